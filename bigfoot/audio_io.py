@@ -1,0 +1,199 @@
+"""Audio files in, mono float32 at one rate out; every way a file can be bad has its own sentence."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from bigfoot.errors import AudioError
+from bigfoot.types import SAMPLE_RATE, Hertz, Samples, Seconds
+
+LOWEST_RATE, HIGHEST_RATE = 4_000, 384_000
+"""Rates in Hz outside of which a header is taken to be wrong: no speech corpus lies beyond them."""
+
+_BLOCK: Seconds = 60.0
+# A recorder that writes to a pipe cannot go back to fill in the length. A wav then says all ones, which libsndfile
+# mends; for flac it reports all of int64 and fails at the end of the file.
+_UNKNOWN_BYTES = 2**31 - 1
+_UNKNOWN_FRAMES = 2**62
+
+
+@dataclass(frozen=True)
+class AudioHeader:
+    """What a file says of itself.
+
+    Args:
+        sample_rate: in Hz.
+        num_channels: 1 or more.
+        num_frames: samples of one channel, 1 or more.
+    """
+
+    sample_rate: Hertz
+    num_channels: int
+    num_frames: int
+
+    @property
+    def seconds(self) -> Seconds:
+        """Length of the audio."""
+        return self.num_frames / self.sample_rate
+
+
+def _checked_open(path: Path) -> soundfile.SoundFile:
+    if not path.is_file():
+        raise AudioError(path, "no such file")
+    if path.stat().st_size == 0:
+        raise AudioError(path, "the file is empty (0 bytes)")
+    try:
+        file = soundfile.SoundFile(path)
+    except (soundfile.LibsndfileError, OSError, TypeError) as error:
+        raise AudioError(path, f"not audio that soundfile can read ({error})") from error
+    problem = _header_problem(file)
+    if problem:
+        file.close()
+        raise AudioError(path, problem)
+    return file
+
+
+def _header_problem(file: soundfile.SoundFile) -> str | None:
+    if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
+        return f"sample rate {file.samplerate} Hz is outside {LOWEST_RATE}..{HIGHEST_RATE}"
+    if file.frames > _UNKNOWN_FRAMES:
+        return "its header leaves the length out, as one written to a pipe does; write it anew with flac or ffmpeg"
+    if _is_cut_off(file.extra_info):
+        return "truncated: its header promises more audio than the file holds"
+    return "holds no samples" if file.frames == 0 else None
+
+
+def _is_cut_off(log: str) -> bool:
+    # libsndfile shortens a cut-off wav in silence; only its log still knows the length the header promised:
+    #   data : 32000 (should be 9956)
+    return any(
+        int(held) < int(promised) < _UNKNOWN_BYTES
+        for promised, held in re.findall(r"(\d+) \(should be (\d+)\)", log)
+    )
+
+
+def read_header(path: str | Path) -> AudioHeader:
+    """Learn rate, channels and length of a file without decoding it.
+
+    Args:
+        path: any file that ``read_audio`` reads.
+
+    Returns:
+        The header; what lies behind it may still be cut off or damaged, which only reading tells.
+
+    Raises:
+        AudioError: missing, unreadable, empty, visibly truncated, or of an absurd rate.
+
+    Example:
+        >>> import tempfile, numpy as np, soundfile
+        >>> path = tempfile.mktemp(suffix=".wav")
+        >>> soundfile.write(path, np.zeros((4000, 2)), 8000)
+        >>> read_header(path), read_header(path).seconds
+        (AudioHeader(sample_rate=8000, num_channels=2, num_frames=4000), 0.5)
+    """
+    with _checked_open(Path(path)) as file:
+        return AudioHeader(file.samplerate, file.channels, file.frames)
+
+
+def _read_frames(file: soundfile.SoundFile, path: Path, start: int, count: int | None) -> Samples:
+    """Read frames (N, channels), N at most ``count``, block by block: a header's length may be nonsense."""
+    size, blocks, missing = round(_BLOCK * file.samplerate), [], count
+    try:
+        file.seek(start)
+        while missing is None or missing > 0:
+            wanted = size if missing is None else min(size, missing)
+            blocks.append(file.read(wanted, dtype="float32", always_2d=True))
+            missing = None if missing is None else missing - wanted
+            if len(blocks[-1]) < wanted:
+                break
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise AudioError(path, f"cannot be decoded ({error})") from error
+    return np.concatenate(blocks) if blocks else np.zeros((0, file.channels), dtype=np.float32)
+
+
+def read_audio(
+    path: str | Path,
+    *,
+    offset: Seconds = 0.0,
+    duration: Seconds | None = None,
+    sample_rate: Hertz = SAMPLE_RATE,
+) -> Samples:
+    """Read a file, or a stretch of it, as mono at one rate.
+
+    Args:
+        path: wav, flac, ogg, opus, mp3 or whatever else soundfile reads; any rate, any channel count.
+        offset: where to begin, seconds, 0 or more.
+        duration: how long a stretch, seconds; to the end by default.
+        sample_rate: rate of the result in Hz.
+
+    Returns:
+        Samples (N,), the mean of the channels, N of 1 or more.
+
+    Raises:
+        AudioError: missing, unreadable, empty, truncated, not finite, or of an absurd rate.
+
+    Example:
+        >>> import tempfile, numpy as np, soundfile
+        >>> path = tempfile.mktemp(suffix=".wav")
+        >>> soundfile.write(path, np.zeros((8000, 2)), 8000)
+        >>> read_audio(path).shape
+        (16000,)
+    """
+    path = Path(path)
+    with _checked_open(path) as file:
+        rate, start = file.samplerate, round(offset * file.samplerate)
+        count = None if duration is None else round(duration * rate)
+        block = _read_frames(file, path, start, count)
+        expected = file.frames - start if count is None else count
+    if len(block) == 0:
+        raise AudioError(path, "holds no samples")
+    # A stretch may end a sample beyond the file through rounding; a tenth of a second is no rounding.
+    if expected - len(block) > rate // 10:
+        raise AudioError(path, f"truncated: {len(block)} of {expected} samples could be read")
+    samples = block.mean(axis=1, dtype=np.float32)
+    if not np.isfinite(samples).all():
+        raise AudioError(path, "holds samples that are not finite numbers")
+    return resample(samples, rate, sample_rate)
+
+
+def resample(samples: Samples, rate: Hertz, sample_rate: Hertz = SAMPLE_RATE) -> Samples:
+    """Change the rate of mono samples with soxr's high quality filter.
+
+    Args:
+        samples: (N,).
+        rate: their rate in Hz.
+        sample_rate: rate of the result in Hz.
+
+    Returns:
+        (N * sample_rate / rate,) float32; the input itself where the rates agree.
+
+    Example:
+        >>> resample(np.zeros(22050, np.float32), 22050).shape
+        (16000,)
+    """
+    if rate == sample_rate:
+        return samples
+    return np.asarray(soxr.resample(samples, rate, sample_rate, quality="HQ"), dtype=np.float32)
+
+
+def write_audio(path: str | Path, samples: Samples, sample_rate: Hertz = SAMPLE_RATE) -> None:
+    """Write mono 16-bit audio; the format follows the suffix, and the folder is made.
+
+    Args:
+        path: file to write, such as ``a.flac``.
+        samples: (N,) in [-1, 1]; what lies outside is clipped.
+        sample_rate: rate in Hz.
+
+    Example:
+        >>> import tempfile
+        >>> write_audio(tempfile.mktemp(suffix=".flac"), np.zeros(16000, np.float32))
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.clip(samples, -1.0, 1.0), sample_rate, subtype="PCM_16")

@@ -1,0 +1,375 @@
+"""Batches out of manifests: an endless stream to train on that can be taken up anywhere, and a plain list to evaluate.
+
+lhotse's bucketing sampler chooses what goes into a batch; torch's DataLoader reads it, in this process or in workers.
+A batch carries its position in the stream, since workers run ahead of what was consumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lhotse import CutSet
+from lhotse.cut import Cut
+from lhotse.dataset.sampling.dynamic_bucketing import DynamicBucketingSampler, estimate_duration_buckets
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from bigfoot.audio_io import read_audio
+from bigfoot.config import AugmentConfig, DataConfig
+from bigfoot.data.augment import augment_waveform, stable_seed
+from bigfoot.errors import DataError
+from bigfoot.text.tokenizers import Processor
+from bigfoot.types import Samples, Seconds
+
+LABEL_PADDING = -100
+"""Stands behind the labels of shorter transcripts; losses pass over it."""
+
+# Enough cuts to tell the lengths of any corpus apart.
+_CUTS_FOR_BUCKETS = 10_000
+
+
+@dataclass(frozen=True, order=True)
+class Position:
+    """A place in the training stream.
+
+    Args:
+        epoch: 0 for the first pass over the manifest.
+        batch: batches of this epoch that were consumed, the one it travels with included.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+
+
+@dataclass
+class Batch:
+    """Utterances as a model takes them; B utterances, N samples of the longest, U labels of the longest.
+
+    Args:
+        input_values: (B, N) float32, normalised per utterance where the processor says so, 0 behind the end.
+        attention_mask: (B, N) True on real samples.
+        labels: (B, U) int64, ``LABEL_PADDING`` behind the end; None without a tokenizer.
+        ids: B utterances by name.
+        texts: B transcripts.
+        speakers: B speakers.
+        position: where in the stream; None in evaluation.
+    """
+
+    input_values: Tensor
+    attention_mask: Tensor
+    labels: Tensor | None
+    ids: list[str]
+    texts: list[str]
+    speakers: list[str]
+    position: Position | None = None
+
+    def __len__(self) -> int:
+        """Number of utterances."""
+        return len(self.ids)
+
+    @property
+    def input_lengths(self) -> Tensor:
+        """(B,) real samples of every utterance."""
+        return self.attention_mask.sum(dim=1)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch with its tensors on a device."""
+        return Batch(
+            self.input_values.to(device),
+            self.attention_mask.to(device),
+            None if self.labels is None else self.labels.to(device),
+            self.ids,
+            self.texts,
+            self.speakers,
+            self.position,
+        )
+
+
+@dataclass(frozen=True)
+class LoadedUtterance:
+    """An utterance whose audio was read.
+
+    Args:
+        id: its name.
+        speaker: who speaks.
+        text: the normalized transcript.
+        samples: (N,) at the processor's rate, not normalised.
+    """
+
+    id: str
+    speaker: str
+    text: str
+    samples: Samples
+
+
+@dataclass(frozen=True)
+class _CutSource:
+    """What is needed of a cut to read it: small, since it is sent to workers."""
+
+    id: str
+    speaker: str
+    text: str
+    path: str
+    offset: Seconds
+    duration: Seconds | None
+
+    @classmethod
+    def of(cls, cut: Cut) -> _CutSource:
+        supervision = cut.supervisions[0]
+        # Reading to the end finds a truncated file, a stretch that rounds to it would not always.
+        whole = cut.start == 0 and abs(cut.duration - cut.recording.duration) < 1e-6
+        return cls(
+            id=cut.id,
+            speaker=str(supervision.speaker),
+            text=supervision.text or "",
+            path=str(cut.recording.sources[0].source),
+            offset=cut.start,
+            duration=None if whole else cut.duration,
+        )
+
+    def load(self, sample_rate: int) -> LoadedUtterance:
+        samples = read_audio(self.path, offset=self.offset, duration=self.duration, sample_rate=sample_rate)
+        return LoadedUtterance(self.id, self.speaker, self.text, samples)
+
+
+def normalize_waveform(samples: Samples) -> Samples:
+    """Bring an utterance to zero mean and unit variance, by Hugging Face's ``Wav2Vec2FeatureExtractor``'s formula.
+
+    Args:
+        samples: (N,) real samples, without padding.
+
+    Returns:
+        (N,) float32.
+
+    Example:
+        >>> normalize_waveform(np.array([1.0, 3.0], np.float32)).round(3).tolist()
+        [-1.0, 1.0]
+    """
+    return np.asarray((samples - np.mean(samples)) / np.sqrt(np.var(samples) + 1e-7), dtype=np.float32)
+
+
+def collate(utterances: Sequence[LoadedUtterance], processor: Processor, position: Position | None = None) -> Batch:
+    """Put utterances into one batch.
+
+    Args:
+        utterances: B of them, 1 or more.
+        processor: whether to normalise, and how to spell labels.
+        position: to travel with the batch.
+
+    Returns:
+        The batch, in the order given.
+
+    Raises:
+        DataError: a transcript cannot be spelled.
+
+    Example:
+        >>> pair = [LoadedUtterance(name, "s", "A", np.ones(n, np.float32)) for name, n in (("a", 3), ("b", 2))]
+        >>> collate(pair, Processor(do_normalize=False)).attention_mask.tolist()
+        [[True, True, True], [True, True, False]]
+    """
+    longest = max(len(item.samples) for item in utterances)
+    input_values = np.zeros((len(utterances), longest), dtype=np.float32)
+    attention_mask = np.zeros((len(utterances), longest), dtype=np.bool_)
+    for row, item in enumerate(utterances):
+        length = len(item.samples)
+        input_values[row, :length] = normalize_waveform(item.samples) if processor.do_normalize else item.samples
+        attention_mask[row, :length] = True
+    return Batch(
+        input_values=torch.from_numpy(input_values),
+        attention_mask=torch.from_numpy(attention_mask),
+        labels=_pad_labels(utterances, processor),
+        ids=[item.id for item in utterances],
+        texts=[item.text for item in utterances],
+        speakers=[item.speaker for item in utterances],
+        position=position,
+    )
+
+
+def _pad_labels(utterances: Sequence[LoadedUtterance], processor: Processor) -> Tensor | None:
+    if processor.tokenizer is None:
+        return None
+    spelled = []
+    for item in utterances:
+        try:
+            spelled.append(processor.tokenizer.encode(item.text))
+        except ValueError as error:
+            raise DataError(f"{item.id}: {error}; prepare the data for this model's vocabulary") from error
+    labels = torch.full((len(spelled), max(map(len, spelled))), LABEL_PADDING, dtype=torch.int64)
+    for row, ids in enumerate(spelled):
+        labels[row, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
+    return labels
+
+
+def training_batches(
+    manifest: str | Path,
+    processor: Processor,
+    config: DataConfig,
+    seed: int,
+    start: Position = Position(0, 0),  # noqa: B008 (frozen)
+    rank: int = 0,
+    world_size: int = 1,
+) -> Iterator[Batch]:
+    """Stream batches of similar lengths, epoch after epoch, without end.
+
+    What is in the stream follows from the arguments alone: a stream begun at the position of some batch gives,
+    bit for bit, what follows that batch in a stream begun at 0, with any number of workers. torch's global generator
+    is not touched.
+
+    A batch holds up to ``batch_seconds``, counted as lhotse does, number of utterances times the longest of them: with
+    padding. The last utterance taken may be longer than those before, and playing slower (``augment.speed``) lengthens
+    all; both by no more than the width of a bucket and the range of speeds.
+
+    Args:
+        manifest: of ``prepare_data``.
+        processor: of the model.
+        config: seconds in a batch, buckets, workers, augmentation.
+        seed: of order and augmentation.
+        start: where to begin; batches before it are skipped without reading audio.
+        rank: of this process among ``world_size``. All get equally many batches, none the same utterance; only where an
+            epoch's last utterances are fewer than processes does lhotse give one twice (``ID_dup0``).
+        world_size: number of processes.
+
+    Returns:
+        An endless iterator.
+
+    Raises:
+        DataError: the manifest is missing or empty.
+        AudioError: while iterating, a file that cannot be read (any more).
+    """
+    sampler = _EndlessSampler(_build_sampler(Path(manifest), config, seed, rank, world_size), start)
+    loader: DataLoader[Batch] = DataLoader(
+        _BatchReader(processor, config.augment, seed),
+        sampler=sampler,
+        batch_size=None,
+        num_workers=config.num_workers,
+        worker_init_fn=_calm_worker,
+        # Without one the loader draws its workers' seeds from torch's global generator.
+        generator=torch.Generator().manual_seed(stable_seed(seed, "workers")),
+    )
+    return iter(loader)
+
+
+def _calm_worker(_worker: int) -> None:
+    torch.set_num_threads(1)
+
+
+@dataclass
+class _BatchReader(Dataset[Batch]):
+    """Turns what the sampler chose into a batch; lives in the workers."""
+
+    processor: Processor
+    augment: AugmentConfig
+    seed: int
+
+    def __getitem__(self, chosen: tuple[Position, list[_CutSource]]) -> Batch:
+        position, sources = chosen
+        return collate([self._load(source, position) for source in sources], self.processor, position)
+
+    def _load(self, source: _CutSource, position: Position) -> LoadedUtterance:
+        item = source.load(self.processor.sample_rate)
+        rng = np.random.default_rng(stable_seed(self.seed, position.epoch, position.batch, source.id))
+        return LoadedUtterance(item.id, item.speaker, item.text, augment_waveform(item.samples, self.augment, rng))
+
+
+class _EndlessSampler(Sampler[Any]):
+    """lhotse's sampler over epochs without end; it runs in the main process, ahead of what was consumed."""
+
+    def __init__(self, sampler: DynamicBucketingSampler, start: Position) -> None:
+        self._sampler = sampler
+        self._start = start
+
+    def __iter__(self) -> Iterator[tuple[Position, list[_CutSource]]]:
+        epoch, skip = self._start.epoch, self._start.batch
+        while True:
+            self._sampler.set_epoch(epoch)
+            for number, cuts in enumerate(islice(self._sampler, skip, None), start=skip + 1):
+                yield Position(epoch, number), [_CutSource.of(cut) for cut in cuts]
+            epoch, skip = epoch + 1, 0
+
+
+def _build_sampler(
+    manifest: Path, config: DataConfig, seed: int, rank: int, world_size: int
+) -> DynamicBucketingSampler:
+    _require(manifest)
+    cuts = CutSet.from_jsonl_lazy(manifest)
+    return DynamicBucketingSampler(
+        cuts,
+        max_duration=config.batch_seconds,
+        duration_bins=_duration_bins(manifest, cuts, config.num_buckets),
+        shuffle=True,
+        drop_last=False,
+        # lhotse adds the epoch to the seed: from digests, no two seeds share an epoch's order.
+        seed=stable_seed(seed, "order") % 2**31,
+        # Synced, lhotse takes the buckets in one order that no seed and no epoch changes; ranks need that, one does not.
+        sync_buckets=world_size > 1,
+        rank=rank,
+        world_size=world_size,
+    )
+
+
+def _duration_bins(manifest: Path, cuts: CutSet, num_buckets: int) -> list[Seconds]:
+    sample = list(islice(cuts, _CUTS_FOR_BUCKETS))
+    if not sample:
+        raise DataError(f"{manifest}: the manifest is empty; prepare the data again")
+    num_buckets = min(num_buckets, len(sample))
+    # lhotse refuses one bucket, and more buckets than cuts, and may find no edge between a few.
+    bins = estimate_duration_buckets(sample, num_buckets) if num_buckets > 1 else []
+    return [float(edge) for edge in bins] or [max(cut.duration for cut in sample) + 1.0]
+
+
+def evaluation_batches(manifest: str | Path, processor: Processor, batch_size: int) -> Iterator[Batch]:
+    """Read a manifest once, longest utterances first, as they are.
+
+    Args:
+        manifest: of ``prepare_data``.
+        processor: of the model.
+        batch_size: utterances in a batch, the last may have fewer.
+
+    Yields:
+        Batches without position; ties in length are ordered by id.
+
+    Raises:
+        DataError: the manifest is missing.
+        AudioError: a file cannot be read.
+    """
+    # Longest first, so that a batch too big for the memory shows at once.
+    sources = [_CutSource.of(cut) for cut in _read_cuts(manifest, key=lambda cut: (-cut.duration, cut.id))]
+    for begin in range(0, len(sources), batch_size):
+        chosen = sources[begin : begin + batch_size]
+        yield collate([source.load(processor.sample_rate) for source in chosen], processor)
+
+
+def read_utterances(manifest: str | Path, limit: int | None = None, sample_rate: int = 16_000) -> list[LoadedUtterance]:
+    """Read the first utterances of a manifest, in its order.
+
+    Args:
+        manifest: of ``prepare_data``.
+        limit: how many; all by default.
+        sample_rate: of the result in Hz.
+
+    Returns:
+        The utterances with their audio, not normalised.
+
+    Raises:
+        DataError: the manifest is missing.
+        AudioError: a file cannot be read.
+    """
+    _require(Path(manifest))
+    cuts = islice(CutSet.from_jsonl_lazy(manifest), limit)
+    return [_CutSource.of(cut).load(sample_rate) for cut in cuts]
+
+
+def _read_cuts(manifest: str | Path, key: Callable[[Cut], Any]) -> list[Cut]:
+    _require(Path(manifest))
+    return sorted(CutSet.from_jsonl_lazy(manifest), key=key)
+
+
+def _require(manifest: Path) -> None:
+    if not manifest.is_file():
+        raise DataError(f"no manifest {manifest}; prepare the data first")

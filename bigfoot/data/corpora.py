@@ -1,0 +1,214 @@
+"""From a corpus by name to checked lhotse manifests of its train, dev and test splits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from bigfoot.audio_io import write_audio
+from bigfoot.config import DataConfig
+from bigfoot.data.augment import stable_seed
+from bigfoot.data.fsdd import join_strings
+from bigfoot.data.listings import list_librispeech, list_table
+from bigfoot.data.manifests import (
+    ListedUtterance,
+    PreparedData,
+    SkippedUtterance,
+    check_utterances,
+    load_prepared,
+    save_prepared,
+    show_progress,
+    write_manifest,
+)
+from bigfoot.data.synthetic import synthesize_split
+from bigfoot.data.utterance import Utterance
+from bigfoot.errors import AudioError, DataError
+
+__all__ = ["PreparedData", "SkippedUtterance", "load_prepared", "prepare_data", "resolve_root"]
+
+SPLITS = ("train", "dev", "test")
+_USUAL_NAMES = {"fsdd": "fsdd", "librispeech": "LibriSpeech"}
+_GENERATED = ("synthetic_digits", "fsdd")
+
+
+def prepare_data(
+    config: DataConfig, seed: int, folder: str | Path, characters: Collection[str] | None = None
+) -> PreparedData:
+    """Make ``cuts_train.jsonl.gz``, ``cuts_dev.jsonl.gz``, ``cuts_test.jsonl.gz`` and ``prepared.json`` in a folder.
+
+    Generated speech (synthetic_digits, fsdd) is written below it as FLAC; other corpora stay where they are. Train is
+    in a shuffled order, since lhotse's buffer holds a part of a big corpus only; dev and test keep the corpus's.
+
+    Args:
+        config: which corpus, which splits, and what is done with bad files.
+        seed: of generated speech, held-out speakers and train's order.
+        folder: made where missing.
+        characters: what transcripts may hold, such as ``CharTokenizer.characters``; None for anything.
+
+    Returns:
+        Manifests by split, what was left out and why, hours and counts.
+
+    Raises:
+        DataError: a folder, table or split is missing or has nothing usable; bad files or transcripts with
+            ``on_bad_audio: raise``.
+        MissingExtraError: synthetic_digits without the extra ``[synthetic]``.
+
+    Example:
+        >>> import tempfile
+        >>> config = DataConfig(num_train=3, num_dev=0, num_test=2)
+        >>> prepared = prepare_data(config, seed=0, folder=tempfile.mkdtemp())
+        >>> prepared.num_utterances, prepared.skipped
+        ({'train': 3, 'test': 2}, [])
+    """
+    folder = Path(folder).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    prepared = PreparedData(folder, manifests={}, skipped=[], hours={}, num_utterances={})
+    for split, listed in _list_splits(config, seed, folder, prepared.skipped).items():
+        # What bigfoot has just written needs no second decoding.
+        verify = config.verify_audio and config.corpus not in _GENERATED
+        cuts, skipped = check_utterances(listed, split, config, characters, verify)
+        if split == "train":
+            np.random.default_rng(stable_seed(seed, "train order")).shuffle(cuts)  # type: ignore[arg-type]
+        prepared.skipped.extend(skipped)
+        prepared.manifests[split] = folder / f"cuts_{split}.jsonl.gz"
+        prepared.hours[split] = sum(cut.duration for cut in cuts) / 3600
+        prepared.num_utterances[split] = len(cuts)
+        write_manifest(cuts, prepared.manifests[split])
+    save_prepared(prepared)
+    return prepared
+
+
+def resolve_root(config: DataConfig) -> Path:
+    """Find the folder of a corpus.
+
+    Args:
+        config: ``root`` is the corpus's folder or the one above; without it, ``$BIGFOOT_DATA`` is.
+
+    Returns:
+        The folder of LibriSpeech's splits or of FSDD's ``recordings``; for tables the folder to which they are
+        relative, the present one by default.
+
+    Raises:
+        DataError: neither is set, or there is no such folder.
+    """
+    name = _USUAL_NAMES.get(config.corpus)
+    given = config.root or os.environ.get("BIGFOOT_DATA")
+    if given is None:
+        if name is None:
+            return Path.cwd()
+        raise DataError(
+            f"data.root: needed for {config.corpus}; set it to the folder of the corpus, or set the environment "
+            f"variable BIGFOOT_DATA to the folder that holds {name}/"
+        )
+    root = Path(given).expanduser().absolute()
+    if name is not None and ((root / name).is_dir() or config.root is None):
+        root = root / name
+    if not root.is_dir():
+        raise DataError(f"data.root: no folder {root}; point data.root (or BIGFOOT_DATA) at where {config.corpus} lies")
+    return root
+
+
+def _list_splits(
+    config: DataConfig, seed: int, folder: Path, skipped: list[SkippedUtterance]
+) -> dict[str, list[ListedUtterance]]:
+    if config.corpus in _GENERATED:
+        counts = dict(zip(SPLITS, (config.num_train, config.num_dev, config.num_test), strict=True))
+        listed = {
+            split: _write_generated(_generate(config, seed, split, count, skipped), folder, split, count)
+            for split, count in counts.items()
+            if count > 0
+        }
+    elif config.corpus in ("librispeech", "table"):
+        listed = _list_named(config)
+        if config.hold_out_speakers and "dev" not in listed:
+            listed["train"], listed["dev"] = hold_out_speakers(listed.get("train", []), config.hold_out_speakers, seed)
+    else:
+        known = ", ".join((*_GENERATED, "librispeech", "table"))
+        raise DataError(f"data.corpus: {config.corpus!r} is unknown; corpora are {known}")
+    if not listed:
+        raise DataError("data: no split is asked for; set data.train_splits, data.dev_splits or data.test_splits")
+    return {split: listed[split] for split in SPLITS if split in listed}
+
+
+def _generate(
+    config: DataConfig, seed: int, split: str, count: int, skipped: list[SkippedUtterance]
+) -> Iterator[Utterance]:
+    if config.corpus == "synthetic_digits":
+        return synthesize_split(seed, split, count, config.min_digits, config.max_digits)
+
+    def skip(error: AudioError) -> None:
+        skipped.append(SkippedUtterance(split, Path(error.path).stem, error.path, error.reason))
+
+    on_error = skip if config.on_bad_audio == "skip" else None
+    return join_strings(resolve_root(config), split, count, seed, config.min_digits, config.max_digits, on_error)
+
+
+def _write_generated(
+    utterances: Iterator[Utterance], folder: Path, split: str, count: int
+) -> list[ListedUtterance]:
+    listed = []
+    for item in show_progress(utterances, f"making {split}", total=count):
+        path = folder / "audio" / split / f"{item.id}.flac"
+        part = path.with_name(f".part-{path.name}")
+        write_audio(part, item.samples)
+        os.replace(part, path)
+        listed.append(ListedUtterance(item.id, path, item.text, item.speaker))
+    return listed
+
+
+def _list_named(config: DataConfig) -> dict[str, list[ListedUtterance]]:
+    root = resolve_root(config)
+    switches = {
+        "train-clean-100": config.train_clean_100,
+        "train-clean-360": config.train_clean_360,
+        "train-other-500": config.train_other_500,
+    }
+    names = {"train": config.train_splits, "dev": config.dev_splits, "test": config.test_splits}
+    if config.corpus == "librispeech":
+        names["train"] = [name for name, wanted in switches.items() if wanted] + list(config.train_splits)
+    listed = {}
+    for split, parts in names.items():
+        if parts:
+            listed[split] = [
+                item
+                for part in parts
+                for item in (
+                    list_librispeech(root, part) if config.corpus == "librispeech" else list_table(_find(part, root))
+                )
+            ]
+    return listed
+
+
+def _find(table: str, root: Path) -> Path:
+    given = Path(table).expanduser()
+    return given.absolute() if given.is_file() else root / given
+
+
+def hold_out_speakers(
+    listed: list[ListedUtterance], count: int, seed: int
+) -> tuple[list[ListedUtterance], list[ListedUtterance]]:
+    """Part utterances by speaker, for a corpus without a dev split of its own.
+
+    Args:
+        listed: utterances of train.
+        count: speakers to take out, fewer than there are.
+        seed: decides which.
+
+    Returns:
+        What stays, and what was taken out.
+
+    Raises:
+        DataError: there are not more speakers than are to be taken out.
+    """
+    speakers = sorted({item.speaker for item in listed})
+    if count >= len(speakers):
+        raise DataError(
+            f"data.hold_out_speakers: {count} asked for, but train has {len(speakers)}"
+            f" ({', '.join(speakers[:5])}{', ...' if len(speakers) > 5 else ''}); one at least must stay"
+        )
+    rng = np.random.default_rng(stable_seed(seed, "hold out"))
+    held_out = set(rng.choice(speakers, size=count, replace=False).tolist())
+    return [i for i in listed if i.speaker not in held_out], [i for i in listed if i.speaker in held_out]

@@ -1,0 +1,257 @@
+"""From listed utterances to lhotse manifests: every file and transcript is looked at, what is bad is left out by name.
+
+Cuts refer to the files where they lie, with rate and channels as their headers say; ``bigfoot.audio_io.read_audio``
+reads them, never lhotse.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lhotse import AudioSource, CutSet, Recording, SupervisionSegment
+from lhotse.cut import Cut
+from rich.console import Console
+from rich.progress import Progress
+
+from bigfoot.audio_io import AudioHeader, read_audio, read_header
+from bigfoot.config import DataConfig
+from bigfoot.errors import AudioError, DataError
+from bigfoot.text.normalize import normalize_text
+from bigfoot.types import Seconds
+
+SHORTEST: Seconds = 0.1
+"""Shorter audio is left out of every split: it has a handful of frames, or none."""
+
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True)
+class ListedUtterance:
+    """An utterance as its corpus lists it, before its audio was looked at.
+
+    Args:
+        id: unique in its split.
+        path: the audio file.
+        text: the transcript as written.
+        speaker: who speaks.
+        problem: why it cannot be used, where the listing itself is at fault.
+    """
+
+    id: str
+    path: Path
+    text: str
+    speaker: str
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class SkippedUtterance:
+    """An utterance that was left out.
+
+    Args:
+        split: ``train``, ``dev`` or ``test``.
+        id: of the utterance.
+        path: its audio file.
+        reason: why, in a few words.
+    """
+
+    split: str
+    id: str
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """The manifests of a run and what is known of them.
+
+    Args:
+        folder: where they lie.
+        manifests: lhotse CutSet (``.jsonl.gz``) by split; a split that was not asked for is absent.
+        skipped: what was left out.
+        hours: of audio, by split.
+        num_utterances: by split.
+    """
+
+    folder: Path
+    manifests: dict[str, Path]
+    skipped: list[SkippedUtterance]
+    hours: dict[str, float]
+    num_utterances: dict[str, int]
+
+
+class _Unusable(Exception):
+    """An utterance that is left out whatever ``on_bad_audio`` says: nothing is wrong with it but its length."""
+
+
+def check_utterances(
+    listed: Iterable[ListedUtterance],
+    split: str,
+    config: DataConfig,
+    characters: Collection[str] | None,
+    verify: bool,
+) -> tuple[list[Cut], list[SkippedUtterance]]:
+    """Look at audio and transcript of every utterance of a split.
+
+    Args:
+        listed: the utterances.
+        split: ``train``, ``dev`` or ``test``.
+        config: what is done with bad ones, and how long one may be.
+        characters: what transcripts may hold; None for anything.
+        verify: decode every file instead of reading its header.
+
+    Returns:
+        One cut with one supervision per usable utterance, in order, and what was left out.
+
+    Raises:
+        AudioError: bad audio, with ``on_bad_audio: raise``.
+        DataError: a bad transcript, with ``on_bad_audio: raise``; or nothing is usable.
+    """
+    cuts: list[Cut] = []
+    skipped: list[SkippedUtterance] = []
+    seen: set[str] = set()
+    for item in show_progress(listed, f"checking {split}"):
+        try:
+            if item.id in seen:
+                raise DataError(f"the id {item.id} stands twice in {split}")
+            seen.add(item.id)
+            cuts.append(_check_one(item, split, config, characters, verify))
+        except _Unusable as reason:
+            skipped.append(SkippedUtterance(split, item.id, str(item.path), str(reason)))
+        except DataError as error:
+            if config.on_bad_audio == "raise":
+                raise
+            reason_text = error.reason if isinstance(error, AudioError) else str(error)
+            skipped.append(SkippedUtterance(split, item.id, str(item.path), reason_text))
+    if not cuts:
+        raise DataError(_nothing_left(split, skipped))
+    return cuts, skipped
+
+
+def _nothing_left(split: str, skipped: list[SkippedUtterance]) -> str:
+    if not skipped:
+        return f"data: the {split} split is empty; name splits or tables that hold utterances"
+    examples = "".join(f"\n  - {item.path}: {item.reason}" for item in skipped[:3])
+    return f"data: none of the {len(skipped)} utterances of the {split} split can be used; the first:{examples}"
+
+
+def _check_one(
+    item: ListedUtterance, split: str, config: DataConfig, characters: Collection[str] | None, verify: bool
+) -> Cut:
+    if item.problem is not None:
+        raise DataError(item.problem)
+    text = normalize_text(item.text, characters)
+    if not text:
+        raise DataError(f"{item.id}: the transcript is empty")
+    if characters is not None and (unknown := sorted(set(text) - set(characters))):
+        raise DataError(f"{item.id}: the transcript holds {' '.join(map(repr, unknown))}, which the vocabulary lacks")
+    header = read_header(item.path)
+    if header.seconds < SHORTEST:
+        raise _Unusable(f"{header.seconds:.3f} s is shorter than {SHORTEST} s")
+    if split == "train" and header.seconds > config.max_seconds:
+        raise _Unusable(f"{header.seconds:.1f} s is longer than data.max_seconds = {config.max_seconds:g}")
+    if verify:
+        read_audio(item.path)
+    return _make_cut(item, text, header)
+
+
+def _make_cut(item: ListedUtterance, text: str, header: AudioHeader) -> Cut:
+    channels = list(range(header.num_channels))
+    recording = Recording(
+        id=item.id,
+        sources=[AudioSource(type="file", channels=channels, source=str(item.path))],
+        sampling_rate=header.sample_rate,
+        num_samples=header.num_frames,
+        duration=header.seconds,
+        channel_ids=channels,
+    )
+    cut = recording.to_cut()
+    cut.supervisions = [
+        SupervisionSegment(
+            id=item.id,
+            recording_id=item.id,
+            start=0.0,
+            duration=header.seconds,
+            channel=cut.channel,
+            text=text,
+            speaker=item.speaker,
+        )
+    ]
+    return cut
+
+
+def write_manifest(cuts: list[Cut], path: Path) -> None:
+    """Write cuts as a lhotse manifest that is either whole or not there.
+
+    Args:
+        cuts: in the order in which they are to stand.
+        path: ending in ``.jsonl.gz``.
+    """
+    part = path.with_name(f".part-{path.name}")
+    CutSet.from_cuts(cuts).to_file(part)
+    os.replace(part, path)
+
+
+def save_prepared(prepared: PreparedData) -> None:
+    """Write ``prepared.json`` beside the manifests; the last thing that is written, so it vouches for the rest."""
+    content: dict[str, Any] = {
+        "manifests": {split: path.name for split, path in prepared.manifests.items()},
+        "hours": prepared.hours,
+        "num_utterances": prepared.num_utterances,
+        "skipped": [dataclasses.asdict(item) for item in prepared.skipped],
+    }
+    path = prepared.folder / "prepared.json"
+    part = path.with_name(f".part-{path.name}")
+    part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(part, path)
+
+
+def load_prepared(folder: str | Path) -> PreparedData:
+    """Read what ``prepare_data`` left in a folder.
+
+    Args:
+        folder: as given to ``prepare_data``.
+
+    Returns:
+        The same as it returned.
+
+    Raises:
+        DataError: the folder was not prepared, or not to the end.
+    """
+    folder = Path(folder).absolute()
+    try:
+        content = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
+        prepared = PreparedData(
+            folder=folder,
+            manifests={split: folder / name for split, name in content["manifests"].items()},
+            skipped=[SkippedUtterance(**item) for item in content["skipped"]],
+            hours=content["hours"],
+            num_utterances=content["num_utterances"],
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{folder}: not prepared data ({error}); prepare it again") from error
+    if missing := [str(path) for path in prepared.manifests.values() if not path.is_file()]:
+        raise DataError(f"{folder}: manifests are gone: {', '.join(missing)}; prepare the data again")
+    return prepared
+
+
+def show_progress(items: Iterable[_Item], description: str, total: int | None = None) -> Iterator[_Item]:
+    """Pass items through under a bar on stderr that vanishes at the end; no bar where nobody looks.
+
+    Args:
+        items: what is worked through.
+        description: the bar's words.
+        total: number of items, where it is known and ``items`` has no length.
+
+    Yields:
+        The items.
+    """
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        yield from progress.track(items, description=description, total=total)

@@ -1,0 +1,61 @@
+"""Errors that a user can cause, each saying what was expected, what came, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class BigfootError(Exception):
+    """Base of every error that bigfoot raises on purpose; the command line prints it without a traceback."""
+
+
+class ConfigError(BigfootError):
+    """All that is wrong with a configuration, collected and shown at once.
+
+    Args:
+        problems: one sentence each, beginning with the key at fault.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        count = len(self.problems)
+        head = "1 problem in the configuration" if count == 1 else f"{count} problems in the configuration"
+        super().__init__("\n".join([head + ":", *(f"  - {problem}" for problem in self.problems)]))
+
+
+class DataError(BigfootError):
+    """A corpus, manifest or transcript that cannot be used as it is."""
+
+
+class AudioError(DataError):
+    """One audio file that cannot be used.
+
+    Args:
+        path: the file.
+        reason: what is wrong with it, in a few words.
+    """
+
+    def __init__(self, path: object, reason: str) -> None:
+        self.path = str(path)
+        self.reason = reason
+        super().__init__(f"{path}: {reason}")
+
+
+class ModelError(BigfootError):
+    """A model folder or checkpoint that cannot be read, or a shape that cannot be built."""
+
+
+class TrainingError(BigfootError):
+    """A training run that cannot go on, and what to try."""
+
+
+class MissingExtraError(BigfootError):
+    """A part of bigfoot that needs an extra which is not installed.
+
+    Args:
+        extra: name of the extra in ``setup.py``.
+        package: the distribution that was looked for.
+    """
+
+    def __init__(self, extra: str, package: str) -> None:
+        super().__init__(f"this needs the package {package}: pip install 'bigfoot[{extra}]'")

@@ -1,0 +1,73 @@
+"""Self-attention over frames, with any number of heads a layer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention (Vaswani et al., 2017, section 3.2).
+
+    Args:
+        hidden_size: width D of the frames.
+        num_heads: heads H of this layer.
+        head_dim: width of one head; H times it need not be D.
+        dropout: on the attention weights, in training.
+    """
+
+    def __init__(self, hidden_size: int, num_heads: int, head_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.num_heads, self.head_dim, self.dropout = num_heads, head_dim, dropout
+        self.q_proj = nn.Linear(hidden_size, num_heads * head_dim)
+        self.k_proj = nn.Linear(hidden_size, num_heads * head_dim)
+        self.v_proj = nn.Linear(hidden_size, num_heads * head_dim)
+        self.out_proj = nn.Linear(num_heads * head_dim, hidden_size)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)  # (B, H, T, head_dim)
+
+    def forward(self, x: Tensor, key_mask: Tensor | None, output_attentions: bool) -> tuple[Tensor, Tensor | None]:
+        """Attend.
+
+        Args:
+            x: (B, T, D).
+            key_mask: (B, 1, 1, T), True where a frame may be attended to; None for all.
+            output_attentions: also return the weights, which takes the slower, written-out road.
+
+        Returns:
+            (B, T, D), and the weights (B, H, T, T) or None.
+        """
+        query, key, value = self._heads(self.q_proj(x)), self._heads(self.k_proj(x)), self._heads(self.v_proj(x))
+        dropout = self.dropout if self.training else 0.0
+        weights = None
+        if output_attentions:
+            scores = query @ key.transpose(-1, -2) * self.head_dim**-0.5
+            if key_mask is not None:
+                scores = scores.masked_fill(~key_mask, float("-inf"))
+            weights = scores.softmax(-1)
+            mixed = nn.functional.dropout(weights, dropout) @ value
+        else:
+            mixed = nn.functional.scaled_dot_product_attention(query, key, value, key_mask, dropout)
+        return self.out_proj(mixed.transpose(1, 2).flatten(2)), weights
+
+
+def attention_key_mask(frame_mask: Tensor | None) -> Tensor | None:
+    """Shape a frame mask for attention.
+
+    A row without any real frame attends to everything: its answer is thrown away, but softmax over nothing is NaN and
+    would reach the gradients of its neighbours.
+
+    Args:
+        frame_mask: (B, T), True = real; None where all are.
+
+    Returns:
+        (B, 1, 1, T) or None.
+
+    Example:
+        >>> attention_key_mask(torch.tensor([[True, False], [False, False]]))[:, 0, 0].tolist()
+        [[True, False], [True, True]]
+    """
+    if frame_mask is None:
+        return None
+    return (frame_mask | ~frame_mask.any(-1, keepdim=True))[:, None, None, :]

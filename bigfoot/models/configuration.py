@@ -1,0 +1,189 @@
+"""The shape of a speech encoder, as a Hugging Face configuration that can say more than Hugging Face's own."""
+
+from __future__ import annotations
+
+from transformers import PreTrainedConfig
+
+from bigfoot.errors import ModelError
+
+BIGFOOT_PREFIX = "bigfoot"
+"""Prefix of tensors whose shape plain transformers cannot express: it then reports all of them missing."""
+
+
+class BigfootConfig(PreTrainedConfig):
+    """Configuration of ``SpeechEncoder`` and ``BigfootForCTC``.
+
+    Scalars keep Hugging Face's names and meaning (``Wav2Vec2Config``); the lists in the plural say what those cannot,
+    one number a layer, and are None where every layer is alike. ``num_attention_heads`` together with ``hidden_size``
+    fixes the width of one head, also where layers have fewer heads.
+
+    Args:
+        family: whose tensor names the weights carry; ``wav2vec2``.
+        conv_groups: groups of each convolution, (number of conv layers,); None means 1 everywhere.
+        layer_num_attention_heads: heads of each layer; None means ``num_attention_heads`` everywhere.
+        layer_intermediate_sizes: feed-forward width of each layer; None means ``intermediate_size`` everywhere.
+        ctc_head: whether there is a linear CTC head over ``vocab_size`` tokens.
+
+    Example:
+        >>> config = BigfootConfig(num_hidden_layers=2, conv_groups=[1, 2, 2, 2, 2, 2, 2])
+        >>> config.is_huggingface_shape, config.weight_prefix
+        (False, 'bigfoot')
+    """
+
+    model_type = "bigfoot"
+
+    family: str = "wav2vec2"
+    vocab_size: int = 32
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    layer_num_attention_heads: list[int] | None = None
+    intermediate_size: int = 3072
+    layer_intermediate_sizes: list[int] | None = None
+    hidden_act: str = "gelu"
+    hidden_dropout: float | int = 0.1
+    activation_dropout: float | int = 0.1
+    attention_dropout: float | int = 0.1
+    feat_proj_dropout: float | int = 0.0
+    final_dropout: float | int = 0.1
+    # LayerDrop is not applied: it would shorten hidden_states and unsettle distillation. Zero, so that plain
+    # transformers, opening the folder to train, does the same.
+    layerdrop: float | int = 0.0
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-5
+    feat_extract_norm: str = "group"
+    feat_extract_activation: str = "gelu"
+    conv_dim: list[int] | tuple[int, ...] = (512, 512, 512, 512, 512, 512, 512)
+    conv_stride: list[int] | tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
+    conv_kernel: list[int] | tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
+    conv_groups: list[int] | tuple[int, ...] | None = None
+    conv_bias: bool = False
+    num_conv_pos_embeddings: int = 128
+    num_conv_pos_embedding_groups: int = 16
+    do_stable_layer_norm: bool = False
+    apply_spec_augment: bool = True
+    mask_time_prob: float | int = 0.05
+    mask_time_length: int = 10
+    mask_time_min_masks: int = 2
+    mask_feature_prob: float | int = 0.0
+    mask_feature_length: int = 10
+    mask_feature_min_masks: int = 0
+    ctc_loss_reduction: str = "mean"
+    ctc_zero_infinity: bool = True
+    ctc_head: bool = True
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = 1
+    eos_token_id: int | list[int] | None = 2
+
+    def __post_init__(self, **kwargs: object) -> None:
+        """Check that the lists agree with each other."""
+        super().__post_init__(**kwargs)
+        problems = list(shape_problems(self))
+        if problems:
+            raise ModelError("this shape cannot be built: " + "; ".join(problems))
+
+    @property
+    def num_conv_layers(self) -> int:
+        """Convolutions of the feature encoder."""
+        return len(self.conv_dim)
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def groups_of_convs(self) -> list[int]:
+        """Groups of each convolution, spelled out."""
+        return list(self.conv_groups) if self.conv_groups is not None else [1] * self.num_conv_layers
+
+    @property
+    def heads_of_layers(self) -> list[int]:
+        """Attention heads of each layer, spelled out."""
+        return self.layer_num_attention_heads or [self.num_attention_heads] * self.num_hidden_layers
+
+    @property
+    def widths_of_layers(self) -> list[int]:
+        """Feed-forward width of each layer, spelled out."""
+        return self.layer_intermediate_sizes or [self.intermediate_size] * self.num_hidden_layers
+
+    @property
+    def is_huggingface_shape(self) -> bool:
+        """Whether the family's own class in transformers can express this shape."""
+        return not beyond_huggingface(self)
+
+    @property
+    def weight_prefix(self) -> str:
+        """Name under which the encoder's tensors stand in a checkpoint."""
+        return self.family if self.is_huggingface_shape else BIGFOOT_PREFIX
+
+    @property
+    def inputs_to_logits_ratio(self) -> int:
+        """Samples of audio to a frame."""
+        ratio = 1
+        for stride in self.conv_stride:
+            ratio *= stride
+        return ratio
+
+    @property
+    def receptive_field(self) -> int:
+        """Fewest samples that give a frame."""
+        samples = 1
+        for kernel, stride in zip(reversed(self.conv_kernel), reversed(self.conv_stride), strict=True):
+            samples = (samples - 1) * stride + kernel
+        return samples
+
+
+def beyond_huggingface(config: BigfootConfig) -> list[str]:
+    """Name the parts of a shape that the family's own transformers class cannot express.
+
+    Args:
+        config: the shape.
+
+    Returns:
+        One phrase a part; empty where transformers can express all of it.
+    """
+    parts = []
+    if any(groups != 1 for groups in config.groups_of_convs):
+        parts.append(f"conv_groups {config.groups_of_convs}")
+    if any(heads != config.num_attention_heads for heads in config.heads_of_layers):
+        parts.append(f"attention heads {config.heads_of_layers}")
+    if any(width != config.intermediate_size for width in config.widths_of_layers):
+        parts.append(f"feed-forward widths {config.widths_of_layers}")
+    return parts
+
+
+def shape_problems(config: BigfootConfig) -> list[str]:
+    """Say why a shape cannot be built.
+
+    Args:
+        config: the shape.
+
+    Returns:
+        One sentence a problem; empty where there is none.
+    """
+    problems = []
+    convs = config.num_conv_layers
+    if not len(config.conv_kernel) == len(config.conv_stride) == convs:
+        return [f"conv_dim, conv_kernel and conv_stride have {convs}, {len(config.conv_kernel)} and "
+                f"{len(config.conv_stride)} entries"]  # fmt: skip
+    if len(config.groups_of_convs) != convs:
+        return [f"conv_groups has {len(config.groups_of_convs)} entries for {convs} convolutions"]
+    for layer, groups in enumerate(config.groups_of_convs):
+        channels_in = 1 if layer == 0 else config.conv_dim[layer - 1]
+        if groups < 1 or channels_in % groups or config.conv_dim[layer] % groups:
+            problems.append(
+                f"conv layer {layer}: {groups} groups do not divide its {channels_in} -> {config.conv_dim[layer]} channels"
+            )
+    if config.hidden_size % config.num_attention_heads:
+        problems.append(f"{config.num_attention_heads} heads do not divide hidden_size {config.hidden_size}")
+    if config.hidden_size % config.num_conv_pos_embedding_groups:
+        problems.append(
+            f"{config.num_conv_pos_embedding_groups} positional groups do not divide hidden_size {config.hidden_size}"
+        )
+    for name, values in (("heads", config.heads_of_layers), ("feed-forward widths", config.widths_of_layers)):
+        if len(values) != config.num_hidden_layers:
+            problems.append(f"{len(values)} {name} for {config.num_hidden_layers} layers")
+    if config.feat_extract_norm not in ("group", "layer"):
+        problems.append(f"feat_extract_norm {config.feat_extract_norm!r} is neither 'group' nor 'layer'")
+    return problems

@@ -1,0 +1,147 @@
+"""The encoder with a linear head over characters, and the CTC loss that trains it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers.utils import ModelOutput
+
+from bigfoot.models.configuration import BIGFOOT_PREFIX, BigfootConfig
+from bigfoot.models.encoder import BigfootPreTrainedModel, SpeechEncoder
+
+
+@dataclass
+class CTCOutput(ModelOutput):
+    """What the model gives.
+
+    Args:
+        loss: CTC loss, a scalar, where labels were given.
+        logits: (B, T, V); None for a model without a head.
+        last_hidden_state: (B, T, D).
+        hidden_states: L+1 of (B, T, D) where asked for.
+        attentions: L of (B, H, T, T) where asked for.
+        conv_features: (B, T, C).
+        frame_mask: (B, T), True = real frame; None where no ``attention_mask`` was given.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    last_hidden_state: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    conv_features: Tensor | None = None
+    frame_mask: Tensor | None = None
+
+
+def compute_ctc_losses(logits: Tensor, labels: Tensor, frame_mask: Tensor | None, blank_id: int) -> Tensor:
+    """Connectionist temporal classification, utterance by utterance (Graves et al., 2006, equation 8).
+
+    Args:
+        logits: (B, T, V).
+        labels: (B, U), -100 = padding.
+        frame_mask: (B, T), True = real; None where all are.
+        blank_id: token of the blank.
+
+    Returns:
+        (B,) negative log-likelihoods in nats, summed over an utterance; 0 where the labels do not fit the frames or
+        there is no real frame, as ``zero_infinity`` of PyTorch has it.
+
+    Example:
+        >>> compute_ctc_losses(torch.zeros(1, 1, 2), torch.tensor([[1]]), None, 0)
+        tensor([0.6931])
+    """
+    frames = torch.full(logits.shape[:1], logits.shape[1], device=logits.device)
+    if frame_mask is not None:
+        frames = frame_mask.sum(-1)
+    label_lengths = (labels >= 0).sum(-1)
+    # fp32: log-sums over hundreds of frames do not survive half precision.
+    log_probs = logits.float().log_softmax(-1).transpose(0, 1)
+    losses = nn.functional.ctc_loss(
+        log_probs, labels.clamp(min=0), frames, label_lengths, blank=blank_id, reduction="none", zero_infinity=True
+    )
+    return losses * (frames > 0)
+
+
+class BigfootForCTC(BigfootPreTrainedModel):
+    """``SpeechEncoder`` with a linear CTC head; without one where ``config.ctc_head`` is false.
+
+    Attribute names follow ``config.weight_prefix``: ``wav2vec2`` and ``lm_head`` where transformers' own class can
+    open the folder, ``bigfoot`` and ``bigfoot_lm_head`` where it could only open it wrongly. Use the properties
+    ``speech_encoder`` and ``head``, which are the same for both.
+
+    Args:
+        config: the shape.
+
+    Example:
+        >>> config = BigfootConfig(hidden_size=16, num_attention_heads=2, num_hidden_layers=2, intermediate_size=32,
+        ...                        conv_dim=[8] * 7, num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2)
+        >>> BigfootForCTC(config).eval()(torch.zeros(1, 16000)).logits.shape
+        torch.Size([1, 49, 32])
+    """
+
+    def __init__(self, config: BigfootConfig) -> None:
+        super().__init__(config)
+        self.head_name = f"{BIGFOOT_PREFIX}_lm_head" if config.weight_prefix == BIGFOOT_PREFIX else "lm_head"
+        self.add_module(config.weight_prefix, SpeechEncoder(config))
+        self.dropout = nn.Dropout(config.final_dropout)
+        if config.ctc_head:
+            self.add_module(self.head_name, nn.Linear(config.hidden_size, config.vocab_size))
+        self.post_init()
+
+    @property
+    def speech_encoder(self) -> SpeechEncoder:
+        """The encoder, whatever its attribute is called."""
+        encoder = getattr(self, self.config.weight_prefix)
+        assert isinstance(encoder, SpeechEncoder)
+        return encoder
+
+    @property
+    def head(self) -> nn.Linear | None:
+        """The CTC head, or None."""
+        return getattr(self, self.head_name, None)
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The parts of the model by the names that configurations and reports use."""
+        encoder = self.speech_encoder
+        found: dict[str, nn.Module] = {
+            "feature_encoder": encoder.feature_encoder,
+            "feature_projection": encoder.feature_projection,
+            "encoder": encoder.encoder,
+        }
+        return found | ({"lm_head": self.head} if self.head is not None else {})
+
+    def forward(
+        self,
+        input_values: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        **encoder_arguments: object,
+    ) -> CTCOutput:
+        """Give logits, and the mean CTC loss over labels where labels are given.
+
+        Args:
+            input_values: (B, N), normalized as the processor says.
+            attention_mask: (B, N), true where a sample is real; None where all are.
+            labels: (B, U), -100 = padding.
+            encoder_arguments: passed to ``SpeechEncoder.forward``.
+
+        Returns:
+            See ``CTCOutput``.
+        """
+        encoded = self.speech_encoder(input_values, attention_mask, **encoder_arguments)
+        logits = None if self.head is None else self.head(self.dropout(encoded.last_hidden_state))
+        loss = None
+        if labels is not None and logits is not None:
+            losses = compute_ctc_losses(logits, labels, encoded.frame_mask, self.config.pad_token_id or 0)
+            loss = losses.sum() / (labels >= 0).sum().clamp(min=1)
+        return CTCOutput(
+            loss=loss,
+            logits=logits,
+            last_hidden_state=encoded.last_hidden_state,
+            hidden_states=encoded.hidden_states,
+            attentions=encoded.attentions,
+            conv_features=encoded.conv_features,
+            frame_mask=encoded.frame_mask,
+        )

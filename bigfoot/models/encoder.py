@@ -1,0 +1,263 @@
+"""``SpeechEncoder``: one PyTorch module for every shape that a compression step can make."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import init
+from transformers import PreTrainedModel
+from transformers.activations import ACT2FN
+from transformers.utils import ModelOutput
+
+from bigfoot.models.attention import SelfAttention, attention_key_mask
+from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.feature_encoder import FeatureEncoder, FeatureProjection
+
+
+@dataclass
+class SpeechEncoderOutput(ModelOutput):
+    """What the encoder gives.
+
+    Args:
+        last_hidden_state: (B, T, D); after the final norm where norms come first (``do_stable_layer_norm``).
+        hidden_states: L+1 of (B, T, D) where asked for; 0 is the input of the first layer, i the output of layer i-1.
+        attentions: L of (B, H, T, T) where asked for.
+        conv_features: (B, T, C), what the feature encoder gave.
+        frame_mask: (B, T), True = real frame; None where no ``attention_mask`` was given.
+    """
+
+    last_hidden_state: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    conv_features: Tensor | None = None
+    frame_mask: Tensor | None = None
+
+
+class PositionalConv(nn.Module):
+    """A wide grouped convolution whose output tells a frame where it is (Baevski et al., 2020, section 2).
+
+    Args:
+        config: the shape.
+    """
+
+    def __init__(self, config: BigfootConfig) -> None:
+        super().__init__()
+        width = config.num_conv_pos_embeddings
+        conv = nn.Conv1d(
+            config.hidden_size,
+            config.hidden_size,
+            width,
+            padding=width // 2,
+            groups=config.num_conv_pos_embedding_groups,
+        )
+        self.conv = nn.utils.parametrizations.weight_norm(conv, dim=2)
+        # An even kernel gives one frame too many.
+        self.surplus = 1 if width % 2 == 0 else 0
+        self.activation = ACT2FN[config.feat_extract_activation]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, T, D) to (B, T, D)."""
+        positions = self.conv(x.transpose(1, 2))
+        positions = positions[..., : positions.shape[-1] - self.surplus]
+        return self.activation(positions).transpose(1, 2)
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with an activation between them.
+
+    Args:
+        config: the shape.
+        width: features between the two.
+    """
+
+    def __init__(self, config: BigfootConfig, width: int) -> None:
+        super().__init__()
+        self.intermediate_dense = nn.Linear(config.hidden_size, width)
+        self.intermediate_dropout = nn.Dropout(config.activation_dropout)
+        self.activation = ACT2FN[config.hidden_act]
+        self.output_dense = nn.Linear(width, config.hidden_size)
+        self.output_dropout = nn.Dropout(config.hidden_dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, T, D) to (B, T, D)."""
+        x = self.intermediate_dropout(self.activation(self.intermediate_dense(x)))
+        return self.output_dropout(self.output_dense(x))
+
+
+class EncoderLayer(nn.Module):
+    """Attention and feed-forward, the norms after them (base) or before them (``do_stable_layer_norm``).
+
+    Args:
+        config: the shape.
+        index: which layer, 0-based.
+    """
+
+    def __init__(self, config: BigfootConfig, index: int) -> None:
+        super().__init__()
+        self.norm_first = config.do_stable_layer_norm
+        self.attention = SelfAttention(
+            config.hidden_size, config.heads_of_layers[index], config.head_dim, config.attention_dropout
+        )
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.feed_forward = FeedForward(config, config.widths_of_layers[index])
+        self.final_layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, x: Tensor, key_mask: Tensor | None, output_attentions: bool) -> tuple[Tensor, Tensor | None]:
+        """Map (B, T, D) to (B, T, D), with the attention weights where asked for."""
+        attended, weights = self.attention(
+            self.layer_norm(x) if self.norm_first else x, key_mask, output_attentions
+        )
+        x = x + self.dropout(attended)
+        if self.norm_first:
+            return x + self.feed_forward(self.final_layer_norm(x)), weights
+        x = self.layer_norm(x)
+        return self.final_layer_norm(x + self.feed_forward(x)), weights
+
+
+class TransformerEncoder(nn.Module):
+    """Positional convolution and transformer layers.
+
+    Args:
+        config: the shape.
+    """
+
+    def __init__(self, config: BigfootConfig) -> None:
+        super().__init__()
+        self.norm_first = config.do_stable_layer_norm
+        self.pos_conv_embed = PositionalConv(config)
+        self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.layers = nn.ModuleList([EncoderLayer(config, index) for index in range(config.num_hidden_layers)])
+
+    def forward(
+        self, x: Tensor, frame_mask: Tensor | None, output_hidden_states: bool, output_attentions: bool
+    ) -> SpeechEncoderOutput:
+        """Encode (B, T, D) frames; see ``SpeechEncoderOutput`` for what comes back."""
+        if frame_mask is not None:
+            # The positional convolution is wide: it must find zeros where the utterance alone would have its border.
+            x = x * frame_mask.unsqueeze(-1)
+        x = x + self.pos_conv_embed(x)
+        if not self.norm_first:
+            x = self.layer_norm(x)
+        x = self.dropout(x)
+        key_mask = attention_key_mask(frame_mask)
+        hidden_states, attentions = [x], []
+        for layer in self.layers:
+            x, weights = layer(x, key_mask, output_attentions)
+            hidden_states.append(x)
+            attentions.append(weights)
+        return SpeechEncoderOutput(
+            last_hidden_state=self.layer_norm(x) if self.norm_first else x,
+            hidden_states=tuple(hidden_states) if output_hidden_states else None,
+            attentions=tuple(attentions) if output_attentions else None,
+        )
+
+
+class BigfootPreTrainedModel(PreTrainedModel):
+    """What all models share: the configuration's class and how new weights begin."""
+
+    config_class = BigfootConfig
+    base_model_prefix = "wav2vec2"
+    main_input_name = "input_values"
+    _supports_sdpa = True
+
+    def __init__(self, config: BigfootConfig) -> None:
+        super().__init__(config)
+        # The prefix belongs to the shape, not to the class: see BigfootConfig.weight_prefix.
+        self.base_model_prefix = config.weight_prefix
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Begin as transformers' wav2vec2 does, so that a model trained from nothing trains as it would there."""
+        super()._init_weights(module)
+        if isinstance(module, PositionalConv):
+            fan = module.conv.kernel_size[0] * module.conv.in_channels
+            init.normal_(module.conv.weight, std=2 * math.sqrt(1 / fan))
+            init.zeros_(module.conv.bias)
+        elif isinstance(module, FeatureProjection):
+            bound = math.sqrt(1 / module.projection.in_features)
+            init.uniform_(module.projection.weight, -bound, bound)
+            init.uniform_(module.projection.bias, -bound, bound)
+        elif isinstance(module, nn.Conv1d) and not hasattr(module, "parametrizations"):
+            init.kaiming_normal_(module.weight)
+            if module.bias is not None:
+                bound = math.sqrt(module.groups / (module.in_channels * module.kernel_size[0]))
+                init.uniform_(module.bias, -bound, bound)
+        elif isinstance(module, SpeechEncoder) and module.masked_spec_embed is not None:
+            init.uniform_(module.masked_spec_embed)
+
+
+class SpeechEncoder(BigfootPreTrainedModel):
+    """wav2vec2-like encoder of any shape: convolutions, projection, transformer (Baevski et al., 2020).
+
+    Padding never changes an answer: an utterance gives in a batch, with its ``attention_mask``, what it gives alone.
+
+    Args:
+        config: the shape.
+
+    Example:
+        >>> config = BigfootConfig(hidden_size=16, num_attention_heads=2, num_hidden_layers=2, intermediate_size=32,
+        ...                        conv_dim=[8] * 7, num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2)
+        >>> SpeechEncoder(config).eval()(torch.zeros(1, 16000)).last_hidden_state.shape
+        torch.Size([1, 49, 16])
+    """
+
+    def __init__(self, config: BigfootConfig) -> None:
+        super().__init__(config)
+        self.feature_extractor = FeatureEncoder(config)
+        self.feature_projection = FeatureProjection(config)
+        masks = config.mask_time_prob > 0 or config.mask_feature_prob > 0
+        self.masked_spec_embed = nn.Parameter(torch.empty(config.hidden_size).uniform_()) if masks else None
+        self.encoder = TransformerEncoder(config)
+        self.post_init()
+
+    @property
+    def feature_encoder(self) -> FeatureEncoder:
+        """The convolutions; ``feature_extractor`` is the name they carry in checkpoints."""
+        return self.feature_extractor
+
+    def _mask_features(self, x: Tensor, time: Tensor | None, feature: Tensor | None) -> Tensor:
+        if time is not None:
+            filler = torch.zeros((), device=x.device) if self.masked_spec_embed is None else self.masked_spec_embed
+            x = torch.where(time[:, : x.shape[1], None], filler.to(x.dtype), x)
+        if feature is not None:
+            x = x * ~feature[:, None, :]
+        return x
+
+    def forward(
+        self,
+        input_values: Tensor,
+        attention_mask: Tensor | None = None,
+        mask_time_indices: Tensor | None = None,
+        mask_feature_indices: Tensor | None = None,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+        **_: object,
+    ) -> SpeechEncoderOutput:
+        """Encode waveforms.
+
+        Args:
+            input_values: (B, N), normalized as the processor says.
+            attention_mask: (B, N), true or 1 where a sample is real, padding at the end; None where all are.
+            mask_time_indices: (B, T), True where SpecAugment hides a frame.
+            mask_feature_indices: (B, D), True where SpecAugment hides a channel.
+            output_hidden_states: return those of every layer.
+            output_attentions: return the weights of every layer.
+
+        Returns:
+            See ``SpeechEncoderOutput``.
+        """
+        lengths = None if attention_mask is None else attention_mask.sum(-1)
+        conv_features = self.feature_extractor(input_values, lengths)
+        frame_mask = None
+        if lengths is not None:
+            frames = self.feature_extractor.frame_lengths(lengths)
+            frame_mask = torch.arange(conv_features.shape[1], device=frames.device) < frames[:, None]
+        x = self._mask_features(self.feature_projection(conv_features), mask_time_indices, mask_feature_indices)
+        output = self.encoder(x, frame_mask, output_hidden_states, output_attentions)
+        output["conv_features"], output["frame_mask"] = conv_features, frame_mask
+        return output

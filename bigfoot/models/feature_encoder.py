@@ -1,0 +1,156 @@
+"""The convolutional feature encoder: waveform in, one vector every 20 ms out, blind to padding."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from transformers.activations import ACT2FN
+
+from bigfoot.models.configuration import BigfootConfig
+
+
+def masked_group_norm(x: Tensor, lengths: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """Normalize each channel over an utterance's real frames alone.
+
+    ``torch.nn.GroupNorm`` with one group a channel also averages over padding, so that an answer changes with the
+    batch it is in. Statistics are taken in fp32: sums over thousands of frames do not survive half precision.
+
+    Args:
+        x: (B, C, T).
+        lengths: real frames of each utterance, (B,), 0 to T.
+        weight: (C,).
+        bias: (C,).
+        eps: added to the variance.
+
+    Returns:
+        (B, C, T) in the type of ``x``; frames beyond the length are finite and meaningless.
+
+    Example:
+        >>> x = torch.randn(1, 4, 9)
+        >>> ours = masked_group_norm(x, torch.tensor([9]), torch.ones(4), torch.zeros(4), 1e-5)
+        >>> torch.allclose(ours, nn.functional.group_norm(x, 4), atol=1e-5)
+        True
+    """
+    mask = (torch.arange(x.shape[-1], device=x.device) < lengths[:, None]).unsqueeze(1)  # (B, 1, T)
+    count = lengths.clamp(min=1).to(torch.float32)[:, None, None]
+    full = x.float()
+    mean = (full * mask).sum(-1, keepdim=True) / count
+    centred = full - mean
+    variance = (centred.square() * mask).sum(-1, keepdim=True) / count
+    scale = torch.rsqrt(variance + eps) * weight.float()[:, None]
+    return (centred * scale + bias.float()[:, None]).to(x.dtype)
+
+
+class ConvLayer(nn.Module):
+    """One convolution, its norm and its activation.
+
+    Args:
+        config: the shape.
+        index: which layer, 0-based.
+    """
+
+    def __init__(self, config: BigfootConfig, index: int) -> None:
+        super().__init__()
+        channels_in = 1 if index == 0 else config.conv_dim[index - 1]
+        channels = config.conv_dim[index]
+        self.conv = nn.Conv1d(
+            channels_in,
+            channels,
+            config.conv_kernel[index],
+            stride=config.conv_stride[index],
+            groups=config.groups_of_convs[index],
+            bias=config.conv_bias,
+        )
+        self.layer_norm: nn.Module | None = None
+        if config.feat_extract_norm == "layer":
+            self.layer_norm = nn.LayerNorm(channels)
+        elif index == 0:
+            self.layer_norm = nn.GroupNorm(channels, channels)
+        self.activation = ACT2FN[config.feat_extract_activation]
+
+    def frame_lengths(self, lengths: Tensor) -> Tensor:
+        """Real frames after this layer, from real frames before it, (B,)."""
+        frames = torch.div(lengths - self.conv.kernel_size[0], self.conv.stride[0], rounding_mode="floor") + 1
+        return frames.clamp(min=0)
+
+    def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """Convolve, normalize, activate.
+
+        Args:
+            x: (B, C_in, T_in).
+            lengths: real frames of the output, (B,); None where all are real.
+
+        Returns:
+            (B, C, T).
+        """
+        x = self.conv(x)
+        if isinstance(self.layer_norm, nn.LayerNorm):
+            x = self.layer_norm(x.transpose(1, 2)).transpose(1, 2)
+        elif isinstance(self.layer_norm, nn.GroupNorm):
+            if lengths is None:
+                x = self.layer_norm(x)
+            else:
+                norm = self.layer_norm
+                x = masked_group_norm(x, lengths, norm.weight, norm.bias, norm.eps)
+        return self.activation(x)
+
+
+class FeatureEncoder(nn.Module):
+    """The stack of convolutions, group-norm (base) or layer-norm (large-lv60), each with its own groups.
+
+    Args:
+        config: the shape.
+    """
+
+    def __init__(self, config: BigfootConfig) -> None:
+        super().__init__()
+        self.conv_layers = nn.ModuleList([ConvLayer(config, index) for index in range(config.num_conv_layers)])
+        self.receptive_field = config.receptive_field
+
+    def frame_lengths(self, input_lengths: Tensor) -> Tensor:
+        """Real frames of the result, from samples, (B,).
+
+        Example:
+            >>> FeatureEncoder(BigfootConfig(conv_dim=[8] * 7)).frame_lengths(torch.tensor([16000, 399, 400]))
+            tensor([49,  0,  1])
+        """
+        for layer in self.conv_layers:
+            input_lengths = layer.frame_lengths(input_lengths)
+        return input_lengths
+
+    def forward(self, input_values: Tensor, input_lengths: Tensor | None = None) -> Tensor:
+        """Turn waveforms into features.
+
+        Args:
+            input_values: (B, N). Shorter than one frame's receptive field, they are padded to it.
+            input_lengths: real samples of each utterance, (B,); None where all are real.
+
+        Returns:
+            (B, T, C).
+        """
+        missing = self.receptive_field - input_values.shape[-1]
+        if missing > 0:
+            input_values = nn.functional.pad(input_values, (0, missing))
+        x, lengths = input_values.unsqueeze(1), input_lengths
+        for layer in self.conv_layers:
+            lengths = None if lengths is None else layer.frame_lengths(lengths)
+            x = layer(x, lengths)
+        return x.transpose(1, 2)
+
+
+class FeatureProjection(nn.Module):
+    """Normalizes the conv features and projects them to the encoder's width.
+
+    Args:
+        config: the shape.
+    """
+
+    def __init__(self, config: BigfootConfig) -> None:
+        super().__init__()
+        self.layer_norm = nn.LayerNorm(config.conv_dim[-1], eps=config.layer_norm_eps)
+        self.projection = nn.Linear(config.conv_dim[-1], config.hidden_size)
+        self.dropout = nn.Dropout(config.feat_proj_dropout)
+
+    def forward(self, conv_features: Tensor) -> Tensor:
+        """Project (B, T, C) to (B, T, D)."""
+        return self.dropout(self.projection(self.layer_norm(conv_features)))

@@ -1,0 +1,243 @@
+"""What a run has to say: one row of facts per model and split, and everything around the rows, saved and read back.
+
+``report.json`` is the report; the Markdown, the CSV and the plots are views of it. Its first lines read::
+
+    {
+      "title": "bigfoot demo",
+      "rows": [
+        {"name": "teacher", "step": "teacher", "split": "test", "decoder": "greedy", "wer": 0.0312, ...
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bigfoot.errors import DataError
+from bigfoot.report.plots import draw_losses, draw_wer_vs_size, render_png
+from bigfoot.report.render import render_csv, render_markdown
+
+
+@dataclass
+class Row:
+    """Facts about one model on one split; None is what was not measured.
+
+    Example:
+        >>> row = Row(name="student", step="finetune", split="test", wer=0.05, size_bytes=3_900_000)
+        >>> row.is_teacher, row.cer is None
+        (False, True)
+    """
+
+    name: str
+    """What a reader calls the model."""
+    step: str
+    """The step that made it; ``teacher`` for the one that was given."""
+    split: str
+    """What it was judged on: ``dev``, ``test``, ``test-other``."""
+    decoder: str = "greedy"
+    """How logits became text."""
+    protocol: str = ""
+    """What the WER stands for, such as ``fine-tuned, CTC, no language model``."""
+    wer: float | None = None
+    """Word error rate, a fraction."""
+    wer_low: float | None = None
+    """Lower end of its 95 % interval."""
+    wer_high: float | None = None
+    """Upper end."""
+    cer: float | None = None
+    """Character error rate, a fraction."""
+    hits: int | None = None
+    """Words found as they are."""
+    substitutions: int | None = None
+    """Words found as others."""
+    deletions: int | None = None
+    """Words not found."""
+    insertions: int | None = None
+    """Words found where there are none."""
+    num_utterances: int | None = None
+    """Utterances judged."""
+    num_words: int | None = None
+    """Words in their references."""
+    bootstrap_unit: str | None = None
+    """What was resampled for the interval: ``speaker`` or ``utterance``."""
+    num_params: int | None = None
+    """Parameters, shared ones counted as often as they are used."""
+    num_unique_params: int | None = None
+    """Parameters, shared ones counted once."""
+    size_bytes: int | None = None
+    """Bytes of the weights on disk."""
+    macs_per_second: int | None = None
+    """Multiply-accumulates per second of audio."""
+    macs_by_part: dict[str, int] = field(default_factory=dict)
+    """The same by part: ``conv``, ``positional_conv``, ``transformer``, ``head``."""
+    real_time_factor: float | None = None
+    """Seconds of computing per second of audio, one thread."""
+    peak_memory_bytes: int | None = None
+    """Most memory the process held while it transcribed."""
+    compression_ratio: float | None = None
+    """Unique parameters of the teacher over this model's."""
+    speedup: float | None = None
+    """Time of the teacher over this model's, one thread, interleaved rounds."""
+    speedup_low: float | None = None
+    """Lower end of the spread of the rounds."""
+    speedup_high: float | None = None
+    """Upper end."""
+    speedup_all_threads: float | None = None
+    """The same with every thread of the machine."""
+    batch_invariant: bool | None = None
+    """Whether a batch gives what each utterance gives alone."""
+    batch_invariance_max_difference: float | None = None
+    """Largest difference of a logit between the two."""
+    wer_difference: float | None = None
+    """WER minus the teacher's, a fraction, paired bootstrap; None for the teacher."""
+    wer_difference_low: float | None = None
+    """Lower end of its 95 % interval."""
+    wer_difference_high: float | None = None
+    """Upper end."""
+    wer_missing_reason: str | None = None
+    """Why there is no WER, where there is none."""
+    seconds: float | None = None
+    """How long the training of the step took."""
+    config_path: str | None = None
+    """The configuration the run began with."""
+    seed: int | None = None
+    """Its seed."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Versions of the packages that made the row."""
+
+    @property
+    def is_teacher(self) -> bool:
+        """Whether this is the model the others are compared with."""
+        return "teacher" in (self.step, self.name)
+
+
+@dataclass
+class Report:
+    """A run in full.
+
+    Example:
+        >>> report = Report(title="demo", rows=[Row("teacher", "teacher", "test", wer=0.04)])
+        >>> report.rows[0].wer
+        0.04
+    """
+
+    title: str
+    """The heading."""
+    rows: list[Row] = field(default_factory=list)
+    """One per model and split."""
+    seconds_per_step: dict[str, float] = field(default_factory=dict)
+    """How long each step took."""
+    skipped: list[dict[str, Any]] = field(default_factory=list)
+    """Data left out: ``split``, ``id``, ``path`` and ``reason`` of each."""
+    changes: list[str] = field(default_factory=list)
+    """What was kept of the teacher and what was dropped, a sentence each."""
+    losses: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """By training step, the records of its log: ``step``, the terms of the loss, now and then ``dev_wer`` and
+    ``blank_rate``."""
+    notes: list[str] = field(default_factory=list)
+    """What a reader should know besides."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """The whole configuration."""
+    machine: dict[str, Any] = field(default_factory=dict)
+    """Processor, threads, memory, operating system."""
+
+
+def save_report(report: Report, folder: str | Path) -> None:
+    """Write ``report.{md,csv,json}``, ``wer_vs_size.png`` and ``losses.png``.
+
+    Each file appears whole or not at all; ``report.json`` comes last, so that where it is, the others are too.
+
+    Args:
+        report: what to write. Numbers that are not finite become null in the JSON, which has no word for them.
+        folder: where, made if it is missing.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> save_report(Report(title="demo", rows=[Row("teacher", "teacher", "test", wer=0.04)]), folder)
+        >>> load_report(folder).rows[0].wer
+        0.04
+    """
+    folder = Path(folder)
+    write_whole(folder / "report.md", render_markdown(report).encode())
+    write_whole(folder / "report.csv", render_csv(report.rows).encode())
+    write_whole(folder / "wer_vs_size.png", render_png(draw_wer_vs_size(report.rows)))
+    write_whole(folder / "losses.png", render_png(draw_losses(report.losses)))
+    write_whole(folder / "report.json", encode_json(dataclasses.asdict(report)))
+
+
+def load_report(folder: str | Path) -> Report:
+    """Read ``report.json`` back.
+
+    Keys that this version does not know are left aside and missing ones have their defaults, so that reports of
+    older and newer versions can stand side by side.
+
+    Args:
+        folder: the folder given to ``save_report``.
+
+    Raises:
+        DataError: there is no ``report.json``, or it is not one.
+    """
+    path = Path(folder) / "report.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; give the folder in which a run has written its report") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as JSON ({error}); run the report step again") from error
+    rows = content.get("rows") if isinstance(content, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{path}: expected an object with a list `rows`; this is not a report of bigfoot")
+    fields = {"title": "", **_known_fields(Report, content)}
+    nameless = {"name": "", "step": "", "split": ""}
+    fields["rows"] = [Row(**{**nameless, **_known_fields(Row, row)}) for row in rows]
+    return Report(**fields)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file beside its place and move it there, so that no reader and no kill ever leaves half of it.
+
+    Args:
+        path: file to write; its folder is made if it is missing.
+        content: all of it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_bytes(content)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def encode_json(content: Mapping[str, Any]) -> bytes:
+    r"""Write JSON that any parser takes: numbers that are not finite become null, numpy's become plain.
+
+    Example:
+        >>> encode_json({"loss": float("nan")})
+        b'{\n  "loss": null\n}\n'
+    """
+    return (json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a record or a config holds
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item") and callable(value.item):  # a scalar of numpy or torch
+        return _plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def _known_fields(kind: type[Row] | type[Report], content: Mapping[str, Any]) -> dict[str, Any]:
+    names = {entry.name for entry in dataclasses.fields(kind)}
+    return {name: value for name, value in content.items() if name in names and value is not None}

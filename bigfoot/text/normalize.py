@@ -1,0 +1,46 @@
+"""Transcripts as a vocabulary can spell them: one Unicode form, one apostrophe, one space, one case."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Collection
+
+# NFKC leaves some of these alone and breaks U+00B4 into a space and an accent, so they are replaced before it.
+_APOSTROPHES = "\u2018\u2019\u201b\u02bc\u2032\u00b4`"
+
+
+def normalize_text(text: str, characters: Collection[str] | None = None) -> str:
+    """Bring a transcript to the spelling of a vocabulary without dropping anything.
+
+    What still lies outside the vocabulary afterwards (digits, punctuation) is for the caller to report: to delete it
+    here would quietly make transcripts that nobody said.
+
+    Args:
+        text: one transcript.
+        characters: what the vocabulary can spell, such as ``CharTokenizer.characters``; None leaves the case alone.
+
+    Returns:
+        NFKC text with typographic apostrophes as ``'``, whitespace collapsed, and letters in the vocabulary's case
+        where it has only one.
+
+    Example:
+        >>> normalize_text("Don\u2019t  panic ", characters="ADNOTPIC' ")
+        "DON'T PANIC"
+    """
+    kept = frozenset(characters or ())
+    table = {ord(mark): "'" for mark in _APOSTROPHES if mark not in kept}
+    # Twice, since NFKC itself can bring a modifier apostrophe (\u0149 becomes \u02bc and n).
+    text = unicodedata.normalize("NFKC", text.translate(table)).translate(table)
+    text = unicodedata.normalize("NFKC", _to_only_case(text, kept))
+    return " ".join(text.split())
+
+
+def _to_only_case(text: str, characters: frozenset[str]) -> str:
+    # Letters such as \u00df, whose other case is two letters, say nothing of the vocabulary's case.
+    has_upper = any(c.lower() != c and len(c.lower()) == 1 for c in characters)
+    has_lower = any(c.upper() != c and len(c.upper()) == 1 for c in characters)
+    if has_upper == has_lower:
+        return text
+    if has_lower:
+        return text.lower()
+    return "".join(c if c in characters else c.upper() for c in text)

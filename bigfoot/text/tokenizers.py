@@ -1,0 +1,296 @@
+"""Characters to label ids and frame ids to text, and the Hugging Face files in which a model folder says how.
+
+Pure Python and JSON, so that a deployed model needs no transformers to be understood.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from bigfoot.errors import ModelError
+from bigfoot.types import SAMPLE_RATE, Hertz
+
+_SENTENCE_TOKENS = ("<s>", "</s>")
+
+
+@dataclass(frozen=True)
+class CharTokenizer:
+    """A vocabulary of characters under CTC.
+
+    Args:
+        vocabulary: token by id, every token once.
+        blank_token: CTC's blank, Hugging Face's ``pad_token``; must be in the vocabulary.
+        word_delimiter: stands for the space between words.
+        unknown_token: stands for characters outside; never written into labels, for a model would learn to emit it.
+
+    Raises:
+        ValueError: a token stands twice, or the blank is missing.
+
+    Example:
+        >>> tokenizer = CharTokenizer(("<pad>", "|", "A", "B"))
+        >>> tokenizer.encode("AB A")
+        [2, 3, 1, 2]
+        >>> tokenizer.decode_ctc([2, 2, 0, 2, 1, 3])
+        'AA B'
+    """
+
+    vocabulary: tuple[str, ...]
+    blank_token: str = "<pad>"
+    word_delimiter: str = "|"
+    unknown_token: str = "<unk>"
+
+    def __post_init__(self) -> None:
+        """Refuse a vocabulary with which decoding would be ambiguous."""
+        if len(set(self.vocabulary)) != len(self.vocabulary):
+            twice = sorted({token for token in self.vocabulary if self.vocabulary.count(token) > 1})
+            raise ValueError(f"the vocabulary holds tokens twice: {twice}")
+        if self.blank_token not in self.vocabulary:
+            raise ValueError(f"the blank {self.blank_token!r} is not in the vocabulary of {len(self.vocabulary)} tokens")
+
+    def __len__(self) -> int:
+        """Number of tokens, V of the logits."""
+        return len(self.vocabulary)
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {token: index for index, token in enumerate(self.vocabulary)}
+
+    @cached_property
+    def _pieces(self) -> tuple[str, ...]:
+        # What each id adds to a decoded text; nothing for blank and specials.
+        return tuple(
+            "" if self._is_special(token) else " " if token == self.word_delimiter else token
+            for token in self.vocabulary
+        )
+
+    def _is_special(self, token: str) -> bool:
+        bracketed = len(token) > 2 and token[0] == "<" and token[-1] == ">"
+        return bracketed or token in (self.blank_token, self.unknown_token)
+
+    @cached_property
+    def blank_id(self) -> int:
+        """Id of CTC's blank."""
+        return self._ids[self.blank_token]
+
+    @cached_property
+    def characters(self) -> frozenset[str]:
+        """What a text may hold: single characters, with the space where there is a word delimiter."""
+        return frozenset(piece for piece in self._pieces if len(piece) == 1)
+
+    def unknown_characters(self, text: str) -> set[str]:
+        """Characters of a text that the vocabulary cannot spell.
+
+        Example:
+            >>> sorted(CharTokenizer(("<pad>", "|", "A")).unknown_characters("A1 A!"))
+            ['!', '1']
+        """
+        return set(text) - self.characters
+
+    def encode(self, text: str) -> list[int]:
+        """Spell a text as label ids.
+
+        Args:
+            text: characters of the vocabulary, spaces between words.
+
+        Returns:
+            One id a character.
+
+        Raises:
+            ValueError: with the characters outside the vocabulary.
+        """
+        if unknown := self.unknown_characters(text):
+            raise ValueError(f"characters outside the vocabulary: {' '.join(map(repr, sorted(unknown)))} in {text!r}")
+        space = self.word_delimiter if self.word_delimiter in self._ids else " "
+        return [self._ids[space if character == " " else character] for character in text]
+
+    def decode_ctc(self, frame_ids: Sequence[int]) -> str:
+        """Read the best id of every frame as text.
+
+        Repeats are merged, then blanks and specials dropped; the text is what Hugging Face's
+        ``Wav2Vec2CTCTokenizer.batch_decode`` gives, less its doubled spaces and spelled-out specials.
+
+        Args:
+            frame_ids: (T,) ids; those beyond the vocabulary add nothing.
+
+        Returns:
+            Words with single spaces between.
+        """
+        size = len(self._pieces)
+        merged = (int(index) for index, _ in groupby(frame_ids))
+        return " ".join("".join(self._pieces[index] for index in merged if 0 <= index < size).split())
+
+
+def build_char_tokenizer(texts: Iterable[str]) -> CharTokenizer:
+    """Make the vocabulary of a set of transcripts.
+
+    Args:
+        texts: normalized transcripts.
+
+    Returns:
+        ``<pad>`` as 0, then ``<s>``, ``</s>``, ``<unk>``, ``|`` and the characters in order of code point.
+
+    Example:
+        >>> build_char_tokenizer(["BA", "A C"]).vocabulary
+        ('<pad>', '<s>', '</s>', '<unk>', '|', 'A', 'B', 'C')
+    """
+    characters = {character for text in texts for character in text} - {" ", "|"}
+    return CharTokenizer(("<pad>", *_SENTENCE_TOKENS, "<unk>", "|", *sorted(characters)))
+
+
+@dataclass(frozen=True)
+class Processor:
+    """What lies around a model: how audio goes in, how ids come out as text.
+
+    Args:
+        tokenizer: None where the folder has no vocabulary, as of a model without a CTC head.
+        do_normalize: every utterance is brought to zero mean and unit variance.
+        sample_rate: of the audio in Hz.
+        return_attention_mask: whether Hugging Face's own class is to give a mask; bigfoot always does.
+    """
+
+    tokenizer: CharTokenizer | None = None
+    do_normalize: bool = True
+    sample_rate: Hertz = SAMPLE_RATE
+    return_attention_mask: bool = False
+
+
+def load_processor(folder: str | Path) -> Processor:
+    """Read the Hugging Face files of a model folder, old layout or new.
+
+    Args:
+        folder: with ``vocab.json``, ``tokenizer_config.json`` or ``special_tokens_map.json``, and
+            ``preprocessor_config.json`` or ``processor_config.json``; whichever of them exist.
+
+    Returns:
+        The processor; without a vocabulary its tokenizer is None, and what no file says has its default.
+
+    Raises:
+        ModelError: a file is not JSON, or the vocabulary is not one flat list of tokens.
+    """
+    folder = Path(folder)
+    # transformers 5 nests the feature extractor in processor_config.json and prefers it there.
+    settings = _read_json(folder / "processor_config.json").get("feature_extractor")
+    settings = settings or _read_json(folder / "preprocessor_config.json")
+    return Processor(
+        tokenizer=_load_tokenizer(folder),
+        do_normalize=bool(settings.get("do_normalize", True)),
+        sample_rate=int(settings.get("sampling_rate", SAMPLE_RATE)),
+        return_attention_mask=bool(settings.get("return_attention_mask", False)),
+    )
+
+
+def _load_tokenizer(folder: Path) -> CharTokenizer | None:
+    path = folder / "vocab.json"
+    vocab = _read_json(path)
+    if not vocab:
+        return None
+    if any(isinstance(value, dict) for value in vocab.values()):
+        raise ModelError(
+            f"{path}: one vocabulary a language ({', '.join(sorted(vocab)[:5])}, ...); "
+            "save the one language's vocabulary as a flat {token: id} there"
+        )
+    settings = _read_json(folder / "special_tokens_map.json") | _read_json(folder / "tokenizer_config.json")
+    try:
+        return CharTokenizer(
+            _tokens_by_id(vocab, settings, _read_json(folder / "added_tokens.json")),
+            blank_token=_token(settings.get("pad_token")) or "<pad>",
+            word_delimiter=_token(settings.get("word_delimiter_token")) or "|",
+            unknown_token=_token(settings.get("unk_token")) or "<unk>",
+        )
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{path}: not a CTC vocabulary ({error})") from error
+
+
+def _tokens_by_id(vocab: dict[str, Any], settings: dict[str, Any], added: dict[str, Any]) -> tuple[str, ...]:
+    """Join the vocabulary with tokens that older fine-tuning scripts added behind it."""
+    by_id = {int(index): _token(token) or "" for index, token in settings.get("added_tokens_decoder", {}).items()}
+    by_id |= {int(index): token for token, index in added.items()}
+    named = {int(index): token for token, index in vocab.items()}
+    if len(named) != len(vocab):
+        raise ValueError("two tokens share an id")
+    by_id = {index: token for index, token in by_id.items() if token not in vocab} | named
+    # An id without a token is a logit that never was trained; the name keeps the ids behind it in place.
+    return tuple(by_id.get(index, f"<unused{index}>") for index in range(max(by_id) + 1))
+
+
+def _token(value: Any) -> str | None:
+    # Older files hold {"content": "<pad>", "lstrip": false, ...} instead of "<pad>".
+    return value.get("content") if isinstance(value, dict) else value
+
+
+def save_processor(processor: Processor, folder: str | Path) -> None:
+    """Write the files from which ``load_processor`` and transformers, old or new, make the same processor.
+
+    Args:
+        processor: what to write.
+        folder: the model folder; made where missing.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> processor = Processor(CharTokenizer(("<pad>", "|", "A")), do_normalize=False)
+        >>> save_processor(processor, folder)
+        >>> load_processor(folder) == processor
+        True
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    extractor = {
+        "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+        "feature_size": 1,
+        "sampling_rate": processor.sample_rate,
+        "padding_side": "right",
+        "padding_value": 0.0,
+        "do_normalize": processor.do_normalize,
+        "return_attention_mask": processor.return_attention_mask,
+    }
+    if processor.tokenizer is None:
+        _write_json(folder / "preprocessor_config.json", extractor)
+        return
+    named = {"processor_class": "Wav2Vec2Processor"}
+    _write_json(folder / "preprocessor_config.json", extractor | named)
+    _write_json(folder / "processor_config.json", {"feature_extractor": extractor} | named)
+    _write_json(folder / "vocab.json", {token: index for index, token in enumerate(processor.tokenizer.vocabulary)})
+    _write_json(folder / "tokenizer_config.json", _tokenizer_settings(processor.tokenizer) | named)
+
+
+def _tokenizer_settings(tokenizer: CharTokenizer) -> dict[str, Any]:
+    # Hugging Face appends tokens it is told of and does not find, so the absent ones are null.
+    begin, end = (token if token in tokenizer.vocabulary else None for token in _SENTENCE_TOKENS)
+    return {
+        "tokenizer_class": "Wav2Vec2CTCTokenizer",
+        "pad_token": tokenizer.blank_token,
+        "unk_token": tokenizer.unknown_token if tokenizer.unknown_token in tokenizer.vocabulary else None,
+        "bos_token": begin,
+        "eos_token": end,
+        "word_delimiter_token": tokenizer.word_delimiter,
+        "replace_word_delimiter_char": " ",
+        "do_lower_case": False,
+        # Would rewrite " 's" and the like, so that the same ids gave another text.
+        "clean_up_tokenization_spaces": False,
+    }
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ModelError(f"{path}: not JSON ({error}); the file is damaged or half copied") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path}: expected an object with keys, found {type(content).__name__}")
+    return content
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(part, path)

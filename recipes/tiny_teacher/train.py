@@ -1,0 +1,248 @@
+"""Train the tiny teacher that ships with bigfoot, with transformers' own ``Wav2Vec2ForCTC``.
+
+The teacher is made without bigfoot's encoder on purpose: what bigfoot distils in its demo is a plain Hugging Face
+model, as a user's would be. Strings begin with one digit and lengthen; synthetic and FSDD speech are mixed; a killed
+run goes on from its last checkpoint when the same command is given again.
+
+    python recipes/tiny_teacher/train.py --fsdd ../shared/data/fsdd --out runs/tiny_teacher
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import jiwer
+import numpy as np
+import torch
+from transformers import (
+    Wav2Vec2Config,
+    Wav2Vec2CTCTokenizer,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForCTC,
+    Wav2Vec2Processor,
+)
+
+from bigfoot.data.fsdd import join_strings
+from bigfoot.data.synthetic import synthesize_split
+from bigfoot.data.utterance import Utterance, add_noise
+
+# The 32 tokens of wav2vec2-base-960h, in its order: by frequency in English after the specials.
+VOCABULARY = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK", "'", *"XJQZ"]
+STRING_LENGTHS = ((0.14, 1), (0.2, 2), (0.3, 4), (1.0, 8))
+"""(share of all steps, most digits in a string until then)."""
+FLAT_START = 0.1
+"""Share of all steps over which the loss moves from evenly spread characters to CTC."""
+POOL_PASSES = 3
+
+
+def build_processor(folder: Path) -> Wav2Vec2Processor:
+    """Write the vocabulary and wrap it as transformers wants it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = folder / "vocab.json"
+    vocabulary.write_text(json.dumps({token: i for i, token in enumerate(VOCABULARY)}))
+    tokenizer = Wav2Vec2CTCTokenizer(str(vocabulary), word_delimiter_token="|")
+    extractor = Wav2Vec2FeatureExtractor(
+        feature_size=1, sampling_rate=16_000, padding_value=0.0, do_normalize=True, return_attention_mask=False
+    )
+    return Wav2Vec2Processor(feature_extractor=extractor, tokenizer=tokenizer)
+
+
+def build_model() -> Wav2Vec2ForCTC:
+    """The structure of wav2vec2-base, 12 layers and group norm, with everything narrow."""
+    config = Wav2Vec2Config(
+        vocab_size=len(VOCABULARY), hidden_size=128, num_hidden_layers=12, num_attention_heads=4, intermediate_size=512,
+        conv_dim=(64,) * 7, num_conv_pos_embeddings=64, num_conv_pos_embedding_groups=16, feat_extract_norm="group",
+        do_stable_layer_norm=False, layerdrop=0.0, hidden_dropout=0.05, attention_dropout=0.05, activation_dropout=0.05,
+        feat_proj_dropout=0.0, final_dropout=0.0, mask_time_prob=0.05, mask_time_length=5, mask_time_min_masks=0,
+        mask_feature_prob=0.05, mask_feature_length=10, ctc_loss_reduction="mean", ctc_zero_infinity=True,
+    )  # fmt: skip
+    return Wav2Vec2ForCTC(config)
+
+
+def read_pool(fsdd: Path, seed: int, max_digits: int, size: int) -> list[Utterance]:
+    """Fresh training strings: two in three synthetic, since unseen voices are the harder test."""
+    from_fsdd = size // 3
+    pool = list(synthesize_split(seed, "train", size - from_fsdd, 1, max_digits))
+    return pool + list(join_strings(fsdd, "train", from_fsdd, seed, 1, max_digits))
+
+
+def augment(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Speed (pitch and formants move along, which widens the voices), gain and noise."""
+    speed = rng.uniform(0.87, 1.15)
+    positions = np.arange(0, len(samples) - 1, speed)
+    samples = np.interp(positions, np.arange(len(samples)), samples).astype(np.float32)
+    if rng.random() < 0.5:
+        samples = add_noise(samples, rng, snr_db=rng.uniform(15.0, 40.0))
+    return (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
+
+
+def to_batch(utterances: list[Utterance], rng: np.random.Generator) -> dict[str, torch.Tensor]:
+    """Pad a batch of nearly equal lengths."""
+    sounds = [augment(u.samples, rng) for u in utterances]
+    input_values = torch.zeros(len(sounds), max(map(len, sounds)))
+    attention_mask = torch.zeros(input_values.shape, dtype=torch.long)
+    labels = torch.full((len(sounds), max(len(u.text) for u in utterances)), -100)
+    for i, (sound, utterance) in enumerate(zip(sounds, utterances, strict=True)):
+        input_values[i, : len(sound)] = torch.from_numpy(sound)
+        attention_mask[i, : len(sound)] = 1
+        tokens = [VOCABULARY.index(c) for c in utterance.text.replace(" ", "|")]
+        labels[i, : len(tokens)] = torch.tensor(tokens)
+    return {"input_values": input_values, "attention_mask": attention_mask, "labels": labels}
+
+
+def flat_alignment(batch: dict[str, torch.Tensor], num_frames: int) -> torch.Tensor:
+    """Spread the characters of each one-digit utterance evenly over its loud frames, the blank elsewhere.
+
+    From random weights CTC idles for thousands of steps on "everything is blank"; a flat start, as hidden Markov models
+    were given it, tells the features at once what a digit is.
+
+    Returns:
+        (B, T) tokens, -100 on padding.
+    """
+    target = torch.zeros(len(batch["labels"]), num_frames, dtype=torch.long)
+    for i, sound in enumerate(batch["input_values"].abs()):
+        frames = (int(batch["attention_mask"][i].sum()) - 400) // 320 + 1
+        loudness = sound[: frames * 320].view(frames, 320).mean(-1)
+        loud = (loudness > 0.3 * loudness.mean()).nonzero().flatten()
+        first, end = int(loud[0]), int(loud[-1]) + 1
+        tokens = batch["labels"][i][batch["labels"][i] >= 0]
+        target[i, first:end] = tokens[torch.arange(end - first) * len(tokens) // (end - first)]
+        target[i, frames:] = -100
+    return target
+
+
+def compute_loss(model: Wav2Vec2ForCTC, batch: dict[str, torch.Tensor], progress: float, bf16: bool) -> torch.Tensor:
+    """CTC, mixed with cross-entropy on the flat alignment during the first share of the training."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        output = model(**batch)
+    flat = min(1.0, 2.0 * max(0.0, 1.0 - progress / FLAT_START))
+    if flat == 0.0:
+        return output.loss
+    target = flat_alignment(batch, output.logits.shape[1])
+    entropy = torch.nn.functional.cross_entropy(output.logits.float().transpose(1, 2), target, ignore_index=-100)
+    return flat * entropy + (1.0 - flat) * output.loss
+
+
+def batches(pool: list[Utterance], seconds: float, rng: np.random.Generator) -> Iterator[list[Utterance]]:
+    """Neighbours in length share a batch of about the given seconds; the batches come shuffled."""
+    ordered = sorted(pool, key=lambda u: u.seconds * rng.uniform(0.97, 1.03))
+    groups: list[list[Utterance]] = [[]]
+    for utterance in ordered:
+        if groups[-1] and utterance.seconds * (len(groups[-1]) + 1) > seconds:
+            groups.append([])
+        groups[-1].append(utterance)
+    for i in rng.permutation(len(groups)):
+        yield groups[i]
+
+
+def training_batches(args: argparse.Namespace, first_step: int) -> Iterator[dict[str, torch.Tensor]]:
+    """Endless batches from pools that are made anew and lengthen; what comes follows from the step it starts at."""
+    step = first_step
+    while True:
+        max_digits = next(digits for share, digits in STRING_LENGTHS if step < share * args.steps or share == 1.0)
+        rng = np.random.default_rng([args.seed, step])
+        pool = read_pool(args.fsdd, int(rng.integers(2**31)), max_digits, args.pool)
+        for _ in range(POOL_PASSES):
+            for group in batches(pool, args.batch_seconds, rng):
+                yield to_batch(group, rng)
+                step += 1
+
+
+@torch.no_grad()
+def measure_wer(model: Wav2Vec2ForCTC, processor: Wav2Vec2Processor, utterances: list[Utterance]) -> float:
+    """Greedy word error rate, one utterance at a time: group norm would hear a batch's padding."""
+    model.eval()
+    texts = []
+    for utterance in utterances:
+        inputs = processor(utterance.samples, sampling_rate=16_000, return_tensors="pt")
+        texts.append(processor.batch_decode(model(inputs.input_values).logits.argmax(-1))[0])
+    model.train()
+    return jiwer.wer([u.text for u in utterances], texts)
+
+
+def learning_rate(step: int, args: argparse.Namespace) -> float:
+    """Warm up, hold, then fall linearly to nothing over the last half."""
+    warm = min(1.0, (step + 1) / 300)
+    fall = min(1.0, (args.steps - step) / (0.5 * args.steps))
+    return args.lr * warm * fall
+
+
+def save_atomically(state: dict[str, object], path: Path) -> None:
+    """Write beside and rename, so that a kill leaves the last good checkpoint."""
+    torch.save(state, path.with_suffix(".tmp"))
+    os.replace(path.with_suffix(".tmp"), path)
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train to ``--steps``, measuring and saving on the way."""
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(args.threads)
+    args.out.mkdir(parents=True, exist_ok=True)
+    processor, model = build_processor(args.out / "vocabulary"), build_model().train()
+    optimizer = torch.optim.AdamW(model.parameters(), args.lr, betas=(0.9, 0.98), weight_decay=0.01)
+    checkpoint, step = args.out / "checkpoint.pt", 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        step = state["step"]
+        torch.manual_seed(args.seed + step)
+        print(f"going on from step {step}", flush=True)
+    heard = {
+        "synthetic": list(synthesize_split(1, "dev", args.dev)),
+        "fsdd": list(join_strings(args.fsdd, "dev", args.dev, 1)),
+    }
+    losses: list[float] = []
+    started = time.time()
+    stream = training_batches(args, step)
+    while step < args.steps:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, args)
+        # Masks over utterances of half a second would hide the whole of them.
+        model.config.apply_spec_augment = step >= STRING_LENGTHS[1][0] * args.steps
+        loss = compute_loss(model, next(stream), step / args.steps, args.bf16)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+        step += 1
+        if step % args.every == 0 or step == args.steps:
+            wers = {name: measure_wer(model, processor, utterances) for name, utterances in heard.items()}
+            row = [step, round(float(np.mean(losses)), 4), *(round(w, 4) for w in wers.values()), int(time.time() - started)]
+            print("step %d  loss %.4f  WER synthetic %.4f  fsdd %.4f  %d s" % tuple(row), flush=True)
+            with (args.out / "curve.csv").open("a", newline="") as file:
+                csv.writer(file).writerow(row)
+            losses.clear()
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+            save_atomically(state, checkpoint)
+    model.eval().save_pretrained(args.out / "model")
+    processor.save_pretrained(args.out / "model")
+    print(f"teacher in {args.out / 'model'}")
+
+
+def main() -> None:
+    """Read the command line and train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fsdd", type=Path, required=True, help="folder of the Free Spoken Digit Dataset")
+    parser.add_argument("--out", type=Path, default=Path("runs/tiny_teacher"), help="folder for checkpoint and model")
+    parser.add_argument("--steps", type=int, default=6000, help="optimizer steps in all")
+    parser.add_argument("--every", type=int, default=250, help="measure and save every so many steps")
+    parser.add_argument("--lr", type=float, default=1e-3, help="highest learning rate")
+    parser.add_argument("--batch_seconds", type=float, default=32.0, help="audio in a batch")
+    parser.add_argument("--pool", type=int, default=1500, help="strings synthesized at a time")
+    parser.add_argument("--dev", type=int, default=60, help="dev strings of each corpus")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--bf16", action="store_true", help="bfloat16 arithmetic, for processors that have it")
+    parser.add_argument("--seed", type=int, default=1, help="seed of weights and data")
+    train(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()
