@@ -6,20 +6,19 @@ Importing the package loads nothing heavy; the names below are fetched from thei
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bigfoot.config import Config, load_config
 
 __version__ = "0.1.0"
+__all__ = ["Config", "__version__", "load_config"]
 
-_HOMES = {
-    "Config": "bigfoot.config",
-    "load_config": "bigfoot.config",
-}
+_HOMES = {"Config": "bigfoot.config", "load_config": "bigfoot.config"}
 """Where a name offered by the package itself lives."""
 
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604 - strings all of them, only not written out twice.
 
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401
+def __getattr__(name: str) -> object:
     """Fetch a public name from its room at first use.
 
     Raises:

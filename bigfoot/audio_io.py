@@ -73,8 +73,7 @@ def _is_cut_off(log: str) -> bool:
     # libsndfile shortens a cut-off wav in silence; only its log still knows the length the header promised:
     #   data : 32000 (should be 9956)
     return any(
-        int(held) < int(promised) < _UNKNOWN_BYTES
-        for promised, held in re.findall(r"(\d+) \(should be (\d+)\)", log)
+        int(held) < int(promised) < _UNKNOWN_BYTES for promised, held in re.findall(r"(\d+) \(should be (\d+)\)", log)
     )
 
 

@@ -183,8 +183,6 @@ class TrainConfig:
     """Gradients are scaled down to this norm."""
     gradient_accumulation_steps: int = 1
     """Batches to an optimizer step; the loss is the mean over all their frames or labels."""
-    precision: str = "auto"
-    """``no`` (fp32), ``bf16``, ``fp16``; ``auto`` takes bf16 on a GPU that has it and fp32 elsewhere."""
     checkpoint_every: int = 200
     """Steps between checkpoints from which a killed run goes on."""
     eval_every: int = 200
@@ -243,6 +241,11 @@ class Config:
     """Of data, weights, masks and order."""
     threads: int | None = None
     """CPU threads of torch; its own default where null."""
+    precision: str = "auto"
+    """Of training: ``no`` (fp32), ``bf16``, ``fp16``; ``auto`` takes bf16 on a GPU that has it and fp32 elsewhere."""
+    trackers: list[str] = field(default_factory=lambda: ["tensorboard"])
+    """Where curves go besides the report: ``tensorboard``, ``wandb``, ``mlflow``, ``comet_ml``; all but the first need
+    their own package."""
     steps: list[str] = field(default_factory=lambda: ["student", "distill", "finetune"])
     """What is done to the teacher, in order; evaluating and reporting follow by themselves."""
     control: str | None = None
@@ -269,8 +272,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "distill.losses.hidden.distance": ("mse", "l1", "cosine"),
     "distill.schedule": ("linear", "cosine", "constant"),
     "finetune.schedule": ("linear", "cosine", "constant"),
-    "distill.precision": ("auto", "no", "bf16", "fp16"),
-    "finetune.precision": ("auto", "no", "bf16", "fp16"),
+    "precision": ("auto", "no", "bf16", "fp16"),
     "finetune.head": ("teacher", "new"),
 }
 _POSITIVE = (

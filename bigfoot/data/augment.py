@@ -52,13 +52,16 @@ def augment_waveform(samples: Samples, config: AugmentConfig, rng: np.random.Gen
         >>> augment_waveform(np.ones(16000, np.float32), AugmentConfig(speed=[2.0, 2.0]), np.random.default_rng(0)).size
         8000
     """
-    speed = rng.uniform(*config.speed)
+    slowest, fastest = config.speed
+    speed = rng.uniform(slowest, fastest)
     if speed != 1.0:
         # Played at another rate, pitch and speed move together, as in Kaldi's three-way perturbation.
         samples = resample(samples, round(SAMPLE_RATE * speed))
     if rng.random() < config.noise_probability:
-        samples = add_noise(samples, rng, snr_db=rng.uniform(*config.noise_snr_db))
-    gain_db = rng.uniform(*config.gain_db)
+        loudest, faintest = config.noise_snr_db
+        samples = add_noise(samples, rng, snr_db=rng.uniform(loudest, faintest))
+    lowest, highest = config.gain_db
+    gain_db = rng.uniform(lowest, highest)
     return samples if gain_db == 0.0 else samples * np.float32(10 ** (gain_db / 20))
 
 
@@ -99,9 +102,7 @@ def spec_augment_masks(
     return time_mask, feature_mask
 
 
-def span_mask(
-    length: int, probability: float, span: int, rng: np.random.Generator
-) -> npt.NDArray[np.bool_]:
+def span_mask(length: int, probability: float, span: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
     """Cover a share of a row with spans that do not overlap.
 
     Args:

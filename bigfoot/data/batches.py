@@ -211,7 +211,7 @@ def training_batches(
     processor: Processor,
     config: DataConfig,
     seed: int,
-    start: Position = Position(0, 0),  # noqa: B008 (frozen)
+    start: Position = Position(0, 0),
     rank: int = 0,
     world_size: int = 1,
 ) -> Iterator[Batch]:
@@ -306,8 +306,9 @@ def _build_sampler(
         drop_last=False,
         # lhotse adds the epoch to the seed: from digests, no two seeds share an epoch's order.
         seed=stable_seed(seed, "order") % 2**31,
-        # Synced, lhotse takes the buckets in one order that no seed and no epoch changes; ranks need that, one does not.
-        sync_buckets=world_size > 1,
+        # Unsynced, lhotse 1.33 takes an empty bucket for a full one and ends the epoch with utterances left over.
+        # Synced, it goes through the buckets in an order that no seed changes; what they give still follows the seed.
+        sync_buckets=True,
         rank=rank,
         world_size=world_size,
     )
@@ -373,3 +374,19 @@ def _read_cuts(manifest: str | Path, key: Callable[[Cut], Any]) -> list[Cut]:
 def _require(manifest: Path) -> None:
     if not manifest.is_file():
         raise DataError(f"no manifest {manifest}; prepare the data first")
+
+
+def read_transcripts(manifest: str | Path) -> list[str]:
+    """Read the transcripts of a manifest without its audio.
+
+    Args:
+        manifest: of ``prepare_data``.
+
+    Returns:
+        One text an utterance, in the manifest's order.
+
+    Raises:
+        DataError: the manifest is missing.
+    """
+    _require(Path(manifest))
+    return [cut.supervisions[0].text or "" for cut in CutSet.from_jsonl_lazy(manifest)]

@@ -96,9 +96,9 @@ def resolve_root(config: DataConfig) -> Path:
     """
     name = _USUAL_NAMES.get(config.corpus)
     given = config.root or os.environ.get("BIGFOOT_DATA")
-    if given is None:
-        if name is None:
-            return Path.cwd()
+    if name is None and config.root is None and not (given and Path(given).is_dir()):
+        return Path.cwd()
+    if not given:
         raise DataError(
             f"data.root: needed for {config.corpus}; set it to the folder of the corpus, or set the environment "
             f"variable BIGFOOT_DATA to the folder that holds {name}/"
@@ -146,9 +146,7 @@ def _generate(
     return join_strings(resolve_root(config), split, count, seed, config.min_digits, config.max_digits, on_error)
 
 
-def _write_generated(
-    utterances: Iterator[Utterance], folder: Path, split: str, count: int
-) -> list[ListedUtterance]:
+def _write_generated(utterances: Iterator[Utterance], folder: Path, split: str, count: int) -> list[ListedUtterance]:
     listed = []
     for item in show_progress(utterances, f"making {split}", total=count):
         path = folder / "audio" / split / f"{item.id}.flac"

@@ -5,8 +5,9 @@ espeak-ng is GPL-3.0 and therefore an optional extra, imported here and nowhere 
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
-import functools
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +21,7 @@ _CHARS_UTF8 = 1
 _POS_CHARACTER = 1
 _EE_OK = 0
 _RATE, _PITCH, _RANGE, _WORDGAP = 1, 3, 4, 7
-_CALLBACK = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
-)
+_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,12 @@ class Voice:
 
 
 class _Library:
-    """The shared library, initialised once a process; espeak-ng keeps one global voice."""
+    """The shared library, loaded for one sentence.
+
+    espeak-ng goes on from sentence to sentence with static state that no call resets (the phase of the flutter, the
+    seed of the breath noise, drawn from the clock): the same sentence then never sounds the same twice. Loading the
+    library anew forgets it all, and costs some 3 ms.
+    """
 
     def __init__(self) -> None:
         try:
@@ -61,6 +65,7 @@ class _Library:
         )
         if self.sample_rate <= 0:
             raise RuntimeError("espeak-ng could not read its voice data; reinstall espeakng-loader")
+        self._lib.espeak_ng_SetRandSeed(ctypes.c_long(1))
         self._chunks: list[np.ndarray] = []
         # The reference must outlive the library's use of it, hence an attribute.
         self._callback = _CALLBACK(self._collect)
@@ -83,21 +88,21 @@ class _Library:
             self._lib.espeak_SetParameter(parameter, value, 0)
         self._chunks.clear()
         data = text.encode()
-        self._lib.espeak_Synth(
-            data, len(data) + 1, 0, _POS_CHARACTER, 0, _CHARS_UTF8, None, None
-        )
+        self._lib.espeak_Synth(data, len(data) + 1, 0, _POS_CHARACTER, 0, _CHARS_UTF8, None, None)
         if not self._chunks:
             raise RuntimeError(f"espeak-ng gave no sound for {text!r}")
         return np.concatenate(self._chunks).astype(np.float32) / 32768.0
 
-
-@functools.cache
-def _library() -> _Library:
-    return _Library()
+    def close(self) -> None:
+        self._chunks.clear()
+        self._lib.espeak_Terminate()
+        # ctypes never unloads by itself; its own functions for it have no public name.
+        unload = getattr(_ctypes, "FreeLibrary" if sys.platform == "win32" else "dlclose")
+        unload(self._lib._handle)
 
 
 def speak(text: str, voice: Voice) -> tuple[np.ndarray, int]:
-    """Speak one sentence.
+    """Speak one sentence; the same bits for the same arguments.
 
     Args:
         text: what to say, in the voice's language.
@@ -115,5 +120,8 @@ def speak(text: str, voice: Voice) -> tuple[np.ndarray, int]:
         >>> rate
         22050
     """
-    library = _library()
-    return library.speak(text, voice), library.sample_rate
+    library = _Library()
+    try:
+        return library.speak(text, voice), library.sample_rate
+    finally:
+        library.close()

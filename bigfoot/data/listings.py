@@ -20,7 +20,7 @@ _TEXT_COLUMNS = ("text", "transcript", "sentence")
 def list_librispeech(root: Path, split: str) -> list[ListedUtterance]:
     """List a split of LibriSpeech, or of anything laid out like it.
 
-    The tree is ``SPLIT/SPEAKER/CHAPTER/ID.flac``; beside the audio lies ``SPEAKER-CHAPTER.trans.txt``, with lines like::
+    The tree is ``SPLIT/SPEAKER/CHAPTER/ID.flac``; beside it lies ``SPEAKER-CHAPTER.trans.txt`` with lines like::
 
         909-131041-0000 THE MODE OF APPOINTMENT OF THE CHIEF MAGISTRATE OF THE UNITED STATES IS ALMOST
 
@@ -44,7 +44,7 @@ def list_librispeech(root: Path, split: str) -> list[ListedUtterance]:
 def _list_chapter(chapter: Path) -> Iterator[ListedUtterance]:
     speaker = chapter.parent.name
     listing = chapter / f"{speaker}-{chapter.name}.trans.txt"
-    # What is not UTF-8 becomes a mark that no vocabulary holds, so that the line is named and not the whole corpus lost.
+    # What is not UTF-8 becomes a mark that no vocabulary holds, so that the line is named, the corpus not lost.
     lines = listing.read_text(encoding="utf-8", errors="replace").splitlines() if listing.is_file() else []
     listed = set()
     for line in lines:
@@ -92,7 +92,9 @@ def _read_separated(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     tabs = table.suffix.lower() == ".tsv"
     with table.open(encoding="utf-8-sig", newline="") as file:
         # In a TSV a quotation mark is a quotation mark: transcripts hold lone ones.
-        reader = csv.reader(file, "excel-tab" if tabs else "excel", quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL)
+        reader = csv.reader(
+            file, "excel-tab" if tabs else "excel", quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
+        )
         columns = next(reader, [])
         if "path" not in columns or not set(columns) & set(_TEXT_COLUMNS):
             found = ", ".join(columns) or "an empty file"

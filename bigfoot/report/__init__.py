@@ -1,0 +1,1 @@
+"""What a run found, as rows, tables, pictures and comparisons of runs."""

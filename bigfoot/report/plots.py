@@ -19,8 +19,9 @@ if TYPE_CHECKING:  # rows imports this module to save what it draws; matplotlib 
 
     from bigfoot.report.rows import Row
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d31")
-"""Okabe and Ito's colours, told apart by colour-blind readers; the yellow, lost on white, is a brown."""
+COLOURS = ("#0072b2", "#d55e00", "#007a5a", "#b0508a", "#8c6d31", "#5b3fa0", "#2f8fb5", "#7a1f1f")
+"""After Okabe and Ito's colours, which colour-blind readers tell apart, darkened so that text in them can be read."""
+TEACHER_COLOUR = "#222222"
 
 NOT_LOSSES = frozenset(
     {"step", "epoch", "dev_wer", "dev_cer", "blank_rate", "learning_rate", "grad_norm", "seconds", "time"}
@@ -28,12 +29,14 @@ NOT_LOSSES = frozenset(
 """Numbers of a training record that are no term of the loss."""
 
 _DOTS_PER_INCH = 130
-# Where a label may stand around its point: (horizontal, vertical) in points, nearest and most readable first.
-_LABEL_OFFSETS = tuple(
-    (x * distance, y * distance)
-    for distance in (9, 16, 26, 38, 52)
-    for x, y in ((1, 0.35), (1, -0.6), (-1, 0.35), (-1, -0.6), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
+# Where the middle of a label's near edge may stand, (horizontal, vertical) in points from its point: beside it, then
+# beside it and higher or lower, then above and below.
+_LABEL_OFFSETS = (
+    *((side * (9 + abs(y) / 3), y) for y in (0, 5, -5, 10, -10, 16, -16, 24, -24, 34, -34, 46) for side in (1, -1)),
+    *((0, y) for y in (14, -14, 30, -30)),
 )
+_MARKER_RADIUS = {True: 8.0, False: 4.5}
+"""In points; the teacher's star is the larger."""
 
 
 def render_png(figure: Figure) -> bytes:
@@ -73,10 +76,13 @@ def draw_wer_vs_size(rows: Sequence[Row], groups: Sequence[str] | None = None) -
         _say_nothing_to_draw(figure, "no row has both a WER and a size")
         return figure
     keys = groups or [row.name for row in rows]
-    names = list(dict.fromkeys(keys))
+    names = list(dict.fromkeys(key for key, row in zip(keys, rows, strict=True) if groups or not row.is_teacher))
     for axes, split in zip(figure.subplots(1, len(splits), squeeze=False)[0], splits, strict=True):
         here = [index for index in drawn if rows[index].split == split]
-        colours = [COLOURS[names.index(keys[i]) % len(COLOURS)] for i in here]
+        colours = [
+            TEACHER_COLOUR if rows[i].is_teacher and not groups else COLOURS[names.index(keys[i]) % len(COLOURS)]
+            for i in here
+        ]
         axes.set_title(split)
         axes.set_ylabel("WER (%)")
         axes.set_xlabel("size on disk (MB)" if use_bytes else "unique parameters (millions)")
@@ -133,10 +139,12 @@ def _say_nothing_to_draw(figure: Figure, reason: str) -> None:
 
 
 def _draw_points(axes: Axes, rows: Sequence[Row], sizes: Sequence[float], colours: Sequence[str]) -> None:
-    for row, size, colour in zip(rows, sizes, colours, strict=True):
+    # From the highest WER down: labels of points that stand in a column then fall into the same order.
+    points = sorted(zip(rows, sizes, colours, strict=True), key=lambda point: -(point[0].wer or 0.0))
+    for row, size, colour in points:
         wer, low, high = (None if v is None else 100 * v for v in (row.wer, row.wer_low, row.wer_high))
         assert wer is not None  # the caller leaves out rows without one
-        marker, area = ("*", 190) if row.is_teacher else ("o", 55)
+        marker, area = "*" if row.is_teacher else "o", 3 * _MARKER_RADIUS[row.is_teacher] ** 2
         if low is not None and high is not None and _is_number(low) and _is_number(high):
             # The interval of a bootstrap need not hold the rate itself; a length below 0 is refused.
             lengths = [[max(wer - low, 0.0)], [max(high - wer, 0.0)]]
@@ -144,16 +152,16 @@ def _draw_points(axes: Axes, rows: Sequence[Row], sizes: Sequence[float], colour
         axes.scatter([size], [wer], s=area, marker=marker, color=colour, edgecolors="white", linewidths=0.8, zorder=3)
         line = {"arrowstyle": "-", "color": colour, "lw": 0.7, "shrinkA": 0, "shrinkB": 3}
         axes.annotate(
-            row.name, (size, wer), textcoords="offset points", xytext=(9, 3), fontsize=8, color=colour, arrowprops=line
+            row.name, (size, wer), textcoords="offset points", xytext=(9, 0), fontsize=8, color=colour, arrowprops=line
         )
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.18, y=0.15)
-    _scale_axes(axes, sizes, [100 * row.wer for row in rows if row.wer is not None])
+    _scale_axes(axes, sizes, [100 * value for row in rows for value in (row.wer, row.wer_low) if value is not None])
 
 
 def _scale_axes(axes: Axes, sizes: Sequence[float], wers: Sequence[float]) -> None:
-    """Begin both axes at 0, and spread what lies close together where one value is many times the others."""
+    """Begin the axes at 0, or spread what lies close together where one value is many times the others."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter, SymmetricalLogLocator
 
     if min(sizes) > 0 and max(sizes) / min(sizes) > 8:
@@ -163,12 +171,19 @@ def _scale_axes(axes: Axes, sizes: Sequence[float], wers: Sequence[float]) -> No
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         axes.set_xlim(left=0)
-    if max(wers) > 8 * max(min(wers), 1.0):
-        # A student fresh from the knife errs in every word; even below 1 %, so that a WER of 0 has a place.
+    # A student fresh from the knife errs in every word, and would press all others onto the floor.
+    if max(wers) <= 8 * max(min(wers), 1.0):
+        axes.set_ylim(bottom=0)
+        return
+    if min(wers) >= 0.5:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    else:  # linear below 1 %, so that a WER of 0 has a place
         axes.set_yscale("symlog", linthresh=1.0)
         axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1.0, subs=[1, 2, 5]))
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.set_ylim(bottom=0)
+        axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _add_group_legend(figure: Figure, names: Sequence[str]) -> None:
@@ -184,6 +199,9 @@ def _add_group_legend(figure: Figure, names: Sequence[str]) -> None:
 def _place_labels(figure: Figure) -> None:
     """Move each label to the first place around its point where it covers no marker, no bar and no other label."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.collections import LineCollection
+    from matplotlib.text import Annotation
+    from matplotlib.transforms import Bbox
 
     canvas = FigureCanvasAgg(figure)
     figure.set_dpi(_DOTS_PER_INCH)
@@ -191,9 +209,15 @@ def _place_labels(figure: Figure) -> None:
     renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
     for axes in figure.axes:
         inside = axes.get_window_extent(renderer)
-        taken = [artist.get_window_extent(renderer).padded(1) for artist in axes.collections]
-        for label in axes.texts:
-            taken.append(_place_label(label, taken, inside, renderer))  # type: ignore[arg-type]
+        labels = [text for text in axes.texts if isinstance(text, Annotation)]
+        bars = [artist for artist in axes.collections if isinstance(artist, LineCollection)]
+        taken = [bar.get_window_extent(renderer).padded(5) for bar in bars]
+        for label in labels:
+            # The extent of a scattered marker leaves out its size; the star's, the larger, does for both.
+            x, y = axes.transData.transform(label.xy)
+            taken.append(Bbox([[x, y], [x, y]]).padded(_MARKER_RADIUS[True] * _DOTS_PER_INCH / 72 * 0.8))
+        for label in labels:
+            taken.append(_place_label(label, taken, inside, renderer))
 
 
 def _place_label(label: Annotation, taken: Sequence[Bbox], inside: Bbox, renderer: RendererBase) -> Bbox:
@@ -214,10 +238,10 @@ def _move_label(label: Annotation, index: int, renderer: RendererBase) -> Bbox:
     x, y = _LABEL_OFFSETS[index]
     label.set_position((x, y))
     label.set_horizontalalignment("left" if x > 0 else "right" if x < 0 else "center")
-    label.set_verticalalignment("bottom" if y > 0 else "top")
-    label.update_positions(renderer)  # type: ignore[no-untyped-call]
-    if label.arrow_patch is not None:
-        label.arrow_patch.set_visible(math.hypot(x, y) > 16)
+    label.set_verticalalignment("center")
+    label.update_positions(renderer)
+    if label.arrow_patch is not None:  # a line back to the point, where the label had to go far
+        label.arrow_patch.set_visible(math.hypot(x, y) > 12)
     # The annotation's own extent would take in its line.
     return Text.get_window_extent(label, renderer)
 
@@ -253,7 +277,7 @@ def _draw_stage(axes: Axes, title: str, records: Sequence[Mapping[str, Any]]) ->
     # Above the panel, where no curve runs; the name of the panel is the title of the legend, so that neither covers
     # the other however many terms there are.
     legend = axes.legend(handles, labels, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=5, fontsize=8)
-    legend.set_title(title, prop={"size": 11})
+    legend.set_title(title)
     legend.set_alignment("left")
     legend.set_frame_on(False)
 

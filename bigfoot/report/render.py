@@ -9,6 +9,7 @@ import csv
 import dataclasses
 import io
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,20 +41,19 @@ class Column:
 
 
 def format_number(value: float | None, digits: int = 3) -> str:
-    """Write a number with so many significant digits, and never with an exponent that a table has no room for.
+    """Write a number with so many significant digits, with an exponent only below 0.0001.
 
     Example:
         >>> [format_number(x) for x in (315.44, 94.4, 0.96, 0.00123, 1234567.0, None)]
         ['315', '94.4', '0.960', '0.00123', '1234567', 'n/a']
     """
-    if value is None or value != value:
+    if value is None or not math.isfinite(value):
         return MISSING
     if value == 0:
         return "0"
-    before_point = len(str(int(abs(value)))) if abs(value) >= 1 else 0
-    if before_point:
-        return f"{value:.{max(digits - before_point, 0)}f}"
-    return f"{value:#.{digits}g}" if abs(value) >= 1e-4 else f"{value:.1e}"
+    # The exponent after rounding: 9.999 is 10.0, not 10.00.
+    exponent = int(f"{value:.{digits - 1}e}".split("e")[1])
+    return f"{value:.{max(digits - 1 - exponent, 0)}f}" if exponent >= -4 else f"{value:.1e}"
 
 
 def format_percent(fraction: float | None) -> str:
@@ -63,7 +63,7 @@ def format_percent(fraction: float | None) -> str:
         >>> format_percent(0.03125), format_percent(None)
         ('3.12', 'n/a')
     """
-    return MISSING if fraction is None or fraction != fraction else f"{100 * fraction:.2f}"
+    return MISSING if fraction is None or not math.isfinite(fraction) else f"{100 * fraction:.2f}"
 
 
 def format_wer(row: Row) -> str:
@@ -82,7 +82,7 @@ def format_seconds(seconds: float) -> str:
         >>> [format_seconds(x) for x in (0.42, 75, 3720)]
         ['0.4 s', '1 min 15 s', '1 h 2 min']
     """
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,1 @@
+"""Transcripts: one spelling, and characters as ids."""

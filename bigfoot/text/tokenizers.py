@@ -52,7 +52,9 @@ class CharTokenizer:
             twice = sorted({token for token in self.vocabulary if self.vocabulary.count(token) > 1})
             raise ValueError(f"the vocabulary holds tokens twice: {twice}")
         if self.blank_token not in self.vocabulary:
-            raise ValueError(f"the blank {self.blank_token!r} is not in the vocabulary of {len(self.vocabulary)} tokens")
+            raise ValueError(
+                f"the blank {self.blank_token!r} is not among the vocabulary's {len(self.vocabulary)} tokens"
+            )
 
     def __len__(self) -> int:
         """Number of tokens, V of the logits."""
@@ -220,7 +222,7 @@ def _tokens_by_id(vocab: dict[str, Any], settings: dict[str, Any], added: dict[s
     return tuple(by_id.get(index, f"<unused{index}>") for index in range(max(by_id) + 1))
 
 
-def _token(value: Any) -> str | None:
+def _token(value: str | dict[str, str] | None) -> str | None:
     # Older files hold {"content": "<pad>", "lstrip": false, ...} instead of "<pad>".
     return value.get("content") if isinstance(value, dict) else value
 

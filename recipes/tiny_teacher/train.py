@@ -34,10 +34,11 @@ from bigfoot.data.utterance import Utterance, add_noise
 
 # The 32 tokens of wav2vec2-base-960h, in its order: by frequency in English after the specials.
 VOCABULARY = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK", "'", *"XJQZ"]
-STRING_LENGTHS = ((0.14, 1), (0.2, 2), (0.3, 4), (1.0, 8))
+STRING_LENGTHS = ((0.28, 1), (0.34, 2), (0.42, 4), (1.0, 8))
 """(share of all steps, most digits in a string until then)."""
-FLAT_START = 0.1
-"""Share of all steps over which the loss moves from evenly spread characters to CTC."""
+FLAT_START = (0.2, 0.28)
+"""Shares of all steps between which the loss moves from evenly spread characters to CTC; sooner, CTC falls back to
+blanks everywhere."""
 POOL_PASSES = 3
 
 
@@ -121,7 +122,7 @@ def compute_loss(model: Wav2Vec2ForCTC, batch: dict[str, torch.Tensor], progress
     """CTC, mixed with cross-entropy on the flat alignment during the first share of the training."""
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         output = model(**batch)
-    flat = min(1.0, 2.0 * max(0.0, 1.0 - progress / FLAT_START))
+    flat = min(1.0, max(0.0, (FLAT_START[1] - progress) / (FLAT_START[1] - FLAT_START[0])))
     if flat == 0.0:
         return output.loss
     target = flat_alignment(batch, output.logits.shape[1])
@@ -232,9 +233,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fsdd", type=Path, required=True, help="folder of the Free Spoken Digit Dataset")
     parser.add_argument("--out", type=Path, default=Path("runs/tiny_teacher"), help="folder for checkpoint and model")
-    parser.add_argument("--steps", type=int, default=6000, help="optimizer steps in all")
-    parser.add_argument("--every", type=int, default=250, help="measure and save every so many steps")
-    parser.add_argument("--lr", type=float, default=1e-3, help="highest learning rate")
+    parser.add_argument("--steps", type=int, default=5000, help="optimizer steps in all")
+    parser.add_argument("--every", type=int, default=200, help="measure and save every so many steps")
+    parser.add_argument("--lr", type=float, default=8e-4, help="highest learning rate")
     parser.add_argument("--batch_seconds", type=float, default=32.0, help="audio in a batch")
     parser.add_argument("--pool", type=int, default=1500, help="strings synthesized at a time")
     parser.add_argument("--dev", type=int, default=60, help="dev strings of each corpus")

@@ -1,0 +1,184 @@
+"""``bigfoot``: compress, evaluate, look into, compare, transcribe and convert speech models."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bigfoot.errors import BigfootError, ConfigError
+
+if TYPE_CHECKING:
+    from bigfoot.report.rows import Report
+
+# Everything heavy is imported inside the commands: --help must not wait for torch.
+app = typer.Typer(
+    help="Make wav2vec2-like speech models small and fast, and prove what that cost.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+MODEL_HELP = "A bigfoot folder, a Hugging Face wav2vec2 folder or id, or tiny_teacher."
+ModelArgument = Annotated[str, typer.Argument(help=MODEL_HELP)]
+Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, such as student.conv_groups=4", metavar="[KEY=VALUE]...")]
+
+
+@app.command()
+def compress(
+    overrides: Overrides = None,
+    config: Annotated[str, typer.Option(help="YAML file, looked up as given, then under configs/.")] = "demo_config.yaml",
+    until: Annotated[str, typer.Option(help="Stop after: data, teacher, student, distill, finetune or report.")] = "report",
+) -> None:
+    """From a teacher to a table: make the student, distil, fine-tune, evaluate, report.
+
+    The same command given again goes on where it was stopped and skips what is done.
+    """
+    from bigfoot.config import read_config
+    from bigfoot.pipeline import STAGES, run_pipeline
+
+    if until not in STAGES:
+        raise ConfigError([f"--until: {until!r} is none of {', '.join(STAGES)}"])
+    settings, problems = read_config(config, overrides or [])
+    report = run_pipeline(settings, problems=problems, until=until, config_path=config)
+    if report is not None:
+        show_report(report, Path(settings.run_dir) / "report")
+
+
+def show_report(report: Report, folder: Path) -> None:
+    """Print the table and where the rest lies.
+
+    Args:
+        report: of ``run_pipeline``.
+        folder: where it was written.
+    """
+    from rich.console import Console
+
+    from bigfoot.report.render import render_console
+
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(render_console(report))
+    console.print(f"Report: {folder / 'report.md'}  (plots, CSV and JSON beside it)", soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    model: ModelArgument,
+    overrides: Overrides = None,
+    config: Annotated[str, typer.Option(help="YAML file whose data and evaluate sections say on what and how.")] = "demo_config.yaml",
+    split: Annotated[str, typer.Option(help="dev or test.")] = "test",
+    run_dir: Annotated[str, typer.Option(help="Where the manifests are made, or found made.")] = "runs/evaluate",
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")] = False,
+) -> None:
+    """Word and character error rate of a model on a corpus, greedy, with a confidence interval."""
+    from dataclasses import asdict
+
+    from bigfoot.config import load_config
+    from bigfoot.data.corpora import prepare_data
+    from bigfoot.evaluation.evaluate import evaluate_accuracy
+    from bigfoot.models.folder import load_model
+
+    if split not in ("dev", "test"):
+        raise ConfigError([f"--split: {split!r} is neither dev nor test"])
+    settings, loaded = load_config(config, overrides or []), load_model(model)
+    tokenizer = loaded.processor.tokenizer
+    data = prepare_data(settings.data, settings.seed, Path(run_dir) / "data", tokenizer and sorted(tokenizer.characters))
+    if split not in data.manifests:
+        raise ConfigError([f"--split: the corpus has no {split} split; it has {', '.join(data.manifests)}"])
+    rate = evaluate_accuracy(loaded, data.manifests[split], settings.evaluate, settings.seed).error_rate
+    if json_output:
+        typer.echo(json.dumps(asdict(rate), indent=2))
+        return
+    wer, low, high, cer = (f"{value:.2%}" if value is not None else "n/a" for value in (rate.wer, rate.wer_low, rate.wer_high, rate.cer))
+    typer.echo(f"WER {wer} [{low}, {high}]  CER {cer}  ({rate.num_words} words, {rate.num_utterances} utterances of {split}, greedy)")
+    typer.echo(f"{rate.words.substitutions} substitutions, {rate.words.deletions} deletions, {rate.words.insertions} insertions; interval: bootstrap over {rate.bootstrap_unit}s")
+
+
+@app.command()
+def summary(
+    model: ModelArgument,
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Every layer of a model with its shapes, parameters and multiply-accumulates."""
+    from bigfoot.measure.summary import render_summary, summarize_model
+    from bigfoot.models.folder import load_model
+
+    facts = summarize_model(load_model(model))
+    if json_output:
+        typer.echo(json.dumps(facts.to_dict(), indent=2))
+        return
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 120).print(*render_summary(facts), sep="\n")
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders with a report, two or more to be of use.")],
+    out: Annotated[Path, typer.Option(help="Folder for compare.md, .csv, .json, .html and .png.")] = Path("compare"),
+) -> None:
+    """One table and one plot over any number of runs."""
+    from bigfoot.report.compare import compare_runs, render_comparison_markdown, save_comparison
+
+    comparison = compare_runs(runs)
+    save_comparison(comparison, out)
+    typer.echo(render_comparison_markdown(comparison))
+    typer.echo(f"Comparison: {out / 'compare.html'}  (Markdown, CSV, JSON and plot beside it)")
+
+
+@app.command()
+def transcribe(
+    model: ModelArgument,
+    files: Annotated[list[Path], typer.Argument(help="Audio files of any rate and channel count.")],
+) -> None:
+    """Print what a model hears in audio files, a line each; a bad file costs that file."""
+    from bigfoot.evaluation.transcribe import transcribe_files
+    from bigfoot.models.folder import load_model
+
+    failed = 0
+    for result in transcribe_files(load_model(model), files):
+        if result.error is not None:
+            failed += 1
+            typer.echo(f"{result.path}: {result.error}", err=True)
+        else:
+            typer.echo(f"{result.path}\t{result.text}" if len(files) > 1 else result.text)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def convert(
+    source: ModelArgument,
+    destination: Annotated[Path, typer.Argument(help="Folder to write; an older one there is replaced.")],
+    to: Annotated[str, typer.Option(help="bigfoot or huggingface.")] = "bigfoot",
+) -> None:
+    """Write a model in another format, reloaded and compared before it is called done."""
+    from bigfoot.models.folder import load_model, save_model
+
+    if to not in ("bigfoot", "huggingface"):
+        raise ConfigError([f"--to: {to!r} is neither bigfoot nor huggingface"])
+    loaded = load_model(source)
+    if loaded.processor.tokenizer is None:
+        typer.echo(f"warning: {source} has no vocabulary; the converted folder cannot turn logits into text", err=True)
+    if to == "huggingface" and loaded.model.config.feat_extract_norm == "group":
+        typer.echo("note: transformers' own class sees the padding of a batch in a group-norm model; run it one utterance at a time", err=True)
+    save_model(loaded.model, loaded.processor, destination, loaded.history, to=to)
+    typer.echo(f"{destination}: written as {to}, read back and compared")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; what a user caused is said in words, without a traceback.
+
+    Args:
+        arguments: of the command line; ``sys.argv``'s by default.
+
+    Raises:
+        SystemExit: 0 where all went well, 2 for a wrong configuration, 1 for anything else that was foreseen.
+    """
+    try:
+        app(arguments)
+    except BigfootError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None

@@ -1,0 +1,116 @@
+"""Fewer transformer layers: choose which stay, and copy all else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bigfoot.compress.change import Change
+from bigfoot.errors import ModelError
+from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.reshape import load_plain_state, plain_state, reshape_config
+
+LAYER_INITS = ("first_k", "last_k", "every_k", "spread")
+_LAYER = re.compile(r"encoder\.encoder\.layers\.(\d+)\.")
+
+
+@dataclass(frozen=True)
+class DepthConfig:
+    """Which layers stay.
+
+    Args:
+        num_hidden_layers: how many, 1 to the model's own.
+        layer_init: ``first_k``, ``last_k``, ``every_k``, ``spread``, or a list of 0-based layers.
+    """
+
+    num_hidden_layers: int
+    layer_init: str | Sequence[int] = "spread"
+
+
+def choose_layers(num_layers: int, keep: int, layer_init: str | Sequence[int]) -> list[int]:
+    """Choose the layers that stay.
+
+    ``every_k`` takes each (num_layers // keep)-th from 0, as the Knowledge-Distillation-Toolkit does, which leaves the
+    last layer out; ``spread`` spaces them evenly with both ends kept, as Distil-Whisper does (Gandhi et al., 2023,
+    section 3).
+
+    Args:
+        num_layers: layers of the model.
+        keep: layers that stay.
+        layer_init: rule, or the layers themselves.
+
+    Returns:
+        0-based layers in the order in which they will stand.
+
+    Raises:
+        ModelError: more layers than there are, an unknown rule, a layer out of range, or a list of another length.
+
+    Example:
+        >>> choose_layers(12, 4, "spread"), choose_layers(12, 4, "every_k")
+        ([0, 4, 7, 11], [0, 3, 6, 9])
+    """
+    if not 1 <= keep <= num_layers:
+        raise ModelError(f"{keep} layers out of range: the model has {num_layers}")
+    if not isinstance(layer_init, str):
+        return _checked_list(num_layers, keep, layer_init)
+    if layer_init == "first_k":
+        return list(range(keep))
+    if layer_init == "last_k":
+        return list(range(num_layers - keep, num_layers))
+    if layer_init == "every_k":
+        return list(range(0, num_layers, num_layers // keep))[:keep]
+    if layer_init == "spread":
+        # The last layer matters most to the head, so it is the one that a single-layer student keeps.
+        return [round(i * (num_layers - 1) / max(1, keep - 1)) for i in range(keep)] if keep > 1 else [num_layers - 1]
+    raise ModelError(f"layer_init {layer_init!r} is none of {', '.join(LAYER_INITS)}, nor a list of layers")
+
+
+def _checked_list(num_layers: int, keep: int, layers: Sequence[int]) -> list[int]:
+    if not all(isinstance(layer, int) for layer in layers):
+        raise ModelError(f"layer_init {list(layers)} should hold whole numbers")
+    # -1 is refused rather than read as "the last": a peer copies nothing for it, in silence.
+    outside = [layer for layer in layers if not 0 <= layer < num_layers]
+    if outside:
+        raise ModelError(f"layer_init names layers {outside}, out of range 0..{num_layers - 1}")
+    if len(layers) != keep:
+        raise ModelError(f"layer_init lists {len(layers)} layers, num_hidden_layers is {keep}")
+    return list(layers)
+
+
+def apply(model: BigfootForCTC, config: DepthConfig) -> tuple[BigfootForCTC, Change]:
+    """Build a shallower model; positional convolution, norms, projection, convolutions and head come along.
+
+    Args:
+        model: left as it is.
+        config: which layers stay.
+
+    Returns:
+        The new model in eval mode, and what was kept and dropped.
+
+    Raises:
+        ModelError: see ``choose_layers``.
+    """
+    old = model.config
+    layers = choose_layers(old.num_hidden_layers, config.num_hidden_layers, config.layer_init)
+
+    def pick(values: list[int] | None) -> list[int] | None:
+        return None if values is None else [values[layer] for layer in layers]
+
+    shape = reshape_config(
+        old,
+        num_hidden_layers=len(layers),
+        layer_num_attention_heads=pick(old.layer_num_attention_heads),
+        layer_intermediate_sizes=pick(old.layer_intermediate_sizes),
+    )
+    student = BigfootForCTC(shape)
+    state = plain_state(model)
+    moved = {name: tensor for name, tensor in state.items() if not _LAYER.match(name)}
+    for name, tensor in state.items():
+        found = _LAYER.match(name)
+        for new in (i for i, layer in enumerate(layers) if found and layer == int(found[1])):
+            moved[f"encoder.encoder.layers.{new}.{name[found.end():]}"] = tensor  # type: ignore[union-attr]
+    load_plain_state(student, moved)
+    dropped = [layer for layer in range(old.num_hidden_layers) if layer not in layers]
+    kept = [f"layers {layers} of {old.num_hidden_layers}", "positional convolution, norms, projection and head"]
+    return student.eval(), Change("depth", kept, [f"layers {dropped}"] if dropped else [])

@@ -1,0 +1,109 @@
+"""Greedy CTC decoding: the best token of every frame, repeats and blanks taken out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from bigfoot.data.batches import Batch
+from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.text.tokenizers import CharTokenizer
+
+
+@dataclass
+class GreedyResult:
+    """What greedy decoding finds.
+
+    Args:
+        texts: one an utterance.
+        blank_rate: share of real frames whose best token is the blank, 0 to 1; 1 where there is no frame.
+        margins: smallest difference between the two best logits over an utterance's frames, (B,); infinity without
+            frames. Two batches may only disagree on an utterance whose margin is within rounding.
+    """
+
+    texts: list[str]
+    blank_rate: float
+    margins: list[float]
+
+
+@torch.no_grad()
+def decode_greedy(logits: Tensor, frame_mask: Tensor | None, tokenizer: CharTokenizer) -> GreedyResult:
+    """Decode a batch.
+
+    Args:
+        logits: (B, T, V).
+        frame_mask: (B, T), True = real; None where all are.
+        tokenizer: turns tokens into text and knows the blank.
+
+    Returns:
+        See ``GreedyResult``.
+
+    Example:
+        >>> tokenizer = CharTokenizer(("<pad>", "|", "A", "B"))
+        >>> logits = torch.nn.functional.one_hot(torch.tensor([[2, 2, 0, 2, 3, 1]]), 4).float()
+        >>> decode_greedy(logits, None, tokenizer).texts
+        ['AAB']
+    """
+    mask = torch.ones(logits.shape[:2], dtype=torch.bool) if frame_mask is None else frame_mask.cpu()
+    best = logits.argmax(-1).cpu()
+    top = logits.float().topk(2, dim=-1).values.cpu()
+    margins = (top[..., 0] - top[..., 1]).where(mask, torch.inf).amin(-1) if logits.shape[1] else torch.empty(0)
+    blanks = ((best == tokenizer.blank_id) & mask).sum()
+    texts = [tokenizer.decode_ctc(row[real].tolist()) for row, real in zip(best, mask, strict=True)]
+    frames = int(mask.sum())
+    return GreedyResult(texts, float(blanks) / frames if frames else 1.0, margins.tolist())
+
+
+@dataclass
+class Transcripts:
+    """What a model heard in a split; lists of equal length, in the order of the batches.
+
+    Args:
+        ids: utterances by name.
+        speakers: who spoke.
+        references: what was said.
+        hypotheses: what the model heard.
+        margins: see ``GreedyResult``.
+        blank_rate: share of real frames whose best token is the blank.
+    """
+
+    ids: list[str] = field(default_factory=list)
+    speakers: list[str] = field(default_factory=list)
+    references: list[str] = field(default_factory=list)
+    hypotheses: list[str] = field(default_factory=list)
+    margins: list[float] = field(default_factory=list)
+    blank_rate: float = 1.0
+
+
+@torch.no_grad()
+def transcribe_batches(model: BigfootForCTC, batches: Iterable[Batch], tokenizer: CharTokenizer) -> Transcripts:
+    """Decode batches greedily.
+
+    Args:
+        model: with a CTC head; put in eval mode for the time, then back as it was.
+        batches: see ``bigfoot.data.batches``.
+        tokenizer: of the head.
+
+    Returns:
+        See ``Transcripts``.
+    """
+    was_training, found = model.training, Transcripts()
+    model.eval()
+    blanks = frames = 0.0
+    for batch in batches:
+        batch = batch.to(model.device)
+        output = model(batch.input_values, batch.attention_mask)
+        result = decode_greedy(output.logits, output.frame_mask, tokenizer)
+        real = float(output.frame_mask.sum())
+        blanks, frames = blanks + result.blank_rate * real, frames + real
+        found.ids += batch.ids
+        found.speakers += batch.speakers
+        found.references += batch.texts
+        found.hypotheses += result.texts
+        found.margins += result.margins
+    model.train(was_training)
+    found.blank_rate = blanks / frames if frames else 1.0
+    return found

@@ -1,0 +1,42 @@
+"""The teacher at work: frozen, in eval, with what the losses ask for."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bigfoot.errors import TrainingError
+from bigfoot.models.ctc import BigfootForCTC, CTCOutput
+
+
+def freeze_teacher(teacher: BigfootForCTC) -> BigfootForCTC:
+    """Switch off gradients and all that is random in the teacher.
+
+    Args:
+        teacher: changed in place.
+
+    Returns:
+        The same teacher.
+    """
+    return teacher.requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def compute_targets(teacher: BigfootForCTC, input_values: Tensor, attention_mask: Tensor, hidden: bool) -> CTCOutput:
+    """Ask the teacher.
+
+    Args:
+        teacher: as ``freeze_teacher`` left it.
+        input_values: (B, N).
+        attention_mask: (B, N), True = real.
+        hidden: whether hidden states are needed.
+
+    Returns:
+        Its output without gradients.
+
+    Raises:
+        TrainingError: the teacher is in training mode, where dropout would make its answers random.
+    """
+    if teacher.training:
+        raise TrainingError("the teacher is in training mode, its answers are random; call freeze_teacher on it")
+    return teacher(input_values, attention_mask, output_hidden_states=hidden)

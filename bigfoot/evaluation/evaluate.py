@@ -1,0 +1,147 @@
+"""Error rate of a model on a split, and the proof that a batch gives what each utterance gives alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from bigfoot.config import EvaluateConfig
+from bigfoot.data.batches import Batch, evaluation_batches
+from bigfoot.decoding.greedy import Transcripts, decode_greedy, transcribe_batches
+from bigfoot.errors import ModelError
+from bigfoot.measure.error_rate import ErrorRate, measure_error_rate
+from bigfoot.models.folder import LoadedModel
+from bigfoot.text.tokenizers import CharTokenizer
+
+TOLERANCE = 1e-4
+"""Largest difference of a logit that counts as rounding, fp32."""
+BATCH_SIZES = (2, 4, 8)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How well a model hears a split.
+
+    Args:
+        error_rate: with raw counts and interval.
+        transcripts: what it heard, for pairing with another model.
+    """
+
+    error_rate: ErrorRate
+    transcripts: Transcripts
+
+
+@dataclass(frozen=True)
+class BatchInvariance:
+    """Whether padding changes an answer.
+
+    Args:
+        invariant: logits agree to ``TOLERANCE``, and texts but for ``flips``.
+        max_difference: largest difference of a logit on real frames.
+        flips: utterances whose text differs because two tokens were closer than ``TOLERANCE``.
+        num_utterances: compared.
+    """
+
+    invariant: bool
+    max_difference: float
+    flips: int
+    num_utterances: int
+
+
+def missing_wer_reason(loaded: LoadedModel) -> str | None:
+    """Say why a model can have no WER, or None where it can."""
+    if loaded.model.head is None:
+        return "no CTC head"
+    if loaded.processor.tokenizer is None:
+        return "no vocabulary in its folder"
+    return None
+
+
+def _tokenizer(loaded: LoadedModel) -> CharTokenizer:
+    reason = missing_wer_reason(loaded)
+    if reason or loaded.processor.tokenizer is None:
+        raise ModelError(f"{loaded.folder}: no text can come out of this model: {reason}")
+    return loaded.processor.tokenizer
+
+
+def evaluate_accuracy(loaded: LoadedModel, manifest: Path, config: EvaluateConfig, seed: int) -> Accuracy:
+    """Decode a split greedily and count errors.
+
+    Args:
+        loaded: with CTC head and vocabulary.
+        manifest: lhotse manifest of the split.
+        config: batch size and resamplings.
+        seed: of the resampling.
+
+    Returns:
+        See ``Accuracy``.
+
+    Raises:
+        ModelError: no head or no vocabulary.
+    """
+    tokenizer = _tokenizer(loaded)
+    batches = evaluation_batches(manifest, loaded.processor, config.batch_size)
+    heard = transcribe_batches(loaded.model, batches, tokenizer)
+    rate = measure_error_rate(
+        heard.references, heard.hypotheses, heard.speakers, samples=config.bootstrap_samples, seed=seed
+    )
+    return Accuracy(rate, heard)
+
+
+def _spread(batches: Iterable[Batch], limit: int) -> list[Batch]:
+    """Single utterances evenly over the range of lengths, long and short alternating, so that padding is worst."""
+    ordered = list(batches)
+    chosen = [ordered[round(i * (len(ordered) - 1) / max(1, limit - 1))] for i in range(min(limit, len(ordered)))]
+    chosen = list({batch.ids[0]: batch for batch in chosen}.values())
+    half = (len(chosen) + 1) // 2
+    return [batch for pair in zip(chosen[:half], [*reversed(chosen[half:]), None], strict=False) for batch in pair if batch]
+
+
+def _join(batches: list[Batch]) -> tuple[torch.Tensor, torch.Tensor]:
+    longest = max(batch.input_values.shape[1] for batch in batches)
+    values = torch.zeros(len(batches), longest)
+    mask = torch.zeros(len(batches), longest, dtype=torch.bool)
+    for row, batch in enumerate(batches):
+        size = batch.input_values.shape[1]
+        values[row, :size], mask[row, :size] = batch.input_values[0], True
+    return values, mask
+
+
+@torch.no_grad()
+def measure_batch_invariance(loaded: LoadedModel, manifest: Path, limit: int = 16) -> BatchInvariance:
+    """Compare each utterance alone with the same utterance in batches of 2, 4 and 8 of very different lengths.
+
+    Args:
+        loaded: with CTC head and vocabulary; in eval mode.
+        manifest: lhotse manifest.
+        limit: utterances compared.
+
+    Returns:
+        See ``BatchInvariance``.
+
+    Raises:
+        ModelError: no head or no vocabulary.
+    """
+    model, tokenizer = loaded.model, _tokenizer(loaded)
+    chosen = _spread(evaluation_batches(manifest, loaded.processor, 1), limit)
+    alone = [model(batch.input_values.to(model.device)).logits[0] for batch in chosen]
+    texts = [decode_greedy(logits[None], None, tokenizer) for logits in alone]
+    worst, flips, unexcused = 0.0, set(), 0
+    for size in BATCH_SIZES:
+        for begin in range(0, len(chosen), size):
+            values, mask = _join(chosen[begin : begin + size])
+            output = model(values.to(model.device), mask.to(model.device))
+            together = decode_greedy(output.logits, output.frame_mask, tokenizer)
+            for row, text in enumerate(together.texts):
+                index = begin + row
+                frames = int(output.frame_mask[row].sum())
+                gap = (output.logits[row, :frames] - alone[index][:frames]).abs()
+                worst = max(worst, float(gap.max()) if frames else 0.0)
+                if text != texts[index].texts[0]:
+                    excused = texts[index].margins[0] < TOLERANCE
+                    flips |= {index} if excused else set()
+                    unexcused += not excused
+    return BatchInvariance(worst <= TOLERANCE and not unexcused, worst, len(flips), len(chosen))

@@ -1,0 +1,63 @@
+"""How much memory a model needs to transcribe: the peak of a process of its own.
+
+Run as ``python -m bigfoot.measure.memory MODEL SECONDS``, this module is that process.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from bigfoot.errors import ModelError
+from bigfoot.types import SAMPLE_RATE, Seconds
+
+
+def measure_peak_memory(folder: str | Path, seconds: Seconds = 10.0) -> int:
+    """Load a model in a child process, run it once, and ask for the most memory the process held.
+
+    Args:
+        folder: model folder.
+        seconds: audio of the pass, batch 1.
+
+    Returns:
+        Bytes, interpreter and libraries included: what a user's process would hold.
+
+    Raises:
+        ModelError: the child failed; its last words are quoted.
+    """
+    command = [sys.executable, "-m", "bigfoot.measure.memory", str(folder), str(seconds)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        words = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        raise ModelError(f"measuring the memory of {folder} failed: {words}")
+    return int(done.stdout.split()[-1])
+
+
+def _own_peak() -> int:
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not getrusage: on Linux its maximum outlives exec, so a child would report its parent's peak.
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def main(folder: str, seconds: str) -> None:
+    """Be the child: load, run once, print the peak in bytes."""
+    import torch
+
+    from bigfoot.models.folder import load_model
+
+    torch.set_num_threads(1)
+    model = load_model(folder).model
+    with torch.no_grad():
+        model(torch.zeros(1, round(float(seconds) * SAMPLE_RATE)))
+    print(_own_peak())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3])

@@ -1,0 +1,125 @@
+"""How big a model is: parameters, bytes on disk, multiply-accumulates by part. Counted, never computed from names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.types import SAMPLE_RATE, Seconds
+
+PARTS = ("conv", "positional_conv", "transformer", "head")
+_WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """Size of a model.
+
+    Args:
+        num_params: parameters, a shared one counted wherever it is used.
+        num_unique_params: parameters, a shared one counted once.
+        size_bytes: of the weight files in its folder; None for a model that was never saved.
+        macs_by_part: multiply-accumulates per second of audio by ``PARTS``.
+    """
+
+    num_params: int
+    num_unique_params: int
+    size_bytes: int | None
+    macs_by_part: dict[str, int]
+
+    @property
+    def macs_per_second(self) -> int:
+        """Multiply-accumulates per second of audio, all parts together."""
+        return sum(self.macs_by_part.values())
+
+
+def count_params(model: nn.Module, *, unique: bool = True) -> int:
+    """Count parameters.
+
+    Args:
+        model: any module.
+        unique: count a shared parameter once.
+
+    Returns:
+        Their number.
+
+    Example:
+        >>> layer = nn.Linear(2, 3)
+        >>> count_params(nn.Sequential(layer, layer)), count_params(nn.Sequential(layer, layer), unique=False)
+        (9, 18)
+    """
+    return sum(p.numel() for _, p in model.named_parameters(remove_duplicate=unique))
+
+
+def measure_size_bytes(folder: Path) -> int:
+    """Bytes of the weight files in a model folder."""
+    return sum(file.stat().st_size for pattern in _WEIGHT_FILES for file in folder.glob(pattern))
+
+
+def count_macs(model: BigfootForCTC, seconds: Seconds = 10.0) -> dict[nn.Module, int]:
+    """Count multiply-accumulates of one pass for every module, those of its submodules included.
+
+    ``FlopCounterMode`` does not see the fused attention of CPUs, so the pass runs on the written-out one; a
+    multiply-accumulate is two of its operations.
+
+    Args:
+        model: any shape.
+        seconds: audio of the pass; attention grows with its square.
+
+    Returns:
+        Multiply-accumulates by module; modules without any are absent.
+    """
+    names = {module: name for name, module in model.named_modules()}
+    samples = torch.zeros(1, round(seconds * SAMPLE_RATE), device=model.device)
+    was_training = model.training
+    model.eval()
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False, depth=None) as counter:
+        model(samples)
+    model.train(was_training)
+    counts = counter.get_flop_counts()
+    root = type(model).__name__
+    found = {}
+    for module, name in names.items():
+        total = sum(counts.get(f"{root}.{name}" if name else "Global", {}).values())
+        if total:
+            found[module] = total // 2
+    return found
+
+
+def measure_size(model: BigfootForCTC, folder: Path | None = None, seconds: Seconds = 10.0) -> ModelSize:
+    """Measure a model.
+
+    Args:
+        model: any shape.
+        folder: where its weight files lie; None where there are none.
+        seconds: audio of the pass in which operations are counted.
+
+    Returns:
+        See ``ModelSize``.
+
+    Example:
+        >>> from bigfoot.models.folder import load_model
+        >>> sorted(measure_size(load_model("tiny_teacher").model).macs_by_part)
+        ['conv', 'head', 'positional_conv', 'transformer']
+    """
+    macs = count_macs(model, seconds)
+    encoder = model.speech_encoder
+    positional = macs.get(encoder.encoder.pos_conv_embed, 0)
+    by_part = {
+        "conv": macs.get(encoder.feature_encoder, 0) + macs.get(encoder.feature_projection, 0),
+        "positional_conv": positional,
+        "transformer": macs.get(encoder.encoder, 0) - positional,
+        "head": macs.get(model.head, 0) if model.head is not None else 0,
+    }
+    return ModelSize(
+        num_params=count_params(model, unique=False),
+        num_unique_params=count_params(model),
+        size_bytes=None if folder is None else measure_size_bytes(folder),
+        macs_by_part={part: round(count / seconds) for part, count in by_part.items()},
+    )

@@ -1,0 +1,130 @@
+"""Every layer of a model with its shapes, parameters and multiply-accumulates, to build a mental model from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.table import Table
+from torch import nn
+
+from bigfoot.measure.size import count_macs, count_params, measure_size
+from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.folder import LoadedModel
+
+_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """One line of a summary.
+
+    Args:
+        name: as in the code, such as ``encoder.layers.3``.
+        what: the shape in words.
+        output: (T, channels) of one utterance, T in frames per second of audio.
+        num_params: of the layer.
+        macs_per_second: multiply-accumulates per second of audio.
+    """
+
+    name: str
+    what: str
+    output: str
+    num_params: int
+    macs_per_second: int
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """A model, layer by layer.
+
+    Args:
+        title: one line about the whole.
+        layers: in the order in which audio passes them.
+        num_params: unique parameters.
+        size_bytes: of the weight files.
+        macs_by_part: multiply-accumulates per second of audio.
+    """
+
+    title: str
+    layers: list[LayerFacts]
+    num_params: int
+    size_bytes: int | None
+    macs_by_part: dict[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers for JSON."""
+        return asdict(self)
+
+
+def _describe_layers(config: BigfootConfig, loaded: LoadedModel) -> Iterator[tuple[str, str, str, nn.Module]]:
+    """(name, what, output, module) of every layer."""
+    encoder = loaded.model.speech_encoder
+    rate, channels_in = 16_000.0, 1
+    for index, layer in enumerate(encoder.feature_encoder.conv_layers):
+        channels, kernel, stride = config.conv_dim[index], config.conv_kernel[index], config.conv_stride[index]
+        rate /= stride
+        norm = type(layer.layer_norm).__name__ if layer.layer_norm is not None else "no norm"
+        what = f"conv {channels_in} -> {channels}, kernel {kernel}, stride {stride}, groups {config.groups_of_convs[index]}, {norm}"
+        yield f"feature_encoder.conv_layers.{index}", what, f"{rate:g}/s x {channels}", layer
+        channels_in = channels
+    frames = f"{rate:g}/s x {config.hidden_size}"
+    yield "feature_projection", f"norm, linear {channels_in} -> {config.hidden_size}", frames, encoder.feature_projection
+    width, groups = config.num_conv_pos_embeddings, config.num_conv_pos_embedding_groups
+    yield "encoder.pos_conv_embed", f"positional conv, kernel {width}, groups {groups}", frames, encoder.encoder.pos_conv_embed
+    for index, layer in enumerate(encoder.encoder.layers):
+        heads, wide = config.heads_of_layers[index], config.widths_of_layers[index]
+        order = "norm first" if config.do_stable_layer_norm else "norm last"
+        yield f"encoder.layers.{index}", f"{heads} heads of {config.head_dim}, feed-forward {wide}, {order}", frames, layer
+    yield "encoder.layer_norm", "norm", frames, encoder.encoder.layer_norm
+    if loaded.model.head is not None:
+        yield "lm_head", f"linear {config.hidden_size} -> {config.vocab_size}", f"{rate:g}/s x {config.vocab_size}", loaded.model.head
+
+
+def summarize_model(loaded: LoadedModel) -> ModelSummary:
+    """Measure a model layer by layer.
+
+    Args:
+        loaded: any shape.
+
+    Returns:
+        See ``ModelSummary``.
+
+    Example:
+        >>> from bigfoot.models.folder import load_model
+        >>> summarize_model(load_model("tiny_teacher")).layers[-1].name
+        'lm_head'
+    """
+    model, config = loaded.model, loaded.model.config
+    macs, size = count_macs(model, _SECONDS), measure_size(model, loaded.folder, _SECONDS)
+    layers = [
+        LayerFacts(name, what, output, count_params(module), round(macs.get(module, 0) / _SECONDS))
+        for name, what, output, module in _describe_layers(config, loaded)
+    ]
+    opens = "opens in plain transformers" if config.is_huggingface_shape else "a shape of bigfoot's own"
+    title = f"{config.family}, {config.num_hidden_layers} layers, {config.hidden_size} wide, {config.feat_extract_norm} norm; {opens}"
+    return ModelSummary(title, layers, size.num_unique_params, size.size_bytes, size.macs_by_part)
+
+
+def render_summary(summary: ModelSummary) -> list[str | Table]:
+    """Lay a summary out for a terminal.
+
+    Args:
+        summary: of ``summarize_model``.
+
+    Returns:
+        A title, a table and a line of totals, to be printed one after the other.
+    """
+    table = Table(box=None, pad_edge=False)
+    for heading in ("layer", "what", "output"):
+        table.add_column(heading)
+    for heading in ("parameters", "M MACs/s"):
+        table.add_column(heading, justify="right")
+    for layer in summary.layers:
+        macs = f"{layer.macs_per_second / 1e6:.2f}"
+        table.add_row(layer.name, layer.what, layer.output, f"{layer.num_params:,}", macs)
+    parts = ", ".join(f"{part} {macs / 1e6:.1f}" for part, macs in summary.macs_by_part.items())
+    size = "" if summary.size_bytes is None else f"{summary.size_bytes / 1e6:.1f} MB on disk, "
+    total = sum(summary.macs_by_part.values()) / 1e6
+    return [summary.title, table, f"{summary.num_params:,} parameters, {size}{total:.1f} M MACs per second of audio ({parts})"]

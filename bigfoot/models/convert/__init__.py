@@ -1,0 +1,1 @@
+"""Foreign checkpoints, read into ``BigfootForCTC`` and written back, one module a source."""

@@ -1,0 +1,208 @@
+"""Hugging Face folders and ids, both ways.
+
+The names of the tensors are our own already (see ``BigfootConfig.weight_prefix``); what is left is to read both
+spellings of weight normalization, to drop the pre-training head, and to refuse what the encoder cannot be.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from bigfoot.errors import ModelError
+from bigfoot.models.configuration import BigfootConfig, beyond_huggingface
+from bigfoot.models.ctc import BigfootForCTC
+
+# transformers' model_type -> prefix of the encoder's tensors there.
+FAMILIES = {"wav2vec2": "wav2vec2"}
+_PRETRAINING_HEAD = ("quantizer.", "project_q.", "project_hid.")
+_WEIGHT_NORM = {
+    "pos_conv_embed.conv.weight_g": "pos_conv_embed.conv.parametrizations.weight.original0",
+    "pos_conv_embed.conv.weight_v": "pos_conv_embed.conv.parametrizations.weight.original1",
+}
+_CONFIG_FIELDS = (
+    "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
+    "hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout",
+    "initializer_range", "layer_norm_eps", "feat_extract_norm", "feat_extract_activation", "conv_dim", "conv_stride",
+    "conv_kernel", "conv_bias", "num_conv_pos_embeddings", "num_conv_pos_embedding_groups", "do_stable_layer_norm",
+    "apply_spec_augment", "mask_time_prob", "mask_time_length", "mask_time_min_masks", "mask_feature_prob",
+    "mask_feature_length", "mask_feature_min_masks", "ctc_loss_reduction", "ctc_zero_infinity", "pad_token_id",
+    "bos_token_id", "eos_token_id",
+)  # fmt: skip
+
+
+def fetch_folder(name: str) -> Path:
+    """Turn a folder or a Hugging Face id into a folder on this machine.
+
+    Args:
+        name: a folder, or ``owner/model`` on the hub.
+
+    Returns:
+        The folder; for an id, the hub's cache.
+
+    Raises:
+        ModelError: it is neither, or the hub cannot be reached.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    if Path(name).exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise ModelError(f"no model folder at {name}")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        wanted = ["*.json", "*.safetensors", "*.txt", "pytorch_model*.bin"]
+        return Path(snapshot_download(name, allow_patterns=wanted))
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise ModelError(f"{name} is no folder here, and could not be fetched from the hub: {error}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        ModelError: missing, or not a JSON object.
+    """
+    try:
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {error}") from error
+    if not isinstance(loaded, dict):
+        raise ModelError(f"{path} should hold a JSON object")
+    return loaded
+
+
+def read_config(folder: Path) -> BigfootConfig:
+    """Read a Hugging Face ``config.json`` as ours.
+
+    Args:
+        folder: model folder.
+
+    Returns:
+        The same shape.
+
+    Raises:
+        ModelError: another family, or a shape that the encoder has no counterpart for.
+    """
+    raw = read_json(folder / "config.json")
+    family = str(raw.get("model_type"))
+    if family not in FAMILIES:
+        raise ModelError(f"{folder}: model_type {family!r} is not supported; known: {', '.join(FAMILIES)}, bigfoot")
+    for key in ("add_adapter", "adapter_attn_dim"):
+        if raw.get(key):
+            raise ModelError(f"{folder}: {key} in its config: adapters are not supported")
+    architecture = (raw.get("architectures") or ["Wav2Vec2ForCTC"])[0]
+    # transformers leaves out of the file what equals its own defaults, hence its defaults, not ours.
+    from transformers import Wav2Vec2Config
+
+    given = {**Wav2Vec2Config().to_dict(), **raw}
+    return BigfootConfig(
+        family=family,
+        ctc_head=architecture.endswith("ForCTC"),
+        **{key: given[key] for key in _CONFIG_FIELDS},
+    )
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Read all tensors of a folder: safetensors, sharded or not, or a PyTorch file without running its code.
+
+    Raises:
+        ModelError: there are none, or they cannot be read.
+    """
+    index = folder / "model.safetensors.index.json"
+    files = sorted(set(read_json(index)["weight_map"].values())) if index.exists() else ["model.safetensors"]
+    tensors: dict[str, Tensor] = {}
+    try:
+        if (folder / files[0]).exists():
+            for file in files:
+                tensors |= load_file(folder / file)
+            return tensors
+        if (folder / "pytorch_model.bin").exists():
+            return dict(torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True))
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        raise ModelError(f"{folder}: its weights cannot be read: {error}") from error
+    raise ModelError(f"{folder}: no model.safetensors or pytorch_model.bin in it")
+
+
+def load_state(model: BigfootForCTC, tensors: dict[str, Tensor], source: str) -> None:
+    """Fill a model, to the last tensor.
+
+    Raises:
+        ModelError: tensors are missing, left over or of another shape; all are listed.
+    """
+    wanted = model.state_dict()
+    faults = [f"missing {name}" for name in wanted if name not in tensors]
+    faults += [f"left over {name}" for name in tensors if name not in wanted]
+    faults += [
+        f"{name} is {tuple(tensors[name].shape)}, expected {tuple(tensor.shape)}"
+        for name, tensor in wanted.items()
+        if name in tensors and tensors[name].shape != tensor.shape
+    ]
+    if faults:
+        raise ModelError(f"{source}: its weights do not fit its config.json:\n  " + "\n  ".join(sorted(faults)))
+    model.load_state_dict(tensors)
+
+
+def load_huggingface(folder: Path) -> BigfootForCTC:
+    """Load a Hugging Face wav2vec2 folder exactly, with its CTC head if it has one.
+
+    Args:
+        folder: with ``config.json`` and weights.
+
+    Returns:
+        The model in fp32 and eval mode.
+
+    Raises:
+        ModelError: unsupported, unreadable, or weights that do not fit.
+    """
+    config = read_config(folder)
+    prefix = FAMILIES[config.family]
+    tensors = {}
+    for name, tensor in read_weights(folder).items():
+        if name.startswith(_PRETRAINING_HEAD):
+            continue
+        for old, new in _WEIGHT_NORM.items():
+            name = name.replace(old, new)
+        bare = not name.startswith((f"{prefix}.", "lm_head."))
+        tensors[f"{prefix}.{name}" if bare else name] = tensor.float()
+    # The file decides: a folder may name ForPreTraining and carry a head, or the other way round.
+    config.ctc_head = "lm_head.weight" in tensors
+    has_mask = f"{prefix}.masked_spec_embed" in tensors
+    if not has_mask:
+        config.mask_time_prob = config.mask_feature_prob = 0.0
+    elif config.mask_time_prob == config.mask_feature_prob == 0:
+        tensors.pop(f"{prefix}.masked_spec_embed")
+    model = BigfootForCTC(config)
+    load_state(model, tensors, str(folder))
+    return model.eval()
+
+
+def save_huggingface(model: BigfootForCTC, folder: Path) -> None:
+    """Write the family's own ``config.json`` and weights, so that plain transformers opens them.
+
+    Args:
+        model: of a shape that transformers can express.
+        folder: made if missing.
+
+    Raises:
+        ModelError: transformers cannot express the shape; the parts are named.
+    """
+    beyond = beyond_huggingface(model.config)
+    if beyond:
+        raise ModelError(
+            f"transformers' {model.config.family} has no words for {' and '.join(beyond)}; keep the bigfoot format, "
+            "or make a student without it (student.change_conv_layers=false)"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {key: model.config.to_dict()[key] for key in _CONFIG_FIELDS}
+    head = "Wav2Vec2ForCTC" if model.head is not None else "Wav2Vec2Model"
+    config |= {"model_type": model.config.family, "architectures": [head], "layerdrop": 0.0, "dtype": "float32"}
+    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})

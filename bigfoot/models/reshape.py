@@ -1,0 +1,79 @@
+"""Moving weights from one shape to another: what every compression step stands on."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.ctc import BigfootForCTC
+
+
+def reshape_config(config: BigfootConfig, **changes: object) -> BigfootConfig:
+    """A copy of a configuration with some fields changed, checked anew.
+
+    Raises:
+        ModelError: the changed shape cannot be built.
+
+    Example:
+        >>> reshape_config(BigfootConfig(), num_hidden_layers=4).num_hidden_layers
+        4
+    """
+    values = config.to_dict()
+    for derived in ("model_type", "transformers_version", "architectures"):
+        values.pop(derived, None)
+    return BigfootConfig(**{**values, **changes})
+
+
+def plain_state(model: BigfootForCTC) -> dict[str, Tensor]:
+    """The weights under names that do not depend on the shape: ``encoder.*`` for all of the encoder, ``head.*``.
+
+    A change of shape may change ``weight_prefix``; steps that move weights between shapes work on these names.
+    """
+    prefix, head = f"{model.config.weight_prefix}.", f"{model.head_name}."
+    return {
+        f"encoder.{name.removeprefix(prefix)}" if name.startswith(prefix) else f"head.{name.removeprefix(head)}": tensor
+        for name, tensor in model.state_dict().items()
+    }
+
+
+def load_plain_state(model: BigfootForCTC, state: dict[str, Tensor]) -> None:
+    """Fill a model from ``plain_state``, to the last tensor.
+
+    Raises:
+        RuntimeError: a name or shape does not fit, which is a fault of the step.
+    """
+    named = {
+        f"{model.config.weight_prefix}.{name.removeprefix('encoder.')}"
+        if name.startswith("encoder.")
+        else f"{model.head_name}.{name.removeprefix('head.')}": tensor
+        for name, tensor in state.items()
+    }
+    model.load_state_dict(named)
+
+
+def with_new_head(model: BigfootForCTC, vocab_size: int, blank_id: int, seed: int) -> BigfootForCTC:
+    """Build a model with the same encoder and a fresh CTC head.
+
+    Args:
+        model: left as it is; with or without a head.
+        vocab_size: tokens of the new head.
+        blank_id: token of the blank.
+        seed: of the new weights.
+
+    Returns:
+        The new model in eval mode.
+
+    Example:
+        >>> from bigfoot.models.folder import load_model
+        >>> with_new_head(load_model("tiny_teacher").model, 50, 0, seed=1).head.out_features
+        50
+    """
+    shape = reshape_config(model.config, vocab_size=vocab_size, pad_token_id=blank_id, ctc_head=True)
+    renewed = BigfootForCTC(shape)
+    state = {name: tensor for name, tensor in plain_state(model).items() if not name.startswith("head.")}
+    head = nn.Linear(shape.hidden_size, vocab_size)
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(head.weight.shape, generator=generator) * shape.initializer_range
+    load_plain_state(renewed, state | {"head.weight": weight, "head.bias": torch.zeros(vocab_size)})
+    return renewed.eval()

@@ -1,0 +1,84 @@
+"""What only the models and the corpus can tell of a configuration, before anything is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bigfoot.compress.conv_groups import spell_out_groups
+from bigfoot.compress.depth import choose_layers
+from bigfoot.config import Config, LossesConfig, StudentConfig
+from bigfoot.data.corpora import resolve_root
+from bigfoot.distill.objective import objective_problems
+from bigfoot.errors import BigfootError, ModelError
+from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.folder import load_config, resolve_model
+from bigfoot.models.reshape import reshape_config
+
+
+def ctc_only(losses: LossesConfig) -> LossesConfig:
+    """The same losses with the teacher's off and CTC on: what the student learns without a teacher."""
+    from dataclasses import replace
+
+    return replace(
+        losses,
+        logit_kl=replace(losses.logit_kl, weight=0.0),
+        hidden=replace(losses.hidden, weight=0.0),
+        ctc=replace(losses.ctc, weight=losses.ctc.weight or 1.0),
+    )
+
+
+def _student_problems(config: StudentConfig, teacher: BigfootConfig) -> Iterator[str]:
+    try:
+        choose_layers(teacher.num_hidden_layers, config.num_hidden_layers, config.layer_init)
+    except ModelError as error:
+        key = "num_hidden_layers" if "the model has" in str(error) else "layer_init"
+        yield f"student.{key}: {error}"
+    if config.change_conv_layers:
+        try:
+            reshape_config(teacher, conv_groups=spell_out_groups(teacher, config.conv_groups))
+        except ModelError as error:
+            yield f"student.conv_groups: {error}"
+
+
+def _student_shape(config: Config, teacher: BigfootConfig) -> BigfootConfig:
+    """The student as far as losses care; wrong numbers are reported elsewhere."""
+    layers = min(max(1, config.student.num_hidden_layers), teacher.num_hidden_layers)
+    return reshape_config(teacher, num_hidden_layers=layers) if "student" in config.steps else teacher
+
+
+def _loss_problems(config: Config, teacher: BigfootConfig) -> Iterator[str]:
+    student = _student_shape(config, teacher)
+    if "distill" in config.steps:
+        yield from objective_problems(config.distill.losses, student, teacher)
+        if config.control == "ctc_only" and not teacher.ctc_head:
+            yield "control: ctc_only needs a student with a CTC head, and the teacher has none"
+    elif config.control is not None:
+        yield "control: there is no distill step to compare with"
+    if "finetune" in config.steps and config.finetune.head == "teacher" and not teacher.ctc_head:
+        yield "finetune.head: the teacher has no CTC head to go on with; use finetune.head=new"
+
+
+def find_problems(config: Config) -> Iterator[str]:
+    """Say what is wrong with a configuration in view of its teacher and its corpus.
+
+    Args:
+        config: with values of the right types.
+
+    Yields:
+        One sentence a problem, beginning with the key at fault.
+    """
+    if len(set(config.steps)) != len(config.steps):
+        yield f"steps: {config.steps} names a step twice"
+    try:
+        teacher = load_config(resolve_model(config.teacher.path))
+    except BigfootError as error:
+        yield f"teacher.path: {error}"
+    else:
+        if "student" in config.steps:
+            yield from _student_problems(config.student, teacher)
+        yield from _loss_problems(config, teacher)
+    if config.data.corpus != "synthetic_digits":
+        try:
+            resolve_root(config.data)
+        except BigfootError as error:
+            yield str(error)

@@ -1,0 +1,38 @@
+"""Fingerprints: whether what lies in a run folder is what the configuration would make now."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+
+def fingerprint(*parts: Any) -> str:
+    """Digest of plain values.
+
+    Args:
+        parts: what JSON can say.
+
+    Returns:
+        16 hexadecimal digits.
+
+    Example:
+        >>> fingerprint({"a": 1}) == fingerprint({"a": 1}), fingerprint(1) == fingerprint(2)
+        (True, False)
+    """
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def fingerprint_files(folder: Path) -> str:
+    """Digest of the contents of a model folder's files."""
+    found = []
+    for path in sorted(folder.glob("*")):
+        if path.is_file() and path.suffix in (".json", ".safetensors", ".bin"):
+            with path.open("rb") as file:
+                digest = hashlib.sha256()
+                while block := file.read(1 << 20):
+                    digest.update(block)
+            found.append((path.name, digest.hexdigest()))
+    return fingerprint(found)

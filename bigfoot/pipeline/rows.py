@@ -1,0 +1,150 @@
+"""From measured models to the rows of the report."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+
+from bigfoot.config import Config
+from bigfoot.evaluation.evaluate import Accuracy, evaluate_accuracy, measure_batch_invariance, missing_wer_reason
+from bigfoot.measure.error_rate import compare_paired
+from bigfoot.measure.memory import measure_peak_memory
+from bigfoot.measure.size import ModelSize, measure_size
+from bigfoot.measure.speed import ModelSpeed, count_all_threads, measure_speed
+from bigfoot.models.folder import LoadedModel, load_model
+from bigfoot.pipeline.stages import StepResult
+from bigfoot.report.rows import Row
+
+log = logging.getLogger("bigfoot")
+
+_PACKAGES = ("bigfoot", "torch", "transformers", "lhotse", "accelerate", "numpy", "soundfile", "jiwer")
+
+
+@dataclass
+class _Measured:
+    """A model with what is the same for all splits."""
+
+    result: StepResult
+    loaded: LoadedModel
+    size: ModelSize
+    peak_memory: int
+
+
+def collect_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide the figures."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def describe_machine() -> dict[str, str]:
+    """What the speeds were measured on."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        name = names[0] if names else name
+    device = str(PartialState().device)
+    return {"processor": name, "threads": str(count_all_threads()), "system": platform.system(), "device": device}
+
+
+def build_rows(
+    results: Sequence[StepResult], manifests: dict[str, Path], config: Config, config_path: str | None
+) -> list[Row]:
+    """Measure every model and write its rows, the teacher's first.
+
+    Args:
+        results: teacher, then the steps, in order.
+        manifests: by split.
+        config: how to measure.
+        config_path: named in the rows.
+
+    Returns:
+        For each split of ``evaluate.splits``, a row a model.
+    """
+    measured = [_measure(result) for result in results]
+    models = {item.result.row: item.loaded.model for item in measured}
+    log.info("measuring speed: %d interleaved rounds of %d models", config.evaluate.speed_rounds, len(models))
+    options = {"rounds": config.evaluate.speed_rounds, "seconds": config.evaluate.speed_seconds}
+    single = measure_speed(models, **options, threads=1)
+    every = measure_speed(models, **options, threads=count_all_threads())
+    rows = []
+    for split in config.evaluate.splits:
+        heard: dict[str, Accuracy] = {}
+        for item in measured:
+            row = _start_row(item, measured[0].size, single, every, config, config_path)
+            row.split = split
+            _judge(row, item, manifests[split], config, heard)
+            rows.append(row)
+    return rows
+
+
+def _measure(result: StepResult) -> _Measured:
+    loaded = load_model(result.folder)
+    assert loaded.folder is not None
+    return _Measured(result, loaded, measure_size(loaded.model, loaded.folder), measure_peak_memory(loaded.folder))
+
+
+def _start_row(
+    item: _Measured, teacher: ModelSize, single: dict[str, ModelSpeed], every: dict[str, ModelSpeed],
+    config: Config, config_path: str | None,
+) -> Row:  # fmt: skip
+    name, size = item.result.row, item.size
+    speed = single[name]
+    return Row(
+        name=name, step=name, split="", protocol=_protocol(item), num_params=size.num_params,
+        num_unique_params=size.num_unique_params, size_bytes=size.size_bytes, macs_per_second=size.macs_per_second,
+        macs_by_part=size.macs_by_part, real_time_factor=speed.real_time_factor, peak_memory_bytes=item.peak_memory,
+        compression_ratio=teacher.num_unique_params / size.num_unique_params, speedup=speed.speedup,
+        speedup_low=speed.speedup_low, speedup_high=speed.speedup_high, speedup_all_threads=every[name].speedup,
+        seconds=item.result.seconds, config_path=config_path, seed=config.seed, versions=collect_versions(),
+    )  # fmt: skip
+
+
+def _protocol(item: _Measured) -> str:
+    return {
+        "teacher": "as given, CTC, no language model",
+        "student_init": "cut from the teacher, not trained, CTC, no language model",
+        "distil": "distilled, teacher's CTC head, no language model",
+        "finetune": "fine-tuned, CTC, no language model",
+        "ctc_only_distil": "control: CTC in place of the teacher's losses, no language model",
+        "ctc_only_finetune": "control: CTC in place of the teacher's losses, then fine-tuned, no language model",
+    }.get(item.result.row, "CTC, no language model")
+
+
+@torch.no_grad()
+def _judge(row: Row, item: _Measured, manifest: Path, config: Config, heard: dict[str, Accuracy]) -> None:
+    row.wer_missing_reason = missing_wer_reason(item.loaded)
+    if row.wer_missing_reason:
+        return
+    log.info("evaluating %s on %s", row.name, row.split)
+    home = item.loaded.model.device
+    item.loaded.model.to(PartialState().device)
+    accuracy = heard[row.name] = evaluate_accuracy(item.loaded, manifest, config.evaluate, config.seed)
+    invariance = measure_batch_invariance(item.loaded, manifest)
+    item.loaded.model.to(home)
+    rate = accuracy.error_rate
+    row.wer, row.wer_low, row.wer_high, row.cer = rate.wer, rate.wer_low, rate.wer_high, rate.cer
+    row.hits, row.substitutions = rate.words.hits, rate.words.substitutions
+    row.deletions, row.insertions = rate.words.deletions, rate.words.insertions
+    row.num_utterances, row.num_words, row.bootstrap_unit = rate.num_utterances, rate.num_words, rate.bootstrap_unit
+    row.batch_invariant, row.batch_invariance_max_difference = invariance.invariant, invariance.max_difference
+    if "teacher" in heard and row.name != "teacher":
+        ours, theirs = accuracy.transcripts, heard["teacher"].transcripts
+        paired = compare_paired(
+            ours.references, theirs.hypotheses, ours.hypotheses, ours.speakers,
+            samples=config.evaluate.bootstrap_samples, seed=config.seed,
+        )  # fmt: skip
+        row.wer_difference = paired.difference
+        row.wer_difference_low, row.wer_difference_high = paired.low, paired.high

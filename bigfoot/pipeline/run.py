@@ -1,0 +1,173 @@
+"""One run: data, teacher, the configured steps, the control, and the report."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from rich.logging import RichHandler
+
+from bigfoot.config import Config, save_config, to_dict
+from bigfoot.data.corpora import prepare_data
+from bigfoot.data.manifests import PreparedData, load_prepared
+from bigfoot.errors import ConfigError, DataError
+from bigfoot.measure.size import measure_size
+from bigfoot.models.folder import LoadedModel, load_model
+from bigfoot.pipeline.checks import find_problems
+from bigfoot.pipeline.fingerprints import fingerprint, fingerprint_files
+from bigfoot.pipeline.rows import build_rows, describe_machine
+from bigfoot.pipeline.stages import Context, StepResult, run_step
+from bigfoot.report.rows import Report, load_report, save_report
+
+log = logging.getLogger("bigfoot")
+
+STAGES = ("data", "teacher", "student", "distill", "finetune", "report")
+"""Where a run can be told to stop."""
+
+
+def start_logging(run_dir: Path) -> None:
+    """One log file a run; rich lines on a terminal, plain ones elsewhere."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    for handler in list(log.handlers):
+        log.removeHandler(handler)
+        handler.close()
+    shown: logging.Handler = logging.StreamHandler(sys.stdout)
+    if sys.stdout.isatty():
+        shown = RichHandler(show_path=False, show_level=False, omit_repeated_times=False)
+    kept = logging.FileHandler(run_dir / "log.txt", encoding="utf-8")
+    kept.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(shown)
+    log.addHandler(kept)
+
+
+def run_pipeline(
+    config: Config, *, problems: list[str] | None = None, until: str = "report", config_path: str | None = None
+) -> Report | None:
+    """Run what is configured, skipping what is done.
+
+    Args:
+        config: of the run.
+        problems: what was already found wrong with it, shown together with what is found here.
+        until: stop after this stage of ``STAGES``.
+        config_path: named in the report.
+
+    Returns:
+        The report; None where the run stopped before it.
+
+    Raises:
+        ConfigError: with everything that is wrong, before anything is done.
+        BigfootError: what went wrong later, and what to do.
+    """
+    found = [*(problems or []), *find_problems(config)]
+    if found:
+        raise ConfigError(found)
+    run_dir = Path(config.run_dir)
+    start_logging(run_dir)
+    save_config(config, run_dir / "config.yaml")
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    teacher = load_model(config.teacher.path)
+    data, data_fingerprint = _prepare(config, run_dir, teacher)
+    if until == "data":
+        return None
+    results = [_take_teacher(teacher)]
+    if until == "teacher":
+        return None
+    context = Context(config, run_dir, data, teacher, data_fingerprint)
+    results = _run_steps(results[0], context, until)
+    if until != "report":
+        return None
+    return _report(results, context, config_path)
+
+
+def _prepare(config: Config, run_dir: Path, teacher: LoadedModel) -> tuple[PreparedData, str]:
+    """Make the manifests, or find them made."""
+    tokenizer = teacher.processor.tokenizer
+    own_labels = config.finetune.head == "new" and not config.distill.losses.ctc.weight and config.control is None
+    characters = None if tokenizer is None or own_labels else sorted(tokenizer.characters)
+    # Neither decides what is in the manifests, only how batches are drawn from them.
+    settings = {
+        key: value for key, value in to_dict(config.data).items()
+        if key not in ("batch_seconds", "num_buckets", "num_workers", "augment")
+    }  # fmt: skip
+    expected, folder = fingerprint(settings, config.seed, characters), run_dir / "data"
+    stamp = folder / "fingerprint"
+    if stamp.exists() and stamp.read_text() == expected:
+        log.info("data: nothing has changed, skipped (%s)", folder)
+        data = load_prepared(folder)
+    else:
+        log.info("data: preparing %s", config.data.corpus)
+        data = prepare_data(config.data, config.seed, folder, characters)
+        stamp.write_text(expected)
+    for split in {"train", "dev", *config.evaluate.splits} - set(data.manifests):
+        raise DataError(f"the corpus has no {split} split: set data.{split}_splits (or data.hold_out_speakers for dev)")
+    hours = ", ".join(f"{split} {data.num_utterances[split]} utterances, {h:.2f} h" for split, h in data.hours.items())
+    log.info("data: %s; %d left out", hours, len(data.skipped))
+    return data, expected
+
+
+def _take_teacher(teacher: LoadedModel) -> StepResult:
+    assert teacher.folder is not None
+    shape = teacher.model.config
+    log.info("teacher: %s, %d layers, %d wide", teacher.folder.name, shape.num_hidden_layers, shape.hidden_size)
+    return StepResult("teacher", teacher.folder, fingerprint_files(teacher.folder))
+
+
+def _run_steps(teacher: StepResult, context: Context, until: str) -> list[StepResult]:
+    """The configured steps one after the other, then the control from the same student."""
+    results, before = [teacher], teacher
+    starts: dict[str, StepResult] = {}
+    for name in context.config.steps:
+        starts[name] = before
+        before = run_step(name, before, context)
+        results.append(before)
+        if name == "student":
+            _print_change(teacher, before)
+        if name == until:
+            return results
+    if context.config.control == "ctc_only":
+        before = starts["distill"]
+        for name in context.config.steps[context.config.steps.index("distill") :]:
+            before = run_step(name, before, context, control=True)
+            results.append(before)
+    return results
+
+
+def _print_change(teacher: StepResult, student: StepResult) -> None:
+    """What was kept and dropped, and where the work went."""
+    for sentence in student.changes:
+        log.info("student: %s", sentence)
+    old = measure_size(load_model(teacher.folder).model)
+    new = measure_size(load_model(student.folder).model)
+    log.info("student: parameters %s -> %s", f"{old.num_unique_params:,}", f"{new.num_unique_params:,}")
+    for part, macs in old.macs_by_part.items():
+        log.info("student: M MACs per second of audio, %s: %.1f -> %.1f", part, macs / 1e6, new.macs_by_part[part] / 1e6)
+
+
+def _report(results: list[StepResult], context: Context, config_path: str | None) -> Report:
+    """Measure everything and write the report, or find it written."""
+    config, folder = context.config, context.run_dir / "report"
+    expected = fingerprint(to_dict(config.evaluate), [r.fingerprint for r in results], context.data_fingerprint)
+    stamp = folder / "fingerprint"
+    if stamp.exists() and stamp.read_text() == expected:
+        log.info("report: nothing has changed, skipped (%s)", folder)
+        return load_report(folder)
+    report = Report(
+        title=f"bigfoot: {Path(config.run_dir).name}",
+        rows=build_rows(results, context.data.manifests, config, config_path),
+        seconds_per_step={result.row: round(result.seconds, 1) for result in results},
+        skipped=[asdict(item) for item in context.data.skipped],
+        changes=[sentence for result in results for sentence in result.changes],
+        losses={result.row: result.records for result in results if result.records},
+        config=to_dict(config),
+        machine=describe_machine(),
+    )
+    save_report(report, folder)
+    stamp.write_text(expected)
+    log.info("report: %s", folder / "report.md")
+    return report

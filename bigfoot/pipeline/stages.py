@@ -1,0 +1,213 @@
+"""The steps: each reads a model folder, writes a model folder, and leaves its facts beside it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bigfoot.compress import conv_groups, depth
+from bigfoot.config import Config, CTCLossConfig, LogitKLConfig, LossesConfig, TrainConfig, to_dict
+from bigfoot.data.batches import read_transcripts
+from bigfoot.data.manifests import PreparedData
+from bigfoot.distill.objective import Objective
+from bigfoot.models.folder import LoadedModel, load_model, save_model
+from bigfoot.models.reshape import with_new_head
+from bigfoot.pipeline.fingerprints import fingerprint
+from bigfoot.text.tokenizers import Processor, build_char_tokenizer
+from bigfoot.training.loop import TrainingRun, train
+
+log = logging.getLogger("bigfoot")
+
+# Name of a step in configurations -> name of its row in the report.
+ROW_NAMES = {"student": "student_init", "distill": "distil", "finetune": "finetune"}
+
+
+@dataclass
+class StepResult:
+    """What a step left behind.
+
+    Args:
+        row: name of the row in the report.
+        folder: the model folder it wrote.
+        fingerprint: of its settings and of all before it.
+        seconds: that it took.
+        changes: what was kept and dropped, a sentence each.
+        records: lines of losses and dev scores.
+        best_step: step of the training that goes on; 0 where nothing was trained.
+    """
+
+    row: str
+    folder: Path
+    fingerprint: str
+    seconds: float = 0.0
+    changes: list[str] = field(default_factory=list)
+    records: list[dict[str, Any]] = field(default_factory=list)
+    best_step: int = 0
+
+
+@dataclass
+class Context:
+    """What all steps of a run share.
+
+    Args:
+        config: of the run.
+        run_dir: where steps write.
+        data: manifests.
+        teacher: frozen, with its processor.
+        data_fingerprint: of corpus and settings.
+    """
+
+    config: Config
+    run_dir: Path
+    data: PreparedData
+    teacher: LoadedModel
+    data_fingerprint: str
+
+
+def read_facts(folder: Path, expected: str) -> StepResult | None:
+    """What a step left behind, if its settings and inputs are still the same and its model is there."""
+    file = folder / "facts.json"
+    if not file.exists():
+        return None
+    raw = json.loads(file.read_text(encoding="utf-8"))
+    result = StepResult(**{**raw, "folder": Path(raw["folder"])})
+    # The folder is stored as it was; a run folder that was moved is still whole.
+    result.folder = folder / result.folder.name
+    return result if result.fingerprint == expected and (result.folder / "config.json").exists() else None
+
+
+def _write_facts(folder: Path, result: StepResult) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = folder / "facts.json.tmp"
+    beside.write_text(json.dumps({**asdict(result), "folder": str(result.folder)}, indent=1), encoding="utf-8")
+    beside.replace(folder / "facts.json")
+
+
+def run_step(name: str, before: StepResult, context: Context, *, control: bool = False) -> StepResult:
+    """Run a step, or skip it with a word where its output is there and nothing it depends on has changed.
+
+    Args:
+        name: ``student``, ``distill`` or ``finetune``.
+        before: what the step before left.
+        context: of the run.
+        control: leave the teacher's losses out.
+
+    Returns:
+        What it left behind.
+    """
+    label = f"ctc_only_{name}" if control else name
+    folder, made = context.run_dir / label, _RUNNERS[name]
+    settings = to_dict(getattr(context.config, name))
+    expected = fingerprint(name, control, settings, before.fingerprint, _surroundings(name, context))
+    done = read_facts(folder, expected)
+    if done is not None:
+        log.info("%s: nothing has changed, skipped (%s)", label, done.folder)
+        return done
+    log.info("%s: begins", label)
+    row = f"ctc_only_{ROW_NAMES[name]}" if control else ROW_NAMES[name]
+    began = time.monotonic()
+    result = made(StepResult(row, folder / "model", expected), before, context, control)
+    result.seconds = result.seconds or time.monotonic() - began
+    _write_facts(folder, result)
+    log.info("%s: done in %.0f s, model in %s", label, result.seconds, result.folder)
+    return result
+
+
+def _surroundings(name: str, context: Context) -> list[Any]:
+    """Settings outside a step's own section that decide what it makes."""
+    if name == "student":
+        return []
+    config = context.config
+    loading = {key: value for key, value in to_dict(config.data).items() if key != "num_workers"}
+    return [config.seed, config.precision, context.data_fingerprint, loading]
+
+
+def _make_student(result: StepResult, before: StepResult, context: Context, _control: bool) -> StepResult:
+    wanted, loaded = context.config.student, load_model(before.folder)
+    model, change = depth.apply(loaded.model, depth.DepthConfig(wanted.num_hidden_layers, wanted.layer_init))
+    changes = [change]
+    if wanted.change_conv_layers:
+        model, change = conv_groups.apply(model, conv_groups.ConvGroupsConfig(wanted.conv_groups))
+        changes.append(change)
+    result.changes = [change.describe() for change in changes]
+    entry = {"step": "student", "changes": result.changes}
+    save_model(model, loaded.processor, result.folder, [*loaded.history, entry])
+    return result
+
+
+def _distill(result: StepResult, before: StepResult, context: Context, control: bool) -> StepResult:
+    from bigfoot.pipeline.checks import ctc_only
+
+    config, student = context.config.distill, load_model(before.folder)
+    losses = ctc_only(config.losses) if control else config.losses
+    processor = _usable_processor(student.processor, context.data)
+    teacher = load_model(context.teacher.folder or context.config.teacher.path).model
+    objective = Objective(losses, student.model, teacher)
+    run = _training_run(result, context, config, processor)
+    return _train(result, student, objective, run)
+
+
+def _finetune(result: StepResult, before: StepResult, context: Context, _control: bool) -> StepResult:
+    config, student = context.config.finetune, load_model(before.folder)
+    if config.head == "new":
+        tokenizer = build_char_tokenizer(read_transcripts(context.data.manifests["train"]))
+        student.processor = Processor(tokenizer, student.processor.do_normalize, student.processor.sample_rate)
+        student.model = with_new_head(student.model, len(tokenizer), tokenizer.blank_id, context.config.seed)
+        result.changes = [f"finetune: a new CTC head over {len(tokenizer)} tokens of the training transcripts"]
+    objective = Objective(_CTC_ALONE, student.model, None)
+    run = _training_run(result, context, config, student.processor)
+    run.freeze_feature_encoder_steps = config.freeze_feature_encoder_steps
+    return _train(result, student, objective, run)
+
+
+_CTC_ALONE = LossesConfig(logit_kl=LogitKLConfig(weight=0.0), ctc=CTCLossConfig(weight=1.0))
+
+
+def _usable_processor(processor: Processor, data: PreparedData) -> Processor:
+    """Without transcripts that the vocabulary can spell, distillation goes on without labels and dev WER."""
+    tokenizer = processor.tokenizer
+    if tokenizer is None:
+        return processor
+    strange: set[str] = set()
+    for split in ("train", "dev"):
+        for text in read_transcripts(data.manifests[split]):
+            strange |= tokenizer.unknown_characters(text)
+    if not strange:
+        return processor
+    log.warning("distill: the transcripts hold %s, which the teacher's vocabulary does not; no dev WER", strange)
+    return Processor(None, processor.do_normalize, processor.sample_rate)
+
+
+def _training_run(result: StepResult, context: Context, config: TrainConfig, processor: Processor) -> TrainingRun:
+    settings = context.config
+    return TrainingRun(
+        name=result.folder.parent.name, config=config, data=settings.data, processor=processor,
+        manifests=context.data.manifests, folder=result.folder.parent, seed=settings.seed,
+        fingerprint=result.fingerprint, precision=settings.precision, trackers=settings.trackers,
+        eval_batch_size=settings.evaluate.batch_size,
+    )  # fmt: skip
+
+
+def _train(result: StepResult, student: LoadedModel, objective: Objective, run: TrainingRun) -> StepResult:
+    trained = train(objective, run)
+    best = load_model(trained.best)
+    entry = {
+        "step": run.name, "changes": result.changes, "losses": objective.weights, "max_steps": run.config.max_steps,
+        "best_step": trained.best_step, "best_dev_wer": trained.best_wer, "seconds": round(trained.seconds, 1),
+    }  # fmt: skip
+    # The student's own processor: the run's may have been stripped of its vocabulary.
+    save_model(best.model, student.processor, result.folder, [*student.history, entry])
+    result.seconds, result.records, result.best_step = trained.seconds, trained.records, trained.best_step
+    return result
+
+
+_RUNNERS: dict[str, Callable[[StepResult, StepResult, Context, bool], StepResult]] = {
+    "student": _make_student,
+    "distill": _distill,
+    "finetune": _finetune,
+}

@@ -1,0 +1,101 @@
+"""Checkpoints from which a killed run goes on to the same bits."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from bigfoot.data.batches import Position
+from bigfoot.errors import TrainingError
+from bigfoot.models.folder import recover_folder, replace_folder
+
+
+@dataclass
+class Progress:
+    """How far a run has come.
+
+    Args:
+        fingerprint: of all that decides the run; a checkpoint of another fingerprint is not taken up.
+        step: optimizer steps done.
+        position: in the data, as of the last batch consumed.
+        best_wer: lowest dev WER so far; None before the first look.
+        best_step: when it was reached.
+        records: lines of losses and dev scores, for curves.
+        seconds: spent training, over all sittings.
+    """
+
+    fingerprint: str
+    step: int = 0
+    position: Position = field(default_factory=Position)
+    best_wer: float | None = None
+    best_step: int = 0
+    records: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def save_checkpoint(accelerator: Accelerator, progress: Progress, folder: Path) -> None:
+    """Write weights, optimizer, schedule, random states and progress beside the last checkpoint, then rename.
+
+    Args:
+        accelerator: whose prepared parts are saved.
+        progress: saved with them.
+        folder: of the checkpoint.
+
+    Raises:
+        TrainingError: it could not be written (disk full, a size limit, no folder); the last one is still there.
+    """
+
+    def write(beside: Path) -> None:
+        # Every process adds its own random state to the folder that the main one has made.
+        accelerator.wait_for_everyone()
+        accelerator.save_state(str(beside))
+        if accelerator.is_main_process:
+            (beside / "progress.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
+        accelerator.wait_for_everyone()
+
+    try:
+        if accelerator.is_main_process:
+            replace_folder(folder, write)
+        else:
+            write(folder.with_name(folder.name + ".tmp"))
+    # safetensors and torch wrap the system's error in errors of their own.
+    except Exception as error:
+        good = f"the last good one, in {folder}, is untouched" if folder.is_dir() else "there is none before it"
+        raise TrainingError(
+            f"step {progress.step}: the checkpoint could not be written to {folder} ({error}); {good}. Make room or "
+            "choose another run_dir, then give the same command to go on"
+        ) from error
+    accelerator.wait_for_everyone()
+
+
+def load_checkpoint(accelerator: Accelerator, folder: Path, fingerprint: str) -> Progress | None:
+    """Take up a checkpoint.
+
+    Args:
+        accelerator: whose prepared parts are filled.
+        folder: of the checkpoint.
+        fingerprint: of the run as it is configured now.
+
+    Returns:
+        Its progress; None where there is no checkpoint, or one of a run with other settings.
+
+    Raises:
+        TrainingError: it is there but cannot be read.
+    """
+    recover_folder(folder)
+    file = folder / "progress.json"
+    if not file.exists():
+        return None
+    try:
+        raw = json.loads(file.read_text(encoding="utf-8"))
+        progress = Progress(**{**raw, "position": Position(**raw["position"])})
+        if progress.fingerprint != fingerprint:
+            return None
+        accelerator.load_state(str(folder))
+    except Exception as error:
+        raise TrainingError(f"the checkpoint in {folder} cannot be read ({error}); remove it to begin anew") from error
+    return progress

@@ -1,0 +1,300 @@
+"""The one training loop: distillation and fine-tuning differ in their objective alone."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from bigfoot.config import DataConfig, TrainConfig
+from bigfoot.data.augment import spec_augment_masks
+from bigfoot.data.batches import Batch, evaluation_batches, training_batches
+from bigfoot.decoding.greedy import transcribe_batches
+from bigfoot.distill.objective import Objective
+from bigfoot.measure.error_rate import measure_error_rate
+from bigfoot.models.folder import save_model
+from bigfoot.text.tokenizers import Processor
+from bigfoot.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from bigfoot.training.guards import check_loss, describe_dev
+from bigfoot.training.optim import build_optimizer, build_scheduler
+
+log = logging.getLogger("bigfoot")
+
+
+@dataclass
+class TrainingRun:
+    """What a training needs besides its objective.
+
+    Args:
+        name: of the step, for logs and trackers.
+        config: how to train.
+        data: how batches are drawn.
+        processor: of the student.
+        manifests: lhotse manifests ``train`` and ``dev``.
+        folder: where checkpoint, best and last model are written.
+        seed: of everything random.
+        fingerprint: of all that decides the run; checkpoints of another are not taken up.
+        precision: ``auto``, ``no``, ``bf16`` or ``fp16``.
+        trackers: by accelerate's names; empty for none.
+        freeze_feature_encoder_steps: the feature encoder stays as it is for so many steps.
+        eval_batch_size: utterances decoded together on dev.
+    """
+
+    name: str
+    config: TrainConfig
+    data: DataConfig
+    processor: Processor
+    manifests: dict[str, Path]
+    folder: Path
+    seed: int
+    fingerprint: str = ""
+    precision: str = "auto"
+    trackers: list[str] = field(default_factory=list)
+    freeze_feature_encoder_steps: int = 0
+    eval_batch_size: int = 8
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training gave.
+
+    Args:
+        best: model folder of the step with the lowest dev WER, which goes on.
+        last: model folder of the last step.
+        best_wer: on dev, greedy, a fraction; None without transcripts or head.
+        best_step: 1-based.
+        records: lines of losses and dev scores.
+        seconds: spent training, over all sittings.
+    """
+
+    best: Path
+    last: Path
+    best_wer: float | None
+    best_step: int
+    records: list[dict[str, Any]]
+    seconds: float
+
+
+def choose_precision(wanted: str) -> str:
+    """Spell out ``auto``: bf16 on a GPU that has it, fp32 elsewhere.
+
+    Example:
+        >>> choose_precision("fp16")
+        'fp16'
+    """
+    if wanted != "auto":
+        return wanted
+    return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
+
+
+class Trainer:
+    """Trains the student of an objective.
+
+    A killed run goes on, by the same call, to the bits that an uninterrupted one reaches on the same machine.
+
+    Args:
+        objective: student, teacher and losses.
+        run: everything else.
+    """
+
+    def __init__(self, objective: Objective, run: TrainingRun) -> None:
+        self.run, self.config = run, run.config
+        self.precision = choose_precision(run.precision)
+        self.accelerator = Accelerator(
+            mixed_precision=self.precision, log_with=run.trackers or None, project_dir=str(run.folder),
+            step_scheduler_with_optimizer=False,
+        )  # fmt: skip
+        set_seed(run.seed)
+        self.objective = objective
+        parts = {**objective.student.parts(), "projections": objective.projections, "rest": objective.student}
+        optimizer = build_optimizer(parts, self.config)
+        scheduler = build_scheduler(optimizer, self.config)
+        # The loader is not prepared: accelerate would put its own sampler in the place of lhotse's.
+        self.step_model, self.optimizer, self.scheduler = self.accelerator.prepare(objective, optimizer, scheduler)
+        objective.move_teacher(self.accelerator.device)
+        self.progress = Progress(run.fingerprint)
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.run.folder / "checkpoint"
+
+    def train(self) -> TrainingResult:
+        """Train to the last step, from the last checkpoint if there is one.
+
+        Returns:
+            See ``TrainingResult``.
+
+        Raises:
+            TrainingError: a loss that is no number, or a checkpoint that cannot be written or read.
+        """
+        found = load_checkpoint(self.accelerator, self._checkpoint, self.run.fingerprint)
+        if found is not None:
+            self.progress = found
+            log.info("%s: going on from step %d", self.run.name, found.step)
+        if self.run.trackers:
+            self.accelerator.init_trackers(self.run.name)
+        self.step_model.train()
+        began, before = time.monotonic(), self.progress.seconds
+        with self._bar() as bar:
+            task = bar.add_task(self.run.name, total=self.config.max_steps, completed=self.progress.step, note="")
+            stream = self._stream()
+            while self.progress.step < self.config.max_steps:
+                terms = self._step(stream)
+                self.progress.seconds = before + time.monotonic() - began
+                self._after_step(terms)
+                bar.update(task, completed=self.progress.step, note=_describe(terms))
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
+        self._save(self.run.folder / "last")
+        progress = self.progress
+        return TrainingResult(
+            best=self.run.folder / "best", last=self.run.folder / "last", best_wer=progress.best_wer,
+            best_step=progress.best_step, records=progress.records, seconds=progress.seconds,
+        )  # fmt: skip
+
+    def _bar(self) -> Bar:
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+        shown = (*columns, TextColumn("{task.fields[note]}"), TimeRemainingColumn())
+        bar = Bar(*shown, transient=True)
+        bar.disable = not (bar.console.is_terminal and self.accelerator.is_main_process)
+        return bar
+
+    def _stream(self) -> Iterator[Batch]:
+        return training_batches(
+            self.run.manifests["train"], self.run.processor, self.run.data, self.run.seed, self.progress.position,
+            rank=self.accelerator.process_index, world_size=self.accelerator.num_processes,
+        )  # fmt: skip
+
+    def _masks(self, batch: Batch) -> dict[str, Tensor]:
+        lengths = self.objective.student.speech_encoder.feature_encoder.frame_lengths(batch.input_lengths)
+        # The longest utterance's padding to a whole frame may give the model a frame more than anyone's real ones.
+        keys = [f"{batch.position}/{name}" for name in batch.ids]
+        size = self.objective.student.config.hidden_size
+        time_mask, feature_mask = spec_augment_masks(
+            lengths.tolist(), size, self.config.spec_augment, self.run.seed, keys
+        )
+        device = self.accelerator.device
+        return {
+            "mask_time_indices": torch.from_numpy(time_mask).to(device),
+            "mask_feature_indices": torch.from_numpy(feature_mask).to(device),
+        }
+
+    def _count_units(self, window: list[Batch]) -> dict[str, Tensor]:
+        counts: dict[str, int] = {}
+        for batch in window:
+            for name, units in self.objective.count_units(batch).items():
+                counts[name] = counts.get(name, 0) + units
+        device = self.accelerator.device
+        tensors = {name: torch.tensor(float(units), device=device) for name, units in counts.items()}
+        return {name: self.accelerator.reduce(units).clamp(min=1) for name, units in tensors.items()}
+
+    def _step(self, stream: Iterator[Batch]) -> dict[str, float]:
+        """One optimizer step; the loss is the mean over all frames or labels of the window, on all devices."""
+        window = [next(stream) for _ in range(self.config.gradient_accumulation_steps)]
+        counts, weights = self._count_units(window), self.objective.weights
+        # Devices average their gradients; what is wanted is the sum of their shares.
+        devices = self.accelerator.num_processes
+        sums = {name: torch.zeros((), device=self.accelerator.device) for name in weights}
+        for index, batch in enumerate(window):
+            masks, last = self._masks(batch), index == len(window) - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.step_model), self.accelerator.autocast():
+                terms = self.step_model(batch.to(self.accelerator.device), masks)
+                shares = {name: term.total / counts[name] for name, term in terms.items()}
+                loss = sum(weights[name] * share for name, share in shares.items())
+            self.accelerator.backward(loss * devices)
+            for name, share in shares.items():
+                sums[name] += share.detach()
+        values = {name: float(self.accelerator.reduce(total)) for name, total in sums.items()}
+        check_loss(values, self.progress.step + 1, self.precision)
+        self._update()
+        self.progress.step += 1
+        position = window[-1].position
+        assert position is not None
+        self.progress.position = position
+        return values | {"loss": sum(weights[name] * value for name, value in values.items())}
+
+    def _update(self) -> None:
+        if self.progress.step < self.run.freeze_feature_encoder_steps:
+            # Gradients are dropped rather than switched off, so that all devices still agree on who has one.
+            for parameter in self.objective.student.speech_encoder.feature_encoder.parameters():
+                parameter.grad = None
+        self.accelerator.clip_grad_norm_(self.step_model.parameters(), self.config.max_grad_norm)
+        self.optimizer.step()
+        self.scheduler.step()
+        self.optimizer.zero_grad()
+
+    def _after_step(self, terms: dict[str, float]) -> None:
+        step, config = self.progress.step, self.config
+        last = step == config.max_steps
+        if step % config.log_every == 0 or last:
+            record: dict[str, Any] = {"step": step, **{name: round(value, 6) for name, value in terms.items()}}
+            record["learning_rate"] = self.scheduler.get_last_lr()[0]
+            self.progress.records.append(record)
+            self.accelerator.log({k: v for k, v in record.items() if k != "step"}, step=step)
+            pace = self.progress.seconds / step
+            left = pace * (config.max_steps - step)
+            log.info("%s %d/%d  %s  %.2f s/step, %.0f s left", self.run.name, step, config.max_steps,
+                     _describe(terms), pace, left)  # fmt: skip
+        if step % config.eval_every == 0 or last:
+            self._look_at_dev()
+        if step % config.checkpoint_every == 0:
+            save_checkpoint(self.accelerator, self.progress, self._checkpoint)
+
+    def _look_at_dev(self) -> None:
+        """Greedy WER and blank rate; the best model so far is kept as a folder."""
+        student, step, tokenizer = self.objective.student, self.progress.step, self.run.processor.tokenizer
+        if student.head is None or tokenizer is None:
+            # Without a head there is no WER to choose by: the newest is the best.
+            self.progress.best_step = step
+            self._save(self.run.folder / "best")
+            return
+        batches = evaluation_batches(self.run.manifests["dev"], self.run.processor, self.run.eval_batch_size)
+        heard = transcribe_batches(student, batches, tokenizer)
+        wer = measure_error_rate(heard.references, heard.hypotheses, heard.speakers, samples=1).wer
+        record = {"step": step, "dev_wer": wer, "blank_rate": round(heard.blank_rate, 4)}
+        self.progress.records.append(record)
+        self.accelerator.log({k: v for k, v in record.items() if k != "step" and v is not None}, step=step)
+        log.info("%s %d  dev WER %s  blanks %.1f %%", self.run.name, step,
+                 "n/a" if wer is None else f"{wer:.2%}", 100 * heard.blank_rate)  # fmt: skip
+        warning = describe_dev(step, self.config.max_steps, heard.blank_rate, wer)
+        if warning:
+            log.warning("%s: %s", self.run.name, warning)
+        # Of equals the later one has seen more.
+        if self.progress.best_wer is None or wer is None or wer <= self.progress.best_wer:
+            self.progress.best_wer, self.progress.best_step = wer, step
+            self._save(self.run.folder / "best")
+
+    def _save(self, folder: Path) -> None:
+        if self.accelerator.is_main_process:
+            save_model(self.objective.student, self.run.processor, folder)
+        self.accelerator.wait_for_everyone()
+
+
+def _describe(terms: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4f}" for name, value in terms.items())
+
+
+def train(objective: Objective, run: TrainingRun) -> TrainingResult:
+    """Train the student of an objective.
+
+    Args:
+        objective: student, teacher and losses.
+        run: settings, data and place.
+
+    Returns:
+        Folders of the best and the last model, and how it went.
+
+    Raises:
+        TrainingError: a loss that is no number, or a checkpoint that cannot be written or read.
+    """
+    return Trainer(objective, run).train()

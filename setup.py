@@ -1,0 +1,65 @@
+"""Metadata and extras of bigfoot; tool settings are in pyproject.toml, exact versions in constraints.txt."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+README = ROOT / "README.md"
+VERSION = re.findall(r'^__version__ = "(.+)"$', (ROOT / "bigfoot/__init__.py").read_text(encoding="utf-8"), re.M)[0]
+SYNTHETIC = ["espeakng-loader>=0.2.4"]  # espeak-ng is GPL-3.0, hence never a plain requirement.
+TEST = [
+    *SYNTHETIC,
+    "hypothesis>=6.100",
+    "mypy>=1.15",
+    "pre-commit>=4",
+    "pytest>=8.3",
+    "pytest-xdist>=3.6",
+    "ruff>=0.11",
+]
+
+setup(
+    name="bigfoot",
+    version=VERSION,
+    description="Make a wav2vec2-like speech model small and fast, and prove what it cost",
+    long_description=README.read_text(encoding="utf-8") if README.is_file() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.10,<3.14",
+    packages=find_packages(include=["bigfoot", "bigfoot.*"]),
+    package_data={"bigfoot": ["py.typed", "assets/**/*.safetensors", "assets/**/*.json", "assets/**/*.md"]},
+    install_requires=[
+        "accelerate>=1.10,<2",
+        "huggingface_hub>=1.0,<3",
+        "jiwer>=4,<5",
+        "lhotse>=1.31,<2",
+        "matplotlib>=3.9,<4",
+        "numpy>=2,<3",
+        "omegaconf>=2.3,<3",
+        "rich>=13,<16",
+        "safetensors>=0.5",
+        "soundfile>=0.13",
+        "soxr>=0.5",
+        "tensorboard>=2.18,<3",
+        "torch>=2.9,<3",
+        "transformers>=5,<6",
+        "typer>=0.15",
+    ],
+    extras_require={"synthetic": SYNTHETIC, "test": TEST},
+    entry_points={"console_scripts": ["bigfoot=bigfoot.cli:main"]},
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Multimedia :: Sound/Audio :: Speech",
+        "Typing :: Typed",
+    ],
+)

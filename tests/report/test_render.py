@@ -1,0 +1,141 @@
+"""What a reader sees, checked by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from rich.console import Console
+
+from bigfoot.report.render import (
+    describe_protocols,
+    format_number,
+    format_seconds,
+    format_wer,
+    render_console,
+    render_csv,
+    render_markdown,
+)
+from bigfoot.report.rows import Report, Row
+
+TEACHER = Row(
+    "teacher", "teacher", "test", protocol="fine-tuned, CTC, no language model", wer=0.039, wer_low=0.031,
+    wer_high=0.048, cer=0.013, num_utterances=260, num_words=1170, bootstrap_unit="utterance",
+    num_unique_params=2_880_000, size_bytes=11_600_000, macs_per_second=346_000_000,
+    macs_by_part={"conv": 173_000_000, "positional_conv": 23_000_000, "transformer": 144_000_000, "head": 6_000_000},
+    real_time_factor=0.0123, peak_memory_bytes=412_000_000, compression_ratio=1.0, batch_invariant=True,
+    batch_invariance_max_difference=1.3e-6, versions={"torch": "2.13.0"}, config_path="configs/demo.yaml", seed=7,
+)  # fmt: skip
+STUDENT = dataclasses.replace(
+    TEACHER, name="student", step="finetune", wer=0.045, wer_low=0.036, wer_high=0.05625, num_unique_params=960_000,
+    size_bytes=3_900_000, compression_ratio=3.0, speedup=2.13, speedup_low=2.01, speedup_high=2.2,
+    speedup_all_threads=1.8, batch_invariant=False, batch_invariance_max_difference=0.12, wer_difference=0.006,
+    wer_difference_low=0.001, wer_difference_high=0.012,
+)  # fmt: skip
+
+
+def test_table_by_hand() -> None:
+    lines = render_markdown(Report("demo", [STUDENT, TEACHER])).splitlines()
+    start = next(index for index, line in enumerate(lines) if line.startswith("| model | WER"))
+    assert lines[start + 2] == (
+        "| teacher | 3.90 [3.10, 4.80] | 1.30 | 2.88 | 11.6 | 0.346 | 1.00x | n/a | n/a | 0.0123 "
+        "| 412 | yes (1.3e-06) |"
+    )
+    assert lines[start + 3] == (
+        "| student | 4.50 [3.60, 5.62] | 1.30 | 0.960 | 3.90 | 0.346 | 3.00x | 2.13x [2.01, 2.20] | 1.80x | 0.0123 "
+        "| 412 | no (1.2e-01) |"
+    )
+    assert (
+        "Protocol: fine-tuned, CTC, no language model; decoder greedy; split test, 1,170 words in 260 utterances; "
+        "95 % intervals by bootstrap over utterances." in lines
+    )
+    assert (
+        "- student against the teacher: +0.60 points of WER (95 % interval +0.10 to +1.20, paired bootstrap over "
+        "utterances): worse." in lines
+    )
+    assert "| teacher | 0.173 | 0.0230 | 0.144 | 0.00600 | 0.346 |" in lines
+    assert "- versions: torch 2.13.0" in lines
+    assert "- config: configs/demo.yaml, seed 7" in lines
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"), [(-0.02, -0.01, "better"), (-0.01, 0.01, "no difference shown"), (0.01, 0.02, "worse")]
+)
+def test_verdict_of_a_paired_difference(low: float, high: float, verdict: str) -> None:
+    row = dataclasses.replace(STUDENT, wer_difference_low=low, wer_difference_high=high)
+    assert f": {verdict}." in render_markdown(Report("demo", [row]))
+
+
+def test_missing_wer_says_why() -> None:
+    assert format_wer(Row("a", "b", "test", wer_missing_reason="no test split")) == "n/a (no test split)"
+    assert format_wer(Row("a", "b", "test")) == "n/a"
+    assert format_wer(Row("a", "b", "test", wer=0.0)) == "0.00"
+
+
+def test_a_section_for_each_split() -> None:
+    other = dataclasses.replace(TEACHER, split="test-other")
+    text = render_markdown(Report("demo", [TEACHER, other]))
+    assert text.index("## test\n") < text.index("## test-other\n")
+    assert text.count("| teacher | 0.173 |") == 1  # the MACs of a model do not depend on the split
+
+
+def test_other_protocols_have_their_own_line() -> None:
+    lines = describe_protocols([TEACHER, STUDENT, dataclasses.replace(STUDENT, name="beam", decoder="beam 10")])
+    assert lines[0].startswith("- Protocol of teacher, student: ") and "decoder greedy" in lines[0]
+    assert lines[1].startswith("- Protocol of beam: ") and "decoder beam 10" in lines[1]
+
+
+def test_skipped_data_is_counted_and_cut() -> None:
+    skipped: list[dict[str, str | None]] = [
+        {"split": "train", "id": f"u{index}", "path": f"{index}.wav", "reason": f"truncated: {index} of 99 samples"}
+        for index in range(25)
+    ]
+    skipped.append({"split": "dev", "id": "v", "path": None, "reason": "the file is empty (0 bytes)"})
+    text = render_markdown(Report("demo", skipped=skipped))
+    assert "| train | truncated | 25 |" in text
+    assert "| dev | the file is empty | 1 |" in text
+    assert "- train `u19` 19.wav: truncated: 19 of 99 samples" in text
+    assert "`u20`" not in text
+    assert "- and 6 more: all are in report.json" in text
+
+
+def test_lists_and_times() -> None:
+    text = render_markdown(Report("demo", [], {"distill": 611.0, "export": 0.42}, changes=["kept 0"], notes=["mind"]))
+    assert "## What was kept and dropped\n\n- kept 0\n" in text
+    assert "| distill | 10 min 11 s |\n| export | 0.4 s |\n| all | 10 min 11 s |" in text
+    assert text.endswith("## Notes\n\n- mind\n")
+
+
+def test_empty_report_is_a_heading() -> None:
+    assert render_markdown(Report("demo")) == "# demo\n"
+    assert render_csv([]) == ""
+
+
+def test_names_cannot_break_the_table() -> None:
+    text = render_markdown(Report("demo", [Row("a|b\nc", "x", "test", wer=0.1)]))
+    assert "| a\\|b c | 10.00 |" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (0.9996, "1.00"), (9.999, "10.0"), (12_345.6, "12346"), (-2.5, "-2.50"), (1e-7, "1.0e-07"),
+     (0.0001, "0.000100"), (float("nan"), "n/a"), (float("inf"), "n/a")],
+)  # fmt: skip
+def test_format_number(value: float, text: str) -> None:
+    assert format_number(value) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(59.97, "1 min 0 s"), (3599.8, "1 h 0 min"), (0, "0.0 s")])
+def test_format_seconds(seconds: float, text: str) -> None:
+    assert format_seconds(seconds) == text
+
+
+def test_console_fits_in_100_columns() -> None:
+    silent = Row("student, int8 [bold]", "export", "dev", wer_missing_reason="it was never listened to on this machine")
+    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(render_console(Report("demo", [STUDENT, TEACHER, silent])))
+    text = console.export_text()
+    assert max(len(line) for line in text.splitlines()) <= 100
+    assert "[bold]" in text, "a bracket in a name is no markup"
+    assert text.index("teacher") < text.index("student")
+    assert "4.50 [3.60, 5.62]" in text and "0.960" in text and "2.13x" in text

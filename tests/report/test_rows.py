@@ -1,0 +1,125 @@
+"""A report goes to files and comes back as it was."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bigfoot.errors import DataError
+from bigfoot.report.rows import Report, Row, encode_json, load_report, save_report
+
+
+def full_report() -> Report:
+    rows = [
+        Row("student", "finetune", "test", protocol="CTC", wer=0.05, wer_low=0.04, wer_high=0.06, cer=0.02,
+            num_unique_params=960_000, size_bytes=3_900_000, macs_by_part={"conv": 5, "head": 1},
+            batch_invariant=True, versions={"torch": "2.13.0"}, seed=7),
+        Row("teacher", "teacher", "test", wer=0.04, size_bytes=11_600_000, num_words=1170),
+        Row("student, int8", "export", "test", wer_missing_reason="no one listened", size_bytes=1_000_000),
+    ]  # fmt: skip
+    losses = {"distill": [{"step": 1, "ctc": 2.0}, {"step": 2, "ctc": 1.0, "dev_wer": 0.5, "blank_rate": 0.7}]}
+    skipped = [{"split": "train", "id": "u1", "path": "a|b.wav", "reason": "the file is empty (0 bytes)"}]
+    return Report(
+        "démo", rows, {"distill": 3.5}, skipped, ["kept 0, 11"], losses, ["a note"], {"seed": 7}, {"threads": 2}
+    )
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    report = full_report()
+    save_report(report, tmp_path / "new" / "report")
+    assert load_report(tmp_path / "new" / "report") == report
+    names = sorted(path.name for path in (tmp_path / "new" / "report").iterdir())
+    assert names == ["losses.png", "report.csv", "report.json", "report.md", "wer_vs_size.png"]
+    content = json.loads((tmp_path / "new" / "report" / "report.json").read_text())
+    assert content["seconds_per_step"] == {"distill": 3.5}
+    assert content["rows"][0]["wer"] == 0.05
+
+
+def test_saving_again_replaces(tmp_path: Path) -> None:
+    save_report(full_report(), tmp_path)
+    save_report(Report("second"), tmp_path)
+    assert load_report(tmp_path) == Report("second")
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_a_failure_leaves_the_old_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_report(full_report(), tmp_path)
+
+    def refuse(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("bigfoot.report.rows.os.replace", refuse)
+    with pytest.raises(OSError, match="disk full"):
+        save_report(Report("second"), tmp_path)
+    assert load_report(tmp_path) == full_report()
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_fields_stand_in_the_agreed_order() -> None:
+    names = [entry.name for entry in dataclasses.fields(Row)]
+    assert names[:9] == ["name", "step", "split", "decoder", "protocol", "wer", "wer_low", "wer_high", "cer"]
+    assert names[-5:] == ["wer_missing_reason", "seconds", "config_path", "seed", "versions"]
+    assert len(names) == 38
+
+
+def test_other_versions_can_be_read(tmp_path: Path) -> None:
+    content = {"rows": [{"name": "a", "wer": 0.1, "of_tomorrow": 1, "macs_by_part": None}], "of_tomorrow": {}}
+    (tmp_path / "report.json").write_text(json.dumps(content))
+    assert load_report(tmp_path) == Report("", [Row("a", "", "", wer=0.1)])
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"rows": 3}', '{"rows": [1]}', "{}"])
+def test_what_is_no_report_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "report.json").write_text(text)
+    with pytest.raises(DataError, match=r"report\.json"):
+        load_report(tmp_path)
+
+
+def test_a_folder_without_report_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere"):
+        load_report(tmp_path / "nowhere")
+
+
+def test_json_is_strict_and_knows_numpy() -> None:
+    content = {"a": [np.float32(0.5), np.int64(3), float("inf"), Path("x")], "b": (True, None)}
+    assert json.loads(encode_json(content)) == {"a": [0.5, 3, None, "x"], "b": [True, None]}
+
+
+def test_csv_has_one_flat_line_a_row(tmp_path: Path) -> None:
+    save_report(full_report(), tmp_path)
+    with (tmp_path / "report.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["name"] for line in lines] == ["student", "teacher", "student, int8"]
+    assert json.loads(lines[0]["macs_by_part"]) == {"conv": 5, "head": 1}
+    assert json.loads(lines[0]["versions"]) == {"torch": "2.13.0"}
+    assert (lines[0]["wer"], lines[1]["cer"], lines[0]["batch_invariant"]) == ("0.05", "", "True")
+
+
+def test_pictures_are_pictures(tmp_path: Path) -> None:
+    save_report(full_report(), tmp_path)
+    for name in ("wer_vs_size.png", "losses.png"):
+        image = matplotlib.image.imread(tmp_path / name)
+        assert image.shape[0] > 300 and image.shape[1] > 500
+        assert image[..., :3].std() > 0.02, f"{name} is blank"
+
+
+OPTIONAL = st.none() | st.floats(0, 2)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.builds(Row, name=st.text(), step=st.text(), split=st.text(), wer=OPTIONAL, cer=OPTIONAL,
+                       macs_by_part=st.dictionaries(st.text(), st.integers(0, 10**12))))
+)  # fmt: skip
+def test_any_rows_survive_json(rows: list[Row]) -> None:
+    assert json.loads(encode_json({"rows": [dataclasses.asdict(row) for row in rows]})) == {
+        "rows": [dataclasses.asdict(row) for row in rows]
+    }
