@@ -46,6 +46,7 @@ setup(
         "torch>=2.9,<3",
         "transformers>=5,<6",
         "typer>=0.15",
+        "urllib3>=2,<3",  # lhotse 1.33 imports it without asking for it.
     ],
     extras_require={"synthetic": SYNTHETIC, "test": TEST},
     entry_points={"console_scripts": ["bigfoot=bigfoot.cli:main"]},

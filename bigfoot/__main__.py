@@ -1,8 +1,6 @@
 """``python -m bigfoot`` is the command ``bigfoot``."""
 
-import sys
-
 from bigfoot.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

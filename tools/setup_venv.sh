@@ -150,6 +150,11 @@ fi
 WHAT="bigfoot[$EXTRAS]"
 echo "setup: installing bigfoot[$EXTRAS] and its dependencies"
 install -e ".[$EXTRAS]"
+echo "setup: looking whether it all loads"
+"$VENV/bin/python" -I -c 'import torch, transformers, lhotse, accelerate, bigfoot.config' >> "$LOG" 2>&1 || {
+  tail -n 5 "$LOG" >&2
+  fail "installed, yet it does not load (above); if it was installed by hand into .venv, delete .venv and run this again"
+}
 venv_sees_bigfoot || fail "installed, yet .venv cannot find bigfoot at $ROOT/bigfoot; delete .venv and run this again"
 
 HAVE=$(installed_extras),$EXTRAS

@@ -1,1 +1,1 @@
-"""Compression steps: each one small config and ``apply(model, config) -> (model, Change)``; the input is left as it is."""
+"""Compression steps: each a small config and ``apply(model, config) -> (model, Change)``; the input stays as it is."""

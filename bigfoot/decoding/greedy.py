@@ -50,7 +50,8 @@ def decode_greedy(logits: Tensor, frame_mask: Tensor | None, tokenizer: CharToke
     mask = torch.ones(logits.shape[:2], dtype=torch.bool) if frame_mask is None else frame_mask.cpu()
     best = logits.argmax(-1).cpu()
     top = logits.float().topk(2, dim=-1).values.cpu()
-    margins = (top[..., 0] - top[..., 1]).where(mask, torch.inf).amin(-1) if logits.shape[1] else torch.empty(0)
+    gaps = (top[..., 0] - top[..., 1]).where(mask, torch.inf)  # (B, T)
+    margins = gaps.amin(-1) if logits.shape[1] else torch.full(logits.shape[:1], torch.inf)
     blanks = ((best == tokenizer.blank_id) & mask).sum()
     texts = [tokenizer.decode_ctc(row[real].tolist()) for row, real in zip(best, mask, strict=True)]
     frames = int(mask.sum())

@@ -20,16 +20,21 @@ class LossSum(NamedTuple):
     """
 
     total: Tensor
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]  # hides tuple.count, which nobody asks of a loss
 
     def mean(self) -> Tensor:
         """The mean; 0 where nothing was counted."""
         return self.total / self.count.clamp(min=1)
 
 
+def _only_real(frames: Tensor, frame_mask: Tensor) -> Tensor:
+    # where, not a product: padding may hold infinities, and infinity times zero is NaN. Before the loss, not after it:
+    # a padded frame that is left out of the sum still sends NaN back through the softmax, as zero times NaN.
+    return frames.float().where(frame_mask.unsqueeze(-1), 0.0)
+
+
 def _sum_real(per_frame: Tensor, frame_mask: Tensor) -> LossSum:
-    # where, not a product: padding may hold infinities, and infinity times zero is NaN.
-    return LossSum(per_frame.where(frame_mask, per_frame.new_zeros(())).sum(), frame_mask.sum())
+    return LossSum(per_frame.where(frame_mask, 0.0).sum(), frame_mask.sum())
 
 
 def logit_kl(student_logits: Tensor, teacher_logits: Tensor, frame_mask: Tensor, temperature: float = 1.0) -> LossSum:
@@ -52,8 +57,8 @@ def logit_kl(student_logits: Tensor, teacher_logits: Tensor, frame_mask: Tensor,
         >>> float(logit_kl(x, x, torch.ones(2, 3, dtype=torch.bool)).mean())
         0.0
     """
-    student = (student_logits.float() / temperature).log_softmax(-1)
-    teacher = (teacher_logits.float() / temperature).log_softmax(-1)
+    student = (_only_real(student_logits, frame_mask) / temperature).log_softmax(-1)
+    teacher = (_only_real(teacher_logits, frame_mask) / temperature).log_softmax(-1)
     per_frame = (teacher.exp() * (teacher - student)).sum(-1)
     return _sum_real(per_frame * temperature**2, frame_mask)
 
@@ -75,7 +80,7 @@ def hidden_distance(student: Tensor, teacher: Tensor, frame_mask: Tensor, distan
         >>> hidden_distance(torch.ones(1, 2, 4), torch.zeros(1, 2, 4), torch.tensor([[True, False]])).mean()
         tensor(1.)
     """
-    student, teacher = student.float(), teacher.float()
+    student, teacher = _only_real(student, frame_mask), _only_real(teacher, frame_mask)
     if distance == "mse":
         per_frame = (student - teacher).square().mean(-1)
     elif distance == "l1":

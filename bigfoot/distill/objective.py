@@ -12,7 +12,7 @@ from bigfoot.data.batches import Batch
 from bigfoot.distill.losses import LossSum, hidden_distance, logit_kl
 from bigfoot.distill.matches import build_matches, build_projections
 from bigfoot.distill.targets import compute_targets, freeze_teacher
-from bigfoot.errors import ModelError
+from bigfoot.errors import ModelError, TrainingError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC, CTCOutput, compute_ctc_losses
 
@@ -28,12 +28,14 @@ def objective_problems(losses: LossesConfig, student: BigfootConfig, teacher: Bi
     Yields:
         One sentence a problem, beginning with the key at fault.
     """
+    if losses.logit_kl.weight and not student.ctc_head:
+        yield "distill.losses.logit_kl: the student has no CTC head whose posteriors could be compared"
     if losses.logit_kl.weight and not teacher.ctc_head:
         yield (
             "distill.losses.logit_kl: the teacher has no CTC head, so there are no posteriors to learn from; "
             "set its weight to 0 and use distill.losses.hidden"
         )
-    elif losses.logit_kl.weight and student.vocab_size != teacher.vocab_size:
+    elif losses.logit_kl.weight and student.ctc_head and student.vocab_size != teacher.vocab_size:
         yield (
             f"distill.losses.logit_kl: the student's head has {student.vocab_size} tokens, the teacher's "
             f"{teacher.vocab_size}; the same posteriors cannot be compared"
@@ -59,6 +61,9 @@ class Objective(nn.Module):
         student: the model that learns.
         teacher: frozen here; None where only CTC is asked for.
 
+    Raises:
+        TrainingError: a term needs a teacher, and there is none.
+
     Example:
         >>> from bigfoot.models.folder import load_model
         >>> losses = LossesConfig()
@@ -68,6 +73,8 @@ class Objective(nn.Module):
 
     def __init__(self, losses: LossesConfig, student: BigfootForCTC, teacher: BigfootForCTC | None) -> None:
         super().__init__()
+        if teacher is None and (losses.logit_kl.weight or losses.hidden.weight):
+            raise TrainingError("logit_kl and hidden compare with a teacher, and there is none; set their weights to 0")
         self.losses = losses
         self.student = student
         self.projections = nn.ModuleList()

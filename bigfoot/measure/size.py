@@ -10,11 +10,11 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from bigfoot.models.convert.huggingface import weight_files
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.types import SAMPLE_RATE, Seconds
 
 PARTS = ("conv", "positional_conv", "transformer", "head")
-_WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ def count_params(model: nn.Module, *, unique: bool = True) -> int:
 
 
 def measure_size_bytes(folder: Path) -> int:
-    """Bytes of the weight files in a model folder."""
-    return sum(file.stat().st_size for pattern in _WEIGHT_FILES for file in folder.glob(pattern))
+    """Bytes of the files from which a model folder is loaded; the same weights in a second format do not count."""
+    return sum(file.stat().st_size for file in weight_files(folder))
 
 
 def count_macs(model: BigfootForCTC, seconds: Seconds = 10.0) -> dict[nn.Module, int]:
@@ -79,7 +79,7 @@ def count_macs(model: BigfootForCTC, seconds: Seconds = 10.0) -> dict[nn.Module,
     samples = torch.zeros(1, round(seconds * SAMPLE_RATE), device=model.device)
     was_training = model.training
     model.eval()
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False, depth=None) as counter:
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(samples)
     model.train(was_training)
     counts = counter.get_flop_counts()

@@ -66,20 +66,24 @@ def _describe_layers(config: BigfootConfig, loaded: LoadedModel) -> Iterator[tup
         channels, kernel, stride = config.conv_dim[index], config.conv_kernel[index], config.conv_stride[index]
         rate /= stride
         norm = type(layer.layer_norm).__name__ if layer.layer_norm is not None else "no norm"
-        what = f"conv {channels_in} -> {channels}, kernel {kernel}, stride {stride}, groups {config.groups_of_convs[index]}, {norm}"
+        groups = config.groups_of_convs[index]
+        what = f"conv {channels_in} -> {channels}, kernel {kernel}, stride {stride}, groups {groups}, {norm}"
         yield f"feature_encoder.conv_layers.{index}", what, f"{rate:g}/s x {channels}", layer
         channels_in = channels
     frames = f"{rate:g}/s x {config.hidden_size}"
-    yield "feature_projection", f"norm, linear {channels_in} -> {config.hidden_size}", frames, encoder.feature_projection
-    width, groups = config.num_conv_pos_embeddings, config.num_conv_pos_embedding_groups
-    yield "encoder.pos_conv_embed", f"positional conv, kernel {width}, groups {groups}", frames, encoder.encoder.pos_conv_embed
+    what = f"norm, linear {channels_in} -> {config.hidden_size}"
+    yield "feature_projection", what, frames, encoder.feature_projection
+    what = f"positional conv, kernel {config.num_conv_pos_embeddings}, groups {config.num_conv_pos_embedding_groups}"
+    yield "encoder.pos_conv_embed", what, frames, encoder.encoder.pos_conv_embed
     for index, layer in enumerate(encoder.encoder.layers):
         heads, wide = config.heads_of_layers[index], config.widths_of_layers[index]
         order = "norm first" if config.do_stable_layer_norm else "norm last"
-        yield f"encoder.layers.{index}", f"{heads} heads of {config.head_dim}, feed-forward {wide}, {order}", frames, layer
+        what = f"{heads} heads of {config.head_dim}, feed-forward {wide}, {order}"
+        yield f"encoder.layers.{index}", what, frames, layer
     yield "encoder.layer_norm", "norm", frames, encoder.encoder.layer_norm
     if loaded.model.head is not None:
-        yield "lm_head", f"linear {config.hidden_size} -> {config.vocab_size}", f"{rate:g}/s x {config.vocab_size}", loaded.model.head
+        what = f"linear {config.hidden_size} -> {config.vocab_size}"
+        yield "lm_head", what, f"{rate:g}/s x {config.vocab_size}", loaded.model.head
 
 
 def summarize_model(loaded: LoadedModel) -> ModelSummary:
@@ -103,7 +107,8 @@ def summarize_model(loaded: LoadedModel) -> ModelSummary:
         for name, what, output, module in _describe_layers(config, loaded)
     ]
     opens = "opens in plain transformers" if config.is_huggingface_shape else "a shape of bigfoot's own"
-    title = f"{config.family}, {config.num_hidden_layers} layers, {config.hidden_size} wide, {config.feat_extract_norm} norm; {opens}"
+    shape = f"{config.num_hidden_layers} layers, {config.hidden_size} wide, {config.feat_extract_norm} norm"
+    title = f"{config.family}, {shape}; {opens}"
     return ModelSummary(title, layers, size.num_unique_params, size.size_bytes, size.macs_by_part)
 
 
@@ -127,4 +132,5 @@ def render_summary(summary: ModelSummary) -> list[str | Table]:
     parts = ", ".join(f"{part} {macs / 1e6:.1f}" for part, macs in summary.macs_by_part.items())
     size = "" if summary.size_bytes is None else f"{summary.size_bytes / 1e6:.1f} MB on disk, "
     total = sum(summary.macs_by_part.values()) / 1e6
-    return [summary.title, table, f"{summary.num_params:,} parameters, {size}{total:.1f} M MACs per second of audio ({parts})"]
+    totals = f"{summary.num_params:,} parameters, {size}{total:.1f} M MACs per second of audio ({parts})"
+    return [summary.title, table, totals]

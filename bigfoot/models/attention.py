@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 
@@ -65,6 +64,7 @@ def attention_key_mask(frame_mask: Tensor | None) -> Tensor | None:
         (B, 1, 1, T) or None.
 
     Example:
+        >>> import torch
         >>> attention_key_mask(torch.tensor([[True, False], [False, False]]))[:, 0, 0].tolist()
         [[True, False], [True, True]]
     """

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from transformers import PreTrainedConfig
+from transformers.activations import ACT2FN
 
 from bigfoot.errors import ModelError
 
 BIGFOOT_PREFIX = "bigfoot"
 """Prefix of tensors whose shape plain transformers cannot express: it then reports all of them missing."""
+
+_COUNTS = (
+    "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+    "num_conv_pos_embeddings", "num_conv_pos_embedding_groups",
+)  # fmt: skip
+_COUNTS_OF_LAYERS = (
+    "conv_dim", "conv_stride", "conv_kernel", "conv_groups", "layer_num_attention_heads", "layer_intermediate_sizes",
+)  # fmt: skip
 
 
 class BigfootConfig(PreTrainedConfig):
@@ -162,7 +173,9 @@ def shape_problems(config: BigfootConfig) -> list[str]:
     Returns:
         One sentence a problem; empty where there is none.
     """
-    problems = []
+    problems = list(_value_problems(config))
+    if problems:
+        return problems
     convs = config.num_conv_layers
     if not len(config.conv_kernel) == len(config.conv_stride) == convs:
         return [f"conv_dim, conv_kernel and conv_stride have {convs}, {len(config.conv_kernel)} and "
@@ -171,10 +184,10 @@ def shape_problems(config: BigfootConfig) -> list[str]:
         return [f"conv_groups has {len(config.groups_of_convs)} entries for {convs} convolutions"]
     for layer, groups in enumerate(config.groups_of_convs):
         channels_in = 1 if layer == 0 else config.conv_dim[layer - 1]
-        if groups < 1 or channels_in % groups or config.conv_dim[layer] % groups:
-            problems.append(
-                f"conv layer {layer}: {groups} groups do not divide its {channels_in} -> {config.conv_dim[layer]} channels"
-            )
+        channels = config.conv_dim[layer]
+        if channels_in % groups or channels % groups:
+            sizes = f"{channels_in} -> {channels} channels"
+            problems.append(f"conv layer {layer}: {groups} groups do not divide its {sizes}")
     if config.hidden_size % config.num_attention_heads:
         problems.append(f"{config.num_attention_heads} heads do not divide hidden_size {config.hidden_size}")
     if config.hidden_size % config.num_conv_pos_embedding_groups:
@@ -187,3 +200,21 @@ def shape_problems(config: BigfootConfig) -> list[str]:
     if config.feat_extract_norm not in ("group", "layer"):
         problems.append(f"feat_extract_norm {config.feat_extract_norm!r} is neither 'group' nor 'layer'")
     return problems
+
+
+def _value_problems(config: BigfootConfig) -> Iterator[str]:
+    """Fields that hold no whole number, and activations that do not exist."""
+    for name in _COUNTS:
+        if not _is_count(getattr(config, name)):
+            yield f"{name} {getattr(config, name)!r} should be a whole number, 1 or more"
+    for name in _COUNTS_OF_LAYERS:
+        values = getattr(config, name)
+        if values is not None and not (isinstance(values, list | tuple) and all(map(_is_count, values))):
+            yield f"{name} {values!r} should list whole numbers, 1 or more"
+    for name in ("hidden_act", "feat_extract_activation"):
+        if getattr(config, name) not in ACT2FN:
+            yield f"{name} {getattr(config, name)!r} is none of {', '.join(sorted(ACT2FN))}"
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -55,6 +55,8 @@ def compute_ctc_losses(logits: Tensor, labels: Tensor, frame_mask: Tensor | None
     frames = torch.full(logits.shape[:1], logits.shape[1], device=logits.device)
     if frame_mask is not None:
         frames = frame_mask.sum(-1)
+        # Garbage in padding is not in the sums, but would come back through the softmax as zero times NaN.
+        logits = logits.where(frame_mask.unsqueeze(-1), 0.0)
     label_lengths = (labels >= 0).sum(-1)
     # fp32: log-sums over hundreds of frames do not survive half precision.
     log_probs = logits.float().log_softmax(-1).transpose(0, 1)

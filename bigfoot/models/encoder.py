@@ -223,7 +223,9 @@ class SpeechEncoder(BigfootPreTrainedModel):
     def _mask_features(self, x: Tensor, time: Tensor | None, feature: Tensor | None) -> Tensor:
         if time is not None:
             filler = torch.zeros((), device=x.device) if self.masked_spec_embed is None else self.masked_spec_embed
-            x = torch.where(time[:, : x.shape[1], None], filler.to(x.dtype), x)
+            # Masks end with the longest real utterance; the batch may be padded further.
+            time = nn.functional.pad(time, (0, x.shape[1] - time.shape[1]))
+            x = torch.where(time[..., None], filler.to(x.dtype), x)
         if feature is not None:
             x = x * ~feature[:, None, :]
         return x
@@ -251,7 +253,11 @@ class SpeechEncoder(BigfootPreTrainedModel):
         Returns:
             See ``SpeechEncoderOutput``.
         """
-        lengths = None if attention_mask is None else attention_mask.sum(-1)
+        lengths = None
+        if attention_mask is not None:
+            lengths = attention_mask.sum(-1)
+            # Nobody's answer reads the padding, but NaN times zero is NaN.
+            input_values = input_values.where(attention_mask.bool(), 0.0)
         conv_features = self.feature_extractor(input_values, lengths)
         frame_mask = None
         if lengths is not None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
@@ -68,7 +71,7 @@ class ConvLayer(nn.Module):
             self.layer_norm = nn.GroupNorm(channels, channels)
         self.activation = ACT2FN[config.feat_extract_activation]
 
-    def frame_lengths(self, lengths: Tensor) -> Tensor:
+    def count_frames(self, lengths: Tensor) -> Tensor:
         """Real frames after this layer, from real frames before it, (B,)."""
         frames = torch.div(lengths - self.conv.kernel_size[0], self.conv.stride[0], rounding_mode="floor") + 1
         return frames.clamp(min=0)
@@ -107,6 +110,10 @@ class FeatureEncoder(nn.Module):
         self.conv_layers = nn.ModuleList([ConvLayer(config, index) for index in range(config.num_conv_layers)])
         self.receptive_field = config.receptive_field
 
+    def _layers(self) -> Iterator[ConvLayer]:
+        # A ModuleList does not know what it holds.
+        yield from cast("Iterator[ConvLayer]", iter(self.conv_layers))
+
     def frame_lengths(self, input_lengths: Tensor) -> Tensor:
         """Real frames of the result, from samples, (B,).
 
@@ -114,8 +121,8 @@ class FeatureEncoder(nn.Module):
             >>> FeatureEncoder(BigfootConfig(conv_dim=[8] * 7)).frame_lengths(torch.tensor([16000, 399, 400]))
             tensor([49,  0,  1])
         """
-        for layer in self.conv_layers:
-            input_lengths = layer.frame_lengths(input_lengths)
+        for layer in self._layers():
+            input_lengths = layer.count_frames(input_lengths)
         return input_lengths
 
     def forward(self, input_values: Tensor, input_lengths: Tensor | None = None) -> Tensor:
@@ -132,8 +139,8 @@ class FeatureEncoder(nn.Module):
         if missing > 0:
             input_values = nn.functional.pad(input_values, (0, missing))
         x, lengths = input_values.unsqueeze(1), input_lengths
-        for layer in self.conv_layers:
-            lengths = None if lengths is None else layer.frame_lengths(lengths)
+        for layer in self._layers():
+            lengths = None if lengths is None else layer.count_frames(lengths)
             x = layer(x, lengths)
         return x.transpose(1, 2)
 

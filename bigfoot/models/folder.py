@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.utils import logging
 
 from bigfoot.errors import ModelError
 from bigfoot.models.configuration import BigfootConfig
@@ -102,7 +103,9 @@ def load_model(name: str | Path) -> LoadedModel:
     model = BigfootForCTC(config)
     load_state(model, {key: tensor.float() for key, tensor in read_weights(folder).items()}, str(folder))
     history_file = folder / "history.json"
-    history = read_json(history_file)["steps"] if history_file.exists() else []
+    history = read_json(history_file).get("steps") if history_file.exists() else []
+    if not isinstance(history, list):
+        raise ModelError(f"{history_file} should hold a list of steps")
     return LoadedModel(model.eval(), processor, history, folder)
 
 
@@ -137,12 +140,23 @@ def save_model(
         if to == "huggingface":
             save_huggingface(model, beside)
         else:
-            model.save_pretrained(beside)
+            _save_native(model, beside)
         save_processor(processor, beside)
         (beside / "history.json").write_text(json.dumps({"steps": list(history)}, indent=2), encoding="utf-8")
         _check_reload(model, beside)
 
     replace_folder(folder, write)
+
+
+def _save_native(model: BigfootForCTC, folder: Path) -> None:
+    """transformers' own saving, without its bar for every write."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model.save_pretrained(folder)
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
@@ -167,9 +181,13 @@ def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
-    if folder.exists():
-        folder.rename(old)
-    beside.rename(folder)
+    try:
+        if folder.exists():
+            folder.rename(old)
+        beside.rename(folder)
+    except OSError:
+        recover_folder(folder)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 

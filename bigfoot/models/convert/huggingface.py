@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -109,25 +110,46 @@ def read_config(folder: Path) -> BigfootConfig:
     )
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """Find the files that hold a folder's weights, of each the first kind that is there: many folders hold two.
+
+    Returns:
+        ``model.safetensors`` or its shards, else ``pytorch_model.bin`` or its shards; empty where there are none.
+
+    Raises:
+        ModelError: an index of shards cannot be read.
+    """
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (folder / name).exists():
+            return [folder / name]
+        index = folder / f"{name}.index.json"
+        if index.exists():
+            shards = read_json(index).get("weight_map")
+            if not isinstance(shards, dict) or not shards:
+                raise ModelError(f"{index} has no weight_map; the file is damaged")
+            return [folder / shard for shard in sorted(set(shards.values()))]
+    return []
+
+
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Read all tensors of a folder: safetensors, sharded or not, or a PyTorch file without running its code.
+    """Read all tensors of a folder: safetensors or PyTorch files, sharded or not, without running their code.
 
     Raises:
         ModelError: there are none, or they cannot be read.
     """
-    index = folder / "model.safetensors.index.json"
-    files = sorted(set(read_json(index)["weight_map"].values())) if index.exists() else ["model.safetensors"]
+    files = weight_files(folder)
+    if not files:
+        raise ModelError(f"{folder}: no model.safetensors or pytorch_model.bin in it")
     tensors: dict[str, Tensor] = {}
     try:
-        if (folder / files[0]).exists():
-            for file in files:
-                tensors |= load_file(folder / file)
-            return tensors
-        if (folder / "pytorch_model.bin").exists():
-            return dict(torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True))
-    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        for file in files:
+            if file.suffix == ".safetensors":
+                tensors |= load_file(file)
+            else:
+                tensors |= torch.load(file, map_location="cpu", weights_only=True)
+    except (SafetensorError, UnpicklingError, EOFError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise ModelError(f"{folder}: its weights cannot be read: {error}") from error
-    raise ModelError(f"{folder}: no model.safetensors or pytorch_model.bin in it")
+    return tensors
 
 
 def load_state(model: BigfootForCTC, tensors: dict[str, Tensor], source: str) -> None:
