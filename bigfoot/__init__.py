@@ -10,11 +10,21 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bigfoot.config import Config, load_config
+    from bigfoot.models.folder import load_model, save_model
+    from bigfoot.pipeline import run_pipeline
+    from bigfoot.report.render import render_markdown
 
 __version__ = "0.1.0"
-__all__ = ["Config", "__version__", "load_config"]
+__all__ = ["Config", "__version__", "load_config", "load_model", "render_markdown", "run_pipeline", "save_model"]
 
-_HOMES = {"Config": "bigfoot.config", "load_config": "bigfoot.config"}
+_HOMES = {
+    "Config": "bigfoot.config",
+    "load_config": "bigfoot.config",
+    "load_model": "bigfoot.models.folder",
+    "render_markdown": "bigfoot.report.render",
+    "run_pipeline": "bigfoot.pipeline",
+    "save_model": "bigfoot.models.folder",
+}
 """Where a name offered by the package itself lives."""
 
 

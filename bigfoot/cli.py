@@ -21,16 +21,22 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+DEFAULT_CONFIG = "demo_config.yaml"
 MODEL_HELP = "A bigfoot folder, a Hugging Face wav2vec2 folder or id, or tiny_teacher."
 ModelArgument = Annotated[str, typer.Argument(help=MODEL_HELP)]
-Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, such as student.conv_groups=4", metavar="[KEY=VALUE]...")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="key=value, such as student.conv_groups=4", metavar="[KEY=VALUE]...")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
 
 
 @app.command()
 def compress(
     overrides: Overrides = None,
-    config: Annotated[str, typer.Option(help="YAML file, looked up as given, then under configs/.")] = "demo_config.yaml",
-    until: Annotated[str, typer.Option(help="Stop after: data, teacher, student, distill, finetune or report.")] = "report",
+    config: Annotated[str, typer.Option(help="YAML file, looked up as given, then under configs/.")] = DEFAULT_CONFIG,
+    until: Annotated[
+        str, typer.Option(help="Stop after: data, teacher, student, distill, finetune or report.")
+    ] = "report",
 ) -> None:
     """From a teacher to a table: make the student, distil, fine-tune, evaluate, report.
 
@@ -67,10 +73,12 @@ def show_report(report: Report, folder: Path) -> None:
 def evaluate(
     model: ModelArgument,
     overrides: Overrides = None,
-    config: Annotated[str, typer.Option(help="YAML file whose data and evaluate sections say on what and how.")] = "demo_config.yaml",
+    config: Annotated[
+        str, typer.Option(help="YAML file whose data and evaluate sections say on what and how.")
+    ] = DEFAULT_CONFIG,
     split: Annotated[str, typer.Option(help="dev or test.")] = "test",
-    run_dir: Annotated[str, typer.Option(help="Where the manifests are made, or found made.")] = "runs/evaluate",
-    json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")] = False,
+    run_dir: Annotated[str, typer.Option(help="Where the manifests are made.")] = "runs/evaluate",
+    json_output: JsonOption = False,
 ) -> None:
     """Word and character error rate of a model on a corpus, greedy, with a confidence interval."""
     from dataclasses import asdict
@@ -84,22 +92,26 @@ def evaluate(
         raise ConfigError([f"--split: {split!r} is neither dev nor test"])
     settings, loaded = load_config(config, overrides or []), load_model(model)
     tokenizer = loaded.processor.tokenizer
-    data = prepare_data(settings.data, settings.seed, Path(run_dir) / "data", tokenizer and sorted(tokenizer.characters))
+    characters = None if tokenizer is None else sorted(tokenizer.characters)
+    data = prepare_data(settings.data, settings.seed, Path(run_dir) / "data", characters)
     if split not in data.manifests:
         raise ConfigError([f"--split: the corpus has no {split} split; it has {', '.join(data.manifests)}"])
     rate = evaluate_accuracy(loaded, data.manifests[split], settings.evaluate, settings.seed).error_rate
     if json_output:
         typer.echo(json.dumps(asdict(rate), indent=2))
         return
-    wer, low, high, cer = (f"{value:.2%}" if value is not None else "n/a" for value in (rate.wer, rate.wer_low, rate.wer_high, rate.cer))
-    typer.echo(f"WER {wer} [{low}, {high}]  CER {cer}  ({rate.num_words} words, {rate.num_utterances} utterances of {split}, greedy)")
-    typer.echo(f"{rate.words.substitutions} substitutions, {rate.words.deletions} deletions, {rate.words.insertions} insertions; interval: bootstrap over {rate.bootstrap_unit}s")
+    figures = (rate.wer, rate.wer_low, rate.wer_high, rate.cer)
+    wer, low, high, cer = ("n/a" if value is None else f"{value:.2%}" for value in figures)
+    heard, words = f"{rate.num_words} words, {rate.num_utterances} utterances of {split}, greedy", rate.words
+    typer.echo(f"WER {wer} [{low}, {high}]  CER {cer}  ({heard})")
+    kinds = f"{words.substitutions} substitutions, {words.deletions} deletions, {words.insertions} insertions"
+    typer.echo(f"{kinds}; interval: bootstrap over {rate.bootstrap_unit}s")
 
 
 @app.command()
 def summary(
     model: ModelArgument,
-    json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    json_output: JsonOption = False,
 ) -> None:
     """Every layer of a model with its shapes, parameters and multiply-accumulates."""
     from bigfoot.measure.summary import render_summary, summarize_model
@@ -163,7 +175,8 @@ def convert(
     if loaded.processor.tokenizer is None:
         typer.echo(f"warning: {source} has no vocabulary; the converted folder cannot turn logits into text", err=True)
     if to == "huggingface" and loaded.model.config.feat_extract_norm == "group":
-        typer.echo("note: transformers' own class sees the padding of a batch in a group-norm model; run it one utterance at a time", err=True)
+        note = "transformers' own class hears the padding of a batch in a group-norm model; run one utterance at a time"
+        typer.echo(f"note: {note}", err=True)
     save_model(loaded.model, loaded.processor, destination, loaded.history, to=to)
     typer.echo(f"{destination}: written as {to}, read back and compared")
 
@@ -182,3 +195,7 @@ def main(arguments: list[str] | None = None) -> None:
     except BigfootError as error:
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None
+    except OSError as error:
+        # A full disk, a missing right, a file where a folder should be: the system's words name the path.
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(1) from None

@@ -170,7 +170,8 @@ class TrainConfig:
     learning_rate: float = 5e-4
     """Highest learning rate."""
     learning_rate_factors: dict[str, float] = field(default_factory=dict)
-    """Multiplies it for a part: ``feature_encoder``, ``feature_projection``, ``encoder``, ``lm_head``, ``projections``."""
+    """Multiplies it for a part: ``feature_encoder``, ``feature_projection``, ``encoder``, ``lm_head`` or
+    ``projections``."""
     schedule: str = "linear"
     """After the warm-up: ``linear`` or ``cosine`` to nothing, or ``constant``."""
     warmup_steps: int = 100
@@ -210,7 +211,7 @@ class FinetuneConfig(TrainConfig):
     learning_rate: float = 2e-4
     """Highest learning rate."""
     head: str = "teacher"
-    """``teacher`` goes on with the model's own CTC head; ``new`` begins one over the characters of the training data."""
+    """``teacher`` goes on with the model's own CTC head; ``new`` begins one over the training data's characters."""
     freeze_feature_encoder_steps: int = 0
     """The feature encoder stays as it is for so many steps."""
 
@@ -279,10 +280,25 @@ _POSITIVE = (
     "student.num_hidden_layers", "data.batch_seconds", "data.max_seconds", "data.min_digits", "data.num_buckets",
     "evaluate.batch_size", "evaluate.speed_rounds", "evaluate.speed_seconds", "distill.losses.logit_kl.temperature",
     *(f"{part}.{key}" for part in ("distill", "finetune") for key in (
-        "learning_rate", "gradient_accumulation_steps", "checkpoint_every", "eval_every", "log_every", "max_grad_norm",
+        "max_steps", "learning_rate", "gradient_accumulation_steps", "checkpoint_every", "eval_every", "log_every",
+        "max_grad_norm",
     )),
 )  # fmt: skip
+_NOT_NEGATIVE = (
+    "seed", "data.num_workers", "data.hold_out_speakers", "data.num_train", "data.num_dev", "data.num_test",
+    "evaluate.bootstrap_samples", "finetune.freeze_feature_encoder_steps",
+    *(f"distill.losses.{name}.weight" for name in ("logit_kl", "hidden", "ctc")),
+    *(f"{part}.{key}" for part in ("distill", "finetune") for key in (
+        "warmup_steps", "weight_decay", "spec_augment.mask_time_length", "spec_augment.mask_feature_length",
+    )),
+)  # fmt: skip
+_SHARES = (
+    "data.augment.noise_probability",
+    *(f"{part}.spec_augment.mask_{axis}_prob" for part in ("distill", "finetune") for axis in ("time", "feature")),
+)
 STEPS = ("student", "distill", "finetune")
+_DICTIONARIES = ("distill.learning_rate_factors", "finetune.learning_rate_factors")
+TRACKERS = ("tensorboard", "wandb", "mlflow", "comet_ml")
 _PARTS = ("feature_encoder", "feature_projection", "encoder", "lm_head", "projections")
 
 
@@ -355,16 +371,19 @@ def _given_values(
     path: str | Path | None, overrides: Sequence[str], problems: list[str]
 ) -> Iterator[tuple[str, Any]]:
     if path is not None:
-        yield from _leaves(_read_yaml(find_config(path)), "")
+        yield from _leaves(_read_yaml(find_config(path)), "", problems)
     for override in overrides:
         key, equals, _ = override.partition("=")
         if not equals:
             problems.append(f"{override}: an override is written key=value")
             continue
         try:
-            yield from _leaves(OmegaConf.from_dotlist([override]), "")
-        except (OmegaConfBaseException, ValueError) as error:
-            problems.append(f"{key}: {str(error).splitlines()[0]}")
+            given = OmegaConf.from_dotlist([override])
+        # A YAML error on the right-hand side has no base class of OmegaConf's.
+        except Exception as error:
+            problems.append(f"{key}: cannot be read ({str(error).splitlines()[0]})")
+        else:
+            yield from _leaves(given, "", problems)
 
 
 def _read_yaml(path: Path) -> DictConfig:
@@ -378,34 +397,40 @@ def _read_yaml(path: Path) -> DictConfig:
     return loaded
 
 
-def _leaves(node: DictConfig, prefix: str) -> Iterator[tuple[str, Any]]:
+def _leaves(node: DictConfig, prefix: str, problems: list[str]) -> Iterator[tuple[str, Any]]:
     """Go down as long as there is a section of the schema below; dictionaries that are values stay whole."""
-    for name in node:
-        key, value = f"{prefix}{name}", node[name]
-        if isinstance(value, DictConfig) and key != "distill.learning_rate_factors" and (
-            key != "finetune.learning_rate_factors"
-        ):
-            yield from _leaves(value, f"{key}.")
+    for name in map(str, node):
+        key = f"{prefix}{name}"
+        try:
+            value = node[name]
+        except OmegaConfBaseException as error:
+            problems.append(f"{key}: {str(error).splitlines()[0]}")
+            continue
+        if isinstance(value, DictConfig) and key not in _DICTIONARIES:
+            yield from _leaves(value, f"{key}.", problems)
         else:
             yield key, value
 
 
-def _assign(merged: DictConfig, key: str, value: Any, problems: list[str]) -> None:
-    known = list(_schema_keys(Config, ""))
+def _assign(merged: DictConfig, key: str, value: object, problems: list[str]) -> None:
+    known = list(_schema_types(Config, ""))
+    inside = [name for name in known if name.startswith(f"{key}.")]
+    if inside and value is None:
+        return  # a heading in the YAML with nothing below it
+    if inside:
+        problems.append(f"{key}: a section, set what is in it: {', '.join(inside[:3])}, ...")
+        return
     if key not in known:
         problems.append(f"{key}: unknown key{_nearest(key, known)}")
         return
     try:
-        OmegaConf.update(merged, key, value, merge=False)
+        # Merged where it is a dictionary: two overrides of two of its entries are both meant.
+        OmegaConf.update(merged, key, value, merge=key in _DICTIONARIES)
     except OmegaConfBaseException:
         expected = OmegaConf.get_type(OmegaConf.create({"x": value}), "x")
         shown = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
         wanted = _schema_types(Config, "")[key]
         problems.append(f"{key}: expected {wanted}, got {shown!r} ({getattr(expected, '__name__', expected)})")
-
-
-def _schema_keys(section: type, prefix: str) -> Iterator[str]:
-    yield from _schema_types(section, prefix)
 
 
 def _schema_types(section: type, prefix: str) -> dict[str, str]:
@@ -438,9 +463,19 @@ def _value_problems(config: Config) -> list[str]:
         for key, words in _CHOICES.items()
         if flat[key] not in words and not (key == "control" and flat[key] is None)
     ]
-    problems += [f"{key}: must be above 0, got {flat[key]}" for key in _POSITIVE if flat[key] <= 0]
+    # Not "<= 0": no comparison finds what is no number.
+    problems += [f"{key}: must be above 0, got {flat[key]}" for key in _POSITIVE if not flat[key] > 0]
+    problems += [f"{key}: must not be below 0, got {flat[key]}" for key in _NOT_NEGATIVE if not flat[key] >= 0]
+    problems += [f"{key}: must be from 0 to 1, got {flat[key]}" for key in _SHARES if not 0 <= flat[key] <= 1]
+    if config.threads is not None and config.threads < 1:
+        problems.append(f"threads: must be above 0, got {config.threads}")
     problems += [f"steps: unknown step {s!r}; steps are {', '.join(STEPS)}" for s in config.steps if s not in STEPS]
     problems += [f"evaluate.splits: unknown split {s!r}" for s in config.evaluate.splits if s not in ("dev", "test")]
+    problems += [
+        f"trackers: unknown tracker {s!r}; trackers are {', '.join(TRACKERS)}"
+        for s in config.trackers
+        if s not in TRACKERS
+    ]
     if config.data.max_digits < config.data.min_digits:
         problems.append("data.max_digits: below data.min_digits")
     for part in ("speed", "gain_db", "noise_snr_db"):

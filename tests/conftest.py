@@ -1,4 +1,4 @@
-"""Small random models and real speech for the tests of every room. torch is imported where it is used: not all need it."""
+"""Small random models and real speech for the tests of every room; torch is imported by those that need it."""
 
 import json
 import os
@@ -110,14 +110,14 @@ def speech():
     """Real audio as (1, N) tensors of several lengths, normalized: synthetic strings, and read speech where it lies."""
     import torch
 
-    from bigfoot.audio_io import load_audio
+    from bigfoot.audio_io import read_audio
     from bigfoot.data.synthetic import synthesize_string
 
     waves = [synthesize_string(0, "test", index, 1, 3).samples for index in range(2)]
     given = os.environ.get("BIGFOOT_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data"
     flacs = sorted(Path(given).glob("LibriSpeech/dev-mini/**/*.flac"))
     if flacs:
-        waves.append(load_audio(flacs[0])[: 16_000 * 3 + 77])
+        waves.append(read_audio(flacs[0])[: 16_000 * 3 + 77])
     return [torch.from_numpy(np.asarray((w - w.mean()) / w.std(), dtype=np.float32))[None] for w in waves]
 
 
@@ -130,3 +130,116 @@ def edit_json():
         path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
 
     return edit
+
+
+# What makes a whole run a matter of seconds.
+SMALL_RUN = (
+    "threads=1", "trackers=[]", "data.num_train=24", "data.num_dev=4", "data.num_test=6", "data.max_digits=2",
+    "data.batch_seconds=8", "student.num_hidden_layers=2", "distill.max_steps=6", "distill.log_every=1",
+    "distill.warmup_steps=2", "distill.checkpoint_every=2", "distill.eval_every=3", "finetune.max_steps=3",
+    "finetune.warmup_steps=1", "finetune.checkpoint_every=2", "finetune.eval_every=3", "evaluate.speed_rounds=2",
+    "evaluate.speed_seconds=1", "evaluate.bootstrap_samples=20",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def narrow_teacher(build_huggingface, processor, tmp_path_factory):
+    """Folder of a random narrow Hugging Face teacher with a vocabulary and dropout."""
+    return make_teacher(tmp_path_factory.mktemp("teacher") / "narrow", build_huggingface, processor)
+
+
+def make_teacher(folder, build_huggingface, processor, **changes):
+    """Save a random Hugging Face model with its processor; more certain of its tokens than random weights are."""
+    import torch
+
+    from bigfoot.text.tokenizers import save_processor
+
+    dropout = dict.fromkeys(NO_DROPOUT, 0.1)
+    model = build_huggingface("group-stable", seed=3, **(dropout | {"num_hidden_layers": 4} | changes))
+    if hasattr(model, "lm_head"):
+        with torch.no_grad():
+            model.lm_head.weight *= 40
+            model.lm_head.weight[0] *= 2
+    model.save_pretrained(folder)
+    save_processor(processor, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def other_teachers(build_huggingface, processor, tmp_path_factory):
+    """Folders by name: ``headless``; ``small_vocabulary``, a head over A, B, C; ``mute``, a head without vocabulary."""
+    from bigfoot.text.tokenizers import CharTokenizer, Processor
+
+    base = tmp_path_factory.mktemp("teachers")
+    abc = Processor(CharTokenizer(("<pad>", "|", "A", "B", "C")))
+    return {
+        "headless": make_teacher(base / "headless", build_huggingface, Processor(), cls="Wav2Vec2Model"),
+        "small_vocabulary": make_teacher(base / "small", build_huggingface, abc, vocab_size=5),
+        "mute": make_teacher(base / "mute", build_huggingface, Processor()),
+    }
+
+
+@pytest.fixture(scope="session")
+def small_run(narrow_teacher):
+    """Overrides of a run of seconds: ``small_run(run_dir, *more)``."""
+
+    def overrides(run_dir, *more):
+        return [*SMALL_RUN, f"teacher.path={narrow_teacher}", f"run_dir={run_dir}", *more]
+
+    return overrides
+
+
+@pytest.fixture(scope="session")
+def small_config(small_run):
+    """The same as a configuration."""
+    from bigfoot.config import load_config
+
+    return lambda run_dir, *more: load_config(None, small_run(run_dir, *more))
+
+
+@pytest.fixture(scope="session")
+def start():
+    """Start a Python program in a process of its own, one thread: ``start("recipes/compress.py", ...)``."""
+    import subprocess
+    import sys
+
+    root = Path(__file__).resolve().parents[1]
+
+    def run(*arguments, wait=True, **options):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root), "COLUMNS": "200"}
+        options = {"cwd": root, "env": environment | options.pop("extra", {}), "text": True, **options}
+        command = [sys.executable, *map(str, arguments)]
+        if not wait:
+            silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            return subprocess.Popen(command, **(silent | options))
+        return subprocess.run(command, capture_output=True, timeout=300, check=False, **options)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def small_digits(tmp_path_factory):
+    """Manifests of a few synthetic strings of one or two digits."""
+    from bigfoot.config import DataConfig
+    from bigfoot.data.corpora import prepare_data
+
+    config = DataConfig(num_train=24, num_dev=4, num_test=9, max_digits=2)
+    return prepare_data(config, seed=5, folder=tmp_path_factory.mktemp("small_digits"))
+
+
+@pytest.fixture(scope="session")
+def real_corpora():
+    """Folder that holds LibriSpeech/ and fsdd/."""
+    given = os.environ.get("BIGFOOT_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not (Path(given) / "LibriSpeech" / "dev-mini").is_dir():
+        pytest.skip("no real speech here; set BIGFOOT_DATA to the folder that holds LibriSpeech/ and fsdd/")
+    return Path(given)
+
+
+@pytest.fixture(scope="session")
+def finished_run(start, small_run, tmp_path_factory):
+    """Run folder of the whole main job with its control, run once by its command, and what it printed."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    done = start("recipes/compress.py", "--config", "demo_config.yaml", *small_run(folder, "control=ctc_only"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -36,13 +37,17 @@ def spell_out_groups(config: BigfootConfig, conv_groups: int | Sequence[int]) ->
         >>> spell_out_groups(BigfootConfig(), 2)
         [1, 2, 2, 2, 2, 2, 2]
     """
-    if isinstance(conv_groups, int) and not isinstance(conv_groups, bool):
+    if _is_whole(conv_groups):
         return [1] + [conv_groups] * (config.num_conv_layers - 1)
-    if isinstance(conv_groups, str | bool) or not all(isinstance(groups, int) for groups in conv_groups):
+    if isinstance(conv_groups, str) or not isinstance(conv_groups, Sequence) or not all(map(_is_whole, conv_groups)):
         raise ModelError(f"conv_groups {conv_groups!r} should be a whole number or a list of them")
     if len(conv_groups) != config.num_conv_layers:
         raise ModelError(f"conv_groups lists {len(conv_groups)} numbers for {config.num_conv_layers} convolutions")
     return list(conv_groups)
+
+
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def slice_groups(weight: Tensor, old_groups: int, groups: int) -> Tensor:

@@ -67,8 +67,8 @@ def choose_layers(num_layers: int, keep: int, layer_init: str | Sequence[int]) -
 
 
 def _checked_list(num_layers: int, keep: int, layers: Sequence[int]) -> list[int]:
-    if not all(isinstance(layer, int) for layer in layers):
-        raise ModelError(f"layer_init {list(layers)} should hold whole numbers")
+    if not isinstance(layers, Sequence) or not all(isinstance(i, int) and not isinstance(i, bool) for i in layers):
+        raise ModelError(f"layer_init {layers!r} should hold whole numbers")
     # -1 is refused rather than read as "the last": a peer copies nothing for it, in silence.
     outside = [layer for layer in layers if not 0 <= layer < num_layers]
     if outside:

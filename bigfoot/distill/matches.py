@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from torch import nn
 
@@ -46,11 +47,11 @@ def build_matches(
     """
     if matches == "proportional":
         return [LayerMatch(s, round(s * teacher_layers / student_layers)) for s in range(student_layers + 1)]
-    if isinstance(matches, str) or not matches:
+    if isinstance(matches, str) or not isinstance(matches, Sequence) or not matches:
         raise ModelError(f"{matches!r} is neither 'proportional' nor a list of [student, teacher] pairs")
     found = []
     for pair in matches:
-        if isinstance(pair, int | str) or len(pair) != 2 or not all(isinstance(index, int) for index in pair):
+        if not _is_pair(pair):
             raise ModelError(f"{pair!r} is no [student, teacher] pair of indices into hidden_states")
         student, teacher = pair
         if not 0 <= student <= student_layers or not 0 <= teacher <= teacher_layers:
@@ -60,6 +61,12 @@ def build_matches(
             )
         found.append(LayerMatch(student, teacher))
     return found
+
+
+def _is_pair(pair: object) -> TypeGuard[Sequence[int]]:
+    if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+        return False
+    return all(isinstance(index, int) and not isinstance(index, bool) for index in pair)
 
 
 def build_projections(matches: Sequence[LayerMatch], student_size: int, teacher_size: int) -> nn.ModuleList:

@@ -62,7 +62,7 @@ def _time_pass(model: BigfootForCTC, samples: torch.Tensor) -> Seconds:
 def measure_speed(
     models: Mapping[str, BigfootForCTC], *, rounds: int = 9, seconds: Seconds = 10.0, threads: int = 1
 ) -> dict[str, ModelSpeed]:
-    """Time models on the same audio, one pass of each a round, batch 1.
+    """Time models in eval mode on the same audio, one pass of each a round, batch 1.
 
     Absolute times mean little on a shared machine; within a round all models meet the same disturbance, so what is
     reported are ratios, round by round.
@@ -85,10 +85,13 @@ def measure_speed(
     generator = torch.Generator().manual_seed(0)
     samples = torch.randn(1, round(seconds * SAMPLE_RATE), generator=generator)
     times: dict[str, list[Seconds]] = {name: [] for name in models}
+    were_training = {name: model.training for name, model in models.items()}
     with torch_threads(threads):
         for _ in range(rounds + 1):
             for name, model in models.items():
                 times[name].append(_time_pass(model.eval(), samples.to(model.device)))
+    for name, model in models.items():
+        model.train(were_training[name])
     first = next(iter(models))
     return {name: _summarize(times[first][1:], own[1:], seconds) for name, own in times.items()}
 

@@ -16,6 +16,10 @@ _COUNTS = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
     "num_conv_pos_embeddings", "num_conv_pos_embedding_groups",
 )  # fmt: skip
+_SHARES = (
+    "hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout", "layerdrop",
+    "mask_time_prob", "mask_feature_prob", "layer_norm_eps", "initializer_range",
+)  # fmt: skip
 _COUNTS_OF_LAYERS = (
     "conv_dim", "conv_stride", "conv_kernel", "conv_groups", "layer_num_attention_heads", "layer_intermediate_sizes",
 )  # fmt: skip
@@ -203,7 +207,7 @@ def shape_problems(config: BigfootConfig) -> list[str]:
 
 
 def _value_problems(config: BigfootConfig) -> Iterator[str]:
-    """Fields that hold no whole number, and activations that do not exist."""
+    """Fields that hold something of another kind, and activations that do not exist."""
     for name in _COUNTS:
         if not _is_count(getattr(config, name)):
             yield f"{name} {getattr(config, name)!r} should be a whole number, 1 or more"
@@ -211,6 +215,10 @@ def _value_problems(config: BigfootConfig) -> Iterator[str]:
         values = getattr(config, name)
         if values is not None and not (isinstance(values, list | tuple) and all(map(_is_count, values))):
             yield f"{name} {values!r} should list whole numbers, 1 or more"
+    for name in _SHARES:
+        share = getattr(config, name)
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+            yield f"{name} {share!r} should be a number from 0 to 1"
     for name in ("hidden_act", "feat_extract_activation"):
         if getattr(config, name) not in ACT2FN:
             yield f"{name} {getattr(config, name)!r} is none of {', '.join(sorted(ACT2FN))}"

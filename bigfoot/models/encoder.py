@@ -158,7 +158,7 @@ class TransformerEncoder(nn.Module):
 
 
 class BigfootPreTrainedModel(PreTrainedModel):
-    """What all models share: the configuration's class and how new weights begin."""
+    """What all models share: the configuration's class and the names of weights."""
 
     config_class = BigfootConfig
     base_model_prefix = "wav2vec2"
@@ -169,26 +169,6 @@ class BigfootPreTrainedModel(PreTrainedModel):
         super().__init__(config)
         # The prefix belongs to the shape, not to the class: see BigfootConfig.weight_prefix.
         self.base_model_prefix = config.weight_prefix
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        """Begin as transformers' wav2vec2 does, so that a model trained from nothing trains as it would there."""
-        super()._init_weights(module)
-        if isinstance(module, PositionalConv):
-            fan = module.conv.kernel_size[0] * module.conv.in_channels
-            init.normal_(module.conv.weight, std=2 * math.sqrt(1 / fan))
-            init.zeros_(module.conv.bias)
-        elif isinstance(module, FeatureProjection):
-            bound = math.sqrt(1 / module.projection.in_features)
-            init.uniform_(module.projection.weight, -bound, bound)
-            init.uniform_(module.projection.bias, -bound, bound)
-        elif isinstance(module, nn.Conv1d) and not hasattr(module, "parametrizations"):
-            init.kaiming_normal_(module.weight)
-            if module.bias is not None:
-                bound = math.sqrt(module.groups / (module.in_channels * module.kernel_size[0]))
-                init.uniform_(module.bias, -bound, bound)
-        elif isinstance(module, SpeechEncoder) and module.masked_spec_embed is not None:
-            init.uniform_(module.masked_spec_embed)
 
 
 class SpeechEncoder(BigfootPreTrainedModel):
@@ -219,6 +199,26 @@ class SpeechEncoder(BigfootPreTrainedModel):
     def feature_encoder(self) -> FeatureEncoder:
         """The convolutions; ``feature_extractor`` is the name they carry in checkpoints."""
         return self.feature_extractor
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Begin as transformers' wav2vec2 does, so that a model trained from nothing trains as it would there.
+
+        Only modules with weights of their own are asked about: transformers takes any other as done already.
+        """
+        super()._init_weights(module)
+        if module is self and self.masked_spec_embed is not None:
+            init.uniform_(self.masked_spec_embed)
+        elif module is self.feature_projection.projection:
+            bound = math.sqrt(1 / module.in_features)
+            init.uniform_(module.weight, -bound, bound)
+            init.uniform_(module.bias, -bound, bound)
+        elif isinstance(module, nn.Conv1d) and module is not self.encoder.pos_conv_embed.conv:
+            # The positional convolution's weight is made of two others, which keep PyTorch's start there too.
+            init.kaiming_normal_(module.weight)
+            if module.bias is not None:
+                bound = math.sqrt(module.groups / (module.in_channels * module.kernel_size[0]))
+                init.uniform_(module.bias, -bound, bound)
 
     def _mask_features(self, x: Tensor, time: Tensor | None, feature: Tensor | None) -> Tensor:
         if time is not None:

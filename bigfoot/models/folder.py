@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers.utils import logging
 
 from bigfoot.errors import ModelError
@@ -149,11 +150,14 @@ def save_model(
 
 
 def _save_native(model: BigfootForCTC, folder: Path) -> None:
-    """transformers' own saving, without its bar for every write."""
+    """Save as transformers does, without its bar for every write."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         model.save_pretrained(folder)
+    except SafetensorError as error:
+        # A full disk is the system's error, whoever was writing.
+        raise OSError(f"{folder}: {error}") from error
     finally:
         if shown:
             logging.enable_progress_bar()

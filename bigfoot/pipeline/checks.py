@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from bigfoot.compress.conv_groups import spell_out_groups
 from bigfoot.compress.depth import choose_layers
@@ -13,6 +14,7 @@ from bigfoot.errors import BigfootError, ModelError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.folder import load_config, resolve_model
 from bigfoot.models.reshape import reshape_config
+from bigfoot.text.tokenizers import load_processor
 
 
 def ctc_only(losses: LossesConfig) -> LossesConfig:
@@ -56,6 +58,23 @@ def _loss_problems(config: Config, teacher: BigfootConfig) -> Iterator[str]:
         yield "control: there is no distill step to compare with"
     if "finetune" in config.steps and config.finetune.head == "teacher" and not teacher.ctc_head:
         yield "finetune.head: the teacher has no CTC head to go on with; use finetune.head=new"
+    earlier = config.steps[: config.steps.index("distill")] if "distill" in config.steps else []
+    if "finetune" in earlier and config.finetune.head == "new" and config.distill.losses.logit_kl.weight:
+        yield (
+            "distill.losses.logit_kl: finetune.head=new comes before distill, so the student's head has another "
+            "vocabulary than the teacher's; distil first, or set its weight to 0"
+        )
+
+
+def _vocabulary_problems(config: Config, folder: Path) -> Iterator[str]:
+    """What needs labels cannot do without a vocabulary to spell them."""
+    if load_processor(folder).tokenizer is not None:
+        return
+    if "distill" in config.steps and (config.distill.losses.ctc.weight or config.control == "ctc_only"):
+        key = "distill.losses.ctc" if config.distill.losses.ctc.weight else "control"
+        yield f"{key}: {folder} has no vocabulary (vocab.json) to spell the transcripts with"
+    if "finetune" in config.steps and config.finetune.head == "teacher":
+        yield f"finetune.head: {folder} has no vocabulary (vocab.json) for the teacher's head; use finetune.head=new"
 
 
 def find_problems(config: Config) -> Iterator[str]:
@@ -70,10 +89,13 @@ def find_problems(config: Config) -> Iterator[str]:
     if len(set(config.steps)) != len(config.steps):
         yield f"steps: {config.steps} names a step twice"
     try:
-        teacher = load_config(resolve_model(config.teacher.path))
+        folder = resolve_model(config.teacher.path)
+        teacher = load_config(folder)
     except BigfootError as error:
         yield f"teacher.path: {error}"
     else:
+        if teacher.ctc_head:
+            yield from _vocabulary_problems(config, folder)
         if "student" in config.steps:
             yield from _student_problems(config.student, teacher)
         yield from _loss_problems(config, teacher)

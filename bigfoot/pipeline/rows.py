@@ -76,9 +76,9 @@ def build_rows(
     measured = [_measure(result) for result in results]
     models = {item.result.row: item.loaded.model for item in measured}
     log.info("measuring speed: %d interleaved rounds of %d models", config.evaluate.speed_rounds, len(models))
-    options = {"rounds": config.evaluate.speed_rounds, "seconds": config.evaluate.speed_seconds}
-    single = measure_speed(models, **options, threads=1)
-    every = measure_speed(models, **options, threads=count_all_threads())
+    rounds, seconds = config.evaluate.speed_rounds, config.evaluate.speed_seconds
+    single = measure_speed(models, rounds=rounds, seconds=seconds, threads=1)
+    every = measure_speed(models, rounds=rounds, seconds=seconds, threads=count_all_threads())
     rows = []
     for split in config.evaluate.splits:
         heard: dict[str, Accuracy] = {}

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from rich.logging import RichHandler
 
 from bigfoot.config import Config, save_config, to_dict
@@ -31,11 +32,15 @@ STAGES = ("data", "teacher", "student", "distill", "finetune", "report")
 def start_logging(run_dir: Path) -> None:
     """One log file a run; rich lines on a terminal, plain ones elsewhere."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    log.setLevel(logging.INFO)
     log.propagate = False
     for handler in list(log.handlers):
         log.removeHandler(handler)
         handler.close()
+    if not PartialState().is_main_process:
+        # One voice is enough where several processes share the work.
+        log.setLevel(logging.ERROR)
+        return
+    log.setLevel(logging.INFO)
     shown: logging.Handler = logging.StreamHandler(sys.stdout)
     if sys.stdout.isatty():
         shown = RichHandler(show_path=False, show_level=False, omit_repeated_times=False)
@@ -57,7 +62,7 @@ def run_pipeline(
         config_path: named in the report.
 
     Returns:
-        The report; None where the run stopped before it.
+        The report; None where the run stopped before it, and in all processes but the first.
 
     Raises:
         ConfigError: with everything that is wrong, before anything is done.
@@ -68,11 +73,14 @@ def run_pipeline(
         raise ConfigError(found)
     run_dir = Path(config.run_dir)
     start_logging(run_dir)
-    save_config(config, run_dir / "config.yaml")
+    if PartialState().is_main_process:
+        save_config(config, run_dir / "config.yaml")
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     teacher = load_model(config.teacher.path)
-    data, data_fingerprint = _prepare(config, run_dir, teacher)
+    # The first process makes the data, the others find it made.
+    with PartialState().main_process_first():
+        data, data_fingerprint = _prepare(config, run_dir, teacher)
     if until == "data":
         return None
     results = [_take_teacher(teacher)]
@@ -80,7 +88,7 @@ def run_pipeline(
         return None
     context = Context(config, run_dir, data, teacher, data_fingerprint)
     results = _run_steps(results[0], context, until)
-    if until != "report":
+    if until != "report" or not PartialState().is_main_process:
         return None
     return _report(results, context, config_path)
 
@@ -102,6 +110,8 @@ def _prepare(config: Config, run_dir: Path, teacher: LoadedModel) -> tuple[Prepa
         data = load_prepared(folder)
     else:
         log.info("data: preparing %s", config.data.corpus)
+        # Until the new data is whole, the old stamp must not vouch for a mixture.
+        stamp.unlink(missing_ok=True)
         data = prepare_data(config.data, config.seed, folder, characters)
         stamp.write_text(expected)
     for split in {"train", "dev", *config.evaluate.splits} - set(data.manifests):
@@ -146,7 +156,8 @@ def _print_change(teacher: StepResult, student: StepResult) -> None:
     new = measure_size(load_model(student.folder).model)
     log.info("student: parameters %s -> %s", f"{old.num_unique_params:,}", f"{new.num_unique_params:,}")
     for part, macs in old.macs_by_part.items():
-        log.info("student: M MACs per second of audio, %s: %.1f -> %.1f", part, macs / 1e6, new.macs_by_part[part] / 1e6)
+        after = new.macs_by_part[part]
+        log.info("student: M MACs per second of audio, %s: %.1f -> %.1f", part, macs / 1e6, after / 1e6)
 
 
 def _report(results: list[StepResult], context: Context, config_path: str | None) -> Report:
@@ -157,6 +168,7 @@ def _report(results: list[StepResult], context: Context, config_path: str | None
     if stamp.exists() and stamp.read_text() == expected:
         log.info("report: nothing has changed, skipped (%s)", folder)
         return load_report(folder)
+    stamp.unlink(missing_ok=True)
     report = Report(
         title=f"bigfoot: {Path(config.run_dir).name}",
         rows=build_rows(results, context.data.manifests, config, config_path),

@@ -10,11 +10,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
+
 from bigfoot.compress import conv_groups, depth
 from bigfoot.config import Config, CTCLossConfig, LogitKLConfig, LossesConfig, TrainConfig, to_dict
 from bigfoot.data.batches import read_transcripts
 from bigfoot.data.manifests import PreparedData
 from bigfoot.distill.objective import Objective
+from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.folder import LoadedModel, load_model, save_model
 from bigfoot.models.reshape import with_new_head
 from bigfoot.pipeline.fingerprints import fingerprint
@@ -105,15 +108,23 @@ def run_step(name: str, before: StepResult, context: Context, *, control: bool =
     settings = to_dict(getattr(context.config, name))
     expected = fingerprint(name, control, settings, before.fingerprint, _surroundings(name, context))
     done = read_facts(folder, expected)
+    # Where several processes share the work, all decide on what was there before any of them writes.
+    state = PartialState()
+    state.wait_for_everyone()
     if done is not None:
         log.info("%s: nothing has changed, skipped (%s)", label, done.folder)
         return done
     log.info("%s: begins", label)
+    # The facts of other settings must not vouch for a model that is about to be replaced.
+    if state.is_main_process:
+        (folder / "facts.json").unlink(missing_ok=True)
     row = f"ctc_only_{ROW_NAMES[name]}" if control else ROW_NAMES[name]
     began = time.monotonic()
     result = made(StepResult(row, folder / "model", expected), before, context, control)
     result.seconds = result.seconds or time.monotonic() - began
-    _write_facts(folder, result)
+    if state.is_main_process:
+        _write_facts(folder, result)
+    state.wait_for_everyone()
     log.info("%s: done in %.0f s, model in %s", label, result.seconds, result.folder)
     return result
 
@@ -136,8 +147,16 @@ def _make_student(result: StepResult, before: StepResult, context: Context, _con
         changes.append(change)
     result.changes = [change.describe() for change in changes]
     entry = {"step": "student", "changes": result.changes}
-    save_model(model, loaded.processor, result.folder, [*loaded.history, entry])
+    _save_once(model, loaded.processor, result.folder, [*loaded.history, entry])
     return result
+
+
+def _save_once(model: BigfootForCTC, processor: Processor, folder: Path, history: list[dict[str, Any]]) -> None:
+    """Save a model from the first process; all go on when it is there."""
+    state = PartialState()
+    if state.is_main_process:
+        save_model(model, processor, folder, history)
+    state.wait_for_everyone()
 
 
 def _distill(result: StepResult, before: StepResult, context: Context, control: bool) -> StepResult:
@@ -201,7 +220,7 @@ def _train(result: StepResult, student: LoadedModel, objective: Objective, run: 
         "best_step": trained.best_step, "best_dev_wer": trained.best_wer, "seconds": round(trained.seconds, 1),
     }  # fmt: skip
     # The student's own processor: the run's may have been stripped of its vocabulary.
-    save_model(best.model, student.processor, result.folder, [*student.history, entry])
+    _save_once(best.model, student.processor, result.folder, [*student.history, entry])
     result.seconds, result.records, result.best_step = trained.seconds, trained.records, trained.best_step
     return result
 

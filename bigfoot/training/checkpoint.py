@@ -64,12 +64,29 @@ def save_checkpoint(accelerator: Accelerator, progress: Progress, folder: Path) 
             write(folder.with_name(folder.name + ".tmp"))
     # safetensors and torch wrap the system's error in errors of their own.
     except Exception as error:
-        good = f"the last good one, in {folder}, is untouched" if folder.is_dir() else "there is none before it"
-        raise TrainingError(
-            f"step {progress.step}: the checkpoint could not be written to {folder} ({error}); {good}. Make room or "
-            "choose another run_dir, then give the same command to go on"
-        ) from error
+        raise not_written("the checkpoint", progress.step, folder, folder, error) from error
     accelerator.wait_for_everyone()
+
+
+def not_written(what: str, step: int, folder: Path, checkpoint: Path, error: Exception) -> TrainingError:
+    """Word what happened when something could not be written, what is left, and what to do.
+
+    Args:
+        what: that should have been written.
+        step: of the training.
+        folder: where.
+        checkpoint: folder of the last checkpoint.
+        error: the system's, or the library's around it.
+
+    Returns:
+        To be raised.
+    """
+    kept = checkpoint.is_dir()
+    good = f"the last good checkpoint, in {checkpoint}, is untouched" if kept else "there was no checkpoint before it"
+    return TrainingError(
+        f"step {step}: {what} could not be written to {folder} ({error}); {good}. Make room or choose another run_dir, "
+        "then give the same command to go on"
+    )
 
 
 def load_checkpoint(accelerator: Accelerator, folder: Path, fingerprint: str) -> Progress | None:

@@ -6,15 +6,16 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
-from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeRemainingColumn
-from torch import Tensor
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from torch import Tensor, nn
 
 from bigfoot.config import DataConfig, TrainConfig
 from bigfoot.data.augment import spec_augment_masks
@@ -24,7 +25,7 @@ from bigfoot.distill.objective import Objective
 from bigfoot.measure.error_rate import measure_error_rate
 from bigfoot.models.folder import save_model
 from bigfoot.text.tokenizers import Processor
-from bigfoot.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, save_checkpoint
 from bigfoot.training.guards import check_loss, describe_dev
 from bigfoot.training.optim import build_optimizer, build_scheduler
 
@@ -113,10 +114,13 @@ class Trainer:
         self.accelerator = Accelerator(
             mixed_precision=self.precision, log_with=run.trackers or None, project_dir=str(run.folder),
             step_scheduler_with_optimizer=False,
+            # Hidden losses alone leave the head without a gradient, and a batch may draw no mask at all.
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )  # fmt: skip
         set_seed(run.seed)
         self.objective = objective
-        parts = {**objective.student.parts(), "projections": objective.projections, "rest": objective.student}
+        parts: dict[str, nn.Module] = {**objective.student.parts(), "projections": objective.projections}
+        parts["rest"] = objective.student
         optimizer = build_optimizer(parts, self.config)
         scheduler = build_scheduler(optimizer, self.config)
         # The loader is not prepared: accelerate would put its own sampler in the place of lhotse's.
@@ -258,7 +262,9 @@ class Trainer:
             self.progress.best_step = step
             self._save(self.run.folder / "best")
             return
-        batches = evaluation_batches(self.run.manifests["dev"], self.run.processor, self.run.eval_batch_size)
+        # Without labels, which only losses need.
+        processor = replace(self.run.processor, tokenizer=None)
+        batches = evaluation_batches(self.run.manifests["dev"], processor, self.run.eval_batch_size)
         heard = transcribe_batches(student, batches, tokenizer)
         wer = measure_error_rate(heard.references, heard.hypotheses, heard.speakers, samples=1).wer
         record = {"step": step, "dev_wer": wer, "blank_rate": round(heard.blank_rate, 4)}
@@ -276,7 +282,10 @@ class Trainer:
 
     def _save(self, folder: Path) -> None:
         if self.accelerator.is_main_process:
-            save_model(self.objective.student, self.run.processor, folder)
+            try:
+                save_model(self.objective.student, self.run.processor, folder)
+            except OSError as error:
+                raise not_written("the model", self.progress.step, folder, self._checkpoint, error) from error
         self.accelerator.wait_for_everyone()
 
 

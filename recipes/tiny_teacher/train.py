@@ -27,6 +27,7 @@ from transformers import (
     Wav2Vec2ForCTC,
     Wav2Vec2Processor,
 )
+from transformers.audio_utils import mel_filter_bank
 
 from bigfoot.data.fsdd import join_strings
 from bigfoot.data.synthetic import synthesize_split
@@ -34,12 +35,14 @@ from bigfoot.data.utterance import Utterance, add_noise
 
 # The 32 tokens of wav2vec2-base-960h, in its order: by frequency in English after the specials.
 VOCABULARY = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK", "'", *"XJQZ"]
-STRING_LENGTHS = ((0.26, 1), (0.32, 2), (0.4, 4), (1.0, 8))
+STRING_LENGTHS = ((0.16, 1), (0.22, 2), (0.3, 4), (1.0, 8))
 """(share of all steps, most digits in a string until then)."""
-FLAT_START = ((0.0, 1.0), (0.1, 1.0), (0.14, 0.5), (0.2, 0.5), (0.26, 0.0))
+FLAT_START = ((0.0, 1.0), (0.06, 1.0), (0.1, 0.5), (0.12, 0.5), (0.16, 0.0))
 """(share of all steps, weight of evenly spread characters against CTC), straight lines between. Sooner, or with a
 higher learning rate, CTC falls back to blanks everywhere."""
+NUM_MELS = 40
 POOL_PASSES = 3
+COLUMNS = ("step", "CTC", "flat", "digit", "WER synthetic", "WER fsdd", "seconds")
 
 
 def build_processor(folder: Path) -> Wav2Vec2Processor:
@@ -55,11 +58,14 @@ def build_processor(folder: Path) -> Wav2Vec2Processor:
 
 
 def build_model() -> Wav2Vec2ForCTC:
-    """Twelve narrow layers, norms first, on wav2vec2-base's group-norm feature encoder with narrow channels."""
+    """The structure of wav2vec2-base, 12 layers and group norm, with everything narrow.
+
+    Norms after the blocks, as there: with norms first, the positional convolution grows until it drowns what is said.
+    """
     config = Wav2Vec2Config(
         vocab_size=len(VOCABULARY), hidden_size=128, num_hidden_layers=12, num_attention_heads=4, intermediate_size=512,
         conv_dim=(64,) * 7, num_conv_pos_embeddings=64, num_conv_pos_embedding_groups=16, feat_extract_norm="group",
-        do_stable_layer_norm=True, layerdrop=0.0, hidden_dropout=0.05, attention_dropout=0.05, activation_dropout=0.05,
+        do_stable_layer_norm=False, layerdrop=0.0, hidden_dropout=0.05, attention_dropout=0.05, activation_dropout=0.05,
         feat_proj_dropout=0.0, final_dropout=0.0, mask_time_prob=0.05, mask_time_length=5, mask_time_min_masks=0,
         mask_feature_prob=0.05, mask_feature_length=10, ctc_loss_reduction="mean", ctc_zero_infinity=True,
     )  # fmt: skip
@@ -97,6 +103,40 @@ def to_batch(utterances: list[Utterance], rng: np.random.Generator) -> dict[str,
     return {"input_values": input_values, "attention_mask": attention_mask, "labels": labels}
 
 
+def log_mel(input_values: torch.Tensor) -> torch.Tensor:
+    """Log mel energies of exactly the samples that each frame of the feature encoder hears, (B, T, mels)."""
+    filters = mel_filter_bank(257, NUM_MELS, 20.0, 8000.0, 16_000)
+    frames = input_values.unfold(-1, 400, 320) * torch.hann_window(400)
+    power = torch.fft.rfft(frames, 512).abs().square()
+    return torch.log(power @ torch.tensor(filters, dtype=torch.float32) + 0.1)
+
+
+def warm_features(model: Wav2Vec2ForCTC, args: argparse.Namespace) -> None:
+    """Teach the convolutions to hear before the transformer asks: a linear map of their output shall give log mels.
+
+    From random weights they pass on little more than loudness for thousands of steps; this takes two minutes.
+    """
+    encoder, width = model.wav2vec2.feature_extractor, model.config.conv_dim[-1]
+    head = torch.nn.Sequential(torch.nn.LayerNorm(width), torch.nn.Linear(width, NUM_MELS))
+    parameters = [*encoder.parameters(), *head.parameters()]
+    optimizer = torch.optim.AdamW(parameters, 3e-3, betas=(0.9, 0.98), weight_decay=0.01)
+    stream = training_batches(args, 0, seconds=8.0)
+    for step in range(args.warm_steps):
+        for group in optimizer.param_groups:
+            group["lr"] = 3e-3 * min(1.0, (step + 1) / 50) * (1.0 - step / args.warm_steps)
+        input_values = next(stream)["input_values"]
+        target, heard = log_mel(input_values), head(encoder(input_values).transpose(1, 2))
+        real = input_values.unfold(-1, 400, 320).abs().sum(-1) > 0
+        target = (target - target[real].mean(0)) / target[real].std()
+        loss = (heard - target)[real].square().mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        if (step + 1) % 100 == 0:
+            print(f"features {step + 1}/{args.warm_steps}  log mel error {loss.item():.4f}", flush=True)
+
+
 def flat_alignment(batch: dict[str, torch.Tensor], num_frames: int) -> torch.Tensor:
     """Spread the characters of each one-digit utterance evenly over its loud frames, the blank elsewhere.
 
@@ -119,21 +159,28 @@ def flat_alignment(batch: dict[str, torch.Tensor], num_frames: int) -> torch.Ten
 
 
 def compute_losses(
-    model: Wav2Vec2ForCTC, batch: dict[str, torch.Tensor], progress: float, bf16: bool
-) -> tuple[torch.Tensor, float, float]:
-    """Cross-entropy on the flat alignment mixed with CTC, by the share of the training that is done.
+    model: Wav2Vec2ForCTC, word_head: torch.nn.Linear, batch: dict[str, torch.Tensor], progress: float, bf16: bool
+) -> tuple[torch.Tensor, list[float]]:
+    """CTC; while strings are single digits, first mixed with two helps that know where and which the digit is.
 
     Returns:
-        What is minimized, CTC and cross-entropy (0 where it has no weight).
+        What is minimized, and the terms: CTC, cross-entropy on the flat alignment, and that of the digit guessed from
+        the mean frame.
     """
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        output = model(**batch)
+        output = model(**batch, output_hidden_states=True)
     flat = float(np.interp(progress, *zip(*FLAT_START, strict=True)))
     if flat == 0.0:
-        return output.loss, output.loss.item(), 0.0
-    target = flat_alignment(batch, output.logits.shape[1])
-    entropy = torch.nn.functional.cross_entropy(output.logits.float().transpose(1, 2), target, ignore_index=-100)
-    return flat * entropy + (1.0 - flat) * output.loss, output.loss.item(), entropy.item()
+        return output.loss, [output.loss.item(), 0.0, 0.0]
+    logits = output.logits.float()
+    target = flat_alignment(batch, logits.shape[1])
+    entropy = torch.nn.functional.cross_entropy(logits.transpose(1, 2), target, ignore_index=-100)
+    real = (target >= 0).unsqueeze(-1)
+    mean_frame = (output.hidden_states[-1].float() * real).sum(1) / real.sum(1)
+    # No two digits share their first two characters.
+    words = batch["labels"][:, 0] * len(VOCABULARY) + batch["labels"][:, 1]
+    guess = torch.nn.functional.cross_entropy(word_head(mean_frame), words)
+    return flat * (entropy + guess) + (1.0 - flat) * output.loss, [output.loss.item(), entropy.item(), guess.item()]
 
 
 def batches(pool: list[Utterance], seconds: float, rng: np.random.Generator) -> Iterator[list[Utterance]]:
@@ -148,7 +195,9 @@ def batches(pool: list[Utterance], seconds: float, rng: np.random.Generator) -> 
         yield groups[i]
 
 
-def training_batches(args: argparse.Namespace, first_step: int) -> Iterator[dict[str, torch.Tensor]]:
+def training_batches(
+    args: argparse.Namespace, first_step: int, seconds: float | None = None
+) -> Iterator[dict[str, torch.Tensor]]:
     """Endless batches from pools that are made anew and lengthen; what comes follows from the step it starts at."""
     step = first_step
     while True:
@@ -156,7 +205,7 @@ def training_batches(args: argparse.Namespace, first_step: int) -> Iterator[dict
         rng = np.random.default_rng([args.seed, step])
         pool = read_pool(args.fsdd, int(rng.integers(2**31)), max_digits, args.pool)
         for _ in range(POOL_PASSES):
-            for group in batches(pool, args.batch_seconds, rng):
+            for group in batches(pool, seconds or args.batch_seconds, rng):
                 yield to_batch(group, rng)
                 step += 1
 
@@ -192,15 +241,21 @@ def train(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
     processor, model = build_processor(args.out / "vocabulary"), build_model().train()
-    optimizer = torch.optim.AdamW(model.parameters(), args.lr, betas=(0.9, 0.98), weight_decay=0.01)
+    # Helps with single digits, and is thrown away.
+    word_head = torch.nn.Linear(model.config.hidden_size, len(VOCABULARY) ** 2)
+    trained = [*model.parameters(), *word_head.parameters()]
+    optimizer = torch.optim.AdamW(trained, args.lr, betas=(0.9, 0.98), weight_decay=0.01)
     checkpoint, step = args.out / "checkpoint.pt", 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(state["model"])
+        word_head.load_state_dict(state["word_head"])
         optimizer.load_state_dict(state["optimizer"])
         step = state["step"]
         torch.manual_seed(args.seed + step)
         print(f"going on from step {step}", flush=True)
+    else:
+        warm_features(model, args)
     heard = {
         "synthetic": list(synthesize_split(1, "dev", args.dev)),
         "fsdd": list(join_strings(args.fsdd, "dev", args.dev, 1)),
@@ -213,7 +268,7 @@ def train(args: argparse.Namespace) -> None:
             group["lr"] = learning_rate(step, args)
         # Masks over utterances of half a second would hide the whole of them.
         model.config.apply_spec_augment = step >= STRING_LENGTHS[1][0] * args.steps
-        loss, *terms = compute_losses(model, next(stream), step / args.steps, args.bf16)
+        loss, terms = compute_losses(model, word_head, next(stream), step / args.steps, args.bf16)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -224,12 +279,12 @@ def train(args: argparse.Namespace) -> None:
             wers = {name: measure_wer(model, processor, utterances) for name, utterances in heard.items()}
             means = [round(float(mean), 4) for mean in np.mean(losses, axis=0)]
             row = [step, *means, *(round(w, 4) for w in wers.values()), int(time.time() - started)]
-            print("step %d  CTC %.4f  flat %.4f  WER synthetic %.4f  fsdd %.4f  %d s" % tuple(row), flush=True)
+            print("  ".join(f"{name} {value}" for name, value in zip(COLUMNS, row, strict=True)), flush=True)
             with (args.out / "curve.csv").open("a", newline="") as file:
                 csv.writer(file).writerow(row)
             losses.clear()
-            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
-            save_atomically(state, checkpoint)
+            parts = {"model": model, "word_head": word_head, "optimizer": optimizer}
+            save_atomically({name: part.state_dict() for name, part in parts.items()} | {"step": step}, checkpoint)
     model.eval().save_pretrained(args.out / "model")
     processor.save_pretrained(args.out / "model")
     print(f"teacher in {args.out / 'model'}")
@@ -241,8 +296,9 @@ def main() -> None:
     parser.add_argument("--fsdd", type=Path, required=True, help="folder of the Free Spoken Digit Dataset")
     parser.add_argument("--out", type=Path, default=Path("runs/tiny_teacher"), help="folder for checkpoint and model")
     parser.add_argument("--steps", type=int, default=5000, help="optimizer steps in all")
+    parser.add_argument("--warm_steps", type=int, default=700, help="steps in which the convolutions learn log mels")
     parser.add_argument("--every", type=int, default=200, help="measure and save every so many steps")
-    parser.add_argument("--lr", type=float, default=5e-4, help="highest learning rate")
+    parser.add_argument("--lr", type=float, default=6e-4, help="highest learning rate")
     parser.add_argument("--batch_seconds", type=float, default=32.0, help="audio in a batch")
     parser.add_argument("--pool", type=int, default=1500, help="strings synthesized at a time")
     parser.add_argument("--dev", type=int, default=60, help="dev strings of each corpus")

@@ -1,0 +1,217 @@
+import copy
+import re
+
+import pytest
+import torch
+
+from bigfoot.config import CTCLossConfig, HiddenLossConfig, LogitKLConfig, LossesConfig
+from bigfoot.data.batches import Batch
+from bigfoot.distill.losses import hidden_distance, logit_kl
+from bigfoot.distill.objective import Objective, objective_problems
+from bigfoot.distill.targets import compute_targets, freeze_teacher
+from bigfoot.errors import TrainingError
+from bigfoot.models.ctc import compute_ctc_losses
+
+
+def weigh(kl=0.0, hidden=0.0, ctc=0.0, temperature=1.0, distance="mse", matches="proportional"):
+    return LossesConfig(
+        LogitKLConfig(kl, temperature), HiddenLossConfig(hidden, distance, matches), CTCLossConfig(ctc)
+    )
+
+
+@pytest.fixture
+def teacher(build_model):
+    return build_model("base", seed=1, num_hidden_layers=4)
+
+
+@pytest.fixture
+def student(build_model):
+    return build_model("base", seed=2, num_hidden_layers=2)
+
+
+@pytest.fixture
+def narrow_student(build_model):
+    return build_model("base", seed=3, num_hidden_layers=2, hidden_size=16, num_attention_heads=2)
+
+
+@pytest.fixture(scope="module")
+def batch(speech):
+    waves = [speech[0][0, :9000], speech[1][0, :16_000], speech[0][0, :399]]
+    mask = torch.stack([torch.arange(16_000) < len(wave) for wave in waves])
+    values = torch.stack([torch.nn.functional.pad(wave, (0, 16_000 - len(wave))) for wave in waves])
+    labels = torch.tensor([[5, 6, -100], [7, 8, 9], [-100, -100, -100]])
+    return Batch(values, mask, labels, ["a", "b", "c"], ["", "", ""], ["s", "s", "s"])
+
+
+def real_rows(batch):
+    """Each utterance alone, unpadded, where it has a frame."""
+    for values, mask, labels in zip(batch.input_values, batch.attention_mask, batch.labels, strict=True):
+        if int(mask.sum()) >= 400:
+            yield values[mask][None], labels[labels >= 0][None]
+
+
+@pytest.mark.parametrize("distance", ["mse", "l1", "cosine"])
+def test_terms_are_loops_over_utterances_alone(student, teacher, batch, distance):
+    objective = Objective(weigh(1.0, 0.5, 0.1, 2.0, distance), student, teacher)
+    terms = objective(batch, {})
+    expected = dict.fromkeys(("logit_kl", "hidden", "ctc"), 0.0)
+    with torch.no_grad():
+        for wave, labels in real_rows(batch):
+            here, there = (model(wave, output_hidden_states=True) for model in (student, teacher))
+            mask = torch.ones(here.logits.shape[:2], dtype=torch.bool)
+            expected["logit_kl"] += float(logit_kl(here.logits, there.logits, mask, 2.0).total)
+            for i, j in ((0, 0), (1, 2), (2, 4)):
+                pair = here.hidden_states[i], there.hidden_states[j]
+                expected["hidden"] += float(hidden_distance(*pair, mask, distance).total) / 3
+            expected["ctc"] += float(compute_ctc_losses(here.logits, labels, None, 0).sum())
+    for name, value in expected.items():
+        assert float(terms[name].total.detach()) == pytest.approx(value, rel=1e-4), name
+    assert {name: int(term.count) for name, term in terms.items()} == objective.count_units(batch)
+    assert objective.count_units(batch) == {"logit_kl": 27 + 49, "hidden": 27 + 49, "ctc": 5}
+
+
+@pytest.mark.parametrize(
+    ("losses", "names"),
+    [
+        (weigh(kl=2.0), {"logit_kl": 2.0}),
+        (weigh(hidden=0.5), {"hidden": 0.5}),
+        (weigh(ctc=1.0), {"ctc": 1.0}),
+        (weigh(1.0, 2.0, 3.0), {"logit_kl": 1.0, "hidden": 2.0, "ctc": 3.0}),
+    ],
+)
+def test_terms_of_weight_zero_are_not_computed(student, teacher, batch, losses, names):
+    objective = Objective(losses, student, teacher)
+    assert objective.weights == names
+    assert objective(batch, {}).keys() == names.keys() == objective.count_units(batch).keys()
+
+
+def test_a_model_that_is_its_teacher_has_nothing_to_learn(teacher, batch):
+    terms = Objective(weigh(1.0, 1.0), copy.deepcopy(teacher), teacher)(batch, {})
+    assert float(terms["logit_kl"].mean().detach()) == pytest.approx(0.0, abs=1e-6)
+    assert float(terms["hidden"].mean().detach()) == 0.0
+
+
+def test_the_teacher_is_no_part_of_it(student, teacher, batch):
+    objective = Objective(weigh(1.0, 1.0), student, teacher)
+    known = {parameter.data_ptr() for parameter in teacher.parameters()}
+    assert not known & {parameter.data_ptr() for parameter in objective.parameters()}
+    assert {name.split(".")[0] for name in objective.state_dict()} == {"student"}
+    assert teacher not in list(objective.modules())
+
+
+def test_the_teacher_stays_frozen_and_in_eval(student, teacher, batch):
+    teacher.train()
+    objective = Objective(weigh(1.0, 1.0, 1.0), student, teacher)
+    objective.train()
+    assert student.training
+    assert not any(module.training for module in teacher.modules())
+    before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
+    terms = objective(batch, {})
+    sum(term.mean() for term in terms.values()).backward()
+    assert all(p.grad is None and not p.requires_grad for p in teacher.parameters())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
+    # In the post-norm encoder only the vector of masked frames has nothing to do without a mask.
+    idle = {name for name, p in student.named_parameters() if p.grad is None}
+    assert idle == {"wav2vec2.masked_spec_embed"}
+    assert all(torch.isfinite(p.grad).all() for p in student.parameters() if p.grad is not None)
+
+
+def test_a_teacher_in_training_mode_is_an_error(student, teacher, batch):
+    objective = Objective(weigh(1.0), student, teacher)
+    teacher.train()
+    with pytest.raises(TrainingError, match="freeze_teacher"):
+        objective(batch, {})
+    with pytest.raises(TrainingError, match="training mode"):
+        compute_targets(teacher, batch.input_values, batch.attention_mask, hidden=False)
+    targets = compute_targets(freeze_teacher(teacher), batch.input_values, batch.attention_mask, hidden=False)
+    assert targets.hidden_states is None
+    assert not targets.logits.requires_grad
+
+
+def test_masks_are_for_the_student_alone(student, teacher, batch):
+    mask = torch.zeros(3, 49, dtype=torch.bool)
+    mask[:2, 4:20] = True
+    objective = Objective(weigh(1.0), student, teacher)
+    seen = []
+    for model in (student, teacher):
+        model.speech_encoder.register_forward_pre_hook(
+            lambda _, args, kwargs: seen.append(kwargs.get("mask_time_indices")), with_kwargs=True
+        )
+    with torch.no_grad():
+        masked, plain = objective(batch, {"mask_time_indices": mask}), objective(batch, {})
+    assert seen[0] is mask
+    assert seen[1] is None
+    assert masked["logit_kl"].total != plain["logit_kl"].total
+
+
+def test_projections_learn_where_widths_differ(narrow_student, teacher, batch):
+    objective = Objective(weigh(hidden=1.0, matches=[[2, 4], [1, 2]]), narrow_student, teacher)
+    assert [tuple(p.weight.shape) for p in objective.projections] == [(24, 16)] * 2
+    assert any(name.startswith("projections.") for name in objective.state_dict())
+    objective(batch, {})["hidden"].mean().backward()
+    assert all(p.grad.abs().sum() > 0 for p in objective.projections.parameters())
+    assert not any("projections" in name for name in narrow_student.state_dict())
+
+
+def test_adding_a_match_does_not_drown_the_rest(student, teacher, batch):
+    once = Objective(weigh(hidden=1.0, matches=[[2, 4]]), student, teacher)(batch, {})["hidden"]
+    twice = Objective(weigh(hidden=1.0, matches=[[2, 4], [2, 4]]), student, teacher)(batch, {})["hidden"]
+    assert float(once.mean().detach()) == pytest.approx(float(twice.mean().detach()), rel=1e-6)
+
+
+def test_ctc_alone_needs_no_teacher(student, batch):
+    terms = Objective(weigh(ctc=1.0), student, None)(batch, {})
+    with torch.no_grad():
+        expected = student(batch.input_values, batch.attention_mask, labels=batch.labels).loss
+    assert float(terms["ctc"].mean().detach()) == pytest.approx(float(expected), rel=1e-6)
+
+
+@pytest.mark.parametrize("losses", [weigh(kl=1.0), weigh(hidden=1.0, ctc=1.0)])
+def test_without_a_teacher_nothing_can_be_compared(student, losses):
+    with pytest.raises(TrainingError, match="there is none"):
+        Objective(losses, student, None)
+
+
+def test_a_teacher_without_a_head_gives_hidden_states(build_model, student, batch):
+    headless = build_model("base", num_hidden_layers=4, ctc_head=False)
+    assert not list(objective_problems(weigh(hidden=1.0), student.config, headless.config))
+    assert Objective(weigh(hidden=1.0), student, headless)(batch, {})["hidden"].total > 0
+
+
+def test_a_batch_of_padding_gives_zero_and_finite_gradients(student, teacher, batch):
+    nothing, words = torch.zeros_like(batch.attention_mask), [""] * 3
+    empty = Batch(batch.input_values, nothing, torch.full((3, 1), -100), words, words, words)
+    objective = Objective(weigh(1.0, 1.0, 1.0), student, teacher).train()
+    terms = objective(empty, {})
+    assert {name: float(term.mean().detach()) for name, term in terms.items()} == dict.fromkeys(terms, 0.0)
+    sum(term.mean() for term in terms.values()).backward()
+    assert all(torch.isfinite(p.grad).all() for p in student.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize(
+    ("losses", "student_changes", "teacher_changes", "messages"),
+    [
+        (weigh(kl=1.0), {}, {}, []),
+        (weigh(1.0, 1.0, 1.0), {}, {}, []),
+        (weigh(kl=1.0), {}, {"ctc_head": False}, ["logit_kl: the teacher has no CTC head"]),
+        (weigh(kl=1.0), {"ctc_head": False}, {}, ["logit_kl: the student has no CTC head"]),
+        (weigh(kl=1.0), {"vocab_size": 28}, {}, ["logit_kl: the student's head has 28 tokens, the teacher's 32"]),
+        (weigh(ctc=1.0), {"ctc_head": False}, {}, ["ctc: the student has no CTC head"]),
+        (weigh(ctc=1.0), {"vocab_size": 28}, {"ctc_head": False}, []),
+        (weigh(hidden=1.0, matches=[[0, 5]]), {}, {}, ["hidden.matches: .0, 5. is out of range"]),
+        (weigh(hidden=1.0, matches="all"), {}, {}, ["hidden.matches: 'all' is neither"]),
+        (weigh(), {}, {}, ["every weight is 0"]),
+        (
+            weigh(1.0, 1.0, 1.0, matches=[[9, 9]]), {"ctc_head": False}, {"ctc_head": False},
+            ["logit_kl: the student", "logit_kl: the teacher", "ctc: the student", "hidden.matches"],
+        ),
+    ],
+)  # fmt: skip
+def test_every_fault_is_told(build_model, losses, student_changes, teacher_changes, messages):
+    student = build_model(num_hidden_layers=2, **student_changes).config
+    teacher = build_model(num_hidden_layers=4, **teacher_changes).config
+    found = list(objective_problems(losses, student, teacher))
+    assert len(found) == len(messages), found
+    for message, problem in zip(messages, found, strict=True):
+        assert problem.startswith("distill.losses")
+        assert re.search(message, problem), problem

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from bigfoot.config import EvaluateConfig
+from bigfoot.errors import ModelError
+from bigfoot.evaluation.evaluate import evaluate_accuracy, measure_batch_invariance, missing_wer_reason
+from bigfoot.evaluation.transcribe import transcribe_files
+from bigfoot.models import feature_encoder
+from bigfoot.models.folder import LoadedModel, load_model
+from bigfoot.text.tokenizers import CharTokenizer, Processor
+
+
+@pytest.fixture(params=["base", "large-lv60"])
+def loaded(request, build_model, processor):
+    model = build_model(request.param, seed=4)
+    with torch.no_grad():
+        model.head.weight *= 100
+    return LoadedModel(model, processor)
+
+
+def test_texts_and_wer_are_those_of_any_batch_size(loaded, small_digits):
+    found = [
+        evaluate_accuracy(loaded, small_digits.manifests["test"], EvaluateConfig(batch_size=size, bootstrap_samples=50), 1)
+        for size in (1, 2, 4, 8)
+    ]
+    texts = [dict(zip(a.transcripts.ids, a.transcripts.hypotheses, strict=True)) for a in found]
+    assert len(set(texts[0].values())) > 2, "the model says the same of all; that shows nothing"
+    assert texts[1:] == texts[:1] * 3
+    assert [a.error_rate.words for a in found[1:]] == [found[0].error_rate.words] * 3
+    assert [(a.error_rate.wer, a.error_rate.cer) for a in found[1:]] == [(found[0].error_rate.wer, found[0].error_rate.cer)] * 3
+    assert found[0].error_rate.num_utterances == 9
+
+
+def test_padding_changes_nothing_and_the_field_says_so(loaded, small_digits):
+    invariance = measure_batch_invariance(loaded, small_digits.manifests["test"])
+    assert invariance.invariant and invariance.num_utterances == 9
+    # The head is a hundred times as loud as it should be, and rounding with it.
+    assert invariance.max_difference < 1e-4
+
+
+def test_a_group_norm_that_hears_padding_is_found_out(build_model, processor, small_digits, monkeypatch):
+    heard = LoadedModel(build_model("base", seed=4), processor)
+    assert measure_batch_invariance(heard, small_digits.manifests["test"]).invariant
+    monkeypatch.setattr(
+        feature_encoder, "masked_group_norm",
+        lambda x, _lengths, weight, bias, eps: torch.nn.functional.group_norm(x, x.shape[1], weight, bias, eps),
+    )  # fmt: skip
+    found = measure_batch_invariance(heard, small_digits.manifests["test"])
+    assert not found.invariant and found.max_difference > 1e-3
+
+
+def test_a_model_of_no_numbers_is_not_called_invariant(build_model, processor, small_digits):
+    broken = LoadedModel(build_model("base"), processor)
+    with torch.no_grad():
+        broken.model.head.weight.fill_(torch.nan)
+    found = measure_batch_invariance(broken, small_digits.manifests["test"])
+    assert not found.invariant and found.max_difference > 1e30
+
+
+def test_a_transcript_beyond_the_vocabulary_still_counts(build_model, small_digits):
+    abc = Processor(CharTokenizer(("<pad>", "|", "A", "B", "C")))
+    found = evaluate_accuracy(
+        LoadedModel(build_model("base", vocab_size=5), abc), small_digits.manifests["test"], EvaluateConfig(), 1
+    )
+    assert found.error_rate.num_words > 9 and found.error_rate.words.hits == 0
+
+
+def test_why_there_is_no_wer(other_teachers, small_digits):
+    headless, mute = load_model(other_teachers["headless"]), load_model(other_teachers["mute"])
+    assert missing_wer_reason(headless) == "no CTC head"
+    assert missing_wer_reason(mute) == "no vocabulary in its folder"
+    for loaded in (headless, mute):
+        with pytest.raises(ModelError, match="no text can come out of this model: no"):
+            evaluate_accuracy(loaded, small_digits.manifests["test"], EvaluateConfig(), 1)
+        with pytest.raises(ModelError, match="no text can come out of this model: no"):
+            list(transcribe_files(loaded, []))
+
+
+def test_files_of_any_rate_and_channel_count(narrow_teacher, tmp_path):
+    rng = np.random.default_rng(0)
+    soundfile.write(tmp_path / "a.wav", rng.normal(0, 0.1, (44_100, 2)), 44_100)
+    soundfile.write(tmp_path / "b.flac", rng.normal(0, 0.1, 8_000), 8_000)
+    (tmp_path / "c.wav").write_bytes(b"RIFF nonsense")
+    soundfile.write(tmp_path / "d.wav", np.zeros(0), 16_000)
+    soundfile.write(tmp_path / "e.wav", rng.normal(0, 0.1, 100), 16_000)
+    names = ["a.wav", "b.flac", "c.wav", "missing.wav", "d.wav", "e.wav", "b.flac"]
+    found = list(transcribe_files(load_model(narrow_teacher), [tmp_path / name for name in names]))
+    assert [item.path.name for item in found] == names
+    assert [item.error is None for item in found] == [True, True, False, False, False, True, True]
+    # Six milliseconds hold no frame, and nothing is heard in them.
+    assert (found[5].text, found[1].text) == ("", found[-1].text)

@@ -1,0 +1,39 @@
+"""Peak memory of child processes. Each child loads torch and transformers: seconds, so they are few and shared."""
+
+import pytest
+import torch
+
+from bigfoot.errors import ModelError
+from bigfoot.measure.memory import measure_peak_memory
+from bigfoot.models.folder import save_model
+
+MEGABYTE = 2**20
+WIDE = {"hidden_size": 768, "num_attention_heads": 12, "num_hidden_layers": 10, "intermediate_size": 3072}
+
+
+@pytest.fixture(scope="module")
+def peaks(build_model, processor, tmp_path_factory):
+    """Peaks of a narrow and a wide model, measured after this process held far more than either."""
+    root = tmp_path_factory.mktemp("memory")
+    save_model(build_model(), processor, root / "narrow")
+    save_model(build_model(**WIDE), processor, root / "wide")
+    # Touched page by page, so that they count.
+    torch.zeros(1536 * MEGABYTE // 4).add_(1.0)
+    return {name: measure_peak_memory(root / name, 1.0) for name in ("narrow", "wide")}
+
+
+@pytest.mark.slow
+def test_a_child_holds_what_it_needs_and_not_what_its_parent_held(peaks):
+    assert 50 * MEGABYTE < peaks["narrow"] < 1200 * MEGABYTE
+
+
+@pytest.mark.slow
+def test_a_larger_model_needs_more(peaks):
+    weights = 4 * 10 * (4 * 768 * 768 + 2 * 768 * 3072)
+    assert peaks["wide"] > peaks["narrow"] + 0.9 * weights
+
+
+@pytest.mark.slow
+def test_a_child_that_fails_is_quoted(tmp_path):
+    with pytest.raises(ModelError, match=r"measuring the memory of .* failed: .*config\.json cannot be read"):
+        measure_peak_memory(tmp_path)

@@ -1,0 +1,72 @@
+import pytest
+
+from bigfoot.errors import ModelError
+from bigfoot.models import BigfootConfig
+from bigfoot.models.configuration import beyond_huggingface
+from bigfoot.models.reshape import reshape_config
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"conv_dim": [8, 8]}, "have 2, 7 and 7 entries"),
+        ({"conv_groups": [1, 2]}, "conv_groups has 2 entries for 7 convolutions"),
+        ({"conv_groups": [2, 2, 2, 2, 2, 2, 2]}, "conv layer 0: 2 groups do not divide its 1 -> 512"),
+        ({"conv_groups": [1, 2, 3, 2, 2, 2, 2]}, "conv layer 2: 3 groups do not divide its 512 -> 512"),
+        ({"conv_groups": [1, 0, 1, 1, 1, 1, 1]}, "conv_groups .* should list whole numbers, 1 or more"),
+        ({"conv_groups": 2}, "conv_groups 2 should list whole numbers"),
+        ({"num_attention_heads": 7}, "7 heads do not divide hidden_size 768"),
+        ({"num_attention_heads": 0}, "num_attention_heads 0 should be a whole number, 1 or more"),
+        ({"num_conv_pos_embedding_groups": 7}, "7 positional groups do not divide"),
+        ({"layer_num_attention_heads": [12]}, "1 heads for 12 layers"),
+        ({"layer_intermediate_sizes": [8] * 11}, "11 feed-forward widths for 12 layers"),
+        ({"layer_intermediate_sizes": [8] * 11 + [0.5]}, "layer_intermediate_sizes .* should list whole numbers"),
+        ({"num_hidden_layers": -1}, "num_hidden_layers -1"),
+        ({"num_hidden_layers": True}, "num_hidden_layers True"),
+        ({"hidden_size": "wide"}, "hidden_size 'wide'"),
+        ({"hidden_act": "sprong"}, "hidden_act 'sprong' is none of"),
+        ({"feat_extract_norm": "batch"}, "neither 'group' nor 'layer'"),
+    ],
+)
+def test_shapes_that_cannot_be_built(changes, message):
+    with pytest.raises(ModelError, match=message):
+        BigfootConfig(**changes)
+
+
+def test_all_problems_are_told_at_once():
+    with pytest.raises(ModelError) as caught:
+        BigfootConfig(num_attention_heads=7, conv_groups=[1, 3, 1, 1, 1, 1, 1], layer_intermediate_sizes=[1])
+    assert str(caught.value).count(";") == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "count"),
+    [
+        ({}, 0),
+        ({"conv_groups": [1] * 7, "layer_num_attention_heads": [12] * 12, "layer_intermediate_sizes": [3072] * 12}, 0),
+        ({"conv_groups": [1, 1, 1, 1, 1, 1, 2]}, 1),
+        ({"layer_num_attention_heads": [12] * 11 + [5]}, 1),
+        ({"layer_intermediate_sizes": [3072] * 11 + [5], "conv_groups": [1, 1, 1, 1, 1, 1, 2]}, 2),
+    ],
+)
+def test_what_transformers_cannot_say(changes, count):
+    config = BigfootConfig(**changes)
+    assert len(beyond_huggingface(config)) == count
+    assert config.is_huggingface_shape == (count == 0)
+    assert config.weight_prefix == ("bigfoot" if count else "wav2vec2")
+
+
+def test_counts_that_follow():
+    config = BigfootConfig()
+    assert config.inputs_to_logits_ratio == 320
+    assert config.receptive_field == 400
+    assert config.head_dim == 64
+
+
+def test_a_reshaped_copy_leaves_the_first_alone():
+    config = BigfootConfig(conv_groups=[1, 2, 2, 2, 2, 2, 2])
+    other = reshape_config(config, num_hidden_layers=3)
+    assert (config.num_hidden_layers, other.num_hidden_layers) == (12, 3)
+    assert other.conv_groups == config.conv_groups
+    with pytest.raises(ModelError):
+        reshape_config(config, hidden_size=5)

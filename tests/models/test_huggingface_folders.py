@@ -1,0 +1,247 @@
+"""Hugging Face folders as they come: both weight_norm spellings, every kind of weight file, with and without heads."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from bigfoot.errors import ModelError
+from bigfoot.models.convert.huggingface import fetch_folder, weight_files
+from bigfoot.models.folder import load_model, save_model
+from bigfoot.text.tokenizers import load_processor
+
+NEW = "parametrizations.weight.original"
+POSITIONAL = "encoder.pos_conv_embed.conv."
+
+
+@pytest.fixture(scope="module")
+def theirs(build_huggingface):
+    return build_huggingface("base")
+
+
+@pytest.fixture
+def folder(theirs, tmp_path):
+    theirs.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def respell(tensors, old_spelling):
+    if old_spelling:
+        return {k.replace(f"{NEW}0", "weight_g").replace(f"{NEW}1", "weight_v"): v for k, v in tensors.items()}
+    return {k.replace("conv.weight_g", f"conv.{NEW}0").replace("conv.weight_v", f"conv.{NEW}1"): v
+            for k, v in tensors.items()}  # fmt: skip
+
+
+def rewrite(folder, change):
+    """Change the tensors of a folder."""
+    file = folder / "model.safetensors"
+    save_file({name: tensor.clone() for name, tensor in change(load_file(file)).items()}, file, {"format": "pt"})
+
+
+def check_same(theirs, folder, speech):
+    with torch.no_grad():
+        found = load_model(folder).model(speech[0]).logits
+        assert (found - theirs(speech[0]).logits).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("old_spelling", [True, False])
+def test_both_spellings_of_weight_norm(theirs, folder, speech, old_spelling):
+    rewrite(folder, lambda tensors: respell(tensors, old_spelling))
+    names = set(load_file(folder / "model.safetensors"))
+    assert (f"wav2vec2.{POSITIONAL}weight_g" in names) == old_spelling
+    assert (f"wav2vec2.{POSITIONAL}{NEW}0" in names) == (not old_spelling)
+    check_same(theirs, folder, speech)
+
+
+@pytest.mark.parametrize("old_spelling", [True, False])
+def test_pytorch_files(theirs, folder, speech, old_spelling):
+    tensors = respell(load_file(folder / "model.safetensors"), old_spelling)
+    torch.save(tensors, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    check_same(theirs, folder, speech)
+
+
+def test_sharded_pytorch_files(theirs, folder, speech):
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = sorted(tensors)
+    shards = {"pytorch_model-00001-of-00002.bin": names[:20], "pytorch_model-00002-of-00002.bin": names[20:]}
+    for shard, held in shards.items():
+        torch.save({name: tensors[name] for name in held}, folder / shard)
+    index = {"weight_map": {name: shard for shard, held in shards.items() for name in held}}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    check_same(theirs, folder, speech)
+
+
+def test_sharded_safetensors_of_transformers(theirs, tmp_path, speech):
+    theirs.save_pretrained(tmp_path, max_shard_size="20KB")
+    assert len(weight_files(tmp_path)) > 1
+    assert not (tmp_path / "model.safetensors").exists()
+    check_same(theirs, tmp_path, speech)
+    weight_files(tmp_path)[1].unlink()
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_model(tmp_path)
+
+
+def test_half_precision_is_read_as_single(theirs, folder, speech):
+    rewrite(folder, lambda tensors: {name: tensor.half() for name, tensor in tensors.items()})
+    model = load_model(folder).model
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert not model.training
+
+
+def test_a_pretraining_folder_has_no_head(build_huggingface, tmp_path, speech):
+    fields = {"codevector_dim": 16, "proj_codevector_dim": 16, "num_codevectors_per_group": 8}
+    theirs = build_huggingface("large-lv60", cls="Wav2Vec2ForPreTraining", **fields)
+    theirs.save_pretrained(tmp_path)
+    assert any(name.startswith("quantizer.") for name in load_file(tmp_path / "model.safetensors"))
+    check_headless(theirs.wav2vec2, tmp_path, speech)
+
+
+@pytest.mark.parametrize("prefixed", [True, False])
+def test_a_bare_encoder_has_no_head(build_huggingface, tmp_path, speech, prefixed):
+    theirs = build_huggingface("base", cls="Wav2Vec2Model")
+    theirs.save_pretrained(tmp_path)
+    assert not any(name.startswith("wav2vec2.") for name in load_file(tmp_path / "model.safetensors"))
+    if prefixed:
+        rewrite(tmp_path, lambda tensors: {f"wav2vec2.{name}": tensor for name, tensor in tensors.items()})
+    check_headless(theirs, tmp_path, speech)
+
+
+def check_headless(theirs, folder, speech):
+    loaded = load_model(folder)
+    assert loaded.model.head is None
+    assert not loaded.model.config.ctc_head
+    assert loaded.processor.tokenizer is None
+    with torch.no_grad():
+        output = loaded.model(speech[0])
+        expected = theirs(speech[0]).last_hidden_state
+    assert output.logits is None
+    assert (output.last_hidden_state - expected).abs().max() < 1e-4
+
+
+def test_missing_left_over_and_misshapen_weights_are_all_listed(folder):
+    def spoil(tensors):
+        tensors.pop("wav2vec2.encoder.layers.1.attention.q_proj.weight")
+        tensors["wav2vec2.encoder.layers.7.layer_norm.bias"] = torch.zeros(24)
+        tensors["lm_head.weight"] = torch.zeros(32, 23)
+        return tensors
+
+    rewrite(folder, spoil)
+    with pytest.raises(ModelError) as caught:
+        load_model(folder)
+    message = str(caught.value)
+    assert "missing wav2vec2.encoder.layers.1.attention.q_proj.weight" in message
+    assert "left over wav2vec2.encoder.layers.7.layer_norm.bias" in message
+    assert "lm_head.weight is (32, 23), expected (32, 24)" in message
+    assert len(message.splitlines()) == 4
+
+
+def test_a_vocabulary_of_another_size_is_no_silent_fit(folder, edit_json):
+    edit_json(folder / "config.json", vocab_size=40)
+    with pytest.raises(ModelError, match=r"lm_head.bias is \(32,\), expected \(40,\)"):
+        load_model(folder)
+
+
+def test_masks_switched_off_need_no_mask_vector(build_huggingface, folder, tmp_path, speech, edit_json):
+    theirs = build_huggingface("base", mask_time_prob=0.0, mask_feature_prob=0.0)
+    theirs.save_pretrained(tmp_path / "plain")
+    check_same(theirs, tmp_path / "plain", speech)
+    rewrite(folder, lambda tensors: {k: v for k, v in tensors.items() if "masked_spec_embed" not in k})
+    assert load_model(folder).model.speech_encoder.masked_spec_embed is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_type": "hubert"}, "'hubert' is not supported; known: wav2vec2, bigfoot"),
+        ({"model_type": None}, "'None' is not supported"),
+        ({"add_adapter": True}, "add_adapter in its config: adapters are not supported"),
+        ({"adapter_attn_dim": 16}, "adapter_attn_dim"),
+        ({"num_attention_heads": 5}, "5 heads do not divide hidden_size 24"),
+        ({"conv_kernel": [3, 3]}, "7, 2 and 7 entries"),
+        ({"hidden_size": "wide"}, "hidden_size 'wide' should be a whole number"),
+        ({"hidden_act": "sprong"}, "hidden_act 'sprong' is none of"),
+        ({"hidden_dropout": "much"}, "hidden_dropout"),
+        ({"feat_extract_norm": "batch"}, "neither 'group' nor 'layer'"),
+    ],
+)
+def test_configs_that_the_encoder_cannot_be(folder, change, message, edit_json):
+    edit_json(folder / "config.json", **change)
+    with pytest.raises(ModelError, match=message):
+        load_model(folder)
+
+
+def test_broken_folders(folder, tmp_path):
+    file = folder / "model.safetensors"
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_model(folder)
+    file.unlink()
+    with pytest.raises(ModelError, match=r"no model.safetensors or pytorch_model.bin"):
+        load_model(folder)
+    (folder / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(ModelError, match="no weight_map"):
+        load_model(folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ModelError, match=r"config.json cannot be read"):
+        load_model(folder)
+    (folder / "config.json").write_text("[]")
+    with pytest.raises(ModelError, match="JSON object"):
+        load_model(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(ModelError, match=r"config.json cannot be read"):
+        load_model(folder)
+
+
+class Trap:
+    def __reduce__(self):
+        return print, ("this code was run",)
+
+
+@pytest.mark.parametrize("content", [Trap(), [1, 2]])
+def test_a_pickle_that_is_no_state_dict_is_refused_and_not_run(folder, capsys, content):
+    (folder / "model.safetensors").unlink()
+    torch.save(content, folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_model(folder)
+    assert "this code was run" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"", b"not a pickle at all", b"version https://git-lfs.github.com/spec/v1\n"])
+def test_a_damaged_pytorch_file(folder, content):
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(content)
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "./nothing", "nothing", "a/b/c"])
+def test_names_that_are_no_models(name):
+    with pytest.raises(ModelError, match="no model folder at"):
+        fetch_folder(name)
+
+
+def test_the_round_trip_gives_every_bit_back(theirs, folder, tmp_path, processor, edit_json):
+    loaded = load_model(folder)
+    save_model(loaded.model, processor, tmp_path / "back", to="huggingface")
+    before, after = load_file(folder / "model.safetensors"), load_file(tmp_path / "back" / "model.safetensors")
+    before = respell(before, old_spelling=False)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    config = json.loads((tmp_path / "back" / "config.json").read_text())
+    kept = json.loads((folder / "config.json").read_text())
+    assert config["model_type"] == "wav2vec2"
+    assert config["architectures"] == ["Wav2Vec2ForCTC"]
+    differing = {key for key, value in config.items() if key in kept and kept[key] != value}
+    assert not differing
+    assert load_processor(tmp_path / "back") == processor
+
+
+def test_their_shape_only(build_model, processor, tmp_path):
+    model = build_model(conv_groups=[1, 2, 2, 2, 2, 2, 2], layer_intermediate_sizes=[40, 16, 40])
+    with pytest.raises(ModelError, match=r"no words for conv_groups .* and feed-forward widths \[40, 16, 40\]"):
+        save_model(model, processor, tmp_path / "model", to="huggingface")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,110 @@
+"""Against transformers' own wav2vec2: one utterance at a time, hidden states of every layer and logits."""
+
+import pytest
+import torch
+
+from bigfoot.models.folder import load_model
+
+
+def check_parity(theirs, folder, speech, tolerance=1e-4):
+    theirs.save_pretrained(folder)
+    ours = load_model(folder).model
+    for wave in speech:
+        with torch.no_grad():
+            expected = theirs(wave, output_hidden_states=True)
+            output = ours(wave, output_hidden_states=True)
+        assert len(output.hidden_states) == len(expected.hidden_states) == theirs.config.num_hidden_layers + 1
+        for layer, (here, there) in enumerate(zip(output.hidden_states, expected.hidden_states, strict=True)):
+            assert here.shape == there.shape
+            assert (here - there).abs().max() < tolerance, f"hidden state {layer}"
+        assert (output.logits - expected.logits).abs().max() < tolerance
+        assert expected.logits.std() > 1e-2, "an answer of zeros proves nothing"
+
+
+@pytest.mark.parametrize("structure", ["base", "large-lv60", "group-stable", "layer-post"])
+def test_hidden_states_and_logits_are_transformers(structure, build_huggingface, speech, tmp_path):
+    check_parity(build_huggingface(structure), tmp_path, speech)
+
+
+def test_real_audio_was_used(speech):
+    assert len(speech) >= 2
+    assert all(wave.shape[1] > 8000 and wave.std() > 0.9 for wave in speech)
+
+
+def test_shapes_off_the_beaten_track(build_huggingface, speech, tmp_path):
+    unusual = {"num_conv_pos_embeddings": 9, "hidden_act": "relu", "layer_norm_eps": 1e-3, "conv_bias": True,
+               "conv_dim": [8, 12, 16], "conv_kernel": [10, 8, 4], "conv_stride": [5, 16, 4]}  # fmt: skip
+    check_parity(build_huggingface("base", **unusual), tmp_path, speech[:1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("structure", ["base", "large-lv60"])
+def test_true_base_width(structure, build_huggingface, speech, tmp_path):
+    wide = {"hidden_size": 768, "num_attention_heads": 12, "num_hidden_layers": 12, "intermediate_size": 3072,
+            "conv_dim": [512] * 7, "num_conv_pos_embeddings": 128, "num_conv_pos_embedding_groups": 16}  # fmt: skip
+    theirs = build_huggingface(structure, **wide)
+    check_parity(theirs, tmp_path, [speech[0][:, :32_000]])
+
+
+def test_attention_weights_are_the_softmax_that_was_used(build_model, speech):
+    model = build_model("base")
+    with torch.no_grad():
+        written_out = model(speech[0], output_attentions=True, output_hidden_states=True)
+        fused = model(speech[0], output_hidden_states=True)
+    assert fused.attentions is None
+    assert [tuple(w.shape[:2]) for w in written_out.attentions] == [(1, 3)] * 3
+    for weights in written_out.attentions:
+        torch.testing.assert_close(weights.sum(-1), torch.ones_like(weights[..., 0]))
+    for here, there in zip(written_out.hidden_states, fused.hidden_states, strict=True):
+        torch.testing.assert_close(here, there, rtol=0, atol=1e-5)
+    torch.testing.assert_close(written_out.logits, fused.logits, rtol=0, atol=1e-5)
+
+
+def test_training_mode_without_dropout_gives_the_same(build_huggingface, build_model, speech):
+    ours = build_model("base")
+    with torch.no_grad():
+        evaluated = ours(speech[0]).logits
+        trained = ours.train()(speech[0]).logits
+    assert torch.equal(evaluated, trained)
+
+
+def test_the_loss_is_transformers_with_their_reduction(build_huggingface, speech, tmp_path):
+    theirs = build_huggingface("base", ctc_loss_reduction="sum", ctc_zero_infinity=True)
+    theirs.save_pretrained(tmp_path)
+    labels = torch.tensor([[5, 5, 4, 9]])
+    with torch.no_grad():
+        expected = theirs(speech[0], labels=labels).loss / 4  # ours is the mean over labels
+        assert torch.allclose(load_model(tmp_path).model(speech[0], labels=labels).loss, expected, rtol=1e-5)
+
+
+def test_new_weights_begin_as_theirs_do():
+    import transformers
+
+    from bigfoot.models import BigfootConfig, BigfootForCTC
+
+    wide = {"hidden_size": 96, "num_attention_heads": 4, "num_hidden_layers": 2, "intermediate_size": 200,
+            "conv_dim": [48] * 7, "conv_bias": True}  # fmt: skip
+    torch.manual_seed(0)
+    theirs = transformers.Wav2Vec2ForCTC(transformers.Wav2Vec2Config(**wide)).state_dict()
+    ours = BigfootForCTC(BigfootConfig(**wide)).state_dict()
+    assert ours.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        assert ours[name].shape == tensor.shape
+        spread = tensor.std().item()
+        assert ours[name].std().item() == pytest.approx(spread, rel=0.5 if tensor.numel() < 500 else 0.1), name
+        chance = 5 * spread / tensor.numel() ** 0.5
+        assert ours[name].mean().item() == pytest.approx(tensor.mean().item(), abs=chance + 1e-7), name
+
+
+def test_masked_frames_take_the_learned_vector_as_theirs_do(build_huggingface, speech, tmp_path):
+    theirs = build_huggingface("base")
+    theirs.save_pretrained(tmp_path)
+    ours = load_model(tmp_path).model
+    with torch.no_grad():
+        frames = ours(speech[0]).logits.shape[1]
+        mask = torch.zeros(1, frames, dtype=torch.bool)
+        mask[:, 3:9] = True
+        expected = theirs.lm_head(theirs.wav2vec2(speech[0], mask_time_indices=mask).last_hidden_state)
+        masked = ours(speech[0], mask_time_indices=mask).logits
+    torch.testing.assert_close(masked, expected, rtol=0, atol=1e-4)
+    assert not torch.allclose(masked, ours(speech[0]).logits, atol=1e-3)

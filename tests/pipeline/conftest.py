@@ -1,0 +1,57 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def quick_memory(monkeypatch):
+    """Peak memory is measured in a child process each, which the run of ``finished_run`` does for real."""
+    monkeypatch.setattr("bigfoot.pipeline.rows.measure_peak_memory", lambda folder: 123_456_789)
+
+
+@pytest.fixture(scope="session")
+def table(tmp_path_factory):
+    """A corpus by table: 16 good strings, and what a folder of a user's also holds; its folder."""
+    from bigfoot.audio_io import write_audio
+    from bigfoot.data.synthetic import synthesize_split
+
+    folder = tmp_path_factory.mktemp("table")
+    for split, count in (("train", 10), ("dev", 3), ("test", 3)):
+        lines = ["path\ttext"]
+        for item in synthesize_split(1, split, count, 1, 2):
+            write_audio(folder / f"{item.id}.flac", item.samples)
+            lines.append(f"{item.id}.flac\t{item.text}")
+        (folder / f"{split}.tsv").write_text("\n".join(lines) + "\n")
+    first = sorted(folder.glob("synthetic-train*.flac"))[0]
+    (folder / "zero.flac").write_bytes(b"")
+    (folder / "truncated.flac").write_bytes(first.read_bytes()[: first.stat().st_size // 2])
+    with (folder / "train.tsv").open("a") as file:
+        file.write("zero.flac\tONE\ntruncated.flac\tTWO\nmissing.flac\tTHREE\n")
+        shutil.copy(first, folder / "foreign.flac")
+        file.write("foreign.flac\tÄÖ ONE\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def table_settings(table):
+    """Overrides that read it."""
+    splits = [f"data.{split}_splits=[{split}.tsv]" for split in ("train", "dev", "test")]
+    return ["data.corpus=table", f"data.root={table}", *splits]
+
+
+@pytest.fixture(scope="session")
+def libri_tree(tmp_path_factory):
+    """Make a LibriSpeech tree of the true layout out of the real one: ``libri_tree(source, {split: (name, count)})``."""
+
+    def build(source, splits):
+        root = tmp_path_factory.mktemp("libri") / "LibriSpeech"
+        for name, (published, count) in splits.items():
+            for chapter in sorted(path for path in (Path(source) / published).glob("*/*") if path.is_dir())[-count:]:
+                there = root / name / chapter.parent.name / chapter.name
+                there.mkdir(parents=True)
+                for file in chapter.iterdir():
+                    (there / file.name).symlink_to(file.resolve())
+        return root
+
+    return build

@@ -1,0 +1,248 @@
+import json
+import shutil
+import time
+
+import pytest
+import torch
+
+from bigfoot.errors import BigfootError, DataError
+from bigfoot.models.folder import load_model
+from bigfoot.pipeline import run, run_pipeline
+
+FIELDS = (
+    "name, step, split, decoder, wer, wer_low, wer_high, cer, num_utterances, num_words, num_params, "
+    "num_unique_params, size_bytes, macs_per_second, macs_by_part, real_time_factor, peak_memory_bytes, "
+    "compression_ratio, speedup, speedup_all_threads, batch_invariant, config_path, seed, versions"
+).split(", ")
+ROWS = ["teacher", "student_init", "distil", "finetune", "ctc_only_distil", "ctc_only_finetune"]
+
+
+def states(output):
+    """What was said of each step: begun or skipped."""
+    lines = [line.partition(": ") for line in output.splitlines()]
+    return {
+        name: "skipped" if "skipped" in said else "begun"
+        for name, _, said in lines
+        if said.startswith(("begins", "preparing")) or "nothing has changed" in said
+    }
+
+
+def same_weights(one, two):
+    here, there = load_model(one).model.state_dict(), load_model(two).model.state_dict()
+    return here.keys() == there.keys() and all(torch.equal(here[key], there[key]) for key in here)
+
+
+def test_the_report_has_its_rows_and_fields(finished_run):
+    folder, output = finished_run
+    report = json.loads((folder / "report" / "report.json").read_text())
+    assert [row["step"] for row in report["rows"]] == ROWS
+    assert set(report["seconds_per_step"]) == set(ROWS)
+    for row in report["rows"]:
+        assert [name for name in FIELDS if row.get(name) is None] == [], row["name"]
+        assert (row["split"], row["decoder"], row["num_utterances"], row["seed"]) == ("test", "greedy", 6, 7)
+        assert row["batch_invariant"] is True and row["config_path"] == "demo_config.yaml"
+        assert set(row["macs_by_part"]) == {"conv", "positional_conv", "transformer", "head"}
+        assert sum(row["macs_by_part"].values()) == row["macs_per_second"]
+        assert row["wer_low"] <= row["wer"] <= row["wer_high"] and row["peak_memory_bytes"] > 50e6
+        assert row["versions"]["torch"] == torch.__version__
+    teacher, student = report["rows"][:2]
+    assert teacher["speedup"] == teacher["compression_ratio"] == 1.0
+    assert student["compression_ratio"] == teacher["num_unique_params"] / student["num_unique_params"] > 1.5
+    for name in ("report.md", "report.csv", "wer_vs_size.png", "losses.png"):
+        assert (folder / "report" / name).stat().st_size > 500
+    assert "Report: " in output and "report.md" in output and "student_init" in output
+
+
+def test_the_command_says_what_it_did(finished_run):
+    folder, output = finished_run
+    begun = ["data", "student", "distill", "finetune", "ctc_only_distill", "ctc_only_finetune"]
+    assert states(output) == dict.fromkeys(begun, "begun")
+    for words in ("student: depth", "student: conv_groups", "student: parameters", "M MACs per second of audio, conv",
+                  "distill 6/6  logit_kl", "distill 6  dev WER", "blanks", "finetune 3/3  ctc"):  # fmt: skip
+        assert words in output, words
+    assert "\x1b" not in output, "plain lines where it is not a terminal"
+    assert all(line in (folder / "log.txt").read_text() for line in ("distill: begins", "finetune: done"))
+    losses = json.loads((folder / "report" / "report.json").read_text())["losses"]
+    assert set(losses) == set(ROWS[2:])
+    assert {"step", "logit_kl", "loss", "learning_rate"} <= set(losses["distil"][0])
+    assert {"logit_kl", "hidden"} & set(losses["ctc_only_distil"][0]) == set()
+
+
+def test_control_and_student_begin_alike(finished_run):
+    folder, _ = finished_run
+    history = json.loads((folder / "ctc_only_finetune" / "model" / "history.json").read_text())["steps"]
+    assert [entry["step"] for entry in history] == ["student", "ctc_only_distill", "ctc_only_finetune"]
+    assert history[1]["losses"] == {"ctc": 1.0}
+    assert not same_weights(folder / "distill" / "model", folder / "ctc_only_distill" / "model")
+
+
+@pytest.fixture
+def copy(finished_run, tmp_path):
+    shutil.copytree(finished_run[0], tmp_path / "run")
+    return tmp_path / "run"
+
+
+def again(config, capsys, **options):
+    capsys.readouterr()
+    report = run_pipeline(config, config_path="demo_config.yaml", **options)
+    return report, states(capsys.readouterr().out)
+
+
+@pytest.fixture
+def demo(small_run):
+    from bigfoot.config import load_config
+
+    return lambda folder, *more: load_config("demo_config.yaml", small_run(folder, "control=ctc_only", *more))
+
+
+def test_a_second_run_skips_every_step_with_a_word_and_starts_at_once(copy, demo, capsys):
+    began = time.monotonic()
+    report, said = again(demo(copy), capsys)
+    assert time.monotonic() - began < 5
+    steps = ["data", "student", "distill", "finetune", "ctc_only_distill", "ctc_only_finetune", "report"]
+    assert said == dict.fromkeys(steps, "skipped")
+    assert [row.step for row in report.rows] == ROWS
+
+
+def test_a_changed_setting_redoes_what_stands_on_it_and_nothing_else(copy, demo, capsys):
+    _, said = again(demo(copy, "distill.learning_rate=2e-3"), capsys, until="finetune")
+    assert said == {"data": "skipped", "student": "skipped", "distill": "begun", "finetune": "begun"}
+    _, said = again(demo(copy, "distill.learning_rate=2e-3", "finetune.max_steps=2"), capsys, until="finetune")
+    assert said == {"data": "skipped", "student": "skipped", "distill": "skipped", "finetune": "begun"}
+    workers = ("distill.learning_rate=2e-3", "finetune.max_steps=2", "data.num_workers=1", "threads=null")
+    _, said = again(demo(copy, *workers), capsys, until="finetune")
+    assert set(said.values()) == {"skipped"}
+
+
+def test_a_changed_evaluation_redoes_the_report_alone(copy, demo, capsys, quick_memory):
+    report, said = again(demo(copy, "evaluate.splits=[dev,test]"), capsys)
+    assert "report" not in said and set(said.values()) == {"skipped"}
+    assert [(row.split, row.step) for row in report.rows] == [(split, row) for split in ("dev", "test") for row in ROWS]
+
+
+def test_other_weights_in_the_teachers_folder_redo_all(copy, demo, capsys, narrow_teacher, tmp_path):
+    moved = shutil.copytree(narrow_teacher, tmp_path / "teacher")
+    _, said = again(demo(copy, f"teacher.path={moved}"), capsys, until="student")
+    assert said["student"] == "skipped"
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(moved / "model.safetensors")
+    state["lm_head.bias"] += 1.0
+    save_file(state, moved / "model.safetensors", metadata={"format": "pt"})
+    _, said = again(demo(copy, f"teacher.path={moved}"), capsys, until="student")
+    assert said["student"] == "begun"
+
+
+def test_what_fails_half_way_is_not_taken_for_done(copy, demo, capsys, monkeypatch):
+    """Data and a step are begun with other settings and fail; then the first settings come back."""
+
+    def fail(*_arguments):
+        raise DataError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "prepare_data", fail)
+        with pytest.raises(DataError, match="killed"):
+            again(demo(copy, "seed=8"), capsys, until="data")
+    with monkeypatch.context() as patch:
+        patch.setattr("bigfoot.pipeline.stages.depth.apply", fail)
+        with pytest.raises(DataError, match="killed"):
+            again(demo(copy, "student.layer_init=first_k"), capsys, until="student")
+    shutil.rmtree(copy / "student" / "model")
+    _, said = again(demo(copy), capsys, until="distill")
+    assert said == {"data": "skipped", "student": "begun", "distill": "skipped"}
+
+
+@pytest.mark.parametrize("stage", ["data", "teacher", "student"])
+def test_until_stops_there(stage, small_config, tmp_path):
+    assert run_pipeline(small_config(tmp_path / "run"), until=stage) is None
+    made = {path.name for path in (tmp_path / "run").iterdir() if path.is_dir()}
+    assert made == {"data", "student"} - ({"student"} if stage != "student" else set())
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_one_others(small_config, tmp_path):
+    for name, seed in (("a", 7), ("b", 7), ("c", 8)):
+        run_pipeline(small_config(tmp_path / name, f"seed={seed}"), until="distill")
+    models = [tmp_path / name / "distill" / "model" for name in "abc"]
+    assert same_weights(models[0], models[1]) and not same_weights(models[0], models[2])
+
+
+def test_a_teacher_without_a_head(small_config, other_teachers, quick_memory, tmp_path):
+    hidden = ("distill.losses.logit_kl.weight=0", "distill.losses.hidden.weight=1", "finetune.head=new")
+    config = small_config(tmp_path, f"teacher.path={other_teachers['headless']}", *hidden)
+    report = run_pipeline(config)
+    assert [row.step for row in report.rows] == ROWS[:4]
+    for row in report.rows[:3]:
+        assert (row.wer, row.cer, row.batch_invariant, row.wer_missing_reason) == (None, None, None, "no CTC head")
+    assert report.rows[3].wer is not None and report.rows[3].num_words > 0
+    assert "no CTC head" in (tmp_path / "report" / "report.md").read_text()
+    assert load_model(tmp_path / "finetune" / "model").processor.tokenizer is not None
+
+
+def test_a_teacher_with_another_alphabet_and_a_new_head(small_config, other_teachers, quick_memory, tmp_path):
+    teacher = f"teacher.path={other_teachers['small_vocabulary']}"
+    report = run_pipeline(small_config(tmp_path, teacher, "finetune.head=new", "distill.losses.hidden.weight=1"))
+    assert [row.step for row in report.rows] == ROWS[:4]
+    # It can only spell A, B and C, and is judged by what was really said.
+    assert report.rows[0].wer is not None and report.rows[0].hits == 0
+    letters = load_model(tmp_path / "finetune" / "model").processor.tokenizer.characters
+    assert {"E", "O", "T"} <= set(letters)
+
+
+def test_bad_audio_and_transcripts_are_listed_in_the_report(small_config, table_settings, quick_memory, tmp_path):
+    report = run_pipeline(small_config(tmp_path, *table_settings, "steps=[student]"))
+    names = sorted(item["path"].rpartition("/")[2] for item in report.skipped)
+    assert names == ["foreign.flac", "missing.flac", "truncated.flac", "zero.flac"]
+    assert all(item["reason"] and item["split"] == "train" for item in report.skipped)
+    page = (tmp_path / "report" / "report.md").read_text()
+    assert all(name in page for name in names)
+    assert [row.step for row in report.rows] == ["teacher", "student_init"]
+
+
+def test_bad_audio_can_stop_the_run(small_config, table_settings, tmp_path):
+    with pytest.raises(DataError):
+        run_pipeline(small_config(tmp_path, *table_settings, "data.on_bad_audio=raise"), until="data")
+
+
+def test_the_test_split_is_not_read_before_the_end(small_config, table, quick_memory, tmp_path):
+    own = shutil.copytree(table, tmp_path / "table")
+    splits = [f"data.{split}_splits=[{split}.tsv]" for split in ("train", "dev", "test")]
+    config = small_config(tmp_path / "run", "data.corpus=table", f"data.root={own}", *splits)
+    run_pipeline(config, until="data")
+    gone = sorted(own.glob("synthetic-test*.flac"))
+    assert len(gone) == 3
+    for file in gone:
+        file.unlink()
+    run_pipeline(config, until="finetune")
+    with pytest.raises(BigfootError, match="synthetic-test"):
+        run_pipeline(config)
+
+
+def test_a_corpus_without_dev_says_what_to_set(small_config, table_settings, tmp_path):
+    with pytest.raises(DataError, match=r"no dev split: set data\.dev_splits \(or data\.hold_out_speakers"):
+        run_pipeline(small_config(tmp_path, *table_settings, "data.dev_splits=[]"), until="data")
+
+
+@pytest.fixture
+def own_accelerator():
+    """accelerate holds one precision for a whole process."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_bf16_on_this_machine(small_config, tmp_path, own_accelerator):
+    run_pipeline(small_config(tmp_path, "precision=bf16", "distill.losses.hidden.weight=1"), until="finetune")
+    state = load_model(tmp_path / "finetune" / "model").model.state_dict()
+    assert all(tensor.isfinite().all() and tensor.dtype == torch.float32 for tensor in state.values())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_the_same_recipe_with_bf16_on_a_gpu(start, small_run, tmp_path):
+    done = start("recipes/compress.py", *small_run(tmp_path / "run", "precision=bf16", "control=ctc_only"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((tmp_path / "run" / "report" / "report.json").read_text())
+    assert [row["step"] for row in report["rows"]] == ROWS
+    assert all(row["batch_invariant"] for row in report["rows"])

@@ -1,0 +1,300 @@
+import copy
+import logging
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bigfoot.config import CTCLossConfig, DataConfig, HiddenLossConfig, LogitKLConfig, LossesConfig, TrainConfig
+from bigfoot.data.batches import training_batches
+from bigfoot.distill.objective import Objective
+from bigfoot.errors import TrainingError
+from bigfoot.models.folder import load_model
+from bigfoot.training import loop
+from bigfoot.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from bigfoot.training.loop import Trainer, TrainingRun, train
+from bigfoot.training.optim import build_optimizer
+
+ALL_LOSSES = LossesConfig(LogitKLConfig(0.7, 2.0), HiddenLossConfig(0.3), CTCLossConfig(0.2))
+CTC = LossesConfig(logit_kl=LogitKLConfig(weight=0.0), ctc=CTCLossConfig(weight=1.0))
+QUIET = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}
+
+
+@pytest.fixture
+def make_run(small_digits, processor, tmp_path):
+    def make(folder=None, data=None, **changes):
+        settings = {
+            "max_steps": 4, "warmup_steps": 1, "eval_every": 2, "checkpoint_every": 2, "log_every": 1, "learning_rate": 2e-3,
+        }  # fmt: skip
+        more = {key: changes.pop(key) for key in list(changes) if key in TrainConfig.__dataclass_fields__}
+        config = TrainConfig(**(settings | more))
+        if not changes.pop("masks", False):
+            for key, value in QUIET.items():
+                setattr(config.spec_augment, key, value)
+        return TrainingRun(
+            name="distill", config=config, data=data or DataConfig(batch_seconds=6.0, num_buckets=2),
+            processor=processor, manifests=small_digits.manifests, folder=folder or tmp_path / "run", seed=11, **changes,
+        )  # fmt: skip
+
+    return make
+
+
+@pytest.fixture
+def make_objective(build_model):
+    def make(losses=ALL_LOSSES, **changes):
+        teacher = None if losses is CTC else build_model("base", seed=1)
+        return Objective(losses, build_model("base", seed=2, num_hidden_layers=2, **changes), teacher)
+
+    return make
+
+
+def weights(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def assert_equal(one, two):
+    assert one.keys() == two.keys()
+    assert [name for name in one if not torch.equal(one[name], two[name])] == []
+
+
+def plain_training(objective, run, steps):
+    """The mean over all frames or labels of a window, written out."""
+    student, config = objective.student.train(), run.config
+    optimizer = build_optimizer({"all": objective}, config)
+    stream = training_batches(run.manifests["train"], run.processor, run.data, run.seed)
+    losses = []
+    for step in range(steps):
+        window = [next(stream) for _ in range(config.gradient_accumulation_steps)]
+        terms = [objective(batch, {}) for batch in window]
+        loss = 0.0
+        for name, weight in objective.weights.items():
+            count = sum(int(term[name].count) for term in terms)
+            loss = loss + weight * sum(term[name].total for term in terms) / count
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(student.parameters(), config.max_grad_norm)
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * (1.0 - step / config.max_steps)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    return losses
+
+
+@pytest.mark.parametrize("accumulate", [1, 2, 3])
+def test_accumulated_batches_are_one_mean_over_frames_and_labels(accumulate, make_objective, make_run):
+    run = make_run(gradient_accumulation_steps=accumulate, warmup_steps=0, max_steps=3)
+    ours, plain = make_objective(), make_objective()
+    result = train(ours, run)
+    losses = plain_training(plain, run, 3)
+    logged = [record["loss"] for record in result.records if "loss" in record]
+    assert logged == pytest.approx(losses, rel=1e-4)
+    for name, tensor in ours.student.state_dict().items():
+        # Adam divides by the gradient's size: rounding of a gradient near zero is worth up to a learning rate.
+        torch.testing.assert_close(tensor, plain.student.state_dict()[name], atol=3e-5, rtol=1e-3, msg=name)
+
+
+def test_accumulated_gradients_equal_those_of_the_mean(make_objective, make_run, monkeypatch):
+    run = make_run(gradient_accumulation_steps=2, max_grad_norm=1e9)
+    objective, plain = make_objective(), make_objective()
+    seen = {}
+    monkeypatch.setattr(
+        Trainer, "_update",
+        lambda self: seen.update({n: p.grad.clone() for n, p in objective.named_parameters() if p.grad is not None}),
+    )  # fmt: skip
+    trainer = Trainer(objective, run)
+    trainer.step_model.train()
+    trainer._step(trainer._stream())
+    stream = training_batches(run.manifests["train"], run.processor, run.data, run.seed)
+    plain.student.train()
+    terms = [plain(next(stream), {}) for _ in range(2)]
+    sum(
+        weight * (terms[0][name].total + terms[1][name].total) / (terms[0][name].count + terms[1][name].count)
+        for name, weight in plain.weights.items()
+    ).backward()
+    expected = {name: p.grad for name, p in plain.named_parameters() if p.grad is not None}
+    # Masks that hide nothing give their embedding a gradient of nothing.
+    assert not seen.pop("student.wav2vec2.masked_spec_embed").any()
+    assert seen.keys() == expected.keys() and len(seen) > 30
+    for name, gradient in expected.items():
+        torch.testing.assert_close(seen[name], gradient, atol=1e-6, rtol=1e-4, msg=name)
+
+
+def test_feature_encoder_stays_to_the_bit_then_lets_go(make_objective, make_run, monkeypatch):
+    run = make_run(max_steps=4, freeze_feature_encoder_steps=2)
+    objective, history = make_objective(CTC), []
+    frozen = objective.student.speech_encoder.feature_encoder
+    after = Trainer._after_step
+    monkeypatch.setattr(Trainer, "_after_step", lambda self, t: (history.append(weights(frozen)), after(self, t)))
+    before, others = weights(frozen), weights(objective.student.speech_encoder.encoder)
+    train(objective, run)
+    assert_equal(before, history[0])
+    assert_equal(before, history[1])
+    assert all(not torch.equal(before[name], history[2][name]) for name in before if name.endswith("conv.weight"))
+    assert any(not torch.equal(t, others[n]) for n, t in objective.student.speech_encoder.encoder.state_dict().items())
+
+
+def test_projections_are_trained_and_not_saved(make_run, build_model):
+    losses = LossesConfig(LogitKLConfig(0.0), HiddenLossConfig(1.0))
+    student = build_model("base", seed=2, hidden_size=12, num_attention_heads=2, num_conv_pos_embedding_groups=2)
+    objective = Objective(losses, student, build_model("base", seed=1))
+    before = weights(objective.projections)
+    result = train(objective, make_run(max_steps=2))
+    assert all(not torch.equal(before[name], tensor) for name, tensor in objective.projections.state_dict().items())
+    assert load_model(result.last).model.config.hidden_size == 12
+
+
+def test_stopped_anywhere_the_run_ends_in_the_same_bits(make_objective, make_run, tmp_path, monkeypatch):
+    rough = dict.fromkeys(("hidden_dropout", "attention_dropout", "activation_dropout"), 0.2)
+    data = DataConfig(batch_seconds=6.0, num_buckets=2)
+    data.augment.speed, data.augment.noise_probability = [0.9, 1.1], 0.5
+    settings = {"max_steps": 9, "masks": True, "data": data, "eval_every": 4, "fingerprint": "a"}
+    whole = make_objective(**rough)
+    expected = train(whole, make_run(folder=tmp_path / "whole", **settings))
+    for sitting in (3, 4, 7):
+        stop_after(sitting, monkeypatch)
+        with pytest.raises(KeyboardInterrupt):
+            train(make_objective(**rough), make_run(folder=tmp_path / "stopped", **settings))
+        monkeypatch.undo()
+    resumed = make_objective(**rough)
+    result = train(resumed, make_run(folder=tmp_path / "stopped", **settings))
+    assert_equal(weights(whole.student), weights(resumed.student))
+    assert_equal(weights(load_model(expected.best).model), weights(load_model(result.best).model))
+    strip = [{k: v for k, v in record.items() if k != "seconds"} for record in expected.records]
+    assert (result.records, result.best_step) == (strip, expected.best_step)
+
+
+def stop_after(step, monkeypatch):
+    ours = Trainer._step
+
+    def stopping(self, stream):
+        if self.progress.step == step:
+            raise KeyboardInterrupt
+        return ours(self, stream)
+
+    monkeypatch.setattr(Trainer, "_step", stopping)
+
+
+def test_a_checkpoint_of_other_settings_is_not_taken_up(make_objective, make_run):
+    train(make_objective(), make_run(max_steps=2, fingerprint="a"))
+    trainer = Trainer(make_objective(), make_run(max_steps=2, fingerprint="b"))
+    assert load_checkpoint(trainer.accelerator, trainer._checkpoint, "b") is None
+    found = load_checkpoint(trainer.accelerator, trainer._checkpoint, "a")
+    assert found is not None and found.step == 2 and found.position.batch == 2
+
+
+def test_a_damaged_checkpoint_is_said_so(make_objective, make_run):
+    run = make_run(max_steps=2)
+    train(make_objective(), run)
+    (weights_file,) = (run.folder / "checkpoint").glob("model*.safetensors")
+    weights_file.write_bytes(weights_file.read_bytes()[:100])
+    with pytest.raises(TrainingError, match=r"checkpoint cannot be read|cannot be read \(.*remove it"):
+        train(make_objective(), run)
+
+
+def test_a_file_in_the_place_of_the_checkpoint(make_objective, make_run):
+    run = make_run(max_steps=2)
+    run.folder.mkdir(parents=True)
+    (run.folder / "checkpoint").write_text("mine")
+    with pytest.raises(TrainingError, match=r"step 2: the checkpoint could not be written .*is a file.*no checkpoint"):
+        train(make_objective(), run)
+    assert (run.folder / "checkpoint").read_text() == "mine"
+
+
+def test_a_file_in_the_place_of_the_best_model(make_objective, make_run):
+    run = make_run(max_steps=2, eval_every=1)
+    run.folder.mkdir(parents=True)
+    (run.folder / "best").write_text("mine")
+    with pytest.raises(TrainingError, match=r"step 1: the model could not be written .*best.*is a file"):
+        train(make_objective(), run)
+
+
+def test_a_checkpoint_that_fails_half_way_leaves_the_last_one(make_objective, make_run, monkeypatch):
+    trainer = Trainer(make_objective(), make_run())
+    folder = trainer._checkpoint
+    save_checkpoint(trainer.accelerator, Progress("a", step=1), folder)
+
+    def full(path):
+        (folder.with_name("checkpoint.tmp") / "model.safetensors").write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(trainer.accelerator, "save_state", full)
+    with pytest.raises(TrainingError, match=r"No space left.*last good checkpoint.*untouched"):
+        save_checkpoint(trainer.accelerator, Progress("a", step=2), folder)
+    assert load_checkpoint(trainer.accelerator, folder, "a").step == 1
+    assert not folder.with_name("checkpoint.tmp").exists()
+
+
+def test_a_kill_between_the_two_renames_loses_nothing(make_objective, make_run):
+    trainer = Trainer(make_objective(), make_run())
+    save_checkpoint(trainer.accelerator, Progress("a", step=1), trainer._checkpoint)
+    trainer._checkpoint.rename(trainer._checkpoint.with_name("checkpoint.old"))
+    assert load_checkpoint(trainer.accelerator, trainer._checkpoint, "a").step == 1
+
+
+def test_a_loss_that_is_no_number_stops_before_it_reaches_the_weights(make_objective, make_run, monkeypatch):
+    objective, run = make_objective(CTC), make_run(max_steps=4)
+    trainer = Trainer(objective, run)
+    good, calls = loop.Objective.forward, []
+
+    def broken(self, batch, masks):
+        calls.append(1)
+        terms = good(self, batch, masks)
+        return terms if len(calls) < 3 else {"ctc": terms["ctc"]._replace(total=terms["ctc"].total * torch.nan)}
+
+    monkeypatch.setattr(loop.Objective, "forward", broken)
+    with pytest.raises(TrainingError, match="step 3: the loss term ctc is not a finite number"):
+        trainer.train()
+    assert all(torch.isfinite(tensor).all() for tensor in objective.student.state_dict().values())
+    assert load_checkpoint(trainer.accelerator, trainer._checkpoint, "").step == 2
+
+
+def test_best_on_dev_is_kept_beside_last(make_objective, make_run, monkeypatch):
+    wers = iter([0.5, 0.2, 0.2, 0.9])
+    scored = loop.measure_error_rate
+    monkeypatch.setattr(loop, "measure_error_rate", lambda *a, **k: replace_wer(scored(*a, **k), next(wers)))
+    seen, after = {}, Trainer._after_step
+
+    def remember(self, terms):
+        seen[self.progress.step] = weights(self.objective.student)
+        after(self, terms)
+
+    monkeypatch.setattr(Trainer, "_after_step", remember)
+    result = train(make_objective(), make_run(max_steps=4, eval_every=1))
+    # Of equals the later one.
+    assert (result.best_step, result.best_wer) == (3, 0.2)
+    assert_equal(weights(load_model(result.best).model), seen[3])
+    assert_equal(weights(load_model(result.last).model), seen[4])
+
+
+def replace_wer(rate, wer):
+    changed = copy.copy(rate)
+    object.__setattr__(changed, "wer", wer)
+    return changed
+
+
+def test_a_collapse_to_blanks_is_warned_of(make_objective, make_run, caplog, monkeypatch):
+    objective = make_objective(CTC)
+    with torch.no_grad():
+        objective.student.head.bias[0] = 50.0
+    monkeypatch.setattr(logging.getLogger("bigfoot"), "propagate", True)
+    with caplog.at_level(logging.WARNING, logger="bigfoot"):
+        train(objective, make_run(max_steps=2, eval_every=2))
+    assert any("collapsed to blanks (100.0% of the frames" in message for message in caplog.messages)
+
+
+def test_without_a_head_the_newest_model_is_the_best(make_run, build_model):
+    losses = LossesConfig(LogitKLConfig(0.0), HiddenLossConfig(1.0))
+    students = [build_model("base", seed=seed, ctc_head=False) for seed in (1, 2)]
+    run = make_run(max_steps=3)
+    run.processor = replace(run.processor, tokenizer=None)
+    result = train(Objective(losses, students[1], students[0]), run)
+    assert (result.best_wer, result.best_step) == (None, 3)
+    assert_equal(weights(load_model(result.best).model), weights(load_model(result.last).model))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_bf16_on_a_gpu_learns(make_objective, make_run):
+    result = train(make_objective(CTC), make_run(max_steps=20, precision="bf16", eval_every=20, checkpoint_every=10))
+    losses = [record["loss"] for record in result.records if "loss" in record]
+    assert losses[-1] < losses[0]

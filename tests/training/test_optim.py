@@ -1,0 +1,67 @@
+import math
+
+import pytest
+import torch
+
+from bigfoot.config import TrainConfig
+from bigfoot.training.optim import build_optimizer, build_scheduler, schedule_factor
+
+
+def rates(**changes):
+    config = TrainConfig(**{"max_steps": 10, "warmup_steps": 4, "learning_rate": 1.0, **changes})
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=config.learning_rate)
+    scheduler = build_scheduler(optimizer, config)
+    found = []
+    for _ in range(config.max_steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return found
+
+
+def test_linear_schedule_by_hand():
+    expected = [1 / 4, 2 / 4, 3 / 4, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]
+    assert rates(schedule="linear") == pytest.approx(expected)
+
+
+def test_cosine_schedule_by_hand():
+    fall = [1, (1 + math.cos(math.pi / 6)) / 2, 0.75, 0.5, 0.25, (1 + math.cos(5 * math.pi / 6)) / 2]
+    assert rates(schedule="cosine") == pytest.approx([1 / 4, 2 / 4, 3 / 4, 1, *fall])
+
+
+def test_constant_schedule_and_none_of_warmup():
+    assert rates(schedule="constant", warmup_steps=0) == [1.0] * 10
+
+
+def test_no_step_is_wasted_on_a_rate_of_nothing():
+    for schedule in ("linear", "cosine", "constant"):
+        for warmup in (0, 1, 5, 20):
+            factor = schedule_factor(TrainConfig(max_steps=10, warmup_steps=warmup, schedule=schedule))
+            assert all(0 < factor(step) <= 1 for step in range(10))
+
+
+def test_groups_hold_every_parameter_once_with_its_rate_and_decay(build_model):
+    model = build_model("large-lv60")
+    projections = torch.nn.ModuleList([torch.nn.Linear(24, 30)])
+    config = TrainConfig(learning_rate=1e-3, learning_rate_factors={"feature_encoder": 0.1, "projections": 2.0})
+    optimizer = build_optimizer({**model.parts(), "projections": projections, "rest": model}, config)
+    grouped = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    everything = [id(p) for p in (*model.parameters(), *projections.parameters())]
+    assert sorted(grouped) == sorted(everything) and len(set(grouped)) == len(grouped)
+    factors = {"feature_encoder": 0.1, "projections": 2.0}
+    for group in optimizer.param_groups:
+        assert group["lr"] == pytest.approx(1e-3 * factors.get(group["name"], 1.0))
+    names = {id(p): name for name, p in (*model.named_parameters(), *projections.named_parameters())}
+    still = {names[id(p)] for g in optimizer.param_groups if g["weight_decay"] == 0 for p in g["params"]}
+    assert {name for name in names.values() if name.endswith("bias") or "norm" in name} <= still
+    assert any(name.endswith("masked_spec_embed") for name in still)
+    decaying = {names[id(p)] for g in optimizer.param_groups if g["weight_decay"] for p in g["params"]}
+    assert decaying == {names[id(p)] for p in (*model.parameters(), *projections.parameters()) if p.ndim > 1}
+
+
+def test_a_shared_parameter_is_grouped_once():
+    layer = torch.nn.Linear(2, 2)
+    optimizer = build_optimizer({"encoder": layer, "rest": torch.nn.Sequential(layer, layer)}, TrainConfig())
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == 2
+    assert {group["name"] for group in optimizer.param_groups} == {"encoder"}
