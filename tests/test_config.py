@@ -72,7 +72,8 @@ def test_an_integer_is_a_float_but_a_fraction_is_no_integer():
 
 
 def test_a_file_is_overridden_key_by_key(tmp_path):
-    (tmp_path / "c.yaml").write_text("seed: 3\nstudent:\n  num_hidden_layers: 5\n  layer_init: [0, 1, 2, 3, 4]\ndata:\n")
+    student = "student:\n  num_hidden_layers: 5\n  layer_init: [0, 1, 2, 3, 4]\n"
+    (tmp_path / "c.yaml").write_text(f"seed: 3\n{student}data:\n")
     config = load_config(tmp_path / "c.yaml", ["student.conv_groups=[1,2,4]", "run_dir=a=b", "control=null"])
     assert (config.seed, config.student.num_hidden_layers, config.run_dir) == (3, 5, "a=b")
     assert (config.student.layer_init, config.student.conv_groups) == ([0, 1, 2, 3, 4], [1, 2, 4])
@@ -105,7 +106,8 @@ def test_a_file_that_is_no_configuration(text, tmp_path):
 
 
 def test_saved_with_every_key_and_read_back(tmp_path):
-    config = load_config("demo_config.yaml", ["student.layer_init=[0,3,7,11]", "distill.learning_rate_factors.encoder=2"])
+    overrides = ["student.layer_init=[0,3,7,11]", "distill.learning_rate_factors.encoder=2"]
+    config = load_config("demo_config.yaml", overrides)
     save_config(config, tmp_path / "deep" / "c.yaml")
     assert to_dict(load_config(tmp_path / "deep" / "c.yaml")) == to_dict(config)
 

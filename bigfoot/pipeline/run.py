@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 from rich.logging import RichHandler
 
 from bigfoot.config import Config, save_config, to_dict
@@ -32,6 +33,8 @@ STAGES = ("data", "teacher", "student", "distill", "finetune", "report")
 def start_logging(run_dir: Path) -> None:
     """One log file a run; rich lines on a terminal, plain ones elsewhere."""
     run_dir.mkdir(parents=True, exist_ok=True)
+    # Said here for the whole process: only an Accelerator would read it from the launcher, and it comes too late.
+    PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
     log.propagate = False
     for handler in list(log.handlers):
         log.removeHandler(handler)

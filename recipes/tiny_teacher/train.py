@@ -14,7 +14,8 @@ import csv
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import jiwer
@@ -35,11 +36,15 @@ from bigfoot.data.utterance import Utterance, add_noise
 
 # The 32 tokens of wav2vec2-base-960h, in its order: by frequency in English after the specials.
 VOCABULARY = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK", "'", *"XJQZ"]
-STRING_LENGTHS = ((0.16, 1), (0.22, 2), (0.3, 4), (1.0, 8))
-"""(share of all steps, most digits in a string until then)."""
-FLAT_START = ((0.0, 1.0), (0.06, 1.0), (0.1, 0.5), (0.12, 0.5), (0.16, 0.0))
-"""(share of all steps, weight of evenly spread characters against CTC), straight lines between. Sooner, or with a
-higher learning rate, CTC falls back to blanks everywhere."""
+STRING_LENGTHS = ((300, 1), (500, 2), (800, 4), (10**9, 8))
+"""(steps since the flat start, most digits in a string until then)."""
+FLAT_SECONDS = 20.0
+"""Audio in a batch during the flat start."""
+CTC_IS_READY = 1.2
+"""Mean CTC loss a character, in nats, below which CTC takes over from the flat start. "The same for every digit" costs
+2.0: begun above that, CTC goes there and stays."""
+MIX_STEPS = 150
+"""Steps over which it takes over."""
 NUM_MELS = 40
 POOL_PASSES = 3
 COLUMNS = ("step", "CTC", "flat", "digit", "WER synthetic", "WER fsdd", "seconds")
@@ -120,7 +125,7 @@ def warm_features(model: Wav2Vec2ForCTC, args: argparse.Namespace) -> None:
     head = torch.nn.Sequential(torch.nn.LayerNorm(width), torch.nn.Linear(width, NUM_MELS))
     parameters = [*encoder.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(parameters, 3e-3, betas=(0.9, 0.98), weight_decay=0.01)
-    stream = training_batches(args, 0, seconds=8.0)
+    stream = training_batches(args, 0, lambda: 1, lambda: 8.0)
     for step in range(args.warm_steps):
         for group in optimizer.param_groups:
             group["lr"] = 3e-3 * min(1.0, (step + 1) / 50) * (1.0 - step / args.warm_steps)
@@ -159,9 +164,12 @@ def flat_alignment(batch: dict[str, torch.Tensor], num_frames: int) -> torch.Ten
 
 
 def compute_losses(
-    model: Wav2Vec2ForCTC, word_head: torch.nn.Linear, batch: dict[str, torch.Tensor], progress: float, bf16: bool
+    model: Wav2Vec2ForCTC, word_head: torch.nn.Linear, batch: dict[str, torch.Tensor], flat: float, bf16: bool
 ) -> tuple[torch.Tensor, list[float]]:
-    """CTC; while strings are single digits, first mixed with two helps that know where and which the digit is.
+    """CTC, mixed during the flat start with two helps that know where and which a single digit is.
+
+    Args:
+        flat: weight of the two, 1 to 0.
 
     Returns:
         What is minimized, and the terms: CTC, cross-entropy on the flat alignment, and that of the digit guessed from
@@ -169,7 +177,6 @@ def compute_losses(
     """
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         output = model(**batch, output_hidden_states=True)
-    flat = float(np.interp(progress, *zip(*FLAT_START, strict=True)))
     if flat == 0.0:
         return output.loss, [output.loss.item(), 0.0, 0.0]
     logits = output.logits.float()
@@ -196,16 +203,15 @@ def batches(pool: list[Utterance], seconds: float, rng: np.random.Generator) -> 
 
 
 def training_batches(
-    args: argparse.Namespace, first_step: int, seconds: float | None = None
+    args: argparse.Namespace, first_step: int, max_digits: Callable[[], int], seconds: Callable[[], float]
 ) -> Iterator[dict[str, torch.Tensor]]:
-    """Endless batches from pools that are made anew and lengthen; what comes follows from the step it starts at."""
+    """Endless batches from pools that are made anew; what comes follows from the step it starts at."""
     step = first_step
     while True:
-        max_digits = next(digits for share, digits in STRING_LENGTHS if step < share * args.steps or share == 1.0)
         rng = np.random.default_rng([args.seed, step])
-        pool = read_pool(args.fsdd, int(rng.integers(2**31)), max_digits, args.pool)
+        pool = read_pool(args.fsdd, int(rng.integers(2**31)), max_digits(), args.pool)
         for _ in range(POOL_PASSES):
-            for group in batches(pool, seconds or args.batch_seconds, rng):
+            for group in batches(pool, seconds(), rng):
                 yield to_batch(group, rng)
                 step += 1
 
@@ -235,25 +241,55 @@ def save_atomically(state: dict[str, object], path: Path) -> None:
     os.replace(path.with_suffix(".tmp"), path)
 
 
+@dataclass
+class Course:
+    """Where the training is: the flat start, or so many steps after it."""
+
+    step: int = 0
+    ctc: float = 10.0
+    """Running mean of the CTC loss."""
+    flat_start_ended: int = -1
+    """Step at which it did; -1 before."""
+
+    def flat_weight(self) -> float:
+        """Weight of the flat start against CTC."""
+        if self.flat_start_ended < 0:
+            return 1.0
+        return max(0.0, 1.0 - (self.step - self.flat_start_ended) / MIX_STEPS)
+
+    def max_digits(self) -> int:
+        """Most digits in a string."""
+        since = self.step - self.flat_start_ended if self.flat_start_ended >= 0 else 0
+        return next(digits for steps, digits in STRING_LENGTHS if since < steps)
+
+    def advance(self, ctc: float, latest: int) -> None:
+        """Count a step, and end the flat start when CTC is ready for it, or at the latest step for it."""
+        self.step += 1
+        self.ctc += 0.03 * (ctc - self.ctc)
+        if self.flat_start_ended < 0 and (self.ctc < CTC_IS_READY or self.step >= latest):
+            self.flat_start_ended = self.step
+            print(f"step {self.step}: the flat start ends, CTC {self.ctc:.3f}", flush=True)
+
+
 def train(args: argparse.Namespace) -> None:
     """Train to ``--steps``, measuring and saving on the way."""
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
-    processor, model = build_processor(args.out / "vocabulary"), build_model().train()
+    processor, model, course = build_processor(args.out / "vocabulary"), build_model().train(), Course()
     # Helps with single digits, and is thrown away.
     word_head = torch.nn.Linear(model.config.hidden_size, len(VOCABULARY) ** 2)
     trained = [*model.parameters(), *word_head.parameters()]
     optimizer = torch.optim.AdamW(trained, args.lr, betas=(0.9, 0.98), weight_decay=0.01)
-    checkpoint, step = args.out / "checkpoint.pt", 0
+    parts = {"model": model, "word_head": word_head, "optimizer": optimizer}
+    checkpoint = args.out / "checkpoint.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(state["model"])
-        word_head.load_state_dict(state["word_head"])
-        optimizer.load_state_dict(state["optimizer"])
-        step = state["step"]
-        torch.manual_seed(args.seed + step)
-        print(f"going on from step {step}", flush=True)
+        course = Course(**state.pop("course"))
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        torch.manual_seed(args.seed + course.step)
+        print(f"going on from step {course.step}", flush=True)
     else:
         warm_features(model, args)
     heard = {
@@ -262,29 +298,32 @@ def train(args: argparse.Namespace) -> None:
     }
     losses: list[list[float]] = []
     started = time.time()
-    stream = training_batches(args, step)
-    while step < args.steps:
+    stream = training_batches(
+        args, course.step, course.max_digits, lambda: FLAT_SECONDS if course.flat_weight() else args.batch_seconds
+    )
+    while course.step < args.steps:
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, args)
+            group["lr"] = learning_rate(course.step, args)
         # Masks over utterances of half a second would hide the whole of them.
-        model.config.apply_spec_augment = step >= STRING_LENGTHS[1][0] * args.steps
-        loss, terms = compute_losses(model, word_head, next(stream), step / args.steps, args.bf16)
+        model.config.apply_spec_augment = course.max_digits() > 1
+        batch = next(stream)
+        loss, terms = compute_losses(model, word_head, batch, course.flat_weight(), args.bf16)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         losses.append(terms)
-        step += 1
-        if step % args.every == 0 or step == args.steps:
+        course.advance(terms[0], latest=args.steps // 3)
+        if course.step % args.every == 0 or course.step == args.steps:
             wers = {name: measure_wer(model, processor, utterances) for name, utterances in heard.items()}
             means = [round(float(mean), 4) for mean in np.mean(losses, axis=0)]
-            row = [step, *means, *(round(w, 4) for w in wers.values()), int(time.time() - started)]
+            row = [course.step, *means, *(round(w, 4) for w in wers.values()), int(time.time() - started)]
             print("  ".join(f"{name} {value}" for name, value in zip(COLUMNS, row, strict=True)), flush=True)
             with (args.out / "curve.csv").open("a", newline="") as file:
                 csv.writer(file).writerow(row)
             losses.clear()
-            parts = {"model": model, "word_head": word_head, "optimizer": optimizer}
-            save_atomically({name: part.state_dict() for name, part in parts.items()} | {"step": step}, checkpoint)
+            saved: dict[str, object] = {name: part.state_dict() for name, part in parts.items()}
+            save_atomically(saved | {"course": asdict(course)}, checkpoint)
     model.eval().save_pretrained(args.out / "model")
     processor.save_pretrained(args.out / "model")
     print(f"teacher in {args.out / 'model'}")
@@ -295,7 +334,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fsdd", type=Path, required=True, help="folder of the Free Spoken Digit Dataset")
     parser.add_argument("--out", type=Path, default=Path("runs/tiny_teacher"), help="folder for checkpoint and model")
-    parser.add_argument("--steps", type=int, default=5000, help="optimizer steps in all")
+    parser.add_argument("--steps", type=int, default=4500, help="optimizer steps in all")
     parser.add_argument("--warm_steps", type=int, default=700, help="steps in which the convolutions learn log mels")
     parser.add_argument("--every", type=int, default=200, help="measure and save every so many steps")
     parser.add_argument("--lr", type=float, default=6e-4, help="highest learning rate")

@@ -47,7 +47,8 @@ def libri_tree(tmp_path_factory):
     def build(source, splits):
         root = tmp_path_factory.mktemp("libri") / "LibriSpeech"
         for name, (published, count) in splits.items():
-            for chapter in sorted(path for path in (Path(source) / published).glob("*/*") if path.is_dir())[-count:]:
+            chapters = sorted(path for path in (Path(source) / published).glob("*/*") if path.is_dir())
+            for chapter in chapters[-count:]:
                 there = root / name / chapter.parent.name / chapter.name
                 there.mkdir(parents=True)
                 for file in chapter.iterdir():

@@ -163,7 +163,7 @@ def start_two(start, tmp_path):
             for rank, file in enumerate(logs)
         ]  # fmt: skip
         try:
-            codes = [process.wait(timeout=90) for process in ranks]
+            codes = [process.wait(timeout=280) for process in ranks]
         finally:
             for process in ranks:
                 process.kill()
@@ -198,8 +198,7 @@ def losses_of(output):
 
 
 SHARED = """
-import sys, torch
-from accelerate import PartialState
+import os, sys, torch
 from bigfoot.config import load_config
 from bigfoot.distill.objective import Objective
 from bigfoot.models.folder import load_model
@@ -219,15 +218,16 @@ for name in ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_
 with torch.no_grad():
     for parameter in student.model.parameters():
         parameter *= 0.9
-state = PartialState()
-if state.num_processes == 1:
+rank, ranks = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+if ranks == "1":
     config.distill.gradient_accumulation_steps = 2
 run = TrainingRun("distill", config.distill, config.data, student.processor,
     {name: Path(manifests) / f"cuts_{name}.jsonl.gz" for name in ("train", "dev")}, Path(out), seed=1)
 trainer = Trainer(Objective(config.distill.losses, student.model, told), run)
 result = trainer.train()
 found = {"weights": student.model.state_dict(), "records": result.records}
-torch.save(found, f"{out}.{state.num_processes}.{state.process_index}")
+assert trainer.accelerator.num_processes == int(ranks)
+torch.save(found, f"{out}.{ranks}.{rank}")
 """
 
 

@@ -24,7 +24,8 @@ QUIET = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}
 def make_run(small_digits, processor, tmp_path):
     def make(folder=None, data=None, **changes):
         settings = {
-            "max_steps": 4, "warmup_steps": 1, "eval_every": 2, "checkpoint_every": 2, "log_every": 1, "learning_rate": 2e-3,
+            "max_steps": 4, "warmup_steps": 1, "eval_every": 2, "checkpoint_every": 2, "log_every": 1,
+            "learning_rate": 2e-3,
         }  # fmt: skip
         more = {key: changes.pop(key) for key in list(changes) if key in TrainConfig.__dataclass_fields__}
         config = TrainConfig(**(settings | more))
@@ -33,7 +34,8 @@ def make_run(small_digits, processor, tmp_path):
                 setattr(config.spec_augment, key, value)
         return TrainingRun(
             name="distill", config=config, data=data or DataConfig(batch_seconds=6.0, num_buckets=2),
-            processor=processor, manifests=small_digits.manifests, folder=folder or tmp_path / "run", seed=11, **changes,
+            processor=processor, manifests=small_digits.manifests, folder=folder or tmp_path / "run", seed=11,
+            **changes,
         )  # fmt: skip
 
     return make

@@ -1,0 +1,55 @@
+"""Every YAML under configs/ is right as it stands, and runs with tiny settings."""
+
+import pytest
+
+from bigfoot.config import CONFIG_FOLDER, load_config, read_config
+from bigfoot.pipeline import run_pipeline
+
+NAMES = sorted(path.name for path in CONFIG_FOLDER.glob("*.yaml"))
+# The shipped batches of minutes and pauses of hundreds of steps are too long for a test.
+TINY = [f"{part}.{key}" for part in ("distill", "finetune") for key in (
+    "max_steps=2", "warmup_steps=1", "eval_every=2", "checkpoint_every=1", "log_every=1",
+)]  # fmt: skip
+REST = ["threads=1", "trackers=[]", "data.batch_seconds=40", "evaluate.speed_rounds=2", "evaluate.speed_seconds=1",
+        "evaluate.bootstrap_samples=20", "student.num_hidden_layers=2", "data.num_workers=0"]  # fmt: skip
+DIGITS = ["data.num_train=10", "data.num_dev=2", "data.num_test=3"]
+
+
+def settings_of(name, real_corpora, libri_tree):
+    """Overrides that make a configuration small, and its corpus too."""
+    if name == "librispeech.yaml":
+        splits = {"train-clean-100": ("train-mini", 4), "dev-clean": ("train-mini", 2), "test-clean": ("dev-mini", 2)}
+        root = libri_tree(real_corpora() / "LibriSpeech", splits)
+        return [f"data.root={root}", "data.train_clean_100=true"]
+    if name == "librispeech_mini.yaml":
+        splits = {"train-mini": ("train-mini", 6), "dev-mini": ("dev-mini", 2)}
+        root = libri_tree(real_corpora() / "LibriSpeech", splits)
+        return [f"data.root={root}", "data.hold_out_speakers=2"]
+    return [*DIGITS, f"data.root={real_corpora() / 'fsdd'}"] if name == "fsdd.yaml" else DIGITS
+
+
+def test_all_that_are_shipped_are_here():
+    assert {"demo_config.yaml", "fsdd.yaml", "librispeech_mini.yaml", "librispeech.yaml"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_key_is_wrong_and_the_command_stands_on_top(name):
+    _, problems = read_config(name)
+    assert problems == []
+    head = (CONFIG_FOLDER / name).read_text().splitlines()[0]
+    assert head.startswith("# ") and f"recipes/compress.py --config {name}" in head
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_it_runs_from_teacher_to_report(name, request, narrow_teacher, libri_tree, quick_memory, tmp_path):
+    settings = settings_of(name, lambda: request.getfixturevalue("real_corpora"), libri_tree)
+    more = [f"run_dir={tmp_path}", f"teacher.path={narrow_teacher}"]
+    config = load_config(name, [*TINY, *REST, *settings, *more])
+    report = run_pipeline(config, config_path=name)
+    control = ["ctc_only_distil", "ctc_only_finetune"] if config.control else []
+    assert [row.step for row in report.rows] == ["teacher", "student_init", "distil", "finetune", *control]
+    assert all(row.wer is not None and row.num_words > 0 and row.batch_invariant for row in report.rows)
+    assert all(row.config_path == name and row.split == "test" for row in report.rows)
+    again = run_pipeline(config, config_path=name)
+    assert again.rows[0] == report.rows[0]

@@ -1,0 +1,154 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+
+from bigfoot.cli import main
+from bigfoot.models.folder import load_model
+
+COMMANDS = ("compress", "evaluate", "summary", "compare", "transcribe", "convert")
+
+
+@pytest.fixture
+def bigfoot(capsys):
+    """Run a command in this process: exit code, output and errors."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        code = end.value.code or 0
+        assert "Traceback" not in captured.err
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_help_names_every_command(bigfoot):
+    code, output, _ = bigfoot("--help")
+    assert code == 0 and all(command in output for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command, bigfoot):
+    code, output, _ = bigfoot(command, "--help")
+    assert code == 0 and "Usage: " in output and f" {command} " in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("summary", "/nowhere"), 1, "error: no model folder at /nowhere"),
+        (("transcribe", "/nowhere", "a.wav"), 1, "error: no model folder at /nowhere"),
+        (("convert", "/nowhere", "/tmp/x"), 1, "error: no model folder at /nowhere"),
+        (("evaluate", "/nowhere"), 1, "error: no model folder at /nowhere"),
+        (("evaluate", "/nowhere", "--split", "train"), 2, "--split: 'train' is neither dev nor test"),
+        (("evaluate", "/nowhere", "data.corpos=x"), 2, "did you mean data.corpus?"),
+        (("convert", "/nowhere", "/tmp/x", "--to", "onnxx"), 2, "--to: 'onnxx' is neither bigfoot nor huggingface"),
+        (("compare", "/nowhere"), 1, "/nowhere"),
+        (("compress", "--until", "distil"), 2, "--until: 'distil' is none of data, teacher, student, distill"),
+        (("compress", "--config", "demo.yaml"), 2, "no file demo.yaml, nor is it under configs/ (there: "),
+        (("comprss",), 2, "comprss"),
+        (("summary",), 2, "MODEL"),
+    ],
+)  # fmt: skip
+def test_errors_come_in_words(arguments, code, words, bigfoot):
+    found, _, errors = bigfoot(*arguments)
+    assert found == code and words in errors
+
+
+def test_a_file_in_the_place_of_the_run_folder(bigfoot, small_run, tmp_path):
+    (tmp_path / "run").write_text("mine")
+    code, _, errors = bigfoot("compress", *small_run(tmp_path / "run"))
+    assert code == 1 and errors.startswith("error: ") and str(tmp_path / "run") in errors
+
+
+def test_evaluate(bigfoot, narrow_teacher, small_run, tmp_path):
+    settings = [*small_run(tmp_path), "--run-dir", tmp_path / "evaluate"]
+    code, output, _ = bigfoot("evaluate", narrow_teacher, *settings)
+    assert code == 0 and output.startswith("WER ") and "6 utterances of test, greedy" in output
+    assert "bootstrap over utterances" in output
+    code, output, _ = bigfoot("evaluate", narrow_teacher, *settings, "--split", "dev", "--json")
+    facts = json.loads(output)
+    assert code == 0 and facts["num_utterances"] == 4 and facts["words"]["substitutions"] >= 0
+
+
+def test_evaluate_a_model_without_a_head(bigfoot, other_teachers, small_run, tmp_path):
+    code, _, errors = bigfoot("evaluate", other_teachers["headless"], *small_run(tmp_path), "--run-dir", tmp_path)
+    assert code == 1 and "no CTC head" in errors
+
+
+def test_summary(bigfoot, narrow_teacher):
+    code, output, _ = bigfoot("summary", narrow_teacher)
+    assert code == 0 and "transformer" in output
+    code, output, _ = bigfoot("summary", narrow_teacher, "--json")
+    assert code == 0 and str(load_model(narrow_teacher).model.num_parameters()) in json.dumps(json.loads(output))
+
+
+def test_compare(bigfoot, finished_run, tmp_path):
+    other = shutil.copytree(finished_run[0] / "report", tmp_path / "other" / "report").parent
+    code, output, _ = bigfoot("compare", finished_run[0], other, "--out", tmp_path / "compare")
+    assert code == 0 and output.count("student_init") >= 2
+    made = {path.name for path in (tmp_path / "compare").iterdir()}
+    assert {f"compare.{kind}" for kind in ("md", "csv", "json", "html", "png")} <= made
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    rng = np.random.default_rng(0)
+    soundfile.write(tmp_path / "stereo.wav", rng.normal(0, 0.1, (44_100, 2)), 44_100)
+    soundfile.write(tmp_path / "phone.flac", rng.normal(0, 0.1, 8_000), 8_000)
+    (tmp_path / "broken.wav").write_bytes(b"RIFF, but no more")
+    return tmp_path
+
+
+def test_transcribe_any_rate_and_channel_count(bigfoot, narrow_teacher, recordings):
+    code, output, _ = bigfoot("transcribe", narrow_teacher, recordings / "stereo.wav", recordings / "phone.flac")
+    names = [line.split("\t")[0].rpartition("/")[2] for line in output.splitlines()]
+    assert (code, names) == (0, ["stereo.wav", "phone.flac"])
+    code, alone, _ = bigfoot("transcribe", narrow_teacher, recordings / "phone.flac")
+    assert alone.strip() == output.splitlines()[1].split("\t")[1].strip()
+
+
+def test_a_broken_file_costs_that_file(bigfoot, narrow_teacher, recordings):
+    files = [recordings / name for name in ("stereo.wav", "broken.wav", "missing.wav", "phone.flac")]
+    code, output, errors = bigfoot("transcribe", narrow_teacher, *files)
+    assert code == 1 and len(output.splitlines()) == 2 and "phone.flac" in output
+    assert len(errors.splitlines()) == 2 and "broken.wav: " in errors and "missing.wav: " in errors
+
+
+@pytest.mark.parametrize("to", ["bigfoot", "huggingface"])
+def test_convert_and_back(to, bigfoot, narrow_teacher, tmp_path):
+    import torch
+
+    code, output, errors = bigfoot("convert", narrow_teacher, tmp_path / "there", "--to", to)
+    assert code == 0 and f"written as {to}, read back and compared" in output
+    assert ("one utterance at a time" in errors) == (to == "huggingface")
+    back = "huggingface" if to == "bigfoot" else "bigfoot"
+    assert bigfoot("convert", tmp_path / "there", tmp_path / "back", "--to", back)[0] == 0
+    given = load_model(narrow_teacher).model.state_dict()
+    for folder in ("there", "back"):
+        loaded = load_model(tmp_path / folder)
+        assert loaded.processor.tokenizer is not None
+        assert all(torch.equal(given[name], tensor) for name, tensor in loaded.model.state_dict().items())
+    families = [json.loads((tmp_path / name / "config.json").read_text())["model_type"] for name in ("there", "back")]
+    assert sorted(families) == ["bigfoot", "wav2vec2"] and (families[0] == "bigfoot") == (to == "bigfoot")
+
+
+def test_convert_without_vocabulary_warns(bigfoot, other_teachers, tmp_path):
+    code, _, errors = bigfoot("convert", other_teachers["mute"], tmp_path / "there")
+    assert code == 0 and "warning: " in errors and "no vocabulary" in errors
+
+
+def test_convert_says_what_a_format_cannot_express(bigfoot, finished_run, tmp_path):
+    code, _, errors = bigfoot("convert", finished_run[0] / "student" / "model", tmp_path / "x", "--to", "huggingface")
+    assert code == 1 and errors.startswith(("error: ", "note: ")) and not (tmp_path / "x").exists()
+
+
+def test_convert_does_not_replace_a_file(bigfoot, narrow_teacher, tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    code, _, errors = bigfoot("convert", narrow_teacher, tmp_path / "mine")
+    assert code == 1 and "is a file" in errors and (tmp_path / "mine").read_text() == "mine"
