@@ -217,7 +217,7 @@ def start():
         if not wait:
             silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
             return subprocess.Popen(command, **(silent | options))
-        return subprocess.run(command, capture_output=True, timeout=300, check=False, **options)
+        return subprocess.run(command, capture_output=True, timeout=900, check=False, **options)
 
     return run
 

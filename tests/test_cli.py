@@ -52,7 +52,7 @@ def test_every_command_has_help(command, bigfoot):
         (("compress", "--until", "distil"), 2, "--until: 'distil' is none of data, teacher, student, distill"),
         (("compress", "--config", "demo.yaml"), 2, "no file demo.yaml, nor is it under configs/ (there: "),
         (("comprss",), 2, "comprss"),
-        (("summary",), 2, "MODEL"),
+        (("summary",), 2, "Missing argument"),
     ],
 )  # fmt: skip
 def test_errors_come_in_words(arguments, code, words, bigfoot):

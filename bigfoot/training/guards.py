@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 
+import torch
+
 from bigfoot.errors import TrainingError
+from bigfoot.models.ctc import BigfootForCTC
 
 ALL_BLANK = 0.995
 """Blank rate beyond which CTC has collapsed: speech leaves at least a frame in a hundred to characters."""
@@ -52,3 +55,33 @@ def describe_dev(step: int, max_steps: int, blank_rate: float, wer: float | None
             "steps, a lower learning_rate, fewer or shorter masks (spec_augment), or distill.losses.hidden first"
         )
     return None
+
+
+@torch.no_grad()
+def check_half_precision(model: BigfootForCTC, precision: str) -> None:
+    """Refuse a half precision in which this machine computes the positional convolution wrongly.
+
+    torch 2.13 does so in bf16 on CPUs with AMX, for 8 channels a group and an even kernel: the answer is unrelated to
+    the right one, training looks alive, and the model is worthless in fp32.
+
+    Args:
+        model: on the device it trains on.
+        precision: ``no``, ``bf16`` or ``fp16``.
+
+    Raises:
+        TrainingError: the two answers have little in common.
+    """
+    if precision == "no":
+        return
+    conv, size = model.speech_encoder.encoder.pos_conv_embed, model.config.hidden_size
+    # A generator of its own: a check must not move the numbers of the run.
+    x = torch.randn(2, 100, size, generator=torch.Generator().manual_seed(0)).to(model.device)
+    right = conv(x)
+    with torch.autocast(model.device.type, torch.bfloat16 if precision == "bf16" else torch.float16):
+        half = conv(x).float()
+    error = float((half - right).norm() / right.norm())
+    if not error < 0.1:
+        raise TrainingError(
+            f"precision={precision}: this machine computes the positional convolution wrongly in it (relative error "
+            f"{error:.2f}, a fault of torch {torch.__version__} on {model.device.type}); use precision=no"
+        )

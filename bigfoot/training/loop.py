@@ -26,7 +26,7 @@ from bigfoot.measure.error_rate import measure_error_rate
 from bigfoot.models.folder import save_model
 from bigfoot.text.tokenizers import Processor
 from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, save_checkpoint
-from bigfoot.training.guards import check_loss, describe_dev
+from bigfoot.training.guards import check_half_precision, check_loss, describe_dev
 from bigfoot.training.optim import build_optimizer, build_scheduler
 
 log = logging.getLogger("bigfoot")
@@ -126,6 +126,7 @@ class Trainer:
         # The loader is not prepared: accelerate would put its own sampler in the place of lhotse's.
         self.step_model, self.optimizer, self.scheduler = self.accelerator.prepare(objective, optimizer, scheduler)
         objective.move_teacher(self.accelerator.device)
+        check_half_precision(objective.student, self.precision)
         self.progress = Progress(run.fingerprint)
 
     @property

@@ -14,8 +14,7 @@ import csv
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import jiwer
@@ -36,15 +35,10 @@ from bigfoot.data.utterance import Utterance, add_noise
 
 # The 32 tokens of wav2vec2-base-960h, in its order: by frequency in English after the specials.
 VOCABULARY = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK", "'", *"XJQZ"]
-STRING_LENGTHS = ((300, 1), (500, 2), (800, 4), (10**9, 8))
-"""(steps since the flat start, most digits in a string until then)."""
-FLAT_SECONDS = 20.0
-"""Audio in a batch during the flat start."""
-CTC_IS_READY = 1.2
-"""Mean CTC loss a character, in nats, below which CTC takes over from the flat start. "The same for every digit" costs
-2.0: begun above that, CTC goes there and stays."""
-MIX_STEPS = 150
-"""Steps over which it takes over."""
+STRING_LENGTHS = ((700, 1), (900, 2), (1200, 4), (10**9, 8))
+"""(steps, most digits in a string until then)."""
+FLAT_START = ((0, 1.0), (300, 1.0), (600, 0.0))
+"""(steps, weight of the flat start against CTC), straight lines between."""
 NUM_MELS = 40
 POOL_PASSES = 3
 COLUMNS = ("step", "CTC", "flat", "digit", "WER synthetic", "WER fsdd", "seconds")
@@ -125,7 +119,7 @@ def warm_features(model: Wav2Vec2ForCTC, args: argparse.Namespace) -> None:
     head = torch.nn.Sequential(torch.nn.LayerNorm(width), torch.nn.Linear(width, NUM_MELS))
     parameters = [*encoder.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(parameters, 3e-3, betas=(0.9, 0.98), weight_decay=0.01)
-    stream = training_batches(args, 0, lambda: 1, lambda: 8.0)
+    stream = training_batches(args, 0, seconds=8.0)
     for step in range(args.warm_steps):
         for group in optimizer.param_groups:
             group["lr"] = 3e-3 * min(1.0, (step + 1) / 50) * (1.0 - step / args.warm_steps)
@@ -164,7 +158,7 @@ def flat_alignment(batch: dict[str, torch.Tensor], num_frames: int) -> torch.Ten
 
 
 def compute_losses(
-    model: Wav2Vec2ForCTC, word_head: torch.nn.Linear, batch: dict[str, torch.Tensor], flat: float, bf16: bool
+    model: Wav2Vec2ForCTC, word_head: torch.nn.Linear, batch: dict[str, torch.Tensor], flat: float
 ) -> tuple[torch.Tensor, list[float]]:
     """CTC, mixed during the flat start with two helps that know where and which a single digit is.
 
@@ -175,15 +169,14 @@ def compute_losses(
         What is minimized, and the terms: CTC, cross-entropy on the flat alignment, and that of the digit guessed from
         the mean frame.
     """
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        output = model(**batch, output_hidden_states=True)
+    output = model(**batch, output_hidden_states=True)
     if flat == 0.0:
         return output.loss, [output.loss.item(), 0.0, 0.0]
-    logits = output.logits.float()
+    logits = output.logits
     target = flat_alignment(batch, logits.shape[1])
     entropy = torch.nn.functional.cross_entropy(logits.transpose(1, 2), target, ignore_index=-100)
     real = (target >= 0).unsqueeze(-1)
-    mean_frame = (output.hidden_states[-1].float() * real).sum(1) / real.sum(1)
+    mean_frame = (output.hidden_states[-1] * real).sum(1) / real.sum(1)
     # No two digits share their first two characters.
     words = batch["labels"][:, 0] * len(VOCABULARY) + batch["labels"][:, 1]
     guess = torch.nn.functional.cross_entropy(word_head(mean_frame), words)
@@ -202,16 +195,24 @@ def batches(pool: list[Utterance], seconds: float, rng: np.random.Generator) -> 
         yield groups[i]
 
 
-def training_batches(
-    args: argparse.Namespace, first_step: int, max_digits: Callable[[], int], seconds: Callable[[], float]
-) -> Iterator[dict[str, torch.Tensor]]:
-    """Endless batches from pools that are made anew; what comes follows from the step it starts at."""
+def flat_weight(step: int) -> float:
+    """Weight of the flat start against CTC."""
+    return float(np.interp(step, *zip(*FLAT_START, strict=True)))
+
+
+def max_digits(step: int) -> int:
+    """Most digits in a string."""
+    return next(digits for until, digits in STRING_LENGTHS if step < until)
+
+
+def training_batches(args: argparse.Namespace, first_step: int, seconds: float) -> Iterator[dict[str, torch.Tensor]]:
+    """Endless batches from pools that are made anew and lengthen; what comes follows from the step it starts at."""
     step = first_step
     while True:
         rng = np.random.default_rng([args.seed, step])
-        pool = read_pool(args.fsdd, int(rng.integers(2**31)), max_digits(), args.pool)
+        pool = read_pool(args.fsdd, int(rng.integers(2**31)), max_digits(step), args.pool)
         for _ in range(POOL_PASSES):
-            for group in batches(pool, seconds(), rng):
+            for group in batches(pool, seconds, rng):
                 yield to_batch(group, rng)
                 step += 1
 
@@ -241,55 +242,25 @@ def save_atomically(state: dict[str, object], path: Path) -> None:
     os.replace(path.with_suffix(".tmp"), path)
 
 
-@dataclass
-class Course:
-    """Where the training is: the flat start, or so many steps after it."""
-
-    step: int = 0
-    ctc: float = 10.0
-    """Running mean of the CTC loss."""
-    flat_start_ended: int = -1
-    """Step at which it did; -1 before."""
-
-    def flat_weight(self) -> float:
-        """Weight of the flat start against CTC."""
-        if self.flat_start_ended < 0:
-            return 1.0
-        return max(0.0, 1.0 - (self.step - self.flat_start_ended) / MIX_STEPS)
-
-    def max_digits(self) -> int:
-        """Most digits in a string."""
-        since = self.step - self.flat_start_ended if self.flat_start_ended >= 0 else 0
-        return next(digits for steps, digits in STRING_LENGTHS if since < steps)
-
-    def advance(self, ctc: float, latest: int) -> None:
-        """Count a step, and end the flat start when CTC is ready for it, or at the latest step for it."""
-        self.step += 1
-        self.ctc += 0.03 * (ctc - self.ctc)
-        if self.flat_start_ended < 0 and (self.ctc < CTC_IS_READY or self.step >= latest):
-            self.flat_start_ended = self.step
-            print(f"step {self.step}: the flat start ends, CTC {self.ctc:.3f}", flush=True)
-
-
 def train(args: argparse.Namespace) -> None:
     """Train to ``--steps``, measuring and saving on the way."""
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
-    processor, model, course = build_processor(args.out / "vocabulary"), build_model().train(), Course()
+    processor, model = build_processor(args.out / "vocabulary"), build_model().train()
     # Helps with single digits, and is thrown away.
     word_head = torch.nn.Linear(model.config.hidden_size, len(VOCABULARY) ** 2)
     trained = [*model.parameters(), *word_head.parameters()]
     optimizer = torch.optim.AdamW(trained, args.lr, betas=(0.9, 0.98), weight_decay=0.01)
     parts = {"model": model, "word_head": word_head, "optimizer": optimizer}
-    checkpoint = args.out / "checkpoint.pt"
+    checkpoint, step = args.out / "checkpoint.pt", 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
-        course = Course(**state.pop("course"))
+        step = state["step"]
         for name, part in parts.items():
             part.load_state_dict(state[name])
-        torch.manual_seed(args.seed + course.step)
-        print(f"going on from step {course.step}", flush=True)
+        torch.manual_seed(args.seed + step)
+        print(f"going on from step {step}", flush=True)
     else:
         warm_features(model, args)
     heard = {
@@ -298,32 +269,29 @@ def train(args: argparse.Namespace) -> None:
     }
     losses: list[list[float]] = []
     started = time.time()
-    stream = training_batches(
-        args, course.step, course.max_digits, lambda: FLAT_SECONDS if course.flat_weight() else args.batch_seconds
-    )
-    while course.step < args.steps:
+    stream = training_batches(args, step, args.batch_seconds)
+    while step < args.steps:
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(course.step, args)
+            group["lr"] = learning_rate(step, args)
         # Masks over utterances of half a second would hide the whole of them.
-        model.config.apply_spec_augment = course.max_digits() > 1
-        batch = next(stream)
-        loss, terms = compute_losses(model, word_head, batch, course.flat_weight(), args.bf16)
+        model.config.apply_spec_augment = max_digits(step) > 1
+        loss, terms = compute_losses(model, word_head, next(stream), flat_weight(step))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         losses.append(terms)
-        course.advance(terms[0], latest=args.steps // 3)
-        if course.step % args.every == 0 or course.step == args.steps:
+        step += 1
+        if step % args.every == 0 or step == args.steps:
             wers = {name: measure_wer(model, processor, utterances) for name, utterances in heard.items()}
             means = [round(float(mean), 4) for mean in np.mean(losses, axis=0)]
-            row = [course.step, *means, *(round(w, 4) for w in wers.values()), int(time.time() - started)]
+            row = [step, *means, *(round(w, 4) for w in wers.values()), int(time.time() - started)]
             print("  ".join(f"{name} {value}" for name, value in zip(COLUMNS, row, strict=True)), flush=True)
             with (args.out / "curve.csv").open("a", newline="") as file:
                 csv.writer(file).writerow(row)
             losses.clear()
             saved: dict[str, object] = {name: part.state_dict() for name, part in parts.items()}
-            save_atomically(saved | {"course": asdict(course)}, checkpoint)
+            save_atomically(saved | {"step": step}, checkpoint)
     model.eval().save_pretrained(args.out / "model")
     processor.save_pretrained(args.out / "model")
     print(f"teacher in {args.out / 'model'}")
@@ -334,15 +302,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fsdd", type=Path, required=True, help="folder of the Free Spoken Digit Dataset")
     parser.add_argument("--out", type=Path, default=Path("runs/tiny_teacher"), help="folder for checkpoint and model")
-    parser.add_argument("--steps", type=int, default=4500, help="optimizer steps in all")
+    parser.add_argument("--steps", type=int, default=3800, help="optimizer steps in all")
     parser.add_argument("--warm_steps", type=int, default=700, help="steps in which the convolutions learn log mels")
-    parser.add_argument("--every", type=int, default=200, help="measure and save every so many steps")
-    parser.add_argument("--lr", type=float, default=6e-4, help="highest learning rate")
-    parser.add_argument("--batch_seconds", type=float, default=32.0, help="audio in a batch")
+    parser.add_argument("--every", type=int, default=100, help="measure and save every so many steps")
+    parser.add_argument("--lr", type=float, default=8e-4, help="highest learning rate")
+    parser.add_argument("--batch_seconds", type=float, default=24.0, help="audio in a batch")
     parser.add_argument("--pool", type=int, default=1500, help="strings synthesized at a time")
-    parser.add_argument("--dev", type=int, default=60, help="dev strings of each corpus")
+    parser.add_argument("--dev", type=int, default=20, help="dev strings of each corpus")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
-    parser.add_argument("--bf16", action="store_true", help="bfloat16 arithmetic, for processors that have it")
     parser.add_argument("--seed", type=int, default=1, help="seed of weights and data")
     train(parser.parse_args())
 

@@ -42,7 +42,7 @@ def table_settings(table):
 
 @pytest.fixture(scope="session")
 def libri_tree(tmp_path_factory):
-    """Make a LibriSpeech tree of the true layout out of the real one: ``libri_tree(source, {split: (name, count)})``."""
+    """Make a tree of the true layout out of LibriSpeech's: ``libri_tree(source, {split: (name, count)})``."""
 
     def build(source, splits):
         root = tmp_path_factory.mktemp("libri") / "LibriSpeech"

@@ -9,7 +9,12 @@ from bigfoot.errors import BigfootError, DataError
 from bigfoot.models.folder import load_model
 from bigfoot.pipeline import run, run_pipeline
 
-FIELDS = ["name", "step", "split", "decoder", "wer", "wer_low", "wer_high", "cer", "num_utterances", "num_words", "num_params", "num_unique_params", "size_bytes", "macs_per_second", "macs_by_part", "real_time_factor", "peak_memory_bytes", "compression_ratio", "speedup", "speedup_all_threads", "batch_invariant", "config_path", "seed", "versions"]
+FIELDS = [
+    "name", "step", "split", "decoder", "wer", "wer_low", "wer_high", "cer", "num_utterances", "num_words",
+    "num_params", "num_unique_params", "size_bytes", "macs_per_second", "macs_by_part", "real_time_factor",
+    "peak_memory_bytes", "compression_ratio", "speedup", "speedup_all_threads", "batch_invariant", "config_path",
+    "seed", "versions",
+]  # fmt: skip
 ROWS = ["teacher", "student_init", "distil", "finetune", "ctc_only_distil", "ctc_only_finetune"]
 
 
