@@ -98,7 +98,9 @@ def test_command_runs(command: str, workplace: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.slow
-def test_python_block_runs(workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_python_block_runs(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(workplace)
     (block,) = blocks("python")
     assert len([line for line in block.splitlines() if line]) <= 10

@@ -20,7 +20,7 @@ from bigfoot.models.folder import load_model, resolve_model
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("BIGFOOT_DATA", ROOT.parent / "shared" / "data"))
 # The 32 tokens of facebook/wav2vec2-base-960h, by id.
-BASE_960H = "<pad> <s> </s> <unk> | E T A O N I H S R D L U M W C F G Y P B V K ' X J Q Z".split()
+BASE_960H = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
 
 
 def test_is_a_plain_hugging_face_folder_of_the_promised_shape() -> None:
@@ -65,7 +65,7 @@ def test_recipe_trains_stops_and_goes_on(tmp_path: Path, monkeypatch: pytest.Mon
     assert spec is not None and spec.loader is not None
     recipe = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(recipe)
-    small = ["--pool", "12", "--batch_seconds", "4", "--dev", "2", "--every", "2", "--warm_steps", "2", "--threads", "1"]
+    small = ["--pool=12", "--batch_seconds=4", "--dev=2", "--every=2", "--warm_steps=2", "--threads=1"]
     for steps in ("2", "4"):
         command = ["train.py", "--fsdd", str(DATA / "fsdd"), "--out", str(tmp_path), "--steps", steps, *small]
         monkeypatch.setattr(sys, "argv", command)

@@ -163,7 +163,10 @@ def compute_losses(
     """CTC, mixed during the flat start with two helps that know where and which a single digit is.
 
     Args:
-        flat: weight of the two, 1 to 0.
+        model: that is trained.
+        word_head: guesses the digit.
+        batch: of ``to_batch``, single digits where ``flat`` is above 0.
+        flat: weight of the two helps, 1 to 0.
 
     Returns:
         What is minimized, and the terms: CTC, cross-entropy on the flat alignment, and that of the digit guessed from
@@ -302,7 +305,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fsdd", type=Path, required=True, help="folder of the Free Spoken Digit Dataset")
     parser.add_argument("--out", type=Path, default=Path("runs/tiny_teacher"), help="folder for checkpoint and model")
-    parser.add_argument("--steps", type=int, default=3800, help="optimizer steps in all")
+    parser.add_argument("--steps", type=int, default=3000, help="optimizer steps in all")
     parser.add_argument("--warm_steps", type=int, default=700, help="steps in which the convolutions learn log mels")
     parser.add_argument("--every", type=int, default=100, help="measure and save every so many steps")
     parser.add_argument("--lr", type=float, default=8e-4, help="highest learning rate")
