@@ -5,6 +5,7 @@ Run as ``python -m bigfoot.measure.memory MODEL SECONDS``, this module is that p
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,11 @@ def measure_peak_memory(folder: str | Path, seconds: Seconds = 10.0) -> int:
         ModelError: the child failed; its last words are quoted.
     """
     command = [sys.executable, "-m", "bigfoot.measure.memory", str(folder), str(seconds)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # The child may start where this package is only reachable by a path relative to somewhere else.
+    home = str(Path(__file__).resolve().parents[2])
+    paths = os.pathsep.join(path for path in (home, os.environ.get("PYTHONPATH")) if path)
+    environment = {**os.environ, "PYTHONPATH": paths}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         words = (done.stderr.strip().splitlines() or ["no output"])[-1]
         raise ModelError(f"measuring the memory of {folder} failed: {words}")

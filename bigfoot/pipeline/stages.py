@@ -18,7 +18,7 @@ from bigfoot.data.batches import read_transcripts
 from bigfoot.data.manifests import PreparedData
 from bigfoot.distill.objective import Objective
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.models.folder import LoadedModel, load_model, save_model
+from bigfoot.models.folder import LoadedModel, load_model, recover_folder, save_model
 from bigfoot.models.reshape import with_new_head
 from bigfoot.pipeline.fingerprints import fingerprint
 from bigfoot.text.tokenizers import Processor, build_char_tokenizer
@@ -81,6 +81,7 @@ def read_facts(folder: Path, expected: str) -> StepResult | None:
     result = StepResult(**{**raw, "folder": Path(raw["folder"])})
     # The folder is stored as it was; a run folder that was moved is still whole.
     result.folder = folder / result.folder.name
+    recover_folder(result.folder)
     return result if result.fingerprint == expected and (result.folder / "config.json").exists() else None
 
 

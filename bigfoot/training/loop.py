@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration, set_seed
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from torch import Tensor, nn
@@ -112,7 +112,9 @@ class Trainer:
         self.run, self.config = run, run.config
         self.precision = choose_precision(run.precision)
         self.accelerator = Accelerator(
-            mixed_precision=self.precision, log_with=run.trackers or None, project_dir=str(run.folder),
+            mixed_precision=self.precision, log_with=run.trackers or None,
+            # Beside the steps' folders, so that one look shows the curves of the whole run.
+            project_config=ProjectConfiguration(str(run.folder), str(run.folder.parent / "tensorboard")),
             step_scheduler_with_optimizer=False,
             # Hidden losses alone leave the head without a gradient, and a batch may draw no mask at all.
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],

@@ -305,7 +305,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fsdd", type=Path, required=True, help="folder of the Free Spoken Digit Dataset")
     parser.add_argument("--out", type=Path, default=Path("runs/tiny_teacher"), help="folder for checkpoint and model")
-    parser.add_argument("--steps", type=int, default=3000, help="optimizer steps in all")
+    parser.add_argument("--steps", type=int, default=2800, help="optimizer steps in all")
     parser.add_argument("--warm_steps", type=int, default=700, help="steps in which the convolutions learn log mels")
     parser.add_argument("--every", type=int, default=100, help="measure and save every so many steps")
     parser.add_argument("--lr", type=float, default=8e-4, help="highest learning rate")

@@ -200,7 +200,9 @@ def losses_of(output):
 SHARED = """
 import os, sys, torch
 from bigfoot.config import load_config
+from bigfoot.data.batches import training_batches
 from bigfoot.distill.objective import Objective
+from bigfoot.models.attention import SelfAttention
 from bigfoot.models.folder import load_model
 from bigfoot.training.loop import Trainer, TrainingRun
 from pathlib import Path
@@ -213,14 +215,20 @@ student, told = load_model(teacher), load_model(teacher).model
 for module in student.model.modules():
     if isinstance(module, torch.nn.Dropout):
         module.p = 0.0
-for name in ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "final_dropout"):
-    setattr(student.model.config, name, 0.0)
+    elif isinstance(module, SelfAttention):
+        module.dropout = 0.0
 with torch.no_grad():
     for parameter in student.model.parameters():
         parameter *= 0.9
 rank, ranks = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
 if ranks == "1":
+    # A window of the two batches that two ranks would get.
     config.distill.gradient_accumulation_steps = 2
+    def stream(self):
+        both = [training_batches(self.run.manifests["train"], self.run.processor, self.run.data, self.run.seed,
+            rank=rank, world_size=2) for rank in range(2)]
+        return (batch for pair in zip(*both) for batch in pair)
+    Trainer._stream = stream
 run = TrainingRun("distill", config.distill, config.data, student.processor,
     {name: Path(manifests) / f"cuts_{name}.jsonl.gz" for name in ("train", "dev")}, Path(out), seed=1)
 trainer = Trainer(Objective(config.distill.losses, student.model, told), run)
