@@ -138,7 +138,9 @@ def test_tiny_teacher_trains_measures_and_installs(project):
     assert done.returncode == 0, done.stderr
     assert commands(project) == [
         "python recipes/tiny_teacher/train.py --fsdd fsdd --out runs/t --steps 5",
-        "python recipes/tiny_teacher/measure.py --model runs/t/model --fsdd fsdd",
+        "python -m bigfoot evaluate runs/t/model --config demo_config.yaml --run-dir runs/t/synthetic data.num_train=1",
+        "python -m bigfoot evaluate runs/t/model --config fsdd.yaml --run-dir runs/t/fsdd data.num_train=1 "
+        "data.root=fsdd",
     ]
     installed = {path.name for path in (project / "bigfoot/assets/tiny_teacher").iterdir()}
     assert installed == {"config.json", "model.safetensors", "vocab.json"}

@@ -159,7 +159,8 @@ class Trainer:
                 terms = self._step(stream)
                 self.progress.seconds = before + time.monotonic() - began
                 self._after_step(terms)
-                bar.update(task, completed=self.progress.step, note=_describe(terms))
+                pace = self.progress.seconds / self.progress.step
+                bar.update(task, completed=self.progress.step, note=f"{_describe(terms)}  {pace:.2f} s/step")
         for tracker in self.accelerator.trackers:
             tracker.finish()
         self._save(self.run.folder / "last")

@@ -50,8 +50,8 @@ fi
 if wants 2 "measure"; then
   needs_setup
   # Both test splits hold more than 1,000 words; neither the voices nor the recordings were trained on.
-  .venv/bin/bigfoot evaluate "$model" --config demo_config.yaml --run-dir "$option_out/synthetic" data.num_train=1
-  .venv/bin/bigfoot evaluate "$model" --config fsdd.yaml --run-dir "$option_out/fsdd" data.num_train=1 \
+  .venv/bin/python -m bigfoot evaluate "$model" --config demo_config.yaml --run-dir "$option_out/synthetic" data.num_train=1
+  .venv/bin/python -m bigfoot evaluate "$model" --config fsdd.yaml --run-dir "$option_out/fsdd" data.num_train=1 \
     data.root="$option_fsdd"
 fi
 if wants 3 "install into bigfoot/assets/tiny_teacher"; then

@@ -4,10 +4,12 @@ import time
 
 import pytest
 import torch
+from accelerate import PartialState
 
-from bigfoot.errors import BigfootError, DataError
+from bigfoot.errors import BigfootError, DataError, TrainingError
 from bigfoot.models.folder import load_model
 from bigfoot.pipeline import run, run_pipeline
+from bigfoot.training.guards import check_half_precision
 
 FIELDS = [
     "name", "step", "split", "decoder", "wer", "wer_low", "wer_high", "cer", "num_utterances", "num_words",
@@ -233,8 +235,16 @@ def own_accelerator():
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
-def test_bf16_on_this_machine(small_config, tmp_path, own_accelerator):
-    run_pipeline(small_config(tmp_path, "precision=bf16", "distill.losses.hidden.weight=1"), until="finetune")
+def test_bf16_trains_where_this_machine_has_it_right_and_is_refused_elsewhere(small_config, tmp_path, own_accelerator):
+    config = small_config(tmp_path, "precision=bf16", "distill.losses.hidden.weight=1")
+    teacher = load_model(config.teacher.path).model.to(PartialState().device)
+    try:
+        check_half_precision(teacher, "bf16")
+    except TrainingError:
+        with pytest.raises(TrainingError, match="computes the positional convolution wrongly"):
+            run_pipeline(config, until="finetune")
+        return
+    run_pipeline(config, until="finetune")
     state = load_model(tmp_path / "finetune" / "model").model.state_dict()
     assert all(tensor.isfinite().all() and tensor.dtype == torch.float32 for tensor in state.values())
 
