@@ -3,7 +3,6 @@
 import random
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,8 +14,6 @@ from bigfoot.models.folder import load_model
 
 pytestmark = pytest.mark.slow
 STEPS = 60
-# accelerate would take the GPUs of a machine that has some.
-ON_CPU = {"ACCELERATE_USE_CPU": "true"}
 SETTINGS = (
     f"distill.max_steps={STEPS}", "distill.checkpoint_every=7", "distill.eval_every=20", "data.augment.speed=[0.9,1.1]",
     "data.augment.noise_probability=0.5", "data.augment.gain_db=[-3,3]", "distill.spec_augment.mask_time_prob=0.2",
@@ -145,113 +142,6 @@ def test_a_file_where_the_checkpoint_should_be(uninterrupted, command, start, tm
     done = start(*command(folder))
     assert done.returncode == 0, done.stderr
     assert_same_weights(uninterrupted, folder)
-
-
-@pytest.fixture
-def start_two(start, tmp_path):
-    """Start a program as two ranks, as torchrun would, and give the first one's output."""
-
-    def run(*arguments):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = str(probe.getsockname()[1])
-        shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo"}
-        logs = [(tmp_path / f"rank{rank}.txt").open("w+") for rank in range(2)]
-        ranks = [
-            start(*arguments, wait=False, stdout=file, stderr=subprocess.STDOUT,
-                  extra=ON_CPU | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
-            for rank, file in enumerate(logs)
-        ]  # fmt: skip
-        try:
-            codes = [process.wait(timeout=900) for process in ranks]
-        finally:
-            for process in ranks:
-                process.kill()
-            outputs = [(file.seek(0), file.read(), file.close())[1] for file in logs]
-        assert codes == [0, 0], "\n".join(output[-3000:] for output in outputs)
-        return outputs[0]
-
-    return run
-
-
-def test_two_processes_share_the_work(start, start_two, small_run, tmp_path):
-    """Data, student, distilling and report by two ranks over gloo: the last step's losses are those of one process."""
-    calm = [f"{part}.spec_augment.mask_time_prob=0" for part in ("distill", "finetune")]
-    settings = [*calm, "steps=[student,distill]", "distill.losses.hidden.weight=1", "data.batch_seconds=5"]
-    recipe = ["recipes/compress.py", "--until", "distill"]
-    output = start_two(*recipe, *small_run(tmp_path / "two", *settings))
-    assert output.count("distill: begins") == 1
-    states = {path.name for path in (tmp_path / "two/distill/checkpoint").glob("random_states_*")}
-    assert states == {"random_states_0.pkl", "random_states_1.pkl"}
-    again = start_two(*recipe, *small_run(tmp_path / "two", *settings))
-    assert again.count("distill: nothing has changed, skipped") == 1
-    two = losses_of(output)
-    done = start(*recipe, *small_run(tmp_path / "one", *settings, "distill.gradient_accumulation_steps=2"))
-    assert done.returncode == 0, done.stderr
-    one = losses_of(done.stdout)
-    assert len(two) == 6 and two == pytest.approx(one, rel=0.25), (one, two)
-
-
-def losses_of(output):
-    lines = [line for line in output.splitlines() if line.startswith("distill ") and "  loss " in line]
-    return [float(line.split("  loss ")[1].split()[0]) for line in lines]
-
-
-SHARED = """
-import os, sys, torch
-from bigfoot.config import load_config
-from bigfoot.data.batches import training_batches
-from bigfoot.distill.objective import Objective
-from bigfoot.models.attention import SelfAttention
-from bigfoot.models.folder import load_model
-from bigfoot.training.loop import Trainer, TrainingRun
-from pathlib import Path
-teacher, manifests, out = sys.argv[1:]
-config = load_config(None, sys.argv[4:] or ["distill.max_steps=4", "distill.warmup_steps=0", "distill.log_every=1",
-    "distill.spec_augment.mask_time_prob=0", "distill.losses.hidden.weight=1", "data.batch_seconds=5",
-    "data.num_buckets=2"])
-torch.set_num_threads(1)
-student, told = load_model(teacher), load_model(teacher).model
-for module in student.model.modules():
-    if isinstance(module, torch.nn.Dropout):
-        module.p = 0.0
-    elif isinstance(module, SelfAttention):
-        module.dropout = 0.0
-with torch.no_grad():
-    for parameter in student.model.parameters():
-        parameter *= 0.9
-rank, ranks = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
-if ranks == "1":
-    # A window of the two batches that two ranks would get.
-    config.distill.gradient_accumulation_steps = 2
-    def stream(self):
-        both = [training_batches(self.run.manifests["train"], self.run.processor, self.run.data, self.run.seed,
-            rank=rank, world_size=2) for rank in range(2)]
-        return (batch for pair in zip(*both) for batch in pair)
-    Trainer._stream = stream
-run = TrainingRun("distill", config.distill, config.data, student.processor,
-    {name: Path(manifests) / f"cuts_{name}.jsonl.gz" for name in ("train", "dev")}, Path(out), seed=1)
-trainer = Trainer(Objective(config.distill.losses, student.model, told), run)
-result = trainer.train()
-found = {"weights": student.model.state_dict(), "records": result.records}
-assert trainer.accelerator.num_processes == int(ranks)
-torch.save(found, f"{out}.{ranks}.{rank}")
-"""
-
-
-def test_two_processes_hold_the_weights_of_one(start, start_two, narrow_teacher, small_digits, tmp_path):
-    (tmp_path / "shared.py").write_text(SHARED)
-    arguments = [tmp_path / "shared.py", narrow_teacher, small_digits.folder, tmp_path / "out"]
-    start_two(*arguments)
-    done = start(*arguments, extra=ON_CPU)
-    assert done.returncode == 0, done.stderr[-3000:]
-    first, second, alone = (torch.load(f"{tmp_path / 'out'}.{name}") for name in ("2.0", "2.1", "1.0"))
-    assert [k for k in first["weights"] if not torch.equal(first["weights"][k], second["weights"][k])] == []
-    losses = [[r["loss"] for r in found["records"] if "loss" in r] for found in (first, alone)]
-    assert len(losses[0]) == 4 and losses[0] == pytest.approx(losses[1], rel=1e-3)
-    for name, tensor in alone["weights"].items():
-        # Four steps of Adam move a weight by up to 2e-3; rounding decides where a gradient is nearly nothing.
-        assert (tensor - first["weights"][name]).abs().mean() < 2e-5, name
 
 
 def test_the_killer_kills():
