@@ -1,0 +1,53 @@
+"""Settings: what they are (``schema``), what they may be (``rules``, ``checks``), how they are read (``reading``)."""
+
+from bigfoot.config.checks import STEPS, TRACKERS
+from bigfoot.config.reading import CONFIG_FOLDER, find_config, load_config, read_config, save_config, to_dict
+from bigfoot.config.schema import (
+    AttentionLossConfig,
+    AugmentConfig,
+    Config,
+    ConvFeaturesLossConfig,
+    CTCLossConfig,
+    DataConfig,
+    DistillConfig,
+    EvaluateConfig,
+    FeaturePenaltyConfig,
+    FinetuneConfig,
+    HiddenLossConfig,
+    LogitCosineConfig,
+    LogitKLConfig,
+    LossesConfig,
+    SpecAugmentConfig,
+    StudentConfig,
+    TeacherConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "CONFIG_FOLDER",
+    "STEPS",
+    "TRACKERS",
+    "AttentionLossConfig",
+    "AugmentConfig",
+    "CTCLossConfig",
+    "Config",
+    "ConvFeaturesLossConfig",
+    "DataConfig",
+    "DistillConfig",
+    "EvaluateConfig",
+    "FeaturePenaltyConfig",
+    "FinetuneConfig",
+    "HiddenLossConfig",
+    "LogitCosineConfig",
+    "LogitKLConfig",
+    "LossesConfig",
+    "SpecAugmentConfig",
+    "StudentConfig",
+    "TeacherConfig",
+    "TrainConfig",
+    "find_config",
+    "load_config",
+    "read_config",
+    "save_config",
+    "to_dict",
+]

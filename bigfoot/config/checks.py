@@ -1,0 +1,58 @@
+"""What is wrong with the values of a configuration, as far as it can tell by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from bigfoot.config.rules import rule_problems
+from bigfoot.config.schema import AugmentConfig, Config, TrainConfig
+
+STEPS = ("student", "distill", "finetune")
+TRACKERS = ("tensorboard", "wandb", "mlflow", "comet_ml")
+_PARTS = ("feature_encoder", "feature_projection", "encoder", "lm_head", "projections")
+
+
+def find_value_problems(config: Config) -> Iterator[str]:
+    """Say which values are out of range, or unknown words.
+
+    Args:
+        config: with values of the right types.
+
+    Yields:
+        One sentence a problem, beginning with the key at fault.
+    """
+    yield from rule_problems(config)
+    yield from _unknown("steps", "step", config.steps, STEPS)
+    yield from _unknown("evaluate.splits", "split", config.evaluate.splits, ("dev", "test"))
+    yield from _unknown("trackers", "tracker", config.trackers, TRACKERS)
+    if config.data.max_digits < config.data.min_digits:
+        yield "data.max_digits: below data.min_digits"
+    yield from _bounds_problems(config.data.augment)
+    yield from _train_problems("distill", config.distill)
+    yield from _train_problems("finetune", config.finetune)
+    yield from _growth_problems(config)
+
+
+def _unknown(key: str, what: str, given: Sequence[str], known: Sequence[str]) -> Iterator[str]:
+    for word in given:
+        if word not in known:
+            yield f"{key}: unknown {what} {word!r}; {what}s are {', '.join(known)}"
+
+
+def _bounds_problems(augment: AugmentConfig) -> Iterator[str]:
+    for part in ("speed", "gain_db", "noise_snr_db"):
+        bounds = getattr(augment, part)
+        if len(bounds) != 2 or bounds[0] > bounds[1]:
+            yield f"data.augment.{part}: expected [lowest, highest], got {bounds}"
+
+
+def _train_problems(name: str, train: TrainConfig) -> Iterator[str]:
+    yield from _unknown(f"{name}.learning_rate_factors", "part", list(train.learning_rate_factors), _PARTS)
+    if len(train.adam_betas) != 2:
+        yield f"{name}.adam_betas: expected two numbers, got {train.adam_betas}"
+
+
+def _growth_problems(config: Config) -> Iterator[str]:
+    growth, last = config.distill.grow_groups, config.distill.max_steps
+    if growth and (len(growth) != 2 or not 0 <= growth[0] < growth[1] <= last):
+        yield f"distill.grow_groups: expected [from, until] with until after from, up to max_steps {last}, got {growth}"

@@ -1,0 +1,327 @@
+"""Every setting of a run as typed dataclasses; a YAML file holds only what differs from the defaults here.
+
+A field says its own range (``bigfoot.config.rules``), and the sentence below it what it is for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from bigfoot.config.rules import above_zero, not_negative, one_of, share
+
+
+@dataclass
+class AugmentConfig:
+    """Changes to the waveform, in training only, drawn anew for every utterance and step."""
+
+    speed: list[float] = field(default_factory=lambda: [1.0, 1.0])
+    """Lowest and highest playback speed; pitch moves along."""
+    gain_db: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    """Lowest and highest change of loudness in decibels."""
+    noise_probability: float = share(0.0)
+    """Share of utterances that get noise."""
+    noise_snr_db: list[float] = field(default_factory=lambda: [15.0, 40.0])
+    """Lowest and highest signal-to-noise ratio of that noise in decibels."""
+    noise_folder: str | None = None
+    """Folder of recordings from which noise is cut; without one it is generated, between white and dark."""
+
+
+@dataclass
+class DataConfig:
+    """What is heard: one corpus with its train, dev and test splits, as lhotse manifests."""
+
+    corpus: str = one_of(
+        "synthetic_digits", "fsdd", "librispeech", "common_voice", "speechocean762", "folder", "table"
+    )
+    """``synthetic_digits``, ``fsdd``, ``librispeech``, ``common_voice`` (TSV beside ``clips/``), ``speechocean762``,
+    ``folder`` (audio beside .txt of the same name, or audio alone) or ``table`` (TSV, CSV or JSONL)."""
+    root: str | None = None
+    """Folder of the corpus; ``$BIGFOOT_DATA/<its usual name>`` by default. Synthetic speech needs none."""
+    train_clean_100: bool = False
+    """LibriSpeech: train on train-clean-100."""
+    train_clean_360: bool = False
+    """LibriSpeech: train on train-clean-360."""
+    train_other_500: bool = False
+    """LibriSpeech: train on train-other-500."""
+    train_splits: list[str] = field(default_factory=list)
+    """What to train on, by the corpus's own names. LibriSpeech: further splits. Folder: folders below the root, ``.``
+    for the root itself. Common Voice: TSV files by stem, such as ``train``. Table: TSV, CSV or JSONL files."""
+    dev_splits: list[str] = field(default_factory=list)
+    """The same for dev, on which the best checkpoint is chosen."""
+    test_splits: list[str] = field(default_factory=list)
+    """The same for test, which is read once, at the end."""
+    transcripts: str = one_of("given", "none")
+    """``none`` trains without transcripts: where labels are asked for (``ctc``, fine-tuning, dev WER), the teacher's
+    own transcripts take their place. Test keeps the transcripts it has, for judging alone."""
+    hold_out_speakers: int = not_negative(0)
+    """Take so many speakers out of train to be dev, where the corpus has no dev of its own."""
+    num_train: int = not_negative(4000)
+    """Generated strings of digits in train (synthetic_digits, fsdd)."""
+    num_dev: int = not_negative(60)
+    """Generated strings of digits in dev."""
+    num_test: int = not_negative(260)
+    """Generated strings of digits in test."""
+    min_digits: int = above_zero(1)
+    """Fewest digits in a generated string."""
+    max_digits: int = 8
+    """Most digits in a generated string."""
+    on_bad_audio: str = one_of("skip", "raise")
+    """``skip`` leaves a bad file or transcript out and lists it in the report; ``raise`` stops at the first."""
+    verify_audio: bool = True
+    """Decode every file once while the manifest is made; off, only headers are read."""
+    max_seconds: float = above_zero(35.0)
+    """Longer utterances are left out of training, and counted."""
+    batch_seconds: float = above_zero(40.0)
+    """Audio in a training batch, padding included."""
+    num_buckets: int = above_zero(8)
+    """Buckets of similar length from which batches are drawn."""
+    num_workers: int = not_negative(0)
+    """Processes that read audio ahead; 0 reads in the training process."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Speed, gain and noise."""
+
+
+@dataclass
+class TeacherConfig:
+    """The good model that is too big."""
+
+    path: str = "tiny_teacher"
+    """A bigfoot folder, a Hugging Face folder or id, or ``tiny_teacher``, which ships with bigfoot."""
+
+
+@dataclass
+class StudentConfig:
+    """The shape of the student, cut out of the teacher."""
+
+    num_hidden_layers: int = above_zero(4)
+    """Transformer layers that stay."""
+    layer_init: Any = "spread"
+    """Which: ``first_k``, ``last_k``, ``every_k``, ``spread`` (both ends kept), or a list of 0-based layers."""
+    change_conv_layers: bool = True
+    """False leaves the feature encoder as the teacher's."""
+    conv_groups: Any = 2
+    """Groups of the convolutions 1 and up (0 has one input channel), or a list with one number a layer."""
+    conv_init: str = one_of("slice", "permute", "least_squares")
+    """Where grouped kernels begin: ``slice`` (the dense kernel's block diagonal), ``permute`` (the same, channels
+    ordered so that it holds the most energy), ``least_squares`` (fitted, on audio, to what the dense layer gives)."""
+    conv_sharing: Any = field(default_factory=list)
+    """Lists of convolutions, 0-based and of equal shape, that use one kernel: [[1, 2], [3, 4]]."""
+    conv_sharing_init: str = one_of("mean", "first", "last", "least_squares")
+    """Where a shared kernel begins: the members' mean, one member, or a fit, on audio, to what the members give."""
+    init_seconds: float = above_zero(60.0)
+    """Training audio from which least squares are fitted."""
+
+
+@dataclass
+class SpecAugmentConfig:
+    """Masks over the student's projected features (Park et al., 2019), in training only."""
+
+    mask_time_prob: float = share(0.05)
+    """Expected share of frames covered by time masks, 0 to 1."""
+    mask_time_length: int = not_negative(5)
+    """Frames of a time mask."""
+    mask_feature_prob: float = share(0.0)
+    """Expected share of feature channels covered by feature masks, 0 to 1."""
+    mask_feature_length: int = not_negative(10)
+    """Channels of a feature mask."""
+
+
+@dataclass
+class LogitKLConfig:
+    """Kullback-Leibler divergence from the teacher's frame posteriors, times T squared (Hinton et al., 2015)."""
+
+    weight: float = not_negative(1.0)
+    """Its share of the loss; 0 switches it off."""
+    temperature: float = above_zero(1.0)
+    """Softens both distributions, above 0."""
+
+
+@dataclass
+class HiddenLossConfig:
+    """Distance between hidden states of student and teacher, mean over real frames and channels."""
+
+    weight: float = not_negative(0.0)
+    """Its share of the loss; 0 switches it off."""
+    distance: str = one_of("mse", "l1", "cosine")
+    """``mse``, ``l1`` or ``cosine`` (1 - cosine similarity)."""
+    matches: Any = "proportional"
+    """``proportional``, or a list of [student, teacher] indices into ``hidden_states`` (0 = encoder input)."""
+
+
+@dataclass
+class AttentionLossConfig:
+    """Divergence of the student's attention maps, mean over heads, from the teacher's, mean over real frames."""
+
+    weight: float = not_negative(0.0)
+    """Its share of the loss; 0 switches it off, and with it the slower attention that gives maps."""
+    distance: str = one_of("kl", "mse")
+    """``kl`` (of the teacher's row of weights from the student's) or ``mse``."""
+    matches: Any = "proportional"
+    """``proportional``, or a list of [student, teacher] layers, 0-based."""
+
+
+@dataclass
+class ConvFeaturesLossConfig:
+    """Distance between the convolutional features of student and teacher, mean over real frames and channels."""
+
+    weight: float = not_negative(0.0)
+    """Its share of the loss; 0 switches it off."""
+    distance: str = one_of("mse", "l1", "cosine")
+    """``mse``, ``l1`` or ``cosine`` (1 - cosine similarity)."""
+
+
+@dataclass
+class FeaturePenaltyConfig:
+    """Mean square of the student's convolutional features (Baevski et al., 2020), needs no teacher."""
+
+    weight: float = not_negative(0.0)
+    """Its share of the loss; 0 switches it off."""
+
+
+@dataclass
+class LogitCosineConfig:
+    """1 - cosine similarity of the logits, frame by frame, as the Knowledge-Distillation-Toolkit has it."""
+
+    weight: float = not_negative(0.0)
+    """Its share of the loss; 0 switches it off."""
+
+
+@dataclass
+class CTCLossConfig:
+    """Connectionist temporal classification against the transcripts, mean over labels."""
+
+    weight: float = not_negative(0.0)
+    """Its share of the loss; 0 switches it off."""
+    min_confidence: float = share(0.0)
+    """With ``data.transcripts: none``, utterances of whose transcript the teacher is less sure give no labels: the mean
+    probability of its best token, over the frames where that is not the blank."""
+
+
+@dataclass
+class LossesConfig:
+    """The terms of the distillation loss, by name and weight."""
+
+    logit_kl: LogitKLConfig = field(default_factory=LogitKLConfig)
+    """The teacher's posteriors."""
+    hidden: HiddenLossConfig = field(default_factory=HiddenLossConfig)
+    """The teacher's hidden states."""
+    attention: AttentionLossConfig = field(default_factory=AttentionLossConfig)
+    """The teacher's attention maps."""
+    conv_features: ConvFeaturesLossConfig = field(default_factory=ConvFeaturesLossConfig)
+    """The teacher's convolutional features."""
+    logit_cosine: LogitCosineConfig = field(default_factory=LogitCosineConfig)
+    """The direction of the teacher's logits."""
+    feature_penalty: FeaturePenaltyConfig = field(default_factory=FeaturePenaltyConfig)
+    """Small convolutional features."""
+    ctc: CTCLossConfig = field(default_factory=CTCLossConfig)
+    """The transcripts, or the teacher's own."""
+
+
+@dataclass
+class TrainConfig:
+    """How a model is trained, whatever the loss."""
+
+    max_steps: int = above_zero(1000)
+    """Optimizer steps."""
+    learning_rate: float = above_zero(5e-4)
+    """Highest learning rate."""
+    learning_rate_factors: dict[str, float] = field(default_factory=dict)
+    """Multiplies it for a part: ``feature_encoder``, ``feature_projection``, ``encoder``, ``lm_head`` or
+    ``projections``."""
+    schedule: str = one_of("linear", "cosine", "constant")
+    """After the warm-up: ``linear`` or ``cosine`` to nothing, or ``constant``."""
+    warmup_steps: int = not_negative(100)
+    """Steps of linear rise at the start."""
+    weight_decay: float = not_negative(0.01)
+    """AdamW's, on matrices; never on biases and norms."""
+    adam_betas: list[float] = field(default_factory=lambda: [0.9, 0.98])
+    """AdamW's averaging constants."""
+    max_grad_norm: float = above_zero(1.0)
+    """Gradients are scaled down to this norm."""
+    gradient_accumulation_steps: int = above_zero(1)
+    """Batches to an optimizer step; the loss is the mean over all their frames or labels."""
+    checkpoint_every: int = above_zero(200)
+    """Steps between checkpoints from which a killed run goes on."""
+    eval_every: int = above_zero(200)
+    """Steps between looks at dev: greedy WER and blank rate."""
+    log_every: int = above_zero(10)
+    """Steps between lines of the loss."""
+    max_bad_steps: int = not_negative(3)
+    """A step whose loss is no number is left out and its batch saved; after so many the run stops."""
+    spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
+    """Masks on the student's side."""
+
+
+@dataclass
+class DistillConfig(TrainConfig):
+    """Train the student to answer as the teacher does."""
+
+    losses: LossesConfig = field(default_factory=LossesConfig)
+    """What is compared, by name and weight."""
+    grow_groups: list[int] = field(default_factory=list)
+    """[from, until]: convolutions begin dense, and what is outside the blocks of ``student.conv_groups`` fades to
+    nothing between these two steps. Empty: grouped from the start."""
+
+
+@dataclass
+class FinetuneConfig(TrainConfig):
+    """Train with CTC on the transcripts."""
+
+    max_steps: int = above_zero(300)
+    """Optimizer steps."""
+    learning_rate: float = above_zero(2e-4)
+    """Highest learning rate."""
+    head: str = one_of("teacher", "new")
+    """``teacher`` goes on with the model's own CTC head; ``new`` begins one over the training data's characters."""
+    freeze_feature_encoder_steps: int = not_negative(0)
+    """The feature encoder stays as it is for so many steps."""
+
+
+@dataclass
+class EvaluateConfig:
+    """What is measured of every model."""
+
+    splits: list[str] = field(default_factory=lambda: ["test"])
+    """Splits of which the report has rows: ``dev``, ``test``."""
+    batch_size: int = above_zero(8)
+    """Utterances decoded together; padding never changes an answer."""
+    bootstrap_samples: int = not_negative(1000)
+    """Resamplings behind a confidence interval."""
+    speed_rounds: int = above_zero(9)
+    """Interleaved rounds of the speed measurement."""
+    speed_seconds: float = above_zero(10.0)
+    """Audio of one timed pass, batch 1."""
+
+
+@dataclass
+class Config:
+    """A whole run: from a teacher to a table."""
+
+    run_dir: str = "runs/demo"
+    """Where everything of the run is written, and found again by the same command."""
+    seed: int = not_negative(7)
+    """Of data, weights, masks and order."""
+    threads: int | None = above_zero(None)
+    """CPU threads of torch; its own default where null."""
+    precision: str = one_of("auto", "no", "bf16", "fp16")
+    """Of training: ``no`` (fp32), ``bf16``, ``fp16``; ``auto`` takes bf16 on a GPU that has it and fp32 elsewhere."""
+    trackers: list[str] = field(default_factory=lambda: ["tensorboard"])
+    """Where curves go besides the report: ``tensorboard``, ``wandb``, ``mlflow``, ``comet_ml``; all but the first need
+    their own package."""
+    steps: list[str] = field(default_factory=lambda: ["student", "distill", "finetune"])
+    """What is done to the teacher, in order; evaluating and reporting follow by themselves."""
+    control: str | None = one_of("ctc_only", default=None)
+    """``ctc_only`` runs the same student, seed, steps and data once more with the teacher's losses off."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """What is heard."""
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    """What is imitated."""
+    student: StudentConfig = field(default_factory=StudentConfig)
+    """What is kept of it."""
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    """How the student learns from the teacher."""
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    """How it learns from the transcripts."""
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    """How it is judged."""
