@@ -7,7 +7,7 @@ A batch carries its position in the stream, since workers run ahead of what was 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -364,6 +364,40 @@ def read_utterances(manifest: str | Path, limit: int | None = None, sample_rate:
     _require(Path(manifest))
     cuts = islice(CutSet.from_jsonl_lazy(manifest), limit)
     return [_CutSource.of(cut).load(sample_rate) for cut in cuts]
+
+
+def sample_batches(
+    manifest: str | Path, processor: Processor, seconds: Seconds, batch_seconds: Seconds
+) -> list[Batch]:
+    """Read the first utterances of a manifest, up to so many seconds, as batches without labels or augmentation.
+
+    Args:
+        manifest: of ``prepare_data``; train is in shuffled order, so its first utterances are a sample of it.
+        processor: of the model.
+        seconds: of audio in all, at least one utterance.
+        batch_seconds: of audio in a batch, padding not counted.
+
+    Returns:
+        One batch or more.
+
+    Raises:
+        DataError: the manifest is missing or empty.
+        AudioError: a file cannot be read.
+    """
+    _require(Path(manifest))
+    batches: list[list[LoadedUtterance]] = [[]]
+    left, room = seconds, batch_seconds
+    for cut in CutSet.from_jsonl_lazy(Path(manifest)):
+        if batches[-1] and cut.duration > room:
+            batches.append([])
+            room = batch_seconds
+        batches[-1].append(_CutSource.of(cut).load(processor.sample_rate))
+        left, room = left - cut.duration, room - cut.duration
+        if left <= 0:
+            break
+    if not batches[0]:
+        raise DataError(f"{manifest}: the manifest is empty; prepare the data again")
+    return [collate(utterances, replace(processor, tokenizer=None)) for utterances in batches]
 
 
 def _read_cuts(manifest: str | Path, key: Callable[[Cut], Any]) -> list[Cut]:

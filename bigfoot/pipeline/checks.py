@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from bigfoot.compress.conv_groups import spell_out_groups
-from bigfoot.compress.depth import choose_layers
-from bigfoot.config import Config, LossesConfig, StudentConfig
+from bigfoot.config import Config, LossesConfig
 from bigfoot.data.corpora import resolve_root
 from bigfoot.distill.objective import objective_problems
-from bigfoot.errors import BigfootError, ModelError
+from bigfoot.errors import BigfootError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.folder import load_config, resolve_model
 from bigfoot.models.reshape import reshape_config
+from bigfoot.pipeline.student import growth_problems, student_problems
 from bigfoot.text.tokenizers import load_processor
 
 
@@ -27,19 +26,6 @@ def ctc_only(losses: LossesConfig) -> LossesConfig:
         hidden=replace(losses.hidden, weight=0.0),
         ctc=replace(losses.ctc, weight=losses.ctc.weight or 1.0),
     )
-
-
-def _student_problems(config: StudentConfig, teacher: BigfootConfig) -> Iterator[str]:
-    try:
-        choose_layers(teacher.num_hidden_layers, config.num_hidden_layers, config.layer_init)
-    except ModelError as error:
-        key = "num_hidden_layers" if "the model has" in str(error) else "layer_init"
-        yield f"student.{key}: {error}"
-    if config.change_conv_layers:
-        try:
-            reshape_config(teacher, conv_groups=spell_out_groups(teacher, config.conv_groups))
-        except ModelError as error:
-            yield f"student.conv_groups: {error}"
 
 
 def _student_shape(config: Config, teacher: BigfootConfig) -> BigfootConfig:
@@ -97,7 +83,8 @@ def find_problems(config: Config) -> Iterator[str]:
         if teacher.ctc_head:
             yield from _vocabulary_problems(config, folder)
         if "student" in config.steps:
-            yield from _student_problems(config.student, teacher)
+            yield from student_problems(config, teacher)
+        yield from growth_problems(config)
         yield from _loss_problems(config, teacher)
     if config.data.corpus != "synthetic_digits":
         try:

@@ -12,7 +12,7 @@ from typing import Any
 
 from accelerate import PartialState
 
-from bigfoot.compress import conv_groups, depth
+from bigfoot.compress import conv_groups
 from bigfoot.config import Config, CTCLossConfig, LogitKLConfig, LossesConfig, TrainConfig, to_dict
 from bigfoot.data.batches import read_transcripts
 from bigfoot.data.manifests import PreparedData
@@ -21,7 +21,9 @@ from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.folder import LoadedModel, load_model, recover_folder, save_model
 from bigfoot.models.reshape import with_new_head
 from bigfoot.pipeline.fingerprints import fingerprint
+from bigfoot.pipeline.student import InitAudio, build_student
 from bigfoot.text.tokenizers import Processor, build_char_tokenizer
+from bigfoot.training.growth import GroupGrowth
 from bigfoot.training.loop import TrainingRun, train
 
 log = logging.getLogger("bigfoot")
@@ -132,21 +134,17 @@ def run_step(name: str, before: StepResult, context: Context, *, control: bool =
 
 def _surroundings(name: str, context: Context) -> list[Any]:
     """Settings outside a step's own section that decide what it makes."""
-    if name == "student":
-        return []
     config = context.config
+    if name == "student":
+        return [bool(config.distill.grow_groups), config.data.batch_seconds, context.data_fingerprint]
     loading = {key: value for key, value in to_dict(config.data).items() if key != "num_workers"}
     return [config.seed, config.precision, context.data_fingerprint, loading]
 
 
 def _make_student(result: StepResult, before: StepResult, context: Context, _control: bool) -> StepResult:
-    wanted, loaded = context.config.student, load_model(before.folder)
-    model, change = depth.apply(loaded.model, depth.DepthConfig(wanted.num_hidden_layers, wanted.layer_init))
-    changes = [change]
-    if wanted.change_conv_layers:
-        model, change = conv_groups.apply(model, conv_groups.ConvGroupsConfig(wanted.conv_groups))
-        changes.append(change)
-    result.changes = [change.describe() for change in changes]
+    loaded = load_model(before.folder)
+    audio = InitAudio(context.data.manifests["train"], loaded, context.config)
+    model, result.changes = build_student(loaded.model, context.config, audio)
     entry = {"step": "student", "changes": result.changes}
     _save_once(model, loaded.processor, result.folder, [*loaded.history, entry])
     return result
@@ -169,6 +167,9 @@ def _distill(result: StepResult, before: StepResult, context: Context, control: 
     teacher = load_model(context.teacher.folder or context.config.teacher.path).model
     objective = Objective(losses, student.model, teacher)
     run = _training_run(result, context, config, processor)
+    if config.grow_groups:
+        groups = conv_groups.spell_out_groups(student.model.config, context.config.student.conv_groups)
+        run.growth = GroupGrowth(groups, *config.grow_groups)
     return _train(result, student, objective, run)
 
 
@@ -216,6 +217,10 @@ def _training_run(result: StepResult, context: Context, config: TrainConfig, pro
 def _train(result: StepResult, student: LoadedModel, objective: Objective, run: TrainingRun) -> StepResult:
     trained = train(objective, run)
     best = load_model(trained.best)
+    if run.growth is not None:
+        # What the fading has left outside the blocks is nothing, so that the slices are the whole kernels.
+        best.model, change = conv_groups.apply(best.model, conv_groups.ConvGroupsConfig(run.growth.groups))
+        result.changes.append(change.describe())
     entry = {
         "step": run.name, "changes": result.changes, "losses": objective.weights, "max_steps": run.config.max_steps,
         "best_step": trained.best_step, "best_dev_wer": trained.best_wer, "seconds": round(trained.seconds, 1),
