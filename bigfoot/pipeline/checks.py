@@ -7,8 +7,9 @@ from pathlib import Path
 
 from bigfoot.compress.conv_groups import spell_out_groups
 from bigfoot.compress.depth import choose_layers
-from bigfoot.config import Config, LossesConfig, StudentConfig
+from bigfoot.config import Config, DataConfig, LossesConfig, StudentConfig
 from bigfoot.data.corpora import resolve_root
+from bigfoot.data.noise import NoiseFolder
 from bigfoot.distill.objective import objective_problems
 from bigfoot.errors import BigfootError, ModelError
 from bigfoot.models.configuration import BigfootConfig
@@ -99,8 +100,20 @@ def find_problems(config: Config) -> Iterator[str]:
         if "student" in config.steps:
             yield from _student_problems(config.student, teacher)
         yield from _loss_problems(config, teacher)
-    if config.data.corpus != "synthetic_digits":
-        try:
-            resolve_root(config.data)
-        except BigfootError as error:
-            yield str(error)
+    yield from _data_problems(config.data)
+
+
+def _data_problems(config: DataConfig) -> Iterator[str]:
+    try:
+        if config.corpus != "synthetic_digits":
+            resolve_root(config)
+    except BigfootError as error:
+        yield str(error)
+    if config.augment.noise_folder is None:
+        return
+    if config.augment.noise_probability == 0:
+        yield "data.augment.noise_folder: never heard with noise_probability 0; set that above 0, or leave this out"
+    try:
+        NoiseFolder.find(config.augment.noise_folder)
+    except BigfootError as error:
+        yield str(error)
