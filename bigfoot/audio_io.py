@@ -62,7 +62,7 @@ def _checked_open(path: Path) -> soundfile.SoundFile:
         file = soundfile.SoundFile(path)
     except (soundfile.LibsndfileError, OSError, TypeError) as error:
         raise AudioError(path, f"not audio that soundfile can read ({error})") from error
-    problem = _header_problem(file) or (_ogg_problem(path) if file.format == "OGG" else None)
+    problem = (_ogg_problem(path) if file.format == "OGG" else None) or _header_problem(file)
     if problem:
         file.close()
         raise AudioError(path, problem)
