@@ -49,7 +49,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     source.add_argument("--prepared", help="folder of manifests, such as runs/demo/data")
     parser.add_argument("--out", required=True, type=Path, help="folder to write to")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as data.root=/path/to/corpus")
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)
     if given.prepared and given.overrides:
         parser.error("manifests are described as they are: KEY=VALUE goes with --config")
     return given
