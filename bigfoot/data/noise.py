@@ -50,8 +50,8 @@ class NoiseFolder:
     def cut(self, length: int, rng: np.random.Generator) -> Samples:
         """Cut noise at a drawn place out of a drawn recording; one that is too short is repeated.
 
-        A recording that cannot be read is named once in the log, and another is drawn. What comes back follows from
-        the generator and the files alone, never from what was cut before.
+        A recording that cannot be read is named in the log, once in each process, and another is drawn. What comes
+        back follows from the generator and the files alone, never from what was cut before.
 
         Args:
             length: N, samples at 16 kHz, 1 or more.
