@@ -1,4 +1,4 @@
-"""Common Voice as a miniature in its true layout; plain tables are tested with what becomes of them, in test_corpora."""
+"""Common Voice as a miniature in its true layout; plain tables are tested in test_corpora."""
 
 import lhotse
 import pytest
