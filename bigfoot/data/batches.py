@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from bigfoot.audio_io import read_audio
 from bigfoot.config import AugmentConfig, DataConfig
 from bigfoot.data.augment import augment_waveform, stable_seed
+from bigfoot.data.noise import NoiseFolder
 from bigfoot.errors import DataError
 from bigfoot.text.tokenizers import Processor
 from bigfoot.types import Samples, Seconds
@@ -239,12 +240,14 @@ def training_batches(
         An endless iterator.
 
     Raises:
-        DataError: the manifest is missing or empty.
+        DataError: the manifest is missing or empty, or the folder of noise is.
         AudioError: while iterating, a file that cannot be read (any more).
     """
     sampler = _EndlessSampler(_build_sampler(Path(manifest), config, seed, rank, world_size), start)
+    # Found here, before there are workers: all draw from one list.
+    noise = NoiseFolder.find(config.augment.noise_folder) if config.augment.noise_folder else None
     loader: DataLoader[Batch] = DataLoader(
-        _BatchReader(processor, config.augment, seed),
+        _BatchReader(processor, config.augment, noise, seed),
         sampler=sampler,
         batch_size=None,
         num_workers=config.num_workers,
@@ -265,6 +268,7 @@ class _BatchReader(Dataset[Batch]):
 
     processor: Processor
     augment: AugmentConfig
+    noise: NoiseFolder | None
     seed: int
 
     def __getitem__(self, chosen: tuple[Position, list[_CutSource]]) -> Batch:
@@ -274,7 +278,8 @@ class _BatchReader(Dataset[Batch]):
     def _load(self, source: _CutSource, position: Position) -> LoadedUtterance:
         item = source.load(self.processor.sample_rate)
         rng = np.random.default_rng(stable_seed(self.seed, position.epoch, position.batch, source.id))
-        return LoadedUtterance(item.id, item.speaker, item.text, augment_waveform(item.samples, self.augment, rng))
+        samples = augment_waveform(item.samples, self.augment, rng, self.noise)
+        return LoadedUtterance(item.id, item.speaker, item.text, samples)
 
 
 class _EndlessSampler(Sampler[Any]):

@@ -157,8 +157,8 @@ def _check_one(
         raise _Unusable(f"{header.seconds:.3f} s is shorter than {SHORTEST} s")
     if split == "train" and header.seconds > config.max_seconds:
         raise _Unusable(f"{header.seconds:.1f} s is longer than data.max_seconds = {config.max_seconds:g}")
-    if verify:
-        read_audio(item.path)
+    if verify and not read_audio(item.path).any():
+        raise AudioError(item.path, "is silent from beginning to end")
     return _make_cut(item, text, header)
 
 

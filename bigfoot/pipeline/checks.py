@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from bigfoot.config import Config, LossesConfig
+from bigfoot.config import Config, DataConfig, LossesConfig
 from bigfoot.data.corpora import resolve_root
+from bigfoot.data.noise import NoiseFolder
 from bigfoot.distill.objective import objective_problems
 from bigfoot.errors import BigfootError
 from bigfoot.models.configuration import BigfootConfig
@@ -86,8 +87,20 @@ def find_problems(config: Config) -> Iterator[str]:
             yield from student_problems(config, teacher)
         yield from growth_problems(config)
         yield from _loss_problems(config, teacher)
-    if config.data.corpus != "synthetic_digits":
-        try:
-            resolve_root(config.data)
-        except BigfootError as error:
-            yield str(error)
+    yield from _data_problems(config.data)
+
+
+def _data_problems(config: DataConfig) -> Iterator[str]:
+    try:
+        if config.corpus != "synthetic_digits":
+            resolve_root(config)
+    except BigfootError as error:
+        yield str(error)
+    if config.augment.noise_folder is None:
+        return
+    if config.augment.noise_probability == 0:
+        yield "data.augment.noise_folder: never heard with noise_probability 0; set that above 0, or leave this out"
+    try:
+        NoiseFolder.find(config.augment.noise_folder)
+    except BigfootError as error:
+        yield str(error)
