@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from bigfoot.compress.conv_groups import spell_out_groups
@@ -10,6 +11,7 @@ from bigfoot.compress.depth import choose_layers
 from bigfoot.config import Config, LossesConfig, StudentConfig
 from bigfoot.data.corpora import resolve_root
 from bigfoot.distill.objective import objective_problems
+from bigfoot.distill.terms import TERMS
 from bigfoot.errors import BigfootError, ModelError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.folder import load_config, resolve_model
@@ -19,14 +21,9 @@ from bigfoot.text.tokenizers import load_processor
 
 def ctc_only(losses: LossesConfig) -> LossesConfig:
     """The same losses with the teacher's off and CTC on: what the student learns without a teacher."""
-    from dataclasses import replace
-
-    return replace(
-        losses,
-        logit_kl=replace(losses.logit_kl, weight=0.0),
-        hidden=replace(losses.hidden, weight=0.0),
-        ctc=replace(losses.ctc, weight=losses.ctc.weight or 1.0),
-    )
+    compared = [name for name, term in TERMS.items() if term.needs_teacher]
+    off = {name: replace(getattr(losses, name), weight=0.0) for name in compared}
+    return replace(losses, **off, ctc=replace(losses.ctc, weight=losses.ctc.weight or 1.0))
 
 
 def _student_problems(config: StudentConfig, teacher: BigfootConfig) -> Iterator[str]:
