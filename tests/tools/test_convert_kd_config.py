@@ -201,7 +201,7 @@ def test_help_teaches(start):
 @pytest.mark.slow
 def test_a_converted_file_runs(convert, start, small_run, tmp_path):
     convert(FOLLOW_UP)
-    settings = (*small_run(tmp_path / "run"), "data.corpus=synthetic_digits", "data.num_workers=0")
+    settings = small_run(tmp_path / "run", "data.corpus=synthetic_digits", "data.num_workers=0", "distill.max_steps=2")
     done = start("recipes/compress.py", "--config", tmp_path / "new.yaml", *settings)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "run" / "report" / "report.json").read_text())
