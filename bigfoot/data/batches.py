@@ -55,7 +55,8 @@ class Batch:
     Args:
         input_values: (B, N) float32, normalised per utterance where the processor says so, 0 behind the end.
         attention_mask: (B, N) True on real samples.
-        labels: (B, U) int64, ``LABEL_PADDING`` behind the end; None without a tokenizer.
+        labels: (B, U) int64, U at least 1, ``LABEL_PADDING`` behind the end and all along where there is no transcript;
+            None without a tokenizer.
         ids: B utterances by name.
         texts: B transcripts.
         speakers: B speakers.
@@ -201,7 +202,8 @@ def _pad_labels(utterances: Sequence[LoadedUtterance], processor: Processor) -> 
             spelled.append(processor.tokenizer.encode(item.text))
         except ValueError as error:
             raise DataError(f"{item.id}: {error}; prepare the data for this model's vocabulary") from error
-    labels = torch.full((len(spelled), max(map(len, spelled))), LABEL_PADDING, dtype=torch.int64)
+    # One at least: where nobody has a transcript, a tensor without elements would trouble the losses.
+    labels = torch.full((len(spelled), max(1, *map(len, spelled))), LABEL_PADDING, dtype=torch.int64)
     for row, ids in enumerate(spelled):
         labels[row, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
     return labels

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from bigfoot.config import Config, DataConfig, LossesConfig
 from bigfoot.data.corpora import resolve_root
 from bigfoot.data.noise import NoiseFolder
 from bigfoot.distill.objective import objective_problems
+from bigfoot.distill.terms import TERMS
 from bigfoot.errors import BigfootError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.folder import load_config, resolve_model
 from bigfoot.models.reshape import reshape_config
+from bigfoot.pipeline.labels import wants_labels
 from bigfoot.pipeline.student import growth_problems, student_problems
 from bigfoot.text.tokenizers import load_processor
 
 
 def ctc_only(losses: LossesConfig) -> LossesConfig:
     """The same losses with the teacher's off and CTC on: what the student learns without a teacher."""
-    from dataclasses import replace
-
-    return replace(
-        losses,
-        logit_kl=replace(losses.logit_kl, weight=0.0),
-        hidden=replace(losses.hidden, weight=0.0),
-        ctc=replace(losses.ctc, weight=losses.ctc.weight or 1.0),
-    )
+    compared = [name for name, term in TERMS.items() if term.needs_teacher]
+    off = {name: replace(getattr(losses, name), weight=0.0) for name in compared}
+    return replace(losses, **off, ctc=replace(losses.ctc, weight=losses.ctc.weight or 1.0))
 
 
 def _student_shape(config: Config, teacher: BigfootConfig) -> BigfootConfig:
@@ -64,6 +62,20 @@ def _vocabulary_problems(config: Config, folder: Path) -> Iterator[str]:
         yield f"finetune.head: {folder} has no vocabulary (vocab.json) for the teacher's head; use finetune.head=new"
 
 
+def _transcript_problems(config: Config, teacher: BigfootConfig, folder: Path) -> Iterator[str]:
+    """Without transcripts somebody has to write them."""
+    if config.data.transcripts == "given" or not wants_labels(config):
+        return
+    missing = "" if teacher.ctc_head else "CTC head"
+    missing = missing or ("" if load_processor(folder).tokenizer is not None else "vocabulary (vocab.json)")
+    if missing:
+        yield (
+            f"data.transcripts: none takes the teacher's transcripts as labels, but {folder} has no {missing} to write "
+            "them with; set it to given, or ask for no labels: steps without finetune, distill.losses.ctc.weight 0, "
+            "no control"
+        )
+
+
 def find_problems(config: Config) -> Iterator[str]:
     """Say what is wrong with a configuration in view of its teacher and its corpus.
 
@@ -83,6 +95,7 @@ def find_problems(config: Config) -> Iterator[str]:
     else:
         if teacher.ctc_head:
             yield from _vocabulary_problems(config, folder)
+        yield from _transcript_problems(config, teacher, folder)
         if "student" in config.steps:
             yield from student_problems(config, teacher)
         yield from growth_problems(config)

@@ -279,7 +279,8 @@ class Trainer:
         record = {"step": step, "dev_wer": wer, "blank_rate": round(heard.blank_rate, 4)}
         self.progress.records.append(record)
         self.accelerator.log({k: v for k, v in record.items() if k != "step" and v is not None}, step=step)
-        log.info("%s %d  dev WER %s  blanks %.1f %%", self.run.name, step,
+        against = "" if self.run.data.transcripts == "given" else " against the teacher's own transcripts"
+        log.info("%s %d  dev WER%s %s  blanks %.1f %%", self.run.name, step, against,
                  "n/a" if wer is None else f"{wer:.2%}", 100 * heard.blank_rate)  # fmt: skip
         warning = describe_dev(step, self.config.max_steps, heard.blank_rate, wer)
         if warning:
