@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoModelForCTC, PreTrainedModel
 from transformers.utils import logging
 
@@ -93,7 +94,7 @@ def _load_plain(folder: Path, config: BigfootConfig) -> PreTrainedModel:
         model, info = opener.from_pretrained(
             folder, config=plain, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True
         )
-    except (OSError, RuntimeError, ValueError) as error:
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise ModelError(f"{folder}: plain transformers cannot open it: {error}") from error
     finally:
         if shown:
