@@ -146,6 +146,9 @@ class Report:
     """The whole configuration."""
     machine: dict[str, Any] = field(default_factory=dict)
     """Processor, threads, memory, operating system."""
+    worst: list[dict[str, Any]] = field(default_factory=list)
+    """Utterances in which the last student errs most, the worst of a split first: ``split``, ``model`` (the student),
+    ``id``, ``speaker``, ``reference``, ``hypotheses`` by model, and ``errors`` (words, of the student)."""
 
 
 def save_report(report: Report, folder: str | Path) -> None:
