@@ -274,7 +274,9 @@ def align_words(reference: str, hypothesis: str) -> list[AlignedWord]:
     for chunk in jiwer.process_words(" ".join(spoken), " ".join(heard)).alignments[0]:
         kind = _KINDS[chunk.type]
         pairs = itertools.zip_longest(
-            spoken[chunk.ref_start_idx : chunk.ref_end_idx], heard[chunk.hyp_start_idx : chunk.hyp_end_idx], fillvalue=""
+            spoken[chunk.ref_start_idx : chunk.ref_end_idx],
+            heard[chunk.hyp_start_idx : chunk.hyp_end_idx],
+            fillvalue="",
         )
         aligned += [AlignedWord(kind, said, found) for said, found in pairs]
     return aligned

@@ -117,8 +117,9 @@ def find_worst(split: str, heard: Mapping[str, Transcripts], limit: int = NUM_WO
         limit: so many at most.
 
     Returns:
-        The worst first, each with ``split``, ``model`` (the student), ``id``, ``speaker``, ``reference``, ``hypotheses``
-        by model and ``errors`` (words, of the student); none without error, and none where there is no student.
+        The worst first, each with ``split``, ``model`` (the student), ``id``, ``speaker``, ``reference``,
+        ``hypotheses`` by model and ``errors`` (words, of the student); none without error, and none where there is
+        no student.
 
     Example:
         >>> student = Transcripts(["a", "b"], ["ann", "bob"], ["one", "two"], ["one", "too"])
