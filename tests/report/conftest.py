@@ -11,6 +11,7 @@ from bigfoot.report.render_html import render_html
 from bigfoot.report.rows import Report, Row
 
 SCRIPT = '<script>document.title="taken"</script>'
+SAID = "one two six three four nine"
 RTL = "אחת שתיים"  # one two, in Hebrew
 VOID = {"meta", "link", "br", "img"}
 
@@ -75,7 +76,7 @@ def read_page() -> Any:
 
 @pytest.fixture(scope="session")
 def hostile_report() -> Report:
-    """Not to be changed: two splits, three models, losses, a few errors and ten thousand files left out, in names as bad as they get."""
+    """Two splits, three models, errors, ten thousand files left out, names as bad as they get. Not to be changed."""
     macs = {"conv": 40_000_000, "positional_conv": 3_000_000, "transformer": 190_000_000, "head": 200_000}
     rows = [
         row
@@ -100,8 +101,8 @@ def hostile_report() -> Report:
         "finetune": [{"step": 10 * i, "ctc": 2.0 / i, "<i>term</i>": 1.0, "dev_wer": 0.5} for i in range(1, 9)],
     }
     worst: list[dict[str, Any]] = [
-        {"split": "test", "model": "finetune", "id": SCRIPT, "speaker": "ann", "reference": "one two six three four nine",
-         "hypotheses": {"teacher": "one two six three four nine", "finetune": "one too six four nine five", SCRIPT: "&amp;"},
+        {"split": "test", "model": "finetune", "id": SCRIPT, "speaker": "ann", "reference": SAID,
+         "hypotheses": {"teacher": SAID, "finetune": "one too six four nine five", SCRIPT: "&amp;"},
          "errors": 3},
         {"split": "test", "model": "finetune", "id": "rtl\u202e", "speaker": "", "reference": RTL,
          "hypotheses": {"finetune": "", "teacher": RTL}, "errors": 2},
