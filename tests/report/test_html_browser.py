@@ -121,6 +121,9 @@ def test_it_fits_a_phone(phone: Any, tmp_path: Path) -> None:
         return [left, cell.getBoundingClientRect().left, wide.scrollLeft];"""
     )
     assert moved == 200 and after == before
+    # A name of one long word breaks rather than run into the next column.
+    firsts = "return [...document.querySelectorAll('tbody th')].map(cell => cell.scrollWidth - cell.clientWidth)"
+    assert max(phone.execute_script(firsts)) <= 1
     picture = tmp_path / "phone.png"
     picture.write_bytes(base64.b64decode(phone.get_screenshot_as_base64()))
     image = matplotlib.image.imread(picture)
