@@ -182,7 +182,7 @@ def render_markdown(report: Report) -> str:
     seconds = tabulate_seconds(report.seconds_per_step)
     if seconds.cells:
         lines += ["## Time per step", "", *render_table(seconds.heads, seconds.cells), ""]
-    lines += _render_skipped(report.skipped)
+    lines += render_skipped(report.skipped)
     lines += _render_list("Notes", report.notes)
     lines += _render_list("Where this comes from", describe_origin(report))
     return "\n".join(lines).rstrip() + "\n"
@@ -303,7 +303,20 @@ def _kind_of(reason: str) -> str:
     return reason.split("(")[0].split(":")[0].strip() or "no reason given"
 
 
-def _render_skipped(skipped: Sequence[Mapping[str, Any]]) -> list[str]:
+def render_skipped(skipped: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Write what was left out: how many by split and reason, and the first of them by name.
+
+    Args:
+        skipped: each with ``split``, ``id``, ``path`` and ``reason``.
+
+    Returns:
+        Lines of Markdown; none where nothing was left out.
+
+    Example:
+        >>> lines = render_skipped([{"split": "dev", "id": "a", "path": "a.wav", "reason": "no such file"}])
+        >>> lines[-2]
+        '- dev `a` a.wav: no such file'
+    """
     if not skipped:
         return []
     kinds = count_skipped(skipped)

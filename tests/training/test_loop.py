@@ -15,7 +15,7 @@ from bigfoot.training.checkpoint import Progress, load_checkpoint, save_checkpoi
 from bigfoot.training.loop import Trainer, TrainingRun, train
 from bigfoot.training.optim import build_optimizer
 
-ALL_LOSSES = LossesConfig(LogitKLConfig(0.7, 2.0), HiddenLossConfig(0.3), CTCLossConfig(0.2))
+ALL_LOSSES = LossesConfig(LogitKLConfig(0.7, 2.0), HiddenLossConfig(0.3), ctc=CTCLossConfig(0.2))
 CTC = LossesConfig(logit_kl=LogitKLConfig(weight=0.0), ctc=CTCLossConfig(weight=1.0))
 QUIET = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}
 
