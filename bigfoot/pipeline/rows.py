@@ -19,7 +19,7 @@ from bigfoot.evaluation.evaluate import Accuracy, evaluate_accuracy, measure_bat
 from bigfoot.measure.error_rate import compare_paired, count_errors
 from bigfoot.measure.memory import measure_peak_memory
 from bigfoot.measure.size import ModelSize, measure_size
-from bigfoot.measure.speed import ModelSpeed, count_all_threads, measure_speed
+from bigfoot.measure.speed import ModelSpeed, count_all_threads, measure_speed, name_processor
 from bigfoot.models.folder import LoadedModel, load_model
 from bigfoot.pipeline.stages import StepResult
 from bigfoot.report.rows import Row
@@ -67,13 +67,9 @@ def collect_versions() -> dict[str, str]:
 
 def describe_machine() -> dict[str, str]:
     """What the speeds were measured on."""
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        name = names[0] if names else name
     device = str(PartialState().device)
-    return {"processor": name, "threads": str(count_all_threads()), "system": platform.system(), "device": device}
+    threads = str(count_all_threads())
+    return {"processor": name_processor(), "threads": threads, "system": platform.system(), "device": device}
 
 
 def build_rows(
