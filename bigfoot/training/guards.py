@@ -130,8 +130,8 @@ def describe_teacher(references: Sequence[str], hypotheses: Sequence[str]) -> st
     return (
         f"the teacher hears no better than chance (dev WER {heard.wer:.0%}, CER {heard.cer:.0%}; the same word every "
         f"time gives {chance.wer:.0%} and {chance.cer:.0%}): a student can learn nothing from it. Look at some of "
-        "its transcripts (bigfoot transcribe), then at its vocabulary (another order or letter case), do_normalize in its "
-        "preprocessor_config.json, the sample rate it was trained at, and its language"
+        "its transcripts (bigfoot transcribe), then at its vocabulary (another order or letter case), do_normalize in "
+        "its preprocessor_config.json, the sample rate it was trained at, and its language"
     )
 
 
