@@ -40,13 +40,15 @@ def measure_half_precision_error(conv: nn.Module, size: int, dtype: torch.dtype)
 class ProneConv(nn.Module):
     """The smallest convolution over frames that is known to go wrong: 8 channels a group, an even kernel."""
 
+    SIZE = 64
+
     def __init__(self) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(0)
-        self.conv = nn.Conv1d(64, 64, 16, padding=8, groups=8)
+        self.conv = nn.Conv1d(self.SIZE, self.SIZE, 16, padding=8, groups=self.SIZE // 8)
         with torch.no_grad():
             self.conv.weight.normal_(generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, T, 64) to (B, T, 64)."""
+        """Map (B, T, SIZE) to the same shape."""
         return self.conv(x.transpose(1, 2))[..., :-1].transpose(1, 2)

@@ -18,9 +18,7 @@ def broken_once(monkeypatch):
 
     def forward(self, batch, masks):
         factor = float("nan") if batch.position.batch == 1 and batch.position.epoch == 0 else 1.0
-        return {
-            name: term._replace(total=term.total * factor) for name, term in good(self, batch, masks).items()
-        }
+        return {name: term._replace(total=term.total * factor) for name, term in good(self, batch, masks).items()}
 
     monkeypatch.setattr(loop.Objective, "forward", forward)
 
