@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,16 @@ _BLOCK: Seconds = 60.0
 # mends; for flac it reports all of int64 and fails at the end of the file.
 _UNKNOWN_BYTES = 2**31 - 1
 _UNKNOWN_FRAMES = 2**62
+_LONGEST_OGG_PAGE = 27 + 255 + 255 * 255
+
+READABLE = frozenset(
+    (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".snd", ".caf", ".w64", ".rf64", ".sph")
+)
+"""Suffixes, in lower case, by which audio that soundfile reads is found in a folder."""
+UNREADABLE = frozenset(
+    (".m4a", ".mp4", ".aac", ".wma", ".webm", ".amr", ".3gp", ".mka", ".mkv", ".mov", ".ape", ".wv", ".ac3")
+)
+"""Suffixes of audio that it does not read, and that must not be passed over in silence."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +56,35 @@ class AudioHeader:
 
 
 def _checked_open(path: Path) -> soundfile.SoundFile:
-    if not path.is_file():
-        raise AudioError(path, "no such file")
-    if path.stat().st_size == 0:
-        raise AudioError(path, "the file is empty (0 bytes)")
+    if problem := _file_problem(path):
+        raise AudioError(path, problem)
     try:
         file = soundfile.SoundFile(path)
     except (soundfile.LibsndfileError, OSError, TypeError) as error:
         raise AudioError(path, f"not audio that soundfile can read ({error})") from error
-    problem = _header_problem(file)
+    problem = (_ogg_problem(path) if file.format == "OGG" else None) or _header_problem(file)
     if problem:
         file.close()
         raise AudioError(path, problem)
     return file
+
+
+def _file_problem(path: Path) -> str | None:
+    """What is wrong before a byte of it was read."""
+    try:
+        # Not is_file(): it lets some of the system's errors through (a forbidden folder, an endless name).
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return "no such file"
+    except (OSError, ValueError) as error:
+        return f"cannot be opened ({getattr(error, 'strerror', None) or error})"
+    if stat.S_ISDIR(status.st_mode):
+        return "a folder, not a file"
+    if not stat.S_ISREG(status.st_mode):
+        return "not a regular file"
+    if not os.access(path, os.R_OK):
+        return "cannot be opened (no permission to read it)"
+    return "the file is empty (0 bytes)" if status.st_size == 0 else None
 
 
 def _header_problem(file: soundfile.SoundFile) -> str | None:
@@ -75,6 +103,18 @@ def _is_cut_off(log: str) -> bool:
     return any(
         int(held) < int(promised) < _UNKNOWN_BYTES for promised, held in re.findall(r"(\d+) \(should be (\d+)\)", log)
     )
+
+
+def _ogg_problem(path: Path) -> str | None:
+    """Ogg (Vorbis, Opus) promises no length; what was cut off shows only in a last page that is not whole."""
+    with path.open("rb") as file:
+        file.seek(-min(_LONGEST_OGG_PAGE, path.stat().st_size), os.SEEK_END)
+        end = file.read()
+    page = end[end.rfind(b"OggS") :]
+    # RFC 3533, section 6: 27 bytes, the last of which counts the lengths that follow, one byte each.
+    sizes = page[27 : 27 + page[26]] if len(page) > 26 else b""
+    is_whole = len(page) > 26 and len(sizes) == page[26] and len(page) >= 27 + len(sizes) + sum(sizes)
+    return None if is_whole else "truncated: its last page of Ogg is not whole"
 
 
 def read_header(path: str | Path) -> AudioHeader:

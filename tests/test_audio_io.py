@@ -1,3 +1,4 @@
+import os
 import struct
 
 import numpy as np
@@ -73,6 +74,16 @@ def broken(kind, folder, speech):
     if kind == "text":
         path.write_text("not a wav file at all")
         return path
+    if kind == "folder":
+        path.mkdir()
+        return path
+    if kind == "endless name":
+        return folder / ("a" * 300 + ".wav")
+    if kind.startswith("cut o"):
+        path = folder / f"a.{kind[4:]}"
+        soundfile.write(path, speech, 16000, format="OGG", subtype="OPUS" if kind == "cut opus" else "VORBIS")
+        path.write_bytes(path.read_bytes()[:-300])
+        return path
     write_wav(path, speech[:0] if kind == "no frames" else speech)
     content = path.read_bytes()
     if kind == "zero bytes":
@@ -107,6 +118,10 @@ def broken(kind, folder, speech):
         ("1e6 Hz", "sample rate 1000000 Hz", True),
         ("NaN", "not finite", False),
         ("endless flac", "leaves the length out", True),
+        ("folder", "a folder, not a file", True),
+        ("endless name", "cannot be opened", True),
+        ("cut ogg", "last page of Ogg", True),
+        ("cut opus", "last page of Ogg", True),
     ],
 )
 def test_every_bad_file_has_its_sentence(tmp_path, speech, kind, said, header_knows):
@@ -128,3 +143,22 @@ def test_a_wav_from_a_pipe_and_one_with_a_tail_are_whole(tmp_path, speech):
     (tmp_path / "tail.wav").write_bytes(content + b"padding" * 99)
     for name in ("piped.wav", "tail.wav"):
         np.testing.assert_array_equal(read_audio(tmp_path / name), read_audio(path))
+
+
+def test_ogg_with_a_tail_is_whole(tmp_path, speech):
+    path = tmp_path / "a.ogg"
+    soundfile.write(path, speech, 16000)
+    whole = read_audio(path)
+    path.write_bytes(path.read_bytes() + b"padding" * 9)
+    np.testing.assert_array_equal(read_audio(path), whole)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_forbidden_files_and_folders_are_named(tmp_path, speech):
+    path = write_wav(tmp_path / "a.wav", speech)
+    path.chmod(0)
+    with pytest.raises(AudioError, match="cannot be opened"):
+        read_audio(path)
+    (tmp_path / "b").mkdir(mode=0)
+    with pytest.raises(AudioError, match="cannot be opened"):
+        read_audio(tmp_path / "b" / "c.wav")

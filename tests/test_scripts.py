@@ -128,6 +128,51 @@ def test_librispeech_parts(project, part, config, switches):
     assert commands(project) == [f"python recipes/compress.py --config {config} --until report{overrides} data.root=x"]
 
 
+LIBRI_SPLITS = ("train-clean-100", "train-clean-360", "train-other-500", "dev-clean", "test-clean")
+
+
+@pytest.fixture(scope="module")
+def libri(tmp_path_factory):
+    """LibriSpeech's tree in miniature: a chapter of two utterances in every split."""
+    from bigfoot.audio_io import write_audio
+    from bigfoot.data.synthetic import synthesize_string
+
+    root = tmp_path_factory.mktemp("libri") / "LibriSpeech"
+    for speaker, split in enumerate(LIBRI_SPLITS, start=19):
+        chapter, lines = root / split / str(speaker) / "198", []
+        for index in range(2):
+            utterance = synthesize_string(speaker, "train", index, 1, 2)
+            name = f"{speaker}-198-{index:04d}"
+            write_audio(chapter / f"{name}.flac", utterance.samples)
+            lines.append(f"{name} {utterance.text}\n")
+        (chapter / f"{speaker}-198.trans.txt").write_text("".join(lines))
+    return root
+
+
+@pytest.mark.parametrize(("part", "count"), [("100", 1), ("360", 2), ("960", 3)])
+def test_librispeech_parts_take_their_splits(project, part, count, libri, narrow_teacher, tmp_path):
+    """The very command of the data stage, run here: which of the corpus's splits its manifests are made of."""
+    from bigfoot.cli import main
+    from bigfoot.data.batches import read_utterances
+    from bigfoot.data.manifests import load_prepared
+
+    overrides = [f"data.root={libri}", f"run_dir={tmp_path / 'run'}", f"teacher.path={narrow_teacher}", "threads=1"]
+    stages = ["--stage", "1", "--stop_stage", "1"]
+    done = bash(project / "recipes/librispeech/run.sh", "--part", part, *stages, *overrides)
+    assert done.returncode == 0, done.stderr
+    (command,) = commands(project)
+    with pytest.raises(SystemExit) as stopped:
+        main(["compress", *command.split()[2:]])
+    assert not stopped.value.code
+    prepared = load_prepared(tmp_path / "run" / "data")
+    speakers = {split: {u.speaker for u in read_utterances(path)} for split, path in prepared.manifests.items()}
+    expected = {"train": LIBRI_SPLITS[:count], "dev": LIBRI_SPLITS[3:4], "test": LIBRI_SPLITS[4:]}
+    assert speakers == {
+        split: {str(19 + LIBRI_SPLITS.index(name)) for name in names} for split, names in expected.items()
+    }
+    assert prepared.num_utterances == {"train": 2 * count, "dev": 2, "test": 2} and prepared.skipped == []
+
+
 def test_tiny_teacher_trains_measures_and_installs(project):
     script, model = project / "recipes/tiny_teacher/run.sh", project / "runs/t/model"
     model.mkdir(parents=True)

@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from bigfoot.audio_io import resample
 from bigfoot.config import AugmentConfig, SpecAugmentConfig
-from bigfoot.data.utterance import add_noise
+from bigfoot.data.noise import NoiseFolder
+from bigfoot.data.utterance import add_noise, mix_noise
 from bigfoot.types import SAMPLE_RATE, Samples
 
 
@@ -37,16 +38,22 @@ def stable_seed(*parts: object) -> int:
     return int.from_bytes(digest[:8], "little") >> 1
 
 
-def augment_waveform(samples: Samples, config: AugmentConfig, rng: np.random.Generator) -> Samples:
+def augment_waveform(
+    samples: Samples, config: AugmentConfig, rng: np.random.Generator, noise: NoiseFolder | None = None
+) -> Samples:
     """Change speed, add noise, change loudness, in this order.
 
     Args:
         samples: (N,) at 16 kHz.
         config: ranges and probabilities; its defaults change nothing.
         rng: source of every draw.
+        noise: recordings to cut noise from (``noise_folder``); without them it is generated.
 
     Returns:
         (N / speed,) float32.
+
+    Raises:
+        DataError: no recording of noise can be read.
 
     Example:
         >>> augment_waveform(np.ones(16000, np.float32), AugmentConfig(speed=[2.0, 2.0]), np.random.default_rng(0)).size
@@ -59,7 +66,11 @@ def augment_waveform(samples: Samples, config: AugmentConfig, rng: np.random.Gen
         samples = resample(samples, round(SAMPLE_RATE * speed))
     if rng.random() < config.noise_probability:
         loudest, faintest = config.noise_snr_db
-        samples = add_noise(samples, rng, snr_db=rng.uniform(loudest, faintest))
+        snr_db = rng.uniform(loudest, faintest)
+        if noise is None:
+            samples = add_noise(samples, rng, snr_db)
+        else:
+            samples = mix_noise(samples, noise.cut(len(samples), rng), snr_db)
     lowest, highest = config.gain_db
     gain_db = rng.uniform(lowest, highest)
     return samples if gain_db == 0.0 else samples * np.float32(10 ** (gain_db / 20))

@@ -7,7 +7,7 @@ A batch carries its position in the stream, since workers run ahead of what was 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from bigfoot.audio_io import read_audio
 from bigfoot.config import AugmentConfig, DataConfig
 from bigfoot.data.augment import augment_waveform, stable_seed
+from bigfoot.data.noise import NoiseFolder
 from bigfoot.errors import DataError
 from bigfoot.text.tokenizers import Processor
 from bigfoot.types import Samples, Seconds
@@ -54,7 +55,8 @@ class Batch:
     Args:
         input_values: (B, N) float32, normalised per utterance where the processor says so, 0 behind the end.
         attention_mask: (B, N) True on real samples.
-        labels: (B, U) int64, ``LABEL_PADDING`` behind the end; None without a tokenizer.
+        labels: (B, U) int64, U at least 1, ``LABEL_PADDING`` behind the end and all along where there is no transcript;
+            None without a tokenizer.
         ids: B utterances by name.
         texts: B transcripts.
         speakers: B speakers.
@@ -200,7 +202,8 @@ def _pad_labels(utterances: Sequence[LoadedUtterance], processor: Processor) -> 
             spelled.append(processor.tokenizer.encode(item.text))
         except ValueError as error:
             raise DataError(f"{item.id}: {error}; prepare the data for this model's vocabulary") from error
-    labels = torch.full((len(spelled), max(map(len, spelled))), LABEL_PADDING, dtype=torch.int64)
+    # One at least: where nobody has a transcript, a tensor without elements would trouble the losses.
+    labels = torch.full((len(spelled), max(1, *map(len, spelled))), LABEL_PADDING, dtype=torch.int64)
     for row, ids in enumerate(spelled):
         labels[row, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
     return labels
@@ -239,12 +242,14 @@ def training_batches(
         An endless iterator.
 
     Raises:
-        DataError: the manifest is missing or empty.
+        DataError: the manifest is missing or empty, or the folder of noise is.
         AudioError: while iterating, a file that cannot be read (any more).
     """
     sampler = _EndlessSampler(_build_sampler(Path(manifest), config, seed, rank, world_size), start)
+    # Found here, before there are workers: all draw from one list.
+    noise = NoiseFolder.find(config.augment.noise_folder) if config.augment.noise_folder else None
     loader: DataLoader[Batch] = DataLoader(
-        _BatchReader(processor, config.augment, seed),
+        _BatchReader(processor, config.augment, noise, seed),
         sampler=sampler,
         batch_size=None,
         num_workers=config.num_workers,
@@ -265,6 +270,7 @@ class _BatchReader(Dataset[Batch]):
 
     processor: Processor
     augment: AugmentConfig
+    noise: NoiseFolder | None
     seed: int
 
     def __getitem__(self, chosen: tuple[Position, list[_CutSource]]) -> Batch:
@@ -274,7 +280,8 @@ class _BatchReader(Dataset[Batch]):
     def _load(self, source: _CutSource, position: Position) -> LoadedUtterance:
         item = source.load(self.processor.sample_rate)
         rng = np.random.default_rng(stable_seed(self.seed, position.epoch, position.batch, source.id))
-        return LoadedUtterance(item.id, item.speaker, item.text, augment_waveform(item.samples, self.augment, rng))
+        samples = augment_waveform(item.samples, self.augment, rng, self.noise)
+        return LoadedUtterance(item.id, item.speaker, item.text, samples)
 
 
 class _EndlessSampler(Sampler[Any]):
@@ -364,6 +371,40 @@ def read_utterances(manifest: str | Path, limit: int | None = None, sample_rate:
     _require(Path(manifest))
     cuts = islice(CutSet.from_jsonl_lazy(manifest), limit)
     return [_CutSource.of(cut).load(sample_rate) for cut in cuts]
+
+
+def sample_batches(
+    manifest: str | Path, processor: Processor, seconds: Seconds, batch_seconds: Seconds
+) -> list[Batch]:
+    """Read the first utterances of a manifest, up to so many seconds, as batches without labels or augmentation.
+
+    Args:
+        manifest: of ``prepare_data``; train is in shuffled order, so its first utterances are a sample of it.
+        processor: of the model.
+        seconds: of audio in all, at least one utterance.
+        batch_seconds: of audio in a batch, padding not counted.
+
+    Returns:
+        One batch or more.
+
+    Raises:
+        DataError: the manifest is missing or empty.
+        AudioError: a file cannot be read.
+    """
+    _require(Path(manifest))
+    batches: list[list[LoadedUtterance]] = [[]]
+    left, room = seconds, batch_seconds
+    for cut in CutSet.from_jsonl_lazy(Path(manifest)):
+        if batches[-1] and cut.duration > room:
+            batches.append([])
+            room = batch_seconds
+        batches[-1].append(_CutSource.of(cut).load(processor.sample_rate))
+        left, room = left - cut.duration, room - cut.duration
+        if left <= 0:
+            break
+    if not batches[0]:
+        raise DataError(f"{manifest}: the manifest is empty; prepare the data again")
+    return [collate(utterances, replace(processor, tokenizer=None)) for utterances in batches]
 
 
 def _read_cuts(manifest: str | Path, key: Callable[[Cut], Any]) -> list[Cut]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from bigfoot.audio_io import write_audio
 from bigfoot.config import DataConfig
 from bigfoot.data.augment import stable_seed
 from bigfoot.data.fsdd import join_strings
-from bigfoot.data.listings import list_librispeech, list_table
+from bigfoot.data.listings import list_folder, list_librispeech, list_speechocean762
 from bigfoot.data.manifests import (
     ListedUtterance,
     PreparedData,
@@ -24,14 +26,53 @@ from bigfoot.data.manifests import (
     write_manifest,
 )
 from bigfoot.data.synthetic import synthesize_split
+from bigfoot.data.tables import list_common_voice, list_table
 from bigfoot.data.utterance import Utterance
 from bigfoot.errors import AudioError, DataError
+from bigfoot.text.normalize import drop_silent_marks
 
 __all__ = ["PreparedData", "SkippedUtterance", "load_prepared", "prepare_data", "resolve_root"]
 
+log = logging.getLogger("bigfoot")
+
 SPLITS = ("train", "dev", "test")
-_USUAL_NAMES = {"fsdd": "fsdd", "librispeech": "LibriSpeech"}
-_GENERATED = ("synthetic_digits", "fsdd")
+_OnBad = Callable[[AudioError], None] | None
+
+
+@dataclass(frozen=True)
+class _Corpus:
+    """What sets a corpus apart: it is either listed where it lies, or made.
+
+    Args:
+        usual_name: of its folder, below ``$BIGFOOT_DATA``; None where it has none.
+        list_split: from the folder and the corpus's own name of a split to its utterances.
+        generate: makes so many utterances of train, dev or test.
+        is_written: transcripts are sentences to read, with marks that nobody says.
+    """
+
+    usual_name: str | None = None
+    list_split: Callable[[Path, str, DataConfig], list[ListedUtterance]] | None = None
+    generate: Callable[[DataConfig, int, str, int, _OnBad], Iterator[Utterance]] | None = None
+    is_written: bool = False
+
+
+def _synthesize(config: DataConfig, seed: int, split: str, count: int, _on_bad: _OnBad) -> Iterator[Utterance]:
+    return synthesize_split(seed, split, count, config.min_digits, config.max_digits)
+
+
+def _join_fsdd(config: DataConfig, seed: int, split: str, count: int, on_bad: _OnBad) -> Iterator[Utterance]:
+    return join_strings(resolve_root(config), split, count, seed, config.min_digits, config.max_digits, on_bad)
+
+
+_CORPORA = {
+    "synthetic_digits": _Corpus(generate=_synthesize),
+    "fsdd": _Corpus("fsdd", generate=_join_fsdd),
+    "librispeech": _Corpus("LibriSpeech", lambda root, split, _: list_librispeech(root, split)),
+    "common_voice": _Corpus("CommonVoice", lambda root, split, _: list_common_voice(root, split), is_written=True),
+    "speechocean762": _Corpus("speechocean762", lambda root, split, _: list_speechocean762(root, split)),
+    "folder": _Corpus(None, lambda root, split, config: list_folder(root, split, config.transcripts == "none")),
+    "table": _Corpus(None, lambda root, split, _: list_table(_find_table(split, root))),
+}
 
 
 def prepare_data(
@@ -66,9 +107,16 @@ def prepare_data(
     folder = Path(folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     prepared = PreparedData(folder, manifests={}, skipped=[], hours={}, num_utterances={})
-    for split, listed in _list_splits(config, seed, folder, prepared.skipped).items():
+    corpus = _find_corpus(config)
+    if corpus.generate is None:
+        splits = _list_splits(corpus, config, seed, characters)
+    else:
+        splits = _write_splits(corpus.generate, config, seed, folder, prepared.skipped)
+    if not splits:
+        raise DataError("data: no split is asked for; set data.train_splits, data.dev_splits or data.test_splits")
+    for split, listed in splits.items():
         # What bigfoot has just written needs no second decoding.
-        verify = config.verify_audio and config.corpus not in _GENERATED
+        verify = config.verify_audio and corpus.generate is None
         cuts, skipped = check_utterances(listed, split, config, characters, verify)
         if split == "train":
             np.random.default_rng(stable_seed(seed, "train order")).shuffle(cuts)  # type: ignore[arg-type]
@@ -88,13 +136,14 @@ def resolve_root(config: DataConfig) -> Path:
         config: ``root`` is the corpus's folder or the one above; without it, ``$BIGFOOT_DATA`` is.
 
     Returns:
-        The folder of LibriSpeech's splits or of FSDD's ``recordings``; for tables the folder to which they are
+        The folder of LibriSpeech's splits or of FSDD's ``recordings``; for tables and folders that to which they are
         relative, the present one by default.
 
     Raises:
         DataError: neither is set, or there is no such folder.
     """
-    name = _USUAL_NAMES.get(config.corpus)
+    # A corpus that nobody knows is found where values are checked; here it is one without a usual name.
+    name = _CORPORA.get(config.corpus, _Corpus()).usual_name
     given = config.root or os.environ.get("BIGFOOT_DATA")
     if name is None and config.root is None and not (given and Path(given).is_dir()):
         return Path.cwd()
@@ -111,39 +160,28 @@ def resolve_root(config: DataConfig) -> Path:
     return root
 
 
-def _list_splits(
-    config: DataConfig, seed: int, folder: Path, skipped: list[SkippedUtterance]
-) -> dict[str, list[ListedUtterance]]:
-    if config.corpus in _GENERATED:
-        counts = dict(zip(SPLITS, (config.num_train, config.num_dev, config.num_test), strict=True))
-        listed = {
-            split: _write_generated(_generate(config, seed, split, count, skipped), folder, split, count)
-            for split, count in counts.items()
-            if count > 0
-        }
-    elif config.corpus in ("librispeech", "table"):
-        listed = _list_named(config)
-        if config.hold_out_speakers and "dev" not in listed:
-            listed["train"], listed["dev"] = hold_out_speakers(listed.get("train", []), config.hold_out_speakers, seed)
-    else:
-        known = ", ".join((*_GENERATED, "librispeech", "table"))
-        raise DataError(f"data.corpus: {config.corpus!r} is unknown; corpora are {known}")
-    if not listed:
-        raise DataError("data: no split is asked for; set data.train_splits, data.dev_splits or data.test_splits")
-    return {split: listed[split] for split in SPLITS if split in listed}
+def _find_corpus(config: DataConfig) -> _Corpus:
+    if config.corpus not in _CORPORA:
+        raise DataError(f"data.corpus: {config.corpus!r} is unknown; corpora are {', '.join(_CORPORA)}")
+    return _CORPORA[config.corpus]
 
 
-def _generate(
-    config: DataConfig, seed: int, split: str, count: int, skipped: list[SkippedUtterance]
-) -> Iterator[Utterance]:
-    if config.corpus == "synthetic_digits":
-        return synthesize_split(seed, split, count, config.min_digits, config.max_digits)
+def _write_splits(
+    generate: Callable[[DataConfig, int, str, int, _OnBad], Iterator[Utterance]],
+    config: DataConfig, seed: int, folder: Path, skipped: list[SkippedUtterance],
+) -> dict[str, list[ListedUtterance]]:  # fmt: skip
+    """Make the splits of a generated corpus, and write their audio below the folder."""
+    counts = dict(zip(SPLITS, (config.num_train, config.num_dev, config.num_test), strict=True))
+    listed = {}
+    for split, count in counts.items():
 
-    def skip(error: AudioError) -> None:
-        skipped.append(SkippedUtterance(split, Path(error.path).stem, error.path, error.reason))
+        def skip(error: AudioError, split: str = split) -> None:
+            skipped.append(SkippedUtterance(split, Path(error.path).stem, error.path, error.reason))
 
-    on_error = skip if config.on_bad_audio == "skip" else None
-    return join_strings(resolve_root(config), split, count, seed, config.min_digits, config.max_digits, on_error)
+        if count > 0:
+            made = generate(config, seed, split, count, skip if config.on_bad_audio == "skip" else None)
+            listed[split] = _write_generated(made, folder, split, count)
+    return listed
 
 
 def _write_generated(utterances: Iterator[Utterance], folder: Path, split: str, count: int) -> list[ListedUtterance]:
@@ -157,30 +195,42 @@ def _write_generated(utterances: Iterator[Utterance], folder: Path, split: str, 
     return listed
 
 
-def _list_named(config: DataConfig) -> dict[str, list[ListedUtterance]]:
-    root = resolve_root(config)
+def _list_splits(
+    corpus: _Corpus, config: DataConfig, seed: int, characters: Collection[str] | None
+) -> dict[str, list[ListedUtterance]]:
+    """List the splits of a corpus where it lies; only those that are asked for."""
+    assert corpus.list_split is not None
+    root, listed = resolve_root(config), {}
+    for split, names in _split_names(config).items():
+        if names:
+            listed[split] = [item for name in names for item in corpus.list_split(root, name, config)]
+            if corpus.is_written:
+                listed[split] = [replace(item, text=drop_silent_marks(item.text, characters)) for item in listed[split]]
+    if config.hold_out_speakers and "dev" not in listed:
+        listed["train"], listed["dev"] = hold_out_speakers(listed.get("train", []), config.hold_out_speakers, seed)
+    _warn_of_overlap(listed)
+    return {split: listed[split] for split in SPLITS if split in listed}
+
+
+def _split_names(config: DataConfig) -> dict[str, list[str]]:
+    """The corpus's own names of what train, dev and test are made of."""
     switches = {
         "train-clean-100": config.train_clean_100,
         "train-clean-360": config.train_clean_360,
         "train-other-500": config.train_other_500,
     }
-    names = {"train": config.train_splits, "dev": config.dev_splits, "test": config.test_splits}
-    if config.corpus == "librispeech":
-        names["train"] = [name for name, wanted in switches.items() if wanted] + list(config.train_splits)
-    listed = {}
-    for split, parts in names.items():
-        if parts:
-            listed[split] = [
-                item
-                for part in parts
-                for item in (
-                    list_librispeech(root, part) if config.corpus == "librispeech" else list_table(_find(part, root))
-                )
-            ]
-    return listed
+    chosen = [name for name, wanted in switches.items() if wanted] if config.corpus == "librispeech" else []
+    return {"train": [*chosen, *config.train_splits], "dev": config.dev_splits, "test": config.test_splits}
 
 
-def _find(table: str, root: Path) -> Path:
+def _warn_of_overlap(listed: dict[str, list[ListedUtterance]]) -> None:
+    train = {item.path for item in listed.get("train", [])}
+    for split in ("dev", "test"):
+        if shared := sum(item.path in train for item in listed.get(split, [])):
+            log.warning("data: %d files of %s are in train too: its error rates will flatter", shared, split)
+
+
+def _find_table(table: str, root: Path) -> Path:
     given = Path(table).expanduser()
     return given.absolute() if given.is_file() else root / given
 

@@ -1,20 +1,21 @@
-"""What corpora on disk say they hold: LibriSpeech's own tree, and tables (TSV, CSV, JSONL).
+"""What folders say they hold: LibriSpeech's own tree, audio beside its text, and speechocean762's two layouts.
 
 lhotse has a LibriSpeech recipe, but it stops at the first bad file and passes over missing ones; here both are named.
 """
 
 from __future__ import annotations
 
-import csv
-import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from bigfoot.audio_io import READABLE, UNREADABLE
 from bigfoot.data.manifests import ListedUtterance
+from bigfoot.data.tables import list_table
 from bigfoot.errors import DataError
 
-_TEXT_COLUMNS = ("text", "transcript", "sentence")
+# What lies in a folder of speech without being a transcript.
+_NOT_TRANSCRIPTS = ("README", "LICENSE", "LICENCE", "COPYING", "NOTICE")
 
 
 def list_librispeech(root: Path, split: str) -> list[ListedUtterance]:
@@ -34,11 +35,16 @@ def list_librispeech(root: Path, split: str) -> list[ListedUtterance]:
     Raises:
         DataError: there is no such split; those that are there are named.
     """
+    folder = _find_folder(root, split)
+    return [item for chapter in sorted(folder.glob("*/*")) if chapter.is_dir() for item in _list_chapter(chapter)]
+
+
+def _find_folder(root: Path, split: str) -> Path:
     folder = root / split
     if not folder.is_dir():
         there = ", ".join(sorted(p.name for p in root.iterdir() if p.is_dir())) or "no folder at all"
         raise DataError(f"data: no split {split} in {root} (there: {there})")
-    return [item for chapter in sorted(folder.glob("*/*")) if chapter.is_dir() for item in _list_chapter(chapter)]
+    return folder
 
 
 def _list_chapter(chapter: Path) -> Iterator[ListedUtterance]:
@@ -58,68 +64,122 @@ def _list_chapter(chapter: Path) -> Iterator[ListedUtterance]:
             yield ListedUtterance(path.stem, path, "", speaker, problem=f"no transcript in {listing.name}")
 
 
-def list_table(table: Path) -> list[ListedUtterance]:
-    """List a table of utterances; the suffix says what it is.
+def list_folder(root: Path, split: str, text_is_optional: bool = False) -> list[ListedUtterance]:
+    """List audio anywhere below a folder, with its text in a .txt of the same name beside it, or without any text.
 
-    A header names the columns ``path`` (relative to the table's folder) and ``text`` (or ``transcript``, or
-    ``sentence``); ``id`` and ``speaker`` are optional, others are passed over. In JSONL these are the keys::
+    The folder that a file lies in is taken for its speaker::
 
-        id<TAB>path<TAB>seconds<TAB>speaker<TAB>transcript
-        19-198-0000<TAB>audio/19/19-198-0000.ogg<TAB>1.965<TAB>19<TAB>NORTHANGER ABBEY
-        {"path": "audio/19/19-198-0000.ogg", "text": "NORTHANGER ABBEY", "speaker": "19"}
+        anna/0001.flac   anna/0001.txt   bert/0001.mp3   bert/0001.txt
 
     Args:
-        table: a ``.tsv``, ``.csv`` or ``.jsonl`` file.
+        root: the folder of the splits.
+        split: name of a folder in it, or ``.`` for the root itself.
+        text_is_optional: audio without text is nothing to complain of where other audio has one.
 
     Returns:
-        The utterances in the table's order; a broken line is one with a ``problem``.
+        The utterances in order of path, their ids their paths below the root, text ``""`` where there is none. Audio
+        whose type cannot be read, audio without text among audio with text, and text without audio have a ``problem``.
 
     Raises:
-        DataError: no such file, an unknown suffix, or columns are missing.
+        DataError: there is no such folder; those that are there are named.
     """
-    readers = {".tsv": _read_separated, ".csv": _read_separated, ".jsonl": _read_json_lines}
-    if table.suffix.lower() not in readers:
-        raise DataError(f"data: {table} is not a table; expected a file ending in .tsv, .csv or .jsonl")
-    if not table.is_file():
-        raise DataError(f"data: no table {table}; tables are looked up as given and then under data.root")
-    try:
-        return [_list_row(table, number, row) for number, row in readers[table.suffix.lower()](table)]
-    except UnicodeDecodeError as error:
-        raise DataError(f"data: {table} is not UTF-8 ({error}); convert it with iconv") from error
+    folder = _find_folder(root, split)
+    files = _walk(folder)
+    audio = [path for path in files if path.suffix.lower() in READABLE | UNREADABLE]
+    texts = {
+        path.with_suffix(""): path
+        for path in files
+        if path.suffix.lower() == ".txt" and path.stem.upper() not in _NOT_TRANSCRIPTS
+    }
+    needs_text = not text_is_optional and any(path.with_suffix("") in texts for path in audio)
+    listed = [_list_file(path, texts.pop(path.with_suffix(""), None), folder, split, needs_text) for path in audio]
+    lone = texts.values() if needs_text else ()
+    return listed + [
+        ListedUtterance(_name(path, folder, split), path, "", path.parent.name, problem="no audio beside this text")
+        for path in lone
+    ]
 
 
-def _read_separated(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    tabs = table.suffix.lower() == ".tsv"
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        # In a TSV a quotation mark is a quotation mark: transcripts hold lone ones.
-        reader = csv.reader(
-            file, "excel-tab" if tabs else "excel", quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
-        )
-        columns = next(reader, [])
-        if "path" not in columns or not set(columns) & set(_TEXT_COLUMNS):
-            found = ", ".join(columns) or "an empty file"
-            raise DataError(f"data: {table} needs a header with the columns path and text; found: {found}")
-        for row in reader:
-            if row:
-                yield reader.line_num, dict(zip(columns, row, strict=False)) if len(row) == len(columns) else {}
+def find_audio(folder: Path) -> list[Path]:
+    """Find the audio that soundfile reads anywhere below a folder.
+
+    Args:
+        folder: to look in; hidden files and folders are passed over.
+
+    Returns:
+        The files, sorted, so that the same folder gives the same list on every machine.
+    """
+    return [path for path in _walk(folder) if path.suffix.lower() in READABLE]
 
 
-def _read_json_lines(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(table.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                row = None
-            yield number, row if isinstance(row, dict) else {}
+def _walk(folder: Path) -> list[Path]:
+    found: list[Path] = []
+    seen: set[str] = set()
+    # Links to folders are followed: that is how people put a corpus together. Hidden are macOS's ._NAME.wav too.
+    for place, folders, names in os.walk(folder, followlinks=True):
+        # A link may lead back to where it lies.
+        if os.path.realpath(place) in seen:
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(place))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(place, name) for name in names if not name.startswith(".")]
+    return sorted(found)
 
 
-def _list_row(table: Path, number: int, row: dict[str, Any]) -> ListedUtterance:
-    text = next((row[name] for name in _TEXT_COLUMNS if isinstance(row.get(name), str)), None)
-    path = row.get("path")
-    if not isinstance(path, str) or not path or text is None:
-        name = f"{table.name}:{number}"
-        return ListedUtterance(name, table, "", "", problem=f"{name}: not a line with path and text")
-    # The table's folder tells apart files of the same name that two tables list.
-    name = str(row.get("id") or f"{table.parent.name}/{Path(path).with_suffix('').as_posix()}")
-    return ListedUtterance(name, table.parent / path, text, str(row.get("speaker") or "unknown"))
+def _name(path: Path, folder: Path, split: str) -> str:
+    return (Path(split) / path.relative_to(folder).with_suffix("")).as_posix()
+
+
+def _list_file(path: Path, text: Path | None, folder: Path, split: str, needs_text: bool) -> ListedUtterance:
+    problem = None
+    if path.suffix.lower() in UNREADABLE:
+        problem = f"soundfile cannot read {path.suffix.lower()}; convert it, such as to .flac with ffmpeg"
+    elif needs_text and text is None:
+        problem = f"no {path.stem}.txt beside it, while other audio has its text"
+    # What is not UTF-8 becomes a mark that no vocabulary holds, so that the file is named, the corpus not lost.
+    said = "" if text is None else text.read_text(encoding="utf-8-sig", errors="replace")
+    return ListedUtterance(_name(path, folder, split), path, said, path.parent.name, problem)
+
+
+def list_speechocean762(root: Path, split: str) -> list[ListedUtterance]:
+    """List a split of speechocean762 (Zhang et al., 2021), as published or as a table.
+
+    As published, a split is a folder in the manner of Kaldi, ``train`` or ``test``, beside ``WAVE``::
+
+        train/wav.scp   000010011<TAB>WAVE/SPEAKER0001/000010011.WAV
+        train/text      000010011<TAB>WE CALL IT BEAR
+        train/utt2spk   000010011 0001
+
+    A table ``SPLIT.tsv`` (see ``list_table``) comes before it.
+
+    Args:
+        root: the folder of ``WAVE``, ``train`` and ``test``, or of the tables.
+        split: name of a folder or stem of a table.
+
+    Returns:
+        The utterances in the order of the table or of ``wav.scp``; audio without transcript has a ``problem``.
+
+    Raises:
+        DataError: the split is there in neither form.
+    """
+    if (root / f"{split}.tsv").is_file():
+        return list_table(root / f"{split}.tsv")
+    if not (root / split / "wav.scp").is_file():
+        raise DataError(f"data: {root} holds neither {split}.tsv nor {split}/wav.scp of speechocean762")
+    paths, texts, speakers = (_read_pairs(root / split / name) for name in ("wav.scp", "text", "utt2spk"))
+    listed = []
+    for name, path in paths.items():
+        problem = None if name in texts else f"no transcript in {split}/text"
+        speaker = speakers.get(name, "unknown")
+        listed.append(ListedUtterance(name, root / path, texts.get(name, ""), speaker, problem))
+    return listed
+
+
+def _read_pairs(path: Path) -> dict[str, str]:
+    """Lines of a key, white space, and the rest; a file that is missing holds none."""
+    if not path.is_file():
+        return {}
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    pairs = (line.strip().split(maxsplit=1) for line in lines if line.strip())
+    return {pair[0]: pair[1] if len(pair) > 1 else "" for pair in pairs}

@@ -73,5 +73,26 @@ def add_noise(samples: Samples, rng: np.random.Generator, snr_db: float) -> Samp
     pole = rng.uniform(0.0, 0.9)
     # Two taps are enough of a low-pass to vary the colour, and cost nothing.
     noise[1:] += np.float32(pole) * noise[:-1]
-    power = float(np.mean(samples**2)) / float(np.mean(noise**2)) / 10 ** (snr_db / 10)
+    return mix_noise(samples, noise, snr_db)
+
+
+def mix_noise(samples: Samples, noise: Samples, snr_db: float) -> Samples:
+    """Add noise at a signal-to-noise ratio.
+
+    Args:
+        samples: (N,).
+        noise: (N,).
+        snr_db: power of the signal over the power of the noise, decibels.
+
+    Returns:
+        (N,) float32; the samples as they are where either is silent, since no ratio can be had then.
+
+    Example:
+        >>> mix_noise(np.ones(2, np.float32), np.array([3.0, -3.0], np.float32), snr_db=0).tolist()
+        [2.0, 0.0]
+    """
+    noise_power = float(np.mean(noise**2))
+    if noise_power == 0.0:
+        return samples
+    power = float(np.mean(samples**2)) / noise_power / 10 ** (snr_db / 10)
     return samples + noise * np.float32(np.sqrt(power))

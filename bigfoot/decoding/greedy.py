@@ -22,11 +22,14 @@ class GreedyResult:
         blank_rate: share of real frames whose best token is the blank, 0 to 1; 1 where there is no frame.
         margins: smallest difference between the two best logits over an utterance's frames, (B,); infinity without
             frames. Two batches may only disagree on an utterance whose margin is within rounding.
+        confidences: mean probability of the best token over the frames where that is not the blank, (B,), 0 to 1; 0
+            where there is no such frame.
     """
 
     texts: list[str]
     blank_rate: float
     margins: list[float]
+    confidences: list[float]
 
 
 @torch.no_grad()
@@ -49,13 +52,17 @@ def decode_greedy(logits: Tensor, frame_mask: Tensor | None, tokenizer: CharToke
     """
     mask = torch.ones(logits.shape[:2], dtype=torch.bool) if frame_mask is None else frame_mask.cpu()
     best = logits.argmax(-1).cpu()
-    top = logits.float().topk(2, dim=-1).values.cpu()
+    logits = logits.float()
+    top = logits.topk(2, dim=-1).values.cpu()
     gaps = (top[..., 0] - top[..., 1]).where(mask, torch.inf)  # (B, T)
     margins = gaps.amin(-1) if logits.shape[1] else torch.full(logits.shape[:1], torch.inf)
     blanks = ((best == tokenizer.blank_id) & mask).sum()
+    spoken = mask & (best != tokenizer.blank_id)
+    probabilities = (top[..., 0] - logits.logsumexp(-1).cpu()).exp()  # of the best token, (B, T)
+    confidences = probabilities.where(spoken, 0.0).sum(-1) / spoken.sum(-1).clamp(min=1)
     texts = [tokenizer.decode_ctc(row[real].tolist()) for row, real in zip(best, mask, strict=True)]
     frames = int(mask.sum())
-    return GreedyResult(texts, float(blanks) / frames if frames else 1.0, margins.tolist())
+    return GreedyResult(texts, float(blanks) / frames if frames else 1.0, margins.tolist(), confidences.tolist())
 
 
 @dataclass
@@ -68,6 +75,7 @@ class Transcripts:
         references: what was said.
         hypotheses: what the model heard.
         margins: see ``GreedyResult``.
+        confidences: see ``GreedyResult``.
         blank_rate: share of real frames whose best token is the blank.
     """
 
@@ -76,6 +84,7 @@ class Transcripts:
     references: list[str] = field(default_factory=list)
     hypotheses: list[str] = field(default_factory=list)
     margins: list[float] = field(default_factory=list)
+    confidences: list[float] = field(default_factory=list)
     blank_rate: float = 1.0
 
 
@@ -105,6 +114,7 @@ def transcribe_batches(model: BigfootForCTC, batches: Iterable[Batch], tokenizer
         found.references += batch.texts
         found.hypotheses += result.texts
         found.margins += result.margins
+        found.confidences += result.confidences
     model.train(was_training)
     found.blank_rate = blanks / frames if frames else 1.0
     return found

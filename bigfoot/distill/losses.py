@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 
@@ -63,8 +64,8 @@ def logit_kl(student_logits: Tensor, teacher_logits: Tensor, frame_mask: Tensor,
     return _sum_real(per_frame * temperature**2, frame_mask)
 
 
-def hidden_distance(student: Tensor, teacher: Tensor, frame_mask: Tensor, distance: str = "mse") -> LossSum:
-    """Distance between two hidden states, frame by frame.
+def frame_distance(student: Tensor, teacher: Tensor, frame_mask: Tensor, distance: str = "mse") -> LossSum:
+    """Distance between two sequences of vectors (hidden states, convolutional features), frame by frame.
 
     Args:
         student: (B, T, D).
@@ -77,7 +78,7 @@ def hidden_distance(student: Tensor, teacher: Tensor, frame_mask: Tensor, distan
 
     Example:
         >>> import torch
-        >>> hidden_distance(torch.ones(1, 2, 4), torch.zeros(1, 2, 4), torch.tensor([[True, False]])).mean()
+        >>> frame_distance(torch.ones(1, 2, 4), torch.zeros(1, 2, 4), torch.tensor([[True, False]])).mean()
         tensor(1.)
     """
     student, teacher = _only_real(student, frame_mask), _only_real(teacher, frame_mask)
@@ -90,3 +91,85 @@ def hidden_distance(student: Tensor, teacher: Tensor, frame_mask: Tensor, distan
     else:
         raise ValueError(f"distance {distance!r} is none of mse, l1, cosine")
     return _sum_real(per_frame, frame_mask)
+
+
+def logit_cosine(student_logits: Tensor, teacher_logits: Tensor, frame_mask: Tensor) -> LossSum:
+    """One minus the cosine of the angle between student's and teacher's logits, frame by frame.
+
+    The ``cos_embed_loss`` of the Knowledge-Distillation-Toolkit (``knowledge_distillation/kd_training.py``): over the
+    vocabulary, of the logits as they are, without temperature. There the mean is over all frames of a padded batch,
+    here over the real ones. Blind to the length of the logits, and so to how sure the teacher is.
+
+    Args:
+        student_logits: (B, T, V).
+        teacher_logits: (B, T, V).
+        frame_mask: (B, T), True = real.
+
+    Returns:
+        Sum over real frames, each 0 to 2, and their number.
+
+    Example:
+        >>> logits = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+        >>> logit_cosine(logits, -3 * logits, torch.tensor([[True, True]])).mean()
+        tensor(2.)
+    """
+    return frame_distance(student_logits, teacher_logits, frame_mask, "cosine")
+
+
+def attention_distance(student: Tensor, teacher: Tensor, frame_mask: Tensor, distance: str = "kl") -> LossSum:
+    """Distance between two layers' attention maps, each the mean over its heads (after Jiao et al., 2020, section 3.1).
+
+    Means over heads are compared, so that the layers may have different numbers of them.
+
+    Args:
+        student: (B, H, T, T), rows of weights that sum to 1 over the real keys.
+        teacher: (B, H', T, T).
+        frame_mask: (B, T), True = real.
+        distance: ``kl`` (of the student's row from the teacher's, in nats) or ``mse`` (mean over real keys).
+
+    Returns:
+        Sum over the rows of real frames, and their number.
+
+    Example:
+        >>> even, sharp = torch.full((1, 2, 2, 2), 0.5), torch.eye(2)[None, None]
+        >>> attention_distance(even, sharp, torch.tensor([[True, True]])).mean()
+        tensor(0.6931)
+    """
+    here, there = _mean_map(student, frame_mask), _mean_map(teacher, frame_mask)
+    if distance == "kl":
+        # A weight of 0 has no logarithm. Where the teacher's is 0 the student's does not matter; where only the
+        # student's is, the smallest number of the type stands for it.
+        least = torch.finfo(here.dtype).tiny
+        gaps = there.clamp(min=least).log() - here.clamp(min=least).log()
+        per_frame = (there * gaps).sum(-1)
+    elif distance == "mse":
+        per_frame = (here - there).square().sum(-1) / frame_mask.sum(-1, keepdim=True).clamp(min=1)
+    else:
+        raise ValueError(f"distance {distance!r} is none of kl, mse")
+    return _sum_real(per_frame, frame_mask)
+
+
+def _mean_map(attentions: Tensor, frame_mask: Tensor) -> Tensor:
+    """Mean over heads, (B, T, T), with 0 wherever query or key is padding."""
+    real = frame_mask[:, None, :, None] & frame_mask[:, None, None, :]
+    return attentions.float().where(real, 0.0).mean(1)
+
+
+def feature_penalty(conv_features: Tensor, frame_mask: Tensor) -> LossSum:
+    """Mean square of the convolutional features: fairseq's ``features_pen``, which keeps their size in bounds.
+
+    Part of the loss with which fairseq pre-trains wav2vec 2.0 (Baevski et al., 2020). There the mean is over all frames
+    of a padded batch, here over the real ones. It compares with nothing and needs no teacher.
+
+    Args:
+        conv_features: (B, T, C), as the last convolution gives them, before the norm.
+        frame_mask: (B, T), True = real.
+
+    Returns:
+        Sum over real frames of the mean over C, and the number of frames.
+
+    Example:
+        >>> feature_penalty(torch.full((1, 2, 4), 3.0), torch.tensor([[True, False]])).mean()
+        tensor(9.)
+    """
+    return _sum_real(_only_real(conv_features, frame_mask).square().mean(-1), frame_mask)

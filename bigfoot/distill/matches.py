@@ -1,4 +1,4 @@
-"""Which hidden state of the student is compared with which of the teacher, and through which projection."""
+"""Which hidden state or layer of the student is compared with which of the teacher, and through which projection."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from bigfoot.errors import ModelError
 
 @dataclass(frozen=True)
 class LayerMatch:
-    """One comparison, by indices into ``hidden_states`` (0 = the encoder's input).
+    """One comparison: of two hidden states (0 = the encoder's input), or of two layers (0 = the first).
 
     Args:
-        student: 0 to the student's number of layers.
-        teacher: 0 to the teacher's number of layers.
+        student: index in the student.
+        teacher: index in the teacher.
     """
 
     student: int
@@ -47,17 +47,51 @@ def build_matches(
     """
     if matches == "proportional":
         return [LayerMatch(s, round(s * teacher_layers / student_layers)) for s in range(student_layers + 1)]
+    return _read_pairs(matches, student_layers, teacher_layers, "hidden_states")
+
+
+def build_layer_matches(
+    matches: str | Sequence[Sequence[int]], student_layers: int, teacher_layers: int
+) -> list[LayerMatch]:
+    """Spell out the matches of a configuration where layers are compared, as for attention maps.
+
+    Args:
+        matches: ``proportional`` (every student layer with the teacher's at the same share of the depth, the last with
+            the last), or [student, teacher] pairs of 0-based layers.
+        student_layers: layers of the student.
+        teacher_layers: layers of the teacher.
+
+    Returns:
+        At least one match.
+
+    Raises:
+        ModelError: an unknown word, a pair that is none, or an index out of range.
+
+    Example:
+        >>> [match.teacher for match in build_layer_matches("proportional", 4, 12)]
+        [2, 5, 8, 11]
+    """
+    if matches == "proportional":
+        # The output of layer i is hidden state i + 1; the encoder's input belongs to no layer.
+        states = build_matches("proportional", student_layers, teacher_layers)[1:]
+        return [LayerMatch(match.student - 1, max(0, match.teacher - 1)) for match in states]
+    return _read_pairs(matches, student_layers - 1, teacher_layers - 1, "layers")
+
+
+def _read_pairs(
+    matches: str | Sequence[Sequence[int]], last_student: int, last_teacher: int, what: str
+) -> list[LayerMatch]:
     if isinstance(matches, str) or not isinstance(matches, Sequence) or not matches:
         raise ModelError(f"{matches!r} is neither 'proportional' nor a list of [student, teacher] pairs")
     found = []
     for pair in matches:
         if not _is_pair(pair):
-            raise ModelError(f"{pair!r} is no [student, teacher] pair of indices into hidden_states")
+            raise ModelError(f"{pair!r} is no [student, teacher] pair of indices into {what}")
         student, teacher = pair
-        if not 0 <= student <= student_layers or not 0 <= teacher <= teacher_layers:
+        if not 0 <= student <= last_student or not 0 <= teacher <= last_teacher:
             raise ModelError(
-                f"[{student}, {teacher}] is out of range: hidden_states go from 0 to {student_layers} in the student "
-                f"and to {teacher_layers} in the teacher"
+                f"[{student}, {teacher}] is out of range: {what} go from 0 to {last_student} in the student "
+                f"and to {last_teacher} in the teacher"
             )
         found.append(LayerMatch(student, teacher))
     return found
@@ -69,17 +103,17 @@ def _is_pair(pair: object) -> TypeGuard[Sequence[int]]:
     return all(isinstance(index, int) and not isinstance(index, bool) for index in pair)
 
 
-def build_projections(matches: Sequence[LayerMatch], student_size: int, teacher_size: int) -> nn.ModuleList:
-    """One linear map a match from the student's width to the teacher's; identities where the widths agree.
+def build_projections(count: int, student_size: int, teacher_size: int) -> nn.ModuleList:
+    """Linear maps from the student's width to the teacher's; identities where the widths agree.
 
     Args:
-        matches: the comparisons.
-        student_size: hidden size of the student.
-        teacher_size: hidden size of the teacher.
+        count: how many, one a comparison.
+        student_size: width of the student's vectors.
+        teacher_size: width of the teacher's.
 
     Returns:
-        As many modules as matches. They serve training alone and are no part of the student.
+        As many modules. They serve training alone and are no part of the student.
     """
     if student_size == teacher_size:
-        return nn.ModuleList([nn.Identity() for _ in matches])
-    return nn.ModuleList([nn.Linear(student_size, teacher_size) for _ in matches])
+        return nn.ModuleList([nn.Identity() for _ in range(count)])
+    return nn.ModuleList([nn.Linear(student_size, teacher_size) for _ in range(count)])

@@ -9,12 +9,23 @@ from torch import Tensor, nn
 
 from bigfoot.config import LossesConfig
 from bigfoot.data.batches import Batch
-from bigfoot.distill.losses import LossSum, hidden_distance, logit_kl
-from bigfoot.distill.matches import build_matches, build_projections
+from bigfoot.distill.losses import LossSum
 from bigfoot.distill.targets import compute_targets, freeze_teacher
-from bigfoot.errors import ModelError, TrainingError
+from bigfoot.distill.terms import TERMS, Answers, Shapes
+from bigfoot.errors import TrainingError
 from bigfoot.models.configuration import BigfootConfig
-from bigfoot.models.ctc import BigfootForCTC, CTCOutput, compute_ctc_losses
+from bigfoot.models.ctc import BigfootForCTC, CTCOutput
+
+
+def active_weights(losses: LossesConfig) -> dict[str, float]:
+    """Names and weights of the terms that are not switched off.
+
+    Example:
+        >>> active_weights(LossesConfig())
+        {'logit_kl': 1.0}
+    """
+    named = {name: getattr(losses, name).weight for name in TERMS}
+    return {name: weight for name, weight in named.items() if weight}
 
 
 def objective_problems(losses: LossesConfig, student: BigfootConfig, teacher: BigfootConfig) -> Iterator[str]:
@@ -28,26 +39,18 @@ def objective_problems(losses: LossesConfig, student: BigfootConfig, teacher: Bi
     Yields:
         One sentence a problem, beginning with the key at fault.
     """
-    if losses.logit_kl.weight and not student.ctc_head:
-        yield "distill.losses.logit_kl: the student has no CTC head whose posteriors could be compared"
-    if losses.logit_kl.weight and not teacher.ctc_head:
+    weights = active_weights(losses)
+    for name in weights:
+        for problem in TERMS[name].find_problems(losses, student, teacher):
+            yield f"distill.losses.{name}{problem}"
+    comparing = [name for name in weights if TERMS[name].needs_teacher]
+    here, there = ((shape.inputs_to_logits_ratio, shape.receptive_field) for shape in (student, teacher))
+    if comparing and here != there:
         yield (
-            "distill.losses.logit_kl: the teacher has no CTC head, so there are no posteriors to learn from; "
-            "set its weight to 0 and use distill.losses.hidden"
+            f"distill.losses: {', '.join(comparing)} compare frame by frame, but the student has a frame of {here[1]} "
+            f"samples every {here[0]}, the teacher one of {there[1]} every {there[0]}"
         )
-    elif losses.logit_kl.weight and student.ctc_head and student.vocab_size != teacher.vocab_size:
-        yield (
-            f"distill.losses.logit_kl: the student's head has {student.vocab_size} tokens, the teacher's "
-            f"{teacher.vocab_size}; the same posteriors cannot be compared"
-        )
-    if losses.ctc.weight and not student.ctc_head:
-        yield "distill.losses.ctc: the student has no CTC head; fine-tune with finetune.head=new instead"
-    if losses.hidden.weight:
-        try:
-            build_matches(losses.hidden.matches, student.num_hidden_layers, teacher.num_hidden_layers)
-        except ModelError as error:
-            yield f"distill.losses.hidden.matches: {error}"
-    if not any((losses.logit_kl.weight, losses.hidden.weight, losses.ctc.weight)):
+    if not weights:
         yield "distill.losses: every weight is 0, there is nothing to learn"
 
 
@@ -59,7 +62,7 @@ class Objective(nn.Module):
     Args:
         losses: names and weights; a term of weight 0 is not computed.
         student: the model that learns.
-        teacher: frozen here; None where only CTC is asked for.
+        teacher: frozen here; None where no term compares with one.
 
     Raises:
         TrainingError: a term needs a teacher, and there is none.
@@ -73,23 +76,22 @@ class Objective(nn.Module):
 
     def __init__(self, losses: LossesConfig, student: BigfootForCTC, teacher: BigfootForCTC | None) -> None:
         super().__init__()
-        if teacher is None and (losses.logit_kl.weight or losses.hidden.weight):
-            raise TrainingError("logit_kl and hidden compare with a teacher, and there is none; set their weights to 0")
-        self.losses = losses
+        self.weights = active_weights(losses)
+        self._comparing = [name for name in self.weights if TERMS[name].needs_teacher]
+        if teacher is None and self._comparing:
+            names = " and ".join(self._comparing)
+            raise TrainingError(f"{names}: compared with a teacher, and there is none; set their weights to 0")
+        self._outputs = dict.fromkeys((output for name in self.weights for output in TERMS[name].outputs), True)
         self.student = student
-        self.projections = nn.ModuleList()
+        shapes = Shapes(student.config, None if teacher is None else teacher.config)
+        self.terms = nn.ModuleDict({name: TERMS[name](losses, shapes) for name in self.weights})
         # In a list, so that the teacher is not taken for a part of this module, saved and put in training mode.
         self._teacher = [] if teacher is None else [freeze_teacher(teacher)]
-        if losses.hidden.weight and teacher is not None:
-            here, there = student.config, teacher.config
-            self.matches = build_matches(losses.hidden.matches, here.num_hidden_layers, there.num_hidden_layers)
-            self.projections = build_projections(self.matches, here.hidden_size, there.hidden_size)
 
     @property
-    def weights(self) -> dict[str, float]:
-        """Names and weights of the terms that are computed."""
-        named = {name: getattr(self.losses, name).weight for name in ("logit_kl", "hidden", "ctc")}
-        return {name: weight for name, weight in named.items() if weight}
+    def projections(self) -> nn.Module:
+        """What is trained beside the student: all the parameters that terms have."""
+        return self.terms
 
     def count_units(self, batch: Batch) -> dict[str, int]:
         """What each term's mean is over, known before the batch is run: real frames, or labels.
@@ -102,7 +104,8 @@ class Objective(nn.Module):
         """
         frames = int(self.student.speech_encoder.feature_encoder.frame_lengths(batch.input_lengths).sum())
         labels = 0 if batch.labels is None else int((batch.labels >= 0).sum())
-        return {name: labels if name == "ctc" else frames for name in self.weights}
+        units = {"frames": frames, "labels": labels}
+        return {name: units[TERMS[name].unit] for name in self.weights}
 
     def move_teacher(self, device: torch.device) -> None:
         """Bring the teacher to where the student is; it is no part of this module and does not move along."""
@@ -119,40 +122,10 @@ class Objective(nn.Module):
         Returns:
             The terms by name, unweighted.
         """
-        hidden = "hidden" in self.weights
-        heard: CTCOutput = self.student(
-            batch.input_values, batch.attention_mask, output_hidden_states=hidden, **masks
-        )
-        terms: dict[str, LossSum] = {}
-        if "logit_kl" in self.weights or hidden:
-            told = compute_targets(self._teacher[0], batch.input_values, batch.attention_mask, hidden)
-            terms |= self._teacher_terms(heard, told)
-        if "ctc" in self.weights:
-            assert heard.logits is not None and batch.labels is not None
-            blank_id = self.student.config.pad_token_id or 0
-            losses = compute_ctc_losses(heard.logits, batch.labels, heard.frame_mask, blank_id)
-            terms["ctc"] = LossSum(losses.sum(), (batch.labels >= 0).sum())
-        return terms
-
-    def _teacher_terms(self, heard: CTCOutput, told: CTCOutput) -> dict[str, LossSum]:
+        heard: CTCOutput = self.student(batch.input_values, batch.attention_mask, **self._outputs, **masks)
+        told = None
+        if self._comparing:
+            told = compute_targets(self._teacher[0], batch.input_values, batch.attention_mask, **self._outputs)
         assert heard.frame_mask is not None
-        terms: dict[str, LossSum] = {}
-        if "logit_kl" in self.weights:
-            assert heard.logits is not None and told.logits is not None
-            temperature = self.losses.logit_kl.temperature
-            terms["logit_kl"] = logit_kl(heard.logits, told.logits, heard.frame_mask, temperature)
-        if "hidden" in self.weights:
-            assert heard.hidden_states is not None and told.hidden_states is not None
-            distances = [
-                hidden_distance(
-                    projection(heard.hidden_states[match.student]),
-                    told.hidden_states[match.teacher],
-                    heard.frame_mask,
-                    self.losses.hidden.distance,
-                )
-                for match, projection in zip(self.matches, self.projections, strict=True)
-            ]
-            total = sum((d.total for d in distances), heard.frame_mask.new_zeros((), dtype=distances[0].total.dtype))
-            # The mean over matches: adding a match must not drown the other terms.
-            terms["hidden"] = LossSum(total / len(distances), distances[0].count)
-        return terms
+        answers = Answers(heard, told, heard.frame_mask, batch.labels)
+        return {name: term(answers) for name, term in self.terms.items()}

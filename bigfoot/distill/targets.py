@@ -22,14 +22,17 @@ def freeze_teacher(teacher: BigfootForCTC) -> BigfootForCTC:
 
 
 @torch.no_grad()
-def compute_targets(teacher: BigfootForCTC, input_values: Tensor, attention_mask: Tensor, hidden: bool) -> CTCOutput:
+def compute_targets(
+    teacher: BigfootForCTC, input_values: Tensor, attention_mask: Tensor, **outputs: bool
+) -> CTCOutput:
     """Ask the teacher.
 
     Args:
         teacher: as ``freeze_teacher`` left it.
         input_values: (B, N).
         attention_mask: (B, N), True = real.
-        hidden: whether hidden states are needed.
+        outputs: what is asked for besides: ``output_hidden_states``, or ``output_attentions``, which takes the slower
+            road through every layer.
 
     Returns:
         Its output without gradients.
@@ -39,4 +42,4 @@ def compute_targets(teacher: BigfootForCTC, input_values: Tensor, attention_mask
     """
     if teacher.training:
         raise TrainingError("the teacher is in training mode, its answers are random; call freeze_teacher on it")
-    return teacher(input_values, attention_mask, output_hidden_states=hidden)
+    return teacher(input_values, attention_mask, **outputs)

@@ -68,7 +68,7 @@ def _tokenizer(loaded: LoadedModel) -> CharTokenizer:
 
 
 def evaluate_accuracy(loaded: LoadedModel, manifest: Path, config: EvaluateConfig, seed: int) -> Accuracy:
-    """Decode a split greedily and count errors.
+    """Decode a split greedily and count errors; utterances without a transcript are not judged.
 
     Args:
         loaded: with CTC head and vocabulary.
@@ -85,11 +85,25 @@ def evaluate_accuracy(loaded: LoadedModel, manifest: Path, config: EvaluateConfi
     tokenizer = _tokenizer(loaded)
     # Without labels: a transcript that the vocabulary cannot spell still is what was said.
     batches = evaluation_batches(manifest, replace(loaded.processor, tokenizer=None), config.batch_size)
-    heard = transcribe_batches(loaded.model, batches, tokenizer)
+    heard = _with_references(transcribe_batches(loaded.model, batches, tokenizer))
     rate = measure_error_rate(
         heard.references, heard.hypotheses, heard.speakers, samples=config.bootstrap_samples, seed=seed
     )
     return Accuracy(rate, heard)
+
+
+def _with_references(heard: Transcripts) -> Transcripts:
+    """Leave out the utterances of which nobody knows what was said."""
+    known = [index for index, text in enumerate(heard.references) if text]
+    return replace(
+        heard,
+        ids=[heard.ids[index] for index in known],
+        speakers=[heard.speakers[index] for index in known],
+        references=[heard.references[index] for index in known],
+        hypotheses=[heard.hypotheses[index] for index in known],
+        margins=[heard.margins[index] for index in known],
+        confidences=[heard.confidences[index] for index in known],
+    )
 
 
 def _spread(batches: Iterable[Batch], limit: int) -> list[Batch]:

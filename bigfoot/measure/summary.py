@@ -67,7 +67,9 @@ def _describe_layers(config: BigfootConfig, loaded: LoadedModel) -> Iterator[tup
         rate /= stride
         norm = type(layer.layer_norm).__name__ if layer.layer_norm is not None else "no norm"
         groups = config.groups_of_convs[index]
-        what = f"conv {channels_in} -> {channels}, kernel {kernel}, stride {stride}, groups {groups}, {norm}"
+        owner = config.kernel_owners[index]
+        shared = "" if owner == index else f", kernel of {owner}"
+        what = f"conv {channels_in} -> {channels}, kernel {kernel}, stride {stride}, groups {groups}, {norm}{shared}"
         yield f"feature_encoder.conv_layers.{index}", what, f"{rate:g}/s x {channels}", layer
         channels_in = channels
     frames = f"{rate:g}/s x {config.hidden_size}"

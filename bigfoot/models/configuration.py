@@ -35,6 +35,8 @@ class BigfootConfig(PreTrainedConfig):
     Args:
         family: whose tensor names the weights carry; ``wav2vec2``.
         conv_groups: groups of each convolution, (number of conv layers,); None means 1 everywhere.
+        conv_sharing: lists of convolutions, 0-based and of equal shape, that use one kernel; biases and norms stay
+            their own. None where each has its own.
         layer_num_attention_heads: heads of each layer; None means ``num_attention_heads`` everywhere.
         layer_intermediate_sizes: feed-forward width of each layer; None means ``intermediate_size`` everywhere.
         ctc_head: whether there is a linear CTC head over ``vocab_size`` tokens.
@@ -72,6 +74,7 @@ class BigfootConfig(PreTrainedConfig):
     conv_stride: list[int] | tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
     conv_kernel: list[int] | tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
     conv_groups: list[int] | tuple[int, ...] | None = None
+    conv_sharing: list[list[int]] | None = None
     conv_bias: bool = False
     num_conv_pos_embeddings: int = 128
     num_conv_pos_embedding_groups: int = 16
@@ -111,6 +114,20 @@ class BigfootConfig(PreTrainedConfig):
     def groups_of_convs(self) -> list[int]:
         """Groups of each convolution, spelled out."""
         return list(self.conv_groups) if self.conv_groups is not None else [1] * self.num_conv_layers
+
+    @property
+    def kernel_owners(self) -> list[int]:
+        """For each convolution, the one whose kernel it uses: itself, or the first of those it shares with.
+
+        Example:
+            >>> BigfootConfig(conv_sharing=[[1, 2], [3, 4]]).kernel_owners
+            [0, 1, 1, 3, 3, 5, 6]
+        """
+        owners = list(range(self.num_conv_layers))
+        for members in self.conv_sharing or []:
+            for layer in members:
+                owners[layer] = min(members)
+        return owners
 
     @property
     def heads_of_layers(self) -> list[int]:
@@ -161,6 +178,8 @@ def beyond_huggingface(config: BigfootConfig) -> list[str]:
     parts = []
     if any(groups != 1 for groups in config.groups_of_convs):
         parts.append(f"conv_groups {config.groups_of_convs}")
+    if config.conv_sharing:
+        parts.append(f"conv_sharing {config.conv_sharing}")
     if any(heads != config.num_attention_heads for heads in config.heads_of_layers):
         parts.append(f"attention heads {config.heads_of_layers}")
     if any(width != config.intermediate_size for width in config.widths_of_layers):
@@ -192,6 +211,7 @@ def shape_problems(config: BigfootConfig) -> list[str]:
         if channels_in % groups or channels % groups:
             sizes = f"{channels_in} -> {channels} channels"
             problems.append(f"conv layer {layer}: {groups} groups do not divide its {sizes}")
+    problems += _sharing_problems(config)
     if config.hidden_size % config.num_attention_heads:
         problems.append(f"{config.num_attention_heads} heads do not divide hidden_size {config.hidden_size}")
     if config.hidden_size % config.num_conv_pos_embedding_groups:
@@ -204,6 +224,44 @@ def shape_problems(config: BigfootConfig) -> list[str]:
     if config.feat_extract_norm not in ("group", "layer"):
         problems.append(f"feat_extract_norm {config.feat_extract_norm!r} is neither 'group' nor 'layer'")
     return problems
+
+
+def _sharing_problems(config: BigfootConfig) -> Iterator[str]:
+    """Lists that name layers twice or not at all, and layers whose kernels differ in shape."""
+    sharing = config.conv_sharing or []
+    if not isinstance(sharing, list | tuple) or not all(_is_list_of_layers(members) for members in sharing):
+        yield f"conv_sharing {sharing!r} should list lists of 0-based convolutions, such as [[1, 2], [3, 4]]"
+        return
+    named = [layer for members in sharing for layer in members]
+    outside = sorted({layer for layer in named if not 0 <= layer < config.num_conv_layers})
+    if outside:
+        yield f"conv_sharing names convolutions {outside}, out of range 0..{config.num_conv_layers - 1}"
+        return
+    if twice := sorted({layer for layer in named if named.count(layer) > 1}):
+        yield f"conv_sharing names convolutions {twice} twice"
+    for members in sharing:
+        if len(members) < 2:
+            yield f"conv_sharing {list(members)}: it takes two convolutions to share a kernel"
+        if len({_kernel_shape(config, layer) for layer in members}) > 1:
+            shapes = "; ".join(f"{layer} has {_describe_kernel(config, layer)}" for layer in members)
+            yield f"conv_sharing {list(members)}: only kernels of equal shape can be shared, and {shapes}"
+
+
+def _kernel_shape(config: BigfootConfig, layer: int) -> tuple[int, int, int]:
+    """(channels in, channels out, width) of one group's kernel, and so of the whole."""
+    channels_in, groups = 1 if layer == 0 else config.conv_dim[layer - 1], config.groups_of_convs[layer]
+    return channels_in // groups, config.conv_dim[layer], config.conv_kernel[layer]
+
+
+def _describe_kernel(config: BigfootConfig, layer: int) -> str:
+    channels_in, channels, width = _kernel_shape(config, layer)
+    return f"{channels_in} -> {channels} channels, kernel {width}"
+
+
+def _is_list_of_layers(members: object) -> bool:
+    return isinstance(members, list | tuple) and all(
+        isinstance(layer, int) and not isinstance(layer, bool) for layer in members
+    )
 
 
 def _value_problems(config: BigfootConfig) -> Iterator[str]:

@@ -46,7 +46,8 @@ def compute_ctc_losses(logits: Tensor, labels: Tensor, frame_mask: Tensor | None
 
     Returns:
         (B,) negative log-likelihoods in nats, summed over an utterance; 0 where the labels do not fit the frames or
-        there is no real frame, as ``zero_infinity`` of PyTorch has it.
+        there is no real frame, as ``zero_infinity`` of PyTorch has it, and where there are no labels: nobody knows
+        then what was said, and to train towards silence would be wrong.
 
     Example:
         >>> compute_ctc_losses(torch.zeros(1, 1, 2), torch.tensor([[1]]), None, 0)
@@ -63,7 +64,7 @@ def compute_ctc_losses(logits: Tensor, labels: Tensor, frame_mask: Tensor | None
     losses = nn.functional.ctc_loss(
         log_probs, labels.clamp(min=0), frames, label_lengths, blank=blank_id, reduction="none", zero_infinity=True
     )
-    return losses * (frames > 0)
+    return losses.where((frames > 0) & (label_lengths > 0), 0.0)
 
 
 class BigfootForCTC(BigfootPreTrainedModel):

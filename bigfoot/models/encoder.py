@@ -193,12 +193,23 @@ class SpeechEncoder(BigfootPreTrainedModel):
         masks = config.mask_time_prob > 0 or config.mask_feature_prob > 0
         self.masked_spec_embed = nn.Parameter(torch.empty(config.hidden_size).uniform_()) if masks else None
         self.encoder = TransformerEncoder(config)
+        name, owners = "feature_extractor.conv_layers.{}.conv.weight".format, enumerate(config.kernel_owners)
+        self._tied_weights_keys = {name(layer): name(owner) for layer, owner in owners if layer != owner}
         self.post_init()
 
     @property
     def feature_encoder(self) -> FeatureEncoder:
         """The convolutions; ``feature_extractor`` is the name they carry in checkpoints."""
         return self.feature_extractor
+
+    def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
+        """Tell transformers which kernels are one, so that it saves one and ties them again when it loads.
+
+        Its own way asks ``config.tie_word_embeddings``, which says nothing about convolutions.
+        """
+        if all_submodels:
+            return super().get_expanded_tied_weights_keys(all_submodels=True)
+        return dict(self._tied_weights_keys)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
 from bigfoot.models.configuration import BigfootConfig
+
+
+class PaddedAudio(NamedTuple):
+    """Audio for what looks at features alone: fitting, comparing, calibrating.
+
+    Args:
+        input_values: (B, N), normalized as the processor says.
+        attention_mask: (B, N), True = real.
+    """
+
+    input_values: Tensor
+    attention_mask: Tensor
 
 
 def masked_group_norm(x: Tensor, lengths: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
@@ -70,6 +82,7 @@ class ConvLayer(nn.Module):
         elif index == 0:
             self.layer_norm = nn.GroupNorm(channels, channels)
         self.activation = ACT2FN[config.feat_extract_activation]
+        self.is_gelu = config.feat_extract_activation == "gelu"
 
     def count_frames(self, lengths: Tensor) -> Tensor:
         """Real frames after this layer, from real frames before it, (B,)."""
@@ -95,6 +108,10 @@ class ConvLayer(nn.Module):
             else:
                 norm = self.layer_norm
                 x = masked_group_norm(x, lengths, norm.weight, norm.bias, norm.eps)
+        if self.is_gelu and not torch.is_grad_enabled():
+            # The first layers' outputs are the largest tensors of the model: a second copy of them costs a shallow
+            # student a tenth of its time, most of it in the system handing out fresh memory.
+            return torch.ops.aten.gelu_(x)
         return self.activation(x)
 
 
@@ -109,8 +126,10 @@ class FeatureEncoder(nn.Module):
         super().__init__()
         self.conv_layers = nn.ModuleList([ConvLayer(config, index) for index in range(config.num_conv_layers)])
         self.receptive_field = config.receptive_field
+        for layer, owner in zip(self, config.kernel_owners, strict=True):
+            layer.conv.weight = cast("ConvLayer", self.conv_layers[owner]).conv.weight
 
-    def _layers(self) -> Iterator[ConvLayer]:
+    def __iter__(self) -> Iterator[ConvLayer]:
         # A ModuleList does not know what it holds.
         yield from cast("Iterator[ConvLayer]", iter(self.conv_layers))
 
@@ -121,7 +140,7 @@ class FeatureEncoder(nn.Module):
             >>> FeatureEncoder(BigfootConfig(conv_dim=[8] * 7)).frame_lengths(torch.tensor([16000, 399, 400]))
             tensor([49,  0,  1])
         """
-        for layer in self._layers():
+        for layer in self:
             input_lengths = layer.count_frames(input_lengths)
         return input_lengths
 
@@ -139,7 +158,7 @@ class FeatureEncoder(nn.Module):
         if missing > 0:
             input_values = nn.functional.pad(input_values, (0, missing))
         x, lengths = input_values.unsqueeze(1), input_lengths
-        for layer in self._layers():
+        for layer in self:
             lengths = None if lengths is None else layer.count_frames(lengths)
             x = layer(x, lengths)
         return x.transpose(1, 2)

@@ -3,43 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from bigfoot.compress.conv_groups import spell_out_groups
-from bigfoot.compress.depth import choose_layers
-from bigfoot.config import Config, LossesConfig, StudentConfig
+from bigfoot.config import Config, DataConfig, LossesConfig
 from bigfoot.data.corpora import resolve_root
+from bigfoot.data.noise import NoiseFolder
 from bigfoot.distill.objective import objective_problems
-from bigfoot.errors import BigfootError, ModelError
+from bigfoot.distill.terms import TERMS
+from bigfoot.errors import BigfootError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.folder import load_config, resolve_model
 from bigfoot.models.reshape import reshape_config
+from bigfoot.pipeline.labels import wants_labels
+from bigfoot.pipeline.student import growth_problems, student_problems
 from bigfoot.text.tokenizers import load_processor
 
 
 def ctc_only(losses: LossesConfig) -> LossesConfig:
     """The same losses with the teacher's off and CTC on: what the student learns without a teacher."""
-    from dataclasses import replace
-
-    return replace(
-        losses,
-        logit_kl=replace(losses.logit_kl, weight=0.0),
-        hidden=replace(losses.hidden, weight=0.0),
-        ctc=replace(losses.ctc, weight=losses.ctc.weight or 1.0),
-    )
-
-
-def _student_problems(config: StudentConfig, teacher: BigfootConfig) -> Iterator[str]:
-    try:
-        choose_layers(teacher.num_hidden_layers, config.num_hidden_layers, config.layer_init)
-    except ModelError as error:
-        key = "num_hidden_layers" if "the model has" in str(error) else "layer_init"
-        yield f"student.{key}: {error}"
-    if config.change_conv_layers:
-        try:
-            reshape_config(teacher, conv_groups=spell_out_groups(teacher, config.conv_groups))
-        except ModelError as error:
-            yield f"student.conv_groups: {error}"
+    compared = [name for name, term in TERMS.items() if term.needs_teacher]
+    off = {name: replace(getattr(losses, name), weight=0.0) for name in compared}
+    return replace(losses, **off, ctc=replace(losses.ctc, weight=losses.ctc.weight or 1.0))
 
 
 def _student_shape(config: Config, teacher: BigfootConfig) -> BigfootConfig:
@@ -77,6 +62,20 @@ def _vocabulary_problems(config: Config, folder: Path) -> Iterator[str]:
         yield f"finetune.head: {folder} has no vocabulary (vocab.json) for the teacher's head; use finetune.head=new"
 
 
+def _transcript_problems(config: Config, teacher: BigfootConfig, folder: Path) -> Iterator[str]:
+    """Without transcripts somebody has to write them."""
+    if config.data.transcripts == "given" or not wants_labels(config):
+        return
+    missing = "" if teacher.ctc_head else "CTC head"
+    missing = missing or ("" if load_processor(folder).tokenizer is not None else "vocabulary (vocab.json)")
+    if missing:
+        yield (
+            f"data.transcripts: none takes the teacher's transcripts as labels, but {folder} has no {missing} to write "
+            "them with; set it to given, or ask for no labels: steps without finetune, distill.losses.ctc.weight 0, "
+            "no control"
+        )
+
+
 def find_problems(config: Config) -> Iterator[str]:
     """Say what is wrong with a configuration in view of its teacher and its corpus.
 
@@ -96,11 +95,25 @@ def find_problems(config: Config) -> Iterator[str]:
     else:
         if teacher.ctc_head:
             yield from _vocabulary_problems(config, folder)
+        yield from _transcript_problems(config, teacher, folder)
         if "student" in config.steps:
-            yield from _student_problems(config.student, teacher)
+            yield from student_problems(config, teacher)
+        yield from growth_problems(config)
         yield from _loss_problems(config, teacher)
-    if config.data.corpus != "synthetic_digits":
-        try:
-            resolve_root(config.data)
-        except BigfootError as error:
-            yield str(error)
+    yield from _data_problems(config.data)
+
+
+def _data_problems(config: DataConfig) -> Iterator[str]:
+    try:
+        if config.corpus != "synthetic_digits":
+            resolve_root(config)
+    except BigfootError as error:
+        yield str(error)
+    if config.augment.noise_folder is None:
+        return
+    if config.augment.noise_probability == 0:
+        yield "data.augment.noise_folder: never heard with noise_probability 0; set that above 0, or leave this out"
+    try:
+        NoiseFolder.find(config.augment.noise_folder)
+    except BigfootError as error:
+        yield str(error)

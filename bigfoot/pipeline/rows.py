@@ -17,7 +17,7 @@ from bigfoot.evaluation.evaluate import Accuracy, evaluate_accuracy, measure_bat
 from bigfoot.measure.error_rate import compare_paired
 from bigfoot.measure.memory import measure_peak_memory
 from bigfoot.measure.size import ModelSize, measure_size
-from bigfoot.measure.speed import ModelSpeed, count_all_threads, measure_speed
+from bigfoot.measure.speed import ModelSpeed, count_all_threads, measure_speed, name_processor
 from bigfoot.models.folder import LoadedModel, load_model
 from bigfoot.pipeline.stages import StepResult
 from bigfoot.report.rows import Row
@@ -50,13 +50,9 @@ def collect_versions() -> dict[str, str]:
 
 def describe_machine() -> dict[str, str]:
     """What the speeds were measured on."""
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        name = names[0] if names else name
     device = str(PartialState().device)
-    return {"processor": name, "threads": str(count_all_threads()), "system": platform.system(), "device": device}
+    threads = str(count_all_threads())
+    return {"processor": name_processor(), "threads": threads, "system": platform.system(), "device": device}
 
 
 def build_rows(
@@ -103,7 +99,7 @@ def _start_row(
     name, size = item.result.row, item.size
     speed = single[name]
     return Row(
-        name=name, step=name, split="", protocol=_protocol(item), num_params=size.num_params,
+        name=name, step=name, split="", protocol=_protocol(item, config), num_params=size.num_params,
         num_unique_params=size.num_unique_params, size_bytes=size.size_bytes, macs_per_second=size.macs_per_second,
         macs_by_part=size.macs_by_part, real_time_factor=speed.real_time_factor, peak_memory_bytes=item.peak_memory,
         compression_ratio=teacher.num_unique_params / size.num_unique_params, speedup=speed.speedup,
@@ -112,8 +108,8 @@ def _start_row(
     )  # fmt: skip
 
 
-def _protocol(item: _Measured) -> str:
-    return {
+def _protocol(item: _Measured, config: Config) -> str:
+    words = {
         "teacher": "as given, CTC, no language model",
         "student_init": "cut from the teacher, not trained, CTC, no language model",
         "distil": "distilled, teacher's CTC head, no language model",
@@ -121,6 +117,8 @@ def _protocol(item: _Measured) -> str:
         "ctc_only_distil": "control: CTC in place of the teacher's losses, no language model",
         "ctc_only_finetune": "control: CTC in place of the teacher's losses, then fine-tuned, no language model",
     }.get(item.result.row, "CTC, no language model")
+    trained = item.result.row not in ("teacher", "student_init")
+    return words + ", trained without transcripts" * (trained and config.data.transcripts == "none")
 
 
 @torch.no_grad()
@@ -134,12 +132,15 @@ def _judge(row: Row, item: _Measured, manifest: Path, config: Config, heard: dic
     accuracy = heard[row.name] = evaluate_accuracy(item.loaded, manifest, config.evaluate, config.seed)
     invariance = measure_batch_invariance(item.loaded, manifest)
     item.loaded.model.to(home)
+    row.batch_invariant, row.batch_invariance_max_difference = invariance.invariant, invariance.max_difference
     rate = accuracy.error_rate
+    if rate.wer is None:
+        row.wer_missing_reason = "no transcripts"
+        return
     row.wer, row.wer_low, row.wer_high, row.cer = rate.wer, rate.wer_low, rate.wer_high, rate.cer
     row.hits, row.substitutions = rate.words.hits, rate.words.substitutions
     row.deletions, row.insertions = rate.words.deletions, rate.words.insertions
     row.num_utterances, row.num_words, row.bootstrap_unit = rate.num_utterances, rate.num_words, rate.bootstrap_unit
-    row.batch_invariant, row.batch_invariance_max_difference = invariance.invariant, invariance.max_difference
     if "teacher" in heard and row.name != "teacher":
         ours, theirs = accuracy.transcripts, heard["teacher"].transcripts
         paired = compare_paired(

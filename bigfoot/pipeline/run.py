@@ -20,6 +20,7 @@ from bigfoot.measure.size import measure_size
 from bigfoot.models.folder import LoadedModel, load_model
 from bigfoot.pipeline.checks import find_problems
 from bigfoot.pipeline.fingerprints import fingerprint, fingerprint_files
+from bigfoot.pipeline.labels import choose_labels
 from bigfoot.pipeline.rows import build_rows, describe_machine
 from bigfoot.pipeline.stages import Context, StepResult, run_step
 from bigfoot.report.rows import Report, load_report, save_report
@@ -84,12 +85,13 @@ def run_pipeline(
     # The first process makes the data, the others find it made.
     with PartialState().main_process_first():
         data, data_fingerprint = _prepare(config, run_dir, teacher)
+        labels = choose_labels(config, data, data_fingerprint, teacher)
     if until == "data":
         return None
     results = [_take_teacher(teacher)]
     if until == "teacher":
         return None
-    context = Context(config, run_dir, data, teacher, data_fingerprint)
+    context = Context(config, run_dir, data, teacher, labels)
     results = _run_steps(results[0], context, until)
     if until != "report" or not PartialState().is_main_process:
         return None
@@ -100,6 +102,8 @@ def _prepare(config: Config, run_dir: Path, teacher: LoadedModel) -> tuple[Prepa
     """Make the manifests, or find them made."""
     tokenizer = teacher.processor.tokenizer
     own_labels = config.finetune.head == "new" and not config.distill.losses.ctc.weight and config.control is None
+    # The teacher's transcripts are spelled with its own characters, and test must be too.
+    own_labels = own_labels and config.data.transcripts == "given"
     characters = None if tokenizer is None or own_labels else sorted(tokenizer.characters)
     # Neither decides what is in the manifests, only how batches are drawn from them.
     settings = {
@@ -166,7 +170,7 @@ def _print_change(teacher: StepResult, student: StepResult) -> None:
 def _report(results: list[StepResult], context: Context, config_path: str | None) -> Report:
     """Measure everything and write the report, or find it written."""
     config, folder = context.config, context.run_dir / "report"
-    expected = fingerprint(to_dict(config.evaluate), [r.fingerprint for r in results], context.data_fingerprint)
+    expected = fingerprint(to_dict(config.evaluate), [r.fingerprint for r in results], context.labels.fingerprint)
     stamp = folder / "fingerprint"
     if stamp.exists() and stamp.read_text() == expected:
         log.info("report: nothing has changed, skipped (%s)", folder)
@@ -178,7 +182,7 @@ def _report(results: list[StepResult], context: Context, config_path: str | None
         seconds_per_step={result.row: round(result.seconds, 1) for result in results},
         skipped=[asdict(item) for item in context.data.skipped],
         changes=[sentence for result in results for sentence in result.changes],
-        notes=[f"{result.row}: {note}" for result in results for note in result.notes],
+        notes=[*context.labels.notes, *(f"{result.row}: {note}" for result in results for note in result.notes)],
         losses={result.row: result.records for result in results if result.records},
         config=to_dict(config),
         machine=describe_machine(),

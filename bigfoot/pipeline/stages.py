@@ -12,7 +12,7 @@ from typing import Any
 
 from accelerate import PartialState
 
-from bigfoot.compress import conv_groups, depth
+from bigfoot.compress import conv_groups
 from bigfoot.config import Config, CTCLossConfig, LogitKLConfig, LossesConfig, TrainConfig, to_dict
 from bigfoot.data.batches import read_transcripts
 from bigfoot.data.manifests import PreparedData
@@ -22,7 +22,10 @@ from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.folder import LoadedModel, load_model, recover_folder, save_model
 from bigfoot.models.reshape import with_new_head
 from bigfoot.pipeline.fingerprints import fingerprint
+from bigfoot.pipeline.labels import Labels
+from bigfoot.pipeline.student import InitAudio, build_student
 from bigfoot.text.tokenizers import Processor, build_char_tokenizer
+from bigfoot.training.growth import GroupGrowth
 from bigfoot.training.guards import describe_teacher
 from bigfoot.training.loop import TrainingRun, train
 
@@ -66,14 +69,14 @@ class Context:
         run_dir: where steps write.
         data: manifests.
         teacher: frozen, with its processor.
-        data_fingerprint: of corpus and settings.
+        labels: the manifests that training reads, with the transcripts that it is to learn from.
     """
 
     config: Config
     run_dir: Path
     data: PreparedData
     teacher: LoadedModel
-    data_fingerprint: str
+    labels: Labels
 
 
 def read_facts(folder: Path, expected: str) -> StepResult | None:
@@ -136,21 +139,17 @@ def run_step(name: str, before: StepResult, context: Context, *, control: bool =
 
 def _surroundings(name: str, context: Context) -> list[Any]:
     """Settings outside a step's own section that decide what it makes."""
-    if name == "student":
-        return []
     config = context.config
+    if name == "student":
+        return [bool(config.distill.grow_groups), config.data.batch_seconds, context.labels.fingerprint]
     loading = {key: value for key, value in to_dict(config.data).items() if key != "num_workers"}
-    return [config.seed, config.precision, context.data_fingerprint, loading]
+    return [config.seed, config.precision, context.labels.fingerprint, loading]
 
 
 def _make_student(result: StepResult, before: StepResult, context: Context, _control: bool) -> StepResult:
-    wanted, loaded = context.config.student, load_model(before.folder)
-    model, change = depth.apply(loaded.model, depth.DepthConfig(wanted.num_hidden_layers, wanted.layer_init))
-    changes = [change]
-    if wanted.change_conv_layers:
-        model, change = conv_groups.apply(model, conv_groups.ConvGroupsConfig(wanted.conv_groups))
-        changes.append(change)
-    result.changes = [change.describe() for change in changes]
+    loaded = load_model(before.folder)
+    audio = InitAudio(context.data.manifests["train"], loaded, context.config)
+    model, result.changes = build_student(loaded.model, context.config, audio)
     entry = {"step": "student", "changes": result.changes}
     _save_once(model, loaded.processor, result.folder, [*loaded.history, entry])
     return result
@@ -169,22 +168,26 @@ def _distill(result: StepResult, before: StepResult, context: Context, control: 
 
     config, student = context.config.distill, load_model(before.folder)
     losses = ctc_only(config.losses) if control else config.losses
-    processor = _usable_processor(student.processor, context.data)
+    processor = _usable_processor(student.processor, context.labels.manifests)
     teacher = load_model(context.teacher.folder or context.config.teacher.path).model
     objective = Objective(losses, student.model, teacher)
     if not control:
         _judge_teacher(result, context)
     run = _training_run(result, context, config, processor)
+    if config.grow_groups:
+        groups = conv_groups.spell_out_groups(student.model.config, context.config.student.conv_groups)
+        run.growth = GroupGrowth(groups, *config.grow_groups)
     return _train(result, student, objective, run)
 
 
 def _finetune(result: StepResult, before: StepResult, context: Context, _control: bool) -> StepResult:
     config, student = context.config.finetune, load_model(before.folder)
     if config.head == "new":
-        tokenizer = build_char_tokenizer(read_transcripts(context.data.manifests["train"]))
+        tokenizer = build_char_tokenizer(read_transcripts(context.labels.manifests["train"]))
         student.processor = Processor(tokenizer, student.processor.do_normalize, student.processor.sample_rate)
         student.model = with_new_head(student.model, len(tokenizer), tokenizer.blank_id, context.config.seed)
-        result.changes = [f"finetune: a new CTC head over {len(tokenizer)} tokens of the training transcripts"]
+        whose = "training transcripts" if context.config.data.transcripts == "given" else "teacher's transcripts"
+        result.changes = [f"finetune: a new CTC head over {len(tokenizer)} tokens of the {whose}"]
     objective = Objective(_CTC_ALONE, student.model, None)
     run = _training_run(result, context, config, student.processor)
     run.freeze_feature_encoder_steps = config.freeze_feature_encoder_steps
@@ -194,14 +197,14 @@ def _finetune(result: StepResult, before: StepResult, context: Context, _control
 _CTC_ALONE = LossesConfig(logit_kl=LogitKLConfig(weight=0.0), ctc=CTCLossConfig(weight=1.0))
 
 
-def _usable_processor(processor: Processor, data: PreparedData) -> Processor:
+def _usable_processor(processor: Processor, manifests: dict[str, Path]) -> Processor:
     """Without transcripts that the vocabulary can spell, distillation goes on without labels and dev WER."""
     tokenizer = processor.tokenizer
     if tokenizer is None:
         return processor
     strange: set[str] = set()
     for split in ("train", "dev"):
-        for text in read_transcripts(data.manifests[split]):
+        for text in read_transcripts(manifests[split]):
             strange |= tokenizer.unknown_characters(text)
     if not strange:
         return processor
@@ -229,7 +232,7 @@ def _training_run(result: StepResult, context: Context, config: TrainConfig, pro
     settings = context.config
     return TrainingRun(
         name=result.folder.parent.name, config=config, data=settings.data, processor=processor,
-        manifests=context.data.manifests, folder=result.folder.parent, seed=settings.seed,
+        manifests=context.labels.manifests, folder=result.folder.parent, seed=settings.seed,
         fingerprint=result.fingerprint, precision=settings.precision, trackers=settings.trackers,
         eval_batch_size=settings.evaluate.batch_size,
     )  # fmt: skip
@@ -238,6 +241,10 @@ def _training_run(result: StepResult, context: Context, config: TrainConfig, pro
 def _train(result: StepResult, student: LoadedModel, objective: Objective, run: TrainingRun) -> StepResult:
     trained = train(objective, run)
     best = load_model(trained.best)
+    if run.growth is not None:
+        # What the fading has left outside the blocks is nothing, so that the slices are the whole kernels.
+        best.model, change = conv_groups.apply(best.model, conv_groups.ConvGroupsConfig(run.growth.groups))
+        result.changes.append(change.describe())
     entry = {
         "step": run.name, "changes": result.changes, "losses": objective.weights, "max_steps": run.config.max_steps,
         "best_step": trained.best_step, "best_dev_wer": trained.best_wer, "seconds": round(trained.seconds, 1),

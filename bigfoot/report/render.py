@@ -162,7 +162,7 @@ def render_markdown(report: Report) -> str:
     lines += _render_list("What was kept and dropped", report.changes)
     lines += _render_macs(report.rows)
     lines += _render_seconds(report.seconds_per_step)
-    lines += _render_skipped(report.skipped)
+    lines += render_skipped(report.skipped)
     lines += _render_list("Notes", report.notes)
     lines += _render_origin(report)
     return "\n".join(lines).rstrip() + "\n"
@@ -250,7 +250,20 @@ def _render_seconds(seconds_per_step: Mapping[str, float]) -> list[str]:
     return ["## Time per step", "", *render_table(["step", "time"], cells), ""]
 
 
-def _render_skipped(skipped: Sequence[Mapping[str, Any]]) -> list[str]:
+def render_skipped(skipped: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Write what was left out: how many by split and reason, and the first of them by name.
+
+    Args:
+        skipped: each with ``split``, ``id``, ``path`` and ``reason``.
+
+    Returns:
+        Lines of Markdown; none where nothing was left out.
+
+    Example:
+        >>> lines = render_skipped([{"split": "dev", "id": "a", "path": "a.wav", "reason": "no such file"}])
+        >>> lines[-2]
+        '- dev `a` a.wav: no such file'
+    """
     if not skipped:
         return []
     # Reasons may carry the figures of their file; what stands before the first bracket or colon is the kind.

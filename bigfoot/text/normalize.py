@@ -7,6 +7,10 @@ from collections.abc import Collection
 
 # NFKC leaves some of these alone and breaks U+00B4 into a space and an accent, so they are replaced before it.
 _APOSTROPHES = "\u2018\u2019\u201b\u02bc\u2032\u00b4`"
+# Marks of a written sentence that nobody says. Not the hyphen, which holds words together, nor the apostrophe.
+_SILENT_MARKS = frozenset(
+    ".,;:!?\"\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a\u2026\u00bf\u00a1\u2013\u2014\u3001\u3002\uff01\uff0c\uff1f"
+)
 
 
 def normalize_text(text: str, characters: Collection[str] | None = None) -> str:
@@ -33,6 +37,27 @@ def normalize_text(text: str, characters: Collection[str] | None = None) -> str:
     text = unicodedata.normalize("NFKC", text.translate(table)).translate(table)
     text = unicodedata.normalize("NFKC", _to_only_case(text, kept))
     return " ".join(text.split())
+
+
+def drop_silent_marks(text: str, characters: Collection[str] | None = None) -> str:
+    """Take out the marks of a written sentence that nobody says, unless a vocabulary spells them.
+
+    For corpora whose transcripts are sentences that were given to read. ``normalize_text`` leaves such marks in: in
+    other corpora nobody can tell a full stop from a decimal point that was said.
+
+    Args:
+        text: one transcript.
+        characters: what the vocabulary can spell; None for one that is yet to be made, which needs none of them.
+
+    Returns:
+        The text with a space in the place of each mark.
+
+    Example:
+        >>> " ".join(drop_silent_marks("Well-known, isn't it?").split())
+        "Well-known isn't it"
+    """
+    unsaid = _SILENT_MARKS - frozenset(characters or ())
+    return text.translate({ord(mark): " " for mark in unsaid})
 
 
 def _to_only_case(text: str, characters: frozenset[str]) -> str:

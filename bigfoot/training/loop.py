@@ -26,6 +26,7 @@ from bigfoot.measure.error_rate import measure_error_rate
 from bigfoot.models.folder import save_model
 from bigfoot.text.tokenizers import Processor
 from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, save_checkpoint
+from bigfoot.training.growth import GroupGrowth
 from bigfoot.training.guards import check_half_precision, describe_dev, describe_rates, find_broken
 from bigfoot.training.optim import build_optimizer, build_scheduler
 from bigfoot.training.watch import LossWatch
@@ -50,6 +51,7 @@ class TrainingRun:
         trackers: by accelerate's names; empty for none.
         freeze_feature_encoder_steps: the feature encoder stays as it is for so many steps.
         eval_batch_size: utterances decoded together on dev.
+        growth: groups that grow meanwhile; models before its end are not candidates for the best.
     """
 
     name: str
@@ -64,6 +66,7 @@ class TrainingRun:
     trackers: list[str] = field(default_factory=list)
     freeze_feature_encoder_steps: int = 0
     eval_batch_size: int = 8
+    growth: GroupGrowth | None = None
 
 
 @dataclass(frozen=True)
@@ -283,6 +286,8 @@ class Trainer:
         self.optimizer.step()
         self.scheduler.step()
         self.optimizer.zero_grad()
+        if self.run.growth is not None:
+            self.run.growth.apply_(self.objective.student, self.progress.step + 1)
 
     def _after_step(self, terms: dict[str, float]) -> None:
         step, config = self.progress.step, self.config
@@ -319,9 +324,12 @@ class Trainer:
         record = {"step": step, "dev_wer": wer, "blank_rate": round(heard.blank_rate, 4)}
         self.progress.records.append(record)
         self.accelerator.log({k: v for k, v in record.items() if k != "step" and v is not None}, step=step)
-        log.info("%s %d  dev WER %s  blanks %.1f %%", self.run.name, step,
+        against = "" if self.run.data.transcripts == "given" else " against the teacher's own transcripts"
+        log.info("%s %d  dev WER%s %s  blanks %.1f %%", self.run.name, step, against,
                  "n/a" if wer is None else f"{wer:.2%}", 100 * heard.blank_rate)  # fmt: skip
         self._note("blanks", describe_dev(step, self.config.max_steps, heard.blank_rate, wer))
+        if self.run.growth is not None and not self.run.growth.is_done(step):
+            return
         # Of equals the later one has seen more.
         if self.progress.best_wer is None or wer is None or wer <= self.progress.best_wer:
             self.progress.best_wer, self.progress.best_step = wer, step

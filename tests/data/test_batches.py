@@ -183,6 +183,14 @@ def test_without_a_tokenizer_there_are_no_labels(digits):
     assert batch.labels is None and batch.to("cpu").labels is None and batch.texts[0]
 
 
+@pytest.mark.parametrize(("texts", "expected"), [(["", ""], [[-100], [-100]]), (["ONE", ""], [None, [-100] * 3])])
+def test_an_empty_transcript_has_no_labels(texts, expected):
+    spoken = [LoadedUtterance(str(row), "s", text, np.ones(500, np.float32)) for row, text in enumerate(texts)]
+    labels = collate(spoken, PROCESSOR).labels.tolist()
+    assert [row for row, wanted in zip(labels, expected, strict=True) if wanted] == [row for row in expected if row]
+    assert texts[0] == "" or min(labels[0]) >= 0
+
+
 def test_a_transcript_of_another_vocabulary_is_named():
     utterance = LoadedUtterance("x", "s", "caf\u00e9", np.ones(500, np.float32))
     with pytest.raises(DataError, match="x: characters outside"):

@@ -11,6 +11,7 @@ import soundfile
 from bigfoot.audio_io import read_audio
 from bigfoot.config import DataConfig
 from bigfoot.data.corpora import load_prepared, prepare_data, resolve_root
+from bigfoot.data.manifests import write_relabelled
 from bigfoot.data.synthetic import synthesize_string
 from bigfoot.errors import DataError
 
@@ -335,6 +336,28 @@ def test_bad_transcripts(tmp_path, spoken, text, said, on_bad):
     prepared = prepare_data(config, 0, tmp_path / "out", characters=LETTERS)
     assert [cut.supervisions[0].text for cut in read_cuts(prepared, "test")] == ["IT'S"]
     assert said in prepared.skipped[0].reason
+
+
+def test_without_transcripts_only_test_needs_ones_that_can_be_spelled(tmp_path, spoken):
+    for name in "abc":
+        soundfile.write(tmp_path / f"{name}.wav", spoken, 16000)
+    (tmp_path / "t.tsv").write_text("path\ttext\na.wav\t\nb.wav\tCAF\u00c9\nc.wav\tIT\n")
+    splits = {f"{split}_splits": [str(tmp_path / "t.tsv")] for split in ("train", "dev", "test")}
+    prepared = prepare_data(DataConfig(corpus="table", transcripts="none", **splits), 0, tmp_path / "out", LETTERS)
+    assert prepared.num_utterances == {"train": 3, "dev": 3, "test": 2}
+    assert [(item.split, Path(item.path).name) for item in prepared.skipped] == [("test", "b.wav")]
+    assert [cut.supervisions[0].text for cut in read_cuts(prepared, "test")] == ["", "IT"]
+
+
+def test_a_relabelled_manifest_differs_in_its_texts_alone(digits, tmp_path):
+    before = read_cuts(digits, "train")
+    texts = {cut.id: f"NEW {index}" for index, cut in enumerate(before) if index % 2}
+    write_relabelled(digits.manifests["train"], texts, tmp_path / "new.jsonl.gz")
+    after = list(lhotse.CutSet.from_jsonl_lazy(tmp_path / "new.jsonl.gz"))
+    assert [cut.supervisions[0].text for cut in after] == [texts.get(cut.id, "") for cut in before]
+    for old, new in zip(before, after, strict=True):
+        old.supervisions[0].text = new.supervisions[0].text
+        assert old == new
 
 
 def test_nothing_usable_shows_why(tmp_path):

@@ -54,6 +54,22 @@ def test_blank_rate(tokenizer, rows, rate):
     assert decode_greedy(scores(rows), None, tokenizer).blank_rate == rate
 
 
+def test_confidence_is_the_mean_probability_of_what_is_not_blank(tokenizer):
+    logits = torch.randn(3, 7, 32, generator=torch.Generator().manual_seed(3)) * 4
+    logits[:, ::2, 0] += 20
+    mask = torch.arange(7) < torch.tensor([7, 4, 1])[:, None]
+    found = decode_greedy(logits, mask, tokenizer).confidences
+    for row, length in enumerate((7, 4, 1)):
+        probabilities = []
+        for frame in logits[row, :length].double().tolist():
+            best = max(range(32), key=frame.__getitem__)
+            if best != 0:
+                probabilities.append(math.exp(frame[best]) / sum(map(math.exp, frame)))
+        assert found[row] == pytest.approx(sum(probabilities) / max(1, len(probabilities)), rel=1e-5)
+    # Nothing but blanks: whatever was said, it was not heard.
+    assert found[2] == 0.0 < found[1] < 1.0
+
+
 def test_the_blank_need_not_be_the_first_token():
     tokenizer = CharTokenizer(("A", "B", "|", "<pad>"))
     result = decode_greedy(scores([[0, 3, 0, 1, 2, 1]], 4), None, tokenizer)
@@ -65,6 +81,7 @@ def test_no_frames_at_all(tokenizer):
     result = decode_greedy(torch.zeros(3, 0, 32), None, tokenizer)
     assert result.texts == ["", "", ""]
     assert result.margins == [math.inf] * 3
+    assert result.confidences == [0.0] * 3
     assert result.blank_rate == 1.0
     assert decode_greedy(torch.zeros(0, 5, 32), None, tokenizer).texts == []
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bigfoot.distill.losses import hidden_distance, logit_kl
+from bigfoot.distill.losses import attention_distance, feature_penalty, frame_distance, logit_cosine, logit_kl
 from bigfoot.models.ctc import compute_ctc_losses
 
 LENGTHS = [7, 3, 0, 5]
@@ -52,7 +52,7 @@ def test_kl_is_a_loop_over_real_frames(fill, temperature):
 
 @pytest.mark.parametrize("fill", GARBAGE)
 @pytest.mark.parametrize("distance", ["mse", "l1", "cosine"])
-def test_hidden_distance_is_a_loop_over_real_frames(fill, distance):
+def test_frame_distance_is_a_loop_over_real_frames(fill, distance):
     (student, mask), (teacher, _) = padded(2, fill, 8), padded(3, fill, 8)
     expected = 0.0
     for row, length in enumerate(LENGTHS):
@@ -63,7 +63,7 @@ def test_hidden_distance_is_a_loop_over_real_frames(fill, distance):
                 "l1": sum(abs(a - b)) / 8,
                 "cosine": 1 - a @ b / math.sqrt(a @ a) / math.sqrt(b @ b),
             }[distance]
-    found = hidden_distance(student, teacher.detach(), mask, distance)
+    found = frame_distance(student, teacher.detach(), mask, distance)
     assert float(found.total.detach()) == pytest.approx(expected, rel=1e-5)
     assert int(found.count) == sum(LENGTHS)
     check_gradients(found.mean(), student, mask)
@@ -96,12 +96,87 @@ def test_ctc_is_a_loop_over_utterances(fill, blank):
     for row, length in enumerate(LENGTHS):
         log_probs = logits[row, :length].detach().log_softmax(-1)
         real = [label for label in labels[row].tolist() if label >= 0]
-        expected = ctc_by_hand(log_probs.tolist(), real, blank) if length else 0.0
+        # Without labels nobody knows what was said.
+        expected = ctc_by_hand(log_probs.tolist(), real, blank) if length and real else 0.0
         assert float(found[row].detach()) == pytest.approx(expected, rel=1e-5)
         if length:
             alone = compute_ctc_losses(log_probs[None], labels[row : row + 1], None, blank)
             assert float(alone) == pytest.approx(expected, rel=1e-5)
     check_gradients(found.sum(), logits, mask)
+
+
+@pytest.mark.parametrize("width", [0, 1, 3])
+def test_rows_without_labels_give_no_loss_and_no_gradient(width):
+    logits = torch.randn(2, 5, 4, requires_grad=True)
+    found = compute_ctc_losses(logits, torch.full((2, width), -100), None, 0)
+    assert found.tolist() == [0.0, 0.0]
+    found.sum().backward()
+    assert not logits.grad.any()
+
+
+@pytest.mark.parametrize("fill", GARBAGE)
+def test_logit_cosine_is_a_loop_over_real_frames(fill):
+    (student, mask), (teacher, _) = padded(5, fill), padded(6, fill)
+    expected = 0.0
+    for row, length in enumerate(LENGTHS):
+        for frame in range(length):
+            a, b = student[row, frame].tolist(), teacher[row, frame].tolist()
+            dot = sum(x * y for x, y in zip(a, b, strict=True))
+            expected += 1 - dot / math.hypot(*a) / math.hypot(*b)
+    found = logit_cosine(student, teacher.detach(), mask)
+    assert float(found.total.detach()) == pytest.approx(expected, rel=1e-5)
+    assert int(found.count) == sum(LENGTHS)
+    check_gradients(found.mean(), student, mask)
+
+
+@pytest.mark.parametrize("fill", GARBAGE)
+def test_feature_penalty_is_a_loop_over_real_frames(fill):
+    features, mask = padded(7, fill, 8)
+    real = [features[row, frame].tolist() for row, length in enumerate(LENGTHS) for frame in range(length)]
+    found = feature_penalty(features, mask)
+    assert float(found.mean().detach()) == pytest.approx(sum(x * x for f in real for x in f) / 8 / len(real), rel=1e-5)
+    check_gradients(found.mean(), features, mask)
+
+
+def padded_maps(seed, heads, fill):
+    """(B, H, T, T) of rows that sum to 1 over the real keys, garbage elsewhere; a leaf that wants gradients."""
+    scores = torch.randn(len(LENGTHS), heads, FRAMES, FRAMES, generator=torch.Generator().manual_seed(seed))
+    mask = torch.arange(FRAMES) < torch.tensor(LENGTHS)[:, None]
+    weights = scores.masked_fill(~mask[:, None, None, :], -1e9).softmax(-1)
+    # One head that sees nothing but itself, as sharp attention does: many weights of exactly 0.
+    weights[:, 0] = torch.eye(FRAMES)
+    real = mask[:, None, :, None] & mask[:, None, None, :]
+    return weights.where(real, fill).requires_grad_(), mask
+
+
+@pytest.mark.parametrize("fill", GARBAGE)
+@pytest.mark.parametrize("distance", ["kl", "mse"])
+@pytest.mark.parametrize("heads", [2, 4])
+def test_attention_distance_is_a_loop_over_real_rows_and_keys(fill, distance, heads):
+    (student, mask), (teacher, _) = padded_maps(8, heads, fill), padded_maps(9, 3, fill)
+    expected = 0.0
+    for row, length in enumerate(LENGTHS):
+        for query in range(length):
+            a = [sum(student[row, :, query, key].tolist()) / heads for key in range(length)]
+            b = [sum(teacher[row, :, query, key].tolist()) / 3 for key in range(length)]
+            if distance == "kl":
+                expected += sum(q * math.log(q / p) for p, q in zip(a, b, strict=True))
+            else:
+                expected += sum((q - p) ** 2 for p, q in zip(a, b, strict=True)) / length
+    found = attention_distance(student, teacher.detach(), mask, distance)
+    assert float(found.total.detach()) == pytest.approx(expected, rel=1e-5)
+    assert int(found.count) == sum(LENGTHS)
+    found.mean().backward()
+    assert torch.isfinite(student.grad).all()
+    real = (mask[:, None, :, None] & mask[:, None, None, :]).expand_as(student)
+    assert student.grad[~real].abs().max() == 0 < student.grad[real].abs().max()
+
+
+def test_attention_that_sees_what_the_other_does_not_is_far_and_finite():
+    one, other = torch.eye(3)[None, None], torch.eye(3).roll(1, 0)[None, None]
+    found = attention_distance(one, other, torch.ones(1, 3, dtype=torch.bool)).mean()
+    assert 50 < float(found) < 100
+    assert float(attention_distance(one, one, torch.ones(1, 3, dtype=torch.bool)).mean()) == 0.0
 
 
 def test_labels_that_do_not_fit_give_nothing():
@@ -119,7 +194,10 @@ def test_padding_alone_gives_zero_and_no_gradient(fill):
     student = torch.full((2, 4, 5), fill, requires_grad=True)
     mask = torch.zeros(2, 4, dtype=torch.bool)
     terms = [logit_kl(student, student.detach(), mask, 2.0).mean()]
-    terms += [hidden_distance(student, student.detach(), mask, distance).mean() for distance in ("mse", "l1", "cosine")]
+    terms += [frame_distance(student, student.detach(), mask, distance).mean() for distance in ("mse", "l1", "cosine")]
+    maps = student[..., :4].unsqueeze(1)
+    terms += [attention_distance(maps, maps.detach(), mask, distance).mean() for distance in ("kl", "mse")]
+    terms += [logit_cosine(student, student.detach(), mask).mean(), feature_penalty(student, mask).mean()]
     terms += [compute_ctc_losses(student, torch.tensor([[1, 2], [-100, -100]]), mask, 0).sum()]
     for term in terms:
         assert float(term.detach()) == 0.0
@@ -140,4 +218,7 @@ def test_half_precision_is_summed_in_single():
 def test_an_unknown_distance():
     x, mask = padded(0, 0.0)
     with pytest.raises(ValueError, match="'l2' is none of mse, l1, cosine"):
-        hidden_distance(x, x, mask, "l2")
+        frame_distance(x, x, mask, "l2")
+    maps, mask = padded_maps(0, 2, 0.0)
+    with pytest.raises(ValueError, match="'l1' is none of kl, mse"):
+        attention_distance(maps, maps, mask, "l1")

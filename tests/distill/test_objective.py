@@ -4,19 +4,45 @@ import re
 import pytest
 import torch
 
-from bigfoot.config import CTCLossConfig, HiddenLossConfig, LogitKLConfig, LossesConfig
+from bigfoot.config import (
+    AttentionLossConfig,
+    ConvFeaturesLossConfig,
+    CTCLossConfig,
+    FeaturePenaltyConfig,
+    HiddenLossConfig,
+    LogitCosineConfig,
+    LogitKLConfig,
+    LossesConfig,
+)
 from bigfoot.data.batches import Batch
-from bigfoot.distill.losses import hidden_distance, logit_kl
+from bigfoot.distill.losses import feature_penalty, frame_distance, logit_kl
 from bigfoot.distill.objective import Objective, objective_problems
 from bigfoot.distill.targets import compute_targets, freeze_teacher
+from bigfoot.distill.terms import TERMS
 from bigfoot.errors import TrainingError
+from bigfoot.models.attention import SelfAttention
 from bigfoot.models.ctc import compute_ctc_losses
 
 
-def weigh(kl=0.0, hidden=0.0, ctc=0.0, temperature=1.0, distance="mse", matches="proportional"):
+def weigh(
+    kl=0.0, hidden=0.0, ctc=0.0, temperature=1.0, distance="mse", matches="proportional",
+    attention=None, conv_features=None, logit_cosine=0.0, feature_penalty=0.0,
+):  # fmt: skip
     return LossesConfig(
-        LogitKLConfig(kl, temperature), HiddenLossConfig(hidden, distance, matches), CTCLossConfig(ctc)
+        logit_kl=LogitKLConfig(kl, temperature),
+        hidden=HiddenLossConfig(hidden, distance, matches),
+        ctc=CTCLossConfig(ctc),
+        attention=attention or AttentionLossConfig(),
+        conv_features=conv_features or ConvFeaturesLossConfig(),
+        logit_cosine=LogitCosineConfig(logit_cosine),
+        feature_penalty=FeaturePenaltyConfig(feature_penalty),
     )
+
+
+EVERYTHING = weigh(
+    0.7, 0.3, 0.2, attention=AttentionLossConfig(0.5), conv_features=ConvFeaturesLossConfig(0.4), logit_cosine=0.6,
+    feature_penalty=0.1,
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -62,7 +88,7 @@ def test_terms_are_loops_over_utterances_alone(student, teacher, batch, distance
             expected["logit_kl"] += float(logit_kl(here.logits, there.logits, mask, 2.0).total)
             for i, j in ((0, 0), (1, 2), (2, 4)):
                 pair = here.hidden_states[i], there.hidden_states[j]
-                expected["hidden"] += float(hidden_distance(*pair, mask, distance).total) / 3
+                expected["hidden"] += float(frame_distance(*pair, mask, distance).total) / 3
             expected["ctc"] += float(compute_ctc_losses(here.logits, labels, None, 0).sum())
     for name, value in expected.items():
         assert float(terms[name].total.detach()) == pytest.approx(value, rel=1e-4), name
@@ -77,6 +103,11 @@ def test_terms_are_loops_over_utterances_alone(student, teacher, batch, distance
         (weigh(hidden=0.5), {"hidden": 0.5}),
         (weigh(ctc=1.0), {"ctc": 1.0}),
         (weigh(1.0, 2.0, 3.0), {"logit_kl": 1.0, "hidden": 2.0, "ctc": 3.0}),
+        (weigh(attention=AttentionLossConfig(0.3)), {"attention": 0.3}),
+        (weigh(conv_features=ConvFeaturesLossConfig(2.0)), {"conv_features": 2.0}),
+        (weigh(logit_cosine=1.5), {"logit_cosine": 1.5}),
+        (weigh(feature_penalty=10.0), {"feature_penalty": 10.0}),
+        (EVERYTHING, dict(zip(TERMS, (0.7, 0.3, 0.5, 0.4, 0.6, 0.1, 0.2), strict=True))),
     ],
 )
 def test_terms_of_weight_zero_are_not_computed(student, teacher, batch, losses, names):
@@ -122,8 +153,8 @@ def test_a_teacher_in_training_mode_is_an_error(student, teacher, batch):
     with pytest.raises(TrainingError, match="freeze_teacher"):
         objective(batch, {})
     with pytest.raises(TrainingError, match="training mode"):
-        compute_targets(teacher, batch.input_values, batch.attention_mask, hidden=False)
-    targets = compute_targets(freeze_teacher(teacher), batch.input_values, batch.attention_mask, hidden=False)
+        compute_targets(teacher, batch.input_values, batch.attention_mask)
+    targets = compute_targets(freeze_teacher(teacher), batch.input_values, batch.attention_mask)
     assert targets.hidden_states is None
     assert not targets.logits.requires_grad
 
@@ -146,17 +177,121 @@ def test_masks_are_for_the_student_alone(student, teacher, batch):
 
 def test_projections_learn_where_widths_differ(narrow_student, teacher, batch):
     objective = Objective(weigh(hidden=1.0, matches=[[2, 4], [1, 2]]), narrow_student, teacher)
-    assert [tuple(p.weight.shape) for p in objective.projections] == [(24, 16)] * 2
-    assert any(name.startswith("projections.") for name in objective.state_dict())
+    assert [tuple(p.shape) for p in objective.projections.parameters() if p.ndim > 1] == [(24, 16)] * 2
+    assert {name.split(".")[0] for name in objective.state_dict()} == {"student", "terms"}
     objective(batch, {})["hidden"].mean().backward()
     assert all(p.grad.abs().sum() > 0 for p in objective.projections.parameters())
-    assert not any("projections" in name for name in narrow_student.state_dict())
+    assert not any("terms" in name for name in narrow_student.state_dict())
 
 
 def test_adding_a_match_does_not_drown_the_rest(student, teacher, batch):
     once = Objective(weigh(hidden=1.0, matches=[[2, 4]]), student, teacher)(batch, {})["hidden"]
     twice = Objective(weigh(hidden=1.0, matches=[[2, 4], [2, 4]]), student, teacher)(batch, {})["hidden"]
     assert float(once.mean().detach()) == pytest.approx(float(twice.mean().detach()), rel=1e-6)
+
+
+@pytest.mark.parametrize("distance", ["kl", "mse"])
+def test_attention_with_other_numbers_of_heads(build_model, teacher, batch, distance):
+    """Layers of 2 and 3 heads against 3, each utterance alone."""
+    student = build_model("base", seed=2, num_hidden_layers=2, layer_num_attention_heads=[2, 3])
+    terms = Objective(weigh(attention=AttentionLossConfig(1.0, distance)), student, teacher)(batch, {})
+    expected = 0.0
+    with torch.no_grad():
+        for wave, _ in real_rows(batch):
+            here, there = (model(wave, output_attentions=True).attentions for model in (student, teacher))
+            assert [a.shape[1] for a in here] == [2, 3]
+            for i, j in ((0, 1), (1, 3)):
+                a, b = here[i][0].mean(0).double(), there[j][0].mean(0).double()
+                gap = (b * (b / a).log()).sum(-1) if distance == "kl" else (a - b).square().mean(-1)
+                expected += float(gap.sum()) / 2
+    assert float(terms["attention"].total.detach()) == pytest.approx(expected, rel=1e-4)
+    assert int(terms["attention"].count) == 27 + 49
+
+
+@pytest.mark.parametrize(("losses", "eager"), [(EVERYTHING, True), (weigh(1.0, 1.0, 1.0, logit_cosine=1.0), False)])
+def test_eager_attention_is_on_only_where_it_is_asked_for(student, teacher, batch, losses, eager, monkeypatch):
+    asked, forward = [], SelfAttention.forward
+
+    def watched(self, x, key_mask, output_attentions):
+        asked.append(output_attentions)
+        return forward(self, x, key_mask, output_attentions)
+
+    monkeypatch.setattr(SelfAttention, "forward", watched)
+    Objective(losses, student, teacher)(batch, {})
+    assert asked == [eager] * (2 + 4)
+
+
+@pytest.mark.parametrize("distance", ["mse", "l1", "cosine"])
+def test_features_are_loops_over_utterances_alone(student, teacher, batch, distance):
+    losses = weigh(feature_penalty=1.0, conv_features=ConvFeaturesLossConfig(1.0, distance), logit_cosine=1.0)
+    terms = Objective(losses, student, teacher)(batch, {})
+    expected = dict.fromkeys(("conv_features", "feature_penalty", "logit_cosine"), 0.0)
+    with torch.no_grad():
+        for wave, _ in real_rows(batch):
+            here, there = student(wave), teacher(wave)
+            mask = torch.ones(here.logits.shape[:2], dtype=torch.bool)
+            for name, value in {
+                "conv_features": frame_distance(here.conv_features, there.conv_features, mask, distance),
+                "feature_penalty": feature_penalty(here.conv_features, mask),
+                "logit_cosine": frame_distance(here.logits, there.logits, mask, "cosine"),
+            }.items():
+                expected[name] += float(value.total)
+    for name, value in expected.items():
+        assert float(terms[name].total.detach()) == pytest.approx(value, rel=1e-4), name
+
+
+def test_features_of_other_widths_go_through_a_projection(build_model, teacher, batch):
+    slim = build_model("base", seed=3, num_hidden_layers=2, conv_dim=[8, 8, 8, 16, 16, 16, 10])
+    objective = Objective(weigh(conv_features=ConvFeaturesLossConfig(1.0)), slim, teacher)
+    assert [tuple(p.shape) for p in objective.projections.parameters()] == [(12, 10), (12,)]
+    objective(batch, {})["conv_features"].mean().backward()
+    assert all(p.grad.abs().sum() > 0 for p in objective.projections.parameters())
+
+
+@pytest.mark.parametrize("name", ["attention", "conv_features", "logit_cosine"])
+def test_a_model_that_is_its_teacher_has_no_distance(teacher, batch, name):
+    losses = LossesConfig(logit_kl=LogitKLConfig(0.0))
+    getattr(losses, name).weight = 1.0
+    objective = Objective(losses, copy.deepcopy(teacher), teacher)
+    assert float(objective(batch, {})[name].mean().detach()) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_every_term_alone_and_all_together_can_be_learned(build_model, teacher, batch):
+    """A few steps of plain descent bring the loss down, whichever it is."""
+    for losses in (EVERYTHING, *(only(name) for name in TERMS)):
+        objective = Objective(losses, build_model("base", seed=2, num_hidden_layers=2), teacher)
+        optimizer = torch.optim.Adam(objective.parameters(), 3e-3)
+        values = []
+        for _ in range(5):
+            terms = objective(batch, {})
+            loss = sum(objective.weights[name] * term.mean() for name, term in terms.items())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            values.append(float(loss.detach()))
+        assert values[-1] < values[0], (objective.weights, values)
+
+
+def only(name):
+    losses = LossesConfig(logit_kl=LogitKLConfig(0.0))
+    getattr(losses, name).weight = 1.0
+    return losses
+
+
+def test_utterances_without_labels_add_nothing_to_ctc(student, teacher, batch):
+    """Nothing at all where no row has any; the other terms go on."""
+    some = Batch(**{**vars(batch), "labels": batch.labels.clone().index_fill(0, torch.tensor([1]), -100)})
+    none = Batch(**{**vars(batch), "labels": torch.full((3, 1), -100)})
+    objective = Objective(weigh(kl=1.0, ctc=1.0), student, teacher)
+    assert objective.count_units(some) == {"logit_kl": 27 + 49, "ctc": 2}
+    assert objective.count_units(none) == {"logit_kl": 27 + 49, "ctc": 0}
+    alone = compute_ctc_losses(student(batch.input_values[:1, :9000]).logits, batch.labels[:1], None, 0)
+    assert float(objective(some, {})["ctc"].total.detach()) == pytest.approx(float(alone.detach()), rel=1e-4)
+    terms = objective(none, {})
+    assert (float(terms["ctc"].mean().detach()), float(terms["ctc"].total.detach())) == (0.0, 0.0)
+    assert float(terms["logit_kl"].total.detach()) > 0
+    terms["ctc"].mean().backward()
+    assert all(not p.grad.any() for p in student.parameters() if p.grad is not None)
 
 
 def test_ctc_alone_needs_no_teacher(student, batch):
@@ -166,7 +301,11 @@ def test_ctc_alone_needs_no_teacher(student, batch):
     assert float(terms["ctc"].mean().detach()) == pytest.approx(float(expected), rel=1e-6)
 
 
-@pytest.mark.parametrize("losses", [weigh(kl=1.0), weigh(hidden=1.0, ctc=1.0)])
+def test_a_penalty_needs_no_teacher(student, batch):
+    assert float(Objective(weigh(feature_penalty=1.0), student, None)(batch, {})["feature_penalty"].total.detach()) > 0
+
+
+@pytest.mark.parametrize("losses", [weigh(kl=1.0), weigh(hidden=1.0, ctc=1.0), weigh(logit_cosine=1.0)])
 def test_without_a_teacher_nothing_can_be_compared(student, losses):
     with pytest.raises(TrainingError, match="there is none"):
         Objective(losses, student, None)
@@ -181,8 +320,9 @@ def test_a_teacher_without_a_head_gives_hidden_states(build_model, student, batc
 def test_a_batch_of_padding_gives_zero_and_finite_gradients(student, teacher, batch):
     nothing, words = torch.zeros_like(batch.attention_mask), [""] * 3
     empty = Batch(batch.input_values, nothing, torch.full((3, 1), -100), words, words, words)
-    objective = Objective(weigh(1.0, 1.0, 1.0), student, teacher).train()
+    objective = Objective(EVERYTHING, student, teacher).train()
     terms = objective(empty, {})
+    assert list(terms) == list(TERMS)
     assert {name: float(term.mean().detach()) for name, term in terms.items()} == dict.fromkeys(terms, 0.0)
     sum(term.mean() for term in terms.values()).backward()
     assert all(torch.isfinite(p.grad).all() for p in student.parameters() if p.grad is not None)
@@ -201,9 +341,23 @@ def test_a_batch_of_padding_gives_zero_and_finite_gradients(student, teacher, ba
         (weigh(hidden=1.0, matches=[[0, 5]]), {}, {}, ["hidden.matches: .0, 5. is out of range"]),
         (weigh(hidden=1.0, matches="all"), {}, {}, ["hidden.matches: 'all' is neither"]),
         (weigh(), {}, {}, ["every weight is 0"]),
+        (EVERYTHING, {}, {}, []),
+        (weigh(logit_cosine=1.0), {"vocab_size": 28}, {}, ["logit_cosine: the student's head has 28 tokens"]),
+        (weigh(logit_cosine=1.0), {}, {"ctc_head": False}, ["logit_cosine: the teacher has no CTC head"]),
+        (
+            weigh(attention=AttentionLossConfig(1.0, "kl", [[2, 0]])), {}, {},
+            ["attention.matches: .2, 0. is out of range: layers go from 0 to 1 in the student and to 3 in the"],
+        ),
+        (weigh(attention=AttentionLossConfig(1.0, "kl", "all")), {}, {}, ["attention.matches: 'all' is neither"]),
+        (
+            weigh(1.0, feature_penalty=1.0, conv_features=ConvFeaturesLossConfig(1.0)),
+            {"conv_stride": [5, *[2] * 5, 1]}, {},
+            ["logit_kl, conv_features compare frame by frame, but the student has a frame of .* every 160, the"],
+        ),
+        (weigh(ctc=1.0, feature_penalty=1.0), {"conv_stride": [5, *[2] * 5, 1], "vocab_size": 28}, {}, []),
         (
             weigh(1.0, 1.0, 1.0, matches=[[9, 9]]), {"ctc_head": False}, {"ctc_head": False},
-            ["logit_kl: the student", "logit_kl: the teacher", "ctc: the student", "hidden.matches"],
+            ["logit_kl: the student", "logit_kl: the teacher", "hidden.matches", "ctc: the student"],
         ),
     ],
 )  # fmt: skip

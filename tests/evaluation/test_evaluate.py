@@ -4,6 +4,8 @@ import soundfile
 import torch
 
 from bigfoot.config import EvaluateConfig
+from bigfoot.data.batches import read_utterances
+from bigfoot.data.manifests import write_relabelled
 from bigfoot.errors import ModelError
 from bigfoot.evaluation.evaluate import evaluate_accuracy, measure_batch_invariance, missing_wer_reason
 from bigfoot.evaluation.transcribe import transcribe_files
@@ -63,6 +65,21 @@ def test_a_transcript_beyond_the_vocabulary_still_counts(build_model, small_digi
         LoadedModel(build_model("base", vocab_size=5), abc), small_digits.manifests["test"], EvaluateConfig(), 1
     )
     assert found.error_rate.num_words > 9 and found.error_rate.words.hits == 0
+
+
+def test_utterances_without_a_transcript_are_not_judged(loaded, small_digits, tmp_path):
+    manifest, spoken = small_digits.manifests["test"], read_utterances(small_digits.manifests["test"])
+    kept = {item.id: item.text for item in spoken[:4]}
+    for name, texts in (("some", kept), ("none", {})):
+        write_relabelled(manifest, texts, tmp_path / f"{name}.jsonl.gz")
+    whole = evaluate_accuracy(loaded, manifest, EvaluateConfig(), 1).transcripts
+    some = evaluate_accuracy(loaded, tmp_path / "some.jsonl.gz", EvaluateConfig(), 1)
+    assert dict(zip(some.transcripts.ids, some.transcripts.references, strict=True)) == kept
+    heard = dict(zip(whole.ids, whole.hypotheses, strict=True))
+    assert some.transcripts.hypotheses == [heard[name] for name in some.transcripts.ids]
+    assert some.error_rate.num_utterances == 4
+    none = evaluate_accuracy(loaded, tmp_path / "none.jsonl.gz", EvaluateConfig(), 1).error_rate
+    assert (none.wer, none.wer_low, none.cer, none.num_utterances) == (None, None, None, 0)
 
 
 def test_why_there_is_no_wer(other_teachers, small_digits):

@@ -20,6 +20,7 @@ from bigfoot.text.tokenizers import Processor
 
 BEYOND = {
     "grouped": {"conv_groups": [1, 2, 2, 4, 4, 2, 2]},
+    "shared": {"conv_sharing": [[1, 2]]},
     "heads": {"layer_num_attention_heads": [1, 3, 2]},
     "widths": {"layer_intermediate_sizes": [40, 8, 24]},
     "all": {"conv_groups": [1, 1, 2, 1, 1, 1, 4], "layer_num_attention_heads": [3, 3, 1],
@@ -70,6 +71,7 @@ def opened(folders, speech, tmp_path_factory):
         "no masks": ("Wav2Vec2ForCTC", "no masks"),
         "headless": ("Wav2Vec2Model", "headless"),
         "grouped": ("Wav2Vec2ForCTC", "grouped"),
+        "shared": ("Wav2Vec2ForCTC", "shared"),
         "heads": ("Wav2Vec2ForCTC", "heads"),
         "widths": ("Wav2Vec2ForCTC", "widths"),
         "all": ("Wav2Vec2Model", "all"),

@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.pipeline.killing import SETTINGS
+
 
 @pytest.fixture
 def quick_memory(monkeypatch):
@@ -56,3 +58,20 @@ def libri_tree(tmp_path_factory):
         return root
 
     return build
+
+
+@pytest.fixture(scope="session")
+def command(small_run):
+    def build(run_dir, *more):
+        options = ("--config", "demo_config.yaml", "--until", "distill")
+        return ["recipes/compress.py", *options, *small_run(run_dir, *SETTINGS, *more)]
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(command, start, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    done = start(*command(folder))
+    assert done.returncode == 0, done.stderr
+    return folder

@@ -98,6 +98,16 @@ def test_a_missing_root_names_the_variable(small_config, tmp_path, monkeypatch):
     assert found.startswith("data.root: needed for fsdd") and "BIGFOOT_DATA" in found
 
 
+def test_a_folder_of_noise_that_gives_none(small_config, tmp_path):
+    heard, folder = "data.augment.noise_probability=0.5", f"data.augment.noise_folder={tmp_path}"
+    assert "holds no audio" in problems(small_config(tmp_path, heard, folder))[0]
+    assert "no folder" in problems(small_config(tmp_path, heard, f"{folder}/nowhere"))[0]
+    (tmp_path / "hum.wav").touch()
+    assert problems(small_config(tmp_path, heard, folder)) == []
+    (problem,) = problems(small_config(tmp_path, folder))
+    assert problem.startswith("data.augment.noise_folder: never heard")
+
+
 def test_nothing_is_begun_while_something_is_wrong(small_config, tmp_path):
     config = small_config(tmp_path / "run", "student.conv_groups=3")
     with pytest.raises(ConfigError) as caught:

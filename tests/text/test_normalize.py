@@ -3,7 +3,7 @@ import string
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigfoot.text.normalize import normalize_text
+from bigfoot.text.normalize import drop_silent_marks, normalize_text
 
 UPPER = frozenset(string.ascii_uppercase + "' ")
 LOWER = frozenset(string.ascii_lowercase + "' ")
@@ -35,3 +35,9 @@ def test_is_idempotent_and_spaces_are_single(text, characters):
     once = normalize_text(text, characters)
     assert normalize_text(once, characters) == once
     assert once == " ".join(once.split())
+
+
+def test_silent_marks_go_unless_a_vocabulary_spells_them():
+    text = "„Well-known“, isn't it…? Yes—no."
+    assert drop_silent_marks(text).split() == ["Well-known", "isn't", "it", "Yes", "no"]
+    assert drop_silent_marks(text, "ABC?.").split() == ["Well-known", "isn't", "it", "?", "Yes", "no."]

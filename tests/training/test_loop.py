@@ -16,7 +16,7 @@ from bigfoot.training.checkpoint import Progress, load_checkpoint, save_checkpoi
 from bigfoot.training.loop import Trainer, TrainingRun, train
 from bigfoot.training.optim import build_optimizer
 
-ALL_LOSSES = LossesConfig(LogitKLConfig(0.7, 2.0), HiddenLossConfig(0.3), CTCLossConfig(0.2))
+ALL_LOSSES = LossesConfig(LogitKLConfig(0.7, 2.0), HiddenLossConfig(0.3), ctc=CTCLossConfig(0.2))
 CTC = LossesConfig(logit_kl=LogitKLConfig(weight=0.0), ctc=CTCLossConfig(weight=1.0))
 QUIET = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}
 
@@ -287,8 +287,8 @@ def test_a_batch_left_out_is_as_if_it_were_not_in_the_stream(how, accumulate, ma
     monkeypatch.setattr(Trainer, "_stream", lambda self: (batch for batch in whole(self) if not at(*gone)(batch)))
     expected = train(plain, make_run(folder=ours_run.folder.with_name("plain"), **settings))
     assert_equal(weights(plain.student), weights(ours.student))
-    assert result.records == expected.records and expected.notes == []
-    (note,) = result.notes
+    assert result.records == expected.records
+    (note,) = [note for note in result.notes if note not in expected.notes]
     assert "is not a finite number; its batch was left out and saved" in note
     assert len(list((ours_run.folder / "bad_batches").glob("*.json"))) == (1 if how is no_number else accumulate)
 
@@ -308,8 +308,8 @@ def test_what_was_left_out_is_neither_lost_nor_told_twice_by_a_run_taken_up_agai
     resumed = make_objective()
     result = train(resumed, make_run(folder=tmp_path / "stopped", **settings))
     assert_equal(weights(whole.student), weights(resumed.student))
-    assert len(result.notes) == 1 and "so far at step 2, 5)" in result.notes[0]
-    assert result.notes[0].replace("stopped", "whole") == expected.notes[0]
+    assert sum("so far at step 2, 5)" in note for note in result.notes) == 1
+    assert [note.replace(f"{tmp_path}/stopped", f"{tmp_path}/whole") for note in result.notes] == expected.notes
     kept = [sorted(path.name for path in (tmp_path / run / "bad_batches").iterdir()) for run in ("whole", "stopped")]
     assert kept[0] == kept[1] and len(kept[0]) == 4
 

@@ -153,12 +153,14 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def load_state(model: BigfootForCTC, tensors: dict[str, Tensor], source: str) -> None:
-    """Fill a model, to the last tensor.
+    """Fill a model, to the last tensor; of a shared one the file need hold one copy.
 
     Raises:
         ModelError: tensors are missing, left over or of another shape; all are listed.
     """
     wanted = model.state_dict()
+    shared = model.get_expanded_tied_weights_keys(all_submodels=True)
+    tensors = {**{name: tensors[owner] for name, owner in shared.items() if owner in tensors}, **tensors}
     faults = [f"missing {name}" for name in wanted if name not in tensors]
     faults += [f"left over {name}" for name in tensors if name not in wanted]
     faults += [

@@ -1,0 +1,155 @@
+"""What training takes for said: the transcripts that are given, or the teacher's own where there are none."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from accelerate import PartialState
+
+from bigfoot.config import Config
+from bigfoot.data.batches import evaluation_batches
+from bigfoot.data.manifests import PreparedData, show_progress, write_relabelled
+from bigfoot.decoding.greedy import Transcripts, transcribe_batches
+from bigfoot.errors import DataError
+from bigfoot.models.folder import LoadedModel
+from bigfoot.pipeline.fingerprints import fingerprint, fingerprint_files
+
+log = logging.getLogger("bigfoot")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Where training finds its transcripts.
+
+    Args:
+        manifests: by split.
+        fingerprint: of all that decides what is in them.
+        notes: what a reader of the report should know of them.
+    """
+
+    manifests: dict[str, Path]
+    fingerprint: str
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class _SplitFacts:
+    """How a split was transcribed; ``mean_confidence`` is None where it was not."""
+
+    num_utterances: int
+    num_labelled: int
+    mean_confidence: float | None
+
+
+def wants_labels(config: Config) -> bool:
+    """Whether anything in a run learns from transcripts.
+
+    Example:
+        >>> wants_labels(Config(steps=["student", "distill"])), wants_labels(Config(steps=["student", "finetune"]))
+        (False, True)
+    """
+    distils = "distill" in config.steps and (config.distill.losses.ctc.weight > 0 or config.control == "ctc_only")
+    return distils or "finetune" in config.steps
+
+
+def choose_labels(config: Config, data: PreparedData, data_fingerprint: str, teacher: LoadedModel) -> Labels:
+    """Take the given transcripts, or with ``data.transcripts: none`` have the teacher write its own.
+
+    Pseudo-labels, filtered by the teacher's confidence, as in Distil-Whisper (Gandhi et al., 2023, section 3.2, which
+    filters by word error rate against transcripts that are not there here). Written once, in ``labelled/`` beside the
+    manifests. On dev they only serve to choose the best checkpoint, and are kept whatever the confidence; test keeps
+    what it has.
+
+    Args:
+        config: of the run.
+        data: its manifests, left as they are.
+        data_fingerprint: of what is in them.
+        teacher: with CTC head and vocabulary; without them nothing has labels.
+
+    Returns:
+        See ``Labels``.
+
+    Raises:
+        DataError: labels are wanted, and the teacher is sure of no utterance.
+    """
+    if config.data.transcripts == "given":
+        return Labels(data.manifests, data_fingerprint, [])
+    assert teacher.folder is not None
+    least, wanted = config.distill.losses.ctc.min_confidence, wants_labels(config)
+    expected = fingerprint(data_fingerprint, fingerprint_files(teacher.folder), least, wanted)
+    folder = data.folder / "labelled"
+    facts = _read_facts(folder, expected)
+    if facts is None:
+        facts = _label_splits(config, data, teacher, folder)
+        if wanted and not facts["train"].num_labelled:
+            raise DataError(
+                f"data.transcripts: the teacher gives no label to any of the {facts['train'].num_utterances} training "
+                f"utterances with distill.losses.ctc.min_confidence = {least:g}; lower it, or see what the teacher "
+                "hears by `bigfoot transcribe`"
+            )
+        content = {"fingerprint": expected, "splits": {split: asdict(item) for split, item in facts.items()}}
+        (folder / "labels.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    else:
+        log.info("labels: nothing has changed, skipped (%s)", folder)
+    notes = [_describe(split, item, least) for split, item in facts.items() if item.mean_confidence is not None]
+    for note in notes:
+        log.info("labels: %s", note)
+    return Labels(data.manifests | {split: folder / data.manifests[split].name for split in facts}, expected, notes)
+
+
+def _read_facts(folder: Path, expected: str) -> dict[str, _SplitFacts] | None:
+    file = folder / "labels.json"
+    if not file.exists():
+        return None
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if content["fingerprint"] != expected:
+        return None
+    return {split: _SplitFacts(**item) for split, item in content["splits"].items()}
+
+
+def _label_splits(config: Config, data: PreparedData, teacher: LoadedModel, folder: Path) -> dict[str, _SplitFacts]:
+    folder.mkdir(parents=True, exist_ok=True)
+    # Until all splits are whole, the old facts must not vouch for a mixture.
+    (folder / "labels.json").unlink(missing_ok=True)
+    can = teacher.model.head is not None and teacher.processor.tokenizer is not None
+    # A pass of the teacher over all of train is only worth its hours where somebody learns from it.
+    lowest = {"train": config.distill.losses.ctc.min_confidence, "dev": 0.0}
+    heard_splits = {"train": can and wants_labels(config), "dev": can}
+    facts = {}
+    for split, least in lowest.items():
+        heard = Transcripts()
+        if heard_splits[split]:
+            heard = _transcribe(split, data, teacher, config.evaluate.batch_size)
+        sure = zip(heard.ids, heard.hypotheses, heard.confidences, strict=True)
+        kept = {name: text for name, text, confidence in sure if text and confidence >= least}
+        write_relabelled(data.manifests[split], kept, folder / data.manifests[split].name)
+        mean = sum(heard.confidences) / len(heard.ids) if heard.ids else None
+        facts[split] = _SplitFacts(data.num_utterances[split], len(kept), mean)
+    return facts
+
+
+def _transcribe(split: str, data: PreparedData, teacher: LoadedModel, batch_size: int) -> Transcripts:
+    tokenizer = teacher.processor.tokenizer
+    assert tokenizer is not None
+    log.info("labels: the teacher transcribes %s, %.2f h", split, data.hours[split])
+    # Without a tokenizer: the transcripts that may be there are nobody's business here.
+    batches = evaluation_batches(data.manifests[split], replace(teacher.processor, tokenizer=None), batch_size)
+    home = teacher.model.device
+    teacher.model.to(PartialState().device)
+    count = -(-data.num_utterances[split] // batch_size)
+    heard = transcribe_batches(teacher.model, show_progress(batches, f"transcribing {split}", count), tokenizer)
+    teacher.model.to(home)
+    return heard
+
+
+def _describe(split: str, facts: _SplitFacts, least: float) -> str:
+    mean = f"mean confidence {facts.mean_confidence:.2f}"
+    if split == "dev":
+        return f"dev WER in logs and curves is against the teacher's own transcripts ({mean}), not what was said"
+    return (
+        f"trained without transcripts: the teacher's own are the labels of {facts.num_labelled} of "
+        f"{facts.num_utterances} utterances of {split} ({mean}, at least {least:g} asked for)"
+    )

@@ -1,0 +1,133 @@
+"""The student as it is cut out of the teacher: depth, then groups, then sharing of convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+from bigfoot.compress import conv_groups, conv_sharing, depth
+from bigfoot.compress.conv_groups import spell_out_groups
+from bigfoot.config import Config, StudentConfig
+from bigfoot.data.batches import sample_batches
+from bigfoot.errors import ModelError
+from bigfoot.measure.feature_error import measure_feature_error
+from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.feature_encoder import PaddedAudio
+from bigfoot.models.folder import LoadedModel
+from bigfoot.models.reshape import reshape_config
+
+
+class InitAudio:
+    """Training audio for what is fitted or compared when a student begins; read when first asked for.
+
+    Args:
+        manifest: of train.
+        loaded: whose processor normalizes it.
+        config: of the run.
+    """
+
+    def __init__(self, manifest: Path, loaded: LoadedModel, config: Config) -> None:
+        self._source = (manifest, loaded.processor, config.student.init_seconds, config.data.batch_seconds)
+
+    @cached_property
+    def batches(self) -> list[PaddedAudio]:
+        """As the feature encoder takes it."""
+        return [PaddedAudio(batch.input_values, batch.attention_mask) for batch in sample_batches(*self._source)]
+
+
+def build_student(model: BigfootForCTC, config: Config, audio: InitAudio) -> tuple[BigfootForCTC, list[str]]:
+    """Cut a student out of a model.
+
+    Args:
+        model: left as it is.
+        config: its section ``student`` says how; with ``distill.grow_groups`` convolutions stay dense for now.
+        audio: read only where the convolutions change.
+
+    Returns:
+        The student in eval mode, and what was kept and dropped, a sentence each.
+
+    Raises:
+        ModelError: the shape cannot be built.
+    """
+    wanted = config.student
+    student, change = depth.apply(model, depth.DepthConfig(wanted.num_hidden_layers, wanted.layer_init))
+    changes = [change.describe()]
+    if not wanted.change_conv_layers:
+        return student, changes
+    if config.distill.grow_groups:
+        student, sentence = _prepare_growth(student, wanted)
+        changes.append(sentence)
+    else:
+        groups = conv_groups.ConvGroupsConfig(wanted.conv_groups, wanted.conv_init)
+        needed = audio.batches if wanted.conv_init == "least_squares" else ()
+        student, change = conv_groups.apply(student, groups, needed)
+        changes.append(change.describe())
+    if wanted.conv_sharing:
+        sharing = conv_sharing.ConvSharingConfig(wanted.conv_sharing, wanted.conv_sharing_init)
+        needed = audio.batches if wanted.conv_sharing_init == "least_squares" else ()
+        student, change = conv_sharing.apply(student, sharing, needed)
+        changes.append(change.describe())
+    error = measure_feature_error(student, model, audio.batches)
+    changes.append(f"convolutional features: {error:.3f} relative squared error to the teacher's on training audio.")
+    return student, changes
+
+
+def _prepare_growth(student: BigfootForCTC, wanted: StudentConfig) -> tuple[BigfootForCTC, str]:
+    groups = spell_out_groups(student.config, wanted.conv_groups)
+    sentence = f"conv_groups: dense for now; {groups} groups grow while it is distilled"
+    if wanted.conv_init == "permute":
+        return conv_groups.order_channels(student, groups), f"{sentence}, channels put in their order."
+    return student, f"{sentence}."
+
+
+def student_problems(config: Config, teacher: BigfootConfig) -> Iterator[str]:
+    """Say why a student cannot be cut out of a teacher.
+
+    Args:
+        config: of the run.
+        teacher: its shape.
+
+    Yields:
+        One sentence a problem, beginning with the key at fault.
+    """
+    wanted = config.student
+    try:
+        depth.choose_layers(teacher.num_hidden_layers, wanted.num_hidden_layers, wanted.layer_init)
+    except ModelError as error:
+        key = "num_hidden_layers" if "the model has" in str(error) else "layer_init"
+        yield f"student.{key}: {error}"
+    if not wanted.change_conv_layers:
+        return
+    try:
+        grouped = reshape_config(teacher, conv_groups=spell_out_groups(teacher, wanted.conv_groups))
+    except ModelError as error:
+        yield f"student.conv_groups: {error}"
+        grouped = teacher
+    try:
+        reshape_config(grouped, conv_sharing=wanted.conv_sharing)
+    except ModelError as error:
+        yield f"student.conv_sharing: {error}"
+    already = teacher.conv_sharing or set(teacher.groups_of_convs) != {1}
+    if wanted.conv_init != "slice" and already:
+        yield f"student.conv_init: {wanted.conv_init} begins from dense kernels; the teacher's are grouped or shared"
+
+
+def growth_problems(config: Config) -> Iterator[str]:
+    """Say why groups cannot grow while the student is distilled.
+
+    Args:
+        config: of the run.
+
+    Yields:
+        One sentence a problem, beginning with the key at fault.
+    """
+    if not config.distill.grow_groups:
+        return
+    if config.steps[:2] != ["student", "distill"]:
+        yield "distill.grow_groups: needs the steps student and distill, in this order, to begin with"
+    if not config.student.change_conv_layers:
+        yield "distill.grow_groups: student.change_conv_layers is false, so there are no groups to grow"
+    if config.student.conv_init == "least_squares":
+        yield "distill.grow_groups: kernels begin dense, so student.conv_init must be slice or permute"

@@ -1,0 +1,188 @@
+"""Training without transcripts: the teacher's own take their place."""
+
+import json
+import logging
+from dataclasses import replace
+
+import pytest
+
+from bigfoot.config import LossesConfig
+from bigfoot.data.batches import evaluation_batches, read_transcripts, read_utterances
+from bigfoot.data.corpora import prepare_data
+from bigfoot.decoding.greedy import transcribe_batches
+from bigfoot.distill.terms import TERMS
+from bigfoot.errors import DataError
+from bigfoot.models.folder import load_model
+from bigfoot.pipeline import run_pipeline
+from bigfoot.pipeline.checks import ctc_only, find_problems
+from bigfoot.pipeline.labels import choose_labels
+
+NONE = "data.transcripts=none"
+
+
+@pytest.fixture
+def silent_table(table, tmp_path):
+    """The corpus of ``table`` without a word, in its own folder; overrides that read it."""
+    for split in ("train", "dev", "test"):
+        lines = (table / f"{split}.tsv").read_text().splitlines()
+        rows = [f"{table / line.partition(chr(9))[0]}\t" for line in lines[1:] if line.startswith("synthetic")]
+        (tmp_path / f"{split}.tsv").write_text("\n".join(["path\ttext", *rows]) + "\n")
+    splits = [f"data.{split}_splits=[{split}.tsv]" for split in ("train", "dev", "test")]
+    return ["data.corpus=table", f"data.root={tmp_path}", *splits]
+
+
+def heard_by(teacher, manifest):
+    batches = evaluation_batches(manifest, replace(teacher.processor, tokenizer=None), 1)
+    found = transcribe_batches(teacher.model, batches, teacher.processor.tokenizer)
+    return {i: (t, c) for i, t, c in zip(found.ids, found.hypotheses, found.confidences, strict=True)}
+
+
+def texts_of(manifest):
+    return {item.id: item.text for item in read_utterances(manifest)}
+
+
+@pytest.fixture
+def prepared(small_config, tmp_path):
+    """Configuration, data and teacher of a corpus of which the tiny teacher hears nearly everything."""
+    config = small_config(tmp_path / "run", NONE, "teacher.path=tiny_teacher")
+    return config, prepare_data(config.data, config.seed, tmp_path / "data"), load_model("tiny_teacher")
+
+
+def test_given_transcripts_are_left_alone(prepared):
+    config, data, teacher = prepared
+    config.data.transcripts = "given"
+    labels = choose_labels(config, data, "abc", teacher)
+    assert (labels.manifests, labels.fingerprint, labels.notes) == (data.manifests, "abc", [])
+    assert not (data.folder / "labelled").exists()
+
+
+def test_labels_are_what_the_teacher_hears_where_it_is_sure(prepared):
+    config, data, teacher = prepared
+    heard = {split: heard_by(teacher, data.manifests[split]) for split in ("train", "dev")}
+    confidences = sorted(confidence for _, confidence in heard["train"].values())
+    least = config.distill.losses.ctc.min_confidence = (confidences[7] + confidences[8]) / 2
+    labels = choose_labels(config, data, "abc", teacher)
+    kept = {name: text if confidence >= least else "" for name, (text, confidence) in heard["train"].items()}
+    assert texts_of(labels.manifests["train"]) == kept
+    assert sum(not text for text in kept.values()) == 8
+    # Dev only says which checkpoint agrees most, so every utterance of it counts.
+    assert texts_of(labels.manifests["dev"]) == {name: text for name, (text, _) in heard["dev"].items()}
+    assert labels.manifests["test"] == data.manifests["test"]
+    assert [item.id for item in read_utterances(labels.manifests["train"])] == [
+        item.id for item in read_utterances(data.manifests["train"])
+    ]
+    mean = sum(confidences) / 24
+    assert f"the labels of 16 of 24 utterances of train (mean confidence {mean:.2f}, at least" in labels.notes[0]
+    assert "dev WER" in labels.notes[1] and "against the teacher's own" in labels.notes[1]
+
+
+def test_labels_are_written_once_and_anew_where_something_has_changed(prepared, monkeypatch):
+    config, data, teacher = prepared
+    first = choose_labels(config, data, "abc", teacher)
+    calls = []
+    ours = transcribe_batches
+    monkeypatch.setattr(
+        "bigfoot.pipeline.labels.transcribe_batches", lambda *given: (calls.append(1), ours(*given))[1]
+    )
+    assert choose_labels(config, data, "abc", teacher) == first and not calls
+    config.distill.losses.ctc.min_confidence = 0.5
+    assert choose_labels(config, data, "abc", teacher).fingerprint != first.fingerprint and len(calls) == 2
+    assert choose_labels(config, data, "abd", teacher).fingerprint != first.fingerprint and len(calls) == 4
+    # Nobody learns from labels: the teacher need not hear all of train.
+    config.steps = ["student", "distill"]
+    labels = choose_labels(config, data, "abd", teacher)
+    assert len(calls) == 5 and not any(read_transcripts(labels.manifests["train"]))
+    assert all(read_transcripts(labels.manifests["dev"])) and len(labels.notes) == 1
+
+
+def test_a_teacher_that_is_never_sure_enough_is_an_error(prepared):
+    config, data, teacher = prepared
+    config.distill.losses.ctc.min_confidence = 1.0
+    with pytest.raises(DataError, match=r"no label to any of the 24 .*min_confidence = 1; lower it"):
+        choose_labels(config, data, "abc", teacher)
+    assert not (data.folder / "labelled" / "labels.json").exists()
+
+
+def test_a_whole_run_on_audio_alone(small_config, silent_table, quick_memory, tmp_path, caplog):
+    """No word in train, dev or test; labels in distilling and fine-tuning, a new head over them, no WER."""
+    settings = (*silent_table, NONE, "teacher.path=tiny_teacher", "distill.losses.ctc.weight=0.1", "finetune.head=new")
+    config = small_config(tmp_path / "run", *settings)
+    with caplog.at_level(logging.INFO, logger="bigfoot"):
+        report = run_pipeline(config)
+    assert [row.wer_missing_reason for row in report.rows] == ["no transcripts"] * 4
+    assert all(row.wer is None and row.batch_invariant for row in report.rows)
+    assert "no transcripts" in (tmp_path / "run" / "report" / "report.md").read_text()
+    said = (tmp_path / "run" / "log.txt").read_text()
+    assert "dev WER against the teacher's own transcripts" in said
+    assert any("trained without transcripts" in note for note in report.notes)
+    assert "trained without transcripts" in report.rows[2].protocol and "without" not in report.rows[0].protocol
+    spoken = set("".join(read_transcripts(tmp_path / "run" / "data" / "labelled" / "cuts_train.jsonl.gz")))
+    assert set(load_model(tmp_path / "run" / "finetune" / "model").processor.tokenizer.characters) == spoken | {" "}
+    losses = [record["ctc"] for record in report.losses["distil"] if "ctc" in record]
+    assert len(losses) == 6 and all(loss > 0 for loss in losses)
+
+
+def test_a_batch_without_any_label_trains_on(small_config, quick_memory, tmp_path):
+    """One utterance a batch, and most of them without labels: zeros among the losses, and no NaN."""
+    settings = ("teacher.path=tiny_teacher", NONE, "data.batch_seconds=0.5", "data.max_digits=1", "steps=[finetune]")
+    config = small_config(tmp_path, *settings, "finetune.max_steps=8", "finetune.log_every=1")
+    data = prepare_data(config.data, config.seed, tmp_path / "look")
+    heard = heard_by(load_model("tiny_teacher"), data.manifests["train"])
+    confidences = sorted(confidence for _, confidence in heard.values())
+    config.distill.losses.ctc.min_confidence = (confidences[11] + confidences[12]) / 2
+    run_pipeline(config, until="finetune")
+    labels = read_transcripts(tmp_path / "data" / "labelled" / "cuts_train.jsonl.gz")
+    assert sum(map(bool, labels)) == 12
+    records = json.loads((tmp_path / "finetune" / "facts.json").read_text())["records"]
+    losses = [record["ctc"] for record in records if "ctc" in record]
+    assert 0.0 in losses and any(losses) and len(losses) == 8 and all(0 <= loss < 100 for loss in losses)
+
+
+def test_transcripts_that_are_there_are_not_looked_at(small_config, table_settings, tmp_path):
+    """Letters that no vocabulary has cost an utterance nothing; in test they still do."""
+    run_pipeline(small_config(tmp_path, *table_settings, NONE), until="data")
+    content = json.loads((tmp_path / "data" / "prepared.json").read_text())
+    names = sorted(item["path"].rpartition("/")[2] for item in content["skipped"])
+    assert names == ["missing.flac", "truncated.flac", "zero.flac"]
+    assert not set("Ä") & set("".join(read_transcripts(tmp_path / "data" / "labelled" / "cuts_train.jsonl.gz")))
+
+
+def test_a_changed_confidence_redoes_what_stands_on_it(small_config, tmp_path):
+    models = []
+    for least in (0.0, 0.0, 0.01):
+        config = small_config(tmp_path, NONE, f"distill.losses.ctc.min_confidence={least}")
+        run_pipeline(config, until="distill")
+        models.append((tmp_path / "distill" / "facts.json").stat().st_mtime_ns)
+    assert models[0] == models[1] != models[2]
+
+
+def test_a_teacher_that_cannot_write_is_told_before_anything_is_done(small_config, other_teachers, tmp_path):
+    headless = (f"teacher.path={other_teachers['headless']}", "distill.losses.logit_kl.weight=0",
+                "distill.losses.hidden.weight=1", NONE)  # fmt: skip
+    (found,) = find_problems(small_config(tmp_path, *headless, "finetune.head=new"))
+    assert found.startswith("data.transcripts: none takes the teacher's transcripts") and "no CTC head" in found
+    mute = (f"teacher.path={other_teachers['mute']}", NONE, "finetune.head=new")
+    (found,) = find_problems(small_config(tmp_path, *mute))
+    assert found.startswith("data.transcripts: ") and "no vocabulary" in found
+    no_labels = "steps=[student,distill]"
+    assert not list(find_problems(small_config(tmp_path, *headless, no_labels)))
+    assert not list(find_problems(small_config(tmp_path, *mute, no_labels)))
+    (found, *_) = find_problems(small_config(tmp_path, *mute, no_labels, "control=ctc_only"))
+    assert "data.transcripts" in found or "control" in found
+
+
+def test_hidden_states_alone_need_no_word_of_anybody(small_config, other_teachers, silent_table, tmp_path):
+    headless = (f"teacher.path={other_teachers['headless']}", "distill.losses.logit_kl.weight=0",
+                "distill.losses.hidden.weight=1", NONE, "steps=[student,distill]")  # fmt: skip
+    run_pipeline(small_config(tmp_path / "run", *silent_table, *headless), until="distill")
+    assert load_model(tmp_path / "run" / "distill" / "model").model.head is None
+
+
+def test_the_control_switches_off_all_that_compares():
+    losses = LossesConfig()
+    for name in TERMS:
+        getattr(losses, name).weight = 0.5
+    control = ctc_only(losses)
+    left = {name for name in TERMS if getattr(control, name).weight}
+    assert left == {"feature_penalty", "ctc"}
+    assert all(getattr(losses, name).weight == 0.5 for name in TERMS)

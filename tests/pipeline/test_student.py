@@ -1,0 +1,67 @@
+"""Students whose convolutions are grouped, shared, fitted or grown, through the whole pipeline."""
+
+import pytest
+import torch
+
+from bigfoot.data.batches import sample_batches
+from bigfoot.models.folder import load_model
+from bigfoot.pipeline import run_pipeline
+from bigfoot.pipeline.checks import find_problems
+
+
+def kernels(folder):
+    return [layer.conv.weight for layer in load_model(folder).model.speech_encoder.feature_encoder]
+
+
+def test_groups_and_sharing_fitted_on_audio(small_config, tmp_path, capsys):
+    settings = ("student.conv_init=least_squares", "student.conv_sharing=[[1,2]]", "student.init_seconds=5")
+    config = small_config(tmp_path / "run", *settings, "student.conv_sharing_init=least_squares")
+    run_pipeline(config, until="distill")
+    output = capsys.readouterr().out
+    assert "fitted on audio" in output and "one kernel for each of the convolutions [[1, 2]]" in output
+    assert "relative squared error to the teacher's" in output
+    for step in ("student", "distill"):
+        held = kernels(tmp_path / "run" / step / "model")
+        assert held[1] is held[2] and held[1].shape == (8, 4, 3)
+    run_pipeline(config, until="student")
+    assert "student: nothing has changed, skipped" in capsys.readouterr().out
+
+
+def test_groups_that_grow_are_dense_at_first_and_grouped_at_the_end(small_config, tmp_path):
+    growth = ("distill.grow_groups=[2,4]", "student.conv_init=permute", "distill.eval_every=1")
+    run_pipeline(small_config(tmp_path / "run", *growth), until="distill")
+    assert kernels(tmp_path / "run" / "student" / "model")[1].shape == (8, 8, 3)
+    grown, last = (load_model(tmp_path / "run" / "distill" / name) for name in ("model", "best"))
+    assert grown.model.config.groups_of_convs == [1] + [2] * 6
+    assert grown.history[-1]["best_step"] >= 4
+    assert "conv_groups: kept block diagonals" in grown.history[-1]["changes"][-1]
+    wave = torch.randn(1, 8000)
+    with torch.no_grad():
+        torch.testing.assert_close(grown.model(wave).logits, last.model(wave).logits, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["student.conv_sharing=[[3,4]]"], "student.conv_sharing: this shape cannot be built: conv_sharing [3, 4]: "),
+        (["student.conv_sharing=[[1,9]]"], "student.conv_sharing: "),
+        (["student.conv_sharing=some"], "student.conv_sharing: "),
+        (["distill.grow_groups=[1,2]", "student.change_conv_layers=false"], "distill.grow_groups: "),
+        (["distill.grow_groups=[1,2]", "student.conv_init=least_squares"], "distill.grow_groups: "),
+        (["distill.grow_groups=[1,2]", "steps=[student,finetune]"], "distill.grow_groups: "),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_done(settings, words, small_config, tmp_path):
+    found = list(find_problems(small_config(tmp_path, *settings)))
+    assert len(found) == 1 and found[0].startswith(words), found
+
+
+def test_audio_to_fit_on_is_the_first_of_train(small_digits, processor):
+    batches = sample_batches(small_digits.manifests["train"], processor, seconds=8.0, batch_seconds=3.0)
+    whole = sample_batches(small_digits.manifests["train"], processor, seconds=1e9, batch_seconds=1e9)
+    ids = [name for batch in batches for name in batch.ids]
+    assert len(whole) == 1 and len(whole[0].ids) == 24 and ids == whole[0].ids[: len(ids)]
+    seconds = [float(batch.attention_mask.sum()) / 16_000 for batch in batches]
+    assert sum(seconds) >= 8.0 and all(s <= 3.0 or len(b.ids) == 1 for s, b in zip(seconds, batches, strict=True))
+    assert sum(seconds) - float(batches[-1].attention_mask[-1].sum()) / 16_000 < 8.0
+    assert all(batch.labels is None for batch in batches)

@@ -1,0 +1,56 @@
+"""The distilling run meets a file-size limit, or a file where a folder should be: the last good checkpoint stays."""
+
+import resource
+
+import pytest
+
+from tests.pipeline.killing import assert_same_weights, kill, log_of, wait_for
+
+pytestmark = pytest.mark.slow
+
+
+def limited(size):
+    """To be run in the child: files cannot grow beyond so many bytes; the signal is ignored, as Python has it."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    return limit
+
+
+def test_a_file_size_limit_leaves_the_last_good_checkpoint(uninterrupted, command, start, tmp_path):
+    folder = tmp_path / "run"
+    checkpoint = folder / "distill" / "checkpoint"
+    process = start(*command(folder), wait=False)
+    wait_for((checkpoint / "progress.json").exists, process)
+    assert kill(process)
+    sizes = sorted((file.stat().st_size for file in checkpoint.iterdir()), reverse=True)
+    # Between model and optimizer: the model can be written, the checkpoint cannot.
+    done = start(*command(folder), preexec_fn=limited((sizes[0] + sizes[1]) // 2))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert "the checkpoint could not be written" in done.stderr and "last good checkpoint" in done.stderr
+    assert (checkpoint / "progress.json").exists() and not checkpoint.with_name("checkpoint.tmp").exists()
+    done = start(*command(folder))
+    assert done.returncode == 0, done.stderr
+    assert log_of(folder).count("going on from step") == 2
+    assert_same_weights(uninterrupted, folder)
+
+
+def test_a_model_that_cannot_be_written_is_said_so(command, start, tmp_path):
+    done = start(*command(tmp_path / "run", "distill.eval_every=2"), preexec_fn=limited(60_000))
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert "error: " in done.stderr and "File too large" in done.stderr
+
+
+def test_a_file_where_the_checkpoint_should_be(uninterrupted, command, start, tmp_path):
+    folder = tmp_path / "run"
+    (folder / "distill").mkdir(parents=True)
+    (folder / "distill" / "checkpoint").write_text("mine")
+    done = start(*command(folder))
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "step 7: the checkpoint could not be written" in done.stderr and "is a file" in done.stderr
+    (folder / "distill" / "checkpoint").unlink()
+    done = start(*command(folder))
+    assert done.returncode == 0, done.stderr
+    assert_same_weights(uninterrupted, folder)

@@ -1,0 +1,418 @@
+"""Turn a configuration of the Knowledge-Distillation-Toolkit, or of its follow-up with grouped convolutions, into ours.
+
+    python tools/convert_kd_config.py OLD.yaml NEW.yaml [--steps_per_epoch N] [--force]
+
+Every key of the old file is printed: what it became, or why it has no counterpart. Nothing is dropped in silence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bigfoot.config import Config, read_config, to_dict
+from bigfoot.errors import BigfootError, ConfigError
+
+_NO_DEFAULT: Any = object()
+# Mean length of LibriSpeech's training utterances, rounded up: batches are padded to the longest of them.
+_SECONDS_PER_UTTERANCE = 15.0
+
+
+@dataclass(frozen=True)
+class Old:
+    """The old configuration.
+
+    Args:
+        values: by dotted key, the original's defaults filled in.
+        steps_per_epoch: optimizer steps of one of its epochs, where the user knows.
+        name: of the new file, without suffix.
+    """
+
+    values: dict[str, Any]
+    steps_per_epoch: int | None
+    name: str
+
+    def __getitem__(self, key: str) -> Any:  # noqa: ANN401 - what a YAML file holds
+        return self.values.get(key)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What becomes of an old key.
+
+    Args:
+        settings: bigfoot's keys and values; empty where there is no counterpart.
+        note: why there is none, or in what the two differ.
+    """
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+
+Converter = Callable[[Any, Old], Outcome]
+
+
+@dataclass(frozen=True)
+class Key:
+    """An old key.
+
+    Args:
+        kind: of its value; ``float`` takes whole numbers too.
+        convert: from value and whole configuration to its outcome.
+        default: what the original takes where the key is absent; without one an absent key is passed over.
+        words: all that the original understands; any other word is an error.
+    """
+
+    kind: type
+    convert: Converter
+    default: Any = _NO_DEFAULT
+    words: tuple[str, ...] = ()
+
+
+def _lost(reason: str) -> Converter:
+    return lambda value, old: Outcome(note=reason)
+
+
+def _same(key: str, note: str = "") -> Converter:
+    return lambda value, old: Outcome({key: value}, note)
+
+
+def _train_path(value: str, old: Old) -> Outcome:
+    if old["data_loader.train_on_dev_clean"]:
+        return Outcome(note="with train_on_dev_clean the original does not read it")
+    return _root(value)
+
+
+def _root(value: str) -> Outcome:
+    if not value:
+        return Outcome(note="empty; set data.root or BIGFOOT_DATA")
+    return Outcome({"data.root": value}, "" if Path(value).is_dir() else "TO BE SET BY HAND: no such folder here")
+
+
+def _val_path(value: str, old: Old) -> Outcome:
+    if old["data_loader.train_on_dev_clean"] or value == old["data_loader.train_data_path"]:
+        return _root(value)
+    return Outcome(note="all splits are read from below data.root: link dev-clean there")
+
+
+def _dev_clean(value: bool, old: Old) -> Outcome:
+    if not value:
+        return Outcome({"data.dev_splits": ["dev-clean"]})
+    note = "the original keeps 500 of 2703 utterances back for validation, bigfoot 7 of 40 speakers"
+    return Outcome({"data.train_splits": ["dev-clean"], "data.hold_out_speakers": 7}, note)
+
+
+def _train_part(key: str) -> Converter:
+    def convert(value: bool, old: Old) -> Outcome:
+        if old["data_loader.train_on_dev_clean"]:
+            return Outcome(note="with train_on_dev_clean the original does not read it")
+        return Outcome({key: value})
+
+    return convert
+
+
+def _batch(value: int, old: Old) -> Outcome:
+    note = f"bigfoot counts seconds, padding included: {value} utterances of about {_SECONDS_PER_UTTERANCE:g} s"
+    return Outcome({"data.batch_seconds": value * _SECONDS_PER_UTTERANCE}, note)
+
+
+def _teacher(value: str, old: Old) -> Outcome:
+    # Written down even where it cannot be read: without it the run would quietly take the default teacher.
+    if not value:
+        return Outcome(note="TO BE SET BY HAND: teacher.path is bigfoot's tiny_teacher as it is")
+    readable = (Path(value) / "config.json").is_file()
+    note = "" if readable else "TO BE SET BY HAND: bigfoot or Hugging Face folders are read, not fairseq files"
+    return Outcome({"teacher.path": value}, note)
+
+
+def _epochs(key: str) -> Converter:
+    def convert(value: int, old: Old) -> Outcome:
+        schedule = old["knowledge_distillation.optimization.scheduler_method"]
+        if key == "distill.warmup_steps" and schedule != "linear_decay_with_warm_up":
+            return Outcome({key: 0}, "the original warms up with linear_decay_with_warm_up only")
+        if old.steps_per_epoch is None:
+            return Outcome(note=f"bigfoot counts steps: give --steps_per_epoch, or set {key} by hand")
+        return Outcome({key: value * old.steps_per_epoch}, f"{value} epochs of {old.steps_per_epoch} steps")
+
+    return convert
+
+
+_OPTIMIZERS = {
+    # Adam is AdamW without decay, but for what PyTorch's defaults make of it.
+    "adam": {"distill.weight_decay": 0.0, "distill.adam_betas": [0.9, 0.999]},
+    "adam_wav2vec2.0": {"distill.weight_decay": 0.0, "distill.adam_betas": [0.9, 0.98]},
+    "adam_distilBert": {"distill.weight_decay": 0.0, "distill.adam_betas": [0.9, 0.999]},
+    "adamW_distilBert": {"distill.weight_decay": 0.01, "distill.adam_betas": [0.9, 0.98]},
+    "sgd": {},
+}
+
+
+def _optimizer(value: str, old: Old) -> Outcome:
+    if value == "sgd":
+        return Outcome(note="bigfoot trains with AdamW; the learning rate of SGD will not do for it")
+    return Outcome(_OPTIMIZERS[value], "epsilon is AdamW's 1e-8; biases and norms do not decay")
+
+
+_SCHEDULES: dict[str, tuple[dict[str, Any], str]] = {
+    "": ({"distill.schedule": "constant", "distill.warmup_steps": 0}, ""),
+    "linear_decay_with_warm_up": ({"distill.schedule": "linear"}, "a change every step, in the original every epoch"),
+    "cosine_anneal": ({"distill.schedule": "cosine"}, "one fall to nothing; the original starts again every 9 epochs"),
+}
+
+
+def _schedule(value: str, old: Old) -> Outcome:
+    return Outcome(*_SCHEDULES[value])
+
+
+def _init_layers(value: int, old: Old) -> Outcome:
+    keep = old["knowledge_distillation.student_model.num_trans_layer_student_model"] or value
+    rule = old["knowledge_distillation.student_model.student_trans_layer_init_method"]
+    every = max(1, value // max(1, keep))
+    layers = {
+        "first_k": list(range(keep)),
+        "last_k": list(range(value - keep, value)),
+        "every_k": list(range(0, value, every))[:keep],
+    }.get(rule, [])
+    return Outcome(
+        note=f"bigfoot chooses among all layers of teacher.path; where they are not {value}, "
+        f"student.layer_init={layers} takes those that the original took"
+    )
+
+
+def _conv_groups(value: int, old: Old) -> Outcome:
+    if not old["knowledge_distillation.student_model.change_conv_layers"]:
+        return Outcome(note="without change_conv_layers the original does not read it")
+    return Outcome({"student.conv_groups": value}, "begun from the kernels' block diagonal, not their first channels")
+
+
+def _precision(value: int | str, old: Old) -> Outcome:
+    if str(value) not in ("16", "32", "bf16"):
+        return Outcome(note=f"{value} is not one of 16, 32, bf16; bigfoot's precision is no, bf16, fp16 or auto")
+    words = {"16": "auto", "32": "no", "bf16": "bf16"}
+    note = "bf16 where the machine has it, fp32 elsewhere; precision=fp16 is the original's"
+    return Outcome({"precision": words[str(value)]}, note if str(value) == "16" else "")
+
+
+def _comet(value: bool, old: Old) -> Outcome:
+    return Outcome({"trackers": ["tensorboard", "comet_ml"] if value else ["tensorboard"]})
+
+
+def _name(value: str, old: Old) -> Outcome:
+    return Outcome({"run_dir": f"runs/{value or old.name}"})
+
+
+_DATA, _KD = "data_loader", "knowledge_distillation"
+_OPTIMIZATION, _LOSS, _STUDENT = f"{_KD}.optimization", f"{_KD}.final_loss_coeff", f"{_KD}.student_model"
+_TRAINER, _COMET = f"{_KD}.pytorch_lightning_trainer", f"{_KD}.comet_info"
+_LAUNCHER = "the launcher's: accelerate launch --num_processes N, or torchrun"
+
+KEYS: dict[str, Key] = {
+    f"{_DATA}.download": Key(bool, _lost("bigfoot downloads no corpus")),
+    f"{_DATA}.train_on_dev_clean": Key(bool, _dev_clean, False),
+    f"{_DATA}.train_data_path": Key(str, _train_path),
+    f"{_DATA}.val_data_path": Key(str, _val_path),
+    f"{_DATA}.train_batch_size": Key(int, _batch),
+    f"{_DATA}.val_batch_size": Key(int, _same("evaluate.batch_size")),
+    f"{_DATA}.use_train_clean_100": Key(bool, _train_part("data.train_clean_100")),
+    f"{_DATA}.use_train_clean_360": Key(bool, _train_part("data.train_clean_360")),
+    f"{_DATA}.use_train_other_500": Key(bool, _train_part("data.train_other_500")),
+    f"{_DATA}.num_workers": Key(int, _same("data.num_workers")),
+    f"{_KD}.general.num_gpu_used": Key(int, _lost(_LAUNCHER)),
+    f"{_KD}.general.fairseq_pretrained_model_path": Key(str, _teacher),
+    f"{_KD}.general.temperature": Key(float, _same("distill.losses.logit_kl.temperature"), 1),
+    f"{_OPTIMIZATION}.max_epoch": Key(int, _epochs("distill.max_steps")),
+    f"{_OPTIMIZATION}.optimize_method": Key(str, _optimizer, words=tuple(_OPTIMIZERS)),
+    f"{_OPTIMIZATION}.scheduler_method": Key(str, _schedule, words=tuple(_SCHEDULES)),
+    f"{_OPTIMIZATION}.learning_rate": Key(float, _same("distill.learning_rate")),
+    f"{_OPTIMIZATION}.num_lr_warm_up_epoch": Key(int, _epochs("distill.warmup_steps")),
+    f"{_LOSS}.student_loss": Key(float, _lost(
+        "the original's loss of that name is always 0; distill.losses.ctc.weight learns from transcripts")),
+    f"{_LOSS}.kd_loss": Key(float, _same("distill.losses.logit_kl.weight",
+        "a mean over real frames; the original's grows with the batch, since it divides by frames alone"), 0),
+    f"{_LOSS}.cos_embed_loss": Key(float, _same("distill.losses.logit_cosine.weight"), 0),
+    f"{_LOSS}.features_pen": Key(float, _same("distill.losses.feature_penalty.weight"), 0),
+    f"{_STUDENT}.num_trans_layer_student_model": Key(int, _same("student.num_hidden_layers")),
+    f"{_STUDENT}.num_trans_layer_student_init_model": Key(int, _init_layers),
+    f"{_STUDENT}.student_init_model_path": Key(str, _lost(
+        "a student begins with layers of teacher.path; to go on from an earlier student, make it the teacher")),
+    f"{_STUDENT}.student_init_model_type": Key(str, _lost(
+        "as student_init_model_path: fairseq_pretrained is what bigfoot does, previous_kd_ckpt is not"),
+        words=("fairseq_pretrained", "previous_kd_ckpt")),
+    f"{_STUDENT}.student_trans_layer_init_method": Key(
+        str, _same("student.layer_init"), words=("first_k", "last_k", "every_k")),
+    f"{_STUDENT}.change_conv_layers": Key(bool, _same("student.change_conv_layers"), False),
+    f"{_STUDENT}.conv_groups": Key(int, _conv_groups),
+    f"{_TRAINER}.track_grad_norm": Key(int, _lost("gradient norms are not logged")),
+    f"{_TRAINER}.accumulate_grad_batches": Key(int, _same("distill.gradient_accumulation_steps"), 1),
+    f"{_TRAINER}.num_nodes": Key(int, _lost(_LAUNCHER)),
+    f"{_TRAINER}.precision": Key(object, _precision),
+    f"{_TRAINER}.resume_from_checkpoint": Key(str, _lost("the same command goes on where it stopped")),
+    f"{_TRAINER}.seed": Key(int, _same("seed"), 32),
+    f"{_COMET}.log_to_comet": Key(bool, _comet),
+    f"{_COMET}.comet_info_path": Key(str, _lost("Comet reads its key from COMET_API_KEY or its own settings file")),
+    f"{_COMET}.comet_exp_name": Key(str, _name, ""),
+}  # fmt: skip
+"""Every key of the original and of its follow-up."""
+
+UNSAID: list[Outcome] = [
+    Outcome({"data.corpus": "librispeech"}, "the original knows no other"),
+    Outcome({"evaluate.splits": ["dev"]}, "it has no test split"),
+    Outcome({"steps": ["student", "distill"]}, "it does not fine-tune"),
+    Outcome({"distill.spec_augment.mask_time_prob": 0.0}, "it masks nothing"),
+    Outcome({}, "it clips no gradients; here distill.max_grad_norm = 1 holds"),
+]
+"""What the original does without a key that would say so."""
+
+
+def read_old(path: Path) -> dict[str, Any]:
+    """Read the old file as one flat dictionary of dotted keys.
+
+    Raises:
+        ConfigError: it is missing or not a YAML file with keys.
+    """
+    try:
+        loaded = OmegaConf.load(path)
+    # A YAML error has no base class of OmegaConf's.
+    except Exception as error:
+        raise ConfigError([f"{path}: cannot be read as YAML ({error})"]) from error
+    if not isinstance(loaded, DictConfig):
+        raise ConfigError([f"{path}: expected keys with values, found a list"])
+    plain = OmegaConf.to_container(loaded)
+    assert isinstance(plain, dict)
+    return dict(_flatten(plain, ""))
+
+
+def _flatten(section: dict[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in section.items():
+        if isinstance(value, dict) and value:
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _is_text(name: str) -> bool:
+    return name in KEYS and KEYS[name].kind is str and not KEYS[name].words
+
+
+def find_problems(given: dict[str, Any]) -> Iterator[str]:
+    """Say which values are of a wrong type or an unknown word."""
+    for name, value in given.items():
+        key = KEYS.get(name)
+        if key is None or (value is None and _is_text(name)):
+            continue
+        kinds = (int, float) if key.kind is float else key.kind
+        # A bool is an int to Python, and to nobody else.
+        if not isinstance(value, kinds) or (isinstance(value, bool) and key.kind in (int, float)):
+            yield f"{name}: expected {key.kind.__name__}, got {value!r} ({type(value).__name__})"
+        elif key.words and value not in key.words:
+            yield f"{name}: {value!r} is not one of {', '.join(map(repr, key.words))}"
+
+
+def convert(given: dict[str, Any], steps_per_epoch: int | None, name: str) -> tuple[dict[str, Any], list[str]]:
+    """Convert an old configuration.
+
+    Args:
+        given: of ``read_old``.
+        steps_per_epoch: optimizer steps of an epoch, where known.
+        name: of the new configuration.
+
+    Returns:
+        bigfoot's keys with their values, and a line on every old key.
+
+    Raises:
+        ConfigError: values of a wrong type, all of them at once.
+    """
+    problems = list(find_problems(given))
+    if problems:
+        raise ConfigError(problems)
+    defaults = {key: item.default for key, item in KEYS.items() if item.default is not _NO_DEFAULT}
+    # "key:" with nothing behind it is how some write an empty text.
+    given = {key: "" if value is None and _is_text(key) else value for key, value in given.items()}
+    settings: dict[str, Any] = {}
+    old = Old(defaults | given, steps_per_epoch, name)
+    kept, lost = ["carried over:"], ["no counterpart:"]
+    for key, item in KEYS.items():
+        if key in old.values:
+            outcome = item.convert(old[key], old)
+            settings |= outcome.settings
+            absent = "" if key in given else " (absent, the original's default)"
+            (kept if outcome.settings else lost).append(f"  {key} = {old[key]!r}{absent} -> {_words(outcome)}")
+    unsaid = ["what the original does without a key:"]
+    for outcome in UNSAID:
+        settings |= outcome.settings
+        unsaid.append(f"  {_words(outcome)}")
+    unknown = [f"  {key} = {value!r}" for key, value in given.items() if key not in KEYS]
+    unknown = ["unknown to the original and to this program, left out:", *unknown] if unknown else []
+    return settings, [*kept, *lost, *unsaid, *unknown]
+
+
+def _words(outcome: Outcome) -> str:
+    said = ", ".join(f"{key} = {value!r}" for key, value in outcome.settings.items())
+    return f"{said} ({outcome.note})" if said and outcome.note else said or outcome.note
+
+
+def render(settings: dict[str, Any], old: Path, new: Path) -> str:
+    """Write a configuration as YAML with what differs from bigfoot's defaults, its command at the head."""
+    defaults = dict(_flatten(to_dict(Config()), ""))
+    different = OmegaConf.create({})
+    for key, value in settings.items():
+        if defaults[key] != value:
+            OmegaConf.update(different, key, value)
+    head = [f"python recipes/compress.py --config {new}", "", f"Converted from {old} by tools/convert_kd_config.py."]
+    return "".join(f"# {line}".rstrip() + "\n" for line in head) + OmegaConf.to_yaml(different)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python tools/convert_kd_config.py",
+        description="Turn a YAML file of the Knowledge-Distillation-Toolkit (or of its follow-up with conv_groups) "
+        "into one of bigfoot, and say of every key what became of it.",
+        epilog="example: python tools/convert_kd_config.py demo_config.yaml configs/mine.yaml --steps_per_epoch 1784",
+    )
+    parser.add_argument("old", type=Path, metavar="OLD.yaml", help="the toolkit's file, left as it is")
+    parser.add_argument("new", type=Path, metavar="NEW.yaml", help="where to write bigfoot's")
+    parser.add_argument(
+        "--steps_per_epoch", type=int, metavar="N",
+        help="optimizer steps of an epoch: utterances / (train_batch_size x accumulate_grad_batches x GPUs); "
+        "without it max_epoch and num_lr_warm_up_epoch are listed for you to set",
+    )  # fmt: skip
+    parser.add_argument("--force", action="store_true", help="overwrite NEW.yaml")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command.
+
+    Returns:
+        The exit status: 2 where something has to be put right first.
+    """
+    options = build_parser().parse_args(arguments)
+    try:
+        if options.new.exists() and not options.force:
+            raise ConfigError([f"{options.new}: is already there; choose another name, or --force to overwrite it"])
+        if options.steps_per_epoch is not None and options.steps_per_epoch < 1:
+            raise ConfigError([f"--steps_per_epoch: must be above 0, got {options.steps_per_epoch}"])
+        settings, lines = convert(read_old(options.old), options.steps_per_epoch, options.new.stem)
+        options.new.parent.mkdir(parents=True, exist_ok=True)
+        options.new.write_text(render(settings, options.old, options.new), encoding="utf-8")
+        _, problems = read_config(options.new)
+    except (BigfootError, OSError, OmegaConfBaseException) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(lines))
+    print(f"written: {options.new}")
+    for problem in problems:
+        print(f"still to be put right: {problem}", file=sys.stderr)
+    return 2 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
