@@ -1,4 +1,4 @@
-"""``bigfoot``: compress, evaluate, look into, benchmark, compare, transcribe and convert speech models."""
+"""``bigfoot``: compress, evaluate, look into, benchmark, compare, transcribe and convert models; look at a machine."""
 
 from __future__ import annotations
 
@@ -241,6 +241,20 @@ def convert(
         typer.echo(f"note: {note}", err=True)
     save_model(loaded.model, loaded.processor, destination, loaded.history, to=to)
     typer.echo(f"{destination}: written as {to}, read back and compared")
+
+
+@app.command()
+def doctor(json_output: JsonOption = False) -> None:
+    """What is broken on this machine, and the cure; exit code 1 where something is.
+
+    Where this command itself does not start: python -m bigfoot.doctor.
+    """
+    from bigfoot.doctor import examine, findings_to_dict, render_findings
+
+    findings = examine()
+    typer.echo(json.dumps(findings_to_dict(findings), indent=2) if json_output else render_findings(findings))
+    if any(finding.state == "broken" for finding in findings):
+        raise typer.Exit(1)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -8,7 +8,7 @@ import soundfile
 from bigfoot.cli import main
 from bigfoot.models.folder import load_model
 
-COMMANDS = ("compress", "evaluate", "summary", "benchmark", "compare", "transcribe", "convert")
+COMMANDS = ("compress", "evaluate", "summary", "benchmark", "compare", "transcribe", "convert", "doctor")
 
 
 @pytest.fixture

@@ -26,6 +26,10 @@ class Progress:
         best_step: when it was reached.
         records: lines of losses and dev scores, for curves.
         seconds: spent training, over all sittings.
+        notes: warnings by kind, the newest of each, for the report.
+        recent_losses: of the last steps, to tell an exploding one from the usual.
+        left_out: steps, 1-based, before which a window was left out; one entry a window.
+        exploded: steps, 1-based, whose loss was far above the usual.
     """
 
     fingerprint: str
@@ -35,6 +39,10 @@ class Progress:
     best_step: int = 0
     records: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
+    notes: dict[str, str] = field(default_factory=dict)
+    recent_losses: list[float] = field(default_factory=list)
+    left_out: list[int] = field(default_factory=list)
+    exploded: list[int] = field(default_factory=list)
 
 
 def save_checkpoint(accelerator: Accelerator, progress: Progress, folder: Path) -> None:
