@@ -13,9 +13,9 @@ from bigfoot.data.utterance import Utterance, add_noise, digits_to_text, silence
 ACCENTS = ("en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-029", "en-us-nyc")
 
 # A variant is a voice; relatives (iven2, klatt5, ...) stay in one split, so that dev and test are truly unheard.
-# Whispering, croaking and robot effects are left out: nobody's customers sound like that. So are Reed and caleb, for whom
-# espeak-ng reads memory that it never set, so that they never sound the same twice; Andy and f1 stand in their places,
-# a second time each, so that every other string keeps its voice.
+# Whispering, croaking and robot effects are left out: nobody's customers sound like that. So are Reed and caleb, for
+# whom espeak-ng reads memory that it never set, so that they never sound the same twice; Andy and f1 stand in their
+# places, a second time each, so that every other string keeps its voice.
 VARIANTS: dict[str, tuple[str, ...]] = {
     "train": (
         "Alex", "Alicia", "Andrea", "Andy", "Annie", "Denis", "Diogo", "Gene", "Gene2", "Henrique", "Hugo", "Jacky",

@@ -6,6 +6,7 @@ import pytest
 
 from bigfoot.errors import TrainingError
 from bigfoot.pipeline import run_pipeline
+from bigfoot.pipeline.rows import Findings
 from bigfoot.training import loop
 
 STILL = "{feature_encoder: 0, feature_projection: 0, encoder: 0, lm_head: 0}"
@@ -26,7 +27,7 @@ def broken_once(monkeypatch):
 @pytest.fixture
 def no_rows(monkeypatch):
     """Notes need no figures, which take their time."""
-    monkeypatch.setattr("bigfoot.pipeline.run.build_rows", lambda *_arguments: [])
+    monkeypatch.setattr("bigfoot.pipeline.run.build_rows", lambda *_arguments: Findings([], []))
 
 
 def test_every_guard_is_named_in_log_and_report(small_config, no_rows, broken_once, tmp_path):
