@@ -275,7 +275,7 @@ def save_fairseq(model: BigfootForCTC, processor: Processor, folder: Path) -> Pa
     if config.family == "hubert":
         state[f"{_ENCODER if model.head is not None else ''}label_embs_concat"] = torch.zeros(0, 1)
     folder.mkdir(parents=True, exist_ok=True)
-    content = {"cfg": settings, "model": state}
+    content: dict[str, object] = {"cfg": settings, "model": state}
     if config.family != "wavlm":
         history = {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 0}
         content |= {"args": None, "optimizer_history": [history], "task_state": {}}
