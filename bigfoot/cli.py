@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 DEFAULT_CONFIG = "demo_config.yaml"
-MODEL_HELP = "A bigfoot folder, a Hugging Face wav2vec2 folder or id, or tiny_teacher."
+MODEL_HELP = "A bigfoot folder, a Hugging Face folder or id (wav2vec2, HuBERT, WavLM, data2vec-audio), or tiny_teacher."
 ModelArgument = Annotated[str, typer.Argument(help=MODEL_HELP)]
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="key=value, such as student.conv_groups=4", metavar="[KEY=VALUE]...")

@@ -12,10 +12,25 @@ from bigfoot.errors import ModelError
 BIGFOOT_PREFIX = "bigfoot"
 """Prefix of tensors whose shape plain transformers cannot express: it then reports all of them missing."""
 
+FAMILY_PREFIXES = {"wav2vec2": "wav2vec2", "hubert": "hubert", "wavlm": "wavlm", "data2vec-audio": "data2vec_audio"}
+"""Families by their model_type in transformers, with the prefix of the encoder's tensors there."""
+
+# What a family's class in transformers takes for granted, by our fields and properties.
+_GRANTED: dict[str, dict[str, object]] = {
+    "wav2vec2": {"has_position_bias": False, "has_positional_stack": False, "conv_pos_batch_norm": False,
+                 "feat_proj_layer_norm": True},
+    "hubert": {"has_position_bias": False, "has_positional_stack": False},
+    "wavlm": {"has_position_bias": True, "has_positional_stack": False, "conv_pos_batch_norm": False,
+              "feat_proj_layer_norm": True},
+    "data2vec-audio": {"has_position_bias": False, "has_positional_stack": True, "conv_pos_batch_norm": False,
+                       "feat_proj_layer_norm": True, "feat_extract_norm": "layer", "do_stable_layer_norm": False},
+}  # fmt: skip
+
 _COUNTS = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
-    "num_conv_pos_embeddings", "num_conv_pos_embedding_groups",
+    "num_conv_pos_embeddings", "num_conv_pos_embedding_groups", "max_bucket_distance",
 )  # fmt: skip
+_OPTIONAL_COUNTS = ("num_buckets", "conv_pos_kernel_size")
 _SHARES = (
     "hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout", "layerdrop",
     "mask_time_prob", "mask_feature_prob", "layer_norm_eps", "initializer_range",
@@ -38,12 +53,21 @@ class BigfootConfig(PreTrainedConfig):
     fixes the width of one head, also where layers have fewer heads.
 
     Args:
-        family: whose tensor names the weights carry; ``wav2vec2``.
+        family: whose tensor names the weights carry: ``wav2vec2``, ``hubert``, ``wavlm`` or ``data2vec-audio``. It
+            decides nothing about the shape; the fields below do.
         conv_groups: groups of each convolution, (number of conv layers,); None means 1 everywhere.
         conv_sharing: lists of convolutions, 0-based and of equal shape, that use one kernel; biases and norms stay
             their own. None where each has its own.
         layer_num_attention_heads: heads of each layer; None means ``num_attention_heads`` everywhere.
         layer_intermediate_sizes: feed-forward width of each layer; None means ``intermediate_size`` everywhere.
+        num_buckets: of the gated relative position bias (WavLM); None where attention has none.
+        max_bucket_distance: in frames, where its last bucket begins.
+        layer_position_heads: for each layer, which of ``num_attention_heads`` heads of the position bias its heads
+            use, so that heads can be pruned and the others keep theirs; None means the first.
+        conv_pos_kernel_size: width of ``num_conv_pos_embeddings`` positional convolutions, one after the other
+            (data2vec); None for a single one that is ``num_conv_pos_embeddings`` wide.
+        conv_pos_batch_norm: a batch norm before the positional convolution in place of weight norm (some HuBERTs).
+        feat_proj_layer_norm: whether features are normalized before they are projected (not in some HuBERTs).
         ctc_head: whether there is a linear CTC head over ``vocab_size`` tokens.
 
     Example:
@@ -62,6 +86,9 @@ class BigfootConfig(PreTrainedConfig):
     layer_num_attention_heads: list[int] | None = None
     intermediate_size: int = 3072
     layer_intermediate_sizes: list[int] | None = None
+    num_buckets: int | None = None
+    max_bucket_distance: int = 800
+    layer_position_heads: list[list[int]] | None = None
     hidden_act: str = "gelu"
     hidden_dropout: float | int = 0.1
     activation_dropout: float | int = 0.1
@@ -83,6 +110,9 @@ class BigfootConfig(PreTrainedConfig):
     conv_bias: bool = False
     num_conv_pos_embeddings: int = 128
     num_conv_pos_embedding_groups: int = 16
+    conv_pos_kernel_size: int | None = None
+    conv_pos_batch_norm: bool = False
+    feat_proj_layer_norm: bool = True
     do_stable_layer_norm: bool = False
     apply_spec_augment: bool = True
     mask_time_prob: float | int = 0.05
@@ -140,6 +170,21 @@ class BigfootConfig(PreTrainedConfig):
         return self.layer_num_attention_heads or [self.num_attention_heads] * self.num_hidden_layers
 
     @property
+    def has_position_bias(self) -> bool:
+        """Whether attention has a gated relative position bias."""
+        return self.num_buckets is not None
+
+    @property
+    def position_heads_of_layers(self) -> list[list[int]]:
+        """For each layer the heads of the position bias that its heads use, spelled out."""
+        return self.layer_position_heads or [list(range(heads)) for heads in self.heads_of_layers]
+
+    @property
+    def has_positional_stack(self) -> bool:
+        """Whether positions come from several narrow convolutions."""
+        return self.conv_pos_kernel_size is not None
+
+    @property
     def widths_of_layers(self) -> list[int]:
         """Feed-forward width of each layer, spelled out."""
         return self.layer_intermediate_sizes or [self.intermediate_size] * self.num_hidden_layers
@@ -152,7 +197,7 @@ class BigfootConfig(PreTrainedConfig):
     @property
     def weight_prefix(self) -> str:
         """Name under which the encoder's tensors stand in a checkpoint."""
-        return self.family if self.is_huggingface_shape else BIGFOOT_PREFIX
+        return FAMILY_PREFIXES[self.family] if self.is_huggingface_shape else BIGFOOT_PREFIX
 
     @property
     def inputs_to_logits_ratio(self) -> int:
@@ -189,6 +234,11 @@ def beyond_huggingface(config: BigfootConfig) -> list[str]:
         parts.append(f"attention heads {config.heads_of_layers}")
     if any(width != config.intermediate_size for width in config.widths_of_layers):
         parts.append(f"feed-forward widths {config.widths_of_layers}")
+    if config.has_position_bias and any(heads != sorted(heads) for heads in config.position_heads_of_layers):
+        parts.append(f"position heads {config.position_heads_of_layers}")
+    for name, granted in _GRANTED[config.family].items():
+        if getattr(config, name) != granted:
+            parts.append(f"{name} {getattr(config, name)!r}")
     return parts
 
 
@@ -201,7 +251,7 @@ def shape_problems(config: BigfootConfig) -> list[str]:
     Returns:
         One sentence a problem; empty where there is none.
     """
-    problems = list(_value_problems(config))
+    problems = list(_value_problems(config)) or list(_size_problems(config))
     if problems:
         return problems
     convs = config.num_conv_layers
@@ -226,6 +276,7 @@ def shape_problems(config: BigfootConfig) -> list[str]:
     for name, values in (("heads", config.heads_of_layers), ("feed-forward widths", config.widths_of_layers)):
         if len(values) != config.num_hidden_layers:
             problems.append(f"{len(values)} {name} for {config.num_hidden_layers} layers")
+    problems += _position_problems(config)
     if config.feat_extract_norm not in ("group", "layer"):
         problems.append(f"feat_extract_norm {config.feat_extract_norm!r} is neither 'group' nor 'layer'")
     if not problems and (weights := _count_weights(config)) > _MOST_WEIGHTS:
@@ -237,6 +288,7 @@ def _count_weights(config: BigfootConfig) -> int:
     """Weights of the large tensors."""
     shapes = (_kernel_shape(config, layer) for layer in range(config.num_conv_layers))
     positions = config.hidden_size // config.num_conv_pos_embedding_groups * config.num_conv_pos_embeddings
+    positions *= config.conv_pos_kernel_size or 1
     layers = sum(4 * config.head_dim * heads for heads in config.heads_of_layers) + 2 * sum(config.widths_of_layers)
     convs = sum(channels_in * channels * width for channels_in, channels, width in shapes)
     return convs + config.hidden_size * (layers + positions + config.vocab_size)
@@ -263,6 +315,28 @@ def _sharing_problems(config: BigfootConfig) -> Iterator[str]:
             yield f"conv_sharing {list(members)}: only kernels of equal shape can be shared, and {shapes}"
 
 
+def _position_problems(config: BigfootConfig) -> Iterator[str]:
+    """Positional convolutions of two kinds at once, buckets that hold nothing, and heads that have no bias."""
+    if config.has_positional_stack and config.conv_pos_batch_norm:
+        yield "conv_pos_batch_norm is for a single positional convolution, conv_pos_kernel_size for several"
+    if config.num_buckets is None:
+        return
+    if not 1 <= config.num_buckets // 4 < config.max_bucket_distance:
+        yield (
+            f"num_buckets {config.num_buckets} should be 4 or more, and a quarter of it less than "
+            f"max_bucket_distance {config.max_bucket_distance}"
+        )
+    chosen = config.position_heads_of_layers
+    if len(chosen) != len(config.heads_of_layers):
+        yield f"layer_position_heads has {len(chosen)} entries for {len(config.heads_of_layers)} layers"
+        return
+    for layer, (heads, count) in enumerate(zip(chosen, config.heads_of_layers, strict=True)):
+        fits = len(heads) == len(set(heads)) == count and set(heads) <= set(range(config.num_attention_heads))
+        if not fits:
+            last = config.num_attention_heads - 1
+            yield f"layer {layer}: its {count} heads need as many different heads of the bias, 0 to {last}, not {heads}"
+
+
 def _kernel_shape(config: BigfootConfig, layer: int) -> tuple[int, int, int]:
     """(channels in, channels out, width) of one group's kernel, and so of the whole."""
     channels_in, groups = 1 if layer == 0 else config.conv_dim[layer - 1], config.groups_of_convs[layer]
@@ -283,19 +357,20 @@ def _is_list_of_layers(members: object) -> bool:
 def _value_problems(config: BigfootConfig) -> Iterator[str]:
     """Fields that hold something of another kind, and activations that do not exist."""
     for name in _COUNTS:
-        count, most = getattr(config, name), _MOST.get(name, _MOST_OTHERWISE)
-        if not _is_count(count):
-            yield f"{name} {count!r} should be a whole number, 1 or more"
-        elif count > most:
-            yield f"{name} {count} is more than the {most} that are built at most"
+        if not _is_count(getattr(config, name)):
+            yield f"{name} {getattr(config, name)!r} should be a whole number, 1 or more"
+    for name in _OPTIONAL_COUNTS:
+        if getattr(config, name) is not None and not _is_count(getattr(config, name)):
+            yield f"{name} {getattr(config, name)!r} should be a whole number, 1 or more, or nothing"
+    heads = config.layer_position_heads
+    if heads is not None and not (isinstance(heads, list | tuple) and all(map(_is_list_of_layers, heads))):
+        yield f"layer_position_heads {heads!r} should list lists of 0-based heads, such as [[0, 1], [1]]"
+    if config.family not in FAMILY_PREFIXES:
+        yield f"family {config.family!r} is none of {', '.join(FAMILY_PREFIXES)}"
     for name in _COUNTS_OF_LAYERS:
         values = getattr(config, name)
         if values is not None and not (isinstance(values, list | tuple) and all(map(_is_count, values))):
             yield f"{name} {values!r} should list whole numbers, 1 or more"
-        elif values and max(values) > _MOST_OTHERWISE:
-            yield f"{name} has {max(values)}, more than the {_MOST_OTHERWISE} that are built at most"
-    if isinstance(config.conv_dim, list | tuple) and len(config.conv_dim) > _MOST_CONVS:
-        yield f"conv_dim has {len(config.conv_dim)} convolutions, more than the {_MOST_CONVS} that are built at most"
     for name in _SHARES:
         share = getattr(config, name)
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
@@ -303,6 +378,20 @@ def _value_problems(config: BigfootConfig) -> Iterator[str]:
     for name in ("hidden_act", "feat_extract_activation"):
         if getattr(config, name) not in ACT2FN:
             yield f"{name} {getattr(config, name)!r} is none of {', '.join(sorted(ACT2FN))}"
+
+
+def _size_problems(config: BigfootConfig) -> Iterator[str]:
+    """Counts that nobody builds."""
+    for name in (*_COUNTS, *_OPTIONAL_COUNTS):
+        count, most = getattr(config, name) or 0, _MOST.get(name, _MOST_OTHERWISE)
+        if count > most:
+            yield f"{name} {count} is more than the {most} that are built at most"
+    for name in _COUNTS_OF_LAYERS:
+        largest = max(getattr(config, name) or [0])
+        if largest > _MOST_OTHERWISE:
+            yield f"{name} has {largest}, more than the {_MOST_OTHERWISE} that are built at most"
+    if config.num_conv_layers > _MOST_CONVS:
+        yield f"conv_dim has {config.num_conv_layers} convolutions, more than the {_MOST_CONVS} that are built at most"
 
 
 def _is_count(value: object) -> bool:

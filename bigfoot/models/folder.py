@@ -81,7 +81,7 @@ def load_config(folder: Path) -> BigfootConfig:
 
 
 def load_model(name: str | Path) -> LoadedModel:
-    """Load a bigfoot folder, a Hugging Face wav2vec2 folder or id, or the tiny teacher.
+    """Load a bigfoot folder, a Hugging Face folder or id of a known family, or the tiny teacher.
 
     Args:
         name: folder, id, or ``tiny_teacher``.
@@ -210,5 +210,5 @@ def _check_reload(model: BigfootForCTC, folder: Path) -> None:
     """A folder that does not give the same weights back must not be called saved."""
     again = load_model(folder).model.state_dict()
     for name, tensor in model.state_dict().items():
-        if not torch.equal(again[name], tensor.float().cpu()):
+        if not torch.equal(again[name], tensor.to(again[name])):
             raise ModelError(f"{folder}: {name} differs after reloading; nothing was replaced")
