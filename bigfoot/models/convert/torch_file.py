@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -153,7 +154,8 @@ def open_torch_file(path: Path) -> TorchFile:
                 return TorchFile(path, _read_legacy(file))
     except UnsafePickleError as error:
         raise ModelError(f"{path} cannot be read: {error}") from error
-    except (OSError, zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, EOFError) as error:
+    except (OSError, EOFError, ValueError, RuntimeError, struct.error, zipfile.BadZipFile) as error:
+        # What zipfile says of archives that are damaged, or that it does not know.
         raise ModelError(f"{path} cannot be read: {error}") from error
     raise ModelError(f"{path} cannot be read: it is no file of torch.save's (it begins with {start!r})")
 
