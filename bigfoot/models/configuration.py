@@ -38,6 +38,11 @@ _SHARES = (
 _COUNTS_OF_LAYERS = (
     "conv_dim", "conv_stride", "conv_kernel", "conv_groups", "layer_num_attention_heads", "layer_intermediate_sizes",
 )  # fmt: skip
+# Far beyond what is ever trained, so that a config.json cannot fill the memory before its weights are looked at.
+_MOST = {"num_hidden_layers": 1_000, "vocab_size": 1_000_000}
+_MOST_OTHERWISE = 2**17
+_MOST_CONVS = 64
+_MOST_WEIGHTS = 10**10
 
 
 class BigfootConfig(PreTrainedConfig):
@@ -246,7 +251,7 @@ def shape_problems(config: BigfootConfig) -> list[str]:
     Returns:
         One sentence a problem; empty where there is none.
     """
-    problems = list(_value_problems(config))
+    problems = list(_value_problems(config)) or list(_size_problems(config))
     if problems:
         return problems
     convs = config.num_conv_layers
@@ -274,7 +279,19 @@ def shape_problems(config: BigfootConfig) -> list[str]:
     problems += _position_problems(config)
     if config.feat_extract_norm not in ("group", "layer"):
         problems.append(f"feat_extract_norm {config.feat_extract_norm!r} is neither 'group' nor 'layer'")
+    if not problems and (weights := _count_weights(config)) > _MOST_WEIGHTS:
+        problems.append(f"it has {weights:.1e} weights, more than the {_MOST_WEIGHTS:.0e} that are built at most")
     return problems
+
+
+def _count_weights(config: BigfootConfig) -> int:
+    """Weights of the large tensors."""
+    shapes = (_kernel_shape(config, layer) for layer in range(config.num_conv_layers))
+    positions = config.hidden_size // config.num_conv_pos_embedding_groups * config.num_conv_pos_embeddings
+    positions *= config.conv_pos_kernel_size or 1
+    layers = sum(4 * config.head_dim * heads for heads in config.heads_of_layers) + 2 * sum(config.widths_of_layers)
+    convs = sum(channels_in * channels * width for channels_in, channels, width in shapes)
+    return convs + config.hidden_size * (layers + positions + config.vocab_size)
 
 
 def _sharing_problems(config: BigfootConfig) -> Iterator[str]:
@@ -361,6 +378,20 @@ def _value_problems(config: BigfootConfig) -> Iterator[str]:
     for name in ("hidden_act", "feat_extract_activation"):
         if getattr(config, name) not in ACT2FN:
             yield f"{name} {getattr(config, name)!r} is none of {', '.join(sorted(ACT2FN))}"
+
+
+def _size_problems(config: BigfootConfig) -> Iterator[str]:
+    """Counts that nobody builds."""
+    for name in (*_COUNTS, *_OPTIONAL_COUNTS):
+        count, most = getattr(config, name) or 0, _MOST.get(name, _MOST_OTHERWISE)
+        if count > most:
+            yield f"{name} {count} is more than the {most} that are built at most"
+    for name in _COUNTS_OF_LAYERS:
+        largest = max(getattr(config, name) or [0])
+        if largest > _MOST_OTHERWISE:
+            yield f"{name} has {largest}, more than the {_MOST_OTHERWISE} that are built at most"
+    if config.num_conv_layers > _MOST_CONVS:
+        yield f"conv_dim has {config.num_conv_layers} convolutions, more than the {_MOST_CONVS} that are built at most"
 
 
 def _is_count(value: object) -> bool:

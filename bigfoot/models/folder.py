@@ -21,8 +21,8 @@ from bigfoot.errors import ModelError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.convert.huggingface import (
     fetch_folder,
+    fill_model,
     load_huggingface,
-    load_state,
     read_config,
     read_json,
     read_weights,
@@ -101,13 +101,12 @@ def load_model(name: str | Path) -> LoadedModel:
     processor = load_processor(folder)
     if read_json(folder / "config.json").get("model_type") != BigfootConfig.model_type:
         return LoadedModel(load_huggingface(folder), processor, [], folder)
-    model = BigfootForCTC(config)
-    load_state(model, {key: tensor.float() for key, tensor in read_weights(folder).items()}, str(folder))
+    model = fill_model(config, {key: tensor.float() for key, tensor in read_weights(folder).items()}, str(folder))
     history_file = folder / "history.json"
     history = read_json(history_file).get("steps") if history_file.exists() else []
     if not isinstance(history, list):
         raise ModelError(f"{history_file} should hold a list of steps")
-    return LoadedModel(model.eval(), processor, history, folder)
+    return LoadedModel(model, processor, history, folder)
 
 
 def save_model(
