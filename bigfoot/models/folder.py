@@ -14,22 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers.utils import logging
 
 from bigfoot.errors import ModelError
 from bigfoot.models.configuration import BigfootConfig
-from bigfoot.models.convert.huggingface import (
-    fetch_folder,
-    load_huggingface,
-    load_state,
-    read_config,
-    read_json,
-    read_weights,
-    save_huggingface,
-)
+from bigfoot.models.convert.code import write_code
+from bigfoot.models.convert.formats import CHECKPOINT_SUFFIXES, FORMATS, find_format
+from bigfoot.models.convert.huggingface import fetch_folder, read_json
+from bigfoot.models.convert.torchaudio import BUNDLE_PREFIX
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.text.tokenizers import Processor, load_processor, save_processor
+from bigfoot.text.tokenizers import Processor
 
 TINY_TEACHER = "tiny_teacher"
 _ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -43,7 +36,7 @@ class LoadedModel:
         model: in fp32 and eval mode.
         processor: how audio is normalized and characters are numbered; its tokenizer is None without a vocabulary.
         history: one entry a step, oldest first.
-        folder: where it was read.
+        folder: where it was read; a file, or the name of a bundle, where that is what was given.
     """
 
     model: BigfootForCTC
@@ -53,38 +46,46 @@ class LoadedModel:
 
 
 def resolve_model(name: str | Path) -> Path:
-    """Find a model by folder, Hugging Face id, or ``tiny_teacher``, the one that ships with bigfoot.
+    """Find a model: a folder or file of any format, a Hugging Face id, a bundle of torchaudio's, or ``tiny_teacher``.
+
+    Args:
+        name: such as ``runs/demo/finetune/model``, ``checkpoint_best.pt``, ``facebook/wav2vec2-base-960h``,
+            ``torchaudio:WAV2VEC2_ASR_BASE_960H``; ``tiny_teacher`` ships with bigfoot.
+
+    Returns:
+        The folder or file; of a bundle, its name.
 
     Raises:
         ModelError: there is no such model.
     """
     if str(name) == TINY_TEACHER and not Path(name).is_dir():
         return _ASSETS / TINY_TEACHER
+    if str(name).startswith(BUNDLE_PREFIX):
+        return Path(name)
+    if Path(name).is_file() and Path(name).suffix in CHECKPOINT_SUFFIXES:
+        return Path(name)
     return fetch_folder(str(name))
 
 
-def load_config(folder: Path) -> BigfootConfig:
-    """Read the shape of a model folder, ours or Hugging Face's, without its weights.
-
-    Raises:
-        ModelError: there is no readable or supported ``config.json``.
-    """
-    raw = read_json(folder / "config.json")
-    if raw.get("model_type") != BigfootConfig.model_type:
-        return read_config(folder)
-    try:
-        config = BigfootConfig.from_dict(raw)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"{folder / 'config.json'}: {error}") from error
-    assert isinstance(config, BigfootConfig)
-    return config
-
-
-def load_model(name: str | Path) -> LoadedModel:
-    """Load a bigfoot folder, a Hugging Face wav2vec2 folder or id, or the tiny teacher.
+def load_config(path: Path) -> BigfootConfig:
+    """Read the shape of a model; without its weights, where it lies in a folder with a ``config.json``.
 
     Args:
-        name: folder, id, or ``tiny_teacher``.
+        path: of ``resolve_model``.
+
+    Raises:
+        ModelError: there is nothing readable or supported.
+    """
+    kind = find_format(path)
+    return kind.load(path, None)[0].config if kind.read_config is None else kind.read_config(path)
+
+
+def load_model(name: str | Path, *, dictionary: str | Path | None = None) -> LoadedModel:
+    """Load a model of any format: a bigfoot or Hugging Face folder, a file of fairseq's or torchaudio's.
+
+    Args:
+        name: see ``resolve_model``.
+        dictionary: fairseq's ``dict.ltr.txt``, where it does not lie beside the checkpoint.
 
     Returns:
         The model in fp32 and eval mode, with processor and history.
@@ -96,18 +97,20 @@ def load_model(name: str | Path) -> LoadedModel:
         >>> load_model("tiny_teacher").model.config.num_hidden_layers
         12
     """
-    folder = resolve_model(name)
-    config = load_config(folder)
-    processor = load_processor(folder)
-    if read_json(folder / "config.json").get("model_type") != BigfootConfig.model_type:
-        return LoadedModel(load_huggingface(folder), processor, [], folder)
-    model = BigfootForCTC(config)
-    load_state(model, {key: tensor.float() for key, tensor in read_weights(folder).items()}, str(folder))
-    history_file = folder / "history.json"
-    history = read_json(history_file).get("steps") if history_file.exists() else []
+    path = resolve_model(name)
+    kind = find_format(path)
+    if dictionary is not None and not kind.takes_dictionary:
+        raise ModelError(f"{path}: the {kind.name} format has its own vocabulary; leave the dictionary out")
+    model, processor = kind.load(path, None if dictionary is None else Path(dictionary))
+    return LoadedModel(model, processor, _read_history(path), path)
+
+
+def _read_history(path: Path) -> list[dict[str, Any]]:
+    file = path / "history.json"
+    history = read_json(file).get("steps") if file.exists() else []
     if not isinstance(history, list):
-        raise ModelError(f"{history_file} should hold a list of steps")
-    return LoadedModel(model.eval(), processor, history, folder)
+        raise ModelError(f"{file} should hold a list of steps")
+    return history
 
 
 def save_model(
@@ -125,7 +128,7 @@ def save_model(
         processor: saved with it.
         folder: where; an older folder there is replaced.
         history: one entry a step, oldest first.
-        to: ``bigfoot``, or ``huggingface`` for the family's own format.
+        to: name of a format.
 
     Raises:
         ModelError: the format cannot express the shape.
@@ -135,32 +138,26 @@ def save_model(
         >>> loaded = load_model("tiny_teacher")
         >>> save_model(loaded.model, loaded.processor, tempfile.mkdtemp() + "/copy")
     """
-    folder = Path(folder)
-
-    def write(beside: Path) -> None:
-        if to == "huggingface":
-            save_huggingface(model, beside)
-        else:
-            _save_native(model, beside)
-        save_processor(processor, beside)
-        (beside / "history.json").write_text(json.dumps({"steps": list(history)}, indent=2), encoding="utf-8")
-        _check_reload(model, beside)
-
-    replace_folder(folder, write)
+    replace_folder(Path(folder), lambda beside: write_model(LoadedModel(model, processor, [*history]), beside, to=to))
 
 
-def _save_native(model: BigfootForCTC, folder: Path) -> None:
-    """Save as transformers does, without its bar for every write."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        model.save_pretrained(folder)
-    except SafetensorError as error:
-        # A full disk is the system's error, whoever was writing.
-        raise OSError(f"{folder}: {error}") from error
-    finally:
-        if shown:
-            logging.enable_progress_bar()
+def write_model(loaded: LoadedModel, folder: Path, *, to: str = "bigfoot", with_code: bool = False) -> None:
+    """Fill a folder with a model and read it back; see ``save_model`` for the way that leaves nothing half done.
+
+    Args:
+        loaded: the model, its processor and history.
+        folder: made where missing.
+        to: name of a format.
+        with_code: also write the modelling code, so that ``trust_remote_code=True`` opens the folder without bigfoot.
+
+    Raises:
+        ModelError: the format cannot express the shape, or what was written does not come back.
+    """
+    FORMATS[to].save(loaded.model, loaded.processor, folder)
+    (folder / "history.json").write_text(json.dumps({"steps": loaded.history}, indent=2), encoding="utf-8")
+    if with_code:
+        write_code(folder)
+    _check_reload(loaded.model, folder, FORMATS[to].leaves_out)
 
 
 def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
@@ -206,9 +203,11 @@ def recover_folder(folder: Path) -> None:
         old.rename(folder)
 
 
-def _check_reload(model: BigfootForCTC, folder: Path) -> None:
+def _check_reload(model: BigfootForCTC, folder: Path, leaves_out: tuple[str, ...]) -> None:
     """A folder that does not give the same weights back must not be called saved."""
     again = load_model(folder).model.state_dict()
     for name, tensor in model.state_dict().items():
+        if name.endswith(leaves_out) and name not in again:
+            continue
         if not torch.equal(again[name], tensor.float().cpu()):
             raise ModelError(f"{folder}: {name} differs after reloading; nothing was replaced")

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCTC
 
 from bigfoot.errors import ModelError
 from bigfoot.models import BigfootConfig, BigfootForCTC, SpeechEncoder
-from bigfoot.models import folder as folder_module
+from bigfoot.models.convert import formats
 from bigfoot.models.folder import load_config, load_model, recover_folder, replace_folder, save_model
 from bigfoot.models.reshape import load_plain_state, plain_state, with_new_head
 from bigfoot.text.tokenizers import Processor
@@ -249,7 +249,7 @@ def test_a_write_that_fails_keeps_the_old_folder(models, processor, tmp_path, mo
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
-        patch.setattr(folder_module, "save_processor", full)
+        patch.setattr(formats, "save_processor", full)
         save_model(models["large-lv60"], processor, place)
     assert contents(place) == before
     assert [path.name for path in tmp_path.iterdir()] == ["model"]

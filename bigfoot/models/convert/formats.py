@@ -1,0 +1,185 @@
+"""The formats of models, in one table: how each is recognized, read and written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers.utils import logging
+
+from bigfoot.errors import ModelError
+from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.convert.huggingface import (
+    load_huggingface,
+    load_state,
+    read_config,
+    read_json,
+    read_weights,
+    save_huggingface,
+)
+from bigfoot.models.convert.torchaudio import BUNDLE_PREFIX, load_bundle, load_torchaudio, save_torchaudio
+from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.text.tokenizers import Processor, load_processor, save_processor
+
+CHECKPOINT_SUFFIXES = (".pt", ".pth")
+"""Of the files in which fairseq and torchaudio keep a model."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format of models.
+
+    Args:
+        name: as ``bigfoot convert --to`` has it.
+        recognizes: whether what lies at a path is of this format.
+        load: reads model and processor from a path, with the dictionary file where one was named.
+        save: fills a folder with a model and its processor.
+        read_config: reads the shape alone from a path; None where that takes reading the weights.
+        takes_dictionary: whether a dictionary file can be named.
+        leaves_out: ends of the names of tensors that the format has no place for and no answer needs.
+    """
+
+    name: str
+    recognizes: Callable[[Path], bool]
+    load: Callable[[Path, Path | None], tuple[BigfootForCTC, Processor]]
+    save: Callable[[BigfootForCTC, Processor, Path], None]
+    read_config: Callable[[Path], BigfootConfig] | None = None
+    takes_dictionary: bool = False
+    leaves_out: tuple[str, ...] = ()
+
+
+def find_format(path: Path) -> Format:
+    """Say what format lies at a path.
+
+    Args:
+        path: a folder, a checkpoint file, or a bundle's name.
+
+    Raises:
+        ModelError: none of ours, with what each would look like.
+
+    Example:
+        >>> find_format(Path("torchaudio:WAV2VEC2_BASE")).name
+        'torchaudio'
+    """
+    for candidate in FORMATS.values():
+        if candidate.recognizes(path):
+            return candidate
+    raise ModelError(
+        f"{path}: no model that is known here: neither a folder with a config.json, nor a file of fairseq's or torchaudio's "
+        f"({', '.join(CHECKPOINT_SUFFIXES)}), nor a folder that holds one such file"
+    )
+
+
+def find_checkpoint(path: Path) -> Path | None:
+    """The one checkpoint file that a path names or, as a folder without ``config.json``, holds.
+
+    Raises:
+        ModelError: the folder holds several.
+    """
+    if path.is_file():
+        return path if path.suffix in CHECKPOINT_SUFFIXES else None
+    if not path.is_dir() or (path / "config.json").exists():
+        return None
+    found = sorted(file for file in path.iterdir() if file.suffix in CHECKPOINT_SUFFIXES)
+    if len(found) > 1:
+        raise ModelError(f"{path} holds {len(found)} checkpoints; name one: {', '.join(file.name for file in found)}")
+    return found[0] if found else None
+
+
+def _model_type(path: Path) -> str | None:
+    file = path / "config.json"
+    return str(read_json(file).get("model_type")) if path.is_dir() and file.exists() else None
+
+
+def _is_native(path: Path) -> bool:
+    return _model_type(path) == BigfootConfig.model_type
+
+
+def _read_native_config(folder: Path) -> BigfootConfig:
+    raw = read_json(folder / "config.json")
+    # Where a folder carries its own code, our loading does not run it, and the next folder need not carry it.
+    raw.pop("auto_map", None)
+    try:
+        config = BigfootConfig.from_dict(raw)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{folder / 'config.json'}: {error}") from error
+    assert isinstance(config, BigfootConfig)
+    return config
+
+
+def _load_native(folder: Path, _dictionary: Path | None) -> tuple[BigfootForCTC, Processor]:
+    model, processor = BigfootForCTC(_read_native_config(folder)), load_processor(folder)
+    load_state(model, {key: tensor.float() for key, tensor in read_weights(folder).items()}, str(folder))
+    return model.eval(), processor
+
+
+def _save_native(model: BigfootForCTC, processor: Processor, folder: Path) -> None:
+    """Save as transformers does, without its bar for every write."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model.save_pretrained(folder)
+    except SafetensorError as error:
+        # A full disk is the system's error, whoever was writing.
+        raise OSError(f"{folder}: {error}") from error
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+    save_processor(processor, folder)
+
+
+def _is_huggingface(path: Path) -> bool:
+    return _model_type(path) is not None
+
+
+def _load_huggingface(folder: Path, _dictionary: Path | None) -> tuple[BigfootForCTC, Processor]:
+    return load_huggingface(folder), load_processor(folder)
+
+
+def _save_huggingface(model: BigfootForCTC, processor: Processor, folder: Path) -> None:
+    save_huggingface(model, folder)
+    save_processor(processor, folder)
+
+
+def _is_torchaudio(path: Path) -> bool:
+    return str(path).startswith(BUNDLE_PREFIX) or find_checkpoint(path) is not None
+
+
+def _load_torchaudio(path: Path, _dictionary: Path | None) -> tuple[BigfootForCTC, Processor]:
+    if str(path).startswith(BUNDLE_PREFIX):
+        return load_bundle(str(path))
+    file = find_checkpoint(path)
+    assert file is not None
+    return load_torchaudio(file, _read_tensors(file))
+
+
+def _read_tensors(file: Path) -> dict[str, Any]:
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (UnpicklingError, EOFError, OSError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(f"{file}: cannot be read: {error}") from error
+    if not isinstance(content, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in content.values()):
+        raise ModelError(f"{file}: neither a state dict nor a checkpoint of fairseq's")
+    return content
+
+
+def _save_torchaudio(model: BigfootForCTC, processor: Processor, folder: Path) -> None:
+    save_torchaudio(model, folder)
+    save_processor(processor, folder)
+
+
+# In the order in which they are tried.
+FORMATS = {
+    format.name: format
+    for format in (
+        Format("bigfoot", _is_native, _load_native, _save_native, _read_native_config),
+        Format("huggingface", _is_huggingface, _load_huggingface, _save_huggingface, read_config),
+        Format("torchaudio", _is_torchaudio, _load_torchaudio, _save_torchaudio, leaves_out=("masked_spec_embed",)),
+    )
+}
+"""Name -> format."""
