@@ -22,7 +22,7 @@ from bigfoot.models.convert.formats import CHECKPOINT_SUFFIXES, FORMATS, find_fo
 from bigfoot.models.convert.huggingface import fetch_folder, read_json
 from bigfoot.models.convert.torchaudio import BUNDLE_PREFIX
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.text.tokenizers import Processor
+from bigfoot.text.tokenizers import Processor, load_processor
 
 TINY_TEACHER = "tiny_teacher"
 _ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -67,17 +67,49 @@ def resolve_model(name: str | Path) -> Path:
     return fetch_folder(str(name))
 
 
-def load_config(path: Path) -> BigfootConfig:
-    """Read the shape of a model; without its weights, where it lies in a folder with a ``config.json``.
+@dataclass(frozen=True)
+class ModelOutline:
+    """What can be known of a model before it is needed.
 
     Args:
-        path: of ``resolve_model``.
+        config: its shape.
+        processor: what lies around it.
+        path: where it was read.
+    """
+
+    config: BigfootConfig
+    processor: Processor
+    path: Path
+
+
+def outline_model(name: str | Path) -> ModelOutline:
+    """Read a model's shape and processor; without its weights, where it lies in a folder with a ``config.json``.
+
+    Args:
+        name: see ``resolve_model``.
+
+    Raises:
+        ModelError: there is nothing readable or supported.
+
+    Example:
+        >>> outline_model("tiny_teacher").config.num_hidden_layers
+        12
+    """
+    path = resolve_model(name)
+    kind = find_format(path)
+    if kind.read_config is not None:
+        return ModelOutline(kind.read_config(path), load_processor(path), path)
+    model, processor = kind.load(path, None)
+    return ModelOutline(model.config, processor, path)
+
+
+def load_config(path: str | Path) -> BigfootConfig:
+    """Read the shape of a model; see ``outline_model``.
 
     Raises:
         ModelError: there is nothing readable or supported.
     """
-    kind = find_format(path)
-    return kind.load(path, None)[0].config if kind.read_config is None else kind.read_config(path)
+    return outline_model(path).config
 
 
 def load_model(name: str | Path, *, dictionary: str | Path | None = None) -> LoadedModel:

@@ -25,22 +25,16 @@ def reshape_config(config: BigfootConfig, **changes: object) -> BigfootConfig:
     return BigfootConfig(**{**values, **changes})
 
 
-def plain_names(model: BigfootForCTC) -> dict[str, str]:
-    """Name of every tensor -> the name that it has whatever the shape: ``encoder.*`` and ``head.*``.
+def plain_state(model: BigfootForCTC) -> dict[str, Tensor]:
+    """The weights under names that do not depend on the shape: ``encoder.*`` for all of the encoder, ``head.*``.
 
     A change of shape may change ``weight_prefix``; steps that move weights between shapes work on these names.
     """
     prefix, head = f"{model.config.weight_prefix}.", f"{model.head_name}."
     return {
-        name: f"encoder.{name.removeprefix(prefix)}" if name.startswith(prefix) else f"head.{name.removeprefix(head)}"
-        for name in model.state_dict()
+        f"encoder.{name.removeprefix(prefix)}" if name.startswith(prefix) else f"head.{name.removeprefix(head)}": tensor
+        for name, tensor in model.state_dict().items()
     }
-
-
-def plain_state(model: BigfootForCTC) -> dict[str, Tensor]:
-    """The weights under their ``plain_names``."""
-    plain = plain_names(model)
-    return {plain[name]: tensor for name, tensor in model.state_dict().items()}
 
 
 def load_plain_state(model: BigfootForCTC, state: dict[str, Tensor]) -> None:

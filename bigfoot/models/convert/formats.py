@@ -21,6 +21,7 @@ from bigfoot.models.convert.huggingface import (
     read_json,
     read_weights,
     save_huggingface,
+    weight_files,
 )
 from bigfoot.models.convert.torchaudio import BUNDLE_PREFIX, load_bundle, load_torchaudio, save_torchaudio
 from bigfoot.models.ctc import BigfootForCTC
@@ -41,6 +42,7 @@ class Format:
         save: fills a folder with a model and its processor.
         read_config: reads the shape alone from a path; None where that takes reading the weights.
         takes_dictionary: whether a dictionary file can be named.
+        caveat: what is to be known of a model in this format, a sentence; None where there is nothing.
         leaves_out: ends of the names of tensors that the format has no place for and no answer needs.
     """
 
@@ -50,7 +52,13 @@ class Format:
     save: Callable[[BigfootForCTC, Processor, Path], None]
     read_config: Callable[[Path], BigfootConfig] | None = None
     takes_dictionary: bool = False
+    caveat: Callable[[BigfootForCTC], str | None] = lambda _: None
     leaves_out: tuple[str, ...] = ()
+
+    def notes(self, model: BigfootForCTC, processor: Processor) -> list[str]:
+        """What is to be known before a model is written in this format, a sentence each."""
+        found = [] if processor.tokenizer is not None else ["there is no vocabulary: logits cannot become text"]
+        return found + [note for note in [self.caveat(model)] if note is not None]
 
 
 def find_format(path: Path) -> Format:
@@ -70,8 +78,8 @@ def find_format(path: Path) -> Format:
         if candidate.recognizes(path):
             return candidate
     raise ModelError(
-        f"{path}: no model that is known here: neither a folder with a config.json, nor a file of fairseq's or torchaudio's "
-        f"({', '.join(CHECKPOINT_SUFFIXES)}), nor a folder that holds one such file"
+        f"{path}: no model that is known here: neither a folder with a config.json, nor a file of fairseq's or "
+        f"torchaudio's ({', '.join(CHECKPOINT_SUFFIXES)}), nor a folder that holds one such file"
     )
 
 
@@ -89,6 +97,22 @@ def find_checkpoint(path: Path) -> Path | None:
     if len(found) > 1:
         raise ModelError(f"{path} holds {len(found)} checkpoints; name one: {', '.join(file.name for file in found)}")
     return found[0] if found else None
+
+
+def find_weight_files(path: Path) -> list[Path]:
+    """Find the files that hold the weights of a model.
+
+    Args:
+        path: folder, file or bundle.
+
+    Returns:
+        The files; empty where there are none on this machine that we know of.
+
+    Raises:
+        ModelError: an index of shards cannot be read, or the folder holds several checkpoints.
+    """
+    file = find_checkpoint(path)
+    return [file] if file is not None else weight_files(path)
 
 
 def _model_type(path: Path) -> str | None:
@@ -141,6 +165,12 @@ def _load_huggingface(folder: Path, _dictionary: Path | None) -> tuple[BigfootFo
     return load_huggingface(folder), load_processor(folder)
 
 
+def _hears_padding(model: BigfootForCTC) -> str | None:
+    if model.config.feat_extract_norm != "group":
+        return None
+    return "its own classes hear the padding of a batch in a group-norm model; run one utterance at a time there"
+
+
 def _save_huggingface(model: BigfootForCTC, processor: Processor, folder: Path) -> None:
     save_huggingface(model, folder)
     save_processor(processor, folder)
@@ -177,9 +207,15 @@ def _save_torchaudio(model: BigfootForCTC, processor: Processor, folder: Path) -
 FORMATS = {
     format.name: format
     for format in (
-        Format("bigfoot", _is_native, _load_native, _save_native, _read_native_config),
-        Format("huggingface", _is_huggingface, _load_huggingface, _save_huggingface, read_config),
-        Format("torchaudio", _is_torchaudio, _load_torchaudio, _save_torchaudio, leaves_out=("masked_spec_embed",)),
+        Format("bigfoot", _is_native, _load_native, _save_native, read_config=_read_native_config),
+        Format(
+            "huggingface", _is_huggingface, _load_huggingface, _save_huggingface,
+            read_config=read_config, caveat=_hears_padding,
+        ),
+        Format(
+            "torchaudio", _is_torchaudio, _load_torchaudio, _save_torchaudio,
+            caveat=_hears_padding, leaves_out=("masked_spec_embed",),
+        ),
     )
-}
+}  # fmt: skip
 """Name -> format."""

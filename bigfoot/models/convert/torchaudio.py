@@ -22,6 +22,7 @@ from bigfoot.errors import ModelError
 from bigfoot.models.convert.huggingface import load_state, read_json
 from bigfoot.models.convert.torchaudio_builders import (
     BUILDERS,
+    POSITION_TABLE,
     arguments_of,
     ask_module,
     config_of,
@@ -29,7 +30,7 @@ from bigfoot.models.convert.torchaudio_builders import (
     unspeakable_parts,
 )
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.models.reshape import plain_names, plain_state
+from bigfoot.models.reshape import plain_state
 from bigfoot.text.tokenizers import CharTokenizer, Processor, load_processor
 
 BUNDLE_PREFIX = "torchaudio:"
@@ -40,6 +41,7 @@ _FILE = "model.pt"
 _NAMES = {
     "feature_extractor.": "encoder.feature_extractor.",
     "encoder.feature_projection.": "encoder.feature_projection.",
+    "encoder.transformer.layers.0.attention.rel_attn_embed.": "encoder.encoder.position_bias.",
     "encoder.transformer.": "encoder.encoder.",
     "mask_generator.mask_embedding": "encoder.masked_spec_embed",
     "aux.": "head.",
@@ -76,7 +78,7 @@ def load_torchaudio(path: Path, tensors: dict[str, Tensor]) -> tuple[BigfootForC
     given = said.get("arguments") or {}
     state = _rename(tensors, str(path))
     arguments = read_arguments(state, given, str(path)) | given
-    family = str(said.get("family") or ("wavlm" if _is_wavlm(state) else "wav2vec2"))
+    family = str(said.get("family") or ("wavlm" if POSITION_TABLE in state else "wav2vec2"))
     model = _build(state, arguments, family, str(path))
     processor = load_processor(path.parent)
     if not any((path.parent / name).exists() for name in ("preprocessor_config.json", "processor_config.json")):
@@ -200,17 +202,13 @@ def _join_projections(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return joined
 
 
-def _is_wavlm(state: dict[str, Tensor]) -> bool:
-    return any(name.endswith("rel_attn_embed.weight") for name in state)
-
-
 def _build(state: dict[str, Tensor], arguments: dict[str, Any], family: str, source: str) -> BigfootForCTC:
     config = config_of(arguments, family, source)
     if "encoder.masked_spec_embed" not in state:
         config.mask_time_prob = config.mask_feature_prob = 0.0
     model = BigfootForCTC(config)
     # torchaudio's weights are read as fp32, whatever they were saved as, like everybody's.
-    ours = {plain: name for name, plain in plain_names(model).items()}
+    ours = dict(zip(plain_state(model), model.state_dict(), strict=True))
     load_state(model, {ours.get(plain, plain): tensor.float() for plain, tensor in state.items()}, source)
     return model.eval()
 

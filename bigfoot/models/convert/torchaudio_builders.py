@@ -15,6 +15,9 @@ from bigfoot.models.configuration import BigfootConfig, beyond_huggingface
 BUILDERS = {"wav2vec2": "wav2vec2_model", "hubert": "wav2vec2_model", "wavlm": "wavlm_model"}
 """Family -> function of ``torchaudio.models`` whose state dict it is; HuBERT's is wav2vec2's to the last name."""
 
+POSITION_TABLE = "encoder.encoder.position_bias.weight"
+"""Plain name of WavLM's table of position biases, (buckets, heads); no other family has one."""
+
 # Argument of the builder -> field of the configuration, where one is the other.
 _FIELDS = {
     "extractor_conv_bias": "conv_bias",
@@ -95,7 +98,7 @@ def read_arguments(state: dict[str, Tensor], given: dict[str, Any], source: str)
         "encoder_ff_interm_features": wide[0].shape[0],
         "aux_num_out": state["head.weight"].shape[0] if "head.weight" in state else None,
     }
-    embedding = state.get("encoder.encoder.layers.0.attention.rel_attn_embed.weight")
+    embedding = state.get(POSITION_TABLE)
     if embedding is not None:
         read |= {"encoder_num_buckets": embedding.shape[0], "encoder_num_heads": embedding.shape[1]}
     return read | _add_what_is_usual(convs, read, given, source)
