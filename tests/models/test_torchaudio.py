@@ -20,7 +20,8 @@ NAMES = [
     *(f"feature_extractor.conv_layers.0.layer_norm.{kind}" for kind in LINEAR),
     *(f"encoder.feature_projection.{module}.{kind}" for module in ("layer_norm", "projection") for kind in LINEAR),
     *(f"encoder.transformer.layer_norm.{kind}" for kind in LINEAR),
-    *(f"encoder.transformer.layers.0.attention.{name}_proj.{kind}" for name in ["k", "v", "q", "out"] for kind in LINEAR),
+    *(f"encoder.transformer.layers.0.attention.{name}_proj.{kind}"
+      for name in ("k", "v", "q", "out") for kind in LINEAR),
     *(f"encoder.transformer.layers.0.{name}layer_norm.{kind}" for name in ("", "final_") for kind in LINEAR),
     *(f"encoder.transformer.layers.0.feed_forward.{name}_dense.{kind}"
       for name in ("intermediate", "output") for kind in LINEAR),
@@ -159,8 +160,9 @@ def test_older_spellings_and_wrappers(build_huggingface, tmp_path):
     plain = load_model(write(tmp_path / "plain", state)).model.state_dict()
     spellings = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
     old = dict(state)
+    conv = "encoder.transformer.pos_conv_embed.conv."
     for new, older in spellings.items():
-        old[f"encoder.transformer.pos_conv_embed.conv.{older}"] = old.pop(f"encoder.transformer.pos_conv_embed.conv.{new}")
+        old[conv + older] = old.pop(conv + new)
     assert same_tensors(load_model(write(tmp_path / "old", old)).model.state_dict(), plain)
     bundle = {f"model.{name}": tensor for name, tensor in state.items()}
     assert same_tensors(load_model(write(tmp_path / "bundle", bundle)).model.state_dict(), plain)
@@ -338,7 +340,8 @@ def test_a_real_bundle_of_the_true_base_shape(torchaudio_models, monkeypatch, sp
     torch.manual_seed(0)
     # fairseq's dictionary has three tokens more, which the bundle takes out.
     fetched = torchaudio_models.wav2vec2_model(**{**bundle._params, "aux_num_out": 32}).state_dict()
-    monkeypatch.setattr(sys.modules[bundle.__module__].utils, "load_state_dict_from_url", lambda *_, **__: dict(fetched))
+    loaders = sys.modules[bundle.__module__].utils
+    monkeypatch.setattr(loaders, "load_state_dict_from_url", lambda *_, **__: dict(fetched))
     loaded = load_model("torchaudio:WAV2VEC2_ASR_BASE_960H")
     assert loaded.processor.tokenizer.characters >= {" ", "E", "'"} and not loaded.processor.do_normalize
     with torch.no_grad():
