@@ -1,9 +1,5 @@
 """Folders of our own: what plain transformers makes of them, what ours gives back, what a failed write leaves."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -62,9 +58,8 @@ def logits_of(model, wave):
 
 
 @pytest.fixture(scope="module")
-def opened(folders, speech, tmp_path_factory):
+def opened(folders, speech, plain_answers):
     """What a process without bigfoot says of the folders; one process for all, as it takes seconds to start."""
-    place = tmp_path_factory.mktemp("elsewhere")
     tasks = {
         "base": ("Wav2Vec2ForCTC", "base"),
         "large-lv60": ("Wav2Vec2ForCTC", "large-lv60"),
@@ -82,16 +77,7 @@ def opened(folders, speech, tmp_path_factory):
         "processor": ("Wav2Vec2Processor", "hf base"),
         "native processor": ("Wav2Vec2Processor", "base"),
     }
-    (place / "tasks.json").write_text(json.dumps({k: (opener, str(folders[f])) for k, (opener, f) in tasks.items()}))
-    torch.save(speech[0], place / "wave.pt")
-    script = Path(__file__).with_name("plain_transformers.py")
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-I", str(script), "tasks.json", "wave.pt", "answers.pt"],
-        cwd=place, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return torch.load(place / "answers.pt", weights_only=True)
+    return plain_answers({name: (opener, folders[f]) for name, (opener, f) in tasks.items()}, speech[0])
 
 
 @pytest.mark.slow
