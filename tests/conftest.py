@@ -30,6 +30,20 @@ STRUCTURES = {
     "group-stable": GROUP | {"do_stable_layer_norm": True},
     "layer-post": {"feat_extract_norm": "layer", "do_stable_layer_norm": False, "conv_bias": True},
 }
+LAYER = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
+# Buckets so few that an utterance of seconds reaches the last.
+BIAS = {"family": "wavlm", "num_buckets": 32, "max_bucket_distance": 60}
+FAMILY_STRUCTURES = {
+    "hubert": GROUP | {"family": "hubert"},
+    "hubert-large": LAYER | {"family": "hubert"},
+    "hubert-without-norm": GROUP | {"family": "hubert", "feat_proj_layer_norm": False},
+    "hubert-batch-norm": GROUP | {"family": "hubert", "conv_pos_batch_norm": True},
+    "wavlm": GROUP | BIAS,
+    "wavlm-large": LAYER | BIAS,
+    "data2vec": {"family": "data2vec-audio", "feat_extract_norm": "layer", "do_stable_layer_norm": False,
+                 "num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 7},
+}  # fmt: skip
+STRUCTURES |= FAMILY_STRUCTURES
 NO_DROPOUT = dict.fromkeys(
     ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout"), 0.0
 )
@@ -46,6 +60,12 @@ def one_torch_thread():
 def structures():
     """Config fields by structure."""
     return STRUCTURES
+
+
+@pytest.fixture(scope="session", params=FAMILY_STRUCTURES)
+def family(request):
+    """Each structure of the families beside wav2vec2."""
+    return request.param
 
 
 @pytest.fixture(scope="session")
@@ -72,14 +92,16 @@ def build_model():
 
 @pytest.fixture(scope="session")
 def build_huggingface():
-    """The same for a model of transformers': ``build_huggingface("base", cls="Wav2Vec2ForCTC", **changes)``."""
+    """The same for a model of transformers', with a CTC head or of a class: ``build_huggingface("base", cls=None)``."""
     import torch
     import transformers
 
-    def build(structure="base", seed=0, cls="Wav2Vec2ForCTC", **changes):
+    def build(structure="base", seed=0, cls=None, **changes):
         torch.manual_seed(seed)
-        config = transformers.Wav2Vec2Config(**(NARROW | NO_DROPOUT | STRUCTURES[structure] | changes))
-        model = getattr(transformers, cls)(config)
+        fields = NARROW | NO_DROPOUT | STRUCTURES[structure] | changes
+        config = transformers.AutoConfig.for_model(fields.pop("family", "wav2vec2"), **fields)
+        auto = getattr(transformers, cls or "AutoModelForCTC")
+        model = auto.from_config(config) if (cls or "Auto").startswith("Auto") else auto(config)
         roughen_(model)
         return model.eval()
 
@@ -90,10 +112,19 @@ def roughen_(model):
     """Move norms and biases away from ones and zeros, where a mix-up of two of them would not show."""
     import torch
 
+    biased = any("rel_attn_embed" in name for name, _ in model.named_parameters())
     with torch.no_grad():
-        for parameter in model.parameters():
+        for name, parameter in model.named_parameters():
             if parameter.ndim == 1:
                 parameter += 0.1 * torch.randn_like(parameter)
+            if "rel_attn_embed" in name or "gru_rel_pos" in name:
+                parameter += torch.randn_like(parameter)
+            if biased and name.endswith(("v_proj.weight", "out_proj.weight")):
+                # What attention gives must count, or a wrong bias would not be heard.
+                parameter *= 10
+        for name, buffer in model.named_buffers():
+            if "running" in name:
+                buffer += 0.5 * torch.rand_like(buffer)
 
 
 @pytest.fixture(scope="session")
@@ -153,14 +184,14 @@ def narrow_teacher(build_huggingface, processor, tmp_path_factory):
     return make_teacher(tmp_path_factory.mktemp("teacher") / "narrow", build_huggingface, processor)
 
 
-def make_teacher(folder, build_huggingface, processor, **changes):
+def make_teacher(folder, build_huggingface, processor, structure="group-stable", **changes):
     """Save a random Hugging Face model with its processor; more certain of its tokens than random weights are."""
     import torch
 
     from bigfoot.text.tokenizers import save_processor
 
     dropout = dict.fromkeys(NO_DROPOUT, 0.1)
-    model = build_huggingface("group-stable", seed=3, **(dropout | {"num_hidden_layers": 4} | changes))
+    model = build_huggingface(structure, seed=3, **(dropout | {"num_hidden_layers": 4} | changes))
     if hasattr(model, "lm_head"):
         with torch.no_grad():
             model.lm_head.weight *= 40

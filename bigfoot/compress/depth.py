@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from bigfoot.compress.change import Change
 from bigfoot.errors import ModelError
@@ -12,6 +13,7 @@ from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.reshape import load_plain_state, plain_state, reshape_config
 
 LAYER_INITS = ("first_k", "last_k", "every_k", "spread")
+_T = TypeVar("_T")
 _LAYER = re.compile(r"encoder\.encoder\.layers\.(\d+)\.")
 
 
@@ -94,7 +96,7 @@ def apply(model: BigfootForCTC, config: DepthConfig) -> tuple[BigfootForCTC, Cha
     old = model.config
     layers = choose_layers(old.num_hidden_layers, config.num_hidden_layers, config.layer_init)
 
-    def pick(values: list[int] | None) -> list[int] | None:
+    def pick(values: list[_T] | None) -> list[_T] | None:
         return None if values is None else [values[layer] for layer in layers]
 
     shape = reshape_config(
@@ -102,6 +104,7 @@ def apply(model: BigfootForCTC, config: DepthConfig) -> tuple[BigfootForCTC, Cha
         num_hidden_layers=len(layers),
         layer_num_attention_heads=pick(old.layer_num_attention_heads),
         layer_intermediate_sizes=pick(old.layer_intermediate_sizes),
+        layer_position_heads=pick(old.layer_position_heads),
     )
     student = BigfootForCTC(shape)
     state = plain_state(model)

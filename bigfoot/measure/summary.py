@@ -73,19 +73,27 @@ def _describe_layers(config: BigfootConfig, loaded: LoadedModel) -> Iterator[tup
         yield f"feature_encoder.conv_layers.{index}", what, f"{rate:g}/s x {channels}", layer
         channels_in = channels
     frames = f"{rate:g}/s x {config.hidden_size}"
-    what = f"norm, linear {channels_in} -> {config.hidden_size}"
+    normed = "norm, " if config.feat_proj_layer_norm else ""
+    what = f"{normed}linear {channels_in} -> {config.hidden_size}"
     yield "feature_projection", what, frames, encoder.feature_projection
-    what = f"positional conv, kernel {config.num_conv_pos_embeddings}, groups {config.num_conv_pos_embedding_groups}"
-    yield "encoder.pos_conv_embed", what, frames, encoder.encoder.pos_conv_embed
+    yield "encoder.pos_conv_embed", _describe_positions(config), frames, encoder.encoder.pos_conv_embed
     for index, layer in enumerate(encoder.encoder.layers):
         heads, wide = config.heads_of_layers[index], config.widths_of_layers[index]
         order = "norm first" if config.do_stable_layer_norm else "norm last"
-        what = f"{heads} heads of {config.head_dim}, feed-forward {wide}, {order}"
+        biased = " with position bias" if config.has_position_bias else ""
+        what = f"{heads} heads of {config.head_dim}{biased}, feed-forward {wide}, {order}"
         yield f"encoder.layers.{index}", what, frames, layer
     yield "encoder.layer_norm", "norm", frames, encoder.encoder.layer_norm
     if loaded.model.head is not None:
         what = f"linear {config.hidden_size} -> {config.vocab_size}"
         yield "lm_head", what, f"{rate:g}/s x {config.vocab_size}", loaded.model.head
+
+
+def _describe_positions(config: BigfootConfig) -> str:
+    number, groups = config.num_conv_pos_embeddings, f"groups {config.num_conv_pos_embedding_groups}"
+    if config.conv_pos_kernel_size is not None:
+        return f"{number} positional convs, kernel {config.conv_pos_kernel_size}, {groups}"
+    return f"positional conv, kernel {number}, {groups}" + (", batch norm" if config.conv_pos_batch_norm else "")
 
 
 def summarize_model(loaded: LoadedModel) -> ModelSummary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
@@ -26,28 +27,47 @@ class SelfAttention(nn.Module):
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)  # (B, H, T, head_dim)
 
-    def forward(self, x: Tensor, key_mask: Tensor | None, output_attentions: bool) -> tuple[Tensor, Tensor | None]:
+    def score_mask(self, x: Tensor, key_mask: Tensor | None, position_bias: Tensor | None) -> Tensor | None:
+        """What becomes of the scores before the softmax.
+
+        Args:
+            x: (B, T, D).
+            key_mask: (B, 1, 1, T), True where a frame may be attended to; None for all.
+            position_bias: of no meaning here.
+
+        Returns:
+            Broadcastable to (B, H, T, T): booleans, False where a score does not count, or numbers that are added to
+            the scores; None where they stay as they are.
+        """
+        return key_mask
+
+    def forward(
+        self, x: Tensor, key_mask: Tensor | None, output_attentions: bool, position_bias: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Attend.
 
         Args:
             x: (B, T, D).
             key_mask: (B, 1, 1, T), True where a frame may be attended to; None for all.
             output_attentions: also return the weights, which takes the slower, written-out road.
+            position_bias: see ``bigfoot.models.relative_bias``; None for attention that knows no positions.
 
         Returns:
             (B, T, D), and the weights (B, H, T, T) or None.
         """
         query, key, value = self._heads(self.q_proj(x)), self._heads(self.k_proj(x)), self._heads(self.v_proj(x))
         dropout = self.dropout if self.training else 0.0
-        weights = None
+        mask, weights = self.score_mask(x, key_mask, position_bias), None
+        if mask is not None and mask.dtype != torch.bool:
+            mask = mask.to(query.dtype)
         if output_attentions:
             scores = query @ key.transpose(-1, -2) * self.head_dim**-0.5
-            if key_mask is not None:
-                scores = scores.masked_fill(~key_mask, float("-inf"))
+            if mask is not None:
+                scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
             weights = scores.softmax(-1)
             mixed = nn.functional.dropout(weights, dropout) @ value
         else:
-            mixed = nn.functional.scaled_dot_product_attention(query, key, value, key_mask, dropout)
+            mixed = nn.functional.scaled_dot_product_attention(query, key, value, mask, dropout)
         return self.out_proj(mixed.transpose(1, 2).flatten(2)), weights
 
 
@@ -64,7 +84,6 @@ def attention_key_mask(frame_mask: Tensor | None) -> Tensor | None:
         (B, 1, 1, T) or None.
 
     Example:
-        >>> import torch
         >>> attention_key_mask(torch.tensor([[True, False], [False, False]]))[:, 0, 0].tolist()
         [[True, False], [True, True]]
     """

@@ -12,10 +12,25 @@ from bigfoot.errors import ModelError
 BIGFOOT_PREFIX = "bigfoot"
 """Prefix of tensors whose shape plain transformers cannot express: it then reports all of them missing."""
 
+FAMILY_PREFIXES = {"wav2vec2": "wav2vec2", "hubert": "hubert", "wavlm": "wavlm", "data2vec-audio": "data2vec_audio"}
+"""Families by their model_type in transformers, with the prefix of the encoder's tensors there."""
+
+# What a family's class in transformers takes for granted, by our fields and properties.
+_GRANTED: dict[str, dict[str, object]] = {
+    "wav2vec2": {"has_position_bias": False, "has_positional_stack": False, "conv_pos_batch_norm": False,
+                 "feat_proj_layer_norm": True},
+    "hubert": {"has_position_bias": False, "has_positional_stack": False},
+    "wavlm": {"has_position_bias": True, "has_positional_stack": False, "conv_pos_batch_norm": False,
+              "feat_proj_layer_norm": True},
+    "data2vec-audio": {"has_position_bias": False, "has_positional_stack": True, "conv_pos_batch_norm": False,
+                       "feat_proj_layer_norm": True, "feat_extract_norm": "layer", "do_stable_layer_norm": False},
+}  # fmt: skip
+
 _COUNTS = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
-    "num_conv_pos_embeddings", "num_conv_pos_embedding_groups",
+    "num_conv_pos_embeddings", "num_conv_pos_embedding_groups", "max_bucket_distance",
 )  # fmt: skip
+_OPTIONAL_COUNTS = ("num_buckets", "conv_pos_kernel_size")
 _SHARES = (
     "hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout", "layerdrop",
     "mask_time_prob", "mask_feature_prob", "layer_norm_eps", "initializer_range",
@@ -33,12 +48,21 @@ class BigfootConfig(PreTrainedConfig):
     fixes the width of one head, also where layers have fewer heads.
 
     Args:
-        family: whose tensor names the weights carry; ``wav2vec2``.
+        family: whose tensor names the weights carry: ``wav2vec2``, ``hubert``, ``wavlm`` or ``data2vec-audio``. It
+            decides nothing about the shape; the fields below do.
         conv_groups: groups of each convolution, (number of conv layers,); None means 1 everywhere.
         conv_sharing: lists of convolutions, 0-based and of equal shape, that use one kernel; biases and norms stay
             their own. None where each has its own.
         layer_num_attention_heads: heads of each layer; None means ``num_attention_heads`` everywhere.
         layer_intermediate_sizes: feed-forward width of each layer; None means ``intermediate_size`` everywhere.
+        num_buckets: of the gated relative position bias (WavLM); None where attention has none.
+        max_bucket_distance: in frames, where its last bucket begins.
+        layer_position_heads: for each layer, which of ``num_attention_heads`` heads of the position bias its heads
+            use, so that heads can be pruned and the others keep theirs; None means the first.
+        conv_pos_kernel_size: width of ``num_conv_pos_embeddings`` positional convolutions, one after the other
+            (data2vec); None for a single one that is ``num_conv_pos_embeddings`` wide.
+        conv_pos_batch_norm: a batch norm before the positional convolution in place of weight norm (some HuBERTs).
+        feat_proj_layer_norm: whether features are normalized before they are projected (not in some HuBERTs).
         ctc_head: whether there is a linear CTC head over ``vocab_size`` tokens.
 
     Example:
@@ -57,6 +81,9 @@ class BigfootConfig(PreTrainedConfig):
     layer_num_attention_heads: list[int] | None = None
     intermediate_size: int = 3072
     layer_intermediate_sizes: list[int] | None = None
+    num_buckets: int | None = None
+    max_bucket_distance: int = 800
+    layer_position_heads: list[list[int]] | None = None
     hidden_act: str = "gelu"
     hidden_dropout: float | int = 0.1
     activation_dropout: float | int = 0.1
@@ -78,6 +105,9 @@ class BigfootConfig(PreTrainedConfig):
     conv_bias: bool = False
     num_conv_pos_embeddings: int = 128
     num_conv_pos_embedding_groups: int = 16
+    conv_pos_kernel_size: int | None = None
+    conv_pos_batch_norm: bool = False
+    feat_proj_layer_norm: bool = True
     do_stable_layer_norm: bool = False
     apply_spec_augment: bool = True
     mask_time_prob: float | int = 0.05
@@ -135,6 +165,21 @@ class BigfootConfig(PreTrainedConfig):
         return self.layer_num_attention_heads or [self.num_attention_heads] * self.num_hidden_layers
 
     @property
+    def has_position_bias(self) -> bool:
+        """Whether attention has a gated relative position bias."""
+        return self.num_buckets is not None
+
+    @property
+    def position_heads_of_layers(self) -> list[list[int]]:
+        """For each layer the heads of the position bias that its heads use, spelled out."""
+        return self.layer_position_heads or [list(range(heads)) for heads in self.heads_of_layers]
+
+    @property
+    def has_positional_stack(self) -> bool:
+        """Whether positions come from several narrow convolutions."""
+        return self.conv_pos_kernel_size is not None
+
+    @property
     def widths_of_layers(self) -> list[int]:
         """Feed-forward width of each layer, spelled out."""
         return self.layer_intermediate_sizes or [self.intermediate_size] * self.num_hidden_layers
@@ -147,7 +192,7 @@ class BigfootConfig(PreTrainedConfig):
     @property
     def weight_prefix(self) -> str:
         """Name under which the encoder's tensors stand in a checkpoint."""
-        return self.family if self.is_huggingface_shape else BIGFOOT_PREFIX
+        return FAMILY_PREFIXES[self.family] if self.is_huggingface_shape else BIGFOOT_PREFIX
 
     @property
     def inputs_to_logits_ratio(self) -> int:
@@ -184,6 +229,11 @@ def beyond_huggingface(config: BigfootConfig) -> list[str]:
         parts.append(f"attention heads {config.heads_of_layers}")
     if any(width != config.intermediate_size for width in config.widths_of_layers):
         parts.append(f"feed-forward widths {config.widths_of_layers}")
+    if config.has_position_bias and any(heads != sorted(heads) for heads in config.position_heads_of_layers):
+        parts.append(f"position heads {config.position_heads_of_layers}")
+    for name, granted in _GRANTED[config.family].items():
+        if getattr(config, name) != granted:
+            parts.append(f"{name} {getattr(config, name)!r}")
     return parts
 
 
@@ -221,6 +271,7 @@ def shape_problems(config: BigfootConfig) -> list[str]:
     for name, values in (("heads", config.heads_of_layers), ("feed-forward widths", config.widths_of_layers)):
         if len(values) != config.num_hidden_layers:
             problems.append(f"{len(values)} {name} for {config.num_hidden_layers} layers")
+    problems += _position_problems(config)
     if config.feat_extract_norm not in ("group", "layer"):
         problems.append(f"feat_extract_norm {config.feat_extract_norm!r} is neither 'group' nor 'layer'")
     return problems
@@ -247,6 +298,28 @@ def _sharing_problems(config: BigfootConfig) -> Iterator[str]:
             yield f"conv_sharing {list(members)}: only kernels of equal shape can be shared, and {shapes}"
 
 
+def _position_problems(config: BigfootConfig) -> Iterator[str]:
+    """Positional convolutions of two kinds at once, buckets that hold nothing, and heads that have no bias."""
+    if config.has_positional_stack and config.conv_pos_batch_norm:
+        yield "conv_pos_batch_norm is for a single positional convolution, conv_pos_kernel_size for several"
+    if config.num_buckets is None:
+        return
+    if not 1 <= config.num_buckets // 4 < config.max_bucket_distance:
+        yield (
+            f"num_buckets {config.num_buckets} should be 4 or more, and a quarter of it less than "
+            f"max_bucket_distance {config.max_bucket_distance}"
+        )
+    chosen = config.position_heads_of_layers
+    if len(chosen) != len(config.heads_of_layers):
+        yield f"layer_position_heads has {len(chosen)} entries for {len(config.heads_of_layers)} layers"
+        return
+    for layer, (heads, count) in enumerate(zip(chosen, config.heads_of_layers, strict=True)):
+        fits = len(heads) == len(set(heads)) == count and set(heads) <= set(range(config.num_attention_heads))
+        if not fits:
+            last = config.num_attention_heads - 1
+            yield f"layer {layer}: its {count} heads need as many different heads of the bias, 0 to {last}, not {heads}"
+
+
 def _kernel_shape(config: BigfootConfig, layer: int) -> tuple[int, int, int]:
     """(channels in, channels out, width) of one group's kernel, and so of the whole."""
     channels_in, groups = 1 if layer == 0 else config.conv_dim[layer - 1], config.groups_of_convs[layer]
@@ -269,6 +342,14 @@ def _value_problems(config: BigfootConfig) -> Iterator[str]:
     for name in _COUNTS:
         if not _is_count(getattr(config, name)):
             yield f"{name} {getattr(config, name)!r} should be a whole number, 1 or more"
+    for name in _OPTIONAL_COUNTS:
+        if getattr(config, name) is not None and not _is_count(getattr(config, name)):
+            yield f"{name} {getattr(config, name)!r} should be a whole number, 1 or more, or nothing"
+    heads = config.layer_position_heads
+    if heads is not None and not (isinstance(heads, list | tuple) and all(map(_is_list_of_layers, heads))):
+        yield f"layer_position_heads {heads!r} should list lists of 0-based heads, such as [[0, 1], [1]]"
+    if config.family not in FAMILY_PREFIXES:
+        yield f"family {config.family!r} is none of {', '.join(FAMILY_PREFIXES)}"
     for name in _COUNTS_OF_LAYERS:
         values = getattr(config, name)
         if values is not None and not (isinstance(values, list | tuple) and all(map(_is_count, values))):

@@ -70,9 +70,9 @@ def compute_ctc_losses(logits: Tensor, labels: Tensor, frame_mask: Tensor | None
 class BigfootForCTC(BigfootPreTrainedModel):
     """``SpeechEncoder`` with a linear CTC head; without one where ``config.ctc_head`` is false.
 
-    Attribute names follow ``config.weight_prefix``: ``wav2vec2`` and ``lm_head`` where transformers' own class can
-    open the folder, ``bigfoot`` and ``bigfoot_lm_head`` where it could only open it wrongly. Use the properties
-    ``speech_encoder`` and ``head``, which are the same for both.
+    Attribute names follow ``config.weight_prefix``: the family's, such as ``wav2vec2``, and ``lm_head`` where
+    transformers' own class can open the folder, ``bigfoot`` and ``bigfoot_lm_head`` where it could only open it
+    wrongly. Use the properties ``speech_encoder`` and ``head``, which are the same for both.
 
     Args:
         config: the shape.

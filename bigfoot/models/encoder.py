@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import init
+from torch.nn.utils import parametrize
 from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 from transformers.utils import ModelOutput
@@ -15,6 +17,8 @@ from transformers.utils import ModelOutput
 from bigfoot.models.attention import SelfAttention, attention_key_mask
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.feature_encoder import FeatureEncoder, FeatureProjection
+from bigfoot.models.positional import build_positional_conv
+from bigfoot.models.relative_bias import GatedRelativeAttention, RelativePositionAttention
 
 
 @dataclass
@@ -34,35 +38,6 @@ class SpeechEncoderOutput(ModelOutput):
     attentions: tuple[Tensor, ...] | None = None
     conv_features: Tensor | None = None
     frame_mask: Tensor | None = None
-
-
-class PositionalConv(nn.Module):
-    """A wide grouped convolution whose output tells a frame where it is (Baevski et al., 2020, section 2).
-
-    Args:
-        config: the shape.
-    """
-
-    def __init__(self, config: BigfootConfig) -> None:
-        super().__init__()
-        width = config.num_conv_pos_embeddings
-        conv = nn.Conv1d(
-            config.hidden_size,
-            config.hidden_size,
-            width,
-            padding=width // 2,
-            groups=config.num_conv_pos_embedding_groups,
-        )
-        self.conv = nn.utils.parametrizations.weight_norm(conv, dim=2)
-        # An even kernel gives one frame too many.
-        self.surplus = 1 if width % 2 == 0 else 0
-        self.activation = ACT2FN[config.feat_extract_activation]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, T, D) to (B, T, D)."""
-        positions = self.conv(x.transpose(1, 2))
-        positions = positions[..., : positions.shape[-1] - self.surplus]
-        return self.activation(positions).transpose(1, 2)
 
 
 class FeedForward(nn.Module):
@@ -87,6 +62,23 @@ class FeedForward(nn.Module):
         return self.output_dropout(self.output_dense(x))
 
 
+def build_attention(config: BigfootConfig, index: int) -> SelfAttention:
+    """Build a layer's attention; where there is a position bias, the first layer holds its table.
+
+    Args:
+        config: the shape.
+        index: which layer, 0-based.
+    """
+    heads = config.heads_of_layers[index]
+    shape = (config.hidden_size, heads, config.head_dim, config.attention_dropout)
+    if config.num_buckets is None:
+        return SelfAttention(*shape)
+    position_heads = config.position_heads_of_layers[index]
+    if index == 0:
+        return RelativePositionAttention(*shape, position_heads, config.num_buckets, config.max_bucket_distance)
+    return GatedRelativeAttention(*shape, position_heads)
+
+
 class EncoderLayer(nn.Module):
     """Attention and feed-forward, the norms after them (base) or before them (``do_stable_layer_norm``).
 
@@ -98,19 +90,18 @@ class EncoderLayer(nn.Module):
     def __init__(self, config: BigfootConfig, index: int) -> None:
         super().__init__()
         self.norm_first = config.do_stable_layer_norm
-        self.attention = SelfAttention(
-            config.hidden_size, config.heads_of_layers[index], config.head_dim, config.attention_dropout
-        )
+        self.attention = build_attention(config, index)
         self.dropout = nn.Dropout(config.hidden_dropout)
         self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.feed_forward = FeedForward(config, config.widths_of_layers[index])
         self.final_layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def forward(self, x: Tensor, key_mask: Tensor | None, output_attentions: bool) -> tuple[Tensor, Tensor | None]:
-        """Map (B, T, D) to (B, T, D), with the attention weights where asked for."""
-        attended, weights = self.attention(
-            self.layer_norm(x) if self.norm_first else x, key_mask, output_attentions
-        )
+    def forward(
+        self, x: Tensor, key_mask: Tensor | None, output_attentions: bool, position_bias: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Map (B, T, D) to (B, T, D), with the attention weights where asked for; see ``SelfAttention``."""
+        heard = self.layer_norm(x) if self.norm_first else x
+        attended, weights = self.attention(heard, key_mask, output_attentions, position_bias)
         x = x + self.dropout(attended)
         if self.norm_first:
             return x + self.feed_forward(self.final_layer_norm(x)), weights
@@ -128,10 +119,15 @@ class TransformerEncoder(nn.Module):
     def __init__(self, config: BigfootConfig) -> None:
         super().__init__()
         self.norm_first = config.do_stable_layer_norm
-        self.pos_conv_embed = PositionalConv(config)
+        self.pos_conv_embed = build_positional_conv(config)
         self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout)
         self.layers = nn.ModuleList([EncoderLayer(config, index) for index in range(config.num_hidden_layers)])
+
+    def _position_bias(self, frames: int) -> Tensor | None:
+        """What the attention of all layers shares; None where it knows no positions."""
+        first = cast("EncoderLayer", self.layers[0]).attention
+        return first.compute_position_bias(frames) if isinstance(first, RelativePositionAttention) else None
 
     def forward(
         self, x: Tensor, frame_mask: Tensor | None, output_hidden_states: bool, output_attentions: bool
@@ -140,14 +136,14 @@ class TransformerEncoder(nn.Module):
         if frame_mask is not None:
             # The positional convolution is wide: it must find zeros where the utterance alone would have its border.
             x = x * frame_mask.unsqueeze(-1)
-        x = x + self.pos_conv_embed(x)
+        x = x + self.pos_conv_embed(x, frame_mask)
         if not self.norm_first:
             x = self.layer_norm(x)
         x = self.dropout(x)
-        key_mask = attention_key_mask(frame_mask)
+        key_mask, position_bias = attention_key_mask(frame_mask), self._position_bias(x.shape[1])
         hidden_states, attentions = [x], []
         for layer in self.layers:
-            x, weights = layer(x, key_mask, output_attentions)
+            x, weights = layer(x, key_mask, output_attentions, position_bias)
             hidden_states.append(x)
             attentions.append(weights)
         return SpeechEncoderOutput(
@@ -213,23 +209,33 @@ class SpeechEncoder(BigfootPreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Begin as transformers' wav2vec2 does, so that a model trained from nothing trains as it would there.
+        """Begin as the family does in transformers, so that a model trained from nothing trains as it would there.
 
         Only modules with weights of their own are asked about: transformers takes any other as done already.
         """
         super()._init_weights(module)
         if module is self and self.masked_spec_embed is not None:
             init.uniform_(self.masked_spec_embed)
-        elif module is self.feature_projection.projection:
+        elif module is self.feature_projection.projection and self.config.family != "hubert":
             bound = math.sqrt(1 / module.in_features)
             init.uniform_(module.weight, -bound, bound)
             init.uniform_(module.bias, -bound, bound)
-        elif isinstance(module, nn.Conv1d) and module is not self.encoder.pos_conv_embed.conv:
-            # The positional convolution's weight is made of two others, which keep PyTorch's start there too.
-            init.kaiming_normal_(module.weight)
-            if module.bias is not None:
-                bound = math.sqrt(module.groups / (module.in_channels * module.kernel_size[0]))
-                init.uniform_(module.bias, -bound, bound)
+        elif isinstance(module, GatedRelativeAttention):
+            init.ones_(module.gru_rel_pos_const)
+        elif isinstance(module, nn.Conv1d):
+            self._init_conv(module)
+
+    def _init_conv(self, conv: nn.Conv1d) -> None:
+        positional = any(conv is module for module in self.encoder.pos_conv_embed.modules())
+        silent = self.config.family == "hubert" or (positional and self.config.has_positional_stack)
+        if silent and conv.bias is not None:
+            init.zeros_(conv.bias)
+        if parametrize.is_parametrized(conv):
+            return  # The weight is made of two others, which keep PyTorch's start there too.
+        init.kaiming_normal_(conv.weight)
+        if not silent and conv.bias is not None:
+            bound = math.sqrt(conv.groups / (conv.in_channels * conv.kernel_size[0]))
+            init.uniform_(conv.bias, -bound, bound)
 
     def _mask_features(self, x: Tensor, time: Tensor | None, feature: Tensor | None) -> Tensor:
         if time is not None:

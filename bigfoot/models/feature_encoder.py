@@ -165,7 +165,7 @@ class FeatureEncoder(nn.Module):
 
 
 class FeatureProjection(nn.Module):
-    """Normalizes the conv features and projects them to the encoder's width.
+    """Normalizes the conv features, but for ``feat_proj_layer_norm`` false, and projects them to the encoder's width.
 
     Args:
         config: the shape.
@@ -173,10 +173,13 @@ class FeatureProjection(nn.Module):
 
     def __init__(self, config: BigfootConfig) -> None:
         super().__init__()
-        self.layer_norm = nn.LayerNorm(config.conv_dim[-1], eps=config.layer_norm_eps)
+        self.layer_norm: nn.LayerNorm | None = None
+        if config.feat_proj_layer_norm:
+            self.layer_norm = nn.LayerNorm(config.conv_dim[-1], eps=config.layer_norm_eps)
         self.projection = nn.Linear(config.conv_dim[-1], config.hidden_size)
         self.dropout = nn.Dropout(config.feat_proj_dropout)
 
     def forward(self, conv_features: Tensor) -> Tensor:
         """Project (B, T, C) to (B, T, D)."""
-        return self.dropout(self.projection(self.layer_norm(conv_features)))
+        normed = conv_features if self.layer_norm is None else self.layer_norm(conv_features)
+        return self.dropout(self.projection(normed))

@@ -241,5 +241,5 @@ def _check_reload(model: BigfootForCTC, folder: Path, leaves_out: tuple[str, ...
     for name, tensor in model.state_dict().items():
         if name.endswith(leaves_out) and name not in again:
             continue
-        if not torch.equal(again[name], tensor.float().cpu()):
+        if not torch.equal(again[name], tensor.to(again[name])):
             raise ModelError(f"{folder}: {name} differs after reloading; nothing was replaced")

@@ -25,16 +25,24 @@ def reshape_config(config: BigfootConfig, **changes: object) -> BigfootConfig:
     return BigfootConfig(**{**values, **changes})
 
 
+# The table of position biases serves all layers, but stands with the first of them, whichever that is.
+_TABLE, _PLAIN_TABLE = "encoder.encoder.layers.0.attention.rel_attn_embed.", "encoder.encoder.position_bias."
+
+
 def plain_state(model: BigfootForCTC) -> dict[str, Tensor]:
     """The weights under names that do not depend on the shape: ``encoder.*`` for all of the encoder, ``head.*``.
 
-    A change of shape may change ``weight_prefix``; steps that move weights between shapes work on these names.
+    A change of shape may change ``weight_prefix``; steps that move weights between shapes work on these names. What
+    stands under ``encoder.encoder.layers.3`` belongs to that layer alone.
     """
     prefix, head = f"{model.config.weight_prefix}.", f"{model.head_name}."
-    return {
-        f"encoder.{name.removeprefix(prefix)}" if name.startswith(prefix) else f"head.{name.removeprefix(head)}": tensor
-        for name, tensor in model.state_dict().items()
-    }
+
+    def plain(name: str) -> str:
+        if not name.startswith(prefix):
+            return f"head.{name.removeprefix(head)}"
+        return f"encoder.{name.removeprefix(prefix)}".replace(_TABLE, _PLAIN_TABLE)
+
+    return {plain(name): tensor for name, tensor in model.state_dict().items()}
 
 
 def load_plain_state(model: BigfootForCTC, state: dict[str, Tensor]) -> None:
@@ -43,13 +51,12 @@ def load_plain_state(model: BigfootForCTC, state: dict[str, Tensor]) -> None:
     Raises:
         RuntimeError: a name or shape does not fit, which is a fault of the step.
     """
-    named = {
-        f"{model.config.weight_prefix}.{name.removeprefix('encoder.')}"
-        if name.startswith("encoder.")
-        else f"{model.head_name}.{name.removeprefix('head.')}": tensor
-        for name, tensor in state.items()
-    }
-    model.load_state_dict(named)
+    def name_here(plain: str) -> str:
+        if not plain.startswith("encoder."):
+            return f"{model.head_name}.{plain.removeprefix('head.')}"
+        return f"{model.config.weight_prefix}.{plain.replace(_PLAIN_TABLE, _TABLE).removeprefix('encoder.')}"
+
+    model.load_state_dict({name_here(plain): tensor for plain, tensor in state.items()})
 
 
 def with_new_head(model: BigfootForCTC, vocab_size: int, blank_id: int, seed: int) -> BigfootForCTC:

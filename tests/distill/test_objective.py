@@ -212,9 +212,9 @@ def test_attention_with_other_numbers_of_heads(build_model, teacher, batch, dist
 def test_eager_attention_is_on_only_where_it_is_asked_for(student, teacher, batch, losses, eager, monkeypatch):
     asked, forward = [], SelfAttention.forward
 
-    def watched(self, x, key_mask, output_attentions):
+    def watched(self, x, key_mask, output_attentions, position_bias=None):
         asked.append(output_attentions)
-        return forward(self, x, key_mask, output_attentions)
+        return forward(self, x, key_mask, output_attentions, position_bias)
 
     monkeypatch.setattr(SelfAttention, "forward", watched)
     Objective(losses, student, teacher)(batch, {})

@@ -16,14 +16,24 @@ def params_by_hand(c):
         if c.feat_extract_norm == "layer" or layer == 0:
             total += 2 * out
         channels_in = out
-    total += 2 * channels_in + channels_in * d + d  # projection
-    # Weight norm holds a magnitude for each place of the kernel beside the direction.
-    total += d * d // c.num_conv_pos_embedding_groups * c.num_conv_pos_embeddings + c.num_conv_pos_embeddings + d
+    total += (2 * channels_in if c.feat_proj_layer_norm else 0) + channels_in * d + d  # projection
+    kernel, per_place = c.num_conv_pos_embeddings, d * d // c.num_conv_pos_embedding_groups
+    if c.family == "data2vec-audio":
+        total += c.num_conv_pos_embeddings * (per_place * c.conv_pos_kernel_size + d)
+    elif c.conv_pos_batch_norm:
+        total += per_place * kernel + d + 2 * d
+    else:
+        # Weight norm holds a magnitude for each place of the kernel beside the direction.
+        total += per_place * kernel + kernel + d
     total += 2 * d + d  # the encoder's norm, the vector of masked frames
     for heads, width in zip(c.heads_of_layers, c.widths_of_layers, strict=True):
         inner = heads * c.head_dim
         total += 3 * (d * inner + inner) + inner * d + d + 2 * d  # attention and its norm
         total += d * width + width + width * d + d + 2 * d  # feed-forward and its norm
+        if c.family == "wavlm":
+            total += heads + 8 * c.head_dim + 8  # gates
+    if c.family == "wavlm":
+        total += c.num_buckets * c.num_attention_heads
     return total + d * c.vocab_size + c.vocab_size
 
 
@@ -36,11 +46,15 @@ def macs_by_hand(c, samples):
         channels_in = out
     found["conv"] += frames * channels_in * d
     # An even kernel makes a frame too many, which is computed and thrown away.
-    made = frames + 1 - c.num_conv_pos_embeddings % 2
-    found["positional_conv"] = made * d * d // c.num_conv_pos_embedding_groups * c.num_conv_pos_embeddings
+    stacked = c.family == "data2vec-audio"
+    count, kernel = (c.num_conv_pos_embeddings, c.conv_pos_kernel_size) if stacked else (1, c.num_conv_pos_embeddings)
+    made = count * (frames + 1 - kernel % 2)
+    found["positional_conv"] = made * d * d // c.num_conv_pos_embedding_groups * kernel
     for heads, width in zip(c.heads_of_layers, c.widths_of_layers, strict=True):
         inner = heads * c.head_dim
         found["transformer"] += frames * 4 * d * inner + 2 * frames * frames * inner + frames * 2 * d * width
+        if c.family == "wavlm":
+            found["transformer"] += frames * heads * c.head_dim * 8
     found["head"] = frames * d * c.vocab_size
     return found
 
@@ -50,6 +64,12 @@ SHAPES = [
     ("large-lv60", {}),
     ("base", {"conv_groups": [1, 2, 4, 8, 2, 2, 4], "layer_num_attention_heads": [1, 3, 2],
               "layer_intermediate_sizes": [8, 40, 16], "num_conv_pos_embeddings": 15}),
+    ("hubert-without-norm", {}),
+    ("hubert-batch-norm", {}),
+    ("wavlm", {}),
+    ("wavlm-large", {"layer_num_attention_heads": [2, 3, 1]}),
+    ("data2vec", {}),
+    ("data2vec", {"conv_pos_kernel_size": 6}),
 ]  # fmt: skip
 
 

@@ -16,6 +16,9 @@ SHAPES = {
                      "layer_intermediate_sizes": [8, 16, 40]}),
     "headless": ("base", {"ctc_head": False}),
     "no masks": ("base", {"mask_time_prob": 0.0}),
+    "hubert": ("hubert-without-norm", {}),
+    "wavlm": ("wavlm-large", {}),
+    "data2vec": ("data2vec", {}),
 }  # fmt: skip
 
 
@@ -61,6 +64,21 @@ def test_what_it_says_of_shapes(build_model):
     assert by_name["lm_head"].what == "linear 24 -> 32"
     assert summary.title == "wav2vec2, 3 layers, 24 wide, group norm; a shape of bigfoot's own"
     assert "opens in plain transformers" in summarize(build_model("large-lv60")).title
+
+
+def test_what_it_says_of_families(build_model):
+    titles, positions, layers, projections = {}, {}, {}, {}
+    for name in ("hubert-without-norm", "hubert-batch-norm", "wavlm", "data2vec"):
+        summary = summarize(build_model(name))
+        by_name = {layer.name: layer.what for layer in summary.layers}
+        titles[name], positions[name] = summary.title, by_name["encoder.pos_conv_embed"]
+        layers[name], projections[name] = by_name["encoder.layers.1"], by_name["feature_projection"]
+    assert titles["wavlm"] == "wavlm, 3 layers, 24 wide, group norm; opens in plain transformers"
+    assert titles["data2vec"].startswith("data2vec-audio, ")
+    assert positions["hubert-batch-norm"] == "positional conv, kernel 16, groups 4, batch norm"
+    assert positions["data2vec"] == "3 positional convs, kernel 7, groups 4"
+    assert layers["wavlm"] == "3 heads of 8 with position bias, feed-forward 40, norm last"
+    assert projections["hubert-without-norm"] == "linear 12 -> 24"
 
 
 def test_as_json(model, tmp_path):

@@ -10,6 +10,15 @@ ENCODERS = {
     "layer norm, grouped convs": ("large-lv60", {"conv_groups": [1, 2, 2, 4, 4, 2, 2]}),
     "group norm, norms first": ("group-stable", {}),
     "layers of different shapes": ("base", {"layer_num_attention_heads": [3, 1, 2]}),
+    "hubert": ("hubert", {}),
+    "hubert large": ("hubert-large", {}),
+    "hubert with batch norm": ("hubert-batch-norm", {}),
+    "wavlm": ("wavlm", {}),
+    "wavlm large": ("wavlm-large", {}),
+    "wavlm with fewer heads": (
+        "wavlm", {"layer_num_attention_heads": [2, 3, 1], "layer_position_heads": [[0, 2], [0, 1, 2], [1]]},
+    ),
+    "data2vec": ("data2vec", {}),
 }
 SHORTER_THAN_A_FRAME = 211
 

@@ -5,6 +5,8 @@ from bigfoot.models import BigfootConfig
 from bigfoot.models.configuration import beyond_huggingface
 from bigfoot.models.reshape import reshape_config
 
+BIASED = {"num_buckets": 32, "num_hidden_layers": 1}
+
 
 @pytest.mark.parametrize(
     ("changes", "message"),
@@ -26,6 +28,17 @@ from bigfoot.models.reshape import reshape_config
         ({"hidden_size": "wide"}, "hidden_size 'wide'"),
         ({"hidden_act": "sprong"}, "hidden_act 'sprong' is none of"),
         ({"feat_extract_norm": "batch"}, "neither 'group' nor 'layer'"),
+        ({"family": "whisper"}, "family 'whisper' is none of wav2vec2, hubert, wavlm, data2vec-audio"),
+        ({"num_buckets": 3}, "num_buckets 3 should be 4 or more"),
+        ({"num_buckets": 320, "max_bucket_distance": 80}, "less than max_bucket_distance 80"),
+        ({"num_buckets": "many"}, "num_buckets 'many' should be a whole number"),
+        ({"num_buckets": 32, "layer_position_heads": [[0]]}, "layer_position_heads has 1 entries for 12 layers"),
+        ({"num_buckets": 32, "layer_position_heads": [0] * 12}, "should list lists of 0-based heads"),
+        (BIASED | {"layer_num_attention_heads": [13]}, "layer 0: its 13 heads need as many different heads"),
+        (BIASED | {"layer_num_attention_heads": [2], "layer_position_heads": [[1, 1]]}, r"0 to 11, not \[1, 1\]"),
+        (BIASED | {"layer_num_attention_heads": [1], "layer_position_heads": [[12]]}, r"0 to 11, not \[12\]"),
+        ({"conv_pos_kernel_size": 0}, "conv_pos_kernel_size 0 should be a whole number"),
+        ({"conv_pos_kernel_size": 19, "conv_pos_batch_norm": True}, "conv_pos_batch_norm is for a single"),
     ],
 )
 def test_shapes_that_cannot_be_built(changes, message):
@@ -54,6 +67,33 @@ def test_what_transformers_cannot_say(changes, count):
     assert len(beyond_huggingface(config)) == count
     assert config.is_huggingface_shape == (count == 0)
     assert config.weight_prefix == ("bigfoot" if count else "wav2vec2")
+
+
+STACK = {"conv_pos_kernel_size": 19, "num_conv_pos_embeddings": 5, "feat_extract_norm": "layer"}
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "prefix"),
+    [
+        ("hubert", {}, "hubert"),
+        ("hubert", {"conv_pos_batch_norm": True, "feat_proj_layer_norm": False}, "hubert"),
+        ("hubert", {"num_buckets": 320}, "bigfoot"),
+        ("wavlm", {"num_buckets": 320}, "wavlm"),
+        ("wavlm", {}, "bigfoot"),
+        ("wavlm", {"num_buckets": 320, "feat_proj_layer_norm": False}, "bigfoot"),
+        ("wavlm", BIASED | {"layer_position_heads": [list(range(12))]}, "wavlm"),
+        ("wavlm", BIASED | {"layer_position_heads": [list(range(11, -1, -1))]}, "bigfoot"),
+        ("data2vec-audio", STACK, "data2vec_audio"),
+        ("data2vec-audio", {}, "bigfoot"),
+        ("data2vec-audio", STACK | {"do_stable_layer_norm": True}, "bigfoot"),
+        ("wav2vec2", STACK, "bigfoot"),
+        ("wav2vec2", {"feat_proj_layer_norm": False}, "bigfoot"),
+    ],
+)
+def test_a_family_s_name_only_where_it_has_the_shape(family, changes, prefix):
+    config = BigfootConfig(family=family, **changes)
+    assert config.weight_prefix == prefix
+    assert config.is_huggingface_shape == (prefix != "bigfoot")
 
 
 def test_counts_that_follow():

@@ -32,7 +32,7 @@ def test_an_expanded_kernel_convolves_as_the_grouped_one(groups, ins, outs, widt
     assert torch.allclose(torch.nn.functional.conv1d(x, expand_groups(kernel, groups)), grouped, atol=1e-5)
 
 
-@pytest.mark.parametrize("structure", ["base", "large-lv60"])
+@pytest.mark.parametrize("structure", ["base", "large-lv60", "wavlm"])
 @pytest.mark.parametrize("name", BEYOND)
 def test_dense_is_the_same_function_in_a_shape_that_others_know(name, structure, build_model, speech):
     model = build_model(structure, **BEYOND[name])
@@ -47,6 +47,22 @@ def test_dense_is_the_same_function_in_a_shape_that_others_know(name, structure,
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
     kernels = [layer.conv.weight.data_ptr() for layer in dense.speech_encoder.feature_encoder]
     assert len(set(kernels)) == len(kernels)
+
+
+def test_heads_return_to_their_place_among_the_position_biases(build_model, speech):
+    pruned = build_model("wavlm", layer_num_attention_heads=[2, 3, 1], layer_position_heads=[[2, 0], [1, 2, 0], [1]])
+    dense, _ = densify(pruned)
+    assert dense.config.is_huggingface_shape
+    with torch.no_grad():
+        ours, theirs = (m(speech[0]).logits for m in (pruned, dense))
+    assert (ours - theirs).abs().max() < 1e-5 * ours.abs().max()
+
+
+@pytest.mark.parametrize("structure", ["hubert", "wavlm", "data2vec"])
+def test_every_family_is_compared_in_its_own_format(structure, build_model, processor, tmp_path):
+    loaded = LoadedModel(build_model(structure, conv_groups=[1, 2, 2, 2, 2, 2, 2]), processor)
+    assert convert_model(loaded, tmp_path / "there", to="huggingface", dense=True) <= 1e-5
+    assert load_model(tmp_path / "there").model.config.family == loaded.model.config.family
 
 
 def test_what_is_dense_already_stays_as_it_is(build_model):

@@ -91,12 +91,14 @@ def test_half_precision_is_read_as_single(theirs, folder, speech):
     assert not model.training
 
 
-def test_a_pretraining_folder_has_no_head(build_huggingface, tmp_path, speech):
+def test_a_pretraining_folder_has_no_head(build_huggingface, tmp_path, speech, caplog):
     fields = {"codevector_dim": 16, "proj_codevector_dim": 16, "num_codevectors_per_group": 8}
     theirs = build_huggingface("large-lv60", cls="Wav2Vec2ForPreTraining", **fields)
     theirs.save_pretrained(tmp_path)
     assert any(name.startswith("quantizer.") for name in load_file(tmp_path / "model.safetensors"))
-    check_headless(theirs.wav2vec2, tmp_path, speech)
+    with caplog.at_level("WARNING", "bigfoot"):
+        check_headless(theirs.wav2vec2, tmp_path, speech)
+    assert "its pre-training head was left out: project_hid, project_q, quantizer" in caplog.text
 
 
 @pytest.mark.parametrize("prefixed", [True, False])
@@ -107,6 +109,19 @@ def test_a_bare_encoder_has_no_head(build_huggingface, tmp_path, speech, prefixe
     if prefixed:
         rewrite(tmp_path, lambda tensors: {f"wav2vec2.{name}": tensor for name, tensor in tensors.items()})
     check_headless(theirs, tmp_path, speech)
+
+
+def test_a_bare_encoder_of_every_family(family, build_huggingface, tmp_path, speech):
+    theirs = build_huggingface(family, cls="AutoModel")
+    theirs.save_pretrained(tmp_path)
+    check_headless(theirs, tmp_path, speech)
+
+
+def test_their_defaults_are_the_family_s_own(build_huggingface, tmp_path, edit_json):
+    build_huggingface("wavlm", cls="AutoModel", num_buckets=320, max_bucket_distance=800).save_pretrained(tmp_path)
+    edit_json(tmp_path / "config.json", num_buckets=None, max_bucket_distance=None, mask_time_prob=None)
+    config = load_model(tmp_path).model.config
+    assert (config.num_buckets, config.max_bucket_distance, config.mask_time_prob) == (320, 800, 0.05)
 
 
 def check_headless(theirs, folder, speech):
@@ -155,7 +170,9 @@ def test_masks_switched_off_need_no_mask_vector(build_huggingface, folder, tmp_p
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "hubert"}, "'hubert' is not supported; known: wav2vec2, bigfoot"),
+        ({"model_type": "whisper"}, "'whisper' is not supported; known: wav2vec2, hubert, wavlm, data2vec-audio, bigf"),
+        ({"model_type": "wav2vec2-conformer"}, r"'wav2vec2-conformer' is not supported \(its layers hold convolutions"),
+        ({"model_type": "wavlm"}, r"missing wavlm\.encoder\.layers\.0\.attention\.rel_attn_embed\.weight"),
         ({"model_type": None}, "'None' is not supported"),
         ({"add_adapter": True}, "add_adapter in its config: adapters are not supported"),
         ({"adapter_attn_dim": 16}, "adapter_attn_dim"),
@@ -222,6 +239,18 @@ def test_a_damaged_pytorch_file(folder, content):
 def test_names_that_are_no_models(name):
     with pytest.raises(ModelError, match="no model folder at"):
         fetch_folder(name)
+
+
+def test_every_family_comes_back_to_the_bit(family, build_huggingface, tmp_path, processor):
+    theirs = build_huggingface(family)
+    theirs.save_pretrained(tmp_path / "model")
+    save_model(load_model(tmp_path / "model").model, processor, tmp_path / "back", to="huggingface")
+    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("model", "back"))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    kept, config = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("model", "back"))
+    assert (config["model_type"], config["architectures"]) == (theirs.config.model_type, [type(theirs).__name__])
+    assert not {key for key, value in config.items() if key in kept and kept[key] != value}
 
 
 def test_the_round_trip_gives_every_bit_back(theirs, folder, tmp_path, processor, edit_json):

@@ -22,12 +22,30 @@ BEYOND = {
     "all": {"conv_groups": [1, 1, 2, 1, 1, 1, 4], "layer_num_attention_heads": [3, 3, 1],
             "layer_intermediate_sizes": [8, 40, 40], "ctc_head": False},
 }  # fmt: skip
+FAMILIES = {
+    "hubert": "HubertForCTC",
+    "hubert-large": "HubertForCTC",
+    "hubert-without-norm": "HubertForCTC",
+    "hubert-batch-norm": "HubertForCTC",
+    "wavlm": "WavLMForCTC",
+    "wavlm-large": "WavLMForCTC",
+    "data2vec": "Data2VecAudioForCTC",
+}
+OWN_POSITIONS = {
+    "wavlm heads": (
+        "wavlm", {"layer_num_attention_heads": [2, 3, 1], "layer_position_heads": [[0, 2], [0, 1, 2], [1]]},
+    ),
+    "wavlm order": ("wavlm", {"layer_position_heads": [[0, 1, 2], [2, 1, 0], [0, 1, 2]]}),
+    "data2vec groups": ("data2vec", {"conv_groups": [1, 2, 2, 2, 2, 2, 2]}),
+}
 SHAPES = {
     "base": ("base", {}),
     "large-lv60": ("large-lv60", {}),
     "headless": ("base", {"ctc_head": False}),
     "no masks": ("base", {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}),
     **{name: ("base", changes) for name, changes in BEYOND.items()},
+    **{name: (name, {}) for name in FAMILIES},
+    **OWN_POSITIONS,
 }
 
 
@@ -76,17 +94,26 @@ def opened(folders, speech, plain_answers):
         "auto processor": ("AutoProcessor", "hf base"),
         "processor": ("Wav2Vec2Processor", "hf base"),
         "native processor": ("Wav2Vec2Processor", "base"),
+        "wavlm heads": ("WavLMForCTC", "wavlm heads"),
+        "wavlm order": ("WavLMForCTC", "wavlm order"),
+        "data2vec groups": ("Data2VecAudioForCTC", "data2vec groups"),
+        **{name: (opener, name) for name, opener in FAMILIES.items()},
+        **{f"hf {name}": ("AutoModelForCTC", f"hf {name}") for name in FAMILIES},
+        **{f"{name} processor": ("AutoProcessor", f"hf {name}") for name in ("hubert", "wavlm", "data2vec")},
     }
     return plain_answers({name: (opener, folders[f]) for name, (opener, f) in tasks.items()}, speech[0])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["base", "large-lv60", "no masks", "headless", "hf base", "hf large-lv60", "hf headless"]
-)
+    "name",
+    ["base", "large-lv60", "no masks", "headless", "hf base", "hf large-lv60", "hf headless",
+     *FAMILIES, *(f"hf {name}" for name in FAMILIES)],
+)  # fmt: skip
 def test_what_transformers_can_say_opens_there_whole(opened, models, speech, name):
-    answer, model = opened[name], models[name.removeprefix("hf ")]
-    assert answer["kind"] == ("Wav2Vec2Model" if "headless" in name else "Wav2Vec2ForCTC")
+    shape = name.removeprefix("hf ")
+    answer, model = opened[name], models[shape]
+    assert answer["kind"] == FAMILIES.get(shape, "Wav2Vec2Model" if "headless" in name else "Wav2Vec2ForCTC")
     assert not any(answer["info"].values()), answer["info"]
     with torch.no_grad():
         ours = model(speech[0], output_hidden_states=True)
@@ -97,7 +124,7 @@ def test_what_transformers_can_say_opens_there_whole(opened, models, speech, nam
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", BEYOND)
+@pytest.mark.parametrize("name", [*BEYOND, *OWN_POSITIONS])
 def test_what_it_cannot_say_loads_no_weight_at_all(opened, folders, name):
     answer = opened[name]
     ours = load_file(folders[name] / "model.safetensors")
@@ -107,7 +134,10 @@ def test_what_it_cannot_say_loads_no_weight_at_all(opened, folders, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["auto processor", "processor", "native processor"])
+@pytest.mark.parametrize(
+    "name",
+    ["auto processor", "processor", "native processor", "hubert processor", "wavlm processor", "data2vec processor"],
+)
 def test_the_processor_opens_there(opened, speech, tokenizer, name):
     answer = opened[name]
     assert answer["kind"] == "Wav2Vec2Processor"

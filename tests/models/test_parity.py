@@ -1,4 +1,4 @@
-"""Against transformers' own wav2vec2: one utterance at a time, hidden states of every layer and logits."""
+"""Against transformers' own classes of every family: one utterance at a time, all hidden states and logits."""
 
 import pytest
 import torch
@@ -26,6 +26,10 @@ def test_hidden_states_and_logits_are_transformers(structure, build_huggingface,
     check_parity(build_huggingface(structure), tmp_path, speech)
 
 
+def test_every_family_is_transformers(family, build_huggingface, speech, tmp_path):
+    check_parity(build_huggingface(family), tmp_path, speech)
+
+
 def test_real_audio_was_used(speech):
     assert len(speech) >= 2
     assert all(wave.shape[1] > 8000 and wave.std() > 0.9 for wave in speech)
@@ -38,16 +42,19 @@ def test_shapes_off_the_beaten_track(build_huggingface, speech, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("structure", ["base", "large-lv60"])
+@pytest.mark.parametrize("structure", ["base", "large-lv60", "hubert", "wavlm", "data2vec"])
 def test_true_base_width(structure, build_huggingface, speech, tmp_path):
     wide = {"hidden_size": 768, "num_attention_heads": 12, "num_hidden_layers": 12, "intermediate_size": 3072,
             "conv_dim": [512] * 7, "num_conv_pos_embeddings": 128, "num_conv_pos_embedding_groups": 16}  # fmt: skip
-    theirs = build_huggingface(structure, **wide)
-    check_parity(theirs, tmp_path, [speech[0][:, :32_000]])
+    own = {"wavlm": {"num_buckets": 320, "max_bucket_distance": 800},
+           "data2vec": {"num_conv_pos_embeddings": 5, "conv_pos_kernel_size": 19}}  # fmt: skip
+    theirs = build_huggingface(structure, **(wide | own.get(structure, {})))
+    check_parity(theirs, tmp_path, [speech[0][:, :16_000]])
 
 
-def test_attention_weights_are_the_softmax_that_was_used(build_model, speech):
-    model = build_model("base")
+@pytest.mark.parametrize("structure", ["base", "wavlm", "wavlm-large"])
+def test_attention_weights_are_the_softmax_that_was_used(structure, build_model, speech):
+    model = build_model(structure)
     with torch.no_grad():
         written_out = model(speech[0], output_attentions=True, output_hidden_states=True)
         fused = model(speech[0], output_hidden_states=True)
@@ -77,34 +84,46 @@ def test_the_loss_is_transformers_with_their_reduction(build_huggingface, speech
         assert torch.allclose(load_model(tmp_path).model(speech[0], labels=labels).loss, expected, rtol=1e-5)
 
 
-def test_new_weights_begin_as_theirs_do():
-    import transformers
+FRESH = {
+    "wav2vec2": {},
+    "hubert": {},
+    "wavlm": {"num_buckets": 320, "max_bucket_distance": 800},
+    "data2vec-audio": {"num_conv_pos_embeddings": 5, "conv_pos_kernel_size": 19, "feat_extract_norm": "layer"},
+}
+
+
+@pytest.mark.parametrize("model_type", FRESH)
+def test_new_weights_begin_as_theirs_do(model_type):
+    from transformers import AutoConfig, AutoModelForCTC
 
     from bigfoot.models import BigfootConfig, BigfootForCTC
 
     wide = {"hidden_size": 96, "num_attention_heads": 4, "num_hidden_layers": 2, "intermediate_size": 200,
-            "conv_dim": [48] * 7, "conv_bias": True}  # fmt: skip
+            "conv_dim": [48] * 7, "conv_bias": True} | FRESH[model_type]  # fmt: skip
     torch.manual_seed(0)
-    theirs = transformers.Wav2Vec2ForCTC(transformers.Wav2Vec2Config(**wide)).state_dict()
-    ours = BigfootForCTC(BigfootConfig(**wide)).state_dict()
+    theirs = AutoModelForCTC.from_config(AutoConfig.for_model(model_type, **wide)).state_dict()
+    ours = BigfootForCTC(BigfootConfig(family=model_type, **wide)).state_dict()
     assert ours.keys() == theirs.keys()
     for name, tensor in theirs.items():
         assert ours[name].shape == tensor.shape
+        if tensor.numel() < 5:
+            continue
         spread = tensor.std().item()
         assert ours[name].std().item() == pytest.approx(spread, rel=0.5 if tensor.numel() < 500 else 0.1), name
         chance = 5 * spread / tensor.numel() ** 0.5
         assert ours[name].mean().item() == pytest.approx(tensor.mean().item(), abs=chance + 1e-7), name
 
 
-def test_masked_frames_take_the_learned_vector_as_theirs_do(build_huggingface, speech, tmp_path):
-    theirs = build_huggingface("base")
+@pytest.mark.parametrize("structure", ["base", "hubert", "wavlm", "data2vec"])
+def test_masked_frames_take_the_learned_vector_as_theirs_do(structure, build_huggingface, speech, tmp_path):
+    theirs = build_huggingface(structure)
     theirs.save_pretrained(tmp_path)
     ours = load_model(tmp_path).model
     with torch.no_grad():
         frames = ours(speech[0]).logits.shape[1]
         mask = torch.zeros(1, frames, dtype=torch.bool)
         mask[:, 3:9] = True
-        expected = theirs.lm_head(theirs.wav2vec2(speech[0], mask_time_indices=mask).last_hidden_state)
+        expected = theirs.lm_head(theirs.base_model(speech[0], mask_time_indices=mask).last_hidden_state)
         masked = ours(speech[0], mask_time_indices=mask).logits
     torch.testing.assert_close(masked, expected, rtol=0, atol=1e-4)
     assert not torch.allclose(masked, ours(speech[0]).logits, atol=1e-3)

@@ -49,18 +49,33 @@ def arguments_of(config):
         "encoder_layer_norm_first": config.do_stable_layer_norm,
         "encoder_layer_drop": 0.0,
         "aux_num_out": config.vocab_size,
-    }
+    } | (
+        {"encoder_num_buckets": config.num_buckets, "encoder_max_distance": config.max_bucket_distance}
+        if config.model_type == "wavlm" else {}
+    )  # fmt: skip
 
 
-def state_of(model, prefix="wav2vec2"):
+def state_of(model):
     """The same tensors under torchaudio's names: whole modules of transformers' fit into torchaudio's."""
     parts = {"feature_extractor": "feature_extractor", "encoder.feature_projection": "feature_projection",
              "encoder.transformer": "encoder"}  # fmt: skip
     state = {}
     for theirs, part in parts.items():
-        module = model.get_submodule(f"{prefix}.{part}")
+        module = getattr(model, model.base_model_prefix).get_submodule(part)
         state |= {f"{theirs}.{name}": tensor for name, tensor in module.state_dict().items()}
-    return state | {f"aux.{name}": tensor for name, tensor in model.lm_head.state_dict().items()}
+    state |= {f"aux.{name}": tensor for name, tensor in model.lm_head.state_dict().items()}
+    return with_joined_projections(state, model.config) if model.config.model_type == "wavlm" else state
+
+
+def with_joined_projections(state, config):
+    """torchaudio's WavLM keeps its projections in a torch.nn.MultiheadAttention."""
+    for layer in range(config.num_hidden_layers):
+        name = f"encoder.transformer.layers.{layer}.attention."
+        for kind in LINEAR:
+            parts = [state.pop(f"{name}{projection}_proj.{kind}") for projection in "qkv"]
+            state[f"{name}attention.in_proj_{kind}"] = torch.cat(parts)
+            state[f"{name}attention.out_proj.{kind}"] = state.pop(f"{name}out_proj.{kind}")
+    return state
 
 
 def write(folder, state, said=None, name="wav2vec2.pt"):
@@ -81,22 +96,29 @@ def same_tensors(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("structure", ["base", "large-lv60", "group-stable", "layer-post"])
+FAMILIES = ("hubert", "hubert-large", "wavlm", "wavlm-large")
+
+
+@pytest.mark.parametrize("structure", ["base", "large-lv60", "group-stable", "layer-post", *FAMILIES])
 def test_answers_are_those_of_the_same_weights_elsewhere(structure, build_huggingface, speech, tmp_path):
     model = build_huggingface(structure, seed=1)
-    file = write(tmp_path, state_of(model), {"family": "wav2vec2", "arguments": arguments_of(model.config)})
+    config = model.config
+    file = write(tmp_path, state_of(model), {"family": config.model_type, "arguments": arguments_of(config)})
     for place in (file, tmp_path):
         loaded = load_model(place)
-        assert loaded.processor.tokenizer is None and loaded.processor.do_normalize == ("l" in structure[:1])
+        assert loaded.processor.tokenizer is None
+        assert loaded.processor.do_normalize == (config.feat_extract_norm == "layer")
+        assert loaded.model.config.family == config.model_type
         for ours, theirs in zip(answers(loaded.model, speech[0]), answers(model, speech[0]), strict=True):
             assert (ours - theirs).abs().max() <= 1e-4
 
 
-@pytest.mark.parametrize("structure", ["base", "large-lv60"])
+@pytest.mark.parametrize("structure", ["base", "large-lv60", *FAMILIES])
 def test_there_and_back_to_the_bit(structure, build_huggingface, processor, tmp_path):
     model = build_huggingface(structure)
-    said = {"family": "hubert", "builder": "wav2vec2_model", "arguments": arguments_of(model.config)}
-    said["family"] = "wav2vec2"
+    family = model.config.model_type
+    builder = "wavlm_model" if family == "wavlm" else "wav2vec2_model"
+    said = {"family": family, "builder": builder, "arguments": arguments_of(model.config)}
     file = write(tmp_path / "given", state_of(model), said)
     loaded = load_model(file)
     save_model(loaded.model, processor, tmp_path / "native")
@@ -117,12 +139,15 @@ def test_what_is_written_has_torchaudios_names(build_model, processor, tmp_path)
 USUAL = {"hidden_size": 128, "num_attention_heads": 2}
 
 
-@pytest.mark.parametrize("structure", ["base", "large-lv60"])
+@pytest.mark.parametrize("structure", ["base", "large-lv60", "wavlm", "wavlm-large"])
 def test_without_a_word_beside_it_the_published_shape(structure, build_huggingface, speech, tmp_path, caplog):
-    model = build_huggingface(structure, **USUAL)
+    wavlm = structure.startswith("wavlm")
+    model = build_huggingface(structure, **USUAL | ({"max_bucket_distance": 800} if wavlm else {}))
     loaded = load_model(write(tmp_path, state_of(model)))
-    assert all(words in caplog.text for words in ("2 heads", "strides [5, 2, 2, 2, 2, 2, 2]", "wav2vec2.json"))
-    assert ("norms before attention" in caplog.text) == (structure == "large-lv60")
+    assert loaded.model.config.family == model.config.model_type
+    asked = "as far as 800 frames" if wavlm else "2 heads"
+    assert all(words in caplog.text for words in (asked, "strides [5, 2, 2, 2, 2, 2, 2]", "wav2vec2.json"))
+    assert ("norms before attention" in caplog.text) == ("large" in structure)
     for ours, theirs in zip(answers(loaded.model, speech[0]), answers(model, speech[0]), strict=True):
         assert (ours - theirs).abs().max() <= 1e-4
 
@@ -217,17 +242,20 @@ def test_wrong_words_beside_a_file_are_told(said, words, build_huggingface, tmp_
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("structure", "changes", "words"),
     [
-        ({"conv_groups": [1, 2, 2, 2, 2, 2, 2]}, "conv_groups"),
-        ({"layer_intermediate_sizes": [8, 40, 24]}, r"feed-forward widths \[8, 40, 24\]"),
-        ({"hidden_act": "relu"}, "hidden_act 'relu'"),
-        ({"layer_norm_eps": 1e-6}, "layer_norm_eps"),
+        ("base", {"conv_groups": [1, 2, 2, 2, 2, 2, 2]}, "conv_groups"),
+        ("data2vec", {}, "the family data2vec-audio"),
+        ("hubert-batch-norm", {}, "conv_pos_batch_norm True"),
+        ("hubert-without-norm", {}, "feat_proj_layer_norm False"),
+        ("base", {"layer_intermediate_sizes": [8, 40, 24]}, r"feed-forward widths \[8, 40, 24\]"),
+        ("base", {"hidden_act": "relu"}, "hidden_act 'relu'"),
+        ("base", {"layer_norm_eps": 1e-6}, "layer_norm_eps"),
     ],
 )
-def test_what_torchaudio_cannot_say_is_named(changes, words, build_model, processor, tmp_path):
+def test_what_torchaudio_cannot_say_is_named(structure, changes, words, build_model, processor, tmp_path):
     with pytest.raises(ModelError, match=words):
-        save_model(build_model("base", **changes), processor, tmp_path / "model", to="torchaudio")
+        save_model(build_model(structure, **changes), processor, tmp_path / "model", to="torchaudio")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -316,12 +344,12 @@ def torchaudio_models():
     return models
 
 
-@pytest.mark.parametrize("structure", ["base", "large-lv60", "group-stable", "layer-post"])
+@pytest.mark.parametrize("structure", ["base", "large-lv60", "group-stable", "layer-post", *FAMILIES])
 def test_torchaudio_itself_gives_the_same(structure, torchaudio_models, build_model, processor, speech, tmp_path):
     model = build_model(structure)
     save_model(model, processor, tmp_path / "model", to="torchaudio")
-    arguments = json.loads((tmp_path / "model" / "model.json").read_text())["arguments"]
-    theirs = torchaudio_models.wav2vec2_model(**arguments).eval()
+    said = json.loads((tmp_path / "model" / "model.json").read_text())
+    theirs = getattr(torchaudio_models, said["builder"])(**said["arguments"]).eval()
     theirs.load_state_dict(torch.load(tmp_path / "model" / "model.pt", weights_only=True))
     with torch.no_grad():
         logits, _ = theirs(speech[0])

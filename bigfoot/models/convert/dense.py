@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bigfoot.errors import ModelError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.reshape import load_plain_state, plain_state, reshape_config
@@ -22,6 +23,9 @@ def densify(model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
 
     Returns:
         The new model in eval mode, and a sentence about each part that grew.
+
+    Raises:
+        ModelError: a layer has more heads than its width has room for.
 
     Example:
         >>> config = BigfootConfig(hidden_size=16, num_attention_heads=2, num_hidden_layers=2, intermediate_size=32,
@@ -44,13 +48,15 @@ def densify(model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
     if any(width != widest for width in old.widths_of_layers):
         changes.append(f"feed-forward widths {old.widths_of_layers} filled up with zeros to {widest}")
         _widen_feed_forward(state, old, widest)
-    if any(heads != old.num_attention_heads for heads in old.heads_of_layers) and _can_fill_heads(old):
+    if max(old.heads_of_layers) > old.num_attention_heads:
+        raise ModelError(f"attention heads {old.heads_of_layers} do not fit into {old.num_attention_heads} a layer")
+    everyone = list(range(old.num_attention_heads))
+    if any(heads != everyone for heads in old.position_heads_of_layers):
         changes.append(f"attention heads {old.heads_of_layers} filled up with zeros to {old.num_attention_heads}")
         _fill_heads(state, old)
-    heads = None if _can_fill_heads(old) else old.layer_num_attention_heads
     shape = reshape_config(
         old, conv_groups=None, conv_sharing=None, intermediate_size=widest, layer_intermediate_sizes=None,
-        layer_num_attention_heads=heads,
+        layer_num_attention_heads=None, layer_position_heads=None,
     )  # fmt: skip
     dense = BigfootForCTC(shape)
     load_plain_state(dense, state)
@@ -89,22 +95,25 @@ def _widen_feed_forward(state: dict[str, Tensor], config: BigfootConfig, width: 
 
 
 def _fill_heads(state: dict[str, Tensor], config: BigfootConfig) -> None:
+    """Put every head where its position bias has it, and heads of zeros, which say nothing, where there is none."""
     width = config.num_attention_heads * config.head_dim
-    for layer in range(config.num_hidden_layers):
+    for layer, heads in enumerate(config.position_heads_of_layers):
         name = f"encoder.encoder.layers.{layer}.attention."
-        for projection in ("q_proj", "k_proj", "v_proj"):
-            for kind in ("weight", "bias"):
-                state[f"{name}{projection}.{kind}"] = _pad(state[f"{name}{projection}.{kind}"], 0, width)
-        state[f"{name}out_proj.weight"] = _pad(state[f"{name}out_proj.weight"], 1, width)
-
-
-def _can_fill_heads(config: BigfootConfig) -> bool:
-    """Where a position bias names its heads, the added ones would need a bias of their own."""
-    named = getattr(config, "num_buckets", None) is not None
-    return not named and max(config.heads_of_layers) <= config.num_attention_heads
+        places = torch.arange(width).view(config.num_attention_heads, -1)[heads]
+        spread = {f"{projection}_proj.{kind}": 0 for projection in "qkv" for kind in ("weight", "bias")}
+        for tensor, dim in (spread | {"out_proj.weight": 1}).items():
+            state[name + tensor] = _spread(state[name + tensor], dim, places.flatten(), width)
+        if config.has_position_bias:
+            gate = state[f"{name}gru_rel_pos_const"]
+            state[f"{name}gru_rel_pos_const"] = _spread(gate, 1, torch.tensor(heads), config.num_attention_heads)
 
 
 def _pad(tensor: Tensor, dim: int, size: int) -> Tensor:
-    missing = list(tensor.shape)
-    missing[dim] = size - missing[dim]
-    return torch.cat([tensor, tensor.new_zeros(missing)], dim)
+    return _spread(tensor, dim, torch.arange(tensor.shape[dim]), size)
+
+
+def _spread(tensor: Tensor, dim: int, places: Tensor, size: int) -> Tensor:
+    """The slices of a tensor at their places in a longer one of zeros."""
+    shape = [*tensor.shape]
+    shape[dim] = size
+    return tensor.new_zeros(shape).index_copy(dim, places, tensor)

@@ -7,6 +7,8 @@ spellings of weight normalization, to drop the pre-training head, and to refuse 
 from __future__ import annotations
 
 import json
+import logging
+from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -15,14 +17,40 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import AutoConfig
 
 from bigfoot.errors import ModelError
-from bigfoot.models.configuration import BigfootConfig, beyond_huggingface
+from bigfoot.models.configuration import FAMILY_PREFIXES, BigfootConfig, beyond_huggingface
 from bigfoot.models.ctc import BigfootForCTC
 
-# transformers' model_type -> prefix of the encoder's tensors there.
-FAMILIES = {"wav2vec2": "wav2vec2"}
-_PRETRAINING_HEAD = ("quantizer.", "project_q.", "project_hid.")
+log = logging.getLogger("bigfoot")
+
+
+@dataclass(frozen=True)
+class Family:
+    """What transformers calls a family, and what goes without saying there.
+
+    Args:
+        stem: of its classes: ``Hubert`` of ``HubertForCTC``.
+        granted: our fields that its configuration does not hold, as its class always has them.
+    """
+
+    stem: str
+    granted: dict[str, object] = field(default_factory=dict)
+
+
+# By transformers' model_type.
+FAMILIES = {
+    "wav2vec2": Family("Wav2Vec2"),
+    "hubert": Family("Hubert"),
+    "wavlm": Family("WavLM"),
+    "data2vec-audio": Family("Data2VecAudio", {"feat_extract_norm": "layer", "do_stable_layer_norm": False}),
+}
+_LEFT_OUT = {
+    "wav2vec2-conformer": "its layers hold convolutions and rotary or relative positions, which SpeechEncoder has not",
+    "wav2vec2-bert": "it hears mel filter banks in place of a waveform",
+}
+_PRETRAINING_HEAD = ("quantizer.", "project_q.", "project_hid.", "final_proj.", "label_embs_concat")
 _WEIGHT_NORM = {
     "pos_conv_embed.conv.weight_g": "pos_conv_embed.conv.parametrizations.weight.original0",
     "pos_conv_embed.conv.weight_v": "pos_conv_embed.conv.parametrizations.weight.original1",
@@ -34,7 +62,8 @@ _CONFIG_FIELDS = (
     "conv_kernel", "conv_bias", "num_conv_pos_embeddings", "num_conv_pos_embedding_groups", "do_stable_layer_norm",
     "apply_spec_augment", "mask_time_prob", "mask_time_length", "mask_time_min_masks", "mask_feature_prob",
     "mask_feature_length", "mask_feature_min_masks", "ctc_loss_reduction", "ctc_zero_infinity", "pad_token_id",
-    "bos_token_id", "eos_token_id",
+    "bos_token_id", "eos_token_id", "num_buckets", "max_bucket_distance", "conv_pos_kernel_size",
+    "conv_pos_batch_norm", "feat_proj_layer_norm",
 )  # fmt: skip
 
 
@@ -94,20 +123,23 @@ def read_config(folder: Path) -> BigfootConfig:
     raw = read_json(folder / "config.json")
     family = str(raw.get("model_type"))
     if family not in FAMILIES:
-        raise ModelError(f"{folder}: model_type {family!r} is not supported; known: {', '.join(FAMILIES)}, bigfoot")
+        why = f" ({_LEFT_OUT[family]})" if family in _LEFT_OUT else ""
+        known = ", ".join(FAMILIES)
+        raise ModelError(f"{folder}: model_type {family!r} is not supported{why}; known: {known}, bigfoot")
     for key in ("add_adapter", "adapter_attn_dim"):
         if raw.get(key):
             raise ModelError(f"{folder}: {key} in its config: adapters are not supported")
-    architecture = (raw.get("architectures") or ["Wav2Vec2ForCTC"])[0]
-    # transformers leaves out of the file what equals its own defaults, hence its defaults, not ours.
-    from transformers import Wav2Vec2Config
+    architecture = (raw.get("architectures") or ["ForCTC"])[0]
+    # transformers leaves out of the file what equals the family's defaults, hence those, not ours.
+    given = {key: raw.get(key, default) for key, default in _family_defaults(family).items()}
+    ctc_head = architecture.endswith("ForCTC")
+    return BigfootConfig(family=family, ctc_head=ctc_head, **(given | FAMILIES[family].granted))
 
-    given = {**Wav2Vec2Config().to_dict(), **raw}
-    return BigfootConfig(
-        family=family,
-        ctc_head=architecture.endswith("ForCTC"),
-        **{key: given[key] for key in _CONFIG_FIELDS},
-    )
+
+def _family_defaults(family: str) -> dict[str, Any]:
+    """Those of our fields that the family's configuration in transformers has, with its defaults."""
+    known = AutoConfig.for_model(family).to_dict()
+    return {key: known[key] for key in _CONFIG_FIELDS if key in known}
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -174,7 +206,7 @@ def load_state(model: BigfootForCTC, tensors: dict[str, Tensor], source: str) ->
 
 
 def load_huggingface(folder: Path) -> BigfootForCTC:
-    """Load a Hugging Face wav2vec2 folder exactly, with its CTC head if it has one.
+    """Load a Hugging Face folder exactly, with its CTC head if it has one; a pre-training head is dropped and named.
 
     Args:
         folder: with ``config.json`` and weights.
@@ -186,15 +218,18 @@ def load_huggingface(folder: Path) -> BigfootForCTC:
         ModelError: unsupported, unreadable, or weights that do not fit.
     """
     config = read_config(folder)
-    prefix = FAMILIES[config.family]
-    tensors = {}
+    prefix = FAMILY_PREFIXES[config.family]
+    tensors, dropped = {}, set()
     for name, tensor in read_weights(folder).items():
         if name.startswith(_PRETRAINING_HEAD):
+            dropped.add(name.partition(".")[0])
             continue
         for old, new in _WEIGHT_NORM.items():
             name = name.replace(old, new)
         bare = not name.startswith((f"{prefix}.", "lm_head."))
         tensors[f"{prefix}.{name}" if bare else name] = tensor.float()
+    if dropped:
+        log.warning("%s: its pre-training head was left out: %s", folder, ", ".join(sorted(dropped)))
     # The file decides: a folder may name ForPreTraining and carry a head, or the other way round.
     config.ctc_head = "lm_head.weight" in tensors
     has_mask = f"{prefix}.masked_spec_embed" in tensors
@@ -221,12 +256,14 @@ def save_huggingface(model: BigfootForCTC, folder: Path) -> None:
     if beyond:
         raise ModelError(
             f"transformers' {model.config.family} has no words for {' and '.join(beyond)}; keep the bigfoot format, "
-            "or make a student without it (student.change_conv_layers=false)"
+            "write it out in full (bigfoot convert --densify), or make a student without it "
+            "(student.change_conv_layers=false)"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    config = {key: model.config.to_dict()[key] for key in _CONFIG_FIELDS}
-    head = "Wav2Vec2ForCTC" if model.head is not None else "Wav2Vec2Model"
-    config |= {"model_type": model.config.family, "architectures": [head], "layerdrop": 0.0, "dtype": "float32"}
+    family, ours = model.config.family, model.config.to_dict()
+    config = {key: ours[key] for key in _family_defaults(family)}
+    head = FAMILIES[family].stem + ("ForCTC" if model.head is not None else "Model")
+    config |= {"model_type": family, "architectures": [head], "layerdrop": 0.0, "dtype": "float32"}
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})

@@ -33,6 +33,11 @@ _FIELDS = {
     "encoder_dropout": "hidden_dropout",
     "encoder_layer_norm_first": "do_stable_layer_norm",
 }
+# What every builder takes for granted.
+_GRANTED = {
+    "hidden_act": "gelu", "feat_extract_activation": "gelu", "layer_norm_eps": 1e-5, "feat_proj_layer_norm": True,
+    "conv_pos_batch_norm": False,
+}  # fmt: skip
 _SPELLED_OUT = {"extractor_mode", "extractor_conv_layer_config", "aux_num_out", "encoder_layer_drop"}
 _WAVLM_FIELDS = {"encoder_num_buckets": "num_buckets", "encoder_max_distance": "max_bucket_distance"}
 # Published models: strides of the seven convolutions by their kernels, and those widths whose heads are not 64 wide.
@@ -60,7 +65,7 @@ def unspeakable_parts(config: BigfootConfig) -> list[str]:
     beyond = beyond_huggingface(config)
     if config.family not in BUILDERS:
         beyond.append(f"the family {config.family} (it has {', '.join(BUILDERS)})")
-    for name, only in (("hidden_act", "gelu"), ("feat_extract_activation", "gelu"), ("layer_norm_eps", 1e-5)):
+    for name, only in _GRANTED.items():
         if getattr(config, name) != only:
             beyond.append(f"{name} {getattr(config, name)!r} (it knows {only!r})")
     return beyond
