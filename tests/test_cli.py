@@ -190,7 +190,8 @@ def test_push_shows_what_it_would_upload(bigfoot, finished_run, tmp_path):
     code, output, _ = bigfoot("push", model, "me/digits", "--dry-run", tmp_path / "up", "--license", "apache-2.0")
     assert code == 0 and "what would be uploaded to me/digits" in output
     card = (tmp_path / "up" / "README.md").read_text()
-    assert "license: apache-2.0" in card and "| finetune |" in card and (tmp_path / "up" / "bigfoot_models_ctc.py").exists()
+    assert "license: apache-2.0" in card and "| finetune |" in card
+    assert (tmp_path / "up" / "bigfoot_models_ctc.py").exists()
 
 
 def test_convert_does_not_replace_a_file(bigfoot, narrow_teacher, tmp_path):
