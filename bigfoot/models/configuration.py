@@ -38,6 +38,11 @@ _SHARES = (
 _COUNTS_OF_LAYERS = (
     "conv_dim", "conv_stride", "conv_kernel", "conv_groups", "layer_num_attention_heads", "layer_intermediate_sizes",
 )  # fmt: skip
+# Far beyond what is ever trained, so that a config.json cannot fill the memory before its weights are looked at.
+_MOST = {"num_hidden_layers": 1_000, "vocab_size": 1_000_000}
+_MOST_OTHERWISE = 2**17
+_MOST_CONVS = 64
+_MOST_WEIGHTS = 10**10
 
 
 class BigfootConfig(PreTrainedConfig):
@@ -274,7 +279,18 @@ def shape_problems(config: BigfootConfig) -> list[str]:
     problems += _position_problems(config)
     if config.feat_extract_norm not in ("group", "layer"):
         problems.append(f"feat_extract_norm {config.feat_extract_norm!r} is neither 'group' nor 'layer'")
+    if not problems and (weights := _count_weights(config)) > _MOST_WEIGHTS:
+        problems.append(f"it has {weights:.1e} weights, more than the {_MOST_WEIGHTS:.0e} that are built at most")
     return problems
+
+
+def _count_weights(config: BigfootConfig) -> int:
+    """Weights of the large tensors."""
+    shapes = (_kernel_shape(config, layer) for layer in range(config.num_conv_layers))
+    positions = config.hidden_size // config.num_conv_pos_embedding_groups * config.num_conv_pos_embeddings
+    layers = sum(4 * config.head_dim * heads for heads in config.heads_of_layers) + 2 * sum(config.widths_of_layers)
+    convs = sum(channels_in * channels * width for channels_in, channels, width in shapes)
+    return convs + config.hidden_size * (layers + positions + config.vocab_size)
 
 
 def _sharing_problems(config: BigfootConfig) -> Iterator[str]:
@@ -340,8 +356,11 @@ def _is_list_of_layers(members: object) -> bool:
 def _value_problems(config: BigfootConfig) -> Iterator[str]:
     """Fields that hold something of another kind, and activations that do not exist."""
     for name in _COUNTS:
-        if not _is_count(getattr(config, name)):
-            yield f"{name} {getattr(config, name)!r} should be a whole number, 1 or more"
+        count, most = getattr(config, name), _MOST.get(name, _MOST_OTHERWISE)
+        if not _is_count(count):
+            yield f"{name} {count!r} should be a whole number, 1 or more"
+        elif count > most:
+            yield f"{name} {count} is more than the {most} that are built at most"
     for name in _OPTIONAL_COUNTS:
         if getattr(config, name) is not None and not _is_count(getattr(config, name)):
             yield f"{name} {getattr(config, name)!r} should be a whole number, 1 or more, or nothing"
@@ -354,6 +373,10 @@ def _value_problems(config: BigfootConfig) -> Iterator[str]:
         values = getattr(config, name)
         if values is not None and not (isinstance(values, list | tuple) and all(map(_is_count, values))):
             yield f"{name} {values!r} should list whole numbers, 1 or more"
+        elif values and max(values) > _MOST_OTHERWISE:
+            yield f"{name} has {max(values)}, more than the {_MOST_OTHERWISE} that are built at most"
+    if isinstance(config.conv_dim, list | tuple) and len(config.conv_dim) > _MOST_CONVS:
+        yield f"conv_dim has {len(config.conv_dim)} convolutions, more than the {_MOST_CONVS} that are built at most"
     for name in _SHARES:
         share = getattr(config, name)
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:

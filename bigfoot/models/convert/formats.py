@@ -5,24 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from transformers.utils import logging
 
 from bigfoot.errors import ModelError
 from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.convert.fairseq import is_fairseq, load_fairseq, save_fairseq
 from bigfoot.models.convert.huggingface import (
+    fill_model,
     load_huggingface,
-    load_state,
     read_config,
     read_json,
     read_weights,
     save_huggingface,
     weight_files,
 )
+from bigfoot.models.convert.torch_file import read_state_dict
 from bigfoot.models.convert.torchaudio import BUNDLE_PREFIX, load_bundle, load_torchaudio, save_torchaudio
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.text.tokenizers import Processor, load_processor, save_processor
@@ -137,9 +136,9 @@ def _read_native_config(folder: Path) -> BigfootConfig:
 
 
 def _load_native(folder: Path, _dictionary: Path | None) -> tuple[BigfootForCTC, Processor]:
-    model, processor = BigfootForCTC(_read_native_config(folder)), load_processor(folder)
-    load_state(model, {key: tensor.float() for key, tensor in read_weights(folder).items()}, str(folder))
-    return model.eval(), processor
+    config, processor = _read_native_config(folder), load_processor(folder)
+    tensors = {name: tensor.float() for name, tensor in read_weights(folder).items()}
+    return fill_model(config, tensors, str(folder)), processor
 
 
 def _save_native(model: BigfootForCTC, processor: Processor, folder: Path) -> None:
@@ -176,6 +175,21 @@ def _save_huggingface(model: BigfootForCTC, processor: Processor, folder: Path) 
     save_processor(processor, folder)
 
 
+def _is_fairseq(path: Path) -> bool:
+    file = find_checkpoint(path)
+    return file is not None and is_fairseq(file)
+
+
+def _load_fairseq(path: Path, dictionary: Path | None) -> tuple[BigfootForCTC, Processor]:
+    file = find_checkpoint(path)
+    assert file is not None
+    return load_fairseq(file, dictionary)
+
+
+def _save_fairseq(model: BigfootForCTC, processor: Processor, folder: Path) -> None:
+    save_fairseq(model, processor, folder)
+
+
 def _is_torchaudio(path: Path) -> bool:
     return str(path).startswith(BUNDLE_PREFIX) or find_checkpoint(path) is not None
 
@@ -185,17 +199,7 @@ def _load_torchaudio(path: Path, _dictionary: Path | None) -> tuple[BigfootForCT
         return load_bundle(str(path))
     file = find_checkpoint(path)
     assert file is not None
-    return load_torchaudio(file, _read_tensors(file))
-
-
-def _read_tensors(file: Path) -> dict[str, Any]:
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except (UnpicklingError, EOFError, OSError, RuntimeError, TypeError, ValueError) as error:
-        raise ModelError(f"{file}: cannot be read: {error}") from error
-    if not isinstance(content, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in content.values()):
-        raise ModelError(f"{file}: neither a state dict nor a checkpoint of fairseq's")
-    return content
+    return load_torchaudio(file, read_state_dict(file))
 
 
 def _save_torchaudio(model: BigfootForCTC, processor: Processor, folder: Path) -> None:
@@ -212,6 +216,7 @@ FORMATS = {
             "huggingface", _is_huggingface, _load_huggingface, _save_huggingface,
             read_config=read_config, caveat=_hears_padding,
         ),
+        Format("fairseq", _is_fairseq, _load_fairseq, _save_fairseq, caveat=_hears_padding, takes_dictionary=True),
         Format(
             "torchaudio", _is_torchaudio, _load_torchaudio, _save_torchaudio,
             caveat=_hears_padding, leaves_out=("masked_spec_embed",),

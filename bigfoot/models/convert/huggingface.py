@@ -10,7 +10,6 @@ import json
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from transformers import AutoConfig
 
 from bigfoot.errors import ModelError
 from bigfoot.models.configuration import FAMILY_PREFIXES, BigfootConfig, beyond_huggingface
+from bigfoot.models.convert.torch_file import read_state_dict
 from bigfoot.models.ctc import BigfootForCTC
 
 log = logging.getLogger("bigfoot")
@@ -159,6 +159,9 @@ def weight_files(folder: Path) -> list[Path]:
             shards = read_json(index).get("weight_map")
             if not isinstance(shards, dict) or not shards:
                 raise ModelError(f"{index} has no weight_map; the file is damaged")
+            outside = [shard for shard in shards.values() if not isinstance(shard, str) or Path(shard).name != shard]
+            if outside:
+                raise ModelError(f"{index} names {str(outside[0])[:100]!r}, which is no file of its folder")
             return [folder / shard for shard in sorted(set(shards.values()))]
     return []
 
@@ -178,8 +181,8 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
             if file.suffix == ".safetensors":
                 tensors |= load_file(file)
             else:
-                tensors |= torch.load(file, map_location="cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, EOFError, OSError, RuntimeError, TypeError, ValueError) as error:
+                tensors |= read_state_dict(file)
+    except (SafetensorError, OSError) as error:
         raise ModelError(f"{folder}: its weights cannot be read: {error}") from error
     return tensors
 
@@ -190,6 +193,32 @@ def load_state(model: BigfootForCTC, tensors: dict[str, Tensor], source: str) ->
     Raises:
         ModelError: tensors are missing, left over or of another shape; all are listed.
     """
+    model.load_state_dict(_fit(model, tensors, source))
+
+
+def fill_model(config: BigfootConfig, tensors: dict[str, Tensor], source: str) -> BigfootForCTC:
+    """Build a model around weights, after a look whether they are its own: a configuration may claim any size.
+
+    Args:
+        config: the shape.
+        tensors: every weight, by name.
+        source: where they come from, for messages.
+
+    Returns:
+        The model in eval mode.
+
+    Raises:
+        ModelError: tensors are missing, left over or of another shape; all are listed.
+    """
+    with torch.device("meta"):
+        tensors = _fit(BigfootForCTC(config), tensors, source)
+    model = BigfootForCTC(config)
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def _fit(model: BigfootForCTC, tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    """Give every tensor of a model, the shared ones too, or list what does not fit."""
     wanted = model.state_dict()
     shared = model.get_expanded_tied_weights_keys(all_submodels=True)
     tensors = {**{name: tensors[owner] for name, owner in shared.items() if owner in tensors}, **tensors}
@@ -201,8 +230,8 @@ def load_state(model: BigfootForCTC, tensors: dict[str, Tensor], source: str) ->
         if name in tensors and tensors[name].shape != tensor.shape
     ]
     if faults:
-        raise ModelError(f"{source}: its weights do not fit its config.json:\n  " + "\n  ".join(sorted(faults)))
-    model.load_state_dict(tensors)
+        raise ModelError(f"{source}: its weights do not fit its configuration:\n  " + "\n  ".join(sorted(faults)))
+    return tensors
 
 
 def load_huggingface(folder: Path) -> BigfootForCTC:
@@ -237,9 +266,7 @@ def load_huggingface(folder: Path) -> BigfootForCTC:
         config.mask_time_prob = config.mask_feature_prob = 0.0
     elif config.mask_time_prob == config.mask_feature_prob == 0:
         tensors.pop(f"{prefix}.masked_spec_embed")
-    model = BigfootForCTC(config)
-    load_state(model, tensors, str(folder))
-    return model.eval()
+    return fill_model(config, tensors, str(folder))
 
 
 def save_huggingface(model: BigfootForCTC, folder: Path) -> None:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from bigfoot.errors import ModelError
-from bigfoot.models.convert.huggingface import load_state, read_json
+from bigfoot.models.convert.huggingface import fill_model, read_json
 from bigfoot.models.convert.torchaudio_builders import (
     BUILDERS,
     POSITION_TABLE,
@@ -206,11 +206,12 @@ def _build(state: dict[str, Tensor], arguments: dict[str, Any], family: str, sou
     config = config_of(arguments, family, source)
     if "encoder.masked_spec_embed" not in state:
         config.mask_time_prob = config.mask_feature_prob = 0.0
-    model = BigfootForCTC(config)
-    # torchaudio's weights are read as fp32, whatever they were saved as, like everybody's.
-    ours = dict(zip(plain_state(model), model.state_dict(), strict=True))
-    load_state(model, {ours.get(plain, plain): tensor.float() for plain, tensor in state.items()}, source)
-    return model.eval()
+    prefix, head = f"{config.weight_prefix}.", "lm_head."
+    named = {
+        name.replace("encoder.", prefix, 1) if name.startswith("encoder.") else name.replace("head.", head, 1): tensor.float()
+        for name, tensor in state.items()
+    }
+    return fill_model(config, named, source)
 
 
 def _import_pipelines() -> ModuleType:

@@ -1,0 +1,326 @@
+"""fairseq's checkpoints, both ways: wav2vec2, HuBERT and data2vec-audio, and WavLM's as its authors publish it.
+
+Read without fairseq, and without running anything that the file asks for (see ``safe_pickle``). Heads of pre-training
+are dropped, and said; ``mask_emb`` is our ``masked_spec_embed`` and stays.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bigfoot.errors import ModelError
+from bigfoot.models.configuration import BIGFOOT_PREFIX, BigfootConfig, beyond_huggingface
+from bigfoot.models.convert.fairseq_dictionary import find_dictionary, order_for_fairseq
+from bigfoot.models.convert.fairseq_settings import Settings, config_of, read_settings, write_settings
+from bigfoot.models.convert.huggingface import fill_model
+from bigfoot.models.convert.torch_file import StoredTensor, is_torch_file, open_torch_file
+from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.text.tokenizers import CharTokenizer, Processor
+
+log = logging.getLogger("bigfoot")
+
+_FILE, _DICTIONARY = "checkpoint.pt", "dict.ltr.txt"
+_ENCODER, _HEAD = "w2v_encoder.w2v_model.", "w2v_encoder.proj."
+_PRETRAINING = (
+    "quantizer.", "project_q.", "final_proj.", "target_glu.", "label_embs_concat", "input_quantizer.", "_ema",
+)  # fmt: skip
+# Newer PyTorch spells weight_norm so.
+_WEIGHT_NORM = {
+    "pos_conv.0.parametrizations.weight.original0": "pos_conv.0.weight_g",
+    "pos_conv.0.parametrizations.weight.original1": "pos_conv.0.weight_v",
+}
+_LINEAR = ("weight", "bias")
+_PARTS = {
+    "feature_projection.layer_norm": "layer_norm",
+    "feature_projection.projection": "post_extract_proj",
+    "encoder.layer_norm": "encoder.layer_norm",
+}
+_LAYER_PARTS = {
+    "attention.k_proj": "self_attn.k_proj",
+    "attention.v_proj": "self_attn.v_proj",
+    "attention.q_proj": "self_attn.q_proj",
+    "attention.out_proj": "self_attn.out_proj",
+    "layer_norm": "self_attn_layer_norm",
+    "feed_forward.intermediate_dense": "fc1",
+    "feed_forward.output_dense": "fc2",
+    "final_layer_norm": "final_layer_norm",
+}
+# A token that fairseq has and we lack must never be the best of a frame.
+_NEVER = -1e4
+
+
+def tensor_names(config: BigfootConfig) -> Iterator[tuple[str, str]]:
+    """Every tensor of an encoder as (our name without its prefix, fairseq's without its).
+
+    Args:
+        config: the shape.
+    """
+    yield "masked_spec_embed", "mask_emb"
+    for ours, theirs in _PARTS.items():
+        yield from ((f"{ours}.{kind}", f"{theirs}.{kind}") for kind in _LINEAR)
+    yield from _conv_names(config)
+    yield from _positional_names(config)
+    for index in range(config.num_hidden_layers):
+        layer = f"encoder.layers.{index}."
+        for ours, theirs in _LAYER_PARTS.items():
+            yield from ((f"{layer}{ours}.{kind}", f"{layer}{theirs}.{kind}") for kind in _LINEAR)
+        if config.family == "wavlm":
+            yield from _bias_names(layer, first=index == 0)
+
+
+def _conv_names(config: BigfootConfig) -> Iterator[tuple[str, str]]:
+    # A block there is convolution, dropout, norm, GELU; a layer norm lies between two transpositions.
+    norm = ".2.1." if config.feat_extract_norm == "layer" else ".2."
+    for index in range(config.num_conv_layers):
+        layer = f"feature_extractor.conv_layers.{index}"
+        yield f"{layer}.conv.weight", f"{layer}.0.weight"
+        if config.conv_bias:
+            yield f"{layer}.conv.bias", f"{layer}.0.bias"
+        if config.feat_extract_norm == "layer" or index == 0:
+            yield from ((f"{layer}.layer_norm.{kind}", f"{layer}{norm}{kind}") for kind in _LINEAR)
+
+
+def _positional_names(config: BigfootConfig) -> Iterator[tuple[str, str]]:
+    if getattr(config, "conv_pos_kernel_size", None) is not None:
+        for index in range(config.num_conv_pos_embeddings):
+            ours, theirs = f"encoder.pos_conv_embed.layers.{index}.conv", f"encoder.pos_conv.{index}.0"
+            yield from ((f"{ours}.{kind}", f"{theirs}.{kind}") for kind in _LINEAR)
+        return
+    ours, theirs = "encoder.pos_conv_embed.conv", "encoder.pos_conv.0"
+    yield f"{ours}.parametrizations.weight.original0", f"{theirs}.weight_g"
+    yield f"{ours}.parametrizations.weight.original1", f"{theirs}.weight_v"
+    yield f"{ours}.bias", f"{theirs}.bias"
+
+
+def _bias_names(layer: str, first: bool) -> Iterator[tuple[str, str]]:
+    if first:
+        yield f"{layer}attention.rel_attn_embed.weight", f"{layer}self_attn.relative_attention_bias.weight"
+    for kind in _LINEAR:
+        yield f"{layer}attention.gru_rel_pos_linear.{kind}", f"{layer}self_attn.grep_linear.{kind}"
+    yield f"{layer}attention.gru_rel_pos_const", f"{layer}self_attn.grep_a"
+
+
+def is_fairseq(path: Path) -> bool:
+    """Whether a path is a fairseq checkpoint, or a folder that holds one and no ``config.json``.
+
+    Only what the file says is read, not its tensors.
+
+    Args:
+        path: file or folder.
+
+    Raises:
+        ModelError: it is a PyTorch file that cannot be read, or asks for what no checkpoint holds.
+    """
+    file = _find_file(path)
+    return file is not None and is_torch_file(file) and _is_checkpoint(open_torch_file(file).content)
+
+
+def _is_checkpoint(content: object) -> bool:
+    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+        return False
+    return content.get("args") is not None or content.get("cfg") is not None
+
+
+def _find_file(path: Path) -> Path | None:
+    if path.is_file():
+        return path if path.suffix in (".pt", ".pth") else None
+    if not path.is_dir() or (path / "config.json").exists():
+        return None
+    files = sorted(path.glob("*.pt"))
+    if len(files) > 1:
+        raise ModelError(f"{path} holds {len(files)} checkpoints; name one of {', '.join(file.name for file in files)}")
+    return files[0] if files else None
+
+
+def load_fairseq(path: Path, dictionary: Path | None = None) -> tuple[BigfootForCTC, Processor]:
+    """Load a fairseq checkpoint exactly, with its CTC head if it has one.
+
+    Args:
+        path: a file, or a folder with one.
+        dictionary: its ``dict.ltr.txt``; None to look beside the file, then into it.
+
+    Returns:
+        The model in fp32 and eval mode, and the processor; its tokenizer is None where no dictionary was found.
+
+    Raises:
+        ModelError: no checkpoint of fairseq's, unsafe to read, of an unknown shape, or weights that do not fit.
+    """
+    file = _find_file(path)
+    if file is None:
+        raise ModelError(f"{path}: no checkpoint of fairseq's, nor a folder with one (.pt)")
+    opened = open_torch_file(file)
+    content = opened.content
+    if not _is_checkpoint(content):
+        raise ModelError(f"{file}: a checkpoint of fairseq's holds model and cfg (or args); this file does not")
+    assert isinstance(content, dict)
+    settings = read_settings(content, str(file))
+    encoder, head = _split(_stored_tensors(content["model"], file), file)
+    tensors = opened.read(encoder | head)
+    vocab_size = len(tensors["weight"]) if "weight" in head else None
+    config = config_of(settings, _family(settings, encoder), vocab_size, str(file))
+    model = fill_model(config, _rename(tensors, config), str(file))
+    tokenizer = find_dictionary(file, content, settings.task.get("labels"), dictionary) if head else None
+    if tokenizer is not None and len(tokenizer) != vocab_size:
+        raise ModelError(f"{file}: its head has {vocab_size} rows, its dictionary {len(tokenizer)} symbols")
+    return model, _processor(settings, tokenizer, config)
+
+
+def _processor(settings: Settings, tokenizer: CharTokenizer | None, config: BigfootConfig) -> Processor:
+    rate = settings.task.get("sample_rate", 16_000)
+    return Processor(
+        tokenizer=tokenizer,
+        do_normalize=settings.normalize,
+        sample_rate=rate if isinstance(rate, int) else 16_000,
+        # Where all layers have a layer norm, plain transformers' class was trained with masks.
+        return_attention_mask=config.feat_extract_norm == "layer",
+    )
+
+
+def _stored_tensors(model: object, file: Path) -> dict[str, StoredTensor]:
+    """The tensors of the model that we have a place for; heads of pre-training are dropped, and said."""
+    assert isinstance(model, dict)
+    kept, dropped = {}, set()
+    for name, value in model.items():
+        bare = str(name).removeprefix(_ENCODER)
+        if bare.startswith(_PRETRAINING):
+            dropped.add(bare.split(".")[0])
+        elif isinstance(value, StoredTensor):
+            kept[str(name)] = value
+        else:
+            raise ModelError(f"{file}: {name} in its model is no tensor")
+    if dropped:
+        log.warning("%s: left out what only pre-training needs: %s", file, ", ".join(sorted(dropped)))
+    return kept
+
+
+def _split(
+    stored: dict[str, StoredTensor], file: Path
+) -> tuple[dict[str, StoredTensor], dict[str, StoredTensor]]:
+    """Tensors of the encoder by fairseq's bare names, and of the head as ``weight`` and ``bias``."""
+    if any(name.startswith("decoder.") for name in stored):
+        raise ModelError(f"{file}: a model with a decoder; only CTC heads are read")
+    head = {name.removeprefix(_HEAD): tensor for name, tensor in stored.items() if name.startswith(_HEAD)}
+    if not set(head) <= set(_LINEAR):
+        raise ModelError(f"{file}: its head has {', '.join(sorted(head))}, expected weight and bias")
+    encoder = {}
+    for name, tensor in stored.items():
+        if not name.startswith(_HEAD):
+            bare = name.removeprefix(_ENCODER)
+            for new, old in _WEIGHT_NORM.items():
+                bare = bare.replace(new, old)
+            encoder[bare] = tensor
+    return encoder, head
+
+
+def _family(settings: Settings, encoder: dict[str, StoredTensor]) -> str:
+    if any(name.endswith(".grep_a") for name in encoder):
+        return "wavlm"
+    if "encoder.pos_conv.1.0.weight" in encoder or "data2vec" in settings.model_name:
+        return "data2vec-audio"
+    return "hubert" if "hubert" in settings.model_name else "wav2vec2"
+
+
+def _rename(tensors: dict[str, Tensor], config: BigfootConfig) -> dict[str, Tensor]:
+    """Our names; what the table does not know keeps its own, and is listed as left over."""
+    prefix = config.weight_prefix
+    ours = {theirs: f"{prefix}.{ours}" for ours, theirs in tensor_names(config)}
+    head = f"{BIGFOOT_PREFIX}_lm_head" if prefix == BIGFOOT_PREFIX else "lm_head"
+    ours |= {kind: f"{head}.{kind}" for kind in _LINEAR}
+    named = {ours.get(name, name): tensor.float() for name, tensor in tensors.items()}
+    if "post_extract_proj.weight" not in tensors and config.conv_dim[-1] == config.hidden_size:
+        # fairseq leaves a projection out that would not change the width; ours is then one that changes nothing.
+        named[ours["post_extract_proj.weight"]] = torch.eye(config.hidden_size)
+        named[ours["post_extract_proj.bias"]] = torch.zeros(config.hidden_size)
+    return named
+
+
+def save_fairseq(model: BigfootForCTC, processor: Processor, folder: Path) -> Path:
+    """Write a checkpoint that fairseq loads: ``checkpoint.pt``, and ``dict.ltr.txt`` where there is a CTC head.
+
+    fairseq wants the folder with the dictionary as ``arg_overrides={"data": folder}``.
+
+    Args:
+        model: of a shape that fairseq can express.
+        processor: its normalization goes into the settings, its vocabulary into the dictionary.
+        folder: made if missing.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        ModelError: fairseq cannot express it; the parts are named.
+    """
+    config = model.config
+    beyond = beyond_huggingface(config)
+    if beyond:
+        raise ModelError(
+            f"fairseq's {config.family} has no words for {' and '.join(beyond)}; keep the bigfoot format, or make a "
+            "student without it"
+        )
+    if config.family == "wavlm" and model.head is not None:
+        raise ModelError("the format of WavLM's authors has no place for a CTC head; write bigfoot or huggingface")
+    settings = write_settings(config, processor.do_normalize, processor.sample_rate)
+    state = _encoder_state(model)
+    symbols: list[str] = []
+    if model.head is not None:
+        head, symbols = _head_state(model.head, processor.tokenizer)
+        state = {f"{_ENCODER}{name}": tensor for name, tensor in state.items()} | head
+    elif config.family != "wavlm":
+        state |= _empty_heads(config)
+    if config.family == "hubert":
+        state[f"{_ENCODER if model.head is not None else ''}label_embs_concat"] = torch.zeros(0, 1)
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"cfg": settings, "model": state}
+    if config.family != "wavlm":
+        history = {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 0}
+        content |= {"args": None, "optimizer_history": [history], "task_state": {}}
+        content |= {"extra_state": {"train_iterator": {"epoch": 1}}, "last_optimizer_state": None}
+    torch.save(content, folder / _FILE)
+    if model.head is not None:
+        lines = "".join(f"{symbol} 1\n" for symbol in symbols)
+        (folder / _DICTIONARY).write_text(lines, encoding="utf-8")
+    return folder / _FILE
+
+
+def _encoder_state(model: BigfootForCTC) -> dict[str, Tensor]:
+    config, state = model.config, model.speech_encoder.state_dict()
+    if "masked_spec_embed" not in state:
+        # In fairseq every model has one; it is used in training only.
+        state["masked_spec_embed"] = torch.zeros(config.hidden_size)
+    named = {theirs: state[ours].detach().cpu().clone() for ours, theirs in tensor_names(config)}
+    if config.conv_dim[-1] == config.hidden_size and config.family != "data2vec-audio":
+        weight, bias = named.pop("post_extract_proj.weight"), named.pop("post_extract_proj.bias")
+        if not torch.equal(weight, torch.eye(config.hidden_size)) or bias.any():
+            raise ModelError(
+                f"fairseq has no projection between convolutions and encoder of one width ({config.hidden_size}), and "
+                "this model's changes the features; keep the bigfoot format"
+            )
+    return named
+
+
+def _head_state(head: torch.nn.Linear, tokenizer: CharTokenizer | None) -> tuple[dict[str, Tensor], list[str]]:
+    if tokenizer is None or len(tokenizer) != head.out_features:
+        count = "no" if tokenizer is None else len(tokenizer)
+        raise ModelError(f"fairseq needs a dictionary: the head has {head.out_features} rows, the vocabulary {count}")
+    order, symbols = order_for_fairseq(tokenizer)
+    weight = torch.zeros(len(order), head.in_features)
+    bias = torch.full((len(order),), _NEVER)
+    for row, ours in enumerate(order):
+        if ours is not None:
+            weight[row], bias[row] = head.weight[ours].detach(), head.bias[ours].detach()
+    return {f"{_HEAD}weight": weight, f"{_HEAD}bias": bias}, symbols
+
+
+def _empty_heads(config: BigfootConfig) -> dict[str, Tensor]:
+    """Zeros where fairseq builds a head of pre-training whether it is used or not."""
+    wide = config.hidden_size if config.family == "data2vec-audio" else 1
+    heads = {"final_proj": (wide, config.hidden_size)}
+    if config.family == "wav2vec2":
+        heads["project_q"] = (1, config.conv_dim[-1])
+    zeros = {f"{name}.weight": torch.zeros(shape) for name, shape in heads.items()}
+    return zeros | {f"{name}.bias": torch.zeros(shape[0]) for name, shape in heads.items()}
