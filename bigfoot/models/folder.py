@@ -189,7 +189,7 @@ def write_model(loaded: LoadedModel, folder: Path, *, to: str = "bigfoot", with_
     (folder / "history.json").write_text(json.dumps({"steps": loaded.history}, indent=2), encoding="utf-8")
     if with_code:
         write_code(folder)
-    _check_reload(loaded.model, folder, FORMATS[to].leaves_out)
+    _check_reload(loaded, folder, FORMATS[to].leaves_out)
 
 
 def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
@@ -235,11 +235,36 @@ def recover_folder(folder: Path) -> None:
         old.rename(folder)
 
 
-def _check_reload(model: BigfootForCTC, folder: Path, leaves_out: tuple[str, ...]) -> None:
+def align_tokens(given: Processor, other: Processor) -> list[int] | slice:
+    """Where another model's head has each token of this one: formats may have an order of their own.
+
+    Args:
+        given: the one processor.
+        other: the other.
+
+    Returns:
+        An index into the other's rows; all of them where either has no vocabulary.
+
+    Raises:
+        ModelError: it lacks a token.
+    """
+    if given.tokenizer is None or other.tokenizer is None:
+        return slice(None)
+    try:
+        return given.tokenizer.find_in(other.tokenizer)
+    except ValueError as error:
+        raise ModelError(str(error)) from error
+
+
+def _check_reload(given: LoadedModel, folder: Path, leaves_out: tuple[str, ...]) -> None:
     """A folder that does not give the same weights back must not be called saved."""
-    again = load_model(folder).model.state_dict()
-    for name, tensor in model.state_dict().items():
+    loaded = load_model(folder)
+    again, head = loaded.model.state_dict(), f"{given.model.head_name}."
+    for name, tensor in given.model.state_dict().items():
         if name.endswith(leaves_out) and name not in again:
             continue
-        if not torch.equal(again[name], tensor.to(again[name])):
+        found = again[name]
+        if name.startswith(head):
+            found = found[align_tokens(given.processor, loaded.processor)]
+        if not torch.equal(found, tensor.to(found)):
             raise ModelError(f"{folder}: {name} differs after reloading; nothing was replaced")

@@ -10,6 +10,7 @@ from bigfoot.models.convert import conversion
 from bigfoot.models.convert.conversion import compare_answers, convert_model, make_speechlike_noise
 from bigfoot.models.convert.dense import densify, expand_groups
 from bigfoot.models.folder import LoadedModel, load_model
+from bigfoot.text.tokenizers import CharTokenizer, Processor
 
 BEYOND = {
     "grouped": {"conv_groups": [1, 2, 2, 4, 4, 2, 2]},
@@ -95,13 +96,37 @@ def test_noise_has_the_loudness_and_the_length_of_an_utterance():
 
 
 def test_one_changed_weight_is_heard(build_model):
-    model, other, none = build_model("base"), build_model("base"), build_model("base", ctc_head=False)
+    heads = (True, True, False)
+    model, other, none = (LoadedModel(build_model("base", ctc_head=head), Processor()) for head in heads)
     assert compare_answers(model, other) == 0
     with torch.no_grad():
-        other.speech_encoder.encoder.layers[2].attention.v_proj.bias[3] += 0.01
+        other.model.speech_encoder.encoder.layers[2].attention.v_proj.bias[3] += 0.01
     assert compare_answers(model, other) > 1e-5
     with pytest.raises(ModelError, match="one has a CTC head"):
         compare_answers(model, none)
+
+
+def test_a_vocabulary_in_another_order_is_compared_token_by_token(build_model):
+    model, other = (build_model("base", vocab_size=size) for size in (3, 4))
+    given = LoadedModel(model, Processor(CharTokenizer(("<pad>", "|", "A"))))
+    turned = LoadedModel(other, Processor(CharTokenizer(("A", "-", "B", "|"), blank_token="-")))
+    other.load_state_dict(model.state_dict() | {
+        name: torch.stack([tensor[2], tensor[0], tensor[0] - 9, tensor[1]])
+        for name, tensor in model.state_dict().items() if name.startswith("lm_head")
+    })  # fmt: skip
+    assert compare_answers(given, turned) <= 1e-6
+    with pytest.raises(ModelError, match="has no 'B'"):
+        compare_answers(turned, given)
+
+
+@pytest.mark.parametrize("to", ["bigfoot", "huggingface", "fairseq", "torchaudio"])
+def test_a_vocabulary_of_any_order_comes_back(to, build_model, tmp_path):
+    tokenizer = CharTokenizer(("A", "-", "B", "|"), blank_token="-")
+    loaded = LoadedModel(build_model("base", vocab_size=4, pad_token_id=1), Processor(tokenizer))
+    assert convert_model(loaded, tmp_path / "there", to=to) <= 1e-5
+    again = load_model(tmp_path / "there").processor.tokenizer
+    frames = [tokenizer.find_in(again)[token] for token in (0, 0, 1, 0, 3, 2)]
+    assert again.decode_ctc(frames) == "AA B"
 
 
 @pytest.mark.parametrize("found", [1e-3, float("nan")])

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from bigfoot.errors import ModelError
 from bigfoot.models.convert.dense import densify
-from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.models.folder import LoadedModel, load_model, replace_folder, write_model
+from bigfoot.models.folder import LoadedModel, align_tokens, load_model, replace_folder, write_model
 from bigfoot.types import SAMPLE_RATE, Seconds
 
 _SYLLABLES_PER_SECOND = 4
@@ -36,18 +35,17 @@ def convert_model(
     Raises:
         ModelError: the format cannot express the shape, or what was written answers something else.
     """
-    given, history = loaded.model, [*loaded.history]
     written = loaded
     if dense:
-        model, changes = densify(given)
-        history += [{"step": "convert", "changes": changes}] if changes else []
-        written = LoadedModel(model, loaded.processor, history, loaded.folder)
+        model, changes = densify(loaded.model)
+        entry = [{"step": "convert", "changes": changes}] if changes else []
+        written = LoadedModel(model, loaded.processor, [*loaded.history, *entry], loaded.folder)
     found = 0.0
 
     def write(beside: Path) -> None:
         nonlocal found
         write_model(written, beside, to=to, with_code=with_code)
-        found = compare_answers(given, load_model(beside).model)
+        found = compare_answers(loaded, load_model(beside))
         # Not "greater than": a difference that is not a number is none that can be tolerated.
         if not found <= tolerance:
             raise ModelError(
@@ -85,29 +83,30 @@ def make_speechlike_noise(seconds: Seconds = 10.0, seed: int = 0) -> Tensor:
 
 
 @torch.no_grad()
-def compare_answers(given: BigfootForCTC, other: BigfootForCTC, seconds: Seconds = 10.0) -> float:
+def compare_answers(given: LoadedModel, other: LoadedModel, seconds: Seconds = 10.0) -> float:
     """How far the answers of two models are apart, on noise of a real utterance's length.
 
     Args:
-        given: in eval mode, as loaded.
-        other: the same.
+        given: with its processor.
+        other: the same; its head may have its tokens in another order, and more of them.
         seconds: of audio.
 
     Returns:
         Largest difference of any last hidden state or logit, as a share of the largest of ``given``.
 
     Raises:
-        ModelError: one of them has a CTC head and the other has none.
+        ModelError: one of them has a CTC head and the other has none, or lacks a token.
 
     Example:
-        >>> model = load_model("tiny_teacher").model
+        >>> model = load_model("tiny_teacher")
         >>> compare_answers(model, model, seconds=1.0)
         0.0
     """
     audio = make_speechlike_noise(seconds)
-    ours, theirs = given.float().eval()(audio), other.float().eval()(audio)
+    ours, theirs = given.model.float().eval()(audio), other.model.float().eval()(audio)
     if (ours.logits is None) != (theirs.logits is None):
         raise ModelError("of the two models one has a CTC head and the other has none")
     pairs = [(ours.last_hidden_state, theirs.last_hidden_state)]
-    pairs += [] if ours.logits is None else [(ours.logits, theirs.logits)]
+    if ours.logits is not None:
+        pairs.append((ours.logits, theirs.logits[..., align_tokens(given.processor, other.processor)]))
     return max(float((one - two).abs().max() / one.abs().max().clamp(min=1e-9)) for one, two in pairs)

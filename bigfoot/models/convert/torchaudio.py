@@ -30,7 +30,7 @@ from bigfoot.models.convert.torchaudio_builders import (
     unspeakable_parts,
 )
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.models.reshape import plain_state
+from bigfoot.models.reshape import plain_state, spell_plain_name
 from bigfoot.text.tokenizers import CharTokenizer, Processor, load_processor
 
 BUNDLE_PREFIX = "torchaudio:"
@@ -206,11 +206,7 @@ def _build(state: dict[str, Tensor], arguments: dict[str, Any], family: str, sou
     config = config_of(arguments, family, source)
     if "encoder.masked_spec_embed" not in state:
         config.mask_time_prob = config.mask_feature_prob = 0.0
-    prefix, head = f"{config.weight_prefix}.", "lm_head."
-    named = {
-        name.replace("encoder.", prefix, 1) if name.startswith("encoder.") else name.replace("head.", head, 1): tensor.float()
-        for name, tensor in state.items()
-    }
+    named = {spell_plain_name(plain, config): tensor.float() for plain, tensor in state.items()}
     return fill_model(config, named, source)
 
 
