@@ -17,6 +17,7 @@ TEST = [
     "pytest>=8.3",
     "pytest-xdist>=3.6",
     "ruff>=0.11",
+    "selenium>=4.30,<5",
 ]
 
 setup(
@@ -29,15 +30,17 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["bigfoot", "bigfoot.*"]),
-    package_data={"bigfoot": ["py.typed", "assets/**/*.safetensors", "assets/**/*.json", "assets/**/*.md"]},
+    package_data={"bigfoot": ["py.typed", "assets/tiny_teacher/*", "assets/pages/*"]},
     install_requires=[
         "accelerate>=1.10,<2",
         "huggingface_hub>=1.0,<3",
+        "jinja2>=3.1,<4",
         "jiwer>=4,<5",
         "lhotse>=1.31,<2",
         "matplotlib>=3.9,<4",
         "numpy>=2,<3",
         "omegaconf>=2.3,<3",
+        "pyyaml>=6",
         "rich>=13,<16",
         "safetensors>=0.5",
         "soundfile>=0.13",

@@ -1,6 +1,7 @@
 """Small random models and real speech for the tests of every room; torch is imported by those that need it."""
 
 import json
+import logging
 import os
 from pathlib import Path
 
@@ -54,6 +55,18 @@ def one_torch_thread():
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def fresh_log():
+    """A run takes the package's log for itself; the next test finds it as it was."""
+    log = logging.getLogger("bigfoot")
+    yield
+    for handler in list(log.handlers):
+        log.removeHandler(handler)
+        handler.close()
+    log.propagate = True
+    log.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

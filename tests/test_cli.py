@@ -9,7 +9,7 @@ from bigfoot.cli import main
 from bigfoot.models.convert.formats import find_format
 from bigfoot.models.folder import load_model
 
-COMMANDS = ("compress", "evaluate", "summary", "compare", "transcribe", "convert", "push")
+COMMANDS = ("compress", "evaluate", "summary", "benchmark", "compare", "transcribe", "convert", "doctor", "push")
 
 
 @pytest.fixture
@@ -58,6 +58,10 @@ def test_every_command_has_help(command, bigfoot):
         (("compress", "--until", "distil"), 2, "--until: 'distil' is none of data, teacher, student, distill"),
         (("compress", "--config", "demo.yaml"), 2, "no file demo.yaml, nor is it under configs/ (there: "),
         (("comprss",), 2, "comprss"),
+        (("benchmark", "tiny_teacher", "/nowhere"), 1, "error: no model folder at /nowhere"),
+        (("benchmark", "tiny_teacher", "--threads", "1,x"), 2, "--threads: 'x' in '1,x' should be a whole number"),
+        (("benchmark", "tiny_teacher", "--seconds", "0.001"), 2, "less than the 400 that make a frame of tiny_teacher"),
+        (("benchmark",), 2, "Missing argument"),
         (("summary",), 2, "Missing argument"),
     ],
 )  # fmt: skip
@@ -92,6 +96,30 @@ def test_summary(bigfoot, narrow_teacher):
     assert code == 0 and "transformer" in output
     code, output, _ = bigfoot("summary", narrow_teacher, "--json")
     assert code == 0 and str(load_model(narrow_teacher).model.num_parameters()) in json.dumps(json.loads(output))
+
+
+@pytest.fixture
+def quick_benchmark(monkeypatch):
+    monkeypatch.setattr("bigfoot.measure.benchmark.measure_peak_memory", lambda *_, **__: 123_456_789)
+    return ("--seconds", "0.1", "--rounds", "1")
+
+
+def test_benchmark(bigfoot, quick_benchmark, narrow_teacher, tmp_path):
+    models = (narrow_teacher, f"transformers:{narrow_teacher}")
+    code, output, errors = bigfoot("benchmark", *models, *quick_benchmark, "--out", tmp_path / "there" / "b.json")
+    assert code == 0 and not errors and "1 thread, 0.1 s, batch 1" in output and "positional_conv" in output
+    written = json.loads((tmp_path / "there" / "b.json").read_text())
+    assert [model["runtime"] for model in written["models"]] == ["bigfoot", "transformers"]
+    assert all(model["name"] in output for model in written["models"])
+
+
+def test_benchmark_as_json(bigfoot, quick_benchmark, narrow_teacher, monkeypatch):
+    monkeypatch.setattr("bigfoot.measure.benchmark_plan.count_all_threads", lambda: 1)
+    code, output, errors = bigfoot("benchmark", narrow_teacher, *quick_benchmark, "--threads", "1,2", "--json")
+    found = json.loads(output)
+    assert code == 0 and [model["threads"] for model in found["models"]] == [1, 2]
+    assert found["models"][0]["peak_memory_bytes"] == 123_456_789
+    assert errors.startswith("warning: 2 threads on a machine") and found["notes"][0] in errors
 
 
 def test_compare(bigfoot, finished_run, tmp_path):

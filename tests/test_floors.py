@@ -15,7 +15,7 @@ FLOORS = (
     ("text", "audio_io", "runtime"),
     ("data", "models"),
     ("compress", "distill", "decoding", "measure"),
-    ("training", "evaluation", "export"),
+    ("training", "evaluation", "export", "doctor"),
     ("report", "planner"),
     ("pipeline",),
     ("cli", "__main__"),

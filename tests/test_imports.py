@@ -59,7 +59,7 @@ def test_lowest_floors_load_nothing_heavy():
 def test_help_loads_nothing_heavy(code):
     modules, output = modules_after(code)
     assert not modules & set(HEAVY)
-    for command in ("compress", "evaluate", "summary", "compare", "transcribe", "convert"):
+    for command in ("compress", "evaluate", "summary", "benchmark", "compare", "transcribe", "convert", "doctor"):
         assert command in output
 
 

@@ -94,6 +94,7 @@ def test_command_runs(command: str, workplace: Path, monkeypatch: pytest.MonkeyP
     else:
         assert words[0] == "bigfoot"
         tiny = TINY if words[1] in ("evaluate", "compress") else []
+        tiny = ["--seconds", "1", "--rounds", "1"] if words[1] == "benchmark" else tiny
         main_ok([*words[1:], *tiny])
 
 

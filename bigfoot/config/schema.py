@@ -248,7 +248,8 @@ class TrainConfig:
     log_every: int = above_zero(10)
     """Steps between lines of the loss."""
     max_bad_steps: int = not_negative(3)
-    """A step whose loss is no number is left out and its batch saved; after so many the run stops."""
+    """Batches whose loss is no number are left out and saved; one more than so many stops the run, and so do more
+    exploding losses in a row."""
     spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
     """Masks on the student's side."""
 

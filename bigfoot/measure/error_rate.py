@@ -11,9 +11,10 @@ replacement, since the errors of one speaker are not independent.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import jiwer
 import numpy as np
@@ -24,6 +25,9 @@ Counts: TypeAlias = npt.NDArray[np.int64]
 MIN_SPEAKERS = 20
 """Speakers from which whole speakers are resampled; with fewer, an interval over speakers is too narrow to trust."""
 
+_KINDS: dict[str, Literal["hit", "substitution", "deletion", "insertion"]] = {
+    "equal": "hit", "substitute": "substitution", "delete": "deletion", "insert": "insertion"
+}  # fmt: skip
 _OPERATIONS = {"equal": 0, "substitute": 1, "delete": 2, "insert": 3}
 # Numbers drawn at a time: 8 MB of indices, whatever the size of the corpus.
 _DRAWS_AT_ONCE = 1_000_000
@@ -110,6 +114,21 @@ class PairedDifference:
     high: float | None
     share_not_worse: float | None
     bootstrap_unit: str
+
+
+@dataclass(frozen=True)
+class AlignedWord:
+    """A word of a reference beside what was heard for it.
+
+    Args:
+        kind: what became of it: found, found as another, not found, or heard where the reference has nothing.
+        reference: what was said; empty for an insertion.
+        hypothesis: what was heard; empty for a deletion.
+    """
+
+    kind: Literal["hit", "substitution", "deletion", "insertion"]
+    reference: str
+    hypothesis: str
 
 
 def measure_error_rate(
@@ -211,6 +230,56 @@ def compare_paired(
         share_not_worse=None if low is None else float(np.mean(differences <= 0)),
         bootstrap_unit=bootstrap_unit,
     )
+
+
+def count_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[ErrorCounts]:
+    """Count the words of each utterance by itself.
+
+    Args:
+        references: what was said, one text an utterance.
+        hypotheses: what was heard, in the same order.
+
+    Returns:
+        Counts of words, one an utterance.
+
+    Raises:
+        ValueError: the lists differ in length.
+
+    Example:
+        >>> [counts.errors for counts in count_errors(["one two", "three"], ["one", "tree tree"])]
+        [1, 2]
+    """
+    _check_arguments(1, references=references, hypotheses=hypotheses)
+    return [ErrorCounts(*(int(value) for value in counts)) for counts in _count_words(references, hypotheses)]
+
+
+def align_words(reference: str, hypothesis: str) -> list[AlignedWord]:
+    """Put the words of two texts beside each other with as few errors as can be.
+
+    Args:
+        reference: what was said.
+        hypothesis: what was heard.
+
+    Returns:
+        Every word of both, in order.
+
+    Example:
+        >>> [(word.kind, word.reference, word.hypothesis) for word in align_words("one two", "one too")]
+        [('hit', 'one', 'one'), ('substitution', 'two', 'too')]
+    """
+    spoken, heard = reference.split(), hypothesis.split()
+    if not spoken:
+        return [AlignedWord("insertion", "", word) for word in heard]
+    aligned = []
+    for chunk in jiwer.process_words(" ".join(spoken), " ".join(heard)).alignments[0]:
+        kind = _KINDS[chunk.type]
+        pairs = itertools.zip_longest(
+            spoken[chunk.ref_start_idx : chunk.ref_end_idx],
+            heard[chunk.hyp_start_idx : chunk.hyp_end_idx],
+            fillvalue="",
+        )
+        aligned += [AlignedWord(kind, said, found) for said, found in pairs]
+    return aligned
 
 
 def _check_arguments(samples: int, **lists: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
 """How much memory a model needs to transcribe: the peak of a process of its own.
 
-Run as ``python -m bigfoot.measure.memory MODEL SECONDS``, this module is that process.
+Run as ``python -m bigfoot.measure.memory MODEL SECONDS BATCH THREADS``, this module is that process.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from bigfoot.errors import ModelError
 from bigfoot.types import SAMPLE_RATE, Seconds
 
 
-def measure_peak_memory(folder: str | Path, seconds: Seconds = 10.0) -> int:
+def measure_peak_memory(source: str | Path, seconds: Seconds = 10.0, *, batch: int = 1, threads: int = 1) -> int:
     """Load a model in a child process, run it once, and ask for the most memory the process held.
 
     Args:
-        folder: model folder.
-        seconds: audio of the pass, batch 1.
+        source: model folder, or any other name that ``open_runnable`` takes.
+        seconds: audio of an utterance.
+        batch: utterances of the pass.
+        threads: of torch.
 
     Returns:
         Bytes, interpreter and libraries included: what a user's process would hold.
@@ -27,7 +29,8 @@ def measure_peak_memory(folder: str | Path, seconds: Seconds = 10.0) -> int:
     Raises:
         ModelError: the child failed; its last words are quoted.
     """
-    command = [sys.executable, "-m", "bigfoot.measure.memory", str(folder), str(seconds)]
+    arguments = [str(argument) for argument in (source, seconds, batch, threads)]
+    command = [sys.executable, "-m", "bigfoot.measure.memory", *arguments]
     # The child may start where this package is only reachable by a path relative to somewhere else.
     home = str(Path(__file__).resolve().parents[2])
     paths = os.pathsep.join(path for path in (home, os.environ.get("PYTHONPATH")) if path)
@@ -35,7 +38,9 @@ def measure_peak_memory(folder: str | Path, seconds: Seconds = 10.0) -> int:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         words = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise ModelError(f"measuring the memory of {folder} failed: {words}")
+        if done.returncode < 0:
+            words = f"its process was ended by signal {-done.returncode}, most likely because memory ran out"
+        raise ModelError(f"measuring the memory of {source} failed: {words}")
     return int(done.stdout.split()[-1])
 
 
@@ -51,18 +56,18 @@ def _own_peak() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def main(folder: str, seconds: str) -> None:
+def main(source: str, seconds: str, batch: str, threads: str) -> None:
     """Be the child: load, run once, print the peak in bytes."""
     import torch
 
-    from bigfoot.models.folder import load_model
+    from bigfoot.measure.runtimes import open_runnable
 
-    torch.set_num_threads(1)
-    model = load_model(folder).model
+    torch.set_num_threads(int(threads))
+    model = open_runnable(source).model
     with torch.no_grad():
-        model(torch.zeros(1, round(float(seconds) * SAMPLE_RATE)))
+        model(torch.zeros(int(batch), round(float(seconds) * SAMPLE_RATE)))
     print(_own_peak())
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    main(*sys.argv[1:5])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedModel
 
 from bigfoot.models.convert.formats import find_weight_files
 from bigfoot.models.ctc import BigfootForCTC
@@ -62,14 +64,14 @@ def measure_size_bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in find_weight_files(folder))
 
 
-def count_macs(model: BigfootForCTC, seconds: Seconds = 10.0) -> dict[nn.Module, int]:
+def count_macs(model: PreTrainedModel, seconds: Seconds = 10.0) -> dict[nn.Module, int]:
     """Count multiply-accumulates of one pass for every module, those of its submodules included.
 
     ``FlopCounterMode`` does not see the fused attention of CPUs, so the pass runs on the written-out one; a
     multiply-accumulate is two of its operations.
 
     Args:
-        model: any shape.
+        model: of any shape, ours or transformers' own.
         seconds: audio of the pass; attention grows with its square.
 
     Returns:
@@ -92,11 +94,39 @@ def count_macs(model: BigfootForCTC, seconds: Seconds = 10.0) -> dict[nn.Module,
     return found
 
 
-def measure_size(model: BigfootForCTC, folder: Path | None = None, seconds: Seconds = 10.0) -> ModelSize:
+def part_modules(model: PreTrainedModel) -> list[nn.Module]:
+    """The modules that make up the parts of a model, ours or a wav2vec2-like one of transformers'.
+
+    Returns:
+        Feature encoder, feature projection, positional convolution, encoder (with the former inside it), and the CTC
+        head where there is one.
+    """
+    base = model.base_model
+    head = model.head if isinstance(model, BigfootForCTC) else getattr(model, "lm_head", None)
+    modules = [base.feature_extractor, base.feature_projection, base.encoder.pos_conv_embed, base.encoder]
+    return modules if head is None else [*modules, head]
+
+
+def divide_by_part(model: PreTrainedModel, amounts: Mapping[nn.Module, float]) -> dict[str, float]:
+    """Divide among ``PARTS`` what was measured of a model's modules.
+
+    Args:
+        model: ours, or a wav2vec2-like one of transformers', whose modules have the same names.
+        amounts: by module, that of its submodules included; what is absent is 0.
+
+    Returns:
+        The amount of each part; the transformer is the encoder without its positional convolution.
+    """
+    found = [amounts.get(module, 0) for module in part_modules(model)]
+    convs, projection, positional, encoder = found[:4]
+    return dict(zip(PARTS, (convs + projection, positional, encoder - positional, sum(found[4:])), strict=True))
+
+
+def measure_size(model: PreTrainedModel, folder: Path | None = None, seconds: Seconds = 10.0) -> ModelSize:
     """Measure a model.
 
     Args:
-        model: any shape.
+        model: of any shape, ours or transformers' own.
         folder: where its weight files lie; None where there are none.
         seconds: audio of the pass in which operations are counted.
 
@@ -109,14 +139,7 @@ def measure_size(model: BigfootForCTC, folder: Path | None = None, seconds: Seco
         ['conv', 'head', 'positional_conv', 'transformer']
     """
     macs = count_macs(model, seconds)
-    encoder = model.speech_encoder
-    positional = macs.get(encoder.encoder.pos_conv_embed, 0)
-    by_part = {
-        "conv": macs.get(encoder.feature_encoder, 0) + macs.get(encoder.feature_projection, 0),
-        "positional_conv": positional,
-        "transformer": macs.get(encoder.encoder, 0) - positional,
-        "head": macs.get(model.head, 0) if model.head is not None else 0,
-    }
+    by_part = divide_by_part(model, macs)
     return ModelSize(
         num_params=count_params(model, unique=False),
         num_unique_params=count_params(model),

@@ -80,7 +80,7 @@ def _describe_layers(config: BigfootConfig, loaded: LoadedModel) -> Iterator[tup
     for index, layer in enumerate(encoder.encoder.layers):
         heads, wide = config.heads_of_layers[index], config.widths_of_layers[index]
         order = "norm first" if config.do_stable_layer_norm else "norm last"
-        biased = " with position bias" if config.has_position_bias else ""
+        biased = " with bias" if config.has_position_bias else ""
         what = f"{heads} heads of {config.head_dim}{biased}, feed-forward {wide}, {order}"
         yield f"encoder.layers.{index}", what, frames, layer
     yield "encoder.layer_norm", "norm", frames, encoder.encoder.layer_norm

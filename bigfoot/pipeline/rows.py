@@ -5,26 +5,43 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import platform
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
 
 from bigfoot.config import Config
+from bigfoot.decoding.greedy import Transcripts
 from bigfoot.evaluation.evaluate import Accuracy, evaluate_accuracy, measure_batch_invariance, missing_wer_reason
-from bigfoot.measure.error_rate import compare_paired
+from bigfoot.measure.error_rate import compare_paired, count_errors
 from bigfoot.measure.memory import measure_peak_memory
 from bigfoot.measure.size import ModelSize, measure_size
-from bigfoot.measure.speed import ModelSpeed, count_all_threads, measure_speed
+from bigfoot.measure.speed import ModelSpeed, count_all_threads, measure_speed, name_processor
 from bigfoot.models.folder import LoadedModel, load_model
 from bigfoot.pipeline.stages import StepResult
 from bigfoot.report.rows import Row
 
 log = logging.getLogger("bigfoot")
 
+NUM_WORST = 10
+"""Utterances of a split that a report shows."""
 _PACKAGES = ("bigfoot", "torch", "transformers", "lhotse", "accelerate", "numpy", "soundfile", "jiwer")
+
+
+@dataclass
+class Findings:
+    """What the models of a run turned out to be.
+
+    Args:
+        rows: for each split of ``evaluate.splits``, a row a model.
+        worst: see ``find_worst``, of all splits.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    worst: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass
@@ -50,18 +67,14 @@ def collect_versions() -> dict[str, str]:
 
 def describe_machine() -> dict[str, str]:
     """What the speeds were measured on."""
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        name = names[0] if names else name
     device = str(PartialState().device)
-    return {"processor": name, "threads": str(count_all_threads()), "system": platform.system(), "device": device}
+    threads = str(count_all_threads())
+    return {"processor": name_processor(), "threads": threads, "system": platform.system(), "device": device}
 
 
 def build_rows(
     results: Sequence[StepResult], manifests: dict[str, Path], config: Config, config_path: str | None
-) -> list[Row]:
+) -> Findings:
     """Measure every model and write its rows, the teacher's first.
 
     Args:
@@ -71,7 +84,7 @@ def build_rows(
         config_path: named in the rows.
 
     Returns:
-        For each split of ``evaluate.splits``, a row a model.
+        The rows, and the utterances that the student heard worst.
     """
     measured = [_measure(result) for result in results]
     models = {item.result.row: item.loaded.model for item in measured}
@@ -79,15 +92,58 @@ def build_rows(
     rounds, seconds = config.evaluate.speed_rounds, config.evaluate.speed_seconds
     single = measure_speed(models, rounds=rounds, seconds=seconds, threads=1)
     every = measure_speed(models, rounds=rounds, seconds=seconds, threads=count_all_threads())
-    rows = []
+    findings = Findings()
     for split in config.evaluate.splits:
         heard: dict[str, Accuracy] = {}
         for item in measured:
             row = _start_row(item, measured[0].size, single, every, config, config_path)
             row.split = split
             _judge(row, item, manifests[split], config, heard)
-            rows.append(row)
-    return rows
+            findings.rows.append(row)
+        findings.worst += find_worst(split, {name: accuracy.transcripts for name, accuracy in heard.items()})
+    return findings
+
+
+def find_worst(split: str, heard: Mapping[str, Transcripts], limit: int = NUM_WORST) -> list[dict[str, Any]]:
+    """Find the utterances in which the last student errs most.
+
+    Args:
+        split: in which they are.
+        heard: by model, the teacher first; a control (``ctc_only_...``) is no student.
+        limit: so many at most.
+
+    Returns:
+        The worst first, each with ``split``, ``model`` (the student), ``id``, ``speaker``, ``reference``,
+        ``hypotheses`` by model and ``errors`` (words, of the student); none without error, and none where there is
+        no student.
+
+    Example:
+        >>> student = Transcripts(["a", "b"], ["ann", "bob"], ["one", "two"], ["one", "too"])
+        >>> [item["id"] for item in find_worst("test", {"distil": student})]
+        ['b']
+    """
+    students = [name for name in heard if name != "teacher" and not name.startswith("ctc_only")]
+    if not students:
+        return []
+    judged = heard[students[-1]]
+    counts = count_errors(judged.references, judged.hypotheses)
+    # Among equals the shorter, of which more is wrong, then by name, so that the same run names the same.
+    order = sorted(
+        (index for index, count in enumerate(counts) if count.errors),
+        key=lambda index: (-counts[index].errors, counts[index].reference_length, judged.ids[index]),
+    )
+    return [
+        {
+            "split": split,
+            "model": students[-1],
+            "id": judged.ids[index],
+            "speaker": judged.speakers[index],
+            "reference": judged.references[index],
+            "hypotheses": {name: transcripts.hypotheses[index] for name, transcripts in heard.items()},
+            "errors": counts[index].errors,
+        }
+        for index in order[:limit]
+    ]
 
 
 def _measure(result: StepResult) -> _Measured:

@@ -176,16 +176,18 @@ def _report(results: list[StepResult], context: Context, config_path: str | None
         log.info("report: nothing has changed, skipped (%s)", folder)
         return load_report(folder)
     stamp.unlink(missing_ok=True)
+    findings = build_rows(results, context.data.manifests, config, config_path)
     report = Report(
         title=f"bigfoot: {Path(config.run_dir).name}",
-        rows=build_rows(results, context.data.manifests, config, config_path),
+        rows=findings.rows,
         seconds_per_step={result.row: round(result.seconds, 1) for result in results},
         skipped=[asdict(item) for item in context.data.skipped],
         changes=[sentence for result in results for sentence in result.changes],
+        notes=[*context.labels.notes, *(f"{result.row}: {note}" for result in results for note in result.notes)],
         losses={result.row: result.records for result in results if result.records},
-        notes=context.labels.notes,
         config=to_dict(config),
         machine=describe_machine(),
+        worst=findings.worst,
     )
     save_report(report, folder)
     stamp.write_text(expected)

@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from bigfoot.config import Config, CTCLossConfig, LogitKLConfig, LossesConfig, T
 from bigfoot.data.batches import read_transcripts
 from bigfoot.data.manifests import PreparedData
 from bigfoot.distill.objective import Objective
+from bigfoot.evaluation.evaluate import evaluate_accuracy, missing_wer_reason
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.folder import LoadedModel, load_model, recover_folder, save_model
 from bigfoot.models.reshape import with_new_head
@@ -25,6 +26,7 @@ from bigfoot.pipeline.labels import Labels
 from bigfoot.pipeline.student import InitAudio, build_student
 from bigfoot.text.tokenizers import Processor, build_char_tokenizer
 from bigfoot.training.growth import GroupGrowth
+from bigfoot.training.guards import describe_teacher
 from bigfoot.training.loop import TrainingRun, train
 
 log = logging.getLogger("bigfoot")
@@ -45,6 +47,7 @@ class StepResult:
         changes: what was kept and dropped, a sentence each.
         records: lines of losses and dev scores.
         best_step: step of the training that goes on; 0 where nothing was trained.
+        notes: what went wrong, and what to try, a sentence each.
     """
 
     row: str
@@ -54,6 +57,7 @@ class StepResult:
     changes: list[str] = field(default_factory=list)
     records: list[dict[str, Any]] = field(default_factory=list)
     best_step: int = 0
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -167,6 +171,8 @@ def _distill(result: StepResult, before: StepResult, context: Context, control: 
     processor = _usable_processor(student.processor, context.labels.manifests)
     teacher = load_model(context.teacher.folder or context.config.teacher.path).model
     objective = Objective(losses, student.model, teacher)
+    if not control:
+        _judge_teacher(result, context)
     run = _training_run(result, context, config, processor)
     if config.grow_groups:
         groups = conv_groups.spell_out_groups(student.model.config, context.config.student.conv_groups)
@@ -206,6 +212,22 @@ def _usable_processor(processor: Processor, manifests: dict[str, Path]) -> Proce
     return Processor(None, processor.do_normalize, processor.sample_rate)
 
 
+def _judge_teacher(result: StepResult, context: Context) -> None:
+    """Warn of a teacher that cannot teach, before hours are spent on it; its own transcripts would not show it."""
+    config, teacher = context.config, context.teacher
+    if missing_wer_reason(teacher) or config.data.transcripts == "none":
+        return
+    home = teacher.model.device
+    teacher.model.to(PartialState().device)
+    once = replace(config.evaluate, bootstrap_samples=1)
+    heard = evaluate_accuracy(teacher, context.data.manifests["dev"], once, config.seed).transcripts
+    teacher.model.to(home)
+    warning = describe_teacher(heard.references, heard.hypotheses)
+    if warning:
+        log.warning("distill: %s", warning)
+        result.notes.append(warning)
+
+
 def _training_run(result: StepResult, context: Context, config: TrainConfig, processor: Processor) -> TrainingRun:
     settings = context.config
     return TrainingRun(
@@ -230,6 +252,7 @@ def _train(result: StepResult, student: LoadedModel, objective: Objective, run: 
     # The student's own processor: the run's may have been stripped of its vocabulary.
     _save_once(best.model, student.processor, result.folder, [*student.history, entry])
     result.seconds, result.records, result.best_step = trained.seconds, trained.records, trained.best_step
+    result.notes += trained.notes
     return result
 
 

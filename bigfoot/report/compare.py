@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bigfoot.errors import DataError
+from bigfoot.report.page import draw_tradeoffs, render_page, tabulate_rows
 from bigfoot.report.plots import draw_wer_vs_size, render_png
 from bigfoot.report.render import COLUMNS, Column, render_csv, render_table, sort_rows
-from bigfoot.report.rows import Row, encode_json, load_report, write_whole
+from bigfoot.report.rows import Row, encode_json, encode_text, load_report, write_whole
+
+_COLUMNS = (COLUMNS[0], Column("split", lambda row: row.split), *COLUMNS[1:])
 
 
 @dataclass(frozen=True)
@@ -132,12 +133,11 @@ def save_comparison(comparison: Comparison, folder: str | Path) -> None:
     """
     folder = Path(folder)
     rows, runs = [compared.row for compared in comparison.rows], [compared.run for compared in comparison.rows]
-    picture = render_png(draw_wer_vs_size(rows, groups=runs))
     labels = {"run": runs, "folder": [compared.folder for compared in comparison.rows]}
-    write_whole(folder / "compare.md", render_comparison_markdown(comparison).encode())
-    write_whole(folder / "compare.csv", render_csv(rows, labels).encode())
-    write_whole(folder / "compare.html", render_comparison_html(comparison, picture).encode())
-    write_whole(folder / "compare.png", picture)
+    write_whole(folder / "compare.md", encode_text(render_comparison_markdown(comparison)))
+    write_whole(folder / "compare.csv", encode_text(render_csv(rows, labels)))
+    write_whole(folder / "compare.html", encode_text(render_comparison_html(comparison)))
+    write_whole(folder / "compare.png", render_png(draw_wer_vs_size(rows, groups=runs)))
     content = {
         "rows": [
             {"run": compared.run, "folder": compared.folder, **dataclasses.asdict(compared.row)}
@@ -155,64 +155,28 @@ def render_comparison_markdown(comparison: Comparison) -> str:
     return "\n".join(["# Comparison", "", *warnings, *([""] if warnings else []), *render_table(heads, cells)]) + "\n"
 
 
-def render_comparison_html(comparison: Comparison, picture: bytes | None = None) -> str:
+def render_comparison_html(comparison: Comparison) -> str:
     """Write the comparison as one HTML page that needs no other file and no network.
 
     Args:
         comparison: what to write; whatever it holds is shown as text, never read as HTML.
-        picture: a PNG to put into the page.
 
     Returns:
-        The page; on a phone the table scrolls sideways while its first column stays.
+        The page; its table can be sorted, and on a phone scrolls sideways while its first column stays.
     """
-    heads, cells = _table_of(comparison)
-    head = "".join(f"<th>{html.escape(text)}</th>" for text in heads)
-    body = "\n".join("<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>" for row in cells)
-    warnings = "\n".join(f'<p class="warning">Careful: {html.escape(text)}</p>' for text in comparison.warnings)
-    image = ""
-    if picture is not None:
-        encoded = base64.b64encode(picture).decode()
-        image = f'<img alt="WER against size, a colour for each run" src="data:image/png;base64,{encoded}">'
-    return _PAGE.format(warnings=warnings, head=head, body=body, image=image)
-
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>bigfoot: comparison</title>
-<style>
-body {{ font: 15px/1.4 system-ui, sans-serif; margin: 1rem; color: #111; background: #fff; }}
-.wide {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; white-space: nowrap; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .35rem .6rem; border-bottom: 1px solid #ddd; text-align: right; }}
-th:nth-child(-n+3), td:nth-child(-n+3) {{ text-align: left; }}
-th:first-child, td:first-child {{ position: sticky; left: 0; background: #fff; }}
-.warning {{ background: #fff3cd; border-left: 4px solid #e69f00; padding: .5rem .8rem; }}
-img {{ max-width: 100%; height: auto; margin-top: 1rem; }}
-</style>
-</head>
-<body>
-<h1>Comparison</h1>
-{warnings}
-<div class="wide"><table>
-<thead><tr>{head}</tr></thead>
-<tbody>
-{body}
-</tbody>
-</table></div>
-{image}
-</body>
-</html>
-"""
+    rows, runs = [compared.row for compared in comparison.rows], [compared.run for compared in comparison.rows]
+    return render_page(
+        "compare.html",
+        "Comparison",
+        warnings=comparison.warnings,
+        table=tabulate_rows("Models of all runs", _COLUMNS, rows, {"run": runs}),
+        figures=draw_tradeoffs(rows, runs),
+    )
 
 
 def _table_of(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    name, *others = COLUMNS
-    columns = [name, Column("split", lambda row: row.split), *others]
-    heads = ["run", *(column.head for column in columns)]
-    return heads, [[each.run, *(column.render(each.row) for column in columns)] for each in comparison.rows]
+    heads = ["run", *(column.head for column in _COLUMNS)]
+    return heads, [[each.run, *(column.render(each.row) for column in _COLUMNS)] for each in comparison.rows]
 
 
 def _find_report(folder: Path) -> Path | None:

@@ -1,4 +1,4 @@
-"""The two pictures of a report: WER against size, and the losses of training.
+"""The pictures of a report: WER against size and speed, MACs by part, and the losses of training.
 
 Figures are made without pyplot, which keeps every open figure in a global and picks a window system.
 """
@@ -8,14 +8,16 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from bigfoot.report.labels import DOTS_PER_INCH, place_labels
+from bigfoot.report.render import name_parts, pick_models
+from bigfoot.report.svg import printable
 
 if TYPE_CHECKING:  # rows imports this module to save what it draws; matplotlib is slow to import
     from matplotlib.axes import Axes
-    from matplotlib.backend_bases import RendererBase
     from matplotlib.figure import Figure
-    from matplotlib.text import Annotation
-    from matplotlib.transforms import Bbox
 
     from bigfoot.report.rows import Row
 
@@ -28,13 +30,8 @@ NOT_LOSSES = frozenset(
 )
 """Numbers of a training record that are no term of the loss."""
 
-_DOTS_PER_INCH = 130
-# Where the middle of a label's near edge may stand, (horizontal, vertical) in points from its point: beside it, then
-# beside it and higher or lower, then above and below.
-_LABEL_OFFSETS = (
-    *((side * (9 + abs(y) / 3), y) for y in (0, 5, -5, 10, -10, 16, -16, 24, -24, 34, -34, 46) for side in (1, -1)),
-    *((0, y) for y in (14, -14, 30, -30)),
-)
+# White lines over the colours of the parts, which tells them apart without colour too.
+_HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++")
 _MARKER_RADIUS = {True: 8.0, False: 4.5}
 """In points; the teacher's star is the larger."""
 
@@ -42,11 +39,30 @@ _MARKER_RADIUS = {True: 8.0, False: 4.5}
 def render_png(figure: Figure) -> bytes:
     """Draw a figure as PNG."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH)
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)
     return buffer.getvalue()
 
 
-def draw_wer_vs_size(rows: Sequence[Row], groups: Sequence[str] | None = None) -> Figure:
+@dataclass(frozen=True)
+class _Horizontal:
+    """What a WER is drawn against.
+
+    Args:
+        label: of the axis.
+        missing: what a row is without that has none, in a word.
+        values: one a row, None where it is missing.
+        lows: lower ends of their intervals, None where there is none.
+        highs: upper ends.
+    """
+
+    label: str
+    missing: str
+    values: Sequence[float | None]
+    lows: Sequence[float | None]
+    highs: Sequence[float | None]
+
+
+def draw_wer_vs_size(rows: Sequence[Row], groups: Sequence[str] | None = None, panel_width: float = 5.6) -> Figure:
     """Draw WER in percent, with intervals, against size, a panel for each split.
 
     Size is MB on disk, which also shows what quantizing saves, or millions of unique parameters where bytes are
@@ -55,6 +71,7 @@ def draw_wer_vs_size(rows: Sequence[Row], groups: Sequence[str] | None = None) -
     Args:
         rows: what to draw.
         groups: what to colour by, one word a row, with a legend; by default every model has its own colour.
+        panel_width: of a split, in inches; one alone is 1.4 inches wider.
 
     Returns:
         The figure; where there is nothing to draw, it says so.
@@ -65,15 +82,49 @@ def draw_wer_vs_size(rows: Sequence[Row], groups: Sequence[str] | None = None) -
         >>> figure.axes[0].get_xlabel()
         'size on disk (MB)'
     """
-    from matplotlib.figure import Figure
-
     use_bytes = all(_is_number(row.size_bytes) for row in rows if _is_number(row.wer))
     sizes = [_divide(row.size_bytes, 1e6) if use_bytes else _divide(row.num_unique_params, 1e6) for row in rows]
-    drawn = [index for index, row in enumerate(rows) if _is_number(row.wer) and sizes[index] is not None]
+    label = "size on disk (MB)" if use_bytes else "unique parameters (millions)"
+    none = [None] * len(rows)
+    return _draw_wer_against(_Horizontal(label, "size", sizes, none, none), rows, groups, panel_width)
+
+
+def draw_wer_vs_speed(rows: Sequence[Row], groups: Sequence[str] | None = None, panel_width: float = 5.6) -> Figure:
+    """Draw WER in percent against how much faster than the teacher a model is, both with intervals.
+
+    Args:
+        rows: see ``draw_wer_vs_size``; rows without WER or speed-up are left out and counted.
+        groups: see there.
+        panel_width: see there.
+
+    Returns:
+        The figure; where there is nothing to draw, it says so.
+
+    Example:
+        >>> from bigfoot.report.rows import Row
+        >>> figure = draw_wer_vs_speed([Row("distil", "distil", "test", wer=0.04, speedup=2.0)])
+        >>> figure.axes[0].get_xlabel()
+        'times faster than the teacher, one thread'
+    """
+    values, lows, highs = (
+        [_divide(value, 1.0) for value in column]
+        for column in zip(*((row.speedup, row.speedup_low, row.speedup_high) for row in rows), strict=True)
+    ) if rows else ([], [], [])  # fmt: skip
+    speed = _Horizontal("times faster than the teacher, one thread", "speed", values, lows, highs)
+    return _draw_wer_against(speed, rows, groups, panel_width)
+
+
+def _draw_wer_against(
+    horizontal: _Horizontal, rows: Sequence[Row], groups: Sequence[str] | None, panel_width: float
+) -> Figure:
+    """Draw a panel for each split; see ``draw_wer_vs_size``."""
+    from matplotlib.figure import Figure
+
+    drawn = [index for index, row in enumerate(rows) if _is_number(row.wer) and horizontal.values[index] is not None]
     splits = list(dict.fromkeys(rows[index].split for index in drawn))
-    figure = Figure(figsize=(max(7.0, 5.6 * len(splits)), 4.8), layout="constrained")
+    figure = Figure(figsize=(max(panel_width + 1.4, panel_width * len(splits)), 4.8), layout="constrained")
     if not splits:
-        _say_nothing_to_draw(figure, "no row has both a WER and a size")
+        _say_nothing_to_draw(figure, f"no row has both a WER and a {horizontal.missing}")
         return figure
     keys = groups or [row.name for row in rows]
     names = list(dict.fromkeys(key for key, row in zip(keys, rows, strict=True) if groups or not row.is_teacher))
@@ -83,25 +134,70 @@ def draw_wer_vs_size(rows: Sequence[Row], groups: Sequence[str] | None = None) -
             TEACHER_COLOUR if rows[i].is_teacher and not groups else COLOURS[names.index(keys[i]) % len(COLOURS)]
             for i in here
         ]
-        axes.set_title(split)
+        axes.set_title(_spell(split))
         axes.set_ylabel("WER (%)")
-        axes.set_xlabel("size on disk (MB)" if use_bytes else "unique parameters (millions)")
-        _draw_points(axes, [rows[i] for i in here], [sizes[i] or 0.0 for i in here], colours)
+        axes.set_xlabel(horizontal.label)
+        _draw_points(axes, here, rows, horizontal, colours)
     if groups:
         _add_group_legend(figure, names)
     missing = len(rows) - len(drawn)
     if missing:
-        figure.text(0.995, 0.005, f"{missing} without WER or size not drawn", ha="right", fontsize=7, color="0.4")
-    _place_labels(figure)
+        note = f"{missing} without WER or {horizontal.missing} not drawn"
+        figure.text(0.995, 0.005, note, ha="right", fontsize=7, color="0.4")
+    place_labels(figure, _MARKER_RADIUS[True])
     return figure
 
 
-def draw_losses(losses: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+def draw_macs_by_part(rows: Sequence[Row], width: float = 7.0) -> Figure:
+    """Draw the multiply-accumulates per second of audio of each model as one bar, stacked by part.
+
+    Args:
+        rows: what to draw; of a model with several rows, one is drawn, and rows without MACs by part are not.
+        width: of the figure, in inches.
+
+    Returns:
+        The figure, the first model at the top; where there is nothing to draw, it says so.
+
+    Example:
+        >>> from bigfoot.report.rows import Row
+        >>> figure = draw_macs_by_part([Row("teacher", "teacher", "test", macs_by_part={"conv": 2_000_000_000})])
+        >>> float(figure.axes[0].patches[0].get_width())
+        2.0
+    """
+    from matplotlib.figure import Figure
+
+    models = pick_models(rows)
+    figure = Figure(figsize=(width, 1.3 + 0.38 * max(1, len(models))), layout="constrained")
+    if not models:
+        _say_nothing_to_draw(figure, "no MACs by part were measured")
+        return figure
+    axes = figure.subplots()
+    places, ends = range(len(models)), [0.0] * len(models)
+    for index, part in enumerate(name_parts(models)):
+        lengths = [(_divide(row.macs_by_part.get(part), 1e9) or 0.0) for row in models]
+        colour, hatch = COLOURS[index % len(COLOURS)], _HATCHES[index % len(_HATCHES)]
+        label = _spell(part.replace("_", " "))
+        axes.barh(places, lengths, 0.7, ends, color=colour, hatch=hatch, edgecolor="white", linewidth=0.5, label=label)
+        ends = [end + length for end, length in zip(ends, lengths, strict=True)]
+    for place, end in zip(places, ends, strict=True):
+        axes.annotate(f"{end:.3g}", (end, place), textcoords="offset points", xytext=(4, 0), va="center", fontsize=8)
+    axes.set_yticks(places)
+    axes.set_yticklabels([_spell(row.name) for row in models])
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.set_xlabel("GMACs per second of audio")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper center", ncols=4, fontsize=8, frameon=False)
+    return figure
+
+
+def draw_losses(losses: Mapping[str, Sequence[Mapping[str, Any]]], width: float = 8.0) -> Figure:
     """Draw the terms of the loss over the steps, a panel for each training step, with dev WER and blank rate.
 
     Args:
         losses: by training step, its records: ``step``, terms by name, ``dev_wer`` and ``blank_rate`` (fractions)
             in those that looked at dev. A term that is null or not finite leaves a gap.
+        width: of the figure, in inches; the legends are set in columns for it.
 
     Returns:
         The figure; where there is nothing to draw, it says so.
@@ -114,14 +210,14 @@ def draw_losses(losses: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     from matplotlib.figure import Figure
 
     stages = {name: records for name, records in losses.items() if any(_is_number(r.get("step")) for r in records)}
-    figure = Figure(figsize=(8.0, max(1, len(stages)) * 3.2 + 0.4), layout="constrained")
+    figure = Figure(figsize=(width, max(1, len(stages)) * 3.2 + 0.4), layout="constrained")
     if not stages:
         _say_nothing_to_draw(figure, "no losses were recorded")
         return figure
     panels = figure.subplots(len(stages), 1, squeeze=False)[:, 0]
     for axes, (name, records) in zip(panels, stages.items(), strict=True):
         ordered = sorted((r for r in records if _is_number(r.get("step"))), key=lambda record: record["step"])
-        _draw_stage(axes, name, ordered)
+        _draw_stage(axes, name, ordered, max(2, round(5 * width / 8.0)))
     panels[-1].set_xlabel("optimizer step")
     return figure
 
@@ -134,30 +230,47 @@ def _divide(value: float | None, unit: float) -> float | None:
     return value / unit if value is not None and _is_number(value) else None
 
 
+def _spell(name: str) -> str:
+    """Make a name drawable as it is: matplotlib reads what stands between two dollars as a formula."""
+    return printable(name).replace("$", r"\$")
+
+
 def _say_nothing_to_draw(figure: Figure, reason: str) -> None:
     figure.text(0.5, 0.5, f"nothing to draw: {reason}", ha="center", va="center", color="0.4")
 
 
-def _draw_points(axes: Axes, rows: Sequence[Row], sizes: Sequence[float], colours: Sequence[str]) -> None:
+def _draw_points(
+    axes: Axes, drawn: Sequence[int], rows: Sequence[Row], horizontal: _Horizontal, colours: Sequence[str]
+) -> None:
     # From the highest WER down: labels of points that stand in a column then fall into the same order.
-    points = sorted(zip(rows, sizes, colours, strict=True), key=lambda point: -(point[0].wer or 0.0))
-    for row, size, colour in points:
-        wer, low, high = (None if v is None else 100 * v for v in (row.wer, row.wer_low, row.wer_high))
-        assert wer is not None  # the caller leaves out rows without one
+    points = sorted(zip(drawn, colours, strict=True), key=lambda point: -(rows[point[0]].wer or 0.0))
+    for index, colour in points:
+        row, x = rows[index], horizontal.values[index]
+        y, low, high = (_divide(value, 0.01) for value in (row.wer, row.wer_low, row.wer_high))
+        assert x is not None and y is not None  # the caller leaves out rows without one
         marker, area = "*" if row.is_teacher else "o", 3 * _MARKER_RADIUS[row.is_teacher] ** 2
-        if low is not None and high is not None and _is_number(low) and _is_number(high):
-            # The interval of a bootstrap need not hold the rate itself; a length below 0 is refused.
-            lengths = [[max(wer - low, 0.0)], [max(high - wer, 0.0)]]
-            axes.errorbar([size], [wer], yerr=lengths, fmt="none", ecolor=colour, capsize=3, alpha=0.6, lw=1.2)
-        axes.scatter([size], [wer], s=area, marker=marker, color=colour, edgecolors="white", linewidths=0.8, zorder=3)
+        sides, ends = _lengths(x, horizontal.lows[index], horizontal.highs[index]), _lengths(y, low, high)
+        if sides or ends:
+            axes.errorbar([x], [y], ends, sides, fmt="none", ecolor=colour, capsize=3, alpha=0.6, lw=1.2)
+        axes.scatter([x], [y], s=area, marker=marker, color=colour, edgecolors="white", linewidths=0.8, zorder=3)
         line = {"arrowstyle": "-", "color": colour, "lw": 0.7, "shrinkA": 0, "shrinkB": 3}
         axes.annotate(
-            row.name, (size, wer), textcoords="offset points", xytext=(9, 0), fontsize=8, color=colour, arrowprops=line
-        )
+            _spell(row.name), (x, y), textcoords="offset points", xytext=(9, 0), fontsize=8, color=colour,
+            arrowprops=line,
+        )  # fmt: skip
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.18, y=0.15)
-    _scale_axes(axes, sizes, [100 * value for row in rows for value in (row.wer, row.wer_low) if value is not None])
+    wers = [100 * value for i in drawn for value in (rows[i].wer, rows[i].wer_low) if value is not None]
+    _scale_axes(axes, [value for i in drawn if (value := horizontal.values[i]) is not None], wers)
+
+
+def _lengths(value: float, low: float | None, high: float | None) -> list[list[float]] | None:
+    """Measure both sides of an error bar; None where there is no interval."""
+    if low is None or high is None:
+        return None
+    # The interval of a bootstrap need not hold the rate itself; a length below 0 is refused.
+    return [[max(value - low, 0.0)], [max(high - value, 0.0)]]
 
 
 def _scale_axes(axes: Axes, sizes: Sequence[float], wers: Sequence[float]) -> None:
@@ -190,70 +303,13 @@ def _add_group_legend(figure: Figure, names: Sequence[str]) -> None:
     from matplotlib.lines import Line2D
 
     marks = [
-        Line2D([], [], marker="o", linestyle="", color=COLOURS[index % len(COLOURS)], label=name)
+        Line2D([], [], marker="o", linestyle="", color=COLOURS[index % len(COLOURS)], label=_spell(name))
         for index, name in enumerate(names)
     ]
     figure.legend(handles=marks, loc="outside upper center", ncols=min(3, len(marks)), fontsize=8, frameon=False)
 
 
-def _place_labels(figure: Figure) -> None:
-    """Move each label to the first place around its point where it covers no marker, no bar and no other label."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.collections import LineCollection
-    from matplotlib.text import Annotation
-    from matplotlib.transforms import Bbox
-
-    canvas = FigureCanvasAgg(figure)
-    figure.set_dpi(_DOTS_PER_INCH)
-    canvas.draw()  # type: ignore[no-untyped-call]  # fixes the layout, without which nothing has a place in pixels
-    renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
-    for axes in figure.axes:
-        inside = axes.get_window_extent(renderer)
-        labels = [text for text in axes.texts if isinstance(text, Annotation)]
-        bars = [artist for artist in axes.collections if isinstance(artist, LineCollection)]
-        taken = [bar.get_window_extent(renderer).padded(5) for bar in bars]
-        for label in labels:
-            # The extent of a scattered marker leaves out its size; the star's, the larger, does for both.
-            x, y = axes.transData.transform(label.xy)
-            taken.append(Bbox([[x, y], [x, y]]).padded(_MARKER_RADIUS[True] * _DOTS_PER_INCH / 72 * 0.8))
-        for label in labels:
-            taken.append(_place_label(label, taken, inside, renderer))
-
-
-def _place_label(label: Annotation, taken: Sequence[Bbox], inside: Bbox, renderer: RendererBase) -> Bbox:
-    tried: list[tuple[float, int]] = []
-    for index in range(len(_LABEL_OFFSETS)):
-        box = _move_label(label, index, renderer)
-        outside = not (inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1)
-        cost = sum(_overlap(box, other) for other in taken) + (box.width * box.height if outside else 0.0)
-        tried.append((cost, index))
-        if cost == 0:
-            break
-    return _move_label(label, min(tried)[1], renderer)
-
-
-def _move_label(label: Annotation, index: int, renderer: RendererBase) -> Bbox:
-    from matplotlib.text import Text
-
-    x, y = _LABEL_OFFSETS[index]
-    label.set_position((x, y))
-    label.set_horizontalalignment("left" if x > 0 else "right" if x < 0 else "center")
-    label.set_verticalalignment("center")
-    label.update_positions(renderer)
-    if label.arrow_patch is not None:  # a line back to the point, where the label had to go far
-        label.arrow_patch.set_visible(math.hypot(x, y) > 12)
-    # The annotation's own extent would take in its line.
-    return Text.get_window_extent(label, renderer)
-
-
-def _overlap(a: Bbox, b: Bbox) -> float:
-    """Compute the area in square pixels that two boxes share."""
-    width = min(a.x1, b.x1) - max(a.x0, b.x0)
-    height = min(a.y1, b.y1) - max(a.y0, b.y0)
-    return float(max(width, 0.0) * max(height, 0.0))
-
-
-def _draw_stage(axes: Axes, title: str, records: Sequence[Mapping[str, Any]]) -> None:
+def _draw_stage(axes: Axes, title: str, records: Sequence[Mapping[str, Any]], num_columns: int) -> None:
     terms = [name for name in dict.fromkeys(key for r in records for key in r) if _is_term(name, records)]
     positive: list[float] = []
     for index, name in enumerate(terms):
@@ -262,8 +318,8 @@ def _draw_stage(axes: Axes, title: str, records: Sequence[Mapping[str, Any]]) ->
         positive += [value for value in values if not math.isnan(value)]
         # A dot for what has no neighbour to draw a line to.
         marker = "." if len(values) < 30 else ""
-        colour = COLOURS[index % len(COLOURS)]
-        axes.plot([r["step"] for r in present], values, color=colour, lw=1.3, marker=marker, markersize=3, label=name)
+        colour, label = COLOURS[index % len(COLOURS)], _spell(name)
+        axes.plot([r["step"] for r in present], values, color=colour, lw=1.3, marker=marker, markersize=3, label=label)
     if positive and min(positive) > 0 and max(positive) / min(positive) > 30:
         axes.set_yscale("log")
     axes.set_ylabel("loss")
@@ -276,8 +332,8 @@ def _draw_stage(axes: Axes, title: str, records: Sequence[Mapping[str, Any]]) ->
         handles, labels = handles + more_handles, labels + more_labels
     # Above the panel, where no curve runs; the name of the panel is the title of the legend, so that neither covers
     # the other however many terms there are.
-    legend = axes.legend(handles, labels, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=5, fontsize=8)
-    legend.set_title(title)
+    legend = axes.legend(handles, labels, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=num_columns, fontsize=8)
+    legend.set_title(_spell(title))
     legend.set_alignment("left")
     legend.set_frame_on(False)
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # rows imports this module to save what it renders
 PARTS = ("conv", "positional_conv", "transformer", "head")
 NUM_SKIPPED_SHOWN = 20
 MISSING = "n/a"
+MACS_UNIT = "10^9 multiply-accumulates per second of audio."
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,25 @@ class Column:
     Args:
         head: its title, with the unit.
         render: what it shows of a row.
+        value: the number behind that, None where it is missing; without it the column is text.
     """
 
     head: str
     render: Callable[[Row], str]
+    value: Callable[[Row], float | None] | None = None
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table whose cells are written.
+
+    Args:
+        heads: titles of the columns.
+        cells: a list a row.
+    """
+
+    heads: list[str]
+    cells: list[list[str]]
 
 
 def format_number(value: float | None, digits: int = 3) -> str:
@@ -112,21 +128,21 @@ def _batch_invariant(row: Row) -> str:
 
 COLUMNS: tuple[Column, ...] = (
     Column("model", lambda row: row.name),
-    Column("WER % [95 %]", format_wer),
-    Column("CER %", lambda row: format_percent(row.cer)),
-    Column("params M", lambda row: _scaled(row.num_unique_params, 1e6)),
-    Column("size MB", lambda row: _scaled(row.size_bytes, 1e6)),
-    Column("GMACs/s", lambda row: _scaled(row.macs_per_second, 1e9)),
-    Column("smaller", lambda row: _times(row.compression_ratio)),
-    Column("faster [spread]", _speedup),
-    Column("faster, all threads", lambda row: _times(row.speedup_all_threads)),
-    Column("RTF", lambda row: format_number(row.real_time_factor)),
-    Column("peak memory MB", lambda row: _scaled(row.peak_memory_bytes, 1e6)),
-    Column("batch invariant", _batch_invariant),
+    Column("WER % [95 %]", format_wer, lambda row: row.wer),
+    Column("CER %", lambda row: format_percent(row.cer), lambda row: row.cer),
+    Column("params M", lambda row: _scaled(row.num_unique_params, 1e6), lambda row: row.num_unique_params),
+    Column("size MB", lambda row: _scaled(row.size_bytes, 1e6), lambda row: row.size_bytes),
+    Column("GMACs/s", lambda row: _scaled(row.macs_per_second, 1e9), lambda row: row.macs_per_second),
+    Column("smaller", lambda row: _times(row.compression_ratio), lambda row: row.compression_ratio),
+    Column("faster [spread]", _speedup, lambda row: row.speedup),
+    Column("faster, all threads", lambda row: _times(row.speedup_all_threads), lambda row: row.speedup_all_threads),
+    Column("RTF", lambda row: format_number(row.real_time_factor), lambda row: row.real_time_factor),
+    Column("peak memory MB", lambda row: _scaled(row.peak_memory_bytes, 1e6), lambda row: row.peak_memory_bytes),
+    Column("batch invariant", _batch_invariant, lambda row: row.batch_invariance_max_difference),
 )
 """The table of a report and of a comparison, left to right."""
 
-_LEGEND = (
+LEGEND = (
     "Parameters are counted once where they are shared; MB are 10^6 bytes of weights on disk; GMACs/s are 10^9 "
     "multiply-accumulates per second of audio; smaller and faster are against the teacher, faster and RTF (seconds of "
     "computing per second of audio) with one thread unless said otherwise; batch invariant: a batch gives what each "
@@ -157,11 +173,15 @@ def render_markdown(report: Report) -> str:
     lines = [f"# {report.title}", ""]
     lines += render_splits(report.rows)
     lines += _render_list("What was kept and dropped", report.changes)
-    lines += _render_macs(report.rows)
-    lines += _render_seconds(report.seconds_per_step)
+    macs = tabulate_macs(report.rows)
+    if macs.cells:
+        lines += ["## MACs by part", "", MACS_UNIT, "", *render_table(macs.heads, macs.cells), ""]
+    seconds = tabulate_seconds(report.seconds_per_step)
+    if seconds.cells:
+        lines += ["## Time per step", "", *render_table(seconds.heads, seconds.cells), ""]
     lines += render_skipped(report.skipped)
     lines += _render_list("Notes", report.notes)
-    lines += _render_origin(report)
+    lines += _render_list("Where this comes from", describe_origin(report))
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -177,7 +197,7 @@ def render_splits(rows: Sequence[Row]) -> list[str]:
     lines: list[str] = []
     for split in dict.fromkeys(row.split for row in rows):
         lines += _render_split(split, sort_rows([row for row in rows if row.split == split]))
-    return [*lines, _LEGEND, ""] if rows else lines
+    return [*lines, LEGEND, ""] if rows else lines
 
 
 def render_table(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
@@ -195,9 +215,11 @@ def render_table(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> list[s
 
 def _render_split(split: str, rows: Sequence[Row]) -> list[str]:
     table = render_table([column.head for column in COLUMNS], [[c.render(row) for c in COLUMNS] for row in rows])
-    lines = [f"## {split}", "", *table, "", *describe_protocols(rows), ""]
-    sentences = [_describe_difference(row) for row in rows if row.wer_difference is not None]
-    return [*lines, *sentences, ""] if sentences else lines
+    protocols, differences = describe_protocols(rows), describe_differences(rows)
+    if len(protocols) > 1:
+        protocols = [f"- {sentence}" for sentence in protocols]
+    lines = [f"## {split}", "", *table, "", *protocols, ""]
+    return [*lines, *(f"- {sentence}" for sentence in differences), ""] if differences else lines
 
 
 def describe_protocols(rows: Sequence[Row]) -> list[str]:
@@ -220,46 +242,77 @@ def describe_protocols(rows: Sequence[Row]) -> list[str]:
             names.setdefault("; ".join(parts), []).append(row.name)
     if len(names) == 1:
         return [f"Protocol: {conditions}." for conditions in names]
-    return [f"- Protocol of {', '.join(models)}: {conditions}." for conditions, models in names.items()]
+    return [f"Protocol of {', '.join(models)}: {conditions}." for conditions, models in names.items()]
 
 
-def _describe_difference(row: Row) -> str:
-    assert row.wer_difference is not None  # asked for by the caller
-    sentence = f"- {row.name} against the teacher: {100 * row.wer_difference:+.2f} points of WER"
-    low, high = row.wer_difference_low, row.wer_difference_high
-    if low is None or high is None:
-        return sentence + "."
-    verdict = "worse" if low > 0 else "better" if high < 0 else "no difference shown"
-    unit = f" over {row.bootstrap_unit}s" if row.bootstrap_unit else ""
-    return f"{sentence} (95 % interval {100 * low:+.2f} to {100 * high:+.2f}, paired bootstrap{unit}): {verdict}."
+def describe_differences(rows: Sequence[Row]) -> list[str]:
+    """Say how each model compares with its teacher, and whether the difference is one.
+
+    Example:
+        >>> from bigfoot.report.rows import Row
+        >>> describe_differences([Row("student", "distil", "test", wer_difference=0.01)])
+        ['student against the teacher: +1.00 points of WER.']
+    """
+    sentences = []
+    for row in rows:
+        if row.wer_difference is None:
+            continue
+        sentence = f"{row.name} against the teacher: {100 * row.wer_difference:+.2f} points of WER"
+        low, high = row.wer_difference_low, row.wer_difference_high
+        if low is not None and high is not None:
+            verdict = "worse" if low > 0 else "better" if high < 0 else "no difference shown"
+            unit = f" over {row.bootstrap_unit}s" if row.bootstrap_unit else ""
+            interval = f"95 % interval {100 * low:+.2f} to {100 * high:+.2f}, paired bootstrap{unit}"
+            sentence += f" ({interval}): {verdict}"
+        sentences.append(f"{sentence}.")
+    return sentences
 
 
 def _render_list(head: str, items: Sequence[str]) -> list[str]:
     return [f"## {head}", "", *(f"- {item}" for item in items), ""] if items else []
 
 
-def _render_macs(rows: Sequence[Row]) -> list[str]:
-    # A model has one size however many splits it was judged on.
-    models = {row.name: row for row in reversed(sort_rows(rows)) if row.macs_by_part}
-    if not models:
-        return []
-    others = {part for row in models.values() for part in row.macs_by_part} - set(PARTS)
-    parts = [*PARTS, *sorted(others)]
+def name_parts(rows: Sequence[Row]) -> list[str]:
+    """List the parts that have MACs in any row, those of every model first."""
+    others = {part for row in rows for part in row.macs_by_part} - set(PARTS)
+    return [*PARTS, *sorted(others)]
+
+
+def pick_models(rows: Sequence[Row]) -> list[Row]:
+    """Take a row of each model with MACs, the teacher first: it has one size on however many splits it was judged."""
+    models: dict[str, Row] = {}
+    for row in sort_rows(rows):
+        if row.macs_by_part:
+            models.setdefault(row.name, row)
+    return list(models.values())
+
+
+def tabulate_macs(rows: Sequence[Row]) -> TextTable:
+    """Put the MACs of every model by part into a table, in billions per second of audio."""
+    parts = name_parts(rows)
     cells = [
-        [name, *(_scaled(row.macs_by_part.get(part), 1e9) for part in parts), _scaled(row.macs_per_second, 1e9)]
-        for name, row in reversed(models.items())
+        [row.name, *(_scaled(row.macs_by_part.get(part), 1e9) for part in parts), _scaled(row.macs_per_second, 1e9)]
+        for row in pick_models(rows)
     ]
-    heads = ["model", *(part.replace("_", " ") for part in parts), "all"]
-    unit = "10^9 multiply-accumulates per second of audio."
-    return ["## MACs by part", "", unit, "", *render_table(heads, cells), ""]
+    return TextTable(["model", *(part.replace("_", " ") for part in parts), "all"], cells)
 
 
-def _render_seconds(seconds_per_step: Mapping[str, float]) -> list[str]:
-    if not seconds_per_step:
-        return []
-    durations = {**seconds_per_step, "all": sum(seconds_per_step.values())}
-    cells = [[step, format_seconds(seconds)] for step, seconds in durations.items()]
-    return ["## Time per step", "", *render_table(["step", "time"], cells), ""]
+def tabulate_seconds(seconds_per_step: Mapping[str, float]) -> TextTable:
+    """Put the time of every step, and of all together, into a table."""
+    durations = {**seconds_per_step, "all": sum(seconds_per_step.values())} if seconds_per_step else {}
+    return TextTable(["step", "time"], [[step, format_seconds(seconds)] for step, seconds in durations.items()])
+
+
+def count_skipped(skipped: Sequence[Mapping[str, Any]]) -> TextTable:
+    """Count the data left out by split and kind of reason, the most frequent first."""
+    # Reasons may carry the figures of their file; what stands before the first bracket or colon is the kind.
+    kinds = Counter((str(item.get("split", "")), _kind_of(str(item.get("reason", "")))) for item in skipped)
+    cells = [[split, kind, str(count)] for (split, kind), count in kinds.most_common()]
+    return TextTable(["split", "reason", "count"], cells)
+
+
+def _kind_of(reason: str) -> str:
+    return reason.split("(")[0].split(":")[0].strip() or "no reason given"
 
 
 def render_skipped(skipped: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -278,11 +331,7 @@ def render_skipped(skipped: Sequence[Mapping[str, Any]]) -> list[str]:
     """
     if not skipped:
         return []
-    # Reasons may carry the figures of their file; what stands before the first bracket or colon is the kind.
-    kinds = Counter((str(item.get("split", "")), _kind_of(str(item.get("reason", "")))) for item in skipped)
-    table = render_table(
-        ["split", "reason", "count"], [[split, kind, str(count)] for (split, kind), count in kinds.most_common()]
-    )
+    kinds = count_skipped(skipped)
     shown = [
         f"- {item.get('split', '')} `{item.get('id', '')}` {item.get('path') or ''}: {item.get('reason', '')}"
         for item in skipped[:NUM_SKIPPED_SHOWN]
@@ -290,25 +339,21 @@ def render_skipped(skipped: Sequence[Mapping[str, Any]]) -> list[str]:
     rest = len(skipped) - len(shown)
     if rest:
         shown.append(f"- and {rest} more: all are in report.json under `skipped`")
-    return ["## Skipped data", "", *table, "", *shown, ""]
+    return ["## Skipped data", "", *render_table(kinds.heads, kinds.cells), "", *shown, ""]
 
 
-def _kind_of(reason: str) -> str:
-    return reason.split("(")[0].split(":")[0].strip() or "no reason given"
-
-
-def _render_origin(report: Report) -> list[str]:
-    lines = [f"- {key.replace('_', ' ')}: {value}" for key, value in report.machine.items()]
+def describe_origin(report: Report) -> list[str]:
+    """Say on what machine, with which versions and which configurations the report came about."""
+    lines = [f"{key.replace('_', ' ')}: {value}" for key, value in report.machine.items()]
     versions: dict[str, list[str]] = {}
     for row in report.rows:
         for package, version in row.versions.items():
             if version not in versions.setdefault(package, []):
                 versions[package].append(version)
     if versions:
-        lines.append("- versions: " + ", ".join(f"{name} {' / '.join(found)}" for name, found in versions.items()))
+        lines.append("versions: " + ", ".join(f"{name} {' / '.join(found)}" for name, found in versions.items()))
     configs = {row.config_path: row.seed for row in report.rows if row.config_path}
-    lines += [f"- config: {path}" + ("" if seed is None else f", seed {seed}") for path, seed in configs.items()]
-    return ["## Where this comes from", "", *lines, ""] if lines else []
+    return lines + [f"config: {path}" + ("" if seed is None else f", seed {seed}") for path, seed in configs.items()]
 
 
 def flatten_row(row: Row) -> dict[str, Any]:

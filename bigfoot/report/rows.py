@@ -22,6 +22,7 @@ from typing import Any
 from bigfoot.errors import DataError
 from bigfoot.report.plots import draw_losses, draw_wer_vs_size, render_png
 from bigfoot.report.render import render_csv, render_markdown
+from bigfoot.report.render_html import render_html
 
 
 @dataclass
@@ -146,10 +147,13 @@ class Report:
     """The whole configuration."""
     machine: dict[str, Any] = field(default_factory=dict)
     """Processor, threads, memory, operating system."""
+    worst: list[dict[str, Any]] = field(default_factory=list)
+    """Utterances in which the last student errs most, the worst of a split first: ``split``, ``model`` (the student),
+    ``id``, ``speaker``, ``reference``, ``hypotheses`` by model, and ``errors`` (words, of the student)."""
 
 
 def save_report(report: Report, folder: str | Path) -> None:
-    """Write ``report.{md,csv,json}``, ``wer_vs_size.png`` and ``losses.png``.
+    """Write ``report.{md,html,csv,json}``, ``wer_vs_size.png`` and ``losses.png``.
 
     Each file appears whole or not at all; ``report.json`` comes last, so that where it is, the others are too.
 
@@ -165,8 +169,9 @@ def save_report(report: Report, folder: str | Path) -> None:
         0.04
     """
     folder = Path(folder)
-    write_whole(folder / "report.md", render_markdown(report).encode())
-    write_whole(folder / "report.csv", render_csv(report.rows).encode())
+    write_whole(folder / "report.md", encode_text(render_markdown(report)))
+    write_whole(folder / "report.html", encode_text(render_html(report)))
+    write_whole(folder / "report.csv", encode_text(render_csv(report.rows)))
     write_whole(folder / "wer_vs_size.png", render_png(draw_wer_vs_size(report.rows)))
     write_whole(folder / "losses.png", render_png(draw_losses(report.losses)))
     write_whole(folder / "report.json", encode_json(dataclasses.asdict(report)))
@@ -223,7 +228,17 @@ def encode_json(content: Mapping[str, Any]) -> bytes:
         >>> encode_json({"loss": float("nan")})
         b'{\n  "loss": null\n}\n'
     """
-    return (json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return encode_text(json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def encode_text(text: str) -> bytes:
+    r"""Write UTF-8; of a file's name that is none, what cannot be said is spelled out, as JSON spells it.
+
+    Example:
+        >>> encode_text("\udcff.wav")
+        b'\\udcff.wav'
+    """
+    return text.encode(errors="backslashreplace")
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a record or a config holds

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,10 @@ class Progress:
         best_step: when it was reached.
         records: lines of losses and dev scores, for curves.
         seconds: spent training, over all sittings.
+        notes: warnings by kind, the newest of each, for the report.
+        recent_losses: of the last steps, to tell an exploding one from the usual.
+        left_out: steps, 1-based, before which a window was left out; one entry a window.
+        exploded: steps, 1-based, whose loss was far above the usual.
     """
 
     fingerprint: str
@@ -35,6 +42,10 @@ class Progress:
     best_step: int = 0
     records: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
+    notes: dict[str, str] = field(default_factory=dict)
+    recent_losses: list[float] = field(default_factory=list)
+    left_out: list[int] = field(default_factory=list)
+    exploded: list[int] = field(default_factory=list)
 
 
 def save_checkpoint(accelerator: Accelerator, progress: Progress, folder: Path) -> None:
@@ -52,7 +63,8 @@ def save_checkpoint(accelerator: Accelerator, progress: Progress, folder: Path) 
     def write(beside: Path) -> None:
         # Every process adds its own random state to the folder that the main one has made.
         accelerator.wait_for_everyone()
-        accelerator.save_state(str(beside))
+        with _silent("accelerate.utils.other"):
+            accelerator.save_state(str(beside))
         if accelerator.is_main_process:
             (beside / "progress.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
         accelerator.wait_for_everyone()
@@ -66,6 +78,18 @@ def save_checkpoint(accelerator: Accelerator, progress: Progress, folder: Path) 
     except Exception as error:
         raise not_written("the checkpoint", progress.step, folder, folder, error) from error
     accelerator.wait_for_everyone()
+
+
+@contextmanager
+def _silent(name: str) -> Iterator[None]:
+    """Mute a logger: accelerate warns of every shared kernel that it stores once, as it should and as is tested."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def not_written(what: str, step: int, folder: Path, checkpoint: Path, error: Exception) -> TrainingError:

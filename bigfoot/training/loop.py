@@ -27,8 +27,9 @@ from bigfoot.models.folder import save_model
 from bigfoot.text.tokenizers import Processor
 from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, save_checkpoint
 from bigfoot.training.growth import GroupGrowth
-from bigfoot.training.guards import check_half_precision, check_loss, describe_dev
+from bigfoot.training.guards import check_half_precision, describe_dev, describe_rates, find_broken
 from bigfoot.training.optim import build_optimizer, build_scheduler
+from bigfoot.training.watch import LossWatch
 
 log = logging.getLogger("bigfoot")
 
@@ -79,6 +80,7 @@ class TrainingResult:
         best_step: 1-based.
         records: lines of losses and dev scores.
         seconds: spent training, over all sittings.
+        notes: what went wrong, and what to try, a sentence each.
     """
 
     best: Path
@@ -87,6 +89,7 @@ class TrainingResult:
     best_step: int
     records: list[dict[str, Any]]
     seconds: float
+    notes: list[str] = field(default_factory=list)
 
 
 def choose_precision(wanted: str) -> str:
@@ -133,6 +136,8 @@ class Trainer:
         objective.move_teacher(self.accelerator.device)
         check_half_precision(objective.student, self.precision)
         self.progress = Progress(run.fingerprint)
+        bad_batches, rank = run.folder / "bad_batches", self.accelerator.process_index
+        self.watch = LossWatch(run.name, self.config, self.precision, bad_batches, rank)
 
     @property
     def _checkpoint(self) -> Path:
@@ -145,7 +150,7 @@ class Trainer:
             See ``TrainingResult``.
 
         Raises:
-            TrainingError: a loss that is no number, or a checkpoint that cannot be written or read.
+            TrainingError: too many losses that are no number or explode; a checkpoint that cannot be written or read.
         """
         found = load_checkpoint(self.accelerator, self._checkpoint, self.run.fingerprint)
         if found is not None:
@@ -154,6 +159,8 @@ class Trainer:
         if self.run.trackers:
             self.accelerator.init_trackers(self.run.name)
         self.step_model.train()
+        if self.progress.step < self.config.max_steps:
+            self._note("zero_rate", describe_rates(self.optimizer.param_groups))
         began, before = time.monotonic(), self.progress.seconds
         with self._bar() as bar:
             task = bar.add_task(self.run.name, total=self.config.max_steps, completed=self.progress.step, note="")
@@ -171,7 +178,12 @@ class Trainer:
         return TrainingResult(
             best=self.run.folder / "best", last=self.run.folder / "last", best_wer=progress.best_wer,
             best_step=progress.best_step, records=progress.records, seconds=progress.seconds,
+            notes=list(progress.notes.values()),
         )  # fmt: skip
+
+    def _note(self, kind: str, text: str | None) -> None:
+        if text:
+            self.watch.note(self.progress, kind, text)
 
     def _bar(self) -> Bar:
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
@@ -210,12 +222,38 @@ class Trainer:
         return {name: self.accelerator.reduce(units).clamp(min=1) for name, units in tensors.items()}
 
     def _step(self, stream: Iterator[Batch]) -> dict[str, float]:
-        """One optimizer step; the loss is the mean over all frames or labels of the window, on all devices."""
-        window = [next(stream) for _ in range(self.config.gradient_accumulation_steps)]
+        """One optimizer step; the loss is the mean over all frames or labels of the window, on all devices.
+
+        A window that gives no finite loss is left out as if it were not in the stream: neither the count of steps nor
+        the schedule moves, and the next one takes its place.
+        """
+        while True:
+            window = [next(stream) for _ in range(self.config.gradient_accumulation_steps)]
+            shares = self._backward(window)
+            # Over all devices, so that all of them decide alike.
+            values = {name: float(self.accelerator.reduce(self._add(shares, name))) for name in self.objective.weights}
+            broken = find_broken(values) or self._clip()
+            if not broken:
+                break
+            self.optimizer.zero_grad()
+            self.watch.leave_out(self.progress, window, shares, broken)
+        if self.progress.step == 0:
+            self._note("zero_rate", describe_rates(self.optimizer.param_groups))
+        self._update()
+        self.progress.step += 1
+        position = window[-1].position
+        assert position is not None
+        self.progress.position = position
+        loss = sum(self.objective.weights[name] * value for name, value in values.items())
+        self.watch.look_at(self.progress, window, shares, loss)
+        return values | {"loss": loss}
+
+    def _backward(self, window: list[Batch]) -> list[dict[str, Tensor]]:
+        """Add up the gradients of a window; the terms of each of its batches, as shares of the whole mean."""
         counts, weights = self._count_units(window), self.objective.weights
         # Devices average their gradients; what is wanted is the sum of their shares.
         devices = self.accelerator.num_processes
-        sums = {name: torch.zeros((), device=self.accelerator.device) for name in weights}
+        found = []
         for index, batch in enumerate(window):
             masks, last = self._masks(batch), index == len(window) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.step_model), self.accelerator.autocast():
@@ -223,23 +261,28 @@ class Trainer:
                 shares = {name: term.total / counts[name] for name, term in terms.items()}
                 loss = sum(weights[name] * share for name, share in shares.items())
             self.accelerator.backward(loss * devices)
-            for name, share in shares.items():
-                sums[name] += share.detach()
-        values = {name: float(self.accelerator.reduce(total)) for name, total in sums.items()}
-        check_loss(values, self.progress.step + 1, self.precision)
-        self._update()
-        self.progress.step += 1
-        position = window[-1].position
-        assert position is not None
-        self.progress.position = position
-        return values | {"loss": sum(weights[name] * value for name, value in values.items())}
+            found.append({name: share.detach() for name, share in shares.items()})
+        return found
 
-    def _update(self) -> None:
+    def _add(self, shares: list[dict[str, Tensor]], name: str) -> Tensor:
+        total = torch.zeros((), device=self.accelerator.device)
+        for part in shares:
+            total += part.get(name, 0.0)
+        return total
+
+    def _clip(self) -> str | None:
+        """Scale the gradients down; what is wrong with them, or None."""
         if self.progress.step < self.run.freeze_feature_encoder_steps:
             # Gradients are dropped rather than switched off, so that all devices still agree on who has one.
             for parameter in self.objective.student.speech_encoder.feature_encoder.parameters():
                 parameter.grad = None
-        self.accelerator.clip_grad_norm_(self.step_model.parameters(), self.config.max_grad_norm)
+        norm = self.accelerator.clip_grad_norm_(self.step_model.parameters(), self.config.max_grad_norm)
+        # In fp16 gradients overflow now and then by design: its scaler passes over the step and scales down by itself.
+        if self.precision == "fp16" or norm is None or torch.isfinite(norm):
+            return None
+        return "gradient"
+
+    def _update(self) -> None:
         self.optimizer.step()
         self.scheduler.step()
         self.optimizer.zero_grad()
@@ -254,6 +297,8 @@ class Trainer:
             record["learning_rate"] = self.scheduler.get_last_lr()[0]
             self.progress.records.append(record)
             self.accelerator.log({k: v for k, v in record.items() if k != "step"}, step=step)
+            if not last:
+                self._note("zero_rate", describe_rates(self.optimizer.param_groups))
             pace = self.progress.seconds / step
             left = pace * (config.max_steps - step)
             log.info("%s %d/%d  %s  %.2f s/step, %.0f s left", self.run.name, step, config.max_steps,
@@ -282,9 +327,7 @@ class Trainer:
         against = "" if self.run.data.transcripts == "given" else " against the teacher's own transcripts"
         log.info("%s %d  dev WER%s %s  blanks %.1f %%", self.run.name, step, against,
                  "n/a" if wer is None else f"{wer:.2%}", 100 * heard.blank_rate)  # fmt: skip
-        warning = describe_dev(step, self.config.max_steps, heard.blank_rate, wer)
-        if warning:
-            log.warning("%s: %s", self.run.name, warning)
+        self._note("blanks", describe_dev(step, self.config.max_steps, heard.blank_rate, wer))
         if self.run.growth is not None and not self.run.growth.is_done(step):
             return
         # Of equals the later one has seen more.
@@ -316,6 +359,6 @@ def train(objective: Objective, run: TrainingRun) -> TrainingResult:
         Folders of the best and the last model, and how it went.
 
     Raises:
-        TrainingError: a loss that is no number, or a checkpoint that cannot be written or read.
+        TrainingError: too many losses that are no number or explode; a checkpoint that cannot be written or read.
     """
     return Trainer(objective, run).train()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigfoot.measure import error_rate
-from bigfoot.measure.error_rate import ErrorCounts, compare_paired, measure_error_rate
+from bigfoot.measure.error_rate import ErrorCounts, align_words, compare_paired, count_errors, measure_error_rate
 
 
 def noisy_copy(texts: list[str], rate: float, rng: np.random.Generator) -> list[str]:
@@ -179,3 +179,30 @@ def test_properties(utterances: list[tuple[str, str, str]]) -> None:
     assert itself.words.errors == itself.characters.errors == 0
     same = compare_paired(references, hypotheses, hypotheses, speakers, samples=20)
     assert same.difference in (0.0, None) and same.share_not_worse in (1.0, None)
+
+
+def test_alignment_by_hand() -> None:
+    aligned = align_words("one  two six three four nine", "one too six four nine five")
+    assert [(word.kind, word.reference, word.hypothesis) for word in aligned] == [
+        ("hit", "one", "one"), ("substitution", "two", "too"), ("hit", "six", "six"), ("deletion", "three", ""),
+        ("hit", "four", "four"), ("hit", "nine", "nine"), ("insertion", "", "five"),
+    ]  # fmt: skip
+    assert [word.kind for word in align_words("", "one two")] == ["insertion"] * 2
+    assert [word.kind for word in align_words("one two", " ")] == ["deletion"] * 2
+    assert align_words("", "") == []
+
+
+FEW_WORDS = st.lists(st.sampled_from(["one", "two", "three"]), max_size=6).map(" ".join)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(FEW_WORDS, FEW_WORDS), max_size=4))
+def test_alignment_keeps_every_word_and_agrees_with_the_counts(pairs: list[tuple[str, str]]) -> None:
+    counted = count_errors([reference for reference, _ in pairs], [hypothesis for _, hypothesis in pairs])
+    for (reference, hypothesis), counts in zip(pairs, counted, strict=True):
+        aligned = align_words(reference, hypothesis)
+        assert [word.reference for word in aligned if word.kind != "insertion"] == reference.split()
+        assert [word.hypothesis for word in aligned if word.kind != "deletion"] == hypothesis.split()
+        assert all((word.kind == "hit") == (word.reference == word.hypothesis) for word in aligned)
+        kinds = [word.kind for word in aligned]
+        assert counts == ErrorCounts(*(kinds.count(k) for k in ("hit", "substitution", "deletion", "insertion")))

@@ -34,6 +34,14 @@ def test_a_larger_model_needs_more(peaks):
 
 
 @pytest.mark.slow
+def test_a_batch_needs_more_by_plain_transformers_too(peaks, build_model, processor, tmp_path):
+    save_model(build_model(), processor, tmp_path / "narrow")
+    peak = measure_peak_memory(f"transformers:{tmp_path / 'narrow'}", 60.0, batch=16)
+    # The first convolution alone makes 8 channels of 3,200 a second.
+    assert peak > peaks["narrow"] + 0.9 * 4 * 8 * 3200 * 60 * 16
+
+
+@pytest.mark.slow
 def test_a_child_that_fails_is_quoted(tmp_path):
     with pytest.raises(ModelError, match=r"measuring the memory of .* failed: .*config\.json cannot be read"):
         measure_peak_memory(tmp_path)

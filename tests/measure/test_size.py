@@ -97,6 +97,14 @@ def test_the_parts_are_the_whole(build_model):
     assert macs[model] == pytest.approx(2.0 * sum(parts.values()), abs=4)
 
 
+@pytest.mark.parametrize("structure", ["base", "large-lv60"])
+def test_transformers_own_class_measures_the_same(build_huggingface, structure, tmp_path):
+    theirs = build_huggingface(structure)
+    theirs.save_pretrained(tmp_path)
+    ours = load_model(tmp_path).model
+    assert measure_size(theirs, tmp_path, 1.0) == measure_size(ours, tmp_path, 1.0)
+
+
 def test_groups_divide_the_operations_of_a_convolution(build_model):
     teacher = build_model()
     student, _ = group_convs(teacher, ConvGroupsConfig(2))

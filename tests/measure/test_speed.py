@@ -1,10 +1,24 @@
+import functools
+import itertools
 import os
+from collections import Counter
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bigfoot.measure import speed
-from bigfoot.measure.speed import count_all_threads, measure_speed, torch_threads
+from bigfoot.measure.speed import (
+    compute_spread,
+    count_all_threads,
+    measure_speed,
+    summarize_times,
+    time_rounds,
+    torch_threads,
+)
 
 
 def test_a_model_is_as_fast_as_itself(build_model):
@@ -19,41 +33,62 @@ def test_a_model_is_as_fast_as_itself(build_model):
         assert one.speedup_low <= one.speedup <= one.speedup_high
 
 
-def test_rounds_are_interleaved_and_the_first_is_not_counted(build_model, monkeypatch):
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still until it is moved."""
+    hands = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(speed, "time", SimpleNamespace(perf_counter=lambda: hands.now))
+    return hands
+
+
+def test_rounds_are_interleaved_and_the_first_is_not_counted(build_model, monkeypatch, clock):
     first, second = build_model(), build_model()
     passes = []
     # Every pass of the second is twice as fast; the whole machine slows down from round to round.
-    monkeypatch.setattr(
-        speed, "_time_pass", lambda model, samples: passes.append((model, tuple(samples.shape))) or _cost(model)
-    )
-    rounds = iter([100.0, 1.0, 2.0, 4.0])
-    state = {}
+    load = [100.0, 1.0, 2.0, 4.0]
 
-    def _cost(model):
-        if model is first:
-            state["load"] = next(rounds)
-        return state["load"] * (2.0 if model is first else 1.0)
+    def run(model, samples):
+        clock.now += load[len(passes) // 2] * (2.0 if model is first else 1.0)
+        passes.append((model, tuple(samples.shape)))
 
-    found = measure_speed({"a": first, "b": second}, rounds=3, seconds=2.0)
-    assert [model for model, _ in passes] == [first, second] * 4
-    assert {shape for _, shape in passes} == {(1, 32_000)}
+    monkeypatch.setattr(speed, "run_pass", run)
+    found = measure_speed({"a": first, "b": second}, rounds=3, seconds=2.0, batch=2)
+    assert [{model for model, _ in passes[i : i + 2]} for i in range(0, 8, 2)] == [{first, second}] * 4
+    assert {shape for _, shape in passes} == {(2, 32_000)}
     assert found["b"].speedup == found["b"].speedup_low == found["b"].speedup_high == 2.0
     assert (found["a"].median_seconds, found["b"].median_seconds) == (4.0, 2.0)
-    assert found["b"].real_time_factor == 1.0
+    assert found["b"].real_time_factor == 0.5, "of all audio in the batch"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_no_place_in_a_round_belongs_to_one(count):
+    names, turn, rounds = [f"m{i}" for i in range(count)], [], []
+    passes = {name: functools.partial(turn.append, name) for name in names}
+    times = time_rounds(passes, 2 * count - 1, lambda: rounds.append(turn.copy()) or turn.clear())
+    assert [sorted(one) for one in rounds] == [names] * (2 * count)
+    for place in range(count):
+        assert Counter(one[place] for one in rounds) == dict.fromkeys(names, 2)
+    if count > 1:
+        followers = Counter(pair for one in rounds for pair in itertools.pairwise(one))
+        assert all(followers[a, b] == followers[b, a] for a, b in followers), "nobody only ever comes after another"
+    assert {name: len(own) for name, own in times.items()} == dict.fromkeys(names, 2 * count - 1)
 
 
 def test_quartiles_of_the_ratios():
-    found = speed._summarize([4.0, 2.0, 6.0, 8.0, 10.0], [2.0, 2.0, 2.0, 2.0, 2.0], 1.0)
+    found = summarize_times([4.0, 2.0, 6.0, 8.0, 10.0], [2.0, 2.0, 2.0, 2.0, 2.0], 1.0)
     assert (found.speedup_low, found.speedup, found.speedup_high) == (2.0, 3.0, 4.0)
+
+
+@given(st.lists(st.floats(0.1, 10), min_size=1, max_size=20))
+def test_spread_is_numpys(values):
+    found = compute_spread(values)
+    assert [found.low, found.median, found.high] == pytest.approx(list(np.quantile(values, [0.25, 0.5, 0.75])))
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_threads_are_set_inside_and_restored(build_model, monkeypatch, threads):
     seen, before = [], torch.get_num_threads()
-    original = speed._time_pass
-    monkeypatch.setattr(
-        speed, "_time_pass", lambda *args: seen.append(torch.get_num_threads()) or original(*args)
-    )
+    monkeypatch.setattr(speed, "run_pass", lambda *_: seen.append(torch.get_num_threads()))
     measure_speed({"a": build_model()}, rounds=1, seconds=0.1, threads=threads)
     assert seen == [threads] * 2
     assert torch.get_num_threads() == before

@@ -77,7 +77,7 @@ def test_what_it_says_of_families(build_model):
     assert titles["data2vec"].startswith("data2vec-audio, ")
     assert positions["hubert-batch-norm"] == "positional conv, kernel 16, groups 4, batch norm"
     assert positions["data2vec"] == "3 positional convs, kernel 7, groups 4"
-    assert layers["wavlm"] == "3 heads of 8 with position bias, feed-forward 40, norm last"
+    assert layers["wavlm"] == "3 heads of 8 with bias, feed-forward 40, norm last"
     assert projections["hubert-without-norm"] == "linear 12 -> 24"
 
 

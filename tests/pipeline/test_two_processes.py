@@ -99,12 +99,26 @@ trainer = Trainer(Objective(config.distill.losses, student.model, told), run)
 result = trainer.train()
 found = {"weights": student.model.state_dict(), "records": result.records}
 assert trainer.accelerator.num_processes == int(ranks)
+found["notes"] = result.notes
 torch.save(found, f"{out}.{ranks}.{rank}")
 """
 
+# One batch of the second rank gives a loss that is no number.
+BREAKING = """
+stream = training_batches(run.manifests["train"], run.processor, run.data, run.seed, rank=1, world_size=2)
+broken = [next(stream), next(stream)][1].ids
+good = Objective.forward
+def forward(self, batch, masks):
+    terms = good(self, batch, masks)
+    bad = batch.ids == broken and batch.position.epoch == 0
+    return {name: term._replace(total=term.total * (torch.nan if bad else 1.0)) for name, term in terms.items()}
+Objective.forward = forward
+trainer = Trainer("""
 
-def test_two_processes_hold_the_weights_of_one(start, start_two, narrow_teacher, small_digits, tmp_path):
-    (tmp_path / "shared.py").write_text(SHARED)
+
+@pytest.mark.parametrize("broken", [False, True], ids=["all is well", "one batch is left out"])
+def test_two_processes_hold_the_weights_of_one(broken, start, start_two, narrow_teacher, small_digits, tmp_path):
+    (tmp_path / "shared.py").write_text(SHARED.replace("trainer = Trainer(", BREAKING) if broken else SHARED)
     arguments = [tmp_path / "shared.py", narrow_teacher, small_digits.folder, tmp_path / "out"]
     start_two(*arguments)
     done = start(*arguments, extra=ON_CPU)
@@ -116,3 +130,7 @@ def test_two_processes_hold_the_weights_of_one(start, start_two, narrow_teacher,
     for name, tensor in alone["weights"].items():
         # Four steps of Adam move a weight by up to 2e-3; rounding decides where a gradient is nearly nothing.
         assert (tensor - first["weights"][name]).abs().mean() < 2e-5, name
+    # The whole window goes, and the rank to blame has saved its batch; the one process is rank 0.
+    assert first["notes"] == second["notes"] and [len(first["notes"]), len(alone["notes"])] == [broken, broken]
+    saved = {path.name.partition("_rank_")[2] for path in (tmp_path / "out" / "bad_batches").glob("*.json")}
+    assert saved == ({"0.json", "1.json"} if broken else set())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-from html.parser import HTMLParser
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib.image
 import pytest
@@ -91,38 +92,14 @@ def test_files(tmp_path: Path) -> None:
     assert image[..., :3].std() > 0.02
 
 
-class _Page(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.cells: list[str] = []
-        self.tags: list[str] = []
-        self.addresses: list[str] = []
-        self.inside = False
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
-        self.inside = tag == "td"
-        if self.inside:
-            self.cells.append("")
-
-    def handle_data(self, data: str) -> None:
-        if self.inside:
-            self.cells[-1] += data
-
-    def handle_endtag(self, tag: str) -> None:
-        self.inside = False
-
-
-def test_html_escapes_and_needs_nothing_else(tmp_path: Path) -> None:
-    name = '<script>alert("1")</script> & {braces}'
+def test_html_escapes_and_sorts_by_values(tmp_path: Path, read_page: Callable[[str], Any]) -> None:
+    name = '<script>alert("1")</script> & {braces} {{ 7 * 7 }}'
     run = make_run(tmp_path / "a", judged(name, 0.05, protocol="<b>"), judged("b", 0.05))
-    comparison = compare_runs([run])
-    text = render_comparison_html(comparison, b"png")
-    page = _Page()
-    page.feed(text)
-    assert "script" not in page.tags and "b" not in page.tags
-    assert page.cells[:4] == ["a", name, "test", "5.00"]
-    assert page.addresses == ["data:image/png;base64,cG5n"]
-    assert 'name="viewport"' in text
+    text = render_comparison_html(compare_runs([run]))
+    page = read_page(text)
+    assert page.tags.count("script") == 1 and "b" not in page.tags
+    assert page.rows[1][:4] == ["a", name, "test", "5.00"]
+    assert page.values[1][:5] == ["a", name, "test", "0.05", None]
+    assert page.outside == []
     assert "&lt;b&gt;; not stated" in text
+    assert page.tags.count("svg") == 1, "without speeds there is no picture of them"

@@ -13,14 +13,16 @@ import matplotlib.image
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
 from matplotlib.text import Annotation, Text
+from matplotlib.transforms import Bbox
 
-from bigfoot.report.plots import draw_losses, draw_wer_vs_size, render_png
+from bigfoot.report.plots import draw_losses, draw_macs_by_part, draw_wer_vs_size, draw_wer_vs_speed, render_png
 from bigfoot.report.rows import Row
 
 
-def row(name: str, wer: float | None, size: int | None, split: str = "test", **facts: float | int | None) -> Row:
-    return Row(name, name, split, wer=wer, size_bytes=size, **facts)  # type: ignore[arg-type]
+def row(name: str, wer: float | None, size: int | None, split: str = "test", **facts: Any) -> Row:
+    return Row(name, name, split, wer=wer, size_bytes=size, **facts)
 
 
 def ink(png: bytes) -> float:
@@ -92,6 +94,55 @@ def test_labels_keep_clear() -> None:
 def test_groups_have_a_legend() -> None:
     figure = draw_wer_vs_size([row("a", 0.1, 10), row("a", 0.2, 10)], groups=["run 1", "run 2"])
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["run 1", "run 2"]
+
+
+def test_speed_by_hand() -> None:
+    teacher = row("teacher", 0.1, None, wer_low=0.08, wer_high=0.13, speedup=1.0, speedup_low=1.0, speedup_high=1.0)
+    student = row("student", 0.2, None, speedup=2.0, speedup_low=1.5, speedup_high=2.25)
+    figure = draw_wer_vs_speed([teacher, student, row("unmeasured", 0.3, 10)])
+    axes = figure.axes[0]
+    assert [label.xy for label in axes.texts if isinstance(label, Annotation)] == [(2.0, 20.0), (1.0, 10.0)]
+    collections = [artist for artist in axes.collections if isinstance(artist, LineCollection)]
+    bars = [segment.tolist() for collection in collections for segment in collection.get_segments()]
+    assert [[1.5, 20.0], [2.25, 20.0]] in bars
+    assert [[1.0, 8.0], [1.0, 13.0]] in bars
+    assert any("1 without WER or speed" in text.get_text() for text in figure.texts)
+    assert "nothing to draw" in draw_wer_vs_speed([row("a", 0.1, 10)]).texts[0].get_text()
+
+
+def test_labels_keep_clear_of_bars() -> None:
+    rows = [
+        row(f"student {i}", 0.07 + 0.002 * i, None, wer_low=0.05, wer_high=0.09, speedup=1.9 + 0.03 * i,
+            speedup_low=1.8, speedup_high=2.1)
+        for i in range(3)
+    ]  # fmt: skip
+    figure = draw_wer_vs_speed([*rows, row("teacher", 0.04, None, speedup=1.0)], panel_width=3.4)
+    canvas = FigureCanvasAgg(figure)
+    figure.set_dpi(130)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    axes = figure.axes[0]
+    labels = [Text.get_window_extent(text) for text in axes.texts if isinstance(text, Annotation)]
+    bars = [
+        Bbox(axes.transData.transform(segment)).padded(1)
+        for bar in axes.collections if isinstance(bar, LineCollection) for segment in bar.get_segments()
+    ]  # fmt: skip
+    assert len(bars) == 6
+    assert not any(label.overlaps(bar) for label in labels for bar in bars)
+
+
+def test_macs_by_hand() -> None:
+    teacher = row("teacher", None, None, macs_by_part={"conv": 3_000_000_000, "transformer": 5_000_000_000})
+    student = row("student", None, None, macs_by_part={"conv": 1_000_000_000, "pooling": 2_000_000_000})
+    figure = draw_macs_by_part([student, teacher, row("student", 0.2, None, split="dev", macs_by_part={"conv": 9})])
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["teacher", "student"]
+    bars = {bar.get_label(): [(patch.get_x(), patch.get_width()) for patch in bar] for bar in axes.containers}
+    assert bars == {
+        "conv": [(0, 3), (0, 1)], "positional conv": [(3, 0), (1, 0)], "transformer": [(3, 5), (1, 0)],
+        "head": [(8, 0), (1, 0)], "pooling": [(8, 0), (1, 2)],
+    }  # fmt: skip
+    assert [text.get_text() for text in axes.texts] == ["8", "3"]
+    assert "nothing to draw" in draw_macs_by_part([row("a", 0.1, 10)]).texts[0].get_text()
 
 
 def test_losses_by_hand() -> None:

@@ -81,8 +81,8 @@ def test_a_section_for_each_split() -> None:
 
 def test_other_protocols_have_their_own_line() -> None:
     lines = describe_protocols([TEACHER, STUDENT, dataclasses.replace(STUDENT, name="beam", decoder="beam 10")])
-    assert lines[0].startswith("- Protocol of teacher, student: ") and "decoder greedy" in lines[0]
-    assert lines[1].startswith("- Protocol of beam: ") and "decoder beam 10" in lines[1]
+    assert lines[0].startswith("Protocol of teacher, student: ") and "decoder greedy" in lines[0]
+    assert lines[1].startswith("Protocol of beam: ") and "decoder beam 10" in lines[1]
 
 
 def test_skipped_data_is_counted_and_cut() -> None:

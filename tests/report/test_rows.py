@@ -37,7 +37,7 @@ def test_round_trip(tmp_path: Path) -> None:
     save_report(report, tmp_path / "new" / "report")
     assert load_report(tmp_path / "new" / "report") == report
     names = sorted(path.name for path in (tmp_path / "new" / "report").iterdir())
-    assert names == ["losses.png", "report.csv", "report.json", "report.md", "wer_vs_size.png"]
+    assert names == ["losses.png", "report.csv", "report.html", "report.json", "report.md", "wer_vs_size.png"]
     content = json.loads((tmp_path / "new" / "report" / "report.json").read_text())
     assert content["seconds_per_step"] == {"distill": 3.5}
     assert content["rows"][0]["wer"] == 0.05
@@ -47,7 +47,7 @@ def test_saving_again_replaces(tmp_path: Path) -> None:
     save_report(full_report(), tmp_path)
     save_report(Report("second"), tmp_path)
     assert load_report(tmp_path) == Report("second")
-    assert len(list(tmp_path.iterdir())) == 5
+    assert len(list(tmp_path.iterdir())) == 6
 
 
 def test_a_failure_leaves_the_old_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +60,7 @@ def test_a_failure_leaves_the_old_report(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(OSError, match="disk full"):
         save_report(Report("second"), tmp_path)
     assert load_report(tmp_path) == full_report()
-    assert len(list(tmp_path.iterdir())) == 5
+    assert len(list(tmp_path.iterdir())) == 6
 
 
 def test_fields_stand_in_the_agreed_order() -> None:
@@ -86,6 +86,14 @@ def test_what_is_no_report_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_folder_without_report_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere"):
         load_report(tmp_path / "nowhere")
+
+
+def test_names_that_are_no_utf8_are_written_and_read_back(tmp_path: Path) -> None:
+    skipped = [{"split": "train", "id": "a", "path": "sp\udcffeech.wav", "reason": "cannot be read"}]
+    report = Report("demo", [Row("m", "x", "test")], skipped=skipped)
+    save_report(report, tmp_path)
+    assert load_report(tmp_path) == report
+    assert "sp\\udcffeech.wav" in (tmp_path / "report.html").read_text()
 
 
 def test_json_is_strict_and_knows_numpy() -> None:

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from bigfoot.config import CTCLossConfig, DataConfig, HiddenLossConfig, LogitKLConfig, LossesConfig, TrainConfig
-from bigfoot.data.batches import training_batches
+from bigfoot.data.batches import Position, training_batches
+from bigfoot.distill.losses import LossSum
 from bigfoot.distill.objective import Objective
 from bigfoot.errors import TrainingError
 from bigfoot.models.folder import load_model
@@ -233,21 +234,123 @@ def test_a_kill_between_the_two_renames_loses_nothing(make_objective, make_run):
     assert load_checkpoint(trainer.accelerator, trainer._checkpoint, "a").step == 1
 
 
-def test_a_loss_that_is_no_number_stops_before_it_reaches_the_weights(make_objective, make_run, monkeypatch):
-    objective, run = make_objective(CTC), make_run(max_steps=4)
-    trainer = Trainer(objective, run)
-    good, calls = loop.Objective.forward, []
+def break_losses(monkeypatch, breaks, how):
+    """Change the loss terms of some batches: ``breaks(batch)`` says which, ``how(total)`` gives the changed total."""
+    good = loop.Objective.forward
 
     def broken(self, batch, masks):
-        calls.append(1)
         terms = good(self, batch, masks)
-        return terms if len(calls) < 3 else {"ctc": terms["ctc"]._replace(total=terms["ctc"].total * torch.nan)}
+        if not breaks(batch):
+            return terms
+        return {name: term._replace(total=how(term.total)) for name, term in terms.items()}
 
     monkeypatch.setattr(loop.Objective, "forward", broken)
-    with pytest.raises(TrainingError, match="step 3: the loss term ctc is not a finite number"):
+
+
+def at(*numbers):
+    return lambda batch: batch.position.epoch == 0 and batch.position.batch in numbers
+
+
+def no_number(total):
+    return total * torch.nan
+
+
+def no_gradient(total):
+    """The loss as it was, with a gradient of infinity times nothing."""
+    return total + (total * 0.0).sqrt()
+
+
+def test_a_loss_that_stays_no_number_stops_before_it_reaches_the_weights(make_objective, make_run, monkeypatch):
+    objective, run = make_objective(CTC), make_run(max_steps=6, max_bad_steps=1)
+    trainer = Trainer(objective, run)
+    break_losses(monkeypatch, lambda batch: batch.position > Position(0, 2), no_number)
+    with pytest.raises(TrainingError, match=r"step 3: the loss term ctc is not a finite number; more than .*=1 "):
         trainer.train()
     assert all(torch.isfinite(tensor).all() for tensor in objective.student.state_dict().values())
     assert load_checkpoint(trainer.accelerator, trainer._checkpoint, "").step == 2
+    names = [path.stem for path in sorted((run.folder / "bad_batches").glob("*.json"))]
+    assert len(names) == 2 and all(name.startswith("step_000003_epoch_") for name in names)
+
+
+@pytest.mark.parametrize("how", [no_number, no_gradient])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_batch_left_out_is_as_if_it_were_not_in_the_stream(how, accumulate, make_objective, make_run, monkeypatch):
+    """To the bit; in a window of two, both go."""
+    settings = {"max_steps": 4, "gradient_accumulation_steps": accumulate, "masks": True}
+    ours, plain = make_objective(), make_objective()
+    gone = (3,) if accumulate == 1 else (3, 4)
+    ours_run = make_run(**settings)
+    with monkeypatch.context() as patch:
+        break_losses(patch, at(3), how)
+        result = train(ours, ours_run)
+    whole = Trainer._stream
+    monkeypatch.setattr(Trainer, "_stream", lambda self: (batch for batch in whole(self) if not at(*gone)(batch)))
+    expected = train(plain, make_run(folder=ours_run.folder.with_name("plain"), **settings))
+    assert_equal(weights(plain.student), weights(ours.student))
+    assert result.records == expected.records
+    (note,) = [note for note in result.notes if note not in expected.notes]
+    assert "is not a finite number; its batch was left out and saved" in note
+    assert len(list((ours_run.folder / "bad_batches").glob("*.json"))) == (1 if how is no_number else accumulate)
+
+
+def test_what_was_left_out_is_neither_lost_nor_told_twice_by_a_run_taken_up_again(
+    make_objective, make_run, tmp_path, monkeypatch
+):
+    break_losses(monkeypatch, at(2, 6), no_number)
+    settings = {"max_steps": 8, "fingerprint": "a", "eval_every": 8}
+    whole = make_objective()
+    expected = train(whole, make_run(folder=tmp_path / "whole", **settings))
+    for sitting in (3, 5):
+        with monkeypatch.context() as patch:
+            stop_after(sitting, patch)
+            with pytest.raises(KeyboardInterrupt):
+                train(make_objective(), make_run(folder=tmp_path / "stopped", **settings))
+    resumed = make_objective()
+    result = train(resumed, make_run(folder=tmp_path / "stopped", **settings))
+    assert_equal(weights(whole.student), weights(resumed.student))
+    assert sum("so far at step 2, 5)" in note for note in result.notes) == 1
+    assert [note.replace(f"{tmp_path}/stopped", f"{tmp_path}/whole") for note in result.notes] == expected.notes
+    kept = [sorted(path.name for path in (tmp_path / run / "bad_batches").iterdir()) for run in ("whole", "stopped")]
+    assert kept[0] == kept[1] and len(kept[0]) == 4
+
+
+def test_an_exploding_loss_is_told_and_its_step_taken(make_objective, make_run, monkeypatch):
+    seen = []
+    break_losses(monkeypatch, lambda batch: seen.append(1) or len(seen) == 23, lambda total: total * 1000.0)
+    run = make_run(max_steps=24, log_every=1, eval_every=24, checkpoint_every=24)
+    result = train(make_objective(CTC), run)
+    losses = [record["loss"] for record in result.records if "loss" in record]
+    assert len(losses) == 24 and losses[22] > 100 * losses[21]
+    (note,) = [note for note in result.notes if "explodes" in note]
+    assert note.startswith("step 23: the loss explodes")
+    assert len(list((run.folder / "bad_batches").glob("step_000023*.json"))) == 1
+
+
+def test_learning_rates_of_nothing_are_warned_of_before_training(make_objective, make_run, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("bigfoot"), "propagate", True)
+    parts = ("feature_encoder", "feature_projection", "encoder", "lm_head", "projections")
+    with caplog.at_level(logging.INFO, logger="bigfoot"):
+        result = train(make_objective(), make_run(max_steps=2, learning_rate_factors=dict.fromkeys(parts, 0.0)))
+    assert "every learning rate is 0" in caplog.messages[0] and caplog.messages[1].startswith("distill 1/2")
+    assert len([note for note in result.notes if "learning rate is 0" in note]) == 1
+    assert train(make_objective(), make_run(max_steps=2, fingerprint="b")).notes == []
+
+
+def test_a_schedule_that_ends_too_early_is_warned_of(make_objective, make_run, monkeypatch):
+    monkeypatch.setattr("bigfoot.training.optim.schedule_factor", lambda config: lambda step: float(step < 2))
+    notes = train(make_objective(), make_run(max_steps=4)).notes
+    assert len(notes) == 1 and "every learning rate is 0 while steps remain" in notes[0]
+
+
+def test_a_loss_that_reaches_only_what_does_not_move_is_warned_of(make_objective, make_run, monkeypatch):
+    def penalty(self, batch, masks):
+        total = sum(p.square().sum() for p in self.student.speech_encoder.feature_encoder.parameters())
+        return {"ctc": LossSum(total, torch.ones(()))}
+
+    monkeypatch.setattr(loop.Objective, "forward", penalty)
+    (note,) = train(make_objective(CTC), make_run(max_steps=2, learning_rate_factors={"feature_encoder": 0.0})).notes
+    assert note.startswith("the loss reaches feature_encoder alone")
+    assert train(make_objective(CTC), make_run(max_steps=2, fingerprint="b")).notes == []
 
 
 def test_best_on_dev_is_kept_beside_last(make_objective, make_run, monkeypatch):
@@ -280,8 +383,11 @@ def test_a_collapse_to_blanks_is_warned_of(make_objective, make_run, caplog, mon
         objective.student.head.bias[0] = 50.0
     monkeypatch.setattr(logging.getLogger("bigfoot"), "propagate", True)
     with caplog.at_level(logging.WARNING, logger="bigfoot"):
-        train(objective, make_run(max_steps=2, eval_every=2))
-    assert any("collapsed to blanks (100.0% of the frames" in message for message in caplog.messages)
+        result = train(objective, make_run(max_steps=4, eval_every=2))
+    warnings = [message for message in caplog.messages if "collapsed to blanks (100.0% of the frames" in message]
+    assert len(warnings) == 2
+    # The report has the newest.
+    assert [f"distill: {note}" for note in result.notes] == warnings[1:] and "step 4: " in result.notes[0]
 
 
 def test_without_a_head_the_newest_model_is_the_best(make_run, build_model):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,12 @@ def _fit(model: BigfootForCTC, tensors: dict[str, Tensor], source: str) -> dict[
     return tensors
 
 
+@cache
+def _say_once(sentence: str) -> None:
+    """A run loads its teacher at every step; a user need be told once."""
+    log.warning(sentence)
+
+
 def load_huggingface(folder: Path) -> BigfootForCTC:
     """Load a Hugging Face folder exactly, with its CTC head if it has one; a pre-training head is dropped and named.
 
@@ -258,7 +265,7 @@ def load_huggingface(folder: Path) -> BigfootForCTC:
         bare = not name.startswith((f"{prefix}.", "lm_head."))
         tensors[f"{prefix}.{name}" if bare else name] = tensor.float()
     if dropped:
-        log.warning("%s: its pre-training head was left out: %s", folder, ", ".join(sorted(dropped)))
+        _say_once(f"{folder}: its pre-training head was left out: {', '.join(sorted(dropped))}")
     # The file decides: a folder may name ForPreTraining and carry a head, or the other way round.
     config.ctc_head = "lm_head.weight" in tensors
     has_mask = f"{prefix}.masked_spec_embed" in tensors

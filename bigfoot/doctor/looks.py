@@ -1,0 +1,244 @@
+"""What is looked at by loading it, which a broken package may not survive: see ``bigfoot.doctor.probes``."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import io
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from bigfoot.doctor.findings import Finding
+from bigfoot.doctor.surroundings import count_processors
+
+CORE = (
+    "numpy", "omegaconf", "rich", "typer", "safetensors", "huggingface_hub", "jiwer", "urllib3", "tensorboard",
+    "matplotlib", "accelerate", "lhotse",
+)  # fmt: skip
+"""What bigfoot asks for, besides torch, transformers, soundfile and soxr, which are looked at more closely."""
+
+Look = tuple[str, Callable[[], Finding]]
+
+
+def look_at_packages() -> Iterator[Look]:
+    """Every package that is only loaded."""
+    for name in CORE:
+        yield name, lambda name=name: _load(name)  # type: ignore[misc]
+
+
+def look_at_transformers() -> Iterator[Look]:
+    """The class that a broken torchaudio takes along is only loaded when it is asked for."""
+
+    def look() -> Finding:
+        found = _load("transformers")
+        from transformers import Wav2Vec2ForCTC  # noqa: F401 - the import is what is looked at
+
+        return found
+
+    yield "transformers", look
+
+
+def look_at_torch() -> Iterator[Look]:
+    """Build, threads, GPU and half precision."""
+    yield "torch", _torch_build
+    yield "threads", _threads
+    yield "GPU", _gpu
+    yield "half precision", _half_precision
+
+
+def look_at_sound() -> Iterator[Look]:
+    """Reading, resampling and making audio."""
+    yield "soundfile", _sound_formats
+    yield "soxr", lambda: _load("soxr")
+    yield "espeak-ng", _espeak
+
+
+def look_at_optional(name: str) -> Iterator[Look]:
+    """A package that bigfoot can do without."""
+
+    def look() -> Finding:
+        if importlib.util.find_spec(name) is None:
+            return Finding(name, "ok", "not installed, and not needed")
+        return _load(name)
+
+    yield name, look
+
+
+def look_at_onnxruntime() -> Iterator[Look]:
+    """The engine for exported models."""
+
+    def look() -> Finding:
+        if importlib.util.find_spec("onnxruntime") is None:
+            said = "not installed; only exported models need it"
+            return Finding("onnxruntime", "note", said, install_command("onnxruntime"))
+        return _load("onnxruntime")
+
+    yield "onnxruntime", look
+
+
+PROBES: dict[str, Callable[[], Iterator[Look]]] = {
+    "torch": look_at_torch,
+    "transformers": look_at_transformers,
+    "packages": look_at_packages,
+    "sound": look_at_sound,
+    "torchaudio": lambda: look_at_optional("torchaudio"),
+    "torchcodec": lambda: look_at_optional("torchcodec"),
+    "onnxruntime": look_at_onnxruntime,
+}
+"""One child process each."""
+
+
+def _required(name: str) -> str:
+    """A package with the range that bigfoot asks for, where bigfoot is installed and says so."""
+    try:
+        asked = importlib.metadata.requires("bigfoot") or []
+    except importlib.metadata.PackageNotFoundError:
+        return name
+    plain = [line.replace(" ", "") for line in asked if "extra" not in line]
+    return next((line for line in plain if line.startswith(name) and not line[len(name) :][:1].isalnum()), name)
+
+
+def install_command(name: str) -> str:
+    """The pip command that brings a package of the version that bigfoot asks for."""
+    return f"pip install '{_required(name)}'"
+
+
+def _load(name: str) -> Finding:
+    """Import a package and compare its version with what bigfoot asks for."""
+    module = importlib.import_module(name)
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, "ok", str(getattr(module, "__version__", "of unknown version")))
+    wanted = _required(name)
+    if wanted != name:
+        from packaging.requirements import Requirement
+
+        if not Requirement(wanted).specifier.contains(version, prereleases=True):
+            return Finding(name, "broken", f"{version}, where bigfoot needs {wanted}", install_command(name))
+    return Finding(name, "ok", version)
+
+
+def list_nvidia_gpus() -> list[str]:
+    """GPUs that the driver knows, whatever torch says."""
+    tool = shutil.which("nvidia-smi")
+    try:
+        if tool is not None:
+            done = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=10, check=False)
+            return [line.partition(" (UUID")[0] for line in done.stdout.splitlines() if line.startswith("GPU ")]
+        return sorted(path.name for path in Path("/proc/driver/nvidia/gpus").glob("*"))
+    except (OSError, subprocess.SubprocessError):
+        return []
+
+
+def judge_build(version: str, cuda: str | None, usable: bool, gpus: list[str]) -> Finding:
+    """Say whether a torch build fits the machine.
+
+    Args:
+        version: of torch.
+        cuda: that it was built for, or None.
+        usable: whether it can use a GPU.
+        gpus: that the driver knows.
+
+    Returns:
+        ``broken`` where a GPU lies idle; ``note`` where gigabytes of CUDA serve nobody.
+
+    Example:
+        >>> judge_build("2.13.0", None, False, []).state
+        'ok'
+    """
+    build = f"{version}, {'CPU build' if cuda is None else f'build for CUDA {cuda}'}"
+    index = "with --index-url as PyTorch's own installation page says"
+    if cuda is None and gpus:
+        cure = f"pip install --force-reinstall torch, {index} for this driver's CUDA"
+        return Finding("torch", "broken", f"{build}, beside {gpus[0]}, which it cannot use", cure)
+    if cuda is not None and gpus and not usable:
+        cure = f"update the driver, or install a torch for an older CUDA ({index}); see CUDA_VISIBLE_DEVICES, too"
+        return Finding("torch", "broken", f"{build}, which cannot use {gpus[0]}", cure)
+    if cuda is not None and not usable:
+        cure = f"it works; to save some gigabytes, pip install --force-reinstall torch, {index} for CPU"
+        return Finding("torch", "note", f"{build}, without a GPU", cure)
+    return Finding("torch", "ok", build)
+
+
+def _torch_build() -> Finding:
+    found = _load("torch")
+    if found.state != "ok":
+        return found
+    import torch
+
+    if torch.version.hip:
+        return Finding("torch", "ok", f"{torch.__version__}, build for ROCm {torch.version.hip}")
+    return judge_build(str(torch.__version__), torch.version.cuda, torch.cuda.is_available(), list_nvidia_gpus())
+
+
+def _threads() -> Finding:
+    import torch
+
+    threads, processors = torch.get_num_threads(), count_processors()
+    said = f"torch uses {threads} on {processors} processors"
+    if threads > processors:
+        cure = f"set OMP_NUM_THREADS={processors} or threads={processors}: they wait for each other"
+        return Finding("threads", "note", said, cure)
+    return Finding("threads", "ok", said)
+
+
+def _gpu() -> Finding:
+    import torch
+
+    if not torch.cuda.is_available():
+        return Finding("GPU", "ok", "none that torch can use; training runs on the processor")
+    about = torch.cuda.get_device_properties(0)
+    more = f" and {torch.cuda.device_count() - 1} more" if torch.cuda.device_count() > 1 else ""
+    half = "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
+    return Finding("GPU", "ok", f"{about.name}, {about.total_memory / 1e9:.0f} GB, {half}{more}")
+
+
+def _half_precision() -> Finding:
+    import torch
+
+    from bigfoot.measure.half_precision import WRONG, ProneConv, measure_half_precision_error
+
+    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    errors = {d: measure_half_precision_error(ProneConv().to(d), ProneConv.SIZE, torch.bfloat16) for d in devices}
+    wrong = [device for device, error in errors.items() if not error < WRONG]
+    if not wrong:
+        return Finding("half precision", "ok", f"bf16 is computed rightly on {' and '.join(devices)}")
+    said = f"bf16 convolutions are computed wrongly on {' and '.join(wrong)} (relative error {errors[wrong[0]]:.1f})"
+    return Finding("half precision", "note", said, f"leave precision at auto or no on {' and '.join(wrong)}")
+
+
+def _sound_formats() -> Finding:
+    found = _load("soundfile")
+    import numpy as np
+    import soundfile
+
+    missing = []
+    for kind in ("WAV", "FLAC", "OGG", "MP3"):
+        file = io.BytesIO()
+        try:
+            soundfile.write(file, np.zeros(16_000, np.float32), 16_000, format=kind)
+            file.seek(0)
+            readable = len(soundfile.read(file)[0]) > 0
+        except (soundfile.LibsndfileError, ValueError, TypeError):
+            readable = False
+        missing += [] if readable else [kind.lower()]
+    said = f"{found.value} with {soundfile.__libsndfile_version__}"
+    if not missing:
+        return Finding("soundfile", found.state, f"{said}: wav, flac, ogg and mp3", found.cure)
+    # bigfoot writes flac itself; the others are matters of the corpus.
+    state = "broken" if {"wav", "flac"} & set(missing) else "note"
+    return Finding("soundfile", state, f"{said}, without {', '.join(missing)}", "pip install --upgrade soundfile")
+
+
+def _espeak() -> Finding:
+    if importlib.util.find_spec("espeakng_loader") is None:
+        said = "not installed; only synthetic speech (the demo's) needs it"
+        return Finding("espeak-ng", "note", said, "pip install 'bigfoot[synthetic]'")
+    from bigfoot.data.espeak import Voice, speak
+
+    samples, rate = speak("seven", Voice("en-us"))
+    return Finding("espeak-ng", "ok", f"speaks: {len(samples) / rate:.1f} s for one word")

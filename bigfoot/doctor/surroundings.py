@@ -1,0 +1,140 @@
+"""What Python's own library can tell of a machine: processors, memory, disk, rights."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import bigfoot
+from bigfoot.doctor.findings import Finding
+
+GIGABYTE = 10**9
+TOO_LITTLE_DISK, LITTLE_DISK = GIGABYTE, 10 * GIGABYTE
+LITTLE_MEMORY = 4 * GIGABYTE
+_OLDEST, _NEWEST = (3, 10), (3, 13)
+
+
+def look_around() -> Iterator[Finding]:
+    """Look at everything that needs no package.
+
+    Yields:
+        A finding each.
+    """
+    yield Finding("bigfoot", "ok", f"{bigfoot.__version__} in {Path(bigfoot.__file__).parent}")
+    yield _python()
+    yield Finding("platform", "ok", platform.platform())
+    yield _processors()
+    yield _memory()
+    runs = Path("runs")
+    yield _disk("disk for runs", runs if runs.is_dir() else Path())
+    yield _temporary_disk()
+    yield _rights()
+    yield _corpora()
+
+
+def _python() -> Finding:
+    version, found = sys.version_info[:2], f"{platform.python_version()} ({sys.executable})"
+    if _OLDEST <= version <= _NEWEST:
+        return Finding("Python", "ok", found)
+    cure = "use Python 3.10 to 3.13, for which there are packages: PYTHON=python3.11 bash tools/setup_venv.sh"
+    return Finding("Python", "broken" if version < _OLDEST else "note", found, cure)
+
+
+def count_processors() -> int:
+    """Processors that this process may use, which may be fewer than the machine has."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS and Windows
+        return os.cpu_count() or 1
+
+
+def _quota() -> float | None:
+    """Processors' worth of time that a container grants, where it says so."""
+    try:
+        granted, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return None if granted == "max" else int(granted) / int(period)
+    except (OSError, ValueError):
+        return None
+
+
+def _processors() -> Finding:
+    usable, quota, threads = count_processors(), _quota(), os.environ.get("OMP_NUM_THREADS")
+    said = f"{usable} of {os.cpu_count()} for this process, OMP_NUM_THREADS {threads or 'not set'}"
+    if quota is not None and quota < usable:
+        cure = f"set threads={max(1, int(quota))} in the configuration: more threads than that wait for each other"
+        return Finding("processors", "note", f"{said}, but time of {quota:g} in this container", cure)
+    return Finding("processors", "ok", said)
+
+
+def _available_memory() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, ValueError, StopIteration):
+        return None
+    try:
+        group = Path("/sys/fs/cgroup")
+        return min(free, int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    except (OSError, ValueError):  # no container, or one without a limit ("max")
+        return free
+
+
+def _memory() -> Finding:
+    free = _available_memory()
+    if free is None:
+        return Finding("memory", "ok", "this system does not say")
+    said = f"{free / GIGABYTE:.1f} GB available"
+    if free < LITTLE_MEMORY:
+        cure = "if a training is killed: a smaller data.batch_seconds, more gradient_accumulation_steps"
+        return Finding("memory", "note", said, cure)
+    return Finding("memory", "ok", said)
+
+
+def _disk(name: str, folder: Path) -> Finding:
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return Finding(name, "broken", f"{folder.absolute()}: {error}", "go to a folder that is there, then try again")
+    said = f"{free / GIGABYTE:.1f} GB free in {folder.absolute()}"
+    if free >= LITTLE_DISK:
+        return Finding(name, "ok", said)
+    elsewhere = "set TMPDIR to a roomier folder" if name.startswith("temp") else "set run_dir to a roomier disk"
+    state = "broken" if free < TOO_LITTLE_DISK else "note"
+    return Finding(name, state, said, f"make room, or {elsewhere}: checkpoints and models are written twice")
+
+
+def _temporary_disk() -> Finding:
+    try:
+        return _disk("temporary disk", Path(tempfile.gettempdir()))
+    except OSError as error:
+        return Finding("temporary disk", "broken", str(error), "set TMPDIR to a folder that you may write to")
+
+
+def _rights() -> Finding:
+    try:
+        with tempfile.TemporaryFile(dir=Path()) as file:
+            file.write(b"bigfoot")
+        return Finding("writing here", "ok", str(Path().absolute()))
+    except OSError as error:
+        cure = "go to a folder that you may write to, or set run_dir to one"
+        return Finding("writing here", "broken", str(error), cure)
+
+
+def _corpora() -> Finding:
+    given = os.environ.get("BIGFOOT_DATA")
+    if not given:
+        cure = "only corpora on disk ask for it: set it to the folder that holds them, or give data.root"
+        return Finding("BIGFOOT_DATA", "ok", f"not set; {cure}")
+    folder = Path(given).expanduser()
+    try:
+        found = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    except OSError as error:
+        return Finding("BIGFOOT_DATA", "broken", str(error), "set it to the folder that holds corpora, or unset it")
+    if not found:
+        return Finding("BIGFOOT_DATA", "note", f"{given} holds no folder", "put a corpus there, such as LibriSpeech/")
+    return Finding("BIGFOOT_DATA", "ok", f"{given} holds {', '.join(found)}")

@@ -1,0 +1,147 @@
+"""What a benchmark runs: folders opened by bigfoot, and folders opened by plain transformers, under names that differ.
+
+A model is written as for every other command; ``transformers:`` before it asks for transformers' own class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModel, AutoModelForCTC, PreTrainedModel
+from transformers.utils import logging
+
+from bigfoot.errors import ModelError
+from bigfoot.models.configuration import BigfootConfig, beyond_huggingface
+from bigfoot.models.convert.huggingface import read_json
+from bigfoot.models.folder import load_config, load_model, resolve_model
+
+RUNTIMES = ("bigfoot", "transformers")
+_PREFIX = "transformers:"
+
+
+@dataclass(frozen=True)
+class RunnableModel:
+    """A model, ready to be run.
+
+    Args:
+        runtime: whose class runs it, one of ``RUNTIMES``.
+        folder: where it was read.
+        config: its shape.
+        model: in fp32 and eval mode.
+    """
+
+    runtime: str
+    folder: Path
+    config: BigfootConfig
+    model: PreTrainedModel
+
+
+def split_runtime(source: str) -> tuple[str, str]:
+    """Tell who runs a model from which model it is.
+
+    Example:
+        >>> split_runtime("transformers:runs/teacher"), split_runtime("tiny_teacher")
+        (('transformers', 'runs/teacher'), ('bigfoot', 'tiny_teacher'))
+    """
+    if source.startswith(_PREFIX):
+        return "transformers", source.removeprefix(_PREFIX)
+    return "bigfoot", source
+
+
+def open_runnable(source: str) -> RunnableModel:
+    """Open a model by the classes that its name asks for.
+
+    Args:
+        source: folder, Hugging Face id or ``tiny_teacher``, with ``transformers:`` before it for plain transformers.
+
+    Returns:
+        The model in fp32 and eval mode; attention is PyTorch's fused one in both runtimes.
+
+    Raises:
+        ModelError: no such model, or a shape that only bigfoot can build was asked of transformers.
+
+    Example:
+        >>> type(open_runnable("transformers:tiny_teacher").model).__name__
+        'Wav2Vec2ForCTC'
+    """
+    runtime, name = split_runtime(source)
+    folder = resolve_model(name)
+    config = load_config(folder)
+    if runtime == "bigfoot":
+        model = load_model(name).model
+        return RunnableModel(runtime, folder, model.config, model)
+    beyond = beyond_huggingface(config)
+    if beyond:
+        raise ModelError(
+            f"{source}: transformers' {config.family} has no words for {' and '.join(beyond)}; leave out {_PREFIX!r} "
+            "to run it by bigfoot"
+        )
+    return RunnableModel(runtime, folder, config, _load_plain(folder, config))
+
+
+def _load_plain(folder: Path, config: BigfootConfig) -> PreTrainedModel:
+    """By transformers' own class: the automatic ones would take a native folder's ``model_type`` for bigfoot's."""
+    fields = {key: value for key, value in read_json(folder / "config.json").items() if key != "model_type"}
+    plain = AutoConfig.for_model(config.family, **fields)
+    opener = AutoModelForCTC if config.ctc_head else AutoModel
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model, info = opener.from_pretrained(
+            folder, config=plain, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True
+        )
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        raise ModelError(f"{folder}: plain transformers cannot open it: {error}") from error
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+    # The vector of masked frames is of use in training alone, and many folders lack it.
+    missing = sorted(key for key in info["missing_keys"] if not key.endswith("masked_spec_embed"))
+    if missing:
+        raise ModelError(f"{folder}: plain transformers finds {len(missing)} weights missing, such as {missing[0]}")
+    return model.eval()
+
+
+def name_models(sources: Sequence[str]) -> list[str]:
+    """Give models short names that differ.
+
+    The folder's own name where that is enough; else as many of the folders above it as tell the models apart, then
+    the runtime, then a number.
+
+    Args:
+        sources: as for ``open_runnable``.
+
+    Returns:
+        A name for each, in order.
+
+    Example:
+        >>> name_models(["runs/a/model", "runs/b/model", "transformers:runs/b/model", "tiny_teacher", "tiny_teacher"])
+        ['a/model', 'b/model', 'transformers:b/model', 'tiny_teacher', 'tiny_teacher#2']
+    """
+    runtimes, places = zip(*(split_runtime(source) for source in sources), strict=True)
+    paths = [Path(place).resolve() if Path(place).is_dir() else Path(place) for place in places]
+    names: list[str] = []
+    for path, runtime in zip(paths, runtimes, strict=True):
+        short = _shorten(path, [other for other in paths if other != path])
+        # The same folder by both runtimes: the plain name stays with bigfoot.
+        shared = any(other == path and by != runtime for other, by in zip(paths, runtimes, strict=True))
+        base = name = f"{_PREFIX}{short}" if shared and runtime == "transformers" else short
+        count = 1
+        while name in names:
+            count += 1
+            name = f"{base}#{count}"
+        names.append(name)
+    return names
+
+
+def _shorten(path: Path, others: Sequence[Path]) -> str:
+    """The fewest last parts of a path that no other path ends in."""
+    parts = path.parts
+    for length in range(1, len(parts)):
+        if all(other.parts[-length:] != parts[-length:] for other in others):
+            return "/".join(parts[-length:])
+    return str(path)

@@ -1,0 +1,80 @@
+"""A benchmark laid out for people: a table of models and one of their parts for every setting, and what to know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.markup import escape
+from rich.table import Table
+
+from bigfoot.measure.benchmark import Benchmark, ModelResult, PeakResult
+from bigfoot.measure.benchmark_plan import Setting
+from bigfoot.measure.size import PARTS
+
+_COLUMNS = (
+    "runtime", "ms [quartiles]", "faster [quartiles]", "real-time factor", "of peak %", "memory MB", "size MB",
+    "parameters M", "GMACs/s",
+)  # fmt: skip
+
+
+def render_benchmark(benchmark: Benchmark) -> Iterator[str | Table]:
+    """Lay a benchmark out for a terminal.
+
+    Args:
+        benchmark: of ``measure_benchmark``.
+
+    Yields:
+        What to print, one thing after the other: two tables a setting, then the notes.
+    """
+    for peak in benchmark.peak:
+        models = benchmark.in_setting(peak)
+        yield _render_models(peak, models)
+        yield _render_parts(models)
+    machine = benchmark.machine
+    yield escape(
+        f"{machine['processor']}, {machine['processors']} processors; median of {benchmark.rounds} interleaved rounds; "
+        f"of peak: multiply-accumulates per second over those of a matrix product in the same rounds"
+    )
+    yield from (escape(f"- {note}") for note in benchmark.notes)
+
+
+def _start_table(title: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("model", overflow="fold")
+    return table
+
+
+def _render_models(peak: PeakResult, models: list[ModelResult]) -> Table:
+    setting = Setting(peak.threads, peak.seconds, peak.batch)
+    rate = f"{peak.macs_per_second_of_computing / 1e9:.1f} GMACs/s"
+    table = _start_table(f"{setting}; this machine's peak {rate} ({peak.size} x {peak.size} product)")
+    for heading in _COLUMNS:
+        table.add_column(escape(heading), justify="left" if heading == "runtime" else "right")
+    for model in models:
+        table.add_row(
+            escape(model.name),
+            model.runtime,
+            escape(f"{1e3 * model.median_s:.1f} [{1e3 * model.low_s:.1f}, {1e3 * model.high_s:.1f}]"),
+            escape(f"{model.speedup_over_first:.2f}x [{model.speedup_low:.2f}, {model.speedup_high:.2f}]"),
+            f"{model.real_time_factor:.4f}",
+            f"{100 * model.share_of_peak:.1f}",
+            f"{model.peak_memory_bytes / 1e6:.0f}",
+            "n/a" if model.size_bytes is None else f"{model.size_bytes / 1e6:.2f}",
+            f"{model.num_unique_params / 1e6:.3f}",
+            f"{model.macs_per_second / 1e9:.4f}",
+        )
+    return table
+
+
+def _render_parts(models: list[ModelResult]) -> Table:
+    table = _start_table("by part: ms / of time / of multiply-accumulates / of peak")
+    for part in PARTS:
+        table.add_column(part, justify="right")
+    for model in models:
+        cells = []
+        for part in PARTS:
+            own = model.by_part[part]
+            shares = (own.time_share, own.macs_share, own.share_of_peak)
+            cells.append(" / ".join([f"{1e3 * own.median_s:.1f}", *(f"{share:.0%}" for share in shares)]))
+        table.add_row(escape(model.name), *cells)
+    return table

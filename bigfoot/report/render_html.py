@@ -1,0 +1,124 @@
+"""A report as one HTML page, for a phone and for people who were not there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from markupsafe import Markup
+
+from bigfoot.measure.error_rate import align_words, count_errors
+from bigfoot.report.page import FIGURE_WIDTH, draw_tradeoffs, embed_figure, render_page, tabulate_rows
+from bigfoot.report.plots import draw_losses, draw_macs_by_part
+from bigfoot.report.render import (
+    COLUMNS,
+    LEGEND,
+    MACS_UNIT,
+    TextTable,
+    count_skipped,
+    describe_differences,
+    describe_origin,
+    describe_protocols,
+    sort_rows,
+    tabulate_macs,
+    tabulate_seconds,
+)
+
+if TYPE_CHECKING:  # rows imports this module to save what it renders
+    from bigfoot.report.rows import Report, Row
+
+NUM_SKIPPED_LISTED = 200
+NUM_KINDS_LISTED = 50
+
+
+def render_html(report: Report) -> str:
+    """Write a report as one page that needs no other file and no network.
+
+    Args:
+        report: what to write; whatever it holds is shown as text, never read as HTML.
+
+    Returns:
+        The page, the same for the same report; sections without content are left out.
+
+    Example:
+        >>> from bigfoot.report.rows import Report, Row
+        >>> page = render_html(Report("demo", [Row("teacher", "teacher", "test", wer=0.04)]))
+        >>> "<h1>demo</h1>" in page, '<td class="number" data-value="0.04">4.00</td>' in page
+        (True, True)
+    """
+    splits = dict.fromkeys(row.split for row in report.rows)
+    return render_page(
+        "report.html",
+        report.title,
+        notes=report.notes,
+        splits=[_show_split(split, [row for row in report.rows if row.split == split]) for split in splits],
+        legend=LEGEND,
+        worst=[_show_utterance(item) for item in report.worst],
+        macs=tabulate_macs(report.rows),
+        macs_unit=MACS_UNIT,
+        macs_figures=[embed_figure(draw_macs_by_part(report.rows, FIGURE_WIDTH), "MACs by part")],
+        losses=_draw_losses(report.losses),
+        changes=report.changes,
+        skipped=_show_skipped(report.skipped),
+        seconds=tabulate_seconds(report.seconds_per_step),
+        origin=describe_origin(report),
+        config=yaml.safe_dump(report.config, sort_keys=False, allow_unicode=True) if report.config else "",
+    )
+
+
+def _show_split(split: str, rows: Sequence[Row]) -> dict[str, Any]:
+    rows = sort_rows(rows)
+    return {
+        "name": split,
+        "table": tabulate_rows(f"Models on {split}", COLUMNS, rows),
+        "differences": describe_differences(rows),
+        "protocols": describe_protocols(rows),
+        "figures": draw_tradeoffs(rows),
+    }
+
+
+def _show_utterance(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Align what each model heard; the student and the teacher in sight, the others behind a fold."""
+    reference, hypotheses = str(item.get("reference", "")), dict(item.get("hypotheses", {}))
+    first = [name for name in (item.get("model"), "teacher") if name in hypotheses]
+    heard = {name: _show_heard(name, reference, str(text)) for name, text in hypotheses.items()}
+    return {
+        "id": item.get("id", ""),
+        "split": item.get("split", ""),
+        "speaker": item.get("speaker"),
+        "shown": [heard[name] for name in first],
+        "others": [shown for name, shown in heard.items() if name not in first],
+    }
+
+
+def _show_heard(name: str, reference: str, hypothesis: str) -> dict[str, Any]:
+    (counts,) = count_errors([reference], [hypothesis])
+    kinds = (
+        (counts.substitutions, "substituted"), (counts.deletions, "deleted"), (counts.insertions, "inserted")
+    )  # fmt: skip
+    named = ", ".join(f"{count} {kind}" for count, kind in kinds if count)
+    words = "1 word" if counts.reference_length == 1 else f"{counts.reference_length} words"
+    verdict = f"{counts.errors} wrong in {words} ({named})" if counts.errors else f"all {words} right"
+    return {"name": name, "verdict": verdict, "words": align_words(reference, hypothesis)}
+
+
+def _draw_losses(losses: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Markup]:
+    return [
+        embed_figure(draw_losses({step: records}, FIGURE_WIDTH), f"Losses of {step}")
+        for step, records in losses.items()
+        if records
+    ]
+
+
+def _show_skipped(skipped: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Count the kinds, and list the first few: a corpus can lose ten thousand, and a phone should open the page."""
+    kinds = count_skipped(skipped)
+    nothing = {"split": "", "id": "", "path": "", "reason": ""}
+    return {
+        "count": f"{len(skipped):,}",
+        "kinds": TextTable(kinds.heads, kinds.cells[:NUM_KINDS_LISTED]),
+        "more_kinds": max(0, len(kinds.cells) - NUM_KINDS_LISTED),
+        "shown": [{**nothing, **item} for item in skipped[:NUM_SKIPPED_LISTED]],
+        "rest": max(0, len(skipped) - NUM_SKIPPED_LISTED),
+    }

@@ -1,0 +1,72 @@
+"""What goes wrong in a run stands in its report, however often the run is taken up again."""
+
+import json
+
+import pytest
+
+from bigfoot.errors import TrainingError
+from bigfoot.pipeline import run_pipeline
+from bigfoot.pipeline.rows import Findings
+from bigfoot.training import loop
+
+STILL = "{feature_encoder: 0, feature_projection: 0, encoder: 0, lm_head: 0}"
+
+
+@pytest.fixture
+def broken_once(monkeypatch):
+    """The first batch of every training gives a loss that is no number."""
+    good = loop.Objective.forward
+
+    def forward(self, batch, masks):
+        factor = float("nan") if batch.position.batch == 1 and batch.position.epoch == 0 else 1.0
+        return {name: term._replace(total=term.total * factor) for name, term in good(self, batch, masks).items()}
+
+    monkeypatch.setattr(loop.Objective, "forward", forward)
+
+
+@pytest.fixture
+def no_rows(monkeypatch):
+    """Notes need no figures, which take their time."""
+    monkeypatch.setattr("bigfoot.pipeline.run.build_rows", lambda *_arguments: Findings([], []))
+
+
+def test_every_guard_is_named_in_log_and_report(small_config, no_rows, broken_once, tmp_path):
+    settings = (f"distill.learning_rate_factors={STILL}", "control=ctc_only")
+    report = run_pipeline(small_config(tmp_path, *settings))
+    kinds = {
+        "no better than chance": ["distil"],
+        "every learning rate is 0": ["distil", "ctc_only_distil"],
+        "step 1: the loss term logit_kl is not a finite number": ["distil"],
+        "step 1: the loss term ctc is not a finite number": ["finetune", "ctc_only_distil", "ctc_only_finetune"],
+    }
+    found = {words: [note.partition(": ")[0] for note in report.notes if words in note] for words in kinds}
+    assert found == kinds and len(report.notes) == 7
+    assert all("Try " in note or "Look at " in note for note in report.notes)
+    page, log = (tmp_path / "report" / "report.md").read_text(), (tmp_path / "log.txt").read_text()
+    assert all(note in page and note.partition(": ")[2] in log for note in report.notes)
+    assert len(list((tmp_path / "distill" / "bad_batches").glob("*.json"))) == 1
+    assert json.loads((tmp_path / "distill" / "facts.json").read_text())["notes"] == [
+        note.partition(": ")[2] for note in report.notes if note.startswith("distil: ")
+    ]
+    # Steps that are skipped because they are done have not forgotten.
+    again = run_pipeline(small_config(tmp_path, *settings, "evaluate.splits=[dev]"))
+    assert again.notes == report.notes
+
+
+def test_a_run_that_stops_says_where_its_batches_are(small_config, broken_once, tmp_path):
+    with pytest.raises(TrainingError, match=r"step 1: .*max_bad_steps=0 .*distill/bad_batches"):
+        run_pipeline(small_config(tmp_path, "distill.max_bad_steps=0"))
+
+
+def test_the_teachers_own_transcripts_are_no_proof(small_config, monkeypatch, tmp_path):
+    def refuse(*_arguments):
+        raise AssertionError("the teacher was judged by its own transcripts")
+
+    monkeypatch.setattr("bigfoot.pipeline.stages.evaluate_accuracy", refuse)
+    run_pipeline(small_config(tmp_path, "data.transcripts=none"), until="distill")
+
+
+def test_a_teacher_that_hears_is_not_warned_of(small_config, tmp_path):
+    settings = ("teacher.path=tiny_teacher", "distill.max_steps=1")
+    run_pipeline(small_config(tmp_path, *settings), until="distill")
+    assert json.loads((tmp_path / "distill" / "facts.json").read_text())["notes"] == []

@@ -1,0 +1,34 @@
+"""What a report shows of what the models heard."""
+
+from bigfoot.decoding.greedy import Transcripts
+from bigfoot.pipeline.rows import find_worst
+
+SPOKEN = ["one two three", "four", "five six", "seven", ""]
+IDS = ["a", "b", "c", "d", "e"]
+
+
+def heard(*hypotheses):
+    return Transcripts(IDS, ["ann"] * len(IDS), SPOKEN, list(hypotheses))
+
+
+def test_the_worst_of_the_last_student():
+    models = {
+        "teacher": heard("one", "four", "five six", "seven", ""),
+        "distil": heard("", "", "", "", ""),
+        "finetune": heard("one too tree", "for", "five six", "seven", "eight nine"),
+        "ctc_only_distil": heard("x", "x", "x", "x", "x"),
+    }
+    found = find_worst("test", models)
+    # Two errors in no word, then two in three, then one; c and d are right. The control comes last and is no student.
+    assert [(item["id"], item["errors"]) for item in found] == [("e", 2), ("a", 2), ("b", 1)]
+    assert found[1] == {
+        "split": "test", "model": "finetune", "id": "a", "speaker": "ann", "reference": "one two three", "errors": 2,
+        "hypotheses": {"teacher": "one", "distil": "", "finetune": "one too tree", "ctc_only_distil": "x"},
+    }  # fmt: skip
+    assert [item["id"] for item in find_worst("test", models, limit=1)] == ["e"]
+
+
+def test_without_student_or_error_there_is_none():
+    assert find_worst("test", {}) == []
+    assert find_worst("test", {"teacher": heard("", "", "", "", ""), "ctc_only_distil": heard(*"abcde")}) == []
+    assert find_worst("test", {"distil": heard(*SPOKEN)}) == []
