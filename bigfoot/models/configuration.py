@@ -251,7 +251,7 @@ def shape_problems(config: BigfootConfig) -> list[str]:
     Returns:
         One sentence a problem; empty where there is none.
     """
-    problems = list(_value_problems(config))
+    problems = list(_value_problems(config)) or list(_size_problems(config))
     if problems:
         return problems
     convs = config.num_conv_layers
@@ -288,6 +288,7 @@ def _count_weights(config: BigfootConfig) -> int:
     """Weights of the large tensors."""
     shapes = (_kernel_shape(config, layer) for layer in range(config.num_conv_layers))
     positions = config.hidden_size // config.num_conv_pos_embedding_groups * config.num_conv_pos_embeddings
+    positions *= config.conv_pos_kernel_size or 1
     layers = sum(4 * config.head_dim * heads for heads in config.heads_of_layers) + 2 * sum(config.widths_of_layers)
     convs = sum(channels_in * channels * width for channels_in, channels, width in shapes)
     return convs + config.hidden_size * (layers + positions + config.vocab_size)
@@ -356,11 +357,8 @@ def _is_list_of_layers(members: object) -> bool:
 def _value_problems(config: BigfootConfig) -> Iterator[str]:
     """Fields that hold something of another kind, and activations that do not exist."""
     for name in _COUNTS:
-        count, most = getattr(config, name), _MOST.get(name, _MOST_OTHERWISE)
-        if not _is_count(count):
-            yield f"{name} {count!r} should be a whole number, 1 or more"
-        elif count > most:
-            yield f"{name} {count} is more than the {most} that are built at most"
+        if not _is_count(getattr(config, name)):
+            yield f"{name} {getattr(config, name)!r} should be a whole number, 1 or more"
     for name in _OPTIONAL_COUNTS:
         if getattr(config, name) is not None and not _is_count(getattr(config, name)):
             yield f"{name} {getattr(config, name)!r} should be a whole number, 1 or more, or nothing"
@@ -373,10 +371,6 @@ def _value_problems(config: BigfootConfig) -> Iterator[str]:
         values = getattr(config, name)
         if values is not None and not (isinstance(values, list | tuple) and all(map(_is_count, values))):
             yield f"{name} {values!r} should list whole numbers, 1 or more"
-        elif values and max(values) > _MOST_OTHERWISE:
-            yield f"{name} has {max(values)}, more than the {_MOST_OTHERWISE} that are built at most"
-    if isinstance(config.conv_dim, list | tuple) and len(config.conv_dim) > _MOST_CONVS:
-        yield f"conv_dim has {len(config.conv_dim)} convolutions, more than the {_MOST_CONVS} that are built at most"
     for name in _SHARES:
         share = getattr(config, name)
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
@@ -384,6 +378,20 @@ def _value_problems(config: BigfootConfig) -> Iterator[str]:
     for name in ("hidden_act", "feat_extract_activation"):
         if getattr(config, name) not in ACT2FN:
             yield f"{name} {getattr(config, name)!r} is none of {', '.join(sorted(ACT2FN))}"
+
+
+def _size_problems(config: BigfootConfig) -> Iterator[str]:
+    """Counts that nobody builds."""
+    for name in (*_COUNTS, *_OPTIONAL_COUNTS):
+        count, most = getattr(config, name) or 0, _MOST.get(name, _MOST_OTHERWISE)
+        if count > most:
+            yield f"{name} {count} is more than the {most} that are built at most"
+    for name in _COUNTS_OF_LAYERS:
+        largest = max(getattr(config, name) or [0])
+        if largest > _MOST_OTHERWISE:
+            yield f"{name} has {largest}, more than the {_MOST_OTHERWISE} that are built at most"
+    if config.num_conv_layers > _MOST_CONVS:
+        yield f"conv_dim has {config.num_conv_layers} convolutions, more than the {_MOST_CONVS} that are built at most"
 
 
 def _is_count(value: object) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from bigfoot.models.convert.formats import hears_padding
 from bigfoot.models.folder import LoadedModel
 from bigfoot.report.render import render_splits
 from bigfoot.report.rows import load_report
@@ -72,10 +73,9 @@ def _render_opening(loaded: LoadedModel, repository: str) -> list[str]:
     ]  # fmt: skip
     if own_code:
         lines.append("The modelling code lies in this repository: transformers has no class for this shape.")
-    elif loaded.model.config.feat_extract_norm == "group":
+    elif hears_padding(loaded.model.config):
         lines.append(
-            "transformers' own class hears the padding of a batch in this model (its first norm averages over time): "
-            "run one utterance at a time there."
+            "transformers' own class hears the padding of a batch in this model: run one utterance at a time there."
         )
     return [*lines, f'With bigfoot, `bigfoot.load_model("{repository}")` opens it, blind to padding.']
 

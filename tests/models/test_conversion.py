@@ -9,6 +9,7 @@ from bigfoot.errors import ModelError
 from bigfoot.models.convert import conversion
 from bigfoot.models.convert.conversion import compare_answers, convert_model, make_speechlike_noise
 from bigfoot.models.convert.dense import densify, expand_groups
+from bigfoot.models.convert.formats import FORMATS
 from bigfoot.models.folder import LoadedModel, load_model
 from bigfoot.text.tokenizers import CharTokenizer, Processor
 
@@ -57,6 +58,45 @@ def test_heads_return_to_their_place_among_the_position_biases(build_model, spee
     with torch.no_grad():
         ours, theirs = (m(speech[0]).logits for m in (pruned, dense))
     assert (ours - theirs).abs().max() < 1e-5 * ours.abs().max()
+
+
+FAMILIES = ("base", "large-lv60", "hubert", "hubert-large", "wavlm", "wavlm-large", "data2vec")
+# What a format has no place for, and what it says then.
+REFUSED = {
+    ("torchaudio", "data2vec"): "no words for the family data2vec-audio",
+    ("fairseq", "wavlm"): "no place for a CTC head",
+    ("fairseq", "wavlm-large"): "no place for a CTC head",
+}
+
+
+@pytest.mark.parametrize("structure", FAMILIES)
+@pytest.mark.parametrize("to", FORMATS)
+def test_every_family_there_and_back_to_the_bit(to, structure, build_model, processor, tmp_path):
+    loaded = LoadedModel(build_model(structure), processor)
+    if (to, structure) in REFUSED:
+        with pytest.raises(ModelError, match=REFUSED[to, structure]):
+            convert_model(loaded, tmp_path / "there", to=to)
+        return
+    assert convert_model(loaded, tmp_path / "there", to=to) == 0
+    there = load_model(tmp_path / "there")
+    assert there.processor.tokenizer == processor.tokenizer
+    assert there.processor.do_normalize == processor.do_normalize
+    assert convert_model(there, tmp_path / "back", to="bigfoot") == 0
+    given, back = loaded.model.state_dict(), load_model(tmp_path / "back").model.state_dict()
+    assert set(given) - set(back) <= {name for name in given if name.endswith(FORMATS[to].leaves_out)}
+    assert all(torch.equal(given[name], tensor) for name, tensor in back.items())
+
+
+@pytest.mark.parametrize("structure", FAMILIES)
+@pytest.mark.parametrize("to", FORMATS)
+def test_every_family_without_a_head(to, structure, build_model, tmp_path):
+    loaded = LoadedModel(build_model(structure, ctc_head=False), Processor(None, do_normalize=False))
+    if (to, structure) == ("torchaudio", "data2vec"):
+        return
+    assert convert_model(loaded, tmp_path / "there", to=to) == 0
+    there = load_model(tmp_path / "there")
+    assert there.model.head is None and there.model.config.family == loaded.model.config.family
+    assert there.processor.tokenizer is None and not there.processor.do_normalize
 
 
 @pytest.mark.parametrize("structure", ["hubert", "wavlm", "data2vec"])

@@ -6,7 +6,6 @@ are dropped, and said; ``mask_emb`` is our ``masked_spec_embed`` and stays.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,12 +16,10 @@ from bigfoot.errors import ModelError
 from bigfoot.models.configuration import BIGFOOT_PREFIX, BigfootConfig, beyond_huggingface
 from bigfoot.models.convert.fairseq_dictionary import find_dictionary, order_for_fairseq
 from bigfoot.models.convert.fairseq_settings import Settings, config_of, read_settings, write_settings
-from bigfoot.models.convert.huggingface import fill_model
+from bigfoot.models.convert.huggingface import fill_model, say_once
 from bigfoot.models.convert.torch_file import StoredTensor, is_torch_file, open_torch_file
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.text.tokenizers import CharTokenizer, Processor
-
-log = logging.getLogger("bigfoot")
 
 _FILE, _DICTIONARY = "checkpoint.pt", "dict.ltr.txt"
 _ENCODER, _HEAD = "w2v_encoder.w2v_model.", "w2v_encoder.proj."
@@ -35,6 +32,7 @@ _WEIGHT_NORM = {
     "pos_conv.0.parametrizations.weight.original1": "pos_conv.0.weight_v",
 }
 _LINEAR = ("weight", "bias")
+_RUNNING = ("running_mean", "running_var", "num_batches_tracked")
 _PARTS = {
     "feature_projection.layer_norm": "layer_norm",
     "feature_projection.projection": "post_extract_proj",
@@ -69,7 +67,7 @@ def tensor_names(config: BigfootConfig) -> Iterator[tuple[str, str]]:
         layer = f"encoder.layers.{index}."
         for ours, theirs in _LAYER_PARTS.items():
             yield from ((f"{layer}{ours}.{kind}", f"{layer}{theirs}.{kind}") for kind in _LINEAR)
-        if config.family == "wavlm":
+        if config.has_position_bias:
             yield from _bias_names(layer, first=index == 0)
 
 
@@ -86,12 +84,17 @@ def _conv_names(config: BigfootConfig) -> Iterator[tuple[str, str]]:
 
 
 def _positional_names(config: BigfootConfig) -> Iterator[tuple[str, str]]:
-    if getattr(config, "conv_pos_kernel_size", None) is not None:
+    if config.has_positional_stack:
         for index in range(config.num_conv_pos_embeddings):
             ours, theirs = f"encoder.pos_conv_embed.layers.{index}.conv", f"encoder.pos_conv.{index}.0"
             yield from ((f"{ours}.{kind}", f"{theirs}.{kind}") for kind in _LINEAR)
         return
     ours, theirs = "encoder.pos_conv_embed.conv", "encoder.pos_conv.0"
+    if config.conv_pos_batch_norm:
+        for kind in (*_LINEAR, *_RUNNING):
+            yield f"encoder.pos_conv_embed.batch_norm.{kind}", f"{theirs}.{kind}"
+        yield from ((f"{ours}.{kind}", f"encoder.pos_conv.1.{kind}") for kind in _LINEAR)
+        return
     yield f"{ours}.parametrizations.weight.original0", f"{theirs}.weight_g"
     yield f"{ours}.parametrizations.weight.original1", f"{theirs}.weight_v"
     yield f"{ours}.bias", f"{theirs}.bias"
@@ -194,7 +197,7 @@ def _stored_tensors(model: object, file: Path) -> dict[str, StoredTensor]:
         else:
             raise ModelError(f"{file}: {name} in its model is no tensor")
     if dropped:
-        log.warning("%s: left out what only pre-training needs: %s", file, ", ".join(sorted(dropped)))
+        say_once(f"{file}: its pre-training head was left out: {', '.join(sorted(dropped))}")
     return kept
 
 
@@ -231,7 +234,10 @@ def _rename(tensors: dict[str, Tensor], config: BigfootConfig) -> dict[str, Tens
     ours = {theirs: f"{prefix}.{ours}" for ours, theirs in tensor_names(config)}
     head = f"{BIGFOOT_PREFIX}_lm_head" if prefix == BIGFOOT_PREFIX else "lm_head"
     ours |= {kind: f"{head}.{kind}" for kind in _LINEAR}
-    named = {ours.get(name, name): tensor.float() for name, tensor in tensors.items()}
+    named = {
+        ours.get(name, name): tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in tensors.items()
+    }
     if "post_extract_proj.weight" not in tensors and config.conv_dim[-1] == config.hidden_size:
         # fairseq leaves a projection out that would not change the width; ours is then one that changes nothing.
         named[ours["post_extract_proj.weight"]] = torch.eye(config.hidden_size)
@@ -275,7 +281,7 @@ def save_fairseq(model: BigfootForCTC, processor: Processor, folder: Path) -> Pa
     if config.family == "hubert":
         state[f"{_ENCODER if model.head is not None else ''}label_embs_concat"] = torch.zeros(0, 1)
     folder.mkdir(parents=True, exist_ok=True)
-    content = {"cfg": settings, "model": state}
+    content: dict[str, object] = {"cfg": settings, "model": state}
     if config.family != "wavlm":
         history = {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 0}
         content |= {"args": None, "optimizer_history": [history], "task_state": {}}

@@ -186,6 +186,8 @@ def _positions(encoder: dict[str, Any], family: str) -> dict[str, Any]:
     fields: dict[str, Any] = {"num_conv_pos_embeddings": width}
     if isinstance(width, int) and isinstance(depth, int) and depth > 1:
         fields = {"num_conv_pos_embeddings": depth, "conv_pos_kernel_size": max(3, width // depth)}
+    if encoder.get("conv_pos_batch_norm"):
+        fields["conv_pos_batch_norm"] = True
     if family == "wavlm":
         fields |= {"num_buckets": encoder.get("num_buckets", 320)}
         fields |= {"max_bucket_distance": encoder.get("max_distance", 1280)}
@@ -193,7 +195,7 @@ def _positions(encoder: dict[str, Any], family: str) -> dict[str, Any]:
 
 
 def _refuse_foreign_parts(encoder: dict[str, Any], source: str) -> None:
-    foreign = [name for name in ("quantize_input", "conv_pos_batch_norm") if encoder.get(name)]
+    foreign = [name for name in ("quantize_input",) if encoder.get(name)]
     if encoder.get("layer_type") not in (None, "transformer"):
         foreign.append(f"layer_type {encoder['layer_type']}")
     if encoder.get("relative_position_embedding") is False or encoder.get("gru_rel_pos") is False:
@@ -310,10 +312,11 @@ def _write_encoder(config: BigfootConfig) -> dict[str, Any]:
         "encoder_layerdrop": 0.0,
         "conv_pos": config.num_conv_pos_embeddings,
     }
-    kernel = getattr(config, "conv_pos_kernel_size", None)
-    if kernel is not None:
+    if config.conv_pos_kernel_size is not None:
         depth = config.num_conv_pos_embeddings
-        encoder |= {"conv_pos": depth * kernel, "pos_conv_depth": depth}
+        encoder |= {"conv_pos": depth * config.conv_pos_kernel_size, "pos_conv_depth": depth}
+    if config.conv_pos_batch_norm:
+        encoder["conv_pos_batch_norm"] = True
     if config.family == "wavlm":
         encoder |= {"relative_position_embedding": True, "gru_rel_pos": True}
         encoder |= {"num_buckets": config.num_buckets, "max_distance": config.max_bucket_distance}

@@ -164,10 +164,22 @@ def _load_huggingface(folder: Path, _dictionary: Path | None) -> tuple[BigfootFo
     return load_huggingface(folder), load_processor(folder)
 
 
-def _hears_padding(model: BigfootForCTC) -> str | None:
-    if model.config.feat_extract_norm != "group":
+def hears_padding(config: BigfootConfig) -> bool:
+    """Whether other libraries' classes of this shape hear the padding of a batch: ours never do.
+
+    A group norm and a batch norm average over it, and several positional convolutions carry it inwards.
+
+    Example:
+        >>> hears_padding(BigfootConfig()), hears_padding(BigfootConfig(feat_extract_norm="layer"))
+        (True, False)
+    """
+    return config.feat_extract_norm == "group" or config.has_positional_stack or config.conv_pos_batch_norm
+
+
+def _padding_caveat(model: BigfootForCTC) -> str | None:
+    if not hears_padding(model.config):
         return None
-    return "its own classes hear the padding of a batch in a group-norm model; run one utterance at a time there"
+    return "classes other than bigfoot's hear the padding of a batch in this model; run one utterance at a time there"
 
 
 def _save_huggingface(model: BigfootForCTC, processor: Processor, folder: Path) -> None:
@@ -214,12 +226,12 @@ FORMATS = {
         Format("bigfoot", _is_native, _load_native, _save_native, read_config=_read_native_config),
         Format(
             "huggingface", _is_huggingface, _load_huggingface, _save_huggingface,
-            read_config=read_config, caveat=_hears_padding,
+            read_config=read_config, caveat=_padding_caveat,
         ),
-        Format("fairseq", _is_fairseq, _load_fairseq, _save_fairseq, caveat=_hears_padding, takes_dictionary=True),
+        Format("fairseq", _is_fairseq, _load_fairseq, _save_fairseq, caveat=_padding_caveat, takes_dictionary=True),
         Format(
             "torchaudio", _is_torchaudio, _load_torchaudio, _save_torchaudio,
-            caveat=_hears_padding, leaves_out=("masked_spec_embed",),
+            caveat=_padding_caveat, leaves_out=("masked_spec_embed",),
         ),
     )
 }  # fmt: skip

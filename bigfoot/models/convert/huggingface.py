@@ -236,7 +236,7 @@ def _fit(model: BigfootForCTC, tensors: dict[str, Tensor], source: str) -> dict[
 
 
 @cache
-def _say_once(sentence: str) -> None:
+def say_once(sentence: str) -> None:
     """A run loads its teacher at every step; a user need be told once."""
     log.warning(sentence)
 
@@ -265,7 +265,7 @@ def load_huggingface(folder: Path) -> BigfootForCTC:
         bare = not name.startswith((f"{prefix}.", "lm_head."))
         tensors[f"{prefix}.{name}" if bare else name] = tensor.float()
     if dropped:
-        _say_once(f"{folder}: its pre-training head was left out: {', '.join(sorted(dropped))}")
+        say_once(f"{folder}: its pre-training head was left out: {', '.join(sorted(dropped))}")
     # The file decides: a folder may name ForPreTraining and carry a head, or the other way round.
     config.ctc_head = "lm_head.weight" in tensors
     has_mask = f"{prefix}.masked_spec_embed" in tensors

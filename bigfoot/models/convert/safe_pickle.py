@@ -37,7 +37,10 @@ _INERT_NAMES = (
     "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct", "_operator.getitem",
     "operator.getitem",
 )  # fmt: skip
-_INERT_BUILTINS = ("object", "dict", "list", "tuple", "set", "int", "float", "complex", "bool", "str", "bytes")
+# Of type hints; protocol 2 spells int and str as Python 2 did.
+_INERT_BUILTINS = (
+    "object", "dict", "list", "tuple", "set", "int", "long", "float", "complex", "bool", "str", "unicode", "bytes",
+)  # fmt: skip
 _PLAIN_KEYS = (str, bytes, int, float, bool, type(None))
 
 
@@ -142,7 +145,7 @@ def read_pickle(
     machine = _Machine(dict(builders or {}), persistent, time.monotonic() + max_seconds)
     try:
         # pickletools only spells out opcodes; nothing in it builds or calls.
-        for opcode, argument, _ in pickletools.genops(bounded):
+        for opcode, argument, _ in pickletools.genops(cast(BinaryIO, bounded)):
             machine.charge(1)
             machine.step(opcode.name, argument)
         return machine.result()
