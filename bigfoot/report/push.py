@@ -6,7 +6,13 @@ import tempfile
 from pathlib import Path
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+
+# HTTPError: what its HTTP library raises where there is no way to the hub; which library it is changes with versions.
+from huggingface_hub.errors import (  # type: ignore[attr-defined]
+    HFValidationError,
+    HTTPError,
+    LocalTokenNotFoundError,
+)
 from huggingface_hub.utils._validators import validate_repo_id
 
 from bigfoot.errors import ModelError
@@ -58,7 +64,7 @@ def push_model(loaded: LoadedModel, repository: str, *, private: bool = False, l
         try:
             api.create_repo(repository, private=private, exist_ok=True)
             done = api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Upload by bigfoot")
-        except (HfHubHTTPError, LocalTokenNotFoundError, ConnectionError, OSError) as error:
+        except (HTTPError, LocalTokenNotFoundError, OSError) as error:
             raise ModelError(f"the hub did not take {repository}: {error}; `hf auth login` if you are a stranger there,"
                              " or --dry-run to see what would be uploaded") from error  # fmt: skip
     return str(done.commit_url)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalTokenNotFoundError
 
 from bigfoot.errors import ModelError
 from bigfoot.models.folder import LoadedModel, load_model
@@ -105,7 +105,7 @@ def test_dry_run_writes_what_push_uploads(run, hub, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "error", [LocalTokenNotFoundError("no token"), ConnectionError("no route"), HfHubHTTPError("403", response=REFUSED)]
+    "error", [LocalTokenNotFoundError("no token"), HTTPError("no route"), HfHubHTTPError("403", response=REFUSED)]
 )
 def test_a_hub_that_refuses_is_told(error, run, hub, monkeypatch):
     def refuse(*_, **__):
