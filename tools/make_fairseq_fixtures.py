@@ -1,13 +1,14 @@
 """Write tests/models/fixtures/fairseq: small random checkpoints of fairseq's own making, with what fairseq answers.
 
-To be run where fairseq is installed, and bigfoot need not be (``pip install torch fairseq-fixed==0.12.3.1``)::
+To be run where fairseq is installed, and bigfoot need not be::
 
+    pip install torch safetensors fairseq-fixed==0.12.3.1
     python tools/make_fairseq_fixtures.py tests/models/fixtures/fairseq
 
 wav2vec2 pre-trained and with a CTC head, each in the old layout (``args``, a Namespace, as ``torch.save`` wrote before
-1.6) and in the new one (``cfg``, a DictConfig); HuBERT both ways in the newest (``cfg``, a plain dictionary). Answers are those of the model that
-fairseq loads from the file; but for an old file with a CTC head, whose nested ``w2v_args`` fairseq can only read beside
-a hydra of that time, they are those of the model that was saved.
+1.6) and in the new one (``cfg``, a DictConfig); HuBERT both ways in the newest (``cfg``, a plain dictionary). Answers
+are those of the model that fairseq loads from the file; but for an old file with a CTC head, whose nested ``w2v_args``
+fairseq can only read beside a hydra of that time, they are those of the model that was saved.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ def load_fairseq(path: Path, dictionary: Path | None = None) -> tuple[BigfootFor
     settings = read_settings(content, str(file))
     encoder, head = _split(_stored_tensors(content["model"], file), file)
     tensors = opened.read(encoder | head)
-    vocab_size = len(tensors["weight"]) if "weight" in head else None
+    vocab_size = head["weight"].shape[0] if head else None
     config = config_of(settings, _family(settings, encoder), vocab_size, str(file))
     model = fill_model(config, _rename(tensors, config), str(file))
     tokenizer = find_dictionary(file, content, settings.task.get("labels"), dictionary) if head else None
@@ -208,8 +208,8 @@ def _split(
     if any(name.startswith("decoder.") for name in stored):
         raise ModelError(f"{file}: a model with a decoder; only CTC heads are read")
     head = {name.removeprefix(_HEAD): tensor for name, tensor in stored.items() if name.startswith(_HEAD)}
-    if not set(head) <= set(_LINEAR):
-        raise ModelError(f"{file}: its head has {', '.join(sorted(head))}, expected weight and bias")
+    if head and (set(head) != set(_LINEAR) or len(head["weight"].shape) != 2):
+        raise ModelError(f"{file}: its head has {', '.join(sorted(head))}, expected weight (V, D) and bias")
     encoder = {}
     for name, tensor in stored.items():
         if not name.startswith(_HEAD):
@@ -263,6 +263,10 @@ def save_fairseq(model: BigfootForCTC, processor: Processor, folder: Path) -> Pa
     """
     config = model.config
     beyond = beyond_huggingface(config)
+    if config.layer_norm_eps != 1e-5:
+        beyond.append(f"layer_norm_eps {config.layer_norm_eps}")
+    if not config.feat_proj_layer_norm:
+        beyond.append("features that are projected without a norm (feat_proj_layer_norm)")
     if beyond:
         raise ModelError(
             f"fairseq's {config.family} has no words for {' and '.join(beyond)}; keep the bigfoot format, or make a "

@@ -121,6 +121,8 @@ class _Plainly:
         self.seen += 1
         if self.seen > _MAX_NODES or depth > _MAX_DEPTH:
             raise ModelError(f"{self.source}: its configuration is nested beyond all measure")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise ModelError(f"{self.source}: its configuration has a number of {value.bit_length()} bits")
         if isinstance(value, Record):
             return self._record(value, depth)
         if isinstance(value, dict):
@@ -205,9 +207,9 @@ def _refuse_foreign_parts(encoder: dict[str, Any], source: str) -> None:
 
 
 def _translate(name: str, value: object, words: Mapping[str, str], source: str) -> str:
-    if value not in words:
-        raise ModelError(f"{source}: {name} {value!r} is none of {', '.join(words)}")
-    return words[str(value)]
+    if not isinstance(value, str) or value not in words:
+        raise ModelError(f"{source}: {name} {str(value)[:80]!r} is none of {', '.join(words)}")
+    return words[value]
 
 
 def parse_convs(text: object, source: str) -> list[tuple[int, int, int]]:
