@@ -59,7 +59,8 @@ def open_runnable(source: str) -> RunnableModel:
         source: folder, Hugging Face id or ``tiny_teacher``, with ``transformers:`` before it for plain transformers.
 
     Returns:
-        The model in fp32 and eval mode; attention is PyTorch's fused one in both runtimes.
+        The model in fp32 and eval mode; attention is PyTorch's fused one in both runtimes, but for transformers'
+        WavLM, which has none.
 
     Raises:
         ModelError: no such model, or a shape that only bigfoot can build was asked of transformers.
@@ -94,9 +95,7 @@ def _load_plain(folder: Path, config: BigfootConfig) -> PreTrainedModel:
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        model, info = opener.from_pretrained(
-            folder, config=plain, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True
-        )
+        model, info = opener.from_pretrained(folder, config=plain, dtype=torch.float32, output_loading_info=True)
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise ModelError(f"{folder}: plain transformers cannot open it: {error}") from error
     finally:

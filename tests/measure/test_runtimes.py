@@ -23,6 +23,16 @@ def test_both_runtimes_give_one_answer(build_model, processor, structure, change
         torch.testing.assert_close(ours.model(samples)[0], theirs.model(samples)[0], atol=1e-4, rtol=1e-4)
 
 
+def test_both_runtimes_give_one_answer_in_every_family(family, build_model, processor, tmp_path):
+    save_model(build_model(family), processor, tmp_path)
+    ours, theirs = open_runnable(str(tmp_path)), open_runnable(f"transformers:{tmp_path}")
+    assert type(theirs.model).__module__.startswith("transformers.")
+    assert theirs.model.config._attn_implementation == ("eager" if "wavlm" in family else "sdpa")
+    samples = torch.randn(1, 8000)
+    with torch.no_grad():
+        torch.testing.assert_close(ours.model(samples)[0], theirs.model(samples)[0], atol=1e-4, rtol=1e-4)
+
+
 def test_a_huggingface_folder(build_huggingface, tmp_path):
     build_huggingface().save_pretrained(tmp_path)
     assert type(open_runnable(f"transformers:{tmp_path}").model).__name__ == "Wav2Vec2ForCTC"

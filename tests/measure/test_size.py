@@ -6,6 +6,7 @@ from bigfoot.compress.conv_groups import ConvGroupsConfig
 from bigfoot.compress.conv_groups import apply as group_convs
 from bigfoot.measure.size import PARTS, count_macs, count_params, measure_size, measure_size_bytes
 from bigfoot.models.folder import load_model, save_model
+from tests.conftest import FAMILY_STRUCTURES
 
 
 def params_by_hand(c):
@@ -97,7 +98,7 @@ def test_the_parts_are_the_whole(build_model):
     assert macs[model] == pytest.approx(2.0 * sum(parts.values()), abs=4)
 
 
-@pytest.mark.parametrize("structure", ["base", "large-lv60"])
+@pytest.mark.parametrize("structure", ["base", "large-lv60", *FAMILY_STRUCTURES])
 def test_transformers_own_class_measures_the_same(build_huggingface, structure, tmp_path):
     theirs = build_huggingface(structure)
     theirs.save_pretrained(tmp_path)
