@@ -17,8 +17,9 @@ import torch
 
 from bigfoot.errors import ModelError
 from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.convert.checkpoint import CHECKPOINT_SUFFIXES
 from bigfoot.models.convert.code import write_code
-from bigfoot.models.convert.formats import CHECKPOINT_SUFFIXES, FORMATS, find_format
+from bigfoot.models.convert.formats import FORMATS, find_format
 from bigfoot.models.convert.huggingface import fetch_folder, read_json
 from bigfoot.models.convert.torchaudio import BUNDLE_PREFIX
 from bigfoot.models.ctc import BigfootForCTC

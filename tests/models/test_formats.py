@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from bigfoot.errors import ModelError
-from bigfoot.models.convert.formats import FORMATS, find_checkpoint, find_format, find_weight_files
+from bigfoot.models.convert.checkpoint import find_checkpoint
+from bigfoot.models.convert.formats import FORMATS, find_format, find_weight_files
 from bigfoot.models.folder import load_config, load_model, outline_model, save_model
 
 
@@ -45,7 +46,7 @@ def test_a_file_is_as_good_as_its_folder(places):
 def test_several_checkpoints_in_a_folder_ask_for_a_name(places, tmp_path):
     for name in ("a.pt", "b.pth"):
         shutil.copy(places["torchaudio"] / "model.pt", tmp_path / name)
-    with pytest.raises(ModelError, match=r"2 checkpoints; name one: a\.pt, b\.pth"):
+    with pytest.raises(ModelError, match=r"2 checkpoints; name one of a\.pt, b\.pth"):
         load_model(tmp_path)
 
 

@@ -226,12 +226,28 @@ def test_other_files_are_refused(state, words, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["feature_extractor.conv_layers.3.conv.weight", "aux.weight",
+     "encoder.transformer.layers.2.feed_forward.intermediate_dense.weight",
+     "encoder.transformer.pos_conv_embed.conv.parametrizations.weight.original1"],
+)  # fmt: skip
+@pytest.mark.parametrize("tensor", [torch.tensor(1.0), torch.empty(0), torch.empty(2, 0, 0), torch.ones(1, 1, 1, 1)])
+def test_tensors_of_other_dimensions_are_refused(name, tensor, build_huggingface, tmp_path):
+    state = state_of(build_huggingface("base", **USUAL)) | {name: tensor}
+    with pytest.raises(ModelError, match=r"have other dimensions"):
+        load_model(write(tmp_path, state))
+
+
+@pytest.mark.parametrize(
     ("said", "words"),
     [
         ({"family": "data2vec"}, "family 'data2vec' is none of wav2vec2"),
         ({"arguments": {"encoder_heads": 2}}, "has no argument encoder_heads"),
         ({"arguments": {"extractor_mode": "batch_norm"}}, "extractor_mode is wrong"),
         ({"arguments": {"extractor_conv_layer_config": 7}}, "extractor_conv_layer_config"),
+        ({"arguments": [7]}, "should be an object"),
+        ({"arguments": {"encoder_num_layers": 10**6}}, "more than the 1000"),
+        ({"arguments": {"aux_num_out": "many"}}, "vocab_size 'many'"),
         ({"arguments": {"encoder_num_heads": 7}}, "7 heads do not divide"),
         ({"arguments": {"encoder_embed_dim": 64}}, "expected"),
     ],

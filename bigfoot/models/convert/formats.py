@@ -11,6 +11,7 @@ from transformers.utils import logging
 
 from bigfoot.errors import ModelError
 from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.convert.checkpoint import CHECKPOINT_SUFFIXES, find_checkpoint
 from bigfoot.models.convert.fairseq import is_fairseq, load_fairseq, save_fairseq
 from bigfoot.models.convert.huggingface import (
     fill_model,
@@ -25,9 +26,6 @@ from bigfoot.models.convert.torch_file import read_state_dict
 from bigfoot.models.convert.torchaudio import BUNDLE_PREFIX, load_bundle, load_torchaudio, save_torchaudio
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.text.tokenizers import Processor, load_processor, save_processor
-
-CHECKPOINT_SUFFIXES = (".pt", ".pth")
-"""Of the files in which fairseq and torchaudio keep a model."""
 
 
 @dataclass(frozen=True)
@@ -80,22 +78,6 @@ def find_format(path: Path) -> Format:
         f"{path}: no model that is known here: neither a folder with a config.json, nor a file of fairseq's or "
         f"torchaudio's ({', '.join(CHECKPOINT_SUFFIXES)}), nor a folder that holds one such file"
     )
-
-
-def find_checkpoint(path: Path) -> Path | None:
-    """The one checkpoint file that a path names or, as a folder without ``config.json``, holds.
-
-    Raises:
-        ModelError: the folder holds several.
-    """
-    if path.is_file():
-        return path if path.suffix in CHECKPOINT_SUFFIXES else None
-    if not path.is_dir() or (path / "config.json").exists():
-        return None
-    found = sorted(file for file in path.iterdir() if file.suffix in CHECKPOINT_SUFFIXES)
-    if len(found) > 1:
-        raise ModelError(f"{path} holds {len(found)} checkpoints; name one: {', '.join(file.name for file in found)}")
-    return found[0] if found else None
 
 
 def find_weight_files(path: Path) -> list[Path]:
@@ -187,17 +169,6 @@ def _save_huggingface(model: BigfootForCTC, processor: Processor, folder: Path) 
     save_processor(processor, folder)
 
 
-def _is_fairseq(path: Path) -> bool:
-    file = find_checkpoint(path)
-    return file is not None and is_fairseq(file)
-
-
-def _load_fairseq(path: Path, dictionary: Path | None) -> tuple[BigfootForCTC, Processor]:
-    file = find_checkpoint(path)
-    assert file is not None
-    return load_fairseq(file, dictionary)
-
-
 def _save_fairseq(model: BigfootForCTC, processor: Processor, folder: Path) -> None:
     save_fairseq(model, processor, folder)
 
@@ -228,7 +199,7 @@ FORMATS = {
             "huggingface", _is_huggingface, _load_huggingface, _save_huggingface,
             read_config=read_config, caveat=_padding_caveat,
         ),
-        Format("fairseq", _is_fairseq, _load_fairseq, _save_fairseq, caveat=_padding_caveat, takes_dictionary=True),
+        Format("fairseq", is_fairseq, load_fairseq, _save_fairseq, caveat=_padding_caveat, takes_dictionary=True),
         Format(
             "torchaudio", _is_torchaudio, _load_torchaudio, _save_torchaudio,
             caveat=_padding_caveat, leaves_out=("masked_spec_embed",),

@@ -75,7 +75,9 @@ def load_torchaudio(path: Path, tensors: dict[str, Tensor]) -> tuple[BigfootForC
     """
     beside = path.with_suffix(".json")
     said = read_json(beside) if beside.exists() else {}
-    given = said.get("arguments") or {}
+    given = said.get("arguments", {})
+    if not isinstance(given, dict):
+        raise ModelError(f"{beside}: its arguments should be an object, name and value each")
     state = _rename(tensors, str(path))
     arguments = read_arguments(state, given, str(path)) | given
     family = str(said.get("family") or ("wavlm" if POSITION_TABLE in state else "wav2vec2"))

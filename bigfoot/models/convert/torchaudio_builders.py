@@ -89,8 +89,12 @@ def read_arguments(state: dict[str, Tensor], given: dict[str, Any], source: str)
     layers = _sequence(state, "encoder.encoder.layers.{}.final_layer_norm.weight")
     wide = _sequence(state, "encoder.encoder.layers.{}.feed_forward.intermediate_dense.weight")
     positions = state.get("encoder.encoder.pos_conv_embed.conv.parametrizations.weight.original1")
-    if not convs or not layers or not wide or positions is None or positions.ndim != 3 or convs[0].ndim != 3:
+    if not convs or not layers or not wide or positions is None:
         raise ModelError(f"{source}: not a whole state dict of torchaudio's: convolutions or layers are missing")
+    embedding, head = state.get(POSITION_TABLE), state.get("head.weight")
+    matrices = [tensor for tensor in (*wide, embedding, head) if tensor is not None]
+    if any(t.ndim != 3 or not t.numel() for t in (*convs, positions)) or any(t.ndim != 2 for t in matrices):
+        raise ModelError(f"{source}: not a state dict of torchaudio's: convolutions or matrices have other dimensions")
     norms = [name for name in state if re.fullmatch(r"encoder\.feature_extractor.*\.layer_norm\.weight", name)]
     width, per_layer = positions.shape[0], len(norms) > 1
     read: dict[str, Any] = {
@@ -101,9 +105,8 @@ def read_arguments(state: dict[str, Tensor], given: dict[str, Any], source: str)
         "encoder_pos_conv_groups": width // positions.shape[1],
         "encoder_num_layers": len(layers),
         "encoder_ff_interm_features": wide[0].shape[0],
-        "aux_num_out": state["head.weight"].shape[0] if "head.weight" in state else None,
+        "aux_num_out": None if head is None else head.shape[0],
     }
-    embedding = state.get(POSITION_TABLE)
     if embedding is not None:
         read |= {"encoder_num_buckets": embedding.shape[0], "encoder_num_heads": embedding.shape[1]}
     return read | _add_what_is_usual(convs, read, given, source)
