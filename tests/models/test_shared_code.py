@@ -20,30 +20,35 @@ SHAPES = {
     "shared": {"conv_sharing": [[1, 2]]},
     "pruned": {"layer_num_attention_heads": [1, 3, 2], "layer_intermediate_sizes": [40, 8, 24]},
     "headless": {"conv_groups": [1, 1, 2, 1, 1, 1, 4], "ctc_head": False},
+    "grouped wavlm": {"structure": "wavlm", "conv_groups": [1, 2, 2, 2, 2, 2, 2]},
+    "grouped data2vec": {"structure": "data2vec", "conv_groups": [1, 2, 2, 2, 2, 2, 2]},
 }
+PLAIN = {"plain": ("base", "Wav2Vec2ForCTC"), "plain hubert": ("hubert-large", "HubertForCTC"),
+         "plain wavlm": ("wavlm", "WavLMForCTC"), "plain data2vec": ("data2vec", "Data2VecAudioForCTC")}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def models(build_model):
-    return {name: build_model("base", **changes) for name, changes in SHAPES.items()} | {"plain": build_model("base")}
+    plain = {name: build_model(structure) for name, (structure, _) in PLAIN.items()}
+    return {name: build_model(**{"structure": "base"} | changes) for name, changes in SHAPES.items()} | plain
 
 
 @pytest.fixture(scope="module")
 def folders(models, processor, tmp_path_factory):
     root = tmp_path_factory.mktemp("shared code")
     for name, model in models.items():
-        to = "huggingface" if name == "plain" else "bigfoot"
-        convert_model(LoadedModel(model, processor), root / name, to=to, with_code=name != "plain")
+        to = "huggingface" if name in PLAIN else "bigfoot"
+        convert_model(LoadedModel(model, processor), root / name, to=to, with_code=name not in PLAIN)
     return {name: root / name for name in models}
 
 
 @pytest.fixture(scope="module")
 def opened(folders, plain_answers, speech):
     """One process for all, as it takes seconds to start."""
-    tasks = {name: ("AutoModelForCTC+code", folders[name]) for name in ("grouped", "shared", "pruned")}
+    tasks = {name: ("AutoModelForCTC+code", folders[name]) for name in SHAPES}
+    tasks |= {name: ("AutoModelForCTC", folders[name]) for name in PLAIN}
     tasks |= {
         "headless": ("AutoModel+code", folders["headless"]),
-        "plain": ("AutoModelForCTC", folders["plain"]),
         "processor": ("AutoProcessor+code", folders["grouped"]),
         "plain processor": ("AutoProcessor", folders["plain"]),
         "pipeline": ("pipeline+code", folders["grouped"]),
@@ -53,14 +58,15 @@ def opened(folders, plain_answers, speech):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*SHAPES, "plain"])
+@pytest.mark.parametrize("name", [*SHAPES, *PLAIN])
 def test_the_folder_opens_without_bigfoot(opened, models, speech, name):
     answer = opened[name]
-    assert answer["kind"] == {"headless": "SpeechEncoder", "plain": "Wav2Vec2ForCTC"}.get(name, "BigfootForCTC")
+    own = "SpeechEncoder" if name == "headless" else "BigfootForCTC"
+    assert answer["kind"] == (PLAIN[name][1] if name in PLAIN else own)
     assert not any(answer["info"].values()), answer["info"]
     with torch.no_grad():
         ours = models[name](speech[0], output_hidden_states=True)
-    tolerance = 1e-4 if name == "plain" else 0
+    tolerance = 1e-4 if name in PLAIN else 0
     for here, there in zip(ours.hidden_states, answer["hidden_states"], strict=True):
         assert (here - there).abs().max() <= tolerance
     if name != "headless":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ _ZIP_START = b"PK\x03\x04"
 _LOCAL_HEADER = 30
 _MAX_ENTRIES = 100_000
 _MAX_DIMENSIONS = 8
+_MAX_NUMEL = 2**48
 _STORAGES = {
     "FloatStorage": torch.float32, "DoubleStorage": torch.float64, "HalfStorage": torch.float16,
     "BFloat16Storage": torch.bfloat16, "LongStorage": torch.int64, "IntStorage": torch.int32,
@@ -152,7 +154,8 @@ def open_torch_file(path: Path) -> TorchFile:
                 return TorchFile(path, _read_legacy(file))
     except UnsafePickleError as error:
         raise ModelError(f"{path} cannot be read: {error}") from error
-    except (OSError, zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, EOFError) as error:
+    except (OSError, EOFError, ValueError, RuntimeError, struct.error, zipfile.BadZipFile) as error:
+        # What zipfile says of archives that are damaged, or that it does not know.
         raise ModelError(f"{path} cannot be read: {error}") from error
     raise ModelError(f"{path} cannot be read: it is no file of torch.save's (it begins with {start!r})")
 
@@ -213,6 +216,8 @@ def _rebuild_tensor(storage: object, offset: object, shape: object, stride: obje
     sizes, steps = _sizes(shape), _sizes(stride)
     if len(sizes) != len(steps):
         raise UnsafePickleError("a tensor whose sizes and strides differ in number")
+    if math.prod(size or 1 for size in sizes) >= _MAX_NUMEL:
+        raise UnsafePickleError(f"a tensor of shape {sizes} reaches beyond its storage of {storage.numel} numbers")
     tensor = StoredTensor(storage, offset, sizes, steps)
     if offset < 0 or offset + tensor.extent > storage.numel:
         raise UnsafePickleError(f"a tensor of shape {sizes} reaches beyond its storage of {storage.numel} numbers")
@@ -223,7 +228,7 @@ def _rebuild_tensor(storage: object, offset: object, shape: object, stride: obje
 
 def _sizes(values: object) -> tuple[int, ...]:
     listed = values if isinstance(values, tuple | list) and len(values) <= _MAX_DIMENSIONS else [None]
-    sizes = tuple(value for value in listed if type(value) is int and 0 <= value < 2**48)
+    sizes = tuple(value for value in listed if type(value) is int and 0 <= value < _MAX_NUMEL)
     if len(sizes) != len(listed):
         raise UnsafePickleError(f"a tensor's sizes should be up to {_MAX_DIMENSIONS} counts")
     return sizes
