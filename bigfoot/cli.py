@@ -22,7 +22,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 DEFAULT_CONFIG = "demo_config.yaml"
-MODEL_HELP = "A bigfoot folder, a Hugging Face folder or id (wav2vec2, HuBERT, WavLM, data2vec-audio), or tiny_teacher."
+MODEL_HELP = (
+    "A bigfoot or Hugging Face folder, a hub id, a .pt file of fairseq's or torchaudio's, "
+    "torchaudio:BUNDLE, or tiny_teacher."
+)
 ModelArgument = Annotated[str, typer.Argument(help=MODEL_HELP)]
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="key=value, such as student.conv_groups=4", metavar="[KEY=VALUE]...")
@@ -226,21 +229,51 @@ def transcribe(
 def convert(
     source: ModelArgument,
     destination: Annotated[Path, typer.Argument(help="Folder to write; an older one there is replaced.")],
-    to: Annotated[str, typer.Option(help="bigfoot or huggingface.")] = "bigfoot",
+    to: Annotated[str, typer.Option(help="bigfoot, huggingface, fairseq or torchaudio.")] = "bigfoot",
+    densify: Annotated[
+        bool, typer.Option("--densify", help="Write out in full what the format cannot say, such as grouped kernels.")
+    ] = False,
+    dictionary: Annotated[Path | None, typer.Option(help="fairseq's dict.ltr.txt, where it lies elsewhere.")] = None,
+    with_code: Annotated[
+        bool, typer.Option("--with-code", help="Add the modelling code, for trust_remote_code without bigfoot.")
+    ] = False,
 ) -> None:
-    """Write a model in another format, reloaded and compared before it is called done."""
-    from bigfoot.models.folder import load_model, save_model
+    """Write a model in another format, reloaded and compared on audio before it is called done."""
+    from bigfoot.models.convert.conversion import convert_model
+    from bigfoot.models.convert.formats import FORMATS
+    from bigfoot.models.folder import load_model
 
-    if to not in ("bigfoot", "huggingface"):
-        raise ConfigError([f"--to: {to!r} is neither bigfoot nor huggingface"])
-    loaded = load_model(source)
-    if loaded.processor.tokenizer is None:
-        typer.echo(f"warning: {source} has no vocabulary; the converted folder cannot turn logits into text", err=True)
-    if to == "huggingface" and loaded.model.config.feat_extract_norm == "group":
-        note = "transformers' own class hears the padding of a batch in a group-norm model; run one utterance at a time"
+    problems = [] if to in FORMATS else [f"--to: {to!r} is none of {', '.join(FORMATS)}"]
+    if with_code and to != "bigfoot":
+        problems.append(f"--with-code: {to} needs no code of ours; it is for --to bigfoot")
+    if problems:
+        raise ConfigError(problems)
+    loaded = load_model(source, dictionary=dictionary)
+    for note in FORMATS[to].notes(loaded.model, loaded.processor):
         typer.echo(f"note: {note}", err=True)
-    save_model(loaded.model, loaded.processor, destination, loaded.history, to=to)
-    typer.echo(f"{destination}: written as {to}, read back and compared")
+    difference = convert_model(loaded, destination, to=to, dense=densify, with_code=with_code)
+    same = "to the bit" if difference == 0 else f"to {difference:.1g} of the largest answer"
+    typer.echo(f"{destination}: written as {to}, read back and compared on audio: equal {same}")
+
+
+@app.command()
+def push(
+    model: ModelArgument,
+    repository: Annotated[str, typer.Argument(help="owner/name on the hub.", metavar="REPO")],
+    private: Annotated[bool, typer.Option("--private", help="Make the repository private, where it is new.")] = False,
+    dry_run: Annotated[Path | None, typer.Option(help="Write the folder here and upload nothing.")] = None,
+    license: Annotated[str | None, typer.Option(help="Licence of the weights, such as apache-2.0.")] = None,
+) -> None:
+    """Put a model on the Hugging Face hub, with a card, its report's table, and its code where it needs any."""
+    from bigfoot.models.folder import load_model
+    from bigfoot.report.push import push_model, write_upload
+
+    loaded = load_model(model)
+    if dry_run is not None:
+        write_upload(loaded, repository, dry_run, license)
+        typer.echo(f"{dry_run}: what would be uploaded to {repository}")
+        return
+    typer.echo(push_model(loaded, repository, private=private, license=license))
 
 
 @app.command()

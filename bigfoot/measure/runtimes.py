@@ -70,11 +70,14 @@ def open_runnable(source: str) -> RunnableModel:
         'Wav2Vec2ForCTC'
     """
     runtime, name = split_runtime(source)
-    folder = resolve_model(name)
-    config = load_config(folder)
     if runtime == "bigfoot":
-        model = load_model(name).model
-        return RunnableModel(runtime, folder, model.config, model)
+        loaded = load_model(name)
+        assert loaded.folder is not None
+        return RunnableModel(runtime, loaded.folder, loaded.model.config, loaded.model)
+    folder = resolve_model(name)
+    if not (folder / "config.json").exists():
+        raise ModelError(f"{source}: plain transformers opens folders with a config.json; leave out {_PREFIX!r}")
+    config = load_config(folder)
     beyond = beyond_huggingface(config)
     if beyond:
         raise ModelError(

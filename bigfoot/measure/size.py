@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
-from bigfoot.models.convert.huggingface import weight_files
+from bigfoot.models.convert.formats import find_weight_files
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.types import SAMPLE_RATE, Seconds
 
@@ -61,7 +61,7 @@ def count_params(model: nn.Module, *, unique: bool = True) -> int:
 
 def measure_size_bytes(folder: Path) -> int:
     """Bytes of the files from which a model folder is loaded; the same weights in a second format do not count."""
-    return sum(file.stat().st_size for file in weight_files(folder))
+    return sum(file.stat().st_size for file in find_weight_files(folder))
 
 
 def count_macs(model: PreTrainedModel, seconds: Seconds = 10.0) -> dict[nn.Module, int]:

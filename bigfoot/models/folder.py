@@ -14,22 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers.utils import logging
 
 from bigfoot.errors import ModelError
 from bigfoot.models.configuration import BigfootConfig
-from bigfoot.models.convert.huggingface import (
-    fetch_folder,
-    fill_model,
-    load_huggingface,
-    read_config,
-    read_json,
-    read_weights,
-    save_huggingface,
-)
+from bigfoot.models.convert.checkpoint import CHECKPOINT_SUFFIXES
+from bigfoot.models.convert.code import write_code
+from bigfoot.models.convert.formats import FORMATS, find_format
+from bigfoot.models.convert.huggingface import fetch_folder, read_json
+from bigfoot.models.convert.torchaudio import BUNDLE_PREFIX
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.text.tokenizers import Processor, load_processor, save_processor
+from bigfoot.text.tokenizers import Processor, load_processor
 
 TINY_TEACHER = "tiny_teacher"
 _ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -43,7 +37,7 @@ class LoadedModel:
         model: in fp32 and eval mode.
         processor: how audio is normalized and characters are numbered; its tokenizer is None without a vocabulary.
         history: one entry a step, oldest first.
-        folder: where it was read.
+        folder: where it was read; a file, or the name of a bundle, where that is what was given.
     """
 
     model: BigfootForCTC
@@ -53,38 +47,78 @@ class LoadedModel:
 
 
 def resolve_model(name: str | Path) -> Path:
-    """Find a model by folder, Hugging Face id, or ``tiny_teacher``, the one that ships with bigfoot.
+    """Find a model: a folder or file of any format, a Hugging Face id, a bundle of torchaudio's, or ``tiny_teacher``.
+
+    Args:
+        name: such as ``runs/demo/finetune/model``, ``checkpoint_best.pt``, ``facebook/wav2vec2-base-960h``,
+            ``torchaudio:WAV2VEC2_ASR_BASE_960H``; ``tiny_teacher`` ships with bigfoot.
+
+    Returns:
+        The folder or file; of a bundle, its name.
 
     Raises:
         ModelError: there is no such model.
     """
     if str(name) == TINY_TEACHER and not Path(name).is_dir():
         return _ASSETS / TINY_TEACHER
+    if str(name).startswith(BUNDLE_PREFIX):
+        return Path(name)
+    if Path(name).is_file() and Path(name).suffix in CHECKPOINT_SUFFIXES:
+        return Path(name)
     return fetch_folder(str(name))
 
 
-def load_config(folder: Path) -> BigfootConfig:
-    """Read the shape of a model folder, ours or Hugging Face's, without its weights.
-
-    Raises:
-        ModelError: there is no readable or supported ``config.json``.
-    """
-    raw = read_json(folder / "config.json")
-    if raw.get("model_type") != BigfootConfig.model_type:
-        return read_config(folder)
-    try:
-        config = BigfootConfig.from_dict(raw)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"{folder / 'config.json'}: {error}") from error
-    assert isinstance(config, BigfootConfig)
-    return config
-
-
-def load_model(name: str | Path) -> LoadedModel:
-    """Load a bigfoot folder, a Hugging Face folder or id of a known family, or the tiny teacher.
+@dataclass(frozen=True)
+class ModelOutline:
+    """What can be known of a model before it is needed.
 
     Args:
-        name: folder, id, or ``tiny_teacher``.
+        config: its shape.
+        processor: what lies around it.
+        path: where it was read.
+    """
+
+    config: BigfootConfig
+    processor: Processor
+    path: Path
+
+
+def outline_model(name: str | Path) -> ModelOutline:
+    """Read a model's shape and processor; without its weights, where it lies in a folder with a ``config.json``.
+
+    Args:
+        name: see ``resolve_model``.
+
+    Raises:
+        ModelError: there is nothing readable or supported.
+
+    Example:
+        >>> outline_model("tiny_teacher").config.num_hidden_layers
+        12
+    """
+    path = resolve_model(name)
+    kind = find_format(path)
+    if kind.read_config is not None:
+        return ModelOutline(kind.read_config(path), load_processor(path), path)
+    model, processor = kind.load(path, None)
+    return ModelOutline(model.config, processor, path)
+
+
+def load_config(path: str | Path) -> BigfootConfig:
+    """Read the shape of a model; see ``outline_model``.
+
+    Raises:
+        ModelError: there is nothing readable or supported.
+    """
+    return outline_model(path).config
+
+
+def load_model(name: str | Path, *, dictionary: str | Path | None = None) -> LoadedModel:
+    """Load a model of any format: a bigfoot or Hugging Face folder, a file of fairseq's or torchaudio's.
+
+    Args:
+        name: see ``resolve_model``.
+        dictionary: fairseq's ``dict.ltr.txt``, where it does not lie beside the checkpoint.
 
     Returns:
         The model in fp32 and eval mode, with processor and history.
@@ -96,17 +130,20 @@ def load_model(name: str | Path) -> LoadedModel:
         >>> load_model("tiny_teacher").model.config.num_hidden_layers
         12
     """
-    folder = resolve_model(name)
-    config = load_config(folder)
-    processor = load_processor(folder)
-    if read_json(folder / "config.json").get("model_type") != BigfootConfig.model_type:
-        return LoadedModel(load_huggingface(folder), processor, [], folder)
-    model = fill_model(config, {key: tensor.float() for key, tensor in read_weights(folder).items()}, str(folder))
-    history_file = folder / "history.json"
-    history = read_json(history_file).get("steps") if history_file.exists() else []
+    path = resolve_model(name)
+    kind = find_format(path)
+    if dictionary is not None and not kind.takes_dictionary:
+        raise ModelError(f"{path}: the {kind.name} format has its own vocabulary; leave the dictionary out")
+    model, processor = kind.load(path, None if dictionary is None else Path(dictionary))
+    return LoadedModel(model, processor, _read_history(path), path)
+
+
+def _read_history(path: Path) -> list[dict[str, Any]]:
+    file = path / "history.json"
+    history = read_json(file).get("steps") if file.exists() else []
     if not isinstance(history, list):
-        raise ModelError(f"{history_file} should hold a list of steps")
-    return LoadedModel(model, processor, history, folder)
+        raise ModelError(f"{file} should hold a list of steps")
+    return history
 
 
 def save_model(
@@ -124,7 +161,7 @@ def save_model(
         processor: saved with it.
         folder: where; an older folder there is replaced.
         history: one entry a step, oldest first.
-        to: ``bigfoot``, or ``huggingface`` for the family's own format.
+        to: name of a format.
 
     Raises:
         ModelError: the format cannot express the shape.
@@ -134,32 +171,26 @@ def save_model(
         >>> loaded = load_model("tiny_teacher")
         >>> save_model(loaded.model, loaded.processor, tempfile.mkdtemp() + "/copy")
     """
-    folder = Path(folder)
-
-    def write(beside: Path) -> None:
-        if to == "huggingface":
-            save_huggingface(model, beside)
-        else:
-            _save_native(model, beside)
-        save_processor(processor, beside)
-        (beside / "history.json").write_text(json.dumps({"steps": list(history)}, indent=2), encoding="utf-8")
-        _check_reload(model, beside)
-
-    replace_folder(folder, write)
+    replace_folder(Path(folder), lambda beside: write_model(LoadedModel(model, processor, [*history]), beside, to=to))
 
 
-def _save_native(model: BigfootForCTC, folder: Path) -> None:
-    """Save as transformers does, without its bar for every write."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        model.save_pretrained(folder)
-    except SafetensorError as error:
-        # A full disk is the system's error, whoever was writing.
-        raise OSError(f"{folder}: {error}") from error
-    finally:
-        if shown:
-            logging.enable_progress_bar()
+def write_model(loaded: LoadedModel, folder: Path, *, to: str = "bigfoot", with_code: bool = False) -> None:
+    """Fill a folder with a model and read it back; see ``save_model`` for the way that leaves nothing half done.
+
+    Args:
+        loaded: the model, its processor and history.
+        folder: made where missing.
+        to: name of a format.
+        with_code: also write the modelling code, so that ``trust_remote_code=True`` opens the folder without bigfoot.
+
+    Raises:
+        ModelError: the format cannot express the shape, or what was written does not come back.
+    """
+    FORMATS[to].save(loaded.model, loaded.processor, folder)
+    (folder / "history.json").write_text(json.dumps({"steps": loaded.history}, indent=2), encoding="utf-8")
+    if with_code:
+        write_code(folder)
+    _check_reload(loaded, folder, FORMATS[to].leaves_out)
 
 
 def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
@@ -205,9 +236,36 @@ def recover_folder(folder: Path) -> None:
         old.rename(folder)
 
 
-def _check_reload(model: BigfootForCTC, folder: Path) -> None:
+def align_tokens(given: Processor, other: Processor) -> list[int] | slice:
+    """Where another model's head has each token of this one: formats may have an order of their own.
+
+    Args:
+        given: the one processor.
+        other: the other.
+
+    Returns:
+        An index into the other's rows; all of them where either has no vocabulary.
+
+    Raises:
+        ModelError: it lacks a token.
+    """
+    if given.tokenizer is None or other.tokenizer is None:
+        return slice(None)
+    try:
+        return given.tokenizer.find_in(other.tokenizer)
+    except ValueError as error:
+        raise ModelError(str(error)) from error
+
+
+def _check_reload(given: LoadedModel, folder: Path, leaves_out: tuple[str, ...]) -> None:
     """A folder that does not give the same weights back must not be called saved."""
-    again = load_model(folder).model.state_dict()
-    for name, tensor in model.state_dict().items():
-        if not torch.equal(again[name], tensor.to(again[name])):
+    loaded = load_model(folder)
+    again, head = loaded.model.state_dict(), f"{given.model.head_name}."
+    for name, tensor in given.model.state_dict().items():
+        if name.endswith(leaves_out) and name not in again:
+            continue
+        found = again[name]
+        if name.startswith(head):
+            found = found[align_tokens(given.processor, loaded.processor)]
+        if not torch.equal(found, tensor.to(found)):
             raise ModelError(f"{folder}: {name} differs after reloading; nothing was replaced")

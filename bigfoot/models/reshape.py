@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.configuration import BIGFOOT_PREFIX, BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 
 
@@ -51,12 +51,20 @@ def load_plain_state(model: BigfootForCTC, state: dict[str, Tensor]) -> None:
     Raises:
         RuntimeError: a name or shape does not fit, which is a fault of the step.
     """
-    def name_here(plain: str) -> str:
-        if not plain.startswith("encoder."):
-            return f"{model.head_name}.{plain.removeprefix('head.')}"
-        return f"{model.config.weight_prefix}.{plain.replace(_PLAIN_TABLE, _TABLE).removeprefix('encoder.')}"
+    model.load_state_dict({spell_plain_name(plain, model.config): tensor for plain, tensor in state.items()})
 
-    model.load_state_dict({name_here(plain): tensor for plain, tensor in state.items()})
+
+def spell_plain_name(plain: str, config: BigfootConfig) -> str:
+    """The name that a tensor of ``plain_state`` has in a model of a given shape.
+
+    Example:
+        >>> spell_plain_name("head.bias", BigfootConfig()), spell_plain_name("encoder.x", BigfootConfig())
+        ('lm_head.bias', 'wav2vec2.x')
+    """
+    if not plain.startswith("encoder."):
+        head = f"{BIGFOOT_PREFIX}_lm_head" if config.weight_prefix == BIGFOOT_PREFIX else "lm_head"
+        return f"{head}.{plain.removeprefix('head.')}"
+    return f"{config.weight_prefix}.{plain.replace(_PLAIN_TABLE, _TABLE).removeprefix('encoder.')}"
 
 
 def with_new_head(model: BigfootForCTC, vocab_size: int, blank_id: int, seed: int) -> BigfootForCTC:

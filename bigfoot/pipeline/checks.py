@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from bigfoot.config import Config, DataConfig, LossesConfig
 from bigfoot.data.corpora import resolve_root
@@ -13,11 +12,10 @@ from bigfoot.distill.objective import objective_problems
 from bigfoot.distill.terms import TERMS
 from bigfoot.errors import BigfootError
 from bigfoot.models.configuration import BigfootConfig
-from bigfoot.models.folder import load_config, resolve_model
+from bigfoot.models.folder import ModelOutline, outline_model
 from bigfoot.models.reshape import reshape_config
 from bigfoot.pipeline.labels import wants_labels
 from bigfoot.pipeline.student import growth_problems, student_problems
-from bigfoot.text.tokenizers import load_processor
 
 
 def ctc_only(losses: LossesConfig) -> LossesConfig:
@@ -51,28 +49,29 @@ def _loss_problems(config: Config, teacher: BigfootConfig) -> Iterator[str]:
         )
 
 
-def _vocabulary_problems(config: Config, folder: Path) -> Iterator[str]:
+def _vocabulary_problems(config: Config, teacher: ModelOutline) -> Iterator[str]:
     """What needs labels cannot do without a vocabulary to spell them."""
-    if load_processor(folder).tokenizer is not None:
+    if teacher.processor.tokenizer is not None:
         return
     if "distill" in config.steps and (config.distill.losses.ctc.weight or config.control == "ctc_only"):
         key = "distill.losses.ctc" if config.distill.losses.ctc.weight else "control"
-        yield f"{key}: {folder} has no vocabulary (vocab.json) to spell the transcripts with"
+        yield f"{key}: {teacher.path} has no vocabulary (vocab.json) to spell the transcripts with"
     if "finetune" in config.steps and config.finetune.head == "teacher":
-        yield f"finetune.head: {folder} has no vocabulary (vocab.json) for the teacher's head; use finetune.head=new"
+        missing = f"{teacher.path} has no vocabulary (vocab.json) for the teacher's head"
+        yield f"finetune.head: {missing}; use finetune.head=new"
 
 
-def _transcript_problems(config: Config, teacher: BigfootConfig, folder: Path) -> Iterator[str]:
+def _transcript_problems(config: Config, teacher: ModelOutline) -> Iterator[str]:
     """Without transcripts somebody has to write them."""
     if config.data.transcripts == "given" or not wants_labels(config):
         return
-    missing = "" if teacher.ctc_head else "CTC head"
-    missing = missing or ("" if load_processor(folder).tokenizer is not None else "vocabulary (vocab.json)")
+    missing = "" if teacher.config.ctc_head else "CTC head"
+    missing = missing or ("" if teacher.processor.tokenizer is not None else "vocabulary (vocab.json)")
     if missing:
         yield (
-            f"data.transcripts: none takes the teacher's transcripts as labels, but {folder} has no {missing} to write "
-            "them with; set it to given, or ask for no labels: steps without finetune, distill.losses.ctc.weight 0, "
-            "no control"
+            f"data.transcripts: none takes the teacher's transcripts as labels, but {teacher.path} has no {missing} to "
+            "write them with; set it to given, or ask for no labels: steps without finetune, "
+            "distill.losses.ctc.weight 0, no control"
         )
 
 
@@ -88,14 +87,14 @@ def find_problems(config: Config) -> Iterator[str]:
     if len(set(config.steps)) != len(config.steps):
         yield f"steps: {config.steps} names a step twice"
     try:
-        folder = resolve_model(config.teacher.path)
-        teacher = load_config(folder)
+        outline = outline_model(config.teacher.path)
     except BigfootError as error:
         yield f"teacher.path: {error}"
     else:
+        teacher = outline.config
         if teacher.ctc_head:
-            yield from _vocabulary_problems(config, folder)
-        yield from _transcript_problems(config, teacher, folder)
+            yield from _vocabulary_problems(config, outline)
+        yield from _transcript_problems(config, outline)
         if "student" in config.steps:
             yield from student_problems(config, teacher)
         yield from growth_problems(config)

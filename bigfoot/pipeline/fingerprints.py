@@ -24,11 +24,19 @@ def fingerprint(*parts: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+_OF_A_MODEL = (".json", ".safetensors", ".bin", ".pt", ".pth", ".txt")
+
+
 def fingerprint_files(folder: Path) -> str:
-    """Digest of the contents of a model folder's files."""
-    found = []
-    for path in sorted(folder.glob("*")):
-        if path.is_file() and path.suffix in (".json", ".safetensors", ".bin"):
+    """Digest of the contents of a model folder's files; of a file, of it and of what lies beside it and describes it.
+
+    Args:
+        folder: of ``resolve_model``. Of a bundle's name, which is no path, it is the digest.
+    """
+    found = [] if folder.exists() else [(str(folder), "")]
+    beside = [folder, *folder.parent.glob("*.json"), *folder.parent.glob("*.txt")] if folder.is_file() else []
+    for path in sorted({*beside, *folder.glob("*")}):
+        if path.is_file() and path.suffix in _OF_A_MODEL:
             with path.open("rb") as file:
                 digest = hashlib.sha256()
                 while block := file.read(1 << 20):

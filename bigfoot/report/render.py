@@ -171,10 +171,7 @@ def render_markdown(report: Report) -> str:
         ('# demo', True)
     """
     lines = [f"# {report.title}", ""]
-    for split in dict.fromkeys(row.split for row in report.rows):
-        lines += _render_split(split, sort_rows([row for row in report.rows if row.split == split]))
-    if report.rows:
-        lines += [LEGEND, ""]
+    lines += render_splits(report.rows)
     lines += _render_list("What was kept and dropped", report.changes)
     macs = tabulate_macs(report.rows)
     if macs.cells:
@@ -186,6 +183,21 @@ def render_markdown(report: Report) -> str:
     lines += _render_list("Notes", report.notes)
     lines += _render_list("Where this comes from", describe_origin(report))
     return "\n".join(lines).rstrip() + "\n"
+
+
+def render_splits(rows: Sequence[Row]) -> list[str]:
+    """Write one table a split, each with its protocol, and what the columns mean.
+
+    Args:
+        rows: of a report.
+
+    Returns:
+        Lines of Markdown; none where there are no rows.
+    """
+    lines: list[str] = []
+    for split in dict.fromkeys(row.split for row in rows):
+        lines += _render_split(split, sort_rows([row for row in rows if row.split == split]))
+    return [*lines, LEGEND, ""] if rows else lines
 
 
 def render_table(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:

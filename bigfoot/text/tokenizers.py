@@ -86,6 +86,30 @@ class CharTokenizer:
         """What a text may hold: single characters, with the space where there is a word delimiter."""
         return frozenset(piece for piece in self._pieces if len(piece) == 1)
 
+    def find_in(self, other: CharTokenizer) -> list[int]:
+        """Where another vocabulary has each token of this one.
+
+        Args:
+            other: with the same tokens and perhaps more, in any order; blank, delimiter and unknown token may have
+                other names there.
+
+        Returns:
+            Its id for each of ours.
+
+        Raises:
+            ValueError: it lacks a token.
+
+        Example:
+            >>> CharTokenizer(("<pad>", "|", "A")).find_in(CharTokenizer(("A", "-", "|"), blank_token="-"))
+            [1, 2, 0]
+        """
+        names = {self.blank_token: other.blank_token, self.word_delimiter: other.word_delimiter,
+                 self.unknown_token: other.unknown_token}  # fmt: skip
+        wanted = [names.get(token, token) for token in self.vocabulary]
+        if missing := sorted(set(wanted) - set(other.vocabulary)):
+            raise ValueError(f"the other vocabulary has no {', '.join(map(repr, missing))}")
+        return [other._ids[token] for token in wanted]
+
     def unknown_characters(self, text: str) -> set[str]:
         """Characters of a text that the vocabulary cannot spell.
 

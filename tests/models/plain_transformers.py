@@ -1,6 +1,7 @@
-"""What a process that cannot import bigfoot makes of model folders; started by ``test_native_folders.py``.
+"""What a process that cannot import bigfoot makes of model folders; started by ``plain_answers`` of ``conftest.py``.
 
-Arguments: a JSON file {name: [opener, folder]}, a file with audio, and where the answers go.
+Arguments: a JSON file {name: [opener, folder]}, a file with audio, and where the answers go. An opener is a class of
+transformers', or ``pipeline``; ``+code`` behind it lets the folder's own code run.
 """
 
 import json
@@ -16,10 +17,10 @@ class Blocker:
             raise ImportError("bigfoot cannot be imported here")
 
 
-def open_processor(kind, folder, wave):
+def open_processor(kind, folder, wave, **options):
     import torch
 
-    processor = kind.from_pretrained(folder)
+    processor = kind.from_pretrained(folder, **options)
     values = processor(wave[0].numpy() * 3 + 1, sampling_rate=16_000, return_tensors="pt").input_values
     return {
         "kind": type(processor).__name__,
@@ -29,10 +30,15 @@ def open_processor(kind, folder, wave):
     }
 
 
-def open_model(kind, folder, wave):
+def open_pipeline(pipeline, folder, wave, **options):
+    listener = pipeline("automatic-speech-recognition", folder, **options)
+    return {"kind": type(listener.model).__name__, "text": listener(wave[0].numpy())["text"]}
+
+
+def open_model(kind, folder, wave, **options):
     import torch
 
-    model, info = kind.from_pretrained(folder, output_loading_info=True)
+    model, info = kind.from_pretrained(folder, output_loading_info=True, **options)
     with torch.no_grad():
         output = model.eval()(wave, output_hidden_states=True)
     return {
@@ -59,8 +65,11 @@ def main(tasks_file, wave_file, answers_file):
     torch.set_num_threads(1)
     wave, answers = torch.load(wave_file, weights_only=True), {}
     for name, (opener, folder) in json.loads(Path(tasks_file).read_text()).items():
+        opener, _, code = opener.partition("+")
         open_it = open_processor if opener.endswith("Processor") else open_model
-        answers[name] = open_it(getattr(transformers, opener), folder, wave)
+        open_it = open_pipeline if opener == "pipeline" else open_it
+        options = {"trust_remote_code": True} if code else {}
+        answers[name] = open_it(getattr(transformers, opener), folder, wave, **options)
     if any(module.split(".")[0] == "bigfoot" for module in sys.modules):
         raise SystemExit("bigfoot was imported on the way")
     torch.save(answers, answers_file)

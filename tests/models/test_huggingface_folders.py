@@ -209,7 +209,7 @@ def test_broken_folders(folder, tmp_path):
     with pytest.raises(ModelError, match="JSON object"):
         load_model(folder)
     (folder / "config.json").unlink()
-    with pytest.raises(ModelError, match=r"config.json cannot be read"):
+    with pytest.raises(ModelError, match=r"neither a folder with a config.json"):
         load_model(folder)
 
 

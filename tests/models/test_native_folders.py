@@ -1,9 +1,5 @@
 """Folders of our own: what plain transformers makes of them, what ours gives back, what a failed write leaves."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +9,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCTC
 
 from bigfoot.errors import ModelError
 from bigfoot.models import BigfootConfig, BigfootForCTC, SpeechEncoder
-from bigfoot.models import folder as folder_module
+from bigfoot.models.convert import formats
 from bigfoot.models.folder import load_config, load_model, recover_folder, replace_folder, save_model
 from bigfoot.models.reshape import load_plain_state, plain_state, with_new_head
 from bigfoot.text.tokenizers import Processor
@@ -80,9 +76,8 @@ def logits_of(model, wave):
 
 
 @pytest.fixture(scope="module")
-def opened(folders, speech, tmp_path_factory):
+def opened(folders, speech, plain_answers):
     """What a process without bigfoot says of the folders; one process for all, as it takes seconds to start."""
-    place = tmp_path_factory.mktemp("elsewhere")
     tasks = {
         "base": ("Wav2Vec2ForCTC", "base"),
         "large-lv60": ("Wav2Vec2ForCTC", "large-lv60"),
@@ -106,16 +101,7 @@ def opened(folders, speech, tmp_path_factory):
         **{f"hf {name}": ("AutoModelForCTC", f"hf {name}") for name in FAMILIES},
         **{f"{name} processor": ("AutoProcessor", f"hf {name}") for name in ("hubert", "wavlm", "data2vec")},
     }
-    (place / "tasks.json").write_text(json.dumps({k: (opener, str(folders[f])) for k, (opener, f) in tasks.items()}))
-    torch.save(speech[0], place / "wave.pt")
-    script = Path(__file__).with_name("plain_transformers.py")
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-I", str(script), "tasks.json", "wave.pt", "answers.pt"],
-        cwd=place, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return torch.load(place / "answers.pt", weights_only=True)
+    return plain_answers({name: (opener, folders[f]) for name, (opener, f) in tasks.items()}, speech[0])
 
 
 @pytest.mark.slow
@@ -279,7 +265,7 @@ def test_a_write_that_fails_keeps_the_old_folder(models, processor, tmp_path, mo
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
-        patch.setattr(folder_module, "save_processor", full)
+        patch.setattr(formats, "save_processor", full)
         save_model(models["large-lv60"], processor, place)
     assert contents(place) == before
     assert [path.name for path in tmp_path.iterdir()] == ["model"]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bigfoot.errors import ModelError
 from bigfoot.models.configuration import BIGFOOT_PREFIX, BigfootConfig, beyond_huggingface
+from bigfoot.models.convert.checkpoint import find_checkpoint
 from bigfoot.models.convert.fairseq_dictionary import find_dictionary, order_for_fairseq
 from bigfoot.models.convert.fairseq_settings import Settings, config_of, read_settings, write_settings
 from bigfoot.models.convert.huggingface import fill_model, say_once
@@ -119,7 +120,7 @@ def is_fairseq(path: Path) -> bool:
     Raises:
         ModelError: it is a PyTorch file that cannot be read, or asks for what no checkpoint holds.
     """
-    file = _find_file(path)
+    file = find_checkpoint(path)
     return file is not None and is_torch_file(file) and _is_checkpoint(open_torch_file(file).content)
 
 
@@ -127,17 +128,6 @@ def _is_checkpoint(content: object) -> bool:
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         return False
     return content.get("args") is not None or content.get("cfg") is not None
-
-
-def _find_file(path: Path) -> Path | None:
-    if path.is_file():
-        return path if path.suffix in (".pt", ".pth") else None
-    if not path.is_dir() or (path / "config.json").exists():
-        return None
-    files = sorted(path.glob("*.pt"))
-    if len(files) > 1:
-        raise ModelError(f"{path} holds {len(files)} checkpoints; name one of {', '.join(file.name for file in files)}")
-    return files[0] if files else None
 
 
 def load_fairseq(path: Path, dictionary: Path | None = None) -> tuple[BigfootForCTC, Processor]:
@@ -153,7 +143,7 @@ def load_fairseq(path: Path, dictionary: Path | None = None) -> tuple[BigfootFor
     Raises:
         ModelError: no checkpoint of fairseq's, unsafe to read, of an unknown shape, or weights that do not fit.
     """
-    file = _find_file(path)
+    file = find_checkpoint(path)
     if file is None:
         raise ModelError(f"{path}: no checkpoint of fairseq's, nor a folder with one (.pt)")
     opened = open_torch_file(file)

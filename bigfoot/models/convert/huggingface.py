@@ -290,7 +290,8 @@ def save_huggingface(model: BigfootForCTC, folder: Path) -> None:
     if beyond:
         raise ModelError(
             f"transformers' {model.config.family} has no words for {' and '.join(beyond)}; keep the bigfoot format, "
-            "or make a student without it (student.change_conv_layers=false)"
+            "write it out in full (bigfoot convert --densify), or make a student without it "
+            "(student.change_conv_layers=false)"
         )
     folder.mkdir(parents=True, exist_ok=True)
     family, ours = model.config.family, model.config.to_dict()

@@ -1,0 +1,112 @@
+"""From one format to another, compared on audio before anybody hears that it is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from bigfoot.errors import ModelError
+from bigfoot.models.convert.dense import densify
+from bigfoot.models.folder import LoadedModel, align_tokens, load_model, replace_folder, write_model
+from bigfoot.types import SAMPLE_RATE, Seconds
+
+_SYLLABLES_PER_SECOND = 4
+
+
+def convert_model(
+    loaded: LoadedModel, destination: Path, *, to: str, dense: bool = False, with_code: bool = False,
+    tolerance: float = 1e-5,
+) -> float:  # fmt: skip
+    """Write a model in a format, read it back, and compare what both answer to ten seconds of audio.
+
+    Args:
+        loaded: the model, its processor and history.
+        destination: folder to write; an older one there is replaced, and nothing is where the comparison fails.
+        to: name of a format.
+        dense: write out in full what few formats can say: see ``densify``.
+        with_code: also write the modelling code, into a bigfoot folder.
+        tolerance: most that an answer may differ, as a share of the largest.
+
+    Returns:
+        The largest difference found, as a share of the largest answer; 0 where both agree to the bit.
+
+    Raises:
+        ModelError: the format cannot express the shape, or what was written answers something else.
+    """
+    written = loaded
+    if dense:
+        model, changes = densify(loaded.model)
+        entry = [{"step": "convert", "changes": changes}] if changes else []
+        written = LoadedModel(model, loaded.processor, [*loaded.history, *entry], loaded.folder)
+    found = 0.0
+
+    def write(beside: Path) -> None:
+        nonlocal found
+        write_model(written, beside, to=to, with_code=with_code)
+        found = compare_answers(loaded, load_model(beside))
+        # Not "greater than": a difference that is not a number is none that can be tolerated.
+        if not found <= tolerance:
+            raise ModelError(
+                f"{destination}: what was written answers otherwise than what was given: {found:.2g} of the largest "
+                f"answer, and {tolerance:g} is tolerated; nothing was replaced"
+            )
+
+    replace_folder(destination, write)
+    return found
+
+
+def make_speechlike_noise(seconds: Seconds = 10.0, seed: int = 0) -> Tensor:
+    """Noise with the spectrum and the syllables of speech, of mean 0 and variance 1.
+
+    Args:
+        seconds: how long.
+        seed: of its randomness.
+
+    Returns:
+        (1, N) at 16 kHz.
+
+    Example:
+        >>> make_speechlike_noise(0.5).shape
+        torch.Size([1, 8000])
+    """
+    generator = torch.Generator().manual_seed(seed)
+    count = round(seconds * SAMPLE_RATE)
+    noise = torch.randn(1, 1, count, generator=generator)
+    # Sixteen samples' mean falls off above 1 kHz, about as speech does.
+    smooth = nn.functional.avg_pool1d(nn.functional.pad(noise, (8, 7)), 16, stride=1)[0]
+    times = torch.arange(count) / SAMPLE_RATE
+    syllables = torch.sin(torch.pi * _SYLLABLES_PER_SECOND * times).square() + 0.05
+    voiced = (smooth + 0.05 * noise[0]) * syllables
+    return (voiced - voiced.mean()) / voiced.std()
+
+
+@torch.no_grad()
+def compare_answers(given: LoadedModel, other: LoadedModel, seconds: Seconds = 10.0) -> float:
+    """How far the answers of two models are apart, on noise of a real utterance's length.
+
+    Args:
+        given: with its processor.
+        other: the same; its head may have its tokens in another order, and more of them.
+        seconds: of audio.
+
+    Returns:
+        Largest difference of any last hidden state or logit, as a share of the largest of ``given``.
+
+    Raises:
+        ModelError: one of them has a CTC head and the other has none, or lacks a token.
+
+    Example:
+        >>> model = load_model("tiny_teacher")
+        >>> compare_answers(model, model, seconds=1.0)
+        0.0
+    """
+    audio = make_speechlike_noise(seconds)
+    ours, theirs = given.model.float().eval()(audio), other.model.float().eval()(audio)
+    if (ours.logits is None) != (theirs.logits is None):
+        raise ModelError("of the two models one has a CTC head and the other has none")
+    pairs = [(ours.last_hidden_state, theirs.last_hidden_state)]
+    if ours.logits is not None:
+        pairs.append((ours.logits, theirs.logits[..., align_tokens(given.processor, other.processor)]))
+    return max(float((one - two).abs().max() / one.abs().max().clamp(min=1e-9)) for one, two in pairs)

@@ -1,0 +1,119 @@
+"""Writing out in full what only our own format can say, with the same answers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bigfoot.errors import ModelError
+from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.reshape import load_plain_state, plain_state, reshape_config
+
+
+def densify(model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
+    """Build the same function in the shape of the family's own class, as far as zeros and copies can.
+
+    A grouped kernel becomes a dense one with its groups as blocks on the diagonal and zeros elsewhere; convolutions
+    that share a kernel get copies of their own; feed-forward layers and attention are filled up with zeros to the
+    widest. The size and the work are then those of the dense shape.
+
+    Args:
+        model: left as it is.
+
+    Returns:
+        The new model in eval mode, and a sentence about each part that grew.
+
+    Raises:
+        ModelError: a layer has more heads than its width has room for.
+
+    Example:
+        >>> config = BigfootConfig(hidden_size=16, num_attention_heads=2, num_hidden_layers=2, intermediate_size=32,
+        ...                        conv_dim=[8] * 7, num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2,
+        ...                        conv_groups=[1, 2, 2, 2, 2, 2, 2])
+        >>> dense, changes = densify(BigfootForCTC(config))
+        >>> dense.config.is_huggingface_shape, changes
+        (True, ['conv_groups [1, 2, 2, 2, 2, 2, 2] written as dense kernels with zeros'])
+    """
+    old, state = model.config, plain_state(model)
+    changes = []
+    if any(groups != 1 for groups in old.groups_of_convs):
+        changes.append(f"conv_groups {old.groups_of_convs} written as dense kernels with zeros")
+        for layer, groups in enumerate(old.groups_of_convs):
+            name = f"encoder.feature_extractor.conv_layers.{layer}.conv.weight"
+            state[name] = expand_groups(state[name], groups)
+    if old.conv_sharing:
+        changes.append(f"conv_sharing {old.conv_sharing} written as one kernel a convolution")
+    widest = max([old.intermediate_size, *old.widths_of_layers])
+    if any(width != widest for width in old.widths_of_layers):
+        changes.append(f"feed-forward widths {old.widths_of_layers} filled up with zeros to {widest}")
+        _widen_feed_forward(state, old, widest)
+    if max(old.heads_of_layers) > old.num_attention_heads:
+        raise ModelError(f"attention heads {old.heads_of_layers} do not fit into {old.num_attention_heads} a layer")
+    everyone = list(range(old.num_attention_heads))
+    if any(heads != everyone for heads in old.position_heads_of_layers):
+        changes.append(f"attention heads {old.heads_of_layers} filled up with zeros to {old.num_attention_heads}")
+        _fill_heads(state, old)
+    shape = reshape_config(
+        old, conv_groups=None, conv_sharing=None, intermediate_size=widest, layer_intermediate_sizes=None,
+        layer_num_attention_heads=None, layer_position_heads=None,
+    )  # fmt: skip
+    dense = BigfootForCTC(shape)
+    load_plain_state(dense, state)
+    return dense.eval(), changes
+
+
+def expand_groups(kernel: Tensor, groups: int) -> Tensor:
+    """A grouped kernel as a dense one: its groups as blocks on the diagonal, zeros elsewhere.
+
+    Args:
+        kernel: (C_out, C_in / groups, K).
+        groups: of the convolution.
+
+    Returns:
+        (C_out, C_in, K).
+
+    Example:
+        >>> expand_groups(torch.tensor([[[1.0]], [[2.0]]]), 2)[..., 0].tolist()
+        [[1.0, 0.0], [0.0, 2.0]]
+    """
+    channels, inputs, width = kernel.shape
+    dense = kernel.new_zeros(channels, inputs * groups, width)
+    for group, block in enumerate(kernel.chunk(groups)):
+        rows = slice(group * (channels // groups), (group + 1) * (channels // groups))
+        dense[rows, group * inputs : (group + 1) * inputs] = block
+    return dense
+
+
+def _widen_feed_forward(state: dict[str, Tensor], config: BigfootConfig, width: int) -> None:
+    for layer in range(config.num_hidden_layers):
+        name = f"encoder.encoder.layers.{layer}.feed_forward."
+        for kind in ("weight", "bias"):
+            state[f"{name}intermediate_dense.{kind}"] = _pad(state[f"{name}intermediate_dense.{kind}"], 0, width)
+        # Whatever the activation makes of a zero, the output layer's zeros take no notice of it.
+        state[f"{name}output_dense.weight"] = _pad(state[f"{name}output_dense.weight"], 1, width)
+
+
+def _fill_heads(state: dict[str, Tensor], config: BigfootConfig) -> None:
+    """Put every head where its position bias has it, and heads of zeros, which say nothing, where there is none."""
+    width = config.num_attention_heads * config.head_dim
+    for layer, heads in enumerate(config.position_heads_of_layers):
+        name = f"encoder.encoder.layers.{layer}.attention."
+        places = torch.arange(width).view(config.num_attention_heads, -1)[heads]
+        spread = {f"{projection}_proj.{kind}": 0 for projection in "qkv" for kind in ("weight", "bias")}
+        for tensor, dim in (spread | {"out_proj.weight": 1}).items():
+            state[name + tensor] = _spread(state[name + tensor], dim, places.flatten(), width)
+        if config.has_position_bias:
+            gate = state[f"{name}gru_rel_pos_const"]
+            state[f"{name}gru_rel_pos_const"] = _spread(gate, 1, torch.tensor(heads), config.num_attention_heads)
+
+
+def _pad(tensor: Tensor, dim: int, size: int) -> Tensor:
+    return _spread(tensor, dim, torch.arange(tensor.shape[dim]), size)
+
+
+def _spread(tensor: Tensor, dim: int, places: Tensor, size: int) -> Tensor:
+    """The slices of a tensor at their places in a longer one of zeros."""
+    shape = [*tensor.shape]
+    shape[dim] = size
+    return tensor.new_zeros(shape).index_copy(dim, places, tensor)

@@ -1,0 +1,209 @@
+"""The formats of models, in one table: how each is recognized, read and written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from transformers.utils import logging
+
+from bigfoot.errors import ModelError
+from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.convert.checkpoint import CHECKPOINT_SUFFIXES, find_checkpoint
+from bigfoot.models.convert.fairseq import is_fairseq, load_fairseq, save_fairseq
+from bigfoot.models.convert.huggingface import (
+    fill_model,
+    load_huggingface,
+    read_config,
+    read_json,
+    read_weights,
+    save_huggingface,
+    weight_files,
+)
+from bigfoot.models.convert.torch_file import read_state_dict
+from bigfoot.models.convert.torchaudio import BUNDLE_PREFIX, load_bundle, load_torchaudio, save_torchaudio
+from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.text.tokenizers import Processor, load_processor, save_processor
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format of models.
+
+    Args:
+        name: as ``bigfoot convert --to`` has it.
+        recognizes: whether what lies at a path is of this format.
+        load: reads model and processor from a path, with the dictionary file where one was named.
+        save: fills a folder with a model and its processor.
+        read_config: reads the shape alone from a path; None where that takes reading the weights.
+        takes_dictionary: whether a dictionary file can be named.
+        caveat: what is to be known of a model in this format, a sentence; None where there is nothing.
+        leaves_out: ends of the names of tensors that the format has no place for and no answer needs.
+    """
+
+    name: str
+    recognizes: Callable[[Path], bool]
+    load: Callable[[Path, Path | None], tuple[BigfootForCTC, Processor]]
+    save: Callable[[BigfootForCTC, Processor, Path], None]
+    read_config: Callable[[Path], BigfootConfig] | None = None
+    takes_dictionary: bool = False
+    caveat: Callable[[BigfootForCTC], str | None] = lambda _: None
+    leaves_out: tuple[str, ...] = ()
+
+    def notes(self, model: BigfootForCTC, processor: Processor) -> list[str]:
+        """What is to be known before a model is written in this format, a sentence each."""
+        found = [] if processor.tokenizer is not None else ["there is no vocabulary: logits cannot become text"]
+        return found + [note for note in [self.caveat(model)] if note is not None]
+
+
+def find_format(path: Path) -> Format:
+    """Say what format lies at a path.
+
+    Args:
+        path: a folder, a checkpoint file, or a bundle's name.
+
+    Raises:
+        ModelError: none of ours, with what each would look like.
+
+    Example:
+        >>> find_format(Path("torchaudio:WAV2VEC2_BASE")).name
+        'torchaudio'
+    """
+    for candidate in FORMATS.values():
+        if candidate.recognizes(path):
+            return candidate
+    raise ModelError(
+        f"{path}: no model that is known here: neither a folder with a config.json, nor a file of fairseq's or "
+        f"torchaudio's ({', '.join(CHECKPOINT_SUFFIXES)}), nor a folder that holds one such file"
+    )
+
+
+def find_weight_files(path: Path) -> list[Path]:
+    """Find the files that hold the weights of a model.
+
+    Args:
+        path: folder, file or bundle.
+
+    Returns:
+        The files; empty where there are none on this machine that we know of.
+
+    Raises:
+        ModelError: an index of shards cannot be read, or the folder holds several checkpoints.
+    """
+    file = find_checkpoint(path)
+    return [file] if file is not None else weight_files(path)
+
+
+def _model_type(path: Path) -> str | None:
+    file = path / "config.json"
+    return str(read_json(file).get("model_type")) if path.is_dir() and file.exists() else None
+
+
+def _is_native(path: Path) -> bool:
+    return _model_type(path) == BigfootConfig.model_type
+
+
+def _read_native_config(folder: Path) -> BigfootConfig:
+    raw = read_json(folder / "config.json")
+    # Where a folder carries its own code, our loading does not run it, and the next folder need not carry it.
+    raw.pop("auto_map", None)
+    try:
+        config = BigfootConfig.from_dict(raw)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{folder / 'config.json'}: {error}") from error
+    assert isinstance(config, BigfootConfig)
+    return config
+
+
+def _load_native(folder: Path, _dictionary: Path | None) -> tuple[BigfootForCTC, Processor]:
+    config, processor = _read_native_config(folder), load_processor(folder)
+    tensors = {name: tensor.float() for name, tensor in read_weights(folder).items()}
+    return fill_model(config, tensors, str(folder)), processor
+
+
+def _save_native(model: BigfootForCTC, processor: Processor, folder: Path) -> None:
+    """Save as transformers does, without its bar for every write."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model.save_pretrained(folder)
+    except SafetensorError as error:
+        # A full disk is the system's error, whoever was writing.
+        raise OSError(f"{folder}: {error}") from error
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+    save_processor(processor, folder)
+
+
+def _is_huggingface(path: Path) -> bool:
+    return _model_type(path) is not None
+
+
+def _load_huggingface(folder: Path, _dictionary: Path | None) -> tuple[BigfootForCTC, Processor]:
+    return load_huggingface(folder), load_processor(folder)
+
+
+def hears_padding(config: BigfootConfig) -> bool:
+    """Whether other libraries' classes of this shape hear the padding of a batch: ours never do.
+
+    A group norm and a batch norm average over it, and several positional convolutions carry it inwards.
+
+    Example:
+        >>> hears_padding(BigfootConfig()), hears_padding(BigfootConfig(feat_extract_norm="layer"))
+        (True, False)
+    """
+    return config.feat_extract_norm == "group" or config.has_positional_stack or config.conv_pos_batch_norm
+
+
+def _padding_caveat(model: BigfootForCTC) -> str | None:
+    if not hears_padding(model.config):
+        return None
+    return "classes other than bigfoot's hear the padding of a batch in this model; run one utterance at a time there"
+
+
+def _save_huggingface(model: BigfootForCTC, processor: Processor, folder: Path) -> None:
+    save_huggingface(model, folder)
+    save_processor(processor, folder)
+
+
+def _save_fairseq(model: BigfootForCTC, processor: Processor, folder: Path) -> None:
+    save_fairseq(model, processor, folder)
+
+
+def _is_torchaudio(path: Path) -> bool:
+    return str(path).startswith(BUNDLE_PREFIX) or find_checkpoint(path) is not None
+
+
+def _load_torchaudio(path: Path, _dictionary: Path | None) -> tuple[BigfootForCTC, Processor]:
+    if str(path).startswith(BUNDLE_PREFIX):
+        return load_bundle(str(path))
+    file = find_checkpoint(path)
+    assert file is not None
+    return load_torchaudio(file, read_state_dict(file))
+
+
+def _save_torchaudio(model: BigfootForCTC, processor: Processor, folder: Path) -> None:
+    save_torchaudio(model, folder)
+    save_processor(processor, folder)
+
+
+# In the order in which they are tried.
+FORMATS = {
+    format.name: format
+    for format in (
+        Format("bigfoot", _is_native, _load_native, _save_native, read_config=_read_native_config),
+        Format(
+            "huggingface", _is_huggingface, _load_huggingface, _save_huggingface,
+            read_config=read_config, caveat=_padding_caveat,
+        ),
+        Format("fairseq", is_fairseq, load_fairseq, _save_fairseq, caveat=_padding_caveat, takes_dictionary=True),
+        Format(
+            "torchaudio", _is_torchaudio, _load_torchaudio, _save_torchaudio,
+            caveat=_padding_caveat, leaves_out=("masked_spec_embed",),
+        ),
+    )
+}  # fmt: skip
+"""Name -> format."""

@@ -1,0 +1,116 @@
+"""The page that a model has on the hub: what it is, how it is opened, what it cost, how it was made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bigfoot.models.convert.formats import hears_padding
+from bigfoot.models.folder import LoadedModel
+from bigfoot.report.render import render_splits
+from bigfoot.report.rows import load_report
+
+_TAGS = ("speech", "bigfoot", "compression")
+
+
+def render_card(loaded: LoadedModel, repository: str, license: str | None = None) -> str:
+    """Write a model card.
+
+    Args:
+        loaded: the model with its history; where its folder lies in a run, the run's report is shown.
+        repository: owner/name on the hub.
+        license: of the weights, by the hub's identifiers; None where nobody said.
+
+    Returns:
+        Markdown, with the hub's YAML at its head.
+
+    Example:
+        >>> from bigfoot.models.folder import load_model
+        >>> card = render_card(load_model("tiny_teacher"), "me/digits", "apache-2.0")
+        >>> card.splitlines()[1], "# digits" in card
+        ('license: apache-2.0', True)
+    """
+    parts = [
+        *_render_head(loaded, license), "", f"# {repository.rpartition('/')[2]}", "", *_describe(loaded), "",
+        "## Opening it", "", *_render_opening(loaded, repository), "",
+        *_render_measures(loaded), *_render_history(loaded.history),
+        "## Licence", "", _describe_licence(license),
+    ]  # fmt: skip
+    return "\n".join(parts) + "\n"
+
+
+def _render_head(loaded: LoadedModel, license: str | None) -> list[str]:
+    """What the hub reads: https://huggingface.co/docs/hub/model-cards names the keys."""
+    task = ["automatic-speech-recognition"] if loaded.model.head is not None else ["feature-extraction"]
+    head = [f"license: {license}"] if license else []
+    head += ["library_name: transformers", f"pipeline_tag: {task[0]}", "tags:"]
+    return ["---", *head, *(f"- {tag}" for tag in [loaded.model.config.family, *_TAGS]), "---"]
+
+
+def _describe(loaded: LoadedModel) -> list[str]:
+    config, parameters = loaded.model.config, sum(p.numel() for p in loaded.model.parameters())
+    head = f"a CTC head over {config.vocab_size} tokens" if config.ctc_head else "no head"
+    rate = loaded.processor.sample_rate
+    size = f"{config.num_hidden_layers} layers, {config.hidden_size} wide, {parameters / 1e6:.3g} M parameters"
+    lines = [f"A {config.family} speech encoder: {size}, {head}, for audio of {rate:,} Hz in one channel."]
+    if any(groups != 1 for groups in config.groups_of_convs):
+        lines.append(f"Its convolutions have {config.groups_of_convs} groups.")
+    if config.conv_sharing:
+        lines.append(f"Its convolutions {config.conv_sharing} share kernels.")
+    return lines
+
+
+def _render_opening(loaded: LoadedModel, repository: str) -> list[str]:
+    own_code = not loaded.model.config.is_huggingface_shape
+    opener = "AutoModelForCTC" if loaded.model.head is not None else "AutoModel"
+    kind = "AutoProcessor" if loaded.processor.tokenizer is not None else "AutoFeatureExtractor"
+    trust = ", trust_remote_code=True" if own_code else ""
+    lines = [
+        "```python", f"from transformers import {opener}, {kind}", "",
+        f'model = {opener}.from_pretrained("{repository}"{trust})',
+        f'processor = {kind}.from_pretrained("{repository}"{trust})',  # it looks into config.json, too
+        "```", "",
+    ]  # fmt: skip
+    if own_code:
+        lines.append("The modelling code lies in this repository: transformers has no class for this shape.")
+    elif hears_padding(loaded.model.config):
+        lines.append(
+            "transformers' own class hears the padding of a batch in this model: run one utterance at a time there."
+        )
+    return [*lines, f'With bigfoot, `bigfoot.load_model("{repository}")` opens it, blind to padding.']
+
+
+def _render_measures(loaded: LoadedModel) -> list[str]:
+    folder = loaded.folder
+    places = [] if folder is None else [folder, *folder.resolve().parents[:2]]
+    report = next((place / "report" for place in places if (place / "report" / "report.json").exists()), None)
+    if report is None:
+        return []
+    return ["## Measured", "", *(line.replace("## ", "### ", 1) for line in render_splits(load_report(report).rows))]
+
+
+def _render_history(history: list[dict[str, Any]]) -> list[str]:
+    if not history:
+        return []
+    lines = ["## How it was made", ""]
+    for number, entry in enumerate(history, 1):
+        facts = [f"{name} {weight:g}" for name, weight in (entry.get("losses") or {}).items()]
+        trained = [f"losses {', '.join(facts)}"] if facts else []
+        for key, words in (("max_steps", "steps"), ("best_step", "best at step"), ("seconds", "seconds")):
+            trained += [f"{words} {entry[key]:,}"] if isinstance(entry.get(key), int | float) else []
+        if isinstance(entry.get("best_dev_wer"), int | float):
+            trained.append(f"WER on dev {entry['best_dev_wer']:.2%}")
+        lines.append(f"{number}. {entry.get('step', 'step')}{': ' if trained else ''}{'; '.join(trained)}")
+        lines += [f"   - {change}" for change in entry.get("changes") or []]
+    return [*lines, ""]
+
+
+def _describe_licence(license: str | None) -> str:
+    if license is not None:
+        return f"{license}, as stated by who put it here. The licence of the model it was made from may say more."
+    return "Not stated. The licence of the model that it was made from applies to it."
+
+
+def write_card(loaded: LoadedModel, repository: str, folder: Path, license: str | None = None) -> None:
+    """Write ``README.md``; see ``render_card``."""
+    (folder / "README.md").write_text(render_card(loaded, repository, license), encoding="utf-8")

@@ -1,0 +1,70 @@
+"""Models on the Hugging Face hub: one folder that opens by itself, with its card."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from huggingface_hub import HfApi
+
+# HTTPError: what its HTTP library raises where there is no way to the hub; which library it is changes with versions.
+from huggingface_hub.errors import (  # type: ignore[attr-defined]
+    HFValidationError,
+    HTTPError,
+    LocalTokenNotFoundError,
+)
+from huggingface_hub.utils._validators import validate_repo_id
+
+from bigfoot.errors import ModelError
+from bigfoot.models.convert.conversion import convert_model
+from bigfoot.models.folder import LoadedModel
+from bigfoot.report.card import write_card
+
+
+def write_upload(loaded: LoadedModel, repository: str, folder: Path, license: str | None = None) -> None:
+    """Write what is uploaded: the family's own format where it can say the shape, else ours with its code; a card.
+
+    Args:
+        loaded: the model, its processor and history.
+        repository: owner/name on the hub.
+        folder: where; an older one there is replaced.
+        license: of the weights; see ``render_card``.
+
+    Raises:
+        ModelError: no repository can have this name, or what was written answers otherwise than the model.
+    """
+    try:
+        validate_repo_id(repository)
+    except HFValidationError as error:
+        raise ModelError(f"{repository!r} cannot be the name of a repository: {error}") from error
+    plain = loaded.model.config.is_huggingface_shape
+    convert_model(loaded, folder, to="huggingface" if plain else "bigfoot", with_code=not plain)
+    write_card(loaded, repository, folder, license)
+
+
+def push_model(loaded: LoadedModel, repository: str, *, private: bool = False, license: str | None = None) -> str:
+    """Upload a model; the account is the one that ``hf auth login`` or the hub's environment variable gave.
+
+    Args:
+        loaded: the model, its processor and history.
+        repository: owner/name on the hub; made where it is new.
+        private: whether a new repository is private.
+        license: of the weights.
+
+    Returns:
+        The address of the upload.
+
+    Raises:
+        ModelError: the hub refused, or cannot be reached.
+    """
+    api = HfApi()
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "model"
+        write_upload(loaded, repository, folder, license)
+        try:
+            api.create_repo(repository, private=private, exist_ok=True)
+            done = api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Upload by bigfoot")
+        except (HTTPError, LocalTokenNotFoundError, OSError) as error:
+            raise ModelError(f"the hub did not take {repository}: {error}; `hf auth login` if you are a stranger there,"
+                             " or --dry-run to see what would be uploaded") from error  # fmt: skip
+    return str(done.commit_url)
