@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from bigfoot.compress.prune import prunable_units
 from bigfoot.config import Config, DataConfig, LossesConfig
 from bigfoot.data.corpora import resolve_root
 from bigfoot.data.noise import NoiseFolder
 from bigfoot.distill.objective import objective_problems
 from bigfoot.distill.terms import TERMS
-from bigfoot.errors import BigfootError
+from bigfoot.errors import BigfootError, ModelError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.folder import ModelOutline, outline_model
 from bigfoot.models.reshape import reshape_config
-from bigfoot.pipeline.labels import wants_labels
+from bigfoot.pipeline.labels import prunes_by_labels, wants_labels
 from bigfoot.pipeline.student import growth_problems, student_problems
 
 
@@ -41,11 +42,27 @@ def _loss_problems(config: Config, teacher: BigfootConfig) -> Iterator[str]:
         yield "control: there is no distill step to compare with"
     if "finetune" in config.steps and config.finetune.head == "teacher" and not teacher.ctc_head:
         yield "finetune.head: the teacher has no CTC head to go on with; use finetune.head=new"
-    earlier = config.steps[: config.steps.index("distill")] if "distill" in config.steps else []
+    last = len(config.steps) - config.steps[::-1].index("distill") if "distill" in config.steps else 0
+    earlier = config.steps[:last]
     if "finetune" in earlier and config.finetune.head == "new" and config.distill.losses.logit_kl.weight:
         yield (
             "distill.losses.logit_kl: finetune.head=new comes before distill, so the student's head has another "
             "vocabulary than the teacher's; distil first, or set its weight to 0"
+        )
+
+
+def _prune_problems(config: Config, teacher: ModelOutline) -> Iterator[str]:
+    try:
+        prunable_units(teacher.config, config.prune.parts)
+    except ModelError as error:
+        yield f"prune.{error}"
+    earlier = config.steps[: config.steps.index("prune")]
+    can_spell = teacher.config.ctc_head and teacher.processor.tokenizer is not None
+    if prunes_by_labels(config) and not can_spell and "finetune" not in earlier:
+        missing = "vocabulary (vocab.json)" if teacher.config.ctc_head else "CTC head"
+        yield (
+            f"prune.importance: taylor asks the CTC loss, but {teacher.path} has no {missing}; use l1, l2 or "
+            "activation, or prune after finetune"
         )
 
 
@@ -84,8 +101,8 @@ def find_problems(config: Config) -> Iterator[str]:
     Yields:
         One sentence a problem, beginning with the key at fault.
     """
-    if len(set(config.steps)) != len(config.steps):
-        yield f"steps: {config.steps} names a step twice"
+    if any(config.steps.count(step) > 1 for step in ("student", "finetune")):
+        yield f"steps: {config.steps} names a step twice; only prune and distill may come again"
     try:
         outline = outline_model(config.teacher.path)
     except BigfootError as error:
@@ -97,6 +114,8 @@ def find_problems(config: Config) -> Iterator[str]:
         yield from _transcript_problems(config, outline)
         if "student" in config.steps:
             yield from student_problems(config, teacher)
+        if "prune" in config.steps:
+            yield from _prune_problems(config, outline)
         yield from growth_problems(config)
         yield from _loss_problems(config, teacher)
     yield from _data_problems(config.data)
