@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from bigfoot.config.rules import rule_problems
 from bigfoot.config.schema import AugmentConfig, Config, PruneConfig, TrainConfig
 
-STEPS = ("student", "prune", "distill", "finetune")
+STEPS = ("student", "prune", "gates", "distill", "finetune")
 TRACKERS = ("tensorboard", "wandb", "mlflow", "comet_ml")
+GATED = ("heads", "feed_forward", "conv")
 PRUNABLE = ("heads", "feed_forward", "conv", "width")
 _PARTS = ("feature_encoder", "feature_projection", "encoder", "lm_head", "projections")
 
@@ -30,6 +31,10 @@ def find_value_problems(config: Config) -> Iterator[str]:
         yield "data.max_digits: below data.min_digits"
     yield from _bounds_problems(config.data.augment)
     yield from _prune_problems(config.prune)
+    yield from _unknown("gates.parts", "part", config.gates.parts, GATED)
+    if not config.gates.parts:
+        yield f"gates.parts: empty, so gates have nothing to stand on; parts are {', '.join(GATED)}"
+    yield from _train_problems("gates", config.gates)
     yield from _train_problems("distill", config.distill)
     yield from _train_problems("finetune", config.finetune)
     yield from _growth_problems(config)

@@ -293,6 +293,24 @@ class DistillConfig(TrainConfig):
 
 
 @dataclass
+class GatesConfig(TrainConfig):
+    """Distil while the student learns by gates which units it can do without (Peng et al., 2023), then cut those."""
+
+    learning_rate: float = above_zero(2e-4)
+    """Highest learning rate of the weights."""
+    gate_learning_rate: float = above_zero(0.02)
+    """Highest learning rate of gates and multipliers."""
+    parts: list[str] = field(default_factory=lambda: ["heads", "feed_forward", "conv"])
+    """On what gates stand: ``heads``, ``feed_forward`` units, ``conv`` channels (but for the last convolution's)."""
+    sparsity: float = share(0.5)
+    """Share of the model's parameters that is to go."""
+    sparsity_warmup_steps: int = not_negative(100)
+    """Steps in which that share rises from 0."""
+    losses: LossesConfig = field(default_factory=LossesConfig)
+    """What is compared, by name and weight."""
+
+
+@dataclass
 class FinetuneConfig(TrainConfig):
     """Train with CTC on the transcripts."""
 
@@ -338,8 +356,8 @@ class Config:
     """Where curves go besides the report: ``tensorboard``, ``wandb``, ``mlflow``, ``comet_ml``; all but the first need
     their own package."""
     steps: list[str] = field(default_factory=lambda: ["student", "distill", "finetune"])
-    """What is done to the teacher, in order: ``student``, ``prune``, ``distill``, ``finetune``; ``prune`` and
-    ``distill`` as often as wanted. Evaluating and reporting follow by themselves."""
+    """What is done to the teacher, in order: ``student``, ``prune``, ``gates``, ``distill``, ``finetune``;
+    ``prune`` and ``distill`` as often as wanted. Evaluating and reporting follow by themselves."""
     control: str | None = one_of("ctc_only", default=None)
     """``ctc_only`` runs the same student, seed, steps and data once more with the teacher's losses off."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -352,6 +370,8 @@ class Config:
     """What is taken out of it."""
     distill: DistillConfig = field(default_factory=DistillConfig)
     """How the student learns from the teacher."""
+    gates: GatesConfig = field(default_factory=GatesConfig)
+    """What it learns, meanwhile, to do without."""
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     """How it learns from the transcripts."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from bigfoot.compress.gates import gated_units
 from bigfoot.compress.prune import prunable_units
 from bigfoot.config import Config, DataConfig, LossesConfig
 from bigfoot.data.corpora import resolve_root
@@ -34,21 +35,39 @@ def _student_shape(config: Config, teacher: BigfootConfig) -> BigfootConfig:
 
 def _loss_problems(config: Config, teacher: BigfootConfig) -> Iterator[str]:
     student = _student_shape(config, teacher)
-    if "distill" in config.steps:
-        yield from objective_problems(config.distill.losses, student, teacher)
-        if config.control == "ctc_only" and not teacher.ctc_head:
-            yield "control: ctc_only needs a student with a CTC head, and the teacher has none"
-    elif config.control is not None:
+    for step in _compared(config):
+        yield from _problems_of_step(step, config, student, teacher)
+    if config.control == "ctc_only" and "distill" in config.steps and not teacher.ctc_head:
+        yield "control: ctc_only needs a student with a CTC head, and the teacher has none"
+    elif config.control is not None and "distill" not in config.steps:
         yield "control: there is no distill step to compare with"
     if "finetune" in config.steps and config.finetune.head == "teacher" and not teacher.ctc_head:
         yield "finetune.head: the teacher has no CTC head to go on with; use finetune.head=new"
-    last = len(config.steps) - config.steps[::-1].index("distill") if "distill" in config.steps else 0
-    earlier = config.steps[:last]
-    if "finetune" in earlier and config.finetune.head == "new" and config.distill.losses.logit_kl.weight:
+
+
+def _compared(config: Config) -> dict[str, LossesConfig]:
+    """The losses of the steps that have a teacher."""
+    losses = {"gates": config.gates.losses, "distill": config.distill.losses}
+    return {step: own for step, own in losses.items() if step in config.steps}
+
+
+def _problems_of_step(
+    step: str, config: Config, student: BigfootConfig, teacher: BigfootConfig
+) -> Iterator[str]:
+    losses = _compared(config)[step]
+    for problem in objective_problems(losses, student, teacher):
+        yield problem.replace("distill.losses", f"{step}.losses")
+    earlier = config.steps[: len(config.steps) - config.steps[::-1].index(step)]
+    if "finetune" in earlier and config.finetune.head == "new" and losses.logit_kl.weight:
         yield (
-            "distill.losses.logit_kl: finetune.head=new comes before distill, so the student's head has another "
+            f"{step}.losses.logit_kl: finetune.head=new comes before {step}, so the student's head has another "
             "vocabulary than the teacher's; distil first, or set its weight to 0"
         )
+    if step == "gates":
+        try:
+            gated_units(student, config.gates.parts)
+        except ModelError as error:
+            yield f"gates.{error}"
 
 
 def _prune_problems(config: Config, teacher: ModelOutline) -> Iterator[str]:
@@ -70,8 +89,10 @@ def _vocabulary_problems(config: Config, teacher: ModelOutline) -> Iterator[str]
     """What needs labels cannot do without a vocabulary to spell them."""
     if teacher.processor.tokenizer is not None:
         return
-    if "distill" in config.steps and (config.distill.losses.ctc.weight or config.control == "ctc_only"):
-        key = "distill.losses.ctc" if config.distill.losses.ctc.weight else "control"
+    keys = [f"{step}.losses.ctc" for step, losses in _compared(config).items() if losses.ctc.weight]
+    if "distill" in config.steps and config.control == "ctc_only" and "distill.losses.ctc" not in keys:
+        keys.append("control")
+    for key in keys:
         yield f"{key}: {teacher.path} has no vocabulary (vocab.json) to spell the transcripts with"
     if "finetune" in config.steps and config.finetune.head == "teacher":
         missing = f"{teacher.path} has no vocabulary (vocab.json) for the teacher's head"
@@ -101,7 +122,7 @@ def find_problems(config: Config) -> Iterator[str]:
     Yields:
         One sentence a problem, beginning with the key at fault.
     """
-    if any(config.steps.count(step) > 1 for step in ("student", "finetune")):
+    if any(config.steps.count(step) > 1 for step in ("student", "gates", "finetune")):
         yield f"steps: {config.steps} names a step twice; only prune and distill may come again"
     try:
         outline = outline_model(config.teacher.path)

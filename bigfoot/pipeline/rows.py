@@ -175,6 +175,7 @@ def _protocol(item: _Measured, config: Config) -> str:
         "teacher": "as given, CTC, no language model",
         "student_init": "cut from the teacher, not trained, CTC, no language model",
         "prune": "pruned, not trained since, CTC, no language model",
+        "gates": "distilled with gates and cut, teacher's CTC head, no language model",
         "distil": "distilled, teacher's CTC head, no language model",
         "finetune": "fine-tuned, CTC, no language model",
         "ctc_only_distil": "control: CTC in place of the teacher's losses, no language model",

@@ -143,7 +143,7 @@ def _run_steps(teacher: StepResult, context: Context, until: str) -> list[StepRe
     for name, turn in turns:
         before = run_step(name, before, context, turn=turn)
         results.append(before)
-        if name in ("student", "prune"):
+        if name in ("student", "prune", "gates"):
             _print_change(before.folder.parent.name, results[-2], before)
         if name == until and turn == steps.count(name):
             return results

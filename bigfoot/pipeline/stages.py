@@ -27,6 +27,7 @@ from bigfoot.pipeline.fingerprints import fingerprint
 from bigfoot.pipeline.labels import Labels, prunes_by_labels
 from bigfoot.pipeline.student import InitAudio, build_student
 from bigfoot.text.tokenizers import Processor, build_char_tokenizer
+from bigfoot.training.gated import GatedObjective
 from bigfoot.training.growth import GroupGrowth
 from bigfoot.training.guards import describe_teacher
 from bigfoot.training.loop import TrainingRun, train
@@ -34,7 +35,7 @@ from bigfoot.training.loop import TrainingRun, train
 log = logging.getLogger("bigfoot")
 
 # Name of a step in configurations -> name of its row in the report.
-ROW_NAMES = {"student": "student_init", "prune": "prune", "distill": "distil", "finetune": "finetune"}
+ROW_NAMES = {"student": "student_init", "prune": "prune", "gates": "gates", "distill": "distil", "finetune": "finetune"}
 
 
 @dataclass
@@ -107,7 +108,7 @@ def run_step(
     """Run a step, or skip it with a word where its output is there and nothing it depends on has changed.
 
     Args:
-        name: ``student``, ``prune``, ``distill`` or ``finetune``.
+        name: of ``bigfoot.config.STEPS``.
         before: what the step before left.
         context: of the run.
         control: leave the teacher's losses out.
@@ -203,6 +204,19 @@ def _distill(result: StepResult, before: StepResult, context: Context, control: 
     return _train(result, student, objective, run)
 
 
+def _gate(result: StepResult, before: StepResult, context: Context, control: bool) -> StepResult:
+    from bigfoot.pipeline.checks import ctc_only
+
+    config, student = context.config.gates, load_model(before.folder)
+    config = replace(config, losses=ctc_only(config.losses)) if control else config
+    processor = _usable_processor(student.processor, context.labels.manifests)
+    teacher = load_model(context.teacher.folder or context.config.teacher.path).model
+    objective = GatedObjective(config, student.model, teacher, context.config.seed)
+    factors = config.learning_rate_factors | {"gates": config.gate_learning_rate / config.learning_rate}
+    run = _training_run(result, context, replace(config, learning_rate_factors=factors), processor)
+    return _train(result, student, objective, run)
+
+
 def _finetune(result: StepResult, before: StepResult, context: Context, _control: bool) -> StepResult:
     config, student = context.config.finetune, load_model(before.folder)
     if config.head == "new":
@@ -268,6 +282,8 @@ def _train(result: StepResult, student: LoadedModel, objective: Objective, run: 
         # What the fading has left outside the blocks is nothing, so that the slices are the whole kernels.
         best.model, change = conv_groups.apply(best.model, conv_groups.ConvGroupsConfig(run.growth.groups))
         result.changes.append(change.describe())
+    if isinstance(objective, GatedObjective):
+        result.changes.append(objective.describe())
     entry = {
         "step": run.name, "changes": result.changes, "losses": objective.weights, "max_steps": run.config.max_steps,
         "best_step": trained.best_step, "best_dev_wer": trained.best_wer, "seconds": round(trained.seconds, 1),
@@ -282,6 +298,7 @@ def _train(result: StepResult, student: LoadedModel, objective: Objective, run: 
 _RUNNERS: dict[str, Callable[[StepResult, StepResult, Context, bool], StepResult]] = {
     "student": _make_student,
     "prune": _prune,
+    "gates": _gate,
     "distill": _distill,
     "finetune": _finetune,
 }

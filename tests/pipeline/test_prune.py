@@ -91,3 +91,41 @@ def test_labels_are_the_teachers_where_there_are_none(small_config, tmp_path):
     run_pipeline(small_config(tmp_path, *QUICK, "steps=[prune,distill]", "data.transcripts=none"), until="prune")
     assert (tmp_path / "data" / "labelled" / "labels.json").exists()
     assert load_model(tmp_path / "prune" / "model").history[-1]["changes"][0].startswith("prune: kept ")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_memory")
+def test_gates_then_distillation(small_config, tmp_path):
+    """DPHuBERT's two steps: what gates shut is cut, and what is left is distilled again."""
+    gates = ("max_steps=16", "warmup_steps=1", "gate_learning_rate=1.0", "sparsity=0.4", "sparsity_warmup_steps=2",
+             "schedule=constant", "max_grad_norm=100", "losses.hidden.weight=1", "eval_every=16")  # fmt: skip
+    settings = ("steps=[gates,distill]", *(f"gates.{each}" for each in gates))
+    run_pipeline(small_config(tmp_path, *QUICK, *settings))
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    teacher, gated, distilled = report["rows"]
+    assert [row["name"] for row in report["rows"]] == ["teacher", "gates", "distil"]
+    assert gated["num_params"] == distilled["num_params"] < teacher["num_params"]
+    (said,) = [change for change in report["changes"] if change.startswith("gates: kept")]
+    assert f"kept {gated['num_params']:,} of {teacher['num_params']:,} parameters" in said and "40.0% asked for" in said
+    assert said in load_model(tmp_path / "gates" / "model").history[-1]["changes"]
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("gates.parts=[width]", "gates.parts: unknown part 'width'; parts are heads, feed_forward, conv"),
+        ("gates.parts=[]", "gates.parts: empty"),
+        ("gates.learning_rate_factors={head: 1}", "gates.learning_rate_factors: unknown part 'head'"),
+    ],
+)
+def test_wrong_values_of_gates(override, words):
+    assert any(words in problem for problem in read_config(None, [override])[1])
+
+
+def test_what_gates_cannot_do_is_said(small_config, other_teachers, tmp_path):
+    teacher = f"teacher.path={other_teachers['headless']}"
+    problems = list(find_problems(small_config(tmp_path, "steps=[gates]", teacher)))
+    assert len(problems) == 2 and all(problem.startswith("gates.losses.logit_kl: the ") for problem in problems)
+    late = ("steps=[finetune,gates]", "finetune.head=new")
+    (problem,) = find_problems(small_config(tmp_path, *late))
+    assert problem.startswith("gates.losses.logit_kl: finetune.head=new comes before gates")
