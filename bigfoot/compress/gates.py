@@ -66,8 +66,7 @@ class Gates(nn.Module):
     """Hard-concrete gates on the units of a model (Louizos et al., 2018, equations 10 to 12).
 
     They multiply what a unit says, through hooks: drawn at random in a training pass that ``draw`` began, by their
-    mean elsewhere. The multipliers hold the expected sparsity to a target, as DPHuBERT does (Peng et al., 2023,
-    section 2.3).
+    mean elsewhere. The multipliers hold the expected sparsity to a target, as DPHuBERT does (Peng et al., 2023).
 
     Args:
         model: whose units get gates; it keeps the hooks.
@@ -88,6 +87,7 @@ class Gates(nn.Module):
         self.multipliers = nn.Parameter(torch.zeros(2))
         self.steps_done: Tensor
         self.register_buffer("steps_done", torch.tensor(0))
+        self._order = {place: index for index, place in enumerate(self.units)}
         self._drawn: dict[Place, Tensor] = {}
         self._sizes = _find_sizes(model, self.units)
         self._before = sum(parameter.numel() for parameter in model.parameters())
@@ -103,7 +103,7 @@ class Gates(nn.Module):
 
     def means(self) -> dict[Place, Tensor]:
         """The value of each gate where nothing is random, 0 to 1, by place."""
-        return {place: (alpha.sigmoid() * (_HIGH - _LOW) + _LOW).clamp(0, 1) for place, alpha in self._by_place()}
+        return {place: _mean(alpha) for place, alpha in self._by_place()}
 
     def draw(self, seed: int) -> None:
         """Begin a training pass with random gates; they follow from the seed and the weights alone.
@@ -123,7 +123,7 @@ class Gates(nn.Module):
         self._drawn.clear()
 
     def _value(self, place: Place, x: Tensor) -> Tensor:
-        value = self._drawn[place] if place in self._drawn else self.means()[place]
+        value = self._drawn[place] if self._drawn else _mean(self.log_alphas[self._order[place]])
         return value.to(x.dtype)
 
     def _gate_input(self, place: Place, _module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -147,7 +147,7 @@ class Gates(nn.Module):
         return 1 - self._count(shares) / self._before
 
     def penalty(self, target: float, warmup_steps: int) -> Tensor:
-        """What holds the expected sparsity to a target that rises from 0 (Wang et al., 2020, section 4.2).
+        """What holds the expected sparsity to a target that rises from 0 (Wang et al., 2020).
 
         Args:
             target: sparsity, 0 to 1.
@@ -203,6 +203,11 @@ class Gates(nn.Module):
         folded = BigfootForCTC(model.config)
         load_plain_state(folded, state)
         return prune_units(folded, self.keep_indices())
+
+
+def _mean(log_alpha: Tensor) -> Tensor:
+    """Louizos et al., equation 13."""
+    return (log_alpha.sigmoid() * (_HIGH - _LOW) + _LOW).clamp(0, 1)
 
 
 def _reader(units: Units) -> int:

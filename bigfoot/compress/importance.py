@@ -87,9 +87,9 @@ def compute_importance(
     Args:
         model: left as it is.
         importance: ``l1`` or ``l2``, the norm of a unit's weights (Li et al., 2017, section 3.1, over all tensors that
-            it would take with it, as Fang et al., 2023, section 3.3, have it); ``taylor``, the sum of |weight times
-            gradient| over the same weights (Molchanov et al., 2019, equation 8, in absolute values), the gradient
-            being that of the mean loss over batches; ``activation``, the mean square over real frames of what it says.
+            it would take with it, as Fang et al., 2023, have it); ``taylor``, the sum of |weight times gradient| over
+            the same weights (after Molchanov et al., 2019), the gradient being that of the mean loss over batches;
+            ``activation``, the mean square over real frames of what it says.
         batches: for ``taylor`` and ``activation``.
         loss: for ``taylor``.
 
