@@ -91,6 +91,21 @@ class TeacherConfig:
 
 
 @dataclass
+class LowRankConfig:
+    """Linear maps of the transformer as products of two thin ones, by singular values."""
+
+    linears: list[str] = field(default_factory=list)
+    """Which, in every layer: ``q_proj``, ``k_proj``, ``v_proj``, ``out_proj``, ``intermediate_dense`` and
+    ``output_dense``. Empty: none."""
+    rank: int = not_negative(0)
+    """Singular values that stay in each; 0 leaves it to ``energy``."""
+    energy: float = share(0.9)
+    """Share of the squared singular values that stays, where there is no ``rank``."""
+    weighting: str = one_of("activations", "none")
+    """``activations`` keeps what matters on training audio, ``none`` what matters to the matrix alone."""
+
+
+@dataclass
 class StudentConfig:
     """The shape of the student, cut out of the teacher."""
 
@@ -109,6 +124,12 @@ class StudentConfig:
     """Lists of convolutions, 0-based and of equal shape, that use one kernel: [[1, 2], [3, 4]]."""
     conv_sharing_init: str = one_of("mean", "first", "last", "least_squares")
     """Where a shared kernel begins: the members' mean, one member, or a fit, on audio, to what the members give."""
+    shape: dict[str, Any] = field(default_factory=dict)
+    """What is otherwise than in the teacher, by fields of ``BigfootConfig``: ``hidden_size``, ``num_attention_heads``,
+    ``intermediate_size``, per-layer lists of them, ``attention_reuse``, ``time_reduction``, ``feature_projection``,
+    ``conv_dim``, ... What fits is copied, the rest begins at random."""
+    low_rank: LowRankConfig = field(default_factory=LowRankConfig)
+    """Linear maps of low rank; made last."""
     init_seconds: float = above_zero(60.0)
     """Training audio from which least squares are fitted."""
 
