@@ -317,6 +317,18 @@ class EvaluateConfig:
 
 
 @dataclass
+class PublishedConfig:
+    """How a paper counts the parameters of the student that a YAML file makes, for ``bigfoot summary FILE``."""
+
+    num_params: float = not_negative(0.0)
+    """What it prints; 0 where it prints nothing."""
+    projections: int = not_negative(0)
+    """Linear maps to the teacher's width that are counted, though they are dropped after training."""
+    upsamplers: int = not_negative(0)
+    """Upsamplers that are counted with those."""
+
+
+@dataclass
 class Config:
     """A whole run: from a teacher to a table."""
 
@@ -347,3 +359,5 @@ class Config:
     """How it learns from the transcripts."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     """How it is judged."""
+    published: PublishedConfig = field(default_factory=PublishedConfig)
+    """How its size was published."""
