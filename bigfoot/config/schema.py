@@ -131,7 +131,7 @@ class StudentConfig:
     low_rank: LowRankConfig = field(default_factory=LowRankConfig)
     """Linear maps of low rank; made last."""
     init_seconds: float = above_zero(60.0)
-    """Training audio from which least squares are fitted."""
+    """Training audio from which least squares and low ranks are fitted."""
 
 
 @dataclass

@@ -4,11 +4,13 @@ import json
 
 import pytest
 
-from bigfoot.config import CONFIG_FOLDER, read_config
+from bigfoot.config import CONFIG_FOLDER, load_config, read_config
+from bigfoot.distill.objective import objective_problems
 from bigfoot.errors import ModelError
 from bigfoot.measure.size import count_params
 from bigfoot.models import BigfootConfig, BigfootForCTC
 from bigfoot.pipeline.preset import summarize_preset
+from bigfoot.pipeline.student import student_shape
 
 METHODS = sorted(path.stem for path in (CONFIG_FOLDER / "methods").glob("*.yaml"))
 PAGE = CONFIG_FOLDER.parent / "docs" / "methods.md"
@@ -35,6 +37,14 @@ def test_no_key_is_wrong_and_the_command_stands_on_top(method):
     head = (CONFIG_FOLDER / "methods" / f"{name}.yaml").read_text().splitlines()
     assert head[0].startswith(f"# python recipes/compress.py --config methods/{name}.yaml")
     assert "ublished" in " ".join(head[2:8])
+
+
+def test_its_losses_can_be_computed(method):
+    config = load_config(f"methods/{method[0]}.yaml")
+    shape = BigfootConfig(ctc_head=config.teacher.path.endswith("960h"))
+    student = student_shape(config, shape)
+    assert list(objective_problems(config.distill.losses, student, shape)) == []
+    assert shape.ctc_head or config.finetune.head == "new"
 
 
 def test_the_published_count(method):
