@@ -347,6 +347,9 @@ class Config:
     """What is done to the teacher, in order; evaluating and reporting follow by themselves."""
     control: str | None = one_of("ctc_only", default=None)
     """``ctc_only`` runs the same student, seed, steps and data once more with the teacher's losses off."""
+    scale: str = one_of("full", "tiny")
+    """``tiny`` takes ``tiny_teacher`` and the student's widths at the share that they have to a base teacher's, so that
+    a method can be tried anywhere; data and steps are to be given with it."""
     data: DataConfig = field(default_factory=DataConfig)
     """What is heard."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)

@@ -19,6 +19,7 @@ from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.folder import LoadedModel, outline_model
 from bigfoot.models.reshape import reshape_config
+from bigfoot.pipeline.scale import apply_scale
 from bigfoot.pipeline.student import student_shape
 from bigfoot.text.tokenizers import Processor
 
@@ -96,7 +97,7 @@ def summarize_preset(path: str | Path, overrides: Sequence[str] = ()) -> PresetS
         >>> summarize_preset("methods/maskhubert.yaml").num_params_as_published
         26635840
     """
-    config = load_config(path, overrides)
+    config = apply_scale(load_config(path, overrides))
     known = _KNOWN_TEACHERS.get(config.teacher.path)
     teacher = outline_model(config.teacher.path).config if known is None else BigfootConfig(**known)
     with torch.device("meta"):
