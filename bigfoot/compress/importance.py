@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -181,7 +181,9 @@ class _MeanSquares:
 
     def add(self, place: Place, x: Tensor) -> None:
         """Add what the units of a place say, (B, T, units times their width)."""
-        lengths = self.lengths[place.layer] if place.kind == "conv" else self.lengths[-1]
+        reduction = self.model.config.time_reduction
+        # Frames that are made one are as many as there are, rounded up.
+        lengths = self.lengths[place.layer] if place.kind == "conv" else (self.lengths[-1] - 1) // reduction + 1
         mask = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
         squares = x[mask].float().square().sum(0)
         # The mean over a head's channels, so that kinds can be compared.
@@ -209,16 +211,17 @@ def _watch(model: BigfootForCTC, seen: _MeanSquares) -> Iterator[None]:
         x = output[0] if isinstance(output, tuple) else output
         seen.add(place, x.transpose(1, 2) if place.kind == "conv" else x)
 
+    convs, layers = list(model.speech_encoder.feature_encoder), cast("Any", model.speech_encoder.encoder.layers)
     hooks = []
-    for index, conv in enumerate(model.speech_encoder.feature_encoder):
-        hooks.append(conv.register_forward_hook(partial(said, Place("conv", index))))
-    for index, layer in enumerate(model.speech_encoder.encoder.layers):
-        parts: Any = layer
-        hooks += [
-            parts.attention.out_proj.register_forward_pre_hook(partial(read, Place("heads", index))),
-            parts.feed_forward.output_dense.register_forward_pre_hook(partial(read, Place("feed_forward", index))),
-            layer.register_forward_hook(partial(said, Place("width"))),
-        ]
+    for place in seen.units:
+        if place.kind == "conv":
+            hooks.append(convs[place.layer].register_forward_hook(partial(said, place)))
+        elif place.kind == "heads":
+            hooks.append(layers[place.layer].attention.out_proj.register_forward_pre_hook(partial(read, place)))
+        elif place.kind == "feed_forward":
+            hooks.append(layers[place.layer].feed_forward.output_dense.register_forward_pre_hook(partial(read, place)))
+        else:
+            hooks += [layer.register_forward_hook(partial(said, place)) for layer in layers]
     try:
         yield
     finally:

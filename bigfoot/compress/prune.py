@@ -74,7 +74,7 @@ def prunable_units(config: BigfootConfig, parts: Sequence[str]) -> dict[Place, U
         Units by place.
 
     Raises:
-        ModelError: there are none, or the width is asked for where it cannot be cut.
+        ModelError: there are none of a part, such as the width where it cannot be cut.
     """
     if "width" in parts and config.has_position_bias:
         raise ModelError("parts: width cannot be cut where each head's gate reads its own share of it (WavLM)")
@@ -84,8 +84,8 @@ def prunable_units(config: BigfootConfig, parts: Sequence[str]) -> dict[Place, U
         for place, units in find_units(config).items()
         if place.kind in parts and not (place.kind == "conv" and place.layer in tied)
     }
-    if not found:
-        raise ModelError(f"parts: there is nothing to cut of {', '.join(parts)}")
+    if missing := [part for part in parts if not any(place.kind == part for place in found)]:
+        raise ModelError(f"parts: there is nothing to cut of {', '.join(missing)} in this shape; leave it out")
     return found
 
 

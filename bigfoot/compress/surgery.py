@@ -91,7 +91,7 @@ def pruned_shape(config: BigfootConfig, keep_indices: KeepIndices) -> BigfootCon
     width = len(keep_indices.get(Place("width"), range(config.hidden_size)))
     heads, everyone = counts("heads", config.heads_of_layers), width // config.head_dim
     widths = counts("feed_forward", config.widths_of_layers)
-    alike, position_heads = len(set(widths)) == 1, config.layer_position_heads
+    alike, position_heads = len(set(widths)) == 1 and widths[0] > 0, config.layer_position_heads
     if config.has_position_bias:
         position_heads = [
             [chosen[head] for head in keep_indices.get(Place("heads", layer), range(len(chosen)))]
@@ -122,7 +122,7 @@ def keep_problems(config: BigfootConfig, keep_indices: KeepIndices) -> Iterator[
     units = find_units(config)
     for place, kept in keep_indices.items():
         if place not in units:
-            yield f"{place}: the model has no such place"
+            yield f"{place}: the model has no such place, or none that can be cut alone"
         else:
             yield from _index_problems(place, [*kept], units[place])
     if Place("width") in keep_indices and config.has_position_bias:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.configuration import LINEARS, BigfootConfig
 
 KINDS = ("heads", "feed_forward", "conv", "width")
 """Attention heads, feed-forward units, channels of convolutions, and channels of the frames themselves."""
@@ -115,6 +115,10 @@ class Units:
 def find_units(config: BigfootConfig) -> dict[Place, Units]:
     """Find all that can be cut out of a shape.
 
+    Heads whose attention maps are lent or borrowed, and blocks with factors of low rank, stay whole; so does the width
+    where there is any such layer, a layer without attention or feed-forward block, or reduced time; and so do the last
+    convolution's channels and the width where no projection stands between them.
+
     Args:
         config: the shape.
 
@@ -127,11 +131,18 @@ def find_units(config: BigfootConfig) -> dict[Place, Units]:
         (32, 12, 64)
     """
     found: dict[Place, Units] = {}
-    for layer in range(config.num_hidden_layers):
-        found[Place("heads", layer)] = _heads(config, layer)
-        found[Place("feed_forward", layer)] = _feed_forward(config, layer)
-    for layer in range(config.num_conv_layers):
+    lent = {layer for pair in enumerate(config.reused_maps) if pair[1] is not None for layer in pair}
+    for layer, ranks in enumerate(config.ranks_of_layers):
+        if config.heads_of_layers[layer] and layer not in lent and not ranks.keys() & set(LINEARS[:4]):
+            found[Place("heads", layer)] = _heads(config, layer)
+        if config.widths_of_layers[layer] and not ranks.keys() & set(LINEARS[4:]):
+            found[Place("feed_forward", layer)] = _feed_forward(config, layer)
+    projected = config.feature_projection == "linear"
+    for layer in range(config.num_conv_layers - (not projected)):
         found[Place("conv", layer)] = _channels(config, layer)
+    whole = all(config.heads_of_layers) and all(config.widths_of_layers) and not lent
+    if not projected or not whole or any(config.ranks_of_layers) or config.time_reduction > 1:
+        return found
     # The width of a head stays, and the configuration says it by their number.
     positional = config.num_conv_pos_embedding_groups
     multiple = lcm(config.head_dim, positional)

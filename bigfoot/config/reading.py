@@ -22,7 +22,7 @@ from bigfoot.errors import ConfigError
 
 CONFIG_FOLDER = Path(__file__).resolve().parents[2] / "configs"
 _TRAININGS = ("gates", "distill", "finetune")
-_DICTIONARIES = ("prune.part_ratios", *(f"{step}.learning_rate_factors" for step in _TRAININGS))
+_DICTIONARIES = ("student.shape", "prune.part_ratios", *(f"{step}.learning_rate_factors" for step in _TRAININGS))
 
 
 def find_config(path: str | Path) -> Path:

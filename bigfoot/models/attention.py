@@ -71,6 +71,42 @@ class SelfAttention(nn.Module):
         return self.out_proj(mixed.transpose(1, 2).flatten(2)), weights
 
 
+class ReusedAttention(nn.Module):
+    """Attention without queries and keys: values mixed by another layer's maps (Jang et al., 2023).
+
+    Args:
+        hidden_size: width D of the frames.
+        num_heads: heads H, as many as the maps have.
+        head_dim: width of one head.
+        dropout: on the attention weights, in training.
+    """
+
+    def __init__(self, hidden_size: int, num_heads: int, head_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.num_heads, self.head_dim, self.dropout = num_heads, head_dim, dropout
+        self.v_proj = nn.Linear(hidden_size, num_heads * head_dim)
+        self.out_proj = nn.Linear(num_heads * head_dim, hidden_size)
+
+    def forward(self, x: Tensor, maps: Tensor) -> Tensor:
+        """Attend.
+
+        Args:
+            x: (B, T, D).
+            maps: (B, H, T, T), weights of each frame's row, which sum to 1.
+
+        Returns:
+            (B, T, D).
+
+        Example:
+            >>> ReusedAttention(8, 2, 4, 0.0)(torch.zeros(1, 3, 8), torch.eye(3).expand(1, 2, 3, 3)).shape
+            torch.Size([1, 3, 8])
+        """
+        value = self.v_proj(x).unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
+        dropout = self.dropout if self.training else 0.0
+        mixed = nn.functional.dropout(maps, dropout) @ value
+        return self.out_proj(mixed.transpose(1, 2).flatten(2))
+
+
 def attention_key_mask(frame_mask: Tensor | None) -> Tensor | None:
     """Shape a frame mask for attention.
 

@@ -21,7 +21,7 @@ class CTCOutput(ModelOutput):
         logits: (B, T, V); None for a model without a head.
         last_hidden_state: (B, T, D).
         hidden_states: L+1 of (B, T, D) where asked for.
-        attentions: L of (B, H, T, T) where asked for.
+        attentions: L of (B, H, T, T) where asked for; None for a layer without attention.
         conv_features: (B, T, C).
         frame_mask: (B, T), True = real frame; None where no ``attention_mask`` was given.
     """
@@ -30,7 +30,7 @@ class CTCOutput(ModelOutput):
     logits: Tensor | None = None
     last_hidden_state: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor | None, ...] | None = None
     conv_features: Tensor | None = None
     frame_mask: Tensor | None = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from bigfoot.compress.depth import shrink_shape
 from bigfoot.compress.gates import gated_units
 from bigfoot.compress.prune import prunable_units
 from bigfoot.config import Config, DataConfig, LossesConfig
@@ -15,9 +16,8 @@ from bigfoot.distill.terms import TERMS
 from bigfoot.errors import BigfootError, ModelError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.folder import ModelOutline, outline_model
-from bigfoot.models.reshape import reshape_config
 from bigfoot.pipeline.labels import prunes_by_labels, wants_labels
-from bigfoot.pipeline.student import growth_problems, student_problems
+from bigfoot.pipeline.student import growth_problems, student_problems, student_shape
 
 
 def ctc_only(losses: LossesConfig) -> LossesConfig:
@@ -29,8 +29,14 @@ def ctc_only(losses: LossesConfig) -> LossesConfig:
 
 def _student_shape(config: Config, teacher: BigfootConfig) -> BigfootConfig:
     """The student as far as losses care; wrong numbers are reported elsewhere."""
+    if "student" not in config.steps:
+        return teacher
+    try:
+        return student_shape(config, teacher)
+    except ModelError:
+        pass
     layers = min(max(1, config.student.num_hidden_layers), teacher.num_hidden_layers)
-    return reshape_config(teacher, num_hidden_layers=layers) if "student" in config.steps else teacher
+    return shrink_shape(teacher, range(layers))
 
 
 def _loss_problems(config: Config, teacher: BigfootConfig) -> Iterator[str]:
@@ -57,6 +63,8 @@ def _problems_of_step(
     losses = _compared(config)[step]
     for problem in objective_problems(losses, student, teacher):
         yield problem.replace("distill.losses", f"{step}.losses")
+    if losses.attention.weight:
+        yield from _map_problems(step, student)
     earlier = config.steps[: len(config.steps) - config.steps[::-1].index(step)]
     if "finetune" in earlier and config.finetune.head == "new" and losses.logit_kl.weight:
         yield (
@@ -83,6 +91,17 @@ def _prune_problems(config: Config, teacher: ModelOutline) -> Iterator[str]:
             f"prune.importance: taylor asks the CTC loss, but {teacher.path} has no {missing}; use l1, l2 or "
             "activation, or prune after finetune"
         )
+
+
+def _map_problems(step: str, student: BigfootConfig) -> Iterator[str]:
+    """Maps of fewer frames than the teacher's, or none, cannot be compared with its own."""
+    if student.time_reduction > 1:
+        yield (
+            f"{step}.losses.attention: the student's maps have a frame for {student.time_reduction} of the teacher's "
+            "(time_reduction); set its weight to 0"
+        )
+    if missing := [layer for layer, heads in enumerate(student.heads_of_layers) if not heads]:
+        yield f"{step}.losses.attention: layers {missing} of the student have no attention; set its weight to 0"
 
 
 def _vocabulary_problems(config: Config, teacher: ModelOutline) -> Iterator[str]:

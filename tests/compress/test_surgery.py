@@ -200,3 +200,24 @@ def test_the_shape_of_the_base_model():
     shape = pruned_shape(BigfootConfig(), keep)
     assert (shape.hidden_size, shape.num_attention_heads, shape.head_dim) == (512, 8, 64)
     assert shape.heads_of_layers == [12] * 12 and shape.conv_dim == [512] * 6 + [100]
+
+
+def test_shapes_that_methods_make(build_model, speech):
+    """Removed blocks, borrowed maps, low ranks, reduced time: what is left to cut is cut, the rest is refused."""
+    shape = {"layer_num_attention_heads": [3, 0, 3], "layer_intermediate_sizes": [40, 40, 0], "time_reduction": 2}
+    model = build_model("base", **shape)
+    places = [place for place in find_units(model.config) if place.kind != "conv"]
+    feed_forward = [Place("feed_forward", layer) for layer in (0, 1)]
+    heads = [Place("heads", layer) for layer in (0, 2)]
+    assert set(places) == {*feed_forward, *heads}
+    pruned = assert_like_zeroed(model, {heads[1]: [0], feed_forward[1]: range(7)} | CONV, speech[0])
+    assert pruned.config.heads_of_layers == [3, 0, 1] and pruned.config.widths_of_layers == [40, 7, 0]
+    ranked = build_model("base", attention_reuse=[None, 0, None], layer_ranks=[{}, {}, {"output_dense": 4}])
+    kept = {place for place in find_units(ranked.config) if place.kind != "conv"}
+    assert kept == {Place("heads", 2), *feed_forward}
+    assert_like_zeroed(ranked, {Place("heads", 2): [1], feed_forward[1]: [0, 5]}, speech[0])
+    with pytest.raises(ModelError, match="heads of layer 0: the model has no such place, or none that can be cut"):
+        prune_units(ranked, {Place("heads", 0): [1]})
+    unprojected = build_model("base", feature_projection="none", conv_dim=[8, 8, 8, 16, 16, 16, 24])
+    assert {Place("width"), Place("conv", 6)}.isdisjoint(find_units(unprojected.config))
+    assert_like_zeroed(unprojected, CONV, speech[0])
