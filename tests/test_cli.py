@@ -38,7 +38,7 @@ def test_every_command_has_help(command, bigfoot):
         (("push", "tiny_teacher", "me/x/y", "--dry-run", "/tmp/x"), 1, "cannot be the name of a repository"),
         (("summary", "torchaudio:NOTHING"), 1, "error: "),
         (("compare", "/nowhere"), 1, "/nowhere"),
-        (("compress", "--until", "distil"), 2, "--until: 'distil' is none of data, teacher, student, distill"),
+        (("compress", "--until", "distil"), 2, "--until: 'distil' is none of data, teacher, student, prune, gates,"),
         (("compress", "--config", "demo.yaml"), 2, "no file demo.yaml, nor is it under configs/ (there: "),
         (("comprss",), 2, "comprss"),
         (("benchmark", "tiny_teacher", "/nowhere"), 1, "error: no model folder at /nowhere"),

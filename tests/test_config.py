@@ -10,7 +10,7 @@ from bigfoot.errors import ConfigError
 WRONG = {
     "student.conv_gruops=4": "student.conv_gruops: unknown key; did you mean student.conv_groups?",
     "distil.max_steps=4": "distil.max_steps: unknown key; did you mean distill.max_steps?",
-    "finetune.losses.ctc.weight=1": "did you mean distill.losses.ctc.weight?",
+    "finetune.losses.ctc.weight=1": "did you mean gates.losses.ctc.weight?",
     "seed=many": "seed: expected int, got 'many' (str)",
     "distill.learning_rate=fast": "distill.learning_rate: expected float, got 'fast' (str)",
     "data.augment.speed=[slow,fast]": "data.augment.speed: expected list[float], got ['slow', 'fast']",
@@ -32,7 +32,7 @@ WRONG = {
     "distill.spec_augment.mask_time_prob=5": "distill.spec_augment.mask_time_prob: must be from 0 to 1, got 5",
     "threads=0": "threads: must be above 0, got 0",
     "trackers=[tensorbord]": "trackers: unknown tracker 'tensorbord'",
-    "steps=[student,destill]": "steps: unknown step 'destill'; steps are student, distill, finetune",
+    "steps=[student,destill]": "steps: unknown step 'destill'; steps are student, prune, gates, distill, finetune",
     "evaluate.splits=[train]": "evaluate.splits: unknown split 'train'",
     "data.min_digits=9": "data.max_digits: below data.min_digits",
     "data.augment.gain_db=[3,-3]": "data.augment.gain_db: expected [lowest, highest], got [3.0, -3.0]",

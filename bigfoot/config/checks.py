@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bigfoot.config.rules import rule_problems
-from bigfoot.config.schema import AugmentConfig, Config, TrainConfig
+from bigfoot.config.schema import AugmentConfig, Config, PruneConfig, TrainConfig
 
-STEPS = ("student", "distill", "finetune")
+STEPS = ("student", "prune", "gates", "distill", "finetune")
 TRACKERS = ("tensorboard", "wandb", "mlflow", "comet_ml")
+GATED = ("heads", "feed_forward", "conv")
+PRUNABLE = ("heads", "feed_forward", "conv", "width")
 _PARTS = ("feature_encoder", "feature_projection", "encoder", "lm_head", "projections")
 
 
@@ -28,6 +30,11 @@ def find_value_problems(config: Config) -> Iterator[str]:
     if config.data.max_digits < config.data.min_digits:
         yield "data.max_digits: below data.min_digits"
     yield from _bounds_problems(config.data.augment)
+    yield from _prune_problems(config.prune)
+    yield from _unknown("gates.parts", "part", config.gates.parts, GATED)
+    if not config.gates.parts:
+        yield f"gates.parts: empty, so gates have nothing to stand on; parts are {', '.join(GATED)}"
+    yield from _train_problems("gates", config.gates)
     yield from _train_problems("distill", config.distill)
     yield from _train_problems("finetune", config.finetune)
     yield from _growth_problems(config)
@@ -44,6 +51,20 @@ def _bounds_problems(augment: AugmentConfig) -> Iterator[str]:
         bounds = getattr(augment, part)
         if len(bounds) != 2 or bounds[0] > bounds[1]:
             yield f"data.augment.{part}: expected [lowest, highest], got {bounds}"
+
+
+def _prune_problems(prune: PruneConfig) -> Iterator[str]:
+    yield from _unknown("prune.parts", "part", prune.parts, PRUNABLE)
+    yield from _unknown("prune.part_ratios", "part", list(prune.part_ratios), PRUNABLE)
+    if not prune.parts:
+        yield f"prune.parts: empty, so there is nothing to cut; parts are {', '.join(PRUNABLE)}"
+    for part, ratio in prune.part_ratios.items():
+        if not 0 <= ratio <= 1:
+            yield f"prune.part_ratios: {part} must be from 0 to 1, got {ratio}"
+    if prune.part_ratios and prune.scope == "global":
+        yield "prune.part_ratios: with scope global all units compete; use scope part or layer"
+    if prune.target != "ratio" and not prune.keep:
+        yield f"prune.keep: must be above 0 with target {prune.target}, got {prune.keep}"
 
 
 def _train_problems(name: str, train: TrainConfig) -> Iterator[str]:

@@ -21,7 +21,8 @@ from bigfoot.config.schema import Config
 from bigfoot.errors import ConfigError
 
 CONFIG_FOLDER = Path(__file__).resolve().parents[2] / "configs"
-_DICTIONARIES = ("distill.learning_rate_factors", "finetune.learning_rate_factors", "student.shape")
+_TRAININGS = ("gates", "distill", "finetune")
+_DICTIONARIES = ("student.shape", "prune.part_ratios", *(f"{step}.learning_rate_factors" for step in _TRAININGS))
 
 
 def find_config(path: str | Path) -> Path:

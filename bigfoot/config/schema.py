@@ -135,6 +135,33 @@ class StudentConfig:
 
 
 @dataclass
+class PruneConfig:
+    """Take out the units that matter least, and leave a model that is smaller indeed."""
+
+    parts: list[str] = field(default_factory=lambda: ["heads", "feed_forward"])
+    """What is cut: attention ``heads``, ``feed_forward`` units, ``conv`` channels, the ``width`` of the frames."""
+    importance: str = one_of("taylor", "l1", "l2", "activation")
+    """How units are judged: ``taylor`` (|weight times gradient| of the CTC loss, needs labels), ``l1`` or ``l2`` norm
+    of their weights, ``activation`` (mean square of what they say)."""
+    scope: str = one_of("part", "layer", "global")
+    """Who competes: the units of a ``part`` over all layers, those of a ``layer`` alone, or all with all."""
+    target: str = one_of("ratio", "macs", "params")
+    """``ratio`` cuts so many units; ``macs`` and ``params`` as many as bring the model down to ``keep``."""
+    ratio: float = share(0.3)
+    """Share of the units that goes; with ``macs`` or ``params`` found by bisection."""
+    part_ratios: dict[str, float] = field(default_factory=dict)
+    """The same for single parts, such as {heads: 0.5}; with ``macs`` or ``params`` their proportions count."""
+    keep: float = share(0.5)
+    """With ``macs`` or ``params``: share of the model's multiply-accumulates or parameters that stays."""
+    multiple_of: int = above_zero(8)
+    """What stays of a layer's feed-forward units and channels is a multiple of so many, as kernels like it."""
+    min_left: float = share(0.1)
+    """Share of any layer's units that stays at least, and one unit."""
+    seconds: float = above_zero(60.0)
+    """Training audio on which ``taylor`` and ``activation`` are measured."""
+
+
+@dataclass
 class SpecAugmentConfig:
     """Masks over the student's projected features (Park et al., 2019), in training only."""
 
@@ -287,6 +314,24 @@ class DistillConfig(TrainConfig):
 
 
 @dataclass
+class GatesConfig(TrainConfig):
+    """Distil while the student learns by gates which units it can do without (Peng et al., 2023), then cut those."""
+
+    learning_rate: float = above_zero(2e-4)
+    """Highest learning rate of the weights."""
+    gate_learning_rate: float = above_zero(0.02)
+    """Highest learning rate of gates and multipliers."""
+    parts: list[str] = field(default_factory=lambda: ["heads", "feed_forward", "conv"])
+    """On what gates stand: ``heads``, ``feed_forward`` units, ``conv`` channels (but for the last convolution's)."""
+    sparsity: float = share(0.5)
+    """Share of the model's parameters that is to go."""
+    sparsity_warmup_steps: int = not_negative(100)
+    """Steps in which that share rises from 0."""
+    losses: LossesConfig = field(default_factory=LossesConfig)
+    """What is compared, by name and weight."""
+
+
+@dataclass
 class FinetuneConfig(TrainConfig):
     """Train with CTC on the transcripts."""
 
@@ -344,7 +389,8 @@ class Config:
     """Where curves go besides the report: ``tensorboard``, ``wandb``, ``mlflow``, ``comet_ml``; all but the first need
     their own package."""
     steps: list[str] = field(default_factory=lambda: ["student", "distill", "finetune"])
-    """What is done to the teacher, in order; evaluating and reporting follow by themselves."""
+    """What is done to the teacher, in order: ``student``, ``prune``, ``gates``, ``distill``, ``finetune``;
+    ``prune`` and ``distill`` as often as wanted. Evaluating and reporting follow by themselves."""
     control: str | None = one_of("ctc_only", default=None)
     """``ctc_only`` runs the same student, seed, steps and data once more with the teacher's losses off."""
     scale: str = one_of("full", "tiny")
@@ -356,8 +402,12 @@ class Config:
     """What is imitated."""
     student: StudentConfig = field(default_factory=StudentConfig)
     """What is kept of it."""
+    prune: PruneConfig = field(default_factory=PruneConfig)
+    """What is taken out of it."""
     distill: DistillConfig = field(default_factory=DistillConfig)
     """How the student learns from the teacher."""
+    gates: GatesConfig = field(default_factory=GatesConfig)
+    """What it learns, meanwhile, to do without."""
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     """How it learns from the transcripts."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)

@@ -374,21 +374,22 @@ def read_utterances(manifest: str | Path, limit: int | None = None, sample_rate:
 
 
 def sample_batches(
-    manifest: str | Path, processor: Processor, seconds: Seconds, batch_seconds: Seconds
+    manifest: str | Path, processor: Processor, seconds: Seconds, batch_seconds: Seconds, *, labels: bool = False
 ) -> list[Batch]:
-    """Read the first utterances of a manifest, up to so many seconds, as batches without labels or augmentation.
+    """Read the first utterances of a manifest, up to so many seconds, as batches without augmentation.
 
     Args:
         manifest: of ``prepare_data``; train is in shuffled order, so its first utterances are a sample of it.
         processor: of the model.
         seconds: of audio in all, at least one utterance.
         batch_seconds: of audio in a batch, padding not counted.
+        labels: spell the transcripts too, where there is a vocabulary.
 
     Returns:
         One batch or more.
 
     Raises:
-        DataError: the manifest is missing or empty.
+        DataError: the manifest is missing or empty, or a transcript cannot be spelled.
         AudioError: a file cannot be read.
     """
     _require(Path(manifest))
@@ -404,7 +405,8 @@ def sample_batches(
             break
     if not batches[0]:
         raise DataError(f"{manifest}: the manifest is empty; prepare the data again")
-    return [collate(utterances, replace(processor, tokenizer=None)) for utterances in batches]
+    spelling = processor if labels else replace(processor, tokenizer=None)
+    return [collate(utterances, spelling) for utterances in batches]
 
 
 def _read_cuts(manifest: str | Path, key: Callable[[Cut], Any]) -> list[Cut]:

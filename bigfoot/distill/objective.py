@@ -105,7 +105,11 @@ class Objective(nn.Module):
         frames = int(self.student.speech_encoder.feature_encoder.frame_lengths(batch.input_lengths).sum())
         labels = 0 if batch.labels is None else int((batch.labels >= 0).sum())
         units = {"frames": frames, "labels": labels}
-        return {name: units[TERMS[name].unit] for name in self.weights}
+        return {name: units[TERMS[name].unit] for name in self.terms}
+
+    def deployed(self) -> BigfootForCTC:
+        """What is saved: the student as it is to be used."""
+        return self.student
 
     def move_teacher(self, device: torch.device) -> None:
         """Bring the teacher to where the student is; it is no part of this module and does not move along."""

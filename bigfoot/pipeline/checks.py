@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from bigfoot.compress.depth import shrink_shape
+from bigfoot.compress.gates import gated_units
+from bigfoot.compress.prune import prunable_units
 from bigfoot.config import Config, DataConfig, LossesConfig
 from bigfoot.data.corpora import resolve_root
 from bigfoot.data.noise import NoiseFolder
@@ -14,7 +16,7 @@ from bigfoot.distill.terms import TERMS
 from bigfoot.errors import BigfootError, ModelError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.folder import ModelOutline, outline_model
-from bigfoot.pipeline.labels import wants_labels
+from bigfoot.pipeline.labels import prunes_by_labels, wants_labels
 from bigfoot.pipeline.student import growth_problems, student_problems, student_shape
 
 
@@ -39,41 +41,77 @@ def _student_shape(config: Config, teacher: BigfootConfig) -> BigfootConfig:
 
 def _loss_problems(config: Config, teacher: BigfootConfig) -> Iterator[str]:
     student = _student_shape(config, teacher)
-    if "distill" in config.steps:
-        yield from objective_problems(config.distill.losses, student, teacher)
-        if config.distill.losses.attention.weight:
-            yield from _map_problems(student)
-        if config.control == "ctc_only" and not teacher.ctc_head:
-            yield "control: ctc_only needs a student with a CTC head, and the teacher has none"
-    elif config.control is not None:
+    for step in _compared(config):
+        yield from _problems_of_step(step, config, student, teacher)
+    if config.control == "ctc_only" and "distill" in config.steps and not teacher.ctc_head:
+        yield "control: ctc_only needs a student with a CTC head, and the teacher has none"
+    elif config.control is not None and "distill" not in config.steps:
         yield "control: there is no distill step to compare with"
     if "finetune" in config.steps and config.finetune.head == "teacher" and not teacher.ctc_head:
         yield "finetune.head: the teacher has no CTC head to go on with; use finetune.head=new"
-    earlier = config.steps[: config.steps.index("distill")] if "distill" in config.steps else []
-    if "finetune" in earlier and config.finetune.head == "new" and config.distill.losses.logit_kl.weight:
+
+
+def _compared(config: Config) -> dict[str, LossesConfig]:
+    """The losses of the steps that have a teacher."""
+    losses = {"gates": config.gates.losses, "distill": config.distill.losses}
+    return {step: own for step, own in losses.items() if step in config.steps}
+
+
+def _problems_of_step(
+    step: str, config: Config, student: BigfootConfig, teacher: BigfootConfig
+) -> Iterator[str]:
+    losses = _compared(config)[step]
+    for problem in objective_problems(losses, student, teacher):
+        yield problem.replace("distill.losses", f"{step}.losses")
+    if losses.attention.weight:
+        yield from _map_problems(step, student)
+    earlier = config.steps[: len(config.steps) - config.steps[::-1].index(step)]
+    if "finetune" in earlier and config.finetune.head == "new" and losses.logit_kl.weight:
         yield (
-            "distill.losses.logit_kl: finetune.head=new comes before distill, so the student's head has another "
+            f"{step}.losses.logit_kl: finetune.head=new comes before {step}, so the student's head has another "
             "vocabulary than the teacher's; distil first, or set its weight to 0"
+        )
+    if step == "gates":
+        try:
+            gated_units(student, config.gates.parts)
+        except ModelError as error:
+            yield f"gates.{error}"
+
+
+def _prune_problems(config: Config, teacher: ModelOutline) -> Iterator[str]:
+    try:
+        prunable_units(teacher.config, config.prune.parts)
+    except ModelError as error:
+        yield f"prune.{error}"
+    earlier = config.steps[: config.steps.index("prune")]
+    can_spell = teacher.config.ctc_head and teacher.processor.tokenizer is not None
+    if prunes_by_labels(config) and not can_spell and "finetune" not in earlier:
+        missing = "vocabulary (vocab.json)" if teacher.config.ctc_head else "CTC head"
+        yield (
+            f"prune.importance: taylor asks the CTC loss, but {teacher.path} has no {missing}; use l1, l2 or "
+            "activation, or prune after finetune"
         )
 
 
-def _map_problems(student: BigfootConfig) -> Iterator[str]:
+def _map_problems(step: str, student: BigfootConfig) -> Iterator[str]:
     """Maps of fewer frames than the teacher's, or none, cannot be compared with its own."""
     if student.time_reduction > 1:
         yield (
-            f"distill.losses.attention: the student's maps have a frame for {student.time_reduction} of the teacher's "
+            f"{step}.losses.attention: the student's maps have a frame for {student.time_reduction} of the teacher's "
             "(time_reduction); set its weight to 0"
         )
     if missing := [layer for layer, heads in enumerate(student.heads_of_layers) if not heads]:
-        yield f"distill.losses.attention: layers {missing} of the student have no attention; set its weight to 0"
+        yield f"{step}.losses.attention: layers {missing} of the student have no attention; set its weight to 0"
 
 
 def _vocabulary_problems(config: Config, teacher: ModelOutline) -> Iterator[str]:
     """What needs labels cannot do without a vocabulary to spell them."""
     if teacher.processor.tokenizer is not None:
         return
-    if "distill" in config.steps and (config.distill.losses.ctc.weight or config.control == "ctc_only"):
-        key = "distill.losses.ctc" if config.distill.losses.ctc.weight else "control"
+    keys = [f"{step}.losses.ctc" for step, losses in _compared(config).items() if losses.ctc.weight]
+    if "distill" in config.steps and config.control == "ctc_only" and "distill.losses.ctc" not in keys:
+        keys.append("control")
+    for key in keys:
         yield f"{key}: {teacher.path} has no vocabulary (vocab.json) to spell the transcripts with"
     if "finetune" in config.steps and config.finetune.head == "teacher":
         missing = f"{teacher.path} has no vocabulary (vocab.json) for the teacher's head"
@@ -103,8 +141,8 @@ def find_problems(config: Config) -> Iterator[str]:
     Yields:
         One sentence a problem, beginning with the key at fault.
     """
-    if len(set(config.steps)) != len(config.steps):
-        yield f"steps: {config.steps} names a step twice"
+    if any(config.steps.count(step) > 1 for step in ("student", "gates", "finetune")):
+        yield f"steps: {config.steps} names a step twice; only prune and distill may come again"
     try:
         outline = outline_model(config.teacher.path)
     except BigfootError as error:
@@ -116,6 +154,8 @@ def find_problems(config: Config) -> Iterator[str]:
         yield from _transcript_problems(config, outline)
         if "student" in config.steps:
             yield from student_problems(config, teacher)
+        if "prune" in config.steps:
+            yield from _prune_problems(config, outline)
         yield from growth_problems(config)
         yield from _loss_problems(config, teacher)
     yield from _data_problems(config.data)

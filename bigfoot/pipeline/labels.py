@@ -44,6 +44,16 @@ class _SplitFacts:
     mean_confidence: float | None
 
 
+def prunes_by_labels(config: Config) -> bool:
+    """Whether a step asks the CTC loss which units matter.
+
+    Example:
+        >>> prunes_by_labels(Config()), prunes_by_labels(Config(steps=["prune"]))
+        (False, True)
+    """
+    return "prune" in config.steps and config.prune.importance == "taylor"
+
+
 def wants_labels(config: Config) -> bool:
     """Whether anything in a run learns from transcripts.
 
@@ -51,8 +61,9 @@ def wants_labels(config: Config) -> bool:
         >>> wants_labels(Config(steps=["student", "distill"])), wants_labels(Config(steps=["student", "finetune"]))
         (False, True)
     """
+    gated = "gates" in config.steps and config.gates.losses.ctc.weight > 0
     distils = "distill" in config.steps and (config.distill.losses.ctc.weight > 0 or config.control == "ctc_only")
-    return distils or "finetune" in config.steps
+    return gated or distils or prunes_by_labels(config) or "finetune" in config.steps
 
 
 def choose_labels(config: Config, data: PreparedData, data_fingerprint: str, teacher: LoadedModel) -> Labels:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -169,15 +170,18 @@ def _start_row(
 
 
 def _protocol(item: _Measured, config: Config) -> str:
+    kind = re.sub(r"_\d+$", "", item.result.row)  # whichever turn
     words = {
         "teacher": "as given, CTC, no language model",
         "student_init": "cut from the teacher, not trained, CTC, no language model",
+        "prune": "pruned, not trained since, CTC, no language model",
+        "gates": "distilled with gates and cut, teacher's CTC head, no language model",
         "distil": "distilled, teacher's CTC head, no language model",
         "finetune": "fine-tuned, CTC, no language model",
         "ctc_only_distil": "control: CTC in place of the teacher's losses, no language model",
         "ctc_only_finetune": "control: CTC in place of the teacher's losses, then fine-tuned, no language model",
-    }.get(item.result.row, "CTC, no language model")
-    trained = item.result.row not in ("teacher", "student_init")
+    }.get(kind, "CTC, no language model")
+    trained = kind not in ("teacher", "student_init", "prune")
     return words + ", trained without transcripts" * (trained and config.data.transcripts == "none")
 
 

@@ -12,7 +12,7 @@ from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from rich.logging import RichHandler
 
-from bigfoot.config import Config, save_config, to_dict
+from bigfoot.config import STEPS, Config, save_config, to_dict
 from bigfoot.data.corpora import prepare_data
 from bigfoot.data.manifests import PreparedData, load_prepared
 from bigfoot.errors import ConfigError, DataError
@@ -20,7 +20,7 @@ from bigfoot.measure.size import measure_size
 from bigfoot.models.folder import LoadedModel, load_model
 from bigfoot.pipeline.checks import find_problems
 from bigfoot.pipeline.fingerprints import fingerprint, fingerprint_files
-from bigfoot.pipeline.labels import choose_labels
+from bigfoot.pipeline.labels import choose_labels, prunes_by_labels
 from bigfoot.pipeline.rows import build_rows, describe_machine
 from bigfoot.pipeline.scale import apply_scale
 from bigfoot.pipeline.stages import Context, StepResult, run_step
@@ -28,8 +28,8 @@ from bigfoot.report.rows import Report, load_report, save_report
 
 log = logging.getLogger("bigfoot")
 
-STAGES = ("data", "teacher", "student", "distill", "finetune", "report")
-"""Where a run can be told to stop."""
+STAGES = ("data", "teacher", *STEPS, "report")
+"""Where a run can be told to stop; of a step that is taken several times, after the last."""
 
 
 def start_logging(run_dir: Path) -> None:
@@ -105,7 +105,7 @@ def _prepare(config: Config, run_dir: Path, teacher: LoadedModel) -> tuple[Prepa
     tokenizer = teacher.processor.tokenizer
     own_labels = config.finetune.head == "new" and not config.distill.losses.ctc.weight and config.control is None
     # The teacher's transcripts are spelled with its own characters, and test must be too.
-    own_labels = own_labels and config.data.transcripts == "given"
+    own_labels = own_labels and config.data.transcripts == "given" and not prunes_by_labels(config)
     characters = None if tokenizer is None or own_labels else sorted(tokenizer.characters)
     # Neither decides what is in the manifests, only how batches are drawn from them.
     settings = {
@@ -140,33 +140,33 @@ def _take_teacher(teacher: LoadedModel) -> StepResult:
 def _run_steps(teacher: StepResult, context: Context, until: str) -> list[StepResult]:
     """The configured steps one after the other, then the control from the same student."""
     results, before = [teacher], teacher
-    starts: dict[str, StepResult] = {}
-    for name in context.config.steps:
-        starts[name] = before
-        before = run_step(name, before, context)
+    steps = context.config.steps
+    turns = [(name, steps[: index + 1].count(name)) for index, name in enumerate(steps)]
+    for name, turn in turns:
+        before = run_step(name, before, context, turn=turn)
         results.append(before)
-        if name == "student":
-            _print_change(teacher, before)
-        if name == until:
+        if name in ("student", "prune", "gates"):
+            _print_change(before.folder.parent.name, results[-2], before)
+        if name == until and turn == steps.count(name):
             return results
     if context.config.control == "ctc_only":
-        before = starts["distill"]
-        for name in context.config.steps[context.config.steps.index("distill") :]:
-            before = run_step(name, before, context, control=True)
+        begin = steps.index("distill")
+        before = results[begin]
+        for name, turn in turns[begin:]:
+            before = run_step(name, before, context, control=True, turn=turn)
             results.append(before)
     return results
 
 
-def _print_change(teacher: StepResult, student: StepResult) -> None:
+def _print_change(step: str, before: StepResult, after: StepResult) -> None:
     """What was kept and dropped, and where the work went."""
-    for sentence in student.changes:
-        log.info("student: %s", sentence)
-    old = measure_size(load_model(teacher.folder).model)
-    new = measure_size(load_model(student.folder).model)
-    log.info("student: parameters %s -> %s", f"{old.num_unique_params:,}", f"{new.num_unique_params:,}")
+    for sentence in after.changes:
+        log.info("%s: %s", step, sentence)
+    old, new = (measure_size(load_model(result.folder).model) for result in (before, after))
+    log.info("%s: parameters %s -> %s", step, f"{old.num_unique_params:,}", f"{new.num_unique_params:,}")
     for part, macs in old.macs_by_part.items():
-        after = new.macs_by_part[part]
-        log.info("student: M MACs per second of audio, %s: %.1f -> %.1f", part, macs / 1e6, after / 1e6)
+        left = new.macs_by_part[part]
+        log.info("%s: M MACs per second of audio, %s: %.1f -> %.1f", step, part, macs / 1e6, left / 1e6)
 
 
 def _report(results: list[StepResult], context: Context, config_path: str | None) -> Report:

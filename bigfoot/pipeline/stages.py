@@ -12,19 +12,22 @@ from typing import Any
 
 from accelerate import PartialState
 
-from bigfoot.compress import conv_groups
+from bigfoot.compress import conv_groups, prune
+from bigfoot.compress.importance import HEARS_AUDIO
 from bigfoot.config import Config, CTCLossConfig, LogitKLConfig, LossesConfig, TrainConfig, to_dict
-from bigfoot.data.batches import read_transcripts
+from bigfoot.data.batches import read_transcripts, sample_batches
 from bigfoot.data.manifests import PreparedData
 from bigfoot.distill.objective import Objective
 from bigfoot.evaluation.evaluate import evaluate_accuracy, missing_wer_reason
+from bigfoot.measure.size import count_macs
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.folder import LoadedModel, load_model, recover_folder, save_model
 from bigfoot.models.reshape import with_new_head
 from bigfoot.pipeline.fingerprints import fingerprint
-from bigfoot.pipeline.labels import Labels
+from bigfoot.pipeline.labels import Labels, prunes_by_labels
 from bigfoot.pipeline.student import InitAudio, build_student
 from bigfoot.text.tokenizers import Processor, build_char_tokenizer
+from bigfoot.training.gated import GatedObjective
 from bigfoot.training.growth import GroupGrowth
 from bigfoot.training.guards import describe_teacher
 from bigfoot.training.loop import TrainingRun, train
@@ -32,7 +35,7 @@ from bigfoot.training.loop import TrainingRun, train
 log = logging.getLogger("bigfoot")
 
 # Name of a step in configurations -> name of its row in the report.
-ROW_NAMES = {"student": "student_init", "distill": "distil", "finetune": "finetune"}
+ROW_NAMES = {"student": "student_init", "prune": "prune", "gates": "gates", "distill": "distil", "finetune": "finetune"}
 
 
 @dataclass
@@ -99,19 +102,23 @@ def _write_facts(folder: Path, result: StepResult) -> None:
     beside.replace(folder / "facts.json")
 
 
-def run_step(name: str, before: StepResult, context: Context, *, control: bool = False) -> StepResult:
+def run_step(
+    name: str, before: StepResult, context: Context, *, control: bool = False, turn: int = 1
+) -> StepResult:
     """Run a step, or skip it with a word where its output is there and nothing it depends on has changed.
 
     Args:
-        name: ``student``, ``distill`` or ``finetune``.
+        name: of ``bigfoot.config.STEPS``.
         before: what the step before left.
         context: of the run.
         control: leave the teacher's losses out.
+        turn: how often the step was taken with this one; later turns have folders and rows of their own.
 
     Returns:
         What it left behind.
     """
-    label = f"ctc_only_{name}" if control else name
+    start, end = "ctc_only_" if control else "", f"_{turn}" if turn > 1 else ""
+    label = f"{start}{name}{end}"
     folder, made = context.run_dir / label, _RUNNERS[name]
     settings = to_dict(getattr(context.config, name))
     expected = fingerprint(name, control, settings, before.fingerprint, _surroundings(name, context))
@@ -126,9 +133,8 @@ def run_step(name: str, before: StepResult, context: Context, *, control: bool =
     # The facts of other settings must not vouch for a model that is about to be replaced.
     if state.is_main_process:
         (folder / "facts.json").unlink(missing_ok=True)
-    row = f"ctc_only_{ROW_NAMES[name]}" if control else ROW_NAMES[name]
     began = time.monotonic()
-    result = made(StepResult(row, folder / "model", expected), before, context, control)
+    result = made(StepResult(f"{start}{ROW_NAMES[name]}{end}", folder / "model", expected), before, context, control)
     result.seconds = result.seconds or time.monotonic() - began
     if state.is_main_process:
         _write_facts(folder, result)
@@ -144,6 +150,8 @@ def _surroundings(name: str, context: Context) -> list[Any]:
         # The seed is that of new weights, and there are some only in another shape.
         seed = [config.seed] if config.student.shape else []
         return [bool(config.distill.grow_groups), config.data.batch_seconds, context.labels.fingerprint, *seed]
+    if name == "prune":
+        return [config.data.batch_seconds, context.labels.fingerprint]
     loading = {key: value for key, value in to_dict(config.data).items() if key != "num_workers"}
     return [config.seed, config.precision, context.labels.fingerprint, loading]
 
@@ -154,6 +162,22 @@ def _make_student(result: StepResult, before: StepResult, context: Context, _con
     model, result.changes = build_student(loaded.model, context.config, audio)
     entry = {"step": "student", "changes": result.changes}
     _save_once(model, loaded.processor, result.folder, [*loaded.history, entry])
+    return result
+
+
+def _prune(result: StepResult, before: StepResult, context: Context, _control: bool) -> StepResult:
+    config, loaded = context.config.prune, load_model(before.folder)
+    batches = []
+    if config.importance in HEARS_AUDIO:
+        manifest, room = context.labels.manifests["train"], context.config.data.batch_seconds
+        labels = prunes_by_labels(context.config)
+        batches = sample_batches(manifest, loaded.processor, config.seconds, room, labels=labels)
+    home = loaded.model.device
+    given = loaded.model.to(PartialState().device)
+    model, change = prune.apply(given, config, batches, count_macs=lambda model: count_macs(model)[model])
+    result.changes = [change.describe()]
+    entry = {"step": result.folder.parent.name, "changes": result.changes}
+    _save_once(model.to(home), loaded.processor, result.folder, [*loaded.history, entry])
     return result
 
 
@@ -179,6 +203,19 @@ def _distill(result: StepResult, before: StepResult, context: Context, control: 
     if config.grow_groups:
         groups = conv_groups.spell_out_groups(student.model.config, context.config.student.conv_groups)
         run.growth = GroupGrowth(groups, *config.grow_groups)
+    return _train(result, student, objective, run)
+
+
+def _gate(result: StepResult, before: StepResult, context: Context, control: bool) -> StepResult:
+    from bigfoot.pipeline.checks import ctc_only
+
+    config, student = context.config.gates, load_model(before.folder)
+    config = replace(config, losses=ctc_only(config.losses)) if control else config
+    processor = _usable_processor(student.processor, context.labels.manifests)
+    teacher = load_model(context.teacher.folder or context.config.teacher.path).model
+    objective = GatedObjective(config, student.model, teacher, context.config.seed)
+    factors = config.learning_rate_factors | {"gates": config.gate_learning_rate / config.learning_rate}
+    run = _training_run(result, context, replace(config, learning_rate_factors=factors), processor)
     return _train(result, student, objective, run)
 
 
@@ -247,6 +284,8 @@ def _train(result: StepResult, student: LoadedModel, objective: Objective, run: 
         # What the fading has left outside the blocks is nothing, so that the slices are the whole kernels.
         best.model, change = conv_groups.apply(best.model, conv_groups.ConvGroupsConfig(run.growth.groups))
         result.changes.append(change.describe())
+    if isinstance(objective, GatedObjective):
+        result.changes.append(objective.describe())
     entry = {
         "step": run.name, "changes": result.changes, "losses": objective.weights, "max_steps": run.config.max_steps,
         "best_step": trained.best_step, "best_dev_wer": trained.best_wer, "seconds": round(trained.seconds, 1),
@@ -260,6 +299,8 @@ def _train(result: StepResult, student: LoadedModel, objective: Objective, run: 
 
 _RUNNERS: dict[str, Callable[[StepResult, StepResult, Context, bool], StepResult]] = {
     "student": _make_student,
+    "prune": _prune,
+    "gates": _gate,
     "distill": _distill,
     "finetune": _finetune,
 }

@@ -178,6 +178,8 @@ def growth_problems(config: Config) -> Iterator[str]:
         return
     if config.steps[:2] != ["student", "distill"]:
         yield "distill.grow_groups: needs the steps student and distill, in this order, to begin with"
+    if config.steps.count("distill") > 1:
+        yield "distill.grow_groups: groups grow once, and steps names distill several times"
     if not config.student.change_conv_layers:
         yield "distill.grow_groups: student.change_conv_layers is false, so there are no groups to grow"
     if config.student.conv_init == "least_squares":

@@ -26,6 +26,7 @@ from bigfoot.measure.error_rate import measure_error_rate
 from bigfoot.models.folder import save_model
 from bigfoot.text.tokenizers import Processor
 from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, save_checkpoint
+from bigfoot.training.gated import GatedObjective
 from bigfoot.training.growth import GroupGrowth
 from bigfoot.training.guards import check_half_precision, describe_dev, describe_rates, find_broken
 from bigfoot.training.optim import build_optimizer, build_scheduler
@@ -128,6 +129,9 @@ class Trainer:
         set_seed(run.seed)
         self.objective = objective
         parts: dict[str, nn.Module] = {**objective.student.parts(), "projections": objective.projections}
+        self.gates = objective.gates if isinstance(objective, GatedObjective) else None
+        if self.gates is not None:
+            parts["gates"] = self.gates
         parts["rest"] = objective.student
         optimizer = build_optimizer(parts, self.config)
         scheduler = build_scheduler(optimizer, self.config)
@@ -286,6 +290,8 @@ class Trainer:
         self.optimizer.step()
         self.scheduler.step()
         self.optimizer.zero_grad()
+        if self.gates is not None:
+            self.gates.steps_done += 1
         if self.run.growth is not None:
             self.run.growth.apply_(self.objective.student, self.progress.step + 1)
 
@@ -330,6 +336,8 @@ class Trainer:
         self._note("blanks", describe_dev(step, self.config.max_steps, heard.blank_rate, wer))
         if self.run.growth is not None and not self.run.growth.is_done(step):
             return
+        if self.gates is not None and step < self.config.max_steps:
+            return  # the best of all would be the first, of which nothing was cut
         # Of equals the later one has seen more.
         if self.progress.best_wer is None or wer is None or wer <= self.progress.best_wer:
             self.progress.best_wer, self.progress.best_step = wer, step
@@ -338,7 +346,7 @@ class Trainer:
     def _save(self, folder: Path) -> None:
         if self.accelerator.is_main_process:
             try:
-                save_model(self.objective.student, self.run.processor, folder)
+                save_model(self.objective.deployed(), self.run.processor, folder)
             except OSError as error:
                 raise not_written("the model", self.progress.step, folder, self._checkpoint, error) from error
         self.accelerator.wait_for_everyone()

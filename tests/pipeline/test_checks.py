@@ -55,6 +55,7 @@ def problems(config):
         ("distill.losses.hidden={weight: 1, matches: some}", "distill.losses.hidden.matches: 'some' is neither"),
         ("teacher.path=/nowhere", "teacher.path: no model folder at /nowhere"),
         ("steps=[student,student,distill,finetune]", "names a step twice"),
+        ("steps=[student,finetune,distill,finetune]", "names a step twice"),
     ],
 )  # fmt: skip
 def test_what_only_the_model_can_tell(override, words, small_config, tmp_path):

@@ -1,0 +1,237 @@
+"""Gates that a model learns to close while it is trained, until as much of it is shut as is to go."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from bigfoot.compress.prune import prunable_units
+from bigfoot.compress.surgery import prune_units
+from bigfoot.compress.units import Place, Units
+from bigfoot.errors import ModelError
+from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.reshape import load_plain_state, plain_state, spell_plain_name
+
+_BETA, _LOW, _HIGH = 2 / 3, -0.1, 1.1
+_BEGIN = math.log(0.99 / 0.01)
+"""Of the logarithm of alpha: nearly all gates are open at first, as DPHuBERT has it."""
+
+
+def gated_units(config: BigfootConfig, parts: Sequence[str]) -> dict[Place, Units]:
+    """Find what gates can stand on: units that live and die alone, and whose scale the next layer can take up.
+
+    Not the last convolution, whose reader is a norm, nor channels of grouped or shared kernels, nor the width.
+
+    Args:
+        config: the shape.
+        parts: ``heads``, ``feed_forward``, ``conv``.
+
+    Returns:
+        Units by place.
+
+    Raises:
+        ModelError: there are none.
+    """
+    last = Place("conv", config.num_conv_layers - 1)
+    units = prunable_units(config, [part for part in parts if part != "width"])
+    found = {place: each for place, each in units.items() if each.blocks == 1 and place != last}
+    if not found:
+        raise ModelError(f"parts: no gate can stand on {', '.join(parts)} here; take heads or feed_forward")
+    return found
+
+
+@dataclass(frozen=True)
+class GatedSize:
+    """How large a model is by its gates.
+
+    Args:
+        before: parameters with all gates open.
+        expected: parameters to be expected of random gates.
+        after: parameters when what is closed is cut.
+    """
+
+    before: int
+    expected: float
+    after: int
+
+
+class Gates(nn.Module):
+    """Hard-concrete gates on the units of a model (Louizos et al., 2018, equations 10 to 12).
+
+    They multiply what a unit says, through hooks: drawn at random in a training pass that ``draw`` began, by their
+    mean elsewhere. The multipliers hold the expected sparsity to a target, as DPHuBERT does (Peng et al., 2023).
+
+    Args:
+        model: whose units get gates; it keeps the hooks.
+        parts: see ``gated_units``.
+
+    Example:
+        >>> from bigfoot.models.folder import load_model
+        >>> gates = Gates(load_model("tiny_teacher").model, ["heads"])
+        >>> size = gates.measure_size()
+        >>> size.after == size.before, 0.99 < size.expected / size.before < 1
+        (True, True)
+    """
+
+    def __init__(self, model: BigfootForCTC, parts: Sequence[str]) -> None:
+        super().__init__()
+        self.units = gated_units(model.config, parts)
+        self.log_alphas = nn.ParameterList([nn.Parameter(torch.full((u.count,), _BEGIN)) for u in self.units.values()])
+        self.multipliers = nn.Parameter(torch.zeros(2))
+        self.steps_done: Tensor
+        self.register_buffer("steps_done", torch.tensor(0))
+        self._order = {place: index for index, place in enumerate(self.units)}
+        self._drawn: dict[Place, Tensor] = {}
+        self._sizes = _find_sizes(model, self.units)
+        self._before = sum(parameter.numel() for parameter in model.parameters())
+        for place, module, before in _speakers(model, self.units):
+            hook = partial(self._gate_input, place) if before else partial(self._gate_output, place)
+            if before:
+                module.register_forward_pre_hook(cast("Callable[..., Any]", hook))
+            else:
+                module.register_forward_hook(cast("Callable[..., Any]", hook))
+
+    def _by_place(self) -> Iterator[tuple[Place, Tensor]]:
+        yield from zip(self.units, self.log_alphas, strict=True)
+
+    def means(self) -> dict[Place, Tensor]:
+        """The value of each gate where nothing is random, 0 to 1, by place."""
+        return {place: _mean(alpha) for place, alpha in self._by_place()}
+
+    def draw(self, seed: int) -> None:
+        """Begin a training pass with random gates; they follow from the seed and the weights alone.
+
+        Args:
+            seed: of this pass.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        for place, alpha in self._by_place():
+            # Away from the ends, where the logarithm is not finite.
+            noise = torch.rand(alpha.shape, generator=generator).clamp(1e-6, 1 - 1e-6).to(alpha.device)
+            opened = ((noise.logit() + alpha) / _BETA).sigmoid() * (_HIGH - _LOW) + _LOW
+            self._drawn[place] = opened.clamp(0, 1)
+
+    def forget(self) -> None:
+        """End the training pass."""
+        self._drawn.clear()
+
+    def _value(self, place: Place, x: Tensor) -> Tensor:
+        value = self._drawn[place] if self._drawn else _mean(self.log_alphas[self._order[place]])
+        return value.to(x.dtype)
+
+    def _gate_input(self, place: Place, _module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        (x,) = inputs
+        return (x * self._value(place, x).repeat_interleave(x.shape[-1] // self.units[place].count),)
+
+    def _gate_output(self, place: Place, _module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+        return output * self._value(place, output)[:, None]
+
+    def _count(self, shares: dict[Place, Tensor]) -> Tensor:
+        """Parameters where such shares of the units are there; a tensor between two places shrinks by both."""
+        total = torch.tensor(float(self._before), device=self.multipliers.device)
+        for size, places in self._sizes:
+            total = total - size * (1 - torch.stack([shares[place] for place in places]).prod())
+        return total
+
+    def expected_sparsity(self) -> Tensor:
+        """Share of the model's parameters that random gates leave out, in the mean; it has a gradient."""
+        shift = _BETA * math.log(-_LOW / _HIGH)
+        shares = {place: (alpha - shift).sigmoid().mean() for place, alpha in self._by_place()}
+        return 1 - self._count(shares) / self._before
+
+    def penalty(self, target: float, warmup_steps: int) -> Tensor:
+        """What holds the expected sparsity to a target that rises from 0 (Wang et al., 2020).
+
+        Args:
+            target: sparsity, 0 to 1.
+            warmup_steps: optimizer steps until the target is reached.
+
+        Returns:
+            A scalar that gates make small while the multipliers make it large, by the same descent.
+        """
+        risen = min(1.0, int(self.steps_done) / warmup_steps) if warmup_steps else 1.0
+        excess = self.expected_sparsity() - target * risen
+        # The same value with the opposite gradient: multipliers climb where all else descends.
+        first, second = 2 * self.multipliers.detach() - self.multipliers
+        return first * excess + second * excess.square()
+
+    @torch.no_grad()
+    def keep_indices(self) -> dict[Place, list[int]]:
+        """Units whose gate is on, ascending; of a place where none is, the one nearest to it."""
+        found = {}
+        alphas = dict(self._by_place())
+        for place, value in self.means().items():
+            found[place] = value.nonzero().flatten().tolist() or [int(alphas[place].argmax())]
+        return found
+
+    @torch.no_grad()
+    def measure_size(self) -> GatedSize:
+        """Count parameters before, expected, and after."""
+        kept = {place: torch.tensor(len(keep)) for place, keep in self.keep_indices().items()}
+        # In integers: a float has no room for the last of a hundred million.
+        after = self._before
+        for size, places in self._sizes:
+            all_units = math.prod(self.units[place].count for place in places)
+            after -= size - size * math.prod(int(kept[place]) for place in places) // all_units
+        return GatedSize(self._before, self._before * (1 - float(self.expected_sparsity())), after)
+
+    @torch.no_grad()
+    def cut(self, model: BigfootForCTC) -> BigfootForCTC:
+        """Build what the gates leave of a model, their values taken up by the weights that read the units.
+
+        Args:
+            model: the one that has the gates; left as it is.
+
+        Returns:
+            A smaller model without gates, in eval mode, whose answers are those of the gated one in eval mode; where
+            channels stand under a layer norm, that norm is over those that stay.
+        """
+        state = {name: tensor.clone() for name, tensor in plain_state(model).items()}
+        for place, value in self.means().items():
+            reader = self.units[place].pieces[_reader(self.units[place])]
+            tensor = state[reader.tensor]
+            shape = [1] * tensor.ndim
+            shape[reader.dim] = -1
+            state[reader.tensor] = tensor * value.repeat_interleave(reader.size).view(shape).to(tensor)
+        folded = BigfootForCTC(model.config)
+        load_plain_state(folded, state)
+        return prune_units(folded, self.keep_indices())
+
+
+def _mean(log_alpha: Tensor) -> Tensor:
+    """Louizos et al., equation 13."""
+    return (log_alpha.sigmoid() * (_HIGH - _LOW) + _LOW).clamp(0, 1)
+
+
+def _reader(units: Units) -> int:
+    """Which piece reads what the units say: the only weight whose second dimension they are."""
+    return next(i for i, piece in enumerate(units.pieces) if piece.dim == 1 and piece.tensor.endswith(".weight"))
+
+
+def _find_sizes(model: BigfootForCTC, units: dict[Place, Units]) -> list[tuple[int, list[Place]]]:
+    """Parameters that shrink with gates: how many, and by which places."""
+    named = dict(model.named_parameters(remove_duplicate=False))
+    touched: dict[str, list[Place]] = {}
+    for place, found in units.items():
+        for piece in found.pieces:
+            touched.setdefault(piece.tensor, []).append(place)
+    return [(named[spell_plain_name(name, model.config)].numel(), places) for name, places in touched.items()]
+
+
+def _speakers(model: BigfootForCTC, units: dict[Place, Units]) -> Iterator[tuple[Place, nn.Module, bool]]:
+    """For each place the module at which its units can be told apart: before it (True) or behind it."""
+    convs, layers = list(model.speech_encoder.feature_encoder), cast("Any", model.speech_encoder.encoder.layers)
+    for place in units:
+        if place.kind == "conv":
+            yield place, convs[place.layer], False
+        else:
+            layer = layers[place.layer]
+            heads = place.kind == "heads"
+            yield place, layer.attention.out_proj if heads else layer.feed_forward.output_dense, True

@@ -1,0 +1,216 @@
+"""Which units stay: scores are ranked, counts rounded, and a ratio found that meets a target."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from math import lcm
+
+import torch
+from torch import Tensor
+
+from bigfoot.compress.change import Change
+from bigfoot.compress.importance import Audio, Loss, compute_importance, mean_ctc
+from bigfoot.compress.surgery import prune_units, pruned_shape
+from bigfoot.compress.units import Place, Units, find_units
+from bigfoot.config import PruneConfig
+from bigfoot.errors import ModelError
+from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.ctc import BigfootForCTC
+
+_WORDS = {"heads": "heads", "feed_forward": "feed-forward units", "conv": "convolution channels",
+          "width": "channels of the width"}  # fmt: skip
+_HALVINGS = 14
+"""Of the interval of ratios: fine enough to tell single units of a thousand apart."""
+
+Count = Callable[[BigfootForCTC], int]
+"""Counts a model's multiply-accumulates; the model has shapes but no weights (PyTorch's meta device)."""
+
+
+def apply(
+    model: BigfootForCTC,
+    config: PruneConfig,
+    batches: Sequence[Audio] = (),
+    *,
+    loss: Loss = mean_ctc,
+    count_macs: Count | None = None,
+) -> tuple[BigfootForCTC, Change]:
+    """Take out the units that matter least.
+
+    Args:
+        model: left as it is.
+        config: what to cut, how to judge, how much.
+        batches: audio, for the importances ``taylor`` and ``activation``.
+        loss: for ``taylor``.
+        count_macs: for the target ``macs``; ``bigfoot.measure.size`` can count.
+
+    Returns:
+        The smaller model in eval mode, and what was kept and dropped.
+
+    Raises:
+        ModelError: nothing can be cut, a target that cannot be met, or what an importance needs is missing.
+
+    Example:
+        >>> from bigfoot.models.folder import load_model
+        >>> config = PruneConfig(parts=["heads"], importance="l2", ratio=0.5, scope="layer")
+        >>> apply(load_model("tiny_teacher").model, config)[0].config.heads_of_layers[:3]
+        [2, 2, 2]
+    """
+    units = prunable_units(model.config, config.parts)
+    scores = compute_importance(model, config.importance, batches, loss)
+    keep, how = _decide(model.config, config, units, {place: scores[place] for place in units}, count_macs)
+    pruned = prune_units(model, keep)
+    return pruned, _describe(model.config, config, keep, units, how)
+
+
+def prunable_units(config: BigfootConfig, parts: Sequence[str]) -> dict[Place, Units]:
+    """Find what can be cut of some parts; convolutions that share a kernel, and those before them, stay whole.
+
+    Args:
+        config: the shape.
+        parts: kinds of units.
+
+    Returns:
+        Units by place.
+
+    Raises:
+        ModelError: there are none of a part, such as the width where it cannot be cut.
+    """
+    if "width" in parts and config.has_position_bias:
+        raise ModelError("parts: width cannot be cut where each head's gate reads its own share of it (WavLM)")
+    tied = {near for members in config.conv_sharing or [] for layer in members for near in (layer - 1, layer)}
+    found = {
+        place: units
+        for place, units in find_units(config).items()
+        if place.kind in parts and not (place.kind == "conv" and place.layer in tied)
+    }
+    if missing := [part for part in parts if not any(place.kind == part for place in found)]:
+        raise ModelError(f"parts: there is nothing to cut of {', '.join(missing)} in this shape; leave it out")
+    return found
+
+
+def choose_units(
+    scores: Mapping[Place, Tensor], units: Mapping[Place, Units], config: PruneConfig, strength: float = 1.0
+) -> dict[Place, list[int]]:
+    """Choose the units that stay.
+
+    A layer's scores are first divided by their mean, but for ``taylor``'s, which are in units of the loss everywhere.
+
+    Args:
+        scores: (units,) by place.
+        units: the same places.
+        config: ratios, who competes, rounding.
+        strength: multiplies the ratios, 0 to 1 over the largest.
+
+    Returns:
+        Ascending indices by place.
+
+    Example:
+        >>> place, score = Place("feed_forward", 0), torch.tensor([3.0, 1.0, 2.0, 4.0])
+        >>> choose_units({place: score}, {place: Units(4, ())}, PruneConfig(ratio=0.5, multiple_of=1))
+        {Place(kind='feed_forward', layer=0): [0, 3]}
+    """
+    ratios = {kind: min(1.0, strength * _ratio(config, kind)) for kind in {place.kind for place in units}}
+    pools: dict[object, list[Place]] = {}
+    for place in units:
+        pool: object = {"layer": place, "part": place.kind, "global": None}[config.scope]
+        pools.setdefault(pool, []).append(place)
+    keep = {}
+    for members in pools.values():
+        wanted = _survivors([_comparable(scores[place], config) for place in members], ratios[members[0].kind])
+        for place, count in zip(members, wanted, strict=True):
+            keep[place] = _best(scores[place], _round(count, place, units[place], config), units[place].blocks)
+    return keep
+
+
+def _ratio(config: PruneConfig, kind: str) -> float:
+    return config.part_ratios.get(kind, config.ratio)
+
+
+def _comparable(scores: Tensor, config: PruneConfig) -> Tensor:
+    return scores if config.importance == "taylor" else scores / scores.mean().clamp(min=1e-12)
+
+
+def _survivors(scores: Sequence[Tensor], ratio: float) -> list[int]:
+    """How many units of each member of a pool are among the best of all."""
+    owners = torch.cat([torch.full((len(values),), index) for index, values in enumerate(scores)])
+    order = torch.cat([values.cpu() for values in scores]).argsort(descending=True, stable=True)
+    stay = owners[order[: len(owners) - round(ratio * len(owners))]]
+    return torch.bincount(stay, minlength=len(scores)).tolist()  # type: ignore[no-any-return]
+
+
+def _round(count: int, place: Place, units: Units, config: PruneConfig) -> int:
+    """The nearest number of units that may stay: all, or a multiple that leaves enough."""
+    step = lcm(units.multiple, units.blocks, 1 if place.kind == "heads" else config.multiple_of)
+    least = max(1, math.ceil(config.min_left * units.count))
+    allowed = [number for number in range(step, units.count, step) if number >= least]
+    return min([*allowed, units.count], key=lambda number: (abs(number - count), -number))
+
+
+def _best(scores: Tensor, count: int, blocks: int) -> list[int]:
+    """The best units, equally many of each of so many equal runs."""
+    rows = scores.view(blocks, -1)
+    best = rows.argsort(dim=1, descending=True, stable=True)[:, : count // blocks].sort(dim=1).values
+    starts = torch.arange(blocks, device=best.device)[:, None] * rows.shape[1]
+    return (best + starts).flatten().tolist()  # type: ignore[no-any-return]
+
+
+def _decide(
+    shape: BigfootConfig, config: PruneConfig, units: Mapping[Place, Units], scores: Mapping[Place, Tensor],
+    count_macs: Count | None,
+) -> tuple[dict[Place, list[int]], str]:  # fmt: skip
+    """What stays, and how the target was met, in words."""
+    if config.target == "ratio":
+        return choose_units(scores, units, config), ""
+    count = _count_params if config.target == "params" else count_macs
+    if count is None:
+        raise ModelError("target macs: give count_macs, a function that counts them, or take the target params")
+    largest = max(_ratio(config, place.kind) for place in units)
+    if not largest:
+        raise ModelError(f"target {config.target}: every ratio is 0, so nothing may be cut; set ratio above 0")
+    before = count(_outline(shape))
+
+    def left(strength: float) -> float:
+        return count(_outline(pruned_shape(shape, choose_units(scores, units, config, strength)))) / before
+
+    low, high = 0.0, 1.0 / largest
+    reached = left(high)
+    if reached > config.keep:
+        raise ModelError(
+            f"target {config.target}: {config.keep:.1%} cannot be reached by cutting {', '.join(config.parts)}: "
+            f"{reached:.1%} stays when all is cut that may be; raise keep, lower min_left or add parts"
+        )
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        share = left(middle)
+        if share <= config.keep:
+            high, reached = middle, share
+        else:
+            low = middle
+    how = f"{reached:.1%} of its {config.target} ({config.keep:.1%} asked for)"
+    return choose_units(scores, units, config, high), how
+
+
+def _outline(shape: BigfootConfig) -> BigfootForCTC:
+    with torch.device("meta"):
+        return BigfootForCTC(shape)
+
+
+def _count_params(model: BigfootForCTC) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _describe(
+    shape: BigfootConfig, config: PruneConfig, keep: Mapping[Place, list[int]], units: Mapping[Place, Units], how: str
+) -> Change:
+    kept, dropped = [how] if how else [], []
+    for kind in config.parts:
+        counts = [(len(keep[place]), found.count) for place, found in units.items() if place.kind == kind]
+        stay, there = (sum(numbers) for numbers in zip(*counts, strict=True)) if counts else (0, 0)
+        by_layer = f" ({', '.join(str(number) for number, _ in counts)} by layer)" if kind != "width" else ""
+        kept.append(f"{stay:,} of {there:,} {_WORDS[kind]}{by_layer}")
+        if there > stay:
+            dropped.append(f"{there - stay:,} {_WORDS[kind]} of least importance ({config.importance})")
+    if "conv" in config.parts and shape.conv_sharing:
+        kept.append(f"the convolutions around the shared kernels {shape.conv_sharing}")
+    return Change("prune", kept, dropped)

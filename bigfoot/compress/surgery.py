@@ -1,0 +1,153 @@
+"""Taking units out of a model, so that it is smaller indeed: what prunes, whoever decided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from bigfoot.compress.units import Place, Units, find_units
+from bigfoot.errors import ModelError
+from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.reshape import load_plain_state, plain_state, reshape_config
+
+KeepIndices = Mapping[Place, Sequence[int]]
+"""By place, which units stay, 0-based and ascending; places that are absent keep all."""
+
+_NORMED = "encoder.encoder.pos_conv_embed.conv.parametrizations.weight.original"
+
+
+def prune_units(model: BigfootForCTC, keep_indices: KeepIndices) -> BigfootForCTC:
+    """Build the smaller model that some units make up.
+
+    Without heads, feed-forward units, or channels that no norm averages over (group-norm encoders, but for the last
+    convolution's where a layer norm reads them), it answers as the model would with those zeroed. Where a layer norm
+    reads channels (``width``, layer-norm encoders), its mean and variance are from now on over those that stay.
+
+    Args:
+        model: left as it is.
+        keep_indices: which units stay.
+
+    Returns:
+        The new model in eval mode.
+
+    Raises:
+        ModelError: with all that is wrong, see ``keep_problems``.
+
+    Example:
+        >>> from bigfoot.models.folder import load_model
+        >>> smaller = prune_units(load_model("tiny_teacher").model, {Place("heads", 0): [1, 3]})
+        >>> smaller.config.heads_of_layers[:2]
+        [2, 4]
+    """
+    keep = {place: list(kept) for place, kept in keep_indices.items()}
+    pruned = BigfootForCTC(pruned_shape(model.config, keep))
+    units, state = find_units(model.config), plain_state(model)
+    weight_norm = Place("width") in keep and f"{_NORMED}1" in state
+    if weight_norm:
+        # A weight norm is over all channels: the kernel is cut as it is, and normed anew.
+        state[f"{_NORMED}1"] = torch._weight_norm(state[f"{_NORMED}1"], state[f"{_NORMED}0"], 2)
+    for place, kept in keep.items():
+        found = units[place]
+        for piece in found.pieces:
+            tensor = state[piece.tensor]
+            state[piece.tensor] = piece.take(tensor, torch.tensor(kept, device=tensor.device), found.count)
+    if weight_norm:
+        state[f"{_NORMED}0"] = state[f"{_NORMED}1"].norm(dim=(0, 1), keepdim=True)
+    load_plain_state(pruned, {name: _own(tensor) for name, tensor in state.items()})
+    return pruned.eval()
+
+
+def _own(tensor: Tensor) -> Tensor:
+    return tensor.detach().contiguous()
+
+
+def pruned_shape(config: BigfootConfig, keep_indices: KeepIndices) -> BigfootConfig:
+    """The shape that is left.
+
+    Args:
+        config: the shape there is.
+        keep_indices: which units stay.
+
+    Returns:
+        The new shape; layers that are all alike are said as Hugging Face says it.
+
+    Raises:
+        ModelError: with all that is wrong, see ``keep_problems``.
+
+    Example:
+        >>> pruned_shape(BigfootConfig(), {Place("conv", 1): range(256)}).conv_dim[:3]
+        [512, 256, 512]
+    """
+    problems = list(keep_problems(config, keep_indices))
+    if problems:
+        raise ModelError("these units cannot be taken out: " + "; ".join(problems))
+
+    def counts(kind: str, old: Sequence[int]) -> list[int]:
+        return [len(keep_indices.get(Place(kind, layer), range(count))) for layer, count in enumerate(old)]
+
+    width = len(keep_indices.get(Place("width"), range(config.hidden_size)))
+    heads, everyone = counts("heads", config.heads_of_layers), width // config.head_dim
+    widths = counts("feed_forward", config.widths_of_layers)
+    alike, position_heads = len(set(widths)) == 1 and widths[0] > 0, config.layer_position_heads
+    if config.has_position_bias:
+        position_heads = [
+            [chosen[head] for head in keep_indices.get(Place("heads", layer), range(len(chosen)))]
+            for layer, chosen in enumerate(config.position_heads_of_layers)
+        ]
+    return reshape_config(
+        config,
+        hidden_size=width,
+        num_attention_heads=everyone,
+        layer_num_attention_heads=None if set(heads) == {everyone} else heads,
+        layer_position_heads=position_heads,
+        intermediate_size=widths[0] if alike else config.intermediate_size,
+        layer_intermediate_sizes=None if alike else widths,
+        conv_dim=counts("conv", config.conv_dim),
+    )
+
+
+def keep_problems(config: BigfootConfig, keep_indices: KeepIndices) -> Iterator[str]:
+    """Say why units cannot stay alone.
+
+    Args:
+        config: the shape there is.
+        keep_indices: which units stay.
+
+    Yields:
+        One sentence a problem.
+    """
+    units = find_units(config)
+    for place, kept in keep_indices.items():
+        if place not in units:
+            yield f"{place}: the model has no such place, or none that can be cut alone"
+        else:
+            yield from _index_problems(place, [*kept], units[place])
+    if Place("width") in keep_indices and config.has_position_bias:
+        yield "width: each head's gate reads its own share of it (WavLM), so it cannot be cut; cut heads or layers"
+    for members in config.conv_sharing or []:
+        yield from _sharing_problems(config, members, keep_indices)
+
+
+def _index_problems(place: Place, kept: list[int], units: Units) -> Iterator[str]:
+    if not kept or kept != sorted(set(kept)) or kept[0] < 0 or kept[-1] >= units.count:
+        yield f"{place}: expected ascending numbers from 0 to {units.count - 1}, one at least, got {kept}"
+        return
+    if len(kept) % units.multiple:
+        yield f"{place}: {len(kept)} is no multiple of {units.multiple}"
+    for groups in set(units.groupings) - {1}:
+        run = units.count // groups
+        stay = [sum(index // run == group for index in kept) for group in range(groups)]
+        if len(set(stay)) > 1:
+            yield f"{place}: equally many must stay of each of its {groups} groups, not {stay}"
+
+
+def _sharing_problems(config: BigfootConfig, members: Sequence[int], keep_indices: KeepIndices) -> Iterator[str]:
+    """Layers with one kernel have one set of inputs and one of outputs."""
+    for layers, what in ((members, "outputs"), ([layer - 1 for layer in members], "inputs")):
+        known = [layer for layer in layers if layer >= 0]
+        chosen = {tuple(keep_indices.get(Place("conv", layer), range(config.conv_dim[layer]))) for layer in known}
+        if len(chosen) > 1:
+            yield f"conv: layers {list(members)} share a kernel and must keep the same {what}, those of {list(layers)}"

@@ -1,0 +1,221 @@
+"""What can be cut out of a model: its units, and every tensor that holds a part of them.
+
+One table serves scoring and cutting, so that what is judged is what goes. It is our own rather than the dependency
+graph of torch-pruning: for this one architecture it is a page, it holds for every shape that ``BigfootConfig`` can say
+(WavLM's gates, grouped and shared kernels, uneven layers), and it needs neither a traced pass nor the positional
+convolution's weight norm taken off and put back. The importances are the same (``bigfoot.compress.importance``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import lcm
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bigfoot.models.configuration import LINEARS, BigfootConfig
+
+KINDS = ("heads", "feed_forward", "conv", "width")
+"""Attention heads, feed-forward units, channels of convolutions, and channels of the frames themselves."""
+
+
+class Place(NamedTuple):
+    """Where units are.
+
+    Args:
+        kind: of ``KINDS``.
+        layer: transformer layer or convolution, 0-based; 0 for ``width``, which all layers share.
+    """
+
+    kind: str
+    layer: int = 0
+
+    def __str__(self) -> str:
+        return self.kind if self.kind == "width" else f"{self.kind} of layer {self.layer}"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One dimension of a tensor along which units lie.
+
+    Args:
+        tensor: its name in ``plain_state``.
+        dim: the dimension.
+        size: entries of a unit there, side by side.
+        groups: of a grouped kernel whose input channels the units are; each group's rows read its own share of them.
+    """
+
+    tensor: str
+    dim: int
+    size: int = 1
+    groups: int = 1
+
+    def take(self, tensor: Tensor, keep: Tensor, count: int) -> Tensor:
+        """Keep some units.
+
+        Args:
+            tensor: all of it.
+            keep: (kept,), ascending; equally many of each group.
+            count: units there are.
+
+        Returns:
+            The tensor without the others.
+        """
+        if self.groups > 1:
+            shares = (keep % (count // self.groups)).view(self.groups, -1)
+            blocks = tensor.chunk(self.groups)
+            return torch.cat([block.index_select(1, own) for block, own in zip(blocks, shares, strict=True)])
+        entries = keep[:, None] * self.size + torch.arange(self.size, device=keep.device)
+        return tensor.index_select(self.dim, entries.flatten())
+
+    def sum(self, values: Tensor, count: int) -> Tensor:
+        """Add up what belongs to each unit.
+
+        Args:
+            values: in the shape of the tensor.
+            count: units there are.
+
+        Returns:
+            (count,)
+
+        Example:
+            >>> Piece("x", dim=1, size=2).sum(torch.tensor([[1.0, 2.0, 3.0, 4.0]]), 2)
+            tensor([3., 7.])
+        """
+        if self.groups > 1:
+            return values.unflatten(0, (self.groups, -1)).sum(1).flatten(0, 1).flatten(1).sum(1)
+        return values.movedim(self.dim, 0).reshape(count, -1).sum(1)
+
+
+@dataclass(frozen=True)
+class Units:
+    """The units of one place.
+
+    Args:
+        count: how many there are.
+        pieces: where they lie.
+        groupings: into so many equal runs the units are divided, of each of which equally many must stay.
+        multiple: of which their number must be one.
+    """
+
+    count: int
+    pieces: tuple[Piece, ...]
+    groupings: tuple[int, ...] = (1,)
+    multiple: int = 1
+
+    @property
+    def blocks(self) -> int:
+        """Equal runs fine enough for all groupings at once."""
+        return lcm(*self.groupings)
+
+
+def find_units(config: BigfootConfig) -> dict[Place, Units]:
+    """Find all that can be cut out of a shape.
+
+    Heads whose attention maps are lent or borrowed, and blocks with factors of low rank, stay whole; so does the width
+    where there is any such layer, a layer without attention or feed-forward block, or reduced time; and so do the last
+    convolution's channels and the width where no projection stands between them.
+
+    Args:
+        config: the shape.
+
+    Returns:
+        Units by place.
+
+    Example:
+        >>> units = find_units(BigfootConfig())
+        >>> len(units), units[Place("heads", 3)].count, units[Place("width")].multiple
+        (32, 12, 64)
+    """
+    found: dict[Place, Units] = {}
+    lent = {layer for pair in enumerate(config.reused_maps) if pair[1] is not None for layer in pair}
+    for layer, ranks in enumerate(config.ranks_of_layers):
+        if config.heads_of_layers[layer] and layer not in lent and not ranks.keys() & set(LINEARS[:4]):
+            found[Place("heads", layer)] = _heads(config, layer)
+        if config.widths_of_layers[layer] and not ranks.keys() & set(LINEARS[4:]):
+            found[Place("feed_forward", layer)] = _feed_forward(config, layer)
+    projected = config.feature_projection == "linear"
+    for layer in range(config.num_conv_layers - (not projected)):
+        found[Place("conv", layer)] = _channels(config, layer)
+    whole = all(config.heads_of_layers) and all(config.widths_of_layers) and not lent
+    if not projected or not whole or any(config.ranks_of_layers) or config.time_reduction > 1:
+        return found
+    # The width of a head stays, and the configuration says it by their number.
+    positional = config.num_conv_pos_embedding_groups
+    multiple = lcm(config.head_dim, positional)
+    return found | {Place("width"): Units(config.hidden_size, tuple(_width(config)), (positional,), multiple)}
+
+
+def _layer(layer: int) -> str:
+    return f"encoder.encoder.layers.{layer}."
+
+
+def _both(name: str, dim: int = 0, size: int = 1) -> tuple[Piece, Piece]:
+    """Weight and bias of a linear layer whose outputs the units are, or of a norm."""
+    return Piece(f"{name}.weight", dim, size), Piece(f"{name}.bias", 0, size)
+
+
+def _heads(config: BigfootConfig, layer: int) -> Units:
+    name, width = f"{_layer(layer)}attention.", config.head_dim
+    pieces = [piece for letter in "qkv" for piece in _both(f"{name}{letter}_proj", size=width)]
+    pieces.append(Piece(f"{name}out_proj.weight", 1, width))
+    if config.has_position_bias:
+        pieces.append(Piece(f"{name}gru_rel_pos_const", 1))
+    return Units(config.heads_of_layers[layer], tuple(pieces))
+
+
+def _feed_forward(config: BigfootConfig, layer: int) -> Units:
+    name = f"{_layer(layer)}feed_forward."
+    pieces = (*_both(f"{name}intermediate_dense"), Piece(f"{name}output_dense.weight", 1))
+    return Units(config.widths_of_layers[layer], pieces)
+
+
+def _channels(config: BigfootConfig, layer: int) -> Units:
+    """Outputs of a convolution, which are the inputs of the next or of the projection."""
+    name, groups = "encoder.feature_extractor.conv_layers.{}.".format, config.groups_of_convs
+    pieces = [Piece(f"{name(layer)}conv.weight", 0)]
+    if config.conv_bias:
+        pieces.append(Piece(f"{name(layer)}conv.bias", 0))
+    if config.feat_extract_norm == "layer" or layer == 0:
+        pieces += _both(f"{name(layer)}layer_norm")
+    if layer + 1 < config.num_conv_layers:
+        pieces.append(Piece(f"{name(layer + 1)}conv.weight", 1, groups=groups[layer + 1]))
+        return Units(config.conv_dim[layer], tuple(pieces), (groups[layer], groups[layer + 1]))
+    if config.feat_proj_layer_norm:
+        pieces += _both("encoder.feature_projection.layer_norm")
+    pieces.append(Piece("encoder.feature_projection.projection.weight", 1))
+    return Units(config.conv_dim[layer], tuple(pieces), (groups[layer],))
+
+
+def _width(config: BigfootConfig) -> Iterator[Piece]:
+    """Channels of the frames: written by the projection, read and written by every layer, read by the head."""
+    yield from _both("encoder.feature_projection.projection")
+    if config.mask_time_prob > 0 or config.mask_feature_prob > 0:
+        yield Piece("encoder.masked_spec_embed", 0)
+    yield from _positional(config)
+    yield from _both("encoder.encoder.layer_norm")
+    for name in map(_layer, range(config.num_hidden_layers)):
+        yield from (Piece(f"{name}attention.{letter}_proj.weight", 1) for letter in "qkv")
+        yield from _both(f"{name}attention.out_proj")
+        yield from _both(f"{name}layer_norm")
+        yield Piece(f"{name}feed_forward.intermediate_dense.weight", 1)
+        yield from _both(f"{name}feed_forward.output_dense")
+        yield from _both(f"{name}final_layer_norm")
+    if config.ctc_head:
+        yield Piece("head.weight", 1)
+
+
+def _positional(config: BigfootConfig) -> Iterator[Piece]:
+    name, groups = "encoder.encoder.pos_conv_embed.", config.num_conv_pos_embedding_groups
+    stack = [f"layers.{index}.conv" for index in range(config.num_conv_pos_embeddings)]
+    convs = stack if config.has_positional_stack else ["conv"]
+    plain = config.has_positional_stack or config.conv_pos_batch_norm
+    for conv in convs:
+        kernel = f"{name}{conv}.weight" if plain else f"{name}{conv}.parametrizations.weight.original1"
+        yield from (Piece(kernel, 0), Piece(kernel, 1, groups=groups), Piece(f"{name}{conv}.bias", 0))
+    if config.conv_pos_batch_norm:
+        stored = ("weight", "bias", "running_mean", "running_var")
+        yield from (Piece(f"{name}batch_norm.{tensor}", 0) for tensor in stored)
