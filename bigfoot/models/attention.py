@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -69,6 +72,34 @@ class SelfAttention(nn.Module):
         else:
             mixed = nn.functional.scaled_dot_product_attention(query, key, value, mask, dropout)
         return self.out_proj(mixed.transpose(1, 2).flatten(2)), weights
+
+
+@contextmanager
+def keep_values(attentions: Iterable[SelfAttention]) -> Iterator[list[Tensor]]:
+    """Keep the value vectors of layers while they run.
+
+    Listened to rather than returned, so that no layer carries what only one of the distillation losses asks for.
+
+    Args:
+        attentions: in the order in which they run.
+
+    Yields:
+        A list that fills with (B, T, H * head_dim) of each.
+
+    Example:
+        >>> layer = SelfAttention(4, 2, 2, 0.0)
+        >>> with keep_values([layer]) as values:
+        ...     _ = layer(torch.zeros(1, 3, 4), None, False)
+        >>> [tuple(value.shape) for value in values]
+        [(1, 3, 4)]
+    """
+    values: list[Tensor] = []
+    handles = [layer.v_proj.register_forward_hook(lambda _, __, value: values.append(value)) for layer in attentions]
+    try:
+        yield values
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def attention_key_mask(frame_mask: Tensor | None) -> Tensor | None:

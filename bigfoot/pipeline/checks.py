@@ -8,7 +8,9 @@ from dataclasses import replace
 from bigfoot.config import Config, DataConfig, LossesConfig
 from bigfoot.data.corpora import resolve_root
 from bigfoot.data.noise import NoiseFolder
-from bigfoot.distill.objective import objective_problems
+from bigfoot.distill.objective import active_weights, needed_targets, objective_problems
+from bigfoot.distill.packing import CACHEABLE
+from bigfoot.distill.term import MASKED
 from bigfoot.distill.terms import TERMS
 from bigfoot.errors import BigfootError
 from bigfoot.models.configuration import BigfootConfig
@@ -34,7 +36,11 @@ def _student_shape(config: Config, teacher: BigfootConfig) -> BigfootConfig:
 def _loss_problems(config: Config, teacher: BigfootConfig) -> Iterator[str]:
     student = _student_shape(config, teacher)
     if "distill" in config.steps:
-        yield from objective_problems(config.distill.losses, student, teacher)
+        found = list(objective_problems(config.distill.losses, student, teacher))
+        yield from found
+        yield from _masking_problems(config)
+        if config.distill.cache is not None and not found:
+            yield from _cache_problems(config, student, teacher)
         if config.control == "ctc_only" and not teacher.ctc_head:
             yield "control: ctc_only needs a student with a CTC head, and the teacher has none"
     elif config.control is not None:
@@ -47,6 +53,41 @@ def _loss_problems(config: Config, teacher: BigfootConfig) -> Iterator[str]:
             "distill.losses.logit_kl: finetune.head=new comes before distill, so the student's head has another "
             "vocabulary than the teacher's; distil first, or set its weight to 0"
         )
+
+
+def _masking_problems(config: Config) -> Iterator[str]:
+    if config.distill.losses.masked_hidden.weight and not config.distill.spec_augment.mask_time_prob:
+        yield (
+            "distill.losses.masked_hidden: distill.spec_augment.mask_time_prob is 0, so no frame is ever masked; set "
+            "it (0.8 with mask_time_length 10 in the paper), or use distill.losses.hidden"
+        )
+
+
+def _cache_problems(config: Config, student: BigfootConfig, teacher: BigfootConfig) -> Iterator[str]:
+    """Why the teacher's answers cannot be stored: they are not the same every time, or too many."""
+    augment, losses = config.data.augment, config.distill.losses
+    changes = {"speed": augment.speed != [1.0, 1.0], "gain_db": augment.gain_db != [0.0, 0.0],
+               "noise_probability": augment.noise_probability > 0}  # fmt: skip
+    changing = [f"data.augment.{name}" for name, changed in changes.items() if changed]
+    if changing:
+        yield (
+            f"distill.cache: {' and '.join(changing)} change the waveform anew in every step, and with it what the "
+            "teacher says; leave one or the other out"
+        )
+    needed = needed_targets(losses, student, teacher)
+    if not needed:
+        yield "distill.cache: no loss compares with the teacher, so there is nothing to store; leave it out"
+    for name in active_weights(losses):
+        for field in TERMS[name].find_targets(losses, student, teacher):
+            if field == MASKED:
+                yield (
+                    f"distill.cache: distill.losses.{name} asks the teacher with other masks in every step; leave the "
+                    "cache out, or set its unmasked_weight to 0"
+                )
+            elif field not in CACHEABLE:
+                yield f"distill.cache: distill.losses.{name} needs the teacher's {field}, which are not stored"
+    if losses.logit_cosine.weight and config.distill.cache_top_k:
+        yield "distill.cache_top_k: distill.losses.logit_cosine needs the logits of all tokens; set it to 0"
 
 
 def _vocabulary_problems(config: Config, teacher: ModelOutline) -> Iterator[str]:
