@@ -1,10 +1,10 @@
 """What a step of training takes with the teacher at work and with its answers read from disk, in turns.
 
-    python benchmarks/teacher_cache.py --seconds 8 --rounds 3
+    python benchmarks/teacher_cache.py --student bigfoot distilhubert maskhubert
 
-Teacher and student have the full size of wav2vec2-base and random weights; the student is bigfoot's own, four layers
-with grouped convolutions, and learns logits and hidden states. A step is forward, backward and AdamW's. The exit status
-is 1 if the median ratio misses its target.
+The teacher is wav2vec2-base in full size with random weights. The student learns logits and hidden states; a step is
+forward, backward and AdamW's. What is left of the time is the student's own: the more it computes, the less there is to
+gain. The exit status is 1 if a median ratio misses its target.
 """
 
 from __future__ import annotations
@@ -32,6 +32,14 @@ from bigfoot.text.tokenizers import Processor
 
 TARGET = 0.6
 Seconds = float
+SHAPES = {
+    "bigfoot": BigfootConfig(num_hidden_layers=4, conv_groups=[1, *[2] * 6]),
+    "distilhubert": BigfootConfig(num_hidden_layers=2),
+    "maskhubert": BigfootConfig(
+        hidden_size=480, intermediate_size=640, conv_dim=[128, *[256] * 5, 480, 480, 480],
+        conv_kernel=[10, 1, 3, 3, 3, 3, 1, 2, 2], conv_stride=[5, 1, 2, 2, 2, 2, 1, 2, 2],
+    ),
+}  # fmt: skip
 LOSSES = LossesConfig(logit_kl=LogitKLConfig(1.0), hidden=HiddenLossConfig(1.0))
 
 
@@ -59,11 +67,35 @@ def measure_step(objective: Objective, optimizer: torch.optim.Optimizer, batch: 
     return time.perf_counter() - began
 
 
+def measure_student(name: str, teacher: BigfootForCTC, work: Path, given: argparse.Namespace) -> float:
+    """Print both times of a step and give the median of their ratios."""
+    manifest, processor, shape = prepare_audio(work, given.seconds, given.utterances), Processor(), SHAPES[name]
+    needed = needed_targets(LOSSES, shape, teacher.config)
+    key = CacheKey.of(manifest, processor, "random", needed, "fp16", 0)
+    write_cache(work / "cache", key, teacher, manifest, processor, batch_size=1)
+    batch = next(evaluation_batches(manifest, processor, given.utterances)).to(teacher.device)
+    told = {"uncached": teacher, "cached": TeacherCache(work / "cache", teacher.config, needed)}
+    times: dict[str, list[Seconds]] = {how: [] for how in told}
+    objectives = {
+        how: Objective(LOSSES, BigfootForCTC(shape), source).to(teacher.device).train() for how, source in told.items()
+    }
+    optimizers = {how: torch.optim.AdamW(objective.parameters(), 1e-5) for how, objective in objectives.items()}
+    for _ in range(given.rounds + 1):
+        for how, objective in objectives.items():
+            times[how].append(measure_step(objective, optimizers[how], batch))
+    uncached, cached = (times[how][1:] for how in ("uncached", "cached"))
+    ratios = [one / other for one, other in zip(cached, uncached, strict=True)]
+    print(f"{name:<14} {statistics.median(uncached):9.3f} s {statistics.median(cached):9.3f} s "
+          f"{statistics.median(ratios):7.3f} [{min(ratios):.3f}, {max(ratios):.3f}]", flush=True)  # fmt: skip
+    return statistics.median(ratios)
+
+
 def main() -> int:
     """Measure and print; 1 if the target is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=8.0, help="of an utterance")
-    parser.add_argument("--utterances", type=int, default=2, help="in the batch")
+    parser.add_argument("--student", nargs="+", choices=SHAPES, default=list(SHAPES), help="shapes of students")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of an utterance")
+    parser.add_argument("--utterances", type=int, default=1, help="in the batch")
     parser.add_argument("--rounds", type=int, default=5, help="that count, after one that does not")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU")
     given = parser.parse_args()
@@ -72,30 +104,14 @@ def main() -> int:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
     teacher = BigfootForCTC(BigfootConfig()).to(device)
-    shape = BigfootConfig(num_hidden_layers=4, conv_groups=[1, *[2] * 6])
-    processor = Processor()
-    with tempfile.TemporaryDirectory() as work:
-        manifest = prepare_audio(Path(work), given.seconds, given.utterances)
-        needed, cache = needed_targets(LOSSES, shape, teacher.config), Path(work) / "cache"
-        key = CacheKey.of(manifest, processor, "random", needed, "fp16", 0)
-        write_cache(cache, key, teacher, manifest, processor, 1)
-        batch = next(evaluation_batches(manifest, processor, given.utterances)).to(device)
-        told = {"uncached": teacher, "cached": TeacherCache(cache, teacher.config, needed)}
-        students = {name: BigfootForCTC(shape).to(device) for name in told}
-        objectives = {name: Objective(LOSSES, students[name], told[name]).to(device).train() for name in told}
-        optimizers = {name: torch.optim.AdamW(item.parameters(), 1e-5) for name, item in objectives.items()}
-        times: dict[str, list[Seconds]] = {name: [] for name in told}
-        for _ in range(given.rounds + 1):
-            for name, objective in objectives.items():
-                times[name].append(measure_step(objective, optimizers[name], batch))
-    ratios = [one / other for one, other in zip(times["cached"][1:], times["uncached"][1:], strict=True)]
     where = torch.cuda.get_device_name() if device == "cuda" else f"{given.threads} thread(s) of {platform.machine()}"
     print(f"{where}, torch {torch.__version__}, {given.utterances} x {given.seconds:g} s, {given.rounds} rounds")
-    for name, measured in times.items():
-        print(f"{name:<10} {statistics.median(measured[1:]):8.3f} s a step, {min(measured[1:]):.3f} the fastest")
-    ratio = statistics.median(ratios)
-    print(f"ratio      {ratio:8.3f}  [{min(ratios):.3f}, {max(ratios):.3f}], target at most {TARGET}")
-    return int(ratio > TARGET)
+    print(f"{'student':<14} {'uncached':>11} {'cached':>11} {'ratio':>7} [lowest, highest], target {TARGET}")
+    ratios = []
+    for name in given.student:
+        with tempfile.TemporaryDirectory() as work:
+            ratios.append(measure_student(name, teacher, Path(work), given))
+    return int(max(ratios) > TARGET)
 
 
 if __name__ == "__main__":
