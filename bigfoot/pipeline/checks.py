@@ -71,7 +71,7 @@ def _cache_problems(config: Config, student: BigfootConfig, teacher: BigfootConf
     changing = [f"data.augment.{name}" for name, changed in changes.items() if changed]
     if changing:
         yield (
-            f"distill.cache: {' and '.join(changing)} change the waveform anew in every step, and with it what the "
+            f"distill.cache: with {' and '.join(changing)} the waveform is another in every step, and so is what the "
             "teacher says; leave one or the other out"
         )
     needed = needed_targets(losses, student, teacher)

@@ -3,9 +3,12 @@
 import json
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from bigfoot.pipeline import run_pipeline, stages
 from bigfoot.pipeline.checks import find_problems
+from bigfoot.training.loop import Trainer
 
 LOSSES = ("distill.losses.hidden.weight=1", "distill.losses.heads.weight=1", "distill.losses.gram.weight=0.1")
 
@@ -28,6 +31,25 @@ def test_the_second_student_trains_on_what_the_first_had_written(small_config, t
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()} == before
 
 
+def test_stopped_in_the_middle_it_ends_in_the_same_bits(small_config, tmp_path, monkeypatch):
+    settings = (*LOSSES, f"distill.cache={tmp_path / 'cache'}", "distill.spec_augment.mask_time_prob=0.3")
+    run_pipeline(small_config(tmp_path / "whole", *settings), until="distill")
+    ours = Trainer._step
+
+    def stopping(self, stream):
+        if self.progress.step == 3:
+            raise KeyboardInterrupt
+        return ours(self, stream)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            run_pipeline(small_config(tmp_path / "stopped", *settings), until="distill")
+    run_pipeline(small_config(tmp_path / "stopped", *settings), until="distill")
+    whole, stopped = (load_file(tmp_path / name / "distill/model/model.safetensors") for name in ("whole", "stopped"))
+    assert [name for name in whole if not torch.equal(whole[name], stopped[name])] == []
+
+
 def test_the_control_needs_none(small_config, tmp_path, monkeypatch):
     settings = (f"distill.cache={tmp_path / 'cache'}", "control=ctc_only", "steps=[student,distill]")
     config = small_config(tmp_path, *settings)
@@ -43,7 +65,7 @@ write = stages.write_cache
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["data.augment.speed=[0.9,1.1]"], "data.augment.speed change the waveform"),
+        (["data.augment.speed=[0.9,1.1]"], "with data.augment.speed the waveform is another"),
         (["data.augment.gain_db=[-3,3]", "data.augment.noise_probability=0.5"], "gain_db and data.augment.noise_prob"),
         (["distill.losses.attention.weight=1"], "distill.losses.attention needs the teacher's attentions"),
         (["distill.losses.logit_kl.weight=0", "distill.losses.ctc.weight=1"], "nothing to store"),
