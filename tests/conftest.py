@@ -246,6 +246,23 @@ def small_config(small_run):
     return lambda run_dir, *more: load_config(None, small_run(run_dir, *more))
 
 
+@pytest.fixture
+def bigfoot(capsys):
+    """Run a command in this process: exit code, output and errors."""
+    from bigfoot.cli import main
+
+    def run(*arguments):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        code = end.value.code or 0
+        assert "Traceback" not in captured.err
+        return code, captured.out, captured.err
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def start():
     """Start a Python program in a process of its own, one thread: ``start("recipes/compress.py", ...)``."""

@@ -5,27 +5,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from bigfoot.cli import main
 from bigfoot.models.convert.formats import find_format
 from bigfoot.models.folder import load_model
 
 COMMANDS = ("compress", "evaluate", "summary", "benchmark", "compare", "transcribe", "convert", "doctor", "push")
-
-
-@pytest.fixture
-def bigfoot(capsys):
-    """Run a command in this process: exit code, output and errors."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        code = end.value.code or 0
-        assert "Traceback" not in captured.err
-        return code, captured.out, captured.err
-
-    return run
 
 
 def test_help_names_every_command(bigfoot):

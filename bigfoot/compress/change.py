@@ -1,4 +1,4 @@
-"""What a compression step kept and dropped."""
+"""What a compression step kept, dropped and began anew."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ class Change:
         step: name of the step.
         kept: what of the old model lives on, a phrase each.
         dropped: what does not.
+        fresh: what begins at random.
     """
 
     step: str
     kept: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
+    fresh: list[str] = field(default_factory=list)
 
     def describe(self) -> str:
         """One line for people.
@@ -26,4 +28,5 @@ class Change:
             >>> Change("depth", ["layers [0, 11] of 12"]).describe()
             'depth: kept layers [0, 11] of 12. Dropped nothing.'
         """
-        return f"{self.step}: kept {'; '.join(self.kept)}. Dropped {'; '.join(self.dropped) or 'nothing'}."
+        sentence = f"{self.step}: kept {'; '.join(self.kept)}. Dropped {'; '.join(self.dropped) or 'nothing'}."
+        return f"{sentence} At random: {'; '.join(self.fresh)}." if self.fresh else sentence

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from bigfoot.compress.change import Change
 from bigfoot.errors import ModelError
+from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.reshape import load_plain_state, plain_state, reshape_config
 
@@ -80,6 +81,50 @@ def _checked_list(num_layers: int, keep: int, layers: Sequence[int]) -> list[int
     return list(layers)
 
 
+def shrink_shape(config: BigfootConfig, layers: Sequence[int]) -> BigfootConfig:
+    """The shape that is left of a model's when only some layers stay.
+
+    Args:
+        config: the model's shape.
+        layers: 0-based, in the order in which they will stand.
+
+    Raises:
+        ModelError: a layer uses the attention maps of one that does not come before it any more.
+
+    Example:
+        >>> shrink_shape(BigfootConfig(attention_reuse=[None, 0] * 6), [0, 1, 0, 1]).attention_reuse
+        [None, 0, None, 2]
+    """
+
+    def pick(values: list[_T] | None) -> list[_T] | None:
+        return None if values is None else [values[layer] for layer in layers]
+
+    return reshape_config(
+        config,
+        num_hidden_layers=len(layers),
+        layer_num_attention_heads=pick(config.layer_num_attention_heads),
+        layer_intermediate_sizes=pick(config.layer_intermediate_sizes),
+        layer_position_heads=pick(config.layer_position_heads),
+        layer_ranks=pick(config.layer_ranks),
+        attention_reuse=None if config.attention_reuse is None else _moved_reuse(config.reused_maps, layers),
+    )
+
+
+def _moved_reuse(reused: Sequence[int | None], layers: Sequence[int]) -> list[int | None]:
+    moved: list[int | None] = []
+    for new, layer in enumerate(layers):
+        source = reused[layer]
+        # Of a layer that stands there twice, the nearer.
+        places = [place for place in range(new) if layers[place] == source]
+        if source is not None and not places:
+            raise ModelError(
+                f"layer {layer} uses the attention maps of layer {source}, which does not come before it in "
+                f"{[*layers]}; list both in layer_init"
+            )
+        moved.append(places[-1] if source is not None else None)
+    return moved
+
+
 def apply(model: BigfootForCTC, config: DepthConfig) -> tuple[BigfootForCTC, Change]:
     """Build a shallower model; positional convolution, norms, projection, convolutions and head come along.
 
@@ -91,23 +136,14 @@ def apply(model: BigfootForCTC, config: DepthConfig) -> tuple[BigfootForCTC, Cha
         The new model in eval mode, and what was kept and dropped.
 
     Raises:
-        ModelError: see ``choose_layers``.
+        ModelError: see ``choose_layers`` and ``shrink_shape``.
     """
     old = model.config
     layers = choose_layers(old.num_hidden_layers, config.num_hidden_layers, config.layer_init)
-
-    def pick(values: list[_T] | None) -> list[_T] | None:
-        return None if values is None else [values[layer] for layer in layers]
-
-    shape = reshape_config(
-        old,
-        num_hidden_layers=len(layers),
-        layer_num_attention_heads=pick(old.layer_num_attention_heads),
-        layer_intermediate_sizes=pick(old.layer_intermediate_sizes),
-        layer_position_heads=pick(old.layer_position_heads),
-    )
-    student = BigfootForCTC(shape)
+    student = BigfootForCTC(shrink_shape(old, layers))
     state = plain_state(model)
+    if student.config.position_table_layer is None:
+        state.pop("encoder.encoder.position_bias.weight", None)
     moved = {name: tensor for name, tensor in state.items() if not _LAYER.match(name)}
     for name, tensor in state.items():
         found = _LAYER.match(name)

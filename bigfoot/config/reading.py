@@ -21,7 +21,7 @@ from bigfoot.config.schema import Config
 from bigfoot.errors import ConfigError
 
 CONFIG_FOLDER = Path(__file__).resolve().parents[2] / "configs"
-_DICTIONARIES = ("distill.learning_rate_factors", "finetune.learning_rate_factors")
+_DICTIONARIES = ("distill.learning_rate_factors", "finetune.learning_rate_factors", "student.shape")
 
 
 def find_config(path: str | Path) -> Path:

@@ -91,6 +91,21 @@ class TeacherConfig:
 
 
 @dataclass
+class LowRankConfig:
+    """Linear maps of the transformer as products of two thin ones, by singular values."""
+
+    linears: list[str] = field(default_factory=list)
+    """Which, in every layer: ``q_proj``, ``k_proj``, ``v_proj``, ``out_proj``, ``intermediate_dense`` and
+    ``output_dense``. Empty: none."""
+    rank: int = not_negative(0)
+    """Singular values that stay in each; 0 leaves it to ``energy``."""
+    energy: float = share(0.9)
+    """Share of the squared singular values that stays, where there is no ``rank``."""
+    weighting: str = one_of("activations", "none")
+    """``activations`` keeps what matters on training audio, ``none`` what matters to the matrix alone."""
+
+
+@dataclass
 class StudentConfig:
     """The shape of the student, cut out of the teacher."""
 
@@ -109,8 +124,14 @@ class StudentConfig:
     """Lists of convolutions, 0-based and of equal shape, that use one kernel: [[1, 2], [3, 4]]."""
     conv_sharing_init: str = one_of("mean", "first", "last", "least_squares")
     """Where a shared kernel begins: the members' mean, one member, or a fit, on audio, to what the members give."""
+    shape: dict[str, Any] = field(default_factory=dict)
+    """What is otherwise than in the teacher, by fields of ``BigfootConfig``: ``hidden_size``, ``num_attention_heads``,
+    ``intermediate_size``, per-layer lists of them, ``attention_reuse``, ``time_reduction``, ``feature_projection``,
+    ``conv_dim``, ... What fits is copied, the rest begins at random."""
+    low_rank: LowRankConfig = field(default_factory=LowRankConfig)
+    """Linear maps of low rank; made last."""
     init_seconds: float = above_zero(60.0)
-    """Training audio from which least squares are fitted."""
+    """Training audio from which least squares and low ranks are fitted."""
 
 
 @dataclass
@@ -371,6 +392,18 @@ class EvaluateConfig:
 
 
 @dataclass
+class PublishedConfig:
+    """How a paper counts the parameters of the student that a YAML file makes, for ``bigfoot summary FILE``."""
+
+    num_params: float = not_negative(0.0)
+    """What it prints; 0 where it prints nothing."""
+    projections: int = not_negative(0)
+    """Linear maps to the teacher's width that are counted, though they are dropped after training."""
+    upsamplers: int = not_negative(0)
+    """Upsamplers that are counted with those."""
+
+
+@dataclass
 class Config:
     """A whole run: from a teacher to a table."""
 
@@ -389,6 +422,9 @@ class Config:
     """What is done to the teacher, in order; evaluating and reporting follow by themselves."""
     control: str | None = one_of("ctc_only", default=None)
     """``ctc_only`` runs the same student, seed, steps and data once more with the teacher's losses off."""
+    scale: str = one_of("full", "tiny")
+    """``tiny`` takes ``tiny_teacher`` and the student's widths at the share that they have to a base teacher's, so that
+    a method can be tried anywhere; data and steps are to be given with it."""
     data: DataConfig = field(default_factory=DataConfig)
     """What is heard."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
@@ -401,3 +437,5 @@ class Config:
     """How it learns from the transcripts."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     """How it is judged."""
+    published: PublishedConfig = field(default_factory=PublishedConfig)
+    """How its size was published."""

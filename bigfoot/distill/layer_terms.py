@@ -273,11 +273,15 @@ class ValueRelationTerm(LossTerm):
         """See ``LossTerm``."""
         config = losses.value_relation
         found = list(_layer_problems(config.matches, student, teacher))
+        if student.time_reduction != teacher.time_reduction:
+            found.append(": the models' attention has not the same frames (time_reduction)")
         yield from found
         for match in [] if found else _layer_matches(config.matches, student, teacher):
             here, there = student.heads_of_layers[match.student], teacher.heads_of_layers[match.teacher]
             widths = here * student.head_dim, there * teacher.head_dim
-            if config.heads is None and here != there:
+            if not here or not there:
+                yield f".matches: [{match.student}, {match.teacher}] names a layer without attention"
+            elif config.heads is None and here != there:
                 yield (
                     f".heads: layer {match.student} of the student has {here} heads, layer {match.teacher} of the "
                     f"teacher {there}; set it to a number that divides the widths of their values, {widths}"

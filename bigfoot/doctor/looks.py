@@ -15,10 +15,11 @@ from bigfoot.doctor.findings import Finding
 from bigfoot.doctor.surroundings import count_processors
 
 CORE = (
-    "numpy", "omegaconf", "rich", "typer", "safetensors", "huggingface_hub", "jiwer", "urllib3", "tensorboard",
-    "matplotlib", "accelerate", "lhotse",
+    "numpy", "omegaconf", "jinja2", "rich", "typer", "safetensors", "huggingface_hub", "jiwer", "urllib3",
+    "tensorboard", "matplotlib", "accelerate", "lhotse", "pyyaml",
 )  # fmt: skip
 """What bigfoot asks for, besides torch, transformers, soundfile and soxr, which are looked at more closely."""
+_MODULES = {"pyyaml": "yaml"}
 
 Look = tuple[str, Callable[[], Finding]]
 
@@ -108,7 +109,7 @@ def install_command(name: str) -> str:
 
 def _load(name: str) -> Finding:
     """Import a package and compare its version with what bigfoot asks for."""
-    module = importlib.import_module(name)
+    module = importlib.import_module(_MODULES.get(name, name))
     try:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

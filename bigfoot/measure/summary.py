@@ -73,20 +73,31 @@ def _describe_layers(config: BigfootConfig, loaded: LoadedModel) -> Iterator[tup
         yield f"feature_encoder.conv_layers.{index}", what, f"{rate:g}/s x {channels}", layer
         channels_in = channels
     frames = f"{rate:g}/s x {config.hidden_size}"
-    normed = "norm, " if config.feat_proj_layer_norm else ""
-    what = f"{normed}linear {channels_in} -> {config.hidden_size}"
+    normed = ["norm"] if config.feat_proj_layer_norm else []
+    linear = [f"linear {channels_in} -> {config.hidden_size}"] if config.feature_projection == "linear" else []
+    what = ", ".join(normed + linear) or "nothing"
     yield "feature_projection", what, frames, encoder.feature_projection
     yield "encoder.pos_conv_embed", _describe_positions(config), frames, encoder.encoder.pos_conv_embed
+    inside = f"{rate / config.time_reduction:g}/s x {config.hidden_size}"
+    if encoder.encoder.time_reduction is not None:
+        what = f"{config.time_reduction} frames to one before the layers, and spread again after them"
+        yield "encoder.time_reduction", what, inside, encoder.encoder.time_reduction
     for index, layer in enumerate(encoder.encoder.layers):
-        heads, wide = config.heads_of_layers[index], config.widths_of_layers[index]
-        order = "norm first" if config.do_stable_layer_norm else "norm last"
-        biased = " with bias" if config.has_position_bias else ""
-        what = f"{heads} heads of {config.head_dim}{biased}, feed-forward {wide}, {order}"
-        yield f"encoder.layers.{index}", what, frames, layer
+        yield f"encoder.layers.{index}", _describe_layer(config, index), inside, layer
     yield "encoder.layer_norm", "norm", frames, encoder.encoder.layer_norm
     if loaded.model.head is not None:
         what = f"linear {config.hidden_size} -> {config.vocab_size}"
         yield "lm_head", what, f"{rate:g}/s x {config.vocab_size}", loaded.model.head
+
+
+def _describe_layer(config: BigfootConfig, index: int) -> str:
+    heads, wide, source = config.heads_of_layers[index], config.widths_of_layers[index], config.reused_maps[index]
+    biased = " with bias" if config.has_position_bias and source is None else ""
+    reused = "" if source is None else f" on the maps of {source}"
+    attention = f"{heads} heads of {config.head_dim}{biased}{reused}" if heads else "no attention"
+    ranks = ", ".join(f"{name} {rank}" for name, rank in config.ranks_of_layers[index].items())
+    parts = [attention, f"feed-forward {wide}" if wide else "no feed-forward", f"ranks {ranks}" if ranks else ""]
+    return ", ".join([*filter(None, parts), "norm first" if config.do_stable_layer_norm else "norm last"])
 
 
 def _describe_positions(config: BigfootConfig) -> str:

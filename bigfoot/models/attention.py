@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 
 class SelfAttention(nn.Module):
@@ -74,17 +75,53 @@ class SelfAttention(nn.Module):
         return self.out_proj(mixed.transpose(1, 2).flatten(2)), weights
 
 
+class ReusedAttention(nn.Module):
+    """Attention without queries and keys: values mixed by another layer's maps (Jang et al., 2023).
+
+    Args:
+        hidden_size: width D of the frames.
+        num_heads: heads H, as many as the maps have.
+        head_dim: width of one head.
+        dropout: on the attention weights, in training.
+    """
+
+    def __init__(self, hidden_size: int, num_heads: int, head_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.num_heads, self.head_dim, self.dropout = num_heads, head_dim, dropout
+        self.v_proj = nn.Linear(hidden_size, num_heads * head_dim)
+        self.out_proj = nn.Linear(num_heads * head_dim, hidden_size)
+
+    def forward(self, x: Tensor, maps: Tensor) -> Tensor:
+        """Attend.
+
+        Args:
+            x: (B, T, D).
+            maps: (B, H, T, T), weights of each frame's row, which sum to 1.
+
+        Returns:
+            (B, T, D).
+
+        Example:
+            >>> ReusedAttention(8, 2, 4, 0.0)(torch.zeros(1, 3, 8), torch.eye(3).expand(1, 2, 3, 3)).shape
+            torch.Size([1, 3, 8])
+        """
+        value = self.v_proj(x).unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
+        dropout = self.dropout if self.training else 0.0
+        mixed = nn.functional.dropout(maps, dropout) @ value
+        return self.out_proj(mixed.transpose(1, 2).flatten(2))
+
+
 @contextmanager
-def keep_values(attentions: Iterable[SelfAttention]) -> Iterator[list[Tensor]]:
+def keep_values(attentions: Sequence[SelfAttention | ReusedAttention | None]) -> Iterator[list[Tensor | None]]:
     """Keep the value vectors of layers while they run.
 
     Listened to rather than returned, so that no layer carries what only one of the distillation losses asks for.
 
     Args:
-        attentions: in the order in which they run.
+        attentions: of the layers; None for one without.
 
     Yields:
-        A list that fills with (B, T, H * head_dim) of each.
+        A list that fills with (B, T, H * head_dim) of each; None stays for a layer without attention.
 
     Example:
         >>> layer = SelfAttention(4, 2, 2, 0.0)
@@ -93,8 +130,12 @@ def keep_values(attentions: Iterable[SelfAttention]) -> Iterator[list[Tensor]]:
         >>> [tuple(value.shape) for value in values]
         [(1, 3, 4)]
     """
-    values: list[Tensor] = []
-    handles = [layer.v_proj.register_forward_hook(lambda _, __, value: values.append(value)) for layer in attentions]
+    values: list[Tensor | None] = [None] * len(attentions)
+
+    def listen(index: int, module: nn.Module) -> RemovableHandle:
+        return module.register_forward_hook(lambda _, __, value: values.__setitem__(index, value))
+
+    handles = [listen(index, layer.v_proj) for index, layer in enumerate(attentions) if layer is not None]
     try:
         yield values
     finally:

@@ -28,7 +28,7 @@ _GRANTED: dict[str, dict[str, object]] = {
 
 _COUNTS = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
-    "num_conv_pos_embeddings", "num_conv_pos_embedding_groups", "max_bucket_distance",
+    "num_conv_pos_embeddings", "num_conv_pos_embedding_groups", "max_bucket_distance", "time_reduction",
 )  # fmt: skip
 _OPTIONAL_COUNTS = ("num_buckets", "conv_pos_kernel_size")
 _SHARES = (
@@ -38,11 +38,17 @@ _SHARES = (
 _COUNTS_OF_LAYERS = (
     "conv_dim", "conv_stride", "conv_kernel", "conv_groups", "layer_num_attention_heads", "layer_intermediate_sizes",
 )  # fmt: skip
+# Of these, 0 means that the layer has no such block.
+_REMOVABLE = ("layer_num_attention_heads", "layer_intermediate_sizes")
 # Far beyond what is ever trained, so that a config.json cannot fill the memory before its weights are looked at.
-_MOST = {"num_hidden_layers": 1_000, "vocab_size": 1_000_000}
+_MOST = {"num_hidden_layers": 1_000, "vocab_size": 1_000_000, "time_reduction": 64}
 _MOST_OTHERWISE = 2**17
 _MOST_CONVS = 64
 _MOST_WEIGHTS = 10**10
+
+
+LINEARS = ("q_proj", "k_proj", "v_proj", "out_proj", "intermediate_dense", "output_dense")
+"""Linear maps of a layer that can have a low rank: of its attention, then of its feed-forward block."""
 
 
 class BigfootConfig(PreTrainedConfig):
@@ -58,8 +64,18 @@ class BigfootConfig(PreTrainedConfig):
         conv_groups: groups of each convolution, (number of conv layers,); None means 1 everywhere.
         conv_sharing: lists of convolutions, 0-based and of equal shape, that use one kernel; biases and norms stay
             their own. None where each has its own.
-        layer_num_attention_heads: heads of each layer; None means ``num_attention_heads`` everywhere.
-        layer_intermediate_sizes: feed-forward width of each layer; None means ``intermediate_size`` everywhere.
+        layer_num_attention_heads: heads of each layer; None means ``num_attention_heads`` everywhere. With 0 a layer
+            has no attention: nothing is added there; norms that come last stay, norms that come first go with it.
+        layer_intermediate_sizes: feed-forward width of each layer; None means ``intermediate_size`` everywhere. 0 as
+            with heads.
+        attention_reuse: for each layer, the earlier layer whose attention maps it uses, having no queries and keys of
+            its own (ARMHuBERT, Jang et al., 2023), or None for maps of its own; None where all have.
+        layer_ranks: for each layer, ranks of those of its linear maps (``LINEARS``) that are a product of two thin
+            ones; None where none is.
+        time_reduction: frames that a convolution before the first layer makes one of, 1 for none; what comes out is
+            spread over as many frames again (FitHuBERT, Lee et al., 2022).
+        feature_projection: ``linear``, or ``none``, as fairseq has it where the last convolution is as wide as the
+            encoder: features are normalized and nothing else.
         num_buckets: of the gated relative position bias (WavLM); None where attention has none.
         max_bucket_distance: in frames, where its last bucket begins.
         layer_position_heads: for each layer, which of ``num_attention_heads`` heads of the position bias its heads
@@ -86,6 +102,9 @@ class BigfootConfig(PreTrainedConfig):
     layer_num_attention_heads: list[int] | None = None
     intermediate_size: int = 3072
     layer_intermediate_sizes: list[int] | None = None
+    attention_reuse: list[int | None] | None = None
+    layer_ranks: list[dict[str, int]] | None = None
+    time_reduction: int = 1
     num_buckets: int | None = None
     max_bucket_distance: int = 800
     layer_position_heads: list[list[int]] | None = None
@@ -112,6 +131,7 @@ class BigfootConfig(PreTrainedConfig):
     num_conv_pos_embedding_groups: int = 16
     conv_pos_kernel_size: int | None = None
     conv_pos_batch_norm: bool = False
+    feature_projection: str = "linear"
     feat_proj_layer_norm: bool = True
     do_stable_layer_norm: bool = False
     apply_spec_augment: bool = True
@@ -190,6 +210,34 @@ class BigfootConfig(PreTrainedConfig):
         return self.layer_intermediate_sizes or [self.intermediate_size] * self.num_hidden_layers
 
     @property
+    def reused_maps(self) -> list[int | None]:
+        """For each layer, the layer whose attention maps it uses, or None for its own, spelled out."""
+        return list(self.attention_reuse) if self.attention_reuse is not None else [None] * self.num_hidden_layers
+
+    @property
+    def ranks_of_layers(self) -> list[dict[str, int]]:
+        """For each layer, ranks of its linear maps by name, spelled out."""
+        return self.layer_ranks or [{} for _ in range(self.num_hidden_layers)]
+
+    @property
+    def position_table_layer(self) -> int | None:
+        """The layer that holds the table of position biases for all: the first with maps of its own."""
+        layers = enumerate(zip(self.heads_of_layers, self.reused_maps, strict=True))
+        return next((index for index, (heads, reused) in layers if heads and reused is None), None)
+
+    def linear_shapes(self, layer: int) -> dict[str, tuple[int, int]]:
+        """(features in, features out) of each linear map that a layer has, by ``LINEARS``.
+
+        Args:
+            layer: 0-based.
+        """
+        size, inner, width = self.hidden_size, self.heads_of_layers[layer] * self.head_dim, self.widths_of_layers[layer]
+        maps = ("q_proj", "k_proj", "v_proj") if self.reused_maps[layer] is None else ("v_proj",)
+        attention = dict.fromkeys(maps, (size, inner)) | {"out_proj": (inner, size)} if inner else {}
+        feed_forward = {"intermediate_dense": (size, width), "output_dense": (width, size)} if width else {}
+        return attention | feed_forward
+
+    @property
     def is_huggingface_shape(self) -> bool:
         """Whether the family's own class in transformers can express this shape."""
         return not beyond_huggingface(self)
@@ -234,6 +282,14 @@ def beyond_huggingface(config: BigfootConfig) -> list[str]:
         parts.append(f"attention heads {config.heads_of_layers}")
     if any(width != config.intermediate_size for width in config.widths_of_layers):
         parts.append(f"feed-forward widths {config.widths_of_layers}")
+    if any(layer is not None for layer in config.reused_maps):
+        parts.append(f"attention_reuse {config.attention_reuse}")
+    if any(config.ranks_of_layers):
+        parts.append(f"layer_ranks of layers {[i for i, ranks in enumerate(config.ranks_of_layers) if ranks]}")
+    if config.time_reduction != 1:
+        parts.append(f"time_reduction {config.time_reduction}")
+    if config.feature_projection != "linear":
+        parts.append(f"feature_projection {config.feature_projection!r}")
     if config.has_position_bias and any(heads != sorted(heads) for heads in config.position_heads_of_layers):
         parts.append(f"position heads {config.position_heads_of_layers}")
     for name, granted in _GRANTED[config.family].items():
@@ -277,6 +333,13 @@ def shape_problems(config: BigfootConfig) -> list[str]:
         if len(values) != config.num_hidden_layers:
             problems.append(f"{len(values)} {name} for {config.num_hidden_layers} layers")
     problems += _position_problems(config)
+    if len(config.heads_of_layers) == len(config.widths_of_layers) == config.num_hidden_layers:
+        problems += _reuse_problems(config) or _rank_problems(config)
+    if config.feature_projection == "none" and config.conv_dim[-1] != config.hidden_size:
+        problems.append(
+            f"feature_projection none: the last convolution has {config.conv_dim[-1]} channels, "
+            f"and hidden_size is {config.hidden_size}"
+        )
     if config.feat_extract_norm not in ("group", "layer"):
         problems.append(f"feat_extract_norm {config.feat_extract_norm!r} is neither 'group' nor 'layer'")
     if not problems and (weights := _count_weights(config)) > _MOST_WEIGHTS:
@@ -291,7 +354,8 @@ def _count_weights(config: BigfootConfig) -> int:
     positions *= config.conv_pos_kernel_size or 1
     layers = sum(4 * config.head_dim * heads for heads in config.heads_of_layers) + 2 * sum(config.widths_of_layers)
     convs = sum(channels_in * channels * width for channels_in, channels, width in shapes)
-    return convs + config.hidden_size * (layers + positions + config.vocab_size)
+    reduction = 2 * config.hidden_size * config.time_reduction if config.time_reduction > 1 else 0
+    return convs + config.hidden_size * (layers + positions + reduction + config.vocab_size)
 
 
 def _sharing_problems(config: BigfootConfig) -> Iterator[str]:
@@ -337,6 +401,42 @@ def _position_problems(config: BigfootConfig) -> Iterator[str]:
             yield f"layer {layer}: its {count} heads need as many different heads of the bias, 0 to {last}, not {heads}"
 
 
+def _reuse_problems(config: BigfootConfig) -> list[str]:
+    """Layers that use maps of layers that come later, have none, or have other heads."""
+    reused, heads, problems = config.reused_maps, config.heads_of_layers, []
+    if len(reused) != config.num_hidden_layers:
+        return [f"attention_reuse has {len(reused)} entries for {config.num_hidden_layers} layers"]
+    for layer, source in enumerate(reused):
+        if source is None:
+            continue
+        if not 0 <= source < layer:
+            problems.append(f"attention_reuse: layer {layer} can use the maps of an earlier layer, not of {source}")
+        elif reused[source] is not None:
+            problems.append(f"attention_reuse: layer {layer} uses the maps of {source}, which has none of its own")
+        elif heads[source] != heads[layer] or not heads[layer]:
+            counts = f"{heads[layer]} heads and {source} has {heads[source]}"
+            problems.append(f"attention_reuse: layer {layer} uses the maps of {source}, but has {counts}")
+    return problems
+
+
+def _rank_problems(config: BigfootConfig) -> list[str]:
+    """Ranks of linear maps that are not there, or that are no smaller than the map."""
+    if len(config.ranks_of_layers) != config.num_hidden_layers:
+        return [f"layer_ranks has {len(config.ranks_of_layers)} entries for {config.num_hidden_layers} layers"]
+    problems = []
+    for layer, ranks in enumerate(config.ranks_of_layers):
+        shapes = config.linear_shapes(layer)
+        for name, rank in ranks.items():
+            if name not in shapes:
+                known = ", ".join(shapes) or "none"
+                problems.append(f"layer_ranks: layer {layer} has no {name}; its linear maps are {known}")
+            elif rank > min(shapes[name]):
+                inputs, outputs = shapes[name]
+                what = f"{name} of layer {layer} maps {inputs} to {outputs}"
+                problems.append(f"layer_ranks: {what}, so no rank of {rank}")
+    return problems
+
+
 def _kernel_shape(config: BigfootConfig, layer: int) -> tuple[int, int, int]:
     """(channels in, channels out, width) of one group's kernel, and so of the whole."""
     channels_in, groups = 1 if layer == 0 else config.conv_dim[layer - 1], config.groups_of_convs[layer]
@@ -368,9 +468,11 @@ def _value_problems(config: BigfootConfig) -> Iterator[str]:
     if config.family not in FAMILY_PREFIXES:
         yield f"family {config.family!r} is none of {', '.join(FAMILY_PREFIXES)}"
     for name in _COUNTS_OF_LAYERS:
-        values = getattr(config, name)
-        if values is not None and not (isinstance(values, list | tuple) and all(map(_is_count, values))):
-            yield f"{name} {values!r} should list whole numbers, 1 or more"
+        values, least = getattr(config, name), 0 if name in _REMOVABLE else 1
+        listed = isinstance(values, list | tuple) and all(_is_count(value, least) for value in values)
+        if values is not None and not listed:
+            yield f"{name} {values!r} should list whole numbers, {least} or more"
+    yield from _layer_list_problems(config)
     for name in _SHARES:
         share = getattr(config, name)
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
@@ -378,6 +480,20 @@ def _value_problems(config: BigfootConfig) -> Iterator[str]:
     for name in ("hidden_act", "feat_extract_activation"):
         if getattr(config, name) not in ACT2FN:
             yield f"{name} {getattr(config, name)!r} is none of {', '.join(sorted(ACT2FN))}"
+
+
+def _layer_list_problems(config: BigfootConfig) -> Iterator[str]:
+    reused, ranks = config.attention_reuse, config.layer_ranks
+    listed = isinstance(reused, list | tuple) and all(each is None or _is_count(each, 0) for each in reused)
+    if reused is not None and not listed:
+        yield f"attention_reuse {reused!r} should list a 0-based layer or null for each layer, such as [null, 0]"
+    listed = isinstance(ranks, list | tuple) and all(
+        isinstance(each, dict) and all(map(_is_count, each.values())) for each in ranks
+    )
+    if ranks is not None and not listed:
+        yield f"layer_ranks {ranks!r} should list ranks by name for each layer, such as [{{v_proj: 64}}, {{}}]"
+    if config.feature_projection not in ("linear", "none"):
+        yield f"feature_projection {config.feature_projection!r} is neither 'linear' nor 'none'"
 
 
 def _size_problems(config: BigfootConfig) -> Iterator[str]:
@@ -394,5 +510,5 @@ def _size_problems(config: BigfootConfig) -> Iterator[str]:
         yield f"conv_dim has {config.num_conv_layers} convolutions, more than the {_MOST_CONVS} that are built at most"
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def _is_count(value: object, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -21,20 +21,20 @@ class CTCOutput(ModelOutput):
         logits: (B, T, V); None for a model without a head.
         last_hidden_state: (B, T, D).
         hidden_states: L+1 of (B, T, D) where asked for.
-        attentions: L of (B, H, T, T) where asked for.
+        attentions: L of (B, H, T, T) where asked for; None for a layer without attention.
         conv_features: (B, T, C).
         frame_mask: (B, T), True = real frame; None where no ``attention_mask`` was given.
-        attention_values: L of (B, T, H * head_dim) where asked for, what attention mixes.
+        attention_values: L of (B, T, H * head_dim) where asked for, what attention mixes; None where there is none.
     """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
     last_hidden_state: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor | None, ...] | None = None
     conv_features: Tensor | None = None
     frame_mask: Tensor | None = None
-    attention_values: tuple[Tensor, ...] | None = None
+    attention_values: tuple[Tensor | None, ...] | None = None
 
 
 def compute_ctc_losses(logits: Tensor, labels: Tensor, frame_mask: Tensor | None, blank_id: int) -> Tensor:

@@ -14,11 +14,13 @@ from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 from transformers.utils import ModelOutput
 
-from bigfoot.models.attention import SelfAttention, attention_key_mask, keep_values
+from bigfoot.models.attention import ReusedAttention, SelfAttention, attention_key_mask, keep_values
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.feature_encoder import FeatureEncoder, FeatureProjection
+from bigfoot.models.low_rank import factor_linears_
 from bigfoot.models.positional import build_positional_conv
 from bigfoot.models.relative_bias import GatedRelativeAttention, RelativePositionAttention
+from bigfoot.models.time_reduction import TimeReduction
 
 
 @dataclass
@@ -28,18 +30,19 @@ class SpeechEncoderOutput(ModelOutput):
     Args:
         last_hidden_state: (B, T, D); after the final norm where norms come first (``do_stable_layer_norm``).
         hidden_states: L+1 of (B, T, D) where asked for; 0 is the input of the first layer, i the output of layer i-1.
-        attentions: L of (B, H, T, T) where asked for.
+        attentions: L of (B, H, T, T) where asked for; None for a layer without attention, and where time is reduced
+            of so many frames fewer.
         conv_features: (B, T, C), what the feature encoder gave.
         frame_mask: (B, T), True = real frame; None where no ``attention_mask`` was given.
-        attention_values: L of (B, T, H * head_dim) where asked for, what attention mixes.
+        attention_values: L of (B, T, H * head_dim) where asked for, what attention mixes; None where there is none.
     """
 
     last_hidden_state: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor | None, ...] | None = None
     conv_features: Tensor | None = None
     frame_mask: Tensor | None = None
-    attention_values: tuple[Tensor, ...] | None = None
+    attention_values: tuple[Tensor | None, ...] | None = None
 
 
 class FeedForward(nn.Module):
@@ -64,25 +67,35 @@ class FeedForward(nn.Module):
         return self.output_dropout(self.output_dense(x))
 
 
-def build_attention(config: BigfootConfig, index: int) -> SelfAttention:
-    """Build a layer's attention; where there is a position bias, the first layer holds its table.
+def build_attention(config: BigfootConfig, index: int) -> SelfAttention | ReusedAttention | None:
+    """Build a layer's attention; where there is a position bias, the first layer with one holds its table.
 
     Args:
         config: the shape.
         index: which layer, 0-based.
+
+    Returns:
+        None where the layer has no heads.
     """
     heads = config.heads_of_layers[index]
     shape = (config.hidden_size, heads, config.head_dim, config.attention_dropout)
+    if not heads:
+        return None
+    if config.reused_maps[index] is not None:
+        return ReusedAttention(*shape)
     if config.num_buckets is None:
         return SelfAttention(*shape)
     position_heads = config.position_heads_of_layers[index]
-    if index == 0:
+    if index == config.position_table_layer:
         return RelativePositionAttention(*shape, position_heads, config.num_buckets, config.max_bucket_distance)
     return GatedRelativeAttention(*shape, position_heads)
 
 
 class EncoderLayer(nn.Module):
     """Attention and feed-forward, the norms after them (base) or before them (``do_stable_layer_norm``).
+
+    Where a block is missing, nothing is added. The norm before it is missing too; the norm after it stays, for what
+    follows is used to normalized frames.
 
     Args:
         config: the shape.
@@ -92,23 +105,56 @@ class EncoderLayer(nn.Module):
     def __init__(self, config: BigfootConfig, index: int) -> None:
         super().__init__()
         self.norm_first = config.do_stable_layer_norm
+        width = config.widths_of_layers[index]
         self.attention = build_attention(config, index)
         self.dropout = nn.Dropout(config.hidden_dropout)
-        self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.feed_forward = FeedForward(config, config.widths_of_layers[index])
-        self.final_layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.layer_norm = self._build_norm(config, self.attention is not None)
+        self.feed_forward = FeedForward(config, width) if width else None
+        self.final_layer_norm = self._build_norm(config, self.feed_forward is not None)
+        factor_linears_(self, config.ranks_of_layers[index])
+
+    def _build_norm(self, config: BigfootConfig, has_block: bool) -> nn.LayerNorm | None:
+        needed = has_block or not self.norm_first
+        return nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps) if needed else None
+
+    def _attend(
+        self, x: Tensor, key_mask: Tensor | None, wants_maps: bool, position_bias: Tensor | None, maps: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        if isinstance(self.attention, ReusedAttention):
+            assert maps is not None, "the encoder keeps the maps of the layers that lend theirs"
+            return self.attention(x, maps), maps
+        assert self.attention is not None
+        attended, maps = self.attention(x, key_mask, wants_maps, position_bias)
+        return attended, maps
 
     def forward(
-        self, x: Tensor, key_mask: Tensor | None, output_attentions: bool, position_bias: Tensor | None = None
+        self,
+        x: Tensor,
+        key_mask: Tensor | None,
+        output_attentions: bool,
+        position_bias: Tensor | None = None,
+        maps: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Map (B, T, D) to (B, T, D), with the attention weights where asked for; see ``SelfAttention``."""
-        heard = self.layer_norm(x) if self.norm_first else x
-        attended, weights = self.attention(heard, key_mask, output_attentions, position_bias)
-        x = x + self.dropout(attended)
-        if self.norm_first:
-            return x + self.feed_forward(self.final_layer_norm(x)), weights
-        x = self.layer_norm(x)
-        return self.final_layer_norm(x + self.feed_forward(x)), weights
+        """Map (B, T, D) to (B, T, D), with the attention weights where asked for.
+
+        Args:
+            x: (B, T, D).
+            key_mask: see ``SelfAttention``.
+            output_attentions: see there.
+            position_bias: see there.
+            maps: (B, H, T, T), another layer's, for a layer that has none of its own.
+        """
+        weights = None
+        norms = self.layer_norm, self.final_layer_norm
+        before, after = (norms, (None, None)) if self.norm_first else ((None, None), norms)
+        if self.attention is not None:
+            heard = x if before[0] is None else before[0](x)
+            attended, weights = self._attend(heard, key_mask, output_attentions, position_bias, maps)
+            x = x + self.dropout(attended)
+        x = x if after[0] is None else after[0](x)
+        if self.feed_forward is not None:
+            x = x + self.feed_forward(x if before[1] is None else before[1](x))
+        return x if after[1] is None else after[1](x), weights
 
 
 class TransformerEncoder(nn.Module):
@@ -124,12 +170,35 @@ class TransformerEncoder(nn.Module):
         self.pos_conv_embed = build_positional_conv(config)
         self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout)
+        self.time_reduction: TimeReduction | None = None
+        if config.time_reduction > 1:
+            self.time_reduction = TimeReduction(config.hidden_size, config.time_reduction)
         self.layers = nn.ModuleList([EncoderLayer(config, index) for index in range(config.num_hidden_layers)])
+        self.reused_maps, self.table_layer = config.reused_maps, config.position_table_layer
 
     def _position_bias(self, frames: int) -> Tensor | None:
         """What the attention of all layers shares; None where it knows no positions."""
-        first = cast("EncoderLayer", self.layers[0]).attention
-        return first.compute_position_bias(frames) if isinstance(first, RelativePositionAttention) else None
+        if self.table_layer is None:
+            return None
+        holder = cast("EncoderLayer", self.layers[self.table_layer]).attention
+        return holder.compute_position_bias(frames) if isinstance(holder, RelativePositionAttention) else None
+
+    def _run_layers(
+        self, x: Tensor, frame_mask: Tensor | None, output_attentions: bool
+    ) -> tuple[list[Tensor], list[Tensor | None]]:
+        """What each layer gives, the input first, and the attention weights as far as they were asked for."""
+        key_mask, position_bias = attention_key_mask(frame_mask), self._position_bias(x.shape[1])
+        hidden_states, attentions = [x], []
+        lent: dict[int, Tensor | None] = {}
+        for index, (layer, source) in enumerate(zip(self.layers, self.reused_maps, strict=True)):
+            lends = index in self.reused_maps
+            maps = None if source is None else lent[source]
+            x, weights = layer(x, key_mask, output_attentions or lends, position_bias, maps)
+            if lends:
+                lent[index] = weights
+            hidden_states.append(x)
+            attentions.append(weights)
+        return hidden_states, attentions
 
     def forward(
         self, x: Tensor, frame_mask: Tensor | None, output_hidden_states: bool, output_attentions: bool
@@ -142,14 +211,17 @@ class TransformerEncoder(nn.Module):
         if not self.norm_first:
             x = self.layer_norm(x)
         x = self.dropout(x)
-        key_mask, position_bias = attention_key_mask(frame_mask), self._position_bias(x.shape[1])
-        hidden_states, attentions = [x], []
-        for layer in self.layers:
-            x, weights = layer(x, key_mask, output_attentions, position_bias)
-            hidden_states.append(x)
-            attentions.append(weights)
+        if self.time_reduction is None:
+            hidden_states, attentions = self._run_layers(x, frame_mask, output_attentions)
+        else:
+            reduced, reduced_mask = self.time_reduction.reduce(x, frame_mask)
+            hidden_states, attentions = self._run_layers(reduced, reduced_mask, output_attentions)
+            # Losses compare frame by frame, so that every state asked for comes at the rate of the audio's frames.
+            wanted = range(1, len(hidden_states)) if output_hidden_states else [len(hidden_states) - 1]
+            hidden_states = [x, *(self.time_reduction.restore(hidden_states[i], x.shape[1]) for i in wanted)]
+        last = hidden_states[-1]
         return SpeechEncoderOutput(
-            last_hidden_state=self.layer_norm(x) if self.norm_first else x,
+            last_hidden_state=self.layer_norm(last) if self.norm_first else last,
             hidden_states=tuple(hidden_states) if output_hidden_states else None,
             attentions=tuple(attentions) if output_attentions else None,
         )
@@ -286,7 +358,7 @@ class SpeechEncoder(BigfootPreTrainedModel):
             frame_mask = torch.arange(conv_features.shape[1], device=frames.device) < frames[:, None]
         x = self._mask_features(self.feature_projection(conv_features), mask_time_indices, mask_feature_indices)
         layers = cast("list[EncoderLayer]", list(self.encoder.layers)) if output_attention_values else []
-        with keep_values(layer.attention for layer in layers) as values:
+        with keep_values([layer.attention for layer in layers]) as values:
             output = self.encoder(x, frame_mask, output_hidden_states, output_attentions)
         output["attention_values"] = tuple(values) if output_attention_values else None
         output["conv_features"], output["frame_mask"] = conv_features, frame_mask

@@ -165,7 +165,10 @@ class FeatureEncoder(nn.Module):
 
 
 class FeatureProjection(nn.Module):
-    """Normalizes the conv features, but for ``feat_proj_layer_norm`` false, and projects them to the encoder's width.
+    """Normalizes the conv features and projects them to the encoder's width.
+
+    Without the norm where ``feat_proj_layer_norm`` is false, without the linear map where ``feature_projection`` is
+    ``none``.
 
     Args:
         config: the shape.
@@ -176,10 +179,12 @@ class FeatureProjection(nn.Module):
         self.layer_norm: nn.LayerNorm | None = None
         if config.feat_proj_layer_norm:
             self.layer_norm = nn.LayerNorm(config.conv_dim[-1], eps=config.layer_norm_eps)
-        self.projection = nn.Linear(config.conv_dim[-1], config.hidden_size)
+        self.projection: nn.Linear | None = None
+        if config.feature_projection == "linear":
+            self.projection = nn.Linear(config.conv_dim[-1], config.hidden_size)
         self.dropout = nn.Dropout(config.feat_proj_dropout)
 
     def forward(self, conv_features: Tensor) -> Tensor:
         """Project (B, T, C) to (B, T, D)."""
         normed = conv_features if self.layer_norm is None else self.layer_norm(conv_features)
-        return self.dropout(self.projection(normed))
+        return self.dropout(normed if self.projection is None else self.projection(normed))

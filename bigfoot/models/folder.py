@@ -244,7 +244,7 @@ def align_tokens(given: Processor, other: Processor) -> list[int] | slice:
         other: the other.
 
     Returns:
-        An index into the other's rows; all of them where either has no vocabulary.
+        An index into the other's rows; all of them where the order is the same, or either has no vocabulary.
 
     Raises:
         ModelError: it lacks a token.
@@ -252,9 +252,11 @@ def align_tokens(given: Processor, other: Processor) -> list[int] | slice:
     if given.tokenizer is None or other.tokenizer is None:
         return slice(None)
     try:
-        return given.tokenizer.find_in(other.tokenizer)
+        places = given.tokenizer.find_in(other.tokenizer)
     except ValueError as error:
         raise ModelError(str(error)) from error
+    # A head may have rows that no vocabulary knows of; in the same order they need not be looked up.
+    return slice(None) if places == list(range(len(places))) else places
 
 
 def _check_reload(given: LoadedModel, folder: Path, leaves_out: tuple[str, ...]) -> None:

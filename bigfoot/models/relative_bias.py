@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from bigfoot.models.attention import SelfAttention
 
-# A gate has this many features a number, which are summed; the published weights have them.
-_GATE_FEATURES = 4
+GATE_FEATURES = 4
+"""A gate has this many features a number, which are summed; the published weights have them."""
 
 
 def relative_buckets(distances: Tensor, num_buckets: int, max_distance: int) -> Tensor:
@@ -62,14 +62,14 @@ class GatedRelativeAttention(SelfAttention):
         all_heads = list(range(hidden_size // head_dim))
         self.position_heads = None if list(position_heads) == all_heads else list(position_heads)
         self.gru_rel_pos_const = nn.Parameter(torch.ones(1, num_heads, 1, 1))
-        self.gru_rel_pos_linear = nn.Linear(head_dim, 2 * _GATE_FEATURES)
+        self.gru_rel_pos_linear = nn.Linear(head_dim, 2 * GATE_FEATURES)
 
     def _gate(self, x: Tensor) -> Tensor:
         """How much of the bias each head of each frame takes, (B, H, T, 1)."""
         shares = x.unflatten(-1, (-1, self.head_dim))  # (B, T, heads of the model, head_dim)
         if self.position_heads is not None:
             shares = shares[:, :, self.position_heads]
-        opened = self.gru_rel_pos_linear(shares).unflatten(-1, (2, _GATE_FEATURES)).sum(-1).sigmoid()
+        opened = self.gru_rel_pos_linear(shares).unflatten(-1, (2, GATE_FEATURES)).sum(-1).sigmoid()
         update, reset = opened.transpose(1, 2).chunk(2, dim=-1)
         return update * (reset * self.gru_rel_pos_const - 1.0) + 2.0
 

@@ -25,8 +25,12 @@ def reshape_config(config: BigfootConfig, **changes: object) -> BigfootConfig:
     return BigfootConfig(**{**values, **changes})
 
 
-# The table of position biases serves all layers, but stands with the first of them, whichever that is.
-_TABLE, _PLAIN_TABLE = "encoder.encoder.layers.0.attention.rel_attn_embed.", "encoder.encoder.position_bias."
+# The table of position biases serves all layers, but stands with the first that has maps of its own.
+_PLAIN_TABLE = "encoder.encoder.position_bias."
+
+
+def _table_name(config: BigfootConfig) -> str:
+    return f"encoder.encoder.layers.{config.position_table_layer}.attention.rel_attn_embed."
 
 
 def plain_state(model: BigfootForCTC) -> dict[str, Tensor]:
@@ -35,12 +39,12 @@ def plain_state(model: BigfootForCTC) -> dict[str, Tensor]:
     A change of shape may change ``weight_prefix``; steps that move weights between shapes work on these names. What
     stands under ``encoder.encoder.layers.3`` belongs to that layer alone.
     """
-    prefix, head = f"{model.config.weight_prefix}.", f"{model.head_name}."
+    prefix, head, table = f"{model.config.weight_prefix}.", f"{model.head_name}.", _table_name(model.config)
 
     def plain(name: str) -> str:
         if not name.startswith(prefix):
             return f"head.{name.removeprefix(head)}"
-        return f"encoder.{name.removeprefix(prefix)}".replace(_TABLE, _PLAIN_TABLE)
+        return f"encoder.{name.removeprefix(prefix)}".replace(table, _PLAIN_TABLE)
 
     return {plain(name): tensor for name, tensor in model.state_dict().items()}
 
@@ -64,7 +68,7 @@ def spell_plain_name(plain: str, config: BigfootConfig) -> str:
     if not plain.startswith("encoder."):
         head = f"{BIGFOOT_PREFIX}_lm_head" if config.weight_prefix == BIGFOOT_PREFIX else "lm_head"
         return f"{head}.{plain.removeprefix('head.')}"
-    return f"{config.weight_prefix}.{plain.replace(_PLAIN_TABLE, _TABLE).removeprefix('encoder.')}"
+    return f"{config.weight_prefix}.{plain.replace(_PLAIN_TABLE, _table_name(config)).removeprefix('encoder.')}"
 
 
 def with_new_head(model: BigfootForCTC, vocab_size: int, blank_id: int, seed: int) -> BigfootForCTC:

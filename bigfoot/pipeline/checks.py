@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from bigfoot.compress.depth import shrink_shape
 from bigfoot.config import Config, DataConfig, LossesConfig
 from bigfoot.data.corpora import resolve_root
 from bigfoot.data.noise import NoiseFolder
@@ -12,12 +13,11 @@ from bigfoot.distill.objective import active_weights, needed_targets, objective_
 from bigfoot.distill.packing import CACHEABLE
 from bigfoot.distill.term import MASKED
 from bigfoot.distill.terms import TERMS
-from bigfoot.errors import BigfootError
+from bigfoot.errors import BigfootError, ModelError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.folder import ModelOutline, outline_model
-from bigfoot.models.reshape import reshape_config
 from bigfoot.pipeline.labels import wants_labels
-from bigfoot.pipeline.student import growth_problems, student_problems
+from bigfoot.pipeline.student import growth_problems, student_problems, student_shape
 
 
 def ctc_only(losses: LossesConfig) -> LossesConfig:
@@ -29,8 +29,14 @@ def ctc_only(losses: LossesConfig) -> LossesConfig:
 
 def _student_shape(config: Config, teacher: BigfootConfig) -> BigfootConfig:
     """The student as far as losses care; wrong numbers are reported elsewhere."""
+    if "student" not in config.steps:
+        return teacher
+    try:
+        return student_shape(config, teacher)
+    except ModelError:
+        pass
     layers = min(max(1, config.student.num_hidden_layers), teacher.num_hidden_layers)
-    return reshape_config(teacher, num_hidden_layers=layers) if "student" in config.steps else teacher
+    return shrink_shape(teacher, range(layers))
 
 
 def _loss_problems(config: Config, teacher: BigfootConfig) -> Iterator[str]:
@@ -41,6 +47,8 @@ def _loss_problems(config: Config, teacher: BigfootConfig) -> Iterator[str]:
         yield from _masking_problems(config)
         if config.distill.cache is not None and not found:
             yield from _cache_problems(config, student, teacher)
+        if config.distill.losses.attention.weight:
+            yield from _map_problems(student)
         if config.control == "ctc_only" and not teacher.ctc_head:
             yield "control: ctc_only needs a student with a CTC head, and the teacher has none"
     elif config.control is not None:
@@ -88,6 +96,17 @@ def _cache_problems(config: Config, student: BigfootConfig, teacher: BigfootConf
                 yield f"distill.cache: distill.losses.{name} needs the teacher's {field}, which are not stored"
     if losses.logit_cosine.weight and config.distill.cache_top_k:
         yield "distill.cache_top_k: distill.losses.logit_cosine needs the logits of all tokens; set it to 0"
+
+
+def _map_problems(student: BigfootConfig) -> Iterator[str]:
+    """Maps of fewer frames than the teacher's, or none, cannot be compared with its own."""
+    if student.time_reduction > 1:
+        yield (
+            f"distill.losses.attention: the student's maps have a frame for {student.time_reduction} of the teacher's "
+            "(time_reduction); set its weight to 0"
+        )
+    if missing := [layer for layer, heads in enumerate(student.heads_of_layers) if not heads]:
+        yield f"distill.losses.attention: layers {missing} of the student have no attention; set its weight to 0"
 
 
 def _vocabulary_problems(config: Config, teacher: ModelOutline) -> Iterator[str]:

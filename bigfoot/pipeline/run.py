@@ -22,6 +22,7 @@ from bigfoot.pipeline.checks import find_problems
 from bigfoot.pipeline.fingerprints import fingerprint, fingerprint_files
 from bigfoot.pipeline.labels import choose_labels
 from bigfoot.pipeline.rows import build_rows, describe_machine
+from bigfoot.pipeline.scale import apply_scale
 from bigfoot.pipeline.stages import Context, StepResult, run_step
 from bigfoot.report.rows import Report, load_report, save_report
 
@@ -72,6 +73,7 @@ def run_pipeline(
         ConfigError: with everything that is wrong, before anything is done.
         BigfootError: what went wrong later, and what to do.
     """
+    config = apply_scale(config)
     found = [*(problems or []), *find_problems(config)]
     if found:
         raise ConfigError(found)

@@ -143,7 +143,9 @@ def _surroundings(name: str, context: Context) -> list[Any]:
     """Settings outside a step's own section that decide what it makes."""
     config = context.config
     if name == "student":
-        return [bool(config.distill.grow_groups), config.data.batch_seconds, context.labels.fingerprint]
+        # The seed is that of new weights, and there are some only in another shape.
+        seed = [config.seed] if config.student.shape else []
+        return [bool(config.distill.grow_groups), config.data.batch_seconds, context.labels.fingerprint, *seed]
     loading = {key: value for key, value in to_dict(config.data).items() if key != "num_workers"}
     return [config.seed, config.precision, context.labels.fingerprint, loading]
 

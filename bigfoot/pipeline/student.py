@@ -1,4 +1,4 @@
-"""The student as it is cut out of the teacher: depth, then groups, then sharing of convolutions."""
+"""The student as it is cut out of the teacher: depth, shape, groups and sharing of convolutions, low ranks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
-from bigfoot.compress import conv_groups, conv_sharing, depth
+from bigfoot.compress import conv_groups, conv_sharing, depth, lowrank, reshape_to
 from bigfoot.compress.conv_groups import spell_out_groups
 from bigfoot.config import Config, StudentConfig
 from bigfoot.data.batches import sample_batches
@@ -43,7 +43,7 @@ def build_student(model: BigfootForCTC, config: Config, audio: InitAudio) -> tup
     Args:
         model: left as it is.
         config: its section ``student`` says how; with ``distill.grow_groups`` convolutions stay dense for now.
-        audio: read only where the convolutions change.
+        audio: read only where something is fitted to it or compared on it.
 
     Returns:
         The student in eval mode, and what was kept and dropped, a sentence each.
@@ -54,8 +54,31 @@ def build_student(model: BigfootForCTC, config: Config, audio: InitAudio) -> tup
     wanted = config.student
     student, change = depth.apply(model, depth.DepthConfig(wanted.num_hidden_layers, wanted.layer_init))
     changes = [change.describe()]
-    if not wanted.change_conv_layers:
-        return student, changes
+    if wanted.shape:
+        student, change = reshape_to.apply(student, reshape_to.ReshapeConfig(wanted.shape, config.seed))
+        changes.append(change.describe())
+    if wanted.change_conv_layers:
+        student, told = _change_convs(student, config, audio)
+        changes += told
+        if student.config.conv_dim[-1] == model.config.conv_dim[-1]:
+            error = measure_feature_error(student, model, audio.batches)
+            features = f"{error:.3f} relative squared error to the teacher's on training audio"
+            changes.append(f"convolutional features: {features}.")
+    if wanted.low_rank.linears:
+        needed = audio.batches if wanted.low_rank.weighting == "activations" else ()
+        student, change = lowrank.apply(student, _low_rank(wanted), needed)
+        changes.append(change.describe())
+    return student, changes
+
+
+def _low_rank(wanted: StudentConfig) -> lowrank.LowRankConfig:
+    cut = wanted.low_rank
+    return lowrank.LowRankConfig(cut.linears, cut.rank or None, cut.energy, cut.weighting)
+
+
+def _change_convs(model: BigfootForCTC, config: Config, audio: InitAudio) -> tuple[BigfootForCTC, list[str]]:
+    """Group and share convolutions."""
+    wanted, student, changes = config.student, model, []
     if config.distill.grow_groups:
         student, sentence = _prepare_growth(student, wanted)
         changes.append(sentence)
@@ -69,8 +92,6 @@ def build_student(model: BigfootForCTC, config: Config, audio: InitAudio) -> tup
         needed = audio.batches if wanted.conv_sharing_init == "least_squares" else ()
         student, change = conv_sharing.apply(student, sharing, needed)
         changes.append(change.describe())
-    error = measure_feature_error(student, model, audio.batches)
-    changes.append(f"convolutional features: {error:.3f} relative squared error to the teacher's on training audio.")
     return student, changes
 
 
@@ -94,12 +115,42 @@ def student_problems(config: Config, teacher: BigfootConfig) -> Iterator[str]:
     """
     wanted = config.student
     try:
-        depth.choose_layers(teacher.num_hidden_layers, wanted.num_hidden_layers, wanted.layer_init)
+        layers = depth.choose_layers(teacher.num_hidden_layers, wanted.num_hidden_layers, wanted.layer_init)
+        teacher = depth.shrink_shape(teacher, layers)
+        teacher = _reshape(teacher, wanted)
     except ModelError as error:
         key = "num_hidden_layers" if "the model has" in str(error) else "layer_init"
-        yield f"student.{key}: {error}"
-    if not wanted.change_conv_layers:
-        return
+        yield str(error) if str(error).startswith("student.") else f"student.{key}: {error}"
+    if wanted.low_rank.linears:
+        problems = lowrank.low_rank_problems(_low_rank(wanted), teacher)
+        yield from (f"student.low_rank: {problem}" for problem in problems)
+    if wanted.change_conv_layers:
+        yield from _conv_problems(wanted, teacher)
+
+
+def student_shape(config: Config, teacher: BigfootConfig) -> BigfootConfig:
+    """The student's shape as far as losses care: without groups and shared kernels of convolutions, and low ranks.
+
+    Args:
+        config: of the run.
+        teacher: its shape.
+
+    Raises:
+        ModelError: it cannot be cut out of the teacher; see ``student_problems``.
+    """
+    wanted = config.student
+    layers = depth.choose_layers(teacher.num_hidden_layers, wanted.num_hidden_layers, wanted.layer_init)
+    return _reshape(depth.shrink_shape(teacher, layers), wanted)
+
+
+def _reshape(shape: BigfootConfig, wanted: StudentConfig) -> BigfootConfig:
+    try:
+        return reshape_to.choose_shape(shape, wanted.shape)
+    except ModelError as error:
+        raise ModelError(f"student.shape: {error}") from error
+
+
+def _conv_problems(wanted: StudentConfig, teacher: BigfootConfig) -> Iterator[str]:
     try:
         grouped = reshape_config(teacher, conv_groups=spell_out_groups(teacher, wanted.conv_groups))
     except ModelError as error:

@@ -194,6 +194,41 @@ def test_relations_of_values(build_model, teacher, batch, heads, structure):
     assert total(objective, "value_relation", batch) == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
+@torch.no_grad()
+def test_values_of_layers_of_every_shape(build_model, teacher, batch):
+    """Without attention, with another layer's maps, and of low rank."""
+    shape = {"layer_num_attention_heads": [0, 2, 2, 2], "attention_reuse": [None, None, 1, None],
+             "layer_ranks": [{}, {}, {}, {"v_proj": 2}]}  # fmt: skip
+    student = build_model("base", num_hidden_layers=4, hidden_size=16, num_attention_heads=2, **shape)
+    given = student(batch.input_values, batch.attention_mask, output_attention_values=True).attention_values
+    assert [None if x is None else tuple(x.shape) for x in given] == [None, *[(3, 49, 16)] * 3]
+    config = ValueRelationLossConfig(1.0, 2, [[1, 0], [2, 1], [3, 3]])
+    assert not list(objective_problems(only(value_relation=config), student.config, teacher.config))
+    expected = 0.0
+    for wave in alone(batch):
+        here = student(wave, output_attention_values=True).attention_values
+        there = values_of(teacher, wave)
+        for i, j in config.matches:
+            for q, p in zip(here[i][0].chunk(2, -1), there[j].chunk(2, -1), strict=True):
+                one, other = ((x @ x.T / math.sqrt(x.shape[1])).double().softmax(-1) for x in (q, p))
+                expected += float((other * (other / one).log()).sum()) / 2 / 3
+    objective = Objective(only(value_relation=config), student, teacher)
+    assert total(objective, "value_relation", batch) == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ({"time_reduction": 2}, "value_relation: the models' attention has not the same frames (time_reduction)"),
+        ({"layer_num_attention_heads": [2, 0]}, "value_relation.matches: [1, 3] names a layer without attention"),
+    ],
+)
+def test_values_that_are_not_there(build_model, teacher, shape, message):
+    student = build_model("base", num_hidden_layers=2, hidden_size=16, num_attention_heads=2, **shape)
+    losses = only(value_relation=ValueRelationLossConfig(1.0, 4))
+    assert list(objective_problems(losses, student.config, teacher.config)) == [f"distill.losses.{message}"]
+
+
 def test_values_are_given_only_where_they_are_asked_for(student, batch):
     assert student(batch.input_values).attention_values is None
     asked = student(batch.input_values, batch.attention_mask, output_attention_values=True)

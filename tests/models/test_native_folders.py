@@ -388,3 +388,9 @@ def test_a_new_head_on_the_same_encoder(models, speech, name):
         found, expected = (m(speech[0]).last_hidden_state for m in (renewed, model))
     assert torch.equal(found, expected)
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
+
+
+def test_a_head_larger_than_its_vocabulary_is_read_back_whole(build_model, processor, tmp_path):
+    model = build_model("base", vocab_size=len(processor.tokenizer) + 8)
+    save_model(model, processor, tmp_path / "model")
+    assert torch.equal(load_model(tmp_path / "model").model.head.weight, model.head.weight)

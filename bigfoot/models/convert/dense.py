@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from bigfoot.errors import ModelError
-from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.configuration import LINEARS, BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.relative_bias import GATE_FEATURES
 from bigfoot.models.reshape import load_plain_state, plain_state, reshape_config
 
 
@@ -16,7 +17,8 @@ def densify(model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
 
     A grouped kernel becomes a dense one with its groups as blocks on the diagonal and zeros elsewhere; convolutions
     that share a kernel get copies of their own; feed-forward layers and attention are filled up with zeros to the
-    widest. The size and the work are then those of the dense shape.
+    widest, where there were none too; factors of a low rank are multiplied; a missing projection becomes an identity.
+    The size and the work are then those of the dense shape.
 
     Args:
         model: left as it is.
@@ -25,7 +27,8 @@ def densify(model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
         The new model in eval mode, and a sentence about each part that grew.
 
     Raises:
-        ModelError: a layer has more heads than its width has room for.
+        ModelError: a layer has more heads than its width has room for, or uses another's attention maps, or time is
+            reduced, which no dense shape can do.
 
     Example:
         >>> config = BigfootConfig(hidden_size=16, num_attention_heads=2, num_hidden_layers=2, intermediate_size=32,
@@ -36,7 +39,8 @@ def densify(model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
         (True, ['conv_groups [1, 2, 2, 2, 2, 2, 2] written as dense kernels with zeros'])
     """
     old, state = model.config, plain_state(model)
-    changes = []
+    _check_sayable(old)
+    changes = _write_out_blocks(state, old)
     if any(groups != 1 for groups in old.groups_of_convs):
         changes.append(f"conv_groups {old.groups_of_convs} written as dense kernels with zeros")
         for layer, groups in enumerate(old.groups_of_convs):
@@ -44,6 +48,10 @@ def densify(model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
             state[name] = expand_groups(state[name], groups)
     if old.conv_sharing:
         changes.append(f"conv_sharing {old.conv_sharing} written as one kernel a convolution")
+    if old.feature_projection == "none":
+        changes.append("a missing feature projection written as an identity")
+        name = "encoder.feature_projection.projection."
+        state |= {f"{name}weight": torch.eye(old.hidden_size), f"{name}bias": torch.zeros(old.hidden_size)}
     widest = max([old.intermediate_size, *old.widths_of_layers])
     if any(width != widest for width in old.widths_of_layers):
         changes.append(f"feed-forward widths {old.widths_of_layers} filled up with zeros to {widest}")
@@ -56,11 +64,62 @@ def densify(model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
         _fill_heads(state, old)
     shape = reshape_config(
         old, conv_groups=None, conv_sharing=None, intermediate_size=widest, layer_intermediate_sizes=None,
-        layer_num_attention_heads=None, layer_position_heads=None,
+        layer_num_attention_heads=None, layer_position_heads=None, layer_ranks=None, feature_projection="linear",
     )  # fmt: skip
     dense = BigfootForCTC(shape)
     load_plain_state(dense, state)
     return dense.eval(), changes
+
+
+def _check_sayable(config: BigfootConfig) -> None:
+    if any(source is not None for source in config.reused_maps):
+        reuse = f"attention_reuse {config.attention_reuse}"
+        raise ModelError(f"{reuse}: another layer's maps cannot be written out as queries and keys")
+    if config.time_reduction > 1:
+        reduction = f"time_reduction {config.time_reduction}"
+        raise ModelError(f"{reduction} cannot be written out: no dense shape has fewer frames")
+
+
+def _write_out_blocks(state: dict[str, Tensor], config: BigfootConfig) -> list[str]:
+    """Multiply factors, and give blocks that are not there the tensors of blocks without any heads or width."""
+    changes = []
+    if any(config.ranks_of_layers):
+        changes.append("low ranks written as whole matrices")
+        for layer, ranks in enumerate(config.ranks_of_layers):
+            for linear in ranks:
+                part = "feed_forward" if linear.endswith("dense") else "attention"
+                name = f"encoder.encoder.layers.{layer}.{part}.{linear}."
+                down, up, bias = (state.pop(f"{name}{each}") for each in ("down.weight", "up.weight", "up.bias"))
+                state |= {f"{name}weight": up @ down, f"{name}bias": bias}
+    for layer, (heads, width) in enumerate(zip(config.heads_of_layers, config.widths_of_layers, strict=True)):
+        missing = ([] if heads else ["attention"]) + ([] if width else ["feed_forward"])
+        if missing:
+            changes.append(f"missing blocks of layer {layer} written as zeros: {', '.join(missing)}")
+        for part in missing:
+            state |= _silent_block(config, layer, part)
+    if config.has_position_bias and config.position_table_layer is None:
+        state["encoder.encoder.position_bias.weight"] = torch.zeros(config.num_buckets or 0, config.num_attention_heads)
+    return changes
+
+
+def _silent_block(config: BigfootConfig, layer: int, part: str) -> dict[str, Tensor]:
+    """Tensors of a block without heads or width, whose answer is zero."""
+    name, size = f"encoder.encoder.layers.{layer}.", config.hidden_size
+    linears = LINEARS[:4] if part == "attention" else LINEARS[4:]
+    made: dict[str, Tensor] = {}
+    for linear in linears:
+        shape = (size, 0) if linear in ("out_proj", "output_dense") else (0, size)
+        made |= {f"{name}{part}.{linear}.weight": torch.zeros(shape),
+                 f"{name}{part}.{linear}.bias": torch.zeros(shape[0])}  # fmt: skip
+    if part == "attention" and config.has_position_bias:
+        gate, features = f"{name}attention.gru_rel_pos_", 2 * GATE_FEATURES
+        weight = torch.zeros(features, config.head_dim)
+        made |= {f"{gate}const": torch.zeros(1, 0, 1, 1), f"{gate}linear.weight": weight,
+                 f"{gate}linear.bias": torch.zeros(features)}  # fmt: skip
+    if config.do_stable_layer_norm:
+        norm = f"{name}{'layer_norm' if part == 'attention' else 'final_layer_norm'}."
+        made |= {f"{norm}weight": torch.ones(size), f"{norm}bias": torch.zeros(size)}
+    return made
 
 
 def expand_groups(kernel: Tensor, groups: int) -> Tensor:
@@ -105,7 +164,8 @@ def _fill_heads(state: dict[str, Tensor], config: BigfootConfig) -> None:
             state[name + tensor] = _spread(state[name + tensor], dim, places.flatten(), width)
         if config.has_position_bias:
             gate = state[f"{name}gru_rel_pos_const"]
-            state[f"{name}gru_rel_pos_const"] = _spread(gate, 1, torch.tensor(heads), config.num_attention_heads)
+            own = torch.tensor(heads, dtype=torch.long)
+            state[f"{name}gru_rel_pos_const"] = _spread(gate, 1, own, config.num_attention_heads)
 
 
 def _pad(tensor: Tensor, dim: int, size: int) -> Tensor:

@@ -1,0 +1,256 @@
+"""Linear maps as products of two thin ones, by singular values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from bigfoot.compress.change import Change
+from bigfoot.errors import ModelError
+from bigfoot.models.configuration import LINEARS, BigfootConfig
+from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.feature_encoder import PaddedAudio
+from bigfoot.models.low_rank import LowRankLinear
+from bigfoot.models.reshape import load_plain_state, plain_state, reshape_config
+
+WEIGHTINGS = ("activations", "none")
+_RIDGE = 1e-5  # Of the inputs' mean energy: directions that audio never takes still have an inverse.
+
+
+@dataclass(frozen=True)
+class LowRankConfig:
+    """Which linear maps, and what of them stays.
+
+    Args:
+        linears: by ``LINEARS``, in every layer that has them.
+        rank: singular values that stay, more than 0; None leaves it to ``energy``.
+        energy: share of the squared singular values that stays at least, above 0 to 1, without a ``rank``.
+        weighting: ``activations`` minimizes the error of what the map gives on audio, ``none`` that of its matrix.
+    """
+
+    linears: Sequence[str]
+    rank: int | None = None
+    energy: float = 0.9
+    weighting: str = "none"
+
+
+@dataclass(frozen=True)
+class Factors:
+    """A matrix as a product.
+
+    Args:
+        up: (out, rank).
+        down: (rank, in).
+    """
+
+    up: Tensor
+    down: Tensor
+
+
+def factorize(weight: Tensor, rank: int | None, energy: float, gram: Tensor | None = None) -> Factors:
+    """Cut a matrix to its largest singular values, by Eckart and Young the nearest of its rank.
+
+    With ``gram`` = X^T X = L L^T, |(W - W') X^T| = |(W - W') L|, so that the singular values of W L decide, and the
+    factors are those of W L with L taken out again.
+
+    Args:
+        weight: (out, in).
+        rank: singular values that stay; None leaves it to ``energy``.
+        energy: share of the squared singular values that stays at least.
+        gram: (in, in) sum over frames of the inputs' outer products; None for the matrix alone.
+
+    Returns:
+        The factors, in the type of the weight.
+
+    Example:
+        >>> whole = torch.diag(torch.tensor([3.0, 4.0]))
+        >>> factors = factorize(whole, 1, 0.0)
+        >>> (factors.up @ factors.down).round().tolist()
+        [[0.0, 0.0], [0.0, 4.0]]
+    """
+    matrix, root = weight.double(), None
+    if gram is not None:
+        ridge = (_RIDGE * gram.diagonal().mean()).clamp(min=1e-12)
+        root = torch.linalg.cholesky(gram.double() + ridge * torch.eye(len(gram), dtype=torch.float64))
+        matrix = matrix @ root
+    u, values, v = torch.linalg.svd(matrix, full_matrices=False)
+    kept = rank if rank is not None else rank_for_energy(values, energy)
+    balance = values[:kept].sqrt()
+    down = balance[:, None] * v[:kept]
+    if root is not None:
+        down = torch.linalg.solve_triangular(root, down, upper=False, left=False)
+    return Factors((u[:, :kept] * balance).to(weight), down.to(weight))
+
+
+def rank_for_energy(values: Tensor, energy: float) -> int:
+    """Fewest singular values whose squares hold a share of all.
+
+    Args:
+        values: in falling order, (n,).
+        energy: 0 to 1.
+
+    Returns:
+        1 to n.
+
+    Example:
+        >>> rank_for_energy(torch.tensor([2.0, 1.0, 1.0]), 0.8)
+        2
+    """
+    shares = values.square().cumsum(0) / values.square().sum().clamp(min=1e-30)
+    return min(len(values), 1 + int((shares < energy - 1e-9).sum()))
+
+
+@torch.no_grad()
+def gather_grams(
+    model: BigfootForCTC, linears: Sequence[str], batches: Sequence[PaddedAudio]
+) -> dict[tuple[int, str], Tensor]:
+    """Sum the outer products of what the linear maps hear over real frames.
+
+    Args:
+        model: left as it is.
+        linears: by ``LINEARS``.
+        batches: audio.
+
+    Returns:
+        (in, in) by layer and name.
+    """
+    grams: dict[tuple[int, str], Tensor] = {}
+    mask: list[Tensor] = []
+
+    def listen(key: tuple[int, str], module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        # A reduced layer has frames of its own: those with any real one in them count.
+        heard, factor = inputs[0], model.config.time_reduction
+        frames = nn.functional.pad(mask[0], (0, -mask[0].shape[1] % factor)).unflatten(1, (-1, factor)).any(-1)
+        real = heard[frames].double()
+        grams[key] = grams.get(key, 0) + real.T @ real
+
+    hooks = [
+        module.register_forward_pre_hook(partial(listen, (layer, last)))
+        for layer, last, _, module in _find_linears(model, linears)
+    ]
+    encoder = model.speech_encoder.feature_encoder
+    try:
+        for batch in batches:
+            lengths = encoder.frame_lengths(batch.attention_mask.sum(1))
+            frames = int(encoder.frame_lengths(torch.tensor(batch.input_values.shape[1])).clamp(min=1))
+            mask[:] = [torch.arange(frames) < lengths[:, None]]
+            model(batch.input_values, batch.attention_mask)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return grams
+
+
+def _find_linears(model: BigfootForCTC, linears: Sequence[str]) -> Iterator[tuple[int, str, str, nn.Module]]:
+    """(layer, name, path in the layer, module) of the linear maps of these names."""
+    for layer, block in enumerate(model.speech_encoder.encoder.layers):
+        for path, module in block.named_modules():
+            if (last := path.rpartition(".")[2]) in linears:
+                yield layer, last, path, module
+
+
+def apply(
+    model: BigfootForCTC, config: LowRankConfig, batches: Sequence[PaddedAudio] = ()
+) -> tuple[BigfootForCTC, Change]:
+    """Build a model whose linear maps are products of two; biases and all else come along.
+
+    A map that its factors would not make smaller stays whole.
+
+    Args:
+        model: left as it is.
+        config: which, and what stays.
+        batches: audio, for ``activations`` alone.
+
+    Returns:
+        The new model in eval mode, and what was kept and dropped.
+
+    Raises:
+        ModelError: see ``low_rank_problems``; no audio where it is needed.
+
+    Example:
+        >>> from bigfoot.models.folder import load_model
+        >>> student, _ = apply(load_model("tiny_teacher").model, LowRankConfig(["intermediate_dense"], rank=8))
+        >>> student.config.layer_ranks[0]
+        {'intermediate_dense': 8}
+    """
+    problems = list(low_rank_problems(config, model.config))
+    if config.weighting == "activations" and not batches:
+        problems.append("weighting activations is fitted on audio, and none was given")
+    if problems:
+        raise ModelError("low_rank: " + "; ".join(problems))
+    state, ranks = plain_state(model), [dict(each) for each in model.config.ranks_of_layers]
+    grams = gather_grams(model, config.linears, batches) if config.weighting == "activations" else {}
+    before = after = 0
+    for layer, last, path, module in _find_linears(model, config.linears):
+        if isinstance(module, LowRankLinear):
+            continue
+        name = f"encoder.encoder.layers.{layer}.{path}."
+        weight = state[f"{name}weight"]
+        factors = factorize(weight, config.rank, config.energy, grams.get((layer, last)))
+        size = factors.up.numel() + factors.down.numel()
+        before, after = before + weight.numel(), after + min(size, weight.numel())
+        if size >= weight.numel():
+            continue
+        ranks[layer][last] = factors.up.shape[1]
+        del state[f"{name}weight"]
+        state |= {f"{name}up.weight": factors.up, f"{name}down.weight": factors.down}
+        state[f"{name}up.bias"] = state.pop(f"{name}bias")
+    student = BigfootForCTC(reshape_config(model.config, layer_ranks=ranks if any(ranks) else None))
+    load_plain_state(student, state)
+    return student.eval(), Change("low_rank", _describe(ranks, config), [f"{before - after:,} of {before:,} weights"])
+
+
+def spell_out_ranks(shape: BigfootConfig, linears: Sequence[str], rank: int) -> list[dict[str, int]]:
+    """The ranks of each layer where all get one, without those that would make a map no smaller.
+
+    Args:
+        shape: of the model.
+        linears: by ``LINEARS``.
+        rank: 1 or more.
+
+    Example:
+        >>> spell_out_ranks(BigfootConfig(num_hidden_layers=1), ["q_proj", "output_dense"], 400)
+        [{'output_dense': 400}]
+    """
+    layers = (shape.linear_shapes(layer) for layer in range(shape.num_hidden_layers))
+    return [
+        {name: rank for name, (here, there) in each.items() if name in linears and rank * (here + there) < here * there}
+        for each in layers
+    ]
+
+
+def low_rank_problems(config: LowRankConfig, shape: BigfootConfig) -> Iterator[str]:
+    """Say why linear maps of a shape cannot be cut.
+
+    Args:
+        config: which, and what stays.
+        shape: of the model.
+
+    Yields:
+        One sentence a problem.
+    """
+    if unknown := [name for name in config.linears if name not in LINEARS]:
+        yield f"linears {unknown} are none of {', '.join(LINEARS)}"
+    if config.weighting not in WEIGHTINGS:
+        yield f"weighting {config.weighting!r} is none of {', '.join(WEIGHTINGS)}"
+    if config.rank is None and not 0 < config.energy <= 1:
+        yield f"energy {config.energy} should be above 0, up to 1"
+    shapes = [shape.linear_shapes(layer) for layer in range(shape.num_hidden_layers)]
+    for name in config.linears if config.rank is not None else ():
+        smallest = min((min(each[name]) for each in shapes if name in each), default=1)
+        if config.rank is not None and not 0 < config.rank <= smallest:
+            yield f"rank {config.rank} should be 1 to {smallest}, the width of {name}"
+
+
+def _describe(ranks: Sequence[dict[str, int]], config: LowRankConfig) -> list[str]:
+    how = "fitted on audio" if config.weighting == "activations" else "by singular values"
+    found = []
+    for name in config.linears:
+        chosen = [each[name] for each in ranks if name in each]
+        spread = f"{min(chosen)} to {max(chosen)}" if chosen else "full everywhere"
+        found.append(f"rank {spread} of {name} in {len(chosen)} layers")
+    return [f"{', '.join(found)}, {how}", "biases and everything else"]

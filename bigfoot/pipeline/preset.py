@@ -1,0 +1,149 @@
+"""The student that a YAML file makes, counted as it is used and as its paper counts it, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bigfoot.compress.conv_groups import spell_out_groups
+from bigfoot.compress.lowrank import spell_out_ranks
+from bigfoot.config import Config, PublishedConfig, load_config
+from bigfoot.errors import ModelError
+from bigfoot.measure.size import count_params
+from bigfoot.measure.summary import ModelSummary, summarize_model
+from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.folder import LoadedModel, outline_model
+from bigfoot.models.reshape import reshape_config
+from bigfoot.pipeline.scale import apply_scale
+from bigfoot.pipeline.student import student_shape
+from bigfoot.text.tokenizers import Processor
+
+# Shapes of the usual teachers, so that nothing need be fetched to count a student of theirs.
+_KNOWN_TEACHERS: dict[str, dict[str, Any]] = {
+    "facebook/wav2vec2-base": {"ctc_head": False},
+    "facebook/wav2vec2-base-960h": {},
+    "facebook/hubert-base-ls960": {"family": "hubert", "ctc_head": False},
+}
+
+
+@dataclass(frozen=True)
+class PresetSummary:
+    """A student that a YAML file makes.
+
+    Args:
+        student: layer by layer, with weights of its shape alone.
+        deployed_parts: parameters of what is used in the end, by part, a shared one counted once.
+        published_parts: parameters that the paper counts, by part.
+        num_params_printed: what the paper prints; None where nothing is known.
+    """
+
+    student: ModelSummary
+    deployed_parts: dict[str, int]
+    published_parts: dict[str, int]
+    num_params_printed: int | None
+
+    @property
+    def num_params_deployed(self) -> int:
+        """Parameters of what is used in the end."""
+        return sum(self.deployed_parts.values())
+
+    @property
+    def num_params_as_published(self) -> int:
+        """Parameters as the paper counts them: training's projections with them, a CTC head not."""
+        return sum(self.published_parts.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers for JSON, without the student's layers."""
+        return {
+            "num_params_as_published": self.num_params_as_published,
+            "num_params_deployed": self.num_params_deployed,
+            "num_params_printed": self.num_params_printed,
+            "published_parts": self.published_parts,
+            "deployed_parts": self.deployed_parts,
+        }
+
+    def describe(self) -> list[str]:
+        """Two lines for people."""
+        millions = self.num_params_printed
+        printed = "" if millions is None else f" (the paper prints {millions / 1e6:.2f} M)"
+        return [f"as published {self.num_params_as_published:,}{printed}: {_list(self.published_parts)}",
+                f"deployed {self.num_params_deployed:,}: {_list(self.deployed_parts)}"]  # fmt: skip
+
+
+def _list(parts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in parts.items())
+
+
+def summarize_preset(path: str | Path, overrides: Sequence[str] = ()) -> PresetSummary:
+    """Build the student of a YAML file, without weights, and count it.
+
+    Args:
+        path: looked up as given, then under ``configs/``.
+        overrides: ``a.b=c`` each.
+
+    Returns:
+        See ``PresetSummary``.
+
+    Raises:
+        ConfigError: a key is wrong.
+        ModelError: the teacher is not there, the student cannot be cut out of it, or its ranks depend on its weights.
+
+    Example:
+        >>> summarize_preset("methods/maskhubert.yaml").num_params_as_published
+        26635840
+    """
+    config = apply_scale(load_config(path, overrides))
+    known = _KNOWN_TEACHERS.get(config.teacher.path)
+    teacher = outline_model(config.teacher.path).config if known is None else BigfootConfig(**known)
+    with torch.device("meta"):
+        model = BigfootForCTC(_final_shape(config, teacher)).eval()
+    parts = _count_parts(model)
+    published = {name: count for name, count in parts.items() if name != "lm_head"}
+    published |= _count_extras(config.published, model.config.hidden_size, teacher.hidden_size)
+    printed = round(config.published.num_params) or None
+    return PresetSummary(summarize_model(LoadedModel(model, Processor())), parts, published, printed)
+
+
+def _final_shape(config: Config, teacher: BigfootConfig) -> BigfootConfig:
+    """The student's shape with groups, shared kernels and low ranks."""
+    wanted, shape = config.student, student_shape(config, teacher)
+    if wanted.change_conv_layers:
+        groups = spell_out_groups(shape, wanted.conv_groups)
+        shape = reshape_config(shape, conv_groups=groups, conv_sharing=wanted.conv_sharing or None)
+    cut = wanted.low_rank
+    if not cut.linears:
+        return shape
+    if not cut.rank:
+        raise ModelError("student.low_rank: ranks by energy depend on the teacher's weights; give a rank to count them")
+    return reshape_config(shape, layer_ranks=spell_out_ranks(shape, cut.linears, cut.rank))
+
+
+def _count_parts(model: BigfootForCTC) -> dict[str, int]:
+    """Unique parameters by part; ``rest`` is the encoder's norm and the vector of masked frames."""
+    encoder = model.speech_encoder
+    modules = {
+        "feature_encoder": encoder.feature_encoder,
+        "feature_projection": encoder.feature_projection,
+        "pos_conv_embed": encoder.encoder.pos_conv_embed,
+        "time_reduction": encoder.encoder.time_reduction,
+        "layers": encoder.encoder.layers,
+        "lm_head": model.head,
+    }
+    counts = {name: count_params(module) for name, module in modules.items() if module is not None}
+    counts["rest"] = count_params(model) - sum(counts.values())
+    return {name: count for name, count in counts.items() if count}
+
+
+def _count_extras(published: PublishedConfig, size: int, teacher_size: int) -> dict[str, int]:
+    """What is counted and dropped after training."""
+    extras = {}
+    if published.projections:
+        extras[f"{published.projections} projections"] = published.projections * (size + 1) * teacher_size
+    if published.upsamplers:
+        extras[f"{published.upsamplers} upsamplers"] = published.upsamplers * (2 * size + 1) * size
+    return extras

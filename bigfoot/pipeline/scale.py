@@ -1,0 +1,80 @@
+"""A method's shape, given for a base teacher, on the tiny teacher that ships with bigfoot."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from bigfoot.config import Config
+from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.folder import TINY_TEACHER, load_config
+
+_WIDTHS = {
+    "hidden_size": "hidden_size", "intermediate_size": "intermediate_size",
+    "layer_intermediate_sizes": "intermediate_size", "num_attention_heads": "num_attention_heads",
+    "layer_num_attention_heads": "num_attention_heads",
+}  # fmt: skip
+_CONV_STEP = 8
+
+
+def apply_scale(config: Config) -> Config:
+    """Carry out ``scale``.
+
+    With ``tiny``, the teacher is the tiny one and every width of the student has to its widths the share that it had to
+    a base teacher's, rounded to what heads and groups of the positional convolution divide. Layers, reuse, reduction,
+    groups and kernels stay; data and steps are the user's to give.
+
+    Args:
+        config: of the run; left as it is.
+
+    Returns:
+        A configuration of full scale.
+
+    Example:
+        >>> from bigfoot.config import load_config
+        >>> apply_scale(load_config("methods/maskhubert.yaml", ["scale=tiny"])).student.shape["hidden_size"]
+        80
+    """
+    if config.scale == "full":
+        return config
+    tiny, base, wanted = load_config(TINY_TEACHER), BigfootConfig(), config.student
+    try:
+        shape = _scale_shape(wanted.shape, tiny, base)
+    except (TypeError, ValueError, ZeroDivisionError):
+        shape = wanted.shape  # Values of another kind are named by the checks that follow.
+    rank = wanted.low_rank.rank
+    low_rank = replace(wanted.low_rank, rank=max(1, rank * tiny.hidden_size // base.hidden_size) if rank else 0)
+    student = replace(wanted, shape=shape, low_rank=low_rank)
+    return replace(config, scale="full", teacher=replace(config.teacher, path=TINY_TEACHER), student=student)
+
+
+def _scale_shape(given: dict[str, Any], tiny: BigfootConfig, base: BigfootConfig) -> dict[str, Any]:
+    shape = {name: _scale_field(name, value, tiny, base) for name, value in given.items()}
+    if "hidden_size" in shape:
+        heads = shape.get("num_attention_heads", tiny.num_attention_heads)
+        step = math.lcm(heads, shape.get("num_conv_pos_embedding_groups", tiny.num_conv_pos_embedding_groups))
+        shape["hidden_size"] = max(step, step * round(shape["hidden_size"] / step))
+    if shape.get("feature_projection") == "none" and "conv_dim" in shape:
+        # Convolutions that end as wide as the encoder, and those that are as wide as the last, stay so.
+        last, size = given["conv_dim"][-1], shape.get("hidden_size", tiny.hidden_size)
+        pairs = zip(shape["conv_dim"], given["conv_dim"], strict=True)
+        shape["conv_dim"] = [size if there == last else here for here, there in pairs]
+    return shape
+
+
+def _scale_field(name: str, value: Any, tiny: BigfootConfig, base: BigfootConfig) -> Any:  # noqa: ANN401 - as in YAML
+    if name == "conv_dim":
+        share = max(tiny.conv_dim) / max(base.conv_dim)
+        return [max(_CONV_STEP, _CONV_STEP * round(width * share / _CONV_STEP)) for width in value]
+    if name not in _WIDTHS:
+        return value
+    share = getattr(tiny, _WIDTHS[name]) / getattr(base, _WIDTHS[name])
+    if isinstance(value, list):
+        return [_scale_width(each, share) for each in value]
+    return _scale_width(value, share)
+
+
+def _scale_width(width: int, share: float) -> int:
+    """Round, but make no block disappear that is there: 0 means that it is not."""
+    return max(min(1, width), round(width * share))

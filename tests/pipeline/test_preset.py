@@ -1,0 +1,97 @@
+"""Every method's YAML: no key is wrong, its student has the published count, and a small one of it can be made."""
+
+import json
+
+import pytest
+
+from bigfoot.config import CONFIG_FOLDER, load_config, read_config
+from bigfoot.distill.objective import objective_problems
+from bigfoot.errors import ModelError
+from bigfoot.measure.size import count_params
+from bigfoot.models import BigfootConfig, BigfootForCTC
+from bigfoot.pipeline.preset import summarize_preset
+from bigfoot.pipeline.student import student_shape
+
+METHODS = sorted(path.stem for path in (CONFIG_FOLDER / "methods").glob("*.yaml"))
+PAGE = CONFIG_FOLDER.parent / "docs" / "methods.md"
+# Millions as the papers print them, and how near ours must come.
+PRINTED = {
+    "distilhubert": (23.49, 1e-3), "fithubert": (22.49, 1e-3), "maskhubert": (26.64, 1e-3),
+    "armhubert": (26.45, 1e-3), "armhubert_s": (22.39, 1e-3), "starhubert": (22.31, 1e-3),
+    "starhubert_l": (26.63, 1e-3), "lighthubert_small": (27.0, 1e-2),
+}  # fmt: skip
+# To the last parameter, where it is known.
+EXACT = {"fithubert": 22_492_544, "maskhubert": 26_635_840, "armhubert": 26_448_448, "armhubert_s": 22_394_080,
+         "starhubert": 22_309_024, "starhubert_l": 26_631_232}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=METHODS)
+def method(request):
+    return request.param, summarize_preset(f"methods/{request.param}.yaml")
+
+
+def test_no_key_is_wrong_and_the_command_stands_on_top(method):
+    name, _ = method
+    _, problems = read_config(f"methods/{name}.yaml")
+    assert problems == []
+    head = (CONFIG_FOLDER / "methods" / f"{name}.yaml").read_text().splitlines()
+    assert head[0].startswith(f"# python recipes/compress.py --config methods/{name}.yaml")
+    assert "ublished" in " ".join(head[2:8])
+
+
+def test_its_losses_can_be_computed(method):
+    config = load_config(f"methods/{method[0]}.yaml")
+    shape = BigfootConfig(ctc_head=config.teacher.path.endswith("960h"))
+    student = student_shape(config, shape)
+    assert list(objective_problems(config.distill.losses, student, shape)) == []
+    assert shape.ctc_head or config.finetune.head == "new"
+
+
+def test_the_published_count(method):
+    name, preset = method
+    if name not in PRINTED:
+        assert preset.num_params_printed is None
+        return
+    millions, tolerance = PRINTED[name]
+    assert preset.num_params_printed == pytest.approx(1e6 * millions)
+    assert preset.num_params_as_published == pytest.approx(1e6 * millions, rel=tolerance)
+    assert preset.num_params_as_published == EXACT.get(name, preset.num_params_as_published)
+
+
+def test_what_is_deployed_is_what_is_built(method):
+    _, preset = method
+    assert preset.num_params_deployed == preset.student.num_params
+    head = preset.deployed_parts.get("lm_head", 0)
+    dropped = sum(count for name, count in preset.published_parts.items() if name not in preset.deployed_parts)
+    assert preset.num_params_as_published == preset.num_params_deployed - head + dropped
+
+
+def test_the_page_has_both_counts_part_by_part(method):
+    name, preset = method
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.read_text().splitlines()
+            if line.startswith("|")]  # fmt: skip
+    row = next(row for row in rows if row[0] == f"`{name}`")
+    parts, published, deployed = row[1:4]
+    named = preset.published_parts | preset.deployed_parts
+    assert parts == ", ".join(f"{part} {count:,}" for part, count in named.items())
+    assert published.split(" ")[0] == f"{preset.num_params_as_published:,}"
+    assert deployed == f"{preset.num_params_deployed:,}"
+
+
+def test_wav2vec2_base_has_its_count():
+    assert count_params(BigfootForCTC(BigfootConfig(ctc_head=False))) == pytest.approx(94.4e6, rel=1e-3)
+
+
+def test_summary_of_a_file(bigfoot):
+    code, output, _ = bigfoot("summary", "methods/armhubert.yaml", "--json")
+    facts = json.loads(output)
+    assert code == 0 and facts["num_params_as_published"] == 26_448_448
+    assert facts["num_params_deployed"] == facts["num_params"] == 26_448_448 - 12 * 369_408
+    assert "on the maps of 0" in json.dumps(facts["layers"])
+    code, output, _ = bigfoot("summary", str(CONFIG_FOLDER / "methods" / "lowrank.yaml"))
+    assert code == 0 and "deployed" in output and "ranks q_proj 192" in output
+
+
+def test_ranks_by_energy_cannot_be_counted():
+    with pytest.raises(ModelError, match="give a rank"):
+        summarize_preset("methods/lowrank.yaml", ["student.low_rank.rank=0"])

@@ -1,0 +1,55 @@
+"""Every method's shape on the tiny teacher."""
+
+import pytest
+
+from bigfoot.config import CONFIG_FOLDER, load_config
+from bigfoot.models.folder import load_model
+from bigfoot.pipeline import run_pipeline
+from bigfoot.pipeline.checks import find_problems
+from bigfoot.pipeline.preset import summarize_preset
+from bigfoot.pipeline.scale import apply_scale
+
+METHODS = sorted(path.stem for path in (CONFIG_FOLDER / "methods").glob("*.yaml"))
+DIGITS = ("scale=tiny", "data.corpus=synthetic_digits", "data.train_splits=[]", "data.dev_splits=[]",
+          "data.test_splits=[]")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_has_a_student_of_the_tiny_teacher(name):
+    config = apply_scale(load_config(f"methods/{name}.yaml", DIGITS))
+    assert list(find_problems(config)) == []
+    assert config.teacher.path == "tiny_teacher" and apply_scale(config) is config
+    small, whole = (summarize_preset(f"methods/{name}.yaml", each) for each in (DIGITS[:1], ()))
+    teachers = 2_523_744, 94_371_712
+    shares = [each.deployed_parts["layers"] / of for each, of in zip((small, whole), teachers, strict=True)]
+    assert shares[0] == pytest.approx(shares[1], rel=0.3)
+    assert len(small.student.layers) - len(whole.student.layers) in (0, 1)
+
+
+def test_widths_are_rounded_to_what_divides_them():
+    shape = apply_scale(load_config("methods/armhubert_s.yaml", ["scale=tiny"])).student.shape
+    assert shape["hidden_size"] == 64 and shape["intermediate_size"] == 136
+    assert shape["conv_dim"] == [16, 32, 32, 32, 32, 32, 64, 64, 64]
+    assert shape["attention_reuse"] == [None, 0, None, 2, None, 4, None, 6, None, 8, None, 10]
+    assert apply_scale(load_config("methods/lowrank.yaml", ["scale=tiny"])).student.low_rank.rank == 32
+
+
+def test_full_scale_changes_nothing():
+    config = load_config("methods/armhubert.yaml")
+    assert apply_scale(config) is config
+
+
+@pytest.mark.parametrize("wrong", ["hidden_size=wide", "num_attention_heads=0", "conv_dim=8", "hiden_size=480"])
+def test_wrong_values_are_named_by_the_checks(wrong):
+    config = load_config("methods/armhubert.yaml", [*DIGITS, f"student.shape.{wrong}"])
+    assert any(problem.startswith("student.shape: ") for problem in find_problems(apply_scale(config)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["armhubert", "fithubert", "lowrank", "conv_sharing_only"])
+def test_it_trains_saves_and_reloads(name, small_run, tmp_path):
+    settings = [each for each in small_run(tmp_path, *DIGITS) if "num_hidden_layers" not in each]
+    settings += ["student.init_seconds=5", "data.num_workers=0"]
+    run_pipeline(load_config(f"methods/{name}.yaml", settings), until="finetune")
+    loaded = load_model(tmp_path / "finetune" / "model")
+    assert [entry["step"] for entry in loaded.history[-3:]] == ["student", "distill", "finetune"]

@@ -1,0 +1,73 @@
+"""Students of another shape and with linear maps of low rank, through the whole pipeline."""
+
+import pytest
+
+from bigfoot.config import load_config
+from bigfoot.errors import ConfigError
+from bigfoot.models.folder import load_model
+from bigfoot.pipeline import run_pipeline
+from bigfoot.pipeline.checks import find_problems
+
+THIN = (
+    "student.change_conv_layers=false", "student.shape.hidden_size=16", "student.shape.num_attention_heads=2",
+    "student.shape.conv_dim=[4,8,8,8,8,8,8,16,16]", "student.shape.conv_kernel=[10,1,3,3,3,3,1,2,2]",
+    "student.shape.conv_stride=[5,1,2,2,2,2,1,2,2]", "student.shape.feature_projection=none",
+    "student.shape.attention_reuse=[null,0]", "student.shape.time_reduction=2",
+    "distill.losses.hidden.weight=1", "distill.losses.conv_features.weight=0.1", "distill.losses.ctc.weight=0.1",
+)  # fmt: skip
+LOW_RANK = ("student.low_rank.linears=[v_proj,intermediate_dense]", "student.low_rank.rank=5")
+
+
+def test_a_thin_student_is_made_distilled_and_fine_tuned(small_config, quick_memory, tmp_path, capsys):
+    config = small_config(tmp_path / "run", *THIN, *LOW_RANK)
+    report = run_pipeline(config)
+    assert [row.step for row in report.rows] == ["teacher", "student_init", "distil", "finetune"]
+    assert all(row.batch_invariant and row.wer is not None for row in report.rows)
+    loaded = load_model(tmp_path / "run" / "finetune" / "model")
+    shape = loaded.model.config
+    assert (shape.hidden_size, shape.reused_maps, shape.time_reduction) == (16, [None, 0], 2)
+    assert shape.layer_ranks == [{"v_proj": 5, "intermediate_dense": 5}] * 2
+    changes = " ".join(loaded.history[0]["changes"])
+    assert "At random: " in changes and "time_reduction.conv" in changes
+    assert "rank 5 to 5 of v_proj in 2 layers" in changes and "fitted on audio" in changes
+    capsys.readouterr()
+    run_pipeline(config, until="student")
+    assert "student: nothing has changed, skipped" in capsys.readouterr().out
+    config.seed += 1
+    run_pipeline(config, until="student")
+    assert "student: nothing has changed, skipped" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["student.shape.hiden_size=8"], "student.shape: unknown field hiden_size; did you mean hidden_size?"),
+        (["student.shape.hidden_size=25"], "student.shape: this shape cannot be built: 3 heads do not divide"),
+        (["student.shape.attention_reuse=[null]"], "student.shape: this shape cannot be built: attention_reuse has 1"),
+        (["student.low_rank.linears=[p_proj]"], "student.low_rank: linears ['p_proj'] are none of"),
+        (["student.low_rank.linears=[q_proj]", "student.low_rank.rank=25"], "student.low_rank: rank 25 should be"),
+        (["student.shape.time_reduction=2", "distill.losses.attention.weight=1"],
+         "distill.losses.attention: the student's maps have a frame for 2"),
+        (["student.shape.layer_num_attention_heads=[0,3]", "distill.losses.attention.weight=1"],
+         "distill.losses.attention: layers [0] of the student have no attention"),
+        (["student.shape.conv_stride=[5,2,2,2,2,2,1]"], "distill.losses: logit_kl compare frame by frame"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_said_before_anything_is_done(settings, words, small_config, tmp_path):
+    found = list(find_problems(small_config(tmp_path, *settings)))
+    assert len(found) == 1 and found[0].startswith(words), found
+
+
+def test_two_wrong_things_are_told_together(small_config, tmp_path):
+    wrong = ("student.num_hidden_layers=40", "student.conv_sharing=[[1,9]]", "student.low_rank.linears=[p]")
+    keys = {problem.partition(":")[0] for problem in find_problems(small_config(tmp_path, *wrong))}
+    assert keys == {"student.num_hidden_layers", "student.conv_sharing", "student.low_rank"}
+
+
+def test_a_shape_is_a_mapping_and_overrides_add_to_it(tmp_path):
+    file = tmp_path / "thin.yaml"
+    file.write_text("student:\n  shape:\n    hidden_size: 480\n    attention_reuse: [null, 0]\n")
+    config = load_config(file, ["student.shape.intermediate_size=8"])
+    assert config.student.shape == {"hidden_size": 480, "attention_reuse": [None, 0], "intermediate_size": 8}
+    with pytest.raises(ConfigError, match=r"student\.shape: expected"):
+        load_config(None, ["student.shape=thin"])
