@@ -195,6 +195,66 @@ class HiddenLossConfig:
     """``mse``, ``l1`` or ``cosine`` (1 - cosine similarity)."""
     matches: Any = "proportional"
     """``proportional``, or a list of [student, teacher] indices into ``hidden_states`` (0 = encoder input)."""
+    match_weights: list[float] = field(default_factory=list)
+    """One factor a match, whose losses are then added up (FitHuBERT: 0.1 each, the last 1); empty takes their mean."""
+    mean_of: int = above_zero(1)
+    """The target is the mean of so many teacher states, the match's the last of them (LightHuBERT: 8)."""
+
+
+@dataclass
+class MaskedHiddenLossConfig(HiddenLossConfig):
+    """Hidden states with masked and unmasked frames apart (Jang et al., 2023), by ``distill.spec_augment``'s masks.
+
+    Masked frames learn from a teacher that hears all, unmasked ones from a teacher that hears what the student does.
+    """
+
+    masked_weight: float = not_negative(1.0)
+    """Share of the frames that the student does not hear."""
+    unmasked_weight: float = not_negative(1.0)
+    """Share of the frames that it hears; 0 spares the teacher's second pass."""
+
+
+@dataclass
+class HeadsLossConfig:
+    """Heads on the student's last state that predict teacher layers (Chang et al., 2022), dropped after training."""
+
+    weight: float = not_negative(0.0)
+    """Its share of the loss; 0 switches it off."""
+    layers: list[int] = field(default_factory=list)
+    """Teacher states that are predicted, 1-based layers; empty takes those at every third of its depth."""
+    l1_weight: float = not_negative(1.0)
+    """Share of the mean absolute difference."""
+    cosine_weight: float = not_negative(1.0)
+    """Share of -log sigmoid(cosine similarity)."""
+    mean_of: int = above_zero(1)
+    """The target is the mean of so many teacher states, the named layer's the last of them."""
+
+
+@dataclass
+class GramLossConfig:
+    """Distance between temporal Gram matrices, how alike any two frames are (Jang et al., 2024)."""
+
+    weight: float = not_negative(0.0)
+    """Its share of the loss; 0 switches it off."""
+    layer_weight: float = not_negative(1.0)
+    """Share of the products of a layer's output with itself."""
+    within_weight: float = not_negative(1.0)
+    """Share of the products of a layer's input with its output."""
+    matches: Any = "proportional"
+    """``proportional``, or a list of [student, teacher] layers, 0-based."""
+
+
+@dataclass
+class ValueRelationLossConfig:
+    """Divergence between how alike the values of attention are, frame by frame (Wang et al., 2020)."""
+
+    weight: float = not_negative(0.0)
+    """Its share of the loss; 0 switches it off."""
+    heads: int | None = above_zero(None)
+    """The values of a layer are cut into so many parts (Wang et al., 2021); null: its attention heads, which must be as
+    many in both models."""
+    matches: Any = "proportional"
+    """``proportional``, or a list of [student, teacher] layers, 0-based."""
 
 
 @dataclass
@@ -262,6 +322,14 @@ class LossesConfig:
     """The direction of the teacher's logits."""
     feature_penalty: FeaturePenaltyConfig = field(default_factory=FeaturePenaltyConfig)
     """Small convolutional features."""
+    masked_hidden: MaskedHiddenLossConfig = field(default_factory=MaskedHiddenLossConfig)
+    """The teacher's hidden states, masked and unmasked frames apart."""
+    heads: HeadsLossConfig = field(default_factory=HeadsLossConfig)
+    """Teacher layers, predicted from the student's last."""
+    gram: GramLossConfig = field(default_factory=GramLossConfig)
+    """Likeness of frames in the teacher's hidden states."""
+    value_relation: ValueRelationLossConfig = field(default_factory=ValueRelationLossConfig)
+    """Likeness of frames in the values of the teacher's attention."""
     ctc: CTCLossConfig = field(default_factory=CTCLossConfig)
     """The transcripts, or the teacher's own."""
 
@@ -311,6 +379,13 @@ class DistillConfig(TrainConfig):
     grow_groups: list[int] = field(default_factory=list)
     """[from, until]: convolutions begin dense, and what is outside the blocks of ``student.conv_groups`` fades to
     nothing between these two steps. Empty: grouped from the start."""
+    cache: str | None = None
+    """Folder where the teacher's answers are written once and read in every step; another run with the same teacher and
+    data reads them too. Not where the waveform is augmented."""
+    cache_dtype: str = one_of("fp16", "int8")
+    """How hidden states are kept there: ``fp16``, or ``int8`` with a scale for every channel of an utterance."""
+    cache_top_k: int = not_negative(0)
+    """Logits of so many tokens a frame are kept there, the others share what is left evenly; 0 keeps all."""
 
 
 @dataclass

@@ -331,13 +331,28 @@ def _duration_bins(manifest: Path, cuts: CutSet, num_buckets: int) -> list[Secon
     return [float(edge) for edge in bins] or [max(cut.duration for cut in sample) + 1.0]
 
 
-def evaluation_batches(manifest: str | Path, processor: Processor, batch_size: int) -> Iterator[Batch]:
+def evaluation_order(manifest: str | Path) -> list[tuple[str, Seconds]]:
+    """Names and lengths of a manifest's utterances, as ``evaluation_batches`` goes through them.
+
+    Args:
+        manifest: of ``prepare_data``.
+
+    Raises:
+        DataError: the manifest is missing.
+    """
+    return [(cut.id, cut.duration) for cut in _longest_first(manifest)]
+
+
+def evaluation_batches(
+    manifest: str | Path, processor: Processor, batch_size: int, skip: int = 0
+) -> Iterator[Batch]:
     """Read a manifest once, longest utterances first, as they are.
 
     Args:
         manifest: of ``prepare_data``.
         processor: of the model.
         batch_size: utterances in a batch, the last may have fewer.
+        skip: utterances at the beginning that are left out.
 
     Yields:
         Batches without position; ties in length are ordered by id.
@@ -346,8 +361,7 @@ def evaluation_batches(manifest: str | Path, processor: Processor, batch_size: i
         DataError: the manifest is missing.
         AudioError: a file cannot be read.
     """
-    # Longest first, so that a batch too big for the memory shows at once.
-    sources = [_CutSource.of(cut) for cut in _read_cuts(manifest, key=lambda cut: (-cut.duration, cut.id))]
+    sources = [_CutSource.of(cut) for cut in _longest_first(manifest)[skip:]]
     for begin in range(0, len(sources), batch_size):
         chosen = sources[begin : begin + batch_size]
         yield collate([source.load(processor.sample_rate) for source in chosen], processor)
@@ -407,6 +421,11 @@ def sample_batches(
         raise DataError(f"{manifest}: the manifest is empty; prepare the data again")
     spelling = processor if labels else replace(processor, tokenizer=None)
     return [collate(utterances, spelling) for utterances in batches]
+
+
+def _longest_first(manifest: str | Path) -> list[Cut]:
+    """So that a batch too big for the memory shows at once."""
+    return _read_cuts(manifest, key=lambda cut: (-cut.duration, cut.id))
 
 
 def _read_cuts(manifest: str | Path, key: Callable[[Cut], Any]) -> list[Cut]:

@@ -155,6 +155,102 @@ def _mean_map(attentions: Tensor, frame_mask: Tensor) -> Tensor:
     return attentions.float().where(real, 0.0).mean(1)
 
 
+def prediction_distance(
+    predicted: Tensor, teacher: Tensor, frame_mask: Tensor, l1_weight: float = 1.0, cosine_weight: float = 1.0
+) -> LossSum:
+    """L1 distance and -log sigmoid(cosine similarity), frame by frame: DistilHuBERT's loss.
+
+    Chang et al. (2022), equation 1, with the L1 distance a mean over D.
+
+    Args:
+        predicted: (B, T, D), by a head of the student's.
+        teacher: (B, T, D).
+        frame_mask: (B, T), True = real.
+        l1_weight: share of the L1 distance.
+        cosine_weight: share of the other.
+
+    Returns:
+        Sum over real frames, and their number.
+
+    Example:
+        >>> one = torch.ones(1, 1, 4)
+        >>> prediction_distance(one, 3 * one, torch.tensor([[True]])).mean()
+        tensor(2.3133)
+    """
+    predicted, teacher = _only_real(predicted, frame_mask), _only_real(teacher, frame_mask)
+    l1 = (predicted - teacher).abs().mean(-1)
+    angle = nn.functional.cosine_similarity(predicted, teacher, dim=-1)
+    return _sum_real(l1_weight * l1 - cosine_weight * nn.functional.logsigmoid(angle), frame_mask)
+
+
+def gram_distance(
+    student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor], frame_mask: Tensor
+) -> LossSum:
+    """Distance between temporal Gram matrices, all products of two frames (Jang et al., 2024, STaR).
+
+    Layer-wise, both sequences are a layer's output; within a layer, they are its input and its output. Products are
+    divided by the width, so that models of different widths can be compared without a projection.
+
+    Args:
+        student: two of (B, T, D).
+        teacher: two of (B, T, D').
+        frame_mask: (B, T), True = real.
+
+    Returns:
+        Sum over the rows of real frames of the mean square over real frames, and the number of rows.
+
+    Example:
+        >>> one = torch.ones(1, 2, 4)
+        >>> gram_distance((one, one), (one, 2 * one), torch.tensor([[True, False]])).mean()
+        tensor(1.)
+    """
+    here, there = (_gram(first, second, frame_mask) for first, second in (student, teacher))
+    per_frame = (here - there).square().sum(-1) / frame_mask.sum(-1, keepdim=True).clamp(min=1)
+    return _sum_real(per_frame, frame_mask)
+
+
+def _gram(first: Tensor, second: Tensor, frame_mask: Tensor) -> Tensor:
+    """(B, T, T), with 0 wherever one of the two is padding."""
+    one, other = _only_real(first, frame_mask), _only_real(second, frame_mask)
+    with torch.autocast(one.device.type, enabled=False):
+        return one @ other.transpose(-1, -2) / one.shape[-1]
+
+
+def value_relation_kl(student: Tensor, teacher: Tensor, frame_mask: Tensor, heads: int) -> LossSum:
+    """Divergence between the relations of values (Wang et al., 2020, MiniLM, equations 7 to 9).
+
+    A row of relations is the softmax of a frame's scaled products with all frames. Values may be cut into other parts
+    than the attention heads (Wang et al., 2021, MiniLMv2, section 3.1), so that the models may have different numbers
+    of those.
+
+    Args:
+        student: (B, T, W), the values of a layer's heads side by side.
+        teacher: (B, T, W').
+        frame_mask: (B, T), True = real.
+        heads: into how many parts both are cut.
+
+    Returns:
+        Sum over real frames of the mean over parts in nats, and the number of frames.
+
+    Example:
+        >>> values = torch.randn(1, 3, 8)
+        >>> value_relation_kl(values, values, torch.tensor([[True, True, False]]), 2).mean()
+        tensor(0.)
+    """
+    here, there = (_relations(values, frame_mask, heads) for values in (student, teacher))
+    gaps = (there - here).where(frame_mask[:, None, None, :], 0.0)
+    return _sum_real((there.exp() * gaps).sum(-1).mean(1), frame_mask)
+
+
+def _relations(values: Tensor, frame_mask: Tensor, heads: int) -> Tensor:
+    """Logarithms of the relations, (B, heads, T, T); rows sum to 1 over the real frames."""
+    parts = _only_real(values, frame_mask).unflatten(-1, (heads, -1)).transpose(1, 2)
+    with torch.autocast(parts.device.type, enabled=False):
+        scores = parts @ parts.transpose(-1, -2) * parts.shape[-1] ** -0.5
+    # Not minus infinity: rows without any real frame must stay numbers, or they would reach the gradients.
+    return scores.masked_fill(~frame_mask[:, None, None, :], torch.finfo(scores.dtype).min / 2).log_softmax(-1)
+
+
 def feature_penalty(conv_features: Tensor, frame_mask: Tensor) -> LossSum:
     """Mean square of the convolutional features: fairseq's ``features_pen``, which keeps their size in bounds.
 

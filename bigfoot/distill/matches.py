@@ -23,6 +23,11 @@ class LayerMatch:
     student: int
     teacher: int
 
+    @property
+    def both(self) -> tuple[int, int]:
+        """Student's and teacher's."""
+        return self.student, self.teacher
+
 
 def build_matches(
     matches: str | Sequence[Sequence[int]], student_layers: int, teacher_layers: int

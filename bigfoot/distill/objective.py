@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from bigfoot.config import LossesConfig
 from bigfoot.data.batches import Batch
+from bigfoot.distill.cache import TeacherCache
 from bigfoot.distill.losses import LossSum
 from bigfoot.distill.targets import compute_targets, freeze_teacher
-from bigfoot.distill.terms import TERMS, Answers, Shapes
+from bigfoot.distill.term import MASKED, Answers, Shapes, Targets
+from bigfoot.distill.terms import TERMS
 from bigfoot.errors import TrainingError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC, CTCOutput
@@ -54,6 +56,24 @@ def objective_problems(losses: LossesConfig, student: BigfootConfig, teacher: Bi
         yield "distill.losses: every weight is 0, there is nothing to learn"
 
 
+def needed_targets(losses: LossesConfig, student: BigfootConfig, teacher: BigfootConfig) -> Targets:
+    """What the terms that are on read of the teacher.
+
+    Args:
+        losses: without problems.
+        student: its shape.
+        teacher: its shape.
+
+    Returns:
+        Layers by field of the teacher's output.
+    """
+    needed: Targets = {}
+    for name in active_weights(losses):
+        for field, layers in TERMS[name].find_targets(losses, student, teacher).items():
+            needed[field] = needed.get(field, set()) | layers
+    return needed
+
+
 class Objective(nn.Module):
     """Student and projections with the terms they are trained on; the projections are thrown away afterwards.
 
@@ -62,7 +82,7 @@ class Objective(nn.Module):
     Args:
         losses: names and weights; a term of weight 0 is not computed.
         student: the model that learns.
-        teacher: frozen here; None where no term compares with one.
+        teacher: frozen here, or a cache of its answers; None where no term compares with one.
 
     Raises:
         TrainingError: a term needs a teacher, and there is none.
@@ -74,7 +94,9 @@ class Objective(nn.Module):
         ['logit_kl']
     """
 
-    def __init__(self, losses: LossesConfig, student: BigfootForCTC, teacher: BigfootForCTC | None) -> None:
+    def __init__(
+        self, losses: LossesConfig, student: BigfootForCTC, teacher: BigfootForCTC | TeacherCache | None
+    ) -> None:
         super().__init__()
         self.weights = active_weights(losses)
         self._comparing = [name for name in self.weights if TERMS[name].needs_teacher]
@@ -86,7 +108,10 @@ class Objective(nn.Module):
         shapes = Shapes(student.config, None if teacher is None else teacher.config)
         self.terms = nn.ModuleDict({name: TERMS[name](losses, shapes) for name in self.weights})
         # In a list, so that the teacher is not taken for a part of this module, saved and put in training mode.
-        self._teacher = [] if teacher is None else [freeze_teacher(teacher)]
+        self._teacher = [freeze_teacher(teacher)] if isinstance(teacher, BigfootForCTC) else []
+        self._cache = teacher if isinstance(teacher, TeacherCache) else None
+        needed = {} if teacher is None else needed_targets(losses, student.config, teacher.config)
+        self._asks_masked = MASKED in needed
 
     @property
     def projections(self) -> nn.Module:
@@ -127,9 +152,19 @@ class Objective(nn.Module):
             The terms by name, unweighted.
         """
         heard: CTCOutput = self.student(batch.input_values, batch.attention_mask, **self._outputs, **masks)
-        told = None
-        if self._comparing:
-            told = compute_targets(self._teacher[0], batch.input_values, batch.attention_mask, **self._outputs)
         assert heard.frame_mask is not None
-        answers = Answers(heard, told, heard.frame_mask, batch.labels)
+        told = self._ask(batch, heard.frame_mask.shape[1]) if self._comparing else None
+        hidden, masked_told = masks.get("mask_time_indices"), told
+        if hidden is not None and self._asks_masked:
+            masked_told = self._ask(batch, heard.frame_mask.shape[1], mask_time_indices=hidden)
+        if hidden is not None:
+            # Masks end with the longest real utterance; the batch may be padded further.
+            hidden = nn.functional.pad(hidden, (0, heard.frame_mask.shape[1] - hidden.shape[1]))
+        answers = Answers(heard, told, heard.frame_mask, batch.labels, hidden, masked_told)
         return {name: term(answers) for name, term in self.terms.items()}
+
+    def _ask(self, batch: Batch, num_frames: int, **masks: Tensor) -> CTCOutput:
+        if self._cache is not None:
+            return self._cache.read(batch, num_frames)
+        asked = self._outputs, masks
+        return compute_targets(self._teacher[0], batch.input_values, batch.attention_mask, **asked[0], **asked[1])

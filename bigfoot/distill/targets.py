@@ -23,7 +23,7 @@ def freeze_teacher(teacher: BigfootForCTC) -> BigfootForCTC:
 
 @torch.no_grad()
 def compute_targets(
-    teacher: BigfootForCTC, input_values: Tensor, attention_mask: Tensor, **outputs: bool
+    teacher: BigfootForCTC, input_values: Tensor, attention_mask: Tensor, **arguments: bool | Tensor
 ) -> CTCOutput:
     """Ask the teacher.
 
@@ -31,8 +31,8 @@ def compute_targets(
         teacher: as ``freeze_teacher`` left it.
         input_values: (B, N).
         attention_mask: (B, N), True = real.
-        outputs: what is asked for besides: ``output_hidden_states``, or ``output_attentions``, which takes the slower
-            road through every layer.
+        arguments: what is asked for besides, such as ``output_hidden_states``, or ``output_attentions``, which takes
+            the slower road through every layer; and ``mask_time_indices``, frames that it does not hear.
 
     Returns:
         Its output without gradients.
@@ -42,4 +42,4 @@ def compute_targets(
     """
     if teacher.training:
         raise TrainingError("the teacher is in training mode, its answers are random; call freeze_teacher on it")
-    return teacher(input_values, attention_mask, **outputs)
+    return teacher(input_values, attention_mask, **arguments)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 
 class SelfAttention(nn.Module):
@@ -105,6 +109,38 @@ class ReusedAttention(nn.Module):
         dropout = self.dropout if self.training else 0.0
         mixed = nn.functional.dropout(maps, dropout) @ value
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
+
+
+@contextmanager
+def keep_values(attentions: Sequence[SelfAttention | ReusedAttention | None]) -> Iterator[list[Tensor | None]]:
+    """Keep the value vectors of layers while they run.
+
+    Listened to rather than returned, so that no layer carries what only one of the distillation losses asks for.
+
+    Args:
+        attentions: of the layers; None for one without.
+
+    Yields:
+        A list that fills with (B, T, H * head_dim) of each; None stays for a layer without attention.
+
+    Example:
+        >>> layer = SelfAttention(4, 2, 2, 0.0)
+        >>> with keep_values([layer]) as values:
+        ...     _ = layer(torch.zeros(1, 3, 4), None, False)
+        >>> [tuple(value.shape) for value in values]
+        [(1, 3, 4)]
+    """
+    values: list[Tensor | None] = [None] * len(attentions)
+
+    def listen(index: int, module: nn.Module) -> RemovableHandle:
+        return module.register_forward_hook(lambda _, __, value: values.__setitem__(index, value))
+
+    handles = [listen(index, layer.v_proj) for index, layer in enumerate(attentions) if layer is not None]
+    try:
+        yield values
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def attention_key_mask(frame_mask: Tensor | None) -> Tensor | None:

@@ -24,6 +24,7 @@ class CTCOutput(ModelOutput):
         attentions: L of (B, H, T, T) where asked for; None for a layer without attention.
         conv_features: (B, T, C).
         frame_mask: (B, T), True = real frame; None where no ``attention_mask`` was given.
+        attention_values: L of (B, T, H * head_dim) where asked for, what attention mixes; None where there is none.
     """
 
     loss: Tensor | None = None
@@ -33,6 +34,7 @@ class CTCOutput(ModelOutput):
     attentions: tuple[Tensor | None, ...] | None = None
     conv_features: Tensor | None = None
     frame_mask: Tensor | None = None
+    attention_values: tuple[Tensor | None, ...] | None = None
 
 
 def compute_ctc_losses(logits: Tensor, labels: Tensor, frame_mask: Tensor | None, blank_id: int) -> Tensor:
@@ -147,4 +149,5 @@ class BigfootForCTC(BigfootPreTrainedModel):
             attentions=encoded.attentions,
             conv_features=encoded.conv_features,
             frame_mask=encoded.frame_mask,
+            attention_values=encoded.attention_values,
         )

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 from transformers.utils import ModelOutput
 
-from bigfoot.models.attention import ReusedAttention, SelfAttention, attention_key_mask
+from bigfoot.models.attention import ReusedAttention, SelfAttention, attention_key_mask, keep_values
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.feature_encoder import FeatureEncoder, FeatureProjection
 from bigfoot.models.low_rank import factor_linears_
@@ -34,6 +34,7 @@ class SpeechEncoderOutput(ModelOutput):
             of so many frames fewer.
         conv_features: (B, T, C), what the feature encoder gave.
         frame_mask: (B, T), True = real frame; None where no ``attention_mask`` was given.
+        attention_values: L of (B, T, H * head_dim) where asked for, what attention mixes; None where there is none.
     """
 
     last_hidden_state: Tensor | None = None
@@ -41,6 +42,7 @@ class SpeechEncoderOutput(ModelOutput):
     attentions: tuple[Tensor | None, ...] | None = None
     conv_features: Tensor | None = None
     frame_mask: Tensor | None = None
+    attention_values: tuple[Tensor | None, ...] | None = None
 
 
 class FeedForward(nn.Module):
@@ -327,6 +329,7 @@ class SpeechEncoder(BigfootPreTrainedModel):
         mask_feature_indices: Tensor | None = None,
         output_hidden_states: bool = False,
         output_attentions: bool = False,
+        output_attention_values: bool = False,
         **_: object,
     ) -> SpeechEncoderOutput:
         """Encode waveforms.
@@ -338,6 +341,7 @@ class SpeechEncoder(BigfootPreTrainedModel):
             mask_feature_indices: (B, D), True where SpecAugment hides a channel.
             output_hidden_states: return those of every layer.
             output_attentions: return the weights of every layer.
+            output_attention_values: return the values of every layer's attention.
 
         Returns:
             See ``SpeechEncoderOutput``.
@@ -353,6 +357,9 @@ class SpeechEncoder(BigfootPreTrainedModel):
             frames = self.feature_extractor.frame_lengths(lengths)
             frame_mask = torch.arange(conv_features.shape[1], device=frames.device) < frames[:, None]
         x = self._mask_features(self.feature_projection(conv_features), mask_time_indices, mask_feature_indices)
-        output = self.encoder(x, frame_mask, output_hidden_states, output_attentions)
+        layers = cast("list[EncoderLayer]", list(self.encoder.layers)) if output_attention_values else []
+        with keep_values([layer.attention for layer in layers]) as values:
+            output = self.encoder(x, frame_mask, output_hidden_states, output_attentions)
+        output["attention_values"] = tuple(values) if output_attention_values else None
         output["conv_features"], output["frame_mask"] = conv_features, frame_mask
         return output

@@ -8,10 +8,12 @@ from dataclasses import replace
 from bigfoot.compress.depth import shrink_shape
 from bigfoot.compress.gates import gated_units
 from bigfoot.compress.prune import prunable_units
-from bigfoot.config import Config, DataConfig, LossesConfig
+from bigfoot.config import Config, DataConfig, LossesConfig, SpecAugmentConfig
 from bigfoot.data.corpora import resolve_root
 from bigfoot.data.noise import NoiseFolder
-from bigfoot.distill.objective import objective_problems
+from bigfoot.distill.objective import active_weights, needed_targets, objective_problems
+from bigfoot.distill.packing import CACHEABLE
+from bigfoot.distill.term import MASKED
 from bigfoot.distill.terms import TERMS
 from bigfoot.errors import BigfootError, ModelError
 from bigfoot.models.configuration import BigfootConfig
@@ -61,8 +63,11 @@ def _problems_of_step(
     step: str, config: Config, student: BigfootConfig, teacher: BigfootConfig
 ) -> Iterator[str]:
     losses = _compared(config)[step]
-    for problem in objective_problems(losses, student, teacher):
-        yield problem.replace("distill.losses", f"{step}.losses")
+    found = list(objective_problems(losses, student, teacher))
+    yield from (problem.replace("distill.losses", f"{step}.losses") for problem in found)
+    yield from _masking_problems(step, getattr(config, step).spec_augment, losses)
+    if step == "distill" and config.distill.cache is not None and not found:
+        yield from _cache_problems(config, student, teacher)
     if losses.attention.weight:
         yield from _map_problems(step, student)
     earlier = config.steps[: len(config.steps) - config.steps[::-1].index(step)]
@@ -91,6 +96,41 @@ def _prune_problems(config: Config, teacher: ModelOutline) -> Iterator[str]:
             f"prune.importance: taylor asks the CTC loss, but {teacher.path} has no {missing}; use l1, l2 or "
             "activation, or prune after finetune"
         )
+
+
+def _masking_problems(step: str, masks: SpecAugmentConfig, losses: LossesConfig) -> Iterator[str]:
+    if losses.masked_hidden.weight and not masks.mask_time_prob:
+        yield (
+            f"{step}.losses.masked_hidden: {step}.spec_augment.mask_time_prob is 0, so no frame is ever masked; set "
+            f"it (0.8 with mask_time_length 10 in the paper), or use {step}.losses.hidden"
+        )
+
+
+def _cache_problems(config: Config, student: BigfootConfig, teacher: BigfootConfig) -> Iterator[str]:
+    """Why the teacher's answers cannot be stored: they are not the same every time, or too many."""
+    augment, losses = config.data.augment, config.distill.losses
+    changes = {"speed": augment.speed != [1.0, 1.0], "gain_db": augment.gain_db != [0.0, 0.0],
+               "noise_probability": augment.noise_probability > 0}  # fmt: skip
+    changing = [f"data.augment.{name}" for name, changed in changes.items() if changed]
+    if changing:
+        yield (
+            f"distill.cache: with {' and '.join(changing)} the waveform is another in every step, and so is what the "
+            "teacher says; leave one or the other out"
+        )
+    needed = needed_targets(losses, student, teacher)
+    if not needed:
+        yield "distill.cache: no loss compares with the teacher, so there is nothing to store; leave it out"
+    for name in active_weights(losses):
+        for field in TERMS[name].find_targets(losses, student, teacher):
+            if field == MASKED:
+                yield (
+                    f"distill.cache: distill.losses.{name} asks the teacher with other masks in every step; leave the "
+                    "cache out, or set its unmasked_weight to 0"
+                )
+            elif field not in CACHEABLE:
+                yield f"distill.cache: distill.losses.{name} needs the teacher's {field}, which are not stored"
+    if losses.logit_cosine.weight and config.distill.cache_top_k:
+        yield "distill.cache_top_k: distill.losses.logit_cosine needs the logits of all tokens; set it to 0"
 
 
 def _map_problems(step: str, student: BigfootConfig) -> Iterator[str]:

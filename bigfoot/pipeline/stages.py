@@ -11,19 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
+from accelerate.utils import set_seed
 
 from bigfoot.compress import conv_groups, prune
 from bigfoot.compress.importance import HEARS_AUDIO
 from bigfoot.config import Config, CTCLossConfig, LogitKLConfig, LossesConfig, TrainConfig, to_dict
 from bigfoot.data.batches import read_transcripts, sample_batches
 from bigfoot.data.manifests import PreparedData
-from bigfoot.distill.objective import Objective
+from bigfoot.distill.cache import CacheKey, TeacherCache, write_cache
+from bigfoot.distill.objective import Objective, needed_targets
 from bigfoot.evaluation.evaluate import evaluate_accuracy, missing_wer_reason
 from bigfoot.measure.size import count_macs
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.folder import LoadedModel, load_model, recover_folder, save_model
 from bigfoot.models.reshape import with_new_head
-from bigfoot.pipeline.fingerprints import fingerprint
+from bigfoot.pipeline.fingerprints import fingerprint, fingerprint_files
 from bigfoot.pipeline.labels import Labels, prunes_by_labels
 from bigfoot.pipeline.student import InitAudio, build_student
 from bigfoot.text.tokenizers import Processor, build_char_tokenizer
@@ -196,7 +198,11 @@ def _distill(result: StepResult, before: StepResult, context: Context, control: 
     losses = ctc_only(config.losses) if control else config.losses
     processor = _usable_processor(student.processor, context.labels.manifests)
     teacher = load_model(context.teacher.folder or context.config.teacher.path).model
-    objective = Objective(losses, student.model, teacher)
+    cached = config.cache is not None and not control
+    told = _cache_teacher(teacher, student.model, losses, processor, context) if cached else teacher
+    # What terms train beside the student begins by the seed too, whatever was drawn before.
+    set_seed(context.config.seed)
+    objective = Objective(losses, student.model, told)
     if not control:
         _judge_teacher(result, context)
     run = _training_run(result, context, config, processor)
@@ -204,6 +210,23 @@ def _distill(result: StepResult, before: StepResult, context: Context, control: 
         groups = conv_groups.spell_out_groups(student.model.config, context.config.student.conv_groups)
         run.growth = GroupGrowth(groups, *config.grow_groups)
     return _train(result, student, objective, run)
+
+
+def _cache_teacher(
+    teacher: BigfootForCTC, student: BigfootForCTC, losses: LossesConfig, processor: Processor, context: Context
+) -> TeacherCache:
+    """Have the first process write the teacher's answers, if they are not written yet, and take them in its place."""
+    config, manifest = context.config.distill, context.labels.manifests["train"]
+    assert config.cache is not None and context.teacher.folder is not None
+    folder, state = Path(config.cache).expanduser(), PartialState()
+    needed = needed_targets(losses, student.config, teacher.config)
+    if state.is_main_process:
+        digest = fingerprint_files(context.teacher.folder)
+        key = CacheKey.of(manifest, processor, digest, needed, config.cache_dtype, config.cache_top_k)
+        teacher.to(state.device)
+        write_cache(folder, key, teacher, manifest, processor, context.config.evaluate.batch_size)
+    state.wait_for_everyone()
+    return TeacherCache(folder, teacher.config, needed)
 
 
 def _gate(result: StepResult, before: StepResult, context: Context, control: bool) -> StepResult:

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from bigfoot.distill.losses import attention_distance, feature_penalty, frame_distance, logit_cosine, logit_kl
+from bigfoot.distill.losses import (
+    attention_distance,
+    feature_penalty,
+    frame_distance,
+    gram_distance,
+    logit_cosine,
+    logit_kl,
+    prediction_distance,
+    value_relation_kl,
+)
 from bigfoot.models.ctc import compute_ctc_losses
 
 LENGTHS = [7, 3, 0, 5]
@@ -179,6 +188,71 @@ def test_attention_that_sees_what_the_other_does_not_is_far_and_finite():
     assert float(attention_distance(one, one, torch.ones(1, 3, dtype=torch.bool)).mean()) == 0.0
 
 
+@pytest.mark.parametrize("fill", GARBAGE)
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.5, 2.0), (0.0, 1.0)])
+def test_prediction_distance_is_a_loop_over_real_frames(fill, weights):
+    (student, mask), (teacher, _) = padded(10, fill, 8), padded(11, fill, 8)
+    expected = 0.0
+    for row, length in enumerate(LENGTHS):
+        for frame in range(length):
+            a, b = student[row, frame].tolist(), teacher[row, frame].tolist()
+            cosine = sum(x * y for x, y in zip(a, b, strict=True)) / math.hypot(*a) / math.hypot(*b)
+            expected += weights[0] * sum(abs(x - y) for x, y in zip(a, b, strict=True)) / 8
+            expected += weights[1] * math.log(1 + math.exp(-cosine))
+    found = prediction_distance(student, teacher.detach(), mask, *weights)
+    assert float(found.total.detach()) == pytest.approx(expected, rel=1e-5)
+    assert int(found.count) == sum(LENGTHS)
+    check_gradients(found.mean(), student, mask)
+
+
+@pytest.mark.parametrize("fill", GARBAGE)
+def test_gram_distance_is_a_loop_over_pairs_of_real_frames(fill):
+    """Of width 8 in the student, 5 in the teacher."""
+    (one, mask), (two, _), (three, _), (four, _) = (padded(12 + i, fill, w) for i, w in enumerate((8, 8, 5, 5)))
+    expected = 0.0
+    for row, length in enumerate(LENGTHS):
+        for i in range(length):
+            for j in range(length):
+                here = sum(x * y for x, y in zip(one[row, i].tolist(), two[row, j].tolist(), strict=True)) / 8
+                there = sum(x * y for x, y in zip(three[row, i].tolist(), four[row, j].tolist(), strict=True)) / 5
+                expected += (here - there) ** 2 / length
+    found = gram_distance((one, two), (three.detach(), four.detach()), mask)
+    assert float(found.total.detach()) == pytest.approx(expected, rel=1e-5)
+    assert int(found.count) == sum(LENGTHS)
+    check_gradients(found.mean(), one, mask)
+    assert torch.isfinite(two.grad).all()
+
+
+@pytest.mark.parametrize("fill", GARBAGE)
+@pytest.mark.parametrize("heads", [1, 2])
+def test_value_relations_are_a_loop_over_real_frames(fill, heads):
+    (student, mask), (teacher, _) = padded(16, fill, 8), padded(17, fill, 6)
+    expected = 0.0
+    for row, length in enumerate(LENGTHS):
+        for head in range(heads):
+            q, p = ([x.tolist()[row][i][head * w // heads : (head + 1) * w // heads] for i in range(length)]
+                    for x, w in ((student, 8), (teacher, 6)))  # fmt: skip
+            for i in range(length):
+                b, a = (
+                    softmax([sum(x * y for x, y in zip(v[i], v[j], strict=True)) / math.sqrt(len(v[i]))
+                             for j in range(length)])
+                    for v in (q, p)
+                )  # fmt: skip
+                expected += sum(x * math.log(x / y) for x, y in zip(a, b, strict=True)) / heads
+    found = value_relation_kl(student, teacher.detach(), mask, heads)
+    assert float(found.total.detach()) == pytest.approx(expected, rel=1e-4)
+    assert int(found.count) == sum(LENGTHS)
+    check_gradients(found.mean(), student, mask)
+
+
+def test_products_of_frames_are_not_rounded_under_autocast():
+    x, mask = torch.randn(1, 6, 64, generator=torch.Generator().manual_seed(0)), torch.ones(1, 6, dtype=torch.bool)
+    exact = gram_distance((x, x), (2 * x, x), mask).total, value_relation_kl(x, 2 * x, mask, 2).total
+    with torch.autocast("cpu", torch.bfloat16):
+        halved = gram_distance((x, x), (2 * x, x), mask).total, value_relation_kl(x, 2 * x, mask, 2).total
+    assert exact == halved
+
+
 def test_labels_that_do_not_fit_give_nothing():
     logits = torch.randn(2, 3, 4, requires_grad=True)
     # "1 1" needs three frames and has them; "1 1 1" needs five.
@@ -198,6 +272,10 @@ def test_padding_alone_gives_zero_and_no_gradient(fill):
     maps = student[..., :4].unsqueeze(1)
     terms += [attention_distance(maps, maps.detach(), mask, distance).mean() for distance in ("kl", "mse")]
     terms += [logit_cosine(student, student.detach(), mask).mean(), feature_penalty(student, mask).mean()]
+    values = student[..., :4]
+    terms += [prediction_distance(student, student.detach(), mask).mean()]
+    terms += [gram_distance((student, student), (values.detach(), values.detach()), mask).mean()]
+    terms += [value_relation_kl(values, values.detach(), mask, 2).mean()]
     terms += [compute_ctc_losses(student, torch.tensor([[1, 2], [-100, -100]]), mask, 0).sum()]
     for term in terms:
         assert float(term.detach()) == 0.0

@@ -9,10 +9,14 @@ from bigfoot.config import (
     ConvFeaturesLossConfig,
     CTCLossConfig,
     FeaturePenaltyConfig,
+    GramLossConfig,
+    HeadsLossConfig,
     HiddenLossConfig,
     LogitCosineConfig,
     LogitKLConfig,
     LossesConfig,
+    MaskedHiddenLossConfig,
+    ValueRelationLossConfig,
 )
 from bigfoot.data.batches import Batch
 from bigfoot.distill.losses import feature_penalty, frame_distance, logit_kl
@@ -26,7 +30,7 @@ from bigfoot.models.ctc import compute_ctc_losses
 
 def weigh(
     kl=0.0, hidden=0.0, ctc=0.0, temperature=1.0, distance="mse", matches="proportional",
-    attention=None, conv_features=None, logit_cosine=0.0, feature_penalty=0.0,
+    attention=None, conv_features=None, logit_cosine=0.0, feature_penalty=0.0, **others,
 ):  # fmt: skip
     return LossesConfig(
         logit_kl=LogitKLConfig(kl, temperature),
@@ -36,12 +40,14 @@ def weigh(
         conv_features=conv_features or ConvFeaturesLossConfig(),
         logit_cosine=LogitCosineConfig(logit_cosine),
         feature_penalty=FeaturePenaltyConfig(feature_penalty),
+        **others,
     )
 
 
 EVERYTHING = weigh(
     0.7, 0.3, 0.2, attention=AttentionLossConfig(0.5), conv_features=ConvFeaturesLossConfig(0.4), logit_cosine=0.6,
-    feature_penalty=0.1,
+    feature_penalty=0.1, masked_hidden=MaskedHiddenLossConfig(0.8), heads=HeadsLossConfig(0.9),
+    gram=GramLossConfig(1.1), value_relation=ValueRelationLossConfig(1.2),
 )  # fmt: skip
 
 
@@ -107,7 +113,7 @@ def test_terms_are_loops_over_utterances_alone(student, teacher, batch, distance
         (weigh(conv_features=ConvFeaturesLossConfig(2.0)), {"conv_features": 2.0}),
         (weigh(logit_cosine=1.5), {"logit_cosine": 1.5}),
         (weigh(feature_penalty=10.0), {"feature_penalty": 10.0}),
-        (EVERYTHING, dict(zip(TERMS, (0.7, 0.3, 0.5, 0.4, 0.6, 0.1, 0.2), strict=True))),
+        (EVERYTHING, dict(zip(TERMS, (0.7, 0.3, 0.5, 0.4, 0.6, 0.1, 0.8, 0.9, 1.1, 1.2, 0.2), strict=True))),
     ],
 )
 def test_terms_of_weight_zero_are_not_computed(student, teacher, batch, losses, names):

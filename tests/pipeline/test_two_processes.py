@@ -61,6 +61,15 @@ def losses_of(output):
     return [float(line.split("  loss ")[1].split()[0]) for line in lines]
 
 
+def test_the_first_of_two_processes_writes_the_teachers_answers(start_two, small_run, tmp_path):
+    cache = tmp_path / "cache"
+    losses = ("distill.losses.hidden.weight=1", "distill.losses.heads.weight=1", f"distill.cache={cache}")
+    output = start_two("recipes/compress.py", "--until", "distill", *small_run(tmp_path / "run", *losses))
+    assert output.count("of the teacher's targets of 24 utterances will be written") == 1
+    assert {path.name for path in cache.iterdir()} == {"cache.json", "shard_00000.json", "shard_00000.safetensors"}
+    assert "distill 6/6" in output
+
+
 SHARED = """
 import os, sys, torch
 from bigfoot.config import load_config

@@ -1,0 +1,118 @@
+"""What a step of training takes with the teacher at work and with its answers read from disk, in turns.
+
+    python benchmarks/teacher_cache.py --student bigfoot distilhubert maskhubert
+
+The teacher is wav2vec2-base in full size with random weights. The student learns logits and hidden states; a step is
+forward, backward and AdamW's. What is left of the time is the student's own: the more it computes, the less there is to
+gain. The exit status is 1 if a median ratio misses its target.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bigfoot.audio_io import write_audio
+from bigfoot.config import DataConfig, HiddenLossConfig, LogitKLConfig, LossesConfig
+from bigfoot.data.batches import Batch, evaluation_batches
+from bigfoot.data.corpora import prepare_data
+from bigfoot.distill.cache import CacheKey, TeacherCache, write_cache
+from bigfoot.distill.objective import Objective, needed_targets
+from bigfoot.models import BigfootConfig, BigfootForCTC
+from bigfoot.text.tokenizers import Processor
+
+TARGET = 0.6
+Seconds = float
+SHAPES = {
+    "bigfoot": BigfootConfig(num_hidden_layers=4, conv_groups=[1, *[2] * 6]),
+    "distilhubert": BigfootConfig(num_hidden_layers=2),
+    "maskhubert": BigfootConfig(
+        hidden_size=480, intermediate_size=640, conv_dim=[128, *[256] * 5, 480, 480, 480],
+        conv_kernel=[10, 1, 3, 3, 3, 3, 1, 2, 2], conv_stride=[5, 1, 2, 2, 2, 2, 1, 2, 2],
+    ),
+}  # fmt: skip
+LOSSES = LossesConfig(logit_kl=LogitKLConfig(1.0), hidden=HiddenLossConfig(1.0))
+
+
+def prepare_audio(folder: Path, seconds: Seconds, utterances: int) -> Path:
+    """Write noise as a corpus of one batch; its manifest."""
+    lines = ["path\ttext"]
+    for index in range(utterances):
+        samples = np.random.default_rng(index).standard_normal(int(16_000 * seconds)).astype(np.float32)
+        write_audio(folder / f"{index}.wav", 0.1 * samples)
+        lines.append(f"{index}.wav\tA")
+    (folder / "train.tsv").write_text("\n".join(lines) + "\n")
+    config = DataConfig(corpus="table", root=str(folder), train_splits=["train.tsv"])
+    return prepare_data(config, 0, folder / "data").manifests["train"]
+
+
+def measure_step(objective: Objective, optimizer: torch.optim.Optimizer, batch: Batch) -> Seconds:
+    """Wall time of one optimizer step."""
+    began = time.perf_counter()
+    terms = objective(batch, {})
+    torch.stack([objective.weights[name] * term.mean() for name, term in terms.items()]).sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def measure_student(name: str, teacher: BigfootForCTC, work: Path, given: argparse.Namespace) -> float:
+    """Print both times of a step and give the median of their ratios."""
+    manifest, processor, shape = prepare_audio(work, given.seconds, given.utterances), Processor(), SHAPES[name]
+    needed = needed_targets(LOSSES, shape, teacher.config)
+    key = CacheKey.of(manifest, processor, "random", needed, "fp16", 0)
+    write_cache(work / "cache", key, teacher, manifest, processor, batch_size=1)
+    batch = next(evaluation_batches(manifest, processor, given.utterances)).to(teacher.device)
+    told = {"uncached": teacher, "cached": TeacherCache(work / "cache", teacher.config, needed)}
+    times: dict[str, list[Seconds]] = {how: [] for how in told}
+    objectives = {
+        how: Objective(LOSSES, BigfootForCTC(shape), source).to(teacher.device).train() for how, source in told.items()
+    }
+    optimizers = {how: torch.optim.AdamW(objective.parameters(), 1e-5) for how, objective in objectives.items()}
+    for _ in range(given.rounds + 1):
+        for how, objective in objectives.items():
+            times[how].append(measure_step(objective, optimizers[how], batch))
+    uncached, cached = (times[how][1:] for how in ("uncached", "cached"))
+    ratios = [one / other for one, other in zip(cached, uncached, strict=True)]
+    print(f"{name:<14} {statistics.median(uncached):9.3f} s {statistics.median(cached):9.3f} s "
+          f"{statistics.median(ratios):7.3f} [{min(ratios):.3f}, {max(ratios):.3f}]", flush=True)  # fmt: skip
+    return statistics.median(ratios)
+
+
+def main() -> int:
+    """Measure and print; 1 if the target is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--student", nargs="+", choices=SHAPES, default=list(SHAPES), help="shapes of students")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of an utterance")
+    parser.add_argument("--utterances", type=int, default=1, help="in the batch")
+    parser.add_argument("--rounds", type=int, default=5, help="that count, after one that does not")
+    parser.add_argument("--threads", type=int, default=1, help="of the CPU")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(0)
+    teacher = BigfootForCTC(BigfootConfig()).to(device)
+    where = torch.cuda.get_device_name() if device == "cuda" else f"{given.threads} thread(s) of {platform.machine()}"
+    print(f"{where}, torch {torch.__version__}, {given.utterances} x {given.seconds:g} s, {given.rounds} rounds")
+    print(f"{'student':<14} {'uncached':>11} {'cached':>11} {'ratio':>7} [lowest, highest], target {TARGET}")
+    ratios = []
+    for name in given.student:
+        with tempfile.TemporaryDirectory() as work:
+            ratios.append(measure_student(name, teacher, Path(work), given))
+    return int(max(ratios) > TARGET)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,387 @@
+"""The teacher's answers on disk, so that a second student learns without the teacher at work.
+
+A cache is a folder: ``cache.json`` says what it was made of, ``shard_00000.safetensors`` holds tensors by utterance,
+and ``shard_00000.json``, written after it, vouches for it. Packed rows are of real frames alone: padding never changes
+an answer, so an utterance's targets do not depend on the batch that it is in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from bigfoot.data.batches import Batch, evaluation_batches, evaluation_order
+from bigfoot.data.manifests import show_progress
+from bigfoot.distill.packing import TUPLES, Packing, width_of
+from bigfoot.distill.targets import compute_targets, freeze_teacher
+from bigfoot.distill.term import Targets
+from bigfoot.errors import DataError
+from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.ctc import BigfootForCTC, CTCOutput
+from bigfoot.text.tokenizers import Processor
+
+log = logging.getLogger("bigfoot")
+
+_FORMAT = 1
+_SHARD_BYTES = 256 << 20
+_OPEN_SHARDS = 64
+# Samples of an utterance by which it is known again; as many as tell recordings of one length apart.
+_PROBES = 16
+# Where the last bits of a waveform differ (another machine's sums), it is still the same audio.
+_SAME_AUDIO = 1e-3
+
+
+@dataclass(frozen=True)
+class CacheKey:
+    """What decides what is in a cache.
+
+    The waveform is always as it is in the manifest: augmentation that changes it gives other targets every time.
+
+    Args:
+        teacher: digest of its files.
+        corpus: digest of the utterances' names and lengths.
+        normalized: whether waveforms are, before they are heard.
+        dtype: see ``Packing``.
+        top_k: see ``Packing``.
+        targets: layers by field of the teacher's output.
+    """
+
+    teacher: str
+    corpus: str
+    normalized: bool
+    dtype: str
+    top_k: int
+    targets: dict[str, list[int]]
+
+    @classmethod
+    def of(
+        cls, manifest: Path, processor: Processor, teacher: str, targets: Targets, dtype: str, top_k: int
+    ) -> CacheKey:
+        """The key of what a run needs.
+
+        Args:
+            manifest: of train.
+            processor: of the run.
+            teacher: digest of its files.
+            targets: of all terms.
+            dtype: see ``Packing``.
+            top_k: see ``Packing``.
+        """
+        lengths = [[name, round(seconds, 4)] for name, seconds in evaluation_order(manifest)]
+        corpus = hashlib.sha256(json.dumps(lengths).encode()).hexdigest()[:16]
+        layers = {field: sorted(found) for field, found in sorted(targets.items())}
+        return cls(teacher, corpus, processor.do_normalize, dtype, top_k, layers)
+
+    @property
+    def packing(self) -> Packing:
+        """How its tensors are stored."""
+        return Packing(self.dtype, self.top_k)
+
+    def why_not(self, needed: CacheKey) -> str:
+        """Why it cannot serve what is needed, in words; nothing where it can."""
+        reasons = {
+            "another teacher": self.teacher != needed.teacher,
+            "other utterances": self.corpus != needed.corpus,
+            "audio of another loudness (do_normalize)": self.normalized != needed.normalized,
+            f"cache_dtype {self.dtype}": self.dtype != needed.dtype,
+            f"cache_top_k {self.top_k}": self.top_k != needed.top_k,
+        }
+        for field, layers in needed.targets.items():
+            missing = sorted(set(layers) - set(self.targets.get(field, [])))
+            reasons[f"no {field}" + (f" {missing}" if field in TUPLES else "")] = bool(missing)
+        return ", ".join(reason for reason, holds in reasons.items() if holds)
+
+
+def write_cache(
+    folder: Path, key: CacheKey, teacher: BigfootForCTC, manifest: Path, processor: Processor, batch_size: int
+) -> None:
+    """Write what is not written yet; say how much it is before.
+
+    A killed writing goes on with the first shard that is missing. What lies there is checked, byte by byte.
+
+    Args:
+        folder: of the cache; made if need be.
+        key: what is needed.
+        teacher: already where it is to work.
+        manifest: of train.
+        processor: of the run.
+        batch_size: utterances heard together.
+
+    Raises:
+        DataError: something else lies there, it is damaged or of other settings, or the disk is too small.
+    """
+    held = _claim(folder, key)
+    order = evaluation_order(manifest)
+    samples = torch.tensor([round(seconds * processor.sample_rate) for _, seconds in order])
+    frames = teacher.speech_encoder.feature_encoder.frame_lengths(samples).tolist()
+    sizes = _estimate_sizes(frames, held, teacher.config)
+    plan = _plan_shards([name for name, _ in order], sizes)
+    first = next((number for number in range(len(plan)) if not _vouched(folder, number, plan[number])), len(plan))
+    done = sum(len(names) for names in plan[:first])
+    if first == len(plan):
+        log.info("distill: the teacher's targets of %d utterances are in %s", done, folder)
+        return
+    _check_room(folder, sum(sizes[done:]), len(order) - done)
+    batches = evaluation_batches(manifest, Processor(None, processor.do_normalize, processor.sample_rate), batch_size,
+                                 skip=done)  # fmt: skip
+    total = -(-(len(order) - done) // batch_size)
+    rows = _teacher_rows(freeze_teacher(teacher), show_progress(batches, "the teacher's targets", total), held)
+    for number in range(first, len(plan)):
+        found: dict[str, Tensor] = {}
+        for _ in plan[number]:
+            found |= next(rows)
+        _write_shard(folder, number, plan[number], found)
+
+
+def _claim(folder: Path, key: CacheKey) -> CacheKey:
+    """The key of the cache that lies there, which may hold more than is needed; a new one where nothing lies there."""
+    if (folder / "cache.json").exists():
+        held = _read_key(folder)
+        reasons = held.why_not(key)
+        if reasons:
+            raise DataError(
+                f"distill.cache: {folder} is not for this run, it holds {reasons}; name another folder, or remove it"
+            )
+        return held
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise DataError(f"distill.cache: {folder} is not empty and no cache (no cache.json); name another folder")
+        _replace_text(folder / "cache.json", json.dumps({"format": _FORMAT, "key": asdict(key)}, indent=1))
+    except OSError as error:
+        raise DataError(f"distill.cache: {folder} cannot be written ({error})") from error
+    return key
+
+
+def _read_key(folder: Path) -> CacheKey:
+    try:
+        content = json.loads((folder / "cache.json").read_text(encoding="utf-8"))
+        if content["format"] != _FORMAT:
+            raise ValueError(f"format {content['format']}, not {_FORMAT}")
+        return CacheKey(**content["key"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"distill.cache: {folder}/cache.json cannot be read ({error}); remove the folder") from error
+
+
+def _estimate_sizes(frames: Sequence[int], key: CacheKey, config: BigfootConfig) -> list[int]:
+    """Bytes of each utterance."""
+    stored = [(field, width_of(field, layer, config)) for field, layers in key.targets.items() for layer in layers]
+    count = key.packing.count_bytes
+    return [sum(count(field, max(0, length), width) for field, width in stored) for length in frames]
+
+
+def _plan_shards(names: Sequence[str], sizes: Sequence[int]) -> list[list[str]]:
+    shards: list[list[str]] = []
+    filled = _SHARD_BYTES
+    for name, size in zip(names, sizes, strict=True):
+        if filled + size > _SHARD_BYTES:
+            shards.append([])
+            filled = 0
+        shards[-1].append(name)
+        filled += size
+    return shards
+
+
+def _check_room(folder: Path, needed: int, utterances: int) -> None:
+    free = shutil.disk_usage(folder).free
+    told = f"{needed / 1e6:,.1f} MB of the teacher's targets of {utterances} utterances"
+    if needed > free:
+        raise DataError(
+            f"distill.cache: {told} do not fit into {folder}, where {free / 1e6:,.1f} MB are free; set "
+            "cache_dtype=int8, compare fewer layers, or name a folder on a larger disk"
+        )
+    log.info("distill: %s will be written to %s (%s MB free)", told, folder, f"{free / 1e6:,.0f}")
+
+
+def _teacher_rows(teacher: BigfootForCTC, batches: Iterator[Batch], key: CacheKey) -> Iterator[dict[str, Tensor]]:
+    """Packed tensors of one utterance after the other."""
+    outputs = {f"output_{field}": True for field in key.targets if field in TUPLES}
+    for batch in batches:
+        batch = batch.to(teacher.device)
+        told = compute_targets(teacher, batch.input_values, batch.attention_mask, **outputs)
+        assert told.frame_mask is not None
+        probes = _probe(batch)
+        for row, (name, length) in enumerate(zip(batch.ids, told.frame_mask.sum(-1).tolist(), strict=True)):
+            found = {f"{name}/probe": probes[row]}
+            for field, layers in key.targets.items():
+                for layer in layers:
+                    whole = told[field][layer] if isinstance(told[field], tuple) else told[field]
+                    for part, tensor in key.packing.pack(field, whole[row, :length]).items():
+                        found[_name(name, field, layer, part)] = tensor
+            yield found
+
+
+def _name(utterance: str, field: str, layer: int, part: str) -> str:
+    return f"{utterance}/{field}.{layer}.{part}"
+
+
+def _probe(batch: Batch) -> Tensor:
+    """Length and a few samples of every waveform, (B, 1 + _PROBES) on the CPU."""
+    lengths = batch.input_lengths
+    steps = torch.arange(_PROBES, device=lengths.device)
+    at = steps * (lengths[:, None] - 1).clamp(min=0) // (_PROBES - 1)
+    return torch.cat([lengths[:, None].float(), batch.input_values.gather(1, at)], dim=1).cpu()
+
+
+def _shard(folder: Path, number: int) -> Path:
+    return folder / f"shard_{number:05}.safetensors"
+
+
+def _write_shard(folder: Path, number: int, names: Sequence[str], tensors: dict[str, Tensor]) -> None:
+    path = _shard(folder, number)
+    beside = path.with_suffix(".tmp")
+    try:
+        # A view of a row of a batch is not stored alone otherwise.
+        save_file({name: tensor.clone() for name, tensor in tensors.items()}, beside)
+        voucher = {"utterances": list(names), "bytes": beside.stat().st_size, "crc32": _checksum(beside)}
+        os.replace(beside, path)
+        _replace_text(path.with_suffix(".json"), json.dumps(voucher))
+    except (OSError, SafetensorError) as error:
+        beside.unlink(missing_ok=True)
+        raise DataError(
+            f"distill.cache: {path} could not be written ({error}); what is written stays, the same command goes on"
+        ) from error
+
+
+def _replace_text(path: Path, text: str) -> None:
+    beside = path.with_name(f"{path.name}.tmp")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
+
+
+def _checksum(path: Path) -> int:
+    found = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            found = zlib.crc32(block, found)
+    return found
+
+
+def _vouched(folder: Path, number: int, names: Sequence[str]) -> bool:
+    """Whether a shard is there and whole.
+
+    Raises:
+        DataError: it is there and damaged, or holds other utterances.
+    """
+    path = _shard(folder, number)
+    if not path.with_suffix(".json").exists():
+        return False
+    voucher = _read_voucher(path)
+    if voucher["utterances"] != list(names):
+        raise DataError(f"distill.cache: {path} holds other utterances than it should; remove {folder}")
+    if not path.exists() or path.stat().st_size != voucher["bytes"] or _checksum(path) != voucher["crc32"]:
+        raise DataError(
+            f"distill.cache: {path} is damaged; remove {path.with_suffix('.json').name}, and it is written again"
+        )
+    return True
+
+
+def _read_voucher(path: Path) -> dict[str, Any]:
+    file = path.with_suffix(".json")
+    try:
+        voucher: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return {name: voucher[name] for name in ("utterances", "bytes", "crc32")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"distill.cache: {file} cannot be read ({error}); remove it, it is written again") from error
+
+
+class TeacherCache:
+    """A written cache in the teacher's place.
+
+    Args:
+        folder: of ``write_cache``.
+        config: the teacher's shape.
+        targets: what is read of it, which may be less than it holds.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+
+    def __init__(self, folder: Path, config: BigfootConfig, targets: Targets) -> None:
+        self.folder, self.config, self._targets = folder, config, targets
+        self._packing = _read_key(folder).packing
+        shards = sorted(folder.glob("shard_*.safetensors"))
+        self._shard_of = {name: path for path in shards for name in _read_voucher(path)["utterances"]}
+        self._open = lru_cache(maxsize=_OPEN_SHARDS)(_open_shard)
+
+    def read(self, batch: Batch, num_frames: int) -> CTCOutput:
+        """What the teacher said to a batch.
+
+        Args:
+            batch: with waveforms as they were.
+            num_frames: T of the result, which the longest utterance may not fill.
+
+        Returns:
+            Its output on the batch's device, 0 on padding; what no loss reads is None, or empty in a tuple.
+
+        Raises:
+            DataError: an utterance is not in it, or was another when it was written.
+        """
+        device = batch.input_values.device
+        # lhotse renames an utterance that it gives twice, where an epoch ends with fewer than there are processes.
+        names = [name if name in self._shard_of else re.sub(r"_dup\d+$", "", name) for name in batch.ids]
+        files = [self._open(self._find(name)) for name in names]
+        self._compare_audio(names, files, _probe(batch))
+        fields: dict[str, Any] = {}
+        for field, layers in self._targets.items():
+            read = {layer: self._read_field(names, files, field, layer, num_frames).to(device) for layer in layers}
+            if field in TUPLES:
+                fields[field] = tuple(read.get(at, torch.empty(0)) for at in range(self.config.num_hidden_layers + 1))
+            else:
+                fields[field] = read[0]
+        return CTCOutput(**fields)
+
+    def _find(self, name: str) -> Path:
+        if name not in self._shard_of:
+            raise DataError(f"distill.cache: {self.folder} holds nothing of {name}; remove the folder")
+        return self._shard_of[name]
+
+    def _compare_audio(self, names: Sequence[str], files: Sequence[Any], probes: Tensor) -> None:
+        for name, file, heard in zip(names, files, probes, strict=True):
+            stored = _tensor(file, f"{name}/probe")
+            largest = stored[1:].abs().max()
+            if stored[0] != heard[0] or (stored - heard)[1:].abs().max() > _SAME_AUDIO * largest + 1e-6:
+                raise DataError(
+                    f"distill.cache: {name} sounds another than when {self.folder} was written; remove the folder"
+                )
+
+    def _read_field(self, names: Sequence[str], files: Sequence[Any], field: str, layer: int, frames: int) -> Tensor:
+        width = width_of(field, layer, self.config)
+        together = torch.zeros(len(names), frames, width)
+        packing = self._packing
+        for row, name, file in zip(together, names, files, strict=True):
+            parts = packing.parts(field, width)
+            packed = {part: _tensor(file, _name(name, field, layer, part)) for part in parts}
+            found = packing.unpack(field, packed, width)
+            row[: len(found)] = found
+        return together
+
+
+def _open_shard(path: Path) -> Any:  # noqa: ANN401 - safetensors does not type it
+    try:
+        return safe_open(path, framework="pt")
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"distill.cache: {path} cannot be read ({error}); remove its .json, run again") from error
+
+
+def _tensor(file: Any, name: str) -> Tensor:  # noqa: ANN401
+    try:
+        tensor: Tensor = file.get_tensor(name)
+    except SafetensorError as error:
+        raise DataError(f"distill.cache: a shard lacks {name} ({error}); remove the folder") from error
+    return tensor

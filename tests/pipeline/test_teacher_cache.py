@@ -1,0 +1,85 @@
+"""``distill.cache``: a run, and a second student, without the teacher at work."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from bigfoot.pipeline import run_pipeline, stages
+from bigfoot.pipeline.checks import find_problems
+from bigfoot.training.loop import Trainer
+
+LOSSES = ("distill.losses.hidden.weight=1", "distill.losses.heads.weight=1", "distill.losses.gram.weight=0.1")
+
+
+def losses_of(folder):
+    records = json.loads((folder / "distill" / "facts.json").read_text())["records"]
+    return [record["loss"] for record in records if "loss" in record]
+
+
+def test_the_second_student_trains_on_what_the_first_had_written(small_config, tmp_path, monkeypatch):
+    cache = f"distill.cache={tmp_path / 'cache'}"
+    run_pipeline(small_config(tmp_path / "live", *LOSSES), until="distill")
+    run_pipeline(small_config(tmp_path / "one", *LOSSES, cache), until="distill")
+    assert losses_of(tmp_path / "one") == pytest.approx(losses_of(tmp_path / "live"), rel=2e-3)
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
+    monkeypatch.setattr("bigfoot.distill.cache.compute_targets", None)
+    monkeypatch.setattr("bigfoot.distill.objective.compute_targets", None)
+    other = ("student.num_hidden_layers=1", "distill.losses.hidden.matches=[[1,4]]", "distill.losses.gram.weight=0")
+    run_pipeline(small_config(tmp_path / "two", *LOSSES, cache, *other), until="distill")
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()} == before
+
+
+def test_stopped_in_the_middle_it_ends_in_the_same_bits(small_config, tmp_path, monkeypatch):
+    settings = (*LOSSES, f"distill.cache={tmp_path / 'cache'}", "distill.spec_augment.mask_time_prob=0.3")
+    run_pipeline(small_config(tmp_path / "whole", *settings), until="distill")
+    ours = Trainer._step
+
+    def stopping(self, stream):
+        if self.progress.step == 3:
+            raise KeyboardInterrupt
+        return ours(self, stream)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            run_pipeline(small_config(tmp_path / "stopped", *settings), until="distill")
+    run_pipeline(small_config(tmp_path / "stopped", *settings), until="distill")
+    whole, stopped = (load_file(tmp_path / name / "distill/model/model.safetensors") for name in ("whole", "stopped"))
+    assert [name for name in whole if not torch.equal(whole[name], stopped[name])] == []
+
+
+def test_the_control_needs_none(small_config, tmp_path, monkeypatch):
+    settings = (f"distill.cache={tmp_path / 'cache'}", "control=ctc_only", "steps=[student,distill]")
+    config = small_config(tmp_path, *settings)
+    asked = []
+    monkeypatch.setattr(stages, "write_cache", lambda *given: (asked.append(1), write(*given)))
+    run_pipeline(config, until="finetune")
+    assert asked == [1]
+
+
+write = stages.write_cache
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["data.augment.speed=[0.9,1.1]"], "with data.augment.speed the waveform is another"),
+        (["data.augment.gain_db=[-3,3]", "data.augment.noise_probability=0.5"], "gain_db and data.augment.noise_prob"),
+        (["distill.losses.attention.weight=1"], "distill.losses.attention needs the teacher's attentions"),
+        (["distill.losses.logit_kl.weight=0", "distill.losses.ctc.weight=1"], "nothing to store"),
+        (["distill.losses.masked_hidden.weight=1"], "distill.losses.masked_hidden asks the teacher with other masks"),
+        (["distill.cache_top_k=3", "distill.losses.logit_cosine.weight=1"], "logit_cosine needs the logits of all"),
+    ],
+)
+def test_what_cannot_be_stored_is_said_before_anything_is_done(small_config, tmp_path, overrides, words):
+    (problem,) = find_problems(small_config(tmp_path, "distill.cache=cache", *overrides))
+    assert problem.startswith("distill.cache") and words in problem
+    assert not list(find_problems(small_config(tmp_path, *overrides)))
+
+
+def test_masks_where_none_are_drawn(small_config, tmp_path):
+    masked = ("distill.losses.masked_hidden.weight=1", "distill.spec_augment.mask_time_prob=0")
+    (problem,) = find_problems(small_config(tmp_path, *masked))
+    assert problem.startswith("distill.losses.masked_hidden: distill.spec_augment.mask_time_prob is 0")
