@@ -236,6 +236,8 @@ def _gate(result: StepResult, before: StepResult, context: Context, control: boo
     config = replace(config, losses=ctc_only(config.losses)) if control else config
     processor = _usable_processor(student.processor, context.labels.manifests)
     teacher = load_model(context.teacher.folder or context.config.teacher.path).model
+    # As in distilling: what terms train beside the student begins by the seed.
+    set_seed(context.config.seed)
     objective = GatedObjective(config, student.model, teacher, context.config.seed)
     factors = config.learning_rate_factors | {"gates": config.gate_learning_rate / config.learning_rate}
     run = _training_run(result, context, replace(config, learning_rate_factors=factors), processor)
