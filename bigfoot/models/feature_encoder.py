@@ -109,8 +109,8 @@ class ConvLayer(nn.Module):
                 norm = self.layer_norm
                 x = masked_group_norm(x, lengths, norm.weight, norm.bias, norm.eps)
         if self.is_gelu and not torch.is_grad_enabled():
-            # The first layers' outputs are the largest tensors of the model: a second copy of them costs a shallow
-            # student a tenth of its time, most of it in the system handing out fresh memory.
+            # The first layers' outputs are the largest tensors of the model, and a shallow student would spend a good
+            # part of its time on the system handing out fresh memory for a second copy of them.
             return torch.ops.aten.gelu_(x)
         return self.activation(x)
 
