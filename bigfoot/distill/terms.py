@@ -38,8 +38,8 @@ def _logit_problems(student: BigfootConfig, teacher: BigfootConfig) -> Iterator[
         )
 
 
-class LogitKLTerm(LossTerm):
-    """The teacher's posteriors."""
+class LogitTerm(LossTerm):
+    """What compares the logits of two heads over one vocabulary."""
 
     @staticmethod
     def find_problems(losses: LossesConfig, student: BigfootConfig, teacher: BigfootConfig) -> Iterator[str]:
@@ -50,24 +50,18 @@ class LogitKLTerm(LossTerm):
     def find_targets(losses: LossesConfig, student: BigfootConfig, teacher: BigfootConfig) -> Targets:
         """See ``LossTerm``."""
         return {"logits": {0}}
+
+
+class LogitKLTerm(LogitTerm):
+    """The teacher's posteriors."""
 
     def forward(self, answers: Answers) -> LossSum:
         """See ``LossTerm``."""
         return logit_kl(*answers.both("logits"), answers.frame_mask, self.losses.logit_kl.temperature)
 
 
-class LogitCosineTerm(LossTerm):
+class LogitCosineTerm(LogitTerm):
     """The direction of the teacher's logits."""
-
-    @staticmethod
-    def find_problems(losses: LossesConfig, student: BigfootConfig, teacher: BigfootConfig) -> Iterator[str]:
-        """See ``LossTerm``."""
-        yield from _logit_problems(student, teacher)
-
-    @staticmethod
-    def find_targets(losses: LossesConfig, student: BigfootConfig, teacher: BigfootConfig) -> Targets:
-        """See ``LossTerm``."""
-        return {"logits": {0}}
 
     def forward(self, answers: Answers) -> LossSum:
         """See ``LossTerm``."""

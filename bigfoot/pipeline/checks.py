@@ -36,9 +36,9 @@ def _student_shape(config: Config, teacher: BigfootConfig) -> BigfootConfig:
     try:
         return student_shape(config, teacher)
     except ModelError:
-        pass
-    layers = min(max(1, config.student.num_hidden_layers), teacher.num_hidden_layers)
-    return shrink_shape(teacher, range(layers))
+        # student_problems says what is wrong with it; losses are still looked at, as far as depth decides them.
+        layers = min(max(1, config.student.num_hidden_layers), teacher.num_hidden_layers)
+        return shrink_shape(teacher, range(layers))
 
 
 def _loss_problems(config: Config, teacher: BigfootConfig) -> Iterator[str]:

@@ -30,16 +30,6 @@ LOSSES = LossesConfig(
 
 
 @pytest.fixture
-def teacher(build_model):
-    return build_model("base", seed=1, num_hidden_layers=4)
-
-
-@pytest.fixture
-def student(build_model):
-    return build_model("base", seed=2, num_hidden_layers=2)
-
-
-@pytest.fixture
 def manifest(small_digits):
     return small_digits.manifests["train"]
 

@@ -52,16 +52,6 @@ EVERYTHING = weigh(
 
 
 @pytest.fixture
-def teacher(build_model):
-    return build_model("base", seed=1, num_hidden_layers=4)
-
-
-@pytest.fixture
-def student(build_model):
-    return build_model("base", seed=2, num_hidden_layers=2)
-
-
-@pytest.fixture
 def narrow_student(build_model):
     return build_model("base", seed=3, num_hidden_layers=2, hidden_size=16, num_attention_heads=2)
 
