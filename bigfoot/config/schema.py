@@ -191,8 +191,8 @@ class HiddenLossConfig:
 
     weight: float = not_negative(0.0)
     """Its share of the loss; 0 switches it off."""
-    distance: str = one_of("mse", "l1", "cosine")
-    """``mse``, ``l1`` or ``cosine`` (1 - cosine similarity)."""
+    distance: str = one_of("mse", "l1", "cosine", "l1_cosine")
+    """``mse``, ``l1``, ``cosine`` (1 - cosine similarity) or ``l1_cosine``, the sum of those two (DPHuBERT)."""
     matches: Any = "proportional"
     """``proportional``, or a list of [student, teacher] indices into ``hidden_states`` (0 = encoder input)."""
     match_weights: list[float] = field(default_factory=list)
@@ -275,8 +275,8 @@ class ConvFeaturesLossConfig:
 
     weight: float = not_negative(0.0)
     """Its share of the loss; 0 switches it off."""
-    distance: str = one_of("mse", "l1", "cosine")
-    """``mse``, ``l1`` or ``cosine`` (1 - cosine similarity)."""
+    distance: str = one_of("mse", "l1", "cosine", "l1_cosine")
+    """``mse``, ``l1``, ``cosine`` (1 - cosine similarity) or ``l1_cosine``, the sum of those two (DPHuBERT)."""
 
 
 @dataclass
