@@ -397,7 +397,8 @@ class GatesConfig(TrainConfig):
     gate_learning_rate: float = above_zero(0.02)
     """Highest learning rate of gates and multipliers."""
     parts: list[str] = field(default_factory=lambda: ["heads", "feed_forward", "conv"])
-    """On what gates stand: ``heads``, ``feed_forward`` units, ``conv`` channels (but for the last convolution's)."""
+    """On what gates stand: ``heads``, ``feed_forward`` units, ``conv`` channels (but for the last convolution's), and
+    whole attention and feed-forward ``blocks``."""
     sparsity: float = share(0.5)
     """Share of the model's parameters that is to go."""
     sparsity_warmup_steps: int = not_negative(100)
