@@ -380,8 +380,8 @@ class DistillConfig(TrainConfig):
     """[from, until]: convolutions begin dense, and what is outside the blocks of ``student.conv_groups`` fades to
     nothing between these two steps. Empty: grouped from the start."""
     cache: str | None = None
-    """Folder where the teacher's answers are written once and read in every step; another run with the same teacher and
-    data reads them too. Not where the waveform is augmented."""
+    """Folder where the teacher's answers are written once and read in every step, those of ``gates`` too; another run
+    with the same teacher and data reads them too. Not where the waveform is augmented."""
     cache_dtype: str = one_of("fp16", "int8")
     """How hidden states are kept there: ``fp16``, or ``int8`` with a scale for every channel of an utterance."""
     cache_top_k: int = not_negative(0)

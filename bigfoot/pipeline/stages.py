@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from bigfoot.data.batches import read_transcripts, sample_batches
 from bigfoot.data.manifests import PreparedData
 from bigfoot.distill.cache import CacheKey, TeacherCache, write_cache
 from bigfoot.distill.objective import Objective, needed_targets
+from bigfoot.distill.term import Targets
 from bigfoot.evaluation.evaluate import evaluate_accuracy, missing_wer_reason
 from bigfoot.measure.size import count_macs
 from bigfoot.models.ctc import BigfootForCTC
@@ -155,7 +156,10 @@ def _surroundings(name: str, context: Context) -> list[Any]:
     if name == "prune":
         return [config.data.batch_seconds, context.labels.fingerprint]
     loading = {key: value for key, value in to_dict(config.data).items() if key != "num_workers"}
-    return [config.seed, config.precision, context.labels.fingerprint, loading]
+    distill = config.distill
+    stored = name == "gates" and distill.cache is not None
+    cache = [distill.cache_dtype, distill.cache_top_k] if stored else []
+    return [config.seed, config.precision, context.labels.fingerprint, loading, *cache]
 
 
 def _make_student(result: StepResult, before: StepResult, context: Context, _control: bool) -> StepResult:
@@ -191,57 +195,76 @@ def _save_once(model: BigfootForCTC, processor: Processor, folder: Path, history
     state.wait_for_everyone()
 
 
-def _distill(result: StepResult, before: StepResult, context: Context, control: bool) -> StepResult:
-    from bigfoot.pipeline.checks import ctc_only
+@dataclass
+class _Lesson:
+    """What a step that learns from the teacher begins with."""
 
-    config, student = context.config.distill, load_model(before.folder)
-    losses = ctc_only(config.losses) if control else config.losses
+    student: LoadedModel
+    losses: LossesConfig
+    processor: Processor
+    teacher: BigfootForCTC | TeacherCache
+
+
+def _begin_lesson(name: str, before: StepResult, context: Context, control: bool) -> _Lesson:
+    """Load student and teacher, or the teacher's answers; what trains beside the student begins by the seed."""
+    from bigfoot.pipeline.checks import compared_losses, ctc_only
+
+    config, student = context.config, load_model(before.folder)
+    losses = compared_losses(config)
+    own = ctc_only(losses[name]) if control else losses[name]
     processor = _usable_processor(student.processor, context.labels.manifests)
-    teacher = load_model(context.teacher.folder or context.config.teacher.path).model
-    cached = config.cache is not None and not control
-    told = _cache_teacher(teacher, student.model, losses, processor, context) if cached else teacher
-    # What terms train beside the student begins by the seed too, whatever was drawn before.
-    set_seed(context.config.seed)
-    objective = Objective(losses, student.model, told)
+    teacher = load_model(context.teacher.folder or config.teacher.path).model
+    told: BigfootForCTC | TeacherCache = teacher
+    if config.distill.cache is not None and not control:
+        told = _cache_teacher(teacher, student.model, own, list(losses.values()), processor, context)
+    # Whatever was drawn before.
+    set_seed(config.seed)
+    return _Lesson(student, own, processor, told)
+
+
+def _distill(result: StepResult, before: StepResult, context: Context, control: bool) -> StepResult:
+    config, lesson = context.config.distill, _begin_lesson("distill", before, context, control)
+    objective = Objective(lesson.losses, lesson.student.model, lesson.teacher)
     if not control:
         _judge_teacher(result, context)
-    run = _training_run(result, context, config, processor)
+    run = _training_run(result, context, config, lesson.processor)
     if config.grow_groups:
-        groups = conv_groups.spell_out_groups(student.model.config, context.config.student.conv_groups)
+        groups = conv_groups.spell_out_groups(lesson.student.model.config, context.config.student.conv_groups)
         run.growth = GroupGrowth(groups, *config.grow_groups)
-    return _train(result, student, objective, run)
+    return _train(result, lesson.student, objective, run)
+
+
+def _gate(result: StepResult, before: StepResult, context: Context, control: bool) -> StepResult:
+    lesson = _begin_lesson("gates", before, context, control)
+    config = replace(context.config.gates, losses=lesson.losses)
+    objective = GatedObjective(config, lesson.student.model, lesson.teacher, context.config.seed)
+    factors = config.learning_rate_factors | {"gates": config.gate_learning_rate / config.learning_rate}
+    run = _training_run(result, context, replace(config, learning_rate_factors=factors), lesson.processor)
+    return _train(result, lesson.student, objective, run)
 
 
 def _cache_teacher(
-    teacher: BigfootForCTC, student: BigfootForCTC, losses: LossesConfig, processor: Processor, context: Context
-) -> TeacherCache:
-    """Have the first process write the teacher's answers, if they are not written yet, and take them in its place."""
+    teacher: BigfootForCTC, student: BigfootForCTC, losses: LossesConfig, all_losses: Sequence[LossesConfig],
+    processor: Processor, context: Context,
+) -> TeacherCache:  # fmt: skip
+    """Have the first process write the teacher's answers, if they are not written yet, and take them in its place.
+
+    All that any step of the run asks for is written at once, as the folder is one.
+    """
     config, manifest = context.config.distill, context.labels.manifests["train"]
     assert config.cache is not None and context.teacher.folder is not None
     folder, state = Path(config.cache).expanduser(), PartialState()
-    needed = needed_targets(losses, student.config, teacher.config)
+    needed: Targets = {}
+    for each in all_losses:
+        for name, layers in needed_targets(each, student.config, teacher.config).items():
+            needed[name] = needed.get(name, set()) | layers
     if state.is_main_process:
         digest = fingerprint_files(context.teacher.folder)
         key = CacheKey.of(manifest, processor, digest, needed, config.cache_dtype, config.cache_top_k)
         teacher.to(state.device)
         write_cache(folder, key, teacher, manifest, processor, context.config.evaluate.batch_size)
     state.wait_for_everyone()
-    return TeacherCache(folder, teacher.config, needed)
-
-
-def _gate(result: StepResult, before: StepResult, context: Context, control: bool) -> StepResult:
-    from bigfoot.pipeline.checks import ctc_only
-
-    config, student = context.config.gates, load_model(before.folder)
-    config = replace(config, losses=ctc_only(config.losses)) if control else config
-    processor = _usable_processor(student.processor, context.labels.manifests)
-    teacher = load_model(context.teacher.folder or context.config.teacher.path).model
-    # As in distilling: what terms train beside the student begins by the seed.
-    set_seed(context.config.seed)
-    objective = GatedObjective(config, student.model, teacher, context.config.seed)
-    factors = config.learning_rate_factors | {"gates": config.gate_learning_rate / config.learning_rate}
-    run = _training_run(result, context, replace(config, learning_rate_factors=factors), processor)
-    return _train(result, student, objective, run)
+    return TeacherCache(folder, teacher.config, needed_targets(losses, student.config, teacher.config))
 
 
 def _finetune(result: StepResult, before: StepResult, context: Context, _control: bool) -> StepResult:
