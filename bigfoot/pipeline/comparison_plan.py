@@ -24,6 +24,7 @@ from bigfoot.config import CONFIG_FOLDER, Config, find_config, load_config, to_d
 from bigfoot.errors import ConfigError
 from bigfoot.pipeline.checks import ctc_only
 from bigfoot.pipeline.fingerprints import fingerprint
+from bigfoot.pipeline.scale import apply_scale
 
 CONTROLS = ("ctc_only", "random_weights")
 """The student of ``bigfoot.yaml`` without its teacher's losses, and with nothing of its teacher's weights."""
@@ -60,7 +61,7 @@ class PlannedRun:
         other: whether it has fewer steps than the rest.
         config_path: under ``configs/``.
         overrides: ``a.b=c`` each, over that file.
-        config: what both come to.
+        config: what both come to, at its scale.
     """
 
     name: str
@@ -163,7 +164,7 @@ def _plan_run(
         given.append(f"gates.sparsity_warmup_steps={_scaled_warmup(own, shares['gates'])}")
     given += _tell_apart(name, own)
     given += [f"seed={seed}", f"run_dir={folder / name / f'seed_{seed}'}", *overrides]
-    return PlannedRun(name, seed, other, path, given, load_config(path, given))
+    return PlannedRun(name, seed, other, path, given, apply_scale(load_config(path, given)))
 
 
 def share_steps(config: Config, steps: int) -> dict[str, int]:
