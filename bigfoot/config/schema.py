@@ -193,8 +193,8 @@ class HiddenLossConfig:
 
     weight: float = not_negative(0.0)
     """Its share of the loss; 0 switches it off."""
-    distance: str = one_of("mse", "l1", "cosine")
-    """``mse``, ``l1`` or ``cosine`` (1 - cosine similarity)."""
+    distance: str = one_of("mse", "l1", "cosine", "l1_cosine")
+    """``mse``, ``l1``, ``cosine`` (1 - cosine similarity) or ``l1_cosine``, the sum of those two (DPHuBERT)."""
     matches: Any = "proportional"
     """``proportional``, or a list of [student, teacher] indices into ``hidden_states`` (0 = encoder input)."""
     match_weights: list[float] = field(default_factory=list)
@@ -277,8 +277,8 @@ class ConvFeaturesLossConfig:
 
     weight: float = not_negative(0.0)
     """Its share of the loss; 0 switches it off."""
-    distance: str = one_of("mse", "l1", "cosine")
-    """``mse``, ``l1`` or ``cosine`` (1 - cosine similarity)."""
+    distance: str = one_of("mse", "l1", "cosine", "l1_cosine")
+    """``mse``, ``l1``, ``cosine`` (1 - cosine similarity) or ``l1_cosine``, the sum of those two (DPHuBERT)."""
 
 
 @dataclass
@@ -399,7 +399,8 @@ class GatesConfig(TrainConfig):
     gate_learning_rate: float = above_zero(0.02)
     """Highest learning rate of gates and multipliers."""
     parts: list[str] = field(default_factory=lambda: ["heads", "feed_forward", "conv"])
-    """On what gates stand: ``heads``, ``feed_forward`` units, ``conv`` channels (but for the last convolution's)."""
+    """On what gates stand: ``heads``, ``feed_forward`` units, ``conv`` channels (but for the last convolution's), and
+    whole attention and feed-forward ``blocks``."""
     sparsity: float = share(0.5)
     """Share of the model's parameters that is to go."""
     sparsity_warmup_steps: int = not_negative(100)

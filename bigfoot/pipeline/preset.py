@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 
-from bigfoot.config import PublishedConfig, load_config
+from bigfoot.config import Config, PublishedConfig, load_config
 from bigfoot.measure.size import count_params
 from bigfoot.measure.summary import ModelSummary, summarize_model
 from bigfoot.models.configuration import BigfootConfig
@@ -24,6 +25,7 @@ _KNOWN_TEACHERS: dict[str, dict[str, Any]] = {
     "facebook/wav2vec2-base": {"ctc_head": False},
     "facebook/wav2vec2-base-960h": {},
     "facebook/hubert-base-ls960": {"family": "hubert", "ctc_head": False},
+    "microsoft/wavlm-base-plus": {"family": "wavlm", "ctc_head": False, "num_buckets": 320},
 }
 
 
@@ -36,12 +38,15 @@ class PresetSummary:
         deployed_parts: parameters of what is used in the end, by part, a shared one counted once.
         published_parts: parameters that the paper counts, by part.
         num_params_printed: what the paper prints; None where nothing is known.
+        num_params_target: what pruning brings the student down to, by the steps ``prune`` and ``gates``: its shape is
+            learned then, and all else here is counted before; None without them, or where they aim at another number.
     """
 
     student: ModelSummary
     deployed_parts: dict[str, int]
     published_parts: dict[str, int]
     num_params_printed: int | None
+    num_params_target: int | None = None
 
     @property
     def num_params_deployed(self) -> int:
@@ -59,16 +64,20 @@ class PresetSummary:
             "num_params_as_published": self.num_params_as_published,
             "num_params_deployed": self.num_params_deployed,
             "num_params_printed": self.num_params_printed,
+            "num_params_target": self.num_params_target,
             "published_parts": self.published_parts,
             "deployed_parts": self.deployed_parts,
         }
 
     def describe(self) -> list[str]:
-        """Two lines for people."""
-        millions = self.num_params_printed
+        """Two or three lines for people."""
+        millions, target = self.num_params_printed, self.num_params_target
         printed = "" if millions is None else f" (the paper prints {millions / 1e6:.2f} M)"
-        return [f"as published {self.num_params_as_published:,}{printed}: {_list(self.published_parts)}",
-                f"deployed {self.num_params_deployed:,}: {_list(self.deployed_parts)}"]  # fmt: skip
+        before = "" if target is None else ", before pruning"
+        counted = printed if target is None else before
+        lines = [f"as published {self.num_params_as_published:,}{counted}: {_list(self.published_parts)}",
+                 f"deployed {self.num_params_deployed:,}{before}: {_list(self.deployed_parts)}"]  # fmt: skip
+        return lines if target is None else [*lines, f"pruned to about {target:,}{printed}, in a shape that is learned"]
 
 
 def _list(parts: dict[str, int]) -> str:
@@ -102,7 +111,17 @@ def summarize_preset(path: str | Path, overrides: Sequence[str] = ()) -> PresetS
     published = {name: count for name, count in parts.items() if name != "lm_head"}
     published |= _count_extras(config.published, model.config.hidden_size, teacher.hidden_size)
     printed = round(config.published.num_params) or None
-    return PresetSummary(summarize_model(LoadedModel(model, Processor())), parts, published, printed)
+    student, target = summarize_model(LoadedModel(model, Processor())), _pruned_size(config, sum(parts.values()))
+    return PresetSummary(student, parts, published, printed, target)
+
+
+def _pruned_size(config: Config, num_params: int) -> int | None:
+    """What is left when every pruning step meets its target."""
+    kept = {"gates": 1 - config.gates.sparsity, "prune": config.prune.keep}
+    turns = [step for step in config.steps if step in kept]
+    if not turns or ("prune" in turns and config.prune.target != "params"):
+        return None
+    return round(num_params * math.prod(kept[step] for step in turns))
 
 
 def _count_parts(model: BigfootForCTC) -> dict[str, int]:

@@ -162,7 +162,7 @@ def student_shape(config: Config, teacher: BigfootConfig) -> BigfootConfig:
 
 
 def final_shape(config: Config, teacher: BigfootConfig) -> BigfootConfig:
-    """The student's shape with groups, shared kernels and low ranks.
+    """The student's shape with groups, shared kernels and low ranks; the teacher's where no student is cut.
 
     Args:
         config: of the run.
@@ -171,6 +171,8 @@ def final_shape(config: Config, teacher: BigfootConfig) -> BigfootConfig:
     Raises:
         ModelError: it cannot be cut out of the teacher, or its ranks depend on the teacher's weights.
     """
+    if "student" not in config.steps:
+        return teacher
     wanted, shape = config.student, student_shape(config, teacher)
     if wanted.change_conv_layers:
         groups = spell_out_groups(shape, wanted.conv_groups)

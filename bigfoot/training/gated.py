@@ -54,9 +54,11 @@ class GatedObjective(Objective):
         """What the gates leave, what they were expected to, and what was asked for, in a sentence."""
         size = self.gates.measure_size()
         gone, expected = (1 - number / size.before for number in (size.after, size.expected))
+        shut = ", ".join(str(place) for place in self.gates.removed_blocks())
+        blocks = f"; without {shut}" if shut else ""
         return (
             f"gates: kept {size.after:,} of {size.before:,} parameters, {gone:.1%} fewer ({expected:.1%} by the gates' "
-            f"expectation, {self._config.sparsity:.1%} asked for)."
+            f"expectation, {self._config.sparsity:.1%} asked for){blocks}."
         )
 
     def deployed(self) -> BigfootForCTC:
