@@ -42,6 +42,9 @@ def test_every_method_can_be_run_and_all_are_treated_alike(file, real_corpora):
             assert needs_same_data(run.config, first), run.label
         assert to_dict(config.finetune) == to_dict(first.finetune)
         assert config.distill.learning_rate == first.distill.learning_rate
+        weights = {name: loss["weight"] for name, loss in to_dict(config.distill.losses).items()}
+        assert weights["logit_kl"] == (run.name != "ctc_only")
+        assert run.name != "ctc_only" or {name for name, weight in weights.items() if weight} == {"ctc"}
         steps = wanted.other_steps if run.other else wanted.steps
         if run.name != "teacher":
             assert steps - len(config.steps) < sum(trained(config).values()) <= steps, run.label
