@@ -113,6 +113,8 @@ class StudentConfig:
     """Transformer layers that stay."""
     layer_init: Any = "spread"
     """Which: ``first_k``, ``last_k``, ``every_k``, ``spread`` (both ends kept), or a list of 0-based layers."""
+    weights: str = one_of("teacher", "random")
+    """``random`` takes the shape alone and begins all of its weights anew: a control."""
     change_conv_layers: bool = True
     """False leaves the feature encoder as the teacher's."""
     conv_groups: Any = 2
