@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from bigfoot.compress import conv_groups, conv_sharing, depth, lowrank, reshape_to
+from bigfoot.compress import conv_groups, conv_sharing, depth, lowrank, narrow, reshape_to
 from bigfoot.compress.conv_groups import spell_out_groups
 from bigfoot.compress.lowrank import spell_out_ranks
 from bigfoot.config import Config, StudentConfig
@@ -61,7 +61,10 @@ def build_student(model: BigfootForCTC, config: Config, audio: InitAudio) -> tup
     student, change = depth.apply(model, depth.DepthConfig(wanted.num_hidden_layers, wanted.layer_init))
     changes = [change.describe()]
     if wanted.shape:
-        student, change = reshape_to.apply(student, reshape_to.ReshapeConfig(wanted.shape, config.seed))
+        if wanted.shape_init == "least_squares":
+            student, change = narrow.apply(student, narrow.NarrowConfig(wanted.shape), audio.batches)
+        else:
+            student, change = reshape_to.apply(student, reshape_to.ReshapeConfig(wanted.shape, config.seed))
         changes.append(change.describe())
     if wanted.change_conv_layers:
         student, told = _change_convs(student, config, audio)
@@ -130,8 +133,11 @@ def student_problems(config: Config, teacher: BigfootConfig) -> Iterator[str]:
     wanted = config.student
     try:
         layers = depth.choose_layers(teacher.num_hidden_layers, wanted.num_hidden_layers, wanted.layer_init)
-        teacher = depth.shrink_shape(teacher, layers)
-        teacher = _reshape(teacher, wanted)
+        shallow = depth.shrink_shape(teacher, layers)
+        teacher = _reshape(shallow, wanted)
+        if wanted.shape and wanted.shape_init == "least_squares":
+            problems = narrow.narrow_problems(shallow, wanted.shape)
+            yield from (f"student.shape_init: {problem}" for problem in problems)
     except ModelError as error:
         key = "num_hidden_layers" if "the model has" in str(error) else "layer_init"
         yield str(error) if str(error).startswith("student.") else f"student.{key}: {error}"
