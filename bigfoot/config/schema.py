@@ -113,6 +113,8 @@ class StudentConfig:
     """Transformer layers that stay."""
     layer_init: Any = "spread"
     """Which: ``first_k``, ``last_k``, ``every_k``, ``spread`` (both ends kept), or a list of 0-based layers."""
+    weights: str = one_of("teacher", "random")
+    """``random`` takes the shape alone and begins all of its weights anew: a control."""
     change_conv_layers: bool = True
     """False leaves the feature encoder as the teacher's."""
     conv_groups: Any = 2
@@ -128,6 +130,9 @@ class StudentConfig:
     """What is otherwise than in the teacher, by fields of ``BigfootConfig``: ``hidden_size``, ``num_attention_heads``,
     ``intermediate_size``, per-layer lists of them, ``attention_reuse``, ``time_reduction``, ``feature_projection``,
     ``conv_dim``, ... What fits is copied, the rest begins at random."""
+    shape_init: str = one_of("slice", "least_squares")
+    """``slice`` copies the first units of everything; ``least_squares`` keeps those that explain the others, for
+    narrower shapes with heads as wide as the teacher's, and fits what reads them on audio."""
     low_rank: LowRankConfig = field(default_factory=LowRankConfig)
     """Linear maps of low rank; made last."""
     init_seconds: float = above_zero(60.0)

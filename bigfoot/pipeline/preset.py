@@ -10,18 +10,14 @@ from typing import Any
 
 import torch
 
-from bigfoot.compress.conv_groups import spell_out_groups
-from bigfoot.compress.lowrank import spell_out_ranks
 from bigfoot.config import Config, PublishedConfig, load_config
-from bigfoot.errors import ModelError
 from bigfoot.measure.size import count_params
 from bigfoot.measure.summary import ModelSummary, summarize_model
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.folder import LoadedModel, outline_model
-from bigfoot.models.reshape import reshape_config
 from bigfoot.pipeline.scale import apply_scale
-from bigfoot.pipeline.student import student_shape
+from bigfoot.pipeline.student import final_shape
 from bigfoot.text.tokenizers import Processor
 
 # Shapes of the usual teachers, so that nothing need be fetched to count a student of theirs.
@@ -110,7 +106,7 @@ def summarize_preset(path: str | Path, overrides: Sequence[str] = ()) -> PresetS
     known = _KNOWN_TEACHERS.get(config.teacher.path)
     teacher = outline_model(config.teacher.path).config if known is None else BigfootConfig(**known)
     with torch.device("meta"):
-        model = BigfootForCTC(_final_shape(config, teacher)).eval()
+        model = BigfootForCTC(final_shape(config, teacher)).eval()
     parts = _count_parts(model)
     published = {name: count for name, count in parts.items() if name != "lm_head"}
     published |= _count_extras(config.published, model.config.hidden_size, teacher.hidden_size)
@@ -126,22 +122,6 @@ def _pruned_size(config: Config, num_params: int) -> int | None:
     if not turns or ("prune" in turns and config.prune.target != "params"):
         return None
     return round(num_params * math.prod(kept[step] for step in turns))
-
-
-def _final_shape(config: Config, teacher: BigfootConfig) -> BigfootConfig:
-    """The student's shape with groups, shared kernels and low ranks; the teacher's where no student is cut."""
-    if "student" not in config.steps:
-        return teacher
-    wanted, shape = config.student, student_shape(config, teacher)
-    if wanted.change_conv_layers:
-        groups = spell_out_groups(shape, wanted.conv_groups)
-        shape = reshape_config(shape, conv_groups=groups, conv_sharing=wanted.conv_sharing or None)
-    cut = wanted.low_rank
-    if not cut.linears:
-        return shape
-    if not cut.rank:
-        raise ModelError("student.low_rank: ranks by energy depend on the teacher's weights; give a rank to count them")
-    return reshape_config(shape, layer_ranks=spell_out_ranks(shape, cut.linears, cut.rank))
 
 
 def _count_parts(model: BigfootForCTC) -> dict[str, int]:

@@ -85,8 +85,16 @@ class Context:
     labels: Labels
 
 
-def read_facts(folder: Path, expected: str) -> StepResult | None:
-    """What a step left behind, if its settings and inputs are still the same and its model is there."""
+def read_facts(folder: Path, expected: str | None = None) -> StepResult | None:
+    """What a step left behind.
+
+    Args:
+        folder: of the step.
+        expected: its fingerprint; None takes it whatever its settings were.
+
+    Returns:
+        None where it has not come to its end, its model is not there, or settings or inputs were others.
+    """
     file = folder / "facts.json"
     if not file.exists():
         return None
@@ -95,7 +103,8 @@ def read_facts(folder: Path, expected: str) -> StepResult | None:
     # The folder is stored as it was; a run folder that was moved is still whole.
     result.folder = folder / result.folder.name
     recover_folder(result.folder)
-    return result if result.fingerprint == expected and (result.folder / "config.json").exists() else None
+    same = expected is None or result.fingerprint == expected
+    return result if same and (result.folder / "config.json").exists() else None
 
 
 def _write_facts(folder: Path, result: StepResult) -> None:
@@ -120,7 +129,7 @@ def run_step(
     Returns:
         What it left behind.
     """
-    start, end = "ctc_only_" if control else "", f"_{turn}" if turn > 1 else ""
+    start, end = "ctc_only_" if control else "", _name_turn(turn)
     label = f"{start}{name}{end}"
     folder, made = context.run_dir / label, _RUNNERS[name]
     settings = to_dict(getattr(context.config, name))
@@ -146,12 +155,27 @@ def run_step(
     return result
 
 
+def label_steps(steps: Sequence[str]) -> list[str]:
+    """Folders of the steps of a run, in their order.
+
+    Example:
+        >>> label_steps(["prune", "distill", "prune", "distill"])
+        ['prune', 'distill', 'prune_2', 'distill_2']
+    """
+    return [f"{name}{_name_turn(steps[: index + 1].count(name))}" for index, name in enumerate(steps)]
+
+
+def _name_turn(turn: int) -> str:
+    return f"_{turn}" if turn > 1 else ""
+
+
 def _surroundings(name: str, context: Context) -> list[Any]:
     """Settings outside a step's own section that decide what it makes."""
     config = context.config
     if name == "student":
-        # The seed is that of new weights, and there are some only in another shape.
-        seed = [config.seed] if config.student.shape else []
+        # The seed is that of new weights, and there are some only in another shape, or in a control.
+        drawn = bool(config.student.shape) or config.student.weights == "random"
+        seed = [config.seed] if drawn else []
         return [bool(config.distill.grow_groups), config.data.batch_seconds, context.labels.fingerprint, *seed]
     if name == "prune":
         return [config.data.batch_seconds, context.labels.fingerprint]
