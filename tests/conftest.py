@@ -159,7 +159,7 @@ def processor(tokenizer):
 
 @pytest.fixture(scope="session")
 def speech():
-    """Speech as (1, N) tensors, normalized: a read sentence first, where it lies; two synthetic strings."""
+    """Speech as (1, N) tensors, normalized: two synthetic strings, and a read sentence where it lies."""
     import torch
 
     from bigfoot.audio_io import read_audio
@@ -167,7 +167,7 @@ def speech():
 
     waves = [synthesize_string(0, "test", index, 1, 3).samples for index in range(2)]
     if READ_SENTENCE.is_file():
-        waves.insert(0, read_audio(READ_SENTENCE)[16_000 : 16_000 * 4 + 77])
+        waves.append(read_audio(READ_SENTENCE)[16_000 : 16_000 * 4 + 77])
     return [torch.from_numpy(np.asarray((w - w.mean()) / w.std(), dtype=np.float32))[None] for w in waves]
 
 

@@ -44,7 +44,7 @@ sys.addaudithook(listen)
 
 
 class Watch:
-    """Nothing is run, written, started or imported inside, and at most so much memory and time is taken."""
+    """Nothing is run, written, started or imported inside, and at most so much memory and computing."""
 
     def __init__(self, folder, megabytes=20, seconds=20):
         self.folder, self.bytes, self.seconds = folder, megabytes * 2**20, seconds
@@ -53,12 +53,12 @@ class Watch:
         self.before = sorted(self.folder.iterdir())
         events.clear()
         tracemalloc.start()
-        self.started = time.monotonic()
+        self.started = time.process_time()
         watching.append(self)
 
     def __exit__(self, *_):
         watching.clear()
-        took, peak = time.monotonic() - self.started, tracemalloc.get_traced_memory()[1]
+        took, peak = time.process_time() - self.started, tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert events == []
         assert sorted(self.folder.iterdir()) == self.before
