@@ -57,7 +57,8 @@ def open_runnable(source: str) -> RunnableModel:
     """Open a model by the classes that its name asks for.
 
     Args:
-        source: folder, Hugging Face id, ``.onnx`` file, deployed folder or ``tiny_teacher``, with ``transformers:`` before it for plain transformers.
+        source: folder, Hugging Face id, ``.onnx`` file, deployed folder or ``tiny_teacher``,
+            with ``transformers:`` before it for plain transformers.
 
     Returns:
         The model in fp32 and eval mode; attention is PyTorch's fused one in both runtimes, but for transformers'
