@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -171,6 +172,19 @@ def read_header(path: str | Path) -> AudioHeader:
     """
     with _checked_open(Path(path)) as file:
         return AudioHeader(file.samplerate, file.channels, file.frames)
+
+
+def sum_seconds(paths: Iterable[Path]) -> Seconds:
+    """How much audio there is, by the headers of files; those that cannot be read add nothing.
+
+    Args:
+        paths: files.
+    """
+    total = 0.0
+    for path in paths:
+        with contextlib.suppress(AudioError):
+            total += read_header(path).seconds
+    return total
 
 
 def _read_mono(file: soundfile.SoundFile, path: Path, start: int, count: int | None, size: int) -> Iterator[Samples]:

@@ -1,55 +1,55 @@
-"""Text from audio files, one at a time, in PyTorch."""
+"""A PyTorch model as the engine of a ``Transcriber``: what listens where nothing was exported."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+import numpy as np
+import numpy.typing as npt
+import torch
 
-from bigfoot.audio_io import read_audio
-from bigfoot.data.batches import LoadedUtterance, collate
-from bigfoot.decoding.greedy import transcribe_batches
-from bigfoot.errors import AudioError, ModelError
+from bigfoot.errors import ModelError
 from bigfoot.evaluation.evaluate import missing_wer_reason
 from bigfoot.models.folder import LoadedModel
+from bigfoot.runtime.engine import Answer, ModelFacts
+from bigfoot.types import Samples
 
 
-@dataclass(frozen=True)
-class FileTranscript:
-    """What was heard in a file.
-
-    Args:
-        path: the file.
-        text: what the model heard; empty where it could not be read.
-        error: why it could not be read, or None.
-    """
-
-    path: Path
-    text: str = ""
-    error: str | None = None
-
-
-def transcribe_files(loaded: LoadedModel, files: Iterable[Path]) -> Iterator[FileTranscript]:
-    """Transcribe files greedily; a bad one costs itself alone.
+class TorchEngine:
+    """A loaded model with a CTC head and a vocabulary.
 
     Args:
-        loaded: with CTC head and vocabulary.
-        files: of any rate and channel count.
-
-    Yields:
-        A transcript or an error for each, in order.
+        loaded: see ``load_model``.
+        threads: of PyTorch in the whole process; left as they are by default.
 
     Raises:
         ModelError: no head or no vocabulary.
+
+    Example:
+        >>> from bigfoot.models.folder import load_model
+        >>> engine = TorchEngine(load_model("tiny_teacher"))
+        >>> engine.run(np.zeros((1, 16000), np.float32), np.array([16000])).frames.tolist()
+        [49]
     """
-    reason, tokenizer = missing_wer_reason(loaded), loaded.processor.tokenizer
-    if reason or tokenizer is None:
-        raise ModelError(f"{loaded.folder}: no text can come out of this model: {reason}")
-    for path in files:
-        try:
-            samples = read_audio(path, sample_rate=loaded.processor.sample_rate)
-        except AudioError as error:
-            yield FileTranscript(path, error=error.reason)
-            continue
-        batch = collate([LoadedUtterance(str(path), "", "", samples)], loaded.processor)
-        yield FileTranscript(path, transcribe_batches(loaded.model, [batch], tokenizer).hypotheses[0])
+
+    def __init__(self, loaded: LoadedModel, threads: int | None = None) -> None:
+        reason, tokenizer = missing_wer_reason(loaded), loaded.processor.tokenizer
+        if reason or tokenizer is None:
+            raise ModelError(f"{loaded.folder}: no text can come out of this model: {reason}")
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self._model = loaded.model
+        self.facts = ModelFacts(
+            name=str(loaded.folder),
+            tokenizer=tokenizer,
+            stride=loaded.model.config.inputs_to_logits_ratio,
+            receptive_field=loaded.model.config.receptive_field,
+            normalizes=loaded.processor.do_normalize,
+            sample_rate=loaded.processor.sample_rate,
+        )
+
+    @torch.no_grad()
+    def run(self, input_values: Samples, lengths: npt.NDArray[np.int64]) -> Answer:
+        """Compute a batch; see ``bigfoot.runtime.engine.Engine``."""
+        values = torch.from_numpy(input_values)
+        mask = torch.arange(values.shape[1]) < torch.from_numpy(lengths)[:, None]
+        output = self._model(values, mask)
+        return Answer(output.logits.float().numpy(), output.frame_mask.sum(-1).numpy())
