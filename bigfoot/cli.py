@@ -320,6 +320,26 @@ def convert(
 
 
 @app.command()
+def export(
+    model: ModelArgument,
+    destination: Annotated[Path, typer.Argument(help="File to write; an older one there is replaced.", metavar="OUT")],
+    to: Annotated[str, typer.Option(help="onnx.")] = "onnx",
+    normalize: Annotated[
+        bool, typer.Option("--normalize", help="Bring audio to zero mean and unit variance inside the file.")
+    ] = False,
+) -> None:
+    """Write a model as one file that other runtimes run, lengths as an input, vocabulary and metadata inside."""
+    from bigfoot.export.onnx import build_onnx, require_onnx, save_onnx
+    from bigfoot.models.folder import load_model
+
+    if to != "onnx":
+        raise ConfigError([f"--to: {to!r} is none of onnx"])
+    require_onnx()
+    save_onnx(build_onnx(load_model(model), normalize=normalize), destination)
+    typer.echo(f"{destination}: {destination.stat().st_size / 1e6:.1f} MB")
+
+
+@app.command()
 def push(
     model: ModelArgument,
     repository: Annotated[str, typer.Argument(help="owner/name on the hub.", metavar="REPO")],

@@ -1,0 +1,162 @@
+"""To one ``.onnx`` file that says itself what goes in and what comes out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+import bigfoot
+from bigfoot.errors import MissingExtraError, ModelError
+from bigfoot.export.answering import AnsweringModel
+from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.folder import LoadedModel
+from bigfoot.text.tokenizers import Processor
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+FORMAT = "1"
+"""Version of the agreement between this file and ``bigfoot.runtime``: names of tensors and of metadata."""
+INPUTS, OUTPUTS = ("input_values", "lengths"), ("logits", "frames")
+_EXAMPLE_SECONDS = 1
+
+
+def require_onnx() -> None:
+    """Say in words which extra is missing.
+
+    Raises:
+        MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
+    """
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        try:
+            __import__(package)
+        except ImportError as error:
+            raise MissingExtraError("onnx", package) from error
+
+
+def describe(
+    config: BigfootConfig, processor: Processor, *, normalize: bool = False, precision: str = "fp32",
+    batch_invariant: bool = True,
+) -> dict[str, str]:  # fmt: skip
+    """What the file tells of itself, for a runtime that has nothing else.
+
+    Args:
+        config: the shape.
+        processor: vocabulary and normalization.
+        normalize: whether the graph normalizes.
+        precision: ``fp32``, ``int8_dynamic`` or ``int8_static``.
+        batch_invariant: whether utterances may share a batch.
+
+    Example:
+        >>> from bigfoot.text.tokenizers import CharTokenizer
+        >>> facts = describe(BigfootConfig(), Processor(CharTokenizer(("<pad>", "|", "A"))))
+        >>> facts["vocab"], facts["stride"], facts["receptive_field"]
+        ('["<pad>", "|", "A"]', '320', '400')
+    """
+    tokenizer = processor.tokenizer
+    delimiter = "" if tokenizer is None else tokenizer.word_delimiter
+    return {
+        "bigfoot_format": FORMAT,
+        "vocab": json.dumps([] if tokenizer is None else list(tokenizer.vocabulary), ensure_ascii=False),
+        "blank_id": str((config.pad_token_id or 0) if tokenizer is None else tokenizer.blank_id),
+        "word_delimiter": delimiter if tokenizer is not None and delimiter in tokenizer.vocabulary else "",
+        "sample_rate": str(processor.sample_rate),
+        "do_normalize": "inside" if normalize else str(processor.do_normalize).lower(),
+        "stride": str(config.inputs_to_logits_ratio),
+        "receptive_field": str(config.receptive_field),
+        "family": config.family,
+        "model_type": config.model_type,
+        "batch_invariant": "true" if batch_invariant else "per_utterance",
+        "precision": precision,
+        "bigfoot_version": bigfoot.__version__,
+    }
+
+
+@contextlib.contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """The exporter tells its developers about packages that it does not find; a user cannot do anything about it."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def check_exportable(loaded: LoadedModel) -> None:
+    """A file without an answer is of no use.
+
+    Raises:
+        ModelError: the model has no CTC head.
+    """
+    if loaded.model.head is None:
+        raise ModelError(f"{loaded.folder}: it has no CTC head, so that no text could come out; fine-tune it first")
+
+
+@torch.no_grad()
+def build_onnx(loaded: LoadedModel, *, normalize: bool = False) -> ModelProto:
+    """Write a model as an ONNX graph in fp32; batch and time stay open.
+
+    Args:
+        loaded: with a CTC head.
+        normalize: bring utterances to zero mean and unit variance in the graph, where the model asks for it.
+
+    Returns:
+        The graph with its metadata.
+
+    Raises:
+        ModelError: no CTC head.
+        MissingExtraError: the extra ``[onnx]`` is not installed.
+    """
+    require_onnx()
+    check_exportable(loaded)
+    inside = normalize and loaded.processor.do_normalize
+    answering = AnsweringModel(loaded.model.float().eval(), inside).eval()
+    samples = loaded.processor.sample_rate * _EXAMPLE_SECONDS + loaded.model.config.receptive_field
+    example = (torch.zeros(2, samples), torch.tensor([samples, samples - 1]))
+    batch = torch.export.Dim("batch")
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            answering, example, dynamo=True, input_names=[*INPUTS], output_names=[*OUTPUTS], verbose=False,
+            dynamic_shapes=({0: batch, 1: torch.export.Dim("samples")}, {0: batch}),
+        )  # fmt: skip
+    assert program is not None
+    graph = program.model_proto
+    set_metadata(graph, describe(loaded.model.config, loaded.processor, normalize=inside))
+    return graph
+
+
+def set_metadata(graph: ModelProto, facts: dict[str, str]) -> None:
+    """Put facts into a graph in place of all that stood there.
+
+    Args:
+        graph: changed in place.
+        facts: by name.
+    """
+    del graph.metadata_props[:]
+    for name, value in facts.items():
+        graph.metadata_props.add(key=name, value=value)
+
+
+def save_onnx(graph: ModelProto, path: Path) -> None:
+    """Write a graph whole or not at all.
+
+    Args:
+        graph: what to write.
+        path: of the file; an older one there is replaced.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(graph.SerializeToString())
+    os.replace(part, path)
