@@ -261,7 +261,7 @@ def open_transcriber(model: str, threads: int | None) -> Transcriber:
     exported = place.is_dir() and not (place / "config.json").exists() and any(place.glob("*.onnx"))
     if exported or place.suffix == ".onnx":
         return Transcriber(model, threads)
-    from bigfoot.evaluation.transcribe import TorchEngine
+    from bigfoot.evaluation.torch_engine import TorchEngine
     from bigfoot.models.folder import load_model
 
     return Transcriber(TorchEngine(load_model(model), threads))
