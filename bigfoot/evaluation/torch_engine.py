@@ -36,6 +36,7 @@ class TorchEngine:
             raise ModelError(f"{loaded.folder}: no text can come out of this model: {reason}")
         if threads is not None:
             torch.set_num_threads(threads)
+        self.lanes = 1  # PyTorch's threads are the process's, and share every pass.
         self._model = loaded.model
         self.facts = ModelFacts(
             name=str(loaded.folder),
@@ -47,7 +48,7 @@ class TorchEngine:
         )
 
     @torch.no_grad()
-    def run(self, input_values: Samples, lengths: npt.NDArray[np.int64]) -> Answer:
+    def run(self, input_values: Samples, lengths: npt.NDArray[np.int64], alone: bool = True) -> Answer:
         """Compute a batch; see ``bigfoot.runtime.engine.Engine``."""
         values = torch.from_numpy(input_values)
         mask = torch.arange(values.shape[1]) < torch.from_numpy(lengths)[:, None]

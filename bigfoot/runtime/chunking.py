@@ -53,7 +53,7 @@ def plan_chunks(num_samples: int, stride: int, longest: int, overlap: int) -> li
 
     Example:
         >>> [(chunk.start, chunk.end) for chunk in plan_chunks(1000, 2, 480, 48)]
-        [(0, 384), (312, 696), (624, 1000)]
+        [(0, 384), (336, 720), (672, 1000)]
     """
     if num_samples <= longest:
         return [Chunk(0, num_samples, 0)]

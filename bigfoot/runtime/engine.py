@@ -58,12 +58,17 @@ class Engine(Protocol):
     def facts(self) -> ModelFacts:
         """What the model says of itself."""
 
-    def run(self, input_values: Samples, lengths: npt.NDArray[np.int64]) -> Answer:
+    @property
+    def lanes(self) -> int:
+        """How many passes may run at once."""
+
+    def run(self, input_values: Samples, lengths: npt.NDArray[np.int64], alone: bool = True) -> Answer:
         """Compute a batch.
 
         Args:
             input_values: (B, N), zeros behind the end of shorter utterances.
             lengths: (B,) real samples, each at least the receptive field.
+            alone: no other pass runs at the same time, so that all threads can share this one.
 
         Raises:
             ModelError: the model fails at it.

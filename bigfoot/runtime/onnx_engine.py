@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,11 +24,14 @@ _OUTPUTS = {"logits": ("tensor(float)", 3), "frames": ("tensor(int64)", 1)}
 
 
 class OnnxEngine:
-    """A file that ``bigfoot export`` wrote, opened once.
+    """A file that ``bigfoot export`` wrote.
+
+    Threads share a pass that runs alone. Of many passes each gets one thread: two that never wait for each other do
+    more than two that share every product. Each way has its own session, opened when it is first wanted.
 
     Args:
         path: the file, or a folder that holds just one of them.
-        threads: that share a pass; all of the machine's by default.
+        threads: all of the machine's by default.
 
     Raises:
         ModelError: no such file, not ONNX, damaged, not of bigfoot's making, or beyond this ONNX Runtime.
@@ -36,16 +40,22 @@ class OnnxEngine:
 
     def __init__(self, path: str | Path, threads: int | None = None) -> None:
         self._path = find_onnx(path)
-        self._session = _open_session(self._path, threads)
-        metadata = self._session.get_modelmeta().custom_metadata_map
+        self.lanes = threads or _count_processors()
+        self._sessions = {self.lanes: _open_session(self._path, self.lanes)}
+        self._opening = Lock()
+        metadata = self._sessions[self.lanes].get_modelmeta().custom_metadata_map
         self.facts: ModelFacts = read_facts(metadata, str(self._path))
-        _check_signature(self._session, self.facts)
+        _check_signature(self._sessions[self.lanes], self.facts)
 
-    def run(self, input_values: Samples, lengths: npt.NDArray[np.int64]) -> Answer:
+    def run(self, input_values: Samples, lengths: npt.NDArray[np.int64], alone: bool = True) -> Answer:
         """Compute a batch; see ``Engine``."""
+        threads = self.lanes if alone else 1
+        with self._opening:
+            if threads not in self._sessions:
+                self._sessions[threads] = _open_session(self._path, threads)
         given = {"input_values": input_values, "lengths": lengths}
         try:
-            logits, frames = self._session.run(list(_OUTPUTS), given)
+            logits, frames = self._sessions[threads].run(list(_OUTPUTS), given)
         except Exception as error:  # ONNX Runtime's exceptions share no base but this one.
             raise ModelError(
                 f"{self._path}: failed at {len(lengths)} utterances of up to {input_values.shape[1]} samples: "
@@ -79,19 +89,18 @@ def find_onnx(path: str | Path) -> Path:
     return path
 
 
-def _open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSession:
+def _open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     try:
         import onnxruntime
     except ImportError as error:
         raise MissingExtraError("runtime", "onnxruntime") from error
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or _count_processors()
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # What goes wrong is raised, and said once; the library's own log would say it a second time, in its own words.
     options.log_severity_level = 4
-    # Every batch has another shape: remembered patterns of memory would never fit, and the arena would only grow.
+    # Every batch has another shape, so that remembered patterns of memory would never fit.
     options.enable_mem_pattern = False
-    options.enable_cpu_mem_arena = False
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no base but this one.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from bigfoot.errors import AudioError, ModelError
 from bigfoot.runtime.batching import pad_batch, plan_batches
 from bigfoot.runtime.chunking import LONGEST_CHUNK, OVERLAP, FrameIds, join_frames, plan_chunks
 from bigfoot.runtime.engine import Engine
+from bigfoot.runtime.lanes import map_in_lanes
 from bigfoot.runtime.onnx_engine import OnnxEngine
 from bigfoot.runtime.recording import Recording, Source, cut_chunks, measure_moments, open_recording
 from bigfoot.runtime.transcript import Transcript, Word
 from bigfoot.types import Samples, Seconds
 
-BATCH_SECONDS: Seconds = 40.0
+BATCH_SECONDS: Seconds = 10.0
+"""More in a pass is no faster on a CPU: seconds of audio fill its caches many times over."""
 # Sources that are looked at together: enough to find some of one length, few enough that text comes soon.
 _WINDOW = 64
 
@@ -31,7 +34,8 @@ class Transcriber:
 
     Args:
         model: a file that ``bigfoot export`` wrote, a folder that holds just one of them, or an ``Engine``.
-        threads: that share a pass; all of the machine's by default. Set once: an engine given has its own.
+        threads: all of the machine's by default; they share the only recording, or hear one each. Set once: an engine
+            that is given has its own.
         chunk_seconds: what is longer is heard in chunks that overlap; 10 or more.
         batch_seconds: most audio of a batch, padding included; a longer recording goes alone.
 
@@ -87,7 +91,7 @@ class Transcriber:
         Args:
             sources: see ``transcribe``; taken up a few dozen at a time.
             on_error: see ``transcribe``.
-            on_progress: told how many more seconds of audio were heard.
+            on_progress: told how many more seconds of audio were heard, by whatever thread heard them.
 
         Yields:
             A result for each, in order.
@@ -120,31 +124,43 @@ class Transcriber:
         numbers = list(recordings)
         batches = plan_batches([recordings[number].num_samples for number in numbers], self._most_samples)
         # Beginning with the batch of the first that is waited for.
-        for batch in sorted([numbers[place] for place in batch] for batch in map(sorted, batches)):
-            waves: dict[int, Samples] = {}
-            for number in batch:
-                try:
-                    if recordings[number].num_samples > self._longest:
-                        yield number, self._hear_long(recordings[number], tell)
-                    else:
-                        waves[number] = recordings[number].load()
-                except AudioError as error:
-                    yield number, _failed(error, on_error)
-            for number, ids in self._hear_batch(waves).items():
-                seconds = len(waves[number]) / self.facts.sample_rate
-                tell(seconds)
-                yield number, self._read(recordings[number].name, ids, seconds)
+        jobs = sorted([numbers[place] for place in batch] for batch in map(sorted, batches))
+        alone = len(jobs) == 1
+        hear = partial(self._hear_job, recordings, alone=alone, tell=tell)
+        for results in map_in_lanes(hear, jobs, 1 if alone else self._engine.lanes):
+            for number, result in results.items():
+                yield number, _failed(result, on_error) if isinstance(result, AudioError) else result
 
-    def _hear_batch(self, waves: dict[int, Samples]) -> dict[int, FrameIds]:
+    def _hear_job(
+        self, recordings: Mapping[int, Recording], batch: Sequence[int], *, alone: bool, tell: OnProgress
+    ) -> dict[int, Transcript | AudioError]:
+        """Read and hear a batch; long recordings go by themselves."""
+        found: dict[int, Transcript | AudioError] = {}
+        waves: dict[int, Samples] = {}
+        for number in batch:
+            try:
+                if recordings[number].num_samples > self._longest:
+                    found[number] = self._hear_long(recordings[number], alone, tell)
+                else:
+                    waves[number] = recordings[number].load()
+            except AudioError as error:
+                found[number] = error
+        for number, ids in self._hear_batch(waves, alone).items():
+            seconds = len(waves[number]) / self.facts.sample_rate
+            tell(seconds)
+            found[number] = self._read(recordings[number].name, ids, seconds)
+        return found
+
+    def _hear_batch(self, waves: Mapping[int, Samples], alone: bool) -> dict[int, FrameIds]:
         """Best tokens by number; what is too short for a frame has none."""
         found = {number: np.zeros(0, dtype=np.int64) for number in waves}
         numbers = [number for number, wave in waves.items() if len(wave) >= self.facts.receptive_field]
         if numbers:
             heard = [normalize_waveform(waves[n]) if self.facts.normalizes else waves[n] for n in numbers]
-            found.update(zip(numbers, self._compute(heard), strict=True))
+            found.update(zip(numbers, self._compute(heard, alone), strict=True))
         return found
 
-    def _hear_long(self, recording: Recording, tell: OnProgress) -> Transcript:
+    def _hear_long(self, recording: Recording, alone: bool, tell: OnProgress) -> Transcript:
         """A recording in chunks, which are heard as the whole would be: with its loudness, not each with its own."""
         rate, stride = self.facts.sample_rate, self.facts.stride
         moments = measure_moments(recording.blocks())
@@ -156,15 +172,15 @@ class Transcriber:
             for chunk, wave in zip(chunks, waves, strict=True):
                 if self.facts.normalizes:
                     wave = normalize_waveform(wave, moments.mean, moments.variance)
-                yield chunk.start_frame, self._compute([wave])[0]
+                yield chunk.start_frame, self._compute([wave], alone)[0]
                 tell((chunk.end - end) / rate)
                 end = chunk.end
 
         return self._read(recording.name, join_frames(pieces()), moments.num_samples / rate)
 
-    def _compute(self, waves: Sequence[Samples]) -> list[FrameIds]:
+    def _compute(self, waves: Sequence[Samples], alone: bool) -> list[FrameIds]:
         """Best token of every real frame."""
-        answer = self._engine.run(*pad_batch(waves))
+        answer = self._engine.run(*pad_batch(waves), alone=alone)
         rows = [logits[:frames] for logits, frames in zip(answer.logits, answer.frames, strict=True)]
         if not all(np.isfinite(row).all() for row in rows):
             raise ModelError(f"{self.facts.name}: gives logits that are no numbers; its weights are damaged")

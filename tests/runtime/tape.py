@@ -25,12 +25,13 @@ def write_tape(ids):
 class TapeEngine:
     """Reads tapes; what it hears in the first and last frames of an utterance, ``deaf`` of them, is wrong."""
 
-    def __init__(self, deaf=0, jitter=0, seed=0, **facts):
+    def __init__(self, deaf=0, jitter=0, seed=0, lanes=1, **facts):
+        self.lanes = lanes
         self.facts = ModelFacts("tape", CharTokenizer(VOCABULARY), STRIDE, FIELD, **({"normalizes": False} | facts))
         self.deaf, self.jitter, self.rng = deaf, jitter, np.random.default_rng(seed)
         self.batches = []
 
-    def run(self, input_values, lengths):
+    def run(self, input_values, lengths, alone=True):
         self.batches.append([int(length) for length in lengths])
         frames = (lengths - FIELD) // STRIDE + 1
         count = (input_values.shape[1] - FIELD) // STRIDE + 1
