@@ -101,6 +101,8 @@ def _open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options.log_severity_level = 4
     # Every batch has another shape, so that remembered patterns of memory would never fit.
     options.enable_mem_pattern = False
+    # Threads that wait by turning round and round take the processor from whatever else runs on it.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no base but this one.

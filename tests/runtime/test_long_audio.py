@@ -1,8 +1,11 @@
 """Minutes and hours of speech by a real model: no word lost or doubled at the joins, and no more memory."""
 
+from pathlib import Path
+
 import jiwer
 import numpy as np
 import pytest
+import soundfile
 
 from bigfoot.audio_io import normalize_waveform
 from bigfoot.data.synthetic import synthesize_split
@@ -77,3 +80,50 @@ def test_chunks_cost_no_accuracy(engine, markers):
     )
     print(f"WER of {len(wave) / RATE:.0f} s at once {whole:.2%}, in chunks {chunked:.2%}")
     assert chunked <= whole + 0.005
+
+
+# A process of its own: the most memory that it held tells of nothing else.
+LISTEN = """
+import sys
+from bigfoot import Transcriber
+result = Transcriber(sys.argv[1], threads=1).transcribe([sys.argv[2]])[0]
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(result.seconds, len(result.words), peak.split()[1])
+"""
+
+
+@pytest.fixture(scope="module")
+def student_file(tmp_path_factory):
+    """A student of four layers and grouped convolutions, cut from the tiny teacher and exported."""
+    pytest.importorskip("onnxscript")
+    from bigfoot.compress import conv_groups, depth
+    from bigfoot.export.onnx import build_onnx, save_onnx
+    from bigfoot.models.folder import LoadedModel, load_model
+
+    teacher = load_model("tiny_teacher")
+    shallow, _ = depth.apply(teacher.model, depth.DepthConfig(num_hidden_layers=4, layer_init="spread"))
+    student, _ = conv_groups.apply(shallow, conv_groups.ConvGroupsConfig(conv_groups=2))
+    path = tmp_path_factory.mktemp("student") / "student.onnx"
+    save_onnx(build_onnx(LoadedModel(student.eval(), teacher.processor)), path)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for the peak of a process")
+def test_an_hour_takes_no_more_memory_than_a_minute(student_file, start, tmp_path):
+    speech = np.concatenate([string.samples for string in synthesize_split(0, "test", 30)])[: 60 * RATE]
+    assert len(speech) == 60 * RATE
+    peaks = {}
+    for minutes in (1, 60):
+        path = tmp_path / f"{minutes}.wav"
+        with soundfile.SoundFile(path, "w", RATE, 1) as file:
+            for _ in range(minutes):
+                file.write(speech)
+        done = start("-c", LISTEN, student_file, path)
+        assert done.returncode == 0, done.stderr
+        seconds, words, peak = done.stdout.split()
+        assert float(seconds) == 60 * minutes and int(words) >= minutes
+        peaks[minutes] = int(peak) / 1024
+        path.unlink()
+    print(f"peak: a minute {peaks[1]:.0f} MiB, an hour {peaks[60]:.0f} MiB")
+    assert peaks[60] <= 1.2 * peaks[1]
