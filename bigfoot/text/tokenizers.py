@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from bigfoot.errors import ModelError
+from bigfoot.text.json_files import read_json
 from bigfoot.types import SAMPLE_RATE, Hertz
 
+_HIGHEST_ID = 1_000_000
 _SENTENCE_TOKENS = ("<s>", "</s>")
 
 
@@ -244,10 +246,13 @@ def load_processor(folder: str | Path) -> Processor:
     # transformers 5 nests the feature extractor in processor_config.json and prefers it there.
     settings = _read_json(folder / "processor_config.json").get("feature_extractor")
     settings = settings or _read_json(folder / "preprocessor_config.json")
+    rate = settings.get("sampling_rate", SAMPLE_RATE) if isinstance(settings, dict) else None
+    if not isinstance(rate, int):
+        raise ModelError(f"{folder}: its preprocessor_config.json or processor_config.json says no whole sampling_rate")
     return Processor(
         tokenizer=_load_tokenizer(folder),
         do_normalize=bool(settings.get("do_normalize", True)),
-        sample_rate=int(settings.get("sampling_rate", SAMPLE_RATE)),
+        sample_rate=rate,
         return_attention_mask=bool(settings.get("return_attention_mask", False)),
     )
 
@@ -270,7 +275,7 @@ def _load_tokenizer(folder: Path) -> CharTokenizer | None:
             word_delimiter=_token(settings.get("word_delimiter_token")) or "|",
             unknown_token=_token(settings.get("unk_token")) or "<unk>",
         )
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise ModelError(f"{path}: not a CTC vocabulary ({error})") from error
 
 
@@ -282,6 +287,8 @@ def _tokens_by_id(vocab: dict[str, Any], settings: dict[str, Any], added: dict[s
     if len(named) != len(vocab):
         raise ValueError("two tokens share an id")
     by_id = {index: token for index, token in by_id.items() if token not in vocab} | named
+    if max(by_id) > _HIGHEST_ID:
+        raise ValueError(f"an id of {max(by_id)}, beyond all vocabularies")
     # An id without a token is a logit that never was trained; the name keeps the ids behind it in place.
     return tuple(by_id.get(index, f"<unused{index}>") for index in range(max(by_id) + 1))
 
@@ -345,15 +352,7 @@ def _tokenizer_settings(tokenizer: CharTokenizer) -> dict[str, Any]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise ModelError(f"{path}: not JSON ({error}); the file is damaged or half copied") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path}: expected an object with keys, found {type(content).__name__}")
-    return content
+    return read_json(path) if path.is_file() else {}
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -1,0 +1,42 @@
+"""JSON files that stand beside a model: settings and vocabularies, from wherever the model came."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bigfoot.errors import ModelError
+
+MAX_JSON_BYTES = 4 * 2**20
+"""Of one file: the longest vocabularies of characters have some hundred thousand. So much is parsed in a second."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ModelError: missing, not a JSON object, or larger than such files are.
+
+    Example:
+        >>> read_json(Path("nothing.json"))
+        Traceback (most recent call last):
+        bigfoot.errors.ModelError: nothing.json cannot be read: there is no such file
+    """
+    if not path.is_file():
+        # Nor is a pipe read, which might never end.
+        raise ModelError(f"{path} cannot be read: there is no such file")
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_JSON_BYTES + 1)
+        if len(raw) > MAX_JSON_BYTES:
+            raise ModelError(f"{path} has more than {MAX_JSON_BYTES} bytes, where a model's settings have thousands")
+        loaded = json.loads(raw.decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path} cannot be read: {error}; it is no JSON, damaged or half copied") from error
+    if not isinstance(loaded, dict):
+        raise ModelError(f"{path} should hold a JSON object, and holds a {type(loaded).__name__}")
+    return loaded
