@@ -67,7 +67,8 @@ def compare(model: str, threads: int, rounds: int, count: int) -> None:
     audio = sum(map(len, waves)) / SAMPLE_RATE
     rate = audio / statistics.median(seconds)
     print(f"{count} utterances, {audio:.0f} s, {threads} threads, {rounds} rounds, padding {padding_waste(waves):.1%}")
-    print(f"together {statistics.median(ratios):.2f}x [{low:.2f}, {high:.2f}] as fast as one by one; {differing} texts differ")
+    spread = f"{statistics.median(ratios):.2f}x [{low:.2f}, {high:.2f}]"
+    print(f"together {spread} as fast as one by one; {differing} texts differ")
     print(f"{rate:.0f} s of audio a second")
 
 
