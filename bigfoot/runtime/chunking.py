@@ -40,30 +40,29 @@ class Chunk:
 
 
 def plan_chunks(num_samples: int, stride: int, longest: int, overlap: int) -> list[Chunk]:
-    """Cut a recording into chunks of nearly equal length.
+    """Cut a recording into chunks of one length, but for the last.
+
+    The length is the same for all recordings, so that an hour needs no more memory than a minute.
 
     Args:
         num_samples: of the recording, 1 or more.
         stride: samples from frame to frame.
-        longest: most samples of a chunk, more than twice the overlap.
-        overlap: fewest samples that neighbours share.
+        longest: most samples of a chunk; the overlap and a dozen strides at the least.
+        overlap: samples that neighbours share.
 
     Returns:
         The chunks in order; one where the recording is no longer than that.
 
     Example:
         >>> [(chunk.start, chunk.end) for chunk in plan_chunks(1000, 2, 480, 48)]
-        [(0, 384), (336, 720), (672, 1000)]
+        [(0, 480), (432, 912), (864, 1000)]
     """
     if num_samples <= longest:
         return [Chunk(0, num_samples, 0)]
     step = _WHOLE_GROUPS * stride
-    widest = max(step, (longest - overlap) // step * step)
-    count = -(-(num_samples - overlap) // widest)
-    hop = min(widest, -(-(num_samples - overlap) // (count * step)) * step)
-    size = min(longest, hop + overlap)
+    hop = max(step, (longest - overlap) // step * step)
     starts = range(0, num_samples - overlap, hop)
-    return [Chunk(start, min(start + size, num_samples), start // stride) for start in starts]
+    return [Chunk(start, min(start + hop + overlap, num_samples), start // stride) for start in starts]
 
 
 def join_frames(pieces: Iterable[tuple[int, FrameIds]]) -> FrameIds:
