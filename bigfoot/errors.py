@@ -45,6 +45,10 @@ class ModelError(BigfootError):
     """A model folder or checkpoint that cannot be read, or a shape that cannot be built."""
 
 
+class ExportError(BigfootError):
+    """An exported file that answers otherwise than its model, and where it goes wrong."""
+
+
 class TrainingError(BigfootError):
     """A training run that cannot go on, and what to try."""
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
 import os
-import warnings
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 import bigfoot
+from bigfoot.compress.quantize import Int8Plan
 from bigfoot.errors import MissingExtraError, ModelError
-from bigfoot.export.answering import AnsweringModel
+from bigfoot.export.graph import ModelWriter
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.folder import LoadedModel
 from bigfoot.text.tokenizers import Processor
@@ -25,17 +23,15 @@ if TYPE_CHECKING:
 
 FORMAT = "1"
 """Version of the agreement between this file and ``bigfoot.runtime``: names of tensors and of metadata."""
-INPUTS, OUTPUTS = ("input_values", "lengths"), ("logits", "frames")
-_EXAMPLE_SECONDS = 1
 
 
 def require_onnx() -> None:
     """Say in words which extra is missing.
 
     Raises:
-        MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
+        MissingExtraError: onnx or onnxruntime is not installed.
     """
-    for package in ("onnx", "onnxscript", "onnxruntime"):
+    for package in ("onnx", "onnxruntime"):
         try:
             __import__(package)
         except ImportError as error:
@@ -80,20 +76,6 @@ def describe(
     }
 
 
-@contextlib.contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """The exporter tells its developers about packages that it does not find; a user cannot do anything about it."""
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)
-
-
 def check_exportable(loaded: LoadedModel) -> None:
     """A file without an answer is of no use.
 
@@ -104,37 +86,49 @@ def check_exportable(loaded: LoadedModel) -> None:
         raise ModelError(f"{loaded.folder}: it has no CTC head, so that no text could come out; fine-tune it first")
 
 
+@dataclass(frozen=True)
+class Exported:
+    """A graph with what is needed to judge it.
+
+    Args:
+        graph: ONNX, with its metadata.
+        plan: layers in int8; none in fp32.
+        layers: tensors that go into each layer and come out of it.
+    """
+
+    graph: ModelProto
+    plan: Int8Plan
+    layers: dict[str, tuple[list[str], list[str]]]
+
+
 @torch.no_grad()
-def build_onnx(loaded: LoadedModel, *, normalize: bool = False) -> ModelProto:
-    """Write a model as an ONNX graph in fp32; batch and time stay open.
+def build_onnx(loaded: LoadedModel, plan: Int8Plan | None = None, *, normalize: bool = False) -> Exported:
+    """Write a model as an ONNX graph; batch and time stay open.
 
     Args:
         loaded: with a CTC head.
+        plan: layers that compute in int8; all in fp32 without one.
         normalize: bring utterances to zero mean and unit variance in the graph, where the model asks for it.
 
     Returns:
         The graph with its metadata.
 
     Raises:
-        ModelError: no CTC head.
+        ModelError: no CTC head, or something that has no form there.
         MissingExtraError: the extra ``[onnx]`` is not installed.
     """
     require_onnx()
     check_exportable(loaded)
+    plan = plan or Int8Plan()
     inside = normalize and loaded.processor.do_normalize
-    answering = AnsweringModel(loaded.model.float().eval(), inside).eval()
-    samples = loaded.processor.sample_rate * _EXAMPLE_SECONDS + loaded.model.config.receptive_field
-    example = (torch.zeros(2, samples), torch.tensor([samples, samples - 1]))
-    batch = torch.export.Dim("batch")
-    with _quiet_exporter():
-        program = torch.onnx.export(
-            answering, example, dynamo=True, input_names=[*INPUTS], output_names=[*OUTPUTS], verbose=False,
-            dynamic_shapes=({0: batch, 1: torch.export.Dim("samples")}, {0: batch}),
-        )  # fmt: skip
-    assert program is not None
-    graph = program.model_proto
-    set_metadata(graph, describe(loaded.model.config, loaded.processor, normalize=inside))
-    return graph
+    writer = ModelWriter(loaded.model.float().eval(), plan, inside)
+    graph = writer.write()
+    precision = "fp32" if not plan.ranges else "int8_static" if plan.is_static else "int8_dynamic"
+    facts = describe(
+        loaded.model.config, loaded.processor, normalize=inside, precision=precision, batch_invariant=plan.is_static
+    )
+    set_metadata(graph, facts)
+    return Exported(graph, plan, writer.graph.layers)
 
 
 def set_metadata(graph: ModelProto, facts: dict[str, str]) -> None:

@@ -118,9 +118,5 @@ class RelativePositionAttention(GatedRelativeAttention):
         table = self.rel_attn_embed
         distances = torch.arange(1 - frames, frames, device=table.weight.device)
         by_distance = table(relative_buckets(distances, table.num_embeddings, self.max_distance)).T
-        if torch.compiler.is_exporting():
-            # A window cannot be written into a graph whose number of frames is open.
-            place = torch.arange(frames, device=distances.device)
-            return by_distance[:, place - place[:, None] + (frames - 1)]
         # Row i of the result is a window of it; looking up all T * T pairs would cost as much memory as attention does.
         return by_distance.unfold(-1, frames, 1).flip(1)

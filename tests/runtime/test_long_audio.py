@@ -95,7 +95,7 @@ print(result.seconds, len(result.words), peak.split()[1])
 @pytest.fixture(scope="module")
 def student_file(tmp_path_factory):
     """A student of four layers and grouped convolutions, cut from the tiny teacher and exported."""
-    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnx")
     from bigfoot.compress import conv_groups, depth
     from bigfoot.export.onnx import build_onnx, save_onnx
     from bigfoot.models.folder import LoadedModel, load_model
@@ -104,7 +104,7 @@ def student_file(tmp_path_factory):
     shallow, _ = depth.apply(teacher.model, depth.DepthConfig(num_hidden_layers=4, layer_init="spread"))
     student, _ = conv_groups.apply(shallow, conv_groups.ConvGroupsConfig(conv_groups=2))
     path = tmp_path_factory.mktemp("student") / "student.onnx"
-    save_onnx(build_onnx(LoadedModel(student.eval(), teacher.processor)), path)
+    save_onnx(build_onnx(LoadedModel(student.eval(), teacher.processor)).graph, path)
     return path
 
 

@@ -1,0 +1,97 @@
+"""What ``bigfoot export`` does, from words to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bigfoot.compress.quantize import Int8Plan, calibrate, dynamic_plan
+from bigfoot.data.batches import LoadedUtterance
+from bigfoot.errors import ConfigError
+from bigfoot.export.audio import padded_audio, read_speech
+from bigfoot.export.onnx import check_exportable, require_onnx, save_onnx
+from bigfoot.export.parity import Parity, ParityLimits, export_checked
+from bigfoot.models.folder import LoadedModel, load_model
+
+TARGETS, PRECISIONS = ("onnx",), ("static", "dynamic")
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What is to be written.
+
+    Args:
+        model: see ``resolve_model``.
+        destination: file to write.
+        to: one of ``TARGETS``.
+        int8: one of ``PRECISIONS``; None for fp32.
+        calibrate: real audio for static ranges.
+        check: audio to compare on; that of ``calibrate`` where None, and noise where that is None too.
+        percentile: see ``bigfoot.compress.quantize.calibrate``.
+        max_wer_rise: as a fraction.
+        fallback: see ``export_checked``.
+        normalize: inside the file.
+    """
+
+    model: str
+    destination: Path
+    to: str = "onnx"
+    int8: str | None = None
+    calibrate: Path | None = None
+    check: Path | None = None
+    percentile: float = 100.0
+    max_wer_rise: float = 0.005
+    fallback: bool = False
+    normalize: bool = False
+
+    def problems(self) -> list[str]:
+        """What cannot be done, all at once."""
+        problems = [] if self.to in TARGETS else [f"--to: {self.to!r} is none of {', '.join(TARGETS)}"]
+        if self.int8 not in (None, *PRECISIONS):
+            problems.append(f"--int8: {self.int8!r} is none of {', '.join(PRECISIONS)}")
+        if self.int8 == "static" and self.calibrate is None:
+            problems.append("--calibrate: --int8 static needs a minute or so of real audio to measure ranges on")
+        if self.int8 == "dynamic" and self.calibrate is None and self.check is None:
+            problems.append("--check: --int8 dynamic needs real audio on which the file is compared with the model")
+        if not 50.0 < self.percentile <= 100.0:
+            problems.append(f"--percentile: {self.percentile:g} should be above 50 and at most 100")
+        return problems
+
+
+def run_export(request: ExportRequest, on_note: Callable[[str], None] = lambda _: None) -> Parity:
+    """Load, plan, build, compare, write.
+
+    Args:
+        request: what is to be written.
+        on_note: told what a user should know.
+
+    Returns:
+        How the file compares.
+
+    Raises:
+        ConfigError: options that do not go together.
+        ExportError: the file answers otherwise than the model; nothing is written.
+    """
+    if problems := request.problems():
+        raise ConfigError(problems)
+    require_onnx()
+    loaded = load_model(request.model)
+    check_exportable(loaded)
+    heard = None if request.calibrate is None else read_speech(request.calibrate, loaded.processor)
+    plan = _plan(request, loaded, heard)
+    judged = heard if request.check is None and heard else read_speech(request.check, loaded.processor)
+    limits = ParityLimits(wer=request.max_wer_rise)
+    exported, parity = export_checked(
+        loaded, plan, judged, normalize=request.normalize, limits=limits, fallback=request.fallback, on_note=on_note
+    )
+    save_onnx(exported.graph, request.destination)
+    return parity
+
+
+def _plan(request: ExportRequest, loaded: LoadedModel, heard: Sequence[LoadedUtterance] | None) -> Int8Plan | None:
+    if request.int8 == "dynamic":
+        return dynamic_plan(loaded.model)
+    if request.int8 == "static" and heard:
+        return calibrate(loaded.model, padded_audio(heard, loaded.processor), request.percentile)
+    return None
