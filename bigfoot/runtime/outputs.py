@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from bigfoot.errors import AudioError, ConfigError
-from bigfoot.runtime.arguments import STDIN_NAME, Argument, spooled_stdin
+from bigfoot.runtime.arguments import STDIN, Argument, spooled_stdin
 from bigfoot.runtime.formats import FORMATS, to_dict
 from bigfoot.runtime.transcriber import OnProgress, Transcriber
 from bigfoot.runtime.transcript import Transcript
@@ -79,7 +79,7 @@ def write_transcripts(
     failed = 0
     with ExitStack() as stack:
         write = stack.enter_context(open_output(kind, output, several=len(found) > 1))
-        paths = [stack.enter_context(spooled_stdin()) if a.name == STDIN_NAME else a.path for a in arguments]
+        paths = [stack.enter_context(spooled_stdin()) if a.path == Path(STDIN) else a.path for a in arguments]
         results = transcriber.iterate(paths, lambda _: None, on_progress)
         for argument, heard in chain(zip(repeat(None), missing, strict=False), zip(arguments, results, strict=True)):
             result = heard if argument is None else replace(heard, source=argument.name)

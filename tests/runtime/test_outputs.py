@@ -121,3 +121,9 @@ def test_a_folder_with_an_export(bigfoot, tape_file, calls):
 def test_a_place_that_cannot_be_written(bigfoot, tape_file, calls):
     code, _, errors = bigfoot("transcribe", tape_file, calls, "--output", calls / "no" / "out.txt", "--threads", 1)
     assert code == 1 and errors.startswith("error: ") and "out.txt" in errors
+
+
+def test_a_file_may_be_called_stdin(bigfoot, tape_file, calls, monkeypatch):
+    (calls / "0.wav").rename(calls / "stdin")
+    monkeypatch.chdir(calls)
+    assert bigfoot("transcribe", tape_file, "stdin", "--threads", 1)[1] == "AB C\n"
