@@ -9,9 +9,11 @@ ROOT = Path(__file__).resolve().parent
 README = ROOT / "README.md"
 VERSION = re.findall(r'^__version__ = "(.+)"$', (ROOT / "bigfoot/__init__.py").read_text(encoding="utf-8"), re.M)[0]
 SYNTHETIC = ["espeakng-loader>=0.2.4"]  # espeak-ng is GPL-3.0, hence never a plain requirement.
-ONNX = ["onnx>=1.19,<2", "onnxruntime>=1.23,<2"]
+RUNTIME = ["onnxruntime>=1.23,<2"]
+ONNX = [*RUNTIME, "onnx>=1.19,<2"]
 TEST = [
     *SYNTHETIC,
+    *ONNX,
     "hypothesis>=6.100",
     "mypy>=1.15",
     "pre-commit>=4",
@@ -52,6 +54,7 @@ setup(
         "typer>=0.15",
         "urllib3>=2,<3",  # lhotse 1.33 imports it without asking for it.
     ],
+    extras_require={"onnx": ONNX, "runtime": RUNTIME, "synthetic": SYNTHETIC, "test": TEST},
     entry_points={"console_scripts": ["bigfoot=bigfoot.cli:main"]},
     classifiers=[
         "Development Status :: 3 - Alpha",

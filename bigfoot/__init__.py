@@ -13,12 +13,23 @@ if TYPE_CHECKING:
     from bigfoot.models.folder import load_model, save_model
     from bigfoot.pipeline import run_pipeline
     from bigfoot.report.render import render_markdown
+    from bigfoot.runtime.transcriber import Transcriber
 
 __version__ = "0.1.0"
-__all__ = ["Config", "__version__", "load_config", "load_model", "render_markdown", "run_pipeline", "save_model"]
+__all__ = [
+    "Config",
+    "Transcriber",
+    "__version__",
+    "load_config",
+    "load_model",
+    "render_markdown",
+    "run_pipeline",
+    "save_model",
+]
 
 _HOMES = {
     "Config": "bigfoot.config",
+    "Transcriber": "bigfoot.runtime.transcriber",
     "load_config": "bigfoot.config",
     "load_model": "bigfoot.models.folder",
     "render_markdown": "bigfoot.report.render",

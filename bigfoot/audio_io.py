@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,6 +119,38 @@ def _ogg_problem(path: Path) -> str | None:
     return None if is_whole else "truncated: its last page of Ogg is not whole"
 
 
+def find_audio(folder: Path) -> list[Path]:
+    """Find the audio that soundfile reads anywhere below a folder.
+
+    Args:
+        folder: to look in; hidden files and folders are passed over.
+
+    Returns:
+        The files, sorted, so that the same folder gives the same list on every machine.
+    """
+    return [path for path in walk_files(folder) if path.suffix.lower() in READABLE]
+
+
+def walk_files(folder: Path) -> list[Path]:
+    """Find the files anywhere below a folder, sorted; hidden ones are passed over.
+
+    Args:
+        folder: to look in.
+    """
+    found: list[Path] = []
+    seen: set[str] = set()
+    # Links to folders are followed: that is how people put a corpus together. Hidden are macOS's ._NAME.wav too.
+    for place, folders, names in os.walk(folder, followlinks=True):
+        # A link may lead back to where it lies.
+        if os.path.realpath(place) in seen:
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(place))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(place, name) for name in names if not name.startswith(".")]
+    return sorted(found)
+
+
 def read_header(path: str | Path) -> AudioHeader:
     """Learn rate, channels and length of a file without decoding it.
 
@@ -140,20 +174,43 @@ def read_header(path: str | Path) -> AudioHeader:
         return AudioHeader(file.samplerate, file.channels, file.frames)
 
 
-def _read_frames(file: soundfile.SoundFile, path: Path, start: int, count: int | None) -> Samples:
-    """Read frames (N, channels), N at most ``count``, block by block: a header's length may be nonsense."""
-    size, blocks, missing = round(_BLOCK * file.samplerate), [], count
+def sum_seconds(paths: Iterable[Path]) -> Seconds:
+    """How much audio there is, by the headers of files; those that cannot be read add nothing.
+
+    Args:
+        paths: files.
+    """
+    total = 0.0
+    for path in paths:
+        with contextlib.suppress(AudioError):
+            total += read_header(path).seconds
+    return total
+
+
+def _read_mono(file: soundfile.SoundFile, path: Path, start: int, count: int | None, size: int) -> Iterator[Samples]:
+    """Read at most ``count`` samples in blocks of ``size``, and complain of what only reading tells."""
+    expected = file.frames - start if count is None else count
+    held, missing = 0, count
     try:
         file.seek(start)
+        # Block by block: a header's length may be nonsense.
         while missing is None or missing > 0:
             wanted = size if missing is None else min(size, missing)
-            blocks.append(file.read(wanted, dtype="float32", always_2d=True))
-            missing = None if missing is None else missing - wanted
-            if len(blocks[-1]) < wanted:
+            block = file.read(wanted, dtype="float32", always_2d=True).mean(axis=1, dtype=np.float32)
+            if not np.isfinite(block).all():
+                raise AudioError(path, "holds samples that are not finite numbers")
+            held, missing = held + len(block), None if missing is None else missing - wanted
+            if len(block):
+                yield block
+            if len(block) < wanted:
                 break
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise AudioError(path, f"cannot be decoded ({error})") from error
-    return np.concatenate(blocks) if blocks else np.zeros((0, file.channels), dtype=np.float32)
+    if held == 0:
+        raise AudioError(path, "holds no samples")
+    # A stretch may end a sample beyond the file through rounding; a tenth of a second is no rounding.
+    if expected - held > file.samplerate // 10:
+        raise AudioError(path, f"truncated: {held} of {expected} samples could be read")
 
 
 def read_audio(
@@ -188,17 +245,42 @@ def read_audio(
     with _checked_open(path) as file:
         rate, start = file.samplerate, round(offset * file.samplerate)
         count = None if duration is None else round(duration * rate)
-        block = _read_frames(file, path, start, count)
-        expected = file.frames - start if count is None else count
-    if len(block) == 0:
-        raise AudioError(path, "holds no samples")
-    # A stretch may end a sample beyond the file through rounding; a tenth of a second is no rounding.
-    if expected - len(block) > rate // 10:
-        raise AudioError(path, f"truncated: {len(block)} of {expected} samples could be read")
-    samples = block.mean(axis=1, dtype=np.float32)
-    if not np.isfinite(samples).all():
-        raise AudioError(path, "holds samples that are not finite numbers")
+        samples = np.concatenate(list(_read_mono(file, path, start, count, round(_BLOCK * rate))))
     return resample(samples, rate, sample_rate)
+
+
+def read_blocks(path: str | Path, *, sample_rate: Hertz = SAMPLE_RATE, seconds: Seconds = 10.0) -> Iterator[Samples]:
+    """Read a file of any length as mono at one rate, a little at a time.
+
+    Args:
+        path: see ``read_audio``.
+        sample_rate: rate of the result in Hz.
+        seconds: most audio that is held at once.
+
+    Yields:
+        Blocks (N,) of which the whole is what ``read_audio`` gives, but for rounding where the rate changes.
+
+    Raises:
+        AudioError: as ``read_audio``; what only reading tells, once it is come to.
+
+    Example:
+        >>> import tempfile, numpy as np, soundfile
+        >>> path = tempfile.mktemp(suffix=".wav")
+        >>> soundfile.write(path, np.zeros(8000), 8000)
+        >>> sum(len(block) for block in read_blocks(path, seconds=0.3))
+        16000
+    """
+    path = Path(path)
+    with _checked_open(path) as file:
+        rate = file.samplerate
+        blocks = _read_mono(file, path, 0, None, round(seconds * rate))
+        if rate == sample_rate:
+            yield from blocks
+            return
+        stream = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")
+        for block in blocks:
+            yield stream.resample_chunk(block)
+        yield stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
 
 
 def resample(samples: Samples, rate: Hertz, sample_rate: Hertz = SAMPLE_RATE) -> Samples:
@@ -219,6 +301,28 @@ def resample(samples: Samples, rate: Hertz, sample_rate: Hertz = SAMPLE_RATE) ->
     if rate == sample_rate:
         return samples
     return np.asarray(soxr.resample(samples, rate, sample_rate, quality="HQ"), dtype=np.float32)
+
+
+def normalize_waveform(
+    samples: Samples, mean: np.floating | None = None, variance: np.floating | None = None
+) -> Samples:
+    """Bring an utterance to zero mean and unit variance, by Hugging Face's ``Wav2Vec2FeatureExtractor``'s formula.
+
+    Args:
+        samples: (N,) real samples, without padding.
+        mean: of the whole, where these are a part of something longer.
+        variance: of the whole.
+
+    Returns:
+        (N,) float32.
+
+    Example:
+        >>> normalize_waveform(np.array([1.0, 3.0], np.float32)).round(3).tolist()
+        [-1.0, 1.0]
+    """
+    mean = np.mean(samples) if mean is None else mean
+    variance = np.var(samples) if variance is None else variance
+    return np.asarray((samples - mean) / np.sqrt(variance + 1e-7), dtype=np.float32)
 
 
 def write_audio(path: str | Path, samples: Samples, sample_rate: Hertz = SAMPLE_RATE) -> None:

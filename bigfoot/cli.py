@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +16,7 @@ from bigfoot.errors import BigfootError, ConfigError
 
 if TYPE_CHECKING:
     from bigfoot.report.rows import Report
+    from bigfoot.runtime.transcriber import Transcriber
 
 # Everything heavy is imported inside the commands: --help must not wait for torch.
 app = typer.Typer(
@@ -214,22 +218,74 @@ def compare(
 
 @app.command()
 def transcribe(
-    model: ModelArgument,
-    files: Annotated[list[Path], typer.Argument(help="Audio files of any rate and channel count.")],
+    model: Annotated[str, typer.Argument(help=f"An .onnx file of bigfoot export, which starts fastest. {MODEL_HELP}")],
+    audio: Annotated[
+        list[str],
+        typer.Argument(help="Files of any rate and channel count, folders, quoted patterns, or - for a pipe."),
+    ],
+    format: Annotated[str, typer.Option(help="txt, json, srt or vtt.")] = "txt",
+    output: Annotated[
+        str | None, typer.Option(help="A file for all; or a folder (an old one, or with / behind it) with a file each.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="All of the machine's by default.")] = None,
 ) -> None:
-    """Print what a model hears in audio files, a line each; a bad file costs that file."""
-    from bigfoot.evaluation.transcribe import transcribe_files
-    from bigfoot.models.folder import load_model
+    """Print what a model hears in audio; a bad file costs that file, and the exit code is 1 then.
 
-    failed = 0
-    for result in transcribe_files(load_model(model), files):
-        if result.error is not None:
-            failed += 1
-            typer.echo(f"{result.path}: {result.error}", err=True)
-        else:
-            typer.echo(f"{result.path}\t{result.text}" if len(files) > 1 else result.text)
+    Text is a line a file, with its name before it where there are several; json
+    has words and segments with their times, srt and vtt are subtitles.
+    """
+    from bigfoot.runtime.arguments import Argument, expand_arguments
+    from bigfoot.runtime.outputs import check_output, write_transcripts
+
+    found = expand_arguments(audio)
+    arguments = [item for item in found if isinstance(item, Argument)]
+    check_output(arguments, format, output)
+    transcriber = open_transcriber(model, threads)
+    with heard_bar([argument.path for argument in arguments]) as tell:
+        complain = partial(typer.echo, err=True)
+        failed = write_transcripts(transcriber, found, format, output, complain, tell)
     if failed:
         raise typer.Exit(1)
+
+
+def open_transcriber(model: str, threads: int | None) -> Transcriber:
+    """Open a model for listening: an exported file without torch, anything else with it.
+
+    Args:
+        model: as the command line has it.
+        threads: of either runtime.
+    """
+    from bigfoot.runtime.transcriber import Transcriber
+
+    place = Path(model)
+    exported = place.is_dir() and not (place / "config.json").exists() and any(place.glob("*.onnx"))
+    if exported or place.suffix == ".onnx":
+        return Transcriber(model, threads)
+    from bigfoot.evaluation.torch_engine import TorchEngine
+    from bigfoot.models.folder import load_model
+
+    return Transcriber(TorchEngine(load_model(model), threads))
+
+
+@contextmanager
+def heard_bar(paths: list[Path]) -> Iterator[Callable[[float], None] | None]:
+    """A bar of seconds heard, where somebody looks at it.
+
+    Args:
+        paths: what will be heard.
+    """
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from bigfoot.audio_io import sum_seconds
+
+    # Lines of text go above the bar where both share a screen; into a pipe they go as they are.
+    with Progress(console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
+        task = bar.add_task("seconds heard", total=sum_seconds(paths) or None)
+        yield lambda seconds: bar.update(task, advance=seconds)
 
 
 @app.command()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from bigfoot.audio_io import read_audio, read_header, write_audio
+from bigfoot.audio_io import normalize_waveform, read_audio, read_blocks, read_header, sum_seconds, write_audio
 from bigfoot.errors import AudioError
 
 
@@ -59,6 +59,32 @@ def test_longer_than_a_block_is_read_whole(tmp_path):
     path = tmp_path / "a.wav"
     soundfile.write(path, np.arange(8000 * 150, dtype=np.int16), 8000)
     assert len(read_audio(path, sample_rate=8000)) == 8000 * 150
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100])
+@pytest.mark.parametrize("seconds", [0.01, 0.3, 100])
+def test_blocks_are_the_whole(tmp_path, speech, rate, seconds):
+    path = write_wav(tmp_path / "a.flac", np.stack([speech, -0.5 * speech], axis=1), rate)
+    whole, blocks = read_audio(path), list(read_blocks(path, seconds=seconds))
+    assert all(block.dtype == np.float32 for block in blocks)
+    assert max(map(len, blocks)) <= 16_000 * seconds + 2000
+    np.testing.assert_allclose(np.concatenate(blocks), whole, atol=0 if rate == 16000 else 1e-6)
+
+
+@pytest.mark.parametrize("kind", ["missing", "cut flac", "NaN", "zero bytes"])
+def test_blocks_of_bad_files_end_in_words(tmp_path, speech, kind):
+    with pytest.raises(AudioError):
+        list(read_blocks(broken(kind, tmp_path, speech)))
+
+
+def test_seconds_of_headers_without_bad_ones(tmp_path, speech):
+    paths = [write_wav(tmp_path / "a.wav", speech), tmp_path / "gone.wav", write_wav(tmp_path / "b.wav", speech, 8000)]
+    assert sum_seconds(paths) == 6.0
+
+
+def test_a_part_is_normalized_as_its_whole(speech):
+    part = normalize_waveform(speech[1000:2000], np.mean(speech), np.var(speech))
+    np.testing.assert_array_equal(part, normalize_waveform(speech)[1000:2000])
 
 
 def test_sixteen_bits_survive_writing(tmp_path, speech):

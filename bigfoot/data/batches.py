@@ -20,7 +20,7 @@ from lhotse.dataset.sampling.dynamic_bucketing import DynamicBucketingSampler, e
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from bigfoot.audio_io import read_audio
+from bigfoot.audio_io import normalize_waveform, read_audio
 from bigfoot.config import AugmentConfig, DataConfig
 from bigfoot.data.augment import augment_waveform, stable_seed
 from bigfoot.data.noise import NoiseFolder
@@ -138,22 +138,6 @@ class _CutSource:
     def load(self, sample_rate: int) -> LoadedUtterance:
         samples = read_audio(self.path, offset=self.offset, duration=self.duration, sample_rate=sample_rate)
         return LoadedUtterance(self.id, self.speaker, self.text, samples)
-
-
-def normalize_waveform(samples: Samples) -> Samples:
-    """Bring an utterance to zero mean and unit variance, by Hugging Face's ``Wav2Vec2FeatureExtractor``'s formula.
-
-    Args:
-        samples: (N,) real samples, without padding.
-
-    Returns:
-        (N,) float32.
-
-    Example:
-        >>> normalize_waveform(np.array([1.0, 3.0], np.float32)).round(3).tolist()
-        [-1.0, 1.0]
-    """
-    return np.asarray((samples - np.mean(samples)) / np.sqrt(np.var(samples) + 1e-7), dtype=np.float32)
 
 
 def collate(utterances: Sequence[LoadedUtterance], processor: Processor, position: Position | None = None) -> Batch:

@@ -5,11 +5,10 @@ lhotse has a LibriSpeech recipe, but it stops at the first bad file and passes o
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from bigfoot.audio_io import READABLE, UNREADABLE
+from bigfoot.audio_io import READABLE, UNREADABLE, walk_files
 from bigfoot.data.manifests import ListedUtterance
 from bigfoot.data.tables import list_table
 from bigfoot.errors import DataError
@@ -84,7 +83,7 @@ def list_folder(root: Path, split: str, text_is_optional: bool = False) -> list[
         DataError: there is no such folder; those that are there are named.
     """
     folder = _find_folder(root, split)
-    files = _walk(folder)
+    files = walk_files(folder)
     audio = [path for path in files if path.suffix.lower() in READABLE | UNREADABLE]
     texts = {
         path.with_suffix(""): path
@@ -98,33 +97,6 @@ def list_folder(root: Path, split: str, text_is_optional: bool = False) -> list[
         ListedUtterance(_name(path, folder, split), path, "", path.parent.name, problem="no audio beside this text")
         for path in lone
     ]
-
-
-def find_audio(folder: Path) -> list[Path]:
-    """Find the audio that soundfile reads anywhere below a folder.
-
-    Args:
-        folder: to look in; hidden files and folders are passed over.
-
-    Returns:
-        The files, sorted, so that the same folder gives the same list on every machine.
-    """
-    return [path for path in _walk(folder) if path.suffix.lower() in READABLE]
-
-
-def _walk(folder: Path) -> list[Path]:
-    found: list[Path] = []
-    seen: set[str] = set()
-    # Links to folders are followed: that is how people put a corpus together. Hidden are macOS's ._NAME.wav too.
-    for place, folders, names in os.walk(folder, followlinks=True):
-        # A link may lead back to where it lies.
-        if os.path.realpath(place) in seen:
-            folders.clear()
-            continue
-        seen.add(os.path.realpath(place))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(place, name) for name in names if not name.startswith(".")]
-    return sorted(found)
 
 
 def _name(path: Path, folder: Path, split: str) -> str:

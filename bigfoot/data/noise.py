@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bigfoot.audio_io import read_audio, read_header
-from bigfoot.data.listings import find_audio
+from bigfoot.audio_io import find_audio, read_audio, read_header
 from bigfoot.errors import AudioError, DataError
 from bigfoot.types import SAMPLE_RATE, Samples, Seconds
 

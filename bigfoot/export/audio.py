@@ -8,9 +8,8 @@ from pathlib import Path
 
 import torch
 
-from bigfoot.audio_io import read_audio
+from bigfoot.audio_io import find_audio, read_audio
 from bigfoot.data.batches import LoadedUtterance, collate, read_utterances
-from bigfoot.data.listings import find_audio
 from bigfoot.errors import AudioError, DataError
 from bigfoot.models.convert.conversion import make_speechlike_noise
 from bigfoot.models.feature_encoder import PaddedAudio

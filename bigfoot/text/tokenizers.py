@@ -23,6 +23,21 @@ _SENTENCE_TOKENS = ("<s>", "</s>")
 
 
 @dataclass(frozen=True)
+class SpokenWord:
+    """A word and the frames in which it was heard.
+
+    Args:
+        text: without spaces.
+        start_frame: first frame of its first token.
+        end_frame: one beyond the last frame of its last token.
+    """
+
+    text: str
+    start_frame: int
+    end_frame: int
+
+
+@dataclass(frozen=True)
 class CharTokenizer:
     """A vocabulary of characters under CTC.
 
@@ -150,9 +165,34 @@ class CharTokenizer:
         Returns:
             Words with single spaces between.
         """
-        size = len(self._pieces)
-        merged = (int(index) for index, _ in groupby(frame_ids))
-        return " ".join("".join(self._pieces[index] for index in merged if 0 <= index < size).split())
+        return " ".join(word.text for word in self.decode_words(frame_ids))
+
+    def decode_words(self, frame_ids: Sequence[int]) -> list[SpokenWord]:
+        """Read the best id of every frame as words with their places; ``decode_ctc`` is their text.
+
+        Args:
+            frame_ids: (T,) ids; those beyond the vocabulary add nothing.
+
+        Returns:
+            The words in order. CTC is free to write a token anywhere near its sound, so a place is good to a tenth
+            of a second or so.
+
+        Example:
+            >>> tokenizer = CharTokenizer(("<pad>", "|", "A", "B"))
+            >>> [(w.text, w.start_frame, w.end_frame) for w in tokenizer.decode_words([0, 2, 0, 2, 2, 1, 3, 0])]
+            [('AA', 1, 5), ('B', 6, 7)]
+        """
+        words: list[SpokenWord] = []
+        letters, start, end, frame = "", 0, 0, 0
+        for index, run in groupby(frame_ids):
+            begin, frame = frame, frame + sum(1 for _ in run)
+            for letter in self._pieces[index] if 0 <= index < len(self._pieces) else "":
+                if not letter.isspace():
+                    letters, start, end = letters + letter, start if letters else begin, frame
+                elif letters:
+                    words.append(SpokenWord(letters, start, end))
+                    letters = ""
+        return [*words, SpokenWord(letters, start, end)] if letters else words
 
 
 def build_char_tokenizer(texts: Iterable[str]) -> CharTokenizer:

@@ -5,9 +5,10 @@ import shutil
 import pytest
 import soundfile
 
+from bigfoot.audio_io import find_audio
 from bigfoot.config import DataConfig, load_config
 from bigfoot.data.corpora import prepare_data
-from bigfoot.data.listings import find_audio, list_folder, list_speechocean762
+from bigfoot.data.listings import list_folder, list_speechocean762
 from bigfoot.data.synthetic import synthesize_string
 from bigfoot.errors import DataError
 

@@ -1,6 +1,4 @@
-import numpy as np
 import pytest
-import soundfile
 import torch
 
 from bigfoot.config import EvaluateConfig
@@ -8,7 +6,6 @@ from bigfoot.data.batches import read_utterances
 from bigfoot.data.manifests import write_relabelled
 from bigfoot.errors import ModelError
 from bigfoot.evaluation.evaluate import evaluate_accuracy, measure_batch_invariance, missing_wer_reason
-from bigfoot.evaluation.transcribe import transcribe_files
 from bigfoot.models import feature_encoder
 from bigfoot.models.folder import LoadedModel, load_model
 from bigfoot.text.tokenizers import CharTokenizer, Processor
@@ -89,20 +86,3 @@ def test_why_there_is_no_wer(other_teachers, small_digits):
     for loaded in (headless, mute):
         with pytest.raises(ModelError, match="no text can come out of this model: no"):
             evaluate_accuracy(loaded, small_digits.manifests["test"], EvaluateConfig(), 1)
-        with pytest.raises(ModelError, match="no text can come out of this model: no"):
-            list(transcribe_files(loaded, []))
-
-
-def test_files_of_any_rate_and_channel_count(narrow_teacher, tmp_path):
-    rng = np.random.default_rng(0)
-    soundfile.write(tmp_path / "a.wav", rng.normal(0, 0.1, (44_100, 2)), 44_100)
-    soundfile.write(tmp_path / "b.flac", rng.normal(0, 0.1, 8_000), 8_000)
-    (tmp_path / "c.wav").write_bytes(b"RIFF nonsense")
-    soundfile.write(tmp_path / "d.wav", np.zeros(0), 16_000)
-    soundfile.write(tmp_path / "e.wav", rng.normal(0, 0.1, 100), 16_000)
-    names = ["a.wav", "b.flac", "c.wav", "missing.wav", "d.wav", "e.wav", "b.flac"]
-    found = list(transcribe_files(load_model(narrow_teacher), [tmp_path / name for name in names]))
-    assert [item.path.name for item in found] == names
-    assert [item.error is None for item in found] == [True, True, False, False, False, True, True]
-    # Six milliseconds hold no frame, and nothing is heard in them.
-    assert (found[5].text, found[1].text) == ("", found[-1].text)

@@ -40,6 +40,24 @@ def test_without_specials_and_doubled_spaces_the_text_is_transformers_own(opened
     assert ENGLISH.decode_ctc(ids) == expected
 
 
+@given(st.lists(st.integers(-1, len(ENGLISH) + 1), max_size=60))
+def test_words_stand_where_their_tokens_do(ids):
+    words = ENGLISH.decode_words(ids)
+    assert " ".join(word.text for word in words) == ENGLISH.decode_ctc(ids)
+    # Each word is what its own frames say, and nothing is said between words.
+    assert all(ENGLISH.decode_ctc(ids[word.start_frame : word.end_frame]) == word.text for word in words)
+    edges = [0, *(frame for word in words for frame in (word.start_frame, word.end_frame)), len(ids)]
+    assert edges == sorted(edges)
+    gaps = zip(edges[::2], edges[1::2], strict=True)
+    assert all(ENGLISH.decode_ctc(ids[start:end]) == "" for start, end in gaps)
+
+
+def test_a_token_of_several_letters_and_one_with_a_space():
+    tokenizer = CharTokenizer(("<pad>", "a b", "sch", "|"))
+    found = [(word.text, word.start_frame, word.end_frame) for word in tokenizer.decode_words([2, 1, 1, 0, 2, 3])]
+    assert found == [("scha", 0, 3), ("bsch", 1, 5)]
+
+
 @given(st.text(alphabet=sorted(ENGLISH.characters)))
 def test_what_is_encoded_comes_back(text):
     text = " ".join(text.split())

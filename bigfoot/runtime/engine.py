@@ -1,0 +1,75 @@
+"""What a transcriber needs of whatever computes the logits, and what the model says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from bigfoot.text.tokenizers import CharTokenizer
+from bigfoot.types import SAMPLE_RATE, Hertz, Samples, Seconds
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What has to be known of a model to feed it and to read its answers.
+
+    Args:
+        name: for messages, such as its file.
+        tokenizer: from frames to text.
+        stride: samples from one frame to the next.
+        receptive_field: samples that make the first frame.
+        normalizes: whether utterances are brought to zero mean and unit variance before the model.
+        batch_invariant: whether a padded batch gives what each utterance gives alone.
+        sample_rate: in Hz.
+    """
+
+    name: str
+    tokenizer: CharTokenizer
+    stride: int
+    receptive_field: int
+    normalizes: bool = True
+    batch_invariant: bool = True
+    sample_rate: Hertz = SAMPLE_RATE
+
+    def frame_time(self, frame: int) -> Seconds:
+        """When a frame begins."""
+        return frame * self.stride / self.sample_rate
+
+
+class Answer(NamedTuple):
+    """What a model gives for a batch.
+
+    Args:
+        logits: (B, T, V) float32.
+        frames: (B,) real frames of each utterance.
+    """
+
+    logits: npt.NDArray[np.float32]
+    frames: npt.NDArray[np.int64]
+
+
+class Engine(Protocol):
+    """Something that computes logits: ONNX Runtime, or PyTorch where it is at hand."""
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What the model says of itself."""
+
+    @property
+    def lanes(self) -> int:
+        """How many passes may run at once."""
+
+    def run(self, input_values: Samples, lengths: npt.NDArray[np.int64], alone: bool = True) -> Answer:
+        """Compute a batch.
+
+        Args:
+            input_values: (B, N), zeros behind the end of shorter utterances.
+            lengths: (B,) real samples, each at least the receptive field.
+            alone: no other pass runs at the same time, so that all threads can share this one.
+
+        Raises:
+            ModelError: the model fails at it.
+        """

@@ -1,0 +1,153 @@
+"""An exported model on ONNX Runtime; every way its file can be bad has its own sentence."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from bigfoot.errors import MissingExtraError, ModelError
+from bigfoot.runtime.engine import Answer, ModelFacts
+from bigfoot.runtime.metadata import read_facts
+from bigfoot.types import Samples
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+_INPUTS = {"input_values": ("tensor(float)", 2), "lengths": ("tensor(int64)", 1)}
+_OUTPUTS = {"logits": ("tensor(float)", 3), "frames": ("tensor(int64)", 1)}
+
+
+class OnnxEngine:
+    """A file that ``bigfoot export`` wrote.
+
+    Threads share a pass that runs alone. Of many passes each gets one thread: two that never wait for each other do
+    more than two that share every product. Each way has its own session, opened when it is first wanted.
+
+    Args:
+        path: the file, or a folder that holds just one of them.
+        threads: all of the machine's by default.
+
+    Raises:
+        ModelError: no such file, not ONNX, damaged, not of bigfoot's making, or beyond this ONNX Runtime.
+        MissingExtraError: ONNX Runtime is not installed.
+    """
+
+    def __init__(self, path: str | Path, threads: int | None = None) -> None:
+        self._path = find_onnx(path)
+        self.lanes = threads or _count_processors()
+        self._sessions = {self.lanes: _open_session(self._path, self.lanes)}
+        self._opening = Lock()
+        metadata = self._sessions[self.lanes].get_modelmeta().custom_metadata_map
+        self.facts: ModelFacts = read_facts(metadata, str(self._path))
+        _check_signature(self._sessions[self.lanes], self.facts)
+
+    def run(self, input_values: Samples, lengths: npt.NDArray[np.int64], alone: bool = True) -> Answer:
+        """Compute a batch; see ``Engine``."""
+        threads = self.lanes if alone else 1
+        with self._opening:
+            if threads not in self._sessions:
+                self._sessions[threads] = _open_session(self._path, threads)
+        given = {"input_values": input_values, "lengths": lengths}
+        try:
+            logits, frames = self._sessions[threads].run(list(_OUTPUTS), given)
+        except Exception as error:  # ONNX Runtime's exceptions share no base but this one.
+            raise ModelError(
+                f"{self._path}: failed at {len(lengths)} utterances of up to {input_values.shape[1]} samples: "
+                f"{_first_line(error)}"
+            ) from error
+        return Answer(logits, frames)
+
+
+def find_onnx(path: str | Path) -> Path:
+    """Find the ONNX file that a name means.
+
+    Args:
+        path: a file, or a folder that holds just one ``.onnx``.
+
+    Raises:
+        ModelError: there is none, or no telling which.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = sorted(path.glob("*.onnx"))
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = ", ".join(file.name for file in found)
+            raise ModelError(f"{path}: holds several ONNX files ({names}); name one of them")
+        raise ModelError(f"{path}: holds no ONNX file; write one with: bigfoot export {path} {path / 'model.onnx'}")
+    if not path.is_file():
+        raise ModelError(f"no ONNX file at {path}; bigfoot export MODEL FILE.onnx writes one")
+    if path.stat().st_size == 0:
+        raise ModelError(f"{path}: the file is empty (0 bytes)")
+    return path
+
+
+def _open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtraError("runtime", "onnxruntime") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # What goes wrong is raised, and said once; the library's own log would say it a second time, in its own words.
+    options.log_severity_level = 4
+    # Every batch has another shape, so that remembered patterns of memory would never fit.
+    options.enable_mem_pattern = False
+    # Threads that wait by turning round and round take the processor from whatever else runs on it.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions share no base but this one.
+        raise ModelError(f"{path}: {_explain(str(error), onnxruntime.__version__)}") from error
+
+
+def _count_processors() -> int:
+    # Those this process may use: ONNX Runtime itself counts the machine's, also where a container lends fewer.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _explain(words: str, version: str) -> str:
+    """Say what is wrong with a file that does not open, in front of ONNX Runtime's own words."""
+    if re.search(r"protobuf|parsing failed", words, re.IGNORECASE):
+        meaning = "not an ONNX file, or cut off or damaged; export or copy it again"
+    elif re.search(r"opset|not a registered function/op|IR version|No Op registered", words, re.IGNORECASE):
+        meaning = f"needs operators that ONNX Runtime {version} does not have; install a later onnxruntime"
+    elif re.search(r"external data|\.data\b|external_data|file_size|No such file", words, re.IGNORECASE):
+        meaning = "its weights lie in another file, which is missing or cut off; keep both in one folder"
+    else:
+        meaning = f"ONNX Runtime {version} cannot open it"
+    return f"{meaning} ({_first_line(words)})"
+
+
+def _first_line(error: object) -> str:
+    lines = str(error).strip().splitlines() or ["no reason given"]
+    return lines[0][:300]
+
+
+def _check_signature(session: onnxruntime.InferenceSession, facts: ModelFacts) -> None:
+    problems = []
+    for kind, wanted, given in (
+        ("input", _INPUTS, session.get_inputs()),
+        ("output", _OUTPUTS, session.get_outputs()),
+    ):
+        found = {item.name: (item.type, len(item.shape)) for item in given}
+        problems += [
+            f"{kind} {name} should be {want[0]} of {want[1]} dimensions, and is {found.get(name, ('missing',))[0]}"
+            + (f" of {found[name][1]}" if name in found else "")
+            for name, want in wanted.items()
+            if found.get(name) != want
+        ]
+    if not problems:
+        tokens = next(item.shape[2] for item in session.get_outputs() if item.name == "logits")
+        if isinstance(tokens, int) and tokens != len(facts.tokenizer):
+            problems = [f"it gives {tokens} logits a frame for a vocabulary of {len(facts.tokenizer)} tokens"]
+    if problems:
+        raise ModelError(f"{facts.name}: not the graph that bigfoot exports: {'; '.join(problems)}")

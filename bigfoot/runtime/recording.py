@@ -1,0 +1,148 @@
+"""Files and arrays as one thing: recordings whose length is known and whose samples come at the model's rate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from bigfoot.audio_io import read_audio, read_blocks, read_header
+from bigfoot.errors import AudioError
+from bigfoot.runtime.chunking import Chunk
+from bigfoot.types import Hertz, Samples, Seconds
+
+Source: TypeAlias = str | Path | npt.NDArray[np.floating]
+"""A file, or samples (N,) at the model's rate."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Something to transcribe.
+
+    Args:
+        name: for messages and results.
+        num_samples: at the model's rate; of a file, as its header has it.
+        sample_rate: the model's, in Hz.
+        samples: of an array; None for a file, which is read when it is needed.
+    """
+
+    name: str
+    num_samples: int
+    sample_rate: Hertz
+    samples: Samples | None = None
+
+    @property
+    def seconds(self) -> Seconds:
+        """How long it is."""
+        return self.num_samples / self.sample_rate
+
+    def load(self) -> Samples:
+        """All of it.
+
+        Raises:
+            AudioError: see ``read_audio``.
+        """
+        return read_audio(self.name, sample_rate=self.sample_rate) if self.samples is None else self.samples
+
+    def blocks(self) -> Iterator[Samples]:
+        """All of it, a little at a time.
+
+        Raises:
+            AudioError: see ``read_blocks``.
+        """
+        if self.samples is None:
+            yield from read_blocks(self.name, sample_rate=self.sample_rate)
+            return
+        size = 10 * self.sample_rate
+        yield from (self.samples[start : start + size] for start in range(0, len(self.samples), size))
+
+
+def open_recording(source: Source, number: int, sample_rate: Hertz) -> Recording:
+    """Look at a source without reading its audio.
+
+    Args:
+        source: a file or an array.
+        number: of the source, which names an array.
+        sample_rate: the model's, in Hz.
+
+    Raises:
+        AudioError: no such file, no audio; an array that is not one row of finite floats.
+    """
+    if isinstance(source, str | Path):
+        return Recording(str(source), round(read_header(source).seconds * sample_rate), sample_rate)
+    name, samples = f"array {number}", np.asarray(source)
+    if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
+        said = f"{samples.dtype} of shape {samples.shape}"
+        raise AudioError(name, f"expected float samples of shape (N,) at {sample_rate} Hz in [-1, 1], got {said}")
+    if len(samples) == 0:
+        raise AudioError(name, "holds no samples")
+    if not np.isfinite(samples).all():
+        raise AudioError(name, "holds samples that are not finite numbers")
+    return Recording(name, len(samples), sample_rate, samples.astype(np.float32, copy=False))
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Length, mean and variance of a recording.
+
+    Args:
+        num_samples: of it.
+        mean: of its samples.
+        variance: of its samples.
+    """
+
+    num_samples: int
+    mean: np.float32
+    variance: np.float32
+
+
+def measure_moments(blocks: Iterable[Samples]) -> Moments:
+    """Read a recording through once.
+
+    Args:
+        blocks: of it.
+
+    Example:
+        >>> measure_moments([np.array([1.0, 3.0], np.float32), np.array([2.0], np.float32)]).num_samples
+        3
+    """
+    count, mean, squares = 0, 0.0, 0.0
+    for block in blocks:
+        if len(block) == 0:
+            continue
+        # Chan et al. (1979), equation 2.1: the sums of two parts into one, without taking large numbers apart.
+        size, own = len(block), float(np.mean(block, dtype=np.float64))
+        shift = own - mean
+        squares += float(np.var(block, dtype=np.float64)) * size + shift**2 * count * size / (count + size)
+        mean += shift * size / (count + size)
+        count += size
+    return Moments(count, np.float32(mean), np.float32(squares / max(1, count)))
+
+
+def cut_chunks(blocks: Iterable[Samples], chunks: Sequence[Chunk]) -> Iterator[Samples]:
+    """Cut a recording while it is read; no more is held than a chunk and a block.
+
+    Args:
+        blocks: of the recording, not all of them empty.
+        chunks: in order, none beyond its end.
+
+    Yields:
+        The samples of each chunk.
+
+    Example:
+        >>> wave = np.arange(9, dtype=np.float32)
+        >>> [piece.tolist() for piece in cut_chunks(np.array_split(wave, 4), [Chunk(0, 4, 0), Chunk(2, 6, 1)])]
+        [[0.0, 1.0, 2.0, 3.0], [2.0, 3.0, 4.0, 5.0]]
+    """
+    rest, held, begin = iter(blocks), np.zeros(0, dtype=np.float32), 0
+    for chunk in chunks:
+        parts, end = [held[chunk.start - begin :]], begin + len(held)
+        while end < chunk.end and (block := next(rest, None)) is not None:
+            parts.append(block)
+            end += len(block)
+        held, begin = np.concatenate(parts), chunk.start
+        yield held[: chunk.end - begin]

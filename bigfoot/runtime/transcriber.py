@@ -1,0 +1,200 @@
+"""Text out of audio: batches of nearly one length, long recordings in chunks, results in the order of what came in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from bigfoot.audio_io import normalize_waveform
+from bigfoot.errors import AudioError, ModelError
+from bigfoot.runtime.batching import pad_batch, plan_batches
+from bigfoot.runtime.chunking import LONGEST_CHUNK, OVERLAP, FrameIds, join_frames, plan_chunks
+from bigfoot.runtime.engine import Engine
+from bigfoot.runtime.lanes import map_in_lanes
+from bigfoot.runtime.onnx_engine import OnnxEngine
+from bigfoot.runtime.recording import Recording, Source, cut_chunks, measure_moments, open_recording
+from bigfoot.runtime.transcript import Transcript, Word
+from bigfoot.types import Samples, Seconds
+
+BATCH_SECONDS: Seconds = 10.0
+"""More in a pass is no faster on a CPU: seconds of audio fill its caches many times over."""
+# Sources that are looked at together: enough to find some of one length, few enough that text comes soon.
+_WINDOW = 64
+
+OnError = Callable[[AudioError], None]
+OnProgress = Callable[[Seconds], None]
+
+
+class Transcriber:
+    """A model that is opened once and then listens, greedily, without a language model.
+
+    Args:
+        model: a file that ``bigfoot export`` wrote, a folder that holds just one of them, or an ``Engine``.
+        threads: all of the machine's by default; they share the only recording, or hear one each. Set once: an engine
+            that is given has its own.
+        chunk_seconds: what is longer is heard in chunks that overlap; 10 or more.
+        batch_seconds: most audio of a batch, padding included; a longer recording goes alone.
+
+    Raises:
+        ModelError: the file is missing, damaged, or not of bigfoot's making.
+        MissingExtraError: ONNX Runtime is not installed.
+        ValueError: a number that makes no sense.
+
+    Example:
+        >>> transcriber = Transcriber("model.onnx", threads=1)  # doctest: +SKIP
+        >>> [result.text for result in transcriber.transcribe(["a.wav", "b.flac"])]  # doctest: +SKIP
+        ['ONE TWO', 'SEVEN']
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Engine,
+        threads: int | None = None,
+        *,
+        chunk_seconds: Seconds = LONGEST_CHUNK,
+        batch_seconds: Seconds = BATCH_SECONDS,
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads should be 1 or more, and is {threads}")
+        if chunk_seconds < 2.5 * OVERLAP:
+            raise ValueError(f"chunk_seconds should be {2.5 * OVERLAP:g} or more, and is {chunk_seconds:g}")
+        self._engine: Engine = OnnxEngine(model, threads) if isinstance(model, str | Path) else model
+        self.facts = self._engine.facts
+        self._longest = round(chunk_seconds * self.facts.sample_rate)
+        self._most_samples = round(batch_seconds * self.facts.sample_rate) if self.facts.batch_invariant else 0
+
+    def transcribe(self, sources: Iterable[Source], on_error: OnError | None = None) -> list[Transcript]:
+        """Hear recordings.
+
+        Args:
+            sources: files of any rate and channel count, or mono float arrays (N,) at the model's rate.
+            on_error: told of what cannot be read, which then costs itself alone; without it that is an error.
+
+        Returns:
+            A result for each, in order; of one that cannot be read, with its ``error`` and no words.
+
+        Raises:
+            AudioError: something cannot be read, and there is no ``on_error``.
+            ModelError: the model fails.
+        """
+        return list(self.iterate(sources, on_error))
+
+    def iterate(
+        self, sources: Iterable[Source], on_error: OnError | None = None, on_progress: OnProgress | None = None
+    ) -> Iterator[Transcript]:
+        """Hear recordings, and give each result as soon as those before it are there.
+
+        Args:
+            sources: see ``transcribe``; taken up a few dozen at a time.
+            on_error: see ``transcribe``.
+            on_progress: told how many more seconds of audio were heard, by whatever thread heard them.
+
+        Yields:
+            A result for each, in order.
+
+        Raises:
+            AudioError: see ``transcribe``.
+            ModelError: see ``transcribe``.
+        """
+        numbered, tell = enumerate(sources), on_progress or (lambda _: None)
+        while window := list(islice(numbered, _WINDOW)):
+            found: dict[int, Transcript] = {}
+            wanted = iter([number for number, _ in window])
+            expected = next(wanted, None)
+            for number, result in self._hear_window(window, on_error, tell):
+                found[number] = result
+                while expected in found:
+                    yield found.pop(expected)
+                    expected = next(wanted, None)
+
+    def _hear_window(
+        self, window: Sequence[tuple[int, Source]], on_error: OnError | None, tell: OnProgress
+    ) -> Iterator[tuple[int, Transcript]]:
+        """Results of a window with their numbers, in the order in which they come to be."""
+        recordings: dict[int, Recording] = {}
+        for number, source in window:
+            try:
+                recordings[number] = open_recording(source, number, self.facts.sample_rate)
+            except AudioError as error:
+                yield number, _failed(error, on_error)
+        numbers = list(recordings)
+        batches = plan_batches([recordings[number].num_samples for number in numbers], self._most_samples)
+        # Beginning with the batch of the first that is waited for.
+        jobs = sorted([numbers[place] for place in batch] for batch in map(sorted, batches))
+        alone = len(jobs) == 1
+        hear = partial(self._hear_job, recordings, alone=alone, tell=tell)
+        for results in map_in_lanes(hear, jobs, 1 if alone else self._engine.lanes):
+            for number, result in results.items():
+                yield number, _failed(result, on_error) if isinstance(result, AudioError) else result
+
+    def _hear_job(
+        self, recordings: Mapping[int, Recording], batch: Sequence[int], *, alone: bool, tell: OnProgress
+    ) -> dict[int, Transcript | AudioError]:
+        """Read and hear a batch; long recordings go by themselves."""
+        found: dict[int, Transcript | AudioError] = {}
+        waves: dict[int, Samples] = {}
+        for number in batch:
+            try:
+                if recordings[number].num_samples > self._longest:
+                    found[number] = self._hear_long(recordings[number], alone, tell)
+                else:
+                    waves[number] = recordings[number].load()
+            except AudioError as error:
+                found[number] = error
+        for number, ids in self._hear_batch(waves, alone).items():
+            seconds = len(waves[number]) / self.facts.sample_rate
+            tell(seconds)
+            found[number] = self._read(recordings[number].name, ids, seconds)
+        return found
+
+    def _hear_batch(self, waves: Mapping[int, Samples], alone: bool) -> dict[int, FrameIds]:
+        """Best tokens by number; what is too short for a frame has none."""
+        found = {number: np.zeros(0, dtype=np.int64) for number in waves}
+        numbers = [number for number, wave in waves.items() if len(wave) >= self.facts.receptive_field]
+        if numbers:
+            heard = [normalize_waveform(waves[n]) if self.facts.normalizes else waves[n] for n in numbers]
+            found.update(zip(numbers, self._compute(heard, alone), strict=True))
+        return found
+
+    def _hear_long(self, recording: Recording, alone: bool, tell: OnProgress) -> Transcript:
+        """A recording in chunks, which are heard as the whole would be: with its loudness, not each with its own."""
+        rate, stride = self.facts.sample_rate, self.facts.stride
+        moments = measure_moments(recording.blocks())
+        chunks = plan_chunks(moments.num_samples, stride, self._longest, round(OVERLAP * rate))
+        waves = cut_chunks(recording.blocks(), chunks)
+
+        def pieces() -> Iterator[tuple[int, FrameIds]]:
+            end = 0
+            for chunk, wave in zip(chunks, waves, strict=True):
+                if self.facts.normalizes:
+                    wave = normalize_waveform(wave, moments.mean, moments.variance)
+                yield chunk.start_frame, self._compute([wave], alone)[0]
+                tell((chunk.end - end) / rate)
+                end = chunk.end
+
+        return self._read(recording.name, join_frames(pieces()), moments.num_samples / rate)
+
+    def _compute(self, waves: Sequence[Samples], alone: bool) -> list[FrameIds]:
+        """Best token of every real frame."""
+        answer = self._engine.run(*pad_batch(waves), alone=alone)
+        rows = [logits[:frames] for logits, frames in zip(answer.logits, answer.frames, strict=True)]
+        if not all(np.isfinite(row).all() for row in rows):
+            raise ModelError(f"{self.facts.name}: gives logits that are no numbers; its weights are damaged")
+        return [row.argmax(axis=-1) for row in rows]
+
+    def _read(self, name: str, ids: FrameIds, seconds: Seconds) -> Transcript:
+        words = self.facts.tokenizer.decode_words(ids.tolist())
+        time = self.facts.frame_time
+        placed = (Word(word.text, time(word.start_frame), min(time(word.end_frame), seconds)) for word in words)
+        return Transcript(name, seconds, tuple(placed))
+
+
+def _failed(error: AudioError, on_error: OnError | None) -> Transcript:
+    if on_error is None:
+        raise error
+    on_error(error)
+    return Transcript(error.path, error=error.reason)

@@ -1,0 +1,129 @@
+"""``bigfoot transcribe`` on an exported file: what it reads, what it writes, and what it says."""
+
+import io
+import json
+import sys
+
+import pytest
+
+from bigfoot.errors import AudioError
+from bigfoot.runtime.arguments import Argument, expand_arguments
+
+pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture
+def calls(tapes, tmp_path):
+    """A tree of recordings: calls/0.wav says AB C, calls/deep/1.wav HH; besides, what is none."""
+    folder = tmp_path / "calls"
+    (folder / "deep").mkdir(parents=True)
+    zero, one, _ = tapes
+    zero.rename(folder / "0.wav")
+    one.rename(folder / "deep" / "1.wav")
+    (folder / "notes.txt").write_text("nothing to hear")
+    return folder
+
+
+def test_folders_and_patterns(calls):
+    expected = [calls / "0.wav", calls / "deep" / "1.wav"]
+    for argument in (str(calls), f"{calls}/**/*.wav"):
+        assert [item.path for item in expand_arguments([argument])] == expected
+    (calls / "phone.m4a").touch()
+    found = expand_arguments([str(calls), f"{calls}/*.mp3", str(calls / "deep" / "nothing")])
+    assert [type(item) for item in found] == [Argument, Argument, AudioError, AudioError, Argument]
+    assert "cannot read .m4a" in str(found[2]) and "no file is named like this" in str(found[3])
+
+
+def test_a_folder_without_audio(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    (found,) = expand_arguments([str(tmp_path)])
+    assert isinstance(found, AudioError) and "holds no audio" in str(found)
+
+
+def test_a_name_with_brackets_is_a_file(tmp_path):
+    (tmp_path / "a[1].wav").touch()
+    (found,) = expand_arguments([str(tmp_path / "a[1].wav")])
+    assert isinstance(found, Argument)
+
+
+def test_text(bigfoot, tape_file, calls):
+    code, output, errors = bigfoot("transcribe", tape_file, calls, "--threads", 1)
+    assert (code, errors) == (0, "")
+    assert output == f"{calls}/0.wav\tAB C\n{calls}/deep/1.wav\tHH\n"
+    assert bigfoot("transcribe", tape_file, calls / "0.wav", "--threads", 1)[1] == "AB C\n"
+
+
+def test_bad_ones_cost_themselves_and_the_exit_code(bigfoot, tape_file, calls):
+    (calls / "bad.wav").write_text("no audio")
+    code, output, errors = bigfoot("transcribe", tape_file, calls, calls / "gone.wav", "--threads", 1)
+    assert code == 1 and len(output.splitlines()) == 2 and len(errors.splitlines()) == 2
+    assert f"{calls}/bad.wav: not audio" in errors and f"{calls}/gone.wav: no such file" in errors
+    code, output, _ = bigfoot("transcribe", tape_file, calls, "--threads", 1, "--format", "json")
+    found = json.loads(output)
+    assert code == 1 and [item.get("text") for item in found] == ["AB C", None, "HH"]
+    assert "not audio" in found[1]["error"]
+
+
+def test_a_pipe(bigfoot, tape_file, calls, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO((calls / "0.wav").read_bytes())))
+    assert bigfoot("transcribe", tape_file, "-", "--threads", 1)[1] == "AB C\n"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    code, _, errors = bigfoot("transcribe", tape_file, "-", "--threads", 1)
+    assert code == 1 and errors == "stdin: the file is empty (0 bytes)\n"
+
+
+def test_json_of_one_has_times(bigfoot, tape_file, calls):
+    _, output, _ = bigfoot("transcribe", tape_file, calls / "0.wav", "--threads", 1, "--format", "json")
+    (found,) = json.loads(output)
+    assert found["source"] == str(calls / "0.wav") and found["seconds"] == 0.145
+    assert found["words"][1] == {"text": "C", "start": 0.08, "end": 0.12}
+
+
+def test_a_file_each(bigfoot, tape_file, calls, tmp_path):
+    (calls / "bad.wav").write_text("no audio")
+    out = f"{tmp_path}/subtitles/"
+    code, output, _ = bigfoot("transcribe", tape_file, calls, "--format", "srt", "--output", out, "--threads", 1)
+    assert (code, output) == (1, "")
+    made = sorted(path.relative_to(out) for path in (tmp_path / "subtitles").rglob("*.srt"))
+    assert [str(path) for path in made] == ["0.srt", "deep/1.srt"]
+    assert (tmp_path / "subtitles" / "0.srt").read_text().startswith("1\n00:00:00,000 --> 00:00:00,120\nAB C")
+
+
+def test_one_file_for_all(bigfoot, tape_file, calls, tmp_path):
+    out = tmp_path / "all.txt"
+    assert bigfoot("transcribe", tape_file, calls, "--output", out, "--threads", 1)[:2] == (0, "")
+    assert len(out.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--format", "doc"], "--format: 'doc' is none of txt, json, srt, vtt"),
+        (["--format", "srt"], "--output: 2 files need a folder for their .srt files"),
+        (["--format", "vtt", "--output", "one.vtt"], "--output: 2 files need a folder"),
+    ],
+)
+def test_what_cannot_be_written_is_said_before_anything_is_heard(bigfoot, calls, options, said):
+    code, output, errors = bigfoot("transcribe", "/nowhere.onnx", calls, *options)
+    assert (code, output) == (2, "") and said in errors
+
+
+def test_two_results_in_one_file_are_refused(bigfoot, calls, tmp_path):
+    (calls / "0.flac").write_bytes((calls / "0.wav").read_bytes())
+    code, _, errors = bigfoot("transcribe", "/nowhere.onnx", calls, "--output", tmp_path)
+    assert code == 2 and "0.flac and" in errors and "would both become 0.txt" in errors
+
+
+def test_a_folder_with_an_export(bigfoot, tape_file, calls):
+    assert bigfoot("transcribe", tape_file.parent, calls / "0.wav", "--threads", 1)[1] == "AB C\n"
+
+
+def test_a_place_that_cannot_be_written(bigfoot, tape_file, calls):
+    code, _, errors = bigfoot("transcribe", tape_file, calls, "--output", calls / "no" / "out.txt", "--threads", 1)
+    assert code == 1 and errors.startswith("error: ") and "out.txt" in errors
+
+
+def test_a_file_may_be_called_stdin(bigfoot, tape_file, calls, monkeypatch):
+    (calls / "0.wav").rename(calls / "stdin")
+    monkeypatch.chdir(calls)
+    assert bigfoot("transcribe", tape_file, "stdin", "--threads", 1)[1] == "AB C\n"
