@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from bigfoot.audio_io import resample
-from bigfoot.data.espeak import Voice, speak
+from bigfoot.espeak import Voice, speak
 from bigfoot.data.utterance import Utterance, add_noise, digits_to_text, silence
 
 ACCENTS = ("en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-029", "en-us-nyc")

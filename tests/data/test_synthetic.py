@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from bigfoot.data.espeak import Voice, speak
+from bigfoot.espeak import Voice, speak
 from bigfoot.data.synthetic import VARIANTS, synthesize_split, synthesize_string
 
 
