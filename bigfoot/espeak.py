@@ -239,8 +239,8 @@ def phonemize(texts: Sequence[str], voice: str = "en-us", *, stress: bool = Fals
         ValueError: the voice does not exist.
 
     Example:
-        >>> phonemize(["SIX"]), phonemize(["SIX"], stress=True)
-        ([['s', 'ɪ', 'k', 's']], [['s', 'ˈɪ', 'k', 's']])
+        >>> phonemize(["SIX"])
+        [['s', '\u026a', 'k', 's']]
     """
     library = _Library()
     try:

@@ -6,14 +6,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from tokenizers import Tokenizer as LibraryTokenizer
-
-from bigfoot.errors import ModelError
+from bigfoot.errors import MissingExtraError, ModelError
 from bigfoot.text.tokenizer import SPECIALS, Tokenizer, is_special
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as LibraryTokenizer
+
 TOKENIZER_FILE = "tokenizer.json"
+
+
+def _open(content: str) -> LibraryTokenizer:
+    # At first use: a deployed model of characters gets by without.
+    try:
+        from tokenizers import Tokenizer as LibraryTokenizer
+    except ImportError as error:
+        raise MissingExtraError("text", "tokenizers") from error
+    return LibraryTokenizer.from_str(content)
 
 
 @dataclass(frozen=True)
@@ -31,7 +41,7 @@ class HuggingFaceTokenizer(Tokenizer):
 
     @cached_property
     def _library(self) -> LibraryTokenizer:
-        return LibraryTokenizer.from_str(self.content)
+        return _open(self.content)
 
     @property
     def blank_id(self) -> int:
@@ -102,7 +112,9 @@ def load_huggingface_tokenizer(path: str | Path) -> HuggingFaceTokenizer:
     file = Path(path) / TOKENIZER_FILE if Path(path).is_dir() else Path(path)
     try:
         content = file.read_text(encoding="utf-8")
-        library = LibraryTokenizer.from_str(content)
+        library = _open(content)
+    except MissingExtraError:
+        raise
     except Exception as error:  # the package raises nothing more special
         told = f"{file}: no tokenizer of Hugging Face's ({error}); name a folder with {TOKENIZER_FILE}"
         raise ModelError(told) from error

@@ -52,13 +52,13 @@ class NgramModel:
         known = word if (word,) in self.probabilities else UNKNOWN
         history = tuple(w if (w,) in self.probabilities else UNKNOWN for w in context)
         history = history[max(0, len(history) - self.order + 1) :]
-        backoff = 0.0
-        while (*history, known) not in self.probabilities:
-            if not history:
+        backoff, ngram = 0.0, (*history, known)
+        while ngram not in self.probabilities:
+            if len(ngram) == 1:
                 return _NEVER
-            backoff += self.backoffs.get(history, 0.0)
-            history = history[1:]
-        return backoff + self.probabilities[(*history, known)]
+            backoff += self.backoffs.get(ngram[:-1], 0.0)
+            ngram = ngram[1:]
+        return backoff + self.probabilities[ngram]
 
     def score(self, text: str) -> float:
         """log10 probability of a sentence, its end among it."""

@@ -77,9 +77,7 @@ class PhonemeTokenizer(Tokenizer):
         return {"vocabulary": list(self.vocabulary), "voice": self.voice, "stress": self.stress}, {}
 
 
-def build_phoneme_tokenizer(
-    texts: Sequence[str], voice: str = "en-us", *, stress: bool = False
-) -> PhonemeTokenizer:
+def build_phoneme_tokenizer(texts: Sequence[str], voice: str = "en-us", *, stress: bool = False) -> PhonemeTokenizer:
     """Make the vocabulary of the phonemes in a set of transcripts.
 
     Args:

@@ -132,7 +132,7 @@ class CharTokenizer(Tokenizer):
         return [self._ids[space if character == " " else character] for character in text]
 
     def fits(self, head_size: int) -> bool:
-        """Whether a head can be this vocabulary's; it may have rows that were never trained, and no vocabulary names."""
+        """Whether a head can be this vocabulary's; it may have rows that no vocabulary names, never trained."""
         return len(self) <= head_size
 
 
