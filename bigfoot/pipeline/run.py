@@ -176,12 +176,6 @@ def _print_change(step: str, before: StepResult, after: StepResult) -> None:
         log.info("%s: M MACs per second of audio, %s: %.1f -> %.1f", step, part, macs / 1e6, left / 1e6)
 
 
-def _collect_notes(results: list[StepResult], context: Context) -> list[str]:
-    normalization = describe_transcripts(context.config.data, _find_characters(context.config, context.teacher))
-    of_steps = [f"{result.row}: {note}" for result in results for note in result.notes]
-    return [normalization, *context.labels.notes, *of_steps]
-
-
 def _report(results: list[StepResult], context: Context, config_path: str | None) -> Report:
     """Measure everything and write the report, or find it written."""
     config, folder = context.config, context.run_dir / "report"
@@ -193,13 +187,16 @@ def _report(results: list[StepResult], context: Context, config_path: str | None
         return load_report(folder)
     stamp.unlink(missing_ok=True)
     findings = build_rows(results, context.data.manifests, config, config_path)
+    spelling = describe_transcripts(config.data, _find_characters(config, context.teacher))
+    for row in findings.rows:
+        row.transcripts = spelling
     report = Report(
         title=f"bigfoot: {Path(config.run_dir).name}",
         rows=findings.rows,
         seconds_per_step={result.row: round(result.seconds, 1) for result in results},
         skipped=[asdict(item) for item in context.data.skipped],
         changes=[sentence for result in results for sentence in result.changes],
-        notes=_collect_notes(results, context),
+        notes=[*context.labels.notes, *(f"{result.row}: {note}" for result in results for note in result.notes)],
         losses={result.row: result.records for result in results if result.records},
         config=to_dict(config),
         machine=describe_machine(),

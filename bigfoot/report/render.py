@@ -239,6 +239,8 @@ def describe_protocols(rows: Sequence[Row]) -> list[str]:
             parts[-1] += f", {row.num_words:,} {row.unit}s{utterances}"
         if row.bootstrap_unit:
             parts.append(f"95 % intervals by bootstrap over {row.bootstrap_unit}s")
+        if row.transcripts:
+            parts.append(f"transcripts {row.transcripts}")
         if row.wer is not None:
             names.setdefault("; ".join(parts), []).append(row.name)
     if len(names) == 1:
