@@ -167,7 +167,7 @@ def test_damaged_folders_are_told(tokenizers_by_kind, tmp_path, edit_json):
         ("lost", lambda folder: (folder / "tokenizer.model").unlink(), "not a whole tokenizer"),
         ("kind", lambda folder: edit_json(folder / "bigfoot_tokenizer.json", kind="runes"), "kind 'runes'"),
         ("twice", lambda f: edit_json(f / "bigfoot_tokenizer.json", vocabulary=["<pad>", "A", "A"]), "once"),
-        ("torn", lambda f: (f / "bigfoot_tokenizer.json").write_text("{"), "not JSON"),
+        ("torn", lambda f: (f / "bigfoot_tokenizer.json").write_text("{"), "no JSON"),
     ):
         shutil.copytree(tmp_path / "whole", tmp_path / name)
         spoil(tmp_path / name)
