@@ -17,6 +17,9 @@ from bigfoot.text.tokenizer import Tokenizer
 
 Scores = npt.NDArray[np.float64]
 
+# Beginnings of words that are remembered from utterance to utterance: some ten megabytes.
+_MOST_ROWS = 20_000
+
 
 @dataclass(eq=False)
 class _Prefix:
@@ -31,6 +34,7 @@ class _Prefix:
         bonus: for them.
         begun: what ``word`` is worth while it is unfinished.
         children: by token, so that a prefix that comes again is the same one.
+        worth_of_longer: what each token more would make of its worth, (V,), once that was asked for.
     """
 
     token: int
@@ -41,6 +45,7 @@ class _Prefix:
     bonus: float
     begun: float
     children: dict[int, _Prefix] = field(default_factory=dict)
+    worth_of_longer: Scores | None = None
 
     def tokens(self) -> tuple[int, ...]:
         found, prefix = [], self
@@ -167,10 +172,13 @@ class PrefixBeamSearch:
     def _worth_of_longer(self, prefix: _Prefix) -> Scores:
         """What each token more would make of a prefix's worth, (V,)."""
         assert self.values is not None
-        row = self._row(prefix.word)
-        language, bonus, _ = self._close(prefix)
-        before = self.values.weight * prefix.language + prefix.bonus
-        return np.where(self._closes, row + (self.values.weight * language + bonus), row + before)
+        # A prefix stays in the beam for many frames, and its words are worth the same in all of them.
+        if prefix.worth_of_longer is None:
+            language, bonus, _ = self._close(prefix)
+            closed = self.values.weight * language + bonus
+            before = self.values.weight * prefix.language + prefix.bonus
+            prefix.worth_of_longer = self._row(prefix.word) + np.where(self._closes, closed, before)
+        return prefix.worth_of_longer
 
     def _row(self, word: str) -> Scores:
         """What the unfinished word would be worth with each token more, (V,)."""
@@ -180,6 +188,8 @@ class PrefixBeamSearch:
                 self.values.begun(letters if closes else word + letters)
                 for letters, closes in zip(self._letters, self._closes, strict=True)
             ]
+            if len(self._rows) >= _MOST_ROWS:
+                self._rows.clear()
             self._rows[word] = np.array(worth)
         return self._rows[word]
 
