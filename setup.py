@@ -11,9 +11,13 @@ VERSION = re.findall(r'^__version__ = "(.+)"$', (ROOT / "bigfoot/__init__.py").r
 SYNTHETIC = ["espeakng-loader>=0.2.4"]  # espeak-ng is GPL-3.0, hence never a plain requirement.
 RUNTIME = ["onnxruntime>=1.23,<2"]
 ONNX = [*RUNTIME, "onnx>=1.19,<2"]
+TEXT = ["sentencepiece>=0.2"]
+LM = ["flashlight-text>=0.0.7; python_version < '3.13'"]  # carries KenLM; no wheels for 3.13 yet.
 TEST = [
     *SYNTHETIC,
     *ONNX,
+    *TEXT,
+    *LM,
     "hypothesis>=6.100",
     "mypy>=1.15",
     "pre-commit>=4",
@@ -54,7 +58,14 @@ setup(
         "typer>=0.15",
         "urllib3>=2,<3",  # lhotse 1.33 imports it without asking for it.
     ],
-    extras_require={"onnx": ONNX, "runtime": RUNTIME, "synthetic": SYNTHETIC, "test": TEST},
+    extras_require={
+        "synthetic": SYNTHETIC,
+        "runtime": RUNTIME,
+        "onnx": ONNX,
+        "text": TEXT,
+        "lm": LM,
+        "test": TEST,
+    },
     entry_points={"console_scripts": ["bigfoot=bigfoot.cli:main"]},
     classifiers=[
         "Development Status :: 3 - Alpha",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bigfoot.config.rules import rule_problems
-from bigfoot.config.schema import AugmentConfig, Config, PruneConfig, TrainConfig
+from bigfoot.config.schema import AugmentConfig, Config, FinetuneConfig, PruneConfig, TrainConfig
 
 STEPS = ("student", "prune", "gates", "distill", "finetune")
 TRACKERS = ("tensorboard", "wandb", "mlflow", "comet_ml")
@@ -38,6 +38,7 @@ def find_value_problems(config: Config) -> Iterator[str]:
     yield from _train_problems("distill", config.distill)
     yield from _train_problems("finetune", config.finetune)
     yield from _growth_problems(config)
+    yield from _tokenizer_problems(config.finetune)
 
 
 def _unknown(key: str, what: str, given: Sequence[str], known: Sequence[str]) -> Iterator[str]:
@@ -77,3 +78,13 @@ def _growth_problems(config: Config) -> Iterator[str]:
     growth, last = config.distill.grow_groups, config.distill.max_steps
     if growth and (len(growth) != 2 or not 0 <= growth[0] < growth[1] <= last):
         yield f"distill.grow_groups: expected [from, until] with until after from, up to max_steps {last}, got {growth}"
+
+
+def _tokenizer_problems(finetune: FinetuneConfig) -> Iterator[str]:
+    kind = finetune.tokenizer
+    if kind != "char" and finetune.head == "teacher":
+        yield f"finetune.tokenizer: {kind} is another vocabulary than the teacher's; set finetune.head=new"
+    if (kind == "huggingface") != (finetune.tokenizer_path is not None):
+        yield "finetune.tokenizer_path: goes with finetune.tokenizer=huggingface, and that with it"
+    if finetune.tokenizer_text is not None and kind not in ("unigram", "bpe"):
+        yield f"finetune.tokenizer_text: not read by finetune.tokenizer={kind}; it is for unigram and bpe"

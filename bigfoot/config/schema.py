@@ -425,6 +425,19 @@ class FinetuneConfig(TrainConfig):
     """Highest learning rate."""
     head: str = one_of("teacher", "new")
     """``teacher`` goes on with the model's own CTC head; ``new`` begins one over the training data's characters."""
+    tokenizer: str = one_of("char", "unigram", "bpe", "phonemes", "huggingface")
+    """Of a new head: characters, sentencepiece's ``unigram`` or ``bpe``, espeak-ng's ``phonemes``, or a Hugging Face
+    ``tokenizer.json``. Error rates of phonemes are not of words, and called PER."""
+    vocab_size: int = above_zero(100)
+    """Tokens of ``unigram`` and ``bpe``, four specials among them."""
+    tokenizer_text: str | None = None
+    """Text file, plain or .gz, from which those are learned; null takes the training transcripts."""
+    tokenizer_path: str | None = None
+    """Folder with the ``tokenizer.json`` of ``huggingface``."""
+    phoneme_voice: str = "en-us"
+    """espeak-ng's voice that pronounces the transcripts."""
+    phoneme_stress: bool = False
+    """Keep marks of stress: a stressed vowel is another token."""
     freeze_feature_encoder_steps: int = not_negative(0)
     """The feature encoder stays as it is for so many steps."""
 
@@ -437,6 +450,23 @@ class EvaluateConfig:
     """Splits of which the report has rows: ``dev``, ``test``."""
     batch_size: int = above_zero(8)
     """Utterances decoded together; padding never changes an answer."""
+    decoder: str = one_of("greedy", "beam", "lm")
+    """How CTC's posteriors become text in the report: ``greedy``, prefix ``beam`` search, or that with a language model
+    (``lm``). Looks at dev while training are greedy."""
+    beam_size: int = above_zero(16)
+    """Prefixes that ``beam`` and ``lm`` keep after every frame."""
+    lm_path: str | None = None
+    """n-gram model of ``lm``: ARPA, or KenLM's binary."""
+    lm_weight: float = not_negative(0.5)
+    """Factor of its log probabilities."""
+    lexicon: str | None = None
+    """File with a word a line: the only ones that come out. Null: those of the language model, or any without one."""
+    word_bonus: float = 0.0
+    """Added for every word, in nats, where there is a language model or a lexicon; positive where words are lost."""
+    hot_words: list[str] = field(default_factory=list)
+    """Words that are likelier here than elsewhere, as the tokenizer spells them."""
+    hot_word_bonus: float = not_negative(3.0)
+    """Added for each of them that comes out, in nats."""
     bootstrap_samples: int = not_negative(1000)
     """Resamplings behind a confidence interval."""
     speed_rounds: int = above_zero(9)

@@ -422,6 +422,19 @@ def _require(manifest: Path) -> None:
         raise DataError(f"no manifest {manifest}; prepare the data first")
 
 
+def read_lengths(manifest: str | Path) -> list[tuple[str, str, Seconds]]:
+    """Read name, transcript and length of a manifest's utterances without their audio.
+
+    Args:
+        manifest: of ``prepare_data``.
+
+    Raises:
+        DataError: the manifest is missing.
+    """
+    _require(Path(manifest))
+    return [(cut.id, cut.supervisions[0].text or "", cut.duration) for cut in CutSet.from_jsonl_lazy(manifest)]
+
+
 def read_transcripts(manifest: str | Path) -> list[str]:
     """Read the transcripts of a manifest without its audio.
 

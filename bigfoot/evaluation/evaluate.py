@@ -10,11 +10,12 @@ import torch
 
 from bigfoot.config import EvaluateConfig
 from bigfoot.data.batches import Batch, evaluation_batches
+from bigfoot.decoding.choose import build_search
 from bigfoot.decoding.greedy import Transcripts, decode_greedy, transcribe_batches
 from bigfoot.errors import ModelError
 from bigfoot.measure.error_rate import ErrorRate, measure_error_rate
 from bigfoot.models.folder import LoadedModel
-from bigfoot.text.tokenizers import CharTokenizer
+from bigfoot.text.tokenizer import Tokenizer
 
 TOLERANCE = 1e-4
 """Largest difference of a logit that counts as rounding, fp32."""
@@ -57,10 +58,13 @@ def missing_wer_reason(loaded: LoadedModel) -> str | None:
         return "no CTC head"
     if loaded.processor.tokenizer is None:
         return "no vocabulary in its folder"
+    tokenizer, rows = loaded.processor.tokenizer, loaded.model.head.out_features
+    if not tokenizer.fits(rows):
+        return f"its vocabulary ({tokenizer.describe()}) is not its head's, which has {rows}"
     return None
 
 
-def _tokenizer(loaded: LoadedModel) -> CharTokenizer:
+def _tokenizer(loaded: LoadedModel) -> Tokenizer:
     reason = missing_wer_reason(loaded)
     if reason or loaded.processor.tokenizer is None:
         raise ModelError(f"{loaded.folder}: no text can come out of this model: {reason}")
@@ -68,24 +72,26 @@ def _tokenizer(loaded: LoadedModel) -> CharTokenizer:
 
 
 def evaluate_accuracy(loaded: LoadedModel, manifest: Path, config: EvaluateConfig, seed: int) -> Accuracy:
-    """Decode a split greedily and count errors; utterances without a transcript are not judged.
+    """Decode a split and count errors; utterances without a transcript are not judged.
 
     Args:
         loaded: with CTC head and vocabulary.
         manifest: lhotse manifest of the split.
-        config: batch size and resamplings.
+        config: batch size, decoder and resamplings.
         seed: of the resampling.
 
     Returns:
         See ``Accuracy``.
 
     Raises:
-        ModelError: no head or no vocabulary.
+        ModelError: no head or no vocabulary, or they do not belong together.
+        DataError: language model or lexicon cannot be used.
     """
     tokenizer = _tokenizer(loaded)
+    search = build_search(config, tokenizer)
     # Without labels: a transcript that the vocabulary cannot spell still is what was said.
     batches = evaluation_batches(manifest, replace(loaded.processor, tokenizer=None), config.batch_size)
-    heard = _with_references(transcribe_batches(loaded.model, batches, tokenizer))
+    heard = _with_references(transcribe_batches(loaded.model, batches, tokenizer, search))
     rate = measure_error_rate(
         heard.references, heard.hypotheses, heard.speakers, samples=config.bootstrap_samples, seed=seed
     )
@@ -101,6 +107,7 @@ def _with_references(heard: Transcripts) -> Transcripts:
         speakers=[heard.speakers[index] for index in known],
         references=[heard.references[index] for index in known],
         hypotheses=[heard.hypotheses[index] for index in known],
+        greedy=[heard.greedy[index] for index in known],
         margins=[heard.margins[index] for index in known],
         confidences=[heard.confidences[index] for index in known],
     )

@@ -15,9 +15,10 @@ import torch
 from accelerate import PartialState
 
 from bigfoot.config import Config
+from bigfoot.decoding.choose import describe_decoder
 from bigfoot.decoding.greedy import Transcripts
 from bigfoot.evaluation.evaluate import Accuracy, evaluate_accuracy, measure_batch_invariance, missing_wer_reason
-from bigfoot.measure.error_rate import compare_paired, count_errors
+from bigfoot.measure.error_rate import PairedDifference, compare_paired, count_errors
 from bigfoot.measure.memory import measure_peak_memory
 from bigfoot.measure.size import ModelSize, measure_size
 from bigfoot.measure.speed import ModelSpeed, count_all_threads, measure_speed, name_processor
@@ -182,6 +183,8 @@ def _protocol(item: _Measured, config: Config) -> str:
         "ctc_only_finetune": "control: CTC in place of the teacher's losses, then fine-tuned, no language model",
     }.get(kind, "CTC, no language model")
     trained = kind not in ("teacher", "student_init", "prune")
+    if config.evaluate.decoder == "lm":
+        words = words.replace("no language model", "with a language model")
     return words + ", trained without transcripts" * (trained and config.data.transcripts == "none")
 
 
@@ -201,15 +204,31 @@ def _judge(row: Row, item: _Measured, manifest: Path, config: Config, heard: dic
     if rate.wer is None:
         row.wer_missing_reason = "no transcripts"
         return
+    row.decoder, row.unit = describe_decoder(config.evaluate), _unit(item.loaded)
     row.wer, row.wer_low, row.wer_high, row.cer = rate.wer, rate.wer_low, rate.wer_high, rate.cer
     row.hits, row.substitutions = rate.words.hits, rate.words.substitutions
     row.deletions, row.insertions = rate.words.deletions, rate.words.insertions
     row.num_utterances, row.num_words, row.bootstrap_unit = rate.num_utterances, rate.num_words, rate.bootstrap_unit
-    if "teacher" in heard and row.name != "teacher":
-        ours, theirs = accuracy.transcripts, heard["teacher"].transcripts
-        paired = compare_paired(
-            ours.references, theirs.hypotheses, ours.hypotheses, ours.speakers,
-            samples=config.evaluate.bootstrap_samples, seed=config.seed,
-        )  # fmt: skip
+    ours = accuracy.transcripts
+    if config.evaluate.decoder != "greedy":
+        gain = _compare(ours, ours.greedy, config)
+        row.greedy_difference = gain.difference
+        row.greedy_difference_low, row.greedy_difference_high = gain.low, gain.high
+    # Errors of phonemes and of words are no more or less of the same.
+    if "teacher" in heard and row.name != "teacher" and ours.references == heard["teacher"].transcripts.references:
+        paired = _compare(ours, heard["teacher"].transcripts.hypotheses, config)
         row.wer_difference = paired.difference
         row.wer_difference_low, row.wer_difference_high = paired.low, paired.high
+
+
+def _unit(loaded: LoadedModel) -> str:
+    tokenizer = loaded.processor.tokenizer
+    return "word" if tokenizer is None else tokenizer.unit
+
+
+def _compare(ours: Transcripts, others: Sequence[str], config: Config) -> PairedDifference:
+    """How much more we err than others on the same utterances."""
+    return compare_paired(
+        ours.references, others, ours.hypotheses, ours.speakers,
+        samples=config.evaluate.bootstrap_samples, seed=config.seed,
+    )  # fmt: skip

@@ -14,13 +14,13 @@ from accelerate.utils import parse_flag_from_env
 from rich.logging import RichHandler
 
 from bigfoot.config import STEPS, Config, save_config, to_dict
-from bigfoot.data.corpora import prepare_data
+from bigfoot.data.corpora import describe_transcripts, prepare_data
 from bigfoot.data.manifests import PreparedData, load_prepared
 from bigfoot.errors import ConfigError, DataError
 from bigfoot.measure.size import measure_size
 from bigfoot.models.folder import LoadedModel, load_model, outline_model
 from bigfoot.pipeline.checks import find_problems
-from bigfoot.pipeline.fingerprints import fingerprint, fingerprint_files
+from bigfoot.pipeline.fingerprints import digest_files, fingerprint, fingerprint_files
 from bigfoot.pipeline.labels import choose_labels, prunes_by_labels
 from bigfoot.pipeline.rows import build_rows, describe_machine
 from bigfoot.pipeline.scale import apply_scale
@@ -127,10 +127,17 @@ def _corpus_settings(config: Config) -> dict[str, Any]:
     return {key: value for key, value in to_dict(config.data).items() if key not in loading}
 
 
+def _find_characters(config: Config, teacher: LoadedModel) -> list[str] | None:
+    """What transcripts may hold; None where training makes a vocabulary of its own, or the teacher's takes anything."""
+    tokenizer = teacher.processor.tokenizer
+    if tokenizer is None or tokenizer.characters is None or _spells_anew(config):
+        return None
+    return sorted(tokenizer.characters)
+
+
 def _prepare(config: Config, run_dir: Path, teacher: LoadedModel) -> tuple[PreparedData, str]:
     """Make the manifests, or find them made."""
-    tokenizer = teacher.processor.tokenizer
-    characters = None if tokenizer is None or _spells_anew(config) else sorted(tokenizer.characters)
+    characters = _find_characters(config, teacher)
     expected, folder = fingerprint(_corpus_settings(config), config.seed, characters), run_dir / "data"
     stamp = folder / "fingerprint"
     if stamp.exists() and stamp.read_text() == expected:
@@ -201,13 +208,17 @@ def _print_change(step: str, before: StepResult, after: StepResult) -> None:
 def _report(results: list[StepResult], context: Context, config_path: str | None) -> Report:
     """Measure everything and write the report, or find it written."""
     config, folder = context.config, context.run_dir / "report"
-    expected = fingerprint(to_dict(config.evaluate), [r.fingerprint for r in results], context.labels.fingerprint)
+    settings = [to_dict(config.evaluate), *digest_files(config.evaluate.lm_path, config.evaluate.lexicon)]
+    expected = fingerprint(settings, [r.fingerprint for r in results], context.labels.fingerprint)
     stamp = folder / "fingerprint"
     if stamp.exists() and stamp.read_text() == expected:
         log.info("report: nothing has changed, skipped (%s)", folder)
         return load_report(folder)
     stamp.unlink(missing_ok=True)
     findings = build_rows(results, context.data.manifests, config, config_path)
+    spelling = describe_transcripts(config.data, _find_characters(config, context.teacher))
+    for row in findings.rows:
+        row.transcripts = spelling
     report = Report(
         title=f"bigfoot: {Path(config.run_dir).name}",
         rows=findings.rows,

@@ -331,7 +331,8 @@ class Trainer:
         self.progress.records.append(record)
         self.accelerator.log({k: v for k, v in record.items() if k != "step" and v is not None}, step=step)
         against = "" if self.run.data.transcripts == "given" else " against the teacher's own transcripts"
-        log.info("%s %d  dev WER%s %s  blanks %.1f %%", self.run.name, step, against,
+        rate = "WER" if tokenizer.unit == "word" else "PER"
+        log.info("%s %d  dev %s%s %s  blanks %.1f %%", self.run.name, step, rate, against,
                  "n/a" if wer is None else f"{wer:.2%}", 100 * heard.blank_rate)  # fmt: skip
         self._note("blanks", describe_dev(step, self.config.max_steps, heard.blank_rate, wer))
         if self.run.growth is not None and not self.run.growth.is_done(step):
