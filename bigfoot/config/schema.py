@@ -421,6 +421,23 @@ class FinetuneConfig(TrainConfig):
 
 
 @dataclass
+class DecodingConfig:
+    """How an autoregressive decoder's tokens become a text."""
+
+    beam_size: int = above_zero(1)
+    """Texts that are followed at once; 1 is greedy."""
+    ctc_weight: float = share(0.0)
+    """Share of CTC's prefix probability in the score; the decoder has the rest. Above 0 only where both have the same
+    tokens."""
+    length_bonus: float = 0.0
+    """Added to the score for every token, in nats: above 0 for longer texts, below for shorter ones."""
+    max_tokens: int = above_zero(1000)
+    """Longest text; no text has more tokens than the audio has frames."""
+    max_repeats: int = above_zero(16)
+    """A text that says the same piece more often in a row has gone in circles: it is cut there, and reported."""
+
+
+@dataclass
 class EvaluateConfig:
     """What is measured of every model."""
 

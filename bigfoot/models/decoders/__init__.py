@@ -1,0 +1,5 @@
+"""Decoders that write text one token at a time while they listen to encoder states."""
+
+from bigfoot.models.decoders.mini_gpt import MiniGPT
+
+__all__ = ["MiniGPT"]
