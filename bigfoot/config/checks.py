@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bigfoot.config.rules import rule_problems
-from bigfoot.config.schema import AugmentConfig, Config, PruneConfig, TrainConfig
+from bigfoot.config.schema import AugmentConfig, Config, FinetuneConfig, PruneConfig, TrainConfig
 
 STEPS = ("student", "prune", "gates", "distill", "finetune")
 TRACKERS = ("tensorboard", "wandb", "mlflow", "comet_ml")
 GATED = ("heads", "feed_forward", "conv")
+DECODER_STREAMS = ("encoder", "layers", "fbank", "posteriors")
 PRUNABLE = ("heads", "feed_forward", "conv", "width")
-_PARTS = ("feature_encoder", "feature_projection", "encoder", "lm_head", "projections")
+_PARTS = ("feature_encoder", "feature_projection", "encoder", "lm_head", "decoder", "projections")
 
 
 def find_value_problems(config: Config) -> Iterator[str]:
@@ -37,6 +38,7 @@ def find_value_problems(config: Config) -> Iterator[str]:
     yield from _train_problems("gates", config.gates)
     yield from _train_problems("distill", config.distill)
     yield from _train_problems("finetune", config.finetune)
+    yield from _decoder_problems(config.finetune)
     yield from _growth_problems(config)
 
 
@@ -71,6 +73,20 @@ def _train_problems(name: str, train: TrainConfig) -> Iterator[str]:
     yield from _unknown(f"{name}.learning_rate_factors", "part", list(train.learning_rate_factors), _PARTS)
     if len(train.adam_betas) != 2:
         yield f"{name}.adam_betas: expected two numbers, got {train.adam_betas}"
+
+
+def _decoder_problems(finetune: FinetuneConfig) -> Iterator[str]:
+    smoothing, decoder = finetune.label_smoothing, finetune.decoder
+    if len(smoothing) != 2 or not all(0 <= share <= 1 for share in smoothing):
+        yield f"finetune.label_smoothing: expected [at the first step, at the last], from 0 to 1, got {smoothing}"
+    yield from _unknown("finetune.decoder.streams", "stream", decoder.streams, DECODER_STREAMS)
+    if not decoder.streams or len(set(decoder.streams)) < len(decoder.streams):
+        yield f"finetune.decoder.streams: expected one or more, each once, got {decoder.streams}"
+    if decoder.hidden_size % 2 or (decoder.num_heads > 0 and decoder.hidden_size % decoder.num_heads):
+        yield (
+            f"finetune.decoder.hidden_size: {decoder.hidden_size} should be even and a multiple of num_heads "
+            f"{decoder.num_heads}"
+        )
 
 
 def _growth_problems(config: Config) -> Iterator[str]:

@@ -307,6 +307,30 @@ class CTCLossConfig:
 
 
 @dataclass
+class DecoderLossConfig:
+    """Cross-entropy of the decoder's tokens along the transcripts, mean over tokens and ends."""
+
+    weight: float = not_negative(0.0)
+    """Its share of the loss; 0 switches it off."""
+    label_smoothing: float = share(0.1)
+    """Share of the target that is spread over all tokens (Szegedy et al., 2016), at the first step."""
+    label_smoothing_end: float = share(0.1)
+    """The same from step ``label_smoothing_steps`` on; between, it changes evenly."""
+    label_smoothing_steps: int = not_negative(0)
+    """Steps of that change."""
+
+
+@dataclass
+class DecoderKLConfig:
+    """Divergence from the teacher's decoder, token by token along the transcripts, times T squared."""
+
+    weight: float = not_negative(0.0)
+    """Its share of the loss; 0 switches it off."""
+    temperature: float = above_zero(1.0)
+    """Softens both distributions, above 0."""
+
+
+@dataclass
 class LossesConfig:
     """The terms of the distillation loss, by name and weight."""
 
@@ -332,6 +356,10 @@ class LossesConfig:
     """Likeness of frames in the values of the teacher's attention."""
     ctc: CTCLossConfig = field(default_factory=CTCLossConfig)
     """The transcripts, or the teacher's own."""
+    decoder: DecoderLossConfig = field(default_factory=DecoderLossConfig)
+    """The same, by the decoder."""
+    decoder_kl: DecoderKLConfig = field(default_factory=DecoderKLConfig)
+    """What the teacher's decoder says of every next token."""
 
 
 @dataclass
@@ -343,8 +371,8 @@ class TrainConfig:
     learning_rate: float = above_zero(5e-4)
     """Highest learning rate."""
     learning_rate_factors: dict[str, float] = field(default_factory=dict)
-    """Multiplies it for a part: ``feature_encoder``, ``feature_projection``, ``encoder``, ``lm_head`` or
-    ``projections``."""
+    """Multiplies it for a part: ``feature_encoder``, ``feature_projection``, ``encoder``, ``lm_head``,
+    ``decoder`` or ``projections``."""
     schedule: str = one_of("linear", "cosine", "constant")
     """After the warm-up: ``linear`` or ``cosine`` to nothing, or ``constant``."""
     warmup_steps: int = not_negative(100)
@@ -407,8 +435,32 @@ class GatesConfig(TrainConfig):
 
 
 @dataclass
+class DecoderConfig:
+    """A decoder that writes text token by token, where the model has none yet."""
+
+    hidden_size: int = above_zero(256)
+    """Width."""
+    num_layers: int = above_zero(4)
+    """Transformer layers."""
+    num_heads: int = above_zero(4)
+    """Attention heads of a layer."""
+    dropout: float = share(0.1)
+    """In training."""
+    streams: list[str] = field(default_factory=lambda: ["encoder"])
+    """What it hears: ``encoder`` (its last state), ``layers`` (all, by learned weights), ``fbank`` (log-mel energies),
+    ``posteriors`` (of the CTC head); each projected by itself."""
+    fuse: str = one_of("pool", "attention")
+    """How several streams become one: ``pool`` (sum by learned weights) or ``attention`` (the first attends to the
+    others through gates that are closed at the start)."""
+    projection: str = one_of("linear", "conv")
+    """From a stream to the decoder's width: ``linear``, or ``conv`` over three frames."""
+    stride: int = above_zero(1)
+    """Frames that become one."""
+
+
+@dataclass
 class FinetuneConfig(TrainConfig):
-    """Train with CTC on the transcripts."""
+    """Train on the transcripts: with CTC, with a decoder, or with both."""
 
     max_steps: int = above_zero(300)
     """Optimizer steps."""
@@ -416,6 +468,14 @@ class FinetuneConfig(TrainConfig):
     """Highest learning rate."""
     head: str = one_of("teacher", "new")
     """``teacher`` goes on with the model's own CTC head; ``new`` begins one over the training data's characters."""
+    objective: str = one_of("ctc", "decoder", "joint")
+    """What is trained: the CTC head, an autoregressive ``decoder``, or both; the encoder with either."""
+    ctc_weight: float = share(0.3)
+    """``joint``: share of the CTC loss; the decoder's cross-entropy has the rest."""
+    label_smoothing: list[float] = field(default_factory=lambda: [0.1, 0.0])
+    """Share of the decoder's targets that is spread over all tokens, at the first and at the last step."""
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    """The decoder, where the model has none yet."""
     freeze_feature_encoder_steps: int = not_negative(0)
     """The feature encoder stays as it is for so many steps."""
 
@@ -447,6 +507,8 @@ class EvaluateConfig:
     """Utterances decoded together; padding never changes an answer."""
     bootstrap_samples: int = not_negative(1000)
     """Resamplings behind a confidence interval."""
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    """How a model with a decoder writes its text; CTC's greedy text stands beside it."""
     speed_rounds: int = above_zero(9)
     """Interleaved rounds of the speed measurement."""
     speed_seconds: float = above_zero(10.0)

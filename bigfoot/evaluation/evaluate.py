@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 
-from bigfoot.config import EvaluateConfig
+from bigfoot.config import DecodingConfig, EvaluateConfig
 from bigfoot.data.batches import Batch, evaluation_batches
 from bigfoot.decoding.greedy import Transcripts, decode_greedy, transcribe_batches
+from bigfoot.decoding.spoken import decode_batch, transcribe_by_decoder
 from bigfoot.errors import ModelError
 from bigfoot.measure.error_rate import ErrorRate, measure_error_rate
 from bigfoot.models.folder import LoadedModel
@@ -67,25 +68,32 @@ def _tokenizer(loaded: LoadedModel) -> CharTokenizer:
     return loaded.processor.tokenizer
 
 
-def evaluate_accuracy(loaded: LoadedModel, manifest: Path, config: EvaluateConfig, seed: int) -> Accuracy:
-    """Decode a split greedily and count errors; utterances without a transcript are not judged.
+def evaluate_accuracy(
+    loaded: LoadedModel, manifest: Path, config: EvaluateConfig, seed: int, *, by_decoder: bool = False
+) -> Accuracy:
+    """Decode a split and count errors; utterances without a transcript are not judged.
 
     Args:
         loaded: with CTC head and vocabulary.
         manifest: lhotse manifest of the split.
-        config: batch size and resamplings.
+        config: batch size, resamplings, and how a decoder is used.
         seed: of the resampling.
+        by_decoder: by the model's decoder; else CTC's greedy texts.
 
     Returns:
         See ``Accuracy``.
 
     Raises:
-        ModelError: no head or no vocabulary.
+        ModelError: no head, no vocabulary or no decoder.
     """
     tokenizer = _tokenizer(loaded)
     # Without labels: a transcript that the vocabulary cannot spell still is what was said.
     batches = evaluation_batches(manifest, replace(loaded.processor, tokenizer=None), config.batch_size)
-    heard = _with_references(transcribe_batches(loaded.model, batches, tokenizer))
+    if by_decoder:
+        heard = transcribe_by_decoder(loaded.model, batches, tokenizer, config.decoding)
+    else:
+        heard = transcribe_batches(loaded.model, batches, tokenizer)
+    heard = _with_references(heard)
     rate = measure_error_rate(
         heard.references, heard.hypotheses, heard.speakers, samples=config.bootstrap_samples, seed=seed
     )
@@ -161,4 +169,41 @@ def measure_batch_invariance(loaded: LoadedModel, manifest: Path, limit: int = 1
                     excused = texts[index].margins[0] < TOLERANCE
                     flips |= {index} if excused else set()
                     unexcused += not excused
+    return BatchInvariance(worst <= TOLERANCE and not unexcused, worst, len(flips), len(chosen))
+
+
+@torch.no_grad()
+def measure_decoder_invariance(
+    loaded: LoadedModel, manifest: Path, config: DecodingConfig, limit: int = 16
+) -> BatchInvariance:
+    """The same of a decoder: texts and their scores, alone and in batches of 2, 4 and 8.
+
+    Args:
+        loaded: with a decoder; in eval mode.
+        manifest: lhotse manifest.
+        config: how the decoder is used.
+        limit: utterances compared.
+
+    Returns:
+        See ``BatchInvariance``; the difference is that of scores.
+
+    Raises:
+        ModelError: no decoder.
+    """
+    model = loaded.model
+    chosen = _spread(evaluation_batches(manifest, replace(loaded.processor, tokenizer=None), 1), limit)
+    alone = [decode_batch(model, batch.to(model.device), config)[0] for batch in chosen]
+    worst, flips, unexcused = 0.0, set(), 0
+    for size in BATCH_SIZES:
+        for begin in range(0, len(chosen), size):
+            values, mask = _join(chosen[begin : begin + size])
+            words = [""] * len(values)
+            joined = Batch(values, mask, None, words, words, words).to(model.device)
+            for index, found in enumerate(decode_batch(model, joined, config), start=begin):
+                if found.best.tokens == alone[index].best.tokens:
+                    worst = max(worst, abs(found.best.score - alone[index].best.score))
+                    continue
+                excused = alone[index].margin < TOLERANCE
+                flips |= {index} if excused else set()
+                unexcused += not excused
     return BatchInvariance(worst <= TOLERANCE and not unexcused, worst, len(flips), len(chosen))

@@ -7,7 +7,7 @@ import logging
 import platform
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,14 @@ from accelerate import PartialState
 
 from bigfoot.config import Config
 from bigfoot.decoding.greedy import Transcripts
-from bigfoot.evaluation.evaluate import Accuracy, evaluate_accuracy, measure_batch_invariance, missing_wer_reason
+from bigfoot.decoding.spoken import name_decoding
+from bigfoot.evaluation.evaluate import (
+    Accuracy,
+    evaluate_accuracy,
+    measure_batch_invariance,
+    measure_decoder_invariance,
+    missing_wer_reason,
+)
 from bigfoot.measure.error_rate import compare_paired, count_errors
 from bigfoot.measure.memory import measure_peak_memory
 from bigfoot.measure.size import ModelSize, measure_size
@@ -99,8 +106,10 @@ def build_rows(
         for item in measured:
             row = _start_row(item, measured[0].size, single, every, config, config_path)
             row.split = split
-            _judge(row, item, manifests[split], config, heard)
-            findings.rows.append(row)
+            found = [row] if item.loaded.model.decoder is None else [row, _decoder_row(row, item, config)]
+            for each in found:
+                _judge(each, item, manifests[split], config, heard, by_decoder=each is not row)
+            findings.rows += found
         findings.worst += find_worst(split, {name: accuracy.transcripts for name, accuracy in heard.items()})
     return findings
 
@@ -169,6 +178,24 @@ def _start_row(
     )  # fmt: skip
 
 
+def _decoder_row(row: Row, item: _Measured, config: Config) -> Row:
+    """The same model, its text written by its decoder; work and speed were measured without that."""
+    protocol = row.protocol.replace("CTC, no language model", "by its decoder")
+    unknown = dict.fromkeys(
+        ("macs_per_second", "real_time_factor", "peak_memory_bytes", "speedup", "speedup_low", "speedup_high",
+         "speedup_all_threads"),
+    )  # fmt: skip
+    decoder = name_decoding(item.loaded.model, config.evaluate.decoding)
+    return replace(row, name=f"{row.name}, decoder", decoder=decoder, protocol=protocol, macs_by_part={}, **unknown)
+
+
+_FINETUNED = {
+    "ctc": "fine-tuned",
+    "joint": "fine-tuned with CTC and a decoder",
+    "decoder": "fine-tuned with a decoder, CTC head as it was",
+}
+
+
 def _protocol(item: _Measured, config: Config) -> str:
     kind = re.sub(r"_\d+$", "", item.result.row)  # whichever turn
     words = {
@@ -177,7 +204,7 @@ def _protocol(item: _Measured, config: Config) -> str:
         "prune": "pruned, not trained since, CTC, no language model",
         "gates": "distilled with gates and cut, teacher's CTC head, no language model",
         "distil": "distilled, teacher's CTC head, no language model",
-        "finetune": "fine-tuned, CTC, no language model",
+        "finetune": f"{_FINETUNED[config.finetune.objective]}, CTC, no language model",
         "ctc_only_distil": "control: CTC in place of the teacher's losses, no language model",
         "ctc_only_finetune": "control: CTC in place of the teacher's losses, then fine-tuned, no language model",
     }.get(kind, "CTC, no language model")
@@ -186,15 +213,21 @@ def _protocol(item: _Measured, config: Config) -> str:
 
 
 @torch.no_grad()
-def _judge(row: Row, item: _Measured, manifest: Path, config: Config, heard: dict[str, Accuracy]) -> None:
+def _judge(
+    row: Row, item: _Measured, manifest: Path, config: Config, heard: dict[str, Accuracy], *, by_decoder: bool
+) -> None:
     row.wer_missing_reason = missing_wer_reason(item.loaded)
     if row.wer_missing_reason:
         return
     log.info("evaluating %s on %s", row.name, row.split)
     home = item.loaded.model.device
     item.loaded.model.to(PartialState().device)
-    accuracy = heard[row.name] = evaluate_accuracy(item.loaded, manifest, config.evaluate, config.seed)
-    invariance = measure_batch_invariance(item.loaded, manifest)
+    how = config.evaluate
+    accuracy = heard[row.name] = evaluate_accuracy(item.loaded, manifest, how, config.seed, by_decoder=by_decoder)
+    if by_decoder:
+        invariance = measure_decoder_invariance(item.loaded, manifest, how.decoding)
+    else:
+        invariance = measure_batch_invariance(item.loaded, manifest)
     item.loaded.model.to(home)
     row.batch_invariant, row.batch_invariance_max_difference = invariance.invariant, invariance.max_difference
     rate = accuracy.error_rate

@@ -15,7 +15,16 @@ from accelerate.utils import set_seed
 
 from bigfoot.compress import conv_groups, prune
 from bigfoot.compress.importance import HEARS_AUDIO
-from bigfoot.config import Config, CTCLossConfig, LogitKLConfig, LossesConfig, TrainConfig, to_dict
+from bigfoot.config import (
+    Config,
+    CTCLossConfig,
+    DecoderLossConfig,
+    FinetuneConfig,
+    LogitKLConfig,
+    LossesConfig,
+    TrainConfig,
+    to_dict,
+)
 from bigfoot.data.batches import read_transcripts, sample_batches
 from bigfoot.data.manifests import PreparedData
 from bigfoot.distill.cache import CacheKey, TeacherCache, write_cache
@@ -24,7 +33,7 @@ from bigfoot.evaluation.evaluate import evaluate_accuracy, missing_wer_reason
 from bigfoot.measure.size import count_macs
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.folder import LoadedModel, load_model, recover_folder, save_model
-from bigfoot.models.reshape import with_new_head
+from bigfoot.models.reshape import with_decoder, with_new_head
 from bigfoot.pipeline.fingerprints import fingerprint, fingerprint_files
 from bigfoot.pipeline.labels import Labels, prunes_by_labels
 from bigfoot.pipeline.student import InitAudio, build_student
@@ -252,13 +261,21 @@ def _finetune(result: StepResult, before: StepResult, context: Context, _control
         student.model = with_new_head(student.model, len(tokenizer), tokenizer.blank_id, context.config.seed)
         whose = "training transcripts" if context.config.data.transcripts == "given" else "teacher's transcripts"
         result.changes = [f"finetune: a new CTC head over {len(tokenizer)} tokens of the {whose}"]
-    objective = Objective(_CTC_ALONE, student.model, None)
+    if config.objective != "ctc" and student.model.decoder is None:
+        student.model = with_decoder(student.model, to_dict(config.decoder), context.config.seed)
+        result.changes.append(f"finetune: a new decoder, {config.decoder.num_layers} layers of MiniGPT")
+    objective = Objective(_transcript_losses(config), student.model, None)
     run = _training_run(result, context, config, student.processor)
     run.freeze_feature_encoder_steps = config.freeze_feature_encoder_steps
     return _train(result, student, objective, run)
 
 
-_CTC_ALONE = LossesConfig(logit_kl=LogitKLConfig(weight=0.0), ctc=CTCLossConfig(weight=1.0))
+def _transcript_losses(config: FinetuneConfig) -> LossesConfig:
+    """The losses that need no teacher, by ``finetune.objective``."""
+    ctc = {"ctc": 1.0, "decoder": 0.0, "joint": config.ctc_weight}[config.objective]
+    first, last = config.label_smoothing
+    decoder = DecoderLossConfig(1.0 - ctc, first, last, config.max_steps)
+    return LossesConfig(LogitKLConfig(weight=0.0), ctc=CTCLossConfig(weight=ctc), decoder=decoder)
 
 
 def _usable_processor(processor: Processor, manifests: dict[str, Path]) -> Processor:

@@ -184,5 +184,5 @@ def test_the_control_switches_off_all_that_compares():
         getattr(losses, name).weight = 0.5
     control = ctc_only(losses)
     left = {name for name in TERMS if getattr(control, name).weight}
-    assert left == {"feature_penalty", "ctc"}
+    assert left == {"feature_penalty", "ctc", "decoder"}
     assert all(getattr(losses, name).weight == 0.5 for name in TERMS)
