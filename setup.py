@@ -9,8 +9,14 @@ ROOT = Path(__file__).resolve().parent
 README = ROOT / "README.md"
 VERSION = re.findall(r'^__version__ = "(.+)"$', (ROOT / "bigfoot/__init__.py").read_text(encoding="utf-8"), re.M)[0]
 SYNTHETIC = ["espeakng-loader>=0.2.4"]  # espeak-ng is GPL-3.0, hence never a plain requirement.
+TEXT = ["sentencepiece>=0.2"]
+DECODER = ["peft>=0.17,<1"]
+LM = ["flashlight-text>=0.0.7; python_version < '3.13'"]  # carries KenLM; no wheels for 3.13 yet.
 TEST = [
     *SYNTHETIC,
+    *TEXT,
+    *LM,
+    *DECODER,
     "hypothesis>=6.100",
     "mypy>=1.15",
     "pre-commit>=4",
@@ -51,7 +57,7 @@ setup(
         "typer>=0.15",
         "urllib3>=2,<3",  # lhotse 1.33 imports it without asking for it.
     ],
-    extras_require={"synthetic": SYNTHETIC, "test": TEST},
+    extras_require={"synthetic": SYNTHETIC, "text": TEXT, "lm": LM, "decoder": DECODER, "test": TEST},
     entry_points={"console_scripts": ["bigfoot=bigfoot.cli:main"]},
     classifiers=[
         "Development Status :: 3 - Alpha",

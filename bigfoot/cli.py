@@ -83,19 +83,22 @@ def evaluate(
     run_dir: Annotated[str, typer.Option(help="Where the manifests are made.")] = "runs/evaluate",
     json_output: JsonOption = False,
 ) -> None:
-    """Word and character error rate of a model on a corpus, greedy, with a confidence interval."""
+    """Word and character error rate of a model on a corpus, with a confidence interval, by evaluate.decoder."""
     from dataclasses import asdict
 
     from bigfoot.config import load_config
     from bigfoot.data.corpora import prepare_data
+    from bigfoot.decoding.choose import decoder_problems, describe_decoder
     from bigfoot.evaluation.evaluate import evaluate_accuracy
     from bigfoot.models.folder import load_model
 
     if split not in ("dev", "test"):
         raise ConfigError([f"--split: {split!r} is neither dev nor test"])
     settings, loaded = load_config(config, overrides or []), load_model(model)
+    if problems := list(decoder_problems(settings.evaluate)):
+        raise ConfigError(problems)
     tokenizer = loaded.processor.tokenizer
-    characters = None if tokenizer is None else sorted(tokenizer.characters)
+    characters = None if tokenizer is None else tokenizer.characters
     data = prepare_data(settings.data, settings.seed, Path(run_dir) / "data", characters)
     if split not in data.manifests:
         raise ConfigError([f"--split: the corpus has no {split} split; it has {', '.join(data.manifests)}"])
@@ -105,8 +108,10 @@ def evaluate(
         return
     figures = (rate.wer, rate.wer_low, rate.wer_high, rate.cer)
     wer, low, high, cer = ("n/a" if value is None else f"{value:.2%}" for value in figures)
-    heard, words = f"{rate.num_words} words, {rate.num_utterances} utterances of {split}, greedy", rate.words
-    typer.echo(f"WER {wer} [{low}, {high}]  CER {cer}  ({heard})")
+    unit = "word" if tokenizer is None else tokenizer.unit
+    heard = f"{rate.num_words} {unit}s, {rate.num_utterances} utterances of {split}"
+    words, name = rate.words, "WER" if unit == "word" else "PER"
+    typer.echo(f"{name} {wer} [{low}, {high}]  CER {cer}  ({heard}, {describe_decoder(settings.evaluate)})")
     kinds = f"{words.substitutions} substitutions, {words.deletions} deletions, {words.insertions} insertions"
     typer.echo(f"{kinds}; interval: bootstrap over {rate.bootstrap_unit}s")
 

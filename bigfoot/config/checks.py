@@ -40,6 +40,7 @@ def find_value_problems(config: Config) -> Iterator[str]:
     yield from _train_problems("finetune", config.finetune)
     yield from _decoder_problems(config.finetune)
     yield from _growth_problems(config)
+    yield from _tokenizer_problems(config.finetune)
 
 
 def _unknown(key: str, what: str, given: Sequence[str], known: Sequence[str]) -> Iterator[str]:
@@ -82,6 +83,8 @@ def _decoder_problems(finetune: FinetuneConfig) -> Iterator[str]:
     yield from _unknown("finetune.decoder.streams", "stream", decoder.streams, DECODER_STREAMS)
     if not decoder.streams or len(set(decoder.streams)) < len(decoder.streams):
         yield f"finetune.decoder.streams: expected one or more, each once, got {decoder.streams}"
+    if decoder.kind == "pretrained" and decoder.language_model is None:
+        yield "finetune.decoder.language_model: needed by kind pretrained: folder or id of a causal language model"
     if decoder.hidden_size % 2 or (decoder.num_heads > 0 and decoder.hidden_size % decoder.num_heads):
         yield (
             f"finetune.decoder.hidden_size: {decoder.hidden_size} should be even and a multiple of num_heads "
@@ -93,3 +96,13 @@ def _growth_problems(config: Config) -> Iterator[str]:
     growth, last = config.distill.grow_groups, config.distill.max_steps
     if growth and (len(growth) != 2 or not 0 <= growth[0] < growth[1] <= last):
         yield f"distill.grow_groups: expected [from, until] with until after from, up to max_steps {last}, got {growth}"
+
+
+def _tokenizer_problems(finetune: FinetuneConfig) -> Iterator[str]:
+    kind = finetune.tokenizer
+    if kind != "char" and finetune.head == "teacher":
+        yield f"finetune.tokenizer: {kind} is another vocabulary than the teacher's; set finetune.head=new"
+    if (kind == "huggingface") != (finetune.tokenizer_path is not None):
+        yield "finetune.tokenizer_path: goes with finetune.tokenizer=huggingface, and that with it"
+    if finetune.tokenizer_text is not None and kind not in ("unigram", "bpe"):
+        yield f"finetune.tokenizer_text: not read by finetune.tokenizer={kind}; it is for unigram and bpe"

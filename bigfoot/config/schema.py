@@ -438,14 +438,23 @@ class GatesConfig(TrainConfig):
 class DecoderConfig:
     """A decoder that writes text token by token, where the model has none yet."""
 
+    kind: str = one_of("mini_gpt", "pretrained")
+    """``mini_gpt``, small and trained from nothing, with the CTC head's tokens; or ``pretrained``, a causal language
+    model of transformers' with its own."""
+    language_model: str | None = None
+    """Folder or id of ``pretrained``: GPT-2 or one of its kin, with a ``tokenizer.json``."""
+    train: str = one_of("full", "lora", "frozen")
+    """What of ``pretrained`` learns besides what is new in it: all, low-rank adapters (needs ``peft``), or nothing."""
+    lora_rank: int = above_zero(8)
+    """Rank of the adapters."""
     hidden_size: int = above_zero(256)
-    """Width."""
+    """Width of ``mini_gpt``."""
     num_layers: int = above_zero(4)
-    """Transformer layers."""
+    """Transformer layers of ``mini_gpt``."""
     num_heads: int = above_zero(4)
-    """Attention heads of a layer."""
+    """Attention heads of ``mini_gpt``, and where streams are fused by attention."""
     dropout: float = share(0.1)
-    """In training."""
+    """Of ``mini_gpt``, in training."""
     streams: list[str] = field(default_factory=lambda: ["encoder"])
     """What it hears: ``encoder`` (its last state), ``layers`` (all, by learned weights), ``fbank`` (log-mel energies),
     ``posteriors`` (of the CTC head); each projected by itself."""
@@ -468,6 +477,19 @@ class FinetuneConfig(TrainConfig):
     """Highest learning rate."""
     head: str = one_of("teacher", "new")
     """``teacher`` goes on with the model's own CTC head; ``new`` begins one over the training data's characters."""
+    tokenizer: str = one_of("char", "unigram", "bpe", "phonemes", "huggingface")
+    """Of a new head: characters, sentencepiece's ``unigram`` or ``bpe``, espeak-ng's ``phonemes``, or a Hugging Face
+    ``tokenizer.json``. Error rates of phonemes are not of words, and called PER."""
+    vocab_size: int = above_zero(100)
+    """Tokens of ``unigram`` and ``bpe``, four specials among them."""
+    tokenizer_text: str | None = None
+    """Text file, plain or .gz, from which those are learned; null takes the training transcripts."""
+    tokenizer_path: str | None = None
+    """Folder with the ``tokenizer.json`` of ``huggingface``."""
+    phoneme_voice: str = "en-us"
+    """espeak-ng's voice that pronounces the transcripts."""
+    phoneme_stress: bool = False
+    """Keep marks of stress: a stressed vowel is another token."""
     objective: str = one_of("ctc", "decoder", "joint")
     """What is trained: the CTC head, an autoregressive ``decoder``, or both; the encoder with either."""
     ctc_weight: float = share(0.3)
@@ -505,10 +527,27 @@ class EvaluateConfig:
     """Splits of which the report has rows: ``dev``, ``test``."""
     batch_size: int = above_zero(8)
     """Utterances decoded together; padding never changes an answer."""
+    decoder: str = one_of("greedy", "beam", "lm")
+    """How CTC's posteriors become text in the report: ``greedy``, prefix ``beam`` search, or that with a language model
+    (``lm``). Looks at dev while training are greedy."""
+    beam_size: int = above_zero(16)
+    """Prefixes that ``beam`` and ``lm`` keep after every frame."""
+    lm_path: str | None = None
+    """n-gram model of ``lm``: ARPA, or KenLM's binary."""
+    lm_weight: float = not_negative(0.5)
+    """Factor of its log probabilities."""
+    lexicon: str | None = None
+    """File with a word a line: the only ones that come out. Null: those of the language model, or any without one."""
+    word_bonus: float = 0.0
+    """Added for every word, in nats, where there is a language model or a lexicon; positive where words are lost."""
+    hot_words: list[str] = field(default_factory=list)
+    """Words that are likelier here than elsewhere, as the tokenizer spells them."""
+    hot_word_bonus: float = not_negative(3.0)
+    """Added for each of them that comes out, in nats."""
     bootstrap_samples: int = not_negative(1000)
     """Resamplings behind a confidence interval."""
-    decoding: DecodingConfig = field(default_factory=DecodingConfig)
-    """How a model with a decoder writes its text; CTC's greedy text stands beside it."""
+    autoregressive: DecodingConfig = field(default_factory=DecodingConfig)
+    """How a model with an autoregressive decoder writes its text; CTC's stands beside it."""
     speed_rounds: int = above_zero(9)
     """Interleaved rounds of the speed measurement."""
     speed_seconds: float = above_zero(10.0)

@@ -29,7 +29,7 @@ from bigfoot.data.synthetic import synthesize_split
 from bigfoot.data.tables import list_common_voice, list_table
 from bigfoot.data.utterance import Utterance
 from bigfoot.errors import AudioError, DataError
-from bigfoot.text.normalize import drop_silent_marks
+from bigfoot.text.normalize import describe_normalization, drop_silent_marks
 
 __all__ = ["PreparedData", "SkippedUtterance", "load_prepared", "prepare_data", "resolve_root"]
 
@@ -158,6 +158,20 @@ def resolve_root(config: DataConfig) -> Path:
     if not root.is_dir():
         raise DataError(f"data.root: no folder {root}; point data.root (or BIGFOOT_DATA) at where {config.corpus} lies")
     return root
+
+
+def describe_transcripts(config: DataConfig, characters: Collection[str] | None) -> str:
+    """Name the normalization of a corpus's transcripts.
+
+    Args:
+        config: which corpus.
+        characters: as given to ``prepare_data``.
+
+    Example:
+        >>> describe_transcripts(DataConfig(corpus="fsdd"), "AB")
+        "transcripts: NFKC, one apostrophe ('), single spaces, in capitals, punctuation as it stands"
+    """
+    return describe_normalization(characters, without_marks=_find_corpus(config).is_written)
 
 
 def _find_corpus(config: DataConfig) -> _Corpus:

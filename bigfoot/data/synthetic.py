@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from bigfoot.audio_io import resample
-from bigfoot.data.espeak import Voice, speak
 from bigfoot.data.utterance import Utterance, add_noise, digits_to_text, silence
+from bigfoot.espeak import Voice, speak
 
 ACCENTS = ("en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-029", "en-us-nyc")
 

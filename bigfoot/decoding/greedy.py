@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from bigfoot.data.batches import Batch
+from bigfoot.decoding.hypotheses import Search
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.text.tokenizers import CharTokenizer
+from bigfoot.text.tokenizer import Tokenizer
 
 
 @dataclass
@@ -33,7 +34,7 @@ class GreedyResult:
 
 
 @torch.no_grad()
-def decode_greedy(logits: Tensor, frame_mask: Tensor | None, tokenizer: CharTokenizer) -> GreedyResult:
+def decode_greedy(logits: Tensor, frame_mask: Tensor | None, tokenizer: Tokenizer) -> GreedyResult:
     """Decode a batch.
 
     Args:
@@ -45,6 +46,7 @@ def decode_greedy(logits: Tensor, frame_mask: Tensor | None, tokenizer: CharToke
         See ``GreedyResult``.
 
     Example:
+        >>> from bigfoot.text.tokenizers import CharTokenizer
         >>> tokenizer = CharTokenizer(("<pad>", "|", "A", "B"))
         >>> logits = torch.nn.functional.one_hot(torch.tensor([[2, 2, 0, 2, 3, 1]]), 4).float()
         >>> decode_greedy(logits, None, tokenizer).texts
@@ -72,8 +74,9 @@ class Transcripts:
     Args:
         ids: utterances by name.
         speakers: who spoke.
-        references: what was said.
+        references: what was said, in the tokenizer's units.
         hypotheses: what the model heard.
+        greedy: the same by greedy decoding.
         margins: see ``GreedyResult``.
         confidences: see ``GreedyResult``.
         blank_rate: share of real frames whose best token is the blank.
@@ -84,6 +87,7 @@ class Transcripts:
     speakers: list[str] = field(default_factory=list)
     references: list[str] = field(default_factory=list)
     hypotheses: list[str] = field(default_factory=list)
+    greedy: list[str] = field(default_factory=list)
     margins: list[float] = field(default_factory=list)
     confidences: list[float] = field(default_factory=list)
     blank_rate: float = 1.0
@@ -91,13 +95,16 @@ class Transcripts:
 
 
 @torch.no_grad()
-def transcribe_batches(model: BigfootForCTC, batches: Iterable[Batch], tokenizer: CharTokenizer) -> Transcripts:
-    """Decode batches greedily.
+def transcribe_batches(
+    model: BigfootForCTC, batches: Iterable[Batch], tokenizer: Tokenizer, search: Search | None = None
+) -> Transcripts:
+    """Decode batches.
 
     Args:
         model: with a CTC head; put in eval mode for the time, then back as it was.
         batches: see ``bigfoot.data.batches``.
         tokenizer: of the head.
+        search: what finds the hypotheses; None decodes greedily.
 
     Returns:
         See ``Transcripts``.
@@ -113,10 +120,17 @@ def transcribe_batches(model: BigfootForCTC, batches: Iterable[Batch], tokenizer
         blanks, frames = blanks + result.blank_rate * real, frames + real
         found.ids += batch.ids
         found.speakers += batch.speakers
-        found.references += batch.texts
-        found.hypotheses += result.texts
+        found.references += [tokenizer.to_judged(text) for text in batch.texts]
+        found.greedy += result.texts
+        found.hypotheses += result.texts if search is None else _search_batch(search, output.logits, output.frame_mask)
         found.margins += result.margins
         found.confidences += result.confidences
     model.train(was_training)
     found.blank_rate = blanks / frames if frames else 1.0
     return found
+
+
+def _search_batch(search: Search, logits: Tensor, frame_mask: Tensor) -> list[str]:
+    # One by one: a search goes from frame to frame, and padding is not even seen.
+    log_probs, lengths = logits.float().log_softmax(-1).cpu().numpy(), frame_mask.sum(-1).tolist()
+    return [search.search(row[:length])[0].text for row, length in zip(log_probs, lengths, strict=True)]

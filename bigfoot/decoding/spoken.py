@@ -15,7 +15,7 @@ from bigfoot.decoding.greedy import Transcripts
 from bigfoot.errors import ModelError
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.decoders.speech_decoder import SpeechDecoder
-from bigfoot.text.tokenizers import CharTokenizer
+from bigfoot.text.tokenizer import Tokenizer
 
 
 def require_decoder(model: BigfootForCTC) -> SpeechDecoder:
@@ -66,37 +66,21 @@ def decode_batch(model: BigfootForCTC, batch: Batch, config: DecodingConfig) -> 
     ctc = None
     if config.ctc_weight and decoder.has_ctc_tokens:
         ctc = CTCPrefixScorer(output.logits, output.frame_mask, model.config.pad_token_id or 0)
+    limits = output.frame_mask.sum(-1).clamp(max=decoder.max_tokens)
     return decode_autoregressive(
-        decoder.text_model, output.memory, output.memory_mask, config, ctc=ctc, limits=output.frame_mask.sum(-1)
+        decoder.text_model, output.memory, output.memory_mask, config, ctc=ctc, limits=limits
     )
 
 
-def spell(tokens: list[int], tokenizer: CharTokenizer) -> str:
-    """Read tokens of a decoder as text.
-
-    Args:
-        tokens: without repeats to be merged, other than CTC's frames.
-        tokenizer: of the CTC head.
-
-    Returns:
-        Words with single spaces between.
-
-    Example:
-        >>> spell([2, 2, 1, 3], CharTokenizer(("<pad>", "|", "A", "B")))
-        'AA B'
-    """
-    return tokenizer.decode_ctc([frame for token in tokens for frame in (token, tokenizer.blank_id)])
-
-
 def transcribe_by_decoder(
-    model: BigfootForCTC, batches: Iterable[Batch], tokenizer: CharTokenizer, config: DecodingConfig
+    model: BigfootForCTC, batches: Iterable[Batch], tokenizer: Tokenizer, config: DecodingConfig
 ) -> Transcripts:
     """Decode batches by the model's decoder.
 
     Args:
         model: with a decoder; put in eval mode for the time, then back as it was.
         batches: see ``bigfoot.data.batches``.
-        tokenizer: of the CTC head.
+        tokenizer: of the decoder, which may be the CTC head's.
         config: beams, weights and limits.
 
     Returns:
@@ -111,13 +95,14 @@ def transcribe_by_decoder(
         results = decode_batch(model, batch.to(model.device), config)
         found.ids += batch.ids
         found.speakers += batch.speakers
-        found.references += batch.texts
-        found.hypotheses += [spell(result.best.tokens, tokenizer) for result in results]
+        found.references += [tokenizer.to_judged(text) for text in batch.texts]
+        found.hypotheses += [tokenizer.decode(result.best.tokens) for result in results]
         found.margins += [result.margin for result in results]
         lengths = [len(result.best.tokens) + 1 for result in results]
         found.confidences += [
             math.exp(result.best.attention_score / n) for result, n in zip(results, lengths, strict=True)
         ]
         found.num_cut += sum(result.best.ended == REPETITION for result in results)
+    found.greedy = list(found.hypotheses)
     model.train(was_training)
     return found

@@ -138,8 +138,8 @@ class Objective(nn.Module):
 
     def _token_targets(self, batch: Batch) -> Tensor | None:
         """What the decoder is to say of a batch."""
-        decoder, labels = self.student.decoder, batch.labels
-        if not self._decodes or decoder is None or labels is None:
+        decoder, labels = self.student.decoder, self._along(batch).get("decoder_labels")
+        if decoder is None or labels is None:
             return None
         model = decoder.text_model
         return teacher_forcing(labels, model.begin_id, model.end_id)[1]
@@ -186,7 +186,8 @@ class Objective(nn.Module):
 
     def _along(self, batch: Batch) -> dict[str, Tensor]:
         """The labels that decoders run along."""
-        return {"decoder_labels": batch.labels} if self._decodes and batch.labels is not None else {}
+        labels = batch.labels if batch.decoder_labels is None else batch.decoder_labels
+        return {"decoder_labels": labels} if self._decodes and labels is not None else {}
 
     def _ask(self, batch: Batch, num_frames: int, **masks: Tensor) -> CTCOutput:
         if self._cache is not None:

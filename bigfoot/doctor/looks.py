@@ -239,7 +239,7 @@ def _espeak() -> Finding:
     if importlib.util.find_spec("espeakng_loader") is None:
         said = "not installed; only synthetic speech (the demo's) needs it"
         return Finding("espeak-ng", "note", said, "pip install 'bigfoot[synthetic]'")
-    from bigfoot.data.espeak import Voice, speak
+    from bigfoot.espeak import Voice, speak
 
     samples, rate = speak("seven", Voice("en-us"))
     return Finding("espeak-ng", "ok", f"speaks: {len(samples) / rate:.1f} s for one word")

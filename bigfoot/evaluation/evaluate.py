@@ -10,12 +10,13 @@ import torch
 
 from bigfoot.config import DecodingConfig, EvaluateConfig
 from bigfoot.data.batches import Batch, evaluation_batches
+from bigfoot.decoding.choose import build_search
 from bigfoot.decoding.greedy import Transcripts, decode_greedy, transcribe_batches
 from bigfoot.decoding.spoken import decode_batch, transcribe_by_decoder
 from bigfoot.errors import ModelError
 from bigfoot.measure.error_rate import ErrorRate, measure_error_rate
 from bigfoot.models.folder import LoadedModel
-from bigfoot.text.tokenizers import CharTokenizer
+from bigfoot.text.tokenizer import Tokenizer
 
 TOLERANCE = 1e-4
 """Largest difference of a logit that counts as rounding, fp32."""
@@ -58,10 +59,13 @@ def missing_wer_reason(loaded: LoadedModel) -> str | None:
         return "no CTC head"
     if loaded.processor.tokenizer is None:
         return "no vocabulary in its folder"
+    tokenizer, rows = loaded.processor.tokenizer, loaded.model.head.out_features
+    if not tokenizer.fits(rows):
+        return f"its vocabulary ({tokenizer.describe()}) is not its head's, which has {rows}"
     return None
 
 
-def _tokenizer(loaded: LoadedModel) -> CharTokenizer:
+def _tokenizer(loaded: LoadedModel) -> Tokenizer:
     reason = missing_wer_reason(loaded)
     if reason or loaded.processor.tokenizer is None:
         raise ModelError(f"{loaded.folder}: no text can come out of this model: {reason}")
@@ -76,7 +80,7 @@ def evaluate_accuracy(
     Args:
         loaded: with CTC head and vocabulary.
         manifest: lhotse manifest of the split.
-        config: batch size, resamplings, and how a decoder is used.
+        config: batch size, decoders and resamplings.
         seed: of the resampling.
         by_decoder: by the model's decoder; else CTC's greedy texts.
 
@@ -84,15 +88,17 @@ def evaluate_accuracy(
         See ``Accuracy``.
 
     Raises:
-        ModelError: no head, no vocabulary or no decoder.
+        ModelError: no head, no vocabulary or no decoder, or they do not belong together.
+        DataError: language model or lexicon cannot be used.
     """
     tokenizer = _tokenizer(loaded)
     # Without labels: a transcript that the vocabulary cannot spell still is what was said.
     batches = evaluation_batches(manifest, replace(loaded.processor, tokenizer=None), config.batch_size)
     if by_decoder:
-        heard = transcribe_by_decoder(loaded.model, batches, tokenizer, config.decoding)
+        spelling = loaded.processor.decoder_tokenizer or tokenizer
+        heard = transcribe_by_decoder(loaded.model, batches, spelling, config.autoregressive)
     else:
-        heard = transcribe_batches(loaded.model, batches, tokenizer)
+        heard = transcribe_batches(loaded.model, batches, tokenizer, build_search(config, tokenizer))
     heard = _with_references(heard)
     rate = measure_error_rate(
         heard.references, heard.hypotheses, heard.speakers, samples=config.bootstrap_samples, seed=seed
@@ -109,6 +115,7 @@ def _with_references(heard: Transcripts) -> Transcripts:
         speakers=[heard.speakers[index] for index in known],
         references=[heard.references[index] for index in known],
         hypotheses=[heard.hypotheses[index] for index in known],
+        greedy=[heard.greedy[index] for index in known],
         margins=[heard.margins[index] for index in known],
         confidences=[heard.confidences[index] for index in known],
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from bigfoot.compress.depth import shrink_shape
 from bigfoot.compress.gates import gated_units
@@ -11,6 +13,7 @@ from bigfoot.compress.prune import prunable_units
 from bigfoot.config import Config, DataConfig, LossesConfig, SpecAugmentConfig
 from bigfoot.data.corpora import resolve_root
 from bigfoot.data.noise import NoiseFolder
+from bigfoot.decoding.choose import decoder_problems
 from bigfoot.distill.objective import active_weights, needed_targets, objective_problems
 from bigfoot.distill.packing import CACHEABLE
 from bigfoot.distill.term import MASKED
@@ -199,6 +202,25 @@ def find_problems(config: Config) -> Iterator[str]:
         yield from growth_problems(config)
         yield from _loss_problems(config, teacher)
     yield from _data_problems(config.data)
+    yield from decoder_problems(config.evaluate)
+    yield from _tokenizer_problems(config)
+
+
+_PACKAGES = {
+    "unigram": ("sentencepiece", "text"), "bpe": ("sentencepiece", "text"), "phonemes": ("espeakng_loader", "synthetic")
+}  # fmt: skip
+
+
+def _tokenizer_problems(config: Config) -> Iterator[str]:
+    """A package or file that is missing is told before hours of distillation."""
+    finetune = config.finetune
+    if "finetune" not in config.steps:
+        return
+    package, extra = _PACKAGES.get(finetune.tokenizer, (None, None))
+    if package is not None and importlib.util.find_spec(package) is None:
+        yield f"finetune.tokenizer: {finetune.tokenizer} needs a package: pip install 'bigfoot[{extra}]'"
+    if finetune.tokenizer_text is not None and not Path(finetune.tokenizer_text).expanduser().is_file():
+        yield f"finetune.tokenizer_text: no file {finetune.tokenizer_text}"
 
 
 def _data_problems(config: DataConfig) -> Iterator[str]:

@@ -24,7 +24,7 @@ def fingerprint(*parts: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-_OF_A_MODEL = (".json", ".safetensors", ".bin", ".pt", ".pth", ".txt")
+_OF_A_MODEL = (".json", ".safetensors", ".bin", ".pt", ".pth", ".txt", ".model")
 
 
 def fingerprint_files(folder: Path) -> str:
@@ -37,9 +37,23 @@ def fingerprint_files(folder: Path) -> str:
     beside = [folder, *folder.parent.glob("*.json"), *folder.parent.glob("*.txt")] if folder.is_file() else []
     for path in sorted({*beside, *folder.glob("*")}):
         if path.is_file() and path.suffix in _OF_A_MODEL:
-            with path.open("rb") as file:
-                digest = hashlib.sha256()
-                while block := file.read(1 << 20):
-                    digest.update(block)
-            found.append((path.name, digest.hexdigest()))
+            found.append((path.name, _digest(path)))
     return fingerprint(found)
+
+
+def digest_files(*paths: str | None) -> list[str]:
+    """Digests of the contents of single files, those that are given and there.
+
+    Args:
+        paths: such as ``evaluate.lm_path``.
+    """
+    files = [Path(path).expanduser() for path in paths if path is not None]
+    return [_digest(file) for file in files if file.is_file()]
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -15,6 +15,7 @@ import torch
 from accelerate import PartialState
 
 from bigfoot.config import Config
+from bigfoot.decoding.choose import describe_decoder
 from bigfoot.decoding.greedy import Transcripts
 from bigfoot.decoding.spoken import name_decoding
 from bigfoot.evaluation.evaluate import (
@@ -24,7 +25,7 @@ from bigfoot.evaluation.evaluate import (
     measure_decoder_invariance,
     missing_wer_reason,
 )
-from bigfoot.measure.error_rate import compare_paired, count_errors
+from bigfoot.measure.error_rate import PairedDifference, compare_paired, count_errors
 from bigfoot.measure.memory import measure_peak_memory
 from bigfoot.measure.size import ModelSize, measure_size
 from bigfoot.measure.speed import ModelSpeed, count_all_threads, measure_speed, name_processor
@@ -106,7 +107,7 @@ def build_rows(
         for item in measured:
             row = _start_row(item, measured[0].size, single, every, config, config_path)
             row.split = split
-            found = [row] if item.loaded.model.decoder is None else [row, _decoder_row(row, item, config)]
+            found = [row] if item.loaded.model.decoder is None else [row, _decoder_row(row)]
             for each in found:
                 _judge(each, item, manifests[split], config, heard, by_decoder=each is not row)
             findings.rows += found
@@ -178,15 +179,14 @@ def _start_row(
     )  # fmt: skip
 
 
-def _decoder_row(row: Row, item: _Measured, config: Config) -> Row:
+def _decoder_row(row: Row) -> Row:
     """The same model, its text written by its decoder; work and speed were measured without that."""
-    protocol = row.protocol.replace("CTC, no language model", "by its decoder")
-    unknown = dict.fromkeys(
-        ("macs_per_second", "real_time_factor", "peak_memory_bytes", "speedup", "speedup_low", "speedup_high",
-         "speedup_all_threads"),
+    protocol = re.sub("CTC, (no|with a) language model", "by its decoder", row.protocol)
+    return replace(
+        row, name=f"{row.name}, decoder", protocol=protocol, macs_by_part={}, macs_per_second=None,
+        real_time_factor=None, peak_memory_bytes=None, speedup=None, speedup_low=None, speedup_high=None,
+        speedup_all_threads=None,
     )  # fmt: skip
-    decoder = name_decoding(item.loaded.model, config.evaluate.decoding)
-    return replace(row, name=f"{row.name}, decoder", decoder=decoder, protocol=protocol, macs_by_part={}, **unknown)
 
 
 _FINETUNED = {
@@ -209,6 +209,8 @@ def _protocol(item: _Measured, config: Config) -> str:
         "ctc_only_finetune": "control: CTC in place of the teacher's losses, then fine-tuned, no language model",
     }.get(kind, "CTC, no language model")
     trained = kind not in ("teacher", "student_init", "prune")
+    if config.evaluate.decoder == "lm":
+        words = words.replace("no language model", "with a language model")
     return words + ", trained without transcripts" * (trained and config.data.transcripts == "none")
 
 
@@ -225,7 +227,7 @@ def _judge(
     how = config.evaluate
     accuracy = heard[row.name] = evaluate_accuracy(item.loaded, manifest, how, config.seed, by_decoder=by_decoder)
     if by_decoder:
-        invariance = measure_decoder_invariance(item.loaded, manifest, how.decoding)
+        invariance = measure_decoder_invariance(item.loaded, manifest, how.autoregressive)
     else:
         invariance = measure_batch_invariance(item.loaded, manifest)
     item.loaded.model.to(home)
@@ -234,15 +236,33 @@ def _judge(
     if rate.wer is None:
         row.wer_missing_reason = "no transcripts"
         return
+    row.decoder, row.unit = describe_decoder(how), _unit(item.loaded)
+    if by_decoder:
+        row.decoder = name_decoding(item.loaded.model, how.autoregressive)
     row.wer, row.wer_low, row.wer_high, row.cer = rate.wer, rate.wer_low, rate.wer_high, rate.cer
     row.hits, row.substitutions = rate.words.hits, rate.words.substitutions
     row.deletions, row.insertions = rate.words.deletions, rate.words.insertions
     row.num_utterances, row.num_words, row.bootstrap_unit = rate.num_utterances, rate.num_words, rate.bootstrap_unit
-    if "teacher" in heard and row.name != "teacher":
-        ours, theirs = accuracy.transcripts, heard["teacher"].transcripts
-        paired = compare_paired(
-            ours.references, theirs.hypotheses, ours.hypotheses, ours.speakers,
-            samples=config.evaluate.bootstrap_samples, seed=config.seed,
-        )  # fmt: skip
+    ours = accuracy.transcripts
+    if how.decoder != "greedy" and not by_decoder:
+        gain = _compare(ours, ours.greedy, config)
+        row.greedy_difference = gain.difference
+        row.greedy_difference_low, row.greedy_difference_high = gain.low, gain.high
+    # Errors of phonemes and of words are no more or less of the same.
+    if "teacher" in heard and row.name != "teacher" and ours.references == heard["teacher"].transcripts.references:
+        paired = _compare(ours, heard["teacher"].transcripts.hypotheses, config)
         row.wer_difference = paired.difference
         row.wer_difference_low, row.wer_difference_high = paired.low, paired.high
+
+
+def _unit(loaded: LoadedModel) -> str:
+    tokenizer = loaded.processor.tokenizer
+    return "word" if tokenizer is None else tokenizer.unit
+
+
+def _compare(ours: Transcripts, others: Sequence[str], config: Config) -> PairedDifference:
+    """How much more we err than others on the same utterances."""
+    return compare_paired(
+        ours.references, others, ours.hypotheses, ours.speakers,
+        samples=config.evaluate.bootstrap_samples, seed=config.seed,
+    )  # fmt: skip

@@ -13,13 +13,13 @@ from accelerate.utils import parse_flag_from_env
 from rich.logging import RichHandler
 
 from bigfoot.config import STEPS, Config, save_config, to_dict
-from bigfoot.data.corpora import prepare_data
+from bigfoot.data.corpora import describe_transcripts, prepare_data
 from bigfoot.data.manifests import PreparedData, load_prepared
 from bigfoot.errors import ConfigError, DataError
 from bigfoot.measure.size import measure_size
 from bigfoot.models.folder import LoadedModel, load_model
 from bigfoot.pipeline.checks import find_problems
-from bigfoot.pipeline.fingerprints import fingerprint, fingerprint_files
+from bigfoot.pipeline.fingerprints import digest_files, fingerprint, fingerprint_files
 from bigfoot.pipeline.labels import choose_labels, prunes_by_labels
 from bigfoot.pipeline.rows import build_rows, describe_machine
 from bigfoot.pipeline.scale import apply_scale
@@ -100,13 +100,20 @@ def run_pipeline(
     return _report(results, context, config_path)
 
 
-def _prepare(config: Config, run_dir: Path, teacher: LoadedModel) -> tuple[PreparedData, str]:
-    """Make the manifests, or find them made."""
+def _find_characters(config: Config, teacher: LoadedModel) -> list[str] | None:
+    """What transcripts may hold; None where training makes a vocabulary of its own, or the teacher's takes anything."""
     tokenizer = teacher.processor.tokenizer
     own_labels = config.finetune.head == "new" and not config.distill.losses.ctc.weight and config.control is None
     # The teacher's transcripts are spelled with its own characters, and test must be too.
     own_labels = own_labels and config.data.transcripts == "given" and not prunes_by_labels(config)
-    characters = None if tokenizer is None or own_labels else sorted(tokenizer.characters)
+    if tokenizer is None or tokenizer.characters is None or own_labels:
+        return None
+    return sorted(tokenizer.characters)
+
+
+def _prepare(config: Config, run_dir: Path, teacher: LoadedModel) -> tuple[PreparedData, str]:
+    """Make the manifests, or find them made."""
+    characters = _find_characters(config, teacher)
     # Neither decides what is in the manifests, only how batches are drawn from them.
     settings = {
         key: value for key, value in to_dict(config.data).items()
@@ -169,10 +176,17 @@ def _print_change(step: str, before: StepResult, after: StepResult) -> None:
         log.info("%s: M MACs per second of audio, %s: %.1f -> %.1f", step, part, macs / 1e6, left / 1e6)
 
 
+def _collect_notes(results: list[StepResult], context: Context) -> list[str]:
+    normalization = describe_transcripts(context.config.data, _find_characters(context.config, context.teacher))
+    of_steps = [f"{result.row}: {note}" for result in results for note in result.notes]
+    return [normalization, *context.labels.notes, *of_steps]
+
+
 def _report(results: list[StepResult], context: Context, config_path: str | None) -> Report:
     """Measure everything and write the report, or find it written."""
     config, folder = context.config, context.run_dir / "report"
-    expected = fingerprint(to_dict(config.evaluate), [r.fingerprint for r in results], context.labels.fingerprint)
+    settings = [to_dict(config.evaluate), *digest_files(config.evaluate.lm_path, config.evaluate.lexicon)]
+    expected = fingerprint(settings, [r.fingerprint for r in results], context.labels.fingerprint)
     stamp = folder / "fingerprint"
     if stamp.exists() and stamp.read_text() == expected:
         log.info("report: nothing has changed, skipped (%s)", folder)
@@ -185,7 +199,7 @@ def _report(results: list[StepResult], context: Context, config_path: str | None
         seconds_per_step={result.row: round(result.seconds, 1) for result in results},
         skipped=[asdict(item) for item in context.data.skipped],
         changes=[sentence for result in results for sentence in result.changes],
-        notes=[*context.labels.notes, *(f"{result.row}: {note}" for result in results for note in result.notes)],
+        notes=_collect_notes(results, context),
         losses={result.row: result.records for result in results if result.records},
         config=to_dict(config),
         machine=describe_machine(),

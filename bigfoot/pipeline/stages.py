@@ -18,6 +18,7 @@ from bigfoot.compress.importance import HEARS_AUDIO
 from bigfoot.config import (
     Config,
     CTCLossConfig,
+    DecoderConfig,
     DecoderLossConfig,
     FinetuneConfig,
     LogitKLConfig,
@@ -29,19 +30,25 @@ from bigfoot.data.batches import read_transcripts, sample_batches
 from bigfoot.data.manifests import PreparedData
 from bigfoot.distill.cache import CacheKey, TeacherCache, write_cache
 from bigfoot.distill.objective import Objective, needed_targets
+from bigfoot.errors import DataError
 from bigfoot.evaluation.evaluate import evaluate_accuracy, missing_wer_reason
 from bigfoot.measure.size import count_macs
+from bigfoot.models.convert.huggingface import fetch_folder
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.decoders.language_model import with_language_model
 from bigfoot.models.folder import LoadedModel, load_model, recover_folder, save_model
 from bigfoot.models.reshape import with_decoder, with_new_head
-from bigfoot.pipeline.fingerprints import fingerprint, fingerprint_files
+from bigfoot.pipeline.fingerprints import digest_files, fingerprint, fingerprint_files
 from bigfoot.pipeline.labels import Labels, prunes_by_labels
 from bigfoot.pipeline.student import InitAudio, build_student
-from bigfoot.text.tokenizers import Processor, build_char_tokenizer
+from bigfoot.text.building import build_tokenizer
+from bigfoot.text.tokenizer import Tokenizer, count_unknown, describe_unknown
+from bigfoot.text.tokenizers import Processor
 from bigfoot.training.gated import GatedObjective
 from bigfoot.training.growth import GroupGrowth
 from bigfoot.training.guards import describe_teacher
 from bigfoot.training.loop import TrainingRun, train
+from bigfoot.training.unfitting import describe_unfitting
 
 log = logging.getLogger("bigfoot")
 
@@ -164,7 +171,8 @@ def _surroundings(name: str, context: Context) -> list[Any]:
     if name == "prune":
         return [config.data.batch_seconds, context.labels.fingerprint]
     loading = {key: value for key, value in to_dict(config.data).items() if key != "num_workers"}
-    return [config.seed, config.precision, context.labels.fingerprint, loading]
+    pieces = digest_files(config.finetune.tokenizer_text) if name == "finetune" else []
+    return [config.seed, config.precision, context.labels.fingerprint, loading, *pieces]
 
 
 def _make_student(result: StepResult, before: StepResult, context: Context, _control: bool) -> StepResult:
@@ -256,18 +264,31 @@ def _gate(result: StepResult, before: StepResult, context: Context, control: boo
 def _finetune(result: StepResult, before: StepResult, context: Context, _control: bool) -> StepResult:
     config, student = context.config.finetune, load_model(before.folder)
     if config.head == "new":
-        tokenizer = build_char_tokenizer(read_transcripts(context.labels.manifests["train"]))
+        tokenizer = build_tokenizer(_with_tokenizer_folder(config), read_transcripts(context.labels.manifests["train"]))
         student.processor = Processor(tokenizer, student.processor.do_normalize, student.processor.sample_rate)
         student.model = with_new_head(student.model, len(tokenizer), tokenizer.blank_id, context.config.seed)
         whose = "training transcripts" if context.config.data.transcripts == "given" else "teacher's transcripts"
-        result.changes = [f"finetune: a new CTC head over {len(tokenizer)} tokens of the {whose}"]
+        result.changes = [f"finetune: a new CTC head ({tokenizer.describe()}) for the {whose}"]
+        result.notes += _describe_strangers(tokenizer, context)
     if config.objective != "ctc" and student.model.decoder is None:
-        student.model = with_decoder(student.model, to_dict(config.decoder), context.config.seed)
-        result.changes.append(f"finetune: a new decoder, {config.decoder.num_layers} layers of MiniGPT")
+        result.changes.append(_add_decoder_(student, config.decoder, context.config.seed))
     objective = Objective(_transcript_losses(config), student.model, None)
     run = _training_run(result, context, config, student.processor)
     run.freeze_feature_encoder_steps = config.freeze_feature_encoder_steps
     return _train(result, student, objective, run)
+
+
+def _add_decoder_(student: LoadedModel, config: DecoderConfig, seed: int) -> str:
+    """Give a student the configured decoder; what was done, in a sentence."""
+    shape = {key: value for key, value in to_dict(config).items() if key != "language_model"}
+    if config.kind == "mini_gpt":
+        student.model = with_decoder(student.model, shape, seed)
+        return f"finetune: a new decoder, {config.num_layers} layers of MiniGPT"
+    assert config.language_model is not None  # said by the checks of the configuration
+    student.model, tokenizer = with_language_model(student.model, shape, config.language_model, seed)
+    student.processor = replace(student.processor, decoder_tokenizer=tokenizer)
+    learns = {"full": "all of it learns", "lora": "adapters learn", "frozen": "only what is new learns"}[config.train]
+    return f"finetune: {config.language_model} as decoder ({tokenizer.describe()}; {learns})"
 
 
 def _transcript_losses(config: FinetuneConfig) -> LossesConfig:
@@ -276,6 +297,30 @@ def _transcript_losses(config: FinetuneConfig) -> LossesConfig:
     first, last = config.label_smoothing
     decoder = DecoderLossConfig(1.0 - ctc, first, last, config.max_steps)
     return LossesConfig(LogitKLConfig(weight=0.0), ctc=CTCLossConfig(weight=ctc), decoder=decoder)
+
+
+def _with_tokenizer_folder(config: FinetuneConfig) -> FinetuneConfig:
+    """A tokenizer named by its id on the hub is fetched first."""
+    if config.tokenizer_path is None or Path(config.tokenizer_path).exists():
+        return config
+    return replace(config, tokenizer_path=str(fetch_folder(config.tokenizer_path)))
+
+
+def _describe_strangers(tokenizer: Tokenizer, context: Context) -> list[str]:
+    """Characters that a new vocabulary lacks: no model with it can write them, and they count as errors."""
+    notes = []
+    for split, manifest in context.labels.manifests.items():
+        unknown = count_unknown(tokenizer, read_transcripts(manifest))
+        if unknown and split == "train":
+            raise DataError(
+                f"finetune.tokenizer: it cannot spell characters of train: {describe_unknown(unknown)}; take another, "
+                "or correct the transcripts"
+            )
+        if unknown:
+            notes.append(f"transcripts of {split} hold what no hypothesis can: {describe_unknown(unknown)}")
+    for note in notes:
+        log.warning("finetune: %s", note)
+    return notes
 
 
 def _usable_processor(processor: Processor, manifests: dict[str, Path]) -> Processor:
@@ -300,7 +345,7 @@ def _judge_teacher(result: StepResult, context: Context) -> None:
         return
     home = teacher.model.device
     teacher.model.to(PartialState().device)
-    once = replace(config.evaluate, bootstrap_samples=1)
+    once = replace(config.evaluate, bootstrap_samples=1, decoder="greedy")
     heard = evaluate_accuracy(teacher, context.data.manifests["dev"], once, config.seed).transcripts
     teacher.model.to(home)
     warning = describe_teacher(heard.references, heard.hypotheses)
@@ -320,6 +365,8 @@ def _training_run(result: StepResult, context: Context, config: TrainConfig, pro
 
 
 def _train(result: StepResult, student: LoadedModel, objective: Objective, run: TrainingRun) -> StepResult:
+    if objective.weights.get("ctc") and run.processor.tokenizer is not None:
+        result.notes += describe_unfitting(run.manifests["train"], run.processor, student.model)
     trained = train(objective, run)
     best = load_model(trained.best)
     if run.growth is not None:

@@ -9,6 +9,7 @@ from bigfoot.models.convert.formats import hears_padding
 from bigfoot.models.folder import LoadedModel
 from bigfoot.report.render import render_splits
 from bigfoot.report.rows import load_report
+from bigfoot.text.tokenizers import CharTokenizer
 
 _TAGS = ("speech", "bigfoot", "compression")
 
@@ -63,7 +64,8 @@ def _describe(loaded: LoadedModel) -> list[str]:
 def _render_opening(loaded: LoadedModel, repository: str) -> list[str]:
     own_code = not loaded.model.config.is_huggingface_shape
     opener = "AutoModelForCTC" if loaded.model.head is not None else "AutoModel"
-    kind = "AutoProcessor" if loaded.processor.tokenizer is not None else "AutoFeatureExtractor"
+    # transformers' tokenizer for CTC knows characters; others are spelled by bigfoot alone.
+    kind = "AutoProcessor" if isinstance(loaded.processor.tokenizer, CharTokenizer) else "AutoFeatureExtractor"
     trust = ", trust_remote_code=True" if own_code else ""
     lines = [
         "```python", f"from transformers import {opener}, {kind}", "",

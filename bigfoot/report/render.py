@@ -86,9 +86,10 @@ def format_wer(row: Row) -> str:
     """Write the WER in percent with its interval, or why there is none."""
     if row.wer is None:
         return f"{MISSING} ({row.wer_missing_reason})" if row.wer_missing_reason else MISSING
+    counted = "" if row.unit == "word" else " PER"
     if row.wer_low is None or row.wer_high is None:
-        return format_percent(row.wer)
-    return f"{format_percent(row.wer)} [{format_percent(row.wer_low)}, {format_percent(row.wer_high)}]"
+        return format_percent(row.wer) + counted
+    return f"{format_percent(row.wer)} [{format_percent(row.wer_low)}, {format_percent(row.wer_high)}]{counted}"
 
 
 def format_seconds(seconds: float) -> str:
@@ -235,7 +236,7 @@ def describe_protocols(rows: Sequence[Row]) -> list[str]:
         parts = [row.protocol or "protocol not stated", f"decoder {row.decoder}", f"split {row.split}"]
         if row.num_words is not None:
             utterances = "" if row.num_utterances is None else f" in {row.num_utterances:,} utterances"
-            parts[-1] += f", {row.num_words:,} words{utterances}"
+            parts[-1] += f", {row.num_words:,} {row.unit}s{utterances}"
         if row.bootstrap_unit:
             parts.append(f"95 % intervals by bootstrap over {row.bootstrap_unit}s")
         if row.wer is not None:
@@ -246,7 +247,7 @@ def describe_protocols(rows: Sequence[Row]) -> list[str]:
 
 
 def describe_differences(rows: Sequence[Row]) -> list[str]:
-    """Say how each model compares with its teacher, and whether the difference is one.
+    """Say how each model compares with its teacher, and its decoder with greedy, and whether the difference is one.
 
     Example:
         >>> from bigfoot.report.rows import Row
@@ -255,17 +256,26 @@ def describe_differences(rows: Sequence[Row]) -> list[str]:
     """
     sentences = []
     for row in rows:
-        if row.wer_difference is None:
-            continue
-        sentence = f"{row.name} against the teacher: {100 * row.wer_difference:+.2f} points of WER"
-        low, high = row.wer_difference_low, row.wer_difference_high
-        if low is not None and high is not None:
-            verdict = "worse" if low > 0 else "better" if high < 0 else "no difference shown"
-            unit = f" over {row.bootstrap_unit}s" if row.bootstrap_unit else ""
-            interval = f"95 % interval {100 * low:+.2f} to {100 * high:+.2f}, paired bootstrap{unit}"
-            sentence += f" ({interval}): {verdict}"
-        sentences.append(f"{sentence}.")
+        if row.wer_difference is not None:
+            interval = (row.wer_difference_low, row.wer_difference_high)
+            sentences.append(_describe_difference(row, "against the teacher", row.wer_difference, interval))
+        if row.greedy_difference is not None:
+            interval = (row.greedy_difference_low, row.greedy_difference_high)
+            sentences.append(_describe_difference(row, "against greedy decoding", row.greedy_difference, interval))
     return sentences
+
+
+def _describe_difference(
+    row: Row, against: str, difference: float, interval: tuple[float | None, float | None]
+) -> str:
+    rate = "WER" if row.unit == "word" else "PER"
+    sentence, (low, high) = f"{row.name} {against}: {100 * difference:+.2f} points of {rate}", interval
+    if low is not None and high is not None:
+        verdict = "worse" if low > 0 else "better" if high < 0 else "no difference shown"
+        unit = f" over {row.bootstrap_unit}s" if row.bootstrap_unit else ""
+        shown = f"95 % interval {100 * low:+.2f} to {100 * high:+.2f}, paired bootstrap{unit}"
+        sentence += f" ({shown}): {verdict}"
+    return f"{sentence}."
 
 
 def _render_list(head: str, items: Sequence[str]) -> list[str]:

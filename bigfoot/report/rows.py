@@ -101,6 +101,14 @@ class Row:
     """Lower end of its 95 % interval."""
     wer_difference_high: float | None = None
     """Upper end."""
+    unit: str = "word"
+    """What was counted for the WER: ``word``, or ``phoneme``, which makes it a PER."""
+    greedy_difference: float | None = None
+    """WER minus that of greedy decoding, a fraction, paired bootstrap; None where the decoder is greedy."""
+    greedy_difference_low: float | None = None
+    """Lower end of its 95 % interval."""
+    greedy_difference_high: float | None = None
+    """Upper end."""
     wer_missing_reason: str | None = None
     """Why there is no WER, where there is none."""
     seconds: float | None = None

@@ -39,6 +39,24 @@ def normalize_text(text: str, characters: Collection[str] | None = None) -> str:
     return " ".join(text.split())
 
 
+def describe_normalization(characters: Collection[str] | None, *, without_marks: bool) -> str:
+    """Name what was done to transcripts before anything was compared with them; an error rate depends on it.
+
+    Args:
+        characters: as given to ``normalize_text``.
+        without_marks: whether ``drop_silent_marks`` was applied too.
+
+    Example:
+        >>> describe_normalization("ab '", without_marks=True)
+        "transcripts: NFKC, one apostrophe ('), single spaces, in lower case, unsaid punctuation dropped"
+    """
+    kept = frozenset(characters or ())
+    upper, lower = (_to_only_case(letter, kept) != letter for letter in ("a", "A"))
+    case = "in capitals" if upper else "in lower case" if lower else "case as it stands"
+    marks = ", unsaid punctuation dropped" if without_marks else ", punctuation as it stands"
+    return f"transcripts: NFKC, one apostrophe ('), single spaces, {case}{marks}"
+
+
 def drop_silent_marks(text: str, characters: Collection[str] | None = None) -> str:
     """Take out the marks of a written sentence that nobody says, unless a vocabulary spells them.
 

@@ -1,27 +1,28 @@
-"""Characters to label ids and frame ids to text, and the Hugging Face files in which a model folder says how.
+"""Characters as a vocabulary, and the files in which a model folder says what lies around its model.
 
 Pure Python and JSON, so that a deployed model needs no transformers to be understood.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from bigfoot.errors import ModelError
+from bigfoot.text.json_files import read_json, write_json
+from bigfoot.text.saving import load_tokenizer, save_tokenizer
+from bigfoot.text.tokenizer import Tokenizer
 from bigfoot.types import SAMPLE_RATE, Hertz
 
 _SENTENCE_TOKENS = ("<s>", "</s>")
+_DECODER_FOLDER = "decoder_tokenizer"
 
 
 @dataclass(frozen=True)
-class CharTokenizer:
+class CharTokenizer(Tokenizer):
     """A vocabulary of characters under CTC.
 
     Args:
@@ -45,6 +46,7 @@ class CharTokenizer:
     blank_token: str = "<pad>"
     word_delimiter: str = "|"
     unknown_token: str = "<unk>"
+    kind: ClassVar[str] = "characters"
 
     def __post_init__(self) -> None:
         """Refuse a vocabulary with which decoding would be ambiguous."""
@@ -56,17 +58,9 @@ class CharTokenizer:
                 f"the blank {self.blank_token!r} is not among the vocabulary's {len(self.vocabulary)} tokens"
             )
 
-    def __len__(self) -> int:
-        """Number of tokens, V of the logits."""
-        return len(self.vocabulary)
-
     @cached_property
-    def _ids(self) -> dict[str, int]:
-        return {token: index for index, token in enumerate(self.vocabulary)}
-
-    @cached_property
-    def _pieces(self) -> tuple[str, ...]:
-        # What each id adds to a decoded text; nothing for blank and specials.
+    def pieces(self) -> tuple[str, ...]:
+        """What each id adds to a decoded text; nothing for blank and specials."""
         return tuple(
             "" if self._is_special(token) else " " if token == self.word_delimiter else token
             for token in self.vocabulary
@@ -84,9 +78,9 @@ class CharTokenizer:
     @cached_property
     def characters(self) -> frozenset[str]:
         """What a text may hold: single characters, with the space where there is a word delimiter."""
-        return frozenset(piece for piece in self._pieces if len(piece) == 1)
+        return frozenset(piece for piece in self.pieces if len(piece) == 1)
 
-    def find_in(self, other: CharTokenizer) -> list[int]:
+    def find_in(self, other: Tokenizer) -> list[int]:
         """Where another vocabulary has each token of this one.
 
         Args:
@@ -103,6 +97,8 @@ class CharTokenizer:
             >>> CharTokenizer(("<pad>", "|", "A")).find_in(CharTokenizer(("A", "-", "|"), blank_token="-"))
             [1, 2, 0]
         """
+        if not isinstance(other, CharTokenizer):
+            return super().find_in(other)
         names = {self.blank_token: other.blank_token, self.word_delimiter: other.word_delimiter,
                  self.unknown_token: other.unknown_token}  # fmt: skip
         wanted = [names.get(token, token) for token in self.vocabulary]
@@ -136,21 +132,9 @@ class CharTokenizer:
         space = self.word_delimiter if self.word_delimiter in self._ids else " "
         return [self._ids[space if character == " " else character] for character in text]
 
-    def decode_ctc(self, frame_ids: Sequence[int]) -> str:
-        """Read the best id of every frame as text.
-
-        Repeats are merged, then blanks and specials dropped; the text is what Hugging Face's
-        ``Wav2Vec2CTCTokenizer.batch_decode`` gives, less its doubled spaces and spelled-out specials.
-
-        Args:
-            frame_ids: (T,) ids; those beyond the vocabulary add nothing.
-
-        Returns:
-            Words with single spaces between.
-        """
-        size = len(self._pieces)
-        merged = (int(index) for index, _ in groupby(frame_ids))
-        return " ".join("".join(self._pieces[index] for index in merged if 0 <= index < size).split())
+    def fits(self, head_size: int) -> bool:
+        """Whether a head can be this vocabulary's; it may have rows that no vocabulary names, never trained."""
+        return len(self) <= head_size
 
 
 def build_char_tokenizer(texts: Iterable[str]) -> CharTokenizer:
@@ -179,12 +163,14 @@ class Processor:
         do_normalize: every utterance is brought to zero mean and unit variance.
         sample_rate: of the audio in Hz.
         return_attention_mask: whether Hugging Face's own class is to give a mask; bigfoot always does.
+        decoder_tokenizer: of a decoder that has tokens of its own; None where it has the CTC head's, or there is none.
     """
 
-    tokenizer: CharTokenizer | None = None
+    tokenizer: Tokenizer | None = None
     do_normalize: bool = True
     sample_rate: Hertz = SAMPLE_RATE
     return_attention_mask: bool = False
+    decoder_tokenizer: Tokenizer | None = None
 
 
 def load_processor(folder: str | Path) -> Processor:
@@ -192,7 +178,8 @@ def load_processor(folder: str | Path) -> Processor:
 
     Args:
         folder: with ``vocab.json``, ``tokenizer_config.json`` or ``special_tokens_map.json``, and
-            ``preprocessor_config.json`` or ``processor_config.json``; whichever of them exist.
+            ``preprocessor_config.json`` or ``processor_config.json``; whichever of them exist. Tokenizers other than
+            of characters have ``bigfoot_tokenizer.json``.
 
     Returns:
         The processor; without a vocabulary its tokenizer is None, and what no file says has its default.
@@ -202,19 +189,20 @@ def load_processor(folder: str | Path) -> Processor:
     """
     folder = Path(folder)
     # transformers 5 nests the feature extractor in processor_config.json and prefers it there.
-    settings = _read_json(folder / "processor_config.json").get("feature_extractor")
-    settings = settings or _read_json(folder / "preprocessor_config.json")
+    settings = read_json(folder / "processor_config.json").get("feature_extractor")
+    settings = settings or read_json(folder / "preprocessor_config.json")
     return Processor(
-        tokenizer=_load_tokenizer(folder),
+        tokenizer=load_tokenizer(folder) or _load_characters(folder),
         do_normalize=bool(settings.get("do_normalize", True)),
         sample_rate=int(settings.get("sampling_rate", SAMPLE_RATE)),
         return_attention_mask=bool(settings.get("return_attention_mask", False)),
+        decoder_tokenizer=load_tokenizer(folder / _DECODER_FOLDER),
     )
 
 
-def _load_tokenizer(folder: Path) -> CharTokenizer | None:
+def _load_characters(folder: Path) -> CharTokenizer | None:
     path = folder / "vocab.json"
-    vocab = _read_json(path)
+    vocab = read_json(path)
     if not vocab:
         return None
     if any(isinstance(value, dict) for value in vocab.values()):
@@ -222,10 +210,10 @@ def _load_tokenizer(folder: Path) -> CharTokenizer | None:
             f"{path}: one vocabulary a language ({', '.join(sorted(vocab)[:5])}, ...); "
             "save the one language's vocabulary as a flat {token: id} there"
         )
-    settings = _read_json(folder / "special_tokens_map.json") | _read_json(folder / "tokenizer_config.json")
+    settings = read_json(folder / "special_tokens_map.json") | read_json(folder / "tokenizer_config.json")
     try:
         return CharTokenizer(
-            _tokens_by_id(vocab, settings, _read_json(folder / "added_tokens.json")),
+            _tokens_by_id(vocab, settings, read_json(folder / "added_tokens.json")),
             blank_token=_token(settings.get("pad_token")) or "<pad>",
             word_delimiter=_token(settings.get("word_delimiter_token")) or "|",
             unknown_token=_token(settings.get("unk_token")) or "<unk>",
@@ -268,6 +256,9 @@ def save_processor(processor: Processor, folder: str | Path) -> None:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    if processor.decoder_tokenizer is not None:
+        (folder / _DECODER_FOLDER).mkdir(exist_ok=True)
+        save_tokenizer(processor.decoder_tokenizer, folder / _DECODER_FOLDER)
     extractor = {
         "feature_extractor_type": "Wav2Vec2FeatureExtractor",
         "feature_size": 1,
@@ -278,13 +269,18 @@ def save_processor(processor: Processor, folder: str | Path) -> None:
         "return_attention_mask": processor.return_attention_mask,
     }
     if processor.tokenizer is None:
-        _write_json(folder / "preprocessor_config.json", extractor)
+        write_json(folder / "preprocessor_config.json", extractor)
+        return
+    if not isinstance(processor.tokenizer, CharTokenizer):
+        # transformers' class for CTC spells by characters: a vocab.json would make it write other text in silence.
+        write_json(folder / "preprocessor_config.json", extractor)
+        save_tokenizer(processor.tokenizer, folder)
         return
     named = {"processor_class": "Wav2Vec2Processor"}
-    _write_json(folder / "preprocessor_config.json", extractor | named)
-    _write_json(folder / "processor_config.json", {"feature_extractor": extractor} | named)
-    _write_json(folder / "vocab.json", {token: index for index, token in enumerate(processor.tokenizer.vocabulary)})
-    _write_json(folder / "tokenizer_config.json", _tokenizer_settings(processor.tokenizer) | named)
+    write_json(folder / "preprocessor_config.json", extractor | named)
+    write_json(folder / "processor_config.json", {"feature_extractor": extractor} | named)
+    write_json(folder / "vocab.json", {token: index for index, token in enumerate(processor.tokenizer.vocabulary)})
+    write_json(folder / "tokenizer_config.json", _tokenizer_settings(processor.tokenizer) | named)
 
 
 def _tokenizer_settings(tokenizer: CharTokenizer) -> dict[str, Any]:
@@ -302,21 +298,3 @@ def _tokenizer_settings(tokenizer: CharTokenizer) -> dict[str, Any]:
         # Would rewrite " 's" and the like, so that the same ids gave another text.
         "clean_up_tokenization_spaces": False,
     }
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise ModelError(f"{path}: not JSON ({error}); the file is damaged or half copied") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path}: expected an object with keys, found {type(content).__name__}")
-    return content
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, path)

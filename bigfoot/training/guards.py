@@ -179,7 +179,7 @@ def describe_circles(step: int, num_cut: int, num_utterances: int) -> str | None
         return None
     return (
         f"step {step}: the decoder repeated itself without end in {num_cut} of {num_utterances} utterances of dev, "
-        "whose texts were cut. Try more steps, finetune.objective=joint, or evaluate.decoding.ctc_weight above 0"
+        "whose texts were cut. Try more steps, finetune.objective=joint, or evaluate.autoregressive.ctc_weight above 0"
     )
 
 

@@ -327,7 +327,8 @@ class Trainer:
         processor = replace(self.run.processor, tokenizer=None)
         batches = evaluation_batches(self.run.manifests["dev"], processor, self.run.eval_batch_size)
         if DECODER in self.objective.weights:
-            heard = transcribe_by_decoder(student, batches, tokenizer, DecodingConfig())
+            spelling = processor.decoder_tokenizer or tokenizer
+            heard = transcribe_by_decoder(student, batches, spelling, DecodingConfig())
         else:
             heard = transcribe_batches(student, batches, tokenizer)
         wer = measure_error_rate(heard.references, heard.hypotheses, heard.speakers, samples=1).wer
@@ -335,7 +336,8 @@ class Trainer:
         self.progress.records.append(record)
         self.accelerator.log({k: v for k, v in record.items() if k != "step" and v is not None}, step=step)
         against = "" if self.run.data.transcripts == "given" else " against the teacher's own transcripts"
-        log.info("%s %d  dev WER%s %s  blanks %.1f %%", self.run.name, step, against,
+        rate = "WER" if tokenizer.unit == "word" else "PER"
+        log.info("%s %d  dev %s%s %s  blanks %.1f %%", self.run.name, step, rate, against,
                  "n/a" if wer is None else f"{wer:.2%}", 100 * heard.blank_rate)  # fmt: skip
         self._note("circles", describe_circles(step, heard.num_cut, len(heard.ids)))
         self._note("blanks", describe_dev(step, self.config.max_steps, heard.blank_rate, wer))

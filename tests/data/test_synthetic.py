@@ -4,8 +4,8 @@ import sys
 import numpy as np
 import pytest
 
-from bigfoot.data.espeak import Voice, speak
 from bigfoot.data.synthetic import VARIANTS, synthesize_split, synthesize_string
+from bigfoot.espeak import Voice, speak
 
 
 def test_a_string_sounds_the_same_whatever_was_spoken_before():

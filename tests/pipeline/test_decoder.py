@@ -11,8 +11,8 @@ from bigfoot.report.render import render_markdown
 DECODER = (
     "finetune.objective=joint", "finetune.decoder.hidden_size=16", "finetune.decoder.num_layers=1",
     "finetune.decoder.num_heads=2", "finetune.decoder.streams=[encoder,posteriors]", "finetune.decoder.stride=2",
-    "steps=[student,finetune]", "evaluate.decoding.beam_size=2", "evaluate.decoding.ctc_weight=0.3",
-    "evaluate.decoding.max_tokens=12",
+    "steps=[student,finetune]", "evaluate.autoregressive.beam_size=2", "evaluate.autoregressive.ctc_weight=0.3",
+    "evaluate.autoregressive.max_tokens=12",
 )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from bigfoot.models.convert.fairseq_settings import Settings, config_of, read_se
 from bigfoot.models.convert.huggingface import fill_model, say_once
 from bigfoot.models.convert.torch_file import StoredTensor, is_torch_file, open_torch_file
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.text.tokenizer import Tokenizer
 from bigfoot.text.tokenizers import CharTokenizer, Processor
 
 _FILE, _DICTIONARY = "checkpoint.pt", "dict.ltr.txt"
@@ -303,10 +304,12 @@ def _encoder_state(model: BigfootForCTC) -> dict[str, Tensor]:
     return named
 
 
-def _head_state(head: torch.nn.Linear, tokenizer: CharTokenizer | None) -> tuple[dict[str, Tensor], list[str]]:
+def _head_state(head: torch.nn.Linear, tokenizer: Tokenizer | None) -> tuple[dict[str, Tensor], list[str]]:
     if tokenizer is None or len(tokenizer) != head.out_features:
         count = "no" if tokenizer is None else len(tokenizer)
         raise ModelError(f"fairseq needs a dictionary: the head has {head.out_features} rows, the vocabulary {count}")
+    if not isinstance(tokenizer, CharTokenizer):
+        raise ModelError(f"fairseq's dictionaries hold characters, not {tokenizer.describe()}; keep the bigfoot format")
     order, symbols = order_for_fairseq(tokenizer)
     weight = torch.zeros(len(order), head.in_features)
     bias = torch.full((len(order),), _NEVER)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bigfoot.models.decoders.mini_gpt import MiniGPT
+from bigfoot.models.decoders.pretrained import PretrainedDecoder
 from bigfoot.models.decoders.shape import DecoderShape
 from bigfoot.models.decoders.streams import AudioStreams, Sizes
 from bigfoot.models.decoders.text_model import TextModel
@@ -21,6 +22,9 @@ class SpeechDecoder(nn.Module):
         sizes: of what is heard.
         blank_id: CTC's blank, which begins and ends the texts of ``MiniGPT``.
 
+    Raises:
+        ModelError: see ``PretrainedDecoder``.
+
     Example:
         >>> sizes = Sizes(encoder=16, num_states=3, vocab=32, window=400, hop=320)
         >>> SpeechDecoder(DecoderShape(hidden_size=8, num_layers=1, num_heads=2), sizes, 0).name
@@ -30,11 +34,14 @@ class SpeechDecoder(nn.Module):
     def __init__(self, shape: DecoderShape, sizes: Sizes, blank_id: int) -> None:
         super().__init__()
         self.shape = shape
-        model = MiniGPT(
-            sizes.vocab, blank_id, shape.hidden_size, shape.num_layers, shape.num_heads, dropout=shape.dropout
-        )
-        self.streams = AudioStreams(shape, sizes, shape.hidden_size)
-        self.add_module("text", model)
+        self.text: MiniGPT | PretrainedDecoder
+        if shape.kind == "pretrained":
+            self.text = PretrainedDecoder(shape.language_model, shape.train, shape.lora_rank)
+        else:
+            self.text = MiniGPT(
+                sizes.vocab, blank_id, shape.hidden_size, shape.num_layers, shape.num_heads, dropout=shape.dropout
+            )
+        self.streams = AudioStreams(shape, sizes, self.text.hidden_size)
 
     @property
     def text_model(self) -> TextModel:
@@ -45,6 +52,11 @@ class SpeechDecoder(nn.Module):
     def name(self) -> str:
         """As reports have it."""
         return type(self.text).__name__
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Most tokens of a text, its begin and end left out; None where there is no limit."""
+        return self.text.max_tokens - 2 if isinstance(self.text, PretrainedDecoder) else None
 
     @property
     def has_ctc_tokens(self) -> bool:

@@ -1,0 +1,162 @@
+"""When a text was said: the likeliest CTC alignment of labels to frames, and words with times and confidences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from bigfoot.decoding.hypotheses import LogProbs
+from bigfoot.text.tokenizer import Tokenizer
+from bigfoot.types import Seconds
+
+
+@dataclass(frozen=True)
+class AlignedToken:
+    """A label and the frames in which it stands.
+
+    Args:
+        token: its id.
+        begin: first frame.
+        end: behind its last frame.
+        log_prob: mean log posterior over its frames, in nats.
+    """
+
+    token: int
+    begin: int
+    end: int
+    log_prob: float
+
+
+@dataclass(frozen=True)
+class TimedWord:
+    """A word and when it was heard.
+
+    CTC models tend to say a letter once, somewhere in its sound: times are those of the frames in which letters stand,
+    begin and end of the sound lie around them.
+
+    Args:
+        word: the word; a phoneme where the tokenizer has those.
+        start: in seconds from the beginning of the audio.
+        end: in seconds.
+        confidence: geometric mean of the probabilities of its tokens, 0 to 1.
+    """
+
+    word: str
+    start: Seconds
+    end: Seconds
+    confidence: float
+
+
+def count_needed_frames(labels: Sequence[int]) -> int:
+    """Fewest frames in which CTC can say labels: one each, and a blank between two that are the same.
+
+    Example:
+        >>> count_needed_frames([5, 5, 6])
+        4
+    """
+    return len(labels) + sum(one == other for one, other in pairwise(labels))
+
+
+def align_tokens(log_probs: LogProbs, labels: Sequence[int], blank_id: int) -> list[AlignedToken]:
+    """Find the likeliest alignment of labels to frames (Viterbi over Graves et al., 2006, section 4.1).
+
+    Args:
+        log_probs: (T, V) log posteriors of real frames, in nats.
+        labels: U ids, the blank not among them.
+        blank_id: of the blank.
+
+    Returns:
+        One entry a label, in order, together with its frames.
+
+    Raises:
+        ValueError: there are fewer frames than the labels need.
+
+    Example:
+        >>> probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.9, 0.1]])
+        >>> [(token.begin, token.end) for token in align_tokens(np.log(probabilities), [1], blank_id=0)]
+        [(1, 3)]
+    """
+    needed, frames = count_needed_frames(labels), len(log_probs)
+    if frames < needed:
+        raise ValueError(f"{len(labels)} labels need {needed} frames, but there are {frames}")
+    if not labels:
+        return []
+    states = np.full(2 * len(labels) + 1, blank_id)
+    states[1::2] = labels
+    path = _best_path(np.asarray(log_probs, dtype=np.float64)[:, states], states)
+    found = []
+    for index, label in enumerate(labels):
+        where = np.flatnonzero(path == 2 * index + 1)
+        begin, end = int(where[0]), int(where[-1]) + 1
+        found.append(AlignedToken(int(label), begin, end, float(np.mean(log_probs[begin:end, label]))))
+    return found
+
+
+def _best_path(scores: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """State of every frame, (T,), from scores (T, S) of labels with blanks around."""
+    frames, size = scores.shape
+    # Past a blank only between different labels.
+    jumps = np.zeros(size, dtype=bool)
+    jumps[3::2] = states[3::2] != states[1:-2:2]
+    best = np.full(size, -np.inf)
+    best[:2] = scores[0, :2]
+    steps = np.zeros((frames, size), dtype=np.int8)
+    for frame in range(1, frames):
+        one, two = np.full(size, -np.inf), np.full(size, -np.inf)
+        one[1:], two[2:] = best[:-1], best[:-2]
+        two[~jumps] = -np.inf
+        choices = np.stack([best, one, two])
+        steps[frame] = choices.argmax(0)
+        best = choices.max(0) + scores[frame]
+    path = np.empty(frames, dtype=np.int64)
+    path[-1] = size - 1 if best[-1] >= best[-2] else size - 2
+    for frame in range(frames - 1, 0, -1):
+        path[frame - 1] = path[frame] - steps[frame, path[frame]]
+    return path
+
+
+def time_words(
+    log_probs: LogProbs, labels: Sequence[int], tokenizer: Tokenizer, frame_seconds: Seconds
+) -> list[TimedWord]:
+    """Say when the words of a text were heard.
+
+    Args:
+        log_probs: (T, V) log posteriors of real frames, in nats.
+        labels: the text's, such as ``Hypothesis.tokens`` or ``tokenizer.encode(text)``.
+        tokenizer: of the head.
+        frame_seconds: from frame to frame; ``BigfootConfig.inputs_to_logits_ratio`` samples.
+
+    Returns:
+        The words in order.
+
+    Raises:
+        ValueError: there are fewer frames than the labels need.
+
+    Example:
+        >>> from bigfoot.text.tokenizers import CharTokenizer
+        >>> tokenizer = CharTokenizer(("<pad>", "|", "A", "B"))
+        >>> posteriors = np.log(np.full((6, 4), 0.02) + 0.92 * np.eye(4)[[2, 2, 1, 0, 3, 3]])
+        >>> [(w.word, round(w.start, 2), round(w.end, 2)) for w in time_words(posteriors, [2, 1, 3], tokenizer, 0.02)]
+        [('A', 0.0, 0.04), ('B', 0.08, 0.12)]
+    """
+    words: list[tuple[list[int], list[AlignedToken]]] = []
+    fresh = True
+    for aligned in align_tokens(log_probs, labels, tokenizer.blank_id):
+        piece = tokenizer.pieces[aligned.token]
+        fresh = fresh or piece[:1] == " "
+        if not piece.strip():
+            continue
+        if fresh:
+            words.append(([], []))
+            fresh = False
+        words[-1][0].append(aligned.token)
+        words[-1][1].append(aligned)
+    return [_time(tokenizer.decode(ids), tokens, frame_seconds) for ids, tokens in words]
+
+
+def _time(word: str, tokens: list[AlignedToken], frame_seconds: Seconds) -> TimedWord:
+    confidence = float(np.exp(np.mean([token.log_prob for token in tokens])))
+    return TimedWord(word, tokens[0].begin * frame_seconds, tokens[-1].end * frame_seconds, confidence)

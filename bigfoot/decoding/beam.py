@@ -1,0 +1,241 @@
+"""CTC prefix beam search: the texts whose alignments are likeliest in sum, with what their words are worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bigfoot.decoding.hypotheses import Hypothesis, LogProbs
+from bigfoot.decoding.words import WordValues
+from bigfoot.text.tokenizer import Tokenizer
+
+Scores = npt.NDArray[np.float64]
+
+
+@dataclass(eq=False)
+class _Prefix:
+    """Labels so far.
+
+    Args:
+        token: the last; -1 for none.
+        parent: the labels before it.
+        word: letters of the word that is being spelled.
+        state: of the language model, behind the words before.
+        language: their log probability.
+        bonus: for them.
+        begun: what ``word`` is worth while it is unfinished.
+        children: by token, so that a prefix that comes again is the same one.
+    """
+
+    token: int
+    parent: _Prefix | None
+    word: str
+    state: Any
+    language: float
+    bonus: float
+    begun: float
+    children: dict[int, _Prefix] = field(default_factory=dict)
+
+    def tokens(self) -> tuple[int, ...]:
+        found, prefix = [], self
+        while prefix.parent is not None:
+            found.append(prefix.token)
+            prefix = prefix.parent
+        return tuple(reversed(found))
+
+
+@dataclass
+class _Beam:
+    """The prefixes that are left, and the log probabilities of their alignments that end in a blank or in a label."""
+
+    prefixes: list[_Prefix]
+    in_blank: Scores  # (K,)
+    in_label: Scores  # (K,)
+
+
+@dataclass(frozen=True)
+class PrefixBeamSearch:
+    """Prefix beam search (Graves, 2012, section 7.5; Hannun et al., 2014), in log space and double precision.
+
+    With a beam that no prefix ever falls out of, the acoustic score is the exact sum over all alignments. Words may
+    bring values of their own (shallow fusion); the sums over alignments stay what they are.
+
+    Args:
+        tokenizer: of the head.
+        beam_size: prefixes that are kept after every frame.
+        values: of words; None where only sounds count.
+
+    Example:
+        >>> from bigfoot.text.tokenizers import CharTokenizer
+        >>> search = PrefixBeamSearch(CharTokenizer(("<pad>", "A")), beam_size=4)
+        >>> [(h.text, round(math.exp(h.score), 2)) for h in search.search(np.log([[0.6, 0.4], [0.6, 0.4]]))]
+        [('A', 0.64), ('', 0.36)]
+    """
+
+    tokenizer: Tokenizer
+    beam_size: int = 16
+    values: WordValues | None = None
+
+    @property
+    def name(self) -> str:
+        """Such as ``prefix beam 16``."""
+        return f"prefix beam {self.beam_size}"
+
+    @cached_property
+    def _closes(self) -> npt.NDArray[np.bool_]:
+        """Tokens that end the word before them, (V,)."""
+        return np.array([piece[:1] == " " for piece in self.tokenizer.pieces])
+
+    @cached_property
+    def _letters(self) -> list[str]:
+        return [piece.strip() for piece in self.tokenizer.pieces]
+
+    @cached_property
+    def _rows(self) -> dict[str, Scores]:
+        return {}
+
+    def search(self, log_probs: LogProbs) -> list[Hypothesis]:
+        """Find the likeliest texts.
+
+        Args:
+            log_probs: (T, V) log posteriors of real frames, in nats; columns beyond the vocabulary are not used.
+
+        Returns:
+            Up to ``beam_size`` texts, best first.
+        """
+        frames = np.asarray(log_probs, dtype=np.float64)[:, : len(self.tokenizer)]
+        state = self.values.model.start() if self.values is not None and self.values.model is not None else None
+        root = _Prefix(-1, None, "", state, 0.0, 0.0, 0.0)
+        beam = _Beam([root], np.zeros(1), np.full(1, -np.inf))
+        for frame in frames:
+            beam = self._advance(beam, frame)
+        return self._finish(beam)
+
+    def _advance(self, beam: _Beam, frame: Scores) -> _Beam:
+        blank, count = self.tokenizer.blank_id, len(beam.prefixes)
+        last = np.array([prefix.token for prefix in beam.prefixes])
+        repeats, rows = np.flatnonzero(last >= 0), np.arange(count)
+        both = np.logaddexp(beam.in_blank, beam.in_label)
+        stay_blank, stay_label = both + frame[blank], np.where(last >= 0, beam.in_label + frame[last], -np.inf)
+        longer = both[:, None] + frame  # (K, V)
+        # The same label twice is one label, unless a blank stands between.
+        longer[repeats, last[repeats]] = beam.in_blank[repeats] + frame[last[repeats]]
+        longer[:, blank] = -np.inf
+        place = {id(prefix): row for row, prefix in enumerate(beam.prefixes)}
+        for row in rows:
+            # What grows into a prefix that is in the beam already is added to it.
+            grown_from = place.get(id(beam.prefixes[row].parent))
+            if grown_from is not None:
+                stay_label[row] = np.logaddexp(stay_label[row], longer[grown_from, last[row]])
+                longer[grown_from, last[row]] = -np.inf
+        return self._prune(beam, stay_blank, stay_label, longer)
+
+    def _prune(self, beam: _Beam, stay_blank: Scores, stay_label: Scores, longer: Scores) -> _Beam:
+        count, width = longer.shape
+        stays = np.logaddexp(stay_blank, stay_label)
+        ranked_stays, ranked_longer = stays, longer
+        if self.values is not None:
+            ranked_stays = stays + np.array([self._worth(prefix) for prefix in beam.prefixes])
+            ranked_longer = longer + np.stack([self._worth_of_longer(prefix) for prefix in beam.prefixes])
+        ranks = np.concatenate([ranked_stays, ranked_longer.ravel()])
+        keep = min(self.beam_size, len(ranks))
+        best = np.argpartition(-ranks, keep - 1)[:keep]
+        best = np.sort(best[ranks[best] > -np.inf])
+        if not len(best):
+            # Nothing goes on from here by the lexicon: what there is waits for better frames.
+            return _Beam(beam.prefixes, stay_blank, stay_label)
+        stayed, grown = best[best < count], best[best >= count] - count
+        sources, tokens = grown // width, grown % width
+        prefixes = [beam.prefixes[row] for row in stayed]
+        prefixes += [self._grow(beam.prefixes[row], int(token)) for row, token in zip(sources, tokens, strict=True)]
+        return _Beam(
+            prefixes,
+            np.concatenate([stay_blank[stayed], np.full(len(grown), -np.inf)]),
+            np.concatenate([stay_label[stayed], longer[sources, tokens]]),
+        )
+
+    def _worth(self, prefix: _Prefix) -> float:
+        assert self.values is not None
+        return self.values.weight * prefix.language + prefix.bonus + prefix.begun
+
+    def _worth_of_longer(self, prefix: _Prefix) -> Scores:
+        """What each token more would make of a prefix's worth, (V,)."""
+        assert self.values is not None
+        row = self._row(prefix.word)
+        language, bonus, _ = self._close(prefix)
+        before = self.values.weight * prefix.language + prefix.bonus
+        return np.where(self._closes, row + (self.values.weight * language + bonus), row + before)
+
+    def _row(self, word: str) -> Scores:
+        """What the unfinished word would be worth with each token more, (V,)."""
+        assert self.values is not None
+        if word not in self._rows:
+            worth = [
+                self.values.begun(letters if closes else word + letters)
+                for letters, closes in zip(self._letters, self._closes, strict=True)
+            ]
+            self._rows[word] = np.array(worth)
+        return self._rows[word]
+
+    def _close(self, prefix: _Prefix) -> tuple[float, float, Any]:
+        """Language, bonus and state of a prefix whose word is finished."""
+        if self.values is None or not prefix.word:
+            return prefix.language, prefix.bonus, prefix.state
+        bonus = self.values.ended(prefix.word)
+        if self.values.model is None or bonus == -math.inf:
+            return prefix.language, prefix.bonus + bonus, prefix.state
+        state, language = self.values.model.score_word(prefix.state, prefix.word)
+        return prefix.language + language, prefix.bonus + bonus, state
+
+    def _grow(self, prefix: _Prefix, token: int) -> _Prefix:
+        if token in prefix.children:
+            return prefix.children[token]
+        letters, language, bonus, state = self._letters[token], prefix.language, prefix.bonus, prefix.state
+        word = prefix.word + letters
+        if self._closes[token]:
+            (language, bonus, state), word = self._close(prefix), letters
+        begun = 0.0 if self.values is None else self.values.begun(word)
+        grown = prefix.children[token] = _Prefix(token, prefix, word, state, language, bonus, begun)
+        return grown
+
+    def _finish(self, beam: _Beam) -> list[Hypothesis]:
+        """Close the last words, and add up the spellings of one text."""
+        found: dict[str, Hypothesis] = {}
+        for prefix, acoustic in zip(beam.prefixes, np.logaddexp(beam.in_blank, beam.in_label), strict=True):
+            for hypothesis in self._complete(prefix, float(acoustic)):
+                same = found.get(hypothesis.text)
+                found[hypothesis.text] = hypothesis if same is None else _add(same, hypothesis)
+        if not found:
+            # No prefix ends in a word of the lexicon: the unfinished word of the best is left out.
+            prefix, acoustic = beam.prefixes[0], float(np.logaddexp(beam.in_blank[0], beam.in_label[0]))
+            while self._close(prefix)[1] == -math.inf and prefix.parent is not None:
+                prefix = prefix.parent
+            found = {hypothesis.text: hypothesis for hypothesis in self._complete(prefix, acoustic)}
+        return sorted(found.values(), key=lambda hypothesis: -hypothesis.score)
+
+    def _complete(self, prefix: _Prefix, acoustic: float) -> Iterator[Hypothesis]:
+        language, bonus, state = self._close(prefix)
+        if bonus == -math.inf:
+            return
+        weight = 0.0
+        if self.values is not None and self.values.model is not None:
+            weight = self.values.weight
+            language += self.values.model.score_end(state)
+        tokens = prefix.tokens()
+        score = acoustic + weight * language + bonus
+        yield Hypothesis(self.tokenizer.decode(tokens), tokens, score, acoustic, language, bonus)
+
+
+def _add(one: Hypothesis, other: Hypothesis) -> Hypothesis:
+    """The same text spelled in two ways: both are it."""
+    best = max(one, other, key=lambda hypothesis: hypothesis.acoustic)
+    acoustic = float(np.logaddexp(one.acoustic, other.acoustic))
+    return Hypothesis(
+        best.text, best.tokens, best.score - best.acoustic + acoustic, acoustic, best.language, best.bonus
+    )

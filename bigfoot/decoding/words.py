@@ -1,0 +1,159 @@
+"""What words are worth to a search: a language model, a lexicon, a bonus a word, hot words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from bigfoot.errors import DataError, MissingExtraError
+from bigfoot.text.ngram import UNKNOWN, read_arpa_words
+
+
+class LanguageModel(Protocol):
+    """Probabilities of words; a state stands for the words before."""
+
+    def start(self) -> Any:  # noqa: ANN401 - whatever the model takes for a state
+        """The state at the beginning of a sentence."""
+        ...
+
+    def score_word(self, state: Any, word: str) -> tuple[Any, float]:  # noqa: ANN401
+        """The state behind a word, and the word's log probability in nats."""
+        ...
+
+    def score_end(self, state: Any) -> float:  # noqa: ANN401
+        """Log probability, in nats, that the sentence ends."""
+        ...
+
+
+class KenLM:
+    """An n-gram model in KenLM's memory, by flashlight-text.
+
+    Args:
+        path: ARPA file, or KenLM's binary.
+        words: that may be asked for; those that the model does not know are its ``<unk>``.
+
+    Raises:
+        DataError: there is no such file, or it is no model.
+        MissingExtraError: the extra ``[lm]`` is not installed.
+    """
+
+    def __init__(self, path: str | Path, words: Iterable[str]) -> None:
+        try:
+            from flashlight.lib.text.decoder.kenlm import KenLM as Library
+            from flashlight.lib.text.dictionary import Dictionary
+        except ImportError as error:
+            raise MissingExtraError("lm", "flashlight-text") from error
+        if not Path(path).is_file():
+            raise DataError(f"{path}: no such language model; tools/train_ngram.py makes one from a text file")
+        dictionary = Dictionary()
+        self._indices = {word: index for index, word in enumerate(dict.fromkeys((UNKNOWN, *words)))}
+        for word in self._indices:
+            dictionary.add_entry(word)
+        try:
+            self._model = Library(str(path), dictionary)
+        except RuntimeError as error:
+            raise DataError(f"{path}: KenLM cannot read it ({str(error).strip()})") from error
+
+    def start(self) -> Any:  # noqa: ANN401
+        """The state at the beginning of a sentence."""
+        return self._model.start(False)
+
+    def score_word(self, state: Any, word: str) -> tuple[Any, float]:  # noqa: ANN401
+        """See ``LanguageModel.score_word``."""
+        after, score = self._model.score(state, self._indices.get(word, 0))
+        return after, score * math.log(10)
+
+    def score_end(self, state: Any) -> float:  # noqa: ANN401
+        """See ``LanguageModel.score_end``."""
+        return float(self._model.finish(state)[1]) * math.log(10)
+
+
+@dataclass(frozen=True)
+class WordValues:
+    """What a search adds to the acoustic score, word by word.
+
+    A hot word is worth its bonus when it is complete; until then a part of it is worth the same part of the bonus, so
+    that the beam does not lose it, and loses that again where another word comes of it.
+
+    Args:
+        model: probabilities of words; None for none.
+        weight: factor of their logarithms, 0 or more.
+        lexicon: the only words that may come out; None for any.
+        word_bonus: for every word, positive where too few come out.
+        hot_words: that are likelier here than elsewhere.
+        hot_word_bonus: for each of them that comes out, in nats.
+
+    Example:
+        >>> values = WordValues(hot_words=("SEVEN",), hot_word_bonus=5.0)
+        >>> values.begun("S"), values.begun("SO"), values.ended("SEVEN"), values.ended("SEVENTY")
+        (1.0, 0.0, 5.0, 0.0)
+    """
+
+    model: LanguageModel | None = None
+    weight: float = 0.0
+    lexicon: Collection[str] | None = None
+    word_bonus: float = 0.0
+    hot_words: Sequence[str] = ()
+    hot_word_bonus: float = 0.0
+
+    @cached_property
+    def _words(self) -> frozenset[str] | None:
+        # Whoever names a hot word wants to see it, lexicon or not.
+        return None if self.lexicon is None else frozenset(self.lexicon) | frozenset(self.hot_words)
+
+    @cached_property
+    def _beginnings(self) -> frozenset[str] | None:
+        if self._words is None:
+            return None
+        return frozenset(word[:length] for word in self._words for length in range(len(word) + 1))
+
+    @cached_property
+    def _hot_beginnings(self) -> dict[str, float]:
+        shares: dict[str, float] = {}
+        for word in self.hot_words:
+            for length in range(1, len(word) + 1):
+                shares[word[:length]] = max(shares.get(word[:length], 0.0), length / len(word))
+        return shares
+
+    def begun(self, part: str) -> float:
+        """What the beginning of a word is worth; minus infinity where no word of the lexicon begins so."""
+        if self._beginnings is not None and part not in self._beginnings:
+            return -math.inf
+        return self.hot_word_bonus * self._hot_beginnings.get(part, 0.0)
+
+    def ended(self, word: str) -> float:
+        """What a whole word is worth but for the language model; minus infinity outside the lexicon."""
+        if self._words is not None and word not in self._words:
+            return -math.inf
+        return self.word_bonus + self.hot_word_bonus * (word in self.hot_words)
+
+
+def read_lexicon(lexicon: str | None, model: str | None) -> list[str] | None:
+    """Find the words that may come out.
+
+    Args:
+        lexicon: file with a word a line, what stands behind it ignored; None for the words of the model.
+        model: ARPA file or KenLM's binary; None for no model.
+
+    Returns:
+        The words; None where neither says any.
+
+    Raises:
+        DataError: a file is missing, or the model is a binary, of which nobody can list the words.
+    """
+    if lexicon is not None:
+        path = Path(lexicon).expanduser()
+        if not path.is_file():
+            raise DataError(f"{path}: no such lexicon; it has a word a line")
+        return [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if model is None:
+        return None
+    try:
+        return read_arpa_words(model)
+    except DataError as error:
+        told = "a binary model does not tell its words: name them in evaluate.lexicon"
+        raise DataError(f"{error}; {told}" if Path(model).is_file() else str(error)) from error

@@ -1,0 +1,123 @@
+"""A tokenizer of Hugging Face's under CTC, by the package ``tokenizers`` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from bigfoot.errors import MissingExtraError, ModelError
+from bigfoot.text.tokenizer import SPECIALS, Tokenizer, is_special
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as LibraryTokenizer
+
+TOKENIZER_FILE = "tokenizer.json"
+
+
+def _open(content: str) -> LibraryTokenizer:
+    # At first use: a deployed model of characters gets by without.
+    try:
+        from tokenizers import Tokenizer as LibraryTokenizer
+    except ImportError as error:
+        raise MissingExtraError("text", "tokenizers") from error
+    return LibraryTokenizer.from_str(content)
+
+
+@dataclass(frozen=True)
+class HuggingFaceTokenizer(Tokenizer):
+    """Whatever a ``tokenizer.json`` says: byte-level BPE, WordPiece, unigram, ...
+
+    Args:
+        vocabulary: token by id; the last is CTC's blank where the file has no ``<pad>``.
+        content: of ``tokenizer.json``.
+    """
+
+    vocabulary: tuple[str, ...]
+    content: str = field(repr=False)
+    kind: ClassVar[str] = "huggingface"
+
+    @cached_property
+    def _library(self) -> LibraryTokenizer:
+        return _open(self.content)
+
+    @property
+    def blank_id(self) -> int:
+        """Id of ``<pad>``."""
+        return self._ids[SPECIALS[0]]
+
+    @cached_property
+    def pieces(self) -> tuple[str, ...]:
+        """What each token adds behind another one, as the file's own decoder has it."""
+        library, known = self._library, self._library.get_vocab_size()
+        plain = next(index for index, token in enumerate(self.vocabulary) if token.isalnum())
+        before = library.decode([plain])
+        return tuple(
+            "" if index >= known or is_special(token) else library.decode([plain, index])[len(before) :]
+            for index, token in enumerate(self.vocabulary)
+        )
+
+    @property
+    def characters(self) -> None:
+        """None: the file's own normalization decides."""
+        return None
+
+    @cached_property
+    def _unknown_id(self) -> int | None:
+        found = [index for index, token in enumerate(self.vocabulary) if token.lower() in ("<unk>", "[unk]")]
+        return found[0] if found else None
+
+    def unknown_characters(self, text: str) -> set[str]:
+        """Characters that become the unknown token."""
+        if self._unknown_id is None:
+            return set()
+        return {character for character in set(text) if self._unknown_id in self._encode(character)}
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self._library.encode(text, add_special_tokens=False).ids)
+
+    def encode(self, text: str) -> list[int]:
+        """Spell a text as tokens; see ``Tokenizer.encode``."""
+        ids = self._encode(text)
+        if self._unknown_id is not None and self._unknown_id in ids:
+            unknown = " ".join(map(repr, sorted(self.unknown_characters(text)))) or "a word"
+            raise ValueError(f"outside the vocabulary: {unknown} in {text!r}")
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Read label ids as the file's own decoder does."""
+        size = self._library.get_vocab_size()
+        kept = [index for index in ids if 0 <= index < size and not is_special(self.vocabulary[index])]
+        return " ".join(self._library.decode(kept).split())
+
+    def to_files(self) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """The vocabulary, and the file as it was given."""
+        return {"vocabulary": list(self.vocabulary)}, {TOKENIZER_FILE: self.content.encode()}
+
+
+def load_huggingface_tokenizer(path: str | Path) -> HuggingFaceTokenizer:
+    """Take the tokenizer of a ``tokenizer.json`` for CTC.
+
+    Args:
+        path: the file, or a folder with it.
+
+    Returns:
+        The tokenizer, with a blank of its own behind the others where it has no ``<pad>``.
+
+    Raises:
+        ModelError: there is no such file, or it is none of the package's.
+    """
+    file = Path(path) / TOKENIZER_FILE if Path(path).is_dir() else Path(path)
+    try:
+        content = file.read_text(encoding="utf-8")
+        library = _open(content)
+    except MissingExtraError:
+        raise
+    except Exception as error:  # the package raises nothing more special
+        told = f"{file}: no tokenizer of Hugging Face's ({error}); name a folder with {TOKENIZER_FILE}"
+        raise ModelError(told) from error
+    named = {index: token for token, index in library.get_vocab().items()}
+    vocabulary = [named.get(index, f"<unused{index}>") for index in range(max(named) + 1)]
+    return HuggingFaceTokenizer((*vocabulary, *({SPECIALS[0]} - set(vocabulary))), content)

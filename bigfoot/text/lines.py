@@ -1,0 +1,37 @@
+"""Lines of text files, plain or packed, to learn pieces and language models from."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from bigfoot.errors import DataError
+
+# LibriSpeech's lists of transcripts begin each line so: 103-1240-0000 CHAPTER ONE ...
+_UTTERANCE_ID = re.compile(r"^\d+-\d+-\d+ ")
+
+
+def read_lines(path: str | Path) -> Iterator[str]:
+    """Read the lines of a text file; names of utterances at their beginning, as LibriSpeech's, are left out.
+
+    Args:
+        path: UTF-8, or the same in a ``.gz``.
+
+    Yields:
+        Lines as they stand, without empty ones.
+
+    Raises:
+        DataError: the file is missing, or no text.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise DataError(f"{path}: no such text file")
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+            for line in file:
+                if text := _UTTERANCE_ID.sub("", line.strip(), count=1):
+                    yield text
+    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+        raise DataError(f"{path}: no UTF-8 text ({error})") from error

@@ -1,0 +1,167 @@
+"""What every tokenizer can do: text to label ids, ids of frames to text."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from itertools import groupby
+from typing import Any, ClassVar, Literal
+
+SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
+"""How the vocabularies that bigfoot makes begin; the first is CTC's blank."""
+
+
+def is_special(token: str) -> bool:
+    """Whether a token stands for no text: ``<pad>``, ``<s>``, ``[UNK]``.
+
+    Example:
+        >>> is_special("<s>"), is_special("[PAD]"), is_special("<"), is_special("A")
+        (True, True, False, False)
+    """
+    return len(token) > 2 and (token[0], token[-1]) in (("<", ">"), ("[", "]"))
+
+
+class Tokenizer(ABC):
+    """A vocabulary under CTC.
+
+    ``vocabulary`` has the token of every id. Tokenizers are frozen dataclasses, equal where they do the same.
+    """
+
+    kind: ClassVar[str]
+    """What reports and saved folders call it."""
+    unit: ClassVar[Literal["word", "phoneme"]] = "word"
+    """What stands between the spaces of a decoded text, and is counted as right or wrong."""
+    vocabulary: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Number of tokens, V of the logits."""
+        return len(self.vocabulary)
+
+    @property
+    @abstractmethod
+    def blank_id(self) -> int:
+        """Id of CTC's blank."""
+
+    @property
+    @abstractmethod
+    def pieces(self) -> tuple[str, ...]:
+        """What each id adds to a decoded text, spaces in front of or between words among it; nothing for specials."""
+
+    @property
+    @abstractmethod
+    def characters(self) -> frozenset[str] | None:
+        """What a text may hold; None where nobody can say, or anything goes."""
+
+    @abstractmethod
+    def encode(self, text: str) -> list[int]:
+        """Spell a text as label ids.
+
+        Args:
+            text: normalized, words with spaces between.
+
+        Returns:
+            Ids, the blank not among them.
+
+        Raises:
+            ValueError: with what lies outside the vocabulary.
+            MissingExtraError: the package that does it is not installed.
+        """
+
+    def unknown_characters(self, text: str) -> set[str]:
+        """Characters of a text that the vocabulary cannot spell."""
+        return set() if self.characters is None else set(text) - self.characters
+
+    def to_judged(self, text: str) -> str:
+        """A transcript as hypotheses are compared with it; it is other symbols where ``unit`` is no word."""
+        return text
+
+    def describe(self) -> str:
+        """Kind and size in a few words."""
+        return f"{self.kind}, {len(self)} tokens"
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Read label ids as text.
+
+        Args:
+            ids: without blanks between; those beyond the vocabulary and specials add nothing.
+
+        Returns:
+            Words with single spaces between.
+        """
+        size = len(self.pieces)
+        return " ".join("".join(self.pieces[index] for index in ids if 0 <= index < size).split())
+
+    def decode_ctc(self, frame_ids: Sequence[int]) -> str:
+        """Read the best id of every frame as text: repeats are merged, then blanks and specials dropped.
+
+        Args:
+            frame_ids: (T,) ids; those beyond the vocabulary add nothing.
+
+        Returns:
+            Words with single spaces between.
+        """
+        return self.decode(int(index) for index, _ in groupby(frame_ids) if index != self.blank_id)
+
+    def fits(self, head_size: int) -> bool:
+        """Whether a head with so many rows can be this vocabulary's."""
+        return len(self) == head_size
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {token: index for index, token in enumerate(self.vocabulary)}
+
+    def find_in(self, other: Tokenizer) -> list[int]:
+        """Where another vocabulary has each token of this one.
+
+        Args:
+            other: with the same tokens and perhaps more, in any order.
+
+        Returns:
+            Its id for each of ours.
+
+        Raises:
+            ValueError: it lacks a token.
+        """
+        if missing := sorted(set(self.vocabulary) - set(other.vocabulary)):
+            raise ValueError(f"the other vocabulary has no {', '.join(map(repr, missing[:10]))}")
+        return [other._ids[token] for token in self.vocabulary]
+
+    def to_files(self) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """What a model folder must hold: settings as JSON, and further files by name."""
+        raise NotImplementedError(f"{self.kind} is saved in files of its own")
+
+
+def count_unknown(tokenizer: Tokenizer, texts: Iterable[str]) -> Counter[str]:
+    """Count the characters of texts that a vocabulary cannot spell.
+
+    Args:
+        tokenizer: the vocabulary.
+        texts: normalized transcripts.
+
+    Returns:
+        Occurrences by character, the most frequent first where it is printed with ``most_common``.
+
+    Example:
+        >>> from bigfoot.text.tokenizers import CharTokenizer
+        >>> count_unknown(CharTokenizer(("<pad>", "|", "A")), ["A1 A!", "1"]).most_common()
+        [('1', 2), ('!', 1)]
+    """
+    counts: Counter[str] = Counter()
+    for text in texts:
+        unknown = tokenizer.unknown_characters(text)
+        counts.update(character for character in text if character in unknown)
+    return counts
+
+
+def describe_unknown(counts: Counter[str], most: int = 10) -> str:
+    """Say which characters were unknown and how often.
+
+    Example:
+        >>> describe_unknown(Counter("!1!"))
+        "'!' 2 times, '1' once"
+    """
+    said = [f"{character!r} {'once' if n == 1 else f'{n} times'}" for character, n in counts.most_common(most)]
+    rest = len(counts) - len(said)
+    return ", ".join(said) + (f", and {rest} others" if rest else "")

@@ -1,0 +1,62 @@
+"""Make an n-gram language model (ARPA) out of a text file.
+
+    python tools/train_ngram.py TEXT OUT.arpa --order 3
+
+TEXT has a sentence a line, plain or .gz; LibriSpeech's `ID TEXT` lines are understood. KenLM's `lmplz` does the work
+where it is installed, else a small interpolated Kneser-Ney of our own, which holds everything in memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from bigfoot.errors import BigfootError
+from bigfoot.text.lines import read_lines
+from bigfoot.text.ngram import read_arpa_words, train_ngram, write_arpa
+from bigfoot.text.normalize import drop_silent_marks, normalize_text
+
+
+def _read(path: str, case: str) -> list[str]:
+    lines = (" ".join(drop_silent_marks(normalize_text(line)).split()) for line in read_lines(path))
+    change = {"upper": str.upper, "lower": str.lower, "keep": str}[case]
+    return [change(line) for line in lines]
+
+
+def _run_lmplz(texts: list[str], out: Path, order: int) -> None:
+    # Without the fallback lmplz refuses small texts, in which no n-gram was seen three times.
+    command = ["lmplz", "--order", str(order), "--discount_fallback"]
+    with out.open("w", encoding="utf-8") as file:
+        subprocess.run(command, input="\n".join(texts), text=True, stdout=file, check=True)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("text")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--order", type=int, default=3, help="words of the longest n-gram (3)")
+    parser.add_argument("--case", choices=("upper", "lower", "keep"), default="upper", help="of the words (upper)")
+    parser.add_argument("--own", action="store_true", help="our own estimate even where lmplz is installed")
+    given = parser.parse_args(arguments)
+    if given.order < 1:
+        parser.error(f"--order must be 1 or more, got {given.order}")
+    try:
+        texts = _read(given.text, given.case)
+        by_lmplz = not given.own and shutil.which("lmplz") is not None
+        if by_lmplz:
+            _run_lmplz(texts, given.out, given.order)
+        else:
+            write_arpa(train_ngram(texts, given.order), given.out)
+        words = len(read_arpa_words(given.out))
+    except (BigfootError, OSError, subprocess.CalledProcessError) as error:
+        sys.exit(f"train_ngram: {error}")
+    by = "KenLM's lmplz" if by_lmplz else "interpolated Kneser-Ney"
+    print(f"{given.out}: {given.order}-grams of {words:,} words from {len(texts):,} lines, {by}")
+
+
+if __name__ == "__main__":
+    main()
