@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Sequence
 
 from bigfoot.config.rules import rule_problems
@@ -39,6 +40,7 @@ def find_value_problems(config: Config) -> Iterator[str]:
     yield from _train_problems("distill", config.distill)
     yield from _train_problems("finetune", config.finetune)
     yield from _decoder_problems(config.finetune)
+    yield from _pretrained_problems(config)
     yield from _growth_problems(config)
     yield from _tokenizer_problems(config.finetune)
 
@@ -83,12 +85,25 @@ def _decoder_problems(finetune: FinetuneConfig) -> Iterator[str]:
     yield from _unknown("finetune.decoder.streams", "stream", decoder.streams, DECODER_STREAMS)
     if not decoder.streams or len(set(decoder.streams)) < len(decoder.streams):
         yield f"finetune.decoder.streams: expected one or more, each once, got {decoder.streams}"
-    if decoder.kind == "pretrained" and decoder.language_model is None:
-        yield "finetune.decoder.language_model: needed by kind pretrained: folder or id of a causal language model"
     if decoder.hidden_size % 2 or (decoder.num_heads > 0 and decoder.hidden_size % decoder.num_heads):
         yield (
             f"finetune.decoder.hidden_size: {decoder.hidden_size} should be even and a multiple of num_heads "
             f"{decoder.num_heads}"
+        )
+
+
+def _pretrained_problems(config: Config) -> Iterator[str]:
+    decoder = config.finetune.decoder
+    if decoder.kind != "pretrained" or config.finetune.objective == "ctc":
+        return
+    if decoder.language_model is None:
+        yield "finetune.decoder.language_model: needed by kind pretrained: folder or id of a causal language model"
+    if decoder.train == "lora" and importlib.util.find_spec("peft") is None:
+        yield "finetune.decoder.train: lora needs the package peft: pip install 'bigfoot[decoder]'"
+    if config.evaluate.autoregressive.ctc_weight:
+        yield (
+            "evaluate.autoregressive.ctc_weight: a pretrained decoder has tokens of its own, which the CTC head cannot "
+            "score; set it to 0"
         )
 
 

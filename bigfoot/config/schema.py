@@ -51,9 +51,14 @@ class DataConfig:
     """The same for dev, on which the best checkpoint is chosen."""
     test_splits: list[str] = field(default_factory=list)
     """The same for test, which is read once, at the end."""
-    transcripts: str = one_of("given", "none")
+    transcripts: str = one_of("given", "none", "teacher")
     """``none`` trains without transcripts: where labels are asked for (``ctc``, fine-tuning, dev WER), the teacher's
-    own transcripts take their place. Test keeps the transcripts it has, for judging alone."""
+    own transcripts take their place, by its decoder where it has one (``evaluate.autoregressive``). Test keeps the
+    transcripts it has, for judging alone. ``teacher`` takes the teacher's own in train alone, and only of utterances
+    in which they are close to the given ones."""
+    max_label_wer: float = not_negative(0.1)
+    """``teacher``: word error rate of the teacher's transcript against the given one beyond which an utterance gives no
+    labels."""
     hold_out_speakers: int = not_negative(0)
     """Take so many speakers out of train to be dev, where the corpus has no dev of its own."""
     num_train: int = not_negative(4000)
@@ -113,6 +118,9 @@ class StudentConfig:
     """Transformer layers that stay."""
     layer_init: Any = "spread"
     """Which: ``first_k``, ``last_k``, ``every_k``, ``spread`` (both ends kept), or a list of 0-based layers."""
+    decoder_layers: int | None = above_zero(None)
+    """Layers of the decoder that stay, as far apart as can be, both ends among them; null keeps all, and a teacher
+    without a decoder needs none."""
     change_conv_layers: bool = True
     """False leaves the feature encoder as the teacher's."""
     conv_groups: Any = 2

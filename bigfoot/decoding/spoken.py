@@ -66,7 +66,9 @@ def decode_batch(model: BigfootForCTC, batch: Batch, config: DecodingConfig) -> 
     ctc = None
     if config.ctc_weight and decoder.has_ctc_tokens:
         ctc = CTCPrefixScorer(output.logits, output.frame_mask, model.config.pad_token_id or 0)
-    limits = output.frame_mask.sum(-1).clamp(max=decoder.max_tokens)
+    limits = output.frame_mask.sum(-1)
+    if decoder.max_tokens is not None:
+        limits = limits.clamp(max=decoder.max_tokens)
     return decode_autoregressive(
         decoder.text_model, output.memory, output.memory_mask, config, ctc=ctc, limits=limits
     )

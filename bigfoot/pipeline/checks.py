@@ -169,9 +169,9 @@ def _transcript_problems(config: Config, teacher: ModelOutline) -> Iterator[str]
     missing = missing or ("" if teacher.processor.tokenizer is not None else "vocabulary (vocab.json)")
     if missing:
         yield (
-            f"data.transcripts: none takes the teacher's transcripts as labels, but {teacher.path} has no {missing} to "
-            "write them with; set it to given, or ask for no labels: steps without finetune, "
-            "distill.losses.ctc.weight 0, no control"
+            f"data.transcripts: {config.data.transcripts} takes the teacher's transcripts as labels, but "
+            f"{teacher.path} has no {missing} to write them with; set it to given, or ask for no labels: steps "
+            "without finetune, distill.losses.ctc.weight 0, no control"
         )
 
 

@@ -211,7 +211,8 @@ def _protocol(item: _Measured, config: Config) -> str:
     trained = kind not in ("teacher", "student_init", "prune")
     if config.evaluate.decoder == "lm":
         words = words.replace("no language model", "with a language model")
-    return words + ", trained without transcripts" * (trained and config.data.transcripts == "none")
+    labels = {"none": ", trained without transcripts", "teacher": ", trained on the teacher's transcripts"}
+    return words + (labels.get(config.data.transcripts, "") if trained else "")
 
 
 @torch.no_grad()

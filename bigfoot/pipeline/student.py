@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
-from bigfoot.compress import conv_groups, conv_sharing, depth, lowrank, reshape_to
+from bigfoot.compress import conv_groups, conv_sharing, decoder_depth, depth, lowrank, reshape_to
 from bigfoot.compress.conv_groups import spell_out_groups
 from bigfoot.config import Config, StudentConfig
 from bigfoot.data.batches import sample_batches
@@ -54,6 +54,9 @@ def build_student(model: BigfootForCTC, config: Config, audio: InitAudio) -> tup
     wanted = config.student
     student, change = depth.apply(model, depth.DepthConfig(wanted.num_hidden_layers, wanted.layer_init))
     changes = [change.describe()]
+    if wanted.decoder_layers is not None:
+        student, change = decoder_depth.apply(student, decoder_depth.DecoderDepthConfig(wanted.decoder_layers))
+        changes.append(change.describe())
     if wanted.shape:
         student, change = reshape_to.apply(student, reshape_to.ReshapeConfig(wanted.shape, config.seed))
         changes.append(change.describe())
@@ -121,6 +124,11 @@ def student_problems(config: Config, teacher: BigfootConfig) -> Iterator[str]:
     except ModelError as error:
         key = "num_hidden_layers" if "the model has" in str(error) else "layer_init"
         yield str(error) if str(error).startswith("student.") else f"student.{key}: {error}"
+    if wanted.decoder_layers is not None:
+        try:
+            decoder_depth.shrink_decoder_shape(teacher, wanted.decoder_layers)
+        except ModelError as error:
+            yield f"student.decoder_layers: {error}"
     if wanted.low_rank.linears:
         problems = lowrank.low_rank_problems(_low_rank(wanted), teacher)
         yield from (f"student.low_rank: {problem}" for problem in problems)

@@ -335,7 +335,7 @@ class Trainer:
         record = {"step": step, "dev_wer": wer, "blank_rate": round(heard.blank_rate, 4)}
         self.progress.records.append(record)
         self.accelerator.log({k: v for k, v in record.items() if k != "step" and v is not None}, step=step)
-        against = "" if self.run.data.transcripts == "given" else " against the teacher's own transcripts"
+        against = " against the teacher's own transcripts" if self.run.data.transcripts == "none" else ""
         rate = "WER" if tokenizer.unit == "word" else "PER"
         log.info("%s %d  dev %s%s %s  blanks %.1f %%", self.run.name, step, rate, against,
                  "n/a" if wer is None else f"{wer:.2%}", 100 * heard.blank_rate)  # fmt: skip

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+import torch
+from transformers import GPT2LMHeadModel
 
 from bigfoot.models.folder import load_model
 from bigfoot.pipeline.run import run_pipeline
@@ -13,6 +15,11 @@ DECODER = (
     "finetune.decoder.num_heads=2", "finetune.decoder.streams=[encoder,posteriors]", "finetune.decoder.stride=2",
     "steps=[student,finetune]", "evaluate.autoregressive.beam_size=2", "evaluate.autoregressive.ctc_weight=0.3",
     "evaluate.autoregressive.max_tokens=12",
+)  # fmt: skip
+
+PRETRAINED = (
+    "finetune.objective=decoder", "finetune.decoder.kind=pretrained", "finetune.decoder.train=frozen",
+    "evaluate.autoregressive.ctc_weight=0", "finetune.learning_rate=1e-2",
 )  # fmt: skip
 
 
@@ -34,6 +41,21 @@ def test_both_decoders_stand_in_one_table(small_config, tmp_path, quick_memory):
     assert load_model(tmp_path / "finetune" / "model").model.decoder.shape.streams == ["encoder", "posteriors"]
 
 
+@pytest.mark.slow
+def test_a_pretrained_language_model_learns_to_listen(small_config, small_gpt2, tmp_path, quick_memory):
+    model = f"finetune.decoder.language_model={small_gpt2}"
+    report = run_pipeline(small_config(tmp_path, *DECODER[5:], *PRETRAINED, model))
+    decoder = report.rows[-1]
+    assert (decoder.name, decoder.decoder) == ("finetune, decoder", "PretrainedDecoder, beam 2")
+    assert decoder.wer is not None and decoder.batch_invariant
+    model = load_model(tmp_path / "finetune" / "model")
+    assert model.processor.decoder_tokenizer is not None
+    before = GPT2LMHeadModel.from_pretrained(small_gpt2).transformer.wte.weight
+    assert torch.equal(model.model.decoder.text.model.transformer.wte.weight, before)
+    assert any(p.grad is None and "gate" in n and p.item() != 0 for n, p in model.model.decoder.named_parameters())
+    assert "only what is new learns" in " ".join(report.changes)
+
+
 def test_a_decoder_that_cannot_be_is_said_before_anything_is_done(small_config, tmp_path):
     from bigfoot.errors import ConfigError
 
@@ -43,5 +65,11 @@ def test_a_decoder_that_cannot_be_is_said_before_anything_is_done(small_config, 
             "finetune.label_smoothing=[2]", "finetune.objective=gpt",
         )  # fmt: skip
     said = str(raised.value)
+    with pytest.raises(ConfigError) as raised:
+        small_config(
+            tmp_path, "finetune.objective=joint", "finetune.decoder.kind=pretrained",
+            "evaluate.autoregressive.ctc_weight=0.3",
+        )  # fmt: skip
+    assert "decoder.language_model: needed" in str(raised.value) and "tokens of its own" in str(raised.value)
     for key in ("decoder.hidden_size: 15", "unknown stream 'lips'", "finetune.label_smoothing", "objective: 'gpt'"):
         assert key in said

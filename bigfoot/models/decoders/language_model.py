@@ -40,12 +40,16 @@ def with_language_model(
     language_model = read_json(folder / "config.json")
     tokenizer = load_huggingface_tokenizer(folder)
     tensors = read_weights(folder)
+    with torch.device("meta"):
+        # A configuration may claim any size: nothing is built before the weights are seen to be its own.
+        _match(PretrainedDecoder(language_model), tensors, folder)
     given = {key: value for key, value in shape.items() if key not in ("kind", "language_model")}
     renewed = with_decoder(model, given | {"kind": "pretrained", "language_model": language_model}, seed)
     assert renewed.decoder is not None
     decoder = renewed.decoder.text
     assert isinstance(decoder, PretrainedDecoder)
-    _fill_(decoder, tensors, folder)
+    for parameter, tensor in _match(decoder, tensors, folder):
+        parameter.data.copy_(tensor)
     _check_gates(decoder, folder)
     return renewed, tokenizer
 
@@ -55,9 +59,8 @@ def _plain(name: str) -> str:
     return name.replace(".base_layer", "").removeprefix("transformer.")
 
 
-@torch.no_grad()
-def _fill_(decoder: PretrainedDecoder, tensors: dict[str, Tensor], folder: Path) -> None:
-    """Copy the language model's weights, to the last one."""
+def _match(decoder: PretrainedDecoder, tensors: dict[str, Tensor], folder: Path) -> list[tuple[Tensor, Tensor]]:
+    """Each parameter that the language model had before with its value in the folder, to the last one."""
     given = {_plain(name): tensor for name, tensor in tensors.items() if not name.endswith(_BUFFERS)}
     own = {_plain(name): parameter for name, parameter in decoder.model.named_parameters() if not _is_added(name)}
     tied = {"lm_head.weight"} - own.keys()
@@ -66,8 +69,7 @@ def _fill_(decoder: PretrainedDecoder, tensors: dict[str, Tensor], folder: Path)
     faults += [name for name in own.keys() & given.keys() if own[name].shape != given[name].shape]
     if faults:
         raise ModelError(f"{folder}: its weights do not fit its configuration:\n  " + "\n  ".join(sorted(faults)))
-    for name, parameter in own.items():
-        parameter.copy_(given[name])
+    return [(parameter, given[name]) for name, parameter in own.items()]
 
 
 def _is_added(name: str) -> bool:

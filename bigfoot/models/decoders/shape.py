@@ -15,6 +15,8 @@ _WORDS = {"kind": KINDS, "fuse": ("pool", "attention"), "projection": ("linear",
           "train": ("full", "lora", "frozen")}  # fmt: skip
 # Far beyond what is ever trained, so that a config.json cannot fill the memory before its weights are looked at.
 _MOST = {"hidden_size": 2**14, "num_layers": 200, "num_heads": 2**10, "stride": 64, "lora_rank": 2**12}
+_MOST_OF_MODEL = 200, 10**6
+"""Layers of a language model, and any other count."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ def decoder_problems(raw: object) -> Iterator[str]:
         yield "decoder.language_model should hold a configuration of transformers'"
     elif raw.get("kind") == "pretrained" and not raw.get("language_model", {}).get("model_type"):
         yield "decoder.language_model has no model_type"
+    else:
+        yield from _language_model_problems(raw.get("language_model", {}))
     yield from _stream_problems(raw)
 
 
@@ -108,3 +112,11 @@ def _stream_problems(raw: dict[str, Any]) -> Iterator[str]:
     size, heads = raw.get("hidden_size", 256), raw.get("num_heads", 4)
     if raw.get("kind", "mini_gpt") == "mini_gpt" and (size % heads or size % 2):
         yield f"decoder.hidden_size {size} should be even and a multiple of num_heads {heads}"
+
+
+def _language_model_problems(raw: dict[str, Any]) -> Iterator[str]:
+    """Counts of transformers' configuration that nobody builds."""
+    for key, value in raw.items():
+        most = _MOST_OF_MODEL[0] if "layer" in key else _MOST_OF_MODEL[1]
+        if isinstance(value, int) and not isinstance(value, bool) and value > most:
+            yield f"decoder.language_model.{key} {value} is more than the {most} that are built at most"
