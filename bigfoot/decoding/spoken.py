@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -45,7 +45,9 @@ def name_decoding(model: BigfootForCTC, config: DecodingConfig) -> str:
 
 
 @torch.no_grad()
-def decode_batch(model: BigfootForCTC, batch: Batch, config: DecodingConfig) -> list[Decoded]:
+def decode_batch(
+    model: BigfootForCTC, batch: Batch, config: DecodingConfig, prompts: Sequence[Sequence[int]] | None = None
+) -> list[Decoded]:
     """Decode a batch by the model's decoder.
 
     No text is longer, in tokens, than its audio, in frames.
@@ -54,6 +56,7 @@ def decode_batch(model: BigfootForCTC, batch: Batch, config: DecodingConfig) -> 
         model: with a decoder, in eval mode.
         batch: on the model's device.
         config: beams, weights and limits.
+        prompts: what each text begins with, in the decoder's tokens.
 
     Returns:
         One result an utterance.
@@ -70,7 +73,7 @@ def decode_batch(model: BigfootForCTC, batch: Batch, config: DecodingConfig) -> 
     if decoder.max_tokens is not None:
         limits = limits.clamp(max=decoder.max_tokens)
     return decode_autoregressive(
-        decoder.text_model, output.memory, output.memory_mask, config, ctc=ctc, limits=limits
+        decoder.text_model, output.memory, output.memory_mask, config, ctc=ctc, limits=limits, prompts=prompts
     )
 
 

@@ -12,6 +12,7 @@ from bigfoot.errors import ModelError
 from bigfoot.models.convert.huggingface import fetch_folder, read_json, read_weights
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.decoders.pretrained import PretrainedDecoder
+from bigfoot.models.decoders.shape import DecoderShape
 from bigfoot.models.reshape import with_decoder
 from bigfoot.text.huggingface import HuggingFaceTokenizer, load_huggingface_tokenizer
 
@@ -40,11 +41,12 @@ def with_language_model(
     language_model = read_json(folder / "config.json")
     tokenizer = load_huggingface_tokenizer(folder)
     tensors = read_weights(folder)
+    wanted = shape | {"kind": "pretrained", "language_model": language_model}
+    DecoderShape.read(wanted)
     with torch.device("meta"):
         # A configuration may claim any size: nothing is built before the weights are seen to be its own.
         _match(PretrainedDecoder(language_model), tensors, folder)
-    given = {key: value for key, value in shape.items() if key not in ("kind", "language_model")}
-    renewed = with_decoder(model, given | {"kind": "pretrained", "language_model": language_model}, seed)
+    renewed = with_decoder(model, wanted, seed)
     assert renewed.decoder is not None
     decoder = renewed.decoder.text
     assert isinstance(decoder, PretrainedDecoder)
