@@ -14,6 +14,9 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("bigfoot", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("bigfoot")
 
+CORPORA = Path(os.environ.get("BIGFOOT_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+READ_SENTENCE = CORPORA / "LibriSpeech" / "dev-mini" / "150" / "126107" / "150-126107-0000.flac"
+
 VOCABULARY = (
     "<pad>", "<s>", "</s>", "<unk>", "|", "E", "T", "A", "O", "N", "I", "H", "S", "R", "D", "L", "U", "M", "W", "C",
     "F", "G", "Y", "P", "B", "V", "K", "'", "X", "J", "Q", "Z",
@@ -157,17 +160,15 @@ def processor(tokenizer):
 
 @pytest.fixture(scope="session")
 def speech():
-    """Real audio as (1, N) tensors of several lengths, normalized: synthetic strings, and read speech where it lies."""
+    """Speech as (1, N) tensors, normalized: two synthetic strings, and a read sentence where it lies."""
     import torch
 
     from bigfoot.audio_io import read_audio
     from bigfoot.data.synthetic import synthesize_string
 
     waves = [synthesize_string(0, "test", index, 1, 3).samples for index in range(2)]
-    given = os.environ.get("BIGFOOT_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data"
-    flacs = sorted(Path(given).glob("LibriSpeech/dev-mini/**/*.flac"))
-    if flacs:
-        waves.append(read_audio(flacs[0])[: 16_000 * 3 + 77])
+    if READ_SENTENCE.is_file():
+        waves.append(read_audio(READ_SENTENCE)[16_000 : 16_000 * 4 + 77])
     return [torch.from_numpy(np.asarray((w - w.mean()) / w.std(), dtype=np.float32))[None] for w in waves]
 
 
@@ -297,10 +298,9 @@ def small_digits(tmp_path_factory):
 @pytest.fixture(scope="session")
 def real_corpora():
     """Folder that holds LibriSpeech/ and fsdd/."""
-    given = os.environ.get("BIGFOOT_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data"
-    if not (Path(given) / "LibriSpeech" / "dev-mini").is_dir():
+    if not (CORPORA / "LibriSpeech" / "dev-mini").is_dir():
         pytest.skip("no real speech here; set BIGFOOT_DATA to the folder that holds LibriSpeech/ and fsdd/")
-    return Path(given)
+    return CORPORA
 
 
 @pytest.fixture(scope="session")

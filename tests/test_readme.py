@@ -63,6 +63,18 @@ def main_ok(arguments: list[str]) -> None:
     assert stopped.value.code in (0, None)
 
 
+def run_comparison() -> None:
+    """Of the methods one is enough here; ``test_compare_methods`` runs all."""
+    if not (ROOT / ".venv/bin/python").exists():
+        pytest.skip("no .venv: bash tools/test.sh makes it")
+    place = Path.cwd() / "runs" / "compare"
+    tiny = ["--smoke", "--methods", "lowrank", "--out", str(place)]
+    command = [str(ROOT / ".venv/bin/python"), str(ROOT / "recipes/compare_methods.py"), *tiny]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "| lowrank |" in (place / "comparison.md").read_text(encoding="utf-8")
+
+
 def run_script(words: list[str]) -> None:
     """Run a staged recipe on real data, with the environment that its set-up stage made."""
     corpus = {"recipes/fsdd/run.sh": "fsdd", "recipes/librispeech/run.sh": "LibriSpeech"}[words[1]]
@@ -86,7 +98,9 @@ def run_script(words: list[str]) -> None:
 def test_command_runs(command: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
     words = shlex.split(command.replace("/path/to/wav2vec2-folder", "tiny_teacher"))
-    if words[0] == "bash":
+    if words[:2] == ["bash", "recipes/compare_methods.sh"]:
+        run_comparison()
+    elif words[0] == "bash":
         run_script(words)
     elif words[:2] == ["python", "recipes/compress.py"]:
         main_ok(["compress", *words[2:], *TINY])

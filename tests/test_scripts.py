@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SCRIPTS = [*sorted(ROOT.glob("tools/*.sh")), *sorted(ROOT.glob("recipes/*/*.sh")), ROOT / ".ci/run"]
+SCRIPTS = [*sorted(ROOT.glob("tools/*.sh")), *sorted(ROOT.glob("recipes/**/*.sh")), ROOT / ".ci/run"]
 RUNS = sorted(ROOT.glob("recipes/*/run.sh"))
+COMPARE = "recipes/compare_methods.sh"
 STAGED = [path for path in RUNS if path.parent.name != "demo"]
 
 # Stands in for .venv/bin/python and for the set-up: writes down what it was called with.
@@ -68,7 +69,7 @@ def test_constraints_are_exact_and_of_no_local_build():
     assert sum(pin.startswith("torch==") for pin in pins) == 1
 
 
-@pytest.mark.parametrize("name", ["tools/setup_venv.sh", "tools/test.sh", *map(label, RUNS)])
+@pytest.mark.parametrize("name", ["tools/setup_venv.sh", "tools/test.sh", COMPARE, *map(label, RUNS)])
 def test_help_teaches_and_does_nothing(project, name):
     script = project / name
     if name == "tools/setup_venv.sh":
@@ -87,6 +88,14 @@ def test_demo_sets_up_and_passes_overrides_on(project):
         "setup_venv.sh synthetic",
         "python recipes/compress.py --config demo_config.yaml seed=3 run_dir=a b",
     ]
+
+
+def test_methods_are_compared_by_python(project):
+    done = bash(project / COMPARE, "--seeds", "1 2", "--smoke", "data.root=a b", cwd="/")
+    assert done.returncode == 0, done.stderr
+    assert commands(project) == [
+        "setup_venv.sh synthetic", "python recipes/compare_methods.py --seeds 1 2 --smoke data.root=a b",
+    ]  # fmt: skip
 
 
 def test_stages_are_the_same_command_stopped_a_step_later(project):

@@ -2,11 +2,12 @@
 
 ::
 
-    python tools/check_fairseq_loads.py write DIR     # bigfoot's environment: models and their answers
-    python tools/check_fairseq_loads.py load DIR      # fairseq's (see make_fairseq_fixtures.py)
+    python tools/check_fairseq_loads.py write DIR ../shared/data    # bigfoot's environment: models and their answers
+    python tools/check_fairseq_loads.py load DIR                    # fairseq's (see make_fairseq_fixtures.py)
 
 Random models of every structure that fairseq can express, base's true shape once, the tiny teacher, and what became of
-fairseq's own files on the way through bigfoot. ``load`` prints the largest difference of any hidden state or logit.
+fairseq's own files on the way through bigfoot. They hear a sentence of LibriSpeech's train-mini; ``load`` prints the
+largest difference of any hidden state or logit.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 TOLERANCE = 1e-4
+RECORDING = "LibriSpeech/train-mini/103/1240/103-1240-0000.flac"
 FIXTURES = Path(__file__).resolve().parent.parent / "tests" / "models" / "fixtures" / "fairseq"
 
 
@@ -57,13 +59,13 @@ def make_models() -> Iterator[tuple[str, object, object]]:
         yield f"again_{file.stem}", *load_fairseq(file)
 
 
-def write(folder: Path) -> None:
+def write(folder: Path, corpora: Path) -> None:
     """Write every model, the audio and our answers."""
-    from bigfoot.data.synthetic import synthesize_string
+    from bigfoot.audio_io import read_audio
     from bigfoot.models.convert.fairseq import save_fairseq
 
     # An odd number of frames: fairseq pads it to an even one, and takes another road through its attention.
-    samples = torch.from_numpy(synthesize_string(0, "test", 0, 1, 3).samples).float()[None, : 320 * 47 + 80]
+    samples = torch.from_numpy(read_audio(corpora / RECORDING)[32_000:][: 320 * 147 + 80])[None]
     audio = torch.nn.functional.layer_norm(samples, samples.shape)
     stored = {"audio": audio}
     for name, model, processor in make_models():
@@ -111,9 +113,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("action", choices=("write", "load"))
     parser.add_argument("folder", type=Path, help="where the models lie between the two")
+    parser.add_argument("corpora", type=Path, nargs="?", help="to write: folder that holds LibriSpeech/train-mini")
     given = parser.parse_args()
-    given.folder.mkdir(parents=True, exist_ok=True)
-    {"write": write, "load": load}[given.action](given.folder)
+    if given.action == "load":
+        load(given.folder)
+    elif given.corpora is None:
+        parser.error("write needs the folder that holds LibriSpeech/train-mini")
+    else:
+        given.folder.mkdir(parents=True, exist_ok=True)
+        write(given.folder, given.corpora)
 
 
 if __name__ == "__main__":

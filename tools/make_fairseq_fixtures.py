@@ -2,8 +2,11 @@
 
 To be run where fairseq is installed, and bigfoot need not be::
 
-    pip install torch safetensors fairseq-fixed==0.12.3.1
-    python tools/make_fairseq_fixtures.py tests/models/fixtures/fairseq
+    pip install torch safetensors soundfile fairseq-fixed==0.12.3.1
+    python tools/make_fairseq_fixtures.py tests/models/fixtures/fairseq ../shared/data
+
+The second folder holds LibriSpeech's train-mini. What fairseq hears of it is named in the answers' metadata and not
+copied: the tests read the recordings where they lie. Of each answer to them, every third frame is kept.
 
 wav2vec2 pre-trained and with a CTC head, each in the old layout (``args``, a Namespace, as ``torch.save`` wrote before
 1.6) and in the new one (``cfg``, a DictConfig); HuBERT both ways in the newest (``cfg``, a plain dictionary). Answers
@@ -15,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
 import os
 from argparse import Namespace
 from pathlib import Path
@@ -24,6 +28,7 @@ from typing import Any
 # The files hold objects of argparse and omegaconf; they are our own.
 os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
 
+import soundfile
 import torch
 from fairseq import checkpoint_utils, tasks
 from fairseq.dataclass.configs import FairseqConfig
@@ -34,6 +39,12 @@ from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save_file
 from torch import Tensor
 
+# Of 16 kHz: a name in the answers, a recording, its first sample, how many.
+STRETCHES = {
+    "one": ("LibriSpeech/train-mini/103/1240/103-1240-0000.flac", 32_000, 24_000),
+    "other": ("LibriSpeech/train-mini/1034/121119/1034-121119-0000.flac", 48_000, 20_111),
+}
+KEPT_FRAMES = 3
 SYMBOLS = ("|", "E", "T", "A", "O", "N", "I", "'", "Z")
 NARROW: dict[str, Any] = {
     "encoder_layers": 2, "encoder_embed_dim": 16, "encoder_ffn_embed_dim": 24, "encoder_attention_heads": 2,
@@ -58,6 +69,14 @@ def make_audio(samples: int) -> Tensor:
     tone = sum(torch.sin(phase * overtone) / overtone for overtone in range(1, 9))
     noise = torch.randn(samples, generator=torch.Generator().manual_seed(1))
     return (0.1 * tone * (1 + torch.sin(40 * time)) + 0.01 * noise + 0.02)[None]
+
+
+def read_stretches(corpora: Path) -> dict[str, Tensor]:
+    """Stretches of real speech by name, (1, N) each."""
+    return {
+        name: torch.from_numpy(soundfile.read(corpora / file, count, start, dtype="float32")[0])[None]
+        for name, (file, start, count) in STRETCHES.items()
+    }
 
 
 def make_config(model: dict[str, Any], task: dict[str, Any]) -> DictConfig:
@@ -205,11 +224,11 @@ def main() -> None:
     """Write all files."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="where to write")
-    folder = parser.parse_args().folder
+    parser.add_argument("corpora", type=Path, help="folder that holds LibriSpeech/train-mini")
+    given = parser.parse_args()
+    folder, speech = given.folder, read_stretches(given.corpora)
     folder.mkdir(parents=True, exist_ok=True)
-    audio = make_audio(9_000)
-    normalized = torch.nn.functional.layer_norm(audio, audio.shape)
-    stored = {"audio": audio, "audio_normalized": normalized}
+    stored = {"audio": make_audio(9_000)}
     with TemporaryDirectory() as temporary:
         data = Path(temporary)
         (data / "dict.km.txt").write_text("".join(f"{unit} 1\n" for unit in range(5)))
@@ -220,10 +239,19 @@ def main() -> None:
             model = write(path, config, args, data)
             if name != "wav2vec2_ctc_args":
                 model = load(path, data)
-            answers = answer(model, normalized if config.task.normalize else audio)
-            stored |= {f"{name}/{key}": value.contiguous().clone() for key, value in answers.items()}
-            print(f"{path}: {path.stat().st_size} bytes, {', '.join(answers)}")
-    save_file(stored, folder / "outputs.safetensors")
+            normalize = config.task.normalize
+            stored |= {f"{name}/made/{key}": value for key, value in hear(model, stored["audio"], normalize).items()}
+            for stretch, audio in speech.items():
+                found = hear(model, audio, normalize)
+                stored |= {f"{name}/{stretch}/{key}": value[:, ::KEPT_FRAMES] for key, value in found.items()}
+            print(f"{path}: {path.stat().st_size} bytes")
+    stored = {key: value.contiguous().clone() for key, value in stored.items()}
+    save_file(stored, folder / "outputs.safetensors", {name: json.dumps(said) for name, said in STRETCHES.items()})
+
+
+def hear(model: torch.nn.Module, audio: Tensor, normalize: bool) -> dict[str, Tensor]:
+    """What a model makes of audio as its task hands it over."""
+    return answer(model, torch.nn.functional.layer_norm(audio, audio.shape) if normalize else audio)
 
 
 if __name__ == "__main__":

@@ -42,8 +42,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--case", choices=("upper", "lower", "keep"), default="upper", help="of the words (upper)")
     parser.add_argument("--own", action="store_true", help="our own estimate even where lmplz is installed")
     given = parser.parse_args(arguments)
-    if given.order < 1:
-        parser.error(f"--order must be 1 or more, got {given.order}")
+    if given.order < 2:
+        parser.error(f"--order must be 2 or more, for KenLM reads no less; got {given.order}")
     try:
         texts = _read(given.text, given.case)
         by_lmplz = not given.own and shutil.which("lmplz") is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from bigfoot.compress.prune import prunable_units
-from bigfoot.compress.surgery import prune_units
-from bigfoot.compress.units import Place, Units
+from bigfoot.compress.surgery import prune_units, remove_blocks
+from bigfoot.compress.units import Place, Units, find_blocks, find_units
 from bigfoot.errors import ModelError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
@@ -31,20 +31,33 @@ def gated_units(config: BigfootConfig, parts: Sequence[str]) -> dict[Place, Unit
 
     Args:
         config: the shape.
-        parts: ``heads``, ``feed_forward``, ``conv``.
+        parts: ``heads``, ``feed_forward``, ``conv``, and ``blocks``, which are no units (see ``gated_blocks``).
 
     Returns:
         Units by place.
 
     Raises:
-        ModelError: there are none.
+        ModelError: there are none, nor blocks.
     """
     last = Place("conv", config.num_conv_layers - 1)
-    units = prunable_units(config, [part for part in parts if part != "width"])
+    units = prunable_units(config, [part for part in parts if part not in ("width", "blocks")])
     found = {place: each for place, each in units.items() if each.blocks == 1 and place != last}
-    if not found:
+    if not found and not gated_blocks(config, parts):
         raise ModelError(f"parts: no gate can stand on {', '.join(parts)} here; take heads or feed_forward")
     return found
+
+
+def gated_blocks(config: BigfootConfig, parts: Sequence[str]) -> dict[Place, tuple[str, ...]]:
+    """Find the whole blocks on which gates can stand; see ``find_blocks``.
+
+    Args:
+        config: the shape.
+        parts: ``blocks`` among them, or there are none.
+
+    Returns:
+        Beginnings of tensors' names by place.
+    """
+    return find_blocks(config) if "blocks" in parts else {}
 
 
 @dataclass(frozen=True)
@@ -63,13 +76,13 @@ class GatedSize:
 
 
 class Gates(nn.Module):
-    """Hard-concrete gates on the units of a model (Louizos et al., 2018, equations 10 to 12).
+    """Hard-concrete gates on the units and blocks of a model (Louizos et al., 2018, equations 10 to 12).
 
-    They multiply what a unit says, through hooks: drawn at random in a training pass that ``draw`` began, by their
-    mean elsewhere. The multipliers hold the expected sparsity to a target, as DPHuBERT does (Peng et al., 2023).
+    They multiply what a unit or a block says, through hooks: drawn at random in a training pass that ``draw`` began, by
+    their mean elsewhere. The multipliers hold the expected sparsity to a target, as DPHuBERT does (Peng et al., 2023).
 
     Args:
-        model: whose units get gates; it keeps the hooks.
+        model: whose units and blocks get gates; it keeps the hooks.
         parts: see ``gated_units``.
 
     Example:
@@ -82,24 +95,26 @@ class Gates(nn.Module):
 
     def __init__(self, model: BigfootForCTC, parts: Sequence[str]) -> None:
         super().__init__()
-        self.units = gated_units(model.config, parts)
-        self.log_alphas = nn.ParameterList([nn.Parameter(torch.full((u.count,), _BEGIN)) for u in self.units.values()])
+        self.units, self.blocks = gated_units(model.config, parts), gated_blocks(model.config, parts)
+        self._counts = {place: units.count for place, units in self.units.items()} | dict.fromkeys(self.blocks, 1)
+        self.log_alphas = nn.ParameterList([nn.Parameter(torch.full((n,), _BEGIN)) for n in self._counts.values()])
         self.multipliers = nn.Parameter(torch.zeros(2))
         self.steps_done: Tensor
         self.register_buffer("steps_done", torch.tensor(0))
-        self._order = {place: index for index, place in enumerate(self.units)}
+        self._order = {place: index for index, place in enumerate(self._counts)}
         self._drawn: dict[Place, Tensor] = {}
-        self._sizes = _find_sizes(model, self.units)
+        self._sizes = _find_sizes(model, self.units, self.blocks)
+        own = sum(place.kind == "attention_block" for place in self.blocks)
+        self._has_other_attention = own < sum(heads > 0 for heads in model.config.heads_of_layers)
         self._before = sum(parameter.numel() for parameter in model.parameters())
-        for place, module, before in _speakers(model, self.units):
-            hook = partial(self._gate_input, place) if before else partial(self._gate_output, place)
-            if before:
-                module.register_forward_pre_hook(cast("Callable[..., Any]", hook))
+        for place, module in _speakers(model, self._counts):
+            if place.kind in ("heads", "feed_forward"):
+                module.register_forward_pre_hook(cast("Callable[..., Any]", partial(self._gate_input, place)))
             else:
-                module.register_forward_hook(cast("Callable[..., Any]", hook))
+                module.register_forward_hook(cast("Callable[..., Any]", partial(self._gate_output, place)))
 
     def _by_place(self) -> Iterator[tuple[Place, Tensor]]:
-        yield from zip(self.units, self.log_alphas, strict=True)
+        yield from zip(self._counts, self.log_alphas, strict=True)
 
     def means(self) -> dict[Place, Tensor]:
         """The value of each gate where nothing is random, 0 to 1, by place."""
@@ -131,10 +146,14 @@ class Gates(nn.Module):
         return (x * self._value(place, x).repeat_interleave(x.shape[-1] // self.units[place].count),)
 
     def _gate_output(self, place: Place, _module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
-        return output * self._value(place, output)[:, None]
+        value = self._value(place, output)
+        return output * (value if place in self.blocks else value[:, None])
 
     def _count(self, shares: dict[Place, Tensor]) -> Tensor:
-        """Parameters where such shares of the units are there; a tensor between two places shrinks by both."""
+        """Parameters where such shares of units and blocks are there; a tensor that two places hold shrinks by both.
+
+        So a unit counts only as far as its block is there, and a kernel as far as both of its sides are.
+        """
         total = torch.tensor(float(self._before), device=self.multipliers.device)
         for size, places in self._sizes:
             total = total - size * (1 - torch.stack([shares[place] for place in places]).prod())
@@ -166,25 +185,36 @@ class Gates(nn.Module):
     def keep_indices(self) -> dict[Place, list[int]]:
         """Units whose gate is on, ascending; of a place where none is, the one nearest to it."""
         found = {}
-        alphas = dict(self._by_place())
-        for place, value in self.means().items():
-            found[place] = value.nonzero().flatten().tolist() or [int(alphas[place].argmax())]
+        alphas, means = dict(self._by_place()), self.means()
+        for place in self.units:
+            found[place] = means[place].nonzero().flatten().tolist() or [int(alphas[place].argmax())]
         return found
+
+    @torch.no_grad()
+    def removed_blocks(self) -> list[Place]:
+        """Blocks whose gate is shut; where those are all that attend, the nearest to open stays."""
+        alphas, means = dict(self._by_place()), self.means()
+        shut = [place for place in self.blocks if not float(means[place])]
+        attend = [place for place in self.blocks if place.kind == "attention_block"]
+        if attend and set(attend) <= set(shut) and not self._has_other_attention:
+            shut.remove(max(attend, key=lambda place: float(alphas[place])))
+        return shut
 
     @torch.no_grad()
     def measure_size(self) -> GatedSize:
         """Count parameters before, expected, and after."""
-        kept = {place: torch.tensor(len(keep)) for place, keep in self.keep_indices().items()}
+        kept = {place: len(keep) for place, keep in self.keep_indices().items()} | dict.fromkeys(self.blocks, 1)
+        kept |= dict.fromkeys(self.removed_blocks(), 0)
         # In integers: a float has no room for the last of a hundred million.
         after = self._before
         for size, places in self._sizes:
-            all_units = math.prod(self.units[place].count for place in places)
-            after -= size - size * math.prod(int(kept[place]) for place in places) // all_units
+            everything = math.prod(self._counts[place] for place in places)
+            after -= size - size * math.prod(kept[place] for place in places) // everything
         return GatedSize(self._before, self._before * (1 - float(self.expected_sparsity())), after)
 
     @torch.no_grad()
     def cut(self, model: BigfootForCTC) -> BigfootForCTC:
-        """Build what the gates leave of a model, their values taken up by the weights that read the units.
+        """Build what the gates leave of a model, their values taken up by the weights behind them.
 
         Args:
             model: the one that has the gates; left as it is.
@@ -195,14 +225,20 @@ class Gates(nn.Module):
         """
         state = {name: tensor.clone() for name, tensor in plain_state(model).items()}
         for place, value in self.means().items():
+            if place in self.blocks:
+                for name in (f"{place.output}.weight", f"{place.output}.bias"):
+                    state[name] = state[name] * value.to(state[name])
+                continue
             reader = self.units[place].pieces[_reader(self.units[place])]
             tensor = state[reader.tensor]
             shape = [1] * tensor.ndim
             shape[reader.dim] = -1
             state[reader.tensor] = tensor * value.repeat_interleave(reader.size).view(shape).to(tensor)
-        folded = BigfootForCTC(model.config)
+        folded, gone = BigfootForCTC(model.config), self.removed_blocks()
         load_plain_state(folded, state)
-        return prune_units(folded, self.keep_indices())
+        smaller = remove_blocks(folded, gone)
+        there = find_units(smaller.config)
+        return prune_units(smaller, {place: keep for place, keep in self.keep_indices().items() if place in there})
 
 
 def _mean(log_alpha: Tensor) -> Tensor:
@@ -215,23 +251,29 @@ def _reader(units: Units) -> int:
     return next(i for i, piece in enumerate(units.pieces) if piece.dim == 1 and piece.tensor.endswith(".weight"))
 
 
-def _find_sizes(model: BigfootForCTC, units: dict[Place, Units]) -> list[tuple[int, list[Place]]]:
+def _find_sizes(
+    model: BigfootForCTC, units: Mapping[Place, Units], blocks: Mapping[Place, tuple[str, ...]]
+) -> list[tuple[int, list[Place]]]:
     """Parameters that shrink with gates: how many, and by which places."""
     named = dict(model.named_parameters(remove_duplicate=False))
     touched: dict[str, list[Place]] = {}
     for place, found in units.items():
         for piece in found.pieces:
             touched.setdefault(piece.tensor, []).append(place)
+    for name in plain_state(model):
+        for place, begins in blocks.items():
+            if name.startswith(begins):
+                touched.setdefault(name, []).append(place)
     return [(named[spell_plain_name(name, model.config)].numel(), places) for name, places in touched.items()]
 
 
-def _speakers(model: BigfootForCTC, units: dict[Place, Units]) -> Iterator[tuple[Place, nn.Module, bool]]:
-    """For each place the module at which its units can be told apart: before it (True) or behind it."""
+def _speakers(model: BigfootForCTC, places: Iterable[Place]) -> Iterator[tuple[Place, nn.Module]]:
+    """For each place the module before which its units, or behind which its channels or its block, are told apart."""
     convs, layers = list(model.speech_encoder.feature_encoder), cast("Any", model.speech_encoder.encoder.layers)
-    for place in units:
+    for place in places:
         if place.kind == "conv":
-            yield place, convs[place.layer], False
+            yield place, convs[place.layer]
+        elif place.kind in ("heads", "attention_block"):
+            yield place, layers[place.layer].attention.out_proj
         else:
-            layer = layers[place.layer]
-            heads = place.kind == "heads"
-            yield place, layer.attention.out_proj if heads else layer.feed_forward.output_dense, True
+            yield place, layers[place.layer].feed_forward.output_dense

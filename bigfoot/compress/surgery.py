@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from bigfoot.compress.units import Place, Units, find_units
+from bigfoot.compress.units import Place, Units, find_blocks, find_units
 from bigfoot.errors import ModelError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
@@ -58,6 +58,49 @@ def prune_units(model: BigfootForCTC, keep_indices: KeepIndices) -> BigfootForCT
         state[f"{_NORMED}0"] = state[f"{_NORMED}1"].norm(dim=(0, 1), keepdim=True)
     load_plain_state(pruned, {name: _own(tensor) for name, tensor in state.items()})
     return pruned.eval()
+
+
+def remove_blocks(model: BigfootForCTC, blocks: Collection[Place]) -> BigfootForCTC:
+    """Build the model without some attention and feed-forward blocks.
+
+    It answers as the model would where these add nothing, and has their norms only where they come after the block.
+
+    Args:
+        model: left as it is.
+        blocks: places of ``find_blocks``.
+
+    Returns:
+        The new model in eval mode.
+
+    Raises:
+        ModelError: there is no such block, or none that can go alone.
+
+    Example:
+        >>> from bigfoot.models.folder import load_model
+        >>> smaller = remove_blocks(load_model("tiny_teacher").model, [Place("attention_block", 0)])
+        >>> smaller.config.heads_of_layers[:2]
+        [0, 4]
+    """
+    shape, there = model.config, find_blocks(model.config)
+    if strange := [str(place) for place in blocks if place not in there]:
+        raise ModelError(f"these cannot be taken out: {', '.join(strange)}; blocks are {', '.join(map(str, there))}")
+    heads, widths, positions = shape.heads_of_layers[:], shape.widths_of_layers[:], shape.position_heads_of_layers[:]
+    for kind, layer in blocks:
+        if kind == "attention_block":
+            heads[layer], positions[layer] = 0, []
+        else:
+            widths[layer] = 0
+    attention = {"layer_num_attention_heads": heads} if heads != shape.heads_of_layers else {}
+    if attention and shape.has_position_bias:
+        attention["layer_position_heads"] = positions  # type: ignore[assignment]
+    feed_forward = {"layer_intermediate_sizes": widths} if widths != shape.widths_of_layers else {}
+    smaller = BigfootForCTC(reshape_config(shape, **attention, **feed_forward))
+    gone = tuple(name for place in blocks for name in there[place])
+    if smaller.config.position_table_layer is None:
+        gone += ("encoder.encoder.position_bias.",)
+    state = plain_state(model)
+    load_plain_state(smaller, {name: tensor for name, tensor in state.items() if not name.startswith(gone)})
+    return smaller.eval()
 
 
 def _own(tensor: Tensor) -> Tensor:

@@ -21,12 +21,15 @@ from bigfoot.models.configuration import LINEARS, BigfootConfig
 KINDS = ("heads", "feed_forward", "conv", "width")
 """Attention heads, feed-forward units, channels of convolutions, and channels of the frames themselves."""
 
+BLOCKS = {"attention_block": "attention", "feed_forward_block": "feed_forward"}
+"""Kinds of places that are a whole block, and the name of its module."""
+
 
 class Place(NamedTuple):
     """Where units are.
 
     Args:
-        kind: of ``KINDS``.
+        kind: of ``KINDS`` or ``BLOCKS``.
         layer: transformer layer or convolution, 0-based; 0 for ``width``, which all layers share.
     """
 
@@ -35,6 +38,12 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         return self.kind if self.kind == "width" else f"{self.kind} of layer {self.layer}"
+
+    @property
+    def output(self) -> str:
+        """The name in ``plain_state``, without ``.weight``, of the map through which a block speaks."""
+        ends = {"attention": "out_proj", "feed_forward": "output_dense"}
+        return f"{_layer(self.layer)}{BLOCKS[self.kind]}.{ends[BLOCKS[self.kind]]}"
 
 
 @dataclass(frozen=True)
@@ -147,6 +156,32 @@ def find_units(config: BigfootConfig) -> dict[Place, Units]:
     positional = config.num_conv_pos_embedding_groups
     multiple = lcm(config.head_dim, positional)
     return found | {Place("width"): Units(config.hidden_size, tuple(_width(config)), (positional,), multiple)}
+
+
+def find_blocks(config: BigfootConfig) -> dict[Place, tuple[str, ...]]:
+    """Find the attention and feed-forward blocks that can go as a whole: those whose units can be cut.
+
+    The norm before a block goes with it; the norm after it stays.
+
+    Args:
+        config: the shape.
+
+    Returns:
+        For each block, how the names of its tensors in ``plain_state`` begin.
+
+    Example:
+        >>> find_blocks(BigfootConfig(num_hidden_layers=1))[Place("attention_block", 0)]
+        ('encoder.encoder.layers.0.attention.',)
+    """
+    found: dict[Place, tuple[str, ...]] = {}
+    units = find_units(config)
+    for layer in range(config.num_hidden_layers):
+        for kind, unit, norm in (("attention", "heads", "layer_norm"),
+                                 ("feed_forward", "feed_forward", "final_layer_norm")):  # fmt: skip
+            if Place(unit, layer) in units:
+                names = (f"{_layer(layer)}{kind}.", f"{_layer(layer)}{norm}.")
+                found[Place(f"{kind}_block", layer)] = names if config.do_stable_layer_norm else names[:1]
+    return found
 
 
 def _layer(layer: int) -> str:

@@ -10,7 +10,7 @@ from bigfoot.config.schema import AugmentConfig, Config, FinetuneConfig, PruneCo
 
 STEPS = ("student", "prune", "gates", "distill", "finetune")
 TRACKERS = ("tensorboard", "wandb", "mlflow", "comet_ml")
-GATED = ("heads", "feed_forward", "conv")
+GATED = ("heads", "feed_forward", "conv", "blocks")
 DECODER_STREAMS = ("encoder", "layers", "fbank", "posteriors")
 PRUNABLE = ("heads", "feed_forward", "conv", "width")
 _PARTS = ("feature_encoder", "feature_projection", "encoder", "lm_head", "decoder", "projections")

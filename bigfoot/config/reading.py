@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import typing
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,7 @@ def _assign(merged: DictConfig, key: str, value: object, problems: list[str]) ->
         problems.append(f"{key}: expected {wanted}, got {shown!r} ({getattr(expected, '__name__', expected)})")
 
 
+@cache  # asked once a key, and a comparison of methods reads dozens of files
 def _schema_types(section: type, prefix: str) -> dict[str, str]:
     hints = typing.get_type_hints(section)
     found: dict[str, str] = {}

@@ -118,6 +118,8 @@ class StudentConfig:
     """Transformer layers that stay."""
     layer_init: Any = "spread"
     """Which: ``first_k``, ``last_k``, ``every_k``, ``spread`` (both ends kept), or a list of 0-based layers."""
+    weights: str = one_of("teacher", "random")
+    """``random`` takes the shape alone and begins all of its weights anew: a control."""
     decoder_layers: int | None = above_zero(None)
     """Layers of the decoder that stay, as far apart as can be, both ends among them; null keeps all, and a teacher
     without a decoder needs none."""
@@ -136,6 +138,9 @@ class StudentConfig:
     """What is otherwise than in the teacher, by fields of ``BigfootConfig``: ``hidden_size``, ``num_attention_heads``,
     ``intermediate_size``, per-layer lists of them, ``attention_reuse``, ``time_reduction``, ``feature_projection``,
     ``conv_dim``, ... What fits is copied, the rest begins at random."""
+    shape_init: str = one_of("slice", "least_squares")
+    """``slice`` copies the first units of everything; ``least_squares`` keeps those that explain the others, for
+    narrower shapes with heads as wide as the teacher's, and fits what reads them on audio."""
     low_rank: LowRankConfig = field(default_factory=LowRankConfig)
     """Linear maps of low rank; made last."""
     init_seconds: float = above_zero(60.0)
@@ -199,8 +204,8 @@ class HiddenLossConfig:
 
     weight: float = not_negative(0.0)
     """Its share of the loss; 0 switches it off."""
-    distance: str = one_of("mse", "l1", "cosine")
-    """``mse``, ``l1`` or ``cosine`` (1 - cosine similarity)."""
+    distance: str = one_of("mse", "l1", "cosine", "l1_cosine")
+    """``mse``, ``l1``, ``cosine`` (1 - cosine similarity) or ``l1_cosine``, the sum of those two (DPHuBERT)."""
     matches: Any = "proportional"
     """``proportional``, or a list of [student, teacher] indices into ``hidden_states`` (0 = encoder input)."""
     match_weights: list[float] = field(default_factory=list)
@@ -283,8 +288,8 @@ class ConvFeaturesLossConfig:
 
     weight: float = not_negative(0.0)
     """Its share of the loss; 0 switches it off."""
-    distance: str = one_of("mse", "l1", "cosine")
-    """``mse``, ``l1`` or ``cosine`` (1 - cosine similarity)."""
+    distance: str = one_of("mse", "l1", "cosine", "l1_cosine")
+    """``mse``, ``l1``, ``cosine`` (1 - cosine similarity) or ``l1_cosine``, the sum of those two (DPHuBERT)."""
 
 
 @dataclass
@@ -416,8 +421,8 @@ class DistillConfig(TrainConfig):
     """[from, until]: convolutions begin dense, and what is outside the blocks of ``student.conv_groups`` fades to
     nothing between these two steps. Empty: grouped from the start."""
     cache: str | None = None
-    """Folder where the teacher's answers are written once and read in every step; another run with the same teacher and
-    data reads them too. Not where the waveform is augmented."""
+    """Folder where the teacher's answers are written once and read in every step, those of ``gates`` too; another run
+    with the same teacher and data reads them too. Not where the waveform is augmented."""
     cache_dtype: str = one_of("fp16", "int8")
     """How hidden states are kept there: ``fp16``, or ``int8`` with a scale for every channel of an utterance."""
     cache_top_k: int = not_negative(0)
@@ -433,7 +438,8 @@ class GatesConfig(TrainConfig):
     gate_learning_rate: float = above_zero(0.02)
     """Highest learning rate of gates and multipliers."""
     parts: list[str] = field(default_factory=lambda: ["heads", "feed_forward", "conv"])
-    """On what gates stand: ``heads``, ``feed_forward`` units, ``conv`` channels (but for the last convolution's)."""
+    """On what gates stand: ``heads``, ``feed_forward`` units, ``conv`` channels (but for the last convolution's), and
+    whole attention and feed-forward ``blocks``."""
     sparsity: float = share(0.5)
     """Share of the model's parameters that is to go."""
     sparsity_warmup_steps: int = not_negative(100)

@@ -169,7 +169,7 @@ def describe_transcripts(config: DataConfig, characters: Collection[str] | None)
 
     Example:
         >>> describe_transcripts(DataConfig(corpus="fsdd"), "AB")
-        "transcripts: NFKC, one apostrophe ('), single spaces, in capitals, punctuation as it stands"
+        "NFKC, one apostrophe ('), single spaces, in capitals, punctuation as it stands"
     """
     return describe_normalization(characters, without_marks=_find_corpus(config).is_written)
 

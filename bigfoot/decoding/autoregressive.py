@@ -198,7 +198,7 @@ class _Search:
         self.tokens = torch.cat([past, tokens[..., None]], dim=-1)
         if self.ctc is not None and self.state is not None:
             self.state = self.ctc.extend(self.state, parents, tokens, grows)
-        if self.cache is not None:
+        if self.cache is not None and self.beams > 1:
             first = torch.arange(self.count, device=parents.device)[:, None] * self.beams
             self.cache.reorder_((first + parents).flatten())
         self._cut_circles()

@@ -56,7 +56,7 @@ class KenLM:
         try:
             self._model = Library(str(path), dictionary)
         except RuntimeError as error:
-            raise DataError(f"{path}: KenLM cannot read it ({str(error).strip()})") from error
+            raise DataError(f"{path}: KenLM cannot read it ({str(error).strip().splitlines()[-1]})") from error
 
     def start(self) -> Any:  # noqa: ANN401
         """The state at the beginning of a sentence."""

@@ -94,7 +94,8 @@ def frame_distance(student: Tensor, teacher: Tensor, frame_mask: Tensor, distanc
         student: (B, T, D).
         teacher: (B, T, D).
         frame_mask: (B, T), True = real.
-        distance: ``mse`` or ``l1`` (means over D), or ``cosine`` (1 - cosine similarity).
+        distance: ``mse`` or ``l1`` (means over D), ``cosine`` (1 - cosine similarity), or ``l1_cosine``, the sum
+            of those two (Peng et al., 2023, DPHuBERT).
 
     Returns:
         Sum over real frames, and their number.
@@ -111,8 +112,11 @@ def frame_distance(student: Tensor, teacher: Tensor, frame_mask: Tensor, distanc
         per_frame = (student - teacher).abs().mean(-1)
     elif distance == "cosine":
         per_frame = 1.0 - nn.functional.cosine_similarity(student, teacher, dim=-1)
+    elif distance == "l1_cosine":
+        angle = nn.functional.cosine_similarity(student, teacher, dim=-1)
+        per_frame = (student - teacher).abs().mean(-1) + 1.0 - angle
     else:
-        raise ValueError(f"distance {distance!r} is none of mse, l1, cosine")
+        raise ValueError(f"distance {distance!r} is none of mse, l1, cosine, l1_cosine")
     return _sum_real(per_frame, frame_mask)
 
 

@@ -16,8 +16,8 @@ from transformers.utils import logging
 
 from bigfoot.errors import ModelError
 from bigfoot.models.configuration import BigfootConfig, beyond_huggingface
-from bigfoot.models.convert.huggingface import read_json
 from bigfoot.models.folder import load_config, load_model, resolve_model
+from bigfoot.text.json_files import read_json
 
 RUNTIMES = ("bigfoot", "transformers")
 _PREFIX = "transformers:"

@@ -20,9 +20,10 @@ from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.convert.checkpoint import CHECKPOINT_SUFFIXES
 from bigfoot.models.convert.code import write_code
 from bigfoot.models.convert.formats import FORMATS, find_format
-from bigfoot.models.convert.huggingface import fetch_folder, read_json
+from bigfoot.models.convert.huggingface import fetch_folder
 from bigfoot.models.convert.torchaudio import BUNDLE_PREFIX
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.text.json_files import read_json
 from bigfoot.text.tokenizers import Processor, load_processor
 
 TINY_TEACHER = "tiny_teacher"

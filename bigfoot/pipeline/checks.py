@@ -46,7 +46,7 @@ def _student_shape(config: Config, teacher: BigfootConfig) -> BigfootConfig:
 
 def _loss_problems(config: Config, teacher: BigfootConfig) -> Iterator[str]:
     student = _student_shape(config, teacher)
-    for step in _compared(config):
+    for step in compared_losses(config):
         yield from _problems_of_step(step, config, student, teacher)
     if config.control == "ctc_only" and "distill" in config.steps and not teacher.ctc_head:
         yield "control: ctc_only needs a student with a CTC head, and the teacher has none"
@@ -56,8 +56,8 @@ def _loss_problems(config: Config, teacher: BigfootConfig) -> Iterator[str]:
         yield "finetune.head: the teacher has no CTC head to go on with; use finetune.head=new"
 
 
-def _compared(config: Config) -> dict[str, LossesConfig]:
-    """The losses of the steps that have a teacher."""
+def compared_losses(config: Config) -> dict[str, LossesConfig]:
+    """The losses of the steps that have a teacher, by step."""
     losses = {"gates": config.gates.losses, "distill": config.distill.losses}
     return {step: own for step, own in losses.items() if step in config.steps}
 
@@ -65,12 +65,12 @@ def _compared(config: Config) -> dict[str, LossesConfig]:
 def _problems_of_step(
     step: str, config: Config, student: BigfootConfig, teacher: BigfootConfig
 ) -> Iterator[str]:
-    losses = _compared(config)[step]
+    losses = compared_losses(config)[step]
     found = list(objective_problems(losses, student, teacher))
     yield from (problem.replace("distill.losses", f"{step}.losses") for problem in found)
     yield from _masking_problems(step, getattr(config, step).spec_augment, losses)
-    if step == "distill" and config.distill.cache is not None and not found:
-        yield from _cache_problems(config, student, teacher)
+    if config.distill.cache is not None and not found:
+        yield from _cache_problems(step, config, student, teacher)
     if losses.attention.weight:
         yield from _map_problems(step, student)
     earlier = config.steps[: len(config.steps) - config.steps[::-1].index(step)]
@@ -92,6 +92,9 @@ def _prune_problems(config: Config, teacher: ModelOutline) -> Iterator[str]:
     except ModelError as error:
         yield f"prune.{error}"
     earlier = config.steps[: config.steps.index("prune")]
+    gains_decoder = "finetune" in earlier and config.finetune.objective != "ctc"
+    if "width" in config.prune.parts and (gains_decoder or teacher.config.decoder is not None):
+        yield "prune.parts: width cannot be cut under a decoder, which listens to frames of that width; leave it out"
     can_spell = teacher.config.ctc_head and teacher.processor.tokenizer is not None
     if prunes_by_labels(config) and not can_spell and "finetune" not in earlier:
         missing = "vocabulary (vocab.json)" if teacher.config.ctc_head else "CTC head"
@@ -109,9 +112,9 @@ def _masking_problems(step: str, masks: SpecAugmentConfig, losses: LossesConfig)
         )
 
 
-def _cache_problems(config: Config, student: BigfootConfig, teacher: BigfootConfig) -> Iterator[str]:
+def _cache_problems(step: str, config: Config, student: BigfootConfig, teacher: BigfootConfig) -> Iterator[str]:
     """Why the teacher's answers cannot be stored: they are not the same every time, or too many."""
-    augment, losses = config.data.augment, config.distill.losses
+    augment, losses = config.data.augment, compared_losses(config)[step]
     changes = {"speed": augment.speed != [1.0, 1.0], "gain_db": augment.gain_db != [0.0, 0.0],
                "noise_probability": augment.noise_probability > 0}  # fmt: skip
     changing = [f"data.augment.{name}" for name, changed in changes.items() if changed]
@@ -122,18 +125,18 @@ def _cache_problems(config: Config, student: BigfootConfig, teacher: BigfootConf
         )
     needed = needed_targets(losses, student, teacher)
     if not needed:
-        yield "distill.cache: no loss compares with the teacher, so there is nothing to store; leave it out"
+        yield f"distill.cache: no loss of {step} compares with the teacher, so there is nothing to store; leave it out"
     for name in active_weights(losses):
         for field in TERMS[name].find_targets(losses, student, teacher):
             if field == MASKED:
                 yield (
-                    f"distill.cache: distill.losses.{name} asks the teacher with other masks in every step; leave the "
+                    f"distill.cache: {step}.losses.{name} asks the teacher with other masks in every step; leave the "
                     "cache out, or set its unmasked_weight to 0"
                 )
             elif field not in CACHEABLE:
-                yield f"distill.cache: distill.losses.{name} needs the teacher's {field}, which are not stored"
+                yield f"distill.cache: {step}.losses.{name} needs the teacher's {field}, which are not stored"
     if losses.logit_cosine.weight and config.distill.cache_top_k:
-        yield "distill.cache_top_k: distill.losses.logit_cosine needs the logits of all tokens; set it to 0"
+        yield f"distill.cache_top_k: {step}.losses.logit_cosine needs the logits of all tokens; set it to 0"
 
 
 def _map_problems(step: str, student: BigfootConfig) -> Iterator[str]:
@@ -151,7 +154,7 @@ def _vocabulary_problems(config: Config, teacher: ModelOutline) -> Iterator[str]
     """What needs labels cannot do without a vocabulary to spell them."""
     if teacher.processor.tokenizer is not None:
         return
-    keys = [f"{step}.losses.ctc" for step, losses in _compared(config).items() if losses.ctc.weight]
+    keys = [f"{step}.losses.ctc" for step, losses in compared_losses(config).items() if losses.ctc.weight]
     if "distill" in config.steps and config.control == "ctc_only" and "distill.losses.ctc" not in keys:
         keys.append("control")
     for key in keys:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,18 +10,14 @@ from typing import Any
 
 import torch
 
-from bigfoot.compress.conv_groups import spell_out_groups
-from bigfoot.compress.lowrank import spell_out_ranks
 from bigfoot.config import Config, PublishedConfig, load_config
-from bigfoot.errors import ModelError
 from bigfoot.measure.size import count_params
 from bigfoot.measure.summary import ModelSummary, summarize_model
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.folder import LoadedModel, outline_model
-from bigfoot.models.reshape import reshape_config
 from bigfoot.pipeline.scale import apply_scale
-from bigfoot.pipeline.student import student_shape
+from bigfoot.pipeline.student import final_shape
 from bigfoot.text.tokenizers import Processor
 
 # Shapes of the usual teachers, so that nothing need be fetched to count a student of theirs.
@@ -28,6 +25,7 @@ _KNOWN_TEACHERS: dict[str, dict[str, Any]] = {
     "facebook/wav2vec2-base": {"ctc_head": False},
     "facebook/wav2vec2-base-960h": {},
     "facebook/hubert-base-ls960": {"family": "hubert", "ctc_head": False},
+    "microsoft/wavlm-base-plus": {"family": "wavlm", "ctc_head": False, "num_buckets": 320},
 }
 
 
@@ -40,12 +38,15 @@ class PresetSummary:
         deployed_parts: parameters of what is used in the end, by part, a shared one counted once.
         published_parts: parameters that the paper counts, by part.
         num_params_printed: what the paper prints; None where nothing is known.
+        num_params_target: what pruning brings the student down to, by the steps ``prune`` and ``gates``: its shape is
+            learned then, and all else here is counted before; None without them, or where they aim at another number.
     """
 
     student: ModelSummary
     deployed_parts: dict[str, int]
     published_parts: dict[str, int]
     num_params_printed: int | None
+    num_params_target: int | None = None
 
     @property
     def num_params_deployed(self) -> int:
@@ -63,16 +64,20 @@ class PresetSummary:
             "num_params_as_published": self.num_params_as_published,
             "num_params_deployed": self.num_params_deployed,
             "num_params_printed": self.num_params_printed,
+            "num_params_target": self.num_params_target,
             "published_parts": self.published_parts,
             "deployed_parts": self.deployed_parts,
         }
 
     def describe(self) -> list[str]:
-        """Two lines for people."""
-        millions = self.num_params_printed
+        """Two or three lines for people."""
+        millions, target = self.num_params_printed, self.num_params_target
         printed = "" if millions is None else f" (the paper prints {millions / 1e6:.2f} M)"
-        return [f"as published {self.num_params_as_published:,}{printed}: {_list(self.published_parts)}",
-                f"deployed {self.num_params_deployed:,}: {_list(self.deployed_parts)}"]  # fmt: skip
+        before = "" if target is None else ", before pruning"
+        counted = printed if target is None else before
+        lines = [f"as published {self.num_params_as_published:,}{counted}: {_list(self.published_parts)}",
+                 f"deployed {self.num_params_deployed:,}{before}: {_list(self.deployed_parts)}"]  # fmt: skip
+        return lines if target is None else [*lines, f"pruned to about {target:,}{printed}, in a shape that is learned"]
 
 
 def _list(parts: dict[str, int]) -> str:
@@ -101,26 +106,22 @@ def summarize_preset(path: str | Path, overrides: Sequence[str] = ()) -> PresetS
     known = _KNOWN_TEACHERS.get(config.teacher.path)
     teacher = outline_model(config.teacher.path).config if known is None else BigfootConfig(**known)
     with torch.device("meta"):
-        model = BigfootForCTC(_final_shape(config, teacher)).eval()
+        model = BigfootForCTC(final_shape(config, teacher)).eval()
     parts = _count_parts(model)
     published = {name: count for name, count in parts.items() if name != "lm_head"}
     published |= _count_extras(config.published, model.config.hidden_size, teacher.hidden_size)
     printed = round(config.published.num_params) or None
-    return PresetSummary(summarize_model(LoadedModel(model, Processor())), parts, published, printed)
+    student, target = summarize_model(LoadedModel(model, Processor())), _pruned_size(config, sum(parts.values()))
+    return PresetSummary(student, parts, published, printed, target)
 
 
-def _final_shape(config: Config, teacher: BigfootConfig) -> BigfootConfig:
-    """The student's shape with groups, shared kernels and low ranks."""
-    wanted, shape = config.student, student_shape(config, teacher)
-    if wanted.change_conv_layers:
-        groups = spell_out_groups(shape, wanted.conv_groups)
-        shape = reshape_config(shape, conv_groups=groups, conv_sharing=wanted.conv_sharing or None)
-    cut = wanted.low_rank
-    if not cut.linears:
-        return shape
-    if not cut.rank:
-        raise ModelError("student.low_rank: ranks by energy depend on the teacher's weights; give a rank to count them")
-    return reshape_config(shape, layer_ranks=spell_out_ranks(shape, cut.linears, cut.rank))
+def _pruned_size(config: Config, num_params: int) -> int | None:
+    """What is left when every pruning step meets its target."""
+    kept = {"gates": 1 - config.gates.sparsity, "prune": config.prune.keep}
+    turns = [step for step in config.steps if step in kept]
+    if not turns or ("prune" in turns and config.prune.target != "params"):
+        return None
+    return round(num_params * math.prod(kept[step] for step in turns))
 
 
 def _count_parts(model: BigfootForCTC) -> dict[str, int]:

@@ -240,6 +240,8 @@ def _judge(
     row.decoder, row.unit = describe_decoder(how), _unit(item.loaded)
     if by_decoder:
         row.decoder = name_decoding(item.loaded.model, how.autoregressive)
+        if cut := accuracy.transcripts.num_cut:
+            row.protocol += f", {cut} of its texts went in circles and were cut"
     row.wer, row.wer_low, row.wer_high, row.cer = rate.wer, rate.wer_low, rate.wer_high, rate.cer
     row.hits, row.substitutions = rate.words.hits, rate.words.substitutions
     row.deletions, row.insertions = rate.words.deletions, rate.words.insertions

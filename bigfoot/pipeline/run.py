@@ -6,6 +6,7 @@ import logging
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -100,13 +101,36 @@ def run_pipeline(
     return _report(results, context, config_path)
 
 
+def needs_same_data(one: Config, other: Config) -> bool:
+    """Whether two runs with one teacher read the same manifests, so that one can have the other's.
+
+    Example:
+        >>> from bigfoot.config import load_config
+        >>> one = load_config("demo_config.yaml")
+        >>> needs_same_data(one, load_config("demo_config.yaml", ["seed=8"]))
+        False
+    """
+    ours, theirs = ((_corpus_settings(each), each.seed, _spells_anew(each)) for each in (one, other))
+    return ours == theirs and one.teacher.path == other.teacher.path
+
+
+def _spells_anew(config: Config) -> bool:
+    """Whether transcripts may hold characters that the teacher does not know."""
+    own_labels = config.finetune.head == "new" and not config.distill.losses.ctc.weight and config.control is None
+    # The teacher's transcripts are spelled with its own characters, and test must be too.
+    return own_labels and config.data.transcripts == "given" and not prunes_by_labels(config)
+
+
+def _corpus_settings(config: Config) -> dict[str, Any]:
+    """What decides what is in the manifests; the rest is how batches are drawn from them."""
+    loading = ("batch_seconds", "num_buckets", "num_workers", "augment")
+    return {key: value for key, value in to_dict(config.data).items() if key not in loading}
+
+
 def _find_characters(config: Config, teacher: LoadedModel) -> list[str] | None:
     """What transcripts may hold; None where training makes a vocabulary of its own, or the teacher's takes anything."""
     tokenizer = teacher.processor.tokenizer
-    own_labels = config.finetune.head == "new" and not config.distill.losses.ctc.weight and config.control is None
-    # The teacher's transcripts are spelled with its own characters, and test must be too.
-    own_labels = own_labels and config.data.transcripts == "given" and not prunes_by_labels(config)
-    if tokenizer is None or tokenizer.characters is None or own_labels:
+    if tokenizer is None or tokenizer.characters is None or _spells_anew(config):
         return None
     return sorted(tokenizer.characters)
 
@@ -114,12 +138,7 @@ def _find_characters(config: Config, teacher: LoadedModel) -> list[str] | None:
 def _prepare(config: Config, run_dir: Path, teacher: LoadedModel) -> tuple[PreparedData, str]:
     """Make the manifests, or find them made."""
     characters = _find_characters(config, teacher)
-    # Neither decides what is in the manifests, only how batches are drawn from them.
-    settings = {
-        key: value for key, value in to_dict(config.data).items()
-        if key not in ("batch_seconds", "num_buckets", "num_workers", "augment")
-    }  # fmt: skip
-    expected, folder = fingerprint(settings, config.seed, characters), run_dir / "data"
+    expected, folder = fingerprint(_corpus_settings(config), config.seed, characters), run_dir / "data"
     stamp = folder / "fingerprint"
     if stamp.exists() and stamp.read_text() == expected:
         log.info("data: nothing has changed, skipped (%s)", folder)
@@ -176,12 +195,6 @@ def _print_change(step: str, before: StepResult, after: StepResult) -> None:
         log.info("%s: M MACs per second of audio, %s: %.1f -> %.1f", step, part, macs / 1e6, left / 1e6)
 
 
-def _collect_notes(results: list[StepResult], context: Context) -> list[str]:
-    normalization = describe_transcripts(context.config.data, _find_characters(context.config, context.teacher))
-    of_steps = [f"{result.row}: {note}" for result in results for note in result.notes]
-    return [normalization, *context.labels.notes, *of_steps]
-
-
 def _report(results: list[StepResult], context: Context, config_path: str | None) -> Report:
     """Measure everything and write the report, or find it written."""
     config, folder = context.config, context.run_dir / "report"
@@ -193,13 +206,16 @@ def _report(results: list[StepResult], context: Context, config_path: str | None
         return load_report(folder)
     stamp.unlink(missing_ok=True)
     findings = build_rows(results, context.data.manifests, config, config_path)
+    spelling = describe_transcripts(config.data, _find_characters(config, context.teacher))
+    for row in findings.rows:
+        row.transcripts = spelling
     report = Report(
         title=f"bigfoot: {Path(config.run_dir).name}",
         rows=findings.rows,
         seconds_per_step={result.row: round(result.seconds, 1) for result in results},
         skipped=[asdict(item) for item in context.data.skipped],
         changes=[sentence for result in results for sentence in result.changes],
-        notes=_collect_notes(results, context),
+        notes=[*context.labels.notes, *(f"{result.row}: {note}" for result in results for note in result.notes)],
         losses={result.row: result.records for result in results if result.records},
         config=to_dict(config),
         machine=describe_machine(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from bigfoot.data.batches import read_transcripts, sample_batches
 from bigfoot.data.manifests import PreparedData
 from bigfoot.distill.cache import CacheKey, TeacherCache, write_cache
 from bigfoot.distill.objective import Objective, needed_targets
+from bigfoot.distill.term import Targets
 from bigfoot.errors import DataError
 from bigfoot.evaluation.evaluate import evaluate_accuracy, missing_wer_reason
 from bigfoot.measure.size import count_macs
@@ -100,8 +101,16 @@ class Context:
     labels: Labels
 
 
-def read_facts(folder: Path, expected: str) -> StepResult | None:
-    """What a step left behind, if its settings and inputs are still the same and its model is there."""
+def read_facts(folder: Path, expected: str | None = None) -> StepResult | None:
+    """What a step left behind.
+
+    Args:
+        folder: of the step.
+        expected: its fingerprint; None takes it whatever its settings were.
+
+    Returns:
+        None where it has not come to its end, its model is not there, or settings or inputs were others.
+    """
     file = folder / "facts.json"
     if not file.exists():
         return None
@@ -110,7 +119,8 @@ def read_facts(folder: Path, expected: str) -> StepResult | None:
     # The folder is stored as it was; a run folder that was moved is still whole.
     result.folder = folder / result.folder.name
     recover_folder(result.folder)
-    return result if result.fingerprint == expected and (result.folder / "config.json").exists() else None
+    same = expected is None or result.fingerprint == expected
+    return result if same and (result.folder / "config.json").exists() else None
 
 
 def _write_facts(folder: Path, result: StepResult) -> None:
@@ -135,7 +145,7 @@ def run_step(
     Returns:
         What it left behind.
     """
-    start, end = "ctc_only_" if control else "", f"_{turn}" if turn > 1 else ""
+    start, end = "ctc_only_" if control else "", _name_turn(turn)
     label = f"{start}{name}{end}"
     folder, made = context.run_dir / label, _RUNNERS[name]
     settings = to_dict(getattr(context.config, name))
@@ -161,18 +171,36 @@ def run_step(
     return result
 
 
+def label_steps(steps: Sequence[str]) -> list[str]:
+    """Folders of the steps of a run, in their order.
+
+    Example:
+        >>> label_steps(["prune", "distill", "prune", "distill"])
+        ['prune', 'distill', 'prune_2', 'distill_2']
+    """
+    return [f"{name}{_name_turn(steps[: index + 1].count(name))}" for index, name in enumerate(steps)]
+
+
+def _name_turn(turn: int) -> str:
+    return f"_{turn}" if turn > 1 else ""
+
+
 def _surroundings(name: str, context: Context) -> list[Any]:
     """Settings outside a step's own section that decide what it makes."""
     config = context.config
     if name == "student":
-        # The seed is that of new weights, and there are some only in another shape.
-        seed = [config.seed] if config.student.shape else []
+        # The seed is that of new weights, and there are some only in another shape, or in a control.
+        drawn = bool(config.student.shape) or config.student.weights == "random"
+        seed = [config.seed] if drawn else []
         return [bool(config.distill.grow_groups), config.data.batch_seconds, context.labels.fingerprint, *seed]
     if name == "prune":
         return [config.data.batch_seconds, context.labels.fingerprint]
     loading = {key: value for key, value in to_dict(config.data).items() if key != "num_workers"}
     pieces = digest_files(config.finetune.tokenizer_text) if name == "finetune" else []
-    return [config.seed, config.precision, context.labels.fingerprint, loading, *pieces]
+    distill = config.distill
+    stored = name == "gates" and distill.cache is not None
+    cache = [distill.cache_dtype, distill.cache_top_k] if stored else []
+    return [config.seed, config.precision, context.labels.fingerprint, loading, *cache, *pieces]
 
 
 def _make_student(result: StepResult, before: StepResult, context: Context, _control: bool) -> StepResult:
@@ -208,57 +236,76 @@ def _save_once(model: BigfootForCTC, processor: Processor, folder: Path, history
     state.wait_for_everyone()
 
 
-def _distill(result: StepResult, before: StepResult, context: Context, control: bool) -> StepResult:
-    from bigfoot.pipeline.checks import ctc_only
+@dataclass
+class _Lesson:
+    """What a step that learns from the teacher begins with."""
 
-    config, student = context.config.distill, load_model(before.folder)
-    losses = ctc_only(config.losses) if control else config.losses
+    student: LoadedModel
+    losses: LossesConfig
+    processor: Processor
+    teacher: BigfootForCTC | TeacherCache
+
+
+def _begin_lesson(name: str, before: StepResult, context: Context, control: bool) -> _Lesson:
+    """Load student and teacher, or the teacher's answers; what trains beside the student begins by the seed."""
+    from bigfoot.pipeline.checks import compared_losses, ctc_only
+
+    config, student = context.config, load_model(before.folder)
+    losses = compared_losses(config)
+    own = ctc_only(losses[name]) if control else losses[name]
     processor = _usable_processor(student.processor, context.labels.manifests)
-    teacher = load_model(context.teacher.folder or context.config.teacher.path).model
-    cached = config.cache is not None and not control
-    told = _cache_teacher(teacher, student.model, losses, processor, context) if cached else teacher
-    # What terms train beside the student begins by the seed too, whatever was drawn before.
-    set_seed(context.config.seed)
-    objective = Objective(losses, student.model, told)
+    teacher = load_model(context.teacher.folder or config.teacher.path).model
+    told: BigfootForCTC | TeacherCache = teacher
+    if config.distill.cache is not None and not control:
+        told = _cache_teacher(teacher, student.model, own, list(losses.values()), processor, context)
+    # Whatever was drawn before.
+    set_seed(config.seed)
+    return _Lesson(student, own, processor, told)
+
+
+def _distill(result: StepResult, before: StepResult, context: Context, control: bool) -> StepResult:
+    config, lesson = context.config.distill, _begin_lesson("distill", before, context, control)
+    objective = Objective(lesson.losses, lesson.student.model, lesson.teacher)
     if not control:
         _judge_teacher(result, context)
-    run = _training_run(result, context, config, processor)
+    run = _training_run(result, context, config, lesson.processor)
     if config.grow_groups:
-        groups = conv_groups.spell_out_groups(student.model.config, context.config.student.conv_groups)
+        groups = conv_groups.spell_out_groups(lesson.student.model.config, context.config.student.conv_groups)
         run.growth = GroupGrowth(groups, *config.grow_groups)
-    return _train(result, student, objective, run)
+    return _train(result, lesson.student, objective, run)
+
+
+def _gate(result: StepResult, before: StepResult, context: Context, control: bool) -> StepResult:
+    lesson = _begin_lesson("gates", before, context, control)
+    config = replace(context.config.gates, losses=lesson.losses)
+    objective = GatedObjective(config, lesson.student.model, lesson.teacher, context.config.seed)
+    factors = config.learning_rate_factors | {"gates": config.gate_learning_rate / config.learning_rate}
+    run = _training_run(result, context, replace(config, learning_rate_factors=factors), lesson.processor)
+    return _train(result, lesson.student, objective, run)
 
 
 def _cache_teacher(
-    teacher: BigfootForCTC, student: BigfootForCTC, losses: LossesConfig, processor: Processor, context: Context
-) -> TeacherCache:
-    """Have the first process write the teacher's answers, if they are not written yet, and take them in its place."""
+    teacher: BigfootForCTC, student: BigfootForCTC, losses: LossesConfig, all_losses: Sequence[LossesConfig],
+    processor: Processor, context: Context,
+) -> TeacherCache:  # fmt: skip
+    """Have the first process write the teacher's answers, if they are not written yet, and take them in its place.
+
+    All that any step of the run asks for is written at once, as the folder is one.
+    """
     config, manifest = context.config.distill, context.labels.manifests["train"]
     assert config.cache is not None and context.teacher.folder is not None
     folder, state = Path(config.cache).expanduser(), PartialState()
-    needed = needed_targets(losses, student.config, teacher.config)
+    needed: Targets = {}
+    for each in all_losses:
+        for name, layers in needed_targets(each, student.config, teacher.config).items():
+            needed[name] = needed.get(name, set()) | layers
     if state.is_main_process:
         digest = fingerprint_files(context.teacher.folder)
         key = CacheKey.of(manifest, processor, digest, needed, config.cache_dtype, config.cache_top_k)
         teacher.to(state.device)
         write_cache(folder, key, teacher, manifest, processor, context.config.evaluate.batch_size)
     state.wait_for_everyone()
-    return TeacherCache(folder, teacher.config, needed)
-
-
-def _gate(result: StepResult, before: StepResult, context: Context, control: bool) -> StepResult:
-    from bigfoot.pipeline.checks import ctc_only
-
-    config, student = context.config.gates, load_model(before.folder)
-    config = replace(config, losses=ctc_only(config.losses)) if control else config
-    processor = _usable_processor(student.processor, context.labels.manifests)
-    teacher = load_model(context.teacher.folder or context.config.teacher.path).model
-    # As in distilling: what terms train beside the student begins by the seed.
-    set_seed(context.config.seed)
-    objective = GatedObjective(config, student.model, teacher, context.config.seed)
-    factors = config.learning_rate_factors | {"gates": config.gate_learning_rate / config.learning_rate}
-    run = _training_run(result, context, replace(config, learning_rate_factors=factors), processor)
-    return _train(result, student, objective, run)
+    return TeacherCache(folder, teacher.config, needed_targets(losses, student.config, teacher.config))
 
 
 def _finetune(result: StepResult, before: StepResult, context: Context, _control: bool) -> StepResult:

@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
-from bigfoot.compress import conv_groups, conv_sharing, decoder_depth, depth, lowrank, reshape_to
+import torch
+
+from bigfoot.compress import conv_groups, conv_sharing, decoder_depth, depth, lowrank, narrow, reshape_to
 from bigfoot.compress.conv_groups import spell_out_groups
+from bigfoot.compress.lowrank import spell_out_ranks
 from bigfoot.config import Config, StudentConfig
 from bigfoot.data.batches import sample_batches
 from bigfoot.errors import ModelError
 from bigfoot.measure.feature_error import measure_feature_error
+from bigfoot.measure.size import count_params
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.feature_encoder import PaddedAudio
@@ -52,13 +56,18 @@ def build_student(model: BigfootForCTC, config: Config, audio: InitAudio) -> tup
         ModelError: the shape cannot be built.
     """
     wanted = config.student
+    if wanted.weights == "random":
+        return _draw_student(model, config)
     student, change = depth.apply(model, depth.DepthConfig(wanted.num_hidden_layers, wanted.layer_init))
     changes = [change.describe()]
     if wanted.decoder_layers is not None:
         student, change = decoder_depth.apply(student, decoder_depth.DecoderDepthConfig(wanted.decoder_layers))
         changes.append(change.describe())
     if wanted.shape:
-        student, change = reshape_to.apply(student, reshape_to.ReshapeConfig(wanted.shape, config.seed))
+        if wanted.shape_init == "least_squares":
+            student, change = narrow.apply(student, narrow.NarrowConfig(wanted.shape), audio.batches)
+        else:
+            student, change = reshape_to.apply(student, reshape_to.ReshapeConfig(wanted.shape, config.seed))
         changes.append(change.describe())
     if wanted.change_conv_layers:
         student, told = _change_convs(student, config, audio)
@@ -72,6 +81,14 @@ def build_student(model: BigfootForCTC, config: Config, audio: InitAudio) -> tup
         student, change = lowrank.apply(student, _low_rank(wanted), needed)
         changes.append(change.describe())
     return student, changes
+
+
+def _draw_student(model: BigfootForCTC, config: Config) -> tuple[BigfootForCTC, list[str]]:
+    shape = final_shape(config, model.config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        student = BigfootForCTC(shape).eval()
+    return student, [f"weights: the shape alone; all {count_params(student):,} weights begin at random."]
 
 
 def _low_rank(wanted: StudentConfig) -> lowrank.LowRankConfig:
@@ -119,11 +136,16 @@ def student_problems(config: Config, teacher: BigfootConfig) -> Iterator[str]:
     wanted = config.student
     try:
         layers = depth.choose_layers(teacher.num_hidden_layers, wanted.num_hidden_layers, wanted.layer_init)
-        teacher = depth.shrink_shape(teacher, layers)
-        teacher = _reshape(teacher, wanted)
+        shallow = depth.shrink_shape(teacher, layers)
+        teacher = _reshape(shallow, wanted)
+        if wanted.shape and wanted.shape_init == "least_squares":
+            problems = narrow.narrow_problems(shallow, wanted.shape)
+            yield from (f"student.shape_init: {problem}" for problem in problems)
     except ModelError as error:
         key = "num_hidden_layers" if "the model has" in str(error) else "layer_init"
         yield str(error) if str(error).startswith("student.") else f"student.{key}: {error}"
+    if teacher.decoder is not None and "hidden_size" in wanted.shape:
+        yield "student.shape.hidden_size: the decoder listens to frames of the teacher's width; leave it out"
     if wanted.decoder_layers is not None:
         try:
             decoder_depth.shrink_decoder_shape(teacher, wanted.decoder_layers)
@@ -132,6 +154,10 @@ def student_problems(config: Config, teacher: BigfootConfig) -> Iterator[str]:
     if wanted.low_rank.linears:
         problems = lowrank.low_rank_problems(_low_rank(wanted), teacher)
         yield from (f"student.low_rank: {problem}" for problem in problems)
+        if wanted.weights == "random" and not wanted.low_rank.rank:
+            yield "student.weights: random knows no ranks by energy, which depend on the teacher's; give low_rank.rank"
+    if wanted.weights == "random" and config.distill.grow_groups:
+        yield "student.weights: random begins with its groups; leave distill.grow_groups out"
     if wanted.change_conv_layers:
         yield from _conv_problems(wanted, teacher)
 
@@ -148,7 +174,34 @@ def student_shape(config: Config, teacher: BigfootConfig) -> BigfootConfig:
     """
     wanted = config.student
     layers = depth.choose_layers(teacher.num_hidden_layers, wanted.num_hidden_layers, wanted.layer_init)
-    return _reshape(depth.shrink_shape(teacher, layers), wanted)
+    shape = depth.shrink_shape(teacher, layers)
+    if wanted.decoder_layers is not None:
+        shape = decoder_depth.shrink_decoder_shape(shape, wanted.decoder_layers)
+    return _reshape(shape, wanted)
+
+
+def final_shape(config: Config, teacher: BigfootConfig) -> BigfootConfig:
+    """The student's shape with groups, shared kernels and low ranks; the teacher's where no student is cut.
+
+    Args:
+        config: of the run.
+        teacher: its shape.
+
+    Raises:
+        ModelError: it cannot be cut out of the teacher, or its ranks depend on the teacher's weights.
+    """
+    if "student" not in config.steps:
+        return teacher
+    wanted, shape = config.student, student_shape(config, teacher)
+    if wanted.change_conv_layers:
+        groups = spell_out_groups(shape, wanted.conv_groups)
+        shape = reshape_config(shape, conv_groups=groups, conv_sharing=wanted.conv_sharing or None)
+    cut = wanted.low_rank
+    if not cut.linears:
+        return shape
+    if not cut.rank:
+        raise ModelError("student.low_rank: ranks by energy depend on the teacher's weights; give a rank to count them")
+    return reshape_config(shape, layer_ranks=spell_out_ranks(shape, cut.linears, cut.rank))
 
 
 def _reshape(shape: BigfootConfig, wanted: StudentConfig) -> BigfootConfig:

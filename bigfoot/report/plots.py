@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bigfoot.report.labels import DOTS_PER_INCH, place_labels
+from bigfoot.report.pareto import find_pareto_front
 from bigfoot.report.render import name_parts, pick_models
 from bigfoot.report.svg import printable
 
@@ -53,6 +54,7 @@ class _Horizontal:
         values: one a row, None where it is missing.
         lows: lower ends of their intervals, None where there is none.
         highs: upper ends.
+        more_is_better: whether the better models stand to the right.
     """
 
     label: str
@@ -60,9 +62,15 @@ class _Horizontal:
     values: Sequence[float | None]
     lows: Sequence[float | None]
     highs: Sequence[float | None]
+    more_is_better: bool = False
 
 
-def draw_wer_vs_size(rows: Sequence[Row], groups: Sequence[str] | None = None, panel_width: float = 5.6) -> Figure:
+def draw_wer_vs_size(
+    rows: Sequence[Row],
+    groups: Sequence[str] | None = None,
+    panel_width: float = 5.6,
+    front: Sequence[bool] | None = None,
+) -> Figure:
     """Draw WER in percent, with intervals, against size, a panel for each split.
 
     Size is MB on disk, which also shows what quantizing saves, or millions of unique parameters where bytes are
@@ -72,6 +80,7 @@ def draw_wer_vs_size(rows: Sequence[Row], groups: Sequence[str] | None = None, p
         rows: what to draw.
         groups: what to colour by, one word a row, with a legend; by default every model has its own colour.
         panel_width: of a split, in inches; one alone is 1.4 inches wider.
+        front: which rows a Pareto front is drawn of, one word a row; without it there is none.
 
     Returns:
         The figure; where there is nothing to draw, it says so.
@@ -86,16 +95,22 @@ def draw_wer_vs_size(rows: Sequence[Row], groups: Sequence[str] | None = None, p
     sizes = [_divide(row.size_bytes, 1e6) if use_bytes else _divide(row.num_unique_params, 1e6) for row in rows]
     label = "size on disk (MB)" if use_bytes else "unique parameters (millions)"
     none = [None] * len(rows)
-    return _draw_wer_against(_Horizontal(label, "size", sizes, none, none), rows, groups, panel_width)
+    return _draw_wer_against(_Horizontal(label, "size", sizes, none, none), rows, groups, panel_width, front)
 
 
-def draw_wer_vs_speed(rows: Sequence[Row], groups: Sequence[str] | None = None, panel_width: float = 5.6) -> Figure:
+def draw_wer_vs_speed(
+    rows: Sequence[Row],
+    groups: Sequence[str] | None = None,
+    panel_width: float = 5.6,
+    front: Sequence[bool] | None = None,
+) -> Figure:
     """Draw WER in percent against how much faster than the teacher a model is, both with intervals.
 
     Args:
         rows: see ``draw_wer_vs_size``; rows without WER or speed-up are left out and counted.
         groups: see there.
         panel_width: see there.
+        front: see there.
 
     Returns:
         The figure; where there is nothing to draw, it says so.
@@ -110,12 +125,16 @@ def draw_wer_vs_speed(rows: Sequence[Row], groups: Sequence[str] | None = None, 
         [_divide(value, 1.0) for value in column]
         for column in zip(*((row.speedup, row.speedup_low, row.speedup_high) for row in rows), strict=True)
     ) if rows else ([], [], [])  # fmt: skip
-    speed = _Horizontal("times faster than the teacher, one thread", "speed", values, lows, highs)
-    return _draw_wer_against(speed, rows, groups, panel_width)
+    speed = _Horizontal("times faster than the teacher, one thread", "speed", values, lows, highs, more_is_better=True)
+    return _draw_wer_against(speed, rows, groups, panel_width, front)
 
 
 def _draw_wer_against(
-    horizontal: _Horizontal, rows: Sequence[Row], groups: Sequence[str] | None, panel_width: float
+    horizontal: _Horizontal,
+    rows: Sequence[Row],
+    groups: Sequence[str] | None,
+    panel_width: float,
+    front: Sequence[bool] | None,
 ) -> Figure:
     """Draw a panel for each split; see ``draw_wer_vs_size``."""
     from matplotlib.figure import Figure
@@ -137,6 +156,8 @@ def _draw_wer_against(
         axes.set_title(_spell(split))
         axes.set_ylabel("WER (%)")
         axes.set_xlabel(horizontal.label)
+        if front is not None:
+            _draw_front(axes, [index for index in here if front[index]], rows, horizontal)
         _draw_points(axes, here, rows, horizontal, colours)
     if groups:
         _add_group_legend(figure, names)
@@ -263,6 +284,19 @@ def _draw_points(
     axes.margins(x=0.18, y=0.15)
     wers = [100 * value for i in drawn for value in (rows[i].wer, rows[i].wer_low) if value is not None]
     _scale_axes(axes, [value for i in drawn if (value := horizontal.values[i]) is not None], wers)
+
+
+def _draw_front(axes: Axes, drawn: Sequence[int], rows: Sequence[Row], horizontal: _Horizontal) -> None:
+    """Draw the border beyond which no model stands: its corners are models, and nothing between them is claimed."""
+    values, wers = [horizontal.values[i] or 0.0 for i in drawn], [rows[i].wer or 0.0 for i in drawn]
+    costs = [-value for value in values] if horizontal.more_is_better else values
+    on_it = find_pareto_front(costs, wers)
+    corners = sorted((x, 100 * y) for x, y, is_on in zip(values, wers, on_it, strict=True) if is_on)
+    if corners:
+        xs, ys = zip(*corners, strict=True)
+        # At a corner's cost its WER can be had, and no lower one before the next corner's.
+        steps = "steps-pre" if horizontal.more_is_better else "steps-post"
+        axes.plot(xs, ys, drawstyle=steps, color="0.6", lw=1.2, ls="--", zorder=1)
 
 
 def _lengths(value: float, low: float | None, high: float | None) -> list[list[float]] | None:

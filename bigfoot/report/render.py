@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:  # rows imports this module to save what it renders
+    from bigfoot.report.methods import MethodRow
     from bigfoot.report.rows import Report, Row
 
 PARTS = ("conv", "positional_conv", "transformer", "head")
@@ -239,6 +240,8 @@ def describe_protocols(rows: Sequence[Row]) -> list[str]:
             parts[-1] += f", {row.num_words:,} {row.unit}s{utterances}"
         if row.bootstrap_unit:
             parts.append(f"95 % intervals by bootstrap over {row.bootstrap_unit}s")
+        if row.transcripts:
+            parts.append(f"transcripts {row.transcripts}")
         if row.wer is not None:
             names.setdefault("; ".join(parts), []).append(row.name)
     if len(names) == 1:
@@ -366,22 +369,23 @@ def describe_origin(report: Report) -> list[str]:
     return lines + [f"config: {path}" + ("" if seed is None else f", seed {seed}") for path, seed in configs.items()]
 
 
-def flatten_row(row: Row) -> dict[str, Any]:
-    """Make a row fit a CSV line: dictionaries become JSON, None becomes an empty cell.
+def flatten_row(row: Row | MethodRow) -> dict[str, Any]:
+    """Make a row fit a CSV line: dictionaries and lists become JSON, None becomes an empty cell.
 
     Example:
         >>> from bigfoot.report.rows import Row
         >>> flatten_row(Row("student", "prune", "test", macs_by_part={"conv": 5}))["macs_by_part"]
         '{"conv": 5}'
     """
-    values = dataclasses.asdict(row)
-    return {
-        name: json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else "" if value is None else value
-        for name, value in values.items()
-    }
+    def flatten(value: Any) -> Any:  # noqa: ANN401 - whatever a field holds
+        if isinstance(value, dict | list):
+            return json.dumps(value, ensure_ascii=False)
+        return "" if value is None else value
+
+    return {name: flatten(value) for name, value in dataclasses.asdict(row).items()}
 
 
-def render_csv(rows: Sequence[Row], labels: Mapping[str, Sequence[str]] | None = None) -> str:
+def render_csv(rows: Sequence[Row | MethodRow], labels: Mapping[str, Sequence[str]] | None = None) -> str:
     """Write rows as CSV, one line each, all fields, in the order of ``Row``.
 
     Args:

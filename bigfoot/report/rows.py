@@ -103,6 +103,8 @@ class Row:
     """Upper end."""
     unit: str = "word"
     """What was counted for the WER: ``word``, or ``phoneme``, which makes it a PER."""
+    transcripts: str = ""
+    """How transcripts were normalized before they were compared."""
     greedy_difference: float | None = None
     """WER minus that of greedy decoding, a fraction, paired bootstrap; None where the decoder is greedy."""
     greedy_difference_low: float | None = None

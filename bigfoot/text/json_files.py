@@ -1,4 +1,4 @@
-"""JSON files of a model folder, whole or not at all."""
+"""JSON files that stand beside a model: settings and vocabularies, from wherever the model came."""
 
 from __future__ import annotations
 
@@ -9,26 +9,51 @@ from typing import Any
 
 from bigfoot.errors import ModelError
 
+MAX_JSON_BYTES = 4 * 2**20
+"""Of one file: the longest vocabularies of characters have some hundred thousand. So much is parsed in a second."""
+
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read an object; an absent file is an empty one.
+    """Read a JSON object.
+
+    Args:
+        path: the file.
 
     Raises:
-        ModelError: it is no JSON, or no object.
+        ModelError: missing, not a JSON object, or larger than such files are.
+
+    Example:
+        >>> read_json(Path("nothing.json"))
+        Traceback (most recent call last):
+        bigfoot.errors.ModelError: nothing.json cannot be read: there is no such file
     """
     if not path.is_file():
-        return {}
+        # Nor is a pipe read, which might never end.
+        raise ModelError(f"{path} cannot be read: there is no such file")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise ModelError(f"{path}: not JSON ({error}); the file is damaged or half copied") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path}: expected an object with keys, found {type(content).__name__}")
-    return content
+        with path.open("rb") as file:
+            raw = file.read(MAX_JSON_BYTES + 1)
+        if len(raw) > MAX_JSON_BYTES:
+            raise ModelError(f"{path} has more than {MAX_JSON_BYTES} bytes, where a model's settings have thousands")
+        loaded = json.loads(raw.decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path} cannot be read: {error}; it is no JSON, damaged or half copied") from error
+    if not isinstance(loaded, dict):
+        raise ModelError(f"{path} should hold a JSON object, and holds a {type(loaded).__name__}")
+    return loaded
+
+
+def read_json_if_there(path: Path) -> dict[str, Any]:
+    """Read a JSON object; an absent file is an empty one.
+
+    Raises:
+        ModelError: as of ``read_json``.
+    """
+    return read_json(path) if path.is_file() else {}
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write an object beside its place, then move it there."""
+    """Write a JSON object beside its place, then move it there."""
     part = path.with_name(f".{path.name}.part")
     part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(part, path)

@@ -87,7 +87,7 @@ def train_ngram(texts: Iterable[str], order: int) -> NgramModel:
         DataError: there are no words.
     """
     counts = _count(texts, order)
-    if len(counts[0]) <= 2:
+    if len(counts[0]) <= 1:
         raise DataError("no words to learn a language model from")
     probabilities: dict[Ngram, float] = {}
     backoffs: dict[Ngram, float] = {}

@@ -48,13 +48,13 @@ def describe_normalization(characters: Collection[str] | None, *, without_marks:
 
     Example:
         >>> describe_normalization("ab '", without_marks=True)
-        "transcripts: NFKC, one apostrophe ('), single spaces, in lower case, unsaid punctuation dropped"
+        "NFKC, one apostrophe ('), single spaces, in lower case, unsaid punctuation dropped"
     """
     kept = frozenset(characters or ())
     upper, lower = (_to_only_case(letter, kept) != letter for letter in ("a", "A"))
     case = "in capitals" if upper else "in lower case" if lower else "case as it stands"
     marks = ", unsaid punctuation dropped" if without_marks else ", punctuation as it stands"
-    return f"transcripts: NFKC, one apostrophe ('), single spaces, {case}{marks}"
+    return f"NFKC, one apostrophe ('), single spaces, {case}{marks}"
 
 
 def drop_silent_marks(text: str, characters: Collection[str] | None = None) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from bigfoot.errors import ModelError
 from bigfoot.text.huggingface import TOKENIZER_FILE, HuggingFaceTokenizer
-from bigfoot.text.json_files import read_json, write_json
+from bigfoot.text.json_files import read_json_if_there, write_json
 from bigfoot.text.phonemes import PhonemeTokenizer
 from bigfoot.text.sentencepieces import MODEL_FILE, SentencePieceTokenizer
 from bigfoot.text.tokenizer import SPECIALS, Tokenizer
@@ -36,16 +36,18 @@ def load_tokenizer(folder: Path) -> Tokenizer | None:
         ModelError: the kind is unknown, or a file is missing or damaged.
     """
     file = folder / SETTINGS_FILE
-    settings = read_json(file)
+    settings = read_json_if_there(file)
     if not settings:
         return None
     kind = settings.get("kind")
-    if kind not in _READERS:
+    if not isinstance(kind, str) or kind not in _READERS:
         raise ModelError(f"{file}: a tokenizer of kind {kind!r}; known are {', '.join(_READERS)}")
     try:
         tokenizer = _READERS[kind](settings, folder)
     except (KeyError, TypeError, OSError) as error:
         raise ModelError(f"{file}: not a whole tokenizer ({error}); copy the model folder again") from error
+    if not all(isinstance(token, str) for token in tokenizer.vocabulary):
+        raise ModelError(f"{file}: the vocabulary must be a list of words")
     if SPECIALS[0] not in tokenizer.vocabulary or len(set(tokenizer.vocabulary)) != len(tokenizer):
         raise ModelError(f"{file}: the vocabulary must hold {SPECIALS[0]}, and every token once")
     return tokenizer

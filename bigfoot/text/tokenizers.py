@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bigfoot.errors import ModelError
-from bigfoot.text.json_files import read_json, write_json
+from bigfoot.text.json_files import read_json_if_there, write_json
 from bigfoot.text.saving import load_tokenizer, save_tokenizer
 from bigfoot.text.tokenizer import Tokenizer
 from bigfoot.types import SAMPLE_RATE, Hertz
 
+_HIGHEST_ID = 1_000_000
 _SENTENCE_TOKENS = ("<s>", "</s>")
 _DECODER_FOLDER = "decoder_tokenizer"
 
@@ -189,12 +190,15 @@ def load_processor(folder: str | Path) -> Processor:
     """
     folder = Path(folder)
     # transformers 5 nests the feature extractor in processor_config.json and prefers it there.
-    settings = read_json(folder / "processor_config.json").get("feature_extractor")
-    settings = settings or read_json(folder / "preprocessor_config.json")
+    settings = read_json_if_there(folder / "processor_config.json").get("feature_extractor")
+    settings = settings or read_json_if_there(folder / "preprocessor_config.json")
+    rate = settings.get("sampling_rate", SAMPLE_RATE) if isinstance(settings, dict) else None
+    if not isinstance(rate, int):
+        raise ModelError(f"{folder}: its preprocessor_config.json or processor_config.json says no whole sampling_rate")
     return Processor(
         tokenizer=load_tokenizer(folder) or _load_characters(folder),
         do_normalize=bool(settings.get("do_normalize", True)),
-        sample_rate=int(settings.get("sampling_rate", SAMPLE_RATE)),
+        sample_rate=rate,
         return_attention_mask=bool(settings.get("return_attention_mask", False)),
         decoder_tokenizer=load_tokenizer(folder / _DECODER_FOLDER),
     )
@@ -202,7 +206,7 @@ def load_processor(folder: str | Path) -> Processor:
 
 def _load_characters(folder: Path) -> CharTokenizer | None:
     path = folder / "vocab.json"
-    vocab = read_json(path)
+    vocab = read_json_if_there(path)
     if not vocab:
         return None
     if any(isinstance(value, dict) for value in vocab.values()):
@@ -210,15 +214,16 @@ def _load_characters(folder: Path) -> CharTokenizer | None:
             f"{path}: one vocabulary a language ({', '.join(sorted(vocab)[:5])}, ...); "
             "save the one language's vocabulary as a flat {token: id} there"
         )
-    settings = read_json(folder / "special_tokens_map.json") | read_json(folder / "tokenizer_config.json")
+    settings = read_json_if_there(folder / "special_tokens_map.json")
+    settings |= read_json_if_there(folder / "tokenizer_config.json")
     try:
         return CharTokenizer(
-            _tokens_by_id(vocab, settings, read_json(folder / "added_tokens.json")),
+            _tokens_by_id(vocab, settings, read_json_if_there(folder / "added_tokens.json")),
             blank_token=_token(settings.get("pad_token")) or "<pad>",
             word_delimiter=_token(settings.get("word_delimiter_token")) or "|",
             unknown_token=_token(settings.get("unk_token")) or "<unk>",
         )
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise ModelError(f"{path}: not a CTC vocabulary ({error})") from error
 
 
@@ -230,6 +235,8 @@ def _tokens_by_id(vocab: dict[str, Any], settings: dict[str, Any], added: dict[s
     if len(named) != len(vocab):
         raise ValueError("two tokens share an id")
     by_id = {index: token for index, token in by_id.items() if token not in vocab} | named
+    if max(by_id) > _HIGHEST_ID:
+        raise ValueError(f"an id of {max(by_id)}, beyond all vocabularies")
     # An id without a token is a logit that never was trained; the name keeps the ids behind it in place.
     return tuple(by_id.get(index, f"<unused{index}>") for index in range(max(by_id) + 1))
 

@@ -8,6 +8,7 @@ from bigfoot.compress.gates import Gates
 from bigfoot.config import GatesConfig
 from bigfoot.data.augment import stable_seed
 from bigfoot.data.batches import Batch
+from bigfoot.distill.cache import TeacherCache
 from bigfoot.distill.losses import LossSum
 from bigfoot.distill.objective import Objective
 from bigfoot.models.ctc import BigfootForCTC
@@ -25,12 +26,12 @@ class GatedObjective(Objective):
     Args:
         config: losses, parts and target.
         student: gets the gates.
-        teacher: frozen here; None where no term compares with one.
+        teacher: frozen here, or a cache of its answers; None where no term compares with one.
         seed: of the draws.
     """
 
     def __init__(
-        self, config: GatesConfig, student: BigfootForCTC, teacher: BigfootForCTC | None, seed: int
+        self, config: GatesConfig, student: BigfootForCTC, teacher: BigfootForCTC | TeacherCache | None, seed: int
     ) -> None:
         super().__init__(config.losses, student, teacher)
         self.gates, self._config, self._seed = Gates(student, config.parts), config, seed
@@ -59,9 +60,11 @@ class GatedObjective(Objective):
         """What the gates leave, what they were expected to, and what was asked for, in a sentence."""
         size = self.gates.measure_size()
         gone, expected = (1 - number / size.before for number in (size.after, size.expected))
+        shut = ", ".join(str(place) for place in self.gates.removed_blocks())
+        blocks = f"; without {shut}" if shut else ""
         return (
             f"gates: kept {size.after:,} of {size.before:,} parameters, {gone:.1%} fewer ({expected:.1%} by the gates' "
-            f"expectation, {self._config.sparsity:.1%} asked for)."
+            f"expectation, {self._config.sparsity:.1%} asked for){blocks}."
         )
 
     def deployed(self) -> BigfootForCTC:

@@ -9,6 +9,7 @@ from bigfoot.errors import ModelError
 from tests.conftest import STRUCTURES
 
 PARTS = ["heads", "feed_forward", "conv"]
+BLOCKS = [*PARTS[:2], "blocks"]
 
 
 def close_(gates, seed=0, spread=4.0):
@@ -33,6 +34,62 @@ def test_the_cut_model_answers_as_the_gated_one(structure, build_model, speech):
     assert size.before == sum(p.numel() for p in model.parameters())
     assert size.after == sum(p.numel() for p in pruned.parameters()) < size.before
     assert pruned.config.conv_dim[-1] == model.config.conv_dim[-1]
+
+
+@pytest.mark.parametrize("parts", [["blocks"], BLOCKS])
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_without_blocks_it_answers_as_the_gated_one(structure, parts, build_model, speech):
+    """Shut, half-open and open blocks: the model, its parameters and those that were counted."""
+    model = build_model(structure)
+    gates = Gates(model, parts)
+    close_(gates)
+    shut = {Place("attention_block", 0): -9.0, Place("attention_block", 1): 0.3, Place("attention_block", 2): 9.0,
+            Place("feed_forward_block", 0): 0.3, Place("feed_forward_block", 1): -9.0}  # fmt: skip
+    with torch.no_grad():
+        for place, alpha in gates._by_place():
+            if place in gates.blocks:
+                alpha.fill_(shut.get(place, 9.0))
+        pruned = gates.cut(model)
+        torch.testing.assert_close(pruned(speech[0]).logits, model(speech[0]).logits, atol=1e-5, rtol=1e-5)
+    assert gates.removed_blocks() == [Place("attention_block", 0), Place("feed_forward_block", 1)]
+    assert pruned.config.heads_of_layers[0] == 0 == pruned.config.widths_of_layers[1]
+    assert 0 not in pruned.config.heads_of_layers[1:] and pruned.config.widths_of_layers[0]
+    size = gates.measure_size()
+    assert size.after == sum(p.numel() for p in pruned.parameters()) < size.before
+    assert all(torch.isfinite(alpha).all() for alpha in gates.log_alphas)
+
+
+def test_a_unit_is_expected_only_as_far_as_its_block_is(build_model):
+    """Over many draws, counted by hand: parameters of units in blocks, both at random."""
+    model = build_model("base", num_hidden_layers=1)
+    gates = Gates(model, BLOCKS)
+    close_(gates, spread=1.5)
+    d, width, head = model.config.hidden_size, model.config.head_dim, 4 * model.config.hidden_size
+    rest = gates.measure_size().before - sum(p.numel() for p in _layer(model).attention.parameters())
+    rest -= sum(p.numel() for p in _layer(model).feed_forward.parameters())
+    total, draws = 0.0, 4000
+    for seed in range(draws):
+        gates.draw(seed)
+        there = {place.kind: int((value > 0).sum()) for place, value in gates._drawn.items()}
+        total += rest + there["attention_block"] * (there["heads"] * width * (head + 3) + d)
+        total += there["feed_forward_block"] * (there["feed_forward"] * (2 * d + 1) + d)
+    assert gates.measure_size().expected == pytest.approx(total / draws, rel=0.01)
+
+
+def _layer(model):
+    return model.speech_encoder.encoder.layers[0]
+
+
+def test_some_attention_stays_where_all_its_blocks_are_shut(build_model, speech):
+    model = build_model("wavlm")
+    gates = Gates(model, ["blocks"])
+    with torch.no_grad():
+        for index, alpha in enumerate(gates.log_alphas):
+            alpha.fill_(-9.0 - index % 2)
+        pruned = gates.cut(model)
+        torch.testing.assert_close(pruned(speech[0]).logits, model(speech[0]).logits, atol=1e-5, rtol=1e-5)
+    assert sum(heads > 0 for heads in pruned.config.heads_of_layers) == 1 and sum(pruned.config.widths_of_layers) == 0
+    assert gates.measure_size().after == sum(p.numel() for p in pruned.parameters())
 
 
 def test_half_open_gates_under_layer_norm_are_taken_up_by_the_next_kernel(build_model, speech):

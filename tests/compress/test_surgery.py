@@ -7,7 +7,7 @@ import torch
 import transformers
 from torch import nn
 
-from bigfoot.compress.surgery import prune_units, pruned_shape
+from bigfoot.compress.surgery import prune_units, pruned_shape, remove_blocks
 from bigfoot.compress.units import Place, find_units
 from bigfoot.errors import ModelError
 from bigfoot.models import BigfootConfig
@@ -133,6 +133,32 @@ def test_all_at_once_in_a_batch_saved_and_reloaded(structure, build_model, speec
     with torch.no_grad():
         alone, together = pruned(short[None]).logits[0], pruned(batch, mask).logits[0]
     torch.testing.assert_close(together[: len(alone)], alone, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_without_blocks_saved_and_reloaded(structure, build_model, speech, processor, tmp_path):
+    model = build_model(structure)
+    blocks = [Place("attention_block", 0), Place("feed_forward_block", 0), Place("feed_forward_block", 2)]
+    smaller, silent = remove_blocks(model, blocks), copy.deepcopy(model)
+    layers = silent.speech_encoder.encoder.layers
+    said = [layers[0].attention.out_proj, layers[0].feed_forward.output_dense, layers[2].feed_forward.output_dense]
+    save_model(smaller, processor, tmp_path / "smaller")
+    with torch.no_grad():
+        for linear in said:
+            linear.weight.zero_()
+            linear.bias.zero_()
+        answer = smaller(speech[0]).logits
+        torch.testing.assert_close(answer, silent(speech[0]).logits, atol=1e-5, rtol=0)
+        assert torch.equal(load_model(tmp_path / "smaller").model(speech[0]).logits, answer)
+    attention = [Place("attention_block", layer) for layer in range(3)]
+    with torch.no_grad():
+        assert torch.isfinite(remove_blocks(model, attention)(speech[0]).logits).all()
+
+
+def test_blocks_that_lend_their_maps_stay(build_model):
+    model = build_model("base", attention_reuse=[None, 0, None])
+    with pytest.raises(ModelError, match="attention_block of layer 0, attention_block of layer 1; blocks are feed_for"):
+        remove_blocks(model, [Place("attention_block", 0), Place("attention_block", 1)])
 
 
 def test_grouped_kernels(build_model, speech):

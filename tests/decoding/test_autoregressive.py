@@ -221,3 +221,10 @@ def test_prompts_of_any_length_in_one_batch(trained):
 def test_ctc_weight_without_ctc_is_refused(trained):
     with pytest.raises(ModelError, match=r"needs a CTC head over the decoder's own tokens"):
         decode_autoregressive(trained, torch.zeros(1, 3, 2 * WIDTH), None, DecodingConfig(ctc_weight=0.5))
+
+
+def test_the_benchmark_runs(start):
+    sizes = {"width": 16, "layers": 1, "frames": 10, "tokens": 5, "batch": 2, "rounds": 1}
+    done = start("benchmarks/decoding.py", *(part for name, size in sizes.items() for part in (f"--{name}", size)))
+    assert done.returncode == 0, done.stderr
+    assert "times as fast as computing anew" in done.stdout and "batch 2" in done.stdout

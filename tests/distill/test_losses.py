@@ -60,7 +60,7 @@ def test_kl_is_a_loop_over_real_frames(fill, temperature):
 
 
 @pytest.mark.parametrize("fill", GARBAGE)
-@pytest.mark.parametrize("distance", ["mse", "l1", "cosine"])
+@pytest.mark.parametrize("distance", ["mse", "l1", "cosine", "l1_cosine"])
 def test_frame_distance_is_a_loop_over_real_frames(fill, distance):
     (student, mask), (teacher, _) = padded(2, fill, 8), padded(3, fill, 8)
     expected = 0.0
@@ -71,6 +71,7 @@ def test_frame_distance_is_a_loop_over_real_frames(fill, distance):
                 "mse": sum((a - b) ** 2) / 8,
                 "l1": sum(abs(a - b)) / 8,
                 "cosine": 1 - a @ b / math.sqrt(a @ a) / math.sqrt(b @ b),
+                "l1_cosine": sum(abs(a - b)) / 8 + 1 - a @ b / math.sqrt(a @ a) / math.sqrt(b @ b),
             }[distance]
     found = frame_distance(student, teacher.detach(), mask, distance)
     assert float(found.total.detach()) == pytest.approx(expected, rel=1e-5)
@@ -268,7 +269,8 @@ def test_padding_alone_gives_zero_and_no_gradient(fill):
     student = torch.full((2, 4, 5), fill, requires_grad=True)
     mask = torch.zeros(2, 4, dtype=torch.bool)
     terms = [logit_kl(student, student.detach(), mask, 2.0).mean()]
-    terms += [frame_distance(student, student.detach(), mask, distance).mean() for distance in ("mse", "l1", "cosine")]
+    for distance in ("mse", "l1", "cosine", "l1_cosine"):
+        terms.append(frame_distance(student, student.detach(), mask, distance).mean())
     maps = student[..., :4].unsqueeze(1)
     terms += [attention_distance(maps, maps.detach(), mask, distance).mean() for distance in ("kl", "mse")]
     terms += [logit_cosine(student, student.detach(), mask).mean(), feature_penalty(student, mask).mean()]

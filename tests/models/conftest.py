@@ -1,4 +1,4 @@
-"""Folders opened where bigfoot is not."""
+"""Read speech first, and folders opened where bigfoot is not."""
 
 import json
 import os
@@ -8,6 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+
+
+@pytest.fixture(scope="session")
+def speech(speech):
+    """The same from behind: what every comparison of this room hears is read speech, where it lies."""
+    return speech[::-1]
 
 
 @pytest.fixture(scope="session")

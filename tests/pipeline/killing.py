@@ -35,8 +35,8 @@ def log_of(folder):
     return file.read_text() if file.exists() else ""
 
 
-def assert_same_weights(one, two):
+def assert_same_weights(one, two, step="distill"):
     for name in ("best", "last", "model"):
-        here, there = (load_model(folder / "distill" / name).model.state_dict() for folder in (one, two))
+        here, there = (load_model(folder / step / name).model.state_dict() for folder in (one, two))
         assert here.keys() == there.keys()
         assert [key for key in here if not torch.equal(here[key], there[key])] == [], name

@@ -1,5 +1,6 @@
-"""The distilling run is killed for good, by its command, and given the same command again."""
+"""The training run is killed for good, by its command, and given the same command again."""
 
+import json
 import random
 import subprocess
 import sys
@@ -42,6 +43,25 @@ def test_killed_between_two_batches_it_ends_in_the_same_bits(uninterrupted, comm
     # Of an epoch of about six steps: the middle of it, not its end.
     assert begun >= 21 and begun % 7 == 0 and f"distill {begun + 1}/{STEPS}" in done.stdout
     assert_same_weights(uninterrupted, folder)
+
+
+def test_killed_while_gates_learn_it_ends_in_the_same_bits(command, start, tmp_path):
+    settings = ("steps=[gates,distill]", "gates.max_steps=16", "gates.checkpoint_every=3", "gates.eval_every=8",
+                "gates.log_every=1", "gates.sparsity_warmup_steps=10", "gates.gate_learning_rate=0.5",
+                "gates.parts=[heads,feed_forward,blocks]", "distill.max_steps=1")  # fmt: skip
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    done = start(*command(whole, *settings))
+    assert done.returncode == 0, done.stderr
+    process = start(*command(folder, *settings), wait=False)
+    wait_for(lambda: "gates 8/16" in log_of(folder), process)
+    assert kill(process)
+    done = start(*command(folder, *settings))
+    assert done.returncode == 0, done.stderr
+    begun = int(log_of(folder).split("going on from step ")[1].split()[0])
+    assert begun % 3 == 0 and 6 <= begun < 16 and f"gates {begun + 1}/16" in done.stdout
+    assert_same_weights(whole, folder, "gates")
+    sizes = [json.loads((each / "gates" / "facts.json").read_text())["changes"] for each in (whole, folder)]
+    assert sizes[0] == sizes[1] and "parameters" in sizes[0][0]
 
 
 def test_the_killer_kills():

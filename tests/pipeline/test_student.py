@@ -65,3 +65,32 @@ def test_audio_to_fit_on_is_the_first_of_train(small_digits, processor):
     assert sum(seconds) >= 8.0 and all(s <= 3.0 or len(b.ids) == 1 for s, b in zip(seconds, batches, strict=True))
     assert sum(seconds) - float(batches[-1].attention_mask[-1].sum()) / 16_000 < 8.0
     assert all(batch.labels is None for batch in batches)
+
+
+def test_random_weights_have_the_shape_alone(small_config, tmp_path):
+    found = {}
+    for name, more in {"cut": [], "a": ["student.weights=random"], "b": ["student.weights=random", "seed=8"]}.items():
+        run_pipeline(small_config(tmp_path / name, *more), until="student")
+        found[name] = load_model(tmp_path / name / "student" / "model")
+    cut, drawn, other = (found[name].model for name in ("cut", "a", "b"))
+    assert cut.config.to_dict() == drawn.config.to_dict()
+    for name, weight in drawn.named_parameters():
+        if weight.ndim > 1:  # norms and biases begin at ones and zeros
+            assert not torch.equal(weight, cut.get_parameter(name)), name
+            assert not torch.equal(weight, other.get_parameter(name)), name
+    again = small_config(tmp_path / "c", "student.weights=random")
+    run_pipeline(again, until="student")
+    state = load_model(tmp_path / "c" / "student" / "model").model.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in drawn.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("more", "complaint"),
+    [
+        (["student.low_rank.linears=[q_proj]"], "no ranks by energy"),
+        (["distill.grow_groups=[1,2]"], "leave distill.grow_groups out"),
+    ],
+)
+def test_what_random_weights_cannot_be(small_config, tmp_path, more, complaint):
+    problems = find_problems(small_config(tmp_path, "student.weights=random", *more))
+    assert any(problem.startswith("student.weights: ") and complaint in problem for problem in problems)

@@ -13,8 +13,8 @@ from bigfoot.training.loop import Trainer
 LOSSES = ("distill.losses.hidden.weight=1", "distill.losses.heads.weight=1", "distill.losses.gram.weight=0.1")
 
 
-def losses_of(folder):
-    records = json.loads((folder / "distill" / "facts.json").read_text())["records"]
+def losses_of(folder, step="distill"):
+    records = json.loads((folder / step / "facts.json").read_text())["records"]
     return [record["loss"] for record in records if "loss" in record]
 
 
@@ -50,6 +50,21 @@ def test_stopped_in_the_middle_it_ends_in_the_same_bits(small_config, tmp_path, 
     assert [name for name in whole if not torch.equal(whole[name], stopped[name])] == []
 
 
+def test_gates_and_distilling_share_it(small_config, tmp_path, monkeypatch):
+    steps = ("steps=[gates,distill]", "gates.max_steps=3", "gates.log_every=1", "gates.losses.hidden.weight=1",
+             "gates.losses.hidden.matches=[[0,0],[2,2]]")  # fmt: skip
+    cache = f"distill.cache={tmp_path / 'cache'}"
+    run_pipeline(small_config(tmp_path / "live", *LOSSES, *steps), until="distill")
+    written = []
+    monkeypatch.setattr(stages, "write_cache", lambda *given: (written.append(given[1].targets), write(*given)))
+    run_pipeline(small_config(tmp_path / "read", *LOSSES, *steps, cache), until="distill")
+    assert len(written) == 2 and written[0] == written[1]
+    assert {0, 2} <= set(written[0]["hidden_states"])
+    for step in ("gates", "distill"):
+        live, read = (losses_of(tmp_path / name, step) for name in ("live", "read"))
+        assert read == pytest.approx(live, rel=2e-3) and len(read) >= 3
+
+
 def test_the_control_needs_none(small_config, tmp_path, monkeypatch):
     settings = (f"distill.cache={tmp_path / 'cache'}", "control=ctc_only", "steps=[student,distill]")
     config = small_config(tmp_path, *settings)
@@ -75,6 +90,7 @@ write = stages.write_cache
 )
 def test_what_cannot_be_stored_is_said_before_anything_is_done(small_config, tmp_path, overrides, words):
     (problem,) = find_problems(small_config(tmp_path, "distill.cache=cache", *overrides))
+    assert "gates" not in problem
     assert problem.startswith("distill.cache") and words in problem
     assert not list(find_problems(small_config(tmp_path, *overrides)))
 

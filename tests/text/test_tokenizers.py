@@ -148,10 +148,13 @@ def test_a_folder_without_files_has_defaults(tmp_path):
     ("content", "said"),
     [
         ('{"eng": {"a": 0}, "deu": {"a": 0}}', "one vocabulary a language"),
-        ('{"A": 0', "not JSON"),
+        ('{"A": 0', "it is no JSON"),
         ('{"A": 0, "B": 0, "<pad>": 1}', "share an id"),
         ('{"A": 0}', "the blank"),
-        ('["A"]', "expected an object"),
+        ('{"A": 1000000000000}', "an id of 1000000000000, beyond all vocabularies"),
+        ("[" * 100_000, "it is no JSON"),
+        ('{"A": "' + "A" * 2**22 + '"}', "has more than 4194304 bytes"),
+        ('["A"]', "should hold a JSON object"),
     ],
 )
 def test_says_what_is_wrong_with_a_vocabulary(tmp_path, content, said):

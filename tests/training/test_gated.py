@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from bigfoot.compress.units import Place
 from bigfoot.config import DataConfig, GatesConfig, HiddenLossConfig, LogitKLConfig, LossesConfig
 from bigfoot.models.folder import load_model
 from bigfoot.training.gated import SPARSITY, GatedObjective
@@ -47,6 +48,15 @@ def test_what_is_saved_is_cut_and_the_last(make, tmp_path):
     assert all(torch.equal(tensor, expected.state_dict()[name]) for name, tensor in best.state_dict().items())
     assert f"kept {size.after:,} of {size.before:,} parameters" in objective.describe()
     assert "30.0% asked for" in objective.describe()
+
+
+def test_blocks_that_go_are_named(make, tmp_path):
+    objective, _ = make(tmp_path, parts=["heads", "blocks"])
+    assert "without" not in objective.describe()
+    with torch.no_grad():
+        for place, alpha in objective.gates._by_place():
+            alpha.fill_(-9.0 if place == Place("feed_forward_block", 1) else 9.0)
+    assert objective.describe().endswith("30.0% asked for); without feed_forward_block of layer 1.")
 
 
 def test_more_is_cut_where_more_is_asked_for(make, tmp_path):

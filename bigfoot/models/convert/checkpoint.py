@@ -25,7 +25,7 @@ def find_checkpoint(path: Path) -> Path | None:
         return path if path.suffix in CHECKPOINT_SUFFIXES else None
     if not path.is_dir() or (path / "config.json").exists():
         return None
-    found = sorted(file for file in path.iterdir() if file.suffix in CHECKPOINT_SUFFIXES)
+    found = sorted(file for file in path.iterdir() if file.suffix in CHECKPOINT_SUFFIXES and file.is_file())
     if len(found) > 1:
         raise ModelError(f"{path} holds {len(found)} checkpoints; name one of {', '.join(file.name for file in found)}")
     return found[0] if found else None

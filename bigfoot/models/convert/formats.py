@@ -17,7 +17,6 @@ from bigfoot.models.convert.huggingface import (
     fill_model,
     load_huggingface,
     read_config,
-    read_json,
     read_weights,
     save_huggingface,
     weight_files,
@@ -25,6 +24,7 @@ from bigfoot.models.convert.huggingface import (
 from bigfoot.models.convert.torch_file import read_state_dict
 from bigfoot.models.convert.torchaudio import BUNDLE_PREFIX, load_bundle, load_torchaudio, save_torchaudio
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.text.json_files import read_json
 from bigfoot.text.tokenizers import Processor, load_processor, save_processor
 
 

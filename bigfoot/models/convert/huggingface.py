@@ -23,6 +23,7 @@ from bigfoot.errors import ModelError
 from bigfoot.models.configuration import FAMILY_PREFIXES, BigfootConfig, beyond_huggingface
 from bigfoot.models.convert.torch_file import read_state_dict
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.text.json_files import read_json
 
 log = logging.getLogger("bigfoot")
 
@@ -56,6 +57,7 @@ _WEIGHT_NORM = {
     "pos_conv_embed.conv.weight_g": "pos_conv_embed.conv.parametrizations.weight.original0",
     "pos_conv_embed.conv.weight_v": "pos_conv_embed.conv.parametrizations.weight.original1",
 }
+_MAX_HEADER = 2 * 2**20
 _CONFIG_FIELDS = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
     "hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout",
@@ -94,21 +96,6 @@ def fetch_folder(name: str) -> Path:
         raise ModelError(f"{name} is no folder here, and could not be fetched from the hub: {error}") from error
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        ModelError: missing, or not a JSON object.
-    """
-    try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read: {error}") from error
-    if not isinstance(loaded, dict):
-        raise ModelError(f"{path} should hold a JSON object")
-    return loaded
-
-
 def read_config(folder: Path) -> BigfootConfig:
     """Read a Hugging Face ``config.json`` as ours.
 
@@ -130,10 +117,10 @@ def read_config(folder: Path) -> BigfootConfig:
     for key in ("add_adapter", "adapter_attn_dim"):
         if raw.get(key):
             raise ModelError(f"{folder}: {key} in its config: adapters are not supported")
-    architecture = (raw.get("architectures") or ["ForCTC"])[0]
+    named = raw.get("architectures") or ["ForCTC"]
     # transformers leaves out of the file what equals the family's defaults, hence those, not ours.
     given = {key: raw.get(key, default) for key, default in _family_defaults(family).items()}
-    ctc_head = architecture.endswith("ForCTC")
+    ctc_head = str(named[0] if isinstance(named, list) else named).endswith("ForCTC")
     return BigfootConfig(family=family, ctc_head=ctc_head, **(given | FAMILIES[family].granted))
 
 
@@ -153,10 +140,10 @@ def weight_files(folder: Path) -> list[Path]:
         ModelError: an index of shards cannot be read.
     """
     for name in ("model.safetensors", "pytorch_model.bin"):
-        if (folder / name).exists():
+        if (folder / name).is_file():
             return [folder / name]
         index = folder / f"{name}.index.json"
-        if index.exists():
+        if index.is_file():
             shards = read_json(index).get("weight_map")
             if not isinstance(shards, dict) or not shards:
                 raise ModelError(f"{index} has no weight_map; the file is damaged")
@@ -180,12 +167,23 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     try:
         for file in files:
             if file.suffix == ".safetensors":
+                _check_header(file)
                 tensors |= load_file(file)
             else:
                 tensors |= read_state_dict(file)
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{folder}: its weights cannot be read: {error}") from error
     return tensors
+
+
+def _check_header(file: Path) -> None:
+    """What a header costs is bounded by its length: it is parsed once, from the front to the back."""
+    if not file.is_file():
+        raise ModelError(f"{file} cannot be read: there is no such file")
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+    if length > _MAX_HEADER:
+        raise ModelError(f"{file} cannot be read: it claims a header of {length} bytes; of a model it has thousands")
 
 
 def load_state(model: BigfootForCTC, tensors: dict[str, Tensor], source: str) -> None:

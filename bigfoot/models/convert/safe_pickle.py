@@ -5,8 +5,8 @@ numbers, strings, containers, what the caller lends builders for, and inert reco
 and what the file says about it. No name of the file is ever looked up or imported, so there is nothing to call.
 
 What a file can cost is bounded by counting: bytes read, opcodes, and a clock that is asked in every loop over what
-came from the file. No opcode does more than linear work on bytes that are in the file, so that the clock needs no
-process of its own to be heard.
+came from the file. No opcode does more than linear work on bytes that are in the file, so that the clock is heard;
+``first_look`` ends what would not hear it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from bigfoot.errors import ModelError
 
 MAX_BYTES = 64 * 2**20
 """Of one pickle: a fairseq checkpoint's, without its tensors, has below one megabyte."""
-MAX_OPCODES = 2_000_000
-"""Of one pickle: each makes at most a few hundred bytes."""
+MAX_OPCODES = 1_000_000
+"""Of one pickle: each makes at most some two hundred bytes, an empty set."""
 MAX_SECONDS = 60.0
 
 Builder = Callable[..., object]

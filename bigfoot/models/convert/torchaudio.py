@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from bigfoot.errors import ModelError
-from bigfoot.models.convert.huggingface import fill_model, read_json
+from bigfoot.models.convert.huggingface import fill_model
 from bigfoot.models.convert.torchaudio_builders import (
     BUILDERS,
     POSITION_TABLE,
@@ -31,6 +31,7 @@ from bigfoot.models.convert.torchaudio_builders import (
 )
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.reshape import plain_state, spell_plain_name
+from bigfoot.text.json_files import read_json
 from bigfoot.text.tokenizers import CharTokenizer, Processor, load_processor
 
 BUNDLE_PREFIX = "torchaudio:"

@@ -54,7 +54,7 @@ class Attention(nn.Module):
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
 
-def causal_mask(new: int, past: int, token_mask: Tensor | None, device: torch.device) -> Tensor:
+def causal_mask(new: int, past: int, token_mask: Tensor | None, device: torch.device) -> Tensor | None:
     """Who may look at whom among tokens: everyone at what is not later and no padding, and at itself.
 
     At itself also where it is padding: softmax over nothing is NaN, and would reach its neighbours.
@@ -66,12 +66,14 @@ def causal_mask(new: int, past: int, token_mask: Tensor | None, device: torch.de
         device: of the result.
 
     Returns:
-        (1 or B, 1, U, past + U), True where a token may be looked at.
+        (1 or B, 1, U, past + U), True where a token may be looked at; None where that is everywhere.
 
     Example:
         >>> causal_mask(2, 1, None, torch.device("cpu"))[0, 0].int().tolist()
         [[1, 1, 0], [1, 1, 1]]
     """
+    if new == 1 and token_mask is None:
+        return None  # what a cache is for: attention without a mask is faster
     positions = torch.arange(past + new, device=device)
     queries = positions[past:, None]
     mask = (positions <= queries)[None, None]

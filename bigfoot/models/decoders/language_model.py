@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from bigfoot.errors import ModelError
-from bigfoot.models.convert.huggingface import fetch_folder, read_json, read_weights
+from bigfoot.models.convert.huggingface import fetch_folder, read_weights
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.decoders.pretrained import PretrainedDecoder
 from bigfoot.models.decoders.shape import DecoderShape
 from bigfoot.models.reshape import with_decoder
 from bigfoot.text.huggingface import HuggingFaceTokenizer, load_huggingface_tokenizer
+from bigfoot.text.json_files import read_json
 
 _BUFFERS = (".attn.bias", ".attn.masked_bias")
 """Masks that old checkpoints carry along."""

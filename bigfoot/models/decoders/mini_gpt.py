@@ -61,7 +61,7 @@ class DecoderLayer(nn.Module):
         x: Tensor,
         past: tuple[Tensor, Tensor] | None,
         memory: tuple[Tensor, Tensor],
-        mask: Tensor,
+        mask: Tensor | None,
         memory_mask: Tensor | None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Map (B, U, D) to (B, U, D), and give the keys and values of all tokens.

@@ -1,0 +1,94 @@
+"""A foreign file is read by a process of its own before ours reads it: one that can be ended.
+
+What a file can cost is counted where it is read (``safe_pickle``, ``torch_layout``); this is for what nobody thought
+of. The process imports nothing of torch's, so that it takes a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+from bigfoot.errors import ModelError
+from bigfoot.types import Seconds
+
+MAX_SECONDS: Seconds = 60.0
+MAX_MEMORY = 2 * 2**30
+"""Bytes of address space, where the system can hold a process to it."""
+
+_OUT_OF_MEMORY = 3
+# bigfoot.models is entered without its __init__, which imports torch. A file that is refused is no matter here: it will
+# be refused again, in words, where they are heard.
+_PROGRAM = """
+import sys, types
+root, reader, path, most = sys.argv[1:]
+try:
+    import resource
+    resource.setrlimit(resource.RLIMIT_AS, (int(most), int(most)))
+except (ImportError, OSError, ValueError):
+    pass
+sys.path.append(root)
+models = sys.modules["bigfoot.models"] = types.ModuleType("bigfoot.models")
+models.__path__ = [root + "/bigfoot/models"]
+module, _, function = reader.rpartition(".")
+read = getattr(__import__(module, fromlist=[function]), function)
+with open(path, "rb") as file:
+    try:
+        read(file)
+    except MemoryError:
+        sys.exit(3)
+    except Exception:
+        pass
+"""
+
+
+def look_first(path: Path) -> None:
+    """Have a PyTorch file read by a process that is killed after a minute; once for a file that stays as it is.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ModelError: it is no regular file, or reading it takes too long or too much memory.
+        OSError: there is no such file.
+    """
+    known = os.stat(path)
+    if not stat.S_ISREG(known.st_mode):
+        raise ModelError(f"{path} cannot be read: it is no file, but a pipe, device or folder")
+    _look(path.resolve(), known.st_ino, known.st_size, known.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _look(path: Path, *_: int) -> None:
+    read_apart(path, "bigfoot.models.convert.torch_layout.read_layout", MAX_SECONDS)
+
+
+def read_apart(path: Path, reader: str, max_seconds: Seconds) -> None:
+    """Read a file in a process of its own.
+
+    Args:
+        path: the file.
+        reader: dotted name of a function of an open file; its module must be light.
+        max_seconds: after which the process is killed.
+
+    Raises:
+        ModelError: the process was killed, or did not come to its end.
+    """
+    root = Path(__file__).resolve().parents[3]
+    command = [sys.executable, "-I", "-S", "-c", _PROGRAM, str(root), reader, str(path), str(MAX_MEMORY)]
+    try:
+        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=max_seconds, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(
+            f"{path} cannot be read: it was not done after {max_seconds:g} s, where a checkpoint takes a second. The "
+            "process that read it was killed, and the file is left alone"
+        ) from error
+    if done.returncode == _OUT_OF_MEMORY:
+        raise ModelError(f"{path} cannot be read: it takes more than {MAX_MEMORY} bytes of memory; it is hostile")
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip()[-300:]
+        raise ModelError(f"{path} cannot be read: the process that looked at it ended with {done.returncode}: {said}")

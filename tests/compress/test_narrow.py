@@ -1,0 +1,123 @@
+"""A narrower model by chosen units and least squares: exact where units repeat each other, close where they do not."""
+
+import pytest
+import torch
+
+from bigfoot.compress.narrow import NarrowConfig, apply, choose_units, fit_
+from bigfoot.compress.reshape_to import choose_shape
+from bigfoot.compress.surgery import prune_units
+from bigfoot.compress.units import Place
+from bigfoot.config import load_config
+from bigfoot.errors import ModelError
+from bigfoot.models.feature_encoder import PaddedAudio
+from bigfoot.models.folder import load_model
+from bigfoot.pipeline.student import InitAudio, build_student, student_problems
+
+NORMS = ["base", "large-lv60"]
+
+
+@pytest.fixture
+def audio():
+    """30 s, each utterance of another length."""
+    noise = torch.randn(6, 80_000, generator=torch.Generator().manual_seed(0))
+    lengths = torch.tensor([80_000, 71_111, 64_000, 80_000, 40_000, 60_001])
+    mask = torch.arange(80_000) < lengths[:, None]
+    return [PaddedAudio(noise[:3] * mask[:3], mask[:3]), PaddedAudio(noise[3:] * mask[3:], mask[3:])]
+
+
+def answers(model, batches):
+    with torch.no_grad():
+        told = [model(*batch) for batch in batches]
+    return torch.cat([each.logits[each.frame_mask] for each in told])
+
+
+def error(model, teacher, batches):
+    there = answers(teacher, batches)
+    return float((answers(model, batches) - there).square().sum() / (there - there.mean(0)).square().sum())
+
+
+def repeat_units_(model):
+    """Make every layer's second half of feed-forward units, last head and some channels say what others say."""
+    with torch.no_grad():
+        for layer in model.speech_encoder.encoder.layers:
+            first = layer.feed_forward.intermediate_dense
+            half = first.out_features // 2
+            for tensor in (first.weight, first.bias):
+                tensor[half:] = tensor[:half]
+            width = layer.attention.head_dim
+            for name in ("q_proj", "k_proj", "v_proj"):
+                for tensor in (getattr(layer.attention, name).weight, getattr(layer.attention, name).bias):
+                    tensor[-width:] = tensor[:width]
+        for conv in list(model.speech_encoder.feature_encoder)[1:3]:
+            conv.conv.weight[4:] = conv.conv.weight[:-4]
+            if conv.layer_norm is not None:
+                conv.layer_norm.weight[4:] = conv.layer_norm.weight[:-4]
+                conv.layer_norm.bias[4:] = conv.layer_norm.bias[:-4]
+
+
+def test_units_that_repeat_others_go_and_nothing_is_lost(build_model, audio):
+    model = build_model("base")
+    repeat_units_(model)
+    config, before = model.config, answers(model, audio)
+    convs = [config.conv_dim[0], 4, 4, *config.conv_dim[3:]]
+    heads = [config.num_attention_heads - 1] * config.num_hidden_layers
+    shape = {"conv_dim": convs, "layer_num_attention_heads": heads, "intermediate_size": config.intermediate_size // 2}
+    student, change = apply(model, NarrowConfig(shape), audio)
+    assert student.config.conv_dim == convs and student.config.heads_of_layers == heads
+    torch.testing.assert_close(answers(student, audio), before, rtol=0, atol=2e-2 * float(before.std()))
+    assert torch.equal(answers(model, audio), before)
+    assert f"4 of {config.conv_dim[1]} channels of convolution 1" in change.describe()
+
+
+@pytest.mark.parametrize("structure", NORMS)
+def test_fitted_maps_are_closer_than_cut_ones(build_model, audio, structure):
+    model = build_model(structure)
+    shape = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24, "conv_dim": [8] * 7}
+    wanted = choose_shape(model.config, {**shape, "conv_dim": [6, *model.config.conv_dim[1:]]})
+    keep = choose_units(model, wanted, audio)
+    assert len(keep[Place("width")]) == 16 and len(keep[Place("conv", 0)]) == 6
+    cut = prune_units(model, keep)
+    before = error(cut, model, audio)
+    fit_(cut, model, keep, audio)
+    assert error(cut, model, audio) < 0.5 * before
+
+
+def test_nothing_left_out_is_the_same_model(build_model, audio):
+    for structure in NORMS:
+        model = build_model(structure)
+        student, _ = apply(model, NarrowConfig({"hidden_size": model.config.hidden_size}), audio)
+        assert error(student, model, audio) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ({"hidden_size": 12}, "heads as wide as they are, 8, and hidden_size 12 over num_attention_heads 3 is 4"),
+        ({"intermediate_size": 4096}, "feed_forward of layer 0 would grow from"),
+        ({"time_reduction": 2}, "does not change time_reduction; use slice"),
+    ],
+)
+def test_other_shapes_are_refused(build_model, audio, shape, said):
+    with pytest.raises(ModelError, match=said):
+        apply(build_model("base"), NarrowConfig(shape), audio)
+
+
+def test_without_audio_there_is_no_fit(build_model):
+    with pytest.raises(ModelError, match="fitted on audio, and none was given"):
+        apply(build_model("base"), NarrowConfig({"intermediate_size": 8}), [])
+
+
+def test_a_configuration_asks_for_it(audio):
+    asked = ["teacher.path=tiny_teacher", "student.shape={intermediate_size: 64}", "student.conv_groups=1"]
+    config = load_config("demo_config.yaml", [*asked, "student.conv_init=slice", "student.shape_init=least_squares"])
+    teacher = load_model("tiny_teacher").model
+
+    class Given(InitAudio):
+        def __init__(self):
+            self.batches = audio[:1]
+
+    student, changes = build_student(teacher, config, Given())
+    assert student.config.widths_of_layers == [64] * 4
+    assert "64 of 512 feed-forward units of layer 0" in " ".join(changes)
+    config.student.shape = {"hidden_size": 64}
+    assert any(problem.startswith("student.shape_init: ") for problem in student_problems(config, teacher.config))

@@ -1,0 +1,79 @@
+import pytest
+
+from bigfoot.config import EvaluateConfig
+from bigfoot.decoding.beam import PrefixBeamSearch
+from bigfoot.decoding.choose import build_search, decoder_problems, describe_decoder
+from bigfoot.decoding.words import KenLM, WordValues, read_lexicon
+from bigfoot.errors import DataError, MissingExtraError
+from bigfoot.text.ngram import train_ngram, write_arpa
+from bigfoot.text.phonemes import build_phoneme_tokenizer
+from bigfoot.text.tokenizers import CharTokenizer
+
+LETTERS = CharTokenizer(("<pad>", "|", *"ABC"))
+
+
+@pytest.fixture(scope="module")
+def arpa(tmp_path_factory):
+    pytest.importorskip("flashlight.lib.text.decoder.kenlm")
+    path = tmp_path_factory.mktemp("lm") / "model.arpa"
+    write_arpa(train_ngram(["A B", "A CA", "ZEBRA B"], 2), path)
+    return str(path)
+
+
+def test_greedy_needs_no_search():
+    assert build_search(EvaluateConfig(), LETTERS) is None
+    assert describe_decoder(EvaluateConfig()) == "greedy"
+
+
+def test_a_beam_with_nothing_beside():
+    assert build_search(EvaluateConfig(decoder="beam", beam_size=5), LETTERS) == PrefixBeamSearch(LETTERS, 5)
+
+
+def test_a_language_model_brings_the_words_that_the_tokenizer_can_spell(arpa):
+    config = EvaluateConfig(decoder="lm", lm_path=arpa, lm_weight=0.8, word_bonus=1.0)
+    search = build_search(config, LETTERS)
+    assert search.values.lexicon == {"A", "B", "CA"} and search.values.weight == 0.8
+    assert describe_decoder(config) == "prefix beam 16, language model model.arpa (weight 0.8), word bonus 1"
+
+
+def test_a_lexicon_file_takes_the_place_of_the_model_s_words(arpa, tmp_path):
+    (tmp_path / "words.txt").write_text("A a b\nCA\n\n")
+    config = EvaluateConfig(decoder="lm", lm_path=arpa, lexicon=str(tmp_path / "words.txt"), hot_words=["B"])
+    values = build_search(config, LETTERS).values
+    assert values.lexicon == {"A", "CA"} and values.ended("B") == 3.0 and values.ended("AB") == -float("inf")
+    assert "lexicon words.txt" in describe_decoder(config) and "hot words B (3 each)" in describe_decoder(config)
+
+
+def test_words_that_nobody_can_write_are_told(arpa):
+    config = EvaluateConfig(decoder="lm", lm_path=arpa)
+    with pytest.raises(DataError, match=r"can spell none of its 4 words.*another case"):
+        build_search(config, CharTokenizer(("<pad>", "|", *"abc")))
+    with pytest.raises(DataError, match="this tokenizer writes phonemes"):
+        build_search(config, build_phoneme_tokenizer(["A"]))
+    assert build_search(EvaluateConfig(decoder="beam"), build_phoneme_tokenizer(["A"])) is not None
+
+
+def test_files_that_cannot_be_used_are_told(tmp_path):
+    (tmp_path / "model.bin").write_bytes(b"mmap lm http\x00\xff\xfe")
+    (problem,) = decoder_problems(EvaluateConfig(decoder="lm", lm_path=str(tmp_path / "model.bin")))
+    assert "name them in evaluate.lexicon" in problem
+    with pytest.raises(DataError, match="no such lexicon"):
+        read_lexicon(str(tmp_path / "nowhere.txt"), None)
+    pytest.importorskip("flashlight.lib.text.decoder.kenlm")
+    with pytest.raises(DataError, match="KenLM cannot read it"):
+        KenLM(tmp_path / "model.bin", ["A"])
+    with pytest.raises(DataError, match="train_ngram"):
+        KenLM(tmp_path / "nowhere.arpa", ["A"])
+
+
+def test_without_the_extra_it_is_named(monkeypatch, tmp_path):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "flashlight.lib.text.decoder.kenlm", None)
+    with pytest.raises(MissingExtraError, match=r"bigfoot\[lm\]"):
+        KenLM(tmp_path / "model.arpa", ["A"])
+
+
+def test_a_shorter_hot_word_is_worth_more_on_its_way():
+    values = WordValues(hot_words=("SEVEN", "SEVENTEEN"), hot_word_bonus=9.0)
+    assert values.begun("SEVEN") == 9.0 and values.begun("SEVENT") == 6.0 and values.begun("") == 0.0

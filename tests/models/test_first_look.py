@@ -1,0 +1,92 @@
+"""The process that reads a foreign file first: killed where it hangs, unseen where all is well."""
+
+import os
+import pickle
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import torch
+
+from bigfoot.errors import ModelError
+from bigfoot.models.convert import first_look
+from bigfoot.models.convert.first_look import look_first, read_apart
+from bigfoot.models.convert.torch_file import open_torch_file
+from bigfoot.models.folder import load_model
+
+LAYOUT = "bigfoot.models.convert.torch_layout.read_layout"
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind():
+    before = set(psutil.Process().children(recursive=True))
+    yield
+    assert set(psutil.Process().children(recursive=True)) <= before
+
+
+def write_pickle(path, data):
+    """A file of torch.save's, of before 1.6, with this where its content should be."""
+    head = (0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True, "type_sizes": {}})
+    path.write_bytes(b"".join(pickle.dumps(part, protocol=2) for part in head) + data)
+    return path
+
+
+def test_a_reader_that_hangs_is_killed(tmp_path):
+    """A pipe that nobody writes to: no clock of the process's own would be heard in there."""
+    os.mkfifo(tmp_path / "model.pt")
+    started = time.monotonic()
+    with pytest.raises(ModelError, match=r"model\.pt cannot be read: it was not done after 0\.5 s.*was killed"):
+        read_apart(tmp_path / "model.pt", LAYOUT, 0.5)
+    assert time.monotonic() - started < 30
+
+
+def test_a_file_that_takes_too_long_is_refused(tmp_path, monkeypatch):
+    path = write_pickle(tmp_path / "model.pt", b"N0" * 450_000 + b"N.")
+    monkeypatch.setattr(first_look, "MAX_SECONDS", 0.2)
+    for read in (open_torch_file, load_model):
+        with pytest.raises(ModelError, match=r"not done after 0\.2 s"):
+            read(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to its address space")
+def test_a_file_that_takes_too_much_memory_is_refused(tmp_path, monkeypatch):
+    path = write_pickle(tmp_path / "model.pt", b"\x8f" * 900_000 + b".")
+    monkeypatch.setattr(first_look, "MAX_MEMORY", 100 * 2**20)
+    with pytest.raises(ModelError, match="it takes more than 104857600 bytes of memory"):
+        look_first(path)
+
+
+def test_a_good_file_is_looked_at_once(tmp_path, monkeypatch):
+    asked, run = [], subprocess.run
+
+    def count(command, **options):
+        asked.append(command)
+        return run(command, **options)
+
+    monkeypatch.setattr(subprocess, "run", count)
+    torch.save({"a": torch.ones(2)}, tmp_path / "model.pt")
+    for _ in range(2):
+        assert open_torch_file(tmp_path / "model.pt").content.keys() == {"a"}
+    assert len(asked) == 1
+    torch.save({"b": torch.ones(3)}, tmp_path / "model.pt")
+    assert open_torch_file(tmp_path / "model.pt").content.keys() == {"b"}
+    assert len(asked) == 2
+
+
+def test_the_same_reader_looks_in_both(tmp_path):
+    """What the process runs is there and needs no torch, or it would say so instead of nothing."""
+    torch.save({"a": torch.ones(2)}, tmp_path / "model.pt")
+    read_apart(tmp_path / "model.pt", LAYOUT, 60)
+    with pytest.raises(ModelError, match=r"ended with 1: (?s:.*)No module named 'torch'"):
+        read_apart(tmp_path / "model.pt", "bigfoot.models.convert.torch_file.read_state_dict", 60)
+
+
+def test_pipes_are_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "model.pt")
+    with pytest.raises(ModelError, match="it is no file, but a pipe"):
+        open_torch_file(tmp_path / "model.pt")
+    for path in (tmp_path, tmp_path / "model.pt"):
+        with pytest.raises(ModelError, match="no model"):
+            load_model(path)

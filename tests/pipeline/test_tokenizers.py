@@ -1,0 +1,63 @@
+import pytest
+
+from bigfoot.config import load_config
+from bigfoot.errors import ConfigError
+from bigfoot.models.folder import load_model
+from bigfoot.pipeline.run import run_pipeline
+from bigfoot.text.ngram import train_ngram, write_arpa
+
+STEPS = ("steps=[finetune]", "finetune.head=new", "finetune.max_steps=2")
+
+
+@pytest.fixture(scope="module")
+def digits_model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("lm") / "digits.arpa"
+    write_arpa(train_ngram(["ONE TWO THREE", "FOUR FIVE SIX", "SEVEN EIGHT NINE ZERO"], 2), path)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("bpe", "sentencepiece bpe, 30 tokens"), ("phonemes", "phonemes of espeak-ng's en-us without stress")],
+)
+def test_a_run_with_a_head_over_other_tokens(small_config, tmp_path, quick_memory, kind, said, digits_model):
+    words = kind == "bpe"
+    more = ["evaluate.decoder=lm", f"evaluate.lm_path={digits_model}"] if words else ["evaluate.decoder=beam"]
+    more += ["finetune.vocab_size=30"] if words else []
+    report = run_pipeline(small_config(tmp_path / "run", *STEPS, f"finetune.tokenizer={kind}", *more))
+    assert report is not None
+    assert any(said in change for change in report.changes)
+    row = report.rows[-1]
+    assert row.transcripts.startswith("NFKC")
+    assert row.name == "finetune" and row.wer is not None
+    assert row.unit == ("word" if words else "phoneme")
+    assert row.decoder.startswith("prefix beam 16") and ("digits.arpa" in row.decoder) == words
+    assert ("with a language model" in row.protocol) == words
+    assert row.greedy_difference is not None
+    # Of phonemes and words there is no difference.
+    assert (row.wer_difference is None) != words
+    again = load_model(tmp_path / "run" / "finetune" / "model")
+    assert again.processor.tokenizer is not None
+    assert again.model.config.vocab_size == len(again.processor.tokenizer)
+    markdown = (tmp_path / "run" / "report" / "report.md").read_text()
+    assert ("PER" in markdown) != words
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["finetune.tokenizer=bpe"], "finetune.tokenizer: bpe is another vocabulary"),
+        (["evaluate.decoder=lm"], "evaluate.lm_path: needed"),
+        (["evaluate.hot_words=[ONE]"], "evaluate.hot_words: greedy decoding has no use"),
+        (["evaluate.decoder=lm", "evaluate.lm_path=nowhere.arpa"], "nowhere.arpa: no such language model"),
+        (["evaluate.decoder=beam", "evaluate.lm_path=a.arpa"], "evaluate.lm_path: not read"),
+        (["finetune.head=new", "finetune.tokenizer=huggingface"], "finetune.tokenizer_path"),
+        (["finetune.head=new", "finetune.tokenizer=bpe", "finetune.tokenizer_text=none.txt"], "no file none.txt"),
+    ],
+)
+def test_what_cannot_work_is_told_before_anything_is_done(small_run, tmp_path, overrides, told):
+    with pytest.raises(ConfigError) as found:
+        run_pipeline(load_config(None, small_run(tmp_path / "run", *overrides)))
+    assert told in str(found.value)
+    assert not (tmp_path / "run" / "data").exists()

@@ -1,0 +1,21 @@
+import pytest
+
+from bigfoot.text.ngram import read_arpa, train_ngram
+from tools.train_ngram import main
+
+
+def test_a_model_out_of_a_text_file(tmp_path, capsys):
+    (tmp_path / "text.txt").write_text("One two, three.\nthree one\n")
+    out = tmp_path / "out.arpa"
+    main([str(tmp_path / "text.txt"), str(out), "--order", "2", "--own"])
+    assert "2-grams of 3 words from 2 lines, interpolated Kneser-Ney" in capsys.readouterr().out
+    expected = train_ngram(["ONE TWO THREE", "THREE ONE"], 2)
+    assert read_arpa(out).score("ONE TWO THREE") == pytest.approx(expected.score("ONE TWO THREE"), abs=1e-5)
+
+
+def test_bad_arguments_are_told(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="no such text file"):
+        main([str(tmp_path / "nowhere.txt"), str(tmp_path / "out.arpa")])
+    with pytest.raises(SystemExit):
+        main(["a", "b", "--order", "1"])
+    assert "--order must be 2 or more" in capsys.readouterr().err

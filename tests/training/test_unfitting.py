@@ -1,0 +1,27 @@
+from pathlib import Path
+
+import numpy as np
+
+from bigfoot.audio_io import write_audio
+from bigfoot.config import DataConfig
+from bigfoot.data.manifests import ListedUtterance, check_utterances, write_manifest
+from bigfoot.training.unfitting import describe_unfitting
+
+
+def test_transcripts_that_need_more_frames_than_there_are_are_counted(build_model, processor, tmp_path):
+    rng = np.random.default_rng(0)
+    listed = []
+    # A second has 49 frames. 40 letters fit, 25 times the same letter needs a blank between any two: 49, and so on.
+    for name, text in (("fits", "AB" * 20), ("just", "A" * 25), ("over", "A" * 26), ("far", "HELLO " * 30)):
+        path = tmp_path / f"{name}.flac"
+        write_audio(path, (0.1 * rng.standard_normal(16_000)).astype(np.float32))
+        listed.append(ListedUtterance(name, path, text, "ann"))
+    cuts, skipped = check_utterances(listed, "train", DataConfig(), None, verify=False)
+    assert not skipped
+    manifest = Path(tmp_path) / "cuts.jsonl.gz"
+    write_manifest(cuts, manifest)
+    (told,) = describe_unfitting(manifest, processor, build_model("base"))
+    assert told.startswith("2 of 4 training transcripts")
+    assert "over (51 for 49)" in told and "far (" in told and "just" not in told
+    write_manifest(cuts[:2], manifest)
+    assert describe_unfitting(manifest, processor, build_model("base")) == []
