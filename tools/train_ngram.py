@@ -2,7 +2,8 @@
 
     python tools/train_ngram.py TEXT OUT.arpa --order 3
 
-TEXT has a sentence a line, plain or .gz; LibriSpeech's `ID TEXT` lines are understood. KenLM's `lmplz` does the work
+TEXT has a sentence a line, plain or .gz; LibriSpeech's `ID TEXT` lines are understood, and so are a run's manifests
+(runs/demo/data/cuts_train.jsonl.gz), of which the transcripts are taken. KenLM's `lmplz` does the work
 where it is installed, else a small interpolated Kneser-Ney of our own, which holds everything in memory.
 """
 

@@ -103,6 +103,11 @@ def test_lines_of_text_files(tmp_path):
         file.write("103-1240-0000 CHAPTER ONE\n103-1240-0001 TWO\n")
     assert list(read_lines(tmp_path / "plain.txt")) == ["ONE TWO", "THREE"]
     assert list(read_lines(tmp_path / "packed.txt.gz")) == ["CHAPTER ONE", "TWO"]
+    (tmp_path / "cuts.jsonl").write_text('{"id": "a", "supervisions": [{"text": "SIX"}]}\n')
+    assert list(read_lines(tmp_path / "cuts.jsonl")) == ["SIX"]
+    (tmp_path / "other.jsonl").write_text('{"id": "a"}\n')
+    with pytest.raises(DataError, match="no manifest of utterances"):
+        list(read_lines(tmp_path / "other.jsonl"))
     with pytest.raises(DataError, match="no such text file"):
         list(read_lines(Path("nowhere.txt")))
     (tmp_path / "bad.txt").write_bytes(b"\xff\xfe\x00")
