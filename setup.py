@@ -12,12 +12,14 @@ SYNTHETIC = ["espeakng-loader>=0.2.4"]  # espeak-ng is GPL-3.0, hence never a pl
 RUNTIME = ["onnxruntime>=1.23,<2"]
 ONNX = [*RUNTIME, "onnx>=1.19,<2"]
 TEXT = ["sentencepiece>=0.2"]
+DECODER = ["peft>=0.17,<1"]
 LM = ["flashlight-text>=0.0.7; python_version < '3.13'"]  # carries KenLM; no wheels for 3.13 yet.
 TEST = [
     *SYNTHETIC,
     *ONNX,
     *TEXT,
     *LM,
+    *DECODER,
     "hypothesis>=6.100",
     "mypy>=1.15",
     "pre-commit>=4",
@@ -64,6 +66,7 @@ setup(
         "onnx": ONNX,
         "text": TEXT,
         "lm": LM,
+        "decoder": DECODER,
         "test": TEST,
     },
     entry_points={"console_scripts": ["bigfoot=bigfoot.cli:main"]},

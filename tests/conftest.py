@@ -1,5 +1,6 @@
 """Small random models and real speech for the tests of every room; torch is imported by those that need it."""
 
+import gzip
 import json
 import logging
 import os
@@ -309,3 +310,18 @@ def finished_run(start, small_run, tmp_path_factory):
     done = start("recipes/compress.py", "--config", "demo_config.yaml", *small_run(folder, "control=ctc_only"))
     assert done.returncode == 0, done.stdout + done.stderr
     return folder, done.stdout
+
+
+@pytest.fixture(scope="session")
+def small_gpt2(start, tmp_path_factory):
+    """Folder of a GPT-2 that has read a few lines for seconds, by the tool that makes larger ones."""
+    folder = tmp_path_factory.mktemp("gpt2")
+    with gzip.open(folder / "text.gz", "wt") as file:
+        file.writelines(f"{i}-{i}-{i:04d} ONE TWO THREE FOUR FIVE SIX {'SEVEN ' * (i % 3)}EIGHT\n" for i in range(60))
+    done = start(
+        "tools/make_small_gpt2.py", folder / "text.gz", folder / "model", "--vocab-size", 280, "--width", 16,
+        "--layers", 2, "--heads", 2, "--positions", 64, "--steps", 30, "--batch-size", 4, "--length", 16,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "perplexity" in done.stdout
+    return folder / "model"

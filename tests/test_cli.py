@@ -8,7 +8,9 @@ import soundfile
 from bigfoot.models.convert.formats import find_format
 from bigfoot.models.folder import load_model
 
-COMMANDS = ("compress", "evaluate", "summary", "benchmark", "compare", "transcribe", "convert", "doctor", "push")
+COMMANDS = (
+    "compress", "evaluate", "summary", "benchmark", "compare", "transcribe", "generate", "convert", "doctor", "push",
+)  # fmt: skip
 
 
 def test_help_names_every_command(bigfoot):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Sequence
 
 from bigfoot.config.rules import rule_problems
@@ -10,8 +11,9 @@ from bigfoot.config.schema import AugmentConfig, Config, FinetuneConfig, PruneCo
 STEPS = ("student", "prune", "gates", "distill", "finetune")
 TRACKERS = ("tensorboard", "wandb", "mlflow", "comet_ml")
 GATED = ("heads", "feed_forward", "conv", "blocks")
+DECODER_STREAMS = ("encoder", "layers", "fbank", "posteriors")
 PRUNABLE = ("heads", "feed_forward", "conv", "width")
-_PARTS = ("feature_encoder", "feature_projection", "encoder", "lm_head", "projections")
+_PARTS = ("feature_encoder", "feature_projection", "encoder", "lm_head", "decoder", "projections")
 
 
 def find_value_problems(config: Config) -> Iterator[str]:
@@ -37,6 +39,8 @@ def find_value_problems(config: Config) -> Iterator[str]:
     yield from _train_problems("gates", config.gates)
     yield from _train_problems("distill", config.distill)
     yield from _train_problems("finetune", config.finetune)
+    yield from _decoder_problems(config.finetune)
+    yield from _pretrained_problems(config)
     yield from _growth_problems(config)
     yield from _tokenizer_problems(config.finetune)
 
@@ -72,6 +76,35 @@ def _train_problems(name: str, train: TrainConfig) -> Iterator[str]:
     yield from _unknown(f"{name}.learning_rate_factors", "part", list(train.learning_rate_factors), _PARTS)
     if len(train.adam_betas) != 2:
         yield f"{name}.adam_betas: expected two numbers, got {train.adam_betas}"
+
+
+def _decoder_problems(finetune: FinetuneConfig) -> Iterator[str]:
+    smoothing, decoder = finetune.label_smoothing, finetune.decoder
+    if len(smoothing) != 2 or not all(0 <= share <= 1 for share in smoothing):
+        yield f"finetune.label_smoothing: expected [at the first step, at the last], from 0 to 1, got {smoothing}"
+    yield from _unknown("finetune.decoder.streams", "stream", decoder.streams, DECODER_STREAMS)
+    if not decoder.streams or len(set(decoder.streams)) < len(decoder.streams):
+        yield f"finetune.decoder.streams: expected one or more, each once, got {decoder.streams}"
+    if decoder.hidden_size % 2 or (decoder.num_heads > 0 and decoder.hidden_size % decoder.num_heads):
+        yield (
+            f"finetune.decoder.hidden_size: {decoder.hidden_size} should be even and a multiple of num_heads "
+            f"{decoder.num_heads}"
+        )
+
+
+def _pretrained_problems(config: Config) -> Iterator[str]:
+    decoder = config.finetune.decoder
+    if decoder.kind != "pretrained" or config.finetune.objective == "ctc":
+        return
+    if decoder.language_model is None:
+        yield "finetune.decoder.language_model: needed by kind pretrained: folder or id of a causal language model"
+    if decoder.train == "lora" and importlib.util.find_spec("peft") is None:
+        yield "finetune.decoder.train: lora needs the package peft: pip install 'bigfoot[decoder]'"
+    if config.evaluate.autoregressive.ctc_weight:
+        yield (
+            "evaluate.autoregressive.ctc_weight: a pretrained decoder has tokens of its own, which the CTC head cannot "
+            "score; set it to 0"
+        )
 
 
 def _growth_problems(config: Config) -> Iterator[str]:

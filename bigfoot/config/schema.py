@@ -51,9 +51,14 @@ class DataConfig:
     """The same for dev, on which the best checkpoint is chosen."""
     test_splits: list[str] = field(default_factory=list)
     """The same for test, which is read once, at the end."""
-    transcripts: str = one_of("given", "none")
+    transcripts: str = one_of("given", "none", "teacher")
     """``none`` trains without transcripts: where labels are asked for (``ctc``, fine-tuning, dev WER), the teacher's
-    own transcripts take their place. Test keeps the transcripts it has, for judging alone."""
+    own transcripts take their place, by its decoder where it has one (``evaluate.autoregressive``). Test keeps the
+    transcripts it has, for judging alone. ``teacher`` takes the teacher's own in train alone, and only of utterances
+    in which they are close to the given ones."""
+    max_label_wer: float = not_negative(0.1)
+    """``teacher``: word error rate of the teacher's transcript against the given one beyond which an utterance gives no
+    labels."""
     hold_out_speakers: int = not_negative(0)
     """Take so many speakers out of train to be dev, where the corpus has no dev of its own."""
     num_train: int = not_negative(4000)
@@ -118,6 +123,9 @@ class StudentConfig:
     """Which: ``first_k``, ``last_k``, ``every_k``, ``spread`` (both ends kept), or a list of 0-based layers."""
     weights: str = one_of("teacher", "random")
     """``random`` takes the shape alone and begins all of its weights anew: a control."""
+    decoder_layers: int | None = above_zero(None)
+    """Layers of the decoder that stay, as far apart as can be, both ends among them; null keeps all, and a teacher
+    without a decoder needs none."""
     change_conv_layers: bool = True
     """False leaves the feature encoder as the teacher's."""
     conv_groups: Any = 2
@@ -315,6 +323,30 @@ class CTCLossConfig:
 
 
 @dataclass
+class DecoderLossConfig:
+    """Cross-entropy of the decoder's tokens along the transcripts, mean over tokens and ends."""
+
+    weight: float = not_negative(0.0)
+    """Its share of the loss; 0 switches it off."""
+    label_smoothing: float = share(0.1)
+    """Share of the target that is spread over all tokens (Szegedy et al., 2016), at the first step."""
+    label_smoothing_end: float = share(0.1)
+    """The same from step ``label_smoothing_steps`` on; between, it changes evenly."""
+    label_smoothing_steps: int = not_negative(0)
+    """Steps of that change."""
+
+
+@dataclass
+class DecoderKLConfig:
+    """Divergence from the teacher's decoder, token by token along the transcripts, times T squared."""
+
+    weight: float = not_negative(0.0)
+    """Its share of the loss; 0 switches it off."""
+    temperature: float = above_zero(1.0)
+    """Softens both distributions, above 0."""
+
+
+@dataclass
 class LossesConfig:
     """The terms of the distillation loss, by name and weight."""
 
@@ -340,6 +372,10 @@ class LossesConfig:
     """Likeness of frames in the values of the teacher's attention."""
     ctc: CTCLossConfig = field(default_factory=CTCLossConfig)
     """The transcripts, or the teacher's own."""
+    decoder: DecoderLossConfig = field(default_factory=DecoderLossConfig)
+    """The same, by the decoder."""
+    decoder_kl: DecoderKLConfig = field(default_factory=DecoderKLConfig)
+    """What the teacher's decoder says of every next token."""
 
 
 @dataclass
@@ -351,8 +387,8 @@ class TrainConfig:
     learning_rate: float = above_zero(5e-4)
     """Highest learning rate."""
     learning_rate_factors: dict[str, float] = field(default_factory=dict)
-    """Multiplies it for a part: ``feature_encoder``, ``feature_projection``, ``encoder``, ``lm_head`` or
-    ``projections``."""
+    """Multiplies it for a part: ``feature_encoder``, ``feature_projection``, ``encoder``, ``lm_head``,
+    ``decoder`` or ``projections``."""
     schedule: str = one_of("linear", "cosine", "constant")
     """After the warm-up: ``linear`` or ``cosine`` to nothing, or ``constant``."""
     warmup_steps: int = not_negative(100)
@@ -416,8 +452,41 @@ class GatesConfig(TrainConfig):
 
 
 @dataclass
+class DecoderConfig:
+    """A decoder that writes text token by token, where the model has none yet."""
+
+    kind: str = one_of("mini_gpt", "pretrained")
+    """``mini_gpt``, small and trained from nothing, with the CTC head's tokens; or ``pretrained``, a causal language
+    model of transformers' with its own."""
+    language_model: str | None = None
+    """Folder or id of ``pretrained``: GPT-2 or one of its kin, with a ``tokenizer.json``."""
+    train: str = one_of("full", "lora", "frozen")
+    """What of ``pretrained`` learns besides what is new in it: all, low-rank adapters (needs ``peft``), or nothing."""
+    lora_rank: int = above_zero(8)
+    """Rank of the adapters."""
+    hidden_size: int = above_zero(256)
+    """Width of ``mini_gpt``."""
+    num_layers: int = above_zero(4)
+    """Transformer layers of ``mini_gpt``."""
+    num_heads: int = above_zero(4)
+    """Attention heads of ``mini_gpt``, and where streams are fused by attention."""
+    dropout: float = share(0.1)
+    """Of ``mini_gpt``, in training."""
+    streams: list[str] = field(default_factory=lambda: ["encoder"])
+    """What it hears: ``encoder`` (its last state), ``layers`` (all, by learned weights), ``fbank`` (log-mel energies),
+    ``posteriors`` (of the CTC head); each projected by itself."""
+    fuse: str = one_of("pool", "attention")
+    """How several streams become one: ``pool`` (sum by learned weights) or ``attention`` (the first attends to the
+    others through gates that are closed at the start)."""
+    projection: str = one_of("linear", "conv")
+    """From a stream to the decoder's width: ``linear``, or ``conv`` over three frames."""
+    stride: int = above_zero(1)
+    """Frames that become one."""
+
+
+@dataclass
 class FinetuneConfig(TrainConfig):
-    """Train with CTC on the transcripts."""
+    """Train on the transcripts: with CTC, with a decoder, or with both."""
 
     max_steps: int = above_zero(300)
     """Optimizer steps."""
@@ -438,8 +507,33 @@ class FinetuneConfig(TrainConfig):
     """espeak-ng's voice that pronounces the transcripts."""
     phoneme_stress: bool = False
     """Keep marks of stress: a stressed vowel is another token."""
+    objective: str = one_of("ctc", "decoder", "joint")
+    """What is trained: the CTC head, an autoregressive ``decoder``, or both; the encoder with either."""
+    ctc_weight: float = share(0.3)
+    """``joint``: share of the CTC loss; the decoder's cross-entropy has the rest."""
+    label_smoothing: list[float] = field(default_factory=lambda: [0.1, 0.0])
+    """Share of the decoder's targets that is spread over all tokens, at the first and at the last step."""
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    """The decoder, where the model has none yet."""
     freeze_feature_encoder_steps: int = not_negative(0)
     """The feature encoder stays as it is for so many steps."""
+
+
+@dataclass
+class DecodingConfig:
+    """How an autoregressive decoder's tokens become a text."""
+
+    beam_size: int = above_zero(1)
+    """Texts that are followed at once; 1 is greedy."""
+    ctc_weight: float = share(0.0)
+    """Share of CTC's prefix probability in the score; the decoder has the rest. Above 0 only where both have the same
+    tokens."""
+    length_bonus: float = 0.0
+    """Added to the score for every token, in nats: above 0 for longer texts, below for shorter ones."""
+    max_tokens: int = above_zero(1000)
+    """Longest text; no text has more tokens than the audio has frames."""
+    max_repeats: int = above_zero(16)
+    """A text that says the same piece more often in a row has gone in circles: it is cut there, and reported."""
 
 
 @dataclass
@@ -469,6 +563,8 @@ class EvaluateConfig:
     """Added for each of them that comes out, in nats."""
     bootstrap_samples: int = not_negative(1000)
     """Resamplings behind a confidence interval."""
+    autoregressive: DecodingConfig = field(default_factory=DecodingConfig)
+    """How a model with an autoregressive decoder writes its text; CTC's stands beside it."""
     speed_rounds: int = above_zero(9)
     """Interleaved rounds of the speed measurement."""
     speed_seconds: float = above_zero(10.0)

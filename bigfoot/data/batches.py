@@ -25,6 +25,7 @@ from bigfoot.config import AugmentConfig, DataConfig
 from bigfoot.data.augment import augment_waveform, stable_seed
 from bigfoot.data.noise import NoiseFolder
 from bigfoot.errors import DataError
+from bigfoot.text.tokenizer import Tokenizer
 from bigfoot.text.tokenizers import Processor
 from bigfoot.types import Samples, Seconds
 
@@ -61,6 +62,7 @@ class Batch:
         texts: B transcripts.
         speakers: B speakers.
         position: where in the stream; None in evaluation.
+        decoder_labels: (B, U') int64, as ``labels``, of a decoder with tokens of its own; None where there is none.
     """
 
     input_values: Tensor
@@ -70,6 +72,7 @@ class Batch:
     texts: list[str]
     speakers: list[str]
     position: Position | None = None
+    decoder_labels: Tensor | None = None
 
     def __len__(self) -> int:
         """Number of utterances."""
@@ -90,6 +93,7 @@ class Batch:
             self.texts,
             self.speakers,
             self.position,
+            None if self.decoder_labels is None else self.decoder_labels.to(device),
         )
 
 
@@ -169,21 +173,23 @@ def collate(utterances: Sequence[LoadedUtterance], processor: Processor, positio
     return Batch(
         input_values=torch.from_numpy(input_values),
         attention_mask=torch.from_numpy(attention_mask),
-        labels=_pad_labels(utterances, processor),
+        labels=_pad_labels(utterances, processor.tokenizer),
         ids=[item.id for item in utterances],
         texts=[item.text for item in utterances],
         speakers=[item.speaker for item in utterances],
         position=position,
+        # Who asks for no labels of the head asks for none at all.
+        decoder_labels=_pad_labels(utterances, processor.decoder_tokenizer if processor.tokenizer else None),
     )
 
 
-def _pad_labels(utterances: Sequence[LoadedUtterance], processor: Processor) -> Tensor | None:
-    if processor.tokenizer is None:
+def _pad_labels(utterances: Sequence[LoadedUtterance], tokenizer: Tokenizer | None) -> Tensor | None:
+    if tokenizer is None:
         return None
     spelled = []
     for item in utterances:
         try:
-            spelled.append(processor.tokenizer.encode(item.text))
+            spelled.append(tokenizer.encode(item.text))
         except ValueError as error:
             raise DataError(f"{item.id}: {error}; prepare the data for this model's vocabulary") from error
     # One at least: where nobody has a transcript, a tensor without elements would trouble the losses.

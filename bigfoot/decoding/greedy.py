@@ -80,6 +80,7 @@ class Transcripts:
         margins: see ``GreedyResult``.
         confidences: see ``GreedyResult``.
         blank_rate: share of real frames whose best token is the blank.
+        num_cut: texts that went in circles and were cut, of a decoder.
     """
 
     ids: list[str] = field(default_factory=list)
@@ -90,6 +91,7 @@ class Transcripts:
     margins: list[float] = field(default_factory=list)
     confidences: list[float] = field(default_factory=list)
     blank_rate: float = 1.0
+    num_cut: int = 0
 
 
 @torch.no_grad()

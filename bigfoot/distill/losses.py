@@ -64,6 +64,29 @@ def logit_kl(student_logits: Tensor, teacher_logits: Tensor, frame_mask: Tensor,
     return _sum_real(per_frame * temperature**2, frame_mask)
 
 
+def token_cross_entropy(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> LossSum:
+    """Cross-entropy of a decoder's tokens with smoothed targets (Szegedy et al., 2016, section 7).
+
+    Args:
+        logits: (B, U, V).
+        targets: (B, U), -100 = not counted.
+        smoothing: share of the target that is spread over all tokens, 0 to 1.
+
+    Returns:
+        Sum in nats over the targets that count, and their number.
+
+    Example:
+        >>> import torch
+        >>> float(token_cross_entropy(torch.zeros(1, 2, 4), torch.tensor([[3, -100]])).total)
+        1.3862943649291992
+    """
+    counts = targets >= 0
+    total = nn.functional.cross_entropy(
+        _only_real(logits, counts).flatten(0, 1), targets.flatten(), reduction="sum", label_smoothing=smoothing
+    )
+    return LossSum(total, counts.sum())
+
+
 def frame_distance(student: Tensor, teacher: Tensor, frame_mask: Tensor, distance: str = "mse") -> LossSum:
     """Distance between two sequences of vectors (hidden states, convolutional features), frame by frame.
 

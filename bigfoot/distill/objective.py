@@ -12,11 +12,12 @@ from bigfoot.data.batches import Batch
 from bigfoot.distill.cache import TeacherCache
 from bigfoot.distill.losses import LossSum
 from bigfoot.distill.targets import compute_targets, freeze_teacher
-from bigfoot.distill.term import MASKED, Answers, Shapes, Targets
+from bigfoot.distill.term import MASKED, Answers, LossTerm, Shapes, Targets
 from bigfoot.distill.terms import TERMS
 from bigfoot.errors import TrainingError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC, CTCOutput
+from bigfoot.models.decoders.speech_decoder import teacher_forcing
 
 
 def active_weights(losses: LossesConfig) -> dict[str, float]:
@@ -103,6 +104,7 @@ class Objective(nn.Module):
         if teacher is None and self._comparing:
             names = " and ".join(self._comparing)
             raise TrainingError(f"{names}: compared with a teacher, and there is none; set their weights to 0")
+        self._decodes = any(TERMS[name].needs_decoder for name in self.weights)
         self._outputs = dict.fromkeys((output for name in self.weights for output in TERMS[name].outputs), True)
         self.student = student
         shapes = Shapes(student.config, None if teacher is None else teacher.config)
@@ -129,8 +131,24 @@ class Objective(nn.Module):
         """
         frames = int(self.student.speech_encoder.feature_encoder.frame_lengths(batch.input_lengths).sum())
         labels = 0 if batch.labels is None else int((batch.labels >= 0).sum())
-        units = {"frames": frames, "labels": labels}
+        targets = self._token_targets(batch)
+        tokens = 0 if targets is None else int((targets >= 0).sum())
+        units = {"frames": frames, "labels": labels, "tokens": tokens}
         return {name: units[TERMS[name].unit] for name in self.terms}
+
+    def _token_targets(self, batch: Batch) -> Tensor | None:
+        """What the decoder is to say of a batch."""
+        decoder, labels = self.student.decoder, self._along(batch).get("decoder_labels")
+        if decoder is None or labels is None:
+            return None
+        model = decoder.text_model
+        return teacher_forcing(labels, model.begin_id, model.end_id)[1]
+
+    def advance_(self) -> None:
+        """An optimizer step was taken."""
+        for term in self.terms.values():
+            assert isinstance(term, LossTerm)
+            term.advance_()
 
     def deployed(self) -> BigfootForCTC:
         """What is saved: the student as it is to be used."""
@@ -151,7 +169,8 @@ class Objective(nn.Module):
         Returns:
             The terms by name, unweighted.
         """
-        heard: CTCOutput = self.student(batch.input_values, batch.attention_mask, **self._outputs, **masks)
+        along = self._along(batch)
+        heard: CTCOutput = self.student(batch.input_values, batch.attention_mask, **self._outputs, **along, **masks)
         assert heard.frame_mask is not None
         told = self._ask(batch, heard.frame_mask.shape[1]) if self._comparing else None
         hidden, masked_told = masks.get("mask_time_indices"), told
@@ -160,11 +179,18 @@ class Objective(nn.Module):
         if hidden is not None:
             # Masks end with the longest real utterance; the batch may be padded further.
             hidden = nn.functional.pad(hidden, (0, heard.frame_mask.shape[1] - hidden.shape[1]))
-        answers = Answers(heard, told, heard.frame_mask, batch.labels, hidden, masked_told)
+        answers = Answers(
+            heard, told, heard.frame_mask, batch.labels, hidden, masked_told, self._token_targets(batch)
+        )
         return {name: term(answers) for name, term in self.terms.items()}
+
+    def _along(self, batch: Batch) -> dict[str, Tensor]:
+        """The labels that decoders run along."""
+        labels = batch.labels if batch.decoder_labels is None else batch.decoder_labels
+        return {"decoder_labels": labels} if self._decodes and labels is not None else {}
 
     def _ask(self, batch: Batch, num_frames: int, **masks: Tensor) -> CTCOutput:
         if self._cache is not None:
             return self._cache.read(batch, num_frames)
-        asked = self._outputs, masks
-        return compute_targets(self._teacher[0], batch.input_values, batch.attention_mask, **asked[0], **asked[1])
+        asked = self._outputs | self._along(batch) | masks
+        return compute_targets(self._teacher[0], batch.input_values, batch.attention_mask, **asked)

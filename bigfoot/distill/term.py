@@ -56,6 +56,7 @@ class Answers:
         labels: (B, U), -100 = padding; None without a vocabulary.
         masked_frames: (B, T), True = a frame that SpecAugment hides from the student; None where none is.
         masked_teacher: the teacher's output where the same frames are hidden from it; None where no term asks for it.
+        token_targets: (B, U), what the decoder is to say, -100 = not counted; None where no term asks for it.
     """
 
     student: CTCOutput
@@ -64,6 +65,7 @@ class Answers:
     labels: Tensor | None
     masked_frames: Tensor | None = None
     masked_teacher: CTCOutput | None = None
+    token_targets: Tensor | None = None
 
     def both(self, name: str) -> tuple[Any, Any]:
         """A field of the student's output, a tensor or a tuple of them, and the same of the teacher's."""
@@ -82,7 +84,9 @@ class LossTerm(nn.Module):
     needs_teacher: ClassVar[bool] = True
     """Whether it compares with a teacher; those that do are off in the control."""
     unit: ClassVar[str] = "frames"
-    """What its mean is over: ``frames`` or ``labels``."""
+    """What its mean is over: ``frames``, ``labels``, or the decoder's ``tokens``, ends included."""
+    needs_decoder: ClassVar[bool] = False
+    """Whether the decoder of both models is to run along the labels."""
     outputs: ClassVar[tuple[str, ...]] = ()
     """What it asks of both models besides logits and convolutional features: arguments of their ``forward``."""
 
@@ -99,6 +103,9 @@ class LossTerm(nn.Module):
     def find_targets(losses: LossesConfig, student: BigfootConfig, teacher: BigfootConfig) -> Targets:
         """What it reads of the teacher, where there are no problems."""
         return {}
+
+    def advance_(self) -> None:
+        """An optimizer step was taken."""
 
     def forward(self, answers: Answers) -> LossSum:
         """Compute it, unweighted."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bigfoot.config import LossesConfig
+from bigfoot.distill.decoder_terms import DECODER, DecoderKLTerm, DecoderTerm
 from bigfoot.distill.layer_terms import (
     AttentionTerm,
     GramTerm,
@@ -131,5 +132,7 @@ TERMS: dict[str, type[LossTerm]] = {
     "gram": GramTerm,
     "value_relation": ValueRelationTerm,
     "ctc": CTCTerm,
+    DECODER: DecoderTerm,
+    "decoder_kl": DecoderKLTerm,
 }
 """Every term by its name in ``LossesConfig``, in the order in which they are summed."""

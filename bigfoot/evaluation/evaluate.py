@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 
-from bigfoot.config import EvaluateConfig
+from bigfoot.config import DecodingConfig, EvaluateConfig
 from bigfoot.data.batches import Batch, evaluation_batches
 from bigfoot.decoding.choose import build_search
 from bigfoot.decoding.greedy import Transcripts, decode_greedy, transcribe_batches
+from bigfoot.decoding.spoken import decode_batch, transcribe_by_decoder
 from bigfoot.errors import ModelError
 from bigfoot.measure.error_rate import ErrorRate, measure_error_rate
 from bigfoot.models.folder import LoadedModel
@@ -71,27 +72,34 @@ def _tokenizer(loaded: LoadedModel) -> Tokenizer:
     return loaded.processor.tokenizer
 
 
-def evaluate_accuracy(loaded: LoadedModel, manifest: Path, config: EvaluateConfig, seed: int) -> Accuracy:
+def evaluate_accuracy(
+    loaded: LoadedModel, manifest: Path, config: EvaluateConfig, seed: int, *, by_decoder: bool = False
+) -> Accuracy:
     """Decode a split and count errors; utterances without a transcript are not judged.
 
     Args:
         loaded: with CTC head and vocabulary.
         manifest: lhotse manifest of the split.
-        config: batch size, decoder and resamplings.
+        config: batch size, decoders and resamplings.
         seed: of the resampling.
+        by_decoder: by the model's decoder; else CTC's greedy texts.
 
     Returns:
         See ``Accuracy``.
 
     Raises:
-        ModelError: no head or no vocabulary, or they do not belong together.
+        ModelError: no head, no vocabulary or no decoder, or they do not belong together.
         DataError: language model or lexicon cannot be used.
     """
     tokenizer = _tokenizer(loaded)
-    search = build_search(config, tokenizer)
     # Without labels: a transcript that the vocabulary cannot spell still is what was said.
     batches = evaluation_batches(manifest, replace(loaded.processor, tokenizer=None), config.batch_size)
-    heard = _with_references(transcribe_batches(loaded.model, batches, tokenizer, search))
+    if by_decoder:
+        spelling = loaded.processor.decoder_tokenizer or tokenizer
+        heard = transcribe_by_decoder(loaded.model, batches, spelling, config.autoregressive)
+    else:
+        heard = transcribe_batches(loaded.model, batches, tokenizer, build_search(config, tokenizer))
+    heard = _with_references(heard)
     rate = measure_error_rate(
         heard.references, heard.hypotheses, heard.speakers, samples=config.bootstrap_samples, seed=seed
     )
@@ -168,4 +176,41 @@ def measure_batch_invariance(loaded: LoadedModel, manifest: Path, limit: int = 1
                     excused = texts[index].margins[0] < TOLERANCE
                     flips |= {index} if excused else set()
                     unexcused += not excused
+    return BatchInvariance(worst <= TOLERANCE and not unexcused, worst, len(flips), len(chosen))
+
+
+@torch.no_grad()
+def measure_decoder_invariance(
+    loaded: LoadedModel, manifest: Path, config: DecodingConfig, limit: int = 16
+) -> BatchInvariance:
+    """The same of a decoder: texts and their scores, alone and in batches of 2, 4 and 8.
+
+    Args:
+        loaded: with a decoder; in eval mode.
+        manifest: lhotse manifest.
+        config: how the decoder is used.
+        limit: utterances compared.
+
+    Returns:
+        See ``BatchInvariance``; the difference is that of scores.
+
+    Raises:
+        ModelError: no decoder.
+    """
+    model = loaded.model
+    chosen = _spread(evaluation_batches(manifest, replace(loaded.processor, tokenizer=None), 1), limit)
+    alone = [decode_batch(model, batch.to(model.device), config)[0] for batch in chosen]
+    worst, flips, unexcused = 0.0, set(), 0
+    for size in BATCH_SIZES:
+        for begin in range(0, len(chosen), size):
+            values, mask = _join(chosen[begin : begin + size])
+            words = [""] * len(values)
+            joined = Batch(values, mask, None, words, words, words).to(model.device)
+            for index, found in enumerate(decode_batch(model, joined, config), start=begin):
+                if found.best.tokens == alone[index].best.tokens:
+                    worst = max(worst, abs(found.best.score - alone[index].best.score))
+                    continue
+                excused = alone[index].margin < TOLERANCE
+                flips |= {index} if excused else set()
+                unexcused += not excused
     return BatchInvariance(worst <= TOLERANCE and not unexcused, worst, len(flips), len(chosen))

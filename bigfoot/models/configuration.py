@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
 from bigfoot.errors import ModelError
+from bigfoot.models.decoders.shape import decoder_problems
 
 BIGFOOT_PREFIX = "bigfoot"
 """Prefix of tensors whose shape plain transformers cannot express: it then reports all of them missing."""
@@ -85,6 +87,7 @@ class BigfootConfig(PreTrainedConfig):
         conv_pos_batch_norm: a batch norm before the positional convolution in place of weight norm (some HuBERTs).
         feat_proj_layer_norm: whether features are normalized before they are projected (not in some HuBERTs).
         ctc_head: whether there is a linear CTC head over ``vocab_size`` tokens.
+        decoder: fields of ``DecoderShape`` of a decoder beside it; None where there is none.
 
     Example:
         >>> config = BigfootConfig(num_hidden_layers=2, conv_groups=[1, 2, 2, 2, 2, 2, 2])
@@ -144,6 +147,7 @@ class BigfootConfig(PreTrainedConfig):
     ctc_loss_reduction: str = "mean"
     ctc_zero_infinity: bool = True
     ctc_head: bool = True
+    decoder: dict[str, Any] | None = None
     pad_token_id: int | None = 0
     bos_token_id: int | None = 1
     eos_token_id: int | list[int] | None = 2
@@ -323,6 +327,10 @@ def shape_problems(config: BigfootConfig) -> list[str]:
             sizes = f"{channels_in} -> {channels} channels"
             problems.append(f"conv layer {layer}: {groups} groups do not divide its {sizes}")
     problems += _sharing_problems(config)
+    if config.decoder is not None:
+        problems += decoder_problems(config.decoder)
+        if not config.ctc_head:
+            problems.append("decoder: its tokens are numbered by the CTC head, and there is none")
     if config.hidden_size % config.num_attention_heads:
         problems.append(f"{config.num_attention_heads} heads do not divide hidden_size {config.hidden_size}")
     if config.hidden_size % config.num_conv_pos_embedding_groups:

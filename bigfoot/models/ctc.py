@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
 from bigfoot.models.configuration import BIGFOOT_PREFIX, BigfootConfig
+from bigfoot.models.decoders.shape import DecoderShape
+from bigfoot.models.decoders.speech_decoder import SpeechDecoder
+from bigfoot.models.decoders.streams import Heard, Sizes
 from bigfoot.models.encoder import BigfootPreTrainedModel, SpeechEncoder
 
 
@@ -25,6 +28,9 @@ class CTCOutput(ModelOutput):
         conv_features: (B, T, C).
         frame_mask: (B, T), True = real frame; None where no ``attention_mask`` was given.
         attention_values: L of (B, T, H * head_dim) where asked for, what attention mixes; None where there is none.
+        memory: (B, T', M), what the decoder hears, where asked for.
+        memory_mask: (B, T'), True = real.
+        decoder_logits: (B, U + 1, V), of the decoder along the labels it was given.
     """
 
     loss: Tensor | None = None
@@ -35,6 +41,9 @@ class CTCOutput(ModelOutput):
     conv_features: Tensor | None = None
     frame_mask: Tensor | None = None
     attention_values: tuple[Tensor | None, ...] | None = None
+    memory: Tensor | None = None
+    memory_mask: Tensor | None = None
+    decoder_logits: Tensor | None = None
 
 
 def compute_ctc_losses(logits: Tensor, labels: Tensor, frame_mask: Tensor | None, blank_id: int) -> Tensor:
@@ -93,6 +102,13 @@ class BigfootForCTC(BigfootPreTrainedModel):
         self.dropout = nn.Dropout(config.final_dropout)
         if config.ctc_head:
             self.add_module(self.head_name, nn.Linear(config.hidden_size, config.vocab_size))
+        self.decoder: SpeechDecoder | None = None
+        if config.decoder is not None:
+            sizes = Sizes(
+                config.hidden_size, config.num_hidden_layers + 1, config.vocab_size, config.receptive_field,
+                config.inputs_to_logits_ratio,
+            )  # fmt: skip
+            self.decoder = SpeechDecoder(DecoderShape.read(config.decoder), sizes, config.pad_token_id or 0)
         self.post_init()
 
     @property
@@ -115,13 +131,16 @@ class BigfootForCTC(BigfootPreTrainedModel):
             "feature_projection": encoder.feature_projection,
             "encoder": encoder.encoder,
         }
-        return found | ({"lm_head": self.head} if self.head is not None else {})
+        optional = {"lm_head": self.head, "decoder": self.decoder}
+        return found | {name: part for name, part in optional.items() if part is not None}
 
     def forward(
         self,
         input_values: Tensor,
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
+        decoder_labels: Tensor | None = None,
+        output_memory: bool = False,
         **encoder_arguments: object,
     ) -> CTCOutput:
         """Give logits, and the mean CTC loss over labels where labels are given.
@@ -130,18 +149,25 @@ class BigfootForCTC(BigfootPreTrainedModel):
             input_values: (B, N), normalized as the processor says.
             attention_mask: (B, N), true where a sample is real; None where all are.
             labels: (B, U), -100 = padding.
+            decoder_labels: (B, U), -100 = padding; the decoder gives its logits along them.
+            output_memory: return what the decoder hears.
             encoder_arguments: passed to ``SpeechEncoder.forward``.
 
         Returns:
             See ``CTCOutput``.
         """
+        decodes = self.decoder is not None and (output_memory or decoder_labels is not None)
+        if decodes and self.decoder is not None and self.decoder.streams.needs_layers:
+            encoder_arguments["output_hidden_states"] = True
         encoded = self.speech_encoder(input_values, attention_mask, **encoder_arguments)
         logits = None if self.head is None else self.head(self.dropout(encoded.last_hidden_state))
         loss = None
         if labels is not None and logits is not None:
             losses = compute_ctc_losses(logits, labels, encoded.frame_mask, self.config.pad_token_id or 0)
             loss = losses.sum() / (labels >= 0).sum().clamp(min=1)
+        heard = Heard(input_values, encoded.last_hidden_state, encoded.hidden_states, logits, encoded.frame_mask)
         return CTCOutput(
+            **(self._decode(heard, decoder_labels) if decodes else {}),
             loss=loss,
             logits=logits,
             last_hidden_state=encoded.last_hidden_state,
@@ -151,3 +177,9 @@ class BigfootForCTC(BigfootPreTrainedModel):
             frame_mask=encoded.frame_mask,
             attention_values=encoded.attention_values,
         )
+
+    def _decode(self, heard: Heard, labels: Tensor | None) -> dict[str, Tensor | None]:
+        assert self.decoder is not None
+        memory, mask = self.decoder.streams(heard)
+        found = {"memory": memory, "memory_mask": mask}
+        return found if labels is None else found | {"decoder_logits": self.decoder(labels, memory, mask)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +29,7 @@ def reshape_config(config: BigfootConfig, **changes: object) -> BigfootConfig:
 
 # The table of position biases serves all layers, but stands with the first that has maps of its own.
 _PLAIN_TABLE = "encoder.encoder.position_bias."
+_DECODER = "decoder."
 
 
 def _table_name(config: BigfootConfig) -> str:
@@ -34,7 +37,7 @@ def _table_name(config: BigfootConfig) -> str:
 
 
 def plain_state(model: BigfootForCTC) -> dict[str, Tensor]:
-    """The weights under names that do not depend on the shape: ``encoder.*`` for all of the encoder, ``head.*``.
+    """The weights under names that do not depend on the shape: ``encoder.*``, ``head.*``, ``decoder.*``.
 
     A change of shape may change ``weight_prefix``; steps that move weights between shapes work on these names. What
     stands under ``encoder.encoder.layers.3`` belongs to that layer alone.
@@ -42,6 +45,8 @@ def plain_state(model: BigfootForCTC) -> dict[str, Tensor]:
     prefix, head, table = f"{model.config.weight_prefix}.", f"{model.head_name}.", _table_name(model.config)
 
     def plain(name: str) -> str:
+        if name.startswith(_DECODER):
+            return name
         if not name.startswith(prefix):
             return f"head.{name.removeprefix(head)}"
         return f"encoder.{name.removeprefix(prefix)}".replace(table, _PLAIN_TABLE)
@@ -65,6 +70,8 @@ def spell_plain_name(plain: str, config: BigfootConfig) -> str:
         >>> spell_plain_name("head.bias", BigfootConfig()), spell_plain_name("encoder.x", BigfootConfig())
         ('lm_head.bias', 'wav2vec2.x')
     """
+    if plain.startswith(_DECODER):
+        return plain
     if not plain.startswith("encoder."):
         head = f"{BIGFOOT_PREFIX}_lm_head" if config.weight_prefix == BIGFOOT_PREFIX else "lm_head"
         return f"{head}.{plain.removeprefix('head.')}"
@@ -72,7 +79,7 @@ def spell_plain_name(plain: str, config: BigfootConfig) -> str:
 
 
 def with_new_head(model: BigfootForCTC, vocab_size: int, blank_id: int, seed: int) -> BigfootForCTC:
-    """Build a model with the same encoder and a fresh CTC head.
+    """Build a model with the same encoder and a fresh CTC head; a decoder, whose tokens were the old one's, goes.
 
     Args:
         model: left as it is; with or without a head.
@@ -88,11 +95,38 @@ def with_new_head(model: BigfootForCTC, vocab_size: int, blank_id: int, seed: in
         >>> with_new_head(load_model("tiny_teacher").model, 50, 0, seed=1).head.out_features
         50
     """
-    shape = reshape_config(model.config, vocab_size=vocab_size, pad_token_id=blank_id, ctc_head=True)
+    shape = reshape_config(model.config, vocab_size=vocab_size, pad_token_id=blank_id, ctc_head=True, decoder=None)
     renewed = BigfootForCTC(shape)
-    state = {name: tensor for name, tensor in plain_state(model).items() if not name.startswith("head.")}
+    state = {name: tensor for name, tensor in plain_state(model).items() if name.startswith("encoder.")}
     head = nn.Linear(shape.hidden_size, vocab_size)
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randn(head.weight.shape, generator=generator) * shape.initializer_range
     load_plain_state(renewed, state | {"head.weight": weight, "head.bias": torch.zeros(vocab_size)})
+    return renewed.eval()
+
+
+def with_decoder(model: BigfootForCTC, shape: dict[str, Any] | None, seed: int) -> BigfootForCTC:
+    """Build a model with the same encoder and head and a fresh decoder, or without one.
+
+    Args:
+        model: left as it is.
+        shape: fields of ``DecoderShape``; None takes the decoder away.
+        seed: of the new weights.
+
+    Returns:
+        The new model in eval mode.
+
+    Raises:
+        ModelError: the decoder cannot be built.
+
+    Example:
+        >>> from bigfoot.models.folder import load_model
+        >>> with_decoder(load_model("tiny_teacher").model, {"num_layers": 2}, seed=1).decoder.name
+        'MiniGPT'
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        renewed = BigfootForCTC(reshape_config(model.config, decoder=shape))
+    kept = {name: tensor for name, tensor in plain_state(model).items() if not name.startswith(_DECODER)}
+    load_plain_state(renewed, plain_state(renewed) | kept)
     return renewed.eval()

@@ -92,6 +92,9 @@ def _prune_problems(config: Config, source: ModelOutline) -> Iterator[str]:
     except ModelError as error:
         yield f"prune.{error}"
     earlier = config.steps[: config.steps.index("prune")]
+    gains_decoder = "finetune" in earlier and config.finetune.objective != "ctc"
+    if "width" in config.prune.parts and (gains_decoder or source.config.decoder is not None):
+        yield "prune.parts: width cannot be cut under a decoder, which listens to frames of that width; leave it out"
     can_spell = source.config.ctc_head and source.processor.tokenizer is not None
     if prunes_by_labels(config) and not can_spell and "finetune" not in earlier:
         missing = "vocabulary (vocab.json)" if source.config.ctc_head else "CTC head"
@@ -169,9 +172,9 @@ def _transcript_problems(config: Config, teacher: ModelOutline) -> Iterator[str]
     missing = missing or ("" if teacher.processor.tokenizer is not None else "vocabulary (vocab.json)")
     if missing:
         yield (
-            f"data.transcripts: none takes the teacher's transcripts as labels, but {teacher.path} has no {missing} to "
-            "write them with; set it to given, or ask for no labels: steps without finetune, "
-            "distill.losses.ctc.weight 0, no control"
+            f"data.transcripts: {config.data.transcripts} takes the teacher's transcripts as labels, but "
+            f"{teacher.path} has no {missing} to write them with; set it to given, or ask for no labels: steps "
+            "without finetune, distill.losses.ctc.weight 0, no control"
         )
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from bigfoot.config import Config
+from bigfoot.config import Config, EvaluateConfig, to_dict
 from bigfoot.data.batches import evaluation_batches
 from bigfoot.data.manifests import PreparedData, show_progress, write_relabelled
 from bigfoot.decoding.greedy import Transcripts, transcribe_batches
+from bigfoot.decoding.spoken import transcribe_by_decoder
 from bigfoot.errors import DataError
+from bigfoot.measure.error_rate import count_errors
 from bigfoot.models.folder import LoadedModel
 from bigfoot.pipeline.fingerprints import fingerprint, fingerprint_files
 
@@ -62,15 +64,17 @@ def wants_labels(config: Config) -> bool:
         (False, True)
     """
     gated = "gates" in config.steps and config.gates.losses.ctc.weight > 0
-    distils = "distill" in config.steps and (config.distill.losses.ctc.weight > 0 or config.control == "ctc_only")
+    losses = config.distill.losses
+    spoken = losses.ctc.weight > 0 or losses.decoder.weight > 0 or losses.decoder_kl.weight > 0
+    distils = "distill" in config.steps and (spoken or config.control == "ctc_only")
     return gated or distils or prunes_by_labels(config) or "finetune" in config.steps
 
 
 def choose_labels(config: Config, data: PreparedData, data_fingerprint: str, teacher: LoadedModel) -> Labels:
-    """Take the given transcripts, or with ``data.transcripts: none`` have the teacher write its own.
+    """Take the given transcripts, or with ``data.transcripts: none`` or ``teacher`` have the teacher write its own.
 
-    Pseudo-labels, filtered by the teacher's confidence, as in Distil-Whisper (Gandhi et al., 2023, section 3.2, which
-    filters by word error rate against transcripts that are not there here). Written once, in ``labelled/`` beside the
+    Pseudo-labels, as in Distil-Whisper (Gandhi et al., 2023, section 3.2): filtered by word error rate against the
+    transcripts, where there are some, and by the teacher's confidence. Written once, in ``labelled/`` beside the
     manifests. On dev they only serve to choose the best checkpoint, and are kept whatever the confidence; test keeps
     what it has.
 
@@ -90,22 +94,25 @@ def choose_labels(config: Config, data: PreparedData, data_fingerprint: str, tea
         return Labels(data.manifests, data_fingerprint, [])
     assert teacher.folder is not None
     least, wanted = config.distill.losses.ctc.min_confidence, wants_labels(config)
-    expected = fingerprint(data_fingerprint, fingerprint_files(teacher.folder), least, wanted)
+    how = [config.data.transcripts, config.data.max_label_wer, to_dict(config.evaluate.autoregressive)]
+    expected = fingerprint(data_fingerprint, fingerprint_files(teacher.folder), least, wanted, how)
     folder = data.folder / "labelled"
     facts = _read_facts(folder, expected)
     if facts is None:
         facts = _label_splits(config, data, teacher, folder)
         if wanted and not facts["train"].num_labelled:
+            bounds = f"distill.losses.ctc.min_confidence = {least:g}"
+            if config.data.transcripts == "teacher":
+                bounds += f" and data.max_label_wer = {config.data.max_label_wer:g}"
             raise DataError(
                 f"data.transcripts: the teacher gives no label to any of the {facts['train'].num_utterances} training "
-                f"utterances with distill.losses.ctc.min_confidence = {least:g}; lower it, or see what the teacher "
-                "hears by `bigfoot transcribe`"
+                f"utterances with {bounds}; lower or raise that, or see what the teacher hears by `bigfoot transcribe`"
             )
         content = {"fingerprint": expected, "splits": {split: asdict(item) for split, item in facts.items()}}
         (folder / "labels.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
     else:
         log.info("labels: nothing has changed, skipped (%s)", folder)
-    notes = [_describe(split, item, least) for split, item in facts.items() if item.mean_confidence is not None]
+    notes = [_describe(split, item, config) for split, item in facts.items() if item.mean_confidence is not None]
     for note in notes:
         log.info("labels: %s", note)
     return Labels(data.manifests | {split: folder / data.manifests[split].name for split in facts}, expected, notes)
@@ -128,12 +135,16 @@ def _label_splits(config: Config, data: PreparedData, teacher: LoadedModel, fold
     can = teacher.model.head is not None and teacher.processor.tokenizer is not None
     # A pass of the teacher over all of train is only worth its hours where somebody learns from it.
     lowest = {"train": config.distill.losses.ctc.min_confidence, "dev": 0.0}
+    if config.data.transcripts == "teacher":
+        lowest.pop("dev")
     heard_splits = {"train": can and wants_labels(config), "dev": can}
     facts = {}
     for split, least in lowest.items():
         heard = Transcripts()
         if heard_splits[split]:
-            heard = _transcribe(split, data, teacher, config.evaluate.batch_size)
+            heard = _transcribe(split, data, teacher, config.evaluate)
+        if config.data.transcripts == "teacher":
+            heard = _close_to_given(heard, config.data.max_label_wer)
         sure = zip(heard.ids, heard.hypotheses, heard.confidences, strict=True)
         kept = {name: text for name, text, confidence in sure if text and confidence >= least}
         write_relabelled(data.manifests[split], kept, folder / data.manifests[split].name)
@@ -142,24 +153,47 @@ def _label_splits(config: Config, data: PreparedData, teacher: LoadedModel, fold
     return facts
 
 
-def _transcribe(split: str, data: PreparedData, teacher: LoadedModel, batch_size: int) -> Transcripts:
+def _close_to_given(heard: Transcripts, max_wer: float) -> Transcripts:
+    """The utterances of which the teacher hears nearly what was said."""
+    counts = count_errors(heard.references, heard.hypotheses)
+    near = [index for index, count in enumerate(counts) if count.rate is not None and count.rate <= max_wer]
+    return replace(
+        heard,
+        ids=[heard.ids[index] for index in near],
+        hypotheses=[heard.hypotheses[index] for index in near],
+        confidences=[heard.confidences[index] for index in near],
+    )
+
+
+def _transcribe(split: str, data: PreparedData, teacher: LoadedModel, config: EvaluateConfig) -> Transcripts:
     tokenizer = teacher.processor.tokenizer
     assert tokenizer is not None
     log.info("labels: the teacher transcribes %s, %.2f h", split, data.hours[split])
     # Without a tokenizer: the transcripts that may be there are nobody's business here.
-    batches = evaluation_batches(data.manifests[split], replace(teacher.processor, tokenizer=None), batch_size)
+    batches = evaluation_batches(data.manifests[split], replace(teacher.processor, tokenizer=None), config.batch_size)
     home = teacher.model.device
     teacher.model.to(PartialState().device)
-    count = -(-data.num_utterances[split] // batch_size)
-    heard = transcribe_batches(teacher.model, show_progress(batches, f"transcribing {split}", count), tokenizer)
+    count = -(-data.num_utterances[split] // config.batch_size)
+    shown = show_progress(batches, f"transcribing {split}", count)
+    if teacher.model.decoder is None:
+        heard = transcribe_batches(teacher.model, shown, tokenizer)
+    else:
+        spelling = teacher.processor.decoder_tokenizer or tokenizer
+        heard = transcribe_by_decoder(teacher.model, shown, spelling, config.autoregressive)
     teacher.model.to(home)
     return heard
 
 
-def _describe(split: str, facts: _SplitFacts, least: float) -> str:
+def _describe(split: str, facts: _SplitFacts, config: Config) -> str:
+    least = config.distill.losses.ctc.min_confidence
     mean = f"mean confidence {facts.mean_confidence:.2f}"
     if split == "dev":
         return f"dev WER in logs and curves is against the teacher's own transcripts ({mean}), not what was said"
+    if config.data.transcripts == "teacher":
+        return (
+            f"trained on the teacher's own transcripts of {facts.num_labelled} of {facts.num_utterances} utterances of "
+            f"{split}: their word error rate is {config.data.max_label_wer:.0%} at most"
+        )
     return (
         f"trained without transcripts: the teacher's own are the labels of {facts.num_labelled} of "
         f"{facts.num_utterances} utterances of {split} ({mean}, at least {least:g} asked for)"

@@ -7,7 +7,7 @@ import logging
 import platform
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,14 @@ from accelerate import PartialState
 from bigfoot.config import Config
 from bigfoot.decoding.choose import describe_decoder
 from bigfoot.decoding.greedy import Transcripts
-from bigfoot.evaluation.evaluate import Accuracy, evaluate_accuracy, measure_batch_invariance, missing_wer_reason
+from bigfoot.decoding.spoken import name_decoding
+from bigfoot.evaluation.evaluate import (
+    Accuracy,
+    evaluate_accuracy,
+    measure_batch_invariance,
+    measure_decoder_invariance,
+    missing_wer_reason,
+)
 from bigfoot.measure.error_rate import PairedDifference, compare_paired, count_errors
 from bigfoot.measure.memory import measure_peak_memory
 from bigfoot.measure.size import ModelSize, measure_size
@@ -100,8 +107,10 @@ def build_rows(
         for item in measured:
             row = _start_row(item, measured[0].size, single, every, config, config_path)
             row.split = split
-            _judge(row, item, manifests[split], config, heard)
-            findings.rows.append(row)
+            found = [row] if item.loaded.model.decoder is None else [row, _decoder_row(row)]
+            for each in found:
+                _judge(each, item, manifests[split], config, heard, by_decoder=each is not row)
+            findings.rows += found
         findings.worst += find_worst(split, {name: accuracy.transcripts for name, accuracy in heard.items()})
     return findings
 
@@ -170,6 +179,23 @@ def _start_row(
     )  # fmt: skip
 
 
+def _decoder_row(row: Row) -> Row:
+    """The same model, its text written by its decoder; work and speed were measured without that."""
+    protocol = re.sub("CTC, (no|with a) language model", "by its decoder", row.protocol)
+    return replace(
+        row, name=f"{row.name}, decoder", protocol=protocol, macs_by_part={}, macs_per_second=None,
+        real_time_factor=None, peak_memory_bytes=None, speedup=None, speedup_low=None, speedup_high=None,
+        speedup_all_threads=None,
+    )  # fmt: skip
+
+
+_FINETUNED = {
+    "ctc": "fine-tuned",
+    "joint": "fine-tuned with CTC and a decoder",
+    "decoder": "fine-tuned with a decoder, CTC head as it was",
+}
+
+
 def _protocol(item: _Measured, config: Config) -> str:
     kind = re.sub(r"_\d+$", "", item.result.row)  # whichever turn
     words = {
@@ -178,39 +204,50 @@ def _protocol(item: _Measured, config: Config) -> str:
         "prune": "pruned, not trained since, CTC, no language model",
         "gates": "distilled with gates and cut, teacher's CTC head, no language model",
         "distil": "distilled, teacher's CTC head, no language model",
-        "finetune": "fine-tuned, CTC, no language model",
+        "finetune": f"{_FINETUNED[config.finetune.objective]}, CTC, no language model",
         "ctc_only_distil": "control: CTC in place of the teacher's losses, no language model",
         "ctc_only_finetune": "control: CTC in place of the teacher's losses, then fine-tuned, no language model",
     }.get(kind, "CTC, no language model")
     trained = kind not in ("teacher", "student_init", "prune")
     if config.evaluate.decoder == "lm":
         words = words.replace("no language model", "with a language model")
-    return words + ", trained without transcripts" * (trained and config.data.transcripts == "none")
+    labels = {"none": ", trained without transcripts", "teacher": ", trained on the teacher's transcripts"}
+    return words + (labels.get(config.data.transcripts, "") if trained else "")
 
 
 @torch.no_grad()
-def _judge(row: Row, item: _Measured, manifest: Path, config: Config, heard: dict[str, Accuracy]) -> None:
+def _judge(
+    row: Row, item: _Measured, manifest: Path, config: Config, heard: dict[str, Accuracy], *, by_decoder: bool
+) -> None:
     row.wer_missing_reason = missing_wer_reason(item.loaded)
     if row.wer_missing_reason:
         return
     log.info("evaluating %s on %s", row.name, row.split)
     home = item.loaded.model.device
     item.loaded.model.to(PartialState().device)
-    accuracy = heard[row.name] = evaluate_accuracy(item.loaded, manifest, config.evaluate, config.seed)
-    invariance = measure_batch_invariance(item.loaded, manifest)
+    how = config.evaluate
+    accuracy = heard[row.name] = evaluate_accuracy(item.loaded, manifest, how, config.seed, by_decoder=by_decoder)
+    if by_decoder:
+        invariance = measure_decoder_invariance(item.loaded, manifest, how.autoregressive)
+    else:
+        invariance = measure_batch_invariance(item.loaded, manifest)
     item.loaded.model.to(home)
     row.batch_invariant, row.batch_invariance_max_difference = invariance.invariant, invariance.max_difference
     rate = accuracy.error_rate
     if rate.wer is None:
         row.wer_missing_reason = "no transcripts"
         return
-    row.decoder, row.unit = describe_decoder(config.evaluate), _unit(item.loaded)
+    row.decoder, row.unit = describe_decoder(how), _unit(item.loaded)
+    if by_decoder:
+        row.decoder = name_decoding(item.loaded.model, how.autoregressive)
+        if cut := accuracy.transcripts.num_cut:
+            row.protocol += f", {cut} of its texts went in circles and were cut"
     row.wer, row.wer_low, row.wer_high, row.cer = rate.wer, rate.wer_low, rate.wer_high, rate.cer
     row.hits, row.substitutions = rate.words.hits, rate.words.substitutions
     row.deletions, row.insertions = rate.words.deletions, rate.words.insertions
     row.num_utterances, row.num_words, row.bootstrap_unit = rate.num_utterances, rate.num_words, rate.bootstrap_unit
     ours = accuracy.transcripts
-    if config.evaluate.decoder != "greedy":
+    if how.decoder != "greedy" and not by_decoder:
         gain = _compare(ours, ours.greedy, config)
         row.greedy_difference = gain.difference
         row.greedy_difference_low, row.greedy_difference_high = gain.low, gain.high

@@ -15,7 +15,17 @@ from accelerate.utils import set_seed
 
 from bigfoot.compress import conv_groups, prune
 from bigfoot.compress.importance import HEARS_AUDIO
-from bigfoot.config import Config, CTCLossConfig, FinetuneConfig, LogitKLConfig, LossesConfig, TrainConfig, to_dict
+from bigfoot.config import (
+    Config,
+    CTCLossConfig,
+    DecoderConfig,
+    DecoderLossConfig,
+    FinetuneConfig,
+    LogitKLConfig,
+    LossesConfig,
+    TrainConfig,
+    to_dict,
+)
 from bigfoot.data.batches import read_transcripts, sample_batches
 from bigfoot.data.manifests import PreparedData
 from bigfoot.distill.cache import CacheKey, TeacherCache, write_cache
@@ -26,8 +36,9 @@ from bigfoot.evaluation.evaluate import evaluate_accuracy, missing_wer_reason
 from bigfoot.measure.size import count_macs
 from bigfoot.models.convert.huggingface import fetch_folder
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.decoders.language_model import with_language_model
 from bigfoot.models.folder import LoadedModel, load_model, recover_folder, save_model
-from bigfoot.models.reshape import with_new_head
+from bigfoot.models.reshape import with_decoder, with_new_head
 from bigfoot.pipeline.fingerprints import digest_files, fingerprint, fingerprint_files
 from bigfoot.pipeline.labels import Labels, prunes_by_labels
 from bigfoot.pipeline.student import InitAudio, build_student
@@ -306,10 +317,33 @@ def _finetune(result: StepResult, before: StepResult, context: Context, _control
         whose = "training transcripts" if context.config.data.transcripts == "given" else "teacher's transcripts"
         result.changes = [f"finetune: a new CTC head ({tokenizer.describe()}) for the {whose}"]
         result.notes += _describe_strangers(tokenizer, context)
-    objective = Objective(_CTC_ALONE, student.model, None)
+    if config.objective != "ctc" and student.model.decoder is None:
+        result.changes.append(_add_decoder_(student, config.decoder, context.config.seed))
+    objective = Objective(_transcript_losses(config), student.model, None)
     run = _training_run(result, context, config, student.processor)
     run.freeze_feature_encoder_steps = config.freeze_feature_encoder_steps
     return _train(result, student, objective, run)
+
+
+def _add_decoder_(student: LoadedModel, config: DecoderConfig, seed: int) -> str:
+    """Give a student the configured decoder; what was done, in a sentence."""
+    shape = {key: value for key, value in to_dict(config).items() if key != "language_model"}
+    if config.kind == "mini_gpt":
+        student.model = with_decoder(student.model, shape, seed)
+        return f"finetune: a new decoder, {config.num_layers} layers of MiniGPT"
+    assert config.language_model is not None  # said by the checks of the configuration
+    student.model, tokenizer = with_language_model(student.model, shape, config.language_model, seed)
+    student.processor = replace(student.processor, decoder_tokenizer=tokenizer)
+    learns = {"full": "all of it learns", "lora": "adapters learn", "frozen": "only what is new learns"}[config.train]
+    return f"finetune: {config.language_model} as decoder ({tokenizer.describe()}; {learns})"
+
+
+def _transcript_losses(config: FinetuneConfig) -> LossesConfig:
+    """The losses that need no teacher, by ``finetune.objective``."""
+    ctc = {"ctc": 1.0, "decoder": 0.0, "joint": config.ctc_weight}[config.objective]
+    first, last = config.label_smoothing
+    decoder = DecoderLossConfig(1.0 - ctc, first, last, config.max_steps)
+    return LossesConfig(LogitKLConfig(weight=0.0), ctc=CTCLossConfig(weight=ctc), decoder=decoder)
 
 
 def _with_tokenizer_folder(config: FinetuneConfig) -> FinetuneConfig:
@@ -334,9 +368,6 @@ def _describe_strangers(tokenizer: Tokenizer, context: Context) -> list[str]:
     for note in notes:
         log.warning("finetune: %s", note)
     return notes
-
-
-_CTC_ALONE = LossesConfig(logit_kl=LogitKLConfig(weight=0.0), ctc=CTCLossConfig(weight=1.0))
 
 
 def _usable_processor(processor: Processor, manifests: dict[str, Path]) -> Processor:

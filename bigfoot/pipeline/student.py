@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from bigfoot.compress import conv_groups, conv_sharing, depth, lowrank, narrow, reshape_to
+from bigfoot.compress import conv_groups, conv_sharing, decoder_depth, depth, lowrank, narrow, reshape_to
 from bigfoot.compress.conv_groups import spell_out_groups
 from bigfoot.compress.lowrank import spell_out_ranks
 from bigfoot.config import Config, StudentConfig
@@ -60,6 +60,9 @@ def build_student(model: BigfootForCTC, config: Config, audio: InitAudio) -> tup
         return _draw_student(model, config)
     student, change = depth.apply(model, depth.DepthConfig(wanted.num_hidden_layers, wanted.layer_init))
     changes = [change.describe()]
+    if wanted.decoder_layers is not None:
+        student, change = decoder_depth.apply(student, decoder_depth.DecoderDepthConfig(wanted.decoder_layers))
+        changes.append(change.describe())
     if wanted.shape:
         if wanted.shape_init == "least_squares":
             student, change = narrow.apply(student, narrow.NarrowConfig(wanted.shape), audio.batches)
@@ -141,6 +144,13 @@ def student_problems(config: Config, teacher: BigfootConfig) -> Iterator[str]:
     except ModelError as error:
         key = "num_hidden_layers" if "the model has" in str(error) else "layer_init"
         yield str(error) if str(error).startswith("student.") else f"student.{key}: {error}"
+    if teacher.decoder is not None and "hidden_size" in wanted.shape:
+        yield "student.shape.hidden_size: the decoder listens to frames of the teacher's width; leave it out"
+    if wanted.decoder_layers is not None:
+        try:
+            decoder_depth.shrink_decoder_shape(teacher, wanted.decoder_layers)
+        except ModelError as error:
+            yield f"student.decoder_layers: {error}"
     if wanted.low_rank.linears:
         problems = lowrank.low_rank_problems(_low_rank(wanted), teacher)
         yield from (f"student.low_rank: {problem}" for problem in problems)
@@ -164,7 +174,10 @@ def student_shape(config: Config, teacher: BigfootConfig) -> BigfootConfig:
     """
     wanted = config.student
     layers = depth.choose_layers(teacher.num_hidden_layers, wanted.num_hidden_layers, wanted.layer_init)
-    return _reshape(depth.shrink_shape(teacher, layers), wanted)
+    shape = depth.shrink_shape(teacher, layers)
+    if wanted.decoder_layers is not None:
+        shape = decoder_depth.shrink_decoder_shape(shape, wanted.decoder_layers)
+    return _reshape(shape, wanted)
 
 
 def final_shape(config: Config, teacher: BigfootConfig) -> BigfootConfig:

@@ -19,6 +19,7 @@ from bigfoot.types import SAMPLE_RATE, Hertz
 
 _HIGHEST_ID = 1_000_000
 _SENTENCE_TOKENS = ("<s>", "</s>")
+_DECODER_FOLDER = "decoder_tokenizer"
 
 
 @dataclass(frozen=True)
@@ -163,12 +164,14 @@ class Processor:
         do_normalize: every utterance is brought to zero mean and unit variance.
         sample_rate: of the audio in Hz.
         return_attention_mask: whether Hugging Face's own class is to give a mask; bigfoot always does.
+        decoder_tokenizer: of a decoder that has tokens of its own; None where it has the CTC head's, or there is none.
     """
 
     tokenizer: Tokenizer | None = None
     do_normalize: bool = True
     sample_rate: Hertz = SAMPLE_RATE
     return_attention_mask: bool = False
+    decoder_tokenizer: Tokenizer | None = None
 
 
 def load_processor(folder: str | Path) -> Processor:
@@ -197,6 +200,7 @@ def load_processor(folder: str | Path) -> Processor:
         do_normalize=bool(settings.get("do_normalize", True)),
         sample_rate=rate,
         return_attention_mask=bool(settings.get("return_attention_mask", False)),
+        decoder_tokenizer=load_tokenizer(folder / _DECODER_FOLDER),
     )
 
 
@@ -259,6 +263,9 @@ def save_processor(processor: Processor, folder: str | Path) -> None:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    if processor.decoder_tokenizer is not None:
+        (folder / _DECODER_FOLDER).mkdir(exist_ok=True)
+        save_tokenizer(processor.decoder_tokenizer, folder / _DECODER_FOLDER)
     extractor = {
         "feature_extractor_type": "Wav2Vec2FeatureExtractor",
         "feature_size": 1,

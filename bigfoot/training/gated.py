@@ -51,6 +51,11 @@ class GatedObjective(Objective):
         penalty = self.gates.penalty(self._config.sparsity, self._config.sparsity_warmup_steps)
         return terms | {SPARSITY: LossSum(penalty, penalty.new_ones(()))}
 
+    def advance_(self) -> None:
+        """See ``Objective``."""
+        super().advance_()
+        self.gates.steps_done += 1
+
     def describe(self) -> str:
         """What the gates leave, what they were expected to, and what was asked for, in a sentence."""
         size = self.gates.measure_size()

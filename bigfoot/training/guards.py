@@ -160,6 +160,29 @@ def describe_dev(step: int, max_steps: int, blank_rate: float, wer: float | None
     return None
 
 
+def describe_circles(step: int, num_cut: int, num_utterances: int) -> str | None:
+    """Say how many of a decoder's texts on dev went in circles and were cut.
+
+    Args:
+        step: 1-based.
+        num_cut: texts that were cut.
+        num_utterances: of dev.
+
+    Returns:
+        A warning; None where there was none.
+
+    Example:
+        >>> describe_circles(10, 0, 60) is None
+        True
+    """
+    if not num_cut:
+        return None
+    return (
+        f"step {step}: the decoder repeated itself without end in {num_cut} of {num_utterances} utterances of dev, "
+        "whose texts were cut. Try more steps, finetune.objective=joint, or evaluate.autoregressive.ctc_weight above 0"
+    )
+
+
 def check_half_precision(model: BigfootForCTC, precision: str) -> None:
     """Refuse a half precision in which this machine computes the positional convolution wrongly.
 

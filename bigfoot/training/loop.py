@@ -17,10 +17,12 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from torch import Tensor, nn
 
-from bigfoot.config import DataConfig, TrainConfig
+from bigfoot.config import DataConfig, DecodingConfig, TrainConfig
 from bigfoot.data.augment import spec_augment_masks
 from bigfoot.data.batches import Batch, evaluation_batches, training_batches
 from bigfoot.decoding.greedy import transcribe_batches
+from bigfoot.decoding.spoken import transcribe_by_decoder
+from bigfoot.distill.decoder_terms import DECODER
 from bigfoot.distill.objective import Objective
 from bigfoot.measure.error_rate import measure_error_rate
 from bigfoot.models.folder import save_model
@@ -28,7 +30,7 @@ from bigfoot.text.tokenizers import Processor
 from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, save_checkpoint
 from bigfoot.training.gated import GatedObjective
 from bigfoot.training.growth import GroupGrowth
-from bigfoot.training.guards import check_half_precision, describe_dev, describe_rates, find_broken
+from bigfoot.training.guards import check_half_precision, describe_circles, describe_dev, describe_rates, find_broken
 from bigfoot.training.optim import build_optimizer, build_scheduler
 from bigfoot.training.watch import LossWatch
 
@@ -290,8 +292,7 @@ class Trainer:
         self.optimizer.step()
         self.scheduler.step()
         self.optimizer.zero_grad()
-        if self.gates is not None:
-            self.gates.steps_done += 1
+        self.objective.advance_()
         if self.run.growth is not None:
             self.run.growth.apply_(self.objective.student, self.progress.step + 1)
 
@@ -315,7 +316,7 @@ class Trainer:
             save_checkpoint(self.accelerator, self.progress, self._checkpoint)
 
     def _look_at_dev(self) -> None:
-        """Greedy WER and blank rate; the best model so far is kept as a folder."""
+        """Greedy WER (the decoder's, where one is trained) and blank rate; the best model so far is kept."""
         student, step, tokenizer = self.objective.student, self.progress.step, self.run.processor.tokenizer
         if student.head is None or tokenizer is None:
             # Without a head there is no WER to choose by: the newest is the best.
@@ -325,15 +326,20 @@ class Trainer:
         # Without labels, which only losses need.
         processor = replace(self.run.processor, tokenizer=None)
         batches = evaluation_batches(self.run.manifests["dev"], processor, self.run.eval_batch_size)
-        heard = transcribe_batches(student, batches, tokenizer)
+        if DECODER in self.objective.weights:
+            spelling = processor.decoder_tokenizer or tokenizer
+            heard = transcribe_by_decoder(student, batches, spelling, DecodingConfig())
+        else:
+            heard = transcribe_batches(student, batches, tokenizer)
         wer = measure_error_rate(heard.references, heard.hypotheses, heard.speakers, samples=1).wer
         record = {"step": step, "dev_wer": wer, "blank_rate": round(heard.blank_rate, 4)}
         self.progress.records.append(record)
         self.accelerator.log({k: v for k, v in record.items() if k != "step" and v is not None}, step=step)
-        against = "" if self.run.data.transcripts == "given" else " against the teacher's own transcripts"
+        against = " against the teacher's own transcripts" if self.run.data.transcripts == "none" else ""
         rate = "WER" if tokenizer.unit == "word" else "PER"
         log.info("%s %d  dev %s%s %s  blanks %.1f %%", self.run.name, step, rate, against,
                  "n/a" if wer is None else f"{wer:.2%}", 100 * heard.blank_rate)  # fmt: skip
+        self._note("circles", describe_circles(step, heard.num_cut, len(heard.ids)))
         self._note("blanks", describe_dev(step, self.config.max_steps, heard.blank_rate, wer))
         if self.run.growth is not None and not self.run.growth.is_done(step):
             return

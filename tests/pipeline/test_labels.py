@@ -4,6 +4,7 @@ import json
 import logging
 from dataclasses import replace
 
+import jiwer
 import pytest
 
 from bigfoot.config import LossesConfig
@@ -13,6 +14,7 @@ from bigfoot.decoding.greedy import transcribe_batches
 from bigfoot.distill.terms import TERMS
 from bigfoot.errors import DataError
 from bigfoot.models.folder import load_model
+from bigfoot.models.reshape import with_decoder
 from bigfoot.pipeline import run_pipeline
 from bigfoot.pipeline.checks import ctc_only, find_problems
 from bigfoot.pipeline.labels import choose_labels
@@ -54,6 +56,30 @@ def test_given_transcripts_are_left_alone(prepared):
     labels = choose_labels(config, data, "abc", teacher)
     assert (labels.manifests, labels.fingerprint, labels.notes) == (data.manifests, "abc", [])
     assert not (data.folder / "labelled").exists()
+
+
+@pytest.mark.parametrize("most", [0.0, 0.6])
+def test_the_teachers_own_are_taken_where_they_are_close_to_what_was_said(most, prepared):
+    config, data, teacher = prepared
+    config.data.transcripts, config.data.max_label_wer = "teacher", most
+    labels = choose_labels(config, data, "abc", teacher)
+    said, heard = texts_of(data.manifests["train"]), heard_by(teacher, data.manifests["train"])
+    expected = {
+        name: heard[name][0]
+        for name, text in said.items()
+        if jiwer.wer(text, heard[name][0]) <= most and heard[name][0]
+    }
+    assert {name: text for name, text in texts_of(labels.manifests["train"]).items() if text} == expected
+    assert labels.manifests["dev"] == data.manifests["dev"] and f"of {len(expected)} of" in labels.notes[0]
+
+
+def test_a_teacher_with_a_decoder_writes_by_it(prepared):
+    config, data, teacher = prepared
+    config.evaluate.autoregressive.max_tokens = 6
+    teacher.model = with_decoder(teacher.model, {"hidden_size": 16, "num_layers": 1, "num_heads": 2}, seed=1)
+    labels = choose_labels(config, data, "abc", teacher)
+    written = [text for text in texts_of(labels.manifests["train"]).values() if text]
+    assert written and all(len(text) <= 6 for text in written)
 
 
 def test_labels_are_what_the_teacher_hears_where_it_is_sure(prepared):
@@ -98,7 +124,7 @@ def test_labels_are_written_once_and_anew_where_something_has_changed(prepared, 
 def test_a_teacher_that_is_never_sure_enough_is_an_error(prepared):
     config, data, teacher = prepared
     config.distill.losses.ctc.min_confidence = 1.0
-    with pytest.raises(DataError, match=r"no label to any of the 24 .*min_confidence = 1; lower it"):
+    with pytest.raises(DataError, match=r"no label to any of the 24 .*min_confidence = 1; lower or raise that"):
         choose_labels(config, data, "abc", teacher)
     assert not (data.folder / "labelled" / "labels.json").exists()
 
@@ -184,5 +210,5 @@ def test_the_control_switches_off_all_that_compares():
         getattr(losses, name).weight = 0.5
     control = ctc_only(losses)
     left = {name for name in TERMS if getattr(control, name).weight}
-    assert left == {"feature_penalty", "ctc"}
+    assert left == {"feature_penalty", "ctc", "decoder"}
     assert all(getattr(losses, name).weight == 0.5 for name in TERMS)

@@ -1,0 +1,6 @@
+"""Decoders that write text one token at a time while they listen to encoder states."""
+
+from bigfoot.models.decoders.mini_gpt import MiniGPT
+from bigfoot.models.decoders.pretrained import PretrainedDecoder
+
+__all__ = ["MiniGPT", "PretrainedDecoder"]

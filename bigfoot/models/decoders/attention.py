@@ -1,0 +1,117 @@
+"""Attention whose keys and values may come from elsewhere, and are computed once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Attention(nn.Module):
+    """Multi-head attention (Vaswani et al., 2017, section 3.2) with the keys and values as a step of their own.
+
+    Args:
+        size: width D of the queries and of the result.
+        memory_size: width M of what is attended to.
+        num_heads: heads H, a divisor of D.
+        dropout: on the attention weights, in training.
+
+    Example:
+        >>> attention = Attention(8, 6, 2, 0.0)
+        >>> keys, values = attention.project(torch.zeros(1, 5, 6))
+        >>> attention(torch.zeros(1, 3, 8), keys, values, None).shape
+        torch.Size([1, 3, 8])
+    """
+
+    def __init__(self, size: int, memory_size: int, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.num_heads, self.dropout = num_heads, dropout
+        self.q_proj = nn.Linear(size, size)
+        self.k_proj = nn.Linear(memory_size, size)
+        self.v_proj = nn.Linear(memory_size, size)
+        self.out_proj = nn.Linear(size, size)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, H, T, D / H)
+
+    def project(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of (B, T, M), each (B, H, T, D / H)."""
+        return self._heads(self.k_proj(memory)), self._heads(self.v_proj(memory))
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+        """Attend.
+
+        Args:
+            x: (B, U, D).
+            keys: (B, H, T, D / H), of ``project``.
+            values: the same.
+            mask: broadcastable to (B, H, U, T), True where a query may attend; None for everywhere.
+
+        Returns:
+            (B, U, D).
+        """
+        dropout = self.dropout if self.training else 0.0
+        mixed = nn.functional.scaled_dot_product_attention(self._heads(self.q_proj(x)), keys, values, mask, dropout)
+        return self.out_proj(mixed.transpose(1, 2).flatten(2))
+
+
+def causal_mask(new: int, past: int, token_mask: Tensor | None, device: torch.device) -> Tensor | None:
+    """Who may look at whom among tokens: everyone at what is not later and no padding, and at itself.
+
+    At itself also where it is padding: softmax over nothing is NaN, and would reach its neighbours.
+
+    Args:
+        new: tokens that look, U.
+        past: tokens before them.
+        token_mask: (B, past + U), True = real; None where all are.
+        device: of the result.
+
+    Returns:
+        (1 or B, 1, U, past + U), True where a token may be looked at; None where that is everywhere.
+
+    Example:
+        >>> causal_mask(2, 1, None, torch.device("cpu"))[0, 0].int().tolist()
+        [[1, 1, 0], [1, 1, 1]]
+    """
+    if new == 1 and token_mask is None:
+        return None  # what a cache is for: attention without a mask is faster
+    positions = torch.arange(past + new, device=device)
+    queries = positions[past:, None]
+    mask = (positions <= queries)[None, None]
+    if token_mask is None:
+        return mask
+    return (mask & token_mask[:, None, None, :]) | (positions == queries)
+
+
+def sinusoids(positions: Tensor, size: int) -> Tensor:
+    """Positions as sines and cosines (Vaswani et al., 2017, section 3.5): no longest text, nothing to learn.
+
+    Args:
+        positions: any shape, 0 and up.
+        size: width, even.
+
+    Returns:
+        The shape of positions and one axis of ``size`` more.
+
+    Example:
+        >>> sinusoids(torch.tensor([0]), 4).tolist()
+        [[0.0, 0.0, 1.0, 1.0]]
+    """
+    steps = torch.arange(size // 2, device=positions.device)
+    angles = positions[..., None] * 10_000.0 ** (-steps / (size // 2))
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+def token_positions(tokens: Tensor, past: int, token_mask: Tensor | None) -> Tensor:
+    """How many real tokens stand before each new one, so that padding before a prompt moves nothing.
+
+    Args:
+        tokens: (B, U) new tokens.
+        past: tokens before them.
+        token_mask: (B, past + U), True = real; None where all are.
+
+    Returns:
+        (B, U).
+    """
+    if token_mask is None:
+        return torch.arange(past, past + tokens.shape[1], device=tokens.device).expand_as(tokens)
+    return (token_mask.cumsum(-1) - 1).clamp(min=0)[:, past:]

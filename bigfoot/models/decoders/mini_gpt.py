@@ -1,0 +1,157 @@
+"""``MiniGPT``: a small GPT that attends to encoder states, trained from nothing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from bigfoot.models.attention import attention_key_mask
+from bigfoot.models.decoders.attention import Attention, causal_mask, sinusoids, token_positions
+
+
+@dataclass
+class MiniGPTCache:
+    """Keys and values by layer, each (B, H, ., D / H).
+
+    Args:
+        memory: of the encoder states, computed once.
+        own: of the tokens so far.
+    """
+
+    memory: list[tuple[Tensor, Tensor]]
+    own: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+
+    @property
+    def length(self) -> int:
+        """Tokens so far."""
+        return self.own[0][0].shape[2] if self.own else 0
+
+    def reorder_(self, rows: Tensor) -> None:
+        """See ``TextCache``."""
+        self.own = [(keys[rows], values[rows]) for keys, values in self.own]
+
+
+class DecoderLayer(nn.Module):
+    """Attention to earlier tokens, to the memory, and a feed-forward block, each with its norm before it.
+
+    Args:
+        size: width D.
+        memory_size: width M of the encoder states.
+        num_heads: of both attentions.
+        inner_size: of the feed-forward block.
+        dropout: behind each block and on attention weights.
+    """
+
+    def __init__(self, size: int, memory_size: int, num_heads: int, inner_size: int, dropout: float) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(size)
+        self.attention = Attention(size, size, num_heads, dropout)
+        self.memory_norm = nn.LayerNorm(size)
+        self.memory_attention = Attention(size, memory_size, num_heads, dropout)
+        self.feed_forward_norm = nn.LayerNorm(size)
+        self.feed_forward = nn.Sequential(nn.Linear(size, inner_size), nn.GELU(), nn.Linear(inner_size, size))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        past: tuple[Tensor, Tensor] | None,
+        memory: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        memory_mask: Tensor | None,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Map (B, U, D) to (B, U, D), and give the keys and values of all tokens.
+
+        Args:
+            x: (B, U, D), new tokens.
+            past: keys and values of those before; None where there are none.
+            memory: keys and values of the encoder states.
+            mask: of ``causal_mask``.
+            memory_mask: (B, 1, 1, T), True = real; None where all are.
+        """
+        normed = self.attention_norm(x)
+        own = self.attention.project(normed)
+        if past is not None:
+            own = torch.cat([past[0], own[0]], dim=2), torch.cat([past[1], own[1]], dim=2)
+        x = x + self.dropout(self.attention(normed, *own, mask))
+        x = x + self.dropout(self.memory_attention(self.memory_norm(x), *memory, memory_mask))
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x))), own
+
+
+class MiniGPT(nn.Module):
+    """Pre-norm GPT with cross-attention (Radford et al., 2019; Vaswani et al., 2017) and tied embeddings.
+
+    Positions are sinusoids, so that there is no longest text. The same id may begin and end a text: CTC's blank does,
+    which no text holds, so that decoder and CTC head number tokens alike.
+
+    Args:
+        vocab_size: tokens V.
+        end_id: stands before the first and behind the last token.
+        hidden_size: width D, even.
+        num_layers: how many layers.
+        num_heads: of each attention, a divisor of D.
+        memory_size: width M of the encoder states; D by default.
+        inner_size: of the feed-forward blocks; 4 D by default.
+        dropout: in training.
+
+    Example:
+        >>> model = MiniGPT(vocab_size=32, end_id=0, hidden_size=16, num_layers=2, num_heads=2)
+        >>> model(torch.zeros(1, 3, dtype=torch.int64), torch.zeros(1, 5, 16)).shape
+        torch.Size([1, 3, 32])
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        end_id: int,
+        hidden_size: int = 256,
+        num_layers: int = 4,
+        num_heads: int = 4,
+        memory_size: int | None = None,
+        inner_size: int | None = None,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.begin_id = self.end_id = end_id
+        self.hidden_size = hidden_size
+        self.embedding = nn.Embedding(vocab_size, hidden_size)
+        shape = (hidden_size, memory_size or hidden_size, num_heads, inner_size or 4 * hidden_size, dropout)
+        self.layers = nn.ModuleList([DecoderLayer(*shape) for _ in range(num_layers)])
+        self.norm = nn.LayerNorm(hidden_size)
+        self.dropout = nn.Dropout(dropout)
+        nn.init.normal_(self.embedding.weight, std=hidden_size**-0.5)
+
+    def start(self, memory: Tensor, memory_mask: Tensor | None) -> MiniGPTCache:
+        """See ``TextModel``."""
+        return MiniGPTCache([layer.memory_attention.project(memory) for layer in self._layers])
+
+    @property
+    def _layers(self) -> list[DecoderLayer]:
+        return cast("list[DecoderLayer]", list(self.layers))
+
+    def forward(
+        self,
+        tokens: Tensor,
+        memory: Tensor,
+        memory_mask: Tensor | None = None,
+        cache: MiniGPTCache | None = None,
+        token_mask: Tensor | None = None,
+    ) -> Tensor:
+        """See ``TextModel``."""
+        seen = cache or self.start(memory, memory_mask)
+        past = seen.length
+        mask = causal_mask(tokens.shape[1], past, token_mask, tokens.device)
+        positions = sinusoids(token_positions(tokens, past, token_mask), self.hidden_size)
+        x = self.embedding(tokens) * math.sqrt(self.hidden_size)
+        x = self.dropout(x + positions.to(x.dtype))
+        key_mask = attention_key_mask(memory_mask)
+        found = []
+        for index, layer in enumerate(self._layers):
+            x, own = layer(x, seen.own[index] if past else None, seen.memory[index], mask, key_mask)
+            found.append(own)
+        seen.own = found
+        return self.norm(x) @ self.embedding.weight.T

@@ -1,0 +1,138 @@
+"""What a decoder hears: streams of features, each projected by itself, made into one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bigfoot.models.attention import attention_key_mask
+from bigfoot.models.decoders.attention import Attention
+from bigfoot.models.decoders.fbank import Fbank
+from bigfoot.models.decoders.shape import DecoderShape
+
+NUM_BANDS = 80
+"""Bands of the stream ``fbank``."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What there is to make streams of.
+
+    Args:
+        input_values: (B, N).
+        last_hidden_state: (B, T, D).
+        hidden_states: L+1 of (B, T, D); None where the stream ``layers`` is not asked for.
+        logits: (B, T, V) of the CTC head; None without one.
+        frame_mask: (B, T), True = real; None where all are.
+    """
+
+    input_values: Tensor
+    last_hidden_state: Tensor
+    hidden_states: tuple[Tensor, ...] | None
+    logits: Tensor | None
+    frame_mask: Tensor | None
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of what is heard.
+
+    Args:
+        encoder: width D of the encoder.
+        num_states: L+1 hidden states.
+        vocab: tokens V of the CTC head.
+        window: samples that a frame hears.
+        hop: samples from frame to frame.
+    """
+
+    encoder: int
+    num_states: int
+    vocab: int
+    window: int
+    hop: int
+
+
+class AudioStreams(nn.Module):
+    """Makes one sequence of vectors out of the streams of a shape.
+
+    Args:
+        shape: which streams, and how they are projected and fused.
+        sizes: of what is heard.
+        width: M of what comes out.
+    """
+
+    def __init__(self, shape: DecoderShape, sizes: Sizes, width: int) -> None:
+        super().__init__()
+        self.names, self.fuse, self.stride = list(shape.streams), shape.fuse, shape.stride
+        widths = {"encoder": sizes.encoder, "layers": sizes.encoder, "fbank": NUM_BANDS, "posteriors": sizes.vocab}
+        self.projections = nn.ModuleDict({name: self._build(shape, widths[name], width) for name in self.names})
+        if "layers" in self.names:
+            self.layer_weights = nn.Parameter(torch.zeros(sizes.num_states))
+        if "fbank" in self.names:
+            self.fbank = Fbank(NUM_BANDS, sizes.window, sizes.hop)
+            self.fbank_norm = nn.LayerNorm(NUM_BANDS)
+        others = self.names[1:]
+        if others and self.fuse == "pool":
+            self.stream_weights = nn.Parameter(torch.zeros(len(self.names)))
+        elif others:
+            self.attentions = nn.ModuleDict({n: Attention(width, width, shape.num_heads, 0.0) for n in others})
+            self.gates = nn.Parameter(torch.zeros(len(others)))
+
+    def _build(self, shape: DecoderShape, size: int, width: int) -> nn.Module:
+        if shape.projection == "linear":
+            return nn.Linear(size, width)
+        return nn.Conv1d(size, width, kernel_size=3, stride=shape.stride, padding=1)
+
+    @property
+    def needs_layers(self) -> bool:
+        """Whether hidden states of all layers are to be given."""
+        return "layers" in self.names
+
+    def _features(self, name: str, heard: Heard) -> Tensor:
+        if name == "encoder":
+            return heard.last_hidden_state
+        if name == "layers":
+            assert heard.hidden_states is not None
+            weights = self.layer_weights.softmax(0)
+            return sum((w * s for w, s in zip(weights, heard.hidden_states, strict=True)), start=weights.new_zeros(()))
+        if name == "posteriors":
+            assert heard.logits is not None
+            return heard.logits.softmax(-1)
+        found: Tensor = self.fbank_norm(self.fbank(heard.input_values))
+        frames = heard.last_hidden_state.shape[1]
+        # What is padded to a whole frame at the end of a batch may give the convolutions a frame more.
+        return nn.functional.pad(found[:, :frames], (0, 0, 0, max(0, frames - found.shape[1])))
+
+    def _project(self, name: str, heard: Heard) -> Tensor:
+        x, projection = self._features(name, heard), self.projections[name]
+        if heard.frame_mask is not None:
+            # The convolution must find zeros where the utterance alone would have its border.
+            x = x.where(heard.frame_mask[..., None], 0.0)
+        if isinstance(projection, nn.Conv1d):
+            return projection(x.transpose(1, 2)).transpose(1, 2)
+        return projection(x)[:, :: self.stride]
+
+    def forward(self, heard: Heard) -> tuple[Tensor, Tensor | None]:
+        """Give the memory of a decoder.
+
+        Args:
+            heard: of a batch.
+
+        Returns:
+            (B, T', M), every ``stride``-th frame, and which are real, (B, T') or None.
+        """
+        mask = None if heard.frame_mask is None else heard.frame_mask[:, :: self.stride]
+        streams = [self._project(name, heard) for name in self.names]
+        if len(streams) == 1:
+            return streams[0], mask
+        if self.fuse == "pool":
+            weights = self.stream_weights.softmax(0)
+            return (torch.stack(streams, -1) * weights).sum(-1), mask
+        first, key_mask = streams[0], attention_key_mask(mask)
+        fused = first
+        for gate, attention, stream in zip(self.gates.tanh(), self.attentions.values(), streams[1:], strict=True):
+            assert isinstance(attention, Attention)
+            fused = fused + gate * attention(first, *attention.project(stream), key_mask)
+        return fused, mask

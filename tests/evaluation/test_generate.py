@@ -1,0 +1,43 @@
+import pytest
+import torch
+
+from bigfoot.audio_io import write_audio
+from bigfoot.config import DecodingConfig
+from bigfoot.errors import DataError, ModelError
+from bigfoot.evaluation.generate import generate_text
+from bigfoot.models.folder import LoadedModel, load_model, save_model
+from bigfoot.models.reshape import with_decoder
+from bigfoot.text.tokenizers import Processor
+
+
+@pytest.fixture
+def loaded(build_model, processor):
+    model = with_decoder(build_model("base"), {"hidden_size": 16, "num_layers": 1, "num_heads": 2}, seed=1)
+    return LoadedModel(model, processor)
+
+
+@pytest.fixture
+def recording(speech, tmp_path):
+    write_audio(tmp_path / "said.wav", speech[0][0].numpy() / 20)
+    return tmp_path / "said.wav"
+
+
+@torch.no_grad()
+def test_text_goes_on_from_the_prompt(loaded, recording, bigfoot, tmp_path):
+    config = DecodingConfig(beam_size=2, max_tokens=5)
+    found = generate_text(loaded, recording, "ONE", config)
+    assert len(found.text) <= 5 and found.score != generate_text(loaded, recording, "TEA", config).score
+    save_model(loaded.model, loaded.processor, tmp_path / "model")
+    options = ("--audio", recording, "--prompt", "ONE", "--beam-size", 2, "--max-tokens", 5)
+    code, output, errors = bigfoot("generate", tmp_path / "model", *options)
+    assert (code, output.rstrip("\n")) == (0, found.text), errors
+
+
+def test_what_cannot_be_generated(loaded, recording, build_model, processor):
+    with pytest.raises(DataError, match="prompt cannot be spelled: characters outside the vocabulary: '1'"):
+        generate_text(loaded, recording, "1", DecodingConfig())
+    with pytest.raises(ModelError, match="no decoder"):
+        generate_text(LoadedModel(build_model("base"), processor), recording, "", DecodingConfig())
+    with pytest.raises(ModelError, match="no vocabulary"):
+        generate_text(LoadedModel(loaded.model, Processor()), recording, "", DecodingConfig())
+    assert load_model("tiny_teacher").model.decoder is None

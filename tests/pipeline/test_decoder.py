@@ -1,0 +1,75 @@
+"""A run whose student gets a decoder: trained, saved, judged beside CTC in one table."""
+
+import json
+
+import pytest
+import torch
+from transformers import GPT2LMHeadModel
+
+from bigfoot.models.folder import load_model
+from bigfoot.pipeline.run import run_pipeline
+from bigfoot.report.render import render_markdown
+
+DECODER = (
+    "finetune.objective=joint", "finetune.decoder.hidden_size=16", "finetune.decoder.num_layers=1",
+    "finetune.decoder.num_heads=2", "finetune.decoder.streams=[encoder,posteriors]", "finetune.decoder.stride=2",
+    "steps=[student,finetune]", "evaluate.autoregressive.beam_size=2", "evaluate.autoregressive.ctc_weight=0.3",
+    "evaluate.autoregressive.max_tokens=12",
+)  # fmt: skip
+
+PRETRAINED = (
+    "finetune.objective=decoder", "finetune.decoder.kind=pretrained", "finetune.decoder.train=frozen",
+    "evaluate.autoregressive.ctc_weight=0", "finetune.learning_rate=1e-2",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_both_decoders_stand_in_one_table(small_config, tmp_path, quick_memory):
+    report = run_pipeline(small_config(tmp_path, *DECODER))
+    rows = {row.name: row for row in report.rows}
+    assert list(rows) == ["teacher", "student_init", "finetune", "finetune, decoder"]
+    ctc, decoder = rows["finetune"], rows["finetune, decoder"]
+    assert (ctc.decoder, decoder.decoder) == ("greedy", "MiniGPT, beam 2, CTC 0.3")
+    assert ctc.wer is not None and decoder.wer is not None and decoder.num_words == ctc.num_words
+    assert decoder.batch_invariant and decoder.batch_invariance_max_difference < 1e-4
+    assert decoder.speedup is None and ctc.speedup is not None
+    text = render_markdown(report)
+    assert "| finetune, decoder |" in text and "decoder MiniGPT, beam 2, CTC 0.3" in text
+    assert {"ctc", "decoder"} <= report.losses["finetune"][0].keys()
+    history = json.loads((tmp_path / "finetune" / "model" / "history.json").read_text())["steps"]
+    assert history[-1]["losses"] == {"ctc": 0.3, "decoder": 0.7}
+    assert load_model(tmp_path / "finetune" / "model").model.decoder.shape.streams == ["encoder", "posteriors"]
+
+
+@pytest.mark.slow
+def test_a_pretrained_language_model_learns_to_listen(small_config, small_gpt2, tmp_path, quick_memory):
+    model = f"finetune.decoder.language_model={small_gpt2}"
+    report = run_pipeline(small_config(tmp_path, *DECODER[5:], *PRETRAINED, model))
+    decoder = report.rows[-1]
+    assert (decoder.name, decoder.decoder) == ("finetune, decoder", "PretrainedDecoder, beam 2")
+    assert decoder.wer is not None and decoder.batch_invariant
+    model = load_model(tmp_path / "finetune" / "model")
+    assert model.processor.decoder_tokenizer is not None
+    before = GPT2LMHeadModel.from_pretrained(small_gpt2).transformer.wte.weight
+    assert torch.equal(model.model.decoder.text.model.transformer.wte.weight, before)
+    assert any(p.grad is None and "gate" in n and p.item() != 0 for n, p in model.model.decoder.named_parameters())
+    assert "only what is new learns" in " ".join(report.changes)
+
+
+def test_a_decoder_that_cannot_be_is_said_before_anything_is_done(small_config, tmp_path):
+    from bigfoot.errors import ConfigError
+
+    with pytest.raises(ConfigError) as raised:
+        small_config(
+            tmp_path, "finetune.decoder.hidden_size=15", "finetune.decoder.streams=[lips]",
+            "finetune.label_smoothing=[2]", "finetune.objective=gpt",
+        )  # fmt: skip
+    said = str(raised.value)
+    with pytest.raises(ConfigError) as raised:
+        small_config(
+            tmp_path, "finetune.objective=joint", "finetune.decoder.kind=pretrained",
+            "evaluate.autoregressive.ctc_weight=0.3",
+        )  # fmt: skip
+    assert "decoder.language_model: needed" in str(raised.value) and "tokens of its own" in str(raised.value)
+    for key in ("decoder.hidden_size: 15", "unknown stream 'lips'", "finetune.label_smoothing", "objective: 'gpt'"):
+        assert key in said
