@@ -16,7 +16,8 @@ from bigfoot.errors import MissingExtraError, ModelError
 from bigfoot.export.graph import ModelWriter
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.folder import LoadedModel
-from bigfoot.text.tokenizers import Processor
+from bigfoot.text.huggingface import HuggingFaceTokenizer
+from bigfoot.text.tokenizers import CharTokenizer, Processor
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -52,13 +53,17 @@ def describe(
         batch_invariant: whether utterances may share a batch.
 
     Example:
-        >>> from bigfoot.text.tokenizers import CharTokenizer
         >>> facts = describe(BigfootConfig(), Processor(CharTokenizer(("<pad>", "|", "A"))))
         >>> facts["vocab"], facts["stride"], facts["receptive_field"]
         ('["<pad>", "|", "A"]', '320', '400')
     """
     tokenizer = processor.tokenizer
-    delimiter = "" if tokenizer is None else tokenizer.word_delimiter
+    delimiter, told = "", dict[str, str]()
+    if isinstance(tokenizer, CharTokenizer):
+        # Characters say themselves what they add to a text.
+        delimiter, told = tokenizer.word_delimiter, {"unknown_token": tokenizer.unknown_token}
+    elif tokenizer is not None:
+        told = {"pieces": json.dumps(tokenizer.pieces, ensure_ascii=False)}
     return {
         "bigfoot_format": FORMAT,
         "vocab": json.dumps([] if tokenizer is None else list(tokenizer.vocabulary), ensure_ascii=False),
@@ -75,6 +80,7 @@ def describe(
         "bigfoot_version": bigfoot.__version__,
         # The whole shape, for what counts and compares; a runtime needs none of it.
         "config": config.to_json_string(use_diff=True),
+        **told,
     }
 
 
@@ -82,10 +88,15 @@ def check_exportable(loaded: LoadedModel) -> None:
     """A file without an answer is of no use.
 
     Raises:
-        ModelError: the model has no CTC head.
+        ModelError: the model has no CTC head, or a vocabulary that a file cannot hold.
     """
     if loaded.model.head is None:
         raise ModelError(f"{loaded.folder}: it has no CTC head, so that no text could come out; fine-tune it first")
+    if isinstance(loaded.processor.tokenizer, HuggingFaceTokenizer):
+        raise ModelError(
+            f"{loaded.folder}: its tokenizer.json makes text in ways of its own, which an exported file cannot hold; "
+            "characters, sentencepiece and phonemes can be exported"
+        )
 
 
 @dataclass(frozen=True)

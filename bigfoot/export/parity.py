@@ -15,7 +15,7 @@ from bigfoot.export.layers import LayerError, measure_layers
 from bigfoot.export.onnx import Exported, build_onnx
 from bigfoot.measure.error_rate import PairedDifference, compare_paired
 from bigfoot.models.folder import LoadedModel
-from bigfoot.text.tokenizers import CharTokenizer
+from bigfoot.text.tokenizer import Tokenizer
 
 BATCH_SIZES = (2, 4, 8)
 _NAMED = 5
@@ -246,7 +246,7 @@ def _distance(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.abs(ours - theirs).max()) if ours.size else 0.0
 
 
-def _text(logits: np.ndarray, tokenizer: CharTokenizer | None) -> str:
+def _text(logits: np.ndarray, tokenizer: Tokenizer | None) -> str:
     best = logits.argmax(-1).tolist() if logits.size else []
     if tokenizer is not None:
         return tokenizer.decode_ctc(best)

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from bigfoot.text.tokenizers import CharTokenizer
+from bigfoot.text.tokenizer import Tokenizer
 from bigfoot.types import SAMPLE_RATE, Hertz, Samples, Seconds
 
 
@@ -27,7 +27,7 @@ class ModelFacts:
     """
 
     name: str
-    tokenizer: CharTokenizer
+    tokenizer: Tokenizer
     stride: int
     receptive_field: int
     normalizes: bool = True

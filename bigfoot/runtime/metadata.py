@@ -9,6 +9,8 @@ from typing import Any
 from bigfoot.audio_io import HIGHEST_RATE, LOWEST_RATE
 from bigfoot.errors import ModelError
 from bigfoot.runtime.engine import ModelFacts
+from bigfoot.text.pieces import PieceTokenizer
+from bigfoot.text.tokenizer import Tokenizer
 from bigfoot.text.tokenizers import CharTokenizer
 
 FORMAT = "1"
@@ -67,14 +69,21 @@ def read_facts(metadata: Mapping[str, str], name: str) -> ModelFacts:
     return ModelFacts(name=name, tokenizer=tokenizer, **facts)
 
 
-def _read_tokenizer(text: str, metadata: Mapping[str, str]) -> CharTokenizer:
-    tokens = json.loads(text)
-    if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+def _read_strings(text: str) -> tuple[str, ...]:
+    found = json.loads(text)
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
         raise ValueError("not a list of strings")
+    return tuple(found)
+
+
+def _read_tokenizer(text: str, metadata: Mapping[str, str]) -> Tokenizer:
+    tokens = _read_strings(text)
     blank = _between(0, len(tokens) - 1)(metadata.get("blank_id", "0"))
+    if "pieces" in metadata:
+        return PieceTokenizer(tokens, _read_strings(metadata["pieces"]), blank)
     names = {"unknown_token": metadata["unknown_token"]} if metadata.get("unknown_token") else {}
     return CharTokenizer(
-        tuple(tokens), blank_token=tokens[blank], word_delimiter=metadata.get("word_delimiter", ""), **names
+        tokens, blank_token=tokens[blank], word_delimiter=metadata.get("word_delimiter", ""), **names
     )
 
 
