@@ -73,6 +73,8 @@ def describe(
         "batch_invariant": "true" if batch_invariant else "per_utterance",
         "precision": precision,
         "bigfoot_version": bigfoot.__version__,
+        # The whole shape, for what counts and compares; a runtime needs none of it.
+        "config": config.to_json_string(use_diff=True),
     }
 
 

@@ -16,6 +16,7 @@ import transformers
 from bigfoot.errors import ConfigError
 from bigfoot.measure.benchmark_plan import BenchmarkPlan, Setting, plan_warnings
 from bigfoot.measure.by_part import PartResult, measure_parts
+from bigfoot.measure.deployed import DeployedModel
 from bigfoot.measure.memory import measure_peak_memory
 from bigfoot.measure.peak import PEAK, MatrixProduct, find_peak_product, share_of_peak
 from bigfoot.measure.runtimes import RunnableModel, name_models, open_runnable
@@ -31,6 +32,7 @@ from bigfoot.measure.speed import (
     torch_threads,
 )
 from bigfoot.measure.verdict import blame_part
+from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.types import SAMPLE_RATE, Seconds
 
 _BUSY = 0.25
@@ -43,7 +45,7 @@ class ModelResult:
     Args:
         name: short, the same in every setting and of no other model.
         source: as it was asked for.
-        runtime: ``bigfoot`` or ``transformers``.
+        runtime: ``bigfoot``, ``transformers`` or ``onnxruntime``.
         threads: of torch.
         seconds: audio of an utterance.
         batch: utterances of a pass.
@@ -61,7 +63,7 @@ class ModelResult:
         num_unique_params: parameters, shared ones counted once.
         size_bytes: of the weight files.
         macs_per_second: multiply-accumulates per second of audio, of utterances as long as these.
-        by_part: the same part by part, in rounds of their own.
+        by_part: the same part by part, in rounds of their own; empty for an exported file.
         part_to_blame: where the model is smaller than the first and not faster; None where it is not so.
         verdict: the same in a sentence.
     """
@@ -202,9 +204,17 @@ def _open_subjects(plan: BenchmarkPlan) -> list[_Subject]:
     if problems:
         raise ConfigError(problems)
     return [
-        _Subject(name, source, opened, {s: measure_size(opened.model, opened.folder, s) for s in plan.seconds})
+        _Subject(name, source, opened, {s: _measure_size(opened, s) for s in plan.seconds})
         for name, source, opened in zip(name_models(plan.sources), plan.sources, models, strict=True)
     ]
+
+
+def _measure_size(opened: RunnableModel, seconds: Seconds) -> ModelSize:
+    """An exported file is counted as the shape that it was written from, with the file's own bytes."""
+    if isinstance(opened.model, DeployedModel):
+        size = measure_size(BigfootForCTC(opened.config), None, seconds)
+        return replace(size, size_bytes=opened.folder.stat().st_size)
+    return measure_size(opened.model, opened.folder, seconds)
 
 
 @torch.no_grad()
@@ -226,8 +236,10 @@ def _measure_setting(
     passes = {name: partial(run_pass, model, samples) for name, model in models.items()}
     with torch_threads(threads):
         times = time_rounds({PEAK: product, **passes}, plan.rounds, lambda: on_tick(f"{setting}: time"))
+    # A file's graph has no parts that one could stop a watch at.
+    with_parts = {name: model for name, model in models.items() if not isinstance(model, DeployedModel)}
     parts = measure_parts(
-        models,
+        with_parts,
         {subject.name: subject.sizes[seconds].macs_by_part for subject in subjects},
         product,
         rounds=plan.rounds,
@@ -268,7 +280,7 @@ def _summarize(raw: _Raw, subject: _Subject, first: str) -> ModelResult:
         num_unique_params=size.num_unique_params,
         size_bytes=size.size_bytes,
         macs_per_second=size.macs_per_second,
-        by_part=raw.parts[subject.name],
+        by_part=raw.parts.get(subject.name, {}),
     )
 
 
@@ -276,15 +288,16 @@ def _judge(first: ModelResult, own: ModelResult) -> ModelResult:
     """Say it where a model is smaller than the first and its speedup does not rise above 1 beyond its spread."""
     if own.num_unique_params >= first.num_unique_params or own.speedup_low > 1:
         return own
-    blame = blame_part(first.by_part, own.by_part, first.name)
+    blame = blame_part(first.by_part, own.by_part, first.name) if first.by_part and own.by_part else None
     smaller = f"{own.num_unique_params / first.num_unique_params:.2f}x its parameters"
     speed = f"{own.speedup_over_first:.2f}x [{own.speedup_low:.2f}, {own.speedup_high:.2f}]"
     how = f"{speed}; {Setting(own.threads, own.seconds, own.batch)}"
     verdict = (
-        f"{own.name} is smaller than {first.name} ({smaller}) and not faster beyond the spread of its rounds ({how}): "
-        f"{blame.sentence}"
+        f"{own.name} is smaller than {first.name} ({smaller}) and not faster beyond the spread of its rounds ({how})"
     )
-    return replace(own, part_to_blame=blame.part, verdict=verdict)
+    if blame is None:
+        return replace(own, verdict=verdict)
+    return replace(own, part_to_blame=blame.part, verdict=f"{verdict}: {blame.sentence}")
 
 
 def _twin_notes(subjects: Sequence[_Subject]) -> Iterator[str]:

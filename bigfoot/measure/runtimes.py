@@ -15,11 +15,12 @@ from transformers import AutoConfig, AutoModel, AutoModelForCTC, PreTrainedModel
 from transformers.utils import logging
 
 from bigfoot.errors import ModelError
+from bigfoot.measure.deployed import DeployedModel, find_deployed
 from bigfoot.models.configuration import BigfootConfig, beyond_huggingface
 from bigfoot.models.folder import load_config, load_model, resolve_model
 from bigfoot.text.json_files import read_json
 
-RUNTIMES = ("bigfoot", "transformers")
+RUNTIMES = ("bigfoot", "transformers", "onnxruntime")
 _PREFIX = "transformers:"
 
 
@@ -31,13 +32,13 @@ class RunnableModel:
         runtime: whose class runs it, one of ``RUNTIMES``.
         folder: where it was read.
         config: its shape.
-        model: in fp32 and eval mode.
+        model: in fp32 and eval mode; an exported file's is what ONNX Runtime makes of it.
     """
 
     runtime: str
     folder: Path
     config: BigfootConfig
-    model: PreTrainedModel
+    model: PreTrainedModel | DeployedModel
 
 
 def split_runtime(source: str) -> tuple[str, str]:
@@ -49,14 +50,15 @@ def split_runtime(source: str) -> tuple[str, str]:
     """
     if source.startswith(_PREFIX):
         return "transformers", source.removeprefix(_PREFIX)
-    return "bigfoot", source
+    return "bigfoot" if find_deployed(source) is None else "onnxruntime", source
 
 
 def open_runnable(source: str) -> RunnableModel:
     """Open a model by the classes that its name asks for.
 
     Args:
-        source: folder, Hugging Face id or ``tiny_teacher``, with ``transformers:`` before it for plain transformers.
+        source: folder, Hugging Face id, ``.onnx`` file, deployed folder or ``tiny_teacher``,
+            with ``transformers:`` before it for plain transformers.
 
     Returns:
         The model in fp32 and eval mode; attention is PyTorch's fused one in both runtimes, but for transformers'
@@ -70,6 +72,9 @@ def open_runnable(source: str) -> RunnableModel:
         'Wav2Vec2ForCTC'
     """
     runtime, name = split_runtime(source)
+    if runtime == "onnxruntime":
+        deployed = DeployedModel(find_deployed(name) or Path(name))
+        return RunnableModel(runtime, deployed.path, deployed.config, deployed)
     if runtime == "bigfoot":
         loaded = load_model(name)
         assert loaded.folder is not None

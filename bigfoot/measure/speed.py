@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -150,11 +151,11 @@ def make_samples(seconds: Seconds, batch: int = 1) -> torch.Tensor:
     return torch.randn(batch, round(seconds * SAMPLE_RATE), generator=generator)
 
 
-def run_pass(model: PreTrainedModel, samples: torch.Tensor) -> None:
+def run_pass(model: Callable[[torch.Tensor], Any], samples: torch.Tensor) -> None:
     """One pass, awaited.
 
     Args:
-        model: ours or transformers' own, in eval mode.
+        model: ours, transformers' own or an exported one, in eval mode.
         samples: (B, N), on the model's device.
     """
     output = model(samples)[0]

@@ -70,7 +70,7 @@ def _render_parts(models: list[ModelResult]) -> Table:
     table = _start_table("by part: ms / of time / of multiply-accumulates / of peak")
     for part in PARTS:
         table.add_column(part, justify="right")
-    for model in models:
+    for model in (model for model in models if model.by_part):
         cells = []
         for part in PARTS:
             own = model.by_part[part]

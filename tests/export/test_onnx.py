@@ -10,6 +10,7 @@ import torch
 from bigfoot.data.batches import normalize_waveform
 from bigfoot.errors import ModelError
 from bigfoot.export.onnx import build_onnx, save_onnx
+from bigfoot.models import BigfootConfig
 from bigfoot.models.folder import LoadedModel
 from bigfoot.text.tokenizers import CharTokenizer, Processor
 
@@ -69,6 +70,7 @@ def test_metadata_says_what_a_runtime_needs(build_model, tmp_path, run_onnx):
     facts = {entry.key: entry.value for entry in onnx.load(tmp_path / "deep" / "model.onnx").metadata_props}
     assert json.loads(facts.pop("vocab")) == ["<s>", "Ä", "<pad>", "|"]
     assert facts.pop("bigfoot_version")
+    assert BigfootConfig.from_dict(json.loads(facts.pop("config"))).to_dict() == model.config.to_dict()
     assert facts == {
         "bigfoot_format": "1", "blank_id": "2", "word_delimiter": "|", "sample_rate": "16000", "do_normalize": "inside",
         "stride": "320", "receptive_field": "400", "family": "wav2vec2", "model_type": "bigfoot",

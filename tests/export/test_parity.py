@@ -69,7 +69,8 @@ def test_a_wrong_scale_is_refused_and_named(teacher, digits, static_plan, monkey
         return exported
 
     monkeypatch.setattr(gate, "build_onnx", build)
-    with pytest.raises(ExportError, match=rf"WER rises by .* Layers .* by themselves: {faulty} \((39|40)\d\.") as refusal:
+    refused = rf"WER rises by .* Layers .* by themselves: {faulty} \((39|40)\d\."
+    with pytest.raises(ExportError, match=refused) as refusal:
         export_checked(teacher, static_plan, digits)
     assert "--fallback" in str(refusal.value)
     notes = []

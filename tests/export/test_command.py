@@ -1,0 +1,33 @@
+"""``bigfoot export``: what it writes, and what it says where it cannot."""
+
+import sys
+
+import pytest
+
+
+def test_writes_what_passes(bigfoot, small_digits, tmp_path):
+    manifest = small_digits.manifests["dev"]
+    code, out, err = bigfoot("export", "tiny_teacher", tmp_path / "t.onnx", "--int8", "static", "--calibrate", manifest)
+    assert code == 0 and "WER" in out and "4 texts" in out, err
+    assert 2_000_000 < (tmp_path / "t.onnx").stat().st_size < 3_500_000
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--to", "tflite"), "--to: 'tflite' is none of onnx"),
+        (("--int8", "static"), "--calibrate: --int8 static needs a minute or so of real audio"),
+        (("--int8", "dynamic"), "--check: --int8 dynamic needs real audio"),
+        (("--int8", "four"), "--int8: 'four' is none of static, dynamic"),
+        (("--percentile", "3"), "--percentile: 3 should be above 50"),
+    ],
+)
+def test_options_that_do_not_go_together(bigfoot, tmp_path, options, expected):
+    code, _, err = bigfoot("export", "tiny_teacher", tmp_path / "x.onnx", *options)
+    assert code == 2 and expected in err and not (tmp_path / "x.onnx").exists()
+
+
+def test_a_missing_extra_is_named(bigfoot, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    code, _, err = bigfoot("export", "tiny_teacher", tmp_path / "x.onnx")
+    assert code == 1 and "pip install 'bigfoot[onnx]'" in err
