@@ -9,9 +9,11 @@ import torch
 
 from bigfoot.data.batches import normalize_waveform
 from bigfoot.errors import ModelError
-from bigfoot.export.onnx import build_onnx, save_onnx
+from bigfoot.export.onnx import build_onnx, describe, save_onnx
 from bigfoot.models import BigfootConfig
 from bigfoot.models.folder import LoadedModel
+from bigfoot.runtime.metadata import read_facts
+from bigfoot.text.sentencepieces import SentencePieceTokenizer
 from bigfoot.text.tokenizers import CharTokenizer, Processor
 
 SHAPES = {
@@ -62,6 +64,14 @@ def test_answers_as_pytorch_in_every_shape(shape, build_model, processor, run_on
     compare(build_model(structure, **changes), processor, run_onnx)
 
 
+def test_a_file_reads_as_its_own_tokenizer_does():
+    tokenizer = SentencePieceTokenizer(("<pad>", "\u2581ON", "E", "\u2581T", "EN"), "bpe", b"")
+    facts = read_facts(describe(BigfootConfig(vocab_size=5), Processor(tokenizer)), "student.onnx")
+    for ids in ([0, 1, 1, 0, 2, 3, 4], [2, 2, 3], [0, 0], []):
+        assert facts.tokenizer.decode_ctc(ids) == tokenizer.decode_ctc(ids)
+        assert [word.text for word in facts.tokenizer.decode_words(ids)] == tokenizer.decode_ctc(ids).split()
+
+
 def test_metadata_says_what_a_runtime_needs(build_model, tmp_path, run_onnx):
     tokenizer = CharTokenizer(("<s>", "Ä", "<pad>", "|"))
     model = build_model("base", num_hidden_layers=1, vocab_size=4, pad_token_id=2)
@@ -74,7 +84,7 @@ def test_metadata_says_what_a_runtime_needs(build_model, tmp_path, run_onnx):
     assert facts == {
         "bigfoot_format": "1", "blank_id": "2", "word_delimiter": "|", "sample_rate": "16000", "do_normalize": "inside",
         "stride": "320", "receptive_field": "400", "family": "wav2vec2", "model_type": "bigfoot",
-        "batch_invariant": "true", "precision": "fp32",
+        "batch_invariant": "true", "precision": "fp32", "unknown_token": "<unk>",
     }  # fmt: skip
     # Loud audio with an offset, which only what normalizes inside can take.
     waves = [3 + 7 * np.random.default_rng(1).standard_normal(count).astype(np.float32) for count in (9000, 4000)]
