@@ -141,7 +141,8 @@ def benchmark(
     models: Annotated[
         list[str],
         typer.Argument(
-            help=f"{MODEL_HELP} Also an .onnx file. With transformers: before it, plain transformers runs it. The first is what the "
+            help=f"{MODEL_HELP} Also an .onnx file. With transformers: before it, plain transformers "
+            "runs it. The first is what the "
             "others are compared with.",
             metavar="MODEL",
         ),
