@@ -109,6 +109,9 @@ class LowRankConfig:
 class StudentConfig:
     """The shape of the student, cut out of the teacher."""
 
+    path: str | None = None
+    """What it is cut out of, where not the teacher: as ``teacher.path``, of any family and width; learns by losses that
+    compare what both have, at the same frame rate."""
     num_hidden_layers: int = above_zero(4)
     """Transformer layers that stay."""
     layer_init: Any = "spread"

@@ -32,28 +32,28 @@ def ctc_only(losses: LossesConfig) -> LossesConfig:
     return replace(losses, **off, ctc=replace(losses.ctc, weight=losses.ctc.weight or 1.0))
 
 
-def _student_shape(config: Config, teacher: BigfootConfig) -> BigfootConfig:
+def _student_shape(config: Config, source: BigfootConfig) -> BigfootConfig:
     """The student as far as losses care; wrong numbers are reported elsewhere."""
     if "student" not in config.steps:
-        return teacher
+        return source
     try:
-        return student_shape(config, teacher)
+        return student_shape(config, source)
     except ModelError:
         # student_problems says what is wrong with it; losses are still looked at, as far as depth decides them.
-        layers = min(max(1, config.student.num_hidden_layers), teacher.num_hidden_layers)
-        return shrink_shape(teacher, range(layers))
+        layers = min(max(1, config.student.num_hidden_layers), source.num_hidden_layers)
+        return shrink_shape(source, range(layers))
 
 
-def _loss_problems(config: Config, teacher: BigfootConfig) -> Iterator[str]:
-    student = _student_shape(config, teacher)
+def _loss_problems(config: Config, source: BigfootConfig, teacher: BigfootConfig) -> Iterator[str]:
+    student = _student_shape(config, source)
     for step in compared_losses(config):
         yield from _problems_of_step(step, config, student, teacher)
-    if config.control == "ctc_only" and "distill" in config.steps and not teacher.ctc_head:
-        yield "control: ctc_only needs a student with a CTC head, and the teacher has none"
+    if config.control == "ctc_only" and "distill" in config.steps and not source.ctc_head:
+        yield "control: ctc_only needs a student with a CTC head, and what it is cut out of has none"
     elif config.control is not None and "distill" not in config.steps:
         yield "control: there is no distill step to compare with"
-    if "finetune" in config.steps and config.finetune.head == "teacher" and not teacher.ctc_head:
-        yield "finetune.head: the teacher has no CTC head to go on with; use finetune.head=new"
+    if "finetune" in config.steps and config.finetune.head == "teacher" and not source.ctc_head:
+        yield "finetune.head: there is no CTC head to go on with; use finetune.head=new"
 
 
 def compared_losses(config: Config) -> dict[str, LossesConfig]:
@@ -86,17 +86,17 @@ def _problems_of_step(
             yield f"gates.{error}"
 
 
-def _prune_problems(config: Config, teacher: ModelOutline) -> Iterator[str]:
+def _prune_problems(config: Config, source: ModelOutline) -> Iterator[str]:
     try:
-        prunable_units(teacher.config, config.prune.parts)
+        prunable_units(source.config, config.prune.parts)
     except ModelError as error:
         yield f"prune.{error}"
     earlier = config.steps[: config.steps.index("prune")]
-    can_spell = teacher.config.ctc_head and teacher.processor.tokenizer is not None
+    can_spell = source.config.ctc_head and source.processor.tokenizer is not None
     if prunes_by_labels(config) and not can_spell and "finetune" not in earlier:
-        missing = "vocabulary (vocab.json)" if teacher.config.ctc_head else "CTC head"
+        missing = "vocabulary (vocab.json)" if source.config.ctc_head else "CTC head"
         yield (
-            f"prune.importance: taylor asks the CTC loss, but {teacher.path} has no {missing}; use l1, l2 or "
+            f"prune.importance: taylor asks the CTC loss, but {source.path} has no {missing}; use l1, l2 or "
             "activation, or prune after finetune"
         )
 
@@ -147,17 +147,17 @@ def _map_problems(step: str, student: BigfootConfig) -> Iterator[str]:
         yield f"{step}.losses.attention: layers {missing} of the student have no attention; set its weight to 0"
 
 
-def _vocabulary_problems(config: Config, teacher: ModelOutline) -> Iterator[str]:
+def _vocabulary_problems(config: Config, source: ModelOutline) -> Iterator[str]:
     """What needs labels cannot do without a vocabulary to spell them."""
-    if teacher.processor.tokenizer is not None:
+    if source.processor.tokenizer is not None:
         return
     keys = [f"{step}.losses.ctc" for step, losses in compared_losses(config).items() if losses.ctc.weight]
     if "distill" in config.steps and config.control == "ctc_only" and "distill.losses.ctc" not in keys:
         keys.append("control")
     for key in keys:
-        yield f"{key}: {teacher.path} has no vocabulary (vocab.json) to spell the transcripts with"
+        yield f"{key}: {source.path} has no vocabulary (vocab.json) to spell the transcripts with"
     if "finetune" in config.steps and config.finetune.head == "teacher":
-        missing = f"{teacher.path} has no vocabulary (vocab.json) for the teacher's head"
+        missing = f"{source.path} has no vocabulary (vocab.json) for its head"
         yield f"finetune.head: {missing}; use finetune.head=new"
 
 
@@ -187,20 +187,13 @@ def find_problems(config: Config) -> Iterator[str]:
     if any(config.steps.count(step) > 1 for step in ("student", "gates", "finetune")):
         yield f"steps: {config.steps} names a step twice; only prune and distill may come again"
     try:
-        outline = outline_model(config.teacher.path)
+        teacher = outline_model(config.teacher.path)
     except BigfootError as error:
         yield f"teacher.path: {error}"
     else:
-        teacher = outline.config
-        if teacher.ctc_head:
-            yield from _vocabulary_problems(config, outline)
-        yield from _transcript_problems(config, outline)
-        if "student" in config.steps:
-            yield from student_problems(config, teacher)
-        if "prune" in config.steps:
-            yield from _prune_problems(config, outline)
+        yield from _transcript_problems(config, teacher)
         yield from growth_problems(config)
-        yield from _loss_problems(config, teacher)
+        yield from _student_problems(config, teacher)
     yield from _data_problems(config.data)
     yield from decoder_problems(config.evaluate)
     yield from _tokenizer_problems(config)
@@ -221,6 +214,47 @@ def _tokenizer_problems(config: Config) -> Iterator[str]:
         yield f"finetune.tokenizer: {finetune.tokenizer} needs a package: pip install 'bigfoot[{extra}]'"
     if finetune.tokenizer_text is not None and not Path(finetune.tokenizer_text).expanduser().is_file():
         yield f"finetune.tokenizer_text: no file {finetune.tokenizer_text}"
+
+
+def _student_problems(config: Config, teacher: ModelOutline) -> Iterator[str]:
+    """What keeps the student from being cut, pruned or taught."""
+    source = teacher
+    if config.student.path is not None:
+        try:
+            source = outline_model(config.student.path)
+        except BigfootError as error:
+            yield f"student.path: {error}"
+            return
+        yield from _source_problems(config, source, teacher)
+    if source.config.ctc_head:
+        yield from _vocabulary_problems(config, source)
+    if "student" in config.steps:
+        yield from student_problems(config, source.config)
+    if "prune" in config.steps:
+        yield from _prune_problems(config, source)
+    yield from _loss_problems(config, source.config, teacher.config)
+
+
+def _source_problems(config: Config, source: ModelOutline, teacher: ModelOutline) -> Iterator[str]:
+    """What a student that is not cut out of its teacher must have in common with it."""
+    if "student" not in config.steps:
+        yield "student.path: the steps have no student, so that nothing is cut out of it; add the step, or leave it out"
+    ours, theirs = source.processor, teacher.processor
+    if ours.do_normalize != theirs.do_normalize:
+        one, other = (source, teacher) if ours.do_normalize else (teacher, source)
+        yield (
+            f"student.path: {one.path} normalizes audio (do_normalize) and {other.path} does not, and both hear the "
+            "same batch; take a pair that agrees"
+        )
+    heads = source.config.ctc_head and teacher.config.ctc_head
+    if heads and ours.tokenizer is not None and theirs.tokenizer is not None and ours.tokenizer != theirs.tokenizer:
+        for step, losses in compared_losses(config).items():
+            for name in ("logit_kl", "logit_cosine"):
+                if getattr(losses, name).weight:
+                    yield (
+                        f"{step}.losses.{name}: {source.path} and {teacher.path} have other vocabularies, so that "
+                        "their posteriors are of different tokens; set its weight to 0"
+                    )
 
 
 def _data_problems(config: DataConfig) -> Iterator[str]:

@@ -103,16 +103,21 @@ def summarize_preset(path: str | Path, overrides: Sequence[str] = ()) -> PresetS
         26635840
     """
     config = apply_scale(load_config(path, overrides))
-    known = _KNOWN_TEACHERS.get(config.teacher.path)
-    teacher = outline_model(config.teacher.path).config if known is None else BigfootConfig(**known)
+    teacher = _find_shape(config.teacher.path)
+    source = teacher if config.student.path is None else _find_shape(config.student.path)
     with torch.device("meta"):
-        model = BigfootForCTC(final_shape(config, teacher)).eval()
+        model = BigfootForCTC(final_shape(config, source)).eval()
     parts = _count_parts(model)
     published = {name: count for name, count in parts.items() if name != "lm_head"}
     published |= _count_extras(config.published, model.config.hidden_size, teacher.hidden_size)
     printed = round(config.published.num_params) or None
     student, target = summarize_model(LoadedModel(model, Processor())), _pruned_size(config, sum(parts.values()))
     return PresetSummary(student, parts, published, printed, target)
+
+
+def _find_shape(path: str) -> BigfootConfig:
+    known = _KNOWN_TEACHERS.get(path)
+    return outline_model(path).config if known is None else BigfootConfig(**known)
 
 
 def _pruned_size(config: Config, num_params: int) -> int | None:

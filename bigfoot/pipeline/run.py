@@ -18,7 +18,7 @@ from bigfoot.data.corpora import describe_transcripts, prepare_data
 from bigfoot.data.manifests import PreparedData, load_prepared
 from bigfoot.errors import ConfigError, DataError
 from bigfoot.measure.size import measure_size
-from bigfoot.models.folder import LoadedModel, load_model
+from bigfoot.models.folder import LoadedModel, load_model, outline_model
 from bigfoot.pipeline.checks import find_problems
 from bigfoot.pipeline.fingerprints import digest_files, fingerprint, fingerprint_files
 from bigfoot.pipeline.labels import choose_labels, prunes_by_labels
@@ -163,16 +163,26 @@ def _take_teacher(teacher: LoadedModel) -> StepResult:
     return StepResult("teacher", teacher.folder, fingerprint_files(teacher.folder))
 
 
+def _find_source(teacher: StepResult, config: Config) -> StepResult:
+    """What the student is cut out of: the teacher, unless another model is named."""
+    if config.student.path is None:
+        return teacher
+    folder = outline_model(config.student.path).path
+    log.info("student: cut out of %s", folder.name)
+    return StepResult("source", folder, fingerprint(teacher.fingerprint, fingerprint_files(folder)))
+
+
 def _run_steps(teacher: StepResult, context: Context, until: str) -> list[StepResult]:
     """The configured steps one after the other, then the control from the same student."""
-    results, before = [teacher], teacher
+    results, before = [teacher], _find_source(teacher, context.config)
     steps = context.config.steps
     turns = [(name, steps[: index + 1].count(name)) for index, name in enumerate(steps)]
     for name, turn in turns:
-        before = run_step(name, before, context, turn=turn)
-        results.append(before)
+        after = run_step(name, before, context, turn=turn)
+        results.append(after)
         if name in ("student", "prune", "gates"):
-            _print_change(before.folder.parent.name, results[-2], before)
+            _print_change(after.folder.parent.name, before, after)
+        before = after
         if name == until and turn == steps.count(name):
             return results
     if context.config.control == "ctc_only":

@@ -21,9 +21,9 @@ _CONV_STEP = 8
 def apply_scale(config: Config) -> Config:
     """Carry out ``scale``.
 
-    With ``tiny``, the teacher is the tiny one and every width of the student has to its widths the share that it had to
-    a base teacher's, rounded to what heads and groups of the positional convolution divide. Layers, reuse, reduction,
-    groups and kernels stay; data and steps are the user's to give.
+    With ``tiny``, the teacher is the tiny one, the student is cut out of it, and every width of the student has to its
+    widths the share that it had to a base teacher's, rounded to what heads and groups of the positional convolution
+    divide. Layers, reuse, reduction, groups and kernels stay; data and steps are the user's to give.
 
     Args:
         config: of the run; left as it is.
@@ -45,7 +45,7 @@ def apply_scale(config: Config) -> Config:
         shape = wanted.shape  # Values of another kind are named by the checks that follow.
     rank = wanted.low_rank.rank
     low_rank = replace(wanted.low_rank, rank=max(1, rank * tiny.hidden_size // base.hidden_size) if rank else 0)
-    student = replace(wanted, shape=shape, low_rank=low_rank)
+    student = replace(wanted, path=None, shape=shape, low_rank=low_rank)
     return replace(config, scale="full", teacher=replace(config.teacher, path=TINY_TEACHER), student=student)
 
 

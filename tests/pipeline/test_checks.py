@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import pytest
 
 from bigfoot.config import load_config
 from bigfoot.errors import ConfigError
 from bigfoot.pipeline import run_pipeline
 from bigfoot.pipeline.checks import ctc_only, find_problems
+from bigfoot.text.tokenizers import CharTokenizer, save_processor
+from tests.conftest import VOCABULARY, make_teacher
 
 
 def test_everything_wrong_is_said_at_once_by_the_command(start, narrow_teacher, tmp_path):
@@ -124,3 +128,23 @@ def test_the_control_is_the_same_with_the_teachers_losses_off():
     assert (losses.logit_kl.weight, losses.hidden.weight) == (1.0, 2.0)
     losses.ctc.weight = 0.3
     assert ctc_only(losses).ctc.weight == 0.3
+
+
+@pytest.fixture
+def other(build_huggingface, processor, tmp_path):
+    return make_teacher(tmp_path / "other", build_huggingface, processor, "wavlm")
+
+
+def test_a_student_that_is_not_cut_out_of_its_teacher(small_config, narrow_teacher, other, processor, tmp_path):
+    assert not problems(small_config(tmp_path, f"student.path={other}", f"teacher.path={narrow_teacher}"))
+    (found,) = problems(small_config(tmp_path, "student.path=/nowhere"))
+    assert found == "student.path: no model folder at /nowhere"
+    (found,) = problems(small_config(tmp_path, f"student.path={other}", "steps=[distill,finetune]"))
+    assert found.startswith("student.path: the steps have no student")
+    save_processor(replace(processor, do_normalize=False), other)
+    (found,) = problems(small_config(tmp_path, f"student.path={other}", f"teacher.path={narrow_teacher}"))
+    assert found.startswith(f"student.path: {narrow_teacher} normalizes audio")
+    upside_down = CharTokenizer((*VOCABULARY[:-2], VOCABULARY[-1], VOCABULARY[-2]))
+    save_processor(replace(processor, tokenizer=upside_down), other)
+    (found,) = problems(small_config(tmp_path, f"student.path={other}", f"teacher.path={narrow_teacher}"))
+    assert "other vocabularies" in found and found.startswith("distill.losses.logit_kl: ")

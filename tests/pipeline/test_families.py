@@ -32,3 +32,19 @@ def test_from_teacher_to_report(structure, build_huggingface, processor, small_c
     model = load_model(run / "finetune" / "model").model
     assert model.config.family == FAMILY_STRUCTURES[structure]["family"]
     assert model.config.groups_of_convs == [1] + [2] * 6
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_memory")
+def test_a_student_of_another_family_and_width(build_huggingface, processor, small_config, tmp_path):
+    """Cut out of a model that is not the teacher, and taught by the teacher all the same."""
+    teacher = make_teacher(tmp_path / "teacher", build_huggingface, processor, "wavlm")
+    source = make_teacher(tmp_path / "source", build_huggingface, processor, "base", hidden_size=48)
+    settings = [f"teacher.path={teacher}", f"student.path={source}", "student.layer_init=[2,3]", *SETTINGS[:1]]
+    steps = ("distill.max_steps=3", "distill.checkpoint_every=3", "finetune.max_steps=2", "evaluate.speed_rounds=1")
+    run = tmp_path / "run"
+    run_pipeline(small_config(run, *settings, *steps))
+    begun, ended = (load_model(run / name / "model").model for name in ("student", "finetune"))
+    assert (ended.config.family, ended.config.hidden_size) == ("wav2vec2", 48)
+    kept = load_model(source).model.state_dict()["wav2vec2.encoder.layers.3.final_layer_norm.weight"]
+    assert kept.equal(begun.state_dict()["wav2vec2.encoder.layers.1.final_layer_norm.weight"])
