@@ -165,7 +165,7 @@ def quantize_weight(weight: Tensor, axis: int = 0) -> tuple[Tensor, Tensor]:
     Example:
         >>> integers, scales = quantize_weight(torch.tensor([[1.0, -2.0], [0.0, 0.5]]))
         >>> integers.tolist(), [round(scale, 4) for scale in scales.tolist()]
-        ([[64, -127], [0, 127]], [0.0157, 0.0039])
+        ([[63, -127], [0, 127]], [0.0157, 0.0039])
     """
     others = [dim for dim in range(weight.ndim) if dim != axis]
     largest = weight.detach().float().abs().amax(others).clamp(min=1e-30)
