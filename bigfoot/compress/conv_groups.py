@@ -162,16 +162,22 @@ def order_channels(model: BigfootForCTC, groups: Sequence[int]) -> BigfootForCTC
 
 
 @torch.no_grad()
-def fit_kernels_(student: BigfootForCTC, teacher: BigfootForCTC, batches: Sequence[PaddedAudio]) -> None:
+def fit_kernels_(
+    student: BigfootForCTC, teacher: BigfootForCTC, batches: Sequence[PaddedAudio], kept: Sequence[Tensor] | None = None
+) -> tuple[list[Tensor], list[Tensor]]:
     """Fit the student's convolutions, first to last, to what the teacher's give.
 
     A layer's inputs are the student's own, of the layers already fitted, so that it also makes up for what those lost.
     Biases, norms and the first layer, which has no groups, stay as they are.
 
     Args:
-        student: changed in place; channels as the teacher's.
+        student: changed in place.
         teacher: left as it is.
         batches: held in memory as features: 60 s of audio take 0.4 GB a model at 512 channels.
+        kept: which of the teacher's channels the student has, layer by layer; None where it has all.
+
+    Returns:
+        The last layer's features of student and teacher, (B, C, T) a batch.
     """
     own, lengths = first_inputs(batches)
     told = list(own)
@@ -180,11 +186,15 @@ def fit_kernels_(student: BigfootForCTC, teacher: BigfootForCTC, batches: Sequen
         lengths = [layer.count_frames(length) for length in lengths]
         if index > 0:
             wanted = (without_bias(original, x) for x in told)
+            if kept is not None:
+                channels = kept[index]
+                wanted = (x[:, channels] for x in wanted)
             equations = gather_equations(zip(own, wanted, lengths, strict=True), layer)
             start = kernel_to_matrix(layer.conv.weight, layer.conv.groups)
             layer.conv.weight.copy_(matrix_to_kernel(equations.solve(start), layer.conv.kernel_size[0]))
         own = [layer(x, length) for x, length in zip(own, lengths, strict=True)]
         told = [original(x, length) for x, length in zip(told, lengths, strict=True)]
+    return own, told
 
 
 @torch.no_grad()

@@ -10,14 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from bigfoot.compress.change import Change
+from bigfoot.compress.conv_groups import fit_kernels_
 from bigfoot.compress.least_squares import (
     NormalEquations,
     first_inputs,
-    gather_equations,
-    kernel_to_matrix,
-    matrix_to_kernel,
     unfold_frames,
-    without_bias,
 )
 from bigfoot.compress.reshape_to import choose_shape
 from bigfoot.compress.selection import Reader, select_units
@@ -261,7 +258,8 @@ def fit_(
         place: torch.tensor(list(keep.get(place, range(here))))
         for place, (here, _) in _counts(teacher.config, student.config).items()
     }
-    features = _fit_convs_(student, teacher, kept, batches)
+    channels = [kept[Place("conv", index)] for index in range(teacher.config.num_conv_layers)]
+    features = [[x.transpose(1, 2) for x in each] for each in fit_kernels_(student, teacher, batches, channels)]
     masks = _frame_masks(student, batches, [len(x[0]) for x in features[0]])
     own, told = (_Side(each, x, masks) for each, x in zip((student, teacher), features, strict=True))
     steps = list(_plan(teacher.config, kept))
@@ -270,25 +268,6 @@ def fit_(
     answers = told.listen([name for step in steps for name in step.names])
     for step in steps:
         _fit_step_(step, own, answers)
-
-
-def _fit_convs_(
-    student: BigfootForCTC, teacher: BigfootForCTC, kept: Mapping[Place, Tensor], batches: Sequence[PaddedAudio]
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Fit the convolutions; the features of both, (B, T, C) a batch."""
-    own, lengths = first_inputs(batches)
-    told = list(own)
-    layers = zip(student.speech_encoder.feature_encoder, teacher.speech_encoder.feature_encoder, strict=True)
-    for index, (layer, original) in enumerate(layers):
-        lengths = [layer.count_frames(length) for length in lengths]
-        if index > 0:
-            wanted = (without_bias(original, x)[:, kept[Place("conv", index)]] for x in told)
-            equations = gather_equations(zip(own, wanted, lengths, strict=True), layer)
-            solved = equations.solve(kernel_to_matrix(layer.conv.weight, 1))
-            layer.conv.weight.copy_(matrix_to_kernel(solved, layer.conv.kernel_size[0]))
-        own = [layer(x, length) for x, length in zip(own, lengths, strict=True)]
-        told = [original(x, length) for x, length in zip(told, lengths, strict=True)]
-    return [x.transpose(1, 2) for x in own], [x.transpose(1, 2) for x in told]
 
 
 @dataclass(frozen=True)

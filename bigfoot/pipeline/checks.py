@@ -17,7 +17,7 @@ from bigfoot.decoding.choose import decoder_problems
 from bigfoot.distill.objective import active_weights, needed_targets, objective_problems
 from bigfoot.distill.packing import CACHEABLE
 from bigfoot.distill.term import MASKED
-from bigfoot.distill.terms import TERMS
+from bigfoot.distill.terms import TERMS, LogitTerm
 from bigfoot.errors import BigfootError, ModelError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.folder import ModelOutline, outline_model
@@ -252,8 +252,8 @@ def _source_problems(config: Config, source: ModelOutline, teacher: ModelOutline
     heads = source.config.ctc_head and teacher.config.ctc_head
     if heads and ours.tokenizer is not None and theirs.tokenizer is not None and ours.tokenizer != theirs.tokenizer:
         for step, losses in compared_losses(config).items():
-            for name in ("logit_kl", "logit_cosine"):
-                if getattr(losses, name).weight:
+            for name in active_weights(losses):
+                if issubclass(TERMS[name], LogitTerm):
                     yield (
                         f"{step}.losses.{name}: {source.path} and {teacher.path} have other vocabularies, so that "
                         "their posteriors are of different tokens; set its weight to 0"
