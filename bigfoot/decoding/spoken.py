@@ -11,7 +11,7 @@ from bigfoot.config import DecodingConfig
 from bigfoot.data.batches import Batch
 from bigfoot.decoding.autoregressive import REPETITION, Decoded, decode_autoregressive
 from bigfoot.decoding.ctc_prefix import CTCPrefixScorer
-from bigfoot.decoding.greedy import Transcripts
+from bigfoot.decoding.greedy import Transcripts, join_pieces
 from bigfoot.errors import ModelError
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.decoders.speech_decoder import SpeechDecoder
@@ -110,4 +110,4 @@ def transcribe_by_decoder(
         found.num_cut += sum(result.best.ended == REPETITION for result in results)
     found.greedy = list(found.hypotheses)
     model.train(was_training)
-    return found
+    return join_pieces(found)
