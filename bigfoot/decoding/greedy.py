@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from statistics import fmean
 
 import torch
@@ -112,7 +113,7 @@ def join_pieces(found: Transcripts) -> Transcripts:
         (['a'], ['X Y'], ['X'], ['X Y'], [0.5], [0.75])
     """
     starts = [row for row, name in enumerate(found.ids) if row == 0 or name != found.ids[row - 1]]
-    spans = [slice(begin, end) for begin, end in zip(starts, [*starts[1:], None], strict=True)]
+    spans = [slice(begin, end) for begin, end in pairwise([*starts, len(found.ids)])]
     return replace(
         found,
         ids=[found.ids[row] for row in starts],

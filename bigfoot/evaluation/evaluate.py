@@ -12,7 +12,7 @@ from bigfoot.config import DecodingConfig, EvaluateConfig
 from bigfoot.data.batches import Batch, evaluation_batches
 from bigfoot.decoding.choose import build_search
 from bigfoot.decoding.greedy import Transcripts, decode_greedy, transcribe_batches
-from bigfoot.decoding.spoken import decode_batch, transcribe_by_decoder
+from bigfoot.decoding.spoken import decode_batch, require_spelling, transcribe_by_decoder
 from bigfoot.errors import ModelError
 from bigfoot.measure.error_rate import ErrorRate, measure_error_rate
 from bigfoot.models.folder import LoadedModel
@@ -100,8 +100,7 @@ def evaluate_accuracy(
     silent = replace(loaded.processor, tokenizer=None)
     batches = evaluation_batches(manifest, silent, config.batch_size, longest=LONGEST_PIECE)
     if by_decoder:
-        spelling = loaded.processor.decoder_tokenizer or tokenizer
-        heard = transcribe_by_decoder(loaded.model, batches, spelling, config.autoregressive)
+        heard = transcribe_by_decoder(loaded.model, batches, require_spelling(loaded), config.autoregressive)
     else:
         heard = transcribe_batches(loaded.model, batches, tokenizer, build_search(config, tokenizer))
     heard = _with_references(heard)

@@ -8,8 +8,8 @@ from pathlib import Path
 from bigfoot.config import DecodingConfig
 from bigfoot.data.batches import LoadedUtterance, collate
 from bigfoot.decoding.autoregressive import END, LENGTH, REPETITION
-from bigfoot.decoding.spoken import decode_batch
-from bigfoot.errors import DataError, ModelError
+from bigfoot.decoding.spoken import decode_batch, require_spelling
+from bigfoot.errors import DataError
 from bigfoot.models.folder import LoadedModel
 from bigfoot.runtime.pauses import cut_at_pauses
 from bigfoot.runtime.recording import open_recording
@@ -48,13 +48,11 @@ def generate_text(loaded: LoadedModel, audio: Path, prompt: str, config: Decodin
         See ``GeneratedText``; of pieces, the sum of the scores, and the worst end.
 
     Raises:
-        ModelError: no decoder or no vocabulary.
+        ModelError: no decoder, no vocabulary, or one that is not the decoder's.
         DataError: the prompt cannot be spelled.
         AudioError: the recording cannot be read.
     """
-    tokenizer = loaded.processor.decoder_tokenizer or loaded.processor.tokenizer
-    if tokenizer is None:
-        raise ModelError(f"{loaded.folder}: no text can come out of this model: no vocabulary in its folder")
+    tokenizer = require_spelling(loaded)
     try:
         begun = tokenizer.encode(prompt) if prompt else []
     except ValueError as error:
