@@ -1,4 +1,4 @@
-"""What a decoder hears: streams of features, each projected by itself, made into one."""
+"""What a decoder hears: streams of features, each projected by itself, made into one or put side by side."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class AudioStreams(nn.Module):
     Args:
         shape: which streams, and how they are projected and fused.
         sizes: of what is heard.
-        width: M of what comes out.
+        width: M of what comes out; of each stream, where ``fuse`` is ``decoder``.
     """
 
     def __init__(self, shape: DecoderShape, sizes: Sizes, width: int) -> None:
@@ -76,7 +76,7 @@ class AudioStreams(nn.Module):
         others = self.names[1:]
         if others and self.fuse == "pool":
             self.stream_weights = nn.Parameter(torch.zeros(len(self.names)))
-        elif others:
+        elif others and self.fuse == "attention":
             self.attentions = nn.ModuleDict({n: Attention(width, width, shape.num_heads, 0.0) for n in others})
             self.gates = nn.Parameter(torch.zeros(len(others)))
 
@@ -121,12 +121,15 @@ class AudioStreams(nn.Module):
             heard: of a batch.
 
         Returns:
-            (B, T', M), every ``stride``-th frame, and which are real, (B, T') or None.
+            (B, T', M), or (B, T', S * M) of streams side by side, every ``stride``-th frame, and which are real,
+            (B, T') or None.
         """
         mask = None if heard.frame_mask is None else heard.frame_mask[:, :: self.stride]
         streams = [self._project(name, heard) for name in self.names]
         if len(streams) == 1:
             return streams[0], mask
+        if self.fuse == "decoder":
+            return torch.cat(streams, dim=-1), mask
         if self.fuse == "pool":
             weights = self.stream_weights.softmax(0)
             return (torch.stack(streams, -1) * weights).sum(-1), mask
