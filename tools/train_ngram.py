@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--order", type=int, default=3, help="words of the longest n-gram (3)")
     parser.add_argument("--case", choices=("upper", "lower", "keep"), default="upper", help="of the words (upper)")
-    parser.add_argument("--without", nargs="+", default=[], help="files whose sentences are left out, as of a test split")
+    parser.add_argument("--without", nargs="+", default=[], help="files of sentences to leave out")
     parser.add_argument("--own", action="store_true", help="our own estimate even where lmplz is installed")
     given = parser.parse_args(arguments)
     if given.order < 2:
