@@ -1,6 +1,5 @@
 """Exported files beside models: opened, run, counted, timed; and what is said of files that are none."""
 
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +14,6 @@ from bigfoot.measure.runtimes import open_runnable
 from bigfoot.measure.size import measure_size
 from bigfoot.models.folder import LoadedModel, save_model
 from bigfoot.report.benchmark import render_benchmark
-
 
 
 @pytest.fixture(scope="module")
