@@ -69,10 +69,10 @@ def test_a_shallower_decoder_learns_from_a_deeper_one(small_config, tmp_path, qu
     report = run_pipeline(config)
     rows = {row.name: row for row in report.rows}
     assert rows["distil, decoder"].num_words and rows["teacher, decoder"].num_words
-    losses = report.losses["distill"]
+    losses = report.losses["distil"]
     assert {"decoder", "decoder_kl", "logit_kl"} <= losses[0].keys()
-    first, last = losses[0], losses[-1]
-    assert last["decoder"] < first["decoder"]
+    steps = [entry["decoder"] for entry in losses if "decoder" in entry]
+    assert steps[-1] < steps[0]
     student = load_model(tmp_path / "shallow" / "distill" / "model").model
     assert len(student.decoder.text.layers) == 2 and len(load_model(teacher).model.decoder.text.layers) == 3
 
