@@ -68,7 +68,8 @@ class AudioStreams(nn.Module):
 
     def __init__(self, shape: DecoderShape, sizes: Sizes, width: int) -> None:
         super().__init__()
-        self.names, self.fuse, self.stride, self.width = list(shape.streams), shape.fuse, shape.stride, width
+        self.names, self.fuse, self.stride = list(shape.streams), shape.fuse, shape.stride
+        self.width = width
         widths = {"encoder": sizes.encoder, "layers": sizes.encoder, "fbank": NUM_BANDS, "posteriors": sizes.vocab}
         self.projections = nn.ModuleDict({name: self._build(shape, widths[name], width) for name in self.names})
         if "layers" in self.names:
@@ -129,8 +130,9 @@ class AudioStreams(nn.Module):
         """
         mask = None if heard.frame_mask is None else heard.frame_mask[:, :: self.stride]
         fused = self._fuse([self._project(name, heard) for name in self.names], mask)
-        places = sinusoids(token_positions(fused[..., 0], 0, mask), self.width).to(fused.dtype)
-        return fused + places.repeat(1, 1, fused.shape[-1] // self.width), mask
+        places = token_positions(fused[..., 0], 0, mask)
+        when = sinusoids(places, self.width).to(fused.dtype)
+        return fused + when.repeat(1, 1, fused.shape[-1] // self.width), mask
 
     def _fuse(self, streams: list[Tensor], mask: Tensor | None) -> Tensor:
         if len(streams) == 1:
