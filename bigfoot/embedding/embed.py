@@ -89,7 +89,9 @@ class EmbedSummary:
         lone += [f"{len(self.folders.lone_transcripts)} transcripts alone"] * bool(self.folders.lone_transcripts)
         failed = [f"{self.failed} could not be read"] * bool(self.failed)
         there = "already there, " if self.was_there else ""
-        facts = [f"{there}{self.tensors} tensors of {self.recordings} recordings", *failed, *lone]
+        counts = ((self.tensors, "tensor"), (self.recordings, "recording"))
+        made = " of ".join(f"{count} {word}{'s' * (count != 1)}" for count, word in counts)
+        facts = [f"{there}{made}", *failed, *lone]
         return f"{output}: {', '.join(facts)}; index: {index_of(output)}"
 
 
