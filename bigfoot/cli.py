@@ -87,13 +87,17 @@ def evaluate(
     run_dir: Annotated[str, typer.Option(help="Where the manifests are made.")] = "runs/evaluate",
     json_output: JsonOption = False,
 ) -> None:
-    """Word and character error rate of a model on a corpus, with a confidence interval, by evaluate.decoder."""
+    """Word and character error rate of a model on a corpus, with a confidence interval.
+
+    CTC's by evaluate.decoder; where the model has a decoder of its own, that
+    one's too, by evaluate.autoregressive.
+    """
     from dataclasses import asdict
 
     from bigfoot.config import load_config
     from bigfoot.data.corpora import prepare_data
-    from bigfoot.decoding.choose import decoder_problems, describe_decoder
-    from bigfoot.evaluation.evaluate import evaluate_accuracy
+    from bigfoot.decoding.choose import decoder_problems
+    from bigfoot.evaluation.judge import judge_model
     from bigfoot.models.folder import load_model
 
     if split not in ("dev", "test"):
@@ -106,18 +110,13 @@ def evaluate(
     data = prepare_data(settings.data, settings.seed, Path(run_dir) / "data", characters)
     if split not in data.manifests:
         raise ConfigError([f"--split: the corpus has no {split} split; it has {', '.join(data.manifests)}"])
-    rate = evaluate_accuracy(loaded, data.manifests[split], settings.evaluate, settings.seed).error_rate
+    first, *others = judge_model(loaded, data.manifests[split], settings.evaluate, settings.seed)
     if json_output:
-        typer.echo(json.dumps(asdict(rate), indent=2))
+        facts = asdict(first.rate) | ({"by_decoder": asdict(others[0].rate)} if others else {})
+        typer.echo(json.dumps(facts, indent=2))
         return
-    figures = (rate.wer, rate.wer_low, rate.wer_high, rate.cer)
-    wer, low, high, cer = ("n/a" if value is None else f"{value:.2%}" for value in figures)
-    unit = "word" if tokenizer is None else tokenizer.unit
-    heard = f"{rate.num_words} {unit}s, {rate.num_utterances} utterances of {split}"
-    words, name = rate.words, "WER" if unit == "word" else "PER"
-    typer.echo(f"{name} {wer} [{low}, {high}]  CER {cer}  ({heard}, {describe_decoder(settings.evaluate)})")
-    kinds = f"{words.substitutions} substitutions, {words.deletions} deletions, {words.insertions} insertions"
-    typer.echo(f"{kinds}; interval: bootstrap over {rate.bootstrap_unit}s")
+    for found in (first, *others):
+        typer.echo(found.describe(split))
 
 
 @app.command()

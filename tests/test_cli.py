@@ -6,7 +6,8 @@ import pytest
 import soundfile
 
 from bigfoot.models.convert.formats import find_format
-from bigfoot.models.folder import load_model
+from bigfoot.models.folder import load_model, save_model
+from bigfoot.models.reshape import with_decoder
 
 COMMANDS = (
     "compress", "evaluate", "summary", "benchmark", "compare", "transcribe", "generate", "embed", "convert", "doctor",
@@ -70,6 +71,17 @@ def test_evaluate(bigfoot, narrow_teacher, small_run, tmp_path):
     code, output, _ = bigfoot("evaluate", narrow_teacher, *settings, "--split", "dev", "--json")
     facts = json.loads(output)
     assert code == 0 and facts["num_utterances"] == 4 and facts["words"]["substitutions"] >= 0
+
+
+def test_evaluate_by_a_decoder_too(bigfoot, build_model, processor, small_run, tmp_path):
+    model = with_decoder(build_model("base"), {"hidden_size": 16, "num_layers": 1, "num_heads": 2}, seed=1)
+    save_model(model, processor, tmp_path / "model")
+    settings = [*small_run(tmp_path), "--run-dir", tmp_path, "evaluate.autoregressive.max_tokens=3"]
+    code, output, _ = bigfoot("evaluate", tmp_path / "model", *settings)
+    assert code == 0 and "greedy)" in output and "MiniGPT, greedy)" in output.splitlines()[2]
+    code, output, _ = bigfoot("evaluate", tmp_path / "model", *settings, "--json")
+    facts = json.loads(output)
+    assert code == 0 and facts["num_words"] == facts["by_decoder"]["num_words"] > 0
 
 
 def test_evaluate_a_model_without_a_head(bigfoot, other_teachers, small_run, tmp_path):
