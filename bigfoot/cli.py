@@ -42,7 +42,7 @@ def compress(
     overrides: Overrides = None,
     config: Annotated[str, typer.Option(help="YAML file, looked up as given, then under configs/.")] = DEFAULT_CONFIG,
     until: Annotated[
-        str, typer.Option(help="Stop after: data, teacher, student, distill, finetune or report.")
+        str, typer.Option(help="Stop after: data, teacher, a step such as distill, or report.")
     ] = "report",
 ) -> None:
     """From a teacher to a table: make the student, distil, fine-tune, evaluate, report.

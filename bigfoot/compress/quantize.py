@@ -200,8 +200,7 @@ def apply(
         if config.keep_fp32:
             raise ConfigError(["keep_fp32: with precision float32 every layer stays in fp32; leave it out"])
         return full, Change("quantize", ["weights, in fp32 again"])
-    candidates = list(quantizable_layers(full))
-    kept = choose_layers(config.keep_fp32, candidates if config.precision.startswith("int8") else _all_layers(full))
+    candidates, kept = list(quantizable_layers(full)), nameable_layers(full, config.precision, config.keep_fp32)
     small = SmallWeights(config.precision, tuple(config.keep_fp32))
     if small.computes_int8:
         static = config.precision == "int8_static"
@@ -259,6 +258,21 @@ def choose_layers(patterns: Iterable[str], layers: Collection[str]) -> list[str]
     if problems:
         raise ConfigError(problems)
     return [layer for layer in layers if layer in chosen]
+
+
+def nameable_layers(model: BigfootForCTC, precision: str, patterns: Iterable[str]) -> list[str]:
+    """The layers that ``keep_fp32`` names of a model: of those that a precision would change.
+
+    Args:
+        model: of any shape; its weights do not matter.
+        precision: of ``PRECISIONS``.
+        patterns: see ``choose_layers``.
+
+    Raises:
+        ConfigError: a pattern that no layer fits.
+    """
+    eight_bits = precision.startswith("int8")
+    return choose_layers(patterns, list(quantizable_layers(model)) if eight_bits else _all_layers(model))
 
 
 def _all_layers(model: BigfootForCTC) -> list[str]:
