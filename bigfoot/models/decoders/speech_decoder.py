@@ -39,8 +39,9 @@ class SpeechDecoder(nn.Module):
             self.text = PretrainedDecoder(shape.language_model, shape.train, shape.lora_rank)
         else:
             self.text = MiniGPT(
-                sizes.vocab, blank_id, shape.hidden_size, shape.num_layers, shape.num_heads, dropout=shape.dropout
-            )
+                sizes.vocab, blank_id, shape.hidden_size, shape.num_layers, shape.num_heads, dropout=shape.dropout,
+                num_streams=len(shape.streams) if shape.fuse == "decoder" else 1,
+            )  # fmt: skip
         self.streams = AudioStreams(shape, sizes, self.text.hidden_size)
 
     @property
@@ -52,6 +53,13 @@ class SpeechDecoder(nn.Module):
     def name(self) -> str:
         """As reports have it."""
         return type(self.text).__name__
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens V of its logits."""
+        if isinstance(self.text, PretrainedDecoder):
+            return int(self.text.model.config.vocab_size)
+        return self.text.embedding.num_embeddings
 
     @property
     def max_tokens(self) -> int | None:

@@ -1,4 +1,4 @@
-"""What a decoder hears: streams of features, each projected by itself, made into one."""
+"""What a decoder hears: streams of features, each projected by itself, made into one or put side by side."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bigfoot.models.attention import attention_key_mask
-from bigfoot.models.decoders.attention import Attention
+from bigfoot.models.decoders.attention import Attention, sinusoids, token_positions
 from bigfoot.models.decoders.fbank import Fbank
 from bigfoot.models.decoders.shape import DecoderShape
 
@@ -57,15 +57,19 @@ class Sizes:
 class AudioStreams(nn.Module):
     """Makes one sequence of vectors out of the streams of a shape.
 
+    Each vector is told when it is (sinusoids, counted from the first real frame): a text in which words come again
+    cannot be followed by what its frames sound like alone.
+
     Args:
         shape: which streams, and how they are projected and fused.
         sizes: of what is heard.
-        width: M of what comes out.
+        width: M of what comes out; of each stream, where ``fuse`` is ``decoder``.
     """
 
     def __init__(self, shape: DecoderShape, sizes: Sizes, width: int) -> None:
         super().__init__()
         self.names, self.fuse, self.stride = list(shape.streams), shape.fuse, shape.stride
+        self.width = width
         widths = {"encoder": sizes.encoder, "layers": sizes.encoder, "fbank": NUM_BANDS, "posteriors": sizes.vocab}
         self.projections = nn.ModuleDict({name: self._build(shape, widths[name], width) for name in self.names})
         if "layers" in self.names:
@@ -76,7 +80,7 @@ class AudioStreams(nn.Module):
         others = self.names[1:]
         if others and self.fuse == "pool":
             self.stream_weights = nn.Parameter(torch.zeros(len(self.names)))
-        elif others:
+        elif others and self.fuse == "attention":
             self.attentions = nn.ModuleDict({n: Attention(width, width, shape.num_heads, 0.0) for n in others})
             self.gates = nn.Parameter(torch.zeros(len(others)))
 
@@ -121,18 +125,26 @@ class AudioStreams(nn.Module):
             heard: of a batch.
 
         Returns:
-            (B, T', M), every ``stride``-th frame, and which are real, (B, T') or None.
+            (B, T', M), or (B, T', S * M) of streams side by side, every ``stride``-th frame, and which are real,
+            (B, T') or None.
         """
         mask = None if heard.frame_mask is None else heard.frame_mask[:, :: self.stride]
-        streams = [self._project(name, heard) for name in self.names]
+        fused = self._fuse([self._project(name, heard) for name in self.names], mask)
+        places = token_positions(fused[..., 0], 0, mask)
+        when = sinusoids(places, self.width).to(fused.dtype)
+        return fused + when.repeat(1, 1, fused.shape[-1] // self.width), mask
+
+    def _fuse(self, streams: list[Tensor], mask: Tensor | None) -> Tensor:
         if len(streams) == 1:
-            return streams[0], mask
+            return streams[0]
+        if self.fuse == "decoder":
+            return torch.cat(streams, dim=-1)
         if self.fuse == "pool":
             weights = self.stream_weights.softmax(0)
-            return (torch.stack(streams, -1) * weights).sum(-1), mask
+            return (torch.stack(streams, -1) * weights).sum(-1)
         first, key_mask = streams[0], attention_key_mask(mask)
         fused = first
         for gate, attention, stream in zip(self.gates.tanh(), self.attentions.values(), streams[1:], strict=True):
             assert isinstance(attention, Attention)
             fused = fused + gate * attention(first, *attention.project(stream), key_mask)
-        return fused, mask
+        return fused
