@@ -10,7 +10,7 @@ from bigfoot.models.folder import load_model
 
 COMMANDS = (
     "compress", "evaluate", "summary", "benchmark", "compare", "transcribe", "generate", "embed", "convert", "doctor",
-    "push",
+    "push", "quantize", "export",
 )  # fmt: skip
 
 
