@@ -11,7 +11,7 @@ from bigfoot.models.reshape import with_decoder
 
 COMMANDS = (
     "compress", "evaluate", "summary", "benchmark", "compare", "transcribe", "generate", "embed", "convert", "doctor",
-    "push",
+    "push", "quantize", "export",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Eight-bit integers: which layers can have them, their weights, and the ranges of what goes in.
+"""Fewer bytes for weights, and eight-bit integers for what goes into layers: which can have them, and their ranges.
 
 A weight has one scale for each output channel and no offset; what goes into a layer has one scale and one offset,
 measured on real audio (static) or taken from the audio itself while the model runs (dynamic).
@@ -6,20 +6,24 @@ measured on real audio (static) or taken from the audio itself while the model r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import difflib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from bigfoot.compress.change import Change
 from bigfoot.errors import ConfigError
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.fake_int8 import int8_layers
 from bigfoot.models.feature_encoder import PaddedAudio
+from bigfoot.models.reshape import with_small_weights
+from bigfoot.models.small_weights import PRECISIONS, SmallWeights, matches, split_name
 
-LARGEST = 127
+TARGETS = ("float32", *PRECISIONS)
 _SAMPLED = 65_536
-_SPARE_BITS = 8
 
 
 class Range(NamedTuple):
@@ -58,27 +62,20 @@ class Int8Plan:
 
 
 def quantizable_layers(model: BigfootForCTC) -> dict[str, nn.Module]:
-    """Layers that can compute in int8: every convolution but the first, the positional one, every linear map.
-
-    The first convolution hears the waveform itself and has ten numbers a channel; the head's logits are the answer.
-    Both stay as they are.
+    """Layers that can compute in int8; the head's logits are the answer, and it stays as it is.
 
     Args:
         model: any shape.
 
     Returns:
-        Modules by their name within the encoder.
+        Modules by their name within the encoder; see ``int8_layers``.
 
     Example:
         >>> from bigfoot.models.folder import load_model
         >>> list(quantizable_layers(load_model("tiny_teacher").model))[5:8]
         ['feature_extractor.conv_layers.6.conv', 'feature_projection.projection', 'encoder.pos_conv_embed.conv']
     """
-    kinds = (nn.Linear, nn.Conv1d, nn.ConvTranspose1d)
-    found = {name: module for name, module in model.speech_encoder.named_modules() if isinstance(module, kinds)}
-    first = model.speech_encoder.feature_encoder.conv_layers[0].get_submodule("conv")
-    gates = ("gru_rel_pos_linear",)
-    return {name: module for name, module in found.items() if module is not first and not name.endswith(gates)}
+    return int8_layers(model.speech_encoder)
 
 
 def dynamic_plan(model: BigfootForCTC) -> Int8Plan:
@@ -115,8 +112,8 @@ def calibrate(model: BigfootForCTC, audio: Iterable[PaddedAudio], percentile: fl
     Raises:
         ConfigError: no audio, or a percentile that leaves nothing.
     """
-    if not 50.0 < percentile <= 100.0:
-        raise ConfigError([f"percentile: {percentile:g} should be above 50 and at most 100"])
+    if problem := percentile_problem(percentile):
+        raise ConfigError([f"percentile: {problem}"])
     ranges: dict[str, Range] = {}
 
     def listen(name: str, given: Tensor) -> None:
@@ -149,33 +146,149 @@ def _ends(given: Tensor, percentile: float) -> Range:
     return Range(float(flat.quantile(1 - share)), float(flat.quantile(share)))
 
 
-def quantize_weight(weight: Tensor, axis: int = 0) -> tuple[Tensor, Tensor]:
-    """Bring a weight to eight bits, symmetrically, one scale a channel.
-
-    Scales have their last bits at zero, so that an integer times its scale is exact in fp32: what is read back from a
-    folder gives the same integers and the same scales again.
-
-    Args:
-        weight: of any shape.
-        axis: of the output channels.
-
-    Returns:
-        int8 of the same shape, from -127 to 127, and fp32 scales, (channels,).
+def percentile_problem(percentile: float) -> str | None:
+    """Why so much of the numbers cannot be what a range holds.
 
     Example:
-        >>> integers, scales = quantize_weight(torch.tensor([[1.0, -2.0], [0.0, 0.5]]))
-        >>> integers.tolist(), [round(scale, 4) for scale in scales.tolist()]
-        ([[63, -127], [0, 127]], [0.0157, 0.0039])
+        >>> percentile_problem(40), percentile_problem(99.9)
+        ('40 should be above 50 and at most 100', None)
     """
-    others = [dim for dim in range(weight.ndim) if dim != axis]
-    largest = weight.detach().float().abs().amax(others).clamp(min=1e-30)
-    scales = _round_up(largest / LARGEST)
-    spread = scales.view([-1 if dim == axis else 1 for dim in range(weight.ndim)])
-    integers = (weight.detach().float() / spread).round().clamp(-LARGEST, LARGEST).to(torch.int8)
-    return integers, scales
+    return None if 50.0 < percentile <= 100.0 else f"{percentile:g} should be above 50 and at most 100"
 
 
-def _round_up(scales: Tensor) -> Tensor:
-    bits = scales.contiguous().view(torch.int32)
-    kept = bits & ~((1 << _SPARE_BITS) - 1)
-    return torch.where(kept == bits, bits, kept + (1 << _SPARE_BITS)).view(torch.float32)
+@dataclass(frozen=True)
+class QuantizeConfig:
+    """How small the weights of a folder become.
+
+    Args:
+        precision: of ``TARGETS``; see ``SmallWeights``. ``float32`` takes back what was made small, as it is by now.
+        keep_fp32: names of layers, or patterns, that stay in fp32; see there.
+        percentile: of ``int8_static``; see ``calibrate``.
+    """
+
+    precision: str
+    keep_fp32: Sequence[str] = ()
+    percentile: float = 100.0
+
+
+def apply(
+    model: BigfootForCTC, config: QuantizeConfig, audio: Iterable[PaddedAudio] = ()
+) -> tuple[BigfootForCTC, Change]:
+    """Round the weights of a model to what fewer bytes hold; with static int8, measure what goes into its layers.
+
+    Args:
+        model: left as it is; one that is small already is brought back to fp32 first.
+        config: how small.
+        audio: for ``int8_static``; see ``calibrate``.
+
+    Returns:
+        The new model in eval mode, and what was kept and dropped.
+
+    Raises:
+        ConfigError: an unknown precision, layers that are not there, or no audio.
+        ModelError: a weight is no number, or too large.
+
+    Example:
+        >>> from bigfoot.models.folder import load_model
+        >>> apply(load_model("tiny_teacher").model, QuantizeConfig("float16"))[1].describe()[:51]
+        'quantize: kept weights in float16. Dropped nothing.'
+    """
+    if config.precision not in TARGETS:
+        raise ConfigError([f"precision: {config.precision!r} is none of {', '.join(TARGETS)}"])
+    full = _as_it_computes(model, config.precision)
+    if config.precision == "float32":
+        if config.keep_fp32:
+            raise ConfigError(["keep_fp32: with precision float32 every layer stays in fp32; leave it out"])
+        return full, Change("quantize", ["weights, in fp32 again"])
+    candidates, kept = list(quantizable_layers(full)), nameable_layers(full, config.precision, config.keep_fp32)
+    small = SmallWeights(config.precision, tuple(config.keep_fp32))
+    if small.computes_int8:
+        static = config.precision == "int8_static"
+        plan = calibrate(full, audio, config.percentile) if static else dynamic_plan(full)
+        plan = plan.without(kept)
+        ranges = {name: tuple(found) for name, found in plan.ranges.items() if found is not None}
+        small = replace(small, ranges=ranges, fine=plan.fine & plan.ranges.keys())
+    return with_small_weights(full, small), _describe(small, len(candidates), kept)
+
+
+def _as_it_computes(model: BigfootForCTC, precision: str) -> BigfootForCTC:
+    """A model whose layers hear numbers as they are; from int8 to int8 its weights stay what they were rounded to."""
+    small = model.config.small
+    if small is None:
+        return model
+    both = small.is_int8 and precision.startswith("int8")
+    return with_small_weights(model, replace(small, precision="int8", ranges={}, fine=()) if both else None)
+
+
+def folder_plan(model: BigfootForCTC) -> Int8Plan | None:
+    """What a model says itself of how its layers compute in int8; None where they compute in fp32.
+
+    Args:
+        model: any.
+    """
+    small = model.config.small
+    if small is None or not small.computes_int8:
+        return None
+    layers = [name for name in quantizable_layers(model) if not small.keeps(name)]
+    ranges = {name: Range(*small.ranges[name]) if small.ranges else None for name in layers}
+    return Int8Plan(ranges, frozenset(small.fine))
+
+
+def choose_layers(patterns: Iterable[str], layers: Collection[str]) -> list[str]:
+    """The layers that patterns name.
+
+    Args:
+        patterns: names, shell patterns, or what layers are part of.
+        layers: all there are.
+
+    Raises:
+        ConfigError: a pattern that no layer fits.
+
+    Example:
+        >>> choose_layers(["encoder.layers.0"], ["encoder.layers.0.attention.q_proj", "encoder.layers.1.x"])
+        ['encoder.layers.0.attention.q_proj']
+    """
+    chosen, problems = set(), []
+    for pattern in patterns:
+        found = {layer for layer in layers if matches(layer, pattern)}
+        near = difflib.get_close_matches(pattern, layers, n=1, cutoff=0.0)
+        if not found:
+            problems.append(f"keep_fp32: no layer is called {pattern!r}; the nearest is {', '.join(near) or 'none'}")
+        chosen |= found
+    if problems:
+        raise ConfigError(problems)
+    return [layer for layer in layers if layer in chosen]
+
+
+def nameable_layers(model: BigfootForCTC, precision: str, patterns: Iterable[str]) -> list[str]:
+    """The layers that ``keep_fp32`` names of a model: of those that a precision would change.
+
+    Args:
+        model: of any shape; its weights do not matter.
+        precision: of ``PRECISIONS``.
+        patterns: see ``choose_layers``.
+
+    Raises:
+        ConfigError: a pattern that no layer fits.
+    """
+    eight_bits = precision.startswith("int8")
+    return choose_layers(patterns, list(quantizable_layers(model)) if eight_bits else _all_layers(model))
+
+
+def _all_layers(model: BigfootForCTC) -> list[str]:
+    """Layers with weights of their own, the head among them."""
+    found = {split_name(name, model.config.weight_prefix)[0] for name, tensor in model.state_dict().items()
+             if tensor.ndim > 1}  # fmt: skip
+    return sorted(found)
+
+
+def _describe(small: SmallWeights, layers: int, kept: Sequence[str]) -> Change:
+    if not small.is_int8:
+        told = [f"weights in {small.precision}"] + ([f"in fp32 {', '.join(kept)}"] if kept else [])
+        return Change("quantize", told)
+    written = layers if small.computes_int8 else layers - len(kept)
+    told = [f"weights of {written} layers as int8, one scale a channel, all others in fp32"]
+    if small.computes_int8:
+        whence = "measured beforehand" if small.ranges else "of the audio at hand"
+        told.append(f"{layers - len(kept)} layers compute in int8, ranges {whence}")
+    return Change("quantize", told + ([f"in fp32 {', '.join(kept)}"] if kept else []))

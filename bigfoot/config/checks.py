@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from bigfoot.config.rules import rule_problems
 from bigfoot.config.schema import AugmentConfig, Config, FinetuneConfig, PruneConfig, TrainConfig
 
-STEPS = ("student", "prune", "gates", "distill", "finetune")
+STEPS = ("student", "prune", "gates", "distill", "finetune", "quantize")
 TRACKERS = ("tensorboard", "wandb", "mlflow", "comet_ml")
 GATED = ("heads", "feed_forward", "conv", "blocks")
 DECODER_STREAMS = ("encoder", "layers", "fbank", "posteriors")
@@ -43,6 +43,7 @@ def find_value_problems(config: Config) -> Iterator[str]:
     yield from _pretrained_problems(config)
     yield from _growth_problems(config)
     yield from _tokenizer_problems(config.finetune)
+    yield from _quantize_problems(config)
 
 
 def _unknown(key: str, what: str, given: Sequence[str], known: Sequence[str]) -> Iterator[str]:
@@ -123,3 +124,12 @@ def _tokenizer_problems(finetune: FinetuneConfig) -> Iterator[str]:
         yield "finetune.tokenizer_path: goes with finetune.tokenizer=huggingface, and that with it"
     if finetune.tokenizer_text is not None and kind not in ("unigram", "bpe"):
         yield f"finetune.tokenizer_text: not read by finetune.tokenizer={kind}; it is for unigram and bpe"
+
+
+def _quantize_problems(config: Config) -> Iterator[str]:
+    if "quantize" in config.steps[:-1]:
+        yield f"steps: quantize comes last, not as in {config.steps}: small weights are neither trained nor cut"
+    if not 50 < config.quantize.percentile <= 100:
+        yield f"quantize.percentile: must be above 50 and at most 100, got {config.quantize.percentile}"
+    elif config.quantize.percentile != 100 and config.quantize.precision != "int8_static":
+        yield f"quantize.percentile: cuts the ranges of int8_static, and precision is {config.quantize.precision}"

@@ -178,6 +178,21 @@ class PruneConfig:
 
 
 @dataclass
+class QuantizeConfig:
+    """Make the weights of what came last take fewer bytes; nothing is trained or cut after it (docs/quantize.md)."""
+
+    precision: str = one_of("int8_static", "int8_dynamic", "int8", "float16", "bfloat16")
+    """``int8_static`` and ``int8_dynamic`` also bring what goes into layers to eight bits, as an exported file does, by
+    ranges measured on training audio or of the audio at hand; ``int8`` and the halves compute in fp32."""
+    keep_fp32: list[str] = field(default_factory=list)
+    """Layers that stay in fp32: names within the encoder, what they are part of, or patterns, such as ``*.v_proj``."""
+    percentile: float = 100.0
+    """``int8_static``: of the numbers that go into a layer, how many its range holds, in %, above 50; 100 holds all."""
+    seconds: float = above_zero(60.0)
+    """``int8_static``: training audio on which ranges are measured."""
+
+
+@dataclass
 class SpecAugmentConfig:
     """Masks over the student's projected features (Park et al., 2019), in training only."""
 
@@ -600,8 +615,8 @@ class Config:
     """Where curves go besides the report: ``tensorboard``, ``wandb``, ``mlflow``, ``comet_ml``; all but the first need
     their own package."""
     steps: list[str] = field(default_factory=lambda: ["student", "distill", "finetune"])
-    """What is done to the teacher, in order: ``student``, ``prune``, ``gates``, ``distill``, ``finetune``;
-    ``prune`` and ``distill`` as often as wanted. Evaluating and reporting follow by themselves."""
+    """What is done to the teacher, in order: ``student``, ``prune``, ``gates``, ``distill``, ``finetune``, and
+    ``quantize`` last; ``prune`` and ``distill`` as often as wanted. Evaluating and reporting follow by themselves."""
     control: str | None = one_of("ctc_only", default=None)
     """``ctc_only`` runs the same student, seed, steps and data once more with the teacher's losses off."""
     scale: str = one_of("full", "tiny")
@@ -621,6 +636,8 @@ class Config:
     """What it learns, meanwhile, to do without."""
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     """How it learns from the transcripts."""
+    quantize: QuantizeConfig = field(default_factory=QuantizeConfig)
+    """How small its weights become at last."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     """How it is judged."""
     published: PublishedConfig = field(default_factory=PublishedConfig)

@@ -29,10 +29,15 @@ class ParityLimits:
         logits: largest difference of a logit of an fp32 file, and of any file between an utterance alone and in a
             batch; int8 is judged by its texts.
         wer: by how much the word error rate may rise, as a fraction.
+        layers: how far an int8 layer may be from the model's by itself, given the same; for a model whose layers
+            round as the file's do. None where they do not.
+        texts: whether an int8 file is judged by its texts; not on noise, in which nobody says anything.
     """
 
     logits: float = 1e-4
     wer: float = 0.005
+    layers: float | None = None
+    texts: bool = True
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class Parity:
             utterance at a time.
         batch_texts_changed: utterances whose text depends on the batch.
         problems: what is past its limit, a sentence each.
+        worst_layer: where layers were compared one by one.
+        judges_texts: whether texts were; where they were not, they say nothing.
     """
 
     max_difference: float
@@ -58,6 +65,8 @@ class Parity:
     batch_difference: float | None
     batch_texts_changed: int
     problems: tuple[str, ...] = ()
+    worst_layer: LayerError | None = None
+    judges_texts: bool = True
 
     def describe(self) -> str:
         """A line for people.
@@ -67,6 +76,8 @@ class Parity:
             >>> Parity(0.02, wer, 1, 60, 0.0, 0).describe()
             'logits within 0.02; WER +0.10 points [-0.20, 0.40]; 1 of 60 texts changed; in batches within 0'
         """
+        if self.worst_layer is not None and not self.judges_texts:
+            return f"each layer within {self.worst_layer.error:.1g} of the model's by itself; no texts were compared"
         points = [
             None if value is None else 100 * value for value in (self.wer.difference, self.wer.low, self.wer.high)
         ]
@@ -95,16 +106,16 @@ def measure_parity(
     """
     run, tokenizer = _Runner(loaded, exported), loaded.processor.tokenizer
     ordered = sorted(utterances, key=lambda item: len(item.samples))
-    expected = [_answers_of_model(loaded, item) for item in ordered]
+    expected = [answers_of_model(loaded, item) for item in ordered]
     alone = [run([item])[0] for item in ordered]
     differences = [_distance(ours, theirs) for ours, theirs in zip(expected, alone, strict=True)]
-    texts, heard = [_text(x, tokenizer) for x in expected], [_text(x, tokenizer) for x in alone]
+    texts, heard = [spell(x, tokenizer) for x in expected], [spell(x, tokenizer) for x in alone]
     references = [item.text for item in ordered] if any(item.text for item in ordered) else texts
     wer = compare_paired(references, texts, heard, [item.speaker for item in ordered])
     in_batches = [run.in_batches(ordered, size) for size in BATCH_SIZES] if exported.plan.is_static else []
     moved = [_distance(ours, theirs) for batch in in_batches for ours, theirs in zip(alone, batch, strict=True)]
     flipped = {
-        row for batch in in_batches for row, answer in enumerate(batch) if _text(answer, tokenizer) != heard[row]
+        row for batch in in_batches for row, answer in enumerate(batch) if spell(answer, tokenizer) != heard[row]
     }
     parity = Parity(
         max_difference=max(differences),
@@ -113,6 +124,8 @@ def measure_parity(
         num_utterances=len(ordered),
         batch_difference=max(moved, default=None),
         batch_texts_changed=len(flipped),
+        worst_layer=None if limits.layers is None else find_worst(loaded, exported, utterances)[0],
+        judges_texts=limits.texts,
     )
     return replace(parity, problems=tuple(_problems(parity, exported, limits)))
 
@@ -123,14 +136,17 @@ def _problems(parity: Parity, exported: Exported, limits: ParityLimits) -> list[
     # Not "greater than": a difference that is not a number is past any limit.
     if exact and not parity.max_difference <= limits.logits:
         problems.append(f"logits differ by {parity.max_difference:.2g}, and {limits.logits:g} is tolerated")
-    if not exact and not (parity.wer.difference or 0.0) <= limits.wer:
+    worst = parity.worst_layer
+    if worst is not None and limits.layers is not None and not worst.error <= limits.layers:
+        problems.append(f"{worst.name} is {worst.error:.2%} off by itself, and {limits.layers:.2%} is tolerated")
+    if not exact and limits.texts and not (parity.wer.difference or 0.0) <= limits.wer:
         rise = 100 * (parity.wer.difference or 0.0)
         problems.append(f"WER rises by {rise:.2f} points, and {100 * limits.wer:g} are tolerated")
     if not np.isfinite(parity.max_difference):
         problems.append("there are answers that are no numbers")
     if exact and parity.batch_difference is not None and not parity.batch_difference <= limits.logits:
         problems.append(f"an answer moves by {parity.batch_difference:.2g} with the batch it is in")
-    if not exact and parity.batch_texts_changed:
+    if not exact and limits.texts and parity.batch_texts_changed:
         problems.append(f"{parity.batch_texts_changed} texts depend on the batch they are in")
     return problems
 
@@ -204,7 +220,13 @@ def _collate(items: Sequence[LoadedUtterance], loaded: LoadedModel) -> Batch:
 
 
 @torch.no_grad()
-def _answers_of_model(loaded: LoadedModel, item: LoadedUtterance) -> np.ndarray:
+def answers_of_model(loaded: LoadedModel, item: LoadedUtterance) -> np.ndarray:
+    """What a model says of an utterance alone, (T, V).
+
+    Args:
+        loaded: with a CTC head.
+        item: the utterance.
+    """
     batch = _collate([item], loaded)
     output = loaded.model(batch.input_values, batch.attention_mask)
     return output.logits[0, : int(output.frame_mask.sum())].numpy()
@@ -246,7 +268,13 @@ def _distance(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.abs(ours - theirs).max()) if ours.size else 0.0
 
 
-def _text(logits: np.ndarray, tokenizer: Tokenizer | None) -> str:
+def spell(logits: np.ndarray, tokenizer: Tokenizer | None) -> str:
+    """The text of an utterance's logits, greedily.
+
+    Args:
+        logits: (T, V).
+        tokenizer: None where there is no vocabulary.
+    """
     best = logits.argmax(-1).tolist() if logits.size else []
     if tokenizer is not None:
         return tokenizer.decode_ctc(best)

@@ -10,14 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bigfoot.compress.quantize import Int8Plan, Range, quantize_weight
+from bigfoot.compress.quantize import Int8Plan, Range
+from bigfoot.models.fake_int8 import LEVELS, MIDDLE, static_scale
+from bigfoot.models.small_weights import quantize_weight
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
 Attribute: TypeAlias = int | float | str | list[int]
 OPSET, IR_VERSION = 20, 10
-_LEVELS, _MIDDLE = 255, 128
 
 
 class Plane(NamedTuple):
@@ -101,8 +102,7 @@ class GraphWriter:
             if found is None:
                 integers, scale, zero = self.ops("DynamicQuantizeLinear", x, count=3)
             else:
-                step = np.float32(max(found.high - found.low, 1e-12) / _LEVELS)
-                offset = int(np.clip(round(-found.low / float(step)), 0, _LEVELS))
+                step, offset = static_scale(*found)
                 scale, zero = self.constant(np.array(step)), self.constant(np.array(offset, np.uint8))
                 integers = self.op("QuantizeLinear", x, scale, zero)
             self._quantized[x, found] = Plane(integers, scale, zero)
@@ -126,8 +126,8 @@ class GraphWriter:
         if coarse not in self._rests:
             given = (coarse.values, coarse.scale, coarse.offset)
             rest = self.op("Sub", x, self.op("DequantizeLinear", *given))
-            step = self.op("Div", coarse.scale, self.constant(np.array(float(_LEVELS))))
-            middle = self.constant(np.array(_MIDDLE, np.uint8))
+            step = self.op("Div", coarse.scale, self.constant(np.array(float(LEVELS))))
+            middle = self.constant(np.array(MIDDLE, np.uint8))
             self._rests[coarse] = Plane(self.op("QuantizeLinear", rest, step, middle), step, middle)
         return [coarse, self._rests[coarse]]
 

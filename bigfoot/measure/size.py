@@ -28,12 +28,14 @@ class ModelSize:
         num_unique_params: parameters, a shared one counted once.
         size_bytes: of the weight files in its folder; None for a model that was never saved.
         macs_by_part: multiply-accumulates per second of audio by ``PARTS``.
+        precision: of the weights on disk; see ``BigfootConfig.precision``.
     """
 
     num_params: int
     num_unique_params: int
     size_bytes: int | None
     macs_by_part: dict[str, int]
+    precision: str = "float32"
 
     @property
     def macs_per_second(self) -> int:
@@ -145,4 +147,5 @@ def measure_size(model: PreTrainedModel, folder: Path | None = None, seconds: Se
         num_unique_params=count_params(model),
         size_bytes=None if folder is None else measure_size_bytes(folder),
         macs_by_part={part: round(count / seconds) for part, count in by_part.items()},
+        precision=getattr(model.config, "precision", "float32"),
     )

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from bigfoot.measure.deployed import DeployedModel
 from bigfoot.types import SAMPLE_RATE, Seconds
 
 
@@ -165,7 +166,7 @@ def run_pass(model: Callable[[torch.Tensor], Any], samples: torch.Tensor) -> Non
 
 @torch.no_grad()
 def measure_speed(
-    models: Mapping[str, PreTrainedModel],
+    models: Mapping[str, PreTrainedModel | DeployedModel],
     *,
     rounds: int = 9,
     seconds: Seconds = 10.0,
@@ -178,10 +179,10 @@ def measure_speed(
     reported are ratios, round by round.
 
     Args:
-        models: by name; the first is what the others are compared with.
+        models: by name; the first is what the others are compared with. What was exported runs on ONNX Runtime.
         rounds: counted rounds, after one that is not.
         seconds: audio of an utterance.
-        threads: of torch on the CPU.
+        threads: of torch on the CPU, and of ONNX Runtime.
         batch: utterances of a pass.
 
     Returns:
@@ -194,8 +195,12 @@ def measure_speed(
         1.0
     """
     samples = make_samples(seconds, batch)
-    passes = {name: partial(run_pass, model, samples.to(model.device)) for name, model in models.items()}
-    with torch_threads(threads), eval_mode(models.values()):
+    passes = {
+        name: partial(run_pass, model, samples.to(model.device) if isinstance(model, PreTrainedModel) else samples)
+        for name, model in models.items()
+    }
+    plain = [model for model in models.values() if isinstance(model, PreTrainedModel)]
+    with torch_threads(threads), eval_mode(plain):
         times = time_rounds(passes, rounds)
     first = next(iter(models))
     return {name: summarize_times(times[first], own, seconds * batch) for name, own in times.items()}

@@ -45,6 +45,7 @@ class ModelSummary:
         num_params: unique parameters.
         size_bytes: of the weight files.
         macs_by_part: multiply-accumulates per second of audio.
+        precision: of the weights on disk.
     """
 
     title: str
@@ -52,6 +53,7 @@ class ModelSummary:
     num_params: int
     size_bytes: int | None
     macs_by_part: dict[str, int]
+    precision: str = "float32"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers for JSON."""
@@ -130,7 +132,7 @@ def summarize_model(loaded: LoadedModel) -> ModelSummary:
     opens = "opens in plain transformers" if config.is_huggingface_shape else "a shape of bigfoot's own"
     shape = f"{config.num_hidden_layers} layers, {config.hidden_size} wide, {config.feat_extract_norm} norm"
     title = f"{config.family}, {shape}; {opens}"
-    return ModelSummary(title, layers, size.num_unique_params, size.size_bytes, size.macs_by_part)
+    return ModelSummary(title, layers, size.num_unique_params, size.size_bytes, size.macs_by_part, size.precision)
 
 
 def render_summary(summary: ModelSummary) -> list[str | Table]:
@@ -151,7 +153,8 @@ def render_summary(summary: ModelSummary) -> list[str | Table]:
         macs = f"{layer.macs_per_second / 1e6:.2f}"
         table.add_row(layer.name, layer.what, layer.output, f"{layer.num_params:,}", macs)
     parts = ", ".join(f"{part} {macs / 1e6:.1f}" for part, macs in summary.macs_by_part.items())
-    size = "" if summary.size_bytes is None else f"{summary.size_bytes / 1e6:.1f} MB on disk, "
+    small = "" if summary.precision == "float32" else f" ({summary.precision})"
+    size = "" if summary.size_bytes is None else f"{summary.size_bytes / 1e6:.1f} MB on disk{small}, "
     total = sum(summary.macs_by_part.values()) / 1e6
     totals = f"{summary.num_params:,} parameters, {size}{total:.1f} M MACs per second of audio ({parts})"
     return [summary.title, table, totals]

@@ -10,6 +10,7 @@ from transformers.activations import ACT2FN
 
 from bigfoot.errors import ModelError
 from bigfoot.models.decoders.shape import decoder_problems
+from bigfoot.models.small_weights import SmallWeights, small_weight_problems
 
 BIGFOOT_PREFIX = "bigfoot"
 """Prefix of tensors whose shape plain transformers cannot express: it then reports all of them missing."""
@@ -88,6 +89,7 @@ class BigfootConfig(PreTrainedConfig):
         feat_proj_layer_norm: whether features are normalized before they are projected (not in some HuBERTs).
         ctc_head: whether there is a linear CTC head over ``vocab_size`` tokens.
         decoder: fields of ``DecoderShape`` of a decoder beside it; None where there is none.
+        small_weights: fields of ``SmallWeights``, where weights take fewer bytes on disk; None where all are fp32.
 
     Example:
         >>> config = BigfootConfig(num_hidden_layers=2, conv_groups=[1, 2, 2, 2, 2, 2, 2])
@@ -148,6 +150,7 @@ class BigfootConfig(PreTrainedConfig):
     ctc_zero_infinity: bool = True
     ctc_head: bool = True
     decoder: dict[str, Any] | None = None
+    small_weights: dict[str, Any] | None = None
     pad_token_id: int | None = 0
     bos_token_id: int | None = 1
     eos_token_id: int | list[int] | None = 2
@@ -247,6 +250,21 @@ class BigfootConfig(PreTrainedConfig):
         return not beyond_huggingface(self)
 
     @property
+    def small(self) -> SmallWeights | None:
+        """How weights are written, where they take fewer bytes on disk."""
+        return None if self.small_weights is None else SmallWeights.read(self.small_weights)
+
+    @property
+    def precision(self) -> str:
+        """Of the weights on disk: ``float32`` or one of ``bigfoot.models.small_weights.PRECISIONS``."""
+        return "float32" if self.small is None else self.small.precision
+
+    @property
+    def has_int8_weights(self) -> bool:
+        """Whether weights are eight bits wide on disk."""
+        return self.small is not None and self.small.is_int8
+
+    @property
     def weight_prefix(self) -> str:
         """Name under which the encoder's tensors stand in a checkpoint."""
         return FAMILY_PREFIXES[self.family] if self.is_huggingface_shape else BIGFOOT_PREFIX
@@ -296,6 +314,8 @@ def beyond_huggingface(config: BigfootConfig) -> list[str]:
         parts.append(f"feature_projection {config.feature_projection!r}")
     if config.has_position_bias and any(heads != sorted(heads) for heads in config.position_heads_of_layers):
         parts.append(f"position heads {config.position_heads_of_layers}")
+    if config.has_int8_weights:
+        parts.append(f"{config.precision} weights")
     for name, granted in _GRANTED[config.family].items():
         if getattr(config, name) != granted:
             parts.append(f"{name} {getattr(config, name)!r}")
@@ -481,6 +501,8 @@ def _value_problems(config: BigfootConfig) -> Iterator[str]:
         if values is not None and not listed:
             yield f"{name} {values!r} should list whole numbers, {least} or more"
     yield from _layer_list_problems(config)
+    if config.small_weights is not None:
+        yield from small_weight_problems(config.small_weights)
     for name in _SHARES:
         share = getattr(config, name)
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:

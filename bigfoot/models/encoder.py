@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, NamedTuple, cast
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import init
 from torch.nn.utils import parametrize
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.activations import ACT2FN
-from transformers.utils import ModelOutput
+from transformers.utils import ModelOutput, cached_file
 
+from bigfoot.errors import ModelError
 from bigfoot.models.attention import ReusedAttention, SelfAttention, attention_key_mask, keep_values
 from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.fake_int8 import install_fake_int8_, int8_layers
 from bigfoot.models.feature_encoder import FeatureEncoder, FeatureProjection
 from bigfoot.models.low_rank import factor_linears_
 from bigfoot.models.positional import build_positional_conv
 from bigfoot.models.relative_bias import GatedRelativeAttention, RelativePositionAttention
+from bigfoot.models.small_weights import pack_state, unpack_state
 from bigfoot.models.time_reduction import TimeReduction
 
 
@@ -227,6 +234,10 @@ class TransformerEncoder(nn.Module):
         )
 
 
+_PLACE = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder", "proxies")
+"""What ``from_pretrained`` is told of where a model lies."""
+
+
 class BigfootPreTrainedModel(PreTrainedModel):
     """What all models share: the configuration's class and the names of weights."""
 
@@ -239,6 +250,93 @@ class BigfootPreTrainedModel(PreTrainedModel):
         super().__init__(config)
         # The prefix belongs to the shape, not to the class: see BigfootConfig.weight_prefix.
         self.base_model_prefix = config.weight_prefix
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str] | None,
+        *model_args: object,
+        config: BigfootConfig | str | os.PathLike[str] | None = None,
+        **kwargs: Any,  # noqa: ANN401 - whatever transformers takes
+    ) -> Any:  # noqa: ANN401 - with output_loading_info it is a pair
+        """Open a folder or id as transformers does; weights that are small on disk come back in fp32."""
+        name, source = pretrained_model_name_or_path, config or pretrained_model_name_or_path
+        place = {key: kwargs[key] for key in _PLACE if key in kwargs}
+        # Not of our class: where a folder brings its code, transformers may have loaded that class twice.
+        shape = cast("BigfootConfig", source) if isinstance(source, PreTrainedConfig) else None
+        if name is not None and shape is None:
+            fields = {item.name for item in dataclasses.fields(BigfootConfig)}  # type: ignore[arg-type]
+            shape = BigfootConfig.from_pretrained(source, **place, **{k: v for k, v in kwargs.items() if k in fields})
+        if name is None or shape is None or shape.small_weights is None:
+            return super().from_pretrained(name, *model_args, config=config, **kwargs)
+        file = cached_file(name, "model.safetensors", **place)
+        state = restore_weights(shape, load_file(str(file)), str(name))
+        others = {key: value for key, value in kwargs.items() if key not in place and not hasattr(shape, key)}
+        wanted = {"dtype": kwargs.get("dtype", kwargs.get("torch_dtype", torch.float32))}
+        others.pop("torch_dtype", None)
+        return super().from_pretrained(None, *model_args, config=shape, state_dict=state, **(others | wanted))
+
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], *, state_dict: dict[str, Tensor] | None = None, **kwargs: object
+    ) -> None:
+        """Write a folder as transformers does, with weights as small as ``config.small_weights`` says.
+
+        Raises:
+            ModelError: weights hold other numbers than fit there.
+        """
+        if (small := self.config.small) is not None:
+            state = self.state_dict() if state_dict is None else state_dict
+            tied = self.get_expanded_tied_weights_keys(all_submodels=True)
+            state = {name: tensor for name, tensor in state.items() if tied.get(name) not in state}
+            state_dict = pack_state(state, small, int8_layers(self.base_model), self.config.weight_prefix)
+        super().save_pretrained(save_directory, state_dict=state_dict, **kwargs)
+
+
+class _Given(NamedTuple):
+    """What ``SpeechEncoder.forward`` is given."""
+
+    input_values: Tensor
+    attention_mask: Tensor | None
+    mask_time_indices: Tensor | None
+    mask_feature_indices: Tensor | None
+
+    def rows(self) -> Iterator[_Given]:
+        """One utterance after the other, without its padding."""
+        samples = self.input_values.shape[1]
+        lengths = [samples] * len(self.input_values) if self.attention_mask is None else self.attention_mask.sum(-1)
+        for row, length in enumerate(lengths):
+            masks = (None if mask is None else mask[row : row + 1] for mask in self[2:])
+            yield _Given(self.input_values[row : row + 1, : int(length)], None, *masks)
+
+
+def _join_rows(
+    rows: Sequence[SpeechEncoderOutput], given: _Given, feature_encoder: FeatureEncoder, reduction: int
+) -> SpeechEncoderOutput:
+    """Put utterances that were encoded one by one beside each other, with zeros after the shorter ones."""
+    samples = max(given.input_values.shape[1], feature_encoder.receptive_field)
+    frames = int(feature_encoder.frame_lengths(torch.tensor([samples])))
+
+    def join(parts: Sequence[Tensor | None], is_map: bool = False) -> Tensor | None:
+        padded = []
+        for part in parts:
+            if part is None:
+                return None
+            missing = (-(-frames // reduction) if is_map else frames) - part.shape[-2]
+            padded.append(nn.functional.pad(part, (0, missing if is_map else 0, 0, missing)))
+        return torch.cat(padded)
+
+    joined: dict[str, Any] = {}
+    for name in ("last_hidden_state", "conv_features"):
+        joined[name] = join([getattr(row, name) for row in rows])
+    for name in ("hidden_states", "attentions", "attention_values"):
+        # Not by key: what is None has none in transformers' outputs.
+        if getattr(rows[0], name) is not None:
+            layers = zip(*(getattr(row, name) for row in rows), strict=True)
+            joined[name] = tuple(join(layer, name == "attentions") for layer in layers)
+    if given.attention_mask is not None:
+        real = feature_encoder.frame_lengths(given.attention_mask.sum(-1))
+        joined["frame_mask"] = torch.arange(frames, device=real.device) < real[:, None]
+    return SpeechEncoderOutput(**joined)
 
 
 class SpeechEncoder(BigfootPreTrainedModel):
@@ -265,6 +363,11 @@ class SpeechEncoder(BigfootPreTrainedModel):
         self.encoder = TransformerEncoder(config)
         name, owners = "feature_extractor.conv_layers.{}.conv.weight".format, enumerate(config.kernel_owners)
         self._tied_weights_keys = {name(layer): name(owner) for layer, owner in owners if layer != owner}
+        # A number between two steps goes to the one or the other by its last bit, and that one a batch decides, as it
+        # decides the ranges that are taken from the audio: such a model hears one utterance at a time.
+        self.hears_alone = config.small is not None and config.small.computes_int8
+        if config.small is not None and self.hears_alone:
+            install_fake_int8_(self, config.small)
         self.post_init()
 
     @property
@@ -345,7 +448,23 @@ class SpeechEncoder(BigfootPreTrainedModel):
 
         Returns:
             See ``SpeechEncoderOutput``.
+
+        Raises:
+            ModelError: the model is in training mode, and its weights are small on disk.
         """
+        if self.training:
+            refuse_small(self.config, "it cannot be trained")
+        given = _Given(input_values, attention_mask, mask_time_indices, mask_feature_indices)
+        wanted = output_hidden_states, output_attentions, output_attention_values
+        if not self.hears_alone or (attention_mask is None and len(input_values) == 1):
+            return self._encode(given, *wanted)
+        rows = [self._encode(row, *wanted) for row in given.rows()]
+        return _join_rows(rows, given, self.feature_extractor, self.config.time_reduction)
+
+    def _encode(
+        self, given: _Given, output_hidden_states: bool, output_attentions: bool, output_attention_values: bool
+    ) -> SpeechEncoderOutput:
+        input_values, attention_mask, mask_time_indices, mask_feature_indices = given
         lengths = None
         if attention_mask is not None:
             lengths = attention_mask.sum(-1)
@@ -363,3 +482,39 @@ class SpeechEncoder(BigfootPreTrainedModel):
         output["attention_values"] = tuple(values) if output_attention_values else None
         output["conv_features"], output["frame_mask"] = conv_features, frame_mask
         return output
+
+
+def restore_weights(config: BigfootConfig, tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+    """Bring the weights of a folder back to fp32; see ``unpack_state``.
+
+    Args:
+        config: of the folder.
+        tensors: of its weight files, by name.
+        source: where they come from, for messages.
+
+    Raises:
+        ModelError: they are not what the configuration says.
+    """
+    layers: Sequence[str] = ()
+    if config.has_int8_weights:
+        with torch.device("meta"):
+            layers = list(int8_layers(SpeechEncoder(config)))
+    return unpack_state(tensors, config.small, layers, config.weight_prefix, source)
+
+
+def refuse_small(config: BigfootConfig, consequence: str) -> None:
+    """Keep a model whose weights are small on disk from a change that they could not hold.
+
+    Args:
+        config: of the model.
+        consequence: what is refused.
+
+    Raises:
+        ModelError: its weights are small.
+    """
+    if config.small_weights is not None:
+        raise ModelError(
+            f"this model's weights are {config.precision} on disk, and {consequence}: what changed would be lost when "
+            "they are rounded again. Do it before they are made small, or bring the model back first: "
+            "bigfoot quantize MODEL OUT --precision float32"
+        )

@@ -30,8 +30,9 @@ def _same_length_conv(config: BigfootConfig, width: int) -> tuple[nn.Conv1d, int
 class PositionalConv(nn.Module):
     """A wide grouped convolution whose output tells a frame where it is (Baevski et al., 2020, section 2).
 
-    Its kernel is weight-normalized, or a batch norm stands before it (``conv_pos_batch_norm``, some HuBERTs). That norm
-    takes its stored statistics also in training: a batch's own would make an answer depend on its neighbours.
+    Its kernel is weight-normalized (multiplied out where it is eight bits wide on disk), or a batch norm stands before
+    it (``conv_pos_batch_norm``, some HuBERTs). That norm takes its stored statistics also in training: a batch's own
+    would make an answer depend on its neighbours.
 
     Args:
         config: the shape.
@@ -41,7 +42,8 @@ class PositionalConv(nn.Module):
         super().__init__()
         conv, self.surplus = _same_length_conv(config, config.num_conv_pos_embeddings)
         self.batch_norm = nn.BatchNorm1d(config.hidden_size) if config.conv_pos_batch_norm else None
-        self.conv = conv if config.conv_pos_batch_norm else nn.utils.parametrizations.weight_norm(conv, dim=2)
+        plain = config.conv_pos_batch_norm or config.has_int8_weights
+        self.conv = conv if plain else nn.utils.parametrizations.weight_norm(conv, dim=2)
         self.activation = ACT2FN[config.feat_extract_activation]
 
     def forward(self, x: Tensor, frame_mask: Tensor | None = None) -> Tensor:

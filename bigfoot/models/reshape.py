@@ -9,18 +9,24 @@ from torch import Tensor, nn
 
 from bigfoot.models.configuration import BIGFOOT_PREFIX, BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.encoder import refuse_small
+from bigfoot.models.fake_int8 import int8_layers
+from bigfoot.models.small_weights import SmallWeights, round_state
 
 
 def reshape_config(config: BigfootConfig, **changes: object) -> BigfootConfig:
     """A copy of a configuration with some fields changed, checked anew.
 
     Raises:
-        ModelError: the changed shape cannot be built.
+        ModelError: the changed shape cannot be built, or weights are small on disk, and nobody says what becomes of
+            that (``small_weights``).
 
     Example:
         >>> reshape_config(BigfootConfig(), num_hidden_layers=4).num_hidden_layers
         4
     """
+    if "small_weights" not in changes:
+        refuse_small(config, "its shape cannot be changed")
     values = config.to_dict()
     for derived in ("model_type", "transformers_version", "architectures"):
         values.pop(derived, None)
@@ -129,4 +135,48 @@ def with_decoder(model: BigfootForCTC, shape: dict[str, Any] | None, seed: int) 
         renewed = BigfootForCTC(reshape_config(model.config, decoder=shape))
     kept = {name: tensor for name, tensor in plain_state(model).items() if not name.startswith(_DECODER)}
     load_plain_state(renewed, plain_state(renewed) | kept)
+    return renewed.eval()
+
+
+_KERNEL = "encoder.encoder.pos_conv_embed.conv."
+_PLAIN_KERNEL = f"{_KERNEL}weight"
+_LENGTH, _DIRECTION = (f"{_KERNEL}parametrizations.weight.original{index}" for index in (0, 1))
+
+
+def with_small_weights(model: BigfootForCTC, small: SmallWeights | None) -> BigfootForCTC:
+    """Build the same model with weights rounded to what fewer bytes hold, or with fp32 weights again.
+
+    A weight-normalized positional kernel is multiplied out for int8, and is length and direction again after it.
+
+    Args:
+        model: left as it is.
+        small: how weights will be written; None for fp32, which keeps their values.
+
+    Returns:
+        The new model in eval mode, computing in fp32.
+
+    Raises:
+        ModelError: a weight is no number or too large, or ``small`` does not fit the shape.
+
+    Example:
+        >>> from bigfoot.models.folder import load_model
+        >>> with_small_weights(load_model("tiny_teacher").model, SmallWeights("int8")).config.precision
+        'int8'
+    """
+    state = plain_state(model)
+    shape = reshape_config(model.config, small_weights=None if small is None else small.to_dict())
+    if shape.has_int8_weights and _LENGTH in state:
+        kernel = model.get_submodule(f"{model.config.weight_prefix}.encoder.pos_conv_embed.conv").weight
+        state[_PLAIN_KERNEL] = torch.as_tensor(kernel).detach()
+        del state[_LENGTH], state[_DIRECTION]
+    elif not shape.has_int8_weights and not shape.conv_pos_batch_norm and _PLAIN_KERNEL in state:
+        kernel = state.pop(_PLAIN_KERNEL)
+        state |= {_LENGTH: kernel.norm(dim=(0, 1), keepdim=True), _DIRECTION: kernel}
+    renewed = BigfootForCTC(shape)
+    if small is not None:
+        spelled = {spell_plain_name(plain, shape): tensor for plain, tensor in state.items()}
+        layers = int8_layers(renewed.speech_encoder)
+        renewed.load_state_dict(round_state(spelled, small, layers, shape.weight_prefix))
+    else:
+        load_plain_state(renewed, state)
     return renewed.eval()

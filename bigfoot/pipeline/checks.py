@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from bigfoot.compress.depth import shrink_shape
 from bigfoot.compress.gates import gated_units
 from bigfoot.compress.prune import prunable_units
+from bigfoot.compress.quantize import nameable_layers
 from bigfoot.config import Config, DataConfig, LossesConfig, SpecAugmentConfig
 from bigfoot.data.corpora import resolve_root
 from bigfoot.data.noise import NoiseFolder
@@ -18,8 +21,9 @@ from bigfoot.distill.objective import active_weights, needed_targets, objective_
 from bigfoot.distill.packing import CACHEABLE
 from bigfoot.distill.term import MASKED
 from bigfoot.distill.terms import TERMS, LogitTerm
-from bigfoot.errors import BigfootError, ModelError
+from bigfoot.errors import BigfootError, ConfigError, ModelError
 from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.folder import ModelOutline, outline_model
 from bigfoot.pipeline.labels import prunes_by_labels, wants_labels
 from bigfoot.pipeline.student import growth_problems, student_problems, student_shape
@@ -229,6 +233,14 @@ def _student_problems(config: Config, teacher: ModelOutline) -> Iterator[str]:
             yield f"student.path: {error}"
             return
         yield from _source_problems(config, source, teacher)
+    if source.config.small_weights is not None and config.steps not in ([], ["quantize"]):
+        key = "teacher.path" if config.student.path is None else "student.path"
+        yield (
+            f"{key}: {source.path} has {source.config.precision} weights, which are neither cut nor trained; bring it "
+            "back first (bigfoot quantize MODEL OUT --precision float32), or cut the student out of another model "
+            "(student.path)"
+        )
+        return
     if source.config.ctc_head:
         yield from _vocabulary_problems(config, source)
     if "student" in config.steps:
@@ -236,6 +248,18 @@ def _student_problems(config: Config, teacher: ModelOutline) -> Iterator[str]:
     if "prune" in config.steps:
         yield from _prune_problems(config, source)
     yield from _loss_problems(config, source.config, teacher.config)
+    if "quantize" in config.steps:
+        yield from _layer_problems(config, source.config)
+
+
+def _layer_problems(config: Config, source: BigfootConfig) -> Iterator[str]:
+    """Layers that are to stay in fp32 and are not there, said before hours of training."""
+    with torch.device("meta"):
+        student = BigfootForCTC(_student_shape(config, source))
+    try:
+        nameable_layers(student, config.quantize.precision, config.quantize.keep_fp32)
+    except ConfigError as error:
+        yield from (f"quantize.{problem}" for problem in error.problems)
 
 
 def _source_problems(config: Config, source: ModelOutline, teacher: ModelOutline) -> Iterator[str]:

@@ -30,6 +30,7 @@ from bigfoot.measure.memory import measure_peak_memory
 from bigfoot.measure.size import ModelSize, measure_size
 from bigfoot.measure.speed import ModelSpeed, count_all_threads, measure_speed, name_processor
 from bigfoot.models.folder import LoadedModel, load_model
+from bigfoot.pipeline.deployed import open_timed
 from bigfoot.pipeline.stages import StepResult
 from bigfoot.report.rows import Row
 
@@ -47,10 +48,12 @@ class Findings:
     Args:
         rows: for each split of ``evaluate.splits``, a row a model.
         worst: see ``find_worst``, of all splits.
+        notes: how something was measured, where a row cannot say it.
     """
 
     rows: list[Row] = field(default_factory=list)
     worst: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -60,7 +63,7 @@ class _Measured:
     result: StepResult
     loaded: LoadedModel
     size: ModelSize
-    peak_memory: int
+    peak_memory: int | None = None
 
 
 def collect_versions() -> dict[str, str]:
@@ -96,12 +99,15 @@ def build_rows(
         The rows, and the utterances that the student heard worst.
     """
     measured = [_measure(result) for result in results]
-    models = {item.result.row: item.loaded.model for item in measured}
-    log.info("measuring speed: %d interleaved rounds of %d models", config.evaluate.speed_rounds, len(models))
-    rounds, seconds = config.evaluate.speed_rounds, config.evaluate.speed_seconds
-    single = measure_speed(models, rounds=rounds, seconds=seconds, threads=1)
-    every = measure_speed(models, rounds=rounds, seconds=seconds, threads=count_all_threads())
-    findings = Findings()
+    with open_timed({item.result.row: item.loaded for item in measured}) as timed:
+        log.info("measuring speed: %d interleaved rounds of %d models", config.evaluate.speed_rounds, len(timed.models))
+        rounds, seconds = config.evaluate.speed_rounds, config.evaluate.speed_seconds
+        single = measure_speed(timed.models, rounds=rounds, seconds=seconds, threads=1)
+        every = measure_speed(timed.models, rounds=rounds, seconds=seconds, threads=count_all_threads())
+        for item in measured:
+            if item.result.row in timed.models and item.loaded.folder is not None:
+                item.peak_memory = measure_peak_memory(timed.files.get(item.result.row, item.loaded.folder))
+    findings = Findings(notes=timed.notes)
     for split in config.evaluate.splits:
         heard: dict[str, Accuracy] = {}
         for item in measured:
@@ -160,7 +166,7 @@ def find_worst(split: str, heard: Mapping[str, Transcripts], limit: int = NUM_WO
 def _measure(result: StepResult) -> _Measured:
     loaded = load_model(result.folder)
     assert loaded.folder is not None
-    return _Measured(result, loaded, measure_size(loaded.model, loaded.folder), measure_peak_memory(loaded.folder))
+    return _Measured(result, loaded, measure_size(loaded.model, loaded.folder))
 
 
 def _start_row(
@@ -168,15 +174,19 @@ def _start_row(
     config: Config, config_path: str | None,
 ) -> Row:  # fmt: skip
     name, size = item.result.row, item.size
-    speed = single[name]
-    return Row(
+    speed, all_threads = single.get(name), every.get(name)
+    row = Row(
         name=name, step=name, split="", protocol=_protocol(item, config), num_params=size.num_params,
         num_unique_params=size.num_unique_params, size_bytes=size.size_bytes, macs_per_second=size.macs_per_second,
-        macs_by_part=size.macs_by_part, real_time_factor=speed.real_time_factor, peak_memory_bytes=item.peak_memory,
-        compression_ratio=teacher.num_unique_params / size.num_unique_params, speedup=speed.speedup,
-        speedup_low=speed.speedup_low, speedup_high=speed.speedup_high, speedup_all_threads=every[name].speedup,
+        macs_by_part=size.macs_by_part, peak_memory_bytes=item.peak_memory,
+        compression_ratio=teacher.num_unique_params / size.num_unique_params,
+        speedup_all_threads=None if all_threads is None else all_threads.speedup,
         seconds=item.result.seconds, config_path=config_path, seed=config.seed, versions=collect_versions(),
     )  # fmt: skip
+    if speed is not None:
+        row.real_time_factor, row.speedup = speed.real_time_factor, speed.speedup
+        row.speedup_low, row.speedup_high = speed.speedup_low, speed.speedup_high
+    return row
 
 
 def _decoder_row(row: Row) -> Row:
@@ -205,8 +215,11 @@ def _protocol(item: _Measured, config: Config) -> str:
         "gates": "distilled with gates and cut, teacher's CTC head, no language model",
         "distil": "distilled, teacher's CTC head, no language model",
         "finetune": f"{_FINETUNED[config.finetune.objective]}, CTC, no language model",
+        "quantize": f"{item.size.precision} weights, not trained since, CTC, no language model",
         "ctc_only_distil": "control: CTC in place of the teacher's losses, no language model",
         "ctc_only_finetune": "control: CTC in place of the teacher's losses, then fine-tuned, no language model",
+        "ctc_only_quantize": f"control: CTC in place of the teacher's losses, then {item.size.precision} weights, "
+        "no language model",
     }.get(kind, "CTC, no language model")
     trained = kind not in ("teacher", "student_init", "prune")
     if config.evaluate.decoder == "lm":

@@ -225,7 +225,7 @@ def _report(results: list[StepResult], context: Context, config_path: str | None
         seconds_per_step={result.row: round(result.seconds, 1) for result in results},
         skipped=[asdict(item) for item in context.data.skipped],
         changes=[sentence for result in results for sentence in result.changes],
-        notes=[*context.labels.notes, *(f"{result.row}: {note}" for result in results for note in result.notes)],
+        notes=[*context.labels.notes, *(f"{r.row}: {note}" for r in results for note in r.notes), *findings.notes],
         losses={result.row: result.records for result in results if result.records},
         config=to_dict(config),
         machine=describe_machine(),

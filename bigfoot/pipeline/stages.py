@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from accelerate import PartialState
 from accelerate.utils import set_seed
 
-from bigfoot.compress import conv_groups, prune
+from bigfoot.compress import conv_groups, prune, quantize
 from bigfoot.compress.importance import HEARS_AUDIO
 from bigfoot.config import (
     Config,
@@ -26,17 +26,18 @@ from bigfoot.config import (
     TrainConfig,
     to_dict,
 )
-from bigfoot.data.batches import read_transcripts, sample_batches
+from bigfoot.data.batches import Batch, read_transcripts, sample_batches
 from bigfoot.data.manifests import PreparedData
 from bigfoot.distill.cache import CacheKey, TeacherCache, write_cache
 from bigfoot.distill.objective import Objective, needed_targets
 from bigfoot.distill.term import Targets
 from bigfoot.errors import DataError
 from bigfoot.evaluation.evaluate import evaluate_accuracy, missing_wer_reason
-from bigfoot.measure.size import count_macs
+from bigfoot.measure.size import count_macs, measure_size_bytes
 from bigfoot.models.convert.huggingface import fetch_folder
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.decoders.language_model import with_language_model
+from bigfoot.models.feature_encoder import PaddedAudio
 from bigfoot.models.folder import LoadedModel, load_model, recover_folder, save_model
 from bigfoot.models.reshape import with_decoder, with_new_head
 from bigfoot.pipeline.fingerprints import digest_files, fingerprint, fingerprint_files
@@ -54,7 +55,10 @@ from bigfoot.training.unfitting import describe_unfitting
 log = logging.getLogger("bigfoot")
 
 # Name of a step in configurations -> name of its row in the report.
-ROW_NAMES = {"student": "student_init", "prune": "prune", "gates": "gates", "distill": "distil", "finetune": "finetune"}
+ROW_NAMES = {
+    "student": "student_init", "prune": "prune", "gates": "gates", "distill": "distil", "finetune": "finetune",
+    "quantize": "quantize",
+}  # fmt: skip
 
 
 @dataclass
@@ -193,7 +197,7 @@ def _surroundings(name: str, context: Context) -> list[Any]:
         drawn = bool(config.student.shape) or config.student.weights == "random"
         seed = [config.seed] if drawn else []
         return [bool(config.distill.grow_groups), config.data.batch_seconds, context.labels.fingerprint, *seed]
-    if name == "prune":
+    if name in ("prune", "quantize"):
         return [config.data.batch_seconds, context.labels.fingerprint]
     loading = {key: value for key, value in to_dict(config.data).items() if key != "num_workers"}
     pieces = digest_files(config.finetune.tokenizer_text) if name == "finetune" else []
@@ -226,6 +230,29 @@ def _prune(result: StepResult, before: StepResult, context: Context, _control: b
     entry = {"step": result.folder.parent.name, "changes": result.changes}
     _save_once(model.to(home), loaded.processor, result.folder, [*loaded.history, entry])
     return result
+
+
+def _quantize(result: StepResult, before: StepResult, context: Context, _control: bool) -> StepResult:
+    config, loaded = context.config.quantize, load_model(before.folder)
+    audio: Iterable[PaddedAudio] = ()
+    if config.precision == "int8_static":
+        manifest, room = context.labels.manifests["train"], context.config.data.batch_seconds
+        audio = _one_by_one(sample_batches(manifest, loaded.processor, config.seconds, room))
+    wanted = quantize.QuantizeConfig(config.precision, tuple(config.keep_fp32), config.percentile)
+    model, change = quantize.apply(loaded.model, wanted, audio)
+    result.changes = [change.describe()]
+    entry = {"step": result.folder.parent.name, "precision": config.precision, "changes": result.changes}
+    _save_once(model, loaded.processor, result.folder, [*loaded.history, entry])
+    sizes = [measure_size_bytes(folder) / 1e6 for folder in (before.folder, result.folder)]
+    log.info("quantize: %s %.2f MB -> %.2f MB", change.describe(), *sizes)
+    return result
+
+
+def _one_by_one(batches: Iterable[Batch]) -> Iterator[PaddedAudio]:
+    """The utterances of batches without their padding."""
+    for batch in batches:
+        for samples, mask in zip(batch.input_values, batch.attention_mask, strict=True):
+            yield PaddedAudio(samples[mask][None], mask[mask][None])
 
 
 def _save_once(model: BigfootForCTC, processor: Processor, folder: Path, history: list[dict[str, Any]]) -> None:
@@ -439,4 +466,5 @@ _RUNNERS: dict[str, Callable[[StepResult, StepResult, Context, bool], StepResult
     "gates": _gate,
     "distill": _distill,
     "finetune": _finetune,
+    "quantize": _quantize,
 }

@@ -58,11 +58,13 @@ def _describe(loaded: LoadedModel) -> list[str]:
         lines.append(f"Its convolutions have {config.groups_of_convs} groups.")
     if config.conv_sharing:
         lines.append(f"Its convolutions {config.conv_sharing} share kernels.")
+    if config.small_weights is not None:
+        lines.append(f"Its weights are {config.precision} on disk, and fp32 in memory.")
     return lines
 
 
 def _render_opening(loaded: LoadedModel, repository: str) -> list[str]:
-    own_code = not loaded.model.config.is_huggingface_shape
+    own_code = not loaded.model.config.is_huggingface_shape or loaded.model.config.small_weights is not None
     opener = "AutoModelForCTC" if loaded.model.head is not None else "AutoModel"
     # transformers' tokenizer for CTC knows characters; others are spelled by bigfoot alone.
     kind = "AutoProcessor" if isinstance(loaded.processor.tokenizer, CharTokenizer) else "AutoFeatureExtractor"
@@ -74,7 +76,7 @@ def _render_opening(loaded: LoadedModel, repository: str) -> list[str]:
         "```", "",
     ]  # fmt: skip
     if own_code:
-        lines.append("The modelling code lies in this repository: transformers has no class for this shape.")
+        lines.append("The modelling code lies in this repository: transformers has no class for such a model.")
     elif hears_padding(loaded.model.config):
         lines.append(
             "transformers' own class hears the padding of a batch in this model: run one utterance at a time there."

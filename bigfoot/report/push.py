@@ -37,7 +37,8 @@ def write_upload(loaded: LoadedModel, repository: str, folder: Path, license: st
         validate_repo_id(repository)
     except HFValidationError as error:
         raise ModelError(f"{repository!r} cannot be the name of a repository: {error}") from error
-    plain = loaded.model.config.is_huggingface_shape
+    # transformers' own classes have no small weights: there, an upload would be as large as before.
+    plain = loaded.model.config.is_huggingface_shape and loaded.model.config.small_weights is None
     convert_model(loaded, folder, to="huggingface" if plain else "bigfoot", with_code=not plain)
     write_card(loaded, repository, folder, license)
 

@@ -5,9 +5,18 @@ import pytest
 import torch
 from hypothesis import given
 
-from bigfoot.compress.quantize import Range, calibrate, quantizable_layers, quantize_weight
+from bigfoot.compress.quantize import (
+    QuantizeConfig,
+    Range,
+    apply,
+    calibrate,
+    choose_layers,
+    folder_plan,
+    quantizable_layers,
+)
 from bigfoot.errors import ConfigError
 from bigfoot.models.feature_encoder import PaddedAudio
+from bigfoot.models.small_weights import quantize_weight
 
 
 @given(seed=st.integers(0, 1000), spread=st.floats(-6, 6))
@@ -51,3 +60,35 @@ def test_what_cannot_be_measured_is_said(build_model):
         calibrate(build_model("base"), [])
     with pytest.raises(ConfigError, match="percentile: 40"):
         calibrate(build_model("base"), [], percentile=40)
+
+
+def test_a_model_keeps_its_own_plan(build_model, speech):
+    model = build_model(conv_groups=[1, 2, 2, 2, 2, 2, 2])
+    audio = [PaddedAudio(wave, torch.ones_like(wave)) for wave in speech[:2]]
+    measured = calibrate(model, audio)
+    kept = [name for name in measured.ranges if name.startswith("encoder.layers.0.") or name.endswith("v_proj")]
+    small, change = apply(model, QuantizeConfig("int8_static", ["encoder.layers.0", "*.v_proj"]), audio)
+    plan = folder_plan(small)
+    assert plan.ranges == measured.without(kept).ranges and plan.fine == measured.fine
+    assert f"in fp32 {', '.join(kept)}" in change.describe()
+    dynamic = folder_plan(apply(model, QuantizeConfig("int8_dynamic", ["feature_extractor.conv_layers.6"]))[0])
+    assert not dynamic.is_static and len(dynamic.ranges) == len(measured.ranges) - 1
+    assert dynamic.fine == measured.fine - {"feature_extractor.conv_layers.6.conv"}
+    assert folder_plan(model) is None and folder_plan(apply(model, QuantizeConfig("int8"))[0]) is None
+    # From one precision to another, weights stay what they were rounded to.
+    again = apply(small, QuantizeConfig("int8"))[0]
+    assert all(torch.equal(t, small.state_dict()[name]) for name, t in again.state_dict().items())
+
+
+def test_what_cannot_be_quantized_is_said(build_model):
+    model = build_model()
+    with pytest.raises(ConfigError, match="precision: 'int4' is none of float32, float16"):
+        apply(model, QuantizeConfig("int4"))
+    with pytest.raises(ConfigError, match=r"no layer is called 'encoder.layer.0'; the nearest is encoder\.layers\.0"):
+        apply(model, QuantizeConfig("int8", ["encoder.layer.0"]))
+    with pytest.raises(ConfigError, match="there is no audio"):
+        apply(model, QuantizeConfig("int8_static"))
+    with pytest.raises(ConfigError, match="keep_fp32: with precision float32"):
+        apply(model, QuantizeConfig("float32", ["*"]))
+    assert apply(model, QuantizeConfig("float16", ["lm_head"]))[0].config.small.keeps("lm_head")
+    assert choose_layers([], ["a"]) == []

@@ -9,7 +9,7 @@ from bigfoot.errors import ModelError
 from bigfoot.models.configuration import LINEARS, BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.relative_bias import GATE_FEATURES
-from bigfoot.models.reshape import load_plain_state, plain_state, reshape_config
+from bigfoot.models.reshape import load_plain_state, plain_state, reshape_config, with_small_weights
 
 
 def densify(model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
@@ -17,7 +17,8 @@ def densify(model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
 
     A grouped kernel becomes a dense one with its groups as blocks on the diagonal and zeros elsewhere; convolutions
     that share a kernel get copies of their own; feed-forward layers and attention are filled up with zeros to the
-    widest, where there were none too; factors of a low rank are multiplied; a missing projection becomes an identity.
+    widest, where there were none too; factors of a low rank are multiplied; a missing projection becomes an identity;
+    weights that are small on disk become fp32 ones of the same values.
     The size and the work are then those of the dense shape.
 
     Args:
@@ -28,7 +29,7 @@ def densify(model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
 
     Raises:
         ModelError: a layer has more heads than its width has room for, or uses another's attention maps, or time is
-            reduced, which no dense shape can do.
+            reduced, or layers compute in int8, which no dense shape can do.
 
     Example:
         >>> config = BigfootConfig(hidden_size=16, num_attention_heads=2, num_hidden_layers=2, intermediate_size=32,
@@ -38,9 +39,10 @@ def densify(model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
         >>> dense.config.is_huggingface_shape, changes
         (True, ['conv_groups [1, 2, 2, 2, 2, 2, 2] written as dense kernels with zeros'])
     """
+    model, written = _write_out_weights(model)
     old, state = model.config, plain_state(model)
     _check_sayable(old)
-    changes = _write_out_blocks(state, old)
+    changes = written + _write_out_blocks(state, old)
     if any(groups != 1 for groups in old.groups_of_convs):
         changes.append(f"conv_groups {old.groups_of_convs} written as dense kernels with zeros")
         for layer, groups in enumerate(old.groups_of_convs):
@@ -69,6 +71,19 @@ def densify(model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
     dense = BigfootForCTC(shape)
     load_plain_state(dense, state)
     return dense.eval(), changes
+
+
+def _write_out_weights(model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
+    """A model with fp32 weights of the same values."""
+    small = model.config.small
+    if small is None:
+        return model, []
+    if small.computes_int8:
+        raise ModelError(
+            f"{small.precision}: what goes into its layers is brought to eight bits, which no other format can say; "
+            "bigfoot export writes it for ONNX Runtime, bigfoot quantize MODEL OUT --precision float32 brings it back"
+        )
+    return with_small_weights(model, None), [f"{small.precision} weights written as fp32"]
 
 
 def _check_sayable(config: BigfootConfig) -> None:

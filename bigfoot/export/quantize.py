@@ -1,0 +1,136 @@
+"""What ``bigfoot quantize`` does: a folder made small, and a look at what that costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bigfoot.compress.quantize import TARGETS, QuantizeConfig, apply, percentile_problem
+from bigfoot.data.batches import LoadedUtterance
+from bigfoot.errors import ConfigError
+from bigfoot.export.audio import padded_audio, read_speech
+from bigfoot.export.parity import answers_of_model, spell
+from bigfoot.measure.error_rate import PairedDifference, compare_paired
+from bigfoot.measure.size import measure_size_bytes
+from bigfoot.models.folder import LoadedModel, load_model, save_model
+
+
+@dataclass(frozen=True)
+class QuantizeRequest:
+    """What is to be made small.
+
+    Args:
+        model: see ``resolve_model``.
+        destination: folder to write.
+        precision: of ``TARGETS``.
+        calibrate: real audio for static ranges.
+        check: audio on which texts are compared; that of ``calibrate`` where None.
+        percentile: see ``bigfoot.compress.quantize.calibrate``.
+        keep_fp32: see ``QuantizeConfig``.
+    """
+
+    model: str
+    destination: Path
+    precision: str
+    calibrate: Path | None = None
+    check: Path | None = None
+    percentile: float = 100.0
+    keep_fp32: Sequence[str] = ()
+
+    def problems(self) -> list[str]:
+        """What cannot be done, all at once.
+
+        Example:
+            >>> QuantizeRequest("tiny_teacher", Path("out"), "int8", calibrate=Path("a.wav")).problems()
+            ['--calibrate: only int8_static has ranges to measure; for comparing texts there is --check']
+        """
+        static = self.precision == "int8_static"
+        problems = []
+        if self.precision not in TARGETS:
+            problems.append(f"--precision: {self.precision!r} is none of {', '.join(TARGETS)}")
+        elif static and self.calibrate is None:
+            problems.append("--calibrate: int8_static needs a minute or so of real audio to measure ranges on")
+        elif not static and self.calibrate is not None:
+            problems.append("--calibrate: only int8_static has ranges to measure; for comparing texts there is --check")
+        if problem := percentile_problem(self.percentile):
+            problems.append(f"--percentile: {problem}")
+        elif not static and self.percentile != 100.0:
+            problems.append("--percentile: only int8_static has ranges that could be cut; leave it out")
+        return problems
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What came of it.
+
+    Args:
+        bytes_before: of the weight files.
+        bytes_after: the same.
+        change: what was kept and dropped, a sentence.
+        texts_changed: utterances of which the small model hears something else; None where no audio was given.
+        num_utterances: compared.
+        wer: the small model's word error rate less the other's; None without audio and head.
+    """
+
+    bytes_before: int
+    bytes_after: int
+    change: str
+    texts_changed: int | None = None
+    num_utterances: int = 0
+    wer: PairedDifference | None = None
+
+    def describe(self) -> str:
+        """A line for people.
+
+        Example:
+            >>> Quantized(10_000_000, 2_700_000, "", 1, 60, PairedDifference(0.001, 0, 0, 0.4, "utterance")).describe()
+            '2.7 MB, 27 % of 10.0 MB; WER +0.10 points, 1 of 60 texts changed'
+        """
+        share = f"{self.bytes_after / 1e6:.1f} MB"
+        if self.bytes_before:  # a bundle's files are not ours to find
+            share += f", {self.bytes_after / self.bytes_before:.0%} of ".replace("%", " %")
+            share += f"{self.bytes_before / 1e6:.1f} MB"
+        if self.texts_changed is None:
+            return f"{share}; no audio was given to compare texts on (--check)"
+        rise = None if self.wer is None else self.wer.difference
+        points = "" if rise is None else f"WER {100 * rise:+.2f} points, "
+        return f"{share}; {points}{self.texts_changed} of {self.num_utterances} texts changed"
+
+
+def run_quantize(request: QuantizeRequest) -> Quantized:
+    """Load, calibrate, round, save, compare.
+
+    Args:
+        request: what is to be made small.
+
+    Returns:
+        See ``Quantized``; the folder is written.
+
+    Raises:
+        ConfigError: options that do not go together.
+        ModelError: weights that cannot be made small.
+    """
+    if problems := request.problems():
+        raise ConfigError(problems)
+    loaded = load_model(request.model)
+    heard = [] if request.calibrate is None else read_speech(request.calibrate, loaded.processor)
+    checked = heard if request.check is None else read_speech(request.check, loaded.processor)
+    config = QuantizeConfig(request.precision, tuple(request.keep_fp32), request.percentile)
+    model, change = apply(loaded.model, config, padded_audio(heard, loaded.processor))
+    entry = {"step": "quantize", "precision": request.precision, "changes": [change.describe()]}
+    save_model(model, loaded.processor, request.destination, [*loaded.history, entry])
+    before, after = (
+        0 if folder is None else measure_size_bytes(folder) for folder in (loaded.folder, request.destination)
+    )
+    if not checked or model.head is None:
+        return Quantized(before, after, change.describe())
+    texts, found = (_hear(each, checked) for each in (loaded, LoadedModel(model, loaded.processor)))
+    references = [item.text for item in checked] if any(item.text for item in checked) else texts
+    wer = compare_paired(references, texts, found, [item.speaker for item in checked])
+    changed = sum(ours != theirs for ours, theirs in zip(texts, found, strict=True))
+    return Quantized(before, after, change.describe(), changed, len(checked), wer)
+
+
+def _hear(loaded: LoadedModel, utterances: Sequence[LoadedUtterance]) -> list[str]:
+    return [spell(answers_of_model(loaded, item), loaded.processor.tokenizer) for item in utterances]

@@ -1,0 +1,61 @@
+"""What of a run's models is timed: the model itself, or, where layers compute in int8, the file that does so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from transformers import PreTrainedModel
+
+from bigfoot.compress.quantize import folder_plan
+from bigfoot.errors import BigfootError
+from bigfoot.export.onnx import build_onnx, save_onnx
+from bigfoot.measure.deployed import DeployedModel
+from bigfoot.models.folder import LoadedModel
+
+
+@dataclass
+class Timed:
+    """What is timed.
+
+    Args:
+        models: by row; those without are not timed.
+        files: exported ones by row, for as long as the block lasts.
+        notes: what a reader of the report should know, a sentence each.
+    """
+
+    models: dict[str, PreTrainedModel | DeployedModel] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def open_timed(loaded: Mapping[str, LoadedModel]) -> Iterator[Timed]:
+    """Export what computes in int8, for PyTorch only rounds as such a file does, and takes longer for it.
+
+    Args:
+        loaded: by row.
+
+    Yields:
+        See ``Timed``.
+    """
+    timed = Timed()
+    with TemporaryDirectory() as place:
+        for row, model in loaded.items():
+            plan = folder_plan(model.model)
+            if plan is None:
+                timed.models[row] = model.model
+                continue
+            file = Path(place) / f"{row}.onnx"
+            try:
+                save_onnx(build_onnx(model, plan).graph, file)
+                timed.models[row] = DeployedModel(file)
+            except BigfootError as error:
+                timed.notes.append(f"{row}: no speed, for it is its exported file that computes in int8, and: {error}")
+                continue
+            timed.files[row] = file
+            timed.notes.append(f"{row}: speed and memory are those of its exported file on ONNX Runtime")
+        yield timed
