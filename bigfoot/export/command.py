@@ -10,11 +10,48 @@ from bigfoot.compress.quantize import Int8Plan, calibrate, dynamic_plan
 from bigfoot.data.batches import LoadedUtterance
 from bigfoot.errors import ConfigError
 from bigfoot.export.audio import padded_audio, read_speech
-from bigfoot.export.onnx import check_exportable, require_onnx, save_onnx
-from bigfoot.export.parity import Parity, ParityLimits, export_checked
+from bigfoot.export.facts import check_exportable
+from bigfoot.export.onnx import build_onnx, require_onnx
+from bigfoot.export.openvino import build_openvino
+from bigfoot.export.parity import Build, Parity, ParityLimits, export_checked
+from bigfoot.export.torch_export import build_torch_export
 from bigfoot.models.folder import LoadedModel, load_model
+from bigfoot.runtime.openvino_engine import require_openvino
 
-TARGETS, PRECISIONS = ("onnx",), ("static", "dynamic")
+PRECISIONS = ("static", "dynamic")
+
+
+def _nothing() -> None:
+    """No extra is needed."""
+
+
+def _require_openvino() -> None:
+    require_onnx()
+    require_openvino()
+
+
+@dataclass(frozen=True)
+class Target:
+    """A format to write.
+
+    Args:
+        build: what makes it of a model.
+        suffix: that its files are known by; None where any will do.
+        has_int8: whether int8 has a form there.
+        require: says in words which extra is missing.
+    """
+
+    build: Build
+    suffix: str | None = None
+    has_int8: bool = False
+    require: Callable[[], None] = _nothing
+
+
+TARGETS = {
+    "onnx": Target(build_onnx, has_int8=True, require=require_onnx),
+    "openvino": Target(build_openvino, ".xml", require=_require_openvino),
+    "torch-export": Target(build_torch_export, ".pt2"),
+}
 
 
 @dataclass(frozen=True)
@@ -47,7 +84,12 @@ class ExportRequest:
 
     def problems(self) -> list[str]:
         """What cannot be done, all at once."""
-        problems = [] if self.to in TARGETS else [f"--to: {self.to!r} is none of {', '.join(TARGETS)}"]
+        target = TARGETS.get(self.to)
+        problems = [] if target else [f"--to: {self.to!r} is none of {', '.join(TARGETS)}"]
+        if target and target.suffix not in (None, self.destination.suffix):
+            problems.append(f"OUT: {self.destination} should end in {target.suffix} for --to {self.to}")
+        if target and self.int8 is not None and not target.has_int8:
+            problems.append(f"--int8: {self.to} files are in fp32 alone; --to onnx has int8")
         if self.int8 not in (None, *PRECISIONS):
             problems.append(f"--int8: {self.int8!r} is none of {', '.join(PRECISIONS)}")
         if self.int8 == "static" and self.calibrate is None:
@@ -75,7 +117,8 @@ def run_export(request: ExportRequest, on_note: Callable[[str], None] = lambda _
     """
     if problems := request.problems():
         raise ConfigError(problems)
-    require_onnx()
+    target = TARGETS[request.to]
+    target.require()
     loaded = load_model(request.model)
     check_exportable(loaded)
     heard = None if request.calibrate is None else read_speech(request.calibrate, loaded.processor)
@@ -83,9 +126,10 @@ def run_export(request: ExportRequest, on_note: Callable[[str], None] = lambda _
     judged = heard if request.check is None and heard else read_speech(request.check, loaded.processor)
     limits = ParityLimits(wer=request.max_wer_rise)
     exported, parity = export_checked(
-        loaded, plan, judged, normalize=request.normalize, limits=limits, fallback=request.fallback, on_note=on_note
-    )
-    save_onnx(exported.graph, request.destination)
+        loaded, plan, judged, build=target.build, normalize=request.normalize, limits=limits,
+        fallback=request.fallback, on_note=on_note,
+    )  # fmt: skip
+    exported.save(request.destination)
     return parity
 
 
