@@ -249,11 +249,20 @@ def read_audio(
     return resample(samples, rate, sample_rate)
 
 
-def read_blocks(path: str | Path, *, sample_rate: Hertz = SAMPLE_RATE, seconds: Seconds = 10.0) -> Iterator[Samples]:
-    """Read a file of any length as mono at one rate, a little at a time.
+def read_blocks(
+    path: str | Path,
+    *,
+    offset: Seconds = 0.0,
+    duration: Seconds | None = None,
+    sample_rate: Hertz = SAMPLE_RATE,
+    seconds: Seconds = 10.0,
+) -> Iterator[Samples]:
+    """Read a file of any length, or a stretch of it, as mono at one rate, a little at a time.
 
     Args:
         path: see ``read_audio``.
+        offset: where to begin, seconds, 0 or more.
+        duration: how long a stretch, seconds; to the end by default.
         sample_rate: rate of the result in Hz.
         seconds: most audio that is held at once.
 
@@ -273,7 +282,8 @@ def read_blocks(path: str | Path, *, sample_rate: Hertz = SAMPLE_RATE, seconds: 
     path = Path(path)
     with _checked_open(path) as file:
         rate = file.samplerate
-        blocks = _read_mono(file, path, 0, None, round(seconds * rate))
+        count = None if duration is None else round(duration * rate)
+        blocks = _read_mono(file, path, round(offset * rate), count, round(seconds * rate))
         if rate == sample_rate:
             yield from blocks
             return

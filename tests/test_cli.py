@@ -9,7 +9,8 @@ from bigfoot.models.convert.formats import find_format
 from bigfoot.models.folder import load_model
 
 COMMANDS = (
-    "compress", "evaluate", "summary", "benchmark", "compare", "transcribe", "generate", "convert", "doctor", "push",
+    "compress", "evaluate", "summary", "benchmark", "compare", "transcribe", "generate", "embed", "convert", "doctor",
+    "push",
 )  # fmt: skip
 
 

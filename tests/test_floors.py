@@ -15,7 +15,7 @@ FLOORS = (
     ("text", "audio_io", "espeak", "runtime"),
     ("data", "models"),
     ("compress", "distill", "decoding", "measure"),
-    ("training", "evaluation", "export", "doctor"),
+    ("training", "evaluation", "embedding", "export", "doctor"),
     ("report", "planner"),
     ("pipeline",),
     ("cli", "__main__"),

@@ -46,6 +46,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
             rows.append(f"{utterance.id}.wav\t{utterance.text.lower()}")
         (folder / f"{split}.tsv").write_text("\n".join(rows), encoding="utf-8")
     (folder / "speech.wav").symlink_to(folder / "synthetic-test-000000.wav")
+    (folder / "recordings").mkdir()
+    (folder / "recordings" / "speech.wav").symlink_to(folder / "speech.wav")
+    (folder / "recordings" / "speech.txt").write_text("one two", encoding="utf-8")
     previous = Path.cwd()
     os.chdir(folder)
     try:

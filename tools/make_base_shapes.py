@@ -4,8 +4,9 @@ python tools/make_base_shapes.py OUT
 bigfoot benchmark transformers:OUT/teacher-12l OUT/student-4l-g2 OUT/student-4l-g2-int8 OUT/thin-int8
 
 ``teacher-12l`` is plain Hugging Face (wav2vec2-base), ``student-4l-g2`` a bigfoot folder: 4 of its layers, its convs
-in groups of 2. The two that end in ``-int8`` are deployed: a folder with ``model.onnx`` in static int8. Random weights
-say nothing worth hearing: ranges are measured on noise, and the files have not passed the gate of ``bigfoot export``.
+in groups of 2; ``thin`` has the shape that ``configs/methods/bigfoot_thin.yaml`` makes of a base teacher. The two that
+end in ``-int8`` are deployed: a folder with ``model.onnx`` in static int8. Random weights say nothing worth hearing:
+ranges are measured on noise, and the files have not passed the gate of ``bigfoot export``.
 """
 
 from __future__ import annotations
@@ -20,15 +21,16 @@ from bigfoot.compress.conv_groups import apply as group_convs
 from bigfoot.compress.depth import DepthConfig
 from bigfoot.compress.depth import apply as cut_depth
 from bigfoot.compress.quantize import calibrate
+from bigfoot.config import load_config
 from bigfoot.export.audio import padded_audio, read_speech
 from bigfoot.export.onnx import build_onnx, save_onnx
 from bigfoot.measure.deployed import DEPLOYED_FILE
 from bigfoot.models import BigfootConfig, BigfootForCTC
 from bigfoot.models.folder import LoadedModel, save_model
+from bigfoot.pipeline.student import final_shape
 from bigfoot.text.tokenizers import CharTokenizer, Processor
 
 LETTERS = ("<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ")
-THIN = {"hidden_size": 384, "num_attention_heads": 6, "intermediate_size": 1536, "conv_dim": [128] * 7}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -41,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
     teacher = BigfootForCTC(BigfootConfig()).eval()
     shallow, _ = cut_depth(teacher, DepthConfig(num_hidden_layers=4, layer_init="spread"))
     student, _ = group_convs(shallow, ConvGroupsConfig(conv_groups=2))
-    thin = BigfootForCTC(BigfootConfig(num_hidden_layers=4, **THIN)).eval()
+    thin = BigfootForCTC(final_shape(load_config("methods/bigfoot_thin.yaml"), teacher.config)).eval()
     save_model(teacher, processor, out / "teacher-12l", to="huggingface")
     save_model(student, processor, out / "student-4l-g2")
     for name, model in (("student-4l-g2-int8", student), ("thin-int8", thin)):

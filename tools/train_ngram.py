@@ -1,10 +1,13 @@
 """Make an n-gram language model (ARPA) out of a text file.
 
-    python tools/train_ngram.py TEXT OUT.arpa --order 3
+    python tools/train_ngram.py TEXT OUT.arpa --order 3 [--without runs/demo/data/cuts_test.jsonl.gz]
 
 TEXT has a sentence a line, plain or .gz; LibriSpeech's `ID TEXT` lines are understood, and so are a run's manifests
 (runs/demo/data/cuts_train.jsonl.gz), of which the transcripts are taken. KenLM's `lmplz` does the work
 where it is installed, else a small interpolated Kneser-Ney of our own, which holds everything in memory.
+
+A model that has read what it is tested on makes every error rate worthless. --without takes a file of the same kinds,
+whose sentences are left out: LibriSpeech's texts hold those of every part that was cut out of it.
 """
 
 from __future__ import annotations
@@ -41,12 +44,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--order", type=int, default=3, help="words of the longest n-gram (3)")
     parser.add_argument("--case", choices=("upper", "lower", "keep"), default="upper", help="of the words (upper)")
+    parser.add_argument("--without", nargs="+", default=[], help="files of sentences to leave out")
     parser.add_argument("--own", action="store_true", help="our own estimate even where lmplz is installed")
     given = parser.parse_args(arguments)
     if given.order < 2:
         parser.error(f"--order must be 2 or more, for KenLM reads no less; got {given.order}")
     try:
-        texts = _read(given.text, given.case)
+        left_out = {line for path in given.without for line in _read(path, given.case)}
+        read = _read(given.text, given.case)
+        texts = [line for line in read if line not in left_out]
         by_lmplz = not given.own and shutil.which("lmplz") is not None
         if by_lmplz:
             _run_lmplz(texts, given.out, given.order)
@@ -57,6 +63,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"train_ngram: {error}")
     by = "KenLM's lmplz" if by_lmplz else "interpolated Kneser-Ney"
     print(f"{given.out}: {given.order}-grams of {words:,} words from {len(texts):,} lines, {by}")
+    if given.without:
+        print(f"{len(read) - len(texts):,} lines were left out, since they stand in {', '.join(given.without)}")
 
 
 if __name__ == "__main__":

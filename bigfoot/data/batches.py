@@ -20,11 +20,13 @@ from lhotse.dataset.sampling.dynamic_bucketing import DynamicBucketingSampler, e
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from bigfoot.audio_io import normalize_waveform, read_audio
+from bigfoot.audio_io import read_audio
 from bigfoot.config import AugmentConfig, DataConfig
 from bigfoot.data.augment import augment_waveform, stable_seed
 from bigfoot.data.noise import NoiseFolder
 from bigfoot.errors import DataError
+from bigfoot.runtime.pauses import cut_at_pauses
+from bigfoot.runtime.recording import Moments, Recording, normalize_part
 from bigfoot.text.tokenizer import Tokenizer
 from bigfoot.text.tokenizers import Processor
 from bigfoot.types import Samples, Seconds
@@ -106,12 +108,14 @@ class LoadedUtterance:
         speaker: who speaks.
         text: the normalized transcript.
         samples: (N,) at the processor's rate, not normalised.
+        moments: what to normalise with where these are a piece of something longer.
     """
 
     id: str
     speaker: str
     text: str
     samples: Samples
+    moments: Moments | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,7 @@ class _CutSource:
     path: str
     offset: Seconds
     duration: Seconds | None
+    seconds: Seconds
 
     @classmethod
     def of(cls, cut: Cut) -> _CutSource:
@@ -137,11 +142,23 @@ class _CutSource:
             path=str(cut.recording.sources[0].source),
             offset=cut.start,
             duration=None if whole else cut.duration,
+            seconds=cut.duration,
         )
 
     def load(self, sample_rate: int) -> LoadedUtterance:
         samples = read_audio(self.path, offset=self.offset, duration=self.duration, sample_rate=sample_rate)
         return LoadedUtterance(self.id, self.speaker, self.text, samples)
+
+    def load_pieces(self, sample_rate: int, longest: Seconds | None) -> Iterator[LoadedUtterance]:
+        """What is longer in pieces of one id, the first of which has the transcript."""
+        if longest is None:
+            yield self.load(sample_rate)
+            return
+        size = round(self.seconds * sample_rate)
+        stretch = Recording(self.path, size, sample_rate, offset=self.offset, duration=self.duration)
+        for piece in cut_at_pauses(stretch, longest=longest):
+            text = "" if piece.index else self.text
+            yield LoadedUtterance(self.id, self.speaker, text, piece.samples, piece.moments)
 
 
 def collate(utterances: Sequence[LoadedUtterance], processor: Processor, position: Position | None = None) -> Batch:
@@ -168,7 +185,8 @@ def collate(utterances: Sequence[LoadedUtterance], processor: Processor, positio
     attention_mask = np.zeros((len(utterances), longest), dtype=np.bool_)
     for row, item in enumerate(utterances):
         length = len(item.samples)
-        input_values[row, :length] = normalize_waveform(item.samples) if processor.do_normalize else item.samples
+        scaled = normalize_part(item.samples, item.moments) if processor.do_normalize else item.samples
+        input_values[row, :length] = scaled
         attention_mask[row, :length] = True
     return Batch(
         input_values=torch.from_numpy(input_values),
@@ -334,7 +352,7 @@ def evaluation_order(manifest: str | Path) -> list[tuple[str, Seconds]]:
 
 
 def evaluation_batches(
-    manifest: str | Path, processor: Processor, batch_size: int, skip: int = 0
+    manifest: str | Path, processor: Processor, batch_size: int, skip: int = 0, longest: Seconds | None = None
 ) -> Iterator[Batch]:
     """Read a manifest once, longest utterances first, as they are.
 
@@ -343,6 +361,8 @@ def evaluation_batches(
         processor: of the model.
         batch_size: utterances in a batch, the last may have fewer.
         skip: utterances at the beginning that are left out.
+        longest: what has more seconds comes in pieces, cut at its pauses, one behind the other under one id, the first
+            with the transcript; ``bigfoot.decoding.greedy.join_pieces`` joins what is heard.
 
     Yields:
         Batches without position; ties in length are ordered by id.
@@ -352,9 +372,13 @@ def evaluation_batches(
         AudioError: a file cannot be read.
     """
     sources = [_CutSource.of(cut) for cut in _longest_first(manifest)[skip:]]
-    for begin in range(0, len(sources), batch_size):
-        chosen = sources[begin : begin + batch_size]
-        yield collate([source.load(processor.sample_rate) for source in chosen], processor)
+    utterances = (
+        utterance
+        for source in sources
+        for utterance in source.load_pieces(processor.sample_rate, longest)
+    )
+    while chosen := list(islice(utterances, batch_size)):
+        yield collate(chosen, processor)
 
 
 def read_utterances(manifest: str | Path, limit: int | None = None, sample_rate: int = 16_000) -> list[LoadedUtterance]:

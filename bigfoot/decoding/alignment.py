@@ -82,27 +82,51 @@ def align_tokens(log_probs: LogProbs, labels: Sequence[int], blank_id: int) -> l
     needed, frames = count_needed_frames(labels), len(log_probs)
     if frames < needed:
         raise ValueError(f"{len(labels)} labels need {needed} frames, but there are {frames}")
-    if not labels:
+    return _align(log_probs, labels, blank_id, may_stop=False)
+
+
+def align_beginning(log_probs: LogProbs, labels: Sequence[int], blank_id: int) -> list[AlignedToken]:
+    """Find how far into a text the frames reach, and align that beginning.
+
+    Every end is tried, and all compete over the same frames: the likeliest is where the audio has come to.
+
+    Args:
+        log_probs: (T, V) log posteriors of real frames, in nats.
+        labels: U ids, more perhaps than the frames say.
+        blank_id: of the blank.
+
+    Returns:
+        One entry for each label that was reached.
+
+    Example:
+        >>> probabilities = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.8, 0.1, 0.1]])
+        >>> [token.token for token in align_beginning(np.log(probabilities), [1, 2, 1], blank_id=0)]
+        [1]
+    """
+    return _align(log_probs, labels, blank_id, may_stop=True)
+
+
+def _align(log_probs: LogProbs, labels: Sequence[int], blank_id: int, *, may_stop: bool) -> list[AlignedToken]:
+    if not labels or not len(log_probs):
         return []
     states = np.full(2 * len(labels) + 1, blank_id)
     states[1::2] = labels
-    path = _best_path(np.asarray(log_probs, dtype=np.float64)[:, states], states)
+    path = _best_path(np.asarray(log_probs, dtype=np.float64), states, may_stop)
     found = []
-    for index, label in enumerate(labels):
-        where = np.flatnonzero(path == 2 * index + 1)
-        begin, end = int(where[0]), int(where[-1]) + 1
+    for index, label in enumerate(labels[: (int(path[-1]) + 1) // 2]):
+        begin, end = (int(np.searchsorted(path, 2 * index + 1, side)) for side in ("left", "right"))
         found.append(AlignedToken(int(label), begin, end, float(np.mean(log_probs[begin:end, label]))))
     return found
 
 
-def _best_path(scores: np.ndarray, states: np.ndarray) -> np.ndarray:
-    """State of every frame, (T,), from scores (T, S) of labels with blanks around."""
-    frames, size = scores.shape
+def _best_path(log_probs: np.ndarray, states: np.ndarray, may_stop: bool) -> np.ndarray:
+    """State of every frame, (T,), from log posteriors (T, V) and labels (S,) with blanks around."""
+    frames, size = len(log_probs), len(states)
     # Past a blank only between different labels.
     jumps = np.zeros(size, dtype=bool)
     jumps[3::2] = states[3::2] != states[1:-2:2]
     best = np.full(size, -np.inf)
-    best[:2] = scores[0, :2]
+    best[:2] = log_probs[0, states[:2]]
     steps = np.zeros((frames, size), dtype=np.int8)
     for frame in range(1, frames):
         one, two = np.full(size, -np.inf), np.full(size, -np.inf)
@@ -110,9 +134,10 @@ def _best_path(scores: np.ndarray, states: np.ndarray) -> np.ndarray:
         two[~jumps] = -np.inf
         choices = np.stack([best, one, two])
         steps[frame] = choices.argmax(0)
-        best = choices.max(0) + scores[frame]
+        best = choices.max(0) + log_probs[frame, states]
     path = np.empty(frames, dtype=np.int64)
-    path[-1] = size - 1 if best[-1] >= best[-2] else size - 2
+    last = np.arange(size) if may_stop else np.array([size - 1, size - 2])
+    path[-1] = last[best[last].argmax()]
     for frame in range(frames - 1, 0, -1):
         path[frame - 1] = path[frame] - steps[frame, path[frame]]
     return path

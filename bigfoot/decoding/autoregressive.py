@@ -57,7 +57,7 @@ class Decoded:
         return self.hypotheses[0]
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def decode_autoregressive(
     model: TextModel,
     memory: Tensor,

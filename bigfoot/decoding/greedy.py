@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -94,6 +96,36 @@ class Transcripts:
     num_cut: int = 0
 
 
+def join_pieces(found: Transcripts) -> Transcripts:
+    """Make one entry of those that stand one behind the other under one id: what was heard in a recording's pieces.
+
+    Args:
+        found: of ``evaluation_batches``, whose ids are unique but for pieces.
+
+    Returns:
+        The same where there are none. Texts are joined by spaces; the reference is the first piece's, the margin the
+        smallest, the confidence the mean.
+
+    Example:
+        >>> row = Transcripts(["a", "a"], ["s", "s"], ["X Y", ""], ["X", "Y"], ["X", ""], [1.0, 0.5], [1.0, 0.5])
+        >>> joined = join_pieces(row)
+        >>> joined.ids, joined.hypotheses, joined.greedy, joined.references, joined.margins, joined.confidences
+        (['a'], ['X Y'], ['X'], ['X Y'], [0.5], [0.75])
+    """
+    starts = [row for row, name in enumerate(found.ids) if row == 0 or name != found.ids[row - 1]]
+    spans = [slice(begin, end) for begin, end in pairwise([*starts, len(found.ids)])]
+    return replace(
+        found,
+        ids=[found.ids[row] for row in starts],
+        speakers=[found.speakers[row] for row in starts],
+        references=[found.references[row] for row in starts],
+        hypotheses=[" ".join(filter(None, found.hypotheses[span])) for span in spans],
+        greedy=[" ".join(filter(None, found.greedy[span])) for span in spans],
+        margins=[min(found.margins[span]) for span in spans],
+        confidences=[fmean(found.confidences[span]) for span in spans],
+    )
+
+
 @torch.no_grad()
 def transcribe_batches(
     model: BigfootForCTC, batches: Iterable[Batch], tokenizer: Tokenizer, search: Search | None = None
@@ -127,7 +159,7 @@ def transcribe_batches(
         found.confidences += result.confidences
     model.train(was_training)
     found.blank_rate = blanks / frames if frames else 1.0
-    return found
+    return join_pieces(found)
 
 
 def _search_batch(search: Search, logits: Tensor, frame_mask: Tensor) -> list[str]:

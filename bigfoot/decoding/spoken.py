@@ -11,10 +11,11 @@ from bigfoot.config import DecodingConfig
 from bigfoot.data.batches import Batch
 from bigfoot.decoding.autoregressive import REPETITION, Decoded, decode_autoregressive
 from bigfoot.decoding.ctc_prefix import CTCPrefixScorer
-from bigfoot.decoding.greedy import Transcripts
+from bigfoot.decoding.greedy import Transcripts, join_pieces
 from bigfoot.errors import ModelError
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.decoders.speech_decoder import SpeechDecoder
+from bigfoot.models.folder import LoadedModel
 from bigfoot.text.tokenizer import Tokenizer
 
 
@@ -27,6 +28,29 @@ def require_decoder(model: BigfootForCTC) -> SpeechDecoder:
     if model.decoder is None:
         raise ModelError("the model has no decoder; fine-tune with finetune.objective=decoder or joint to give it one")
     return model.decoder
+
+
+def require_spelling(loaded: LoadedModel) -> Tokenizer:
+    """The tokenizer of a model's decoder, its own or the CTC head's.
+
+    Args:
+        loaded: with a decoder.
+
+    Raises:
+        ModelError: no decoder, no vocabulary, or one that is not the decoder's.
+    """
+    decoder = require_decoder(loaded.model)
+    tokenizer = loaded.processor.decoder_tokenizer or loaded.processor.tokenizer
+    if tokenizer is None:
+        raise ModelError(f"{loaded.folder}: no text can come out of this model: no vocabulary in its folder")
+    # Language models may have rows that no token names.
+    fits = tokenizer.fits(decoder.vocab_size) if decoder.has_ctc_tokens else len(tokenizer) <= decoder.vocab_size
+    if not fits:
+        raise ModelError(
+            f"{loaded.folder}: no text can come out of this model: its vocabulary ({tokenizer.describe()}) is not its "
+            f"decoder's, which has {decoder.vocab_size} tokens"
+        )
+    return tokenizer
 
 
 def name_decoding(model: BigfootForCTC, config: DecodingConfig) -> str:
@@ -110,4 +134,4 @@ def transcribe_by_decoder(
         found.num_cut += sum(result.best.ended == REPETITION for result in results)
     found.greedy = list(found.hypotheses)
     model.train(was_training)
-    return found
+    return join_pieces(found)

@@ -12,10 +12,11 @@ from bigfoot.config import DecodingConfig, EvaluateConfig
 from bigfoot.data.batches import Batch, evaluation_batches
 from bigfoot.decoding.choose import build_search
 from bigfoot.decoding.greedy import Transcripts, decode_greedy, transcribe_batches
-from bigfoot.decoding.spoken import decode_batch, transcribe_by_decoder
+from bigfoot.decoding.spoken import decode_batch, require_spelling, transcribe_by_decoder
 from bigfoot.errors import ModelError
 from bigfoot.measure.error_rate import ErrorRate, measure_error_rate
 from bigfoot.models.folder import LoadedModel
+from bigfoot.runtime.pauses import LONGEST_PIECE
 from bigfoot.text.tokenizer import Tokenizer
 
 TOLERANCE = 1e-4
@@ -77,6 +78,9 @@ def evaluate_accuracy(
 ) -> Accuracy:
     """Decode a split and count errors; utterances without a transcript are not judged.
 
+    What is longer than ``LONGEST_PIECE`` is heard in pieces, cut at its pauses: a decoder cannot say when it heard a
+    word, so pieces do not overlap, and their texts are joined as they are.
+
     Args:
         loaded: with CTC head and vocabulary.
         manifest: lhotse manifest of the split.
@@ -93,10 +97,10 @@ def evaluate_accuracy(
     """
     tokenizer = _tokenizer(loaded)
     # Without labels: a transcript that the vocabulary cannot spell still is what was said.
-    batches = evaluation_batches(manifest, replace(loaded.processor, tokenizer=None), config.batch_size)
+    silent = replace(loaded.processor, tokenizer=None)
+    batches = evaluation_batches(manifest, silent, config.batch_size, longest=LONGEST_PIECE)
     if by_decoder:
-        spelling = loaded.processor.decoder_tokenizer or tokenizer
-        heard = transcribe_by_decoder(loaded.model, batches, spelling, config.autoregressive)
+        heard = transcribe_by_decoder(loaded.model, batches, require_spelling(loaded), config.autoregressive)
     else:
         heard = transcribe_batches(loaded.model, batches, tokenizer, build_search(config, tokenizer))
     heard = _with_references(heard)

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bigfoot.audio_io import read_audio
 from bigfoot.config import DecodingConfig
 from bigfoot.data.batches import LoadedUtterance, collate
-from bigfoot.decoding.spoken import decode_batch
-from bigfoot.errors import DataError, ModelError
+from bigfoot.decoding.autoregressive import END, LENGTH, REPETITION
+from bigfoot.decoding.spoken import decode_batch, require_spelling
+from bigfoot.errors import DataError
 from bigfoot.models.folder import LoadedModel
+from bigfoot.runtime.pauses import cut_at_pauses
+from bigfoot.runtime.recording import open_recording
+
+_WORST_FIRST = (REPETITION, LENGTH, END)
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,9 @@ class GeneratedText:
 def generate_text(loaded: LoadedModel, audio: Path, prompt: str, config: DecodingConfig) -> GeneratedText:
     """Write text conditioned on a recording and the beginning of the text.
 
+    A recording longer than ``LONGEST_PIECE`` is heard in pieces that are cut at its pauses and do not overlap, for the
+    decoder cannot say when it heard a word; the texts are joined by spaces, and the prompt begins the first.
+
     Args:
         loaded: with a decoder and its vocabulary.
         audio: of any rate and channel count.
@@ -38,21 +45,25 @@ def generate_text(loaded: LoadedModel, audio: Path, prompt: str, config: Decodin
         config: how the decoder is searched.
 
     Returns:
-        See ``GeneratedText``.
+        See ``GeneratedText``; of pieces, the sum of the scores, and the worst end.
 
     Raises:
-        ModelError: no decoder or no vocabulary.
+        ModelError: no decoder, no vocabulary, or one that is not the decoder's.
         DataError: the prompt cannot be spelled.
         AudioError: the recording cannot be read.
     """
-    tokenizer = loaded.processor.decoder_tokenizer or loaded.processor.tokenizer
-    if tokenizer is None:
-        raise ModelError(f"{loaded.folder}: no text can come out of this model: no vocabulary in its folder")
+    tokenizer = require_spelling(loaded)
     try:
         begun = tokenizer.encode(prompt) if prompt else []
     except ValueError as error:
         raise DataError(f"the prompt cannot be spelled: {error}") from error
-    samples = read_audio(audio, sample_rate=loaded.processor.sample_rate)
-    batch = collate([LoadedUtterance(str(audio), "", "", samples)], replace(loaded.processor, tokenizer=None))
-    (found,) = decode_batch(loaded.model, batch, config, prompts=[begun] if begun else None)
-    return GeneratedText(tokenizer.decode(found.best.tokens), found.best.score, found.best.ended)
+    silent = replace(loaded.processor, tokenizer=None)
+    recording = open_recording(audio, 0, loaded.processor.sample_rate)
+    heard = []
+    for piece in cut_at_pauses(recording):
+        batch = collate([LoadedUtterance(str(audio), "", "", piece.samples, piece.moments)], silent)
+        prompts = [begun] if begun and piece.index == 0 else None
+        heard.append(decode_batch(loaded.model, batch, config, prompts=prompts)[0].best)
+    text = " ".join(filter(None, (tokenizer.decode(found.tokens) for found in heard)))
+    ends = {found.ended for found in heard}
+    return GeneratedText(text, sum(found.score for found in heard), next(end for end in _WORST_FIRST if end in ends))

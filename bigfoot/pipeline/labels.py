@@ -18,6 +18,7 @@ from bigfoot.errors import DataError
 from bigfoot.measure.error_rate import count_errors
 from bigfoot.models.folder import LoadedModel
 from bigfoot.pipeline.fingerprints import fingerprint, fingerprint_files
+from bigfoot.runtime.pauses import LONGEST_PIECE
 
 log = logging.getLogger("bigfoot")
 
@@ -170,10 +171,11 @@ def _transcribe(split: str, data: PreparedData, teacher: LoadedModel, config: Ev
     assert tokenizer is not None
     log.info("labels: the teacher transcribes %s, %.2f h", split, data.hours[split])
     # Without a tokenizer: the transcripts that may be there are nobody's business here.
-    batches = evaluation_batches(data.manifests[split], replace(teacher.processor, tokenizer=None), config.batch_size)
+    silent, size = replace(teacher.processor, tokenizer=None), config.batch_size
+    batches = evaluation_batches(data.manifests[split], silent, size, longest=LONGEST_PIECE)
     home = teacher.model.device
     teacher.model.to(PartialState().device)
-    count = -(-data.num_utterances[split] // config.batch_size)
+    count = -(-data.num_utterances[split] // size)
     shown = show_progress(batches, f"transcribing {split}", count)
     if teacher.model.decoder is None:
         heard = transcribe_batches(teacher.model, shown, tokenizer)

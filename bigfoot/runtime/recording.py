@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from bigfoot.audio_io import read_audio, read_blocks, read_header
+from bigfoot.audio_io import normalize_waveform, read_audio, read_blocks, read_header
 from bigfoot.errors import AudioError
 from bigfoot.runtime.chunking import Chunk
 from bigfoot.types import Hertz, Samples, Seconds
@@ -28,12 +28,16 @@ class Recording:
         num_samples: at the model's rate; of a file, as its header has it.
         sample_rate: the model's, in Hz.
         samples: of an array; None for a file, which is read when it is needed.
+        offset: where in the file it begins.
+        duration: how long a stretch of the file it is; to its end by default.
     """
 
     name: str
     num_samples: int
     sample_rate: Hertz
     samples: Samples | None = None
+    offset: Seconds = 0.0
+    duration: Seconds | None = None
 
     @property
     def seconds(self) -> Seconds:
@@ -46,7 +50,9 @@ class Recording:
         Raises:
             AudioError: see ``read_audio``.
         """
-        return read_audio(self.name, sample_rate=self.sample_rate) if self.samples is None else self.samples
+        if self.samples is not None:
+            return self.samples
+        return read_audio(self.name, offset=self.offset, duration=self.duration, sample_rate=self.sample_rate)
 
     def blocks(self) -> Iterator[Samples]:
         """All of it, a little at a time.
@@ -55,7 +61,9 @@ class Recording:
             AudioError: see ``read_blocks``.
         """
         if self.samples is None:
-            yield from read_blocks(self.name, sample_rate=self.sample_rate)
+            yield from read_blocks(
+                self.name, offset=self.offset, duration=self.duration, sample_rate=self.sample_rate
+            )
             return
         size = 10 * self.sample_rate
         yield from (self.samples[start : start + size] for start in range(0, len(self.samples), size))
@@ -121,6 +129,25 @@ def measure_moments(blocks: Iterable[Samples]) -> Moments:
         mean += shift * size / (count + size)
         count += size
     return Moments(count, np.float32(mean), np.float32(squares / max(1, count)))
+
+
+def normalize_part(samples: Samples, moments: Moments | None) -> Samples:
+    """Normalize what may be a part of something longer: with the loudness of the whole, not with its own.
+
+    Args:
+        samples: (N,).
+        moments: of the whole; None where the samples are that.
+
+    Returns:
+        (N,) float32.
+
+    Example:
+        >>> normalize_part(np.array([1.0, 3.0], np.float32), None).round(3).tolist()
+        [-1.0, 1.0]
+    """
+    if moments is None:
+        return normalize_waveform(samples)
+    return normalize_waveform(samples, moments.mean, moments.variance)
 
 
 def cut_chunks(blocks: Iterable[Samples], chunks: Sequence[Chunk]) -> Iterator[Samples]:

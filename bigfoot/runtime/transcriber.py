@@ -16,7 +16,7 @@ from bigfoot.runtime.chunking import LONGEST_CHUNK, OVERLAP, FrameIds, join_fram
 from bigfoot.runtime.engine import Engine
 from bigfoot.runtime.lanes import map_in_lanes
 from bigfoot.runtime.onnx_engine import OnnxEngine
-from bigfoot.runtime.recording import Recording, Source, cut_chunks, measure_moments, open_recording
+from bigfoot.runtime.recording import Recording, Source, cut_chunks, measure_moments, normalize_part, open_recording
 from bigfoot.runtime.transcript import Transcript, Word
 from bigfoot.types import Samples, Seconds
 
@@ -172,7 +172,7 @@ class Transcriber:
             end = 0
             for chunk, wave in zip(chunks, waves, strict=True):
                 if self.facts.normalizes:
-                    wave = normalize_waveform(wave, moments.mean, moments.variance)
+                    wave = normalize_part(wave, moments)
                 yield chunk.start_frame, self._compute([wave], alone)[0]
                 tell((chunk.end - end) / rate)
                 end = chunk.end

@@ -26,6 +26,7 @@ from bigfoot.distill.decoder_terms import DECODER
 from bigfoot.distill.objective import Objective
 from bigfoot.measure.error_rate import measure_error_rate
 from bigfoot.models.folder import save_model
+from bigfoot.runtime.pauses import LONGEST_PIECE
 from bigfoot.text.tokenizers import Processor
 from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, save_checkpoint
 from bigfoot.training.gated import GatedObjective
@@ -325,7 +326,8 @@ class Trainer:
             return
         # Without labels, which only losses need.
         processor = replace(self.run.processor, tokenizer=None)
-        batches = evaluation_batches(self.run.manifests["dev"], processor, self.run.eval_batch_size)
+        dev, size = self.run.manifests["dev"], self.run.eval_batch_size
+        batches = evaluation_batches(dev, processor, size, longest=LONGEST_PIECE)
         if DECODER in self.objective.weights:
             spelling = processor.decoder_tokenizer or tokenizer
             heard = transcribe_by_decoder(student, batches, spelling, DecodingConfig())

@@ -7,7 +7,7 @@ from bigfoot.errors import DataError, ModelError
 from bigfoot.evaluation.generate import generate_text
 from bigfoot.models.folder import LoadedModel, load_model, save_model
 from bigfoot.models.reshape import with_decoder
-from bigfoot.text.tokenizers import Processor
+from bigfoot.text.tokenizers import CharTokenizer, Processor
 
 
 @pytest.fixture
@@ -40,4 +40,7 @@ def test_what_cannot_be_generated(loaded, recording, build_model, processor):
         generate_text(LoadedModel(build_model("base"), processor), recording, "", DecodingConfig())
     with pytest.raises(ModelError, match="no vocabulary"):
         generate_text(LoadedModel(loaded.model, Processor()), recording, "", DecodingConfig())
+    with pytest.raises(ModelError, match=r"characters, 40 tokens\) is not its decoder's, which has 32 tokens"):
+        wrong = CharTokenizer(tuple(map(chr, range(97, 97 + 40))), blank_token="a")
+        generate_text(LoadedModel(loaded.model, Processor(wrong)), recording, "", DecodingConfig())
     assert load_model("tiny_teacher").model.decoder is None

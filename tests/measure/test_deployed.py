@@ -1,8 +1,6 @@
 """Exported files beside models: opened, run, counted, timed; and what is said of files that are none."""
 
 import io
-import runpy
-from pathlib import Path
 
 import pytest
 import torch
@@ -19,8 +17,6 @@ from bigfoot.measure.runtimes import open_runnable
 from bigfoot.measure.size import PARTS, measure_size
 from bigfoot.models.folder import LoadedModel, save_model
 from bigfoot.report.benchmark import render_benchmark
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +57,10 @@ def test_benchmark_beside_its_model(places, monkeypatch):
     assert "folder by operator: ms" in shown.getvalue() and "others" in shown.getvalue()
 
 
-@pytest.mark.parametrize(("target", "suffix"), [("openvino", ".xml"), ("torch-export", ".pt2")])
+@pytest.mark.parametrize(
+    ("target", "suffix"),
+    [("openvino", ".xml"), pytest.param("torch-export", ".pt2", marks=pytest.mark.slow)],
+)
 def test_files_for_other_runtimes_beside_their_model(target, suffix, places, processor, tmp_path, monkeypatch):
     if target == "openvino":
         pytest.importorskip("openvino")
@@ -117,12 +116,3 @@ def test_a_file_of_others_has_no_shape(places, tmp_path):
     onnx.save(graph, tmp_path / "foreign.onnx")
     with pytest.raises(ModelError, match="write it by bigfoot export"):
         open_runnable(str(tmp_path / "foreign.onnx"))
-
-
-def test_thin_has_five_million_parameters_or_more():
-    from bigfoot.models import BigfootConfig, BigfootForCTC
-
-    thin = runpy.run_path(str(ROOT / "tools/make_base_shapes.py"))["THIN"]
-    with torch.device("meta"):
-        model = BigfootForCTC(BigfootConfig(num_hidden_layers=4, **thin))
-    assert sum(parameter.numel() for parameter in model.parameters()) >= 5_000_000

@@ -56,6 +56,27 @@ def test_a_pretrained_language_model_learns_to_listen(small_config, small_gpt2, 
     assert "only what is new learns" in " ".join(report.changes)
 
 
+@pytest.mark.slow
+def test_a_shallower_decoder_learns_from_a_deeper_one(small_config, tmp_path, quick_memory):
+    deep = [each for each in DECODER if "num_layers" not in each]
+    run_pipeline(small_config(tmp_path / "deep", *deep, "finetune.decoder.num_layers=3"))
+    teacher = tmp_path / "deep" / "finetune" / "model"
+    config = small_config(
+        tmp_path / "shallow", f"teacher.path={teacher}", "steps=[student,distill]", "student.decoder_layers=2",
+        "data.transcripts=teacher", "data.max_label_wer=5", "distill.losses.decoder.weight=1",
+        "distill.losses.decoder_kl.weight=1", *DECODER[-3:],
+    )  # fmt: skip
+    report = run_pipeline(config)
+    rows = {row.name: row for row in report.rows}
+    assert rows["distil, decoder"].num_words and rows["teacher, decoder"].num_words
+    losses = report.losses["distil"]
+    assert {"decoder", "decoder_kl", "logit_kl"} <= losses[0].keys()
+    steps = [entry["decoder"] for entry in losses if "decoder" in entry]
+    assert steps[-1] < steps[0]
+    student = load_model(tmp_path / "shallow" / "distill" / "model").model
+    assert len(student.decoder.text.layers) == 2 and len(load_model(teacher).model.decoder.text.layers) == 3
+
+
 def test_a_decoder_that_cannot_be_is_said_before_anything_is_done(small_config, tmp_path):
     from bigfoot.errors import ConfigError
 

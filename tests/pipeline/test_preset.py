@@ -99,6 +99,14 @@ def test_wav2vec2_base_has_its_count():
     assert count_params(BigfootForCTC(BigfootConfig(ctc_head=False))) == pytest.approx(94.4e6, rel=1e-3)
 
 
+def test_our_thin_student_is_thin_and_no_thinner():
+    thin = summarize_preset("methods/bigfoot_thin.yaml")
+    shape = student_shape(load_config("methods/bigfoot_thin.yaml"), BigfootConfig())
+    assert shape.num_hidden_layers >= 4 and shape.hidden_size >= 384 and min(shape.conv_dim) >= 128
+    assert thin.num_params_deployed >= 5_000_000
+    assert 7.4079e9 / sum(thin.student.macs_by_part.values()) == pytest.approx(8.0, rel=0.01)
+
+
 def test_summary_of_a_file(bigfoot):
     code, output, _ = bigfoot("summary", "methods/armhubert.yaml", "--json")
     facts = json.loads(output)

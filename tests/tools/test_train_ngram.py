@@ -19,3 +19,13 @@ def test_bad_arguments_are_told(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["a", "b", "--order", "1"])
     assert "--order must be 2 or more" in capsys.readouterr().err
+
+
+def test_what_a_test_split_says_is_left_out(tmp_path, capsys):
+    (tmp_path / "text.txt").write_text("1-2-0000 ONE TWO THREE\n1-2-0001 TWO NINE\n1-2-0002 ONE FOUR\n")
+    (tmp_path / "test.txt").write_text("two, nine\n")
+    out = tmp_path / "out.arpa"
+    main([str(tmp_path / "text.txt"), str(out), "--order", "2", "--own", "--without", str(tmp_path / "test.txt")])
+    assert "from 2 lines" in (told := capsys.readouterr().out) and "1 lines were left out" in told
+    expected = train_ngram(["ONE TWO THREE", "ONE FOUR"], 2)
+    assert read_arpa(out).score("TWO NINE") == pytest.approx(expected.score("TWO NINE"), abs=1e-5)

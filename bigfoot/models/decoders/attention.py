@@ -31,7 +31,7 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(size, size)
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, H, T, D / H)
+        return x.view(*x.shape[:2], self.num_heads, -1).transpose(1, 2)  # (B, H, T, D / H)
 
     def project(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of (B, T, M), each (B, H, T, D / H)."""
@@ -52,6 +52,48 @@ class Attention(nn.Module):
         dropout = self.dropout if self.training else 0.0
         mixed = nn.functional.scaled_dot_product_attention(self._heads(self.q_proj(x)), keys, values, mask, dropout)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
+
+
+class KeyValueCache:
+    """Keys and values of the tokens so far, with room for more: a step writes its own and copies none of the others.
+
+    Gradients do not flow through it.
+
+    Example:
+        >>> cache = KeyValueCache()
+        >>> one = torch.zeros(1, 2, 1, 4)
+        >>> [cache.extend(one, one)[0].shape[2] for _ in range(3)]
+        [1, 2, 3]
+    """
+
+    _ROOM = 64
+
+    def __init__(self) -> None:
+        self.length = 0
+        self._stored: tuple[Tensor, ...] | None = None  # keys and values, (B, H, room, D / H) each
+
+    def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Add those of U new tokens, (B, H, U, D / H), and give those of all."""
+        start, self.length = self.length, self.length + keys.shape[2]
+        room = 0 if self._stored is None else self._stored[0].shape[2]
+        if self.length > room:
+            self._stored = tuple(self._with_room(index, new) for index, new in enumerate((keys, values)))
+        assert self._stored is not None
+        for stored, new in zip(self._stored, (keys, values), strict=True):
+            stored[:, :, start : self.length] = new
+        found_keys, found_values = (stored[:, :, : self.length] for stored in self._stored)
+        return found_keys, found_values
+
+    def _with_room(self, index: int, new: Tensor) -> Tensor:
+        old = new[:, :, :0] if self._stored is None else self._stored[index]
+        wider = new.new_zeros(*new.shape[:2], max(2 * old.shape[2], self.length + self._ROOM), new.shape[3])
+        wider[:, :, : old.shape[2]] = old
+        return wider
+
+    def reorder_(self, rows: Tensor) -> None:
+        """See ``bigfoot.models.decoders.text_model.TextCache``."""
+        if self._stored is not None:
+            self._stored = tuple(stored[rows] for stored in self._stored)
 
 
 def causal_mask(new: int, past: int, token_mask: Tensor | None, device: torch.device) -> Tensor | None:

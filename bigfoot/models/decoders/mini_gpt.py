@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from bigfoot.models.attention import attention_key_mask
-from bigfoot.models.decoders.attention import Attention, causal_mask, sinusoids, token_positions
+from bigfoot.models.decoders.attention import Attention, KeyValueCache, causal_mask, sinusoids, token_positions
 
 
 @dataclass
 class MiniGPTCache:
-    """Keys and values by layer, each (B, H, ., D / H).
+    """Keys and values by layer.
 
     Args:
-        memory: of the encoder states, computed once.
+        memory: of the encoder states, computed once, (B, H, T, D / H) each.
         own: of the tokens so far.
     """
 
     memory: list[tuple[Tensor, Tensor]]
-    own: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    own: list[KeyValueCache]
 
     @property
     def length(self) -> int:
         """Tokens so far."""
-        return self.own[0][0].shape[2] if self.own else 0
+        return self.own[0].length
 
     def reorder_(self, rows: Tensor) -> None:
         """See ``TextCache``."""
-        self.own = [(keys[rows], values[rows]) for keys, values in self.own]
+        for cache in self.own:
+            cache.reorder_(rows)
 
 
 class DecoderLayer(nn.Module):
@@ -59,27 +59,27 @@ class DecoderLayer(nn.Module):
     def forward(
         self,
         x: Tensor,
-        past: tuple[Tensor, Tensor] | None,
+        cache: KeyValueCache | None,
         memory: tuple[Tensor, Tensor],
         mask: Tensor | None,
         memory_mask: Tensor | None,
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Map (B, U, D) to (B, U, D), and give the keys and values of all tokens.
+    ) -> Tensor:
+        """Map (B, U, D) to (B, U, D).
 
         Args:
             x: (B, U, D), new tokens.
-            past: keys and values of those before; None where there are none.
+            cache: of the tokens before, to which these are added; None where there are none.
             memory: keys and values of the encoder states.
             mask: of ``causal_mask``.
             memory_mask: (B, 1, 1, T), True = real; None where all are.
         """
         normed = self.attention_norm(x)
         own = self.attention.project(normed)
-        if past is not None:
-            own = torch.cat([past[0], own[0]], dim=2), torch.cat([past[1], own[1]], dim=2)
+        if cache is not None:
+            own = cache.extend(*own)
         x = x + self.dropout(self.attention(normed, *own, mask))
         x = x + self.dropout(self.memory_attention(self.memory_norm(x), *memory, memory_mask))
-        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x))), own
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
 
 class MiniGPT(nn.Module):
@@ -127,7 +127,10 @@ class MiniGPT(nn.Module):
 
     def start(self, memory: Tensor, memory_mask: Tensor | None) -> MiniGPTCache:
         """See ``TextModel``."""
-        return MiniGPTCache([layer.memory_attention.project(memory) for layer in self._layers])
+        return MiniGPTCache(self._project(memory), [KeyValueCache() for _ in self.layers])
+
+    def _project(self, memory: Tensor) -> list[tuple[Tensor, Tensor]]:
+        return [layer.memory_attention.project(memory) for layer in self._layers]
 
     @property
     def _layers(self) -> list[DecoderLayer]:
@@ -142,16 +145,13 @@ class MiniGPT(nn.Module):
         token_mask: Tensor | None = None,
     ) -> Tensor:
         """See ``TextModel``."""
-        seen = cache or self.start(memory, memory_mask)
-        past = seen.length
+        past = 0 if cache is None else cache.length
+        seen = self._project(memory) if cache is None else cache.memory
         mask = causal_mask(tokens.shape[1], past, token_mask, tokens.device)
         positions = sinusoids(token_positions(tokens, past, token_mask), self.hidden_size)
         x = self.embedding(tokens) * math.sqrt(self.hidden_size)
         x = self.dropout(x + positions.to(x.dtype))
         key_mask = attention_key_mask(memory_mask)
-        found = []
         for index, layer in enumerate(self._layers):
-            x, own = layer(x, seen.own[index] if past else None, seen.memory[index], mask, key_mask)
-            found.append(own)
-        seen.own = found
+            x = layer(x, None if cache is None else cache.own[index], seen[index], mask, key_mask)
         return self.norm(x) @ self.embedding.weight.T

@@ -54,6 +54,13 @@ class SpeechDecoder(nn.Module):
         return type(self.text).__name__
 
     @property
+    def vocab_size(self) -> int:
+        """Tokens V of its logits."""
+        if isinstance(self.text, PretrainedDecoder):
+            return int(self.text.model.config.vocab_size)
+        return self.text.embedding.num_embeddings
+
+    @property
     def max_tokens(self) -> int | None:
         """Most tokens of a text, its begin and end left out; None where there is no limit."""
         return self.text.max_tokens - 2 if isinstance(self.text, PretrainedDecoder) else None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bigfoot.models.attention import attention_key_mask
-from bigfoot.models.decoders.attention import Attention
+from bigfoot.models.decoders.attention import Attention, sinusoids, token_positions
 from bigfoot.models.decoders.fbank import Fbank
 from bigfoot.models.decoders.shape import DecoderShape
 
@@ -56,6 +56,9 @@ class Sizes:
 
 class AudioStreams(nn.Module):
     """Makes one sequence of vectors out of the streams of a shape.
+
+    Each vector is told when it is (sinusoids, counted from the first real frame): a text in which words come again
+    cannot be followed by what its frames sound like alone.
 
     Args:
         shape: which streams, and how they are projected and fused.
@@ -124,15 +127,19 @@ class AudioStreams(nn.Module):
             (B, T', M), every ``stride``-th frame, and which are real, (B, T') or None.
         """
         mask = None if heard.frame_mask is None else heard.frame_mask[:, :: self.stride]
-        streams = [self._project(name, heard) for name in self.names]
+        fused = self._fuse([self._project(name, heard) for name in self.names], mask)
+        places = token_positions(fused[..., 0], 0, mask)
+        return fused + sinusoids(places, fused.shape[-1]).to(fused.dtype), mask
+
+    def _fuse(self, streams: list[Tensor], mask: Tensor | None) -> Tensor:
         if len(streams) == 1:
-            return streams[0], mask
+            return streams[0]
         if self.fuse == "pool":
             weights = self.stream_weights.softmax(0)
-            return (torch.stack(streams, -1) * weights).sum(-1), mask
+            return (torch.stack(streams, -1) * weights).sum(-1)
         first, key_mask = streams[0], attention_key_mask(mask)
         fused = first
         for gate, attention, stream in zip(self.gates.tanh(), self.attentions.values(), streams[1:], strict=True):
             assert isinstance(attention, Attention)
             fused = fused + gate * attention(first, *attention.project(stream), key_mask)
-        return fused, mask
+        return fused

@@ -1,0 +1,1 @@
+"""What a model makes of recordings inside, kept for others to use."""

@@ -1,0 +1,275 @@
+"""Embeddings of a folder of recordings: a safetensors file with an index beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bigfoot.data.pairs import Pair, PairedFolders, pair_by_name
+from bigfoot.embedding.listen import POOLS, Heard, digest_model, hear, read_layer
+from bigfoot.embedding.store import Done, index_of, is_finished, open_store
+from bigfoot.embedding.text_split import TextSplitter
+from bigfoot.errors import AudioError, ConfigError
+from bigfoot.models.folder import LoadedModel
+from bigfoot.runtime.pauses import LONGEST_PIECE, Piece, cut_at_pauses
+from bigfoot.runtime.recording import normalize_part, open_recording
+from bigfoot.types import Seconds
+
+SHORTEST_LONGEST: Seconds = 2.0
+"""Least that pieces may be told to have."""
+
+
+@dataclass(frozen=True)
+class EmbedRequest:
+    """What is asked for.
+
+    Args:
+        audio_dir: folder of recordings.
+        output: the safetensors file to write; the index is put beside it, as ``.jsonl``.
+        transcripts_dir: folder of texts; None without any.
+        layer: see ``read_layer``.
+        pool: ``mean`` over the frames of a piece, or ``none``.
+        longest: recordings with more seconds are cut at their pauses into pieces with at most so many.
+    """
+
+    audio_dir: Path
+    output: Path
+    transcripts_dir: Path | None = None
+    layer: str = "last"
+    pool: str = "mean"
+    longest: Seconds = LONGEST_PIECE
+
+    def problems(self) -> Iterator[str]:
+        """Say what cannot be done, a sentence each."""
+        if self.output.suffix != ".safetensors":
+            yield f"--output-file: {self.output} should end in .safetensors"
+        if self.pool not in POOLS:
+            yield f"--pool: {self.pool!r} is none of {', '.join(POOLS)}"
+        if not self.longest >= SHORTEST_LONGEST:
+            yield f"--chunk-seconds: {self.longest:g} should be {SHORTEST_LONGEST:g} or more"
+
+
+@dataclass(frozen=True)
+class EmbedSummary:
+    """What has come of it.
+
+    Args:
+        tensors: in the file, one a piece.
+        recordings: that they are of.
+        failed: recordings that could not be read.
+        folders: what was found and what misses its partner.
+        was_there: the file was there already, made for the same request; nothing was done.
+    """
+
+    tensors: int
+    recordings: int
+    failed: int
+    folders: PairedFolders
+    was_there: bool = False
+
+    def notes(self) -> Iterator[str]:
+        """Say what misses its partner, a line each."""
+        yield from (f"{name}: no transcript" for name in self.folders.lone_audio)
+        yield from (f"{name}: no recording" for name in self.folders.lone_transcripts)
+
+    def describe(self, output: Path) -> str:
+        """Say what there is now, in a line.
+
+        Args:
+            output: the safetensors file.
+        """
+        lone = [f"{len(self.folders.lone_audio)} without transcript"] * bool(self.folders.lone_audio)
+        lone += [f"{len(self.folders.lone_transcripts)} transcripts alone"] * bool(self.folders.lone_transcripts)
+        failed = [f"{self.failed} could not be read"] * bool(self.failed)
+        there = "already there, " if self.was_there else ""
+        facts = [f"{there}{self.tensors} tensors of {self.recordings} recordings", *failed, *lone]
+        return f"{output}: {', '.join(facts)}; index: {index_of(output)}"
+
+
+def embed_folder(
+    loaded: LoadedModel,
+    request: EmbedRequest,
+    complain: Callable[[str], None],
+    on_progress: Callable[[Seconds], None] | None = None,
+) -> EmbedSummary:
+    """Write what a model makes of every recording in a folder.
+
+    A process that was killed is followed by one that goes on where it stopped, and the file is the same to the bit.
+
+    Args:
+        loaded: with or without a CTC head; only with one can the text of a long recording be split.
+        request: what is asked for.
+        complain: told of each recording that cannot be read, and of each text that cannot be split.
+        on_progress: told of each further stretch of seconds.
+
+    Returns:
+        See ``EmbedSummary``.
+
+    Raises:
+        ConfigError: the request makes no sense.
+        DataError: no such folder, or no audio in it.
+        OSError: the file cannot be written.
+    """
+    if problems := list(request.problems()):
+        raise ConfigError(problems)
+    layer = read_layer(request.layer, loaded.model.config.num_hidden_layers)
+    folders, tell = pair_by_name(request.audio_dir, request.transcripts_dir), on_progress or (lambda _: None)
+    wanted = _describe(loaded, request, folders.pairs)
+    digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+    if is_finished(request.output, digest):
+        return _count_there(request.output, folders)
+    store, done, stale = open_store(request.output, wanted)
+    if stale:
+        complain(f"{request.output}: begun for another request, model or folder; beginning anew")
+    tensors, failed = done.tensors, done.failed
+    try:
+        for pair in folders.pairs[done.recordings :]:
+            try:
+                for row, states in _Work(loaded, request, layer, pair, complain).rows(done, tell):
+                    store.add(row, states)
+                    tensors += 1
+            except AudioError as error:
+                complain(f"{pair.name}: {error.reason}")
+                store.add({"name": pair.name, "problem": error.reason})
+                failed += 1
+            done = Done()
+    finally:
+        store.close()
+    store.finish(_metadata(loaded, request, digest))
+    return EmbedSummary(tensors, len(folders.pairs) - failed, failed, folders)
+
+
+def _describe(loaded: LoadedModel, request: EmbedRequest, pairs: Sequence[Pair]) -> dict[str, Any]:
+    """All that decides what will be in the file."""
+    found = hashlib.sha256()
+    for pair in pairs:
+        for path in (pair.audio, pair.transcript):
+            # A link to nowhere is a bad file, which costs itself alone.
+            status = path.stat() if path is not None and path.exists() else None
+            facts = None if status is None else (status.st_size, status.st_mtime_ns)
+            found.update(json.dumps([pair.name, pair.problem, facts]).encode())
+    asked = {name: value for name, value in asdict(request).items() if name not in ("output", "audio_dir")}
+    asked["transcripts_dir"] = request.transcripts_dir is not None
+    return {"model": digest_model(loaded), "request": asked, "files": found.hexdigest()}
+
+
+def _metadata(loaded: LoadedModel, request: EmbedRequest, digest: str) -> dict[str, str]:
+    facts = {"layer": request.layer, "pool": request.pool, "model": str(loaded.folder), "format": "pt"}
+    return {"digest": digest, "frame_seconds": repr(_frame_seconds(loaded)), **facts}
+
+
+def _frame_seconds(loaded: LoadedModel) -> Seconds:
+    return loaded.model.config.inputs_to_logits_ratio / loaded.processor.sample_rate
+
+
+def _count_there(output: Path, folders: PairedFolders) -> EmbedSummary:
+    with index_of(output).open(encoding="utf-8") as file:
+        tensors = sum("shape" in json.loads(line) for line in file)
+    with index_of(output).open(encoding="utf-8") as file:
+        failed = sum("problem" in json.loads(line) for line in file)
+    return EmbedSummary(tensors, len(folders.pairs) - failed, failed, folders, was_there=True)
+
+
+class _Work:
+    """What is done to one recording."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        request: EmbedRequest,
+        layer: int | str,
+        pair: Pair,
+        complain: Callable[[str], None],
+    ) -> None:
+        self._model, self._processor = loaded.model, loaded.processor
+        self._request, self._layer, self._pair, self._complain = request, layer, pair, complain
+        self._frame_seconds = _frame_seconds(loaded)
+
+    def rows(
+        self, done: Done, tell: Callable[[Seconds], None]
+    ) -> Iterator[tuple[dict[str, Any], npt.NDArray[np.float32]]]:
+        """A line of the index and its numbers, for each piece that is not done yet."""
+        rate, text = self._processor.sample_rate, self._read_text()
+        splitter: TextSplitter | None = None
+        pieces = self._heard(done.pieces)
+        following = next(pieces, None)
+        while following is not None:
+            (piece, heard), following = following, next(pieces, None)
+            if piece.count == 1:
+                said = text
+            else:
+                if piece.index == done.pieces and text is not None:
+                    splitter = self._split(text, done.text)
+                said, splitter = self._take(splitter, heard, None if following is None else following[1])
+            start, end = piece.chunk.start / rate, piece.until / rate
+            yield self._row(piece, said, start, end), self._pool(heard)
+            tell(end - start)
+
+    def _read_text(self) -> str | None:
+        try:
+            return self._pair.read_text()
+        except OSError as error:
+            raise AudioError(self._pair.name, f"its transcript cannot be read ({error.strerror})") from error
+
+    def _heard(self, skip: int) -> Iterator[tuple[Piece, Heard]]:
+        pair, config, rate = self._pair, self._model.config, self._processor.sample_rate
+        if pair.problem is not None:
+            raise AudioError(pair.name, pair.problem)
+        recording = open_recording(pair.audio, 0, rate)
+        stride, field = config.inputs_to_logits_ratio, config.receptive_field
+        # A piece hears on to the end of its last frame: then the frames of all pieces are those of the recording.
+        pieces = cut_at_pauses(recording, longest=self._request.longest, step=stride, tail=field - stride, skip=skip)
+        for piece in pieces:
+            size = len(piece.samples)
+            if size < field:
+                raise AudioError(pair.name, f"has {1000 * size / rate:.0f} ms; a frame takes {1000 * field / rate:.0f}")
+            wave = normalize_part(piece.samples, piece.moments) if self._processor.do_normalize else piece.samples
+            yield piece, hear(self._model, wave, self._layer)
+
+    def _split(self, text: str, taken: str) -> TextSplitter | None:
+        tokenizer = self._processor.tokenizer
+        try:
+            if self._model.head is None or tokenizer is None or not tokenizer.fits(self._model.head.out_features):
+                raise ValueError("the model has no CTC head with its vocabulary")
+            splitter = TextSplitter(text, tokenizer)
+            splitter.skip(taken)
+        except ValueError as error:
+            self._complain(f"{self._pair.name}: cut into pieces without their text: {error}")
+            return None
+        return splitter
+
+    def _take(
+        self, splitter: TextSplitter | None, heard: Heard, ahead: Heard | None
+    ) -> tuple[str | None, TextSplitter | None]:
+        if splitter is None or heard.log_probs is None:
+            return None, None
+        try:
+            return splitter.take(heard.log_probs, None if ahead is None else ahead.log_probs), splitter
+        except ValueError as error:
+            self._complain(f"{self._pair.name}: its text does not fit its audio: {error}; the last piece is without")
+            return None, None
+
+    def _pool(self, heard: Heard) -> npt.NDArray[np.float32]:
+        return heard.states if self._request.pool == "none" else heard.states.mean(axis=-2)
+
+    def _row(self, piece: Piece, said: str | None, start: Seconds, end: Seconds) -> dict[str, Any]:
+        name = self._pair.name
+        return {
+            "key": name if piece.count == 1 else f"{name}#{piece.index + 1}",
+            "name": name,
+            "piece": piece.index,
+            "pieces": piece.count,
+            "text": said,
+            "start": round(start, 6),
+            "end": round(end, 6),
+            "first_frame": piece.chunk.start_frame,
+            "frame_seconds": self._frame_seconds,
+            "layer": self._layer,
+        }

@@ -1,0 +1,105 @@
+"""Hidden states of one recording at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from bigfoot.decoding.hypotheses import LogProbs
+from bigfoot.errors import ConfigError, ModelError
+from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.folder import LoadedModel
+from bigfoot.types import Samples
+
+ALL, LAST = "all", "last"
+POOLS = ("mean", "none")
+
+
+def read_layer(layer: str, num_layers: int) -> int | str:
+    """Understand which hidden states are asked for.
+
+    Args:
+        layer: ``last`` (what the head hears), ``all``, or a number: 0 is the input of the first layer, L the output of
+            the last.
+        num_layers: L.
+
+    Returns:
+        The number, ``last`` or ``all``.
+
+    Raises:
+        ConfigError: no such layer.
+
+    Example:
+        >>> read_layer("3", 12), read_layer("all", 12)
+        (3, 'all')
+    """
+    if layer in (ALL, LAST):
+        return layer
+    if layer.isdecimal() and int(layer) <= num_layers:
+        return int(layer)
+    raise ConfigError([f"--layer: {layer!r} is none of last, all, and 0 to {num_layers}"])
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the model makes of some audio.
+
+    Args:
+        states: (T, D); (L+1, T, D) of all layers.
+        log_probs: (T, V) of the CTC head; None without one.
+    """
+
+    states: npt.NDArray[np.float32]
+    log_probs: LogProbs | None
+
+
+@torch.no_grad()
+def hear(model: BigfootForCTC, samples: Samples, layer: int | str) -> Heard:
+    """Run the model over one stretch of audio, alone: then nothing can depend on a batch.
+
+    Args:
+        model: in eval mode.
+        samples: (N,) normalized as the processor says, a frame at least.
+        layer: of ``read_layer``.
+
+    Raises:
+        ModelError: what comes out is no number.
+
+    Example:
+        >>> from bigfoot.models.folder import load_model
+        >>> hear(load_model("tiny_teacher").model, np.zeros(16000, np.float32), 0).states.shape
+        (49, 128)
+    """
+    values = torch.from_numpy(samples)[None].to(model.device)
+    output = model(values, output_hidden_states=layer != LAST)
+    assert output.last_hidden_state is not None
+    if output.hidden_states is None:
+        states = output.last_hidden_state[0]
+    elif isinstance(layer, int):
+        states = output.hidden_states[layer][0]
+    else:
+        states = torch.cat(output.hidden_states)
+    if not bool(states.isfinite().all()):
+        raise ModelError("the model gives hidden states that are no numbers; its weights are damaged")
+    log_probs = None if output.logits is None else output.logits[0].float().log_softmax(-1).cpu().numpy()
+    return Heard(states.float().cpu().numpy(), log_probs)
+
+
+def digest_model(loaded: LoadedModel) -> str:
+    """Digest of all that decides what a model makes of audio.
+
+    Args:
+        loaded: weights, shape, and how audio is brought to it.
+    """
+    digest = hashlib.sha256(loaded.model.config.to_json_string().encode())
+    processor = loaded.processor
+    vocabulary = None if processor.tokenizer is None else processor.tokenizer.vocabulary
+    digest.update(repr((processor.do_normalize, processor.sample_rate, vocabulary)).encode())
+    for name, tensor in sorted(loaded.model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,212 @@
+"""Where embeddings are put while they are made: two files that only grow, and become one safetensors file at the end.
+
+Beside the output lies ``NAME.safetensors.part/`` with ``request.json`` (what was asked for), ``tensors.bin`` (numbers
+one behind the other) and ``index.jsonl`` (a line for each). A line is written after its numbers: whatever a kill leaves
+behind the last whole line is cut off by whoever goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from bigfoot.errors import DataError
+
+_LONGEST_HEADER = 100_000_000
+"""Bytes; safetensors opens no file with more."""
+_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Done:
+    """What the lines say that are there already.
+
+    Args:
+        recordings: that are finished, those that could not be read among them.
+        pieces: of the recording that was being worked on.
+        text: the words of those pieces.
+        tensors: that are stored.
+        failed: recordings that could not be read.
+    """
+
+    recordings: int = 0
+    pieces: int = 0
+    text: str = ""
+    tensors: int = 0
+    failed: int = 0
+
+
+def open_store(output: Path, request: dict[str, Any]) -> tuple[EmbeddingStore, Done, bool]:
+    """Go on with what an earlier process has begun, or begin.
+
+    Args:
+        output: the safetensors file that is to be.
+        request: all that decides what will be in it, as JSON can say it; with another one everything begins anew.
+
+    Returns:
+        The store, what it holds, and whether something that was begun for another request was thrown away.
+
+    Raises:
+        OSError: nothing can be written there.
+    """
+    folder = output.with_name(f"{output.name}.part")
+    wanted, told = json.dumps(request, sort_keys=True), folder / "request.json"
+    stale = folder.is_dir() and not (told.is_file() and told.read_text(encoding="utf-8") == wanted)
+    if stale:
+        shutil.rmtree(folder)
+    if not folder.is_dir():
+        beside = folder.with_name(f"{folder.name}.new")
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        for name in ("tensors.bin", "index.jsonl"):
+            (beside / name).touch()
+        (beside / "request.json").write_text(wanted, encoding="utf-8")
+        beside.rename(folder)
+    done = _cut_off_what_is_not_whole(folder)
+    return EmbeddingStore(output, folder), done, stale
+
+
+def is_finished(output: Path, digest: str) -> bool:
+    """Whether a file and its index are there, made for the very same request.
+
+    Args:
+        output: the safetensors file.
+        digest: of the request, which stands in the file's metadata.
+    """
+    if not output.is_file() or not index_of(output).is_file():
+        return False
+    with output.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        if size > _LONGEST_HEADER:
+            return False
+        # The metadata comes first: no need to read on.
+        return f'"digest":{json.dumps(digest)}'.encode() in file.read(min(size, 4096))
+
+
+def index_of(output: Path) -> Path:
+    """The file of lines beside a safetensors file.
+
+    Example:
+        >>> index_of(Path("out/speech.safetensors")).as_posix()
+        'out/speech.jsonl'
+    """
+    return output.with_suffix(".jsonl")
+
+
+def _cut_off_what_is_not_whole(folder: Path) -> Done:
+    done, whole, size = Done(), 0, 0
+    held = (folder / "tensors.bin").stat().st_size
+    with (folder / "index.jsonl").open("rb+") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            row = json.loads(line)
+            end = size + _size(row)
+            if end > held:
+                break
+            done, whole, size = _count(done, row), whole + len(line), end
+        file.truncate(whole)
+    os.truncate(folder / "tensors.bin", size)
+    return done
+
+
+def _size(row: dict[str, Any]) -> int:
+    return _BYTES * int(np.prod(row["shape"])) if "shape" in row else 0
+
+
+def _count(done: Done, row: dict[str, Any]) -> Done:
+    if "shape" not in row:
+        return Done(done.recordings + 1, tensors=done.tensors, failed=done.failed + 1)
+    tensors = done.tensors + 1
+    if row["piece"] + 1 == row["pieces"]:
+        return Done(done.recordings + 1, tensors=tensors, failed=done.failed)
+    text = " ".join(filter(None, (done.text, row["text"])))
+    return Done(done.recordings, done.pieces + 1, text, tensors, done.failed)
+
+
+class EmbeddingStore:
+    """Takes tensors one by one; see ``open_store``.
+
+    Args:
+        output: the safetensors file that is to be.
+        folder: where the growing files lie.
+    """
+
+    def __init__(self, output: Path, folder: Path) -> None:
+        self._output, self._folder = output, folder
+        self._tensors = (folder / "tensors.bin").open("ab")
+        self._index = (folder / "index.jsonl").open("ab")
+
+    def add(self, row: dict[str, Any], tensor: npt.NDArray[np.float32] | None = None) -> None:
+        """Keep a line and its numbers, or a line that says why there are none.
+
+        Args:
+            row: its line of the index, with ``key``, ``piece``, ``pieces`` and ``text`` where there is a tensor.
+            tensor: of any shape.
+        """
+        if tensor is not None:
+            row = row | {"shape": list(tensor.shape)}
+            self._tensors.write(np.ascontiguousarray(tensor, dtype="<f4").tobytes())
+            self._tensors.flush()
+        self._index.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        self._index.flush()
+
+    def close(self) -> None:
+        """Leave all as it is, for another process to go on with."""
+        self._tensors.close()
+        self._index.close()
+
+    def finish(self, metadata: dict[str, str]) -> None:
+        """Make the one file out of the two, and move it and its index to their places.
+
+        Args:
+            metadata: of the safetensors file, ``digest`` among it.
+
+        Raises:
+            DataError: more tensors than a safetensors file can name; what was computed stays where it is.
+        """
+        self.close()
+        beside = self._output.with_name(f".{self._output.name}.{os.getpid()}")
+        try:
+            with beside.open("wb") as file:
+                self._write_header(file, metadata)
+                with (self._folder / "tensors.bin").open("rb") as tensors:
+                    shutil.copyfileobj(tensors, file, 1 << 20)
+            os.replace(beside, self._output)
+        finally:
+            beside.unlink(missing_ok=True)
+        os.replace(self._folder / "index.jsonl", index_of(self._output))
+        shutil.rmtree(self._folder)
+
+    def _write_header(self, file: BinaryIO, metadata: dict[str, str]) -> None:
+        """Bytes of the header, the header, and blanks up to a multiple of eight."""
+        file.write(bytes(8) + b'{"__metadata__":' + json.dumps(metadata, separators=(",", ":")).encode())
+        offset = 0
+        for row in self._rows():
+            end = offset + _size(row)
+            about = {"dtype": "F32", "shape": row["shape"], "data_offsets": [offset, end]}
+            file.write(f",{json.dumps(row['key'], ensure_ascii=False)}:{json.dumps(about)}".encode())
+            offset = end
+        file.write(b"}")
+        file.write(b" " * (-file.tell() % 8))
+        size = file.tell() - 8
+        if size > _LONGEST_HEADER:
+            raise DataError(
+                f"{self._output}: a safetensors file cannot name so many tensors (its header would have {size:,} bytes,"
+                f" {_LONGEST_HEADER:,} are allowed); give the recordings in several folders"
+            )
+        file.seek(0)
+        file.write(size.to_bytes(8, "little"))
+        file.seek(0, os.SEEK_END)
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        with (self._folder / "index.jsonl").open(encoding="utf-8") as file:
+            yield from (row for row in map(json.loads, file) if "shape" in row)

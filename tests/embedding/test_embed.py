@@ -1,0 +1,250 @@
+"""A folder's embeddings are the model's own, whatever happened on the way."""
+
+import json
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors import safe_open
+
+from bigfoot.audio_io import read_audio
+from bigfoot.data.synthetic import synthesize_split
+from bigfoot.embedding import embed as module
+from bigfoot.embedding.embed import EmbedRequest, embed_folder
+from bigfoot.embedding.store import open_store
+from bigfoot.errors import ConfigError, DataError
+from bigfoot.models.folder import LoadedModel, load_model
+
+RATE = 16_000
+
+
+def read(output):
+    """Tensors by key and the lines of the index."""
+    with safe_open(output, "pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dict
+        metadata = file.metadata()
+    rows = [json.loads(line) for line in output.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines()]
+    return tensors, rows, metadata
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    return load_model("tiny_teacher")
+
+
+@pytest.fixture(scope="module")
+def strings():
+    return list(synthesize_split(0, "test", 12, 2, 4))
+
+
+@pytest.fixture
+def corpus(tmp_path, strings):
+    """Two short recordings of different rates, one long one, and what is missing or broken."""
+    audio, texts = tmp_path / "audio", tmp_path / "texts"
+    for folder in (audio / "deep", texts / "deep"):
+        folder.mkdir(parents=True)
+    soundfile.write(audio / "a.wav", strings[0].samples, RATE)
+    soundfile.write(audio / "deep" / "b.flac", np.stack([strings[1].samples] * 2, 1), 22_050)
+    soundfile.write(audio / "blink.wav", strings[0].samples[:80], RATE)
+    soundfile.write(audio / "talk.wav", np.concatenate([one.samples for one in strings]), RATE)
+    (audio / "broken.wav").write_bytes(b"RIFF of nothing")
+    (texts / "a.txt").write_text(f"{strings[0].text}\n")
+    (texts / "talk.txt").write_text("\n".join(one.text for one in strings).lower())
+    (texts / "deep" / "lone.txt").write_text("ONE")
+    return audio, texts
+
+
+def request(corpus, tmp_path, **changes):
+    settings = {"transcripts_dir": corpus[1], "longest": 5.0, "pool": "none"} | changes
+    return EmbedRequest(corpus[0], tmp_path / "out.safetensors", **settings)
+
+
+@pytest.mark.parametrize(("layer", "pool"), [("last", "none"), ("3", "mean"), ("all", "none"), ("all", "mean")])
+@torch.no_grad()
+def test_embeddings_are_the_model_s_hidden_states(teacher, corpus, tmp_path, layer, pool):
+    said = []
+    summary = embed_folder(teacher, request(corpus, tmp_path, layer=layer, pool=pool, longest=40.0), said.append)
+    tensors, rows, metadata = read(tmp_path / "out.safetensors")
+    assert sorted(tensors) == ["a.wav", "deep/b.flac", "talk.wav"] == sorted(row["key"] for row in rows if "key" in row)
+    for name, tensor in tensors.items():
+        wave = read_audio(corpus[0] / name)
+        values = torch.from_numpy((wave - wave.mean()) / np.sqrt(wave.var() + 1e-7))[None]
+        states = torch.stack(teacher.model(values, output_hidden_states=True).hidden_states)[:, 0]
+        wanted = states if layer == "all" else states[3 if layer == "3" else -1]
+        torch.testing.assert_close(tensor, wanted if pool == "none" else wanted.mean(-2), atol=1e-5, rtol=1e-5)
+    assert (summary.tensors, summary.recordings, summary.failed) == (3, 3, 2)
+    assert metadata["layer"] == layer and metadata["pool"] == pool
+    assert [line.partition(":")[0] for line in said] == ["blink.wav", "broken.wav"]
+    assert [row["name"] for row in rows if "problem" in row] == ["blink.wav", "broken.wav"]
+    assert summary.folders.lone_audio == ["blink.wav", "broken.wav", "deep/b.flac"]
+    assert list(summary.notes())[2:] == ["deep/b.flac: no transcript", "deep/lone.txt: no recording"]
+
+
+def test_the_last_layer_of_models_that_normalize_first_is_what_the_head_hears(build_model, processor, corpus, tmp_path):
+    loaded = LoadedModel(build_model("large-lv60"), processor)
+    embed_folder(loaded, request(corpus, tmp_path, transcripts_dir=None), lambda _: None)
+    tensor = read(tmp_path / "out.safetensors")[0]["a.wav"]
+    wave = read_audio(corpus[0] / "a.wav")
+    values = torch.from_numpy((wave - wave.mean()) / np.sqrt(wave.var() + 1e-7))[None]
+    torch.testing.assert_close(tensor, loaded.model(values).last_hidden_state[0], atol=1e-4, rtol=1e-4)
+
+
+def test_a_long_recording_is_cut_with_its_text_and_its_frames_are_joined_again(teacher, corpus, tmp_path, strings):
+    embed_folder(teacher, request(corpus, tmp_path), lambda _: None)
+    tensors, rows, _ = read(tmp_path / "out.safetensors")
+    pieces = [row for row in rows if row["name"] == "talk.wav"]
+    assert len(pieces) >= 4 and [row["key"] for row in pieces] == [f"talk.wav#{n + 1}" for n in range(len(pieces))]
+    joined = torch.cat([tensors[row["key"]] for row in pieces])
+    wave = read_audio(corpus[0] / "talk.wav")
+    values = torch.from_numpy((wave - wave.mean()) / np.sqrt(wave.var() + 1e-7))[None]
+    with torch.no_grad():
+        whole = teacher.model(values).last_hidden_state[0]
+    assert joined.shape == whole.shape
+    # Less is heard around a frame in a piece: close to what the whole gives, and to no other frame's place.
+    near = torch.nn.functional.cosine_similarity(joined, whole).mean()
+    assert near > 0.9 > torch.nn.functional.cosine_similarity(joined[5:], whole[:-5]).mean() + 0.1
+    frames = 0
+    for row, after in zip(pieces, [*pieces[1:], {"start": len(wave) / RATE}], strict=True):
+        assert row["first_frame"] == frames == round(row["start"] / row["frame_seconds"])
+        assert row["end"] == pytest.approx(after["start"]) and row["shape"] == list(tensors[row["key"]].shape)
+        frames += row["shape"][0]
+    # Every word once, and in the piece in which it was said.
+    assert " ".join(row["text"] for row in pieces).upper().split() == " ".join(one.text for one in strings).split()
+    ends = np.cumsum([len(one.samples) for one in strings]) / RATE
+    wrong = 0
+    for row in pieces:
+        inside = [one.text for one, end in zip(strings, ends, strict=True)
+                  if row["start"] <= end - len(one.samples) / RATE and end <= row["end"]]  # fmt: skip
+        wrong += " ".join(inside) not in row["text"].upper()
+    assert wrong == 0
+
+
+def test_without_a_head_long_recordings_go_without_text(build_model, processor, corpus, tmp_path):
+    said = []
+    loaded = LoadedModel(build_model("base", ctc_head=False), processor)
+    embed_folder(loaded, request(corpus, tmp_path, pool="mean"), said.append)
+    rows = {row.get("key"): row for row in read(tmp_path / "out.safetensors")[1]}
+    assert rows["talk.wav#1"]["text"] is None and rows["a.wav"]["text"] is not None
+    assert said[-1] == "talk.wav: cut into pieces without their text: the model has no CTC head with its vocabulary"
+
+
+def test_a_text_that_is_too_long_for_its_recording(teacher, corpus, tmp_path):
+    said = []
+    (corpus[1] / "talk.txt").write_text("SEVEN " * 2000)
+    embed_folder(teacher, request(corpus, tmp_path, pool="mean"), said.append)
+    assert "talk.wav: its text does not fit its audio: " in said[-1]
+    rows = [row for row in read(tmp_path / "out.safetensors")[1] if row["name"] == "talk.wav"]
+    assert rows[-1]["text"] is None and "SEVEN" in rows[0]["text"]
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_after(pieces):
+    left = iter(range(pieces))
+
+    def tell(_seconds):
+        if next(left, None) is None:
+            raise Stop
+
+    return tell
+
+
+@pytest.mark.parametrize("pieces", [0, 1, 3, 5])
+def test_what_was_begun_is_finished_to_the_bit(teacher, corpus, tmp_path, monkeypatch, pieces):
+    wanted = request(corpus, tmp_path, layer="2")
+    embed_folder(teacher, wanted, lambda _: None)
+    output, index = tmp_path / "out.safetensors", tmp_path / "out.jsonl"
+    bits, lines = output.read_bytes(), index.read_bytes()
+    output.unlink()
+    index.unlink()
+    with pytest.raises(Stop):
+        embed_folder(teacher, wanted, lambda _: None, stop_after(pieces))
+    assert not output.exists() and not index.exists()
+    # A kill leaves half of what was being written.
+    for name, half in (("tensors.bin", b"\1\2\3"), ("index.jsonl", b'{"key": "tal')):
+        with (tmp_path / "out.safetensors.part" / name).open("ab") as file:
+            file.write(half)
+    heard = []
+    monkeypatch.setattr(module, "hear", lambda *given, hear=module.hear: heard.append(given) or hear(*given))
+    summary = embed_folder(teacher, wanted, lambda _: None)
+    assert output.read_bytes() == bits and index.read_bytes() == lines
+    assert summary.tensors == len(heard) + pieces + 1 and summary.failed == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["audio", "out.jsonl", "out.safetensors", "texts"]
+
+
+def test_given_again_nothing_is_done_and_another_request_begins_anew(teacher, corpus, tmp_path, monkeypatch):
+    wanted = request(corpus, tmp_path, pool="mean")
+    first = embed_folder(teacher, wanted, lambda _: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "hear", None)
+        again = embed_folder(teacher, wanted, lambda _: None)
+    assert again.was_there and (again.tensors, again.failed) == (first.tensors, first.failed)
+    assert "already there" in again.describe(wanted.output)
+    with pytest.raises(Stop):
+        embed_folder(teacher, request(corpus, tmp_path, pool="mean", layer="0"), lambda _: None, stop_after(0))
+    said = []
+    other = embed_folder(teacher, request(corpus, tmp_path, pool="mean", layer="1"), said.append)
+    assert "begun for another request" in said[0] and not other.was_there
+    assert read(wanted.output)[2]["layer"] == "1"
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from bigfoot.embedding.embed import EmbedRequest, embed_folder
+from bigfoot.models.folder import load_model
+left = int(sys.argv[3])
+def tell(seconds):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+base = Path(sys.argv[1])
+wanted = EmbedRequest(base / "audio", Path(sys.argv[2]), base / "texts", "last", "none", 5.0)
+embed_folder(load_model("tiny_teacher"), wanted, print, tell)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_command_given_again_gives_the_same_file(start, bigfoot, corpus, tmp_path):
+    output = tmp_path / "killed.safetensors"
+    assert start("-c", KILLED, tmp_path, output, 3).returncode == -signal.SIGKILL
+    options = ("--audio_dir", corpus[0], "--transcripts_dir", corpus[1], "--pool", "none", "--chunk_seconds", 5)
+    assert (tmp_path / "killed.safetensors.part").is_dir()
+    for place in (output, tmp_path / "whole.safetensors"):
+        code, told, errors = bigfoot("embed", "tiny_teacher", *options, "--output_file", place)
+        assert code == 1 and "could not be read" in told and "deep/lone.txt: no recording" in errors
+    assert "begun for another" not in errors
+    assert output.read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"layer": "13"}, "--layer: '13' is none of last, all, and 0 to 12"),
+        ({"layer": "-1"}, "--layer: '-1' is none of"),
+        ({"pool": "max"}, "--pool: 'max' is none of mean, none"),
+        ({"longest": 1.0}, "--chunk-seconds: 1 should be 2 or more"),
+        ({"output": Path("out.npz")}, "--output-file: out.npz should end in .safetensors"),
+    ],
+)
+def test_what_makes_no_sense_is_said_before_anything_is_heard(teacher, corpus, tmp_path, changes, said):
+    wanted = request(corpus, tmp_path)
+    with pytest.raises(ConfigError, match=said):
+        embed_folder(teacher, replace(wanted, **changes), lambda _: None)
+
+
+def test_more_than_a_header_can_name_is_refused_and_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("bigfoot.embedding.store._LONGEST_HEADER", 300)
+    store, _, _ = open_store(tmp_path / "out.safetensors", {})
+    for number in range(5):
+        store.add({"key": str(number), "piece": 0, "pieces": 1, "text": None}, np.zeros(3, np.float32))
+    with pytest.raises(DataError, match="cannot name so many tensors"):
+        store.finish({})
+    assert [path.name for path in tmp_path.iterdir()] == ["out.safetensors.part"]
