@@ -8,8 +8,8 @@ Utterances of 1 to 20 s of synthetic speech (the extra [synthetic]) are transcri
 one call; in turn, round by round, so that a machine that slows down takes from both. The texts must be the same. The
 first text is that of a new process, ``python -m bigfoot transcribe MODEL a.wav``, from its start to its end.
 
-``--long`` instead joins strings of digits to three minutes, heard at once and in chunks, for their WER; and has a minute
-and an hour heard by processes of their own, for the most memory that they held (Linux).
+``--long`` instead joins strings of digits to three minutes, heard at once and in chunks, for their WER, and has a
+minute and an hour heard by processes of their own, for the most memory that they held (Linux).
 """
 
 from __future__ import annotations
@@ -124,7 +124,9 @@ def compare_memory(model: str) -> None:
         for minutes in (1, 60):
             path = Path(folder) / f"{minutes}.wav"
             write_audio(path, np.tile(minute, minutes))
-            done = subprocess.run([sys.executable, "-c", LISTEN, model, path], check=True, capture_output=True, text=True)
+            done = subprocess.run(
+                [sys.executable, "-c", LISTEN, model, path], check=True, capture_output=True, text=True
+            )
             peaks[minutes] = int(done.stdout) / 1024
     more = peaks[60] / peaks[1] - 1
     print(f"most memory: a minute {peaks[1]:.0f} MiB, an hour {peaks[60]:.0f} MiB ({more:+.1%})")

@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 
-from bigfoot.data.batches import normalize_waveform
+from bigfoot.audio_io import normalize_waveform
 from bigfoot.errors import ModelError
 from bigfoot.export.facts import describe
 from bigfoot.export.onnx import build_onnx, save_onnx
