@@ -98,6 +98,8 @@ def _pretrained_problems(config: Config) -> Iterator[str]:
         return
     if decoder.language_model is None:
         yield "finetune.decoder.language_model: needed by kind pretrained: folder or id of a causal language model"
+    if decoder.fuse == "decoder":
+        yield "finetune.decoder.fuse: decoder is for mini_gpt; a pretrained model attends to one stream, so pool them"
     if decoder.train == "lora" and importlib.util.find_spec("peft") is None:
         yield "finetune.decoder.train: lora needs the package peft: pip install 'bigfoot[decoder]'"
     if config.evaluate.autoregressive.ctc_weight:

@@ -475,9 +475,10 @@ class DecoderConfig:
     streams: list[str] = field(default_factory=lambda: ["encoder"])
     """What it hears: ``encoder`` (its last state), ``layers`` (all, by learned weights), ``fbank`` (log-mel energies),
     ``posteriors`` (of the CTC head); each projected by itself."""
-    fuse: str = one_of("pool", "attention")
-    """How several streams become one: ``pool`` (sum by learned weights) or ``attention`` (the first attends to the
-    others through gates that are closed at the start)."""
+    fuse: str = one_of("pool", "attention", "decoder")
+    """How several streams become one: ``pool`` (sum by learned weights), ``attention`` (the first attends to the
+    others through gates that are closed at the start), or ``decoder`` (every layer of ``mini_gpt`` attends to each, to
+    all but the first through such gates)."""
     projection: str = one_of("linear", "conv")
     """From a stream to the decoder's width: ``linear``, or ``conv`` over three frames."""
     stride: int = above_zero(1)

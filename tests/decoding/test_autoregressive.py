@@ -32,8 +32,9 @@ def make_utterances(count, seed):
             path += [token] * int(torch.randint(1, 4, (), generator=generator)) + [0]
         frames = codes[torch.tensor(path)] + 0.3 * torch.randn(len(path), WIDTH, generator=generator)
         texts.append(text.tolist())
-        # As an encoder's states, they know where they are.
-        states.append(torch.cat([frames, sinusoids(torch.arange(len(path)), WIDTH)], dim=1))
+        # As an encoder's states, they know where they are; so does either half of them, which two streams are.
+        places = sinusoids(torch.arange(len(path)), WIDTH)
+        states.append(torch.cat([frames[:, ::2], places[:, ::2], frames[:, 1::2], places[:, 1::2]], dim=1))
         logits.append(frames @ codes.T / 3)
     return texts, states, logits
 
@@ -50,11 +51,12 @@ def pad(rows, side="right"):
     return values, mask
 
 
-@pytest.fixture(scope="module")
-def trained():
-    """A decoder that has learned to read the frames above, not perfectly."""
+@pytest.fixture(scope="module", params=[1, 2], ids=["one stream", "two streams"])
+def trained(request):
+    """A decoder that has learned to read the frames above, not perfectly; as one stream, or as two."""
     torch.manual_seed(1)
-    model = MiniGPT(VOCAB, END, hidden_size=24, num_layers=2, num_heads=2, memory_size=2 * WIDTH, dropout=0.0)
+    shape = {"memory_size": 2 * WIDTH // request.param, "num_streams": request.param}
+    model = MiniGPT(VOCAB, END, hidden_size=24, num_layers=2, num_heads=2, dropout=0.0, **shape)
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
     for step in range(250):
         texts, states, _ = make_utterances(16, step)

@@ -11,7 +11,7 @@ from bigfoot.errors import ModelError
 
 KINDS = ("mini_gpt", "pretrained")
 STREAMS = ("encoder", "layers", "fbank", "posteriors")
-_WORDS = {"kind": KINDS, "fuse": ("pool", "attention"), "projection": ("linear", "conv"),
+_WORDS = {"kind": KINDS, "fuse": ("pool", "attention", "decoder"), "projection": ("linear", "conv"),
           "train": ("full", "lora", "frozen")}  # fmt: skip
 # Far beyond what is ever trained, so that a config.json cannot fill the memory before its weights are looked at.
 _MOST = {"hidden_size": 2**14, "num_layers": 200, "num_heads": 2**10, "stride": 64, "lora_rank": 2**12}
@@ -31,8 +31,9 @@ class DecoderShape:
         dropout: of ``mini_gpt``.
         streams: what it hears, of ``STREAMS``: the encoder's last state, all its layers by learned weights, log-mel
             energies, the CTC head's posteriors. Each is projected by itself.
-        fuse: how several become one: ``pool`` (their sum by learned weights), or ``attention`` (the first attends to
-            the others, through gates that are closed at the start).
+        fuse: how several become one: ``pool`` (their sum by learned weights), ``attention`` (the first attends to the
+            others, through gates that are closed at the start), or ``decoder`` (not at all: every layer of
+            ``mini_gpt`` attends to each, to all but the first through gates that are closed at the start).
         projection: ``linear``, or ``conv`` over three frames.
         stride: frames that become one.
         language_model: transformers' configuration of a pretrained model.
@@ -109,6 +110,8 @@ def _stream_problems(raw: dict[str, Any]) -> Iterator[str]:
         yield f"decoder.streams {streams!r} should list some of {', '.join(STREAMS)}, each once"
     elif unknown := [stream for stream in streams if stream not in STREAMS]:
         yield f"decoder.streams: unknown {unknown}; streams are {', '.join(STREAMS)}"
+    if raw.get("fuse") == "decoder" and raw.get("kind") == "pretrained":
+        yield "decoder.fuse decoder is for mini_gpt; a pretrained model attends to one stream: take pool or attention"
     size, heads = raw.get("hidden_size", 256), raw.get("num_heads", 4)
     if raw.get("kind", "mini_gpt") == "mini_gpt" and (size % heads or size % 2):
         yield f"decoder.hidden_size {size} should be even and a multiple of num_heads {heads}"

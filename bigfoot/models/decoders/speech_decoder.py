@@ -39,8 +39,9 @@ class SpeechDecoder(nn.Module):
             self.text = PretrainedDecoder(shape.language_model, shape.train, shape.lora_rank)
         else:
             self.text = MiniGPT(
-                sizes.vocab, blank_id, shape.hidden_size, shape.num_layers, shape.num_heads, dropout=shape.dropout
-            )
+                sizes.vocab, blank_id, shape.hidden_size, shape.num_layers, shape.num_heads, dropout=shape.dropout,
+                num_streams=len(shape.streams) if shape.fuse == "decoder" else 1,
+            )  # fmt: skip
         self.streams = AudioStreams(shape, sizes, self.text.hidden_size)
 
     @property

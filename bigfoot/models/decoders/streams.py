@@ -1,4 +1,4 @@
-"""What a decoder hears: streams of features, each projected by itself, made into one."""
+"""What a decoder hears: streams of features, each projected by itself, made into one or put side by side."""
 
 from __future__ import annotations
 
@@ -63,12 +63,13 @@ class AudioStreams(nn.Module):
     Args:
         shape: which streams, and how they are projected and fused.
         sizes: of what is heard.
-        width: M of what comes out.
+        width: M of what comes out; of each stream, where ``fuse`` is ``decoder``.
     """
 
     def __init__(self, shape: DecoderShape, sizes: Sizes, width: int) -> None:
         super().__init__()
         self.names, self.fuse, self.stride = list(shape.streams), shape.fuse, shape.stride
+        self.width = width
         widths = {"encoder": sizes.encoder, "layers": sizes.encoder, "fbank": NUM_BANDS, "posteriors": sizes.vocab}
         self.projections = nn.ModuleDict({name: self._build(shape, widths[name], width) for name in self.names})
         if "layers" in self.names:
@@ -79,7 +80,7 @@ class AudioStreams(nn.Module):
         others = self.names[1:]
         if others and self.fuse == "pool":
             self.stream_weights = nn.Parameter(torch.zeros(len(self.names)))
-        elif others:
+        elif others and self.fuse == "attention":
             self.attentions = nn.ModuleDict({n: Attention(width, width, shape.num_heads, 0.0) for n in others})
             self.gates = nn.Parameter(torch.zeros(len(others)))
 
@@ -124,16 +125,20 @@ class AudioStreams(nn.Module):
             heard: of a batch.
 
         Returns:
-            (B, T', M), every ``stride``-th frame, and which are real, (B, T') or None.
+            (B, T', M), or (B, T', S * M) of streams side by side, every ``stride``-th frame, and which are real,
+            (B, T') or None.
         """
         mask = None if heard.frame_mask is None else heard.frame_mask[:, :: self.stride]
         fused = self._fuse([self._project(name, heard) for name in self.names], mask)
         places = token_positions(fused[..., 0], 0, mask)
-        return fused + sinusoids(places, fused.shape[-1]).to(fused.dtype), mask
+        when = sinusoids(places, self.width).to(fused.dtype)
+        return fused + when.repeat(1, 1, fused.shape[-1] // self.width), mask
 
     def _fuse(self, streams: list[Tensor], mask: Tensor | None) -> Tensor:
         if len(streams) == 1:
             return streams[0]
+        if self.fuse == "decoder":
+            return torch.cat(streams, dim=-1)
         if self.fuse == "pool":
             weights = self.stream_weights.softmax(0)
             return (torch.stack(streams, -1) * weights).sum(-1)

@@ -16,7 +16,12 @@ def plain(model, tokens, memory):
     x = torch.stack(x)
     for layer in model.layers:
         x = x + attend(layer.attention, layer.attention_norm(x), layer.attention_norm(x), causal=True)
-        x = x + attend(layer.memory_attention, layer.memory_norm(x), memory, causal=False)
+        first, *others = memory.split(7, dim=-1)
+        heard = attend(layer.memory_attention, layer.memory_norm(x), first, causal=False)
+        for index, stream in enumerate(others):
+            more = attend(layer.stream_attentions[index], layer.memory_norm(x), stream, causal=False)
+            heard = heard + torch.tanh(layer.stream_gates[index]) * more
+        x = x + heard
         x = x + layer.feed_forward(layer.feed_forward_norm(x))
     return torch.nn.functional.linear(model.norm(x), model.embedding.weight)
 
@@ -35,15 +40,24 @@ def attend(module, x, memory, causal):
     return module.out_proj(torch.stack(rows))
 
 
-@pytest.fixture(scope="module")
-def model():
+@pytest.fixture(scope="module", params=[1, 3])
+def model(request):
     torch.manual_seed(0)
-    return MiniGPT(9, end_id=0, hidden_size=12, num_layers=2, num_heads=3, memory_size=7, dropout=0.2).eval()
+    shape = {"hidden_size": 12, "num_layers": 2, "num_heads": 3, "memory_size": 7, "num_streams": request.param}
+    model = MiniGPT(9, end_id=0, dropout=0.2, **shape).eval()
+    for layer in model.layers:
+        if request.param > 1:
+            layer.stream_gates.data.normal_()
+    return model
+
+
+def width(model):
+    return 7 * (1 + len(model.layers[0].stream_attentions))
 
 
 @torch.no_grad()
 def test_equals_a_plain_loop_with_any_cache_and_padding(model):
-    tokens, memory = torch.randint(0, 9, (2, 6)), torch.randn(2, 5, 7)
+    tokens, memory = torch.randint(0, 9, (2, 6)), torch.randn(2, 5, width(model))
     memory_mask = torch.tensor([[True] * 5, [False, False, True, True, True]])
     heard = memory[0], memory[1, 2:]
     expected = torch.stack([plain(model, row.tolist(), states) for row, states in zip(tokens, heard, strict=True)])
@@ -56,7 +70,7 @@ def test_equals_a_plain_loop_with_any_cache_and_padding(model):
 
 @torch.no_grad()
 def test_padding_before_a_prompt_moves_nothing(model):
-    tokens, memory = torch.tensor([[4, 2, 7]]), torch.randn(1, 5, 7)
+    tokens, memory = torch.tensor([[4, 2, 7]]), torch.randn(1, 5, width(model))
     padded, mask = torch.tensor([[8, 8, 4, 2, 7]]), torch.tensor([[False, False, True, True, True]])
     logits = model(padded, memory, None, None, mask)
     torch.testing.assert_close(logits[:, 2:], model(tokens, memory), atol=1e-5, rtol=1e-5)

@@ -15,6 +15,7 @@ SHAPES = {
     "encoder": SMALL,
     "pooled": SMALL | ALL_STREAMS | {"stride": 2},
     "attention": SMALL | ALL_STREAMS | {"fuse": "attention", "projection": "conv", "stride": 2},
+    "decoder": SMALL | ALL_STREAMS | {"fuse": "decoder", "stride": 2},
 }
 
 
@@ -75,6 +76,19 @@ def test_fused_by_attention_begins_with_the_first_stream_alone(build_model, spee
     torch.testing.assert_close(*memories)
 
 
+@torch.no_grad()
+def test_heard_by_every_layer_begins_with_the_first_stream_alone(build_model, speech):
+    one = with_decoder(build_model("base"), SMALL, seed=1)
+    fused = with_decoder(build_model("base"), SMALL | ALL_STREAMS | {"fuse": "decoder"}, seed=1)
+    left = fused.decoder.load_state_dict(one.decoder.state_dict(), strict=False)
+    assert left.unexpected_keys == [] and "text.layers.1.stream_gates" in left.missing_keys
+    labels = torch.tensor([[4, 9, 5]])
+    before = ask(one, speech[0], labels).decoder_logits
+    assert torch.equal(ask(fused, speech[0], labels).decoder_logits, before)
+    fused.decoder.text.layers[1].stream_gates.fill_(3.0)
+    assert (ask(fused, speech[0], labels).decoder_logits - before).abs().max() > 5e-5
+
+
 def test_every_stream_is_heard_and_every_weight_learns(model, speech):
     ask(model, speech[0], torch.tensor([[4, 9, 5]])).decoder_logits.logsumexp(-1).sum().backward()
     silent = [name for name, p in model.decoder.named_parameters() if p.grad is None or not p.grad.any()]
@@ -90,6 +104,7 @@ def test_every_stream_is_heard_and_every_weight_learns(model, speech):
         ({"hidden_size": 10, "num_heads": 4}, "multiple of num_heads 4"),
         ({"layers": 2}, "should hold some of dropout"),
         ({"kind": "pretrained"}, "has no model_type"),
+        ({"kind": "pretrained", "fuse": "decoder"}, "a pretrained model attends to one stream"),
         ([1], "should hold some of"),
     ],
 )
