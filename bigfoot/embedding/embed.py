@@ -15,7 +15,7 @@ import numpy.typing as npt
 from bigfoot.data.pairs import Pair, PairedFolders, pair_by_name
 from bigfoot.embedding.listen import POOLS, Heard, digest_model, hear, read_layer
 from bigfoot.embedding.store import Done, index_of, is_finished, open_store
-from bigfoot.embedding.text_split import TextSplitter
+from bigfoot.embedding.text_split import SplitText, TextSplitter
 from bigfoot.errors import AudioError, ConfigError
 from bigfoot.models.folder import LoadedModel
 from bigfoot.runtime.pauses import LONGEST_PIECE, Piece, cut_at_pauses
@@ -89,7 +89,9 @@ class EmbedSummary:
         lone += [f"{len(self.folders.lone_transcripts)} transcripts alone"] * bool(self.folders.lone_transcripts)
         failed = [f"{self.failed} could not be read"] * bool(self.failed)
         there = "already there, " if self.was_there else ""
-        facts = [f"{there}{self.tensors} tensors of {self.recordings} recordings", *failed, *lone]
+        counts = ((self.tensors, "tensor"), (self.recordings, "recording"))
+        made = " of ".join(f"{count} {word}{'s' * (count != 1)}" for count, word in counts)
+        facts = [f"{there}{made}", *failed, *lone]
         return f"{output}: {', '.join(facts)}; index: {index_of(output)}"
 
 
@@ -129,6 +131,8 @@ def embed_folder(
     if stale:
         complain(f"{request.output}: begun for another request, model or folder; beginning anew")
     tensors, failed = done.tensors, done.failed
+    if done.seconds:
+        tell(done.seconds)
     try:
         for pair in folders.pairs[done.recordings :]:
             try:
@@ -202,14 +206,18 @@ class _Work:
         following = next(pieces, None)
         while following is not None:
             (piece, heard), following = following, next(pieces, None)
-            if piece.count == 1:
-                said = text
-            else:
+            said: SplitText | None = None
+            if piece.count > 1:
                 if piece.index == done.pieces and text is not None:
                     splitter = self._split(text, done.text)
                 said, splitter = self._take(splitter, heard, None if following is None else following[1])
             start, end = piece.chunk.start / rate, piece.until / rate
-            yield self._row(piece, said, start, end), self._pool(heard)
+            row = self._row(piece, start, end)
+            if piece.count == 1:
+                row["text"] = text
+            elif said is not None:
+                row |= {"text": said.text, "text_confidence": round(said.confidence, 4)}
+            yield row, self._pool(heard)
             tell(end - start)
 
     def _read_text(self) -> str | None:
@@ -247,7 +255,7 @@ class _Work:
 
     def _take(
         self, splitter: TextSplitter | None, heard: Heard, ahead: Heard | None
-    ) -> tuple[str | None, TextSplitter | None]:
+    ) -> tuple[SplitText | None, TextSplitter | None]:
         if splitter is None or heard.log_probs is None:
             return None, None
         try:
@@ -259,14 +267,14 @@ class _Work:
     def _pool(self, heard: Heard) -> npt.NDArray[np.float32]:
         return heard.states if self._request.pool == "none" else heard.states.mean(axis=-2)
 
-    def _row(self, piece: Piece, said: str | None, start: Seconds, end: Seconds) -> dict[str, Any]:
+    def _row(self, piece: Piece, start: Seconds, end: Seconds) -> dict[str, Any]:
         name = self._pair.name
         return {
             "key": name if piece.count == 1 else f"{name}#{piece.index + 1}",
             "name": name,
             "piece": piece.index,
             "pieces": piece.count,
-            "text": said,
+            "text": None,
             "start": round(start, 6),
             "end": round(end, 6),
             "first_frame": piece.chunk.start_frame,

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bigfoot.errors import DataError
+from bigfoot.types import Seconds
 
 _LONGEST_HEADER = 100_000_000
 """Bytes; safetensors opens no file with more."""
@@ -35,6 +36,7 @@ class Done:
         text: the words of those pieces.
         tensors: that are stored.
         failed: recordings that could not be read.
+        seconds: of audio that the tensors are of.
     """
 
     recordings: int = 0
@@ -42,6 +44,7 @@ class Done:
     text: str = ""
     tensors: int = 0
     failed: int = 0
+    seconds: Seconds = 0.0
 
 
 def open_store(output: Path, request: dict[str, Any]) -> tuple[EmbeddingStore, Done, bool]:
@@ -124,12 +127,11 @@ def _size(row: dict[str, Any]) -> int:
 
 def _count(done: Done, row: dict[str, Any]) -> Done:
     if "shape" not in row:
-        return Done(done.recordings + 1, tensors=done.tensors, failed=done.failed + 1)
-    tensors = done.tensors + 1
+        return replace(done, recordings=done.recordings + 1, failed=done.failed + 1)
+    done = replace(done, tensors=done.tensors + 1, seconds=done.seconds + row["end"] - row["start"])
     if row["piece"] + 1 == row["pieces"]:
-        return Done(done.recordings + 1, tensors=tensors, failed=done.failed)
-    text = " ".join(filter(None, (done.text, row["text"])))
-    return Done(done.recordings, done.pieces + 1, text, tensors, done.failed)
+        return replace(done, recordings=done.recordings + 1, pieces=0, text="")
+    return replace(done, pieces=done.pieces + 1, text=" ".join(filter(None, (done.text, row["text"]))))
 
 
 class EmbeddingStore:

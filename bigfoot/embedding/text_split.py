@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
@@ -13,11 +14,25 @@ from bigfoot.text.normalize import drop_silent_marks, normalize_text
 from bigfoot.text.tokenizer import Tokenizer
 
 
+@dataclass(frozen=True)
+class SplitText:
+    """The text of a piece.
+
+    Args:
+        text: its words as the whole text has them, with single spaces between.
+        confidence: geometric mean of the probabilities of their tokens where they were found, 0 to 1; 1 without words.
+    """
+
+    text: str
+    confidence: float
+
+
 class TextSplitter:
     """Gives each piece of a recording its words, in order, while the pieces are heard.
 
     Each piece is aligned together with the one behind it, and with as much text as both can hold, so that an hour
-    takes the memory of a minute; words belong where their middle lies.
+    takes the memory of a minute; words belong where their middle lies. A model that does not know the language loses
+    its way, which shows in the confidence.
 
     Args:
         text: of the whole recording. What the vocabulary cannot spell is not aligned, and goes with the word before.
@@ -30,7 +45,7 @@ class TextSplitter:
         >>> from bigfoot.text.tokenizers import CharTokenizer
         >>> splitter = TextSplitter("a, b", CharTokenizer(("<pad>", "|", "A", "B")))
         >>> heard = np.log(np.full((8, 4), 0.02) + 0.92 * np.eye(4)[[0, 2, 0, 0, 1, 0, 3, 0]])
-        >>> splitter.take(heard[:5], heard[5:]), splitter.take(heard[5:], None)
+        >>> splitter.take(heard[:5], heard[5:]).text, splitter.take(heard[5:], None).text
         ('a,', 'b')
     """
 
@@ -52,7 +67,7 @@ class TextSplitter:
         """Leave out what earlier pieces have taken.
 
         Args:
-            text: all of it, as ``take`` gave it.
+            text: all of it, as ``take`` gave it, with spaces between.
         """
         wanted = len(text.split())
         counts = [0, *accumulate(len(word.split()) for word in self._words)]
@@ -61,7 +76,7 @@ class TextSplitter:
     def _drop(self, count: int) -> None:
         del self._words[:count], self._labels[:count]
 
-    def take(self, here: LogProbs, ahead: LogProbs | None) -> str:
+    def take(self, here: LogProbs, ahead: LogProbs | None) -> SplitText:
         """Give the words that were said in a piece.
 
         Args:
@@ -69,7 +84,7 @@ class TextSplitter:
             ahead: of the next piece; None where this is the last, which has all that is left.
 
         Returns:
-            The words as the text has them, with single spaces between.
+            See ``SplitText``.
 
         Raises:
             ValueError: more text is left than the last piece has frames for.
@@ -83,7 +98,8 @@ class TextSplitter:
             count = _count_before(len(here), tokens, word_of)
         said = " ".join(self._words[:count])
         self._drop(count)
-        return said
+        logs = [token.log_prob for token, word in zip(tokens, word_of, strict=False) if word < count]
+        return SplitText(said, float(np.exp(np.mean(logs))) if logs else 1.0)
 
     def _flatten(self, frames: int | None) -> tuple[list[int], list[int]]:
         """Labels that are left, as many words as frames can hold, and the number of each label's word."""

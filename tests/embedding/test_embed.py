@@ -114,6 +114,7 @@ def test_a_long_recording_is_cut_with_its_text_and_its_frames_are_joined_again(t
         frames += row["shape"][0]
     # Every word once, and in the piece in which it was said.
     assert " ".join(row["text"] for row in pieces).upper().split() == " ".join(one.text for one in strings).split()
+    assert all(0.3 < row["text_confidence"] <= 1 for row in pieces)
     ends = np.cumsum([len(one.samples) for one in strings]) / RATE
     wrong = 0
     for row in pieces:
@@ -172,7 +173,10 @@ def test_what_was_begun_is_finished_to_the_bit(teacher, corpus, tmp_path, monkey
             file.write(half)
     heard = []
     monkeypatch.setattr(module, "hear", lambda *given, hear=module.hear: heard.append(given) or hear(*given))
-    summary = embed_folder(teacher, wanted, lambda _: None)
+    told = []
+    summary = embed_folder(teacher, wanted, lambda _: None, told.append)
+    lengths = (soundfile.info(corpus[0] / name).duration for name in ("a.wav", "deep/b.flac", "talk.wav"))
+    assert sum(told) == pytest.approx(sum(lengths), abs=0.01)
     assert output.read_bytes() == bits and index.read_bytes() == lines
     assert summary.tensors == len(heard) + pieces + 1 and summary.failed == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["audio", "out.jsonl", "out.safetensors", "texts"]

@@ -29,7 +29,7 @@ def say(words, rng, noise=0.0, tokenizer=TOKENIZER):
 def split(text, log_probs, cuts):
     splitter = TextSplitter(text, TOKENIZER)
     pieces = np.split(log_probs, cuts)
-    return [splitter.take(piece, after) for piece, after in zip(pieces, [*pieces[1:], None], strict=True)]
+    return [splitter.take(piece, after).text for piece, after in zip(pieces, [*pieces[1:], None], strict=True)]
 
 
 @given(seed=st.integers(0, 40), noise=st.sampled_from([0.0, 1.5]))
@@ -64,7 +64,7 @@ def test_a_later_process_goes_on():
     log_probs, middles = say(["AB", "CD", "EA"], np.random.default_rng(0))
     splitter = TextSplitter("AB - CD EA", TOKENIZER)
     splitter.skip("AB -")
-    assert splitter.words_left == 2 and splitter.take(log_probs[int(middles[0] + 4) :], None) == "CD EA"
+    assert splitter.words_left == 2 and splitter.take(log_probs[int(middles[0] + 4) :], None).text == "CD EA"
 
 
 def test_pieces_of_words_are_kept_together():
@@ -77,7 +77,9 @@ def test_pieces_of_words_are_kept_together():
     tokenizer = Spelling(("<pad>", "_ON", "E", "_TWO"), ("", " ON", "E", " TWO"), 0)
     log_probs = np.log(np.full((9, 4), 0.02) + 0.92 * np.eye(4)[[0, 1, 2, 0, 3, 0, 1, 0, 2]])
     splitter = TextSplitter("one TWO, one", tokenizer)
-    assert [splitter.take(log_probs[:4], log_probs[4:]), splitter.take(log_probs[4:], None)] == ["one", "TWO, one"]
+    found = splitter.take(log_probs[:4], log_probs[4:]), splitter.take(log_probs[4:], None)
+    assert [one.text for one in found] == ["one", "TWO, one"]
+    assert [round(one.confidence, 6) for one in found] == [0.94, 0.94]
 
 
 def test_what_cannot_be_split():
