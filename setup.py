@@ -11,12 +11,13 @@ VERSION = re.findall(r'^__version__ = "(.+)"$', (ROOT / "bigfoot/__init__.py").r
 SYNTHETIC = ["espeakng-loader>=0.2.4"]  # espeak-ng is GPL-3.0, hence never a plain requirement.
 RUNTIME = ["onnxruntime>=1.23,<2"]
 ONNX = [*RUNTIME, "onnx>=1.19,<2"]
+OPENVINO = [*ONNX, "openvino>=2026.4,<2027"]
 TEXT = ["sentencepiece>=0.2"]
 DECODER = ["peft>=0.17,<1"]
 LM = ["flashlight-text>=0.0.7; python_version < '3.13'"]  # carries KenLM; no wheels for 3.13 yet.
 TEST = [
     *SYNTHETIC,
-    *ONNX,
+    *OPENVINO,
     *TEXT,
     *LM,
     *DECODER,
@@ -64,6 +65,7 @@ setup(
         "synthetic": SYNTHETIC,
         "runtime": RUNTIME,
         "onnx": ONNX,
+        "openvino": OPENVINO,
         "text": TEXT,
         "lm": LM,
         "decoder": DECODER,

@@ -1,11 +1,15 @@
-"""What many files gain by being given together, and how long the first text takes, with an exported model.
+"""What many files gain by being given together, how long the first text takes, and what long ones cost, exported.
 
     bigfoot export runs/demo/finetune/model student.onnx
     python benchmarks/transcribe_speed.py student.onnx --threads 2 --rounds 7
+    python benchmarks/transcribe_speed.py student.onnx --long
 
 Utterances of 1 to 20 s of synthetic speech (the extra [synthetic]) are transcribed one by one in a loop, then all by
 one call; in turn, round by round, so that a machine that slows down takes from both. The texts must be the same. The
 first text is that of a new process, ``python -m bigfoot transcribe MODEL a.wav``, from its start to its end.
+
+``--long`` instead joins strings of digits to three minutes, heard at once and in chunks, for their WER, and has a
+minute and an hour heard by processes of their own, for the most memory that they held (Linux).
 """
 
 from __future__ import annotations
@@ -19,15 +23,23 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import jiwer
 import numpy as np
 
-from bigfoot.audio_io import write_audio
-from bigfoot.data.synthetic import synthesize_string
+from bigfoot.audio_io import normalize_waveform, write_audio
+from bigfoot.data.synthetic import synthesize_split, synthesize_string
 from bigfoot.runtime.batching import plan_batches
 from bigfoot.runtime.transcriber import BATCH_SECONDS, Transcriber
 from bigfoot.types import SAMPLE_RATE, Samples, Seconds
 
 SHORTEST, LONGEST = 1.0, 20.0
+MINUTE = 60 * SAMPLE_RATE
+LISTEN = """
+import sys
+from bigfoot import Transcriber
+Transcriber(sys.argv[1], threads=1).transcribe([sys.argv[2]])
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
 
 
 def speak_utterances(count: int, seed: int = 0) -> list[Samples]:
@@ -85,14 +97,54 @@ def first_text(model: str, runs: int) -> None:
     print(f"first text after {median:.2f} s [{min(times[1:]):.2f}, {max(times[1:]):.2f}] of {runs} runs, target 1.5 s")
 
 
+def compare_chunks(model: str) -> None:
+    """WER of three minutes at once and in chunks."""
+    strings, samples, words = iter(synthesize_split(7, "test", 200, 1, 8)), 0, []
+    waves: list[Samples] = []
+    while samples < 3 * MINUTE:
+        string = next(strings)
+        waves.append(normalize_waveform(string.samples))
+        words.append(string.text)
+        samples += len(string.samples)
+    reference, wave = " ".join(words), np.concatenate(waves)
+    rates = {}
+    for name, seconds in (("at once", 1000.0), ("in chunks of 30 s", 30.0)):
+        text = Transcriber(model, 1, chunk_seconds=seconds).transcribe([wave])[0].text
+        rates[name] = jiwer.wer(reference, text)
+    told = ", ".join(f"{name} {rate:.2%}" for name, rate in rates.items())
+    print(f"WER of {samples / SAMPLE_RATE:.0f} s, {len(reference.split())} words: {told}")
+
+
+def compare_memory(model: str) -> None:
+    """The most that a process holds which hears a minute, and one which hears an hour."""
+    speech = np.concatenate([synthesize_string(0, "test", index).samples for index in range(60)])
+    minute = np.resize(speech, MINUTE)
+    peaks = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for minutes in (1, 60):
+            path = Path(folder) / f"{minutes}.wav"
+            write_audio(path, np.tile(minute, minutes))
+            done = subprocess.run(
+                [sys.executable, "-c", LISTEN, model, path], check=True, capture_output=True, text=True
+            )
+            peaks[minutes] = int(done.stdout) / 1024
+    more = peaks[60] / peaks[1] - 1
+    print(f"most memory: a minute {peaks[1]:.0f} MiB, an hour {peaks[60]:.0f} MiB ({more:+.1%})")
+
+
 def main() -> None:
-    """Measure and print both."""
+    """Measure and print what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="an .onnx file of bigfoot export")
+    parser.add_argument("model", help="an .onnx or .xml file of bigfoot export")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=7, help="rounds that count, 2 or more")
     parser.add_argument("--utterances", type=int, default=64)
+    parser.add_argument("--long", action="store_true", help="long recordings instead: WER in chunks, and memory")
     arguments = parser.parse_args()
+    if arguments.long:
+        compare_chunks(arguments.model)
+        compare_memory(arguments.model)
+        return
     first_text(arguments.model, arguments.rounds)
     compare(arguments.model, arguments.threads, arguments.rounds, arguments.utterances)
 

@@ -149,8 +149,8 @@ def benchmark(
     models: Annotated[
         list[str],
         typer.Argument(
-            help=f"{MODEL_HELP} Also an .onnx file. With transformers: before it, plain transformers runs it. The "
-            "first is what the others are compared with.",
+            help=f"{MODEL_HELP} Also an .onnx, .xml or .pt2 file. With transformers: before it, plain transformers "
+            "runs it. The first is what the others are compared with.",
             metavar="MODEL",
         ),
     ],
@@ -263,7 +263,7 @@ def open_transcriber(model: str, threads: int | None) -> Transcriber:
 
     place = Path(model)
     exported = place.is_dir() and not (place / "config.json").exists() and any(place.glob("*.onnx"))
-    if exported or place.suffix == ".onnx":
+    if exported or place.suffix in (".onnx", ".xml"):
         return Transcriber(model, threads)
     from bigfoot.evaluation.torch_engine import TorchEngine
     from bigfoot.models.folder import load_model
@@ -449,7 +449,7 @@ def quantize(
 def export(
     model: ModelArgument,
     destination: Annotated[Path, typer.Argument(help="File to write; an older one there is replaced.", metavar="OUT")],
-    to: Annotated[str, typer.Option(help="onnx.")] = "onnx",
+    to: Annotated[str, typer.Option(help="onnx, openvino (.xml and .bin) or torch-export (.pt2).")] = "onnx",
     int8: Annotated[str | None, typer.Option(help="static (ranges from --calibrate) or dynamic; fp32 without.")] = None,
     calibrate: Annotated[
         Path | None, typer.Option(help="Real audio for static ranges: a lhotse manifest, a folder or a file.")
@@ -476,13 +476,14 @@ def export(
     bigfoot export runs/demo/finetune/model student.onnx --int8 static --calibrate recordings/
     """
     from bigfoot.export.command import ExportRequest, run_export
+    from bigfoot.measure.deployed import measure_file_bytes
 
     request = ExportRequest(
         model, destination, to=to, int8=int8, calibrate=calibrate, check=check, percentile=percentile,
         max_wer_rise=max_wer_rise / 100, fallback=fallback, normalize=normalize,
     )  # fmt: skip
     parity = run_export(request, lambda note: typer.echo(f"note: {note}", err=True))
-    typer.echo(f"{destination}: {destination.stat().st_size / 1e6:.1f} MB; {parity.describe()}")
+    typer.echo(f"{destination}: {measure_file_bytes(destination) / 1e6:.1f} MB; {parity.describe()}")
 
 
 @app.command()

@@ -10,13 +10,51 @@ from bigfoot.compress.quantize import Int8Plan, calibrate, dynamic_plan, folder_
 from bigfoot.data.batches import LoadedUtterance
 from bigfoot.errors import ConfigError
 from bigfoot.export.audio import padded_audio, read_speech
-from bigfoot.export.onnx import check_exportable, require_onnx, save_onnx
-from bigfoot.export.parity import Parity, ParityLimits, export_checked
+from bigfoot.export.facts import check_exportable
+from bigfoot.export.onnx import build_onnx, require_onnx
+from bigfoot.export.openvino import build_openvino
+from bigfoot.export.parity import Build, Parity, ParityLimits, export_checked
+from bigfoot.export.torch_export import build_torch_export
 from bigfoot.models.folder import LoadedModel, load_model
+from bigfoot.runtime.openvino_engine import require_openvino
 
-TARGETS, PRECISIONS = ("onnx",), ("static", "dynamic")
+PRECISIONS = ("static", "dynamic")
 LAYER_LIMIT = 1e-3
 """A folder's layers round as its file's do, and what is left is the order of sums."""
+_COMPUTE_IN_INT8 = ("int8_static", "int8_dynamic")
+
+
+def _nothing() -> None:
+    """No extra is needed."""
+
+
+def _require_openvino() -> None:
+    require_onnx()
+    require_openvino()
+
+
+@dataclass(frozen=True)
+class Target:
+    """A format to write.
+
+    Args:
+        build: what makes it of a model.
+        suffix: that its files are known by; None where any will do.
+        has_int8: whether int8 has a form there.
+        require: says in words which extra is missing.
+    """
+
+    build: Build
+    suffix: str | None = None
+    has_int8: bool = False
+    require: Callable[[], None] = _nothing
+
+
+TARGETS = {
+    "onnx": Target(build_onnx, has_int8=True, require=require_onnx),
+    "openvino": Target(build_openvino, ".xml", require=_require_openvino),
+    "torch-export": Target(build_torch_export, ".pt2"),
+}
 
 
 @dataclass(frozen=True)
@@ -53,12 +91,17 @@ class ExportRequest:
         Args:
             precision: of the model's folder.
         """
-        problems = [] if self.to in TARGETS else [f"--to: {self.to!r} is none of {', '.join(TARGETS)}"]
+        target = TARGETS.get(self.to)
+        problems = [] if target else [f"--to: {self.to!r} is none of {', '.join(TARGETS)}"]
+        if target and target.suffix not in (None, self.destination.suffix):
+            problems.append(f"OUT: {self.destination} should end in {target.suffix} for --to {self.to}")
+        if target and not target.has_int8 and (self.int8 is not None or precision in _COMPUTE_IN_INT8):
+            problems.append(f"--to: {self.to} files are in fp32 alone; --to onnx has int8")
         if self.int8 not in (None, *PRECISIONS):
             problems.append(f"--int8: {self.int8!r} is none of {', '.join(PRECISIONS)}")
         if problem := percentile_problem(self.percentile):
             problems.append(f"--percentile: {problem}")
-        if precision in ("int8_static", "int8_dynamic"):
+        if precision in _COMPUTE_IN_INT8:
             return problems + self._contradictions(precision)
         if self.int8 == "static" and self.calibrate is None:
             problems.append("--calibrate: --int8 static needs a minute or so of real audio to measure ranges on")
@@ -96,7 +139,8 @@ def run_export(request: ExportRequest, on_note: Callable[[str], None] = lambda _
     loaded = load_model(request.model)
     if problems := request.problems(loaded.model.config.precision):
         raise ConfigError(problems)
-    require_onnx()
+    target = TARGETS[request.to]
+    target.require()
     check_exportable(loaded)
     heard = None if request.calibrate is None else read_speech(request.calibrate, loaded.processor)
     own = folder_plan(loaded.model)
@@ -107,9 +151,10 @@ def run_export(request: ExportRequest, on_note: Callable[[str], None] = lambda _
         on_note(f"int8 as {request.model} says itself: {len(own.ranges)} layers")
         limits = replace(limits, layers=LAYER_LIMIT, texts=request.check is not None)
     exported, parity = export_checked(
-        loaded, plan, judged, normalize=request.normalize, limits=limits, fallback=request.fallback, on_note=on_note
-    )
-    save_onnx(exported.graph, request.destination)
+        loaded, plan, judged, build=target.build, normalize=request.normalize, limits=limits,
+        fallback=request.fallback, on_note=on_note,
+    )  # fmt: skip
+    exported.save(request.destination)
     return parity
 
 

@@ -16,6 +16,7 @@ from torch import nn
 from bigfoot.compress.quantize import Int8Plan
 from bigfoot.errors import ModelError
 from bigfoot.export.writer import GraphWriter, transposed
+from bigfoot.measure.size import PARTS
 from bigfoot.models.attention import ReusedAttention, SelfAttention
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.encoder import EncoderLayer, FeedForward
@@ -57,6 +58,7 @@ class ModelWriter:
         from onnx import TensorProto
 
         g, encoder = self.graph, self.model.speech_encoder
+        g.part, *later = PARTS
         lengths = "lengths"
         x = self._waveform("input_values", lengths)
         strands = [x]
@@ -66,9 +68,12 @@ class ModelWriter:
         x = g.concat(strands)
         frames = g.size(x, 1)
         mask = self._frame_mask(frames, lengths)  # (B, T, 1) of 0 and 1
-        x = self._projection(x)
-        x = self._positions(g.op("Mul", x, mask), mask)
+        x = g.op("Mul", self._projection(x), mask)
+        g.part = later[0]
+        x = self._positions(x, mask)
+        g.part = later[1]
         x = self._transformer(x, mask, frames, lengths)
+        g.part = later[2]
         assert self.model.head is not None
         logits = self._linear(self.model.head, x)
         batch: list[str | int] = ["batch"]

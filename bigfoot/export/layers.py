@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -14,6 +14,10 @@ from bigfoot.models.ctc import BigfootForCTC
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
+
+
+RunPiece: TypeAlias = "Callable[[ModelProto, dict[str, np.ndarray], list[str]], list[np.ndarray]]"
+"""From a graph, its inputs by name and the names of its outputs to these."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,22 @@ class LayerError:
         return f"{self.name} ({self.error:.2%} off)"
 
 
+def run_in_onnxruntime(graph: ModelProto, given: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
+    """Run a graph once, one thread."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(graph.SerializeToString(), options).run(outputs, given)
+
+
 @torch.no_grad()
 def measure_layers(
-    model: BigfootForCTC, graph: ModelProto, ends: Mapping[str, tuple[list[str], list[str]]], input_values: Tensor
+    model: BigfootForCTC,
+    graph: ModelProto,
+    ends: Mapping[str, tuple[list[str], list[str]]],
+    input_values: Tensor,
+    run: RunPiece = run_in_onnxruntime,
 ) -> list[LayerError]:
     """Compare layers one by one.
 
@@ -43,6 +60,7 @@ def measure_layers(
         graph: written from it.
         ends: tensors that go into each layer and come out of it; see ``GraphWriter.layers``.
         input_values: (1, N), an utterance without padding, normalized.
+        run: what runs the pieces.
 
     Returns:
         The worst first.
@@ -52,7 +70,8 @@ def measure_layers(
     errors = []
     for name, (given, expected) in heard.items():
         inputs, outputs = ends[name]
-        found = cutter.run(inputs, outputs, np.split(given, len(inputs), axis=-1))
+        parts = map(np.ascontiguousarray, np.split(given, len(inputs), axis=-1))
+        found = run(cutter.cut(inputs, outputs), dict(zip(inputs, parts, strict=True)), outputs)
         difference = np.concatenate(found, axis=-1).reshape(expected.shape) - expected
         size = float(np.sqrt(np.mean(np.square(expected)))) or 1.0
         errors.append(LayerError(name, float(np.sqrt(np.mean(np.square(difference)))) / size))
@@ -90,15 +109,14 @@ def _listen(
 
 
 class _Cutter:
-    """Runs pieces of a graph."""
+    """Cuts pieces out of a graph."""
 
     def __init__(self, graph: ModelProto) -> None:
         self.graph = graph
         self.makers = {output: node for node in graph.graph.node for output in node.output}
         self.constants = {constant.name: constant for constant in graph.graph.initializer}
 
-    def run(self, inputs: list[str], outputs: list[str], given: list[np.ndarray]) -> list[np.ndarray]:
-        import onnxruntime
+    def cut(self, inputs: list[str], outputs: list[str]) -> ModelProto:
         from onnx import TensorProto, helper
 
         nodes, constants = self._between(inputs, outputs)
@@ -109,11 +127,7 @@ class _Cutter:
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
             [self.constants[name] for name in constants],
         )
-        model = helper.make_model(piece, opset_imports=self.graph.opset_import, ir_version=self.graph.ir_version)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options)
-        return session.run(outputs, dict(zip(inputs, map(np.ascontiguousarray, given), strict=True)))
+        return helper.make_model(piece, opset_imports=self.graph.opset_import, ir_version=self.graph.ir_version)
 
     def _between(self, inputs: list[str], outputs: list[str]) -> tuple[list[NodeProto], list[str]]:
         wanted, seen = list(outputs), set(inputs)

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from torch import Tensor
 
-import bigfoot
 from bigfoot.compress.quantize import Int8Plan
-from bigfoot.errors import MissingExtraError, ModelError
+from bigfoot.errors import MissingExtraError
+from bigfoot.export.exported import Run, write_files
+from bigfoot.export.facts import check_exportable, describe
 from bigfoot.export.graph import ModelWriter
-from bigfoot.models.configuration import BigfootConfig
+from bigfoot.export.layers import LayerError, measure_layers
+from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.folder import LoadedModel
-from bigfoot.text.huggingface import HuggingFaceTokenizer
-from bigfoot.text.tokenizers import CharTokenizer, Processor
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-
-FORMAT = "1"
-"""Version of the agreement between this file and ``bigfoot.runtime``: names of tensors and of metadata."""
 
 
 def require_onnx() -> None:
@@ -39,69 +36,9 @@ def require_onnx() -> None:
             raise MissingExtraError("onnx", package) from error
 
 
-def describe(
-    config: BigfootConfig, processor: Processor, *, normalize: bool = False, precision: str = "fp32",
-    batch_invariant: bool = True,
-) -> dict[str, str]:  # fmt: skip
-    """What the file tells of itself, for a runtime that has nothing else.
-
-    Args:
-        config: the shape.
-        processor: vocabulary and normalization.
-        normalize: whether the graph normalizes.
-        precision: ``fp32``, ``int8_dynamic`` or ``int8_static``.
-        batch_invariant: whether utterances may share a batch.
-
-    Example:
-        >>> facts = describe(BigfootConfig(), Processor(CharTokenizer(("<pad>", "|", "A"))))
-        >>> facts["vocab"], facts["stride"], facts["receptive_field"]
-        ('["<pad>", "|", "A"]', '320', '400')
-    """
-    tokenizer = processor.tokenizer
-    delimiter, told = "", dict[str, str]()
-    if isinstance(tokenizer, CharTokenizer):
-        # Characters say themselves what they add to a text.
-        delimiter, told = tokenizer.word_delimiter, {"unknown_token": tokenizer.unknown_token}
-    elif tokenizer is not None:
-        told = {"pieces": json.dumps(tokenizer.pieces, ensure_ascii=False)}
-    return {
-        "bigfoot_format": FORMAT,
-        "vocab": json.dumps([] if tokenizer is None else list(tokenizer.vocabulary), ensure_ascii=False),
-        "blank_id": str((config.pad_token_id or 0) if tokenizer is None else tokenizer.blank_id),
-        "word_delimiter": delimiter if tokenizer is not None and delimiter in tokenizer.vocabulary else "",
-        "sample_rate": str(processor.sample_rate),
-        "do_normalize": "inside" if normalize else str(processor.do_normalize).lower(),
-        "stride": str(config.inputs_to_logits_ratio),
-        "receptive_field": str(config.receptive_field),
-        "family": config.family,
-        "model_type": config.model_type,
-        "batch_invariant": "true" if batch_invariant else "per_utterance",
-        "precision": precision,
-        "bigfoot_version": bigfoot.__version__,
-        # The whole shape, for what counts and compares; a runtime needs none of it.
-        "config": config.to_json_string(use_diff=True),
-        **told,
-    }
-
-
-def check_exportable(loaded: LoadedModel) -> None:
-    """A file without an answer is of no use.
-
-    Raises:
-        ModelError: the model has no CTC head, or a vocabulary that a file cannot hold.
-    """
-    if loaded.model.head is None:
-        raise ModelError(f"{loaded.folder}: it has no CTC head, so that no text could come out; fine-tune it first")
-    if isinstance(loaded.processor.tokenizer, HuggingFaceTokenizer):
-        raise ModelError(
-            f"{loaded.folder}: its tokenizer.json makes text in ways of its own, which an exported file cannot hold; "
-            "characters, sentencepiece and phonemes can be exported"
-        )
-
-
 @dataclass(frozen=True)
-class Exported:
-    """A graph with what is needed to judge it.
+class OnnxExport:
+    """A graph with what is needed to judge it; see ``Exported``.
 
     Args:
         graph: ONNX, with its metadata.
@@ -113,9 +50,37 @@ class Exported:
     plan: Int8Plan
     layers: dict[str, tuple[list[str], list[str]]]
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """See ``Exported``."""
+        return {fact.key: fact.value for fact in self.graph.metadata_props}
+
+    def open(self) -> Run:
+        """See ``Exported``."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = max(1, torch.get_num_threads())
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(self.graph.SerializeToString(), options)
+
+        def run(input_values: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            logits, frames = session.run(["logits", "frames"], {"input_values": input_values, "lengths": lengths})
+            return logits, frames
+
+        return run
+
+    def rank_layers(self, model: BigfootForCTC, input_values: Tensor) -> list[LayerError]:
+        """See ``Exported``."""
+        return measure_layers(model, self.graph, self.layers, input_values)
+
+    def save(self, path: Path) -> None:
+        """See ``Exported``."""
+        save_onnx(self.graph, path)
+
 
 @torch.no_grad()
-def build_onnx(loaded: LoadedModel, plan: Int8Plan | None = None, *, normalize: bool = False) -> Exported:
+def build_onnx(loaded: LoadedModel, plan: Int8Plan | None = None, *, normalize: bool = False) -> OnnxExport:
     """Write a model as an ONNX graph; batch and time stay open.
 
     Args:
@@ -141,7 +106,7 @@ def build_onnx(loaded: LoadedModel, plan: Int8Plan | None = None, *, normalize: 
         loaded.model.config, loaded.processor, normalize=inside, precision=precision, batch_invariant=plan.is_static
     )
     set_metadata(graph, facts)
-    return Exported(graph, plan, writer.graph.layers)
+    return OnnxExport(graph, plan, writer.graph.layers)
 
 
 def set_metadata(graph: ModelProto, facts: dict[str, str]) -> None:
@@ -163,7 +128,4 @@ def save_onnx(graph: ModelProto, path: Path) -> None:
         graph: what to write.
         path: of the file; an older one there is replaced.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(graph.SerializeToString())
-    os.replace(part, path)
+    write_files({path: graph.SerializeToString()})

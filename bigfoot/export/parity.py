@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -11,11 +12,14 @@ import torch
 from bigfoot.compress.quantize import Int8Plan
 from bigfoot.data.batches import Batch, LoadedUtterance, collate
 from bigfoot.errors import ExportError
-from bigfoot.export.layers import LayerError, measure_layers
-from bigfoot.export.onnx import Exported, build_onnx
+from bigfoot.export.exported import Exported
+from bigfoot.export.layers import LayerError
+from bigfoot.export.onnx import build_onnx
 from bigfoot.measure.error_rate import PairedDifference, compare_paired
 from bigfoot.models.folder import LoadedModel
 from bigfoot.text.tokenizer import Tokenizer
+
+Build: TypeAlias = Callable[..., Exported]
 
 BATCH_SIZES = (2, 4, 8)
 _NAMED = 5
@@ -156,6 +160,7 @@ def export_checked(
     plan: Int8Plan | None,
     utterances: Sequence[LoadedUtterance],
     *,
+    build: Build = build_onnx,
     normalize: bool = False,
     limits: ParityLimits | None = None,
     fallback: bool = False,
@@ -167,6 +172,7 @@ def export_checked(
         loaded: with a CTC head.
         plan: layers in int8; None for fp32.
         utterances: on which it is judged.
+        build: what writes it, from model and plan.
         normalize: inside the file.
         limits: what is too far.
         fallback: bring the worst int8 layers back to fp32, ever more of them, until the file passes.
@@ -179,7 +185,7 @@ def export_checked(
         ExportError: it does not pass; with the worst layers.
     """
     limits, brought_back = limits or ParityLimits(), 1
-    exported = build_onnx(loaded, plan, normalize=normalize)
+    exported = build(loaded, plan, normalize=normalize)
     while True:
         parity = measure_parity(loaded, exported, utterances, limits)
         if not parity.problems:
@@ -189,7 +195,7 @@ def export_checked(
         if not fallback or not inexact:
             raise ExportError(_refusal(parity, worst, exported))
         on_note(f"in fp32, for {'; '.join(parity.problems)}: {', '.join(map(str, inexact))}")
-        exported = build_onnx(loaded, exported.plan.without(layer.name for layer in inexact), normalize=normalize)
+        exported = build(loaded, exported.plan.without(layer.name for layer in inexact), normalize=normalize)
         brought_back *= 2
 
 
@@ -202,16 +208,16 @@ def find_worst(loaded: LoadedModel, exported: Exported, utterances: Sequence[Loa
         utterances: the one of middle length is listened to.
     """
     middle = sorted(utterances, key=lambda item: len(item.samples))[len(utterances) // 2]
-    batch = _collate([middle], loaded)
-    return measure_layers(loaded.model, exported.graph, exported.layers, batch.input_values)
+    return exported.rank_layers(loaded.model, _collate([middle], loaded).input_values)
 
 
 def _refusal(parity: Parity, worst: Sequence[LayerError], exported: Exported) -> str:
-    layers = ", ".join(map(str, worst[:_NAMED]))
+    named = ", ".join(map(str, worst[:_NAMED]))
+    layers = f". Layers that are farthest off by themselves: {named}" if named else ""
     cure = "; --fallback computes the worst layers in fp32" if exported.plan.ranges else ""
     return (
         f"refused, nothing was written: {'; '.join(parity.problems)} (on {parity.num_utterances} utterances; "
-        f"{parity.describe()}). Layers that are farthest off by themselves: {layers}{cure}"
+        f"{parity.describe()}){layers}{cure}"
     )
 
 
@@ -236,20 +242,14 @@ class _Runner:
     """Runs a file as a runtime does."""
 
     def __init__(self, loaded: LoadedModel, exported: Exported) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = max(1, torch.get_num_threads())
-        options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(exported.graph.SerializeToString(), options)
-        inside = any(fact.key == "do_normalize" and fact.value == "inside" for fact in exported.graph.metadata_props)
+        self.run = exported.open()
+        inside = exported.facts["do_normalize"] == "inside"
         processor = replace(loaded.processor, tokenizer=None)
         self.processor = replace(processor, do_normalize=False) if inside else processor
 
     def __call__(self, items: Sequence[LoadedUtterance]) -> list[np.ndarray]:
         batch = collate(items, self.processor)
-        given = {"input_values": batch.input_values.numpy(), "lengths": batch.attention_mask.sum(-1).numpy()}
-        logits, frames = self.session.run(["logits", "frames"], given)
+        logits, frames = self.run(batch.input_values.numpy(), batch.attention_mask.sum(-1).numpy())
         return [row[:count] for row, count in zip(logits, frames, strict=True)]
 
     def in_batches(self, items: Sequence[LoadedUtterance], size: int) -> list[np.ndarray]:

@@ -35,9 +35,11 @@ class GraphWriter:
 
     Args:
         plan: layers that compute in int8, and the ranges of what goes into them.
+        part: of the model, with which the names of nodes begin from now on.
     """
 
     plan: Int8Plan = field(default_factory=Int8Plan)
+    part: str = ""
     nodes: list[NodeProto] = field(default_factory=list)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     layers: dict[str, tuple[list[str], list[str]]] = field(default_factory=dict)
@@ -53,7 +55,7 @@ class GraphWriter:
         """Add a node with several outputs."""
         from onnx import helper
 
-        name = f"{kind}_{len(self.nodes)}"
+        name = f"{self.part}/{kind}_{len(self.nodes)}"
         outputs = [f"{name}:{index}" for index in range(count)]
         make: Callable[..., NodeProto] = helper.make_node
         self.nodes.append(make(kind, inputs, outputs, name, domain=domain, **attributes))

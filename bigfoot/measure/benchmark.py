@@ -16,7 +16,8 @@ import transformers
 from bigfoot.errors import ConfigError
 from bigfoot.measure.benchmark_plan import BenchmarkPlan, Setting, plan_warnings
 from bigfoot.measure.by_part import PartResult, measure_parts
-from bigfoot.measure.deployed import DeployedModel
+from bigfoot.measure.deployed import DeployedModel, measure_file_bytes
+from bigfoot.measure.graph_profile import WATCHED, ByOperator, GraphWatch
 from bigfoot.measure.memory import measure_peak_memory
 from bigfoot.measure.peak import PEAK, MatrixProduct, find_peak_product, share_of_peak
 from bigfoot.measure.runtimes import RunnableModel, name_models, open_runnable
@@ -45,7 +46,7 @@ class ModelResult:
     Args:
         name: short, the same in every setting and of no other model.
         source: as it was asked for.
-        runtime: ``bigfoot``, ``transformers`` or ``onnxruntime``.
+        runtime: one of ``bigfoot.measure.runtimes.RUNTIMES``.
         threads: of torch.
         seconds: audio of an utterance.
         batch: utterances of a pass.
@@ -63,7 +64,9 @@ class ModelResult:
         num_unique_params: parameters, shared ones counted once.
         size_bytes: of the weight files.
         macs_per_second: multiply-accumulates per second of audio, of utterances as long as these.
-        by_part: the same part by part, in rounds of their own; empty for an exported file.
+        by_part: the same part by part, in rounds of their own; empty for an exported file that is not ONNX, or whose
+            nodes are not named by their parts.
+        by_operator: of an ONNX file, seconds by part and kind of operator, in the same rounds.
         part_to_blame: where the model is smaller than the first and not faster; None where it is not so.
         verdict: the same in a sentence.
     """
@@ -88,6 +91,7 @@ class ModelResult:
     size_bytes: int | None
     macs_per_second: int
     by_part: dict[str, PartResult]
+    by_operator: ByOperator = field(default_factory=dict)
     part_to_blame: str | None = None
     verdict: str | None = None
 
@@ -164,7 +168,7 @@ def measure_benchmark(plan: BenchmarkPlan, on_tick: Callable[[str], None] = lamb
         peaks.append(_summarize_peak(raw))
         results = [_summarize(raw, subject, subjects[0].name) for subject in subjects]
         models += [_judge(results[0], result) for result in results]
-    notes = [*plan_warnings(plan), *_twin_notes(subjects), *_busy_notes(models)]
+    notes = [*plan_warnings(plan), *_twin_notes(subjects), *_unnamed_notes(models), *_busy_notes(models)]
     notes += [model.verdict for model in models if model.verdict is not None]
     return Benchmark(models, peaks, describe_machine(), notes, plan.rounds)
 
@@ -187,6 +191,7 @@ class _Raw:
     product: MatrixProduct
     times: dict[str, list[Seconds]]
     parts: dict[str, dict[str, PartResult]]
+    operators: dict[str, ByOperator]
     memory: dict[str, int]
 
 
@@ -213,7 +218,7 @@ def _measure_size(opened: RunnableModel, seconds: Seconds) -> ModelSize:
     """An exported file is counted as the shape that it was written from, with the file's own bytes."""
     if isinstance(opened.model, DeployedModel):
         size = measure_size(BigfootForCTC(opened.config), None, seconds)
-        return replace(size, size_bytes=opened.folder.stat().st_size)
+        return replace(size, size_bytes=measure_file_bytes(opened.folder))
     return measure_size(opened.model, opened.folder, seconds)
 
 
@@ -236,10 +241,13 @@ def _measure_setting(
     passes = {name: partial(run_pass, model, samples) for name, model in models.items()}
     with torch_threads(threads):
         times = time_rounds({PEAK: product, **passes}, plan.rounds, lambda: on_tick(f"{setting}: time"))
-    # A file's graph has no parts that one could stop a watch at.
-    with_parts = {name: model for name, model in models.items() if not isinstance(model, DeployedModel)}
+    watched = {
+        name: GraphWatch(model.path, samples, threads) if isinstance(model, DeployedModel) else model
+        for name, model in models.items()
+        if not isinstance(model, DeployedModel) or model.runtime == WATCHED
+    }
     parts = measure_parts(
-        with_parts,
+        watched,
         {subject.name: subject.sizes[seconds].macs_by_part for subject in subjects},
         product,
         rounds=plan.rounds,
@@ -248,7 +256,8 @@ def _measure_setting(
         batch=batch,
         on_round=lambda: on_tick(f"{setting}: parts"),
     )
-    return _Raw(setting, product, times, parts, memory)
+    graphs = {name: watch.by_operator() for name, watch in watched.items() if isinstance(watch, GraphWatch)}
+    return _Raw(setting, product, times, parts, graphs, memory)
 
 
 def _summarize_peak(raw: _Raw) -> PeakResult:
@@ -281,6 +290,7 @@ def _summarize(raw: _Raw, subject: _Subject, first: str) -> ModelResult:
         size_bytes=size.size_bytes,
         macs_per_second=size.macs_per_second,
         by_part=raw.parts.get(subject.name, {}),
+        by_operator=raw.operators.get(subject.name, {}),
     )
 
 
@@ -304,6 +314,12 @@ def _twin_notes(subjects: Sequence[_Subject]) -> Iterator[str]:
     for one, other in itertools.combinations(subjects, 2):
         if (one.opened.folder, one.opened.runtime) == (other.opened.folder, other.opened.runtime):
             yield f"{one.name} and {other.name} are one folder: how far they differ is what these rounds cannot tell"
+
+
+def _unnamed_notes(models: Sequence[ModelResult]) -> Iterator[str]:
+    unnamed = dict.fromkeys(model.name for model in models if model.runtime == WATCHED and not model.by_part)
+    for name in unnamed:
+        yield f"{name} says of no node which part it belongs to; export it again to see its time by part"
 
 
 def _busy_notes(models: Sequence[ModelResult]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Where the time goes: the parts of models timed by hooks, in rounds of their own.
+"""Where the time goes: the parts of models timed by hooks, or by their runtime's profile, in rounds of their own.
 
 Hooks stop the clock at the border of a part. That costs a little, so these rounds are apart from those that tell how
 fast a model is.
@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from bigfoot.measure.graph_profile import GraphWatch
 from bigfoot.measure.peak import PEAK, MatrixProduct, share_of_peak
 from bigfoot.measure.size import divide_by_part, part_modules
 from bigfoot.measure.speed import eval_mode, make_samples, run_pass, time_rounds, torch_threads
@@ -90,9 +90,25 @@ def timed_parts(model: PreTrainedModel) -> Iterator[Callable[[], dict[str, Secon
             hook.remove()
 
 
+class _ModuleWatch:
+    """Passes of a model with a clock at every part."""
+
+    def __init__(self, model: PreTrainedModel, samples: torch.Tensor) -> None:
+        self._model, self._samples = model, samples.to(model.device)
+        self._rounds: list[dict[str, Seconds]] = []
+
+    def run(self) -> None:
+        with timed_parts(self._model) as read:
+            run_pass(self._model, self._samples)
+            self._rounds.append(read())
+
+    def read(self) -> list[dict[str, Seconds]]:
+        return self._rounds
+
+
 @torch.no_grad()
 def measure_parts(
-    models: Mapping[str, PreTrainedModel],
+    models: Mapping[str, PreTrainedModel | GraphWatch],
     macs_by_part: Mapping[str, Mapping[str, int]],
     product: MatrixProduct,
     *,
@@ -105,7 +121,8 @@ def measure_parts(
     """Time the parts of models in eval mode on the same audio, one pass of each and of a matrix product a round.
 
     Args:
-        models: by name; the empty name is the product's.
+        models: by name, an exported file watched on audio of this length, batch and threads; the empty name is the
+            product's.
         macs_by_part: multiply-accumulates per second of audio, by name.
         product: what the machine can do.
         rounds: counted rounds, after one that is not.
@@ -128,19 +145,18 @@ def measure_parts(
         ['conv', 'head', 'positional_conv', 'transformer']
     """
     samples = make_samples(seconds, batch)
-    found: dict[str, list[dict[str, Seconds]]] = {name: [] for name in models}
-
-    def run(name: str) -> None:
-        model = models[name]
-        with timed_parts(model) as read:
-            run_pass(model, samples.to(model.device))
-            found[name].append(read())
-
-    passes = {name: partial(run, name) for name in models}
-    with torch_threads(threads), eval_mode(models.values()):
+    modules = [model for model in models.values() if not isinstance(model, GraphWatch)]
+    watches = {
+        name: model if isinstance(model, GraphWatch) else _ModuleWatch(model, samples) for name, model in models.items()
+    }
+    with torch_threads(threads), eval_mode(modules):
+        passes = {name: watch.run for name, watch in watches.items()}
         times = time_rounds({PEAK: product, **passes}, rounds, on_round)
     peaks = [product.macs / took for took in times[PEAK]]
-    return {name: describe_parts(rows[1:], macs_by_part[name], seconds * batch, peaks) for name, rows in found.items()}
+    found = {name: watch.read()[1:] for name, watch in watches.items()}
+    return {
+        name: describe_parts(rows, macs_by_part[name], seconds * batch, peaks) for name, rows in found.items() if rows
+    }
 
 
 def describe_parts(

@@ -1,10 +1,11 @@
-"""Models that were exported, as a benchmark runs them: by ONNX Runtime, on as many threads as torch has."""
+"""Models that were exported, as a benchmark runs them: by their own runtime, on as many threads as torch has."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from bigfoot.errors import MissingExtraError, ModelError
 from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.program import read_program
+from bigfoot.runtime.openvino_engine import compile_ir, read_ir, read_rt_info
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -20,19 +23,34 @@ DEPLOYED_FILE = "model.onnx"
 """What a deployed folder holds."""
 _QUIET = 3
 
+Pass: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+class _Opened(NamedTuple):
+    """A file in its runtime: what it says of itself, and from samples (B, N) and lengths (B,) to logits."""
+
+    facts: Mapping[str, str]
+    run: Pass
+
 
 def find_deployed(name: str | Path) -> Path | None:
-    """The ``.onnx`` file that a name stands for: the file itself, or that of a deployed folder; None for another model.
+    """The exported file that a name stands for: the file itself, or that of a deployed folder; None for another model.
 
     Example:
         >>> find_deployed("student.onnx"), find_deployed("tiny_teacher")
         (PosixPath('student.onnx'), None)
     """
     path = Path(name)
-    if path.suffix == ".onnx":
+    if path.suffix in EXPORTED:
         return path
     is_deployed = (path / DEPLOYED_FILE).is_file() and not (path / "config.json").exists()
     return path / DEPLOYED_FILE if is_deployed else None
+
+
+def measure_file_bytes(path: Path) -> int:
+    """Bytes of an exported file, with those of the weights where they lie beside it."""
+    weights = path.with_suffix(".bin")
+    return path.stat().st_size + (weights.stat().st_size if path.suffix == ".xml" else 0)
 
 
 class DeployedModel:
@@ -43,40 +61,27 @@ class DeployedModel:
 
     Raises:
         ModelError: missing, damaged, or not written by ``bigfoot export``.
-        MissingExtraError: ONNX Runtime is not installed.
+        MissingExtraError: the runtime is not installed.
     """
 
     def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise ModelError(f"{path}: no such file")
         self.path = path
-        self._sessions: dict[int, InferenceSession] = {}
-        facts = self._session(torch.get_num_threads()).get_modelmeta().custom_metadata_map
+        self.runtime, self._open = EXPORTED[path.suffix]
+        self._opened: dict[int, _Opened] = {}
+        facts = self._at(torch.get_num_threads()).facts
         if "config" not in facts:
             raise ModelError(f"{path}: no shape in its metadata; write it by bigfoot export")
         config = BigfootConfig.from_dict(json.loads(facts["config"]))
         assert isinstance(config, BigfootConfig)
         self.config = config
 
-    def _session(self, threads: int) -> InferenceSession:
-        # A session's threads are fixed when it is opened, and a benchmark goes through several counts.
-        if threads not in self._sessions:
-            try:
-                import onnxruntime
-            except ImportError as error:
-                raise MissingExtraError("onnx", "onnxruntime") from error
-            if not self.path.is_file():
-                raise ModelError(f"{self.path}: no such file")
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = threads
-            options.log_severity_level = _QUIET
-            # Threads that wait by spinning would take the processor from the models timed next.
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-            try:
-                session = onnxruntime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
-            # ONNX Runtime's errors have no common class of their own.
-            except Exception as error:
-                raise ModelError(f"{self.path}: ONNX Runtime cannot open it: {error}") from error
-            self._sessions = {threads: session}
-        return self._sessions[threads]
+    def _at(self, threads: int) -> _Opened:
+        # Threads are fixed when a file is opened, and a benchmark goes through several counts.
+        if threads not in self._opened:
+            self._opened = {threads: self._open(self.path, threads)}
+        return self._opened[threads]
 
     def __call__(self, samples: Tensor) -> tuple[Tensor]:
         """Run on audio without padding.
@@ -88,6 +93,72 @@ class DeployedModel:
             Logits, (B, T, V).
         """
         lengths = np.full(samples.shape[0], samples.shape[1], np.int64)
-        given = {"input_values": samples.numpy(), "lengths": lengths}
-        (logits,) = self._session(torch.get_num_threads()).run(["logits"], given)
-        return (torch.from_numpy(logits),)
+        return (torch.from_numpy(self._at(torch.get_num_threads()).run(samples.numpy(), lengths)),)
+
+
+def open_session(path: Path, threads: int, profile: str | None = None) -> InferenceSession:
+    """Open an ONNX file to time it.
+
+    Args:
+        path: of the file.
+        threads: of a pass.
+        profile: beginning of the path of a profile that is written meanwhile; none without.
+
+    Raises:
+        ModelError: ONNX Runtime cannot open it.
+        MissingExtraError: ONNX Runtime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtraError("onnx", "onnxruntime") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = _QUIET
+    # Threads that wait by spinning would take the processor from the models timed next.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, profile
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    # ONNX Runtime's errors have no common class of their own.
+    except Exception as error:
+        raise ModelError(f"{path}: ONNX Runtime cannot open it: {error}") from error
+
+
+def _open_onnx(path: Path, threads: int) -> _Opened:
+    session = open_session(path, threads)
+
+    def run(samples: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        return session.run(["logits"], {"input_values": samples, "lengths": lengths})[0]
+
+    return _Opened(session.get_modelmeta().custom_metadata_map, run)
+
+
+def _open_openvino(path: Path, threads: int) -> _Opened:
+    model = read_ir(path)
+    compiled = compile_ir(model, path, threads)
+
+    def run(samples: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        return compiled({"input_values": samples, "lengths": lengths})["logits"]
+
+    return _Opened(read_rt_info(model), run)
+
+
+def _open_program(path: Path, _: int) -> _Opened:
+    # Its threads are torch's own.
+    program, facts = read_program(path)
+
+    @torch.no_grad()
+    def run(samples: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        return program(torch.from_numpy(samples), torch.from_numpy(lengths))[0].numpy()
+
+    return _Opened(facts, run)
+
+
+EXPORTED: dict[str, tuple[str, Callable[[Path, int], _Opened]]] = {
+    ".onnx": ("onnxruntime", _open_onnx),
+    ".xml": ("openvino", _open_openvino),
+    ".pt2": ("torch-export", _open_program),
+}
+"""By a file's suffix, the name of its runtime and what opens it."""

@@ -15,12 +15,12 @@ from transformers import AutoConfig, AutoModel, AutoModelForCTC, PreTrainedModel
 from transformers.utils import logging
 
 from bigfoot.errors import ModelError
-from bigfoot.measure.deployed import DeployedModel, find_deployed
+from bigfoot.measure.deployed import EXPORTED, DeployedModel, find_deployed
 from bigfoot.models.configuration import BigfootConfig, beyond_huggingface
 from bigfoot.models.folder import load_config, load_model, resolve_model
 from bigfoot.text.json_files import read_json
 
-RUNTIMES = ("bigfoot", "transformers", "onnxruntime")
+RUNTIMES = ("bigfoot", "transformers", *(runtime for runtime, _ in EXPORTED.values()))
 _PREFIX = "transformers:"
 
 
@@ -32,7 +32,7 @@ class RunnableModel:
         runtime: whose class runs it, one of ``RUNTIMES``.
         folder: where it was read.
         config: its shape.
-        model: in fp32 and eval mode; an exported file's is what ONNX Runtime makes of it.
+        model: in fp32 and eval mode; an exported file's is what its runtime makes of it.
     """
 
     runtime: str
@@ -50,14 +50,15 @@ def split_runtime(source: str) -> tuple[str, str]:
     """
     if source.startswith(_PREFIX):
         return "transformers", source.removeprefix(_PREFIX)
-    return "bigfoot" if find_deployed(source) is None else "onnxruntime", source
+    exported = find_deployed(source)
+    return "bigfoot" if exported is None else EXPORTED[exported.suffix][0], source
 
 
 def open_runnable(source: str) -> RunnableModel:
     """Open a model by the classes that its name asks for.
 
     Args:
-        source: folder, Hugging Face id, ``.onnx`` file, deployed folder or ``tiny_teacher``,
+        source: folder, Hugging Face id, ``.onnx``, ``.xml`` or ``.pt2`` file, deployed folder or ``tiny_teacher``,
             with ``transformers:`` before it for plain transformers.
 
     Returns:
@@ -72,7 +73,7 @@ def open_runnable(source: str) -> RunnableModel:
         'Wav2Vec2ForCTC'
     """
     runtime, name = split_runtime(source)
-    if runtime == "onnxruntime":
+    if runtime not in ("bigfoot", "transformers"):
         deployed = DeployedModel(find_deployed(name) or Path(name))
         return RunnableModel(runtime, deployed.path, deployed.config, deployed)
     if runtime == "bigfoot":

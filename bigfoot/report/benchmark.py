@@ -11,6 +11,7 @@ from bigfoot.measure.benchmark import Benchmark, ModelResult, PeakResult
 from bigfoot.measure.benchmark_plan import Setting
 from bigfoot.measure.size import PARTS
 
+_MOST_KINDS = 8
 _COLUMNS = (
     "runtime", "ms [quartiles]", "faster [quartiles]", "real-time factor", "of peak %", "memory MB", "size MB",
     "parameters M", "GMACs/s",
@@ -24,12 +25,13 @@ def render_benchmark(benchmark: Benchmark) -> Iterator[str | Table]:
         benchmark: of ``measure_benchmark``.
 
     Yields:
-        What to print, one thing after the other: two tables a setting, then the notes.
+        What to print, one thing after the other: two tables a setting and one more for each ONNX file, then the notes.
     """
     for peak in benchmark.peak:
         models = benchmark.in_setting(peak)
         yield _render_models(peak, models)
         yield _render_parts(models)
+        yield from (_render_operators(model) for model in models if model.by_operator)
     machine = benchmark.machine
     yield escape(
         f"{machine['processor']}, {machine['processors']} processors; median of {benchmark.rounds} interleaved rounds; "
@@ -77,4 +79,23 @@ def _render_parts(models: list[ModelResult]) -> Table:
             shares = (own.time_share, own.macs_share, own.share_of_peak)
             cells.append(" / ".join([f"{1e3 * own.median_s:.1f}", *(f"{share:.0%}" for share in shares)]))
         table.add_row(escape(model.name), *cells)
+    return table
+
+
+def _render_operators(model: ModelResult) -> Table:
+    """Kinds of operators of an ONNX file, those that take longest first, and the rest in one line."""
+    by_kind: dict[str, dict[str, float]] = {}
+    for part, times in model.by_operator.items():
+        for kind, seconds in times.items():
+            by_kind.setdefault(kind, {})[part] = seconds
+    ranked = sorted(by_kind.items(), key=lambda item: -sum(item[1].values()))
+    rest = {part: sum(times.get(part, 0.0) for _, times in ranked[_MOST_KINDS:]) for part in PARTS}
+    total = sum(sum(times.values()) for times in by_kind.values())
+    table = Table(title=f"{escape(model.name)} by operator: ms", title_justify="left", box=None, pad_edge=False)
+    table.add_column("operator", overflow="fold")
+    for heading in (*PARTS, "of time"):
+        table.add_column(heading, justify="right")
+    for kind, times in [*ranked[:_MOST_KINDS], ("others", rest)]:
+        cells = [f"{1e3 * times[part]:.1f}" if times.get(part) else "" for part in PARTS]
+        table.add_row(kind, *cells, f"{sum(times.values()) / total:.0%}")
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,9 +12,12 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+# Items a lane, so that one that is done early does not wait for the one whose result is wanted first.
+_AHEAD = 8
+
 
 def map_in_lanes(function: Callable[[Item], Result], items: Iterable[Item], lanes: int) -> Iterator[Result]:
-    """Apply a function to items, some at a time; no more than that is taken up ahead of what was given back.
+    """Apply a function to items, some at a time; no more than a few a lane are taken up ahead of what was given back.
 
     Args:
         function: that lets other threads run while it computes, as ONNX Runtime does.
@@ -32,7 +36,7 @@ def map_in_lanes(function: Callable[[Item], Result], items: Iterable[Item], lane
         return
     rest = iter(items)
     with ThreadPoolExecutor(lanes, thread_name_prefix="bigfoot") as pool:
-        ahead: deque[Future[Result]] = deque(pool.submit(function, item) for item in islice(rest, lanes))
+        ahead: deque[Future[Result]] = deque(pool.submit(function, item) for item in islice(rest, _AHEAD * lanes))
         try:
             while ahead:
                 yield ahead.popleft().result()
@@ -41,3 +45,8 @@ def map_in_lanes(function: Callable[[Item], Result], items: Iterable[Item], lane
             # Nobody waits for them any more, where the caller stopped or one of them failed.
             for future in ahead:
                 future.cancel()
+
+
+def count_processors() -> int:
+    """Those this process may use: runtimes themselves count the machine's, also where a container lends fewer."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

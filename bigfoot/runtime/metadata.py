@@ -1,4 +1,4 @@
-"""What ``bigfoot export`` writes into an ONNX file beside the graph, read back with every fault in words."""
+"""What ``bigfoot export`` writes into a file beside the graph, read back with every fault in words."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def read_facts(metadata: Mapping[str, str], name: str) -> ModelFacts:
     version = metadata.get("bigfoot_format")
     if version is None:
         raise ModelError(
-            f"{name}: an ONNX file, but without bigfoot's metadata (vocabulary, normalisation, stride); "
-            "write it with: bigfoot export MODEL FILE.onnx"
+            f"{name}: a model, but without bigfoot's metadata (vocabulary, normalisation, stride); "
+            "write it by bigfoot export"
         )
     if version != FORMAT:
         raise ModelError(

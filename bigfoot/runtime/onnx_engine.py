@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from threading import Lock
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from bigfoot.errors import MissingExtraError, ModelError
 from bigfoot.runtime.engine import Answer, ModelFacts
+from bigfoot.runtime.lanes import count_processors
 from bigfoot.runtime.metadata import read_facts
 from bigfoot.types import Samples
 
@@ -40,7 +40,7 @@ class OnnxEngine:
 
     def __init__(self, path: str | Path, threads: int | None = None) -> None:
         self._path = find_onnx(path)
-        self.lanes = threads or _count_processors()
+        self.lanes = threads or count_processors()
         self._sessions = {self.lanes: _open_session(self._path, self.lanes)}
         self._opening = Lock()
         metadata = self._sessions[self.lanes].get_modelmeta().custom_metadata_map
@@ -107,11 +107,6 @@ def _open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no base but this one.
         raise ModelError(f"{path}: {_explain(str(error), onnxruntime.__version__)}") from error
-
-
-def _count_processors() -> int:
-    # Those this process may use: ONNX Runtime itself counts the machine's, also where a container lends fewer.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _explain(words: str, version: str) -> str:

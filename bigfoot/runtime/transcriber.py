@@ -33,7 +33,8 @@ class Transcriber:
     """A model that is opened once and then listens, greedily, without a language model.
 
     Args:
-        model: a file that ``bigfoot export`` wrote, a folder that holds just one of them, or an ``Engine``.
+        model: an ``.onnx`` or ``.xml`` file that ``bigfoot export`` wrote, a folder that holds just one ``.onnx``, or
+            an ``Engine``.
         threads: all of the machine's by default; they share the only recording, or hear one each. Set once: an engine
             that is given has its own.
         chunk_seconds: what is longer is heard in chunks that overlap; 10 or more.
@@ -41,7 +42,7 @@ class Transcriber:
 
     Raises:
         ModelError: the file is missing, damaged, or not of bigfoot's making.
-        MissingExtraError: ONNX Runtime is not installed.
+        MissingExtraError: ONNX Runtime, or OpenVINO for an ``.xml``, is not installed.
         ValueError: a number that makes no sense.
 
     Example:
@@ -62,7 +63,7 @@ class Transcriber:
             raise ValueError(f"threads should be 1 or more, and is {threads}")
         if chunk_seconds < 2.5 * OVERLAP:
             raise ValueError(f"chunk_seconds should be {2.5 * OVERLAP:g} or more, and is {chunk_seconds:g}")
-        self._engine: Engine = OnnxEngine(model, threads) if isinstance(model, str | Path) else model
+        self._engine = open_engine(model, threads) if isinstance(model, str | Path) else model
         self.facts = self._engine.facts
         self._longest = round(chunk_seconds * self.facts.sample_rate)
         self._most_samples = round(batch_seconds * self.facts.sample_rate) if self.facts.batch_invariant else 0
@@ -191,6 +192,24 @@ class Transcriber:
         time = self.facts.frame_time
         placed = (Word(word.text, time(word.start_frame), min(time(word.end_frame), seconds)) for word in words)
         return Transcript(name, seconds, tuple(placed))
+
+
+def open_engine(model: str | Path, threads: int | None = None) -> Engine:
+    """Open an exported file by the runtime that it was written for.
+
+    Args:
+        model: see ``Transcriber``.
+        threads: see there.
+
+    Raises:
+        ModelError: see there.
+        MissingExtraError: see there.
+    """
+    if Path(model).suffix == ".xml":
+        from bigfoot.runtime.openvino_engine import OpenVinoEngine
+
+        return OpenVinoEngine(model, threads)
+    return OnnxEngine(model, threads)
 
 
 def _failed(error: AudioError, on_error: OnError | None) -> Transcript:

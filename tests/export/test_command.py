@@ -15,7 +15,7 @@ def test_writes_what_passes(bigfoot, small_digits, tmp_path):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (("--to", "tflite"), "--to: 'tflite' is none of onnx"),
+        (("--to", "tflite"), "--to: 'tflite' is none of onnx, openvino, torch-export"),
         (("--int8", "static"), "--calibrate: --int8 static needs a minute or so of real audio"),
         (("--int8", "dynamic"), "--check: --int8 dynamic needs real audio"),
         (("--int8", "four"), "--int8: 'four' is none of static, dynamic"),

@@ -7,9 +7,10 @@ import onnx
 import pytest
 import torch
 
-from bigfoot.data.batches import normalize_waveform
+from bigfoot.audio_io import normalize_waveform
 from bigfoot.errors import ModelError
-from bigfoot.export.onnx import build_onnx, describe, save_onnx
+from bigfoot.export.facts import describe
+from bigfoot.export.onnx import build_onnx, save_onnx
 from bigfoot.models import BigfootConfig
 from bigfoot.models.folder import LoadedModel
 from bigfoot.runtime.metadata import read_facts

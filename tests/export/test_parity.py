@@ -8,7 +8,6 @@ from bigfoot.compress.quantize import calibrate, dynamic_plan
 from bigfoot.data.batches import LoadedUtterance
 from bigfoot.data.synthetic import synthesize_string
 from bigfoot.errors import DataError, ExportError
-from bigfoot.export import parity as gate
 from bigfoot.export.audio import padded_audio, read_speech
 from bigfoot.export.onnx import build_onnx
 from bigfoot.export.parity import ParityLimits, export_checked, find_worst, measure_parity
@@ -59,7 +58,7 @@ def test_dynamic_int8_hears_the_same_one_by_one(teacher, digits):
     assert (facts["precision"], facts["batch_invariant"]) == ("int8_dynamic", "per_utterance")
 
 
-def test_a_wrong_scale_is_refused_and_named(teacher, digits, static_plan, monkeypatch):
+def test_a_wrong_scale_is_refused_and_named(teacher, digits, static_plan):
     faulty = "encoder.layers.3.feed_forward.output_dense"
 
     def build(loaded, plan, **options):
@@ -68,13 +67,12 @@ def test_a_wrong_scale_is_refused_and_named(teacher, digits, static_plan, monkey
             break_scale(exported, faulty, -3.0)
         return exported
 
-    monkeypatch.setattr(gate, "build_onnx", build)
     refused = rf"WER rises by .* Layers .* by themselves: {faulty} \((39|40)\d\."
     with pytest.raises(ExportError, match=refused) as refusal:
-        export_checked(teacher, static_plan, digits)
+        export_checked(teacher, static_plan, digits, build=build)
     assert "--fallback" in str(refusal.value)
     notes = []
-    exported, parity = export_checked(teacher, static_plan, digits, fallback=True, on_note=notes.append)
+    exported, parity = export_checked(teacher, static_plan, digits, build=build, fallback=True, on_note=notes.append)
     assert not parity.problems and len(notes) == 1 and faulty in notes[0]
     assert set(static_plan.ranges) - set(exported.plan.ranges) == {faulty}
 

@@ -1,17 +1,20 @@
 """Exported files beside models: opened, run, counted, timed; and what is said of files that are none."""
 
+import io
 
 import pytest
 import torch
+from rich.console import Console
 
 from bigfoot.errors import ModelError
+from bigfoot.export.command import TARGETS
 from bigfoot.export.onnx import build_onnx, save_onnx
 from bigfoot.measure import benchmark
 from bigfoot.measure.benchmark import measure_benchmark
 from bigfoot.measure.benchmark_plan import BenchmarkPlan
 from bigfoot.measure.peak import build_product
 from bigfoot.measure.runtimes import open_runnable
-from bigfoot.measure.size import measure_size
+from bigfoot.measure.size import PARTS, measure_size
 from bigfoot.models.folder import LoadedModel, save_model
 from bigfoot.report.benchmark import render_benchmark
 
@@ -45,8 +48,53 @@ def test_benchmark_beside_its_model(places, monkeypatch):
     assert deployed.macs_per_second == own.macs_per_second == measure_size(model, None, 0.2).macs_per_second
     assert deployed.num_unique_params == own.num_unique_params
     assert deployed.size_bytes == (root / "folder" / "model.onnx").stat().st_size
-    assert deployed.median_s > 0 and not deployed.by_part and len(own.by_part) == 4
-    assert sum(1 for _ in render_benchmark(found)) >= 3
+    assert deployed.median_s > 0 and set(deployed.by_part) == set(own.by_part) == set(PARTS)
+    assert all(part.median_s > 0 for part in deployed.by_part.values()) and not found.notes[:-1]
+    assert "MatMul" in deployed.by_operator["conv"] and "Softmax" in deployed.by_operator["transformer"]
+    shown = io.StringIO()
+    for item in render_benchmark(found):
+        Console(file=shown, width=160).print(item)
+    assert "folder by operator: ms" in shown.getvalue() and "others" in shown.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("target", "suffix"),
+    [("openvino", ".xml"), pytest.param("torch-export", ".pt2", marks=pytest.mark.slow)],
+)
+def test_files_for_other_runtimes_beside_their_model(target, suffix, places, processor, tmp_path, monkeypatch):
+    if target == "openvino":
+        pytest.importorskip("openvino")
+    model, root = places
+    path = tmp_path / f"student{suffix}"
+    TARGETS[target].build(LoadedModel(model, processor)).save(path)
+    samples = torch.randn(2, 9000)
+    opened = open_runnable(str(path))
+    assert opened.runtime == target and opened.config.to_dict() == model.config.to_dict()
+    with torch.no_grad():
+        expected = model(samples).logits
+    torch.testing.assert_close(opened.model(samples)[0][:, : expected.shape[1]], expected, atol=1e-4, rtol=0)
+    monkeypatch.setattr(benchmark, "measure_peak_memory", lambda *_, **__: 1)
+    monkeypatch.setattr(benchmark, "find_peak_product", lambda _: build_product(32))
+    found = measure_benchmark(BenchmarkPlan((str(root / "model"), str(path)), seconds=(0.2,), rounds=1)).models[1]
+    assert found.runtime == target and found.median_s > 0 and not found.by_part
+    assert found.size_bytes == sum(file.stat().st_size for file in tmp_path.iterdir())
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ModelError, match=f"student{suffix}: not a file of"):
+        open_runnable(str(path))
+
+
+def test_a_file_that_names_no_parts_is_told_of(places, tmp_path, monkeypatch):
+    import onnx
+
+    graph = onnx.load(places[1] / "folder" / "model.onnx")
+    for node in graph.graph.node:
+        node.name = node.name.partition("/")[2]
+    onnx.save(graph, tmp_path / "old.onnx")
+    monkeypatch.setattr(benchmark, "measure_peak_memory", lambda *_, **__: 1)
+    monkeypatch.setattr(benchmark, "find_peak_product", lambda _: build_product(32))
+    found = measure_benchmark(BenchmarkPlan((str(tmp_path / "old.onnx"),), seconds=(0.2,), rounds=1))
+    assert not found.models[0].by_part and found.notes[0].startswith("old.onnx says of no node")
 
 
 def test_damaged_foreign_and_missing_files_are_told_in_words(places, tmp_path):

@@ -1,0 +1,75 @@
+"""What an exported file says of itself, whatever its format."""
+
+from __future__ import annotations
+
+import json
+
+import bigfoot
+from bigfoot.errors import ModelError
+from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.folder import LoadedModel
+from bigfoot.text.huggingface import HuggingFaceTokenizer
+from bigfoot.text.tokenizers import CharTokenizer, Processor
+
+FORMAT = "1"
+"""Version of the agreement between a file and ``bigfoot.runtime``: names of tensors and of metadata."""
+
+
+def describe(
+    config: BigfootConfig, processor: Processor, *, normalize: bool = False, precision: str = "fp32",
+    batch_invariant: bool = True,
+) -> dict[str, str]:  # fmt: skip
+    """What the file tells of itself, for a runtime that has nothing else.
+
+    Args:
+        config: the shape.
+        processor: vocabulary and normalization.
+        normalize: whether the graph normalizes.
+        precision: ``fp32``, ``int8_dynamic`` or ``int8_static``.
+        batch_invariant: whether utterances may share a batch.
+
+    Example:
+        >>> facts = describe(BigfootConfig(), Processor(CharTokenizer(("<pad>", "|", "A"))))
+        >>> facts["vocab"], facts["stride"], facts["receptive_field"]
+        ('["<pad>", "|", "A"]', '320', '400')
+    """
+    tokenizer = processor.tokenizer
+    delimiter, told = "", dict[str, str]()
+    if isinstance(tokenizer, CharTokenizer):
+        # Characters say themselves what they add to a text.
+        delimiter, told = tokenizer.word_delimiter, {"unknown_token": tokenizer.unknown_token}
+    elif tokenizer is not None:
+        told = {"pieces": json.dumps(tokenizer.pieces, ensure_ascii=False)}
+    return {
+        "bigfoot_format": FORMAT,
+        "vocab": json.dumps([] if tokenizer is None else list(tokenizer.vocabulary), ensure_ascii=False),
+        "blank_id": str((config.pad_token_id or 0) if tokenizer is None else tokenizer.blank_id),
+        "word_delimiter": delimiter if tokenizer is not None and delimiter in tokenizer.vocabulary else "",
+        "sample_rate": str(processor.sample_rate),
+        "do_normalize": "inside" if normalize else str(processor.do_normalize).lower(),
+        "stride": str(config.inputs_to_logits_ratio),
+        "receptive_field": str(config.receptive_field),
+        "family": config.family,
+        "model_type": config.model_type,
+        "batch_invariant": "true" if batch_invariant else "per_utterance",
+        "precision": precision,
+        "bigfoot_version": bigfoot.__version__,
+        # The whole shape, for what counts and compares; a runtime needs none of it.
+        "config": config.to_json_string(use_diff=True),
+        **told,
+    }
+
+
+def check_exportable(loaded: LoadedModel) -> None:
+    """A file without an answer is of no use.
+
+    Raises:
+        ModelError: the model has no CTC head, or a vocabulary that a file cannot hold.
+    """
+    if loaded.model.head is None:
+        raise ModelError(f"{loaded.folder}: it has no CTC head, so that no text could come out; fine-tune it first")
+    if isinstance(loaded.processor.tokenizer, HuggingFaceTokenizer):
+        raise ModelError(
+            f"{loaded.folder}: its tokenizer.json makes text in ways of its own, which an exported file cannot hold; "
+            "characters, sentencepiece and phonemes can be exported"
+        )

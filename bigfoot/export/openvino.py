@@ -1,0 +1,125 @@
+"""To OpenVINO: the fp32 graph of ``bigfoot.export.onnx`` as an ``.xml`` file with its weights in a ``.bin``."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bigfoot.compress.quantize import Int8Plan
+from bigfoot.errors import ModelError
+from bigfoot.export.exported import Run, write_files
+from bigfoot.export.layers import LayerError, measure_layers
+from bigfoot.export.onnx import OnnxExport, build_onnx
+from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.folder import LoadedModel
+from bigfoot.runtime.openvino_engine import FACTS_KEY, compile_ir, read_ir, require_openvino
+
+if TYPE_CHECKING:
+    import openvino
+    from onnx import ModelProto
+
+
+@dataclass(frozen=True)
+class OpenVinoExport:
+    """Two files; see ``Exported``.
+
+    Args:
+        origin: the graph that they were made from.
+        xml: operators and metadata.
+        weights: the ``.bin``.
+    """
+
+    origin: OnnxExport
+    xml: bytes
+    weights: bytes
+
+    @property
+    def plan(self) -> Int8Plan:
+        """See ``Exported``."""
+        return self.origin.plan
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """See ``Exported``."""
+        return self.origin.facts
+
+    def open(self) -> Run:
+        """See ``Exported``."""
+        with tempfile.TemporaryDirectory(prefix="bigfoot-") as folder:
+            path = Path(folder) / "model.xml"
+            self.save(path)
+            # Compiled before the folder goes: weights are mapped from the disk until then.
+            compiled = compile_ir(read_ir(path), path, torch.get_num_threads())
+
+        def run(input_values: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            found = compiled({"input_values": input_values, "lengths": lengths})
+            return found["logits"], found["frames"]
+
+        return run
+
+    def rank_layers(self, model: BigfootForCTC, input_values: Tensor) -> list[LayerError]:
+        """See ``Exported``."""
+        return measure_layers(model, self.origin.graph, self.origin.layers, input_values, _run_piece)
+
+    def save(self, path: Path) -> None:
+        """See ``Exported``."""
+        write_files({path.with_suffix(".bin"): self.weights, path: self.xml})
+
+
+def build_openvino(loaded: LoadedModel, plan: Int8Plan | None = None, *, normalize: bool = False) -> OpenVinoExport:
+    """Convert a model by way of its ONNX graph; batch and time stay open.
+
+    Args:
+        loaded: with a CTC head.
+        plan: None, for the int8 graph has operators of ONNX Runtime's own.
+        normalize: see ``build_onnx``.
+
+    Raises:
+        ModelError: no CTC head, or something that OpenVINO has no operator for.
+        MissingExtraError: the extra ``[openvino]`` is not installed.
+    """
+    assert not (plan and plan.ranges), "refused before anything is loaded"
+    origin = build_onnx(loaded, normalize=normalize)
+    return OpenVinoExport(origin, *write_ir(origin))
+
+
+def write_ir(origin: OnnxExport) -> tuple[bytes, bytes]:
+    """Convert a graph.
+
+    Args:
+        origin: in fp32.
+
+    Returns:
+        What the ``.xml`` and the ``.bin`` hold.
+
+    Raises:
+        ModelError: see ``build_openvino``.
+    """
+    model = _convert(origin.graph)
+    for key, value in origin.facts.items():
+        model.set_rt_info(value, [FACTS_KEY, key])
+    with tempfile.TemporaryDirectory(prefix="bigfoot-") as folder:
+        path = Path(folder) / "model.xml"
+        require_openvino().save_model(model, path, compress_to_fp16=False)
+        return path.read_bytes(), path.with_suffix(".bin").read_bytes()
+
+
+def _convert(graph: ModelProto) -> openvino.Model:
+    try:
+        return require_openvino().Core().read_model(graph.SerializeToString())
+    except RuntimeError as error:
+        raise ModelError(f"OpenVINO cannot convert this shape ({str(error)[:300]}); --to onnx can") from error
+
+
+def _run_piece(graph: ModelProto, given: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
+    model = _convert(graph)
+    # The piece says of its inputs that they are tensors and no more, and the processor's plugin asks for their rank.
+    model.reshape({name: list(value.shape) for name, value in given.items()})
+    found = compile_ir(model, Path("layer"), 1)(given)
+    return [found[name] for name in outputs]

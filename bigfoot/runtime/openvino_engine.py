@@ -1,0 +1,157 @@
+"""An exported model on OpenVINO: an ``.xml`` file with its weights in the ``.bin`` beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bigfoot.errors import MissingExtraError, ModelError
+from bigfoot.runtime.engine import Answer, ModelFacts
+from bigfoot.runtime.lanes import count_processors
+from bigfoot.runtime.metadata import read_facts
+from bigfoot.types import Samples
+
+if TYPE_CHECKING:
+    import openvino
+
+FACTS_KEY = "bigfoot"
+"""Under it the file's runtime information has what ``bigfoot export`` says of the model."""
+
+
+class OpenVinoEngine:
+    """A file that ``bigfoot export --to openvino`` wrote; see ``OnnxEngine``, whose threads it shares out alike.
+
+    Args:
+        path: of the ``.xml`` file.
+        threads: all of the machine's by default.
+
+    Raises:
+        ModelError: no such file, damaged, not of bigfoot's making, or beyond this OpenVINO.
+        MissingExtraError: OpenVINO is not installed.
+    """
+
+    def __init__(self, path: str | Path, threads: int | None = None) -> None:
+        self._path = Path(path)
+        self.lanes = threads or count_processors()
+        self._model = read_ir(self._path)
+        self.facts: ModelFacts = read_facts(read_rt_info(self._model), str(self._path))
+        _check_signature(self._model, self.facts)
+        self._compiled: dict[int, openvino.CompiledModel] = {}
+        self._idle: dict[int, list[openvino.InferRequest]] = {}
+        self._lock = Lock()
+
+    def run(self, input_values: Samples, lengths: npt.NDArray[np.int64], alone: bool = True) -> Answer:
+        """Compute a batch; see ``Engine``."""
+        with self._request(1 if alone else self.lanes) as request:
+            try:
+                found = request.infer({"input_values": input_values, "lengths": lengths}, share_inputs=True)
+            except RuntimeError as error:
+                raise ModelError(
+                    f"{self._path}: failed at {len(lengths)} utterances of up to {input_values.shape[1]} samples: "
+                    f"{_last_line(error)}"
+                ) from error
+            return Answer(found["logits"], found["frames"])
+
+    @contextmanager
+    def _request(self, streams: int) -> Iterator[openvino.InferRequest]:
+        with self._lock:
+            if streams not in self._compiled:
+                self._compiled[streams] = compile_ir(self._model, self._path, self.lanes, streams)
+            idle = self._idle.setdefault(streams, [])
+            request = idle.pop() if idle else self._compiled[streams].create_infer_request()
+        try:
+            yield request
+        finally:
+            idle.append(request)
+
+
+def read_ir(path: Path) -> openvino.Model:
+    """Read a model without compiling it.
+
+    Args:
+        path: of the ``.xml`` file.
+
+    Raises:
+        ModelError: missing or damaged.
+        MissingExtraError: OpenVINO is not installed.
+    """
+    weights = path.with_suffix(".bin")
+    openvino = require_openvino()
+    for file in (path, weights):
+        if not file.is_file():
+            raise ModelError(f"no file at {file}; bigfoot export MODEL {path} --to openvino writes it")
+    try:
+        return openvino.Core().read_model(path, weights)
+    except RuntimeError as error:
+        raise ModelError(
+            f"{path}: not a file of OpenVINO, or it or {weights.name} is cut off or damaged; export or copy it again "
+            f"({_last_line(error)})"
+        ) from error
+
+
+def read_rt_info(model: openvino.Model) -> dict[str, str]:
+    """What a file says of itself; empty where it is of others."""
+    if not model.has_rt_info([FACTS_KEY]):
+        return {}
+    return {key: value.astype(str) for key, value in model.get_rt_info([FACTS_KEY]).astype(dict).items()}
+
+
+def compile_ir(model: openvino.Model, path: Path, threads: int, streams: int = 1) -> openvino.CompiledModel:
+    """Make a model ready for the processor, in fp32 whatever the processor likes better.
+
+    Args:
+        model: of ``read_ir``.
+        path: for messages.
+        threads: of all streams together.
+        streams: passes at once.
+
+    Raises:
+        ModelError: an operator that this OpenVINO does not have.
+    """
+    options = {
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": streams,
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    try:
+        return require_openvino().Core().compile_model(model, "CPU", options)
+    except RuntimeError as error:
+        raise ModelError(f"{path}: OpenVINO cannot compile it: {_last_line(error)}") from error
+
+
+def require_openvino() -> Any:  # noqa: ANN401 - a module
+    """The package.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingExtraError("openvino", "openvino") from error
+    return openvino
+
+
+def _check_signature(model: openvino.Model, facts: ModelFacts) -> None:
+    inputs, outputs = ({name for port in ports for name in port.get_names()} for ports in (model.inputs, model.outputs))
+    missing = sorted({"input_values", "lengths"} - inputs) + sorted({"logits", "frames"} - outputs)
+    if missing:
+        raise ModelError(f"{facts.name}: not the graph that bigfoot exports: it lacks {', '.join(missing)}")
+    tokens = model.output("logits").get_partial_shape()[2]
+    if tokens.is_static and tokens.get_length() != len(facts.tokenizer):
+        raise ModelError(
+            f"{facts.name}: it gives {tokens.get_length()} logits a frame for a vocabulary of "
+            f"{len(facts.tokenizer)} tokens"
+        )
+
+
+def _last_line(error: Exception) -> str:
+    # OpenVINO begins with the line of its own source.
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines or ["no reason given"])[-1][:300]

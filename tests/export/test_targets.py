@@ -1,0 +1,156 @@
+"""OpenVINO and torch.export answer what PyTorch answers, pass the same gate, and say in words what they cannot."""
+
+import sys
+
+import numpy as np
+import pytest
+from onnx import numpy_helper
+
+from bigfoot.errors import ExportError, MissingExtraError, ModelError
+from bigfoot.evaluation.torch_engine import TorchEngine
+from bigfoot.export.openvino import OpenVinoExport, build_openvino, write_ir
+from bigfoot.export.parity import export_checked, find_worst
+from bigfoot.export.torch_export import build_torch_export
+from bigfoot.models.folder import LoadedModel, load_model
+from bigfoot.models.program import read_program
+from bigfoot.runtime.openvino_engine import OpenVinoEngine
+from bigfoot.runtime.transcriber import Transcriber
+from tests.export.test_onnx import SHAPES, answers_of, make_waves
+from tests.export.test_parity import digits  # noqa: F401 - a fixture
+
+BUILD = {"openvino": build_openvino, "torch-export": build_torch_export}
+SAMPLES = (1600, 16_000, 7000, 90_001, 3200)
+UNRECORDED = {"shared": "a time reduction"}
+UNRECORDED |= dict.fromkeys(("wavlm", "wavlm-large", "pruned", "one-head"), "position bias")
+
+
+@pytest.fixture(params=BUILD)
+def target(request):
+    if request.param == "openvino":
+        pytest.importorskip("openvino")
+    return request.param
+
+
+def compare(model, processor, target, name=""):
+    if target == "torch-export" and name in UNRECORDED:
+        with pytest.raises(ModelError, match=f"cannot follow .*{UNRECORDED[name]}.*--to onnx"):
+            build_torch_export(LoadedModel(model, processor))
+        return
+    run, waves = BUILD[target](LoadedModel(model, processor)).open(), make_waves(SAMPLES)
+    expected = answers_of(model, waves)
+    for rows in (range(len(waves)), [0], [1, 2], [3]):
+        lengths = np.array([len(waves[row]) for row in rows])
+        values = np.stack([np.pad(waves[row], (0, lengths.max() - len(waves[row]))) for row in rows])
+        logits, frames = run(values, lengths)
+        assert frames.tolist() == ((lengths - 400) // 320 + 1).tolist()
+        for row, answer, count in zip(rows, logits, frames, strict=True):
+            np.testing.assert_allclose(answer[:count], expected[row], atol=1e-4)
+
+
+def test_answers_as_pytorch(target, build_model, processor):
+    compare(build_model("base", conv_groups=[1, 2, 2, 2, 4, 2, 1]), processor, target)
+
+
+@pytest.mark.slow
+def test_answers_as_pytorch_in_every_family(target, family, build_model, processor):
+    compare(build_model(family), processor, target, family)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("structure", ["large-lv60", "group-stable", "layer-post"])
+def test_answers_as_pytorch_in_every_structure(target, structure, build_model, processor):
+    compare(build_model(structure), processor, target)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", SHAPES)
+def test_answers_as_pytorch_in_every_shape(target, shape, build_model, processor):
+    structure, changes = SHAPES[shape]
+    compare(build_model(structure, **changes), processor, target, shape)
+
+
+def test_openvino_passes_the_gate_and_a_fault_is_refused_and_named(digits, build_model, processor):  # noqa: F811
+    pytest.importorskip("openvino")
+    teacher = LoadedModel(build_model("base"), processor)
+    exported, parity = export_checked(teacher, None, digits[:4], build=build_openvino)
+    assert parity.max_difference < 1e-4 and parity.batch_difference < 1e-4 and parity.num_utterances == 4
+    assert max(layer.error for layer in find_worst(teacher, exported, digits)) < 1e-5
+
+    def build(loaded, plan, **options):
+        return break_openvino(build_openvino(loaded, plan, **options))
+
+    with pytest.raises(ExportError, match=r"logits differ .* by themselves: encoder\.pos_conv_embed\.conv \(1\d\d\."):
+        export_checked(teacher, None, digits[:2], build=build)
+
+
+def break_openvino(exported):
+    """The same files from a graph whose positional convolution has a wrong sign."""
+    kernel = max(exported.origin.graph.graph.initializer, key=lambda item: len(item.raw_data) * (len(item.dims) == 3))
+    kernel.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(kernel), kernel.name))
+    return OpenVinoExport(exported.origin, *write_ir(exported.origin))
+
+
+def test_texts_by_openvino(bigfoot, small_digits, tmp_path):
+    pytest.importorskip("openvino")
+    path, manifest = tmp_path / "deep" / "teacher.xml", small_digits.manifests["dev"]
+    code, out, err = bigfoot("export", "tiny_teacher", path, "--to", "openvino", "--check", manifest)
+    assert code == 0 and "0 of 4 texts changed" in out and "10.6 MB" in out, err
+    from bigfoot.data.batches import read_utterances
+
+    waves = [item.samples for item in read_utterances(manifest, 4, 16_000)] * 3
+    expected = [result.text for result in Transcriber(TorchEngine(load_model("tiny_teacher"))).transcribe(waves)]
+    for threads in (1, 2):
+        assert [result.text for result in Transcriber(path, threads).transcribe(waves)] == expected
+    assert Transcriber(path, 1).transcribe(waves[:1])[0].text == expected[0]
+
+
+def test_files_that_openvino_cannot_use(build_model, processor, tmp_path, monkeypatch):
+    openvino = pytest.importorskip("openvino")
+    path = tmp_path / "model.xml"
+    build_openvino(LoadedModel(build_model("base", num_hidden_layers=1), processor)).save(path)
+    foreign = openvino.Core().read_model(path)
+    del foreign.rt_info["bigfoot"]
+    openvino.save_model(foreign, tmp_path / "foreign.xml")
+    with pytest.raises(ModelError, match="without bigfoot's metadata"):
+        OpenVinoEngine(tmp_path / "foreign.xml", 1)
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(ModelError, match=r"model.xml: not a file of OpenVINO, or it or model.bin is cut off"):
+        OpenVinoEngine(path, 1)
+    path.with_suffix(".bin").unlink()
+    with pytest.raises(ModelError, match=r"no file at .*model.bin"):
+        Transcriber(path, 1)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'bigfoot\[openvino\]'"):
+        Transcriber(path, 1)
+
+
+@pytest.mark.slow
+def test_a_program_passes_the_gate_and_keeps_its_metadata(bigfoot, small_digits, tmp_path):
+    path, manifest = tmp_path / "teacher.pt2", small_digits.manifests["dev"]
+    code, out, err = bigfoot("export", "tiny_teacher", path, "--to", "torch-export", "--check", manifest, "--normalize")
+    assert code == 0 and "0 of 4 texts changed; in batches within" in out, err
+    _, facts = read_program(path)
+    assert facts["do_normalize"] == "inside" and facts["vocab"].startswith('["')
+    path.write_bytes(b"no program")
+    with pytest.raises(ModelError, match=r"not a file of torch\.export"):
+        read_program(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("x.xml", "--to", "openvino", "--int8", "dynamic", "--check", "a.wav"), "--int8: openvino files are in fp32"),
+        (("x.pt2", "--to", "torch-export", "--int8", "dynamic", "--check", "a.wav"), "--to onnx has int8"),
+        (("x.onnx", "--to", "openvino"), "OUT: x.onnx should end in .xml for --to openvino"),
+        (("x.onnx", "--to", "torch-export"), "should end in .pt2"),
+    ],
+)
+def test_options_that_do_not_go_together(bigfoot, options, said):
+    code, _, err = bigfoot("export", "tiny_teacher", *options)
+    assert code == 2 and said in " ".join(err.split())
+
+
+def test_a_missing_extra_is_named(bigfoot, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    code, _, err = bigfoot("export", "tiny_teacher", tmp_path / "x.xml", "--to", "openvino")
+    assert code == 1 and "pip install 'bigfoot[openvino]'" in err
