@@ -157,7 +157,7 @@ def _plan_run(
     method = name if name not in (*CONTROLS, TEACHER) else _CONTROLLED
     path = f"methods/{method}.yaml"
     own = load_config(path)
-    given = [*_flatten(wanted.settings), *_unset_data(own)]
+    given = [*_unset_data(own), *_flatten(wanted.settings)]
     shares = share_steps(own, wanted.other_steps if other else wanted.steps)
     given += [f"{step}.max_steps={count}" for step, count in shares.items()]
     if "gates" in shares:

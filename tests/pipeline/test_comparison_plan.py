@@ -50,6 +50,17 @@ def test_every_method_can_be_run_and_all_are_treated_alike(file, real_corpora):
             assert steps - len(config.steps) < sum(trained(config).values()) <= steps, run.label
 
 
+@pytest.mark.parametrize("file", FILES)
+def test_the_comparisons_settings_are_those_of_every_run(file):
+    wanted = read_comparison(file)
+    for run in plan_runs(wanted, "runs/c", others=True):
+        config = to_dict(run.config)
+        for key, value in wanted.settings["data"].items():
+            assert config["data"][key] == value, run.label
+        listed = ("train_splits", "dev_splits", "test_splits", "train_clean_100")
+        assert all(key in wanted.settings["data"] or not config["data"][key] for key in listed), run.label
+
+
 def test_others_have_one_seed_and_fewer_steps():
     wanted = ComparisonConfig(["bigfoot"], [3, 4], steps=40, other_steps=20)
     plan = plan_runs(wanted, "runs/c", others=True)
