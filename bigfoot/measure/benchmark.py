@@ -168,7 +168,8 @@ def measure_benchmark(plan: BenchmarkPlan, on_tick: Callable[[str], None] = lamb
         peaks.append(_summarize_peak(raw))
         results = [_summarize(raw, subject, subjects[0].name) for subject in subjects]
         models += [_judge(results[0], result) for result in results]
-    notes = [*plan_warnings(plan), *_twin_notes(subjects), *_unnamed_notes(models), *_busy_notes(models)]
+    notes = [*plan_warnings(plan), *_twin_notes(subjects), *_rounding_notes(subjects), *_unnamed_notes(models)]
+    notes += _busy_notes(models)
     notes += [model.verdict for model in models if model.verdict is not None]
     return Benchmark(models, peaks, describe_machine(), notes, plan.rounds)
 
@@ -314,6 +315,16 @@ def _twin_notes(subjects: Sequence[_Subject]) -> Iterator[str]:
     for one, other in itertools.combinations(subjects, 2):
         if (one.opened.folder, one.opened.runtime) == (other.opened.folder, other.opened.runtime):
             yield f"{one.name} and {other.name} are one folder: how far they differ is what these rounds cannot tell"
+
+
+def _rounding_notes(subjects: Sequence[_Subject]) -> Iterator[str]:
+    for subject in subjects:
+        small = subject.opened.config.small_weights
+        if subject.opened.runtime == "bigfoot" and small is not None and small.computes_int8:
+            yield (
+                f"{subject.name} rounds to int8 in PyTorch, which is slower than fp32: its speed is that of the file "
+                f"that bigfoot export {subject.source} writes"
+            )
 
 
 def _unnamed_notes(models: Sequence[ModelResult]) -> Iterator[str]:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from bigfoot.compress import conv_groups, depth
+from bigfoot.compress import conv_groups, depth, quantize
 from bigfoot.errors import ConfigError, ModelError
 from bigfoot.measure import benchmark
 from bigfoot.measure.benchmark import measure_benchmark
@@ -167,3 +167,12 @@ def test_audio_shorter_than_a_frame_is_refused_before_anything_runs(folders, ask
 def test_a_shape_that_transformers_cannot_run(folders):
     with pytest.raises(ModelError, match="no words for conv_groups"):
         measure_benchmark(BenchmarkPlan((folders["teacher"], f"transformers:{folders['grouped']}")))
+
+
+def test_a_folder_that_rounds_in_pytorch_says_where_the_speed_is(folders, processor, tmp_path):
+    small, _ = quantize.apply(load_model(folders["shallow"]).model, quantize.QuantizeConfig("int8_dynamic"))
+    save_model(small, processor, tmp_path / "small")
+    found = measure_benchmark(BenchmarkPlan((str(tmp_path / "small"),), seconds=(0.1,), rounds=1))
+    assert any("small rounds to int8 in PyTorch" in note and "bigfoot export" in note for note in found.notes)
+    assert not any("rounds to int8" in note for note in measure_benchmark(
+        BenchmarkPlan((folders["shallow"],), seconds=(0.1,), rounds=1)).notes)  # fmt: skip
