@@ -319,7 +319,7 @@ def _twin_notes(subjects: Sequence[_Subject]) -> Iterator[str]:
 
 def _rounding_notes(subjects: Sequence[_Subject]) -> Iterator[str]:
     for subject in subjects:
-        small = subject.opened.config.small_weights
+        small = subject.opened.config.small
         if subject.opened.runtime == "bigfoot" and small is not None and small.computes_int8:
             yield (
                 f"{subject.name} rounds to int8 in PyTorch, which is slower than fp32: its speed is that of the file "
