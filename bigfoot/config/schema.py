@@ -508,8 +508,9 @@ class FinetuneConfig(TrainConfig):
     """Optimizer steps."""
     learning_rate: float = above_zero(2e-4)
     """Highest learning rate."""
-    head: str = one_of("teacher", "new")
-    """``teacher`` goes on with the model's own CTC head; ``new`` begins one over the training data's characters."""
+    head: str = one_of("teacher", "new", "respelled")
+    """``teacher`` goes on with the model's own CTC head; ``new`` begins one over the tokens that ``tokenizer`` says;
+    ``respelled`` does so too, and each token begins as the model's own head has its first letter."""
     tokenizer: str = one_of("char", "unigram", "bpe", "phonemes", "huggingface")
     """Of a new head: characters, sentencepiece's ``unigram`` or ``bpe``, espeak-ng's ``phonemes``, or a Hugging Face
     ``tokenizer.json``. Error rates of phonemes are not of words, and called PER."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -84,14 +87,20 @@ def spell_plain_name(plain: str, config: BigfootConfig) -> str:
     return f"{config.weight_prefix}.{plain.replace(_PLAIN_TABLE, _table_name(config)).removeprefix('encoder.')}"
 
 
-def with_new_head(model: BigfootForCTC, vocab_size: int, blank_id: int, seed: int) -> BigfootForCTC:
+def with_new_head(
+    model: BigfootForCTC, vocab_size: int, blank_id: int, seed: int, origins: Sequence[int | None] = ()
+) -> BigfootForCTC:
     """Build a model with the same encoder and a fresh CTC head; a decoder, whose tokens were the old one's, goes.
+
+    Tokens that begin as one of the old head's share its probability: their biases are lower by the log of how many
+    they are.
 
     Args:
         model: left as it is; with or without a head.
         vocab_size: tokens of the new head.
         blank_id: token of the blank.
         seed: of the new weights.
+        origins: the token of the old head as which each new one begins, None for random weights; none do by default.
 
     Returns:
         The new model in eval mode.
@@ -107,7 +116,15 @@ def with_new_head(model: BigfootForCTC, vocab_size: int, blank_id: int, seed: in
     head = nn.Linear(shape.hidden_size, vocab_size)
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randn(head.weight.shape, generator=generator) * shape.initializer_range
-    load_plain_state(renewed, state | {"head.weight": weight, "head.bias": torch.zeros(vocab_size)})
+    bias = torch.zeros(vocab_size)
+    if origins:
+        assert model.head is not None  # nothing else has tokens to begin as
+        heirs = Counter(origins)
+        for token, origin in enumerate(origins):
+            if origin is not None:
+                weight[token] = model.head.weight[origin].detach()
+                bias[token] = model.head.bias[origin].detach() - math.log(heirs[origin])
+    load_plain_state(renewed, state | {"head.weight": weight, "head.bias": bias})
     return renewed.eval()
 
 

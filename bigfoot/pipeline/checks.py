@@ -56,7 +56,7 @@ def _loss_problems(config: Config, source: BigfootConfig, teacher: BigfootConfig
         yield "control: ctc_only needs a student with a CTC head, and what it is cut out of has none"
     elif config.control is not None and "distill" not in config.steps:
         yield "control: there is no distill step to compare with"
-    if "finetune" in config.steps and config.finetune.head == "teacher" and not source.ctc_head:
+    if "finetune" in config.steps and config.finetune.head != "new" and not source.ctc_head:
         yield "finetune.head: there is no CTC head to go on with; use finetune.head=new"
 
 
@@ -78,10 +78,10 @@ def _problems_of_step(
     if losses.attention.weight:
         yield from _map_problems(step, student)
     earlier = config.steps[: len(config.steps) - config.steps[::-1].index(step)]
-    if "finetune" in earlier and config.finetune.head == "new" and losses.logit_kl.weight:
+    if "finetune" in earlier and config.finetune.head != "teacher" and losses.logit_kl.weight:
         yield (
-            f"{step}.losses.logit_kl: finetune.head=new comes before {step}, so the student's head has another "
-            "vocabulary than the teacher's; distil first, or set its weight to 0"
+            f"{step}.losses.logit_kl: finetune.head={config.finetune.head} comes before {step}, so the student's head "
+            "has another vocabulary than the teacher's; distil first, or set its weight to 0"
         )
     if step == "gates":
         try:
@@ -163,7 +163,7 @@ def _vocabulary_problems(config: Config, source: ModelOutline) -> Iterator[str]:
         keys.append("control")
     for key in keys:
         yield f"{key}: {source.path} has no vocabulary (vocab.json) to spell the transcripts with"
-    if "finetune" in config.steps and config.finetune.head == "teacher":
+    if "finetune" in config.steps and config.finetune.head != "new":
         missing = f"{source.path} has no vocabulary (vocab.json) for its head"
         yield f"finetune.head: {missing}; use finetune.head=new"
 

@@ -116,7 +116,7 @@ def needs_same_data(one: Config, other: Config) -> bool:
 
 def _spells_anew(config: Config) -> bool:
     """Whether transcripts may hold characters that the teacher does not know."""
-    own_labels = config.finetune.head == "new" and not config.distill.losses.ctc.weight and config.control is None
+    own_labels = config.finetune.head != "teacher" and not config.distill.losses.ctc.weight and config.control is None
     # The teacher's transcripts are spelled with its own characters, and test must be too.
     return own_labels and config.data.transcripts == "given" and not prunes_by_labels(config)
 

@@ -337,12 +337,15 @@ def _cache_teacher(
 
 def _finetune(result: StepResult, before: StepResult, context: Context, _control: bool) -> StepResult:
     config, student = context.config.finetune, load_model(before.folder)
-    if config.head == "new":
+    if config.head != "teacher":
         tokenizer = build_tokenizer(_with_tokenizer_folder(config), read_transcripts(context.labels.manifests["train"]))
+        known = student.processor.tokenizer
+        origins = tokenizer.find_first_letters(known) if config.head == "respelled" and known is not None else []
         student.processor = Processor(tokenizer, student.processor.do_normalize, student.processor.sample_rate)
-        student.model = with_new_head(student.model, len(tokenizer), tokenizer.blank_id, context.config.seed)
+        student.model = with_new_head(student.model, len(tokenizer), tokenizer.blank_id, context.config.seed, origins)
         whose = "training transcripts" if context.config.data.transcripts == "given" else "teacher's transcripts"
-        result.changes = [f"finetune: a new CTC head ({tokenizer.describe()}) for the {whose}"]
+        begun = f", {len(origins) - origins.count(None)} tokens begun as their first letters" if origins else ""
+        result.changes = [f"finetune: a new CTC head ({tokenizer.describe()}) for the {whose}{begun}"]
         result.notes += _describe_strangers(tokenizer, context)
     if config.objective != "ctc" and student.model.decoder is None:
         result.changes.append(_add_decoder_(student, config.decoder, context.config.seed))

@@ -172,6 +172,26 @@ class Tokenizer(ABC):
             raise ValueError(f"the other vocabulary has no {', '.join(map(repr, missing[:10]))}")
         return [other._ids[token] for token in self.vocabulary]
 
+    def find_first_letters(self, other: Tokenizer) -> list[int | None]:
+        """Which token of another vocabulary is the first letter of each of ours; where a word begins does not count.
+
+        Args:
+            other: with single letters among its tokens.
+
+        Returns:
+            Its id for each of ours, the blank for the blank, None where it has no such letter.
+
+        Example:
+            >>> from bigfoot.text.pieces import PieceTokenizer
+            >>> letters = PieceTokenizer(("<pad>", "|", "O", "N"), ("", " ", "O", "N"), 0)
+            >>> PieceTokenizer(("<pad>", "_", "_ON", "X"), ("", " ", " ON", "X"), 0).find_first_letters(letters)
+            [0, 1, 2, None]
+        """
+        theirs = {piece: index for index, piece in enumerate(other.pieces) if piece}
+        found = [theirs.get(piece.strip()[:1] or piece[:1]) for piece in self.pieces]
+        found[self.blank_id] = other.blank_id
+        return found
+
     def to_files(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """What a model folder must hold: settings as JSON, and further files by name."""
         raise NotImplementedError(f"{self.kind} is saved in files of its own")

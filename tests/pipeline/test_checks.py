@@ -95,6 +95,8 @@ def test_a_head_without_a_vocabulary(small_config, other_teachers, tmp_path):
     found = problems(small_config(tmp_path, mute, "distill.losses.ctc.weight=1"))
     assert [sentence.split(":")[0] for sentence in found] == ["distill.losses.ctc", "finetune.head"]
     assert problems(small_config(tmp_path, mute, "finetune.head=new")) == []
+    (found,) = problems(small_config(tmp_path, mute, "finetune.head=respelled"))
+    assert found.startswith("finetune.head") and "no vocabulary" in found
 
 
 def test_a_missing_root_names_the_variable(small_config, tmp_path, monkeypatch):

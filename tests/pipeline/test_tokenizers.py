@@ -24,10 +24,12 @@ def digits_model(tmp_path_factory):
 def test_a_run_with_a_head_over_other_tokens(small_config, tmp_path, quick_memory, kind, said, digits_model):
     words = kind == "bpe"
     more = ["evaluate.decoder=lm", f"evaluate.lm_path={digits_model}"] if words else ["evaluate.decoder=beam"]
-    more += ["finetune.vocab_size=30"] if words else []
+    more += ["finetune.vocab_size=30", "finetune.head=respelled"] if words else []
     report = run_pipeline(small_config(tmp_path / "run", *STEPS, f"finetune.tokenizer={kind}", *more))
     assert report is not None
     assert any(said in change for change in report.changes)
+    # sentencepiece's 30 tokens but for <s>, </s> and <unk> begin with a letter or are the space or the blank.
+    assert any("27 tokens begun as their first letters" in change for change in report.changes) == words
     row = report.rows[-1]
     assert row.transcripts.startswith("NFKC")
     assert row.name == "finetune" and row.wer is not None
