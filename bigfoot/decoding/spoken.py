@@ -43,8 +43,9 @@ def require_spelling(loaded: LoadedModel) -> Tokenizer:
     tokenizer = loaded.processor.decoder_tokenizer or loaded.processor.tokenizer
     if tokenizer is None:
         raise ModelError(f"{loaded.folder}: no text can come out of this model: no vocabulary in its folder")
-    # Language models may have rows that no token names.
-    fits = tokenizer.fits(decoder.vocab_size) if decoder.has_ctc_tokens else len(tokenizer) <= decoder.vocab_size
+    # Language models may have rows that no token names, and no row for what says nothing, as CTC's blank.
+    spoken_alone = tokenizer.pieces[decoder.vocab_size :]
+    fits = tokenizer.fits(decoder.vocab_size) if decoder.has_ctc_tokens else not any(spoken_alone)
     if not fits:
         raise ModelError(
             f"{loaded.folder}: no text can come out of this model: its vocabulary ({tokenizer.describe()}) is not its "

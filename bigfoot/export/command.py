@@ -96,7 +96,8 @@ class ExportRequest:
         if target and target.suffix not in (None, self.destination.suffix):
             problems.append(f"OUT: {self.destination} should end in {target.suffix} for --to {self.to}")
         if target and not target.has_int8 and (self.int8 is not None or precision in _COMPUTE_IN_INT8):
-            problems.append(f"--to: {self.to} files are in fp32 alone; --to onnx has int8")
+            asked = "--int8:" if self.int8 is not None else f"--to: {self.model} is {precision}, and"
+            problems.append(f"{asked} {self.to} files are in fp32 alone; --to onnx has int8")
         if self.int8 not in (None, *PRECISIONS):
             problems.append(f"--int8: {self.int8!r} is none of {', '.join(PRECISIONS)}")
         if problem := percentile_problem(self.percentile):

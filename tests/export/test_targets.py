@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from onnx import numpy_helper
 
+from bigfoot.compress import quantize
 from bigfoot.errors import ExportError, MissingExtraError, ModelError
 from bigfoot.evaluation.torch_engine import TorchEngine
 from bigfoot.export.openvino import OpenVinoExport, build_openvino, write_ir
 from bigfoot.export.parity import export_checked, find_worst
 from bigfoot.export.torch_export import build_torch_export
-from bigfoot.models.folder import LoadedModel, load_model
+from bigfoot.models.folder import LoadedModel, load_model, save_model
 from bigfoot.models.program import read_program
 from bigfoot.runtime.openvino_engine import OpenVinoEngine
 from bigfoot.runtime.transcriber import Transcriber
@@ -148,6 +149,13 @@ def test_a_program_passes_the_gate_and_keeps_its_metadata(bigfoot, small_digits,
 def test_options_that_do_not_go_together(bigfoot, options, said):
     code, _, err = bigfoot("export", "tiny_teacher", *options)
     assert code == 2 and said in " ".join(err.split())
+
+
+def test_a_folder_in_int8_goes_to_onnx_alone(bigfoot, build_model, processor, tmp_path):
+    small, _ = quantize.apply(build_model(), quantize.QuantizeConfig("int8_dynamic"))
+    save_model(small, processor, tmp_path / "small")
+    code, _, err = bigfoot("export", tmp_path / "small", tmp_path / "x.xml", "--to", "openvino")
+    assert code == 2 and "is int8_dynamic, and openvino files are in fp32 alone" in " ".join(err.split())
 
 
 def test_a_missing_extra_is_named(bigfoot, tmp_path, monkeypatch):

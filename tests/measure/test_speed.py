@@ -21,12 +21,11 @@ from bigfoot.measure.speed import (
 )
 
 
-def test_a_model_is_as_fast_as_itself(build_model):
+def test_figures_agree_with_each_other(build_model):
     model = build_model()
     found = measure_speed({"teacher": model, "again": model}, rounds=5, seconds=0.5)
     assert list(found) == ["teacher", "again"]
     assert found["teacher"].speedup == found["teacher"].speedup_low == found["teacher"].speedup_high == 1.0
-    assert 0.3 < found["again"].speedup < 3
     for one in found.values():
         assert one.real_time_factor == pytest.approx(one.median_seconds / 0.5)
         assert one.median_seconds > 0
