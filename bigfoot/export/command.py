@@ -16,12 +16,12 @@ from bigfoot.export.openvino import build_openvino
 from bigfoot.export.parity import Build, Parity, ParityLimits, export_checked
 from bigfoot.export.torch_export import build_torch_export
 from bigfoot.models.folder import LoadedModel, load_model
+from bigfoot.models.small_weights import COMPUTES_INT8
 from bigfoot.runtime.openvino_engine import require_openvino
 
 PRECISIONS = ("static", "dynamic")
 LAYER_LIMIT = 1e-3
 """A folder's layers round as its file's do, and what is left is the order of sums."""
-_COMPUTE_IN_INT8 = ("int8_static", "int8_dynamic")
 
 
 def _nothing() -> None:
@@ -95,14 +95,14 @@ class ExportRequest:
         problems = [] if target else [f"--to: {self.to!r} is none of {', '.join(TARGETS)}"]
         if target and target.suffix not in (None, self.destination.suffix):
             problems.append(f"OUT: {self.destination} should end in {target.suffix} for --to {self.to}")
-        if target and not target.has_int8 and (self.int8 is not None or precision in _COMPUTE_IN_INT8):
+        if target and not target.has_int8 and (self.int8 is not None or precision in COMPUTES_INT8):
             asked = "--int8:" if self.int8 is not None else f"--to: {self.model} is {precision}, and"
             problems.append(f"{asked} {self.to} files are in fp32 alone; --to onnx has int8")
         if self.int8 not in (None, *PRECISIONS):
             problems.append(f"--int8: {self.int8!r} is none of {', '.join(PRECISIONS)}")
         if problem := percentile_problem(self.percentile):
             problems.append(f"--percentile: {problem}")
-        if precision in _COMPUTE_IN_INT8:
+        if precision in COMPUTES_INT8:
             return problems + self._contradictions(precision)
         if self.int8 == "static" and self.calibrate is None:
             problems.append("--calibrate: --int8 static needs a minute or so of real audio to measure ranges on")

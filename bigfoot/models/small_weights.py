@@ -22,7 +22,8 @@ LARGEST = 127
 SCALE = "_scale"
 """What follows the name of an int8 tensor in the name of its scales."""
 HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
-INT8 = ("int8", "int8_dynamic", "int8_static")
+COMPUTES_INT8 = ("int8_dynamic", "int8_static")
+INT8 = ("int8", *COMPUTES_INT8)
 PRECISIONS = (*HALVES, *INT8)
 _SPARE_BITS = 8
 _HEADS = ("bigfoot_lm_head.", "lm_head.")
@@ -82,7 +83,7 @@ class SmallWeights:
     @property
     def computes_int8(self) -> bool:
         """Whether what goes into layers is brought to eight bits, too."""
-        return self.precision in ("int8_dynamic", "int8_static")
+        return self.precision in COMPUTES_INT8
 
     def keeps(self, layer: str) -> bool:
         """Whether a layer was chosen to stay in fp32."""
