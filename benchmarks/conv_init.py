@@ -53,10 +53,10 @@ def measure_variant(config: str, overrides: list[str], seed: int, run_dir: Path,
     from bigfoot.config import load_config
     from bigfoot.data.batches import evaluation_batches
     from bigfoot.evaluation.evaluate import evaluate_accuracy
+    from bigfoot.formats.folder import load_model
     from bigfoot.measure.feature_error import measure_feature_error
     from bigfoot.measure.size import count_params
     from bigfoot.models.feature_encoder import PaddedAudio
-    from bigfoot.models.folder import load_model
     from bigfoot.pipeline import run_pipeline
 
     run_dir.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from bigfoot.audio_io import write_audio
+from bigfoot.audio.files import write_audio
 from bigfoot.config import DataConfig, HiddenLossConfig, LogitKLConfig, LossesConfig
 from bigfoot.data.batches import Batch, evaluation_batches
 from bigfoot.data.corpora import prepare_data

@@ -26,7 +26,7 @@ from pathlib import Path
 import jiwer
 import numpy as np
 
-from bigfoot.audio_io import normalize_waveform, write_audio
+from bigfoot.audio.files import normalize_waveform, write_audio
 from bigfoot.data.synthetic import synthesize_split, synthesize_string
 from bigfoot.runtime.batching import plan_batches
 from bigfoot.runtime.transcriber import BATCH_SECONDS, Transcriber

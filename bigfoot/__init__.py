@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bigfoot.config import Config, load_config
-    from bigfoot.models.folder import load_model, save_model
+    from bigfoot.formats.folder import load_model, save_model
     from bigfoot.pipeline import run_pipeline
     from bigfoot.report.render import render_markdown
     from bigfoot.runtime.transcriber import Transcriber
@@ -31,10 +31,10 @@ _HOMES = {
     "Config": "bigfoot.config",
     "Transcriber": "bigfoot.runtime.transcriber",
     "load_config": "bigfoot.config",
-    "load_model": "bigfoot.models.folder",
+    "load_model": "bigfoot.formats.folder",
     "render_markdown": "bigfoot.report.render",
     "run_pipeline": "bigfoot.pipeline",
-    "save_model": "bigfoot.models.folder",
+    "save_model": "bigfoot.formats.folder",
 }
 """Where a name offered by the package itself lives."""
 

@@ -98,7 +98,7 @@ def evaluate(
     from bigfoot.data.corpora import prepare_data
     from bigfoot.decoding.choose import decoder_problems
     from bigfoot.evaluation.judge import judge_model
-    from bigfoot.models.folder import load_model
+    from bigfoot.formats.folder import load_model
 
     if split not in ("dev", "test"):
         raise ConfigError([f"--split: {split!r} is neither dev nor test"])
@@ -128,8 +128,8 @@ def summary(
 
     Of a YAML file, it is the student that it makes, with its parameters as the paper counts them.
     """
+    from bigfoot.formats.folder import load_model
     from bigfoot.measure.summary import render_summary, summarize_model
-    from bigfoot.models.folder import load_model
     from bigfoot.pipeline.preset import summarize_preset
 
     preset = summarize_preset(model) if model.endswith((".yaml", ".yml")) else None
@@ -266,7 +266,7 @@ def open_transcriber(model: str, threads: int | None) -> Transcriber:
     if exported or place.suffix in (".onnx", ".xml"):
         return Transcriber(model, threads)
     from bigfoot.evaluation.torch_engine import TorchEngine
-    from bigfoot.models.folder import load_model
+    from bigfoot.formats.folder import load_model
 
     return Transcriber(TorchEngine(load_model(model), threads))
 
@@ -284,7 +284,7 @@ def heard_bar(paths: list[Path]) -> Iterator[Callable[[float], None] | None]:
     from rich.console import Console
     from rich.progress import Progress
 
-    from bigfoot.audio_io import sum_seconds
+    from bigfoot.audio.files import sum_seconds
 
     # Lines of text go above the bar where both share a screen; into a pipe they go as they are.
     with Progress(console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
@@ -307,7 +307,7 @@ def generate(
     """
     from bigfoot.config import DecodingConfig
     from bigfoot.evaluation.generate import generate_text
-    from bigfoot.models.folder import load_model
+    from bigfoot.formats.folder import load_model
 
     found = generate_text(load_model(model), audio, prompt, DecodingConfig(beam_size, max_tokens=max_tokens))
     typer.echo(found.text)
@@ -354,7 +354,7 @@ def embed(
     """
     from bigfoot.data.pairs import pair_by_name
     from bigfoot.embedding.embed import EmbedRequest, embed_folder
-    from bigfoot.models.folder import load_model
+    from bigfoot.formats.folder import load_model
 
     request = EmbedRequest(audio_dir, output_file, transcripts_dir, layer, pool, chunk_seconds)
     if problems := list(request.problems()):
@@ -387,9 +387,9 @@ def convert(
     ] = False,
 ) -> None:
     """Write a model in another format, reloaded and compared on audio before it is called done."""
-    from bigfoot.models.convert.conversion import convert_model
-    from bigfoot.models.convert.formats import FORMATS
-    from bigfoot.models.folder import load_model
+    from bigfoot.formats.conversion import convert_model
+    from bigfoot.formats.folder import load_model
+    from bigfoot.formats.registry import FORMATS
 
     problems = [] if to in FORMATS else [f"--to: {to!r} is none of {', '.join(FORMATS)}"]
     if with_code and to != "bigfoot":
@@ -495,7 +495,7 @@ def push(
     license: Annotated[str | None, typer.Option(help="Licence of the weights, such as apache-2.0.")] = None,
 ) -> None:
     """Put a model on the Hugging Face hub, with a card, its report's table, and its code where it needs any."""
-    from bigfoot.models.folder import load_model
+    from bigfoot.formats.folder import load_model
     from bigfoot.report.push import push_model, write_upload
 
     loaded = load_model(model)

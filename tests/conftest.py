@@ -163,7 +163,7 @@ def speech():
     """Speech as (1, N) tensors, normalized: two synthetic strings, and a read sentence where it lies."""
     import torch
 
-    from bigfoot.audio_io import read_audio
+    from bigfoot.audio.files import read_audio
     from bigfoot.data.synthetic import synthesize_string
 
     waves = [synthesize_string(0, "test", index, 1, 3).samples for index in range(2)]

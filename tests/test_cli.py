@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from bigfoot.models.convert.formats import find_format
-from bigfoot.models.folder import load_model, save_model
+from bigfoot.formats.folder import load_model, save_model
+from bigfoot.formats.registry import find_format
 from bigfoot.models.reshape import with_decoder
 
 COMMANDS = (

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bigfoot.formats.registry import FORMATS
 from bigfoot.models.configuration import FAMILY_PREFIXES
-from bigfoot.models.convert.formats import FORMATS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "formats.md"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bigfoot.audio_io import write_audio
+from bigfoot.audio.files import write_audio
 from bigfoot.cli import main
 from bigfoot.data.synthetic import synthesize_split
 

@@ -143,7 +143,7 @@ LIBRI_SPLITS = ("train-clean-100", "train-clean-360", "train-other-500", "dev-cl
 @pytest.fixture(scope="module")
 def libri(tmp_path_factory):
     """LibriSpeech's tree in miniature: a chapter of two utterances in every split."""
-    from bigfoot.audio_io import write_audio
+    from bigfoot.audio.files import write_audio
     from bigfoot.data.synthetic import synthesize_string
 
     root = tmp_path_factory.mktemp("libri") / "LibriSpeech"

@@ -15,7 +15,7 @@ from bigfoot.config import Config, DataConfig
 from bigfoot.data.corpora import prepare_data
 from bigfoot.data.synthetic import VARIANTS
 from bigfoot.evaluation.evaluate import evaluate_accuracy, measure_batch_invariance
-from bigfoot.models.folder import load_model, resolve_model
+from bigfoot.formats.folder import load_model, resolve_model
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("BIGFOOT_DATA", ROOT.parent / "shared" / "data"))

@@ -27,9 +27,9 @@ FIXTURES = Path(__file__).resolve().parent.parent / "tests" / "models" / "fixtur
 
 def make_models() -> Iterator[tuple[str, object, object]]:
     """Name, model and processor of each."""
+    from bigfoot.formats.fairseq import load_fairseq
+    from bigfoot.formats.folder import load_model
     from bigfoot.models import BigfootConfig, BigfootForCTC
-    from bigfoot.models.convert.fairseq import load_fairseq
-    from bigfoot.models.folder import load_model
     from bigfoot.text.tokenizers import Processor
 
     teacher = load_model("tiny_teacher")
@@ -61,8 +61,8 @@ def make_models() -> Iterator[tuple[str, object, object]]:
 
 def write(folder: Path, corpora: Path) -> None:
     """Write every model, the audio and our answers."""
-    from bigfoot.audio_io import read_audio
-    from bigfoot.models.convert.fairseq import save_fairseq
+    from bigfoot.audio.files import read_audio
+    from bigfoot.formats.fairseq import save_fairseq
 
     # An odd number of frames: fairseq pads it to an even one, and takes another road through its attention.
     samples = torch.from_numpy(read_audio(corpora / RECORDING)[32_000:][: 320 * 147 + 80])[None]
@@ -81,7 +81,7 @@ def write(folder: Path, corpora: Path) -> None:
 
 def reorder(logits: Tensor, processor: object) -> Tensor:
     """Our logits in the order of fairseq's dictionary."""
-    from bigfoot.models.convert.fairseq_dictionary import order_for_fairseq
+    from bigfoot.formats.fairseq_dictionary import order_for_fairseq
 
     order, _ = order_for_fairseq(processor.tokenizer)
     assert None not in order, "every vocabulary of this check holds all four of fairseq's"

@@ -24,9 +24,9 @@ from bigfoot.compress.quantize import calibrate
 from bigfoot.config import load_config
 from bigfoot.export.audio import padded_audio, read_speech
 from bigfoot.export.onnx import build_onnx, save_onnx
+from bigfoot.formats.folder import LoadedModel, save_model
 from bigfoot.measure.deployed import DEPLOYED_FILE
 from bigfoot.models import BigfootConfig, BigfootForCTC
-from bigfoot.models.folder import LoadedModel, save_model
 from bigfoot.pipeline.student import final_shape
 from bigfoot.text.tokenizers import CharTokenizer, Processor
 

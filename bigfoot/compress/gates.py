@@ -86,7 +86,7 @@ class Gates(nn.Module):
         parts: see ``gated_units``.
 
     Example:
-        >>> from bigfoot.models.folder import load_model
+        >>> from bigfoot.formats.folder import load_model
         >>> gates = Gates(load_model("tiny_teacher").model, ["heads"])
         >>> size = gates.measure_size()
         >>> size.after == size.before, 0.99 < size.expected / size.before < 1

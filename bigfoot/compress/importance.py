@@ -100,7 +100,7 @@ def compute_importance(
         ModelError: an unknown word, or no batches where they are needed.
 
     Example:
-        >>> from bigfoot.models.folder import load_model
+        >>> from bigfoot.formats.folder import load_model
         >>> compute_importance(load_model("tiny_teacher").model, "l1")[Place("heads", 0)].shape
         torch.Size([4])
     """

@@ -172,7 +172,7 @@ def apply(
         ModelError: see ``low_rank_problems``; no audio where it is needed.
 
     Example:
-        >>> from bigfoot.models.folder import load_model
+        >>> from bigfoot.formats.folder import load_model
         >>> student, _ = apply(load_model("tiny_teacher").model, LowRankConfig(["intermediate_dense"], rank=8))
         >>> student.config.layer_ranks[0]
         {'intermediate_dense': 8}

@@ -51,7 +51,7 @@ def apply(
         ModelError: nothing can be cut, a target that cannot be met, or what an importance needs is missing.
 
     Example:
-        >>> from bigfoot.models.folder import load_model
+        >>> from bigfoot.formats.folder import load_model
         >>> config = PruneConfig(parts=["heads"], importance="l2", ratio=0.5, scope="layer")
         >>> apply(load_model("tiny_teacher").model, config)[0].config.heads_of_layers[:3]
         [2, 2, 2]

@@ -71,7 +71,7 @@ def quantizable_layers(model: BigfootForCTC) -> dict[str, nn.Module]:
         Modules by their name within the encoder; see ``int8_layers``.
 
     Example:
-        >>> from bigfoot.models.folder import load_model
+        >>> from bigfoot.formats.folder import load_model
         >>> list(quantizable_layers(load_model("tiny_teacher").model))[5:8]
         ['feature_extractor.conv_layers.6.conv', 'feature_projection.projection', 'encoder.pos_conv_embed.conv']
     """
@@ -189,7 +189,7 @@ def apply(
         ModelError: a weight is no number, or too large.
 
     Example:
-        >>> from bigfoot.models.folder import load_model
+        >>> from bigfoot.formats.folder import load_model
         >>> apply(load_model("tiny_teacher").model, QuantizeConfig("float16"))[1].describe()[:51]
         'quantize: kept weights in float16. Dropped nothing.'
     """

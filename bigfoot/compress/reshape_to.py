@@ -96,7 +96,7 @@ def apply(model: BigfootForCTC, config: ReshapeConfig) -> tuple[BigfootForCTC, C
         ModelError: see ``choose_shape``.
 
     Example:
-        >>> from bigfoot.models.folder import load_model
+        >>> from bigfoot.formats.folder import load_model
         >>> thin, change = apply(load_model("tiny_teacher").model, ReshapeConfig({"intermediate_size": 64}))
         >>> thin.config.intermediate_size, change.fresh
         (64, [])

@@ -37,7 +37,7 @@ def prune_units(model: BigfootForCTC, keep_indices: KeepIndices) -> BigfootForCT
         ModelError: with all that is wrong, see ``keep_problems``.
 
     Example:
-        >>> from bigfoot.models.folder import load_model
+        >>> from bigfoot.formats.folder import load_model
         >>> smaller = prune_units(load_model("tiny_teacher").model, {Place("heads", 0): [1, 3]})
         >>> smaller.config.heads_of_layers[:2]
         [2, 4]
@@ -76,7 +76,7 @@ def remove_blocks(model: BigfootForCTC, blocks: Collection[Place]) -> BigfootFor
         ModelError: there is no such block, or none that can go alone.
 
     Example:
-        >>> from bigfoot.models.folder import load_model
+        >>> from bigfoot.formats.folder import load_model
         >>> smaller = remove_blocks(load_model("tiny_teacher").model, [Place("attention_block", 0)])
         >>> smaller.config.heads_of_layers[:2]
         [0, 4]

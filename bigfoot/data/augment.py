@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from bigfoot.audio_io import resample
+from bigfoot.audio.files import resample
 from bigfoot.config import AugmentConfig, SpecAugmentConfig
 from bigfoot.data.noise import NoiseFolder
 from bigfoot.data.utterance import add_noise, mix_noise

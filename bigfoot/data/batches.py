@@ -20,13 +20,13 @@ from lhotse.dataset.sampling.dynamic_bucketing import DynamicBucketingSampler, e
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from bigfoot.audio_io import read_audio
+from bigfoot.audio.files import read_audio
+from bigfoot.audio.pauses import cut_at_pauses
+from bigfoot.audio.recording import Moments, Recording, normalize_part
 from bigfoot.config import AugmentConfig, DataConfig
 from bigfoot.data.augment import augment_waveform, stable_seed
 from bigfoot.data.noise import NoiseFolder
 from bigfoot.errors import DataError
-from bigfoot.runtime.pauses import cut_at_pauses
-from bigfoot.runtime.recording import Moments, Recording, normalize_part
 from bigfoot.text.tokenizer import Tokenizer
 from bigfoot.text.tokenizers import Processor
 from bigfoot.types import Samples, Seconds

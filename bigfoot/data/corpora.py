@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bigfoot.audio_io import write_audio
+from bigfoot.audio.files import write_audio
 from bigfoot.config import DataConfig
 from bigfoot.data.augment import stable_seed
 from bigfoot.data.fsdd import join_strings

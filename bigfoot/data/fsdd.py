@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bigfoot.audio_io import read_audio
+from bigfoot.audio.files import read_audio
 from bigfoot.data.utterance import Utterance, digits_to_text, silence
 from bigfoot.errors import AudioError, DataError
 from bigfoot.types import Samples

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from bigfoot.audio_io import READABLE, UNREADABLE, walk_files
+from bigfoot.audio.files import READABLE, UNREADABLE, walk_files
 from bigfoot.data.manifests import ListedUtterance
 from bigfoot.data.tables import list_table
 from bigfoot.errors import DataError

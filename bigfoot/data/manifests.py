@@ -1,6 +1,6 @@
 """From listed utterances to lhotse manifests: every file and transcript is looked at, what is bad is left out by name.
 
-Cuts refer to the files where they lie, with rate and channels as their headers say; ``bigfoot.audio_io.read_audio``
+Cuts refer to the files where they lie, with rate and channels as their headers say; ``bigfoot.audio.files.read_audio``
 reads them, never lhotse.
 """
 
@@ -20,7 +20,7 @@ from lhotse.cut import Cut
 from rich.console import Console
 from rich.progress import Progress
 
-from bigfoot.audio_io import AudioHeader, read_audio, read_header
+from bigfoot.audio.files import AudioHeader, read_audio, read_header
 from bigfoot.config import DataConfig
 from bigfoot.errors import AudioError, DataError
 from bigfoot.text.normalize import normalize_text

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bigfoot.audio_io import find_audio, read_audio, read_header
+from bigfoot.audio.files import find_audio, read_audio, read_header
 from bigfoot.errors import AudioError, DataError
 from bigfoot.types import SAMPLE_RATE, Samples, Seconds
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bigfoot.audio_io import READABLE, UNREADABLE, walk_files
+from bigfoot.audio.files import READABLE, UNREADABLE, walk_files
 from bigfoot.errors import DataError
 
 

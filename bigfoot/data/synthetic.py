@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bigfoot.audio_io import resample
+from bigfoot.audio.files import resample
 from bigfoot.data.utterance import Utterance, add_noise, digits_to_text, silence
 from bigfoot.espeak import Voice, speak
 

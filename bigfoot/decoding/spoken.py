@@ -13,9 +13,9 @@ from bigfoot.decoding.autoregressive import REPETITION, Decoded, decode_autoregr
 from bigfoot.decoding.ctc_prefix import CTCPrefixScorer
 from bigfoot.decoding.greedy import Transcripts, join_pieces
 from bigfoot.errors import ModelError
+from bigfoot.formats.folder import LoadedModel
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.decoders.speech_decoder import SpeechDecoder
-from bigfoot.models.folder import LoadedModel
 from bigfoot.text.tokenizer import Tokenizer
 
 
@@ -58,7 +58,7 @@ def name_decoding(model: BigfootForCTC, config: DecodingConfig) -> str:
     """How a model's decoder is used, as reports have it.
 
     Example:
-        >>> from bigfoot.models.folder import load_model
+        >>> from bigfoot.formats.folder import load_model
         >>> from bigfoot.models.reshape import with_decoder
         >>> model = with_decoder(load_model("tiny_teacher").model, {"num_layers": 1}, seed=1)
         >>> name_decoding(model, DecodingConfig(beam_size=4, ctc_weight=0.3))

@@ -89,7 +89,7 @@ class Objective(nn.Module):
         TrainingError: a term needs a teacher, and there is none.
 
     Example:
-        >>> from bigfoot.models.folder import load_model
+        >>> from bigfoot.formats.folder import load_model
         >>> losses = LossesConfig()
         >>> sorted(Objective(losses, load_model("tiny_teacher").model, load_model("tiny_teacher").model).weights)
         ['logit_kl']

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bigfoot.audio.pauses import LONGEST_PIECE, Piece, cut_at_pauses
+from bigfoot.audio.recording import normalize_part, open_recording
 from bigfoot.data.pairs import Pair, PairedFolders, pair_by_name
 from bigfoot.embedding.listen import POOLS, Heard, digest_model, hear, read_layer
 from bigfoot.embedding.store import Done, index_of, is_finished, open_store
 from bigfoot.embedding.text_split import SplitText, TextSplitter
 from bigfoot.errors import AudioError, ConfigError
-from bigfoot.models.folder import LoadedModel
-from bigfoot.runtime.pauses import LONGEST_PIECE, Piece, cut_at_pauses
-from bigfoot.runtime.recording import normalize_part, open_recording
+from bigfoot.formats.folder import LoadedModel
 from bigfoot.types import Seconds
 
 SHORTEST_LONGEST: Seconds = 2.0

@@ -11,8 +11,8 @@ import torch
 
 from bigfoot.decoding.hypotheses import LogProbs
 from bigfoot.errors import ConfigError, ModelError
+from bigfoot.formats.folder import LoadedModel
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.models.folder import LoadedModel
 from bigfoot.types import Samples
 
 ALL, LAST = "all", "last"
@@ -70,7 +70,7 @@ def hear(model: BigfootForCTC, samples: Samples, layer: int | str) -> Heard:
         ModelError: what comes out is no number.
 
     Example:
-        >>> from bigfoot.models.folder import load_model
+        >>> from bigfoot.formats.folder import load_model
         >>> hear(load_model("tiny_teacher").model, np.zeros(16000, np.float32), 0).states.shape
         (49, 128)
     """

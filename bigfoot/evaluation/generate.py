@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bigfoot.audio.pauses import cut_at_pauses
+from bigfoot.audio.recording import open_recording
 from bigfoot.config import DecodingConfig
 from bigfoot.data.batches import LoadedUtterance, collate
 from bigfoot.decoding.autoregressive import END, LENGTH, REPETITION
 from bigfoot.decoding.spoken import decode_batch, require_spelling
 from bigfoot.errors import DataError
-from bigfoot.models.folder import LoadedModel
-from bigfoot.runtime.pauses import cut_at_pauses
-from bigfoot.runtime.recording import open_recording
+from bigfoot.formats.folder import LoadedModel
 
 _WORST_FIRST = (REPETITION, LENGTH, END)
 

@@ -9,8 +9,8 @@ from bigfoot.config import EvaluateConfig
 from bigfoot.decoding.choose import describe_decoder
 from bigfoot.decoding.spoken import name_decoding, require_spelling
 from bigfoot.evaluation.evaluate import evaluate_accuracy
+from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.error_rate import ErrorRate
-from bigfoot.models.folder import LoadedModel
 
 
 @dataclass(frozen=True)

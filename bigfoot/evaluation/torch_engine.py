@@ -8,7 +8,7 @@ import torch
 
 from bigfoot.errors import ModelError
 from bigfoot.evaluation.evaluate import missing_wer_reason
-from bigfoot.models.folder import LoadedModel
+from bigfoot.formats.folder import LoadedModel
 from bigfoot.runtime.engine import Answer, ModelFacts
 from bigfoot.types import Samples
 
@@ -24,7 +24,7 @@ class TorchEngine:
         ModelError: no head or no vocabulary.
 
     Example:
-        >>> from bigfoot.models.folder import load_model
+        >>> from bigfoot.formats.folder import load_model
         >>> engine = TorchEngine(load_model("tiny_teacher"))
         >>> engine.run(np.zeros((1, 16000), np.float32), np.array([16000])).frames.tolist()
         [49]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from bigfoot.audio_io import find_audio, read_audio
+from bigfoot.audio.files import find_audio, read_audio
 from bigfoot.data.batches import LoadedUtterance, collate, read_utterances
 from bigfoot.errors import AudioError, DataError
-from bigfoot.models.convert.conversion import make_speechlike_noise
+from bigfoot.formats.conversion import make_speechlike_noise
 from bigfoot.models.feature_encoder import PaddedAudio
 from bigfoot.text.tokenizers import Processor
 

@@ -15,7 +15,7 @@ from bigfoot.export.onnx import build_onnx, require_onnx
 from bigfoot.export.openvino import build_openvino
 from bigfoot.export.parity import Build, Parity, ParityLimits, export_checked
 from bigfoot.export.torch_export import build_torch_export
-from bigfoot.models.folder import LoadedModel, load_model
+from bigfoot.formats.folder import LoadedModel, load_model
 from bigfoot.models.small_weights import COMPUTES_INT8
 from bigfoot.runtime.openvino_engine import require_openvino
 

@@ -6,8 +6,8 @@ import json
 
 import bigfoot
 from bigfoot.errors import ModelError
+from bigfoot.formats.folder import LoadedModel
 from bigfoot.models.configuration import BigfootConfig
-from bigfoot.models.folder import LoadedModel
 from bigfoot.text.huggingface import HuggingFaceTokenizer
 from bigfoot.text.tokenizers import CharTokenizer, Processor
 

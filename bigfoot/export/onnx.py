@@ -16,8 +16,8 @@ from bigfoot.export.exported import Run, write_files
 from bigfoot.export.facts import check_exportable, describe
 from bigfoot.export.graph import ModelWriter
 from bigfoot.export.layers import LayerError, measure_layers
+from bigfoot.formats.folder import LoadedModel
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.models.folder import LoadedModel
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -16,8 +16,8 @@ from bigfoot.errors import ModelError
 from bigfoot.export.exported import Run, write_files
 from bigfoot.export.layers import LayerError, measure_layers
 from bigfoot.export.onnx import OnnxExport, build_onnx
+from bigfoot.formats.folder import LoadedModel
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.models.folder import LoadedModel
 from bigfoot.runtime.openvino_engine import FACTS_KEY, compile_ir, read_ir, require_openvino
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from bigfoot.errors import ExportError
 from bigfoot.export.exported import Exported
 from bigfoot.export.layers import LayerError
 from bigfoot.export.onnx import build_onnx
+from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.error_rate import PairedDifference, compare_paired
-from bigfoot.models.folder import LoadedModel
 from bigfoot.text.tokenizer import Tokenizer
 
 Build: TypeAlias = Callable[..., Exported]

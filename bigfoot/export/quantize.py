@@ -11,9 +11,9 @@ from bigfoot.data.batches import LoadedUtterance
 from bigfoot.errors import ConfigError
 from bigfoot.export.audio import padded_audio, read_speech
 from bigfoot.export.parity import answers_of_model, spell
+from bigfoot.formats.folder import LoadedModel, load_model, save_model
 from bigfoot.measure.error_rate import PairedDifference, compare_paired
 from bigfoot.measure.size import measure_size_bytes
-from bigfoot.models.folder import LoadedModel, load_model, save_model
 
 
 @dataclass(frozen=True)

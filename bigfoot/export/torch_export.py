@@ -13,8 +13,8 @@ from bigfoot.compress.quantize import Int8Plan
 from bigfoot.export.exported import Run, write_files
 from bigfoot.export.facts import check_exportable, describe
 from bigfoot.export.layers import LayerError
+from bigfoot.formats.folder import LoadedModel
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.models.folder import LoadedModel
 from bigfoot.models.program import read_program, write_program
 
 

@@ -137,7 +137,7 @@ def measure_parts(
     Example:
         >>> from bigfoot.measure.peak import build_product
         >>> from bigfoot.measure.size import measure_size
-        >>> from bigfoot.models.folder import load_model
+        >>> from bigfoot.formats.folder import load_model
         >>> model = load_model("tiny_teacher").model
         >>> macs = measure_size(model, seconds=1.0).macs_by_part
         >>> parts = measure_parts({"teacher": model}, {"teacher": macs}, build_product(64), rounds=1, seconds=1.0)

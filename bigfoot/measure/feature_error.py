@@ -24,7 +24,7 @@ def measure_feature_error(student: BigfootForCTC, teacher: BigfootForCTC, batche
         would give.
 
     Example:
-        >>> from bigfoot.models.folder import load_model
+        >>> from bigfoot.formats.folder import load_model
         >>> model, audio = load_model("tiny_teacher").model, torch.randn(1, 8000)
         >>> measure_feature_error(model, model, [PaddedAudio(audio, torch.ones(1, 8000, dtype=torch.bool))])
         0.0

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
-from bigfoot.models.convert.formats import find_weight_files
+from bigfoot.formats.registry import find_weight_files
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.types import SAMPLE_RATE, Seconds
 
@@ -136,7 +136,7 @@ def measure_size(model: PreTrainedModel, folder: Path | None = None, seconds: Se
         See ``ModelSize``.
 
     Example:
-        >>> from bigfoot.models.folder import load_model
+        >>> from bigfoot.formats.folder import load_model
         >>> sorted(measure_size(load_model("tiny_teacher").model).macs_by_part)
         ['conv', 'head', 'positional_conv', 'transformer']
     """

@@ -189,7 +189,7 @@ def measure_speed(
         Speeds by name.
 
     Example:
-        >>> from bigfoot.models.folder import load_model
+        >>> from bigfoot.formats.folder import load_model
         >>> speeds = measure_speed({"teacher": load_model("tiny_teacher").model}, rounds=1, seconds=1.0)
         >>> speeds["teacher"].speedup
         1.0

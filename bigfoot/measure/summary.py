@@ -9,9 +9,9 @@ from typing import Any
 from rich.table import Table
 from torch import nn
 
+from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.size import count_macs, count_params, measure_size
 from bigfoot.models.configuration import BigfootConfig
-from bigfoot.models.folder import LoadedModel
 
 _SECONDS = 10.0
 
@@ -119,7 +119,7 @@ def summarize_model(loaded: LoadedModel) -> ModelSummary:
         See ``ModelSummary``.
 
     Example:
-        >>> from bigfoot.models.folder import load_model
+        >>> from bigfoot.formats.folder import load_model
         >>> summarize_model(load_model("tiny_teacher")).layers[-1].name
         'lm_head'
     """

@@ -106,7 +106,7 @@ def with_new_head(
         The new model in eval mode.
 
     Example:
-        >>> from bigfoot.models.folder import load_model
+        >>> from bigfoot.formats.folder import load_model
         >>> with_new_head(load_model("tiny_teacher").model, 50, 0, seed=1).head.out_features
         50
     """
@@ -143,7 +143,7 @@ def with_decoder(model: BigfootForCTC, shape: dict[str, Any] | None, seed: int) 
         ModelError: the decoder cannot be built.
 
     Example:
-        >>> from bigfoot.models.folder import load_model
+        >>> from bigfoot.formats.folder import load_model
         >>> with_decoder(load_model("tiny_teacher").model, {"num_layers": 2}, seed=1).decoder.name
         'MiniGPT'
     """
@@ -176,7 +176,7 @@ def with_small_weights(model: BigfootForCTC, small: SmallWeights | None) -> Bigf
         ModelError: a weight is no number or too large, or ``small`` does not fit the shape.
 
     Example:
-        >>> from bigfoot.models.folder import load_model
+        >>> from bigfoot.formats.folder import load_model
         >>> with_small_weights(load_model("tiny_teacher").model, SmallWeights("int8")).config.precision
         'int8'
     """

@@ -22,9 +22,9 @@ from bigfoot.distill.packing import CACHEABLE
 from bigfoot.distill.term import MASKED
 from bigfoot.distill.terms import TERMS, LogitTerm
 from bigfoot.errors import BigfootError, ConfigError, ModelError
+from bigfoot.formats.folder import ModelOutline, outline_model
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.models.folder import ModelOutline, outline_model
 from bigfoot.pipeline.labels import prunes_by_labels, wants_labels
 from bigfoot.pipeline.student import growth_problems, student_problems, student_shape
 

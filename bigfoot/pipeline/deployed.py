@@ -13,8 +13,8 @@ from transformers import PreTrainedModel
 from bigfoot.compress.quantize import folder_plan
 from bigfoot.errors import BigfootError
 from bigfoot.export.onnx import build_onnx, save_onnx
+from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.deployed import DeployedModel
-from bigfoot.models.folder import LoadedModel
 
 
 @dataclass

@@ -25,11 +25,11 @@ from bigfoot.evaluation.evaluate import (
     measure_decoder_invariance,
     missing_wer_reason,
 )
+from bigfoot.formats.folder import LoadedModel, load_model
 from bigfoot.measure.error_rate import PairedDifference, compare_paired, count_errors
 from bigfoot.measure.memory import measure_peak_memory
 from bigfoot.measure.size import ModelSize, measure_size
 from bigfoot.measure.speed import ModelSpeed, count_all_threads, measure_speed, name_processor
-from bigfoot.models.folder import LoadedModel, load_model
 from bigfoot.pipeline.deployed import open_timed
 from bigfoot.pipeline.stages import StepResult
 from bigfoot.report.rows import Row

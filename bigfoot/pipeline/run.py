@@ -17,8 +17,8 @@ from bigfoot.config import STEPS, Config, save_config, to_dict
 from bigfoot.data.corpora import describe_transcripts, prepare_data
 from bigfoot.data.manifests import PreparedData, load_prepared
 from bigfoot.errors import ConfigError, DataError
+from bigfoot.formats.folder import LoadedModel, load_model, outline_model
 from bigfoot.measure.size import measure_size
-from bigfoot.models.folder import LoadedModel, load_model, outline_model
 from bigfoot.pipeline.checks import find_problems
 from bigfoot.pipeline.fingerprints import digest_files, fingerprint, fingerprint_files
 from bigfoot.pipeline.labels import choose_labels, prunes_by_labels

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from bigfoot.config import Config
+from bigfoot.formats.folder import TINY_TEACHER, load_config
 from bigfoot.models.configuration import BigfootConfig
-from bigfoot.models.folder import TINY_TEACHER, load_config
 
 _WIDTHS = {
     "hidden_size": "hidden_size", "intermediate_size": "intermediate_size",

@@ -33,12 +33,12 @@ from bigfoot.distill.objective import Objective, needed_targets
 from bigfoot.distill.term import Targets
 from bigfoot.errors import DataError
 from bigfoot.evaluation.evaluate import evaluate_accuracy, missing_wer_reason
+from bigfoot.formats.folder import LoadedModel, load_model, recover_folder, save_model
+from bigfoot.formats.huggingface import fetch_folder
+from bigfoot.formats.language_model import with_language_model
 from bigfoot.measure.size import count_macs, measure_size_bytes
-from bigfoot.models.convert.huggingface import fetch_folder
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.models.decoders.language_model import with_language_model
 from bigfoot.models.feature_encoder import PaddedAudio
-from bigfoot.models.folder import LoadedModel, load_model, recover_folder, save_model
 from bigfoot.models.reshape import with_decoder, with_new_head
 from bigfoot.pipeline.fingerprints import digest_files, fingerprint, fingerprint_files
 from bigfoot.pipeline.labels import Labels, prunes_by_labels

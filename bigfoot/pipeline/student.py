@@ -14,12 +14,12 @@ from bigfoot.compress.lowrank import spell_out_ranks
 from bigfoot.config import Config, StudentConfig
 from bigfoot.data.batches import sample_batches
 from bigfoot.errors import ModelError
+from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.feature_error import measure_feature_error
 from bigfoot.measure.size import count_params
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.feature_encoder import PaddedAudio
-from bigfoot.models.folder import LoadedModel
 from bigfoot.models.reshape import reshape_config
 
 

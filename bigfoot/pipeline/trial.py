@@ -18,8 +18,8 @@ from typing import Any
 from bigfoot.config import Config, load_config
 from bigfoot.data.manifests import load_prepared
 from bigfoot.evaluation.evaluate import evaluate_accuracy
+from bigfoot.formats.folder import load_model
 from bigfoot.measure.size import measure_size
-from bigfoot.models.folder import load_model
 from bigfoot.pipeline.run import run_pipeline
 from bigfoot.pipeline.scale import apply_scale
 from bigfoot.pipeline.stages import StepResult, label_steps, read_facts

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bigfoot.models.convert.formats import hears_padding
-from bigfoot.models.folder import LoadedModel
+from bigfoot.formats.folder import LoadedModel
+from bigfoot.formats.registry import hears_padding
 from bigfoot.report.render import render_splits
 from bigfoot.report.rows import load_report
 from bigfoot.text.tokenizers import CharTokenizer
@@ -26,7 +26,7 @@ def render_card(loaded: LoadedModel, repository: str, license: str | None = None
         Markdown, with the hub's YAML at its head.
 
     Example:
-        >>> from bigfoot.models.folder import load_model
+        >>> from bigfoot.formats.folder import load_model
         >>> card = render_card(load_model("tiny_teacher"), "me/digits", "apache-2.0")
         >>> card.splitlines()[1], "# digits" in card
         ('license: apache-2.0', True)

@@ -16,8 +16,8 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 from huggingface_hub.utils._validators import validate_repo_id
 
 from bigfoot.errors import ModelError
-from bigfoot.models.convert.conversion import convert_model
-from bigfoot.models.folder import LoadedModel
+from bigfoot.formats.conversion import convert_model
+from bigfoot.formats.folder import LoadedModel
 from bigfoot.report.card import write_card
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bigfoot.audio_io import READABLE, UNREADABLE, walk_files
+from bigfoot.audio.files import READABLE, UNREADABLE, walk_files
 from bigfoot.errors import AudioError
 
 STDIN = "-"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bigfoot.audio_io import HIGHEST_RATE, LOWEST_RATE
+from bigfoot.audio.files import HIGHEST_RATE, LOWEST_RATE
 from bigfoot.errors import ModelError
 from bigfoot.runtime.engine import ModelFacts
 from bigfoot.text.pieces import PieceTokenizer

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from bigfoot.audio_io import normalize_waveform
+from bigfoot.audio.chunking import LONGEST_CHUNK, OVERLAP, FrameIds, join_frames, plan_chunks
+from bigfoot.audio.files import normalize_waveform
+from bigfoot.audio.recording import Recording, Source, cut_chunks, measure_moments, normalize_part, open_recording
 from bigfoot.errors import AudioError, ModelError
 from bigfoot.runtime.batching import pad_batch, plan_batches
-from bigfoot.runtime.chunking import LONGEST_CHUNK, OVERLAP, FrameIds, join_frames, plan_chunks
 from bigfoot.runtime.engine import Engine
 from bigfoot.runtime.lanes import map_in_lanes
 from bigfoot.runtime.onnx_engine import OnnxEngine
-from bigfoot.runtime.recording import Recording, Source, cut_chunks, measure_moments, normalize_part, open_recording
 from bigfoot.runtime.transcript import Transcript, Word
 from bigfoot.types import Samples, Seconds
 

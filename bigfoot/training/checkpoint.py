@@ -14,7 +14,7 @@ from accelerate import Accelerator
 
 from bigfoot.data.batches import Position
 from bigfoot.errors import TrainingError
-from bigfoot.models.folder import recover_folder, replace_folder
+from bigfoot.formats.folder import recover_folder, replace_folder
 
 
 @dataclass

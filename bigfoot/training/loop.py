@@ -17,6 +17,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from torch import Tensor, nn
 
+from bigfoot.audio.pauses import LONGEST_PIECE
 from bigfoot.config import DataConfig, DecodingConfig, TrainConfig
 from bigfoot.data.augment import spec_augment_masks
 from bigfoot.data.batches import Batch, evaluation_batches, training_batches
@@ -24,9 +25,8 @@ from bigfoot.decoding.greedy import transcribe_batches
 from bigfoot.decoding.spoken import transcribe_by_decoder
 from bigfoot.distill.decoder_terms import DECODER
 from bigfoot.distill.objective import Objective
+from bigfoot.formats.folder import save_model
 from bigfoot.measure.error_rate import measure_error_rate
-from bigfoot.models.folder import save_model
-from bigfoot.runtime.pauses import LONGEST_PIECE
 from bigfoot.text.tokenizers import Processor
 from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, save_checkpoint
 from bigfoot.training.gated import GatedObjective

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from bigfoot.compress import conv_groups, conv_sharing, depth
+from bigfoot.formats.folder import load_model, save_model
 from bigfoot.models.feature_encoder import PaddedAudio
-from bigfoot.models.folder import load_model, save_model
 from bigfoot.models.reshape import plain_state, with_new_head
 
 STEPS = {

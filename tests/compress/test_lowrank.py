@@ -12,9 +12,9 @@ from bigfoot.compress.lowrank import (
     spell_out_ranks,
 )
 from bigfoot.errors import ModelError
+from bigfoot.formats.folder import load_model, save_model
 from bigfoot.models.configuration import LINEARS
 from bigfoot.models.feature_encoder import PaddedAudio
-from bigfoot.models.folder import load_model, save_model
 
 
 def product(factors):

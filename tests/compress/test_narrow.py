@@ -9,8 +9,8 @@ from bigfoot.compress.surgery import prune_units
 from bigfoot.compress.units import Place
 from bigfoot.config import load_config
 from bigfoot.errors import ModelError
+from bigfoot.formats.folder import load_model
 from bigfoot.models.feature_encoder import PaddedAudio
-from bigfoot.models.folder import load_model
 from bigfoot.pipeline.student import InitAudio, build_student, student_problems
 
 NORMS = ["base", "large-lv60"]

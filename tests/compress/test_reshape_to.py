@@ -3,8 +3,8 @@ import torch
 
 from bigfoot.compress.reshape_to import ReshapeConfig, apply, choose_shape
 from bigfoot.errors import ModelError
+from bigfoot.formats.folder import load_model, save_model
 from bigfoot.models import BigfootConfig
-from bigfoot.models.folder import load_model, save_model
 from bigfoot.models.reshape import plain_state
 
 THIN = {"hidden_size": 12, "intermediate_size": 20}

@@ -10,8 +10,8 @@ from torch import nn
 from bigfoot.compress.surgery import prune_units, pruned_shape, remove_blocks
 from bigfoot.compress.units import Place, find_units
 from bigfoot.errors import ModelError
+from bigfoot.formats.folder import load_model, save_model
 from bigfoot.models import BigfootConfig
-from bigfoot.models.folder import load_model, save_model
 from tests.conftest import STRUCTURES
 
 HEADS = {Place("heads", 0): [2], Place("heads", 2): [0, 2]}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from lhotse import CutSet
 
-from bigfoot.audio_io import read_audio
+from bigfoot.audio.files import read_audio
 from bigfoot.config import AugmentConfig, DataConfig
 from bigfoot.data.batches import (
     LoadedUtterance,

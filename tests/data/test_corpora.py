@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from bigfoot.audio_io import read_audio
+from bigfoot.audio.files import read_audio
 from bigfoot.config import DataConfig
 from bigfoot.data.corpora import load_prepared, prepare_data, resolve_root
 from bigfoot.data.manifests import write_relabelled

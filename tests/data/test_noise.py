@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from bigfoot.audio_io import read_audio
+from bigfoot.audio.files import read_audio
 from bigfoot.config import AugmentConfig, DataConfig
 from bigfoot.data.augment import augment_waveform
 from bigfoot.data.batches import Position, training_batches

@@ -80,11 +80,11 @@ def test_times_are_espeak_s_own_but_for_a_constant():
     """Word starts of the tiny teacher against espeak-ng's events, by voices that nobody trained on."""
     import torch
 
-    from bigfoot.audio_io import resample
+    from bigfoot.audio.files import resample
     from bigfoot.data.batches import LoadedUtterance, collate
     from bigfoot.data.utterance import digits_to_text
     from bigfoot.espeak import Voice, speak_with_times
-    from bigfoot.models.folder import load_model
+    from bigfoot.formats.folder import load_model
 
     loaded, rng, differences = load_model("tiny_teacher"), np.random.default_rng(3), []
     tokenizer = loaded.processor.tokenizer

@@ -11,13 +11,13 @@ import soundfile
 import torch
 from safetensors import safe_open
 
-from bigfoot.audio_io import read_audio
+from bigfoot.audio.files import read_audio
 from bigfoot.data.synthetic import synthesize_split
 from bigfoot.embedding import embed as module
 from bigfoot.embedding.embed import EmbedRequest, embed_folder
 from bigfoot.embedding.store import open_store
 from bigfoot.errors import ConfigError, DataError
-from bigfoot.models.folder import LoadedModel, load_model
+from bigfoot.formats.folder import LoadedModel, load_model
 
 RATE = 16_000
 
@@ -202,7 +202,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from bigfoot.embedding.embed import EmbedRequest, embed_folder
-from bigfoot.models.folder import load_model
+from bigfoot.formats.folder import load_model
 left = int(sys.argv[3])
 def tell(seconds):
     global left

@@ -10,7 +10,7 @@ from bigfoot.decoding.choose import build_search
 from bigfoot.decoding.greedy import decode_greedy, transcribe_batches
 from bigfoot.errors import ModelError
 from bigfoot.evaluation.evaluate import evaluate_accuracy, missing_wer_reason
-from bigfoot.models.folder import LoadedModel, load_model
+from bigfoot.formats.folder import LoadedModel, load_model
 from bigfoot.text.ngram import train_ngram, write_arpa
 from bigfoot.text.phonemes import build_phoneme_tokenizer
 from bigfoot.text.tokenizers import CharTokenizer, Processor

@@ -6,8 +6,8 @@ from bigfoot.data.batches import read_utterances
 from bigfoot.data.manifests import write_relabelled
 from bigfoot.errors import ModelError
 from bigfoot.evaluation.evaluate import evaluate_accuracy, measure_batch_invariance, missing_wer_reason
+from bigfoot.formats.folder import LoadedModel, load_model
 from bigfoot.models import feature_encoder
-from bigfoot.models.folder import LoadedModel, load_model
 from bigfoot.text.tokenizers import CharTokenizer, Processor
 
 

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from bigfoot.audio_io import write_audio
+from bigfoot.audio.files import write_audio
 from bigfoot.config import DecodingConfig
 from bigfoot.errors import DataError, ModelError
 from bigfoot.evaluation.generate import generate_text
-from bigfoot.models.folder import LoadedModel, load_model, save_model
+from bigfoot.formats.folder import LoadedModel, load_model, save_model
 from bigfoot.models.reshape import with_decoder
 from bigfoot.text.tokenizers import CharTokenizer, Processor
 

@@ -9,7 +9,9 @@ import pytest
 import soundfile
 import torch
 
-from bigfoot.audio_io import normalize_waveform, read_audio
+from bigfoot.audio.files import normalize_waveform, read_audio
+from bigfoot.audio.pauses import LONGEST_PIECE, cut_at_pauses
+from bigfoot.audio.recording import open_recording
 from bigfoot.config import DecodingConfig, EvaluateConfig, load_config
 from bigfoot.data.batches import evaluation_batches
 from bigfoot.data.corpora import prepare_data
@@ -18,11 +20,9 @@ from bigfoot.decoding.autoregressive import decode_autoregressive
 from bigfoot.decoding.greedy import transcribe_batches
 from bigfoot.evaluation.evaluate import evaluate_accuracy
 from bigfoot.evaluation.generate import generate_text
+from bigfoot.formats.folder import LoadedModel, load_model, save_model
 from bigfoot.models import BigfootConfig, BigfootForCTC
-from bigfoot.models.folder import LoadedModel, load_model, save_model
 from bigfoot.models.reshape import with_decoder
-from bigfoot.runtime.pauses import LONGEST_PIECE, cut_at_pauses
-from bigfoot.runtime.recording import open_recording
 from bigfoot.text.tokenizers import CharTokenizer, Processor
 
 RATE = 16_000
@@ -138,7 +138,7 @@ from bigfoot.data.corpora import prepare_data
 from bigfoot.embedding.embed import EmbedRequest, embed_folder
 from bigfoot.evaluation.evaluate import evaluate_accuracy
 from bigfoot.evaluation.generate import generate_text
-from bigfoot.models.folder import load_model
+from bigfoot.formats.folder import load_model
 base = Path(sys.argv[1])
 loaded, short = load_model(base / "model"), DecodingConfig(beam_size=2, max_tokens=3)
 found = generate_text(loaded, base / "audio" / "a.wav", "A", short)

@@ -7,7 +7,7 @@ from bigfoot.data.batches import read_utterances
 from bigfoot.errors import ModelError
 from bigfoot.evaluation.evaluate import evaluate_accuracy
 from bigfoot.evaluation.torch_engine import TorchEngine
-from bigfoot.models.folder import load_model
+from bigfoot.formats.folder import load_model
 from bigfoot.runtime.transcriber import Transcriber
 
 

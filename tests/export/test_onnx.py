@@ -7,12 +7,12 @@ import onnx
 import pytest
 import torch
 
-from bigfoot.audio_io import normalize_waveform
+from bigfoot.audio.files import normalize_waveform
 from bigfoot.errors import ModelError
 from bigfoot.export.facts import describe
 from bigfoot.export.onnx import build_onnx, save_onnx
+from bigfoot.formats.folder import LoadedModel
 from bigfoot.models import BigfootConfig
-from bigfoot.models.folder import LoadedModel
 from bigfoot.runtime.metadata import read_facts
 from bigfoot.text.sentencepieces import SentencePieceTokenizer
 from bigfoot.text.tokenizers import CharTokenizer, Processor

@@ -11,7 +11,7 @@ from bigfoot.errors import DataError, ExportError
 from bigfoot.export.audio import padded_audio, read_speech
 from bigfoot.export.onnx import build_onnx
 from bigfoot.export.parity import ParityLimits, export_checked, find_worst, measure_parity
-from bigfoot.models.folder import load_model
+from bigfoot.formats.folder import load_model
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from bigfoot.evaluation.torch_engine import TorchEngine
 from bigfoot.export.openvino import OpenVinoExport, build_openvino, write_ir
 from bigfoot.export.parity import export_checked, find_worst
 from bigfoot.export.torch_export import build_torch_export
-from bigfoot.models.folder import LoadedModel, load_model, save_model
+from bigfoot.formats.folder import LoadedModel, load_model, save_model
 from bigfoot.models.program import read_program
 from bigfoot.runtime.openvino_engine import OpenVinoEngine
 from bigfoot.runtime.transcriber import Transcriber

@@ -8,12 +8,12 @@ import pytest
 
 from bigfoot.compress import conv_groups, depth, quantize
 from bigfoot.errors import ConfigError, ModelError
+from bigfoot.formats.folder import load_model, save_model
 from bigfoot.measure import benchmark
 from bigfoot.measure.benchmark import measure_benchmark
 from bigfoot.measure.benchmark_plan import BenchmarkPlan
 from bigfoot.measure.peak import PEAK, build_product
 from bigfoot.measure.size import PARTS, measure_size
-from bigfoot.models.folder import load_model, save_model
 
 
 @pytest.fixture(scope="module")

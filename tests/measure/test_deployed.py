@@ -9,13 +9,13 @@ from rich.console import Console
 from bigfoot.errors import ModelError
 from bigfoot.export.command import TARGETS
 from bigfoot.export.onnx import build_onnx, save_onnx
+from bigfoot.formats.folder import LoadedModel, save_model
 from bigfoot.measure import benchmark
 from bigfoot.measure.benchmark import measure_benchmark
 from bigfoot.measure.benchmark_plan import BenchmarkPlan
 from bigfoot.measure.peak import build_product
 from bigfoot.measure.runtimes import open_runnable
 from bigfoot.measure.size import PARTS, measure_size
-from bigfoot.models.folder import LoadedModel, save_model
 from bigfoot.report.benchmark import render_benchmark
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from bigfoot.errors import ModelError
+from bigfoot.formats.folder import save_model
 from bigfoot.measure.memory import measure_peak_memory
-from bigfoot.models.folder import save_model
 
 MEGABYTE = 2**20
 WIDE = {"hidden_size": 768, "num_attention_heads": 12, "num_hidden_layers": 10, "intermediate_size": 3072}

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigfoot.errors import ModelError
+from bigfoot.formats.folder import save_model
 from bigfoot.measure.runtimes import name_models, open_runnable
-from bigfoot.models.folder import save_model
 
 
 @pytest.mark.parametrize("structure", ["base", "large-lv60"])

@@ -4,8 +4,8 @@ from torch import nn
 
 from bigfoot.compress.conv_groups import ConvGroupsConfig
 from bigfoot.compress.conv_groups import apply as group_convs
+from bigfoot.formats.folder import load_model, save_model
 from bigfoot.measure.size import PARTS, count_macs, count_params, measure_size, measure_size_bytes
-from bigfoot.models.folder import load_model, save_model
 from tests.conftest import FAMILY_STRUCTURES
 
 

@@ -4,9 +4,9 @@ import json
 import pytest
 from rich.console import Console
 
+from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.size import count_params
 from bigfoot.measure.summary import render_summary, summarize_model
-from bigfoot.models.folder import LoadedModel
 from bigfoot.text.tokenizers import Processor
 
 SHAPES = {

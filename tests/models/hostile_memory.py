@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from bigfoot.errors import ModelError
-from bigfoot.models.convert import torch_file
-from bigfoot.models.convert.torch_file import read_state_dict
-from bigfoot.models.folder import load_model
+from bigfoot.formats import torch_file
+from bigfoot.formats.folder import load_model
+from bigfoot.formats.torch_file import read_state_dict
 
 
 def peak():

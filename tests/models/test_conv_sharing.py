@@ -10,9 +10,9 @@ from transformers import AutoModelForCTC
 
 from bigfoot.config import TrainConfig
 from bigfoot.errors import ModelError
+from bigfoot.formats.folder import load_model, save_model
 from bigfoot.measure.size import count_params, measure_size
 from bigfoot.measure.summary import summarize_model
-from bigfoot.models.folder import load_model, save_model
 from bigfoot.models.reshape import load_plain_state, plain_state, reshape_config
 from bigfoot.training.optim import build_optimizer
 

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigfoot.errors import ModelError
-from bigfoot.models.convert import conversion
-from bigfoot.models.convert.conversion import compare_answers, convert_model, make_speechlike_noise
-from bigfoot.models.convert.dense import densify, expand_groups
-from bigfoot.models.convert.formats import FORMATS
-from bigfoot.models.folder import LoadedModel, load_model
+from bigfoot.formats import conversion
+from bigfoot.formats.conversion import compare_answers, convert_model, make_speechlike_noise
+from bigfoot.formats.dense import densify, expand_groups
+from bigfoot.formats.folder import LoadedModel, load_model
+from bigfoot.formats.registry import FORMATS
 from bigfoot.text.tokenizers import CharTokenizer, Processor
 
 BEYOND = {

@@ -10,15 +10,15 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from bigfoot.audio_io import read_audio
+from bigfoot.audio.files import read_audio
 from bigfoot.errors import ModelError
+from bigfoot.formats.fairseq import is_fairseq, load_fairseq, save_fairseq, tensor_names
+from bigfoot.formats.fairseq_dictionary import order_for_fairseq
+from bigfoot.formats.fairseq_settings import parse_convs
+from bigfoot.formats.huggingface import say_once
+from bigfoot.formats.torch_file import open_torch_file
+from bigfoot.formats.torch_layout import StoredTensor
 from bigfoot.models import BigfootConfig
-from bigfoot.models.convert.fairseq import is_fairseq, load_fairseq, save_fairseq, tensor_names
-from bigfoot.models.convert.fairseq_dictionary import order_for_fairseq
-from bigfoot.models.convert.fairseq_settings import parse_convs
-from bigfoot.models.convert.huggingface import say_once
-from bigfoot.models.convert.torch_file import open_torch_file
-from bigfoot.models.convert.torch_layout import StoredTensor
 from bigfoot.text.tokenizers import CharTokenizer, Processor
 
 # Written by tools/make_fairseq_fixtures.py with fairseq-fixed 0.12.3.1.

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from bigfoot.errors import ModelError
-from bigfoot.models.convert import first_look
-from bigfoot.models.convert.first_look import look_first, read_apart
-from bigfoot.models.convert.torch_file import open_torch_file
-from bigfoot.models.folder import load_model
+from bigfoot.formats import first_look
+from bigfoot.formats.first_look import look_first, read_apart
+from bigfoot.formats.folder import load_model
+from bigfoot.formats.torch_file import open_torch_file
 
-LAYOUT = "bigfoot.models.convert.torch_layout.read_layout"
+LAYOUT = "bigfoot.formats.torch_layout.read_layout"
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +80,7 @@ def test_the_same_reader_looks_in_both(tmp_path):
     torch.save({"a": torch.ones(2)}, tmp_path / "model.pt")
     read_apart(tmp_path / "model.pt", LAYOUT, 60)
     with pytest.raises(ModelError, match=r"ended with 1: (?s:.*)No module named 'torch'"):
-        read_apart(tmp_path / "model.pt", "bigfoot.models.convert.torch_file.read_state_dict", 60)
+        read_apart(tmp_path / "model.pt", "bigfoot.formats.torch_file.read_state_dict", 60)
 
 
 def test_pipes_are_not_opened(tmp_path):

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from bigfoot.errors import ModelError
-from bigfoot.models.convert.checkpoint import find_checkpoint
-from bigfoot.models.convert.formats import FORMATS, find_format, find_weight_files
-from bigfoot.models.folder import load_config, load_model, outline_model, save_model
+from bigfoot.formats.checkpoint import find_checkpoint
+from bigfoot.formats.folder import load_config, load_model, outline_model, save_model
+from bigfoot.formats.registry import FORMATS, find_format, find_weight_files
 
 
 @pytest.fixture(scope="module")

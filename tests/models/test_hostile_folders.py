@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bigfoot.errors import ModelError
-from bigfoot.models.convert.huggingface import read_weights
-from bigfoot.models.folder import load_model
+from bigfoot.formats.folder import load_model
+from bigfoot.formats.huggingface import read_weights
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bigfoot.errors import ModelError
-from bigfoot.models.convert.huggingface import fetch_folder, weight_files
-from bigfoot.models.folder import load_model, save_model
+from bigfoot.formats.folder import load_model, save_model
+from bigfoot.formats.huggingface import fetch_folder, weight_files
 from bigfoot.text.tokenizers import load_processor
 
 NEW = "parametrizations.weight.original"

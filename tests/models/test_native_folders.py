@@ -8,9 +8,9 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel, AutoModelForCTC
 
 from bigfoot.errors import ModelError
+from bigfoot.formats import formats
+from bigfoot.formats.folder import load_config, load_model, recover_folder, replace_folder, save_model
 from bigfoot.models import BigfootConfig, BigfootForCTC, SpeechEncoder
-from bigfoot.models.convert import formats
-from bigfoot.models.folder import load_config, load_model, recover_folder, replace_folder, save_model
 from bigfoot.models.reshape import load_plain_state, plain_state, with_new_head
 from bigfoot.text.tokenizers import Processor
 

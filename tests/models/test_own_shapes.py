@@ -7,12 +7,12 @@ from torch import nn
 from bigfoot.compress.depth import DepthConfig, shrink_shape
 from bigfoot.compress.depth import apply as shrink
 from bigfoot.errors import ModelError
+from bigfoot.formats.dense import densify
+from bigfoot.formats.folder import load_model, save_model
 from bigfoot.measure.size import measure_size
 from bigfoot.measure.summary import summarize_model
 from bigfoot.models import BigfootConfig, BigfootForCTC
-from bigfoot.models.convert.dense import densify
 from bigfoot.models.ctc import compute_ctc_losses
-from bigfoot.models.folder import load_model, save_model
 from bigfoot.models.reshape import load_plain_state, plain_state, reshape_config
 
 THIN = {"conv_dim": [4, 8, 8, 8, 8, 8, 24, 24, 24], "conv_kernel": [10, 1, 3, 3, 3, 3, 1, 2, 2],
@@ -96,7 +96,7 @@ def test_it_learns_in_every_parameter(name, build_model, speech):
 
 
 def test_its_size_and_layers_are_counted(model, processor):
-    from bigfoot.models.folder import LoadedModel
+    from bigfoot.formats.folder import LoadedModel
 
     size = measure_size(model, seconds=1.0)
     facts = summarize_model(LoadedModel(model, processor))

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from bigfoot.audio_io import read_audio
-from bigfoot.models.folder import load_model
+from bigfoot.audio.files import read_audio
+from bigfoot.formats.folder import load_model
 
 
 def check_parity(theirs, folder, speech, tolerance=1e-4):

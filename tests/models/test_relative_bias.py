@@ -49,7 +49,7 @@ def test_the_bias_of_every_pair_is_a_lookup():
 
 
 def test_weights_averaged_over_heads_are_transformers(build_huggingface, speech, tmp_path):
-    from bigfoot.models.folder import load_model
+    from bigfoot.formats.folder import load_model
 
     theirs = build_huggingface("wavlm")
     theirs.save_pretrained(tmp_path)

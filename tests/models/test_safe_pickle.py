@@ -21,10 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigfoot.errors import ModelError
-from bigfoot.models.convert import safe_pickle, torch_file
-from bigfoot.models.convert.safe_pickle import Record, Symbol, UnsafePickleError, read_pickle
-from bigfoot.models.convert.torch_file import open_torch_file, read_state_dict
-from bigfoot.models.convert.torch_layout import StoredTensor
+from bigfoot.formats import safe_pickle, torch_file
+from bigfoot.formats.safe_pickle import Record, Symbol, UnsafePickleError, read_pickle
+from bigfoot.formats.torch_file import open_torch_file, read_state_dict
+from bigfoot.formats.torch_layout import StoredTensor
 
 MAGIC = [0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}]
 # What Python itself reports (PEP 578) where code is run, a process started, a file or a socket opened.

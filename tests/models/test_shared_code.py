@@ -9,10 +9,10 @@ import torch
 from transformers import AutoModelForCTC, Wav2Vec2CTCTokenizer
 
 import bigfoot
+from bigfoot.formats import code
+from bigfoot.formats.conversion import convert_model
+from bigfoot.formats.folder import LoadedModel, load_model, save_model
 from bigfoot.models import BigfootForCTC
-from bigfoot.models.convert import code
-from bigfoot.models.convert.conversion import convert_model
-from bigfoot.models.folder import LoadedModel, load_model, save_model
 
 PACKAGE = Path(bigfoot.__file__).parent
 SHAPES = {

@@ -11,10 +11,10 @@ from transformers import AutoModel, AutoModelForCTC
 from bigfoot.compress import depth
 from bigfoot.compress.quantize import QuantizeConfig, apply
 from bigfoot.errors import ModelError
+from bigfoot.formats.conversion import convert_model, make_speechlike_noise
+from bigfoot.formats.folder import LoadedModel, load_model, save_model
 from bigfoot.models import BigfootConfig, BigfootForCTC, SpeechEncoder
-from bigfoot.models.convert.conversion import convert_model, make_speechlike_noise
 from bigfoot.models.feature_encoder import PaddedAudio
-from bigfoot.models.folder import LoadedModel, load_model, save_model
 from bigfoot.models.reshape import with_new_head, with_small_weights
 from bigfoot.models.small_weights import PRECISIONS, SmallWeights, pack_state, round_state, unpack_state
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from bigfoot.errors import ModelError
-from bigfoot.models.convert.torchaudio import load_bundle
-from bigfoot.models.folder import load_model, save_model
+from bigfoot.formats.folder import load_model, save_model
+from bigfoot.formats.torchaudio import load_bundle
 
 # What wav2vec2_model of torchaudio.models calls the tensors of one convolution and one layer.
 LINEAR = ("weight", "bias")

@@ -15,7 +15,7 @@ def quick_memory(monkeypatch):
 @pytest.fixture(scope="session")
 def table(tmp_path_factory):
     """A corpus by table: 16 good strings, and what a folder of a user's also holds; its folder."""
-    from bigfoot.audio_io import write_audio
+    from bigfoot.audio.files import write_audio
     from bigfoot.data.synthetic import synthesize_split
 
     folder = tmp_path_factory.mktemp("table")

@@ -5,7 +5,7 @@ import time
 
 import torch
 
-from bigfoot.models.folder import load_model
+from bigfoot.formats.folder import load_model
 
 STEPS = 42
 SETTINGS = (

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from bigfoot.audio_io import write_audio
+from bigfoot.audio.files import write_audio
 from bigfoot.data.synthetic import synthesize_split
 from bigfoot.pipeline import run_pipeline
 

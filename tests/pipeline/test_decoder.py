@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import GPT2LMHeadModel
 
-from bigfoot.models.folder import load_model
+from bigfoot.formats.folder import load_model
 from bigfoot.pipeline.run import run_pipeline
 from bigfoot.report.render import render_markdown
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bigfoot.models.folder import load_model
+from bigfoot.formats.folder import load_model
 from bigfoot.pipeline import run_pipeline
 from tests.conftest import FAMILY_STRUCTURES, make_teacher
 

@@ -13,7 +13,7 @@ from bigfoot.data.corpora import prepare_data
 from bigfoot.decoding.greedy import transcribe_batches
 from bigfoot.distill.terms import TERMS
 from bigfoot.errors import DataError
-from bigfoot.models.folder import load_model
+from bigfoot.formats.folder import load_model
 from bigfoot.models.reshape import with_decoder
 from bigfoot.pipeline import run_pipeline
 from bigfoot.pipeline.checks import ctc_only, find_problems

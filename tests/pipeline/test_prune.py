@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bigfoot.config import read_config
-from bigfoot.models.folder import load_model
+from bigfoot.formats.folder import load_model
 from bigfoot.pipeline import run_pipeline
 from bigfoot.pipeline.checks import find_problems
 

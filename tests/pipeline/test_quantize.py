@@ -7,7 +7,7 @@ import pytest
 
 from bigfoot.compress.quantize import QuantizeConfig, apply
 from bigfoot.config import read_config
-from bigfoot.models.folder import load_model, save_model
+from bigfoot.formats.folder import load_model, save_model
 from bigfoot.pipeline import run_pipeline
 from bigfoot.pipeline.checks import find_problems
 

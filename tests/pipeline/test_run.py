@@ -7,7 +7,7 @@ import torch
 from accelerate import PartialState
 
 from bigfoot.errors import BigfootError, DataError, TrainingError
-from bigfoot.models.folder import load_model
+from bigfoot.formats.folder import load_model
 from bigfoot.pipeline import run, run_pipeline
 from bigfoot.training.guards import check_half_precision
 

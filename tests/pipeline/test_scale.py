@@ -3,7 +3,7 @@
 import pytest
 
 from bigfoot.config import CONFIG_FOLDER, load_config
-from bigfoot.models.folder import load_model
+from bigfoot.formats.folder import load_model
 from bigfoot.pipeline import run_pipeline
 from bigfoot.pipeline.checks import find_problems
 from bigfoot.pipeline.preset import summarize_preset

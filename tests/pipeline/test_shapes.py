@@ -4,7 +4,7 @@ import pytest
 
 from bigfoot.config import load_config
 from bigfoot.errors import ConfigError
-from bigfoot.models.folder import load_model
+from bigfoot.formats.folder import load_model
 from bigfoot.pipeline import run_pipeline
 from bigfoot.pipeline.checks import find_problems
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bigfoot.data.batches import sample_batches
-from bigfoot.models.folder import load_model
+from bigfoot.formats.folder import load_model
 from bigfoot.pipeline import run_pipeline
 from bigfoot.pipeline.checks import find_problems
 

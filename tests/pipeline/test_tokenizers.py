@@ -2,7 +2,7 @@ import pytest
 
 from bigfoot.config import load_config
 from bigfoot.errors import ConfigError
-from bigfoot.models.folder import load_model
+from bigfoot.formats.folder import load_model
 from bigfoot.pipeline.run import run_pipeline
 from bigfoot.text.ngram import train_ngram, write_arpa
 

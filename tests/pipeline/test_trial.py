@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bigfoot.config import load_config
-from bigfoot.models.folder import load_model
+from bigfoot.formats.folder import load_model
 from bigfoot.pipeline.trial import read_trial, run_trial
 
 

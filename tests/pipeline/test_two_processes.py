@@ -76,7 +76,7 @@ from bigfoot.config import load_config
 from bigfoot.data.batches import training_batches
 from bigfoot.distill.objective import Objective
 from bigfoot.models.attention import SelfAttention
-from bigfoot.models.folder import load_model
+from bigfoot.formats.folder import load_model
 from bigfoot.training.loop import Trainer, TrainingRun
 from pathlib import Path
 teacher, manifests, out = sys.argv[1:]

@@ -9,7 +9,7 @@ import yaml
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalTokenNotFoundError
 
 from bigfoot.errors import ModelError
-from bigfoot.models.folder import LoadedModel, load_model
+from bigfoot.formats.folder import LoadedModel, load_model
 from bigfoot.report import push
 from bigfoot.report.card import render_card
 from bigfoot.report.push import push_model, write_upload

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from bigfoot.audio_io import normalize_waveform
+from bigfoot.audio.chunking import OVERLAP, plan_chunks
+from bigfoot.audio.files import normalize_waveform
 from bigfoot.data.synthetic import synthesize_split
-from bigfoot.runtime.chunking import OVERLAP, plan_chunks
 from bigfoot.runtime.transcriber import Transcriber
 
 RATE = 16_000
@@ -19,7 +19,7 @@ MINUTES_3 = 180 * RATE
 @pytest.fixture(scope="module")
 def engine():
     from bigfoot.evaluation.torch_engine import TorchEngine
-    from bigfoot.models.folder import load_model
+    from bigfoot.formats.folder import load_model
 
     return TorchEngine(load_model("tiny_teacher"), threads=1)
 
@@ -98,7 +98,7 @@ def student_file(tmp_path_factory):
     pytest.importorskip("onnx")
     from bigfoot.compress import conv_groups, depth
     from bigfoot.export.onnx import build_onnx, save_onnx
-    from bigfoot.models.folder import LoadedModel, load_model
+    from bigfoot.formats.folder import LoadedModel, load_model
 
     teacher = load_model("tiny_teacher")
     shallow, _ = depth.apply(teacher.model, depth.DepthConfig(num_hidden_layers=4, layer_init="spread"))

@@ -6,8 +6,8 @@ import torch
 from bigfoot.config import DataConfig, DecoderKLConfig, DecoderLossConfig, LogitKLConfig, LossesConfig, TrainConfig
 from bigfoot.data.batches import training_batches
 from bigfoot.distill.objective import Objective, objective_problems
+from bigfoot.formats.folder import load_model
 from bigfoot.models.decoders.speech_decoder import teacher_forcing
-from bigfoot.models.folder import load_model
 from bigfoot.models.reshape import with_decoder
 from bigfoot.training.loop import Trainer, TrainingRun, train
 

@@ -5,7 +5,7 @@ import torch
 
 from bigfoot.compress.units import Place
 from bigfoot.config import DataConfig, GatesConfig, HiddenLossConfig, LogitKLConfig, LossesConfig
-from bigfoot.models.folder import load_model
+from bigfoot.formats.folder import load_model
 from bigfoot.training.gated import SPARSITY, GatedObjective
 from bigfoot.training.loop import Trainer, TrainingRun, train
 

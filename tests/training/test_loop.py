@@ -10,7 +10,7 @@ from bigfoot.data.batches import Position, training_batches
 from bigfoot.distill.losses import LossSum
 from bigfoot.distill.objective import Objective
 from bigfoot.errors import TrainingError
-from bigfoot.models.folder import load_model
+from bigfoot.formats.folder import load_model
 from bigfoot.training import loop
 from bigfoot.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from bigfoot.training.loop import Trainer, TrainingRun, train

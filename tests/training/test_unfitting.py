@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bigfoot.audio_io import write_audio
+from bigfoot.audio.files import write_audio
 from bigfoot.config import DataConfig
 from bigfoot.data.manifests import ListedUtterance, check_utterances, write_manifest
 from bigfoot.training.unfitting import describe_unfitting

@@ -8,10 +8,10 @@ from transformers import AutoTokenizer, GPT2LMHeadModel
 from bigfoot.config import DecodingConfig
 from bigfoot.decoding.autoregressive import decode_autoregressive
 from bigfoot.errors import ModelError
+from bigfoot.formats.folder import load_model, save_model
+from bigfoot.formats.language_model import with_language_model
 from bigfoot.models import BigfootConfig
 from bigfoot.models.decoders import PretrainedDecoder
-from bigfoot.models.decoders.language_model import with_language_model
-from bigfoot.models.folder import load_model, save_model
 from bigfoot.text.tokenizers import Processor
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from bigfoot.errors import ModelError
+from bigfoot.formats.folder import load_model, save_model
 from bigfoot.models import BigfootConfig
 from bigfoot.models.decoders.speech_decoder import teacher_forcing
-from bigfoot.models.folder import load_model, save_model
 from bigfoot.models.reshape import with_decoder, with_new_head
 
 SMALL = {"hidden_size": 16, "num_layers": 2, "num_heads": 2}

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from bigfoot.audio.chunking import Chunk
+from bigfoot.audio.recording import cut_chunks, measure_moments, open_recording
 from bigfoot.errors import AudioError
-from bigfoot.runtime.chunking import Chunk
-from bigfoot.runtime.recording import cut_chunks, measure_moments, open_recording
 
 
 @pytest.mark.parametrize("sizes", [[5000], [1, 4999], [1000] * 5, [0, 2500, 0, 2500]])

@@ -10,10 +10,9 @@ from safetensors import SafetensorError
 from transformers.utils import logging
 
 from bigfoot.errors import ModelError
-from bigfoot.models.configuration import BigfootConfig
-from bigfoot.models.convert.checkpoint import CHECKPOINT_SUFFIXES, find_checkpoint
-from bigfoot.models.convert.fairseq import is_fairseq, load_fairseq, save_fairseq
-from bigfoot.models.convert.huggingface import (
+from bigfoot.formats.checkpoint import CHECKPOINT_SUFFIXES, find_checkpoint
+from bigfoot.formats.fairseq import is_fairseq, load_fairseq, save_fairseq
+from bigfoot.formats.huggingface import (
     fill_model,
     load_huggingface,
     read_config,
@@ -21,8 +20,9 @@ from bigfoot.models.convert.huggingface import (
     save_huggingface,
     weight_files,
 )
-from bigfoot.models.convert.torch_file import read_state_dict
-from bigfoot.models.convert.torchaudio import BUNDLE_PREFIX, load_bundle, load_torchaudio, save_torchaudio
+from bigfoot.formats.torch_file import read_state_dict
+from bigfoot.formats.torchaudio import BUNDLE_PREFIX, load_bundle, load_torchaudio, save_torchaudio
+from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.encoder import restore_weights
 from bigfoot.text.json_files import read_json

@@ -139,7 +139,7 @@ def read_pickle(
         >>> data = pickle.dumps(print)
         >>> read_pickle(io.BytesIO(data), 0, len(data))
         Traceback (most recent call last):
-        bigfoot.models.convert.safe_pickle.UnsafePickleError: the file asks for 'builtins.print', ...
+        bigfoot.formats.safe_pickle.UnsafePickleError: the file asks for 'builtins.print', ...
     """
     bounded = BoundedFile(file, start, min(size, MAX_BYTES))
     machine = _Machine(dict(builders or {}), persistent, time.monotonic() + max_seconds)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigfoot.runtime import chunking
-from bigfoot.runtime.chunking import find_cut, join_frames, plan_chunks
+from bigfoot.audio import chunking
+from bigfoot.audio.chunking import find_cut, join_frames, plan_chunks
 from bigfoot.runtime.transcriber import Transcriber
 from tests.runtime.tape import STRIDE, TapeEngine, write_tape
 

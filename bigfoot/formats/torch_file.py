@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from bigfoot.errors import ModelError
-from bigfoot.models.convert.first_look import look_first
-from bigfoot.models.convert.safe_pickle import UnsafePickleError
-from bigfoot.models.convert.torch_layout import StoredTensor, begins_as_torch_file, read_layout
+from bigfoot.formats.first_look import look_first
+from bigfoot.formats.safe_pickle import UnsafePickleError
+from bigfoot.formats.torch_layout import StoredTensor, begins_as_torch_file, read_layout
 
 
 @dataclass(frozen=True)

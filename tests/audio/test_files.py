@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from bigfoot.audio_io import normalize_waveform, read_audio, read_blocks, read_header, sum_seconds, write_audio
+from bigfoot.audio.files import normalize_waveform, read_audio, read_blocks, read_header, sum_seconds, write_audio
 from bigfoot.errors import AudioError
 
 

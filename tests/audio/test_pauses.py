@@ -4,9 +4,9 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigfoot.audio_io import normalize_waveform, read_audio
-from bigfoot.runtime.pauses import cut_at_pauses, plan_pieces
-from bigfoot.runtime.recording import Recording, normalize_part, open_recording
+from bigfoot.audio.files import normalize_waveform, read_audio
+from bigfoot.audio.pauses import cut_at_pauses, plan_pieces
+from bigfoot.audio.recording import Recording, normalize_part, open_recording
 
 RATE = 16_000
 

@@ -20,8 +20,8 @@ from torch import Tensor
 from transformers import AutoConfig
 
 from bigfoot.errors import ModelError
+from bigfoot.formats.torch_file import read_state_dict
 from bigfoot.models.configuration import FAMILY_PREFIXES, BigfootConfig, beyond_huggingface
-from bigfoot.models.convert.torch_file import read_state_dict
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.text.json_files import read_json
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from bigfoot.errors import ModelError
-from bigfoot.models.convert.dense import densify
-from bigfoot.models.folder import LoadedModel, align_tokens, load_model, replace_folder, write_model
+from bigfoot.formats.dense import densify
+from bigfoot.formats.folder import LoadedModel, align_tokens, load_model, replace_folder, write_model
 from bigfoot.types import SAMPLE_RATE, Seconds
 
 _SYLLABLES_PER_SECOND = 4

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bigfoot.errors import ModelError
-from bigfoot.models.convert.safe_pickle import Record
+from bigfoot.formats.safe_pickle import Record
 from bigfoot.text.tokenizers import CharTokenizer
 
 _SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")

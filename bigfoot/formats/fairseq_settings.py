@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bigfoot.errors import ModelError
+from bigfoot.formats.safe_pickle import Record
 from bigfoot.models.configuration import BigfootConfig
-from bigfoot.models.convert.safe_pickle import Record
 
 _MAX_NODES = 100_000
 _MAX_DEPTH = 40

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from bigfoot.errors import ModelError
+from bigfoot.formats.checkpoint import find_checkpoint
+from bigfoot.formats.fairseq_dictionary import find_dictionary, order_for_fairseq
+from bigfoot.formats.fairseq_settings import Settings, config_of, read_settings, write_settings
+from bigfoot.formats.huggingface import fill_model, say_once
+from bigfoot.formats.torch_file import is_torch_file, open_torch_file
+from bigfoot.formats.torch_layout import StoredTensor
 from bigfoot.models.configuration import BIGFOOT_PREFIX, BigfootConfig, beyond_huggingface
-from bigfoot.models.convert.checkpoint import find_checkpoint
-from bigfoot.models.convert.fairseq_dictionary import find_dictionary, order_for_fairseq
-from bigfoot.models.convert.fairseq_settings import Settings, config_of, read_settings, write_settings
-from bigfoot.models.convert.huggingface import fill_model, say_once
-from bigfoot.models.convert.torch_file import is_torch_file, open_torch_file
-from bigfoot.models.convert.torch_layout import StoredTensor
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.text.tokenizer import Tokenizer
 from bigfoot.text.tokenizers import CharTokenizer, Processor

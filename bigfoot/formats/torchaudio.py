@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from bigfoot.errors import ModelError
-from bigfoot.models.convert.huggingface import fill_model
-from bigfoot.models.convert.torchaudio_builders import (
+from bigfoot.formats.huggingface import fill_model
+from bigfoot.formats.torchaudio_builders import (
     BUILDERS,
     POSITION_TABLE,
     arguments_of,

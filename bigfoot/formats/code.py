@@ -11,7 +11,7 @@ import json
 import re
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parents[2]
+_PACKAGE = Path(__file__).resolve().parents[1]
 _AUTO_MAP = {
     "AutoConfig": ("bigfoot.models.configuration", "BigfootConfig"),
     "AutoModel": ("bigfoot.models.encoder", "SpeechEncoder"),

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 
 from bigfoot.errors import ModelError
+from bigfoot.formats.checkpoint import CHECKPOINT_SUFFIXES
+from bigfoot.formats.code import write_code
+from bigfoot.formats.huggingface import fetch_folder
+from bigfoot.formats.registry import FORMATS, find_format
+from bigfoot.formats.torchaudio import BUNDLE_PREFIX
 from bigfoot.models.configuration import BigfootConfig
-from bigfoot.models.convert.checkpoint import CHECKPOINT_SUFFIXES
-from bigfoot.models.convert.code import write_code
-from bigfoot.models.convert.formats import FORMATS, find_format
-from bigfoot.models.convert.huggingface import fetch_folder
-from bigfoot.models.convert.torchaudio import BUNDLE_PREFIX
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.text.json_files import read_json
 from bigfoot.text.tokenizers import Processor, load_processor

@@ -13,8 +13,8 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from bigfoot.runtime.chunking import Chunk
-from bigfoot.runtime.recording import Moments, Recording, cut_chunks, measure_moments
+from bigfoot.audio.chunking import Chunk
+from bigfoot.audio.recording import Moments, Recording, cut_chunks, measure_moments
 from bigfoot.types import Samples, Seconds
 
 LONGEST_PIECE: Seconds = 40.0

@@ -10,9 +10,9 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from bigfoot.audio_io import normalize_waveform, read_audio, read_blocks, read_header
+from bigfoot.audio.chunking import Chunk
+from bigfoot.audio.files import normalize_waveform, read_audio, read_blocks, read_header
 from bigfoot.errors import AudioError
-from bigfoot.runtime.chunking import Chunk
 from bigfoot.types import Hertz, Samples, Seconds
 
 Source: TypeAlias = str | Path | npt.NDArray[np.floating]

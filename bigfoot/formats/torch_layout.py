@@ -12,7 +12,7 @@ import zipfile
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
-from bigfoot.models.convert.safe_pickle import Builder, Symbol, UnsafePickleError, read_pickle
+from bigfoot.formats.safe_pickle import Builder, Symbol, UnsafePickleError, read_pickle
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _ZIP_START = b"PK\x03\x04"

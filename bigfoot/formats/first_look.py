@@ -64,7 +64,7 @@ def look_first(path: Path) -> None:
 
 @lru_cache(maxsize=256)
 def _look(path: Path, *_: int) -> None:
-    read_apart(path, "bigfoot.models.convert.torch_layout.read_layout", MAX_SECONDS)
+    read_apart(path, "bigfoot.formats.torch_layout.read_layout", MAX_SECONDS)
 
 
 def read_apart(path: Path, reader: str, max_seconds: Seconds) -> None:
@@ -78,7 +78,7 @@ def read_apart(path: Path, reader: str, max_seconds: Seconds) -> None:
     Raises:
         ModelError: the process was killed, or did not come to its end.
     """
-    root = Path(__file__).resolve().parents[3]
+    root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-I", "-S", "-c", _PROGRAM, str(root), reader, str(path), str(MAX_MEMORY)]
     try:
         done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=max_seconds, check=False)

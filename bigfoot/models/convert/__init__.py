@@ -1,1 +1,0 @@
-"""Foreign checkpoints, read into ``BigfootForCTC`` and written back, one module a source."""
