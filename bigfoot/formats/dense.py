@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from bigfoot.errors import ModelError
-from bigfoot.models.configuration import LINEARS, BigfootConfig
+from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.relative_bias import GATE_FEATURES
 from bigfoot.models.reshape import load_plain_state, plain_state, reshape_config, with_small_weights
+from bigfoot.models.shape import LINEARS
 
 
 def densify(model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:

@@ -16,13 +16,17 @@ from bigfoot.errors import ModelError
 from bigfoot.formats.checkpoint import find_checkpoint
 from bigfoot.formats.fairseq_dictionary import find_dictionary, order_for_fairseq
 from bigfoot.formats.fairseq_settings import Settings, config_of, read_settings, write_settings
-from bigfoot.formats.huggingface import fill_model, say_once
+from bigfoot.formats.huggingface import fill_model
 from bigfoot.formats.torch_file import is_torch_file, open_torch_file
 from bigfoot.formats.torch_layout import StoredTensor
-from bigfoot.models.configuration import BIGFOOT_PREFIX, BigfootConfig, beyond_huggingface
+from bigfoot.models.configuration import BIGFOOT_PREFIX, BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.notices import warn_once
+from bigfoot.models.shape_checks import beyond_huggingface
+from bigfoot.text.json_fields import SampleRate
 from bigfoot.text.tokenizer import Tokenizer
 from bigfoot.text.tokenizers import CharTokenizer, Processor
+from bigfoot.types import SAMPLE_RATE
 
 _FILE, _DICTIONARY = "checkpoint.pt", "dict.ltr.txt"
 _ENCODER, _HEAD = "w2v_encoder.w2v_model.", "w2v_encoder.proj."
@@ -162,15 +166,21 @@ def load_fairseq(path: Path, dictionary: Path | None = None) -> tuple[BigfootFor
     tokenizer = find_dictionary(file, content, settings.task.get("labels"), dictionary) if head else None
     if tokenizer is not None and len(tokenizer) != vocab_size:
         raise ModelError(f"{file}: its head has {vocab_size} rows, its dictionary {len(tokenizer)} symbols")
-    return model, _processor(settings, tokenizer, config)
+    return model, _processor(settings, tokenizer, config, file)
 
 
-def _processor(settings: Settings, tokenizer: CharTokenizer | None, config: BigfootConfig) -> Processor:
-    rate = settings.task.get("sample_rate", 16_000)
+def _processor(
+    settings: Settings, tokenizer: CharTokenizer | None, config: BigfootConfig, file: Path
+) -> Processor:
+    # WavLM's file has no such field, and one that fairseq fills in at run time is none.
+    rate = settings.task.get("sample_rate")
+    rate = rate if isinstance(rate, int) else SAMPLE_RATE
+    if problem := SampleRate().problem("sample_rate", rate):
+        raise ModelError(f"{file}: {problem}")
     return Processor(
         tokenizer=tokenizer,
         do_normalize=settings.normalize,
-        sample_rate=rate if isinstance(rate, int) else 16_000,
+        sample_rate=rate,
         # Where all layers have a layer norm, plain transformers' class was trained with masks.
         return_attention_mask=config.feat_extract_norm == "layer",
     )
@@ -189,7 +199,7 @@ def _stored_tensors(model: object, file: Path) -> dict[str, StoredTensor]:
         else:
             raise ModelError(f"{file}: {name} in its model is no tensor")
     if dropped:
-        say_once(f"{file}: its pre-training head was left out: {', '.join(sorted(dropped))}")
+        warn_once(f"{file}: its pre-training head was left out: {', '.join(sorted(dropped))}")
     return kept
 
 

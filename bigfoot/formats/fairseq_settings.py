@@ -9,7 +9,7 @@ from typing import Any
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.safe_pickle import Record
-from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.configuration import BigfootConfig, build_config
 
 _MAX_NODES = 100_000
 _MAX_DEPTH = 40
@@ -169,14 +169,13 @@ def config_of(settings: Settings, family: str, vocab_size: int | None, source: s
     if not fields.get("mask_time_prob", 1) and not fields.get("mask_feature_prob"):
         # The vector that masks put in is in every file, but in our models only with masks.
         fields |= {"mask_time_prob": 0.05, "apply_spec_augment": False}
-    return BigfootConfig(
-        family=family,
-        feat_extract_norm=_translate("extractor_mode", encoder.get("extractor_mode", "default"), _NORMS, source),
-        hidden_act=_translate("activation_fn", encoder.get("activation_fn", "gelu"), _ACTIVATIONS, source),
-        ctc_head=vocab_size is not None,
-        **({} if vocab_size is None else {"vocab_size": vocab_size}),
-        **fields,
-    )
+    fields |= {
+        "family": family,
+        "feat_extract_norm": _translate("extractor_mode", encoder.get("extractor_mode", "default"), _NORMS, source),
+        "hidden_act": _translate("activation_fn", encoder.get("activation_fn", "gelu"), _ACTIVATIONS, source),
+        "ctc_head": vocab_size is not None,
+    }
+    return build_config(fields if vocab_size is None else fields | {"vocab_size": vocab_size}, source)
 
 
 _CONV_FIELDS = ("conv_dim", "conv_kernel", "conv_stride")

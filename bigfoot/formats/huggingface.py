@@ -7,9 +7,7 @@ spellings of weight normalization, to drop the pre-training head, and to refuse 
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +19,12 @@ from transformers import AutoConfig
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.torch_file import read_state_dict
-from bigfoot.models.configuration import FAMILY_PREFIXES, BigfootConfig, beyond_huggingface
+from bigfoot.models.configuration import BigfootConfig, build_config
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.notices import warn_once
+from bigfoot.models.shape import FAMILY_PREFIXES
+from bigfoot.models.shape_checks import beyond_huggingface
 from bigfoot.text.json_files import read_json
-
-log = logging.getLogger("bigfoot")
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,8 @@ def read_config(folder: Path) -> BigfootConfig:
     # transformers leaves out of the file what equals the family's defaults, hence those, not ours.
     given = {key: raw.get(key, default) for key, default in _family_defaults(family).items()}
     ctc_head = str(named[0] if isinstance(named, list) else named).endswith("ForCTC")
-    return BigfootConfig(family=family, ctc_head=ctc_head, **(given | FAMILIES[family].granted))
+    fields = {"family": family, "ctc_head": ctc_head, **given, **FAMILIES[family].granted}
+    return build_config(fields, folder / "config.json")
 
 
 def _family_defaults(family: str) -> dict[str, Any]:
@@ -233,12 +233,6 @@ def _fit(model: BigfootForCTC, tensors: dict[str, Tensor], source: str) -> dict[
     return tensors
 
 
-@cache
-def say_once(sentence: str) -> None:
-    """A run loads its teacher at every step; a user need be told once."""
-    log.warning(sentence)
-
-
 def load_huggingface(folder: Path) -> BigfootForCTC:
     """Load a Hugging Face folder exactly, with its CTC head if it has one; a pre-training head is dropped and named.
 
@@ -263,7 +257,7 @@ def load_huggingface(folder: Path) -> BigfootForCTC:
         bare = not name.startswith((f"{prefix}.", "lm_head."))
         tensors[f"{prefix}.{name}" if bare else name] = tensor.float()
     if dropped:
-        say_once(f"{folder}: its pre-training head was left out: {', '.join(sorted(dropped))}")
+        warn_once(f"{folder}: its pre-training head was left out: {', '.join(sorted(dropped))}")
     # The file decides: a folder may name ForPreTraining and carry a head, or the other way round.
     config.ctc_head = "lm_head.weight" in tensors
     has_mask = f"{prefix}.masked_spec_embed" in tensors

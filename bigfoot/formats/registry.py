@@ -112,7 +112,7 @@ def _read_native_config(folder: Path) -> BigfootConfig:
     raw.pop("auto_map", None)
     try:
         config = BigfootConfig.from_dict(raw)
-    except (TypeError, ValueError) as error:
+    except ModelError as error:
         raise ModelError(f"{folder / 'config.json'}: {error}") from error
     assert isinstance(config, BigfootConfig)
     return config

@@ -17,7 +17,8 @@ from transformers.utils import logging
 from bigfoot.errors import ModelError
 from bigfoot.formats.folder import load_config, load_model, resolve_model
 from bigfoot.measure.deployed import EXPORTED, DeployedModel, find_deployed
-from bigfoot.models.configuration import BigfootConfig, beyond_huggingface
+from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.shape_checks import beyond_huggingface
 from bigfoot.text.json_files import read_json
 
 RUNTIMES = ("bigfoot", "transformers", *(runtime for runtime, _ in EXPORTED.values()))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bigfoot.errors import ModelError
+from bigfoot.text.json_fields import Flag, Rule, SampleRate, find_problems
 from bigfoot.text.json_files import read_json_if_there, write_json
 from bigfoot.text.saving import load_tokenizer, save_tokenizer
 from bigfoot.text.tokenizer import Tokenizer
@@ -20,6 +21,9 @@ from bigfoot.types import SAMPLE_RATE, Hertz
 _HIGHEST_ID = 1_000_000
 _SENTENCE_TOKENS = ("<s>", "</s>")
 _DECODER_FOLDER = "decoder_tokenizer"
+_EXTRACTOR: dict[str, Rule] = {
+    "sampling_rate": SampleRate(), "do_normalize": Flag(optional=True), "return_attention_mask": Flag(optional=True)
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -192,14 +196,15 @@ def load_processor(folder: str | Path) -> Processor:
     # transformers 5 nests the feature extractor in processor_config.json and prefers it there.
     settings = read_json_if_there(folder / "processor_config.json").get("feature_extractor")
     settings = settings or read_json_if_there(folder / "preprocessor_config.json")
-    rate = settings.get("sampling_rate", SAMPLE_RATE) if isinstance(settings, dict) else None
-    if not isinstance(rate, int):
-        raise ModelError(f"{folder}: its preprocessor_config.json or processor_config.json says no whole sampling_rate")
+    given = {name: settings[name] for name in _EXTRACTOR if name in settings} if isinstance(settings, dict) else {}
+    if not isinstance(settings, dict) or (problems := list(find_problems(given, _EXTRACTOR))):
+        said = "; ".join(problems) if isinstance(settings, dict) else "feature_extractor should be an object"
+        raise ModelError(f"{folder}: in preprocessor_config.json or processor_config.json, {said}")
     return Processor(
         tokenizer=load_tokenizer(folder) or _load_characters(folder),
-        do_normalize=bool(settings.get("do_normalize", True)),
-        sample_rate=rate,
-        return_attention_mask=bool(settings.get("return_attention_mask", False)),
+        do_normalize=bool(given.get("do_normalize", True)),
+        sample_rate=given.get("sampling_rate", SAMPLE_RATE),
+        return_attention_mask=bool(given.get("return_attention_mask", False)),
         decoder_tokenizer=load_tokenizer(folder / _DECODER_FOLDER),
     )
 

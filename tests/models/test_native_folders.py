@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel, AutoModelForCTC
 
 from bigfoot.errors import ModelError
-from bigfoot.formats import formats
+from bigfoot.formats import registry
 from bigfoot.formats.folder import load_config, load_model, recover_folder, replace_folder, save_model
 from bigfoot.models import BigfootConfig, BigfootForCTC, SpeechEncoder
 from bigfoot.models.reshape import load_plain_state, plain_state, with_new_head
@@ -265,7 +265,7 @@ def test_a_write_that_fails_keeps_the_old_folder(models, processor, tmp_path, mo
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
-        patch.setattr(formats, "save_processor", full)
+        patch.setattr(registry, "save_processor", full)
         save_model(models["large-lv60"], processor, place)
     assert contents(place) == before
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
