@@ -11,7 +11,7 @@ PACKAGE = ROOT / "bigfoot"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = (
-    ("config", "errors", "types"),
+    ("config", "errors", "paths", "types"),
     ("text", "audio", "espeak", "runtime"),
     ("models",),
     ("data", "formats"),
@@ -54,6 +54,7 @@ FORBIDDEN = (
 NEIGHBOURS = {
     ("config", "errors"),
     ("config", "types"),
+    ("errors", "paths"),
     ("text", "espeak"),
     ("runtime", "text"),
     ("runtime", "audio"),
