@@ -1,6 +1,6 @@
 """The machinery of settings: reading and merging, ranges, problems as values, registries.
 
-The settings themselves stand with what they are for: ``bigfoot/data/settings.py``, ``bigfoot/training/settings.py``, ...;
+The settings themselves stand with what they are for: ``bigfoot/data/settings.py``, ``bigfoot/training/settings.py`` ...
 the whole of a run is ``bigfoot.pipeline.settings.Config``.
 """
 

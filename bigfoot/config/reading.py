@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bigfoot.config.rules import find_problems
 from bigfoot.config.problems import Problem
+from bigfoot.config.rules import find_problems
 from bigfoot.errors import ConfigError
 
 _T = TypeVar("_T")
@@ -62,7 +62,7 @@ def read_settings(
         >>> data.num_train, [str(problem) for problem in problems]
         (3, ['num_tets: unknown key; did you mean num_test?'])
     """
-    merged, known = OmegaConf.structured(schema), _find_keys(schema, "")
+    merged, known = OmegaConf.structured(schema), _find_keys(schema, "")  # type: ignore[arg-type]
     problems: list[Problem] = []
     for key, value in _given_values(path, overrides, known, problems):
         _assign(merged, key, value, known, problems)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from bigfoot.config import above_zero, not_negative, one_of, share
-from bigfoot.config import Problem
+from bigfoot.config import Problem, above_zero, not_negative, one_of, share
 
 
 @dataclass

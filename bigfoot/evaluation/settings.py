@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from bigfoot.config import above_zero, not_negative, unknown_words
-from bigfoot.config import Problem
+from bigfoot.config import Problem, above_zero, not_negative, unknown_words
 from bigfoot.decoding.settings import DecodingConfig, SearchConfig
 
 SPLITS = ("dev", "test")

@@ -1,4 +1,4 @@
-"""Every setting of a run: the sections of its parts, each declared where it belongs, and what only the whole can tell."""
+"""Every setting of a run: the sections of its parts, each declared with its owner, and what only the whole can tell."""
 
 from __future__ import annotations
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bigfoot.config import above_zero, one_of
-from bigfoot.config import Problem
+from bigfoot.config import Problem, above_zero, one_of
 
 
 @dataclass

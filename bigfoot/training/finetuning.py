@@ -6,8 +6,7 @@ import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from bigfoot.config import above_zero, not_negative, one_of, share, unknown_words
-from bigfoot.config import Problem
+from bigfoot.config import Problem, above_zero, not_negative, one_of, share, unknown_words
 from bigfoot.text.settings import TokenizerConfig
 from bigfoot.training.settings import TrainConfig
 
