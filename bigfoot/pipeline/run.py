@@ -78,7 +78,7 @@ def run_pipeline(
         BigfootError: what went wrong later, and what to do.
     """
     config = apply_scale(config)
-    found = [*problems, *find_problems(config)]
+    found: list[Problem | str] = [*problems, *find_problems(config)]
     if found:
         raise ConfigError(found)
     run_dir = Path(config.run_dir)
