@@ -18,7 +18,7 @@ FLOORS = (
     ("compress", "distill", "decoding", "measure"),
     ("training", "evaluation", "embedding", "export", "doctor"),
     ("report", "planner"),
-    ("pipeline",),
+    ("pipeline", "study"),
     ("cli", "__main__"),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -53,12 +53,14 @@ FORBIDDEN = (
 # Rooms of one floor do not know each other, but for these.
 NEIGHBOURS = {
     ("config", "errors"),
+    ("errors", "config"),
     ("config", "types"),
     ("errors", "paths"),
     ("text", "espeak"),
     ("runtime", "text"),
     ("runtime", "audio"),
     ("__main__", "cli"),
+    ("study", "pipeline"),
 }
 
 

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bigfoot.audio.files import AudioHeader, read_blocks, read_header
-from bigfoot.config import DataConfig
+from bigfoot.data.settings import DataConfig
 from bigfoot.errors import AudioError, DataError
 from bigfoot.paths import is_utf8, printable
 from bigfoot.text.normalize import normalize_text

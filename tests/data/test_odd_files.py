@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from bigfoot.config import DataConfig
 from bigfoot.data.corpora import prepare_data
 from bigfoot.data.noise import NoiseFolder
 from bigfoot.data.pairs import pair_by_name
+from bigfoot.data.settings import DataConfig
 from bigfoot.data.synthetic import synthesize_string
 from bigfoot.data.transcripts import read_text_file, split_lines
 from bigfoot.errors import DataError
