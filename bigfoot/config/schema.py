@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from bigfoot.distill.registry import LossesConfig, default_losses
 from bigfoot.config.rules import above_zero, not_negative, one_of, share
 
 
@@ -207,193 +208,6 @@ class SpecAugmentConfig:
 
 
 @dataclass
-class LogitKLConfig:
-    """Kullback-Leibler divergence from the teacher's frame posteriors, times T squared (Hinton et al., 2015)."""
-
-    weight: float = not_negative(1.0)
-    """Its share of the loss; 0 switches it off."""
-    temperature: float = above_zero(1.0)
-    """Softens both distributions, above 0."""
-
-
-@dataclass
-class HiddenLossConfig:
-    """Distance between hidden states of student and teacher, mean over real frames and channels."""
-
-    weight: float = not_negative(0.0)
-    """Its share of the loss; 0 switches it off."""
-    distance: str = one_of("mse", "l1", "cosine", "l1_cosine")
-    """``mse``, ``l1``, ``cosine`` (1 - cosine similarity) or ``l1_cosine``, the sum of those two (DPHuBERT)."""
-    matches: Any = "proportional"
-    """``proportional``, or a list of [student, teacher] indices into ``hidden_states`` (0 = encoder input)."""
-    match_weights: list[float] = field(default_factory=list)
-    """One factor a match, whose losses are then added up (FitHuBERT: 0.1 each, the last 1); empty takes their mean."""
-    mean_of: int = above_zero(1)
-    """The target is the mean of so many teacher states, the match's the last of them (LightHuBERT: 8)."""
-
-
-@dataclass
-class MaskedHiddenLossConfig(HiddenLossConfig):
-    """Hidden states with masked and unmasked frames apart (Jang et al., 2023), by ``distill.spec_augment``'s masks.
-
-    Masked frames learn from a teacher that hears all, unmasked ones from a teacher that hears what the student does.
-    """
-
-    masked_weight: float = not_negative(1.0)
-    """Share of the frames that the student does not hear."""
-    unmasked_weight: float = not_negative(1.0)
-    """Share of the frames that it hears; 0 spares the teacher's second pass."""
-
-
-@dataclass
-class HeadsLossConfig:
-    """Heads on the student's last state that predict teacher layers (Chang et al., 2022), dropped after training."""
-
-    weight: float = not_negative(0.0)
-    """Its share of the loss; 0 switches it off."""
-    layers: list[int] = field(default_factory=list)
-    """Teacher states that are predicted, 1-based layers; empty takes those at every third of its depth."""
-    l1_weight: float = not_negative(1.0)
-    """Share of the mean absolute difference."""
-    cosine_weight: float = not_negative(1.0)
-    """Share of -log sigmoid(cosine similarity)."""
-    mean_of: int = above_zero(1)
-    """The target is the mean of so many teacher states, the named layer's the last of them."""
-
-
-@dataclass
-class GramLossConfig:
-    """Distance between temporal Gram matrices, how alike any two frames are (Jang et al., 2024)."""
-
-    weight: float = not_negative(0.0)
-    """Its share of the loss; 0 switches it off."""
-    layer_weight: float = not_negative(1.0)
-    """Share of the products of a layer's output with itself."""
-    within_weight: float = not_negative(1.0)
-    """Share of the products of a layer's input with its output."""
-    matches: Any = "proportional"
-    """``proportional``, or a list of [student, teacher] layers, 0-based."""
-
-
-@dataclass
-class ValueRelationLossConfig:
-    """Divergence between how alike the values of attention are, frame by frame (Wang et al., 2020)."""
-
-    weight: float = not_negative(0.0)
-    """Its share of the loss; 0 switches it off."""
-    heads: int | None = above_zero(None)
-    """The values of a layer are cut into so many parts (Wang et al., 2021); null: its attention heads, which must be as
-    many in both models."""
-    matches: Any = "proportional"
-    """``proportional``, or a list of [student, teacher] layers, 0-based."""
-
-
-@dataclass
-class AttentionLossConfig:
-    """Divergence of the student's attention maps, mean over heads, from the teacher's, mean over real frames."""
-
-    weight: float = not_negative(0.0)
-    """Its share of the loss; 0 switches it off, and with it the slower attention that gives maps."""
-    distance: str = one_of("kl", "mse")
-    """``kl`` (of the teacher's row of weights from the student's) or ``mse``."""
-    matches: Any = "proportional"
-    """``proportional``, or a list of [student, teacher] layers, 0-based."""
-
-
-@dataclass
-class ConvFeaturesLossConfig:
-    """Distance between the convolutional features of student and teacher, mean over real frames and channels."""
-
-    weight: float = not_negative(0.0)
-    """Its share of the loss; 0 switches it off."""
-    distance: str = one_of("mse", "l1", "cosine", "l1_cosine")
-    """``mse``, ``l1``, ``cosine`` (1 - cosine similarity) or ``l1_cosine``, the sum of those two (DPHuBERT)."""
-
-
-@dataclass
-class FeaturePenaltyConfig:
-    """Mean square of the student's convolutional features (Baevski et al., 2020), needs no teacher."""
-
-    weight: float = not_negative(0.0)
-    """Its share of the loss; 0 switches it off."""
-
-
-@dataclass
-class LogitCosineConfig:
-    """1 - cosine similarity of the logits, frame by frame, as the Knowledge-Distillation-Toolkit has it."""
-
-    weight: float = not_negative(0.0)
-    """Its share of the loss; 0 switches it off."""
-
-
-@dataclass
-class CTCLossConfig:
-    """Connectionist temporal classification against the transcripts, mean over labels."""
-
-    weight: float = not_negative(0.0)
-    """Its share of the loss; 0 switches it off."""
-    min_confidence: float = share(0.0)
-    """With ``data.transcripts: none``, utterances of whose transcript the teacher is less sure give no labels: the mean
-    probability of its best token, over the frames where that is not the blank."""
-
-
-@dataclass
-class DecoderLossConfig:
-    """Cross-entropy of the decoder's tokens along the transcripts, mean over tokens and ends."""
-
-    weight: float = not_negative(0.0)
-    """Its share of the loss; 0 switches it off."""
-    label_smoothing: float = share(0.1)
-    """Share of the target that is spread over all tokens (Szegedy et al., 2016), at the first step."""
-    label_smoothing_end: float = share(0.1)
-    """The same from step ``label_smoothing_steps`` on; between, it changes evenly."""
-    label_smoothing_steps: int = not_negative(0)
-    """Steps of that change."""
-
-
-@dataclass
-class DecoderKLConfig:
-    """Divergence from the teacher's decoder, token by token along the transcripts, times T squared."""
-
-    weight: float = not_negative(0.0)
-    """Its share of the loss; 0 switches it off."""
-    temperature: float = above_zero(1.0)
-    """Softens both distributions, above 0."""
-
-
-@dataclass
-class LossesConfig:
-    """The terms of the distillation loss, by name and weight."""
-
-    logit_kl: LogitKLConfig = field(default_factory=LogitKLConfig)
-    """The teacher's posteriors."""
-    hidden: HiddenLossConfig = field(default_factory=HiddenLossConfig)
-    """The teacher's hidden states."""
-    attention: AttentionLossConfig = field(default_factory=AttentionLossConfig)
-    """The teacher's attention maps."""
-    conv_features: ConvFeaturesLossConfig = field(default_factory=ConvFeaturesLossConfig)
-    """The teacher's convolutional features."""
-    logit_cosine: LogitCosineConfig = field(default_factory=LogitCosineConfig)
-    """The direction of the teacher's logits."""
-    feature_penalty: FeaturePenaltyConfig = field(default_factory=FeaturePenaltyConfig)
-    """Small convolutional features."""
-    masked_hidden: MaskedHiddenLossConfig = field(default_factory=MaskedHiddenLossConfig)
-    """The teacher's hidden states, masked and unmasked frames apart."""
-    heads: HeadsLossConfig = field(default_factory=HeadsLossConfig)
-    """Teacher layers, predicted from the student's last."""
-    gram: GramLossConfig = field(default_factory=GramLossConfig)
-    """Likeness of frames in the teacher's hidden states."""
-    value_relation: ValueRelationLossConfig = field(default_factory=ValueRelationLossConfig)
-    """Likeness of frames in the values of the teacher's attention."""
-    ctc: CTCLossConfig = field(default_factory=CTCLossConfig)
-    """The transcripts, or the teacher's own."""
-    decoder: DecoderLossConfig = field(default_factory=DecoderLossConfig)
-    """The same, by the decoder."""
-    decoder_kl: DecoderKLConfig = field(default_factory=DecoderKLConfig)
-    """What the teacher's decoder says of every next token."""
-
-
-@dataclass
 class TrainConfig:
     """How a model is trained, whatever the loss."""
 
@@ -433,7 +247,7 @@ class TrainConfig:
 class DistillConfig(TrainConfig):
     """Train the student to answer as the teacher does."""
 
-    losses: LossesConfig = field(default_factory=LossesConfig)
+    losses: LossesConfig = field(default_factory=default_losses)
     """What is compared, by name and weight."""
     grow_groups: list[int] = field(default_factory=list)
     """[from, until]: convolutions begin dense, and what is outside the blocks of ``student.conv_groups`` fades to
@@ -462,7 +276,7 @@ class GatesConfig(TrainConfig):
     """Share of the model's parameters that is to go."""
     sparsity_warmup_steps: int = not_negative(100)
     """Steps in which that share rises from 0."""
-    losses: LossesConfig = field(default_factory=LossesConfig)
+    losses: LossesConfig = field(default_factory=default_losses)
     """What is compared, by name and weight."""
 
 

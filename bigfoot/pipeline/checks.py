@@ -13,14 +13,14 @@ from bigfoot.compress.depth import shrink_shape
 from bigfoot.compress.gates import gated_units
 from bigfoot.compress.prune import prunable_units
 from bigfoot.compress.quantize import nameable_layers
-from bigfoot.config import Config, DataConfig, LossesConfig, SpecAugmentConfig
+from bigfoot.config import Config, DataConfig, SpecAugmentConfig
+from bigfoot.distill import LossesConfig
 from bigfoot.data.corpora import resolve_root
 from bigfoot.data.noise import NoiseFolder
 from bigfoot.decoding.choose import decoder_problems
-from bigfoot.distill.objective import active_weights, needed_targets, objective_problems
+from bigfoot.distill.objective import active_losses, needed_targets, objective_problems
 from bigfoot.distill.packing import CACHEABLE
-from bigfoot.distill.term import MASKED
-from bigfoot.distill.terms import TERMS, LogitTerm
+from bigfoot.distill.loss import MASKED
 from bigfoot.errors import BigfootError, ConfigError, ModelError
 from bigfoot.formats.folder import ModelOutline, outline_model
 from bigfoot.models.configuration import BigfootConfig

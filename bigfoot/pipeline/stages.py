@@ -14,22 +14,13 @@ from accelerate.utils import set_seed
 
 from bigfoot.compress import conv_groups, prune, quantize
 from bigfoot.compress.importance import HEARS_AUDIO
-from bigfoot.config import (
-    Config,
-    CTCLossConfig,
-    DecoderConfig,
-    DecoderLossConfig,
-    FinetuneConfig,
-    LogitKLConfig,
-    LossesConfig,
-    TrainConfig,
-    to_dict,
-)
+from bigfoot.config import Config, DecoderConfig, FinetuneConfig, TrainConfig, to_dict
+from bigfoot.distill import CTCLoss, DecoderLoss, LogitKLLoss, LossesConfig
 from bigfoot.data.batches import Batch, read_transcripts, sample_batches
 from bigfoot.data.manifests import PreparedData
 from bigfoot.distill.cache import CacheKey, TeacherCache, write_cache
 from bigfoot.distill.objective import Objective, needed_targets
-from bigfoot.distill.term import Targets
+from bigfoot.distill.loss import Targets
 from bigfoot.errors import DataError
 from bigfoot.evaluation.evaluate import evaluate_accuracy, missing_wer_reason
 from bigfoot.formats.folder import LoadedModel, load_model, save_model
@@ -318,8 +309,8 @@ def _transcript_losses(config: FinetuneConfig) -> LossesConfig:
     """The losses that need no teacher, by ``finetune.objective``."""
     ctc = {"ctc": 1.0, "decoder": 0.0, "joint": config.ctc_weight}[config.objective]
     first, last = config.label_smoothing
-    decoder = DecoderLossConfig(1.0 - ctc, first, last, config.max_steps)
-    return LossesConfig(LogitKLConfig(weight=0.0), ctc=CTCLossConfig(weight=ctc), decoder=decoder)
+    decoder = DecoderLoss(1.0 - ctc, first, last, config.max_steps)
+    return LossesConfig(LogitKLLoss(weight=0.0), ctc=CTCLoss(weight=ctc), decoder=decoder)
 
 
 def _with_tokenizer_folder(config: FinetuneConfig) -> FinetuneConfig:
