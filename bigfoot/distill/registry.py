@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field, make_dataclass
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bigfoot.distill.loss import Loss
 from bigfoot.distill.terms.attention import AttentionLoss
@@ -110,8 +110,9 @@ def default_losses(**given: Loss) -> LossesConfig:
         >>> default_losses(hidden=HiddenLoss(0.5)).hidden.weight
         0.5
     """
-    composed: LossesConfig = _compose(tuple(_REGISTERED.items()))(**given)
-    return composed
+    composed: Any = _compose(tuple(_REGISTERED.items()))
+    losses: LossesConfig = composed(**given)
+    return losses
 
 
 @cache
@@ -125,3 +126,11 @@ def _compose(registered: tuple[tuple[str, type[Loss]], ...]) -> type[LossesConfi
 def losses_by_name(losses: LossesConfig) -> dict[str, Loss]:
     """Every loss of a configuration by name, in the order in which they are summed."""
     return {item.name: getattr(losses, item.name) for item in dataclasses.fields(losses)}
+
+
+def without_teacher(losses: LossesConfig) -> LossesConfig:
+    """The same losses with the teacher's off and CTC on: what the student learns without a teacher."""
+    compared = {name: loss for name, loss in losses_by_name(losses).items() if loss.needs_teacher}
+    changed: dict[str, Any] = {name: dataclasses.replace(loss, weight=0.0) for name, loss in compared.items()}
+    changed["ctc"] = dataclasses.replace(losses.ctc, weight=losses.ctc.weight or 1.0)
+    return dataclasses.replace(losses, **changed)

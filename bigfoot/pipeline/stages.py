@@ -14,13 +14,14 @@ from accelerate.utils import set_seed
 
 from bigfoot.compress import conv_groups, prune, quantize
 from bigfoot.compress.importance import HEARS_AUDIO
-from bigfoot.config import Config, DecoderConfig, FinetuneConfig, TrainConfig, to_dict
-from bigfoot.distill import CTCLoss, DecoderLoss, LogitKLLoss, LossesConfig
+from bigfoot.config import to_dict
 from bigfoot.data.batches import Batch, read_transcripts, sample_batches
 from bigfoot.data.manifests import PreparedData
+from bigfoot.distill import CTCLoss, DecoderLoss, LogitKLLoss, LossesConfig
 from bigfoot.distill.cache import CacheKey, TeacherCache, write_cache
-from bigfoot.distill.objective import Objective, needed_targets
 from bigfoot.distill.loss import Targets
+from bigfoot.distill.objective import Objective, needed_targets
+from bigfoot.distill.registry import without_teacher
 from bigfoot.errors import DataError
 from bigfoot.evaluation.evaluate import evaluate_accuracy, missing_wer_reason
 from bigfoot.formats.folder import LoadedModel, load_model, save_model
@@ -33,14 +34,17 @@ from bigfoot.models.reshape import with_decoder, with_new_head
 from bigfoot.pipeline.facts import StepResult, read_facts, write_facts
 from bigfoot.pipeline.fingerprints import digest_files, fingerprint, fingerprint_files
 from bigfoot.pipeline.labels import Labels, prunes_by_labels
+from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.student import InitAudio, build_student
 from bigfoot.text.building import build_tokenizer
 from bigfoot.text.tokenizer import Tokenizer, count_unknown, describe_unknown
 from bigfoot.text.tokenizers import Processor
+from bigfoot.training.finetuning import DecoderConfig, FinetuneConfig
 from bigfoot.training.gated import GatedObjective
 from bigfoot.training.growth import GroupGrowth
 from bigfoot.training.guards import describe_teacher
 from bigfoot.training.loop import TrainingRun, train
+from bigfoot.training.settings import TrainConfig
 from bigfoot.training.unfitting import describe_unfitting
 
 log = logging.getLogger("bigfoot")
@@ -212,11 +216,11 @@ class _Lesson:
 
 def _begin_lesson(name: str, before: StepResult, context: Context, control: bool) -> _Lesson:
     """Load student and teacher, or the teacher's answers; what trains beside the student begins by the seed."""
-    from bigfoot.pipeline.checks import compared_losses, ctc_only
+    from bigfoot.pipeline.checks import compared_losses
 
     config, student = context.config, load_model(before.folder)
     losses = compared_losses(config)
-    own = ctc_only(losses[name]) if control else losses[name]
+    own = without_teacher(losses[name]) if control else losses[name]
     processor = _usable_processor(student.processor, context.labels.manifests)
     teacher = load_model(context.teacher.folder or config.teacher.path).model
     told: BigfootForCTC | TeacherCache = teacher

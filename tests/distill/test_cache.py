@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bigfoot.config import DataConfig
-from bigfoot.distill import ConvFeaturesLoss, CTCLoss, GramLoss, HeadsLoss, HiddenLoss, LossesConfig, ValueRelationLoss
 from bigfoot.data.batches import training_batches
+from bigfoot.data.settings import DataConfig
+from bigfoot.distill import ConvFeaturesLoss, CTCLoss, GramLoss, HeadsLoss, HiddenLoss, LossesConfig, ValueRelationLoss
 from bigfoot.distill import cache as cache_module
 from bigfoot.distill.cache import CacheKey, TeacherCache, write_cache
 from bigfoot.distill.objective import Objective, needed_targets

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from bigfoot.distill import AttentionLoss, ConvFeaturesLoss, CTCLoss, HiddenLoss, LogitKLLoss, LossesConfig
 from bigfoot.data.batches import Batch
+from bigfoot.distill import AttentionLoss, ConvFeaturesLoss, CTCLoss, HiddenLoss, LogitKLLoss, LossesConfig
 from bigfoot.distill.objective import Objective, objective_problems
 
 LOSSES = LossesConfig(

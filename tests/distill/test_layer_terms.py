@@ -5,8 +5,16 @@ import math
 import pytest
 import torch
 
-from bigfoot.distill import GramLoss, HeadsLoss, HiddenLoss, LogitKLLoss, LossesConfig, MaskedHiddenLoss, ValueRelationLoss
 from bigfoot.data.batches import Batch
+from bigfoot.distill import (
+    GramLoss,
+    HeadsLoss,
+    HiddenLoss,
+    LogitKLLoss,
+    LossesConfig,
+    MaskedHiddenLoss,
+    ValueRelationLoss,
+)
 from bigfoot.distill.objective import Objective, needed_targets, objective_problems
 
 LENGTHS, FRAMES = (9000, 16_000, 399), (27, 49, 0)

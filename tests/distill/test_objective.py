@@ -5,13 +5,27 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import data, floats, lists, sampled_from
 
-from bigfoot.distill import AttentionLoss, ConvFeaturesLoss, CTCLoss, FeaturePenalty, GramLoss, HeadsLoss, HiddenLoss, LogitCosineLoss, LogitKLLoss, LossesConfig, MaskedHiddenLoss, ValueRelationLoss
 from bigfoot.data.batches import Batch
-from bigfoot.distill import Answers, Shapes
+from bigfoot.distill import (
+    Answers,
+    AttentionLoss,
+    ConvFeaturesLoss,
+    CTCLoss,
+    FeaturePenalty,
+    GramLoss,
+    HeadsLoss,
+    HiddenLoss,
+    LogitCosineLoss,
+    LogitKLLoss,
+    LossesConfig,
+    MaskedHiddenLoss,
+    Shapes,
+    ValueRelationLoss,
+)
 from bigfoot.distill.losses import feature_penalty, frame_distance, logit_kl
 from bigfoot.distill.objective import Objective, objective_problems
-from bigfoot.distill.targets import compute_targets, freeze_teacher
 from bigfoot.distill.registry import losses_by_name
+from bigfoot.distill.targets import compute_targets, freeze_teacher
 from bigfoot.errors import TrainingError
 from bigfoot.models.attention import SelfAttention
 from bigfoot.models.ctc import compute_ctc_losses

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from bigfoot.compress.units import Place
-from bigfoot.config import DataConfig, GatesConfig
+from bigfoot.data.settings import DataConfig
 from bigfoot.distill import HiddenLoss, LogitKLLoss, LossesConfig
 from bigfoot.formats.folder import load_model
+from bigfoot.training.distilling import GatesConfig
 from bigfoot.training.gated import SPARSITY, GatedObjective
 from bigfoot.training.loop import Trainer, TrainingRun, train
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bigfoot.config import DataConfig, TrainConfig
-from bigfoot.distill import CTCLoss, HiddenLoss, LogitKLLoss, LossesConfig
 from bigfoot.data.batches import Position, training_batches
+from bigfoot.data.settings import DataConfig
+from bigfoot.distill import CTCLoss, HiddenLoss, LogitKLLoss, LossesConfig
 from bigfoot.distill.losses import LossSum
 from bigfoot.distill.objective import Objective
 from bigfoot.errors import TrainingError
@@ -16,6 +16,7 @@ from bigfoot.training import loop
 from bigfoot.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from bigfoot.training.loop import Trainer, TrainingRun, train
 from bigfoot.training.optim import build_optimizer
+from bigfoot.training.settings import TrainConfig
 
 ALL_LOSSES = LossesConfig(LogitKLLoss(0.7, 2.0), HiddenLoss(0.3), ctc=CTCLoss(0.2))
 CTC = LossesConfig(logit_kl=LogitKLLoss(weight=0.0), ctc=CTCLoss(weight=1.0))

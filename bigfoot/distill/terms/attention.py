@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bigfoot.config.problems import Problem
 from bigfoot.config.rules import one_of
-from bigfoot.distill.loss import Answers, Targets
-from bigfoot.distill.terms.layers import LayerLoss
+from bigfoot.distill.loss import Answers, Loss, Targets
+from bigfoot.distill.terms.layers import match_layers, match_problems
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class AttentionLoss(LayerLoss):
+class AttentionLoss(Loss):
     """Divergence of the student's attention maps, mean over heads, from the teacher's, mean over real frames.
 
     Where its weight is 0, the slower attention that gives maps is off too.
@@ -34,7 +34,7 @@ class AttentionLoss(LayerLoss):
 
     def check(self, student: BigfootConfig, teacher: BigfootConfig) -> Iterator[Problem]:
         """See ``Loss``; maps of fewer frames than the teacher's, or none, cannot be compared with its own."""
-        yield from super().check(student, teacher)
+        yield from match_problems(self.matches, student, teacher)
         if student.time_reduction > 1:
             message = f"the student's maps have one frame for {student.time_reduction} of the teacher's"
             yield Problem("", "other_frames", f"{message} (time_reduction); set its weight to 0")
@@ -44,7 +44,7 @@ class AttentionLoss(LayerLoss):
 
     def find_targets(self, student: BigfootConfig, teacher: BigfootConfig) -> Targets:
         """See ``Loss``."""
-        return {"attentions": {match.teacher for match in self.match(student, teacher)}}
+        return {"attentions": {match.teacher for match in match_layers(self.matches, student, teacher)}}
 
     def compute(self, answers: Answers, modules: nn.ModuleList) -> LossSum:
         """See ``Loss``."""
@@ -54,5 +54,5 @@ class AttentionLoss(LayerLoss):
         here, there = answers.both("attentions")
         return add_up([
             attention_distance(here[match.student], there[match.teacher], answers.frame_mask, self.distance)
-            for match in self.match(*answers.shapes.both)
+            for match in match_layers(self.matches, *answers.shapes.both)
         ])  # fmt: skip

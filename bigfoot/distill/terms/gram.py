@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bigfoot.config.problems import Problem
 from bigfoot.config.rules import not_negative
-from bigfoot.distill.loss import Answers, Targets
-from bigfoot.distill.terms.layers import LayerLoss
+from bigfoot.distill.loss import Answers, Loss, Targets
+from bigfoot.distill.terms.layers import match_layers, match_problems
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class GramLoss(LayerLoss):
+class GramLoss(Loss):
     """Distance between temporal Gram matrices, how alike any two frames are (Jang et al., 2024)."""
 
     layer_weight: float = not_negative(1.0)
@@ -33,14 +33,14 @@ class GramLoss(LayerLoss):
 
     def check(self, student: BigfootConfig, teacher: BigfootConfig) -> Iterator[Problem]:
         """See ``Loss``."""
-        yield from super().check(student, teacher)
+        yield from match_problems(self.matches, student, teacher)
         if not self.layer_weight and not self.within_weight:
             message = "layer_weight and within_weight are both 0, there is nothing to compare"
             yield Problem("", "nothing_to_compare", message)
 
     def find_targets(self, student: BigfootConfig, teacher: BigfootConfig) -> Targets:
         """See ``Loss``."""
-        layers = [match.teacher for match in self.match(student, teacher)]
+        layers = [match.teacher for match in match_layers(self.matches, student, teacher)]
         inputs = layers if self.within_weight else []
         return {"hidden_states": {layer + 1 for layer in layers} | set(inputs)}
 
@@ -49,7 +49,7 @@ class GramLoss(LayerLoss):
         from bigfoot.distill.losses import gram_distance
         from bigfoot.distill.projections import add_up
 
-        both, matches = answers.both("hidden_states"), self.match(*answers.shapes.both)
+        both, matches = answers.both("hidden_states"), match_layers(self.matches, *answers.shapes.both)
         sums, weights = [], []
         for match in matches:
             here, there = ((states[at], states[at + 1]) for states, at in zip(both, match.both, strict=True))

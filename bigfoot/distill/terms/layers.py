@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from bigfoot.config.problems import Problem
-from bigfoot.distill.loss import Loss
 from bigfoot.distill.matches import LayerMatch, build_layer_matches
 from bigfoot.errors import ModelError
 
@@ -15,25 +13,22 @@ if TYPE_CHECKING:
     from bigfoot.models.configuration import BigfootConfig
 
 
-@dataclass
-class LayerLoss(Loss):
-    """Compare layers of the student with layers of the teacher, by its field ``matches``."""
+def match_layers(
+    matches: str | Sequence[Sequence[int]], student: BigfootConfig, teacher: BigfootConfig
+) -> list[LayerMatch]:
+    """Which layer of the student is compared with which of the teacher.
 
-    if TYPE_CHECKING:
-        # Declared by each loss, behind its other settings.
-        matches: Any
+    Raises:
+        ModelError: see ``build_layer_matches``.
+    """
+    return build_layer_matches(matches, student.num_hidden_layers, teacher.num_hidden_layers)
 
-    def match(self, student: BigfootConfig, teacher: BigfootConfig) -> list[LayerMatch]:
-        """Which layer is compared with which.
 
-        Raises:
-            ModelError: see ``build_layer_matches``.
-        """
-        return build_layer_matches(self.matches, student.num_hidden_layers, teacher.num_hidden_layers)
-
-    def check(self, student: BigfootConfig, teacher: BigfootConfig) -> Iterator[Problem]:
-        """See ``Loss``."""
-        try:
-            self.match(student, teacher)
-        except ModelError as error:
-            yield Problem("matches", "bad_matches", str(error))
+def match_problems(
+    matches: str | Sequence[Sequence[int]], student: BigfootConfig, teacher: BigfootConfig
+) -> Iterator[Problem]:
+    """Find what is wrong with the field ``matches``."""
+    try:
+        match_layers(matches, student, teacher)
+    except ModelError as error:
+        yield Problem("matches", "bad_matches", str(error))

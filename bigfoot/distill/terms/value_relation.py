@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bigfoot.config.problems import Problem
 from bigfoot.config.rules import above_zero
-from bigfoot.distill.loss import Answers, Targets
+from bigfoot.distill.loss import Answers, Loss, Targets
 from bigfoot.distill.matches import LayerMatch
-from bigfoot.distill.terms.layers import LayerLoss
+from bigfoot.distill.terms.layers import match_layers, match_problems
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class ValueRelationLoss(LayerLoss):
+class ValueRelationLoss(Loss):
     """Divergence between how alike the values of attention are, frame by frame (Wang et al., 2020)."""
 
     heads: int | None = above_zero(None)
@@ -33,12 +33,12 @@ class ValueRelationLoss(LayerLoss):
 
     def check(self, student: BigfootConfig, teacher: BigfootConfig) -> Iterator[Problem]:
         """See ``Loss``."""
-        found = list(super().check(student, teacher))
+        found = list(match_problems(self.matches, student, teacher))
         if student.time_reduction != teacher.time_reduction:
             message = "the models' attention has not the same frames (time_reduction)"
             found.append(Problem("", "other_frames", message))
         yield from found
-        for match in [] if found else self.match(student, teacher):
+        for match in [] if found else match_layers(self.matches, student, teacher):
             yield from self._check_heads(match, student, teacher)
 
     def _check_heads(self, match: LayerMatch, student: BigfootConfig, teacher: BigfootConfig) -> Iterator[Problem]:
@@ -58,7 +58,7 @@ class ValueRelationLoss(LayerLoss):
 
     def find_targets(self, student: BigfootConfig, teacher: BigfootConfig) -> Targets:
         """See ``Loss``."""
-        return {"attention_values": {match.teacher for match in self.match(student, teacher)}}
+        return {"attention_values": {match.teacher for match in match_layers(self.matches, student, teacher)}}
 
     def compute(self, answers: Answers, modules: nn.ModuleList) -> LossSum:
         """See ``Loss``."""
@@ -71,5 +71,5 @@ class ValueRelationLoss(LayerLoss):
             value_relation_kl(
                 here[match.student], there[match.teacher], answers.frame_mask, self.heads or own[match.student]
             )
-            for match in self.match(*answers.shapes.both)
+            for match in match_layers(self.matches, *answers.shapes.both)
         ])  # fmt: skip
