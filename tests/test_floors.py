@@ -18,7 +18,7 @@ FLOORS = (
     ("compress", "distill", "decoding", "measure"),
     ("training", "evaluation", "embedding", "export", "doctor"),
     ("report", "planner"),
-    ("pipeline",),
+    ("pipeline", "study"),
     ("cli", "__main__"),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -59,6 +59,7 @@ NEIGHBOURS = {
     ("runtime", "text"),
     ("runtime", "audio"),
     ("__main__", "cli"),
+    ("study", "pipeline"),
 }
 
 

@@ -1,6 +1,6 @@
 """One run of a comparison: an ordinary run without its report, and what came of it.
 
-    python -m bigfoot.pipeline.trial --config methods/bigfoot.yaml [key=value ...]
+    python -m bigfoot.study.trial --config methods/bigfoot.yaml [key=value ...]
 
 Only what differs from run to run is measured here; the teacher, and speed, are measured once for all runs.
 """

@@ -5,7 +5,7 @@ import torch
 
 from bigfoot.formats.folder import load_model
 from bigfoot.pipeline.settings import load_config
-from bigfoot.pipeline.trial import read_trial, run_trial
+from bigfoot.study.trial import read_trial, run_trial
 
 
 def test_teacher_alone_is_judged_and_nothing_is_trained(small_run, tmp_path):
