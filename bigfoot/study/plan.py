@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bigfoot.config import CONFIG_FOLDER, Problem, above_zero, read_settings, to_dict, unknown_words
+from bigfoot.distill.registry import without_teacher
 from bigfoot.errors import ConfigError
 from bigfoot.pipeline.fingerprints import fingerprint
 from bigfoot.pipeline.scale import apply_scale
