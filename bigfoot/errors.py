@@ -45,7 +45,7 @@ class ModelError(BigfootError):
     """A model folder or checkpoint that cannot be read, or a shape that cannot be built."""
 
 
-class OutputError(BigfootError):
+class OutputError(BigfootError, OSError):
     """An output that would destroy what is not bigfoot's, or that another process is writing."""
 
 

@@ -15,7 +15,7 @@ from bigfoot.formats.folder import EARLIER_MODELS, LoadedModel, load_model, reso
 from bigfoot.measure.error_rate import PairedDifference, compare_paired
 from bigfoot.measure.size import measure_size_bytes
 from bigfoot.storage.lock import locked
-from bigfoot.storage.ownership import MayReplace, check_folder
+from bigfoot.storage.ownership import OWN_ONLY, MayReplace, check_folder
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class QuantizeRequest:
     check: Path | None = None
     percentile: float = 100.0
     keep_fp32: Sequence[str] = ()
-    may: MayReplace = MayReplace()
+    may: MayReplace = OWN_ONLY
 
     def problems(self) -> list[str]:
         """What cannot be done, all at once.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bigfoot.errors import ModelError
 from bigfoot.formats.dense import densify
 from bigfoot.formats.folder import LoadedModel, align_tokens, load_model, replace_model_folder, write_model
-from bigfoot.storage.ownership import MayReplace
+from bigfoot.storage.ownership import OWN_ONLY, MayReplace
 from bigfoot.types import SAMPLE_RATE, Seconds
 
 _SYLLABLES_PER_SECOND = 4
@@ -20,7 +20,7 @@ _SYLLABLES_PER_SECOND = 4
 
 def convert_model(
     loaded: LoadedModel, destination: Path, *, to: str, dense: bool = False, with_code: bool = False,
-    tolerance: float = 1e-5, may: MayReplace = MayReplace(), finish: Callable[[Path], None] = lambda _: None,
+    tolerance: float = 1e-5, may: MayReplace = OWN_ONLY, finish: Callable[[Path], None] = lambda _: None,
 ) -> float:  # fmt: skip
     """Write a model in a format, read it back, and compare what both answer to ten seconds of audio.
 

@@ -22,7 +22,7 @@ from bigfoot.formats.registry import FORMATS, find_format
 from bigfoot.formats.torchaudio import BUNDLE_PREFIX
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.storage.ownership import Earlier, MayReplace
+from bigfoot.storage.ownership import OWN_ONLY, Earlier, MayReplace
 from bigfoot.storage.replace import replace_folder
 from bigfoot.text.json_files import read_json
 from bigfoot.text.tokenizers import Processor, load_processor
@@ -155,7 +155,7 @@ def save_model(
     history: Sequence[dict[str, Any]] = (),
     *,
     to: str = "bigfoot",
-    may: MayReplace = MayReplace(),
+    may: MayReplace = OWN_ONLY,
 ) -> None:
     """Write a model folder beside its place, read it back, and only then move it there.
 
@@ -180,7 +180,7 @@ def save_model(
     replace_model_folder(Path(folder), lambda beside: write_model(loaded, beside, to=to), may)
 
 
-def replace_model_folder(folder: Path, write: Callable[[Path], None], may: MayReplace = MayReplace()) -> None:
+def replace_model_folder(folder: Path, write: Callable[[Path], None], may: MayReplace = OWN_ONLY) -> None:
     """``replace_folder`` for a model folder, those of earlier versions among it.
 
     Args:

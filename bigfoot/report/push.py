@@ -20,11 +20,11 @@ from bigfoot.formats.conversion import convert_model
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.report.card import write_card
 from bigfoot.storage.inventory import MARKER
-from bigfoot.storage.ownership import MayReplace
+from bigfoot.storage.ownership import OWN_ONLY, MayReplace
 
 
 def write_upload(
-    loaded: LoadedModel, repository: str, folder: Path, license: str | None = None, may: MayReplace = MayReplace()
+    loaded: LoadedModel, repository: str, folder: Path, license: str | None = None, may: MayReplace = OWN_ONLY
 ) -> None:
     """Write what is uploaded: the family's own format where it can say the shape, else ours with its code; a card.
 
@@ -70,9 +70,10 @@ def push_model(loaded: LoadedModel, repository: str, *, private: bool = False, l
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "model"
         write_upload(loaded, repository, folder, license)
+        (folder / MARKER).unlink()  # it says what may be replaced here, and nothing there
         try:
             api.create_repo(repository, private=private, exist_ok=True)
-            done = api.upload_folder(repo_id=repository, folder_path=folder, ignore_patterns=[MARKER], commit_message="Upload by bigfoot")
+            done = api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Upload by bigfoot")
         except (HTTPError, LocalTokenNotFoundError, OSError) as error:
             raise ModelError(f"the hub did not take {repository}: {error}; `hf auth login` if you are a stranger there,"
                              " or --dry-run to see what would be uploaded") from error  # fmt: skip

@@ -230,9 +230,7 @@ def _give_back(path: Path) -> None:
             return
         del _held[path]
         try:
-            if held.file is not None and _is_at(held.file, path):
-                path.unlink()
-            elif held.file is None and _read_owner(path) == held.owner:
+            if _read_owner(path) == held.owner if held.file is None else _is_at(held.file, path):
                 path.unlink()
         except OSError:
             pass  # an empty file more, or a folder that is gone

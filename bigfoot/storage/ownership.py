@@ -55,6 +55,12 @@ class MayReplace:
         raise OutputError(f"{place} would be replaced, and {named} was not written by bigfoot or has changed; {cure}")
 
 
+OWN_ONLY = MayReplace()
+"""What bigfoot wrote and nobody has changed since."""
+OWN_OR_EDITED = MayReplace(edited=True)
+"""What bigfoot wrote, such as the steps of a run."""
+
+
 @dataclass(frozen=True)
 class Earlier:
     """How to recognize a folder of a version that left no marker.
@@ -74,7 +80,7 @@ class Earlier:
         return any((folder / sign).is_file() and self.is_sign(folder / sign) for sign in self.signs)
 
 
-def check_folder(folder: str | Path, may: MayReplace = MayReplace(), earlier: Earlier | None = None) -> Path:
+def check_folder(folder: str | Path, may: MayReplace = OWN_ONLY, earlier: Earlier | None = None) -> Path:
     """Refuse to replace a folder that holds what is not bigfoot's.
 
     Args:
@@ -126,7 +132,9 @@ def find_foreign(folder: Path, edited: bool = False, earlier: Earlier | None = N
             return any(fnmatchcase(name, pattern) for pattern in known.names)
         if name == MARKER:
             return inventory.is_there
-        return name in inventory.entries and (edited or inventory.entries[name].is_of(path))
+        entry = inventory.entries.get(name)
+        # A file that was put into a folder is not the folder's, and may be what hours were spent on.
+        return entry is not None and entry.whole and (edited or entry.is_of(path))
 
     own_folders = {parent.as_posix() for name in inventory.entries for parent in Path(name).parents}
     if known is not None:
@@ -147,7 +155,7 @@ def _walk(folder: Path, above: str, is_own: Callable[[str, Path], bool], own_fol
 
 
 def check_file(
-    file: str | Path, may: MayReplace = MayReplace(), is_own: Callable[[Path], bool] | None = None
+    file: str | Path, may: MayReplace = OWN_ONLY, is_own: Callable[[Path], bool] | None = None
 ) -> Path:
     """Refuse to replace a file that is not bigfoot's.
 
@@ -173,6 +181,9 @@ def check_file(
         raise OutputError(f"{file} is no regular file and is not replaced; name another")
     if status.st_size == 0 or (is_own is not None and is_own(place)):
         return place
+    for model in may.models:
+        if model is not None and Path(model).is_dir() and place.is_relative_to(os.path.realpath(model)):
+            raise OutputError(f"{file} is a file of {model}, which is read; name another place")
     entry = Inventory(place.parent).entries.get(place.name)
     if entry is None or not (may.edited or entry.is_of(place)):
         may.refuse_or_tell(place, [place.name])

@@ -12,7 +12,7 @@ from pathlib import Path
 from bigfoot.errors import OutputError
 from bigfoot.storage.inventory import Inventory, write_inventory
 from bigfoot.storage.lock import locked
-from bigfoot.storage.ownership import Earlier, MayReplace, check_file, check_folder
+from bigfoot.storage.ownership import OWN_ONLY, Earlier, MayReplace, check_file, check_folder
 from bigfoot.storage.places import leftovers, locate, refuse_links, temporary
 from bigfoot.types import Seconds
 
@@ -21,7 +21,7 @@ _PATIENCE: Seconds = 10.0
 
 
 def replace_folder(
-    folder: str | Path, write: Callable[[Path], None], *, may: MayReplace = MayReplace(), earlier: Earlier | None = None
+    folder: str | Path, write: Callable[[Path], None], *, may: MayReplace = OWN_ONLY, earlier: Earlier | None = None
 ) -> None:
     """Make a folder whole or not at all: write beside it, then rename.
 
@@ -110,7 +110,7 @@ def _recover(place: Path) -> None:
 
 @contextmanager
 def replacing(
-    file: str | Path, *, may: MayReplace = MayReplace(), is_own: Callable[[Path], bool] | None = None,
+    file: str | Path, *, may: MayReplace = OWN_ONLY, is_own: Callable[[Path], bool] | None = None, listed: bool = True,
     keep_part: bool = False, wait: Seconds = 0.0,
 ) -> Iterator[Path]:  # fmt: skip
     """Replace a file whole or not at all.
@@ -118,7 +118,8 @@ def replacing(
     Args:
         file: to write; its folder is made where missing.
         may: what may be taken away.
-        is_own: whether a file's content says that bigfoot wrote it; without it the folder's inventory does.
+        is_own: whether a file's content says that bigfoot wrote it.
+        listed: whether the folder's inventory says so too, and takes it in.
         keep_part: also keep what is written so far where the block ends with an error.
         wait: so long for another writer.
 
@@ -133,16 +134,15 @@ def replacing(
     with locked(place, wait=wait):
         _recover(place)
         check_file(place, may, is_own)
-        inventory = None if is_own is not None else Inventory(place.parent)
-        if inventory is not None:
-            inventory.check()
+        if listed:
+            Inventory(place.parent).check()
 
         def publish(beside: Path) -> None:
             # Somebody may have put something there meanwhile; what goes by force has been told.
             check_file(place, replace(may, tell=lambda _: None), is_own)
             os.replace(beside, place)
-            if inventory is not None:
-                inventory.add(place.name)
+            if listed:
+                Inventory(place.parent).add(place.name)
 
         with _beside(place, publish, keep_part) as beside:
             yield beside
@@ -183,24 +183,29 @@ def _beside(place: Path, publish: Callable[[Path], None], keep_part: bool = Fals
 
 
 def write_file(
-    file: str | Path, content: bytes, *, may: MayReplace = MayReplace(), is_own: Callable[[Path], bool] | None = None
-) -> None:
+    file: str | Path, content: bytes, *, may: MayReplace = OWN_ONLY, is_own: Callable[[Path], bool] | None = None,
+    listed: bool = True,
+) -> None:  # fmt: skip
     """Write a small file whole or not at all; see ``replacing``."""
-    with replacing(file, may=may, is_own=is_own, wait=_PATIENCE) as beside:
+    with replacing(file, may=may, is_own=is_own, listed=listed, wait=_PATIENCE) as beside:
         beside.write_bytes(content)
 
 
 def write_files(
-    contents: Mapping[Path, bytes], *, may: MayReplace = MayReplace(), is_own: Callable[[Path], bool] | None = None
-) -> None:
+    contents: Mapping[Path, bytes], *, may: MayReplace = OWN_ONLY, is_own: Callable[[Path], bool] | None = None,
+    listed: bool = True,
+) -> None:  # fmt: skip
     """Write files that belong together: none is replaced before all are on the disk; see ``replacing``.
 
     Args:
         contents: by path.
         may: what may be taken away.
         is_own: see ``replacing``.
+        listed: see ``replacing``.
     """
     with ExitStack() as stack:
-        parts = {path: stack.enter_context(replacing(path, may=may, is_own=is_own)) for path in contents}
+        parts = {
+            path: stack.enter_context(replacing(path, may=may, is_own=is_own, listed=listed)) for path in contents
+        }
         for path, content in contents.items():
             parts[path].write_bytes(content)

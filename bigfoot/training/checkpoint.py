@@ -15,9 +15,8 @@ from accelerate.utils import broadcast_object_list
 
 from bigfoot.data.batches import Position
 from bigfoot.errors import TrainingError
-from bigfoot.storage.ownership import Earlier, MayReplace
+from bigfoot.storage.ownership import OWN_OR_EDITED, Earlier
 from bigfoot.storage.replace import recover_folder, replace_folder
-
 
 EARLIER_CHECKPOINTS = Earlier(
     ("progress.json",),
@@ -87,7 +86,7 @@ def save_checkpoint(accelerator: Accelerator, progress: Progress, folder: Path) 
 
     try:
         if accelerator.is_main_process:
-            replace_folder(folder, write, may=MayReplace(edited=True), earlier=EARLIER_CHECKPOINTS)
+            replace_folder(folder, write, may=OWN_OR_EDITED, earlier=EARLIER_CHECKPOINTS)
         else:
             write(folder)
     # safetensors and torch wrap the system's error in errors of their own.
