@@ -11,7 +11,7 @@ PACKAGE = ROOT / "bigfoot"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = (
-    ("config", "errors", "types"),
+    ("config", "config_files", "errors", "types"),
     ("text", "audio", "espeak", "runtime"),
     ("models",),
     ("data", "formats"),
@@ -46,13 +46,16 @@ FORBIDDEN = (
     ("distill.losses", "bigfoot.data"),
     ("distill.losses", "transformers"),
     ("config", "torch"),
+    ("config_files", "omegaconf"),
     ("errors", "torch"),
     ("types", "torch"),
 )
 
 # Rooms of one floor do not know each other, but for these.
 NEIGHBOURS = {
+    ("config", "config_files"),
     ("config", "errors"),
+    ("config_files", "errors"),
     ("config", "types"),
     ("text", "espeak"),
     ("runtime", "text"),

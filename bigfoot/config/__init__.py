@@ -1,7 +1,7 @@
 """Settings: what they are (``schema``), what they may be (``rules``, ``checks``), how they are read (``reading``)."""
 
 from bigfoot.config.checks import STEPS, TRACKERS
-from bigfoot.config.reading import CONFIG_FOLDER, find_config, load_config, read_config, save_config, to_dict
+from bigfoot.config.reading import load_config, read_config, save_config, to_dict
 from bigfoot.config.schema import (
     AttentionLossConfig,
     AugmentConfig,
@@ -35,6 +35,7 @@ from bigfoot.config.schema import (
     TrainConfig,
     ValueRelationLossConfig,
 )
+from bigfoot.config_files import CONFIG_FOLDER, find_config
 
 __all__ = [
     "CONFIG_FOLDER",

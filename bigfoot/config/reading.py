@@ -19,24 +19,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bigfoot.config.checks import find_value_problems
 from bigfoot.config.schema import Config
+from bigfoot.config_files import find_config
 from bigfoot.errors import ConfigError
 
-CONFIG_FOLDER = Path(__file__).resolve().parents[2] / "configs"
 _TRAININGS = ("gates", "distill", "finetune")
 _DICTIONARIES = ("student.shape", "prune.part_ratios", *(f"{step}.learning_rate_factors" for step in _TRAININGS))
-
-
-def find_config(path: str | Path) -> Path:
-    """Find a configuration as given, then under ``configs/``.
-
-    Raises:
-        ConfigError: it is in neither place; the names under ``configs/`` are listed.
-    """
-    for candidate in (Path(path), CONFIG_FOLDER / path):
-        if candidate.is_file():
-            return candidate
-    known = ", ".join(sorted(p.name for p in CONFIG_FOLDER.glob("*.yaml"))) or "nothing"
-    raise ConfigError([f"--config: no file {path}, nor is it under configs/ (there: {known})"])
 
 
 def read_config(path: str | Path | None, overrides: Sequence[str] = ()) -> tuple[Config, list[str]]:
