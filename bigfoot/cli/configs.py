@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from bigfoot.config_files import CONFIG_FOLDER, describe_config, find_config, list_configs
+from bigfoot.config.files import CONFIG_FOLDER, describe_config, find_config, list_configs
 
 
 def configs(

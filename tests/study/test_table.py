@@ -8,7 +8,7 @@ from pathlib import Path
 
 import matplotlib.image
 
-from bigfoot.report.methods import MethodComparison, MethodRow, mark_fronts, render_methods, save_methods
+from bigfoot.study.table import MethodComparison, MethodRow, mark_fronts, render_methods, save_methods
 
 
 def row(name: str, wer: float, params: float, speedup: float | None = None, kind: str = "method") -> MethodRow:

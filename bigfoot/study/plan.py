@@ -12,19 +12,17 @@ What all runs share stands in a file of its own (``configs/compare``); its first
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from bigfoot.config import CONFIG_FOLDER, Config, find_config, load_config, to_dict
+from bigfoot.config import CONFIG_FOLDER, Problem, above_zero, read_settings, to_dict, unknown_words
 from bigfoot.errors import ConfigError
 from bigfoot.pipeline.checks import ctc_only
 from bigfoot.pipeline.fingerprints import fingerprint
 from bigfoot.pipeline.scale import apply_scale
+from bigfoot.pipeline.settings import Config, load_config
 
 CONTROLS = ("ctc_only", "random_weights")
 """The student of ``bigfoot.yaml`` without its teacher's losses, and with nothing of its teacher's weights."""
@@ -41,14 +39,19 @@ class ComparisonConfig:
     """Files of ``configs/methods`` without their ending, and ``CONTROLS``; empty: all there are."""
     seeds: list[int] = field(default_factory=lambda: [1])
     """Each method is run with each of them."""
-    steps: int = 100
+    steps: int = above_zero(100)
     """Optimizer steps before fine-tuning, all training steps of a method together; see ``share_steps``."""
-    other_steps: int = 50
+    other_steps: int = above_zero(50)
     """The same for the methods that are not named, where they are asked for too; these get the first seed alone."""
-    speed_rounds: int = 9
+    speed_rounds: int = above_zero(9)
     """Interleaved rounds of the speed measurement at the end."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """Keys of ``bigfoot/config/schema.py``, set in every run over what its file says."""
+    """Keys of a run's configuration, set in every run over what its file says."""
+
+    def find_problems(self) -> Iterator[Problem]:
+        """Check what no range of a single number can say."""
+        if not self.seeds:
+            yield Problem("seeds", "empty", "empty; give one or more")
 
 
 @dataclass(frozen=True)
@@ -100,15 +103,9 @@ def read_comparison(path: str | Path) -> ComparisonConfig:
         >>> read_comparison("compare/fsdd.yaml").seeds
         [1, 2, 3]
     """
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(ComparisonConfig), OmegaConf.load(find_config(path)))
-        read = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        raise ConfigError([f"{path}: {str(error).splitlines()[0]}"]) from error
-    assert isinstance(read, ComparisonConfig)
-    problems = [f"{path}: {name} must be above 0" for name in ("steps", "other_steps") if getattr(read, name) < 1]
-    if problems or not read.seeds:
-        raise ConfigError(problems or [f"{path}: seeds is empty; give one or more"])
+    read, problems = read_settings(ComparisonConfig, path)
+    if problems:
+        raise ConfigError([replace(problem, key=f"{path}: {problem.key}") for problem in problems])
     return read
 
 
@@ -141,7 +138,7 @@ def plan_runs(
     """
     known = known_methods()
     methods = list(dict.fromkeys(wanted.methods)) or known
-    unknown = [f"no method {name}; there are {', '.join(known)}" for name in methods if name not in known]
+    unknown = list(unknown_words("methods", "method", methods, known))
     if unknown:
         raise ConfigError(unknown)
     runs = [(TEACHER, seed, False) for seed in wanted.seeds]
@@ -181,7 +178,7 @@ def share_steps(config: Config, steps: int) -> dict[str, int]:
         ``max_steps`` of each kind of training before fine-tuning, one or more.
 
     Example:
-        >>> from bigfoot.config import load_config
+        >>> from bigfoot.pipeline.settings import load_config
         >>> turns = ["steps=[gates,distill,distill,finetune]", "gates.max_steps=400", "distill.max_steps=100"]
         >>> share_steps(load_config(None, turns), 60)
         {'gates': 40, 'distill': 10}

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from bigfoot.config import load_config
 from bigfoot.formats.folder import load_model
-from bigfoot.pipeline.trial import read_trial, run_trial
+from bigfoot.pipeline.settings import load_config
+from bigfoot.study.trial import read_trial, run_trial
 
 
 def test_teacher_alone_is_judged_and_nothing_is_trained(small_run, tmp_path):

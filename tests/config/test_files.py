@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bigfoot.config_files import CONFIG_FOLDER, describe_config, find_config, list_configs
+from bigfoot.config.files import CONFIG_FOLDER, describe_config, find_config, list_configs
 from bigfoot.errors import ConfigError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
@@ -47,8 +47,8 @@ def test_folders_and_unknown_names_are_refused(name, tmp_path, monkeypatch):
     with pytest.raises(ConfigError) as error:
         find_config(name)
     (problem,) = error.value.problems
-    assert "demo_config.yaml" in problem
-    assert ("methods/bigfoot.yaml" in problem) == (name == "methods/bigfot.yaml")
+    assert (problem.key, problem.code) == ("--config", "no_file") and "demo_config.yaml" in problem.message
+    assert ("methods/bigfoot.yaml" in problem.message) == (name == "methods/bigfot.yaml")
 
 
 def test_the_documented_paths_lead_into_the_package():
