@@ -11,7 +11,7 @@ PACKAGE = ROOT / "bigfoot"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = (
-    ("config", "errors", "types"),
+    ("config", "errors", "paths", "types"),
     ("text", "audio", "espeak", "runtime"),
     ("models",),
     ("data", "formats"),
@@ -55,6 +55,7 @@ NEIGHBOURS = {
     ("config", "errors"),
     ("errors", "config"),
     ("config", "types"),
+    ("errors", "paths"),
     ("text", "espeak"),
     ("runtime", "text"),
     ("runtime", "audio"),
