@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from bigfoot.audio.files import write_audio
-from bigfoot.config import DataConfig
 from bigfoot.data.augment import stable_seed
 from bigfoot.data.fsdd import join_strings
 from bigfoot.data.listings import list_folder, list_librispeech, list_speechocean762
@@ -25,6 +24,7 @@ from bigfoot.data.manifests import (
     show_progress,
     write_manifest,
 )
+from bigfoot.data.settings import DataConfig
 from bigfoot.data.synthetic import synthesize_split
 from bigfoot.data.tables import list_common_voice, list_table
 from bigfoot.data.utterance import Utterance
