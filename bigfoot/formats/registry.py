@@ -24,7 +24,6 @@ from bigfoot.formats.torch_file import read_state_dict
 from bigfoot.formats.torchaudio import BUNDLE_PREFIX, load_bundle, load_torchaudio, save_torchaudio
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.models.encoder import restore_weights
 from bigfoot.text.json_files import read_json
 from bigfoot.text.tokenizers import Processor, load_processor, save_processor
 
@@ -120,7 +119,7 @@ def _read_native_config(folder: Path) -> BigfootConfig:
 
 def _load_native(folder: Path, _dictionary: Path | None) -> tuple[BigfootForCTC, Processor]:
     config, processor = _read_native_config(folder), load_processor(folder)
-    tensors = restore_weights(config, read_weights(folder), str(folder))
+    tensors = BigfootForCTC.restore_weights(config, read_weights(folder), str(folder))
     return fill_model(config, tensors, str(folder)), processor
 
 

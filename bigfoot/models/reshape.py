@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from bigfoot.models.configuration import BIGFOOT_PREFIX, BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.models.encoder import refuse_small
 from bigfoot.models.fake_int8 import int8_layers
+from bigfoot.models.pretrained import refuse_small
 from bigfoot.models.small_weights import SmallWeights, round_state
 
 

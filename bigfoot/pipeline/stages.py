@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,41 +14,38 @@ from accelerate.utils import set_seed
 
 from bigfoot.compress import conv_groups, prune, quantize
 from bigfoot.compress.importance import HEARS_AUDIO
-from bigfoot.config import (
-    Config,
-    CTCLossConfig,
-    DecoderConfig,
-    DecoderLossConfig,
-    FinetuneConfig,
-    LogitKLConfig,
-    LossesConfig,
-    TrainConfig,
-    to_dict,
-)
+from bigfoot.config import to_dict
 from bigfoot.data.batches import Batch, read_transcripts, sample_batches
 from bigfoot.data.manifests import PreparedData
+from bigfoot.distill import CTCLoss, DecoderLoss, LogitKLLoss, LossesConfig
 from bigfoot.distill.cache import CacheKey, TeacherCache, write_cache
+from bigfoot.distill.loss import Targets
 from bigfoot.distill.objective import Objective, needed_targets
-from bigfoot.distill.term import Targets
+from bigfoot.distill.registry import without_teacher
 from bigfoot.errors import DataError
 from bigfoot.evaluation.evaluate import evaluate_accuracy, missing_wer_reason
-from bigfoot.formats.folder import LoadedModel, load_model, recover_folder, save_model
+from bigfoot.formats.folder import LoadedModel, load_model, save_model
 from bigfoot.formats.huggingface import fetch_folder
 from bigfoot.formats.language_model import with_language_model
 from bigfoot.measure.size import count_macs, measure_size_bytes
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.feature_encoder import PaddedAudio
 from bigfoot.models.reshape import with_decoder, with_new_head
+from bigfoot.pipeline.facts import StepResult, read_facts, write_facts
 from bigfoot.pipeline.fingerprints import digest_files, fingerprint, fingerprint_files
 from bigfoot.pipeline.labels import Labels, prunes_by_labels
+from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.student import InitAudio, build_student
+from bigfoot.storage.ownership import OWN_OR_EDITED
 from bigfoot.text.building import build_tokenizer
 from bigfoot.text.tokenizer import Tokenizer, count_unknown, describe_unknown
 from bigfoot.text.tokenizers import Processor
+from bigfoot.training.finetuning import DecoderConfig, FinetuneConfig
 from bigfoot.training.gated import GatedObjective
 from bigfoot.training.growth import GroupGrowth
 from bigfoot.training.guards import describe_teacher
 from bigfoot.training.loop import TrainingRun, train
+from bigfoot.training.settings import TrainConfig
 from bigfoot.training.unfitting import describe_unfitting
 
 log = logging.getLogger("bigfoot")
@@ -59,31 +55,6 @@ ROW_NAMES = {
     "student": "student_init", "prune": "prune", "gates": "gates", "distill": "distil", "finetune": "finetune",
     "quantize": "quantize",
 }  # fmt: skip
-
-
-@dataclass
-class StepResult:
-    """What a step left behind.
-
-    Args:
-        row: name of the row in the report.
-        folder: the model folder it wrote.
-        fingerprint: of its settings and of all before it.
-        seconds: that it took.
-        changes: what was kept and dropped, a sentence each.
-        records: lines of losses and dev scores.
-        best_step: step of the training that goes on; 0 where nothing was trained.
-        notes: what went wrong, and what to try, a sentence each.
-    """
-
-    row: str
-    folder: Path
-    fingerprint: str
-    seconds: float = 0.0
-    changes: list[str] = field(default_factory=list)
-    records: list[dict[str, Any]] = field(default_factory=list)
-    best_step: int = 0
-    notes: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -103,35 +74,6 @@ class Context:
     data: PreparedData
     teacher: LoadedModel
     labels: Labels
-
-
-def read_facts(folder: Path, expected: str | None = None) -> StepResult | None:
-    """What a step left behind.
-
-    Args:
-        folder: of the step.
-        expected: its fingerprint; None takes it whatever its settings were.
-
-    Returns:
-        None where it has not come to its end, its model is not there, or settings or inputs were others.
-    """
-    file = folder / "facts.json"
-    if not file.exists():
-        return None
-    raw = json.loads(file.read_text(encoding="utf-8"))
-    result = StepResult(**{**raw, "folder": Path(raw["folder"])})
-    # The folder is stored as it was; a run folder that was moved is still whole.
-    result.folder = folder / result.folder.name
-    recover_folder(result.folder)
-    same = expected is None or result.fingerprint == expected
-    return result if same and (result.folder / "config.json").exists() else None
-
-
-def _write_facts(folder: Path, result: StepResult) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / "facts.json.tmp"
-    beside.write_text(json.dumps({**asdict(result), "folder": str(result.folder)}, indent=1), encoding="utf-8")
-    beside.replace(folder / "facts.json")
 
 
 def run_step(
@@ -169,7 +111,7 @@ def run_step(
     result = made(StepResult(f"{start}{ROW_NAMES[name]}{end}", folder / "model", expected), before, context, control)
     result.seconds = result.seconds or time.monotonic() - began
     if state.is_main_process:
-        _write_facts(folder, result)
+        write_facts(folder, result)
     state.wait_for_everyone()
     log.info("%s: done in %.0f s, model in %s", label, result.seconds, result.folder)
     return result
@@ -259,7 +201,7 @@ def _save_once(model: BigfootForCTC, processor: Processor, folder: Path, history
     """Save a model from the first process; all go on when it is there."""
     state = PartialState()
     if state.is_main_process:
-        save_model(model, processor, folder, history)
+        save_model(model, processor, folder, history, may=OWN_OR_EDITED)
     state.wait_for_everyone()
 
 
@@ -275,11 +217,11 @@ class _Lesson:
 
 def _begin_lesson(name: str, before: StepResult, context: Context, control: bool) -> _Lesson:
     """Load student and teacher, or the teacher's answers; what trains beside the student begins by the seed."""
-    from bigfoot.pipeline.checks import compared_losses, ctc_only
+    from bigfoot.pipeline.checks import compared_losses
 
     config, student = context.config, load_model(before.folder)
     losses = compared_losses(config)
-    own = ctc_only(losses[name]) if control else losses[name]
+    own = without_teacher(losses[name]) if control else losses[name]
     processor = _usable_processor(student.processor, context.labels.manifests)
     teacher = load_model(context.teacher.folder or config.teacher.path).model
     told: BigfootForCTC | TeacherCache = teacher
@@ -372,8 +314,8 @@ def _transcript_losses(config: FinetuneConfig) -> LossesConfig:
     """The losses that need no teacher, by ``finetune.objective``."""
     ctc = {"ctc": 1.0, "decoder": 0.0, "joint": config.ctc_weight}[config.objective]
     first, last = config.label_smoothing
-    decoder = DecoderLossConfig(1.0 - ctc, first, last, config.max_steps)
-    return LossesConfig(LogitKLConfig(weight=0.0), ctc=CTCLossConfig(weight=ctc), decoder=decoder)
+    decoder = DecoderLoss(1.0 - ctc, first, last, config.max_steps)
+    return LossesConfig(LogitKLLoss(weight=0.0), ctc=CTCLoss(weight=ctc), decoder=decoder)
 
 
 def _with_tokenizer_folder(config: FinetuneConfig) -> FinetuneConfig:

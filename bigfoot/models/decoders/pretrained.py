@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
@@ -141,7 +142,10 @@ def _is_new(name: str) -> bool:
 
 
 # What transformers' constructors raise for settings that they cannot use.
-_UNUSABLE = (TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError, RuntimeError, ImportError)
+_UNUSABLE = (
+    TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError, RuntimeError, ImportError,
+    StrictDataclassError,
+)  # fmt: skip
 _COMMON = {item.name for item in dataclasses.fields(PreTrainedConfig)}  # type: ignore[arg-type]
 
 
@@ -156,7 +160,7 @@ def _read_config(raw: dict[str, Any]) -> Any:  # noqa: ANN401 - transformers typ
         given = {key: value for key, value in raw.items() if key in own}
         config = AutoConfig.for_model(kind, **(given | {"add_cross_attention": True, "use_cache": True}))
     except _UNUSABLE as error:
-        raise ModelError(f"transformers cannot make a language model {quote(kind)}: {quote(str(error))}") from error
+        raise ModelError(f"transformers has no language model {quote(kind)} of these settings: {quote(str(error))}") from error
     ends = getattr(config, "eos_token_id", None), getattr(config, "max_position_embeddings", None)
     if not all(is_whole(each) for each in ends):
         raise ModelError(f"the configuration of the {kind} has no one eos_token_id or no longest text")

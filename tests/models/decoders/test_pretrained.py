@@ -5,8 +5,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
-from bigfoot.config import DecodingConfig
 from bigfoot.decoding.autoregressive import decode_autoregressive
+from bigfoot.decoding.settings import DecodingConfig
 from bigfoot.errors import ModelError
 from bigfoot.formats.folder import load_model, save_model
 from bigfoot.formats.language_model import with_language_model
@@ -123,7 +123,7 @@ def test_a_foreign_folder_runs_no_code(build_model, small_gpt2, tmp_path, edit_j
     ("changes", "said"),
     [
         ({"model_type": "llama"}, "cannot give a llama cross-attention"),
-        ({"model_type": "no_such"}, "transformers has no language model 'no_such'"),
+        ({"model_type": "no_such"}, "no language model 'no_such'"),
         ({"n_layer": 10**9}, "n_layer 1000000000 is more than the 200"),
         ({"n_layer": 3}, "weights do not fit"),
         ({"n_embd": 32}, "weights do not fit"),
