@@ -1,7 +1,7 @@
 """Hugging Face folders and ids, both ways.
 
-The names of the tensors are our own already (see ``BigfootConfig.weight_prefix``); what is left is to read both
-spellings of weight normalization, to drop the pre-training head, and to refuse what the encoder cannot be.
+The names of the tensors are our own already (see ``BigfootConfig.weight_prefix``); what is left is to read older names
+(``tensor_names``), and to refuse what the encoder cannot be.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import AutoConfig
 
 from bigfoot.errors import ModelError
+from bigfoot.formats.tensor_names import rename_to_current
 from bigfoot.formats.torch_file import read_state_dict
 from bigfoot.models.configuration import BigfootConfig, build_config
 from bigfoot.models.ctc import BigfootForCTC
@@ -50,11 +51,6 @@ FAMILIES = {
 _LEFT_OUT = {
     "wav2vec2-conformer": "its layers hold convolutions and rotary or relative positions, which SpeechEncoder has not",
     "wav2vec2-bert": "it hears mel filter banks in place of a waveform",
-}
-_PRETRAINING_HEAD = ("quantizer.", "project_q.", "project_hid.", "final_proj.", "label_embs_concat")
-_WEIGHT_NORM = {
-    "pos_conv_embed.conv.weight_g": "pos_conv_embed.conv.parametrizations.weight.original0",
-    "pos_conv_embed.conv.weight_v": "pos_conv_embed.conv.parametrizations.weight.original1",
 }
 _MAX_HEADER = 2 * 2**20
 _CONFIG_FIELDS = (
@@ -245,19 +241,28 @@ def load_huggingface(folder: Path) -> BigfootForCTC:
     Raises:
         ModelError: unsupported, unreadable, or weights that do not fit.
     """
-    config = read_config(folder)
-    prefix = FAMILY_PREFIXES[config.family]
-    tensors, dropped = {}, set()
-    for name, tensor in read_weights(folder).items():
-        if name.startswith(_PRETRAINING_HEAD):
-            dropped.add(name.partition(".")[0])
-            continue
-        for old, new in _WEIGHT_NORM.items():
-            name = name.replace(old, new)
-        bare = not name.startswith((f"{prefix}.", "lm_head."))
-        tensors[f"{prefix}.{name}" if bare else name] = tensor.float()
-    if dropped:
-        warn_once(f"{folder}: its pre-training head was left out: {', '.join(sorted(dropped))}")
+    return build_from_weights(read_config(folder), read_weights(folder), str(folder))
+
+
+def build_from_weights(config: BigfootConfig, weights: dict[str, Tensor], source: str) -> BigfootForCTC:
+    """Build a model of tensors under any names that transformers has given them.
+
+    Args:
+        config: the shape, of a family's own; whether there is a head and a vector of masked frames, the tensors say.
+        weights: by the file's names.
+        source: where they come from, for messages.
+
+    Returns:
+        The model in fp32 and eval mode.
+
+    Raises:
+        ModelError: tensors are missing, left over or of another shape.
+    """
+    renamed, prefix = rename_to_current(weights, config.family), FAMILY_PREFIXES[config.family]
+    for what, parts in (("pre-training head", renamed.pretraining), ("head for another task", renamed.other)):
+        if parts:
+            warn_once(f"{source}: its {what} was left out: {', '.join(sorted(parts))}")
+    tensors = {name: tensor.float() for name, tensor in renamed.tensors.items()}
     # The file decides: a folder may name ForPreTraining and carry a head, or the other way round.
     config.ctc_head = "lm_head.weight" in tensors
     has_mask = f"{prefix}.masked_spec_embed" in tensors
@@ -265,7 +270,7 @@ def load_huggingface(folder: Path) -> BigfootForCTC:
         config.mask_time_prob = config.mask_feature_prob = 0.0
     elif config.mask_time_prob == config.mask_feature_prob == 0:
         tensors.pop(f"{prefix}.masked_spec_embed")
-    return fill_model(config, tensors, str(folder))
+    return fill_model(config, tensors, source)
 
 
 def save_huggingface(model: BigfootForCTC, folder: Path) -> None:

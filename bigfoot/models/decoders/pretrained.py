@@ -160,7 +160,8 @@ def _read_config(raw: dict[str, Any]) -> Any:  # noqa: ANN401 - transformers typ
         given = {key: value for key, value in raw.items() if key in own}
         config = AutoConfig.for_model(kind, **(given | {"add_cross_attention": True, "use_cache": True}))
     except _UNUSABLE as error:
-        raise ModelError(f"transformers has no language model {quote(kind)} of these settings: {quote(str(error))}") from error
+        said = quote(str(error))
+        raise ModelError(f"transformers has no language model {quote(kind)} of these settings: {said}") from error
     ends = getattr(config, "eos_token_id", None), getattr(config, "max_position_embeddings", None)
     if not all(is_whole(each) for each in ends):
         raise ModelError(f"the configuration of the {kind} has no one eos_token_id or no longest text")
