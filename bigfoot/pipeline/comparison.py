@@ -20,7 +20,7 @@ from bigfoot.pipeline.run import needs_same_data
 from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.trial import Trial, read_trial
 from bigfoot.report.methods import MethodComparison, MethodRow
-from bigfoot.report.render import format_seconds
+from bigfoot.report.numbers import format_seconds
 
 _OUTPUT = "output.txt"
 

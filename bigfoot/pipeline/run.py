@@ -28,7 +28,8 @@ from bigfoot.pipeline.rows import build_rows, describe_machine
 from bigfoot.pipeline.scale import apply_scale
 from bigfoot.pipeline.settings import STEPS, Config
 from bigfoot.pipeline.stages import Context, run_step
-from bigfoot.report.rows import Report, load_report, save_report
+from bigfoot.report.rows import Report, load_report
+from bigfoot.report.writer import save_report
 
 log = logging.getLogger("bigfoot")
 
