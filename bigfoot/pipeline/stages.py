@@ -35,6 +35,7 @@ from bigfoot.pipeline.fingerprints import digest_files, fingerprint, fingerprint
 from bigfoot.pipeline.labels import Labels, prunes_by_labels
 from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.student import InitAudio, build_student
+from bigfoot.storage.ownership import OWN_OR_EDITED
 from bigfoot.text.building import build_tokenizer
 from bigfoot.text.tokenizer import Tokenizer, count_unknown, describe_unknown
 from bigfoot.text.tokenizers import Processor
@@ -199,7 +200,7 @@ def _save_once(model: BigfootForCTC, processor: Processor, folder: Path, history
     """Save a model from the first process; all go on when it is there."""
     state = PartialState()
     if state.is_main_process:
-        save_model(model, processor, folder, history)
+        save_model(model, processor, folder, history, may=OWN_OR_EDITED)
     state.wait_for_everyone()
 
 
