@@ -45,6 +45,10 @@ class ModelError(BigfootError):
     """A model folder or checkpoint that cannot be read, or a shape that cannot be built."""
 
 
+class OutputError(BigfootError):
+    """An output that would destroy what is not bigfoot's, or that another process is writing."""
+
+
 class ExportError(BigfootError):
     """An exported file that answers otherwise than its model, and where it goes wrong."""
 

@@ -11,7 +11,7 @@ PACKAGE = ROOT / "bigfoot"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = (
-    ("config", "errors", "types"),
+    ("config", "errors", "storage", "types"),
     ("text", "audio", "espeak", "runtime"),
     ("models",),
     ("data", "formats"),
@@ -54,6 +54,8 @@ FORBIDDEN = (
 NEIGHBOURS = {
     ("config", "errors"),
     ("config", "types"),
+    ("storage", "errors"),
+    ("storage", "types"),
     ("text", "espeak"),
     ("runtime", "text"),
     ("runtime", "audio"),

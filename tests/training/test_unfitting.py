@@ -4,7 +4,8 @@ import numpy as np
 
 from bigfoot.audio.files import write_audio
 from bigfoot.config import DataConfig
-from bigfoot.data.manifests import ListedUtterance, check_utterances, write_manifest
+from bigfoot.data.cuts import write_manifest
+from bigfoot.data.manifests import ListedUtterance, check_utterances
 from bigfoot.training.unfitting import describe_unfitting
 
 
