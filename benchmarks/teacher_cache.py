@@ -24,9 +24,10 @@ import numpy as np
 import torch
 
 from bigfoot.audio.files import write_audio
-from bigfoot.config import DataConfig, HiddenLossConfig, LogitKLConfig, LossesConfig
+from bigfoot.config.schema import HiddenLossConfig, LogitKLConfig, LossesConfig
 from bigfoot.data.batches import Batch, evaluation_batches
 from bigfoot.data.corpora import prepare_data
+from bigfoot.data.settings import DataConfig
 from bigfoot.distill.cache import CacheKey, TeacherCache, write_cache
 from bigfoot.distill.objective import Objective, needed_targets
 from bigfoot.models import BigfootConfig, BigfootForCTC

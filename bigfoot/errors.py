@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bigfoot.config.problems import Problem
 
 
 class BigfootError(Exception):
@@ -13,10 +17,10 @@ class ConfigError(BigfootError):
     """All that is wrong with a configuration, collected and shown at once.
 
     Args:
-        problems: one sentence each, beginning with the key at fault.
+        problems: values, or a sentence each that begins with the key at fault.
     """
 
-    def __init__(self, problems: Sequence[str]) -> None:
+    def __init__(self, problems: Sequence[Problem | str]) -> None:
         self.problems = list(problems)
         count = len(self.problems)
         head = "1 problem in the configuration" if count == 1 else f"{count} problems in the configuration"

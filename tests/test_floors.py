@@ -53,6 +53,7 @@ FORBIDDEN = (
 # Rooms of one floor do not know each other, but for these.
 NEIGHBOURS = {
     ("config", "errors"),
+    ("errors", "config"),
     ("config", "types"),
     ("storage", "errors"),
     ("storage", "types"),

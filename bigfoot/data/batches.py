@@ -23,10 +23,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from bigfoot.audio.files import read_audio
 from bigfoot.audio.pauses import cut_at_pauses
 from bigfoot.audio.recording import Moments, Recording, normalize_part
-from bigfoot.config import AugmentConfig, DataConfig
 from bigfoot.data.augment import augment_waveform, stable_seed
 from bigfoot.data.cuts import path_of, read_cuts
 from bigfoot.data.noise import NoiseFolder
+from bigfoot.data.settings import AugmentConfig, DataConfig
 from bigfoot.errors import DataError
 from bigfoot.text.tokenizer import Tokenizer
 from bigfoot.text.tokenizers import Processor

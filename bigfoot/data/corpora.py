@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from bigfoot.audio.files import write_audio
-from bigfoot.config import DataConfig
 from bigfoot.data.augment import stable_seed
 from bigfoot.data.cuts import write_manifest
 from bigfoot.data.fsdd import find_recordings, join_strings
@@ -38,6 +37,7 @@ from bigfoot.data.sources import (
     read_sources,
     write_sources,
 )
+from bigfoot.data.settings import DataConfig
 from bigfoot.data.synthetic import synthesize_split
 from bigfoot.data.tables import list_common_voice, list_table
 from bigfoot.data.utterance import Utterance

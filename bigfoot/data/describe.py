@@ -124,7 +124,7 @@ def describe_corpus(prepared: PreparedData, name: str = "corpus") -> CorpusFacts
 
     Example:
         >>> import tempfile
-        >>> from bigfoot.config import DataConfig
+        >>> from bigfoot.data.settings import DataConfig
         >>> from bigfoot.data.corpora import prepare_data
         >>> config = DataConfig(num_train=3, num_dev=0, num_test=2)
         >>> facts = describe_corpus(prepare_data(config, seed=0, folder=tempfile.mkdtemp()))

@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bigfoot.audio.files import AudioHeader, read_audio, read_header
-from bigfoot.config import DataConfig
 from bigfoot.data.cuts import read_cuts, write_manifest
+from bigfoot.data.settings import DataConfig
 from bigfoot.errors import AudioError, DataError
 from bigfoot.storage.digests import describe_damage
 from bigfoot.storage.state import read_state, write_state

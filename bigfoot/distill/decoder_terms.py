@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from bigfoot.config import LossesConfig
+from bigfoot.config.schema import LossesConfig
 from bigfoot.distill.losses import LossSum, logit_kl, token_cross_entropy
 from bigfoot.distill.term import Answers, LossTerm, Shapes, Targets
 from bigfoot.models.configuration import BigfootConfig

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bigfoot.config import HiddenLossConfig, LossesConfig
+from bigfoot.config.schema import HiddenLossConfig, LossesConfig
 from bigfoot.distill.losses import (
     LossSum,
     attention_distance,

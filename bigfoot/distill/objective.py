@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from bigfoot.config import LossesConfig
+from bigfoot.config.schema import LossesConfig
 from bigfoot.data.batches import Batch
 from bigfoot.distill.cache import TeacherCache
 from bigfoot.distill.losses import LossSum

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from torch import Tensor, nn
 
-from bigfoot.config import LossesConfig
+from bigfoot.config.schema import LossesConfig
 from bigfoot.distill.losses import LossSum
 from bigfoot.errors import TrainingError
 from bigfoot.models.configuration import BigfootConfig

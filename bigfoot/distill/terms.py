@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bigfoot.config import LossesConfig
+from bigfoot.config.schema import LossesConfig
 from bigfoot.distill.decoder_terms import DECODER, DecoderKLTerm, DecoderTerm
 from bigfoot.distill.layer_terms import (
     AttentionTerm,

@@ -13,9 +13,10 @@ from bigfoot.compress.depth import shrink_shape
 from bigfoot.compress.gates import gated_units
 from bigfoot.compress.prune import prunable_units
 from bigfoot.compress.quantize import nameable_layers
-from bigfoot.config import Config, DataConfig, LossesConfig, SpecAugmentConfig
+from bigfoot.config.schema import LossesConfig
 from bigfoot.data.corpora import resolve_root
 from bigfoot.data.noise import NoiseFolder
+from bigfoot.data.settings import DataConfig, SpecAugmentConfig
 from bigfoot.decoding.choose import decoder_problems
 from bigfoot.distill.objective import active_weights, needed_targets, objective_problems
 from bigfoot.distill.packing import CACHEABLE
@@ -26,6 +27,7 @@ from bigfoot.formats.folder import ModelOutline, outline_model
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.pipeline.labels import prunes_by_labels, wants_labels
+from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.student import growth_problems, student_problems, student_shape
 
 

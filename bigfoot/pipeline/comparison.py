@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from bigfoot.config import Config
 from bigfoot.formats.folder import load_model
 from bigfoot.measure.error_rate import PairedDifference, compare_paired, measure_error_rate
 from bigfoot.measure.speed import ModelSpeed, count_all_threads, measure_speed, name_processor
 from bigfoot.pipeline.comparison_plan import CONTROLS, TEACHER, PlannedRun
 from bigfoot.pipeline.run import needs_same_data
+from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.trial import Trial, read_trial
 from bigfoot.report.methods import MethodComparison, MethodRow
 from bigfoot.report.render import format_seconds

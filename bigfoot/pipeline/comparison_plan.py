@@ -20,11 +20,12 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bigfoot.config import CONFIG_FOLDER, Config, find_config, load_config, to_dict
+from bigfoot.config import CONFIG_FOLDER, find_config, to_dict
 from bigfoot.errors import ConfigError
 from bigfoot.pipeline.checks import ctc_only
 from bigfoot.pipeline.fingerprints import fingerprint
 from bigfoot.pipeline.scale import apply_scale
+from bigfoot.pipeline.settings import Config, load_config
 
 CONTROLS = ("ctc_only", "random_weights")
 """The student of ``bigfoot.yaml`` without its teacher's losses, and with nothing of its teacher's weights."""
@@ -181,7 +182,7 @@ def share_steps(config: Config, steps: int) -> dict[str, int]:
         ``max_steps`` of each kind of training before fine-tuning, one or more.
 
     Example:
-        >>> from bigfoot.config import load_config
+        >>> from bigfoot.pipeline.settings import load_config
         >>> turns = ["steps=[gates,distill,distill,finetune]", "gates.max_steps=400", "distill.max_steps=100"]
         >>> share_steps(load_config(None, turns), 60)
         {'gates': 40, 'distill': 10}

@@ -10,15 +10,17 @@ from pathlib import Path
 from accelerate import PartialState
 
 from bigfoot.audio.pauses import LONGEST_PIECE
-from bigfoot.config import Config, EvaluateConfig, to_dict
+from bigfoot.config import to_dict
 from bigfoot.data.batches import evaluation_batches
 from bigfoot.data.manifests import PreparedData, show_progress, write_relabelled
 from bigfoot.decoding.greedy import Transcripts, transcribe_batches
 from bigfoot.decoding.spoken import transcribe_by_decoder
 from bigfoot.errors import DataError
+from bigfoot.evaluation.settings import EvaluateConfig
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.error_rate import count_errors
 from bigfoot.pipeline.fingerprints import fingerprint, fingerprint_files
+from bigfoot.pipeline.settings import Config
 
 log = logging.getLogger("bigfoot")
 

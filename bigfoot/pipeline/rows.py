@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
-from bigfoot.config import Config
 from bigfoot.decoding.choose import describe_decoder
 from bigfoot.decoding.greedy import Transcripts
 from bigfoot.decoding.spoken import name_decoding
@@ -32,6 +31,7 @@ from bigfoot.measure.size import ModelSize, measure_size
 from bigfoot.measure.speed import ModelSpeed, count_all_threads, measure_speed, name_processor
 from bigfoot.pipeline.deployed import open_timed
 from bigfoot.pipeline.facts import StepResult
+from bigfoot.pipeline.settings import Config
 from bigfoot.report.rows import Row
 
 log = logging.getLogger("bigfoot")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from rich.logging import RichHandler
 
-from bigfoot.config import STEPS, Config, save_config, to_dict
+from bigfoot.config import Problem, save_config, to_dict
 from bigfoot.data.corpora import describe_transcripts, prepare_data
 from bigfoot.data.manifests import PreparedData, load_prepared
 from bigfoot.errors import ConfigError, DataError
@@ -25,6 +26,7 @@ from bigfoot.pipeline.fingerprints import digest_files, fingerprint, fingerprint
 from bigfoot.pipeline.labels import choose_labels, prunes_by_labels
 from bigfoot.pipeline.rows import build_rows, describe_machine
 from bigfoot.pipeline.scale import apply_scale
+from bigfoot.pipeline.settings import STEPS, Config
 from bigfoot.pipeline.stages import Context, run_step
 from bigfoot.report.rows import Report, load_report, save_report
 
@@ -58,7 +60,7 @@ def start_logging(run_dir: Path) -> None:
 
 
 def run_pipeline(
-    config: Config, *, problems: list[str] | None = None, until: str = "report", config_path: str | None = None
+    config: Config, *, problems: Sequence[Problem] = (), until: str = "report", config_path: str | None = None
 ) -> Report | None:
     """Run what is configured, skipping what is done.
 
@@ -76,7 +78,7 @@ def run_pipeline(
         BigfootError: what went wrong later, and what to do.
     """
     config = apply_scale(config)
-    found = [*(problems or []), *find_problems(config)]
+    found: list[Problem | str] = [*problems, *find_problems(config)]
     if found:
         raise ConfigError(found)
     run_dir = Path(config.run_dir)
@@ -106,7 +108,7 @@ def needs_same_data(one: Config, other: Config) -> bool:
     """Whether two runs with one teacher read the same manifests, so that one can have the other's.
 
     Example:
-        >>> from bigfoot.config import load_config
+        >>> from bigfoot.pipeline.settings import load_config
         >>> one = load_config("demo_config.yaml")
         >>> needs_same_data(one, load_config("demo_config.yaml", ["seed=8"]))
         False

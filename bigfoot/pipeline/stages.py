@@ -14,17 +14,8 @@ from accelerate.utils import set_seed
 
 from bigfoot.compress import conv_groups, prune, quantize
 from bigfoot.compress.importance import HEARS_AUDIO
-from bigfoot.config import (
-    Config,
-    CTCLossConfig,
-    DecoderConfig,
-    DecoderLossConfig,
-    FinetuneConfig,
-    LogitKLConfig,
-    LossesConfig,
-    TrainConfig,
-    to_dict,
-)
+from bigfoot.config import to_dict
+from bigfoot.config.schema import CTCLossConfig, DecoderLossConfig, LogitKLConfig, LossesConfig
 from bigfoot.data.batches import Batch, read_transcripts, sample_batches
 from bigfoot.data.manifests import PreparedData
 from bigfoot.distill.cache import CacheKey, TeacherCache, write_cache
@@ -42,14 +33,17 @@ from bigfoot.models.reshape import with_decoder, with_new_head
 from bigfoot.pipeline.facts import StepResult, read_facts, write_facts
 from bigfoot.pipeline.fingerprints import digest_files, fingerprint, fingerprint_files
 from bigfoot.pipeline.labels import Labels, prunes_by_labels
+from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.student import InitAudio, build_student
 from bigfoot.text.building import build_tokenizer
 from bigfoot.text.tokenizer import Tokenizer, count_unknown, describe_unknown
 from bigfoot.text.tokenizers import Processor
+from bigfoot.training.finetuning import DecoderConfig, FinetuneConfig
 from bigfoot.training.gated import GatedObjective
 from bigfoot.training.growth import GroupGrowth
 from bigfoot.training.guards import describe_teacher
 from bigfoot.training.loop import TrainingRun, train
+from bigfoot.training.settings import TrainConfig
 from bigfoot.training.unfitting import describe_unfitting
 
 log = logging.getLogger("bigfoot")

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bigfoot.config import Config, load_config
 from bigfoot.data.manifests import load_prepared
 from bigfoot.evaluation.evaluate import evaluate_accuracy
 from bigfoot.formats.folder import load_model
@@ -23,6 +22,7 @@ from bigfoot.measure.size import measure_size
 from bigfoot.pipeline.facts import StepResult, read_facts
 from bigfoot.pipeline.run import run_pipeline
 from bigfoot.pipeline.scale import apply_scale
+from bigfoot.pipeline.settings import Config, load_config
 from bigfoot.pipeline.stages import label_steps
 from bigfoot.report.rows import encode_json, write_whole
 

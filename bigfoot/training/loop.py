@@ -18,10 +18,11 @@ from rich.progress import Progress as Bar
 from torch import Tensor, nn
 
 from bigfoot.audio.pauses import LONGEST_PIECE
-from bigfoot.config import DataConfig, DecodingConfig, TrainConfig
 from bigfoot.data.augment import spec_augment_masks
 from bigfoot.data.batches import Batch, evaluation_batches, training_batches
+from bigfoot.data.settings import DataConfig
 from bigfoot.decoding.greedy import transcribe_batches
+from bigfoot.decoding.settings import DecodingConfig
 from bigfoot.decoding.spoken import transcribe_by_decoder
 from bigfoot.distill.decoder_terms import DECODER
 from bigfoot.distill.objective import Objective
@@ -33,6 +34,7 @@ from bigfoot.training.gated import GatedObjective
 from bigfoot.training.growth import GroupGrowth
 from bigfoot.training.guards import check_half_precision, describe_circles, describe_dev, describe_rates, find_broken
 from bigfoot.training.optim import build_optimizer, build_scheduler
+from bigfoot.training.settings import TrainConfig
 from bigfoot.training.watch import LossWatch
 
 log = logging.getLogger("bigfoot")

@@ -9,9 +9,9 @@ import pytest
 import soundfile
 
 from bigfoot.audio.files import read_audio
-from bigfoot.config import DataConfig
 from bigfoot.data.corpora import load_prepared, prepare_data, resolve_root
 from bigfoot.data.manifests import write_relabelled
+from bigfoot.data.settings import DataConfig
 from bigfoot.data.synthetic import synthesize_string
 from bigfoot.errors import DataError
 

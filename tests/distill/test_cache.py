@@ -7,10 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bigfoot.config import (
+from bigfoot.config.schema import (
     ConvFeaturesLossConfig,
     CTCLossConfig,
-    DataConfig,
     GramLossConfig,
     HeadsLossConfig,
     HiddenLossConfig,
@@ -18,6 +17,7 @@ from bigfoot.config import (
     ValueRelationLossConfig,
 )
 from bigfoot.data.batches import training_batches
+from bigfoot.data.settings import DataConfig
 from bigfoot.distill import cache as cache_module
 from bigfoot.distill.cache import CacheKey, TeacherCache, write_cache
 from bigfoot.distill.objective import Objective, needed_targets

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bigfoot.config import (
+from bigfoot.config.schema import (
     AttentionLossConfig,
     ConvFeaturesLossConfig,
     CTCLossConfig,

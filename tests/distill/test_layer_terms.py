@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from bigfoot.config import (
+from bigfoot.config.schema import (
     GramLossConfig,
     HeadsLossConfig,
     HiddenLossConfig,

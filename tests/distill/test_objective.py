@@ -4,7 +4,7 @@ import re
 import pytest
 import torch
 
-from bigfoot.config import (
+from bigfoot.config.schema import (
     AttentionLossConfig,
     ConvFeaturesLossConfig,
     CTCLossConfig,

@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 
-from bigfoot.config import load_config
 from bigfoot.errors import ConfigError
 from bigfoot.pipeline import run_pipeline
 from bigfoot.pipeline.checks import ctc_only, find_problems
+from bigfoot.pipeline.settings import load_config
 from bigfoot.text.tokenizers import CharTokenizer, save_processor
 from tests.conftest import VOCABULARY, make_teacher
 

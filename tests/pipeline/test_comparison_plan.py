@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigfoot.config import Config, to_dict
+from bigfoot.config import to_dict
 from bigfoot.errors import ConfigError
 from bigfoot.pipeline.checks import find_problems
 from bigfoot.pipeline.comparison_plan import (
@@ -16,6 +16,7 @@ from bigfoot.pipeline.comparison_plan import (
     share_steps,
 )
 from bigfoot.pipeline.run import needs_same_data
+from bigfoot.pipeline.settings import Config
 
 FILES = ["compare/fsdd.yaml", "compare/librispeech_mini.yaml", "compare/smoke.yaml"]
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from bigfoot.config import CONFIG_FOLDER, load_config, read_config
+from bigfoot.config import CONFIG_FOLDER
 from bigfoot.pipeline import run_pipeline
+from bigfoot.pipeline.settings import load_config, read_config
 
 NAMES = sorted(path.name for path in CONFIG_FOLDER.glob("*.yaml"))
 # The shipped batches of minutes and pauses of hundreds of steps are too long for a test.

@@ -7,7 +7,7 @@ from dataclasses import replace
 import jiwer
 import pytest
 
-from bigfoot.config import LossesConfig
+from bigfoot.config.schema import LossesConfig
 from bigfoot.data.batches import evaluation_batches, read_transcripts, read_utterances
 from bigfoot.data.corpora import prepare_data
 from bigfoot.decoding.greedy import transcribe_batches

@@ -4,12 +4,13 @@ import json
 
 import pytest
 
-from bigfoot.config import CONFIG_FOLDER, load_config, read_config
+from bigfoot.config import CONFIG_FOLDER
 from bigfoot.distill.objective import objective_problems
 from bigfoot.errors import ModelError
 from bigfoot.measure.size import count_params
 from bigfoot.models import BigfootConfig, BigfootForCTC
 from bigfoot.pipeline.preset import summarize_preset
+from bigfoot.pipeline.settings import load_config, read_config
 from bigfoot.pipeline.student import student_shape
 
 METHODS = sorted(path.stem for path in (CONFIG_FOLDER / "methods").glob("*.yaml"))

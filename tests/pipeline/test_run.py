@@ -96,7 +96,7 @@ def again(config, capsys, **options):
 
 @pytest.fixture
 def demo(small_run):
-    from bigfoot.config import load_config
+    from bigfoot.pipeline.settings import load_config
 
     return lambda folder, *more: load_config("demo_config.yaml", small_run(folder, "control=ctc_only", *more))
 

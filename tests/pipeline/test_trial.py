@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from bigfoot.config import load_config
 from bigfoot.formats.folder import load_model
+from bigfoot.pipeline.settings import load_config
 from bigfoot.pipeline.trial import read_trial, run_trial
 
 

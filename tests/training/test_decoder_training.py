@@ -3,13 +3,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bigfoot.config import DataConfig, DecoderKLConfig, DecoderLossConfig, LogitKLConfig, LossesConfig, TrainConfig
+from bigfoot.config.schema import DecoderKLConfig, DecoderLossConfig, LogitKLConfig, LossesConfig
 from bigfoot.data.batches import training_batches
+from bigfoot.data.settings import DataConfig
 from bigfoot.distill.objective import Objective, objective_problems
 from bigfoot.formats.folder import load_model
 from bigfoot.models.decoders.speech_decoder import teacher_forcing
 from bigfoot.models.reshape import with_decoder
 from bigfoot.training.loop import Trainer, TrainingRun, train
+from bigfoot.training.settings import TrainConfig
 
 SHAPE = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "dropout": 0.1}
 DATA = DataConfig(batch_seconds=6.0, num_buckets=2)

@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from bigfoot.compress.units import Place
-from bigfoot.config import DataConfig, GatesConfig, HiddenLossConfig, LogitKLConfig, LossesConfig
+from bigfoot.config.schema import HiddenLossConfig, LogitKLConfig, LossesConfig
+from bigfoot.data.settings import DataConfig
 from bigfoot.formats.folder import load_model
+from bigfoot.training.distilling import GatesConfig
 from bigfoot.training.gated import SPARSITY, GatedObjective
 from bigfoot.training.loop import Trainer, TrainingRun, train
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bigfoot.config import CTCLossConfig, DataConfig, HiddenLossConfig, LogitKLConfig, LossesConfig, TrainConfig
+from bigfoot.config.schema import CTCLossConfig, HiddenLossConfig, LogitKLConfig, LossesConfig
 from bigfoot.data.batches import Position, training_batches
+from bigfoot.data.settings import DataConfig
 from bigfoot.distill.losses import LossSum
 from bigfoot.distill.objective import Objective
 from bigfoot.errors import TrainingError
@@ -15,6 +16,7 @@ from bigfoot.training import loop
 from bigfoot.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from bigfoot.training.loop import Trainer, TrainingRun, train
 from bigfoot.training.optim import build_optimizer
+from bigfoot.training.settings import TrainConfig
 
 ALL_LOSSES = LossesConfig(LogitKLConfig(0.7, 2.0), HiddenLossConfig(0.3), ctc=CTCLossConfig(0.2))
 CTC = LossesConfig(logit_kl=LogitKLConfig(weight=0.0), ctc=CTCLossConfig(weight=1.0))
