@@ -24,6 +24,7 @@ from bigfoot.data.manifests import (
     save_prepared,
     show_progress,
 )
+from bigfoot.data.settings import DataConfig
 from bigfoot.data.sources import (
     DIGESTS_FILE,
     SOURCES_FILE,
@@ -37,7 +38,6 @@ from bigfoot.data.sources import (
     read_sources,
     write_sources,
 )
-from bigfoot.data.settings import DataConfig
 from bigfoot.data.synthetic import synthesize_split
 from bigfoot.data.tables import list_common_voice, list_table
 from bigfoot.data.utterance import Utterance

@@ -35,7 +35,7 @@ def write_manifest(cuts: list[Cut], path: Path, home: Path | None = None) -> Non
     part = path.with_name(f".part-{path.name}")
     for cut in cuts:
         source, kept = Path(path_of(cut)), {key: value for key, value in (cut.custom or {}).items() if key != _BESIDE}
-        if home is not None and source.is_relative_to(home.absolute()):
+        if home is not None and all(each.is_relative_to(home.absolute()) for each in (source, path.absolute())):
             kept[_BESIDE] = os.path.relpath(source, path.parent)
         cut.custom = kept or None
     CutSet.from_cuts(cuts).to_file(part)

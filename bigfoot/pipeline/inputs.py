@@ -8,13 +8,14 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from bigfoot.config import Config, to_dict
+from bigfoot.config import to_dict
 from bigfoot.data.corpora import find_changes, prepare_data
 from bigfoot.data.manifests import PREPARED_FILE, PreparedData, load_prepared
 from bigfoot.data.noise import NoiseFolder
 from bigfoot.data.sources import DIGESTS_FILE
 from bigfoot.errors import DataError
 from bigfoot.pipeline.fingerprints import fingerprint
+from bigfoot.pipeline.settings import Config
 from bigfoot.storage.digests import FileDigests, is_plain_file
 from bigfoot.storage.state import forget_state, refuse_file, refuse_folder, write_whole
 
@@ -33,6 +34,24 @@ def corpus_settings(config: Config) -> dict[str, Any]:
     return {key: value for key, value in to_dict(config.data).items() if key not in _LOADING}
 
 
+def refuse_misplaced(run_dir: Path, steps: Collection[str]) -> None:
+    """Refuse files where folders of a run should be, and the reverse, before anything is done.
+
+    Args:
+        run_dir: of the run.
+        steps: that it takes.
+
+    Raises:
+        OutputError: there is one.
+    """
+    for folder in (run_dir, *(run_dir / name for name in ("data", "report", "tensorboard", *steps))):
+        refuse_file(folder)
+    for name in ("log.txt", "config.yaml", "data/fingerprint", f"data/{PREPARED_FILE}", "report/fingerprint"):
+        refuse_folder(run_dir / name)
+    for step in steps:
+        refuse_folder(run_dir / step / "facts.json")
+
+
 def prepare_inputs(
     config: Config, run_dir: Path, characters: list[str] | None, splits: Collection[str]
 ) -> PreparedData:
@@ -49,8 +68,6 @@ def prepare_inputs(
         OutputError: a file is in the place of a folder, or the reverse.
     """
     folder, expected = run_dir / "data", fingerprint(corpus_settings(config), config.seed, characters)
-    refuse_file(folder)
-    refuse_folder(folder / PREPARED_FILE)
     data, reason = _find(config, folder, expected, characters, splits)
     if data is None:
         log.info("data: %spreparing %s%s", f"{reason}; " if reason else "", config.data.corpus, " again" * bool(reason))
@@ -84,7 +101,6 @@ def _find(
 
 
 def _read_stamp(file: Path) -> str | None:
-    refuse_folder(file)
     return file.read_bytes().decode(errors="replace") if is_plain_file(file) else None
 
 
