@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bigfoot.formats.folder import recover_folder
 from bigfoot.storage.digests import describe_damage, digest_folder
+from bigfoot.storage.replace import recover_folder
 from bigfoot.storage.state import read_state, write_state
 
 log = logging.getLogger("bigfoot")

@@ -15,12 +15,13 @@ from accelerate.utils import set_seed
 from bigfoot.compress import conv_groups, prune, quantize
 from bigfoot.compress.importance import HEARS_AUDIO
 from bigfoot.config import to_dict
-from bigfoot.config.schema import CTCLossConfig, DecoderLossConfig, LogitKLConfig, LossesConfig
 from bigfoot.data.batches import Batch, read_transcripts, sample_batches
 from bigfoot.data.manifests import PreparedData
+from bigfoot.distill import CTCLoss, DecoderLoss, LogitKLLoss, LossesConfig
 from bigfoot.distill.cache import CacheKey, TeacherCache, write_cache
+from bigfoot.distill.loss import Targets
 from bigfoot.distill.objective import Objective, needed_targets
-from bigfoot.distill.term import Targets
+from bigfoot.distill.registry import without_teacher
 from bigfoot.errors import DataError
 from bigfoot.evaluation.evaluate import evaluate_accuracy, missing_wer_reason
 from bigfoot.formats.folder import LoadedModel, load_model, save_model
@@ -35,6 +36,7 @@ from bigfoot.pipeline.fingerprints import digest_files, fingerprint, fingerprint
 from bigfoot.pipeline.labels import Labels, prunes_by_labels
 from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.student import InitAudio, build_student
+from bigfoot.storage.ownership import OWN_OR_EDITED
 from bigfoot.storage.state import forget_state
 from bigfoot.text.building import build_tokenizer
 from bigfoot.text.tokenizer import Tokenizer, count_unknown, describe_unknown
@@ -215,7 +217,7 @@ def _save_once(model: BigfootForCTC, processor: Processor, folder: Path, history
     """Save a model from the first process; all go on when it is there."""
     state = PartialState()
     if state.is_main_process:
-        save_model(model, processor, folder, history)
+        save_model(model, processor, folder, history, may=OWN_OR_EDITED)
     state.wait_for_everyone()
 
 
@@ -231,11 +233,11 @@ class _Lesson:
 
 def _begin_lesson(name: str, before: StepResult, context: Context, control: bool) -> _Lesson:
     """Load student and teacher, or the teacher's answers; what trains beside the student begins by the seed."""
-    from bigfoot.pipeline.checks import compared_losses, ctc_only
+    from bigfoot.pipeline.checks import compared_losses
 
     config, student = context.config, load_model(before.folder)
     losses = compared_losses(config)
-    own = ctc_only(losses[name]) if control else losses[name]
+    own = without_teacher(losses[name]) if control else losses[name]
     processor = _usable_processor(student.processor, context.labels.manifests)
     teacher = load_model(context.teacher.folder or config.teacher.path).model
     told: BigfootForCTC | TeacherCache = teacher
@@ -329,8 +331,8 @@ def _transcript_losses(config: FinetuneConfig) -> LossesConfig:
     """The losses that need no teacher, by ``finetune.objective``."""
     ctc = {"ctc": 1.0, "decoder": 0.0, "joint": config.ctc_weight}[config.objective]
     first, last = config.label_smoothing
-    decoder = DecoderLossConfig(1.0 - ctc, first, last, config.max_steps)
-    return LossesConfig(LogitKLConfig(weight=0.0), ctc=CTCLossConfig(weight=ctc), decoder=decoder)
+    decoder = DecoderLoss(1.0 - ctc, first, last, config.max_steps)
+    return LossesConfig(LogitKLLoss(weight=0.0), ctc=CTCLoss(weight=ctc), decoder=decoder)
 
 
 def _with_tokenizer_folder(config: FinetuneConfig) -> FinetuneConfig:

@@ -20,7 +20,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:  # rows imports this module to save what it renders
-    from bigfoot.report.methods import MethodRow
+    from _typeshed import DataclassInstance
+
     from bigfoot.report.rows import Report, Row
 
 PARTS = ("conv", "positional_conv", "transformer", "head")
@@ -369,8 +370,8 @@ def describe_origin(report: Report) -> list[str]:
     return lines + [f"config: {path}" + ("" if seed is None else f", seed {seed}") for path, seed in configs.items()]
 
 
-def flatten_row(row: Row | MethodRow) -> dict[str, Any]:
-    """Make a row fit a CSV line: dictionaries and lists become JSON, None becomes an empty cell.
+def flatten_row(row: DataclassInstance) -> dict[str, Any]:
+    """Make a dataclass fit a CSV line: dictionaries and lists become JSON, None becomes an empty cell.
 
     Example:
         >>> from bigfoot.report.rows import Row
@@ -385,8 +386,8 @@ def flatten_row(row: Row | MethodRow) -> dict[str, Any]:
     return {name: flatten(value) for name, value in dataclasses.asdict(row).items()}
 
 
-def render_csv(rows: Sequence[Row | MethodRow], labels: Mapping[str, Sequence[str]] | None = None) -> str:
-    """Write rows as CSV, one line each, all fields, in the order of ``Row``.
+def render_csv(rows: Sequence[DataclassInstance], labels: Mapping[str, Sequence[str]] | None = None) -> str:
+    """Write rows as CSV, one line each, all fields, in the order of their dataclass.
 
     Args:
         rows: what to write, in this order.

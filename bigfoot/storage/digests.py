@@ -12,13 +12,12 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from bigfoot.storage.inventory import MARKER, Inventory
+
 _BLOCK = 1 << 20
 _YOUNG_NS = 2_000_000_000
 """File systems keep times by up to two seconds: within them a file may change again and have the same times."""
 _FORMAT = 1
-
-DIGESTS_FILE = "digests.json"
-"""In a folder that vouches for itself: digests of all its other files."""
 
 
 @dataclass(frozen=True)
@@ -97,14 +96,14 @@ def _compute(path: str | Path) -> str:
 
 
 def digest_folder(folder: Path) -> dict[str, str]:
-    """Digests of all files below a folder, by their paths in it; of ``seal_folder`` alone there is none.
+    """Digests of all files below a folder but its inventory, by their paths in it.
 
     Args:
         folder: such as a model's.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     names = ((path.relative_to(folder).as_posix(), path) for path in files)
-    return {name: digest_file(path) for name, path in names if name != DIGESTS_FILE}
+    return {name: digest_file(path) for name, path in names if name != MARKER}
 
 
 def describe_damage(folder: Path, digests: dict[str, str]) -> str:
@@ -126,40 +125,26 @@ def describe_damage(folder: Path, digests: dict[str, str]) -> str:
     return ""
 
 
-def seal_folder(folder: Path) -> None:
-    """Write the digests of a folder's files into it, so that ``describe_broken_seal`` can find damage.
+def find_damage(folder: Path) -> str:
+    """Say what of a folder that was written as a whole is no longer as it was, by its own inventory.
 
     Args:
-        folder: with all its files.
+        folder: of ``replace_folder``.
+
+    Returns:
+        A few words; ``""`` where all is as it was.
     """
-    (folder / DIGESTS_FILE).write_text(json.dumps(digest_folder(folder)), encoding="utf-8")
-
-
-def describe_broken_seal(folder: Path) -> str:
-    """Say what of a sealed folder is no longer as it was; ``""`` where all is.
-
-    Args:
-        folder: of ``seal_folder``.
-
-    Example:
-        >>> import tempfile
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> _ = (folder / "a.bin").write_bytes(bytes(3))
-        >>> seal_folder(folder)
-        >>> describe_broken_seal(folder)
-        ''
-        >>> _ = (folder / "a.bin").write_bytes(bytes(2))
-        >>> describe_broken_seal(folder)
-        'a.bin is damaged or was changed'
-    """
-    file = folder / DIGESTS_FILE
-    try:
-        found = json.loads(file.read_bytes()) if is_plain_file(file) else None
-    except (OSError, ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict) or not all(isinstance(digest, str) for digest in found.values()):
-        return f"{DIGESTS_FILE} is gone or damaged"
-    return describe_damage(folder, found)
+    inventory = Inventory(folder)
+    if not inventory.is_there:
+        return f"{MARKER} is gone or damaged"
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {MARKER}
+    listed = {name: entry for name, entry in inventory.entries.items() if entry.whole}
+    if gone := sorted(listed.keys() - files):
+        return f"{gone[0]} is gone"
+    if unlisted := sorted(files - inventory.entries.keys()):
+        return f"{unlisted[0]} is not in {MARKER}"
+    changed = next((name for name, entry in listed.items() if not entry.is_of(folder / name)), None)
+    return "" if changed is None else f"{changed} is damaged or was changed"
 
 
 class FileDigests:

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from bigfoot.storage import digests as module
-from bigfoot.storage.digests import FileDigests, describe_broken_seal, describe_damage, digest_folder, seal_folder
+from bigfoot.storage.digests import FileDigests, describe_damage, digest_folder, find_damage
+from bigfoot.storage.replace import replace_folder
 
 
 @pytest.fixture
@@ -105,11 +106,34 @@ def test_damage_of_a_folder_is_named(folder, tmp_path_factory):
     assert "b is gone" in describe_damage(copy, found)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"a": 1}', None])
-def test_a_seal_that_is_damaged_does_not_vouch(folder, content):
-    seal_folder(folder)
-    assert describe_broken_seal(folder) == ""
-    (folder / module.DIGESTS_FILE).unlink()
-    if content is not None:
-        (folder / module.DIGESTS_FILE).write_text(content)
-    assert describe_broken_seal(folder)
+@pytest.fixture
+def written(tmp_path):
+    def write(beside):
+        (beside / "deep").mkdir()
+        for name in ("a.json", "deep/b.bin"):
+            (beside / name).write_bytes(name.encode() * 100)
+
+    replace_folder(tmp_path / "folder", write)
+    return tmp_path / "folder"
+
+
+def flip(file, at):
+    content = bytearray(file.read_bytes())
+    content[at % len(content)] ^= 1
+    file.write_bytes(content)
+
+
+def test_a_folder_as_it_was_written_has_no_damage(written):
+    assert find_damage(written) == ""
+    assert find_damage(shutil.copytree(written, written.with_name("copy"))) == ""
+    assert find_damage(written / "deep") != ""
+
+
+@pytest.mark.parametrize("name", ["a.json", "deep/b.bin", ".bigfoot"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "gone", "flipped"])
+def test_any_damage_of_a_written_folder_is_found(written, name, damage):
+    copy = shutil.copytree(written, written.with_name("copy"))
+    file = copy / name
+    {"cut": lambda: os.truncate(file, file.stat().st_size // 2), "empty": lambda: os.truncate(file, 0),
+     "gone": file.unlink, "flipped": lambda: flip(file, -4)}[damage]()  # fmt: skip
+    assert find_damage(copy)
