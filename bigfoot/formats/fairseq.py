@@ -321,6 +321,11 @@ def _head_state(head: torch.nn.Linear, tokenizer: Tokenizer | None) -> tuple[dic
         raise ModelError(f"fairseq needs a dictionary: the head has {head.out_features} rows, the vocabulary {count}")
     if not isinstance(tokenizer, CharTokenizer):
         raise ModelError(f"fairseq's dictionaries hold characters, not {tokenizer.describe()}; keep the bigfoot format")
+    if tokenizer.lower_case or tokenizer.space != " ":
+        raise ModelError(
+            "fairseq's dictionaries cannot say that texts are written in small letters (do_lower_case) or with another "
+            "space (replace_word_delimiter_char); keep the bigfoot format"
+        )
     order, symbols = order_for_fairseq(tokenizer)
     weight = torch.zeros(len(order), head.in_features)
     bias = torch.full((len(order),), _NEVER)

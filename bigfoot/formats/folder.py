@@ -101,7 +101,8 @@ def outline_model(name: str | Path) -> ModelOutline:
     path = resolve_model(name)
     kind = find_format(path)
     if kind.read_config is not None:
-        return ModelOutline(kind.read_config(path), load_processor(path), path)
+        config = kind.read_config(path)
+        return ModelOutline(config, load_processor(path, config.vocab_size if config.ctc_head else None), path)
     model, processor = kind.load(path, None)
     return ModelOutline(model.config, processor, path)
 

@@ -118,9 +118,10 @@ def _read_native_config(folder: Path) -> BigfootConfig:
 
 
 def _load_native(folder: Path, _dictionary: Path | None) -> tuple[BigfootForCTC, Processor]:
-    config, processor = _read_native_config(folder), load_processor(folder)
+    config = _read_native_config(folder)
     tensors = BigfootForCTC.restore_weights(config, read_weights(folder), str(folder))
-    return fill_model(config, tensors, str(folder)), processor
+    model = fill_model(config, tensors, str(folder))
+    return model, load_processor(folder, _head_size(model))
 
 
 def _save_native(model: BigfootForCTC, processor: Processor, folder: Path) -> None:
@@ -143,7 +144,12 @@ def _is_huggingface(path: Path) -> bool:
 
 
 def _load_huggingface(folder: Path, _dictionary: Path | None) -> tuple[BigfootForCTC, Processor]:
-    return load_huggingface(folder), load_processor(folder)
+    model = load_huggingface(folder)
+    return model, load_processor(folder, _head_size(model))
+
+
+def _head_size(model: BigfootForCTC) -> int | None:
+    return None if model.head is None else model.head.out_features
 
 
 def hears_padding(config: BigfootConfig) -> bool:

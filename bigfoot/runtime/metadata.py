@@ -82,9 +82,11 @@ def _read_tokenizer(text: str, metadata: Mapping[str, str]) -> Tokenizer:
     blank = _between(0, len(tokens) - 1)(metadata.get("blank_id", "0"))
     if "pieces" in metadata:
         return PieceTokenizer(tokens, _read_strings(metadata["pieces"]), blank)
-    names = {"unknown_token": metadata["unknown_token"]} if metadata.get("unknown_token") else {}
     return CharTokenizer(
-        tokens, blank_token=tokens[blank], word_delimiter=metadata.get("word_delimiter", ""), **names
+        tokens,
+        blank_token=tokens[blank],
+        word_delimiter=metadata.get("word_delimiter", ""),
+        unknown_token=metadata.get("unknown_token") or CharTokenizer.unknown_token,
     )
 
 
