@@ -13,7 +13,7 @@ from bigfoot.text.tokenizers import CharTokenizer, Processor, load_processor, sa
 SPECIALS = ["<pad>", "<s>", "</s>", "<unk>"]
 CAPITALS = [*SPECIALS, "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
 SMALL = ["[PAD]", "[UNK]", "|", *"abcdeäöüß", "sch"]
-PHONES = [*SPECIALS, "n", "s", "t", "ə", "aɪ", "oʊ", "tʃ", "ɑːɹ", "|"]
+PHONES = [*SPECIALS, "n", "s", "t", "ə", "a\u026a", "oʊ", "tʃ", "ɑːɹ", "|"]
 CHARACTERS, PHONEMES = Wav2Vec2CTCTokenizer, Wav2Vec2PhonemeCTCTokenizer
 BRACKETS = {"pad_token": "[PAD]", "unk_token": "[UNK]", "bos_token": None, "eos_token": None}
 
@@ -98,7 +98,7 @@ def test_tokens_of_no_text_are_left_out(pair):
 
 
 def test_the_older_files_say_the_same(pair, tmp_path):
-    theirs, ours, folder = pair
+    _, ours, folder = pair
     (tmp_path / "old").mkdir()
     for file in folder.iterdir():
         (tmp_path / "old" / file.name).write_bytes(file.read_bytes())
@@ -129,7 +129,7 @@ def test_labels_are_those_of_transformers(layout, tmp_path):
 def test_phones_are_tokens_of_labels(tmp_path):
     write(*LAYOUTS["phones behind"], tmp_path / "model")
     ours = load_processor(tmp_path / "model").tokenizer
-    assert ours.unit == "phoneme" and ours.decode(ours.encode("tʃ aɪ ʒ")) == "tʃ aɪ ʒ" == ours.to_judged("tʃ aɪ ʒ")
+    assert ours.unit == "phoneme" and ours.decode(ours.encode("tʃ a\u026a ʒ")) == "tʃ a\u026a ʒ" == ours.to_judged("tʃ a\u026a ʒ")
     with pytest.raises(ValueError, match="zz"):
         ours.encode("tʃ zz")
     with pytest.raises(ValueError, match="<unk>"):
@@ -139,7 +139,7 @@ def test_phones_are_tokens_of_labels(tmp_path):
 def test_words_are_pronounced(tmp_path):
     write(*LAYOUTS["phones"], tmp_path / "model")
     ours = load_processor(tmp_path / "model").tokenizer
-    assert ours.to_judged("NIGHT") == "n aɪ t" == ours.decode(ours.encode("NIGHT"))
+    assert ours.to_judged("NIGHT") == "n a\u026a t" == ours.decode(ours.encode("NIGHT"))
 
 
 def test_tokens_behind_the_head_are_left_out(tmp_path):
