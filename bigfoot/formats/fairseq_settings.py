@@ -11,6 +11,8 @@ from bigfoot.errors import ModelError
 from bigfoot.formats.safe_pickle import Record
 from bigfoot.models.configuration import BigfootConfig, build_config
 
+PLACEHOLDER_DIM = 1
+"""``final_dim`` of a head of pre-training that is there because fairseq builds one; no real one is so narrow."""
 _MAX_NODES = 100_000
 _MAX_DEPTH = 40
 _MAX_CONVS = 64
@@ -323,5 +325,5 @@ def _write_encoder(config: BigfootConfig) -> dict[str, Any]:
         encoder |= {"num_buckets": config.num_buckets, "max_distance": config.max_bucket_distance}
     else:
         # The smallest heads that fairseq builds around an encoder; it wants them in the file, and they hold zeros.
-        encoder["final_dim"] = 1
+        encoder["final_dim"] = PLACEHOLDER_DIM
     return encoder

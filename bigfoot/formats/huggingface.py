@@ -7,6 +7,7 @@ The names of the tensors are our own already (see ``BigfootConfig.weight_prefix`
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from torch import Tensor
 from transformers import AutoConfig
 
 from bigfoot.errors import ModelError
+from bigfoot.formats.dense import advise_format
 from bigfoot.formats.tensor_names import rename_to_current
 from bigfoot.formats.torch_file import read_state_dict
 from bigfoot.models.configuration import BigfootConfig, build_config
@@ -25,6 +27,7 @@ from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.notices import warn_once
 from bigfoot.models.shape import FAMILY_PREFIXES
 from bigfoot.models.shape_checks import beyond_huggingface
+from bigfoot.text.json_fields import quote
 from bigfoot.text.json_files import read_json
 
 
@@ -103,12 +106,27 @@ def read_config(folder: Path) -> BigfootConfig:
     Raises:
         ModelError: another family, or a shape that the encoder has no counterpart for.
     """
-    raw = read_json(folder / "config.json")
+    return config_of(read_json(folder / "config.json"), folder)
+
+
+def config_of(raw: Mapping[str, Any], folder: Path) -> BigfootConfig:
+    """Make ours of what a Hugging Face ``config.json`` holds.
+
+    Args:
+        raw: the file.
+        folder: where it lies, for messages.
+
+    Returns:
+        The same shape.
+
+    Raises:
+        ModelError: another family, or a shape that the encoder has no counterpart for.
+    """
     family = str(raw.get("model_type"))
     if family not in FAMILIES:
         why = f" ({_LEFT_OUT[family]})" if family in _LEFT_OUT else ""
         known = ", ".join(FAMILIES)
-        raise ModelError(f"{folder}: model_type {family!r} is not supported{why}; known: {known}, bigfoot")
+        raise ModelError(f"{folder}: model_type {quote(family)} is not supported{why}; known: {known}, bigfoot")
     for key in ("add_adapter", "adapter_attn_dim"):
         if raw.get(key):
             raise ModelError(f"{folder}: {key} in its config: adapters are not supported")
@@ -286,9 +304,8 @@ def save_huggingface(model: BigfootForCTC, folder: Path) -> None:
     beyond = beyond_huggingface(model.config)
     if beyond:
         raise ModelError(
-            f"transformers' {model.config.family} has no words for {' and '.join(beyond)}; keep the bigfoot format, "
-            "write it out in full (bigfoot convert --densify), or make a student without it "
-            "(student.change_conv_layers=false)"
+            f"transformers' {model.config.family} has no words for {' and '.join(beyond)}; "
+            f"{advise_format(model.config, beyond_huggingface)}"
         )
     folder.mkdir(parents=True, exist_ok=True)
     family, ours = model.config.family, model.config.to_dict()

@@ -128,6 +128,25 @@ def with_new_head(
     return renewed.eval()
 
 
+def without_head(model: BigfootForCTC) -> BigfootForCTC:
+    """Build a model with the same encoder and no CTC head; a decoder, whose tokens are the head's, goes with it.
+
+    Args:
+        model: left as it is.
+
+    Returns:
+        The new model in eval mode.
+
+    Example:
+        >>> from bigfoot.formats.folder import load_model
+        >>> without_head(load_model("tiny_teacher").model).head is None
+        True
+    """
+    bare = BigfootForCTC(reshape_config(model.config, ctc_head=False, decoder=None))
+    load_plain_state(bare, {name: t for name, t in plain_state(model).items() if name.startswith("encoder.")})
+    return bare.eval()
+
+
 def with_decoder(model: BigfootForCTC, shape: dict[str, Any] | None, seed: int) -> BigfootForCTC:
     """Build a model with the same encoder and head and a fresh decoder, or without one.
 

@@ -32,7 +32,7 @@ from bigfoot.text.tokenizers import Processor
 from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, save_checkpoint
 from bigfoot.training.gated import GatedObjective
 from bigfoot.training.growth import GroupGrowth
-from bigfoot.training.guards import check_half_precision, describe_circles, describe_dev, describe_rates, find_broken
+from bigfoot.training.guards import check_half_precision, describe_dev, describe_loops, describe_rates, find_broken
 from bigfoot.training.optim import build_optimizer, build_scheduler
 from bigfoot.training.settings import TrainConfig
 from bigfoot.training.watch import LossWatch
@@ -345,7 +345,8 @@ class Trainer:
         rate = "WER" if tokenizer.unit == "word" else "PER"
         log.info("%s %d  dev %s%s %s  blanks %.1f %%", self.run.name, step, rate, against,
                  "n/a" if wer is None else f"{wer:.2%}", 100 * heard.blank_rate)  # fmt: skip
-        self._note("circles", describe_circles(step, heard.num_cut, len(heard.ids)))
+        joint = "ctc" in self.objective.weights
+        self._note("circles", describe_loops(step, heard.num_cut, len(heard.ids), joint))
         self._note("blanks", describe_dev(step, self.config.max_steps, heard.blank_rate, wer))
         if self.run.growth is not None and not self.run.growth.is_done(step):
             return

@@ -129,7 +129,8 @@ def test_labels_are_those_of_transformers(layout, tmp_path):
 def test_phones_are_tokens_of_labels(tmp_path):
     write(*LAYOUTS["phones behind"], tmp_path / "model")
     ours = load_processor(tmp_path / "model").tokenizer
-    assert ours.unit == "phoneme" and ours.decode(ours.encode("tʃ a\u026a ʒ")) == "tʃ a\u026a ʒ" == ours.to_judged("tʃ a\u026a ʒ")
+    assert ours.unit == "phoneme"
+    assert ours.decode(ours.encode("tʃ a\u026a ʒ")) == "tʃ a\u026a ʒ" == ours.to_judged("tʃ a\u026a ʒ")
     with pytest.raises(ValueError, match="zz"):
         ours.encode("tʃ zz")
     with pytest.raises(ValueError, match="<unk>"):
