@@ -164,7 +164,7 @@ def _read_config(raw: dict[str, Any]) -> Any:  # noqa: ANN401 - transformers typ
         raise ModelError(f"transformers has no language model {quote(kind)} of these settings: {said}") from error
     ends = getattr(config, "eos_token_id", None), getattr(config, "max_position_embeddings", None)
     if not all(is_whole(each) for each in ends):
-        raise ModelError(f"the configuration of the {kind} has no one eos_token_id or no longest text")
+        raise ModelError(f"the configuration of the {kind} has no eos_token_id or no longest text")
     return config
 
 
