@@ -53,7 +53,14 @@ class ModelError(BigfootError):
 
 
 class OutputError(BigfootError, OSError):
-    """An output that would destroy what is not bigfoot's, or that another process is writing."""
+    """An output that would destroy what is not bigfoot's, or that another process is writing.
+
+    Args:
+        message: a sentence; names in it are made printable.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class ExportError(BigfootError):
