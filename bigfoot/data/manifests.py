@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
+import math
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +25,8 @@ from bigfoot.audio.files import AudioHeader, read_blocks, read_header
 from bigfoot.data.settings import DataConfig
 from bigfoot.errors import AudioError, DataError
 from bigfoot.paths import is_utf8, printable
+from bigfoot.storage.ownership import OWN_OR_EDITED
+from bigfoot.storage.replace import replacing
 from bigfoot.text.normalize import normalize_text
 from bigfoot.types import Seconds
 
@@ -221,9 +223,8 @@ def write_manifest(cuts: list[Cut], path: Path) -> None:
         cuts: in the order in which they are to stand.
         path: ending in ``.jsonl.gz``.
     """
-    part = path.with_name(f".part-{path.name}")
-    CutSet.from_cuts(cuts).to_file(part)
-    os.replace(part, path)
+    with replacing(path, may=OWN_OR_EDITED, is_own=_is_prepared, wait=math.inf) as part:
+        CutSet.from_cuts(cuts).to_file(part)
 
 
 def write_relabelled(manifest: Path, texts: Mapping[str, str], path: Path) -> None:
@@ -249,9 +250,13 @@ def save_prepared(prepared: PreparedData) -> None:
         "skipped": [dataclasses.asdict(item) for item in prepared.skipped],
     }
     path = prepared.folder / "prepared.json"
-    part = path.with_name(f".part-{path.name}")
-    part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    with replacing(path, may=OWN_OR_EDITED, is_own=_is_prepared, wait=math.inf) as part:
+        part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _is_prepared(path: Path) -> bool:
+    """Whether a file lies beside what ``save_prepared``, or the labelling, has written."""
+    return any(path.with_name(name).is_file() for name in ("prepared.json", "labels.json"))
 
 
 def load_prepared(folder: str | Path) -> PreparedData:

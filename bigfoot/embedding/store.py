@@ -68,7 +68,9 @@ def check_places(output: Path, may: MayReplace = OWN_ONLY) -> None:
     check_file(index_of(output), quiet, _is_index)
     folder = _part_of(output)
     if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir() or set(os.listdir(folder)) - _PARTS):
-        raise OutputError(f"{folder} is not bigfoot's, and stands where embeddings are put while they are made; move it")
+        raise OutputError(
+            f"{folder} is not bigfoot's, and stands where embeddings are put while they are made; move it away"
+        )
 
 
 def _is_embeddings(path: Path) -> bool:

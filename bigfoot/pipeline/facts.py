@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bigfoot.storage.replace import recover_folder
+from bigfoot.storage.replace import recover_folder, swapped_in
 
 
 @dataclass
@@ -60,6 +60,5 @@ def read_facts(folder: Path, expected: str | None = None) -> StepResult | None:
 def write_facts(folder: Path, result: StepResult) -> None:
     """Write a step's facts into its folder: at the end, when its model is there."""
     folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / "facts.json.tmp"
-    beside.write_text(json.dumps({**asdict(result), "folder": str(result.folder)}, indent=1), encoding="utf-8")
-    beside.replace(folder / "facts.json")
+    with swapped_in(folder / "facts.json") as beside:
+        beside.write_text(json.dumps({**asdict(result), "folder": str(result.folder)}, indent=1), encoding="utf-8")

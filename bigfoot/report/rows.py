@@ -13,8 +13,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,8 @@ from bigfoot.errors import DataError
 from bigfoot.report.plots import draw_losses, draw_wer_vs_size, render_png
 from bigfoot.report.render import render_csv, render_markdown
 from bigfoot.report.render_html import render_html
+from bigfoot.storage.ownership import OWN_ONLY, OWN_OR_EDITED, MayReplace, check_file
+from bigfoot.storage.replace import write_file
 
 
 @dataclass
@@ -178,13 +179,16 @@ def save_report(report: Report, folder: str | Path) -> None:
         >>> load_report(folder).rows[0].wer
         0.04
     """
-    folder = Path(folder)
-    write_whole(folder / "report.md", encode_text(render_markdown(report)))
-    write_whole(folder / "report.html", encode_text(render_html(report)))
-    write_whole(folder / "report.csv", encode_text(render_csv(report.rows)))
-    write_whole(folder / "wer_vs_size.png", render_png(draw_wer_vs_size(report.rows)))
-    write_whole(folder / "losses.png", render_png(draw_losses(report.losses)))
-    write_whole(folder / "report.json", encode_json(dataclasses.asdict(report)))
+    contents = {
+        "report.md": encode_text(render_markdown(report)),
+        "report.html": encode_text(render_html(report)),
+        "report.csv": encode_text(render_csv(report.rows)),
+        "wer_vs_size.png": render_png(draw_wer_vs_size(report.rows)),
+        "losses.png": render_png(draw_losses(report.losses)),
+        "report.json": encode_json(dataclasses.asdict(report)),
+    }
+    for name, content in contents.items():
+        write_whole(Path(folder) / name, content, sign="report.json", may=OWN_OR_EDITED)
 
 
 def load_report(folder: str | Path) -> Report:
@@ -215,20 +219,39 @@ def load_report(folder: str | Path) -> Report:
     return Report(**fields)
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(
+    path: Path, content: bytes, *, sign: str = "", key: str = "rows", may: MayReplace = OWN_ONLY
+) -> None:
     """Write a file beside its place and move it there, so that no reader and no kill ever leaves half of it.
 
     Args:
         path: file to write; its folder is made if it is missing.
         content: all of it.
+        sign: JSON file of the folder by which what an earlier version wrote there is recognized.
+        key: that it has then.
+        may: what may be replaced, besides what bigfoot wrote.
+
+    Raises:
+        OutputError: something else is there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    write_file(path, content, may=may, is_own=_signed(sign, key))
+
+
+def check_whole(path: Path, *, sign: str = "", key: str = "rows", may: MayReplace = OWN_ONLY) -> None:
+    """Refuse what ``write_whole`` would refuse, before anything is measured."""
+    check_file(path, may, _signed(sign, key))
+
+
+def _signed(sign: str, key: str) -> Callable[[Path], bool]:
+    return lambda path: bool(sign) and _has_key(path.with_name(sign), key)
+
+
+def _has_key(file: Path, key: str) -> bool:
     try:
-        beside.write_bytes(content)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and key in content
 
 
 def encode_json(content: Mapping[str, Any]) -> bytes:

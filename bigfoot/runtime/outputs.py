@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -71,6 +72,8 @@ def check_output(
 def _check_places(arguments: Sequence[Argument], kind: str, output: str, may: MayReplace) -> None:
     audio = [argument.path for argument in arguments if argument.path != Path(STDIN)]
     if not is_folder(output):
+        if not Path(output).parent.exists():
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), output)  # no folder is made for a single file
         check_file(output, replace(may, inputs=[*may.inputs, *audio]))
         return
     if Path(output).exists() and not Path(output).is_dir():
