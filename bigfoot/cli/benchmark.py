@@ -52,7 +52,7 @@ def benchmark(
     from bigfoot.measure.benchmark import measure_benchmark
     from bigfoot.measure.benchmark_plan import plan_warnings, read_plan
     from bigfoot.report.benchmark import render_benchmark
-    from bigfoot.report.rows import check_whole, encode_json, write_whole
+    from bigfoot.report.files import check_whole, encode_json, write_whole
 
     if out is not None:
         check_whole(out, sign=out.name, key="models")
