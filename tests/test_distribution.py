@@ -29,7 +29,8 @@ SOURCES = (
 SHORT = [
     "threads=1", "trackers=[]", "data.num_train=10", "data.num_dev=2", "data.num_test=3", "data.max_digits=2",
     "data.num_workers=0", "steps=[student,distill]", "student.num_hidden_layers=2", "student.conv_init=slice",
-    "distill.max_steps=1", "distill.warmup_steps=1", "evaluate.speed_rounds=1", "evaluate.speed_seconds=1", "evaluate.bootstrap_samples=10",
+    "distill.max_steps=1", "distill.warmup_steps=1", "evaluate.speed_rounds=1", "evaluate.speed_seconds=1",
+    "evaluate.bootstrap_samples=10",
 ]  # fmt: skip
 
 
