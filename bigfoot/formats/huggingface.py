@@ -144,6 +144,20 @@ def _family_defaults(family: str) -> dict[str, Any]:
     return {key: known[key] for key in _CONFIG_FIELDS if key in known}
 
 
+def family_fields(config: BigfootConfig) -> dict[str, Any]:
+    """What the family's configuration in transformers holds of a shape.
+
+    Args:
+        config: a shape that transformers can express.
+
+    Example:
+        >>> family_fields(BigfootConfig(num_hidden_layers=2))["num_hidden_layers"]
+        2
+    """
+    ours = config.to_dict()
+    return {key: ours[key] for key in _family_defaults(config.family)}
+
+
 def weight_files(folder: Path) -> list[Path]:
     """Find the files that hold a folder's weights, of each the first kind that is there: many folders hold two.
 
@@ -308,8 +322,7 @@ def save_huggingface(model: BigfootForCTC, folder: Path) -> None:
             f"{advise_format(model.config, beyond_huggingface)}"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    family, ours = model.config.family, model.config.to_dict()
-    config = {key: ours[key] for key in _family_defaults(family)}
+    family, config = model.config.family, family_fields(model.config)
     head = FAMILIES[family].stem + ("ForCTC" if model.head is not None else "Model")
     config |= {"model_type": family, "architectures": [head], "layerdrop": 0.0, "dtype": "float32"}
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
