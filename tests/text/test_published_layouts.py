@@ -40,7 +40,7 @@ LAYOUTS = {
 
 
 def write(kind, tokens, given, behind, folder):
-    """Have transformers write a layout; the writer comes back, for transformers 5.23 forgets delimiters when it reads."""
+    """Have transformers write a layout; the writer comes back: transformers 5.23 forgets delimiters when it reads."""
     folder.mkdir()
     (folder / "vocab.json").write_text(json.dumps({token: index for index, token in enumerate(tokens)}))
     tokenizer = kind(str(folder / "vocab.json"), **given)
