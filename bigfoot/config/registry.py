@@ -28,7 +28,7 @@ class Registry(Mapping[str, _T], Generic[_T]):
         self._entries: dict[str, _T] = {}
 
     def add(self, name: str, entry: _T) -> None:
-        """Add an entry; the same one again changes nothing, so that a module can be imported twice.
+        """Add an entry; one of the same module and name replaces the earlier, so that a module can be loaded again.
 
         Args:
             name: in configurations.
@@ -39,7 +39,7 @@ class Registry(Mapping[str, _T], Generic[_T]):
         """
         if not name.isidentifier():
             raise BigfootError(f"{self._what} {name!r}: a name has letters, digits and underscores alone")
-        if self._entries.get(name, entry) != entry:
+        if name in self._entries and _origin(self._entries[name]) != _origin(entry):
             raise BigfootError(f"{self._what} {name!r}: there is one of that name already; choose another")
         self._entries[name] = entry
 
@@ -51,3 +51,9 @@ class Registry(Mapping[str, _T], Generic[_T]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def _origin(entry: object) -> object:
+    """What stays the same of a class or function when its module is loaded again."""
+    module, name = getattr(entry, "__module__", None), getattr(entry, "__qualname__", None)
+    return (module, name) if name is not None else entry
