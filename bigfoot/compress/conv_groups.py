@@ -18,6 +18,7 @@ from bigfoot.compress.least_squares import (
     matrix_to_kernel,
     without_bias,
 )
+from bigfoot.compress.registry import technique
 from bigfoot.errors import ModelError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
@@ -28,7 +29,7 @@ INITS = ("slice", "permute", "least_squares")
 
 
 @dataclass(frozen=True)
-class ConvGroupsConfig:
+class ConvGroups:
     """How many groups, and where their kernels begin.
 
     Args:
@@ -91,8 +92,13 @@ def slice_groups(weight: Tensor, old_groups: int, groups: int) -> Tensor:
     return torch.stack([blocks[group, :, group % finer] for group in range(groups)]).flatten(0, 1)
 
 
+def _reshape(shape: BigfootConfig, config: ConvGroups) -> BigfootConfig:
+    return reshape_config(shape, conv_groups=spell_out_groups(shape, config.conv_groups))
+
+
+@technique("conv_groups", ConvGroups, _reshape)
 def apply(
-    model: BigfootForCTC, config: ConvGroupsConfig, batches: Sequence[PaddedAudio] = ()
+    model: BigfootForCTC, config: ConvGroups, batches: Sequence[PaddedAudio] = ()
 ) -> tuple[BigfootForCTC, Change]:
     """Build a model with grouped convolutions out of the dense ones; all else comes along.
 

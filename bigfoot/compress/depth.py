@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from bigfoot.compress.change import Change
+from bigfoot.compress.registry import technique
 from bigfoot.errors import ModelError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
@@ -20,7 +21,7 @@ _LAYER = re.compile(r"encoder\.encoder\.layers\.(\d+)\.")
 
 
 @dataclass(frozen=True)
-class DepthConfig:
+class Depth:
     """Which layers stay.
 
     Args:
@@ -126,12 +127,18 @@ def _moved_reuse(reused: Sequence[int | None], layers: Sequence[int]) -> list[in
     return moved
 
 
-def apply(model: BigfootForCTC, config: DepthConfig) -> tuple[BigfootForCTC, Change]:
+def _reshape(shape: BigfootConfig, config: Depth) -> BigfootConfig:
+    return shrink_shape(shape, choose_layers(shape.num_hidden_layers, config.num_hidden_layers, config.layer_init))
+
+
+@technique("depth", Depth, _reshape)
+def apply(model: BigfootForCTC, config: Depth, audio: Sequence[object] = ()) -> tuple[BigfootForCTC, Change]:
     """Build a shallower model; positional convolution, norms, projection, convolutions and head come along.
 
     Args:
         model: left as it is.
         config: which layers stay.
+        audio: not read.
 
     Returns:
         The new model in eval mode, and what was kept and dropped.

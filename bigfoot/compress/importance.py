@@ -110,7 +110,7 @@ def compute_importance(
         raise ModelError(f"importance {importance} is measured on audio, and none was given")
     training = model.training
     model.eval()
-    moved = [_move(batch, model.device) for batch in batches]
+    moved = [_move(batch, model.device) for batch in batches] if importance in HEARS_AUDIO else []
     try:
         if importance == "activation":
             return _activations(model, moved)

@@ -16,6 +16,7 @@ from bigfoot.compress.least_squares import (
     first_inputs,
     unfold_frames,
 )
+from bigfoot.compress.registry import technique
 from bigfoot.compress.reshape_to import choose_shape
 from bigfoot.compress.selection import Reader, select_units
 from bigfoot.compress.surgery import prune_units
@@ -31,7 +32,7 @@ _ATTENTION = ("q_proj", "k_proj", "v_proj")
 
 
 @dataclass(frozen=True)
-class NarrowConfig:
+class Narrow:
     """The shape.
 
     Args:
@@ -83,8 +84,13 @@ def _counts(config: BigfootConfig, shape: BigfootConfig) -> dict[Place, tuple[in
     return found | {Place("width"): (config.hidden_size, shape.hidden_size)}
 
 
+def _reshape(shape: BigfootConfig, config: Narrow) -> BigfootConfig:
+    return choose_shape(shape, config.shape)
+
+
+@technique("narrow", Narrow, _reshape)
 @torch.no_grad()
-def apply(model: BigfootForCTC, config: NarrowConfig, batches: Sequence[PaddedAudio]) -> tuple[BigfootForCTC, Change]:
+def apply(model: BigfootForCTC, config: Narrow, batches: Sequence[PaddedAudio]) -> tuple[BigfootForCTC, Change]:
     """Build a narrower model.
 
     Args:

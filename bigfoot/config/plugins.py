@@ -63,7 +63,7 @@ def _load(plugin: str, folder: Path | None) -> str:
     name = file.stem if file is not None else plugin
     with _first_on_path(places):
         module = _import(name, places)
-    source = Path(module.__file__).resolve() if getattr(module, "__file__", None) else None
+    source = None if module.__file__ is None else Path(module.__file__).resolve()
     if file is not None and source != file.resolve():
         raise BigfootError(f"{file} cannot be loaded: there is a module {name} already ({source}); rename the file")
     _DIGESTS[name] = _digest(source)

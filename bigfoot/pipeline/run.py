@@ -14,6 +14,7 @@ from accelerate.utils import parse_flag_from_env
 from rich.logging import RichHandler
 
 from bigfoot.config import Problem, save_config, to_dict
+from bigfoot.config.plugins import digest_plugins
 from bigfoot.data.corpora import describe_transcripts
 from bigfoot.errors import ConfigError
 from bigfoot.formats.folder import LoadedModel, load_model, outline_model
@@ -102,7 +103,7 @@ def run_pipeline(
         labels = choose_labels(config, data, digest_training_data(data), teacher)
     if until == "data":
         return None
-    results = [_take_teacher(teacher)]
+    results = [_take_teacher(teacher, config.plugins)]
     if until == "teacher":
         return None
     context = Context(config, run_dir, data, teacher, labels, digest_noise(config, data))
@@ -145,11 +146,13 @@ def _find_characters(config: Config, teacher: LoadedModel) -> list[str] | None:
     return sorted(tokenizer.characters)
 
 
-def _take_teacher(teacher: LoadedModel) -> StepResult:
+def _take_teacher(teacher: LoadedModel, plugins: list[str]) -> StepResult:
+    """The teacher as what the first step reads; every step's fingerprint holds those of all before it, and plugins'."""
     assert teacher.folder is not None
     shape = teacher.model.config
     log.info("teacher: %s, %d layers, %d wide", teacher.folder.name, shape.num_hidden_layers, shape.hidden_size)
-    return StepResult("teacher", teacher.folder, fingerprint_files(teacher.folder))
+    found = fingerprint_files(teacher.folder)
+    return StepResult("teacher", teacher.folder, fingerprint(found, digest_plugins(plugins)) if plugins else found)
 
 
 def _find_source(teacher: StepResult, config: Config) -> StepResult:

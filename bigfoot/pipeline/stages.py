@@ -27,7 +27,7 @@ from bigfoot.evaluation.evaluate import evaluate_accuracy, missing_wer_reason
 from bigfoot.formats.folder import LoadedModel, load_model, save_model
 from bigfoot.formats.huggingface import fetch_folder
 from bigfoot.formats.language_model import with_language_model
-from bigfoot.measure.size import count_macs, measure_size_bytes
+from bigfoot.measure.size import measure_size_bytes
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.feature_encoder import PaddedAudio
 from bigfoot.models.reshape import with_decoder, with_new_head
@@ -183,7 +183,7 @@ def _prune(result: StepResult, before: StepResult, context: Context, _control: b
         batches = sample_batches(manifest, loaded.processor, config.seconds, room, labels=labels)
     home = loaded.model.device
     given = loaded.model.to(PartialState().device)
-    model, change = prune.apply(given, config, batches, count_macs=lambda model: count_macs(model)[model])
+    model, change = prune.apply(given, config, batches)
     result.changes = [change.describe()]
     entry = {"step": result.folder.parent.name, "changes": result.changes}
     _save_once(model.to(home), loaded.processor, result.folder, [*loaded.history, entry])
@@ -196,8 +196,7 @@ def _quantize(result: StepResult, before: StepResult, context: Context, _control
     if config.precision == "int8_static":
         manifest, room = context.labels.manifests["train"], context.config.data.batch_seconds
         audio = _one_by_one(sample_batches(manifest, loaded.processor, config.seconds, room))
-    wanted = quantize.QuantizeConfig(config.precision, tuple(config.keep_fp32), config.percentile)
-    model, change = quantize.apply(loaded.model, wanted, audio)
+    model, change = quantize.apply(loaded.model, config, audio)
     result.changes = [change.describe()]
     entry = {"step": result.folder.parent.name, "precision": config.precision, "changes": result.changes}
     _save_once(model, loaded.processor, result.folder, [*loaded.history, entry])
@@ -407,7 +406,7 @@ def _train(result: StepResult, student: LoadedModel, objective: Objective, run: 
     best = load_model(trained.best)
     if run.growth is not None:
         # What the fading has left outside the blocks is nothing, so that the slices are the whole kernels.
-        best.model, change = conv_groups.apply(best.model, conv_groups.ConvGroupsConfig(run.growth.groups))
+        best.model, change = conv_groups.apply(best.model, conv_groups.ConvGroups(run.growth.groups))
         result.changes.append(change.describe())
     if isinstance(objective, GatedObjective):
         result.changes.append(objective.describe())

@@ -9,11 +9,13 @@ from pathlib import Path
 import torch
 
 from bigfoot.compress import conv_groups, conv_sharing, decoder_depth, depth, lowrank, narrow, reshape_to
+from bigfoot.compress.audio import LazyAudio
 from bigfoot.compress.conv_groups import spell_out_groups
 from bigfoot.compress.lowrank import spell_out_ranks
-from bigfoot.config.schema import StudentConfig
+from bigfoot.compress.registry import apply_technique, reshape_by
+from bigfoot.compress.settings import StudentConfig
 from bigfoot.data.batches import sample_batches
-from bigfoot.errors import ModelError
+from bigfoot.errors import BigfootError, ModelError
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.feature_error import measure_feature_error
 from bigfoot.measure.size import count_params
@@ -59,16 +61,16 @@ def build_student(model: BigfootForCTC, config: Config, audio: InitAudio) -> tup
     wanted = config.student
     if wanted.weights == "random":
         return _draw_student(model, config)
-    student, change = depth.apply(model, depth.DepthConfig(wanted.num_hidden_layers, wanted.layer_init))
+    student, change = depth.apply(model, depth.Depth(wanted.num_hidden_layers, wanted.layer_init))
     changes = [change.describe()]
     if wanted.decoder_layers is not None:
-        student, change = decoder_depth.apply(student, decoder_depth.DecoderDepthConfig(wanted.decoder_layers))
+        student, change = decoder_depth.apply(student, decoder_depth.DecoderDepth(wanted.decoder_layers))
         changes.append(change.describe())
     if wanted.shape:
         if wanted.shape_init == "least_squares":
-            student, change = narrow.apply(student, narrow.NarrowConfig(wanted.shape), audio.batches)
+            student, change = narrow.apply(student, narrow.Narrow(wanted.shape), audio.batches)
         else:
-            student, change = reshape_to.apply(student, reshape_to.ReshapeConfig(wanted.shape, config.seed))
+            student, change = reshape_to.apply(student, reshape_to.Reshape(wanted.shape, config.seed))
         changes.append(change.describe())
     if wanted.change_conv_layers:
         student, told = _change_convs(student, config, audio)
@@ -79,7 +81,10 @@ def build_student(model: BigfootForCTC, config: Config, audio: InitAudio) -> tup
             changes.append(f"convolutional features: {features}.")
     if wanted.low_rank.linears:
         needed = audio.batches if wanted.low_rank.weighting == "activations" else ()
-        student, change = lowrank.apply(student, _low_rank(wanted), needed)
+        student, change = lowrank.apply(student, wanted.low_rank, needed)
+        changes.append(change.describe())
+    for settings in wanted.read_techniques():
+        student, change = apply_technique(student, settings, LazyAudio(lambda: audio.batches))
         changes.append(change.describe())
     return student, changes
 
@@ -92,11 +97,6 @@ def _draw_student(model: BigfootForCTC, config: Config) -> tuple[BigfootForCTC, 
     return student, [f"weights: the shape alone; all {count_params(student):,} weights begin at random."]
 
 
-def _low_rank(wanted: StudentConfig) -> lowrank.LowRankConfig:
-    cut = wanted.low_rank
-    return lowrank.LowRankConfig(cut.linears, cut.rank or None, cut.energy, cut.weighting)
-
-
 def _change_convs(model: BigfootForCTC, config: Config, audio: InitAudio) -> tuple[BigfootForCTC, list[str]]:
     """Group and share convolutions."""
     wanted, student, changes = config.student, model, []
@@ -104,12 +104,12 @@ def _change_convs(model: BigfootForCTC, config: Config, audio: InitAudio) -> tup
         student, sentence = _prepare_growth(student, wanted)
         changes.append(sentence)
     else:
-        groups = conv_groups.ConvGroupsConfig(wanted.conv_groups, wanted.conv_init)
+        groups = conv_groups.ConvGroups(wanted.conv_groups, wanted.conv_init)
         needed = audio.batches if wanted.conv_init == "least_squares" else ()
         student, change = conv_groups.apply(student, groups, needed)
         changes.append(change.describe())
     if wanted.conv_sharing:
-        sharing = conv_sharing.ConvSharingConfig(wanted.conv_sharing, wanted.conv_sharing_init)
+        sharing = conv_sharing.ConvSharing(wanted.conv_sharing, wanted.conv_sharing_init)
         needed = audio.batches if wanted.conv_sharing_init == "least_squares" else ()
         student, change = conv_sharing.apply(student, sharing, needed)
         changes.append(change.describe())
@@ -153,7 +153,7 @@ def student_problems(config: Config, teacher: BigfootConfig) -> Iterator[str]:
         except ModelError as error:
             yield f"student.decoder_layers: {error}"
     if wanted.low_rank.linears:
-        problems = lowrank.low_rank_problems(_low_rank(wanted), teacher)
+        problems = lowrank.low_rank_problems(wanted.low_rank, teacher)
         yield from (f"student.low_rank: {problem}" for problem in problems)
         if wanted.weights == "random" and not wanted.low_rank.rank:
             yield "student.weights: random knows no ranks by energy, which depend on the teacher's; give low_rank.rank"
@@ -161,6 +161,17 @@ def student_problems(config: Config, teacher: BigfootConfig) -> Iterator[str]:
         yield "student.weights: random begins with its groups; leave distill.grow_groups out"
     if wanted.change_conv_layers:
         yield from _conv_problems(wanted, teacher)
+    try:
+        _reshape_further(teacher, wanted)
+    except BigfootError as error:
+        yield f"student.techniques: {error}"
+
+
+def _reshape_further(shape: BigfootConfig, wanted: StudentConfig) -> BigfootConfig:
+    """The shape after ``student.techniques``; what depends on weights or audio stays as it is."""
+    for settings in wanted.read_techniques():
+        shape = reshape_by(shape, settings)
+    return shape
 
 
 def student_shape(config: Config, teacher: BigfootConfig) -> BigfootConfig:
@@ -178,7 +189,7 @@ def student_shape(config: Config, teacher: BigfootConfig) -> BigfootConfig:
     shape = depth.shrink_shape(teacher, layers)
     if wanted.decoder_layers is not None:
         shape = decoder_depth.shrink_decoder_shape(shape, wanted.decoder_layers)
-    return _reshape(shape, wanted)
+    return _reshape_further(_reshape(shape, wanted), wanted)
 
 
 def final_shape(config: Config, teacher: BigfootConfig) -> BigfootConfig:

@@ -53,8 +53,8 @@ def write(path, text):
 )  # fmt: skip
 def test_a_module_is_found_beside_the_configuration_or_where_the_run_starts(place, file, named):
     write(place / file, TOY)
-    config_file = write(place / "configs/c.yaml", f"plugins: [{named}]\ndistill:\n  losses:\n    toy: {{weight: 0.5}}\n")
-    config = load_config(config_file, ["distill.losses.toy.power=3"])
+    text = f"plugins: [{named}]\ndistill: {{losses: {{toy: {{weight: 0.5}}}}}}\n"
+    config = load_config(write(place / "configs/c.yaml", text), ["distill.losses.toy.power=3"])
     assert (config.distill.losses.toy.weight, config.distill.losses.toy.power) == (0.5, 3.0)
     assert config.gates.losses.toy.weight == 0.0
     assert len(digest_plugins(config.plugins)[0]) == 16
@@ -78,7 +78,8 @@ def test_a_saved_configuration_finds_its_modules_from_anywhere(place, monkeypatc
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        (None, "toy_missing"), (None, "toy_missing.py"), (None, "toy_missing.losses"), ("import nowhere_at_all", "toy_x"),
+        (None, "toy_missing"), (None, "toy_missing.py"), (None, "toy_missing.losses"),
+        ("import nowhere_at_all", "toy_x"),
         ("1 +", "toy_x"), ("raise RuntimeError('no')", "toy_x"), ("raise SystemExit(3)", "toy_x"),
         ("import json as json", "json.py"),
         (TOY.replace('"toy"', '"hidden"'), "toy_x"), (TOY.replace('"toy"', '"no name"'), "toy_x"),

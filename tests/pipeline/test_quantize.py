@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from bigfoot.compress.quantize import QuantizeConfig, apply
+from bigfoot.compress.quantize import Quantize, apply
 from bigfoot.formats.folder import load_model, save_model
 from bigfoot.pipeline import run_pipeline
 from bigfoot.pipeline.checks import find_problems
@@ -77,7 +77,7 @@ def test_what_cannot_be_is_said_first(small_run, tmp_path, overrides, expected):
 
 def test_a_small_model_is_no_source_of_a_student(small_config, narrow_teacher, tmp_path):
     loaded = load_model(narrow_teacher)
-    save_model(apply(loaded.model, QuantizeConfig("int8"))[0], loaded.processor, tmp_path / "small")
+    save_model(apply(loaded.model, Quantize("int8"))[0], loaded.processor, tmp_path / "small")
     for steps, count in (("[student,distill]", 1), ("[finetune]", 1), ("[quantize]", 0)):
         config = small_config(tmp_path / "run", f"teacher.path={tmp_path / 'small'}", f"steps={steps}")
         found = [problem for problem in find_problems(config) if "teacher.path" in problem]
