@@ -47,12 +47,18 @@ def __getattr__(name: str) -> object:
 
     Raises:
         AttributeError: the package offers no such name.
+        MissingExtraError: the name needs an extra that is not installed.
     """
     if name not in _HOMES:
         raise AttributeError(f"module 'bigfoot' has no attribute {name!r}; it offers {', '.join(_HOMES)}")
-    home = importlib.import_module(_HOMES[name])
-    # The room of compression is itself the function: bigfoot.compress(model, [...]).
-    return home if home.__name__ == f"bigfoot.{name}" else getattr(home, name)
+    try:
+        home = importlib.import_module(_HOMES[name])
+        # The room of compression is itself the function: bigfoot.compress(model, [...]).
+        return home if home.__name__ == f"bigfoot.{name}" else getattr(home, name)
+    except ModuleNotFoundError as error:
+        from bigfoot.errors import MissingExtraError
+
+        raise MissingExtraError.of_import(error) or error from None
 
 
 def __dir__() -> list[str]:

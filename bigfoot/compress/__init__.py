@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from bigfoot.compress.registry import technique
+from bigfoot.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from bigfoot.compress.chain import compress
@@ -48,7 +49,10 @@ _HOMES = {
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever stands behind the name
     if name not in _HOMES:
         raise AttributeError(f"module 'bigfoot.compress' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"bigfoot.compress.{_HOMES[name]}"), name)
+    try:
+        return getattr(importlib.import_module(f"bigfoot.compress.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError.of_import(error) or error from None
 
 
 class _Callable(ModuleType):
