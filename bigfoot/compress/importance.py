@@ -123,7 +123,9 @@ def compute_importance(
 
 
 def _move(batch: Audio, device: torch.device) -> LabelledAudio:
-    labels = None if batch.labels is None else batch.labels.to(device)
+    # Audio alone (``PaddedAudio``) has none.
+    labels = getattr(batch, "labels", None)
+    labels = None if labels is None else labels.to(device)
     return LabelledAudio(batch.input_values.to(device), batch.attention_mask.to(device), labels)
 
 

@@ -53,7 +53,7 @@ def test_it_is_what_the_functions_give_one_after_the_other():
 def test_all_together_it_is_saved_and_loads_with_equal_logits(tmp_path):
     techniques = [
         Depth(3), ConvGroups(2, "least_squares"), ConvSharing([[1, 2]], "least_squares"),
-        LowRank(["intermediate_dense"], 16), Prune(importance="activation", ratio=0.2), Quantize("int8_static"),
+        Prune(importance="activation", ratio=0.2), LowRank(["intermediate_dense"], 16), Quantize("int8_static"),
     ]  # fmt: skip
     student = bigfoot.compress("tiny_teacher", techniques, audio=[RAMP, RAMP[:9000] ** 2])
     bigfoot.save_model(student.model, student.processor, tmp_path / "model", student.history)
