@@ -23,7 +23,7 @@ class DecoderDepth:
     """How many layers stay.
 
     Args:
-        num_layers: 1 to the decoder's own; which is said by ``spread``, see ``choose_layers``.
+        num_layers: 1 to the decoder's own; chosen by ``spread``, see ``choose_layers``.
     """
 
     num_layers: int

@@ -93,7 +93,7 @@ def rank_for_energy(values: Tensor, energy: float) -> int:
 def gather_grams(
     model: BigfootForCTC, linears: Sequence[str], batches: Sequence[PaddedAudio]
 ) -> dict[tuple[int, str], Tensor]:
-    """Sum the outer products of what the linear maps hear over real frames.
+    """Sum the outer products of the inputs of the linear maps over real frames.
 
     Args:
         model: left as it is.
@@ -108,9 +108,9 @@ def gather_grams(
 
     def listen(key: tuple[int, str], module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         # A reduced layer has frames of its own: those with any real one in them count.
-        heard, factor = inputs[0], model.config.time_reduction
+        given, factor = inputs[0], model.config.time_reduction
         frames = nn.functional.pad(mask[0], (0, -mask[0].shape[1] % factor)).unflatten(1, (-1, factor)).any(-1)
-        real = heard[frames].double()
+        real = given[frames].double()
         grams[key] = grams.get(key, 0) + real.T @ real
 
     hooks = [

@@ -175,7 +175,7 @@ def apply(
 
     Raises:
         ConfigError: an unknown precision, layers that are not there, or no audio.
-        ModelError: a weight is no number, or too large.
+        ModelError: a weight is not finite, or too large.
 
     Example:
         >>> from bigfoot.formats.folder import load_model
@@ -201,7 +201,7 @@ def apply(
 
 
 def _as_it_computes(model: BigfootForCTC, precision: str) -> BigfootForCTC:
-    """A model whose layers hear numbers as they are; from int8 to int8 its weights stay what they were rounded to."""
+    """A model whose layers take numbers as they are; from int8 to int8 its weights stay what they were rounded to."""
     small = model.config.small
     if small is None:
         return model
@@ -273,11 +273,11 @@ def _all_layers(model: BigfootForCTC) -> list[str]:
 
 def _describe(small: SmallWeights, layers: int, kept: Sequence[str]) -> Change:
     if not small.is_int8:
-        told = [f"weights in {small.precision}"] + ([f"in fp32 {', '.join(kept)}"] if kept else [])
-        return Change("quantize", told)
+        phrases = [f"weights in {small.precision}"] + ([f"in fp32 {', '.join(kept)}"] if kept else [])
+        return Change("quantize", phrases)
     written = layers if small.computes_int8 else layers - len(kept)
-    told = [f"weights of {written} layers as int8, one scale a channel, all others in fp32"]
+    phrases = [f"weights of {written} layers as int8, one scale a channel, all others in fp32"]
     if small.computes_int8:
         whence = "measured beforehand" if small.ranges else "of the audio at hand"
-        told.append(f"{layers - len(kept)} layers compute in int8, ranges {whence}")
-    return Change("quantize", told + ([f"in fp32 {', '.join(kept)}"] if kept else []))
+        phrases.append(f"{layers - len(kept)} layers compute in int8, ranges {whence}")
+    return Change("quantize", phrases + ([f"in fp32 {', '.join(kept)}"] if kept else []))

@@ -1,4 +1,4 @@
-"""A student of another shape: what fits is copied out of the teacher, the rest begins at random."""
+"""A student of another shape: what fits is copied out of the teacher, the rest is initialized at random."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Reshape:
 
     Args:
         shape: by ``SHAPE_FIELDS``; what is absent is as in the model.
-        seed: of the weights that begin at random.
+        seed: of the weights that are initialized at random.
     """
 
     shape: Mapping[str, object]
@@ -99,7 +99,7 @@ def apply(
         audio: not read.
 
     Returns:
-        The new model in eval mode, and what was copied, what was dropped and what begins at random.
+        The new model in eval mode, and what was copied, what was dropped and what is initialized at random.
 
     Raises:
         ModelError: see ``choose_shape``.

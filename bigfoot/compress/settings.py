@@ -63,7 +63,7 @@ class StudentConfig:
     shape: dict[str, Any] = field(default_factory=dict)
     """What is otherwise than in the teacher, by fields of ``BigfootConfig``: ``hidden_size``, ``num_attention_heads``,
     ``intermediate_size``, per-layer lists of them, ``attention_reuse``, ``time_reduction``, ``feature_projection``,
-    ``conv_dim``, ... What fits is copied, the rest begins at random."""
+    ``conv_dim``, ... What fits is copied, the rest is initialized at random."""
     shape_init: str = one_of("slice", "least_squares")
     """``slice`` copies the first units of everything; ``least_squares`` keeps those that explain the others, for
     narrower shapes with heads as wide as the teacher's, and fits what reads them on audio."""

@@ -117,7 +117,7 @@ def test_what_a_beginning_needs(build_model):
     with pytest.raises(ModelError, match="'best' is none of slice, permute, least_squares"):
         conv_groups.apply(teacher, ConvGroups(2, "best"))
     grouped, _ = conv_groups.apply(teacher, ConvGroups(2))
-    with pytest.raises(ModelError, match="permute begins from dense kernels"):
+    with pytest.raises(ModelError, match="permute needs dense kernels"):
         conv_groups.apply(grouped, ConvGroups(4, "permute"))
     with pytest.raises(ModelError, match="'sum' is none of mean, first, last, least_squares"):
         conv_sharing.apply(teacher, ConvSharing([[1, 2]], "sum"))
