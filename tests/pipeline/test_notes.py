@@ -62,7 +62,7 @@ def test_the_teachers_own_transcripts_are_no_proof(small_config, monkeypatch, tm
     def refuse(*_arguments):
         raise AssertionError("the teacher was judged by its own transcripts")
 
-    monkeypatch.setattr("bigfoot.pipeline.stages.evaluate_accuracy", refuse)
+    monkeypatch.setattr("bigfoot.pipeline.steps.distill.evaluate_accuracy", refuse)
     run_pipeline(small_config(tmp_path, "data.transcripts=none"), until="distill")
 
 
