@@ -26,7 +26,7 @@ from bigfoot.audio.recording import Moments, Recording, normalize_part
 from bigfoot.data.augment import augment_waveform, stable_seed
 from bigfoot.data.noise import NoiseFolder
 from bigfoot.data.settings import AugmentConfig, DataConfig
-from bigfoot.errors import DataError
+from bigfoot.errors import AudioError, DataError
 from bigfoot.text.tokenizer import Tokenizer
 from bigfoot.text.tokenizers import Processor
 from bigfoot.types import Samples, Seconds
@@ -381,24 +381,39 @@ def evaluation_batches(
         yield collate(chosen, processor)
 
 
-def read_utterances(manifest: str | Path, limit: int | None = None, sample_rate: int = 16_000) -> list[LoadedUtterance]:
+def read_utterances(
+    manifest: str | Path,
+    limit: int | None = None,
+    sample_rate: int = 16_000,
+    on_error: Callable[[AudioError], None] | None = None,
+) -> list[LoadedUtterance]:
     """Read the first utterances of a manifest, in its order.
 
     Args:
         manifest: of ``prepare_data``.
         limit: how many; all by default.
         sample_rate: of the result in Hz.
+        on_error: takes the error of a file that cannot be read, which then is left out; without it that is an error.
 
     Returns:
         The utterances with their audio, not normalised.
 
     Raises:
         DataError: the manifest is missing.
-        AudioError: a file cannot be read.
+        AudioError: a file cannot be read, and there is no ``on_error``.
     """
     _require(Path(manifest))
-    cuts = islice(CutSet.from_jsonl_lazy(manifest), limit)
-    return [_CutSource.of(cut).load(sample_rate) for cut in cuts]
+
+    def load() -> Iterator[LoadedUtterance]:
+        for cut in CutSet.from_jsonl_lazy(manifest):
+            try:
+                yield _CutSource.of(cut).load(sample_rate)
+            except AudioError as error:
+                if on_error is None:
+                    raise
+                on_error(error)
+
+    return list(islice(load(), limit))
 
 
 def sample_batches(

@@ -15,14 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 from lhotse import AudioSource, CutSet, Recording, SupervisionSegment
 from lhotse.cut import Cut
 from rich.console import Console
 from rich.progress import Progress
 
-from bigfoot.audio.files import AudioHeader, read_audio, read_header
+from bigfoot.audio.files import AudioHeader, read_blocks, read_header
 from bigfoot.data.settings import DataConfig
 from bigfoot.errors import AudioError, DataError
+from bigfoot.paths import is_utf8, printable
 from bigfoot.text.normalize import normalize_text
 from bigfoot.types import Seconds
 
@@ -124,15 +126,19 @@ def check_utterances(
             seen.add(item.id)
             cuts.append(_check_one(item, split, config, characters, verify))
         except _Unusable as reason:
-            skipped.append(SkippedUtterance(split, item.id, str(item.path), str(reason)))
+            skipped.append(_skip(item, split, str(reason)))
         except DataError as error:
             if config.on_bad_audio == "raise":
                 raise
             reason_text = error.reason if isinstance(error, AudioError) else str(error)
-            skipped.append(SkippedUtterance(split, item.id, str(item.path), reason_text))
+            skipped.append(_skip(item, split, reason_text))
     if not cuts:
         raise DataError(_nothing_left(split, skipped))
     return cuts, skipped
+
+
+def _skip(item: ListedUtterance, split: str, reason: str) -> SkippedUtterance:
+    return SkippedUtterance(split, printable(item.id), printable(item.path), printable(reason))
 
 
 def _nothing_left(split: str, skipped: list[SkippedUtterance]) -> str:
@@ -145,8 +151,10 @@ def _nothing_left(split: str, skipped: list[SkippedUtterance]) -> str:
 def _check_one(
     item: ListedUtterance, split: str, config: DataConfig, characters: Collection[str] | None, verify: bool
 ) -> Cut:
-    if item.problem is not None:
-        raise DataError(item.problem)
+    if problem := item.problem or _name_problem(item):
+        raise DataError(problem)
+    if "\ufffd" in item.text and "\ufffd" not in (characters or ()):
+        raise DataError(f"{item.id}: the transcript holds U+FFFD, which stands for bytes that are not UTF-8")
     text = normalize_text(item.text, characters)
     untranscribed = config.transcripts == "none"
     if not text and not untranscribed:
@@ -160,9 +168,25 @@ def _check_one(
         raise _Unusable(f"{header.seconds:.3f} s is shorter than {SHORTEST} s")
     if split == "train" and header.seconds > config.max_seconds:
         raise _Unusable(f"{header.seconds:.1f} s is longer than data.max_seconds = {config.max_seconds:g}")
-    if verify and not read_audio(item.path).any():
+    if verify and _is_silent(item.path, header):
         raise AudioError(item.path, "is silent from beginning to end")
     return _make_cut(item, text, header)
+
+
+def _name_problem(item: ListedUtterance) -> str | None:
+    """A manifest is UTF-8; names that are not cannot stand in it."""
+    if not is_utf8(item.path):
+        return "its name is not UTF-8; give it another"
+    if not all(map(is_utf8, (item.id, item.text, item.speaker))):
+        return "its id, transcript or speaker holds half of a surrogate pair, which is no character"
+    return None
+
+
+def _is_silent(path: Path, header: AudioHeader) -> bool:
+    """Decode a whole file, a little at a time: twelve hours of it may have two megabytes."""
+    # No generator within any(): all of the file is to be read.
+    peaks = [float(np.abs(block).max(initial=0.0)) for block in read_blocks(path, sample_rate=header.sample_rate)]
+    return max(peaks) == 0.0
 
 
 def _make_cut(item: ListedUtterance, text: str, header: AudioHeader) -> Cut:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bigfoot.formats.folder import recover_folder
+from bigfoot.storage.replace import recover_folder
 
 
 @dataclass

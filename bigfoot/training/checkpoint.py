@@ -11,10 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 from bigfoot.data.batches import Position
 from bigfoot.errors import TrainingError
-from bigfoot.formats.folder import recover_folder, replace_folder
+from bigfoot.storage.ownership import OWN_OR_EDITED, Earlier
+from bigfoot.storage.replace import recover_folder, replace_folder
+
+EARLIER_CHECKPOINTS = Earlier(
+    ("progress.json",),
+    (
+        "progress.json", "model*.safetensors", "model.safetensors.index.json", "optimizer*.bin", "scheduler*.bin",
+        "sampler*.bin", "scaler.pt", "random_states_*.pkl", "custom_checkpoint_*.pkl", "pytorch_model*.bin",
+        "pytorch_model_fsdp_*/*", "optimizer_*/*",
+    ),
+)  # fmt: skip
+"""Checkpoints of versions that left no marker."""
 
 
 @dataclass
@@ -59,10 +71,13 @@ def save_checkpoint(accelerator: Accelerator, progress: Progress, folder: Path) 
     Raises:
         TrainingError: it could not be written (disk full, a size limit, no folder); the last one is still there.
     """
+    announced = False
 
     def write(beside: Path) -> None:
         # Every process adds its own random state to the folder that the main one has made.
-        accelerator.wait_for_everyone()
+        nonlocal announced
+        announced = True
+        beside = _share(beside)
         with _silent("accelerate.utils.other"):
             accelerator.save_state(str(beside))
         if accelerator.is_main_process:
@@ -71,13 +86,28 @@ def save_checkpoint(accelerator: Accelerator, progress: Progress, folder: Path) 
 
     try:
         if accelerator.is_main_process:
-            replace_folder(folder, write)
+            replace_folder(folder, write, may=OWN_OR_EDITED, earlier=EARLIER_CHECKPOINTS)
         else:
-            write(folder.with_name(folder.name + ".tmp"))
+            write(folder)
     # safetensors and torch wrap the system's error in errors of their own.
     except Exception as error:
+        if accelerator.is_main_process and not announced:
+            broadcast_object_list([None])
         raise not_written("the checkpoint", progress.step, folder, folder, error) from error
     accelerator.wait_for_everyone()
+
+
+def _share(beside: Path | None) -> Path:
+    """Where the main process has made the folder: its name is another every time.
+
+    Args:
+        beside: of the main process, None where it could make none; of no account in the others.
+    """
+    shared: list[Path | None] = [beside]
+    broadcast_object_list(shared)
+    if shared[0] is None:
+        raise OSError("the main process could not make its folder")
+    return shared[0]
 
 
 @contextmanager

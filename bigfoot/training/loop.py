@@ -28,6 +28,7 @@ from bigfoot.distill.decoder_terms import DECODER
 from bigfoot.distill.objective import Objective
 from bigfoot.formats.folder import save_model
 from bigfoot.measure.error_rate import measure_error_rate
+from bigfoot.storage.ownership import OWN_OR_EDITED
 from bigfoot.text.tokenizers import Processor
 from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, save_checkpoint
 from bigfoot.training.guards import check_half_precision, describe_circles, describe_dev, describe_rates, find_broken
@@ -349,7 +350,7 @@ class Trainer:
     def _save(self, folder: Path) -> None:
         if self.accelerator.is_main_process:
             try:
-                save_model(self.objective.deployed(), self.run.processor, folder)
+                save_model(self.objective.deployed(), self.run.processor, folder, may=OWN_OR_EDITED)
             except OSError as error:
                 raise not_written("the model", self.progress.step, folder, self._checkpoint, error) from error
         self.accelerator.wait_for_everyone()

@@ -1,6 +1,7 @@
 import copy
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from bigfoot.distill.losses import LossSum
 from bigfoot.distill.objective import Objective
 from bigfoot.errors import TrainingError
 from bigfoot.formats.folder import load_model
+from bigfoot.storage.places import temporary
 from bigfoot.training import loop
 from bigfoot.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from bigfoot.training.hooks import FrozenFeatureEncoder, TrainingHook
@@ -250,20 +252,20 @@ def test_a_checkpoint_that_fails_half_way_leaves_the_last_one(make_objective, ma
     save_checkpoint(trainer.accelerator, Progress("a", step=1), folder)
 
     def full(path):
-        (folder.with_name("checkpoint.tmp") / "model.safetensors").write_bytes(b"half")
+        (Path(path) / "model.safetensors").write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(trainer.accelerator, "save_state", full)
     with pytest.raises(TrainingError, match=r"No space left.*last good checkpoint.*untouched"):
         save_checkpoint(trainer.accelerator, Progress("a", step=2), folder)
     assert load_checkpoint(trainer.accelerator, folder, "a").step == 1
-    assert not folder.with_name("checkpoint.tmp").exists()
+    assert [path.name for path in folder.parent.iterdir()] == ["checkpoint"]
 
 
 def test_a_kill_between_the_two_renames_loses_nothing(make_objective, make_run):
     trainer = Trainer(make_objective(), make_run())
     save_checkpoint(trainer.accelerator, Progress("a", step=1), trainer._checkpoint)
-    trainer._checkpoint.rename(trainer._checkpoint.with_name("checkpoint.old"))
+    trainer._checkpoint.rename(temporary(trainer._checkpoint, "old"))
     assert load_checkpoint(trainer.accelerator, trainer._checkpoint, "a").step == 1
 
 

@@ -9,6 +9,7 @@ from accelerate import PartialState
 from bigfoot.formats.folder import LoadedModel, save_model
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.pipeline.facts import StepResult
+from bigfoot.storage.ownership import OWN_OR_EDITED
 
 
 def save_step(result: StepResult, model: BigfootForCTC, loaded: LoadedModel, **entry: Any) -> None:  # noqa: ANN401
@@ -23,5 +24,5 @@ def save_step(result: StepResult, model: BigfootForCTC, loaded: LoadedModel, **e
     state = PartialState()
     if state.is_main_process:
         history = [*loaded.history, {"step": result.folder.parent.name, "changes": result.changes, **entry}]
-        save_model(model, loaded.processor, result.folder, history)
+        save_model(model, loaded.processor, result.folder, history, may=OWN_OR_EDITED)
     state.wait_for_everyone()
