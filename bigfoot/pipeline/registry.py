@@ -41,6 +41,16 @@ def register_step(name: str, settings: type, made_by: type | str) -> None:
     STEPS.add(name, StepEntry(settings, made_by))
 
 
+def list_stages() -> list[str]:
+    """Where a run can be told to stop; of a step that is taken several times, after the last.
+
+    Example:
+        >>> list_stages()[:3]
+        ['data', 'teacher', 'student']
+    """
+    return ["data", "teacher", *STEPS, "report"]
+
+
 register_step("student", StudentConfig, "bigfoot.pipeline.steps.student:StudentStep")
 register_step("prune", PruneConfig, "bigfoot.pipeline.steps.prune:PruneStep")
 register_step("gates", GatesConfig, "bigfoot.pipeline.steps.gates:GatesStep")

@@ -27,7 +27,6 @@ from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.fingerprints import digest_files, fingerprint, fingerprint_files
 from bigfoot.pipeline.labels import choose_labels
 from bigfoot.pipeline.plan import Plan, resolve_plan
-from bigfoot.pipeline.registry import STEPS
 from bigfoot.pipeline.rows import build_rows, describe_machine
 from bigfoot.pipeline.scale import apply_scale
 from bigfoot.pipeline.settings import Config
@@ -35,9 +34,6 @@ from bigfoot.pipeline.steps.step import get_step
 from bigfoot.report.rows import Report, load_report, save_report
 
 log = logging.getLogger("bigfoot")
-
-STAGES = ("data", "teacher", *STEPS, "report")
-"""Where a run can be told to stop; of a step that is taken several times, after the last."""
 
 
 def start_logging(run_dir: Path) -> None:
@@ -71,7 +67,7 @@ def run_pipeline(
     Args:
         config: of the run.
         problems: what was already found wrong with it, shown together with what is found here.
-        until: stop after this stage of ``STAGES``.
+        until: stop after this stage of ``list_stages``.
         config_path: named in the report.
 
     Returns:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 
 from bigfoot.config import Problem, above_zero, not_negative, one_of, read_settings, unknown_words
 from bigfoot.config.schema import PruneConfig, QuantizeConfig, StudentConfig
 from bigfoot.data.settings import DataConfig
-from bigfoot.errors import ConfigError
+from bigfoot.errors import BigfootError, ConfigError
 from bigfoot.evaluation.settings import EvaluateConfig
 from bigfoot.pipeline.registry import STEPS
 from bigfoot.training.distilling import DistillConfig, GatesConfig
@@ -106,6 +107,20 @@ class Config:
             yield Problem(key, "not_grouped", message)
 
 
+def config_schema() -> type[Config]:
+    """``Config``, with the sections of the registered steps that it does not declare itself.
+
+    Raises:
+        BigfootError: a step has the name of another section.
+    """
+    own = typing.get_type_hints(Config)
+    if taken := [name for name, entry in STEPS.items() if own.get(name, entry.settings) is not entry.settings]:
+        raise BigfootError(f"steps: {' and '.join(taken)} is the name of another section; choose another for the step")
+    more = [(name, entry.settings, field(default_factory=entry.settings))
+            for name, entry in STEPS.items() if name not in own]  # fmt: skip
+    return make_dataclass("Config", more, bases=(Config,)) if more else Config
+
+
 def read_config(path: str | Path | None, overrides: Sequence[str] = ()) -> tuple[Config, list[Problem]]:
     """Merge the defaults, a YAML file and overrides; collect what is wrong instead of stopping at the first.
 
@@ -124,7 +139,7 @@ def read_config(path: str | Path | None, overrides: Sequence[str] = ()) -> tuple
         >>> config.student.conv_groups, [str(problem) for problem in problems]
         (4, ['student.conv_gruops: unknown key; did you mean student.conv_groups?'])
     """
-    return read_settings(Config, path, overrides)
+    return read_settings(config_schema(), path, overrides)
 
 
 def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:

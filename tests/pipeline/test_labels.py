@@ -145,7 +145,7 @@ def test_a_whole_run_on_audio_alone(small_config, silent_table, quick_memory, tm
     assert "trained without transcripts" in report.rows[2].protocol and "without" not in report.rows[0].protocol
     spoken = set("".join(read_transcripts(tmp_path / "run" / "data" / "labelled" / "cuts_train.jsonl.gz")))
     assert set(load_model(tmp_path / "run" / "finetune" / "model").processor.tokenizer.characters) == spoken | {" "}
-    losses = [record["ctc"] for record in report.losses["distil"] if "ctc" in record]
+    losses = [record["ctc"] for record in report.losses["distill"] if "ctc" in record]
     assert len(losses) == 6 and all(loss > 0 for loss in losses)
 
 

@@ -20,13 +20,13 @@ def test_pruned_and_distilled_in_turns_with_a_control(small_config, tmp_path):
     run_pipeline(config)
     report = json.loads((tmp_path / "run" / "report" / "report.json").read_text())
     rows = {row["name"]: row for row in report["rows"]}
-    control = ["ctc_only_distil", "ctc_only_prune_2", "ctc_only_distil_2"]
-    assert list(rows) == ["teacher", "prune", "distil", "prune_2", "distil_2", *control]
+    control = ["ctc_only_distill", "ctc_only_prune_2", "ctc_only_distill_2"]
+    assert list(rows) == ["teacher", "prune", "distill", "prune_2", "distill_2", *control]
     macs = [rows[name]["macs_per_second"] for name in ("teacher", "prune", "prune_2")]
     assert 0.7 * macs[0] < macs[1] <= 0.8 * macs[0] and 0.7 * macs[1] < macs[2] <= 0.8 * macs[1]
-    assert rows["distil_2"]["macs_per_second"] == macs[2] and rows["prune_2"]["batch_invariant"]
+    assert rows["distill_2"]["macs_per_second"] == macs[2] and rows["prune_2"]["batch_invariant"]
     assert rows["prune_2"]["protocol"] == "pruned, not trained since, CTC, no language model"
-    assert rows["distil_2"]["protocol"].startswith("distilled")
+    assert rows["distill_2"]["protocol"].startswith("distilled")
     assert any("of its macs (80.0% asked for)" in change for change in report["changes"])
     loaded = load_model(tmp_path / "run" / "distill_2" / "model")
     assert [entry["step"] for entry in loaded.history] == ["prune", "distill", "prune_2", "distill_2"]
@@ -101,7 +101,7 @@ def test_gates_then_distillation(small_config, tmp_path):
     run_pipeline(small_config(tmp_path, *QUICK, *settings))
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     teacher, gated, distilled = report["rows"]
-    assert [row["name"] for row in report["rows"]] == ["teacher", "gates", "distil"]
+    assert [row["name"] for row in report["rows"]] == ["teacher", "gates", "distill"]
     assert gated["num_params"] == distilled["num_params"] < teacher["num_params"]
     (said,) = [change for change in report["changes"] if change.startswith("gates: kept")]
     assert f"kept {gated['num_params']:,} of {teacher['num_params']:,} parameters" in said and "40.0% asked for" in said

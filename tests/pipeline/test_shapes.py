@@ -21,7 +21,7 @@ LOW_RANK = ("student.low_rank.linears=[v_proj,intermediate_dense]", "student.low
 def test_a_thin_student_is_made_distilled_and_fine_tuned(small_config, quick_memory, tmp_path, capsys):
     config = small_config(tmp_path / "run", *THIN, *LOW_RANK)
     report = run_pipeline(config)
-    assert [row.step for row in report.rows] == ["teacher", "student_init", "distil", "finetune"]
+    assert [row.step for row in report.rows] == ["teacher", "student_init", "distill", "finetune"]
     assert all(row.batch_invariant and row.wer is not None for row in report.rows)
     loaded = load_model(tmp_path / "run" / "finetune" / "model")
     shape = loaded.model.config
