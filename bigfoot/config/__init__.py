@@ -33,14 +33,19 @@ __all__ = [
     "unknown_words",
 ]
 
+_RENAMED = {
+    "AttentionLossConfig": "AttentionLoss", "CTCLossConfig": "CTCLoss", "ConvFeaturesLossConfig": "ConvFeaturesLoss",
+    "DecoderKLConfig": "DecoderKLLoss", "DecoderLossConfig": "DecoderLoss", "FeaturePenaltyConfig": "FeaturePenalty",
+    "GramLossConfig": "GramLoss", "HeadsLossConfig": "HeadsLoss", "HiddenLossConfig": "HiddenLoss",
+    "LogitCosineConfig": "LogitCosineLoss", "LogitKLConfig": "LogitKLLoss",
+    "MaskedHiddenLossConfig": "MaskedHiddenLoss", "ValueRelationLossConfig": "ValueRelationLoss",
+}  # fmt: skip
+"""Names of losses as they were while this module held them."""
+
 _LATER = {
     "bigfoot.config.reading": ("read_settings", "save_config", "to_dict"),
-    "bigfoot.config.schema": (
-        "AttentionLossConfig", "CTCLossConfig", "ConvFeaturesLossConfig", "DecoderKLConfig", "DecoderLossConfig",
-        "FeaturePenaltyConfig", "GramLossConfig", "HeadsLossConfig", "HiddenLossConfig", "LogitCosineConfig",
-        "LogitKLConfig", "LossesConfig", "LowRankConfig", "MaskedHiddenLossConfig", "PruneConfig", "QuantizeConfig",
-        "StudentConfig", "ValueRelationLossConfig",
-    ),
+    "bigfoot.config.schema": ("LowRankConfig", "PruneConfig", "QuantizeConfig", "StudentConfig"),
+    "bigfoot.distill": ("LossesConfig", *_RENAMED.values()),
     "bigfoot.data.settings": ("AugmentConfig", "DataConfig", "SpecAugmentConfig"),
     "bigfoot.decoding.settings": ("DecodingConfig",),
     "bigfoot.evaluation.settings": ("EvaluateConfig",),
@@ -55,6 +60,7 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever stands behind the name
+    name = _RENAMED.get(name, name)
     for home, names in _LATER.items():
         if name in names:
             return getattr(importlib.import_module(home), name)

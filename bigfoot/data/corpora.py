@@ -64,6 +64,10 @@ def _join_fsdd(config: DataConfig, seed: int, split: str, count: int, on_bad: _O
     return join_strings(resolve_root(config), split, count, seed, config.min_digits, config.max_digits, on_bad)
 
 
+def _list_table(root: Path, split: str, config: DataConfig) -> list[ListedUtterance]:
+    return list_table(_find_table(split, root), untranscribed=config.transcripts == "none")
+
+
 _CORPORA = {
     "synthetic_digits": _Corpus(generate=_synthesize),
     "fsdd": _Corpus("fsdd", generate=_join_fsdd),
@@ -71,7 +75,7 @@ _CORPORA = {
     "common_voice": _Corpus("CommonVoice", lambda root, split, _: list_common_voice(root, split), is_written=True),
     "speechocean762": _Corpus("speechocean762", lambda root, split, _: list_speechocean762(root, split)),
     "folder": _Corpus(None, lambda root, split, config: list_folder(root, split, config.transcripts == "none")),
-    "table": _Corpus(None, lambda root, split, _: list_table(_find_table(split, root))),
+    "table": _Corpus(None, _list_table),
 }
 
 
@@ -238,9 +242,9 @@ def _split_names(config: DataConfig) -> dict[str, list[str]]:
 
 
 def _warn_of_overlap(listed: dict[str, list[ListedUtterance]]) -> None:
-    train = {item.path for item in listed.get("train", [])}
+    train = {(item.path, item.stretch) for item in listed.get("train", [])}
     for split in ("dev", "test"):
-        if shared := sum(item.path in train for item in listed.get(split, [])):
+        if shared := sum((item.path, item.stretch) in train for item in listed.get(split, [])):
             log.warning("data: %d files of %s are in train too: its error rates will flatter", shared, split)
 
 

@@ -23,6 +23,7 @@ from rich.progress import Progress
 
 from bigfoot.audio.files import AudioHeader, read_blocks, read_header
 from bigfoot.data.settings import DataConfig
+from bigfoot.data.stretches import Stretch
 from bigfoot.errors import AudioError, DataError
 from bigfoot.paths import is_utf8, printable
 from bigfoot.text.normalize import normalize_text
@@ -44,6 +45,7 @@ class ListedUtterance:
         text: the transcript as written.
         speaker: who speaks.
         problem: why it cannot be used, where the listing itself is at fault.
+        stretch: the part of the file that it is; None for the whole.
     """
 
     id: str
@@ -51,6 +53,7 @@ class ListedUtterance:
     text: str
     speaker: str
     problem: str | None = None
+    stretch: Stretch | None = None
 
 
 @dataclass(frozen=True)
@@ -164,13 +167,15 @@ def _check_one(
     if spelled and (unknown := sorted(set(text) - set(characters or ()))):
         raise DataError(f"{item.id}: the transcript holds {' '.join(map(repr, unknown))}, which the vocabulary lacks")
     header = read_header(item.path)
-    if header.seconds < SHORTEST:
-        raise _Unusable(f"{header.seconds:.3f} s is shorter than {SHORTEST} s")
-    if split == "train" and header.seconds > config.max_seconds:
-        raise _Unusable(f"{header.seconds:.1f} s is longer than data.max_seconds = {config.max_seconds:g}")
-    if verify and _is_silent(item.path, header):
+    start, seconds = (0.0, header.seconds) if item.stretch is None else item.stretch.place(header)
+    if seconds < SHORTEST:
+        raise _Unusable(f"{seconds:.3f} s is shorter than {SHORTEST} s")
+    if split == "train" and seconds > config.max_seconds:
+        raise _Unusable(f"{seconds:.1f} s is longer than data.max_seconds = {config.max_seconds:g}")
+    cut = _make_cut(item, text, header, start, seconds)
+    if verify and _is_silent(item.path, header, start, None if seconds == header.seconds else seconds):
         raise AudioError(item.path, "is silent from beginning to end")
-    return _make_cut(item, text, header)
+    return cut
 
 
 def _name_problem(item: ListedUtterance) -> str | None:
@@ -182,14 +187,14 @@ def _name_problem(item: ListedUtterance) -> str | None:
     return None
 
 
-def _is_silent(path: Path, header: AudioHeader) -> bool:
-    """Decode a whole file, a little at a time: twelve hours of it may have two megabytes."""
-    # No generator within any(): all of the file is to be read.
-    peaks = [float(np.abs(block).max(initial=0.0)) for block in read_blocks(path, sample_rate=header.sample_rate)]
-    return max(peaks) == 0.0
+def _is_silent(path: Path, header: AudioHeader, start: Seconds, duration: Seconds | None) -> bool:
+    """Decode all of it, a little at a time: twelve hours may have two megabytes."""
+    blocks = read_blocks(path, offset=start, duration=duration, sample_rate=header.sample_rate)
+    # No generator within any(): every block is to be read.
+    return max([float(np.abs(block).max(initial=0.0)) for block in blocks]) == 0.0
 
 
-def _make_cut(item: ListedUtterance, text: str, header: AudioHeader) -> Cut:
+def _make_cut(item: ListedUtterance, text: str, header: AudioHeader, start: Seconds, seconds: Seconds) -> Cut:
     channels = list(range(header.num_channels))
     recording = Recording(
         id=item.id,
@@ -200,12 +205,14 @@ def _make_cut(item: ListedUtterance, text: str, header: AudioHeader) -> Cut:
         channel_ids=channels,
     )
     cut = recording.to_cut()
+    if seconds != header.seconds:
+        cut.start, cut.duration = start, seconds
     cut.supervisions = [
         SupervisionSegment(
             id=item.id,
             recording_id=item.id,
             start=0.0,
-            duration=header.seconds,
+            duration=seconds,
             channel=cut.channel,
             text=text,
             speaker=item.speaker,

@@ -8,22 +8,25 @@ from typing import Literal
 from bigfoot.errors import DataError
 from bigfoot.paths import file_problem, printable
 
-_MOST_BYTES = 64 * 2**20
+_MOST_BYTES = 64_000_000
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
-def read_text_file(path: Path, *, errors: Literal["strict", "replace"] = "strict") -> str:
+def read_text_file(
+    path: Path, *, errors: Literal["strict", "replace"] = "strict", most_bytes: int | None = _MOST_BYTES
+) -> str:
     """Read a file of text.
 
     Args:
         path: UTF-8, with or without a byte order mark, or UTF-16 with one.
         errors: ``replace`` puts U+FFFD for what is not in that encoding, which costs a line instead of the file.
+        most_bytes: what has more is no transcript; None for any size.
 
     Returns:
         The text as it stands; an empty file's is empty.
 
     Raises:
-        DataError: missing, a pipe or a folder, of more than 64 MB, or in another encoding.
+        DataError: missing, a pipe or a folder, too large, or in another encoding.
 
     Example:
         >>> import tempfile
@@ -37,8 +40,9 @@ def read_text_file(path: Path, *, errors: Literal["strict", "replace"] = "strict
             return ""
         raise DataError(f"its text {printable(path.name)}: {problem}")
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise DataError(f"its text {printable(path.name)} has {path.stat().st_size / 1e6:,.0f} MB; 64 at most")
+        size = path.stat().st_size
+        if most_bytes is not None and size > most_bytes:
+            raise DataError(f"its text {printable(path.name)} has {size:,} bytes; {most_bytes:,} at most")
         content = path.read_bytes()
         text = content.decode("utf-16" if content.startswith(_UTF16) else "utf-8-sig", errors)
     except OSError as error:
@@ -54,8 +58,7 @@ def read_text_lines(path: Path) -> list[str]:
     r"""Read the lines of a file of text; what is not UTF-8 in one is U+FFFD there.
 
     Args:
-        path: see ``read_text_file``. Lines end in ``\n``, ``\r\n`` or ``\r``, and in nothing else:
-            ``str.splitlines`` also cuts at U+2028, U+0085 and others, which stand inside of transcripts.
+        path: see ``read_text_file``.
 
     Returns:
         The lines without their ends, the empty ones too.
@@ -67,11 +70,14 @@ def read_text_lines(path: Path) -> list[str]:
 
 
 def split_lines(text: str) -> list[str]:
-    r"""Split text where a line ends in any system's manner, and nowhere else.
+    r"""Split text at the ends of its lines: ``\n``, ``\r\n``, or ``\r`` where there is neither, and nowhere else.
+
+    ``str.splitlines`` also cuts at U+2028, U+0085 and others, which stand inside of transcripts.
 
     Example:
         >>> split_lines("a\u2028b\r\nc\n") == ["a\u2028b", "c"]
         True
     """
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    end = "\n" if "\n" in text else "\r"
+    lines = [line.removesuffix("\r") for line in text.split(end)]
     return lines[:-1] if lines[-1] == "" else lines

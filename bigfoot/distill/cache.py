@@ -27,9 +27,9 @@ from torch import Tensor
 
 from bigfoot.data.batches import Batch, evaluation_batches, evaluation_order
 from bigfoot.data.manifests import show_progress
+from bigfoot.distill.loss import Targets
 from bigfoot.distill.packing import TUPLES, Packing, width_of
 from bigfoot.distill.targets import compute_targets, freeze_teacher
-from bigfoot.distill.term import Targets
 from bigfoot.errors import DataError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC, CTCOutput

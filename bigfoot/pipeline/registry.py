@@ -38,7 +38,7 @@ def register_step(name: str, settings: type, made_by: type | str) -> None:
     Raises:
         BigfootError: there is another step of that name.
     """
-    STEPS.add(name, StepEntry(settings, made_by))
+    STEPS.add(name, StepEntry(settings, made_by), f"{settings.__module__}.{settings.__qualname__}")
 
 
 def list_stages() -> list[str]:

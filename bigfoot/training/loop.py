@@ -24,7 +24,6 @@ from bigfoot.data.settings import DataConfig
 from bigfoot.decoding.greedy import transcribe_batches
 from bigfoot.decoding.settings import DecodingConfig
 from bigfoot.decoding.spoken import transcribe_by_decoder
-from bigfoot.distill.decoder_terms import DECODER
 from bigfoot.distill.objective import Objective
 from bigfoot.formats.folder import save_model
 from bigfoot.measure.error_rate import measure_error_rate
@@ -325,7 +324,7 @@ class Trainer:
         processor = replace(self.run.processor, tokenizer=None)
         dev, size = self.run.manifests["dev"], self.run.eval_batch_size
         batches = evaluation_batches(dev, processor, size, longest=LONGEST_PIECE)
-        if DECODER in self.objective.weights:
+        if "decoder" in self.objective.weights:
             spelling = processor.decoder_tokenizer or tokenizer
             heard = transcribe_by_decoder(student, batches, spelling, DecodingConfig())
         else:

@@ -60,15 +60,15 @@ def odd(tmp_path, spoken):
     return tmp_path / "corpus", names
 
 
-@pytest.mark.parametrize("transcripts", ["all", "none"])
+@pytest.mark.parametrize("transcripts", ["given", "none"])
 def test_a_folder(odd, tmp_path, transcripts):
     root, names = odd
     config = DataConfig(corpus="folder", root=str(root), test_splits=["test"], transcripts=transcripts)
     prepared = prepare_data(config, 0, tmp_path / "out", characters=set("ONE "))
     # A line end in a name is JSON's to write; half a character is not.
     # Audio without a text is left out where texts are asked for.
-    assert prepared.num_utterances == {"test": 3 if transcripts == "all" else 4}
-    names = names if transcripts == "all" else names - {"text_folder.wav"}
+    assert prepared.num_utterances == {"test": 3 if transcripts == "given" else 4}
+    names = names if transcripts == "given" else names - {"text_folder.wav"}
     left_out = {item.path.rpartition("/")[2]: item.reason for item in prepared.skipped}
     assert set(left_out) == names | {r"\xff\xfe.wav"}
     assert all(is_utf8(reason) and reason for reason in left_out.values())
@@ -126,7 +126,8 @@ def test_texts_by_their_byte_order_mark(tmp_path, encoding):
 
 
 def test_lines_end_where_systems_end_them():
-    assert split_lines("a\u2028\x85\x0b\x0c\x1cb\r\nc\rd\n\ne") == ["a\u2028\x85\x0b\x0c\x1cb", "c", "d", "", "e"]
+    assert split_lines("a\u2028\x85\x0b\x0c\x1cb\r\nc\rd\n\ne") == ["a\u2028\x85\x0b\x0c\x1cb", "c\rd", "", "e"]
+    assert split_lines("a\u2028b\rc\r\rd") == ["a\u2028b", "c", "", "d"]
 
 
 def test_hours_of_silence_in_a_few_bytes_are_verified_within_bounds(tmp_path, start):

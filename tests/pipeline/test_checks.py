@@ -4,9 +4,9 @@ from dataclasses import replace
 import pytest
 
 from bigfoot.config import Problem
+from bigfoot.distill.registry import without_teacher
 from bigfoot.errors import ConfigError
 from bigfoot.pipeline import run_pipeline
-from bigfoot.pipeline.control import ctc_only
 from bigfoot.pipeline.settings import load_config
 from bigfoot.text.tokenizers import CharTokenizer, save_processor
 from tests.conftest import VOCABULARY, make_teacher
@@ -53,9 +53,9 @@ MODEL_PROBLEMS = {
     "student.conv_groups=1.5": GROUPS,
     "student.conv_groups=[1,2]": GROUPS,
     "student.conv_groups=[2,2,2,2,2,2,2]": GROUPS,
-    "distill.losses.hidden={weight: 1, matches: [[3,1]]}": ("distill.losses.hidden.matches", "not_computable"),
-    "distill.losses.hidden={weight: 1, matches: 3}": ("distill.losses.hidden.matches", "not_computable"),
-    "distill.losses.hidden={weight: 1, matches: some}": ("distill.losses.hidden.matches", "not_computable"),
+    "distill.losses.hidden={weight: 1, matches: [[3,1]]}": ("distill.losses.hidden.matches", "bad_matches"),
+    "distill.losses.hidden={weight: 1, matches: 3}": ("distill.losses.hidden.matches", "bad_matches"),
+    "distill.losses.hidden={weight: 1, matches: some}": ("distill.losses.hidden.matches", "bad_matches"),
     "teacher.path=/nowhere": ("teacher.path", "no_model"),
     "student.path=/nowhere": ("student.path", "no_model"),
     "steps=[student,student,distill,finetune]": ("steps", "repeated"),
@@ -132,11 +132,11 @@ def test_nothing_is_done_while_something_is_wrong(small_config, tmp_path):
 
 def test_the_control_is_the_same_with_the_teachers_losses_off():
     losses = load_config(None, ["distill.losses.hidden.weight=2"]).distill.losses
-    control = ctc_only(losses)
+    control = without_teacher(losses)
     assert (control.logit_kl.weight, control.hidden.weight, control.ctc.weight) == (0.0, 0.0, 1.0)
     assert (losses.logit_kl.weight, losses.hidden.weight) == (1.0, 2.0)
     losses.ctc.weight = 0.3
-    assert ctc_only(losses).ctc.weight == 0.3
+    assert without_teacher(losses).ctc.weight == 0.3
 
 
 @pytest.fixture

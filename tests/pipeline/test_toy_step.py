@@ -56,7 +56,8 @@ register_step("shrink", ShrinkConfig, ShrinkStep)
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
     """The module of a user, imported; its step is forgotten after the test."""
-    monkeypatch.setattr(STEPS, "_entries", dict(STEPS._entries))
+    for known in ("_entries", "_origins"):
+        monkeypatch.setattr(STEPS, known, dict(getattr(STEPS, known)))
     (tmp_path / "toy.py").write_text(TOY)
     spec = importlib.util.spec_from_file_location("toy_step", tmp_path / "toy.py")
     module = importlib.util.module_from_spec(spec)
@@ -107,7 +108,7 @@ def test_without_the_module_the_name_is_unknown():
 def test_a_name_is_not_taken_twice(toy, monkeypatch):
     with pytest.raises(BigfootError):
         register_step("distill", toy.ShrinkConfig, toy.ShrinkStep)
-    register_step("shrink", toy.ShrinkConfig, toy.ShrinkStep)  # a module that is imported again
+    register_step("shrink", toy.ShrinkConfig, toy.ShrinkStep)  # a module that is loaded again
     register_step("data", toy.ShrinkConfig, toy.ShrinkStep)
     with pytest.raises(BigfootError):
         load_config(None)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from bigfoot.config.schema import CTCLossConfig, HiddenLossConfig, LogitKLConfig, LossesConfig
 from bigfoot.data.batches import Position, training_batches
 from bigfoot.data.settings import DataConfig
+from bigfoot.distill import CTCLoss, HiddenLoss, LogitKLLoss, LossesConfig
 from bigfoot.distill.losses import LossSum
 from bigfoot.distill.objective import Objective
 from bigfoot.errors import TrainingError
@@ -21,8 +21,8 @@ from bigfoot.training.loop import Trainer, TrainingRun, train
 from bigfoot.training.optim import build_optimizer
 from bigfoot.training.settings import TrainConfig
 
-ALL_LOSSES = LossesConfig(LogitKLConfig(0.7, 2.0), HiddenLossConfig(0.3), ctc=CTCLossConfig(0.2))
-CTC = LossesConfig(logit_kl=LogitKLConfig(weight=0.0), ctc=CTCLossConfig(weight=1.0))
+ALL_LOSSES = LossesConfig(LogitKLLoss(0.7, 2.0), HiddenLoss(0.3), ctc=CTCLoss(0.2))
+CTC = LossesConfig(logit_kl=LogitKLLoss(weight=0.0), ctc=CTCLoss(weight=1.0))
 QUIET = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}
 
 
@@ -172,7 +172,7 @@ def test_a_hook_has_its_turns(make_objective, make_run):
 
 
 def test_projections_are_trained_and_not_saved(make_run, build_model):
-    losses = LossesConfig(LogitKLConfig(0.0), HiddenLossConfig(1.0))
+    losses = LossesConfig(LogitKLLoss(0.0), HiddenLoss(1.0))
     student = build_model("base", seed=2, hidden_size=12, num_attention_heads=2, num_conv_pos_embedding_groups=2)
     objective = Objective(losses, student, build_model("base", seed=1))
     before = weights(objective.projections)
@@ -426,7 +426,7 @@ def test_a_collapse_to_blanks_is_warned_of(make_objective, make_run, caplog, mon
 
 
 def test_without_a_head_the_newest_model_is_the_best(make_run, build_model):
-    losses = LossesConfig(LogitKLConfig(0.0), HiddenLossConfig(1.0))
+    losses = LossesConfig(LogitKLLoss(0.0), HiddenLoss(1.0))
     students = [build_model("base", seed=seed, ctc_head=False) for seed in (1, 2)]
     run = make_run(max_steps=3)
     run.processor = replace(run.processor, tokenizer=None)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bigfoot.config import Problem, to_dict
-from bigfoot.config.schema import CTCLossConfig, DecoderLossConfig, LogitKLConfig, LossesConfig
 from bigfoot.data.batches import read_transcripts
+from bigfoot.distill import CTCLoss, DecoderLoss, LogitKLLoss, LossesConfig
 from bigfoot.distill.objective import Objective
 from bigfoot.errors import DataError
 from bigfoot.formats.folder import LoadedModel, load_model
@@ -131,8 +131,8 @@ def _transcript_losses(config: FinetuneConfig) -> LossesConfig:
     """The losses that need no teacher, by ``finetune.objective``."""
     ctc = {"ctc": 1.0, "decoder": 0.0, "joint": config.ctc_weight}[config.objective]
     first, last = config.label_smoothing
-    decoder = DecoderLossConfig(1.0 - ctc, first, last, config.max_steps)
-    return LossesConfig(LogitKLConfig(weight=0.0), ctc=CTCLossConfig(weight=ctc), decoder=decoder)
+    decoder = DecoderLoss(1.0 - ctc, first, last, config.max_steps)
+    return LossesConfig(LogitKLLoss(weight=0.0), ctc=CTCLoss(weight=ctc), decoder=decoder)
 
 
 def _with_tokenizer_folder(config: FinetuneConfig) -> FinetuneConfig:

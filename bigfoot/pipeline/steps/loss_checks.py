@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bigfoot.config import Problem
-from bigfoot.config.schema import LossesConfig
 from bigfoot.data.settings import SpecAugmentConfig
-from bigfoot.distill.objective import active_weights, needed_targets, objective_problems
+from bigfoot.distill.loss import MASKED
+from bigfoot.distill.objective import active_losses, needed_targets, objective_problems
 from bigfoot.distill.packing import CACHEABLE
-from bigfoot.distill.term import MASKED
-from bigfoot.distill.terms import TERMS, LogitTerm
-from bigfoot.models.configuration import BigfootConfig
+from bigfoot.distill.registry import LossesConfig
 from bigfoot.pipeline.plan import Models, Plan
 
 
@@ -30,22 +28,16 @@ def loss_problems(
     Yields:
         Problem by problem.
     """
-    student, teacher = models.student, models.teacher.config
-    found = list(objective_problems(losses, student, teacher))
-    yield from (_of_objective(problem, step) for problem in found)
-    if losses.masked_hidden.weight and not masks.mask_time_prob:
-        message = f"{step}.spec_augment.mask_time_prob is 0, so no frame is ever masked; set it (0.8 with "
-        message += f"mask_time_length 10 in the paper), or use {step}.losses.hidden"
-        yield Problem(f"{step}.losses.masked_hidden", "no_masks", message)
+    found = list(objective_problems(losses, models.student, models.teacher.config, f"{step}.losses"))
+    yield from found
+    for name, loss in active_losses(losses).items():
+        if loss.needs_masks and not masks.mask_time_prob:
+            message = f"{step}.spec_augment.mask_time_prob is 0, so no frame is ever masked; set it (0.8 with "
+            message += f"mask_time_length 10 in the paper), or use {step}.losses.hidden"
+            yield Problem(f"{step}.losses.{name}", "no_masks", message)
     if plan.config.distill.cache is not None and not found:
         yield from _cache_problems(step, losses, plan, models)
-    if losses.attention.weight:
-        yield from _map_problems(f"{step}.losses.attention", student)
     yield from _vocabulary_problems(step, losses, plan, models)
-
-
-def _of_objective(sentence: str, step: str) -> Problem:
-    return Problem.of(sentence.replace("distill.losses", f"{step}.losses"), "not_computable")
 
 
 def _cache_problems(step: str, losses: LossesConfig, plan: Plan, models: Models) -> Iterator[Problem]:
@@ -61,44 +53,35 @@ def _cache_problems(step: str, losses: LossesConfig, plan: Plan, models: Models)
     if not needed_targets(losses, student, teacher):
         message = f"no loss of {step} compares with the teacher, so there is nothing to store; leave it out"
         yield Problem(key, "nothing_to_store", message)
-    for name in active_weights(losses):
-        for field in TERMS[name].find_targets(losses, student, teacher):
+    for name, loss in active_losses(losses).items():
+        for field in loss.find_targets(student, teacher):
             if field == MASKED:
                 message = f"{step}.losses.{name} asks the teacher with other masks in every step; leave the cache out"
                 yield Problem(key, "other_masks", f"{message}, or set its unmasked_weight to 0")
             elif field not in CACHEABLE:
                 message = f"{step}.losses.{name} needs the teacher's {field}, which are not stored"
                 yield Problem(key, "not_stored", message)
-    if losses.logit_cosine.weight and plan.config.distill.cache_top_k:
-        message = f"{step}.losses.logit_cosine needs the logits of all tokens; set it to 0"
-        yield Problem("distill.cache_top_k", "not_stored", message)
-
-
-def _map_problems(key: str, student: BigfootConfig) -> Iterator[Problem]:
-    """Maps of fewer frames than the teacher's, or none, cannot be compared with its own."""
-    if student.time_reduction > 1:
-        message = f"the student's maps have a frame for {student.time_reduction} of the teacher's (time_reduction)"
-        yield Problem(key, "other_frames", f"{message}; set its weight to 0")
-    if missing := [layer for layer, heads in enumerate(student.heads_of_layers) if not heads]:
-        message = f"layers {missing} of the student have no attention; set its weight to 0"
-        yield Problem(key, "no_attention", message)
+        if loss.needs_all_tokens and plan.config.distill.cache_top_k:
+            message = f"{step}.losses.{name} needs the logits of all tokens; set it to 0"
+            yield Problem("distill.cache_top_k", "not_stored", message)
 
 
 def _vocabulary_problems(step: str, losses: LossesConfig, plan: Plan, models: Models) -> Iterator[Problem]:
     """Posteriors over different tokens are not compared, and labels need a vocabulary."""
     source, teacher, config = models.source, models.teacher, plan.config
-    if "finetune" in plan.before_last(step) and config.finetune.head != "teacher" and losses.logit_kl.weight:
+    comparing = [name for name, loss in active_losses(losses).items() if loss.compares_tokens]
+    if "finetune" in plan.before_last(step) and config.finetune.head != "teacher":
         message = f"finetune.head={config.finetune.head} comes before {step}, so the student's head has another "
         message += "vocabulary than the teacher's; distill first, or set its weight to 0"
-        yield Problem(f"{step}.losses.logit_kl", "other_vocabulary", message)
+        for name in comparing:
+            yield Problem(f"{step}.losses.{name}", "other_vocabulary", message)
     ours, theirs = source.processor.tokenizer, teacher.processor.tokenizer
     heads = source.config.ctc_head and teacher.config.ctc_head
     if heads and ours is not None and theirs is not None and ours != theirs:
-        for name in active_weights(losses):
-            if issubclass(TERMS[name], LogitTerm):
-                message = f"{source.path} and {teacher.path} have other vocabularies, so that their posteriors are of "
-                message += "different tokens; set its weight to 0"
-                yield Problem(f"{step}.losses.{name}", "other_vocabulary", message)
+        message = f"{source.path} and {teacher.path} have other vocabularies, so that their posteriors are of "
+        message += "different tokens; set its weight to 0"
+        for name in comparing:
+            yield Problem(f"{step}.losses.{name}", "other_vocabulary", message)
     if source.config.ctc_head and ours is None and losses.ctc.weight:
         message = f"{source.path} has no vocabulary (vocab.json) to tokenize the transcripts with"
         yield Problem(f"{step}.losses.ctc", "no_vocabulary", message)

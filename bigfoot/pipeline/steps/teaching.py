@@ -11,16 +11,14 @@ from accelerate import PartialState
 from accelerate.utils import set_seed
 
 from bigfoot.config import Problem
-from bigfoot.config.schema import LossesConfig
 from bigfoot.data.batches import read_transcripts
 from bigfoot.distill.cache import CacheKey, TeacherCache, write_cache
-from bigfoot.distill.objective import active_weights, needed_targets
-from bigfoot.distill.term import Targets
-from bigfoot.distill.terms import TERMS
+from bigfoot.distill.loss import Targets
+from bigfoot.distill.objective import active_losses, needed_targets
+from bigfoot.distill.registry import LossesConfig, without_teacher
 from bigfoot.formats.folder import LoadedModel, load_model
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.pipeline.context import Context
-from bigfoot.pipeline.control import ctc_only
 from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.fingerprints import fingerprint_files
 from bigfoot.pipeline.plan import Plan
@@ -71,7 +69,7 @@ class TaughtStep(TrainingStep):
 
     def reads_labels(self, config: Config) -> bool:
         """See ``Step``."""
-        return any(TERMS[name].unit != "frames" for name in active_weights(self.losses(config)))
+        return any(loss.unit != "frames" for loss in active_losses(self.losses(config)).values())
 
     def prepare(self, before: StepResult, context: Context, *, control: bool) -> Lesson:
         """Load student and teacher, or the teacher's stored outputs; new modules follow the seed.
@@ -82,7 +80,7 @@ class TaughtStep(TrainingStep):
             control: leave the teacher's losses out.
         """
         config, student = context.config, load_model(before.folder)
-        own = ctc_only(self.losses(config)) if control else self.losses(config)
+        own = without_teacher(self.losses(config)) if control else self.losses(config)
         processor = _usable_processor(student.processor, context.labels.manifests)
         teacher = load_model(context.teacher.folder or config.teacher.path).model
         source: BigfootForCTC | TeacherCache = teacher
