@@ -102,5 +102,6 @@ def test_no_module_of_a_run_reads_a_private_name_of_another():
 
 def test_private_names_are_found(tmp_path):
     file = tmp_path / "module.py"
-    file.write_text("from bigfoot.pipeline import run\nfrom bigfoot.errors import _hidden\nrun._report()\nrun.__name__\n")
+    imports = "from bigfoot.pipeline import run\nfrom bigfoot.errors import _hidden\n"
+    file.write_text(f"{imports}run._report()\nrun.__name__\n")
     assert {name for _, name in private_names(file)} == {"bigfoot.errors._hidden", "bigfoot.pipeline.run._report"}
