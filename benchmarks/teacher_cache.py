@@ -97,7 +97,7 @@ def measure_student(name: str, teacher: BigfootForCTC, work: Path, given: argpar
     """Print both times of a step and give the median of their ratios."""
     manifest, processor, shape = prepare_audio(work, given.seconds, given.utterances), Processor(), SHAPES[name]
     needed = needed_targets(LOSSES, shape, teacher.config)
-    key = CacheKey.of(manifest, processor, "random", needed, "fp16", 0)
+    key = CacheKey.of("noise", processor, "random", needed, "fp16", 0)
     write_cache(work / "cache", key, teacher, manifest, processor, batch_size=1)
     batch = next(evaluation_batches(manifest, processor, given.utterances)).to(teacher.device)
     told = {"uncached": teacher, "cached": TeacherCache(work / "cache", teacher.config, needed)}

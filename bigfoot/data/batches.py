@@ -24,6 +24,7 @@ from bigfoot.audio.files import read_audio
 from bigfoot.audio.pauses import cut_at_pauses
 from bigfoot.audio.recording import Moments, Recording, normalize_part
 from bigfoot.data.augment import augment_waveform, stable_seed
+from bigfoot.data.cuts import path_of, read_cuts
 from bigfoot.data.noise import NoiseFolder
 from bigfoot.data.settings import AugmentConfig, DataConfig
 from bigfoot.errors import AudioError, DataError
@@ -139,7 +140,7 @@ class _CutSource:
             id=cut.id,
             speaker=str(supervision.speaker),
             text=supervision.text or "",
-            path=str(cut.recording.sources[0].source),
+            path=path_of(cut),
             offset=cut.start,
             duration=None if whole else cut.duration,
             seconds=cut.duration,
@@ -311,8 +312,7 @@ class _EndlessSampler(Sampler[Any]):
 def _build_sampler(
     manifest: Path, config: DataConfig, seed: int, rank: int, world_size: int
 ) -> DynamicBucketingSampler:
-    _require(manifest)
-    cuts = CutSet.from_jsonl_lazy(manifest)
+    cuts = read_cuts(manifest)
     return DynamicBucketingSampler(
         cuts,
         max_duration=config.batch_seconds,
@@ -402,10 +402,8 @@ def read_utterances(
         DataError: the manifest is missing.
         AudioError: a file cannot be read, and there is no ``on_error``.
     """
-    _require(Path(manifest))
-
     def load() -> Iterator[LoadedUtterance]:
-        for cut in CutSet.from_jsonl_lazy(manifest):
+        for cut in read_cuts(manifest):
             try:
                 yield _CutSource.of(cut).load(sample_rate)
             except AudioError as error:
@@ -435,10 +433,9 @@ def sample_batches(
         DataError: the manifest is missing or empty, or a transcript cannot be spelled.
         AudioError: a file cannot be read.
     """
-    _require(Path(manifest))
     batches: list[list[LoadedUtterance]] = [[]]
     left, room = seconds, batch_seconds
-    for cut in CutSet.from_jsonl_lazy(Path(manifest)):
+    for cut in read_cuts(manifest):
         if batches[-1] and cut.duration > room:
             batches.append([])
             room = batch_seconds
@@ -458,13 +455,7 @@ def _longest_first(manifest: str | Path) -> list[Cut]:
 
 
 def _read_cuts(manifest: str | Path, key: Callable[[Cut], Any]) -> list[Cut]:
-    _require(Path(manifest))
-    return sorted(CutSet.from_jsonl_lazy(manifest), key=key)
-
-
-def _require(manifest: Path) -> None:
-    if not manifest.is_file():
-        raise DataError(f"no manifest {manifest}; prepare the data first")
+    return sorted(read_cuts(manifest), key=key)
 
 
 def read_lengths(manifest: str | Path) -> list[tuple[str, str, Seconds]]:
@@ -476,8 +467,7 @@ def read_lengths(manifest: str | Path) -> list[tuple[str, str, Seconds]]:
     Raises:
         DataError: the manifest is missing.
     """
-    _require(Path(manifest))
-    return [(cut.id, cut.supervisions[0].text or "", cut.duration) for cut in CutSet.from_jsonl_lazy(manifest)]
+    return [(cut.id, cut.supervisions[0].text or "", cut.duration) for cut in read_cuts(manifest)]
 
 
 def read_transcripts(manifest: str | Path) -> list[str]:
@@ -492,5 +482,4 @@ def read_transcripts(manifest: str | Path) -> list[str]:
     Raises:
         DataError: the manifest is missing.
     """
-    _require(Path(manifest))
-    return [cut.supervisions[0].text or "" for cut in CutSet.from_jsonl_lazy(manifest)]
+    return [cut.supervisions[0].text or "" for cut in read_cuts(manifest)]

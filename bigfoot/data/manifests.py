@@ -7,30 +7,33 @@ reads them, never lhotse.
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from lhotse import AudioSource, CutSet, Recording, SupervisionSegment
+from lhotse import AudioSource, Recording, SupervisionSegment
 from lhotse.cut import Cut
 from rich.console import Console
 from rich.progress import Progress
 
 from bigfoot.audio.files import AudioHeader, read_blocks, read_header
+from bigfoot.data.cuts import read_cuts, write_manifest
 from bigfoot.data.settings import DataConfig
 from bigfoot.data.stretches import Stretch
 from bigfoot.errors import AudioError, DataError
 from bigfoot.paths import is_utf8, printable
+from bigfoot.storage.digests import describe_damage
+from bigfoot.storage.state import read_state, write_state
 from bigfoot.text.normalize import normalize_text
 from bigfoot.types import Seconds
 
 SHORTEST: Seconds = 0.1
 """Shorter audio is left out of every split: it has a handful of frames, or none."""
+
+PREPARED_FILE = "prepared.json"
 
 _Item = TypeVar("_Item")
 
@@ -83,6 +86,9 @@ class PreparedData:
         skipped: what was left out.
         hours: of audio, by split.
         num_utterances: by split.
+        contents: digest of utterances, transcripts and audio, by split; the place does not count.
+        audio: digest of names, lengths and audio alone, by split.
+        files: digests of the manifests and of ``sources.jsonl.gz``, by name.
     """
 
     folder: Path
@@ -90,6 +96,22 @@ class PreparedData:
     skipped: list[SkippedUtterance]
     hours: dict[str, float]
     num_utterances: dict[str, int]
+    contents: dict[str, str] = dataclasses.field(default_factory=dict)
+    audio: dict[str, str] = dataclasses.field(default_factory=dict)
+    files: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _State:
+    """``prepared.json``."""
+
+    manifests: dict[str, str]
+    skipped: list[SkippedUtterance]
+    hours: dict[str, float]
+    num_utterances: dict[str, int]
+    contents: dict[str, str]
+    audio: dict[str, str]
+    files: dict[str, str]
 
 
 class _Unusable(Exception):
@@ -221,18 +243,6 @@ def _make_cut(item: ListedUtterance, text: str, header: AudioHeader, start: Seco
     return cut
 
 
-def write_manifest(cuts: list[Cut], path: Path) -> None:
-    """Write cuts as a lhotse manifest that is either whole or not there.
-
-    Args:
-        cuts: in the order in which they are to stand.
-        path: ending in ``.jsonl.gz``.
-    """
-    part = path.with_name(f".part-{path.name}")
-    CutSet.from_cuts(cuts).to_file(part)
-    os.replace(part, path)
-
-
 def write_relabelled(manifest: Path, texts: Mapping[str, str], path: Path) -> None:
     """Write a manifest with other transcripts.
 
@@ -241,24 +251,20 @@ def write_relabelled(manifest: Path, texts: Mapping[str, str], path: Path) -> No
         texts: transcripts by id; an utterance that is absent gets an empty one.
         path: of the new manifest, ending in ``.jsonl.gz``.
     """
-    cuts = list(CutSet.from_jsonl_lazy(manifest))
+    cuts = list(read_cuts(manifest))
     for cut in cuts:
         cut.supervisions = [dataclasses.replace(cut.supervisions[0], text=texts.get(cut.id, ""))]
-    write_manifest(cuts, path)
+    write_manifest(cuts, path, home=manifest.parent)
 
 
 def save_prepared(prepared: PreparedData) -> None:
     """Write ``prepared.json`` beside the manifests; the last thing that is written, so it vouches for the rest."""
-    content: dict[str, Any] = {
-        "manifests": {split: path.name for split, path in prepared.manifests.items()},
-        "hours": prepared.hours,
-        "num_utterances": prepared.num_utterances,
-        "skipped": [dataclasses.asdict(item) for item in prepared.skipped],
-    }
-    path = prepared.folder / "prepared.json"
-    part = path.with_name(f".part-{path.name}")
-    part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    names = {split: path.name for split, path in prepared.manifests.items()}
+    state = _State(
+        names, prepared.skipped, prepared.hours, prepared.num_utterances, prepared.contents, prepared.audio,
+        prepared.files,
+    )  # fmt: skip
+    write_state(prepared.folder / PREPARED_FILE, state)
 
 
 def load_prepared(folder: str | Path) -> PreparedData:
@@ -271,23 +277,18 @@ def load_prepared(folder: str | Path) -> PreparedData:
         The same as it returned.
 
     Raises:
-        DataError: the folder was not prepared, or not to the end.
+        DataError: the folder was not prepared, or not to the end, or its files are damaged.
     """
     folder = Path(folder).absolute()
-    try:
-        content = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
-        prepared = PreparedData(
-            folder=folder,
-            manifests={split: folder / name for split, name in content["manifests"].items()},
-            skipped=[SkippedUtterance(**item) for item in content["skipped"]],
-            hours=content["hours"],
-            num_utterances=content["num_utterances"],
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder}: not prepared data ({error}); prepare it again") from error
-    if missing := [str(path) for path in prepared.manifests.values() if not path.is_file()]:
-        raise DataError(f"{folder}: manifests are gone: {', '.join(missing)}; prepare the data again")
-    return prepared
+    state, reason = read_state(folder / PREPARED_FILE, _State)
+    if state is None:
+        raise DataError(f"{folder}: not prepared data ({reason or f'no {PREPARED_FILE}'}); prepare it again")
+    if damage := describe_damage(folder, state.files):
+        raise DataError(f"{folder}: {damage}; prepare the data again")
+    return PreparedData(
+        folder, {split: folder / name for split, name in state.manifests.items()}, state.skipped, state.hours,
+        state.num_utterances, state.contents, state.audio, state.files,
+    )  # fmt: skip
 
 
 def show_progress(items: Iterable[_Item], description: str, total: int | None = None) -> Iterator[_Item]:

@@ -36,6 +36,7 @@ class Context:
         data: manifests.
         teacher: frozen, with its processor.
         labels: the manifests that training reads, with the transcripts that it is to learn from.
+        noise: digest of the recordings of noise; None without any.
     """
 
     plan: Plan
@@ -43,6 +44,7 @@ class Context:
     data: PreparedData
     teacher: LoadedModel
     labels: Labels
+    noise: str | None = None
 
     @property
     def config(self) -> Config:

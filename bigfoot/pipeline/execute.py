@@ -13,10 +13,11 @@ from accelerate import PartialState
 
 from bigfoot.config import to_dict
 from bigfoot.pipeline.context import Context
-from bigfoot.pipeline.facts import StepResult, read_facts, write_facts
+from bigfoot.pipeline.facts import FACTS_FILE, StepResult, read_facts, write_facts
 from bigfoot.pipeline.fingerprints import fingerprint
 from bigfoot.pipeline.registry import STEPS
 from bigfoot.pipeline.steps.step import Step, get_step
+from bigfoot.storage.state import forget_state
 
 log = logging.getLogger("bigfoot")
 
@@ -94,9 +95,10 @@ def run_turn(turn: Turn, before: StepResult, context: Context) -> StepResult:
         What it left behind.
     """
     folder, step = context.run_dir / turn.label, turn.step
-    settings = to_dict(step.section(context.config))
-    expected = fingerprint(step.name, turn.control, settings, before.fingerprint, step.depends_on(context))
-    done = read_facts(folder, expected)
+    settings = [step.name, turn.control, to_dict(step.section(context.config))]
+    own = {"its settings": settings, "the model that it starts from": before.fingerprint}
+    inputs = {what: fingerprint(value) for what, value in {**own, **step.depends_on(context)}.items()}
+    done = read_facts(folder, inputs)
     # Where several processes share the work, all decide on what was there before any of them writes.
     state = PartialState()
     state.wait_for_everyone()
@@ -107,9 +109,9 @@ def run_turn(turn: Turn, before: StepResult, context: Context) -> StepResult:
     log.info("%s: begins", turn.label)
     # The facts of other settings must not vouch for a model that is about to be replaced.
     if state.is_main_process:
-        (folder / "facts.json").unlink(missing_ok=True)
+        forget_state(folder / FACTS_FILE)
     began = time.monotonic()
-    result = StepResult(turn.row, folder / "model", expected)
+    result = StepResult(turn.row, folder / "model", fingerprint(inputs), inputs)
     step.run(result, before, context, control=turn.control)
     result.seconds = result.seconds or time.monotonic() - began
     if state.is_main_process:

@@ -15,8 +15,12 @@ from accelerate.utils import broadcast_object_list
 
 from bigfoot.data.batches import Position
 from bigfoot.errors import TrainingError
-from bigfoot.storage.ownership import OWN_OR_EDITED, Earlier
+from bigfoot.storage.digests import find_damage
+from bigfoot.storage.ownership import OWN_OR_EDITED, Earlier, check_folder
 from bigfoot.storage.replace import recover_folder, replace_folder
+from bigfoot.storage.state import parse_as
+
+log = logging.getLogger("bigfoot")
 
 EARLIER_CHECKPOINTS = Earlier(
     ("progress.json",),
@@ -143,30 +147,54 @@ def not_written(what: str, step: int, folder: Path, checkpoint: Path, error: Exc
     )
 
 
-def load_checkpoint(accelerator: Accelerator, folder: Path, fingerprint: str) -> Progress | None:
-    """Take up a checkpoint.
+def load_checkpoint(
+    accelerator: Accelerator, folder: Path, fingerprint: str, best: Path | None = None
+) -> Progress | None:
+    """Take up a checkpoint; one that is damaged is named in the log and counts for nothing.
 
     Args:
         accelerator: whose prepared parts are filled.
         folder: of the checkpoint.
         fingerprint: of the run as it is configured now.
+        best: folder of the best model so far, without which a checkpoint that has seen it is of no use.
 
     Returns:
-        Its progress; None where there is no checkpoint, or one of a run with other settings.
+        Its progress; None where there is no checkpoint, a damaged one, or one of a run with other settings.
 
     Raises:
-        TrainingError: it is there but cannot be read.
+        TrainingError: it is whole but cannot be read.
+        OutputError: it is damaged in a way that bigfoot can no longer tell that it wrote it.
     """
-    recover_folder(folder)
-    file = folder / "progress.json"
-    if not file.exists():
+    for each in (folder, *([] if best is None else [best])):
+        recover_folder(each)
+    if not folder.is_dir():
+        return None
+    # One process reads all files; the others take its word.
+    found = [_read_progress(folder, fingerprint, best) if accelerator.is_main_process else (None, "")]
+    broadcast_object_list(found)
+    progress, damage = found[0]
+    if damage:
+        # Said now, not where the first new checkpoint is to take its place.
+        check_folder(folder, OWN_OR_EDITED, EARLIER_CHECKPOINTS)
+        log.warning("the checkpoint in %s cannot be taken up (%s); the training starts anew", folder, damage)
+    if progress is None:
         return None
     try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
-        progress = Progress(**{**raw, "position": Position(**raw["position"])})
-        if progress.fingerprint != fingerprint:
-            return None
         accelerator.load_state(str(folder))
     except Exception as error:
         raise TrainingError(f"the checkpoint in {folder} cannot be read ({error}); remove it to begin anew") from error
     return progress
+
+
+def _read_progress(folder: Path, fingerprint: str, best: Path | None) -> tuple[Progress | None, str]:
+    """How far a checkpoint has come, or what is damaged; neither where it is of other settings."""
+    try:
+        progress: Progress = parse_as(Progress, json.loads((folder / "progress.json").read_bytes()))
+    except (OSError, ValueError, RecursionError) as error:
+        return None, f"progress.json: {error}"
+    if progress.fingerprint != fingerprint:
+        return None, ""
+    damage = find_damage(folder)
+    if not damage and best is not None and progress.best_step:
+        damage = find_damage(best) and f"{best.name}/{find_damage(best)}"
+    return (None, damage) if damage else (progress, "")

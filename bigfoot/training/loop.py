@@ -157,7 +157,9 @@ class Trainer:
         Raises:
             TrainingError: too many losses that are no number or explode; a checkpoint that cannot be written or read.
         """
-        found = load_checkpoint(self.accelerator, self._checkpoint, self.run.fingerprint)
+        found = load_checkpoint(
+            self.accelerator, self._checkpoint, self.run.fingerprint, self.run.folder / "best"
+        )
         if found is not None:
             self.progress = found
             log.info("%s: going on from step %d", self.run.name, found.step)

@@ -27,13 +27,13 @@ def manifest(small_digits):
 
 
 @pytest.fixture
-def write(teacher, student, manifest, processor, tmp_path, monkeypatch):
+def write(teacher, student, small_digits, processor, tmp_path, monkeypatch):
     """Write into ``tmp_path / "cache"``, in shards of a few utterances: ``write(losses, dtype="fp16", top_k=0)``."""
     monkeypatch.setattr(cache_module, "_SHARD_BYTES", 100_000)
 
-    def run(losses=LOSSES, dtype="fp16", top_k=0, digest="t", manifest=manifest):
-        needed = needed_targets(losses, student.config, teacher.config)
-        key = CacheKey.of(manifest, processor, digest, needed, dtype, top_k)
+    def run(losses=LOSSES, dtype="fp16", top_k=0, digest="t", split="train"):
+        needed, manifest = needed_targets(losses, student.config, teacher.config), small_digits.manifests[split]
+        key = CacheKey.of(small_digits.audio[split], processor, digest, needed, dtype, top_k)
         write_cache(tmp_path / "cache", key, teacher, manifest, processor, 4)
         return TeacherCache(tmp_path / "cache", teacher.config, needed)
 
@@ -176,10 +176,10 @@ def test_what_needs_more_than_it_holds_is_refused(write, small_digits):
         write()
 
 
-def test_of_another_corpus(write, small_digits):
+def test_of_another_corpus(write):
     write()
     with pytest.raises(DataError, match="it holds other utterances"):
-        write(manifest=small_digits.manifests["dev"])
+        write(split="dev")
 
 
 def test_a_folder_of_something_else(write, tmp_path):

@@ -1,5 +1,6 @@
 import copy
 import logging
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from bigfoot.data.settings import DataConfig
 from bigfoot.distill import CTCLoss, HiddenLoss, LogitKLLoss, LossesConfig
 from bigfoot.distill.losses import LossSum
 from bigfoot.distill.objective import Objective
-from bigfoot.errors import TrainingError
+from bigfoot.errors import BigfootError, TrainingError
 from bigfoot.formats.folder import load_model
 from bigfoot.storage.places import temporary
 from bigfoot.training import loop
@@ -220,12 +221,35 @@ def test_a_checkpoint_of_other_settings_is_not_taken_up(make_objective, make_run
     assert found is not None and found.step == 2 and found.position.batch == 2
 
 
-def test_a_damaged_checkpoint_is_said_so(make_objective, make_run):
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [("checkpoint/model.safetensors", "flipped"), ("checkpoint/optimizer.bin", "flipped"),
+     ("checkpoint/random_states_0.pkl", "cut"), ("checkpoint/scheduler.bin", "gone"),
+     ("checkpoint/progress.json", "cut"), ("checkpoint/progress.json", "empty"), ("checkpoint/progress.json", "gone"),
+     ("best/model.safetensors", "flipped"), ("best/config.json", "gone")],
+)  # fmt: skip
+def test_a_damaged_checkpoint_is_not_taken_up_and_the_bits_are_the_same(name, damage, make_objective, make_run, caplog):
     run = make_run(max_steps=2)
     train(make_objective(), run)
-    (weights_file,) = (run.folder / "checkpoint").glob("model*.safetensors")
-    weights_file.write_bytes(weights_file.read_bytes()[:100])
-    with pytest.raises(TrainingError, match=r"checkpoint cannot be read|cannot be read \(.*remove it"):
+    whole, file = load_model(run.folder / "last").model.state_dict(), run.folder / name
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 4
+    {"cut": lambda: os.truncate(file, len(content) // 2), "flipped": lambda: file.write_bytes(content),
+     "gone": file.unlink, "empty": lambda: os.truncate(file, 0)}[damage]()  # fmt: skip
+    caplog.clear()
+    result = train(make_objective(), run)
+    (warning,) = [record.getMessage() for record in caplog.records if "cannot be taken up" in record.getMessage()]
+    assert Path(name).name in warning and "anew" in warning
+    again = load_model(result.last).model.state_dict()
+    assert [key for key in whole if not torch.equal(whole[key], again[key])] == []
+    assert [record["step"] for record in result.records if "loss" in record] == [1, 2]
+
+
+def test_a_checkpoint_that_nobody_vouches_for_is_refused_at_once(make_objective, make_run):
+    run = make_run(max_steps=2)
+    train(make_objective(), run)
+    (run.folder / "checkpoint" / ".bigfoot").write_bytes(b"noise")
+    with pytest.raises(BigfootError, match=r"\.bigfoot was not written by bigfoot"):
         train(make_objective(), run)
 
 

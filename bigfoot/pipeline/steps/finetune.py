@@ -20,7 +20,7 @@ from bigfoot.formats.language_model import with_language_model
 from bigfoot.models.reshape import with_decoder, with_new_head
 from bigfoot.pipeline.context import Context
 from bigfoot.pipeline.facts import StepResult
-from bigfoot.pipeline.fingerprints import digest_files
+from bigfoot.pipeline.fingerprints import digest_files, fingerprint_files
 from bigfoot.pipeline.plan import Models, Plan
 from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.steps.training import TrainingStep, build_run, train_and_save
@@ -66,9 +66,13 @@ class FinetuneStep(TrainingStep):
         """See ``Step``."""
         return True
 
-    def depends_on(self, context: Context) -> list[Any]:
-        """See ``Step``."""
-        return [*super().depends_on(context), *digest_files(context.config.finetune.tokenizer_text)]
+    def depends_on(self, context: Context) -> dict[str, Any]:
+        """See ``Step``; what a vocabulary or a decoder is made from counts where it lies on this machine."""
+        config = context.config.finetune
+        folders = filter(None, (config.tokenizer_path, config.decoder.language_model))
+        found = [fingerprint_files(path) for path in map(_expand, folders) if path.exists()]
+        pieces = [*digest_files(config.tokenizer_text), *found]
+        return {**super().depends_on(context), "tokenizer or language model": pieces}
 
     def describe(self, config: Config, precision: str) -> str:
         """See ``Step``."""
@@ -89,6 +93,10 @@ class FinetuneStep(TrainingStep):
         hooks = [FrozenFeatureEncoder(config.freeze_feature_encoder_steps)]
         run = build_run(result, context, config, student.processor, hooks)
         train_and_save(result, student, objective, run)
+
+
+def _expand(path: str) -> Path:
+    return Path(path).expanduser()
 
 
 def _head_problems(models: Models) -> Iterator[Problem]:

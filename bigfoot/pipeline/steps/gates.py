@@ -33,11 +33,11 @@ class GatesStep(TaughtStep):
         except ModelError as error:
             yield Problem.of(str(error), "not_gateable").under(self.name)
 
-    def depends_on(self, context: Context) -> list[Any]:
-        """See ``Step``; how the teacher's outputs are stored is said in another section."""
+    def depends_on(self, context: Context) -> dict[str, Any]:
+        """See ``Step``; how the teacher's outputs are stored stands in another section."""
         distill = context.config.distill
-        cache = [] if distill.cache is None else [distill.cache_dtype, distill.cache_top_k]
-        return [*super().depends_on(context), *cache]
+        cache = None if distill.cache is None else [distill.cache_dtype, distill.cache_top_k]
+        return {**super().depends_on(context), "the cache of the teacher": cache}
 
     def remaining_share(self, config: Config) -> float | None:
         """See ``Step``."""

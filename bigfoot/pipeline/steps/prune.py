@@ -54,9 +54,9 @@ class PruneStep(Step):
         """See ``Step``."""
         return config.prune.importance == "taylor"
 
-    def depends_on(self, context: Context) -> list[Any]:
+    def depends_on(self, context: Context) -> dict[str, Any]:
         """See ``Step``."""
-        return [context.config.data.batch_seconds, context.labels.fingerprint]
+        return {"data": context.labels.fingerprint, "other settings": [context.config.data.batch_seconds]}
 
     def remaining_share(self, config: Config) -> float | None:
         """See ``Step``."""

@@ -45,9 +45,9 @@ class QuantizeStep(Step):
             for problem in error.problems:
                 yield Problem.of(str(problem), "no_such_layer").under(self.name)
 
-    def depends_on(self, context: Context) -> list[Any]:
+    def depends_on(self, context: Context) -> dict[str, Any]:
         """See ``Step``."""
-        return [context.config.data.batch_seconds, context.labels.fingerprint]
+        return {"data": context.labels.fingerprint, "other settings": [context.config.data.batch_seconds]}
 
     def describe(self, config: Config, precision: str) -> str:
         """See ``Step``."""

@@ -68,13 +68,16 @@ class Step(ABC):
         """
         return False
 
-    def depends_on(self, context: Context) -> list[Any]:
-        """What decides its output besides its own section and the model before it; plain values.
+    def depends_on(self, context: Context) -> dict[str, Any]:
+        """What decides its output besides its own section and the model before it.
 
         Args:
             context: of the run.
+
+        Returns:
+            Plain values, named as the log names them where they changed.
         """
-        return [context.config.seed, context.labels.fingerprint]
+        return {"data": context.labels.fingerprint, "other settings": [context.config.seed]}
 
     def remaining_share(self, config: Config) -> float | None:
         """Share of the parameters that it leaves; None where its settings do not say.

@@ -28,13 +28,13 @@ class StudentStep(Step):
         if plan.models is not None:
             yield from plan.models.student_problems
 
-    def depends_on(self, context: Context) -> list[Any]:
+    def depends_on(self, context: Context) -> dict[str, Any]:
         """See ``Step``."""
         config = context.config
         # The seed is that of new weights, and there are some only in another shape, or in a control.
         drawn = bool(config.student.shape) or config.student.weights == "random"
-        seed = [config.seed] if drawn else []
-        return [bool(config.distill.grow_groups), config.data.batch_seconds, context.labels.fingerprint, *seed]
+        settings = [bool(config.distill.grow_groups), config.data.batch_seconds, *([config.seed] if drawn else [])]
+        return {"data": context.labels.fingerprint, "other settings": settings}
 
     def describe(self, config: Config, precision: str) -> str:
         """See ``Step``."""

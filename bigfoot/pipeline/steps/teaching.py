@@ -116,7 +116,8 @@ def _cache_teacher(
     ])  # fmt: skip
     if state.is_main_process:
         digest = fingerprint_files(context.teacher.folder)
-        key = CacheKey.of(manifest, processor, digest, needed, config.cache_dtype, config.cache_top_k)
+        corpus = context.data.audio["train"]
+        key = CacheKey.of(corpus, processor, digest, needed, config.cache_dtype, config.cache_top_k)
         teacher.to(state.device)
         write_cache(folder, key, teacher, manifest, processor, context.config.evaluate.batch_size)
     state.wait_for_everyone()

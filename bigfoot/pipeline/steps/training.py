@@ -24,11 +24,15 @@ class TrainingStep(Step):
 
     trains = True
 
-    def depends_on(self, context: Context) -> list[Any]:
+    def depends_on(self, context: Context) -> dict[str, Any]:
         """See ``Step``; workers change nothing of what a training sees."""
-        config = context.config
-        loading = {key: value for key, value in to_dict(config.data).items() if key != "num_workers"}
-        return [config.seed, config.precision, context.labels.fingerprint, loading]
+        config, unread = context.config, ("num_workers", "trust_files")
+        loading = {key: value for key, value in to_dict(config.data).items() if key not in unread}
+        return {
+            "data": context.labels.fingerprint,
+            "noise": context.noise,
+            "other settings": [config.seed, config.precision, loading],
+        }
 
 
 def build_run(
