@@ -12,6 +12,7 @@ from bigfoot.decoding.hypotheses import Search
 from bigfoot.decoding.settings import SearchConfig
 from bigfoot.decoding.words import KenLM, WordValues, read_lexicon
 from bigfoot.errors import DataError
+from bigfoot.install import install_hint
 from bigfoot.text.tokenizer import Tokenizer
 
 
@@ -107,7 +108,8 @@ def decoder_problems(config: SearchConfig) -> Iterator[Problem]:
         yield Problem("lm_path", "missing", message)
         return
     if importlib.util.find_spec("flashlight") is None:
-        yield Problem("decoder", "missing_package", "lm needs the package flashlight-text: pip install 'bigfoot[lm]'")
+        message = f"lm needs the package flashlight-text: {install_hint('lm')}"
+        yield Problem("decoder", "missing_package", message)
     try:
         read_lexicon(config.lexicon, str(Path(config.lm_path).expanduser()))
     except DataError as error:

@@ -17,6 +17,7 @@ from bigfoot.errors import DataError
 from bigfoot.formats.folder import LoadedModel, load_model
 from bigfoot.formats.huggingface import fetch_folder
 from bigfoot.formats.language_model import with_language_model
+from bigfoot.install import install_hint
 from bigfoot.models.reshape import with_decoder, with_new_head
 from bigfoot.pipeline.context import Context
 from bigfoot.pipeline.facts import StepResult
@@ -49,9 +50,9 @@ class FinetuneStep(TrainingStep):
     def check(self, plan: Plan) -> Iterator[Problem]:
         """See ``Step``."""
         finetune = plan.config.finetune
-        package, extra = _PACKAGES.get(finetune.tokenizer, (None, None))
-        if package is not None and importlib.util.find_spec(package) is None:
-            message = f"{finetune.tokenizer} needs a package: pip install 'bigfoot[{extra}]'"
+        package, extra = _PACKAGES.get(finetune.tokenizer, ("", ""))
+        if package and importlib.util.find_spec(package) is None:
+            message = f"{finetune.tokenizer} needs a package: {install_hint(extra)}"
             yield Problem("finetune.tokenizer", "missing_package", message)
         if finetune.tokenizer_text is not None and not Path(finetune.tokenizer_text).expanduser().is_file():
             yield Problem("finetune.tokenizer_text", "no_file", f"no file {finetune.tokenizer_text}")
