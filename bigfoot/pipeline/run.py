@@ -88,11 +88,11 @@ def run_pipeline(
         raise ConfigError(found)
     refuse_own_models(config)
     with sole_run(Path(config.run_dir)):
-        return _run(config, until, config_path)
+        return _run(plan, until, config_path)
 
 
-def _run(config: Config, until: str, config_path: str | None) -> Report | None:
-    run_dir = Path(config.run_dir)
+def _run(plan: Plan, until: str, config_path: str | None) -> Report | None:
+    config, run_dir = plan.config, Path(plan.config.run_dir)
     refuse_misplaced(run_dir, config.steps)
     start_logging(run_dir)
     if PartialState().is_main_process:
