@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterator
 from functools import lru_cache
+from typing import Literal
 
 from bigfoot.text.marks import drop_silent_marks
 
@@ -17,7 +18,7 @@ __all__ = ["comparable_text", "describe_normalization", "drop_silent_marks", "no
 
 # NFKC leaves some of these alone and breaks U+00B4 into a space and an accent, so they are replaced before it.
 _APOSTROPHES = "\u2018\u2019\u201b\u02bc\u2032\u00b4`"
-_FORMS = ("NFC", "NFKC", "NFD", "NFKD")
+_FORMS: tuple[Literal["NFC", "NFKC", "NFD", "NFKD"], ...] = ("NFC", "NFKC", "NFD", "NFKD")
 # Vowels that only compatibility forms take apart, and that no form puts together again: am of Thai and Lao.
 _PUT_TOGETHER = (("\u0e4d\u0e32", "\u0e33"), ("\u0ecd\u0eb2", "\u0eb3"))
 # Vowels and final consonants of Korean are no marks, and yet compose with what is before them.
@@ -142,9 +143,9 @@ def _composed_of(kept: frozenset[str]) -> dict[str, list[tuple[str, str]]]:
     """Composed letters by what they begin with, each with its marks, those of most marks first."""
     found: dict[str, list[tuple[str, str]]] = {}
     for character in sorted(kept):
-        base, *marks = unicodedata.normalize("NFD", character) or " "
-        if marks:
-            found.setdefault(base, []).append((character, "".join(marks)))
+        apart = unicodedata.normalize("NFD", character)
+        if len(apart) > 1:
+            found.setdefault(apart[0], []).append((character, apart[1:]))
     return {base: sorted(letters, key=lambda letter: -len(letter[1])) for base, letters in found.items()}
 
 
