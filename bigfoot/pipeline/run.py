@@ -32,7 +32,7 @@ from bigfoot.pipeline.labels import choose_labels, prunes_by_labels
 from bigfoot.pipeline.rows import build_rows, describe_machine
 from bigfoot.pipeline.scale import apply_scale
 from bigfoot.pipeline.settings import STEPS, Config
-from bigfoot.pipeline.stages import Context, run_step
+from bigfoot.pipeline.stages import Context, label_steps, run_step
 from bigfoot.pipeline.vouching import read_report, write_report
 from bigfoot.report.rows import Report
 from bigfoot.storage.state import forget_state
@@ -89,7 +89,7 @@ def run_pipeline(
     if found:
         raise ConfigError(found)
     run_dir = Path(config.run_dir)
-    refuse_misplaced(run_dir, config.steps)
+    refuse_misplaced(run_dir, label_steps(config.steps))
     start_logging(run_dir)
     if PartialState().is_main_process:
         save_config(config, run_dir / "config.yaml")
