@@ -51,7 +51,7 @@ def show_report(report: Report, folder: Path) -> None:
     """
     from rich.console import Console
 
-    from bigfoot.report.render import render_console
+    from bigfoot.report.console import render_console
 
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(render_console(report))

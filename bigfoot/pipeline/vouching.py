@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bigfoot.errors import DataError
-from bigfoot.report.rows import Report, load_report, save_report
+from bigfoot.report.rows import Report, load_report
+from bigfoot.report.writer import save_report
 from bigfoot.storage.digests import describe_damage, digest_file
 from bigfoot.storage.state import read_state, refuse_file, write_state
 

@@ -13,7 +13,8 @@ from bigfoot.formats.folder import LoadedModel, load_model
 from bigfoot.report import push
 from bigfoot.report.card import render_card
 from bigfoot.report.push import push_model, write_upload
-from bigfoot.report.rows import Report, Row, save_report
+from bigfoot.report.rows import Report, Row
+from bigfoot.report.writer import save_report
 
 HISTORY = [
     {"step": "student", "changes": ["depth: kept layers [0, 2] of 3."]},
