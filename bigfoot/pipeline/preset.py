@@ -41,6 +41,7 @@ class PresetSummary:
         num_params_printed: what the paper prints; None where nothing is known.
         num_params_target: what pruning brings the student down to, by the steps ``prune`` and ``gates``: its shape is
             learned then, and all else here is counted before; None without them, or where they aim at another number.
+        about: whether the paper's own shape is not known, and this one is near it.
     """
 
     student: ModelSummary
@@ -48,6 +49,7 @@ class PresetSummary:
     published_parts: dict[str, int]
     num_params_printed: int | None
     num_params_target: int | None = None
+    about: bool = False
 
     @property
     def num_params_deployed(self) -> int:
@@ -66,6 +68,7 @@ class PresetSummary:
             "num_params_deployed": self.num_params_deployed,
             "num_params_printed": self.num_params_printed,
             "num_params_target": self.num_params_target,
+            "about": self.about,
             "published_parts": self.published_parts,
             "deployed_parts": self.deployed_parts,
         }
@@ -73,7 +76,8 @@ class PresetSummary:
     def describe(self) -> list[str]:
         """Two or three lines for people."""
         millions, target = self.num_params_printed, self.num_params_target
-        printed = "" if millions is None else f" (the paper prints {millions / 1e6:.2f} M)"
+        of_what = ", of a shape that is not known; this one is about that" if self.about else ""
+        printed = "" if millions is None else f" (the paper prints {millions / 1e6:.2f} M{of_what})"
         before = "" if target is None else ", before pruning"
         counted = printed if target is None else before
         lines = [f"as published {self.num_params_as_published:,}{counted}: {_list(self.published_parts)}",
@@ -113,7 +117,7 @@ def summarize_preset(path: str | Path, overrides: Sequence[str] = ()) -> PresetS
     published |= _count_extras(config.published, model.config.hidden_size, teacher.hidden_size)
     printed = round(config.published.num_params) or None
     student, target = summarize_model(LoadedModel(model, Processor())), _pruned_size(config, sum(parts.values()))
-    return PresetSummary(student, parts, published, printed, target)
+    return PresetSummary(student, parts, published, printed, target, config.published.about)
 
 
 def _find_shape(path: str) -> BigfootConfig:

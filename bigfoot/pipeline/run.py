@@ -93,7 +93,7 @@ def run_pipeline(
 
 def _run(plan: Plan, until: str, config_path: str | None) -> Report | None:
     config, run_dir = plan.config, Path(plan.config.run_dir)
-    refuse_misplaced(run_dir, config.steps)
+    refuse_misplaced(run_dir, [turn.label for turn in list_turns(config.steps)])
     start_logging(run_dir)
     if PartialState().is_main_process:
         save_run_config(config, run_dir, config_path)

@@ -37,6 +37,8 @@ class PublishedConfig:
     """Linear maps to the teacher's width that are counted, though they are dropped after training."""
     upsamplers: int = not_negative(0)
     """Upsamplers that are counted with those."""
+    about: bool = False
+    """Whether the paper's own shape is not known, and the file's is near it."""
 
 
 @dataclass

@@ -11,7 +11,7 @@ import argparse
 import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from bigfoot.pipeline.scale import apply_scale
 from bigfoot.pipeline.settings import Config, load_config
 from bigfoot.report.files import encode_json, write_whole
 from bigfoot.storage.ownership import OWN_OR_EDITED
+from bigfoot.storage.state import parse_as
 
 RESULT = "trial.json"
 _SPLIT = "test"
@@ -99,11 +100,15 @@ def read_trial(folder: Path, key: str) -> Trial | None:
     """What a run left behind; None where it has not come to its end, or belongs to another plan."""
     try:
         read = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        trial: Trial = parse_as(Trial, read)
+    except (OSError, ValueError, RecursionError):
         return None
-    if read.get("key") != key:
+    if trial.key != key:
         return None
-    trial = Trial(**read)
+    if trial.start:
+        # The folder may have been moved or copied since; its last model is the one in it.
+        model = Path(trial.model)
+        trial = replace(trial, model=str(folder / model.parent.name / model.name))
     return trial if Path(trial.model).is_dir() or not trial.start else None
 
 

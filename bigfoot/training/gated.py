@@ -68,6 +68,18 @@ class GatedObjective(Objective):
         return (
             f"gates: kept {size.after:,} of {size.before:,} parameters, {gone:.1%} fewer ({expected:.1%} by the gates' "
             f"expectation, {self._config.sparsity:.1%} asked for){blocks}."
+            f"{self._why_open() if size.after == size.before and self._config.sparsity else ''}"
+        )
+
+    def _why_open(self) -> str:
+        """Why every gate is open still: a gate starts far open, and each step moves it by about its learning rate."""
+        config, steps = self._config, int(self.gates.steps_done)
+        risen = min(1.0, steps / config.sparsity_warmup_steps) if config.sparsity_warmup_steps else 1.0
+        return (
+            f" Nothing was pruned: in {steps} steps at gates.gate_learning_rate {config.gate_learning_rate:g} no gate "
+            f"came near to closing, and the target had risen to {risen:.0%} of gates.sparsity "
+            f"(gates.sparsity_warmup_steps {config.sparsity_warmup_steps}). Try more gates.max_steps, a higher "
+            "gates.gate_learning_rate, or fewer gates.sparsity_warmup_steps"
         )
 
     def deployed(self) -> BigfootForCTC:

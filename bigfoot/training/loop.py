@@ -30,7 +30,7 @@ from bigfoot.measure.error_rate import measure_error_rate
 from bigfoot.storage.ownership import OWN_OR_EDITED
 from bigfoot.text.tokenizers import Processor
 from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, save_checkpoint
-from bigfoot.training.guards import check_half_precision, describe_circles, describe_dev, describe_rates, find_broken
+from bigfoot.training.guards import check_half_precision, describe_dev, describe_loops, describe_rates, find_broken
 from bigfoot.training.hooks import TrainingHook
 from bigfoot.training.optim import build_optimizer, build_scheduler
 from bigfoot.training.settings import TrainConfig
@@ -339,7 +339,8 @@ class Trainer:
         rate = "WER" if tokenizer.unit == "word" else "PER"
         log.info("%s %d  dev %s%s %s  blanks %.1f %%", self.run.name, step, rate, against,
                  "n/a" if wer is None else f"{wer:.2%}", 100 * heard.blank_rate)  # fmt: skip
-        self._note("circles", describe_circles(step, heard.num_cut, len(heard.ids)))
+        joint = "ctc" in self.objective.weights
+        self._note("circles", describe_loops(step, heard.num_cut, len(heard.ids), joint))
         self._note("blanks", describe_dev(step, self.config.max_steps, heard.blank_rate, wer))
         if not all(hook.may_be_best(step, self.config.max_steps) for hook in self.run.hooks):
             return

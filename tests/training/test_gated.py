@@ -94,3 +94,12 @@ def test_stopped_in_the_middle_it_goes_on_to_the_same_bits(make, tmp_path, stop,
     assert [name for name in one if not torch.equal(one[name], two[name])] == []
     best = [load_model(tmp_path / name / "best").model.state_dict() for name in ("whole", "stopped")]
     assert all(torch.equal(tensor, best[1][name]) for name, tensor in best[0].items())
+
+
+def test_a_run_that_prunes_nothing_names_what_to_change(make, tmp_path):
+    objective, _ = make(tmp_path)
+    causes = ("gates.gate_learning_rate", "gates.max_steps", "gates.sparsity_warmup_steps")
+    assert all(cause in objective.describe() for cause in causes)
+    with torch.no_grad():
+        next(iter(objective.gates.log_alphas)).fill_(-9.0)
+    assert not any(cause in objective.describe() for cause in causes)
