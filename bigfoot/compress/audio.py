@@ -5,15 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Protocol, overload
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bigfoot.audio.files import normalize_waveform, read_audio
 from bigfoot.errors import ModelError
 from bigfoot.models.feature_encoder import PaddedAudio
 from bigfoot.text.tokenizers import Processor
+
+
+class Waveforms(Protocol):
+    """What a batch has: ``PaddedAudio``, or ``bigfoot.data.batches.Batch``."""
+
+    @property
+    def input_values(self) -> Tensor:
+        """(B, N), normalized as the processor says."""
+
+    @property
+    def attention_mask(self) -> Tensor:
+        """(B, N), True = real."""
 
 
 class LazyAudio(Sequence[Any]):
@@ -62,7 +75,7 @@ class LazyAudio(Sequence[Any]):
         return len(self._batches)
 
 
-def one_by_one(batches: Iterable[Any]) -> Iterator[PaddedAudio]:
+def one_by_one(batches: Iterable[Waveforms]) -> Iterator[PaddedAudio]:
     """The utterances of batches without their padding.
 
     Args:

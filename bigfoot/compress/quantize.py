@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bigfoot.compress.audio import one_by_one
+from bigfoot.compress.audio import Waveforms, one_by_one
 from bigfoot.compress.change import Change
 from bigfoot.compress.registry import technique
 from bigfoot.compress.settings import Quantize
@@ -161,14 +161,14 @@ def percentile_problem(percentile: float) -> str | None:
 
 @technique("quantize", Quantize)
 def apply(
-    model: BigfootForCTC, config: Quantize, audio: Iterable[PaddedAudio] = ()
+    model: BigfootForCTC, config: Quantize, audio: Iterable[Waveforms] = ()
 ) -> tuple[BigfootForCTC, Change]:
     """Round the weights of a model to what fewer bytes hold; with static int8, measure what goes into its layers.
 
     Args:
         model: left as it is; one that is small already is brought back to fp32 first.
         config: how small.
-        audio: for ``int8_static``; see ``calibrate``.
+        audio: for ``int8_static``, batches of any size; see ``calibrate``.
 
     Returns:
         The new model in eval mode, and what was kept and dropped.

@@ -49,7 +49,7 @@ def technique(name: str, settings: type, reshape: Reshape | None = None) -> Call
     def register(work: _W) -> _W:
         if not dataclasses.is_dataclass(settings):
             raise BigfootError(f"technique {name!r}: {settings.__name__} should be a dataclass")
-        _SETTINGS.add(name, settings)
+        _SETTINGS.add(name, settings, f"{settings.__module__}.{settings.__qualname__}")
         _WORK[settings] = (work, reshape)
         return work
 

@@ -103,7 +103,7 @@ class _Key:
 
 def _find_keys(section: object, prefix: str) -> dict[str, _Key]:
     """All keys, by the sections that are there: a default may be of a subclass of what is declared."""
-    hints: dict[str, Any] = _read_hints(type(section))  # type: ignore[arg-type]
+    hints = _read_hints(type(section))  # type: ignore[arg-type]
     found: dict[str, _Key] = {}
     for item in dataclasses.fields(section):  # type: ignore[arg-type]
         value, key = getattr(section, item.name), f"{prefix}{item.name}"

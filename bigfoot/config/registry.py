@@ -18,7 +18,7 @@ class Registry(Mapping[str, _T], Generic[_T]):
 
     Example:
         >>> colors: Registry[int] = Registry("color")
-        >>> colors.add("red", 0xFF0000)
+        >>> colors.add("red", 0xFF0000, "example.Red")
         >>> "red" in colors, list(colors)
         (True, ['red'])
     """
@@ -26,22 +26,24 @@ class Registry(Mapping[str, _T], Generic[_T]):
     def __init__(self, what: str) -> None:
         self._what = what
         self._entries: dict[str, _T] = {}
+        self._origins: dict[str, str] = {}
 
-    def add(self, name: str, entry: _T) -> None:
-        """Add an entry; one of the same module and name replaces the earlier, so that a module can be loaded again.
+    def add(self, name: str, entry: _T, origin: str) -> None:
+        """Add an entry; a module that is loaded again replaces its own.
 
         Args:
             name: in configurations.
             entry: what it stands for.
+            origin: where it was declared, such as ``module.Class``.
 
         Raises:
             BigfootError: the name is no identifier, or stands for something else.
         """
         if not name.isidentifier():
             raise BigfootError(f"{self._what} {name!r}: a name has letters, digits and underscores alone")
-        if name in self._entries and _origin(self._entries[name]) != _origin(entry):
+        if self._origins.get(name, origin) != origin:
             raise BigfootError(f"{self._what} {name!r}: there is one of that name already; choose another")
-        self._entries[name] = entry
+        self._entries[name], self._origins[name] = entry, origin
 
     def __getitem__(self, name: str) -> _T:
         return self._entries[name]
@@ -51,9 +53,3 @@ class Registry(Mapping[str, _T], Generic[_T]):
 
     def __len__(self) -> int:
         return len(self._entries)
-
-
-def _origin(entry: object) -> object:
-    """What stays the same of a class or function when its module is loaded again."""
-    module, name = getattr(entry, "__module__", None), getattr(entry, "__qualname__", None)
-    return (module, name) if name is not None else entry
