@@ -18,6 +18,7 @@ from bigfoot.errors import ModelError
 from bigfoot.evaluation.settings import EvaluateConfig
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.error_rate import ErrorRate, measure_error_rate
+from bigfoot.text.normalize import comparable_text
 from bigfoot.text.tokenizer import Tokenizer
 
 TOLERANCE = 1e-4
@@ -101,10 +102,13 @@ def evaluate_accuracy(
     silent = replace(loaded.processor, tokenizer=None)
     batches = evaluation_batches(manifest, silent, config.batch_size, longest=LONGEST_PIECE)
     if by_decoder:
-        found = transcribe_by_decoder(loaded.model, batches, require_spelling(loaded), config.autoregressive)
+        tokenizer = require_spelling(loaded)
+        found = transcribe_by_decoder(loaded.model, batches, tokenizer, config.autoregressive)
     else:
         found = transcribe_batches(loaded.model, batches, tokenizer, build_search(config, tokenizer))
     found = _with_references(found)
+    found.references = [comparable_text(text, tokenizer.characters) for text in found.references]
+    found.hypotheses = [comparable_text(text, tokenizer.characters) for text in found.hypotheses]
     rate = measure_error_rate(
         found.references, found.hypotheses, found.speakers, samples=config.bootstrap_samples, seed=seed
     )
