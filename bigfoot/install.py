@@ -22,7 +22,7 @@ BASE = ("numpy", "onnxruntime", "rich", "soundfile", "soxr", "typer")
 """What the base install asks for: it runs exported models."""
 EXTRAS = {
     "train": (
-        "torch", "transformers", "lhotse", "accelerate", "huggingface_hub", "jinja2", "jiwer", "matplotlib",
+        "torch", "transformers", "lhotse", "accelerate", "huggingface_hub", "jinja2", "jiwer", "markupsafe", "matplotlib",
         "omegaconf", "pyyaml", "safetensors", "tensorboard", "urllib3",
     ),
     "synthetic": ("espeakng-loader",),
