@@ -396,9 +396,29 @@ def read_utterances(manifest: str | Path, limit: int | None = None, sample_rate:
         DataError: the manifest is missing.
         AudioError: a file cannot be read.
     """
+    return list(islice(iterate_utterances(manifest, sample_rate), limit))
+
+
+def iterate_utterances(
+    manifest: str | Path, sample_rate: int = 16_000, longest: Seconds | None = None
+) -> Iterator[LoadedUtterance]:
+    """Read the utterances of a manifest one by one, in its order.
+
+    Args:
+        manifest: of ``prepare_data``.
+        sample_rate: of the result in Hz.
+        longest: see ``evaluation_batches``.
+
+    Yields:
+        The utterances with their audio, not normalised.
+
+    Raises:
+        DataError: the manifest is missing.
+        AudioError: a file cannot be read.
+    """
     _require(Path(manifest))
-    cuts = islice(CutSet.from_jsonl_lazy(manifest), limit)
-    return [_CutSource.of(cut).load(sample_rate) for cut in cuts]
+    for cut in CutSet.from_jsonl_lazy(manifest):
+        yield from _CutSource.of(cut).load_pieces(sample_rate, longest)
 
 
 def sample_batches(

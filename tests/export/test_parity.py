@@ -9,8 +9,9 @@ from bigfoot.data.batches import LoadedUtterance
 from bigfoot.data.synthetic import synthesize_string
 from bigfoot.errors import DataError, ExportError
 from bigfoot.export.audio import padded_audio, read_speech
+from bigfoot.export.gate import export_checked
 from bigfoot.export.onnx import build_onnx
-from bigfoot.export.parity import ParityLimits, export_checked, find_worst, measure_parity
+from bigfoot.export.parity import ParityLimits, find_worst, measure_parity
 from bigfoot.formats.folder import load_model
 
 
