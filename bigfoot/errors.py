@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from bigfoot.paths import printable
 
 if TYPE_CHECKING:
     from bigfoot.config.problems import Problem
@@ -35,18 +38,22 @@ class AudioError(DataError):
     """One audio file that cannot be used.
 
     Args:
-        path: the file.
+        path: the file; ``self.path`` is its printable name.
         reason: what is wrong with it, in a few words.
     """
 
-    def __init__(self, path: object, reason: str) -> None:
-        self.path = str(path)
-        self.reason = reason
-        super().__init__(f"{path}: {reason}")
+    def __init__(self, path: str | Path, reason: str) -> None:
+        self.path = printable(path)
+        self.reason = printable(reason)
+        super().__init__(f"{self.path}: {self.reason}")
 
 
 class ModelError(BigfootError):
     """A model folder or checkpoint that cannot be read, or a shape that cannot be built."""
+
+
+class OutputError(BigfootError, OSError):
+    """An output that would destroy what is not bigfoot's, or that another process is writing."""
 
 
 class ExportError(BigfootError):

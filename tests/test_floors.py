@@ -11,7 +11,7 @@ PACKAGE = ROOT / "bigfoot"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = (
-    ("config", "errors", "types"),
+    ("config", "errors", "paths", "storage", "types"),
     ("text", "audio", "espeak", "runtime"),
     ("models",),
     ("data", "formats"),
@@ -46,6 +46,8 @@ FORBIDDEN = (
     ("distill.losses", "bigfoot.data"),
     ("distill.losses", "transformers"),
     ("config", "torch"),
+    ("storage", "torch"),
+    ("storage", "numpy"),
     ("errors", "torch"),
     ("types", "torch"),
 )
@@ -55,6 +57,9 @@ NEIGHBOURS = {
     ("config", "errors"),
     ("errors", "config"),
     ("config", "types"),
+    ("storage", "errors"),
+    ("storage", "types"),
+    ("errors", "paths"),
     ("text", "espeak"),
     ("runtime", "text"),
     ("runtime", "audio"),

@@ -7,12 +7,15 @@ the whole of a run is ``bigfoot.pipeline.settings.Config``.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from bigfoot.config.files import CONFIG_FOLDER, find_config
 from bigfoot.config.problems import Problem
-from bigfoot.config.reading import CONFIG_FOLDER, find_config, read_settings, save_config, to_dict
 from bigfoot.config.registry import Registry
 from bigfoot.config.rules import above_zero, find_problems, not_negative, one_of, share, unknown_words
+
+if TYPE_CHECKING:
+    from bigfoot.config.reading import read_settings, save_config, to_dict
 
 __all__ = [
     "CONFIG_FOLDER",
@@ -30,13 +33,19 @@ __all__ = [
     "unknown_words",
 ]
 
-_MOVED = {
-    "bigfoot.config.schema": (
-        "AttentionLossConfig", "CTCLossConfig", "ConvFeaturesLossConfig", "DecoderKLConfig", "DecoderLossConfig",
-        "FeaturePenaltyConfig", "GramLossConfig", "HeadsLossConfig", "HiddenLossConfig", "LogitCosineConfig",
-        "LogitKLConfig", "LossesConfig", "LowRankConfig", "MaskedHiddenLossConfig", "PruneConfig", "QuantizeConfig",
-        "StudentConfig", "ValueRelationLossConfig",
-    ),
+_RENAMED = {
+    "AttentionLossConfig": "AttentionLoss", "CTCLossConfig": "CTCLoss", "ConvFeaturesLossConfig": "ConvFeaturesLoss",
+    "DecoderKLConfig": "DecoderKLLoss", "DecoderLossConfig": "DecoderLoss", "FeaturePenaltyConfig": "FeaturePenalty",
+    "GramLossConfig": "GramLoss", "HeadsLossConfig": "HeadsLoss", "HiddenLossConfig": "HiddenLoss",
+    "LogitCosineConfig": "LogitCosineLoss", "LogitKLConfig": "LogitKLLoss",
+    "MaskedHiddenLossConfig": "MaskedHiddenLoss", "ValueRelationLossConfig": "ValueRelationLoss",
+}  # fmt: skip
+"""Names of losses as they were while this module held them."""
+
+_LATER = {
+    "bigfoot.config.reading": ("read_settings", "save_config", "to_dict"),
+    "bigfoot.config.schema": ("LowRankConfig", "PruneConfig", "QuantizeConfig", "StudentConfig"),
+    "bigfoot.distill": ("LossesConfig", *_RENAMED.values()),
     "bigfoot.data.settings": ("AugmentConfig", "DataConfig", "SpecAugmentConfig"),
     "bigfoot.decoding.settings": ("DecodingConfig",),
     "bigfoot.evaluation.settings": ("EvaluateConfig",),
@@ -47,11 +56,12 @@ _MOVED = {
     "bigfoot.training.finetuning": ("DecoderConfig", "FinetuneConfig"),
     "bigfoot.training.settings": ("TrainConfig",),
 }  # fmt: skip
-"""Names that this module once held, for programs that still ask here."""
+"""Names that are loaded at first use: those that need OmegaConf, and those that this module once held."""
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever stands behind the name
-    for home, names in _MOVED.items():
+    name = _RENAMED.get(name, name)
+    for home, names in _LATER.items():
         if name in names:
             return getattr(importlib.import_module(home), name)
     raise AttributeError(f"module 'bigfoot.config' has no attribute {name!r}")

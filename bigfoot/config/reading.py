@@ -17,27 +17,12 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bigfoot.config.files import find_config
 from bigfoot.config.problems import Problem
 from bigfoot.config.rules import find_problems
 from bigfoot.errors import ConfigError
 
 _T = TypeVar("_T")
-
-CONFIG_FOLDER = Path(__file__).resolve().parents[2] / "configs"
-
-
-def find_config(path: str | Path) -> Path:
-    """Find a configuration as given, then under ``configs/``.
-
-    Raises:
-        ConfigError: it is in neither place; the names under ``configs/`` are listed.
-    """
-    for candidate in (Path(path), CONFIG_FOLDER / path):
-        if candidate.is_file():
-            return candidate
-    known = ", ".join(sorted(p.name for p in CONFIG_FOLDER.glob("*.yaml"))) or "nothing"
-    message = f"no file {path}, nor is it under configs/ (there: {known})"
-    raise ConfigError([Problem("--config", "no_file", message)])
 
 
 def read_settings(

@@ -24,9 +24,10 @@ from bigfoot.audio.files import read_audio
 from bigfoot.audio.pauses import cut_at_pauses
 from bigfoot.audio.recording import Moments, Recording, normalize_part
 from bigfoot.data.augment import augment_waveform, stable_seed
+from bigfoot.data.cuts import path_of, read_cuts
 from bigfoot.data.noise import NoiseFolder
 from bigfoot.data.settings import AugmentConfig, DataConfig
-from bigfoot.errors import DataError
+from bigfoot.errors import AudioError, DataError
 from bigfoot.text.tokenizer import Tokenizer
 from bigfoot.text.tokenizers import Processor
 from bigfoot.types import Samples, Seconds
@@ -139,7 +140,7 @@ class _CutSource:
             id=cut.id,
             speaker=str(supervision.speaker),
             text=supervision.text or "",
-            path=str(cut.recording.sources[0].source),
+            path=path_of(cut),
             offset=cut.start,
             duration=None if whole else cut.duration,
             seconds=cut.duration,
@@ -311,8 +312,7 @@ class _EndlessSampler(Sampler[Any]):
 def _build_sampler(
     manifest: Path, config: DataConfig, seed: int, rank: int, world_size: int
 ) -> DynamicBucketingSampler:
-    _require(manifest)
-    cuts = CutSet.from_jsonl_lazy(manifest)
+    cuts = read_cuts(manifest)
     return DynamicBucketingSampler(
         cuts,
         max_duration=config.batch_seconds,
@@ -381,26 +381,35 @@ def evaluation_batches(
         yield collate(chosen, processor)
 
 
-def read_utterances(manifest: str | Path, limit: int | None = None, sample_rate: int = 16_000) -> list[LoadedUtterance]:
+def read_utterances(
+    manifest: str | Path,
+    limit: int | None = None,
+    sample_rate: int = 16_000,
+    on_error: Callable[[AudioError], None] | None = None,
+) -> list[LoadedUtterance]:
     """Read the first utterances of a manifest, in its order.
 
     Args:
         manifest: of ``prepare_data``.
         limit: how many; all by default.
         sample_rate: of the result in Hz.
+        on_error: takes the error of a file that cannot be read, which then is left out; without it that is an error.
 
     Returns:
         The utterances with their audio, not normalised.
 
     Raises:
         DataError: the manifest is missing.
-        AudioError: a file cannot be read.
+        AudioError: a file cannot be read, and there is no ``on_error``.
     """
-    return list(islice(iterate_utterances(manifest, sample_rate), limit))
+    return list(islice(iterate_utterances(manifest, sample_rate, on_error=on_error), limit))
 
 
 def iterate_utterances(
-    manifest: str | Path, sample_rate: int = 16_000, longest: Seconds | None = None
+    manifest: str | Path,
+    sample_rate: int = 16_000,
+    longest: Seconds | None = None,
+    on_error: Callable[[AudioError], None] | None = None,
 ) -> Iterator[LoadedUtterance]:
     """Read the utterances of a manifest one by one, in its order.
 
@@ -408,17 +417,22 @@ def iterate_utterances(
         manifest: of ``prepare_data``.
         sample_rate: of the result in Hz.
         longest: see ``evaluation_batches``.
+        on_error: see ``read_utterances``.
 
     Yields:
         The utterances with their audio, not normalised.
 
     Raises:
         DataError: the manifest is missing.
-        AudioError: a file cannot be read.
+        AudioError: a file cannot be read, and there is no ``on_error``.
     """
-    _require(Path(manifest))
-    for cut in CutSet.from_jsonl_lazy(manifest):
-        yield from _CutSource.of(cut).load_pieces(sample_rate, longest)
+    for cut in read_cuts(manifest):
+        try:
+            yield from _CutSource.of(cut).load_pieces(sample_rate, longest)
+        except AudioError as error:
+            if on_error is None:
+                raise
+            on_error(error)
 
 
 def sample_batches(
@@ -440,10 +454,9 @@ def sample_batches(
         DataError: the manifest is missing or empty, or a transcript cannot be spelled.
         AudioError: a file cannot be read.
     """
-    _require(Path(manifest))
     batches: list[list[LoadedUtterance]] = [[]]
     left, room = seconds, batch_seconds
-    for cut in CutSet.from_jsonl_lazy(Path(manifest)):
+    for cut in read_cuts(manifest):
         if batches[-1] and cut.duration > room:
             batches.append([])
             room = batch_seconds
@@ -463,13 +476,7 @@ def _longest_first(manifest: str | Path) -> list[Cut]:
 
 
 def _read_cuts(manifest: str | Path, key: Callable[[Cut], Any]) -> list[Cut]:
-    _require(Path(manifest))
-    return sorted(CutSet.from_jsonl_lazy(manifest), key=key)
-
-
-def _require(manifest: Path) -> None:
-    if not manifest.is_file():
-        raise DataError(f"no manifest {manifest}; prepare the data first")
+    return sorted(read_cuts(manifest), key=key)
 
 
 def read_lengths(manifest: str | Path) -> list[tuple[str, str, Seconds]]:
@@ -481,8 +488,7 @@ def read_lengths(manifest: str | Path) -> list[tuple[str, str, Seconds]]:
     Raises:
         DataError: the manifest is missing.
     """
-    _require(Path(manifest))
-    return [(cut.id, cut.supervisions[0].text or "", cut.duration) for cut in CutSet.from_jsonl_lazy(manifest)]
+    return [(cut.id, cut.supervisions[0].text or "", cut.duration) for cut in read_cuts(manifest)]
 
 
 def read_transcripts(manifest: str | Path) -> list[str]:
@@ -497,5 +503,4 @@ def read_transcripts(manifest: str | Path) -> list[str]:
     Raises:
         DataError: the manifest is missing.
     """
-    _require(Path(manifest))
-    return [cut.supervisions[0].text or "" for cut in CutSet.from_jsonl_lazy(manifest)]
+    return [cut.supervisions[0].text or "" for cut in read_cuts(manifest)]

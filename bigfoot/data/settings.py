@@ -93,6 +93,10 @@ class DataConfig:
     """``skip`` leaves a bad file or transcript out and lists it in the report; ``raise`` stops at the first."""
     verify_audio: bool = True
     """Decode every file once while the manifest is made; off, only headers are read."""
+    trust_files: bool = False
+    """Take audio files for unchanged while the corpus lists them as before. Off, every start compares their size and
+    times with those of the last one, and reads the files that differ. Meant for corpora of millions of files; what is
+    trusted is said in the log and in the report."""
     max_seconds: float = above_zero(35.0)
     """Longer utterances are left out of training, and counted."""
     batch_seconds: float = above_zero(40.0)

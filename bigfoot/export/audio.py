@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from bigfoot.audio.files import find_audio
+from bigfoot.audio.folders import find_audio
 from bigfoot.audio.pauses import LONGEST_PIECE, cut_at_pauses
 from bigfoot.audio.recording import open_recording
 from bigfoot.data.batches import LoadedUtterance, collate, iterate_utterances
@@ -17,6 +18,8 @@ from bigfoot.errors import AudioError, DataError
 from bigfoot.formats.conversion import make_speechlike_noise
 from bigfoot.models.feature_encoder import PaddedAudio
 from bigfoot.text.tokenizers import Processor
+
+log = logging.getLogger("bigfoot")
 
 MOST_UTTERANCES = 64
 _NOISE_SECONDS = (0.5, 2.0, 5.0, 9.0)
@@ -45,14 +48,16 @@ def read_speech(place: Path | None, processor: Processor, limit: int = MOST_UTTE
     if not place.exists():
         raise DataError(f"{place}: no manifest, folder or file of audio is there")
     if place.is_file() and ".jsonl" in place.suffixes:
-        pieces = iterate_utterances(place, processor.sample_rate, LONGEST_PIECE)
-        if not (found := _whole_recordings(pieces, limit)):
-            raise DataError(f"{place}: the manifest is empty")
-        return found
-    files = find_audio(place) if place.is_dir() else [place]
-    found = list(islice(_readable(files, processor), limit))
+        pieces = iterate_utterances(place, processor.sample_rate, LONGEST_PIECE, _leave_out)
+        found = _whole_recordings(pieces, limit)
+    else:
+        problems: list[AudioError] = []
+        files = find_audio(place, problems) if place.is_dir() else [place]
+        for error in problems:
+            _leave_out(error)
+        found = list(islice(_readable(files, processor), limit))
     if not found:
-        raise DataError(f"{place}: no audio in it that can be read ({len(files)} files looked at)")
+        raise DataError(f"{place}: no audio in it that can be read")
     return found
 
 
@@ -67,14 +72,18 @@ def _whole_recordings(pieces: Iterable[LoadedUtterance], limit: int) -> list[Loa
     return whole or [replace(piece, text="") for piece in found]
 
 
+def _leave_out(error: AudioError) -> None:
+    log.warning("%s; left out", error)
+
+
 def _readable(files: Sequence[Path], processor: Processor) -> Iterator[LoadedUtterance]:
     for path in files:
         try:
             recording = open_recording(path, 0, processor.sample_rate)
             for piece in cut_at_pauses(recording, longest=LONGEST_PIECE):
                 yield LoadedUtterance(str(path), "", "", piece.samples)
-        except AudioError:
-            continue
+        except AudioError as error:
+            _leave_out(error)
 
 
 def padded_audio(utterances: Sequence[LoadedUtterance], processor: Processor) -> Iterator[PaddedAudio]:

@@ -180,6 +180,7 @@ def _start_row(
         num_unique_params=size.num_unique_params, size_bytes=size.size_bytes, macs_per_second=size.macs_per_second,
         macs_by_part=size.macs_by_part, peak_memory_bytes=item.peak_memory,
         compression_ratio=teacher.num_unique_params / size.num_unique_params,
+        bytes_ratio=teacher.size_bytes / size.size_bytes if teacher.size_bytes and size.size_bytes else None,
         speedup_all_threads=None if all_threads is None else all_threads.speedup,
         seconds=item.result.seconds, config_path=config_path, seed=config.seed, versions=collect_versions(),
     )  # fmt: skip

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from bigfoot.config import CONFIG_FOLDER, Problem, above_zero, read_settings, to_dict, unknown_words
+from bigfoot.distill.registry import without_teacher
 from bigfoot.errors import ConfigError
-from bigfoot.pipeline.checks import ctc_only
 from bigfoot.pipeline.fingerprints import fingerprint
 from bigfoot.pipeline.scale import apply_scale
 from bigfoot.pipeline.settings import Config, load_config
@@ -199,7 +199,7 @@ def _tell_apart(name: str, own: Config) -> list[str]:
     if name == "random_weights":
         return ["student.weights=random"]
     if name == "ctc_only":
-        losses = to_dict(ctc_only(own.distill.losses))
+        losses = to_dict(without_teacher(own.distill.losses))
         return [f"distill.losses.{term}.weight={section['weight']}" for term, section in losses.items()]
     return []
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from bigfoot.pipeline.run import needs_same_data
-from bigfoot.report.render import format_seconds
+from bigfoot.report.numbers import format_seconds
 from bigfoot.study.plan import TEACHER, PlannedRun
 from bigfoot.study.trial import Trial, read_trial
 

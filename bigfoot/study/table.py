@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bigfoot.report.files import encode_json, encode_text, write_whole
+from bigfoot.report.numbers import MISSING, format_number, format_percent, format_seconds
 from bigfoot.report.pareto import find_pareto_front
 from bigfoot.report.plots import draw_wer_vs_size, draw_wer_vs_speed, render_png
-from bigfoot.report.render import MISSING, format_number, format_percent, format_seconds, render_csv, render_table
-from bigfoot.report.rows import Row, encode_json, encode_text, write_whole
+from bigfoot.report.render import render_table
+from bigfoot.report.rows import Row
+from bigfoot.report.spreadsheet import render_csv
 
 OTHER_MARK = "*"
 

@@ -24,7 +24,7 @@ from bigfoot.pipeline.run import run_pipeline
 from bigfoot.pipeline.scale import apply_scale
 from bigfoot.pipeline.settings import Config, load_config
 from bigfoot.pipeline.stages import label_steps
-from bigfoot.report.rows import encode_json, write_whole
+from bigfoot.report.files import encode_json, write_whole
 
 RESULT = "trial.json"
 _SPLIT = "test"

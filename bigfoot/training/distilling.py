@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bigfoot.config import Problem, above_zero, not_negative, one_of, share, unknown_words
-from bigfoot.config.schema import LossesConfig
+from bigfoot.distill import LossesConfig, default_losses
 from bigfoot.training.settings import TrainConfig
 
 GATED = ("heads", "feed_forward", "conv", "blocks")
@@ -17,7 +17,7 @@ GATED = ("heads", "feed_forward", "conv", "blocks")
 class DistillConfig(TrainConfig):
     """Train the student to answer as the teacher does."""
 
-    losses: LossesConfig = field(default_factory=LossesConfig)
+    losses: LossesConfig = field(default_factory=default_losses)
     """What is compared, by name and weight."""
     grow_groups: list[int] = field(default_factory=list)
     """[from, until]: convolutions begin dense, and what is outside the blocks of ``student.conv_groups`` fades to
@@ -56,7 +56,7 @@ class GatesConfig(TrainConfig):
     """Share of the model's parameters that is to go."""
     sparsity_warmup_steps: int = not_negative(100)
     """Steps in which that share rises from 0."""
-    losses: LossesConfig = field(default_factory=LossesConfig)
+    losses: LossesConfig = field(default_factory=default_losses)
     """What is compared, by name and weight."""
 
     def find_problems(self) -> Iterator[Problem]:

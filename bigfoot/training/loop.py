@@ -24,10 +24,10 @@ from bigfoot.data.settings import DataConfig
 from bigfoot.decoding.greedy import transcribe_batches
 from bigfoot.decoding.settings import DecodingConfig
 from bigfoot.decoding.spoken import transcribe_by_decoder
-from bigfoot.distill.decoder_terms import DECODER
 from bigfoot.distill.objective import Objective
 from bigfoot.formats.folder import save_model
 from bigfoot.measure.error_rate import measure_error_rate
+from bigfoot.storage.ownership import OWN_OR_EDITED
 from bigfoot.text.tokenizers import Processor
 from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, save_checkpoint
 from bigfoot.training.gated import GatedObjective
@@ -161,7 +161,9 @@ class Trainer:
         Raises:
             TrainingError: too many losses that are no number or explode; a checkpoint that cannot be written or read.
         """
-        found = load_checkpoint(self.accelerator, self._checkpoint, self.run.fingerprint)
+        found = load_checkpoint(
+            self.accelerator, self._checkpoint, self.run.fingerprint, self.run.folder / "best"
+        )
         if found is not None:
             self.progress = found
             log.info("%s: going on from step %d", self.run.name, found.step)
@@ -330,7 +332,7 @@ class Trainer:
         processor = replace(self.run.processor, tokenizer=None)
         dev, size = self.run.manifests["dev"], self.run.eval_batch_size
         batches = evaluation_batches(dev, processor, size, longest=LONGEST_PIECE)
-        if DECODER in self.objective.weights:
+        if "decoder" in self.objective.weights:
             spelling = processor.decoder_tokenizer or tokenizer
             heard = transcribe_by_decoder(student, batches, spelling, DecodingConfig())
         else:
@@ -357,7 +359,7 @@ class Trainer:
     def _save(self, folder: Path) -> None:
         if self.accelerator.is_main_process:
             try:
-                save_model(self.objective.deployed(), self.run.processor, folder)
+                save_model(self.objective.deployed(), self.run.processor, folder, may=OWN_OR_EDITED)
             except OSError as error:
                 raise not_written("the model", self.progress.step, folder, self._checkpoint, error) from error
         self.accelerator.wait_for_everyone()

@@ -5,7 +5,7 @@ import shutil
 import pytest
 import soundfile
 
-from bigfoot.audio.files import find_audio
+from bigfoot.audio.folders import find_audio
 from bigfoot.data.corpora import prepare_data
 from bigfoot.data.listings import list_folder, list_speechocean762
 from bigfoot.data.settings import DataConfig

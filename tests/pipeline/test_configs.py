@@ -1,5 +1,7 @@
 """Every YAML under configs/ is right as it stands, and runs with tiny settings."""
 
+import re
+
 import pytest
 
 from bigfoot.config import CONFIG_FOLDER
@@ -44,7 +46,7 @@ def test_no_key_is_wrong_and_the_command_stands_on_top(name):
     _, problems = read_config(name)
     assert problems == []
     head = (CONFIG_FOLDER / name).read_text().splitlines()[0]
-    assert head.startswith("# ") and f"recipes/compress.py --config {name}" in head
+    assert head.startswith("# ") and re.search(rf"\bbigfoot compress --config {name}\b", head)
 
 
 @pytest.mark.slow
