@@ -19,6 +19,7 @@ from bigfoot.evaluation.settings import EvaluateConfig
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.error_rate import ErrorRate, measure_error_rate
 from bigfoot.measure.rounding import rounding_limit
+from bigfoot.text.normalize import comparable_text
 from bigfoot.text.tokenizer import Tokenizer
 
 BATCH_SIZES = (2, 4, 8)
@@ -57,14 +58,7 @@ class BatchInvariance:
 
 def missing_wer_reason(loaded: LoadedModel) -> str | None:
     """Say why a model can have no WER, or None where it can."""
-    if loaded.model.head is None:
-        return "no CTC head"
-    if loaded.processor.tokenizer is None:
-        return "no vocabulary in its folder"
-    tokenizer, rows = loaded.processor.tokenizer, loaded.model.head.out_features
-    if not tokenizer.fits(rows):
-        return f"its vocabulary ({tokenizer.describe()}) is not its head's, which has {rows}"
-    return None
+    return loaded.missing_text_reason
 
 
 def _tokenizer(loaded: LoadedModel) -> Tokenizer:
@@ -101,10 +95,13 @@ def evaluate_accuracy(
     silent = replace(loaded.processor, tokenizer=None)
     batches = evaluation_batches(manifest, silent, config.batch_size, longest=LONGEST_PIECE)
     if by_decoder:
-        heard = transcribe_by_decoder(loaded.model, batches, require_spelling(loaded), config.autoregressive)
+        tokenizer = require_spelling(loaded)
+        heard = transcribe_by_decoder(loaded.model, batches, tokenizer, config.autoregressive)
     else:
         heard = transcribe_batches(loaded.model, batches, tokenizer, build_search(config, tokenizer))
     heard = _with_references(heard)
+    heard.references = [comparable_text(text, tokenizer.characters) for text in heard.references]
+    heard.hypotheses = [comparable_text(text, tokenizer.characters) for text in heard.hypotheses]
     rate = measure_error_rate(
         heard.references, heard.hypotheses, heard.speakers, samples=config.bootstrap_samples, seed=seed
     )

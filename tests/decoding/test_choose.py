@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from bigfoot.decoding.beam import PrefixBeamSearch
@@ -5,6 +7,7 @@ from bigfoot.decoding.choose import build_search, decoder_problems, describe_dec
 from bigfoot.decoding.words import KenLM, WordValues, read_lexicon
 from bigfoot.errors import DataError, MissingExtraError
 from bigfoot.evaluation.settings import EvaluateConfig
+from bigfoot.install import install_hint
 from bigfoot.text.ngram import train_ngram, write_arpa
 from bigfoot.text.phonemes import build_phoneme_tokenizer
 from bigfoot.text.tokenizers import CharTokenizer
@@ -56,7 +59,7 @@ def test_words_that_nobody_can_write_are_told(arpa):
 def test_files_that_cannot_be_used_are_told(tmp_path):
     (tmp_path / "model.bin").write_bytes(b"mmap lm http\x00\xff\xfe")
     (problem,) = decoder_problems(EvaluateConfig(decoder="lm", lm_path=str(tmp_path / "model.bin")))
-    assert "name them in evaluate.lexicon" in problem
+    assert (problem.key, problem.code) == ("lm_path", "unreadable")
     with pytest.raises(DataError, match="no such lexicon"):
         read_lexicon(str(tmp_path / "nowhere.txt"), None)
     pytest.importorskip("flashlight.lib.text.decoder.kenlm")
@@ -70,7 +73,7 @@ def test_without_the_extra_it_is_named(monkeypatch, tmp_path):
     import sys
 
     monkeypatch.setitem(sys.modules, "flashlight.lib.text.decoder.kenlm", None)
-    with pytest.raises(MissingExtraError, match=r"bigfoot\[lm\]"):
+    with pytest.raises(MissingExtraError, match=re.escape(install_hint("lm"))):
         KenLM(tmp_path / "model.arpa", ["A"])
 
 
