@@ -41,7 +41,7 @@ def evaluate(
     if split not in ("dev", "test"):
         raise ConfigError([f"--split: {split!r} is neither dev nor test"])
     settings, loaded = load_config(config, overrides or []), load_model(model)
-    if problems := list(decoder_problems(settings.evaluate)):
+    if problems := [each.under("evaluate") for each in decoder_problems(settings.evaluate)]:
         raise ConfigError(problems)
     tokenizer = loaded.processor.tokenizer
     characters = None if tokenizer is None else tokenizer.characters
@@ -51,9 +51,15 @@ def evaluate(
         if split not in data.manifests:
             raise ConfigError([f"--split: the corpus has no {split} split; it has {', '.join(data.manifests)}"])
         first, *others = judge_model(loaded, data.manifests[split], settings.evaluate, settings.seed)
+    account = data.account(split)
+    unjudged = account.rows_used - first.rate.num_utterances
     if json_output:
         facts = asdict(first.rate) | ({"by_decoder": asdict(others[0].rate)} if others else {})
+        facts["data"] = account.to_dict() | {"rows_without_transcript": unjudged}
         typer.echo(json.dumps(facts, indent=2))
         return
     for found in (first, *others):
         typer.echo(found.describe(split))
+    first_line, *named = account.lines()
+    without = f"; {unjudged} without a transcript are not judged" if unjudged else ""
+    typer.echo("\n".join([f"{split}: {first_line}{without}", *named]))

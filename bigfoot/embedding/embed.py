@@ -71,6 +71,7 @@ class EmbedSummary:
         failed: recordings that could not be read.
         folders: what was found and what misses its partner.
         was_there: the file was there already, made for the same request; nothing was done.
+        seconds: of audio that the tensors are of.
     """
 
     tensors: int
@@ -78,6 +79,7 @@ class EmbedSummary:
     failed: int
     folders: PairedFolders
     was_there: bool = False
+    seconds: Seconds = 0.0
 
     def notes(self) -> Iterator[str]:
         """Say what misses its partner, a line each."""
@@ -96,7 +98,7 @@ class EmbedSummary:
         there = "already there, " if self.was_there else ""
         counts = ((self.tensors, "tensor"), (self.recordings, "recording"))
         made = " of ".join(f"{count} {word}{'s' * (count != 1)}" for count, word in counts)
-        facts = [f"{there}{made}", *failed, *lone]
+        facts = [f"{there}{made} ({self.seconds:.1f} s)", *failed, *lone]
         return f"{output}: {', '.join(facts)}; index: {index_of(output)}"
 
 
@@ -142,12 +144,15 @@ def _embed(
     folders = pair_by_name(request.audio_dir, request.transcripts_dir)
     wanted = _describe(loaded, request, folders.pairs)
     digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
-    if is_finished(request.output, digest):
+    finished, damage = is_finished(request.output, digest)
+    if finished:
         return _count_there(request.output, folders)
+    if damage:
+        complain(f"{request.output}: {damage}; it is made again")
     store, done, stale = open_store(request.output, wanted, request.may)
     if stale:
         complain(f"{request.output}: begun for another request, model or folder; beginning anew")
-    tensors, failed = done.tensors, done.failed
+    tensors, failed, seconds = done.tensors, done.failed, done.seconds
     if done.seconds:
         tell(done.seconds)
     try:
@@ -155,7 +160,7 @@ def _embed(
             try:
                 for row, states in _Work(loaded, request, layer, pair, complain).rows(done, tell):
                     store.add(row, states)
-                    tensors += 1
+                    tensors, seconds = tensors + 1, seconds + row["end"] - row["start"]
             except AudioError as error:
                 complain(f"{pair.name}: {error.reason}")
                 store.add({"name": pair.name, "problem": error.reason})
@@ -164,7 +169,7 @@ def _embed(
     finally:
         store.close()
     store.finish(_metadata(loaded, request, digest))
-    return EmbedSummary(tensors, len(folders.pairs) - failed, failed, folders)
+    return EmbedSummary(tensors, len(folders.pairs) - failed, failed, folders, seconds=seconds)
 
 
 def _describe(loaded: LoadedModel, request: EmbedRequest, pairs: Sequence[Pair]) -> dict[str, Any]:
@@ -191,11 +196,13 @@ def _frame_seconds(loaded: LoadedModel) -> Seconds:
 
 
 def _count_there(output: Path, folders: PairedFolders) -> EmbedSummary:
+    tensors, failed, seconds = 0, 0, 0.0
     with index_of(output).open(encoding="utf-8") as file:
-        tensors = sum("shape" in json.loads(line) for line in file)
-    with index_of(output).open(encoding="utf-8") as file:
-        failed = sum("problem" in json.loads(line) for line in file)
-    return EmbedSummary(tensors, len(folders.pairs) - failed, failed, folders, was_there=True)
+        for row in map(json.loads, file):
+            if "shape" in row:
+                tensors, seconds = tensors + 1, seconds + row["end"] - row["start"]
+            failed += "problem" in row
+    return EmbedSummary(tensors, len(folders.pairs) - failed, failed, folders, was_there=True, seconds=seconds)
 
 
 class _Work:

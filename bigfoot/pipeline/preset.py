@@ -17,7 +17,8 @@ from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.pipeline.scale import apply_scale
 from bigfoot.pipeline.settings import Config, PublishedConfig, load_config
-from bigfoot.pipeline.student import final_shape
+from bigfoot.pipeline.steps.step import get_step
+from bigfoot.pipeline.student_shape import final_shape
 from bigfoot.text.tokenizers import Processor
 
 # Shapes of the usual teachers, so that nothing need be fetched to count a student of theirs.
@@ -126,11 +127,11 @@ def _find_shape(path: str) -> BigfootConfig:
 
 def _pruned_size(config: Config, num_params: int) -> int | None:
     """What is left when every pruning step meets its target."""
-    kept = {"gates": 1 - config.gates.sparsity, "prune": config.prune.keep}
-    turns = [step for step in config.steps if step in kept]
-    if not turns or ("prune" in turns and config.prune.target != "params"):
+    shares = [get_step(name).remaining_share(config) for name in config.steps]
+    known = [share for share in shares if share is not None]
+    if len(known) < len(shares) or all(share == 1 for share in known):
         return None
-    return round(num_params * math.prod(kept[step] for step in turns))
+    return round(num_params * math.prod(known))
 
 
 def _count_parts(model: BigfootForCTC) -> dict[str, int]:

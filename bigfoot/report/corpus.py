@@ -57,7 +57,7 @@ def to_json(facts: CorpusFacts) -> dict[str, Any]:
 
     Returns:
         ``name``, ``splits`` (each with its counts and, under ``spreads``, minimum, quartiles, maximum and mean by
-        quantity) and ``skipped``.
+        quantity), ``skipped``, and ``accounts`` by split.
     """
     splits = []
     for split in facts.splits:
@@ -73,6 +73,7 @@ def to_json(facts: CorpusFacts) -> dict[str, Any]:
         "name": facts.name,
         "splits": splits,
         "skipped": [dataclasses.asdict(item) for item in facts.skipped],
+        "accounts": {split: account.to_dict() for split, account in facts.accounts.items()},
     }
 
 
@@ -89,6 +90,7 @@ def render_description(facts: CorpusFacts) -> str:
     for quantity, cells in _spread_cells(facts).items():
         lines += [f"## {quantity[0].upper()}{quantity[1:]}", "", *render_table(("split", *_SPREAD_HEADS), cells), ""]
     lines += ["## Characters", "", *_describe_characters(facts.splits), ""]
+    lines += [f"- {split}: {account.describe()}" for split, account in facts.accounts.items()] + [""]
     lines += render_skipped([dataclasses.asdict(item) for item in facts.skipped])
     return "\n".join([*lines, "![distributions](describe.png)", ""])
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Mapping
+
+from torch import Tensor, nn
 
 from bigfoot.compress.gates import Gates
 from bigfoot.data.augment import stable_seed
@@ -12,6 +14,7 @@ from bigfoot.distill.losses import LossSum
 from bigfoot.distill.objective import Objective
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.training.distilling import GatesConfig
+from bigfoot.training.hooks import TrainingHook
 
 SPARSITY = "sparsity"
 """Name of the term that holds the expected sparsity to its target."""
@@ -82,3 +85,26 @@ class GatedObjective(Objective):
     def deployed(self) -> BigfootForCTC:
         """The student without what its gates leave out."""
         return self.gates.cut(self.student)
+
+
+class GatesHook(TrainingHook):
+    """Gives gates a learning rate of their own, and takes the last model: of all, the first lacks the least.
+
+    Args:
+        objective: whose gates they are.
+    """
+
+    def __init__(self, objective: GatedObjective) -> None:
+        self._objective = objective
+
+    def parts(self) -> Mapping[str, nn.Module]:
+        """See ``TrainingHook``."""
+        return {"gates": self._objective.gates}
+
+    def may_be_best(self, step: int, max_steps: int) -> bool:
+        """See ``TrainingHook``."""
+        return step >= max_steps
+
+    def finish(self, model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
+        """Describe what the gates have left; the model was saved without the rest."""
+        return model, [self._objective.describe()]

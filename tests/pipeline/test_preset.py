@@ -11,7 +11,7 @@ from bigfoot.measure.size import count_params
 from bigfoot.models import BigfootConfig, BigfootForCTC
 from bigfoot.pipeline.preset import summarize_preset
 from bigfoot.pipeline.settings import load_config, read_config
-from bigfoot.pipeline.student import student_shape
+from bigfoot.pipeline.student_shape import resolve_student
 
 METHODS = sorted(path.stem for path in (CONFIG_FOLDER / "methods").glob("*.yaml"))
 PAGE = CONFIG_FOLDER.parents[1] / "docs" / "methods.md"
@@ -46,7 +46,7 @@ def test_no_key_is_wrong_and_the_command_stands_on_top(method):
 def test_its_losses_can_be_computed(method):
     config = load_config(f"methods/{method[0]}.yaml")
     shape = BigfootConfig(ctc_head=config.teacher.path.endswith("960h"))
-    student = student_shape(config, shape) if "student" in config.steps else shape
+    student = resolve_student(config, shape).shape if "student" in config.steps else shape
     for step in {"gates", "distill"} & set(config.steps):
         assert list(objective_problems(getattr(config, step).losses, student, shape)) == []
     assert shape.ctc_head or config.finetune.head == "new"
@@ -103,7 +103,7 @@ def test_wav2vec2_base_has_its_count():
 
 def test_our_thin_student_is_thin_and_no_thinner():
     thin = summarize_preset("methods/bigfoot_thin.yaml")
-    shape = student_shape(load_config("methods/bigfoot_thin.yaml"), BigfootConfig())
+    shape = resolve_student(load_config("methods/bigfoot_thin.yaml"), BigfootConfig()).shape
     assert shape.num_hidden_layers >= 4 and shape.hidden_size >= 384 and min(shape.conv_dim) >= 128
     assert thin.num_params_deployed >= 5_000_000
     assert 7.4079e9 / sum(thin.student.macs_by_part.values()) == pytest.approx(8.0, rel=0.01)

@@ -8,7 +8,7 @@ from bigfoot.data.settings import DataConfig
 from bigfoot.distill import HiddenLoss, LogitKLLoss, LossesConfig
 from bigfoot.formats.folder import load_model
 from bigfoot.training.distilling import GatesConfig
-from bigfoot.training.gated import SPARSITY, GatedObjective
+from bigfoot.training.gated import SPARSITY, GatedObjective, GatesHook
 from bigfoot.training.loop import Trainer, TrainingRun, train
 
 LOSSES = LossesConfig(LogitKLLoss(1.0), HiddenLoss(1.0))
@@ -29,7 +29,7 @@ def make(build_model, small_digits, processor):
         data = DataConfig(batch_seconds=6.0, num_buckets=2)
         return objective, TrainingRun(
             name="gates", config=config, data=data, processor=processor, manifests=small_digits.manifests,
-            folder=folder, seed=11, fingerprint="one",
+            folder=folder, seed=11, fingerprint="one", hooks=[GatesHook(objective)],
         )  # fmt: skip
 
     return make
