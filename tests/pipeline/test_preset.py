@@ -13,7 +13,7 @@ from bigfoot.pipeline.preset import summarize_preset
 from bigfoot.pipeline.student import student_shape
 
 METHODS = sorted(path.stem for path in (CONFIG_FOLDER / "methods").glob("*.yaml"))
-PAGE = CONFIG_FOLDER.parent / "docs" / "methods.md"
+PAGE = CONFIG_FOLDER.parent / "docs" / "explanation" / "methods.md"
 # Millions as the papers print them, and how near ours must come.
 PRINTED = {
     "distilhubert": (23.49, 1e-3), "fithubert": (22.49, 1e-3), "maskhubert": (26.64, 1e-3),
