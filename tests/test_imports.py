@@ -47,7 +47,6 @@ def test_lowest_floors_load_nothing_heavy():
     assert not modules & set(HEAVY)
 
 
-@pytest.mark.skipif(not (ROOT / "bigfoot/cli.py").exists() and not (ROOT / "bigfoot/cli").exists(), reason="no cli yet")
 @pytest.mark.parametrize(
     "code",
     [

@@ -31,7 +31,7 @@ from bigfoot.measure.memory import measure_peak_memory
 from bigfoot.measure.size import ModelSize, measure_size
 from bigfoot.measure.speed import ModelSpeed, count_all_threads, measure_speed, name_processor
 from bigfoot.pipeline.deployed import open_timed
-from bigfoot.pipeline.stages import StepResult
+from bigfoot.pipeline.facts import StepResult
 from bigfoot.report.rows import Row
 
 log = logging.getLogger("bigfoot")

@@ -20,11 +20,12 @@ from bigfoot.errors import ConfigError, DataError
 from bigfoot.formats.folder import LoadedModel, load_model, outline_model
 from bigfoot.measure.size import measure_size
 from bigfoot.pipeline.checks import find_problems
+from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.fingerprints import digest_files, fingerprint, fingerprint_files
 from bigfoot.pipeline.labels import choose_labels, prunes_by_labels
 from bigfoot.pipeline.rows import build_rows, describe_machine
 from bigfoot.pipeline.scale import apply_scale
-from bigfoot.pipeline.stages import Context, StepResult, run_step
+from bigfoot.pipeline.stages import Context, run_step
 from bigfoot.report.rows import Report, load_report, save_report
 
 log = logging.getLogger("bigfoot")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +32,14 @@ from bigfoot.distill.objective import Objective, needed_targets
 from bigfoot.distill.term import Targets
 from bigfoot.errors import DataError
 from bigfoot.evaluation.evaluate import evaluate_accuracy, missing_wer_reason
-from bigfoot.formats.folder import LoadedModel, load_model, recover_folder, save_model
+from bigfoot.formats.folder import LoadedModel, load_model, save_model
 from bigfoot.formats.huggingface import fetch_folder
 from bigfoot.formats.language_model import with_language_model
 from bigfoot.measure.size import count_macs, measure_size_bytes
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.feature_encoder import PaddedAudio
 from bigfoot.models.reshape import with_decoder, with_new_head
+from bigfoot.pipeline.facts import StepResult, read_facts, write_facts
 from bigfoot.pipeline.fingerprints import digest_files, fingerprint, fingerprint_files
 from bigfoot.pipeline.labels import Labels, prunes_by_labels
 from bigfoot.pipeline.student import InitAudio, build_student
@@ -62,31 +62,6 @@ ROW_NAMES = {
 
 
 @dataclass
-class StepResult:
-    """What a step left behind.
-
-    Args:
-        row: name of the row in the report.
-        folder: the model folder it wrote.
-        fingerprint: of its settings and of all before it.
-        seconds: that it took.
-        changes: what was kept and dropped, a sentence each.
-        records: lines of losses and dev scores.
-        best_step: step of the training that goes on; 0 where nothing was trained.
-        notes: what went wrong, and what to try, a sentence each.
-    """
-
-    row: str
-    folder: Path
-    fingerprint: str
-    seconds: float = 0.0
-    changes: list[str] = field(default_factory=list)
-    records: list[dict[str, Any]] = field(default_factory=list)
-    best_step: int = 0
-    notes: list[str] = field(default_factory=list)
-
-
-@dataclass
 class Context:
     """What all steps of a run share.
 
@@ -103,35 +78,6 @@ class Context:
     data: PreparedData
     teacher: LoadedModel
     labels: Labels
-
-
-def read_facts(folder: Path, expected: str | None = None) -> StepResult | None:
-    """What a step left behind.
-
-    Args:
-        folder: of the step.
-        expected: its fingerprint; None takes it whatever its settings were.
-
-    Returns:
-        None where it has not come to its end, its model is not there, or settings or inputs were others.
-    """
-    file = folder / "facts.json"
-    if not file.exists():
-        return None
-    raw = json.loads(file.read_text(encoding="utf-8"))
-    result = StepResult(**{**raw, "folder": Path(raw["folder"])})
-    # The folder is stored as it was; a run folder that was moved is still whole.
-    result.folder = folder / result.folder.name
-    recover_folder(result.folder)
-    same = expected is None or result.fingerprint == expected
-    return result if same and (result.folder / "config.json").exists() else None
-
-
-def _write_facts(folder: Path, result: StepResult) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / "facts.json.tmp"
-    beside.write_text(json.dumps({**asdict(result), "folder": str(result.folder)}, indent=1), encoding="utf-8")
-    beside.replace(folder / "facts.json")
 
 
 def run_step(
@@ -169,7 +115,7 @@ def run_step(
     result = made(StepResult(f"{start}{ROW_NAMES[name]}{end}", folder / "model", expected), before, context, control)
     result.seconds = result.seconds or time.monotonic() - began
     if state.is_main_process:
-        _write_facts(folder, result)
+        write_facts(folder, result)
     state.wait_for_everyone()
     log.info("%s: done in %.0f s, model in %s", label, result.seconds, result.folder)
     return result

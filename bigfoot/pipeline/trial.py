@@ -20,9 +20,10 @@ from bigfoot.data.manifests import load_prepared
 from bigfoot.evaluation.evaluate import evaluate_accuracy
 from bigfoot.formats.folder import load_model
 from bigfoot.measure.size import measure_size
+from bigfoot.pipeline.facts import StepResult, read_facts
 from bigfoot.pipeline.run import run_pipeline
 from bigfoot.pipeline.scale import apply_scale
-from bigfoot.pipeline.stages import StepResult, label_steps, read_facts
+from bigfoot.pipeline.stages import label_steps
 from bigfoot.report.rows import encode_json, write_whole
 
 RESULT = "trial.json"

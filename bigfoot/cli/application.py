@@ -1,0 +1,55 @@
+"""The commands as one application, and how it ends."""
+
+from __future__ import annotations
+
+import typer
+
+from bigfoot.cli.benchmark import benchmark
+from bigfoot.cli.compare import compare
+from bigfoot.cli.compress import compress
+from bigfoot.cli.convert import convert
+from bigfoot.cli.doctor import doctor
+from bigfoot.cli.embed import embed
+from bigfoot.cli.evaluate import evaluate
+from bigfoot.cli.export import export
+from bigfoot.cli.generate import generate
+from bigfoot.cli.push import push
+from bigfoot.cli.quantize import quantize
+from bigfoot.cli.summary import summary
+from bigfoot.cli.transcribe import transcribe
+from bigfoot.errors import BigfootError, ConfigError
+
+COMMANDS = (
+    compress, evaluate, summary, benchmark, compare, transcribe, generate, embed, convert, quantize, export, push,
+    doctor,
+)  # fmt: skip
+"""In the order of ``bigfoot --help``: one a file, and one word here."""
+
+app = typer.Typer(
+    help="Make wav2vec2-like speech models small and fast, and prove what that cost.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in COMMANDS:
+    app.command()(command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; what a user caused is said in words, without a traceback.
+
+    Args:
+        arguments: of the command line; ``sys.argv``'s by default.
+
+    Raises:
+        SystemExit: 0 where all went well, 2 for a wrong configuration, 1 for anything else that was foreseen.
+    """
+    try:
+        app(arguments)
+    except BigfootError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None
+    except OSError as error:
+        # A full disk, a missing right, a file where a folder should be: the system's words name the path.
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(1) from None

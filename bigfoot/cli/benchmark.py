@@ -1,0 +1,72 @@
+"""``bigfoot benchmark``: the speed of models beside each other."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bigfoot.cli.options import MODEL_HELP, JsonOption
+
+
+def benchmark(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            help=f"{MODEL_HELP} Also an .onnx, .xml or .pt2 file. With transformers: before it, plain transformers "
+            "runs it. The first is what the others are compared with.",
+            metavar="MODEL",
+        ),
+    ],
+    threads: Annotated[str, typer.Option(help="Threads of torch, such as 1 or 1,2.")] = "1",
+    seconds: Annotated[str, typer.Option(help="Seconds of audio of an utterance, such as 2,10,30.")] = "10",
+    batch: Annotated[str, typer.Option(help="Utterances of a pass, such as 1,8.")] = "1",
+    rounds: Annotated[int, typer.Option(help="Counted rounds of each setting; more narrow the spread.")] = 9,
+    json_output: JsonOption = False,
+    out: Annotated[Path | None, typer.Option(help="Also write the JSON to this file.")] = None,
+) -> None:
+    """How fast models are beside each other on this machine, how much of it they use, and what holds them back.
+
+    Every combination of threads, seconds and batch is a setting. In each, all
+    models run in turn, round by round, in one process, together with a large
+    matrix product: the most that this machine can do. Peak memory is that of a
+    process of its own for each model.
+
+    faster: the first model's time over this one's, in the same round; median
+    and quartiles over the rounds. Give a model twice to see how far two equal
+    ones differ here.
+
+    of peak: multiply-accumulates per second of computing over those of the
+    matrix product; where it is low there is room.
+
+    A model that is smaller than the first and not faster is named, with the
+    part that is to blame. For example:
+
+    bigfoot benchmark teacher student transformers:teacher --threads 1,2
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from bigfoot.measure.benchmark import measure_benchmark
+    from bigfoot.measure.benchmark_plan import plan_warnings, read_plan
+    from bigfoot.report.benchmark import render_benchmark
+    from bigfoot.report.rows import encode_json, write_whole
+
+    plan = read_plan(models, threads, seconds, batch, rounds)
+    for warning in plan_warnings(plan):
+        typer.echo(f"warning: {warning}", err=True)
+    # Drawn between measurements only: a bar that draws itself would be measured too.
+    console, quiet = Console(stderr=True), not sys.stderr.isatty()
+    with Progress(console=console, transient=True, auto_refresh=False, disable=quiet) as bar:
+        task = bar.add_task("opening models", total=plan.num_ticks)
+        bar.refresh()
+        measured = measure_benchmark(plan, lambda doing: bar.update(task, advance=1, description=doing, refresh=True))
+    encoded = encode_json(measured.to_dict())
+    if out is not None:
+        write_whole(out, encoded)
+    if json_output:
+        typer.echo(encoded.decode(), nl=False)
+        return
+    Console(width=None if sys.stdout.isatty() else 160).print(*render_benchmark(measured), sep="\n")

@@ -1,0 +1,53 @@
+"""``bigfoot compress``: from a teacher to a report."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bigfoot.cli.options import DEFAULT_CONFIG, Overrides
+from bigfoot.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bigfoot.report.rows import Report
+
+
+def compress(
+    overrides: Overrides = None,
+    config: Annotated[str, typer.Option(help="YAML file, looked up as given, then under configs/.")] = DEFAULT_CONFIG,
+    until: Annotated[
+        str, typer.Option(help="Stop after: data, teacher, a step such as distill, or report.")
+    ] = "report",
+) -> None:
+    """From a teacher to a table: make the student, distil, fine-tune, evaluate, report.
+
+    The same command given again goes on where it was stopped and skips what is done.
+    """
+    from bigfoot.config import read_config
+    from bigfoot.pipeline import STAGES, run_pipeline
+
+    if until not in STAGES:
+        raise ConfigError([f"--until: {until!r} is none of {', '.join(STAGES)}"])
+    settings, problems = read_config(config, overrides or [])
+    report = run_pipeline(settings, problems=problems, until=until, config_path=config)
+    if report is not None:
+        show_report(report, Path(settings.run_dir) / "report")
+
+
+def show_report(report: Report, folder: Path) -> None:
+    """Print the table and where the rest lies.
+
+    Args:
+        report: of ``run_pipeline``.
+        folder: where it was written.
+    """
+    from rich.console import Console
+
+    from bigfoot.report.render import render_console
+
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(render_console(report))
+    console.print(f"Report: {folder / 'report.md'}  (plots, CSV and JSON beside it)", soft_wrap=True)

@@ -1,0 +1,41 @@
+"""``bigfoot convert``: a model in another format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bigfoot.cli.options import ModelArgument
+from bigfoot.errors import ConfigError
+
+
+def convert(
+    source: ModelArgument,
+    destination: Annotated[Path, typer.Argument(help="Folder to write; an older one there is replaced.")],
+    to: Annotated[str, typer.Option(help="bigfoot, huggingface, fairseq or torchaudio.")] = "bigfoot",
+    densify: Annotated[
+        bool, typer.Option("--densify", help="Write out in full what the format cannot say, such as grouped kernels.")
+    ] = False,
+    dictionary: Annotated[Path | None, typer.Option(help="fairseq's dict.ltr.txt, where it lies elsewhere.")] = None,
+    with_code: Annotated[
+        bool, typer.Option("--with-code", help="Add the modelling code, for trust_remote_code without bigfoot.")
+    ] = False,
+) -> None:
+    """Write a model in another format, reloaded and compared on audio before it is called done."""
+    from bigfoot.formats.conversion import convert_model
+    from bigfoot.formats.folder import load_model
+    from bigfoot.formats.registry import FORMATS
+
+    problems = [] if to in FORMATS else [f"--to: {to!r} is none of {', '.join(FORMATS)}"]
+    if with_code and to != "bigfoot":
+        problems.append(f"--with-code: {to} needs no code of ours; it is for --to bigfoot")
+    if problems:
+        raise ConfigError(problems)
+    loaded = load_model(source, dictionary=dictionary)
+    for note in FORMATS[to].notes(loaded.model, loaded.processor):
+        typer.echo(f"note: {note}", err=True)
+    difference = convert_model(loaded, destination, to=to, dense=densify, with_code=with_code)
+    same = "to the bit" if difference == 0 else f"to {difference:.1g} of the largest answer"
+    typer.echo(f"{destination}: written as {to}, read back and compared on audio: equal {same}")

@@ -1,0 +1,54 @@
+"""``bigfoot evaluate``: error rates of a model on a corpus."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bigfoot.cli.options import DEFAULT_CONFIG, JsonOption, ModelArgument, Overrides
+from bigfoot.errors import ConfigError
+
+
+def evaluate(
+    model: ModelArgument,
+    overrides: Overrides = None,
+    config: Annotated[
+        str, typer.Option(help="YAML file whose data and evaluate sections say on what and how.")
+    ] = DEFAULT_CONFIG,
+    split: Annotated[str, typer.Option(help="dev or test.")] = "test",
+    run_dir: Annotated[str, typer.Option(help="Where the manifests are made.")] = "runs/evaluate",
+    json_output: JsonOption = False,
+) -> None:
+    """Word and character error rate of a model on a corpus, with a confidence interval.
+
+    CTC's by evaluate.decoder; where the model has a decoder of its own, that
+    one's too, by evaluate.autoregressive.
+    """
+    from dataclasses import asdict
+
+    from bigfoot.config import load_config
+    from bigfoot.data.corpora import prepare_data
+    from bigfoot.decoding.choose import decoder_problems
+    from bigfoot.evaluation.judge import judge_model
+    from bigfoot.formats.folder import load_model
+
+    if split not in ("dev", "test"):
+        raise ConfigError([f"--split: {split!r} is neither dev nor test"])
+    settings, loaded = load_config(config, overrides or []), load_model(model)
+    if problems := list(decoder_problems(settings.evaluate)):
+        raise ConfigError(problems)
+    tokenizer = loaded.processor.tokenizer
+    characters = None if tokenizer is None else tokenizer.characters
+    data = prepare_data(settings.data, settings.seed, Path(run_dir) / "data", characters)
+    if split not in data.manifests:
+        raise ConfigError([f"--split: the corpus has no {split} split; it has {', '.join(data.manifests)}"])
+    first, *others = judge_model(loaded, data.manifests[split], settings.evaluate, settings.seed)
+    if json_output:
+        facts = asdict(first.rate) | ({"by_decoder": asdict(others[0].rate)} if others else {})
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    for found in (first, *others):
+        typer.echo(found.describe(split))

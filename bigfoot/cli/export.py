@@ -1,0 +1,50 @@
+"""``bigfoot export``: a model as one file for other runtimes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bigfoot.cli.options import ModelArgument
+
+
+def export(
+    model: ModelArgument,
+    destination: Annotated[Path, typer.Argument(help="File to write; an older one there is replaced.", metavar="OUT")],
+    to: Annotated[str, typer.Option(help="onnx, openvino (.xml and .bin) or torch-export (.pt2).")] = "onnx",
+    int8: Annotated[str | None, typer.Option(help="static (ranges from --calibrate) or dynamic; fp32 without.")] = None,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="Real audio for static ranges: a lhotse manifest, a folder or a file.")
+    ] = None,
+    check: Annotated[
+        Path | None, typer.Option(help="Audio on which file and model are compared; that of --calibrate by default.")
+    ] = None,
+    percentile: Annotated[float, typer.Option(help="Of the numbers, how many a static range holds, in %.")] = 100.0,
+    max_wer_rise: Annotated[float, typer.Option(help="Points of WER that int8 may cost.")] = 0.5,
+    fallback: Annotated[
+        bool, typer.Option("--fallback", help="Compute the worst layers in fp32 where the file would be refused.")
+    ] = False,
+    normalize: Annotated[
+        bool, typer.Option("--normalize", help="Bring audio to zero mean and unit variance inside the file.")
+    ] = False,
+) -> None:
+    """Write a model as one file that other runtimes run, compared with the model on audio before it is written.
+
+    Lengths are an input, batch and time are open, vocabulary and metadata are
+    inside. An int8 file whose texts are worse than the model's is refused, with
+    the layers that are to blame. A folder of bigfoot quantize that computes in
+    int8 is written as it says itself, without --int8. For example:
+
+    bigfoot export runs/demo/finetune/model student.onnx --int8 static --calibrate recordings/
+    """
+    from bigfoot.export.command import ExportRequest, run_export
+    from bigfoot.measure.deployed import measure_file_bytes
+
+    request = ExportRequest(
+        model, destination, to=to, int8=int8, calibrate=calibrate, check=check, percentile=percentile,
+        max_wer_rise=max_wer_rise / 100, fallback=fallback, normalize=normalize,
+    )  # fmt: skip
+    parity = run_export(request, lambda note: typer.echo(f"note: {note}", err=True))
+    typer.echo(f"{destination}: {measure_file_bytes(destination) / 1e6:.1f} MB; {parity.describe()}")

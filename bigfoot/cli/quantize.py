@@ -1,0 +1,50 @@
+"""``bigfoot quantize``: a model folder with quantized weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bigfoot.cli.options import ModelArgument
+
+
+def quantize(
+    model: ModelArgument,
+    destination: Annotated[Path, typer.Argument(help="Folder to write; an old one is replaced.", metavar="OUT")],
+    precision: Annotated[
+        str, typer.Option(help="float16, bfloat16, int8, int8_dynamic, int8_static; float32 takes it back.")
+    ],
+    calibrate: Annotated[
+        Path | None, typer.Option(help="Real audio for int8_static: a lhotse manifest, a folder or a file.")
+    ] = None,
+    check: Annotated[
+        Path | None, typer.Option(help="Audio on which texts are compared; that of --calibrate by default.")
+    ] = None,
+    percentile: Annotated[float, typer.Option(help="Of the numbers, how many a static range holds, in %.")] = 100.0,
+    keep_fp32: Annotated[
+        list[str] | None,
+        typer.Option(help="A layer, or pattern, that stays in fp32; as often as wanted.", metavar="PATTERN"),
+    ] = None,
+) -> None:
+    """Write a model folder whose weights take fewer bytes: half with float16 and bfloat16, about a quarter with int8.
+
+    It loads like any other and computes in fp32 with the rounded weights. With
+    int8_dynamic and int8_static it also hears what its exported file will hear:
+    what goes into its layers is brought to eight bits, with ranges from the
+    audio at hand or measured on --calibrate; bigfoot export then writes that
+    file with no further option. Do it last: a small model is neither trained
+    nor cut. For example:
+
+    bigfoot quantize runs/demo/finetune/model runs/small --precision int8_static --calibrate recordings/
+    """
+    from bigfoot.export.quantize import QuantizeRequest, run_quantize
+
+    request = QuantizeRequest(
+        model, destination, precision, calibrate=calibrate, check=check, percentile=percentile,
+        keep_fp32=keep_fp32 or (),
+    )  # fmt: skip
+    done = run_quantize(request)
+    typer.echo(done.change, err=True)
+    typer.echo(f"{destination}: {precision}, {done.describe()}")

@@ -1,0 +1,65 @@
+"""``bigfoot transcribe``: transcripts of audio files."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bigfoot.cli.options import MODEL_HELP
+from bigfoot.cli.progress import heard_bar
+
+if TYPE_CHECKING:
+    from bigfoot.runtime.transcriber import Transcriber
+
+
+def transcribe(
+    model: Annotated[str, typer.Argument(help=f"An .onnx file of bigfoot export, which starts fastest. {MODEL_HELP}")],
+    audio: Annotated[
+        list[str],
+        typer.Argument(help="Files of any rate and channel count, folders, quoted patterns, or - for a pipe."),
+    ],
+    format: Annotated[str, typer.Option(help="txt, json, srt or vtt.")] = "txt",
+    output: Annotated[
+        str | None, typer.Option(help="A file for all; or a folder (an old one, or with / behind it) with a file each.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="All of the machine's by default.")] = None,
+) -> None:
+    """Print what a model hears in audio; a bad file costs that file, and the exit code is 1 then.
+
+    Text is a line a file, with its name before it where there are several; json
+    has words and segments with their times, srt and vtt are subtitles.
+    """
+    from bigfoot.runtime.arguments import Argument, expand_arguments
+    from bigfoot.runtime.outputs import check_output, write_transcripts
+
+    found = expand_arguments(audio)
+    arguments = [item for item in found if isinstance(item, Argument)]
+    check_output(arguments, format, output)
+    transcriber = open_transcriber(model, threads)
+    with heard_bar([argument.path for argument in arguments]) as tell:
+        complain = partial(typer.echo, err=True)
+        failed = write_transcripts(transcriber, found, format, output, complain, tell)
+    if failed:
+        raise typer.Exit(1)
+
+
+def open_transcriber(model: str, threads: int | None) -> Transcriber:
+    """Open a model for listening: an exported file without torch, anything else with it.
+
+    Args:
+        model: as the command line has it.
+        threads: of either runtime.
+    """
+    from bigfoot.runtime.transcriber import Transcriber
+
+    place = Path(model)
+    exported = place.is_dir() and not (place / "config.json").exists() and any(place.glob("*.onnx"))
+    if exported or place.suffix in (".onnx", ".xml"):
+        return Transcriber(model, threads)
+    from bigfoot.evaluation.torch_engine import TorchEngine
+    from bigfoot.formats.folder import load_model
+
+    return Transcriber(TorchEngine(load_model(model), threads))

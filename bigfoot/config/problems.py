@@ -1,0 +1,39 @@
+"""What is wrong with a configuration, as values: tests and programs read the code, people the message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    Args:
+        key: the setting at fault, such as ``distill.losses.hidden.matches``.
+        code: what kind of problem it is, in snake case; it stays the same when the wording changes.
+        message: what was expected, what came, and what to do, without the key.
+
+    Example:
+        >>> print(Problem("seed", "out_of_range", "must not be below 0, got -1"))
+        seed: must not be below 0, got -1
+    """
+
+    key: str
+    code: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.message}"
+
+    def under(self, section: str) -> Problem:
+        """Put the name of a section before the key.
+
+        Args:
+            section: dotted, such as ``distill.losses``.
+
+        Example:
+            >>> Problem("hidden.weight", "out_of_range", "must not be below 0").under("gates.losses").key
+            'gates.losses.hidden.weight'
+        """
+        return replace(self, key=f"{section}.{self.key}" if self.key else section)
