@@ -40,7 +40,9 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["bigfoot", "bigfoot.*"]),
-    package_data={"bigfoot": ["py.typed", "assets/tiny_teacher/*", "assets/pages/*"]},
+    package_data={
+        "bigfoot": ["py.typed", "assets/tiny_teacher/*", "assets/pages/*", "configs/*.yaml", "configs/*/*.yaml"]
+    },
     install_requires=[
         "accelerate>=1.10,<2",
         "huggingface_hub>=1.0,<3",

@@ -50,7 +50,6 @@ def measure_variant(config: str, overrides: list[str], seed: int, run_dir: Path,
         ``feature_error`` of the student as it was cut, on test audio; ``dev_wer`` by step; ``wer`` on test at the end,
         ``teacher_wer``, ``num_params``.
     """
-    from bigfoot.config import load_config
     from bigfoot.data.batches import evaluation_batches
     from bigfoot.evaluation.evaluate import evaluate_accuracy
     from bigfoot.formats.folder import load_model
@@ -58,6 +57,7 @@ def measure_variant(config: str, overrides: list[str], seed: int, run_dir: Path,
     from bigfoot.measure.size import count_params
     from bigfoot.models.feature_encoder import PaddedAudio
     from bigfoot.pipeline import run_pipeline
+    from bigfoot.pipeline.settings import load_config
 
     run_dir.mkdir(parents=True, exist_ok=True)
     data.mkdir(parents=True, exist_ok=True)

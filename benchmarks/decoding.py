@@ -17,8 +17,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bigfoot.config import DecodingConfig
 from bigfoot.decoding.autoregressive import Decoded, decode_autoregressive
+from bigfoot.decoding.settings import DecodingConfig
 from bigfoot.models.decoders import MiniGPT
 
 

@@ -24,9 +24,10 @@ import numpy as np
 import torch
 
 from bigfoot.audio.files import write_audio
-from bigfoot.config import DataConfig, HiddenLossConfig, LogitKLConfig, LossesConfig
 from bigfoot.data.batches import Batch, evaluation_batches
 from bigfoot.data.corpora import prepare_data
+from bigfoot.data.settings import DataConfig
+from bigfoot.distill import HiddenLoss, LogitKLLoss, LossesConfig
 from bigfoot.distill.cache import CacheKey, TeacherCache, write_cache
 from bigfoot.distill.objective import Objective, needed_targets
 from bigfoot.models import BigfootConfig, BigfootForCTC
@@ -46,7 +47,7 @@ SHAPES = {
         conv_kernel=[10, 1, 3, 3, 3, 3, 1, 2, 2], conv_stride=[5, 1, 2, 2, 2, 2, 1, 2, 2],
     ),
 }  # fmt: skip
-LOSSES = LossesConfig(logit_kl=LogitKLConfig(1.0), hidden=HiddenLossConfig(1.0))
+LOSSES = LossesConfig(logit_kl=LogitKLLoss(1.0), hidden=HiddenLoss(1.0))
 
 
 def prepare_audio(folder: Path, seconds: Seconds, utterances: int) -> Path:
@@ -96,7 +97,7 @@ def measure_student(name: str, teacher: BigfootForCTC, work: Path, given: argpar
     """Print both times of a step and give the median of their ratios."""
     manifest, processor, shape = prepare_audio(work, given.seconds, given.utterances), Processor(), SHAPES[name]
     needed = needed_targets(LOSSES, shape, teacher.config)
-    key = CacheKey.of(manifest, processor, "random", needed, "fp16", 0)
+    key = CacheKey.of("noise", processor, "random", needed, "fp16", 0)
     write_cache(work / "cache", key, teacher, manifest, processor, batch_size=1)
     batch = next(evaluation_batches(manifest, processor, given.utterances)).to(teacher.device)
     told = {"uncached": teacher, "cached": TeacherCache(work / "cache", teacher.config, needed)}

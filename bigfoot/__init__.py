@@ -9,9 +9,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bigfoot.config import Config, load_config
     from bigfoot.formats.folder import load_model, save_model
     from bigfoot.pipeline import run_pipeline
+    from bigfoot.pipeline.settings import Config, load_config
     from bigfoot.report.render import render_markdown
     from bigfoot.runtime.transcriber import Transcriber
 
@@ -28,9 +28,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Config": "bigfoot.config",
+    "Config": "bigfoot.pipeline.settings",
     "Transcriber": "bigfoot.runtime.transcriber",
-    "load_config": "bigfoot.config",
+    "load_config": "bigfoot.pipeline.settings",
     "load_model": "bigfoot.formats.folder",
     "render_markdown": "bigfoot.report.render",
     "run_pipeline": "bigfoot.pipeline",

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bigfoot.paths import printable
+
+if TYPE_CHECKING:
+    from bigfoot.config.problems import Problem
 
 
 class BigfootError(Exception):
@@ -13,10 +20,10 @@ class ConfigError(BigfootError):
     """All that is wrong with a configuration, collected and shown at once.
 
     Args:
-        problems: one sentence each, beginning with the key at fault.
+        problems: values, or a sentence each that begins with the key at fault.
     """
 
-    def __init__(self, problems: Sequence[str]) -> None:
+    def __init__(self, problems: Sequence[Problem | str]) -> None:
         self.problems = list(problems)
         count = len(self.problems)
         head = "1 problem in the configuration" if count == 1 else f"{count} problems in the configuration"
@@ -31,18 +38,22 @@ class AudioError(DataError):
     """One audio file that cannot be used.
 
     Args:
-        path: the file.
+        path: the file; ``self.path`` is its printable name.
         reason: what is wrong with it, in a few words.
     """
 
-    def __init__(self, path: object, reason: str) -> None:
-        self.path = str(path)
-        self.reason = reason
-        super().__init__(f"{path}: {reason}")
+    def __init__(self, path: str | Path, reason: str) -> None:
+        self.path = printable(path)
+        self.reason = printable(reason)
+        super().__init__(f"{self.path}: {self.reason}")
 
 
 class ModelError(BigfootError):
     """A model folder or checkpoint that cannot be read, or a shape that cannot be built."""
+
+
+class OutputError(BigfootError, OSError):
+    """An output that would destroy what is not bigfoot's, or that another process is writing."""
 
 
 class ExportError(BigfootError):

@@ -2,7 +2,7 @@
 
     python recipes/compare_methods.py --corpus fsdd [--seeds "1 2 3"] [--methods "bigfoot lowrank"] [key=value ...]
 
-Each run is an ordinary run of a method's YAML file, in ``bigfoot.pipeline``; this file plans, starts and tabulates.
+Each run is an ordinary run of a method's YAML file; ``bigfoot.study`` plans and tabulates them, this file starts them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bigfoot.errors import BigfootError
-from bigfoot.pipeline.comparison import gather_rows, run_planned
-from bigfoot.pipeline.comparison_plan import ComparisonConfig, plan_runs, read_comparison
-from bigfoot.report.methods import render_methods, save_methods
+from bigfoot.study.gather import gather_rows
+from bigfoot.study.plan import ComparisonConfig, plan_runs, read_comparison
+from bigfoot.study.run import run_planned
+from bigfoot.study.table import render_methods, save_methods
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

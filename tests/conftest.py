@@ -243,7 +243,7 @@ def small_run(narrow_teacher):
 @pytest.fixture(scope="session")
 def small_config(small_run):
     """The same as a configuration."""
-    from bigfoot.config import load_config
+    from bigfoot.pipeline.settings import load_config
 
     return lambda run_dir, *more: load_config(None, small_run(run_dir, *more))
 
@@ -288,8 +288,8 @@ def start():
 @pytest.fixture(scope="session")
 def small_digits(tmp_path_factory):
     """Manifests of a few synthetic strings of one or two digits."""
-    from bigfoot.config import DataConfig
     from bigfoot.data.corpora import prepare_data
+    from bigfoot.data.settings import DataConfig
 
     config = DataConfig(num_train=24, num_dev=4, num_test=9, max_digits=2)
     return prepare_data(config, seed=5, folder=tmp_path_factory.mktemp("small_digits"))

@@ -11,7 +11,7 @@ from bigfoot.models.reshape import with_decoder
 
 COMMANDS = (
     "compress", "evaluate", "summary", "benchmark", "compare", "transcribe", "generate", "embed", "convert", "doctor",
-    "push", "quantize", "export",
+    "push", "quantize", "export", "configs",
 )  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def test_errors_come_in_words(arguments, code, words, bigfoot):
 
 def test_a_file_in_the_place_of_the_run_folder(bigfoot, small_run, tmp_path):
     (tmp_path / "run").write_text("mine")
-    code, _, errors = bigfoot("compress", *small_run(tmp_path / "run"))
+    code, _, errors = bigfoot("compress", "--config", "demo_config.yaml", *small_run(tmp_path / "run"))
     assert code == 1 and errors.startswith("error: ") and str(tmp_path / "run") in errors
 
 

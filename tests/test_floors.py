@@ -11,14 +11,14 @@ PACKAGE = ROOT / "bigfoot"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = (
-    ("config", "errors", "types"),
+    ("config", "errors", "paths", "storage", "types"),
     ("text", "audio", "espeak", "runtime"),
     ("models",),
     ("data", "formats"),
     ("compress", "distill", "decoding", "measure"),
     ("training", "evaluation", "embedding", "export", "doctor"),
     ("report", "planner"),
-    ("pipeline",),
+    ("pipeline", "study"),
     ("cli", "__main__"),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -46,6 +46,8 @@ FORBIDDEN = (
     ("distill.losses", "bigfoot.data"),
     ("distill.losses", "transformers"),
     ("config", "torch"),
+    ("storage", "torch"),
+    ("storage", "numpy"),
     ("errors", "torch"),
     ("types", "torch"),
 )
@@ -53,11 +55,16 @@ FORBIDDEN = (
 # Rooms of one floor do not know each other, but for these.
 NEIGHBOURS = {
     ("config", "errors"),
+    ("errors", "config"),
     ("config", "types"),
+    ("storage", "errors"),
+    ("storage", "types"),
+    ("errors", "paths"),
     ("text", "espeak"),
     ("runtime", "text"),
     ("runtime", "audio"),
     ("__main__", "cli"),
+    ("study", "pipeline"),
 }
 
 

@@ -39,6 +39,11 @@ def test_import_loads_nothing_heavy():
     assert not modules & set(HEAVY)
 
 
+def test_a_configuration_is_read_without_anything_heavy():
+    modules, _ = modules_after("import bigfoot; bigfoot.load_config('demo_config.yaml')")
+    assert not modules & set(HEAVY)
+
+
 def test_lowest_floors_load_nothing_heavy():
     files = [ROOT / f"bigfoot/{name}.py" for name in ("config", "errors", "types", "audio.files")]
     files += sorted((ROOT / "bigfoot/text").rglob("*.py"))
@@ -77,3 +82,8 @@ def test_unknown_name_is_refused_with_the_known_ones():
 def test_version_is_written_once():
     assert re.fullmatch(r"\d+\.\d+\.\d+", bigfoot.__version__)
     assert bigfoot.__version__ not in (ROOT / "setup.py").read_text(encoding="utf-8")
+
+
+def test_reading_a_configuration_loads_nothing_heavy():
+    modules, _ = modules_after("import bigfoot; bigfoot.load_config('demo_config.yaml')")
+    assert not modules & set(HEAVY)

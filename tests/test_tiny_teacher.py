@@ -11,11 +11,12 @@ import pytest
 import torch
 from transformers import Wav2Vec2ForCTC, Wav2Vec2Processor
 
-from bigfoot.config import Config, DataConfig
 from bigfoot.data.corpora import prepare_data
+from bigfoot.data.settings import DataConfig
 from bigfoot.data.synthetic import VARIANTS
 from bigfoot.evaluation.evaluate import evaluate_accuracy, measure_batch_invariance
 from bigfoot.formats.folder import load_model, resolve_model
+from bigfoot.pipeline.settings import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("BIGFOOT_DATA", ROOT.parent / "shared" / "data"))

@@ -17,8 +17,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bigfoot.config import Config, read_config, to_dict
+from bigfoot.config import to_dict
 from bigfoot.errors import BigfootError, ConfigError
+from bigfoot.pipeline.settings import Config, read_config
 
 _NO_DEFAULT: Any = object()
 # Mean length of LibriSpeech's training utterances, rounded up: batches are padded to the longest of them.

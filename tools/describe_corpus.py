@@ -57,10 +57,10 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 def describe(given: argparse.Namespace) -> CorpusFacts:
     """Count what is in the corpus or in the manifests."""
-    from bigfoot.config import load_config
     from bigfoot.data.corpora import prepare_data
     from bigfoot.data.describe import describe_corpus
     from bigfoot.data.manifests import load_prepared
+    from bigfoot.pipeline.settings import load_config
 
     if given.prepared:
         return describe_corpus(load_prepared(given.prepared), given.prepared)

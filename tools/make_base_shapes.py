@@ -21,12 +21,12 @@ from bigfoot.compress.conv_groups import apply as group_convs
 from bigfoot.compress.depth import DepthConfig
 from bigfoot.compress.depth import apply as cut_depth
 from bigfoot.compress.quantize import calibrate
-from bigfoot.config import load_config
 from bigfoot.export.audio import padded_audio, read_speech
 from bigfoot.export.onnx import build_onnx, save_onnx
 from bigfoot.formats.folder import LoadedModel, save_model
 from bigfoot.measure.deployed import DEPLOYED_FILE
 from bigfoot.models import BigfootConfig, BigfootForCTC
+from bigfoot.pipeline.settings import load_config
 from bigfoot.pipeline.student import final_shape
 from bigfoot.text.tokenizers import CharTokenizer, Processor
 

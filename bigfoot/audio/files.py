@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import soundfile
 import soxr
 
 from bigfoot.errors import AudioError
+from bigfoot.paths import file_problem, is_utf8
 from bigfoot.types import SAMPLE_RATE, Hertz, Samples, Seconds
 
 LOWEST_RATE, HIGHEST_RATE = 4_000, 384_000
@@ -27,14 +28,9 @@ _UNKNOWN_BYTES = 2**31 - 1
 _UNKNOWN_FRAMES = 2**62
 _LONGEST_OGG_PAGE = 27 + 255 + 255 * 255
 
-READABLE = frozenset(
-    (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".snd", ".caf", ".w64", ".rf64", ".sph")
-)
-"""Suffixes, in lower case, by which audio that soundfile reads is found in a folder."""
-UNREADABLE = frozenset(
-    (".m4a", ".mp4", ".aac", ".wma", ".webm", ".amr", ".3gp", ".mka", ".mkv", ".mov", ".ape", ".wv", ".ac3")
-)
-"""Suffixes of audio that it does not read, and that must not be passed over in silence."""
+LOUDEST = 2.0**31
+"""Largest sample that is taken for audio, which lies in -1..1. Files of floats in the scale of integers, 16 to 32 bits,
+exist: models that normalize read them alike. What is beyond is damage, and its squares leave float32's range."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +54,11 @@ class AudioHeader:
 
 
 def _checked_open(path: Path) -> soundfile.SoundFile:
-    if problem := _file_problem(path):
+    if problem := file_problem(path):
         raise AudioError(path, problem)
     try:
-        file = soundfile.SoundFile(path)
+        # soundfile encodes names strictly; what is not UTF-8 goes by its bytes.
+        file = soundfile.SoundFile(path if is_utf8(path) else os.fsencode(path))
     except (soundfile.LibsndfileError, OSError, TypeError) as error:
         raise AudioError(path, f"not audio that soundfile can read ({error})") from error
     problem = (_ogg_problem(path) if file.format == "OGG" else None) or _header_problem(file)
@@ -69,24 +66,6 @@ def _checked_open(path: Path) -> soundfile.SoundFile:
         file.close()
         raise AudioError(path, problem)
     return file
-
-
-def _file_problem(path: Path) -> str | None:
-    """What is wrong before a byte of it was read."""
-    try:
-        # Not is_file(): it lets some of the system's errors through (a forbidden folder, an endless name).
-        status = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return "no such file"
-    except (OSError, ValueError) as error:
-        return f"cannot be opened ({getattr(error, 'strerror', None) or error})"
-    if stat.S_ISDIR(status.st_mode):
-        return "a folder, not a file"
-    if not stat.S_ISREG(status.st_mode):
-        return "not a regular file"
-    if not os.access(path, os.R_OK):
-        return "cannot be opened (no permission to read it)"
-    return "the file is empty (0 bytes)" if status.st_size == 0 else None
 
 
 def _header_problem(file: soundfile.SoundFile) -> str | None:
@@ -117,38 +96,6 @@ def _ogg_problem(path: Path) -> str | None:
     sizes = page[27 : 27 + page[26]] if len(page) > 26 else b""
     is_whole = len(page) > 26 and len(sizes) == page[26] and len(page) >= 27 + len(sizes) + sum(sizes)
     return None if is_whole else "truncated: its last page of Ogg is not whole"
-
-
-def find_audio(folder: Path) -> list[Path]:
-    """Find the audio that soundfile reads anywhere below a folder.
-
-    Args:
-        folder: to look in; hidden files and folders are passed over.
-
-    Returns:
-        The files, sorted, so that the same folder gives the same list on every machine.
-    """
-    return [path for path in walk_files(folder) if path.suffix.lower() in READABLE]
-
-
-def walk_files(folder: Path) -> list[Path]:
-    """Find the files anywhere below a folder, sorted; hidden ones are passed over.
-
-    Args:
-        folder: to look in.
-    """
-    found: list[Path] = []
-    seen: set[str] = set()
-    # Links to folders are followed: that is how people put a corpus together. Hidden are macOS's ._NAME.wav too.
-    for place, folders, names in os.walk(folder, followlinks=True):
-        # A link may lead back to where it lies.
-        if os.path.realpath(place) in seen:
-            folders.clear()
-            continue
-        seen.add(os.path.realpath(place))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(place, name) for name in names if not name.startswith(".")]
-    return sorted(found)
 
 
 def read_header(path: str | Path) -> AudioHeader:
@@ -187,6 +134,25 @@ def sum_seconds(paths: Iterable[Path]) -> Seconds:
     return total
 
 
+def samples_problem(samples: npt.NDArray[np.float32]) -> str | None:
+    """Say why numbers are no audio.
+
+    Args:
+        samples: of any shape.
+
+    Returns:
+        A few words; None for finite samples up to ``LOUDEST``.
+
+    Example:
+        >>> samples_problem(np.array([0.5, 3e38], np.float32))
+        'holds samples up to 3e+38; expected -1..1'
+    """
+    peak = max(float(samples.max()), -float(samples.min())) if samples.size else 0.0
+    if not np.isfinite(peak):
+        return "holds samples that are not finite numbers"
+    return f"holds samples up to {peak:.3g}; expected -1..1" if peak > LOUDEST else None
+
+
 def _read_mono(file: soundfile.SoundFile, path: Path, start: int, count: int | None, size: int) -> Iterator[Samples]:
     """Read at most ``count`` samples in blocks of ``size``, and complain of what only reading tells."""
     expected = file.frames - start if count is None else count
@@ -196,9 +162,10 @@ def _read_mono(file: soundfile.SoundFile, path: Path, start: int, count: int | N
         # Block by block: a header's length may be nonsense.
         while missing is None or missing > 0:
             wanted = size if missing is None else min(size, missing)
-            block = file.read(wanted, dtype="float32", always_2d=True).mean(axis=1, dtype=np.float32)
-            if not np.isfinite(block).all():
-                raise AudioError(path, "holds samples that are not finite numbers")
+            channels = file.read(wanted, dtype="float32", always_2d=True)
+            if problem := samples_problem(channels):
+                raise AudioError(path, problem)
+            block = channels.mean(axis=1, dtype=np.float32)
             held, missing = held + len(block), None if missing is None else missing - wanted
             if len(block):
                 yield block

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bigfoot.audio.chunking import Chunk
-from bigfoot.audio.files import normalize_waveform, read_audio, read_blocks, read_header
+from bigfoot.audio.files import normalize_waveform, read_audio, read_blocks, read_header, samples_problem
 from bigfoot.errors import AudioError
 from bigfoot.types import Hertz, Samples, Seconds
 
@@ -88,9 +88,11 @@ def open_recording(source: Source, number: int, sample_rate: Hertz) -> Recording
         raise AudioError(name, f"expected float samples of shape (N,) at {sample_rate} Hz in [-1, 1], got {said}")
     if len(samples) == 0:
         raise AudioError(name, "holds no samples")
-    if not np.isfinite(samples).all():
-        raise AudioError(name, "holds samples that are not finite numbers")
-    return Recording(name, len(samples), sample_rate, samples.astype(np.float32, copy=False))
+    with np.errstate(over="ignore"):  # What float32 cannot hold becomes infinite, and is refused for that.
+        samples = samples.astype(np.float32, copy=False)
+    if problem := samples_problem(samples):
+        raise AudioError(name, problem)
+    return Recording(name, len(samples), sample_rate, samples)
 
 
 @dataclass(frozen=True)

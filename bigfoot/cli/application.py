@@ -7,6 +7,7 @@ import typer
 from bigfoot.cli.benchmark import benchmark
 from bigfoot.cli.compare import compare
 from bigfoot.cli.compress import compress
+from bigfoot.cli.configs import configs
 from bigfoot.cli.convert import convert
 from bigfoot.cli.doctor import doctor
 from bigfoot.cli.embed import embed
@@ -21,7 +22,7 @@ from bigfoot.errors import BigfootError, ConfigError
 
 COMMANDS = (
     compress, evaluate, summary, benchmark, compare, transcribe, generate, embed, convert, quantize, export, push,
-    doctor,
+    configs, doctor,
 )  # fmt: skip
 """In the order of ``bigfoot --help``: one a file, and one word here."""
 

@@ -52,7 +52,7 @@ def benchmark(
     from bigfoot.measure.benchmark import measure_benchmark
     from bigfoot.measure.benchmark_plan import plan_warnings, read_plan
     from bigfoot.report.benchmark import render_benchmark
-    from bigfoot.report.rows import encode_json, write_whole
+    from bigfoot.report.files import encode_json, write_whole
 
     plan = read_plan(models, threads, seconds, batch, rounds)
     for warning in plan_warnings(plan):

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 def compress(
     overrides: Overrides = None,
-    config: Annotated[str, typer.Option(help="YAML file, looked up as given, then under configs/.")] = DEFAULT_CONFIG,
+    config: Annotated[
+        str | None, typer.Option(help=f"YAML file or a name of bigfoot configs; {DEFAULT_CONFIG} by default.")
+    ] = None,
     until: Annotated[
         str, typer.Option(help="Stop after: data, teacher, a step such as distill, or report.")
     ] = "report",
@@ -31,6 +33,9 @@ def compress(
 
     if until not in STAGES:
         raise ConfigError([f"--until: {until!r} is none of {', '.join(STAGES)}"])
+    if config is None:
+        config = DEFAULT_CONFIG
+        typer.echo(f"note: --config {config}, the default; bigfoot configs lists the others", err=True)
     settings, problems = read_config(config, overrides or [])
     report = run_pipeline(settings, problems=problems, until=until, config_path=config)
     if report is not None:
@@ -46,7 +51,7 @@ def show_report(report: Report, folder: Path) -> None:
     """
     from rich.console import Console
 
-    from bigfoot.report.render import render_console
+    from bigfoot.report.console import render_console
 
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(render_console(report))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bigfoot.cli.options import ModelArgument
+from bigfoot.cli.options import ForceOption, ModelArgument, may_replace
 from bigfoot.errors import ConfigError
 
 
 def convert(
     source: ModelArgument,
-    destination: Annotated[Path, typer.Argument(help="Folder to write; an older one there is replaced.")],
+    destination: Annotated[Path, typer.Argument(help="Folder to write; one that bigfoot wrote there is replaced.")],
     to: Annotated[str, typer.Option(help="bigfoot, huggingface, fairseq or torchaudio.")] = "bigfoot",
     densify: Annotated[
         bool, typer.Option("--densify", help="Write out in full what the format cannot say, such as grouped kernels.")
@@ -22,6 +23,7 @@ def convert(
     with_code: Annotated[
         bool, typer.Option("--with-code", help="Add the modelling code, for trust_remote_code without bigfoot.")
     ] = False,
+    force: ForceOption = False,
 ) -> None:
     """Write a model in another format, reloaded and compared on audio before it is called done."""
     from bigfoot.formats.conversion import convert_model
@@ -33,9 +35,10 @@ def convert(
         problems.append(f"--with-code: {to} needs no code of ours; it is for --to bigfoot")
     if problems:
         raise ConfigError(problems)
+    may = replace(may_replace(force), inputs=[dictionary] if dictionary else [])
     loaded = load_model(source, dictionary=dictionary)
     for note in FORMATS[to].notes(loaded.model, loaded.processor):
         typer.echo(f"note: {note}", err=True)
-    difference = convert_model(loaded, destination, to=to, dense=densify, with_code=with_code)
+    difference = convert_model(loaded, destination, to=to, dense=densify, with_code=with_code, may=may)
     same = "to the bit" if difference == 0 else f"to {difference:.1g} of the largest answer"
     typer.echo(f"{destination}: written as {to}, read back and compared on audio: equal {same}")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from bigfoot.storage.ownership import MayReplace
 
 DEFAULT_CONFIG = "demo_config.yaml"
 MODEL_HELP = (
@@ -16,3 +20,18 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(help="key=value, such as student.conv_groups=4", metavar="[KEY=VALUE]...")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
+ForceOption = Annotated[
+    bool,
+    typer.Option("--force", help="Also replace what bigfoot did not write, or what was changed since; it is named."),
+]
+
+
+def may_replace(force: bool) -> MayReplace:
+    """What a command may take away; what goes by ``--force`` is named.
+
+    Args:
+        force: of the command line.
+    """
+    from bigfoot.storage.ownership import MayReplace
+
+    return MayReplace(force, tell=partial(typer.echo, err=True))

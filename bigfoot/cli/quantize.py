@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-from bigfoot.cli.options import ModelArgument
+from bigfoot.cli.options import ForceOption, ModelArgument, may_replace
 
 
 def quantize(
     model: ModelArgument,
-    destination: Annotated[Path, typer.Argument(help="Folder to write; an old one is replaced.", metavar="OUT")],
+    destination: Annotated[
+        Path, typer.Argument(help="Folder to write; one that bigfoot wrote there is replaced.", metavar="OUT")
+    ],
     precision: Annotated[
         str, typer.Option(help="float16, bfloat16, int8, int8_dynamic, int8_static; float32 takes it back.")
     ],
@@ -27,6 +29,7 @@ def quantize(
         list[str] | None,
         typer.Option(help="A layer, or pattern, that stays in fp32; as often as wanted.", metavar="PATTERN"),
     ] = None,
+    force: ForceOption = False,
 ) -> None:
     """Write a model folder whose weights take fewer bytes: half with float16 and bfloat16, about a quarter with int8.
 
@@ -43,7 +46,7 @@ def quantize(
 
     request = QuantizeRequest(
         model, destination, precision, calibrate=calibrate, check=check, percentile=percentile,
-        keep_fp32=keep_fp32 or (),
+        keep_fp32=keep_fp32 or (), may=may_replace(force),
     )  # fmt: skip
     done = run_quantize(request)
     typer.echo(done.change, err=True)

@@ -13,7 +13,7 @@ from bigfoot.compress.change import Change
 from bigfoot.compress.importance import Audio, Loss, compute_importance, mean_ctc
 from bigfoot.compress.surgery import prune_units, pruned_shape
 from bigfoot.compress.units import Place, Units, find_units
-from bigfoot.config import PruneConfig
+from bigfoot.config.schema import PruneConfig
 from bigfoot.errors import ModelError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC

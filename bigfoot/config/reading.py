@@ -1,7 +1,6 @@
 """Merge defaults, a YAML file and ``key=value`` overrides, and collect whatever is wrong with them.
 
-A user sees all of it at once: unknown keys, wrong types, values out of range. What only the models can tell is checked
-by ``bigfoot.pipeline``.
+A user sees all of it at once: unknown keys, wrong types, values out of range.
 """
 
 from __future__ import annotations
@@ -9,77 +8,56 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bigfoot.config.checks import find_value_problems
-from bigfoot.config.schema import Config
+from bigfoot.config.files import find_config
+from bigfoot.config.problems import Problem
+from bigfoot.config.rules import find_problems
 from bigfoot.errors import ConfigError
 
-CONFIG_FOLDER = Path(__file__).resolve().parents[2] / "configs"
-_TRAININGS = ("gates", "distill", "finetune")
-_DICTIONARIES = ("student.shape", "prune.part_ratios", *(f"{step}.learning_rate_factors" for step in _TRAININGS))
+_T = TypeVar("_T")
 
 
-def find_config(path: str | Path) -> Path:
-    """Find a configuration as given, then under ``configs/``.
-
-    Raises:
-        ConfigError: it is in neither place; the names under ``configs/`` are listed.
-    """
-    for candidate in (Path(path), CONFIG_FOLDER / path):
-        if candidate.is_file():
-            return candidate
-    known = ", ".join(sorted(p.name for p in CONFIG_FOLDER.glob("*.yaml"))) or "nothing"
-    raise ConfigError([f"--config: no file {path}, nor is it under configs/ (there: {known})"])
-
-
-def read_config(path: str | Path | None, overrides: Sequence[str] = ()) -> tuple[Config, list[str]]:
-    """Merge the defaults, a YAML file and overrides; collect what is wrong instead of stopping at the first.
+def read_settings(
+    schema: type[_T], path: str | Path | None, overrides: Sequence[str] = ()
+) -> tuple[_T, list[Problem]]:
+    """Merge defaults, a YAML file and overrides; collect what is wrong instead of stopping at the first.
 
     Args:
+        schema: dataclass of the settings, with sections that are dataclasses too.
         path: YAML file, looked up as given and then under ``configs/``; None for the defaults alone.
         overrides: ``a.b=c`` each, YAML on the right-hand side.
 
     Returns:
-        The configuration (defaults where a key was wrong) and one sentence per problem.
+        The settings (defaults where a key was wrong) and what is wrong with them.
 
     Raises:
         ConfigError: the file is missing or is not YAML.
 
     Example:
-        >>> config, problems = read_config(None, ["student.conv_groups=4", "student.conv_gruops=4"])
-        >>> config.student.conv_groups, problems
-        (4, ['student.conv_gruops: unknown key; did you mean student.conv_groups?'])
+        >>> from bigfoot.data.settings import DataConfig
+        >>> data, problems = read_settings(DataConfig, None, ["num_train=3", "num_tets=2"])
+        >>> data.num_train, [str(problem) for problem in problems]
+        (3, ['num_tets: unknown key; did you mean num_test?'])
     """
-    merged = OmegaConf.structured(Config)
-    problems: list[str] = []
-    for key, value in _given_values(path, overrides, problems):
-        _assign(merged, key, value, problems)
-    config = OmegaConf.to_object(merged)
-    assert isinstance(config, Config)
-    problems += find_value_problems(config)
-    return config, problems
+    merged, known = OmegaConf.structured(schema), _find_keys(schema, "")  # type: ignore[arg-type]
+    problems: list[Problem] = []
+    for key, value in _given_values(path, overrides, known, problems):
+        _assign(merged, key, value, known, problems)
+    settings = OmegaConf.to_object(merged)
+    assert isinstance(settings, schema)
+    problems += find_problems(settings)
+    return settings, problems
 
 
-def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
-    """``read_config`` for those who want a configuration or an error.
-
-    Raises:
-        ConfigError: with everything that is wrong.
-    """
-    config, problems = read_config(path, overrides)
-    if problems:
-        raise ConfigError(problems)
-    return config
-
-
-def save_config(config: Config, path: str | Path) -> None:
+def save_config(config: object, path: str | Path) -> None:
     """Write a configuration with every key, so that the run can be repeated whatever the defaults become."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,27 +65,54 @@ def save_config(config: Config, path: str | Path) -> None:
 
 
 def to_dict(config: object) -> dict[str, Any]:
-    """A dataclass of this module as plain containers, for fingerprints and JSON."""
+    """A dataclass of settings as plain containers, for fingerprints and JSON."""
     return dataclasses.asdict(config)  # type: ignore[call-overload, no-any-return]
 
 
+@dataclass(frozen=True)
+class _Key:
+    """What a key of the schema takes.
+
+    Args:
+        kind: its type as it is written.
+        is_dictionary: whether its value is a dictionary, which stays whole.
+    """
+
+    kind: str
+    is_dictionary: bool
+
+
+@cache  # asked once a file, and a comparison of methods reads dozens of them
+def _find_keys(section: type, prefix: str) -> dict[str, _Key]:
+    hints = typing.get_type_hints(section)
+    found: dict[str, _Key] = {}
+    for item in dataclasses.fields(section):
+        hint = hints[item.name]
+        if dataclasses.is_dataclass(hint):
+            found |= _find_keys(hint, f"{prefix}{item.name}.")  # type: ignore[arg-type]
+        else:
+            kind = item.type if isinstance(item.type, str) else getattr(hint, "__name__", str(hint))
+            found[f"{prefix}{item.name}"] = _Key(kind, typing.get_origin(hint) is dict)
+    return found
+
+
 def _given_values(
-    path: str | Path | None, overrides: Sequence[str], problems: list[str]
+    path: str | Path | None, overrides: Sequence[str], known: Mapping[str, _Key], problems: list[Problem]
 ) -> Iterator[tuple[str, Any]]:
     if path is not None:
-        yield from _leaves(_read_yaml(find_config(path)), "", problems)
+        yield from _leaves(_read_yaml(find_config(path)), "", known, problems)
     for override in overrides:
         key, equals, _ = override.partition("=")
         if not equals:
-            problems.append(f"{override}: an override is written key=value")
+            problems.append(Problem(override, "no_value", "an override is written key=value"))
             continue
         try:
             given = OmegaConf.from_dotlist([override])
         # A YAML error on the right-hand side has no base class of OmegaConf's.
         except Exception as error:
-            problems.append(f"{key}: cannot be read ({str(error).splitlines()[0]})")
+            problems.append(Problem(key, "unreadable", f"cannot be read ({str(error).splitlines()[0]})"))
         else:
-            yield from _leaves(given, "", problems)
+            yield from _leaves(given, "", known, problems)
 
 
 def _read_yaml(path: Path) -> DictConfig:
@@ -115,59 +120,50 @@ def _read_yaml(path: Path) -> DictConfig:
         loaded = OmegaConf.load(path)
     # A YAML error has no base class of OmegaConf's.
     except Exception as error:
-        raise ConfigError([f"{path}: not YAML ({error})"]) from error
+        raise ConfigError([Problem(str(path), "not_yaml", f"not YAML ({error})")]) from error
     if not isinstance(loaded, DictConfig):
-        raise ConfigError([f"{path}: expected keys with values, found a list"])
+        raise ConfigError([Problem(str(path), "not_yaml", "expected keys with values, found a list")])
     return loaded
 
 
-def _leaves(node: DictConfig, prefix: str, problems: list[str]) -> Iterator[tuple[str, Any]]:
+def _leaves(
+    node: DictConfig, prefix: str, known: Mapping[str, _Key], problems: list[Problem]
+) -> Iterator[tuple[str, Any]]:
     """Go down as long as there is a section of the schema below; dictionaries that are values stay whole."""
     for name in map(str, node):
         key = f"{prefix}{name}"
         try:
             value = node[name]
         except OmegaConfBaseException as error:
-            problems.append(f"{key}: {str(error).splitlines()[0]}")
+            problems.append(Problem(key, "unreadable", str(error).splitlines()[0]))
             continue
-        if isinstance(value, DictConfig) and key not in _DICTIONARIES:
-            yield from _leaves(value, f"{key}.", problems)
+        whole = key in known and known[key].is_dictionary
+        if isinstance(value, DictConfig) and not whole:
+            yield from _leaves(value, f"{key}.", known, problems)
         else:
             yield key, value
 
 
-def _assign(merged: DictConfig, key: str, value: object, problems: list[str]) -> None:
-    known = list(_schema_types(Config, ""))
+def _assign(
+    merged: DictConfig, key: str, value: object, known: Mapping[str, _Key], problems: list[Problem]
+) -> None:
     inside = [name for name in known if name.startswith(f"{key}.")]
     if inside and value is None:
         return  # a heading in the YAML with nothing below it
     if inside:
-        problems.append(f"{key}: a section, set what is in it: {', '.join(inside[:3])}, ...")
+        problems.append(Problem(key, "section", f"a section, set what is in it: {', '.join(inside[:3])}, ..."))
         return
     if key not in known:
-        problems.append(f"{key}: unknown key{_nearest(key, known)}")
+        problems.append(Problem(key, "unknown_key", f"unknown key{_nearest(key, list(known))}"))
         return
     try:
         # Merged where it is a dictionary: two overrides of two of its entries are both meant.
-        OmegaConf.update(merged, key, value, merge=key in _DICTIONARIES)
+        OmegaConf.update(merged, key, value, merge=known[key].is_dictionary)
     except OmegaConfBaseException:
-        expected = OmegaConf.get_type(OmegaConf.create({"x": value}), "x")
+        came = OmegaConf.get_type(OmegaConf.create({"x": value}), "x")
         shown = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-        wanted = _schema_types(Config, "")[key]
-        problems.append(f"{key}: expected {wanted}, got {shown!r} ({getattr(expected, '__name__', expected)})")
-
-
-@cache  # asked once a key, and a comparison of methods reads dozens of files
-def _schema_types(section: type, prefix: str) -> dict[str, str]:
-    hints = typing.get_type_hints(section)
-    found: dict[str, str] = {}
-    for item in dataclasses.fields(section):
-        hint = hints[item.name]
-        if dataclasses.is_dataclass(hint):
-            found |= _schema_types(hint, f"{prefix}{item.name}.")  # type: ignore[arg-type]
-        else:
-            found[f"{prefix}{item.name}"] = str(item.type)
-    return found
+        message = f"expected {known[key].kind}, got {shown!r} ({getattr(came, '__name__', came)})"
+        problems.append(Problem(key, "wrong_type", message))
 
 
 def _nearest(key: str, known: Sequence[str]) -> str:

@@ -1,12 +1,14 @@
-"""The range of a field, said where the field is."""
+"""Ranges of settings, each declared where its field is."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterator
-from dataclasses import field
+from collections.abc import Iterator, Sequence
+from dataclasses import field, replace
 from typing import Any, TypeVar
+
+from bigfoot.config.problems import Problem
 
 _T = TypeVar("_T")
 _UNSET: Any = object()
@@ -49,25 +51,28 @@ def _ruled(default: _T, **metadata: object) -> _T:
     return made  # type: ignore[no-any-return]
 
 
-def rule_problems(section: object, prefix: str = "") -> Iterator[str]:
-    """Say which fields of a dataclass, and of those below it, are out of their range.
+def find_problems(section: object, prefix: str = "") -> Iterator[Problem]:
+    """Check a dataclass of settings and all that are below it.
+
+    Every field is held against its range. A dataclass that has a method ``find_problems`` checks by it what no range
+    can say; the keys of its problems are relative to it.
 
     Args:
         section: the dataclass.
         prefix: put before the names of its fields.
 
     Yields:
-        One sentence a problem, beginning with the key.
+        Problem by problem.
 
     Example:
-        >>> from bigfoot.config import EvaluateConfig
-        >>> list(rule_problems(EvaluateConfig(batch_size=0)))
+        >>> from bigfoot.evaluation.settings import EvaluateConfig
+        >>> [str(problem) for problem in find_problems(EvaluateConfig(batch_size=0))]
         ['batch_size: must be above 0, got 0']
     """
     for item in dataclasses.fields(section):  # type: ignore[arg-type]
         key, value = f"{prefix}{item.name}", getattr(section, item.name)
         if dataclasses.is_dataclass(value):
-            yield from rule_problems(value, f"{key}.")
+            yield from find_problems(value, f"{key}.")
         elif value is None and item.default is None:
             continue
         elif "words" in item.metadata:
@@ -75,10 +80,32 @@ def rule_problems(section: object, prefix: str = "") -> Iterator[str]:
         elif "rule" in item.metadata:
             holds, expected = _RULES[item.metadata["rule"]]
             if not holds(value):
-                yield f"{key}: {expected}, got {value}"
+                yield Problem(key, "out_of_range", f"{expected}, got {value}")
+    own = getattr(section, "find_problems", None)
+    if own is not None:
+        yield from (replace(problem, key=f"{prefix}{problem.key}") for problem in own())
 
 
-def _word_problems(key: str, value: object, words: tuple[str, ...]) -> Iterator[str]:
+def unknown_words(key: str, what: str, given: Sequence[str], known: Sequence[str]) -> Iterator[Problem]:
+    """Name the words of a list that are none of the known ones.
+
+    Args:
+        key: of the list.
+        what: one word of it is.
+        given: the list.
+        known: all words that there are.
+
+    Example:
+        >>> [str(problem) for problem in unknown_words("steps", "step", ["destill"], ["student", "distill"])]
+        ["steps: unknown step 'destill'; steps are student, distill"]
+    """
+    for word in given:
+        if word not in known:
+            yield Problem(key, "unknown_word", f"unknown {what} {word!r}; {what}s are {', '.join(known)}")
+
+
+def _word_problems(key: str, value: object, words: tuple[str, ...]) -> Iterator[Problem]:
     if value not in words:
         close = difflib.get_close_matches(str(value), words, n=1)
-        yield f"{key}: {value!r} is not one of {', '.join(words)}" + (f"; did you mean {close[0]}?" if close else "")
+        meant = f"; did you mean {close[0]}?" if close else ""
+        yield Problem(key, "unknown_word", f"{value!r} is not one of {', '.join(words)}{meant}")

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bigfoot.audio.files import resample
-from bigfoot.config import AugmentConfig, SpecAugmentConfig
 from bigfoot.data.noise import NoiseFolder
+from bigfoot.data.settings import AugmentConfig, SpecAugmentConfig
 from bigfoot.data.utterance import add_noise, mix_noise
 from bigfoot.types import SAMPLE_RATE, Samples
 

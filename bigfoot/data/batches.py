@@ -23,10 +23,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from bigfoot.audio.files import read_audio
 from bigfoot.audio.pauses import cut_at_pauses
 from bigfoot.audio.recording import Moments, Recording, normalize_part
-from bigfoot.config import AugmentConfig, DataConfig
 from bigfoot.data.augment import augment_waveform, stable_seed
+from bigfoot.data.cuts import path_of, read_cuts
 from bigfoot.data.noise import NoiseFolder
-from bigfoot.errors import DataError
+from bigfoot.data.settings import AugmentConfig, DataConfig
+from bigfoot.errors import AudioError, DataError
 from bigfoot.text.tokenizer import Tokenizer
 from bigfoot.text.tokenizers import Processor
 from bigfoot.types import Samples, Seconds
@@ -139,7 +140,7 @@ class _CutSource:
             id=cut.id,
             speaker=str(supervision.speaker),
             text=supervision.text or "",
-            path=str(cut.recording.sources[0].source),
+            path=path_of(cut),
             offset=cut.start,
             duration=None if whole else cut.duration,
             seconds=cut.duration,
@@ -311,8 +312,7 @@ class _EndlessSampler(Sampler[Any]):
 def _build_sampler(
     manifest: Path, config: DataConfig, seed: int, rank: int, world_size: int
 ) -> DynamicBucketingSampler:
-    _require(manifest)
-    cuts = CutSet.from_jsonl_lazy(manifest)
+    cuts = read_cuts(manifest)
     return DynamicBucketingSampler(
         cuts,
         max_duration=config.batch_seconds,
@@ -381,24 +381,37 @@ def evaluation_batches(
         yield collate(chosen, processor)
 
 
-def read_utterances(manifest: str | Path, limit: int | None = None, sample_rate: int = 16_000) -> list[LoadedUtterance]:
+def read_utterances(
+    manifest: str | Path,
+    limit: int | None = None,
+    sample_rate: int = 16_000,
+    on_error: Callable[[AudioError], None] | None = None,
+) -> list[LoadedUtterance]:
     """Read the first utterances of a manifest, in its order.
 
     Args:
         manifest: of ``prepare_data``.
         limit: how many; all by default.
         sample_rate: of the result in Hz.
+        on_error: takes the error of a file that cannot be read, which then is left out; without it that is an error.
 
     Returns:
         The utterances with their audio, not normalised.
 
     Raises:
         DataError: the manifest is missing.
-        AudioError: a file cannot be read.
+        AudioError: a file cannot be read, and there is no ``on_error``.
     """
-    _require(Path(manifest))
-    cuts = islice(CutSet.from_jsonl_lazy(manifest), limit)
-    return [_CutSource.of(cut).load(sample_rate) for cut in cuts]
+    def load() -> Iterator[LoadedUtterance]:
+        for cut in read_cuts(manifest):
+            try:
+                yield _CutSource.of(cut).load(sample_rate)
+            except AudioError as error:
+                if on_error is None:
+                    raise
+                on_error(error)
+
+    return list(islice(load(), limit))
 
 
 def sample_batches(
@@ -420,10 +433,9 @@ def sample_batches(
         DataError: the manifest is missing or empty, or a transcript cannot be spelled.
         AudioError: a file cannot be read.
     """
-    _require(Path(manifest))
     batches: list[list[LoadedUtterance]] = [[]]
     left, room = seconds, batch_seconds
-    for cut in CutSet.from_jsonl_lazy(Path(manifest)):
+    for cut in read_cuts(manifest):
         if batches[-1] and cut.duration > room:
             batches.append([])
             room = batch_seconds
@@ -443,13 +455,7 @@ def _longest_first(manifest: str | Path) -> list[Cut]:
 
 
 def _read_cuts(manifest: str | Path, key: Callable[[Cut], Any]) -> list[Cut]:
-    _require(Path(manifest))
-    return sorted(CutSet.from_jsonl_lazy(manifest), key=key)
-
-
-def _require(manifest: Path) -> None:
-    if not manifest.is_file():
-        raise DataError(f"no manifest {manifest}; prepare the data first")
+    return sorted(read_cuts(manifest), key=key)
 
 
 def read_lengths(manifest: str | Path) -> list[tuple[str, str, Seconds]]:
@@ -461,8 +467,7 @@ def read_lengths(manifest: str | Path) -> list[tuple[str, str, Seconds]]:
     Raises:
         DataError: the manifest is missing.
     """
-    _require(Path(manifest))
-    return [(cut.id, cut.supervisions[0].text or "", cut.duration) for cut in CutSet.from_jsonl_lazy(manifest)]
+    return [(cut.id, cut.supervisions[0].text or "", cut.duration) for cut in read_cuts(manifest)]
 
 
 def read_transcripts(manifest: str | Path) -> list[str]:
@@ -477,5 +482,4 @@ def read_transcripts(manifest: str | Path) -> list[str]:
     Raises:
         DataError: the manifest is missing.
     """
-    _require(Path(manifest))
-    return [cut.supervisions[0].text or "" for cut in CutSet.from_jsonl_lazy(manifest)]
+    return [cut.supervisions[0].text or "" for cut in read_cuts(manifest)]

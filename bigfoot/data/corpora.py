@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from bigfoot.audio.files import write_audio
-from bigfoot.config import DataConfig
 from bigfoot.data.augment import stable_seed
-from bigfoot.data.fsdd import join_strings
+from bigfoot.data.cuts import write_manifest
+from bigfoot.data.fsdd import find_recordings, join_strings
 from bigfoot.data.listings import list_folder, list_librispeech, list_speechocean762
 from bigfoot.data.manifests import (
     ListedUtterance,
@@ -23,12 +23,26 @@ from bigfoot.data.manifests import (
     load_prepared,
     save_prepared,
     show_progress,
-    write_manifest,
+)
+from bigfoot.data.settings import DataConfig
+from bigfoot.data.sources import (
+    DIGESTS_FILE,
+    SOURCES_FILE,
+    Source,
+    describe_changes,
+    digest_cuts,
+    file_sources,
+    list_sources,
+    look_again,
+    made_sources,
+    read_sources,
+    write_sources,
 )
 from bigfoot.data.synthetic import synthesize_split
 from bigfoot.data.tables import list_common_voice, list_table
 from bigfoot.data.utterance import Utterance
 from bigfoot.errors import AudioError, DataError
+from bigfoot.storage.digests import FileDigests, digest_file
 from bigfoot.text.normalize import describe_normalization, drop_silent_marks
 
 __all__ = ["PreparedData", "SkippedUtterance", "load_prepared", "prepare_data", "resolve_root"]
@@ -47,12 +61,14 @@ class _Corpus:
         usual_name: of its folder, below ``$BIGFOOT_DATA``; None where it has none.
         list_split: from the folder and the corpus's own name of a split to its utterances.
         generate: makes so many utterances of train, dev or test.
+        find_sources: the recordings from which a split is generated.
         is_written: transcripts are sentences to read, with marks that nobody says.
     """
 
     usual_name: str | None = None
     list_split: Callable[[Path, str, DataConfig], list[ListedUtterance]] | None = None
     generate: Callable[[DataConfig, int, str, int, _OnBad], Iterator[Utterance]] | None = None
+    find_sources: Callable[[Path, str], list[Path]] = lambda _root, _split: []
     is_written: bool = False
 
 
@@ -64,14 +80,22 @@ def _join_fsdd(config: DataConfig, seed: int, split: str, count: int, on_bad: _O
     return join_strings(resolve_root(config), split, count, seed, config.min_digits, config.max_digits, on_bad)
 
 
+def _find_fsdd(root: Path, split: str) -> list[Path]:
+    return [path for files in find_recordings(root, split).values() for _, path in files]
+
+
+def _list_table(root: Path, split: str, config: DataConfig) -> list[ListedUtterance]:
+    return list_table(_find_table(split, root), untranscribed=config.transcripts == "none")
+
+
 _CORPORA = {
     "synthetic_digits": _Corpus(generate=_synthesize),
-    "fsdd": _Corpus("fsdd", generate=_join_fsdd),
+    "fsdd": _Corpus("fsdd", generate=_join_fsdd, find_sources=_find_fsdd),
     "librispeech": _Corpus("LibriSpeech", lambda root, split, _: list_librispeech(root, split)),
     "common_voice": _Corpus("CommonVoice", lambda root, split, _: list_common_voice(root, split), is_written=True),
     "speechocean762": _Corpus("speechocean762", lambda root, split, _: list_speechocean762(root, split)),
     "folder": _Corpus(None, lambda root, split, config: list_folder(root, split, config.transcripts == "none")),
-    "table": _Corpus(None, lambda root, split, _: list_table(_find_table(split, root))),
+    "table": _Corpus(None, _list_table),
 }
 
 
@@ -82,6 +106,7 @@ def prepare_data(
 
     Generated speech (synthetic_digits, fsdd) is written below it as FLAC; other corpora stay where they are. Train is
     in a shuffled order, since lhotse's buffer holds a part of a big corpus only; dev and test keep the corpus's.
+    ``sources.jsonl.gz`` and ``digests.jsonl.gz`` say what they were made of, for ``find_changes``.
 
     Args:
         config: which corpus, which splits, and what is done with bad files.
@@ -107,13 +132,15 @@ def prepare_data(
     folder = Path(folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     prepared = PreparedData(folder, manifests={}, skipped=[], hours={}, num_utterances={})
-    corpus = _find_corpus(config)
+    corpus, digests = _find_corpus(config), FileDigests(folder / DIGESTS_FILE)
     if corpus.generate is None:
         splits = _list_splits(corpus, config, seed, characters)
+        _warn_of_overlap(splits)
     else:
         splits = _write_splits(corpus.generate, config, seed, folder, prepared.skipped)
     if not splits:
         raise DataError("data: no split is asked for; set data.train_splits, data.dev_splits or data.test_splits")
+    sources: list[Source] = []
     for split, listed in splits.items():
         # What bigfoot has just written needs no second decoding.
         verify = config.verify_audio and corpus.generate is None
@@ -124,9 +151,70 @@ def prepare_data(
         prepared.manifests[split] = folder / f"cuts_{split}.jsonl.gz"
         prepared.hours[split] = sum(cut.duration for cut in cuts) / 3600
         prepared.num_utterances[split] = len(cuts)
-        write_manifest(cuts, prepared.manifests[split])
+        write_manifest(cuts, prepared.manifests[split], home=folder)
+        prepared.files[prepared.manifests[split].name] = digest_file(prepared.manifests[split])
+        sources += _split_sources(corpus, config, split, listed, folder, digests)
+        looked_at = None if config.trust_files and corpus.generate is None else digests
+        prepared.contents[split], prepared.audio[split] = digest_cuts(cuts, looked_at)
+    prepared.files[SOURCES_FILE] = write_sources(sources, folder)
+    digests.save()
     save_prepared(prepared)
     return prepared
+
+
+def find_changes(
+    config: DataConfig, seed: int, prepared: PreparedData, characters: Collection[str] | None, splits: Collection[str]
+) -> list[str]:
+    """Say what of a corpus is no longer as it was when its manifests were made.
+
+    The corpus is listed again, and its files are compared by size and times; those that differ, by their content.
+
+    Args:
+        config: as given to ``prepare_data``. With ``trust_files`` only the listing is compared.
+        seed: likewise.
+        prepared: what it returned.
+        characters: likewise.
+        splits: that are looked at.
+
+    Returns:
+        A few words for each kind of change; none where nothing has changed.
+
+    Raises:
+        DataError: the corpus cannot be listed any more.
+    """
+    before = read_sources(prepared.folder)
+    if before is None:
+        return [f"{SOURCES_FILE} is damaged"]
+    corpus, digests = _find_corpus(config), FileDigests(prepared.folder / DIGESTS_FILE)
+    now: list[Source] = []
+    if corpus.generate is None:
+        for split, listed in _list_splits(corpus, config, seed, characters).items():
+            if split in splits:
+                now += list_sources(split, listed, None if config.trust_files else digests)
+    else:
+        then = [source for source in before if source.split in splits]
+        for split in dict.fromkeys(source.split for source in then):
+            now += _generated_from(corpus, config, split, digests)
+            made = [source for source in then if source.split == split]
+            now += look_again(made, prepared.folder, digests)
+    digests.save()
+    return describe_changes(before, now, [split for split in SPLITS if split in splits])
+
+
+def _split_sources(
+    corpus: _Corpus, config: DataConfig, split: str, listed: list[ListedUtterance], folder: Path, digests: FileDigests
+) -> Iterator[Source]:
+    if corpus.generate is None:
+        looked_at = show_progress(listed, f"reading {split}")
+        yield from list_sources(split, looked_at, None if config.trust_files else digests)
+    else:
+        yield from _generated_from(corpus, config, split, digests)
+        yield from made_sources(split, listed, folder, digests)
+
+
+def _generated_from(corpus: _Corpus, config: DataConfig, split: str, digests: FileDigests) -> Iterator[Source]:
+    root = resolve_root(config) if corpus.usual_name is not None else Path.cwd()
+    yield from file_sources(split, corpus.find_sources(root, split), None if config.trust_files else digests)
 
 
 def resolve_root(config: DataConfig) -> Path:
@@ -222,7 +310,6 @@ def _list_splits(
                 listed[split] = [replace(item, text=drop_silent_marks(item.text, characters)) for item in listed[split]]
     if config.hold_out_speakers and "dev" not in listed:
         listed["train"], listed["dev"] = hold_out_speakers(listed.get("train", []), config.hold_out_speakers, seed)
-    _warn_of_overlap(listed)
     return {split: listed[split] for split in SPLITS if split in listed}
 
 
@@ -238,9 +325,9 @@ def _split_names(config: DataConfig) -> dict[str, list[str]]:
 
 
 def _warn_of_overlap(listed: dict[str, list[ListedUtterance]]) -> None:
-    train = {item.path for item in listed.get("train", [])}
+    train = {(item.path, item.stretch) for item in listed.get("train", [])}
     for split in ("dev", "test"):
-        if shared := sum(item.path in train for item in listed.get(split, [])):
+        if shared := sum((item.path, item.stretch) in train for item in listed.get(split, [])):
             log.warning("data: %d files of %s are in train too: its error rates will flatter", shared, split)
 
 

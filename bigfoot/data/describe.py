@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from lhotse import CutSet
 from lhotse.cut import Cut
 
+from bigfoot.data.cuts import read_cuts
 from bigfoot.data.manifests import PreparedData, SkippedUtterance, show_progress
 
 
@@ -125,7 +124,7 @@ def describe_corpus(prepared: PreparedData, name: str = "corpus") -> CorpusFacts
 
     Example:
         >>> import tempfile
-        >>> from bigfoot.config import DataConfig
+        >>> from bigfoot.data.settings import DataConfig
         >>> from bigfoot.data.corpora import prepare_data
         >>> config = DataConfig(num_train=3, num_dev=0, num_test=2)
         >>> facts = describe_corpus(prepare_data(config, seed=0, folder=tempfile.mkdtemp()))
@@ -133,14 +132,10 @@ def describe_corpus(prepared: PreparedData, name: str = "corpus") -> CorpusFacts
         [('train', 3, {16000: 3}), ('test', 2, {16000: 2})]
     """
     splits = [
-        _describe_split(split, show_progress(_read(manifest), f"counting {split}", prepared.num_utterances[split]))
+        _describe_split(split, show_progress(read_cuts(manifest), f"counting {split}", prepared.num_utterances[split]))
         for split, manifest in prepared.manifests.items()
     ]
     return CorpusFacts(name, splits, prepared.skipped)
-
-
-def _read(manifest: Path) -> Iterable[Cut]:
-    return CutSet.from_jsonl_lazy(manifest)
 
 
 def _describe_split(split: str, cuts: Iterable[Cut]) -> SplitFacts:

@@ -5,13 +5,15 @@ lhotse has a LibriSpeech recipe, but it stops at the first bad file and passes o
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from bigfoot.audio.files import READABLE, UNREADABLE, walk_files
+from bigfoot.audio.folders import READABLE, UNREADABLE, type_problem, walk_files
 from bigfoot.data.manifests import ListedUtterance
 from bigfoot.data.tables import list_table
-from bigfoot.errors import DataError
+from bigfoot.data.transcripts import read_text_file, read_text_lines
+from bigfoot.errors import AudioError, DataError
 
 # What lies in a folder of speech without being a transcript.
 _NOT_TRANSCRIPTS = ("README", "LICENSE", "LICENCE", "COPYING", "NOTICE")
@@ -49,18 +51,17 @@ def _find_folder(root: Path, split: str) -> Path:
 def _list_chapter(chapter: Path) -> Iterator[ListedUtterance]:
     speaker = chapter.parent.name
     listing = chapter / f"{speaker}-{chapter.name}.trans.txt"
-    # What is not UTF-8 becomes a mark that no vocabulary holds, so that the line is named, the corpus not lost.
-    lines = listing.read_text(encoding="utf-8", errors="replace").splitlines() if listing.is_file() else []
-    listed = set()
-    for line in lines:
-        if not line.strip():
-            continue
-        name, _, text = line.strip().partition(" ")
-        listed.add(name)
+    problem, pairs = f"no transcript in {listing.name}", []
+    try:
+        pairs = _read_pairs(listing)
+    except DataError as error:
+        problem = str(error)
+    for name, text in pairs:
         yield ListedUtterance(name, chapter / f"{name}.flac", text, speaker)
+    listed = {name for name, _ in pairs}
     for path in sorted(chapter.glob("*.flac")):
         if path.stem not in listed:
-            yield ListedUtterance(path.stem, path, "", speaker, problem=f"no transcript in {listing.name}")
+            yield ListedUtterance(path.stem, path, "", speaker, problem=problem)
 
 
 def list_folder(root: Path, split: str, text_is_optional: bool = False) -> list[ListedUtterance]:
@@ -83,7 +84,8 @@ def list_folder(root: Path, split: str, text_is_optional: bool = False) -> list[
         DataError: there is no such folder; those that are there are named.
     """
     folder = _find_folder(root, split)
-    files = walk_files(folder)
+    problems: list[AudioError] = []
+    files = walk_files(folder, problems)
     audio = [path for path in files if path.suffix.lower() in READABLE | UNREADABLE]
     texts = {
         path.with_suffix(""): path
@@ -92,11 +94,10 @@ def list_folder(root: Path, split: str, text_is_optional: bool = False) -> list[
     }
     needs_text = not text_is_optional and any(path.with_suffix("") in texts for path in audio)
     listed = [_list_file(path, texts.pop(path.with_suffix(""), None), folder, split, needs_text) for path in audio]
-    lone = texts.values() if needs_text else ()
-    return listed + [
-        ListedUtterance(_name(path, folder, split), path, "", path.parent.name, problem="no audio beside this text")
-        for path in lone
-    ]
+    for path in texts.values() if needs_text else ():
+        name = _name(path, folder, split)
+        listed.append(ListedUtterance(name, path, "", path.parent.name, problem="no audio beside this text"))
+    return listed + [ListedUtterance(error.path, Path(error.path), "", "", error.reason) for error in problems]
 
 
 def _name(path: Path, folder: Path, split: str) -> str:
@@ -104,14 +105,15 @@ def _name(path: Path, folder: Path, split: str) -> str:
 
 
 def _list_file(path: Path, text: Path | None, folder: Path, split: str, needs_text: bool) -> ListedUtterance:
-    problem = None
-    if path.suffix.lower() in UNREADABLE:
-        problem = f"soundfile cannot read {path.suffix.lower()}; convert it, such as to .flac with ffmpeg"
-    elif needs_text and text is None:
+    problem, transcript = type_problem(path), ""
+    if problem is None and needs_text and text is None:
         problem = f"no {path.stem}.txt beside it, while other audio has its text"
-    # What is not UTF-8 becomes a mark that no vocabulary holds, so that the file is named, the corpus not lost.
-    said = "" if text is None else text.read_text(encoding="utf-8-sig", errors="replace")
-    return ListedUtterance(_name(path, folder, split), path, said, path.parent.name, problem)
+    elif problem is None and text is not None:
+        try:
+            transcript = read_text_file(text)
+        except DataError as error:
+            problem = str(error)
+    return ListedUtterance(_name(path, folder, split), path, transcript, path.parent.name, problem)
 
 
 def list_speechocean762(root: Path, split: str) -> list[ListedUtterance]:
@@ -139,19 +141,19 @@ def list_speechocean762(root: Path, split: str) -> list[ListedUtterance]:
         return list_table(root / f"{split}.tsv")
     if not (root / split / "wav.scp").is_file():
         raise DataError(f"data: {root} holds neither {split}.tsv nor {split}/wav.scp of speechocean762")
-    paths, texts, speakers = (_read_pairs(root / split / name) for name in ("wav.scp", "text", "utt2spk"))
+    paths, *rest = (_read_pairs(root / split / name) for name in ("wav.scp", "text", "utt2spk"))
+    texts, speakers = map(dict, rest)
     listed = []
-    for name, path in paths.items():
+    for name, path in paths:
         problem = None if name in texts else f"no transcript in {split}/text"
         speaker = speakers.get(name, "unknown")
         listed.append(ListedUtterance(name, root / path, texts.get(name, ""), speaker, problem))
     return listed
 
 
-def _read_pairs(path: Path) -> dict[str, str]:
+def _read_pairs(path: Path) -> list[tuple[str, str]]:
     """Lines of a key, white space, and the rest; a file that is missing holds none."""
-    if not path.is_file():
-        return {}
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    pairs = (line.strip().split(maxsplit=1) for line in lines if line.strip())
-    return {pair[0]: pair[1] if len(pair) > 1 else "" for pair in pairs}
+    if not os.path.lexists(path):
+        return []
+    pairs = (line.split(maxsplit=1) for line in read_text_lines(path) if line.strip())
+    return [(pair[0], pair[1].strip() if len(pair) > 1 else "") for pair in pairs]

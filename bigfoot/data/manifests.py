@@ -7,27 +7,33 @@ reads them, never lhotse.
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from lhotse import AudioSource, CutSet, Recording, SupervisionSegment
+import numpy as np
+from lhotse import AudioSource, Recording, SupervisionSegment
 from lhotse.cut import Cut
 from rich.console import Console
 from rich.progress import Progress
 
-from bigfoot.audio.files import AudioHeader, read_audio, read_header
-from bigfoot.config import DataConfig
+from bigfoot.audio.files import AudioHeader, read_blocks, read_header
+from bigfoot.data.cuts import read_cuts, write_manifest
+from bigfoot.data.settings import DataConfig
+from bigfoot.data.stretches import Stretch
 from bigfoot.errors import AudioError, DataError
+from bigfoot.paths import is_utf8, printable
+from bigfoot.storage.digests import describe_damage
+from bigfoot.storage.state import read_state, write_state
 from bigfoot.text.normalize import normalize_text
 from bigfoot.types import Seconds
 
 SHORTEST: Seconds = 0.1
 """Shorter audio is left out of every split: it has a handful of frames, or none."""
+
+PREPARED_FILE = "prepared.json"
 
 _Item = TypeVar("_Item")
 
@@ -42,6 +48,7 @@ class ListedUtterance:
         text: the transcript as written.
         speaker: who speaks.
         problem: why it cannot be used, where the listing itself is at fault.
+        stretch: the part of the file that it is; None for the whole.
     """
 
     id: str
@@ -49,6 +56,7 @@ class ListedUtterance:
     text: str
     speaker: str
     problem: str | None = None
+    stretch: Stretch | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,9 @@ class PreparedData:
         skipped: what was left out.
         hours: of audio, by split.
         num_utterances: by split.
+        contents: digest of utterances, transcripts and audio, by split; the place does not count.
+        audio: digest of names, lengths and audio alone, by split.
+        files: digests of the manifests and of ``sources.jsonl.gz``, by name.
     """
 
     folder: Path
@@ -85,6 +96,22 @@ class PreparedData:
     skipped: list[SkippedUtterance]
     hours: dict[str, float]
     num_utterances: dict[str, int]
+    contents: dict[str, str] = dataclasses.field(default_factory=dict)
+    audio: dict[str, str] = dataclasses.field(default_factory=dict)
+    files: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _State:
+    """``prepared.json``."""
+
+    manifests: dict[str, str]
+    skipped: list[SkippedUtterance]
+    hours: dict[str, float]
+    num_utterances: dict[str, int]
+    contents: dict[str, str]
+    audio: dict[str, str]
+    files: dict[str, str]
 
 
 class _Unusable(Exception):
@@ -124,15 +151,19 @@ def check_utterances(
             seen.add(item.id)
             cuts.append(_check_one(item, split, config, characters, verify))
         except _Unusable as reason:
-            skipped.append(SkippedUtterance(split, item.id, str(item.path), str(reason)))
+            skipped.append(_skip(item, split, str(reason)))
         except DataError as error:
             if config.on_bad_audio == "raise":
                 raise
             reason_text = error.reason if isinstance(error, AudioError) else str(error)
-            skipped.append(SkippedUtterance(split, item.id, str(item.path), reason_text))
+            skipped.append(_skip(item, split, reason_text))
     if not cuts:
         raise DataError(_nothing_left(split, skipped))
     return cuts, skipped
+
+
+def _skip(item: ListedUtterance, split: str, reason: str) -> SkippedUtterance:
+    return SkippedUtterance(split, printable(item.id), printable(item.path), printable(reason))
 
 
 def _nothing_left(split: str, skipped: list[SkippedUtterance]) -> str:
@@ -145,8 +176,10 @@ def _nothing_left(split: str, skipped: list[SkippedUtterance]) -> str:
 def _check_one(
     item: ListedUtterance, split: str, config: DataConfig, characters: Collection[str] | None, verify: bool
 ) -> Cut:
-    if item.problem is not None:
-        raise DataError(item.problem)
+    if problem := item.problem or _name_problem(item):
+        raise DataError(problem)
+    if "\ufffd" in item.text and "\ufffd" not in (characters or ()):
+        raise DataError(f"{item.id}: the transcript holds U+FFFD, which stands for bytes that are not UTF-8")
     text = normalize_text(item.text, characters)
     untranscribed = config.transcripts == "none"
     if not text and not untranscribed:
@@ -156,16 +189,34 @@ def _check_one(
     if spelled and (unknown := sorted(set(text) - set(characters or ()))):
         raise DataError(f"{item.id}: the transcript holds {' '.join(map(repr, unknown))}, which the vocabulary lacks")
     header = read_header(item.path)
-    if header.seconds < SHORTEST:
-        raise _Unusable(f"{header.seconds:.3f} s is shorter than {SHORTEST} s")
-    if split == "train" and header.seconds > config.max_seconds:
-        raise _Unusable(f"{header.seconds:.1f} s is longer than data.max_seconds = {config.max_seconds:g}")
-    if verify and not read_audio(item.path).any():
+    start, seconds = (0.0, header.seconds) if item.stretch is None else item.stretch.place(header)
+    if seconds < SHORTEST:
+        raise _Unusable(f"{seconds:.3f} s is shorter than {SHORTEST} s")
+    if split == "train" and seconds > config.max_seconds:
+        raise _Unusable(f"{seconds:.1f} s is longer than data.max_seconds = {config.max_seconds:g}")
+    cut = _make_cut(item, text, header, start, seconds)
+    if verify and _is_silent(item.path, header, start, None if seconds == header.seconds else seconds):
         raise AudioError(item.path, "is silent from beginning to end")
-    return _make_cut(item, text, header)
+    return cut
 
 
-def _make_cut(item: ListedUtterance, text: str, header: AudioHeader) -> Cut:
+def _name_problem(item: ListedUtterance) -> str | None:
+    """A manifest is UTF-8; names that are not cannot stand in it."""
+    if not is_utf8(item.path):
+        return "its name is not UTF-8; give it another"
+    if not all(map(is_utf8, (item.id, item.text, item.speaker))):
+        return "its id, transcript or speaker holds half of a surrogate pair, which is no character"
+    return None
+
+
+def _is_silent(path: Path, header: AudioHeader, start: Seconds, duration: Seconds | None) -> bool:
+    """Decode all of it, a little at a time: twelve hours may have two megabytes."""
+    blocks = read_blocks(path, offset=start, duration=duration, sample_rate=header.sample_rate)
+    # No generator within any(): every block is to be read.
+    return max([float(np.abs(block).max(initial=0.0)) for block in blocks]) == 0.0
+
+
+def _make_cut(item: ListedUtterance, text: str, header: AudioHeader, start: Seconds, seconds: Seconds) -> Cut:
     channels = list(range(header.num_channels))
     recording = Recording(
         id=item.id,
@@ -176,30 +227,20 @@ def _make_cut(item: ListedUtterance, text: str, header: AudioHeader) -> Cut:
         channel_ids=channels,
     )
     cut = recording.to_cut()
+    if seconds != header.seconds:
+        cut.start, cut.duration = start, seconds
     cut.supervisions = [
         SupervisionSegment(
             id=item.id,
             recording_id=item.id,
             start=0.0,
-            duration=header.seconds,
+            duration=seconds,
             channel=cut.channel,
             text=text,
             speaker=item.speaker,
         )
     ]
     return cut
-
-
-def write_manifest(cuts: list[Cut], path: Path) -> None:
-    """Write cuts as a lhotse manifest that is either whole or not there.
-
-    Args:
-        cuts: in the order in which they are to stand.
-        path: ending in ``.jsonl.gz``.
-    """
-    part = path.with_name(f".part-{path.name}")
-    CutSet.from_cuts(cuts).to_file(part)
-    os.replace(part, path)
 
 
 def write_relabelled(manifest: Path, texts: Mapping[str, str], path: Path) -> None:
@@ -210,24 +251,20 @@ def write_relabelled(manifest: Path, texts: Mapping[str, str], path: Path) -> No
         texts: transcripts by id; an utterance that is absent gets an empty one.
         path: of the new manifest, ending in ``.jsonl.gz``.
     """
-    cuts = list(CutSet.from_jsonl_lazy(manifest))
+    cuts = list(read_cuts(manifest))
     for cut in cuts:
         cut.supervisions = [dataclasses.replace(cut.supervisions[0], text=texts.get(cut.id, ""))]
-    write_manifest(cuts, path)
+    write_manifest(cuts, path, home=manifest.parent)
 
 
 def save_prepared(prepared: PreparedData) -> None:
     """Write ``prepared.json`` beside the manifests; the last thing that is written, so it vouches for the rest."""
-    content: dict[str, Any] = {
-        "manifests": {split: path.name for split, path in prepared.manifests.items()},
-        "hours": prepared.hours,
-        "num_utterances": prepared.num_utterances,
-        "skipped": [dataclasses.asdict(item) for item in prepared.skipped],
-    }
-    path = prepared.folder / "prepared.json"
-    part = path.with_name(f".part-{path.name}")
-    part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    names = {split: path.name for split, path in prepared.manifests.items()}
+    state = _State(
+        names, prepared.skipped, prepared.hours, prepared.num_utterances, prepared.contents, prepared.audio,
+        prepared.files,
+    )  # fmt: skip
+    write_state(prepared.folder / PREPARED_FILE, state)
 
 
 def load_prepared(folder: str | Path) -> PreparedData:
@@ -240,23 +277,18 @@ def load_prepared(folder: str | Path) -> PreparedData:
         The same as it returned.
 
     Raises:
-        DataError: the folder was not prepared, or not to the end.
+        DataError: the folder was not prepared, or not to the end, or its files are damaged.
     """
     folder = Path(folder).absolute()
-    try:
-        content = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
-        prepared = PreparedData(
-            folder=folder,
-            manifests={split: folder / name for split, name in content["manifests"].items()},
-            skipped=[SkippedUtterance(**item) for item in content["skipped"]],
-            hours=content["hours"],
-            num_utterances=content["num_utterances"],
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder}: not prepared data ({error}); prepare it again") from error
-    if missing := [str(path) for path in prepared.manifests.values() if not path.is_file()]:
-        raise DataError(f"{folder}: manifests are gone: {', '.join(missing)}; prepare the data again")
-    return prepared
+    state, reason = read_state(folder / PREPARED_FILE, _State)
+    if state is None:
+        raise DataError(f"{folder}: not prepared data ({reason or f'no {PREPARED_FILE}'}); prepare it again")
+    if damage := describe_damage(folder, state.files):
+        raise DataError(f"{folder}: {damage}; prepare the data again")
+    return PreparedData(
+        folder, {split: folder / name for split, name in state.manifests.items()}, state.skipped, state.hours,
+        state.num_utterances, state.contents, state.audio, state.files,
+    )  # fmt: skip
 
 
 def show_progress(items: Iterable[_Item], description: str, total: int | None = None) -> Iterator[_Item]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bigfoot.audio.files import find_audio, read_audio, read_header
+from bigfoot.audio.files import read_audio, read_header
+from bigfoot.audio.folders import find_audio
 from bigfoot.errors import AudioError, DataError
 from bigfoot.types import SAMPLE_RATE, Samples, Seconds
 
@@ -41,7 +42,10 @@ class NoiseFolder:
         folder = Path(folder).expanduser().absolute()
         if not folder.is_dir():
             raise DataError(f"data.augment.noise_folder: no folder {folder}; point it at recordings of noise")
-        files = find_audio(folder)
+        problems: list[AudioError] = []
+        files = find_audio(folder, problems)
+        for error in problems:
+            log.warning("noise: %s", error)
         if not files:
             raise DataError(f"data.augment.noise_folder: {folder} holds no audio that soundfile reads (wav, flac, ...)")
         return cls(folder, files)

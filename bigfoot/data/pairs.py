@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bigfoot.audio.files import READABLE, UNREADABLE, walk_files
-from bigfoot.errors import DataError
+from bigfoot.audio.folders import READABLE, UNREADABLE, type_problem, walk_files
+from bigfoot.data.transcripts import read_text_file
+from bigfoot.errors import AudioError, DataError
+from bigfoot.paths import printable
+
+NAME_PROBLEM = "its name is not UTF-8, or holds control characters; give it another"
 
 
 @dataclass(frozen=True)
@@ -14,7 +18,8 @@ class Pair:
     """A recording and what was said in it.
 
     Args:
-        name: the recording's path below its folder, with slashes; unique.
+        name: the recording's path below its folder, with slashes, in printable characters; unique among those without
+            a ``problem``.
         audio: its file.
         transcript: of the same path below the folder of transcripts, but for the suffix ``.txt``; None without one.
         problem: why the recording cannot be used, where its name tells already.
@@ -26,11 +31,12 @@ class Pair:
     problem: str | None = None
 
     def read_text(self) -> str | None:
-        """The transcript with single spaces between its words; None without one."""
-        if self.transcript is None:
-            return None
-        # What is not UTF-8 becomes a mark; the file is not lost for it.
-        return " ".join(self.transcript.read_text(encoding="utf-8-sig", errors="replace").split())
+        """The transcript with single spaces between its words; None without one.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        return None if self.transcript is None else " ".join(read_text_file(self.transcript).split())
 
 
 @dataclass(frozen=True)
@@ -74,17 +80,19 @@ def pair_by_name(audio_dir: Path, transcripts_dir: Path | None = None) -> Paired
         if folder is not None and not folder.is_dir():
             raise DataError(f"{folder}: no such folder")
     suffixes = READABLE | UNREADABLE
-    audio = [path for path in walk_files(audio_dir) if path.suffix.lower() in suffixes]
-    if not audio:
+    problems: list[AudioError] = []
+    audio = [path for path in walk_files(audio_dir, problems) if path.suffix.lower() in suffixes]
+    if not audio and not problems:
         raise DataError(f"{audio_dir}: holds no audio; soundfile reads {', '.join(sorted(READABLE))}")
     texts = {} if transcripts_dir is None else _find_texts(transcripts_dir)
     stems = [_stem(path, audio_dir) for path in audio]
     pairs = [
-        Pair(path.relative_to(audio_dir).as_posix(), path, texts.get(stem), _name_problem(path))
+        Pair(printable(path.relative_to(audio_dir).as_posix()), path, texts.get(stem), _name_problem(path))
         for path, stem in zip(audio, stems, strict=True)
     ]
+    pairs += [Pair(error.path, Path(error.path), None, error.reason) for error in problems]
     lone = [] if transcripts_dir is None else [pair.name for pair in pairs if pair.transcript is None]
-    return PairedFolders(pairs, lone, sorted(f"{stem}.txt" for stem in texts.keys() - set(stems)))
+    return PairedFolders(pairs, lone, sorted(printable(f"{stem}.txt") for stem in texts.keys() - set(stems)))
 
 
 def _stem(path: Path, folder: Path) -> str:
@@ -96,10 +104,4 @@ def _find_texts(folder: Path) -> dict[str, Path]:
 
 
 def _name_problem(path: Path) -> str | None:
-    if path.suffix.lower() in UNREADABLE:
-        return f"soundfile cannot read {path.suffix.lower()}; convert it, such as to .flac with ffmpeg"
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return "its name is not UTF-8; give it another"
-    return None
+    return type_problem(path) or (None if printable(path.name) == path.name else NAME_PROBLEM)

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from bigfoot.data.manifests import ListedUtterance
+from bigfoot.data.rows import PATH_COLUMNS, Row, read_rows
+from bigfoot.data.stretches import Stretch, read_stretch
 from bigfoot.errors import DataError
 
 _TEXT_COLUMNS = ("text", "transcript", "sentence")
 _SPEAKER_COLUMNS = ("speaker", "client_id")
 
 
-def list_table(table: Path, audio: Path | None = None) -> list[ListedUtterance]:
+def list_table(table: Path, audio: Path | None = None, untranscribed: bool = False) -> list[ListedUtterance]:
     """List a table of utterances; the suffix says what it is.
 
-    A header names the columns ``path`` (relative to the table's folder) and ``text`` (or ``transcript``, or
-    ``sentence``); ``id`` and ``speaker`` (or ``client_id``) are optional, others are passed over. In JSONL these are
-    the keys::
+    A header names the columns ``path`` (or ``audio_filepath``; relative to the table's folder) and ``text`` (or
+    ``transcript``, or ``sentence``); ``id`` and ``speaker`` (or ``client_id``) are optional. ``offset`` (or ``start``),
+    ``duration`` and ``end``, in seconds, say that a row is a stretch of its file; other columns are passed over. In
+    JSONL these are the keys::
 
         id<TAB>path<TAB>seconds<TAB>speaker<TAB>transcript
         19-198-0000<TAB>audio/19/19-198-0000.ogg<TAB>1.965<TAB>19<TAB>NORTHANGER ABBEY
         {"path": "audio/19/19-198-0000.ogg", "text": "NORTHANGER ABBEY", "speaker": "19"}
+        {"audio_filepath": "long.flac", "offset": 12.5, "duration": 3.25, "text": "NORTHANGER ABBEY"}
 
     Args:
-        table: a ``.tsv``, ``.csv`` or ``.jsonl`` file.
+        table: a ``.tsv``, ``.csv`` or ``.jsonl`` file; see ``read_rows``.
         audio: folder to which paths are relative; the table's own by default.
+        untranscribed: nobody learns from the transcripts, so that there may be no column of them.
 
     Returns:
         The utterances in the table's order; a broken line is one with a ``problem``.
@@ -36,16 +37,16 @@ def list_table(table: Path, audio: Path | None = None) -> list[ListedUtterance]:
     Raises:
         DataError: no such file, an unknown suffix, or columns are missing.
     """
-    readers = {".tsv": _read_separated, ".csv": _read_separated, ".jsonl": _read_json_lines}
-    if table.suffix.lower() not in readers:
-        raise DataError(f"data: {table} is not a table; expected a file ending in .tsv, .csv or .jsonl")
-    if not table.is_file():
-        raise DataError(f"data: no table {table}; tables are looked up as given and then under data.root")
-    audio, read = audio or table.parent, readers[table.suffix.lower()]
-    try:
-        return [_list_row(table, audio, number, row) for number, row in read(table)]
-    except UnicodeDecodeError as error:
-        raise DataError(f"data: {table} is not UTF-8 ({error}); convert it with iconv") from error
+    columns, rows = read_rows(table)
+    texts = set(_TEXT_COLUMNS) if not untranscribed else {*_TEXT_COLUMNS, *columns}
+    broken = table.suffix.lower() == ".jsonl" and not columns
+    if not broken and not (columns & set(PATH_COLUMNS) and columns & texts):
+        found = ", ".join(sorted(columns)) or "an empty file"
+        raise DataError(
+            f"data: {table} needs a header with the columns path and text; found: {found}; "
+            "audio without transcripts is learned from with data.transcripts=none"
+        )
+    return [_list_row(table, audio or table.parent, row, untranscribed) for row in rows]
 
 
 def list_common_voice(root: Path, split: str) -> list[ListedUtterance]:
@@ -78,39 +79,26 @@ def list_common_voice(root: Path, split: str) -> list[ListedUtterance]:
     return list_table(table, audio=root / "clips")
 
 
-def _read_separated(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    tabs = table.suffix.lower() == ".tsv"
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        # In a TSV a quotation mark is a quotation mark: transcripts hold lone ones.
-        reader = csv.reader(
-            file, "excel-tab" if tabs else "excel", quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
-        )
-        columns = next(reader, [])
-        if "path" not in columns or not set(columns) & set(_TEXT_COLUMNS):
-            found = ", ".join(columns) or "an empty file"
-            raise DataError(f"data: {table} needs a header with the columns path and text; found: {found}")
-        for row in reader:
-            if row:
-                yield reader.line_num, dict(zip(columns, row, strict=False)) if len(row) == len(columns) else {}
-
-
-def _read_json_lines(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(table.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                row = None
-            yield number, row if isinstance(row, dict) else {}
-
-
-def _list_row(table: Path, audio: Path, number: int, row: dict[str, Any]) -> ListedUtterance:
-    text = next((row[name] for name in _TEXT_COLUMNS if isinstance(row.get(name), str)), None)
-    path = row.get("path")
-    if not isinstance(path, str) or not path or text is None:
-        name = f"{table.name}:{number}"
-        return ListedUtterance(name, table, "", "", problem=f"{name}: not a line with path and text")
+def _list_row(table: Path, audio: Path, row: Row, untranscribed: bool) -> ListedUtterance:
+    values, name = row.values, f"{table.name}:{row.line}"
+    text = next((values[column] for column in _TEXT_COLUMNS if isinstance(values.get(column), str)), None)
+    path = next((values[column] for column in PATH_COLUMNS if values.get(column)), None)
+    if row.problem or not isinstance(path, str) or (text is None and not untranscribed):
+        return ListedUtterance(name, table, "", "", problem=f"{name}: {row.problem or 'not a line with path and text'}")
+    stretch, problem = None, None
+    try:
+        stretch = read_stretch(values)
+    except DataError as error:
+        problem = f"{name}: {error}"
     # The table's folder tells apart files of the same name that two tables list.
-    name = str(row.get("id") or f"{table.parent.name}/{Path(path).with_suffix('').as_posix()}")
-    speaker = next((str(row[key]) for key in _SPEAKER_COLUMNS if row.get(key)), "unknown")
-    return ListedUtterance(name, audio / path, text, speaker)
+    default = f"{table.parent.name}/{Path(path).with_suffix('').as_posix()}{_name_stretch(stretch)}"
+    speaker = next((str(values[key]) for key in _SPEAKER_COLUMNS if values.get(key)), "unknown")
+    return ListedUtterance(str(values.get("id") or default), audio / path, text or "", speaker, problem, stretch)
+
+
+def _name_stretch(stretch: Stretch | None) -> str:
+    """Milliseconds where it begins and ends, so that stretches of one file have names of their own."""
+    if stretch is None or stretch.start is None:
+        return ""
+    end = "" if stretch.duration is None else f"-{round(1000 * (stretch.start + stretch.duration)):07d}"
+    return f"-{round(1000 * stretch.start):07d}{end}"

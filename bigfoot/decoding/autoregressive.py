@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bigfoot.config import DecodingConfig
 from bigfoot.decoding.ctc_prefix import CTCPrefixScorer, PrefixState
+from bigfoot.decoding.settings import DecodingConfig
 from bigfoot.errors import ModelError
 from bigfoot.models.decoders.text_model import TextCache, TextModel
 

@@ -6,15 +6,15 @@ import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
-from bigfoot.config import EvaluateConfig
 from bigfoot.decoding.beam import PrefixBeamSearch
 from bigfoot.decoding.hypotheses import Search
+from bigfoot.decoding.settings import SearchConfig
 from bigfoot.decoding.words import KenLM, WordValues, read_lexicon
 from bigfoot.errors import DataError
 from bigfoot.text.tokenizer import Tokenizer
 
 
-def build_search(config: EvaluateConfig, tokenizer: Tokenizer) -> Search | None:
+def build_search(config: SearchConfig, tokenizer: Tokenizer) -> Search | None:
     """Make the search of a configuration.
 
     Args:
@@ -30,7 +30,7 @@ def build_search(config: EvaluateConfig, tokenizer: Tokenizer) -> Search | None:
 
     Example:
         >>> from bigfoot.text.tokenizers import CharTokenizer
-        >>> build_search(EvaluateConfig(decoder="beam"), CharTokenizer(("<pad>", "|", "A"))).name
+        >>> build_search(SearchConfig(decoder="beam"), CharTokenizer(("<pad>", "|", "A"))).name
         'prefix beam 16'
     """
     if config.decoder == "greedy":
@@ -41,7 +41,7 @@ def build_search(config: EvaluateConfig, tokenizer: Tokenizer) -> Search | None:
     return PrefixBeamSearch(tokenizer, config.beam_size, values)
 
 
-def _word_values(config: EvaluateConfig, tokenizer: Tokenizer) -> WordValues:
+def _word_values(config: SearchConfig, tokenizer: Tokenizer) -> WordValues:
     if tokenizer.unit != "word":
         raise DataError(
             f"evaluate.decoder: words are given values, but this tokenizer writes {tokenizer.unit}s "
@@ -62,11 +62,11 @@ def _word_values(config: EvaluateConfig, tokenizer: Tokenizer) -> WordValues:
     )  # fmt: skip
 
 
-def describe_decoder(config: EvaluateConfig) -> str:
+def describe_decoder(config: SearchConfig) -> str:
     """Name a decoder with all that decides what it finds, for reports.
 
     Example:
-        >>> describe_decoder(EvaluateConfig(decoder="beam", hot_words=["SEVEN"]))
+        >>> describe_decoder(SearchConfig(decoder="beam", hot_words=["SEVEN"]))
         'prefix beam 16, hot words SEVEN (3 each)'
     """
     if config.decoder == "greedy":
@@ -84,7 +84,7 @@ def describe_decoder(config: EvaluateConfig) -> str:
     return ", ".join(parts)
 
 
-def decoder_problems(config: EvaluateConfig) -> Iterator[str]:
+def decoder_problems(config: SearchConfig) -> Iterator[str]:
     """Say why a decoder cannot work, before anything is trained for it.
 
     Args:

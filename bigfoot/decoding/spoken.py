@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from bigfoot.config import DecodingConfig
 from bigfoot.data.batches import Batch
 from bigfoot.decoding.autoregressive import REPETITION, Decoded, decode_autoregressive
 from bigfoot.decoding.ctc_prefix import CTCPrefixScorer
 from bigfoot.decoding.greedy import Transcripts, join_pieces
+from bigfoot.decoding.settings import DecodingConfig
 from bigfoot.errors import ModelError
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.models.ctc import BigfootForCTC

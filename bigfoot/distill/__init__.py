@@ -1,1 +1,40 @@
-"""What a student learns from a teacher: losses, which layers are compared, and their weighted sum."""
+"""What a student learns from a teacher: losses, which layers they compare, and their weighted sum."""
+
+from bigfoot.distill.loss import Answers, Loss, Shapes, Targets
+from bigfoot.distill.registry import LossesConfig, default_losses, register_loss
+from bigfoot.distill.terms.attention import AttentionLoss
+from bigfoot.distill.terms.conv_features import ConvFeaturesLoss
+from bigfoot.distill.terms.ctc import CTCLoss
+from bigfoot.distill.terms.decoder import DecoderLoss
+from bigfoot.distill.terms.decoder_kl import DecoderKLLoss
+from bigfoot.distill.terms.feature_penalty import FeaturePenalty
+from bigfoot.distill.terms.gram import GramLoss
+from bigfoot.distill.terms.heads import HeadsLoss
+from bigfoot.distill.terms.hidden import HiddenLoss
+from bigfoot.distill.terms.logit_cosine import LogitCosineLoss
+from bigfoot.distill.terms.logit_kl import LogitKLLoss
+from bigfoot.distill.terms.masked_hidden import MaskedHiddenLoss
+from bigfoot.distill.terms.value_relation import ValueRelationLoss
+
+__all__ = [
+    "Answers",
+    "AttentionLoss",
+    "CTCLoss",
+    "ConvFeaturesLoss",
+    "DecoderKLLoss",
+    "DecoderLoss",
+    "FeaturePenalty",
+    "GramLoss",
+    "HeadsLoss",
+    "HiddenLoss",
+    "LogitCosineLoss",
+    "LogitKLLoss",
+    "Loss",
+    "LossesConfig",
+    "MaskedHiddenLoss",
+    "Shapes",
+    "Targets",
+    "ValueRelationLoss",
+    "default_losses",
+    "register_loss",
+]

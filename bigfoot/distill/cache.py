@@ -7,7 +7,6 @@ an answer, so an utterance's targets do not depend on the batch that it is in.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -27,17 +26,18 @@ from torch import Tensor
 
 from bigfoot.data.batches import Batch, evaluation_batches, evaluation_order
 from bigfoot.data.manifests import show_progress
+from bigfoot.distill.loss import Targets
 from bigfoot.distill.packing import TUPLES, Packing, width_of
 from bigfoot.distill.targets import compute_targets, freeze_teacher
-from bigfoot.distill.term import Targets
 from bigfoot.errors import DataError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC, CTCOutput
+from bigfoot.storage.state import parse_as
 from bigfoot.text.tokenizers import Processor
 
 log = logging.getLogger("bigfoot")
 
-_FORMAT = 1
+_FORMAT = 2
 _SHARD_BYTES = 256 << 20
 _OPEN_SHARDS = 64
 # Samples of an utterance by which it is known again; as many as tell recordings of one length apart.
@@ -54,7 +54,7 @@ class CacheKey:
 
     Args:
         teacher: digest of its files.
-        corpus: digest of the utterances' names and lengths.
+        corpus: digest of the utterances' names, lengths and audio.
         normalized: whether waveforms are, before they are heard.
         dtype: see ``Packing``.
         top_k: see ``Packing``.
@@ -70,20 +70,18 @@ class CacheKey:
 
     @classmethod
     def of(
-        cls, manifest: Path, processor: Processor, teacher: str, targets: Targets, dtype: str, top_k: int
+        cls, corpus: str, processor: Processor, teacher: str, targets: Targets, dtype: str, top_k: int
     ) -> CacheKey:
         """The key of what a run needs.
 
         Args:
-            manifest: of train.
+            corpus: ``PreparedData.audio`` of train.
             processor: of the run.
             teacher: digest of its files.
             targets: of all terms.
             dtype: see ``Packing``.
             top_k: see ``Packing``.
         """
-        lengths = [[name, round(seconds, 4)] for name, seconds in evaluation_order(manifest)]
-        corpus = hashlib.sha256(json.dumps(lengths).encode()).hexdigest()[:16]
         layers = {field: sorted(found) for field, found in sorted(targets.items())}
         return cls(teacher, corpus, processor.do_normalize, dtype, top_k, layers)
 
@@ -96,7 +94,7 @@ class CacheKey:
         """Why it cannot serve what is needed, in words; nothing where it can."""
         reasons = {
             "another teacher": self.teacher != needed.teacher,
-            "other utterances": self.corpus != needed.corpus,
+            "other utterances or audio": self.corpus != needed.corpus,
             "audio of another loudness (do_normalize)": self.normalized != needed.normalized,
             f"cache_dtype {self.dtype}": self.dtype != needed.dtype,
             f"cache_top_k {self.top_k}": self.top_k != needed.top_k,
@@ -173,8 +171,9 @@ def _read_key(folder: Path) -> CacheKey:
         content = json.loads((folder / "cache.json").read_text(encoding="utf-8"))
         if content["format"] != _FORMAT:
             raise ValueError(f"format {content['format']}, not {_FORMAT}")
-        return CacheKey(**content["key"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        key: CacheKey = parse_as(CacheKey, content["key"])
+        return key
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"distill.cache: {folder}/cache.json cannot be read ({error}); remove the folder") from error
 
 
@@ -295,8 +294,9 @@ def _read_voucher(path: Path) -> dict[str, Any]:
     file = path.with_suffix(".json")
     try:
         voucher: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return {name: voucher[name] for name in ("utterances", "bytes", "crc32")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        kinds = {"utterances": list[str], "bytes": int, "crc32": int}
+        return {name: parse_as(kind, voucher[name], name) for name, kind in kinds.items()}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"distill.cache: {file} cannot be read ({error}); remove it, it is written again") from error
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
-from torch import nn
-
+from bigfoot.config.problems import Problem
 from bigfoot.errors import ModelError
 
 
@@ -32,7 +31,7 @@ class LayerMatch:
 def build_matches(
     matches: str | Sequence[Sequence[int]], student_layers: int, teacher_layers: int
 ) -> list[LayerMatch]:
-    """Spell out the matches of a configuration.
+    """Expand the matches of a configuration.
 
     Args:
         matches: ``proportional`` (every student state with the teacher's at the same share of the depth, the input
@@ -58,7 +57,7 @@ def build_matches(
 def build_layer_matches(
     matches: str | Sequence[Sequence[int]], student_layers: int, teacher_layers: int
 ) -> list[LayerMatch]:
-    """Spell out the matches of a configuration where layers are compared, as for attention maps.
+    """Expand the matches of a configuration where layers are compared, as for attention maps.
 
     Args:
         matches: ``proportional`` (every student layer with the teacher's at the same share of the depth, the last with
@@ -108,17 +107,29 @@ def _is_pair(pair: object) -> TypeGuard[Sequence[int]]:
     return all(isinstance(index, int) and not isinstance(index, bool) for index in pair)
 
 
-def build_projections(count: int, student_size: int, teacher_size: int) -> nn.ModuleList:
-    """Linear maps from the student's width to the teacher's; identities where the widths agree.
+def states_of(last: Sequence[int], mean_of: int) -> set[int]:
+    """Every state that goes into the means of some states.
 
     Args:
-        count: how many, one a comparison.
-        student_size: width of the student's vectors.
-        teacher_size: width of the teacher's.
+        last: the last state of each mean.
+        mean_of: states in a mean.
 
-    Returns:
-        As many modules. They serve training alone and are no part of the student.
+    Example:
+        >>> sorted(states_of([4, 8], 2))
+        [3, 4, 7, 8]
     """
-    if student_size == teacher_size:
-        return nn.ModuleList([nn.Identity() for _ in range(count)])
-    return nn.ModuleList([nn.Linear(student_size, teacher_size) for _ in range(count)])
+    return {state - back for state in last for back in range(mean_of)}
+
+
+def mean_problems(last: Sequence[int], mean_of: int) -> Iterator[Problem]:
+    """Find means that would begin before the first layer.
+
+    Args:
+        last: the last state of each mean.
+        mean_of: states in a mean; the key at fault.
+    """
+    # The encoder's input is no layer, and is compared only where it is named.
+    short = sorted({state for state in last if mean_of > 1 and state < mean_of})
+    if short:
+        message = f"there are no {mean_of} layers up to the teacher's states {short}"
+        yield Problem("mean_of", "too_few_layers", message)

@@ -1,64 +1,68 @@
-"""The weighted sum of named loss terms that a training step minimizes."""
+"""The weighted sum of named losses that a training step minimizes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from bigfoot.config import LossesConfig
+from bigfoot.config.problems import Problem
 from bigfoot.data.batches import Batch
 from bigfoot.distill.cache import TeacherCache
+from bigfoot.distill.loss import MASKED, Answers, Loss, Shapes, Targets
 from bigfoot.distill.losses import LossSum
+from bigfoot.distill.registry import LossesConfig, losses_by_name
 from bigfoot.distill.targets import compute_targets, freeze_teacher
-from bigfoot.distill.term import MASKED, Answers, LossTerm, Shapes, Targets
-from bigfoot.distill.terms import TERMS
 from bigfoot.errors import TrainingError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC, CTCOutput
 from bigfoot.models.decoders.speech_decoder import teacher_forcing
 
 
-def active_weights(losses: LossesConfig) -> dict[str, float]:
-    """Names and weights of the terms that are not switched off.
+def active_losses(losses: LossesConfig) -> dict[str, Loss]:
+    """The losses that are not switched off, by name, in the order in which they are summed.
 
     Example:
-        >>> active_weights(LossesConfig())
-        {'logit_kl': 1.0}
+        >>> list(active_losses(LossesConfig()))
+        ['logit_kl']
     """
-    named = {name: getattr(losses, name).weight for name in TERMS}
-    return {name: weight for name, weight in named.items() if weight}
+    return {name: loss for name, loss in losses_by_name(losses).items() if loss.weight}
 
 
-def objective_problems(losses: LossesConfig, student: BigfootConfig, teacher: BigfootConfig) -> Iterator[str]:
-    """Say why a set of losses cannot be computed for a pair of models.
+def objective_problems(
+    losses: LossesConfig, student: BigfootConfig, teacher: BigfootConfig, section: str = "distill.losses"
+) -> Iterator[Problem]:
+    """Find what keeps a set of losses from being computed for a pair of models.
 
     Args:
         losses: names and weights.
         student: its shape.
         teacher: its shape.
+        section: of the configuration where the losses are.
 
     Yields:
-        One sentence a problem, beginning with the key at fault.
+        Problem by problem.
     """
-    weights = active_weights(losses)
-    for name in weights:
-        for problem in TERMS[name].find_problems(losses, student, teacher):
-            yield f"distill.losses.{name}{problem}"
-    comparing = [name for name in weights if TERMS[name].needs_teacher]
+    active = active_losses(losses)
+    for name, loss in active.items():
+        for problem in loss.check(student, teacher):
+            yield problem.under(f"{section}.{name}")
+    comparing = [name for name, loss in active.items() if loss.needs_teacher]
     here, there = ((shape.inputs_to_logits_ratio, shape.receptive_field) for shape in (student, teacher))
     if comparing and here != there:
-        yield (
-            f"distill.losses: {', '.join(comparing)} compare frame by frame, but the student has a frame of {here[1]} "
-            f"samples every {here[0]}, the teacher one of {there[1]} every {there[0]}"
+        message = (
+            f"{', '.join(comparing)} compare frame by frame, but the student has a frame of {here[1]} samples every "
+            f"{here[0]}, the teacher one of {there[1]} every {there[0]}"
         )
-    if not weights:
-        yield "distill.losses: every weight is 0, there is nothing to learn"
+        yield Problem(section, "other_frames", message)
+    if not active:
+        yield Problem(section, "no_loss", "every weight is 0, there is nothing to learn")
 
 
 def needed_targets(losses: LossesConfig, student: BigfootConfig, teacher: BigfootConfig) -> Targets:
-    """What the terms that are on read of the teacher.
+    """What the losses that are on read of the teacher.
 
     Args:
         losses: without problems.
@@ -69,24 +73,24 @@ def needed_targets(losses: LossesConfig, student: BigfootConfig, teacher: Bigfoo
         Layers by field of the teacher's output.
     """
     needed: Targets = {}
-    for name in active_weights(losses):
-        for field, layers in TERMS[name].find_targets(losses, student, teacher).items():
+    for loss in active_losses(losses).values():
+        for field, layers in loss.find_targets(student, teacher).items():
             needed[field] = needed.get(field, set()) | layers
     return needed
 
 
 class Objective(nn.Module):
-    """Student and projections with the terms they are trained on; the projections are thrown away afterwards.
+    """Student and projections with the losses they are trained on; the projections are dropped afterwards.
 
     Student and projections are one module, so that gradients of both are averaged when several devices share the work.
 
     Args:
-        losses: names and weights; a term of weight 0 is not computed.
+        losses: names and weights; a loss of weight 0 is not computed.
         student: the model that learns.
-        teacher: frozen here, or a cache of its answers; None where no term compares with one.
+        teacher: frozen here, or a cache of its outputs; None where no loss compares with one.
 
     Raises:
-        TrainingError: a term needs a teacher, and there is none.
+        TrainingError: a loss needs a teacher, and there is none.
 
     Example:
         >>> from bigfoot.formats.folder import load_model
@@ -95,20 +99,25 @@ class Objective(nn.Module):
         ['logit_kl']
     """
 
+    steps_done: Tensor
+
     def __init__(
         self, losses: LossesConfig, student: BigfootForCTC, teacher: BigfootForCTC | TeacherCache | None
     ) -> None:
         super().__init__()
-        self.weights = active_weights(losses)
-        self._comparing = [name for name in self.weights if TERMS[name].needs_teacher]
+        self._losses = active_losses(losses)
+        self.weights = {name: loss.weight for name, loss in self._losses.items()}
+        self._comparing = [name for name, loss in self._losses.items() if loss.needs_teacher]
         if teacher is None and self._comparing:
             names = " and ".join(self._comparing)
             raise TrainingError(f"{names}: compared with a teacher, and there is none; set their weights to 0")
-        self._decodes = any(TERMS[name].needs_decoder for name in self.weights)
-        self._outputs = dict.fromkeys((output for name in self.weights for output in TERMS[name].outputs), True)
+        self._decodes = any(loss.needs_decoder for loss in self._losses.values())
+        self._outputs = dict.fromkeys((output for loss in self._losses.values() for output in loss.outputs), True)
         self.student = student
-        shapes = Shapes(student.config, None if teacher is None else teacher.config)
-        self.terms = nn.ModuleDict({name: TERMS[name](losses, shapes) for name in self.weights})
+        self._shapes = Shapes(student.config, None if teacher is None else teacher.config)
+        self.terms = nn.ModuleDict({name: loss.build_modules(self._shapes) for name, loss in self._losses.items()})
+        # In the checkpoint, so that a resumed run goes on with the schedules of its losses.
+        self.register_buffer("steps_done", torch.zeros((), dtype=torch.int64))
         # In a list, so that the teacher is not taken for a part of this module, saved and put in training mode.
         self._teacher = [freeze_teacher(teacher)] if isinstance(teacher, BigfootForCTC) else []
         self._cache = teacher if isinstance(teacher, TeacherCache) else None
@@ -117,7 +126,7 @@ class Objective(nn.Module):
 
     @property
     def projections(self) -> nn.Module:
-        """What is trained beside the student: all the parameters that terms have."""
+        """What is trained beside the student: the modules of all losses."""
         return self.terms
 
     def count_units(self, batch: Batch) -> dict[str, int]:
@@ -134,10 +143,10 @@ class Objective(nn.Module):
         targets = self._token_targets(batch)
         tokens = 0 if targets is None else int((targets >= 0).sum())
         units = {"frames": frames, "labels": labels, "tokens": tokens}
-        return {name: units[TERMS[name].unit] for name in self.terms}
+        return {name: units[loss.unit] for name, loss in self._losses.items()}
 
     def _token_targets(self, batch: Batch) -> Tensor | None:
-        """What the decoder is to say of a batch."""
+        """What the decoder should write of a batch."""
         decoder, labels = self.student.decoder, self._along(batch).get("decoder_labels")
         if decoder is None or labels is None:
             return None
@@ -145,10 +154,8 @@ class Objective(nn.Module):
         return teacher_forcing(labels, model.begin_id, model.end_id)[1]
 
     def advance_(self) -> None:
-        """An optimizer step was taken."""
-        for term in self.terms.values():
-            assert isinstance(term, LossTerm)
-            term.advance_()
+        """Count an optimizer step."""
+        self.steps_done += 1
 
     def deployed(self) -> BigfootForCTC:
         """What is saved: the student as it is to be used."""
@@ -169,20 +176,24 @@ class Objective(nn.Module):
         Returns:
             The terms by name, unweighted.
         """
-        along = self._along(batch)
-        heard: CTCOutput = self.student(batch.input_values, batch.attention_mask, **self._outputs, **along, **masks)
-        assert heard.frame_mask is not None
-        told = self._ask(batch, heard.frame_mask.shape[1]) if self._comparing else None
-        hidden, masked_told = masks.get("mask_time_indices"), told
-        if hidden is not None and self._asks_masked:
-            masked_told = self._ask(batch, heard.frame_mask.shape[1], mask_time_indices=hidden)
-        if hidden is not None:
+        given = self._outputs | self._along(batch) | masks
+        student: CTCOutput = self.student(batch.input_values, batch.attention_mask, **given)
+        assert student.frame_mask is not None
+        num_frames = student.frame_mask.shape[1]
+        teacher = self._ask(batch, num_frames) if self._comparing else None
+        masked_frames, masked_teacher = masks.get("mask_time_indices"), teacher
+        if masked_frames is not None and self._asks_masked:
+            masked_teacher = self._ask(batch, num_frames, mask_time_indices=masked_frames)
+        if masked_frames is not None:
             # Masks end with the longest real utterance; the batch may be padded further.
-            hidden = nn.functional.pad(hidden, (0, heard.frame_mask.shape[1] - hidden.shape[1]))
+            masked_frames = nn.functional.pad(masked_frames, (0, num_frames - masked_frames.shape[1]))
         answers = Answers(
-            heard, told, heard.frame_mask, batch.labels, hidden, masked_told, self._token_targets(batch)
-        )
-        return {name: term(answers) for name, term in self.terms.items()}
+            self._shapes, student, teacher, student.frame_mask, batch.labels, masked_frames, masked_teacher,
+            self._token_targets(batch), self.steps_done,
+        )  # fmt: skip
+        return {
+            name: loss.compute(answers, cast(nn.ModuleList, self.terms[name])) for name, loss in self._losses.items()
+        }
 
     def _along(self, batch: Batch) -> dict[str, Tensor]:
         """The labels that decoders run along."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from bigfoot.data.pairs import Pair, PairedFolders, pair_by_name
 from bigfoot.embedding.listen import POOLS, Heard, digest_model, hear, read_layer
 from bigfoot.embedding.store import Done, index_of, is_finished, open_store
 from bigfoot.embedding.text_split import SplitText, TextSplitter
-from bigfoot.errors import AudioError, ConfigError
+from bigfoot.errors import AudioError, ConfigError, DataError
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.types import Seconds
 
@@ -156,7 +157,7 @@ def _describe(loaded: LoadedModel, request: EmbedRequest, pairs: Sequence[Pair])
     for pair in pairs:
         for path in (pair.audio, pair.transcript):
             # A link to nowhere is a bad file, which costs itself alone.
-            status = path.stat() if path is not None and path.exists() else None
+            status = path.stat() if path is not None and os.path.exists(path) else None
             facts = None if status is None else (status.st_size, status.st_mtime_ns)
             found.update(json.dumps([pair.name, pair.problem, facts]).encode())
     asked = {name: value for name, value in asdict(request).items() if name not in ("output", "audio_dir")}
@@ -223,8 +224,8 @@ class _Work:
     def _read_text(self) -> str | None:
         try:
             return self._pair.read_text()
-        except OSError as error:
-            raise AudioError(self._pair.name, f"its transcript cannot be read ({error.strerror})") from error
+        except DataError as error:
+            raise AudioError(self._pair.name, str(error)) from error
 
     def _heard(self, skip: int) -> Iterator[tuple[Piece, Heard]]:
         pair, config, rate = self._pair, self._model.config, self._processor.sample_rate

@@ -9,12 +9,13 @@ from pathlib import Path
 import torch
 
 from bigfoot.audio.pauses import LONGEST_PIECE
-from bigfoot.config import DecodingConfig, EvaluateConfig
 from bigfoot.data.batches import Batch, evaluation_batches
 from bigfoot.decoding.choose import build_search
 from bigfoot.decoding.greedy import Transcripts, decode_greedy, transcribe_batches
+from bigfoot.decoding.settings import DecodingConfig
 from bigfoot.decoding.spoken import decode_batch, require_spelling, transcribe_by_decoder
 from bigfoot.errors import ModelError
+from bigfoot.evaluation.settings import EvaluateConfig
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.error_rate import ErrorRate, measure_error_rate
 from bigfoot.text.tokenizer import Tokenizer

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from bigfoot.audio.pauses import cut_at_pauses
 from bigfoot.audio.recording import open_recording
-from bigfoot.config import DecodingConfig
 from bigfoot.data.batches import LoadedUtterance, collate
 from bigfoot.decoding.autoregressive import END, LENGTH, REPETITION
+from bigfoot.decoding.settings import DecodingConfig
 from bigfoot.decoding.spoken import decode_batch, require_spelling
 from bigfoot.errors import DataError
 from bigfoot.formats.folder import LoadedModel

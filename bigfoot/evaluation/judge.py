@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bigfoot.config import EvaluateConfig
 from bigfoot.decoding.choose import describe_decoder
 from bigfoot.decoding.spoken import name_decoding, require_spelling
 from bigfoot.evaluation.evaluate import evaluate_accuracy
+from bigfoot.evaluation.settings import EvaluateConfig
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.error_rate import ErrorRate
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bigfoot.compress.quantize import TARGETS, QuantizeConfig, apply, percentile_problem
@@ -11,9 +11,11 @@ from bigfoot.data.batches import LoadedUtterance
 from bigfoot.errors import ConfigError
 from bigfoot.export.audio import padded_audio, read_speech
 from bigfoot.export.parity import answers_of_model, spell
-from bigfoot.formats.folder import LoadedModel, load_model, save_model
+from bigfoot.formats.folder import EARLIER_MODELS, LoadedModel, load_model, resolve_model, save_model
 from bigfoot.measure.error_rate import PairedDifference, compare_paired
 from bigfoot.measure.size import measure_size_bytes
+from bigfoot.storage.lock import locked
+from bigfoot.storage.ownership import OWN_ONLY, MayReplace, check_folder
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class QuantizeRequest:
         check: audio on which texts are compared; that of ``calibrate`` where None.
         percentile: see ``bigfoot.compress.quantize.calibrate``.
         keep_fp32: see ``QuantizeConfig``.
+        may: what may be replaced, besides what bigfoot wrote.
     """
 
     model: str
@@ -37,6 +40,7 @@ class QuantizeRequest:
     check: Path | None = None
     percentile: float = 100.0
     keep_fp32: Sequence[str] = ()
+    may: MayReplace = OWN_ONLY
 
     def problems(self) -> list[str]:
         """What cannot be done, all at once.
@@ -110,16 +114,27 @@ def run_quantize(request: QuantizeRequest) -> Quantized:
     Raises:
         ConfigError: options that do not go together.
         ModelError: weights that cannot be made small.
+        OutputError: the destination is read, holds what bigfoot did not write, or another process writes it.
     """
     if problems := request.problems():
         raise ConfigError(problems)
+    model = resolve_model(request.model)
+    read = [model, *filter(None, (request.calibrate, request.check))]
+    request = replace(request, may=replace(request.may, inputs=read, models=[model]))
+    # Before audio is read for minutes, and again when the folder is written.
+    check_folder(request.destination, replace(request.may, tell=lambda _: None), EARLIER_MODELS)
+    with locked(request.destination):
+        return _quantize(request)
+
+
+def _quantize(request: QuantizeRequest) -> Quantized:
     loaded = load_model(request.model)
     heard = [] if request.calibrate is None else read_speech(request.calibrate, loaded.processor)
     checked = heard if request.check is None else read_speech(request.check, loaded.processor)
     config = QuantizeConfig(request.precision, tuple(request.keep_fp32), request.percentile)
     model, change = apply(loaded.model, config, padded_audio(heard, loaded.processor))
     entry = {"step": "quantize", "precision": request.precision, "changes": [change.describe()]}
-    save_model(model, loaded.processor, request.destination, [*loaded.history, entry])
+    save_model(model, loaded.processor, request.destination, [*loaded.history, entry], may=request.may)
     before, after = (
         0 if folder is None else measure_size_bytes(folder) for folder in (loaded.folder, request.destination)
     )

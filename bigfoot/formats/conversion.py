@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,7 +11,8 @@ from torch import Tensor, nn
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.dense import densify
-from bigfoot.formats.folder import LoadedModel, align_tokens, load_model, replace_folder, write_model
+from bigfoot.formats.folder import LoadedModel, align_tokens, load_model, replace_model_folder, write_model
+from bigfoot.storage.ownership import OWN_ONLY, MayReplace
 from bigfoot.types import SAMPLE_RATE, Seconds
 
 _SYLLABLES_PER_SECOND = 4
@@ -17,24 +20,29 @@ _SYLLABLES_PER_SECOND = 4
 
 def convert_model(
     loaded: LoadedModel, destination: Path, *, to: str, dense: bool = False, with_code: bool = False,
-    tolerance: float = 1e-5,
+    tolerance: float = 1e-5, may: MayReplace = OWN_ONLY, finish: Callable[[Path], None] = lambda _: None,
 ) -> float:  # fmt: skip
     """Write a model in a format, read it back, and compare what both answer to ten seconds of audio.
 
     Args:
         loaded: the model, its processor and history.
-        destination: folder to write; an older one there is replaced, and nothing is where the comparison fails.
+        destination: folder to write; one that bigfoot wrote there is replaced, and nothing is where the comparison
+            fails.
         to: name of a format.
         dense: write out in full what few formats can say: see ``densify``.
         with_code: also write the modelling code, into a bigfoot folder.
         tolerance: most that an answer may differ, as a share of the largest.
+        may: what else may be replaced.
+        finish: adds to the folder that it is given, once the comparison is passed.
 
     Returns:
         The largest difference found, as a share of the largest answer; 0 where both agree to the bit.
 
     Raises:
         ModelError: the format cannot express the shape, or what was written answers something else.
+        OutputError: the folder holds what bigfoot did not write, or another process writes it.
     """
+    may = replace(may, inputs=[*may.inputs, *filter(None, [loaded.folder])], models=[*may.models, loaded.folder])
     written = loaded
     if dense:
         model, changes = densify(loaded.model)
@@ -52,8 +60,9 @@ def convert_model(
                 f"{destination}: what was written answers otherwise than what was given: {found:.2g} of the largest "
                 f"answer, and {tolerance:g} is tolerated; nothing was replaced"
             )
+        finish(beside)
 
-    replace_folder(destination, write)
+    replace_model_folder(destination, write, may)
     return found
 
 

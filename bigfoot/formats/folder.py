@@ -7,7 +7,6 @@ A folder holds ``config.json`` and ``model.safetensors``, the processor's files 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,8 @@ from bigfoot.formats.registry import FORMATS, find_format
 from bigfoot.formats.torchaudio import BUNDLE_PREFIX
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.storage.ownership import OWN_ONLY, Earlier, MayReplace
+from bigfoot.storage.replace import replace_folder
 from bigfoot.text.json_files import read_json
 from bigfoot.text.tokenizers import Processor, load_processor
 
@@ -154,25 +155,63 @@ def save_model(
     history: Sequence[dict[str, Any]] = (),
     *,
     to: str = "bigfoot",
+    may: MayReplace = OWN_ONLY,
 ) -> None:
     """Write a model folder beside its place, read it back, and only then move it there.
 
     Args:
         model: what to save.
         processor: saved with it.
-        folder: where; an older folder there is replaced.
+        folder: where; a folder that bigfoot wrote there is replaced, anything else is refused.
         history: one entry a step, oldest first.
         to: name of a format.
+        may: what else may be replaced.
 
     Raises:
         ModelError: the format cannot express the shape.
+        OutputError: the folder holds what bigfoot did not write, or another process writes it.
 
     Example:
         >>> import tempfile
         >>> loaded = load_model("tiny_teacher")
         >>> save_model(loaded.model, loaded.processor, tempfile.mkdtemp() + "/copy")
     """
-    replace_folder(Path(folder), lambda beside: write_model(LoadedModel(model, processor, [*history]), beside, to=to))
+    loaded = LoadedModel(model, processor, [*history])
+    replace_model_folder(Path(folder), lambda beside: write_model(loaded, beside, to=to), may)
+
+
+def replace_model_folder(folder: Path, write: Callable[[Path], None], may: MayReplace = OWN_ONLY) -> None:
+    """``replace_folder`` for a model folder, those of earlier versions among it.
+
+    Args:
+        folder: the place.
+        write: fills the folder that it is given, such as by ``write_model``.
+        may: what may be replaced.
+
+    Raises:
+        OutputError: the folder holds what bigfoot did not write, or another process writes it.
+    """
+    replace_folder(folder, write, may=may, earlier=EARLIER_MODELS)
+
+
+def _is_history(file: Path) -> bool:
+    try:
+        return isinstance(read_json(file).get("steps"), list)
+    except ModelError:
+        return False
+
+
+EARLIER_MODELS = Earlier(
+    ("history.json",),
+    (
+        "config.json", "history.json", "model.safetensors", "checkpoint.pt", "dict.ltr.txt", "model.pt", "model.json",
+        "preprocessor_config.json", "processor_config.json", "vocab.json", "tokenizer_config.json", "tokenizer.json",
+        "tokenizer.model", "bigfoot_tokenizer.json", "decoder_tokenizer/tokenizer.*",
+        "decoder_tokenizer/bigfoot_tokenizer.json", "bigfoot_models_*.py", "bigfoot_errors.py", "bigfoot_types.py",
+    ),
+    _is_history,
+)  # fmt: skip
+"""Model folders of versions that left no marker."""
 
 
 def write_model(loaded: LoadedModel, folder: Path, *, to: str = "bigfoot", with_code: bool = False) -> None:
@@ -198,49 +237,6 @@ def write_model(loaded: LoadedModel, folder: Path, *, to: str = "bigfoot", with_
     if with_code:
         write_code(folder)
     _check_reload(loaded, folder, FORMATS[to].leaves_out)
-
-
-def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Make a folder whole or not at all: write beside it, then rename.
-
-    Args:
-        folder: the place; what is there goes once the new one is complete.
-        write: fills the folder that it is given.
-
-    Raises:
-        OSError: the place is a file, or nothing can be written there; what stood there before still does.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file, where a folder should be written")
-    recover_folder(folder)
-    beside, old = folder.with_name(folder.name + ".tmp"), folder.with_name(folder.name + ".old")
-    for leftover in (beside, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    beside.mkdir(parents=True)
-    try:
-        write(beside)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
-    try:
-        if folder.exists():
-            folder.rename(old)
-        beside.rename(folder)
-    except OSError:
-        recover_folder(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def recover_folder(folder: Path) -> None:
-    """Bring back what ``replace_folder`` had put aside when it was killed between its two renames.
-
-    Args:
-        folder: the place.
-    """
-    old = folder.with_name(folder.name + ".old")
-    if old.is_dir() and not folder.exists():
-        old.rename(folder)
 
 
 def align_tokens(given: Processor, other: Processor) -> list[int] | slice:

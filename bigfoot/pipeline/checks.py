@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,27 +12,21 @@ from bigfoot.compress.depth import shrink_shape
 from bigfoot.compress.gates import gated_units
 from bigfoot.compress.prune import prunable_units
 from bigfoot.compress.quantize import nameable_layers
-from bigfoot.config import Config, DataConfig, LossesConfig, SpecAugmentConfig
 from bigfoot.data.corpora import resolve_root
 from bigfoot.data.noise import NoiseFolder
+from bigfoot.data.settings import DataConfig, SpecAugmentConfig
 from bigfoot.decoding.choose import decoder_problems
-from bigfoot.distill.objective import active_weights, needed_targets, objective_problems
+from bigfoot.distill.loss import MASKED
+from bigfoot.distill.objective import active_losses, needed_targets, objective_problems
 from bigfoot.distill.packing import CACHEABLE
-from bigfoot.distill.term import MASKED
-from bigfoot.distill.terms import TERMS, LogitTerm
+from bigfoot.distill.registry import LossesConfig
 from bigfoot.errors import BigfootError, ConfigError, ModelError
 from bigfoot.formats.folder import ModelOutline, outline_model
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.pipeline.labels import prunes_by_labels, wants_labels
+from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.student import growth_problems, student_problems, student_shape
-
-
-def ctc_only(losses: LossesConfig) -> LossesConfig:
-    """The same losses with the teacher's off and CTC on: what the student learns without a teacher."""
-    compared = [name for name, term in TERMS.items() if term.needs_teacher]
-    off = {name: replace(getattr(losses, name), weight=0.0) for name in compared}
-    return replace(losses, **off, ctc=replace(losses.ctc, weight=losses.ctc.weight or 1.0))
 
 
 def _student_shape(config: Config, source: BigfootConfig) -> BigfootConfig:
@@ -70,19 +63,18 @@ def _problems_of_step(
     step: str, config: Config, student: BigfootConfig, teacher: BigfootConfig
 ) -> Iterator[str]:
     losses = compared_losses(config)[step]
-    found = list(objective_problems(losses, student, teacher))
-    yield from (problem.replace("distill.losses", f"{step}.losses") for problem in found)
+    found = list(objective_problems(losses, student, teacher, f"{step}.losses"))
+    yield from map(str, found)
     yield from _masking_problems(step, getattr(config, step).spec_augment, losses)
     if config.distill.cache is not None and not found:
         yield from _cache_problems(step, config, student, teacher)
-    if losses.attention.weight:
-        yield from _map_problems(step, student)
     earlier = config.steps[: len(config.steps) - config.steps[::-1].index(step)]
-    if "finetune" in earlier and config.finetune.head != "teacher" and losses.logit_kl.weight:
-        yield (
-            f"{step}.losses.logit_kl: finetune.head={config.finetune.head} comes before {step}, so the student's head "
-            "has another vocabulary than the teacher's; distil first, or set its weight to 0"
-        )
+    if "finetune" in earlier and config.finetune.head != "teacher":
+        for name in _comparing_tokens(losses):
+            yield (
+                f"{step}.losses.{name}: finetune.head={config.finetune.head} comes before {step}, so the student's "
+                "head has another vocabulary than the teacher's; distil first, or set its weight to 0"
+            )
     if step == "gates":
         try:
             gated_units(student, config.gates.parts)
@@ -108,12 +100,18 @@ def _prune_problems(config: Config, source: ModelOutline) -> Iterator[str]:
         )
 
 
+def _comparing_tokens(losses: LossesConfig) -> list[str]:
+    """Losses that are on and need the same vocabulary in both models."""
+    return [name for name, loss in active_losses(losses).items() if loss.compares_tokens]
+
+
 def _masking_problems(step: str, masks: SpecAugmentConfig, losses: LossesConfig) -> Iterator[str]:
-    if losses.masked_hidden.weight and not masks.mask_time_prob:
-        yield (
-            f"{step}.losses.masked_hidden: {step}.spec_augment.mask_time_prob is 0, so no frame is ever masked; set "
-            f"it (0.8 with mask_time_length 10 in the paper), or use {step}.losses.hidden"
-        )
+    for name, loss in active_losses(losses).items():
+        if loss.needs_masks and not masks.mask_time_prob:
+            yield (
+                f"{step}.losses.{name}: {step}.spec_augment.mask_time_prob is 0, so no frame is ever masked; set it "
+                f"(0.8 with mask_time_length 10 in the paper), or use {step}.losses.hidden"
+            )
 
 
 def _cache_problems(step: str, config: Config, student: BigfootConfig, teacher: BigfootConfig) -> Iterator[str]:
@@ -130,8 +128,8 @@ def _cache_problems(step: str, config: Config, student: BigfootConfig, teacher: 
     needed = needed_targets(losses, student, teacher)
     if not needed:
         yield f"distill.cache: no loss of {step} compares with the teacher, so there is nothing to store; leave it out"
-    for name in active_weights(losses):
-        for field in TERMS[name].find_targets(losses, student, teacher):
+    for name, loss in active_losses(losses).items():
+        for field in loss.find_targets(student, teacher):
             if field == MASKED:
                 yield (
                     f"distill.cache: {step}.losses.{name} asks the teacher with other masks in every step; leave the "
@@ -139,19 +137,8 @@ def _cache_problems(step: str, config: Config, student: BigfootConfig, teacher: 
                 )
             elif field not in CACHEABLE:
                 yield f"distill.cache: {step}.losses.{name} needs the teacher's {field}, which are not stored"
-    if losses.logit_cosine.weight and config.distill.cache_top_k:
-        yield f"distill.cache_top_k: {step}.losses.logit_cosine needs the logits of all tokens; set it to 0"
-
-
-def _map_problems(step: str, student: BigfootConfig) -> Iterator[str]:
-    """Maps of fewer frames than the teacher's, or none, cannot be compared with its own."""
-    if student.time_reduction > 1:
-        yield (
-            f"{step}.losses.attention: the student's maps have a frame for {student.time_reduction} of the teacher's "
-            "(time_reduction); set its weight to 0"
-        )
-    if missing := [layer for layer, heads in enumerate(student.heads_of_layers) if not heads]:
-        yield f"{step}.losses.attention: layers {missing} of the student have no attention; set its weight to 0"
+        if loss.needs_all_tokens and config.distill.cache_top_k:
+            yield f"distill.cache_top_k: {step}.losses.{name} needs the logits of all tokens; set it to 0"
 
 
 def _vocabulary_problems(config: Config, source: ModelOutline) -> Iterator[str]:
@@ -276,12 +263,11 @@ def _source_problems(config: Config, source: ModelOutline, teacher: ModelOutline
     heads = source.config.ctc_head and teacher.config.ctc_head
     if heads and ours.tokenizer is not None and theirs.tokenizer is not None and ours.tokenizer != theirs.tokenizer:
         for step, losses in compared_losses(config).items():
-            for name in active_weights(losses):
-                if issubclass(TERMS[name], LogitTerm):
-                    yield (
-                        f"{step}.losses.{name}: {source.path} and {teacher.path} have other vocabularies, so that "
-                        "their posteriors are of different tokens; set its weight to 0"
-                    )
+            for name in _comparing_tokens(losses):
+                yield (
+                    f"{step}.losses.{name}: {source.path} and {teacher.path} have other vocabularies, so that their "
+                    "posteriors are of different tokens; set its weight to 0"
+                )
 
 
 def _data_problems(config: DataConfig) -> Iterator[str]:

@@ -6,6 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from bigfoot.storage.digests import digest_file
+
 
 def fingerprint(*parts: object) -> str:
     """Digest of plain values.
@@ -37,7 +39,7 @@ def fingerprint_files(folder: Path) -> str:
     beside = [folder, *folder.parent.glob("*.json"), *folder.parent.glob("*.txt")] if folder.is_file() else []
     for path in sorted({*beside, *folder.glob("*")}):
         if path.is_file() and path.suffix in _OF_A_MODEL:
-            found.append((path.name, _digest(path)))
+            found.append((path.name, digest_file(path)))
     return fingerprint(found)
 
 
@@ -48,12 +50,4 @@ def digest_files(*paths: str | None) -> list[str]:
         paths: such as ``evaluate.lm_path``.
     """
     files = [Path(path).expanduser() for path in paths if path is not None]
-    return [_digest(file) for file in files if file.is_file()]
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return [digest_file(file) for file in files if file.is_file()]

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from accelerate import PartialState
 
 from bigfoot.audio.pauses import LONGEST_PIECE
-from bigfoot.config import Config, EvaluateConfig, to_dict
+from bigfoot.config import to_dict
 from bigfoot.data.batches import evaluation_batches
 from bigfoot.data.manifests import PreparedData, show_progress, write_relabelled
 from bigfoot.decoding.greedy import Transcripts, transcribe_batches
 from bigfoot.decoding.spoken import transcribe_by_decoder
 from bigfoot.errors import DataError
+from bigfoot.evaluation.settings import EvaluateConfig
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.error_rate import count_errors
 from bigfoot.pipeline.fingerprints import fingerprint, fingerprint_files
+from bigfoot.pipeline.settings import Config
+from bigfoot.storage.digests import describe_damage, digest_file
+from bigfoot.storage.state import forget_state, read_state, refuse_file, write_state
 
 log = logging.getLogger("bigfoot")
+
+LABELS_FILE = "labels.json"
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,21 @@ class _SplitFacts:
     num_utterances: int
     num_labelled: int
     mean_confidence: float | None
+
+
+@dataclass(frozen=True)
+class _State:
+    """``labels.json``.
+
+    Args:
+        fingerprint: of all that decides what is in the manifests.
+        splits: how each was transcribed.
+        files: digests of the manifests, by name.
+    """
+
+    fingerprint: str
+    splits: dict[str, _SplitFacts]
+    files: dict[str, str]
 
 
 def prunes_by_labels(config: Config) -> bool:
@@ -109,8 +129,9 @@ def choose_labels(config: Config, data: PreparedData, data_fingerprint: str, tea
                 f"data.transcripts: the teacher gives no label to any of the {facts['train'].num_utterances} training "
                 f"utterances with {bounds}; lower or raise that, or see what the teacher hears by `bigfoot transcribe`"
             )
-        content = {"fingerprint": expected, "splits": {split: asdict(item) for split, item in facts.items()}}
-        (folder / "labels.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+        names = [data.manifests[split].name for split in facts]
+        state = _State(expected, facts, {name: digest_file(folder / name) for name in names})
+        write_state(folder / LABELS_FILE, state)
     else:
         log.info("labels: nothing has changed, skipped (%s)", folder)
     notes = [_describe(split, item, config) for split, item in facts.items() if item.mean_confidence is not None]
@@ -120,19 +141,21 @@ def choose_labels(config: Config, data: PreparedData, data_fingerprint: str, tea
 
 
 def _read_facts(folder: Path, expected: str) -> dict[str, _SplitFacts] | None:
-    file = folder / "labels.json"
-    if not file.exists():
-        return None
-    content = json.loads(file.read_text(encoding="utf-8"))
-    if content["fingerprint"] != expected:
-        return None
-    return {split: _SplitFacts(**item) for split, item in content["splits"].items()}
+    state, reason = read_state(folder / LABELS_FILE, _State)
+    if state is not None and state.fingerprint == expected:
+        reason = describe_damage(folder, state.files)
+        if not reason:
+            return state.splits
+    if reason:
+        log.warning("labels: %s; the teacher writes them again", reason)
+    return None
 
 
 def _label_splits(config: Config, data: PreparedData, teacher: LoadedModel, folder: Path) -> dict[str, _SplitFacts]:
+    refuse_file(folder)
     folder.mkdir(parents=True, exist_ok=True)
     # Until all splits are whole, the old facts must not vouch for a mixture.
-    (folder / "labels.json").unlink(missing_ok=True)
+    forget_state(folder / LABELS_FILE)
     can = teacher.model.head is not None and teacher.processor.tokenizer is not None
     # A pass of the teacher over all of train is only worth its hours where somebody learns from it.
     lowest = {"train": config.distill.losses.ctc.min_confidence, "dev": 0.0}

@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from bigfoot.config import Config, PublishedConfig, load_config
 from bigfoot.formats.folder import LoadedModel, outline_model
 from bigfoot.measure.size import count_params
 from bigfoot.measure.summary import ModelSummary, summarize_model
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.pipeline.scale import apply_scale
+from bigfoot.pipeline.settings import Config, PublishedConfig, load_config
 from bigfoot.pipeline.student import final_shape
 from bigfoot.text.tokenizers import Processor
 

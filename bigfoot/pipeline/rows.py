@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
-from bigfoot.config import Config
 from bigfoot.decoding.choose import describe_decoder
 from bigfoot.decoding.greedy import Transcripts
 from bigfoot.decoding.spoken import name_decoding
@@ -32,6 +31,7 @@ from bigfoot.measure.size import ModelSize, measure_size
 from bigfoot.measure.speed import ModelSpeed, count_all_threads, measure_speed, name_processor
 from bigfoot.pipeline.deployed import open_timed
 from bigfoot.pipeline.facts import StepResult
+from bigfoot.pipeline.settings import Config
 from bigfoot.report.rows import Row
 
 log = logging.getLogger("bigfoot")
@@ -180,6 +180,7 @@ def _start_row(
         num_unique_params=size.num_unique_params, size_bytes=size.size_bytes, macs_per_second=size.macs_per_second,
         macs_by_part=size.macs_by_part, peak_memory_bytes=item.peak_memory,
         compression_ratio=teacher.num_unique_params / size.num_unique_params,
+        bytes_ratio=teacher.size_bytes / size.size_bytes if teacher.size_bytes and size.size_bytes else None,
         speedup_all_threads=None if all_threads is None else all_threads.speedup,
         seconds=item.result.seconds, config_path=config_path, seed=config.seed, versions=collect_versions(),
     )  # fmt: skip

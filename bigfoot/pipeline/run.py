@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from rich.logging import RichHandler
 
-from bigfoot.config import STEPS, Config, save_config, to_dict
-from bigfoot.data.corpora import describe_transcripts, prepare_data
-from bigfoot.data.manifests import PreparedData, load_prepared
-from bigfoot.errors import ConfigError, DataError
+from bigfoot.config import Problem, save_config, to_dict
+from bigfoot.data.corpora import describe_transcripts
+from bigfoot.errors import ConfigError
 from bigfoot.formats.folder import LoadedModel, load_model, outline_model
 from bigfoot.measure.size import measure_size
 from bigfoot.pipeline.checks import find_problems
 from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.fingerprints import digest_files, fingerprint, fingerprint_files
+from bigfoot.pipeline.inputs import (
+    corpus_settings,
+    digest_noise,
+    digest_training_data,
+    prepare_inputs,
+    refuse_misplaced,
+)
 from bigfoot.pipeline.labels import choose_labels, prunes_by_labels
 from bigfoot.pipeline.rows import build_rows, describe_machine
 from bigfoot.pipeline.scale import apply_scale
+from bigfoot.pipeline.settings import STEPS, Config
 from bigfoot.pipeline.stages import Context, run_step
-from bigfoot.report.rows import Report, load_report, save_report
+from bigfoot.pipeline.vouching import read_report, write_report
+from bigfoot.report.rows import Report
+from bigfoot.storage.state import forget_state
 
 log = logging.getLogger("bigfoot")
 
@@ -58,7 +67,7 @@ def start_logging(run_dir: Path) -> None:
 
 
 def run_pipeline(
-    config: Config, *, problems: list[str] | None = None, until: str = "report", config_path: str | None = None
+    config: Config, *, problems: Sequence[Problem] = (), until: str = "report", config_path: str | None = None
 ) -> Report | None:
     """Run what is configured, skipping what is done.
 
@@ -76,10 +85,11 @@ def run_pipeline(
         BigfootError: what went wrong later, and what to do.
     """
     config = apply_scale(config)
-    found = [*(problems or []), *find_problems(config)]
+    found: list[Problem | str] = [*problems, *find_problems(config)]
     if found:
         raise ConfigError(found)
     run_dir = Path(config.run_dir)
+    refuse_misplaced(run_dir, config.steps)
     start_logging(run_dir)
     if PartialState().is_main_process:
         save_config(config, run_dir / "config.yaml")
@@ -88,30 +98,35 @@ def run_pipeline(
     teacher = load_model(config.teacher.path)
     # The first process makes the data, the others find it made.
     with PartialState().main_process_first():
-        data, data_fingerprint = _prepare(config, run_dir, teacher)
-        labels = choose_labels(config, data, data_fingerprint, teacher)
+        data = prepare_inputs(config, run_dir, _find_characters(config, teacher), _splits_until(until, config))
+        labels = choose_labels(config, data, digest_training_data(data), teacher)
     if until == "data":
         return None
     results = [_take_teacher(teacher)]
     if until == "teacher":
         return None
-    context = Context(config, run_dir, data, teacher, labels)
+    context = Context(config, run_dir, data, teacher, labels, digest_noise(config, data))
     results = _run_steps(results[0], context, until)
     if until != "report" or not PartialState().is_main_process:
         return None
     return _report(results, context, config_path)
 
 
+def _splits_until(until: str, config: Config) -> set[str]:
+    """The splits that are read before a run stops; test is read once, at the end."""
+    return {"train", "dev"} | ({"test", *config.evaluate.splits} if until in ("data", "report") else set())
+
+
 def needs_same_data(one: Config, other: Config) -> bool:
     """Whether two runs with one teacher read the same manifests, so that one can have the other's.
 
     Example:
-        >>> from bigfoot.config import load_config
+        >>> from bigfoot.pipeline.settings import load_config
         >>> one = load_config("demo_config.yaml")
         >>> needs_same_data(one, load_config("demo_config.yaml", ["seed=8"]))
         False
     """
-    ours, theirs = ((_corpus_settings(each), each.seed, _spells_anew(each)) for each in (one, other))
+    ours, theirs = ((corpus_settings(each), each.seed, _spells_anew(each)) for each in (one, other))
     return ours == theirs and one.teacher.path == other.teacher.path
 
 
@@ -122,39 +137,12 @@ def _spells_anew(config: Config) -> bool:
     return own_labels and config.data.transcripts == "given" and not prunes_by_labels(config)
 
 
-def _corpus_settings(config: Config) -> dict[str, Any]:
-    """What decides what is in the manifests; the rest is how batches are drawn from them."""
-    loading = ("batch_seconds", "num_buckets", "num_workers", "augment")
-    return {key: value for key, value in to_dict(config.data).items() if key not in loading}
-
-
 def _find_characters(config: Config, teacher: LoadedModel) -> list[str] | None:
     """What transcripts may hold; None where training makes a vocabulary of its own, or the teacher's takes anything."""
     tokenizer = teacher.processor.tokenizer
     if tokenizer is None or tokenizer.characters is None or _spells_anew(config):
         return None
     return sorted(tokenizer.characters)
-
-
-def _prepare(config: Config, run_dir: Path, teacher: LoadedModel) -> tuple[PreparedData, str]:
-    """Make the manifests, or find them made."""
-    characters = _find_characters(config, teacher)
-    expected, folder = fingerprint(_corpus_settings(config), config.seed, characters), run_dir / "data"
-    stamp = folder / "fingerprint"
-    if stamp.exists() and stamp.read_text() == expected:
-        log.info("data: nothing has changed, skipped (%s)", folder)
-        data = load_prepared(folder)
-    else:
-        log.info("data: preparing %s", config.data.corpus)
-        # Until the new data is whole, the old stamp must not vouch for a mixture.
-        stamp.unlink(missing_ok=True)
-        data = prepare_data(config.data, config.seed, folder, characters)
-        stamp.write_text(expected)
-    for split in {"train", "dev", *config.evaluate.splits} - set(data.manifests):
-        raise DataError(f"the corpus has no {split} split: set data.{split}_splits (or data.hold_out_speakers for dev)")
-    hours = ", ".join(f"{split} {data.num_utterances[split]} utterances, {h:.2f} h" for split, h in data.hours.items())
-    log.info("data: %s; %d left out", hours, len(data.skipped))
-    return data, expected
 
 
 def _take_teacher(teacher: LoadedModel) -> StepResult:
@@ -209,13 +197,13 @@ def _print_change(step: str, before: StepResult, after: StepResult) -> None:
 def _report(results: list[StepResult], context: Context, config_path: str | None) -> Report:
     """Measure everything and write the report, or find it written."""
     config, folder = context.config, context.run_dir / "report"
+    judged = [context.data.contents[split] for split in config.evaluate.splits]
     settings = [to_dict(config.evaluate), *digest_files(config.evaluate.lm_path, config.evaluate.lexicon)]
-    expected = fingerprint(settings, [r.fingerprint for r in results], context.labels.fingerprint)
-    stamp = folder / "fingerprint"
-    if stamp.exists() and stamp.read_text() == expected:
+    expected = fingerprint(settings, [r.fingerprint for r in results], context.labels.fingerprint, judged)
+    if (found := read_report(folder, expected)) is not None:
         log.info("report: nothing has changed, skipped (%s)", folder)
-        return load_report(folder)
-    stamp.unlink(missing_ok=True)
+        return found
+    forget_state(folder / "fingerprint")
     findings = build_rows(results, context.data.manifests, config, config_path)
     spelling = describe_transcripts(config.data, _find_characters(config, context.teacher))
     for row in findings.rows:
@@ -226,13 +214,18 @@ def _report(results: list[StepResult], context: Context, config_path: str | None
         seconds_per_step={result.row: round(result.seconds, 1) for result in results},
         skipped=[asdict(item) for item in context.data.skipped],
         changes=[sentence for result in results for sentence in result.changes],
-        notes=[*context.labels.notes, *(f"{r.row}: {note}" for r in results for note in r.notes), *findings.notes],
+        notes=[*_notes(context, results), *findings.notes],
         losses={result.row: result.records for result in results if result.records},
         config=to_dict(config),
         machine=describe_machine(),
         worst=findings.worst,
     )
-    save_report(report, folder)
-    stamp.write_text(expected)
+    write_report(report, folder, expected)
     log.info("report: %s", folder / "report.md")
     return report
+
+
+def _notes(context: Context, results: list[StepResult]) -> list[str]:
+    trusted = ["data: audio files were taken for unchanged since they were read (data.trust_files)"]
+    of_steps = [f"{result.row}: {note}" for result in results for note in result.notes]
+    return [*context.labels.notes, *trusted * context.config.data.trust_files, *of_steps]

@@ -6,9 +6,9 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from bigfoot.config import Config
 from bigfoot.formats.folder import TINY_TEACHER, load_config
 from bigfoot.models.configuration import BigfootConfig
+from bigfoot.pipeline.settings import Config
 
 _WIDTHS = {
     "hidden_size": "hidden_size", "intermediate_size": "intermediate_size",
@@ -32,7 +32,7 @@ def apply_scale(config: Config) -> Config:
         A configuration of full scale.
 
     Example:
-        >>> from bigfoot.config import load_config
+        >>> from bigfoot.pipeline.settings import load_config
         >>> apply_scale(load_config("methods/maskhubert.yaml", ["scale=tiny"])).student.shape["hidden_size"]
         80
     """

@@ -14,22 +14,14 @@ from accelerate.utils import set_seed
 
 from bigfoot.compress import conv_groups, prune, quantize
 from bigfoot.compress.importance import HEARS_AUDIO
-from bigfoot.config import (
-    Config,
-    CTCLossConfig,
-    DecoderConfig,
-    DecoderLossConfig,
-    FinetuneConfig,
-    LogitKLConfig,
-    LossesConfig,
-    TrainConfig,
-    to_dict,
-)
+from bigfoot.config import to_dict
 from bigfoot.data.batches import Batch, read_transcripts, sample_batches
 from bigfoot.data.manifests import PreparedData
+from bigfoot.distill import CTCLoss, DecoderLoss, LogitKLLoss, LossesConfig
 from bigfoot.distill.cache import CacheKey, TeacherCache, write_cache
+from bigfoot.distill.loss import Targets
 from bigfoot.distill.objective import Objective, needed_targets
-from bigfoot.distill.term import Targets
+from bigfoot.distill.registry import without_teacher
 from bigfoot.errors import DataError
 from bigfoot.evaluation.evaluate import evaluate_accuracy, missing_wer_reason
 from bigfoot.formats.folder import LoadedModel, load_model, save_model
@@ -39,17 +31,22 @@ from bigfoot.measure.size import count_macs, measure_size_bytes
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.feature_encoder import PaddedAudio
 from bigfoot.models.reshape import with_decoder, with_new_head
-from bigfoot.pipeline.facts import StepResult, read_facts, write_facts
+from bigfoot.pipeline.facts import FACTS_FILE, StepResult, read_facts, write_facts
 from bigfoot.pipeline.fingerprints import digest_files, fingerprint, fingerprint_files
 from bigfoot.pipeline.labels import Labels, prunes_by_labels
+from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.student import InitAudio, build_student
+from bigfoot.storage.ownership import OWN_OR_EDITED
+from bigfoot.storage.state import forget_state
 from bigfoot.text.building import build_tokenizer
 from bigfoot.text.tokenizer import Tokenizer, count_unknown, describe_unknown
 from bigfoot.text.tokenizers import Processor
+from bigfoot.training.finetuning import DecoderConfig, FinetuneConfig
 from bigfoot.training.gated import GatedObjective
 from bigfoot.training.growth import GroupGrowth
 from bigfoot.training.guards import describe_teacher
 from bigfoot.training.loop import TrainingRun, train
+from bigfoot.training.settings import TrainConfig
 from bigfoot.training.unfitting import describe_unfitting
 
 log = logging.getLogger("bigfoot")
@@ -71,6 +68,7 @@ class Context:
         data: manifests.
         teacher: frozen, with its processor.
         labels: the manifests that training reads, with the transcripts that it is to learn from.
+        noise: digest of the recordings of noise; None without any.
     """
 
     config: Config
@@ -78,6 +76,7 @@ class Context:
     data: PreparedData
     teacher: LoadedModel
     labels: Labels
+    noise: str | None = None
 
 
 def run_step(
@@ -99,8 +98,10 @@ def run_step(
     label = f"{start}{name}{end}"
     folder, made = context.run_dir / label, _RUNNERS[name]
     settings = to_dict(getattr(context.config, name))
-    expected = fingerprint(name, control, settings, before.fingerprint, _surroundings(name, context))
-    done = read_facts(folder, expected)
+    own = {"its settings": [name, control, settings], "the model that it starts from": before.fingerprint}
+    inputs = {what: fingerprint(value) for what, value in (own | _surroundings(name, context)).items()}
+    expected = fingerprint(inputs)
+    done = read_facts(folder, inputs)
     # Where several processes share the work, all decide on what was there before any of them writes.
     state = PartialState()
     state.wait_for_everyone()
@@ -110,9 +111,10 @@ def run_step(
     log.info("%s: begins", label)
     # The facts of other settings must not vouch for a model that is about to be replaced.
     if state.is_main_process:
-        (folder / "facts.json").unlink(missing_ok=True)
+        forget_state(folder / FACTS_FILE)
     began = time.monotonic()
-    result = made(StepResult(f"{start}{ROW_NAMES[name]}{end}", folder / "model", expected), before, context, control)
+    begun = StepResult(f"{start}{ROW_NAMES[name]}{end}", folder / "model", expected, inputs)
+    result = made(begun, before, context, control)
     result.seconds = result.seconds or time.monotonic() - began
     if state.is_main_process:
         write_facts(folder, result)
@@ -135,22 +137,32 @@ def _name_turn(turn: int) -> str:
     return f"_{turn}" if turn > 1 else ""
 
 
-def _surroundings(name: str, context: Context) -> list[Any]:
-    """Settings outside a step's own section that decide what it makes."""
-    config = context.config
+def _surroundings(name: str, context: Context) -> dict[str, Any]:
+    """What decides what a step makes, outside its own section; named as the log names it where it changed."""
+    config, distill = context.config, context.config.distill
     if name == "student":
         # The seed is that of new weights, and there are some only in another shape, or in a control.
         drawn = bool(config.student.shape) or config.student.weights == "random"
-        seed = [config.seed] if drawn else []
-        return [bool(config.distill.grow_groups), config.data.batch_seconds, context.labels.fingerprint, *seed]
+        settings = [bool(distill.grow_groups), config.data.batch_seconds, *([config.seed] if drawn else [])]
+        return {"data": context.labels.fingerprint, "other settings": settings}
     if name in ("prune", "quantize"):
-        return [config.data.batch_seconds, context.labels.fingerprint]
-    loading = {key: value for key, value in to_dict(config.data).items() if key != "num_workers"}
-    pieces = digest_files(config.finetune.tokenizer_text) if name == "finetune" else []
-    distill = config.distill
+        return {"data": context.labels.fingerprint, "other settings": [config.data.batch_seconds]}
+    unread = ("num_workers", "trust_files")
+    loading = {key: value for key, value in to_dict(config.data).items() if key not in unread}
     stored = name == "gates" and distill.cache is not None
     cache = [distill.cache_dtype, distill.cache_top_k] if stored else []
-    return [config.seed, config.precision, context.labels.fingerprint, loading, *cache, *pieces]
+    return {
+        "data": context.labels.fingerprint,
+        "noise": context.noise,
+        "tokenizer or language model": _digest_pieces(config.finetune) if name == "finetune" else [],
+        "other settings": [config.seed, config.precision, loading, *cache],
+    }
+
+
+def _digest_pieces(config: FinetuneConfig) -> list[str]:
+    """Digests of what a vocabulary or a decoder is made from, where it lies on this machine."""
+    folders = [Path(given).expanduser() for given in (config.tokenizer_path, config.decoder.language_model) if given]
+    return [*digest_files(config.tokenizer_text), *(fingerprint_files(path) for path in folders if path.exists())]
 
 
 def _make_student(result: StepResult, before: StepResult, context: Context, _control: bool) -> StepResult:
@@ -205,7 +217,7 @@ def _save_once(model: BigfootForCTC, processor: Processor, folder: Path, history
     """Save a model from the first process; all go on when it is there."""
     state = PartialState()
     if state.is_main_process:
-        save_model(model, processor, folder, history)
+        save_model(model, processor, folder, history, may=OWN_OR_EDITED)
     state.wait_for_everyone()
 
 
@@ -221,11 +233,11 @@ class _Lesson:
 
 def _begin_lesson(name: str, before: StepResult, context: Context, control: bool) -> _Lesson:
     """Load student and teacher, or the teacher's answers; what trains beside the student begins by the seed."""
-    from bigfoot.pipeline.checks import compared_losses, ctc_only
+    from bigfoot.pipeline.checks import compared_losses
 
     config, student = context.config, load_model(before.folder)
     losses = compared_losses(config)
-    own = ctc_only(losses[name]) if control else losses[name]
+    own = without_teacher(losses[name]) if control else losses[name]
     processor = _usable_processor(student.processor, context.labels.manifests)
     teacher = load_model(context.teacher.folder or config.teacher.path).model
     told: BigfootForCTC | TeacherCache = teacher
@@ -274,7 +286,8 @@ def _cache_teacher(
             needed[name] = needed.get(name, set()) | layers
     if state.is_main_process:
         digest = fingerprint_files(context.teacher.folder)
-        key = CacheKey.of(manifest, processor, digest, needed, config.cache_dtype, config.cache_top_k)
+        corpus = context.data.audio["train"]
+        key = CacheKey.of(corpus, processor, digest, needed, config.cache_dtype, config.cache_top_k)
         teacher.to(state.device)
         write_cache(folder, key, teacher, manifest, processor, context.config.evaluate.batch_size)
     state.wait_for_everyone()
@@ -318,8 +331,8 @@ def _transcript_losses(config: FinetuneConfig) -> LossesConfig:
     """The losses that need no teacher, by ``finetune.objective``."""
     ctc = {"ctc": 1.0, "decoder": 0.0, "joint": config.ctc_weight}[config.objective]
     first, last = config.label_smoothing
-    decoder = DecoderLossConfig(1.0 - ctc, first, last, config.max_steps)
-    return LossesConfig(LogitKLConfig(weight=0.0), ctc=CTCLossConfig(weight=ctc), decoder=decoder)
+    decoder = DecoderLoss(1.0 - ctc, first, last, config.max_steps)
+    return LossesConfig(LogitKLLoss(weight=0.0), ctc=CTCLoss(weight=ctc), decoder=decoder)
 
 
 def _with_tokenizer_folder(config: FinetuneConfig) -> FinetuneConfig:

@@ -11,7 +11,7 @@ import torch
 from bigfoot.compress import conv_groups, conv_sharing, decoder_depth, depth, lowrank, narrow, reshape_to
 from bigfoot.compress.conv_groups import spell_out_groups
 from bigfoot.compress.lowrank import spell_out_ranks
-from bigfoot.config import Config, StudentConfig
+from bigfoot.config.schema import StudentConfig
 from bigfoot.data.batches import sample_batches
 from bigfoot.errors import ModelError
 from bigfoot.formats.folder import LoadedModel
@@ -21,6 +21,7 @@ from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.feature_encoder import PaddedAudio
 from bigfoot.models.reshape import reshape_config
+from bigfoot.pipeline.settings import Config
 
 
 class InitAudio:

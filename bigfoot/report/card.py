@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.formats.registry import hears_padding
-from bigfoot.report.render import render_splits
-from bigfoot.report.rows import load_report
+from bigfoot.report.render import escape, render_splits
+from bigfoot.report.rows import Report, load_report
 from bigfoot.text.tokenizers import CharTokenizer
 
 _TAGS = ("speech", "bigfoot", "compression")
@@ -29,10 +30,10 @@ def render_card(loaded: LoadedModel, repository: str, license: str | None = None
         >>> from bigfoot.formats.folder import load_model
         >>> card = render_card(load_model("tiny_teacher"), "me/digits", "apache-2.0")
         >>> card.splitlines()[1], "# digits" in card
-        ('license: apache-2.0', True)
+        ('license: "apache-2.0"', True)
     """
     parts = [
-        *_render_head(loaded, license), "", f"# {repository.rpartition('/')[2]}", "", *_describe(loaded), "",
+        *_render_head(loaded, license), "", f"# {escape(repository.rpartition('/')[2])}", "", *_describe(loaded), "",
         "## Opening it", "", *_render_opening(loaded, repository), "",
         *_render_measures(loaded), *_render_history(loaded.history),
         "## Licence", "", _describe_licence(license),
@@ -43,7 +44,7 @@ def render_card(loaded: LoadedModel, repository: str, license: str | None = None
 def _render_head(loaded: LoadedModel, license: str | None) -> list[str]:
     """What the hub reads: https://huggingface.co/docs/hub/model-cards names the keys."""
     task = ["automatic-speech-recognition"] if loaded.model.head is not None else ["feature-extraction"]
-    head = [f"license: {license}"] if license else []
+    head = [f"license: {json.dumps(license)}"] if license else []
     head += ["library_name: transformers", f"pipeline_tag: {task[0]}", "tags:"]
     return ["---", *head, *(f"- {tag}" for tag in [loaded.model.config.family, *_TAGS]), "---"]
 
@@ -84,13 +85,32 @@ def _render_opening(loaded: LoadedModel, repository: str) -> list[str]:
     return [*lines, f'With bigfoot, `bigfoot.load_model("{repository}")` opens it, blind to padding.']
 
 
-def _render_measures(loaded: LoadedModel) -> list[str]:
+def _find_report(loaded: LoadedModel) -> Report | None:
+    """The report of the run in which the model lies."""
     folder = loaded.folder
     places = [] if folder is None else [folder, *folder.resolve().parents[:2]]
-    report = next((place / "report" for place in places if (place / "report" / "report.json").exists()), None)
+    found = next((place / "report" for place in places if (place / "report" / "report.json").exists()), None)
+    return None if found is None else load_report(found)
+
+
+def _render_measures(loaded: LoadedModel) -> list[str]:
+    report = _find_report(loaded)
     if report is None:
         return []
-    return ["## Measured", "", *(line.replace("## ", "### ", 1) for line in render_splits(load_report(report).rows))]
+    lines = [line.replace("## ", "### ", 1) for line in render_splits(report.rows)]
+    return [*_render_corpus(report.config.get("data")), "## Measured", "", *lines]
+
+
+def _render_corpus(data: object) -> list[str]:
+    """Name the corpus and its splits, of which every figure below is."""
+    if not isinstance(data, dict) or not data.get("corpus"):
+        return []
+    splits = [f"{split} {', '.join(map(str, names))}" for split in ("train", "dev", "test")
+              if isinstance(names := data.get(f"{split}_splits"), list) and names]  # fmt: skip
+    named = f" ({'; '.join(splits)})" if splits else ""
+    labels = {"none": ", without transcripts", "teacher": ", on the teacher's transcripts"}
+    how = labels.get(str(data.get("transcripts")), "")
+    return ["## Data", "", f"Trained and evaluated on {escape(str(data['corpus']) + named)}{how}.", ""]
 
 
 def _render_history(history: list[dict[str, Any]]) -> list[str]:
@@ -98,20 +118,27 @@ def _render_history(history: list[dict[str, Any]]) -> list[str]:
         return []
     lines = ["## How it was made", ""]
     for number, entry in enumerate(history, 1):
-        facts = [f"{name} {weight:g}" for name, weight in (entry.get("losses") or {}).items()]
+        losses = entry.get("losses") if isinstance(entry.get("losses"), dict) else {}
+        facts = [f"{escape(str(name))} {weight:g}" for name, weight in (losses or {}).items() if _is_number(weight)]
         trained = [f"losses {', '.join(facts)}"] if facts else []
         for key, words in (("max_steps", "steps"), ("best_step", "best at step"), ("seconds", "seconds")):
-            trained += [f"{words} {entry[key]:,}"] if isinstance(entry.get(key), int | float) else []
-        if isinstance(entry.get("best_dev_wer"), int | float):
+            trained += [f"{words} {entry[key]:,}"] if _is_number(entry.get(key)) else []
+        if _is_number(entry.get("best_dev_wer")):
             trained.append(f"WER on dev {entry['best_dev_wer']:.2%}")
-        lines.append(f"{number}. {entry.get('step', 'step')}{': ' if trained else ''}{'; '.join(trained)}")
-        lines += [f"   - {change}" for change in entry.get("changes") or []]
+        step = escape(str(entry.get("step", "step")))
+        lines.append(f"{number}. {step}{': ' if trained else ''}{'; '.join(trained)}")
+        lines += [f"   - {escape(str(change))}" for change in entry.get("changes") or []]
     return [*lines, ""]
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float)
 
 
 def _describe_licence(license: str | None) -> str:
     if license is not None:
-        return f"{license}, as stated by who put it here. The licence of the model it was made from may say more."
+        stated = f"{escape(license)}, as stated by its uploader."
+        return f"{stated} The licence of the model it was made from may say more."
     return "Not stated. The licence of the model that it was made from applies to it."
 
 

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bigfoot.errors import DataError
+from bigfoot.report.columns import COLUMNS, Column, sort_rows
+from bigfoot.report.files import encode_json, encode_text, write_whole
 from bigfoot.report.page import draw_tradeoffs, render_page, tabulate_rows
 from bigfoot.report.plots import draw_wer_vs_size, render_png
-from bigfoot.report.render import COLUMNS, Column, render_csv, render_table, sort_rows
-from bigfoot.report.rows import Row, encode_json, encode_text, load_report, write_whole
+from bigfoot.report.render import render_table
+from bigfoot.report.rows import Row, load_report
+from bigfoot.report.spreadsheet import render_csv
 
 _COLUMNS = (COLUMNS[0], Column("split", lambda row: row.split), *COLUMNS[1:])
 
@@ -58,7 +61,8 @@ def compare_runs(folders: Sequence[str | Path]) -> Comparison:
 
     Example:
         >>> import tempfile
-        >>> from bigfoot.report.rows import Report, save_report
+        >>> from bigfoot.report.rows import Report
+        >>> from bigfoot.report.writer import save_report
         >>> folder = tempfile.mkdtemp()
         >>> save_report(Report("demo", [Row("teacher", "teacher", "test", wer=0.04)]), Path(folder, "report"))
         >>> compare_runs([folder]).rows[0].row.wer
@@ -86,7 +90,7 @@ def compare_runs(folders: Sequence[str | Path]) -> Comparison:
 
 
 def find_incomparable(rows: Sequence[Row]) -> list[str]:
-    """Say in what the conditions of rows with a WER differ.
+    """Say in what the measurement of rows with a WER differs; how models were made may differ, that is compared.
 
     Args:
         rows: the rows of one table.
@@ -102,7 +106,8 @@ def find_incomparable(rows: Sequence[Row]) -> list[str]:
     conditions = {
         "splits": [row.split for row in judged],
         "decoders": [row.decoder for row in judged],
-        "protocols": [row.protocol or "not stated" for row in judged],
+        "units": [row.unit for row in judged],
+        "normalizations of transcripts": [row.transcripts for row in judged if row.transcripts],
     }
     for split in dict.fromkeys(row.split for row in judged):
         # Other data under the same name, or utterances left out.

@@ -14,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bigfoot.data.describe import CorpusFacts, SplitFacts, spread_of
+from bigfoot.report.numbers import format_number
 from bigfoot.report.plots import COLOURS, render_png
-from bigfoot.report.render import format_number, render_skipped, render_table
+from bigfoot.report.render import render_skipped, render_table
 
 if TYPE_CHECKING:  # matplotlib is slow to import
     from matplotlib.axes import Axes

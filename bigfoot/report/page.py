@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from bigfoot.report.columns import Column
 from bigfoot.report.plots import draw_wer_vs_size, draw_wer_vs_speed
-from bigfoot.report.render import Column
+from bigfoot.report.rows import Row
 from bigfoot.report.svg import render_svg
 
-if TYPE_CHECKING:  # rows imports its views to save them
+if TYPE_CHECKING:  # matplotlib is slow to import
     from matplotlib.figure import Figure
 
-    from bigfoot.report.rows import Row
 
 _FOLDER = Path(__file__).parent.parent / "assets" / "pages"
 # Figures of this width have, on a phone, about the letters of the text around them.
@@ -87,7 +87,7 @@ def tabulate_rows(
         The table.
 
     Example:
-        >>> from bigfoot.report.render import COLUMNS
+        >>> from bigfoot.report.columns import COLUMNS
         >>> from bigfoot.report.rows import Row
         >>> table = tabulate_rows("models", COLUMNS, [Row("teacher", "teacher", "test", wer=0.04)])
         >>> table.rows[0][1], table.rows[0][2]

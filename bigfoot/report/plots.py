@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from bigfoot.report.labels import DOTS_PER_INCH, place_labels
 from bigfoot.report.pareto import find_pareto_front
-from bigfoot.report.render import name_parts, pick_models
+from bigfoot.report.rows import Row
 from bigfoot.report.svg import printable
+from bigfoot.report.tables import name_parts, pick_models
 
-if TYPE_CHECKING:  # rows imports this module to save what it draws; matplotlib is slow to import
+if TYPE_CHECKING:  # matplotlib is slow to import
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from bigfoot.report.rows import Row
 
 COLOURS = ("#0072b2", "#d55e00", "#007a5a", "#b0508a", "#8c6d31", "#5b3fa0", "#2f8fb5", "#7a1f1f")
 """After Okabe and Ito's colours, which colour-blind readers tell apart, darkened so that text in them can be read."""

@@ -19,19 +19,25 @@ from bigfoot.errors import ModelError
 from bigfoot.formats.conversion import convert_model
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.report.card import write_card
+from bigfoot.storage.inventory import MARKER
+from bigfoot.storage.ownership import OWN_ONLY, MayReplace
 
 
-def write_upload(loaded: LoadedModel, repository: str, folder: Path, license: str | None = None) -> None:
+def write_upload(
+    loaded: LoadedModel, repository: str, folder: Path, license: str | None = None, may: MayReplace = OWN_ONLY
+) -> None:
     """Write what is uploaded: the family's own format where it can say the shape, else ours with its code; a card.
 
     Args:
         loaded: the model, its processor and history.
         repository: owner/name on the hub.
-        folder: where; an older one there is replaced.
+        folder: where; one that bigfoot wrote there is replaced.
         license: of the weights; see ``render_card``.
+        may: what else may be replaced.
 
     Raises:
         ModelError: no repository can have this name, or what was written answers otherwise than the model.
+        OutputError: the folder holds what bigfoot did not write, or another process writes it.
     """
     try:
         validate_repo_id(repository)
@@ -39,8 +45,10 @@ def write_upload(loaded: LoadedModel, repository: str, folder: Path, license: st
         raise ModelError(f"{repository!r} cannot be the name of a repository: {error}") from error
     # transformers' own classes have no small weights: there, an upload would be as large as before.
     plain = loaded.model.config.is_huggingface_shape and loaded.model.config.small_weights is None
-    convert_model(loaded, folder, to="huggingface" if plain else "bigfoot", with_code=not plain)
-    write_card(loaded, repository, folder, license)
+    convert_model(
+        loaded, folder, to="huggingface" if plain else "bigfoot", with_code=not plain, may=may,
+        finish=lambda beside: write_card(loaded, repository, beside, license),
+    )  # fmt: skip
 
 
 def push_model(loaded: LoadedModel, repository: str, *, private: bool = False, license: str | None = None) -> str:
@@ -62,6 +70,7 @@ def push_model(loaded: LoadedModel, repository: str, *, private: bool = False, l
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "model"
         write_upload(loaded, repository, folder, license)
+        (folder / MARKER).unlink()  # it says what may be replaced here, and nothing there
         try:
             api.create_repo(repository, private=private, exist_ok=True)
             done = api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Upload by bigfoot")

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from markupsafe import Markup
 
 from bigfoot.measure.error_rate import align_words, count_errors
+from bigfoot.report.columns import COLUMNS, LEGEND, sort_rows
 from bigfoot.report.page import FIGURE_WIDTH, draw_tradeoffs, embed_figure, render_page, tabulate_rows
 from bigfoot.report.plots import draw_losses, draw_macs_by_part
-from bigfoot.report.render import (
-    COLUMNS,
-    LEGEND,
-    MACS_UNIT,
-    TextTable,
-    count_skipped,
-    describe_differences,
-    describe_origin,
-    describe_protocols,
-    sort_rows,
-    tabulate_macs,
-    tabulate_seconds,
-)
-
-if TYPE_CHECKING:  # rows imports this module to save what it renders
-    from bigfoot.report.rows import Report, Row
+from bigfoot.report.rows import Report, Row
+from bigfoot.report.sentences import describe_differences, describe_origin, describe_protocols
+from bigfoot.report.tables import MACS_UNIT, TextTable, count_skipped, tabulate_macs, tabulate_seconds
 
 NUM_SKIPPED_LISTED = 200
 NUM_KINDS_LISTED = 50

@@ -12,17 +12,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bigfoot.errors import DataError
-from bigfoot.report.plots import draw_losses, draw_wer_vs_size, render_png
-from bigfoot.report.render import render_csv, render_markdown
-from bigfoot.report.render_html import render_html
 
 
 @dataclass
@@ -83,6 +78,8 @@ class Row:
     """Most memory the process held while it transcribed."""
     compression_ratio: float | None = None
     """Unique parameters of the teacher over this model's."""
+    bytes_ratio: float | None = None
+    """Bytes of the teacher's weights on disk over this model's."""
     speedup: float | None = None
     """Time of the teacher over this model's, one thread, interleaved rounds."""
     speedup_low: float | None = None
@@ -162,31 +159,6 @@ class Report:
     ``id``, ``speaker``, ``reference``, ``hypotheses`` by model, and ``errors`` (words, of the student)."""
 
 
-def save_report(report: Report, folder: str | Path) -> None:
-    """Write ``report.{md,html,csv,json}``, ``wer_vs_size.png`` and ``losses.png``.
-
-    Each file appears whole or not at all; ``report.json`` comes last, so that where it is, the others are too.
-
-    Args:
-        report: what to write. Numbers that are not finite become null in the JSON, which has no word for them.
-        folder: where, made if it is missing.
-
-    Example:
-        >>> import tempfile
-        >>> folder = tempfile.mkdtemp()
-        >>> save_report(Report(title="demo", rows=[Row("teacher", "teacher", "test", wer=0.04)]), folder)
-        >>> load_report(folder).rows[0].wer
-        0.04
-    """
-    folder = Path(folder)
-    write_whole(folder / "report.md", encode_text(render_markdown(report)))
-    write_whole(folder / "report.html", encode_text(render_html(report)))
-    write_whole(folder / "report.csv", encode_text(render_csv(report.rows)))
-    write_whole(folder / "wer_vs_size.png", render_png(draw_wer_vs_size(report.rows)))
-    write_whole(folder / "losses.png", render_png(draw_losses(report.losses)))
-    write_whole(folder / "report.json", encode_json(dataclasses.asdict(report)))
-
-
 def load_report(folder: str | Path) -> Report:
     """Read ``report.json`` back.
 
@@ -213,54 +185,6 @@ def load_report(folder: str | Path) -> Report:
     nameless = {"name": "", "step": "", "split": ""}
     fields["rows"] = [Row(**{**nameless, **_known_fields(Row, row)}) for row in rows]
     return Report(**fields)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside its place and move it there, so that no reader and no kill ever leaves half of it.
-
-    Args:
-        path: file to write; its folder is made if it is missing.
-        content: all of it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_bytes(content)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def encode_json(content: Mapping[str, Any]) -> bytes:
-    r"""Write JSON that any parser takes: numbers that are not finite become null, numpy's become plain.
-
-    Example:
-        >>> encode_json({"loss": float("nan")})
-        b'{\n  "loss": null\n}\n'
-    """
-    return encode_text(json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def encode_text(text: str) -> bytes:
-    r"""Write UTF-8; of a file's name that is none, what cannot be said is spelled out, as JSON spells it.
-
-    Example:
-        >>> encode_text("\udcff.wav")
-        b'\\udcff.wav'
-    """
-    return text.encode(errors="backslashreplace")
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a record or a config holds
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if hasattr(value, "item") and callable(value.item):  # a scalar of numpy or torch
-        return _plain(value.item())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
 def _known_fields(kind: type[Row] | type[Report], content: Mapping[str, Any]) -> dict[str, Any]:

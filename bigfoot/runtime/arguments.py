@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import shutil
 import sys
 import tempfile
@@ -11,8 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bigfoot.audio.files import READABLE, UNREADABLE, walk_files
+from bigfoot.audio.folders import READABLE, UNREADABLE, type_problem, walk_files
 from bigfoot.errors import AudioError
+from bigfoot.paths import printable
 
 STDIN = "-"
 """Stands for audio that comes through a pipe."""
@@ -25,7 +27,7 @@ class Argument:
 
     Args:
         path: where to read it.
-        name: what to call it.
+        name: what to call it, in printable characters.
         place: under what name a result in a folder is put, with the folders below the one that was named.
     """
 
@@ -43,7 +45,8 @@ def expand_arguments(arguments: Sequence[str]) -> list[Argument | AudioError]:
 
     Returns:
         The files in the order of the arguments, those of a folder or a pattern sorted; an error for a pattern that
-        means nothing, for a folder without audio, and for audio in a folder that soundfile does not read.
+        means nothing, for a folder without audio or one that cannot be listed, and for audio in a folder that soundfile
+        does not read.
     """
     return [found for argument in arguments for found in _expand(argument)]
 
@@ -52,28 +55,29 @@ def _expand(argument: str) -> Iterator[Argument | AudioError]:
     path = Path(argument)
     if argument == STDIN:
         yield Argument(path, STDIN_NAME, Path(STDIN_NAME))
-    elif path.is_dir():
+    # os.path, since pathlib lets some of the system's errors through (an endless name).
+    elif os.path.isdir(path):
         yield from _expand_folder(path)
-    elif not path.exists() and glob.has_magic(argument):
+    elif not os.path.lexists(path) and glob.has_magic(argument):
         paths = sorted(Path(found) for found in glob.glob(argument, recursive=True))
-        files = [found for found in paths if found.is_file()]
-        yield from (Argument(found, str(found), Path(found.name)) for found in files)
+        files = [found for found in paths if not os.path.isdir(found)]
+        yield from (Argument(found, printable(found), Path(found.name)) for found in files)
         if not files:
             yield AudioError(argument, "no file is named like this")
     else:
-        yield Argument(path, argument, Path(path.name))
+        yield Argument(path, printable(argument), Path(path.name))
 
 
 def _expand_folder(folder: Path) -> Iterator[Argument | AudioError]:
-    nothing = True
-    for path in walk_files(folder):
-        suffix = path.suffix.lower()
-        if suffix in READABLE:
-            yield Argument(path, str(path), path.relative_to(folder))
-        elif suffix in UNREADABLE:
-            yield AudioError(path, f"soundfile cannot read {suffix}; convert it, such as to .flac with ffmpeg")
-        nothing = nothing and suffix not in READABLE | UNREADABLE
-    if nothing:
+    problems: list[AudioError] = []
+    files = [path for path in walk_files(folder, problems) if path.suffix.lower() in READABLE | UNREADABLE]
+    for path in files:
+        if problem := type_problem(path):
+            yield AudioError(path, problem)
+        else:
+            yield Argument(path, printable(path), path.relative_to(folder))
+    yield from problems
+    if not files and not problems:
         yield AudioError(folder, "holds no audio")
 
 

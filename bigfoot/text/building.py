@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bigfoot.config import FinetuneConfig
 from bigfoot.text.huggingface import load_huggingface_tokenizer
 from bigfoot.text.lines import read_lines
 from bigfoot.text.normalize import normalize_text
 from bigfoot.text.phonemes import build_phoneme_tokenizer
 from bigfoot.text.sentencepieces import train_sentencepiece
+from bigfoot.text.settings import TokenizerConfig
 from bigfoot.text.tokenizer import Tokenizer
 from bigfoot.text.tokenizers import build_char_tokenizer
 
 
-def build_tokenizer(config: FinetuneConfig, texts: Sequence[str]) -> Tokenizer:
+def build_tokenizer(config: TokenizerConfig, texts: Sequence[str]) -> Tokenizer:
     """Make the vocabulary of a new head.
 
     Args:
@@ -30,7 +30,7 @@ def build_tokenizer(config: FinetuneConfig, texts: Sequence[str]) -> Tokenizer:
         MissingExtraError: the package that does it is not installed.
 
     Example:
-        >>> build_tokenizer(FinetuneConfig(tokenizer="char"), ["ONE", "TWO"]).describe()
+        >>> build_tokenizer(TokenizerConfig(tokenizer="char"), ["ONE", "TWO"]).describe()
         'characters, 10 tokens'
     """
     if config.tokenizer == "char":

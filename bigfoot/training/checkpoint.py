@@ -11,10 +11,26 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 from bigfoot.data.batches import Position
 from bigfoot.errors import TrainingError
-from bigfoot.formats.folder import recover_folder, replace_folder
+from bigfoot.storage.digests import find_damage
+from bigfoot.storage.ownership import OWN_OR_EDITED, Earlier, check_folder
+from bigfoot.storage.replace import recover_folder, replace_folder
+from bigfoot.storage.state import parse_as
+
+log = logging.getLogger("bigfoot")
+
+EARLIER_CHECKPOINTS = Earlier(
+    ("progress.json",),
+    (
+        "progress.json", "model*.safetensors", "model.safetensors.index.json", "optimizer*.bin", "scheduler*.bin",
+        "sampler*.bin", "scaler.pt", "random_states_*.pkl", "custom_checkpoint_*.pkl", "pytorch_model*.bin",
+        "pytorch_model_fsdp_*/*", "optimizer_*/*",
+    ),
+)  # fmt: skip
+"""Checkpoints of versions that left no marker."""
 
 
 @dataclass
@@ -59,10 +75,13 @@ def save_checkpoint(accelerator: Accelerator, progress: Progress, folder: Path) 
     Raises:
         TrainingError: it could not be written (disk full, a size limit, no folder); the last one is still there.
     """
+    announced = False
 
     def write(beside: Path) -> None:
         # Every process adds its own random state to the folder that the main one has made.
-        accelerator.wait_for_everyone()
+        nonlocal announced
+        announced = True
+        beside = _share(beside)
         with _silent("accelerate.utils.other"):
             accelerator.save_state(str(beside))
         if accelerator.is_main_process:
@@ -71,13 +90,28 @@ def save_checkpoint(accelerator: Accelerator, progress: Progress, folder: Path) 
 
     try:
         if accelerator.is_main_process:
-            replace_folder(folder, write)
+            replace_folder(folder, write, may=OWN_OR_EDITED, earlier=EARLIER_CHECKPOINTS)
         else:
-            write(folder.with_name(folder.name + ".tmp"))
+            write(folder)
     # safetensors and torch wrap the system's error in errors of their own.
     except Exception as error:
+        if accelerator.is_main_process and not announced:
+            broadcast_object_list([None])
         raise not_written("the checkpoint", progress.step, folder, folder, error) from error
     accelerator.wait_for_everyone()
+
+
+def _share(beside: Path | None) -> Path:
+    """Where the main process has made the folder: its name is another every time.
+
+    Args:
+        beside: of the main process, None where it could make none; of no account in the others.
+    """
+    shared: list[Path | None] = [beside]
+    broadcast_object_list(shared)
+    if shared[0] is None:
+        raise OSError("the main process could not make its folder")
+    return shared[0]
 
 
 @contextmanager
@@ -113,30 +147,54 @@ def not_written(what: str, step: int, folder: Path, checkpoint: Path, error: Exc
     )
 
 
-def load_checkpoint(accelerator: Accelerator, folder: Path, fingerprint: str) -> Progress | None:
-    """Take up a checkpoint.
+def load_checkpoint(
+    accelerator: Accelerator, folder: Path, fingerprint: str, best: Path | None = None
+) -> Progress | None:
+    """Take up a checkpoint; one that is damaged is named in the log and counts for nothing.
 
     Args:
         accelerator: whose prepared parts are filled.
         folder: of the checkpoint.
         fingerprint: of the run as it is configured now.
+        best: folder of the best model so far, without which a checkpoint that has seen it is of no use.
 
     Returns:
-        Its progress; None where there is no checkpoint, or one of a run with other settings.
+        Its progress; None where there is no checkpoint, a damaged one, or one of a run with other settings.
 
     Raises:
-        TrainingError: it is there but cannot be read.
+        TrainingError: it is whole but cannot be read.
+        OutputError: it is damaged in a way that bigfoot can no longer tell that it wrote it.
     """
-    recover_folder(folder)
-    file = folder / "progress.json"
-    if not file.exists():
+    for each in (folder, *([] if best is None else [best])):
+        recover_folder(each)
+    if not folder.is_dir():
+        return None
+    # One process reads all files; the others take its word.
+    found = [_read_progress(folder, fingerprint, best) if accelerator.is_main_process else (None, "")]
+    broadcast_object_list(found)
+    progress, damage = found[0]
+    if damage:
+        # Said now, not where the first new checkpoint is to take its place.
+        check_folder(folder, OWN_OR_EDITED, EARLIER_CHECKPOINTS)
+        log.warning("the checkpoint in %s cannot be taken up (%s); the training starts anew", folder, damage)
+    if progress is None:
         return None
     try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
-        progress = Progress(**{**raw, "position": Position(**raw["position"])})
-        if progress.fingerprint != fingerprint:
-            return None
         accelerator.load_state(str(folder))
     except Exception as error:
         raise TrainingError(f"the checkpoint in {folder} cannot be read ({error}); remove it to begin anew") from error
     return progress
+
+
+def _read_progress(folder: Path, fingerprint: str, best: Path | None) -> tuple[Progress | None, str]:
+    """How far a checkpoint has come, or what is damaged; neither where it is of other settings."""
+    try:
+        progress: Progress = parse_as(Progress, json.loads((folder / "progress.json").read_bytes()))
+    except (OSError, ValueError, RecursionError) as error:
+        return None, f"progress.json: {error}"
+    if progress.fingerprint != fingerprint:
+        return None, ""
+    damage = find_damage(folder)
+    if not damage and best is not None and progress.best_step:
+        damage = find_damage(best) and f"{best.name}/{find_damage(best)}"
+    return (None, damage) if damage else (progress, "")

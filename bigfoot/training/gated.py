@@ -5,13 +5,13 @@ from __future__ import annotations
 from torch import Tensor
 
 from bigfoot.compress.gates import Gates
-from bigfoot.config import GatesConfig
 from bigfoot.data.augment import stable_seed
 from bigfoot.data.batches import Batch
 from bigfoot.distill.cache import TeacherCache
 from bigfoot.distill.losses import LossSum
 from bigfoot.distill.objective import Objective
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.training.distilling import GatesConfig
 
 SPARSITY = "sparsity"
 """Name of the term that holds the expected sparsity to its target."""

@@ -18,21 +18,23 @@ from rich.progress import Progress as Bar
 from torch import Tensor, nn
 
 from bigfoot.audio.pauses import LONGEST_PIECE
-from bigfoot.config import DataConfig, DecodingConfig, TrainConfig
 from bigfoot.data.augment import spec_augment_masks
 from bigfoot.data.batches import Batch, evaluation_batches, training_batches
+from bigfoot.data.settings import DataConfig
 from bigfoot.decoding.greedy import transcribe_batches
+from bigfoot.decoding.settings import DecodingConfig
 from bigfoot.decoding.spoken import transcribe_by_decoder
-from bigfoot.distill.decoder_terms import DECODER
 from bigfoot.distill.objective import Objective
 from bigfoot.formats.folder import save_model
 from bigfoot.measure.error_rate import measure_error_rate
+from bigfoot.storage.ownership import OWN_OR_EDITED
 from bigfoot.text.tokenizers import Processor
 from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, save_checkpoint
 from bigfoot.training.gated import GatedObjective
 from bigfoot.training.growth import GroupGrowth
 from bigfoot.training.guards import check_half_precision, describe_circles, describe_dev, describe_rates, find_broken
 from bigfoot.training.optim import build_optimizer, build_scheduler
+from bigfoot.training.settings import TrainConfig
 from bigfoot.training.watch import LossWatch
 
 log = logging.getLogger("bigfoot")
@@ -159,7 +161,9 @@ class Trainer:
         Raises:
             TrainingError: too many losses that are no number or explode; a checkpoint that cannot be written or read.
         """
-        found = load_checkpoint(self.accelerator, self._checkpoint, self.run.fingerprint)
+        found = load_checkpoint(
+            self.accelerator, self._checkpoint, self.run.fingerprint, self.run.folder / "best"
+        )
         if found is not None:
             self.progress = found
             log.info("%s: going on from step %d", self.run.name, found.step)
@@ -328,7 +332,7 @@ class Trainer:
         processor = replace(self.run.processor, tokenizer=None)
         dev, size = self.run.manifests["dev"], self.run.eval_batch_size
         batches = evaluation_batches(dev, processor, size, longest=LONGEST_PIECE)
-        if DECODER in self.objective.weights:
+        if "decoder" in self.objective.weights:
             spelling = processor.decoder_tokenizer or tokenizer
             heard = transcribe_by_decoder(student, batches, spelling, DecodingConfig())
         else:
@@ -355,7 +359,7 @@ class Trainer:
     def _save(self, folder: Path) -> None:
         if self.accelerator.is_main_process:
             try:
-                save_model(self.objective.deployed(), self.run.processor, folder)
+                save_model(self.objective.deployed(), self.run.processor, folder, may=OWN_OR_EDITED)
             except OSError as error:
                 raise not_written("the model", self.progress.step, folder, self._checkpoint, error) from error
         self.accelerator.wait_for_everyone()

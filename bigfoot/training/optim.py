@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from bigfoot.config import TrainConfig
+from bigfoot.training.settings import TrainConfig
 
 
 def build_optimizer(parts: Mapping[str, nn.Module], config: TrainConfig) -> torch.optim.AdamW:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from bigfoot.config import TrainConfig
 from bigfoot.data.batches import Batch
 from bigfoot.errors import TrainingError
 from bigfoot.training.bad_batches import save_bad_batch
 from bigfoot.training.checkpoint import Progress
 from bigfoot.training.guards import RECENT_LOSSES, usual_loss
+from bigfoot.training.settings import TrainConfig
 
 log = logging.getLogger("bigfoot")
 

@@ -7,10 +7,10 @@ from bigfoot.compress.narrow import NarrowConfig, apply, choose_units, fit_
 from bigfoot.compress.reshape_to import choose_shape
 from bigfoot.compress.surgery import prune_units
 from bigfoot.compress.units import Place
-from bigfoot.config import load_config
 from bigfoot.errors import ModelError
 from bigfoot.formats.folder import load_model
 from bigfoot.models.feature_encoder import PaddedAudio
+from bigfoot.pipeline.settings import load_config
 from bigfoot.pipeline.student import InitAudio, build_student, student_problems
 
 NORMS = ["base", "large-lv60"]

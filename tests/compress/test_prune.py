@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bigfoot.compress.prune import apply, choose_units, prunable_units
 from bigfoot.compress.units import Place, Units
-from bigfoot.config import PruneConfig
+from bigfoot.config.schema import PruneConfig
 from bigfoot.errors import ModelError
 from bigfoot.measure.size import count_macs, count_params, measure_size
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bigfoot.config import DataConfig
 from bigfoot.data.corpora import PreparedData, prepare_data
+from bigfoot.data.settings import DataConfig
 
 
 @pytest.fixture(scope="session", autouse=True)

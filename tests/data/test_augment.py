@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigfoot.config import AugmentConfig, SpecAugmentConfig
 from bigfoot.data.augment import augment_waveform, span_mask, spec_augment_masks, stable_seed
+from bigfoot.data.settings import AugmentConfig, SpecAugmentConfig
 
 SPEECH = (np.sin(np.arange(16000) * 2 * np.pi * 200 / 16000) * 0.3).astype(np.float32)
 

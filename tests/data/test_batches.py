@@ -7,7 +7,6 @@ import torch
 from lhotse import CutSet
 
 from bigfoot.audio.files import read_audio
-from bigfoot.config import AugmentConfig, DataConfig
 from bigfoot.data.batches import (
     LoadedUtterance,
     Position,
@@ -17,6 +16,7 @@ from bigfoot.data.batches import (
     training_batches,
 )
 from bigfoot.data.corpora import prepare_data
+from bigfoot.data.settings import AugmentConfig, DataConfig
 from bigfoot.errors import DataError
 from bigfoot.text.tokenizers import Processor, build_char_tokenizer
 

@@ -8,9 +8,9 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigfoot.config import DataConfig
 from bigfoot.data.corpora import prepare_data
 from bigfoot.data.describe import describe_corpus, spread_of
+from bigfoot.data.settings import DataConfig
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=50))

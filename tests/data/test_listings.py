@@ -5,12 +5,13 @@ import shutil
 import pytest
 import soundfile
 
-from bigfoot.audio.files import find_audio
-from bigfoot.config import DataConfig, load_config
+from bigfoot.audio.folders import find_audio
 from bigfoot.data.corpora import prepare_data
 from bigfoot.data.listings import list_folder, list_speechocean762
+from bigfoot.data.settings import DataConfig
 from bigfoot.data.synthetic import synthesize_string
 from bigfoot.errors import DataError
+from bigfoot.pipeline.settings import load_config
 
 LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ' ")
 

@@ -7,10 +7,10 @@ import pytest
 import soundfile
 
 from bigfoot.audio.files import read_audio
-from bigfoot.config import AugmentConfig, DataConfig
 from bigfoot.data.augment import augment_waveform
 from bigfoot.data.batches import Position, training_batches
 from bigfoot.data.noise import NoiseFolder
+from bigfoot.data.settings import AugmentConfig, DataConfig
 from bigfoot.data.utterance import add_noise, mix_noise
 from bigfoot.errors import DataError
 from bigfoot.text.tokenizers import Processor

@@ -4,9 +4,9 @@ import lhotse
 import pytest
 import soundfile
 
-from bigfoot.config import DataConfig
 from bigfoot.data.batches import read_transcripts
 from bigfoot.data.corpora import prepare_data
+from bigfoot.data.settings import DataConfig
 from bigfoot.data.synthetic import synthesize_string
 from bigfoot.data.tables import list_common_voice
 from bigfoot.errors import DataError

@@ -4,9 +4,9 @@ import math
 import pytest
 import torch
 
-from bigfoot.config import DecodingConfig
 from bigfoot.decoding.autoregressive import LENGTH, REPETITION, decode_autoregressive
 from bigfoot.decoding.ctc_prefix import CTCPrefixScorer
+from bigfoot.decoding.settings import DecodingConfig
 from bigfoot.errors import ModelError
 from bigfoot.models.decoders import MiniGPT
 from bigfoot.models.decoders.attention import sinusoids

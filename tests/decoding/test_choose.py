@@ -1,10 +1,10 @@
 import pytest
 
-from bigfoot.config import EvaluateConfig
 from bigfoot.decoding.beam import PrefixBeamSearch
 from bigfoot.decoding.choose import build_search, decoder_problems, describe_decoder
 from bigfoot.decoding.words import KenLM, WordValues, read_lexicon
 from bigfoot.errors import DataError, MissingExtraError
+from bigfoot.evaluation.settings import EvaluateConfig
 from bigfoot.text.ngram import train_ngram, write_arpa
 from bigfoot.text.phonemes import build_phoneme_tokenizer
 from bigfoot.text.tokenizers import CharTokenizer

@@ -7,25 +7,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bigfoot.config import (
-    ConvFeaturesLossConfig,
-    CTCLossConfig,
-    DataConfig,
-    GramLossConfig,
-    HeadsLossConfig,
-    HiddenLossConfig,
-    LossesConfig,
-    ValueRelationLossConfig,
-)
 from bigfoot.data.batches import training_batches
+from bigfoot.data.settings import DataConfig
+from bigfoot.distill import ConvFeaturesLoss, CTCLoss, GramLoss, HeadsLoss, HiddenLoss, LossesConfig, ValueRelationLoss
 from bigfoot.distill import cache as cache_module
 from bigfoot.distill.cache import CacheKey, TeacherCache, write_cache
 from bigfoot.distill.objective import Objective, needed_targets
 from bigfoot.errors import DataError
 
 LOSSES = LossesConfig(
-    hidden=HiddenLossConfig(1.0), conv_features=ConvFeaturesLossConfig(1.0), heads=HeadsLossConfig(1.0),
-    gram=GramLossConfig(1.0), value_relation=ValueRelationLossConfig(1.0), ctc=CTCLossConfig(1.0),
+    hidden=HiddenLoss(1.0), conv_features=ConvFeaturesLoss(1.0), heads=HeadsLoss(1.0),
+    gram=GramLoss(1.0), value_relation=ValueRelationLoss(1.0), ctc=CTCLoss(1.0),
 )  # fmt: skip
 
 
@@ -35,13 +27,13 @@ def manifest(small_digits):
 
 
 @pytest.fixture
-def write(teacher, student, manifest, processor, tmp_path, monkeypatch):
+def write(teacher, student, small_digits, processor, tmp_path, monkeypatch):
     """Write into ``tmp_path / "cache"``, in shards of a few utterances: ``write(losses, dtype="fp16", top_k=0)``."""
     monkeypatch.setattr(cache_module, "_SHARD_BYTES", 100_000)
 
-    def run(losses=LOSSES, dtype="fp16", top_k=0, digest="t", manifest=manifest):
-        needed = needed_targets(losses, student.config, teacher.config)
-        key = CacheKey.of(manifest, processor, digest, needed, dtype, top_k)
+    def run(losses=LOSSES, dtype="fp16", top_k=0, digest="t", split="train"):
+        needed, manifest = needed_targets(losses, student.config, teacher.config), small_digits.manifests[split]
+        key = CacheKey.of(small_digits.audio[split], processor, digest, needed, dtype, top_k)
         write_cache(tmp_path / "cache", key, teacher, manifest, processor, 4)
         return TeacherCache(tmp_path / "cache", teacher.config, needed)
 
@@ -164,7 +156,7 @@ def test_garbage_in_the_place_of_its_papers(write, tmp_path, name, content):
         ({"digest": "other"}, "another teacher"),
         ({"dtype": "int8"}, "cache_dtype fp16"),
         ({"top_k": 3}, "cache_top_k 0"),
-        ({"losses": replace(LOSSES, hidden=HiddenLossConfig(1.0, matches=[[0, 0]]), gram=GramLossConfig())}, ""),
+        ({"losses": replace(LOSSES, hidden=HiddenLoss(1.0, matches=[[0, 0]]), gram=GramLoss())}, ""),
     ],
 )
 def test_of_other_settings(write, changes, reason):
@@ -178,16 +170,16 @@ def test_of_other_settings(write, changes, reason):
 
 
 def test_what_needs_more_than_it_holds_is_refused(write, small_digits):
-    write(LossesConfig(hidden=HiddenLossConfig(1.0, matches=[[2, 4]])))
+    write(LossesConfig(hidden=HiddenLoss(1.0, matches=[[2, 4]])))
     lacks = r"it holds no attention_values \[1, 3\], no conv_features, no hidden_states \[0, 1, 2, 3\]"
     with pytest.raises(DataError, match=lacks):
         write()
 
 
-def test_of_another_corpus(write, small_digits):
+def test_of_another_corpus(write):
     write()
     with pytest.raises(DataError, match="it holds other utterances"):
-        write(manifest=small_digits.manifests["dev"])
+        write(split="dev")
 
 
 def test_a_folder_of_something_else(write, tmp_path):
@@ -224,6 +216,6 @@ def test_an_utterance_that_is_given_twice(student, write, stream):
 
 
 def test_only_what_is_needed_is_stored(write, tmp_path):
-    write(LossesConfig(hidden=HiddenLossConfig(1.0, matches=[[2, 4]])))
+    write(LossesConfig(hidden=HiddenLoss(1.0, matches=[[2, 4]])))
     key = json.loads((tmp_path / "cache" / "cache.json").read_text())["key"]
     assert key["targets"] == {"hidden_states": [4], "logits": [0]}

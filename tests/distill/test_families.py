@@ -3,20 +3,13 @@
 import pytest
 import torch
 
-from bigfoot.config import (
-    AttentionLossConfig,
-    ConvFeaturesLossConfig,
-    CTCLossConfig,
-    HiddenLossConfig,
-    LogitKLConfig,
-    LossesConfig,
-)
 from bigfoot.data.batches import Batch
+from bigfoot.distill import AttentionLoss, ConvFeaturesLoss, CTCLoss, HiddenLoss, LogitKLLoss, LossesConfig
 from bigfoot.distill.objective import Objective, objective_problems
 
 LOSSES = LossesConfig(
-    logit_kl=LogitKLConfig(1.0), hidden=HiddenLossConfig(1.0), ctc=CTCLossConfig(0.1),
-    attention=AttentionLossConfig(0.5), conv_features=ConvFeaturesLossConfig(0.5),
+    logit_kl=LogitKLLoss(1.0), hidden=HiddenLoss(1.0), ctc=CTCLoss(0.1),
+    attention=AttentionLoss(0.5), conv_features=ConvFeaturesLoss(0.5),
 )  # fmt: skip
 THIN = {"num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2, "conv_dim": [8] * 7}
 

@@ -1,7 +1,8 @@
 import pytest
 from torch import nn
 
-from bigfoot.distill.matches import LayerMatch, build_layer_matches, build_matches, build_projections
+from bigfoot.distill.matches import LayerMatch, build_layer_matches, build_matches
+from bigfoot.distill.projections import build_projections
 from bigfoot.errors import ModelError
 
 

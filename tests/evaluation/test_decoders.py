@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from bigfoot.config import EvaluateConfig
 from bigfoot.data.batches import LoadedUtterance, collate, read_transcripts, read_utterances
 from bigfoot.decoding.choose import build_search
 from bigfoot.decoding.greedy import decode_greedy, transcribe_batches
 from bigfoot.errors import ModelError
 from bigfoot.evaluation.evaluate import evaluate_accuracy, missing_wer_reason
+from bigfoot.evaluation.settings import EvaluateConfig
 from bigfoot.formats.folder import LoadedModel, load_model
 from bigfoot.text.ngram import train_ngram, write_arpa
 from bigfoot.text.phonemes import build_phoneme_tokenizer

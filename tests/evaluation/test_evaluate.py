@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from bigfoot.config import EvaluateConfig
 from bigfoot.data.batches import read_utterances
 from bigfoot.data.manifests import write_relabelled
 from bigfoot.errors import ModelError
 from bigfoot.evaluation.evaluate import evaluate_accuracy, measure_batch_invariance, missing_wer_reason
+from bigfoot.evaluation.settings import EvaluateConfig
 from bigfoot.formats.folder import LoadedModel, load_model
 from bigfoot.models import feature_encoder
 from bigfoot.text.tokenizers import CharTokenizer, Processor

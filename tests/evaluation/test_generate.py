@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from bigfoot.audio.files import write_audio
-from bigfoot.config import DecodingConfig
+from bigfoot.decoding.settings import DecodingConfig
 from bigfoot.errors import DataError, ModelError
 from bigfoot.evaluation.generate import generate_text
 from bigfoot.formats.folder import LoadedModel, load_model, save_model

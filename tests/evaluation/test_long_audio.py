@@ -12,17 +12,19 @@ import torch
 from bigfoot.audio.files import normalize_waveform, read_audio
 from bigfoot.audio.pauses import LONGEST_PIECE, cut_at_pauses
 from bigfoot.audio.recording import open_recording
-from bigfoot.config import DecodingConfig, EvaluateConfig, load_config
 from bigfoot.data.batches import evaluation_batches
 from bigfoot.data.corpora import prepare_data
 from bigfoot.data.synthetic import synthesize_split
 from bigfoot.decoding.autoregressive import decode_autoregressive
 from bigfoot.decoding.greedy import transcribe_batches
+from bigfoot.decoding.settings import DecodingConfig
 from bigfoot.evaluation.evaluate import evaluate_accuracy
 from bigfoot.evaluation.generate import generate_text
+from bigfoot.evaluation.settings import EvaluateConfig
 from bigfoot.formats.folder import LoadedModel, load_model, save_model
 from bigfoot.models import BigfootConfig, BigfootForCTC
 from bigfoot.models.reshape import with_decoder
+from bigfoot.pipeline.settings import load_config
 from bigfoot.text.tokenizers import CharTokenizer, Processor
 
 RATE = 16_000
@@ -133,7 +135,9 @@ import sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from bigfoot.config import DecodingConfig, EvaluateConfig, load_config
+from bigfoot.decoding.settings import DecodingConfig
+from bigfoot.evaluation.settings import EvaluateConfig
+from bigfoot.pipeline.settings import load_config
 from bigfoot.data.corpora import prepare_data
 from bigfoot.embedding.embed import EmbedRequest, embed_folder
 from bigfoot.evaluation.evaluate import evaluate_accuracy

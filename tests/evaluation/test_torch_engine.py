@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from bigfoot.config import EvaluateConfig
 from bigfoot.data.batches import read_utterances
 from bigfoot.errors import ModelError
 from bigfoot.evaluation.evaluate import evaluate_accuracy
+from bigfoot.evaluation.settings import EvaluateConfig
 from bigfoot.evaluation.torch_engine import TorchEngine
 from bigfoot.formats.folder import load_model
 from bigfoot.runtime.transcriber import Transcriber

@@ -8,13 +8,13 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from transformers import AutoModelForCTC
 
-from bigfoot.config import TrainConfig
 from bigfoot.errors import ModelError
 from bigfoot.formats.folder import load_model, save_model
 from bigfoot.measure.size import count_params, measure_size
 from bigfoot.measure.summary import summarize_model
 from bigfoot.models.reshape import load_plain_state, plain_state, reshape_config
 from bigfoot.training.optim import build_optimizer
+from bigfoot.training.settings import TrainConfig
 
 EVEN = {"conv_dim": [8] * 7}
 SHARING = [[1, 3, 2], [5, 6]]

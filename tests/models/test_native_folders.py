@@ -7,11 +7,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel, AutoModelForCTC
 
-from bigfoot.errors import ModelError
-from bigfoot.formats import formats
-from bigfoot.formats.folder import load_config, load_model, recover_folder, replace_folder, save_model
+from bigfoot.errors import ModelError, OutputError
+from bigfoot.formats import registry as formats
+from bigfoot.formats.folder import load_config, load_model, save_model
 from bigfoot.models import BigfootConfig, BigfootForCTC, SpeechEncoder
 from bigfoot.models.reshape import load_plain_state, plain_state, with_new_head
+from bigfoot.storage.replace import recover_folder
 from bigfoot.text.tokenizers import Processor
 
 BEYOND = {
@@ -316,21 +317,6 @@ def test_killed_between_the_renames(models, processor, tmp_path, monkeypatch, ki
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-def test_a_rename_that_fails_puts_the_old_folder_back(tmp_path, monkeypatch):
-    place, rename = tmp_path / "model", Path.rename
-    replace_folder(place, lambda folder: (folder / "a").write_text("1"))
-
-    def refuse(self, target):
-        if self.name.endswith(".tmp"):
-            raise OSError("no")
-        return rename(self, target)
-
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="no"):
-        patch.setattr(Path, "rename", refuse)
-        replace_folder(place, lambda folder: (folder / "a").write_text("2"))
-    assert (place / "a").read_text() == "1"
-
-
 def test_recovering_where_nothing_was_lost_does_nothing(tmp_path):
     place = tmp_path / "model"
     recover_folder(place)
@@ -353,7 +339,7 @@ def test_leftovers_of_a_killed_run_do_not_mix_in(models, processor, tmp_path):
 def test_a_file_in_the_way_stays(models, processor, tmp_path):
     place = tmp_path / "model"
     place.write_text("mine")
-    with pytest.raises(NotADirectoryError, match="is a file, where a folder should be written"):
+    with pytest.raises(OutputError, match="is a file, where a folder should be written"):
         save_model(models["base"], processor, place)
     assert place.read_text() == "mine"
     with pytest.raises(OSError):
@@ -394,3 +380,23 @@ def test_a_head_larger_than_its_vocabulary_is_read_back_whole(build_model, proce
     model = build_model("base", vocab_size=len(processor.tokenizer) + 8)
     save_model(model, processor, tmp_path / "model")
     assert torch.equal(load_model(tmp_path / "model").model.head.weight, model.head.weight)
+
+
+def test_a_folder_of_a_version_without_marker_is_replaced_and_one_of_others_is_not(models, processor, tmp_path):
+    place = tmp_path / "model"
+    save_model(models["base"], processor, place)
+    (place / ".bigfoot").unlink()
+    save_model(models["large-lv60"], processor, place)
+    (place / ".bigfoot").unlink()
+    (place / "history.json").unlink()  # as Hugging Face's own are
+    before = contents(place)
+    with pytest.raises(OutputError, match=r"config\.json"):
+        save_model(models["base"], processor, place)
+    assert contents(place) == before
+
+
+def test_files_follow_the_umask(models, processor, tmp_path):
+    save_model(models["base"], processor, tmp_path / "model")
+    (tmp_path / "made").touch()
+    modes = {path.stat().st_mode for path in (tmp_path / "model").iterdir()}
+    assert modes == {(tmp_path / "made").stat().st_mode}

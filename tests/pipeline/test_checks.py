@@ -2,10 +2,11 @@ from dataclasses import replace
 
 import pytest
 
-from bigfoot.config import load_config
+from bigfoot.distill.registry import without_teacher
 from bigfoot.errors import ConfigError
 from bigfoot.pipeline import run_pipeline
-from bigfoot.pipeline.checks import ctc_only, find_problems
+from bigfoot.pipeline.checks import find_problems
+from bigfoot.pipeline.settings import load_config
 from bigfoot.text.tokenizers import CharTokenizer, save_processor
 from tests.conftest import VOCABULARY, make_teacher
 
@@ -125,11 +126,11 @@ def test_nothing_is_begun_while_something_is_wrong(small_config, tmp_path):
 
 def test_the_control_is_the_same_with_the_teachers_losses_off():
     losses = load_config(None, ["distill.losses.hidden.weight=2"]).distill.losses
-    control = ctc_only(losses)
+    control = without_teacher(losses)
     assert (control.logit_kl.weight, control.hidden.weight, control.ctc.weight) == (0.0, 0.0, 1.0)
     assert (losses.logit_kl.weight, losses.hidden.weight) == (1.0, 2.0)
     losses.ctc.weight = 0.3
-    assert ctc_only(losses).ctc.weight == 0.3
+    assert without_teacher(losses).ctc.weight == 0.3
 
 
 @pytest.fixture

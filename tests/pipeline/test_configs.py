@@ -1,9 +1,12 @@
 """Every YAML under configs/ is right as it stands, and runs with tiny settings."""
 
+import re
+
 import pytest
 
-from bigfoot.config import CONFIG_FOLDER, load_config, read_config
+from bigfoot.config import CONFIG_FOLDER
 from bigfoot.pipeline import run_pipeline
+from bigfoot.pipeline.settings import load_config, read_config
 
 NAMES = sorted(path.name for path in CONFIG_FOLDER.glob("*.yaml"))
 # The shipped batches of minutes and pauses of hundreds of steps are too long for a test.
@@ -43,7 +46,7 @@ def test_no_key_is_wrong_and_the_command_stands_on_top(name):
     _, problems = read_config(name)
     assert problems == []
     head = (CONFIG_FOLDER / name).read_text().splitlines()[0]
-    assert head.startswith("# ") and f"recipes/compress.py --config {name}" in head
+    assert head.startswith("# ") and re.search(rf"\bbigfoot compress --config {name}\b", head)
 
 
 @pytest.mark.slow

@@ -7,16 +7,16 @@ from dataclasses import replace
 import jiwer
 import pytest
 
-from bigfoot.config import LossesConfig
 from bigfoot.data.batches import evaluation_batches, read_transcripts, read_utterances
 from bigfoot.data.corpora import prepare_data
 from bigfoot.decoding.greedy import transcribe_batches
-from bigfoot.distill.terms import TERMS
+from bigfoot.distill import LossesConfig
+from bigfoot.distill.registry import losses_by_name, without_teacher
 from bigfoot.errors import DataError
 from bigfoot.formats.folder import load_model
 from bigfoot.models.reshape import with_decoder
 from bigfoot.pipeline import run_pipeline
-from bigfoot.pipeline.checks import ctc_only, find_problems
+from bigfoot.pipeline.checks import find_problems
 from bigfoot.pipeline.labels import choose_labels
 
 NONE = "data.transcripts=none"
@@ -206,9 +206,9 @@ def test_hidden_states_alone_need_no_word_of_anybody(small_config, other_teacher
 
 def test_the_control_switches_off_all_that_compares():
     losses = LossesConfig()
-    for name in TERMS:
+    for name in losses_by_name(losses):
         getattr(losses, name).weight = 0.5
-    control = ctc_only(losses)
-    left = {name for name in TERMS if getattr(control, name).weight}
+    control = without_teacher(losses)
+    left = {name for name in losses_by_name(losses) if getattr(control, name).weight}
     assert left == {"feature_penalty", "ctc", "decoder"}
-    assert all(getattr(losses, name).weight == 0.5 for name in TERMS)
+    assert all(getattr(losses, name).weight == 0.5 for name in losses_by_name(losses))

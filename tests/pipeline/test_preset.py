@@ -4,16 +4,17 @@ import json
 
 import pytest
 
-from bigfoot.config import CONFIG_FOLDER, load_config, read_config
+from bigfoot.config import CONFIG_FOLDER
 from bigfoot.distill.objective import objective_problems
 from bigfoot.errors import ModelError
 from bigfoot.measure.size import count_params
 from bigfoot.models import BigfootConfig, BigfootForCTC
 from bigfoot.pipeline.preset import summarize_preset
+from bigfoot.pipeline.settings import load_config, read_config
 from bigfoot.pipeline.student import student_shape
 
 METHODS = sorted(path.stem for path in (CONFIG_FOLDER / "methods").glob("*.yaml"))
-PAGE = CONFIG_FOLDER.parent / "docs" / "explanation" / "methods.md"
+PAGE = CONFIG_FOLDER.parents[1] / "docs" / "explanation" / "methods.md"
 # Millions as the papers print them, and how near ours must come.
 PRINTED = {
     "distilhubert": (23.49, 1e-3), "fithubert": (22.49, 1e-3), "maskhubert": (26.64, 1e-3),
@@ -38,7 +39,7 @@ def test_no_key_is_wrong_and_the_command_stands_on_top(method):
     _, problems = read_config(f"methods/{name}.yaml")
     assert problems == []
     head = (CONFIG_FOLDER / "methods" / f"{name}.yaml").read_text().splitlines()
-    assert head[0].startswith(f"# python recipes/compress.py --config methods/{name}.yaml")
+    assert head[0].startswith(f"# bigfoot compress --config methods/{name}.yaml")
     assert "ublished" in " ".join(head[2:8])
 
 

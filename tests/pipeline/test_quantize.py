@@ -6,10 +6,10 @@ import sys
 import pytest
 
 from bigfoot.compress.quantize import QuantizeConfig, apply
-from bigfoot.config import read_config
 from bigfoot.formats.folder import load_model, save_model
 from bigfoot.pipeline import run_pipeline
 from bigfoot.pipeline.checks import find_problems
+from bigfoot.pipeline.settings import read_config
 
 QUICK = ("steps=[student,quantize]", "evaluate.speed_rounds=1", "quantize.seconds=4")
 
@@ -71,7 +71,7 @@ def test_without_the_extra_there_is_no_speed_and_a_note(small_config, tmp_path, 
 )
 def test_what_cannot_be_is_said_first(small_run, tmp_path, overrides, expected):
     config, problems = read_config(None, small_run(tmp_path / "run", *QUICK, *overrides))
-    found = [*problems, *find_problems(config)]
+    found = [*map(str, problems), *find_problems(config)]
     assert len(found) == 1 and expected in found[0], found
 
 

@@ -8,7 +8,7 @@ from accelerate import PartialState
 
 from bigfoot.errors import BigfootError, DataError, TrainingError
 from bigfoot.formats.folder import load_model
-from bigfoot.pipeline import run, run_pipeline
+from bigfoot.pipeline import inputs, run_pipeline
 from bigfoot.training.guards import check_half_precision
 
 FIELDS = [
@@ -96,7 +96,7 @@ def again(config, capsys, **options):
 
 @pytest.fixture
 def demo(small_run):
-    from bigfoot.config import load_config
+    from bigfoot.pipeline.settings import load_config
 
     return lambda folder, *more: load_config("demo_config.yaml", small_run(folder, "control=ctc_only", *more))
 
@@ -146,7 +146,7 @@ def test_what_fails_half_way_is_not_taken_for_done(copy, demo, capsys, monkeypat
         raise DataError("killed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, "prepare_data", fail)
+        patch.setattr(inputs, "prepare_data", fail)
         with pytest.raises(DataError, match="killed"):
             again(demo(copy, "seed=8"), capsys, until="data")
     with monkeypatch.context() as patch:

@@ -2,12 +2,13 @@
 
 import pytest
 
-from bigfoot.config import CONFIG_FOLDER, load_config
+from bigfoot.config import CONFIG_FOLDER
 from bigfoot.formats.folder import load_model
 from bigfoot.pipeline import run_pipeline
 from bigfoot.pipeline.checks import find_problems
 from bigfoot.pipeline.preset import summarize_preset
 from bigfoot.pipeline.scale import apply_scale
+from bigfoot.pipeline.settings import load_config
 
 METHODS = sorted(path.stem for path in (CONFIG_FOLDER / "methods").glob("*.yaml"))
 DIGITS = ("scale=tiny", "data.corpus=synthetic_digits", "data.train_splits=[]", "data.dev_splits=[]",

@@ -2,11 +2,11 @@
 
 import pytest
 
-from bigfoot.config import load_config
 from bigfoot.errors import ConfigError
 from bigfoot.formats.folder import load_model
 from bigfoot.pipeline import run_pipeline
 from bigfoot.pipeline.checks import find_problems
+from bigfoot.pipeline.settings import load_config
 
 THIN = (
     "student.change_conv_layers=false", "student.shape.hidden_size=16", "student.shape.num_attention_heads=2",

@@ -1,9 +1,9 @@
 import pytest
 
-from bigfoot.config import load_config
 from bigfoot.errors import ConfigError
 from bigfoot.formats.folder import load_model
 from bigfoot.pipeline.run import run_pipeline
+from bigfoot.pipeline.settings import load_config
 from bigfoot.text.ngram import train_ngram, write_arpa
 
 STEPS = ("steps=[finetune]", "finetune.head=new", "finetune.max_steps=2")

@@ -72,7 +72,7 @@ def test_the_first_of_two_processes_writes_the_teachers_answers(start_two, small
 
 SHARED = """
 import os, sys, torch
-from bigfoot.config import load_config
+from bigfoot.pipeline.settings import load_config
 from bigfoot.data.batches import training_batches
 from bigfoot.distill.objective import Objective
 from bigfoot.models.attention import SelfAttention

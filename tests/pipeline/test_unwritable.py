@@ -30,7 +30,7 @@ def test_a_file_size_limit_leaves_the_last_good_checkpoint(uninterrupted, comman
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert "the checkpoint could not be written" in done.stderr and "last good checkpoint" in done.stderr
-    assert (checkpoint / "progress.json").exists() and not checkpoint.with_name("checkpoint.tmp").exists()
+    assert (checkpoint / "progress.json").exists() and not list(checkpoint.parent.glob(".checkpoint*"))
     done = start(*command(folder))
     assert done.returncode == 0, done.stderr
     assert log_of(folder).count("going on from step") == 2

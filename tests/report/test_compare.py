@@ -13,7 +13,8 @@ import pytest
 
 from bigfoot.errors import DataError
 from bigfoot.report.compare import compare_runs, find_incomparable, render_comparison_html, save_comparison
-from bigfoot.report.rows import Report, Row, save_report
+from bigfoot.report.rows import Report, Row
+from bigfoot.report.writer import save_report
 
 
 def make_run(folder: Path, *rows: Row) -> Path:
@@ -63,7 +64,9 @@ def test_warnings_name_what_differs() -> None:
     base = judged("a", 0.1, protocol="CTC")
     assert find_incomparable([base, judged("b", 0.2, protocol="CTC")]) == []
     assert "(greedy; beam)" in find_incomparable([base, judged("b", 0.2, protocol="CTC", decoder="beam")])[0]
-    assert "(CTC; not stated)" in find_incomparable([base, judged("b", 0.2)])[0]
+    # How a model was made is what a comparison compares.
+    assert find_incomparable([base, judged("b", 0.2, protocol="distilled")]) == []
+    assert "(word; phoneme)" in find_incomparable([base, judged("b", 0.2, unit="phoneme")])[0]
     assert "words in test" in find_incomparable([base, judged("b", 0.2, protocol="CTC", num_words=99)])[0]
     # Another split has another number of words: one warning says it.
     other = judged("b", 0.2, split="dev", protocol="CTC", num_words=9)
@@ -94,12 +97,12 @@ def test_files(tmp_path: Path) -> None:
 
 def test_html_escapes_and_sorts_by_values(tmp_path: Path, read_page: Callable[[str], Any]) -> None:
     name = '<script>alert("1")</script> & {braces} {{ 7 * 7 }}'
-    run = make_run(tmp_path / "a", judged(name, 0.05, protocol="<b>"), judged("b", 0.05))
+    run = make_run(tmp_path / "a", judged(name, 0.05, decoder="<b>"), judged("b", 0.05))
     text = render_comparison_html(compare_runs([run]))
     page = read_page(text)
     assert page.tags.count("script") == 1 and "b" not in page.tags
     assert page.rows[1][:4] == ["a", name, "test", "5.00"]
     assert page.values[1][:5] == ["a", name, "test", "0.05", None]
     assert page.outside == []
-    assert "&lt;b&gt;; not stated" in text
+    assert "&lt;b&gt;; greedy" in text
     assert page.tags.count("svg") == 1, "without speeds there is no picture of them"

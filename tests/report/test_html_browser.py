@@ -12,7 +12,8 @@ from typing import Any
 import matplotlib.image
 import pytest
 
-from bigfoot.report.rows import Report, save_report
+from bigfoot.report.rows import Report
+from bigfoot.report.writer import save_report
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,8 @@ import re
 import pytest
 from jinja2 import UndefinedError
 
+from bigfoot.report.columns import COLUMNS
 from bigfoot.report.page import Cell, Head, SortableTable, draw_tradeoffs, render_page, tabulate_rows
-from bigfoot.report.render import COLUMNS
 from bigfoot.report.rows import Row
 
 

@@ -13,7 +13,8 @@ from bigfoot.formats.folder import LoadedModel, load_model
 from bigfoot.report import push
 from bigfoot.report.card import render_card
 from bigfoot.report.push import push_model, write_upload
-from bigfoot.report.rows import Report, Row, save_report
+from bigfoot.report.rows import Report, Row
+from bigfoot.report.writer import save_report
 
 HISTORY = [
     {"step": "student", "changes": ["depth: kept layers [0, 2] of 3."]},
@@ -99,7 +100,7 @@ def test_dry_run_writes_what_push_uploads(run, hub, tmp_path):
     write_upload(run, "me/small-one", tmp_path / "dry")
     assert hub == []
     push_model(run, "me/small-one")
-    assert hub[1][2] == sorted(path.name for path in (tmp_path / "dry").iterdir())
+    assert hub[1][2] == sorted(path.name for path in (tmp_path / "dry").iterdir() if path.name != ".bigfoot")
     config = json.loads((tmp_path / "dry" / "config.json").read_text())
     assert config["auto_map"]["AutoModelForCTC"] == "bigfoot_models_ctc.BigfootForCTC"
 

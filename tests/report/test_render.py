@@ -7,16 +7,13 @@ import dataclasses
 import pytest
 from rich.console import Console
 
-from bigfoot.report.render import (
-    describe_protocols,
-    format_number,
-    format_seconds,
-    format_wer,
-    render_console,
-    render_csv,
-    render_markdown,
-)
+from bigfoot.report.columns import format_wer
+from bigfoot.report.console import render_console
+from bigfoot.report.numbers import format_number, format_seconds
+from bigfoot.report.render import render_markdown
 from bigfoot.report.rows import Report, Row
+from bigfoot.report.sentences import describe_protocols
+from bigfoot.report.spreadsheet import render_csv
 
 TEACHER = Row(
     "teacher", "teacher", "test", protocol="fine-tuned, CTC, no language model", wer=0.039, wer_low=0.031,
@@ -38,12 +35,12 @@ def test_table_by_hand() -> None:
     lines = render_markdown(Report("demo", [STUDENT, TEACHER])).splitlines()
     start = next(index for index, line in enumerate(lines) if line.startswith("| model | WER"))
     assert lines[start + 2] == (
-        "| teacher | 3.90 [3.10, 4.80] | 1.30 | 2.88 | 11.6 | 0.346 | 1.00x | n/a | n/a | 0.0123 "
+        "| teacher | 3.90 [3.10, 4.80] | 1.30 | 2.88 | 11.6 | 0.346 | 1.00x | n/a | n/a | n/a | 0.0123 "
         "| 412 | yes (1.3e-06) |"
     )
     assert lines[start + 3] == (
-        "| student | 4.50 [3.60, 5.62] | 1.30 | 0.960 | 3.90 | 0.346 | 3.00x | 2.13x [2.01, 2.20] | 1.80x | 0.0123 "
-        "| 412 | no (1.2e-01) |"
+        "| student | 4.50 [3.60, 5.62] | 1.30 | 0.960 | 3.90 | 0.346 | 3.00x | n/a | 2.13x [2.01, 2.20] | 1.80x "
+        "| 0.0123 | 412 | no (1.2e-01) |"
     )
     assert (
         "Protocol: fine-tuned, CTC, no language model; decoder greedy; split test, 1,170 words in 260 utterances; "
@@ -94,8 +91,8 @@ def test_skipped_data_is_counted_and_cut() -> None:
     text = render_markdown(Report("demo", skipped=skipped))
     assert "| train | truncated | 25 |" in text
     assert "| dev | the file is empty | 1 |" in text
-    assert "- train `u19` 19.wav: truncated: 19 of 99 samples" in text
-    assert "`u20`" not in text
+    assert "- train u19 19.wav: truncated: 19 of 99 samples" in text
+    assert "u20" not in text
     assert "- and 6 more: all are in report.json" in text
 
 
@@ -131,11 +128,34 @@ def test_format_seconds(seconds: float, text: str) -> None:
 
 
 def test_console_fits_in_100_columns() -> None:
-    silent = Row("student, int8 [bold]", "export", "dev", wer_missing_reason="it was never listened to on this machine")
+    silent = Row("student, int8 [bold]", "export", "dev", wer_missing_reason="no vocabulary to write words with")
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(render_console(Report("demo", [STUDENT, TEACHER, silent])))
     text = console.export_text()
     assert max(len(line) for line in text.splitlines()) <= 100
     assert "[bold]" in text, "a bracket in a name is no markup"
     assert text.index("teacher") < text.index("student")
-    assert "4.50 [3.60, 5.62]" in text and "0.960" in text and "2.13x" in text
+    assert "4.50 [3.60, 5.62]" in text and "3.00x" in text and "2.13x [2.01, 2.20]" in text
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    ["<img src=x onerror=1>", "a`b\n# heading", "[x](javascript:1)", "# h", "- item", "1. one", "\u2028# h", "&lt;"],
+)
+def test_names_of_others_are_shown_as_text(hostile: str) -> None:
+    """No HTML, heading, list, link or code comes out of an id, a path, a reason, a title or a change."""
+    skipped = [{"split": "train", "id": hostile, "path": hostile, "reason": hostile}]
+    rows = [dataclasses.replace(TEACHER, name=hostile)]
+    text = render_markdown(Report(hostile, rows, skipped=skipped, changes=[hostile], notes=[hostile]))
+    assert "<img" not in text and "](" not in text and "\u2028" not in text
+    headings = [line for line in text.splitlines() if line.startswith("#")]
+    known = ("# ", "## test", "## What was", "## Notes", "## Skipped data", "## MACs", "## Where", "## Time")
+    assert all(line.startswith(known) for line in headings) and len([h for h in headings if h.startswith("# ")]) == 1
+    assert not [line for line in text.splitlines() if line.startswith(("- - ", "- # ", "- 1. "))]
+
+
+def test_a_cell_is_no_formula() -> None:
+    for start in "=+-@\t":
+        cell = render_csv([dataclasses.replace(TEACHER, name=f"{start}1+2")], {"run": [f"{start}1"]}).splitlines()[1]
+        assert cell.startswith(f"'{start}1,'{start}1+2") or cell.startswith(f"'{start}1,\"'{start}1+2")
+    assert ",-0.02," in render_csv([dataclasses.replace(STUDENT, wer_difference=-0.02)]), "a number stays a number"

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bigfoot.report.render_html import NUM_SKIPPED_LISTED, render_html
-from bigfoot.report.rows import Report, Row, load_report, save_report
+from bigfoot.report.rows import Report, Row, load_report
+from bigfoot.report.writer import save_report
 
 Reader = Callable[[str], Any]
 

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigfoot.config import FinetuneConfig
 from bigfoot.errors import DataError, MissingExtraError, ModelError
 from bigfoot.text.building import build_tokenizer
 from bigfoot.text.huggingface import load_huggingface_tokenizer
@@ -15,6 +14,7 @@ from bigfoot.text.phonemes import build_phoneme_tokenizer
 from bigfoot.text.sentencepieces import train_sentencepiece
 from bigfoot.text.tokenizer import count_unknown, describe_unknown
 from bigfoot.text.tokenizers import CharTokenizer, Processor, load_processor, save_processor
+from bigfoot.training.finetuning import FinetuneConfig
 
 LINES = ["THE QUICK BROWN FOX JUMPS OVER THE LAZY DOG", "DON'T PANIC", "THE FOX AND THE DOG RAN OVER THE HILL"]
 

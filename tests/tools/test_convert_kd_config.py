@@ -6,7 +6,7 @@ import json
 import pytest
 from omegaconf import OmegaConf
 
-from bigfoot.config import Config, load_config
+from bigfoot.pipeline.settings import Config, load_config
 from tools.convert_kd_config import KEYS, main
 
 FOLLOW_UP = {

@@ -3,21 +3,23 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bigfoot.config import DataConfig, DecoderKLConfig, DecoderLossConfig, LogitKLConfig, LossesConfig, TrainConfig
 from bigfoot.data.batches import training_batches
+from bigfoot.data.settings import DataConfig
+from bigfoot.distill import DecoderKLLoss, DecoderLoss, LogitKLLoss, LossesConfig
 from bigfoot.distill.objective import Objective, objective_problems
 from bigfoot.formats.folder import load_model
 from bigfoot.models.decoders.speech_decoder import teacher_forcing
 from bigfoot.models.reshape import with_decoder
 from bigfoot.training.loop import Trainer, TrainingRun, train
+from bigfoot.training.settings import TrainConfig
 
 SHAPE = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "dropout": 0.1}
 DATA = DataConfig(batch_seconds=6.0, num_buckets=2)
 
 
 def losses(decoder=1.0, ctc=0.0, kl=0.0, smoothing=(0.2, 0.0), steps=4):
-    found = LossesConfig(LogitKLConfig(0.0), decoder=DecoderLossConfig(decoder, *smoothing, steps))
-    found.ctc.weight, found.decoder_kl = ctc, DecoderKLConfig(kl, 2.0)
+    found = LossesConfig(LogitKLLoss(0.0), decoder=DecoderLoss(decoder, *smoothing, steps))
+    found.ctc.weight, found.decoder_kl = ctc, DecoderKLLoss(kl, 2.0)
     return found
 
 
@@ -59,13 +61,18 @@ def test_the_loss_is_a_loop_over_utterances_and_tokens(student, batch):
     assert int(term.count) == count == objective.count_units(batch)["decoder"]
 
 
-def test_smoothing_goes_from_first_to_last_by_steps_taken(student):
-    term = Objective(losses(smoothing=(0.2, 0.0), steps=4), student, None).terms["decoder"]
-    found = []
+def test_smoothing_goes_from_first_to_last_by_steps_taken(student, batch):
+    student.eval()
+    objective, found = Objective(losses(smoothing=(0.2, 0.0), steps=4), student, None), []
     for _ in range(6):
-        found.append(term.smoothing)
-        term.advance_()
-    assert found == pytest.approx([0.2, 0.15, 0.1, 0.05, 0.0, 0.0])
+        found.append(float(objective(batch, {})["decoder"].total.detach()))
+        objective.advance_()
+    expected = [
+        float(Objective(losses(smoothing=(share, share)), student, None)(batch, {})["decoder"].total.detach())
+        for share in (0.2, 0.15, 0.1, 0.05, 0.0, 0.0)
+    ]
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert len(set(found)) == 5
 
 
 def test_an_utterance_without_a_transcript_teaches_nothing(student, batch):
@@ -99,12 +106,12 @@ def test_the_teachers_tokens_are_learned(student, build_model, batch):
     assert torch.nn.functional.kl_div(here.log_softmax(-1), there.softmax(-1), reduction="sum") * 4 < 2 * values[-1] + 1
 
 
-def test_what_cannot_be_is_said(student, build_model):
+def test_a_missing_decoder_is_a_problem(student, build_model):
     plain = build_model("base").config
-    assert list(objective_problems(losses(kl=1.0), plain, student.config)) == [
-        "distill.losses.decoder: the student has no decoder; finetune.objective=decoder or joint gives it one",
-        "distill.losses.decoder_kl: the student has no decoder",
-    ]
+    found = objective_problems(losses(kl=1.0), plain, student.config)
+    assert [(problem.key, problem.code) for problem in found] == [
+        ("distill.losses.decoder", "no_student_decoder"), ("distill.losses.decoder_kl", "no_student_decoder")
+    ]  # fmt: skip
     assert list(objective_problems(losses(kl=1.0), student.config, student.config)) == []
 
 

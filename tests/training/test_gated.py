@@ -4,12 +4,14 @@ import pytest
 import torch
 
 from bigfoot.compress.units import Place
-from bigfoot.config import DataConfig, GatesConfig, HiddenLossConfig, LogitKLConfig, LossesConfig
+from bigfoot.data.settings import DataConfig
+from bigfoot.distill import HiddenLoss, LogitKLLoss, LossesConfig
 from bigfoot.formats.folder import load_model
+from bigfoot.training.distilling import GatesConfig
 from bigfoot.training.gated import SPARSITY, GatedObjective
 from bigfoot.training.loop import Trainer, TrainingRun, train
 
-LOSSES = LossesConfig(LogitKLConfig(1.0), HiddenLossConfig(1.0))
+LOSSES = LossesConfig(LogitKLLoss(1.0), HiddenLoss(1.0))
 
 
 @pytest.fixture

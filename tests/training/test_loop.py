@@ -1,23 +1,28 @@
 import copy
 import logging
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from bigfoot.config import CTCLossConfig, DataConfig, HiddenLossConfig, LogitKLConfig, LossesConfig, TrainConfig
 from bigfoot.data.batches import Position, training_batches
+from bigfoot.data.settings import DataConfig
+from bigfoot.distill import CTCLoss, HiddenLoss, LogitKLLoss, LossesConfig
 from bigfoot.distill.losses import LossSum
 from bigfoot.distill.objective import Objective
-from bigfoot.errors import TrainingError
+from bigfoot.errors import BigfootError, TrainingError
 from bigfoot.formats.folder import load_model
+from bigfoot.storage.places import temporary
 from bigfoot.training import loop
 from bigfoot.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from bigfoot.training.loop import Trainer, TrainingRun, train
 from bigfoot.training.optim import build_optimizer
+from bigfoot.training.settings import TrainConfig
 
-ALL_LOSSES = LossesConfig(LogitKLConfig(0.7, 2.0), HiddenLossConfig(0.3), ctc=CTCLossConfig(0.2))
-CTC = LossesConfig(logit_kl=LogitKLConfig(weight=0.0), ctc=CTCLossConfig(weight=1.0))
+ALL_LOSSES = LossesConfig(LogitKLLoss(0.7, 2.0), HiddenLoss(0.3), ctc=CTCLoss(0.2))
+CTC = LossesConfig(logit_kl=LogitKLLoss(weight=0.0), ctc=CTCLoss(weight=1.0))
 QUIET = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}
 
 
@@ -137,7 +142,7 @@ def test_feature_encoder_stays_to_the_bit_then_lets_go(make_objective, make_run,
 
 
 def test_projections_are_trained_and_not_saved(make_run, build_model):
-    losses = LossesConfig(LogitKLConfig(0.0), HiddenLossConfig(1.0))
+    losses = LossesConfig(LogitKLLoss(0.0), HiddenLoss(1.0))
     student = build_model("base", seed=2, hidden_size=12, num_attention_heads=2, num_conv_pos_embedding_groups=2)
     objective = Objective(losses, student, build_model("base", seed=1))
     before = weights(objective.projections)
@@ -185,12 +190,35 @@ def test_a_checkpoint_of_other_settings_is_not_taken_up(make_objective, make_run
     assert found is not None and found.step == 2 and found.position.batch == 2
 
 
-def test_a_damaged_checkpoint_is_said_so(make_objective, make_run):
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [("checkpoint/model.safetensors", "flipped"), ("checkpoint/optimizer.bin", "flipped"),
+     ("checkpoint/random_states_0.pkl", "cut"), ("checkpoint/scheduler.bin", "gone"),
+     ("checkpoint/progress.json", "cut"), ("checkpoint/progress.json", "empty"), ("checkpoint/progress.json", "gone"),
+     ("best/model.safetensors", "flipped"), ("best/config.json", "gone")],
+)  # fmt: skip
+def test_a_damaged_checkpoint_is_not_taken_up_and_the_bits_are_the_same(name, damage, make_objective, make_run, caplog):
     run = make_run(max_steps=2)
     train(make_objective(), run)
-    (weights_file,) = (run.folder / "checkpoint").glob("model*.safetensors")
-    weights_file.write_bytes(weights_file.read_bytes()[:100])
-    with pytest.raises(TrainingError, match=r"checkpoint cannot be read|cannot be read \(.*remove it"):
+    whole, file = load_model(run.folder / "last").model.state_dict(), run.folder / name
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 4
+    {"cut": lambda: os.truncate(file, len(content) // 2), "flipped": lambda: file.write_bytes(content),
+     "gone": file.unlink, "empty": lambda: os.truncate(file, 0)}[damage]()  # fmt: skip
+    caplog.clear()
+    result = train(make_objective(), run)
+    (warning,) = [record.getMessage() for record in caplog.records if "cannot be taken up" in record.getMessage()]
+    assert Path(name).name in warning and "anew" in warning
+    again = load_model(result.last).model.state_dict()
+    assert [key for key in whole if not torch.equal(whole[key], again[key])] == []
+    assert [record["step"] for record in result.records if "loss" in record] == [1, 2]
+
+
+def test_a_checkpoint_that_nobody_vouches_for_is_refused_at_once(make_objective, make_run):
+    run = make_run(max_steps=2)
+    train(make_objective(), run)
+    (run.folder / "checkpoint" / ".bigfoot").write_bytes(b"noise")
+    with pytest.raises(BigfootError, match=r"\.bigfoot was not written by bigfoot"):
         train(make_objective(), run)
 
 
@@ -217,20 +245,20 @@ def test_a_checkpoint_that_fails_half_way_leaves_the_last_one(make_objective, ma
     save_checkpoint(trainer.accelerator, Progress("a", step=1), folder)
 
     def full(path):
-        (folder.with_name("checkpoint.tmp") / "model.safetensors").write_bytes(b"half")
+        (Path(path) / "model.safetensors").write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(trainer.accelerator, "save_state", full)
     with pytest.raises(TrainingError, match=r"No space left.*last good checkpoint.*untouched"):
         save_checkpoint(trainer.accelerator, Progress("a", step=2), folder)
     assert load_checkpoint(trainer.accelerator, folder, "a").step == 1
-    assert not folder.with_name("checkpoint.tmp").exists()
+    assert [path.name for path in folder.parent.iterdir()] == ["checkpoint"]
 
 
 def test_a_kill_between_the_two_renames_loses_nothing(make_objective, make_run):
     trainer = Trainer(make_objective(), make_run())
     save_checkpoint(trainer.accelerator, Progress("a", step=1), trainer._checkpoint)
-    trainer._checkpoint.rename(trainer._checkpoint.with_name("checkpoint.old"))
+    trainer._checkpoint.rename(temporary(trainer._checkpoint, "old"))
     assert load_checkpoint(trainer.accelerator, trainer._checkpoint, "a").step == 1
 
 
@@ -391,7 +419,7 @@ def test_a_collapse_to_blanks_is_warned_of(make_objective, make_run, caplog, mon
 
 
 def test_without_a_head_the_newest_model_is_the_best(make_run, build_model):
-    losses = LossesConfig(LogitKLConfig(0.0), HiddenLossConfig(1.0))
+    losses = LossesConfig(LogitKLLoss(0.0), HiddenLoss(1.0))
     students = [build_model("base", seed=seed, ctc_head=False) for seed in (1, 2)]
     run = make_run(max_steps=3)
     run.processor = replace(run.processor, tokenizer=None)

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from bigfoot.config import TrainConfig
 from bigfoot.training.optim import build_optimizer, build_scheduler, schedule_factor
+from bigfoot.training.settings import TrainConfig
 
 
 def rates(**changes):

@@ -4,11 +4,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bigfoot.config import TrainConfig
 from bigfoot.data.batches import Batch, Position
 from bigfoot.errors import TrainingError
 from bigfoot.training.bad_batches import save_bad_batch
 from bigfoot.training.checkpoint import Progress
+from bigfoot.training.settings import TrainConfig
 from bigfoot.training.watch import LossWatch
 
 

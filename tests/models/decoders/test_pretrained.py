@@ -5,8 +5,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
-from bigfoot.config import DecodingConfig
 from bigfoot.decoding.autoregressive import decode_autoregressive
+from bigfoot.decoding.settings import DecodingConfig
 from bigfoot.errors import ModelError
 from bigfoot.formats.folder import load_model, save_model
 from bigfoot.formats.language_model import with_language_model

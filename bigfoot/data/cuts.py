@@ -1,0 +1,86 @@
+"""Manifests of cuts, written whole and read lazily; audio that was generated beside one is found there again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from lhotse import CutSet
+from lhotse.cut import Cut
+
+from bigfoot.errors import DataError
+
+_BESIDE = "beside"
+"""Field of a cut: where its audio lies, relative to the folder of the manifest, so that both can be moved together."""
+
+
+def path_of(cut: Cut) -> str:
+    """The audio file of a cut.
+
+    Args:
+        cut: of one recording.
+    """
+    return str(cut.recording.sources[0].source)
+
+
+def write_manifest(cuts: list[Cut], path: Path, home: Path | None = None) -> None:
+    """Write cuts as a lhotse manifest that is either whole or not there.
+
+    Args:
+        cuts: in the order in which they are to stand.
+        path: ending in ``.jsonl.gz``.
+        home: audio below this folder is found again where it and the manifest are moved or copied together.
+    """
+    part = path.with_name(f".part-{path.name}")
+    for cut in cuts:
+        source, kept = Path(path_of(cut)), {key: value for key, value in (cut.custom or {}).items() if key != _BESIDE}
+        if home is not None and all(each.is_relative_to(home.absolute()) for each in (source, path.absolute())):
+            kept[_BESIDE] = os.path.relpath(source, path.parent)
+        cut.custom = kept or None
+    CutSet.from_cuts(cuts).to_file(part)
+    os.replace(part, path)
+
+
+def read_cuts(manifest: str | Path) -> CutSet:
+    """Read a manifest, a line at a time whenever it is gone through.
+
+    Args:
+        manifest: of ``write_manifest``, or any of lhotse's with cuts of one recording each.
+
+    Returns:
+        Its cuts, lazily. Going through it raises ``DataError`` where the file is damaged.
+
+    Raises:
+        DataError: the manifest is missing.
+    """
+    path = Path(manifest)
+    if not path.is_file():
+        raise DataError(f"no manifest {path}; prepare the data first")
+    return CutSet(_Cuts(path))
+
+
+class _Cuts:
+    """The cuts of a manifest, from the beginning each time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __iter__(self) -> Iterator[Cut]:
+        cuts: Iterable[Cut] = CutSet.from_jsonl_lazy(self._path)
+        found = iter(cuts)
+        while True:
+            try:
+                cut = next(found)
+                self._resolve(cut)
+            except StopIteration:
+                return
+            # A file that was cut off ends in an EOFError; a changed bit may give anything.
+            except Exception as error:
+                raise DataError(f"{self._path}: a damaged manifest ({error!r}); prepare the data again") from error
+            yield cut
+
+    def _resolve(self, cut: Cut) -> None:
+        beside = (cut.custom or {}).get(_BESIDE)
+        if beside is not None:
+            cut.recording.sources[0].source = os.path.normpath(self._path.absolute().parent / beside)

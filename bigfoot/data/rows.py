@@ -1,0 +1,158 @@
+"""Rows of tables (TSV, CSV, JSONL) by line; whatever a row holds, those behind it are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bigfoot.audio.folders import READABLE, UNREADABLE
+from bigfoot.data.transcripts import read_text_file, split_lines
+from bigfoot.errors import DataError
+
+SUFFIXES = (".tsv", ".csv", ".jsonl")
+PATH_COLUMNS = ("path", "audio_filepath")
+_AUDIO = tuple(READABLE | UNREADABLE)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table.
+
+    Args:
+        line: where it begins, 1 and up.
+        values: by column; of JSON any values, else strings.
+        problem: why it holds no values.
+    """
+
+    line: int
+    values: dict[str, Any] = field(default_factory=dict)
+    problem: str | None = None
+
+
+def read_rows(table: Path) -> tuple[set[str], list[Row]]:
+    r"""Read a table; its suffix says of what kind.
+
+    Args:
+        table: a ``.tsv`` (a quotation mark is a quotation mark), ``.csv`` (RFC 4180) or ``.jsonl``; UTF-8, or UTF-16
+            with a byte order mark.
+
+    Returns:
+        The names of its columns, of JSON all keys, and its rows, of which empty lines are none.
+
+    Raises:
+        DataError: no such table, another suffix or encoding, or a header that names a column twice.
+
+    Example:
+        >>> import tempfile
+        >>> table = Path(tempfile.mkdtemp(), "t.csv")
+        >>> _ = table.write_text('path,text\na.wav,"Yes, sir"\nb.wav\n')
+        >>> [row.values or row.problem for row in read_rows(table)[1]]
+        [{'path': 'a.wav', 'text': 'Yes, sir'}, 'has 1 fields where the header has 2']
+    """
+    suffix = table.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise DataError(f"data: {table} is not a table; expected a file ending in .tsv, .csv or .jsonl")
+    if not table.is_file():
+        raise DataError(f"data: no table {table}; tables are looked up as given and then under data.root")
+    try:
+        lines = split_lines(read_text_file(table, most_bytes=None))
+    except DataError as error:
+        raise DataError(f"data: {table} cannot be used: {error}") from error
+    if suffix == ".jsonl":
+        rows = [_read_json(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+        return {key for row in rows for key in row.values}, rows
+    fields = _split_tabs(lines) if suffix == ".tsv" else _split_commas(lines)
+    _, columns = next(fields, (0, []))
+    columns = [column.strip() for column in columns]
+    if twice := sorted({column for column in columns if column and columns.count(column) > 1}):
+        raise DataError(f"data: {table} names the column {twice[0]} twice in its header; give one another name")
+    return set(columns), [_name_fields(line, columns, found) for line, found in fields]
+
+
+def _name_fields(line: int, columns: list[str], fields: list[str]) -> Row:
+    if len(fields) != len(columns):
+        return Row(line, problem=f"has {len(fields)} fields where the header has {len(columns)}")
+    return Row(line, dict(zip(columns, fields, strict=True)))
+
+
+def _read_json(line: int, text: str) -> Row:
+    try:
+        pairs = json.loads(text, object_pairs_hook=list, parse_constant=str)
+        if not isinstance(pairs, list) or not all(isinstance(pair, tuple) for pair in pairs):
+            return Row(line, problem="is no JSON object")
+    except (ValueError, RecursionError) as error:
+        return Row(line, problem=f"is no JSON ({type(error).__name__})")
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        return Row(line, problem="names a key twice")
+    return Row(line, values)
+
+
+def _split_tabs(lines: list[str]) -> Iterator[tuple[int, list[str]]]:
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield number, line.split("\t")
+
+
+def _split_commas(lines: list[str]) -> Iterator[tuple[int, list[str]]]:
+    """RFC 4180; a quotation mark that would swallow the rows behind it is one of its text."""
+    columns: list[str] = []
+    number = 0
+    while number < len(lines):
+        if not lines[number].strip():
+            number += 1
+            continue
+        fields, used = _split_record(lines, number)
+        if used > 1 and _swallows_rows(lines[number + 1 : number + used], columns):
+            fields, used = [], 0
+        if used == 0:
+            fields, used = lines[number].split(","), 1
+        columns = columns or fields
+        yield number + 1, fields
+        number += used
+
+
+def _split_record(lines: list[str], first: int) -> tuple[list[str], int]:
+    """Fields of the record that begins in a line, and how many lines it has; 0 where quotation marks do not pair."""
+    line, used, place = lines[first], 1, 0
+    if '"' not in line:
+        return line.split(","), 1
+    fields: list[str] = []
+    while True:
+        if line[place : place + 1] != '"':
+            text, comma, _ = line[place:].partition(",")
+            fields.append(text)
+            place += len(text) + len(comma)
+            if not comma:
+                return fields, used
+            continue
+        text, place = "", place + 1
+        while (end := _find_closing_quote(line, place)) < 0:
+            if first + used >= len(lines):
+                return [], 0
+            text += line[place:] + "\n"
+            line, place, used = lines[first + used], 0, used + 1
+        fields.append((text + line[place:end]).replace('""', '"'))
+        place = end + 2
+        if line[end + 1 : place] == "":
+            return fields, used
+        if line[end + 1 : place] != ",":
+            return [], 0
+
+
+def _find_closing_quote(line: str, start: int) -> int:
+    while (end := line.find('"', start)) >= 0 and line[end + 1 : end + 2] == '"':
+        start = end + 2
+    return end
+
+
+def _swallows_rows(lines: list[str], columns: list[str]) -> bool:
+    """Whether lines within quotation marks are rows of their own: they name audio where the header has the path."""
+    place = next((columns.index(name) for name in PATH_COLUMNS if name in columns), None)
+    if place is None:
+        return False
+    rows = (line.split(",") for line in lines)
+    return any(len(row) >= len(columns) and row[place].strip('" ').lower().endswith(_AUDIO) for row in rows)

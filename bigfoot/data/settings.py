@@ -1,0 +1,114 @@
+"""Settings of corpora, batches and augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from bigfoot.config import Problem, above_zero, not_negative, one_of, share
+
+
+@dataclass
+class AugmentConfig:
+    """Changes to the waveform, in training only, drawn anew for every utterance and step."""
+
+    speed: list[float] = field(default_factory=lambda: [1.0, 1.0])
+    """Lowest and highest playback speed; pitch moves along."""
+    gain_db: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    """Lowest and highest change of loudness in decibels."""
+    noise_probability: float = share(0.0)
+    """Share of utterances that get noise."""
+    noise_snr_db: list[float] = field(default_factory=lambda: [15.0, 40.0])
+    """Lowest and highest signal-to-noise ratio of that noise in decibels."""
+    noise_folder: str | None = None
+    """Folder of recordings from which noise is cut; without one it is generated, between white and dark."""
+
+    def find_problems(self) -> Iterator[Problem]:
+        """Check what no range of a single number can say."""
+        for part in ("speed", "gain_db", "noise_snr_db"):
+            bounds = getattr(self, part)
+            if len(bounds) != 2 or bounds[0] > bounds[1]:
+                yield Problem(part, "bad_bounds", f"expected [lowest, highest], got {bounds}")
+
+
+@dataclass
+class SpecAugmentConfig:
+    """Masks over the student's projected features (Park et al., 2019), in training only."""
+
+    mask_time_prob: float = share(0.05)
+    """Expected share of frames covered by time masks, 0 to 1."""
+    mask_time_length: int = not_negative(5)
+    """Frames of a time mask."""
+    mask_feature_prob: float = share(0.0)
+    """Expected share of feature channels covered by feature masks, 0 to 1."""
+    mask_feature_length: int = not_negative(10)
+    """Channels of a feature mask."""
+
+
+@dataclass
+class DataConfig:
+    """What is heard: one corpus with its train, dev and test splits, as lhotse manifests."""
+
+    corpus: str = one_of(
+        "synthetic_digits", "fsdd", "librispeech", "common_voice", "speechocean762", "folder", "table"
+    )
+    """``synthetic_digits``, ``fsdd``, ``librispeech``, ``common_voice`` (TSV beside ``clips/``), ``speechocean762``,
+    ``folder`` (audio beside .txt of the same name, or audio alone) or ``table`` (TSV, CSV or JSONL)."""
+    root: str | None = None
+    """Folder of the corpus; ``$BIGFOOT_DATA/<its usual name>`` by default. Synthetic speech needs none."""
+    train_clean_100: bool = False
+    """LibriSpeech: train on train-clean-100."""
+    train_clean_360: bool = False
+    """LibriSpeech: train on train-clean-360."""
+    train_other_500: bool = False
+    """LibriSpeech: train on train-other-500."""
+    train_splits: list[str] = field(default_factory=list)
+    """What to train on, by the corpus's own names. LibriSpeech: further splits. Folder: folders below the root, ``.``
+    for the root itself. Common Voice: TSV files by stem, such as ``train``. Table: TSV, CSV or JSONL files."""
+    dev_splits: list[str] = field(default_factory=list)
+    """The same for dev, on which the best checkpoint is chosen."""
+    test_splits: list[str] = field(default_factory=list)
+    """The same for test, which is read once, at the end."""
+    transcripts: str = one_of("given", "none", "teacher")
+    """``none`` trains without transcripts: where labels are asked for (``ctc``, fine-tuning, dev WER), the teacher's
+    own transcripts take their place, by its decoder where it has one (``evaluate.autoregressive``). Test keeps the
+    transcripts it has, for judging alone. ``teacher`` takes the teacher's own in train alone, and only of utterances
+    in which they are close to the given ones."""
+    max_label_wer: float = not_negative(0.1)
+    """``teacher``: word error rate of the teacher's transcript against the given one beyond which an utterance gives no
+    labels."""
+    hold_out_speakers: int = not_negative(0)
+    """Take so many speakers out of train to be dev, where the corpus has no dev of its own."""
+    num_train: int = not_negative(4000)
+    """Generated strings of digits in train (synthetic_digits, fsdd)."""
+    num_dev: int = not_negative(60)
+    """Generated strings of digits in dev."""
+    num_test: int = not_negative(260)
+    """Generated strings of digits in test."""
+    min_digits: int = above_zero(1)
+    """Fewest digits in a generated string."""
+    max_digits: int = 8
+    """Most digits in a generated string."""
+    on_bad_audio: str = one_of("skip", "raise")
+    """``skip`` leaves a bad file or transcript out and lists it in the report; ``raise`` stops at the first."""
+    verify_audio: bool = True
+    """Decode every file once while the manifest is made; off, only headers are read."""
+    trust_files: bool = False
+    """Take audio files for unchanged while the corpus lists them as before. Off, every start compares their size and
+    times with those of the last one, and reads the files that differ. Meant for corpora of millions of files; what is
+    trusted is said in the log and in the report."""
+    max_seconds: float = above_zero(35.0)
+    """Longer utterances are left out of training, and counted."""
+    batch_seconds: float = above_zero(40.0)
+    """Audio in a training batch, padding included."""
+    num_buckets: int = above_zero(8)
+    """Buckets of similar length from which batches are drawn."""
+    num_workers: int = not_negative(0)
+    """Processes that read audio ahead; 0 reads in the training process."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Speed, gain and noise."""
+
+    def find_problems(self) -> Iterator[Problem]:
+        """Check what no range of a single number can say."""
+        if self.max_digits < self.min_digits:
+            yield Problem("max_digits", "below_minimum", "below data.min_digits")

@@ -1,0 +1,83 @@
+"""Transcripts in files of their own, whatever is wrong with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from bigfoot.errors import DataError
+from bigfoot.paths import file_problem, printable
+
+_MOST_BYTES = 64_000_000
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+def read_text_file(
+    path: Path, *, errors: Literal["strict", "replace"] = "strict", most_bytes: int | None = _MOST_BYTES
+) -> str:
+    """Read a file of text.
+
+    Args:
+        path: UTF-8, with or without a byte order mark, or UTF-16 with one.
+        errors: ``replace`` puts U+FFFD for what is not in that encoding, which costs a line instead of the file.
+        most_bytes: what has more is no transcript; None for any size.
+
+    Returns:
+        The text as it stands; an empty file's is empty.
+
+    Raises:
+        DataError: missing, a pipe or a folder, too large, or in another encoding.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "a.txt")
+        >>> _ = path.write_text("ONE TWO", encoding="utf-16")
+        >>> read_text_file(path)
+        'ONE TWO'
+    """
+    if problem := file_problem(path):
+        if path.is_file() and path.stat().st_size == 0:
+            return ""
+        raise DataError(f"its text {printable(path.name)}: {problem}")
+    try:
+        size = path.stat().st_size
+        if most_bytes is not None and size > most_bytes:
+            raise DataError(f"its text {printable(path.name)} has {size:,} bytes; {most_bytes:,} at most")
+        content = path.read_bytes()
+        text = content.decode("utf-16" if content.startswith(_UTF16) else "utf-8-sig", errors)
+    except OSError as error:
+        raise DataError(f"its text {printable(path.name)} cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"its text {printable(path.name)} is not UTF-8 ({error}); convert it with iconv") from error
+    if "\0" in text:
+        raise DataError(f"its text {printable(path.name)} holds NUL characters; save it as UTF-8")
+    return text
+
+
+def read_text_lines(path: Path) -> list[str]:
+    r"""Read the lines of a file of text; what is not UTF-8 in one is U+FFFD there.
+
+    Args:
+        path: see ``read_text_file``.
+
+    Returns:
+        The lines without their ends, the empty ones too.
+
+    Raises:
+        DataError: see ``read_text_file``.
+    """
+    return split_lines(read_text_file(path, errors="replace"))
+
+
+def split_lines(text: str) -> list[str]:
+    r"""Split text at the ends of its lines: ``\n``, ``\r\n``, or ``\r`` where there is neither, and nowhere else.
+
+    ``str.splitlines`` also cuts at U+2028, U+0085 and others, which stand inside of transcripts.
+
+    Example:
+        >>> split_lines("a\u2028b\r\nc\n") == ["a\u2028b", "c"]
+        True
+    """
+    end = "\n" if "\n" in text else "\r"
+    lines = [line.removesuffix("\r") for line in text.split(end)]
+    return lines[:-1] if lines[-1] == "" else lines

@@ -1,0 +1,136 @@
+"""The losses by name: a built-in one is a line of ``LossesConfig``, one of a user's module is added by a decorator."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field, make_dataclass
+from functools import cache
+from typing import Any, TypeVar
+
+from bigfoot.distill.loss import Loss
+from bigfoot.distill.terms.attention import AttentionLoss
+from bigfoot.distill.terms.conv_features import ConvFeaturesLoss
+from bigfoot.distill.terms.ctc import CTCLoss
+from bigfoot.distill.terms.decoder import DecoderLoss
+from bigfoot.distill.terms.decoder_kl import DecoderKLLoss
+from bigfoot.distill.terms.feature_penalty import FeaturePenalty
+from bigfoot.distill.terms.gram import GramLoss
+from bigfoot.distill.terms.heads import HeadsLoss
+from bigfoot.distill.terms.hidden import HiddenLoss
+from bigfoot.distill.terms.logit_cosine import LogitCosineLoss
+from bigfoot.distill.terms.logit_kl import LogitKLLoss
+from bigfoot.distill.terms.masked_hidden import MaskedHiddenLoss
+from bigfoot.distill.terms.value_relation import ValueRelationLoss
+from bigfoot.errors import BigfootError
+
+_L = TypeVar("_L", bound=type[Loss])
+
+
+@dataclass
+class LossesConfig:
+    """The terms of the distillation loss, by name and weight, in the order in which they are summed."""
+
+    logit_kl: LogitKLLoss = field(default_factory=LogitKLLoss)
+    """The teacher's posteriors."""
+    hidden: HiddenLoss = field(default_factory=HiddenLoss)
+    """The teacher's hidden states."""
+    attention: AttentionLoss = field(default_factory=AttentionLoss)
+    """The teacher's attention maps."""
+    conv_features: ConvFeaturesLoss = field(default_factory=ConvFeaturesLoss)
+    """The teacher's convolutional features."""
+    logit_cosine: LogitCosineLoss = field(default_factory=LogitCosineLoss)
+    """The direction of the teacher's logits."""
+    feature_penalty: FeaturePenalty = field(default_factory=FeaturePenalty)
+    """Small convolutional features."""
+    masked_hidden: MaskedHiddenLoss = field(default_factory=MaskedHiddenLoss)
+    """The teacher's hidden states, masked and unmasked frames apart."""
+    heads: HeadsLoss = field(default_factory=HeadsLoss)
+    """Teacher layers, predicted from the student's last."""
+    gram: GramLoss = field(default_factory=GramLoss)
+    """Likeness of frames in the teacher's hidden states."""
+    value_relation: ValueRelationLoss = field(default_factory=ValueRelationLoss)
+    """Likeness of frames in the values of the teacher's attention."""
+    ctc: CTCLoss = field(default_factory=CTCLoss)
+    """The transcripts, or the teacher's own."""
+    decoder: DecoderLoss = field(default_factory=DecoderLoss)
+    """The same, by the decoder."""
+    decoder_kl: DecoderKLLoss = field(default_factory=DecoderKLLoss)
+    """The teacher decoder's distribution over every next token."""
+
+
+_REGISTERED: dict[str, type[Loss]] = {}
+
+
+def register_loss(name: str) -> Callable[[_L], _L]:
+    """Give a loss its name in configurations: ``distill.losses.NAME`` and ``gates.losses.NAME``.
+
+    A module that is loaded again replaces its own losses.
+
+    Args:
+        name: an identifier that no other loss has.
+
+    Raises:
+        BigfootError: the name is taken or no identifier, or the class is no dataclass that derives from ``Loss``.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> from bigfoot.distill.loss import Loss
+        >>> @register_loss("example_of_a_loss")
+        ... @dataclass
+        ... class Example(Loss):
+        ...     power: float = 2.0
+        >>> default_losses().example_of_a_loss.power
+        2.0
+        >>> del _REGISTERED["example_of_a_loss"]
+    """
+
+    def register(loss: _L) -> _L:
+        if not (issubclass(loss, Loss) and dataclasses.is_dataclass(loss) and "__dataclass_fields__" in vars(loss)):
+            raise BigfootError(f"loss {name!r}: {loss.__name__} should be a dataclass that derives from Loss")
+        if not name.isidentifier():
+            raise BigfootError(f"loss {name!r}: a name has letters, digits and underscores alone")
+        taken = _REGISTERED.get(name)
+        again = taken is not None and (taken.__module__, taken.__name__) == (loss.__module__, loss.__name__)
+        if name in (item.name for item in dataclasses.fields(LossesConfig)) or (taken is not None and not again):
+            raise BigfootError(f"loss {name!r}: there is one of that name already; choose another")
+        _REGISTERED[name] = loss
+        return loss
+
+    return register
+
+
+def default_losses(**given: Loss) -> LossesConfig:
+    """The losses with their defaults, those of users' modules among them.
+
+    Args:
+        given: losses by name that take the place of the defaults.
+
+    Example:
+        >>> default_losses(hidden=HiddenLoss(0.5)).hidden.weight
+        0.5
+    """
+    composed: Any = _compose(tuple(_REGISTERED.items()))
+    losses: LossesConfig = composed(**given)
+    return losses
+
+
+@cache
+def _compose(registered: tuple[tuple[str, type[Loss]], ...]) -> type[LossesConfig]:
+    if not registered:
+        return LossesConfig
+    extra = [(name, loss, field(default_factory=loss)) for name, loss in registered]
+    return make_dataclass("LossesConfig", extra, bases=(LossesConfig,))
+
+
+def losses_by_name(losses: LossesConfig) -> dict[str, Loss]:
+    """Every loss of a configuration by name, in the order in which they are summed."""
+    return {item.name: getattr(losses, item.name) for item in dataclasses.fields(losses)}
+
+
+def without_teacher(losses: LossesConfig) -> LossesConfig:
+    """The same losses with the teacher's off and CTC on: what the student learns without a teacher."""
+    compared = {name: loss for name, loss in losses_by_name(losses).items() if loss.needs_teacher}
+    changed: dict[str, Any] = {name: dataclasses.replace(loss, weight=0.0) for name, loss in compared.items()}
+    changed["ctc"] = dataclasses.replace(losses.ctc, weight=losses.ctc.weight or 1.0)
+    return dataclasses.replace(losses, **changed)

@@ -1,0 +1,138 @@
+"""The data of a run: prepared once, found prepared, or prepared again where anything that it was made of changed."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from bigfoot.config import to_dict
+from bigfoot.data.corpora import find_changes, prepare_data
+from bigfoot.data.manifests import PREPARED_FILE, PreparedData, load_prepared
+from bigfoot.data.noise import NoiseFolder
+from bigfoot.data.sources import DIGESTS_FILE
+from bigfoot.errors import DataError
+from bigfoot.pipeline.fingerprints import fingerprint
+from bigfoot.pipeline.settings import Config
+from bigfoot.storage.digests import FileDigests, is_plain_file
+from bigfoot.storage.state import forget_state, refuse_file, refuse_folder, write_whole
+
+log = logging.getLogger("bigfoot")
+
+# How batches are drawn from manifests, and what is looked at; the rest decides what is in them.
+_LOADING = ("batch_seconds", "num_buckets", "num_workers", "augment", "trust_files")
+
+
+def corpus_settings(config: Config) -> dict[str, Any]:
+    """What decides what is in the manifests.
+
+    Args:
+        config: of the run.
+    """
+    return {key: value for key, value in to_dict(config.data).items() if key not in _LOADING}
+
+
+def refuse_misplaced(run_dir: Path, steps: Collection[str]) -> None:
+    """Refuse files where folders of a run should be, and the reverse, before anything is done.
+
+    Args:
+        run_dir: of the run.
+        steps: that it takes.
+
+    Raises:
+        OutputError: there is one.
+    """
+    for folder in (run_dir, *(run_dir / name for name in ("data", "report", "tensorboard", *steps))):
+        refuse_file(folder)
+    for name in ("log.txt", "config.yaml", "data/fingerprint", f"data/{PREPARED_FILE}", "report/fingerprint"):
+        refuse_folder(run_dir / name)
+    for step in steps:
+        refuse_folder(run_dir / step / "facts.json")
+
+
+def prepare_inputs(
+    config: Config, run_dir: Path, characters: list[str] | None, splits: Collection[str]
+) -> PreparedData:
+    """Make the manifests, or find them made of what is there now.
+
+    Args:
+        config: of the run.
+        run_dir: of the run; they are put into its ``data``.
+        characters: what transcripts may hold; None for anything.
+        splits: that the run reads before it stops: a change in others can wait.
+
+    Raises:
+        DataError: as of ``prepare_data``; or a split is missing.
+        OutputError: a file is in the place of a folder, or the reverse.
+    """
+    folder, expected = run_dir / "data", fingerprint(corpus_settings(config), config.seed, characters)
+    data, reason = _find(config, folder, expected, characters, splits)
+    if data is None:
+        log.info("data: %spreparing %s%s", f"{reason}; " if reason else "", config.data.corpus, " again" * bool(reason))
+        # Until the new data is whole, the old stamp must not vouch for a mixture.
+        forget_state(folder / "fingerprint")
+        data = prepare_data(config.data, config.seed, folder, characters)
+        write_whole(folder / "fingerprint", expected.encode())
+    else:
+        log.info("data: nothing has changed, skipped (%s)", folder)
+    if config.data.trust_files:
+        log.info("data: audio files are taken for unchanged (data.trust_files)")
+    _require_splits(data, config)
+    return data
+
+
+def _find(
+    config: Config, folder: Path, expected: str, characters: list[str] | None, splits: Collection[str]
+) -> tuple[PreparedData | None, str]:
+    """What was prepared; else None and why it cannot be taken, nothing where there is none."""
+    stamp = _read_stamp(folder / "fingerprint")
+    if stamp is None:
+        return None, ""
+    if stamp != expected:
+        return None, "" if re.fullmatch("[0-9a-f]{16}", stamp) else f"{folder / 'fingerprint'} is damaged"
+    try:
+        data = load_prepared(folder)
+        changes = find_changes(config.data, config.seed, data, characters, splits)
+    except DataError as error:
+        return None, str(error).partition(";")[0]
+    return (None, "; ".join(changes)) if changes else (data, "")
+
+
+def _read_stamp(file: Path) -> str | None:
+    return file.read_bytes().decode(errors="replace") if is_plain_file(file) else None
+
+
+def _require_splits(data: PreparedData, config: Config) -> None:
+    for split in {"train", "dev", *config.evaluate.splits} - set(data.manifests):
+        raise DataError(f"the corpus has no {split} split: set data.{split}_splits (or data.hold_out_speakers for dev)")
+    hours = ", ".join(f"{split} {data.num_utterances[split]} utterances, {h:.2f} h" for split, h in data.hours.items())
+    log.info("data: %s; %d left out", hours, len(data.skipped))
+
+
+def digest_training_data(data: PreparedData) -> str:
+    """Digest of what training reads, and what it chooses the best checkpoint by.
+
+    Args:
+        data: of ``prepare_inputs``.
+    """
+    return fingerprint(*(data.contents[split] for split in ("train", "dev")))
+
+
+def digest_noise(config: Config, data: PreparedData) -> str | None:
+    """Digest of the recordings of noise; None where there are none.
+
+    Args:
+        config: of the run.
+        data: whose folder keeps what was read.
+    """
+    if config.data.augment.noise_folder is None:
+        return None
+    noise = NoiseFolder.find(config.data.augment.noise_folder)
+    if config.data.trust_files:
+        return fingerprint([str(path) for path in noise.files])
+    digests = FileDigests(data.folder / DIGESTS_FILE)
+    found = [(path.relative_to(noise.folder).as_posix(), digests.digest(path)) for path in noise.files]
+    digests.save()
+    return fingerprint(found)

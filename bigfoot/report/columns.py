@@ -1,0 +1,80 @@
+"""What a table of models shows, column by column; rates are fractions in the rows and percent here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bigfoot.report.numbers import MISSING, format_number, format_percent, format_scaled, format_times
+from bigfoot.report.rows import Row
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table.
+
+    Args:
+        head: its title, with the unit.
+        render: what it shows of a row.
+        value: the number behind that, None where it is missing; without it the column is text.
+    """
+
+    head: str
+    render: Callable[[Row], str]
+    value: Callable[[Row], float | None] | None = None
+
+
+def format_wer(row: Row) -> str:
+    """Write the WER in percent with its interval, or why there is none."""
+    if row.wer is None:
+        return f"{MISSING} ({row.wer_missing_reason})" if row.wer_missing_reason else MISSING
+    counted = "" if row.unit == "word" else " PER"
+    if row.wer_low is None or row.wer_high is None:
+        return format_percent(row.wer) + counted
+    return f"{format_percent(row.wer)} [{format_percent(row.wer_low)}, {format_percent(row.wer_high)}]{counted}"
+
+
+def _speedup(row: Row) -> str:
+    if row.speedup is None or row.speedup_low is None or row.speedup_high is None:
+        return format_times(row.speedup)
+    return f"{format_times(row.speedup)} [{format_number(row.speedup_low)}, {format_number(row.speedup_high)}]"
+
+
+def _batch_invariant(row: Row) -> str:
+    if row.batch_invariant is None:
+        return MISSING
+    answer = "yes" if row.batch_invariant else "no"
+    difference = row.batch_invariance_max_difference
+    return answer if difference is None else f"{answer} ({difference:.1e})"
+
+
+COLUMNS: tuple[Column, ...] = (
+    Column("model", lambda row: row.name),
+    Column("WER % [95 %]", format_wer, lambda row: row.wer),
+    Column("CER %", lambda row: format_percent(row.cer), lambda row: row.cer),
+    Column("params M", lambda row: format_scaled(row.num_unique_params, 1e6), lambda row: row.num_unique_params),
+    Column("size MB", lambda row: format_scaled(row.size_bytes, 1e6), lambda row: row.size_bytes),
+    Column("GMACs/s", lambda row: format_scaled(row.macs_per_second, 1e9), lambda row: row.macs_per_second),
+    Column("fewer params", lambda row: format_times(row.compression_ratio), lambda row: row.compression_ratio),
+    Column("fewer bytes", lambda row: format_times(row.bytes_ratio), lambda row: row.bytes_ratio),
+    Column("faster [spread]", _speedup, lambda row: row.speedup),
+    Column(
+        "faster, all threads", lambda row: format_times(row.speedup_all_threads), lambda row: row.speedup_all_threads
+    ),
+    Column("RTF", lambda row: format_number(row.real_time_factor), lambda row: row.real_time_factor),
+    Column("peak memory MB", lambda row: format_scaled(row.peak_memory_bytes, 1e6), lambda row: row.peak_memory_bytes),
+    Column("batch invariant", _batch_invariant, lambda row: row.batch_invariance_max_difference),
+)
+"""The table of a report and of a comparison, left to right."""
+
+LEGEND = (
+    "Parameters are counted once where they are shared; MB are 10^6 bytes of weights on disk; GMACs/s are 10^9 "
+    "multiply-accumulates per second of audio; fewer and faster are against the teacher, faster and RTF (seconds of "
+    "computing per second of audio) with one thread unless said otherwise; batch invariant: a batch gives what each "
+    "utterance gives alone (largest difference of a logit)."
+)
+
+
+def sort_rows(rows: Sequence[Row]) -> list[Row]:
+    """Put the teacher first and leave the others in the order in which they were made."""
+    return sorted(rows, key=lambda row: not row.is_teacher)

@@ -1,0 +1,169 @@
+"""One run of a comparison: an ordinary run without its report, and what came of it.
+
+    python -m bigfoot.study.trial --config methods/bigfoot.yaml [key=value ...]
+
+Only what differs from run to run is measured here; the teacher, and speed, are measured once for all runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bigfoot.data.manifests import load_prepared
+from bigfoot.evaluation.evaluate import evaluate_accuracy
+from bigfoot.formats.folder import load_model
+from bigfoot.measure.size import measure_size
+from bigfoot.pipeline.facts import StepResult, read_facts
+from bigfoot.pipeline.run import run_pipeline
+from bigfoot.pipeline.scale import apply_scale
+from bigfoot.pipeline.settings import Config, load_config
+from bigfoot.pipeline.stages import label_steps
+from bigfoot.report.files import encode_json, write_whole
+
+RESULT = "trial.json"
+_SPLIT = "test"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of a run.
+
+    Args:
+        key: of the plan that it belongs to.
+        model: folder of the model that it ended with.
+        wer: of that model, greedy, a fraction.
+        references: what was said, an utterance each.
+        hypotheses: what that model heard.
+        speakers: who said it.
+        start: row of the model as it was first cut out of the teacher; empty for the teacher itself.
+        start_wer: of that model.
+        losses: of each training step the loss at its first record and the mean over its last fifth.
+        train_seconds: of all training steps together.
+        steps: optimizer steps by training step.
+        num_params: that are unique, of the model that it ended with.
+        macs_per_second: of audio.
+        size_bytes: of its weights.
+        notes: what went wrong, a sentence each.
+    """
+
+    key: str
+    model: str
+    wer: float
+    references: list[str]
+    hypotheses: list[str]
+    speakers: list[str]
+    num_params: int
+    macs_per_second: int
+    size_bytes: int | None
+    start: str = ""
+    start_wer: float | None = None
+    losses: dict[str, list[float]] = field(default_factory=dict)
+    train_seconds: float = 0.0
+    steps: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def run_trial(config: Config, key: str, config_path: str | None = None) -> Trial:
+    """Run a method to its end and write ``trial.json`` beside its steps.
+
+    Args:
+        config: of the run; with no steps it is the teacher alone.
+        key: kept in the result, to tell whether it still belongs to the plan.
+        config_path: of the method's file.
+
+    Returns:
+        What came of it; what is done already is skipped.
+
+    Raises:
+        BigfootError: as ``run_pipeline``.
+    """
+    config, folder = apply_scale(config), Path(config.run_dir)
+    run_pipeline(config, until=config.steps[-1] if config.steps else "teacher", config_path=config_path)
+    labels = label_steps(config.steps)
+    found = {label: read_facts(folder / label) for label in labels}
+    results = {label: result for label, result in found.items() if result is not None}
+    last = str(results[labels[-1]].folder) if labels else config.teacher.path
+    trial = _judge(config, key, last, results)
+    write_whole(folder / RESULT, encode_json(asdict(trial)))
+    return trial
+
+
+def read_trial(folder: Path, key: str) -> Trial | None:
+    """What a run left behind; None where it has not come to its end, or belongs to another plan."""
+    try:
+        read = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if read.get("key") != key:
+        return None
+    trial = Trial(**read)
+    return trial if Path(trial.model).is_dir() or not trial.start else None
+
+
+def _judge(config: Config, key: str, last: str, results: dict[str, StepResult]) -> Trial:
+    manifest = load_prepared(Path(config.run_dir) / "data").manifests[_SPLIT]
+    loaded = load_model(last)
+    accuracy = evaluate_accuracy(loaded, manifest, config.evaluate, config.seed)
+    size = measure_size(loaded.model, loaded.folder)
+    trained = {label: result for label, result in results.items() if result.records}
+    cut = [result for label, result in results.items() if not label.startswith(("distill", "finetune"))]
+    started = evaluate_accuracy(load_model(cut[0].folder), manifest, config.evaluate, config.seed) if cut else None
+    heard = accuracy.transcripts
+    return Trial(
+        key=key, model=last, wer=_known(accuracy.error_rate.wer), references=heard.references,
+        hypotheses=heard.hypotheses, speakers=heard.speakers, num_params=size.num_unique_params,
+        macs_per_second=size.macs_per_second, size_bytes=size.size_bytes,
+        start=cut[0].row if cut else "", start_wer=None if started is None else started.error_rate.wer,
+        losses={label: summarize_losses(result.records) for label, result in trained.items()},
+        train_seconds=round(sum(result.seconds for result in trained.values()), 1),
+        steps={label: int(result.records[-1]["step"]) for label, result in trained.items()},
+        notes=[f"{label}: {note}" for label, result in results.items() for note in result.notes],
+    )  # fmt: skip
+
+
+def _known(wer: float | None) -> float:
+    assert wer is not None  # the corpora of comparisons have transcripts
+    return wer
+
+
+def summarize_losses(records: Sequence[dict[str, Any]]) -> list[float]:
+    """The loss where a training began and where it ended.
+
+    Args:
+        records: of a training step, with ``loss`` now and then.
+
+    Returns:
+        The first, and the mean of the last fifth.
+
+    Example:
+        >>> summarize_losses([{"step": step, "loss": 10.0 - step} for step in range(10)])
+        [10.0, 1.5]
+    """
+    losses = [float(record["loss"]) for record in records if "loss" in record]
+    return [losses[0], statistics.fmean(losses[-max(1, len(losses) // 5) :])]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one; what ``recipes/compare_methods.py`` starts in a process each."""
+    parser = argparse.ArgumentParser(description="One run of a comparison of methods.")
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--key", required=True)
+    parser.add_argument("overrides", nargs="*")
+    given = parser.parse_args(arguments)
+    trial = run_trial(load_config(given.config, given.overrides), given.key, given.config)
+    print(f"WER {trial.wer:.2%} after {trial.train_seconds:.0f} s of training")
+
+
+if __name__ == "__main__":
+    from bigfoot.errors import BigfootError
+
+    try:
+        main()
+    except BigfootError as error:
+        raise SystemExit(f"error: {error}") from None

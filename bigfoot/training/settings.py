@@ -1,0 +1,53 @@
+"""Settings of training, whatever the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from bigfoot.config import Problem, above_zero, not_negative, one_of, unknown_words
+from bigfoot.data.settings import SpecAugmentConfig
+
+_PARTS = ("feature_encoder", "feature_projection", "encoder", "lm_head", "decoder", "projections")
+
+
+@dataclass
+class TrainConfig:
+    """How a model is trained, whatever the loss."""
+
+    max_steps: int = above_zero(1000)
+    """Optimizer steps."""
+    learning_rate: float = above_zero(5e-4)
+    """Highest learning rate."""
+    learning_rate_factors: dict[str, float] = field(default_factory=dict)
+    """Multiplies it for a part: ``feature_encoder``, ``feature_projection``, ``encoder``, ``lm_head``,
+    ``decoder`` or ``projections``."""
+    schedule: str = one_of("linear", "cosine", "constant")
+    """After the warm-up: ``linear`` or ``cosine`` to nothing, or ``constant``."""
+    warmup_steps: int = not_negative(100)
+    """Steps of linear rise at the start."""
+    weight_decay: float = not_negative(0.01)
+    """AdamW's, on matrices; never on biases and norms."""
+    adam_betas: list[float] = field(default_factory=lambda: [0.9, 0.98])
+    """AdamW's averaging constants."""
+    max_grad_norm: float = above_zero(1.0)
+    """Gradients are scaled down to this norm."""
+    gradient_accumulation_steps: int = above_zero(1)
+    """Batches to an optimizer step; the loss is the mean over all their frames or labels."""
+    checkpoint_every: int = above_zero(200)
+    """Steps between checkpoints from which a killed run goes on."""
+    eval_every: int = above_zero(200)
+    """Steps between looks at dev: greedy WER and blank rate."""
+    log_every: int = above_zero(10)
+    """Steps between lines of the loss."""
+    max_bad_steps: int = not_negative(3)
+    """Batches whose loss is no number are left out and saved; one more than so many stops the run, and so do more
+    exploding losses in a row."""
+    spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
+    """Masks on the student's side."""
+
+    def find_problems(self) -> Iterator[Problem]:
+        """Check what no range of a single number can say."""
+        yield from unknown_words("learning_rate_factors", "part", list(self.learning_rate_factors), _PARTS)
+        if len(self.adam_betas) != 2:
+            yield Problem("adam_betas", "bad_length", f"expected two numbers, got {self.adam_betas}")

@@ -1,0 +1,126 @@
+"""Tables by anybody: any characters, any line ends, any quoting; every row is there or named."""
+
+import csv
+import io
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bigfoot.data.rows import read_rows
+from bigfoot.data.tables import list_table
+from bigfoot.errors import DataError
+
+ANY = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
+ONE_LINE = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n\t"), max_size=20)
+ENDS = st.sampled_from(["\n", "\r\n"])
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rows")
+
+    def write(content, suffix, encoding="utf-8"):
+        path = folder / f"t.{suffix}"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode(encoding))
+        return path
+
+    return write
+
+
+def texts_of(path):
+    return [(row.values.get("path"), row.values.get("text")) for row in read_rows(path)[1]]
+
+
+def words(rows):
+    return [(path, (text or "").split()) for path, text in rows]
+
+
+@given(st.lists(ANY, min_size=1, max_size=6), ENDS, st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]))
+def test_what_csv_writes_is_read(table, texts, end, quoting):
+    rows = [(f"{number}.wav", text) for number, text in enumerate(texts)]
+    # Text that names audio behind a line end cannot be told from a row that a lone quotation mark swallows.
+    file = io.StringIO(newline="")
+    csv.writer(file, quoting=quoting, lineterminator=end).writerows([("path", "text"), *rows])
+    # The writer does not quote a lone \r, which some systems end lines with.
+    if quoting == csv.QUOTE_ALL or not any("\r" in text for text in texts):
+        assert words(texts_of(table(file.getvalue(), "csv"))) == words(rows)
+
+
+@given(st.lists(ONE_LINE | st.sampled_from(['"', '"a', 'a"', '""', '"""', '"a"b', ' "a"']), max_size=8), ENDS)
+def test_no_quotation_mark_swallows_a_row_of_csv(table, texts, end):
+    texts = [text.replace(",", "") for text in texts]
+    lines = ["path,text", *(f"{number}.wav,{text}" for number, text in enumerate(texts))]
+    rows = texts_of(table("".join(line + end for line in lines), "csv"))
+    assert [path for path, _ in rows] == [f"{number}.wav" for number in range(len(texts))]
+    for (_, read), text in zip(rows, texts, strict=True):
+        whole = len(text) > 1 and text[0] == text[-1] == '"' and '"' not in text[1:-1].replace('""', "")
+        assert read == (text[1:-1].replace('""', '"') if whole else text)
+
+
+@given(st.lists(ONE_LINE, max_size=6), ENDS | st.just("\r"), st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]))
+def test_tabs_part_fields_and_nothing_else_does(table, texts, end, encoding):
+    lines = ["path\ttext", *(f"{number}.wav\t{text}" for number, text in enumerate(texts))]
+    rows = texts_of(table("".join(line + end for line in lines), "tsv", encoding))
+    assert rows == [(f"{number}.wav", text) for number, text in enumerate(texts)]
+
+
+@given(st.lists(ANY, max_size=6), ENDS, st.booleans())
+def test_json_lines(table, texts, end, ascii_only):
+    rows = [{"path": f"{number}.wav", "text": text} for number, text in enumerate(texts)]
+    content = end.join(json.dumps(row, ensure_ascii=ascii_only) for row in rows)
+    assert [row.values for row in read_rows(table(content, "jsonl"))[1]] == rows
+
+
+@given(st.binary(max_size=200), st.sampled_from(["tsv", "csv", "jsonl"]))
+def test_any_bytes_are_rows_or_one_error(table, content, suffix):
+    path = table(content, suffix)
+    try:
+        listed = list_table(path)
+    except DataError:
+        return
+    assert all(item.problem or item.path.name for item in listed)
+
+
+def test_rows_in_are_rows_out(table):
+    content = 'path,text\na.wav,ONE\nb.wav\n\nc.wav,"TWO\nLINES"\nd.wav,"NO, END\ne.wav,THREE,4\nf.wav,FOUR\n'
+    rows = read_rows(table(content, "csv"))[1]
+    assert [(row.line, row.values.get("text"), bool(row.problem)) for row in rows] == [
+        (2, "ONE", False), (3, None, True), (5, "TWO\nLINES", False), (7, None, True), (8, None, True),
+        (9, "FOUR", False),
+    ]  # fmt: skip
+
+
+def test_a_quotation_mark_in_a_large_table(table):
+    lines = ["path,text", "a.wav,ONE", 'b.wav,"TWO', *(f"{n}.wav,THREE FOUR FIVE" for n in range(9000))]
+    rows = texts_of(table("\n".join(lines), "csv"))
+    assert len(rows) == 9002 and rows[1] == ("b.wav", '"TWO')
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content"),
+    [
+        ("tsv", "path\ttext\ttext\na.wav\tA\tB\n"),
+        ("csv", "path, text ,text\na.wav,A,B\n"),
+        ("csv", "path,words\na.wav,A\n"),
+        ("csv", "path;text\na.wav;A\n"),
+        ("jsonl", '{"path": "a.wav"}\n'),
+        ("tsv", "path\ttext\na.wav\tA\0\n"),
+    ],
+)
+def test_tables_without_the_columns_are_refused(table, suffix, content):
+    with pytest.raises(DataError):
+        list_table(table(content, suffix))
+
+
+def test_json_that_is_no_row_is_named(table):
+    lines = ["[" * 100_000, '{"path": "a.wav", "text": "A", "text": "B"}', "[]", "7", '{"path": "a.wav", "text": "A"}']
+    assert [bool(item.problem) for item in list_table(table("\n".join(lines), "jsonl"))] == [True] * 4 + [False]
+
+
+@pytest.mark.parametrize("suffix", ["tsv", "jsonl"])
+def test_paths_alone_where_nobody_learns_from_texts(table, suffix):
+    content = {"tsv": "path\na.wav\nb.wav\n", "jsonl": '{"audio_filepath": "a.wav"}\n{"path": "b.wav", "text": "B"}\n'}
+    listed = list_table(table(content[suffix], suffix), untranscribed=True)
+    assert [(item.path.name, item.problem) for item in listed] == [("a.wav", None), ("b.wav", None)]
