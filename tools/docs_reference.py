@@ -47,7 +47,7 @@ def command_line() -> str:
     return "\n".join(lines)
 
 
-def _option_row(parameter: Any) -> str:
+def _option_row(parameter: Any) -> str:  # noqa: ANN401 - typer carries its own click
     spelling = ", ".join(f"`{option}`" for option in [*parameter.opts, *parameter.secondary_opts])
     if parameter.param_type_name == "argument":
         spelling = f"`{parameter.metavar or parameter.name.upper()}`"
