@@ -18,6 +18,7 @@ import yaml
 from bigfoot.audio.files import write_audio
 from bigfoot.cli import main
 from bigfoot.data.synthetic import synthesize_split
+from tests.pages import write_files_of
 from bigfoot.pipeline.settings import read_config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,6 +28,8 @@ TINY = [
     "threads=1", "data.num_train=12", "data.num_dev=2", "data.num_test=3", "data.max_digits=3", "distill.max_steps=2",
     "finetune.max_steps=1", "evaluate.speed_rounds=1", "evaluate.speed_seconds=1", "evaluate.bootstrap_samples=10",
 ]  # fmt: skip
+NAMED = re.compile(r"# \S+\.(?:py|yaml)\n")
+"""First line of a block that stands for a file of that name."""
 LANGUAGES = {"bash", "python", "yaml", "json", "text"}
 MEASURED = ROOT / "docs" / "results"
 """What these pages ran takes hours: their commands are checked against the configuration, not run."""
@@ -168,7 +171,10 @@ def test_blocks_run(page: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(workplace)
     monkeypatch.syspath_prepend(str(workplace))
     names: dict[str, object] = {}
+    write_files_of(page, workplace)
     for block in read_blocks(page):
+        if NAMED.match(block.content):
+            continue
         assert block.language in LANGUAGES, f"{page}:{block.line}: a block has no language"
         if block.language == "bash":
             for command in commands_of(block.content):
