@@ -9,18 +9,43 @@ ROOT = Path(__file__).resolve().parent
 README = ROOT / "README.md"
 VERSION = re.findall(r'^__version__ = "(.+)"$', (ROOT / "bigfoot/__init__.py").read_text(encoding="utf-8"), re.M)[0]
 SYNTHETIC = ["espeakng-loader>=0.2.4"]  # espeak-ng is GPL-3.0, hence never a plain requirement.
-RUNTIME = ["onnxruntime>=1.23,<2"]
-ONNX = [*RUNTIME, "onnx>=1.19,<2"]
+BASE = [  # runs exported models
+    "numpy>=2,<3",
+    "onnxruntime>=1.23,<2",
+    "rich>=13,<16",
+    "soundfile>=0.13",
+    "soxr>=0.5",
+    "typer>=0.15",
+]
+TRAIN = [
+    "accelerate>=1.10,<2",
+    "huggingface_hub>=1.0,<3",
+    "jinja2>=3.1,<4",
+    "jiwer>=4,<5",
+    "lhotse>=1.31,<2",
+    "matplotlib>=3.9,<4",
+    "omegaconf>=2.3,<3",
+    "pyyaml>=6",
+    "safetensors>=0.5",
+    "tensorboard>=2.18,<3",
+    "torch>=2.9,<3",
+    "transformers>=5,<6",
+    "urllib3>=2,<3",  # lhotse 1.33 imports it without asking for it.
+]
+ONNX = ["onnx>=1.19,<2"]
 OPENVINO = [*ONNX, "openvino>=2026.4,<2027"]
 TEXT = ["sentencepiece>=0.2"]
 DECODER = ["peft>=0.17,<1"]
 LM = ["flashlight-text>=0.0.7; python_version < '3.13'"]  # carries KenLM; no wheels for 3.13 yet.
+DOCS = ["mkdocstrings-python>=2,<3", "zensical>=0.0.70,<1"]
 TEST = [
+    *DOCS,
     *SYNTHETIC,
     *OPENVINO,
     *TEXT,
     *LM,
     *DECODER,
+    "build>=1.2",
     "hypothesis>=6.100",
     "mypy>=1.15",
     "pre-commit>=4",
@@ -28,10 +53,11 @@ TEST = [
     "pytest-xdist>=3.6",
     "ruff>=0.11",
     "selenium>=4.30,<5",
+    "twine>=6.1",
 ]
 
 setup(
-    name="bigfoot",
+    name="bigfoot-speech",  # "bigfoot" on the package index is another project's.
     version=VERSION,
     description="Make a wav2vec2-like speech model small and fast, and prove what it cost",
     long_description=README.read_text(encoding="utf-8") if README.is_file() else "",
@@ -43,34 +69,17 @@ setup(
     package_data={
         "bigfoot": ["py.typed", "assets/tiny_teacher/*", "assets/pages/*", "configs/*.yaml", "configs/*/*.yaml"]
     },
-    install_requires=[
-        "accelerate>=1.10,<2",
-        "huggingface_hub>=1.0,<3",
-        "jinja2>=3.1,<4",
-        "jiwer>=4,<5",
-        "lhotse>=1.31,<2",
-        "matplotlib>=3.9,<4",
-        "numpy>=2,<3",
-        "omegaconf>=2.3,<3",
-        "pyyaml>=6",
-        "rich>=13,<16",
-        "safetensors>=0.5",
-        "soundfile>=0.13",
-        "soxr>=0.5",
-        "tensorboard>=2.18,<3",
-        "torch>=2.9,<3",
-        "transformers>=5,<6",
-        "typer>=0.15",
-        "urllib3>=2,<3",  # lhotse 1.33 imports it without asking for it.
-    ],
+    install_requires=BASE,
     extras_require={
         "synthetic": SYNTHETIC,
-        "runtime": RUNTIME,
+        "runtime": BASE,  # its name before the base install ran exported models alone
+        "train": TRAIN,
         "onnx": ONNX,
         "openvino": OPENVINO,
         "text": TEXT,
         "lm": LM,
         "decoder": DECODER,
+        "docs": DOCS,
         "test": TEST,
     },
     entry_points={"console_scripts": ["bigfoot=bigfoot.cli:main"]},

@@ -44,10 +44,16 @@ def __getattr__(name: str) -> object:
 
     Raises:
         AttributeError: the package offers no such name.
+        MissingExtraError: the name needs an extra that is not installed.
     """
     if name not in _HOMES:
         raise AttributeError(f"module 'bigfoot' has no attribute {name!r}; it offers {', '.join(_HOMES)}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    try:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        from bigfoot.errors import MissingExtraError
+
+        raise MissingExtraError.of_import(error) or error from None
 
 
 def __dir__() -> list[str]:

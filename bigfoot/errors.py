@@ -53,7 +53,14 @@ class ModelError(BigfootError):
 
 
 class OutputError(BigfootError, OSError):
-    """An output that would destroy what is not bigfoot's, or that another process is writing."""
+    """An output that would destroy what is not bigfoot's, or that another process is writing.
+
+    Args:
+        message: a sentence; names in it are made printable.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class ExportError(BigfootError):
@@ -70,7 +77,32 @@ class MissingExtraError(BigfootError):
     Args:
         extra: name of the extra in ``setup.py``.
         package: the distribution that was looked for.
+
+    Example:
+        >>> "[text]" in str(MissingExtraError("text", "sentencepiece"))
+        True
     """
 
     def __init__(self, extra: str, package: str) -> None:
-        super().__init__(f"this needs the package {package}: pip install 'bigfoot[{extra}]'")
+        from bigfoot.install import install_hint
+
+        super().__init__(f"this needs the package {package}: {install_hint(extra)}")
+
+    @classmethod
+    def of_import(cls, error: ModuleNotFoundError) -> MissingExtraError | None:
+        """Word an import that failed.
+
+        Args:
+            error: of importing anything.
+
+        Returns:
+            The error with its install line; None where no extra has the module.
+
+        Example:
+            >>> MissingExtraError.of_import(ModuleNotFoundError(name="json")) is None
+            True
+        """
+        from bigfoot.install import find_extra
+
+        found = find_extra(error.name or "")
+        return None if found is None else cls(*found)

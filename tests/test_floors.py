@@ -11,7 +11,7 @@ PACKAGE = ROOT / "bigfoot"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = (
-    ("config", "errors", "paths", "storage", "types"),
+    ("config", "errors", "install", "paths", "storage", "types"),
     ("text", "audio", "espeak", "runtime"),
     ("models",),
     ("data", "formats"),
@@ -49,6 +49,7 @@ FORBIDDEN = (
     ("storage", "torch"),
     ("storage", "numpy"),
     ("errors", "torch"),
+    ("install", "numpy"),
     ("types", "torch"),
 )
 
@@ -56,6 +57,7 @@ FORBIDDEN = (
 NEIGHBOURS = {
     ("config", "errors"),
     ("errors", "config"),
+    ("errors", "install"),
     ("config", "types"),
     ("storage", "errors"),
     ("storage", "types"),

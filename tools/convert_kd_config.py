@@ -20,6 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 from bigfoot.config import to_dict
 from bigfoot.errors import BigfootError, ConfigError
 from bigfoot.pipeline.settings import Config, read_config
+from bigfoot.storage.ownership import MayReplace
+from bigfoot.storage.replace import write_file
 
 _NO_DEFAULT: Any = object()
 # Mean length of LibriSpeech's training utterances, rounded up: batches are padded to the longest of them.
@@ -402,8 +404,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.steps_per_epoch is not None and options.steps_per_epoch < 1:
             raise ConfigError([f"--steps_per_epoch: must be above 0, got {options.steps_per_epoch}"])
         settings, lines = convert(read_old(options.old), options.steps_per_epoch, options.new.stem)
-        options.new.parent.mkdir(parents=True, exist_ok=True)
-        options.new.write_text(render(settings, options.old, options.new), encoding="utf-8")
+        content = render(settings, options.old, options.new).encode("utf-8")
+        write_file(options.new, content, may=MayReplace(options.force, inputs=[options.old]), listed=False)
         _, problems = read_config(options.new)
     except (BigfootError, OSError, OmegaConfBaseException) as error:
         print(f"error: {error}", file=sys.stderr)

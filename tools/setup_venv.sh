@@ -6,10 +6,10 @@ usage() {
   cat <<'HELP'
 usage: bash tools/setup_venv.sh [EXTRAS]
 
-Makes .venv in the project's root: torch first, then bigfoot (editable) with EXTRAS, all at the versions of
-constraints.txt. EXTRAS is a comma-separated list of the extras in setup.py: "synthetic" (the default, what the demo
-needs) or "test" (what tools/test.sh needs, synthetic included). A .venv that is up to date is left as it is; one that
-is half made, moved or broken is repaired.
+Makes .venv in the project's root: torch first, then bigfoot (editable) with its extras, all at the versions of
+constraints.txt. EXTRAS is a comma-separated list of the extras in setup.py beside "train", which is always there:
+"synthetic" (the default, what the demo needs) or "test" (what tools/test.sh needs, synthetic included). A .venv that
+is up to date is left as it is; one that is half made, moved or broken is repaired.
 
   PYTHON           the interpreter to make .venv with, 3.10 to 3.13 (python3)
   TORCH_INDEX_URL  the package index to take torch from (pip's own configuration)
@@ -147,10 +147,14 @@ if ! has_torch "$TORCH_VERSION"; then
     install torch
   fi
 fi
-WHAT="bigfoot[$EXTRAS]"
-echo "setup: installing bigfoot[$EXTRAS] and its dependencies"
-install -e ".[$EXTRAS]"
-echo "setup: looking whether it all loads"
+WHAT="bigfoot-speech[train,$EXTRAS]"
+# The name bigfoot on the index is another project's; ours had it once. Both would own .venv/bin/bigfoot.
+if "$VENV/bin/python" -I -c 'import importlib.metadata as m; m.version("bigfoot")' 2> /dev/null; then
+  "$VENV/bin/python" -I -m pip uninstall -y bigfoot >> "$LOG" 2>&1 || fail "cannot uninstall the package bigfoot of .venv"
+fi
+echo "setup: installing $WHAT and its dependencies"
+install -e ".[train,$EXTRAS]"
+echo "setup: checking that it all loads"
 "$VENV/bin/python" -I -c 'import torch, transformers, lhotse, accelerate, bigfoot.config' >> "$LOG" 2>&1 || {
   tail -n 5 "$LOG" >&2
   fail "installed, yet it does not load (above); if it was installed by hand into .venv, delete .venv and run this again"

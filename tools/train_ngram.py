@@ -16,9 +16,12 @@ import argparse
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from bigfoot.errors import BigfootError
+from bigfoot.storage.ownership import MayReplace, check_file
+from bigfoot.storage.replace import replacing
 from bigfoot.text.lines import read_lines
 from bigfoot.text.ngram import read_arpa_words, train_ngram, write_arpa
 from bigfoot.text.normalize import drop_silent_marks, normalize_text
@@ -30,10 +33,10 @@ def _read(path: str, case: str) -> list[str]:
     return [change(line) for line in lines]
 
 
-def _run_lmplz(texts: list[str], out: Path, order: int) -> None:
+def _run_lmplz(texts: list[str], out: Path, order: int, may: MayReplace) -> None:
     # Without the fallback lmplz refuses small texts, in which no n-gram was seen three times.
     command = ["lmplz", "--order", str(order), "--discount_fallback"]
-    with out.open("w", encoding="utf-8") as file:
+    with replacing(out, may=may) as beside, beside.open("w", encoding="utf-8") as file:
         subprocess.run(command, input="\n".join(texts), text=True, stdout=file, check=True)
 
 
@@ -46,18 +49,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--case", choices=("upper", "lower", "keep"), default="upper", help="of the words (upper)")
     parser.add_argument("--without", nargs="+", default=[], help="files of sentences to leave out")
     parser.add_argument("--own", action="store_true", help="our own estimate even where lmplz is installed")
+    parser.add_argument("--force", action="store_true", help="also replace what was not written by this tool")
     given = parser.parse_args(arguments)
     if given.order < 2:
         parser.error(f"--order must be 2 or more, for KenLM reads no less; got {given.order}")
+    may = MayReplace(given.force, inputs=[given.text, *given.without], tell=lambda line: print(line, file=sys.stderr))
     try:
+        check_file(given.out, replace(may, tell=lambda _: None))
         left_out = {line for path in given.without for line in _read(path, given.case)}
         read = _read(given.text, given.case)
         texts = [line for line in read if line not in left_out]
         by_lmplz = not given.own and shutil.which("lmplz") is not None
         if by_lmplz:
-            _run_lmplz(texts, given.out, given.order)
+            _run_lmplz(texts, given.out, given.order, may)
         else:
-            write_arpa(train_ngram(texts, given.order), given.out)
+            write_arpa(train_ngram(texts, given.order), given.out, may)
         words = len(read_arpa_words(given.out))
     except (BigfootError, OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"train_ngram: {error}")

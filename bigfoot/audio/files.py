@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,11 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from bigfoot.audio.channels import choose_channel
+from bigfoot.audio.containers import UNKNOWN_BYTES
+from bigfoot.audio.streams import AudioFile, open_streams
 from bigfoot.errors import AudioError
-from bigfoot.paths import file_problem, is_utf8
+from bigfoot.paths import file_problem
 from bigfoot.types import SAMPLE_RATE, Hertz, Samples, Seconds
 
 LOWEST_RATE, HIGHEST_RATE = 4_000, 384_000
@@ -24,7 +27,6 @@ LOWEST_RATE, HIGHEST_RATE = 4_000, 384_000
 _BLOCK: Seconds = 60.0
 # A recorder that writes to a pipe cannot go back to fill in the length. A wav then says all ones, which libsndfile
 # mends; for flac it reports all of int64 and fails at the end of the file.
-_UNKNOWN_BYTES = 2**31 - 1
 _UNKNOWN_FRAMES = 2**62
 _LONGEST_OGG_PAGE = 27 + 255 + 255 * 255
 
@@ -53,12 +55,11 @@ class AudioHeader:
         return self.num_frames / self.sample_rate
 
 
-def _checked_open(path: Path) -> soundfile.SoundFile:
+def _checked_open(path: Path) -> AudioFile:
     if problem := file_problem(path):
         raise AudioError(path, problem)
     try:
-        # soundfile encodes names strictly; what is not UTF-8 goes by its bytes.
-        file = soundfile.SoundFile(path if is_utf8(path) else os.fsencode(path))
+        file = open_streams(path)
     except (soundfile.LibsndfileError, OSError, TypeError) as error:
         raise AudioError(path, f"not audio that soundfile can read ({error})") from error
     problem = (_ogg_problem(path) if file.format == "OGG" else None) or _header_problem(file)
@@ -68,7 +69,7 @@ def _checked_open(path: Path) -> soundfile.SoundFile:
     return file
 
 
-def _header_problem(file: soundfile.SoundFile) -> str | None:
+def _header_problem(file: AudioFile) -> str | None:
     if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
         return f"sample rate {file.samplerate} Hz is outside {LOWEST_RATE}..{HIGHEST_RATE}"
     if file.frames > _UNKNOWN_FRAMES:
@@ -82,7 +83,7 @@ def _is_cut_off(log: str) -> bool:
     # libsndfile shortens a cut-off wav in silence; only its log still knows the length the header promised:
     #   data : 32000 (should be 9956)
     return any(
-        int(held) < int(promised) < _UNKNOWN_BYTES for promised, held in re.findall(r"(\d+) \(should be (\d+)\)", log)
+        int(held) < int(promised) < UNKNOWN_BYTES for promised, held in re.findall(r"(\d+) \(should be (\d+)\)", log)
     )
 
 
@@ -117,7 +118,7 @@ def read_header(path: str | Path) -> AudioHeader:
         >>> read_header(path), read_header(path).seconds
         (AudioHeader(sample_rate=8000, num_channels=2, num_frames=4000), 0.5)
     """
-    with _checked_open(Path(path)) as file:
+    with closing(_checked_open(Path(path))) as file:
         return AudioHeader(file.samplerate, file.channels, file.frames)
 
 
@@ -129,7 +130,7 @@ def sum_seconds(paths: Iterable[Path]) -> Seconds:
     """
     total = 0.0
     for path in paths:
-        with contextlib.suppress(AudioError):
+        with suppress(AudioError):
             total += read_header(path).seconds
     return total
 
@@ -153,9 +154,9 @@ def samples_problem(samples: npt.NDArray[np.float32]) -> str | None:
     return f"holds samples up to {peak:.3g}; expected -1..1" if peak > LOUDEST else None
 
 
-def _read_mono(file: soundfile.SoundFile, path: Path, start: int, count: int | None, size: int) -> Iterator[Samples]:
+def _read_mono(file: AudioFile, path: Path, start: int, count: int | None, size: int) -> Iterator[Samples]:
     """Read at most ``count`` samples in blocks of ``size``, and complain of what only reading tells."""
-    expected = file.frames - start if count is None else count
+    expected, channel = file.frames - start if count is None else count, choose_channel(path, file.channels)
     held, missing = 0, count
     try:
         file.seek(start)
@@ -165,7 +166,7 @@ def _read_mono(file: soundfile.SoundFile, path: Path, start: int, count: int | N
             channels = file.read(wanted, dtype="float32", always_2d=True)
             if problem := samples_problem(channels):
                 raise AudioError(path, problem)
-            block = channels.mean(axis=1, dtype=np.float32)
+            block = channels.mean(axis=1, dtype=np.float32) if channel is None else channels[:, channel]
             held, missing = held + len(block), None if missing is None else missing - wanted
             if len(block):
                 yield block
@@ -209,7 +210,7 @@ def read_audio(
         (16000,)
     """
     path = Path(path)
-    with _checked_open(path) as file:
+    with closing(_checked_open(path)) as file:
         rate, start = file.samplerate, round(offset * file.samplerate)
         count = None if duration is None else round(duration * rate)
         samples = np.concatenate(list(_read_mono(file, path, start, count, round(_BLOCK * rate))))
@@ -247,7 +248,7 @@ def read_blocks(
         16000
     """
     path = Path(path)
-    with _checked_open(path) as file:
+    with closing(_checked_open(path)) as file:
         rate = file.samplerate
         count = None if duration is None else round(duration * rate)
         blocks = _read_mono(file, path, round(offset * rate), count, round(seconds * rate))

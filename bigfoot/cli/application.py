@@ -18,7 +18,7 @@ from bigfoot.cli.push import push
 from bigfoot.cli.quantize import quantize
 from bigfoot.cli.summary import summary
 from bigfoot.cli.transcribe import transcribe
-from bigfoot.errors import BigfootError, ConfigError
+from bigfoot.errors import BigfootError, ConfigError, MissingExtraError
 
 COMMANDS = (
     compress, evaluate, summary, benchmark, compare, transcribe, generate, embed, convert, quantize, export, push,
@@ -50,6 +50,12 @@ def main(arguments: list[str] | None = None) -> None:
     except BigfootError as error:
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None
+    except ModuleNotFoundError as error:
+        missing = MissingExtraError.of_import(error)
+        if missing is None:
+            raise
+        typer.echo(f"error: {missing}", err=True)
+        raise SystemExit(1) from None
     except OSError as error:
         # A full disk, a missing right, a file where a folder should be: the system's words name the path.
         typer.echo(f"error: {error}", err=True)

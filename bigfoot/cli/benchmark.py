@@ -52,8 +52,10 @@ def benchmark(
     from bigfoot.measure.benchmark import measure_benchmark
     from bigfoot.measure.benchmark_plan import plan_warnings, read_plan
     from bigfoot.report.benchmark import render_benchmark
-    from bigfoot.report.files import encode_json, write_whole
+    from bigfoot.report.files import check_whole, encode_json, write_whole
 
+    if out is not None:
+        check_whole(out, sign=out.name, key="models")
     plan = read_plan(models, threads, seconds, batch, rounds)
     for warning in plan_warnings(plan):
         typer.echo(f"warning: {warning}", err=True)
@@ -65,7 +67,7 @@ def benchmark(
         measured = measure_benchmark(plan, lambda doing: bar.update(task, advance=1, description=doing, refresh=True))
     encoded = encode_json(measured.to_dict())
     if out is not None:
-        write_whole(out, encoded)
+        write_whole(out, encoded, sign=out.name, key="models")
     if json_output:
         typer.echo(encoded.decode(), nl=False)
         return

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bigfoot.cli.options import ModelArgument
+from bigfoot.cli.options import ForceOption, ModelArgument, may_replace
 from bigfoot.cli.progress import heard_bar
 from bigfoot.errors import ConfigError
 
@@ -33,6 +33,7 @@ def embed(
         float, typer.Option("--chunk_seconds", "--chunk-seconds", help="What is longer is cut at its pauses.")
     ] = 40.0,
     threads: Annotated[int | None, typer.Option(min=1, help="Of PyTorch; all of the machine's by default.")] = None,
+    force: ForceOption = False,
 ) -> None:
     """Write what a model makes of recordings inside: embeddings of any layer, a vector each or one a frame.
 
@@ -53,7 +54,7 @@ def embed(
     from bigfoot.embedding.embed import EmbedRequest, embed_folder
     from bigfoot.formats.folder import load_model
 
-    request = EmbedRequest(audio_dir, output_file, transcripts_dir, layer, pool, chunk_seconds)
+    request = EmbedRequest(audio_dir, output_file, transcripts_dir, layer, pool, chunk_seconds, may_replace(force))
     if problems := list(request.problems()):
         raise ConfigError(problems)
     loaded = load_model(model)

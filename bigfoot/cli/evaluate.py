@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +36,7 @@ def evaluate(
     from bigfoot.decoding.choose import decoder_problems
     from bigfoot.evaluation.judge import judge_model
     from bigfoot.formats.folder import load_model
+    from bigfoot.storage.lock import locked
 
     if split not in ("dev", "test"):
         raise ConfigError([f"--split: {split!r} is neither dev nor test"])
@@ -42,13 +45,21 @@ def evaluate(
         raise ConfigError(problems)
     tokenizer = loaded.processor.tokenizer
     characters = None if tokenizer is None else tokenizer.characters
-    data = prepare_data(settings.data, settings.seed, Path(run_dir) / "data", characters)
-    if split not in data.manifests:
-        raise ConfigError([f"--split: the corpus has no {split} split; it has {', '.join(data.manifests)}"])
-    first, *others = judge_model(loaded, data.manifests[split], settings.evaluate, settings.seed)
+    # The manifests are read to the end: who makes others in this folder waits.
+    with locked(run_dir, inside=True, wait=math.inf, on_wait=partial(typer.echo, err=True)):
+        data = prepare_data(settings.data, settings.seed, Path(run_dir) / "data", characters)
+        if split not in data.manifests:
+            raise ConfigError([f"--split: the corpus has no {split} split; it has {', '.join(data.manifests)}"])
+        first, *others = judge_model(loaded, data.manifests[split], settings.evaluate, settings.seed)
+    account = data.account(split)
+    unjudged = account.rows_used - first.rate.num_utterances
     if json_output:
         facts = asdict(first.rate) | ({"by_decoder": asdict(others[0].rate)} if others else {})
+        facts["data"] = account.to_dict() | {"rows_without_transcript": unjudged}
         typer.echo(json.dumps(facts, indent=2))
         return
     for found in (first, *others):
         typer.echo(found.describe(split))
+    first_line, *named = account.lines()
+    without = f"; {unjudged} without a transcript are not judged" if unjudged else ""
+    typer.echo("\n".join([f"{split}: {first_line}{without}", *named]))

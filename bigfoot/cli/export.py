@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from bigfoot.cli.options import ModelArgument
+from bigfoot.cli.options import ForceOption, ModelArgument, may_replace
 
 
 def export(
     model: ModelArgument,
-    destination: Annotated[Path, typer.Argument(help="File to write; an older one there is replaced.", metavar="OUT")],
+    destination: Annotated[Path, typer.Argument(help="File to write; an export there is replaced.", metavar="OUT")],
     to: Annotated[str, typer.Option(help="onnx, openvino (.xml and .bin) or torch-export (.pt2).")] = "onnx",
     int8: Annotated[str | None, typer.Option(help="static (ranges from --calibrate) or dynamic; fp32 without.")] = None,
     calibrate: Annotated[
@@ -29,6 +29,7 @@ def export(
     normalize: Annotated[
         bool, typer.Option("--normalize", help="Bring audio to zero mean and unit variance inside the file.")
     ] = False,
+    force: ForceOption = False,
 ) -> None:
     """Write a model as one file that other runtimes run, compared with the model on audio before it is written.
 
@@ -44,7 +45,7 @@ def export(
 
     request = ExportRequest(
         model, destination, to=to, int8=int8, calibrate=calibrate, check=check, percentile=percentile,
-        max_wer_rise=max_wer_rise / 100, fallback=fallback, normalize=normalize,
+        max_wer_rise=max_wer_rise / 100, fallback=fallback, normalize=normalize, may=may_replace(force),
     )  # fmt: skip
     parity = run_export(request, lambda note: typer.echo(f"note: {note}", err=True))
     typer.echo(f"{destination}: {measure_file_bytes(destination) / 1e6:.1f} MB; {parity.describe()}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bigfoot.cli.options import MODEL_HELP
+from bigfoot.cli.options import MODEL_HELP, ForceOption, may_replace
 from bigfoot.cli.progress import heard_bar
 
 if TYPE_CHECKING:
@@ -26,22 +27,27 @@ def transcribe(
         str | None, typer.Option(help="A file for all; or a folder (an old one, or with / behind it) with a file each.")
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="All of the machine's by default.")] = None,
+    force: ForceOption = False,
 ) -> None:
     """Print what a model hears in audio; a bad file costs that file, and the exit code is 1 then.
 
     Text is a line a file, with its name before it where there are several; json
-    has words and segments with their times, srt and vtt are subtitles.
+    has words and segments with their times, srt and vtt are subtitles. A
+    transcript that bigfoot did not write, or that was corrected since, is not
+    written over without --force; audio and model never are.
     """
     from bigfoot.runtime.arguments import Argument, expand_arguments
     from bigfoot.runtime.outputs import check_output, write_transcripts
 
     found = expand_arguments(audio)
     arguments = [item for item in found if isinstance(item, Argument)]
-    check_output(arguments, format, output)
+    read = [Path(model), Path(model).with_suffix(".bin")]
+    may = replace(may_replace(force), inputs=read, models=[Path(model)])
+    check_output(arguments, format, output, may)
     transcriber = open_transcriber(model, threads)
     with heard_bar([argument.path for argument in arguments]) as tell:
         complain = partial(typer.echo, err=True)
-        failed = write_transcripts(transcriber, found, format, output, complain, tell)
+        failed = write_transcripts(transcriber, found, format, output, complain, tell, may)
     if failed:
         raise typer.Exit(1)
 

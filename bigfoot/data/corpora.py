@@ -43,6 +43,8 @@ from bigfoot.data.tables import list_common_voice, list_table
 from bigfoot.data.utterance import Utterance
 from bigfoot.errors import AudioError, DataError
 from bigfoot.storage.digests import FileDigests, digest_file
+from bigfoot.storage.ownership import Earlier, claim_folder
+from bigfoot.storage.replace import remove_leftovers, swapped_in
 from bigfoot.text.normalize import describe_normalization, drop_silent_marks
 
 __all__ = ["PreparedData", "SkippedUtterance", "load_prepared", "prepare_data", "resolve_root"]
@@ -288,11 +290,12 @@ def _write_splits(
 
 def _write_generated(utterances: Iterator[Utterance], folder: Path, split: str, count: int) -> list[ListedUtterance]:
     listed = []
+    claim_folder(folder / "audio", Earlier(("../prepared.json", "../fingerprint"), ()))
+    remove_leftovers(folder / "audio" / split)
     for item in show_progress(utterances, f"making {split}", total=count):
         path = folder / "audio" / split / f"{item.id}.flac"
-        part = path.with_name(f".part-{path.name}")
-        write_audio(part, item.samples)
-        os.replace(part, path)
+        with swapped_in(path) as part:
+            write_audio(part, item.samples)
         listed.append(ListedUtterance(item.id, path, item.text, item.speaker))
     return listed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from lhotse import CutSet
 from lhotse.cut import Cut
 
 from bigfoot.errors import DataError
+from bigfoot.storage.ownership import OWN_OR_EDITED
+from bigfoot.storage.replace import replacing
 
 _BESIDE = "beside"
 """Field of a cut: where its audio lies, relative to the folder of the manifest, so that both can be moved together."""
@@ -32,14 +35,18 @@ def write_manifest(cuts: list[Cut], path: Path, home: Path | None = None) -> Non
         path: ending in ``.jsonl.gz``.
         home: audio below this folder is found again where it and the manifest are moved or copied together.
     """
-    part = path.with_name(f".part-{path.name}")
     for cut in cuts:
         source, kept = Path(path_of(cut)), {key: value for key, value in (cut.custom or {}).items() if key != _BESIDE}
         if home is not None and all(each.is_relative_to(home.absolute()) for each in (source, path.absolute())):
             kept[_BESIDE] = os.path.relpath(source, path.parent)
         cut.custom = kept or None
-    CutSet.from_cuts(cuts).to_file(part)
-    os.replace(part, path)
+    with replacing(path, may=OWN_OR_EDITED, is_own=_is_prepared, wait=math.inf) as part:
+        CutSet.from_cuts(cuts).to_file(part)
+
+
+def _is_prepared(path: Path) -> bool:
+    """Whether a file lies beside what the preparation, or the labelling, of an earlier version has written."""
+    return any(path.with_name(name).is_file() for name in ("prepared.json", "labels.json"))
 
 
 def read_cuts(manifest: str | Path) -> CutSet:

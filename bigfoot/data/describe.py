@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from lhotse.cut import Cut
 
+from bigfoot.audio.account import Account
 from bigfoot.data.cuts import read_cuts
 from bigfoot.data.manifests import PreparedData, SkippedUtterance, show_progress
 
@@ -86,11 +87,13 @@ class CorpusFacts:
         name: what to call it.
         splits: train, dev and test as far as there are.
         skipped: what was left out, and why.
+        accounts: rows and seconds in, used and left out, by split.
     """
 
     name: str
     splits: list[SplitFacts]
     skipped: list[SkippedUtterance]
+    accounts: dict[str, Account] = field(default_factory=dict)
 
 
 def spread_of(values: Sequence[float]) -> Spread | None:
@@ -135,7 +138,8 @@ def describe_corpus(prepared: PreparedData, name: str = "corpus") -> CorpusFacts
         _describe_split(split, show_progress(read_cuts(manifest), f"counting {split}", prepared.num_utterances[split]))
         for split, manifest in prepared.manifests.items()
     ]
-    return CorpusFacts(name, splits, prepared.skipped)
+    accounts = {split: prepared.account(split) for split in prepared.manifests}
+    return CorpusFacts(name, splits, prepared.skipped, accounts)
 
 
 def _describe_split(split: str, cuts: Iterable[Cut]) -> SplitFacts:

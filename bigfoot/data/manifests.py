@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +20,7 @@ from lhotse.cut import Cut
 from rich.console import Console
 from rich.progress import Progress
 
+from bigfoot.audio.account import Account, LeftOut
 from bigfoot.audio.files import AudioHeader, read_blocks, read_header
 from bigfoot.data.cuts import read_cuts, write_manifest
 from bigfoot.data.settings import DataConfig
@@ -68,12 +70,14 @@ class SkippedUtterance:
         id: of the utterance.
         path: its audio file.
         reason: why, in a few words.
+        seconds: of its audio; None where nobody can say.
     """
 
     split: str
     id: str
     path: str
     reason: str
+    seconds: Seconds | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,15 @@ class PreparedData:
     contents: dict[str, str] = dataclasses.field(default_factory=dict)
     audio: dict[str, str] = dataclasses.field(default_factory=dict)
     files: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def account(self, split: str) -> Account:
+        """What became of the rows of a split, by its names.
+
+        Args:
+            split: ``train``, ``dev`` or ``test``, as far as there is one.
+        """
+        left_out = [LeftOut(item.path, item.reason, item.seconds) for item in self.skipped if item.split == split]
+        return Account(self.num_utterances.get(split, 0), 3600 * self.hours.get(split, 0.0), left_out)
 
 
 @dataclass(frozen=True)
@@ -163,7 +176,11 @@ def check_utterances(
 
 
 def _skip(item: ListedUtterance, split: str, reason: str) -> SkippedUtterance:
-    return SkippedUtterance(split, printable(item.id), printable(item.path), printable(reason))
+    seconds = None
+    with suppress(DataError):
+        header = read_header(item.path)
+        seconds = header.seconds if item.stretch is None else item.stretch.place(header)[1]
+    return SkippedUtterance(split, printable(item.id), printable(item.path), printable(reason), seconds)
 
 
 def _nothing_left(split: str, skipped: list[SkippedUtterance]) -> str:

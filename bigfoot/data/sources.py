@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from lhotse.cut import Cut
 from bigfoot.data.cuts import path_of
 from bigfoot.data.manifests import ListedUtterance
 from bigfoot.storage.digests import FileDigests, digest_file
+from bigfoot.storage.replace import swapped_in
 
 SOURCES_FILE = "sources.jsonl.gz"
 DIGESTS_FILE = "digests.jsonl.gz"
@@ -108,11 +108,9 @@ def write_sources(sources: Iterable[Source], folder: Path) -> str:
         The digest of the file.
     """
     path = folder / SOURCES_FILE
-    part = folder / f".part-{SOURCES_FILE}"
-    with gzip.open(part, "wt", encoding="ascii", compresslevel=3) as file:
+    with swapped_in(path) as part, gzip.open(part, "wt", encoding="ascii", compresslevel=3) as file:
         for source in sources:
             file.write(json.dumps([source.split, source.name, source.entry, source.audio, source.made]) + "\n")
-    os.replace(part, path)
     return digest_file(path)
 
 

@@ -11,6 +11,7 @@ from bigfoot.decoding.hypotheses import Search
 from bigfoot.decoding.settings import SearchConfig
 from bigfoot.decoding.words import KenLM, WordValues, read_lexicon
 from bigfoot.errors import DataError
+from bigfoot.install import install_hint
 from bigfoot.text.tokenizer import Tokenizer
 
 
@@ -104,7 +105,7 @@ def decoder_problems(config: SearchConfig) -> Iterator[str]:
         yield "evaluate.lm_path: needed by evaluate.decoder=lm; tools/train_ngram.py makes one from a text file"
         return
     if importlib.util.find_spec("flashlight") is None:
-        yield "evaluate.decoder: lm needs the package flashlight-text: pip install 'bigfoot[lm]'"
+        yield f"evaluate.decoder: lm needs the package flashlight-text: {install_hint('lm')}"
     try:
         read_lexicon(config.lexicon, str(Path(config.lm_path).expanduser()))
     except DataError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import re
 import shutil
@@ -32,6 +33,8 @@ from bigfoot.distill.targets import compute_targets, freeze_teacher
 from bigfoot.errors import DataError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC, CTCOutput
+from bigfoot.storage.lock import locked
+from bigfoot.storage.replace import remove_leftovers, swapped_in
 from bigfoot.storage.state import parse_as
 from bigfoot.text.tokenizers import Processor
 
@@ -123,7 +126,16 @@ def write_cache(
     Raises:
         DataError: something else lies there, it is damaged or of other settings, or the disk is too small.
     """
+    # Runs may share a cache: the second waits, and finds it written.
+    with locked(os.path.realpath(folder), wait=math.inf, on_wait=log.info):
+        _write_cache(folder, key, teacher, manifest, processor, batch_size)
+
+
+def _write_cache(
+    folder: Path, key: CacheKey, teacher: BigfootForCTC, manifest: Path, processor: Processor, batch_size: int
+) -> None:
     held = _claim(folder, key)
+    remove_leftovers(folder)
     order = evaluation_order(manifest)
     samples = torch.tensor([round(seconds * processor.sample_rate) for _, seconds in order])
     frames = teacher.speech_encoder.feature_encoder.frame_lengths(samples).tolist()
@@ -243,24 +255,21 @@ def _shard(folder: Path, number: int) -> Path:
 
 def _write_shard(folder: Path, number: int, names: Sequence[str], tensors: dict[str, Tensor]) -> None:
     path = _shard(folder, number)
-    beside = path.with_suffix(".tmp")
     try:
-        # A view of a row of a batch is not stored alone otherwise.
-        save_file({name: tensor.clone() for name, tensor in tensors.items()}, beside)
-        voucher = {"utterances": list(names), "bytes": beside.stat().st_size, "crc32": _checksum(beside)}
-        os.replace(beside, path)
+        with swapped_in(path) as beside:
+            # A view of a row of a batch is not stored alone otherwise.
+            save_file({name: tensor.clone() for name, tensor in tensors.items()}, beside)
+            voucher = {"utterances": list(names), "bytes": beside.stat().st_size, "crc32": _checksum(beside)}
         _replace_text(path.with_suffix(".json"), json.dumps(voucher))
     except (OSError, SafetensorError) as error:
-        beside.unlink(missing_ok=True)
         raise DataError(
             f"distill.cache: {path} could not be written ({error}); what is written stays, the same command goes on"
         ) from error
 
 
 def _replace_text(path: Path, text: str) -> None:
-    beside = path.with_name(f"{path.name}.tmp")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
+    with swapped_in(path) as beside:
+        beside.write_text(text, encoding="utf-8")
 
 
 def _checksum(path: Path) -> int:

@@ -12,8 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from bigfoot.doctor.findings import Finding
-from bigfoot.doctor.looks import PROBES
+from bigfoot.doctor.looks import choose_probes
 from bigfoot.doctor.surroundings import look_around
+from bigfoot.install import package_hint, reinstall_hint
 
 TIMEOUT = 60.0
 """Seconds for a child: a busy machine is slow, not broken."""
@@ -28,8 +29,9 @@ def examine(timeout: float = TIMEOUT) -> list[Finding]:
     Returns:
         Findings in a fixed order, none missing, whatever the packages do.
     """
-    with ThreadPoolExecutor(len(PROBES)) as pool:
-        children = pool.map(lambda name: ask_child(name, timeout), PROBES)
+    probes = choose_probes()
+    with ThreadPoolExecutor(len(probes)) as pool:
+        children = pool.map(lambda name: ask_child(name, timeout), probes)
         around = list(look_around())
         return explain([*around, *(finding for found in children for finding in found)])
 
@@ -56,11 +58,11 @@ def ask_child(name: str, timeout: float = TIMEOUT, skip: int = 0) -> list[Findin
         output, fate = late.stdout or b"", f"does not answer within {timeout:g} s"
     found, dead = _read(output)
     if dead is not None:
-        found.append(Finding(dead, "broken", fate, f"pip install --force-reinstall {dead}"))
+        found.append(Finding(dead, "broken", fate, package_hint(dead, again=True)))
         found += ask_child(name, timeout, skip + len(found))
     elif fate and not found and not skip:
         # It did not even come to its first look.
-        found = [Finding(name, "broken", fate, "install bigfoot anew")]
+        found = [Finding(name, "broken", fate, reinstall_hint())]
     return found
 
 

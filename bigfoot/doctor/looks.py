@@ -13,21 +13,27 @@ from pathlib import Path
 
 from bigfoot.doctor.findings import Finding
 from bigfoot.doctor.surroundings import count_processors
+from bigfoot.install import (
+    BASE,
+    EXTRAS,
+    find_requirement,
+    install_hint,
+    module_of,
+    package_hint,
+    wants_training,
+)
 
-CORE = (
-    "numpy", "omegaconf", "jinja2", "rich", "typer", "safetensors", "huggingface_hub", "jiwer", "urllib3",
-    "tensorboard", "matplotlib", "accelerate", "lhotse", "pyyaml",
-)  # fmt: skip
-"""What bigfoot asks for, besides torch, transformers, soundfile and soxr, which are looked at more closely."""
-_MODULES = {"pyyaml": "yaml"}
+CLOSER = ("torch", "transformers", "soundfile", "soxr", "onnxruntime")
+"""Packages that have a look of their own; the others are only loaded."""
 
 Look = tuple[str, Callable[[], Finding]]
 
 
 def look_at_packages() -> Iterator[Look]:
-    """Every package that is only loaded."""
-    for name in CORE:
-        yield name, lambda name=name: _load(name)  # type: ignore[misc]
+    """Every package that is only loaded: those of the base, and of the extra ``train`` where that is installed."""
+    for name in (*BASE, *(EXTRAS["train"] if wants_training() else ())):
+        if name not in CLOSER:
+            yield name, lambda name=name: _load(name)  # type: ignore[misc]
 
 
 def look_at_transformers() -> Iterator[Look]:
@@ -70,14 +76,7 @@ def look_at_optional(name: str) -> Iterator[Look]:
 
 def look_at_onnxruntime() -> Iterator[Look]:
     """The engine for exported models."""
-
-    def look() -> Finding:
-        if importlib.util.find_spec("onnxruntime") is None:
-            said = "not installed; only exported models need it"
-            return Finding("onnxruntime", "note", said, install_command("onnxruntime"))
-        return _load("onnxruntime")
-
-    yield "onnxruntime", look
+    yield "onnxruntime", lambda: _load("onnxruntime")
 
 
 PROBES: dict[str, Callable[[], Iterator[Look]]] = {
@@ -90,36 +89,27 @@ PROBES: dict[str, Callable[[], Iterator[Look]]] = {
     "onnxruntime": look_at_onnxruntime,
 }
 """One child process each."""
+TRAINING_PROBES = ("torch", "transformers", "torchaudio", "torchcodec")
 
 
-def _required(name: str) -> str:
-    """A package with the range that bigfoot asks for, where bigfoot is installed and says so."""
-    try:
-        asked = importlib.metadata.requires("bigfoot") or []
-    except importlib.metadata.PackageNotFoundError:
-        return name
-    plain = [line.replace(" ", "") for line in asked if "extra" not in line]
-    return next((line for line in plain if line.startswith(name) and not line[len(name) :][:1].isalnum()), name)
-
-
-def install_command(name: str) -> str:
-    """The pip command that brings a package of the version that bigfoot asks for."""
-    return f"pip install '{_required(name)}'"
+def choose_probes() -> list[str]:
+    """Names of the probes for what is installed: the base install has no use for torch."""
+    return [name for name in PROBES if name not in TRAINING_PROBES or wants_training()]
 
 
 def _load(name: str) -> Finding:
     """Import a package and compare its version with what bigfoot asks for."""
-    module = importlib.import_module(_MODULES.get(name, name))
+    module = importlib.import_module(module_of(name))
     try:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return Finding(name, "ok", str(getattr(module, "__version__", "of unknown version")))
-    wanted = _required(name)
+    wanted = find_requirement(name)
     if wanted != name:
         from packaging.requirements import Requirement
 
         if not Requirement(wanted).specifier.contains(version, prereleases=True):
-            return Finding(name, "broken", f"{version}, where bigfoot needs {wanted}", install_command(name))
+            return Finding(name, "broken", f"{version}, where bigfoot needs {wanted}", package_hint(name))
     return Finding(name, "ok", version)
 
 
@@ -154,13 +144,13 @@ def judge_build(version: str, cuda: str | None, usable: bool, gpus: list[str]) -
     build = f"{version}, {'CPU build' if cuda is None else f'build for CUDA {cuda}'}"
     index = "with --index-url as PyTorch's own installation page says"
     if cuda is None and gpus:
-        cure = f"pip install --force-reinstall torch, {index} for this driver's CUDA"
+        cure = f"{package_hint('torch', again=True)}, {index} for this driver's CUDA"
         return Finding("torch", "broken", f"{build}, beside {gpus[0]}, which it cannot use", cure)
     if cuda is not None and gpus and not usable:
         cure = f"update the driver, or install a torch for an older CUDA ({index}); see CUDA_VISIBLE_DEVICES, too"
         return Finding("torch", "broken", f"{build}, which cannot use {gpus[0]}", cure)
     if cuda is not None and not usable:
-        cure = f"it works; to save some gigabytes, pip install --force-reinstall torch, {index} for CPU"
+        cure = f"it works; to save some gigabytes, {package_hint('torch', again=True)}, {index} for CPU"
         return Finding("torch", "note", f"{build}, without a GPU", cure)
     return Finding("torch", "ok", build)
 
@@ -232,13 +222,13 @@ def _sound_formats() -> Finding:
         return Finding("soundfile", found.state, f"{said}: wav, flac, ogg and mp3", found.cure)
     # bigfoot writes flac itself; the others are matters of the corpus.
     state = "broken" if {"wav", "flac"} & set(missing) else "note"
-    return Finding("soundfile", state, f"{said}, without {', '.join(missing)}", "pip install --upgrade soundfile")
+    return Finding("soundfile", state, f"{said}, without {', '.join(missing)}", package_hint("soundfile", again=True))
 
 
 def _espeak() -> Finding:
     if importlib.util.find_spec("espeakng_loader") is None:
         said = "not installed; only synthetic speech (the demo's) needs it"
-        return Finding("espeak-ng", "note", said, "pip install 'bigfoot[synthetic]'")
+        return Finding("espeak-ng", "note", said, install_hint("synthetic"))
     from bigfoot.espeak import Voice, speak
 
     samples, rate = speak("seven", Voice("en-us"))

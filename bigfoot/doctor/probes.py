@@ -15,7 +15,8 @@ from itertools import islice
 from typing import TextIO
 
 from bigfoot.doctor.findings import Finding
-from bigfoot.doctor.looks import PROBES, Look, install_command
+from bigfoot.doctor.looks import PROBES, Look
+from bigfoot.install import find_package, package_hint
 
 _UNWANTED = ("torchaudio", "torchcodec")
 _WHEELS = {"espeak-ng": "espeakng-loader"}
@@ -59,15 +60,15 @@ def judge_failure(name: str, error: Exception) -> Finding:
     """
     suspects = find_suspects(error, name)
     if isinstance(error, ModuleNotFoundError) and error.name == name:
-        return Finding(name, "broken", "not installed", install_command(name))
+        return Finding(name, "broken", "not installed", package_hint(name))
     words = " ".join(str(error).split())
     said = f"cannot be used ({type(error).__name__}: {words[:200]}{' ...' if len(words) > 200 else ''})"
     if name in _UNWANTED:
         cure = f"pip uninstall {name} (bigfoot does not need it), or install the build of it made for this torch"
     elif isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith(name):
-        cure = install_command(error.name.partition(".")[0])
+        cure = package_hint(find_package(error.name.partition(".")[0]))
     else:
-        cure = install_command(_WHEELS.get(name, name)).replace("install", "install --force-reinstall", 1)
+        cure = package_hint(_WHEELS.get(name, name), again=True)
     return Finding(name, "broken", said, cure, suspects)
 
 

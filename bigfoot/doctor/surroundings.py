@@ -12,6 +12,16 @@ from pathlib import Path
 
 import bigfoot
 from bigfoot.doctor.findings import Finding
+from bigfoot.install import (
+    FOREIGN,
+    find_foreign,
+    find_version,
+    has_wheels,
+    install_hint,
+    missing_extras,
+    reinstall_hint,
+    wants_training,
+)
 
 GIGABYTE = 10**9
 TOO_LITTLE_DISK, LITTLE_DISK = GIGABYTE, 10 * GIGABYTE
@@ -25,7 +35,8 @@ def look_around() -> Iterator[Finding]:
     Yields:
         A finding each.
     """
-    yield Finding("bigfoot", "ok", f"{bigfoot.__version__} in {Path(bigfoot.__file__).parent}")
+    yield _package()
+    yield _extras()
     yield _python()
     yield Finding("platform", "ok", platform.platform())
     yield _processors()
@@ -35,6 +46,27 @@ def look_around() -> Iterator[Finding]:
     yield _temporary_disk()
     yield _rights()
     yield _corpora()
+
+
+def _package() -> Finding:
+    # Where the other project's module has overwritten ours, it has no version.
+    version = find_version() or getattr(bigfoot, "__version__", "of unknown version")
+    found = f"{version} in {Path(__file__).resolve().parents[1]}"
+    foreign = find_foreign()
+    if foreign is None:
+        return Finding("bigfoot", "ok", found)
+    said = f"{found}; another project's package {FOREIGN} {foreign} is installed too, and overwrites files of ours"
+    return Finding("bigfoot", "broken", said, f"pip uninstall {FOREIGN}, then {reinstall_hint()}")
+
+
+def _extras() -> Finding:
+    missing = list(missing_extras())
+    kind = "base and train" if wants_training() else "base, which runs exported models and does not train"
+    if not missing:
+        return Finding("install", "ok", f"{kind}, with all extras")
+    said = ", ".join(extra if has_wheels(extra) else f"{extra} (no wheels for this Python)" for extra in missing)
+    wanted = [extra for extra in missing if has_wheels(extra)]
+    return Finding("install", "ok", f"{kind}; extras not installed: {said}", install_hint(*wanted) if wanted else "")
 
 
 def _python() -> Finding:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from bigfoot.audio.pauses import LONGEST_PIECE, Piece, cut_at_pauses
 from bigfoot.audio.recording import normalize_part, open_recording
 from bigfoot.data.pairs import Pair, PairedFolders, pair_by_name
 from bigfoot.embedding.listen import POOLS, Heard, digest_model, hear, read_layer
-from bigfoot.embedding.store import Done, index_of, is_finished, open_store
+from bigfoot.embedding.store import Done, check_places, index_of, is_finished, open_store
 from bigfoot.embedding.text_split import SplitText, TextSplitter
 from bigfoot.errors import AudioError, ConfigError, DataError
 from bigfoot.formats.folder import LoadedModel
+from bigfoot.storage.lock import locked
+from bigfoot.storage.ownership import OWN_ONLY, MayReplace
 from bigfoot.types import Seconds
 
 SHORTEST_LONGEST: Seconds = 2.0
@@ -38,6 +40,7 @@ class EmbedRequest:
         layer: see ``read_layer``.
         pool: ``mean`` over the frames of a piece, or ``none``.
         longest: recordings with more seconds are cut at their pauses into pieces with at most so many.
+        may: what may be replaced, besides embeddings.
     """
 
     audio_dir: Path
@@ -46,6 +49,7 @@ class EmbedRequest:
     layer: str = "last"
     pool: str = "mean"
     longest: Seconds = LONGEST_PIECE
+    may: MayReplace = OWN_ONLY
 
     def problems(self) -> Iterator[str]:
         """Say what cannot be done, a sentence each."""
@@ -67,6 +71,7 @@ class EmbedSummary:
         failed: recordings that could not be read.
         folders: what was found and what misses its partner.
         was_there: the file was there already, made for the same request; nothing was done.
+        seconds: of audio that the tensors are of.
     """
 
     tensors: int
@@ -74,6 +79,7 @@ class EmbedSummary:
     failed: int
     folders: PairedFolders
     was_there: bool = False
+    seconds: Seconds = 0.0
 
     def notes(self) -> Iterator[str]:
         """Say what misses its partner, a line each."""
@@ -92,7 +98,7 @@ class EmbedSummary:
         there = "already there, " if self.was_there else ""
         counts = ((self.tensors, "tensor"), (self.recordings, "recording"))
         made = " of ".join(f"{count} {word}{'s' * (count != 1)}" for count, word in counts)
-        facts = [f"{there}{made}", *failed, *lone]
+        facts = [f"{there}{made} ({self.seconds:.1f} s)", *failed, *lone]
         return f"{output}: {', '.join(facts)}; index: {index_of(output)}"
 
 
@@ -119,19 +125,31 @@ def embed_folder(
         ConfigError: the request makes no sense.
         DataError: no such folder, or no audio in it.
         OSError: the file cannot be written.
+        OutputError: it is read or not bigfoot's, or another process writes it.
     """
     if problems := list(request.problems()):
         raise ConfigError(problems)
     layer = read_layer(request.layer, loaded.model.config.num_hidden_layers)
-    folders, tell = pair_by_name(request.audio_dir, request.transcripts_dir), on_progress or (lambda _: None)
+    read = [] if loaded.folder is None else [loaded.folder]
+    request = replace(request, may=replace(request.may, inputs=read, models=read))
+    with locked(request.output):
+        return _embed(loaded, request, layer, complain, on_progress or (lambda _: None))
+
+
+def _embed(
+    loaded: LoadedModel, request: EmbedRequest, layer: int | str, complain: Callable[[str], None],
+    tell: Callable[[Seconds], None],
+) -> EmbedSummary:  # fmt: skip
+    check_places(request.output, request.may)
+    folders = pair_by_name(request.audio_dir, request.transcripts_dir)
     wanted = _describe(loaded, request, folders.pairs)
     digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
     if is_finished(request.output, digest):
         return _count_there(request.output, folders)
-    store, done, stale = open_store(request.output, wanted)
+    store, done, stale = open_store(request.output, wanted, request.may)
     if stale:
         complain(f"{request.output}: begun for another request, model or folder; beginning anew")
-    tensors, failed = done.tensors, done.failed
+    tensors, failed, seconds = done.tensors, done.failed, done.seconds
     if done.seconds:
         tell(done.seconds)
     try:
@@ -139,7 +157,7 @@ def embed_folder(
             try:
                 for row, states in _Work(loaded, request, layer, pair, complain).rows(done, tell):
                     store.add(row, states)
-                    tensors += 1
+                    tensors, seconds = tensors + 1, seconds + row["end"] - row["start"]
             except AudioError as error:
                 complain(f"{pair.name}: {error.reason}")
                 store.add({"name": pair.name, "problem": error.reason})
@@ -148,7 +166,7 @@ def embed_folder(
     finally:
         store.close()
     store.finish(_metadata(loaded, request, digest))
-    return EmbedSummary(tensors, len(folders.pairs) - failed, failed, folders)
+    return EmbedSummary(tensors, len(folders.pairs) - failed, failed, folders, seconds=seconds)
 
 
 def _describe(loaded: LoadedModel, request: EmbedRequest, pairs: Sequence[Pair]) -> dict[str, Any]:
@@ -160,7 +178,7 @@ def _describe(loaded: LoadedModel, request: EmbedRequest, pairs: Sequence[Pair])
             status = path.stat() if path is not None and os.path.exists(path) else None
             facts = None if status is None else (status.st_size, status.st_mtime_ns)
             found.update(json.dumps([pair.name, pair.problem, facts]).encode())
-    asked = {name: value for name, value in asdict(request).items() if name not in ("output", "audio_dir")}
+    asked = {name: value for name, value in asdict(request).items() if name not in ("output", "audio_dir", "may")}
     asked["transcripts_dir"] = request.transcripts_dir is not None
     return {"model": digest_model(loaded), "request": asked, "files": found.hexdigest()}
 
@@ -175,11 +193,13 @@ def _frame_seconds(loaded: LoadedModel) -> Seconds:
 
 
 def _count_there(output: Path, folders: PairedFolders) -> EmbedSummary:
+    tensors, failed, seconds = 0, 0, 0.0
     with index_of(output).open(encoding="utf-8") as file:
-        tensors = sum("shape" in json.loads(line) for line in file)
-    with index_of(output).open(encoding="utf-8") as file:
-        failed = sum("problem" in json.loads(line) for line in file)
-    return EmbedSummary(tensors, len(folders.pairs) - failed, failed, folders, was_there=True)
+        for row in map(json.loads, file):
+            if "shape" in row:
+                tensors, seconds = tensors + 1, seconds + row["end"] - row["start"]
+            failed += "problem" in row
+    return EmbedSummary(tensors, len(folders.pairs) - failed, failed, folders, was_there=True, seconds=seconds)
 
 
 class _Work:

@@ -18,12 +18,18 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from bigfoot.errors import DataError
+from bigfoot.errors import DataError, OutputError
+from bigfoot.storage.ownership import OWN_ONLY, MayReplace, check_file
+from bigfoot.storage.places import leftovers, locate, temporary
+from bigfoot.storage.replace import replacing
 from bigfoot.types import Seconds
 
 _LONGEST_HEADER = 100_000_000
 """Bytes; safetensors opens no file with more."""
 _BYTES = 4
+_HEAD = b'{"__metadata__":{"digest":"'
+"""How the header of every file begins that is made here."""
+_PARTS = {"request.json", "tensors.bin", "index.jsonl"}
 
 
 @dataclass(frozen=True)
@@ -47,12 +53,53 @@ class Done:
     seconds: Seconds = 0.0
 
 
-def open_store(output: Path, request: dict[str, Any]) -> tuple[EmbeddingStore, Done, bool]:
+def check_places(output: Path, may: MayReplace = OWN_ONLY) -> None:
+    """Refuse to write over what is not bigfoot's, before anything is computed.
+
+    Args:
+        output: the safetensors file that is to be.
+        may: what may be replaced, besides embeddings and their indexes.
+
+    Raises:
+        OutputError: the file, its index or the folder beside it is something else.
+    """
+    quiet = replace(may, tell=lambda _: None)
+    check_file(output, quiet, _is_embeddings)
+    check_file(index_of(output), quiet, _is_index)
+    folder = _part_of(output)
+    if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir() or set(os.listdir(folder)) - _PARTS):
+        raise OutputError(
+            f"{folder} is not bigfoot's, and stands where embeddings are put while they are made; move it away"
+        )
+
+
+def _is_embeddings(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(8 + len(_HEAD))[8:] == _HEAD
+
+
+def _is_index(path: Path) -> bool:
+    with path.open("rb") as file:
+        try:
+            row = json.loads(file.readline(1 << 20))
+        except (ValueError, RecursionError):
+            return False
+    return isinstance(row, dict) and "name" in row and ("problem" in row or {"key", "piece", "pieces"} <= set(row))
+
+
+def _part_of(output: Path) -> Path:
+    return output.with_name(f"{output.name}.part")
+
+
+def open_store(
+    output: Path, request: dict[str, Any], may: MayReplace = OWN_ONLY
+) -> tuple[EmbeddingStore, Done, bool]:
     """Go on with what an earlier process has begun, or begin.
 
     Args:
         output: the safetensors file that is to be.
         request: all that decides what will be in it, as JSON can say it; with another one everything begins anew.
+        may: see ``check_places``.
 
     Returns:
         The store, what it holds, and whether something that was begun for another request was thrown away.
@@ -60,21 +107,23 @@ def open_store(output: Path, request: dict[str, Any]) -> tuple[EmbeddingStore, D
     Raises:
         OSError: nothing can be written there.
     """
-    folder = output.with_name(f"{output.name}.part")
+    check_places(output, may)
+    folder = _part_of(output)
     wanted, told = json.dumps(request, sort_keys=True), folder / "request.json"
     stale = folder.is_dir() and not (told.is_file() and told.read_text(encoding="utf-8") == wanted)
     if stale:
         shutil.rmtree(folder)
     if not folder.is_dir():
-        beside = folder.with_name(f"{folder.name}.new")
-        shutil.rmtree(beside, ignore_errors=True)
+        for leftover in leftovers(locate(folder), "new"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        beside = temporary(folder, "new")
         beside.mkdir(parents=True)
         for name in ("tensors.bin", "index.jsonl"):
             (beside / name).touch()
         (beside / "request.json").write_text(wanted, encoding="utf-8")
         beside.rename(folder)
     done = _cut_off_what_is_not_whole(folder)
-    return EmbeddingStore(output, folder), done, stale
+    return EmbeddingStore(output, folder, may), done, stale
 
 
 def is_finished(output: Path, digest: str) -> bool:
@@ -91,7 +140,17 @@ def is_finished(output: Path, digest: str) -> bool:
         if size > _LONGEST_HEADER:
             return False
         # The metadata comes first: no need to read on.
-        return f'"digest":{json.dumps(digest)}'.encode() in file.read(min(size, 4096))
+        is_same = f'"digest":{json.dumps(digest)}'.encode() in file.read(min(size, 4096))
+    return is_same and _sum_sizes(index_of(output)) == output.stat().st_size - 8 - size
+
+
+def _sum_sizes(index: Path) -> int | None:
+    """Bytes of all tensors that an index lists; None where it is damaged."""
+    try:
+        with index.open(encoding="utf-8") as file:
+            return sum(_size(json.loads(line)) for line in file)
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 def index_of(output: Path) -> Path:
@@ -140,10 +199,11 @@ class EmbeddingStore:
     Args:
         output: the safetensors file that is to be.
         folder: where the growing files lie.
+        may: what may be replaced.
     """
 
-    def __init__(self, output: Path, folder: Path) -> None:
-        self._output, self._folder = output, folder
+    def __init__(self, output: Path, folder: Path, may: MayReplace = OWN_ONLY) -> None:
+        self._output, self._folder, self._may = output, folder, may
         self._tensors = (folder / "tensors.bin").open("ab")
         self._index = (folder / "index.jsonl").open("ab")
 
@@ -176,16 +236,16 @@ class EmbeddingStore:
             DataError: more tensors than a safetensors file can name; what was computed stays where it is.
         """
         self.close()
-        beside = self._output.with_name(f".{self._output.name}.{os.getpid()}")
-        try:
-            with beside.open("wb") as file:
-                self._write_header(file, metadata)
-                with (self._folder / "tensors.bin").open("rb") as tensors:
-                    shutil.copyfileobj(tensors, file, 1 << 20)
-            os.replace(beside, self._output)
-        finally:
-            beside.unlink(missing_ok=True)
-        os.replace(self._folder / "index.jsonl", index_of(self._output))
+        index = index_of(self._output)
+        with (
+            replacing(self._output, may=self._may, is_own=_is_embeddings, listed=False) as beside,
+            beside.open("wb") as file,
+            (self._folder / "tensors.bin").open("rb") as tensors,
+        ):
+            self._write_header(file, metadata)
+            shutil.copyfileobj(tensors, file, 1 << 20)
+        check_file(index, self._may, _is_index)
+        os.replace(self._folder / "index.jsonl", index)
         shutil.rmtree(self._folder)
 
     def _write_header(self, file: BinaryIO, metadata: dict[str, str]) -> None:

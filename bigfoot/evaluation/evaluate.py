@@ -18,6 +18,7 @@ from bigfoot.errors import ModelError
 from bigfoot.evaluation.settings import EvaluateConfig
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.error_rate import ErrorRate, measure_error_rate
+from bigfoot.text.normalize import comparable_text
 from bigfoot.text.tokenizer import Tokenizer
 
 TOLERANCE = 1e-4
@@ -101,10 +102,13 @@ def evaluate_accuracy(
     silent = replace(loaded.processor, tokenizer=None)
     batches = evaluation_batches(manifest, silent, config.batch_size, longest=LONGEST_PIECE)
     if by_decoder:
-        heard = transcribe_by_decoder(loaded.model, batches, require_spelling(loaded), config.autoregressive)
+        tokenizer = require_spelling(loaded)
+        heard = transcribe_by_decoder(loaded.model, batches, tokenizer, config.autoregressive)
     else:
         heard = transcribe_batches(loaded.model, batches, tokenizer, build_search(config, tokenizer))
     heard = _with_references(heard)
+    heard.references = [comparable_text(text, tokenizer.characters) for text in heard.references]
+    heard.hypotheses = [comparable_text(text, tokenizer.characters) for text in heard.hypotheses]
     rate = measure_error_rate(
         heard.references, heard.hypotheses, heard.speakers, samples=config.bootstrap_samples, seed=seed
     )

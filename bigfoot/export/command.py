@@ -10,14 +10,17 @@ from bigfoot.compress.quantize import Int8Plan, calibrate, dynamic_plan, folder_
 from bigfoot.data.batches import LoadedUtterance
 from bigfoot.errors import ConfigError
 from bigfoot.export.audio import padded_audio, read_speech
+from bigfoot.export.exported import is_exported
 from bigfoot.export.facts import check_exportable
 from bigfoot.export.onnx import build_onnx, require_onnx
 from bigfoot.export.openvino import build_openvino
 from bigfoot.export.parity import Build, Parity, ParityLimits, export_checked
 from bigfoot.export.torch_export import build_torch_export
-from bigfoot.formats.folder import LoadedModel, load_model
+from bigfoot.formats.folder import LoadedModel, load_model, resolve_model
 from bigfoot.models.small_weights import COMPUTES_INT8
 from bigfoot.runtime.openvino_engine import require_openvino
+from bigfoot.storage.lock import locked
+from bigfoot.storage.ownership import OWN_ONLY, MayReplace, check_file
 
 PRECISIONS = ("static", "dynamic")
 LAYER_LIMIT = 1e-3
@@ -72,6 +75,7 @@ class ExportRequest:
         max_wer_rise: as a fraction.
         fallback: see ``export_checked``.
         normalize: inside the file.
+        may: what may be replaced, besides what bigfoot exported.
     """
 
     model: str
@@ -84,6 +88,7 @@ class ExportRequest:
     max_wer_rise: float = 0.005
     fallback: bool = False
     normalize: bool = False
+    may: MayReplace = OWN_ONLY
 
     def problems(self, precision: str = "float32") -> list[str]:
         """What cannot be done, all at once.
@@ -136,7 +141,19 @@ def run_export(request: ExportRequest, on_note: Callable[[str], None] = lambda _
     Raises:
         ConfigError: options that do not go together.
         ExportError: the file answers otherwise than the model; nothing is written.
+        OutputError: the file is read, is not bigfoot's, or another process writes it.
     """
+    model = resolve_model(request.model)
+    read = [model, *filter(None, (request.calibrate, request.check))]
+    may = replace(request.may, inputs=read, models=[model])
+    # Before audio is read for minutes, and again when the file is written.
+    for path in (request.destination, *([request.destination.with_suffix(".bin")] if request.to == "openvino" else [])):
+        check_file(path, replace(may, tell=lambda _: None), is_exported)
+    with locked(request.destination):
+        return _export(replace(request, may=may), on_note)
+
+
+def _export(request: ExportRequest, on_note: Callable[[str], None]) -> Parity:
     loaded = load_model(request.model)
     if problems := request.problems(loaded.model.config.precision):
         raise ConfigError(problems)
@@ -155,7 +172,7 @@ def run_export(request: ExportRequest, on_note: Callable[[str], None] = lambda _
         loaded, plan, judged, build=target.build, normalize=request.normalize, limits=limits,
         fallback=request.fallback, on_note=on_note,
     )  # fmt: skip
-    exported.save(request.destination)
+    exported.save(request.destination, request.may)
     return parity
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -13,6 +13,10 @@ from torch import Tensor
 from bigfoot.compress.quantize import Int8Plan
 from bigfoot.export.layers import LayerError
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.program import FACTS_FILE
+from bigfoot.runtime.openvino_engine import FACTS_KEY
+from bigfoot.storage.ownership import OWN_ONLY, MayReplace
+from bigfoot.storage.replace import write_files
 
 Run: TypeAlias = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """From samples (B, N) and lengths (B,) to logits (B, T, V) and real frames (B,)."""
@@ -40,19 +44,38 @@ class Exported(Protocol):
             input_values: (1, N), an utterance without padding, normalized.
         """
 
-    def save(self, path: Path) -> None:
-        """Write it whole or not at all; an older one there is replaced."""
+    def save(self, path: Path, may: MayReplace = OWN_ONLY) -> None:
+        """Write it whole or not at all.
+
+        Args:
+            path: of the file; one that bigfoot exported there is replaced.
+            may: what else may be replaced.
+        """
 
 
-def write_files(contents: Mapping[Path, bytes]) -> None:
-    """Write files that belong together: none is replaced before all are on the disk.
+def save_files(contents: Mapping[Path, bytes], may: MayReplace = OWN_ONLY) -> None:
+    """Write the files of an export, none before all are on the disk; see ``Exported.save``.
 
     Args:
         contents: by path.
+        may: what may be replaced, besides files that bigfoot exported.
     """
-    parts = {path: path.with_name(f".{path.name}.part") for path in contents}
-    for path, content in contents.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        parts[path].write_bytes(content)
-    for path, part in parts.items():
-        os.replace(part, path)
+    write_files(contents, may=may, is_own=is_exported, listed=False)
+
+
+def is_exported(path: Path) -> bool:
+    """Whether a file says of itself that bigfoot exported it.
+
+    Args:
+        path: an ONNX graph, a ``.pt2`` program, an ``.xml`` of OpenVINO or the ``.bin`` that belongs to one.
+    """
+    if path.suffix == ".bin":
+        return path.with_suffix(".xml").is_file() and is_exported(path.with_suffix(".xml"))
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return any(Path(name).name == FACTS_FILE for name in archive.namelist())
+    content = path.read_bytes()
+    if content.lstrip()[:1] == b"<":
+        return f"<{FACTS_KEY}>".encode() in content
+    # A graph begins with its version and who made it.
+    return b"bigfoot" in content[:64]

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from bigfoot.compress.quantize import Int8Plan
 from bigfoot.errors import MissingExtraError
-from bigfoot.export.exported import Run, write_files
+from bigfoot.export.exported import Run, save_files
 from bigfoot.export.facts import check_exportable, describe
 from bigfoot.export.graph import ModelWriter
 from bigfoot.export.layers import LayerError, measure_layers
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.storage.ownership import OWN_ONLY, MayReplace
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -74,9 +75,9 @@ class OnnxExport:
         """See ``Exported``."""
         return measure_layers(model, self.graph, self.layers, input_values)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, may: MayReplace = OWN_ONLY) -> None:
         """See ``Exported``."""
-        save_onnx(self.graph, path)
+        save_onnx(self.graph, path, may)
 
 
 @torch.no_grad()
@@ -121,11 +122,12 @@ def set_metadata(graph: ModelProto, facts: dict[str, str]) -> None:
         graph.metadata_props.add(key=name, value=value)
 
 
-def save_onnx(graph: ModelProto, path: Path) -> None:
+def save_onnx(graph: ModelProto, path: Path, may: MayReplace = OWN_ONLY) -> None:
     """Write a graph whole or not at all.
 
     Args:
         graph: what to write.
-        path: of the file; an older one there is replaced.
+        path: of the file; one that bigfoot exported there is replaced.
+        may: what else may be replaced.
     """
-    write_files({path: graph.SerializeToString()})
+    save_files({path: graph.SerializeToString()}, may)

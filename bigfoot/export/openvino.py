@@ -13,12 +13,13 @@ from torch import Tensor
 
 from bigfoot.compress.quantize import Int8Plan
 from bigfoot.errors import ModelError
-from bigfoot.export.exported import Run, write_files
+from bigfoot.export.exported import Run, save_files
 from bigfoot.export.layers import LayerError, measure_layers
 from bigfoot.export.onnx import OnnxExport, build_onnx
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.runtime.openvino_engine import FACTS_KEY, compile_ir, read_ir, require_openvino
+from bigfoot.storage.ownership import OWN_ONLY, MayReplace
 
 if TYPE_CHECKING:
     import openvino
@@ -67,9 +68,9 @@ class OpenVinoExport:
         """See ``Exported``."""
         return measure_layers(model, self.origin.graph, self.origin.layers, input_values, _run_piece)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, may: MayReplace = OWN_ONLY) -> None:
         """See ``Exported``."""
-        write_files({path.with_suffix(".bin"): self.weights, path: self.xml})
+        save_files({path.with_suffix(".bin"): self.weights, path: self.xml}, may)
 
 
 def build_openvino(loaded: LoadedModel, plan: Int8Plan | None = None, *, normalize: bool = False) -> OpenVinoExport:

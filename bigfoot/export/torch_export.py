@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from bigfoot.compress.quantize import Int8Plan
-from bigfoot.export.exported import Run, write_files
+from bigfoot.export.exported import Run, save_files
 from bigfoot.export.facts import check_exportable, describe
 from bigfoot.export.layers import LayerError
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.program import read_program, write_program
+from bigfoot.storage.ownership import OWN_ONLY, MayReplace
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,9 @@ class TorchExport:
         """Nothing: the program has operators where there were layers."""
         return []
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, may: MayReplace = OWN_ONLY) -> None:
         """See ``Exported``."""
-        write_files({path: self.content})
+        save_files({path: self.content}, may)
 
 
 def build_torch_export(loaded: LoadedModel, plan: Int8Plan | None = None, *, normalize: bool = False) -> TorchExport:

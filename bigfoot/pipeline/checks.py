@@ -22,6 +22,7 @@ from bigfoot.distill.packing import CACHEABLE
 from bigfoot.distill.registry import LossesConfig
 from bigfoot.errors import BigfootError, ConfigError, ModelError
 from bigfoot.formats.folder import ModelOutline, outline_model
+from bigfoot.install import install_hint
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.pipeline.labels import prunes_by_labels, wants_labels
@@ -205,7 +206,7 @@ def _tokenizer_problems(config: Config) -> Iterator[str]:
         return
     package, extra = _PACKAGES.get(finetune.tokenizer, (None, None))
     if package is not None and importlib.util.find_spec(package) is None:
-        yield f"finetune.tokenizer: {finetune.tokenizer} needs a package: pip install 'bigfoot[{extra}]'"
+        yield f"finetune.tokenizer: {finetune.tokenizer} needs a package: {install_hint(str(extra))}"
     if finetune.tokenizer_text is not None and not Path(finetune.tokenizer_text).expanduser().is_file():
         yield f"finetune.tokenizer_text: no file {finetune.tokenizer_text}"
 

@@ -109,6 +109,9 @@ def _require_splits(data: PreparedData, config: Config) -> None:
         raise DataError(f"the corpus has no {split} split: set data.{split}_splits (or data.hold_out_speakers for dev)")
     hours = ", ".join(f"{split} {data.num_utterances[split]} utterances, {h:.2f} h" for split, h in data.hours.items())
     log.info("data: %s; %d left out", hours, len(data.skipped))
+    for split in data.manifests:
+        if (account := data.account(split)).left_out:
+            log.info("data: %s: %s", split, account.describe())
 
 
 def digest_training_data(data: PreparedData) -> str:

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import parse_flag_from_env
 from rich.logging import RichHandler
 
-from bigfoot.config import Problem, save_config, to_dict
+from bigfoot.config import Problem, to_dict
 from bigfoot.data.corpora import describe_transcripts
 from bigfoot.errors import ConfigError
 from bigfoot.formats.folder import LoadedModel, load_model, outline_model
@@ -30,6 +29,7 @@ from bigfoot.pipeline.inputs import (
 )
 from bigfoot.pipeline.labels import choose_labels, prunes_by_labels
 from bigfoot.pipeline.rows import build_rows, describe_machine
+from bigfoot.pipeline.run_folder import refuse_own_models, save_run_config, sole_run
 from bigfoot.pipeline.scale import apply_scale
 from bigfoot.pipeline.settings import STEPS, Config
 from bigfoot.pipeline.stages import Context, run_step
@@ -45,9 +45,6 @@ STAGES = ("data", "teacher", *STEPS, "report")
 
 def start_logging(run_dir: Path) -> None:
     """One log file a run; rich lines on a terminal, plain ones elsewhere."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    # Said here for the whole process: only an Accelerator would read it from the launcher, and it comes too late.
-    PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
     log.propagate = False
     for handler in list(log.handlers):
         log.removeHandler(handler)
@@ -82,17 +79,24 @@ def run_pipeline(
 
     Raises:
         ConfigError: with everything that is wrong, before anything is done.
+        OutputError: another process runs in the same folder, or something there is not bigfoot's.
         BigfootError: what went wrong later, and what to do.
     """
     config = apply_scale(config)
     found: list[Problem | str] = [*problems, *find_problems(config)]
     if found:
         raise ConfigError(found)
+    refuse_own_models(config)
+    with sole_run(Path(config.run_dir)):
+        return _run(config, until, config_path)
+
+
+def _run(config: Config, until: str, config_path: str | None) -> Report | None:
     run_dir = Path(config.run_dir)
     refuse_misplaced(run_dir, config.steps)
     start_logging(run_dir)
     if PartialState().is_main_process:
-        save_config(config, run_dir / "config.yaml")
+        save_run_config(config, run_dir, config_path)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     teacher = load_model(config.teacher.path)

@@ -134,15 +134,15 @@ def save_comparison(comparison: Comparison, folder: str | Path) -> None:
         >>> folder = Path(tempfile.mkdtemp())
         >>> save_comparison(Comparison([ComparedRow("a", "runs/a", Row("m", "prune", "test", wer=0.04))], []), folder)
         >>> sorted(path.suffix for path in folder.iterdir())
-        ['.csv', '.html', '.json', '.md', '.png']
+        ['', '.csv', '.html', '.json', '.md', '.png']
     """
     folder = Path(folder)
     rows, runs = [compared.row for compared in comparison.rows], [compared.run for compared in comparison.rows]
     labels = {"run": runs, "folder": [compared.folder for compared in comparison.rows]}
-    write_whole(folder / "compare.md", encode_text(render_comparison_markdown(comparison)))
-    write_whole(folder / "compare.csv", encode_text(render_csv(rows, labels)))
-    write_whole(folder / "compare.html", encode_text(render_comparison_html(comparison)))
-    write_whole(folder / "compare.png", render_png(draw_wer_vs_size(rows, groups=runs)))
+    write_whole(folder / "compare.md", encode_text(render_comparison_markdown(comparison)), sign="compare.json")
+    write_whole(folder / "compare.csv", encode_text(render_csv(rows, labels)), sign="compare.json")
+    write_whole(folder / "compare.html", encode_text(render_comparison_html(comparison)), sign="compare.json")
+    write_whole(folder / "compare.png", render_png(draw_wer_vs_size(rows, groups=runs)), sign="compare.json")
     content = {
         "rows": [
             {"run": compared.run, "folder": compared.folder, **dataclasses.asdict(compared.row)}
@@ -150,7 +150,7 @@ def save_comparison(comparison: Comparison, folder: str | Path) -> None:
         ],
         "warnings": comparison.warnings,
     }
-    write_whole(folder / "compare.json", encode_json(content))
+    write_whole(folder / "compare.json", encode_json(content), sign="compare.json")
 
 
 def render_comparison_markdown(comparison: Comparison) -> str:

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bigfoot.data.describe import CorpusFacts, SplitFacts, spread_of
+from bigfoot.report.files import write_whole
 from bigfoot.report.numbers import format_number
 from bigfoot.report.plots import COLOURS, render_png
 from bigfoot.report.render import render_skipped, render_table
@@ -40,15 +41,15 @@ def save_description(facts: CorpusFacts, folder: str | Path) -> None:
         >>> folder = tempfile.mkdtemp()
         >>> save_description(CorpusFacts("nothing", [], []), folder)
         >>> sorted(path.name for path in Path(folder).iterdir())
-        ['describe.json', 'describe.md', 'describe.png']
+        ['.bigfoot', 'describe.json', 'describe.md', 'describe.png']
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "describe.json").write_text(
-        json.dumps(to_json(facts), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
-    (folder / "describe.md").write_text(render_description(facts), encoding="utf-8")
-    (folder / "describe.png").write_bytes(render_png(draw_description(facts)))
+    contents = {
+        "describe.json": (json.dumps(to_json(facts), indent=2, ensure_ascii=False) + "\n").encode("utf-8"),
+        "describe.md": render_description(facts).encode("utf-8"),
+        "describe.png": render_png(draw_description(facts)),
+    }
+    for name, content in contents.items():
+        write_whole(Path(folder) / name, content, sign="describe.json", key="splits")
 
 
 def to_json(facts: CorpusFacts) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def to_json(facts: CorpusFacts) -> dict[str, Any]:
 
     Returns:
         ``name``, ``splits`` (each with its counts and, under ``spreads``, minimum, quartiles, maximum and mean by
-        quantity) and ``skipped``.
+        quantity), ``skipped``, and ``accounts`` by split.
     """
     splits = []
     for split in facts.splits:
@@ -72,6 +73,7 @@ def to_json(facts: CorpusFacts) -> dict[str, Any]:
         "name": facts.name,
         "splits": splits,
         "skipped": [dataclasses.asdict(item) for item in facts.skipped],
+        "accounts": {split: account.to_dict() for split, account in facts.accounts.items()},
     }
 
 
@@ -88,6 +90,7 @@ def render_description(facts: CorpusFacts) -> str:
     for quantity, cells in _spread_cells(facts).items():
         lines += [f"## {quantity[0].upper()}{quantity[1:]}", "", *render_table(("split", *_SPREAD_HEADS), cells), ""]
     lines += ["## Characters", "", *_describe_characters(facts.splits), ""]
+    lines += [f"- {split}: {account.describe()}" for split, account in facts.accounts.items()] + [""]
     lines += render_skipped([dataclasses.asdict(item) for item in facts.skipped])
     return "\n".join([*lines, "![distributions](describe.png)", ""])
 

@@ -4,26 +4,47 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bigfoot.storage.ownership import OWN_ONLY, MayReplace, check_file
+from bigfoot.storage.replace import write_file
 
-def write_whole(path: Path, content: bytes) -> None:
+
+def write_whole(
+    path: Path, content: bytes, *, sign: str = "", key: str = "rows", may: MayReplace = OWN_ONLY
+) -> None:
     """Write a file beside its place and move it there, so that no reader and no kill ever leaves half of it.
 
     Args:
         path: file to write; its folder is made if it is missing.
         content: all of it.
+        sign: JSON file of the folder by which what an earlier version wrote there is recognized.
+        key: that it has then.
+        may: what may be replaced, besides what bigfoot wrote.
+
+    Raises:
+        OutputError: something else is there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    write_file(path, content, may=may, is_own=_signed(sign, key))
+
+
+def check_whole(path: Path, *, sign: str = "", key: str = "rows", may: MayReplace = OWN_ONLY) -> None:
+    """Refuse what ``write_whole`` would refuse, before anything is measured."""
+    check_file(path, may, _signed(sign, key))
+
+
+def _signed(sign: str, key: str) -> Callable[[Path], bool]:
+    return lambda path: bool(sign) and _has_key(path.with_name(sign), key)
+
+
+def _has_key(file: Path, key: str) -> bool:
     try:
-        beside.write_bytes(content)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and key in content
 
 
 def encode_json(content: Mapping[str, Any]) -> bytes:

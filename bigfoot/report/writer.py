@@ -11,6 +11,7 @@ from bigfoot.report.render import render_markdown
 from bigfoot.report.render_html import render_html
 from bigfoot.report.rows import Report
 from bigfoot.report.spreadsheet import render_csv
+from bigfoot.storage.ownership import OWN_OR_EDITED
 
 
 def save_report(report: Report, folder: str | Path) -> None:
@@ -30,10 +31,13 @@ def save_report(report: Report, folder: str | Path) -> None:
         >>> load_report(folder).rows[0].wer
         0.04
     """
-    folder = Path(folder)
-    write_whole(folder / "report.md", encode_text(render_markdown(report)))
-    write_whole(folder / "report.html", encode_text(render_html(report)))
-    write_whole(folder / "report.csv", encode_text(render_csv(report.rows)))
-    write_whole(folder / "wer_vs_size.png", render_png(draw_wer_vs_size(report.rows)))
-    write_whole(folder / "losses.png", render_png(draw_losses(report.losses)))
-    write_whole(folder / "report.json", encode_json(dataclasses.asdict(report)))
+    contents = {
+        "report.md": encode_text(render_markdown(report)),
+        "report.html": encode_text(render_html(report)),
+        "report.csv": encode_text(render_csv(report.rows)),
+        "wer_vs_size.png": render_png(draw_wer_vs_size(report.rows)),
+        "losses.png": render_png(draw_losses(report.losses)),
+        "report.json": encode_json(dataclasses.asdict(report)),
+    }
+    for name, content in contents.items():
+        write_whole(Path(folder) / name, content, sign="report.json", may=OWN_OR_EDITED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -12,11 +13,13 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import TextIO
 
-from bigfoot.errors import AudioError, ConfigError
+from bigfoot.errors import AudioError, ConfigError, OutputError
 from bigfoot.runtime.arguments import STDIN, Argument, spooled_stdin
 from bigfoot.runtime.formats import FORMATS, to_dict
 from bigfoot.runtime.transcriber import OnProgress, Transcriber
 from bigfoot.runtime.transcript import Transcript
+from bigfoot.storage.ownership import OWN_ONLY, MayReplace, check_file
+from bigfoot.storage.replace import replacing, write_file
 
 Write = Callable[[Argument | None, Transcript], None]
 
@@ -26,16 +29,27 @@ def is_folder(output: str | None) -> bool:
     return output is not None and (output.endswith(("/", os.sep)) or Path(output).is_dir())
 
 
-def check_output(arguments: Sequence[Argument], kind: str, output: str | None) -> None:
+def is_stream(output: str) -> bool:
+    """Whether an ``--output`` is written to as it goes: a pipe, a device, a descriptor."""
+    path = Path(output)
+    described = output in ("/dev/stdout", "/dev/stderr") or output.startswith(("/dev/fd/", "/proc/self/fd/"))
+    return described or (path.exists() and not path.is_file() and not path.is_dir())
+
+
+def check_output(
+    arguments: Sequence[Argument], kind: str, output: str | None, may: MayReplace = OWN_ONLY
+) -> None:
     """Refuse what cannot be written, before anything is computed.
 
     Args:
         arguments: what is to be transcribed.
         kind: of ``FORMATS``.
         output: a file, a folder, or None for standard output.
+        may: what may be replaced, with the model in it; the audio never is.
 
     Raises:
         ConfigError: no such format, subtitles of several files in one stream, or two results in one file.
+        OutputError: a file that was not written by bigfoot, or changed since, would be replaced.
     """
     problems = []
     if kind not in FORMATS:
@@ -51,6 +65,29 @@ def check_output(arguments: Sequence[Argument], kind: str, output: str | None) -
             seen.setdefault(place, argument.name)
     if problems:
         raise ConfigError(problems)
+    if output is not None and not is_stream(output):
+        _check_places(arguments, kind, output, replace(may, tell=lambda _: None))
+
+
+def _check_places(arguments: Sequence[Argument], kind: str, output: str, may: MayReplace) -> None:
+    audio = [argument.path for argument in arguments if argument.path != Path(STDIN)]
+    if not is_folder(output):
+        if not Path(output).parent.exists():
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), output)  # no folder is made for a single file
+        check_file(output, replace(may, inputs=[*may.inputs, *audio]))
+        return
+    if Path(output).exists() and not Path(output).is_dir():
+        raise OutputError(f"{output} is a file, where a folder should be written; name another place")
+    read = {(status.st_dev, status.st_ino) for path in audio if path.exists() and (status := path.stat())}
+    for argument in arguments:
+        place = _place(Path(output), kind, argument)
+        if place.exists() and (place.stat().st_dev, place.stat().st_ino) in read:
+            raise OutputError(f"{place} is what is read and would be overwritten; name another folder")
+        check_file(place, may)
+
+
+def _place(folder: Path, kind: str, argument: Argument) -> Path:
+    return (folder / argument.place).with_suffix(f".{kind}")
 
 
 def write_transcripts(
@@ -60,6 +97,7 @@ def write_transcripts(
     output: str | None,
     complain: Callable[[str], None],
     on_progress: OnProgress | None = None,
+    may: MayReplace = OWN_ONLY,
 ) -> int:
     """Transcribe what arguments name, and write each result as soon as it is there.
 
@@ -70,6 +108,7 @@ def write_transcripts(
         output: a file, a folder, or None for standard output.
         complain: told of each that cannot be read, which costs itself alone.
         on_progress: see ``Transcriber.iterate``.
+        may: what may be replaced.
 
     Returns:
         How many could not be read.
@@ -78,7 +117,7 @@ def write_transcripts(
     missing = [Transcript(item.path, error=item.reason) for item in found if isinstance(item, AudioError)]
     failed = 0
     with ExitStack() as stack:
-        write = stack.enter_context(open_output(kind, output, several=len(found) > 1))
+        write = stack.enter_context(open_output(kind, output, len(found) > 1, may))
         paths = [stack.enter_context(spooled_stdin()) if a.path == Path(STDIN) else a.path for a in arguments]
         results = transcriber.iterate(paths, lambda _: None, on_progress)
         for argument, heard in chain(zip(repeat(None), missing, strict=False), zip(arguments, results, strict=True)):
@@ -91,39 +130,53 @@ def write_transcripts(
 
 
 @contextmanager
-def open_output(kind: str, output: str | None, several: bool) -> Iterator[Write]:
+def open_output(kind: str, output: str | None, several: bool, may: MayReplace = OWN_ONLY) -> Iterator[Write]:
     """Open what transcripts are written to.
 
     Args:
         kind: of ``FORMATS``.
         output: see ``check_output``.
         several: whether there is more than one argument; text lines then begin with the name.
+        may: what may be replaced.
 
     Yields:
         A function that writes a transcript; its argument is None where nothing stood behind an error.
 
     Raises:
         OSError: it cannot be written.
+        OutputError: what is there was not written by bigfoot, or another process writes it.
     """
     if is_folder(output):
         folder = Path(output or "")
-        yield lambda argument, transcript: _write_file(folder, kind, argument, transcript)
+        yield lambda argument, transcript: _write_file(folder, kind, argument, transcript, may)
         return
     with ExitStack() as stack:
         # Standard output is looked up late: a progress bar may have put itself before it.
-        stream = sys.stdout if output is None else stack.enter_context(Path(output).open("w", encoding="utf-8"))
+        stream = sys.stdout if output is None else stack.enter_context(_open_file(output, may))
         if kind == "json":
             yield stack.enter_context(_json_list(stream))
         else:
             yield lambda _, transcript: _write_text(stream, kind, transcript, several)
 
 
-def _write_file(folder: Path, kind: str, argument: Argument | None, transcript: Transcript) -> None:
-    if argument is None or transcript.error is not None:
+@contextmanager
+def _open_file(output: str, may: MayReplace) -> Iterator[TextIO]:
+    """A text file that takes its place at the end, with what there is of it where the end comes early."""
+    if is_stream(output):
+        with Path(output).open("w", encoding="utf-8") as stream:
+            yield stream
         return
-    path = (folder / argument.place).with_suffix(f".{kind}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(FORMATS[kind](transcript), encoding="utf-8")
+    with replacing(output, may=may, keep_part=True) as beside, beside.open("w", encoding="utf-8") as stream:
+        yield stream
+
+
+def _write_file(
+    folder: Path, kind: str, argument: Argument | None, transcript: Transcript, may: MayReplace
+) -> None:
+    if argument is not None and transcript.error is None:
+        content = FORMATS[kind](transcript).encode("utf-8")
+        # The audio was compared before; to do it for each would take its square.
+        write_file(_place(folder, kind, argument), content, may=replace(may, inputs=()))
 
 
 def _write_text(stream: TextIO, kind: str, transcript: Transcript, several: bool) -> None:

@@ -94,6 +94,17 @@ class Inventory:
         if self._file.is_symlink() or not _is_empty(self._file):
             raise OutputError(f"{self._file} is not bigfoot's, and stands where it lists what it wrote; move it")
 
+    def claim(self) -> None:
+        """Mark an empty folder, or one that is known to be bigfoot's, before anything is put into it.
+
+        Raises:
+            OutputError: something else has the marker's name.
+        """
+        self.check()
+        if not self.is_there:
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(_encode(_HEAD))
+
     def add(self, name: str) -> None:
         """Note a file of the folder that has just been written.
 

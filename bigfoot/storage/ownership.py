@@ -188,3 +188,24 @@ def check_file(
     if entry is None or not (may.edited or entry.is_of(place)):
         may.refuse_or_tell(place, [place.name])
     return place
+
+
+def claim_folder(folder: Path, earlier: Earlier | None = None) -> None:
+    """Make a folder bigfoot's own, so that files in it may be replaced without a look at each.
+
+    Args:
+        folder: made where missing; a link to one is followed.
+        earlier: how one without a marker is recognized.
+
+    Raises:
+        OutputError: there is something in it that is not bigfoot's.
+        OSError: it cannot be made.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    inventory = Inventory(folder)
+    if inventory.is_there:
+        return
+    foreign = [] if earlier is not None and earlier.recognizes(folder) else list(islice(find_foreign(folder), _COUNTED))
+    if foreign:
+        OWN_ONLY.refuse_or_tell(folder, foreign)
+    inventory.claim()

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from bigfoot.errors import OutputError
@@ -95,7 +95,7 @@ def refuse_protected(folder: Path) -> None:
     Raises:
         OutputError: it is a mount point or holds one, or the current or the home folder is in it.
     """
-    for name, kept in (("the current folder", _current()), ("the home folder", Path.home())):
+    for name, kept in (("the current folder", _find(Path.cwd)), ("the home folder", _find(Path.home))):
         if kept is not None and Path(os.path.realpath(kept)).is_relative_to(folder):
             raise OutputError(f"{folder} is {name} or holds it, and is never replaced; name another folder")
     if mounted := next((each for each in _mount_points() if each.is_relative_to(folder)), None):
@@ -104,10 +104,10 @@ def refuse_protected(folder: Path) -> None:
         raise OutputError(f"{folder} is a mount point and never replaced; name a folder in it")
 
 
-def _current() -> Path | None:
+def _find(place: Callable[[], Path]) -> Path | None:
     try:
-        return Path.cwd()
-    except OSError:  # it was removed
+        return place()
+    except (OSError, RuntimeError):  # it was removed, or there is none
         return None
 
 
@@ -156,9 +156,22 @@ def leftovers(place: Path, kind: str) -> list[Path]:
         place: of ``locate``.
         kind: see ``temporary``.
     """
-    pattern = re.compile(re.escape(own_name(place.name, kind)) + r"-\d+-[0-9a-f]{8}(\..*)?", re.DOTALL)
+    return _find_temporary(place.parent, re.escape(own_name(place.name, kind)))
+
+
+def all_leftovers(folder: Path) -> list[Path]:
+    """What writers of files in a folder have left there, of whatever name.
+
+    Args:
+        folder: of which this process is the only writer.
+    """
+    return _find_temporary(folder, r"\..+\.bigfoot-new")
+
+
+def _find_temporary(folder: Path, start: str) -> list[Path]:
+    pattern = re.compile(start + r"-\d+-[0-9a-f]{8}(\..*)?", re.DOTALL)
     try:
-        names = [name for name in os.listdir(place.parent) if pattern.fullmatch(name)]
+        names = [name for name in os.listdir(folder) if pattern.fullmatch(name)]
     except OSError:
         return []
-    return sorted((place.with_name(name) for name in names), key=lambda path: path.lstat().st_mtime_ns)
+    return sorted((folder / name for name in names), key=lambda path: path.lstat().st_mtime_ns)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from bigfoot.errors import OutputError
 from bigfoot.storage.inventory import Inventory, write_inventory
 from bigfoot.storage.lock import locked
 from bigfoot.storage.ownership import OWN_ONLY, Earlier, MayReplace, check_file, check_folder
-from bigfoot.storage.places import leftovers, locate, refuse_links, temporary
+from bigfoot.storage.places import all_leftovers, leftovers, locate, refuse_links, temporary
 from bigfoot.types import Seconds
 
 _PATIENCE: Seconds = 10.0
@@ -101,7 +101,20 @@ def _recover(place: Path) -> None:
     olds = leftovers(place, "old")
     if olds and not os.path.lexists(place):
         olds.pop().rename(place)
-    for leftover in (*olds, *leftovers(place, "new")):
+    _remove([*olds, *leftovers(place, "new")])
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed have left in a folder.
+
+    Args:
+        folder: of which this process is the only writer.
+    """
+    _remove(all_leftovers(folder))
+
+
+def _remove(paths: Sequence[Path]) -> None:
+    for leftover in paths:
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover, ignore_errors=True)
         else:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from bigfoot.errors import OutputError
 from bigfoot.storage.digests import is_plain_file
+from bigfoot.storage.replace import swapped_in
 
 _T = TypeVar("_T")
 _CHECKSUM = "checksum"
@@ -80,13 +81,8 @@ def write_whole(path: Path, content: bytes) -> None:
         OSError: nothing can be written there.
     """
     refuse_folder(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with swapped_in(path) as beside:
         beside.write_bytes(content)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def forget_state(*paths: Path) -> None:

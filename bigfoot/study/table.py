@@ -119,11 +119,15 @@ def save_methods(comparison: MethodComparison, folder: str | Path) -> None:
     comparison = dataclasses.replace(comparison, rows=mark_fronts(comparison.rows))
     drawn = [_as_row(row) for row in comparison.rows]
     equal = [row.kind != "other" for row in comparison.rows]
-    write_whole(folder / "comparison.md", encode_text(render_methods(comparison)))
-    write_whole(folder / "comparison.csv", encode_text(render_csv(comparison.rows)))
-    write_whole(folder / "wer_vs_params.png", render_png(draw_wer_vs_size(drawn, panel_width=6.4, front=equal)))
-    write_whole(folder / "wer_vs_speed.png", render_png(draw_wer_vs_speed(drawn, panel_width=6.4, front=equal)))
-    write_whole(folder / "comparison.json", encode_json(dataclasses.asdict(comparison)))
+    contents = {
+        "comparison.md": encode_text(render_methods(comparison)),
+        "comparison.csv": encode_text(render_csv(comparison.rows)),
+        "wer_vs_params.png": render_png(draw_wer_vs_size(drawn, panel_width=6.4, front=equal)),
+        "wer_vs_speed.png": render_png(draw_wer_vs_speed(drawn, panel_width=6.4, front=equal)),
+        "comparison.json": encode_json(dataclasses.asdict(comparison)),
+    }
+    for name, content in contents.items():
+        write_whole(folder / name, content, sign="comparison.json")
 
 
 def _as_row(row: MethodRow) -> Row:

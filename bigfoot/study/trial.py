@@ -25,6 +25,7 @@ from bigfoot.pipeline.scale import apply_scale
 from bigfoot.pipeline.settings import Config, load_config
 from bigfoot.pipeline.stages import label_steps
 from bigfoot.report.files import encode_json, write_whole
+from bigfoot.storage.ownership import OWN_OR_EDITED
 
 RESULT = "trial.json"
 _SPLIT = "test"
@@ -90,7 +91,7 @@ def run_trial(config: Config, key: str, config_path: str | None = None) -> Trial
     results = {label: result for label, result in found.items() if result is not None}
     last = str(results[labels[-1]].folder) if labels else config.teacher.path
     trial = _judge(config, key, last, results)
-    write_whole(folder / RESULT, encode_json(asdict(trial)))
+    write_whole(folder / RESULT, encode_json(asdict(trial)), sign=RESULT, key="wer", may=OWN_OR_EDITED)
     return trial
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from bigfoot.errors import ModelError
+from bigfoot.storage.replace import swapped_in
 
 MAX_JSON_BYTES = 4 * 2**20
 """Of one file: the longest vocabularies of characters have some hundred thousand. So much is parsed in a second."""
@@ -54,6 +54,5 @@ def read_json_if_there(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON object beside its place, then move it there."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    with swapped_in(path) as part:
+        part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from bigfoot.errors import DataError
+from bigfoot.storage.ownership import OWN_ONLY, MayReplace
+from bigfoot.storage.replace import replacing
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 Ngram: TypeAlias = tuple[str, ...]
@@ -142,15 +144,16 @@ def _sum_by_context(counts: Counter[Ngram]) -> tuple[dict[Ngram, int], dict[Ngra
     return totals, kinds
 
 
-def write_arpa(model: NgramModel, path: str | Path) -> None:
+def write_arpa(model: NgramModel, path: str | Path, may: MayReplace = OWN_ONLY) -> None:
     """Write a model as KenLM, SRILM and others read it.
 
     Args:
         model: what to write.
         path: of the file, by custom ending in ``.arpa``.
+        may: what may be replaced, besides what bigfoot wrote.
     """
     by_size = [[n for n in model.probabilities if len(n) == size] for size in range(1, model.order + 1)]
-    with Path(path).open("w", encoding="utf-8") as file:
+    with replacing(path, may=may) as beside, beside.open("w", encoding="utf-8") as file:
         print("\\data\\", *(f"ngram {size}={len(found)}" for size, found in enumerate(by_size, 1)), sep="\n", file=file)
         for size, found in enumerate(by_size, 1):
             print(f"\n\\{size}-grams:", file=file)

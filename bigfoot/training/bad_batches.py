@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bigfoot.data.batches import Batch
+from bigfoot.storage.replace import swapped_in
 
 log = logging.getLogger("bigfoot")
 
@@ -53,19 +54,14 @@ def save_bad_batch(batch: Batch, terms: Mapping[str, float], step: int, folder: 
     }  # fmt: skip
     tensors, described = folder / f"{name}.safetensors", folder / f"{name}.json"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(_tensors(batch), _beside(tensors))
-        _beside(tensors).replace(tensors)
-        _beside(described).write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
-        _beside(described).replace(described)
+        with swapped_in(tensors) as beside:
+            save_file(_tensors(batch), beside)
+        with swapped_in(described) as beside:
+            beside.write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
     except (OSError, SafetensorError) as error:
         log.warning("the batch of step %d could not be saved to %s (%s)", step, folder, error)
         return None
     return described
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(path.name + ".tmp")
 
 
 def _tensors(batch: Batch) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bigfoot.config import Problem, above_zero, not_negative, one_of, share, unknown_words
+from bigfoot.install import install_hint
 from bigfoot.text.settings import TokenizerConfig
 from bigfoot.training.settings import TrainConfig
 
@@ -112,5 +113,5 @@ class FinetuneConfig(TokenizerConfig, TrainConfig):
             )  # fmt: skip
         if decoder.train == "lora" and importlib.util.find_spec("peft") is None:
             yield Problem(
-                "decoder.train", "missing_package", "lora needs the package peft: pip install 'bigfoot[decoder]'"
+                "decoder.train", "missing_package", f"lora needs the package peft: {install_hint('decoder')}"
             )

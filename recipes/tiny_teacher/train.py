@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +31,7 @@ from transformers.audio_utils import mel_filter_bank
 from bigfoot.data.fsdd import join_strings
 from bigfoot.data.synthetic import synthesize_split
 from bigfoot.data.utterance import Utterance, add_noise
+from bigfoot.storage.replace import swapped_in
 
 # The 32 tokens of wav2vec2-base-960h, in its order: by frequency in English after the specials.
 VOCABULARY = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK", "'", *"XJQZ"]
@@ -241,8 +241,8 @@ def learning_rate(step: int, args: argparse.Namespace) -> float:
 
 def save_atomically(state: dict[str, object], path: Path) -> None:
     """Write beside and rename, so that a kill leaves the last good checkpoint."""
-    torch.save(state, path.with_suffix(".tmp"))
-    os.replace(path.with_suffix(".tmp"), path)
+    with swapped_in(path) as beside:
+        torch.save(state, beside)
 
 
 def train(args: argparse.Namespace) -> None:

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from bigfoot.decoding.beam import PrefixBeamSearch
@@ -5,6 +7,7 @@ from bigfoot.decoding.choose import build_search, decoder_problems, describe_dec
 from bigfoot.decoding.words import KenLM, WordValues, read_lexicon
 from bigfoot.errors import DataError, MissingExtraError
 from bigfoot.evaluation.settings import EvaluateConfig
+from bigfoot.install import install_hint
 from bigfoot.text.ngram import train_ngram, write_arpa
 from bigfoot.text.phonemes import build_phoneme_tokenizer
 from bigfoot.text.tokenizers import CharTokenizer
@@ -70,7 +73,7 @@ def test_without_the_extra_it_is_named(monkeypatch, tmp_path):
     import sys
 
     monkeypatch.setitem(sys.modules, "flashlight.lib.text.decoder.kenlm", None)
-    with pytest.raises(MissingExtraError, match=r"bigfoot\[lm\]"):
+    with pytest.raises(MissingExtraError, match=re.escape(install_hint("lm"))):
         KenLM(tmp_path / "model.arpa", ["A"])
 
 

@@ -14,6 +14,7 @@ from bigfoot.distill import cache as cache_module
 from bigfoot.distill.cache import CacheKey, TeacherCache, write_cache
 from bigfoot.distill.objective import Objective, needed_targets
 from bigfoot.errors import DataError
+from bigfoot.storage.places import temporary
 
 LOSSES = LossesConfig(
     hidden=HiddenLoss(1.0), conv_features=ConvFeaturesLoss(1.0), heads=HeadsLoss(1.0),
@@ -109,7 +110,7 @@ def test_a_killed_writing_goes_on_where_it_stopped(write, tmp_path, monkeypatch)
 
     def killed(at, number, *rest):
         if number == 2:
-            (at / "shard_00002.tmp").write_bytes(b"half")
+            temporary(at / "shard_00002.safetensors", "new").write_bytes(b"half")
             raise KeyboardInterrupt
         written.append(number)
         ours(at, number, *rest)

@@ -94,8 +94,8 @@ def test_everything_is_said_at_once_even_without_the_packages_of_the_command(sta
     assert {"transformers", "typer", "torchaudio"} <= set(broken)
     lines = [line for line in done.stdout.splitlines() if line.startswith(("ok ", "note ", "broken "))]
     probed = [name for probe in PROBES.values() for name, _ in probe()]
-    assert len(lines) == 9 + len(probed)
-    assert all(name in line for name, line in zip(probed, lines[9:], strict=True))
+    assert len(lines) == 10 + len(probed)
+    assert all(name in line for name, line in zip(probed, lines[10:], strict=True))
 
 
 def test_the_command_and_its_exit_code(monkeypatch, capsys):
@@ -118,4 +118,4 @@ def test_the_command_and_its_exit_code(monkeypatch, capsys):
 
 def test_no_child_is_needed_to_look_around(monkeypatch):
     monkeypatch.setattr("bigfoot.doctor.diagnosis.ask_child", lambda name, timeout: [])
-    assert len(examine()) == 9
+    assert len(examine()) == 10

@@ -1,20 +1,20 @@
 import importlib.metadata
 import os
-import re
-from pathlib import Path
 
 import pytest
 
 from bigfoot.doctor import looks
-from bigfoot.doctor.looks import CORE, install_command, judge_build, list_nvidia_gpus
+from bigfoot.doctor.looks import PROBES, TRAINING_PROBES, choose_probes, judge_build, list_nvidia_gpus
+from bigfoot.install import BASE, EXTRAS, install_hint
 
-SETUP = Path(__file__).resolve().parents[2] / "setup.py"
 
-
-def test_every_package_of_setup_is_looked_at():
-    asked = SETUP.read_text().split("install_requires=[")[1].split("],")[0]
-    names = set(re.findall(r'^\s+"(\w+)', asked, re.MULTILINE))
-    assert names == {*CORE, "torch", "transformers", "soundfile", "soxr"} and len(names) > 10
+@pytest.mark.parametrize("training", [True, False])
+def test_every_package_that_is_installed_is_looked_at(training, monkeypatch):
+    monkeypatch.setattr(looks, "wants_training", lambda: training)
+    looked = {name for probe in choose_probes() for name, _ in PROBES[probe]()}
+    assert set(BASE) <= looked
+    assert bool(looked & set(EXTRAS["train"])) == training
+    assert (set(EXTRAS["train"]) <= looked) == (set(TRAINING_PROBES) <= set(choose_probes())) == training
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,11 @@ def test_the_driver_is_asked_for_gpus(answer, count, tmp_path, monkeypatch):
 
 
 def test_a_version_out_of_range_is_broken(monkeypatch):
-    asked = ["jiwer<4,>=3", "rich>=13,<16", "richer>=1", "espeakng-loader>=0.2; extra == 'synthetic'"]
+    asked = ["jiwer<4,>=3; extra == 'train'", "rich>=13,<16", "richer>=1", "espeakng-loader>=0.2; extra == 'synthetic'"]
     monkeypatch.setattr(importlib.metadata, "requires", lambda name: asked)
     found = looks._load("jiwer")
     assert (found.state, found.cure) == ("broken", "pip install 'jiwer<4,>=3'")
     assert looks._load("rich").state == "ok"
-    assert install_command("espeakng-loader") == "pip install 'espeakng-loader'"
 
 
 def test_more_threads_than_processors(monkeypatch):
@@ -89,4 +88,4 @@ def test_a_soundfile_without_a_format(lost, state, monkeypatch):
 def test_without_espeak_the_extra_is_named(monkeypatch):
     monkeypatch.setattr(looks.importlib.util, "find_spec", lambda name: None)
     found = looks._espeak()
-    assert (found.state, found.cure) == ("note", "pip install 'bigfoot[synthetic]'")
+    assert (found.state, found.cure) == ("note", install_hint("synthetic"))

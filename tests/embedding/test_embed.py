@@ -1,7 +1,9 @@
 """A folder's embeddings are the model's own, whatever happened on the way."""
 
 import json
+import os
 import signal
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +18,9 @@ from bigfoot.data.synthetic import synthesize_split
 from bigfoot.embedding import embed as module
 from bigfoot.embedding.embed import EmbedRequest, embed_folder
 from bigfoot.embedding.store import open_store
-from bigfoot.errors import ConfigError, DataError
-from bigfoot.formats.folder import LoadedModel, load_model
+from bigfoot.errors import ConfigError, DataError, OutputError
+from bigfoot.formats.folder import LoadedModel, load_model, save_model
+from bigfoot.storage.ownership import MayReplace
 
 RATE = 16_000
 
@@ -252,3 +255,55 @@ def test_more_than_a_header_can_name_is_refused_and_kept(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="cannot name so many tensors"):
         store.finish({})
     assert [path.name for path in tmp_path.iterdir()] == ["out.safetensors.part"]
+
+
+@pytest.mark.parametrize("name", ["out.safetensors", "out.jsonl", "out.safetensors.part/notes.txt"])
+def test_what_is_not_ours_is_not_written_over(teacher, corpus, tmp_path, name):
+    wanted = request(corpus, tmp_path, pool="mean")
+    foreign = tmp_path / name
+    foreign.parent.mkdir(exist_ok=True)
+    foreign.write_text('{"mine": 1}\n')
+    with pytest.raises(OutputError, match=name.split("/")[0]):
+        embed_folder(teacher, wanted, lambda _: None, stop_after(0))
+    assert foreign.read_text() == '{"mine": 1}\n'
+    assert not [path for path in tmp_path.iterdir() if ".bigfoot" in path.name]
+
+
+def test_the_models_own_weights_are_not_written_over(teacher, corpus, tmp_path):
+    folder = tmp_path / "model"
+    save_model(teacher.model, teacher.processor, folder)
+    before = (folder / "model.safetensors").read_bytes()
+    wanted = replace(request(corpus, tmp_path), output=folder / "model.safetensors", may=MayReplace(force=True))
+    with pytest.raises(OutputError, match="is read"):
+        embed_folder(load_model(folder), wanted, lambda _: None)
+    assert (folder / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("cut", [-1, -1000, 100])
+def test_a_file_that_was_cut_is_made_again(teacher, corpus, tmp_path, cut):
+    wanted = request(corpus, tmp_path, pool="mean")
+    embed_folder(teacher, wanted, lambda _: None)
+    whole = wanted.output.read_bytes()
+    wanted.output.write_bytes(whole[:cut])
+    assert not embed_folder(teacher, wanted, lambda _: None).was_there
+    assert wanted.output.read_bytes() == whole
+
+
+def test_a_second_writer_is_refused(teacher, corpus, tmp_path):
+    wanted = request(corpus, tmp_path, pool="mean")
+    refused = []
+
+    def tell(_):
+        thread = threading.Thread(target=try_it)
+        thread.start()
+        thread.join()
+
+    def try_it():
+        try:
+            embed_folder(teacher, wanted, lambda _: None)
+        except OutputError as error:
+            refused.append(error)
+
+    embed_folder(teacher, wanted, lambda _: None, tell)
+    assert refused and str(os.getpid()) in str(refused[0])
+    assert embed_folder(teacher, wanted, lambda _: None).was_there

@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+from bigfoot.install import install_hint
+
 
 def test_writes_what_passes(bigfoot, small_digits, tmp_path):
     manifest = small_digits.manifests["dev"]
@@ -30,4 +32,4 @@ def test_options_that_do_not_go_together(bigfoot, tmp_path, options, expected):
 def test_a_missing_extra_is_named(bigfoot, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     code, _, err = bigfoot("export", "tiny_teacher", tmp_path / "x.onnx")
-    assert code == 1 and "pip install 'bigfoot[onnx]'" in err
+    assert code == 1 and install_hint("onnx") in err

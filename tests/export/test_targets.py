@@ -1,5 +1,6 @@
 """OpenVINO and torch.export answer what PyTorch answers, pass the same gate, and say in words what they cannot."""
 
+import re
 import sys
 
 import numpy as np
@@ -13,6 +14,7 @@ from bigfoot.export.openvino import OpenVinoExport, build_openvino, write_ir
 from bigfoot.export.parity import export_checked, find_worst
 from bigfoot.export.torch_export import build_torch_export
 from bigfoot.formats.folder import LoadedModel, load_model, save_model
+from bigfoot.install import install_hint
 from bigfoot.models.program import read_program
 from bigfoot.runtime.openvino_engine import OpenVinoEngine
 from bigfoot.runtime.transcriber import Transcriber
@@ -121,7 +123,7 @@ def test_files_that_openvino_cannot_use(build_model, processor, tmp_path, monkey
     with pytest.raises(ModelError, match=r"no file at .*model.bin"):
         Transcriber(path, 1)
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'bigfoot\[openvino\]'"):
+    with pytest.raises(MissingExtraError, match=re.escape(install_hint("openvino"))):
         Transcriber(path, 1)
 
 
@@ -161,4 +163,4 @@ def test_a_folder_in_int8_goes_to_onnx_alone(bigfoot, build_model, processor, tm
 def test_a_missing_extra_is_named(bigfoot, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     code, _, err = bigfoot("export", "tiny_teacher", tmp_path / "x.xml", "--to", "openvino")
-    assert code == 1 and "pip install 'bigfoot[openvino]'" in err
+    assert code == 1 and install_hint("openvino") in err

@@ -81,7 +81,7 @@ def test_files(tmp_path: Path) -> None:
     out = tmp_path / "out"
     save_comparison(compare_runs([a, b]), out)
     names = sorted(path.name for path in out.iterdir())
-    assert names == ["compare.csv", "compare.html", "compare.json", "compare.md", "compare.png"]
+    assert names == [".bigfoot", "compare.csv", "compare.html", "compare.json", "compare.md", "compare.png"]
     text = (out / "compare.md").read_text()
     assert "| b | student | test | 5.00 |" in text
     assert "- **Careful:** rows of different decoders" in text

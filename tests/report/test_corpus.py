@@ -97,7 +97,9 @@ def test_tool_describes_a_corpus_and_a_run_s_manifests(tool, tmp_path, capsys):
     one, other = (json.loads((tmp_path / name / "describe.json").read_text()) for name in "ab")
     assert one["splits"] == other["splits"] and [split["num_utterances"] for split in one["splits"]] == [6, 2]
     assert np.isclose(one["splits"][0]["hours"] * 3600, one["splits"][0]["spreads"]["audio, seconds"]["mean"] * 6)
-    assert {path.name for path in (tmp_path / "b").iterdir()} == {"describe.json", "describe.md", "describe.png"}
+    assert {path.name for path in (tmp_path / "b").iterdir()} == {
+        ".bigfoot", "describe.json", "describe.md", "describe.png"
+    }  # fmt: skip
 
 
 def test_tool_says_what_is_wrong(tool, tmp_path, capsys):

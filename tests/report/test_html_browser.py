@@ -17,7 +17,7 @@ from bigfoot.report.writer import save_report
 
 pytestmark = pytest.mark.slow
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="no selenium: pip install 'bigfoot[test]'")
+webdriver = pytest.importorskip("selenium.webdriver", reason="no selenium: the extra [test]")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
 if CHROMIUM is None or DRIVER is None:

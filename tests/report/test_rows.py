@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigfoot.errors import DataError
+from bigfoot.errors import DataError, OutputError
 from bigfoot.report.files import encode_json
 from bigfoot.report.rows import Report, Row, load_report
 from bigfoot.report.writer import save_report
@@ -38,7 +38,7 @@ def test_round_trip(tmp_path: Path) -> None:
     report = full_report()
     save_report(report, tmp_path / "new" / "report")
     assert load_report(tmp_path / "new" / "report") == report
-    names = sorted(path.name for path in (tmp_path / "new" / "report").iterdir())
+    names = sorted(path.name for path in (tmp_path / "new" / "report").glob("[!.]*"))
     assert names == ["losses.png", "report.csv", "report.html", "report.json", "report.md", "wer_vs_size.png"]
     content = json.loads((tmp_path / "new" / "report" / "report.json").read_text())
     assert content["seconds_per_step"] == {"distill": 3.5}
@@ -49,7 +49,7 @@ def test_saving_again_replaces(tmp_path: Path) -> None:
     save_report(full_report(), tmp_path)
     save_report(Report("second"), tmp_path)
     assert load_report(tmp_path) == Report("second")
-    assert len(list(tmp_path.iterdir())) == 6
+    assert len(list(tmp_path.iterdir())) == 7
 
 
 def test_a_failure_leaves_the_old_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,11 +58,25 @@ def test_a_failure_leaves_the_old_report(tmp_path: Path, monkeypatch: pytest.Mon
     def refuse(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("bigfoot.report.files.os.replace", refuse)
+    monkeypatch.setattr("bigfoot.storage.replace.os.replace", refuse)
     with pytest.raises(OSError, match="disk full"):
         save_report(Report("second"), tmp_path)
     assert load_report(tmp_path) == full_report()
-    assert len(list(tmp_path.iterdir())) == 6
+    assert len(list(tmp_path.iterdir())) == 7
+
+
+def test_a_report_of_somebody_else_stays_and_an_edited_one_of_a_run_is_made_again(tmp_path: Path) -> None:
+    (tmp_path / "report.csv").write_text("mine")
+    with pytest.raises(OutputError, match=r"report\.csv"):
+        save_report(full_report(), tmp_path)
+    assert (tmp_path / "report.csv").read_text() == "mine"
+    (tmp_path / "report.csv").unlink()
+    save_report(full_report(), tmp_path)
+    (tmp_path / "report.md").write_text("edited")
+    save_report(full_report(), tmp_path)
+    (tmp_path / ".bigfoot").unlink()  # as versions before left none
+    save_report(Report("second"), tmp_path)
+    assert load_report(tmp_path) == Report("second")
 
 
 def test_fields_stand_in_the_agreed_order() -> None:

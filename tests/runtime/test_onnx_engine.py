@@ -1,10 +1,12 @@
 import json
+import re
 import sys
 
 import numpy as np
 import pytest
 
 from bigfoot.errors import MissingExtraError, ModelError
+from bigfoot.install import install_hint
 from bigfoot.runtime.onnx_engine import OnnxEngine
 from bigfoot.runtime.transcriber import Transcriber
 from tests.runtime.tape import METADATA, TapeEngine, write_tape
@@ -129,7 +131,7 @@ def test_a_pass_that_fails_is_told_in_words(tape_file):
 
 def test_without_onnx_runtime(tape_file, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MissingExtraError, match=r"onnxruntime: pip install 'bigfoot\[runtime\]'"):
+    with pytest.raises(MissingExtraError, match=re.escape(f"onnxruntime: {install_hint('runtime')}")):
         OnnxEngine(tape_file)
 
 

@@ -127,3 +127,61 @@ def test_a_file_may_be_called_stdin(bigfoot, tape_file, calls, monkeypatch):
     (calls / "0.wav").rename(calls / "stdin")
     monkeypatch.chdir(calls)
     assert bigfoot("transcribe", tape_file, "stdin", "--threads", 1)[1] == "AB C\n"
+
+
+def test_inputs_are_never_written_over(bigfoot, tape_file, calls, tmp_path):
+    audio, model = calls / "0.wav", tape_file.read_bytes()
+    (tmp_path / "hard.txt").hardlink_to(audio)
+    (tmp_path / "link.txt").symlink_to(audio)
+    before = audio.read_bytes()
+    for out in (audio, f"{calls}/deep/../0.wav", tmp_path / "hard.txt", tmp_path / "link.txt", tape_file):
+        for options in ((), ("--force",)):
+            code, output, errors = bigfoot("transcribe", tape_file, audio, "--output", out, "--threads", 1, *options)
+            assert (code, output, errors.count("\n")) == (1, "", 1), out
+    assert audio.read_bytes() == before and tape_file.read_bytes() == model
+    assert sorted(path.name for path in calls.iterdir()) == ["0.wav", "deep", "notes.txt"]
+
+
+def test_a_folder_of_a_model_is_not_written_over(bigfoot, tape_file, calls, tmp_path):
+    folder = tmp_path / "exported"
+    folder.mkdir()
+    (folder / "m.onnx").write_bytes(tape_file.read_bytes())
+    (folder / "0.txt").write_text("of the model")
+    for out in (folder / "0.txt", f"{folder}/"):
+        assert bigfoot("transcribe", folder, calls / "0.wav", "--output", out, "--threads", 1, "--force")[0] == 1
+    assert (folder / "0.txt").read_text() == "of the model"
+
+
+def test_transcripts_by_hand_stay(bigfoot, tape_file, calls):
+    given = ("transcribe", tape_file, calls, "--output", f"{calls}/", "--threads", 1)
+    (calls / "0.txt").write_text("BY HAND")
+    assert bigfoot(*given)[0] == 1 and (calls / "0.txt").read_text() == "BY HAND"
+    assert not (calls / "deep" / "1.txt").exists()  # refused before anything is computed
+    code, _, errors = bigfoot(*given, "--force")
+    assert code == 0 and "0.txt" in errors and (calls / "0.txt").read_text() == "AB C\n"
+    assert bigfoot(*given)[::2] == (0, "")  # its own ones are replaced
+    (calls / "0.txt").write_text("CORRECTED")
+    assert bigfoot(*given)[0] == 1 and (calls / "0.txt").read_text() == "CORRECTED"
+
+
+def test_one_file_that_is_not_ours_stays(bigfoot, tape_file, calls, tmp_path):
+    out = tmp_path / "all.txt"
+    given = ("transcribe", tape_file, calls, "--output", out, "--threads", 1)
+    out.write_text("notes")
+    assert bigfoot(*given)[0] == 1 and out.read_text() == "notes"
+    out.write_text("")
+    assert bigfoot(*given)[0] == bigfoot(*given)[0] == 0 and len(out.read_text().splitlines()) == 2
+
+
+def test_streams_are_written_as_they_are(bigfoot, tape_file, calls, tmp_path):
+    import os
+    import threading
+
+    os.mkfifo(tmp_path / "pipe")
+    read = []
+    reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe").read_text()))
+    reader.start()
+    assert bigfoot("transcribe", tape_file, calls / "0.wav", "--output", tmp_path / "pipe", "--threads", 1)[0] == 0
+    reader.join()
+    assert read == ["AB C\n"]
+    assert bigfoot("transcribe", tape_file, calls / "0.wav", "--output", "/dev/null", "--threads", 1)[0] == 0

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 from transformers.pytorch_utils import Conv1D
 
-from bigfoot.errors import ModelError
+from bigfoot.errors import MissingExtraError, ModelError
 from bigfoot.models.decoders.attention import token_positions
 
 _CROSS = "crossattention"
@@ -56,7 +56,8 @@ class PretrainedDecoder(nn.Module):
         lora_rank: of ``lora`` (Hu et al., 2021).
 
     Raises:
-        ModelError: transformers has no such model, or cannot give it cross-attention; ``peft`` is missing.
+        ModelError: transformers has no such model, or cannot give it cross-attention.
+        MissingExtraError: ``peft`` is not installed.
 
     Example:
         >>> shape = {"model_type": "gpt2", "n_layer": 1, "n_embd": 8, "n_head": 2, "vocab_size": 20, "eos_token_id": 19}
@@ -94,7 +95,7 @@ class PretrainedDecoder(nn.Module):
         try:
             from peft import LoraConfig, inject_adapter_in_model
         except ImportError as error:
-            raise ModelError("decoder.train lora needs the package peft: pip install 'bigfoot[decoder]'") from error
+            raise MissingExtraError("decoder", "peft") from error
         linear = [n for n, m in self.model.named_modules() if isinstance(m, nn.Linear | Conv1D) and "lm_head" not in n]
         config = LoraConfig(
             r=rank, lora_alpha=2 * rank, target_modules=[name for name in linear if not _is_new(name)],

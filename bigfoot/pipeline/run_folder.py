@@ -1,0 +1,91 @@
+"""The folder of a run: one start at a time, and nothing written over that is somebody else's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+
+from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
+
+from bigfoot.config import save_config
+from bigfoot.pipeline.settings import Config
+from bigfoot.pipeline.stages import label_steps
+from bigfoot.storage.lock import locked
+from bigfoot.storage.ownership import OWN_ONLY, OWN_OR_EDITED, check_file
+from bigfoot.storage.places import refuse_overwriting
+from bigfoot.storage.replace import replacing
+
+_LOG_LINE = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ ")
+_MANY = 6
+"""Sections that a configuration of differences does not have all of."""
+
+
+@contextmanager
+def sole_run(run_dir: Path) -> Iterator[None]:
+    """Be the only start of a run; its processes share the lock of the first, and nested calls have it already.
+
+    Args:
+        run_dir: made where missing.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        OutputError: another process runs in this folder.
+    """
+    # Said here for the whole process: only an Accelerator would read it from the launcher, and it comes too late.
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    if not state.is_main_process:
+        yield
+        return
+    with locked(run_dir, inside=True):
+        check_file(run_dir / "log.txt", OWN_OR_EDITED, _is_log)
+        yield
+
+
+def _is_log(path: Path) -> bool:
+    with path.open("rb") as file:
+        return _LOG_LINE.match(file.read(64)) is not None
+
+
+def refuse_own_models(config: Config) -> None:
+    """Refuse a run that would replace the models that it reads.
+
+    Args:
+        config: of the run.
+
+    Raises:
+        OutputError: a model that is read lies where a step of the run writes its own.
+    """
+    read = [path for path in (config.teacher.path, config.student.path) if path is not None]
+    for label in label_steps(config.steps):
+        for name in (label, f"ctc_only_{label}"):
+            refuse_overwriting(read, Path(config.run_dir) / name / "model")
+
+
+def save_run_config(config: Config, run_dir: Path, config_path: str | None) -> None:
+    """Write ``config.yaml`` with every key.
+
+    Args:
+        config: of the run.
+        run_dir: of the run.
+        config_path: the file that was read; where it is this very one, it is only replaced if nobody has edited it.
+
+    Raises:
+        OutputError: a ``config.yaml`` that bigfoot did not write is there.
+    """
+    file = run_dir / "config.yaml"
+    is_read = config_path is not None and Path(config_path).exists() and file.exists() and file.samefile(config_path)
+    with replacing(file, may=OWN_ONLY if is_read else OWN_OR_EDITED, is_own=None if is_read else _is_whole) as beside:
+        save_config(config, beside)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file has every section, as people do not write them."""
+    with path.open("rb") as file:
+        found = set(re.findall(rb"^(\w+):", file.read(1 << 20), re.MULTILINE))
+    return len(found & {entry.name.encode() for entry in fields(Config)}) > _MANY

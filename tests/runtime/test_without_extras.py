@@ -1,0 +1,89 @@
+"""The base install, played: every command runs, or names the extra that it needs in one sentence."""
+
+import json
+import re
+import subprocess
+import sys
+
+from tests.test_imports import ROOT
+
+# The base install, played: everything that an extra brings cannot be found.
+WITHOUT = """
+import contextlib, io, json, sys
+from bigfoot.install import EXTRAS, module_of
+
+hidden = {module_of(package) for packages in EXTRAS.values() for package in packages}
+
+class Hide:
+    def find_spec(self, name, path=None, target=None):
+        if name in hidden:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Hide())
+from bigfoot.cli import main
+
+ended = []
+for arguments in json.loads(sys.stdin.read()):
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main(arguments)
+        except SystemExit as end:
+            code = end.code or 0
+    ended.append([code, out.getvalue(), err.getvalue()])
+print(json.dumps(ended))
+"""
+TRAINING_COMMANDS = (
+    ["compress"],
+    ["compress", "--config", "methods/armhubert"],
+    ["evaluate", "tiny_teacher"],
+    ["summary", "tiny_teacher"],
+    ["summary", "methods/armhubert.yaml"],
+    ["benchmark", "tiny_teacher"],
+    ["compare", "a"],
+    ["transcribe", "tiny_teacher", "{audio}"],
+    ["generate", "tiny_teacher", "--audio", "{audio}"],
+    ["embed", "tiny_teacher", "--audio_dir", ".", "--output_file", "x.safetensors"],
+    ["convert", "tiny_teacher", "x"],
+    ["quantize", "tiny_teacher", "x", "--precision", "int8"],
+    ["export", "tiny_teacher", "x.onnx"],
+    ["push", "tiny_teacher", "me/x", "--dry-run", "x"],
+)
+
+
+def run_without(commands, folder):
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT], input=json.dumps(commands), cwd=folder, capture_output=True, text=True,
+        env={"PYTHONPATH": str(ROOT), "COLUMNS": "120", "PATH": ""}, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_without_extras_every_command_runs_or_names_its_own(tape_file, tapes, tmp_path):
+    audio = str(next(iter(tapes)))
+    training = [[part.format(audio=audio) for part in command] for command in TRAINING_COMMANDS]
+    rest = [["--help"], ["configs"], ["configs", "fsdd"], ["transcribe", str(tape_file), audio, "--format", "srt"]]
+    (work := tmp_path / "work").mkdir()
+    ended = run_without([*training, *rest], work)
+    for command, (code, _, err) in zip(training, ended, strict=False):
+        *_, last = err.splitlines()
+        extra = re.search(r"\[(\w+)\]", last)
+        assert code == 1 and last.startswith("error: ") and "pip install" in last, (command, err)
+        assert extra and extra.group(1) == "train", (command, err)
+        assert len([line for line in err.splitlines() if not line.startswith("note: ")]) == 1
+    for command, (code, out, err) in zip(rest, ended[len(training) :], strict=True):
+        assert code == 0 and out and not err, (command, err)
+    assert list(work.iterdir()) == []
+
+
+def test_without_extras_the_names_of_the_package_say_so_too(tmp_path):
+    code = WITHOUT.partition("from bigfoot.cli")[0] + (
+        "import bigfoot\nfrom bigfoot.errors import MissingExtraError\n"
+        "assert bigfoot.Transcriber\n"
+        "for name in ('load_model', 'load_config', 'run_pipeline'):\n"
+        "    try:\n        getattr(bigfoot, name)\n"
+        "    except MissingExtraError as error:\n        print('[train]' in str(error))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.stdout.split() == ["True"] * 3, done.stderr
