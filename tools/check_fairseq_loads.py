@@ -22,7 +22,7 @@ from torch import Tensor
 
 TOLERANCE = 1e-4
 RECORDING = "LibriSpeech/train-mini/103/1240/103-1240-0000.flac"
-FIXTURES = Path(__file__).resolve().parent.parent / "tests" / "models" / "fixtures" / "fairseq"
+FIXTURES = Path(__file__).resolve().parent.parent / "tests" / "formats" / "fixtures" / "fairseq"
 
 
 def make_models() -> Iterator[tuple[str, object, object]]:

@@ -27,7 +27,7 @@ from bigfoot.formats.folder import LoadedModel, save_model
 from bigfoot.measure.deployed import DEPLOYED_FILE
 from bigfoot.models import BigfootConfig, BigfootForCTC
 from bigfoot.pipeline.settings import load_config
-from bigfoot.pipeline.student import final_shape
+from bigfoot.pipeline.student_shape import final_shape
 from bigfoot.text.tokenizers import CharTokenizer, Processor
 
 LETTERS = ("<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ")

@@ -1,9 +1,9 @@
-"""Write tests/models/fixtures/fairseq: small random checkpoints of fairseq's own making, with what fairseq answers.
+"""Write tests/formats/fixtures/fairseq: small random checkpoints of fairseq's own making, with what fairseq answers.
 
 To be run where fairseq is installed, and bigfoot need not be::
 
     pip install torch safetensors soundfile fairseq-fixed==0.12.3.1
-    python tools/make_fairseq_fixtures.py tests/models/fixtures/fairseq ../shared/data
+    python tools/make_fairseq_fixtures.py tests/formats/fixtures/fairseq ../shared/data
 
 The second folder holds LibriSpeech's train-mini. What fairseq hears of it is named in the answers' metadata and not
 copied: the tests read the recordings where they lie. Of each answer to them, every third frame is kept.

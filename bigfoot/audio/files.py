@@ -19,10 +19,7 @@ from bigfoot.audio.containers import UNKNOWN_BYTES
 from bigfoot.audio.streams import AudioFile, open_streams
 from bigfoot.errors import AudioError
 from bigfoot.paths import file_problem
-from bigfoot.types import SAMPLE_RATE, Hertz, Samples, Seconds
-
-LOWEST_RATE, HIGHEST_RATE = 4_000, 384_000
-"""Rates in Hz outside of which a header is taken to be wrong: no speech corpus lies beyond them."""
+from bigfoot.types import HIGHEST_RATE, LOWEST_RATE, SAMPLE_RATE, Hertz, Samples, Seconds
 
 _BLOCK: Seconds = 60.0
 # A recorder that writes to a pipe cannot go back to fill in the length. A wav then says all ones, which libsndfile

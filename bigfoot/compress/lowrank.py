@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from bigfoot.compress.change import Change
 from bigfoot.errors import ModelError
-from bigfoot.models.configuration import LINEARS, BigfootConfig
+from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.feature_encoder import PaddedAudio
 from bigfoot.models.low_rank import LowRankLinear
 from bigfoot.models.reshape import load_plain_state, plain_state, reshape_config
+from bigfoot.models.shape import LINEARS
 
 WEIGHTINGS = ("activations", "none")
 _RIDGE = 1e-5  # Of the inputs' mean energy: directions that audio never takes still have an inverse.

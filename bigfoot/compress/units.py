@@ -16,7 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bigfoot.models.configuration import LINEARS, BigfootConfig
+from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.shape import LINEARS
 
 KINDS = ("heads", "feed_forward", "conv", "width")
 """Attention heads, feed-forward units, channels of convolutions, and channels of the frames themselves."""

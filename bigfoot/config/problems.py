@@ -37,3 +37,18 @@ class Problem:
             'gates.losses.hidden.weight'
         """
         return replace(self, key=f"{section}.{self.key}" if self.key else section)
+
+    @classmethod
+    def of(cls, sentence: str, code: str) -> Problem:
+        """Read a sentence that begins with its key and a colon, as errors of models have it.
+
+        Args:
+            sentence: such as ``parts: there is nothing to cut``.
+            code: see above.
+
+        Example:
+            >>> Problem.of("parts: there is nothing to cut", "not_prunable").key
+            'parts'
+        """
+        key, _, message = sentence.partition(": ")
+        return cls(key, code, message)

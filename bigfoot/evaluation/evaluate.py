@@ -58,14 +58,7 @@ class BatchInvariance:
 
 def missing_wer_reason(loaded: LoadedModel) -> str | None:
     """Say why a model can have no WER, or None where it can."""
-    if loaded.model.head is None:
-        return "no CTC head"
-    if loaded.processor.tokenizer is None:
-        return "no vocabulary in its folder"
-    tokenizer, rows = loaded.processor.tokenizer, loaded.model.head.out_features
-    if not tokenizer.fits(rows):
-        return f"its vocabulary ({tokenizer.describe()}) is not its head's, which has {rows}"
-    return None
+    return loaded.missing_text_reason
 
 
 def _tokenizer(loaded: LoadedModel) -> Tokenizer:

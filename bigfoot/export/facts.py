@@ -35,7 +35,7 @@ def describe(
     """
     tokenizer = processor.tokenizer
     delimiter, told = "", dict[str, str]()
-    if isinstance(tokenizer, CharTokenizer):
+    if isinstance(tokenizer, CharTokenizer) and tokenizer.is_plain:
         # Characters say themselves what they add to a text.
         delimiter, told = tokenizer.word_delimiter, {"unknown_token": tokenizer.unknown_token}
     elif tokenizer is not None:

@@ -19,7 +19,6 @@ from bigfoot.export.writer import GraphWriter, transposed
 from bigfoot.measure.size import PARTS
 from bigfoot.models.attention import ReusedAttention, SelfAttention
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.models.encoder import EncoderLayer, FeedForward
 from bigfoot.models.feature_encoder import ConvLayer
 from bigfoot.models.low_rank import LowRankLinear
 from bigfoot.models.positional import PositionalConv, PositionalConvStack
@@ -30,6 +29,7 @@ from bigfoot.models.relative_bias import (
     relative_buckets,
 )
 from bigfoot.models.time_reduction import TimeReduction
+from bigfoot.models.transformer import EncoderLayer, FeedForward
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -16,9 +16,10 @@ from transformers.utils import logging
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.folder import load_config, load_model, resolve_model
+from bigfoot.formats.huggingface import family_fields
 from bigfoot.measure.deployed import EXPORTED, DeployedModel, find_deployed
-from bigfoot.models.configuration import BigfootConfig, beyond_huggingface
-from bigfoot.text.json_files import read_json
+from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.shape_checks import beyond_huggingface
 
 RUNTIMES = ("bigfoot", "transformers", *(runtime for runtime, _ in EXPORTED.values()))
 _PREFIX = "transformers:"
@@ -95,8 +96,8 @@ def open_runnable(source: str) -> RunnableModel:
 
 def _load_plain(folder: Path, config: BigfootConfig) -> PreTrainedModel:
     """By transformers' own class: the automatic ones would take a native folder's ``model_type`` for bigfoot's."""
-    fields = {key: value for key, value in read_json(folder / "config.json").items() if key != "model_type"}
-    plain = AutoConfig.for_model(config.family, **fields)
+    # No more than the shape: transformers acts on other fields of a file, such as code to fetch for its attention.
+    plain = AutoConfig.for_model(config.family, **family_fields(config))
     opener = AutoModelForCTC if config.ctc_head else AutoModel
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from bigfoot.models.configuration import BIGFOOT_PREFIX, BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.models.encoder import refuse_small
 from bigfoot.models.fake_int8 import int8_layers
+from bigfoot.models.pretrained import refuse_small
 from bigfoot.models.small_weights import SmallWeights, round_state
 
 
@@ -126,6 +126,25 @@ def with_new_head(
                 bias[token] = model.head.bias[origin].detach() - math.log(heirs[origin])
     load_plain_state(renewed, state | {"head.weight": weight, "head.bias": bias})
     return renewed.eval()
+
+
+def without_head(model: BigfootForCTC) -> BigfootForCTC:
+    """Build a model with the same encoder and no CTC head; a decoder, whose tokens are the head's, goes with it.
+
+    Args:
+        model: left as it is.
+
+    Returns:
+        The new model in eval mode.
+
+    Example:
+        >>> from bigfoot.formats.folder import load_model
+        >>> without_head(load_model("tiny_teacher").model).head is None
+        True
+    """
+    bare = BigfootForCTC(reshape_config(model.config, ctc_head=False, decoder=None))
+    load_plain_state(bare, {name: t for name, t in plain_state(model).items() if name.startswith("encoder.")})
+    return bare.eval()
 
 
 def with_decoder(model: BigfootForCTC, shape: dict[str, Any] | None, seed: int) -> BigfootForCTC:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 
 from bigfoot.config import Problem, above_zero, not_negative, one_of, read_settings, unknown_words
 from bigfoot.config.schema import PruneConfig, QuantizeConfig, StudentConfig
 from bigfoot.data.settings import DataConfig
-from bigfoot.errors import ConfigError
+from bigfoot.errors import BigfootError, ConfigError
 from bigfoot.evaluation.settings import EvaluateConfig
+from bigfoot.pipeline.registry import STEPS
 from bigfoot.training.distilling import DistillConfig, GatesConfig
 from bigfoot.training.finetuning import FinetuneConfig
 
-STEPS = ("student", "prune", "gates", "distill", "finetune", "quantize")
 TRACKERS = ("tensorboard", "wandb", "mlflow", "comet_ml")
 
 
@@ -36,6 +37,8 @@ class PublishedConfig:
     """Linear maps to the teacher's width that are counted, though they are dropped after training."""
     upsamplers: int = not_negative(0)
     """Upsamplers that are counted with those."""
+    about: bool = False
+    """Whether the paper's own shape is not known, and the file's is near it."""
 
 
 @dataclass
@@ -84,20 +87,40 @@ class Config:
 
     def find_problems(self) -> Iterator[Problem]:
         """Check what no section can say by itself."""
-        yield from unknown_words("steps", "step", self.steps, STEPS)
+        yield from unknown_words("steps", "step", self.steps, list(STEPS))
         yield from unknown_words("trackers", "tracker", self.trackers, TRACKERS)
-        if "quantize" in self.steps[:-1]:
-            yield Problem(
-                "steps", "bad_order",
-                f"quantize comes last, not as in {self.steps}: quantized weights are neither trained nor cut",
-            )  # fmt: skip
-        decoder = self.finetune.decoder
-        writes_own = decoder.kind == "pretrained" and self.finetune.objective != "ctc"
-        if writes_own and self.evaluate.autoregressive.ctc_weight:
-            yield Problem(
-                "evaluate.autoregressive.ctc_weight", "other_vocabulary",
-                "a pretrained decoder has tokens of its own, which the CTC head cannot score; set it to 0",
-            )  # fmt: skip
+        if self.control is not None and "distill" not in self.steps:
+            yield Problem("control", "no_distillation", "there is no distill step to compare with")
+        if self.distill.grow_groups:
+            yield from self._growth_problems()
+
+    def _growth_problems(self) -> Iterator[Problem]:
+        """Why groups cannot grow while the student is distilled."""
+        key = "distill.grow_groups"
+        if self.steps[:2] != ["student", "distill"]:
+            message = "needs the steps student and distill, in this order, to begin with"
+            yield Problem(key, "bad_order", message)
+        if self.steps.count("distill") > 1:
+            yield Problem(key, "repeated", "groups grow once, and steps names distill several times")
+        if not self.student.change_conv_layers:
+            yield Problem(key, "no_groups", "student.change_conv_layers is false, so there are no groups to grow")
+        if self.student.conv_init == "least_squares":
+            message = "kernels begin dense, so student.conv_init must be slice or permute"
+            yield Problem(key, "not_grouped", message)
+
+
+def config_schema() -> type[Config]:
+    """``Config``, with the sections of the registered steps that it does not declare itself.
+
+    Raises:
+        BigfootError: a step has the name of another section.
+    """
+    own = typing.get_type_hints(Config)
+    if taken := [name for name, entry in STEPS.items() if own.get(name, entry.settings) is not entry.settings]:
+        raise BigfootError(f"steps: {' and '.join(taken)} is the name of another section; choose another for the step")
+    more = [(name, entry.settings, field(default_factory=entry.settings))
+            for name, entry in STEPS.items() if name not in own]  # fmt: skip
+    return make_dataclass("Config", more, bases=(Config,)) if more else Config
 
 
 def read_config(path: str | Path | None, overrides: Sequence[str] = ()) -> tuple[Config, list[Problem]]:
@@ -118,7 +141,7 @@ def read_config(path: str | Path | None, overrides: Sequence[str] = ()) -> tuple
         >>> config.student.conv_groups, [str(problem) for problem in problems]
         (4, ['student.conv_gruops: unknown key; did you mean student.conv_groups?'])
     """
-    return read_settings(Config, path, overrides)
+    return read_settings(config_schema(), path, overrides)
 
 
 def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:

@@ -117,7 +117,7 @@ def draw_wer_vs_speed(
 
     Example:
         >>> from bigfoot.report.rows import Row
-        >>> figure = draw_wer_vs_speed([Row("distil", "distil", "test", wer=0.04, speedup=2.0)])
+        >>> figure = draw_wer_vs_speed([Row("distill", "distill", "test", wer=0.04, speedup=2.0)])
         >>> figure.axes[0].get_xlabel()
         'times faster than the teacher, one thread'
     """

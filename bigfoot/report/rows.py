@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bigfoot.errors import DataError
+from bigfoot.report.earlier import rename_rows
 
 
 @dataclass
@@ -181,6 +182,8 @@ def load_report(folder: str | Path) -> Report:
     rows = content.get("rows") if isinstance(content, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path}: expected an object with a list `rows`; this is not a report of bigfoot")
+    content = rename_rows(content)
+    rows = content["rows"]
     fields = {"title": "", **_known_fields(Report, content)}
     nameless = {"name": "", "step": "", "split": ""}
     fields["rows"] = [Row(**{**nameless, **_known_fields(Row, row)}) for row in rows]

@@ -38,7 +38,7 @@ def render_svg(figure: Figure, title: str) -> str:
     Example:
         >>> from bigfoot.report.plots import draw_wer_vs_size
         >>> from bigfoot.report.rows import Row
-        >>> svg = render_svg(draw_wer_vs_size([Row("student", "distil", "test", wer=0.04, size_bytes=9)]), "WER, size")
+        >>> svg = render_svg(draw_wer_vs_size([Row("student", "distill", "test", wer=0.04, size_bytes=9)]), "WER, size")
         >>> svg.startswith("<svg ") and ">student</text>" in svg
         True
     """

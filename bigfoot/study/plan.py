@@ -23,11 +23,11 @@ from bigfoot.errors import ConfigError
 from bigfoot.pipeline.fingerprints import fingerprint
 from bigfoot.pipeline.scale import apply_scale
 from bigfoot.pipeline.settings import Config, load_config
+from bigfoot.pipeline.steps.step import get_step
 
 CONTROLS = ("ctc_only", "random_weights")
 """The student of ``bigfoot.yaml`` without its teacher's losses, and with nothing of its teacher's weights."""
 TEACHER = "teacher"
-_TRAININGS = ("gates", "distill")
 _CONTROLLED = "bigfoot"
 
 
@@ -183,7 +183,7 @@ def share_steps(config: Config, steps: int) -> dict[str, int]:
         >>> share_steps(load_config(None, turns), 60)
         {'gates': 40, 'distill': 10}
     """
-    trained = [step for step in config.steps if step in _TRAININGS]
+    trained = [name for name in config.steps if get_step(name).trains and name != "finetune"]
     total = sum(getattr(config, step).max_steps for step in trained)
     return {step: max(1, steps * getattr(config, step).max_steps // total) for step in dict.fromkeys(trained)}
 

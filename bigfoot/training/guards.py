@@ -160,26 +160,28 @@ def describe_dev(step: int, max_steps: int, blank_rate: float, wer: float | None
     return None
 
 
-def describe_circles(step: int, num_cut: int, num_utterances: int) -> str | None:
-    """Say how many of a decoder's texts on dev went in circles and were cut.
+def describe_loops(step: int, num_cut: int, num_utterances: int, joint: bool) -> str | None:
+    """Say how many of a decoder's texts on dev were repetition loops and were cut.
 
     Args:
         step: 1-based.
         num_cut: texts that were cut.
         num_utterances: of dev.
+        joint: whether CTC is trained beside the decoder already.
 
     Returns:
         A warning; None where there was none.
 
     Example:
-        >>> describe_circles(10, 0, 60) is None
+        >>> describe_loops(10, 0, 60, joint=False) is None
         True
     """
     if not num_cut:
         return None
+    cures = "Try more steps" if joint else "Try more steps, or finetune.objective=joint"
     return (
         f"step {step}: the decoder repeated itself without end in {num_cut} of {num_utterances} utterances of dev, "
-        "whose texts were cut. Try more steps, finetune.objective=joint, or evaluate.autoregressive.ctc_weight above 0"
+        f"whose texts were cut. {cures}; dev is decoded without CTC, the report with evaluate.autoregressive.ctc_weight"
     )
 
 

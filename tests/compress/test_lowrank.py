@@ -13,8 +13,8 @@ from bigfoot.compress.lowrank import (
 )
 from bigfoot.errors import ModelError
 from bigfoot.formats.folder import load_model, save_model
-from bigfoot.models.configuration import LINEARS
 from bigfoot.models.feature_encoder import PaddedAudio
+from bigfoot.models.shape import LINEARS
 
 
 def product(factors):

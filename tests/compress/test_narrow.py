@@ -11,7 +11,8 @@ from bigfoot.errors import ModelError
 from bigfoot.formats.folder import load_model
 from bigfoot.models.feature_encoder import PaddedAudio
 from bigfoot.pipeline.settings import load_config
-from bigfoot.pipeline.student import InitAudio, build_student, student_problems
+from bigfoot.pipeline.student import InitAudio, build_student
+from bigfoot.pipeline.student_shape import resolve_student
 
 NORMS = ["base", "large-lv60"]
 
@@ -120,4 +121,5 @@ def test_a_configuration_asks_for_it(audio):
     assert student.config.widths_of_layers == [64] * 4
     assert "64 of 512 feed-forward units of layer 0" in " ".join(changes)
     config.student.shape = {"hidden_size": 64}
-    assert any(problem.startswith("student.shape_init: ") for problem in student_problems(config, teacher.config))
+    unfit = resolve_student(config, teacher.config).unfit
+    assert ("student.shape_init", "no_least_squares") in [(problem.key, problem.code) for problem in unfit]

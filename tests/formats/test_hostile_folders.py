@@ -109,7 +109,7 @@ ABSURD = [
     ({"intermediate_size": 10**10}, "intermediate_size 10000000000 is more than"),
     ({"num_conv_pos_embeddings": 10**9}, "num_conv_pos_embeddings 1000000000 is more than"),
     ({"conv_dim": [10**9] * 7}, "conv_dim has 1000000000, more than"),
-    ({"conv_dim": [8] * 10_000, "conv_kernel": [1] * 10_000, "conv_stride": [1] * 10_000}, "10000 convolutions"),
+    ({"conv_dim": [8] * 10_000, "conv_kernel": [1] * 10_000, "conv_stride": [1] * 10_000}, "10000 entries"),
     ({"num_hidden_layers": 1_000, "hidden_size": 24_000, "intermediate_size": 100_000}, "weights, more than the 1e"),
     # Not absurd in itself, but not what lies in the folder: nothing of that size is built.
     ({"num_hidden_layers": 40, "hidden_size": 6_000, "intermediate_size": 6_000}, "do not fit its configuration"),

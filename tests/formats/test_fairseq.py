@@ -15,10 +15,10 @@ from bigfoot.errors import ModelError
 from bigfoot.formats.fairseq import is_fairseq, load_fairseq, save_fairseq, tensor_names
 from bigfoot.formats.fairseq_dictionary import order_for_fairseq
 from bigfoot.formats.fairseq_settings import parse_convs
-from bigfoot.formats.huggingface import say_once
 from bigfoot.formats.torch_file import open_torch_file
 from bigfoot.formats.torch_layout import StoredTensor
 from bigfoot.models import BigfootConfig
+from bigfoot.models.notices import warn_once
 from bigfoot.text.tokenizers import CharTokenizer, Processor
 
 # Written by tools/make_fairseq_fixtures.py with fairseq-fixed 0.12.3.1.
@@ -129,7 +129,7 @@ def test_settings_of_fine_tuning_are_read():
 
 
 def test_heads_of_pre_training_are_dropped_and_said(caplog):
-    say_once.cache_clear()
+    warn_once.cache_clear()
     with caplog.at_level(logging.WARNING, "bigfoot"):
         load_fairseq(FIXTURES / "wav2vec2_pretrained_cfg.pt")
     assert "its pre-training head was left out: final_proj, project_q, quantizer" in caplog.text

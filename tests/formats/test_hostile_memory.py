@@ -57,7 +57,7 @@ def test_no_hostile_file_takes_much_memory(build_huggingface, edit_json, start, 
     write_files(tmp_path)
     write_folders(tmp_path, build_huggingface, edit_json)
     given = sorted(path.name for path in tmp_path.iterdir())
-    done = start("tests/models/hostile_memory.py", tmp_path, 2 * MOST)
+    done = start("tests/formats/hostile_memory.py", tmp_path, 2 * MOST)
     assert done.returncode == 0, done.stderr[-3000:]
     grown = dict(map(json.loads, done.stdout.splitlines()))
     # The same measure hears a block that is really there.
