@@ -23,6 +23,7 @@ TRAIN = [
     "jinja2>=3.1,<4",
     "jiwer>=4,<5",
     "lhotse>=1.31,<2",
+    "markupsafe>=2.1",
     "matplotlib>=3.9,<4",
     "omegaconf>=2.3,<3",
     "pyyaml>=6",

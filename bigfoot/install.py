@@ -22,8 +22,8 @@ BASE = ("numpy", "onnxruntime", "rich", "soundfile", "soxr", "typer")
 """What the base install asks for: it runs exported models."""
 EXTRAS = {
     "train": (
-        "torch", "transformers", "lhotse", "accelerate", "huggingface_hub", "jinja2", "jiwer", "matplotlib",
-        "omegaconf", "pyyaml", "safetensors", "tensorboard", "urllib3",
+        "torch", "transformers", "lhotse", "accelerate", "huggingface_hub", "jinja2", "jiwer", "markupsafe",
+        "matplotlib", "omegaconf", "pyyaml", "safetensors", "tensorboard", "urllib3",
     ),
     "synthetic": ("espeakng-loader",),
     "onnx": ("onnx",),

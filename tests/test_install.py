@@ -90,6 +90,27 @@ def test_no_other_module_writes_an_install_line():
     assert set(found) == {"install.py"}
 
 
+# Not asked for by name: they come with a package that is, or only types are read, or nobody needs them.
+WITHOUT_AN_EXTRA = {
+    "packaging": "onnxruntime",
+    "tokenizers": "transformers",
+    "_typeshed": "mypy",
+    "torchaudio": "optional",
+}
+
+
+def test_every_module_that_is_imported_is_asked_for():
+    known = {module_of(package) for package in (*BASE, *sum(EXTRAS.values(), ()))}
+    foreign = set()
+    for path in (ROOT / "bigfoot").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                foreign |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                foreign.add((node.module or "").partition(".")[0])
+    assert foreign - known - sys.stdlib_module_names - {"bigfoot"} == set(WITHOUT_AN_EXTRA)
+
+
 def test_of_an_installed_one_the_line_names_the_distribution(site):
     site(DISTRIBUTION, "1.0")
     assert install_hint() == f"pip install '{DISTRIBUTION}'"

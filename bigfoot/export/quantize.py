@@ -9,8 +9,8 @@ from pathlib import Path
 from bigfoot.compress.quantize import TARGETS, QuantizeConfig, apply, percentile_problem
 from bigfoot.data.batches import LoadedUtterance
 from bigfoot.errors import ConfigError
-from bigfoot.export.audio import padded_audio, read_speech
-from bigfoot.export.parity import answers_of_model, spell
+from bigfoot.export.answers import answers_of_model, spell
+from bigfoot.export.audio import join_pieces, padded_audio, read_speech
 from bigfoot.formats.folder import EARLIER_MODELS, LoadedModel, load_model, resolve_model, save_model
 from bigfoot.measure.error_rate import PairedDifference, compare_paired
 from bigfoot.measure.size import measure_size_bytes
@@ -72,7 +72,7 @@ class Quantized:
         bytes_before: of the weight files.
         bytes_after: the same.
         change: what was kept and dropped, a sentence.
-        texts_changed: utterances of which the small model hears something else; None where no audio was given.
+        texts_changed: utterances whose text changes; None where no audio was given.
         num_utterances: compared.
         wer: the small model's word error rate less the other's; None without audio and head.
     """
@@ -140,12 +140,14 @@ def _quantize(request: QuantizeRequest) -> Quantized:
     )
     if not checked or model.head is None:
         return Quantized(before, after, change.describe())
-    texts, found = (_hear(each, checked) for each in (loaded, LoadedModel(model, loaded.processor)))
-    references = [item.text for item in checked] if any(item.text for item in checked) else texts
-    wer = compare_paired(references, texts, found, [item.speaker for item in checked])
+    texts, found = (_transcribe(each, checked) for each in (loaded, LoadedModel(model, loaded.processor)))
+    references = join_pieces(checked, [item.text for item in checked])
+    speakers = {item.id: item.speaker for item in checked}
+    wer = compare_paired(references if any(references) else texts, texts, found, list(speakers.values()))
     changed = sum(ours != theirs for ours, theirs in zip(texts, found, strict=True))
-    return Quantized(before, after, change.describe(), changed, len(checked), wer)
+    return Quantized(before, after, change.describe(), changed, len(texts), wer)
 
 
-def _hear(loaded: LoadedModel, utterances: Sequence[LoadedUtterance]) -> list[str]:
-    return [spell(answers_of_model(loaded, item), loaded.processor.tokenizer) for item in utterances]
+def _transcribe(loaded: LoadedModel, utterances: Sequence[LoadedUtterance]) -> list[str]:
+    texts = [spell(answers_of_model(loaded, item), loaded.processor.tokenizer) for item in utterances]
+    return join_pieces(utterances, texts)

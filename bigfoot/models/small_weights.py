@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from bigfoot.errors import ModelError
+from bigfoot.text.json_fields import quote
 
 LARGEST = 127
 SCALE = "_scale"
@@ -143,18 +144,18 @@ def small_weight_problems(raw: object) -> Iterator[str]:
     """
     known = [item.name for item in dataclasses.fields(SmallWeights)]
     if not isinstance(raw, dict) or not raw.keys() <= set(known):
-        yield f"small_weights {str(raw)[:200]} should hold some of {', '.join(known)}"
+        yield f"small_weights {quote(raw)} should hold some of {', '.join(known)}"
         return
     precision = raw.get("precision")
     if precision not in PRECISIONS:
-        yield f"small_weights.precision {precision!r} is none of {', '.join(PRECISIONS)}"
+        yield f"small_weights.precision {quote(precision)} is none of {', '.join(PRECISIONS)}"
     for name in ("keep_fp32", "fine"):
         listed = raw.get(name, [])
         if not isinstance(listed, list | tuple) or not all(isinstance(item, str) for item in listed):
-            yield f"small_weights.{name} {str(listed)[:200]} should list names of layers"
+            yield f"small_weights.{name} {quote(listed)} should list names of layers"
     ranges = raw.get("ranges", {})
     if not isinstance(ranges, dict):
-        yield f"small_weights.ranges {str(ranges)[:200]} should hold a lowest and a highest number for each layer"
+        yield f"small_weights.ranges {quote(ranges)} should hold a lowest and a highest number for each layer"
         return
     if bool(ranges) != (precision == "int8_static"):
         yield "small_weights.ranges are for int8_static, and that needs them"

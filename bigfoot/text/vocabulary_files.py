@@ -170,7 +170,8 @@ def _token(settings: Mapping[str, Any], name: str, default: str) -> str:
     """A token that the settings name, the class's own where they do not, none where they say null."""
     if name not in settings:
         return default
-    if settings[name] is None:
+    # transformers 5 writes a delimiter that is none as a word.
+    if settings[name] is None or (settings[name] == "None" and name == "word_delimiter_token"):
         # A blank there must be, and nothing is lost where nothing is unknown.
         return default if name in ("pad_token", "unk_token") else ""
     return _content(settings[name], name)

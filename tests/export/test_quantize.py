@@ -11,8 +11,9 @@ from bigfoot.compress.quantize import QuantizeConfig, apply, calibrate, folder_p
 from bigfoot.errors import ExportError
 from bigfoot.export.audio import padded_audio, read_speech
 from bigfoot.export.command import LAYER_LIMIT
+from bigfoot.export.gate import export_checked
 from bigfoot.export.onnx import build_onnx
-from bigfoot.export.parity import ParityLimits, export_checked
+from bigfoot.export.parity import ParityLimits
 from bigfoot.formats.folder import LoadedModel, load_model, save_model
 from bigfoot.measure.summary import render_summary, summarize_model
 from bigfoot.report.push import write_upload

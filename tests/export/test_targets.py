@@ -10,8 +10,9 @@ from onnx import numpy_helper
 from bigfoot.compress import quantize
 from bigfoot.errors import ExportError, MissingExtraError, ModelError
 from bigfoot.evaluation.torch_engine import TorchEngine
+from bigfoot.export.gate import export_checked
 from bigfoot.export.openvino import OpenVinoExport, build_openvino, write_ir
-from bigfoot.export.parity import export_checked, find_worst
+from bigfoot.export.parity import find_worst
 from bigfoot.export.torch_export import build_torch_export
 from bigfoot.formats.folder import LoadedModel, load_model, save_model
 from bigfoot.install import install_hint

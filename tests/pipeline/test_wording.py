@@ -72,10 +72,10 @@ CASES = [
 
 UNSEEN = {
     "missing_package",  # every package is there where tests run
-    "no_file", "not_yaml", "unknown_stage",  # raised where a file or an option is read
-    "no_noise", "unreadable",
+    "not_yaml", "unknown_stage",  # raised where a file or an option is read
+    "heads_differ", "no_such_layer", "not_dense", "not_gateable", "not_prunable",  # of other teachers or steps
 }  # fmt: skip
-"""Codes that no case can show."""
+"""Codes that no case shows."""
 
 
 @pytest.fixture
