@@ -18,8 +18,8 @@ import yaml
 from bigfoot.audio.files import write_audio
 from bigfoot.cli import main
 from bigfoot.data.synthetic import synthesize_split
-from tests.pages import write_files_of
 from bigfoot.pipeline.settings import read_config
+from tests.pages import write_files_of
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("BIGFOOT_DATA", ROOT.parent / "shared" / "data"))

@@ -1,4 +1,4 @@
-"""What a compression step kept, dropped and began anew."""
+"""What a technique kept, dropped and initialized at random."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Change:
         step: name of the step.
         kept: what of the old model lives on, a phrase each.
         dropped: what does not.
-        fresh: what begins at random.
+        fresh: what is initialized at random.
     """
 
     step: str

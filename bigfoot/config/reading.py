@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bigfoot.config.files import find_config
@@ -56,6 +56,24 @@ def read_settings(
     assert isinstance(settings, schema)
     problems += find_problems(settings)
     return settings, problems
+
+
+def read_list(key: str, path: str | Path | None, overrides: Sequence[str] = ()) -> list[str]:
+    """Read one list of words ahead of all else; what is wrong with it is for ``read_settings`` to say.
+
+    Args:
+        key: of the list, at the top level.
+        path: YAML file, looked up as given and then under ``configs/``.
+        overrides: ``a.b=c`` each.
+
+    Example:
+        >>> read_list("plugins", None, ["seed=1", "plugins=[my_losses]"])
+        ['my_losses']
+    """
+    known, found = {key: _Key("list[str]", is_dictionary=False)}, None
+    for name, value in _given_values(path, overrides, known, []):
+        found = value if name == key else found
+    return [str(word) for word in found] if isinstance(found, ListConfig) else []
 
 
 def save_config(config: object, path: str | Path) -> None:

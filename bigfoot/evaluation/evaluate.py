@@ -28,11 +28,11 @@ _MOST_SAMPLES = 2 * round(LONGEST_PIECE * 16_000)
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How well a model hears a split.
+    """Error rate of a model on a split.
 
     Args:
         error_rate: with raw counts and interval.
-        transcripts: what it heard, for pairing with another model.
+        transcripts: its hypotheses, for pairing with another model.
     """
 
     error_rate: ErrorRate
@@ -57,7 +57,7 @@ class BatchInvariance:
 
 
 def missing_wer_reason(loaded: LoadedModel) -> str | None:
-    """Say why a model can have no WER, or None where it can."""
+    """Name why a model can have no WER; None where it can."""
     return loaded.missing_text_reason
 
 
@@ -73,7 +73,7 @@ def evaluate_accuracy(
 ) -> Accuracy:
     """Decode a split and count errors; utterances without a transcript are not judged.
 
-    What is longer than ``LONGEST_PIECE`` is heard in pieces, cut at its pauses: a decoder cannot say when it heard a
+    What is longer than ``LONGEST_PIECE`` is transcribed in pieces, cut at its pauses: a decoder has no times for a
     word, so pieces do not overlap, and their texts are joined as they are.
 
     Args:
@@ -91,35 +91,35 @@ def evaluate_accuracy(
         DataError: language model or lexicon cannot be used.
     """
     tokenizer = _tokenizer(loaded)
-    # Without labels: a transcript that the vocabulary cannot spell still is what was said.
+    # Without labels: a transcript that the vocabulary cannot write still is the reference.
     silent = replace(loaded.processor, tokenizer=None)
     batches = evaluation_batches(manifest, silent, config.batch_size, longest=LONGEST_PIECE)
     if by_decoder:
         tokenizer = require_spelling(loaded)
-        heard = transcribe_by_decoder(loaded.model, batches, tokenizer, config.autoregressive)
+        found = transcribe_by_decoder(loaded.model, batches, tokenizer, config.autoregressive)
     else:
-        heard = transcribe_batches(loaded.model, batches, tokenizer, build_search(config, tokenizer))
-    heard = _with_references(heard)
-    heard.references = [comparable_text(text, tokenizer.characters) for text in heard.references]
-    heard.hypotheses = [comparable_text(text, tokenizer.characters) for text in heard.hypotheses]
+        found = transcribe_batches(loaded.model, batches, tokenizer, build_search(config, tokenizer))
+    found = _with_references(found)
+    found.references = [comparable_text(text, tokenizer.characters) for text in found.references]
+    found.hypotheses = [comparable_text(text, tokenizer.characters) for text in found.hypotheses]
     rate = measure_error_rate(
-        heard.references, heard.hypotheses, heard.speakers, samples=config.bootstrap_samples, seed=seed
+        found.references, found.hypotheses, found.speakers, samples=config.bootstrap_samples, seed=seed
     )
-    return Accuracy(rate, heard)
+    return Accuracy(rate, found)
 
 
-def _with_references(heard: Transcripts) -> Transcripts:
-    """Leave out the utterances of which nobody knows what was said."""
-    known = [index for index, text in enumerate(heard.references) if text]
+def _with_references(found: Transcripts) -> Transcripts:
+    """Leave out the utterances without a transcript."""
+    known = [index for index, text in enumerate(found.references) if text]
     return replace(
-        heard,
-        ids=[heard.ids[index] for index in known],
-        speakers=[heard.speakers[index] for index in known],
-        references=[heard.references[index] for index in known],
-        hypotheses=[heard.hypotheses[index] for index in known],
-        greedy=[heard.greedy[index] for index in known],
-        margins=[heard.margins[index] for index in known],
-        confidences=[heard.confidences[index] for index in known],
+        found,
+        ids=[found.ids[index] for index in known],
+        speakers=[found.speakers[index] for index in known],
+        references=[found.references[index] for index in known],
+        hypotheses=[found.hypotheses[index] for index in known],
+        greedy=[found.greedy[index] for index in known],
+        margins=[found.margins[index] for index in known],
+        confidences=[found.confidences[index] for index in known],
     )
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bigfoot.compress.quantize import TARGETS, QuantizeConfig, apply, percentile_problem
+from bigfoot.compress.quantize import TARGETS, apply, percentile_problem
+from bigfoot.compress.settings import Quantize
 from bigfoot.data.batches import LoadedUtterance
 from bigfoot.errors import ConfigError
 from bigfoot.export.answers import answers_of_model, spell
@@ -29,7 +30,7 @@ class QuantizeRequest:
         calibrate: real audio for static ranges.
         check: audio on which texts are compared; that of ``calibrate`` where None.
         percentile: see ``bigfoot.compress.quantize.calibrate``.
-        keep_fp32: see ``QuantizeConfig``.
+        keep_fp32: see ``Quantize``.
         may: what may be replaced, besides what bigfoot wrote.
     """
 
@@ -131,7 +132,7 @@ def _quantize(request: QuantizeRequest) -> Quantized:
     loaded = load_model(request.model)
     heard = [] if request.calibrate is None else read_speech(request.calibrate, loaded.processor)
     checked = heard if request.check is None else read_speech(request.check, loaded.processor)
-    config = QuantizeConfig(request.precision, tuple(request.keep_fp32), request.percentile)
+    config = Quantize(request.precision, list(request.keep_fp32), request.percentile)
     model, change = apply(loaded.model, config, padded_audio(heard, loaded.processor))
     entry = {"step": "quantize", "precision": request.precision, "changes": [change.describe()]}
     save_model(model, loaded.processor, request.destination, [*loaded.history, entry], may=request.may)

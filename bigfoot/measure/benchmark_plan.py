@@ -68,7 +68,7 @@ class BenchmarkPlan:
 def read_plan(
     sources: Sequence[str], threads: str = "1", seconds: str = "10", batch: str = "1", rounds: int = 9
 ) -> BenchmarkPlan:
-    """Read a plan as the command line says it.
+    """Parse a plan from the command line.
 
     Args:
         sources: models.
@@ -123,6 +123,6 @@ def plan_warnings(plan: BenchmarkPlan) -> list[str]:
         if threads > processors:
             found.append(
                 f"{threads} threads on a machine whose process may use {processors}: they wait for each other, and "
-                "such a time says little"
+                "such a time means little"
             )
     return found

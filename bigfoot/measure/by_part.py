@@ -1,6 +1,6 @@
 """Where the time goes: the parts of models timed by hooks, or by their runtime's profile, in rounds of their own.
 
-Hooks stop the clock at the border of a part. That costs a little, so these rounds are apart from those that tell how
+Hooks stop the clock at the border of a part. That costs a little, so these rounds are apart from those that measure how
 fast a model is.
 """
 

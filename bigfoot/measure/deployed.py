@@ -27,7 +27,7 @@ Pass: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class _Opened(NamedTuple):
-    """A file in its runtime: what it says of itself, and from samples (B, N) and lengths (B,) to logits."""
+    """A file in its runtime: its facts, and from samples (B, N) and lengths (B,) to logits."""
 
     facts: Mapping[str, str]
     run: Pass

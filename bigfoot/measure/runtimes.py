@@ -43,7 +43,7 @@ class RunnableModel:
 
 
 def split_runtime(source: str) -> tuple[str, str]:
-    """Tell who runs a model from which model it is.
+    """Split a runtime's prefix from the name of a model.
 
     Example:
         >>> split_runtime("transformers:runs/teacher"), split_runtime("tiny_teacher")
@@ -118,7 +118,7 @@ def _load_plain(folder: Path, config: BigfootConfig) -> PreTrainedModel:
 def name_models(sources: Sequence[str]) -> list[str]:
     """Give models short names that differ.
 
-    The folder's own name where that is enough; else as many of the folders above it as tell the models apart, then
+    The folder's own name where that is enough; else as many of the folders above it as make the names unique, then
     the runtime, then a number.
 
     Args:

@@ -22,7 +22,7 @@ from bigfoot.types import SAMPLE_RATE, Seconds
 
 @dataclass(frozen=True)
 class Spread:
-    """What rounds say of one number.
+    """Summarize the rounds of one number.
 
     Args:
         median: over the rounds.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bigfoot.compress.settings import Prune, Quantize, StudentConfig
 from bigfoot.config import Registry
-from bigfoot.config.schema import PruneConfig, QuantizeConfig, StudentConfig
 from bigfoot.training.distilling import DistillConfig, GatesConfig
 from bigfoot.training.finetuning import FinetuneConfig
 
@@ -52,8 +52,8 @@ def list_stages() -> list[str]:
 
 
 register_step("student", StudentConfig, "bigfoot.pipeline.steps.student:StudentStep")
-register_step("prune", PruneConfig, "bigfoot.pipeline.steps.prune:PruneStep")
+register_step("prune", Prune, "bigfoot.pipeline.steps.prune:PruneStep")
 register_step("gates", GatesConfig, "bigfoot.pipeline.steps.gates:GatesStep")
 register_step("distill", DistillConfig, "bigfoot.pipeline.steps.distill:DistillStep")
 register_step("finetune", FinetuneConfig, "bigfoot.pipeline.steps.finetune:FinetuneStep")
-register_step("quantize", QuantizeConfig, "bigfoot.pipeline.steps.quantize:QuantizeStep")
+register_step("quantize", Quantize, "bigfoot.pipeline.steps.quantize:QuantizeStep")

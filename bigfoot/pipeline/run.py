@@ -13,6 +13,7 @@ from accelerate import PartialState
 from rich.logging import RichHandler
 
 from bigfoot.config import Problem, to_dict
+from bigfoot.config.plugins import digest_plugins
 from bigfoot.data.corpora import describe_transcripts
 from bigfoot.errors import ConfigError
 from bigfoot.formats.folder import LoadedModel, load_model
@@ -106,7 +107,7 @@ def _run(plan: Plan, until: str, config_path: str | None) -> Report | None:
         labels = choose_labels(config, data, digest_training_data(data), teacher)
     if until == "data":
         return None
-    results = [_take_teacher(teacher)]
+    results = [_take_teacher(teacher, config.plugins)]
     if until == "teacher":
         return None
     context = Context(plan, run_dir, data, teacher, labels, digest_noise(config, data))
@@ -150,11 +151,13 @@ def _find_characters(config: Config, teacher: LoadedModel) -> list[str] | None:
     return sorted(tokenizer.characters)
 
 
-def _take_teacher(teacher: LoadedModel) -> StepResult:
+def _take_teacher(teacher: LoadedModel, plugins: list[str]) -> StepResult:
+    """The teacher as what the first step reads; every step's fingerprint holds those of all before it, and plugins'."""
     assert teacher.folder is not None
     shape = teacher.model.config
     log.info("teacher: %s, %d layers, %d wide", teacher.folder.name, shape.num_hidden_layers, shape.hidden_size)
-    return StepResult("teacher", teacher.folder, fingerprint_files(teacher.folder))
+    found = fingerprint_files(teacher.folder)
+    return StepResult("teacher", teacher.folder, fingerprint(found, digest_plugins(plugins)) if plugins else found)
 
 
 def _find_source(teacher: StepResult, plan: Plan) -> StepResult:

@@ -7,8 +7,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 
-from bigfoot.config import Problem, above_zero, not_negative, one_of, read_settings, unknown_words
-from bigfoot.config.schema import PruneConfig, QuantizeConfig, StudentConfig
+from bigfoot.compress.settings import Prune, Quantize, StudentConfig
+from bigfoot.config import (
+    Problem,
+    above_zero,
+    find_config,
+    not_negative,
+    one_of,
+    read_settings,
+    unknown_words,
+)
+from bigfoot.config.plugins import load_plugins
+from bigfoot.config.reading import read_list
 from bigfoot.data.settings import DataConfig
 from bigfoot.errors import BigfootError, ConfigError
 from bigfoot.evaluation.settings import EvaluateConfig
@@ -64,13 +74,16 @@ class Config:
     scale: str = one_of("full", "tiny")
     """``tiny`` takes ``tiny_teacher`` and the student's widths at the share that they have to a base teacher's, so that
     a method can be tried anywhere; data and steps are to be given with it."""
+    plugins: list[str] = field(default_factory=list)
+    """Modules of your own that register losses, techniques or steps: names, or paths of ``.py`` files, looked for
+    beside the configuration, in the working directory, and where Python looks for modules. They are code, and run."""
     data: DataConfig = field(default_factory=DataConfig)
     """What is heard."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     """What is imitated."""
     student: StudentConfig = field(default_factory=StudentConfig)
     """What is kept of it."""
-    prune: PruneConfig = field(default_factory=PruneConfig)
+    prune: Prune = field(default_factory=Prune)
     """What is taken out of it."""
     distill: DistillConfig = field(default_factory=DistillConfig)
     """How the student learns from the teacher."""
@@ -78,7 +91,7 @@ class Config:
     """What it learns, meanwhile, to do without."""
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     """How it learns from the transcripts."""
-    quantize: QuantizeConfig = field(default_factory=QuantizeConfig)
+    quantize: Quantize = field(default_factory=Quantize)
     """How small its weights become at last."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     """How it is judged."""
@@ -141,7 +154,11 @@ def read_config(path: str | Path | None, overrides: Sequence[str] = ()) -> tuple
         >>> config.student.conv_groups, [str(problem) for problem in problems]
         (4, ['student.conv_gruops: unknown key; did you mean student.conv_groups?'])
     """
-    return read_settings(config_schema(), path, overrides)
+    folder = None if path is None else find_config(path).parent
+    plugins, problems = load_plugins(read_list("plugins", path, overrides), folder)
+    config, found = read_settings(config_schema(), path, overrides)
+    config.plugins = plugins
+    return config, [*problems, *found]
 
 
 def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:

@@ -8,8 +8,10 @@ from pathlib import Path
 import torch
 
 from bigfoot.compress import conv_groups, conv_sharing, decoder_depth, depth, lowrank, narrow, reshape_to
+from bigfoot.compress.audio import LazyAudio
 from bigfoot.compress.conv_groups import spell_out_groups
-from bigfoot.config.schema import StudentConfig
+from bigfoot.compress.registry import apply_technique
+from bigfoot.compress.settings import StudentConfig
 from bigfoot.data.batches import sample_batches
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.feature_error import measure_feature_error
@@ -17,7 +19,7 @@ from bigfoot.measure.size import count_params
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.feature_encoder import PaddedAudio
 from bigfoot.pipeline.settings import Config
-from bigfoot.pipeline.student_shape import final_shape, low_rank_config
+from bigfoot.pipeline.student_shape import final_shape
 
 
 class InitAudio:
@@ -55,16 +57,16 @@ def build_student(model: BigfootForCTC, config: Config, audio: InitAudio) -> tup
     wanted = config.student
     if wanted.weights == "random":
         return _draw_student(model, config)
-    student, change = depth.apply(model, depth.DepthConfig(wanted.num_hidden_layers, wanted.layer_init))
+    student, change = depth.apply(model, depth.Depth(wanted.num_hidden_layers, wanted.layer_init))
     changes = [change.describe()]
     if wanted.decoder_layers is not None:
-        student, change = decoder_depth.apply(student, decoder_depth.DecoderDepthConfig(wanted.decoder_layers))
+        student, change = decoder_depth.apply(student, decoder_depth.DecoderDepth(wanted.decoder_layers))
         changes.append(change.describe())
     if wanted.shape:
         if wanted.shape_init == "least_squares":
-            student, change = narrow.apply(student, narrow.NarrowConfig(wanted.shape), audio.batches)
+            student, change = narrow.apply(student, narrow.Narrow(wanted.shape), audio.batches)
         else:
-            student, change = reshape_to.apply(student, reshape_to.ReshapeConfig(wanted.shape, config.seed))
+            student, change = reshape_to.apply(student, reshape_to.Reshape(wanted.shape, config.seed))
         changes.append(change.describe())
     if wanted.change_conv_layers:
         student, told = _change_convs(student, config, audio)
@@ -75,7 +77,10 @@ def build_student(model: BigfootForCTC, config: Config, audio: InitAudio) -> tup
             changes.append(f"convolutional features: {features}.")
     if wanted.low_rank.linears:
         needed = audio.batches if wanted.low_rank.weighting == "activations" else ()
-        student, change = lowrank.apply(student, low_rank_config(wanted), needed)
+        student, change = lowrank.apply(student, wanted.low_rank, needed)
+        changes.append(change.describe())
+    for settings in wanted.read_techniques():
+        student, change = apply_technique(student, settings, LazyAudio(lambda: audio.batches))
         changes.append(change.describe())
     return student, changes
 
@@ -95,12 +100,12 @@ def _change_convs(model: BigfootForCTC, config: Config, audio: InitAudio) -> tup
         student, sentence = _prepare_growth(student, wanted)
         changes.append(sentence)
     else:
-        groups = conv_groups.ConvGroupsConfig(wanted.conv_groups, wanted.conv_init)
+        groups = conv_groups.ConvGroups(wanted.conv_groups, wanted.conv_init)
         needed = audio.batches if wanted.conv_init == "least_squares" else ()
         student, change = conv_groups.apply(student, groups, needed)
         changes.append(change.describe())
     if wanted.conv_sharing:
-        sharing = conv_sharing.ConvSharingConfig(wanted.conv_sharing, wanted.conv_sharing_init)
+        sharing = conv_sharing.ConvSharing(wanted.conv_sharing, wanted.conv_sharing_init)
         needed = audio.batches if wanted.conv_sharing_init == "least_squares" else ()
         student, change = conv_sharing.apply(student, sharing, needed)
         changes.append(change.describe())

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from bigfoot.compress import decoder_depth, depth, lowrank, narrow, reshape_to
 from bigfoot.compress.conv_groups import spell_out_groups
-from bigfoot.compress.lowrank import spell_out_ranks
+from bigfoot.compress.registry import reshape_by
+from bigfoot.compress.settings import StudentConfig
 from bigfoot.config import Problem
-from bigfoot.config.schema import StudentConfig
-from bigfoot.errors import ModelError
+from bigfoot.errors import BigfootError, ConfigError, ModelError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.reshape import reshape_config
 from bigfoot.pipeline.settings import Config
@@ -22,11 +22,13 @@ class StudentShape:
 
     Args:
         shape: as far as losses care: without groups and shared kernels of convolutions, and low ranks.
+        untouched: the same before ``student.techniques``.
         problems: of the parts that are not in it.
         unfit: why weights cannot be initialized as asked for, or the shape not be changed further.
     """
 
     shape: BigfootConfig
+    untouched: BigfootConfig
     problems: list[Problem] = field(default_factory=list)
     unfit: list[Problem] = field(default_factory=list)
 
@@ -44,7 +46,7 @@ def resolve_student(config: Config, source: BigfootConfig) -> StudentShape:
         >>> found.shape.num_hidden_layers, [problem.code for problem in found.problems]
         (12, ['bad_layers'])
     """
-    wanted, found = config.student, StudentShape(source)
+    wanted, found = config.student, StudentShape(source, source)
     _cut_depth_(found, wanted, source)
     _cut_decoder_(found, wanted)
     shallow = found.shape
@@ -56,7 +58,25 @@ def resolve_student(config: Config, source: BigfootConfig) -> StudentShape:
     if wanted.weights == "random" and config.distill.grow_groups:
         message = "random weights begin with their groups; leave distill.grow_groups out"
         found.unfit.append(Problem("student.weights", "no_growth", message))
+    found.untouched = found.shape
+    _apply_techniques_(found, wanted)
     return found
+
+
+def _apply_techniques_(found: StudentShape, wanted: StudentConfig) -> None:
+    try:
+        found.shape = _reshape_further(found.shape, wanted)
+    except ConfigError:
+        return  # The section says itself what is wrong with its entries.
+    except BigfootError as error:
+        found.problems.append(Problem("student.techniques", "not_applicable", str(error)))
+
+
+def _reshape_further(shape: BigfootConfig, wanted: StudentConfig) -> BigfootConfig:
+    """The shape after ``student.techniques``; units that weights or audio decide on are still there."""
+    for settings in wanted.read_techniques():
+        shape = reshape_by(shape, settings)
+    return shape
 
 
 def _cut_depth_(found: StudentShape, wanted: StudentConfig, source: BigfootConfig) -> None:
@@ -91,23 +111,13 @@ def _fit_problems(
         message = "the decoder reads frames of the teacher's width; leave it out"
         yield Problem("shape.hidden_size", "width_under_decoder", message)
     if wanted.low_rank.linears:
-        for problem in lowrank.low_rank_problems(low_rank_config(wanted), shape):
+        for problem in lowrank.low_rank_problems(wanted.low_rank, shape):
             yield Problem("low_rank", "bad_rank", problem)
         if wanted.weights == "random" and not wanted.low_rank.rank:
             message = "random weights know no ranks by energy, which depend on the teacher's; give low_rank.rank"
             yield Problem("weights", "no_rank", message)
     if wanted.change_conv_layers:
         yield from _conv_problems(wanted, shape)
-
-
-def low_rank_config(wanted: StudentConfig) -> lowrank.LowRankConfig:
-    """The settings of low ranks as the technique takes them.
-
-    Args:
-        wanted: of the student.
-    """
-    cut = wanted.low_rank
-    return lowrank.LowRankConfig(cut.linears, cut.rank or None, cut.energy, cut.weighting)
 
 
 def _conv_problems(wanted: StudentConfig, shape: BigfootConfig) -> Iterator[Problem]:
@@ -141,13 +151,10 @@ def final_shape(config: Config, source: BigfootConfig) -> BigfootConfig:
     wanted, found = config.student, resolve_student(config, source)
     if found.problems:
         raise ModelError(str(found.problems[0]))
-    shape = found.shape
+    shape = found.untouched
     if wanted.change_conv_layers:
         groups = spell_out_groups(shape, wanted.conv_groups)
         shape = reshape_config(shape, conv_groups=groups, conv_sharing=wanted.conv_sharing or None)
-    cut = wanted.low_rank
-    if not cut.linears:
-        return shape
-    if not cut.rank:
-        raise ModelError("student.low_rank: ranks by energy depend on the teacher's weights; give a rank to count them")
-    return reshape_config(shape, layer_ranks=spell_out_ranks(shape, cut.linears, cut.rank))
+    if wanted.low_rank.linears:
+        shape = reshape_by(shape, wanted.low_rank)
+    return _reshape_further(shape, wanted)

@@ -90,7 +90,7 @@ def compare_runs(folders: Sequence[str | Path]) -> Comparison:
 
 
 def find_incomparable(rows: Sequence[Row]) -> list[str]:
-    """Say in what the measurement of rows with a WER differs; how models were made may differ, that is compared.
+    """Name the differences in how rows with a WER were measured; how models were made may differ.
 
     Args:
         rows: the rows of one table.
@@ -192,7 +192,7 @@ def _find_report(folder: Path) -> Path | None:
 
 
 def _name_runs(folders: Sequence[Path]) -> list[str]:
-    """Name each run by the last parts of its path, as few as tell all of them apart."""
+    """Name each run by the last parts of its path, as few as make all of them unique."""
     paths = [folder.parent if folder.name == "report" else folder for folder in folders]
     for count in range(1, max(len(path.parts) for path in paths) + 1):
         names = ["/".join(path.parts[-count:]) for path in paths]

@@ -58,7 +58,7 @@ def encode_json(content: Mapping[str, Any]) -> bytes:
 
 
 def encode_text(text: str) -> bytes:
-    r"""Write UTF-8; of a file's name that is none, what cannot be said is spelled out, as JSON spells it.
+    r"""Write UTF-8; of a file's name that is none, bytes that are not text are escaped, as in JSON.
 
     Example:
         >>> encode_text("\udcff.wav")

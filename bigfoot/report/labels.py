@@ -51,7 +51,7 @@ def place_labels(figure: Figure, marker_radius: float) -> None:
     for axes in figure.axes:
         inside = axes.get_window_extent(renderer)
         labels = [text for text in axes.texts if isinstance(text, Annotation)]
-        # A collection in coordinates of data has no extent of its own: its segments say where it is.
+        # A collection in coordinates of data has no extent of its own: its segments have the place.
         bars = [artist for artist in axes.collections if isinstance(artist, LineCollection)]
         segments = [axes.transData.transform(segment) for bar in bars for segment in bar.get_segments()]
         taken = [Bbox([segment.min(axis=0), segment.max(axis=0)]).padded(5) for segment in segments]

@@ -34,7 +34,7 @@ def format_percent(fraction: float | None) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """Write a duration as people say it.
+    """Write a duration for readers.
 
     Example:
         >>> [format_seconds(x) for x in (0.42, 75, 3720)]

@@ -1,4 +1,4 @@
-"""What a run has to say: one row of facts per model and split, and everything around the rows, saved and read back.
+"""The facts of a run: one row of facts per model and split, and everything around the rows, saved and read back.
 
 ``report.json`` is the report; the Markdown, the CSV and the plots are views of it. Its first lines read::
 

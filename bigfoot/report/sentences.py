@@ -8,7 +8,7 @@ from bigfoot.report.rows import Report, Row
 
 
 def describe_protocols(rows: Sequence[Row]) -> list[str]:
-    """Say under which conditions the WERs of a table came about, one line for each set of conditions.
+    """Describe how the WERs of a table were measured, one line for each set of conditions.
 
     Example:
         >>> from bigfoot.report.rows import Row
@@ -33,7 +33,7 @@ def describe_protocols(rows: Sequence[Row]) -> list[str]:
 
 
 def describe_differences(rows: Sequence[Row]) -> list[str]:
-    """Say how each model compares with its teacher, and its decoder with greedy, and whether the difference is one.
+    """Describe each model against its teacher, and its decoder against greedy, with a verdict.
 
     Example:
         >>> from bigfoot.report.rows import Row
@@ -65,7 +65,7 @@ def _describe_difference(
 
 
 def describe_origin(report: Report) -> list[str]:
-    """Say on what machine, with which versions and which configurations the report came about."""
+    """Describe the machine, the versions and the configurations of the report."""
     lines = [f"{key.replace('_', ' ')}: {value}" for key, value in report.machine.items()]
     versions: dict[str, list[str]] = {}
     for row in report.rows:

@@ -65,7 +65,7 @@ def render_svg(figure: Figure, title: str) -> str:
 
 
 def _drop_names_(root: ElementTree.Element) -> None:
-    """Take out the names that nothing refers to: every figure calls its parts alike, and a page may say a name once."""
+    """Take out the names that nothing refers to: every figure calls its parts alike, and a page may use an id once."""
     used = set()
     for element in root.iter():
         used.add(element.get(_LINK, "")[1:])

@@ -52,5 +52,5 @@ class GroupGrowth(TrainingHook):
 
     def finish(self, model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
         """Cut the kernels to their blocks: what the fading has left outside is 0, so that nothing is lost."""
-        grouped, change = conv_groups.apply(model, conv_groups.ConvGroupsConfig(self.groups))
+        grouped, change = conv_groups.apply(model, conv_groups.ConvGroups(self.groups))
         return grouped, [change.describe()]

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from bigfoot.compress.quantize import QuantizeConfig, apply
+from bigfoot.compress.quantize import Quantize, apply
 from bigfoot.formats.folder import load_model, save_model
 from bigfoot.install import install_hint
 from bigfoot.pipeline import run_pipeline
@@ -76,7 +76,7 @@ def test_what_cannot_be_is_found_first(small_run, tmp_path, overrides, expected)
 
 def test_a_quantized_model_is_no_source_of_a_student(small_run, narrow_teacher, tmp_path):
     loaded = load_model(narrow_teacher)
-    save_model(apply(loaded.model, QuantizeConfig("int8"))[0], loaded.processor, tmp_path / "small")
+    save_model(apply(loaded.model, Quantize("int8"))[0], loaded.processor, tmp_path / "small")
     for steps, count in (("[student,distill]", 1), ("[finetune]", 1), ("[quantize]", 0)):
         settings = (f"teacher.path={tmp_path / 'small'}", f"steps={steps}")
         assert codes(problems_of(small_run(tmp_path / "run", *settings))) == [("teacher.path", "quantized")] * count

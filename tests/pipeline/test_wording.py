@@ -81,11 +81,11 @@ UNSEEN = {
 @pytest.fixture
 def places(narrow_teacher, other_teachers, build_huggingface, processor, tmp_path):
     """Folders by the names that cases and the file give them."""
-    from bigfoot.compress.quantize import QuantizeConfig, apply
+    from bigfoot.compress.quantize import Quantize, apply
     from bigfoot.formats.folder import load_model, save_model
 
     loaded = load_model(narrow_teacher)
-    save_model(apply(loaded.model, QuantizeConfig("int8"))[0], loaded.processor, tmp_path / "quantized")
+    save_model(apply(loaded.model, Quantize("int8"))[0], loaded.processor, tmp_path / "quantized")
     plain = make_teacher(tmp_path / "unnormalized", build_huggingface, processor)
     save_processor(Processor(processor.tokenizer, not processor.do_normalize, processor.sample_rate), plain)
     made = {"teacher": narrow_teacher, "quantized": tmp_path / "quantized", "unnormalized": plain}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bigfoot.compress.conv_groups import ConvGroupsConfig, apply, fade_outside_blocks_
+from bigfoot.compress.conv_groups import ConvGroups, apply, fade_outside_blocks_
 from bigfoot.training.growth import GroupGrowth
 
 
@@ -36,6 +36,6 @@ def test_what_is_outside_the_blocks_fades_evenly_to_nothing(build_model, sharing
 def test_when_it_is_done_slices_are_the_whole(build_model, speech):
     model = build_model("base")
     fade_outside_blocks_(model, [1] + [2] * 6, 0.0)
-    grouped, _ = apply(model, ConvGroupsConfig(2))
+    grouped, _ = apply(model, ConvGroups(2))
     with torch.no_grad():
         torch.testing.assert_close(grouped(speech[0]).logits, model(speech[0]).logits, rtol=0, atol=1e-5)

@@ -13,7 +13,6 @@ from bigfoot.config import Problem
 from bigfoot.data.batches import sample_batches
 from bigfoot.errors import ModelError
 from bigfoot.formats.folder import load_model
-from bigfoot.measure.size import count_macs
 from bigfoot.pipeline.context import Context
 from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.plan import Plan
@@ -76,6 +75,6 @@ class PruneStep(Step):
             batches = sample_batches(manifest, loaded.processor, config.seconds, room, labels=labels)
         home = loaded.model.device
         given = loaded.model.to(PartialState().device)
-        model, change = prune.apply(given, config, batches, count_macs=lambda model: count_macs(model)[model])
+        model, change = prune.apply(given, config, batches)
         result.changes = [change.describe()]
         save_step(result, model.to(home), loaded)

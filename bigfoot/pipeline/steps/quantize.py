@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,6 @@ from bigfoot.errors import ConfigError
 from bigfoot.formats.folder import load_model
 from bigfoot.measure.size import measure_size_bytes
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.models.feature_encoder import PaddedAudio
 from bigfoot.pipeline.context import Context
 from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.plan import Plan
@@ -60,20 +59,12 @@ class QuantizeStep(Step):
     def run(self, result: StepResult, before: StepResult, context: Context, *, control: bool) -> None:
         """See ``Step``."""
         config, loaded = context.config.quantize, load_model(before.folder)
-        audio: Iterable[PaddedAudio] = ()
+        audio: Sequence[Batch] = ()
         if config.precision == "int8_static":
             manifest, room = context.labels.manifests["train"], context.config.data.batch_seconds
-            audio = _one_by_one(sample_batches(manifest, loaded.processor, config.seconds, room))
-        wanted = quantize.QuantizeConfig(config.precision, tuple(config.keep_fp32), config.percentile)
-        model, change = quantize.apply(loaded.model, wanted, audio)
+            audio = sample_batches(manifest, loaded.processor, config.seconds, room)
+        model, change = quantize.apply(loaded.model, config, audio)
         result.changes = [change.describe()]
         save_step(result, model, loaded, precision=config.precision)
         sizes = [measure_size_bytes(folder) / 1e6 for folder in (before.folder, result.folder)]
         log.info("quantize: %s %.2f MB -> %.2f MB", change.describe(), *sizes)
-
-
-def _one_by_one(batches: Iterable[Batch]) -> Iterator[PaddedAudio]:
-    """The utterances of batches without their padding."""
-    for batch in batches:
-        for samples, mask in zip(batch.input_values, batch.attention_mask, strict=True):
-            yield PaddedAudio(samples[mask][None], mask[mask][None])

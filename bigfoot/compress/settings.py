@@ -1,6 +1,6 @@
-"""Settings of compression techniques and of loss terms; a YAML file holds only what differs from the defaults here.
+"""Settings of the sections ``student``, ``prune`` and ``quantize``; a YAML file holds only what differs from them.
 
-A field says its own range (``bigfoot.config.rules``), and the sentence below it what it is for.
+They are read without torch; what applies them stands in the files of the techniques.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from bigfoot.compress.registry import check_technique, read_technique
 from bigfoot.config.problems import Problem
 from bigfoot.config.rules import above_zero, not_negative, one_of, share, unknown_words
 
@@ -17,7 +18,7 @@ PRUNABLE = ("heads", "feed_forward", "conv", "width")
 
 
 @dataclass
-class LowRankConfig:
+class LowRank:
     """Linear maps of the transformer as products of two thin ones, by singular values."""
 
     linears: list[str] = field(default_factory=list)
@@ -43,7 +44,7 @@ class StudentConfig:
     layer_init: Any = "spread"
     """Which: ``first_k``, ``last_k``, ``every_k``, ``spread`` (both ends kept), or a list of 0-based layers."""
     weights: str = one_of("teacher", "random")
-    """``random`` takes the shape alone and begins all of its weights anew: a control."""
+    """``random`` takes the shape alone and initializes all of its weights at random: a control."""
     decoder_layers: int | None = above_zero(None)
     """Layers of the decoder that stay, as far apart as can be, both ends among them; null keeps all, and a teacher
     without a decoder needs none."""
@@ -52,34 +53,51 @@ class StudentConfig:
     conv_groups: Any = 2
     """Groups of the convolutions 1 and up (0 has one input channel), or a list with one number a layer."""
     conv_init: str = one_of("slice", "permute", "least_squares")
-    """Where grouped kernels begin: ``slice`` (the dense kernel's block diagonal), ``permute`` (the same, channels
-    ordered so that it holds the most energy), ``least_squares`` (fitted, on audio, to what the dense layer gives)."""
+    """How grouped kernels are initialized: ``slice`` (the dense kernel's block diagonal), ``permute`` (the same,
+    channels ordered so that it holds the most energy), ``least_squares`` (fitted, on audio, to the dense layer's
+    output)."""
     conv_sharing: Any = field(default_factory=list)
     """Lists of convolutions, 0-based and of equal shape, that use one kernel: [[1, 2], [3, 4]]."""
     conv_sharing_init: str = one_of("mean", "first", "last", "least_squares")
-    """Where a shared kernel begins: the members' mean, one member, or a fit, on audio, to what the members give."""
+    """How a shared kernel is initialized: the members' mean, one member, or a fit to their outputs on audio."""
     shape: dict[str, Any] = field(default_factory=dict)
     """What is otherwise than in the teacher, by fields of ``BigfootConfig``: ``hidden_size``, ``num_attention_heads``,
     ``intermediate_size``, per-layer lists of them, ``attention_reuse``, ``time_reduction``, ``feature_projection``,
-    ``conv_dim``, ... What fits is copied, the rest begins at random."""
+    ``conv_dim``, ... What fits is copied, the rest is initialized at random."""
     shape_init: str = one_of("slice", "least_squares")
     """``slice`` copies the first units of everything; ``least_squares`` keeps those that explain the others, for
     narrower shapes with heads as wide as the teacher's, and fits what reads them on audio."""
-    low_rank: LowRankConfig = field(default_factory=LowRankConfig)
-    """Linear maps of low rank; made last."""
+    low_rank: LowRank = field(default_factory=LowRank)
+    """Linear maps of low rank; made last but ``techniques``."""
+    techniques: list[Any] = field(default_factory=list)
+    """What is done after all that, in this order: a name and its settings each, such as ``- depth: {num_hidden_layers:
+    2}``; built-in techniques, or those of ``plugins``."""
     init_seconds: float = above_zero(60.0)
     """Training audio from which least squares and low ranks are fitted."""
 
+    def find_problems(self) -> Iterator[Problem]:
+        """Check the settings of ``techniques``."""
+        for index, entry in enumerate(self.techniques):
+            yield from (problem.under(f"techniques[{index}]") for problem in check_technique(entry))
+
+    def read_techniques(self) -> list[object]:
+        """``techniques`` as their settings.
+
+        Raises:
+            ConfigError: with everything that is wrong.
+        """
+        return [read_technique(entry) for entry in self.techniques]
+
 
 @dataclass
-class PruneConfig:
+class Prune:
     """Take out the units that matter least, and leave a model that is smaller indeed."""
 
     parts: list[str] = field(default_factory=lambda: ["heads", "feed_forward"])
     """What is cut: attention ``heads``, ``feed_forward`` units, ``conv`` channels, the ``width`` of the frames."""
     importance: str = one_of("taylor", "l1", "l2", "activation")
     """How units are judged: ``taylor`` (|weight times gradient| of the CTC loss, needs labels), ``l1`` or ``l2`` norm
-    of their weights, ``activation`` (mean square of what they say)."""
+    of their weights, ``activation`` (mean square of what they give)."""
     scope: str = one_of("part", "layer", "global")
     """Who competes: the units of a ``part`` over all layers, those of a ``layer`` alone, or all with all."""
     target: str = one_of("ratio", "macs", "params")
@@ -113,8 +131,8 @@ class PruneConfig:
 
 
 @dataclass
-class QuantizeConfig:
-    """Make the weights of what came last take fewer bytes; nothing is trained or cut after it (docs/how-to/quantize.md)."""
+class Quantize:
+    """Store the weights of the last model in fewer bytes; nothing trains or prunes after it (docs/how-to/quantize.md)."""
 
     precision: str = one_of("int8_static", "int8_dynamic", "int8", "float16", "bfloat16")
     """``int8_static`` and ``int8_dynamic`` also bring what goes into layers to eight bits, as an exported file does, by
