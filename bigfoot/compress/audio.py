@@ -36,7 +36,7 @@ class LazyAudio(Sequence[Any]):
         source: of paths, waveforms or batches; or a function that gives them.
         processor: how paths and waveforms are normalized; None takes batches alone.
 
-    Example:
+    Examples:
         >>> audio = LazyAudio([np.zeros(8000, np.float32)], Processor(None, do_normalize=False))
         >>> len(audio), audio[0].input_values.shape
         (1, torch.Size([1, 8000]))

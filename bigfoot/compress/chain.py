@@ -37,7 +37,7 @@ def compress(
     Raises:
         BigfootError: a technique cannot be applied to this model, or needs audio.
 
-    Example:
+    Examples:
         >>> import bigfoot
         >>> from bigfoot.compress import ConvGroups, Depth
         >>> student = bigfoot.compress("tiny_teacher", [Depth(4), ConvGroups(2)])

@@ -24,7 +24,7 @@ class Change:
     def describe(self) -> str:
         """One line for people.
 
-        Example:
+        Examples:
             >>> Change("depth", ["layers [0, 11] of 12"]).describe()
             'depth: kept layers [0, 11] of 12. Dropped nothing.'
         """

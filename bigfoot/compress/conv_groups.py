@@ -49,7 +49,7 @@ def spell_out_groups(config: BigfootConfig, conv_groups: int | Sequence[int]) ->
     Raises:
         ModelError: a list of another length, or something that is not a number.
 
-    Example:
+    Examples:
         >>> spell_out_groups(BigfootConfig(), 2)
         [1, 2, 2, 2, 2, 2, 2]
     """
@@ -80,7 +80,7 @@ def slice_groups(weight: Tensor, old_groups: int, groups: int) -> Tensor:
     Raises:
         ModelError: ``groups`` is no multiple of ``old_groups``.
 
-    Example:
+    Examples:
         >>> import torch
         >>> slice_groups(torch.tensor([[1.0, 2.0], [3.0, 4.0]])[..., None], 1, 2).flatten().tolist()
         [1.0, 4.0]

@@ -54,7 +54,7 @@ def shrink_decoder_shape(config: BigfootConfig, num_layers: int) -> BigfootConfi
     Raises:
         ModelError: see ``choose_layers`` and ``count_decoder_layers``.
 
-    Example:
+    Examples:
         >>> shrink_decoder_shape(BigfootConfig(decoder={"num_layers": 6}), 2).decoder
         {'num_layers': 2}
     """

@@ -51,7 +51,7 @@ def choose_layers(num_layers: int, keep: int, layer_init: str | Sequence[int]) -
     Raises:
         ModelError: more layers than there are, an unknown rule, a layer out of range, or a list of another length.
 
-    Example:
+    Examples:
         >>> choose_layers(12, 4, "spread"), choose_layers(12, 4, "every_k")
         ([0, 4, 7, 11], [0, 3, 6, 9])
     """
@@ -93,7 +93,7 @@ def shrink_shape(config: BigfootConfig, layers: Sequence[int]) -> BigfootConfig:
     Raises:
         ModelError: a layer uses the attention maps of one that does not come before it any more.
 
-    Example:
+    Examples:
         >>> shrink_shape(BigfootConfig(attention_reuse=[None, 0] * 6), [0, 1, 0, 1]).attention_reuse
         [None, 0, None, 2]
     """

@@ -85,7 +85,7 @@ class Gates(nn.Module):
         model: whose units and blocks get gates; it keeps the hooks.
         parts: see ``gated_units``.
 
-    Example:
+    Examples:
         >>> from bigfoot.formats.folder import load_model
         >>> gates = Gates(load_model("tiny_teacher").model, ["heads"])
         >>> size = gates.measure_size()

@@ -99,7 +99,7 @@ def compute_importance(
     Raises:
         ModelError: an unknown word, or no batches where they are needed.
 
-    Example:
+    Examples:
         >>> from bigfoot.formats.folder import load_model
         >>> compute_importance(load_model("tiny_teacher").model, "l1")[Place("heads", 0)].shape
         torch.Size([4])

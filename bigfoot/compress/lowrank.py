@@ -52,7 +52,7 @@ def factorize(weight: Tensor, rank: int | None, energy: float, gram: Tensor | No
     Returns:
         The factors, in the type of the weight.
 
-    Example:
+    Examples:
         >>> whole = torch.diag(torch.tensor([3.0, 4.0]))
         >>> factors = factorize(whole, 1, 0.0)
         >>> (factors.up @ factors.down).round().tolist()
@@ -82,7 +82,7 @@ def rank_for_energy(values: Tensor, energy: float) -> int:
     Returns:
         1 to n.
 
-    Example:
+    Examples:
         >>> rank_for_energy(torch.tensor([2.0, 1.0, 1.0]), 0.8)
         2
     """
@@ -164,7 +164,7 @@ def apply(
     Raises:
         ModelError: see ``low_rank_problems``; no audio where it is needed.
 
-    Example:
+    Examples:
         >>> from bigfoot.formats.folder import load_model
         >>> student, _ = apply(load_model("tiny_teacher").model, LowRank(["intermediate_dense"], 8, weighting="none"))
         >>> student.config.layer_ranks[0]
@@ -205,7 +205,7 @@ def spell_out_ranks(shape: BigfootConfig, linears: Sequence[str], rank: int) -> 
         linears: by ``LINEARS``.
         rank: 1 or more.
 
-    Example:
+    Examples:
         >>> spell_out_ranks(BigfootConfig(num_hidden_layers=1), ["q_proj", "output_dense"], 400)
         [{'output_dense': 400}]
     """

@@ -53,7 +53,7 @@ def apply(
     Raises:
         ModelError: nothing can be cut, a target that cannot be met, or what an importance needs is missing.
 
-    Example:
+    Examples:
         >>> from bigfoot.formats.folder import load_model
         >>> config = Prune(parts=["heads"], importance="l2", ratio=0.5, scope="layer")
         >>> apply(load_model("tiny_teacher").model, config)[0].config.heads_of_layers[:3]
@@ -108,7 +108,7 @@ def choose_units(
     Returns:
         Ascending indices by place.
 
-    Example:
+    Examples:
         >>> place, score = Place("feed_forward", 0), torch.tensor([3.0, 1.0, 2.0, 4.0])
         >>> choose_units({place: score}, {place: Units(4, ())}, Prune(ratio=0.5, multiple_of=1))
         {Place(kind='feed_forward', layer=0): [0, 3]}

@@ -56,7 +56,7 @@ class Int8Plan:
     def without(self, layers: Iterable[str]) -> Int8Plan:
         """The same with some layers in fp32.
 
-        Example:
+        Examples:
             >>> Int8Plan({"a": None, "b": None}).without(["a"]).ranges
             {'b': None}
         """
@@ -73,7 +73,7 @@ def quantizable_layers(model: BigfootForCTC) -> dict[str, nn.Module]:
     Returns:
         Modules by their name within the encoder; see ``int8_layers``.
 
-    Example:
+    Examples:
         >>> from bigfoot.formats.folder import load_model
         >>> list(quantizable_layers(load_model("tiny_teacher").model))[5:8]
         ['feature_extractor.conv_layers.6.conv', 'feature_projection.projection', 'encoder.pos_conv_embed.conv']
@@ -152,7 +152,7 @@ def _ends(given: Tensor, percentile: float) -> Range:
 def percentile_problem(percentile: float) -> str | None:
     """Why so much of the numbers cannot be what a range holds.
 
-    Example:
+    Examples:
         >>> percentile_problem(40), percentile_problem(99.9)
         ('40 should be above 50 and at most 100', None)
     """
@@ -177,7 +177,7 @@ def apply(
         ConfigError: an unknown precision, layers that are not there, or no audio.
         ModelError: a weight is not finite, or too large.
 
-    Example:
+    Examples:
         >>> from bigfoot.formats.folder import load_model
         >>> apply(load_model("tiny_teacher").model, Quantize("float16"))[1].describe()[:51]
         'quantize: kept weights in float16. Dropped nothing.'
@@ -233,7 +233,7 @@ def choose_layers(patterns: Iterable[str], layers: Collection[str]) -> list[str]
     Raises:
         ConfigError: a pattern that no layer fits.
 
-    Example:
+    Examples:
         >>> choose_layers(["encoder.layers.0"], ["encoder.layers.0.attention.q_proj", "encoder.layers.1.x"])
         ['encoder.layers.0.attention.q_proj']
     """

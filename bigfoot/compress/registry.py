@@ -59,7 +59,7 @@ def technique(name: str, settings: type, reshape: Reshape | None = None) -> Call
 def list_techniques() -> Mapping[str, type]:
     """Settings of every technique by name, the built-in ones first.
 
-    Example:
+    Examples:
         >>> list(list_techniques())[:2]
         ['depth', 'decoder_depth']
     """
@@ -115,7 +115,7 @@ def read_technique(entry: object) -> object:
     Raises:
         ConfigError: with everything that is wrong.
 
-    Example:
+    Examples:
         >>> read_technique({"depth": {"num_hidden_layers": 4}})
         Depth(num_hidden_layers=4, layer_init='spread')
     """
@@ -129,7 +129,7 @@ def read_technique(entry: object) -> object:
 def check_technique(entry: object) -> list[Problem]:
     """What is wrong with an entry of ``student.techniques``.
 
-    Example:
+    Examples:
         >>> print(*check_technique({"dept": {"num_hidden_layers": 4}}))
         dept: no technique of that name; did you mean depth?
     """

@@ -55,7 +55,7 @@ def choose_shape(config: BigfootConfig, wanted: Mapping[str, object]) -> Bigfoot
     Raises:
         ModelError: an unknown field, with the nearest name, or a shape that cannot be built.
 
-    Example:
+    Examples:
         >>> choose_shape(BigfootConfig(), {"hidden_size": 480, "intermediate_size": 640}).head_dim
         40
     """
@@ -104,7 +104,7 @@ def apply(
     Raises:
         ModelError: see ``choose_shape``.
 
-    Example:
+    Examples:
         >>> from bigfoot.formats.folder import load_model
         >>> thin, change = apply(load_model("tiny_teacher").model, Reshape({"intermediate_size": 64}))
         >>> thin.config.intermediate_size, change.fresh

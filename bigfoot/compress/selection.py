@@ -38,7 +38,7 @@ def select_units(readers: Sequence[Reader], count: int, keep: int, blocks: int =
     Returns:
         Ascending indices.
 
-    Example:
+    Examples:
         >>> inputs = torch.tensor([[1.0, 1.0, 0.0], [2.0, 2.0, 0.0], [0.0, 0.0, 0.5]])  # the second repeats the first
         >>> select_units([Reader(inputs.T @ inputs, torch.eye(3))], 3, 2)
         [0, 2]

@@ -132,7 +132,7 @@ class Prune:
 
 @dataclass
 class Quantize:
-    """Make the weights of what came last take fewer bytes; nothing is trained or cut after it (docs/quantize.md)."""
+    """Store the last model in fewer bytes; nothing trains or prunes after it (docs/how-to/quantize.md)."""
 
     precision: str = one_of("int8_static", "int8_dynamic", "int8", "float16", "bfloat16")
     """``int8_static`` and ``int8_dynamic`` also bring what goes into layers to eight bits, as an exported file does, by

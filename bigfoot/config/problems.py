@@ -14,7 +14,7 @@ class Problem:
         code: what kind of problem it is, in snake case; it stays the same when the wording changes.
         message: what was expected, what came, and what to do, without the key.
 
-    Example:
+    Examples:
         >>> print(Problem("seed", "out_of_range", "must not be below 0, got -1"))
         seed: must not be below 0, got -1
     """
@@ -32,7 +32,7 @@ class Problem:
         Args:
             section: dotted, such as ``distill.losses``.
 
-        Example:
+        Examples:
             >>> Problem("hidden.weight", "out_of_range", "must not be below 0").under("gates.losses").key
             'gates.losses.hidden.weight'
         """
@@ -46,7 +46,7 @@ class Problem:
             sentence: such as ``parts: there is nothing to cut``.
             code: see above.
 
-        Example:
+        Examples:
             >>> Problem.of("parts: there is nothing to cut", "not_prunable").key
             'parts'
         """

@@ -41,7 +41,7 @@ def read_settings(
     Raises:
         ConfigError: the file is missing or is not YAML.
 
-    Example:
+    Examples:
         >>> from bigfoot.data.settings import DataConfig
         >>> data, problems = read_settings(DataConfig, None, ["num_train=3", "num_tets=2"])
         >>> data.num_train, [str(problem) for problem in problems]
@@ -66,7 +66,7 @@ def read_list(key: str, path: str | Path | None, overrides: Sequence[str] = ()) 
         path: YAML file, looked up as given and then under ``configs/``.
         overrides: ``a.b=c`` each.
 
-    Example:
+    Examples:
         >>> read_list("plugins", None, ["seed=1", "plugins=[my_losses]"])
         ['my_losses']
     """

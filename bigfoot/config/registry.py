@@ -16,7 +16,7 @@ class Registry(Mapping[str, _T], Generic[_T]):
     Args:
         what: one entry is, for errors.
 
-    Example:
+    Examples:
         >>> colors: Registry[int] = Registry("color")
         >>> colors.add("red", 0xFF0000, "example.Red")
         >>> "red" in colors, list(colors)

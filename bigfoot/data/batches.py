@@ -176,7 +176,7 @@ def collate(utterances: Sequence[LoadedUtterance], processor: Processor, positio
     Raises:
         DataError: a transcript cannot be spelled.
 
-    Example:
+    Examples:
         >>> pair = [LoadedUtterance(name, "s", "A", np.ones(n, np.float32)) for name, n in (("a", 3), ("b", 2))]
         >>> collate(pair, Processor(do_normalize=False)).attention_mask.tolist()
         [[True, True, True], [True, True, False]]

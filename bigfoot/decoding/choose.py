@@ -30,7 +30,7 @@ def build_search(config: SearchConfig, tokenizer: Tokenizer) -> Search | None:
         DataError: language model or lexicon cannot be read, or the tokenizer cannot write the words of either.
         MissingExtraError: a language model without the extra ``[lm]``.
 
-    Example:
+    Examples:
         >>> from bigfoot.text.tokenizers import CharTokenizer
         >>> build_search(SearchConfig(decoder="beam"), CharTokenizer(("<pad>", "|", "A"))).name
         'prefix beam 16'
@@ -67,7 +67,7 @@ def _word_values(config: SearchConfig, tokenizer: Tokenizer) -> WordValues:
 def describe_decoder(config: SearchConfig) -> str:
     """Name a decoder with all that decides what it finds, for reports.
 
-    Example:
+    Examples:
         >>> describe_decoder(SearchConfig(decoder="beam", hot_words=["SEVEN"]))
         'prefix beam 16, hot words SEVEN (3 each)'
     """

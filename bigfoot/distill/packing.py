@@ -28,7 +28,7 @@ class Packing:
         dtype: ``fp16``, or ``int8`` with a scale for every channel of every utterance; of logits always fp16.
         top_k: tokens a frame whose logits are kept, the others share what is left evenly; 0 for all.
 
-    Example:
+    Examples:
         >>> logits = torch.tensor([[4.0, 1.0, 0.0, 3.0]])
         >>> packing = Packing("fp16", top_k=2)
         >>> packing.unpack("logits", packing.pack("logits", logits), 4).softmax(-1).sub(logits.softmax(-1)).abs() < 0.02

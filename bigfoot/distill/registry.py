@@ -75,7 +75,7 @@ def register_loss(name: str) -> Callable[[_L], _L]:
     Raises:
         BigfootError: the name is taken or no identifier, or the class is no dataclass that derives from ``Loss``.
 
-    Example:
+    Examples:
         >>> from dataclasses import dataclass
         >>> from bigfoot.distill.loss import Loss
         >>> @register_loss("example_of_a_loss")
@@ -103,7 +103,7 @@ def default_losses(**given: Loss) -> LossesConfig:
     Args:
         given: losses by name that take the place of the defaults.
 
-    Example:
+    Examples:
         >>> default_losses(hidden=HiddenLoss(0.5)).hidden.weight
         0.5
     """

@@ -195,7 +195,7 @@ def _encode_header(rows: Iterable[dict[str, Any]], metadata: dict[str, str]) -> 
 def index_of(output: Path) -> Path:
     """The file of lines beside a safetensors file.
 
-    Example:
+    Examples:
         >>> index_of(Path("out/speech.safetensors")).as_posix()
         'out/speech.jsonl'
     """

@@ -91,7 +91,7 @@ def plan_mixed(lengths: Sequence[int], size: int, most_samples: int) -> list[lis
     Returns:
         Batches of positions in ``lengths``; every position once.
 
-    Example:
+    Examples:
         >>> plan_mixed([1, 2, 3, 4, 5, 60], 3, 120)
         [[0, 2, 4], [1, 5], [3]]
     """

@@ -105,7 +105,7 @@ def join_pieces(utterances: Sequence[LoadedUtterance], texts: Sequence[str]) -> 
         utterances: of ``read_speech``.
         texts: one each.
 
-    Example:
+    Examples:
         >>> wave = np.zeros(1, np.float32)
         >>> join_pieces([LoadedUtterance(name, "", "", wave) for name in "aab"], ["ONE", "TWO", ""])
         ['ONE TWO', '']

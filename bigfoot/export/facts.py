@@ -28,7 +28,7 @@ def describe(
         precision: ``fp32``, ``int8_dynamic`` or ``int8_static``.
         batch_invariant: whether utterances may share a batch.
 
-    Example:
+    Examples:
         >>> facts = describe(BigfootConfig(), Processor(CharTokenizer(("<pad>", "|", "A"))))
         >>> facts["vocab"], facts["stride"], facts["receptive_field"]
         ('["<pad>", "|", "A"]', '320', '400')

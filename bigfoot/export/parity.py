@@ -69,7 +69,7 @@ class Parity:
     def describe(self) -> str:
         """A line for people.
 
-        Example:
+        Examples:
             >>> wer = PairedDifference(0.001, -0.002, 0.004, 0.4, "utterance")
             >>> Parity(0.02, 20.0, wer, 1, 60, 0.0, 0).describe()
             'logits within 0.02; WER +0.10 points [-0.20, 0.40]; 1 of 60 texts changed; in batches within 0'

@@ -46,7 +46,7 @@ class QuantizeRequest:
     def problems(self) -> list[str]:
         """What cannot be done, all at once.
 
-        Example:
+        Examples:
             >>> QuantizeRequest("tiny_teacher", Path("out"), "int8", calibrate=Path("a.wav")).problems()
             ['--calibrate: only int8_static has ranges to measure; for comparing texts there is --check']
         """
@@ -88,7 +88,7 @@ class Quantized:
     def describe(self) -> str:
         """A line for people.
 
-        Example:
+        Examples:
             >>> Quantized(10_000_000, 2_700_000, "", 1, 60, PairedDifference(0.001, 0, 0, 0.4, "utterance")).describe()
             '2.7 MB, 27 % of 10.0 MB; WER +0.10 points, 1 of 60 texts changed'
         """

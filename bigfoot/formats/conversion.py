@@ -88,7 +88,7 @@ def make_speechlike_noise(seconds: Seconds = 10.0, seed: int = 0) -> Tensor:
     Returns:
         (1, N) at 16 kHz.
 
-    Example:
+    Examples:
         >>> make_speechlike_noise(0.5).shape
         torch.Size([1, 8000])
     """
@@ -118,7 +118,7 @@ def compare_answers(given: LoadedModel, other: LoadedModel, seconds: Seconds = 1
     Raises:
         ModelError: one of them has a CTC head and the other has none, or lacks a token.
 
-    Example:
+    Examples:
         >>> model = load_model("tiny_teacher")
         >>> compare_answers(model, model, seconds=1.0)
         0.0

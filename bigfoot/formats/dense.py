@@ -34,7 +34,7 @@ def densify(model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
         ModelError: a layer has more heads than its width has room for, or uses another's attention maps, or time is
             reduced, or layers compute in int8, which no dense shape can do.
 
-    Example:
+    Examples:
         >>> config = BigfootConfig(hidden_size=16, num_attention_heads=2, num_hidden_layers=2, intermediate_size=32,
         ...                        conv_dim=[8] * 7, num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2,
         ...                        conv_groups=[1, 2, 2, 2, 2, 2, 2])
@@ -83,7 +83,7 @@ def dense_shape(config: BigfootConfig) -> BigfootConfig | None:
     Returns:
         None where it cannot be written out.
 
-    Example:
+    Examples:
         >>> dense_shape(BigfootConfig(conv_groups=[1, 2, 2, 2, 2, 2, 2])).conv_groups is None
         True
         >>> dense_shape(BigfootConfig(time_reduction=2)) is None
@@ -111,7 +111,7 @@ def advise_format(config: BigfootConfig, parts_beyond: Callable[[BigfootConfig],
     Returns:
         Advice that helps with this shape.
 
-    Example:
+    Examples:
         >>> advise_format(BigfootConfig(time_reduction=2), lambda _: ["time_reduction"])
         'keep the bigfoot format'
     """
@@ -195,7 +195,7 @@ def expand_groups(kernel: Tensor, groups: int) -> Tensor:
     Returns:
         (C_out, C_in, K).
 
-    Example:
+    Examples:
         >>> expand_groups(torch.tensor([[[1.0]], [[2.0]]]), 2)[..., 0].tolist()
         [[1.0, 0.0], [0.0, 2.0]]
     """

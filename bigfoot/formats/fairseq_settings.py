@@ -226,7 +226,7 @@ def parse_convs(text: object, source: str) -> list[tuple[int, int, int]]:
     Raises:
         ModelError: it is anything but lists of three whole numbers, added and multiplied.
 
-    Example:
+    Examples:
         >>> parse_convs("[(512, 10, 5)] + [(512, 3, 2)] * 2", "here")
         [(512, 10, 5), (512, 3, 2), (512, 3, 2)]
     """

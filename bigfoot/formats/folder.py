@@ -110,7 +110,7 @@ def outline_model(name: str | Path) -> ModelOutline:
     Raises:
         ModelError: there is nothing readable or supported.
 
-    Example:
+    Examples:
         >>> outline_model("tiny_teacher").config.num_hidden_layers
         12
     """
@@ -148,7 +148,7 @@ def load_model(
     Raises:
         ModelError: missing, unsupported, or weights that do not fit the config.
 
-    Example:
+    Examples:
         >>> load_model("tiny_teacher").model.config.num_hidden_layers
         12
     """
@@ -211,7 +211,7 @@ def save_model(
         ModelError: the format cannot express the shape.
         OutputError: the folder holds what bigfoot did not write, or another process writes it.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> loaded = load_model("tiny_teacher")
         >>> save_model(loaded.model, loaded.processor, tempfile.mkdtemp() + "/copy")

@@ -150,7 +150,7 @@ def family_fields(config: BigfootConfig) -> dict[str, Any]:
     Args:
         config: a shape that transformers can express.
 
-    Example:
+    Examples:
         >>> family_fields(BigfootConfig(num_hidden_layers=2))["num_hidden_layers"]
         2
     """

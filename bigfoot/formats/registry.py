@@ -70,7 +70,7 @@ def find_format(path: Path) -> Format:
     Raises:
         ModelError: none of ours, with what each would look like.
 
-    Example:
+    Examples:
         >>> find_format(Path("torchaudio:WAV2VEC2_BASE")).name
         'torchaudio'
     """
@@ -163,7 +163,7 @@ def hears_padding(config: BigfootConfig) -> bool:
 
     A group norm and a batch norm average over it, and several positional convolutions carry it inwards.
 
-    Example:
+    Examples:
         >>> hears_padding(BigfootConfig()), hears_padding(BigfootConfig(feat_extract_norm="layer"))
         (True, False)
     """

@@ -72,7 +72,7 @@ def whose_names(names: Iterable[str]) -> Names | None:
     Returns:
         None where they are nobody's.
 
-    Example:
+    Examples:
         >>> whose_names(["wav2vec2.encoder.layers.0.attention.q_proj.weight"])
         'transformers'
         >>> whose_names(["encoder.transformer.layers.0.attention.k_proj.bias", "aux.bias"])

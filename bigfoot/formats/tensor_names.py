@@ -64,7 +64,7 @@ def rename_to_current(tensors: Mapping[str, Tensor], family: str) -> Renamed:
     Returns:
         The tensors of encoder and CTC head as given, and what was left out.
 
-    Example:
+    Examples:
         >>> import torch
         >>> given = dict.fromkeys(["wav2vec2.mask_time_emb_vector", "quantizer.codevectors"], torch.zeros(2))
         >>> renamed = rename_to_current(given, "wav2vec2")
@@ -92,7 +92,7 @@ def rename_to_current(tensors: Mapping[str, Tensor], family: str) -> Renamed:
 def common_wrapper(names: Iterable[str]) -> str:
     """What stands before all names because a model was saved from within another module.
 
-    Example:
+    Examples:
         >>> common_wrapper(["module.model.a", "module.model.b"]), common_wrapper(["module.a", "b"])
         ('module.model.', '')
     """

@@ -59,7 +59,7 @@ def unspeakable_parts(config: BigfootConfig) -> list[str]:
     Returns:
         One phrase a part; empty where torchaudio can express all of it.
 
-    Example:
+    Examples:
         >>> unspeakable_parts(BigfootConfig(hidden_act="relu"))
         ["hidden_act 'relu' (it knows 'gelu')"]
     """

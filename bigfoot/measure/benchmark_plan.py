@@ -22,7 +22,7 @@ class Setting:
         seconds: audio of an utterance.
         batch: utterances of a pass.
 
-    Example:
+    Examples:
         >>> print(Setting(1, 10.0, 8))
         1 thread, 10 s, batch 8
     """
@@ -80,7 +80,7 @@ def read_plan(
     Raises:
         ConfigError: all that is wrong with them.
 
-    Example:
+    Examples:
         >>> read_plan(["tiny_teacher"], seconds="2,10").settings
         [Setting(threads=1, seconds=2.0, batch=1), Setting(threads=1, seconds=10.0, batch=1)]
     """

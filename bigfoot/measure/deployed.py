@@ -36,7 +36,7 @@ class _Opened(NamedTuple):
 def find_deployed(name: str | Path) -> Path | None:
     """The exported file that a name stands for: the file itself, or that of a deployed folder; None for another model.
 
-    Example:
+    Examples:
         >>> find_deployed("student.onnx"), find_deployed("tiny_teacher")
         (PosixPath('student.onnx'), None)
     """

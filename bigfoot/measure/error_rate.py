@@ -43,7 +43,7 @@ class ErrorCounts:
         deletions: not found.
         insertions: found where the reference has nothing, all of a hypothesis with an empty reference among them.
 
-    Example:
+    Examples:
         >>> ErrorCounts(hits=8, substitutions=1, deletions=1, insertions=0).rate
         0.2
     """
@@ -154,7 +154,7 @@ def measure_error_rate(
     Raises:
         ValueError: the lists differ in length, or samples is below 1.
 
-    Example:
+    Examples:
         >>> rate = measure_error_rate(["one two", "three four"], ["one two", "tree four"], ["ann", "bob"])
         >>> rate.wer, rate.words.substitutions, rate.bootstrap_unit
         (0.25, 1, 'utterance')
@@ -207,7 +207,7 @@ def compare_paired(
     Raises:
         ValueError: the lists differ in length, or samples is below 1.
 
-    Example:
+    Examples:
         >>> expected = ["one two", "three four", "five six", "seven eight"]
         >>> worse = ["one two", "tree four", "five six", "seven ate"]
         >>> compare_paired(expected, expected, worse, ["ann", "bob", "cleo", "dan"]).difference
@@ -245,7 +245,7 @@ def count_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[E
     Raises:
         ValueError: the lists differ in length.
 
-    Example:
+    Examples:
         >>> [counts.errors for counts in count_errors(["one two", "three"], ["one", "tree tree"])]
         [1, 2]
     """
@@ -263,7 +263,7 @@ def align_words(reference: str, hypothesis: str) -> list[AlignedWord]:
     Returns:
         Every word of both, in order.
 
-    Example:
+    Examples:
         >>> [(word.kind, word.reference, word.hypothesis) for word in align_words("one two", "one too")]
         [('hit', 'one', 'one'), ('substitution', 'two', 'too')]
     """

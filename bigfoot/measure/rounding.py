@@ -17,7 +17,7 @@ def rounding_limit(largest: float) -> float:
     Args:
         largest: of the logits by size, 0 or more; what is not finite excuses nothing.
 
-    Example:
+    Examples:
         >>> rounding_limit(2.0), rounding_limit(80.0)
         (0.0001, 0.0016)
     """

@@ -45,7 +45,7 @@ class RunnableModel:
 def split_runtime(source: str) -> tuple[str, str]:
     """Split a runtime's prefix from the name of a model.
 
-    Example:
+    Examples:
         >>> split_runtime("transformers:runs/teacher"), split_runtime("tiny_teacher")
         (('transformers', 'runs/teacher'), ('bigfoot', 'tiny_teacher'))
     """
@@ -69,7 +69,7 @@ def open_runnable(source: str) -> RunnableModel:
     Raises:
         ModelError: no such model, or a shape that only bigfoot can build was asked of transformers.
 
-    Example:
+    Examples:
         >>> type(open_runnable("transformers:tiny_teacher").model).__name__
         'Wav2Vec2ForCTC'
     """
@@ -127,7 +127,7 @@ def name_models(sources: Sequence[str]) -> list[str]:
     Returns:
         A name for each, in order.
 
-    Example:
+    Examples:
         >>> name_models(["runs/a/model", "runs/b/model", "transformers:runs/b/model", "tiny_teacher", "tiny_teacher"])
         ['a/model', 'b/model', 'transformers:b/model', 'tiny_teacher', 'tiny_teacher#2']
     """

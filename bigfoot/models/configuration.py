@@ -21,7 +21,7 @@ class BigfootConfig(Shape):
     Raises:
         ModelError: a field of another kind or beyond all measure, or fields that do not go together.
 
-    Example:
+    Examples:
         >>> config = BigfootConfig(num_hidden_layers=2, conv_groups=[1, 2, 2, 2, 2, 2, 2])
         >>> config.is_huggingface_shape, config.weight_prefix
         (False, 'bigfoot')
@@ -50,7 +50,7 @@ class BigfootConfig(Shape):
         Raises:
             ModelError: a field of another kind or beyond all measure, or fields that do not go together.
 
-        Example:
+        Examples:
             >>> BigfootConfig.from_dict({"num_hidden_layers": 2, "num_labels": 10**12}).num_labels
             2
         """
@@ -82,7 +82,7 @@ def build_config(fields: Mapping[str, Any], source: object) -> BigfootConfig:
     Raises:
         ModelError: a field of another kind or beyond all measure, or fields that do not go together.
 
-    Example:
+    Examples:
         >>> build_config({"hidden_size": "wide"}, "config.json")
         Traceback (most recent call last):
         bigfoot.errors.ModelError: config.json: hidden_size 'wide' should be a whole number, 1 or more

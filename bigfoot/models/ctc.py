@@ -62,7 +62,7 @@ def compute_ctc_losses(logits: Tensor, labels: Tensor, frame_mask: Tensor | None
         there is no real frame, as ``zero_infinity`` of PyTorch has it, and where there are no labels: nobody knows
         then what was said, and to train towards silence would be wrong.
 
-    Example:
+    Examples:
         >>> compute_ctc_losses(torch.zeros(1, 1, 2), torch.tensor([[1]]), None, 0)
         tensor([0.6931])
     """
@@ -90,7 +90,7 @@ class BigfootForCTC(BigfootPreTrainedModel):
     Args:
         config: the shape.
 
-    Example:
+    Examples:
         >>> config = BigfootConfig(hidden_size=16, num_attention_heads=2, num_hidden_layers=2, intermediate_size=32,
         ...                        conv_dim=[8] * 7, num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2)
         >>> BigfootForCTC(config).eval()(torch.zeros(1, 16000)).logits.shape

@@ -29,7 +29,7 @@ class SpeechEncoder(BigfootPreTrainedModel):
     Args:
         config: the shape.
 
-    Example:
+    Examples:
         >>> config = BigfootConfig(hidden_size=16, num_attention_heads=2, num_hidden_layers=2, intermediate_size=32,
         ...                        conv_dim=[8] * 7, num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2)
         >>> SpeechEncoder(config).eval()(torch.zeros(1, 16000)).last_hidden_state.shape

@@ -28,7 +28,7 @@ def bring_to_front(input_values: Tensor, attention_mask: Tensor, training: bool)
     Raises:
         DataError: a mask of another shape than the samples, or with padding between real samples.
 
-    Example:
+    Examples:
         >>> waves, mask = torch.tensor([[0.0, 3.0, 4.0]]), torch.tensor([[False, True, True]])
         >>> bring_to_front(waves, mask, training=False)[0].tolist()
         [[3.0, 4.0, 0.0]]

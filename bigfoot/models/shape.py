@@ -128,7 +128,7 @@ class Shape(PreTrainedConfig):
     def kernel_owners(self) -> list[int]:
         """For each convolution, the one whose kernel it uses: itself, or the first of those it shares with.
 
-        Example:
+        Examples:
             >>> Shape(conv_sharing=[[1, 2], [3, 4]]).kernel_owners
             [0, 1, 1, 3, 3, 5, 6]
         """

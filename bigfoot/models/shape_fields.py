@@ -136,7 +136,7 @@ def field_problems(values: Mapping[str, object]) -> Iterator[str]:
     Yields:
         One sentence a problem.
 
-    Example:
+    Examples:
         >>> list(field_problems({"num_hidden_layers": 0, "conv_bias": "yes"}))[1]
         "conv_bias 'yes' should be true or false"
     """

@@ -44,7 +44,7 @@ class SmallWeights:
         ranges: of ``int8_static``: lowest and highest number that each int8 layer is prepared for.
         fine: layers whose input is brought to two bytes.
 
-    Example:
+    Examples:
         >>> SmallWeights.read({"precision": "int8", "keep_fp32": ["encoder.layers.0"]}).keeps("encoder.layers.0.x")
         True
     """
@@ -109,7 +109,7 @@ class SmallWeights:
 def matches(layer: str, pattern: str) -> bool:
     """Whether a layer, or what it is part of, is what a pattern says.
 
-    Example:
+    Examples:
         >>> matches("encoder.layers.1.attention.q_proj", "encoder.layers.1"), matches("a.q_proj", "*.q_proj")
         (True, True)
     """
@@ -119,7 +119,7 @@ def matches(layer: str, pattern: str) -> bool:
 def split_name(name: str, prefix: str) -> tuple[str, str]:
     """The layer within the encoder and the kind of a tensor; the head is ``lm_head`` whatever its name.
 
-    Example:
+    Examples:
         >>> split_name("bigfoot.encoder.layers.0.attention.q_proj.weight", "bigfoot")
         ('encoder.layers.0.attention.q_proj', 'weight')
     """
@@ -138,7 +138,7 @@ def small_weight_problems(raw: object) -> Iterator[str]:
     Yields:
         One sentence a problem.
 
-    Example:
+    Examples:
         >>> list(small_weight_problems({"precision": "int4"}))[0][:46]
         "small_weights.precision 'int4' is none of floa"
     """
@@ -184,7 +184,7 @@ def quantize_weight(weight: Tensor, axis: int | Sequence[int] = 0) -> tuple[Tens
     Returns:
         int8 of the same shape, from -127 to 127, and fp32 scales, (channels,).
 
-    Example:
+    Examples:
         >>> integers, scales = quantize_weight(torch.tensor([[1.0, -2.0], [0.0, 0.5]]))
         >>> integers.tolist(), [round(scale, 4) for scale in scales.tolist()]
         ([[63, -127], [0, 127]], [0.0157, 0.0039])

@@ -60,7 +60,7 @@ def list_turns(steps: Sequence[str], *, control: bool = False) -> list[Turn]:
         steps: their names, in order.
         control: whether the teacher's losses are left out.
 
-    Example:
+    Examples:
         >>> [turn.label for turn in list_turns(["prune", "distill", "prune", "distill"])]
         ['prune', 'distill', 'prune_2', 'distill_2']
     """
@@ -73,7 +73,7 @@ def find_turn(row: str) -> Turn | None:
     Args:
         row: its name.
 
-    Example:
+    Examples:
         >>> found = find_turn("ctc_only_finetune_2")
         >>> found.step.name, found.number, found.control
         ('finetune', 2, True)

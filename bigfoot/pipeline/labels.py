@@ -63,7 +63,7 @@ def wants_labels(config: Config) -> bool:
     Args:
         config: of the run.
 
-    Example:
+    Examples:
         >>> wants_labels(Config(steps=["student", "distill"])), wants_labels(Config(steps=["student", "finetune"]))
         (False, True)
     """

@@ -64,7 +64,7 @@ def resolve_plan(config: Config) -> Plan:
     Args:
         config: of the run, at full scale.
 
-    Example:
+    Examples:
         >>> from bigfoot.pipeline.settings import Config
         >>> plan = resolve_plan(Config())
         >>> plan.models.teacher.config.num_hidden_layers, plan.models.student.num_hidden_layers

@@ -103,7 +103,7 @@ def summarize_preset(path: str | Path, overrides: Sequence[str] = ()) -> PresetS
         ConfigError: a key is wrong.
         ModelError: the teacher is not there, the student cannot be cut out of it, or its ranks depend on its weights.
 
-    Example:
+    Examples:
         >>> summarize_preset("methods/maskhubert.yaml").num_params_as_published
         26635840
     """

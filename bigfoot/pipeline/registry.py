@@ -44,7 +44,7 @@ def register_step(name: str, settings: type, made_by: type | str) -> None:
 def list_stages() -> list[str]:
     """Where a run can be told to stop; of a step that is taken several times, after the last.
 
-    Example:
+    Examples:
         >>> list_stages()[:3]
         ['data', 'teacher', 'student']
     """

@@ -135,7 +135,7 @@ def find_worst(split: str, heard: Mapping[str, Transcripts], limit: int = NUM_WO
         ``hypotheses`` by model and ``errors`` (words, of the student); none without error, and none where there is
         no student.
 
-    Example:
+    Examples:
         >>> student = Transcripts(["a", "b"], ["ann", "bob"], ["one", "two"], ["one", "too"])
         >>> [item["id"] for item in find_worst("test", {"distill": student})]
         ['b']

@@ -125,7 +125,7 @@ def _splits_until(until: str, config: Config) -> set[str]:
 def needs_same_data(one: Config, other: Config) -> bool:
     """Whether two runs with one teacher read the same manifests, so that one can have the other's.
 
-    Example:
+    Examples:
         >>> from bigfoot.pipeline.settings import load_config
         >>> one = load_config("demo_config.yaml")
         >>> needs_same_data(one, load_config("demo_config.yaml", ["seed=8"]))

@@ -149,7 +149,7 @@ def read_config(path: str | Path | None, overrides: Sequence[str] = ()) -> tuple
     Raises:
         ConfigError: the file is missing or is not YAML.
 
-    Example:
+    Examples:
         >>> config, problems = read_config(None, ["student.conv_groups=4", "student.conv_gruops=4"])
         >>> config.student.conv_groups, [str(problem) for problem in problems]
         (4, ['student.conv_gruops: unknown key; did you mean student.conv_groups?'])

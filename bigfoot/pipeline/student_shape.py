@@ -40,7 +40,7 @@ def resolve_student(config: Config, source: BigfootConfig) -> StudentShape:
         config: of the run.
         source: shape of the model that it is cut out of.
 
-    Example:
+    Examples:
         >>> from bigfoot.pipeline.settings import load_config
         >>> found = resolve_student(load_config(None, ["student.num_hidden_layers=13"]), BigfootConfig())
         >>> found.shape.num_hidden_layers, [problem.code for problem in found.problems]

@@ -26,7 +26,7 @@ def render_card(loaded: LoadedModel, repository: str, license: str | None = None
     Returns:
         Markdown, with the hub's YAML at its head.
 
-    Example:
+    Examples:
         >>> from bigfoot.formats.folder import load_model
         >>> card = render_card(load_model("tiny_teacher"), "me/digits", "apache-2.0")
         >>> card.splitlines()[1], "# digits" in card

@@ -59,7 +59,7 @@ def compare_runs(folders: Sequence[str | Path]) -> Comparison:
     Raises:
         DataError: no folders, one of them twice, or without a report; all such folders are named at once.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from bigfoot.report.rows import Report
         >>> from bigfoot.report.writer import save_report
@@ -98,7 +98,7 @@ def find_incomparable(rows: Sequence[Row]) -> list[str]:
     Returns:
         A sentence for each condition that differs; empty where the rows may be compared.
 
-    Example:
+    Examples:
         >>> find_incomparable([Row("a", "x", "dev", wer=0.1), Row("b", "x", "test", wer=0.1)])
         ['rows of different splits stand in this table (dev; test): their WERs cannot be compared']
     """
@@ -129,7 +129,7 @@ def save_comparison(comparison: Comparison, folder: str | Path) -> None:
         comparison: what to write.
         folder: where, made if it is missing.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
         >>> save_comparison(Comparison([ComparedRow("a", "runs/a", Row("m", "prune", "test", wer=0.04))], []), folder)

@@ -12,7 +12,7 @@ def rename_rows(content: dict[str, Any]) -> dict[str, Any]:
     Args:
         content: of a ``report.json`` whose ``rows`` are a list of objects; left as it is.
 
-    Example:
+    Examples:
         >>> rename_rows({"rows": [{"name": "distil_2, decoder", "step": "distil_2"}]})["rows"]
         [{'name': 'distill_2, decoder', 'step': 'distill_2'}]
     """

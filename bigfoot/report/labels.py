@@ -31,7 +31,7 @@ def place_labels(figure: Figure, marker_radius: float) -> None:
         figure: whose annotations are names of points, each at an offset in points.
         marker_radius: of the largest marker, in points.
 
-    Example:
+    Examples:
         >>> from matplotlib.figure import Figure
         >>> figure = Figure()
         >>> label = figure.subplots().annotate("a", (0, 0), textcoords="offset points", xytext=(0, 0))

@@ -85,7 +85,7 @@ def draw_wer_vs_size(
     Returns:
         The figure; where there is nothing to draw, its text states it.
 
-    Example:
+    Examples:
         >>> from bigfoot.report.rows import Row
         >>> figure = draw_wer_vs_size([Row("teacher", "teacher", "test", wer=0.04, size_bytes=4_000_000)])
         >>> figure.axes[0].get_xlabel()
@@ -115,7 +115,7 @@ def draw_wer_vs_speed(
     Returns:
         The figure; where there is nothing to draw, its text states it.
 
-    Example:
+    Examples:
         >>> from bigfoot.report.rows import Row
         >>> figure = draw_wer_vs_speed([Row("distill", "distill", "test", wer=0.04, speedup=2.0)])
         >>> figure.axes[0].get_xlabel()
@@ -179,7 +179,7 @@ def draw_macs_by_part(rows: Sequence[Row], width: float = 7.0) -> Figure:
     Returns:
         The figure, the first model at the top; where there is nothing to draw, its text states it.
 
-    Example:
+    Examples:
         >>> from bigfoot.report.rows import Row
         >>> figure = draw_macs_by_part([Row("teacher", "teacher", "test", macs_by_part={"conv": 2_000_000_000})])
         >>> float(figure.axes[0].patches[0].get_width())
@@ -223,7 +223,7 @@ def draw_losses(losses: Mapping[str, Sequence[Mapping[str, Any]]], width: float 
     Returns:
         The figure; where there is nothing to draw, its text states it.
 
-    Example:
+    Examples:
         >>> figure = draw_losses({"distill": [{"step": 10, "ctc": 2.0}, {"step": 20, "ctc": 1.5, "dev_wer": 0.9}]})
         >>> [axes.get_ylabel() for axes in figure.axes]
         ['loss', '%']

@@ -29,7 +29,7 @@ def render_html(report: Report) -> str:
     Returns:
         The page, the same for the same report; sections without content are left out.
 
-    Example:
+    Examples:
         >>> from bigfoot.report.rows import Report, Row
         >>> page = render_html(Report("demo", [Row("teacher", "teacher", "test", wer=0.04)]))
         >>> "<h1>demo</h1>" in page, '<td class="number" data-value="0.04">4.00</td>' in page

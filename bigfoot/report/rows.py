@@ -25,7 +25,7 @@ from bigfoot.report.earlier import rename_rows
 class Row:
     """Facts about one model on one split; None is what was not measured.
 
-    Example:
+    Examples:
         >>> row = Row(name="student", step="finetune", split="test", wer=0.05, size_bytes=3_900_000)
         >>> row.is_teacher, row.cer is None
         (False, True)
@@ -130,7 +130,7 @@ class Row:
 class Report:
     """A run in full.
 
-    Example:
+    Examples:
         >>> report = Report(title="demo", rows=[Row("teacher", "teacher", "test", wer=0.04)])
         >>> report.rows[0].wer
         0.04

@@ -10,7 +10,7 @@ from bigfoot.report.rows import Report, Row
 def describe_protocols(rows: Sequence[Row]) -> list[str]:
     """Describe how the WERs of a table were measured, one line for each set of conditions.
 
-    Example:
+    Examples:
         >>> from bigfoot.report.rows import Row
         >>> describe_protocols([Row("teacher", "teacher", "test", protocol="CTC", wer=0.1, num_words=90)])
         ['Protocol: CTC; decoder greedy; split test, 90 words.']
@@ -35,7 +35,7 @@ def describe_protocols(rows: Sequence[Row]) -> list[str]:
 def describe_differences(rows: Sequence[Row]) -> list[str]:
     """Describe each model against its teacher, and its decoder against greedy, with a verdict.
 
-    Example:
+    Examples:
         >>> from bigfoot.report.rows import Row
         >>> describe_differences([Row("student", "distil", "test", wer_difference=0.01)])
         ['student against the teacher: +1.00 points of WER.']

@@ -18,7 +18,7 @@ _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 def printable(text: str) -> str:
     r"""Take out what has no shape: XML has no way to write most of it, and it turns the direction of what follows.
 
-    Example:
+    Examples:
         >>> printable("a\x00b")
         'ab'
     """
@@ -35,7 +35,7 @@ def render_svg(figure: Figure, title: str) -> str:
     Returns:
         The element. It names no other file and has no size but its proportions, so that a page can scale it.
 
-    Example:
+    Examples:
         >>> from bigfoot.report.plots import draw_wer_vs_size
         >>> from bigfoot.report.rows import Row
         >>> svg = render_svg(draw_wer_vs_size([Row("student", "distill", "test", wer=0.04, size_bytes=9)]), "WER, size")

@@ -147,7 +147,7 @@ def summarize_losses(records: Sequence[dict[str, Any]]) -> list[float]:
     Returns:
         The first, and the mean of the last fifth.
 
-    Example:
+    Examples:
         >>> summarize_losses([{"step": step, "loss": 10.0 - step} for step in range(10)])
         [10.0, 1.5]
     """

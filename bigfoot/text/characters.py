@@ -30,7 +30,7 @@ class CharTokenizer(Tokenizer):
     Raises:
         ValueError: a token stands twice, or the blank is missing.
 
-    Example:
+    Examples:
         >>> tokenizer = CharTokenizer(("<pad>", "|", "A", "B"))
         >>> tokenizer.encode("AB A")
         [2, 3, 1, 2]
@@ -102,7 +102,7 @@ class CharTokenizer(Tokenizer):
         Raises:
             ValueError: it lacks a token.
 
-        Example:
+        Examples:
             >>> CharTokenizer(("<pad>", "|", "A")).find_in(CharTokenizer(("A", "-", "|"), blank_token="-"))
             [1, 2, 0]
         """
@@ -118,7 +118,7 @@ class CharTokenizer(Tokenizer):
     def unknown_characters(self, text: str) -> set[str]:
         """Characters of a text that the vocabulary cannot spell.
 
-        Example:
+        Examples:
             >>> sorted(CharTokenizer(("<pad>", "|", "A")).unknown_characters("A1 A!"))
             ['!', '1']
         """
@@ -169,7 +169,7 @@ def check_vocabulary(vocabulary: tuple[str, ...], blank_token: str) -> None:
 def stands_for_nothing(token: str, silent: tuple[str, ...]) -> bool:
     """Whether a token adds nothing to a text: one of those named, or ``<...>``.
 
-    Example:
+    Examples:
         >>> stands_for_nothing("<s>", ()), stands_for_nothing("[PAD]", ("[PAD]",)), stands_for_nothing("[PAD]", ())
         (True, True, False)
     """
@@ -185,7 +185,7 @@ def build_char_tokenizer(texts: Iterable[str]) -> CharTokenizer:
     Returns:
         ``<pad>`` as 0, then ``<s>``, ``</s>``, ``<unk>``, ``|`` and the characters in order of code point.
 
-    Example:
+    Examples:
         >>> build_char_tokenizer(["BA", "A C"]).vocabulary
         ('<pad>', '<s>', '</s>', '<unk>', '|', 'A', 'B', 'C')
     """

@@ -25,7 +25,7 @@ class Rule(Protocol):
 def quote(value: object) -> str:
     """A value as a message shows it, cut where it is long.
 
-    Example:
+    Examples:
         >>> quote([1, 2]), len(quote("a" * 5000))
         ('[1, 2]', 203)
     """
@@ -36,7 +36,7 @@ def quote(value: object) -> str:
 def is_whole(value: object, least: int = 0) -> bool:
     """Whether a value is a whole number, which true and false are not.
 
-    Example:
+    Examples:
         >>> is_whole(3), is_whole(True), is_whole(3.0), is_whole(-1)
         (True, False, False, False)
     """
@@ -52,7 +52,7 @@ class Whole:
         most: largest value.
         optional: whether null is a value too.
 
-    Example:
+    Examples:
         >>> Whole(1, 8).problem("heads", 3), Whole(1, 8).problem("heads", 9)
         (None, 'heads 9 is more than the 8 that are built at most')
     """

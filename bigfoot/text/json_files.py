@@ -28,7 +28,7 @@ def parse_json(text: str) -> Any:  # noqa: ANN401 - whatever it holds
         ValueError: it is no JSON, is nested too deeply, or has half of a surrogate pair, which no file can be written
             with again.
 
-    Example:
+    Examples:
         >>> parse_json("[" * 100_000)
         Traceback (most recent call last):
         ValueError: it is nested too deeply
@@ -55,7 +55,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         ModelError: missing, not a JSON object, or larger than such files are.
 
-    Example:
+    Examples:
         >>> read_json(Path("nothing.json"))
         Traceback (most recent call last):
         bigfoot.errors.ModelError: nothing.json cannot be read: there is no such file

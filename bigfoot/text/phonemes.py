@@ -25,7 +25,7 @@ def pronounce(text: str, voice: str, stress: bool) -> tuple[str, ...]:
         MissingExtraError: the extra ``[synthetic]`` is not installed.
         ValueError: the voice does not exist.
 
-    Example:
+    Examples:
         >>> pronounce("SIX", "en-us", stress=False)
         ('s', '\u026a', 'k', 's')
     """
@@ -43,7 +43,7 @@ class PhonemeTokenizer(Tokenizer):
         voice: espeak-ng voice that pronounces transcripts.
         stress: whether marks of stress are part of the phonemes.
 
-    Example:
+    Examples:
         >>> tokenizer = build_phoneme_tokenizer(["SIX", "SEVEN"])
         >>> tokenizer.decode(tokenizer.encode("SIX")), tokenizer.unit
         ('s \u026a k s', 'phoneme')

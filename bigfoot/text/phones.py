@@ -28,7 +28,7 @@ class PhoneTokenizer(PhonemeTokenizer):
     Raises:
         ValueError: a token stands twice, or the blank is missing.
 
-    Example:
+    Examples:
         >>> tokenizer = PhoneTokenizer(("<pad>", "a\u026a", "s", "t"), pronounces=False)
         >>> tokenizer.decode_ctc([2, 3, 3, 0, 1]), tokenizer.encode("t a\u026a")
         ('s t a\u026a', [3, 1])

@@ -84,7 +84,7 @@ def save_processor(processor: Processor, folder: str | Path) -> None:
         processor: what to write.
         folder: the model folder; made where missing.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> folder = tempfile.mkdtemp()
         >>> processor = Processor(CharTokenizer(("<pad>", "|", "A")), do_normalize=False)

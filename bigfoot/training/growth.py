@@ -29,7 +29,7 @@ class GroupGrowth(TrainingHook):
     def share(self, step: int) -> float:
         """What is left of it after a step, 1 to 0.
 
-        Example:
+        Examples:
             >>> [GroupGrowth([1, 2], 10, 20).share(step) for step in (5, 10, 15, 20, 99)]
             [1.0, 1.0, 0.5, 0.0, 0.0]
         """

@@ -36,7 +36,7 @@ def find_broken(terms: Mapping[str, float]) -> str | None:
     Returns:
         Such as ``loss term ctc``; None where all are finite.
 
-    Example:
+    Examples:
         >>> find_broken({"hidden": float("inf"), "ctc": float("nan"), "logit_kl": 1.0})
         'loss term hidden and ctc'
     """
@@ -55,7 +55,7 @@ def usual_loss(recent: Sequence[float]) -> float | None:
     Returns:
         The bound, 0.1 or more; None before there are 20 losses to judge by.
 
-    Example:
+    Examples:
         >>> usual_loss([2.0] * 19) is None, usual_loss([2.0] * 20)
         (True, 40.0)
     """
@@ -74,7 +74,7 @@ def describe_rates(groups: Sequence[Mapping[str, Any]]) -> str | None:
     Returns:
         A warning, or None where something learns.
 
-    Example:
+    Examples:
         >>> describe_rates([{"name": "encoder", "lr": 0.1, "params": []}]) is None
         True
     """
@@ -113,7 +113,7 @@ def describe_teacher(references: Sequence[str], hypotheses: Sequence[str]) -> st
     Returns:
         A warning, or None where it hears more, or where nothing was said.
 
-    Example:
+    Examples:
         >>> describe_teacher(["ONE TWO", "ONE"], ["ONE TWO", "NINE"]) is None
         True
     """
@@ -147,7 +147,7 @@ def describe_dev(step: int, max_steps: int, blank_rate: float, wer: float | None
     Returns:
         A warning, or None where all is well. Early in training blanks everywhere are normal.
 
-    Example:
+    Examples:
         >>> describe_dev(900, 1000, 1.0, 1.0) is None
         False
     """
@@ -172,7 +172,7 @@ def describe_loops(step: int, num_cut: int, num_utterances: int, joint: bool) ->
     Returns:
         A warning; None where there was none.
 
-    Example:
+    Examples:
         >>> describe_loops(10, 0, 60, joint=False) is None
         True
     """

@@ -15,7 +15,7 @@ class TrainingHook:
     A hook keeps no state of its own between steps: what it needs to resume stands in the model, in the objective, or
     follows from the count of steps.
 
-    Example:
+    Examples:
         >>> class LastOnly(TrainingHook):
         ...     def may_be_best(self, step: int, max_steps: int) -> bool:
         ...         return step == max_steps

@@ -98,7 +98,7 @@ class TrainingResult:
 def choose_precision(wanted: str) -> str:
     """Spell out ``auto``: bf16 on a GPU that has it, fp32 elsewhere.
 
-    Example:
+    Examples:
         >>> choose_precision("fp16")
         'fp16'
     """

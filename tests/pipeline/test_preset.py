@@ -14,7 +14,7 @@ from bigfoot.pipeline.settings import load_config, read_config
 from bigfoot.pipeline.student_shape import resolve_student
 
 METHODS = sorted(path.stem for path in (CONFIG_FOLDER / "methods").glob("*.yaml"))
-PAGE = CONFIG_FOLDER.parents[1] / "docs" / "methods.md"
+PAGE = CONFIG_FOLDER.parents[1] / "docs" / "explanation" / "methods.md"
 # Millions as the papers print them, and how near ours must come.
 PRINTED = {
     "distilhubert": (23.49, 1e-3), "fithubert": (22.49, 1e-3), "maskhubert": (26.64, 1e-3),

@@ -62,7 +62,7 @@ class PretrainedDecoder(nn.Module):
         ModelError: transformers has no such model, or cannot give it cross-attention.
         MissingExtraError: ``peft`` is not installed.
 
-    Example:
+    Examples:
         >>> shape = {"model_type": "gpt2", "n_layer": 1, "n_embd": 8, "n_head": 2, "vocab_size": 20, "eos_token_id": 19}
         >>> model = PretrainedDecoder(shape, "frozen").eval()
         >>> model(torch.tensor([[19, 3]]), torch.zeros(1, 5, 8)).shape

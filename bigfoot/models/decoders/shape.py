@@ -41,7 +41,7 @@ class DecoderShape:
         train: what of a pretrained model is trained: ``full``, ``lora``, ``frozen``.
         lora_rank: of ``lora``.
 
-    Example:
+    Examples:
         >>> DecoderShape.read({"num_layers": 2}).num_layers
         2
     """

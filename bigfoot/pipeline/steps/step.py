@@ -122,7 +122,7 @@ def get_step(name: str) -> Step:
     Raises:
         BigfootError: there is none.
 
-    Example:
+    Examples:
         >>> get_step("student").row_name
         'student_init'
     """
