@@ -103,7 +103,8 @@ def measure_student(name: str, teacher: BigfootForCTC, work: Path, given: argpar
     teachers = {"uncached": teacher, "cached": TeacherCache(work / "cache", teacher.config, needed)}
     times: dict[str, list[StepTime]] = {how: [] for how in teachers}
     objectives = {
-        how: Objective(LOSSES, BigfootForCTC(shape), source).to(teacher.device).train() for how, source in teachers.items()
+        how: Objective(LOSSES, BigfootForCTC(shape), source).to(teacher.device).train()
+        for how, source in teachers.items()
     }
     optimizers = {how: torch.optim.AdamW(objective.parameters(), 1e-5) for how, objective in objectives.items()}
     for _ in range(given.rounds + 1):

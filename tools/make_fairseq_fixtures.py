@@ -5,8 +5,8 @@ To be run where fairseq is installed, and bigfoot need not be::
     pip install torch safetensors soundfile fairseq-fixed==0.12.3.1
     python tools/make_fairseq_fixtures.py tests/formats/fixtures/fairseq ../shared/data
 
-The second folder holds LibriSpeech's train-mini. The stretches that fairseq gets are named in the outputs' metadata and not
-copied: the tests read the recordings where they lie. Of each answer to them, every third frame is kept.
+The second folder holds LibriSpeech's train-mini. The stretches that fairseq gets are named in the outputs' metadata and
+not copied: the tests read the recordings where they lie. Of each output, every third frame is kept.
 
 wav2vec2 pre-trained and with a CTC head, each in the old layout (``args``, a Namespace, as ``torch.save`` wrote before
 1.6) and in the new one (``cfg``, a DictConfig); HuBERT both ways in the newest (``cfg``, a plain dictionary). Answers
@@ -240,7 +240,8 @@ def main() -> None:
             if name != "wav2vec2_ctc_args":
                 model = load(path, data)
             normalize = config.task.normalize
-            stored |= {f"{name}/made/{key}": value for key, value in run_fairseq(model, stored["audio"], normalize).items()}
+            made = run_fairseq(model, stored["audio"], normalize)
+            stored |= {f"{name}/made/{key}": value for key, value in made.items()}
             for stretch, audio in speech.items():
                 found = run_fairseq(model, audio, normalize)
                 stored |= {f"{name}/{stretch}/{key}": value[:, ::KEPT_FRAMES] for key, value in found.items()}
