@@ -33,7 +33,7 @@ def evaluate(
 
     from bigfoot.config import load_config
     from bigfoot.data.corpora import prepare_data
-    from bigfoot.decoding.choose import decoder_problems
+    from bigfoot.decoding.choose import decoder_problems, unused_options
     from bigfoot.evaluation.judge import judge_model
     from bigfoot.formats.folder import load_model
     from bigfoot.storage.lock import locked
@@ -43,6 +43,8 @@ def evaluate(
     settings, loaded = load_config(config, overrides or []), load_model(model)
     if problems := [each.under("evaluate") for each in decoder_problems(settings.evaluate)]:
         raise ConfigError(problems)
+    for unused in unused_options(settings.evaluate):
+        typer.echo(f"warning: {unused.under('evaluate')}", err=True)
     tokenizer = loaded.processor.tokenizer
     characters = None if tokenizer is None else tokenizer.characters
     # The manifests are read to the end: who makes others in this folder waits.

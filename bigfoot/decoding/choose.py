@@ -86,6 +86,28 @@ def describe_decoder(config: SearchConfig) -> str:
     return ", ".join(parts)
 
 
+def unused_options(config: SearchConfig) -> Iterator[Problem]:
+    """Find settings that the chosen search does not read: worth a warning, no reason to stop.
+
+    Args:
+        config: of the search.
+
+    Yields:
+        Problem by problem, with keys relative to the section.
+
+    Examples:
+        >>> [problem.key for problem in unused_options(SearchConfig(lm_path="words.arpa"))]
+        ['lm_path']
+    """
+    if config.decoder == "greedy":
+        wanted = {"hot_words": bool(config.hot_words), "lexicon": config.lexicon is not None}
+        for name in (name for name, given in wanted.items() if given):
+            yield Problem(name, "not_read", "not read by greedy decoding; set evaluate.decoder=beam to use it")
+    if config.decoder != "lm" and config.lm_path is not None:
+        message = f"not read by evaluate.decoder={config.decoder}; set evaluate.decoder=lm to use it"
+        yield Problem("lm_path", "not_read", message)
+
+
 def decoder_problems(config: SearchConfig) -> Iterator[Problem]:
     """Find why a search cannot work, before anything is trained for it.
 
@@ -95,13 +117,7 @@ def decoder_problems(config: SearchConfig) -> Iterator[Problem]:
     Yields:
         Problem by problem, with keys relative to the section.
     """
-    wanted = {"hot_words": bool(config.hot_words), "lexicon": config.lexicon is not None}
-    for name in (name for name, given in wanted.items() if given and config.decoder == "greedy"):
-        yield Problem(name, "not_read", "greedy decoding has no use for it; set evaluate.decoder=beam")
     if config.decoder != "lm":
-        if config.lm_path is not None:
-            message = f"not read by evaluate.decoder={config.decoder}; set that to lm, or leave this out"
-            yield Problem("lm_path", "not_read", message)
         return
     if config.lm_path is None:
         message = "needed by evaluate.decoder=lm; tools/train_ngram.py makes one from a text file"

@@ -13,6 +13,14 @@ SPLITS = ("dev", "test")
 
 
 @dataclass
+class MeasureConfig:
+    """What is measured besides error rates and size."""
+
+    speed: bool = True
+    """Time and memory of every model; false saves the minutes that they take, and leaves those columns empty."""
+
+
+@dataclass
 class EvaluateConfig(SearchConfig):
     """What is measured of every model."""
 

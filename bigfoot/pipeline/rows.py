@@ -67,6 +67,15 @@ class _Measured:
     peak_memory: int | None = None
 
 
+@dataclass
+class _Speeds:
+    """Speeds by row, with one thread and with all, and notes on how they were measured."""
+
+    single: dict[str, ModelSpeed] = field(default_factory=dict)
+    every: dict[str, ModelSpeed] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
 def collect_versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide the figures."""
     found = {"python": platform.python_version()}
@@ -100,19 +109,12 @@ def build_rows(
         The rows, and the utterances that the student heard worst.
     """
     measured = [_measure(result) for result in results]
-    with open_timed({item.result.row: item.loaded for item in measured}) as timed:
-        log.info("measuring speed: %d interleaved rounds of %d models", config.evaluate.speed_rounds, len(timed.models))
-        rounds, seconds = config.evaluate.speed_rounds, config.evaluate.speed_seconds
-        single = measure_speed(timed.models, rounds=rounds, seconds=seconds, threads=1)
-        every = measure_speed(timed.models, rounds=rounds, seconds=seconds, threads=count_all_threads())
-        for item in measured:
-            if item.result.row in timed.models and item.loaded.folder is not None:
-                item.peak_memory = measure_peak_memory(timed.files.get(item.result.row, item.loaded.folder))
-    findings = Findings(notes=timed.notes)
+    speeds = _measure_speeds(measured, config) if config.measure.speed else _Speeds()
+    findings = Findings(notes=speeds.notes)
     for split in config.evaluate.splits:
         heard: dict[str, Accuracy] = {}
         for item in measured:
-            row = _start_row(item, measured[0].size, single, every, config, config_path)
+            row = _start_row(item, measured[0].size, speeds, config, config_path)
             row.split = split
             found = [row] if item.loaded.model.decoder is None else [row, _decoder_row(row)]
             for each in found:
@@ -120,6 +122,19 @@ def build_rows(
             findings.rows += found
         findings.worst += find_worst(split, {name: accuracy.transcripts for name, accuracy in heard.items()})
     return findings
+
+
+def _measure_speeds(measured: Sequence[_Measured], config: Config) -> _Speeds:
+    """Time all models in interleaved rounds, and measure the memory of each in a process of its own."""
+    with open_timed({item.result.row: item.loaded for item in measured}) as timed:
+        rounds, seconds = config.evaluate.speed_rounds, config.evaluate.speed_seconds
+        log.info("measuring speed: %d interleaved rounds of %d models", rounds, len(timed.models))
+        single = measure_speed(timed.models, rounds=rounds, seconds=seconds, threads=1)
+        every = measure_speed(timed.models, rounds=rounds, seconds=seconds, threads=count_all_threads())
+        for item in measured:
+            if item.result.row in timed.models and item.loaded.folder is not None:
+                item.peak_memory = measure_peak_memory(timed.files.get(item.result.row, item.loaded.folder))
+    return _Speeds(single, every, timed.notes)
 
 
 def find_worst(split: str, heard: Mapping[str, Transcripts], limit: int = NUM_WORST) -> list[dict[str, Any]]:
@@ -171,11 +186,10 @@ def _measure(result: StepResult) -> _Measured:
 
 
 def _start_row(
-    item: _Measured, teacher: ModelSize, single: dict[str, ModelSpeed], every: dict[str, ModelSpeed],
-    config: Config, config_path: str | None,
+    item: _Measured, teacher: ModelSize, speeds: _Speeds, config: Config, config_path: str | None
 ) -> Row:  # fmt: skip
     name, size = item.result.row, item.size
-    speed, all_threads = single.get(name), every.get(name)
+    speed, all_threads = speeds.single.get(name), speeds.every.get(name)
     row = Row(
         name=name, step=name, split="", protocol=_protocol(item, config), num_params=size.num_params,
         num_unique_params=size.num_unique_params, size_bytes=size.size_bytes, macs_per_second=size.macs_per_second,

@@ -15,6 +15,7 @@ from rich.logging import RichHandler
 from bigfoot.config import Problem, to_dict
 from bigfoot.config.plugins import digest_plugins
 from bigfoot.data.corpora import describe_transcripts
+from bigfoot.decoding.choose import unused_options
 from bigfoot.errors import ConfigError
 from bigfoot.formats.folder import LoadedModel, load_model
 from bigfoot.measure.size import measure_size
@@ -96,6 +97,8 @@ def _run(plan: Plan, until: str, config_path: str | None) -> Report | None:
     config, run_dir = plan.config, Path(plan.config.run_dir)
     refuse_misplaced(run_dir, [turn.label for turn in list_turns(config.steps)])
     start_logging(run_dir)
+    for unused in unused_options(config.evaluate):
+        log.warning("%s", unused.under("evaluate"))
     if PartialState().is_main_process:
         save_run_config(config, run_dir, config_path)
     if config.threads is not None:
@@ -206,7 +209,8 @@ def _report(results: list[StepResult], context: Context, config_path: str | None
     """Measure everything and write the report, or find it written."""
     config, folder = context.config, context.run_dir / "report"
     judged = [context.data.contents[split] for split in config.evaluate.splits]
-    settings = [to_dict(config.evaluate), *digest_files(config.evaluate.lm_path, config.evaluate.lexicon)]
+    lists = digest_files(config.evaluate.lm_path, config.evaluate.lexicon)
+    settings = [to_dict(config.evaluate), config.measure.speed, *lists]
     expected = fingerprint(settings, [r.fingerprint for r in results], context.labels.fingerprint, judged)
     if (found := read_report(folder, expected)) is not None:
         log.info("report: nothing has changed, skipped (%s)", folder)

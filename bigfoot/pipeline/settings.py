@@ -21,7 +21,7 @@ from bigfoot.config.plugins import load_plugins
 from bigfoot.config.reading import read_list
 from bigfoot.data.settings import DataConfig
 from bigfoot.errors import BigfootError, ConfigError
-from bigfoot.evaluation.settings import EvaluateConfig
+from bigfoot.evaluation.settings import EvaluateConfig, MeasureConfig
 from bigfoot.pipeline.registry import STEPS
 from bigfoot.training.distilling import DistillConfig, GatesConfig
 from bigfoot.training.finetuning import FinetuneConfig
@@ -95,6 +95,8 @@ class Config:
     """How small its weights become at last."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     """How it is judged."""
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
+    """What is measured besides error rates."""
     published: PublishedConfig = field(default_factory=PublishedConfig)
     """How its size was published."""
 

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from bigfoot.decoding.beam import PrefixBeamSearch
-from bigfoot.decoding.choose import build_search, decoder_problems, describe_decoder
+from bigfoot.decoding.choose import build_search, decoder_problems, describe_decoder, unused_options
 from bigfoot.decoding.words import KenLM, WordValues, read_lexicon
 from bigfoot.errors import DataError, MissingExtraError
 from bigfoot.evaluation.settings import EvaluateConfig
@@ -80,3 +80,12 @@ def test_without_the_extra_it_is_named(monkeypatch, tmp_path):
 def test_a_shorter_hot_word_is_worth_more_on_its_way():
     values = WordValues(hot_words=("SEVEN", "SEVENTEEN"), hot_word_bonus=9.0)
     assert values.begun("SEVEN") == 9.0 and values.begun("SEVENT") == 6.0 and values.begun("") == 0.0
+
+
+def test_options_that_are_not_read_are_no_reason_to_stop():
+    greedy = EvaluateConfig(lm_path="a.arpa", hot_words=["ONE"], lexicon="words.txt")
+    assert list(decoder_problems(greedy)) == []
+    found = [(problem.key, problem.code) for problem in unused_options(greedy)]
+    assert found == [("hot_words", "not_read"), ("lexicon", "not_read"), ("lm_path", "not_read")]
+    beam = EvaluateConfig(decoder="beam", lm_path="a.arpa", hot_words=["ONE"])
+    assert [problem.key for problem in unused_options(beam)] == ["lm_path"]

@@ -51,9 +51,7 @@ def test_a_run_with_a_head_over_other_tokens(small_config, tmp_path, quick_memor
     [
         (["finetune.tokenizer=bpe"], "finetune.tokenizer: bpe is another vocabulary"),
         (["evaluate.decoder=lm"], "evaluate.lm_path: needed"),
-        (["evaluate.hot_words=[ONE]"], "evaluate.hot_words: greedy decoding has no use"),
         (["evaluate.decoder=lm", "evaluate.lm_path=nowhere.arpa"], "nowhere.arpa: no such language model"),
-        (["evaluate.decoder=beam", "evaluate.lm_path=a.arpa"], "evaluate.lm_path: not read"),
         (["finetune.head=new", "finetune.tokenizer=huggingface"], "finetune.tokenizer_path"),
         (["finetune.head=new", "finetune.tokenizer=bpe", "finetune.tokenizer_text=none.txt"], "no file none.txt"),
     ],

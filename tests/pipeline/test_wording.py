@@ -39,8 +39,6 @@ CASES = [
     ["finetune.tokenizer=bpe", "finetune.head=new", "finetune.tokenizer_text=/nowhere.txt"],
     ["data.corpus=fsdd"],
     ["data.augment.noise_folder=/nowhere"],
-    ["evaluate.hot_words=[SEVEN]"],
-    ["evaluate.lm_path=x"],
     ["evaluate.decoder=lm"],
     ["evaluate.decoder=lm", "evaluate.lm_path=/nowhere.arpa"],
     ["distill.losses.logit_kl.weight=0"],
