@@ -22,7 +22,7 @@ class Waveforms(Protocol):
 
     @property
     def input_values(self) -> Tensor:
-        """(B, N), normalized as the processor says."""
+        """(B, N), normalized by the processor."""
 
     @property
     def attention_mask(self) -> Tensor:

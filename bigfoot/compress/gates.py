@@ -17,7 +17,7 @@ from bigfoot.compress.units import Place, Units, find_blocks, find_units
 from bigfoot.errors import ModelError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.models.reshape import load_plain_state, plain_state, spell_plain_name
+from bigfoot.models.reshape import load_plain_state, name_in_model, plain_state
 
 _BETA, _LOW, _HIGH = 2 / 3, -0.1, 1.1
 _BEGIN = math.log(0.99 / 0.01)
@@ -264,7 +264,7 @@ def _find_sizes(
         for place, begins in blocks.items():
             if name.startswith(begins):
                 touched.setdefault(name, []).append(place)
-    return [(named[spell_plain_name(name, model.config)].numel(), places) for name, places in touched.items()]
+    return [(named[name_in_model(name, model.config)].numel(), places) for name, places in touched.items()]
 
 
 def _speakers(model: BigfootForCTC, places: Iterable[Place]) -> Iterator[tuple[Place, nn.Module]]:

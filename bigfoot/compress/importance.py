@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from bigfoot.compress.units import Place, Units, find_units
 from bigfoot.errors import ModelError
 from bigfoot.models.ctc import BigfootForCTC, compute_ctc_losses
-from bigfoot.models.reshape import plain_state, spell_plain_name
+from bigfoot.models.reshape import name_in_model, plain_state
 
 IMPORTANCES = ("taylor", "l1", "l2", "activation")
-HEARS_AUDIO = ("taylor", "activation")
+NEEDS_AUDIO = ("taylor", "activation")
 """Those that need batches."""
 
 
@@ -26,7 +26,7 @@ class Audio(Protocol):
 
     @property
     def input_values(self) -> Tensor:
-        """(B, N), normalized as the processor says."""
+        """(B, N), normalized by the processor."""
 
     @property
     def attention_mask(self) -> Tensor:
@@ -42,7 +42,7 @@ class LabelledAudio:
     """``Audio`` made by hand.
 
     Args:
-        input_values: (B, N), normalized as the processor says.
+        input_values: (B, N), normalized by the processor.
         attention_mask: (B, N), True = real.
         labels: (B, U), -100 = padding; None where there are none.
     """
@@ -106,11 +106,11 @@ def compute_importance(
     """
     if importance not in IMPORTANCES:
         raise ModelError(f"importance {importance!r} is none of {', '.join(IMPORTANCES)}")
-    if importance in HEARS_AUDIO and not batches:
+    if importance in NEEDS_AUDIO and not batches:
         raise ModelError(f"importance {importance} is measured on audio, and none was given")
     training = model.training
     model.eval()
-    moved = [_move(batch, model.device) for batch in batches] if importance in HEARS_AUDIO else []
+    moved = [_move(batch, model.device) for batch in batches] if importance in NEEDS_AUDIO else []
     try:
         if importance == "activation":
             return _activations(model, moved)
@@ -141,7 +141,7 @@ def _add_pieces(units: Units, weights: dict[str, Tensor], power: int) -> Tensor:
 def _parameters(model: BigfootForCTC) -> dict[str, Tensor]:
     """By plain name, without stored statistics; a shared kernel stands under the name of each layer that uses it."""
     named = dict(model.named_parameters(remove_duplicate=False))
-    names = {plain: spell_plain_name(plain, model.config) for plain in plain_state(model)}
+    names = {plain: name_in_model(plain, model.config) for plain in plain_state(model)}
     return {plain: named[name] for plain, name in names.items() if name in named}
 
 

@@ -217,7 +217,7 @@ def spell_out_ranks(shape: BigfootConfig, linears: Sequence[str], rank: int) -> 
 
 
 def low_rank_problems(config: LowRank, shape: BigfootConfig) -> Iterator[str]:
-    """Say why linear maps of a shape cannot be cut.
+    """Explain why linear maps of a shape cannot be cut.
 
     Args:
         config: which, and what stays.

@@ -44,7 +44,7 @@ class Narrow:
 
 
 def narrow_problems(config: BigfootConfig, wanted: Mapping[str, object]) -> Iterator[str]:
-    """Say why a shape cannot be cut out of a model's by leaving units out.
+    """Explain why a shape cannot be cut out of a model's by leaving units out.
 
     Args:
         config: the model's shape.

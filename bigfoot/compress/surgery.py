@@ -153,7 +153,7 @@ def pruned_shape(config: BigfootConfig, keep_indices: KeepIndices) -> BigfootCon
 
 
 def keep_problems(config: BigfootConfig, keep_indices: KeepIndices) -> Iterator[str]:
-    """Say why units cannot stay alone.
+    """Explain why units cannot stay alone.
 
     Args:
         config: the shape there is.

@@ -52,7 +52,7 @@ class Shapes:
 
 
 @dataclass(frozen=True)
-class Answers:
+class LossInputs:
     """What student and teacher gave for one batch.
 
     Args:
@@ -140,11 +140,11 @@ class Loss:
 
         return nn.ModuleList()
 
-    def compute(self, answers: Answers, modules: nn.ModuleList) -> LossSum:
+    def compute(self, inputs: LossInputs, modules: nn.ModuleList) -> LossSum:
         """Compute it for a batch, unweighted.
 
         Args:
-            answers: of student and teacher.
+            inputs: of student and teacher.
             modules: those of ``build_modules``.
 
         Returns:

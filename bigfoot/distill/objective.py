@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bigfoot.config.problems import Problem
 from bigfoot.data.batches import Batch
 from bigfoot.distill.cache import TeacherCache
-from bigfoot.distill.loss import MASKED, Answers, Loss, Shapes, Targets
+from bigfoot.distill.loss import MASKED, Loss, LossInputs, Shapes, Targets
 from bigfoot.distill.losses import LossSum
 from bigfoot.distill.registry import LossesConfig, losses_by_name
 from bigfoot.distill.targets import compute_targets, freeze_teacher
@@ -187,12 +187,12 @@ class Objective(nn.Module):
         if masked_frames is not None:
             # Masks end with the longest real utterance; the batch may be padded further.
             masked_frames = nn.functional.pad(masked_frames, (0, num_frames - masked_frames.shape[1]))
-        answers = Answers(
+        inputs = LossInputs(
             self._shapes, student, teacher, student.frame_mask, batch.labels, masked_frames, masked_teacher,
             self._token_targets(batch), self.steps_done,
         )  # fmt: skip
         return {
-            name: loss.compute(answers, cast(nn.ModuleList, self.terms[name])) for name, loss in self._losses.items()
+            name: loss.compute(inputs, cast(nn.ModuleList, self.terms[name])) for name, loss in self._losses.items()
         }
 
     def _along(self, batch: Batch) -> dict[str, Tensor]:

@@ -60,7 +60,7 @@ def convert_model(
     def write(beside: Path) -> None:
         nonlocal found
         write_model(written, beside, to=to, with_code=with_code)
-        found = compare_answers(loaded, load_model(beside))
+        found = compare_outputs(loaded, load_model(beside))
         # Not "greater than": a difference that is not a number is none that can be tolerated.
         if not found <= tolerance:
             raise ModelError(
@@ -104,7 +104,7 @@ def make_speechlike_noise(seconds: Seconds = 10.0, seed: int = 0) -> Tensor:
 
 
 @torch.no_grad()
-def compare_answers(given: LoadedModel, other: LoadedModel, seconds: Seconds = 10.0) -> float:
+def compare_outputs(given: LoadedModel, other: LoadedModel, seconds: Seconds = 10.0) -> float:
     """How far the answers of two models are apart, on noise of a real utterance's length.
 
     Args:
@@ -120,7 +120,7 @@ def compare_answers(given: LoadedModel, other: LoadedModel, seconds: Seconds = 1
 
     Examples:
         >>> model = load_model("tiny_teacher")
-        >>> compare_answers(model, model, seconds=1.0)
+        >>> compare_outputs(model, model, seconds=1.0)
         0.0
     """
     audio = make_speechlike_noise(seconds)

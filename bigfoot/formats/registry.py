@@ -158,20 +158,20 @@ def _head_size(model: BigfootForCTC) -> int | None:
     return None if model.head is None else model.head.out_features
 
 
-def hears_padding(config: BigfootConfig) -> bool:
+def padding_changes_outputs(config: BigfootConfig) -> bool:
     """Whether other libraries' classes of this shape hear the padding of a batch: ours never do.
 
     A group norm and a batch norm average over it, and several positional convolutions carry it inwards.
 
     Examples:
-        >>> hears_padding(BigfootConfig()), hears_padding(BigfootConfig(feat_extract_norm="layer"))
+        >>> padding_changes_outputs(BigfootConfig()), padding_changes_outputs(BigfootConfig(feat_extract_norm="layer"))
         (True, False)
     """
     return config.feat_extract_norm == "group" or config.has_positional_stack or config.conv_pos_batch_norm
 
 
 def _padding_caveat(model: BigfootForCTC) -> str | None:
-    if not hears_padding(model.config):
+    if not padding_changes_outputs(model.config):
         return None
     return "classes other than bigfoot's hear the padding of a batch in this model; run one utterance at a time there"
 

@@ -106,7 +106,7 @@ def read_layout(file: BinaryIO) -> object:
     raise UnsafePickleError(f"it is no file of torch.save's (it begins with {start!r})")
 
 
-def begins_as_torch_file(start: bytes) -> bool:
+def has_torch_signature(start: bytes) -> bool:
     """Whether bytes are how ``torch.save`` begins a file, today or before 1.6; sixteen are enough."""
     return start.startswith((_ZIP_START, _LEGACY_START))
 

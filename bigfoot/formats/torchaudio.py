@@ -31,7 +31,7 @@ from bigfoot.formats.torchaudio_builders import (
     unspeakable_parts,
 )
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.models.reshape import plain_state, spell_plain_name
+from bigfoot.models.reshape import name_in_model, plain_state
 from bigfoot.text.json_files import read_json
 from bigfoot.text.tokenizers import CharTokenizer, Processor, load_processor
 
@@ -217,7 +217,7 @@ def _build(state: dict[str, Tensor], arguments: dict[str, Any], family: str, sou
     config = config_of(arguments, family, source)
     if "encoder.masked_spec_embed" not in state:
         config.mask_time_prob = config.mask_feature_prob = 0.0
-    named = {spell_plain_name(plain, config): tensor.float() for plain, tensor in state.items()}
+    named = {name_in_model(plain, config): tensor.float() for plain, tensor in state.items()}
     return fill_model(config, named, source)
 
 

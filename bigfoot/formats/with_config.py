@@ -12,7 +12,7 @@ from bigfoot.formats.state_dict import whose_names
 from bigfoot.formats.torchaudio import rename_to_plain
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.models.reshape import reshape_config, spell_plain_name
+from bigfoot.models.reshape import name_in_model, reshape_config
 
 
 def build_with_config(tensors: dict[str, Tensor], config: BigfootConfig, file: Path) -> BigfootForCTC:
@@ -35,7 +35,7 @@ def build_with_config(tensors: dict[str, Tensor], config: BigfootConfig, file: P
         tensors = rename_state(tensors, shape, file)
     elif whose == "torchaudio":
         plain = rename_to_plain(tensors, str(file))
-        tensors = {spell_plain_name(name, shape): tensor for name, tensor in plain.items()}
+        tensors = {name_in_model(name, shape): tensor for name, tensor in plain.items()}
     head = next((tensor for name, tensor in tensors.items() if name.endswith("lm_head.weight")), None)
     rows = {} if head is None or not head.ndim else {"vocab_size": len(head)}
     shape = reshape_config(shape, ctc_head=head is not None, **rows)

@@ -146,7 +146,7 @@ def keep_values(attentions: Sequence[SelfAttention | ReusedAttention | None]) ->
 def attention_key_mask(frame_mask: Tensor | None) -> Tensor | None:
     """Shape a frame mask for attention.
 
-    A row without any real frame attends to everything: its answer is thrown away, but softmax over nothing is NaN and
+    A row without any real frame attends to everything: its output is thrown away, but softmax over nothing is NaN and
     would reach the gradients of its neighbours.
 
     Args:

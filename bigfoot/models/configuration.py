@@ -1,4 +1,4 @@
-"""The configuration of a speech encoder: Hugging Face's, that can say more shapes than Hugging Face's own."""
+"""The configuration of a speech encoder: Hugging Face's, with more shapes than Hugging Face's own."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class BigfootConfig(Shape):
 
 
 def build_config(fields: Mapping[str, Any], source: object) -> BigfootConfig:
-    """Make the configuration of what a foreign file says.
+    """Build the configuration of a foreign file.
 
     Args:
         fields: of ``BigfootConfig``, of any kind.

@@ -36,7 +36,7 @@ def factor_linears_(module: nn.Module, ranks: Mapping[str, int]) -> None:
     """Put maps of low rank in the place of a module's linear maps.
 
     Args:
-        module: changed in place; the new maps begin at random.
+        module: changed in place; the new maps are random.
         ranks: by the linear map's last name.
     """
     for name, child in list(module.named_modules()):

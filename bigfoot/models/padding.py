@@ -19,7 +19,7 @@ def bring_to_front(input_values: Tensor, attention_mask: Tensor, training: bool)
     Args:
         input_values: (B, N).
         attention_mask: (B, N), true or 1 where a sample is real: one run a row.
-        training: whether a GPU must not be waited for. Holes are then not looked for there.
+        training: whether a GPU must not be waited for. Holes are not searched for there.
 
     Returns:
         The samples and the mask, (B, N), True on the first samples of each row; both as they were given where all
@@ -35,7 +35,7 @@ def bring_to_front(input_values: Tensor, attention_mask: Tensor, training: bool)
     """
     if attention_mask.shape != input_values.shape:
         shapes = f"{tuple(attention_mask.shape)} and input_values is {tuple(input_values.shape)}"
-        raise DataError(f"attention_mask is {shapes}; it should say of every sample whether it is real")
+        raise DataError(f"attention_mask is {shapes}; it should mark every sample as real or padding")
     mask = attention_mask.bool()
     places = torch.arange(mask.shape[1], device=mask.device)
     front = places < mask.sum(-1, keepdim=True)
@@ -52,7 +52,7 @@ def bring_to_front(input_values: Tensor, attention_mask: Tensor, training: bool)
 
 
 def _check_runs(mask: Tensor) -> None:
-    """Refuse a row with padding between real samples: nobody can say where its frames would lie."""
+    """Refuse a row with padding between real samples: the places of its frames are unknown."""
     starts = mask[:, 1:] & ~mask[:, :-1]
     runs = starts.sum(-1) + mask[:, 0]
     if torch.any(runs > 1):

@@ -18,7 +18,7 @@ from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.text.json_files import parse_json
 
 FACTS_FILE = "bigfoot.json"
-"""What the file says of itself, beside the program in it."""
+"""Metadata of the file, beside the program in it."""
 _VARIANCE_FLOOR = 1e-7
 
 Program: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -38,7 +38,7 @@ class Answering(nn.Module):
         self.model, self.normalize = model, normalize
 
     def forward(self, input_values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Answer.
+        """Compute the logits.
 
         Args:
             input_values: (B, N), N at least the receptive field.

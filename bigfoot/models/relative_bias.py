@@ -92,7 +92,7 @@ class RelativePositionAttention(GatedRelativeAttention):
         dropout: see there.
         position_heads: see there.
         num_buckets: rows of the table.
-        max_distance: in frames, where the last bucket begins.
+        max_distance: in frames, where the last bucket starts.
     """
 
     def __init__(

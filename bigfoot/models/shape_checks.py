@@ -58,7 +58,7 @@ def beyond_huggingface(config: Shape) -> list[str]:
 
 
 def shape_problems(config: Shape) -> list[str]:
-    """Say why a shape cannot be built.
+    """Explain why a shape cannot be built.
 
     Args:
         config: the shape.
@@ -66,7 +66,7 @@ def shape_problems(config: Shape) -> list[str]:
     Returns:
         One sentence a problem; empty where there is none.
     """
-    # In this order: each group takes for granted what those before it look at.
+    # In this order: each group relies on the checks of those before it.
     for group in (_value_problems, _part_problems, _weight_problems):
         if problems := list(group(config)):
             return problems

@@ -1,7 +1,7 @@
-"""Weights that take fewer bytes on disk than they have in memory: what a folder says of them, and how they are written.
+"""Quantized weights: how a folder describes them, and how they are written.
 
-A model always computes with fp32 weights. Its configuration (``BigfootConfig.small_weights``) says which of them are
-numbers that fewer bytes can hold; such a folder is small, and gives the same numbers back to the last bit.
+A model always computes with fp32 weights. Its configuration (``BigfootConfig.small_weights``) lists those that
+are quantized. Such a folder takes fewer bytes, and loads as the same numbers to the last bit.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class SmallWeights:
         return cls(**raw)
 
     def to_dict(self) -> dict[str, Any]:
-        """As a configuration holds it, with what is not said left out."""
+        """Return the fields of a configuration, without empty ones."""
         plain = {
             "precision": self.precision,
             "keep_fp32": list(self.keep_fp32),
@@ -107,7 +107,7 @@ class SmallWeights:
 
 
 def matches(layer: str, pattern: str) -> bool:
-    """Whether a layer, or what it is part of, is what a pattern says.
+    """Whether a layer, or a module that holds it, matches a pattern.
 
     Examples:
         >>> matches("encoder.layers.1.attention.q_proj", "encoder.layers.1"), matches("a.q_proj", "*.q_proj")
@@ -130,7 +130,7 @@ def split_name(name: str, prefix: str) -> tuple[str, str]:
 
 
 def small_weight_problems(raw: object) -> Iterator[str]:
-    """Say what is wrong with ``small_weights`` of a configuration.
+    """Find problems of ``small_weights`` of a configuration.
 
     Args:
         raw: fields of ``SmallWeights`` by name.
@@ -240,7 +240,7 @@ def round_state(
         The same in fp32, rounded.
 
     Raises:
-        ModelError: a weight is no number, or too large.
+        ModelError: a weight is non-finite, or too large.
     """
     rounded = {}
     for name, tensor in state.items():
@@ -260,7 +260,7 @@ def round_state(
 def pack_state(
     state: Mapping[str, Tensor], small: SmallWeights, layers: Collection[str], prefix: str
 ) -> dict[str, Tensor]:
-    """What is written into a folder: small tensors, and the scales of those in int8.
+    """Convert to what is written into a folder: quantized tensors, and the scales of those in int8.
 
     Args:
         state: tensors by name, rounded before.
@@ -309,7 +309,7 @@ def unpack_state(
         fp32 tensors by name.
 
     Raises:
-        ModelError: tensors of other types than the configuration says, or scales that are missing or damaged; all are
+        ModelError: tensors of other types than configured, or scales that are missing or damaged; all are
             listed.
     """
     state, faults, used = {}, [], set()
@@ -327,9 +327,9 @@ def unpack_state(
         state[name] = _restore(name, tensor, scales)
     if faults:
         precision = "float32" if small is None else small.precision
-        said = f"{source}: its weights are not what its configuration ({precision}) says:\n  "
-        raise ModelError(said + "\n  ".join(sorted(faults)))
-    # What nobody asked for is left as it is, and told of as left over.
+        problem = f"{source}: its weights do not match its configuration ({precision}):\n  "
+        raise ModelError(problem + "\n  ".join(sorted(faults)))
+    # Other tensors stay as they are; loading reports them as left over.
     return state | {name: tensor.float() for name, tensor in tensors.items() if name not in state and name not in used}
 
 

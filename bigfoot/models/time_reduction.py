@@ -8,8 +8,8 @@ from torch import Tensor, nn
 class TimeReduction(nn.Module):
     """A convolution that makes one frame of several, and one that spreads it again (Lee et al., 2022).
 
-    An utterance whose frames do not come out even is filled up with zeros, in a batch as alone: its last frames are
-    heard, where a plain convolution would drop them.
+    An utterance whose frames do not come out even is filled up with zeros, in a batch as alone: its last frames
+    count, where a plain convolution would drop them.
 
     Args:
         size: width D of the frames.

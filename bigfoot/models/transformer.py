@@ -119,8 +119,8 @@ class EncoderLayer(nn.Module):
         norms = self.layer_norm, self.final_layer_norm
         before, after = (norms, (None, None)) if self.norm_first else ((None, None), norms)
         if self.attention is not None:
-            heard = x if before[0] is None else before[0](x)
-            attended, weights = self._attend(heard, key_mask, output_attentions, position_bias, maps)
+            attention_input = x if before[0] is None else before[0](x)
+            attended, weights = self._attend(attention_input, key_mask, output_attentions, position_bias, maps)
             x = x + self.dropout(attended)
         x = x if after[0] is None else after[0](x)
         if self.feed_forward is not None:

@@ -97,18 +97,18 @@ class KeyValueCache:
 
 
 def causal_mask(new: int, past: int, token_mask: Tensor | None, device: torch.device) -> Tensor | None:
-    """Who may look at whom among tokens: everyone at what is not later and no padding, and at itself.
+    """Mask which tokens attend to which: each to those that are not later and not padding, and to itself.
 
-    At itself also where it is padding: softmax over nothing is NaN, and would reach its neighbours.
+    To itself also where it is padding: softmax over nothing is NaN, and would reach its neighbours.
 
     Args:
-        new: tokens that look, U.
+        new: tokens that attend, U.
         past: tokens before them.
         token_mask: (B, past + U), True = real; None where all are.
         device: of the result.
 
     Returns:
-        (1 or B, 1, U, past + U), True where a token may be looked at; None where that is everywhere.
+        (1 or B, 1, U, past + U), True where a token may be attended to; None where that is everywhere.
 
     Examples:
         >>> causal_mask(2, 1, None, torch.device("cpu"))[0, 0].int().tolist()

@@ -51,7 +51,7 @@ class GatedAttention(nn.Module):
 
 
 class PretrainedDecoder(nn.Module):
-    """A causal language model, its text ability kept: with closed gates it gives its own logits, whatever is said.
+    """A causal language model, its text ability kept: with closed gates it gives its own logits, whatever the audio.
 
     Args:
         language_model: transformers' configuration of the model.
@@ -84,7 +84,7 @@ class PretrainedDecoder(nn.Module):
         if train == "lora":
             self._add_adapters_(lora_rank)
         for module in self.modules():
-            # Begun as they should: the model around it is not to begin them again.
+            # Already initialized: the model around it must not do it again.
             setattr(module, "_is_hf_initialized", True)  # noqa: B010 - unknown to types
 
     def _gate_(self, kind: str) -> None:
@@ -161,8 +161,8 @@ def _read_config(raw: dict[str, Any]) -> Any:  # noqa: ANN401 - transformers typ
         given = {key: value for key, value in raw.items() if key in own}
         config = AutoConfig.for_model(kind, **(given | {"add_cross_attention": True, "use_cache": True}))
     except _UNUSABLE as error:
-        said = quote(str(error))
-        raise ModelError(f"transformers has no language model {quote(kind)} of these settings: {said}") from error
+        reason = quote(str(error))
+        raise ModelError(f"transformers has no language model {quote(kind)} of these settings: {reason}") from error
     ends = getattr(config, "eos_token_id", None), getattr(config, "max_position_embeddings", None)
     if not all(is_whole(each) for each in ends):
         raise ModelError(f"the configuration of the {kind} has no eos_token_id or no longest text")

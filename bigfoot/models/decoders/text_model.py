@@ -28,7 +28,7 @@ class TextModel(Protocol):
     end_id: int
 
     def start(self, memory: Tensor, memory_mask: Tensor | None) -> TextCache:
-        """Begin a cache.
+        """Start a cache.
 
         Args:
             memory: (B, T, M) encoder states.
