@@ -140,7 +140,7 @@ def load_model(
     Args:
         name: see ``resolve_model``.
         dictionary: fairseq's ``dict.ltr.txt``, where it does not lie beside the checkpoint.
-        config: for a state dict (``.pt``), which says no shape: a ``config.json`` or a model of the same shape.
+        config: for a state dict (``.pt``), which has no shape: a ``config.json`` or a model of the same shape.
 
     Returns:
         The model in fp32 and eval mode, with processor and history.
@@ -298,7 +298,7 @@ def align_tokens(given: Processor, other: Processor) -> list[int] | slice:
         places = given.tokenizer.find_in(other.tokenizer)
     except ValueError as error:
         raise ModelError(str(error)) from error
-    # A head may have rows that no vocabulary knows of; in the same order they need not be looked up.
+    # A head may have rows that no vocabulary knows of; in the same order they need no lookup.
     return slice(None) if places == list(range(len(places))) else places
 
 

@@ -33,7 +33,7 @@ from bigfoot.text.json_files import read_json
 
 @dataclass(frozen=True)
 class Family:
-    """What transformers calls a family, and what goes without saying there.
+    """Names of a family in transformers, and its implied settings.
 
     Args:
         stem: of its classes: ``Hubert`` of ``HubertForCTC``.
@@ -53,7 +53,7 @@ FAMILIES = {
 }
 _LEFT_OUT = {
     "wav2vec2-conformer": "its layers hold convolutions and rotary or relative positions, which SpeechEncoder has not",
-    "wav2vec2-bert": "it hears mel filter banks in place of a waveform",
+    "wav2vec2-bert": "its input is mel filter banks in place of a waveform",
 }
 _MAX_HEADER = 2 * 2**20
 _CONFIG_FIELDS = (
@@ -224,7 +224,7 @@ def load_state(model: BigfootForCTC, tensors: dict[str, Tensor], source: str) ->
 
 
 def fill_model(config: BigfootConfig, tensors: dict[str, Tensor], source: str) -> BigfootForCTC:
-    """Build a model around weights, after a look whether they are its own: a configuration may claim any size.
+    """Build a model around weights, after a check that they are its own: a configuration may claim any size.
 
     Args:
         config: the shape.
@@ -280,7 +280,7 @@ def build_from_weights(config: BigfootConfig, weights: dict[str, Tensor], source
     """Build a model of tensors under any names that transformers has given them.
 
     Args:
-        config: the shape, of a family's own; whether there is a head and a vector of masked frames, the tensors say.
+        config: the shape, of a family's own; the tensors decide whether there is a head and a vector of masked frames.
         weights: by the file's names.
         source: where they come from, for messages.
 

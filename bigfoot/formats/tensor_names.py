@@ -83,7 +83,7 @@ def rename_to_current(tensors: Mapping[str, Tensor], family: str) -> Renamed:
             today = _today(bare)
             full = today if today.startswith("lm_head.") else prefix + today
             (renamed.tensors if today == bare else retired)[full] = tensor
-    # Where a file has both spellings, today's is the one that was trained last.
+    # Where a file has both names, today's is the one that was trained last.
     renamed.tensors = retired | renamed.tensors
     _split_plain_kernel_(renamed.tensors, prefix)
     return renamed

@@ -69,7 +69,7 @@ def _read_tensor(file: BinaryIO, stored: StoredTensor) -> Tensor:
 
 
 def is_torch_file(path: Path) -> bool:
-    """Whether a file begins as what ``torch.save`` writes, today or before 1.6."""
+    """Whether a file has the first bytes of ``torch.save``, today or before 1.6."""
     with path.open("rb") as file:
         return has_torch_signature(file.read(16))
 
@@ -91,7 +91,7 @@ def open_torch_file(path: Path) -> TorchFile:
         with path.open("rb") as file:
             return TorchFile(path, read_layout(file))
     except (OSError, EOFError, ValueError, RuntimeError, struct.error, zipfile.BadZipFile, UnsafePickleError) as error:
-        # What zipfile says of archives that are damaged, or that it does not know.
+        # Errors of zipfile for archives that are damaged, or that it does not know.
         raise ModelError(f"{path} cannot be read: {error}") from error
 
 

@@ -20,7 +20,7 @@ def build_with_config(tensors: dict[str, Tensor], config: BigfootConfig, file: P
 
     Args:
         tensors: by the names of transformers, bigfoot, torchaudio or fairseq.
-        config: of a model of the same shape; whether there is a head, and how large, the tensors say.
+        config: of a model of the same shape; the head, and its size, are those of the tensors.
         file: where they come from, for messages.
 
     Returns:
