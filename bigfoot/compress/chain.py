@@ -32,7 +32,7 @@ def compress(
             ``taylor`` needs batches with ``labels``.
 
     Returns:
-        What was given, smaller: a network for a network, else a loaded model whose history says what was done.
+        What was given, smaller: a network for a network, else a loaded model whose history lists the techniques.
 
     Raises:
         BigfootError: a technique cannot be applied to this model, or needs audio.

@@ -55,7 +55,7 @@ def gated_blocks(config: BigfootConfig, parts: Sequence[str]) -> dict[Place, tup
         parts: ``blocks`` among them, or there are none.
 
     Returns:
-        Beginnings of tensors' names by place.
+        Prefixes of tensors' names by place.
     """
     return find_blocks(config) if "blocks" in parts else {}
 
@@ -78,7 +78,7 @@ class GatedSize:
 class Gates(nn.Module):
     """Hard-concrete gates on the units and blocks of a model (Louizos et al., 2018, equations 10 to 12).
 
-    They multiply what a unit or a block gives, through hooks: drawn at random in a training pass after ``draw``, by
+    They multiply the output of a unit or a block, through hooks: drawn at random in a training pass after ``draw``, by
     their mean elsewhere. The multipliers hold the expected sparsity to a target, as DPHuBERT does (Peng et al., 2023).
 
     Args:
@@ -107,7 +107,7 @@ class Gates(nn.Module):
         own = sum(place.kind == "attention_block" for place in self.blocks)
         self._has_other_attention = own < sum(heads > 0 for heads in model.config.heads_of_layers)
         self._before = sum(parameter.numel() for parameter in model.parameters())
-        for place, module in _speakers(model, self._counts):
+        for place, module in _gated_modules(model, self._counts):
             if place.kind in ("heads", "feed_forward"):
                 module.register_forward_pre_hook(cast("Callable[..., Any]", partial(self._gate_input, place)))
             else:
@@ -220,7 +220,7 @@ class Gates(nn.Module):
             model: the one that has the gates; left as it is.
 
         Returns:
-            A smaller model without gates, in eval mode, whose answers are those of the gated one in eval mode; where
+            A smaller model without gates, in eval mode, whose outputs are those of the gated one in eval mode; where
             channels stand under a layer norm, that norm is over those that stay.
         """
         state = {name: tensor.clone() for name, tensor in plain_state(model).items()}
@@ -247,7 +247,7 @@ def _mean(log_alpha: Tensor) -> Tensor:
 
 
 def _reader(units: Units) -> int:
-    """Which piece reads what the units say: the only weight whose second dimension they are."""
+    """Return the piece that reads the outputs of units: the only weight whose second dimension they are."""
     return next(i for i, piece in enumerate(units.pieces) if piece.dim == 1 and piece.tensor.endswith(".weight"))
 
 
@@ -261,14 +261,14 @@ def _find_sizes(
         for piece in found.pieces:
             touched.setdefault(piece.tensor, []).append(place)
     for name in plain_state(model):
-        for place, begins in blocks.items():
-            if name.startswith(begins):
+        for place, prefixes in blocks.items():
+            if name.startswith(prefixes):
                 touched.setdefault(name, []).append(place)
     return [(named[name_in_model(name, model.config)].numel(), places) for name, places in touched.items()]
 
 
-def _speakers(model: BigfootForCTC, places: Iterable[Place]) -> Iterator[tuple[Place, nn.Module]]:
-    """For each place the module before which its units, or behind which its channels or its block, are told apart."""
+def _gated_modules(model: BigfootForCTC, places: Iterable[Place]) -> Iterator[tuple[Place, nn.Module]]:
+    """For each place the module before which its units, or behind which its channels or its block, are distinct."""
     convs, layers = list(model.speech_encoder.feature_encoder), cast("Any", model.speech_encoder.encoder.layers)
     for place in places:
         if place.kind == "conv":

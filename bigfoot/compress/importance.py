@@ -18,7 +18,7 @@ from bigfoot.models.reshape import name_in_model, plain_state
 
 IMPORTANCES = ("taylor", "l1", "l2", "activation")
 NEEDS_AUDIO = ("taylor", "activation")
-"""Those that need batches."""
+"""Importances that need batches."""
 
 
 class Audio(Protocol):
@@ -174,7 +174,7 @@ class _MeanSquares:
         self.frames = dict.fromkeys(self.units, 0.0)
         self.lengths: list[Tensor] = []
 
-    def begin(self, batch: Audio) -> None:
+    def start(self, batch: Audio) -> None:
         """Real frames after each convolution; the last are those of the transformer."""
         lengths, self.lengths = batch.attention_mask.sum(1), []
         for layer in self.model.speech_encoder.feature_encoder:
@@ -182,7 +182,7 @@ class _MeanSquares:
             self.lengths.append(lengths)
 
     def add(self, place: Place, x: Tensor) -> None:
-        """Add what the units of a place say, (B, T, units times their width)."""
+        """Add the outputs of the units of a place, (B, T, units times their width)."""
         reduction = self.model.config.time_reduction
         # Frames that are made one are as many as there are, rounded up.
         lengths = self.lengths[place.layer] if place.kind == "conv" else (self.lengths[-1] - 1) // reduction + 1
@@ -197,7 +197,7 @@ def _activations(model: BigfootForCTC, batches: Sequence[Audio]) -> dict[Place, 
     seen = _MeanSquares(model)
     with torch.no_grad(), _watch(model, seen):
         for batch in batches:
-            seen.begin(batch)
+            seen.start(batch)
             model(batch.input_values, batch.attention_mask)
     return {place: total / max(1.0, seen.frames[place]) for place, total in seen.totals.items()}
 

@@ -57,9 +57,9 @@ class NormalEquations:
         """
         energy = self.gram.diagonal(dim1=1, dim2=2).mean(1)
         ridge = (RIDGE * energy).clamp(min=1e-12)[:, None, None] * torch.eye(self.gram.shape[1], dtype=torch.float64)
-        begun = start.double().cpu()
-        step = torch.linalg.solve(self.gram + ridge, self.cross - self.gram @ begun)
-        return (begun + step).to(start)
+        initial = start.double().cpu()
+        step = torch.linalg.solve(self.gram + ridge, self.cross - self.gram @ initial)
+        return (initial + step).to(start)
 
 
 def kernel_to_matrix(kernel: Tensor, groups: int) -> Tensor:

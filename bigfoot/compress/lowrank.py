@@ -107,7 +107,7 @@ def gather_grams(
     grams: dict[tuple[int, str], Tensor] = {}
     mask: list[Tensor] = []
 
-    def listen(key: tuple[int, str], module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def add_gram(key: tuple[int, str], module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         # A reduced layer has frames of its own: those with any real one in them count.
         given, factor = inputs[0], model.config.time_reduction
         frames = nn.functional.pad(mask[0], (0, -mask[0].shape[1] % factor)).unflatten(1, (-1, factor)).any(-1)
@@ -115,7 +115,7 @@ def gather_grams(
         grams[key] = grams.get(key, 0) + real.T @ real
 
     hooks = [
-        module.register_forward_pre_hook(partial(listen, (layer, last)))
+        module.register_forward_pre_hook(partial(add_gram, (layer, last)))
         for layer, last, _, module in _find_linears(model, linears)
     ]
     encoder = model.speech_encoder.feature_encoder

@@ -23,7 +23,7 @@ from bigfoot.models.ctc import BigfootForCTC
 _WORDS = {"heads": "heads", "feed_forward": "feed-forward units", "conv": "convolution channels",
           "width": "channels of the width"}  # fmt: skip
 _HALVINGS = 14
-"""Of the interval of ratios: fine enough to tell single units of a thousand apart."""
+"""Of the interval of ratios: fine enough to distinguish single units of a thousand."""
 
 Count = Callable[[BigfootForCTC], int]
 """Counts a model's multiply-accumulates; the model has shapes but no weights (PyTorch's meta device)."""

@@ -39,7 +39,7 @@ def technique(name: str, settings: type, reshape: Reshape | None = None) -> Call
 
     Args:
         name: in ``student.techniques``.
-        settings: a dataclass; its class says which technique is meant in ``bigfoot.compress(model, [...])``.
+        settings: a dataclass; its class selects the technique in ``bigfoot.compress(model, [...])``.
         reshape: what shape comes out, for checks before a run; None where the shape stays.
 
     Raises:
@@ -71,7 +71,7 @@ def list_techniques() -> Mapping[str, type]:
 def apply_technique(
     model: BigfootForCTC, settings: object, audio: Sequence[Any] = ()
 ) -> tuple[BigfootForCTC, Change]:
-    """Do what settings say.
+    """Apply the technique of settings.
 
     Args:
         model: left as it is.

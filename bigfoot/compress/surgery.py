@@ -23,7 +23,7 @@ def prune_units(model: BigfootForCTC, keep_indices: KeepIndices) -> BigfootForCT
     """Build the smaller model that some units make up.
 
     Without heads, feed-forward units, or channels that no norm averages over (group-norm encoders, but for the last
-    convolution's where a layer norm reads them), it answers as the model would with those zeroed. Where a layer norm
+    convolution's where a layer norm reads them), it gives the outputs of the model with those zeroed. Where a layer norm
     reads channels (``width``, layer-norm encoders), its mean and variance are from now on over those that stay.
 
     Args:
@@ -63,7 +63,7 @@ def prune_units(model: BigfootForCTC, keep_indices: KeepIndices) -> BigfootForCT
 def remove_blocks(model: BigfootForCTC, blocks: Collection[Place]) -> BigfootForCTC:
     """Build the model without some attention and feed-forward blocks.
 
-    It answers as the model would where these add nothing, and has their norms only where they come after the block.
+    Its outputs are those of the model where these add nothing; it has their norms only where they come after the block.
 
     Args:
         model: left as it is.
@@ -115,7 +115,7 @@ def pruned_shape(config: BigfootConfig, keep_indices: KeepIndices) -> BigfootCon
         keep_indices: which units stay.
 
     Returns:
-        The new shape; layers that are all alike are said as Hugging Face says it.
+        The new shape; layers that are all alike are written as Hugging Face does.
 
     Raises:
         ModelError: with all that is wrong, see ``keep_problems``.

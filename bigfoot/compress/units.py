@@ -1,7 +1,7 @@
 """What can be cut out of a model: its units, and every tensor that holds a part of them.
 
 One table serves scoring and cutting, so that what is judged is what goes. It is our own rather than the dependency
-graph of torch-pruning: for this one architecture it is a page, it holds for every shape that ``BigfootConfig`` can say
+graph of torch-pruning: for this one architecture it is a page, it holds for every shape of ``BigfootConfig``
 (WavLM's gates, grouped and shared kernels, uneven layers), and it needs neither a traced pass nor the positional
 convolution's weight norm taken off and put back. The importances are the same (``bigfoot.compress.importance``).
 """
@@ -153,7 +153,7 @@ def find_units(config: BigfootConfig) -> dict[Place, Units]:
     whole = all(config.heads_of_layers) and all(config.widths_of_layers) and not lent
     if not projected or not whole or any(config.ranks_of_layers) or config.time_reduction > 1:
         return found
-    # The width of a head stays, and the configuration says it by their number.
+    # The width of a head stays, and the configuration holds their number.
     positional = config.num_conv_pos_embedding_groups
     multiple = lcm(config.head_dim, positional)
     return found | {Place("width"): Units(config.hidden_size, tuple(_width(config)), (positional,), multiple)}
@@ -168,7 +168,7 @@ def find_blocks(config: BigfootConfig) -> dict[Place, tuple[str, ...]]:
         config: the shape.
 
     Returns:
-        For each block, how the names of its tensors in ``plain_state`` begin.
+        For each block, the prefixes of its tensors' names in ``plain_state``.
 
     Examples:
         >>> find_blocks(BigfootConfig(num_hidden_layers=1))[Place("attention_block", 0)]

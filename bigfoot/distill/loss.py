@@ -29,7 +29,7 @@ MASKED = "masked_hidden_states"
 
 @dataclass(frozen=True)
 class Shapes:
-    """What is known before any audio is read.
+    """Shapes of the models, known before any audio is read.
 
     Args:
         student: its shape.
@@ -53,7 +53,7 @@ class Shapes:
 
 @dataclass(frozen=True)
 class LossInputs:
-    """What student and teacher gave for one batch.
+    """Outputs of student and teacher for one batch, and what else a loss reads.
 
     Args:
         shapes: of both.
@@ -144,7 +144,7 @@ class Loss:
         """Compute it for a batch, unweighted.
 
         Args:
-            inputs: of student and teacher.
+            inputs: outputs of student and teacher, masks and labels.
             modules: those of ``build_modules``.
 
         Returns:

@@ -21,7 +21,7 @@ class LossSum(NamedTuple):
     """
 
     total: Tensor
-    count: Tensor  # type: ignore[assignment]  # hides tuple.count, which nobody asks of a loss
+    count: Tensor  # type: ignore[assignment]  # hides tuple.count, which is not used on a loss
 
     def mean(self) -> Tensor:
         """The mean; 0 where nothing was counted."""

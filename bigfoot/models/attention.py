@@ -132,10 +132,10 @@ def keep_values(attentions: Sequence[SelfAttention | ReusedAttention | None]) ->
     """
     values: list[Tensor | None] = [None] * len(attentions)
 
-    def listen(index: int, module: nn.Module) -> RemovableHandle:
+    def hook(index: int, module: nn.Module) -> RemovableHandle:
         return module.register_forward_hook(lambda _, __, value: values.__setitem__(index, value))
 
-    handles = [listen(index, layer.v_proj) for index, layer in enumerate(attentions) if layer is not None]
+    handles = [hook(index, layer.v_proj) for index, layer in enumerate(attentions) if layer is not None]
     try:
         yield values
     finally:
