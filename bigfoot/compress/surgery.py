@@ -23,7 +23,7 @@ def prune_units(model: BigfootForCTC, keep_indices: KeepIndices) -> BigfootForCT
     """Build the smaller model that some units make up.
 
     Without heads, feed-forward units, or channels that no norm averages over (group-norm encoders, but for the last
-    convolution's where a layer norm reads them), it gives the outputs of the model with those zeroed. Where a layer norm
+    convolution's where a layer norm reads them), it equals the model with those zeroed. Where a layer norm
     reads channels (``width``, layer-norm encoders), its mean and variance are from now on over those that stay.
 
     Args:

@@ -19,7 +19,7 @@ def build_tokenizer(config: TokenizerConfig, texts: Sequence[str]) -> Tokenizer:
 
     Args:
         config: ``tokenizer`` and the fields below it.
-        texts: normalized training transcripts; their characters can be spelled whatever pieces are learned from.
+        texts: normalized training transcripts; their characters are in vocabulary whatever pieces are learned from.
 
     Returns:
         The tokenizer.

@@ -116,7 +116,7 @@ class CharTokenizer(Tokenizer):
         return [other._ids[token] for token in wanted]
 
     def unknown_characters(self, text: str) -> set[str]:
-        """Characters of a text that the vocabulary cannot spell.
+        """Return the characters of a text that are out of vocabulary.
 
         Examples:
             >>> sorted(CharTokenizer(("<pad>", "|", "A")).unknown_characters("A1 A!"))

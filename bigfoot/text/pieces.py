@@ -47,9 +47,9 @@ class PieceTokenizer(Tokenizer):
 
     @property
     def characters(self) -> None:
-        """None: it spells nothing."""
+        """None: it does not tokenize."""
         return None
 
     def encode(self, text: str) -> NoReturn:
         """It cannot: how texts are cut into tokens is not in a deployed file."""
-        raise ValueError(f"{text!r} cannot be spelled: this tokenizer only reads")
+        raise ValueError(f"{text!r} cannot be tokenized: this tokenizer only reads")
