@@ -18,7 +18,7 @@ from bigfoot.text.tokenizers import Processor
 
 
 class Waveforms(Protocol):
-    """What a batch has: ``PaddedAudio``, or ``bigfoot.data.batches.Batch``."""
+    """A batch of audio: ``PaddedAudio``, or ``bigfoot.data.batches.Batch``."""
 
     @property
     def input_values(self) -> Tensor:

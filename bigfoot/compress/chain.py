@@ -22,7 +22,7 @@ def compress(
 def compress(
     model: BigfootForCTC | LoadedModel | str | Path, techniques: Sequence[object], audio: Iterable[Any] = ()
 ) -> BigfootForCTC | LoadedModel:
-    """Make a model smaller.
+    """Compress a model.
 
     Args:
         model: left as it is: a loaded model, its name or folder (see ``load_model``), or the network alone.

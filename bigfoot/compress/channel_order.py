@@ -86,7 +86,7 @@ def _improve(energies: Sequence[Tensor], start: Sequence[Tensor], groups: Sequen
         for layer in range(len(energies) - 1):
             orders[layer] = _deal_layer(energies, orders, groups, layer)
         now = kept_energy(energies, orders, groups)
-        # Rounding must not keep it going.
+        # Rounding must not make it endless.
         if now <= reached + 1e-12:
             return orders
         reached = now

@@ -25,7 +25,7 @@ _BEGIN = math.log(0.99 / 0.01)
 
 
 def gated_units(config: BigfootConfig, parts: Sequence[str]) -> dict[Place, Units]:
-    """Find what gates can stand on: units that live and die alone, and whose scale the next layer can take up.
+    """Find units for gates: those that can be removed alone, and whose scale the next layer can absorb.
 
     Not the last convolution, whose reader is a norm, nor channels of grouped or shared kernels, nor the width.
 
@@ -166,7 +166,7 @@ class Gates(nn.Module):
         return 1 - self._count(shares) / self._before
 
     def penalty(self, target: float, warmup_steps: int) -> Tensor:
-        """What holds the expected sparsity to a target that rises from 0 (Wang et al., 2020).
+        """Compute the penalty between the expected sparsity and a target that rises from 0 (Wang et al., 2020).
 
         Args:
             target: sparsity, 0 to 1.
@@ -214,7 +214,7 @@ class Gates(nn.Module):
 
     @torch.no_grad()
     def cut(self, model: BigfootForCTC) -> BigfootForCTC:
-        """Build what the gates leave of a model, their values taken up by the weights behind them.
+        """Build the pruned model of the gates, their values absorbed by the weights behind them.
 
         Args:
             model: the one that has the gates; left as it is.

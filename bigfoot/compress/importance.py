@@ -204,7 +204,7 @@ def _activations(model: BigfootForCTC, batches: Sequence[Audio]) -> dict[Place, 
 
 @contextmanager
 def _watch(model: BigfootForCTC, seen: _MeanSquares) -> Iterator[None]:
-    """Heads and feed-forward units speak where the layer behind them reads; the width after every layer."""
+    """Hook heads and feed-forward units at the input of the layer behind them; the width after every layer."""
 
     def read(place: Place, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         seen.add(place, inputs[0])

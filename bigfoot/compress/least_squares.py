@@ -47,7 +47,7 @@ class NormalEquations:
         self.cross += weight * (x.transpose(1, 2) @ targets).double().cpu()
 
     def solve(self, start: Tensor) -> Tensor:
-        """Solve, held near a start by ``RIDGE``.
+        """Solve with a ridge of ``RIDGE`` towards a start.
 
         Args:
             start: (G, features, channels).
@@ -79,7 +79,7 @@ def real_frames(x: Tensor, lengths: Tensor) -> Tensor:
 
 
 def unfold_frames(x: Tensor, layer: ConvLayer, lengths: Tensor) -> Tensor:
-    """What a convolution sees at each real frame of its output.
+    """Unfold the inputs of a convolution at each real frame of its output.
 
     Args:
         x: (B, C_in, T_in), its input.
@@ -123,7 +123,7 @@ def gather_equations(
 
 
 def without_bias(layer: ConvLayer, x: Tensor) -> Tensor:
-    """What a convolution gives before bias, norm and activation, (B, C_out, T)."""
+    """Compute the output of a convolution before bias, norm and activation, (B, C_out, T)."""
     return torch.nn.functional.conv1d(x, layer.conv.weight, None, layer.conv.stride, groups=layer.conv.groups)
 
 

@@ -142,7 +142,7 @@ def _find_linears(model: BigfootForCTC, linears: Sequence[str]) -> Iterator[tupl
 def _reshape(shape: BigfootConfig, config: LowRank) -> BigfootConfig:
     if not config.rank:
         raise ModelError("low_rank: ranks by energy depend on the model's weights; give a rank to know the shape")
-    return reshape_config(shape, layer_ranks=spell_out_ranks(shape, config.linears, config.rank))
+    return reshape_config(shape, layer_ranks=ranks_per_layer(shape, config.linears, config.rank))
 
 
 @technique("low_rank", LowRank, _reshape)
@@ -197,8 +197,8 @@ def apply(
     return student.eval(), Change("low_rank", _describe(ranks, config), [f"{before - after:,} of {before:,} weights"])
 
 
-def spell_out_ranks(shape: BigfootConfig, linears: Sequence[str], rank: int) -> list[dict[str, int]]:
-    """The ranks of each layer where all get one, without those that would make a map no smaller.
+def ranks_per_layer(shape: BigfootConfig, linears: Sequence[str], rank: int) -> list[dict[str, int]]:
+    """Return the ranks of each layer for one rank, without those that would make a map no smaller.
 
     Args:
         shape: of the model.
@@ -206,7 +206,7 @@ def spell_out_ranks(shape: BigfootConfig, linears: Sequence[str], rank: int) -> 
         rank: 1 or more.
 
     Examples:
-        >>> spell_out_ranks(BigfootConfig(num_hidden_layers=1), ["q_proj", "output_dense"], 400)
+        >>> ranks_per_layer(BigfootConfig(num_hidden_layers=1), ["q_proj", "output_dense"], 400)
         [{'output_dense': 400}]
     """
     layers = (shape.linear_shapes(layer) for layer in range(shape.num_hidden_layers))

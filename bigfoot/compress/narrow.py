@@ -173,7 +173,7 @@ def _frame_masks(model: BigfootForCTC, batches: Sequence[PaddedAudio], frames: S
 
 
 def choose_units(model: BigfootForCTC, shape: BigfootConfig, batches: Sequence[PaddedAudio]) -> dict[Place, list[int]]:
-    """Choose the units that stay, by what explains most of what reads them.
+    """Choose the units that explain most of the outputs that read them.
 
     Args:
         model: left as it is.
@@ -249,7 +249,7 @@ def fit_(
     keep: Mapping[Place, Sequence[int]],
     batches: Sequence[PaddedAudio],
 ) -> None:
-    """Fit, first to last, every linear map of the student to what the teacher's gives at the units that stayed.
+    """Fit, first to last, every linear map of the student to the teacher's outputs at the units that stayed.
 
     A map's inputs are the student's own, of maps already fitted, so that it also makes up for what those lost. What a
     block adds to the frames is fitted to what the teacher's frames are after it; norms, channel by channel, to what

@@ -38,7 +38,7 @@ def apply(
     loss: Loss = mean_ctc,
     count_macs: Count | None = None,
 ) -> tuple[BigfootForCTC, Change]:
-    """Take out the units that matter least.
+    """Remove the least important units.
 
     Args:
         model: left as it is.
@@ -67,7 +67,7 @@ def apply(
 
 
 def prunable_units(config: BigfootConfig, parts: Sequence[str]) -> dict[Place, Units]:
-    """Find what can be cut of some parts; convolutions that share a kernel, and those before them, stay whole.
+    """Find the prunable units of some parts; convolutions that share a kernel, and those before them, stay whole.
 
     Args:
         config: the shape.
@@ -162,7 +162,7 @@ def _decide(
     shape: BigfootConfig, config: Prune, units: Mapping[Place, Units], scores: Mapping[Place, Tensor],
     count_macs: Count | None,
 ) -> tuple[dict[Place, list[int]], str]:  # fmt: skip
-    """What stays, and how the target was met, in words."""
+    """Return the units that stay, and a description of how the target was met."""
     if config.target == "ratio":
         return choose_units(scores, units, config), ""
     count = _count_params if config.target == "params" else count_macs or _count_macs

@@ -101,7 +101,7 @@ def fine_layers(layers: Iterable[str]) -> frozenset[str]:
 
 @torch.no_grad()
 def calibrate(model: BigfootForCTC, audio: Iterable[PaddedAudio], percentile: float = 100.0) -> Int8Plan:
-    """Measure what goes into every layer on real audio.
+    """Measure the input ranges of every layer on real audio.
 
     Args:
         model: in eval mode.
@@ -150,7 +150,7 @@ def _ends(given: Tensor, percentile: float) -> Range:
 
 
 def percentile_problem(percentile: float) -> str | None:
-    """Why so much of the numbers cannot be what a range holds.
+    """Explain why a percentile of ranges is out of range; None where it is not.
 
     Examples:
         >>> percentile_problem(40), percentile_problem(99.9)
@@ -163,7 +163,7 @@ def percentile_problem(percentile: float) -> str | None:
 def apply(
     model: BigfootForCTC, config: Quantize, audio: Iterable[Waveforms] = ()
 ) -> tuple[BigfootForCTC, Change]:
-    """Round the weights of a model to what fewer bytes hold; with static int8, measure what goes into its layers.
+    """Quantize the weights of a model; with static int8, also measure the input ranges of its layers.
 
     Args:
         model: left as it is; one that is small already is brought back to fp32 first.
@@ -201,7 +201,7 @@ def apply(
 
 
 def _as_it_computes(model: BigfootForCTC, precision: str) -> BigfootForCTC:
-    """A model whose layers take numbers as they are; from int8 to int8 its weights stay what they were rounded to."""
+    """Return a model whose layers have fp32 inputs; from int8 to int8 its weights keep their rounded values."""
     small = model.config.small
     if small is None:
         return model
@@ -224,7 +224,7 @@ def folder_plan(model: BigfootForCTC) -> Int8Plan | None:
 
 
 def choose_layers(patterns: Iterable[str], layers: Collection[str]) -> list[str]:
-    """The layers that patterns name.
+    """Return the layers that match patterns.
 
     Args:
         patterns: names, shell patterns, or what layers are part of.

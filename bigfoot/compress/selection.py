@@ -24,7 +24,7 @@ class Reader(NamedTuple):
 
 
 def select_units(readers: Sequence[Reader], count: int, keep: int, blocks: int = 1) -> list[int]:
-    """Choose units one by one, each time the one that with those chosen explains most of what is read.
+    """Choose units greedily: each time the one that, with those chosen, explains most of what is read.
 
     What is read is explained as well as least squares can from the chosen units alone, so that a unit which others can
     speak for does not stay, loud as it may be (after He et al., 2017, section 3.1, by greedy steps).

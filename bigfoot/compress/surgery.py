@@ -20,7 +20,7 @@ _NORMED = "encoder.encoder.pos_conv_embed.conv.parametrizations.weight.original"
 
 
 def prune_units(model: BigfootForCTC, keep_indices: KeepIndices) -> BigfootForCTC:
-    """Build the smaller model that some units make up.
+    """Build the smaller model of the units that stay.
 
     Without heads, feed-forward units, or channels that no norm averages over (group-norm encoders, but for the last
     convolution's where a layer norm reads them), it equals the model with those zeroed. Where a layer norm
@@ -108,7 +108,7 @@ def _own(tensor: Tensor) -> Tensor:
 
 
 def pruned_shape(config: BigfootConfig, keep_indices: KeepIndices) -> BigfootConfig:
-    """The shape that is left.
+    """Return the shape after pruning.
 
     Args:
         config: the shape there is.

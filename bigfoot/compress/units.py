@@ -42,7 +42,7 @@ class Place(NamedTuple):
 
     @property
     def output(self) -> str:
-        """The name in ``plain_state``, without ``.weight``, of the map through which a block speaks."""
+        """The name in ``plain_state``, without ``.weight``, of the output map of a block."""
         ends = {"attention": "out_proj", "feed_forward": "output_dense"}
         return f"{_layer(self.layer)}{BLOCKS[self.kind]}.{ends[BLOCKS[self.kind]]}"
 
@@ -123,7 +123,7 @@ class Units:
 
 
 def find_units(config: BigfootConfig) -> dict[Place, Units]:
-    """Find all that can be cut out of a shape.
+    """Find all prunable units of a shape.
 
     Heads whose attention maps are lent or borrowed, and blocks with factors of low rank, stay whole; so does the width
     where there is any such layer, a layer without attention or feed-forward block, or reduced time; and so do the last
@@ -160,7 +160,7 @@ def find_units(config: BigfootConfig) -> dict[Place, Units]:
 
 
 def find_blocks(config: BigfootConfig) -> dict[Place, tuple[str, ...]]:
-    """Find the attention and feed-forward blocks that can go as a whole: those whose units can be cut.
+    """Find the attention and feed-forward blocks that can be removed as a whole: those whose units can be cut.
 
     The norm before a block goes with it; the norm after it stays.
 

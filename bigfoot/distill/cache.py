@@ -51,7 +51,7 @@ _SAME_AUDIO = 1e-3
 
 @dataclass(frozen=True)
 class CacheKey:
-    """What decides what is in a cache.
+    """Settings and inputs that decide the contents of a cache.
 
     The waveform is always as it is in the manifest: augmentation that changes it gives other targets every time.
 
@@ -75,7 +75,7 @@ class CacheKey:
     def of(
         cls, corpus: str, processor: Processor, teacher: str, targets: Targets, dtype: str, top_k: int
     ) -> CacheKey:
-        """The key of what a run needs.
+        """Build the key of a run.
 
         Args:
             corpus: ``PreparedData.audio`` of train.

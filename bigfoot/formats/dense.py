@@ -75,7 +75,7 @@ def densify(model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
 
 
 def dense_shape(config: BigfootConfig) -> BigfootConfig | None:
-    """The shape that ``densify`` gives.
+    """Return the shape of ``densify``'s result.
 
     Args:
         config: the shape before.
@@ -212,7 +212,7 @@ def _widen_feed_forward(state: dict[str, Tensor], config: BigfootConfig, width: 
         name = f"encoder.encoder.layers.{layer}.feed_forward."
         for kind in ("weight", "bias"):
             state[f"{name}intermediate_dense.{kind}"] = _pad(state[f"{name}intermediate_dense.{kind}"], 0, width)
-        # Whatever the activation makes of a zero, the output layer's zeros take no notice of it.
+        # Whatever the activation maps zero to, the output layer's zeros cancel it.
         state[f"{name}output_dense.weight"] = _pad(state[f"{name}output_dense.weight"], 1, width)
 
 
@@ -236,7 +236,7 @@ def _pad(tensor: Tensor, dim: int, size: int) -> Tensor:
 
 
 def _spread(tensor: Tensor, dim: int, places: Tensor, size: int) -> Tensor:
-    """The slices of a tensor at their places in a longer one of zeros."""
+    """Place the slices of a tensor in a longer one of zeros."""
     shape = [*tensor.shape]
     shape[dim] = size
     return tensor.new_zeros(shape).index_copy(dim, places, tensor)

@@ -258,7 +258,7 @@ def _rename(tensors: dict[str, Tensor], config: BigfootConfig) -> dict[str, Tens
 
 
 def rename_state(state: dict[str, Tensor], config: BigfootConfig, file: Path) -> dict[str, Tensor]:
-    """Bring a state dict of fairseq's, which came without its settings, to our names.
+    """Rename a state dict of fairseq's, which came without its settings, to our names.
 
     Args:
         state: by fairseq's names; a pre-training head is left out.

@@ -21,7 +21,7 @@ MAX_MEMORY = 2 * 2**30
 """Bytes of address space, where the system can hold a process to it."""
 
 _OUT_OF_MEMORY = 3
-# A file that is refused is no matter here: it will be refused again, in words, by the process that asked.
+# A file that is refused is no matter here: it will be refused again, with a message, by the calling process.
 _PROGRAM = """
 import sys
 root, reader, path, most = sys.argv[1:]
@@ -44,7 +44,7 @@ with open(path, "rb") as file:
 
 
 def look_first(path: Path) -> None:
-    """Have a PyTorch file read by a process that is killed after a minute; once for a file that stays as it is.
+    """Read a PyTorch file in a process that is killed after a minute; once for an unchanged file.
 
     Args:
         path: the file.

@@ -52,7 +52,7 @@ class LoadedModel:
 
     @property
     def missing_text_reason(self) -> str | None:
-        """Why no text can come out of the CTC head; None where it can."""
+        """Explain why the CTC head gives no text; None where it does."""
         if self.model.head is None:
             return "no CTC head"
         if self.processor.tokenizer is None:
@@ -88,7 +88,7 @@ def resolve_model(name: str | Path) -> Path:
 
 @dataclass(frozen=True)
 class ModelOutline:
-    """What can be known of a model before it is needed.
+    """Shape and processor of a model, without its weights.
 
     Args:
         config: its shape.
@@ -303,7 +303,7 @@ def align_tokens(given: Processor, other: Processor) -> list[int] | slice:
 
 
 def _check_reload(given: LoadedModel, folder: Path, leaves_out: tuple[str, ...]) -> None:
-    """A folder that does not give the same weights back must not be called saved."""
+    """Refuse a folder that does not load as the same weights."""
     loaded = load_model(folder)
     again, head = loaded.model.state_dict(), f"{given.model.head_name}."
     for name, tensor in given.model.state_dict().items():

@@ -110,7 +110,7 @@ def read_config(folder: Path) -> BigfootConfig:
 
 
 def config_of(raw: Mapping[str, Any], folder: Path) -> BigfootConfig:
-    """Make ours of what a Hugging Face ``config.json`` holds.
+    """Build our configuration from a Hugging Face ``config.json``.
 
     Args:
         raw: the file.
@@ -145,7 +145,7 @@ def _family_defaults(family: str) -> dict[str, Any]:
 
 
 def family_fields(config: BigfootConfig) -> dict[str, Any]:
-    """What the family's configuration in transformers holds of a shape.
+    """Return the fields of a shape in the family's configuration of transformers.
 
     Args:
         config: a shape that transformers can express.
@@ -245,7 +245,7 @@ def fill_model(config: BigfootConfig, tensors: dict[str, Tensor], source: str) -
 
 
 def _fit(model: BigfootForCTC, tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Give every tensor of a model, the shared ones too, or list what does not fit."""
+    """Return every tensor of a model, the shared ones too, or list what does not fit."""
     wanted = model.state_dict()
     shared = model.get_expanded_tied_weights_keys(all_submodels=True)
     tensors = {**{name: tensors[owner] for name, owner in shared.items() if owner in tensors}, **tensors}

@@ -179,7 +179,7 @@ class _Machine:
             self.watch_clock()
 
     def watch_clock(self) -> None:
-        """Give up when the time is over."""
+        """Raise when the time is over."""
         if time.monotonic() > self.deadline:
             raise UnsafePickleError("it takes too long to read, where a checkpoint takes a second; the file is hostile")
 
@@ -189,7 +189,7 @@ class _Machine:
         return self.stack.pop()
 
     def step(self, name: str, argument: object) -> None:
-        """Do one opcode."""
+        """Run one opcode."""
         if name in _PUSHED:
             self.stack.append(argument)
         elif name in _CONSTANTS:

@@ -55,7 +55,7 @@ class Renamed:
 
 
 def rename_to_current(tensors: Mapping[str, Tensor], family: str) -> Renamed:
-    """Bring the tensors of a file to the names that transformers has today.
+    """Rename the tensors of a file to the names of today's transformers.
 
     Args:
         tensors: by the file's names.
@@ -90,7 +90,7 @@ def rename_to_current(tensors: Mapping[str, Tensor], family: str) -> Renamed:
 
 
 def common_wrapper(names: Iterable[str]) -> str:
-    """What stands before all names because a model was saved from within another module.
+    """Find the common prefix of all names of a model that was saved from within another module.
 
     Examples:
         >>> common_wrapper(["module.model.a", "module.model.b"]), common_wrapper(["module.a", "b"])

@@ -120,7 +120,7 @@ class _Storages:
         self.entries: dict[str, tuple[int, int]] | None = None
 
     def refer(self, reference: object) -> Storage:
-        """Understand ``("storage", type, key, location, numel)``, of old files with None behind it."""
+        """Resolve ``("storage", type, key, location, numel)``, of old files with None behind it."""
         match reference:
             case ("storage", Symbol(name), str(key), _, int(numel), *view) if view in ([], [None]):
                 pass

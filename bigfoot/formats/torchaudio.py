@@ -152,7 +152,7 @@ def save_torchaudio(model: BigfootForCTC, folder: Path) -> None:
 
 
 def rename_to_plain(tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Bring tensors to the names of ``plain_state``.
+    """Rename tensors to those of ``plain_state``.
 
     Args:
         tensors: by torchaudio's names.

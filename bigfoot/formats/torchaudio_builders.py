@@ -34,7 +34,7 @@ _FIELDS = {
     "encoder_dropout": "hidden_dropout",
     "encoder_layer_norm_first": "do_stable_layer_norm",
 }
-# What every builder takes for granted.
+# Fixed in every builder.
 _GRANTED = {
     "hidden_act": "gelu", "feat_extract_activation": "gelu", "layer_norm_eps": 1e-5, "feat_proj_layer_norm": True,
     "conv_pos_batch_norm": False,
@@ -159,7 +159,7 @@ def _sequence(state: dict[str, Tensor], name: str) -> list[Tensor]:
 
 
 def config_of(arguments: dict[str, Any], family: str, source: str) -> BigfootConfig:
-    """The shape that a builder gives for its arguments.
+    """Build the configuration of a builder's arguments.
 
     Args:
         arguments: of the builder, by its own names.
@@ -191,7 +191,7 @@ def config_of(arguments: dict[str, Any], family: str, source: str) -> BigfootCon
 
 
 def arguments_of(config: BigfootConfig) -> dict[str, Any]:
-    """What the builder is called with to give a shape.
+    """Return the builder's arguments for a shape.
 
     Args:
         config: a shape without ``unsupported_parts``.

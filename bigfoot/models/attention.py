@@ -32,7 +32,7 @@ class SelfAttention(nn.Module):
         return x.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)  # (B, H, T, head_dim)
 
     def score_mask(self, x: Tensor, key_mask: Tensor | None, position_bias: Tensor | None) -> Tensor | None:
-        """What becomes of the scores before the softmax.
+        """Modify the scores before the softmax.
 
         Args:
             x: (B, T, D).
@@ -48,7 +48,7 @@ class SelfAttention(nn.Module):
     def forward(
         self, x: Tensor, key_mask: Tensor | None, output_attentions: bool, position_bias: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Attend.
+        """Compute attention.
 
         Args:
             x: (B, T, D).
@@ -92,7 +92,7 @@ class ReusedAttention(nn.Module):
         self.out_proj = nn.Linear(num_heads * head_dim, hidden_size)
 
     def forward(self, x: Tensor, maps: Tensor) -> Tensor:
-        """Attend.
+        """Compute attention.
 
         Args:
             x: (B, T, D).

@@ -38,7 +38,7 @@ class BigfootConfig(Shape):
 
     @classmethod
     def from_dict(cls, config_dict: Mapping[str, Any], **kwargs: Any) -> Any:  # noqa: ANN401 - as of transformers
-        """Take what a ``config.json`` holds, of any origin: bigfoot's own fields and no others.
+        """Build from a ``config.json`` of any origin: bigfoot's own fields and no others.
 
         Args:
             config_dict: the file.
@@ -68,7 +68,7 @@ class BigfootConfig(Shape):
 
     @property
     def weight_prefix(self) -> str:
-        """Name under which the encoder's tensors stand in a checkpoint."""
+        """Prefix of the encoder's tensors in a checkpoint."""
         return FAMILY_PREFIXES[self.family] if self.is_huggingface_shape else BIGFOOT_PREFIX
 
 

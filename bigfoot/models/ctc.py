@@ -115,7 +115,7 @@ class BigfootForCTC(BigfootPreTrainedModel):
 
     @property
     def speech_encoder(self) -> SpeechEncoder:
-        """The encoder, whatever its attribute is called."""
+        """Return the encoder."""
         encoder = getattr(self, self.config.weight_prefix)
         assert isinstance(encoder, SpeechEncoder)
         return encoder
@@ -126,7 +126,7 @@ class BigfootForCTC(BigfootPreTrainedModel):
         return getattr(self, self.head_name, None)
 
     def parts(self) -> dict[str, nn.Module]:
-        """The parts of the model by the names that configurations and reports use."""
+        """Return the parts of the model by their names in configurations and reports."""
         encoder = self.speech_encoder
         found: dict[str, nn.Module] = {
             "feature_encoder": encoder.feature_encoder,

@@ -41,7 +41,7 @@ def int8_layers(encoder: nn.Module) -> dict[str, nn.Module]:
 
 @dataclass(frozen=True)
 class FakeInt8:
-    """Rounds what goes into a layer; a forward pre-hook.
+    """Forward pre-hook that quantizes the input of a layer.
 
     Args:
         ends: lowest and highest number; None where they are taken from each input.
@@ -58,7 +58,7 @@ class FakeInt8:
     groups: int = 1
 
     def __call__(self, _module: object, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Give the layer rounded numbers in the place of its first argument."""
+        """Return the inputs with the first one rounded."""
         x = given[0]
         if self.ends is not None or self.groups == 1:
             return self._round(x), *given[1:]

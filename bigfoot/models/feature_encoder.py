@@ -145,7 +145,7 @@ class FeatureEncoder(nn.Module):
         return input_lengths
 
     def forward(self, input_values: Tensor, input_lengths: Tensor | None = None) -> Tensor:
-        """Turn waveforms into features.
+        """Compute features of waveforms.
 
         Args:
             input_values: (B, N). Shorter than one frame's receptive field, they are padded to it.

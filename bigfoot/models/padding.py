@@ -14,7 +14,7 @@ from bigfoot.models.outputs import SpeechEncoderOutput
 
 
 def bring_to_front(input_values: Tensor, attention_mask: Tensor, training: bool) -> tuple[Tensor, Tensor]:
-    """Bring the real samples of every row to its front, wherever its padding stands.
+    """Move the real samples of every row to its front, wherever its padding is.
 
     Args:
         input_values: (B, N).
@@ -64,7 +64,7 @@ def _check_runs(mask: Tensor) -> None:
 
 
 class Audio(NamedTuple):
-    """What ``SpeechEncoder.forward`` gets, its padding at the end."""
+    """Inputs of ``SpeechEncoder.forward``, padding at the end."""
 
     input_values: Tensor
     attention_mask: Tensor | None
@@ -100,7 +100,7 @@ def join_rows(
     for name in ("last_hidden_state", "conv_features"):
         joined[name] = join([getattr(row, name) for row in rows])
     for name in ("hidden_states", "attentions", "attention_values"):
-        # Not by key: what is None has none in transformers' outputs.
+        # Not by key: transformers' outputs have no keys for None.
         if getattr(rows[0], name) is not None:
             layers = zip(*(getattr(row, name) for row in rows), strict=True)
             joined[name] = tuple(join(layer, name == "attentions") for layer in layers)

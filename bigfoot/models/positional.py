@@ -22,7 +22,7 @@ def zero_padding(x: Tensor, frame_mask: Tensor | None) -> Tensor:
 
 
 def _same_length_conv(config: BigfootConfig, width: int) -> tuple[nn.Conv1d, int]:
-    """A grouped convolution over frames, and how many frames too many it gives: one where the kernel is even."""
+    """Return a grouped convolution over frames, and its surplus frames: one where the kernel is even."""
     size, groups = config.hidden_size, config.num_conv_pos_embedding_groups
     return nn.Conv1d(size, size, width, padding=width // 2, groups=groups), 1 - width % 2
 
@@ -102,7 +102,7 @@ class PositionalConvStack(nn.Module):
 
 
 def build_positional_conv(config: BigfootConfig) -> PositionalConv | PositionalConvStack:
-    """Build what a shape asks for.
+    """Build the positional convolution of a shape.
 
     Args:
         config: the shape.

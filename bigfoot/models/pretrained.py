@@ -23,7 +23,7 @@ _PLACE = ("cache_dir", "force_download", "local_files_only", "token", "revision"
 
 
 class BigfootPreTrainedModel(PreTrainedModel):
-    """What all models share: the configuration's class and the names of weights."""
+    """Base of all models: the configuration's class and the names of weights."""
 
     config_class = BigfootConfig
     base_model_prefix = "wav2vec2"

@@ -181,7 +181,7 @@ _LENGTH, _DIRECTION = (f"{_KERNEL}parametrizations.weight.original{index}" for i
 
 
 def with_small_weights(model: BigfootForCTC, small: SmallWeights | None) -> BigfootForCTC:
-    """Build the same model with weights rounded to what fewer bytes hold, or with fp32 weights again.
+    """Build the same model with quantized weights, or with fp32 weights again.
 
     A weight-normalized positional kernel is multiplied out for int8, and is length and direction again after it.
 

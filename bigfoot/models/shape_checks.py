@@ -9,7 +9,7 @@ from bigfoot.models.shape import Shape
 from bigfoot.models.shape_fields import RULES, field_problems
 
 _MOST_WEIGHTS = 10**10
-# What a family's class in transformers takes for granted, by our fields and properties.
+# Fixed in a family's class of transformers, by our fields and properties.
 _GRANTED: dict[str, dict[str, object]] = {
     "wav2vec2": {"has_position_bias": False, "has_positional_stack": False, "conv_pos_batch_norm": False,
                  "feat_proj_layer_norm": True},

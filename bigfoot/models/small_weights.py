@@ -33,7 +33,7 @@ _FACTORS = ".parametrizations.weight"
 
 @dataclass(frozen=True)
 class SmallWeights:
-    """How the weights of a model are written, and what its layers are given.
+    """How the weights of a model and the inputs of its layers are quantized.
 
     Args:
         precision: of ``PRECISIONS``. Halves: of every tensor with two dimensions or more. ``int8``: of convolutions
@@ -56,7 +56,7 @@ class SmallWeights:
 
     @classmethod
     def read(cls, raw: object) -> SmallWeights:
-        """Take it from a configuration.
+        """Read the settings from a configuration.
 
         Raises:
             ModelError: with all that is wrong.
@@ -83,7 +83,7 @@ class SmallWeights:
 
     @property
     def computes_int8(self) -> bool:
-        """Whether what goes into layers is brought to eight bits, too."""
+        """Whether inputs of layers are quantized to eight bits, too."""
         return self.precision in COMPUTES_INT8
 
     def keeps(self, layer: str) -> bool:
@@ -91,7 +91,7 @@ class SmallWeights:
         return any(matches(layer, pattern) for pattern in self.keep_fp32)
 
     def dtype_of(self, name: str, ndim: int, layers: Collection[str], prefix: str) -> torch.dtype:
-        """The type in which a tensor is written.
+        """Return the type in which a tensor is written.
 
         Args:
             name: of the tensor.
@@ -172,7 +172,7 @@ def _is_range(ends: object) -> bool:
 
 
 def quantize_weight(weight: Tensor, axis: int | Sequence[int] = 0) -> tuple[Tensor, Tensor]:
-    """Bring a weight to eight bits, symmetrically, one scale a channel.
+    """Quantize a weight to eight bits, symmetrically, one scale a channel.
 
     Scales have their last bits at zero, so that an integer times its scale is exact in fp32: what is read back from a
     folder gives the same integers and the same scales again.
@@ -214,7 +214,7 @@ def _channel_axes(name: str) -> tuple[int, ...]:
 
 
 def _shrink(name: str, tensor: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-    """What is written of a tensor, and its scales."""
+    """Return a tensor as it is written, and its scales."""
     if dtype == torch.int8:
         return quantize_weight(tensor, _channel_axes(name))
     return tensor.detach().to(dtype), None
@@ -228,7 +228,7 @@ def _restore(name: str, written: Tensor, scales: Tensor | None) -> Tensor:
 def round_state(
     state: Mapping[str, Tensor], small: SmallWeights, layers: Collection[str], prefix: str
 ) -> dict[str, Tensor]:
-    """Round the weights of a model to numbers that a folder can hold.
+    """Round the weights of a model to their quantized values.
 
     Args:
         state: fp32 tensors by name.
@@ -296,7 +296,7 @@ def pack_state(
 def unpack_state(
     tensors: Mapping[str, Tensor], small: SmallWeights | None, layers: Collection[str], prefix: str, source: str
 ) -> dict[str, Tensor]:
-    """Bring what a folder holds back to fp32.
+    """Dequantize the tensors of a folder to fp32.
 
     Args:
         tensors: by name, as ``pack_state`` made them.
@@ -334,7 +334,7 @@ def unpack_state(
 
 
 def _find_fault(name: str, tensor: Tensor, expected: torch.dtype | None, scales: Tensor | None) -> str | None:
-    """What is wrong with a tensor of a folder."""
+    """Describe what is wrong with a tensor of a folder; None where nothing is."""
     kind = str(tensor.dtype).removeprefix("torch.")
     if expected is None:
         return None if tensor.is_floating_point() else f"holds integers ({kind}), where floats are expected"

@@ -15,7 +15,7 @@ from bigfoot.text.tokenizers import build_char_tokenizer
 
 
 def build_tokenizer(config: TokenizerConfig, texts: Sequence[str]) -> Tokenizer:
-    """Make the vocabulary of a new head.
+    """Build the vocabulary of a new head.
 
     Args:
         config: ``tokenizer`` and the fields below it.

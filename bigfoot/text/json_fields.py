@@ -16,14 +16,14 @@ _QUOTED = 200
 
 
 class Rule(Protocol):
-    """What a field may hold."""
+    """Rule for the value of a field."""
 
     def problem(self, name: str, value: object) -> str | None:
         """Return what is wrong with a value, or None."""
 
 
 def quote(value: object) -> str:
-    """A value as a message shows it, cut where it is long.
+    """Format a value for a message, cut where it is long.
 
     Examples:
         >>> quote([1, 2]), len(quote("a" * 5000))

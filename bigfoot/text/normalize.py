@@ -76,7 +76,7 @@ def comparable_text(text: str, characters: Collection[str] | None) -> str:
 
 
 def describe_normalization(characters: Collection[str] | None, *, without_marks: bool) -> str:
-    """Name what was done to transcripts before anything was compared with them; an error rate depends on it.
+    """Describe the normalization of transcripts before comparison; an error rate depends on it.
 
     Args:
         characters: as given to ``normalize_text``.

@@ -71,7 +71,7 @@ class PhonemeTokenizer(Tokenizer):
         return None
 
     def encode(self, text: str) -> list[int]:
-        """Pronounce a text; see ``Tokenizer.encode``."""
+        """Tokenize a text by its pronunciation; see ``Tokenizer.encode``."""
         phonemes = self._phones(text)
         known = {phoneme for phoneme in phonemes if self.pieces[self._ids.get(phoneme, self.blank_id)]}
         if unknown := sorted(set(phonemes) - known):
@@ -96,7 +96,7 @@ class PhonemeTokenizer(Tokenizer):
 
 
 def build_phoneme_tokenizer(texts: Sequence[str], voice: str = "en-us", *, stress: bool = False) -> PhonemeTokenizer:
-    """Make the vocabulary of the phonemes in a set of transcripts.
+    """Build the vocabulary of the phonemes in a set of transcripts.
 
     Args:
         texts: normalized transcripts.

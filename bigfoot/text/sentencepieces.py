@@ -83,7 +83,7 @@ def _import() -> Any:  # noqa: ANN401
 def train_sentencepiece(
     texts: Iterable[str], algorithm: str, vocab_size: int, required_characters: Iterable[str] = ()
 ) -> SentencePieceTokenizer:
-    """Learn pieces from texts; the same for the same texts.
+    """Learn pieces from texts, deterministically.
 
     Args:
         texts: normalized lines; empty ones are passed over.

@@ -157,7 +157,7 @@ class Tokenizer(ABC):
         return {token: index for index, token in enumerate(self.vocabulary)}
 
     def find_in(self, other: Tokenizer) -> list[int]:
-        """Where another vocabulary has each token of this one.
+        """Find the ids of this vocabulary's tokens in another one.
 
         Args:
             other: with the same tokens and perhaps more, in any order.
@@ -173,7 +173,7 @@ class Tokenizer(ABC):
         return [other._ids[token] for token in self.vocabulary]
 
     def find_first_letters(self, other: Tokenizer) -> list[int | None]:
-        """Which token of another vocabulary is the first letter of each of ours; word boundaries do not count.
+        """Find for each token its first letter in another vocabulary; word boundaries do not count.
 
         Args:
             other: with single letters among its tokens.
@@ -193,7 +193,7 @@ class Tokenizer(ABC):
         return found
 
     def to_files(self) -> tuple[dict[str, Any], dict[str, bytes]]:
-        """What a model folder must hold: settings as JSON, and further files by name."""
+        """Return what a model folder must hold: settings as JSON, and further files by name."""
         raise NotImplementedError(f"{self.kind} is saved in files of its own")
 
 

@@ -28,7 +28,7 @@ _EXTRACTOR: dict[str, Rule] = {
 
 @dataclass(frozen=True)
 class Processor:
-    """What lies around a model: how audio goes in, how ids come out as text.
+    """Normalization of audio and the tokenizers of a model.
 
     Args:
         tokenizer: None where the folder has no vocabulary, as of a model without a CTC head.
@@ -110,7 +110,7 @@ def save_processor(processor: Processor, folder: str | Path) -> None:
         write_json(folder / "preprocessor_config.json", extractor)
         return
     if not isinstance(processor.tokenizer, CharTokenizer | PhoneTokenizer):
-        # transformers' class for CTC tokenizes by characters: a vocab.json would make it write other text in silence.
+        # transformers' class for CTC tokenizes by characters: a vocab.json would make it write other text silently.
         write_json(folder / "preprocessor_config.json", extractor)
         save_tokenizer(processor.tokenizer, folder)
         return

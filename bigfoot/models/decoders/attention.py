@@ -38,7 +38,7 @@ class Attention(nn.Module):
         return self._heads(self.k_proj(memory)), self._heads(self.v_proj(memory))
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-        """Attend.
+        """Compute attention.
 
         Args:
             x: (B, U, D).
@@ -73,7 +73,7 @@ class KeyValueCache:
         self._stored: tuple[Tensor, ...] | None = None  # keys and values, (B, H, room, D / H) each
 
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Add those of U new tokens, (B, H, U, D / H), and give those of all."""
+        """Append those of U new tokens, (B, H, U, D / H), and return all."""
         start, self.length = self.length, self.length + keys.shape[2]
         room = 0 if self._stored is None else self._stored[0].shape[2]
         if self.length > room:
@@ -144,7 +144,7 @@ def sinusoids(positions: Tensor, size: int) -> Tensor:
 
 
 def token_positions(tokens: Tensor, past: int, token_mask: Tensor | None) -> Tensor:
-    """How many real tokens stand before each new one, so that padding before a prompt moves nothing.
+    """Count the real tokens before each new one, so that padding before a prompt shifts nothing.
 
     Args:
         tokens: (B, U) new tokens.

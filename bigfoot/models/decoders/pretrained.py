@@ -45,7 +45,7 @@ class GatedAttention(nn.Module):
         self.gate = nn.Parameter(torch.zeros(()))
 
     def forward(self, *arguments: Any, **named: Any) -> tuple[Any, ...]:  # noqa: ANN401 - whatever the model gives it
-        """What the attention gives, times tanh of the gate."""
+        """Compute attention times tanh of the gate."""
         attended, *rest = self.attention(*arguments, **named)
         return attended * self.gate.tanh(), *rest
 
@@ -123,7 +123,7 @@ class PretrainedDecoder(nn.Module):
         """See ``TextModel``; without a memory it is the language model alone."""
         past = 0 if cache is None else cache.length
         if memory_mask is not None:
-            # Softmax over nothing is no number: a row without any real frame attends to everything.
+            # Softmax over nothing is NaN: a row without any real frame attends to everything.
             memory_mask = memory_mask | ~memory_mask.any(-1, keepdim=True)
         if token_mask is None:
             token_mask = torch.ones(tokens.shape[0], past + tokens.shape[1], dtype=torch.bool, device=tokens.device)
@@ -142,7 +142,7 @@ def _is_new(name: str) -> bool:
     return _CROSS in name or "cross_attn" in name
 
 
-# What transformers' constructors raise for settings that they cannot use.
+# Errors of transformers' constructors for settings that they cannot use.
 _UNUSABLE = (
     TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError, RuntimeError, ImportError,
     StrictDataclassError,

@@ -22,7 +22,7 @@ _MOST_OF_MODEL = 200, 10**6
 
 @dataclass(frozen=True)
 class DecoderShape:
-    """What a decoder is made of.
+    """Shape of a decoder.
 
     Args:
         kind: ``mini_gpt`` or ``pretrained``.
@@ -61,7 +61,7 @@ class DecoderShape:
 
     @classmethod
     def read(cls, raw: object) -> DecoderShape:
-        """Take a shape from a configuration.
+        """Read a shape from a configuration.
 
         Raises:
             ModelError: with all that is wrong.

@@ -51,7 +51,7 @@ class SpeechDecoder(nn.Module):
 
     @property
     def name(self) -> str:
-        """As reports have it."""
+        """Name in reports."""
         return type(self.text).__name__
 
     @property

@@ -91,7 +91,7 @@ class AudioStreams(nn.Module):
 
     @property
     def needs_layers(self) -> bool:
-        """Whether hidden states of all layers are to be given."""
+        """Whether hidden states of all layers are needed."""
         return "layers" in self.names
 
     def _features(self, name: str, inputs: StreamInputs) -> Tensor:
