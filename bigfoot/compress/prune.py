@@ -102,7 +102,7 @@ def choose_units(
     Args:
         scores: (units,) by place.
         units: the same places.
-        config: ratios, who competes, rounding.
+        config: ratios, scope, rounding.
         strength: multiplies the ratios, 0 to 1 over the largest.
 
     Returns:

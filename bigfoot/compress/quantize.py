@@ -166,7 +166,7 @@ def apply(
     """Quantize the weights of a model; with static int8, also measure the input ranges of its layers.
 
     Args:
-        model: left as it is; one that is small already is brought back to fp32 first.
+        model: left as it is; one with quantized weights is brought back to fp32 first.
         config: how small.
         audio: for ``int8_static``, batches of any size; see ``calibrate``.
 

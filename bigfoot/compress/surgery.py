@@ -1,4 +1,4 @@
-"""Taking units out of a model, so that it is smaller indeed: what prunes, whoever decided."""
+"""Pruning: units are removed from the tensors of a model, whoever chose them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a student learns from a teacher: losses, which layers they compare, and their weighted sum."""
+"""Knowledge distillation: losses, the layers that they compare, and their weighted sum."""
 
 from bigfoot.distill.loss import Loss, LossInputs, Shapes, Targets
 from bigfoot.distill.registry import LossesConfig, default_losses, register_loss

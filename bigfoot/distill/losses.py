@@ -1,7 +1,7 @@
 """Distillation losses as plain functions on tensors; each skips padding and gives a sum with its count.
 
 A sum and a count, not a mean: under gradient accumulation and on several devices the loss is the mean over the frames
-or labels of the whole batch, which only the one who sees all of it can divide.
+or labels of the whole batch, which only the training loop can divide.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ def _is_checkpoint(content: object) -> bool:
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         return False
     has_settings = content.get("args") is not None or content.get("cfg") is not None
-    # A training script of somebody's own may keep its arguments beside a model of transformers'.
+    # A training script of a user may keep its arguments beside a model of transformers'.
     return has_settings and whose_names(str(name) for name in content["model"]) != "transformers"
 
 
@@ -292,7 +292,7 @@ def save_fairseq(model: BigfootForCTC, processor: Processor, folder: Path) -> Pa
     config = model.config
     if beyond := _beyond_fairseq(config):
         raise ModelError(
-            f"fairseq's {config.family} has no words for {' and '.join(beyond)}; "
+            f"fairseq's {config.family} cannot express {' and '.join(beyond)}; "
             f"{advise_format(config, _beyond_fairseq)}"
         )
     if config.family == "wavlm" and model.head is not None:

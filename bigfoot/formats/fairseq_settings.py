@@ -106,7 +106,7 @@ def read_settings(content: Mapping[str, object], source: str) -> Settings:
 
 
 def _model_and_task(plain: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """New checkpoints have a section each; in old ones, and in WavLM's, all lies in one heap."""
+    """Split settings: new checkpoints have sections; old ones, and WavLM's, are flat."""
     model, task = plain.get("model"), plain.get("task")
     if not isinstance(model, dict):
         return plain, plain
@@ -303,7 +303,7 @@ def _write_encoder(config: BigfootConfig) -> dict[str, Any]:
     activations = {ours: theirs for theirs, ours in reversed(_ACTIVATIONS.items())}
     if config.hidden_act not in activations or config.feat_extract_activation != "gelu":
         raise ModelError(
-            f"fairseq has no words for hidden_act {config.hidden_act!r} with feat_extract_activation "
+            f"fairseq cannot express hidden_act {config.hidden_act!r} with feat_extract_activation "
             f"{config.feat_extract_activation!r}; keep the bigfoot format"
         )
     encoder = {theirs: getattr(config, ours) for ours, (theirs, _) in (_SHAPE | _DROPOUTS).items()}

@@ -92,7 +92,7 @@ class ModelOutline:
 
     Args:
         config: its shape.
-        processor: what lies around it.
+        processor: its processor.
         path: where it was read.
     """
 

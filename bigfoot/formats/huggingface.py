@@ -318,7 +318,7 @@ def save_huggingface(model: BigfootForCTC, folder: Path) -> None:
     beyond = beyond_huggingface(model.config)
     if beyond:
         raise ModelError(
-            f"transformers' {model.config.family} has no words for {' and '.join(beyond)}; "
+            f"transformers' {model.config.family} cannot express {' and '.join(beyond)}; "
             f"{advise_format(model.config, beyond_huggingface)}"
         )
     folder.mkdir(parents=True, exist_ok=True)

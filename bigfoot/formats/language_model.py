@@ -91,5 +91,5 @@ def _check_gates(decoder: PretrainedDecoder, folder: Path) -> None:
     if not gap <= 1e-5:
         raise ModelError(
             f"{folder}: with its gates closed the outputs of the model still depend on the audio ({gap:.1e}): "
-            "its cross-attention cannot be gated; take GPT-2 or one of its kin"
+            "its cross-attention cannot be gated; take GPT-2 or a model of its family"
         )

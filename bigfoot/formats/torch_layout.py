@@ -140,7 +140,7 @@ class _Storages:
 
 
 def _rebuild_tensor(storage: object, offset: object, shape: object, stride: object, *_: object) -> StoredTensor:
-    """Check a tensor against its storage, which PyTorch leaves to whoever trusts the file."""
+    """Check a tensor against its storage, which PyTorch does not."""
     if not isinstance(storage, Storage) or not isinstance(offset, int):
         raise UnsafePickleError("a tensor without a storage")
     sizes, steps = _sizes(shape), _sizes(stride)

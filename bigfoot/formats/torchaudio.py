@@ -130,12 +130,12 @@ def save_torchaudio(model: BigfootForCTC, folder: Path) -> None:
         folder: made if missing.
 
     Raises:
-        ModelError: torchaudio has no words for the shape; the parts are named.
+        ModelError: torchaudio cannot express the shape; the parts are named.
     """
     config = model.config
     if beyond := unsupported_parts(config):
         raise ModelError(
-            f"torchaudio has no words for {' and '.join(beyond)}; {advise_format(config, unsupported_parts)}"
+            f"torchaudio cannot express {' and '.join(beyond)}; {advise_format(config, unsupported_parts)}"
         )
     state = plain_state(model)
     state.pop("encoder.masked_spec_embed", None)

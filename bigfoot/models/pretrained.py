@@ -107,6 +107,6 @@ def refuse_small(config: BigfootConfig, consequence: str) -> None:
     if config.small_weights is not None:
         raise ModelError(
             f"this model's weights are {config.precision} on disk, and {consequence}: what changed would be lost when "
-            "they are rounded again. Do it before they are made small, or bring the model back first: "
+            "they are rounded again. Do it before they are quantized, or bring the model back first: "
             "bigfoot quantize MODEL OUT --precision float32"
         )

@@ -193,7 +193,7 @@ def with_small_weights(model: BigfootForCTC, small: SmallWeights | None) -> Bigf
         The new model in eval mode, computing in fp32.
 
     Raises:
-        ModelError: a weight is no number or too large, or ``small`` does not fit the shape.
+        ModelError: a weight is non-finite or too large, or ``small`` does not fit the shape.
 
     Examples:
         >>> from bigfoot.formats.folder import load_model

@@ -251,7 +251,7 @@ def round_state(
         full = tensor.detach().float()
         rounded[name] = _restore(name, *_shrink(name, full, dtype))
         if not bool(full.isfinite().all()):
-            raise ModelError(f"{name} holds what is no number; train the model again before it is made small")
+            raise ModelError(f"{name} holds NaN or infinity; train the model again before it is quantized")
         if not bool(rounded[name].isfinite().all()):
             raise ModelError(f"{name} holds {float(full.abs().max()):.3g}, too large for {dtype}; use bfloat16 or int8")
     return rounded
@@ -283,8 +283,8 @@ def pack_state(
         written, scales = _shrink(name, full, small.dtype_of(name, tensor.ndim, layers, prefix))
         if not torch.equal(_restore(name, written, scales), full):
             raise ModelError(
-                f"{name} does not fit into {small.precision} any more: the weights were changed after they were made "
-                "small. Nothing is rounded in silence: bigfoot.compress.quantize.apply rounds them again, and with "
+                f"{name} does not fit into {small.precision} any more: the weights were changed after they were "
+                "quantized. Nothing is rounded silently: bigfoot.compress.quantize.apply rounds them again, and with "
                 "precision float32 keeps them as they are"
             )
         packed[name] = written
@@ -351,5 +351,5 @@ def _find_fault(name: str, tensor: Tensor, expected: torch.dtype | None, scales:
     if scales.dtype != torch.float32:
         return f"has scales of {scales.dtype}, expected float32"
     if not bool((scales.isfinite() & (scales > 0)).all()):
-        return "has scales that are no numbers above 0"
+        return "has scales that are not finite numbers above 0"
     return f"holds numbers below {-LARGEST}" if tensor.numel() and int(tensor.min()) < -LARGEST else None

@@ -18,7 +18,7 @@ TOKENIZER_FILE = "tokenizer.json"
 
 
 def _open(content: str) -> LibraryTokenizer:
-    # At first use: a deployed model of characters gets by without.
+    # At first use: a deployed model of characters does not need it.
     try:
         from tokenizers import Tokenizer as LibraryTokenizer
     except ImportError as error:

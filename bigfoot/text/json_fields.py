@@ -1,7 +1,7 @@
 """Rules for the fields of a JSON file: of what kind a value is, and how large it may be.
 
-A rule gives one sentence about a value that breaks it, and None for one that keeps it. Values come from files that
-anybody may have written: a rule checks a value's type before it compares, and quotes no more than its start.
+A rule gives one sentence about a value that breaks it, and None for one that keeps it. Values come from
+untrusted files: a rule checks a value's type before it compares, and quotes no more than its start.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ class PretrainedDecoder(nn.Module):
     def _gate_(self, kind: str) -> None:
         blocks = [module for module in self.model.modules() if hasattr(module, _CROSS)]
         if not blocks:
-            raise ModelError(f"transformers cannot give a {kind} cross-attention; take GPT-2 or one of its kin")
+            raise ModelError(f"transformers cannot give a {kind} cross-attention; take GPT-2 or a model of its family")
         for block in blocks:
             setattr(block, _CROSS, GatedAttention(getattr(block, _CROSS)))
 
