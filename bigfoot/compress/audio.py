@@ -18,11 +18,11 @@ from bigfoot.text.tokenizers import Processor
 
 
 class Waveforms(Protocol):
-    """What a batch has: ``PaddedAudio``, or ``bigfoot.data.batches.Batch``."""
+    """A batch of audio: ``PaddedAudio``, or ``bigfoot.data.batches.Batch``."""
 
     @property
     def input_values(self) -> Tensor:
-        """(B, N), normalized as the processor says."""
+        """(B, N), normalized by the processor."""
 
     @property
     def attention_mask(self) -> Tensor:
@@ -54,7 +54,7 @@ class LazyAudio(Sequence[Any]):
         if hasattr(item, "input_values"):
             return item
         if self._processor is None:
-            raise ModelError("audio: a network alone does not say how audio is normalized; give batches, or its folder")
+            raise ModelError("audio: a network alone has no settings of normalization; give batches, or its folder")
         rate = self._processor.sample_rate
         samples = read_audio(item, sample_rate=rate) if isinstance(item, str | Path) else np.asarray(item, np.float32)
         if samples.ndim != 1 or not len(samples):

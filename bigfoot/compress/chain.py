@@ -22,7 +22,7 @@ def compress(
 def compress(
     model: BigfootForCTC | LoadedModel | str | Path, techniques: Sequence[object], audio: Iterable[Any] = ()
 ) -> BigfootForCTC | LoadedModel:
-    """Make a model smaller.
+    """Compress a model.
 
     Args:
         model: left as it is: a loaded model, its name or folder (see ``load_model``), or the network alone.
@@ -32,7 +32,7 @@ def compress(
             ``taylor`` needs batches with ``labels``.
 
     Returns:
-        What was given, smaller: a network for a network, else a loaded model whose history says what was done.
+        What was given, smaller: a network for a network, else a loaded model whose history lists the techniques.
 
     Raises:
         BigfootError: a technique cannot be applied to this model, or needs audio.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Change:
-    """A row of facts about one step.
+    """Summary of one step.
 
     Args:
         step: name of the step.

@@ -1,7 +1,7 @@
 """An order of the convolutions' channels in which grouped kernels keep most of the dense ones.
 
 Channels between two convolutions have no order of their own: permuting a layer's outputs, and the next one's inputs
-with them, changes no answer. But a grouped convolution keeps what connects its first channels with the next layer's
+with them, changes no output. But a grouped convolution keeps what connects its first channels with the next layer's
 first, and so on; so the order decides how much it keeps.
 """
 
@@ -86,7 +86,7 @@ def _improve(energies: Sequence[Tensor], start: Sequence[Tensor], groups: Sequen
         for layer in range(len(energies) - 1):
             orders[layer] = _deal_layer(energies, orders, groups, layer)
         now = kept_energy(energies, orders, groups)
-        # Rounding must not keep it going.
+        # Rounding must not make it endless.
         if now <= reached + 1e-12:
             return orders
         reached = now
@@ -126,7 +126,7 @@ def reorder_channels(model: BigfootForCTC, orders: Sequence[Tensor]) -> BigfootF
         orders: for each layer its channels in their new order; the last layer's must be the present one.
 
     Returns:
-        A model in eval mode that gives the same answers.
+        A model in eval mode that gives the same outputs.
     """
     state = plain_state(model)
     for layer, order in enumerate(orders):

@@ -30,7 +30,7 @@ INITS = ("slice", "permute", "least_squares")
 
 @dataclass(frozen=True)
 class ConvGroups:
-    """How many groups, and where their kernels begin.
+    """How many groups, and how their kernels are initialized.
 
     Args:
         conv_groups: one number for the convolutions 1 and up (0 has a single input channel), or one for each.
@@ -43,14 +43,14 @@ class ConvGroups:
     init: str = "slice"
 
 
-def spell_out_groups(config: BigfootConfig, conv_groups: int | Sequence[int]) -> list[int]:
-    """One number of groups for each convolution.
+def groups_per_conv(config: BigfootConfig, conv_groups: int | Sequence[int]) -> list[int]:
+    """Return the number of groups of each convolution.
 
     Raises:
         ModelError: a list of another length, or something that is not a number.
 
     Examples:
-        >>> spell_out_groups(BigfootConfig(), 2)
+        >>> groups_per_conv(BigfootConfig(), 2)
         [1, 2, 2, 2, 2, 2, 2]
     """
     if _is_whole(conv_groups):
@@ -67,7 +67,7 @@ def _is_whole(value: object) -> TypeGuard[int]:
 
 
 def slice_groups(weight: Tensor, old_groups: int, groups: int) -> Tensor:
-    """Take from a kernel what a grouped convolution can say of it: its block diagonal.
+    """Take from a kernel what a grouped convolution can hold: its block diagonal.
 
     Args:
         weight: (C_out, C_in / old_groups, K).
@@ -93,7 +93,7 @@ def slice_groups(weight: Tensor, old_groups: int, groups: int) -> Tensor:
 
 
 def _reshape(shape: BigfootConfig, config: ConvGroups) -> BigfootConfig:
-    return reshape_config(shape, conv_groups=spell_out_groups(shape, config.conv_groups))
+    return reshape_config(shape, conv_groups=groups_per_conv(shape, config.conv_groups))
 
 
 @technique("conv_groups", ConvGroups, _reshape)
@@ -104,7 +104,7 @@ def apply(
 
     Args:
         model: left as it is.
-        config: how many groups, and where they begin.
+        config: how many groups, and their initialization.
         batches: audio, for ``least_squares`` alone.
 
     Returns:
@@ -114,7 +114,7 @@ def apply(
         ModelError: groups that do not divide the channels, or that are no multiple of those there are; an unknown
             ``init``, or one that needs audio, or dense kernels of their own, where there are none.
     """
-    old_groups, groups = model.config.groups_of_convs, spell_out_groups(model.config, config.conv_groups)
+    old_groups, groups = model.config.groups_of_convs, groups_per_conv(model.config, config.conv_groups)
     shape = reshape_config(model.config, conv_groups=groups)
     _check_init(model.config, config.init, batches)
     source = order_channels(model, groups) if config.init == "permute" else model
@@ -162,7 +162,7 @@ def order_channels(model: BigfootForCTC, groups: Sequence[int]) -> BigfootForCTC
         groups: of each layer.
 
     Returns:
-        A model in eval mode that gives the same answers.
+        A model in eval mode that gives the same outputs.
     """
     return reorder_channels(model, choose_orders(kernel_energies(model), groups))
 
@@ -171,7 +171,7 @@ def order_channels(model: BigfootForCTC, groups: Sequence[int]) -> BigfootForCTC
 def fit_kernels_(
     student: BigfootForCTC, teacher: BigfootForCTC, batches: Sequence[PaddedAudio], kept: Sequence[Tensor] | None = None
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Fit the student's convolutions, first to last, to what the teacher's give.
+    """Fit the student's convolutions, first to last, to the teacher's outputs.
 
     A layer's inputs are the student's own, of the layers already fitted, so that it also makes up for what those lost.
     Biases, norms and the first layer, which has no groups, stay as they are.
@@ -205,7 +205,7 @@ def fit_kernels_(
 
 @torch.no_grad()
 def fade_outside_blocks_(model: BigfootForCTC, groups: Sequence[int], factor: float) -> None:
-    """Scale down what grouped convolutions could not say, on the way from dense kernels to grouped ones.
+    """Scale down what grouped convolutions cannot hold, on the way from dense kernels to grouped ones.
 
     Args:
         model: with dense kernels; changed in place.

@@ -29,7 +29,7 @@ INITS = ("mean", "first", "last", "least_squares")
 
 @dataclass(frozen=True)
 class ConvSharing:
-    """Which convolutions share a kernel, and where it begins.
+    """Which convolutions share a kernel, and how it is initialized.
 
     Args:
         conv_sharing: lists of 0-based convolutions of equal shape, such as [[1, 2], [3, 4]].
@@ -53,7 +53,7 @@ def apply(
 
     Args:
         model: left as it is.
-        config: which, and where they begin.
+        config: which, and their initialization.
         batches: audio, for ``least_squares`` alone.
 
     Returns:

@@ -49,7 +49,7 @@ def count_decoder_layers(config: BigfootConfig) -> int:
 
 
 def shrink_decoder_shape(config: BigfootConfig, num_layers: int) -> BigfootConfig:
-    """The shape that is left when only so many layers of the decoder stay.
+    """Return the shape with fewer decoder layers.
 
     Raises:
         ModelError: see ``choose_layers`` and ``count_decoder_layers``.

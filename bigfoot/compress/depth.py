@@ -74,7 +74,7 @@ def choose_layers(num_layers: int, keep: int, layer_init: str | Sequence[int]) -
 def _checked_list(num_layers: int, keep: int, layers: Sequence[int]) -> list[int]:
     if not isinstance(layers, Sequence) or not all(isinstance(i, int) and not isinstance(i, bool) for i in layers):
         raise ModelError(f"layer_init {layers!r} should hold whole numbers")
-    # -1 is refused rather than read as "the last": a peer copies nothing for it, in silence.
+    # -1 is refused rather than read as "the last": another toolkit silently copies nothing for it.
     outside = [layer for layer in layers if not 0 <= layer < num_layers]
     if outside:
         raise ModelError(f"layer_init names layers {outside}, out of range 0..{num_layers - 1}")
@@ -84,7 +84,7 @@ def _checked_list(num_layers: int, keep: int, layers: Sequence[int]) -> list[int
 
 
 def shrink_shape(config: BigfootConfig, layers: Sequence[int]) -> BigfootConfig:
-    """The shape that is left of a model's when only some layers stay.
+    """Return the shape with some layers only.
 
     Args:
         config: the model's shape.

@@ -17,7 +17,7 @@ from bigfoot.compress.units import Place, Units, find_blocks, find_units
 from bigfoot.errors import ModelError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.models.reshape import load_plain_state, plain_state, spell_plain_name
+from bigfoot.models.reshape import load_plain_state, name_in_model, plain_state
 
 _BETA, _LOW, _HIGH = 2 / 3, -0.1, 1.1
 _BEGIN = math.log(0.99 / 0.01)
@@ -25,7 +25,7 @@ _BEGIN = math.log(0.99 / 0.01)
 
 
 def gated_units(config: BigfootConfig, parts: Sequence[str]) -> dict[Place, Units]:
-    """Find what gates can stand on: units that live and die alone, and whose scale the next layer can take up.
+    """Find units for gates: those that can be removed alone, and whose scale the next layer can absorb.
 
     Not the last convolution, whose reader is a norm, nor channels of grouped or shared kernels, nor the width.
 
@@ -55,7 +55,7 @@ def gated_blocks(config: BigfootConfig, parts: Sequence[str]) -> dict[Place, tup
         parts: ``blocks`` among them, or there are none.
 
     Returns:
-        Beginnings of tensors' names by place.
+        Prefixes of tensors' names by place.
     """
     return find_blocks(config) if "blocks" in parts else {}
 
@@ -78,7 +78,7 @@ class GatedSize:
 class Gates(nn.Module):
     """Hard-concrete gates on the units and blocks of a model (Louizos et al., 2018, equations 10 to 12).
 
-    They multiply what a unit or a block gives, through hooks: drawn at random in a training pass after ``draw``, by
+    They multiply the output of a unit or a block, through hooks: drawn at random in a training pass after ``draw``, by
     their mean elsewhere. The multipliers hold the expected sparsity to a target, as DPHuBERT does (Peng et al., 2023).
 
     Args:
@@ -107,7 +107,7 @@ class Gates(nn.Module):
         own = sum(place.kind == "attention_block" for place in self.blocks)
         self._has_other_attention = own < sum(heads > 0 for heads in model.config.heads_of_layers)
         self._before = sum(parameter.numel() for parameter in model.parameters())
-        for place, module in _speakers(model, self._counts):
+        for place, module in _gated_modules(model, self._counts):
             if place.kind in ("heads", "feed_forward"):
                 module.register_forward_pre_hook(cast("Callable[..., Any]", partial(self._gate_input, place)))
             else:
@@ -166,7 +166,7 @@ class Gates(nn.Module):
         return 1 - self._count(shares) / self._before
 
     def penalty(self, target: float, warmup_steps: int) -> Tensor:
-        """What holds the expected sparsity to a target that rises from 0 (Wang et al., 2020).
+        """Compute the penalty between the expected sparsity and a target that rises from 0 (Wang et al., 2020).
 
         Args:
             target: sparsity, 0 to 1.
@@ -214,13 +214,13 @@ class Gates(nn.Module):
 
     @torch.no_grad()
     def cut(self, model: BigfootForCTC) -> BigfootForCTC:
-        """Build what the gates leave of a model, their values taken up by the weights behind them.
+        """Build the pruned model of the gates, their values absorbed by the weights behind them.
 
         Args:
             model: the one that has the gates; left as it is.
 
         Returns:
-            A smaller model without gates, in eval mode, whose answers are those of the gated one in eval mode; where
+            A smaller model without gates, in eval mode, whose outputs are those of the gated one in eval mode; where
             channels stand under a layer norm, that norm is over those that stay.
         """
         state = {name: tensor.clone() for name, tensor in plain_state(model).items()}
@@ -247,7 +247,7 @@ def _mean(log_alpha: Tensor) -> Tensor:
 
 
 def _reader(units: Units) -> int:
-    """Which piece reads what the units say: the only weight whose second dimension they are."""
+    """Return the piece that reads the outputs of units: the only weight whose second dimension they are."""
     return next(i for i, piece in enumerate(units.pieces) if piece.dim == 1 and piece.tensor.endswith(".weight"))
 
 
@@ -261,14 +261,14 @@ def _find_sizes(
         for piece in found.pieces:
             touched.setdefault(piece.tensor, []).append(place)
     for name in plain_state(model):
-        for place, begins in blocks.items():
-            if name.startswith(begins):
+        for place, prefixes in blocks.items():
+            if name.startswith(prefixes):
                 touched.setdefault(name, []).append(place)
-    return [(named[spell_plain_name(name, model.config)].numel(), places) for name, places in touched.items()]
+    return [(named[name_in_model(name, model.config)].numel(), places) for name, places in touched.items()]
 
 
-def _speakers(model: BigfootForCTC, places: Iterable[Place]) -> Iterator[tuple[Place, nn.Module]]:
-    """For each place the module before which its units, or behind which its channels or its block, are told apart."""
+def _gated_modules(model: BigfootForCTC, places: Iterable[Place]) -> Iterator[tuple[Place, nn.Module]]:
+    """For each place the module before which its units, or behind which its channels or its block, are distinct."""
     convs, layers = list(model.speech_encoder.feature_encoder), cast("Any", model.speech_encoder.encoder.layers)
     for place in places:
         if place.kind == "conv":

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from bigfoot.compress.units import Place, Units, find_units
 from bigfoot.errors import ModelError
 from bigfoot.models.ctc import BigfootForCTC, compute_ctc_losses
-from bigfoot.models.reshape import plain_state, spell_plain_name
+from bigfoot.models.reshape import name_in_model, plain_state
 
 IMPORTANCES = ("taylor", "l1", "l2", "activation")
-HEARS_AUDIO = ("taylor", "activation")
-"""Those that need batches."""
+NEEDS_AUDIO = ("taylor", "activation")
+"""Importances that need batches."""
 
 
 class Audio(Protocol):
@@ -26,7 +26,7 @@ class Audio(Protocol):
 
     @property
     def input_values(self) -> Tensor:
-        """(B, N), normalized as the processor says."""
+        """(B, N), normalized by the processor."""
 
     @property
     def attention_mask(self) -> Tensor:
@@ -42,7 +42,7 @@ class LabelledAudio:
     """``Audio`` made by hand.
 
     Args:
-        input_values: (B, N), normalized as the processor says.
+        input_values: (B, N), normalized by the processor.
         attention_mask: (B, N), True = real.
         labels: (B, U), -100 = padding; None where there are none.
     """
@@ -106,11 +106,11 @@ def compute_importance(
     """
     if importance not in IMPORTANCES:
         raise ModelError(f"importance {importance!r} is none of {', '.join(IMPORTANCES)}")
-    if importance in HEARS_AUDIO and not batches:
+    if importance in NEEDS_AUDIO and not batches:
         raise ModelError(f"importance {importance} is measured on audio, and none was given")
     training = model.training
     model.eval()
-    moved = [_move(batch, model.device) for batch in batches] if importance in HEARS_AUDIO else []
+    moved = [_move(batch, model.device) for batch in batches] if importance in NEEDS_AUDIO else []
     try:
         if importance == "activation":
             return _activations(model, moved)
@@ -141,7 +141,7 @@ def _add_pieces(units: Units, weights: dict[str, Tensor], power: int) -> Tensor:
 def _parameters(model: BigfootForCTC) -> dict[str, Tensor]:
     """By plain name, without stored statistics; a shared kernel stands under the name of each layer that uses it."""
     named = dict(model.named_parameters(remove_duplicate=False))
-    names = {plain: spell_plain_name(plain, model.config) for plain in plain_state(model)}
+    names = {plain: name_in_model(plain, model.config) for plain in plain_state(model)}
     return {plain: named[name] for plain, name in names.items() if name in named}
 
 
@@ -174,7 +174,7 @@ class _MeanSquares:
         self.frames = dict.fromkeys(self.units, 0.0)
         self.lengths: list[Tensor] = []
 
-    def begin(self, batch: Audio) -> None:
+    def start(self, batch: Audio) -> None:
         """Real frames after each convolution; the last are those of the transformer."""
         lengths, self.lengths = batch.attention_mask.sum(1), []
         for layer in self.model.speech_encoder.feature_encoder:
@@ -182,7 +182,7 @@ class _MeanSquares:
             self.lengths.append(lengths)
 
     def add(self, place: Place, x: Tensor) -> None:
-        """Add what the units of a place say, (B, T, units times their width)."""
+        """Add the outputs of the units of a place, (B, T, units times their width)."""
         reduction = self.model.config.time_reduction
         # Frames that are made one are as many as there are, rounded up.
         lengths = self.lengths[place.layer] if place.kind == "conv" else (self.lengths[-1] - 1) // reduction + 1
@@ -197,14 +197,14 @@ def _activations(model: BigfootForCTC, batches: Sequence[Audio]) -> dict[Place, 
     seen = _MeanSquares(model)
     with torch.no_grad(), _watch(model, seen):
         for batch in batches:
-            seen.begin(batch)
+            seen.start(batch)
             model(batch.input_values, batch.attention_mask)
     return {place: total / max(1.0, seen.frames[place]) for place, total in seen.totals.items()}
 
 
 @contextmanager
 def _watch(model: BigfootForCTC, seen: _MeanSquares) -> Iterator[None]:
-    """Heads and feed-forward units speak where the layer behind them reads; the width after every layer."""
+    """Hook heads and feed-forward units at the input of the layer behind them; the width after every layer."""
 
     def read(place: Place, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         seen.add(place, inputs[0])

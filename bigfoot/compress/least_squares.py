@@ -47,7 +47,7 @@ class NormalEquations:
         self.cross += weight * (x.transpose(1, 2) @ targets).double().cpu()
 
     def solve(self, start: Tensor) -> Tensor:
-        """Solve, held near a start by ``RIDGE``.
+        """Solve with a ridge of ``RIDGE`` towards a start.
 
         Args:
             start: (G, features, channels).
@@ -57,9 +57,9 @@ class NormalEquations:
         """
         energy = self.gram.diagonal(dim1=1, dim2=2).mean(1)
         ridge = (RIDGE * energy).clamp(min=1e-12)[:, None, None] * torch.eye(self.gram.shape[1], dtype=torch.float64)
-        begun = start.double().cpu()
-        step = torch.linalg.solve(self.gram + ridge, self.cross - self.gram @ begun)
-        return (begun + step).to(start)
+        initial = start.double().cpu()
+        step = torch.linalg.solve(self.gram + ridge, self.cross - self.gram @ initial)
+        return (initial + step).to(start)
 
 
 def kernel_to_matrix(kernel: Tensor, groups: int) -> Tensor:
@@ -79,7 +79,7 @@ def real_frames(x: Tensor, lengths: Tensor) -> Tensor:
 
 
 def unfold_frames(x: Tensor, layer: ConvLayer, lengths: Tensor) -> Tensor:
-    """What a convolution sees at each real frame of its output.
+    """Unfold the inputs of a convolution at each real frame of its output.
 
     Args:
         x: (B, C_in, T_in), its input.
@@ -123,7 +123,7 @@ def gather_equations(
 
 
 def without_bias(layer: ConvLayer, x: Tensor) -> Tensor:
-    """What a convolution gives before bias, norm and activation, (B, C_out, T)."""
+    """Compute the output of a convolution before bias, norm and activation, (B, C_out, T)."""
     return torch.nn.functional.conv1d(x, layer.conv.weight, None, layer.conv.stride, groups=layer.conv.groups)
 
 

@@ -107,7 +107,7 @@ def gather_grams(
     grams: dict[tuple[int, str], Tensor] = {}
     mask: list[Tensor] = []
 
-    def listen(key: tuple[int, str], module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def add_gram(key: tuple[int, str], module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         # A reduced layer has frames of its own: those with any real one in them count.
         given, factor = inputs[0], model.config.time_reduction
         frames = nn.functional.pad(mask[0], (0, -mask[0].shape[1] % factor)).unflatten(1, (-1, factor)).any(-1)
@@ -115,7 +115,7 @@ def gather_grams(
         grams[key] = grams.get(key, 0) + real.T @ real
 
     hooks = [
-        module.register_forward_pre_hook(partial(listen, (layer, last)))
+        module.register_forward_pre_hook(partial(add_gram, (layer, last)))
         for layer, last, _, module in _find_linears(model, linears)
     ]
     encoder = model.speech_encoder.feature_encoder
@@ -142,7 +142,7 @@ def _find_linears(model: BigfootForCTC, linears: Sequence[str]) -> Iterator[tupl
 def _reshape(shape: BigfootConfig, config: LowRank) -> BigfootConfig:
     if not config.rank:
         raise ModelError("low_rank: ranks by energy depend on the model's weights; give a rank to know the shape")
-    return reshape_config(shape, layer_ranks=spell_out_ranks(shape, config.linears, config.rank))
+    return reshape_config(shape, layer_ranks=ranks_per_layer(shape, config.linears, config.rank))
 
 
 @technique("low_rank", LowRank, _reshape)
@@ -197,8 +197,8 @@ def apply(
     return student.eval(), Change("low_rank", _describe(ranks, config), [f"{before - after:,} of {before:,} weights"])
 
 
-def spell_out_ranks(shape: BigfootConfig, linears: Sequence[str], rank: int) -> list[dict[str, int]]:
-    """The ranks of each layer where all get one, without those that would make a map no smaller.
+def ranks_per_layer(shape: BigfootConfig, linears: Sequence[str], rank: int) -> list[dict[str, int]]:
+    """Return the ranks of each layer for one rank, without those that would make a map no smaller.
 
     Args:
         shape: of the model.
@@ -206,7 +206,7 @@ def spell_out_ranks(shape: BigfootConfig, linears: Sequence[str], rank: int) -> 
         rank: 1 or more.
 
     Examples:
-        >>> spell_out_ranks(BigfootConfig(num_hidden_layers=1), ["q_proj", "output_dense"], 400)
+        >>> ranks_per_layer(BigfootConfig(num_hidden_layers=1), ["q_proj", "output_dense"], 400)
         [{'output_dense': 400}]
     """
     layers = (shape.linear_shapes(layer) for layer in range(shape.num_hidden_layers))
@@ -217,7 +217,7 @@ def spell_out_ranks(shape: BigfootConfig, linears: Sequence[str], rank: int) -> 
 
 
 def low_rank_problems(config: LowRank, shape: BigfootConfig) -> Iterator[str]:
-    """Say why linear maps of a shape cannot be cut.
+    """Explain why linear maps of a shape cannot be cut.
 
     Args:
         config: which, and what stays.

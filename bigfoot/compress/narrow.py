@@ -44,7 +44,7 @@ class Narrow:
 
 
 def narrow_problems(config: BigfootConfig, wanted: Mapping[str, object]) -> Iterator[str]:
-    """Say why a shape cannot be cut out of a model's by leaving units out.
+    """Explain why a shape cannot be cut out of a model's by leaving units out.
 
     Args:
         config: the model's shape.
@@ -137,8 +137,8 @@ class _Side:
         assert found is not None
         return found
 
-    def listen(self, names: Sequence[str]) -> dict[str, tuple[Tensor, Tensor]]:
-        """Inputs and outputs of modules at real frames, (F, in) and (F, out)."""
+    def record(self, names: Sequence[str]) -> dict[str, tuple[Tensor, Tensor]]:
+        """Record inputs and outputs of modules at real frames, (F, in) and (F, out)."""
         recorded: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in names}
         mask: list[Tensor] = []
 
@@ -173,7 +173,7 @@ def _frame_masks(model: BigfootForCTC, batches: Sequence[PaddedAudio], frames: S
 
 
 def choose_units(model: BigfootForCTC, shape: BigfootConfig, batches: Sequence[PaddedAudio]) -> dict[Place, list[int]]:
-    """Choose the units that stay, by what explains most of what reads them.
+    """Choose the units that explain most of the outputs that read them.
 
     Args:
         model: left as it is.
@@ -232,7 +232,7 @@ def _block_readers(side: _Side, counts: Mapping[Place, int]) -> dict[Place, list
     def reader(name: str) -> Reader:
         return Reader(_gram(recorded[name][0]), cast("nn.Linear", side.find(name)).weight)
 
-    recorded = side.listen([*plan.values(), *every])
+    recorded = side.record([*plan.values(), *every])
     found = {place: [reader(name)] for place, name in plan.items()}
     if every:
         # Besides what is read of it, the width carries the sum of all layers, so that it counts for itself too.
@@ -249,7 +249,7 @@ def fit_(
     keep: Mapping[Place, Sequence[int]],
     batches: Sequence[PaddedAudio],
 ) -> None:
-    """Fit, first to last, every linear map of the student to what the teacher's gives at the units that stayed.
+    """Fit, first to last, every linear map of the student to the teacher's outputs at the units that stayed.
 
     A map's inputs are the student's own, of maps already fitted, so that it also makes up for what those lost. What a
     block adds to the frames is fitted to what the teacher's frames are after it; norms, channel by channel, to what
@@ -272,9 +272,9 @@ def fit_(
     steps = list(_plan(teacher.config, kept))
     if teacher.head is not None:
         steps.append(_Step("head", torch.arange(teacher.config.vocab_size)))
-    answers = target.listen([name for step in steps for name in step.names])
+    targets = target.record([name for step in steps for name in step.names])
     for step in steps:
-        _fit_step_(step, own, answers)
+        _fit_step_(step, own, targets)
 
 
 @dataclass(frozen=True)
@@ -293,7 +293,7 @@ class _Step:
 
     @property
     def names(self) -> list[str]:
-        """Of the modules that are looked at."""
+        """Names of the modules whose inputs and outputs are recorded."""
         return [self.name, self.stream] if self.stream else [self.name]
 
 
@@ -328,7 +328,7 @@ def _plan_layer(config: BigfootConfig, kept: Mapping[Place, Tensor], layer: int)
 
 
 def _fit_step_(step: _Step, own: _Side, target: Mapping[str, tuple[Tensor, Tensor]]) -> None:
-    recorded = own.listen(step.names)
+    recorded = own.record(step.names)
     inputs, outputs = recorded[step.name]
     module, wanted = own.find(step.name), target[step.name][1][:, step.chosen]
     if isinstance(module, nn.LayerNorm):

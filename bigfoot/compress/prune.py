@@ -23,7 +23,7 @@ from bigfoot.models.ctc import BigfootForCTC
 _WORDS = {"heads": "heads", "feed_forward": "feed-forward units", "conv": "convolution channels",
           "width": "channels of the width"}  # fmt: skip
 _HALVINGS = 14
-"""Of the interval of ratios: fine enough to tell single units of a thousand apart."""
+"""Of the interval of ratios: fine enough to distinguish single units of a thousand."""
 
 Count = Callable[[BigfootForCTC], int]
 """Counts a model's multiply-accumulates; the model has shapes but no weights (PyTorch's meta device)."""
@@ -38,7 +38,7 @@ def apply(
     loss: Loss = mean_ctc,
     count_macs: Count | None = None,
 ) -> tuple[BigfootForCTC, Change]:
-    """Take out the units that matter least.
+    """Remove the least important units.
 
     Args:
         model: left as it is.
@@ -67,7 +67,7 @@ def apply(
 
 
 def prunable_units(config: BigfootConfig, parts: Sequence[str]) -> dict[Place, Units]:
-    """Find what can be cut of some parts; convolutions that share a kernel, and those before them, stay whole.
+    """Find the prunable units of some parts; convolutions that share a kernel, and those before them, stay whole.
 
     Args:
         config: the shape.
@@ -102,7 +102,7 @@ def choose_units(
     Args:
         scores: (units,) by place.
         units: the same places.
-        config: ratios, who competes, rounding.
+        config: ratios, scope, rounding.
         strength: multiplies the ratios, 0 to 1 over the largest.
 
     Returns:
@@ -162,7 +162,7 @@ def _decide(
     shape: BigfootConfig, config: Prune, units: Mapping[Place, Units], scores: Mapping[Place, Tensor],
     count_macs: Count | None,
 ) -> tuple[dict[Place, list[int]], str]:  # fmt: skip
-    """What stays, and how the target was met, in words."""
+    """Return the units that stay, and a description of how the target was met."""
     if config.target == "ratio":
         return choose_units(scores, units, config), ""
     count = _count_params if config.target == "params" else count_macs or _count_macs

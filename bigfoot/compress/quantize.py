@@ -38,10 +38,10 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True)
 class Int8Plan:
-    """Which layers compute in int8, and how what goes into them is brought to eight bits.
+    """Which layers compute in int8, and how their input is quantized to eight bits.
 
     Args:
-        ranges: of the input of each int8 layer by its name; None where the audio at hand gives the range.
+        ranges: of the input of each int8 layer by its name; None where it is taken from each input.
         fine: those of them whose input is brought to two bytes, a coarse one and one for what is left.
     """
 
@@ -50,7 +50,7 @@ class Int8Plan:
 
     @property
     def is_static(self) -> bool:
-        """Whether every range is known beforehand, so that an answer does not depend on its batch."""
+        """Whether every range is known beforehand, so that an output does not depend on its batch."""
         return all(found is not None for found in self.ranges.values())
 
     def without(self, layers: Iterable[str]) -> Int8Plan:
@@ -65,7 +65,7 @@ class Int8Plan:
 
 
 def quantizable_layers(model: BigfootForCTC) -> dict[str, nn.Module]:
-    """Layers that can compute in int8; the head's logits are the answer, and it stays as it is.
+    """Layers that can compute in int8; the head gives the logits, and stays as it is.
 
     Args:
         model: any shape.
@@ -82,7 +82,7 @@ def quantizable_layers(model: BigfootForCTC) -> dict[str, nn.Module]:
 
 
 def dynamic_plan(model: BigfootForCTC) -> Int8Plan:
-    """Every layer that can, with ranges from the audio at hand."""
+    """Every layer that can, with ranges from each input."""
     layers = quantizable_layers(model)
     return Int8Plan(dict.fromkeys(layers), fine_layers(layers))
 
@@ -101,7 +101,7 @@ def fine_layers(layers: Iterable[str]) -> frozenset[str]:
 
 @torch.no_grad()
 def calibrate(model: BigfootForCTC, audio: Iterable[PaddedAudio], percentile: float = 100.0) -> Int8Plan:
-    """Measure what goes into every layer on real audio.
+    """Measure the input ranges of every layer on real audio.
 
     Args:
         model: in eval mode.
@@ -119,14 +119,14 @@ def calibrate(model: BigfootForCTC, audio: Iterable[PaddedAudio], percentile: fl
         raise ConfigError([f"percentile: {problem}"])
     ranges: dict[str, Range] = {}
 
-    def listen(name: str, given: Tensor) -> None:
+    def widen(name: str, given: Tensor) -> None:
         low, high = _ends(given, percentile)
         old = ranges.get(name, Range(0.0, 0.0))  # Zero is in every range: it is what padding is.
         ranges[name] = Range(min(old.low, low), max(old.high, high))
 
     layers = quantizable_layers(model)
     handles = [
-        module.register_forward_pre_hook(lambda _, given, name=name: listen(name, given[0]))
+        module.register_forward_pre_hook(lambda _, given, name=name: widen(name, given[0]))
         for name, module in layers.items()
     ]
     try:
@@ -143,14 +143,14 @@ def calibrate(model: BigfootForCTC, audio: Iterable[PaddedAudio], percentile: fl
 def _ends(given: Tensor, percentile: float) -> Range:
     if percentile == 100.0:
         return Range(float(given.min()), float(given.max()))
-    # torch.quantile takes no more than some millions; every so many-th number tells the same.
+    # torch.quantile takes no more than some millions; every n-th number gives the same.
     flat = given.flatten()[:: max(1, given.numel() // _SAMPLED)].float()
     share = percentile / 100
     return Range(float(flat.quantile(1 - share)), float(flat.quantile(share)))
 
 
 def percentile_problem(percentile: float) -> str | None:
-    """Why so much of the numbers cannot be what a range holds.
+    """Explain why a percentile of ranges is out of range; None where it is not.
 
     Examples:
         >>> percentile_problem(40), percentile_problem(99.9)
@@ -163,10 +163,10 @@ def percentile_problem(percentile: float) -> str | None:
 def apply(
     model: BigfootForCTC, config: Quantize, audio: Iterable[Waveforms] = ()
 ) -> tuple[BigfootForCTC, Change]:
-    """Round the weights of a model to what fewer bytes hold; with static int8, measure what goes into its layers.
+    """Quantize the weights of a model; with static int8, also measure the input ranges of its layers.
 
     Args:
-        model: left as it is; one that is small already is brought back to fp32 first.
+        model: left as it is; one with quantized weights is brought back to fp32 first.
         config: how small.
         audio: for ``int8_static``, batches of any size; see ``calibrate``.
 
@@ -201,7 +201,7 @@ def apply(
 
 
 def _as_it_computes(model: BigfootForCTC, precision: str) -> BigfootForCTC:
-    """A model whose layers take numbers as they are; from int8 to int8 its weights stay what they were rounded to."""
+    """Return a model whose layers have fp32 inputs; from int8 to int8 its weights keep their rounded values."""
     small = model.config.small
     if small is None:
         return model
@@ -210,7 +210,7 @@ def _as_it_computes(model: BigfootForCTC, precision: str) -> BigfootForCTC:
 
 
 def folder_plan(model: BigfootForCTC) -> Int8Plan | None:
-    """What a model says itself of how its layers compute in int8; None where they compute in fp32.
+    """Return the int8 plan of a model's configuration; None where its layers compute in fp32.
 
     Args:
         model: any.
@@ -224,7 +224,7 @@ def folder_plan(model: BigfootForCTC) -> Int8Plan | None:
 
 
 def choose_layers(patterns: Iterable[str], layers: Collection[str]) -> list[str]:
-    """The layers that patterns name.
+    """Return the layers that match patterns.
 
     Args:
         patterns: names, shell patterns, or what layers are part of.
@@ -278,6 +278,6 @@ def _describe(small: SmallWeights, layers: int, kept: Sequence[str]) -> Change:
     written = layers if small.computes_int8 else layers - len(kept)
     phrases = [f"weights of {written} layers as int8, one scale a channel, all others in fp32"]
     if small.computes_int8:
-        whence = "measured beforehand" if small.ranges else "of the audio at hand"
+        whence = "measured beforehand" if small.ranges else "taken from each input"
         phrases.append(f"{layers - len(kept)} layers compute in int8, ranges {whence}")
     return Change("quantize", phrases + ([f"in fp32 {', '.join(kept)}"] if kept else []))

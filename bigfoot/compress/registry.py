@@ -35,11 +35,11 @@ _WORK: dict[type, tuple[Work, Reshape | None]] = {}
 
 
 def technique(name: str, settings: type, reshape: Reshape | None = None) -> Callable[[_W], _W]:
-    """Make a function a technique with a name.
+    """Register a function as a technique.
 
     Args:
         name: in ``student.techniques``.
-        settings: a dataclass; its class says which technique is meant in ``bigfoot.compress(model, [...])``.
+        settings: a dataclass; its class selects the technique in ``bigfoot.compress(model, [...])``.
         reshape: what shape comes out, for checks before a run; None where the shape stays.
 
     Raises:
@@ -71,7 +71,7 @@ def list_techniques() -> Mapping[str, type]:
 def apply_technique(
     model: BigfootForCTC, settings: object, audio: Sequence[Any] = ()
 ) -> tuple[BigfootForCTC, Change]:
-    """Do what settings say.
+    """Apply the technique of settings.
 
     Args:
         model: left as it is.
@@ -88,7 +88,7 @@ def apply_technique(
 
 
 def reshape_by(shape: BigfootConfig, settings: object) -> BigfootConfig:
-    """The shape that a technique would give.
+    """Return the shape after a technique.
 
     Args:
         shape: of the model.
@@ -127,7 +127,7 @@ def read_technique(entry: object) -> object:
 
 
 def check_technique(entry: object) -> list[Problem]:
-    """What is wrong with an entry of ``student.techniques``.
+    """Find problems of an entry of ``student.techniques``.
 
     Examples:
         >>> print(*check_technique({"dept": {"num_hidden_layers": 4}}))

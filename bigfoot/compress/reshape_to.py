@@ -34,7 +34,7 @@ _ACROSS_HEADS = re.compile(r"attention\.([qkv]_proj\.(weight|bias)|out_proj\.wei
 
 @dataclass(frozen=True)
 class Reshape:
-    """The shape, and how the rest begins.
+    """The shape, and how new weights are initialized.
 
     Args:
         shape: by ``SHAPE_FIELDS``; what is absent is as in the model.

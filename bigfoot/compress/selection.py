@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_RIDGE = 1e-6  # Of the inputs' mean energy: units that never speak still have an inverse.
+_RIDGE = 1e-6  # Of the inputs' mean energy: silent units still have an inverse.
 
 
 class Reader(NamedTuple):
@@ -24,10 +24,10 @@ class Reader(NamedTuple):
 
 
 def select_units(readers: Sequence[Reader], count: int, keep: int, blocks: int = 1) -> list[int]:
-    """Choose units one by one, each time the one that with those chosen explains most of what is read.
+    """Choose units greedily: each time the one that, with those chosen, explains most of what is read.
 
-    What is read is explained as well as least squares can from the chosen units alone, so that a unit which others can
-    speak for does not stay, loud as it may be (after He et al., 2017, section 3.1, by greedy steps).
+    What is read is explained as well as least squares can from the chosen units alone, so that a unit which others
+    explain does not stay, however large its energy (after He et al., 2017, section 3.1, by greedy steps).
 
     Args:
         readers: each counts by the share of it that is explained.

@@ -116,7 +116,7 @@ class Prune:
     """Training audio on which ``taylor`` and ``activation`` are measured."""
 
     def find_problems(self) -> Iterator[Problem]:
-        """Check what no range of a single number can say."""
+        """Check what no range of a single number covers."""
         yield from unknown_words("parts", "part", self.parts, PRUNABLE)
         yield from unknown_words("part_ratios", "part", list(self.part_ratios), PRUNABLE)
         if not self.parts:
@@ -145,7 +145,7 @@ class Quantize:
     """``int8_static``: training audio on which ranges are measured."""
 
     def find_problems(self) -> Iterator[Problem]:
-        """Check what no range of a single number can say."""
+        """Check what no range of a single number covers."""
         if not 50 < self.percentile <= 100:
             yield Problem("percentile", "out_of_range", f"must be above 50 and at most 100, got {self.percentile}")
         elif self.percentile != 100 and self.precision != "int8_static":

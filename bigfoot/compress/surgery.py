@@ -1,4 +1,4 @@
-"""Taking units out of a model, so that it is smaller indeed: what prunes, whoever decided."""
+"""Pruning: units are removed from the tensors of a model, whoever chose them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _NORMED = "encoder.encoder.pos_conv_embed.conv.parametrizations.weight.original"
 
 
 def prune_units(model: BigfootForCTC, keep_indices: KeepIndices) -> BigfootForCTC:
-    """Build the smaller model that some units make up.
+    """Build the smaller model of the units that stay.
 
     Without heads, feed-forward units, or channels that no norm averages over (group-norm encoders, but for the last
-    convolution's where a layer norm reads them), it answers as the model would with those zeroed. Where a layer norm
+    convolution's where a layer norm reads them), it equals the model with those zeroed. Where a layer norm
     reads channels (``width``, layer-norm encoders), its mean and variance are from now on over those that stay.
 
     Args:
@@ -63,7 +63,7 @@ def prune_units(model: BigfootForCTC, keep_indices: KeepIndices) -> BigfootForCT
 def remove_blocks(model: BigfootForCTC, blocks: Collection[Place]) -> BigfootForCTC:
     """Build the model without some attention and feed-forward blocks.
 
-    It answers as the model would where these add nothing, and has their norms only where they come after the block.
+    Its outputs are those of the model where these add nothing; it has their norms only where they come after the block.
 
     Args:
         model: left as it is.
@@ -108,14 +108,14 @@ def _own(tensor: Tensor) -> Tensor:
 
 
 def pruned_shape(config: BigfootConfig, keep_indices: KeepIndices) -> BigfootConfig:
-    """The shape that is left.
+    """Return the shape after pruning.
 
     Args:
         config: the shape there is.
         keep_indices: which units stay.
 
     Returns:
-        The new shape; layers that are all alike are said as Hugging Face says it.
+        The new shape; layers that are all alike are written as Hugging Face does.
 
     Raises:
         ModelError: with all that is wrong, see ``keep_problems``.
@@ -153,7 +153,7 @@ def pruned_shape(config: BigfootConfig, keep_indices: KeepIndices) -> BigfootCon
 
 
 def keep_problems(config: BigfootConfig, keep_indices: KeepIndices) -> Iterator[str]:
-    """Say why units cannot stay alone.
+    """Explain why units cannot stay alone.
 
     Args:
         config: the shape there is.

@@ -1,7 +1,7 @@
 """What can be cut out of a model: its units, and every tensor that holds a part of them.
 
 One table serves scoring and cutting, so that what is judged is what goes. It is our own rather than the dependency
-graph of torch-pruning: for this one architecture it is a page, it holds for every shape that ``BigfootConfig`` can say
+graph of torch-pruning: for this one architecture it is a page, it holds for every shape of ``BigfootConfig``
 (WavLM's gates, grouped and shared kernels, uneven layers), and it needs neither a traced pass nor the positional
 convolution's weight norm taken off and put back. The importances are the same (``bigfoot.compress.importance``).
 """
@@ -42,7 +42,7 @@ class Place(NamedTuple):
 
     @property
     def output(self) -> str:
-        """The name in ``plain_state``, without ``.weight``, of the map through which a block speaks."""
+        """The name in ``plain_state``, without ``.weight``, of the output map of a block."""
         ends = {"attention": "out_proj", "feed_forward": "output_dense"}
         return f"{_layer(self.layer)}{BLOCKS[self.kind]}.{ends[BLOCKS[self.kind]]}"
 
@@ -123,7 +123,7 @@ class Units:
 
 
 def find_units(config: BigfootConfig) -> dict[Place, Units]:
-    """Find all that can be cut out of a shape.
+    """Find all prunable units of a shape.
 
     Heads whose attention maps are lent or borrowed, and blocks with factors of low rank, stay whole; so does the width
     where there is any such layer, a layer without attention or feed-forward block, or reduced time; and so do the last
@@ -153,14 +153,14 @@ def find_units(config: BigfootConfig) -> dict[Place, Units]:
     whole = all(config.heads_of_layers) and all(config.widths_of_layers) and not lent
     if not projected or not whole or any(config.ranks_of_layers) or config.time_reduction > 1:
         return found
-    # The width of a head stays, and the configuration says it by their number.
+    # The width of a head stays, and the configuration holds their number.
     positional = config.num_conv_pos_embedding_groups
     multiple = lcm(config.head_dim, positional)
     return found | {Place("width"): Units(config.hidden_size, tuple(_width(config)), (positional,), multiple)}
 
 
 def find_blocks(config: BigfootConfig) -> dict[Place, tuple[str, ...]]:
-    """Find the attention and feed-forward blocks that can go as a whole: those whose units can be cut.
+    """Find the attention and feed-forward blocks that can be removed as a whole: those whose units can be cut.
 
     The norm before a block goes with it; the norm after it stays.
 
@@ -168,7 +168,7 @@ def find_blocks(config: BigfootConfig) -> dict[Place, tuple[str, ...]]:
         config: the shape.
 
     Returns:
-        For each block, how the names of its tensors in ``plain_state`` begin.
+        For each block, the prefixes of its tensors' names in ``plain_state``.
 
     Examples:
         >>> find_blocks(BigfootConfig(num_hidden_layers=1))[Place("attention_block", 0)]

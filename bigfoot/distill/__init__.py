@@ -1,6 +1,6 @@
-"""What a student learns from a teacher: losses, which layers they compare, and their weighted sum."""
+"""Knowledge distillation: losses, the layers that they compare, and their weighted sum."""
 
-from bigfoot.distill.loss import Answers, Loss, Shapes, Targets
+from bigfoot.distill.loss import Loss, LossInputs, Shapes, Targets
 from bigfoot.distill.registry import LossesConfig, default_losses, register_loss
 from bigfoot.distill.terms.attention import AttentionLoss
 from bigfoot.distill.terms.conv_features import ConvFeaturesLoss
@@ -17,7 +17,6 @@ from bigfoot.distill.terms.masked_hidden import MaskedHiddenLoss
 from bigfoot.distill.terms.value_relation import ValueRelationLoss
 
 __all__ = [
-    "Answers",
     "AttentionLoss",
     "CTCLoss",
     "ConvFeaturesLoss",
@@ -30,6 +29,7 @@ __all__ = [
     "LogitCosineLoss",
     "LogitKLLoss",
     "Loss",
+    "LossInputs",
     "LossesConfig",
     "MaskedHiddenLoss",
     "Shapes",

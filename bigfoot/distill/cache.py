@@ -1,8 +1,8 @@
-"""The teacher's answers on disk, so that a second student learns without the teacher at work.
+"""The teacher's outputs on disk, so that a second student trains without running the teacher.
 
-A cache is a folder: ``cache.json`` says what it was made of, ``shard_00000.safetensors`` holds tensors by utterance,
+A cache is a folder: ``cache.json`` holds its key, ``shard_00000.safetensors`` holds tensors by utterance,
 and ``shard_00000.json``, written after it, vouches for it. Packed rows are of real frames alone: padding never changes
-an answer, so an utterance's targets do not depend on the batch that it is in.
+an output, so an utterance's targets do not depend on the batch that it is in.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ log = logging.getLogger("bigfoot")
 _FORMAT = 2
 _SHARD_BYTES = 256 << 20
 _OPEN_SHARDS = 64
-# Samples of an utterance by which it is known again; as many as tell recordings of one length apart.
+# Samples of an utterance by which it is recognized; enough to distinguish recordings of one length.
 _PROBES = 16
 # Where the last bits of a waveform differ (another machine's sums), it is still the same audio.
 _SAME_AUDIO = 1e-3
@@ -51,14 +51,14 @@ _SAME_AUDIO = 1e-3
 
 @dataclass(frozen=True)
 class CacheKey:
-    """What decides what is in a cache.
+    """Settings and inputs that decide the contents of a cache.
 
     The waveform is always as it is in the manifest: augmentation that changes it gives other targets every time.
 
     Args:
         teacher: digest of its files.
         corpus: digest of the utterances' names, lengths and audio.
-        normalized: whether waveforms are, before they are heard.
+        normalized: whether waveforms are normalized.
         dtype: see ``Packing``.
         top_k: see ``Packing``.
         targets: layers by field of the teacher's output.
@@ -75,7 +75,7 @@ class CacheKey:
     def of(
         cls, corpus: str, processor: Processor, teacher: str, targets: Targets, dtype: str, top_k: int
     ) -> CacheKey:
-        """The key of what a run needs.
+        """Build the key of a run.
 
         Args:
             corpus: ``PreparedData.audio`` of train.
@@ -94,7 +94,7 @@ class CacheKey:
         return Packing(self.dtype, self.top_k)
 
     def why_not(self, needed: CacheKey) -> str:
-        """Why it cannot serve what is needed, in words; nothing where it can."""
+        """Return why the cache cannot serve a key; empty where it can."""
         reasons = {
             "another teacher": self.teacher != needed.teacher,
             "other utterances or audio": self.corpus != needed.corpus,
@@ -111,17 +111,17 @@ class CacheKey:
 def write_cache(
     folder: Path, key: CacheKey, teacher: BigfootForCTC, manifest: Path, processor: Processor, batch_size: int
 ) -> None:
-    """Write what is not written yet; say how much it is before.
+    """Write what is not written yet; log its size first.
 
     A killed writing goes on with the first shard that is missing. What lies there is checked, byte by byte.
 
     Args:
         folder: of the cache; made if need be.
         key: what is needed.
-        teacher: already where it is to work.
+        teacher: on the device where it runs.
         manifest: of train.
         processor: of the run.
-        batch_size: utterances heard together.
+        batch_size: utterances run together.
 
     Raises:
         DataError: something else lies there, it is damaged or of other settings, or the disk is too small.
@@ -210,13 +210,13 @@ def _plan_shards(names: Sequence[str], sizes: Sequence[int]) -> list[list[str]]:
 
 def _check_room(folder: Path, needed: int, utterances: int) -> None:
     free = shutil.disk_usage(folder).free
-    told = f"{needed / 1e6:,.1f} MB of the teacher's targets of {utterances} utterances"
+    size = f"{needed / 1e6:,.1f} MB of the teacher's targets of {utterances} utterances"
     if needed > free:
         raise DataError(
-            f"distill.cache: {told} do not fit into {folder}, where {free / 1e6:,.1f} MB are free; set "
+            f"distill.cache: {size} do not fit into {folder}, where {free / 1e6:,.1f} MB are free; set "
             "cache_dtype=int8, compare fewer layers, or name a folder on a larger disk"
         )
-    log.info("distill: %s will be written to %s (%s MB free)", told, folder, f"{free / 1e6:,.0f}")
+    log.info("distill: %s will be written to %s (%s MB free)", size, folder, f"{free / 1e6:,.0f}")
 
 
 def _teacher_rows(teacher: BigfootForCTC, batches: Iterator[Batch], key: CacheKey) -> Iterator[dict[str, Tensor]]:
@@ -224,14 +224,14 @@ def _teacher_rows(teacher: BigfootForCTC, batches: Iterator[Batch], key: CacheKe
     outputs = {f"output_{field}": True for field in key.targets if field in TUPLES}
     for batch in batches:
         batch = batch.to(teacher.device)
-        told = compute_targets(teacher, batch.input_values, batch.attention_mask, **outputs)
-        assert told.frame_mask is not None
+        output = compute_targets(teacher, batch.input_values, batch.attention_mask, **outputs)
+        assert output.frame_mask is not None
         probes = _probe(batch)
-        for row, (name, length) in enumerate(zip(batch.ids, told.frame_mask.sum(-1).tolist(), strict=True)):
+        for row, (name, length) in enumerate(zip(batch.ids, output.frame_mask.sum(-1).tolist(), strict=True)):
             found = {f"{name}/probe": probes[row]}
             for field, layers in key.targets.items():
                 for layer in layers:
-                    whole = told[field][layer] if isinstance(told[field], tuple) else told[field]
+                    whole = output[field][layer] if isinstance(output[field], tuple) else output[field]
                     for part, tensor in key.packing.pack(field, whole[row, :length]).items():
                         found[_name(name, field, layer, part)] = tensor
             yield found
@@ -329,7 +329,7 @@ class TeacherCache:
         self._open = lru_cache(maxsize=_OPEN_SHARDS)(_open_shard)
 
     def read(self, batch: Batch, num_frames: int) -> CTCOutput:
-        """What the teacher said to a batch.
+        """Read the teacher's output for a batch.
 
         Args:
             batch: with waveforms as they were.
@@ -361,12 +361,12 @@ class TeacherCache:
         return self._shard_of[name]
 
     def _compare_audio(self, names: Sequence[str], files: Sequence[Any], probes: Tensor) -> None:
-        for name, file, heard in zip(names, files, probes, strict=True):
+        for name, file, probe in zip(names, files, probes, strict=True):
             stored = _tensor(file, f"{name}/probe")
             largest = stored[1:].abs().max()
-            if stored[0] != heard[0] or (stored - heard)[1:].abs().max() > _SAME_AUDIO * largest + 1e-6:
+            if stored[0] != probe[0] or (stored - probe)[1:].abs().max() > _SAME_AUDIO * largest + 1e-6:
                 raise DataError(
-                    f"distill.cache: {name} sounds another than when {self.folder} was written; remove the folder"
+                    f"distill.cache: {name} has other audio than when {self.folder} was written; remove the folder"
                 )
 
     def _read_field(self, names: Sequence[str], files: Sequence[Any], field: str, layer: int, frames: int) -> Tensor:

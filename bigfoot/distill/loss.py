@@ -29,7 +29,7 @@ MASKED = "masked_hidden_states"
 
 @dataclass(frozen=True)
 class Shapes:
-    """What is known before any audio is read.
+    """Shapes of the models, known before any audio is read.
 
     Args:
         student: its shape.
@@ -52,8 +52,8 @@ class Shapes:
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What student and teacher gave for one batch.
+class LossInputs:
+    """Outputs of student and teacher for one batch, and what else a loss reads.
 
     Args:
         shapes: of both.
@@ -110,7 +110,7 @@ class Loss:
     """Whether it is of use only where SpecAugment masks frames."""
 
     def check(self, student: BigfootConfig, teacher: BigfootConfig) -> Iterator[Problem]:
-        """Find what keeps it from being computed.
+        """Find why the loss cannot be computed.
 
         Args:
             student: its shape.
@@ -122,7 +122,7 @@ class Loss:
         yield from ()
 
     def find_targets(self, student: BigfootConfig, teacher: BigfootConfig) -> Targets:
-        """Name what it reads of the teacher's output, for a cache of the teacher; called where there are no problems.
+        """Return the fields that it reads of the teacher's output, for a cache; called where there are no problems.
 
         Args:
             student: its shape.
@@ -131,7 +131,7 @@ class Loss:
         return {}
 
     def build_modules(self, shapes: Shapes) -> nn.ModuleList:
-        """Build what is trained with the student and dropped afterwards, such as projections; nothing by default.
+        """Build modules that are trained with the student and dropped afterwards; none by default.
 
         Args:
             shapes: of both models.
@@ -140,11 +140,11 @@ class Loss:
 
         return nn.ModuleList()
 
-    def compute(self, answers: Answers, modules: nn.ModuleList) -> LossSum:
-        """Compute it for a batch, unweighted.
+    def compute(self, inputs: LossInputs, modules: nn.ModuleList) -> LossSum:
+        """Compute the loss of a batch, unweighted.
 
         Args:
-            answers: of student and teacher.
+            inputs: outputs of student and teacher, masks and labels.
             modules: those of ``build_modules``.
 
         Returns:

@@ -1,7 +1,7 @@
 """Distillation losses as plain functions on tensors; each skips padding and gives a sum with its count.
 
 A sum and a count, not a mean: under gradient accumulation and on several devices the loss is the mean over the frames
-or labels of the whole batch, which only the one who sees all of it can divide.
+or labels of the whole batch, which only the training loop can divide.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class LossSum(NamedTuple):
     """
 
     total: Tensor
-    count: Tensor  # type: ignore[assignment]  # hides tuple.count, which nobody asks of a loss
+    count: Tensor  # type: ignore[assignment]  # hides tuple.count, which is not used on a loss
 
     def mean(self) -> Tensor:
         """The mean; 0 where nothing was counted."""

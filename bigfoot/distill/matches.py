@@ -122,7 +122,7 @@ def states_of(last: Sequence[int], mean_of: int) -> set[int]:
 
 
 def mean_problems(last: Sequence[int], mean_of: int) -> Iterator[Problem]:
-    """Find means that would begin before the first layer.
+    """Find means that would start before the first layer.
 
     Args:
         last: the last state of each mean.

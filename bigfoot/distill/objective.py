@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bigfoot.config.problems import Problem
 from bigfoot.data.batches import Batch
 from bigfoot.distill.cache import TeacherCache
-from bigfoot.distill.loss import MASKED, Answers, Loss, Shapes, Targets
+from bigfoot.distill.loss import MASKED, Loss, LossInputs, Shapes, Targets
 from bigfoot.distill.losses import LossSum
 from bigfoot.distill.registry import LossesConfig, losses_by_name
 from bigfoot.distill.targets import compute_targets, freeze_teacher
@@ -22,7 +22,7 @@ from bigfoot.models.decoders.speech_decoder import teacher_forcing
 
 
 def active_losses(losses: LossesConfig) -> dict[str, Loss]:
-    """The losses that are not switched off, by name, in the order in which they are summed.
+    """Return the losses with a weight, by name, in the order in which they are summed.
 
     Examples:
         >>> list(active_losses(LossesConfig()))
@@ -34,7 +34,7 @@ def active_losses(losses: LossesConfig) -> dict[str, Loss]:
 def objective_problems(
     losses: LossesConfig, student: BigfootConfig, teacher: BigfootConfig, section: str = "distill.losses"
 ) -> Iterator[Problem]:
-    """Find what keeps a set of losses from being computed for a pair of models.
+    """Find why a set of losses cannot be computed for a pair of models.
 
     Args:
         losses: names and weights.
@@ -62,7 +62,7 @@ def objective_problems(
 
 
 def needed_targets(losses: LossesConfig, student: BigfootConfig, teacher: BigfootConfig) -> Targets:
-    """What the losses that are on read of the teacher.
+    """Find the teacher outputs that active losses read.
 
     Args:
         losses: without problems.
@@ -126,11 +126,11 @@ class Objective(nn.Module):
 
     @property
     def projections(self) -> nn.Module:
-        """What is trained beside the student: the modules of all losses."""
+        """Return the modules of all losses, trained beside the student."""
         return self.terms
 
     def count_units(self, batch: Batch) -> dict[str, int]:
-        """What each term's mean is over, known before the batch is run: real frames, or labels.
+        """Count the units of each term's mean before the batch is run: real frames, labels or tokens.
 
         Args:
             batch: see ``bigfoot.data.batches``.
@@ -146,7 +146,7 @@ class Objective(nn.Module):
         return {name: units[loss.unit] for name, loss in self._losses.items()}
 
     def _token_targets(self, batch: Batch) -> Tensor | None:
-        """What the decoder should write of a batch."""
+        """Return the targets of the decoder for a batch."""
         decoder, labels = self.student.decoder, self._along(batch).get("decoder_labels")
         if decoder is None or labels is None:
             return None
@@ -158,11 +158,11 @@ class Objective(nn.Module):
         self.steps_done += 1
 
     def deployed(self) -> BigfootForCTC:
-        """What is saved: the student as it is to be used."""
+        """Return the model that is saved: the student."""
         return self.student
 
     def move_teacher(self, device: torch.device) -> None:
-        """Bring the teacher to where the student is; it is no part of this module and does not move along."""
+        """Move the teacher to the student's device; it is no part of this module."""
         for teacher in self._teacher:
             teacher.to(device)
 
@@ -187,12 +187,12 @@ class Objective(nn.Module):
         if masked_frames is not None:
             # Masks end with the longest real utterance; the batch may be padded further.
             masked_frames = nn.functional.pad(masked_frames, (0, num_frames - masked_frames.shape[1]))
-        answers = Answers(
+        inputs = LossInputs(
             self._shapes, student, teacher, student.frame_mask, batch.labels, masked_frames, masked_teacher,
             self._token_targets(batch), self.steps_done,
         )  # fmt: skip
         return {
-            name: loss.compute(answers, cast(nn.ModuleList, self.terms[name])) for name, loss in self._losses.items()
+            name: loss.compute(inputs, cast(nn.ModuleList, self.terms[name])) for name, loss in self._losses.items()
         }
 
     def _along(self, batch: Batch) -> dict[str, Tensor]:

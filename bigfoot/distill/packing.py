@@ -22,7 +22,7 @@ _LARGEST_BYTE = 127
 
 @dataclass(frozen=True)
 class Packing:
-    """What becomes of a tensor in a cache.
+    """How tensors are stored in a cache.
 
     Args:
         dtype: ``fp16``, or ``int8`` with a scale for every channel of every utterance; of logits always fp16.
@@ -39,7 +39,7 @@ class Packing:
     top_k: int
 
     def pack(self, field: str, x: Tensor) -> dict[str, Tensor]:
-        """Make a tensor small.
+        """Pack a tensor.
 
         Args:
             field: of ``CACHEABLE``.
@@ -79,7 +79,7 @@ class Packing:
         return packed["x"].float()
 
     def parts(self, field: str, width: int) -> tuple[str, ...]:
-        """Names of what ``pack`` gives."""
+        """Return the names of ``pack``'s tensors."""
         if field == "logits":
             return ("x", "token", "rest") if self._keeps_some(width) else ("x",)
         return ("x", "scale") if self.dtype == "int8" else ("x",)

@@ -65,7 +65,7 @@ REGISTERED: Registry[type[Loss]] = Registry("loss")
 
 
 def register_loss(name: str) -> Callable[[_L], _L]:
-    """Give a loss its name in configurations: ``distill.losses.NAME`` and ``gates.losses.NAME``.
+    """Register a loss under a name in configurations: ``distill.losses.NAME`` and ``gates.losses.NAME``.
 
     A module that is loaded again replaces its own losses.
 

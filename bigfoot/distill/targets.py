@@ -25,7 +25,7 @@ def freeze_teacher(teacher: BigfootForCTC) -> BigfootForCTC:
 def compute_targets(
     teacher: BigfootForCTC, input_values: Tensor, attention_mask: Tensor, **arguments: bool | Tensor
 ) -> CTCOutput:
-    """Ask the teacher.
+    """Compute the teacher's outputs.
 
     Args:
         teacher: as ``freeze_teacher`` left it.

@@ -62,7 +62,7 @@ def _collect_sources(modules: list[str]) -> dict[str, str]:
 
 
 def _own_imports(module: str, source: str) -> list[str]:
-    """Modules of bigfoot that a source imports, each spelled so that the rewriting finds it."""
+    """Modules of bigfoot that a source imports, each in the form that the rewriting finds."""
     imported = []
     for node in ast.walk(ast.parse(source)):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -70,7 +70,7 @@ def _own_imports(module: str, source: str) -> list[str]:
             names = [node.module or ""]
         own = [name for name in names if name.split(".")[0] == "bigfoot"]
         imported += own
-        spelled = isinstance(node, ast.ImportFrom) and node.level == 0
-        if own and not (spelled and (_PACKAGE.parent / own[0].replace(".", "/")).with_suffix(".py").is_file()):
+        plain_import = isinstance(node, ast.ImportFrom) and node.level == 0
+        if own and not (plain_import and (_PACKAGE.parent / own[0].replace(".", "/")).with_suffix(".py").is_file()):
             raise RuntimeError(f"{module}: `{ast.unparse(node)}` cannot travel; import from a module of ours")
     return imported

@@ -1,4 +1,4 @@
-"""From one format to another, compared on audio before anybody hears that it is done."""
+"""From one format to another, compared on audio before it is reported as done."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ def convert_model(
     with_code: bool = False, tolerance: float = 1e-5, may: MayReplace = OWN_ONLY,
     finish: Callable[[Path], None] = lambda _: None,
 ) -> float:  # fmt: skip
-    """Write a model in a format, read it back, and compare what both answer to ten seconds of audio.
+    """Write a model in a format, read it back, and compare the outputs of both for ten seconds of audio.
 
     Args:
         loaded: the model, its processor and history.
         destination: folder to write; one that bigfoot wrote there is replaced, and nothing is where the comparison
             fails.
         to: name of a format.
-        dense: write out in full what few formats can say: see ``densify``.
+        dense: write out in full what few formats can express: see ``densify``.
         drop_head: leave out the CTC head, and its vocabulary.
         with_code: also write the modelling code, into a bigfoot folder.
-        tolerance: most that an answer may differ, as a share of the largest.
+        tolerance: most that an output may differ, as a share of the largest.
         may: what else may be replaced.
         finish: adds to the folder that it is given, once the comparison is passed.
 
     Returns:
-        The largest difference found, as a share of the largest answer; 0 where both agree to the bit.
+        The largest difference found, as a share of the largest output; 0 where both agree to the bit.
 
     Raises:
-        ModelError: the format cannot express the shape, or what was written answers something else.
+        ModelError: the format cannot express the shape, or the written model has other outputs.
         OutputError: the folder holds what bigfoot did not write, or another process writes it.
     """
     may = replace(may, inputs=[*may.inputs, *filter(None, [loaded.folder])], models=[*may.models, loaded.folder])
@@ -60,12 +60,12 @@ def convert_model(
     def write(beside: Path) -> None:
         nonlocal found
         write_model(written, beside, to=to, with_code=with_code)
-        found = compare_answers(loaded, load_model(beside))
+        found = compare_outputs(loaded, load_model(beside))
         # Not "greater than": a difference that is not a number is none that can be tolerated.
         if not found <= tolerance:
             raise ModelError(
-                f"{destination}: what was written answers otherwise than what was given: {found:.2g} of the largest "
-                f"answer, and {tolerance:g} is tolerated; nothing was replaced"
+                f"{destination}: the outputs of the written model differ from those of the given one by {found:.2g} of "
+                f"the largest; {tolerance:g} is tolerated; nothing was replaced"
             )
         finish(beside)
 
@@ -104,8 +104,8 @@ def make_speechlike_noise(seconds: Seconds = 10.0, seed: int = 0) -> Tensor:
 
 
 @torch.no_grad()
-def compare_answers(given: LoadedModel, other: LoadedModel, seconds: Seconds = 10.0) -> float:
-    """How far the answers of two models are apart, on noise of a real utterance's length.
+def compare_outputs(given: LoadedModel, other: LoadedModel, seconds: Seconds = 10.0) -> float:
+    """Compute how far the outputs of two models are apart, on noise of a real utterance's length.
 
     Args:
         given: with its processor.
@@ -120,7 +120,7 @@ def compare_answers(given: LoadedModel, other: LoadedModel, seconds: Seconds = 1
 
     Examples:
         >>> model = load_model("tiny_teacher")
-        >>> compare_answers(model, model, seconds=1.0)
+        >>> compare_outputs(model, model, seconds=1.0)
         0.0
     """
     audio = make_speechlike_noise(seconds)

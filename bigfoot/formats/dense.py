@@ -1,4 +1,4 @@
-"""Writing out in full what only our own format can say, with the same answers."""
+"""Writing out in full what only our own format can express, with the same outputs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def densify(model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
     A grouped kernel becomes a dense one with its groups as blocks on the diagonal and zeros elsewhere; convolutions
     that share a kernel get copies of their own; feed-forward layers and attention are filled up with zeros to the
     widest, where there were none too; factors of a low rank are multiplied; a missing projection becomes an identity;
-    weights that are small on disk become fp32 ones of the same values.
+    quantized weights become fp32 ones of the same values.
     The size and the work are then those of the dense shape.
 
     Args:
@@ -44,7 +44,7 @@ def densify(model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
     """
     model, written = _write_out_weights(model)
     old, state = model.config, plain_state(model)
-    _check_sayable(old)
+    _check_expressible(old)
     changes = written + _write_out_blocks(state, old)
     if any(groups != 1 for groups in old.groups_of_convs):
         changes.append(f"conv_groups {old.groups_of_convs} written as dense kernels with zeros")
@@ -75,7 +75,7 @@ def densify(model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
 
 
 def dense_shape(config: BigfootConfig) -> BigfootConfig | None:
-    """The shape that ``densify`` gives.
+    """Return the shape of ``densify``'s result.
 
     Args:
         config: the shape before.
@@ -102,7 +102,7 @@ def dense_shape(config: BigfootConfig) -> BigfootConfig | None:
 
 
 def advise_format(config: BigfootConfig, parts_beyond: Callable[[BigfootConfig], Sequence[str]]) -> str:
-    """Say what a user can do whose shape a format cannot express.
+    """Advise on a shape that a format cannot express.
 
     Args:
         config: the shape.
@@ -128,13 +128,13 @@ def _write_out_weights(model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
         return model, []
     if small.computes_int8:
         raise ModelError(
-            f"{small.precision}: what goes into its layers is brought to eight bits, which no other format can say; "
+            f"{small.precision}: the input of its layers is quantized to int8, which no other format can express; "
             "bigfoot export writes it for ONNX Runtime, bigfoot quantize MODEL OUT --precision float32 brings it back"
         )
     return with_small_weights(model, None), [f"{small.precision} weights written as fp32"]
 
 
-def _check_sayable(config: BigfootConfig) -> None:
+def _check_expressible(config: BigfootConfig) -> None:
     if any(source is not None for source in config.reused_maps):
         reuse = f"attention_reuse {config.attention_reuse}"
         raise ModelError(f"{reuse}: another layer's maps cannot be written out as queries and keys")
@@ -166,7 +166,7 @@ def _write_out_blocks(state: dict[str, Tensor], config: BigfootConfig) -> list[s
 
 
 def _silent_block(config: BigfootConfig, layer: int, part: str) -> dict[str, Tensor]:
-    """Tensors of a block without heads or width, whose answer is zero."""
+    """Tensors of a block without heads or width, whose output is zero."""
     name, size = f"encoder.encoder.layers.{layer}.", config.hidden_size
     linears = LINEARS[:4] if part == "attention" else LINEARS[4:]
     made: dict[str, Tensor] = {}
@@ -212,12 +212,12 @@ def _widen_feed_forward(state: dict[str, Tensor], config: BigfootConfig, width: 
         name = f"encoder.encoder.layers.{layer}.feed_forward."
         for kind in ("weight", "bias"):
             state[f"{name}intermediate_dense.{kind}"] = _pad(state[f"{name}intermediate_dense.{kind}"], 0, width)
-        # Whatever the activation makes of a zero, the output layer's zeros take no notice of it.
+        # Whatever the activation maps zero to, the output layer's zeros cancel it.
         state[f"{name}output_dense.weight"] = _pad(state[f"{name}output_dense.weight"], 1, width)
 
 
 def _fill_heads(state: dict[str, Tensor], config: BigfootConfig) -> None:
-    """Put every head where its position bias has it, and heads of zeros, which say nothing, where there is none."""
+    """Put every head where its position bias has it, and heads of zeros, which have no effect, where there is none."""
     width = config.num_attention_heads * config.head_dim
     for layer, heads in enumerate(config.position_heads_of_layers):
         name = f"encoder.encoder.layers.{layer}.attention."
@@ -236,7 +236,7 @@ def _pad(tensor: Tensor, dim: int, size: int) -> Tensor:
 
 
 def _spread(tensor: Tensor, dim: int, places: Tensor, size: int) -> Tensor:
-    """The slices of a tensor at their places in a longer one of zeros."""
+    """Place the slices of a tensor in a longer one of zeros."""
     shape = [*tensor.shape]
     shape[dim] = size
     return tensor.new_zeros(shape).index_copy(dim, places, tensor)

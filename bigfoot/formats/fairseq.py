@@ -1,7 +1,7 @@
 """fairseq's checkpoints, both ways: wav2vec2, HuBERT and data2vec-audio, and WavLM's as its authors publish it.
 
 Read without fairseq, and without running anything that the file asks for (see ``safe_pickle``). Heads of pre-training
-are dropped, and said; ``mask_emb`` is our ``masked_spec_embed`` and stays.
+are dropped, and reported; ``mask_emb`` is our ``masked_spec_embed`` and stays.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _ENCODER, _HEAD = "w2v_encoder.w2v_model.", "w2v_encoder.proj."
 _PRETRAINING = (
     "quantizer.", "project_q.", "final_proj.", "target_glu.", "label_embs_concat", "input_quantizer.", "_ema",
 )  # fmt: skip
-# Newer PyTorch spells weight_norm so.
+# Newer PyTorch names weight_norm so.
 _WEIGHT_NORM = {
     "pos_conv.0.parametrizations.weight.original0": "pos_conv.0.weight_g",
     "pos_conv.0.parametrizations.weight.original1": "pos_conv.0.weight_v",
@@ -121,7 +121,7 @@ def _bias_names(layer: str, first: bool) -> Iterator[tuple[str, str]]:
 def is_fairseq(path: Path) -> bool:
     """Whether a path is a fairseq checkpoint, or a folder that holds one and no ``config.json``.
 
-    Only what the file says is read, not its tensors.
+    Only the structure of the file is read, not its tensors.
 
     Args:
         path: file or folder.
@@ -136,9 +136,9 @@ def is_fairseq(path: Path) -> bool:
 def _is_checkpoint(content: object) -> bool:
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         return False
-    says = content.get("args") is not None or content.get("cfg") is not None
-    # A training script of somebody's own may keep its arguments beside a model of transformers'.
-    return says and whose_names(str(name) for name in content["model"]) != "transformers"
+    has_settings = content.get("args") is not None or content.get("cfg") is not None
+    # A training script of a user may keep its arguments beside a model of transformers'.
+    return has_settings and whose_names(str(name) for name in content["model"]) != "transformers"
 
 
 def load_fairseq(path: Path, dictionary: Path | None = None) -> tuple[BigfootForCTC, Processor]:
@@ -146,7 +146,7 @@ def load_fairseq(path: Path, dictionary: Path | None = None) -> tuple[BigfootFor
 
     Args:
         path: a file, or a folder with one.
-        dictionary: its ``dict.ltr.txt``; None to look beside the file, then into it.
+        dictionary: its ``dict.ltr.txt``; None to search beside the file, then in it.
 
     Returns:
         The model in fp32 and eval mode, and the processor; its tokenizer is None where no dictionary was found.
@@ -258,7 +258,7 @@ def _rename(tensors: dict[str, Tensor], config: BigfootConfig) -> dict[str, Tens
 
 
 def rename_state(state: dict[str, Tensor], config: BigfootConfig, file: Path) -> dict[str, Tensor]:
-    """Bring a state dict of fairseq's, which came without its settings, to our names.
+    """Rename a state dict of fairseq's, which came without its settings, to our names.
 
     Args:
         state: by fairseq's names; a pre-training head is left out.
@@ -292,7 +292,7 @@ def save_fairseq(model: BigfootForCTC, processor: Processor, folder: Path) -> Pa
     config = model.config
     if beyond := _beyond_fairseq(config):
         raise ModelError(
-            f"fairseq's {config.family} has no words for {' and '.join(beyond)}; "
+            f"fairseq's {config.family} cannot express {' and '.join(beyond)}; "
             f"{advise_format(config, _beyond_fairseq)}"
         )
     if config.family == "wavlm" and model.head is not None:
@@ -356,7 +356,7 @@ def _head_state(head: torch.nn.Linear, tokenizer: Tokenizer | None) -> tuple[dic
         raise ModelError(f"fairseq's dictionaries hold characters, not {tokenizer.describe()}; keep the bigfoot format")
     if tokenizer.lower_case or tokenizer.space != " ":
         raise ModelError(
-            "fairseq's dictionaries cannot say that texts are written in small letters (do_lower_case) or with another "
+            "fairseq's dictionaries cannot express texts in lower case (do_lower_case) or with another "
             "space (replace_word_delimiter_char); keep the bigfoot format"
         )
     order, symbols = order_for_fairseq(tokenizer)

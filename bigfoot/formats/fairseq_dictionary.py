@@ -49,7 +49,7 @@ def find_dictionary(
     record = state.get("target_dictionary") if isinstance(state, Mapping) else None
     if isinstance(record, Record) and isinstance(symbols := record.state.get("symbols"), list):
         if tuple(symbols[:4]) != _SPECIALS or not all(isinstance(symbol, str) for symbol in symbols):
-            raise ModelError(f"{checkpoint}: the dictionary in it does not begin with {', '.join(_SPECIALS)}")
+            raise ModelError(f"{checkpoint}: the dictionary in it does not start with {', '.join(_SPECIALS)}")
         return _tokenizer(symbols, str(checkpoint))
     return None
 

@@ -1,4 +1,4 @@
-"""What a fairseq checkpoint says of its model, in old ``args`` or new ``cfg``, both ways."""
+"""Model settings of a fairseq checkpoint, in old ``args`` or new ``cfg``, both ways."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _MODELS = {"wav2vec2": "wav2vec2", "hubert": "hubert", "data2vec-audio": "data2v
 
 @dataclass(frozen=True)
 class Settings:
-    """What a checkpoint says of its model, as plain Python.
+    """Model settings of a checkpoint, as plain Python.
 
     Args:
         encoder: fairseq's fields of the encoder.
@@ -66,7 +66,7 @@ class Settings:
 
     @property
     def model_name(self) -> str:
-        """Which model of fairseq's the encoder is, where it is said."""
+        """Which model of fairseq's the encoder is, where it is stated."""
         return str(self.encoder.get("_name") or self.encoder.get("arch") or "")
 
     @property
@@ -76,7 +76,7 @@ class Settings:
 
 
 def read_settings(content: Mapping[str, object], source: str) -> Settings:
-    """Find what a checkpoint says of its model.
+    """Read the model settings of a checkpoint.
 
     Args:
         content: the checkpoint, with inert records.
@@ -89,10 +89,10 @@ def read_settings(content: Mapping[str, object], source: str) -> Settings:
         ModelError: there is nothing of the kind.
     """
     # fairseq itself prefers args where both are there.
-    said = content.get("args") if content.get("args") is not None else content.get("cfg")
-    plain = _Plainly(source).plain(said)
+    settings = content.get("args") if content.get("args") is not None else content.get("cfg")
+    plain = _PlainReader(source).plain(settings)
     if not isinstance(plain, dict):
-        raise ModelError(f"{source}: neither args nor cfg in it say what its model is")
+        raise ModelError(f"{source}: neither args nor cfg in it describe its model")
     model, task = _model_and_task(plain)
     if "w2v_args" not in model and "w2v_path" not in model:
         return Settings(model, None, task)
@@ -106,14 +106,14 @@ def read_settings(content: Mapping[str, object], source: str) -> Settings:
 
 
 def _model_and_task(plain: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """New checkpoints have a section each; in old ones, and in WavLM's, all lies in one heap."""
+    """Split settings: new checkpoints have sections; old ones, and WavLM's, are flat."""
     model, task = plain.get("model"), plain.get("task")
     if not isinstance(model, dict):
         return plain, plain
     return model, task if isinstance(task, dict) else {}
 
 
-class _Plainly:
+class _PlainReader:
     """Turns records of argparse and omegaconf into dictionaries; counts, for records may be nested without end."""
 
     def __init__(self, source: str) -> None:
@@ -143,7 +143,7 @@ class _Plainly:
 
 
 def config_of(settings: Settings, family: str, vocab_size: int | None, source: str) -> BigfootConfig:
-    """Make our configuration of what a checkpoint says.
+    """Build our configuration from the settings of a checkpoint.
 
     Args:
         settings: of the checkpoint.
@@ -184,7 +184,7 @@ _CONV_FIELDS = ("conv_dim", "conv_kernel", "conv_stride")
 
 
 def _positions(encoder: dict[str, Any], family: str) -> dict[str, Any]:
-    """How a frame is told where it is."""
+    """Fields of the positional embeddings."""
     width, depth = encoder.get("conv_pos", 128), encoder.get("pos_conv_depth", 1)
     fields: dict[str, Any] = {"num_conv_pos_embeddings": width}
     if isinstance(width, int) and isinstance(depth, int) and depth > 1:
@@ -214,7 +214,7 @@ def _translate(name: str, value: object, words: Mapping[str, str], source: str) 
 
 
 def parse_convs(text: object, source: str) -> list[tuple[int, int, int]]:
-    """Read fairseq's ``conv_feature_layers``, which fairseq hands to ``eval`` and we do not.
+    """Read fairseq's ``conv_feature_layers``, which fairseq passes to ``eval`` and we do not.
 
     Args:
         text: such as ``[(512, 10, 5)] + [(512, 3, 2)] * 4``.
@@ -263,7 +263,7 @@ def _evaluate(node: ast.expr) -> object:
 
 
 def write_settings(config: BigfootConfig, normalize: bool, sample_rate: int) -> dict[str, Any]:
-    """Say in fairseq's words what a model is, as a plain ``cfg``.
+    """Describe a model in fairseq's words, as a plain ``cfg``.
 
     Args:
         config: of a shape that fairseq can express.
@@ -283,7 +283,7 @@ def write_settings(config: BigfootConfig, normalize: bool, sample_rate: int) -> 
     common = {"data": ".", "normalize": normalize, "sample_rate": sample_rate}
     task = {"_name": "audio_pretraining", **common}
     if config.family == "hubert":
-        # No labels: what they were called is nobody's business after pre-training.
+        # No labels: their names are not needed after pre-training.
         task = {"_name": "hubert_pretraining", **common, "labels": [], "label_rate": 50.0}
     encoder |= {"_name": _MODELS[config.family]} | ({"label_rate": 50} if config.family == "hubert" else {})
     inner = {"model": encoder, "task": task}
@@ -303,7 +303,7 @@ def _write_encoder(config: BigfootConfig) -> dict[str, Any]:
     activations = {ours: theirs for theirs, ours in reversed(_ACTIVATIONS.items())}
     if config.hidden_act not in activations or config.feat_extract_activation != "gelu":
         raise ModelError(
-            f"fairseq has no words for hidden_act {config.hidden_act!r} with feat_extract_activation "
+            f"fairseq cannot express hidden_act {config.hidden_act!r} with feat_extract_activation "
             f"{config.feat_extract_activation!r}; keep the bigfoot format"
         )
     encoder = {theirs: getattr(config, ours) for ours, (theirs, _) in (_SHAPE | _DROPOUTS).items()}

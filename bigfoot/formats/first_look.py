@@ -1,7 +1,7 @@
 """A foreign file is read by a process of its own before ours reads it: one that can be ended.
 
-What a file can cost is counted where it is read (``safe_pickle``, ``torch_layout``); this is for what nobody thought
-of. The process imports nothing of torch's, so that it takes a tenth of a second.
+What a file can cost is counted where it is read (``safe_pickle``, ``torch_layout``); this is for cases that are not
+foreseen. The process imports nothing of torch's, so that it takes a tenth of a second.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_MEMORY = 2 * 2**30
 """Bytes of address space, where the system can hold a process to it."""
 
 _OUT_OF_MEMORY = 3
-# A file that is refused is no matter here: it will be refused again, in words, by the process that asked.
+# A file that is refused is no matter here: it will be refused again, with a message, by the calling process.
 _PROGRAM = """
 import sys
 root, reader, path, most = sys.argv[1:]
@@ -44,7 +44,7 @@ with open(path, "rb") as file:
 
 
 def look_first(path: Path) -> None:
-    """Have a PyTorch file read by a process that is killed after a minute; once for a file that stays as it is.
+    """Read a PyTorch file in a process that is killed after a minute; once for an unchanged file.
 
     Args:
         path: the file.
@@ -87,5 +87,5 @@ def read_apart(path: Path, reader: str, max_seconds: Seconds) -> None:
     if done.returncode == _OUT_OF_MEMORY:
         raise ModelError(f"{path} cannot be read: it takes more than {MAX_MEMORY} bytes of memory; it is hostile")
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip()[-300:]
-        raise ModelError(f"{path} cannot be read: the process that looked at it ended with {done.returncode}: {said}")
+        reason = done.stderr.decode(errors="replace").strip()[-300:]
+        raise ModelError(f"{path} cannot be read: the process that checked it ended with {done.returncode}: {reason}")

@@ -52,7 +52,7 @@ class LoadedModel:
 
     @property
     def missing_text_reason(self) -> str | None:
-        """Why no text can come out of the CTC head; None where it can."""
+        """Explain why the CTC head gives no text; None where it does."""
         if self.model.head is None:
             return "no CTC head"
         if self.processor.tokenizer is None:
@@ -88,11 +88,11 @@ def resolve_model(name: str | Path) -> Path:
 
 @dataclass(frozen=True)
 class ModelOutline:
-    """What can be known of a model before it is needed.
+    """Shape and processor of a model, without its weights.
 
     Args:
         config: its shape.
-        processor: what lies around it.
+        processor: its processor.
         path: where it was read.
     """
 
@@ -140,7 +140,7 @@ def load_model(
     Args:
         name: see ``resolve_model``.
         dictionary: fairseq's ``dict.ltr.txt``, where it does not lie beside the checkpoint.
-        config: for a state dict (``.pt``), which says no shape: a ``config.json`` or a model of the same shape.
+        config: for a state dict (``.pt``), which has no shape: a ``config.json`` or a model of the same shape.
 
     Returns:
         The model in fp32 and eval mode, with processor and history.
@@ -298,12 +298,12 @@ def align_tokens(given: Processor, other: Processor) -> list[int] | slice:
         places = given.tokenizer.find_in(other.tokenizer)
     except ValueError as error:
         raise ModelError(str(error)) from error
-    # A head may have rows that no vocabulary knows of; in the same order they need not be looked up.
+    # A head may have rows that no vocabulary knows of; in the same order they need no lookup.
     return slice(None) if places == list(range(len(places))) else places
 
 
 def _check_reload(given: LoadedModel, folder: Path, leaves_out: tuple[str, ...]) -> None:
-    """A folder that does not give the same weights back must not be called saved."""
+    """Refuse a folder that does not load as the same weights."""
     loaded = load_model(folder)
     again, head = loaded.model.state_dict(), f"{given.model.head_name}."
     for name, tensor in given.model.state_dict().items():

@@ -33,7 +33,7 @@ from bigfoot.text.json_files import read_json
 
 @dataclass(frozen=True)
 class Family:
-    """What transformers calls a family, and what goes without saying there.
+    """Names of a family in transformers, and its implied settings.
 
     Args:
         stem: of its classes: ``Hubert`` of ``HubertForCTC``.
@@ -53,7 +53,7 @@ FAMILIES = {
 }
 _LEFT_OUT = {
     "wav2vec2-conformer": "its layers hold convolutions and rotary or relative positions, which SpeechEncoder has not",
-    "wav2vec2-bert": "it hears mel filter banks in place of a waveform",
+    "wav2vec2-bert": "its input is mel filter banks in place of a waveform",
 }
 _MAX_HEADER = 2 * 2**20
 _CONFIG_FIELDS = (
@@ -110,7 +110,7 @@ def read_config(folder: Path) -> BigfootConfig:
 
 
 def config_of(raw: Mapping[str, Any], folder: Path) -> BigfootConfig:
-    """Make ours of what a Hugging Face ``config.json`` holds.
+    """Build our configuration from a Hugging Face ``config.json``.
 
     Args:
         raw: the file.
@@ -145,7 +145,7 @@ def _family_defaults(family: str) -> dict[str, Any]:
 
 
 def family_fields(config: BigfootConfig) -> dict[str, Any]:
-    """What the family's configuration in transformers holds of a shape.
+    """Return the fields of a shape in the family's configuration of transformers.
 
     Args:
         config: a shape that transformers can express.
@@ -224,7 +224,7 @@ def load_state(model: BigfootForCTC, tensors: dict[str, Tensor], source: str) ->
 
 
 def fill_model(config: BigfootConfig, tensors: dict[str, Tensor], source: str) -> BigfootForCTC:
-    """Build a model around weights, after a look whether they are its own: a configuration may claim any size.
+    """Build a model around weights, after a check that they are its own: a configuration may claim any size.
 
     Args:
         config: the shape.
@@ -245,7 +245,7 @@ def fill_model(config: BigfootConfig, tensors: dict[str, Tensor], source: str) -
 
 
 def _fit(model: BigfootForCTC, tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Give every tensor of a model, the shared ones too, or list what does not fit."""
+    """Return every tensor of a model, the shared ones too, or list what does not fit."""
     wanted = model.state_dict()
     shared = model.get_expanded_tied_weights_keys(all_submodels=True)
     tensors = {**{name: tensors[owner] for name, owner in shared.items() if owner in tensors}, **tensors}
@@ -280,7 +280,7 @@ def build_from_weights(config: BigfootConfig, weights: dict[str, Tensor], source
     """Build a model of tensors under any names that transformers has given them.
 
     Args:
-        config: the shape, of a family's own; whether there is a head and a vector of masked frames, the tensors say.
+        config: the shape, of a family's own; the tensors decide whether there is a head and a vector of masked frames.
         weights: by the file's names.
         source: where they come from, for messages.
 
@@ -318,7 +318,7 @@ def save_huggingface(model: BigfootForCTC, folder: Path) -> None:
     beyond = beyond_huggingface(model.config)
     if beyond:
         raise ModelError(
-            f"transformers' {model.config.family} has no words for {' and '.join(beyond)}; "
+            f"transformers' {model.config.family} cannot express {' and '.join(beyond)}; "
             f"{advise_format(model.config, beyond_huggingface)}"
         )
     folder.mkdir(parents=True, exist_ok=True)

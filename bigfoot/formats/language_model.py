@@ -81,7 +81,7 @@ def _is_added(name: str) -> bool:
 
 @torch.no_grad()
 def _check_gates(decoder: PretrainedDecoder, folder: Path) -> None:
-    """What is heard must make no difference yet."""
+    """Check that audio makes no difference yet."""
     tokens = torch.tensor([[decoder.begin_id, 0, 1]])
     memory = torch.randn(1, 4, decoder.hidden_size, generator=torch.Generator().manual_seed(0))
     was_training = decoder.training
@@ -90,6 +90,6 @@ def _check_gates(decoder: PretrainedDecoder, folder: Path) -> None:
     decoder.train(was_training)
     if not gap <= 1e-5:
         raise ModelError(
-            f"{folder}: with its gates closed the model still says something else when it hears something ({gap:.1e}): "
-            "its cross-attention cannot be gated; take GPT-2 or one of its kin"
+            f"{folder}: with its gates closed the outputs of the model still depend on the audio ({gap:.1e}): "
+            "its cross-attention cannot be gated; take GPT-2 or a model of its family"
         )

@@ -43,7 +43,7 @@ class Format:
         read_config: reads the shape alone from a path; None where that takes reading the weights.
         takes_dictionary: whether a dictionary file can be named.
         caveat: what is to be known of a model in this format, a sentence; None where there is nothing.
-        leaves_out: ends of the names of tensors that the format has no place for and no answer needs.
+        leaves_out: ends of the names of tensors that the format has no place for and no output needs.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Format:
 
 
 def find_format(path: Path) -> Format:
-    """Say what format lies at a path.
+    """Find the format of what lies at a path.
 
     Args:
         path: a folder, a checkpoint file, or a bundle's name.
@@ -158,22 +158,22 @@ def _head_size(model: BigfootForCTC) -> int | None:
     return None if model.head is None else model.head.out_features
 
 
-def hears_padding(config: BigfootConfig) -> bool:
-    """Whether other libraries' classes of this shape hear the padding of a batch: ours never do.
+def padding_changes_outputs(config: BigfootConfig) -> bool:
+    """Whether the padding of a batch changes outputs in other libraries' classes of this shape; ours never do.
 
     A group norm and a batch norm average over it, and several positional convolutions carry it inwards.
 
     Examples:
-        >>> hears_padding(BigfootConfig()), hears_padding(BigfootConfig(feat_extract_norm="layer"))
+        >>> padding_changes_outputs(BigfootConfig()), padding_changes_outputs(BigfootConfig(feat_extract_norm="layer"))
         (True, False)
     """
     return config.feat_extract_norm == "group" or config.has_positional_stack or config.conv_pos_batch_norm
 
 
 def _padding_caveat(model: BigfootForCTC) -> str | None:
-    if not hears_padding(model.config):
+    if not padding_changes_outputs(model.config):
         return None
-    return "classes other than bigfoot's hear the padding of a batch in this model; run one utterance at a time there"
+    return "padding of a batch changes outputs in classes other than bigfoot's; run one utterance at a time there"
 
 
 def _save_huggingface(model: BigfootForCTC, processor: Processor, folder: Path) -> None:

@@ -2,11 +2,11 @@
 
 A pickle is a program: its opcodes may name any function of Python and call it. Here the opcodes only ever build
 numbers, strings, containers, what the caller lends builders for, and inert records, which keep the name of a class
-and what the file says about it. No name of the file is ever looked up or imported, so there is nothing to call.
+and what the file holds of it. No name of the file is ever looked up or imported, so there is nothing to call.
 
 What a file can cost is bounded by counting: bytes read, opcodes, and a clock that is asked in every loop over what
-came from the file. No opcode does more than linear work on bytes that are in the file, so that the clock is heard;
-``first_look`` ends what would not hear it.
+came from the file. No opcode does more than linear work on bytes that are in the file, so the clock is read in time;
+``first_look`` ends a process that never reads it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _INERT_NAMES = (
     "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct", "_operator.getitem",
     "operator.getitem",
 )  # fmt: skip
-# Of type hints; protocol 2 spells int and str as Python 2 did.
+# Of type hints; protocol 2 names int and str as Python 2 did.
 _INERT_BUILTINS = (
     "object", "dict", "list", "tuple", "set", "int", "long", "float", "complex", "bool", "str", "unicode", "bytes",
 )  # fmt: skip
@@ -53,7 +53,7 @@ class Symbol:
     """A class or function that a file names; only its name.
 
     Args:
-        name: dotted, ``builtins`` where Python 2 said ``__builtin__``.
+        name: dotted, ``builtins`` where Python 2 had ``__builtin__``.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Record:
     items: list[object] = field(default_factory=list)
 
     def __repr__(self) -> str:
-        """Only the name: a file may nest records so that spelling them out never ends."""
+        """Only the name: a file may nest records so that printing them never ends."""
         return f"Record({self.name!r})"
 
 
@@ -118,7 +118,7 @@ def read_pickle(
 
     Args:
         file: open for reading bytes, seekable.
-        start: where the pickle begins.
+        start: where the pickle starts.
         size: bytes it may have; at most ``MAX_BYTES`` of them are read.
         builders: by dotted name, our own functions for what the file would have made by that name; each is
             called with the file's arguments and must expect anything of them.
@@ -144,19 +144,19 @@ def read_pickle(
     bounded = BoundedFile(file, start, min(size, MAX_BYTES))
     machine = _Machine(dict(builders or {}), persistent, time.monotonic() + max_seconds)
     try:
-        # pickletools only spells out opcodes; nothing in it builds or calls.
+        # pickletools only lists opcodes; nothing in it builds or calls.
         for opcode, argument, _ in pickletools.genops(cast(BinaryIO, bounded)):
             machine.charge(1)
             machine.step(opcode.name, argument)
         return machine.result()
     except (ValueError, IndexError, KeyError, TypeError, OverflowError, struct.error) as error:
-        size_said = f"; more than {MAX_BYTES} bytes are not read" if size > MAX_BYTES else ""
-        raise UnsafePickleError(f"the file is damaged, or no pickle: {_short(error)}{size_said}") from error
+        size_note = f"; more than {MAX_BYTES} bytes are not read" if size > MAX_BYTES else ""
+        raise UnsafePickleError(f"the file is damaged, or no pickle: {_short(error)}{size_note}") from error
 
 
 def _short(value: object) -> str:
-    said = str(value)
-    return said if len(said) <= 200 else said[:200] + "..."
+    text = str(value)
+    return text if len(text) <= 200 else text[:200] + "..."
 
 
 class _Machine:
@@ -179,7 +179,7 @@ class _Machine:
             self.watch_clock()
 
     def watch_clock(self) -> None:
-        """Give up when the time is over."""
+        """Raise when the time is over."""
         if time.monotonic() > self.deadline:
             raise UnsafePickleError("it takes too long to read, where a checkpoint takes a second; the file is hostile")
 
@@ -189,7 +189,7 @@ class _Machine:
         return self.stack.pop()
 
     def step(self, name: str, argument: object) -> None:
-        """Do one opcode."""
+        """Run one opcode."""
         if name in _PUSHED:
             self.stack.append(argument)
         elif name in _CONSTANTS:
@@ -317,7 +317,7 @@ class _Machine:
 
     def build(self, _: object) -> None:
         state, target = self.stack.pop(), self.stack[-1]
-        # An OrderedDict of PyTorch's has attributes (_metadata), which say nothing that we need.
+        # An OrderedDict of PyTorch's has attributes (_metadata), which are not needed here.
         if isinstance(target, dict):
             return
         if not isinstance(target, Record):

@@ -1,4 +1,4 @@
-"""State dicts in PyTorch files: tensors by name and nothing that says a shape, alone or within a training checkpoint.
+"""State dicts in PyTorch files: tensors by name without a shape, alone or within a training checkpoint.
 
 Such a file is read with a configuration from elsewhere (``--config``). Its names may be transformers' of any version,
 bigfoot's own, torchaudio's or fairseq's, with what a wrapper put before all of them.
@@ -64,13 +64,13 @@ def read_state(file: Path | TorchFile) -> dict[str, Tensor]:
 
 
 def whose_names(names: Iterable[str]) -> Names | None:
-    """Say whose names tensors have.
+    """Find the library whose names tensors have.
 
     Args:
         names: without wrappers.
 
     Returns:
-        None where they are nobody's.
+        None where they are of no known library.
 
     Examples:
         >>> whose_names(["wav2vec2.encoder.layers.0.attention.q_proj.weight"])
@@ -89,7 +89,7 @@ def whose_names(names: Iterable[str]) -> Names | None:
 
 
 def refuse_without_shape(file: Path, names: Mapping[str, object]) -> None:
-    """Refuse tensors that do not say their shape, and that no file beside them says.
+    """Refuse tensors from which the shape cannot be read, without a file beside them that has it.
 
     Args:
         file: where they are.
@@ -101,6 +101,6 @@ def refuse_without_shape(file: Path, names: Mapping[str, object]) -> None:
     whose = whose_names(names)
     if whose in ("transformers", "fairseq"):
         raise ModelError(
-            f"{file}: a state dict with {whose}'s names, which says neither heads nor strides; name a model of the "
+            f"{file}: a state dict with {whose}'s names, without heads and strides; name a model of the "
             f"same shape: bigfoot convert {file} FOLDER --config CONFIG (a config.json, a model folder or a hub id)"
         )

@@ -55,7 +55,7 @@ class Renamed:
 
 
 def rename_to_current(tensors: Mapping[str, Tensor], family: str) -> Renamed:
-    """Bring the tensors of a file to the names that transformers has today.
+    """Rename the tensors of a file to the names of today's transformers.
 
     Args:
         tensors: by the file's names.
@@ -83,14 +83,14 @@ def rename_to_current(tensors: Mapping[str, Tensor], family: str) -> Renamed:
             today = _today(bare)
             full = today if today.startswith("lm_head.") else prefix + today
             (renamed.tensors if today == bare else retired)[full] = tensor
-    # Where a file has both spellings, today's is the one that was trained last.
+    # Where a file has both names, today's is the one that was trained last.
     renamed.tensors = retired | renamed.tensors
     _split_plain_kernel_(renamed.tensors, prefix)
     return renamed
 
 
 def common_wrapper(names: Iterable[str]) -> str:
-    """What stands before all names because a model was saved from within another module.
+    """Find the common prefix of all names of a model that was saved from within another module.
 
     Examples:
         >>> common_wrapper(["module.model.a", "module.model.b"]), common_wrapper(["module.a", "b"])

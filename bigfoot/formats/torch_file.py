@@ -20,7 +20,7 @@ from torch import Tensor
 from bigfoot.errors import ModelError
 from bigfoot.formats.first_look import look_first
 from bigfoot.formats.safe_pickle import UnsafePickleError
-from bigfoot.formats.torch_layout import StoredTensor, begins_as_torch_file, read_layout
+from bigfoot.formats.torch_layout import StoredTensor, has_torch_signature, read_layout
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ def _read_tensor(file: BinaryIO, stored: StoredTensor) -> Tensor:
 
 
 def is_torch_file(path: Path) -> bool:
-    """Whether a file begins as what ``torch.save`` writes, today or before 1.6."""
+    """Whether a file has the first bytes of ``torch.save``, today or before 1.6."""
     with path.open("rb") as file:
-        return begins_as_torch_file(file.read(16))
+        return has_torch_signature(file.read(16))
 
 
 def open_torch_file(path: Path) -> TorchFile:
@@ -91,7 +91,7 @@ def open_torch_file(path: Path) -> TorchFile:
         with path.open("rb") as file:
             return TorchFile(path, read_layout(file))
     except (OSError, EOFError, ValueError, RuntimeError, struct.error, zipfile.BadZipFile, UnsafePickleError) as error:
-        # What zipfile says of archives that are damaged, or that it does not know.
+        # Errors of zipfile for archives that are damaged, or that it does not know.
         raise ModelError(f"{path} cannot be read: {error}") from error
 
 

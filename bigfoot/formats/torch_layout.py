@@ -103,11 +103,11 @@ def read_layout(file: BinaryIO) -> object:
         return _read_zip(file)
     if start == _LEGACY_START:
         return _read_legacy(file)
-    raise UnsafePickleError(f"it is no file of torch.save's (it begins with {start!r})")
+    raise UnsafePickleError(f"it is no file of torch.save's (it starts with {start!r})")
 
 
-def begins_as_torch_file(start: bytes) -> bool:
-    """Whether bytes are how ``torch.save`` begins a file, today or before 1.6; sixteen are enough."""
+def has_torch_signature(start: bytes) -> bool:
+    """Whether the first bytes of a file are those of ``torch.save``, today or before 1.6; sixteen are enough."""
     return start.startswith((_ZIP_START, _LEGACY_START))
 
 
@@ -120,7 +120,7 @@ class _Storages:
         self.entries: dict[str, tuple[int, int]] | None = None
 
     def refer(self, reference: object) -> Storage:
-        """Understand ``("storage", type, key, location, numel)``, of old files with None behind it."""
+        """Resolve ``("storage", type, key, location, numel)``, of old files with None behind it."""
         match reference:
             case ("storage", Symbol(name), str(key), _, int(numel), *view) if view in ([], [None]):
                 pass
@@ -140,7 +140,7 @@ class _Storages:
 
 
 def _rebuild_tensor(storage: object, offset: object, shape: object, stride: object, *_: object) -> StoredTensor:
-    """Check a tensor against its storage, which PyTorch leaves to whoever trusts the file."""
+    """Check a tensor against its storage, which PyTorch does not."""
     if not isinstance(storage, Storage) or not isinstance(offset, int):
         raise UnsafePickleError("a tensor without a storage")
     sizes, steps = _sizes(shape), _sizes(stride)
@@ -189,7 +189,7 @@ _BUILDERS |= dict.fromkeys([*_DTYPES, *(f"torch.{dtype}" for dtype in _BYTES)], 
 
 
 class _Cautious:
-    """What zipfile reads of a file: it takes a directory whole, as large as the file says that it is."""
+    """Limits the reads of zipfile, which takes a directory whole, of the size that the file claims."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.file, self.size = file, size
@@ -226,7 +226,7 @@ def _read_zip(file: BinaryIO) -> object:
 
 
 def _checked_root(entries: list[zipfile.ZipInfo]) -> str:
-    """The one folder that all entries lie in; none is ever unpacked, but a name that climbs out of it tells enough."""
+    """The one folder that all entries lie in; none is ever unpacked, but a name that leaves it is refused."""
     if not 0 < len(entries) <= _MAX_ENTRIES:
         raise UnsafePickleError(f"{len(entries)} entries in its zip archive")
     root = entries[0].filename.split("/")[0]
@@ -242,7 +242,7 @@ def _checked_root(entries: list[zipfile.ZipInfo]) -> str:
 
 
 def _data_position(file: BinaryIO, entry: zipfile.ZipInfo, size: int) -> int:
-    """Where an entry's bytes begin, which only the header before them tells."""
+    """Position of an entry's first byte, which is only in the header before it."""
     file.seek(entry.header_offset)
     header = file.read(_LOCAL_HEADER)
     if len(header) != _LOCAL_HEADER or not header.startswith(_ZIP_START):
@@ -250,7 +250,7 @@ def _data_position(file: BinaryIO, entry: zipfile.ZipInfo, size: int) -> int:
     names = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
     position = entry.header_offset + _LOCAL_HEADER + names
     if position + entry.file_size > size:
-        raise UnsafePickleError(f"its entry {entry.filename[:100]!r} is said to be larger than the file")
+        raise UnsafePickleError(f"its entry {entry.filename[:100]!r} claims to be larger than the file")
     return position
 
 
@@ -272,9 +272,9 @@ def _read_legacy(file: BinaryIO) -> object:
         raise UnsafePickleError("it has no list of its storages")
     for key in keys:
         storage = storages.known.get(key) if isinstance(key, str) else None
-        said = int.from_bytes(file.read(8), "little", signed=True)
-        if storage is None or said != storage.numel or file.tell() + storage.num_bytes > size:
-            raise UnsafePickleError("a storage is not what the file says of it, or reaches beyond its end")
+        claimed = int.from_bytes(file.read(8), "little", signed=True)
+        if storage is None or claimed != storage.numel or file.tell() + storage.num_bytes > size:
+            raise UnsafePickleError("a storage does not match its entry, or reaches beyond the end of the file")
         storage.position = file.tell()
         file.seek(storage.num_bytes, os.SEEK_CUR)
     if any(storage.position is None and storage.numel for storage in storages.known.values()):

@@ -1,8 +1,8 @@
 """torchaudio's state dicts of ``wav2vec2_model``, ``wavlm_model`` and the HuBERT builders, both ways.
 
-A state dict carries no configuration. Widths are read from the tensors; what they do not tell (heads, strides, whether
+A state dict carries no configuration. Widths are read from the tensors; what they do not show (heads, strides, whether
 norms come first) is read from a JSON file of the same name beside it, with the builder's own arguments, and is what
-torchaudio's published models have where there is no such file. Such a file begins::
+torchaudio's published models have where there is no such file. Such a file starts with::
 
     {"family": "wav2vec2", "builder": "wav2vec2_model", "arguments": {"extractor_mode": "group_norm", ...
 """
@@ -25,18 +25,18 @@ from bigfoot.formats.torchaudio_builders import (
     BUILDERS,
     POSITION_TABLE,
     arguments_of,
-    ask_module,
     config_of,
     read_arguments,
-    unspeakable_parts,
+    read_module_arguments,
+    unsupported_parts,
 )
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.models.reshape import plain_state, spell_plain_name
+from bigfoot.models.reshape import name_in_model, plain_state
 from bigfoot.text.json_files import read_json
 from bigfoot.text.tokenizers import CharTokenizer, Processor, load_processor
 
 BUNDLE_PREFIX = "torchaudio:"
-"""Begins the name of a pipeline bundle, such as ``torchaudio:WAV2VEC2_ASR_BASE_960H``."""
+"""Prefix of the name of a pipeline bundle, such as ``torchaudio:WAV2VEC2_ASR_BASE_960H``."""
 
 _FILE = "model.pt"
 # Beginning of a name there -> here (names of ``plain_state``).
@@ -72,17 +72,17 @@ def load_torchaudio(path: Path, tensors: dict[str, Tensor]) -> tuple[BigfootForC
         The model in fp32 and eval mode, and its processor.
 
     Raises:
-        ModelError: not of this layout; something that tensors do not tell is neither usual nor said beside the file;
+        ModelError: not of this layout; something that tensors do not show is neither usual nor given beside the file;
             tensors missing or left over.
     """
     beside = path.with_suffix(".json")
-    said = read_json(beside) if beside.exists() else {}
-    given = said.get("arguments", {})
+    described = read_json(beside) if beside.exists() else {}
+    given = described.get("arguments", {})
     if not isinstance(given, dict):
         raise ModelError(f"{beside}: its arguments should be an object, name and value each")
     state = rename_to_plain(tensors, str(path))
     arguments = read_arguments(state, given, str(path)) | given
-    family = str(said.get("family") or ("wavlm" if POSITION_TABLE in state else "wav2vec2"))
+    family = str(described.get("family") or ("wavlm" if POSITION_TABLE in state else "wav2vec2"))
     model = _build(state, arguments, family, str(path))
     processor = load_processor(path.parent)
     if not any((path.parent / name).exists() for name in ("preprocessor_config.json", "processor_config.json")):
@@ -113,7 +113,7 @@ def load_bundle(name: str) -> tuple[BigfootForCTC, Processor]:
         raise ModelError(f"{name}: torchaudio could not fetch its weights: {error}") from error
     family = wanted.split("_")[0].lower()
     state, inner = rename_to_plain(module.state_dict(), name), getattr(module, "model", module)
-    model = _build(state, read_arguments(state, ask_module(inner), name), family, name)
+    model = _build(state, read_arguments(state, read_module_arguments(inner), name), family, name)
     labels = bundle.get_labels(blank="<pad>") if hasattr(bundle, "get_labels") else None
     tokenizer = None if labels is None else CharTokenizer(tuple(labels))
     return model, Processor(tokenizer, do_normalize=inner is not module, sample_rate=int(bundle.sample_rate))
@@ -130,12 +130,12 @@ def save_torchaudio(model: BigfootForCTC, folder: Path) -> None:
         folder: made if missing.
 
     Raises:
-        ModelError: torchaudio has no words for the shape; the parts are named.
+        ModelError: torchaudio cannot express the shape; the parts are named.
     """
     config = model.config
-    if beyond := unspeakable_parts(config):
+    if beyond := unsupported_parts(config):
         raise ModelError(
-            f"torchaudio has no words for {' and '.join(beyond)}; {advise_format(config, unspeakable_parts)}"
+            f"torchaudio cannot express {' and '.join(beyond)}; {advise_format(config, unsupported_parts)}"
         )
     state = plain_state(model)
     state.pop("encoder.masked_spec_embed", None)
@@ -147,12 +147,12 @@ def save_torchaudio(model: BigfootForCTC, folder: Path) -> None:
         renamed = _join_projections(renamed)
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(renamed, folder / _FILE)
-    said = {"family": config.family, "builder": BUILDERS[config.family], "arguments": arguments_of(config)}
-    (folder / _FILE).with_suffix(".json").write_text(json.dumps(said, indent=2), encoding="utf-8")
+    description = {"family": config.family, "builder": BUILDERS[config.family], "arguments": arguments_of(config)}
+    (folder / _FILE).with_suffix(".json").write_text(json.dumps(description, indent=2), encoding="utf-8")
 
 
 def rename_to_plain(tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Bring tensors to the names of ``plain_state``.
+    """Rename tensors to those of ``plain_state``.
 
     Args:
         tensors: by torchaudio's names.
@@ -217,7 +217,7 @@ def _build(state: dict[str, Tensor], arguments: dict[str, Any], family: str, sou
     config = config_of(arguments, family, source)
     if "encoder.masked_spec_embed" not in state:
         config.mask_time_prob = config.mask_feature_prob = 0.0
-    named = {spell_plain_name(plain, config): tensor.float() for plain, tensor in state.items()}
+    named = {name_in_model(plain, config): tensor.float() for plain, tensor in state.items()}
     return fill_model(config, named, source)
 
 

@@ -34,12 +34,12 @@ _FIELDS = {
     "encoder_dropout": "hidden_dropout",
     "encoder_layer_norm_first": "do_stable_layer_norm",
 }
-# What every builder takes for granted.
+# Fixed in every builder.
 _GRANTED = {
     "hidden_act": "gelu", "feat_extract_activation": "gelu", "layer_norm_eps": 1e-5, "feat_proj_layer_norm": True,
     "conv_pos_batch_norm": False,
 }  # fmt: skip
-_SPELLED_OUT = {"extractor_mode", "extractor_conv_layer_config", "aux_num_out", "encoder_layer_drop"}
+_TRANSLATED = {"extractor_mode", "extractor_conv_layer_config", "aux_num_out", "encoder_layer_drop"}
 _WAVLM_FIELDS = {"encoder_num_buckets": "num_buckets", "encoder_max_distance": "max_bucket_distance"}
 # Published models: strides of the seven convolutions by their kernels, and those widths whose heads are not 64 wide.
 _STRIDES = {(10, 3, 3, 3, 3, 2, 2): (5, 2, 2, 2, 2, 2, 2)}
@@ -50,7 +50,7 @@ _USUAL_DISTANCE = 800
 log = logging.getLogger("bigfoot")
 
 
-def unspeakable_parts(config: BigfootConfig) -> list[str]:
+def unsupported_parts(config: BigfootConfig) -> list[str]:
     """Name the parts of a shape that no builder of torchaudio's can express.
 
     Args:
@@ -60,7 +60,7 @@ def unspeakable_parts(config: BigfootConfig) -> list[str]:
         One phrase a part; empty where torchaudio can express all of it.
 
     Examples:
-        >>> unspeakable_parts(BigfootConfig(hidden_act="relu"))
+        >>> unsupported_parts(BigfootConfig(hidden_act="relu"))
         ["hidden_act 'relu' (it knows 'gelu')"]
     """
     beyond = beyond_huggingface(config)
@@ -73,18 +73,18 @@ def unspeakable_parts(config: BigfootConfig) -> list[str]:
 
 
 def read_arguments(state: dict[str, Tensor], given: dict[str, Any], source: str) -> dict[str, Any]:
-    """The builder's arguments as far as tensors tell, the rest as given or usual, with a word about it.
+    """Read the builder's arguments from tensors; the rest is as given or usual, with a warning.
 
     Args:
         state: tensors by the names of ``plain_state``.
         given: arguments that are known.
-        source: the file, for words.
+        source: the file, for messages.
 
     Returns:
         All arguments but dropouts.
 
     Raises:
-        ModelError: tensors are missing, or what they do not tell is neither given nor usual.
+        ModelError: tensors are missing, or what they do not show is neither given nor usual.
     """
     convs = _sequence(state, "encoder.feature_extractor.conv_layers.{}.conv.weight")
     layers = _sequence(state, "encoder.encoder.layers.{}.final_layer_norm.weight")
@@ -116,19 +116,19 @@ def read_arguments(state: dict[str, Tensor], given: dict[str, Any], source: str)
 def _add_what_is_usual(
     convs: list[Tensor], read: dict[str, Any], given: dict[str, Any], source: str
 ) -> dict[str, Any]:
-    """What no tensor tells: strides, heads, whether norms come first, and how far WavLM's positions reach."""
+    """Arguments that no tensor shows: strides, heads, whether norms come first, and how far WavLM's positions reach."""
     kernels, width = tuple(conv.shape[2] for conv in convs), read["encoder_embed_dim"]
     known, usual, words = read | given, dict[str, Any](), []
     if "extractor_conv_layer_config" not in known:
         if kernels not in _STRIDES:
             what = f"the strides of convolutions with kernels {list(kernels)}"
-            raise ModelError(_tell(source, what, "extractor_conv_layer_config"))
+            raise ModelError(_describe_missing(source, what, "extractor_conv_layer_config"))
         shapes = zip((conv.shape[0] for conv in convs), kernels, _STRIDES[kernels], strict=True)
         usual["extractor_conv_layer_config"] = [list(shape) for shape in shapes]
         words.append(f"strides {list(_STRIDES[kernels])}")
     if "encoder_num_heads" not in known:
         if width not in _HEADS and width % _USUAL_HEAD:
-            raise ModelError(_tell(source, f"how many heads share a width of {width}", "encoder_num_heads"))
+            raise ModelError(_describe_missing(source, f"how many heads share a width of {width}", "encoder_num_heads"))
         usual["encoder_num_heads"] = _HEADS.get(width, width // _USUAL_HEAD)
         words.append(f"{usual['encoder_num_heads']} heads")
     if "encoder_layer_norm_first" not in known:
@@ -139,15 +139,15 @@ def _add_what_is_usual(
         words.append(f"positions as far as {_USUAL_DISTANCE} frames")
     if words:
         log.warning(
-            "%s: no tensor tells %s; taken as in torchaudio's published models. If something else is right, write "
+            "%s: no tensor shows %s; taken as in torchaudio's published models. If something else is right, write "
             "it into %s", source, ", ".join(words), Path(source).with_suffix(".json").name,
         )  # fmt: skip
     return usual | given
 
 
-def _tell(source: str, what: str, argument: str) -> str:
+def _describe_missing(source: str, what: str, argument: str) -> str:
     beside = Path(source).with_suffix(".json")
-    return f'{source}: no tensor tells {what}; write {{"arguments": {{"{argument}": ...}}}} to {beside}'
+    return f'{source}: no tensor shows {what}; write {{"arguments": {{"{argument}": ...}}}} to {beside}'
 
 
 def _sequence(state: dict[str, Tensor], name: str) -> list[Tensor]:
@@ -159,12 +159,12 @@ def _sequence(state: dict[str, Tensor], name: str) -> list[Tensor]:
 
 
 def config_of(arguments: dict[str, Any], family: str, source: str) -> BigfootConfig:
-    """The shape that a builder gives for its arguments.
+    """Build the configuration of a builder's arguments.
 
     Args:
         arguments: of the builder, by its own names.
         family: one of ``BUILDERS``.
-        source: the file, for words.
+        source: the file, for messages.
 
     Returns:
         The configuration; dropouts that are not among the arguments have our own defaults.
@@ -175,7 +175,7 @@ def config_of(arguments: dict[str, Any], family: str, source: str) -> BigfootCon
     if family not in BUILDERS:
         raise ModelError(f"{source}: family {family!r} is none of {', '.join(BUILDERS)}")
     fields = _FIELDS | (_WAVLM_FIELDS if family == "wavlm" else {})
-    if unknown := set(arguments) - set(fields) - _SPELLED_OUT:
+    if unknown := set(arguments) - set(fields) - _TRANSLATED:
         raise ModelError(f"{source}: torchaudio's {BUILDERS[family]} has no argument {', '.join(sorted(unknown))}")
     try:
         convs = zip(*arguments["extractor_conv_layer_config"], strict=True)
@@ -191,10 +191,10 @@ def config_of(arguments: dict[str, Any], family: str, source: str) -> BigfootCon
 
 
 def arguments_of(config: BigfootConfig) -> dict[str, Any]:
-    """What the builder is called with to give a shape.
+    """Return the builder's arguments for a shape.
 
     Args:
-        config: a shape without ``unspeakable_parts``.
+        config: a shape without ``unsupported_parts``.
 
     Returns:
         Every argument of the builder, as JSON has it.
@@ -210,8 +210,8 @@ def arguments_of(config: BigfootConfig) -> dict[str, Any]:
     }
 
 
-def ask_module(module: nn.Module) -> dict[str, Any]:
-    """The builder's arguments that no tensor tells, from the module that it built.
+def read_module_arguments(module: nn.Module) -> dict[str, Any]:
+    """The builder's arguments that no tensor shows, from the module that it built.
 
     Args:
         module: torchaudio's ``Wav2Vec2Model``.

@@ -12,7 +12,7 @@ from bigfoot.formats.state_dict import whose_names
 from bigfoot.formats.torchaudio import rename_to_plain
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.models.reshape import reshape_config, spell_plain_name
+from bigfoot.models.reshape import name_in_model, reshape_config
 
 
 def build_with_config(tensors: dict[str, Tensor], config: BigfootConfig, file: Path) -> BigfootForCTC:
@@ -20,7 +20,7 @@ def build_with_config(tensors: dict[str, Tensor], config: BigfootConfig, file: P
 
     Args:
         tensors: by the names of transformers, bigfoot, torchaudio or fairseq.
-        config: of a model of the same shape; whether there is a head, and how large, the tensors say.
+        config: of a model of the same shape; the head, and its size, are those of the tensors.
         file: where they come from, for messages.
 
     Returns:
@@ -35,7 +35,7 @@ def build_with_config(tensors: dict[str, Tensor], config: BigfootConfig, file: P
         tensors = rename_state(tensors, shape, file)
     elif whose == "torchaudio":
         plain = rename_to_plain(tensors, str(file))
-        tensors = {spell_plain_name(name, shape): tensor for name, tensor in plain.items()}
+        tensors = {name_in_model(name, shape): tensor for name, tensor in plain.items()}
     head = next((tensor for name, tensor in tensors.items() if name.endswith("lm_head.weight")), None)
     rows = {} if head is None or not head.ndim else {"vocab_size": len(head)}
     shape = reshape_config(shape, ctc_head=head is not None, **rows)

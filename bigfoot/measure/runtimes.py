@@ -88,7 +88,7 @@ def open_runnable(source: str) -> RunnableModel:
     beyond = beyond_huggingface(config)
     if beyond:
         raise ModelError(
-            f"{source}: transformers' {config.family} has no words for {' and '.join(beyond)}; leave out {_PREFIX!r} "
+            f"{source}: transformers' {config.family} cannot express {' and '.join(beyond)}; leave out {_PREFIX!r} "
             "to run it by bigfoot"
         )
     return RunnableModel(runtime, folder, config, _load_plain(folder, config))

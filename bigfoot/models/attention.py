@@ -32,7 +32,7 @@ class SelfAttention(nn.Module):
         return x.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)  # (B, H, T, head_dim)
 
     def score_mask(self, x: Tensor, key_mask: Tensor | None, position_bias: Tensor | None) -> Tensor | None:
-        """What becomes of the scores before the softmax.
+        """Modify the scores before the softmax.
 
         Args:
             x: (B, T, D).
@@ -48,7 +48,7 @@ class SelfAttention(nn.Module):
     def forward(
         self, x: Tensor, key_mask: Tensor | None, output_attentions: bool, position_bias: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Attend.
+        """Compute attention.
 
         Args:
             x: (B, T, D).
@@ -92,7 +92,7 @@ class ReusedAttention(nn.Module):
         self.out_proj = nn.Linear(num_heads * head_dim, hidden_size)
 
     def forward(self, x: Tensor, maps: Tensor) -> Tensor:
-        """Attend.
+        """Compute attention.
 
         Args:
             x: (B, T, D).
@@ -132,10 +132,10 @@ def keep_values(attentions: Sequence[SelfAttention | ReusedAttention | None]) ->
     """
     values: list[Tensor | None] = [None] * len(attentions)
 
-    def listen(index: int, module: nn.Module) -> RemovableHandle:
+    def hook(index: int, module: nn.Module) -> RemovableHandle:
         return module.register_forward_hook(lambda _, __, value: values.__setitem__(index, value))
 
-    handles = [listen(index, layer.v_proj) for index, layer in enumerate(attentions) if layer is not None]
+    handles = [hook(index, layer.v_proj) for index, layer in enumerate(attentions) if layer is not None]
     try:
         yield values
     finally:
@@ -146,7 +146,7 @@ def keep_values(attentions: Sequence[SelfAttention | ReusedAttention | None]) ->
 def attention_key_mask(frame_mask: Tensor | None) -> Tensor | None:
     """Shape a frame mask for attention.
 
-    A row without any real frame attends to everything: its answer is thrown away, but softmax over nothing is NaN and
+    A row without any real frame attends to everything: its output is thrown away, but softmax over nothing is NaN and
     would reach the gradients of its neighbours.
 
     Args:

@@ -1,4 +1,4 @@
-"""The configuration of a speech encoder: Hugging Face's, that can say more shapes than Hugging Face's own."""
+"""The configuration of a speech encoder: Hugging Face's, with more shapes than Hugging Face's own."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class BigfootConfig(Shape):
 
     @classmethod
     def from_dict(cls, config_dict: Mapping[str, Any], **kwargs: Any) -> Any:  # noqa: ANN401 - as of transformers
-        """Take what a ``config.json`` holds, of any origin: bigfoot's own fields and no others.
+        """Build from a ``config.json`` of any origin: bigfoot's own fields and no others.
 
         Args:
             config_dict: the file.
@@ -68,12 +68,12 @@ class BigfootConfig(Shape):
 
     @property
     def weight_prefix(self) -> str:
-        """Name under which the encoder's tensors stand in a checkpoint."""
+        """Prefix of the encoder's tensors in a checkpoint."""
         return FAMILY_PREFIXES[self.family] if self.is_huggingface_shape else BIGFOOT_PREFIX
 
 
 def build_config(fields: Mapping[str, Any], source: object) -> BigfootConfig:
-    """Make the configuration of what a foreign file says.
+    """Build the configuration of a foreign file.
 
     Args:
         fields: of ``BigfootConfig``, of any kind.

@@ -11,7 +11,7 @@ from transformers.utils import ModelOutput
 from bigfoot.models.configuration import BIGFOOT_PREFIX, BigfootConfig
 from bigfoot.models.decoders.shape import DecoderShape
 from bigfoot.models.decoders.speech_decoder import SpeechDecoder
-from bigfoot.models.decoders.streams import Heard, Sizes
+from bigfoot.models.decoders.streams import Sizes, StreamInputs
 from bigfoot.models.encoder import SpeechEncoder
 from bigfoot.models.padding import bring_to_front
 from bigfoot.models.pretrained import BigfootPreTrainedModel
@@ -19,7 +19,7 @@ from bigfoot.models.pretrained import BigfootPreTrainedModel
 
 @dataclass
 class CTCOutput(ModelOutput):
-    """What the model gives.
+    """Outputs of the model.
 
     Args:
         loss: CTC loss, a scalar, where labels were given.
@@ -30,7 +30,7 @@ class CTCOutput(ModelOutput):
         conv_features: (B, T, C).
         frame_mask: (B, T), True = real frame; None where no ``attention_mask`` was given.
         attention_values: L of (B, T, H * head_dim) where asked for, what attention mixes; None where there is none.
-        memory: (B, T', M), what the decoder hears, where asked for.
+        memory: (B, T', M), the input of the decoder, where asked for.
         memory_mask: (B, T'), True = real.
         decoder_logits: (B, U + 1, V), of the decoder along the labels it was given.
     """
@@ -59,8 +59,8 @@ def compute_ctc_losses(logits: Tensor, labels: Tensor, frame_mask: Tensor | None
 
     Returns:
         (B,) negative log-likelihoods in nats, summed over an utterance; 0 where the labels do not fit the frames or
-        there is no real frame, as ``zero_infinity`` of PyTorch has it, and where there are no labels: nobody knows
-        then what was said, and to train towards silence would be wrong.
+        there is no real frame, as ``zero_infinity`` of PyTorch has it, and where there are no labels: the transcript
+        is unknown then, and to train towards silence would be wrong.
 
     Examples:
         >>> compute_ctc_losses(torch.zeros(1, 1, 2), torch.tensor([[1]]), None, 0)
@@ -115,7 +115,7 @@ class BigfootForCTC(BigfootPreTrainedModel):
 
     @property
     def speech_encoder(self) -> SpeechEncoder:
-        """The encoder, whatever its attribute is called."""
+        """Return the encoder."""
         encoder = getattr(self, self.config.weight_prefix)
         assert isinstance(encoder, SpeechEncoder)
         return encoder
@@ -126,7 +126,7 @@ class BigfootForCTC(BigfootPreTrainedModel):
         return getattr(self, self.head_name, None)
 
     def parts(self) -> dict[str, nn.Module]:
-        """The parts of the model by the names that configurations and reports use."""
+        """Return the parts of the model by their names in configurations and reports."""
         encoder = self.speech_encoder
         found: dict[str, nn.Module] = {
             "feature_encoder": encoder.feature_encoder,
@@ -145,15 +145,15 @@ class BigfootForCTC(BigfootPreTrainedModel):
         output_memory: bool = False,
         **encoder_arguments: object,
     ) -> CTCOutput:
-        """Give logits, and the mean CTC loss over labels where labels are given.
+        """Compute logits, and the mean CTC loss over labels where labels are given.
 
         Args:
-            input_values: (B, N), normalized as the processor says.
+            input_values: (B, N), normalized by the processor.
             attention_mask: (B, N), true where a sample is real, one run a row; None where all are. Frames of a row
                 stand at the front of what comes back: see ``SpeechEncoder.forward``.
             labels: (B, U), -100 = padding.
             decoder_labels: (B, U), -100 = padding; the decoder gives its logits along them.
-            output_memory: return what the decoder hears.
+            output_memory: return the input of the decoder.
             encoder_arguments: passed to ``SpeechEncoder.forward``.
 
         Returns:
@@ -171,9 +171,10 @@ class BigfootForCTC(BigfootPreTrainedModel):
         if labels is not None and logits is not None:
             losses = compute_ctc_losses(logits, labels, encoded.frame_mask, self.config.pad_token_id or 0)
             loss = losses.sum() / (labels >= 0).sum().clamp(min=1)
-        heard = Heard(input_values, encoded.last_hidden_state, encoded.hidden_states, logits, encoded.frame_mask)
+        states = encoded.last_hidden_state, encoded.hidden_states
+        inputs = StreamInputs(input_values, *states, logits, encoded.frame_mask)
         return CTCOutput(
-            **(self._decode(heard, decoder_labels) if decodes else {}),
+            **(self._decode(inputs, decoder_labels) if decodes else {}),
             loss=loss,
             logits=logits,
             last_hidden_state=encoded.last_hidden_state,
@@ -184,8 +185,8 @@ class BigfootForCTC(BigfootPreTrainedModel):
             attention_values=encoded.attention_values,
         )
 
-    def _decode(self, heard: Heard, labels: Tensor | None) -> dict[str, Tensor | None]:
+    def _decode(self, inputs: StreamInputs, labels: Tensor | None) -> dict[str, Tensor | None]:
         assert self.decoder is not None
-        memory, mask = self.decoder.streams(heard)
+        memory, mask = self.decoder.streams(inputs)
         found = {"memory": memory, "memory_mask": mask}
         return found if labels is None else found | {"decoder_logits": self.decoder(labels, memory, mask)}

@@ -24,7 +24,7 @@ from bigfoot.models.transformer import EncoderLayer, TransformerEncoder
 class SpeechEncoder(BigfootPreTrainedModel):
     """wav2vec2-like encoder of any shape: convolutions, projection, transformer (Baevski et al., 2020).
 
-    Padding never changes an answer: an utterance gives in a batch, with its ``attention_mask``, what it gives alone.
+    Padding never changes an output: an utterance in a batch, with its ``attention_mask``, gives the same as alone.
 
     Args:
         config: the shape.
@@ -46,9 +46,9 @@ class SpeechEncoder(BigfootPreTrainedModel):
         name, owners = "feature_extractor.conv_layers.{}.conv.weight".format, enumerate(config.kernel_owners)
         self._tied_weights_keys = {name(layer): name(owner) for layer, owner in owners if layer != owner}
         # A number between two steps goes to the one or the other by its last bit, and that one a batch decides, as it
-        # decides the ranges that are taken from the audio: such a model hears one utterance at a time.
-        self.hears_alone = config.small is not None and config.small.computes_int8
-        if config.small is not None and self.hears_alone:
+        # decides the ranges that are taken from the audio: such a model runs one utterance at a time.
+        self.runs_unbatched = config.small is not None and config.small.computes_int8
+        if config.small is not None and self.runs_unbatched:
             install_fake_int8_(self, config.small)
         self.post_init()
 
@@ -58,9 +58,9 @@ class SpeechEncoder(BigfootPreTrainedModel):
         return self.feature_extractor
 
     def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
-        """Tell transformers which kernels are one, so that it saves one and ties them again when it loads.
+        """Return to transformers which kernels are one, so that it saves one and ties them again when it loads.
 
-        Its own way asks ``config.tie_word_embeddings``, which says nothing about convolutions.
+        Its own way reads ``config.tie_word_embeddings``, which does not cover convolutions.
         """
         if all_submodels:
             return super().get_expanded_tied_weights_keys(all_submodels=True)
@@ -68,7 +68,7 @@ class SpeechEncoder(BigfootPreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Begin as the family does in transformers, so that a model trained from nothing trains as it would there.
+        """Initialize as the family does in transformers, so that a model trained from scratch trains as it would there.
 
         Only modules with weights of their own are asked about: transformers takes any other as done already.
         """
@@ -120,7 +120,7 @@ class SpeechEncoder(BigfootPreTrainedModel):
         """Encode waveforms.
 
         Args:
-            input_values: (B, N), normalized as the processor says.
+            input_values: (B, N), normalized by the processor.
             attention_mask: (B, N), true or 1 where a sample is real; None where all are. The real samples of a row
                 are one run, with padding before or after it.
             mask_time_indices: (B, T), True where SpecAugment hides a frame, counted from the row's first real sample.
@@ -134,7 +134,7 @@ class SpeechEncoder(BigfootPreTrainedModel):
             its padding stands: ``frame_mask`` is True on the first frames of each row.
 
         Raises:
-            ModelError: the model is in training mode, and its weights are small on disk.
+            ModelError: the model is in training mode, and its weights are quantized.
             DataError: the mask has another shape than the samples, or padding between real samples.
         """
         if self.training:
@@ -143,7 +143,7 @@ class SpeechEncoder(BigfootPreTrainedModel):
             input_values, attention_mask = bring_to_front(input_values, attention_mask, self.training)
         given = Audio(input_values, attention_mask, mask_time_indices, mask_feature_indices)
         wanted = output_hidden_states, output_attentions, output_attention_values
-        if not self.hears_alone or (attention_mask is None and len(input_values) == 1):
+        if not self.runs_unbatched or (attention_mask is None and len(input_values) == 1):
             return self._encode(given, *wanted)
         rows = [self._encode(row, *wanted) for row in given.rows()]
         return join_rows(rows, given, self.feature_extractor, self.config.time_reduction)
@@ -155,7 +155,7 @@ class SpeechEncoder(BigfootPreTrainedModel):
         lengths = None
         if attention_mask is not None:
             lengths = attention_mask.sum(-1)
-            # Nobody's answer reads the padding, but NaN times zero is NaN.
+            # No output depends on the padding, but NaN times zero is NaN.
             input_values = input_values.where(attention_mask.bool(), 0.0)
         conv_features = self.feature_extractor(input_values, lengths)
         frame_mask = None

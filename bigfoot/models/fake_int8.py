@@ -1,7 +1,7 @@
-"""Layers that are given what their counterparts in an exported int8 file are given.
+"""Int8 inputs of layers, emulated in fp32 as in an exported int8 file.
 
-The file brings what goes into a layer to eight bits; here the same numbers are rounded to the same steps and the
-product is computed in fp32. What a folder answers is then what its file will answer, but for the order of sums.
+The file quantizes the input of a layer to eight bits; here it is rounded to the same steps and the product is computed
+in fp32. The outputs of a folder are then those of its exported file, up to the order of sums.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NAMED = 3
 def int8_layers(encoder: nn.Module) -> dict[str, nn.Module]:
     """Layers that can compute in int8: every convolution but the first, the positional one, every linear map.
 
-    The first convolution hears the waveform itself and has ten numbers a channel; gates are a few numbers a head.
+    The first convolution reads the waveform itself and has ten numbers a channel; gates are a few numbers a head.
 
     Args:
         encoder: a ``SpeechEncoder``.
@@ -41,10 +41,10 @@ def int8_layers(encoder: nn.Module) -> dict[str, nn.Module]:
 
 @dataclass(frozen=True)
 class FakeInt8:
-    """Rounds what goes into a layer; a forward pre-hook.
+    """Forward pre-hook that quantizes the input of a layer.
 
     Args:
-        ends: lowest and highest number; None where the audio at hand gives them.
+        ends: lowest and highest number; None where they are taken from each input.
         fine: to two bytes, a coarse one and one for what is left.
         groups: channels are cut into so many parts with a range of their own, where the audio gives the ranges.
 
@@ -58,7 +58,7 @@ class FakeInt8:
     groups: int = 1
 
     def __call__(self, _module: object, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Give the layer rounded numbers in the place of its first argument."""
+        """Return the inputs with the first one rounded."""
         x = given[0]
         if self.ends is not None or self.groups == 1:
             return self._round(x), *given[1:]
@@ -100,7 +100,7 @@ def static_scale(low: float, high: float) -> tuple[float, int]:
 
 
 def install_fake_int8_(encoder: nn.Module, small: SmallWeights) -> None:
-    """Have the int8 layers of an encoder hear what they would hear in an exported file.
+    """Give the int8 layers of an encoder the inputs that they get in an exported file.
 
     Args:
         encoder: changed in place.

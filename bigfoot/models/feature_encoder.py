@@ -13,10 +13,10 @@ from bigfoot.models.configuration import BigfootConfig
 
 
 class PaddedAudio(NamedTuple):
-    """Audio for what looks at features alone: fitting, comparing, calibrating.
+    """Audio for steps that use features alone: fitting, comparing, calibrating.
 
     Args:
-        input_values: (B, N), normalized as the processor says.
+        input_values: (B, N), normalized by the processor.
         attention_mask: (B, N), True = real.
     """
 
@@ -27,7 +27,7 @@ class PaddedAudio(NamedTuple):
 def masked_group_norm(x: Tensor, lengths: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """Normalize each channel over an utterance's real frames alone.
 
-    ``torch.nn.GroupNorm`` with one group a channel also averages over padding, so that an answer changes with the
+    ``torch.nn.GroupNorm`` with one group a channel also averages over padding, so that an output changes with the
     batch it is in. Statistics are taken in fp32: sums over thousands of frames do not survive half precision.
 
     Args:
@@ -145,7 +145,7 @@ class FeatureEncoder(nn.Module):
         return input_lengths
 
     def forward(self, input_values: Tensor, input_lengths: Tensor | None = None) -> Tensor:
-        """Turn waveforms into features.
+        """Compute features of waveforms.
 
         Args:
             input_values: (B, N). Shorter than one frame's receptive field, they are padded to it.

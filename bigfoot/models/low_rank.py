@@ -33,10 +33,10 @@ class LowRankLinear(nn.Module):
 
 
 def factor_linears_(module: nn.Module, ranks: Mapping[str, int]) -> None:
-    """Put maps of low rank in the place of a module's linear maps.
+    """Replace linear maps of a module by maps of low rank.
 
     Args:
-        module: changed in place; the new maps begin at random.
+        module: changed in place; the new maps are random.
         ranks: by the linear map's last name.
     """
     for name, child in list(module.named_modules()):

@@ -1,4 +1,4 @@
-"""What the encoder gives."""
+"""Outputs of the encoder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from transformers.utils import ModelOutput
 
 @dataclass
 class SpeechEncoderOutput(ModelOutput):
-    """What the encoder gives.
+    """Outputs of the encoder.
 
     Args:
         last_hidden_state: (B, T, D); after the final norm where norms come first (``do_stable_layer_norm``).

@@ -14,12 +14,12 @@ from bigfoot.models.outputs import SpeechEncoderOutput
 
 
 def bring_to_front(input_values: Tensor, attention_mask: Tensor, training: bool) -> tuple[Tensor, Tensor]:
-    """Bring the real samples of every row to its front, wherever its padding stands.
+    """Move the real samples of every row to its front, wherever its padding is.
 
     Args:
         input_values: (B, N).
         attention_mask: (B, N), true or 1 where a sample is real: one run a row.
-        training: whether a GPU must not be waited for. Holes are then not looked for there.
+        training: whether a GPU must not be waited for. Holes are not searched for there.
 
     Returns:
         The samples and the mask, (B, N), True on the first samples of each row; both as they were given where all
@@ -35,7 +35,7 @@ def bring_to_front(input_values: Tensor, attention_mask: Tensor, training: bool)
     """
     if attention_mask.shape != input_values.shape:
         shapes = f"{tuple(attention_mask.shape)} and input_values is {tuple(input_values.shape)}"
-        raise DataError(f"attention_mask is {shapes}; it should say of every sample whether it is real")
+        raise DataError(f"attention_mask is {shapes}; it should mark every sample as real or padding")
     mask = attention_mask.bool()
     places = torch.arange(mask.shape[1], device=mask.device)
     front = places < mask.sum(-1, keepdim=True)
@@ -52,7 +52,7 @@ def bring_to_front(input_values: Tensor, attention_mask: Tensor, training: bool)
 
 
 def _check_runs(mask: Tensor) -> None:
-    """Refuse a row with padding between real samples: nobody can say where its frames would lie."""
+    """Refuse a row with padding between real samples: the places of its frames are unknown."""
     starts = mask[:, 1:] & ~mask[:, :-1]
     runs = starts.sum(-1) + mask[:, 0]
     if torch.any(runs > 1):
@@ -64,7 +64,7 @@ def _check_runs(mask: Tensor) -> None:
 
 
 class Audio(NamedTuple):
-    """What ``SpeechEncoder.forward`` gets, its padding at the end."""
+    """Inputs of ``SpeechEncoder.forward``, padding at the end."""
 
     input_values: Tensor
     attention_mask: Tensor | None
@@ -100,7 +100,7 @@ def join_rows(
     for name in ("last_hidden_state", "conv_features"):
         joined[name] = join([getattr(row, name) for row in rows])
     for name in ("hidden_states", "attentions", "attention_values"):
-        # Not by key: what is None has none in transformers' outputs.
+        # Not by key: transformers' outputs have no keys for None.
         if getattr(rows[0], name) is not None:
             layers = zip(*(getattr(row, name) for row in rows), strict=True)
             joined[name] = tuple(join(layer, name == "attentions") for layer in layers)

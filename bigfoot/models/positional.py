@@ -1,4 +1,4 @@
-"""Convolutions that tell a frame where it is: one wide one, or a stack of narrow ones."""
+"""Positional convolutions: one wide one, or a stack of narrow ones."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def zero_padding(x: Tensor, frame_mask: Tensor | None) -> Tensor:
 
 
 def _same_length_conv(config: BigfootConfig, width: int) -> tuple[nn.Conv1d, int]:
-    """A grouped convolution over frames, and how many frames too many it gives: one where the kernel is even."""
+    """Return a grouped convolution over frames, and its surplus frames: one where the kernel is even."""
     size, groups = config.hidden_size, config.num_conv_pos_embedding_groups
     return nn.Conv1d(size, size, width, padding=width // 2, groups=groups), 1 - width % 2
 
 
 class PositionalConv(nn.Module):
-    """A wide grouped convolution whose output tells a frame where it is (Baevski et al., 2020, section 2).
+    """A wide grouped convolution whose output encodes the position of a frame (Baevski et al., 2020, section 2).
 
     Its kernel is weight-normalized (multiplied out where it is eight bits wide on disk), or a batch norm stands before
     it (``conv_pos_batch_norm``, some HuBERTs). That norm takes its stored statistics also in training: a batch's own
-    would make an answer depend on its neighbours.
+    would make an output depend on its neighbours.
 
     Args:
         config: the shape.
@@ -96,13 +96,13 @@ class PositionalConvStack(nn.Module):
         """Map (B, T, D), zero where ``frame_mask`` (B, T) is false, to (B, T, D)."""
         x = x.transpose(1, 2)
         for layer in self.layers:
-            # Each layer writes into the padding what the next would hear.
+            # Each layer writes into the padding, which the next would read.
             x = zero_padding(layer(x), frame_mask)
         return x.transpose(1, 2)
 
 
 def build_positional_conv(config: BigfootConfig) -> PositionalConv | PositionalConvStack:
-    """Build what a shape asks for.
+    """Build the positional convolution of a shape.
 
     Args:
         config: the shape.

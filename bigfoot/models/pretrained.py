@@ -1,4 +1,4 @@
-"""How models are loaded and saved: as transformers does, with weights that may be small on disk."""
+"""How models are loaded and saved: as transformers does, with weights that may be quantized."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from bigfoot.models.shape_fields import OWN_FIELDS
 from bigfoot.models.small_weights import pack_state, unpack_state
 
 _PLACE = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder", "proxies")
-"""What ``from_pretrained`` is told of where a model lies."""
+"""Arguments of ``from_pretrained`` that locate a model."""
 
 
 class BigfootPreTrainedModel(PreTrainedModel):
-    """What all models share: the configuration's class and the names of weights."""
+    """Base of all models: the configuration's class and the names of weights."""
 
     config_class = BigfootConfig
     base_model_prefix = "wav2vec2"
@@ -43,7 +43,7 @@ class BigfootPreTrainedModel(PreTrainedModel):
         config: BigfootConfig | str | os.PathLike[str] | None = None,
         **kwargs: Any,  # noqa: ANN401 - whatever transformers takes
     ) -> Any:  # noqa: ANN401 - with output_loading_info it is a pair
-        """Open a folder or id as transformers does; weights that are small on disk come back in fp32."""
+        """Open a folder or id as transformers does; quantized weights come back in fp32."""
         name, source = pretrained_model_name_or_path, config or pretrained_model_name_or_path
         place = {key: kwargs[key] for key in _PLACE if key in kwargs}
         # Not of our class: where a folder brings its code, transformers may have loaded that class twice.
@@ -70,7 +70,7 @@ class BigfootPreTrainedModel(PreTrainedModel):
             source: where they come from, for messages.
 
         Raises:
-            ModelError: they are not what the configuration says.
+            ModelError: they do not match the configuration.
         """
         layers: Sequence[str] = ()
         if config.has_int8_weights:
@@ -81,7 +81,7 @@ class BigfootPreTrainedModel(PreTrainedModel):
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], *, state_dict: dict[str, Tensor] | None = None, **kwargs: object
     ) -> None:
-        """Write a folder as transformers does, with weights as small as ``config.small_weights`` says.
+        """Write a folder as transformers does, with weights quantized as in ``config.small_weights``.
 
         Raises:
             ModelError: weights hold other numbers than fit there.
@@ -95,18 +95,18 @@ class BigfootPreTrainedModel(PreTrainedModel):
 
 
 def refuse_small(config: BigfootConfig, consequence: str) -> None:
-    """Keep a model whose weights are small on disk from a change that they could not hold.
+    """Refuse a change of a model with quantized weights, which could not hold it.
 
     Args:
         config: of the model.
         consequence: what is refused.
 
     Raises:
-        ModelError: its weights are small.
+        ModelError: its weights are quantized.
     """
     if config.small_weights is not None:
         raise ModelError(
             f"this model's weights are {config.precision} on disk, and {consequence}: what changed would be lost when "
-            "they are rounded again. Do it before they are made small, or bring the model back first: "
+            "they are rounded again. Do it before they are quantized, or bring the model back first: "
             "bigfoot quantize MODEL OUT --precision float32"
         )

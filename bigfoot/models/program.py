@@ -18,14 +18,14 @@ from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.text.json_files import parse_json
 
 FACTS_FILE = "bigfoot.json"
-"""What the file says of itself, beside the program in it."""
+"""Metadata of the file, beside the program in it."""
 _VARIANCE_FLOOR = 1e-7
 
 Program: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """From samples (B, N) and lengths (B,) to logits (B, T, V) and real frames (B,)."""
 
 
-class Answering(nn.Module):
+class ExportableModel(nn.Module):
     """A model with the inputs and outputs of an exported file.
 
     Args:
@@ -38,7 +38,7 @@ class Answering(nn.Module):
         self.model, self.normalize = model, normalize
 
     def forward(self, input_values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Answer.
+        """Compute the logits.
 
         Args:
             input_values: (B, N), N at least the receptive field.
@@ -69,7 +69,7 @@ def write_program(model: BigfootForCTC, facts: Mapping[str, str], *, normalize: 
     Args:
         model: in fp32 and eval mode, with a head.
         facts: put beside the program.
-        normalize: see ``Answering``.
+        normalize: see ``ExportableModel``.
 
     Returns:
         What a ``.pt2`` file holds.
@@ -85,7 +85,7 @@ def write_program(model: BigfootForCTC, facts: Mapping[str, str], *, normalize: 
     batch, samples = torch.export.Dim("batch"), torch.export.Dim("samples", min=fewest)
     try:
         program = torch.export.export(
-            Answering(model, normalize).eval(), example, dynamic_shapes=({0: batch, 1: samples}, {0: batch})
+            ExportableModel(model, normalize).eval(), example, dynamic_shapes=({0: batch, 1: samples}, {0: batch})
         )
     except Exception as error:  # What it raises has no base of its own.
         raise ModelError(f"torch.export cannot follow this shape ({_first_line(error)}); --to onnx can") from error

@@ -65,7 +65,7 @@ class GatedRelativeAttention(SelfAttention):
         self.gru_rel_pos_linear = nn.Linear(head_dim, 2 * GATE_FEATURES)
 
     def _gate(self, x: Tensor) -> Tensor:
-        """How much of the bias each head of each frame takes, (B, H, T, 1)."""
+        """Compute the share of the bias for each head and frame, (B, H, T, 1)."""
         shares = x.unflatten(-1, (-1, self.head_dim))  # (B, T, heads of the model, head_dim)
         if self.position_heads is not None:
             shares = shares[:, :, self.position_heads]
@@ -92,7 +92,7 @@ class RelativePositionAttention(GatedRelativeAttention):
         dropout: see there.
         position_heads: see there.
         num_buckets: rows of the table.
-        max_distance: in frames, where the last bucket begins.
+        max_distance: in frames, where the last bucket starts.
     """
 
     def __init__(

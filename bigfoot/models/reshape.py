@@ -21,7 +21,7 @@ def reshape_config(config: BigfootConfig, **changes: object) -> BigfootConfig:
     """A copy of a configuration with some fields changed, checked anew.
 
     Raises:
-        ModelError: the changed shape cannot be built, or weights are small on disk, and nobody says what becomes of
+        ModelError: the changed shape cannot be built, or weights are quantized, and it is not stated what becomes of
             that (``small_weights``).
 
     Examples:
@@ -69,14 +69,14 @@ def load_plain_state(model: BigfootForCTC, state: dict[str, Tensor]) -> None:
     Raises:
         RuntimeError: a name or shape does not fit, which is a fault of the step.
     """
-    model.load_state_dict({spell_plain_name(plain, model.config): tensor for plain, tensor in state.items()})
+    model.load_state_dict({name_in_model(plain, model.config): tensor for plain, tensor in state.items()})
 
 
-def spell_plain_name(plain: str, config: BigfootConfig) -> str:
-    """The name that a tensor of ``plain_state`` has in a model of a given shape.
+def name_in_model(plain: str, config: BigfootConfig) -> str:
+    """Return the name of a tensor of ``plain_state`` in a model of a given shape.
 
     Examples:
-        >>> spell_plain_name("head.bias", BigfootConfig()), spell_plain_name("encoder.x", BigfootConfig())
+        >>> name_in_model("head.bias", BigfootConfig()), name_in_model("encoder.x", BigfootConfig())
         ('lm_head.bias', 'wav2vec2.x')
     """
     if plain.startswith(_DECODER):
@@ -92,7 +92,7 @@ def with_new_head(
 ) -> BigfootForCTC:
     """Build a model with the same encoder and a fresh CTC head; a decoder, whose tokens were the old one's, goes.
 
-    Tokens that begin as one of the old head's share its probability: their biases are lower by the log of how many
+    Tokens initialized from one of the old head's share its probability: their biases are lower by the log of how many
     they are.
 
     Args:
@@ -100,7 +100,8 @@ def with_new_head(
         vocab_size: tokens of the new head.
         blank_id: token of the blank.
         seed: of the new weights.
-        origins: the token of the old head as which each new one begins, None for random weights; none do by default.
+        origins: for each new token the token of the old head that it is initialized from, None for random weights; all
+            are random by default.
 
     Returns:
         The new model in eval mode.
@@ -118,7 +119,7 @@ def with_new_head(
     weight = torch.randn(head.weight.shape, generator=generator) * shape.initializer_range
     bias = torch.zeros(vocab_size)
     if origins:
-        assert model.head is not None  # nothing else has tokens to begin as
+        assert model.head is not None  # nothing else has tokens to initialize from
         heirs = Counter(origins)
         for token, origin in enumerate(origins):
             if origin is not None:
@@ -180,7 +181,7 @@ _LENGTH, _DIRECTION = (f"{_KERNEL}parametrizations.weight.original{index}" for i
 
 
 def with_small_weights(model: BigfootForCTC, small: SmallWeights | None) -> BigfootForCTC:
-    """Build the same model with weights rounded to what fewer bytes hold, or with fp32 weights again.
+    """Build the same model with quantized weights, or with fp32 weights again.
 
     A weight-normalized positional kernel is multiplied out for int8, and is length and direction again after it.
 
@@ -192,7 +193,7 @@ def with_small_weights(model: BigfootForCTC, small: SmallWeights | None) -> Bigf
         The new model in eval mode, computing in fp32.
 
     Raises:
-        ModelError: a weight is no number or too large, or ``small`` does not fit the shape.
+        ModelError: a weight is non-finite or too large, or ``small`` does not fit the shape.
 
     Examples:
         >>> from bigfoot.formats.folder import load_model
@@ -210,9 +211,9 @@ def with_small_weights(model: BigfootForCTC, small: SmallWeights | None) -> Bigf
         state |= {_LENGTH: kernel.norm(dim=(0, 1), keepdim=True), _DIRECTION: kernel}
     renewed = BigfootForCTC(shape)
     if small is not None:
-        spelled = {spell_plain_name(plain, shape): tensor for plain, tensor in state.items()}
+        renamed = {name_in_model(plain, shape): tensor for plain, tensor in state.items()}
         layers = int8_layers(renewed.speech_encoder)
-        renewed.load_state_dict(round_state(spelled, small, layers, shape.weight_prefix))
+        renewed.load_state_dict(round_state(renamed, small, layers, shape.weight_prefix))
     else:
         load_plain_state(renewed, state)
     return renewed.eval()

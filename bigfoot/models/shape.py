@@ -18,7 +18,7 @@ LINEARS = ("q_proj", "k_proj", "v_proj", "out_proj", "intermediate_dense", "outp
 class Shape(PreTrainedConfig):
     """The fields of ``BigfootConfig``, and what follows from them.
 
-    Scalars keep Hugging Face's names and meaning (``Wav2Vec2Config``); the lists in the plural say what those cannot,
+    Scalars keep Hugging Face's names and meaning (``Wav2Vec2Config``); lists in the plural express what those cannot,
     one number a layer, and are None where every layer is alike. ``num_attention_heads`` together with ``hidden_size``
     fixes the width of one head, also where layers have fewer heads.
 
@@ -41,7 +41,7 @@ class Shape(PreTrainedConfig):
         feature_projection: ``linear``, or ``none``, as fairseq has it where the last convolution is as wide as the
             encoder: features are normalized and nothing else.
         num_buckets: of the gated relative position bias (WavLM); None where attention has none.
-        max_bucket_distance: in frames, where its last bucket begins.
+        max_bucket_distance: in frames, where its last bucket starts.
         layer_position_heads: for each layer, which of ``num_attention_heads`` heads of the position bias its heads
             use, so that heads can be pruned and the others keep theirs; None means the first.
         conv_pos_kernel_size: width of ``num_conv_pos_embeddings`` positional convolutions, one after the other
@@ -50,7 +50,7 @@ class Shape(PreTrainedConfig):
         feat_proj_layer_norm: whether features are normalized before they are projected (not in some HuBERTs).
         ctc_head: whether there is a linear CTC head over ``vocab_size`` tokens.
         decoder: fields of ``DecoderShape`` of a decoder beside it; None where there is none.
-        small_weights: fields of ``SmallWeights``, where weights take fewer bytes on disk; None where all are fp32.
+        small_weights: fields of ``SmallWeights``, where weights are quantized; None where all are fp32.
     """
 
     family: str = "wav2vec2"
@@ -121,7 +121,7 @@ class Shape(PreTrainedConfig):
 
     @property
     def groups_of_convs(self) -> list[int]:
-        """Groups of each convolution, spelled out."""
+        """Groups of each convolution."""
         return list(self.conv_groups) if self.conv_groups is not None else [1] * self.num_conv_layers
 
     @property
@@ -140,7 +140,7 @@ class Shape(PreTrainedConfig):
 
     @property
     def heads_of_layers(self) -> list[int]:
-        """Attention heads of each layer, spelled out."""
+        """Attention heads of each layer."""
         return self.layer_num_attention_heads or [self.num_attention_heads] * self.num_hidden_layers
 
     @property
@@ -150,7 +150,7 @@ class Shape(PreTrainedConfig):
 
     @property
     def position_heads_of_layers(self) -> list[list[int]]:
-        """For each layer the heads of the position bias that its heads use, spelled out."""
+        """For each layer the heads of the position bias that its heads use."""
         return self.layer_position_heads or [list(range(heads)) for heads in self.heads_of_layers]
 
     @property
@@ -160,17 +160,17 @@ class Shape(PreTrainedConfig):
 
     @property
     def widths_of_layers(self) -> list[int]:
-        """Feed-forward width of each layer, spelled out."""
+        """Feed-forward width of each layer."""
         return self.layer_intermediate_sizes or [self.intermediate_size] * self.num_hidden_layers
 
     @property
     def reused_maps(self) -> list[int | None]:
-        """For each layer, the layer whose attention maps it uses, or None for its own, spelled out."""
+        """For each layer, the layer whose attention maps it uses, or None for its own."""
         return list(self.attention_reuse) if self.attention_reuse is not None else [None] * self.num_hidden_layers
 
     @property
     def ranks_of_layers(self) -> list[dict[str, int]]:
-        """For each layer, ranks of its linear maps by name, spelled out."""
+        """For each layer, ranks of its linear maps by name."""
         return self.layer_ranks or [{} for _ in range(self.num_hidden_layers)]
 
     @property
@@ -193,7 +193,7 @@ class Shape(PreTrainedConfig):
 
     @property
     def small(self) -> SmallWeights | None:
-        """How weights are written, where they take fewer bytes on disk."""
+        """How quantized weights are written; None where all are fp32."""
         return None if self.small_weights is None else SmallWeights.read(self.small_weights)
 
     @property

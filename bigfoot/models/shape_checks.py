@@ -9,7 +9,7 @@ from bigfoot.models.shape import Shape
 from bigfoot.models.shape_fields import RULES, field_problems
 
 _MOST_WEIGHTS = 10**10
-# What a family's class in transformers takes for granted, by our fields and properties.
+# Fixed in a family's class of transformers, by our fields and properties.
 _GRANTED: dict[str, dict[str, object]] = {
     "wav2vec2": {"has_position_bias": False, "has_positional_stack": False, "conv_pos_batch_norm": False,
                  "feat_proj_layer_norm": True},
@@ -58,7 +58,7 @@ def beyond_huggingface(config: Shape) -> list[str]:
 
 
 def shape_problems(config: Shape) -> list[str]:
-    """Say why a shape cannot be built.
+    """Explain why a shape cannot be built.
 
     Args:
         config: the shape.
@@ -66,7 +66,7 @@ def shape_problems(config: Shape) -> list[str]:
     Returns:
         One sentence a problem; empty where there is none.
     """
-    # In this order: each group takes for granted what those before it look at.
+    # In this order: each group relies on the checks of those before it.
     for group in (_value_problems, _part_problems, _weight_problems):
         if problems := list(group(config)):
             return problems

@@ -1,4 +1,4 @@
-"""What each field of a shape may hold, alone; ``shape_checks`` says what they must be together."""
+"""What each field of a shape may hold, alone; ``shape_checks`` checks them together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bigfoot.models.small_weights import small_weight_problems
 from bigfoot.text.json_fields import Flag, OneOf, Rule, Share, Whole, Wholes, find_problems, is_whole, quote
 
 MOST_LAYERS, MOST_TOKENS, MOST_CONVS = 1_000, 1_000_000, 64
-"""Far beyond what is ever trained, so that a config.json cannot fill the memory before its weights are looked at."""
+"""Far beyond what is ever trained, so that a config.json cannot fill the memory before its weights are checked."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ _OF_TRANSFORMERS: Mapping[str, Rule] = dict.fromkeys(
 
 
 def field_problems(values: Mapping[str, object]) -> Iterator[str]:
-    """Say what is wrong with fields, each by itself.
+    """Find problems of fields, each by itself.
 
     Args:
         values: by name; one that is missing has its default.
@@ -148,16 +148,16 @@ def field_problems(values: Mapping[str, object]) -> Iterator[str]:
 
 
 def read_fields(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Take from a ``config.json`` what is bigfoot's own, and of transformers' fields what tells where a file is from.
+    """Take bigfoot's own fields from a ``config.json``, and those of transformers that identify its source.
 
     Any other field stays out: transformers acts on some of them (``attn_implementation`` may name code to fetch,
-    ``num_labels`` says how long a list to build).
+    ``num_labels`` gives the length of a list to build).
 
     Args:
         raw: the file.
 
     Returns:
-        The fields, and the names of those left out that are nobody's default.
+        The fields, and the names of those left out whose value is not a default.
     """
     kept = {name: value for name, value in raw.items() if name in OWN_FIELDS}
     kept |= {name: raw[name] for name in _OF_TRANSFORMERS if raw.get(name) is not None}

@@ -1,7 +1,7 @@
-"""Weights that take fewer bytes on disk than they have in memory: what a folder says of them, and how they are written.
+"""Quantized weights: how a folder describes them, and how they are written.
 
-A model always computes with fp32 weights. Its configuration (``BigfootConfig.small_weights``) says which of them are
-numbers that fewer bytes can hold; such a folder is small, and gives the same numbers back to the last bit.
+A model always computes with fp32 weights. Its configuration (``BigfootConfig.small_weights``) lists those that
+are quantized. Such a folder takes fewer bytes, and loads as the same numbers to the last bit.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FACTORS = ".parametrizations.weight"
 
 @dataclass(frozen=True)
 class SmallWeights:
-    """How the weights of a model are written, and what its layers are given.
+    """How the weights of a model and the inputs of its layers are quantized.
 
     Args:
         precision: of ``PRECISIONS``. Halves: of every tensor with two dimensions or more. ``int8``: of convolutions
@@ -56,7 +56,7 @@ class SmallWeights:
 
     @classmethod
     def read(cls, raw: object) -> SmallWeights:
-        """Take it from a configuration.
+        """Read the settings from a configuration.
 
         Raises:
             ModelError: with all that is wrong.
@@ -67,7 +67,7 @@ class SmallWeights:
         return cls(**raw)
 
     def to_dict(self) -> dict[str, Any]:
-        """As a configuration holds it, with what is not said left out."""
+        """Return the fields of a configuration, without empty ones."""
         plain = {
             "precision": self.precision,
             "keep_fp32": list(self.keep_fp32),
@@ -83,7 +83,7 @@ class SmallWeights:
 
     @property
     def computes_int8(self) -> bool:
-        """Whether what goes into layers is brought to eight bits, too."""
+        """Whether inputs of layers are quantized to eight bits, too."""
         return self.precision in COMPUTES_INT8
 
     def keeps(self, layer: str) -> bool:
@@ -91,7 +91,7 @@ class SmallWeights:
         return any(matches(layer, pattern) for pattern in self.keep_fp32)
 
     def dtype_of(self, name: str, ndim: int, layers: Collection[str], prefix: str) -> torch.dtype:
-        """The type in which a tensor is written.
+        """Return the type in which a tensor is written.
 
         Args:
             name: of the tensor.
@@ -107,7 +107,7 @@ class SmallWeights:
 
 
 def matches(layer: str, pattern: str) -> bool:
-    """Whether a layer, or what it is part of, is what a pattern says.
+    """Whether a layer, or a module that holds it, matches a pattern.
 
     Examples:
         >>> matches("encoder.layers.1.attention.q_proj", "encoder.layers.1"), matches("a.q_proj", "*.q_proj")
@@ -130,7 +130,7 @@ def split_name(name: str, prefix: str) -> tuple[str, str]:
 
 
 def small_weight_problems(raw: object) -> Iterator[str]:
-    """Say what is wrong with ``small_weights`` of a configuration.
+    """Find problems of ``small_weights`` of a configuration.
 
     Args:
         raw: fields of ``SmallWeights`` by name.
@@ -172,7 +172,7 @@ def _is_range(ends: object) -> bool:
 
 
 def quantize_weight(weight: Tensor, axis: int | Sequence[int] = 0) -> tuple[Tensor, Tensor]:
-    """Bring a weight to eight bits, symmetrically, one scale a channel.
+    """Quantize a weight to eight bits, symmetrically, one scale a channel.
 
     Scales have their last bits at zero, so that an integer times its scale is exact in fp32: what is read back from a
     folder gives the same integers and the same scales again.
@@ -214,7 +214,7 @@ def _channel_axes(name: str) -> tuple[int, ...]:
 
 
 def _shrink(name: str, tensor: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-    """What is written of a tensor, and its scales."""
+    """Return a tensor as it is written, and its scales."""
     if dtype == torch.int8:
         return quantize_weight(tensor, _channel_axes(name))
     return tensor.detach().to(dtype), None
@@ -228,7 +228,7 @@ def _restore(name: str, written: Tensor, scales: Tensor | None) -> Tensor:
 def round_state(
     state: Mapping[str, Tensor], small: SmallWeights, layers: Collection[str], prefix: str
 ) -> dict[str, Tensor]:
-    """Round the weights of a model to numbers that a folder can hold.
+    """Round the weights of a model to their quantized values.
 
     Args:
         state: fp32 tensors by name.
@@ -240,7 +240,7 @@ def round_state(
         The same in fp32, rounded.
 
     Raises:
-        ModelError: a weight is no number, or too large.
+        ModelError: a weight is non-finite, or too large.
     """
     rounded = {}
     for name, tensor in state.items():
@@ -251,7 +251,7 @@ def round_state(
         full = tensor.detach().float()
         rounded[name] = _restore(name, *_shrink(name, full, dtype))
         if not bool(full.isfinite().all()):
-            raise ModelError(f"{name} holds what is no number; train the model again before it is made small")
+            raise ModelError(f"{name} holds NaN or infinity; train the model again before it is quantized")
         if not bool(rounded[name].isfinite().all()):
             raise ModelError(f"{name} holds {float(full.abs().max()):.3g}, too large for {dtype}; use bfloat16 or int8")
     return rounded
@@ -260,7 +260,7 @@ def round_state(
 def pack_state(
     state: Mapping[str, Tensor], small: SmallWeights, layers: Collection[str], prefix: str
 ) -> dict[str, Tensor]:
-    """What is written into a folder: small tensors, and the scales of those in int8.
+    """Convert to what is written into a folder: quantized tensors, and the scales of those in int8.
 
     Args:
         state: tensors by name, rounded before.
@@ -283,8 +283,8 @@ def pack_state(
         written, scales = _shrink(name, full, small.dtype_of(name, tensor.ndim, layers, prefix))
         if not torch.equal(_restore(name, written, scales), full):
             raise ModelError(
-                f"{name} does not fit into {small.precision} any more: the weights were changed after they were made "
-                "small. Nothing is rounded in silence: bigfoot.compress.quantize.apply rounds them again, and with "
+                f"{name} does not fit into {small.precision} any more: the weights were changed after they were "
+                "quantized. Nothing is rounded silently: bigfoot.compress.quantize.apply rounds them again, and with "
                 "precision float32 keeps them as they are"
             )
         packed[name] = written
@@ -296,7 +296,7 @@ def pack_state(
 def unpack_state(
     tensors: Mapping[str, Tensor], small: SmallWeights | None, layers: Collection[str], prefix: str, source: str
 ) -> dict[str, Tensor]:
-    """Bring what a folder holds back to fp32.
+    """Dequantize the tensors of a folder to fp32.
 
     Args:
         tensors: by name, as ``pack_state`` made them.
@@ -309,7 +309,7 @@ def unpack_state(
         fp32 tensors by name.
 
     Raises:
-        ModelError: tensors of other types than the configuration says, or scales that are missing or damaged; all are
+        ModelError: tensors of other types than configured, or scales that are missing or damaged; all are
             listed.
     """
     state, faults, used = {}, [], set()
@@ -327,14 +327,14 @@ def unpack_state(
         state[name] = _restore(name, tensor, scales)
     if faults:
         precision = "float32" if small is None else small.precision
-        said = f"{source}: its weights are not what its configuration ({precision}) says:\n  "
-        raise ModelError(said + "\n  ".join(sorted(faults)))
-    # What nobody asked for is left as it is, and told of as left over.
+        problem = f"{source}: its weights do not match its configuration ({precision}):\n  "
+        raise ModelError(problem + "\n  ".join(sorted(faults)))
+    # Other tensors stay as they are; loading reports them as left over.
     return state | {name: tensor.float() for name, tensor in tensors.items() if name not in state and name not in used}
 
 
 def _find_fault(name: str, tensor: Tensor, expected: torch.dtype | None, scales: Tensor | None) -> str | None:
-    """What is wrong with a tensor of a folder."""
+    """Describe what is wrong with a tensor of a folder; None where nothing is."""
     kind = str(tensor.dtype).removeprefix("torch.")
     if expected is None:
         return None if tensor.is_floating_point() else f"holds integers ({kind}), where floats are expected"
@@ -351,5 +351,5 @@ def _find_fault(name: str, tensor: Tensor, expected: torch.dtype | None, scales:
     if scales.dtype != torch.float32:
         return f"has scales of {scales.dtype}, expected float32"
     if not bool((scales.isfinite() & (scales > 0)).all()):
-        return "has scales that are no numbers above 0"
+        return "has scales that are not finite numbers above 0"
     return f"holds numbers below {-LARGEST}" if tensor.numel() and int(tensor.min()) < -LARGEST else None

@@ -6,10 +6,10 @@ from torch import Tensor, nn
 
 
 class TimeReduction(nn.Module):
-    """A convolution that makes one frame of several, and one that spreads it again (Lee et al., 2022).
+    """A convolution that joins several frames, and one that spreads them again (Lee et al., 2022).
 
-    An utterance whose frames do not come out even is filled up with zeros, in a batch as alone: its last frames are
-    heard, where a plain convolution would drop them.
+    An utterance whose frames do not come out even is filled up with zeros, in a batch as alone: its last frames
+    count, where a plain convolution would drop them.
 
     Args:
         size: width D of the frames.
@@ -30,7 +30,7 @@ class TimeReduction(nn.Module):
         self.upsampler = nn.ConvTranspose1d(size, size, factor, stride=factor)
 
     def reduce(self, x: Tensor, frame_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Make one frame of several.
+        """Join several frames to one.
 
         Args:
             x: (B, T, D).

@@ -119,8 +119,8 @@ class EncoderLayer(nn.Module):
         norms = self.layer_norm, self.final_layer_norm
         before, after = (norms, (None, None)) if self.norm_first else ((None, None), norms)
         if self.attention is not None:
-            heard = x if before[0] is None else before[0](x)
-            attended, weights = self._attend(heard, key_mask, output_attentions, position_bias, maps)
+            attention_input = x if before[0] is None else before[0](x)
+            attended, weights = self._attend(attention_input, key_mask, output_attentions, position_bias, maps)
             x = x + self.dropout(attended)
         x = x if after[0] is None else after[0](x)
         if self.feed_forward is not None:
@@ -148,7 +148,7 @@ class TransformerEncoder(nn.Module):
         self.reused_maps, self.table_layer = config.reused_maps, config.position_table_layer
 
     def _position_bias(self, frames: int) -> Tensor | None:
-        """What the attention of all layers shares; None where it knows no positions."""
+        """Compute the position bias that all layers share; None where there is none."""
         if self.table_layer is None:
             return None
         holder = cast("EncoderLayer", self.layers[self.table_layer]).attention
@@ -157,7 +157,7 @@ class TransformerEncoder(nn.Module):
     def _run_layers(
         self, x: Tensor, frame_mask: Tensor | None, output_attentions: bool
     ) -> tuple[list[Tensor], list[Tensor | None]]:
-        """What each layer gives, the input first, and the attention weights as far as they were asked for."""
+        """Return the outputs of each layer, the input first, and the attention weights as far as requested."""
         key_mask, position_bias = attention_key_mask(frame_mask), self._position_bias(x.shape[1])
         hidden_states, attentions = [x], []
         lent: dict[int, Tensor | None] = {}

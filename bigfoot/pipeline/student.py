@@ -9,7 +9,7 @@ import torch
 
 from bigfoot.compress import conv_groups, conv_sharing, decoder_depth, depth, lowrank, narrow, reshape_to
 from bigfoot.compress.audio import LazyAudio
-from bigfoot.compress.conv_groups import spell_out_groups
+from bigfoot.compress.conv_groups import groups_per_conv
 from bigfoot.compress.registry import apply_technique
 from bigfoot.compress.settings import StudentConfig
 from bigfoot.data.batches import sample_batches
@@ -113,7 +113,7 @@ def _change_convs(model: BigfootForCTC, config: Config, audio: InitAudio) -> tup
 
 
 def _prepare_growth(student: BigfootForCTC, wanted: StudentConfig) -> tuple[BigfootForCTC, str]:
-    groups = spell_out_groups(student.config, wanted.conv_groups)
+    groups = groups_per_conv(student.config, wanted.conv_groups)
     sentence = f"conv_groups: dense for now; {groups} groups grow while it is distilled"
     if wanted.conv_init == "permute":
         return conv_groups.order_channels(student, groups), f"{sentence}, channels put in their order."

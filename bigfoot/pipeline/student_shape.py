@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bigfoot.compress import decoder_depth, depth, lowrank, narrow, reshape_to
-from bigfoot.compress.conv_groups import spell_out_groups
+from bigfoot.compress.conv_groups import groups_per_conv
 from bigfoot.compress.registry import reshape_by
 from bigfoot.compress.settings import StudentConfig
 from bigfoot.config import Problem
@@ -123,7 +123,7 @@ def _fit_problems(
 def _conv_problems(wanted: StudentConfig, shape: BigfootConfig) -> Iterator[Problem]:
     grouped = shape
     try:
-        grouped = reshape_config(shape, conv_groups=spell_out_groups(shape, wanted.conv_groups))
+        grouped = reshape_config(shape, conv_groups=groups_per_conv(shape, wanted.conv_groups))
     except ModelError as error:
         yield Problem("conv_groups", "bad_groups", str(error))
     try:
@@ -153,7 +153,7 @@ def final_shape(config: Config, source: BigfootConfig) -> BigfootConfig:
         raise ModelError(str(found.problems[0]))
     shape = found.untouched
     if wanted.change_conv_layers:
-        groups = spell_out_groups(shape, wanted.conv_groups)
+        groups = groups_per_conv(shape, wanted.conv_groups)
         shape = reshape_config(shape, conv_groups=groups, conv_sharing=wanted.conv_sharing or None)
     if wanted.low_rank.linears:
         shape = reshape_by(shape, wanted.low_rank)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from bigfoot.formats.folder import LoadedModel
-from bigfoot.formats.registry import hears_padding
+from bigfoot.formats.registry import padding_changes_outputs
 from bigfoot.report.render import escape, render_splits
 from bigfoot.report.rows import Report, load_report
 from bigfoot.text.tokenizers import CharTokenizer
@@ -78,7 +78,7 @@ def _render_opening(loaded: LoadedModel, repository: str) -> list[str]:
     ]  # fmt: skip
     if own_code:
         lines.append("The modelling code lies in this repository: transformers has no class for such a model.")
-    elif hears_padding(loaded.model.config):
+    elif padding_changes_outputs(loaded.model.config):
         lines.append(
             "In transformers' own class the padding of a batch changes this model's output: run one utterance at a "
             "time there."

@@ -1,1 +1,1 @@
-"""Transcripts: one spelling, and characters as ids."""
+"""Transcripts: text normalization, and tokenizers."""

@@ -15,11 +15,11 @@ from bigfoot.text.tokenizers import build_char_tokenizer
 
 
 def build_tokenizer(config: TokenizerConfig, texts: Sequence[str]) -> Tokenizer:
-    """Make the vocabulary of a new head.
+    """Build the vocabulary of a new head.
 
     Args:
         config: ``tokenizer`` and the fields below it.
-        texts: normalized training transcripts; their characters can be spelled whatever pieces are learned from.
+        texts: normalized training transcripts; their characters are in vocabulary whatever pieces are learned from.
 
     Returns:
         The tokenizer.

@@ -90,7 +90,7 @@ class CharTokenizer(Tokenizer):
         return frozenset(self._ids_by_character)
 
     def find_in(self, other: Tokenizer) -> list[int]:
-        """Where another vocabulary has each token of this one.
+        """Find the ids of this vocabulary's tokens in another one.
 
         Args:
             other: with the same tokens and perhaps more, in any order; blank, delimiter and unknown token may have
@@ -116,7 +116,7 @@ class CharTokenizer(Tokenizer):
         return [other._ids[token] for token in wanted]
 
     def unknown_characters(self, text: str) -> set[str]:
-        """Characters of a text that the vocabulary cannot spell.
+        """Return the characters of a text that are out of vocabulary.
 
         Examples:
             >>> sorted(CharTokenizer(("<pad>", "|", "A")).unknown_characters("A1 A!"))
@@ -177,7 +177,7 @@ def stands_for_nothing(token: str, silent: tuple[str, ...]) -> bool:
 
 
 def build_char_tokenizer(texts: Iterable[str]) -> CharTokenizer:
-    """Make the vocabulary of a set of transcripts.
+    """Build the vocabulary of a set of transcripts.
 
     Args:
         texts: normalized transcripts.

@@ -18,7 +18,7 @@ TOKENIZER_FILE = "tokenizer.json"
 
 
 def _open(content: str) -> LibraryTokenizer:
-    # At first use: a deployed model of characters gets by without.
+    # At first use: a deployed model of characters does not need it.
     try:
         from tokenizers import Tokenizer as LibraryTokenizer
     except ImportError as error:
@@ -28,7 +28,7 @@ def _open(content: str) -> LibraryTokenizer:
 
 @dataclass(frozen=True)
 class HuggingFaceTokenizer(Tokenizer):
-    """Whatever a ``tokenizer.json`` says: byte-level BPE, WordPiece, unigram, ...
+    """Any tokenizer of a ``tokenizer.json``: byte-level BPE, WordPiece, unigram, ...
 
     Args:
         vocabulary: token by id; the last is CTC's blank where the file has no ``<pad>``.
@@ -79,7 +79,7 @@ class HuggingFaceTokenizer(Tokenizer):
         return list(self._library.encode(text, add_special_tokens=False).ids)
 
     def encode(self, text: str) -> list[int]:
-        """Spell a text as tokens; see ``Tokenizer.encode``."""
+        """Tokenize a text; see ``Tokenizer.encode``."""
         ids = self._encode(text)
         if self._unknown_id is not None and self._unknown_id in ids:
             unknown = " ".join(map(repr, sorted(self.unknown_characters(text)))) or "a word"
@@ -116,8 +116,8 @@ def load_huggingface_tokenizer(path: str | Path) -> HuggingFaceTokenizer:
     except MissingExtraError:
         raise
     except Exception as error:  # the package raises nothing more special
-        told = f"{file}: no tokenizer of Hugging Face's ({error}); name a folder with {TOKENIZER_FILE}"
-        raise ModelError(told) from error
+        message = f"{file}: no tokenizer of Hugging Face's ({error}); name a folder with {TOKENIZER_FILE}"
+        raise ModelError(message) from error
     named = {index: token for token, index in library.get_vocab().items()}
     vocabulary = [named.get(index, f"<unused{index}>") for index in range(max(named) + 1)]
     return HuggingFaceTokenizer((*vocabulary, *({SPECIALS[0]} - set(vocabulary))), content)

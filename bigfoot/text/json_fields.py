@@ -1,7 +1,7 @@
 """Rules for the fields of a JSON file: of what kind a value is, and how large it may be.
 
-A rule gives one sentence about a value that breaks it, and None for one that keeps it. Values come from files that
-anybody may have written: a rule looks at a value's kind before it compares, and quotes no more than its beginning.
+A rule gives one sentence about a value that breaks it, and None for one that keeps it. Values come from
+untrusted files: a rule checks a value's type before it compares, and quotes no more than its start.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ _QUOTED = 200
 
 
 class Rule(Protocol):
-    """What a field may hold."""
+    """Rule for the value of a field."""
 
     def problem(self, name: str, value: object) -> str | None:
-        """Say what is wrong with a value, or None."""
+        """Return what is wrong with a value, or None."""
 
 
 def quote(value: object) -> str:
-    """A value as a message shows it, cut where it is long.
+    """Format a value for a message, cut where it is long.
 
     Examples:
         >>> quote([1, 2]), len(quote("a" * 5000))
@@ -162,11 +162,11 @@ class Wholes:
 
 
 def find_problems(values: Mapping[str, object], rules: Mapping[str, Rule]) -> Iterator[str]:
-    """Say what is wrong with the fields of a file.
+    """Find problems of the fields of a file.
 
     Args:
         values: by name; a field that is missing breaks no rule.
-        rules: by name; a value without a rule is not looked at.
+        rules: by name; a value without a rule is not checked.
 
     Yields:
         One sentence a field.

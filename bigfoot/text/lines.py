@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bigfoot.errors import DataError
 
-# LibriSpeech's lists of transcripts begin each line so: 103-1240-0000 CHAPTER ONE ...
+# Lines of LibriSpeech's lists of transcripts start with the name of the utterance: 103-1240-0000 CHAPTER ONE ...
 _UTTERANCE_ID = re.compile(r"^\d+-\d+-\d+ ")
 
 
@@ -33,8 +33,8 @@ def read_lines(path: str | Path) -> Iterator[str]:
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
             for line in file:
-                said = _read_transcript(line) if is_manifest else line
-                if text := _UTTERANCE_ID.sub("", said.strip(), count=1):
+                transcript = _read_transcript(line) if is_manifest else line
+                if text := _UTTERANCE_ID.sub("", transcript.strip(), count=1):
                     yield text
     except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
         raise DataError(f"{path}: no UTF-8 text ({error})") from error

@@ -1,4 +1,4 @@
-"""Marks of written sentences that nobody says, by Unicode's categories."""
+"""Marks of written sentences that are not pronounced, by Unicode's categories."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Collection
 from functools import lru_cache
 
 # Punctuation by its category that is read aloud: per cent, and, at, slash, ...
-_SAID = frozenset("%‰‱&@#*/\\_§¶†‡\u0609\u060a\u066a\u066b\u066c")
-# They hold a word together: apostrophes (also those that only look like them), hyphens, the maqaf and geresh of Hebrew,
+_PRONOUNCED = frozenset("%‰‱&@#*/\\_§¶†‡\u0609\u060a\u066a\u066b\u066c")
+# They hold a word together: apostrophes (also those that only resemble them), hyphens, the maqaf and geresh of Hebrew,
 # the middle dot of Catalan. Alone between spaces they are marks like all others, but for the first.
 _APOSTROPHES = frozenset("'\u2018\u2019\u201b\u2032\uff07")
 _WITHIN_WORDS = frozenset("-\u2010\u2011\u058a\u05be\uff0d\u05f3\u05f4\u00b7\u055a")
@@ -22,14 +22,14 @@ _UNSPACED = re.compile(
 
 
 def drop_silent_marks(text: str, characters: Collection[str] | None = None) -> str:
-    """Take out the marks of a written sentence that nobody says, unless a vocabulary spells them.
+    """Remove the marks of a written sentence that are not pronounced, unless a vocabulary has them.
 
     For corpora whose transcripts are sentences that were given to read. ``normalize_text`` leaves such marks in: in
-    other corpora nobody can tell a full stop from a decimal point that was said.
+    other corpora a full stop cannot be distinguished from a decimal point that was pronounced.
 
     Args:
         text: one transcript.
-        characters: what the vocabulary can spell; None for one that is yet to be made, which needs none of them.
+        characters: those of the vocabulary; None for one that is yet to be made, which needs none of them.
 
     Returns:
         The text with a space in the place of each mark, none between letters of scripts without spaces; characters
@@ -71,4 +71,4 @@ def _is_mark(character: str) -> bool:
         return True
     category = unicodedata.category(character)
     folded = unicodedata.normalize("NFKC", character)
-    return category == "Cf" or (category.startswith("P") and not _SAID & {character, folded})
+    return category == "Cf" or (category.startswith("P") and not _PRONOUNCED & {character, folded})

@@ -41,14 +41,14 @@ class NgramModel:
 
     @property
     def words(self) -> list[str]:
-        """The vocabulary, without the marks of begin, end and unknown."""
+        """The vocabulary, without the marks of start, end and unknown."""
         return sorted(ngram[0] for ngram in self.probabilities if len(ngram) == 1 and ngram[0] not in _MARKS)
 
     def score_word(self, context: Sequence[str], word: str) -> float:
         """log10 probability of a word.
 
         Args:
-            context: words before it, ``<s>`` first at the beginning of a sentence; only the last ones count.
+            context: words before it, ``<s>`` first at the start of a sentence; only the last ones count.
             word: or ``</s>``; outside the vocabulary it is ``<unk>``.
         """
         known = word if (word,) in self.probabilities else UNKNOWN
@@ -74,7 +74,7 @@ _MARKS = (BEGIN, END, UNKNOWN)
 def train_ngram(texts: Iterable[str], order: int) -> NgramModel:
     """Estimate interpolated Kneser-Ney with one discount an order (Chen and Goodman, 1999, section 4.1.6).
 
-    The highest order counts n-grams, lower ones the different words before them; n-grams that begin a sentence, which
+    The highest order counts n-grams, lower ones the different words before them; n-grams that start a sentence, which
     nothing can stand before, are counted at every order. What discounts take is given to the order below, at last to a
     uniform distribution, ``<unk>`` among it.
 
@@ -113,7 +113,7 @@ def train_ngram(texts: Iterable[str], order: int) -> NgramModel:
 
 
 def _count(texts: Iterable[str], order: int) -> list[Counter[Ngram]]:
-    """By size from 1: raw counts of the longest n-grams and of those that begin a sentence, else words before."""
+    """By size from 1: raw counts of the longest n-grams and of those that start a sentence, else words before."""
     raw: list[Counter[Ngram]] = [Counter() for _ in range(order)]
     for text in texts:
         words = (BEGIN, *text.split(), END)
@@ -124,7 +124,7 @@ def _count(texts: Iterable[str], order: int) -> list[Counter[Ngram]]:
         found[size - 1].update(ngram[1:] for ngram in raw[size])
         found[size - 1].update({ngram: n for ngram, n in raw[size - 1].items() if ngram[0] == BEGIN})
     found[-1] = raw[-1]
-    # A sentence never says its own beginning.
+    # The start of a sentence is never predicted.
     found[0].pop((BEGIN,), None)
     return found
 
@@ -214,7 +214,7 @@ def _arpa_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         with path.open(encoding="utf-8") as file:
             if "\\data\\" not in (next((line.strip() for line in file if line.strip()), "")):
-                raise DataError(f"{path}: no ARPA file: it does not begin with \\data\\")
+                raise DataError(f"{path}: no ARPA file: it does not start with \\data\\")
             for line in file:
                 if line.startswith("\\"):
                     size = int(line[1 : line.index("-")]) if "-grams:" in line else 0

@@ -1,4 +1,4 @@
-"""Transcripts as a vocabulary can spell them: one Unicode form, one apostrophe, one space, one case.
+"""Transcripts as a vocabulary can write them: one Unicode form, one apostrophe, one space, one case.
 
 What a vocabulary can write comes through as it is; nothing but whitespace is dropped. References and hypotheses go
 through the same function.
@@ -27,14 +27,14 @@ _JAMO = re.compile("[\u1160-\u11ff]")
 
 
 def normalize_text(text: str, characters: Collection[str] | None = None) -> str:
-    """Bring a transcript to the spelling of a vocabulary without dropping anything.
+    """Bring a transcript to the characters of a vocabulary without dropping anything.
 
     What still lies outside the vocabulary afterwards (digits, punctuation) is for the caller to report: to delete it
-    here would quietly make transcripts that nobody said.
+    here would silently make wrong transcripts.
 
     Args:
         text: one transcript.
-        characters: what the vocabulary can spell, such as ``CharTokenizer.characters``; None leaves the case alone.
+        characters: those of the vocabulary, such as ``CharTokenizer.characters``; None leaves the case alone.
 
     Returns:
         The text with typographic apostrophes as ``'``, whitespace collapsed (left out where the vocabulary has no
@@ -59,7 +59,7 @@ def normalize_text(text: str, characters: Collection[str] | None = None) -> str:
 
 
 def comparable_text(text: str, characters: Collection[str] | None) -> str:
-    """Bring a reference or a hypothesis to the one spelling in which both are compared.
+    """Bring a reference or a hypothesis to the one form in which both are compared.
 
     Args:
         text: either.
@@ -76,7 +76,7 @@ def comparable_text(text: str, characters: Collection[str] | None) -> str:
 
 
 def describe_normalization(characters: Collection[str] | None, *, without_marks: bool) -> str:
-    """Name what was done to transcripts before anything was compared with them; an error rate depends on it.
+    """Describe the normalization of transcripts before comparison; an error rate depends on it.
 
     Args:
         characters: as given to ``normalize_text``.
@@ -140,7 +140,7 @@ def _compose(cluster: str, kept: frozenset[str]) -> str | None:
 
 @lru_cache(maxsize=64)
 def _composed_of(kept: frozenset[str]) -> dict[str, list[tuple[str, str]]]:
-    """Composed letters by what they begin with, each with its marks, those of most marks first."""
+    """Composed letters by their base, each with its marks, those of most marks first."""
     found: dict[str, list[tuple[str, str]]] = {}
     for character in sorted(kept):
         apart = unicodedata.normalize("NFD", character)
@@ -171,7 +171,7 @@ def _digits_of(kept: frozenset[str]) -> dict[int, str]:
 @lru_cache(maxsize=64)
 def _only_case(characters: frozenset[str]) -> str | None:
     """``upper`` or ``lower`` where the vocabulary has letters of one case alone."""
-    # Letters such as \u00df, whose other case is two letters, say nothing of the vocabulary's case; nor do Georgian's,
+    # Letters such as \u00df, whose other case is two letters, do not show the vocabulary's case; nor do Georgian's,
     # whose capitals are for headings.
     has_upper = any(c.lower() != c and len(c.lower()) == 1 for c in characters)
     has_lower = any(c.upper() != c and len(c.upper()) == 1 and not "\u10d0" <= c <= "\u10ff" for c in characters)

@@ -1,4 +1,4 @@
-"""Phonemes as tokens: espeak-ng says how a text is pronounced, the model hears the sounds."""
+"""Phonemes as tokens: espeak-ng gives the pronunciation of a text, the model transcribes phonemes."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class PhonemeTokenizer(Tokenizer):
         return None
 
     def encode(self, text: str) -> list[int]:
-        """Pronounce a text; see ``Tokenizer.encode``."""
+        """Tokenize a text by its pronunciation; see ``Tokenizer.encode``."""
         phonemes = self._phones(text)
         known = {phoneme for phoneme in phonemes if self.pieces[self._ids.get(phoneme, self.blank_id)]}
         if unknown := sorted(set(phonemes) - known):
@@ -96,7 +96,7 @@ class PhonemeTokenizer(Tokenizer):
 
 
 def build_phoneme_tokenizer(texts: Sequence[str], voice: str = "en-us", *, stress: bool = False) -> PhonemeTokenizer:
-    """Make the vocabulary of the phonemes in a set of transcripts.
+    """Build the vocabulary of the phonemes in a set of transcripts.
 
     Args:
         texts: normalized transcripts.
@@ -111,7 +111,7 @@ def build_phoneme_tokenizer(texts: Sequence[str], voice: str = "en-us", *, stres
         MissingExtraError: the extra ``[synthetic]`` is not installed.
         ValueError: the voice does not exist.
     """
-    found = {phoneme for spelled in phonemize(texts, voice, stress=stress) for phoneme in spelled}
+    found = {phoneme for pronounced in phonemize(texts, voice, stress=stress) for phoneme in pronounced}
     if not found:
         raise DataError("no phonemes to learn: all transcripts are empty")
     return PhonemeTokenizer((*SPECIALS, *sorted(found)), voice, stress)

@@ -31,7 +31,7 @@ class PieceTokenizer(Tokenizer):
     kind: ClassVar[str] = "pieces"
 
     def __post_init__(self) -> None:
-        """Refuse what could not be read."""
+        """Refuse tokens that could not be read."""
         if len(self.texts) != len(self.vocabulary):
             raise ValueError(f"{len(self.texts)} texts for {len(self.vocabulary)} tokens")
 
@@ -47,9 +47,9 @@ class PieceTokenizer(Tokenizer):
 
     @property
     def characters(self) -> None:
-        """None: it spells nothing."""
+        """None: it does not tokenize."""
         return None
 
     def encode(self, text: str) -> NoReturn:
-        """It cannot: how texts are cut into tokens is not in a deployed file."""
-        raise ValueError(f"{text!r} cannot be spelled: this tokenizer only reads")
+        """Refuse: the segmentation of texts is not in a deployed file."""
+        raise ValueError(f"{text!r} cannot be tokenized: this tokenizer only reads")

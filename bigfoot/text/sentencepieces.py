@@ -1,4 +1,4 @@
-"""Pieces of words by sentencepiece: learned from transcripts, spelled by its package, read back without it."""
+"""Pieces of words by sentencepiece: learned from transcripts, encoded by its package, decoded without it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SentencePieceTokenizer(Tokenizer):
     Only ``encode`` needs the package sentencepiece; a deployed model reads its pieces without.
 
     Args:
-        vocabulary: piece by id, with sentencepiece's mark where a word begins; ``<pad>`` is the blank.
+        vocabulary: piece by id, with sentencepiece's mark where a word starts; ``<pad>`` is the blank.
         algorithm: ``unigram`` or ``bpe``.
         model: sentencepiece's own file.
 
@@ -48,7 +48,7 @@ class SentencePieceTokenizer(Tokenizer):
 
     @cached_property
     def pieces(self) -> tuple[str, ...]:
-        """Pieces as text, a space where a word begins."""
+        """Pieces as text, a space where a word starts."""
         return tuple("" if is_special(token) else token.replace(_WORD_START, " ") for token in self.vocabulary)
 
     @cached_property
@@ -57,7 +57,7 @@ class SentencePieceTokenizer(Tokenizer):
         return frozenset("".join(self.pieces)) | {" "}
 
     def encode(self, text: str) -> list[int]:
-        """Spell a text as pieces; see ``Tokenizer.encode``."""
+        """Tokenize a text; see ``Tokenizer.encode``."""
         if unknown := self.unknown_characters(text):
             raise ValueError(f"characters outside the vocabulary: {' '.join(map(repr, sorted(unknown)))} in {text!r}")
         ids: list[int] = self._processor.encode(text)
@@ -83,20 +83,20 @@ def _import() -> Any:  # noqa: ANN401
 def train_sentencepiece(
     texts: Iterable[str], algorithm: str, vocab_size: int, required_characters: Iterable[str] = ()
 ) -> SentencePieceTokenizer:
-    """Learn pieces from texts; the same for the same texts.
+    """Learn pieces from texts, deterministically.
 
     Args:
         texts: normalized lines; empty ones are passed over.
         algorithm: ``unigram`` or ``bpe``.
         vocab_size: tokens in all, the four specials among them.
-        required_characters: to be spelled even where no text holds them, as those of transcripts are when the pieces
+        required_characters: in vocabulary even where no text holds them, as those of transcripts are when the pieces
             come from elsewhere.
 
     Returns:
         The tokenizer, ``<pad>`` (the blank), ``<s>``, ``</s>`` and ``<unk>`` first.
 
     Raises:
-        DataError: there is no text, or it does not give so many pieces; sentencepiece's own words say how many.
+        DataError: there is no text, or it does not give so many pieces; sentencepiece's own message gives the number.
         MissingExtraError: the extra ``[text]`` is not installed.
     """
     package, written = _import(), io.BytesIO()
@@ -109,7 +109,7 @@ def train_sentencepiece(
             sentence_iterator=iter(lines), model_writer=written, model_type=algorithm, vocab_size=vocab_size,
             pad_id=pad, bos_id=begin, eos_id=end, unk_id=unknown,
             pad_piece=SPECIALS[pad], bos_piece=SPECIALS[begin], eos_piece=SPECIALS[end], unk_piece=SPECIALS[unknown],
-            # Nothing but bigfoot's own normalization: two of them would spell what nobody wrote.
+            # Nothing but bigfoot's own normalization: with two of them a text would change twice.
             normalization_rule_name="identity", character_coverage=1.0, max_sentence_length=1 << 20,
             required_chars="".join(sorted(set(required_characters) - {" "})),
             # With several threads the pieces depend on the machine.

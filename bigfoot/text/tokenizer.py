@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any, ClassVar, Literal
 
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
-"""How the vocabularies that bigfoot makes begin; the first is CTC's blank."""
+"""First tokens of the vocabularies that bigfoot builds; the first is CTC's blank."""
 
 
 def is_special(token: str) -> bool:
@@ -26,7 +26,7 @@ def is_special(token: str) -> bool:
 
 @dataclass(frozen=True)
 class PlacedWord:
-    """A word and the frames in which it was heard.
+    """A word and its frames.
 
     Args:
         text: without spaces.
@@ -46,7 +46,7 @@ class Tokenizer(ABC):
     """
 
     kind: ClassVar[str]
-    """What reports and saved folders call it."""
+    """Its name in reports and saved folders."""
     unit: ClassVar[Literal["word", "phoneme"]] = "word"
     """What stands between the spaces of a decoded text, and is counted as right or wrong."""
     vocabulary: tuple[str, ...]
@@ -68,11 +68,11 @@ class Tokenizer(ABC):
     @property
     @abstractmethod
     def characters(self) -> frozenset[str] | None:
-        """What a text may hold; None where nobody can say, or anything goes."""
+        """What a text may hold; None where that is unknown, or anything goes."""
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
-        """Spell a text as label ids.
+        """Tokenize a text to label ids.
 
         Args:
             text: normalized, words with spaces between.
@@ -86,7 +86,7 @@ class Tokenizer(ABC):
         """
 
     def unknown_characters(self, text: str) -> set[str]:
-        """Characters of a text that the vocabulary cannot spell."""
+        """Return the characters of a text that are out of vocabulary."""
         return set() if self.characters is None else set(text) - self.characters
 
     def to_judged(self, text: str) -> str:
@@ -139,10 +139,10 @@ class Tokenizer(ABC):
         pieces, words = self.pieces, list[PlacedWord]()
         letters, start, end, frame = "", 0, 0, 0
         for index, run in groupby(frame_ids):
-            begin, frame = frame, frame + sum(1 for _ in run)
+            first, frame = frame, frame + sum(1 for _ in run)
             for letter in pieces[index] if 0 <= index < len(pieces) else "":
                 if not letter.isspace():
-                    letters, start, end = letters + letter, start if letters else begin, frame
+                    letters, start, end = letters + letter, start if letters else first, frame
                 elif letters:
                     words.append(PlacedWord(letters, start, end))
                     letters = ""
@@ -157,7 +157,7 @@ class Tokenizer(ABC):
         return {token: index for index, token in enumerate(self.vocabulary)}
 
     def find_in(self, other: Tokenizer) -> list[int]:
-        """Where another vocabulary has each token of this one.
+        """Find the ids of this vocabulary's tokens in another one.
 
         Args:
             other: with the same tokens and perhaps more, in any order.
@@ -173,7 +173,7 @@ class Tokenizer(ABC):
         return [other._ids[token] for token in self.vocabulary]
 
     def find_first_letters(self, other: Tokenizer) -> list[int | None]:
-        """Which token of another vocabulary is the first letter of each of ours; where a word begins does not count.
+        """Find for each token its first letter in another vocabulary; word boundaries do not count.
 
         Args:
             other: with single letters among its tokens.
@@ -193,12 +193,12 @@ class Tokenizer(ABC):
         return found
 
     def to_files(self) -> tuple[dict[str, Any], dict[str, bytes]]:
-        """What a model folder must hold: settings as JSON, and further files by name."""
+        """Return what a model folder must hold: settings as JSON, and further files by name."""
         raise NotImplementedError(f"{self.kind} is saved in files of its own")
 
 
 def count_unknown(tokenizer: Tokenizer, texts: Iterable[str]) -> Counter[str]:
-    """Count the characters of texts that a vocabulary cannot spell.
+    """Count the characters of texts that are out of vocabulary.
 
     Args:
         tokenizer: the vocabulary.
@@ -220,12 +220,12 @@ def count_unknown(tokenizer: Tokenizer, texts: Iterable[str]) -> Counter[str]:
 
 
 def describe_unknown(counts: Counter[str], most: int = 10) -> str:
-    """Say which characters were unknown and how often.
+    """Describe which characters were unknown and how often.
 
     Examples:
         >>> describe_unknown(Counter("!1!"))
         "'!' 2 times, '1' once"
     """
-    said = [f"{character!r} {'once' if n == 1 else f'{n} times'}" for character, n in counts.most_common(most)]
-    rest = len(counts) - len(said)
-    return ", ".join(said) + (f", and {rest} others" if rest else "")
+    described = [f"{character!r} {'once' if n == 1 else f'{n} times'}" for character, n in counts.most_common(most)]
+    rest = len(counts) - len(described)
+    return ", ".join(described) + (f", and {rest} others" if rest else "")

@@ -1,4 +1,4 @@
-"""The files in which a model folder says what lies around its model: how audio goes in, how ids come out as text.
+"""The processor files of a model folder: how audio is normalized, how ids become text.
 
 Pure Python and JSON, so that a deployed model needs no transformers to be understood.
 """
@@ -28,7 +28,7 @@ _EXTRACTOR: dict[str, Rule] = {
 
 @dataclass(frozen=True)
 class Processor:
-    """What lies around a model: how audio goes in, how ids come out as text.
+    """Normalization of audio and the tokenizers of a model.
 
     Args:
         tokenizer: None where the folder has no vocabulary, as of a model without a CTC head.
@@ -55,7 +55,7 @@ def load_processor(folder: str | Path, head_size: int | None = None) -> Processo
         head_size: rows of the CTC head, where it is known; see ``load_vocabulary``.
 
     Returns:
-        The processor; without a vocabulary its tokenizer is None, and what no file says has its default.
+        The processor; without a vocabulary its tokenizer is None, and what no file sets has its default.
 
     Raises:
         ModelError: a file is not JSON, or the vocabulary is not one flat list of tokens.
@@ -66,8 +66,8 @@ def load_processor(folder: str | Path, head_size: int | None = None) -> Processo
     settings = settings or read_json_if_there(folder / "preprocessor_config.json")
     given = {name: settings[name] for name in _EXTRACTOR if name in settings} if isinstance(settings, dict) else {}
     if not isinstance(settings, dict) or (problems := list(find_problems(given, _EXTRACTOR))):
-        said = "; ".join(problems) if isinstance(settings, dict) else "feature_extractor should be an object"
-        raise ModelError(f"{folder}: in preprocessor_config.json or processor_config.json, {said}")
+        reason = "; ".join(problems) if isinstance(settings, dict) else "feature_extractor should be an object"
+        raise ModelError(f"{folder}: in preprocessor_config.json or processor_config.json, {reason}")
     return Processor(
         tokenizer=load_tokenizer(folder) or load_vocabulary(folder, head_size),
         do_normalize=bool(given.get("do_normalize", True)),
@@ -110,7 +110,7 @@ def save_processor(processor: Processor, folder: str | Path) -> None:
         write_json(folder / "preprocessor_config.json", extractor)
         return
     if not isinstance(processor.tokenizer, CharTokenizer | PhoneTokenizer):
-        # transformers' class for CTC spells by characters: a vocab.json would make it write other text in silence.
+        # transformers' class for CTC tokenizes by characters: a vocab.json would make it write other text silently.
         write_json(folder / "preprocessor_config.json", extractor)
         save_tokenizer(processor.tokenizer, folder)
         return

@@ -132,7 +132,7 @@ def _join_tokens(
 
 
 def _special_tokens(settings: Mapping[str, Any]) -> set[str]:
-    """Tokens that the settings say stand for no text."""
+    """Return the tokens that stand for no text by the settings."""
     special = {token for name in ("bos_token", "eos_token") if (token := _token(settings, name, ""))}
     for name in _ADDITIONAL:
         listed = settings.get(name) or []
@@ -167,7 +167,7 @@ def _content(value: object, name: str) -> str:
 
 
 def _token(settings: Mapping[str, Any], name: str, default: str) -> str:
-    """A token that the settings name, the class's own where they do not, none where they say null."""
+    """A token that the settings name, the class's own where they do not, none where they hold null."""
     if name not in settings:
         return default
     # transformers 5 writes a delimiter that is none as a word.

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigfoot.compress.conv_groups import ConvGroups, apply, slice_groups, spell_out_groups
+from bigfoot.compress.conv_groups import ConvGroups, apply, groups_per_conv, slice_groups
 from bigfoot.errors import ModelError
 from bigfoot.models import BigfootConfig, BigfootForCTC
 from bigfoot.models.reshape import plain_state
@@ -123,5 +123,5 @@ def test_fewer_groups_than_there_are(build_model):
 
 
 def test_one_number_spares_the_first_convolution():
-    assert spell_out_groups(BigfootConfig(), 4) == [1, 4, 4, 4, 4, 4, 4]
-    assert spell_out_groups(BigfootConfig(), (1, 2, 4, 8, 1, 1, 1)) == [1, 2, 4, 8, 1, 1, 1]
+    assert groups_per_conv(BigfootConfig(), 4) == [1, 4, 4, 4, 4, 4, 4]
+    assert groups_per_conv(BigfootConfig(), (1, 2, 4, 8, 1, 1, 1)) == [1, 2, 4, 8, 1, 1, 1]

@@ -9,7 +9,7 @@ from bigfoot.compress.lowrank import (
     factorize,
     gather_grams,
     rank_for_energy,
-    spell_out_ranks,
+    ranks_per_layer,
 )
 from bigfoot.errors import ModelError
 from bigfoot.formats.folder import load_model, save_model
@@ -88,7 +88,7 @@ def test_every_family_answers_and_reloads(family, weighting, build_model, proces
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     student, change = apply(model, LowRank(LINEARS, rank=6, weighting=weighting), audio)
     assert student.config.layer_ranks == [dict.fromkeys(LINEARS, 6)] * 3
-    assert student.config.layer_ranks == spell_out_ranks(model.config, LINEARS, 6)
+    assert student.config.layer_ranks == ranks_per_layer(model.config, LINEARS, 6)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert change.dropped == [f"{3 * (4 * (576 - 288) + 2 * (960 - 384)):,} of {3 * (4 * 576 + 2 * 960):,} weights"]
     save_model(student, processor, tmp_path / "student")

@@ -201,7 +201,7 @@ def test_audio_that_is_not_what_it_was(student, write, stream):
     objective = Objective(LOSSES, student, write())
     louder = replace(stream[0], input_values=1.1 * stream[0].input_values)
     for batch, message in (
-        (louder, "sounds another than when"),
+        (louder, "has other audio than when"),
         (replace(stream[0], ids=["nobody"] * len(stream[0])), "holds nothing of nobody"),
     ):
         with pytest.raises(DataError, match=message):

@@ -7,7 +7,6 @@ from hypothesis.strategies import data, floats, lists, sampled_from
 
 from bigfoot.data.batches import Batch
 from bigfoot.distill import (
-    Answers,
     AttentionLoss,
     ConvFeaturesLoss,
     CTCLoss,
@@ -18,6 +17,7 @@ from bigfoot.distill import (
     LogitCosineLoss,
     LogitKLLoss,
     LossesConfig,
+    LossInputs,
     MaskedHiddenLoss,
     Shapes,
     ValueRelationLoss,
@@ -393,10 +393,10 @@ def test_the_objective_is_the_weighted_sum_of_its_losses_by_hand(build_model, ba
         loss = getattr(losses, name)
         outputs = dict.fromkeys(loss.outputs, True)
         here, there = (model(batch.input_values, batch.attention_mask, **outputs) for model in (student, teacher))
-        answers = Answers(
+        inputs = LossInputs(
             Shapes(student.config, teacher.config), here, there, here.frame_mask, batch.labels, None, there, None,
             torch.zeros(()),
         )  # fmt: skip
-        by_hand += weight * float(loss.compute(answers, objective.terms[name]).mean().detach())
+        by_hand += weight * float(loss.compute(inputs, objective.terms[name]).mean().detach())
     assert list(found) == [name for name in WITHOUT_DECODER if name in weights]
     assert total == pytest.approx(by_hand, rel=1e-5)

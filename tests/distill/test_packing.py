@@ -48,5 +48,5 @@ def test_what_half_precision_cannot_hold_is_said():
         Packing("fp16", 0).pack("hidden_states", x)
     packing = Packing("int8", 0)
     assert packing.unpack("hidden_states", packing.pack("hidden_states", x), 2).tolist() == [[1.0, 1e5]]
-    with pytest.raises(DataError, match="no number"):
+    with pytest.raises(DataError, match="not finite"):
         Packing("int8", 0).pack("attention_values", torch.tensor([[torch.nan]]))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bigfoot.errors import ModelError
 from bigfoot.formats import conversion
-from bigfoot.formats.conversion import compare_answers, convert_model, make_speechlike_noise
+from bigfoot.formats.conversion import compare_outputs, convert_model, make_speechlike_noise
 from bigfoot.formats.dense import densify, expand_groups
 from bigfoot.formats.folder import LoadedModel, load_model
 from bigfoot.formats.registry import FORMATS
@@ -63,7 +63,7 @@ def test_heads_return_to_their_place_among_the_position_biases(build_model, spee
 FAMILIES = ("base", "large-lv60", "hubert", "hubert-large", "wavlm", "wavlm-large", "data2vec")
 # What a format has no place for, and what it says then.
 REFUSED = {
-    ("torchaudio", "data2vec"): "no words for the family data2vec-audio",
+    ("torchaudio", "data2vec"): "cannot express the family data2vec-audio",
     ("fairseq", "wavlm"): "no place for a CTC head",
     ("fairseq", "wavlm-large"): "no place for a CTC head",
 }
@@ -138,12 +138,12 @@ def test_noise_has_the_loudness_and_the_length_of_an_utterance():
 def test_one_changed_weight_is_heard(build_model):
     heads = (True, True, False)
     model, other, none = (LoadedModel(build_model("base", ctc_head=head), Processor()) for head in heads)
-    assert compare_answers(model, other) == 0
+    assert compare_outputs(model, other) == 0
     with torch.no_grad():
         other.model.speech_encoder.encoder.layers[2].attention.v_proj.bias[3] += 0.01
-    assert compare_answers(model, other) > 1e-5
+    assert compare_outputs(model, other) > 1e-5
     with pytest.raises(ModelError, match="one has a CTC head"):
-        compare_answers(model, none)
+        compare_outputs(model, none)
 
 
 def test_a_vocabulary_in_another_order_is_compared_token_by_token(build_model):
@@ -154,9 +154,9 @@ def test_a_vocabulary_in_another_order_is_compared_token_by_token(build_model):
         name: torch.stack([tensor[2], tensor[0], tensor[0] - 9, tensor[1]])
         for name, tensor in model.state_dict().items() if name.startswith("lm_head")
     })  # fmt: skip
-    assert compare_answers(given, turned) <= 1e-6
+    assert compare_outputs(given, turned) <= 1e-6
     with pytest.raises(ModelError, match="has no 'B'"):
-        compare_answers(turned, given)
+        compare_outputs(turned, given)
 
 
 @pytest.mark.parametrize("to", ["bigfoot", "huggingface", "fairseq", "torchaudio"])
@@ -174,9 +174,9 @@ def test_a_comparison_that_fails_leaves_nothing(found, build_model, processor, t
     loaded = LoadedModel(build_model("base"), processor)
     convert_model(loaded, tmp_path / "old", to="bigfoot")
     stood = {path.name: path.read_bytes() for path in (tmp_path / "old").iterdir()}
-    monkeypatch.setattr(conversion, "compare_answers", lambda *_: found)
+    monkeypatch.setattr(conversion, "compare_outputs", lambda *_: found)
     for place in ("old", "new"):
-        with pytest.raises(ModelError, match="answers otherwise than what was given"):
+        with pytest.raises(ModelError, match="outputs of the written model differ"):
             convert_model(loaded, tmp_path / place, to="huggingface")
     assert {path.name for path in tmp_path.iterdir()} == {"old"}
     assert {path.name: path.read_bytes() for path in (tmp_path / "old").iterdir()} == stood

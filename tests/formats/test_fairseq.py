@@ -277,7 +277,7 @@ def test_tokens_that_a_dictionary_cannot_hold(token):
 
 def test_shapes_that_fairseq_cannot_say(build_model, processor, tmp_path):
     model = build_model(conv_groups=[1, 2, 2, 2, 2, 2, 2], layer_intermediate_sizes=[40, 16, 40])
-    with pytest.raises(ModelError, match=r"no words for conv_groups .* and feed-forward widths \[40, 16, 40\]"):
+    with pytest.raises(ModelError, match=r"cannot express conv_groups .* and feed-forward widths \[40, 16, 40\]"):
         save_fairseq(model, processor, tmp_path / "model")
     with pytest.raises(ModelError, match="layer_norm_eps 1e-06"):
         save_fairseq(build_model(layer_norm_eps=1e-6), processor, tmp_path / "model")
@@ -285,7 +285,7 @@ def test_shapes_that_fairseq_cannot_say(build_model, processor, tmp_path):
         save_fairseq(build_model("hubert-without-norm"), processor, tmp_path / "model")
     with pytest.raises(ModelError, match="needs a dictionary: the head has 32 rows, the vocabulary no"):
         save_fairseq(build_model(), Processor(), tmp_path / "model")
-    with pytest.raises(ModelError, match="no words for hidden_act 'tanh'"):
+    with pytest.raises(ModelError, match="cannot express hidden_act 'tanh'"):
         save_fairseq(build_model(hidden_act="tanh"), processor, tmp_path / "model")
     assert not (tmp_path / "model").exists()
 

@@ -271,6 +271,6 @@ def test_the_round_trip_gives_every_bit_back(theirs, folder, tmp_path, processor
 
 def test_their_shape_only(build_model, processor, tmp_path):
     model = build_model(conv_groups=[1, 2, 2, 2, 2, 2, 2], layer_intermediate_sizes=[40, 16, 40])
-    with pytest.raises(ModelError, match=r"no words for conv_groups .* and feed-forward widths \[40, 16, 40\]"):
+    with pytest.raises(ModelError, match=r"cannot express conv_groups .* and feed-forward widths \[40, 16, 40\]"):
         save_model(model, processor, tmp_path / "model", to="huggingface")
     assert not list(tmp_path.iterdir())

@@ -280,11 +280,11 @@ def test_a_tensor_made_by_hand_is_one(wrap, tmp_path):
 
 
 LIES = {
-    "storage larger than its bytes": ({"numel": 17}, "claims 17 numbers|claims 68 bytes|not what the file says"),
+    "storage larger than its bytes": ({"numel": 17}, "claims 17 numbers|claims 68 bytes|does not match its entry"),
     "storage larger than the file": ({"numel": 2**40}, "claims 1099511627776 numbers"),
     "storage of absurd size": ({"numel": 2**62}, "claims 4611686018427387904 numbers"),
     "storage of absurd size, negative": ({"numel": -(2**62)}, "claims -4611686018427387904 numbers"),
-    "storage of another type": ({"storage": "DoubleStorage"}, "claims|not what the file says"),
+    "storage of another type": ({"storage": "DoubleStorage"}, "claims|does not match its entry"),
     "tensor beyond its storage": ({"shape": (5, 4)}, "reaches beyond its storage"),
     "tensor beyond by its offset": ({"offset": 1}, "reaches beyond its storage"),
     "tensor before its storage": ({"offset": -1}, "reaches beyond its storage"),
@@ -297,8 +297,8 @@ LIES = {
     "tensor of many dimensions": ({"shape": (1,) * 9, "stride": (1,) * 9}, "should be up to 8 counts"),
     "tensor of half a number": ({"shape": (1.5, 2)}, "should be up to 8 counts"),
     "more sizes than strides": ({"shape": (2, 2, 2)}, "differ in number"),
-    "storage that is not there": ({"key": "7"}, "has 0|not what the file says|not in it"),
-    "storage outside": ({"key": "../../data.pkl"}, "has 0|not what the file says|not in it"),
+    "storage that is not there": ({"key": "7"}, "has 0|does not match its entry|not in it"),
+    "storage outside": ({"key": "../../data.pkl"}, "has 0|does not match its entry|not in it"),
     "reference of another kind": ({"reference": ("module", "a", "b", "c")}, "no storage as torch.save"),
     "reference without a size": ({"reference": ("storage", torch.FloatStorage, "0", "cpu", "16")}, "no storage as"),
 }
@@ -380,7 +380,7 @@ def test_old_files_that_end_too_soon_are_refused(tmp_path):
     path = as_legacy(tensor(), tmp_path / "model.pt", tail=struct.pack("<q", 16) + b"\0" * 63)
     refuse(path, "reaches beyond its end")
     refuse(as_legacy(tensor(), tmp_path / "model.pt", keys=()), "not in it")
-    refuse(as_legacy(tensor(), tmp_path / "model.pt", tail=struct.pack("<q", -(2**62))), "not what the file says")
+    refuse(as_legacy(tensor(), tmp_path / "model.pt", tail=struct.pack("<q", -(2**62))), "does not match its entry")
 
 
 STATE = {

@@ -11,7 +11,7 @@ from bigfoot.formats.conversion import convert_model
 from bigfoot.formats.dense import advise_format, densify
 from bigfoot.formats.folder import LoadedModel, load_model, save_model
 from bigfoot.formats.huggingface import save_huggingface
-from bigfoot.formats.torchaudio_builders import unspeakable_parts
+from bigfoot.formats.torchaudio_builders import unsupported_parts
 from bigfoot.models.notices import warn_once
 from bigfoot.models.shape_checks import beyond_huggingface
 
@@ -166,7 +166,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("beyond", [beyond_huggingface, unspeakable_parts])
+@pytest.mark.parametrize("beyond", [beyond_huggingface, unsupported_parts])
 def test_densify_is_recommended_where_it_helps(shape, beyond, build_model):
     model = build_model(**SHAPES[shape])
     advised = "--densify" in advise_format(model.config, beyond)

@@ -165,7 +165,7 @@ def test_audio_shorter_than_a_frame_is_refused_before_anything_runs(folders, ask
 
 
 def test_a_shape_that_transformers_cannot_run(folders):
-    with pytest.raises(ModelError, match="no words for conv_groups"):
+    with pytest.raises(ModelError, match="cannot express conv_groups"):
         measure_benchmark(BenchmarkPlan((folders["teacher"], f"transformers:{folders['grouped']}")))
 
 

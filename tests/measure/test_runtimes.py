@@ -41,7 +41,7 @@ def test_a_huggingface_folder(build_huggingface, tmp_path):
 
 def test_a_shape_of_bigfoots_own_is_refused_in_words(build_model, processor, tmp_path):
     save_model(build_model(conv_groups=[1, 2, 2, 2, 2, 2, 2]), processor, tmp_path)
-    with pytest.raises(ModelError, match=r"transformers' wav2vec2 has no words for conv_groups .* leave out 'transf"):
+    with pytest.raises(ModelError, match=r"transformers' wav2vec2 cannot express conv_groups .* leave out 'transf"):
         open_runnable(f"transformers:{tmp_path}")
     assert open_runnable(str(tmp_path)).runtime == "bigfoot"
 

@@ -103,7 +103,7 @@ def test_still_one_after_ten_training_steps_and_a_checkpoint(shared, processor, 
 
 
 def test_transformers_own_format_has_no_words_for_it(shared, processor, tmp_path):
-    with pytest.raises(ModelError, match=r"no words for conv_sharing \[\[1, 3, 2\], \[5, 6\]\]"):
+    with pytest.raises(ModelError, match=r"cannot express conv_sharing \[\[1, 3, 2\], \[5, 6\]\]"):
         save_model(shared, processor, tmp_path / "plain", to="huggingface")
 
 

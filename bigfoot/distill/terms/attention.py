@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bigfoot.config.problems import Problem
 from bigfoot.config.rules import one_of
-from bigfoot.distill.loss import Answers, Loss, Targets
+from bigfoot.distill.loss import Loss, LossInputs, Targets
 from bigfoot.distill.terms.layers import match_layers, match_problems
 
 if TYPE_CHECKING:
@@ -46,13 +46,13 @@ class AttentionLoss(Loss):
         """See ``Loss``."""
         return {"attentions": {match.teacher for match in match_layers(self.matches, student, teacher)}}
 
-    def compute(self, answers: Answers, modules: nn.ModuleList) -> LossSum:
+    def compute(self, inputs: LossInputs, modules: nn.ModuleList) -> LossSum:
         """See ``Loss``."""
         from bigfoot.distill.losses import attention_distance
         from bigfoot.distill.projections import add_up
 
-        here, there = answers.both("attentions")
+        here, there = inputs.both("attentions")
         return add_up([
-            attention_distance(here[match.student], there[match.teacher], answers.frame_mask, self.distance)
-            for match in match_layers(self.matches, *answers.shapes.both)
+            attention_distance(here[match.student], there[match.teacher], inputs.frame_mask, self.distance)
+            for match in match_layers(self.matches, *inputs.shapes.both)
         ])  # fmt: skip

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bigfoot.config.rules import one_of
-from bigfoot.distill.loss import Answers, Loss, Shapes, Targets
+from bigfoot.distill.loss import Loss, LossInputs, Shapes, Targets
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,9 +36,9 @@ class ConvFeaturesLoss(Loss):
         student, teacher = shapes.both
         return build_projections(1, student.conv_dim[-1], teacher.conv_dim[-1])
 
-    def compute(self, answers: Answers, modules: nn.ModuleList) -> LossSum:
+    def compute(self, inputs: LossInputs, modules: nn.ModuleList) -> LossSum:
         """See ``Loss``."""
         from bigfoot.distill.losses import frame_distance
 
-        here, there = answers.both("conv_features")
-        return frame_distance(modules[0](here), there, answers.frame_mask, self.distance)
+        here, there = inputs.both("conv_features")
+        return frame_distance(modules[0](here), there, inputs.frame_mask, self.distance)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from bigfoot.config.problems import Problem
 from bigfoot.config.rules import share
-from bigfoot.distill.loss import Answers, Loss
+from bigfoot.distill.loss import Loss, LossInputs
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,12 +37,12 @@ class CTCLoss(Loss):
             message = "the student has no CTC head; fine-tune with finetune.head=new instead"
             yield Problem("", "no_student_head", message)
 
-    def compute(self, answers: Answers, modules: nn.ModuleList) -> LossSum:
+    def compute(self, inputs: LossInputs, modules: nn.ModuleList) -> LossSum:
         """See ``Loss``."""
         from bigfoot.distill.losses import LossSum
         from bigfoot.models.ctc import compute_ctc_losses
 
-        logits, labels = answers.student.logits, answers.labels
+        logits, labels = inputs.student.logits, inputs.labels
         assert logits is not None and labels is not None
-        losses = compute_ctc_losses(logits, labels, answers.frame_mask, answers.shapes.student.pad_token_id or 0)
+        losses = compute_ctc_losses(logits, labels, inputs.frame_mask, inputs.shapes.student.pad_token_id or 0)
         return LossSum(losses.sum(), (labels >= 0).sum())

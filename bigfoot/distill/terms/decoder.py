@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from bigfoot.config.problems import Problem
 from bigfoot.config.rules import not_negative, share
-from bigfoot.distill.loss import Answers, Loss
+from bigfoot.distill.loss import Loss, LossInputs
 
 if TYPE_CHECKING:
     from torch import nn
@@ -51,10 +51,10 @@ class DecoderLoss(Loss):
         done = min(1.0, step / self.label_smoothing_steps) if self.label_smoothing_steps else 1.0
         return self.label_smoothing + done * (self.label_smoothing_end - self.label_smoothing)
 
-    def compute(self, answers: Answers, modules: nn.ModuleList) -> LossSum:
+    def compute(self, inputs: LossInputs, modules: nn.ModuleList) -> LossSum:
         """See ``Loss``."""
         from bigfoot.distill.losses import token_cross_entropy
 
-        logits, targets = answers.student.decoder_logits, answers.token_targets
+        logits, targets = inputs.student.decoder_logits, inputs.token_targets
         assert logits is not None and targets is not None
-        return token_cross_entropy(logits, targets, self.smoothing_at(int(answers.steps_done)))
+        return token_cross_entropy(logits, targets, self.smoothing_at(int(inputs.steps_done)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from bigfoot.config.problems import Problem
 from bigfoot.config.rules import above_zero
-from bigfoot.distill.loss import Answers, Loss, Targets
+from bigfoot.distill.loss import Loss, LossInputs, Targets
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,9 +43,9 @@ class DecoderKLLoss(Loss):
         """See ``Loss``."""
         return {"decoder_logits": {0}}
 
-    def compute(self, answers: Answers, modules: nn.ModuleList) -> LossSum:
+    def compute(self, inputs: LossInputs, modules: nn.ModuleList) -> LossSum:
         """See ``Loss``."""
         from bigfoot.distill.losses import logit_kl
 
-        assert answers.token_targets is not None
-        return logit_kl(*answers.both("decoder_logits"), answers.token_targets >= 0, self.temperature)
+        assert inputs.token_targets is not None
+        return logit_kl(*inputs.both("decoder_logits"), inputs.token_targets >= 0, self.temperature)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from bigfoot.distill.loss import Answers, Loss
+from bigfoot.distill.loss import Loss, LossInputs
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,9 +19,9 @@ class FeaturePenalty(Loss):
 
     needs_teacher: ClassVar[bool] = False
 
-    def compute(self, answers: Answers, modules: nn.ModuleList) -> LossSum:
+    def compute(self, inputs: LossInputs, modules: nn.ModuleList) -> LossSum:
         """See ``Loss``."""
         from bigfoot.distill.losses import feature_penalty
 
-        assert answers.student.conv_features is not None
-        return feature_penalty(answers.student.conv_features, answers.frame_mask)
+        assert inputs.student.conv_features is not None
+        return feature_penalty(inputs.student.conv_features, inputs.frame_mask)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bigfoot.config.problems import Problem
 from bigfoot.config.rules import not_negative
-from bigfoot.distill.loss import Answers, Loss, Targets
+from bigfoot.distill.loss import Loss, LossInputs, Targets
 from bigfoot.distill.terms.layers import match_layers, match_problems
 
 if TYPE_CHECKING:
@@ -44,19 +44,19 @@ class GramLoss(Loss):
         inputs = layers if self.within_weight else []
         return {"hidden_states": {layer + 1 for layer in layers} | set(inputs)}
 
-    def compute(self, answers: Answers, modules: nn.ModuleList) -> LossSum:
+    def compute(self, inputs: LossInputs, modules: nn.ModuleList) -> LossSum:
         """See ``Loss``."""
         from bigfoot.distill.losses import gram_distance
         from bigfoot.distill.projections import add_up
 
-        both, matches = answers.both("hidden_states"), match_layers(self.matches, *answers.shapes.both)
+        both, matches = inputs.both("hidden_states"), match_layers(self.matches, *inputs.shapes.both)
         sums, weights = [], []
         for match in matches:
             here, there = ((states[at], states[at + 1]) for states, at in zip(both, match.both, strict=True))
             if self.layer_weight:
-                sums.append(gram_distance((here[1], here[1]), (there[1], there[1]), answers.frame_mask))
+                sums.append(gram_distance((here[1], here[1]), (there[1], there[1]), inputs.frame_mask))
                 weights.append(self.layer_weight / len(matches))
             if self.within_weight:
-                sums.append(gram_distance(here, there, answers.frame_mask))
+                sums.append(gram_distance(here, there, inputs.frame_mask))
                 weights.append(self.within_weight / len(matches))
         return add_up(sums, weights)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from bigfoot.config.problems import Problem
 from bigfoot.config.rules import above_zero, not_negative
-from bigfoot.distill.loss import Answers, Loss, Shapes, Targets
+from bigfoot.distill.loss import Loss, LossInputs, Shapes, Targets
 from bigfoot.distill.matches import mean_problems, states_of
 
 if TYPE_CHECKING:
@@ -77,16 +77,16 @@ class HeadsLoss(Loss):
         heads = [nn.Sequential(nn.Linear(here, here), nn.GELU(), nn.Linear(here, there)) for _ in range(count)]
         return nn.ModuleList(heads)
 
-    def compute(self, answers: Answers, modules: nn.ModuleList) -> LossSum:
+    def compute(self, inputs: LossInputs, modules: nn.ModuleList) -> LossSum:
         """See ``Loss``."""
         from bigfoot.distill.losses import prediction_distance
         from bigfoot.distill.projections import add_up, mean_state
 
-        _, there = answers.both("hidden_states")
-        layers = self.predicted_layers(answers.shapes.both[1].num_hidden_layers)
+        _, there = inputs.both("hidden_states")
+        layers = self.predicted_layers(inputs.shapes.both[1].num_hidden_layers)
         return add_up([
             prediction_distance(
-                head(answers.student.last_hidden_state), mean_state(there, layer, self.mean_of), answers.frame_mask,
+                head(inputs.student.last_hidden_state), mean_state(there, layer, self.mean_of), inputs.frame_mask,
                 self.l1_weight, self.cosine_weight,
             )
             for head, layer in zip(modules, layers, strict=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bigfoot.config.problems import Problem
 from bigfoot.config.rules import above_zero, one_of
-from bigfoot.distill.loss import Answers, Loss, Shapes, Targets
+from bigfoot.distill.loss import Loss, LossInputs, Shapes, Targets
 from bigfoot.distill.matches import LayerMatch, build_matches, mean_problems, states_of
 from bigfoot.errors import ModelError
 
@@ -65,33 +65,33 @@ class HiddenLoss(Loss):
         student, teacher = shapes.both
         return build_projections(len(self._match(student, teacher)), student.hidden_size, teacher.hidden_size)
 
-    def project(self, answers: Answers, modules: nn.ModuleList) -> list[Tensor]:
+    def project(self, inputs: LossInputs, modules: nn.ModuleList) -> list[Tensor]:
         """Bring the student's states to the teacher's width, one for each match."""
-        assert answers.student.hidden_states is not None
-        states, matches = answers.student.hidden_states, self._match(*answers.shapes.both)
+        assert inputs.student.hidden_states is not None
+        states, matches = inputs.student.hidden_states, self._match(*inputs.shapes.both)
         return [module(states[match.student]) for match, module in zip(matches, modules, strict=True)]
 
     def compare(
-        self, projected: Sequence[Tensor], states: Sequence[Tensor], answers: Answers, frame_mask: Tensor
+        self, projected: Sequence[Tensor], states: Sequence[Tensor], inputs: LossInputs, frame_mask: Tensor
     ) -> LossSum:
         """Distance from the teacher's states over some frames.
 
         Args:
             projected: the student's, one a match, (B, T, D) each.
             states: the teacher's, all of them.
-            answers: of the batch.
+            inputs: of the batch.
             frame_mask: (B, T), True = counted.
         """
         from bigfoot.distill.losses import frame_distance
         from bigfoot.distill.projections import add_up, mean_state
 
-        pairs = zip(projected, self._match(*answers.shapes.both), strict=True)
+        pairs = zip(projected, self._match(*inputs.shapes.both), strict=True)
         return add_up([
             frame_distance(here, mean_state(states, match.teacher, self.mean_of), frame_mask, self.distance)
             for here, match in pairs
         ], self.match_weights)  # fmt: skip
 
-    def compute(self, answers: Answers, modules: nn.ModuleList) -> LossSum:
+    def compute(self, inputs: LossInputs, modules: nn.ModuleList) -> LossSum:
         """See ``Loss``."""
-        _, there = answers.both("hidden_states")
-        return self.compare(self.project(answers, modules), there, answers, answers.frame_mask)
+        _, there = inputs.both("hidden_states")
+        return self.compare(self.project(inputs, modules), there, inputs, inputs.frame_mask)

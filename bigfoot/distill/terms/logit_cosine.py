@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from bigfoot.distill.loss import Answers
+from bigfoot.distill.loss import LossInputs
 from bigfoot.distill.terms.logits import LogitLoss
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ class LogitCosineLoss(LogitLoss):
 
     needs_all_tokens: ClassVar[bool] = True
 
-    def compute(self, answers: Answers, modules: nn.ModuleList) -> LossSum:
+    def compute(self, inputs: LossInputs, modules: nn.ModuleList) -> LossSum:
         """See ``Loss``."""
         from bigfoot.distill.losses import logit_cosine
 
-        return logit_cosine(*answers.both("logits"), answers.frame_mask)
+        return logit_cosine(*inputs.both("logits"), inputs.frame_mask)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bigfoot.config.rules import above_zero, not_negative
-from bigfoot.distill.loss import Answers
+from bigfoot.distill.loss import LossInputs
 from bigfoot.distill.terms.logits import LogitLoss
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ class LogitKLLoss(LogitLoss):
     temperature: float = above_zero(1.0)
     """Softens both distributions, above 0."""
 
-    def compute(self, answers: Answers, modules: nn.ModuleList) -> LossSum:
+    def compute(self, inputs: LossInputs, modules: nn.ModuleList) -> LossSum:
         """See ``Loss``."""
         from bigfoot.distill.losses import logit_kl
 
-        return logit_kl(*answers.both("logits"), answers.frame_mask, self.temperature)
+        return logit_kl(*inputs.both("logits"), inputs.frame_mask, self.temperature)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from bigfoot.config.problems import Problem
 from bigfoot.config.rules import not_negative
-from bigfoot.distill.loss import MASKED, Answers, Targets
+from bigfoot.distill.loss import MASKED, LossInputs, Targets
 from bigfoot.distill.terms.hidden import HiddenLoss
 
 if TYPE_CHECKING:
@@ -46,19 +46,19 @@ class MaskedHiddenLoss(HiddenLoss):
         weights = {"hidden_states": self.masked_weight, MASKED: self.unmasked_weight}
         return {field: states for field, weight in weights.items() if weight}
 
-    def compute(self, answers: Answers, modules: nn.ModuleList) -> LossSum:
+    def compute(self, inputs: LossInputs, modules: nn.ModuleList) -> LossSum:
         """See ``Loss``."""
         import torch
 
         from bigfoot.distill.losses import LossSum
 
-        (_, whole), real = answers.both("hidden_states"), answers.frame_mask
-        masked = torch.zeros_like(real) if answers.masked_frames is None else answers.masked_frames
-        projected, total = self.project(answers, modules), real.new_zeros((), dtype=torch.float32)
+        (_, whole), real = inputs.both("hidden_states"), inputs.frame_mask
+        masked = torch.zeros_like(real) if inputs.masked_frames is None else inputs.masked_frames
+        projected, total = self.project(inputs, modules), real.new_zeros((), dtype=torch.float32)
         if self.masked_weight:
-            total = total + self.masked_weight * self.compare(projected, whole, answers, real & masked).total
+            total = total + self.masked_weight * self.compare(projected, whole, inputs, real & masked).total
         if self.unmasked_weight:
-            assert answers.masked_teacher is not None and answers.masked_teacher.hidden_states is not None
-            states = answers.masked_teacher.hidden_states
-            total = total + self.unmasked_weight * self.compare(projected, states, answers, real & ~masked).total
+            assert inputs.masked_teacher is not None and inputs.masked_teacher.hidden_states is not None
+            states = inputs.masked_teacher.hidden_states
+            total = total + self.unmasked_weight * self.compare(projected, states, inputs, real & ~masked).total
         return LossSum(total, real.sum())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bigfoot.config.problems import Problem
 from bigfoot.config.rules import above_zero
-from bigfoot.distill.loss import Answers, Loss, Targets
+from bigfoot.distill.loss import Loss, LossInputs, Targets
 from bigfoot.distill.matches import LayerMatch
 from bigfoot.distill.terms.layers import match_layers, match_problems
 
@@ -60,16 +60,16 @@ class ValueRelationLoss(Loss):
         """See ``Loss``."""
         return {"attention_values": {match.teacher for match in match_layers(self.matches, student, teacher)}}
 
-    def compute(self, answers: Answers, modules: nn.ModuleList) -> LossSum:
+    def compute(self, inputs: LossInputs, modules: nn.ModuleList) -> LossSum:
         """See ``Loss``."""
         from bigfoot.distill.losses import value_relation_kl
         from bigfoot.distill.projections import add_up
 
-        here, there = answers.both("attention_values")
-        own = answers.shapes.student.heads_of_layers
+        here, there = inputs.both("attention_values")
+        own = inputs.shapes.student.heads_of_layers
         return add_up([
             value_relation_kl(
-                here[match.student], there[match.teacher], answers.frame_mask, self.heads or own[match.student]
+                here[match.student], there[match.teacher], inputs.frame_mask, self.heads or own[match.student]
             )
-            for match in match_layers(self.matches, *answers.shapes.both)
+            for match in match_layers(self.matches, *inputs.shapes.both)
         ])  # fmt: skip

@@ -1,4 +1,4 @@
-"""Decoders that write text one token at a time while they listen to encoder states."""
+"""Decoders that write text one token at a time and attend to encoder states."""
 
 from bigfoot.models.decoders.mini_gpt import MiniGPT
 from bigfoot.models.decoders.pretrained import PretrainedDecoder

@@ -38,7 +38,7 @@ class Attention(nn.Module):
         return self._heads(self.k_proj(memory)), self._heads(self.v_proj(memory))
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-        """Attend.
+        """Compute attention.
 
         Args:
             x: (B, U, D).
@@ -73,7 +73,7 @@ class KeyValueCache:
         self._stored: tuple[Tensor, ...] | None = None  # keys and values, (B, H, room, D / H) each
 
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Add those of U new tokens, (B, H, U, D / H), and give those of all."""
+        """Append those of U new tokens, (B, H, U, D / H), and return all."""
         start, self.length = self.length, self.length + keys.shape[2]
         room = 0 if self._stored is None else self._stored[0].shape[2]
         if self.length > room:
@@ -97,18 +97,18 @@ class KeyValueCache:
 
 
 def causal_mask(new: int, past: int, token_mask: Tensor | None, device: torch.device) -> Tensor | None:
-    """Who may look at whom among tokens: everyone at what is not later and no padding, and at itself.
+    """Mask which tokens attend to which: each to those that are not later and not padding, and to itself.
 
-    At itself also where it is padding: softmax over nothing is NaN, and would reach its neighbours.
+    To itself also where it is padding: softmax over nothing is NaN, and would reach its neighbours.
 
     Args:
-        new: tokens that look, U.
+        new: tokens that attend, U.
         past: tokens before them.
         token_mask: (B, past + U), True = real; None where all are.
         device: of the result.
 
     Returns:
-        (1 or B, 1, U, past + U), True where a token may be looked at; None where that is everywhere.
+        (1 or B, 1, U, past + U), True where a token may be attended to; None where that is everywhere.
 
     Examples:
         >>> causal_mask(2, 1, None, torch.device("cpu"))[0, 0].int().tolist()
@@ -144,7 +144,7 @@ def sinusoids(positions: Tensor, size: int) -> Tensor:
 
 
 def token_positions(tokens: Tensor, past: int, token_mask: Tensor | None) -> Tensor:
-    """How many real tokens stand before each new one, so that padding before a prompt moves nothing.
+    """Count the real tokens before each new one, so that padding before a prompt shifts nothing.
 
     Args:
         tokens: (B, U) new tokens.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 class Fbank(nn.Module):
     """Log energies of mel bands, one frame for each of the encoder's.
 
-    A frame hears the very samples that the convolutions hear, so that frames agree and padding is in none that is
+    A frame covers the very samples that the convolutions cover, so that frames agree and padding is in none that is
     real.
 
     Args:

@@ -112,7 +112,7 @@ class DecoderLayer(nn.Module):
 class MiniGPT(nn.Module):
     """Pre-norm GPT with cross-attention (Radford et al., 2019; Vaswani et al., 2017) and tied embeddings.
 
-    Positions are sinusoids, so that there is no longest text. The same id may begin and end a text: CTC's blank does,
+    Positions are sinusoids, so that there is no longest text. The same id may start and end a text: CTC's blank does,
     which no text holds, so that decoder and CTC head number tokens alike.
 
     Args:

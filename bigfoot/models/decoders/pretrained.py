@@ -45,13 +45,13 @@ class GatedAttention(nn.Module):
         self.gate = nn.Parameter(torch.zeros(()))
 
     def forward(self, *arguments: Any, **named: Any) -> tuple[Any, ...]:  # noqa: ANN401 - whatever the model gives it
-        """What the attention gives, times tanh of the gate."""
+        """Compute attention times tanh of the gate."""
         attended, *rest = self.attention(*arguments, **named)
         return attended * self.gate.tanh(), *rest
 
 
 class PretrainedDecoder(nn.Module):
-    """A causal language model, its text ability kept: with closed gates it gives its own logits, whatever is said.
+    """A causal language model, its text ability kept: with closed gates it gives its own logits, whatever the audio.
 
     Args:
         language_model: transformers' configuration of the model.
@@ -84,13 +84,13 @@ class PretrainedDecoder(nn.Module):
         if train == "lora":
             self._add_adapters_(lora_rank)
         for module in self.modules():
-            # Begun as they should: the model around it is not to begin them again.
+            # Already initialized: the model around it must not do it again.
             setattr(module, "_is_hf_initialized", True)  # noqa: B010 - unknown to types
 
     def _gate_(self, kind: str) -> None:
         blocks = [module for module in self.model.modules() if hasattr(module, _CROSS)]
         if not blocks:
-            raise ModelError(f"transformers cannot give a {kind} cross-attention; take GPT-2 or one of its kin")
+            raise ModelError(f"transformers cannot give a {kind} cross-attention; take GPT-2 or a model of its family")
         for block in blocks:
             setattr(block, _CROSS, GatedAttention(getattr(block, _CROSS)))
 
@@ -123,7 +123,7 @@ class PretrainedDecoder(nn.Module):
         """See ``TextModel``; without a memory it is the language model alone."""
         past = 0 if cache is None else cache.length
         if memory_mask is not None:
-            # Softmax over nothing is no number: a row without any real frame attends to everything.
+            # Softmax over nothing is NaN: a row without any real frame attends to everything.
             memory_mask = memory_mask | ~memory_mask.any(-1, keepdim=True)
         if token_mask is None:
             token_mask = torch.ones(tokens.shape[0], past + tokens.shape[1], dtype=torch.bool, device=tokens.device)
@@ -142,7 +142,7 @@ def _is_new(name: str) -> bool:
     return _CROSS in name or "cross_attn" in name
 
 
-# What transformers' constructors raise for settings that they cannot use.
+# Errors of transformers' constructors for settings that they cannot use.
 _UNUSABLE = (
     TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError, RuntimeError, ImportError,
     StrictDataclassError,
@@ -161,8 +161,8 @@ def _read_config(raw: dict[str, Any]) -> Any:  # noqa: ANN401 - transformers typ
         given = {key: value for key, value in raw.items() if key in own}
         config = AutoConfig.for_model(kind, **(given | {"add_cross_attention": True, "use_cache": True}))
     except _UNUSABLE as error:
-        said = quote(str(error))
-        raise ModelError(f"transformers has no language model {quote(kind)} of these settings: {said}") from error
+        reason = quote(str(error))
+        raise ModelError(f"transformers has no language model {quote(kind)} of these settings: {reason}") from error
     ends = getattr(config, "eos_token_id", None), getattr(config, "max_position_embeddings", None)
     if not all(is_whole(each) for each in ends):
         raise ModelError(f"the configuration of the {kind} has no eos_token_id or no longest text")

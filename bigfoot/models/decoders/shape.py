@@ -14,7 +14,7 @@ KINDS = ("mini_gpt", "pretrained")
 STREAMS = ("encoder", "layers", "fbank", "posteriors")
 _WORDS = {"kind": KINDS, "fuse": ("pool", "attention", "decoder"), "projection": ("linear", "conv"),
           "train": ("full", "lora", "frozen")}  # fmt: skip
-# Far beyond what is ever trained, so that a config.json cannot fill the memory before its weights are looked at.
+# Far beyond what is ever trained, so that a config.json cannot fill the memory before its weights are checked.
 _MOST = {"hidden_size": 2**14, "num_layers": 200, "num_heads": 2**10, "stride": 64, "lora_rank": 2**12}
 _MOST_OF_MODEL = 200, 10**6
 """Layers of a language model, and any other count."""
@@ -22,7 +22,7 @@ _MOST_OF_MODEL = 200, 10**6
 
 @dataclass(frozen=True)
 class DecoderShape:
-    """What a decoder is made of.
+    """Shape of a decoder.
 
     Args:
         kind: ``mini_gpt`` or ``pretrained``.
@@ -30,7 +30,7 @@ class DecoderShape:
         num_layers: of ``mini_gpt``.
         num_heads: of ``mini_gpt``, and where streams are fused by attention.
         dropout: of ``mini_gpt``.
-        streams: what it hears, of ``STREAMS``: the encoder's last state, all its layers by learned weights, log-mel
+        streams: its input, of ``STREAMS``: the encoder's last state, all its layers by learned weights, log-mel
             energies, the CTC head's posteriors. Each is projected by itself.
         fuse: how several become one: ``pool`` (their sum by learned weights), ``attention`` (the first attends to the
             others, through gates that are closed at the start), or ``decoder`` (not at all: every layer of
@@ -61,7 +61,7 @@ class DecoderShape:
 
     @classmethod
     def read(cls, raw: object) -> DecoderShape:
-        """Take a shape from a configuration.
+        """Read a shape from a configuration.
 
         Raises:
             ModelError: with all that is wrong.
@@ -73,7 +73,7 @@ class DecoderShape:
 
 
 def decoder_problems(raw: object) -> Iterator[str]:
-    """Say why a decoder cannot be built.
+    """Explain why a decoder cannot be built.
 
     Args:
         raw: fields of ``DecoderShape`` by name.
@@ -119,7 +119,7 @@ def _stream_problems(raw: dict[str, Any]) -> Iterator[str]:
 
 
 def _language_model_problems(raw: dict[str, Any]) -> Iterator[str]:
-    """Counts of transformers' configuration that nobody builds."""
+    """Counts of transformers' configuration that no model needs."""
     for key, value in raw.items():
         most = _MOST_OF_MODEL[0] if "layer" in key else _MOST_OF_MODEL[1]
         if isinstance(value, int) and not isinstance(value, bool) and value > most:

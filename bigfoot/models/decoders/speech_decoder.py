@@ -19,8 +19,8 @@ class SpeechDecoder(nn.Module):
 
     Args:
         shape: of both.
-        sizes: of what is heard.
-        blank_id: CTC's blank, which begins and ends the texts of ``MiniGPT``.
+        sizes: of the features.
+        blank_id: CTC's blank, which starts and ends the texts of ``MiniGPT``.
 
     Raises:
         ModelError: see ``PretrainedDecoder``.
@@ -51,7 +51,7 @@ class SpeechDecoder(nn.Module):
 
     @property
     def name(self) -> str:
-        """As reports have it."""
+        """Name in reports."""
         return type(self.text).__name__
 
     @property
@@ -63,7 +63,7 @@ class SpeechDecoder(nn.Module):
 
     @property
     def max_tokens(self) -> int | None:
-        """Most tokens of a text, its begin and end left out; None where there is no limit."""
+        """Most tokens of a text, its start and end tokens not counted; None where there is no limit."""
         return self.text.max_tokens - 2 if isinstance(self.text, PretrainedDecoder) else None
 
     @property
@@ -72,7 +72,7 @@ class SpeechDecoder(nn.Module):
         return self.shape.kind == "mini_gpt"
 
     def forward(self, labels: Tensor, memory: Tensor, memory_mask: Tensor | None) -> Tensor:
-        """Give the logits of every token after those before it.
+        """Compute the logits of every token from those before it.
 
         Args:
             labels: (B, U), -100 = padding.
@@ -88,7 +88,7 @@ class SpeechDecoder(nn.Module):
 
 
 def teacher_forcing(labels: Tensor, begin_id: int, end_id: int) -> tuple[Tensor, Tensor]:
-    """What a decoder reads and what it is to say.
+    """Build the inputs and targets of a decoder.
 
     Args:
         labels: (B, U), -100 = padding behind them.
@@ -97,7 +97,7 @@ def teacher_forcing(labels: Tensor, begin_id: int, end_id: int) -> tuple[Tensor,
 
     Returns:
         Inputs (B, U + 1), and targets (B, U + 1) with -100 for what does not count: padding, and all of an utterance
-        without labels, of which nobody knows what was said.
+        without labels, whose transcript is unknown.
 
     Examples:
         >>> [x.tolist() for x in teacher_forcing(torch.tensor([[3, 4], [5, -100]]), 0, 1)]

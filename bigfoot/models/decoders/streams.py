@@ -1,4 +1,4 @@
-"""What a decoder hears: streams of features, each projected by itself, made into one or put side by side."""
+"""Input of a decoder: streams of features, each projected by itself, fused into one or concatenated."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ NUM_BANDS = 80
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What there is to make streams of.
+class StreamInputs:
+    """Features that streams are made of.
 
     Args:
         input_values: (B, N).
@@ -37,13 +37,13 @@ class Heard:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of what is heard.
+    """Sizes of the features.
 
     Args:
         encoder: width D of the encoder.
         num_states: L+1 hidden states.
         vocab: tokens V of the CTC head.
-        window: samples that a frame hears.
+        window: samples that a frame covers.
         hop: samples from frame to frame.
     """
 
@@ -55,15 +55,15 @@ class Sizes:
 
 
 class AudioStreams(nn.Module):
-    """Makes one sequence of vectors out of the streams of a shape.
+    """Fuse the streams of a shape into one sequence of vectors.
 
-    Each vector is told when it is (sinusoids, counted from the first real frame): a text in which words come again
-    cannot be followed by what its frames sound like alone.
+    Sinusoids, counted from the first real frame, give each vector its position: a text with repeated words cannot be
+    followed from the sound of its frames alone.
 
     Args:
         shape: which streams, and how they are projected and fused.
-        sizes: of what is heard.
-        width: M of what comes out; of each stream, where ``fuse`` is ``decoder``.
+        sizes: of the features.
+        width: M of the output; of each stream, where ``fuse`` is ``decoder``.
     """
 
     def __init__(self, shape: DecoderShape, sizes: Sizes, width: int) -> None:
@@ -91,45 +91,45 @@ class AudioStreams(nn.Module):
 
     @property
     def needs_layers(self) -> bool:
-        """Whether hidden states of all layers are to be given."""
+        """Whether hidden states of all layers are needed."""
         return "layers" in self.names
 
-    def _features(self, name: str, heard: Heard) -> Tensor:
+    def _features(self, name: str, inputs: StreamInputs) -> Tensor:
         if name == "encoder":
-            return heard.last_hidden_state
+            return inputs.last_hidden_state
         if name == "layers":
-            assert heard.hidden_states is not None
+            assert inputs.hidden_states is not None
             weights = self.layer_weights.softmax(0)
-            return sum((w * s for w, s in zip(weights, heard.hidden_states, strict=True)), start=weights.new_zeros(()))
+            return sum((w * s for w, s in zip(weights, inputs.hidden_states, strict=True)), start=weights.new_zeros(()))
         if name == "posteriors":
-            assert heard.logits is not None
-            return heard.logits.softmax(-1)
-        found: Tensor = self.fbank_norm(self.fbank(heard.input_values))
-        frames = heard.last_hidden_state.shape[1]
+            assert inputs.logits is not None
+            return inputs.logits.softmax(-1)
+        found: Tensor = self.fbank_norm(self.fbank(inputs.input_values))
+        frames = inputs.last_hidden_state.shape[1]
         # What is padded to a whole frame at the end of a batch may give the convolutions a frame more.
         return nn.functional.pad(found[:, :frames], (0, 0, 0, max(0, frames - found.shape[1])))
 
-    def _project(self, name: str, heard: Heard) -> Tensor:
-        x, projection = self._features(name, heard), self.projections[name]
-        if heard.frame_mask is not None:
+    def _project(self, name: str, inputs: StreamInputs) -> Tensor:
+        x, projection = self._features(name, inputs), self.projections[name]
+        if inputs.frame_mask is not None:
             # The convolution must find zeros where the utterance alone would have its border.
-            x = x.where(heard.frame_mask[..., None], 0.0)
+            x = x.where(inputs.frame_mask[..., None], 0.0)
         if isinstance(projection, nn.Conv1d):
             return projection(x.transpose(1, 2)).transpose(1, 2)
         return projection(x)[:, :: self.stride]
 
-    def forward(self, heard: Heard) -> tuple[Tensor, Tensor | None]:
-        """Give the memory of a decoder.
+    def forward(self, inputs: StreamInputs) -> tuple[Tensor, Tensor | None]:
+        """Compute the memory of a decoder.
 
         Args:
-            heard: of a batch.
+            inputs: features of a batch.
 
         Returns:
             (B, T', M), or (B, T', S * M) of streams side by side, every ``stride``-th frame, and which are real,
             (B, T') or None.
         """
-        mask = None if heard.frame_mask is None else heard.frame_mask[:, :: self.stride]
-        fused = self._fuse([self._project(name, heard) for name in self.names], mask)
+        mask = None if inputs.frame_mask is None else inputs.frame_mask[:, :: self.stride]
+        fused = self._fuse([self._project(name, inputs) for name in self.names], mask)
         places = token_positions(fused[..., 0], 0, mask)
         when = sinusoids(places, self.width).to(fused.dtype)
         return fused + when.repeat(1, 1, fused.shape[-1] // self.width), mask

@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 class TextCache(Protocol):
-    """What a decoder keeps of the tokens before, so that a step computes the new ones alone."""
+    """State of a decoder after the tokens so far, so that a step computes the new ones alone."""
 
     def reorder_(self, rows: Tensor) -> None:
-        """Let each row go on from another row's past.
+        """Reorder rows: each continues from another row's past.
 
         Args:
             rows: (B,) rows to go on from; a row that is another utterance's has another memory, and is not allowed.
@@ -28,7 +28,7 @@ class TextModel(Protocol):
     end_id: int
 
     def start(self, memory: Tensor, memory_mask: Tensor | None) -> TextCache:
-        """Begin a cache.
+        """Start a cache.
 
         Args:
             memory: (B, T, M) encoder states.
@@ -43,7 +43,7 @@ class TextModel(Protocol):
         cache: TextCache | None = None,
         token_mask: Tensor | None = None,
     ) -> Tensor:
-        """Give logits.
+        """Compute logits.
 
         Args:
             tokens: (B, U) new tokens; all of them where there is no cache.

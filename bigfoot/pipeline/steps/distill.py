@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from accelerate import PartialState
 
-from bigfoot.compress.conv_groups import spell_out_groups
+from bigfoot.compress.conv_groups import groups_per_conv
 from bigfoot.config import Problem
 from bigfoot.distill.objective import Objective
 from bigfoot.evaluation.evaluate import evaluate_accuracy, missing_wer_reason
@@ -62,7 +62,7 @@ class DistillStep(TaughtStep):
             _judge_teacher(result, context)
         hooks = []
         if config.grow_groups:
-            groups = spell_out_groups(lesson.student.model.config, context.config.student.conv_groups)
+            groups = groups_per_conv(lesson.student.model.config, context.config.student.conv_groups)
             hooks.append(GroupGrowth(groups, *config.grow_groups))
         run = build_run(result, context, config, lesson.processor, hooks)
         train_and_save(result, lesson.student, objective, run)

@@ -8,7 +8,7 @@ from typing import Any
 from accelerate import PartialState
 
 from bigfoot.compress import prune
-from bigfoot.compress.importance import HEARS_AUDIO
+from bigfoot.compress.importance import NEEDS_AUDIO
 from bigfoot.config import Problem
 from bigfoot.data.batches import sample_batches
 from bigfoot.errors import ModelError
@@ -69,7 +69,7 @@ class PruneStep(Step):
         """See ``Step``."""
         config, loaded = context.config.prune, load_model(before.folder)
         batches = []
-        if config.importance in HEARS_AUDIO:
+        if config.importance in NEEDS_AUDIO:
             manifest, room = context.labels.manifests["train"], context.config.data.batch_seconds
             labels = self.reads_labels(context.config)
             batches = sample_batches(manifest, loaded.processor, config.seconds, room, labels=labels)

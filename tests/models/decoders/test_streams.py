@@ -3,13 +3,13 @@ import math
 import torch
 
 from bigfoot.models.decoders.shape import DecoderShape
-from bigfoot.models.decoders.streams import AudioStreams, Heard, Sizes
+from bigfoot.models.decoders.streams import AudioStreams, Sizes, StreamInputs
 
 SIZES = Sizes(encoder=6, num_states=3, vocab=5, window=400, hop=320)
 
 
 def hear(frames, mask=None):
-    return Heard(torch.zeros(1, 10), frames, None, None, mask)
+    return StreamInputs(torch.zeros(1, 10), frames, None, None, mask)
 
 
 @torch.no_grad()
