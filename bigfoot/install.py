@@ -51,7 +51,7 @@ def install_hint(*extras: str) -> str:
         extras: names, none for the base install.
 
     Returns:
-        One line; where an extra has no wheels for this Python, it says so.
+        One line; it also names an extra that has no wheels for this Python.
 
     Examples:
         >>> "[onnx,train]" in install_hint("onnx", "train")
@@ -129,7 +129,7 @@ def find_foreign() -> str | None:
 
 
 def find_requirement(package: str) -> str:
-    """A package with the range that bigfoot asks for, where bigfoot is installed and says so.
+    """A package with the range that bigfoot asks for, where bigfoot is installed with its metadata.
 
     Examples:
         >>> find_requirement("some-package")

@@ -53,7 +53,7 @@ def is_utf8(text: str | os.PathLike[str]) -> bool:
 
 
 def file_problem(path: Path) -> str | None:
-    """Say why a path is no file that can be read, without opening it: opening a pipe waits for a writer.
+    """Explain why a path is no file that can be read, without opening it: opening a pipe waits for a writer.
 
     Args:
         path: anything.

@@ -40,7 +40,7 @@ class Problem:
 
     @classmethod
     def of(cls, sentence: str, code: str) -> Problem:
-        """Read a sentence that begins with its key and a colon, as errors of models have it.
+        """Read a sentence that starts with its key and a colon, as errors of models have it.
 
         Args:
             sentence: such as ``parts: there is nothing to cut``.

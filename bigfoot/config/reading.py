@@ -59,7 +59,7 @@ def read_settings(
 
 
 def read_list(key: str, path: str | Path | None, overrides: Sequence[str] = ()) -> list[str]:
-    """Read one list of words ahead of all else; what is wrong with it is for ``read_settings`` to say.
+    """Read one list of words ahead of all else; ``read_settings`` reports what is wrong with it.
 
     Args:
         key: of the list, at the top level.
@@ -191,7 +191,7 @@ def _assign(
 
 
 def _nearest(key: str, known: Sequence[str]) -> str:
-    # The last word carries most of a typo; a right word under the wrong section is found by the second look.
+    # The last word carries most of a typo; a right word under the wrong section is found by the second search.
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
     close = close or [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]][:1]
     close = close or difflib.get_close_matches(key, known, n=1, cutoff=0.5)

@@ -64,7 +64,7 @@ class _Corpus:
         list_split: from the folder and the corpus's own name of a split to its utterances.
         generate: makes so many utterances of train, dev or test.
         find_sources: the recordings from which a split is generated.
-        is_written: transcripts are sentences to read, with marks that nobody says.
+        is_written: transcripts are sentences to read, with marks that are not pronounced.
     """
 
     usual_name: str | None = None
@@ -108,7 +108,7 @@ def prepare_data(
 
     Generated speech (synthetic_digits, fsdd) is written below it as FLAC; other corpora stay where they are. Train is
     in a shuffled order, since lhotse's buffer holds a part of a big corpus only; dev and test keep the corpus's.
-    ``sources.jsonl.gz`` and ``digests.jsonl.gz`` say what they were made of, for ``find_changes``.
+    ``sources.jsonl.gz`` and ``digests.jsonl.gz`` record what they were made of, for ``find_changes``.
 
     Args:
         config: which corpus, which splits, and what is done with bad files.
@@ -167,7 +167,7 @@ def prepare_data(
 def find_changes(
     config: DataConfig, seed: int, prepared: PreparedData, characters: Collection[str] | None, splits: Collection[str]
 ) -> list[str]:
-    """Say what of a corpus is no longer as it was when its manifests were made.
+    """List what has changed in a corpus since its manifests were made.
 
     The corpus is listed again, and its files are compared by size and times; those that differ, by their content.
 
@@ -232,7 +232,7 @@ def resolve_root(config: DataConfig) -> Path:
     Raises:
         DataError: neither is set, or there is no such folder.
     """
-    # A corpus that nobody knows is found where values are checked; here it is one without a usual name.
+    # An unknown corpus is found where values are checked; here it is one without a usual name.
     name = _CORPORA.get(config.corpus, _Corpus()).usual_name
     given = config.root or os.environ.get("BIGFOOT_DATA")
     if name is None and config.root is None and not (given and Path(given).is_dir()):

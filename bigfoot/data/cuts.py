@@ -68,7 +68,7 @@ def read_cuts(manifest: str | Path) -> CutSet:
 
 
 class _Cuts:
-    """The cuts of a manifest, from the beginning each time."""
+    """The cuts of a manifest, from the first each time."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

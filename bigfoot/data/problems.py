@@ -12,7 +12,7 @@ from bigfoot.errors import BigfootError
 
 
 def data_problems(config: DataConfig) -> Iterator[Problem]:
-    """Check that corpus and noise are where the settings say.
+    """Check that corpus and noise are where the settings expect them.
 
     Args:
         config: section ``data`` of a run.

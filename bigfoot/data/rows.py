@@ -22,7 +22,7 @@ class Row:
     """A row of a table.
 
     Args:
-        line: where it begins, 1 and up.
+        line: its first line, 1 and up.
         values: by column; of JSON any values, else strings.
         problem: why it holds no values.
     """
@@ -33,7 +33,7 @@ class Row:
 
 
 def read_rows(table: Path) -> tuple[set[str], list[Row]]:
-    r"""Read a table; its suffix says of what kind.
+    r"""Read a table; its suffix names its format.
 
     Args:
         table: a ``.tsv`` (a quotation mark is a quotation mark), ``.csv`` (RFC 4180) or ``.jsonl``; UTF-8, or UTF-16
@@ -116,7 +116,7 @@ def _split_commas(lines: list[str]) -> Iterator[tuple[int, list[str]]]:
 
 
 def _split_record(lines: list[str], first: int) -> tuple[list[str], int]:
-    """Fields of the record that begins in a line, and how many lines it has; 0 where quotation marks do not pair."""
+    """Fields of the record that starts in a line, and how many lines it has; 0 where quotation marks do not pair."""
     line, used, place = lines[first], 1, 0
     if '"' not in line:
         return line.split(","), 1

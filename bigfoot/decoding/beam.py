@@ -17,7 +17,7 @@ from bigfoot.text.tokenizer import Tokenizer
 
 Scores = npt.NDArray[np.float64]
 
-# Beginnings of words that are remembered from utterance to utterance: some ten megabytes.
+# Prefixes of words that are remembered from utterance to utterance: some ten megabytes.
 _MOST_ROWS = 20_000
 
 
@@ -28,11 +28,11 @@ class _Prefix:
     Args:
         token: the last; -1 for none.
         parent: the labels before it.
-        word: letters of the word that is being spelled.
+        word: letters of the unfinished word.
         state: of the language model, behind the words before.
         language: their log probability.
         bonus: for them.
-        begun: what ``word`` is worth while it is unfinished.
+        partial: what ``word`` is worth while it is unfinished.
         children: by token, so that a prefix that comes again is the same one.
         worth_of_longer: what each token more would make of its worth, (V,), once that was asked for.
     """
@@ -43,7 +43,7 @@ class _Prefix:
     state: Any
     language: float
     bonus: float
-    begun: float
+    partial: float
     children: dict[int, _Prefix] = field(default_factory=dict)
     worth_of_longer: Scores | None = None
 
@@ -167,7 +167,7 @@ class PrefixBeamSearch:
 
     def _worth(self, prefix: _Prefix) -> float:
         assert self.values is not None
-        return self.values.weight * prefix.language + prefix.bonus + prefix.begun
+        return self.values.weight * prefix.language + prefix.bonus + prefix.partial
 
     def _worth_of_longer(self, prefix: _Prefix) -> Scores:
         """What each token more would make of a prefix's worth, (V,)."""
@@ -185,7 +185,7 @@ class PrefixBeamSearch:
         assert self.values is not None
         if word not in self._rows:
             worth = [
-                self.values.begun(letters if closes else word + letters)
+                self.values.prefix_bonus(letters if closes else word + letters)
                 for letters, closes in zip(self._letters, self._closes, strict=True)
             ]
             if len(self._rows) >= _MOST_ROWS:
@@ -210,12 +210,12 @@ class PrefixBeamSearch:
         word = prefix.word + letters
         if self._closes[token]:
             (language, bonus, state), word = self._close(prefix), letters
-        begun = 0.0 if self.values is None else self.values.begun(word)
-        grown = prefix.children[token] = _Prefix(token, prefix, word, state, language, bonus, begun)
+        partial = 0.0 if self.values is None else self.values.prefix_bonus(word)
+        grown = prefix.children[token] = _Prefix(token, prefix, word, state, language, bonus, partial)
         return grown
 
     def _finish(self, beam: _Beam) -> list[Hypothesis]:
-        """Close the last words, and add up the spellings of one text."""
+        """Close the last words, and add up the tokenizations of one text."""
         found: dict[str, Hypothesis] = {}
         for prefix, acoustic in zip(beam.prefixes, np.logaddexp(beam.in_blank, beam.in_label), strict=True):
             for hypothesis in self._complete(prefix, float(acoustic)):
@@ -243,7 +243,7 @@ class PrefixBeamSearch:
 
 
 def _add(one: Hypothesis, other: Hypothesis) -> Hypothesis:
-    """The same text spelled in two ways: both are it."""
+    """Add up two tokenizations of one text."""
     best = max(one, other, key=lambda hypothesis: hypothesis.acoustic)
     acoustic = float(np.logaddexp(one.acoustic, other.acoustic))
     return Hypothesis(

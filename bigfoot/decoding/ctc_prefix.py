@@ -1,4 +1,4 @@
-"""What CTC thinks of the beginning of a text: the probability of all alignments of all texts that begin with it."""
+"""CTC prefix score: the probability of all alignments of all texts that start with a prefix."""
 
 from __future__ import annotations
 

@@ -14,11 +14,11 @@ LogProbs: TypeAlias = npt.NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A text that may have been said; ``score = acoustic + weight * language + bonus``.
+    """A candidate text; ``score = acoustic + weight * language + bonus``.
 
     Args:
         text: words with single spaces between.
-        tokens: label ids of its likeliest spelling.
+        tokens: label ids of its likeliest tokenization.
         score: by which hypotheses are ordered.
         acoustic: log probability of the text under CTC, in nats, summed over all alignments that the beam kept.
         language: log probability of the words and the end of the sentence, in nats, before its weight; 0 without a

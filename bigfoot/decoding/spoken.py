@@ -30,7 +30,7 @@ def require_decoder(model: BigfootForCTC) -> SpeechDecoder:
     return model.decoder
 
 
-def require_spelling(loaded: LoadedModel) -> Tokenizer:
+def require_tokenizer(loaded: LoadedModel) -> Tokenizer:
     """The tokenizer of a model's decoder, its own or the CTC head's.
 
     Args:
@@ -43,7 +43,7 @@ def require_spelling(loaded: LoadedModel) -> Tokenizer:
     tokenizer = loaded.processor.decoder_tokenizer or loaded.processor.tokenizer
     if tokenizer is None:
         raise ModelError(f"{loaded.folder}: no text can come out of this model: no vocabulary in its folder")
-    # Language models may have rows that no token names, and no row for what says nothing, as CTC's blank.
+    # Language models may have rows without a token, and no row for tokens that write nothing, as CTC's blank.
     spoken_alone = tokenizer.pieces[decoder.vocab_size :]
     fits = tokenizer.fits(decoder.vocab_size) if decoder.has_ctc_tokens else not any(spoken_alone)
     if not fits:
@@ -81,7 +81,7 @@ def decode_batch(
         model: with a decoder, in eval mode.
         batch: on the model's device.
         config: beams, weights and limits.
-        prompts: what each text begins with, in the decoder's tokens.
+        prompts: first tokens of each text, in the decoder's tokens.
 
     Returns:
         One result an utterance.

@@ -12,7 +12,7 @@ class Finding:
     """One line.
 
     Args:
-        name: what was looked at.
+        name: what was checked.
         state: ``ok``, ``note`` (works, but one should know) or ``broken``.
         value: what was seen.
         cure: a command or a sentence; empty where there is nothing to do.

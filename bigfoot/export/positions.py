@@ -14,7 +14,7 @@ from bigfoot.models.time_reduction import TimeReduction
 
 
 class PositionWriter(PartWriter):
-    """Writes what tells frames where they are, and what makes fewer of them."""
+    """Writes the positional convolutions, and the layers that reduce the frame rate."""
 
     def add_positions(self, x: str, mask: str) -> str:
         """Add positions.

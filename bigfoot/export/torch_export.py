@@ -25,7 +25,7 @@ class TorchExport:
 
     Args:
         content: of the file.
-        facts: what it says of itself.
+        facts: stored in the file.
         plan: empty, for all is fp32.
     """
 

@@ -35,7 +35,7 @@ class GraphWriter:
 
     Args:
         plan: layers that compute in int8, and the ranges of what goes into them.
-        part: of the model, with which the names of nodes begin from now on.
+        part: of the model, with which the names of nodes start from now on.
     """
 
     plan: Int8Plan = field(default_factory=Int8Plan)

@@ -59,7 +59,7 @@ class _Clock:
 def _now(module: nn.Module) -> Seconds:
     first = next(module.parameters(), None)  # A projection without norm and linear map has none.
     if first is not None and first.is_cuda:
-        # A GPU answers before it has computed.
+        # A GPU call returns before it has computed.
         torch.cuda.synchronize()
     return time.perf_counter()
 

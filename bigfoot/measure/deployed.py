@@ -112,7 +112,7 @@ def open_session(path: Path, threads: int, profile: str | None = None) -> Infere
     Args:
         path: of the file.
         threads: of a pass.
-        profile: beginning of the path of a profile that is written meanwhile; none without.
+        profile: prefix of the path of a profile that is written meanwhile; none without.
 
     Raises:
         ModelError: ONNX Runtime cannot open it.

@@ -1,6 +1,6 @@
 """Where the time of an ONNX file goes: ONNX Runtime's own profile, by part of the model and kind of operator.
 
-``bigfoot export`` begins the name of every node with its part, such as ``conv/MatMul_12``. What ONNX Runtime makes of
+``bigfoot export`` prefixes the name of every node with its part, such as ``conv/MatMul_12``. What ONNX Runtime makes of
 several nodes keeps one of their names; what it puts between them counts with what came before.
 """
 

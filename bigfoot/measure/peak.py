@@ -107,7 +107,7 @@ def _try(size: int) -> tuple[MatrixProduct, Seconds]:
     times = []
     # The first pass wakes threads and touches memory.
     for _ in range(3):
-        begin = time.perf_counter()
+        start = time.perf_counter()
         product()
-        times.append(time.perf_counter() - begin)
+        times.append(time.perf_counter() - start)
     return product, min(times)

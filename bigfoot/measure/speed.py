@@ -139,9 +139,9 @@ def time_rounds(
         first = index // 2 % len(names)
         turn = names[first:] + names[:first]
         for name in turn if index % 2 == 0 else reversed(turn):
-            begin = time.perf_counter()
+            start = time.perf_counter()
             passes[name]()
-            times[name].append(time.perf_counter() - begin)
+            times[name].append(time.perf_counter() - start)
         on_round()
     return {name: own[1:] for name, own in times.items()}
 
@@ -160,7 +160,7 @@ def run_pass(model: Callable[[torch.Tensor], Any], samples: torch.Tensor) -> Non
         samples: (B, N), on the model's device.
     """
     output = model(samples)[0]
-    # A GPU answers before it has computed; reading one number waits for it.
+    # A GPU call returns before it has computed; reading one number waits for it.
     float(output[0, 0, 0])
 
 

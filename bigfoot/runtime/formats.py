@@ -14,7 +14,7 @@ def to_dict(transcript: Transcript) -> dict[str, Any]:
     """A transcript as JSON has it; times in seconds, to the millisecond.
 
     Args:
-        transcript: heard, or with an error.
+        transcript: the result, or one with an error.
     """
     if transcript.error is not None:
         return {"source": transcript.source, "error": transcript.error}

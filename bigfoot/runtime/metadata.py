@@ -27,7 +27,7 @@ def read_facts(metadata: Mapping[str, str], name: str) -> ModelFacts:
         name: of the file, for messages.
 
     Returns:
-        What they say.
+        The facts.
 
     Raises:
         ModelError: the file is not of bigfoot's making, is of a later one, or something in it is missing or wrong;

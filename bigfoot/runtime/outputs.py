@@ -66,7 +66,7 @@ def check_output(
     if problems:
         raise ConfigError(problems)
     if output is not None and not is_stream(output):
-        _check_places(arguments, kind, output, replace(may, tell=lambda _: None))
+        _check_places(arguments, kind, output, replace(may, report=lambda _: None))
 
 
 def _check_places(arguments: Sequence[Argument], kind: str, output: str, may: MayReplace) -> None:
@@ -106,7 +106,7 @@ def write_transcripts(
         found: of ``expand_arguments``, looked through by ``check_output``.
         kind: of ``FORMATS``.
         output: a file, a folder, or None for standard output.
-        complain: told of each that cannot be read, which costs itself alone.
+        complain: called with a line for each that cannot be read; the others are transcribed.
         on_progress: see ``Transcriber.iterate``.
         may: what may be replaced.
 
@@ -120,8 +120,9 @@ def write_transcripts(
         write = stack.enter_context(open_output(kind, output, len(found) > 1, may))
         paths = [stack.enter_context(spooled_stdin()) if a.path == Path(STDIN) else a.path for a in arguments]
         results = transcriber.iterate(paths, lambda _: None, on_progress)
-        for argument, heard in chain(zip(repeat(None), missing, strict=False), zip(arguments, results, strict=True)):
-            result = heard if argument is None else replace(heard, source=argument.name)
+        for argument, result in chain(zip(repeat(None), missing, strict=False), zip(arguments, results, strict=True)):
+            if argument is not None:
+                result = replace(result, source=argument.name)
             if result.error is not None:
                 failed += 1
                 complain(f"{result.source}: {result.error}")
@@ -136,7 +137,7 @@ def open_output(kind: str, output: str | None, several: bool, may: MayReplace = 
     Args:
         kind: of ``FORMATS``.
         output: see ``check_output``.
-        several: whether there is more than one argument; text lines then begin with the name.
+        several: whether there is more than one argument; text lines then start with the name.
         may: what may be replaced.
 
     Yields:

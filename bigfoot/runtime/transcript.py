@@ -1,4 +1,4 @@
-"""What was heard: text, words with their times, and the segments of a subtitle."""
+"""Transcripts: text, words with their times, and the segments of a subtitle."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bigfoot.types import Seconds
 
 PAUSE: Seconds = 0.8
-"""Between words, from which on a new segment begins."""
+"""Gap between words from which on a new segment starts."""
 LONGEST_SEGMENT: Seconds = 7.0
 MOST_CHARACTERS = 84
 """Of a segment: two lines of a subtitle."""
@@ -20,7 +20,7 @@ class Word:
 
     Args:
         text: without spaces.
-        start: from the beginning of the recording.
+        start: from the start of the recording.
         end: likewise, never before ``start``.
     """
 
@@ -46,7 +46,7 @@ class Segment:
 
     @property
     def start(self) -> Seconds:
-        """When the first word begins."""
+        """Start of the first word."""
         return self.words[0].start
 
     @property
@@ -57,13 +57,13 @@ class Segment:
 
 @dataclass(frozen=True)
 class Transcript:
-    """What was heard in a recording.
+    """The transcript of a recording.
 
     Args:
         source: its file, or the number of its array.
         seconds: how long it is.
         words: in order.
-        error: why it could not be heard at all, or None; then there are no words.
+        error: why it could not be transcribed, or None; then there are no words.
     """
 
     source: str

@@ -107,7 +107,7 @@ def digest_folder(folder: Path) -> dict[str, str]:
 
 
 def describe_damage(folder: Path, digests: dict[str, str]) -> str:
-    """Say what of a folder is no longer as it was.
+    """List what has changed in a folder.
 
     Args:
         folder: of ``digest_folder``.
@@ -126,7 +126,7 @@ def describe_damage(folder: Path, digests: dict[str, str]) -> str:
 
 
 def find_damage(folder: Path) -> str:
-    """Say what of a folder that was written as a whole is no longer as it was, by its own inventory.
+    """List what has changed in a folder that was written as a whole, by its own inventory.
 
     Args:
         folder: of ``replace_folder``.
@@ -162,7 +162,7 @@ class FileDigests:
         self._seen: dict[str, str] = {}
 
     def digest(self, path: str | Path) -> str:
-        """SHA-256 of a file; one of the size and times of the last look is not read again.
+        """SHA-256 of a file; one whose size and times are unchanged is not read again.
 
         Args:
             path: the file.

@@ -1,6 +1,6 @@
 r"""What bigfoot wrote into a folder: a hidden file with a line for each file.
 
-The first line says what it is, later lines of one name win::
+The first line names the format, later lines of one name win::
 
     {"bigfoot": 1}
     {"name": "config.json", "size": 1204, "crc32": 3735928559, "whole": true}
@@ -183,7 +183,7 @@ _guard = threading.Lock()
 
 
 def _known(path: Path) -> _Known | None:
-    """What a marker says; None of what is no file, a link, or not ours."""
+    """The content of a marker; None of what is no file, a link, or not ours."""
     try:
         if path.is_symlink() or not path.is_file():
             return None

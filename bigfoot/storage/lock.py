@@ -76,7 +76,7 @@ def locked(
         output: file or folder; the folder that it lies in is made where missing.
         inside: keep the lock in the folder itself, which may then be a link and is made where missing.
         wait: so long, where another one writes; infinite is allowed.
-        on_wait: told once who that is.
+        on_wait: called once with a sentence that names that process.
 
     Yields:
         Nothing; the lock is given back at the end.
@@ -86,7 +86,7 @@ def locked(
         OSError: nothing can be written there.
     """
     path = _lock_file(output, inside)
-    until, told = time.monotonic() + wait, False
+    until, reported = time.monotonic() + wait, False
     while True:
         try:
             _take(path, output)
@@ -95,9 +95,9 @@ def locked(
             sentence = f"{output} is being written by {busy.owner.describe() if busy.owner else 'another process'}"
         if time.monotonic() >= until:
             raise OutputError(f"{sentence}; wait for its end, or name another place")
-        if on_wait is not None and not told:
+        if on_wait is not None and not reported:
             on_wait(f"{sentence}; waiting for its end")
-            told = True
+            reported = True
         time.sleep(_PAUSE)
     pid = os.getpid()
     try:

@@ -27,17 +27,17 @@ class MayReplace:
         edited: also what bigfoot wrote and somebody has changed since.
         inputs: files and folders that are read, which no output replaces.
         models: folders that are read, in which no folder is made.
-        tell: told what is removed by force, a sentence.
+        report: called with a sentence that names what is removed by force.
     """
 
     force: bool | None = None
     edited: bool = False
     inputs: Sequence[str | Path] = ()
     models: Sequence[str | Path | None] = ()
-    tell: Callable[[str], None] = field(default=lambda _: None)
+    report: Callable[[str], None] = field(default=lambda _: None)
 
-    def refuse_or_tell(self, place: Path, foreign: Sequence[str]) -> None:
-        """Say what is in the way.
+    def refuse_or_report(self, place: Path, foreign: Sequence[str]) -> None:
+        """Raise an error for what is in the way, or report it where it may be removed.
 
         Args:
             place: that should be replaced.
@@ -49,7 +49,7 @@ class MayReplace:
         more = f" and {len(foreign) - _EXAMPLES} more" if len(foreign) > _EXAMPLES else ""
         named = ", ".join(foreign[:_EXAMPLES]) + more.replace(str(_COUNTED - _EXAMPLES), "hundreds")
         if self.force:
-            self.tell(f"{place}: removed, though not written by bigfoot or changed since: {named}")
+            self.report(f"{place}: removed, though not written by bigfoot or changed since: {named}")
             return
         cure = "name another place" + ("" if self.force is None else ", or give --force to remove it")
         raise OutputError(f"{place} would be replaced, and {named} was not written by bigfoot or has changed; {cure}")
@@ -66,7 +66,7 @@ class Earlier:
     """How to recognize a folder of a version that left no marker.
 
     Args:
-        signs: files of which one is there and says that it is bigfoot's.
+        signs: files of which one is there and names bigfoot as its writer.
         names: patterns of all files that such a folder may have.
         is_sign: whether a sign is what it seems to be.
     """
@@ -112,7 +112,7 @@ def check_folder(folder: str | Path, may: MayReplace = OWN_ONLY, earlier: Earlie
     refuse_protected(place)
     foreign = list(islice(find_foreign(place, may.edited, earlier), _COUNTED))
     if foreign:
-        may.refuse_or_tell(place, foreign)
+        may.refuse_or_report(place, foreign)
     return place
 
 
@@ -162,7 +162,7 @@ def check_file(
     Args:
         file: to be replaced, or made.
         may: what may be taken away.
-        is_own: whether a file's content says that bigfoot wrote it; without it only the folder's inventory counts.
+        is_own: whether a file's content names bigfoot as its writer; without it only the folder's inventory counts.
 
     Returns:
         Its absolute path.
@@ -186,12 +186,12 @@ def check_file(
             raise OutputError(f"{file} is a file of {model}, which is read; name another place")
     entry = Inventory(place.parent).entries.get(place.name)
     if entry is None or not (may.edited or entry.is_of(place)):
-        may.refuse_or_tell(place, [place.name])
+        may.refuse_or_report(place, [place.name])
     return place
 
 
 def claim_folder(folder: Path, earlier: Earlier | None = None) -> None:
-    """Make a folder bigfoot's own, so that files in it may be replaced without a look at each.
+    """Make a folder bigfoot's own, so that files in it may be replaced without a check of each.
 
     Args:
         folder: made where missing; a link to one is followed.
@@ -207,5 +207,5 @@ def claim_folder(folder: Path, earlier: Earlier | None = None) -> None:
         return
     foreign = [] if earlier is not None and earlier.recognizes(folder) else list(islice(find_foreign(folder), _COUNTED))
     if foreign:
-        OWN_ONLY.refuse_or_tell(folder, foreign)
+        OWN_ONLY.refuse_or_report(folder, foreign)
     inventory.claim()

@@ -112,7 +112,7 @@ def _find(place: Callable[[], Path]) -> Path | None:
 
 
 def _mount_points() -> list[Path]:
-    """Of this system, as far as it tells; bind mounts of one file system are found nowhere else."""
+    """Of this system, as far as it lists them; bind mounts of one file system are found nowhere else."""
     try:
         lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:

@@ -20,9 +20,9 @@ class Process:
     Args:
         host: name of its machine.
         pid: its number there.
-        started: when it began, in words that only its system understands; empty where it does not say.
+        started: its start time in the system's own form; empty where that is unknown.
         command: what was called.
-        since: when it began to write, local time.
+        since: when it started to write, local time.
     """
 
     host: str
@@ -64,7 +64,7 @@ class Process:
 
 
 def started_at(pid: int) -> str | None:
-    """When a process of this machine began; empty where the system does not say, None where there is no such process.
+    """Start time of a process of this machine; empty where it is unknown, None where there is no such process.
 
     Examples:
         >>> started_at(os.getpid()) == started_at(os.getpid())

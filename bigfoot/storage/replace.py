@@ -53,8 +53,8 @@ def replace_folder(
         try:
             write(beside)
             _follow_umask(beside, write_inventory(beside))
-            # Somebody may have put something there meanwhile; what goes by force has been told.
-            check_folder(place, replace(may, tell=lambda _: None), earlier)
+            # Somebody may have put something there meanwhile; what goes by force has been reported.
+            check_folder(place, replace(may, report=lambda _: None), earlier)
             _swap(place, beside)
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)
@@ -131,8 +131,8 @@ def replacing(
     Args:
         file: to write; its folder is made where missing.
         may: what may be taken away.
-        is_own: whether a file's content says that bigfoot wrote it.
-        listed: whether the folder's inventory says so too, and takes it in.
+        is_own: whether a file's content names bigfoot as its writer.
+        listed: whether the folder's inventory must list it too, and takes it in.
         keep_part: also keep what is written so far where the block ends with an error.
         wait: so long for another writer.
 
@@ -151,8 +151,8 @@ def replacing(
             Inventory(place.parent).check()
 
         def publish(beside: Path) -> None:
-            # Somebody may have put something there meanwhile; what goes by force has been told.
-            check_file(place, replace(may, tell=lambda _: None), is_own)
+            # Somebody may have put something there meanwhile; what goes by force has been reported.
+            check_file(place, replace(may, report=lambda _: None), is_own)
             os.replace(beside, place)
             if listed:
                 Inventory(place.parent).add(place.name)

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from bigfoot.doctor.checks import PROBES
 from bigfoot.doctor.diagnosis import ask_child, examine, explain
-from bigfoot.doctor.looks import PROBES
 
 # As the CUDA wheel of torchaudio does beside a CPU torch: it fails in torch's code, and torch is well.
 TORCHAUDIO = "import torch\ntorch.ops.load_library('/nowhere/libtorchaudio.so')\n"

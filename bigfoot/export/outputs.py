@@ -1,4 +1,4 @@
-"""What a model and an exported file say of the same utterances, alone and in batches, in bounded memory."""
+"""Outputs of a model and of an exported file for the same utterances, alone and in batches, in bounded memory."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def collate_silent(items: Sequence[LoadedUtterance], loaded: LoadedModel) -> Bat
 
     Args:
         items: 1 or more.
-        loaded: whose processor says whether to normalize.
+        loaded: whose processor determines whether to normalize.
     """
     return collate(items, replace(loaded.processor, tokenizer=None))
 
 
 @torch.no_grad()
-def answers_of_model(loaded: LoadedModel, item: LoadedUtterance) -> np.ndarray:
+def outputs_of_model(loaded: LoadedModel, item: LoadedUtterance) -> np.ndarray:
     """Logits of a model for an utterance alone, (T, V).
 
     Args:
@@ -119,7 +119,7 @@ def distance(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.abs(ours - theirs).max()) if ours.size else 0.0
 
 
-def spell(logits: np.ndarray, tokenizer: Tokenizer | None) -> str:
+def decode_greedily(logits: np.ndarray, tokenizer: Tokenizer | None) -> str:
     """The text of an utterance's logits, greedily.
 
     Args:
