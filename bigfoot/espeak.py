@@ -1,4 +1,4 @@
-"""A thin, blocking voice on the espeak-ng library that the wheel ``espeakng-loader`` carries: sound, times, phonemes.
+"""A thin, blocking wrapper of the espeak-ng library that the wheel ``espeakng-loader`` carries: sound, times, phonemes.
 
 espeak-ng is GPL-3.0 and therefore an optional extra, imported here and nowhere else.
 """
@@ -144,7 +144,7 @@ class _Library:
         return np.concatenate(self._chunks).astype(np.float32) / 32768.0
 
     def words(self, text: str) -> list[SpokenWord]:
-        """Those of the sentence that was spoken last."""
+        """Return the words of the sentence that was spoken last."""
         return [SpokenWord(text[first - 1 : first - 1 + length], start) for first, length, start in self._words]
 
     def phonemes(self, text: str, voice: str) -> list[str]:

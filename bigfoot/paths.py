@@ -39,7 +39,7 @@ def _escape(character: str) -> str:
 
 
 def is_utf8(text: str | os.PathLike[str]) -> bool:
-    r"""Whether a name, or any text, can be written as UTF-8.
+    r"""Return whether a name, or any text, can be written as UTF-8.
 
     Examples:
         >>> is_utf8("naïve.wav"), is_utf8("caf\udce9.wav")

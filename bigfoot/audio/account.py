@@ -1,4 +1,4 @@
-"""What came in and what became of it: rows kept and left out, seconds used and left out, each with its reason."""
+"""Accounts of input rows: rows kept and left out, seconds used and left out, each with its reason."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class Account:
 
     @property
     def rows(self) -> int:
-        """How many came in."""
+        """Number of input rows."""
         return self.rows_used + len(self.left_out)
 
     @property
     def seconds_left_out(self) -> Seconds:
-        """Of audio whose length is known."""
+        """Seconds of input audio whose length is known."""
         return sum(item.seconds or 0.0 for item in self.left_out)
 
     @property

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from bigfoot.types import Seconds
 
 LONGEST_CHUNK: Seconds = 30.0
-"""What is longer is cut: attention grows with the square, and models have not trained on more."""
+"""Longer audio is cut: attention grows with the square, and models have not trained on more."""
 OVERLAP: Seconds = 4.0
 # Models that halve, third or quarter their frames count from the chunk's first.
 _WHOLE_GROUPS = 12

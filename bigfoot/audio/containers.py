@@ -1,4 +1,4 @@
-"""Where in a file its streams lie: files that were put one behind the other, and headers with a wrong length.
+"""Find the streams in a file: files that were put one behind the other, and headers with a wrong length.
 
 libsndfile reads the first stream and is silent about what follows.
 """
@@ -71,7 +71,7 @@ def _find(path: bytes, size: int, _mtime_ns: int) -> tuple[Stream, ...]:
 
 
 class _Bytes:
-    """A file as bytes that are read when they are asked for; an hour of audio fills no memory."""
+    """Bytes of a file, read on access, so that long audio does not fill the memory."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file, self.size = file, size
@@ -143,7 +143,7 @@ def _find_chained(data: _Bytes) -> Iterator[int]:
 
 
 def _end_of_mp3(data: _Bytes, begin: int) -> int:
-    """Where further MPEG audio follows what the Xing header of the one before counts; 0 where nothing does."""
+    """Return where further MPEG audio follows the length in the Xing header before it; 0 where nothing does."""
     tag = data.at(begin, 10)
     if tag[:3] == b"ID3" and len(tag) == 10:
         sizes = tag[6:]
@@ -195,7 +195,7 @@ def _mend_wave(data: _Bytes, stream: Stream, name_of_file: str) -> Stream:
 
 
 def _is_chunk(data: _Bytes, place: int, end: int) -> bool:
-    """Whether chunks follow up to the end, or all but a last odd byte."""
+    """Return whether chunks follow up to the end, or all but a last odd byte."""
     while place + 8 <= end:
         name, length = struct.unpack("<4sI", data.at(place, 8))
         if not all(32 <= byte < 127 for byte in name):

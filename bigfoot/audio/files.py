@@ -77,7 +77,7 @@ def _header_problem(file: AudioFile) -> str | None:
 
 
 def _is_cut_off(log: str) -> bool:
-    # libsndfile shortens a cut-off wav in silence; only its log still knows the length the header promised:
+    # libsndfile shortens a cut-off wav in silence; only its log still has the length in the header:
     #   data : 32000 (should be 9956)
     return any(
         int(held) < int(promised) < UNKNOWN_BYTES for promised, held in re.findall(r"(\d+) \(should be (\d+)\)", log)
@@ -97,7 +97,7 @@ def _ogg_problem(path: Path) -> str | None:
 
 
 def read_header(path: str | Path) -> AudioHeader:
-    """Learn rate, channels and length of a file without decoding it.
+    """Read rate, channels and length of a file without decoding it.
 
     Args:
         path: any file that ``read_audio`` reads.
@@ -120,7 +120,7 @@ def read_header(path: str | Path) -> AudioHeader:
 
 
 def sum_seconds(paths: Iterable[Path]) -> Seconds:
-    """How much audio there is, by the headers of files; those that cannot be read add nothing.
+    """Sum the audio in files by their headers; those that cannot be read add nothing.
 
     Args:
         paths: files.
@@ -281,7 +281,7 @@ def resample(samples: Samples, rate: Hertz, sample_rate: Hertz = SAMPLE_RATE) ->
 def normalize_waveform(
     samples: Samples, mean: np.floating | None = None, variance: np.floating | None = None
 ) -> Samples:
-    """Bring an utterance to zero mean and unit variance, by Hugging Face's ``Wav2Vec2FeatureExtractor``'s formula.
+    """Normalize an utterance to zero mean and unit variance, by Hugging Face's ``Wav2Vec2FeatureExtractor``'s formula.
 
     Args:
         samples: (N,) real samples, without padding.

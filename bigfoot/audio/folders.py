@@ -1,4 +1,4 @@
-"""The files below a folder, whatever else lies there."""
+"""Find the files below a folder."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from bigfoot.audio.recording import Moments, Recording, cut_chunks, measure_mome
 from bigfoot.types import Samples, Seconds
 
 LONGEST_PIECE: Seconds = 40.0
-"""What is longer is cut; a little more than the longest utterance of LibriSpeech, so that corpora of utterances are
+"""Longer audio is cut; a little more than the longest utterance of LibriSpeech, so that corpora of utterances are
 judged whole."""
 _STEP: Seconds = 0.02
 _PAUSE: Seconds = 0.3
@@ -26,7 +26,7 @@ _PAUSE: Seconds = 0.3
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of a recording as it was read.
+    """A stretch of a recording with its samples.
 
     Args:
         chunk: its place; its samples may reach beyond the next one's start, by what a frame there needs.
@@ -46,7 +46,7 @@ class Piece:
 
 
 class _Meter:
-    """Takes the variance of every step of a recording while somebody else reads it."""
+    """Records the variance of every step of a recording while its blocks are read elsewhere."""
 
     def __init__(self, step: int) -> None:
         self._step, self._rest = step, np.zeros(0, dtype=np.float32)
@@ -95,7 +95,7 @@ def plan_pieces(
     pieces, start = [], 0
     while num_samples - start > longest:
         low, high = (start + longest // 2) // step, min(start + longest, num_samples - longest // 4) // step
-        # The last of equals: in digital silence pieces are as long as they may be.
+        # The last of equal minima: in digital silence pieces are as long as they may be.
         cut = (high - int(smooth[low : high + 1][::-1].argmin())) * step
         pieces.append(Chunk(start, min(cut + tail, num_samples), start // step))
         start = cut

@@ -41,7 +41,7 @@ class Recording:
 
     @property
     def seconds(self) -> Seconds:
-        """How long it is."""
+        """Length in seconds."""
         return self.num_samples / self.sample_rate
 
     def load(self) -> Samples:

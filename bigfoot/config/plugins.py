@@ -107,7 +107,7 @@ def _first_on_path(places: Sequence[Path]) -> Iterator[None]:
 
 
 def _digest(source: Path | None) -> str:
-    """Of a module's file, or of all files of a package."""
+    """Digest a module's file, or all files of a package."""
     if source is None:
         return ""
     files = sorted(source.parent.rglob("*.py")) if source.name == "__init__.py" else [source]

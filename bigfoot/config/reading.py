@@ -84,13 +84,13 @@ def save_config(config: object, path: str | Path) -> None:
 
 
 def to_dict(config: object) -> dict[str, Any]:
-    """A dataclass of settings as plain containers, for fingerprints and JSON."""
+    """Convert a dataclass of settings to plain containers, for fingerprints and JSON."""
     return dataclasses.asdict(config)  # type: ignore[call-overload, no-any-return]
 
 
 @dataclass(frozen=True)
 class _Key:
-    """What a key of the schema takes.
+    """Type of a key of the schema.
 
     Args:
         kind: its type as it is written.
@@ -153,7 +153,7 @@ def _read_yaml(path: Path) -> DictConfig:
 def _leaves(
     node: DictConfig, prefix: str, known: Mapping[str, _Key], problems: list[Problem]
 ) -> Iterator[tuple[str, Any]]:
-    """Go down as long as there is a section of the schema below; dictionaries that are values stay whole."""
+    """Descend while there is a section of the schema below; dictionaries that are values stay whole."""
     for name in map(str, node):
         key = f"{prefix}{name}"
         try:

@@ -41,7 +41,7 @@ _CUTS_FOR_BUCKETS = 10_000
 
 @dataclass(frozen=True, order=True)
 class Position:
-    """A place in the training stream.
+    """A position in the training stream.
 
     Args:
         epoch: 0 for the first pass over the manifest.
@@ -87,7 +87,7 @@ class Batch:
         return self.attention_mask.sum(dim=1)
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch with its tensors on a device."""
+        """Return the batch with its tensors on a device."""
         return Batch(
             self.input_values.to(device),
             self.attention_mask.to(device),
@@ -121,7 +121,7 @@ class LoadedUtterance:
 
 @dataclass(frozen=True)
 class _CutSource:
-    """What is needed of a cut to read it: small, since it is sent to workers."""
+    """The part of a cut that is needed to read it: small, since it is sent to workers."""
 
     id: str
     speaker: str
@@ -151,7 +151,7 @@ class _CutSource:
         return LoadedUtterance(self.id, self.speaker, self.text, samples)
 
     def load_pieces(self, sample_rate: int, longest: Seconds | None) -> Iterator[LoadedUtterance]:
-        """What is longer in pieces of one id, the first of which has the transcript."""
+        """Yield longer cuts in pieces of one id, the first of which has the transcript."""
         if longest is None:
             yield self.load(sample_rate)
             return
@@ -163,7 +163,7 @@ class _CutSource:
 
 
 def collate(utterances: Sequence[LoadedUtterance], processor: Processor, position: Position | None = None) -> Batch:
-    """Put utterances into one batch.
+    """Collate utterances into one batch.
 
     Args:
         utterances: B of them, 1 or more.
@@ -211,7 +211,7 @@ def _pad_labels(utterances: Sequence[LoadedUtterance], tokenizer: Tokenizer | No
             labels_by_row.append(tokenizer.encode(item.text))
         except ValueError as error:
             raise DataError(f"{item.id}: {error}; prepare the data for this model's vocabulary") from error
-    # One at least: where nobody has a transcript, a tensor without elements would trouble the losses.
+    # At least one column: without any transcript, the losses fail on a tensor without elements.
     labels = torch.full((len(labels_by_row), max(1, *map(len, labels_by_row))), LABEL_PADDING, dtype=torch.int64)
     for row, ids in enumerate(labels_by_row):
         labels[row, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
@@ -471,7 +471,7 @@ def sample_batches(
 
 
 def _longest_first(manifest: str | Path) -> list[Cut]:
-    """So that a batch too big for the memory shows at once."""
+    """Sort by length, longest first, so that a batch too big for the memory shows at once."""
     return _read_cuts(manifest, key=lambda cut: (-cut.duration, cut.id))
 
 

@@ -1,4 +1,4 @@
-"""From a corpus by name to checked lhotse manifests of its train, dev and test splits."""
+"""Prepare checked lhotse manifests of the train, dev and test splits of a corpus."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _OnBad = Callable[[AudioError], None] | None
 
 @dataclass(frozen=True)
 class _Corpus:
-    """What sets a corpus apart: it is either listed where it lies, or made.
+    """Definition of a corpus, which is either listed in place or generated.
 
     Args:
         usual_name: of its folder, below ``$BIGFOOT_DATA``; None where it has none.
@@ -104,7 +104,7 @@ _CORPORA = {
 def prepare_data(
     config: DataConfig, seed: int, folder: str | Path, characters: Collection[str] | None = None
 ) -> PreparedData:
-    """Make ``cuts_train.jsonl.gz``, ``cuts_dev.jsonl.gz``, ``cuts_test.jsonl.gz`` and ``prepared.json`` in a folder.
+    """Write ``cuts_train.jsonl.gz``, ``cuts_dev.jsonl.gz``, ``cuts_test.jsonl.gz`` and ``prepared.json`` in a folder.
 
     Generated speech (synthetic_digits, fsdd) is written below it as FLAC; other corpora stay where they are. Train is
     in a shuffled order, since lhotse's buffer holds a part of a big corpus only; dev and test keep the corpus's.
@@ -274,7 +274,7 @@ def _write_splits(
     generate: Callable[[DataConfig, int, str, int, _OnBad], Iterator[Utterance]],
     config: DataConfig, seed: int, folder: Path, skipped: list[SkippedUtterance],
 ) -> dict[str, list[ListedUtterance]]:  # fmt: skip
-    """Make the splits of a generated corpus, and write their audio below the folder."""
+    """Generate the splits of a corpus, and write their audio below the folder."""
     counts = dict(zip(SPLITS, (config.num_train, config.num_dev, config.num_test), strict=True))
     listed = {}
     for split, count in counts.items():
@@ -317,7 +317,7 @@ def _list_splits(
 
 
 def _split_names(config: DataConfig) -> dict[str, list[str]]:
-    """The corpus's own names of what train, dev and test are made of."""
+    """Return the corpus's own names of the parts of train, dev and test."""
     switches = {
         "train-clean-100": config.train_clean_100,
         "train-clean-360": config.train_clean_360,

@@ -1,4 +1,4 @@
-"""From listed utterances to lhotse manifests: every file and transcript is looked at, what is bad is left out by name.
+"""Write lhotse manifests from listed utterances: check every file and transcript, leave bad ones out by name.
 
 Cuts refer to the files in place, with rate and channels from their headers; ``bigfoot.audio.files.read_audio``
 reads them, never lhotse.
@@ -42,7 +42,7 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True)
 class ListedUtterance:
-    """An utterance as its corpus lists it, before its audio was looked at.
+    """An utterance as its corpus lists it, before its audio is checked.
 
     Args:
         id: unique in its split.
@@ -82,7 +82,7 @@ class SkippedUtterance:
 
 @dataclass(frozen=True)
 class PreparedData:
-    """The manifests of a run and what is known of them.
+    """The manifests of a run and facts about them.
 
     Args:
         folder: where they lie.
@@ -105,7 +105,7 @@ class PreparedData:
     files: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def account(self, split: str) -> Account:
-        """What became of the rows of a split, by its names.
+        """Return the account of a split.
 
         Args:
             split: ``train``, ``dev`` or ``test``, as far as there is one.

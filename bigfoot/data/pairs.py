@@ -41,7 +41,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class PairedFolders:
-    """What two folders hold.
+    """Contents of two folders.
 
     Args:
         pairs: every recording, in order of its path.

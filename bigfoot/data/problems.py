@@ -1,4 +1,4 @@
-"""What is wrong with the settings of data in view of what lies on the disk."""
+"""Problems of the data settings that depend on the files on disk."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ def _find_closing_quote(line: str, start: int) -> int:
 
 
 def _swallows_rows(lines: list[str], columns: list[str]) -> bool:
-    """Whether lines within quotation marks are rows of their own: they name audio where the header has the path."""
+    """Return whether lines within quotes are rows of their own: they name audio where the header has the path."""
     place = next((columns.index(name) for name in PATH_COLUMNS if name in columns), None)
     if place is None:
         return False

@@ -1,4 +1,4 @@
-"""What manifests were made of: each utterance as its corpus lists it, and each file by its digest.
+"""The sources of manifests: each utterance as its corpus lists it, and each file by its digest.
 
 ``sources.jsonl.gz`` beside the manifests holds a line for each. The next start lists the corpus again and compares,
 so that changed rows, transcripts and audio are noticed, and a table that was only saved again is not.

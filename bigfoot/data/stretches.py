@@ -70,7 +70,7 @@ class Stretch:
 
 
 def read_stretch(row: Mapping[str, Any]) -> Stretch | None:
-    """Understand the columns ``offset`` or ``start``, ``duration`` and ``end`` of a row, all in seconds.
+    """Parse the columns ``offset`` or ``start``, ``duration`` and ``end`` of a row, all in seconds.
 
     Args:
         row: values by column.

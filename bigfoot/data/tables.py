@@ -29,7 +29,7 @@ def list_table(table: Path, audio: Path | None = None, untranscribed: bool = Fal
     Args:
         table: a ``.tsv``, ``.csv`` or ``.jsonl`` file; see ``read_rows``.
         audio: folder to which paths are relative; the table's own by default.
-        untranscribed: nobody learns from the transcripts, so that there may be no column of them.
+        untranscribed: transcripts are not trained on, so their column may be missing.
 
     Returns:
         The utterances in the table's order; a broken line is one with a ``problem``.

@@ -40,7 +40,7 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What was found for one utterance.
+    """Result for one utterance.
 
     Args:
         hypotheses: best first, as many as beams at most.
@@ -53,7 +53,7 @@ class Decoded:
 
     @property
     def best(self) -> Hypothesis:
-        """The first."""
+        """The best hypothesis."""
         return self.hypotheses[0]
 
 
@@ -205,7 +205,7 @@ class _Search:
         self._settle()
 
     def _score(self, log_probs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Of every text with every next token: by the decoder, by all, by CTC; each (B, K, V)."""
+        """Score every text with every next token: by the decoder, by all, by CTC; each (B, K, V)."""
         end, config = self.model.end_id, self.config
         is_end = torch.arange(log_probs.shape[-1], device=log_probs.device) == end
         attention = self.attention[..., None] + log_probs
@@ -224,7 +224,7 @@ class _Search:
         return attention, scores, ctc.where(~here, self.ctc_scores[..., None])
 
     def _note_margins(self, values: Tensor) -> None:
-        """How close a call it was, in utterances that are not done."""
+        """Update the smallest margins of utterances that are not done."""
         gaps = values[:, self.beams - 1] - values[:, self.beams]
         real = ~self.ended.all(1) & torch.isfinite(gaps)
         self.margins = torch.where(real, torch.minimum(self.margins, gaps), self.margins)
@@ -248,7 +248,7 @@ class _Search:
         self.scores, self.ended = self.scores.masked_fill(dropped, -torch.inf), self.ended | dropped
 
     def results(self) -> list[Decoded]:
-        """What was found, best first."""
+        """Return the results, best first."""
         order = self.scores.argsort(dim=1, descending=True, stable=True).tolist()
         return [self._result(row, ranks) for row, ranks in enumerate(order)]
 

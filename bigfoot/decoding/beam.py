@@ -32,9 +32,9 @@ class _Prefix:
         state: of the language model, behind the words before.
         language: their log probability.
         bonus: for them.
-        partial: what ``word`` is worth while it is unfinished.
+        partial: score of the unfinished ``word``.
         children: by token, so that a prefix that comes again is the same one.
-        worth_of_longer: what each token more would make of its worth, (V,), once that was asked for.
+        scores_of_longer: score with each token appended, (V,); None before the first use.
     """
 
     token: int
@@ -45,7 +45,7 @@ class _Prefix:
     bonus: float
     partial: float
     children: dict[int, _Prefix] = field(default_factory=dict)
-    worth_of_longer: Scores | None = None
+    scores_of_longer: Scores | None = None
 
     def tokens(self) -> tuple[int, ...]:
         found, prefix = [], self
@@ -147,7 +147,7 @@ class PrefixBeamSearch:
         ranked_stays, ranked_longer = stays, longer
         if self.values is not None:
             ranked_stays = stays + np.array([self._worth(prefix) for prefix in beam.prefixes])
-            ranked_longer = longer + np.stack([self._worth_of_longer(prefix) for prefix in beam.prefixes])
+            ranked_longer = longer + np.stack([self._scores_of_longer(prefix) for prefix in beam.prefixes])
         ranks = np.concatenate([ranked_stays, ranked_longer.ravel()])
         keep = min(self.beam_size, len(ranks))
         best = np.argpartition(-ranks, keep - 1)[:keep]
@@ -169,19 +169,19 @@ class PrefixBeamSearch:
         assert self.values is not None
         return self.values.weight * prefix.language + prefix.bonus + prefix.partial
 
-    def _worth_of_longer(self, prefix: _Prefix) -> Scores:
-        """What each token more would make of a prefix's worth, (V,)."""
+    def _scores_of_longer(self, prefix: _Prefix) -> Scores:
+        """Compute the score of a prefix with each token appended, (V,)."""
         assert self.values is not None
         # A prefix stays in the beam for many frames, and its words are worth the same in all of them.
-        if prefix.worth_of_longer is None:
+        if prefix.scores_of_longer is None:
             language, bonus, _ = self._close(prefix)
             closed = self.values.weight * language + bonus
             before = self.values.weight * prefix.language + prefix.bonus
-            prefix.worth_of_longer = self._row(prefix.word) + np.where(self._closes, closed, before)
-        return prefix.worth_of_longer
+            prefix.scores_of_longer = self._row(prefix.word) + np.where(self._closes, closed, before)
+        return prefix.scores_of_longer
 
     def _row(self, word: str) -> Scores:
-        """What the unfinished word would be worth with each token more, (V,)."""
+        """Compute the score of the unfinished word with each token appended, (V,)."""
         assert self.values is not None
         if word not in self._rows:
             worth = [

@@ -1,4 +1,4 @@
-"""The search that a configuration asks for."""
+"""Build the search that a configuration asks for."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bigfoot.text.tokenizer import Tokenizer
 
 
 def build_search(config: SearchConfig, tokenizer: Tokenizer) -> Search | None:
-    """Make the search of a configuration.
+    """Build the search of a configuration.
 
     Args:
         config: ``decoder`` and the fields below it.

@@ -18,7 +18,7 @@ from bigfoot.text.tokenizer import Tokenizer
 
 @dataclass
 class GreedyResult:
-    """What greedy decoding finds.
+    """Result of greedy decoding.
 
     Args:
         texts: one an utterance.

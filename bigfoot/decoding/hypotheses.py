@@ -1,4 +1,4 @@
-"""What a search over CTC posteriors finds, whatever the search."""
+"""Results of a search over CTC posteriors, and its interface."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Hypothesis:
 
 
 class Search(Protocol):
-    """A way from posteriors to text."""
+    """A search that turns posteriors into text."""
 
     @property
     def name(self) -> str:
-        """What a report calls it."""
+        """Name in reports."""
         ...
 
     def search(self, log_probs: LogProbs) -> list[Hypothesis]:

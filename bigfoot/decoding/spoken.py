@@ -1,4 +1,4 @@
-"""From batches of audio to texts by a model's decoder."""
+"""Transcribe batches of audio with a model's decoder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bigfoot.text.tokenizer import Tokenizer
 
 
 def require_decoder(model: BigfootForCTC) -> SpeechDecoder:
-    """The decoder of a model.
+    """Return the decoder of a model.
 
     Raises:
         ModelError: it has none.
@@ -31,7 +31,7 @@ def require_decoder(model: BigfootForCTC) -> SpeechDecoder:
 
 
 def require_tokenizer(loaded: LoadedModel) -> Tokenizer:
-    """The tokenizer of a model's decoder, its own or the CTC head's.
+    """Return the tokenizer of a model's decoder, its own or the CTC head's.
 
     Args:
         loaded: with a decoder.
@@ -44,8 +44,8 @@ def require_tokenizer(loaded: LoadedModel) -> Tokenizer:
     if tokenizer is None:
         raise ModelError(f"{loaded.folder}: no text can come out of this model: no vocabulary in its folder")
     # Language models may have rows without a token, and no row for tokens that write nothing, as CTC's blank.
-    spoken_alone = tokenizer.pieces[decoder.vocab_size :]
-    fits = tokenizer.fits(decoder.vocab_size) if decoder.has_ctc_tokens else not any(spoken_alone)
+    rest = tokenizer.pieces[decoder.vocab_size :]
+    fits = tokenizer.fits(decoder.vocab_size) if decoder.has_ctc_tokens else not any(rest)
     if not fits:
         raise ModelError(
             f"{loaded.folder}: no text can come out of this model: its vocabulary ({tokenizer.describe()}) is not its "
@@ -55,7 +55,7 @@ def require_tokenizer(loaded: LoadedModel) -> Tokenizer:
 
 
 def name_decoding(model: BigfootForCTC, config: DecodingConfig) -> str:
-    """How a model's decoder is used, as reports have it.
+    """Describe how a model's decoder is used, for reports.
 
     Examples:
         >>> from bigfoot.formats.folder import load_model

@@ -1,4 +1,4 @@
-"""What words are worth to a search: a language model, a lexicon, a bonus a word, hot words."""
+"""Scores of words in a search: a language model, a lexicon, a bonus a word, hot words."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class LanguageModel(Protocol):
     """Probabilities of words; a state stands for the words before."""
 
     def start(self) -> Any:  # noqa: ANN401 - whatever the model takes for a state
-        """The state at the start of a sentence."""
+        """Return the state at the start of a sentence."""
         ...
 
     def score_word(self, state: Any, word: str) -> tuple[Any, float]:  # noqa: ANN401
-        """The state behind a word, and the word's log probability in nats."""
+        """Return the state behind a word, and the word's log probability in nats."""
         ...
 
     def score_end(self, state: Any) -> float:  # noqa: ANN401
@@ -34,7 +34,7 @@ class KenLM:
 
     Args:
         path: ARPA file, or KenLM's binary.
-        words: that may be asked for; those that the model does not know are its ``<unk>``.
+        words: that may be scored; those that the model lacks are its ``<unk>``.
 
     Raises:
         DataError: there is no such file, or it is no model.
@@ -59,7 +59,7 @@ class KenLM:
             raise DataError(f"{path}: KenLM cannot read it ({str(error).strip().splitlines()[-1]})") from error
 
     def start(self) -> Any:  # noqa: ANN401
-        """The state at the start of a sentence."""
+        """Return the state at the start of a sentence."""
         return self._model.start(False)
 
     def score_word(self, state: Any, word: str) -> tuple[Any, float]:  # noqa: ANN401
@@ -74,7 +74,7 @@ class KenLM:
 
 @dataclass(frozen=True)
 class WordValues:
-    """What a search adds to the acoustic score, word by word.
+    """Scores that a search adds to the acoustic score, word by word.
 
     A hot word is worth its bonus when it is complete; until then a part of it is worth the same part of the bonus, so
     that the beam does not lose it, and loses that again where another word comes of it.
@@ -102,7 +102,7 @@ class WordValues:
 
     @cached_property
     def _words(self) -> frozenset[str] | None:
-        # Whoever names a hot word wants to see it, lexicon or not.
+        # Hot words may come out even where the lexicon lacks them.
         return None if self.lexicon is None else frozenset(self.lexicon) | frozenset(self.hot_words)
 
     @cached_property

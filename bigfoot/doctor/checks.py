@@ -135,7 +135,7 @@ def judge_build(version: str, cuda: str | None, usable: bool, gpus: list[str]) -
         gpus: that the driver lists.
 
     Returns:
-        ``broken`` where a GPU lies idle; ``note`` where gigabytes of CUDA serve nobody.
+        ``broken`` where a GPU lies idle; ``note`` where gigabytes of CUDA are unused.
 
     Examples:
         >>> judge_build("2.13.0", None, False, []).state

@@ -1,6 +1,6 @@
 """The child process that checks packages, and its finding for one that cannot be loaded.
 
-A child writes a line of JSON before and after each check, so that its parent knows in which of them it died.
+A child writes a line of JSON before and after each check, so that its parent can name the one in which it died.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def run_probe(checks: Iterable[Check], out: TextIO) -> None:
 
 
 def main(name: str, skip: int) -> None:
-    """Be the child for one of ``PROBES``, without its first ``skip`` checks."""
+    """Run as the child for one of ``PROBES``, without its first ``skip`` checks."""
     # What packages print must not come between the lines.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
         os.dup2(2, 1)

@@ -1,4 +1,4 @@
-"""What ``bigfoot export`` does, from words to a file."""
+"""Export a model to a file: ``bigfoot export``."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ TARGETS = {
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What is to be written.
+    """What to export, and how.
 
     Args:
         model: see ``resolve_model``.
@@ -92,7 +92,7 @@ class ExportRequest:
     may: MayReplace = OWN_ONLY
 
     def problems(self, precision: str = "float32") -> list[str]:
-        """What cannot be done, all at once.
+        """Return all problems of the request at once.
 
         Args:
             precision: of the model's folder.

@@ -1,4 +1,4 @@
-"""What the gate asks of a file, whatever its format."""
+"""The interface of an exported file that the gate uses, whatever its format."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Exported(Protocol):
         """Read it as it will be read from the disk, and run it by the runtime that it is for."""
 
     def rank_layers(self, model: BigfootForCTC, input_values: Tensor, *, effects: bool = False) -> list[LayerError]:
-        """How far each layer is off by itself, the worst first; nothing where layers cannot be separated.
+        """Return the error of each layer by itself, the worst first; nothing where layers cannot be separated.
 
         Args:
             model: that it was written from.
@@ -65,7 +65,7 @@ def save_files(contents: Mapping[Path, bytes], may: MayReplace = OWN_ONLY) -> No
 
 
 def is_exported(path: Path) -> bool:
-    """Whether a file's metadata names bigfoot as its exporter.
+    """Return whether a file's metadata names bigfoot as its exporter.
 
     Args:
         path: an ONNX graph, a ``.pt2`` program, an ``.xml`` of OpenVINO or the ``.bin`` that belongs to one.

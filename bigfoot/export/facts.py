@@ -61,7 +61,7 @@ def describe(
 
 
 def check_exportable(loaded: LoadedModel) -> None:
-    """A file without an output is of no use.
+    """Check that a model can be exported.
 
     Raises:
         ModelError: the model has no CTC head, or a vocabulary that a file cannot hold.

@@ -1,4 +1,4 @@
-"""How far each layer of a graph is from the same layer in PyTorch, when it is given what PyTorch's is given."""
+"""Error of each layer of a graph against the same layer in PyTorch, with the same input."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RunPiece: TypeAlias = "Callable[[ModelProto, dict[str, np.ndarray], list[str]], 
 
 @dataclass(frozen=True)
 class LayerError:
-    """A layer by itself, so that what came wrong into it does not count.
+    """Error of a layer by itself, without the error of its input.
 
     Args:
         name: of the module in the encoder.
@@ -92,7 +92,7 @@ def measure_layers(
 def _record(
     model: BigfootForCTC, ends: Mapping[str, tuple[list[str], list[str]]], input_values: Tensor
 ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], Tensor]:
-    """What goes into each layer and comes out of it in PyTorch, features last; and the logits."""
+    """Record inputs and outputs of each layer in PyTorch, features last; and the logits."""
     modules = _modules(model)
     recorded: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 

@@ -1,4 +1,4 @@
-"""To one ``.onnx`` file that describes its own inputs and outputs."""
+"""Export to one ``.onnx`` file that describes its own inputs and outputs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def require_onnx() -> None:
 
 @dataclass(frozen=True)
 class OnnxExport:
-    """A graph with what is needed to judge it; see ``Exported``.
+    """A graph with what is needed to check it; see ``Exported``.
 
     Args:
         graph: ONNX, with its metadata.
@@ -114,7 +114,7 @@ def build_onnx(
 
 
 def set_metadata(graph: ModelProto, facts: dict[str, str]) -> None:
-    """Put facts into a graph in place of all that stood there.
+    """Store facts in a graph in place of its metadata.
 
     Args:
         graph: changed in place.

@@ -1,4 +1,4 @@
-"""To OpenVINO: the fp32 graph of ``bigfoot.export.onnx`` as an ``.xml`` file with its weights in a ``.bin``."""
+"""Export to OpenVINO: the fp32 graph of ``bigfoot.export.onnx`` as an ``.xml`` file with its weights in a ``.bin``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far an exported file is from its model on real audio."""
+"""Difference of an exported file from its model on real audio."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bigfoot.measure.rounding import rounding_limit
 
 @dataclass(frozen=True)
 class ParityLimits:
-    """How far a file may be from its model.
+    """Limits of the difference of a file from its model.
 
     Args:
         logits: largest difference of a logit of an fp32 file, from the model's and between an utterance alone and in
@@ -38,7 +38,7 @@ class ParityLimits:
 
 @dataclass(frozen=True)
 class Parity:
-    """What the gate measured.
+    """Measurements of the gate.
 
     Args:
         max_difference: largest difference of a logit on real frames, each utterance alone.
@@ -67,7 +67,7 @@ class Parity:
     judges_texts: bool = True
 
     def describe(self) -> str:
-        """A line for people.
+        """Summarize the measurements in a line.
 
         Examples:
             >>> wer = PairedDifference(0.001, -0.002, 0.004, 0.4, "utterance")
@@ -131,7 +131,7 @@ def _texts(
     utterances: Sequence[LoadedUtterance],
     loaded: LoadedModel,
 ) -> list[str]:
-    """A text of each recording, from logits in another order."""
+    """Decode the text of each recording, from logits in another order."""
     texts = {
         id(item): decode_greedily(logits, loaded.processor.tokenizer)
         for item, logits in zip(ordered, outputs, strict=True)
@@ -140,7 +140,7 @@ def _texts(
 
 
 def _problems(parity: Parity, exported: Exported, limits: ParityLimits) -> Iterator[str]:
-    """What is past its limit; never "greater than", for a difference that is not a number is past any."""
+    """List what is past its limit; never by "greater than", since a NaN difference is past any limit."""
     if not np.isfinite(parity.max_difference):
         yield "there are logits that are not finite, or not as many as the model's"
     if exported.plan.ranges:

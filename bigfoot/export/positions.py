@@ -1,4 +1,4 @@
-"""Where frames are, and fewer of them: positional convolutions and time reduction, as nodes."""
+"""Write positional convolutions and time reduction as nodes."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class PositionWriter(PartWriter):
         return y
 
     def reduce(self, reduction: TimeReduction, x: str, frames: str, lengths: str) -> tuple[str, str, str]:
-        """Make one frame of several.
+        """Merge several frames into one.
 
         Args:
             reduction: the layer.
@@ -89,7 +89,7 @@ class PositionWriter(PartWriter):
         return y, self.frame_mask(fewer, real), fewer
 
     def restore(self, reduction: TimeReduction, x: str, frames: str) -> str:
-        """Make several frames of one.
+        """Expand one frame into several.
 
         Args:
             reduction: the layer.

@@ -1,4 +1,4 @@
-"""What ``bigfoot quantize`` does: quantize a model folder, and measure what that costs."""
+"""Quantize a model folder, and measure what that costs: ``bigfoot quantize``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bigfoot.storage.ownership import OWN_ONLY, MayReplace, check_folder
 
 @dataclass(frozen=True)
 class QuantizeRequest:
-    """What is to be made small.
+    """What to quantize, and how.
 
     Args:
         model: see ``resolve_model``.
@@ -44,7 +44,7 @@ class QuantizeRequest:
     may: MayReplace = OWN_ONLY
 
     def problems(self) -> list[str]:
-        """What cannot be done, all at once.
+        """Return all problems of the request at once.
 
         Examples:
             >>> QuantizeRequest("tiny_teacher", Path("out"), "int8", calibrate=Path("a.wav")).problems()
@@ -67,7 +67,7 @@ class QuantizeRequest:
 
 @dataclass(frozen=True)
 class Quantized:
-    """What came of it.
+    """Result of quantization.
 
     Args:
         bytes_before: of the weight files.
@@ -86,7 +86,7 @@ class Quantized:
     wer: PairedDifference | None = None
 
     def describe(self) -> str:
-        """A line for people.
+        """Summarize the result in a line.
 
         Examples:
             >>> Quantized(10_000_000, 2_700_000, "", 1, 60, PairedDifference(0.001, 0, 0, 0.4, "utterance")).describe()

@@ -1,4 +1,4 @@
-"""To one ``.pt2`` file that PyTorch runs without bigfoot."""
+"""Export to one ``.pt2`` file that PyTorch runs without bigfoot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether this machine computes a convolution in half precision as it does in fp32."""
+"""Check whether this machine computes a convolution in half precision as in fp32."""
 
 from __future__ import annotations
 

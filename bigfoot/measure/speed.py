@@ -1,4 +1,4 @@
-"""How fast models are beside each other: interleaved rounds in one process, medians and spreads."""
+"""Compare the speed of models: interleaved rounds in one process, medians and spreads."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class ModelSpeed:
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Let torch compute with so many threads inside the block."""
+    """Set torch's number of threads inside the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -85,7 +85,7 @@ def count_all_threads() -> int:
 
 
 def name_processor() -> str:
-    """What the system calls the processor."""
+    """Return the processor's name."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():

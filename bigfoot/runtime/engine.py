@@ -1,4 +1,4 @@
-"""What a transcriber needs of whatever computes the logits, and the facts about the model."""
+"""The interface of an engine, which computes logits for the transcriber, and the facts about its model."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ModelFacts:
 
 
 class EngineOutput(NamedTuple):
-    """What a model gives for a batch.
+    """Output of a model for a batch.
 
     Args:
         logits: (B, T, V) float32.
@@ -60,7 +60,7 @@ class Engine(Protocol):
 
     @property
     def lanes(self) -> int:
-        """How many passes may run at once."""
+        """Number of passes that may run at once."""
 
     def run(self, input_values: Samples, lengths: npt.NDArray[np.int64], alone: bool = True) -> EngineOutput:
         """Compute a batch.

@@ -1,4 +1,4 @@
-"""What ``bigfoot export`` writes into a file beside the graph, read back with every fault in words."""
+"""Read the metadata that ``bigfoot export`` writes into a file, with an error message for each fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An exported model on ONNX Runtime; every way its file can be bad has its own sentence."""
+"""Run an exported model on ONNX Runtime, with an error message for each fault of its file."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def read_rt_info(model: openvino.Model) -> dict[str, str]:
 
 
 def compile_ir(model: openvino.Model, path: Path, threads: int, streams: int = 1) -> openvino.CompiledModel:
-    """Make a model ready for the processor, in fp32 whatever the processor likes better.
+    """Compile a model for the processor, in fp32 whatever precision the processor prefers.
 
     Args:
         model: of ``read_ir``.
@@ -126,7 +126,7 @@ def compile_ir(model: openvino.Model, path: Path, threads: int, streams: int = 1
 
 
 def require_openvino() -> Any:  # noqa: ANN401 - a module
-    """The package.
+    """Import the package.
 
     Raises:
         MissingExtraError: it is not installed.

@@ -1,4 +1,4 @@
-"""Where transcripts go: one stream for all of them, or a file each in a folder."""
+"""Write transcripts: one stream for all of them, or a file each in a folder."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Write = Callable[[Argument | None, Transcript], None]
 
 
 def is_folder(output: str | None) -> bool:
-    """Whether an ``--output`` means a folder: there is one, or it ends in a slash."""
+    """Return whether an ``--output`` is a folder: it exists as one, or ends in a slash."""
     return output is not None and (output.endswith(("/", os.sep)) or Path(output).is_dir())
 
 
 def is_stream(output: str) -> bool:
-    """Whether an ``--output`` is written to as it goes: a pipe, a device, a descriptor."""
+    """Return whether an ``--output`` is a stream: a pipe, a device, a descriptor."""
     path = Path(output)
     described = output in ("/dev/stdout", "/dev/stderr") or output.startswith(("/dev/fd/", "/proc/self/fd/"))
     return described or (path.exists() and not path.is_file() and not path.is_dir())
@@ -162,7 +162,7 @@ def open_output(kind: str, output: str | None, several: bool, may: MayReplace = 
 
 @contextmanager
 def _open_file(output: str, may: MayReplace) -> Iterator[TextIO]:
-    """A text file that takes its place at the end, with what there is of it where the end comes early."""
+    """Open a text file that is renamed into place at the end, in part where writing stops early."""
     if is_stream(output):
         with Path(output).open("w", encoding="utf-8") as stream:
             yield stream
@@ -189,7 +189,7 @@ def _write_text(stream: TextIO, kind: str, transcript: Transcript, several: bool
 
 @contextmanager
 def _json_list(stream: TextIO) -> Iterator[Write]:
-    """A list that is whole whatever happens between its brackets."""
+    """Write a JSON list that is valid even where writing stops early."""
     head = "["
 
     def write(_: Argument | None, transcript: Transcript) -> None:

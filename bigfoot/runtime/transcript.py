@@ -11,12 +11,12 @@ PAUSE: Seconds = 0.8
 """Gap between words from which on a new segment starts."""
 LONGEST_SEGMENT: Seconds = 7.0
 MOST_CHARACTERS = 84
-"""Of a segment: two lines of a subtitle."""
+"""Longest segment: two lines of a subtitle."""
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word in its place.
+    """A word with its times.
 
     Args:
         text: without spaces.
@@ -51,7 +51,7 @@ class Segment:
 
     @property
     def end(self) -> Seconds:
-        """When the last word ends."""
+        """End of the last word."""
         return self.words[-1].end
 
 
@@ -83,7 +83,7 @@ class Transcript:
 
 
 def split_segments(words: Sequence[Word]) -> list[Segment]:
-    """Put words together until there is a pause, or until they fill a screen.
+    """Group words into segments, up to a pause or a full screen.
 
     Args:
         words: in order.

@@ -52,7 +52,7 @@ class Stamp:
 
 
 def is_plain_file(path: Path) -> bool:
-    """Whether a path leads to a regular file: reading a pipe might never end."""
+    """Return whether a path leads to a regular file: reading a pipe might never end."""
     return Stamp.of(path) is not None
 
 

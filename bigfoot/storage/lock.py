@@ -70,7 +70,7 @@ _guard = threading.Lock()
 def locked(
     output: str | Path, *, inside: bool = False, wait: Seconds = 0.0, on_wait: Callable[[str], None] | None = None
 ) -> Iterator[None]:
-    """Be the only writer of an output for a while; taken again in one thread it is held already.
+    """Lock an output against other writers; a lock is reentrant within a thread.
 
     Args:
         output: file or folder; the folder that it lies in is made where missing.
@@ -174,7 +174,7 @@ def _open(path: Path) -> tuple[int, bool]:
 
 
 def _take_by_name(path: Path, mine: Process, is_new: bool) -> None:
-    """Whoever makes the file has the lock; a file whose owner has ended is moved away first."""
+    """Take the lock by creating its file; a file whose owner has ended is moved away first."""
     if not is_new:
         _move_away(path)
         file, is_new = _open(path)
@@ -206,7 +206,7 @@ def _encode(path: Path, owner: Process) -> bytes:
 
 
 def _read_owner(path: Path) -> Process | None:
-    """Who a lock file names; None where it names nobody, or was copied from elsewhere."""
+    """Return the process that a lock file names; None where it names none, or was copied from elsewhere."""
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""What may be replaced: what is absent, empty, or only bigfoot's."""
+"""Check what may be replaced: outputs that are absent, empty, or only bigfoot's."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _COUNTED = 1000
 
 @dataclass(frozen=True)
 class MayReplace:
-    """What a writer may take away.
+    """What a writer may replace.
 
     Args:
         force: also what bigfoot did not write; None where the user cannot ask for it.
-        edited: also what bigfoot wrote and somebody has changed since.
+        edited: also what bigfoot wrote and was changed since.
         inputs: files and folders that are read, which no output replaces.
         models: folders that are read, in which no folder is made.
         report: called with a sentence that names what is removed by force.
@@ -56,14 +56,14 @@ class MayReplace:
 
 
 OWN_ONLY = MayReplace()
-"""What bigfoot wrote and nobody has changed since."""
+"""What bigfoot wrote, unchanged since."""
 OWN_OR_EDITED = MayReplace(edited=True)
 """What bigfoot wrote, such as the steps of a run."""
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """How to recognize a folder of a version that left no marker.
+    """Signs of a folder of a version that left no marker.
 
     Args:
         signs: files of which one is there and names bigfoot as its writer.
@@ -76,7 +76,7 @@ class Earlier:
     is_sign: Callable[[Path], bool] = Path.is_file
 
     def recognizes(self, folder: Path) -> bool:
-        """Whether one of its signs is there."""
+        """Return whether one of its signs is there."""
         return any((folder / sign).is_file() and self.is_sign(folder / sign) for sign in self.signs)
 
 
@@ -117,7 +117,7 @@ def check_folder(folder: str | Path, may: MayReplace = OWN_ONLY, earlier: Earlie
 
 
 def find_foreign(folder: Path, edited: bool = False, earlier: Earlier | None = None) -> Iterator[str]:
-    """What a folder holds that bigfoot did not write, by name, sorted.
+    """List what a folder holds that bigfoot did not write, by name, sorted.
 
     Args:
         folder: looked through as far as bigfoot's own files lie; other folders are named, with a slash.
@@ -191,7 +191,7 @@ def check_file(
 
 
 def claim_folder(folder: Path, earlier: Earlier | None = None) -> None:
-    """Make a folder bigfoot's own, so that files in it may be replaced without a check of each.
+    """Mark a folder as bigfoot's own, so that files in it may be replaced without a check of each.
 
     Args:
         folder: made where missing; a link to one is followed.

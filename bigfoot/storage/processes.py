@@ -51,7 +51,7 @@ class Process:
         return asdict(self)
 
     def has_ended(self) -> bool:
-        """Whether it is known to run no more; of another machine's nothing is known."""
+        """Return whether it is known to have ended; unknown, thus false, for another machine's."""
         if self.host != socket.gethostname():
             return False
         started = started_at(self.pid)
@@ -92,7 +92,7 @@ def _boot() -> str:
 
 
 def _asked(pid: int) -> str | None:
-    """Of systems without ``/proc``."""
+    """Return the start time on systems without ``/proc``."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -79,4 +79,4 @@ def test_without_the_extra_it_is_named(monkeypatch, tmp_path):
 
 def test_a_shorter_hot_word_is_worth_more_on_its_way():
     values = WordValues(hot_words=("SEVEN", "SEVENTEEN"), hot_word_bonus=9.0)
-    assert values.prefix_bonus("SEVEN") == 9.0 and values.prefix_bonus("SEVENT") == 6.0 and values.prefix_bonus("") == 0.0
+    assert [values.prefix_bonus(prefix) for prefix in ("SEVEN", "SEVENT", "")] == [9.0, 6.0, 0.0]
