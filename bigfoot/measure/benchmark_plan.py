@@ -61,7 +61,7 @@ class BenchmarkPlan:
 
     @property
     def num_ticks(self) -> int:
-        """Steps of the progress bar: a child process for each model's memory, and every round of models and of parts."""
+        """Steps of the progress bar: a child process for each model's memory, every round of models and of parts."""
         return len(self.settings) * (len(self.sources) + 2 * (self.rounds + 1))
 
 

@@ -1,4 +1,4 @@
-"""Check the place of an output; none may be in links, mount points, working directories, inputs."""
+"""Check the place of an output: links, mount points, working directories and inputs are refused."""
 
 from __future__ import annotations
 
