@@ -55,7 +55,7 @@ def ask_child(name: str, timeout: float = TIMEOUT, skip: int = 0) -> list[Findin
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False)
         output, fate = done.stdout, _last_words(done) if done.returncode else ""
     except subprocess.TimeoutExpired as late:
-        output, fate = late.stdout or b"", f"does not answer within {timeout:g} s"
+        output, fate = late.stdout or b"", f"does not finish within {timeout:g} s"
     found, dead = _read(output)
     if dead is not None:
         found.append(Finding(dead, "broken", fate, package_hint(dead, again=True)))

@@ -49,7 +49,7 @@ class GraphWriter:
 
     @property
     def exact(self) -> bool:
-        """Whether sums over time must come out the same in any order; see ``bigfoot.export.statistics``."""
+        """Return whether sums over time must come out the same in any order; see ``bigfoot.export.statistics``."""
         return bool(self.plan.ranges) and self.plan.is_static
 
     def op(self, kind: str, *inputs: str, domain: str = "", **attributes: Attribute) -> str:

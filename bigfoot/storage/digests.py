@@ -39,7 +39,7 @@ class Stamp:
 
     @classmethod
     def of(cls, path: str | Path) -> Stamp | None:
-        """Of a regular file, or of what a link leads to; None where there is none."""
+        """Read the stamp of a regular file, or of a link's target; None where there is none."""
         try:
             found = os.stat(path)
         except (OSError, ValueError):
@@ -47,7 +47,7 @@ class Stamp:
         return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns) if stat.S_ISREG(found.st_mode) else None
 
     def is_old(self, now_ns: int) -> bool:
-        """Whether a change after it would have other times."""
+        """Return whether any later change would have other times."""
         return max(self.mtime_ns, self.ctime_ns) < now_ns - _YOUNG_NS
 
 

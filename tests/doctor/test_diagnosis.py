@@ -51,7 +51,7 @@ def test_a_torchcodec_that_cannot_load(fake):
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "kills the process that loads it (SIGSEGV)"),
         ("import os; os._exit(3)", "ends the process that loads it (exit code 3)"),
         ("raise SystemExit('enough')", "ends the process that loads it (enough)"),
-        ("import time; time.sleep(60)", "does not answer within 4 s"),
+        ("import time; time.sleep(60)", "does not finish within 4 s"),
         ("print('{}'); print('junk'); raise OSError('no library')", "cannot be used (OSError: no library)"),
         ("raise ModuleNotFoundError(name='soxr')", "not installed"),
         ("import nowhere_to_be_found", "No module named 'nowhere_to_be_found'"),
