@@ -1,4 +1,4 @@
-"""bigfoot makes a wav2vec2-like speech model small and fast, proves what it cost, and hands over a model that runs.
+"""bigfoot makes a wav2vec2-like speech model small and fast, measures what it cost, and exports a model that runs.
 
 Importing the package loads nothing heavy; the names below are fetched from their rooms at first use.
 """

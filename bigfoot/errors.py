@@ -1,4 +1,4 @@
-"""Errors that a user can cause, each saying what was expected, what came, and what to do."""
+"""Errors that a user can cause, each stating what was expected, what came, and what to do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ConfigError(BigfootError):
     """All that is wrong with a configuration, collected and shown at once.
 
     Args:
-        problems: values, or a sentence each that begins with the key at fault.
+        problems: values, or a sentence each that starts with the key at fault.
     """
 
     def __init__(self, problems: Sequence[Problem | str]) -> None:
@@ -64,7 +64,7 @@ class OutputError(BigfootError, OSError):
 
 
 class ExportError(BigfootError):
-    """An exported file that answers otherwise than its model, and where it goes wrong."""
+    """An exported file whose outputs differ from its model's, and the layers at fault."""
 
 
 class TrainingError(BigfootError):

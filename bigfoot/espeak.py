@@ -1,4 +1,4 @@
-"""A thin, blocking voice on the espeak-ng library that the wheel ``espeakng-loader`` carries: sound, times, phonemes.
+"""A thin, blocking wrapper of the espeak-ng library that the wheel ``espeakng-loader`` carries: sound, times, phonemes.
 
 espeak-ng is GPL-3.0 and therefore an optional extra, imported here and nowhere else.
 """
@@ -71,11 +71,11 @@ class Voice:
 
 @dataclass(frozen=True)
 class SpokenWord:
-    """When espeak-ng began a word, by its own account.
+    """A word and its start, as espeak-ng reports them.
 
     Args:
         word: as it stands in the text.
-        start: from the beginning of the sound, in seconds.
+        start: from the start of the sound, in seconds.
     """
 
     word: str
@@ -144,8 +144,8 @@ class _Library:
         return np.concatenate(self._chunks).astype(np.float32) / 32768.0
 
     def words(self, text: str) -> list[SpokenWord]:
-        """Those of the sentence that was spoken last."""
-        return [SpokenWord(text[begin - 1 : begin - 1 + length], start) for begin, length, start in self._words]
+        """Return the words of the sentence that was spoken last."""
+        return [SpokenWord(text[first - 1 : first - 1 + length], start) for first, length, start in self._words]
 
     def phonemes(self, text: str, voice: str) -> list[str]:
         self._set_voice(voice)
@@ -156,8 +156,8 @@ class _Library:
         # One clause a call; the pointer moves on, and is null at the end.
         while rest.value:
             clause = convert(ctypes.byref(rest), _CHARS_UTF8, _IPA | ord(_SEPARATOR) << 8) or b""
-            spelled = _LANGUAGE_MARK.sub("", clause.decode())
-            found += [phoneme for word in spelled.split() for phoneme in word.split(_SEPARATOR) if phoneme]
+            symbols = _LANGUAGE_MARK.sub("", clause.decode())
+            found += [phoneme for word in symbols.split() for phoneme in word.split(_SEPARATOR) if phoneme]
         return found
 
     def close(self) -> None:
@@ -172,8 +172,8 @@ def speak(text: str, voice: Voice) -> tuple[Samples, int]:
     """Speak one sentence; the same bits for the same arguments.
 
     Args:
-        text: what to say, in the voice's language.
-        voice: who says it and how.
+        text: in the voice's language.
+        voice: speaker and manner of speaking.
 
     Returns:
         Samples (N,) as float32 in [-1, 1], and the sample rate in Hz (espeak-ng's own, 22050).
@@ -195,11 +195,11 @@ def speak(text: str, voice: Voice) -> tuple[Samples, int]:
 
 
 def speak_with_times(text: str, voice: Voice) -> tuple[Samples, int, list[SpokenWord]]:
-    """Speak one sentence and say when each word began.
+    """Speak one sentence and return the start of each word.
 
     Args:
-        text: what to say, in the voice's language.
-        voice: who says it and how.
+        text: in the voice's language.
+        voice: speaker and manner of speaking.
 
     Returns:
         Samples and sample rate as of ``speak``, and the words in order.
@@ -222,9 +222,9 @@ def speak_with_times(text: str, voice: Voice) -> tuple[Samples, int, list[Spoken
 
 
 def phonemize(texts: Sequence[str], voice: str = "en-us", *, stress: bool = False) -> list[list[str]]:
-    """Say how texts are pronounced.
+    """Convert texts to phonemes.
 
-    Capitals are lowered before, for espeak-ng spells some words that have nothing else (US).
+    Capitals are lowered before, for espeak-ng reads some words letter by letter that have nothing else (US).
 
     Args:
         texts: in the voice's language.
@@ -244,9 +244,9 @@ def phonemize(texts: Sequence[str], voice: str = "en-us", *, stress: bool = Fals
     """
     library = _Library()
     try:
-        spelled = [library.phonemes(text.lower(), voice) for text in texts]
+        phonemized = [library.phonemes(text.lower(), voice) for text in texts]
     finally:
         library.close()
     if stress:
-        return spelled
-    return [[kept for phoneme in phonemes if (kept := phoneme.translate(_STRESS))] for phonemes in spelled]
+        return phonemized
+    return [[kept for phoneme in phonemes if (kept := phoneme.translate(_STRESS))] for phonemes in phonemized]

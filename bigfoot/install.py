@@ -1,4 +1,4 @@
-"""What of bigfoot is installed, and the command that installs the rest; imports Python's own library alone.
+"""Find installed parts of bigfoot, and the command that installs the rest; imports Python's own library alone.
 
 Every install line that bigfoot prints is made here. The name ``bigfoot`` on the package index is another project's.
 """
@@ -51,7 +51,7 @@ def install_hint(*extras: str) -> str:
         extras: names, none for the base install.
 
     Returns:
-        One line; where an extra has no wheels for this Python, it says so.
+        One line; it also names an extra that has no wheels for this Python.
 
     Examples:
         >>> "[onnx,train]" in install_hint("onnx", "train")
@@ -71,7 +71,7 @@ def install_hint(*extras: str) -> str:
 
 
 def has_wheels(extra: str) -> bool:
-    """Whether the packages of an extra can be installed on this Python.
+    """Return whether the packages of an extra can be installed on this Python.
 
     Examples:
         >>> has_wheels("train")
@@ -129,7 +129,7 @@ def find_foreign() -> str | None:
 
 
 def find_requirement(package: str) -> str:
-    """A package with the range that bigfoot asks for, where bigfoot is installed and says so.
+    """Return a package with the range that bigfoot requires, where bigfoot is installed with its metadata.
 
     Examples:
         >>> find_requirement("some-package")
@@ -147,7 +147,7 @@ def find_requirement(package: str) -> str:
 
 
 def module_of(package: str) -> str:
-    """The module that a distribution brings.
+    """Return the module of a distribution.
 
     Examples:
         >>> module_of("pyyaml")
@@ -157,7 +157,7 @@ def module_of(package: str) -> str:
 
 
 def find_package(module: str) -> str:
-    """The distribution that brings a module.
+    """Return the distribution of a module.
 
     Examples:
         >>> find_package("yaml")
@@ -167,7 +167,7 @@ def find_package(module: str) -> str:
 
 
 def find_extra(module: str) -> tuple[str, str] | None:
-    """The extra and the package that bring a module; None for any other module.
+    """Return the extra and the package of a module; None for any other module.
 
     Examples:
         >>> find_extra("yaml"), find_extra("json")
@@ -178,7 +178,7 @@ def find_extra(module: str) -> tuple[str, str] | None:
 
 
 def wants_training() -> bool:
-    """Whether ``train`` is installed, by a package of it that nobody has by chance."""
+    """Return whether ``train`` is installed, judged by a package that is rarely installed otherwise."""
     return _is_there(_SIGN)
 
 

@@ -39,7 +39,7 @@ def _escape(character: str) -> str:
 
 
 def is_utf8(text: str | os.PathLike[str]) -> bool:
-    r"""Whether a name, or any text, can be written as UTF-8.
+    r"""Return whether a name, or any text, can be written as UTF-8.
 
     Examples:
         >>> is_utf8("naïve.wav"), is_utf8("caf\udce9.wav")
@@ -53,7 +53,7 @@ def is_utf8(text: str | os.PathLike[str]) -> bool:
 
 
 def file_problem(path: Path) -> str | None:
-    """Say why a path is no file that can be read, without opening it: opening a pipe waits for a writer.
+    """Explain why a path is no file that can be read, without opening it: opening a pipe waits for a writer.
 
     Args:
         path: anything.

@@ -1,4 +1,4 @@
-"""Words for units, so that a signature says what a number means.
+"""Types named after units, so that a signature shows what a number means.
 
 Dimensions in shapes, everywhere: B utterances, N samples, T frames, C conv channels, D hidden size, L layers,
 U labels, V vocabulary.

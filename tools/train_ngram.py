@@ -53,9 +53,9 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if given.order < 2:
         parser.error(f"--order must be 2 or more, for KenLM reads no less; got {given.order}")
-    may = MayReplace(given.force, inputs=[given.text, *given.without], tell=lambda line: print(line, file=sys.stderr))
+    may = MayReplace(given.force, inputs=[given.text, *given.without], report=lambda line: print(line, file=sys.stderr))
     try:
-        check_file(given.out, replace(may, tell=lambda _: None))
+        check_file(given.out, replace(may, report=lambda _: None))
         left_out = {line for path in given.without for line in _read(path, given.case)}
         read = _read(given.text, given.case)
         texts = [line for line in read if line not in left_out]

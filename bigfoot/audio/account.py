@@ -1,4 +1,4 @@
-"""What came in and what became of it: rows kept and left out, seconds used and left out, each with its reason."""
+"""Accounts of input rows: rows kept and left out, seconds used and left out, each with its reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class LeftOut:
     Args:
         name: of the row or file.
         reason: in a few words.
-        seconds: of audio; None where nobody can say.
+        seconds: of audio; None where unknown.
     """
 
     name: str
@@ -47,17 +47,17 @@ class Account:
 
     @property
     def rows(self) -> int:
-        """How many came in."""
+        """Number of input rows."""
         return self.rows_used + len(self.left_out)
 
     @property
     def seconds_left_out(self) -> Seconds:
-        """Of audio whose length is known."""
+        """Seconds of input audio whose length is known."""
         return sum(item.seconds or 0.0 for item in self.left_out)
 
     @property
     def num_unknown(self) -> int:
-        """Rows left out whose length nobody can say."""
+        """Rows left out whose length is unknown."""
         return sum(item.seconds is None for item in self.left_out)
 
     @property
@@ -66,7 +66,7 @@ class Account:
         return self.seconds_used + self.seconds_left_out
 
     def describe(self) -> str:
-        """Say it in a line."""
+        """Summarize it in a line."""
         used = f"{self.rows_used} of {self.rows} rows used ({self.seconds_used:.1f} s)"
         if not self.left_out:
             return used
@@ -75,7 +75,7 @@ class Account:
         return f"{used}, {len(self.left_out)} left out ({known}{unknown})"
 
     def lines(self) -> Iterator[str]:
-        """Say it with the first of what was left out, a line each."""
+        """Summarize it, with the first of what was left out, a line each."""
         yield self.describe()
         yield from (f"  {item.name}: {item.reason}" for item in self.left_out[:_NAMED])
         if len(self.left_out) > _NAMED:

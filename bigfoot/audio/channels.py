@@ -54,7 +54,7 @@ def _choose(path: Path, _size: int, _mtime_ns: int) -> int | None:
                     powers = powers + power
                     lost += float(power.sum()) if cancelled else 0.0
     except (soundfile.LibsndfileError, RuntimeError, OSError):
-        return None  # Whoever reads it says what is wrong.
+        return None  # Reading it raises the error.
     # Not "<": what is not finite is no reason either.
     if not lost > _SHARE * float(powers.sum()):
         return None

@@ -1,8 +1,8 @@
 """Long audio in overlapping chunks, and one row of tokens out of them again.
 
-A chunk begins at a whole frame of the recording, so its frames are the recording's, only heard with less around them.
+A chunk starts at a whole frame of the recording, so its frames are the recording's, only with less context.
 Neighbours are joined frame by frame, before repeats are merged: a letter is neither lost nor doubled where both chunks
-say the same, so that is where they are cut.
+agree, so that is where they are cut.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy.typing as npt
 from bigfoot.types import Seconds
 
 LONGEST_CHUNK: Seconds = 30.0
-"""What is longer is cut: attention grows with the square, and models have not trained on more."""
+"""Longer audio is cut: attention grows with the square, and models have not trained on more."""
 OVERLAP: Seconds = 4.0
-# Models that halve, third or quarter their frames begin to count at the chunk's first.
+# Models that halve, third or quarter their frames count from the chunk's first.
 _WHOLE_GROUPS = 12
 
 FrameIds = npt.NDArray[np.int64]
@@ -66,7 +66,7 @@ def plan_chunks(num_samples: int, stride: int, longest: int, overlap: int) -> li
 
 
 def join_frames(pieces: Iterable[tuple[int, FrameIds]]) -> FrameIds:
-    """Join what was heard in overlapping chunks.
+    """Join the tokens of overlapping chunks.
 
     Args:
         pieces: of each chunk its first frame in the recording, and its best tokens (T,), in order.
@@ -80,7 +80,7 @@ def join_frames(pieces: Iterable[tuple[int, FrameIds]]) -> FrameIds:
         [7, 0, 0, 5, 0, 0, 0, 6]
     """
     kept: list[FrameIds] = []
-    begin, pending = 0, np.zeros(0, dtype=np.int64)  # What is not given away yet, and the frame where it begins.
+    begin, pending = 0, np.zeros(0, dtype=np.int64)  # What is not given away yet, and its first frame.
     for start, ids in pieces:
         shared = begin + len(pending) - start
         cut = start + (find_cut(pending[start - begin :], ids[:shared]) if shared > 0 else 0)
@@ -90,14 +90,14 @@ def join_frames(pieces: Iterable[tuple[int, FrameIds]]) -> FrameIds:
 
 
 def find_cut(left: Sequence[int] | FrameIds, right: Sequence[int] | FrameIds) -> int:
-    """Where to pass from one chunk to the next within what both heard.
+    """Find the frame at which to pass from one chunk to the next within their overlap.
 
-    In the middle of the longest stretch on which both agree, looked for in the middle half of the overlap: at its
-    ends one of the two hears too little of what is around.
+    It is the middle of the longest stretch on which both agree, in the middle half of the overlap: at its
+    ends one of the two chunks has too little context.
 
     Args:
         left: (T,) tokens of the chunk that ends here.
-        right: (T,) tokens of the chunk that begins here.
+        right: (T,) tokens of the chunk that starts here.
 
     Returns:
         Frames to be taken from the left; the middle where they agree nowhere.

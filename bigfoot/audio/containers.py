@@ -1,4 +1,4 @@
-"""Where in a file its streams lie: files that were put one behind the other, and headers with a wrong length.
+"""Find the streams in a file: files that were put one behind the other, and headers with a wrong length.
 
 libsndfile reads the first stream and is silent about what follows.
 """
@@ -21,7 +21,7 @@ log = logging.getLogger("bigfoot")
 UNKNOWN_BYTES = 0x7FFF0000
 """Lengths from here on mean that a recorder that writes to a pipe could not go back to fill the length in."""
 
-# Beginnings that are long enough not to occur by chance.
+# Magic bytes that are long enough not to occur by chance.
 _MAGICS = {
     b"fLaC": (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22"),
     b"RF64": (b"RF64\xff\xff\xff\xffWAVE",),
@@ -71,7 +71,7 @@ def _find(path: bytes, size: int, _mtime_ns: int) -> tuple[Stream, ...]:
 
 
 class _Bytes:
-    """A file as bytes that are read when they are asked for; an hour of audio fills no memory."""
+    """Bytes of a file, read on access, so that long audio does not fill the memory."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file, self.size = file, size
@@ -93,7 +93,7 @@ class _Bytes:
 
 
 def _find_further(data: _Bytes, magic: bytes) -> Iterator[int]:
-    """Where further streams begin."""
+    """First bytes of further streams."""
     if magic == b"OggS":
         yield from _find_chained(data)
     elif magic in (b"RIFF", b"FORM", b".snd"):
@@ -115,7 +115,7 @@ def _find_all(data: _Bytes, magic: bytes) -> Iterator[int]:
 
 
 def _end_of_chunk(data: _Bytes, begin: int) -> int:
-    """Where a file ends by its own header; 0 where it does not say."""
+    """End of a file by its own header; 0 where the header has none."""
     header = data.at(begin, 12)
     if len(header) < 12:
         return 0
@@ -127,7 +127,7 @@ def _end_of_chunk(data: _Bytes, begin: int) -> int:
 
 
 def _find_chained(data: _Bytes) -> Iterator[int]:
-    """Ogg (RFC 3533, section 4): a chained stream begins with pages that say so, behind pages that do not."""
+    """Ogg (RFC 3533, section 4): a chained stream starts with pages flagged so, behind pages that are not."""
     place, heads = 0, True
     while 0 <= place < data.size:
         page = data.at(place, 27)
@@ -143,7 +143,7 @@ def _find_chained(data: _Bytes) -> Iterator[int]:
 
 
 def _end_of_mp3(data: _Bytes, begin: int) -> int:
-    """Where further MPEG audio follows what the Xing header of the one before counts; 0 where nothing does."""
+    """Return where further MPEG audio follows the length in the Xing header before it; 0 where nothing does."""
     tag = data.at(begin, 10)
     if tag[:3] == b"ID3" and len(tag) == 10:
         sizes = tag[6:]
@@ -166,7 +166,7 @@ def _end_of_mp3(data: _Bytes, begin: int) -> int:
 
 
 def _mend_wave(data: _Bytes, stream: Stream, name_of_file: str) -> Stream:
-    """A WAV whose data chunk says 0, or less than its file holds, while no other chunk follows."""
+    """A WAV whose data chunk has length 0, or less than its file holds, while no other chunk follows."""
     begin, end = stream.begin, stream.end
     start = data.at(begin, 12)
     if start[:4] != b"RIFF" or start[8:] != b"WAVE":
@@ -181,10 +181,10 @@ def _mend_wave(data: _Bytes, stream: Stream, name_of_file: str) -> Stream:
         return stream
     (riff,) = struct.unpack("<I", start[4:8])
     follows = place + 8 + length + length % 2
-    unsaid = length == 0 or begin + 8 + riff >= end
+    unstated = length == 0 or begin + 8 + riff >= end
     if length >= UNKNOWN_BYTES or follows >= end or _is_chunk(data, follows, end):
         return stream
-    if not unsaid:
+    if not unstated:
         # A header that agrees with itself: what follows may be anything.
         if end - follows >= _LONGEST_TAIL:
             log.warning("%s: the %d bytes behind its audio are left out", name_of_file, end - follows)
@@ -195,7 +195,7 @@ def _mend_wave(data: _Bytes, stream: Stream, name_of_file: str) -> Stream:
 
 
 def _is_chunk(data: _Bytes, place: int, end: int) -> bool:
-    """Whether chunks follow up to the end, or all but a last odd byte."""
+    """Return whether chunks follow up to the end, or all but a last odd byte."""
     while place + 8 <= end:
         name, length = struct.unpack("<4sI", data.at(place, 8))
         if not all(32 <= byte < 127 for byte in name):

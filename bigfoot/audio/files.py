@@ -22,7 +22,7 @@ from bigfoot.paths import file_problem
 from bigfoot.types import HIGHEST_RATE, LOWEST_RATE, SAMPLE_RATE, Hertz, Samples, Seconds
 
 _BLOCK: Seconds = 60.0
-# A recorder that writes to a pipe cannot go back to fill in the length. A wav then says all ones, which libsndfile
+# A recorder that writes to a pipe cannot go back to fill in the length. A wav then has all ones there, which libsndfile
 # mends; for flac it reports all of int64 and fails at the end of the file.
 _UNKNOWN_FRAMES = 2**62
 _LONGEST_OGG_PAGE = 27 + 255 + 255 * 255
@@ -34,7 +34,7 @@ exist: models that normalize read them alike. What is beyond is damage, and its 
 
 @dataclass(frozen=True)
 class AudioHeader:
-    """What a file says of itself.
+    """What a file's header states.
 
     Args:
         sample_rate: in Hz.
@@ -77,7 +77,7 @@ def _header_problem(file: AudioFile) -> str | None:
 
 
 def _is_cut_off(log: str) -> bool:
-    # libsndfile shortens a cut-off wav in silence; only its log still knows the length the header promised:
+    # libsndfile shortens a cut-off wav in silence; only its log still has the length in the header:
     #   data : 32000 (should be 9956)
     return any(
         int(held) < int(promised) < UNKNOWN_BYTES for promised, held in re.findall(r"(\d+) \(should be (\d+)\)", log)
@@ -97,13 +97,13 @@ def _ogg_problem(path: Path) -> str | None:
 
 
 def read_header(path: str | Path) -> AudioHeader:
-    """Learn rate, channels and length of a file without decoding it.
+    """Read rate, channels and length of a file without decoding it.
 
     Args:
         path: any file that ``read_audio`` reads.
 
     Returns:
-        The header; what lies behind it may still be cut off or damaged, which only reading tells.
+        The header; what lies behind it may still be cut off or damaged, which only reading shows.
 
     Raises:
         AudioError: missing, unreadable, empty, visibly truncated, or of an absurd rate.
@@ -120,7 +120,7 @@ def read_header(path: str | Path) -> AudioHeader:
 
 
 def sum_seconds(paths: Iterable[Path]) -> Seconds:
-    """How much audio there is, by the headers of files; those that cannot be read add nothing.
+    """Sum the audio in files by their headers; those that cannot be read add nothing.
 
     Args:
         paths: files.
@@ -133,7 +133,7 @@ def sum_seconds(paths: Iterable[Path]) -> Seconds:
 
 
 def samples_problem(samples: npt.NDArray[np.float32]) -> str | None:
-    """Say why numbers are no audio.
+    """Explain why numbers are no audio.
 
     Args:
         samples: of any shape.
@@ -152,7 +152,7 @@ def samples_problem(samples: npt.NDArray[np.float32]) -> str | None:
 
 
 def _read_mono(file: AudioFile, path: Path, start: int, count: int | None, size: int) -> Iterator[Samples]:
-    """Read at most ``count`` samples in blocks of ``size``, and complain of what only reading tells."""
+    """Read at most ``count`` samples in blocks of ``size``, and report what only reading shows."""
     expected, channel = file.frames - start if count is None else count, choose_channel(path, file.channels)
     held, missing = 0, count
     try:
@@ -189,7 +189,7 @@ def read_audio(
 
     Args:
         path: wav, flac, ogg, opus, mp3 or whatever else soundfile reads; any rate, any channel count.
-        offset: where to begin, seconds, 0 or more.
+        offset: where to start, seconds, 0 or more.
         duration: how long a stretch, seconds; to the end by default.
         sample_rate: rate of the result in Hz.
 
@@ -226,7 +226,7 @@ def read_blocks(
 
     Args:
         path: see ``read_audio``.
-        offset: where to begin, seconds, 0 or more.
+        offset: where to start, seconds, 0 or more.
         duration: how long a stretch, seconds; to the end by default.
         sample_rate: rate of the result in Hz.
         seconds: most audio that is held at once.
@@ -235,7 +235,7 @@ def read_blocks(
         Blocks (N,) of which the whole is what ``read_audio`` gives, but for rounding where the rate changes.
 
     Raises:
-        AudioError: as ``read_audio``; what only reading tells, once it is come to.
+        AudioError: as ``read_audio``; what only reading shows, once that block is reached.
 
     Examples:
         >>> import tempfile, numpy as np, soundfile
@@ -281,7 +281,7 @@ def resample(samples: Samples, rate: Hertz, sample_rate: Hertz = SAMPLE_RATE) ->
 def normalize_waveform(
     samples: Samples, mean: np.floating | None = None, variance: np.floating | None = None
 ) -> Samples:
-    """Bring an utterance to zero mean and unit variance, by Hugging Face's ``Wav2Vec2FeatureExtractor``'s formula.
+    """Normalize an utterance to zero mean and unit variance, by Hugging Face's ``Wav2Vec2FeatureExtractor``'s formula.
 
     Args:
         samples: (N,) real samples, without padding.

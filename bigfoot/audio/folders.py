@@ -1,4 +1,4 @@
-"""The files below a folder, whatever else lies there."""
+"""Find the files below a folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNREADABLE = frozenset(
 
 
 def type_problem(path: Path) -> str | None:
-    """Say why a file's type, by its suffix, cannot be read.
+    """Explain why a file's type, by its suffix, cannot be read.
 
     Examples:
         >>> type_problem(Path("a.M4A"))
@@ -32,7 +32,7 @@ def find_audio(folder: Path, problems: list[AudioError] | None = None) -> list[P
     """Find the audio that soundfile reads anywhere below a folder.
 
     Args:
-        folder: to look in; hidden files and folders are passed over.
+        folder: to search; hidden files and folders are passed over.
         problems: see ``walk_files``.
 
     Returns:
@@ -45,20 +45,20 @@ def walk_files(folder: Path, problems: list[AudioError] | None = None) -> list[P
     """Find the files anywhere below a folder, sorted; hidden ones are passed over.
 
     Args:
-        folder: to look in.
+        folder: to search.
         problems: takes an error for each folder that cannot be listed, each link that leads to no folder, and each
             folder that is named like audio but holds no file.
     """
     found: list[Path] = []
-    told: list[AudioError] = []
+    errors: list[AudioError] = []
     named_like_audio: list[Path] = []
     seen: set[str] = set()
 
-    def tell(error: OSError) -> None:
-        told.append(AudioError(Path(error.filename), f"a folder that cannot be listed ({error.strerror})"))
+    def note(error: OSError) -> None:
+        errors.append(AudioError(Path(error.filename), f"a folder that cannot be listed ({error.strerror})"))
 
     # Links to folders are followed: that is how people put a corpus together. Hidden are macOS's ._NAME.wav too.
-    for place, folders, names in os.walk(folder, onerror=tell, followlinks=True):
+    for place, folders, names in os.walk(folder, onerror=note, followlinks=True):
         # A link may lead back to where it lies.
         if os.path.realpath(place) in seen:
             folders.clear()
@@ -68,12 +68,12 @@ def walk_files(folder: Path, problems: list[AudioError] | None = None) -> list[P
         named_like_audio += [Path(place, name) for name in folders if Path(name).suffix.lower() in READABLE]
         for path in (Path(place, name) for name in names if not name.startswith(".")):
             if not path.suffix and path.is_symlink() and not os.path.exists(path):
-                told.append(AudioError(path, "a link to a file or folder that is missing"))
+                errors.append(AudioError(path, "a link to a file or folder that is missing"))
             else:
                 found.append(path)
-    told += [AudioError(path, "a folder, not a file") for path in named_like_audio if not _is_parent(path, found)]
+    errors += [AudioError(path, "a folder, not a file") for path in named_like_audio if not _is_parent(path, found)]
     if problems is not None:
-        problems += sorted(told, key=lambda error: error.path)
+        problems += sorted(errors, key=lambda error: error.path)
     return sorted(found)
 
 

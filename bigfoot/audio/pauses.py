@@ -1,6 +1,6 @@
 """Long audio cut at its pauses, for what cannot be joined frame by frame: texts of decoders, and texts that are known.
 
-Pieces do not overlap. A piece ends in the middle of the quietest moment of its second half, so that no word is heard
+Pieces do not overlap. A piece ends in the middle of the quietest moment of its second half, so that no word occurs
 twice, and none is cut in two where people pause once in a while.
 """
 
@@ -18,7 +18,7 @@ from bigfoot.audio.recording import Moments, Recording, cut_chunks, measure_mome
 from bigfoot.types import Samples, Seconds
 
 LONGEST_PIECE: Seconds = 40.0
-"""What is longer is cut; a little more than the longest utterance of LibriSpeech, so that corpora of utterances are
+"""Longer audio is cut; a little more than the longest utterance of LibriSpeech, so that corpora of utterances are
 judged whole."""
 _STEP: Seconds = 0.02
 _PAUSE: Seconds = 0.3
@@ -26,10 +26,10 @@ _PAUSE: Seconds = 0.3
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of a recording as it was read.
+    """A stretch of a recording with its samples.
 
     Args:
-        chunk: where it lies; its samples may reach beyond the next one's beginning, by what a frame there needs.
+        chunk: its place; its samples may reach beyond the next one's start, by what a frame there needs.
         until: first sample of the next piece; of the last one, the recording's length.
         index: 0 and up.
         count: how many pieces the recording has.
@@ -46,7 +46,7 @@ class Piece:
 
 
 class _Meter:
-    """Takes the variance of every step of a recording while somebody else reads it."""
+    """Records the variance of every step of a recording while its blocks are read elsewhere."""
 
     def __init__(self, step: int) -> None:
         self._step, self._rest = step, np.zeros(0, dtype=np.float32)
@@ -74,10 +74,10 @@ def plan_pieces(
     Args:
         num_samples: of the recording, 1 or more.
         loudness: (num_samples // step,) of every step.
-        step: samples of a step; pieces begin at whole ones.
+        step: samples of a step; pieces start at whole ones.
         longest: most samples of a piece, ``tail`` aside; 8 steps or more.
         pause: steps over which loudness is averaged, no more than there are in a piece.
-        tail: samples that a piece hears beyond its end, where there are any.
+        tail: samples that a piece includes beyond its end, where there are any.
 
     Returns:
         The pieces in order, each between half of ``longest`` and ``longest``, but for the last, which has a quarter at
@@ -95,7 +95,7 @@ def plan_pieces(
     pieces, start = [], 0
     while num_samples - start > longest:
         low, high = (start + longest // 2) // step, min(start + longest, num_samples - longest // 4) // step
-        # The last of equals: in digital silence pieces are as long as they may be.
+        # The last of equal minima: in digital silence pieces are as long as they may be.
         cut = (high - int(smooth[low : high + 1][::-1].argmin())) * step
         pieces.append(Chunk(start, min(cut + tail, num_samples), start // step))
         start = cut
@@ -105,14 +105,14 @@ def plan_pieces(
 def cut_at_pauses(
     recording: Recording, *, longest: Seconds = LONGEST_PIECE, step: int | None = None, tail: int = 0, skip: int = 0
 ) -> Iterator[Piece]:
-    """Read a recording in pieces; a long one twice, first to look for pauses, and never more than a piece and a block.
+    """Read a recording in pieces; a long one twice, first to find pauses, and never more than a piece and a block.
 
     Args:
         recording: of any length.
         longest: most seconds of a piece.
         step: samples to whose multiples pieces are cut, such as a model's stride; 20 ms by default.
-        tail: samples that a piece hears beyond its end.
-        skip: pieces that are left out at the beginning.
+        tail: samples that a piece includes beyond its end.
+        skip: pieces to leave out at the start.
 
     Yields:
         The pieces in order.

@@ -28,7 +28,7 @@ class Recording:
         num_samples: at the model's rate; of a file, as its header has it.
         sample_rate: the model's, in Hz.
         samples: of an array; None for a file, which is read when it is needed.
-        offset: where in the file it begins.
+        offset: its start in the file.
         duration: how long a stretch of the file it is; to its end by default.
     """
 
@@ -41,7 +41,7 @@ class Recording:
 
     @property
     def seconds(self) -> Seconds:
-        """How long it is."""
+        """Length in seconds."""
         return self.num_samples / self.sample_rate
 
     def load(self) -> Samples:
@@ -70,7 +70,7 @@ class Recording:
 
 
 def open_recording(source: Source, number: int, sample_rate: Hertz) -> Recording:
-    """Look at a source without reading its audio.
+    """Inspect a source without reading its audio.
 
     Args:
         source: a file or an array.
@@ -84,8 +84,8 @@ def open_recording(source: Source, number: int, sample_rate: Hertz) -> Recording
         return Recording(str(source), round(read_header(source).seconds * sample_rate), sample_rate)
     name, samples = f"array {number}", np.asarray(source)
     if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
-        said = f"{samples.dtype} of shape {samples.shape}"
-        raise AudioError(name, f"expected float samples of shape (N,) at {sample_rate} Hz in [-1, 1], got {said}")
+        found = f"{samples.dtype} of shape {samples.shape}"
+        raise AudioError(name, f"expected float samples of shape (N,) at {sample_rate} Hz in [-1, 1], got {found}")
     if len(samples) == 0:
         raise AudioError(name, "holds no samples")
     with np.errstate(over="ignore"):  # What float32 cannot hold becomes infinite, and is refused for that.

@@ -1,4 +1,4 @@
-"""The streams of a file as one."""
+"""Read the streams of a file as one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LEAD = 8 * 1152
 
 
 class AudioFile(Protocol):
-    """What is needed of ``soundfile.SoundFile``."""
+    """The part of ``soundfile.SoundFile`` that is used."""
 
     @property
     def samplerate(self) -> int:
@@ -40,10 +40,10 @@ class AudioFile(Protocol):
 
     @property
     def extra_info(self) -> str:
-        """What libsndfile noticed."""
+        """Return libsndfile's log."""
 
     def seek(self, frames: int) -> int:
-        """Go to a sample, once and before anything is read."""
+        """Seek to a sample, once and before anything is read."""
 
     def read(self, frames: int, dtype: str = ..., always_2d: bool = ...) -> npt.NDArray[np.float32]:
         """Read samples (frames, channels), fewer at the end."""
@@ -93,7 +93,7 @@ class _Reader(soundfile.SoundFile):  # type: ignore[misc]
         return False
 
     def seek(self, frames: int) -> int:
-        """Go to a sample, once and before anything is read."""
+        """Seek to a sample, once and before anything is read."""
         # A frame of mp3 needs those before it: what is read right behind a jump is silence.
         lead = min(frames, _LEAD) if self.format == "MP3" else 0
         if frames > lead:
@@ -104,7 +104,7 @@ class _Reader(soundfile.SoundFile):  # type: ignore[misc]
 
 
 class _Slice:
-    """A stretch of a file as a file, with a head of its own."""
+    """A stretch of a file as a file, with a header of its own."""
 
     def __init__(self, path: Path, stream: Stream) -> None:
         self._file = path.open("rb")

@@ -34,4 +34,4 @@ def may_replace(force: bool) -> MayReplace:
     """
     from bigfoot.storage.ownership import MayReplace
 
-    return MayReplace(force, tell=partial(typer.echo, err=True))
+    return MayReplace(force, report=partial(typer.echo, err=True))

@@ -1,4 +1,4 @@
-"""The configurations that come with the package, and how a name finds one."""
+"""Find the configurations that come with the package, by name."""
 
 from __future__ import annotations
 

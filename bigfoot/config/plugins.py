@@ -27,7 +27,7 @@ def load_plugins(plugins: Sequence[str], folder: Path | None = None) -> tuple[li
 
     Args:
         plugins: names of modules, or paths of ``.py`` files. Both are looked for in ``folder``, then in the working
-            directory; names also where Python looks for modules (``PYTHONPATH``, installed packages).
+            directory; names also where Python searches for modules (``PYTHONPATH``, installed packages).
         folder: of the configuration that names them.
 
     Returns:
@@ -81,7 +81,7 @@ def _import(name: str, places: Sequence[Path]) -> ModuleType:
         raise
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise BigfootError(f"no module {name} in {_list(places)}, nor where Python looks for modules") from error
+            raise BigfootError(f"no module {name} in {_list(places)}, nor on Python's search path") from error
         raise BigfootError(f"{name} cannot be loaded ({error})") from error
     # A user's module may raise whatever it likes, and end the program.
     except (Exception, SystemExit) as error:
@@ -96,7 +96,7 @@ def _find_file(plugin: str, places: Sequence[Path]) -> Path | None:
 
 @contextmanager
 def _first_on_path(places: Sequence[Path]) -> Iterator[None]:
-    """Python looks in these folders first now, and last afterwards, where a plugin may import its neighbours."""
+    """Put these folders first on the search path, and last afterwards, where a plugin may import its neighbours."""
     names, before = [str(place) for place in places], list(sys.path)
     sys.path[:0] = names
     importlib.invalidate_caches()
@@ -107,7 +107,7 @@ def _first_on_path(places: Sequence[Path]) -> Iterator[None]:
 
 
 def _digest(source: Path | None) -> str:
-    """Of a module's file, or of all files of a package."""
+    """Digest a module's file, or all files of a package."""
     if source is None:
         return ""
     files = sorted(source.parent.rglob("*.py")) if source.name == "__init__.py" else [source]

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, as values: tests and programs read the code, people the message."""
+"""Problems of a configuration, as values: tests and programs read the code, people the message."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Problem:
         return f"{self.key}: {self.message}"
 
     def under(self, section: str) -> Problem:
-        """Put the name of a section before the key.
+        """Prefix the key with the name of a section.
 
         Args:
             section: dotted, such as ``distill.losses``.
@@ -40,7 +40,7 @@ class Problem:
 
     @classmethod
     def of(cls, sentence: str, code: str) -> Problem:
-        """Read a sentence that begins with its key and a colon, as errors of models have it.
+        """Read a sentence that starts with its key and a colon, as errors of models have it.
 
         Args:
             sentence: such as ``parts: there is nothing to cut``.

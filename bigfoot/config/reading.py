@@ -59,7 +59,7 @@ def read_settings(
 
 
 def read_list(key: str, path: str | Path | None, overrides: Sequence[str] = ()) -> list[str]:
-    """Read one list of words ahead of all else; what is wrong with it is for ``read_settings`` to say.
+    """Read one list of words ahead of all else; ``read_settings`` reports what is wrong with it.
 
     Args:
         key: of the list, at the top level.
@@ -84,13 +84,13 @@ def save_config(config: object, path: str | Path) -> None:
 
 
 def to_dict(config: object) -> dict[str, Any]:
-    """A dataclass of settings as plain containers, for fingerprints and JSON."""
+    """Convert a dataclass of settings to plain containers, for fingerprints and JSON."""
     return dataclasses.asdict(config)  # type: ignore[call-overload, no-any-return]
 
 
 @dataclass(frozen=True)
 class _Key:
-    """What a key of the schema takes.
+    """Type of a key of the schema.
 
     Args:
         kind: its type as it is written.
@@ -153,7 +153,7 @@ def _read_yaml(path: Path) -> DictConfig:
 def _leaves(
     node: DictConfig, prefix: str, known: Mapping[str, _Key], problems: list[Problem]
 ) -> Iterator[tuple[str, Any]]:
-    """Go down as long as there is a section of the schema below; dictionaries that are values stay whole."""
+    """Descend while there is a section of the schema below; dictionaries that are values stay whole."""
     for name in map(str, node):
         key = f"{prefix}{name}"
         try:
@@ -191,7 +191,7 @@ def _assign(
 
 
 def _nearest(key: str, known: Sequence[str]) -> str:
-    # The last word carries most of a typo; a right word under the wrong section is found by the second look.
+    # The last word carries most of a typo; a right word under the wrong section is found by the second search.
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
     close = close or [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]][:1]
     close = close or difflib.get_close_matches(key, known, n=1, cutoff=0.5)

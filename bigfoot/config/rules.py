@@ -55,7 +55,7 @@ def find_problems(section: object, prefix: str = "") -> Iterator[Problem]:
     """Check a dataclass of settings and all that are below it.
 
     Every field is held against its range. A dataclass that has a method ``find_problems`` checks by it what no range
-    can say; the keys of its problems are relative to it.
+    can check; the keys of its problems are relative to it.
 
     Args:
         section: the dataclass.

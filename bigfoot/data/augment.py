@@ -1,7 +1,7 @@
 """Changes to waveforms and masks over features, each drawn from a generator of its own.
 
 The generator is seeded by what is changed (seed, epoch, batch, utterance), never taken from a process or a worker, so
-that a resumed run and another number of workers hear the same.
+that a resumed run and another number of workers get the same audio.
 """
 
 from __future__ import annotations

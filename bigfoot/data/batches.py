@@ -35,13 +35,13 @@ from bigfoot.types import Samples, Seconds
 LABEL_PADDING = -100
 """Stands behind the labels of shorter transcripts; losses pass over it."""
 
-# Enough cuts to tell the lengths of any corpus apart.
+# Enough cuts to estimate the distribution of lengths of any corpus.
 _CUTS_FOR_BUCKETS = 10_000
 
 
 @dataclass(frozen=True, order=True)
 class Position:
-    """A place in the training stream.
+    """A position in the training stream.
 
     Args:
         epoch: 0 for the first pass over the manifest.
@@ -57,7 +57,7 @@ class Batch:
     """Utterances as a model takes them; B utterances, N samples of the longest, U labels of the longest.
 
     Args:
-        input_values: (B, N) float32, normalised per utterance where the processor says so, 0 behind the end.
+        input_values: (B, N) float32, normalised per utterance where the processor does so, 0 behind the end.
         attention_mask: (B, N) True on real samples.
         labels: (B, U) int64, U at least 1, ``LABEL_PADDING`` behind the end and all along where there is no transcript;
             None without a tokenizer.
@@ -87,7 +87,7 @@ class Batch:
         return self.attention_mask.sum(dim=1)
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch with its tensors on a device."""
+        """Return the batch with its tensors on a device."""
         return Batch(
             self.input_values.to(device),
             self.attention_mask.to(device),
@@ -121,7 +121,7 @@ class LoadedUtterance:
 
 @dataclass(frozen=True)
 class _CutSource:
-    """What is needed of a cut to read it: small, since it is sent to workers."""
+    """The part of a cut that is needed to read it: small, since it is sent to workers."""
 
     id: str
     speaker: str
@@ -151,7 +151,7 @@ class _CutSource:
         return LoadedUtterance(self.id, self.speaker, self.text, samples)
 
     def load_pieces(self, sample_rate: int, longest: Seconds | None) -> Iterator[LoadedUtterance]:
-        """What is longer in pieces of one id, the first of which has the transcript."""
+        """Yield longer cuts in pieces of one id, the first of which has the transcript."""
         if longest is None:
             yield self.load(sample_rate)
             return
@@ -163,18 +163,18 @@ class _CutSource:
 
 
 def collate(utterances: Sequence[LoadedUtterance], processor: Processor, position: Position | None = None) -> Batch:
-    """Put utterances into one batch.
+    """Collate utterances into one batch.
 
     Args:
         utterances: B of them, 1 or more.
-        processor: whether to normalise, and how to spell labels.
+        processor: whether to normalise, and the tokenizer of the labels.
         position: to travel with the batch.
 
     Returns:
         The batch, in the order given.
 
     Raises:
-        DataError: a transcript cannot be spelled.
+        DataError: a transcript cannot be tokenized.
 
     Examples:
         >>> pair = [LoadedUtterance(name, "s", "A", np.ones(n, np.float32)) for name, n in (("a", 3), ("b", 2))]
@@ -205,15 +205,15 @@ def collate(utterances: Sequence[LoadedUtterance], processor: Processor, positio
 def _pad_labels(utterances: Sequence[LoadedUtterance], tokenizer: Tokenizer | None) -> Tensor | None:
     if tokenizer is None:
         return None
-    spelled = []
+    labels_by_row = []
     for item in utterances:
         try:
-            spelled.append(tokenizer.encode(item.text))
+            labels_by_row.append(tokenizer.encode(item.text))
         except ValueError as error:
             raise DataError(f"{item.id}: {error}; prepare the data for this model's vocabulary") from error
-    # One at least: where nobody has a transcript, a tensor without elements would trouble the losses.
-    labels = torch.full((len(spelled), max(1, *map(len, spelled))), LABEL_PADDING, dtype=torch.int64)
-    for row, ids in enumerate(spelled):
+    # At least one column: without any transcript, the losses fail on a tensor without elements.
+    labels = torch.full((len(labels_by_row), max(1, *map(len, labels_by_row))), LABEL_PADDING, dtype=torch.int64)
+    for row, ids in enumerate(labels_by_row):
         labels[row, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
     return labels
 
@@ -229,8 +229,8 @@ def training_batches(
 ) -> Iterator[Batch]:
     """Stream batches of similar lengths, epoch after epoch, without end.
 
-    What is in the stream follows from the arguments alone: a stream begun at the position of some batch gives,
-    bit for bit, what follows that batch in a stream begun at 0, with any number of workers. torch's global generator
+    What is in the stream follows from the arguments alone: a stream started at the position of some batch gives,
+    bit for bit, what follows that batch in a stream started at 0, with any number of workers. torch's global generator
     is not touched.
 
     A batch holds up to ``batch_seconds``, counted as lhotse does, number of utterances times the longest of them: with
@@ -242,7 +242,7 @@ def training_batches(
         processor: of the model.
         config: seconds in a batch, buckets, workers, augmentation.
         seed: of order and augmentation.
-        start: where to begin; batches before it are skipped without reading audio.
+        start: first position; batches before it are skipped without reading audio.
         rank: of this process among ``world_size``. All get equally many batches, none the same utterance; only where an
             epoch's last utterances are fewer than processes does lhotse give one twice (``ID_dup0``).
         world_size: number of processes.
@@ -360,9 +360,9 @@ def evaluation_batches(
         manifest: of ``prepare_data``.
         processor: of the model.
         batch_size: utterances in a batch, the last may have fewer.
-        skip: utterances at the beginning that are left out.
+        skip: utterances to leave out at the start.
         longest: what has more seconds comes in pieces, cut at its pauses, one behind the other under one id, the first
-            with the transcript; ``bigfoot.decoding.greedy.join_pieces`` joins what is heard.
+            with the transcript; ``bigfoot.decoding.greedy.join_pieces`` joins their hypotheses.
 
     Yields:
         Batches without position; ties in length are ordered by id.
@@ -445,13 +445,13 @@ def sample_batches(
         processor: of the model.
         seconds: of audio in all, at least one utterance.
         batch_seconds: of audio in a batch, padding not counted.
-        labels: spell the transcripts too, where there is a vocabulary.
+        labels: tokenize the transcripts too, where there is a vocabulary.
 
     Returns:
         One batch or more.
 
     Raises:
-        DataError: the manifest is missing or empty, or a transcript cannot be spelled.
+        DataError: the manifest is missing or empty, or a transcript cannot be tokenized.
         AudioError: a file cannot be read.
     """
     batches: list[list[LoadedUtterance]] = [[]]
@@ -466,12 +466,12 @@ def sample_batches(
             break
     if not batches[0]:
         raise DataError(f"{manifest}: the manifest is empty; prepare the data again")
-    spelling = processor if labels else replace(processor, tokenizer=None)
-    return [collate(utterances, spelling) for utterances in batches]
+    used = processor if labels else replace(processor, tokenizer=None)
+    return [collate(utterances, used) for utterances in batches]
 
 
 def _longest_first(manifest: str | Path) -> list[Cut]:
-    """So that a batch too big for the memory shows at once."""
+    """Sort by length, longest first, so that a batch too big for the memory shows at once."""
     return _read_cuts(manifest, key=lambda cut: (-cut.duration, cut.id))
 
 

@@ -1,4 +1,4 @@
-"""From a corpus by name to checked lhotse manifests of its train, dev and test splits."""
+"""Prepare checked lhotse manifests of the train, dev and test splits of a corpus."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ _OnBad = Callable[[AudioError], None] | None
 
 @dataclass(frozen=True)
 class _Corpus:
-    """What sets a corpus apart: it is either listed where it lies, or made.
+    """Definition of a corpus, which is either listed in place or generated.
 
     Args:
         usual_name: of its folder, below ``$BIGFOOT_DATA``; None where it has none.
         list_split: from the folder and the corpus's own name of a split to its utterances.
         generate: makes so many utterances of train, dev or test.
         find_sources: the recordings from which a split is generated.
-        is_written: transcripts are sentences to read, with marks that nobody says.
+        is_written: transcripts are sentences to read, with marks that are not pronounced.
     """
 
     usual_name: str | None = None
@@ -104,11 +104,11 @@ _CORPORA = {
 def prepare_data(
     config: DataConfig, seed: int, folder: str | Path, characters: Collection[str] | None = None
 ) -> PreparedData:
-    """Make ``cuts_train.jsonl.gz``, ``cuts_dev.jsonl.gz``, ``cuts_test.jsonl.gz`` and ``prepared.json`` in a folder.
+    """Write ``cuts_train.jsonl.gz``, ``cuts_dev.jsonl.gz``, ``cuts_test.jsonl.gz`` and ``prepared.json`` in a folder.
 
     Generated speech (synthetic_digits, fsdd) is written below it as FLAC; other corpora stay where they are. Train is
     in a shuffled order, since lhotse's buffer holds a part of a big corpus only; dev and test keep the corpus's.
-    ``sources.jsonl.gz`` and ``digests.jsonl.gz`` say what they were made of, for ``find_changes``.
+    ``sources.jsonl.gz`` and ``digests.jsonl.gz`` record what they were made of, for ``find_changes``.
 
     Args:
         config: which corpus, which splits, and what is done with bad files.
@@ -167,7 +167,7 @@ def prepare_data(
 def find_changes(
     config: DataConfig, seed: int, prepared: PreparedData, characters: Collection[str] | None, splits: Collection[str]
 ) -> list[str]:
-    """Say what of a corpus is no longer as it was when its manifests were made.
+    """List what has changed in a corpus since its manifests were made.
 
     The corpus is listed again, and its files are compared by size and times; those that differ, by their content.
 
@@ -232,7 +232,7 @@ def resolve_root(config: DataConfig) -> Path:
     Raises:
         DataError: neither is set, or there is no such folder.
     """
-    # A corpus that nobody knows is found where values are checked; here it is one without a usual name.
+    # An unknown corpus is found where values are checked; here it is one without a usual name.
     name = _CORPORA.get(config.corpus, _Corpus()).usual_name
     given = config.root or os.environ.get("BIGFOOT_DATA")
     if name is None and config.root is None and not (given and Path(given).is_dir()):
@@ -274,7 +274,7 @@ def _write_splits(
     generate: Callable[[DataConfig, int, str, int, _OnBad], Iterator[Utterance]],
     config: DataConfig, seed: int, folder: Path, skipped: list[SkippedUtterance],
 ) -> dict[str, list[ListedUtterance]]:  # fmt: skip
-    """Make the splits of a generated corpus, and write their audio below the folder."""
+    """Generate the splits of a corpus, and write their audio below the folder."""
     counts = dict(zip(SPLITS, (config.num_train, config.num_dev, config.num_test), strict=True))
     listed = {}
     for split, count in counts.items():
@@ -317,7 +317,7 @@ def _list_splits(
 
 
 def _split_names(config: DataConfig) -> dict[str, list[str]]:
-    """The corpus's own names of what train, dev and test are made of."""
+    """Return the corpus's own names of the parts of train, dev and test."""
     switches = {
         "train-clean-100": config.train_clean_100,
         "train-clean-360": config.train_clean_360,

@@ -19,7 +19,7 @@ _BESIDE = "beside"
 
 
 def path_of(cut: Cut) -> str:
-    """The audio file of a cut.
+    """Return the audio file of a cut.
 
     Args:
         cut: of one recording.
@@ -45,7 +45,7 @@ def write_manifest(cuts: list[Cut], path: Path, home: Path | None = None) -> Non
 
 
 def _is_prepared(path: Path) -> bool:
-    """Whether a file lies beside what the preparation, or the labelling, of an earlier version has written."""
+    """Return whether a file lies beside the outputs of preparation or labelling of an earlier version."""
     return any(path.with_name(name).is_file() for name in ("prepared.json", "labels.json"))
 
 
@@ -68,7 +68,7 @@ def read_cuts(manifest: str | Path) -> CutSet:
 
 
 class _Cuts:
-    """The cuts of a manifest, from the beginning each time."""
+    """Iterate over the cuts of a manifest, from the first each time."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -1,4 +1,4 @@
-"""What is in a corpus: hours, speakers, and how lengths, texts and characters are spread."""
+"""Statistics of a corpus: hours, speakers, and distributions of lengths, texts and characters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bigfoot.data.manifests import PreparedData, SkippedUtterance, show_progress
 
 @dataclass(frozen=True)
 class Spread:
-    """Where the values of a quantity lie; quartiles are interpolated between neighbours.
+    """Distribution of a quantity; quartiles are interpolated between neighbours.
 
     Args:
         minimum: the lowest.
@@ -37,7 +37,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """A split in figures.
+    """Statistics of a split.
 
     Args:
         split: ``train``, ``dev`` or ``test``.
@@ -70,7 +70,7 @@ class SplitFacts:
 
     @property
     def quantities(self) -> dict[str, Sequence[float]]:
-        """What is spread out, by name and unit."""
+        """Distributions by name and unit."""
         return {
             "audio, seconds": self.seconds,
             "text, characters": self.num_characters,
@@ -81,7 +81,7 @@ class SplitFacts:
 
 @dataclass(frozen=True)
 class CorpusFacts:
-    """A corpus in figures.
+    """Statistics of a corpus.
 
     Args:
         name: what to call it.

@@ -65,7 +65,7 @@ def join_strings(
         seed: decides which recordings meet, and the gaps.
         min_digits: fewest digits in a string.
         max_digits: most digits in a string.
-        on_error: told of a recording that cannot be read, which then is left out; without it that is an error.
+        on_error: called with the error of an unreadable recording, which is left out; without it the error is raised.
 
     Yields:
         Utterances at 16 kHz with gaps of at most 0.2 s.

@@ -1,4 +1,4 @@
-"""What folders say they hold: LibriSpeech's own tree, audio beside its text, and speechocean762's two layouts.
+"""Utterances listed by folders: LibriSpeech's own tree, audio beside its text, and speechocean762's two layouts.
 
 lhotse has a LibriSpeech recipe, but it stops at the first bad file and passes over missing ones; here both are named.
 """

@@ -1,6 +1,6 @@
-"""From listed utterances to lhotse manifests: every file and transcript is looked at, what is bad is left out by name.
+"""Write lhotse manifests from listed utterances: check every file and transcript, leave bad ones out by name.
 
-Cuts refer to the files where they lie, with rate and channels as their headers say; ``bigfoot.audio.files.read_audio``
+Cuts refer to the files in place, with rate and channels from their headers; ``bigfoot.audio.files.read_audio``
 reads them, never lhotse.
 """
 
@@ -42,7 +42,7 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True)
 class ListedUtterance:
-    """An utterance as its corpus lists it, before its audio was looked at.
+    """An utterance as its corpus lists it, before its audio is checked.
 
     Args:
         id: unique in its split.
@@ -70,7 +70,7 @@ class SkippedUtterance:
         id: of the utterance.
         path: its audio file.
         reason: why, in a few words.
-        seconds: of its audio; None where nobody can say.
+        seconds: of its audio; None where unknown.
     """
 
     split: str
@@ -82,7 +82,7 @@ class SkippedUtterance:
 
 @dataclass(frozen=True)
 class PreparedData:
-    """The manifests of a run and what is known of them.
+    """The manifests of a run and facts about them.
 
     Args:
         folder: where they lie.
@@ -105,7 +105,7 @@ class PreparedData:
     files: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def account(self, split: str) -> Account:
-        """What became of the rows of a split, by its names.
+        """Return the account of a split.
 
         Args:
             split: ``train``, ``dev`` or ``test``, as far as there is one.
@@ -128,7 +128,7 @@ class _State:
 
 
 class _Unusable(Exception):
-    """An utterance that is left out whatever ``on_bad_audio`` says: nothing is wrong with it but its length."""
+    """An utterance that is left out whatever the value of ``on_bad_audio``: only its length is unusable."""
 
 
 def check_utterances(
@@ -138,7 +138,7 @@ def check_utterances(
     characters: Collection[str] | None,
     verify: bool,
 ) -> tuple[list[Cut], list[SkippedUtterance]]:
-    """Look at audio and transcript of every utterance of a split.
+    """Check audio and transcript of every utterance of a split.
 
     Args:
         listed: the utterances.
@@ -201,9 +201,9 @@ def _check_one(
     untranscribed = config.transcripts == "none"
     if not text and not untranscribed:
         raise DataError(f"{item.id}: the transcript is empty")
-    # What nobody learns from need not be spelled; test is judged by its transcripts whatever train has.
-    spelled = characters is not None and (split == "test" or not untranscribed)
-    if spelled and (unknown := sorted(set(text) - set(characters or ()))):
+    # Transcripts that are not trained on may have unknown characters; test is scored by its transcripts in any case.
+    tokenized = characters is not None and (split == "test" or not untranscribed)
+    if tokenized and (unknown := sorted(set(text) - set(characters or ()))):
         raise DataError(f"{item.id}: the transcript holds {' '.join(map(repr, unknown))}, which the vocabulary lacks")
     header = read_header(item.path)
     start, seconds = (0.0, header.seconds) if item.stretch is None else item.stretch.place(header)
@@ -309,7 +309,7 @@ def load_prepared(folder: str | Path) -> PreparedData:
 
 
 def show_progress(items: Iterable[_Item], description: str, total: int | None = None) -> Iterator[_Item]:
-    """Pass items through under a bar on stderr that vanishes at the end; no bar where nobody looks.
+    """Pass items through under a bar on stderr that vanishes at the end; no bar without a terminal.
 
     Args:
         items: what is worked through.

@@ -34,7 +34,7 @@ class NoiseFolder:
 
     @classmethod
     def find(cls, folder: str | Path) -> NoiseFolder:
-        """Look for recordings anywhere below a folder.
+        """Find recordings anywhere below a folder.
 
         Raises:
             DataError: there is no such folder, or no audio in it.

@@ -15,14 +15,14 @@ NAME_PROBLEM = "its name is not UTF-8, or holds control characters; give it anot
 
 @dataclass(frozen=True)
 class Pair:
-    """A recording and what was said in it.
+    """A recording and its transcript.
 
     Args:
         name: the recording's path below its folder, with slashes, in printable characters; unique among those without
             a ``problem``.
         audio: its file.
         transcript: of the same path below the folder of transcripts, but for the suffix ``.txt``; None without one.
-        problem: why the recording cannot be used, where its name tells already.
+        problem: why the recording cannot be used, where its name already shows it.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class PairedFolders:
-    """What two folders hold.
+    """Contents of two folders.
 
     Args:
         pairs: every recording, in order of its path.

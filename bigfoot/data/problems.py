@@ -1,4 +1,4 @@
-"""What is wrong with the settings of data in view of what lies on the disk."""
+"""Problems of the data settings that depend on the files on disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bigfoot.errors import BigfootError
 
 
 def data_problems(config: DataConfig) -> Iterator[Problem]:
-    """Check that corpus and noise are where the settings say.
+    """Check that corpus and noise are where the settings expect them.
 
     Args:
         config: section ``data`` of a run.

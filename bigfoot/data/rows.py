@@ -22,7 +22,7 @@ class Row:
     """A row of a table.
 
     Args:
-        line: where it begins, 1 and up.
+        line: its first line, 1 and up.
         values: by column; of JSON any values, else strings.
         problem: why it holds no values.
     """
@@ -33,7 +33,7 @@ class Row:
 
 
 def read_rows(table: Path) -> tuple[set[str], list[Row]]:
-    r"""Read a table; its suffix says of what kind.
+    r"""Read a table; its suffix names its format.
 
     Args:
         table: a ``.tsv`` (a quotation mark is a quotation mark), ``.csv`` (RFC 4180) or ``.jsonl``; UTF-8, or UTF-16
@@ -116,7 +116,7 @@ def _split_commas(lines: list[str]) -> Iterator[tuple[int, list[str]]]:
 
 
 def _split_record(lines: list[str], first: int) -> tuple[list[str], int]:
-    """Fields of the record that begins in a line, and how many lines it has; 0 where quotation marks do not pair."""
+    """Fields of the record that starts in a line, and how many lines it has; 0 where quotation marks do not pair."""
     line, used, place = lines[first], 1, 0
     if '"' not in line:
         return line.split(","), 1
@@ -150,7 +150,7 @@ def _find_closing_quote(line: str, start: int) -> int:
 
 
 def _swallows_rows(lines: list[str], columns: list[str]) -> bool:
-    """Whether lines within quotation marks are rows of their own: they name audio where the header has the path."""
+    """Return whether lines within quotes are rows of their own: they name audio where the header has the path."""
     place = next((columns.index(name) for name in PATH_COLUMNS if name in columns), None)
     if place is None:
         return False

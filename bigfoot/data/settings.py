@@ -24,7 +24,7 @@ class AugmentConfig:
     """Folder of recordings from which noise is cut; without one it is generated, between white and dark."""
 
     def find_problems(self) -> Iterator[Problem]:
-        """Check what no range of a single number can say."""
+        """Check conditions on several values together."""
         for part in ("speed", "gain_db", "noise_snr_db"):
             bounds = getattr(self, part)
             if len(bounds) != 2 or bounds[0] > bounds[1]:
@@ -47,7 +47,7 @@ class SpecAugmentConfig:
 
 @dataclass
 class DataConfig:
-    """What is heard: one corpus with its train, dev and test splits, as lhotse manifests."""
+    """One corpus with its train, dev and test splits, as lhotse manifests."""
 
     corpus: str = one_of(
         "synthetic_digits", "fsdd", "librispeech", "common_voice", "speechocean762", "folder", "table"
@@ -96,7 +96,7 @@ class DataConfig:
     trust_files: bool = False
     """Take audio files for unchanged while the corpus lists them as before. Off, every start compares their size and
     times with those of the last one, and reads the files that differ. Meant for corpora of millions of files; what is
-    trusted is said in the log and in the report."""
+    trusted is named in the log and in the report."""
     max_seconds: float = above_zero(35.0)
     """Longer utterances are left out of training, and counted."""
     batch_seconds: float = above_zero(40.0)
@@ -109,6 +109,6 @@ class DataConfig:
     """Speed, gain and noise."""
 
     def find_problems(self) -> Iterator[Problem]:
-        """Check what no range of a single number can say."""
+        """Check conditions on several values together."""
         if self.max_digits < self.min_digits:
             yield Problem("max_digits", "below_minimum", "below data.min_digits")

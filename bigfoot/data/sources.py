@@ -1,4 +1,4 @@
-"""What manifests were made of: each utterance as its corpus lists it, and each file by its digest.
+"""The sources of manifests: each utterance as its corpus lists it, and each file by its digest.
 
 ``sources.jsonl.gz`` beside the manifests holds a line for each. The next start lists the corpus again and compares,
 so that changed rows, transcripts and audio are noticed, and a table that was only saved again is not.
@@ -33,7 +33,7 @@ class Source:
     Args:
         split: ``train``, ``dev`` or ``test``.
         name: id of the utterance, or path of the file.
-        entry: digest of what the corpus says of it.
+        entry: digest of its entry in the corpus.
         audio: digest of its audio; None where files are trusted (``data.trust_files``).
         made: path below the data folder, where the audio was generated there.
     """
@@ -128,7 +128,7 @@ def read_sources(folder: Path) -> list[Source] | None:
 
 
 def describe_changes(before: Sequence[Source], now: Sequence[Source], splits: Collection[str]) -> list[str]:
-    """Say what differs from when manifests were made.
+    """List what has changed since the manifests were made.
 
     Args:
         before: then.
@@ -187,9 +187,9 @@ def digest_cuts(cuts: Iterable[Cut], digests: FileDigests | None) -> tuple[str, 
         facts = cut.to_dict()
         facts.pop("custom", None)
         facts.get("recording", {}).pop("sources", None)
-        heard = None if digests is None else digests.digest(path_of(cut))
-        whole.update(json.dumps([facts, heard], sort_keys=True).encode())
-        audio.append([cut.id, cut.start, cut.duration, heard])
+        content = None if digests is None else digests.digest(path_of(cut))
+        whole.update(json.dumps([facts, content], sort_keys=True).encode())
+        audio.append([cut.id, cut.start, cut.duration, content])
     return whole.hexdigest()[:16], _shorten(sorted(audio))
 
 

@@ -25,7 +25,7 @@ class Stretch:
     """A part of a file, as a row names it.
 
     Args:
-        start: where it begins; None where the row gives a length alone.
+        start: its start; None where the row gives a length alone.
         duration: how long it is; None to the end of the file.
         rounding: by how much the given length may be off.
     """
@@ -70,7 +70,7 @@ class Stretch:
 
 
 def read_stretch(row: Mapping[str, Any]) -> Stretch | None:
-    """Understand the columns ``offset`` or ``start``, ``duration`` and ``end`` of a row, all in seconds.
+    """Parse the columns ``offset`` or ``start``, ``duration`` and ``end`` of a row, all in seconds.
 
     Args:
         row: values by column.

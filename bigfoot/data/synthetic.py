@@ -12,8 +12,8 @@ from bigfoot.espeak import Voice, speak
 
 ACCENTS = ("en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-029", "en-us-nyc")
 
-# A variant is a voice; relatives (iven2, klatt5, ...) stay in one split, so that dev and test are truly unheard.
-# Whispering, croaking and robot effects are left out: nobody's customers sound like that. So are Reed and caleb, for
+# A variant is a voice; relatives (iven2, klatt5, ...) stay in one split, so that the speakers of dev and test are new.
+# Whispering, croaking and robot effects are left out: users do not sound like that. So are Reed and caleb, for
 # whom espeak-ng reads memory that it never set, so that they never sound the same twice; Andy and f1 stand in their
 # places, a second time each, so that every other string keeps its voice.
 VARIANTS: dict[str, tuple[str, ...]] = {
@@ -32,7 +32,7 @@ _SPLIT_CODE = {"train": 0, "dev": 1, "test": 2}
 
 
 def synthesize_string(seed: int, split: str, index: int, min_digits: int = 1, max_digits: int = 8) -> Utterance:
-    """Speak one string of digits; what is said and how follows from (seed, split, index) alone.
+    """Synthesize one string of digits; text and voice follow from (seed, split, index) alone.
 
     Args:
         seed: of the corpus.

@@ -1,4 +1,4 @@
-"""What tables say they hold (TSV, CSV, JSONL), Common Voice's among them."""
+"""Utterances listed in tables (TSV, CSV, JSONL), Common Voice's among them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _SPEAKER_COLUMNS = ("speaker", "client_id")
 
 
 def list_table(table: Path, audio: Path | None = None, untranscribed: bool = False) -> list[ListedUtterance]:
-    """List a table of utterances; the suffix says what it is.
+    """List a table of utterances; the suffix names its format.
 
     A header names the columns ``path`` (or ``audio_filepath``; relative to the table's folder) and ``text`` (or
     ``transcript``, or ``sentence``); ``id`` and ``speaker`` (or ``client_id``) are optional. ``offset`` (or ``start``),
-    ``duration`` and ``end``, in seconds, say that a row is a stretch of its file; other columns are passed over. In
+    ``duration`` and ``end``, in seconds, mark a row as a stretch of its file; other columns are passed over. In
     JSONL these are the keys::
 
         id<TAB>path<TAB>seconds<TAB>speaker<TAB>transcript
@@ -29,7 +29,7 @@ def list_table(table: Path, audio: Path | None = None, untranscribed: bool = Fal
     Args:
         table: a ``.tsv``, ``.csv`` or ``.jsonl`` file; see ``read_rows``.
         audio: folder to which paths are relative; the table's own by default.
-        untranscribed: nobody learns from the transcripts, so that there may be no column of them.
+        untranscribed: transcripts are not trained on, so their column may be missing.
 
     Returns:
         The utterances in the table's order; a broken line is one with a ``problem``.
@@ -54,7 +54,7 @@ def list_common_voice(root: Path, split: str) -> list[ListedUtterance]:
 
     A language's folder holds ``train.tsv``, ``dev.tsv``, ``test.tsv``, ``validated.tsv`` and others beside ``clips/``.
     Columns come and go between releases; ``client_id``, ``path`` and ``sentence`` are in all of them. Headers of
-    releases 6.1 and 17 (all columns are separated by tabs), and how a line begins::
+    releases 6.1 and 17 (all columns are separated by tabs), and the start of a line::
 
         client_id path sentence up_votes down_votes age gender accent locale segment
         client_id path sentence_id sentence sentence_domain up_votes down_votes age gender accents variant locale ...
@@ -90,14 +90,14 @@ def _list_row(table: Path, audio: Path, row: Row, untranscribed: bool) -> Listed
         stretch = read_stretch(values)
     except DataError as error:
         problem = f"{name}: {error}"
-    # The table's folder tells apart files of the same name that two tables list.
+    # The table's folder distinguishes files of the same name that two tables list.
     default = f"{table.parent.name}/{Path(path).with_suffix('').as_posix()}{_name_stretch(stretch)}"
     speaker = next((str(values[key]) for key in _SPEAKER_COLUMNS if values.get(key)), "unknown")
     return ListedUtterance(str(values.get("id") or default), audio / path, text or "", speaker, problem, stretch)
 
 
 def _name_stretch(stretch: Stretch | None) -> str:
-    """Milliseconds where it begins and ends, so that stretches of one file have names of their own."""
+    """Its start and end in milliseconds, so that stretches of one file have names of their own."""
     if stretch is None or stretch.start is None:
         return ""
     end = "" if stretch.duration is None else f"-{round(1000 * (stretch.start + stretch.duration)):07d}"

@@ -34,7 +34,7 @@ class Utterance:
 
 
 def digits_to_text(digits: list[int]) -> str:
-    """Spell digits as the words of the transcript.
+    """Write digits as the words of the transcript.
 
     Examples:
         >>> digits_to_text([3, 1, 4])

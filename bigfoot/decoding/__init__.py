@@ -1,1 +1,1 @@
-"""From logits to text."""
+"""Decoding: turn logits into text."""

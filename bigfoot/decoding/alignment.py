@@ -1,4 +1,4 @@
-"""When a text was said: the likeliest CTC alignment of labels to frames, and words with times and confidences."""
+"""Forced alignment: the likeliest CTC alignment of labels to frames, and words with times and confidences."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class AlignedToken:
 
 @dataclass(frozen=True)
 class TimedWord:
-    """A word and when it was heard.
+    """A word and its time.
 
-    CTC models tend to say a letter once, somewhere in its sound: times are those of the frames in which letters stand,
-    begin and end of the sound lie around them.
+    CTC models tend to output a letter once, somewhere in its sound: times are those of the frames of the letters,
+    start and end of the sound lie around them.
 
     Args:
         word: the word; a phoneme where the tokenizer has those.
-        start: in seconds from the beginning of the audio.
+        start: in seconds from the start of the audio.
         end: in seconds.
         confidence: geometric mean of the probabilities of its tokens, 0 to 1.
     """
@@ -51,7 +51,7 @@ class TimedWord:
 
 
 def count_needed_frames(labels: Sequence[int]) -> int:
-    """Fewest frames in which CTC can say labels: one each, and a blank between two that are the same.
+    """Fewest frames in which CTC can output labels: one each, and a blank between two that are the same.
 
     Examples:
         >>> count_needed_frames([5, 5, 6])
@@ -85,14 +85,14 @@ def align_tokens(log_probs: LogProbs, labels: Sequence[int], blank_id: int) -> l
     return _align(log_probs, labels, blank_id, may_stop=False)
 
 
-def align_beginning(log_probs: LogProbs, labels: Sequence[int], blank_id: int) -> list[AlignedToken]:
-    """Find how far into a text the frames reach, and align that beginning.
+def align_prefix(log_probs: LogProbs, labels: Sequence[int], blank_id: int) -> list[AlignedToken]:
+    """Find how far into a text the frames reach, and align that prefix.
 
     Every end is tried, and all compete over the same frames: the likeliest is where the audio has come to.
 
     Args:
         log_probs: (T, V) log posteriors of real frames, in nats.
-        labels: U ids, more perhaps than the frames say.
+        labels: U ids, perhaps more than the frames hold.
         blank_id: of the blank.
 
     Returns:
@@ -100,7 +100,7 @@ def align_beginning(log_probs: LogProbs, labels: Sequence[int], blank_id: int) -
 
     Examples:
         >>> probabilities = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.8, 0.1, 0.1]])
-        >>> [token.token for token in align_beginning(np.log(probabilities), [1, 2, 1], blank_id=0)]
+        >>> [token.token for token in align_prefix(np.log(probabilities), [1, 2, 1], blank_id=0)]
         [1]
     """
     return _align(log_probs, labels, blank_id, may_stop=True)
@@ -146,7 +146,7 @@ def _best_path(log_probs: np.ndarray, states: np.ndarray, may_stop: bool) -> np.
 def time_words(
     log_probs: LogProbs, labels: Sequence[int], tokenizer: Tokenizer, frame_seconds: Seconds
 ) -> list[TimedWord]:
-    """Say when the words of a text were heard.
+    """Compute the times of the words of a text.
 
     Args:
         log_probs: (T, V) log posteriors of real frames, in nats.

@@ -14,9 +14,9 @@ from bigfoot.errors import ModelError
 from bigfoot.models.decoders.text_model import TextCache, TextModel
 
 END, LENGTH, REPETITION = "end", "length", "repetition"
-"""How a text ended: by the decoder's own word, at the longest allowed, or cut where it went in circles."""
+"""How a text ended: by the decoder's end token, at the longest allowed, or cut at a repetition loop."""
 _LONGEST_CYCLE = 32
-"""Tokens of the longest circle that the guard looks for."""
+"""Tokens of the longest repetition loop that is detected."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Hypothesis:
         tokens: without begin and end.
         score: what it was ranked by: log probabilities by weight, and the length bonus.
         attention_score: log probability by the decoder, in nats.
-        ctc_score: log probability by CTC; None where it had no say.
+        ctc_score: log probability by CTC; None where it had no weight.
         ended: ``END``, ``LENGTH`` or ``REPETITION``.
     """
 
@@ -40,7 +40,7 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What was found for one utterance.
+    """Result for one utterance.
 
     Args:
         hypotheses: best first, as many as beams at most.
@@ -53,7 +53,7 @@ class Decoded:
 
     @property
     def best(self) -> Hypothesis:
-        """The first."""
+        """The best hypothesis."""
         return self.hypotheses[0]
 
 
@@ -82,7 +82,7 @@ def decode_autoregressive(
         ctc: of the same audio and vocabulary, with the blank as ``model.end_id``; needed where ``config.ctc_weight``
             is above 0 (Hori et al., 2017, section 2.3).
         limits: (B,) most tokens of each text, beside ``config.max_tokens``.
-        prompts: what each text begins with, B lists of tokens; not among the tokens that are found. Not with ``ctc``.
+        prompts: first tokens of each text, B lists; not among the tokens that are found. Not with ``ctc``.
         use_cache: off, every step computes all tokens anew, to compare.
 
     Returns:
@@ -150,11 +150,11 @@ class _Search:
     def _pad_prompts(
         self, prompts: Sequence[Sequence[int]] | None, device: torch.device
     ) -> tuple[Tensor, Tensor | None]:
-        """Begin and prompts of all rows, padded in front; the mask is None where they are equally long."""
-        begun = [[self.model.begin_id, *prompt] for prompt in prompts or [[]] * self.count]
-        longest = max(map(len, begun))
-        padded = [[self.model.end_id] * (longest - len(row)) + row for row in begun]
-        mask = [[False] * (longest - len(row)) + [True] * len(row) for row in begun]
+        """Start token and prompts of all rows, padded in front; the mask is None where they are equally long."""
+        rows = [[self.model.begin_id, *prompt] for prompt in prompts or [[]] * self.count]
+        longest = max(map(len, rows))
+        padded = [[self.model.end_id] * (longest - len(row)) + row for row in rows]
+        mask = [[False] * (longest - len(row)) + [True] * len(row) for row in rows]
         prefix = torch.tensor(padded, device=device).repeat_interleave(self.beams, 0)
         if all(map(all, mask)):
             return prefix, None
@@ -201,11 +201,11 @@ class _Search:
         if self.cache is not None and self.beams > 1:
             first = torch.arange(self.count, device=parents.device)[:, None] * self.beams
             self.cache.reorder_((first + parents).flatten())
-        self._cut_circles()
+        self._cut_loops()
         self._settle()
 
     def _score(self, log_probs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Of every text with every next token: by the decoder, by all, by CTC; each (B, K, V)."""
+        """Score every text with every next token: by the decoder, by all, by CTC; each (B, K, V)."""
         end, config = self.model.end_id, self.config
         is_end = torch.arange(log_probs.shape[-1], device=log_probs.device) == end
         attention = self.attention[..., None] + log_probs
@@ -224,19 +224,19 @@ class _Search:
         return attention, scores, ctc.where(~here, self.ctc_scores[..., None])
 
     def _note_margins(self, values: Tensor) -> None:
-        """How close a call it was, in utterances that are not done."""
+        """Update the smallest margins of utterances that are not done."""
         gaps = values[:, self.beams - 1] - values[:, self.beams]
         real = ~self.ended.all(1) & torch.isfinite(gaps)
         self.margins = torch.where(real, torch.minimum(self.margins, gaps), self.margins)
 
-    def _cut_circles(self) -> None:
+    def _cut_loops(self) -> None:
         """End texts whose tail is one piece over and over, and cut them after its first time."""
         repeats, length = self.config.max_repeats + 1, self.tokens.shape[-1]
         for period in range(1, min(_LONGEST_CYCLE, length // repeats) + 1):
             tail = self.tokens[..., length - period * repeats :]
-            circles = (tail[..., period:] == tail[..., :-period]).all(-1) & ~self.ended
-            self.ended, self.reasons = self.ended | circles, self.reasons.masked_fill(circles, 2)
-            self.lengths = torch.where(circles, length - period * (repeats - 1), self.lengths)
+            loops = (tail[..., period:] == tail[..., :-period]).all(-1) & ~self.ended
+            self.ended, self.reasons = self.ended | loops, self.reasons.masked_fill(loops, 2)
+            self.lengths = torch.where(loops, length - period * (repeats - 1), self.lengths)
 
     def _settle(self) -> None:
         """Drop the growing texts of utterances in which none can overtake the best that has ended."""
@@ -248,7 +248,7 @@ class _Search:
         self.scores, self.ended = self.scores.masked_fill(dropped, -torch.inf), self.ended | dropped
 
     def results(self) -> list[Decoded]:
-        """What was found, best first."""
+        """Return the results, best first."""
         order = self.scores.argsort(dim=1, descending=True, stable=True).tolist()
         return [self._result(row, ranks) for row, ranks in enumerate(order)]
 

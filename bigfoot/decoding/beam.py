@@ -17,7 +17,7 @@ from bigfoot.text.tokenizer import Tokenizer
 
 Scores = npt.NDArray[np.float64]
 
-# Beginnings of words that are remembered from utterance to utterance: some ten megabytes.
+# Prefixes of words that are remembered from utterance to utterance: some ten megabytes.
 _MOST_ROWS = 20_000
 
 
@@ -28,13 +28,13 @@ class _Prefix:
     Args:
         token: the last; -1 for none.
         parent: the labels before it.
-        word: letters of the word that is being spelled.
+        word: letters of the unfinished word.
         state: of the language model, behind the words before.
         language: their log probability.
         bonus: for them.
-        begun: what ``word`` is worth while it is unfinished.
+        partial: score of the unfinished ``word``.
         children: by token, so that a prefix that comes again is the same one.
-        worth_of_longer: what each token more would make of its worth, (V,), once that was asked for.
+        scores_of_longer: score with each token appended, (V,); None before the first use.
     """
 
     token: int
@@ -43,9 +43,9 @@ class _Prefix:
     state: Any
     language: float
     bonus: float
-    begun: float
+    partial: float
     children: dict[int, _Prefix] = field(default_factory=dict)
-    worth_of_longer: Scores | None = None
+    scores_of_longer: Scores | None = None
 
     def tokens(self) -> tuple[int, ...]:
         found, prefix = [], self
@@ -147,7 +147,7 @@ class PrefixBeamSearch:
         ranked_stays, ranked_longer = stays, longer
         if self.values is not None:
             ranked_stays = stays + np.array([self._worth(prefix) for prefix in beam.prefixes])
-            ranked_longer = longer + np.stack([self._worth_of_longer(prefix) for prefix in beam.prefixes])
+            ranked_longer = longer + np.stack([self._scores_of_longer(prefix) for prefix in beam.prefixes])
         ranks = np.concatenate([ranked_stays, ranked_longer.ravel()])
         keep = min(self.beam_size, len(ranks))
         best = np.argpartition(-ranks, keep - 1)[:keep]
@@ -167,25 +167,25 @@ class PrefixBeamSearch:
 
     def _worth(self, prefix: _Prefix) -> float:
         assert self.values is not None
-        return self.values.weight * prefix.language + prefix.bonus + prefix.begun
+        return self.values.weight * prefix.language + prefix.bonus + prefix.partial
 
-    def _worth_of_longer(self, prefix: _Prefix) -> Scores:
-        """What each token more would make of a prefix's worth, (V,)."""
+    def _scores_of_longer(self, prefix: _Prefix) -> Scores:
+        """Compute the score of a prefix with each token appended, (V,)."""
         assert self.values is not None
         # A prefix stays in the beam for many frames, and its words are worth the same in all of them.
-        if prefix.worth_of_longer is None:
+        if prefix.scores_of_longer is None:
             language, bonus, _ = self._close(prefix)
             closed = self.values.weight * language + bonus
             before = self.values.weight * prefix.language + prefix.bonus
-            prefix.worth_of_longer = self._row(prefix.word) + np.where(self._closes, closed, before)
-        return prefix.worth_of_longer
+            prefix.scores_of_longer = self._row(prefix.word) + np.where(self._closes, closed, before)
+        return prefix.scores_of_longer
 
     def _row(self, word: str) -> Scores:
-        """What the unfinished word would be worth with each token more, (V,)."""
+        """Compute the score of the unfinished word with each token appended, (V,)."""
         assert self.values is not None
         if word not in self._rows:
             worth = [
-                self.values.begun(letters if closes else word + letters)
+                self.values.prefix_bonus(letters if closes else word + letters)
                 for letters, closes in zip(self._letters, self._closes, strict=True)
             ]
             if len(self._rows) >= _MOST_ROWS:
@@ -210,12 +210,12 @@ class PrefixBeamSearch:
         word = prefix.word + letters
         if self._closes[token]:
             (language, bonus, state), word = self._close(prefix), letters
-        begun = 0.0 if self.values is None else self.values.begun(word)
-        grown = prefix.children[token] = _Prefix(token, prefix, word, state, language, bonus, begun)
+        partial = 0.0 if self.values is None else self.values.prefix_bonus(word)
+        grown = prefix.children[token] = _Prefix(token, prefix, word, state, language, bonus, partial)
         return grown
 
     def _finish(self, beam: _Beam) -> list[Hypothesis]:
-        """Close the last words, and add up the spellings of one text."""
+        """Close the last words, and add up the tokenizations of one text."""
         found: dict[str, Hypothesis] = {}
         for prefix, acoustic in zip(beam.prefixes, np.logaddexp(beam.in_blank, beam.in_label), strict=True):
             for hypothesis in self._complete(prefix, float(acoustic)):
@@ -243,7 +243,7 @@ class PrefixBeamSearch:
 
 
 def _add(one: Hypothesis, other: Hypothesis) -> Hypothesis:
-    """The same text spelled in two ways: both are it."""
+    """Add up two tokenizations of one text."""
     best = max(one, other, key=lambda hypothesis: hypothesis.acoustic)
     acoustic = float(np.logaddexp(one.acoustic, other.acoustic))
     return Hypothesis(

@@ -1,4 +1,4 @@
-"""The search that a configuration asks for."""
+"""Build the search that a configuration asks for."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bigfoot.text.tokenizer import Tokenizer
 
 
 def build_search(config: SearchConfig, tokenizer: Tokenizer) -> Search | None:
-    """Make the search of a configuration.
+    """Build the search of a configuration.
 
     Args:
         config: ``decoder`` and the fields below it.
@@ -51,15 +51,15 @@ def _word_values(config: SearchConfig, tokenizer: Tokenizer) -> WordValues:
         )
     path = config.lm_path if config.decoder == "lm" else None
     words = read_lexicon(config.lexicon, path)
-    spelled = None if words is None else [word for word in words if not tokenizer.unknown_characters(word)]
-    if words and not spelled:
+    known = None if words is None else [word for word in words if not tokenizer.unknown_characters(word)]
+    if words and not known:
         raise DataError(
-            f"evaluate.lm_path: the tokenizer can spell none of its {len(words):,} words, the first of which is "
+            f"evaluate.lm_path: the tokenizer can write none of its {len(words):,} words, the first of which is "
             f"{words[0]!r} ({tokenizer.describe()}); are they in another case?"
         )
-    model = None if path is None else KenLM(Path(path).expanduser(), [*(spelled or ()), *config.hot_words])
+    model = None if path is None else KenLM(Path(path).expanduser(), [*(known or ()), *config.hot_words])
     return WordValues(
-        model, config.lm_weight if model is not None else 0.0, None if spelled is None else frozenset(spelled),
+        model, config.lm_weight if model is not None else 0.0, None if known is None else frozenset(known),
         config.word_bonus, tuple(config.hot_words), config.hot_word_bonus,
     )  # fmt: skip
 

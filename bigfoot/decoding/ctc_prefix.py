@@ -1,4 +1,4 @@
-"""What CTC thinks of the beginning of a text: the probability of all alignments of all texts that begin with it."""
+"""CTC prefix score: the probability of all alignments of all texts that start with a prefix."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class CTCPrefixScorer:
         return torch.nn.functional.pad(log_probs.cumsum(-1), (1, 0))
 
     def start(self, beams: int) -> PrefixState:
-        """The empty prefix, K times for each utterance."""
+        """Return the state of the empty prefix, K times for each utterance."""
         blank = self._running_sum(self.log_probs[:, None, :, self.blank_id]).expand(-1, beams, -1)
         last = torch.full(blank.shape[:2], -1, device=blank.device)
         return PrefixState(torch.full_like(blank, _NEVER), blank, last)
@@ -98,7 +98,7 @@ class CTCPrefixScorer:
         return sums.clamp(min=torch.finfo(sums.dtype).tiny).log() + top
 
     def extend(self, state: PrefixState, parents: Tensor, tokens: Tensor, grows: Tensor) -> PrefixState:
-        """The state of new prefixes.
+        """Return the state of new prefixes.
 
         Args:
             state: of the old ones.

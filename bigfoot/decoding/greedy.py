@@ -18,7 +18,7 @@ from bigfoot.text.tokenizer import Tokenizer
 
 @dataclass
 class GreedyResult:
-    """What greedy decoding finds.
+    """Result of greedy decoding.
 
     Args:
         texts: one an utterance.
@@ -42,7 +42,7 @@ def decode_greedy(logits: Tensor, frame_mask: Tensor | None, tokenizer: Tokenize
     Args:
         logits: (B, T, V).
         frame_mask: (B, T), True = real; None where all are.
-        tokenizer: turns tokens into text and knows the blank.
+        tokenizer: turns tokens into text and defines the blank.
 
     Returns:
         See ``GreedyResult``.
@@ -71,18 +71,18 @@ def decode_greedy(logits: Tensor, frame_mask: Tensor | None, tokenizer: Tokenize
 
 @dataclass
 class Transcripts:
-    """What a model heard in a split; lists of equal length, in the order of the batches.
+    """Hypotheses of a model for a split; lists of equal length, in the order of the batches.
 
     Args:
         ids: utterances by name.
         speakers: who spoke.
-        references: what was said, in the tokenizer's units.
-        hypotheses: what the model heard.
+        references: transcripts, in the tokenizer's units.
+        hypotheses: the model's outputs.
         greedy: the same by greedy decoding.
         margins: see ``GreedyResult``.
         confidences: see ``GreedyResult``.
         blank_rate: share of real frames whose best token is the blank.
-        num_cut: texts that went in circles and were cut, of a decoder.
+        num_cut: texts of a decoder that were cut at a repetition loop.
     """
 
     ids: list[str] = field(default_factory=list)
@@ -97,7 +97,7 @@ class Transcripts:
 
 
 def join_pieces(found: Transcripts) -> Transcripts:
-    """Make one entry of those that stand one behind the other under one id: what was heard in a recording's pieces.
+    """Join consecutive entries of one id, the pieces of a recording, into one entry.
 
     Args:
         found: of ``evaluation_batches``, whose ids are unique but for pieces.
@@ -113,7 +113,7 @@ def join_pieces(found: Transcripts) -> Transcripts:
         (['a'], ['X Y'], ['X'], ['X Y'], [0.5], [0.75])
     """
     starts = [row for row, name in enumerate(found.ids) if row == 0 or name != found.ids[row - 1]]
-    spans = [slice(begin, end) for begin, end in pairwise([*starts, len(found.ids)])]
+    spans = [slice(start, end) for start, end in pairwise([*starts, len(found.ids)])]
     return replace(
         found,
         ids=[found.ids[row] for row in starts],

@@ -1,4 +1,4 @@
-"""What a search over CTC posteriors finds, whatever the search."""
+"""Results of a search over CTC posteriors, and its interface."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ LogProbs: TypeAlias = npt.NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A text that may have been said; ``score = acoustic + weight * language + bonus``.
+    """A candidate text; ``score = acoustic + weight * language + bonus``.
 
     Args:
         text: words with single spaces between.
-        tokens: label ids of its likeliest spelling.
+        tokens: label ids of its likeliest tokenization.
         score: by which hypotheses are ordered.
         acoustic: log probability of the text under CTC, in nats, summed over all alignments that the beam kept.
         language: log probability of the words and the end of the sentence, in nats, before its weight; 0 without a
@@ -35,11 +35,11 @@ class Hypothesis:
 
 
 class Search(Protocol):
-    """A way from posteriors to text."""
+    """A search that turns posteriors into text."""
 
     @property
     def name(self) -> str:
-        """What a report calls it."""
+        """Name in reports."""
         ...
 
     def search(self, log_probs: LogProbs) -> list[Hypothesis]:

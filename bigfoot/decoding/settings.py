@@ -21,7 +21,7 @@ class DecodingConfig:
     max_tokens: int = above_zero(1000)
     """Longest text; no text has more tokens than the audio has frames."""
     max_repeats: int = above_zero(16)
-    """A text that says the same piece more often in a row has gone in circles: it is cut there, and reported."""
+    """A text that repeats a piece more often in a row is in a repetition loop: it is cut there, and reported."""
 
 
 @dataclass
@@ -30,7 +30,7 @@ class SearchConfig:
 
     decoder: str = one_of("greedy", "beam", "lm")
     """How CTC's posteriors become text in the report: ``greedy``, prefix ``beam`` search, or that with a language model
-    (``lm``). Looks at dev while training are greedy."""
+    (``lm``). Evaluation on dev during training is greedy."""
     beam_size: int = above_zero(16)
     """Prefixes that ``beam`` and ``lm`` keep after every frame."""
     lm_path: str | None = None
@@ -42,6 +42,6 @@ class SearchConfig:
     word_bonus: float = 0.0
     """Added for every word, in nats, where there is a language model or a lexicon; positive where words are lost."""
     hot_words: list[str] = field(default_factory=list)
-    """Words that are likelier here than elsewhere, as the tokenizer spells them."""
+    """Words that are likelier here than elsewhere, as the tokenizer writes them."""
     hot_word_bonus: float = not_negative(3.0)
     """Added for each of them that comes out, in nats."""

@@ -1,4 +1,4 @@
-"""From batches of audio to texts by a model's decoder."""
+"""Transcribe batches of audio with a model's decoder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bigfoot.text.tokenizer import Tokenizer
 
 
 def require_decoder(model: BigfootForCTC) -> SpeechDecoder:
-    """The decoder of a model.
+    """Return the decoder of a model.
 
     Raises:
         ModelError: it has none.
@@ -30,8 +30,8 @@ def require_decoder(model: BigfootForCTC) -> SpeechDecoder:
     return model.decoder
 
 
-def require_spelling(loaded: LoadedModel) -> Tokenizer:
-    """The tokenizer of a model's decoder, its own or the CTC head's.
+def require_tokenizer(loaded: LoadedModel) -> Tokenizer:
+    """Return the tokenizer of a model's decoder, its own or the CTC head's.
 
     Args:
         loaded: with a decoder.
@@ -43,9 +43,9 @@ def require_spelling(loaded: LoadedModel) -> Tokenizer:
     tokenizer = loaded.processor.decoder_tokenizer or loaded.processor.tokenizer
     if tokenizer is None:
         raise ModelError(f"{loaded.folder}: no text can come out of this model: no vocabulary in its folder")
-    # Language models may have rows that no token names, and no row for what says nothing, as CTC's blank.
-    spoken_alone = tokenizer.pieces[decoder.vocab_size :]
-    fits = tokenizer.fits(decoder.vocab_size) if decoder.has_ctc_tokens else not any(spoken_alone)
+    # Language models may have rows without a token, and no row for tokens that write nothing, as CTC's blank.
+    rest = tokenizer.pieces[decoder.vocab_size :]
+    fits = tokenizer.fits(decoder.vocab_size) if decoder.has_ctc_tokens else not any(rest)
     if not fits:
         raise ModelError(
             f"{loaded.folder}: no text can come out of this model: its vocabulary ({tokenizer.describe()}) is not its "
@@ -55,7 +55,7 @@ def require_spelling(loaded: LoadedModel) -> Tokenizer:
 
 
 def name_decoding(model: BigfootForCTC, config: DecodingConfig) -> str:
-    """How a model's decoder is used, as reports have it.
+    """Describe how a model's decoder is used, for reports.
 
     Examples:
         >>> from bigfoot.formats.folder import load_model
@@ -81,7 +81,7 @@ def decode_batch(
         model: with a decoder, in eval mode.
         batch: on the model's device.
         config: beams, weights and limits.
-        prompts: what each text begins with, in the decoder's tokens.
+        prompts: first tokens of each text, in the decoder's tokens.
 
     Returns:
         One result an utterance.

@@ -1,4 +1,4 @@
-"""What words are worth to a search: a language model, a lexicon, a bonus a word, hot words."""
+"""Scores of words in a search: a language model, a lexicon, a bonus a word, hot words."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class LanguageModel(Protocol):
     """Probabilities of words; a state stands for the words before."""
 
     def start(self) -> Any:  # noqa: ANN401 - whatever the model takes for a state
-        """The state at the beginning of a sentence."""
+        """Return the state at the start of a sentence."""
         ...
 
     def score_word(self, state: Any, word: str) -> tuple[Any, float]:  # noqa: ANN401
-        """The state behind a word, and the word's log probability in nats."""
+        """Return the state behind a word, and the word's log probability in nats."""
         ...
 
     def score_end(self, state: Any) -> float:  # noqa: ANN401
@@ -34,7 +34,7 @@ class KenLM:
 
     Args:
         path: ARPA file, or KenLM's binary.
-        words: that may be asked for; those that the model does not know are its ``<unk>``.
+        words: that may be scored; those that the model lacks are its ``<unk>``.
 
     Raises:
         DataError: there is no such file, or it is no model.
@@ -59,7 +59,7 @@ class KenLM:
             raise DataError(f"{path}: KenLM cannot read it ({str(error).strip().splitlines()[-1]})") from error
 
     def start(self) -> Any:  # noqa: ANN401
-        """The state at the beginning of a sentence."""
+        """Return the state at the start of a sentence."""
         return self._model.start(False)
 
     def score_word(self, state: Any, word: str) -> tuple[Any, float]:  # noqa: ANN401
@@ -74,7 +74,7 @@ class KenLM:
 
 @dataclass(frozen=True)
 class WordValues:
-    """What a search adds to the acoustic score, word by word.
+    """Scores that a search adds to the acoustic score, word by word.
 
     A hot word is worth its bonus when it is complete; until then a part of it is worth the same part of the bonus, so
     that the beam does not lose it, and loses that again where another word comes of it.
@@ -89,7 +89,7 @@ class WordValues:
 
     Examples:
         >>> values = WordValues(hot_words=("SEVEN",), hot_word_bonus=5.0)
-        >>> values.begun("S"), values.begun("SO"), values.ended("SEVEN"), values.ended("SEVENTY")
+        >>> values.prefix_bonus("S"), values.prefix_bonus("SO"), values.ended("SEVEN"), values.ended("SEVENTY")
         (1.0, 0.0, 5.0, 0.0)
     """
 
@@ -102,31 +102,31 @@ class WordValues:
 
     @cached_property
     def _words(self) -> frozenset[str] | None:
-        # Whoever names a hot word wants to see it, lexicon or not.
+        # Hot words may come out even where the lexicon lacks them.
         return None if self.lexicon is None else frozenset(self.lexicon) | frozenset(self.hot_words)
 
     @cached_property
-    def _beginnings(self) -> frozenset[str] | None:
+    def _prefixes(self) -> frozenset[str] | None:
         if self._words is None:
             return None
         return frozenset(word[:length] for word in self._words for length in range(len(word) + 1))
 
     @cached_property
-    def _hot_beginnings(self) -> dict[str, float]:
+    def _hot_prefixes(self) -> dict[str, float]:
         shares: dict[str, float] = {}
         for word in self.hot_words:
             for length in range(1, len(word) + 1):
                 shares[word[:length]] = max(shares.get(word[:length], 0.0), length / len(word))
         return shares
 
-    def begun(self, part: str) -> float:
-        """What the beginning of a word is worth; minus infinity where no word of the lexicon begins so."""
-        if self._beginnings is not None and part not in self._beginnings:
+    def prefix_bonus(self, part: str) -> float:
+        """Bonus of an unfinished word; minus infinity where no word of the lexicon starts with it."""
+        if self._prefixes is not None and part not in self._prefixes:
             return -math.inf
-        return self.hot_word_bonus * self._hot_beginnings.get(part, 0.0)
+        return self.hot_word_bonus * self._hot_prefixes.get(part, 0.0)
 
     def ended(self, word: str) -> float:
-        """What a whole word is worth but for the language model; minus infinity outside the lexicon."""
+        """Bonus of a whole word, without the language model's score; minus infinity outside the lexicon."""
         if self._words is not None and word not in self._words:
             return -math.inf
         return self.word_bonus + self.hot_word_bonus * (word in self.hot_words)
@@ -140,10 +140,10 @@ def read_lexicon(lexicon: str | None, model: str | None) -> list[str] | None:
         model: ARPA file or KenLM's binary; None for no model.
 
     Returns:
-        The words; None where neither says any.
+        The words; None where neither lists any.
 
     Raises:
-        DataError: a file is missing, or the model is a binary, of which nobody can list the words.
+        DataError: a file is missing, or the model is a binary, whose words cannot be listed.
     """
     if lexicon is not None:
         path = Path(lexicon).expanduser()
@@ -155,5 +155,5 @@ def read_lexicon(lexicon: str | None, model: str | None) -> list[str] | None:
     try:
         return read_arpa_words(model)
     except DataError as error:
-        told = "a binary model does not tell its words: name them in evaluate.lexicon"
-        raise DataError(f"{error}; {told}" if Path(model).is_file() else str(error)) from error
+        cure = "a binary model does not list its words: name them in evaluate.lexicon"
+        raise DataError(f"{error}; {cure}" if Path(model).is_file() else str(error)) from error

@@ -1,4 +1,4 @@
-"""What is broken on this machine, and the cure.
+"""Find what is broken on this machine, and the cure.
 
 At import, nothing in this room asks for more than Python's own library: it must speak where a package cannot be loaded.
 Where even ``bigfoot`` does not start, ``python -m bigfoot.doctor`` does.

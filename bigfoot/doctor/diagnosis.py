@@ -1,4 +1,4 @@
-"""Runs every look, the dangerous ones in child processes, and puts together what they say."""
+"""Runs every check, the dangerous ones in child processes, and collects their findings."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from bigfoot.doctor.checks import choose_probes
 from bigfoot.doctor.findings import Finding
-from bigfoot.doctor.looks import choose_probes
 from bigfoot.doctor.surroundings import look_around
 from bigfoot.install import package_hint, reinstall_hint
 
@@ -21,10 +21,10 @@ TIMEOUT = 60.0
 
 
 def examine(timeout: float = TIMEOUT) -> list[Finding]:
-    """Look at the machine and at every package.
+    """Check the machine and every package.
 
     Args:
-        timeout: seconds after which a package that does not answer is called broken.
+        timeout: seconds after which a package that does not finish loading is called broken.
 
     Returns:
         Findings in a fixed order, none missing, whatever the packages do.
@@ -42,10 +42,10 @@ def ask_child(name: str, timeout: float = TIMEOUT, skip: int = 0) -> list[Findin
     Args:
         name: of the probe.
         timeout: seconds.
-        skip: looks of the probe to leave out.
+        skip: checks of the probe to leave out.
 
     Returns:
-        What it found. Where it died or hung, what it was looking at is broken, and another child looks at the rest.
+        Its findings. Where it died or hung, what it was checking is broken, and another child checks the rest.
     """
     # Behind the rest of the path: the child should find the packages that its parent would.
     home = str(Path(__file__).resolve().parents[2])
@@ -55,13 +55,13 @@ def ask_child(name: str, timeout: float = TIMEOUT, skip: int = 0) -> list[Findin
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False)
         output, fate = done.stdout, _last_words(done) if done.returncode else ""
     except subprocess.TimeoutExpired as late:
-        output, fate = late.stdout or b"", f"does not answer within {timeout:g} s"
+        output, fate = late.stdout or b"", f"does not finish within {timeout:g} s"
     found, dead = _read(output)
     if dead is not None:
         found.append(Finding(dead, "broken", fate, package_hint(dead, again=True)))
         found += ask_child(name, timeout, skip + len(found))
     elif fate and not found and not skip:
-        # It did not even come to its first look.
+        # It did not even reach its first check.
         found = [Finding(name, "broken", fate, reinstall_hint())]
     return found
 
@@ -74,18 +74,18 @@ def _last_words(done: subprocess.CompletedProcess[bytes]) -> str:
 
 
 def _read(output: bytes) -> tuple[list[Finding], str | None]:
-    """Findings, and what was begun without coming to an end."""
+    """Findings, and the check that was started and did not end."""
     found: list[Finding] = []
-    begun: str | None = None
+    unfinished: str | None = None
     for line in output.decode(errors="replace").splitlines():
         try:
-            said = json.loads(line)
+            entry = json.loads(line)
         except ValueError:  # the line at which it was killed
             continue
-        begun = said.get("begins")
-        if begun is None:
-            found.append(Finding(**said))
-    return found, begun
+        unfinished = entry.get("starts")
+        if unfinished is None:
+            found.append(Finding(**entry))
+    return found, unfinished
 
 
 def explain(findings: Sequence[Finding]) -> list[Finding]:

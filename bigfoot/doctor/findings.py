@@ -1,4 +1,4 @@
-"""What was found, as a line each."""
+"""Findings, a line each."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class Finding:
     """One line.
 
     Args:
-        name: what was looked at.
-        state: ``ok``, ``note`` (works, but one should know) or ``broken``.
+        name: what was checked.
+        state: ``ok``, ``note`` (works, with a limitation) or ``broken``.
         value: what was seen.
         cure: a command or a sentence; empty where there is nothing to do.
         suspects: packages that may be to blame where this one cannot be loaded.
@@ -27,7 +27,7 @@ class Finding:
 
 
 def findings_to_dict(findings: Sequence[Finding]) -> dict[str, Any]:
-    """What ``bigfoot doctor --json`` prints.
+    """Output of ``bigfoot doctor --json``.
 
     Examples:
         >>> findings_to_dict([Finding("torch", "ok", "2.13.0")])["ok"]

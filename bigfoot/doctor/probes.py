@@ -1,6 +1,6 @@
-"""The child process that looks at packages, and what it makes of one that cannot be loaded.
+"""The child process that checks packages, and its finding for one that cannot be loaded.
 
-A child writes a line of JSON before and after each look, so that its parent knows in which of them it died.
+A child writes a line of JSON before and after each check, so that its parent can name the one in which it died.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import asdict
 from itertools import islice
 from typing import TextIO
 
+from bigfoot.doctor.checks import PROBES, Check
 from bigfoot.doctor.findings import Finding
-from bigfoot.doctor.looks import PROBES, Look
 from bigfoot.install import find_package, package_hint
 
 _UNWANTED = ("torchaudio", "torchcodec")
@@ -34,7 +34,7 @@ def find_suspects(error: BaseException, name: str) -> list[str]:
     """
     found: list[str] = []
     earlier: BaseException | None = error
-    # The traceback of a cause begins where it was caught: the way there is in those of what it led to.
+    # The traceback of a cause starts where it was caught: the way there is in those of what it led to.
     while earlier is not None:
         found += [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(earlier.__traceback__)]
         found += [earlier.name or ""] if isinstance(earlier, ModuleNotFoundError) else []
@@ -45,11 +45,11 @@ def find_suspects(error: BaseException, name: str) -> list[str]:
 
 
 def judge_failure(name: str, error: Exception) -> Finding:
-    """Word what went wrong with a package, and the cure as far as it can be told from here.
+    """Describe what went wrong with a package, and the cure where it can be derived.
 
     Args:
-        name: of what was looked at.
-        error: of looking.
+        name: of what was checked.
+        error: that the check raised.
 
     Returns:
         A broken finding; who else may be to blame stands in ``suspects``.
@@ -62,34 +62,34 @@ def judge_failure(name: str, error: Exception) -> Finding:
     if isinstance(error, ModuleNotFoundError) and error.name == name:
         return Finding(name, "broken", "not installed", package_hint(name))
     words = " ".join(str(error).split())
-    said = f"cannot be used ({type(error).__name__}: {words[:200]}{' ...' if len(words) > 200 else ''})"
+    detail = f"cannot be used ({type(error).__name__}: {words[:200]}{' ...' if len(words) > 200 else ''})"
     if name in _UNWANTED:
         cure = f"pip uninstall {name} (bigfoot does not need it), or install the build of it made for this torch"
     elif isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith(name):
         cure = package_hint(find_package(error.name.partition(".")[0]))
     else:
         cure = package_hint(_WHEELS.get(name, name), again=True)
-    return Finding(name, "broken", said, cure, suspects)
+    return Finding(name, "broken", detail, cure, suspects)
 
 
-def run_probe(looks: Iterable[Look], out: TextIO) -> None:
-    """Look at one thing after the other.
+def run_probe(checks: Iterable[Check], out: TextIO) -> None:
+    """Run one check after the other.
 
     Args:
-        looks: names, and what looks.
+        checks: names and functions.
         out: gets a line of JSON before and after each.
     """
-    for name, look in looks:
-        print(json.dumps({"begins": name}), file=out, flush=True)
+    for name, check in checks:
+        print(json.dumps({"starts": name}), file=out, flush=True)
         try:
-            found = look()
+            found = check()
         except Exception as error:
             found = judge_failure(name, error)
         print(json.dumps(asdict(found)), file=out, flush=True)
 
 
 def main(name: str, skip: int) -> None:
-    """Be the child for one of ``PROBES``, without its first looks."""
+    """Run as the child for one of ``PROBES``, without its first ``skip`` checks."""
     # What packages print must not come between the lines.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
         os.dup2(2, 1)

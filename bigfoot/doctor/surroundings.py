@@ -1,4 +1,4 @@
-"""What Python's own library can tell of a machine: processors, memory, disk, rights."""
+"""Checks of a machine with Python's own library: processors, memory, disk, rights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _OLDEST, _NEWEST = (3, 10), (3, 13)
 
 
 def look_around() -> Iterator[Finding]:
-    """Look at everything that needs no package.
+    """Check everything that needs no package.
 
     Yields:
         A finding each.
@@ -55,8 +55,8 @@ def _package() -> Finding:
     foreign = find_foreign()
     if foreign is None:
         return Finding("bigfoot", "ok", found)
-    said = f"{found}; another project's package {FOREIGN} {foreign} is installed too, and overwrites files of ours"
-    return Finding("bigfoot", "broken", said, f"pip uninstall {FOREIGN}, then {reinstall_hint()}")
+    detail = f"{found}; another project's package {FOREIGN} {foreign} is installed too, and overwrites files of ours"
+    return Finding("bigfoot", "broken", detail, f"pip uninstall {FOREIGN}, then {reinstall_hint()}")
 
 
 def _extras() -> Finding:
@@ -64,9 +64,9 @@ def _extras() -> Finding:
     kind = "base and train" if wants_training() else "base, which runs exported models and does not train"
     if not missing:
         return Finding("install", "ok", f"{kind}, with all extras")
-    said = ", ".join(extra if has_wheels(extra) else f"{extra} (no wheels for this Python)" for extra in missing)
+    detail = ", ".join(extra if has_wheels(extra) else f"{extra} (no wheels for this Python)" for extra in missing)
     wanted = [extra for extra in missing if has_wheels(extra)]
-    return Finding("install", "ok", f"{kind}; extras not installed: {said}", install_hint(*wanted) if wanted else "")
+    return Finding("install", "ok", f"{kind}; extras not installed: {detail}", install_hint(*wanted) if wanted else "")
 
 
 def _python() -> Finding:
@@ -86,7 +86,7 @@ def count_processors() -> int:
 
 
 def _quota() -> float | None:
-    """Processors' worth of time that a container grants, where it says so."""
+    """Processors' worth of time that a container grants, where it has a limit."""
     try:
         granted, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         return None if granted == "max" else int(granted) / int(period)
@@ -96,11 +96,11 @@ def _quota() -> float | None:
 
 def _processors() -> Finding:
     usable, quota, threads = count_processors(), _quota(), os.environ.get("OMP_NUM_THREADS")
-    said = f"{usable} of {os.cpu_count()} for this process, OMP_NUM_THREADS {threads or 'not set'}"
+    detail = f"{usable} of {os.cpu_count()} for this process, OMP_NUM_THREADS {threads or 'not set'}"
     if quota is not None and quota < usable:
         cure = f"set threads={max(1, int(quota))} in the configuration: more threads than that wait for each other"
-        return Finding("processors", "note", f"{said}, but time of {quota:g} in this container", cure)
-    return Finding("processors", "ok", said)
+        return Finding("processors", "note", f"{detail}, but time of {quota:g} in this container", cure)
+    return Finding("processors", "ok", detail)
 
 
 def _available_memory() -> int | None:
@@ -119,12 +119,12 @@ def _available_memory() -> int | None:
 def _memory() -> Finding:
     free = _available_memory()
     if free is None:
-        return Finding("memory", "ok", "this system does not say")
-    said = f"{free / GIGABYTE:.1f} GB available"
+        return Finding("memory", "ok", "unknown on this system")
+    detail = f"{free / GIGABYTE:.1f} GB available"
     if free < LITTLE_MEMORY:
         cure = "if a training is killed: a smaller data.batch_seconds, more gradient_accumulation_steps"
-        return Finding("memory", "note", said, cure)
-    return Finding("memory", "ok", said)
+        return Finding("memory", "note", detail, cure)
+    return Finding("memory", "ok", detail)
 
 
 def _disk(name: str, folder: Path) -> Finding:
@@ -132,12 +132,12 @@ def _disk(name: str, folder: Path) -> Finding:
         free = shutil.disk_usage(folder).free
     except OSError as error:
         return Finding(name, "broken", f"{folder.absolute()}: {error}", "go to a folder that is there, then try again")
-    said = f"{free / GIGABYTE:.1f} GB free in {folder.absolute()}"
+    detail = f"{free / GIGABYTE:.1f} GB free in {folder.absolute()}"
     if free >= LITTLE_DISK:
-        return Finding(name, "ok", said)
+        return Finding(name, "ok", detail)
     elsewhere = "set TMPDIR to a roomier folder" if name.startswith("temp") else "set run_dir to a roomier disk"
     state = "broken" if free < TOO_LITTLE_DISK else "note"
-    return Finding(name, state, said, f"make room, or {elsewhere}: checkpoints and models are written twice")
+    return Finding(name, state, detail, f"make room, or {elsewhere}: checkpoints and models are written twice")
 
 
 def _temporary_disk() -> Finding:

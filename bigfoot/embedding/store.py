@@ -68,7 +68,7 @@ def check_places(output: Path, may: MayReplace = OWN_ONLY) -> None:
     Raises:
         OutputError: the file, its index or the folder beside it is something else.
     """
-    quiet = replace(may, tell=lambda _: None)
+    quiet = replace(may, report=lambda _: None)
     check_file(output, quiet, _is_embeddings)
     check_file(index_of(output), quiet, _is_index)
     folder = _part_of(output)

@@ -8,7 +8,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from bigfoot.decoding.alignment import AlignedToken, align_beginning, align_tokens, count_needed_frames
+from bigfoot.decoding.alignment import AlignedToken, align_prefix, align_tokens, count_needed_frames
 from bigfoot.decoding.hypotheses import LogProbs
 from bigfoot.text.normalize import drop_silent_marks, normalize_text
 from bigfoot.text.tokenizer import Tokenizer
@@ -94,7 +94,7 @@ class TextSplitter:
             tokens = align_tokens(here, labels, self._blank)
             count = len(self._words)
         else:
-            tokens = align_beginning(np.concatenate([here, ahead]), labels, self._blank)
+            tokens = align_prefix(np.concatenate([here, ahead]), labels, self._blank)
             count = _count_before(len(here), tokens, word_of)
         said = " ".join(self._words[:count])
         self._drop(count)

@@ -13,7 +13,7 @@ from bigfoot.data.batches import Batch, evaluation_batches
 from bigfoot.decoding.choose import build_search
 from bigfoot.decoding.greedy import Transcripts, decode_greedy, transcribe_batches
 from bigfoot.decoding.settings import DecodingConfig
-from bigfoot.decoding.spoken import decode_batch, require_spelling, transcribe_by_decoder
+from bigfoot.decoding.spoken import decode_batch, require_tokenizer, transcribe_by_decoder
 from bigfoot.errors import ModelError
 from bigfoot.evaluation.settings import EvaluateConfig
 from bigfoot.formats.folder import LoadedModel
@@ -95,7 +95,7 @@ def evaluate_accuracy(
     silent = replace(loaded.processor, tokenizer=None)
     batches = evaluation_batches(manifest, silent, config.batch_size, longest=LONGEST_PIECE)
     if by_decoder:
-        tokenizer = require_spelling(loaded)
+        tokenizer = require_tokenizer(loaded)
         found = transcribe_by_decoder(loaded.model, batches, tokenizer, config.autoregressive)
     else:
         found = transcribe_batches(loaded.model, batches, tokenizer, build_search(config, tokenizer))

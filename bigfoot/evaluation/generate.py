@@ -10,7 +10,7 @@ from bigfoot.audio.recording import open_recording
 from bigfoot.data.batches import LoadedUtterance, collate
 from bigfoot.decoding.autoregressive import END, LENGTH, REPETITION
 from bigfoot.decoding.settings import DecodingConfig
-from bigfoot.decoding.spoken import decode_batch, require_spelling
+from bigfoot.decoding.spoken import decode_batch, require_tokenizer
 from bigfoot.errors import DataError
 from bigfoot.formats.folder import LoadedModel
 
@@ -52,7 +52,7 @@ def generate_text(loaded: LoadedModel, audio: Path, prompt: str, config: Decodin
         DataError: the prompt cannot be tokenized.
         AudioError: the recording cannot be read.
     """
-    tokenizer = require_spelling(loaded)
+    tokenizer = require_tokenizer(loaded)
     try:
         begun = tokenizer.encode(prompt) if prompt else []
     except ValueError as error:

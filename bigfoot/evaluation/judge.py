@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bigfoot.decoding.choose import describe_decoder
-from bigfoot.decoding.spoken import name_decoding, require_spelling
+from bigfoot.decoding.spoken import name_decoding, require_tokenizer
 from bigfoot.evaluation.evaluate import evaluate_accuracy
 from bigfoot.evaluation.settings import EvaluateConfig
 from bigfoot.formats.folder import LoadedModel
@@ -68,5 +68,5 @@ def judge_model(loaded: LoadedModel, manifest: Path, config: EvaluateConfig, see
     if loaded.model.decoder is not None:
         rate = evaluate_accuracy(loaded, manifest, config, seed, by_decoder=True).error_rate
         name = name_decoding(loaded.model, config.autoregressive)
-        found.append(Judgement(rate, name, require_spelling(loaded).unit))
+        found.append(Judgement(rate, name, require_tokenizer(loaded).unit))
     return found

@@ -9,7 +9,7 @@ import torch
 from bigfoot.errors import ModelError
 from bigfoot.evaluation.evaluate import missing_wer_reason
 from bigfoot.formats.folder import LoadedModel
-from bigfoot.runtime.engine import Answer, ModelFacts
+from bigfoot.runtime.engine import EngineOutput, ModelFacts
 from bigfoot.types import Samples
 
 
@@ -48,9 +48,9 @@ class TorchEngine:
         )
 
     @torch.no_grad()
-    def run(self, input_values: Samples, lengths: npt.NDArray[np.int64], alone: bool = True) -> Answer:
+    def run(self, input_values: Samples, lengths: npt.NDArray[np.int64], alone: bool = True) -> EngineOutput:
         """Compute a batch; see ``bigfoot.runtime.engine.Engine``."""
         values = torch.from_numpy(input_values)
         mask = torch.arange(values.shape[1]) < torch.from_numpy(lengths)[:, None]
         output = self._model(values, mask)
-        return Answer(output.logits.float().numpy(), output.frame_mask.sum(-1).numpy())
+        return EngineOutput(output.logits.float().numpy(), output.frame_mask.sum(-1).numpy())

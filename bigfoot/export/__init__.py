@@ -1,1 +1,1 @@
-"""From a model folder to a file that other runtimes run, compared with the model before it is called done."""
+"""Export a model folder to a file for other runtimes, and compare it with the model before it is written."""

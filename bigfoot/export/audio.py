@@ -87,7 +87,7 @@ def _readable(files: Sequence[Path], processor: Processor) -> Iterator[LoadedUtt
 
 
 def padded_audio(utterances: Sequence[LoadedUtterance], processor: Processor) -> Iterator[PaddedAudio]:
-    """The same as the model wants it, one by one.
+    """Yield the utterances as the model's inputs, one by one.
 
     Args:
         utterances: of ``read_speech``.

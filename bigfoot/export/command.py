@@ -1,4 +1,4 @@
-"""What ``bigfoot export`` does, from words to a file."""
+"""Export a model to a file: ``bigfoot export``."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Target:
         build: what makes it of a model.
         suffix: that its files are known by; None where any will do.
         has_int8: whether int8 has a form there.
-        require: says in words which extra is missing.
+        require: raises an error that names a missing extra.
     """
 
     build: Build
@@ -63,13 +63,13 @@ TARGETS = {
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What is to be written.
+    """What to export, and how.
 
     Args:
         model: see ``resolve_model``.
         destination: file to write.
         to: one of ``TARGETS``.
-        int8: one of ``PRECISIONS``; None for fp32, or for what the model's folder says itself.
+        int8: one of ``PRECISIONS``; None for fp32, or for the precision of the model's folder.
         calibrate: real audio for static ranges.
         check: audio to compare on; that of ``calibrate`` where None, and noise where that is None too.
         percentile: see ``bigfoot.compress.quantize.calibrate``.
@@ -92,7 +92,7 @@ class ExportRequest:
     may: MayReplace = OWN_ONLY
 
     def problems(self, precision: str = "float32") -> list[str]:
-        """What cannot be done, all at once.
+        """Return all problems of the request at once.
 
         Args:
             precision: of the model's folder.
@@ -117,7 +117,7 @@ class ExportRequest:
         return problems
 
     def _contradictions(self, precision: str) -> list[str]:
-        """What contradicts a folder that says itself how it computes."""
+        """Options that contradict a folder that already sets its precision."""
         cure = "leave it out, or bring the model back first: bigfoot quantize MODEL OUT --precision float32"
         found = []
         if self.int8 in PRECISIONS and f"int8_{self.int8}" != precision:
@@ -134,14 +134,14 @@ def run_export(request: ExportRequest, on_note: Callable[[str], None] = lambda _
 
     Args:
         request: what is to be written.
-        on_note: told what a user should know.
+        on_note: called with a line that a user should read.
 
     Returns:
         How the file compares.
 
     Raises:
         ConfigError: options that do not go together.
-        ExportError: the file answers otherwise than the model; nothing is written.
+        ExportError: the file's outputs differ from the model's; nothing is written.
         OutputError: the file is read, is not bigfoot's, or another process writes it.
     """
     model = resolve_model(request.model)
@@ -149,7 +149,7 @@ def run_export(request: ExportRequest, on_note: Callable[[str], None] = lambda _
     may = replace(request.may, inputs=read, models=[model])
     # Before audio is read for minutes, and again when the file is written.
     for path in (request.destination, *([request.destination.with_suffix(".bin")] if request.to == "openvino" else [])):
-        check_file(path, replace(may, tell=lambda _: None), is_exported)
+        check_file(path, replace(may, report=lambda _: None), is_exported)
     with locked(request.destination):
         return _export(replace(request, may=may), on_note)
 
@@ -161,13 +161,13 @@ def _export(request: ExportRequest, on_note: Callable[[str], None]) -> Parity:
     target = TARGETS[request.to]
     target.require()
     check_exportable(loaded)
-    heard = None if request.calibrate is None else read_speech(request.calibrate, loaded.processor)
+    calibration = None if request.calibrate is None else read_speech(request.calibrate, loaded.processor)
     own = folder_plan(loaded.model)
-    plan = _plan(request, loaded, heard) if own is None else own
-    judged = heard if request.check is None and heard else read_speech(request.check, loaded.processor)
+    plan = _plan(request, loaded, calibration) if own is None else own
+    judged = calibration if request.check is None and calibration else read_speech(request.check, loaded.processor)
     limits = ParityLimits(wer=request.max_wer_rise)
     if own is not None:
-        on_note(f"int8 as {request.model} says itself: {len(own.ranges)} layers")
+        on_note(f"int8 as {request.model} has it: {len(own.ranges)} layers")
         limits = replace(limits, layers=LAYER_LIMIT, texts=request.check is not None)
     exported, parity = export_checked(
         loaded, plan, judged, build=target.build, normalize=request.normalize, limits=limits,
@@ -177,9 +177,11 @@ def _export(request: ExportRequest, on_note: Callable[[str], None]) -> Parity:
     return parity
 
 
-def _plan(request: ExportRequest, loaded: LoadedModel, heard: Sequence[LoadedUtterance] | None) -> Int8Plan | None:
+def _plan(
+    request: ExportRequest, loaded: LoadedModel, calibration: Sequence[LoadedUtterance] | None
+) -> Int8Plan | None:
     if request.int8 == "dynamic":
         return dynamic_plan(loaded.model)
-    if request.int8 == "static" and heard:
-        return calibrate(loaded.model, padded_audio(heard, loaded.processor), request.percentile)
+    if request.int8 == "static" and calibration:
+        return calibrate(loaded.model, padded_audio(calibration, loaded.processor), request.percentile)
     return None

@@ -1,4 +1,4 @@
-"""What the gate asks of a file, whatever its format."""
+"""The interface of an exported file that the gate uses, whatever its format."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Exported(Protocol):
 
     @property
     def facts(self) -> Mapping[str, str]:
-        """What the file says of itself; see ``bigfoot.export.facts.describe``."""
+        """Facts stored in the file; see ``bigfoot.export.facts.describe``."""
 
     def open(self) -> Run:
         """Read it as it will be read from the disk, and run it by the runtime that it is for."""
 
     def rank_layers(self, model: BigfootForCTC, input_values: Tensor, *, effects: bool = False) -> list[LayerError]:
-        """How far each layer is off by itself, the worst first; nothing where layers cannot be told apart.
+        """Return the error of each layer by itself, the worst first; nothing where layers cannot be separated.
 
         Args:
             model: that it was written from.
@@ -65,7 +65,7 @@ def save_files(contents: Mapping[Path, bytes], may: MayReplace = OWN_ONLY) -> No
 
 
 def is_exported(path: Path) -> bool:
-    """Whether a file says of itself that bigfoot exported it.
+    """Return whether a file's metadata names bigfoot as its exporter.
 
     Args:
         path: an ONNX graph, a ``.pt2`` program, an ``.xml`` of OpenVINO or the ``.bin`` that belongs to one.
@@ -78,5 +78,5 @@ def is_exported(path: Path) -> bool:
     content = path.read_bytes()
     if content.lstrip()[:1] == b"<":
         return f"<{FACTS_KEY}>".encode() in content
-    # A graph begins with its version and who made it.
+    # A graph starts with its version and producer.
     return b"bigfoot" in content[:64]

@@ -1,4 +1,4 @@
-"""What an exported file says of itself, whatever its format."""
+"""Facts that an exported file stores about itself, whatever its format."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def describe(
     config: BigfootConfig, processor: Processor, *, normalize: bool = False, precision: str = "fp32",
     batch_invariant: bool = True,
 ) -> dict[str, str]:  # fmt: skip
-    """What the file tells of itself, for a runtime that has nothing else.
+    """Facts stored in the file, for a runtime that has nothing else.
 
     Args:
         config: the shape.
@@ -34,12 +34,12 @@ def describe(
         ('["<pad>", "|", "A"]', '320', '400')
     """
     tokenizer = processor.tokenizer
-    delimiter, told = "", dict[str, str]()
+    delimiter, written = "", dict[str, str]()
     if isinstance(tokenizer, CharTokenizer) and tokenizer.is_plain:
-        # Characters say themselves what they add to a text.
-        delimiter, told = tokenizer.word_delimiter, {"unknown_token": tokenizer.unknown_token}
+        # Each character is the text that it adds.
+        delimiter, written = tokenizer.word_delimiter, {"unknown_token": tokenizer.unknown_token}
     elif tokenizer is not None:
-        told = {"pieces": json.dumps(tokenizer.pieces, ensure_ascii=False)}
+        written = {"pieces": json.dumps(tokenizer.pieces, ensure_ascii=False)}
     return {
         "bigfoot_format": FORMAT,
         "vocab": json.dumps([] if tokenizer is None else list(tokenizer.vocabulary), ensure_ascii=False),
@@ -56,12 +56,12 @@ def describe(
         "bigfoot_version": bigfoot.__version__,
         # The whole shape, for what counts and compares; a runtime needs none of it.
         "config": config.to_json_string(use_diff=True),
-        **told,
+        **written,
     }
 
 
 def check_exportable(loaded: LoadedModel) -> None:
-    """A file without an answer is of no use.
+    """Check that a model can be exported.
 
     Raises:
         ModelError: the model has no CTC head, or a vocabulary that a file cannot hold.

@@ -1,4 +1,4 @@
-"""From samples to features, as nodes, convolutions as products, grouped ones in strands."""
+"""Write the feature encoder as nodes, convolutions as products, grouped ones in strands."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class FeatureWriter(PartWriter):
         return outputs
 
     def _first_conv(self, conv: nn.Conv1d, norm: nn.GroupNorm, x: str, lengths: str, wanted: int) -> list[str]:
-        """The first convolution and its group norm as one product."""
+        """Write the first convolution and its group norm as one product."""
         g, kernel = self.graph, conv.weight.detach()[:, 0].T  # (K, C)
         windows = self.unfold(x, conv.kernel_size[0], conv.stride[0])  # (B, T, K)
         mask = self.frame_mask(g.size(windows, 1), lengths)
@@ -103,7 +103,7 @@ class FeatureWriter(PartWriter):
         return outputs
 
     def project(self, x: str) -> str:
-        """Bring features to the width of the transformer.
+        """Project features to the width of the transformer.
 
         Args:
             x: (B, T, C).

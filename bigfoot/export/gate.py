@@ -1,4 +1,4 @@
-"""The gate: an exported file answers as its model does on real audio, or there is no file."""
+"""The gate: an exported file gives its model's outputs on real audio, or there is no file."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def export_checked(
         normalize: inside the file.
         limits: what is too far.
         fallback: bring the worst int8 layers back to fp32, ever more of them, until the file passes.
-        on_note: told of every layer brought back.
+        on_note: called with a line for each layer brought back.
 
     Returns:
         The file and what was measured.
@@ -66,10 +66,10 @@ def export_checked(
         brought_back *= 2
     if not exported.plan.ranges or not parity.batch_difference:
         return exported, parity
-    # What a file says of its batches is what was measured, on the runtime and the processor at hand.
+    # What a file states about batches was measured, on the runtime and the processor at hand.
     on_note(
         f"logits move by {parity.batch_difference:.2g} with the batch, {parity.batch_texts_changed} texts change: the "
-        "file says that it runs one utterance at a time"
+        "file is marked to run one utterance at a time"
     )
     exported = build(loaded, exported.plan, normalize=normalize, batch_invariant=False)
     return exported, replace(parity, batch_difference=None, batch_texts_changed=0)

@@ -1,4 +1,4 @@
-"""How far each layer of a graph is from the same layer in PyTorch, when it is given what PyTorch's is given."""
+"""Error of each layer of a graph against the same layer in PyTorch, with the same input."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ RunPiece: TypeAlias = "Callable[[ModelProto, dict[str, np.ndarray], list[str]], 
 
 @dataclass(frozen=True)
 class LayerError:
-    """A layer by itself, so that what came wrong into it does not count.
+    """Error of a layer by itself, without the error of its input.
 
     Args:
         name: of the module in the encoder.
-        error: root mean square of the difference over that of PyTorch's answer.
+        error: root mean square of the difference over that of PyTorch's output.
         effect: largest difference of a logit where this layer alone is the file's; None where that was not measured.
     """
 
@@ -78,12 +78,12 @@ def measure_layers(
         inputs, outputs = ends[name]
         parts = map(np.ascontiguousarray, np.split(given, len(inputs), axis=-1))
         found = run(cutter.cut(inputs, outputs), dict(zip(inputs, parts, strict=True)), outputs)
-        answer = np.concatenate(found, axis=-1).reshape(expected.shape)
+        output = np.concatenate(found, axis=-1).reshape(expected.shape)
         size = float(np.sqrt(np.mean(np.square(expected)))) or 1.0
-        error = float(np.sqrt(np.mean(np.square(answer - expected)))) / size
+        error = float(np.sqrt(np.mean(np.square(output - expected)))) / size
         effect = None
         if effects:
-            moved = _replaced(model, name, given, answer, input_values) - logits
+            moved = _replaced(model, name, given, output, input_values) - logits
             effect = float(moved.abs().nan_to_num(torch.inf).max()) if moved.numel() else 0.0
         errors.append(LayerError(name, error, effect))
     return sorted(errors, key=lambda layer: (-(layer.effect or 0.0), -layer.error))
@@ -92,20 +92,20 @@ def measure_layers(
 def _record(
     model: BigfootForCTC, ends: Mapping[str, tuple[list[str], list[str]]], input_values: Tensor
 ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], Tensor]:
-    """What goes into each layer and comes out of it in PyTorch, features last; and the logits."""
+    """Record inputs and outputs of each layer in PyTorch, features last; and the logits."""
     modules = _modules(model)
     recorded: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
-    def keep(name: str, module: nn.Module, given: Tensor, answer: Tensor) -> None:
-        given, answer = _features_last(module, given), _features_last(module, answer)
+    def keep(name: str, module: nn.Module, given: Tensor, output: Tensor) -> None:
+        given, output = _features_last(module, given), _features_last(module, output)
         if name.startswith("encoder.pos_conv_embed"):
-            answer = answer[:, : given.shape[1]]  # An even kernel gives a frame too many.
+            output = output[:, : given.shape[1]]  # An even kernel gives a frame too many.
         # Copied, for the activation that follows a convolution works in place.
-        recorded[name] = given.numpy().copy(), answer.numpy().copy()
+        recorded[name] = given.numpy().copy(), output.numpy().copy()
 
     handles = [
         modules[name].register_forward_hook(
-            lambda module, given, answer, name=name: keep(name, module, given[0], answer)
+            lambda module, given, output, name=name: keep(name, module, given[0], output)
         )
         for name in ends
         if name in modules
@@ -127,7 +127,7 @@ def _features_last(module: nn.Module, x: Tensor) -> Tensor:
     return x if isinstance(module, nn.Linear) else x.transpose(1, 2)
 
 
-def _replaced(model: BigfootForCTC, name: str, given: np.ndarray, answer: np.ndarray, input_values: Tensor) -> Tensor:
+def _replaced(model: BigfootForCTC, name: str, given: np.ndarray, output: np.ndarray, input_values: Tensor) -> Tensor:
     """Logits where a layer gives something else for what it was given."""
 
     def give(module: nn.Module, inputs: tuple[Tensor, ...], own: Tensor) -> Tensor | None:
@@ -135,7 +135,7 @@ def _replaced(model: BigfootForCTC, name: str, given: np.ndarray, answer: np.nda
         if not np.array_equal(_features_last(module, inputs[0]).numpy(), given):
             return None
         replaced = _features_last(module, own).clone()
-        replaced[:, : answer.shape[1]] = torch.from_numpy(np.ascontiguousarray(answer))
+        replaced[:, : output.shape[1]] = torch.from_numpy(np.ascontiguousarray(output))
         return _features_last(module, replaced)
 
     handle = _modules(model)[name].register_forward_hook(give)

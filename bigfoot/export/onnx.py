@@ -1,4 +1,4 @@
-"""To one ``.onnx`` file that says itself what goes in and what comes out."""
+"""Export to one ``.onnx`` file that describes its own inputs and outputs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def require_onnx() -> None:
-    """Say in words which extra is missing.
+    """Raise an error that names the missing extra.
 
     Raises:
         MissingExtraError: onnx or onnxruntime is not installed.
@@ -39,7 +39,7 @@ def require_onnx() -> None:
 
 @dataclass(frozen=True)
 class OnnxExport:
-    """A graph with what is needed to judge it; see ``Exported``.
+    """A graph with what is needed to check it; see ``Exported``.
 
     Args:
         graph: ONNX, with its metadata.
@@ -90,7 +90,7 @@ def build_onnx(
         loaded: with a CTC head.
         plan: layers that compute in int8; all in fp32 without one.
         normalize: bring utterances to zero mean and unit variance in the graph, where the model asks for it.
-        batch_invariant: what the file says of batches; by default that they change nothing where ranges are known.
+        batch_invariant: what the file states about batches; by default that they change nothing where ranges are known.
 
     Returns:
         The graph with its metadata.
@@ -114,7 +114,7 @@ def build_onnx(
 
 
 def set_metadata(graph: ModelProto, facts: dict[str, str]) -> None:
-    """Put facts into a graph in place of all that stood there.
+    """Store facts in a graph in place of its metadata.
 
     Args:
         graph: changed in place.

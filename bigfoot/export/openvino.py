@@ -1,4 +1,4 @@
-"""To OpenVINO: the fp32 graph of ``bigfoot.export.onnx`` as an ``.xml`` file with its weights in a ``.bin``."""
+"""Export to OpenVINO: the fp32 graph of ``bigfoot.export.onnx`` as an ``.xml`` file with its weights in a ``.bin``."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _convert(graph: ModelProto) -> openvino.Model:
 
 def _run_piece(graph: ModelProto, given: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
     model = _convert(graph)
-    # The piece says of its inputs that they are tensors and no more, and the processor's plugin asks for their rank.
+    # The piece declares its inputs as tensors without a rank, and the processor's plugin asks for their rank.
     model.reshape({name: list(value.shape) for name, value in given.items()})
     found = compile_ir(model, Path("layer"), 1)(given)
     return [found[name] for name in outputs]

@@ -1,4 +1,4 @@
-"""How far an exported file is from its model on real audio."""
+"""Difference of an exported file from its model on real audio."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bigfoot.data.batches import LoadedUtterance
-from bigfoot.export.answers import BATCH_SIZES, FileRunner, answers_of_model, collate_silent, distance, spell
 from bigfoot.export.audio import join_pieces
 from bigfoot.export.exported import Exported
 from bigfoot.export.layers import LayerError
+from bigfoot.export.outputs import BATCH_SIZES, FileRunner, collate_silent, decode_greedily, distance, outputs_of_model
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.error_rate import PairedDifference, compare_paired
 from bigfoot.measure.rounding import rounding_limit
@@ -19,7 +19,7 @@ from bigfoot.measure.rounding import rounding_limit
 
 @dataclass(frozen=True)
 class ParityLimits:
-    """How far a file may be from its model.
+    """Limits of the difference of a file from its model.
 
     Args:
         logits: largest difference of a logit of an fp32 file, from the model's and between an utterance alone and in
@@ -27,7 +27,7 @@ class ParityLimits:
         wer: by how much the word error rate may rise, as a fraction.
         layers: how far an int8 layer may be from the model's by itself, given the same; for a model whose layers
             round as the file's do. None where they do not.
-        texts: whether an int8 file is judged by its texts; not on noise, in which nobody says anything.
+        texts: whether an int8 file is judged by its texts; not on noise, which has no speech.
     """
 
     logits: float | None = None
@@ -38,7 +38,7 @@ class ParityLimits:
 
 @dataclass(frozen=True)
 class Parity:
-    """What the gate measured.
+    """Measurements of the gate.
 
     Args:
         max_difference: largest difference of a logit on real frames, each utterance alone.
@@ -52,7 +52,7 @@ class Parity:
         batch_texts_changed: utterances whose text depends on the batch.
         problems: what is past its limit, a sentence each.
         worst_layer: where layers were compared one by one.
-        judges_texts: whether texts were; where they were not, they say nothing.
+        judges_texts: whether texts were; where they were not, they mean nothing.
     """
 
     max_difference: float
@@ -67,7 +67,7 @@ class Parity:
     judges_texts: bool = True
 
     def describe(self) -> str:
-        """A line for people.
+        """Summarize the measurements in a line.
 
         Examples:
             >>> wer = PairedDifference(0.001, -0.002, 0.004, 0.4, "utterance")
@@ -103,7 +103,7 @@ def measure_parity(
         See ``Parity``.
     """
     runner, ordered = FileRunner(loaded, exported), sorted(utterances, key=lambda item: len(item.samples))
-    expected = [answers_of_model(loaded, item) for item in ordered]
+    expected = [outputs_of_model(loaded, item) for item in ordered]
     alone = [runner.run([item])[0] for item in ordered]
     in_batches = [runner.run_batches(ordered, size) for size in BATCH_SIZES] if exported.plan.is_static else []
     texts, found, *by_batch = (_texts(each, ordered, utterances, loaded) for each in (expected, alone, *in_batches))
@@ -126,20 +126,21 @@ def measure_parity(
 
 
 def _texts(
-    answers: Sequence[np.ndarray],
+    outputs: Sequence[np.ndarray],
     ordered: Sequence[LoadedUtterance],
     utterances: Sequence[LoadedUtterance],
     loaded: LoadedModel,
 ) -> list[str]:
-    """A text of each recording, from logits in another order."""
-    spelled = {
-        id(item): spell(logits, loaded.processor.tokenizer) for item, logits in zip(ordered, answers, strict=True)
+    """Decode the text of each recording, from logits in another order."""
+    texts = {
+        id(item): decode_greedily(logits, loaded.processor.tokenizer)
+        for item, logits in zip(ordered, outputs, strict=True)
     }
-    return join_pieces(utterances, [spelled[id(item)] for item in utterances])
+    return join_pieces(utterances, [texts[id(item)] for item in utterances])
 
 
 def _problems(parity: Parity, exported: Exported, limits: ParityLimits) -> Iterator[str]:
-    """What is past its limit; never "greater than", for a difference that is not a number is past any."""
+    """List what is past its limit; never by "greater than", since a NaN difference is past any limit."""
     if not np.isfinite(parity.max_difference):
         yield "there are logits that are not finite, or not as many as the model's"
     if exported.plan.ranges:

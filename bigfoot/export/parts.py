@@ -1,4 +1,4 @@
-"""What every part of a graph is written with: layers of a model as nodes."""
+"""Write layers of a model as nodes, for every part of a graph."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class PartWriter:
         self.names = {module: name for name, module in model.speech_encoder.named_modules()}
 
     def activate(self, x: str, name: str) -> str:
-        """An activation by its name in the configuration.
+        """Write an activation by its name in the configuration.
 
         Args:
             x: any shape.
@@ -45,7 +45,7 @@ class PartWriter:
         return self.graph.op(kind, x, **attributes)
 
     def norm(self, norm: nn.Module | None, x: str) -> str:
-        """A layer norm over features.
+        """Write a layer norm over features.
 
         Args:
             norm: None leaves all as it is.
@@ -60,7 +60,7 @@ class PartWriter:
         return self.graph.op("LayerNormalization", *given, axis=-1, epsilon=norm.eps)
 
     def linear(self, module: nn.Module, x: str) -> str:
-        """A linear layer, in fp32 or int8 by the plan.
+        """Write a linear layer, in fp32 or int8 by the plan.
 
         Args:
             module: linear, or a product of two.
@@ -88,7 +88,7 @@ class PartWriter:
         return g.op("Unsqueeze", g.op("Cast", real, to=1), g.ints(2))
 
     def unfold(self, x: str, kernel: int, stride: int) -> str:
-        """What a convolution without padding takes at each step.
+        """Write the inputs of a convolution without padding at each step.
 
         Args:
             x: (B, T, C).

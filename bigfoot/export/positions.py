@@ -1,4 +1,4 @@
-"""Where frames are, and fewer of them: positional convolutions and time reduction, as nodes."""
+"""Write positional convolutions and time reduction as nodes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bigfoot.models.time_reduction import TimeReduction
 
 
 class PositionWriter(PartWriter):
-    """Writes what tells frames where they are, and what makes fewer of them."""
+    """Writes the positional convolutions, and the layers that reduce the frame rate."""
 
     def add_positions(self, x: str, mask: str) -> str:
         """Add positions.
@@ -64,7 +64,7 @@ class PositionWriter(PartWriter):
         return y
 
     def reduce(self, reduction: TimeReduction, x: str, frames: str, lengths: str) -> tuple[str, str, str]:
-        """Make one frame of several.
+        """Merge several frames into one.
 
         Args:
             reduction: the layer.
@@ -89,7 +89,7 @@ class PositionWriter(PartWriter):
         return y, self.frame_mask(fewer, real), fewer
 
     def restore(self, reduction: TimeReduction, x: str, frames: str) -> str:
-        """Make several frames of one.
+        """Expand one frame into several.
 
         Args:
             reduction: the layer.

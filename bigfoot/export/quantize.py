@@ -1,4 +1,4 @@
-"""What ``bigfoot quantize`` does: a folder made small, and a look at what that costs."""
+"""Quantize a model folder, and measure what that costs: ``bigfoot quantize``."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from bigfoot.compress.quantize import TARGETS, apply, percentile_problem
 from bigfoot.compress.settings import Quantize
 from bigfoot.data.batches import LoadedUtterance
 from bigfoot.errors import ConfigError
-from bigfoot.export.answers import answers_of_model, spell
 from bigfoot.export.audio import join_pieces, padded_audio, read_speech
+from bigfoot.export.outputs import decode_greedily, outputs_of_model
 from bigfoot.formats.folder import EARLIER_MODELS, LoadedModel, load_model, resolve_model, save_model
 from bigfoot.measure.error_rate import PairedDifference, compare_paired
 from bigfoot.measure.size import measure_size_bytes
@@ -21,7 +21,7 @@ from bigfoot.storage.ownership import OWN_ONLY, MayReplace, check_folder
 
 @dataclass(frozen=True)
 class QuantizeRequest:
-    """What is to be made small.
+    """What to quantize, and how.
 
     Args:
         model: see ``resolve_model``.
@@ -44,7 +44,7 @@ class QuantizeRequest:
     may: MayReplace = OWN_ONLY
 
     def problems(self) -> list[str]:
-        """What cannot be done, all at once.
+        """Return all problems of the request at once.
 
         Examples:
             >>> QuantizeRequest("tiny_teacher", Path("out"), "int8", calibrate=Path("a.wav")).problems()
@@ -67,7 +67,7 @@ class QuantizeRequest:
 
 @dataclass(frozen=True)
 class Quantized:
-    """What came of it.
+    """Result of quantization.
 
     Args:
         bytes_before: of the weight files.
@@ -86,7 +86,7 @@ class Quantized:
     wer: PairedDifference | None = None
 
     def describe(self) -> str:
-        """A line for people.
+        """Summarize the result in a line.
 
         Examples:
             >>> Quantized(10_000_000, 2_700_000, "", 1, 60, PairedDifference(0.001, 0, 0, 0.4, "utterance")).describe()
@@ -123,17 +123,17 @@ def run_quantize(request: QuantizeRequest) -> Quantized:
     read = [model, *filter(None, (request.calibrate, request.check))]
     request = replace(request, may=replace(request.may, inputs=read, models=[model]))
     # Before audio is read for minutes, and again when the folder is written.
-    check_folder(request.destination, replace(request.may, tell=lambda _: None), EARLIER_MODELS)
+    check_folder(request.destination, replace(request.may, report=lambda _: None), EARLIER_MODELS)
     with locked(request.destination):
         return _quantize(request)
 
 
 def _quantize(request: QuantizeRequest) -> Quantized:
     loaded = load_model(request.model)
-    heard = [] if request.calibrate is None else read_speech(request.calibrate, loaded.processor)
-    checked = heard if request.check is None else read_speech(request.check, loaded.processor)
+    calibration = [] if request.calibrate is None else read_speech(request.calibrate, loaded.processor)
+    checked = calibration if request.check is None else read_speech(request.check, loaded.processor)
     config = Quantize(request.precision, list(request.keep_fp32), request.percentile)
-    model, change = apply(loaded.model, config, padded_audio(heard, loaded.processor))
+    model, change = apply(loaded.model, config, padded_audio(calibration, loaded.processor))
     entry = {"step": "quantize", "precision": request.precision, "changes": [change.describe()]}
     save_model(model, loaded.processor, request.destination, [*loaded.history, entry], may=request.may)
     before, after = (
@@ -150,5 +150,5 @@ def _quantize(request: QuantizeRequest) -> Quantized:
 
 
 def _transcribe(loaded: LoadedModel, utterances: Sequence[LoadedUtterance]) -> list[str]:
-    texts = [spell(answers_of_model(loaded, item), loaded.processor.tokenizer) for item in utterances]
+    texts = [decode_greedily(outputs_of_model(loaded, item), loaded.processor.tokenizer) for item in utterances]
     return join_pieces(utterances, texts)

@@ -22,7 +22,7 @@ _SAMPLE_GRID = 2.0**16
 
 
 def normalized(g: GraphWriter, x: str, mask: str, lengths: str) -> str:
-    """Bring utterances to zero mean and unit variance.
+    """Normalize utterances to zero mean and unit variance.
 
     Args:
         g: to write to.
@@ -106,7 +106,7 @@ def _exact_statistics(g: GraphWriter, windows: str, mask: str, count: str, kerne
 
 
 def inverse_spread(g: GraphWriter, variance: str, weight: Tensor, epsilon: float) -> str:
-    """What a channel is multiplied by: the norm's weight over the standard deviation, in fp32.
+    """Compute the factor of each channel: the norm's weight over the standard deviation, in fp32.
 
     Args:
         g: to write to.

@@ -1,4 +1,4 @@
-"""To one ``.pt2`` file that PyTorch runs without bigfoot."""
+"""Export to one ``.pt2`` file that PyTorch runs without bigfoot."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TorchExport:
 
     Args:
         content: of the file.
-        facts: what it says of itself.
+        facts: stored in the file.
         plan: empty, for all is fp32.
     """
 

@@ -22,7 +22,7 @@ OPSET, IR_VERSION = 20, 10
 
 
 class Plane(NamedTuple):
-    """What a product takes: numbers, or unsigned bytes with their scale and the byte that stands for zero."""
+    """Input of a product: numbers, or unsigned bytes with their scale and the byte that stands for zero."""
 
     values: str
     scale: str = ""
@@ -31,11 +31,11 @@ class Plane(NamedTuple):
 
 @dataclass
 class GraphWriter:
-    """An ONNX graph in the making; a value is the name of a tensor.
+    """Builder of an ONNX graph; a value is the name of a tensor.
 
     Args:
         plan: layers that compute in int8, and the ranges of what goes into them.
-        part: of the model, with which the names of nodes begin from now on.
+        part: of the model, with which the names of nodes start from now on.
     """
 
     plan: Int8Plan = field(default_factory=Int8Plan)
@@ -43,13 +43,13 @@ class GraphWriter:
     nodes: list[NodeProto] = field(default_factory=list)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     layers: dict[str, tuple[list[str], list[str]]] = field(default_factory=dict)
-    """What goes into each layer and what comes out of it, channels split where a layer is computed in groups."""
+    """Inputs and outputs of each layer, channels split where a layer is computed in groups."""
     _quantized: dict[tuple[str, Range | None], Plane] = field(default_factory=dict)
     _rests: dict[Plane, Plane] = field(default_factory=dict)
 
     @property
     def exact(self) -> bool:
-        """Whether sums over time must come out the same in any order; see ``bigfoot.export.statistics``."""
+        """Return whether sums over time must come out the same in any order; see ``bigfoot.export.statistics``."""
         return bool(self.plan.ranges) and self.plan.is_static
 
     def op(self, kind: str, *inputs: str, domain: str = "", **attributes: Attribute) -> str:
@@ -79,15 +79,15 @@ class GraphWriter:
         return name
 
     def ints(self, *values: int) -> str:
-        """A constant list of integers."""
+        """Write a constant list of integers."""
         return self.constant(np.array(values, np.int64))
 
     def size(self, x: str, axis: int) -> str:
-        """The size of an axis, (1,)."""
+        """Write the size of an axis, (1,)."""
         return self.op("Shape", x, start=axis, end=axis + 1)
 
     def pad(self, x: str, axis: int, before: int, after: str | int, rank: int) -> str:
-        """Put zeros around an axis; ``after`` is a number or a tensor (1,)."""
+        """Pad an axis with zeros; ``after`` is a number or a tensor (1,)."""
         last = self.ints(after) if isinstance(after, int) else after
         return self.op("Pad", x, self.op("Concat", self.ints(before), last, axis=0), "", self.ints(axis % rank))
 
@@ -96,7 +96,7 @@ class GraphWriter:
         return parts[0] if len(parts) == 1 else self.op("Concat", *parts, axis=axis)
 
     def split(self, x: str, parts: int, axis: int = -1) -> list[str]:
-        """Take apart into equal parts."""
+        """Split into equal parts."""
         return [x] if parts == 1 else self.ops("Split", x, count=parts, axis=axis, num_outputs=parts)
 
     def slice(self, x: str, start: int, end: str, axis: int, step: int = 1) -> str:
@@ -104,7 +104,7 @@ class GraphWriter:
         return self.op("Slice", x, self.ints(start), end, self.ints(axis), self.ints(step))
 
     def quantize(self, x: str, found: Range | None) -> Plane:
-        """Bring a tensor to unsigned eight bits."""
+        """Quantize a tensor to unsigned eight bits."""
         if (x, found) not in self._quantized:
             if found is None:
                 integers, scale, zero = self.ops("DynamicQuantizeLinear", x, count=3)
@@ -116,7 +116,7 @@ class GraphWriter:
         return self._quantized[x, found]
 
     def prepare(self, x: str, layer: str) -> list[Plane]:
-        """What a layer's product takes: ``x`` itself, or its integers where the layer computes in int8.
+        """Return the input of a layer's product: ``x`` itself, or its integers where the layer computes in int8.
 
         Args:
             x: tensor.

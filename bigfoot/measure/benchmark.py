@@ -98,7 +98,7 @@ class ModelResult:
 
 @dataclass(frozen=True)
 class PeakResult:
-    """What the machine's matrix product did in the rounds of one setting.
+    """Rates of the machine's matrix product in the rounds of one setting.
 
     Args:
         threads: of torch.
@@ -186,7 +186,7 @@ class _Subject:
 
 @dataclass(frozen=True)
 class _Raw:
-    """What the rounds of a setting gave, by model; ``times`` holds the matrix product's as well."""
+    """Times of the rounds of a setting, by model; ``times`` holds the matrix product's as well."""
 
     setting: Setting
     product: MatrixProduct
@@ -345,7 +345,7 @@ def _busy_notes(models: Sequence[ModelResult]) -> Iterator[str]:
 
 
 def describe_machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """Describe the machine that the figures were measured on."""
     return {
         "processor": name_processor(),
         "processors": count_all_threads(),

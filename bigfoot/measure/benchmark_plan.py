@@ -1,4 +1,4 @@
-"""What a benchmark is asked to measure, read from words and checked before anything is loaded."""
+"""Parse the plan of a benchmark, and check it before anything is loaded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bigfoot.types import Seconds
 
 @dataclass(frozen=True)
 class Setting:
-    """How models are run.
+    """Setting in which models are run.
 
     Args:
         threads: of torch.
@@ -61,7 +61,7 @@ class BenchmarkPlan:
 
     @property
     def num_ticks(self) -> int:
-        """How often a bar moves: a child process for each model's memory, and every round of models and of parts."""
+        """Steps of the progress bar: a child process for each model's memory, every round of models and of parts."""
         return len(self.settings) * (len(self.sources) + 2 * (self.rounds + 1))
 
 
@@ -117,7 +117,7 @@ def _read_numbers(option: str, text: str, whole: bool, problems: list[str]) -> I
 
 
 def plan_warnings(plan: BenchmarkPlan) -> list[str]:
-    """What a reader of the figures should know before they are measured, a sentence each."""
+    """Return notes on the figures that are known before they are measured, a sentence each."""
     found, processors = [], count_all_threads()
     for threads in plan.threads:
         if threads > processors:

@@ -1,4 +1,4 @@
-"""Where the time goes: the parts of models timed by hooks, or by their runtime's profile, in rounds of their own.
+"""Time by part: the parts of models timed by hooks, or by their runtime's profile, in rounds of their own.
 
 Hooks stop the clock at the border of a part. That costs a little, so these rounds are apart from those that measure how
 fast a model is.
@@ -25,7 +25,7 @@ from bigfoot.types import Seconds
 
 @dataclass(frozen=True)
 class PartResult:
-    """What one part of a model takes.
+    """Time and operations of one part of a model.
 
     Args:
         median_s: seconds of a pass spent in it.
@@ -59,7 +59,7 @@ class _Clock:
 def _now(module: nn.Module) -> Seconds:
     first = next(module.parameters(), None)  # A projection without norm and linear map has none.
     if first is not None and first.is_cuda:
-        # A GPU answers before it has computed.
+        # A GPU call returns before it has computed.
         torch.cuda.synchronize()
     return time.perf_counter()
 
@@ -162,7 +162,7 @@ def measure_parts(
 def describe_parts(
     rounds: Sequence[Mapping[str, Seconds]], macs: Mapping[str, int], audio: Seconds, peaks: Sequence[float]
 ) -> dict[str, PartResult]:
-    """Put time and operations of each part side by side.
+    """Join time and operations of each part.
 
     Args:
         rounds: of each, seconds of a pass by part.

@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 DEPLOYED_FILE = "model.onnx"
-"""What a deployed folder holds."""
+"""Name of the model file in a deployed folder."""
 _QUIET = 3
 
 Pass: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class _Opened(NamedTuple):
-    """A file in its runtime: its facts, and from samples (B, N) and lengths (B,) to logits."""
+    """Open a file in its runtime: its facts, and from samples (B, N) and lengths (B,) to logits."""
 
     facts: Mapping[str, str]
     run: Pass
 
 
 def find_deployed(name: str | Path) -> Path | None:
-    """The exported file that a name stands for: the file itself, or that of a deployed folder; None for another model.
+    """Return the exported file of a name: the file itself, or that of a deployed folder; None for another model.
 
     Examples:
         >>> find_deployed("student.onnx"), find_deployed("tiny_teacher")
@@ -112,7 +112,7 @@ def open_session(path: Path, threads: int, profile: str | None = None) -> Infere
     Args:
         path: of the file.
         threads: of a pass.
-        profile: beginning of the path of a profile that is written meanwhile; none without.
+        profile: prefix of the path of a profile that is written meanwhile; none without.
 
     Raises:
         ModelError: ONNX Runtime cannot open it.

@@ -35,7 +35,7 @@ _DRAWS_AT_ONCE = 1_000_000
 
 @dataclass(frozen=True)
 class ErrorCounts:
-    """What became of the words (or characters) of the references.
+    """Counts of correct and wrong words (or characters) of the references.
 
     Args:
         hits: found as they are.
@@ -99,7 +99,7 @@ class ErrorRate:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """How much more one model errs than another on the same utterances.
+    """Difference of the error rates of two models on the same utterances.
 
     Args:
         difference: WER of b minus WER of a, a fraction, below 0 where b is better; None without reference words.
@@ -254,7 +254,7 @@ def count_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[E
 
 
 def align_words(reference: str, hypothesis: str) -> list[AlignedWord]:
-    """Put the words of two texts beside each other with as few errors as can be.
+    """Align the words of two texts with as few errors as possible.
 
     Args:
         reference: the transcript.

@@ -1,4 +1,4 @@
-"""How far a student's convolutional features are from its teacher's."""
+"""Error of a student's convolutional features against its teacher's."""
 
 from __future__ import annotations
 

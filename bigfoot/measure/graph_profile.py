@@ -1,6 +1,6 @@
-"""Where the time of an ONNX file goes: ONNX Runtime's own profile, by part of the model and kind of operator.
+"""Time of an ONNX file by part: ONNX Runtime's own profile, by part of the model and kind of operator.
 
-``bigfoot export`` begins the name of every node with its part, such as ``conv/MatMul_12``. What ONNX Runtime makes of
+``bigfoot export`` prefixes the name of every node with its part, such as ``conv/MatMul_12``. What ONNX Runtime makes of
 several nodes keeps one of their names; what it puts between them counts with what came before.
 """
 
@@ -23,7 +23,7 @@ from bigfoot.types import Seconds
 ByOperator: TypeAlias = dict[str, dict[str, Seconds]]
 """Seconds by part and kind of operator."""
 WATCHED = "onnxruntime"
-"""The runtime whose files can be watched."""
+"""The runtime whose files can be profiled."""
 _KERNEL = "_kernel_time"
 _MICRO = 1e-6
 

@@ -1,4 +1,4 @@
-"""Whether this machine computes a convolution in half precision as it does in fp32."""
+"""Check whether this machine computes a convolution in half precision as in fp32."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 WRONG = 0.1
-"""Relative error beyond which an answer is wrong, not rounded: bf16 keeps some 3 digits."""
+"""Relative error beyond which an output is wrong, not rounded: bf16 keeps some 3 digits."""
 
 
 @torch.no_grad()
@@ -14,7 +14,7 @@ def measure_half_precision_error(conv: nn.Module, size: int, dtype: torch.dtype)
     """Compare a convolution over frames under autocast with itself in fp32.
 
     torch 2.13 computes the positional convolution wrongly in bf16 on CPUs with AMX, for 8 channels a group and an even
-    kernel: the answer is unrelated to the right one.
+    kernel: the output is unrelated to the right one.
 
     Args:
         conv: maps (B, T, D) to (B, T, D), with fp32 parameters, on the device in question.
@@ -22,7 +22,7 @@ def measure_half_precision_error(conv: nn.Module, size: int, dtype: torch.dtype)
         dtype: of half precision.
 
     Returns:
-        Norm of the difference over the norm of the answer, 0 or more; NaN where the answer is no number.
+        Norm of the difference over the norm of the output, 0 or more; NaN where the output is non-finite.
 
     Examples:
         >>> measure_half_precision_error(nn.Linear(8, 8), 8, torch.bfloat16) < 0.1

@@ -1,4 +1,4 @@
-"""How much memory a model needs to transcribe: the peak of a process of its own.
+"""Memory that a model needs to transcribe: the peak of a process of its own.
 
 Run as ``python -m bigfoot.measure.memory MODEL SECONDS BATCH THREADS``, this module is that process.
 """
@@ -57,7 +57,7 @@ def _own_peak() -> int:
 
 
 def main(source: str, seconds: str, batch: str, threads: str) -> None:
-    """Be the child: load, run once, print the peak in bytes."""
+    """Run as the child: load, run once, print the peak in bytes."""
     import torch
 
     from bigfoot.measure.runtimes import open_runnable

@@ -1,4 +1,4 @@
-"""The most that this machine can do: the rate of a large matrix product, for a model's own rate to stand beside."""
+"""Peak rate of this machine: a large matrix product, to compare a model's own rate with."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def find_peak_product(threads: int = 1) -> MatrixProduct:
 
 
 def share_of_peak(seconds: Sequence[Seconds], macs: float, peaks: Sequence[float]) -> float:
-    """How much of what the machine could do was done.
+    """Compute the share of the machine's peak rate that was reached.
 
     Within a round a machine that slows down takes from both, so shares are taken round by round.
 
@@ -107,7 +107,7 @@ def _try(size: int) -> tuple[MatrixProduct, Seconds]:
     times = []
     # The first pass wakes threads and touches memory.
     for _ in range(3):
-        begin = time.perf_counter()
+        start = time.perf_counter()
         product()
-        times.append(time.perf_counter() - begin)
+        times.append(time.perf_counter() - start)
     return product, min(times)

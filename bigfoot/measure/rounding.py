@@ -1,11 +1,11 @@
-"""How far two computations of one thing in fp32 may be apart: rounding grows with the numbers that are rounded."""
+"""Tolerances between two fp32 computations of the same value: rounding grows with the numbers that are rounded."""
 
 from __future__ import annotations
 
 import math
 
 SMALLEST_LIMIT = 1e-4
-"""What logits of a few units may differ by."""
+"""Tolerance of logits of a few units."""
 RELATIVE_LIMIT = 2e-5
 """Share of the largest logit, some hundred times the rounding of one operation; trained models have logits of 30 to
 100."""

@@ -1,4 +1,4 @@
-"""What a benchmark runs: folders opened by bigfoot, and folders opened by plain transformers, under names that differ.
+"""Models of a benchmark: folders opened by bigfoot, and folders opened by plain transformers, under names that differ.
 
 A model is written as for every other command; ``transformers:`` before it asks for transformers' own class.
 """
@@ -27,7 +27,7 @@ _PREFIX = "transformers:"
 
 @dataclass(frozen=True)
 class RunnableModel:
-    """A model, ready to be run.
+    """A model that is ready to run.
 
     Args:
         runtime: whose class runs it, one of ``RUNTIMES``.

@@ -1,4 +1,4 @@
-"""How big a model is: parameters, bytes on disk, multiply-accumulates by part. Counted, never computed from names."""
+"""Size of a model: parameters, bytes on disk, multiply-accumulates by part. Counted, never computed from names."""
 
 from __future__ import annotations
 

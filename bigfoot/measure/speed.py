@@ -1,4 +1,4 @@
-"""How fast models are beside each other: interleaved rounds in one process, medians and spreads."""
+"""Compare the speed of models: interleaved rounds in one process, medians and spreads."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class ModelSpeed:
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Let torch compute with so many threads inside the block."""
+    """Set torch's number of threads inside the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -85,7 +85,7 @@ def count_all_threads() -> int:
 
 
 def name_processor() -> str:
-    """What the system calls the processor."""
+    """Return the processor's name."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
@@ -139,9 +139,9 @@ def time_rounds(
         first = index // 2 % len(names)
         turn = names[first:] + names[:first]
         for name in turn if index % 2 == 0 else reversed(turn):
-            begin = time.perf_counter()
+            start = time.perf_counter()
             passes[name]()
-            times[name].append(time.perf_counter() - begin)
+            times[name].append(time.perf_counter() - start)
         on_round()
     return {name: own[1:] for name, own in times.items()}
 
@@ -160,7 +160,7 @@ def run_pass(model: Callable[[torch.Tensor], Any], samples: torch.Tensor) -> Non
         samples: (B, N), on the model's device.
     """
     output = model(samples)[0]
-    # A GPU answers before it has computed; reading one number waits for it.
+    # A GPU call returns before it has computed; reading one number waits for it.
     float(output[0, 0, 0])
 
 

@@ -13,7 +13,7 @@ _AS_MANY, _LITTLE = 0.95, 0.05
 
 @dataclass(frozen=True)
 class Blame:
-    """The part that keeps a model slow.
+    """The part that limits a model's speed.
 
     Args:
         part: its name.
@@ -34,7 +34,7 @@ def blame_part(first: Mapping[str, PartResult], own: Mapping[str, PartResult], f
     Args:
         first: parts of the model that others are compared with.
         own: parts of the smaller model.
-        first_name: what a reader calls the first.
+        first_name: name of the first model in the sentence.
 
     Examples:
         >>> first = {"conv": PartResult(1.0, 0.5, 100, 0.5, 0.4), "head": PartResult(1.0, 0.5, 100, 0.5, 0.4)}

@@ -1,4 +1,4 @@
-"""What a command line names: files, folders, patterns, and standard input."""
+"""Expand the arguments of a command line: files, folders, patterns, and standard input."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STDIN_NAME = "stdin"
 
 @dataclass(frozen=True)
 class Argument:
-    """A file that was asked for.
+    """A file to transcribe.
 
     Args:
         path: where to read it.

@@ -39,7 +39,7 @@ def plan_batches(lengths: Sequence[int], most_samples: int) -> list[list[int]]:
 
 
 def pad_batch(waves: Sequence[Samples]) -> tuple[Samples, npt.NDArray[np.int64]]:
-    """Put utterances into one array.
+    """Pad utterances into one array.
 
     Args:
         waves: (N,) each.

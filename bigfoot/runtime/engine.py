@@ -1,4 +1,4 @@
-"""What a transcriber needs of whatever computes the logits, and what the model says of itself."""
+"""The interface of an engine, which computes logits for the transcriber, and the facts about its model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bigfoot.types import SAMPLE_RATE, Hertz, Samples, Seconds
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What has to be known of a model to feed it and to read its answers.
+    """Facts needed to prepare a model's input and to read its output.
 
     Args:
         name: for messages, such as its file.
@@ -35,12 +35,12 @@ class ModelFacts:
     sample_rate: Hertz = SAMPLE_RATE
 
     def frame_time(self, frame: int) -> Seconds:
-        """When a frame begins."""
+        """Start of a frame."""
         return frame * self.stride / self.sample_rate
 
 
-class Answer(NamedTuple):
-    """What a model gives for a batch.
+class EngineOutput(NamedTuple):
+    """Output of a model for a batch.
 
     Args:
         logits: (B, T, V) float32.
@@ -56,13 +56,13 @@ class Engine(Protocol):
 
     @property
     def facts(self) -> ModelFacts:
-        """What the model says of itself."""
+        """Facts about the model."""
 
     @property
     def lanes(self) -> int:
-        """How many passes may run at once."""
+        """Number of passes that may run at once."""
 
-    def run(self, input_values: Samples, lengths: npt.NDArray[np.int64], alone: bool = True) -> Answer:
+    def run(self, input_values: Samples, lengths: npt.NDArray[np.int64], alone: bool = True) -> EngineOutput:
         """Compute a batch.
 
         Args:

@@ -11,10 +11,10 @@ from bigfoot.types import Seconds
 
 
 def to_dict(transcript: Transcript) -> dict[str, Any]:
-    """A transcript as JSON has it; times in seconds, to the millisecond.
+    """Convert a transcript to a JSON object; times in seconds, to the millisecond.
 
     Args:
-        transcript: heard, or with an error.
+        transcript: the result, or one with an error.
     """
     if transcript.error is not None:
         return {"source": transcript.source, "error": transcript.error}
@@ -29,7 +29,7 @@ def to_dict(transcript: Transcript) -> dict[str, Any]:
 
 
 def format_time(seconds: Seconds, mark: str) -> str:
-    """A time as subtitles have it.
+    """Format a time for subtitles.
 
     Args:
         seconds: 0 or more.
@@ -45,12 +45,12 @@ def format_time(seconds: Seconds, mark: str) -> str:
 
 
 def render_txt(transcript: Transcript) -> str:
-    """The text on a line."""
+    """Format the text as a line."""
     return transcript.text + "\n"
 
 
 def render_json(transcript: Transcript) -> str:
-    """An object with text, words and segments."""
+    """Format an object with text, words and segments."""
     return json.dumps(to_dict(transcript), ensure_ascii=False, indent=1) + "\n"
 
 
@@ -88,4 +88,4 @@ FORMATS: dict[str, Callable[[Transcript], str]] = {
     "srt": render_srt,
     "vtt": render_vtt,
 }
-"""What a transcript can be written as, by the suffix of its file."""
+"""Formats of transcripts, by the suffix of the file."""

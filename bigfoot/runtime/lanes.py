@@ -42,11 +42,11 @@ def map_in_lanes(function: Callable[[Item], Result], items: Iterable[Item], lane
                 yield ahead.popleft().result()
                 ahead.extend(pool.submit(function, item) for item in islice(rest, 1))
         finally:
-            # Nobody waits for them any more, where the caller stopped or one of them failed.
+            # Their results are not needed any more where the caller stopped or one of them failed.
             for future in ahead:
                 future.cancel()
 
 
 def count_processors() -> int:
-    """Those this process may use: runtimes themselves count the machine's, also where a container lends fewer."""
+    """Count the processors of this process: runtimes count the machine's, also where a container lends fewer."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""What ``bigfoot export`` writes into a file beside the graph, read back with every fault in words."""
+"""Read the metadata that ``bigfoot export`` writes into a file, with an error message for each fault."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read_facts(metadata: Mapping[str, str], name: str) -> ModelFacts:
         name: of the file, for messages.
 
     Returns:
-        What they say.
+        The facts.
 
     Raises:
         ModelError: the file is not of bigfoot's making, is of a later one, or something in it is missing or wrong;

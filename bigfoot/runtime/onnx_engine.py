@@ -1,4 +1,4 @@
-"""An exported model on ONNX Runtime; every way its file can be bad has its own sentence."""
+"""Run an exported model on ONNX Runtime, with an error message for each fault of its file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bigfoot.errors import MissingExtraError, ModelError
-from bigfoot.runtime.engine import Answer, ModelFacts
+from bigfoot.runtime.engine import EngineOutput, ModelFacts
 from bigfoot.runtime.lanes import count_processors
 from bigfoot.runtime.metadata import read_facts
 from bigfoot.types import Samples
@@ -47,7 +47,7 @@ class OnnxEngine:
         self.facts: ModelFacts = read_facts(metadata, str(self._path))
         _check_signature(self._sessions[self.lanes], self.facts)
 
-    def run(self, input_values: Samples, lengths: npt.NDArray[np.int64], alone: bool = True) -> Answer:
+    def run(self, input_values: Samples, lengths: npt.NDArray[np.int64], alone: bool = True) -> EngineOutput:
         """Compute a batch; see ``Engine``."""
         threads = self.lanes if alone else 1
         with self._opening:
@@ -61,7 +61,7 @@ class OnnxEngine:
                 f"{self._path}: failed at {len(lengths)} utterances of up to {input_values.shape[1]} samples: "
                 f"{_first_line(error)}"
             ) from error
-        return Answer(logits, frames)
+        return EngineOutput(logits, frames)
 
 
 def find_onnx(path: str | Path) -> Path:
@@ -71,7 +71,7 @@ def find_onnx(path: str | Path) -> Path:
         path: a file, or a folder that holds just one ``.onnx``.
 
     Raises:
-        ModelError: there is none, or no telling which.
+        ModelError: there is none, or more than one.
     """
     path = Path(path)
     if path.is_dir():
@@ -97,7 +97,7 @@ def _open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # What goes wrong is raised, and said once; the library's own log would say it a second time, in its own words.
+    # Errors are raised and reported once; the library's own log would repeat them.
     options.log_severity_level = 4
     # Every batch has another shape, so that remembered patterns of memory would never fit.
     options.enable_mem_pattern = False
@@ -110,7 +110,7 @@ def _open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
 
 
 def _explain(words: str, version: str) -> str:
-    """Say what is wrong with a file that does not open, in front of ONNX Runtime's own words."""
+    """Explain why a file does not open, in front of ONNX Runtime's own message."""
     if re.search(r"protobuf|parsing failed", words, re.IGNORECASE):
         meaning = "not an ONNX file, or cut off or damaged; export or copy it again"
     elif re.search(r"opset|not a registered function/op|IR version|No Op registered", words, re.IGNORECASE):

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bigfoot.errors import MissingExtraError, ModelError
-from bigfoot.runtime.engine import Answer, ModelFacts
+from bigfoot.runtime.engine import EngineOutput, ModelFacts
 from bigfoot.runtime.lanes import count_processors
 from bigfoot.runtime.metadata import read_facts
 from bigfoot.types import Samples
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import openvino
 
 FACTS_KEY = "bigfoot"
-"""Under it the file's runtime information has what ``bigfoot export`` says of the model."""
+"""Key in the file's runtime information under which ``bigfoot export`` stores facts about the model."""
 
 
 class OpenVinoEngine:
@@ -46,7 +46,7 @@ class OpenVinoEngine:
         self._idle: dict[int, list[openvino.InferRequest]] = {}
         self._lock = Lock()
 
-    def run(self, input_values: Samples, lengths: npt.NDArray[np.int64], alone: bool = True) -> Answer:
+    def run(self, input_values: Samples, lengths: npt.NDArray[np.int64], alone: bool = True) -> EngineOutput:
         """Compute a batch; see ``Engine``."""
         with self._request(1 if alone else self.lanes) as request:
             try:
@@ -56,7 +56,7 @@ class OpenVinoEngine:
                     f"{self._path}: failed at {len(lengths)} utterances of up to {input_values.shape[1]} samples: "
                     f"{_last_line(error)}"
                 ) from error
-            return Answer(found["logits"], found["frames"])
+            return EngineOutput(found["logits"], found["frames"])
 
     @contextmanager
     def _request(self, streams: int) -> Iterator[openvino.InferRequest]:
@@ -96,14 +96,14 @@ def read_ir(path: Path) -> openvino.Model:
 
 
 def read_rt_info(model: openvino.Model) -> dict[str, str]:
-    """What a file says of itself; empty where it is of others."""
+    """Facts stored in a file; empty where another program wrote it."""
     if not model.has_rt_info([FACTS_KEY]):
         return {}
     return {key: value.astype(str) for key, value in model.get_rt_info([FACTS_KEY]).astype(dict).items()}
 
 
 def compile_ir(model: openvino.Model, path: Path, threads: int, streams: int = 1) -> openvino.CompiledModel:
-    """Make a model ready for the processor, in fp32 whatever the processor likes better.
+    """Compile a model for the processor, in fp32 whatever precision the processor prefers.
 
     Args:
         model: of ``read_ir``.
@@ -126,7 +126,7 @@ def compile_ir(model: openvino.Model, path: Path, threads: int, streams: int = 1
 
 
 def require_openvino() -> Any:  # noqa: ANN401 - a module
-    """The package.
+    """Import the package.
 
     Raises:
         MissingExtraError: it is not installed.
@@ -152,6 +152,6 @@ def _check_signature(model: openvino.Model, facts: ModelFacts) -> None:
 
 
 def _last_line(error: Exception) -> str:
-    # OpenVINO begins with the line of its own source.
+    # OpenVINO's message starts with a line of its own source.
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines or ["no reason given"])[-1][:300]

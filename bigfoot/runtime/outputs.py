@@ -1,4 +1,4 @@
-"""Where transcripts go: one stream for all of them, or a file each in a folder."""
+"""Write transcripts: one stream for all of them, or a file each in a folder."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Write = Callable[[Argument | None, Transcript], None]
 
 
 def is_folder(output: str | None) -> bool:
-    """Whether an ``--output`` means a folder: there is one, or it ends in a slash."""
+    """Return whether an ``--output`` is a folder: it exists as one, or ends in a slash."""
     return output is not None and (output.endswith(("/", os.sep)) or Path(output).is_dir())
 
 
 def is_stream(output: str) -> bool:
-    """Whether an ``--output`` is written to as it goes: a pipe, a device, a descriptor."""
+    """Return whether an ``--output`` is a stream: a pipe, a device, a descriptor."""
     path = Path(output)
     described = output in ("/dev/stdout", "/dev/stderr") or output.startswith(("/dev/fd/", "/proc/self/fd/"))
     return described or (path.exists() and not path.is_file() and not path.is_dir())
@@ -66,7 +66,7 @@ def check_output(
     if problems:
         raise ConfigError(problems)
     if output is not None and not is_stream(output):
-        _check_places(arguments, kind, output, replace(may, tell=lambda _: None))
+        _check_places(arguments, kind, output, replace(may, report=lambda _: None))
 
 
 def _check_places(arguments: Sequence[Argument], kind: str, output: str, may: MayReplace) -> None:
@@ -106,7 +106,7 @@ def write_transcripts(
         found: of ``expand_arguments``, looked through by ``check_output``.
         kind: of ``FORMATS``.
         output: a file, a folder, or None for standard output.
-        complain: told of each that cannot be read, which costs itself alone.
+        complain: called with a line for each that cannot be read; the others are transcribed.
         on_progress: see ``Transcriber.iterate``.
         may: what may be replaced.
 
@@ -120,8 +120,9 @@ def write_transcripts(
         write = stack.enter_context(open_output(kind, output, len(found) > 1, may))
         paths = [stack.enter_context(spooled_stdin()) if a.path == Path(STDIN) else a.path for a in arguments]
         results = transcriber.iterate(paths, lambda _: None, on_progress)
-        for argument, heard in chain(zip(repeat(None), missing, strict=False), zip(arguments, results, strict=True)):
-            result = heard if argument is None else replace(heard, source=argument.name)
+        for argument, result in chain(zip(repeat(None), missing, strict=False), zip(arguments, results, strict=True)):
+            if argument is not None:
+                result = replace(result, source=argument.name)
             if result.error is not None:
                 failed += 1
                 complain(f"{result.source}: {result.error}")
@@ -136,7 +137,7 @@ def open_output(kind: str, output: str | None, several: bool, may: MayReplace = 
     Args:
         kind: of ``FORMATS``.
         output: see ``check_output``.
-        several: whether there is more than one argument; text lines then begin with the name.
+        several: whether there is more than one argument; text lines then start with the name.
         may: what may be replaced.
 
     Yields:
@@ -161,7 +162,7 @@ def open_output(kind: str, output: str | None, several: bool, may: MayReplace = 
 
 @contextmanager
 def _open_file(output: str, may: MayReplace) -> Iterator[TextIO]:
-    """A text file that takes its place at the end, with what there is of it where the end comes early."""
+    """Open a text file that is renamed into place at the end, in part where writing stops early."""
     if is_stream(output):
         with Path(output).open("w", encoding="utf-8") as stream:
             yield stream
@@ -188,7 +189,7 @@ def _write_text(stream: TextIO, kind: str, transcript: Transcript, several: bool
 
 @contextmanager
 def _json_list(stream: TextIO) -> Iterator[Write]:
-    """A list that is whole whatever happens between its brackets."""
+    """Write a JSON list that is valid even where writing stops early."""
     head = "["
 
     def write(_: Argument | None, transcript: Transcript) -> None:

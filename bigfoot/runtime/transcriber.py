@@ -30,14 +30,14 @@ OnProgress = Callable[[Seconds], None]
 
 
 class Transcriber:
-    """A model that is opened once and then listens, greedily, without a language model.
+    """A model that is opened once and then transcribes, greedily, without a language model.
 
     Args:
         model: an ``.onnx`` or ``.xml`` file that ``bigfoot export`` wrote, a folder that holds just one ``.onnx``, or
             an ``Engine``.
-        threads: all of the machine's by default; they share the only recording, or hear one each. Set once: an engine
+        threads: all of the machine's by default; they share the only recording, or take one each. Set once: an engine
             that is given has its own.
-        chunk_seconds: what is longer is heard in chunks that overlap; 10 or more.
+        chunk_seconds: longer recordings are cut into chunks that overlap; 10 or more.
         batch_seconds: most audio of a batch, padding included; a longer recording goes alone.
 
     Raises:
@@ -69,11 +69,11 @@ class Transcriber:
         self._most_samples = round(batch_seconds * self.facts.sample_rate) if self.facts.batch_invariant else 0
 
     def transcribe(self, sources: Iterable[Source], on_error: OnError | None = None) -> list[Transcript]:
-        """Hear recordings.
+        """Transcribe recordings.
 
         Args:
             sources: files of any rate and channel count, or mono float arrays (N,) at the model's rate.
-            on_error: told of what cannot be read, which then costs itself alone; without it that is an error.
+            on_error: called with the error of each that cannot be read; without it the error is raised.
 
         Returns:
             A result for each, in order; of one that cannot be read, with its ``error`` and no words.
@@ -87,12 +87,12 @@ class Transcriber:
     def iterate(
         self, sources: Iterable[Source], on_error: OnError | None = None, on_progress: OnProgress | None = None
     ) -> Iterator[Transcript]:
-        """Hear recordings, and give each result as soon as those before it are there.
+        """Transcribe recordings, and yield each result as soon as those before it are there.
 
         Args:
             sources: see ``transcribe``; taken up a few dozen at a time.
             on_error: see ``transcribe``.
-            on_progress: told how many more seconds of audio were heard, by whatever thread heard them.
+            on_progress: called with the seconds of audio just transcribed, from any thread.
 
         Yields:
             A result for each, in order.
@@ -101,19 +101,19 @@ class Transcriber:
             AudioError: see ``transcribe``.
             ModelError: see ``transcribe``.
         """
-        numbered, tell = enumerate(sources), on_progress or (lambda _: None)
+        numbered, report = enumerate(sources), on_progress or (lambda _: None)
         while window := list(islice(numbered, _WINDOW)):
             found: dict[int, Transcript] = {}
             wanted = iter([number for number, _ in window])
             expected = next(wanted, None)
-            for number, result in self._hear_window(window, on_error, tell):
+            for number, result in self._transcribe_window(window, on_error, report):
                 found[number] = result
                 while expected in found:
                     yield found.pop(expected)
                     expected = next(wanted, None)
 
-    def _hear_window(
-        self, window: Sequence[tuple[int, Source]], on_error: OnError | None, tell: OnProgress
+    def _transcribe_window(
+        self, window: Sequence[tuple[int, Source]], on_error: OnError | None, report: OnProgress
     ) -> Iterator[tuple[int, Transcript]]:
         """Results of a window with their numbers, in the order in which they come to be."""
         recordings: dict[int, Recording] = {}
@@ -124,45 +124,45 @@ class Transcriber:
                 yield number, _failed(error, on_error)
         numbers = list(recordings)
         batches = plan_batches([recordings[number].num_samples for number in numbers], self._most_samples)
-        # Beginning with the batch of the first that is waited for.
+        # Starting with the batch of the first that is waited for.
         jobs = sorted([numbers[place] for place in batch] for batch in map(sorted, batches))
         alone = len(jobs) == 1
-        hear = partial(self._hear_job, recordings, alone=alone, tell=tell)
-        for results in map_in_lanes(hear, jobs, 1 if alone else self._engine.lanes):
+        transcribe = partial(self._transcribe_job, recordings, alone=alone, report=report)
+        for results in map_in_lanes(transcribe, jobs, 1 if alone else self._engine.lanes):
             for number, result in results.items():
                 yield number, _failed(result, on_error) if isinstance(result, AudioError) else result
 
-    def _hear_job(
-        self, recordings: Mapping[int, Recording], batch: Sequence[int], *, alone: bool, tell: OnProgress
+    def _transcribe_job(
+        self, recordings: Mapping[int, Recording], batch: Sequence[int], *, alone: bool, report: OnProgress
     ) -> dict[int, Transcript | AudioError]:
-        """Read and hear a batch; long recordings go by themselves."""
+        """Read and transcribe a batch; long recordings go by themselves."""
         found: dict[int, Transcript | AudioError] = {}
         waves: dict[int, Samples] = {}
         for number in batch:
             try:
                 if recordings[number].num_samples > self._longest:
-                    found[number] = self._hear_long(recordings[number], alone, tell)
+                    found[number] = self._transcribe_long(recordings[number], alone, report)
                 else:
                     waves[number] = recordings[number].load()
             except AudioError as error:
                 found[number] = error
-        for number, ids in self._hear_batch(waves, alone).items():
+        for number, ids in self._infer_batch(waves, alone).items():
             seconds = len(waves[number]) / self.facts.sample_rate
-            tell(seconds)
+            report(seconds)
             found[number] = self._read(recordings[number].name, ids, seconds)
         return found
 
-    def _hear_batch(self, waves: Mapping[int, Samples], alone: bool) -> dict[int, FrameIds]:
+    def _infer_batch(self, waves: Mapping[int, Samples], alone: bool) -> dict[int, FrameIds]:
         """Best tokens by number; what is too short for a frame has none."""
         found = {number: np.zeros(0, dtype=np.int64) for number in waves}
         numbers = [number for number, wave in waves.items() if len(wave) >= self.facts.receptive_field]
         if numbers:
-            heard = [normalize_waveform(waves[n]) if self.facts.normalizes else waves[n] for n in numbers]
-            found.update(zip(numbers, self._compute(heard, alone), strict=True))
+            inputs = [normalize_waveform(waves[n]) if self.facts.normalizes else waves[n] for n in numbers]
+            found.update(zip(numbers, self._compute(inputs, alone), strict=True))
         return found
 
-    def _hear_long(self, recording: Recording, alone: bool, tell: OnProgress) -> Transcript:
-        """A recording in chunks, which are heard as the whole would be: with its loudness, not each with its own."""
+    def _transcribe_long(self, recording: Recording, alone: bool, report: OnProgress) -> Transcript:
+        """Transcribe a recording in chunks, normalized with the statistics of the whole recording."""
         rate, stride = self.facts.sample_rate, self.facts.stride
         moments = measure_moments(recording.blocks())
         chunks = plan_chunks(moments.num_samples, stride, self._longest, round(OVERLAP * rate))
@@ -174,15 +174,15 @@ class Transcriber:
                 if self.facts.normalizes:
                     wave = normalize_part(wave, moments)
                 yield chunk.start_frame, self._compute([wave], alone)[0]
-                tell((chunk.end - end) / rate)
+                report((chunk.end - end) / rate)
                 end = chunk.end
 
         return self._read(recording.name, join_frames(pieces()), moments.num_samples / rate)
 
     def _compute(self, waves: Sequence[Samples], alone: bool) -> list[FrameIds]:
         """Best token of every real frame."""
-        answer = self._engine.run(*pad_batch(waves), alone=alone)
-        rows = [logits[:frames] for logits, frames in zip(answer.logits, answer.frames, strict=True)]
+        output = self._engine.run(*pad_batch(waves), alone=alone)
+        rows = [logits[:frames] for logits, frames in zip(output.logits, output.frames, strict=True)]
         if not all(np.isfinite(row).all() for row in rows):
             raise ModelError(f"{self.facts.name}: gives logits that are no numbers; its weights are damaged")
         return [row.argmax(axis=-1) for row in rows]

@@ -1,4 +1,4 @@
-"""What was heard: text, words with their times, and the segments of a subtitle."""
+"""Transcripts: text, words with their times, and the segments of a subtitle."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from bigfoot.types import Seconds
 
 PAUSE: Seconds = 0.8
-"""Between words, from which on a new segment begins."""
+"""Gap between words from which on a new segment starts."""
 LONGEST_SEGMENT: Seconds = 7.0
 MOST_CHARACTERS = 84
-"""Of a segment: two lines of a subtitle."""
+"""Longest segment: two lines of a subtitle."""
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word in its place.
+    """A word with its times.
 
     Args:
         text: without spaces.
-        start: from the beginning of the recording.
+        start: from the start of the recording.
         end: likewise, never before ``start``.
     """
 
@@ -46,24 +46,24 @@ class Segment:
 
     @property
     def start(self) -> Seconds:
-        """When the first word begins."""
+        """Start of the first word."""
         return self.words[0].start
 
     @property
     def end(self) -> Seconds:
-        """When the last word ends."""
+        """End of the last word."""
         return self.words[-1].end
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """What was heard in a recording.
+    """The transcript of a recording.
 
     Args:
         source: its file, or the number of its array.
         seconds: how long it is.
         words: in order.
-        error: why it could not be heard at all, or None; then there are no words.
+        error: why it could not be transcribed, or None; then there are no words.
     """
 
     source: str
@@ -83,7 +83,7 @@ class Transcript:
 
 
 def split_segments(words: Sequence[Word]) -> list[Segment]:
-    """Put words together until there is a pause, or until they fill a screen.
+    """Group words into segments, up to a pause or a full screen.
 
     Args:
         words: in order.

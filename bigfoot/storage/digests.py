@@ -39,7 +39,7 @@ class Stamp:
 
     @classmethod
     def of(cls, path: str | Path) -> Stamp | None:
-        """Of a regular file, or of what a link leads to; None where there is none."""
+        """Read the stamp of a regular file, or of a link's target; None where there is none."""
         try:
             found = os.stat(path)
         except (OSError, ValueError):
@@ -47,12 +47,12 @@ class Stamp:
         return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns) if stat.S_ISREG(found.st_mode) else None
 
     def is_old(self, now_ns: int) -> bool:
-        """Whether a change after it would have other times."""
+        """Return whether any later change would have other times."""
         return max(self.mtime_ns, self.ctime_ns) < now_ns - _YOUNG_NS
 
 
 def is_plain_file(path: Path) -> bool:
-    """Whether a path leads to a regular file: reading a pipe might never end."""
+    """Return whether a path leads to a regular file: reading a pipe might never end."""
     return Stamp.of(path) is not None
 
 
@@ -107,7 +107,7 @@ def digest_folder(folder: Path) -> dict[str, str]:
 
 
 def describe_damage(folder: Path, digests: dict[str, str]) -> str:
-    """Say what of a folder is no longer as it was.
+    """List what has changed in a folder.
 
     Args:
         folder: of ``digest_folder``.
@@ -126,7 +126,7 @@ def describe_damage(folder: Path, digests: dict[str, str]) -> str:
 
 
 def find_damage(folder: Path) -> str:
-    """Say what of a folder that was written as a whole is no longer as it was, by its own inventory.
+    """List what has changed in a folder that was written as a whole, by its own inventory.
 
     Args:
         folder: of ``replace_folder``.
@@ -162,7 +162,7 @@ class FileDigests:
         self._seen: dict[str, str] = {}
 
     def digest(self, path: str | Path) -> str:
-        """SHA-256 of a file; one of the size and times of the last look is not read again.
+        """SHA-256 of a file; one whose size and times are unchanged is not read again.
 
         Args:
             path: the file.

@@ -1,6 +1,6 @@
-r"""What bigfoot wrote into a folder: a hidden file with a line for each file.
+r"""Inventory of the files that bigfoot wrote into a folder: a hidden file with a line for each file.
 
-The first line says what it is, later lines of one name win::
+The first line names the format, later lines of one name win::
 
     {"bigfoot": 1}
     {"name": "config.json", "size": 1204, "crc32": 3735928559, "whole": true}
@@ -54,7 +54,7 @@ class Entry:
         return cls(size, checksum, whole)
 
     def is_of(self, path: Path) -> bool:
-        """Whether a file is still so."""
+        """Return whether a file is unchanged."""
         try:
             return path.stat().st_size == self.size and Entry.of(path, self.whole) == self
         except OSError:
@@ -153,7 +153,7 @@ def _is_empty(path: Path) -> bool:
 
 @dataclass
 class _Known:
-    """What was read of a marker: whoever adds ten thousand files does not read ten thousand lines for each.
+    """Cached content of a marker, so that adding many files does not read all lines for each.
 
     Args:
         identity: of the file.
@@ -166,7 +166,7 @@ class _Known:
     entries: dict[str, Entry] = field(default_factory=dict)
 
     def read_on(self, file: BinaryIO) -> None:
-        """Take in the lines that have come since."""
+        """Read the lines that were added since."""
         file.seek(self.size)
         raw = file.read(_LONGEST)
         whole = raw[: raw.rfind(b"\n") + 1]
@@ -183,7 +183,7 @@ _guard = threading.Lock()
 
 
 def _known(path: Path) -> _Known | None:
-    """What a marker says; None of what is no file, a link, or not ours."""
+    """Return the content of a marker; None of what is no file, a link, or not ours."""
     try:
         if path.is_symlink() or not path.is_file():
             return None

@@ -70,13 +70,13 @@ _guard = threading.Lock()
 def locked(
     output: str | Path, *, inside: bool = False, wait: Seconds = 0.0, on_wait: Callable[[str], None] | None = None
 ) -> Iterator[None]:
-    """Be the only writer of an output for a while; taken again in one thread it is held already.
+    """Lock an output against other writers; a lock is reentrant within a thread.
 
     Args:
         output: file or folder; the folder that it lies in is made where missing.
         inside: keep the lock in the folder itself, which may then be a link and is made where missing.
         wait: so long, where another one writes; infinite is allowed.
-        on_wait: told once who that is.
+        on_wait: called once with a sentence that names that process.
 
     Yields:
         Nothing; the lock is given back at the end.
@@ -86,7 +86,7 @@ def locked(
         OSError: nothing can be written there.
     """
     path = _lock_file(output, inside)
-    until, told = time.monotonic() + wait, False
+    until, reported = time.monotonic() + wait, False
     while True:
         try:
             _take(path, output)
@@ -95,9 +95,9 @@ def locked(
             sentence = f"{output} is being written by {busy.owner.describe() if busy.owner else 'another process'}"
         if time.monotonic() >= until:
             raise OutputError(f"{sentence}; wait for its end, or name another place")
-        if on_wait is not None and not told:
+        if on_wait is not None and not reported:
             on_wait(f"{sentence}; waiting for its end")
-            told = True
+            reported = True
         time.sleep(_PAUSE)
     pid = os.getpid()
     try:
@@ -174,7 +174,7 @@ def _open(path: Path) -> tuple[int, bool]:
 
 
 def _take_by_name(path: Path, mine: Process, is_new: bool) -> None:
-    """Whoever makes the file has the lock; a file whose owner has ended is moved away first."""
+    """Take the lock by creating its file; a file whose owner has ended is moved away first."""
     if not is_new:
         _move_away(path)
         file, is_new = _open(path)
@@ -206,7 +206,7 @@ def _encode(path: Path, owner: Process) -> bytes:
 
 
 def _read_owner(path: Path) -> Process | None:
-    """Who a lock file names; None where it names nobody, or was copied from elsewhere."""
+    """Return the process that a lock file names; None where it names none, or was copied from elsewhere."""
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""What may be replaced: what is absent, empty, or only bigfoot's."""
+"""Check what may be replaced: outputs that are absent, empty, or only bigfoot's."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ _COUNTED = 1000
 
 @dataclass(frozen=True)
 class MayReplace:
-    """What a writer may take away.
+    """What a writer may replace.
 
     Args:
         force: also what bigfoot did not write; None where the user cannot ask for it.
-        edited: also what bigfoot wrote and somebody has changed since.
+        edited: also what bigfoot wrote and was changed since.
         inputs: files and folders that are read, which no output replaces.
         models: folders that are read, in which no folder is made.
-        tell: told what is removed by force, a sentence.
+        report: called with a sentence that names what is removed by force.
     """
 
     force: bool | None = None
     edited: bool = False
     inputs: Sequence[str | Path] = ()
     models: Sequence[str | Path | None] = ()
-    tell: Callable[[str], None] = field(default=lambda _: None)
+    report: Callable[[str], None] = field(default=lambda _: None)
 
-    def refuse_or_tell(self, place: Path, foreign: Sequence[str]) -> None:
-        """Say what is in the way.
+    def refuse_or_report(self, place: Path, foreign: Sequence[str]) -> None:
+        """Raise an error for what is in the way, or report it where it may be removed.
 
         Args:
             place: that should be replaced.
@@ -49,24 +49,24 @@ class MayReplace:
         more = f" and {len(foreign) - _EXAMPLES} more" if len(foreign) > _EXAMPLES else ""
         named = ", ".join(foreign[:_EXAMPLES]) + more.replace(str(_COUNTED - _EXAMPLES), "hundreds")
         if self.force:
-            self.tell(f"{place}: removed, though not written by bigfoot or changed since: {named}")
+            self.report(f"{place}: removed, though not written by bigfoot or changed since: {named}")
             return
         cure = "name another place" + ("" if self.force is None else ", or give --force to remove it")
         raise OutputError(f"{place} would be replaced, and {named} was not written by bigfoot or has changed; {cure}")
 
 
 OWN_ONLY = MayReplace()
-"""What bigfoot wrote and nobody has changed since."""
+"""What bigfoot wrote, unchanged since."""
 OWN_OR_EDITED = MayReplace(edited=True)
 """What bigfoot wrote, such as the steps of a run."""
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """How to recognize a folder of a version that left no marker.
+    """Signs of a folder of a version that left no marker.
 
     Args:
-        signs: files of which one is there and says that it is bigfoot's.
+        signs: files of which one is there and names bigfoot as its writer.
         names: patterns of all files that such a folder may have.
         is_sign: whether a sign is what it seems to be.
     """
@@ -76,7 +76,7 @@ class Earlier:
     is_sign: Callable[[Path], bool] = Path.is_file
 
     def recognizes(self, folder: Path) -> bool:
-        """Whether one of its signs is there."""
+        """Return whether one of its signs is there."""
         return any((folder / sign).is_file() and self.is_sign(folder / sign) for sign in self.signs)
 
 
@@ -112,12 +112,12 @@ def check_folder(folder: str | Path, may: MayReplace = OWN_ONLY, earlier: Earlie
     refuse_protected(place)
     foreign = list(islice(find_foreign(place, may.edited, earlier), _COUNTED))
     if foreign:
-        may.refuse_or_tell(place, foreign)
+        may.refuse_or_report(place, foreign)
     return place
 
 
 def find_foreign(folder: Path, edited: bool = False, earlier: Earlier | None = None) -> Iterator[str]:
-    """What a folder holds that bigfoot did not write, by name, sorted.
+    """List what a folder holds that bigfoot did not write, by name, sorted.
 
     Args:
         folder: looked through as far as bigfoot's own files lie; other folders are named, with a slash.
@@ -162,7 +162,7 @@ def check_file(
     Args:
         file: to be replaced, or made.
         may: what may be taken away.
-        is_own: whether a file's content says that bigfoot wrote it; without it only the folder's inventory counts.
+        is_own: whether a file's content names bigfoot as its writer; without it only the folder's inventory counts.
 
     Returns:
         Its absolute path.
@@ -186,12 +186,12 @@ def check_file(
             raise OutputError(f"{file} is a file of {model}, which is read; name another place")
     entry = Inventory(place.parent).entries.get(place.name)
     if entry is None or not (may.edited or entry.is_of(place)):
-        may.refuse_or_tell(place, [place.name])
+        may.refuse_or_report(place, [place.name])
     return place
 
 
 def claim_folder(folder: Path, earlier: Earlier | None = None) -> None:
-    """Make a folder bigfoot's own, so that files in it may be replaced without a look at each.
+    """Mark a folder as bigfoot's own, so that files in it may be replaced without a check of each.
 
     Args:
         folder: made where missing; a link to one is followed.
@@ -207,5 +207,5 @@ def claim_folder(folder: Path, earlier: Earlier | None = None) -> None:
         return
     foreign = [] if earlier is not None and earlier.recognizes(folder) else list(islice(find_foreign(folder), _COUNTED))
     if foreign:
-        OWN_ONLY.refuse_or_tell(folder, foreign)
+        OWN_ONLY.refuse_or_report(folder, foreign)
     inventory.claim()

@@ -1,4 +1,4 @@
-"""Where an output lies, and where none may lie: links, mount points, folders that people stand in, inputs."""
+"""Check the place of an output: links, mount points, working directories and inputs are refused."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _find(place: Callable[[], Path]) -> Path | None:
 
 
 def _mount_points() -> list[Path]:
-    """Of this system, as far as it tells; bind mounts of one file system are found nowhere else."""
+    """List mount points where the system does; bind mounts of one file system are found nowhere else."""
     try:
         lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
@@ -122,7 +122,7 @@ def _mount_points() -> list[Path]:
 
 
 def own_name(name: str, kind: str) -> str:
-    """A hidden name beside an output that only bigfoot gives.
+    """Return a hidden name beside an output that only bigfoot gives.
 
     Args:
         name: of the output.
@@ -138,7 +138,7 @@ def own_name(name: str, kind: str) -> str:
 
 
 def temporary(place: Path, kind: str) -> Path:
-    """A name beside a place that nothing has; a file's keeps the suffix, by which libraries choose a format.
+    """Return an unused name beside a place; a file's keeps the suffix, by which libraries choose a format.
 
     Args:
         place: of ``locate``.
@@ -150,7 +150,7 @@ def temporary(place: Path, kind: str) -> Path:
 
 
 def leftovers(place: Path, kind: str) -> list[Path]:
-    """What writers of a place have left beside it, oldest first; only names that ``temporary`` gives.
+    """List what writers of a place have left beside it, oldest first; only names that ``temporary`` gives.
 
     Args:
         place: of ``locate``.
@@ -160,7 +160,7 @@ def leftovers(place: Path, kind: str) -> list[Path]:
 
 
 def all_leftovers(folder: Path) -> list[Path]:
-    """What writers of files in a folder have left there, of whatever name.
+    """List what writers of files in a folder have left there, of any name.
 
     Args:
         folder: of which this process is the only writer.

@@ -20,9 +20,9 @@ class Process:
     Args:
         host: name of its machine.
         pid: its number there.
-        started: when it began, in words that only its system understands; empty where it does not say.
+        started: its start time in the system's own form; empty where that is unknown.
         command: what was called.
-        since: when it began to write, local time.
+        since: when it started to write, local time.
     """
 
     host: str
@@ -51,7 +51,7 @@ class Process:
         return asdict(self)
 
     def has_ended(self) -> bool:
-        """Whether it is known to run no more; of another machine's nothing is known."""
+        """Return whether it is known to have ended; unknown, thus false, for another machine's."""
         if self.host != socket.gethostname():
             return False
         started = started_at(self.pid)
@@ -64,7 +64,7 @@ class Process:
 
 
 def started_at(pid: int) -> str | None:
-    """When a process of this machine began; empty where the system does not say, None where there is no such process.
+    """Start time of a process of this machine; empty where it is unknown, None where there is no such process.
 
     Examples:
         >>> started_at(os.getpid()) == started_at(os.getpid())
@@ -92,7 +92,7 @@ def _boot() -> str:
 
 
 def _asked(pid: int) -> str | None:
-    """Of systems without ``/proc``."""
+    """Return the start time on systems without ``/proc``."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -17,13 +17,13 @@ from bigfoot.storage.places import all_leftovers, leftovers, locate, refuse_link
 from bigfoot.types import Seconds
 
 _PATIENCE: Seconds = 10.0
-"""How long what is done in a moment is waited for."""
+"""Seconds to wait for a writer that is done in a moment."""
 
 
 def replace_folder(
     folder: str | Path, write: Callable[[Path], None], *, may: MayReplace = OWN_ONLY, earlier: Earlier | None = None
 ) -> None:
-    """Make a folder whole or not at all: write beside it, then rename.
+    """Write a folder atomically: write beside it, then rename.
 
     Args:
         folder: the place; what bigfoot wrote there goes once the new one is complete.
@@ -53,8 +53,8 @@ def replace_folder(
         try:
             write(beside)
             _follow_umask(beside, write_inventory(beside))
-            # Somebody may have put something there meanwhile; what goes by force has been told.
-            check_folder(place, replace(may, tell=lambda _: None), earlier)
+            # Another program may have written there meanwhile; what goes by force has been reported.
+            check_folder(place, replace(may, report=lambda _: None), earlier)
             _swap(place, beside)
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)
@@ -82,7 +82,7 @@ def _swap(place: Path, beside: Path) -> None:
 
 
 def recover_folder(folder: str | Path) -> None:
-    """Bring back what ``replace_folder`` had put aside when it was killed between its two renames.
+    """Restore the folder that ``replace_folder`` had put aside when it was killed between its two renames.
 
     Args:
         folder: the place.
@@ -131,8 +131,8 @@ def replacing(
     Args:
         file: to write; its folder is made where missing.
         may: what may be taken away.
-        is_own: whether a file's content says that bigfoot wrote it.
-        listed: whether the folder's inventory says so too, and takes it in.
+        is_own: whether a file's content names bigfoot as its writer.
+        listed: whether the folder's inventory must list it too, and takes it in.
         keep_part: also keep what is written so far where the block ends with an error.
         wait: so long for another writer.
 
@@ -151,8 +151,8 @@ def replacing(
             Inventory(place.parent).check()
 
         def publish(beside: Path) -> None:
-            # Somebody may have put something there meanwhile; what goes by force has been told.
-            check_file(place, replace(may, tell=lambda _: None), is_own)
+            # Another program may have written there meanwhile; what goes by force has been reported.
+            check_file(place, replace(may, report=lambda _: None), is_own)
             os.replace(beside, place)
             if listed:
                 Inventory(place.parent).add(place.name)

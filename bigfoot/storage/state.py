@@ -1,7 +1,7 @@
 """Small files in which a run keeps its state: written whole, and read back only where nothing in them has changed.
 
 A state file is the JSON of a dataclass with the digest of its fields. One that is cut off, empty, binary, changed by
-a bit or of another version is no state: whoever reads it gets a reason, and does its work again.
+a bit or of another version is no state: its reader gets a reason, and does its work again.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def test_a_lexicon_file_takes_the_place_of_the_model_s_words(arpa, tmp_path):
 
 def test_words_that_nobody_can_write_are_told(arpa):
     config = EvaluateConfig(decoder="lm", lm_path=arpa)
-    with pytest.raises(DataError, match=r"can spell none of its 4 words.*another case"):
+    with pytest.raises(DataError, match=r"can write none of its 4 words.*another case"):
         build_search(config, CharTokenizer(("<pad>", "|", *"abc")))
     with pytest.raises(DataError, match="this tokenizer writes phonemes"):
         build_search(config, build_phoneme_tokenizer(["A"]))
@@ -79,7 +79,7 @@ def test_without_the_extra_it_is_named(monkeypatch, tmp_path):
 
 def test_a_shorter_hot_word_is_worth_more_on_its_way():
     values = WordValues(hot_words=("SEVEN", "SEVENTEEN"), hot_word_bonus=9.0)
-    assert values.begun("SEVEN") == 9.0 and values.begun("SEVENT") == 6.0 and values.begun("") == 0.0
+    assert [values.prefix_bonus(prefix) for prefix in ("SEVEN", "SEVENT", "")] == [9.0, 6.0, 0.0]
 
 
 def test_options_that_are_not_read_are_no_reason_to_stop():

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from bigfoot.doctor.checks import PROBES
 from bigfoot.doctor.diagnosis import ask_child, examine, explain
-from bigfoot.doctor.looks import PROBES
 
 # As the CUDA wheel of torchaudio does beside a CPU torch: it fails in torch's code, and torch is well.
 TORCHAUDIO = "import torch\ntorch.ops.load_library('/nowhere/libtorchaudio.so')\n"
@@ -51,7 +51,7 @@ def test_a_torchcodec_that_cannot_load(fake):
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "kills the process that loads it (SIGSEGV)"),
         ("import os; os._exit(3)", "ends the process that loads it (exit code 3)"),
         ("raise SystemExit('enough')", "ends the process that loads it (enough)"),
-        ("import time; time.sleep(60)", "does not answer within 4 s"),
+        ("import time; time.sleep(60)", "does not finish within 4 s"),
         ("print('{}'); print('junk'); raise OSError('no library')", "cannot be used (OSError: no library)"),
         ("raise ModuleNotFoundError(name='soxr')", "not installed"),
         ("import nowhere_to_be_found", "No module named 'nowhere_to_be_found'"),

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from bigfoot.compress.quantize import calibrate
 from bigfoot.data.batches import LoadedUtterance
 from bigfoot.export import writer
-from bigfoot.export.answers import plan_mixed
 from bigfoot.export.audio import padded_audio
 from bigfoot.export.gate import export_checked
 from bigfoot.export.onnx import build_onnx
+from bigfoot.export.outputs import plan_mixed
 from bigfoot.export.parity import ParityLimits
 from bigfoot.formats.folder import LoadedModel
 from tests.export.test_onnx import SHAPES

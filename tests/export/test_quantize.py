@@ -52,7 +52,7 @@ def test_its_file_holds_what_the_folder_holds(static, small_digits, bigfoot, tmp
     """The same integers, ranges and kept layers as without the way through the disk, and no calibrating again."""
     folder, _ = static
     code, out, err = bigfoot("export", folder, tmp_path / "s.onnx")
-    assert code == 0 and "each layer within" in out and "says itself: 68 layers" in err, err
+    assert code == 0 and "each layer within" in out and "has it: 68 layers" in err, err
     teacher = load_model("tiny_teacher")
     speech = read_speech(small_digits.manifests["dev"], teacher.processor)
     plan = calibrate(teacher.model, padded_audio(speech, teacher.processor))

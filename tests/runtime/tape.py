@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from bigfoot.runtime.engine import Answer, ModelFacts
+from bigfoot.runtime.engine import EngineOutput, ModelFacts
 from bigfoot.text.tokenizers import CharTokenizer
 
 STRIDE, FIELD = 320, 400
@@ -41,7 +41,7 @@ class TapeEngine:
                 ids[row, :real] = self.shift(ids[row, :real])
             for deaf in (ids[row, : self.deaf], ids[row, real - self.deaf : real] if self.deaf else ids[row, :0]):
                 deaf[:] = self.rng.integers(0, len(VOCABULARY), deaf.shape)
-        return Answer(np.eye(len(VOCABULARY), dtype=np.float32)[ids], frames)
+        return EngineOutput(np.eye(len(VOCABULARY), dtype=np.float32)[ids], frames)
 
     def shift(self, ids):
         """Every token that is no blank comes a little sooner or later, as another context may have it."""

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bigfoot.errors import AudioError, ModelError
-from bigfoot.runtime.engine import Answer
+from bigfoot.runtime.engine import EngineOutput
 from bigfoot.runtime.transcriber import Transcriber
 from tests.runtime.tape import FIELD, STRIDE, TapeEngine, write_tape
 
@@ -126,7 +126,7 @@ def test_a_model_without_numbers_is_named():
     class Broken(TapeEngine):
         def run(self, input_values, lengths, alone=True):
             logits, frames = super().run(input_values, lengths)
-            return Answer(logits * np.nan, frames)
+            return EngineOutput(logits * np.nan, frames)
 
     with pytest.raises(ModelError, match="tape: gives logits that are no numbers"):
         Transcriber(Broken()).transcribe([write_tape([2])])

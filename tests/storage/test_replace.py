@@ -92,7 +92,7 @@ def test_what_is_not_bigfoots_is_refused_and_named_when_it_goes(place, add):
         replace_folder(place, fill("2"), may=MayReplace(force=False))
     assert contents(place) == before and os.listdir(place.parent) == ["model"]
     told = []
-    replace_folder(place, fill("2"), may=MayReplace(force=True, tell=told.append))
+    replace_folder(place, fill("2"), may=MayReplace(force=True, report=told.append))
     assert len(told) == 1 and foreign in told[0] and set(contents(place)) == {MARKER, "a.txt"}
 
 
@@ -352,7 +352,7 @@ def test_files_are_replaced_only_where_the_inventory_knows_them_unchanged(tmp_pa
     with pytest.raises(OutputError, match=r"u\.txt"):
         write_file(file, b"4")
     told = []
-    write_file(file, b"4", may=MayReplace(force=True, tell=told.append))
+    write_file(file, b"4", may=MayReplace(force=True, report=told.append))
     assert file.read_bytes() == b"4" and len(told) == 1
     other = file.with_name("hand.txt")
     other.write_bytes(b"by hand")

@@ -1,4 +1,4 @@
-"""What is looked at by loading it, which a broken package may not survive: see ``bigfoot.doctor.probes``."""
+"""Checks that load a package, which may kill the process where it is broken: see ``bigfoot.doctor.probes``."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ from bigfoot.install import (
 )
 
 CLOSER = ("torch", "transformers", "soundfile", "soxr", "onnxruntime")
-"""Packages that have a look of their own; the others are only loaded."""
+"""Packages that have a check of their own; the others are only loaded."""
 
-Look = tuple[str, Callable[[], Finding]]
+Check = tuple[str, Callable[[], Finding]]
 
 
-def look_at_packages() -> Iterator[Look]:
+def check_packages() -> Iterator[Check]:
     """Every package that is only loaded: those of the base, and of the extra ``train`` where that is installed."""
     for name in (*BASE, *(EXTRAS["train"] if wants_training() else ())):
         if name not in CLOSER:
             yield name, lambda name=name: _load(name)  # type: ignore[misc]
 
 
-def look_at_transformers() -> Iterator[Look]:
+def check_transformers() -> Iterator[Check]:
     """The class that a broken torchaudio takes along is only loaded when it is asked for."""
 
-    def look() -> Finding:
+    def check() -> Finding:
         found = _load("transformers")
-        from transformers import Wav2Vec2ForCTC  # noqa: F401 - the import is what is looked at
+        from transformers import Wav2Vec2ForCTC  # noqa: F401 - the import is what is checked
 
         return found
 
-    yield "transformers", look
+    yield "transformers", check
 
 
-def look_at_torch() -> Iterator[Look]:
+def check_torch() -> Iterator[Check]:
     """Build, threads, GPU and half precision."""
     yield "torch", _torch_build
     yield "threads", _threads
@@ -56,37 +56,37 @@ def look_at_torch() -> Iterator[Look]:
     yield "half precision", _half_precision
 
 
-def look_at_sound() -> Iterator[Look]:
+def check_sound() -> Iterator[Check]:
     """Reading, resampling and making audio."""
     yield "soundfile", _sound_formats
     yield "soxr", lambda: _load("soxr")
     yield "espeak-ng", _espeak
 
 
-def look_at_optional(name: str) -> Iterator[Look]:
+def check_optional(name: str) -> Iterator[Check]:
     """A package that bigfoot can do without."""
 
-    def look() -> Finding:
+    def check() -> Finding:
         if importlib.util.find_spec(name) is None:
             return Finding(name, "ok", "not installed, and not needed")
         return _load(name)
 
-    yield name, look
+    yield name, check
 
 
-def look_at_onnxruntime() -> Iterator[Look]:
+def check_onnxruntime() -> Iterator[Check]:
     """The engine for exported models."""
     yield "onnxruntime", lambda: _load("onnxruntime")
 
 
-PROBES: dict[str, Callable[[], Iterator[Look]]] = {
-    "torch": look_at_torch,
-    "transformers": look_at_transformers,
-    "packages": look_at_packages,
-    "sound": look_at_sound,
-    "torchaudio": lambda: look_at_optional("torchaudio"),
-    "torchcodec": lambda: look_at_optional("torchcodec"),
-    "onnxruntime": look_at_onnxruntime,
+PROBES: dict[str, Callable[[], Iterator[Check]]] = {
+    "torch": check_torch,
+    "transformers": check_transformers,
+    "packages": check_packages,
+    "sound": check_sound,
+    "torchaudio": lambda: check_optional("torchaudio"),
+    "torchcodec": lambda: check_optional("torchcodec"),
+    "onnxruntime": check_onnxruntime,
 }
 """One child process each."""
 TRAINING_PROBES = ("torch", "transformers", "torchaudio", "torchcodec")
@@ -114,7 +114,7 @@ def _load(name: str) -> Finding:
 
 
 def list_nvidia_gpus() -> list[str]:
-    """GPUs that the driver knows, whatever torch says."""
+    """GPUs that the driver lists, whether torch finds them or not."""
     tool = shutil.which("nvidia-smi")
     try:
         if tool is not None:
@@ -126,23 +126,23 @@ def list_nvidia_gpus() -> list[str]:
 
 
 def judge_build(version: str, cuda: str | None, usable: bool, gpus: list[str]) -> Finding:
-    """Say whether a torch build fits the machine.
+    """Check whether a torch build fits the machine.
 
     Args:
         version: of torch.
         cuda: that it was built for, or None.
         usable: whether it can use a GPU.
-        gpus: that the driver knows.
+        gpus: that the driver lists.
 
     Returns:
-        ``broken`` where a GPU lies idle; ``note`` where gigabytes of CUDA serve nobody.
+        ``broken`` where a GPU lies idle; ``note`` where gigabytes of CUDA are unused.
 
     Examples:
         >>> judge_build("2.13.0", None, False, []).state
         'ok'
     """
     build = f"{version}, {'CPU build' if cuda is None else f'build for CUDA {cuda}'}"
-    index = "with --index-url as PyTorch's own installation page says"
+    index = "with --index-url as on PyTorch's installation page"
     if cuda is None and gpus:
         cure = f"{package_hint('torch', again=True)}, {index} for this driver's CUDA"
         return Finding("torch", "broken", f"{build}, beside {gpus[0]}, which it cannot use", cure)
@@ -170,11 +170,11 @@ def _threads() -> Finding:
     import torch
 
     threads, processors = torch.get_num_threads(), count_processors()
-    said = f"torch uses {threads} on {processors} processors"
+    detail = f"torch uses {threads} on {processors} processors"
     if threads > processors:
         cure = f"set OMP_NUM_THREADS={processors} or threads={processors}: they wait for each other"
-        return Finding("threads", "note", said, cure)
-    return Finding("threads", "ok", said)
+        return Finding("threads", "note", detail, cure)
+    return Finding("threads", "ok", detail)
 
 
 def _gpu() -> Finding:
@@ -198,8 +198,8 @@ def _half_precision() -> Finding:
     wrong = [device for device, error in errors.items() if not error < WRONG]
     if not wrong:
         return Finding("half precision", "ok", f"bf16 is computed rightly on {' and '.join(devices)}")
-    said = f"bf16 convolutions are computed wrongly on {' and '.join(wrong)} (relative error {errors[wrong[0]]:.1f})"
-    return Finding("half precision", "note", said, f"leave precision at auto or no on {' and '.join(wrong)}")
+    detail = f"bf16 convolutions are computed wrongly on {' and '.join(wrong)} (relative error {errors[wrong[0]]:.1f})"
+    return Finding("half precision", "note", detail, f"leave precision at auto or no on {' and '.join(wrong)}")
 
 
 def _sound_formats() -> Finding:
@@ -217,18 +217,18 @@ def _sound_formats() -> Finding:
         except (soundfile.LibsndfileError, ValueError, TypeError):
             readable = False
         missing += [] if readable else [kind.lower()]
-    said = f"{found.value} with {soundfile.__libsndfile_version__}"
+    detail = f"{found.value} with {soundfile.__libsndfile_version__}"
     if not missing:
-        return Finding("soundfile", found.state, f"{said}: wav, flac, ogg and mp3", found.cure)
+        return Finding("soundfile", found.state, f"{detail}: wav, flac, ogg and mp3", found.cure)
     # bigfoot writes flac itself; the others are matters of the corpus.
     state = "broken" if {"wav", "flac"} & set(missing) else "note"
-    return Finding("soundfile", state, f"{said}, without {', '.join(missing)}", package_hint("soundfile", again=True))
+    return Finding("soundfile", state, f"{detail}, without {', '.join(missing)}", package_hint("soundfile", again=True))
 
 
 def _espeak() -> Finding:
     if importlib.util.find_spec("espeakng_loader") is None:
-        said = "not installed; only synthetic speech (the demo's) needs it"
-        return Finding("espeak-ng", "note", said, install_hint("synthetic"))
+        detail = "not installed; only synthetic speech (the demo's) needs it"
+        return Finding("espeak-ng", "note", detail, install_hint("synthetic"))
     from bigfoot.espeak import Voice, speak
 
     samples, rate = speak("seven", Voice("en-us"))

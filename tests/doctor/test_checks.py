@@ -4,7 +4,7 @@ import os
 import pytest
 
 from bigfoot.doctor import looks
-from bigfoot.doctor.looks import PROBES, TRAINING_PROBES, choose_probes, judge_build, list_nvidia_gpus
+from bigfoot.doctor.checks import PROBES, TRAINING_PROBES, choose_probes, judge_build, list_nvidia_gpus
 from bigfoot.install import BASE, EXTRAS, install_hint
 
 

@@ -1,4 +1,4 @@
-"""What a model and an exported file say of the same utterances, alone and in batches, in bounded memory."""
+"""Outputs of a model and of an exported file for the same utterances, alone and in batches, in bounded memory."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ MOST_BATCH_SECONDS: Seconds = 2 * LONGEST_PIECE
 
 
 def collate_silent(items: Sequence[LoadedUtterance], loaded: LoadedModel) -> Batch:
-    """Put utterances into a batch without labels.
+    """Collate utterances into a batch without labels.
 
     Args:
         items: 1 or more.
-        loaded: whose processor says whether to normalize.
+        loaded: whose processor determines whether to normalize.
     """
     return collate(items, replace(loaded.processor, tokenizer=None))
 
 
 @torch.no_grad()
-def answers_of_model(loaded: LoadedModel, item: LoadedUtterance) -> np.ndarray:
-    """Logits of a model for an utterance alone, (T, V).
+def outputs_of_model(loaded: LoadedModel, item: LoadedUtterance) -> np.ndarray:
+    """Compute the logits of a model for an utterance alone, (T, V).
 
     Args:
         loaded: with a CTC head.
@@ -58,7 +58,7 @@ class FileRunner:
         self._processor = replace(processor, do_normalize=False) if inside else processor
 
     def run(self, items: Sequence[LoadedUtterance]) -> list[np.ndarray]:
-        """Logits (T, V) of each utterance, all in one batch.
+        """Compute the logits (T, V) of each utterance, all in one batch.
 
         Args:
             items: 1 or more.
@@ -68,7 +68,7 @@ class FileRunner:
         return [row[:count] for row, count in zip(logits, frames, strict=True)]
 
     def run_batches(self, items: Sequence[LoadedUtterance], size: int) -> list[np.ndarray]:
-        """Logits of each utterance, in batches of short and long ones together.
+        """Compute the logits of each utterance, in batches of short and long ones together.
 
         Args:
             items: in order of their lengths.
@@ -108,7 +108,7 @@ def plan_mixed(lengths: Sequence[int], size: int, most_samples: int) -> list[lis
 
 
 def distance(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Largest difference of a logit; infinity where there are not as many.
+    """Return the largest difference of a logit; infinity where the shapes differ.
 
     Args:
         ours: (T, V).
@@ -119,8 +119,8 @@ def distance(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.abs(ours - theirs).max()) if ours.size else 0.0
 
 
-def spell(logits: np.ndarray, tokenizer: Tokenizer | None) -> str:
-    """The text of an utterance's logits, greedily.
+def decode_greedily(logits: np.ndarray, tokenizer: Tokenizer | None) -> str:
+    """Decode an utterance's logits greedily.
 
     Args:
         logits: (T, V).
