@@ -31,7 +31,7 @@ class DistillConfig(TrainConfig):
     """Number of logits stored per frame; the other tokens share the remaining probability evenly; 0 stores all."""
 
     def find_problems(self) -> Iterator[Problem]:
-        """Check what no range of a single number can say."""
+        """Check constraints that no range of a single number covers."""
         yield from super().find_problems()
         growth, last = self.grow_groups, self.max_steps
         if growth and (len(growth) != 2 or not 0 <= growth[0] < growth[1] <= last):
@@ -60,7 +60,7 @@ class GatesConfig(TrainConfig):
     """What is compared, by name and weight."""
 
     def find_problems(self) -> Iterator[Problem]:
-        """Check what no range of a single number can say."""
+        """Check constraints that no range of a single number covers."""
         yield from super().find_problems()
         yield from unknown_words("parts", "part", self.parts, GATED)
         if not self.parts:

@@ -48,7 +48,7 @@ class DecoderConfig:
     """Frames that are merged into one."""
 
     def find_problems(self) -> Iterator[Problem]:
-        """Check what no range of a single number can say."""
+        """Check constraints that no range of a single number covers."""
         yield from unknown_words("streams", "stream", self.streams, _STREAMS)
         if not self.streams or len(set(self.streams)) < len(self.streams):
             yield Problem("streams", "empty_or_repeated", f"expected one or more, each once, got {self.streams}")
@@ -82,7 +82,7 @@ class FinetuneConfig(TokenizerConfig, TrainConfig):
     """Steps in which the feature encoder is frozen."""
 
     def find_problems(self) -> Iterator[Problem]:
-        """Check what no range of a single number can say."""
+        """Check constraints that no range of a single number covers."""
         yield from TrainConfig.find_problems(self)
         yield from TokenizerConfig.find_problems(self)
         if self.tokenizer != "char" and self.head == "teacher":

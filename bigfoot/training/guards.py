@@ -121,17 +121,17 @@ def describe_teacher(references: Sequence[str], hypotheses: Sequence[str]) -> st
     if not words:
         return None
     speakers, constant = [""] * len(references), [words.most_common(1)[0][0]] * len(references)
-    heard = measure_error_rate(references, hypotheses, speakers, samples=1)
+    teacher = measure_error_rate(references, hypotheses, speakers, samples=1)
     chance = measure_error_rate(references, constant, speakers, samples=1)
-    assert heard.wer is not None and heard.cer is not None and chance.wer is not None and chance.cer is not None
-    nothing = heard.wer >= 1.0 or heard.cer >= 1.0
-    if not nothing and (heard.wer < chance.wer or heard.cer < chance.cer):
+    assert teacher.wer is not None and teacher.cer is not None and chance.wer is not None and chance.cer is not None
+    nothing = teacher.wer >= 1.0 or teacher.cer >= 1.0
+    if not nothing and (teacher.wer < chance.wer or teacher.cer < chance.cer):
         return None
     return (
-        f"the teacher transcribes no better than chance (dev WER {heard.wer:.0%}, CER {heard.cer:.0%}; the same word every "
-        f"time gives {chance.wer:.0%} and {chance.cer:.0%}): a student can learn nothing from it. Check some of "
-        "its transcripts (bigfoot transcribe), then its vocabulary (another order or letter case), do_normalize in "
-        "its preprocessor_config.json, the sample rate it was trained at, and its language"
+        f"the teacher transcribes no better than chance (dev WER {teacher.wer:.0%}, CER {teacher.cer:.0%}; the same "
+        f"word every time gives {chance.wer:.0%} and {chance.cer:.0%}): a student can learn nothing from it. Check "
+        "some of its transcripts (bigfoot transcribe), then its vocabulary (another order or letter case), "
+        "do_normalize in its preprocessor_config.json, the sample rate it was trained at, and its language"
     )
 
 
