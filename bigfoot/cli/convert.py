@@ -17,7 +17,7 @@ def convert(
     destination: Annotated[Path, typer.Argument(help="Folder to write; one that bigfoot wrote there is replaced.")],
     to: Annotated[str, typer.Option(help="bigfoot, huggingface, fairseq or torchaudio.")] = "bigfoot",
     densify: Annotated[
-        bool, typer.Option("--densify", help="Write out in full what the format cannot express, such as grouped kernels.")
+        bool, typer.Option("--densify", help="Write in full what the format cannot express, such as grouped kernels.")
     ] = False,
     dictionary: Annotated[Path | None, typer.Option(help="fairseq's dict.ltr.txt, where it lies elsewhere.")] = None,
     config: Annotated[

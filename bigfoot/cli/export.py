@@ -21,7 +21,7 @@ def export(
     check: Annotated[
         Path | None, typer.Option(help="Audio on which file and model are compared; that of --calibrate by default.")
     ] = None,
-    percentile: Annotated[float, typer.Option(help="Share of the activations that a static range covers, in %.")] = 100.0,
+    percentile: Annotated[float, typer.Option(help="Share of activations that a static range covers, in %.")] = 100.0,
     max_wer_rise: Annotated[float, typer.Option(help="Points of WER that int8 may cost.")] = 0.5,
     fallback: Annotated[
         bool, typer.Option("--fallback", help="Compute the worst layers in fp32 where the file would be refused.")

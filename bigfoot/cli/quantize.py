@@ -24,7 +24,7 @@ def quantize(
     check: Annotated[
         Path | None, typer.Option(help="Audio on which texts are compared; that of --calibrate by default.")
     ] = None,
-    percentile: Annotated[float, typer.Option(help="Share of the activations that a static range covers, in %.")] = 100.0,
+    percentile: Annotated[float, typer.Option(help="Share of activations that a static range covers, in %.")] = 100.0,
     keep_fp32: Annotated[
         list[str] | None,
         typer.Option(help="A layer, or pattern, that stays in fp32; repeatable.", metavar="PATTERN"),
