@@ -1,4 +1,4 @@
-"""Settings of measuring."""
+"""Settings of evaluation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bigfoot.config import Problem, above_zero, not_negative, unknown_words
 from bigfoot.decoding.settings import DecodingConfig, SearchConfig
 
 SPLITS = ("dev", "test")
-"""Splits of which a report can have rows."""
+"""Splits that a report can have rows for."""
 
 
 @dataclass
@@ -19,9 +19,9 @@ class EvaluateConfig(SearchConfig):
     splits: list[str] = field(default_factory=lambda: ["test"])
     """Splits of which the report has rows: ``dev``, ``test``."""
     batch_size: int = above_zero(8)
-    """Utterances decoded together; padding never changes an answer."""
+    """Utterances decoded together; padding never changes an output."""
     bootstrap_samples: int = not_negative(1000)
-    """Resamplings behind a confidence interval."""
+    """Bootstrap samples of a confidence interval."""
     autoregressive: DecodingConfig = field(default_factory=DecodingConfig)
     """How a model with an autoregressive decoder writes its text; CTC's stands beside it."""
     speed_rounds: int = above_zero(9)
