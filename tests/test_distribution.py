@@ -25,12 +25,11 @@ SOURCES = (
     "LICENSE",
     "constraints.txt",
 )
-# Of a run of seconds from teacher to report.
+# Of a run of seconds.
 SHORT = [
     "threads=1", "trackers=[]", "data.num_train=10", "data.num_dev=2", "data.num_test=3", "data.max_digits=2",
     "data.num_workers=0", "steps=[student,distill]", "student.num_hidden_layers=2", "student.conv_init=slice",
-    "distill.max_steps=1", "distill.warmup_steps=1", "evaluate.speed_rounds=1", "evaluate.speed_seconds=1",
-    "evaluate.bootstrap_samples=10",
+    "distill.max_steps=1", "distill.warmup_steps=1",
 ]  # fmt: skip
 
 
@@ -211,8 +210,10 @@ def test_the_install_line_asks_no_index_for_bigfoot(train_install, tmp_path):
 def test_the_train_install_compresses(train_install, tmp_path):
     where = run(train_install / "python", "-c", "import bigfoot; print(bigfoot.__file__)", folder=tmp_path)
     assert Path(where.strip()).is_relative_to(train_install.parent)
-    table = run(train_install / "bigfoot", "compress", "--config", "demo_config.yaml", *SHORT, folder=tmp_path)
-    assert "distil" in table and (tmp_path / "runs/demo/report/report.json").is_file()
+    # Measuring and the report take a minute more and ask for no other file of the package.
+    compress = ("compress", "--config", "demo_config.yaml", "--until", "distill")
+    run(train_install / "bigfoot", *compress, *SHORT, folder=tmp_path)
+    assert (tmp_path / "runs/demo/distill/model/config.json").is_file()
     facts = json.loads(run(train_install / "bigfoot", "summary", "methods/armhubert.yaml", "--json", folder=tmp_path))
     assert facts
     doctor = json.loads(run(train_install / "bigfoot", "doctor", "--json", folder=tmp_path))

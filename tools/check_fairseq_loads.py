@@ -6,8 +6,8 @@
     python tools/check_fairseq_loads.py load DIR                    # fairseq's (see make_fairseq_fixtures.py)
 
 Random models of every structure that fairseq can express, base's true shape once, the tiny teacher, and what became of
-fairseq's own files on the way through bigfoot. They hear a sentence of LibriSpeech's train-mini; ``load`` prints the
-largest difference of any hidden state or logit.
+fairseq's own files on the way through bigfoot. Their input is a sentence of LibriSpeech's train-mini; ``load`` prints
+the largest difference of any hidden state or logit.
 """
 
 from __future__ import annotations

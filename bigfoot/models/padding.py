@@ -48,7 +48,7 @@ def bring_to_front(input_values: Tensor, attention_mask: Tensor, training: bool)
         _check_runs(mask)
     start = mask.int().argmax(-1, keepdim=True)
     moved = input_values.gather(1, (places + start).clamp(max=mask.shape[1] - 1))
-    return moved, front
+    return moved.where(front, 0.0), front
 
 
 def _check_runs(mask: Tensor) -> None:

@@ -25,6 +25,7 @@ RAMP = np.linspace(-0.5, 0.5, 12_000, dtype=np.float32)
 def page(tmp_path, monkeypatch):
     """A folder with the files of the page; what it registers is forgotten afterwards."""
     monkeypatch.setattr(_SETTINGS, "_entries", dict(_SETTINGS._entries))
+    monkeypatch.setattr(_SETTINGS, "_origins", dict(_SETTINGS._origins))
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(tmp_path)
     assert write_files_of(DOCS / "how-to" / "own-technique.md", tmp_path) == ["my_techniques.py", "my_student.yaml"]

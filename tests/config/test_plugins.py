@@ -28,6 +28,7 @@ def place(tmp_path, monkeypatch):
     """A working directory; what a test loads is forgotten after it."""
     before = set(sys.modules)
     monkeypatch.setattr(REGISTERED, "_entries", dict(REGISTERED._entries))
+    monkeypatch.setattr(REGISTERED, "_origins", dict(REGISTERED._origins))
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.chdir(tmp_path)

@@ -25,6 +25,7 @@ TINY = [
 def page(tmp_path, monkeypatch):
     """A folder with the files of the page; what it registers is forgotten afterwards."""
     monkeypatch.setattr(REGISTERED, "_entries", dict(REGISTERED._entries))
+    monkeypatch.setattr(REGISTERED, "_origins", dict(REGISTERED._origins))
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(tmp_path)
     assert write_files_of(DOCS / "how-to" / "own-loss.md", tmp_path) == ["my_losses.py", "my_config.yaml"]

@@ -75,7 +75,7 @@ def test_the_folder_opens_without_bigfoot(opened, models, speech, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "model"), [("pipeline", "grouped"), ("plain pipeline", "plain")])
-def test_the_pipeline_hears_what_we_hear(opened, models, folders, speech, name, model):
+def test_the_pipeline_gives_the_same_text(opened, models, folders, speech, name, model):
     normalized = (speech[0] - speech[0].mean()) / speech[0].std()
     with torch.no_grad():
         ids = models[model](normalized).logits.argmax(-1)[0]
