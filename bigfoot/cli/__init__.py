@@ -1,6 +1,6 @@
-"""``bigfoot``: compress, evaluate, look into, benchmark, compare, transcribe and convert models; look at a machine.
+"""``bigfoot``: compress, evaluate, inspect, benchmark, compare, transcribe and convert models; check a machine.
 
-One file a command. Everything heavy is imported inside the commands: ``--help`` must not wait for torch.
+One file per command. Heavy packages are imported inside the commands: ``--help`` must not wait for torch.
 """
 
 from bigfoot.cli.application import app, main

@@ -1,4 +1,4 @@
-"""The commands as one application, and how it ends."""
+"""The commands as one application, and its exit codes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMMANDS = (
     compress, evaluate, summary, benchmark, compare, transcribe, generate, embed, convert, quantize, export, push,
     configs, doctor,
 )  # fmt: skip
-"""In the order of ``bigfoot --help``: one a file, and one word here."""
+"""In the order of ``bigfoot --help``: one file per command."""
 
 app = typer.Typer(
     help="Make wav2vec2-like speech models small and fast, and prove what that cost.",
@@ -37,13 +37,13 @@ for command in COMMANDS:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command; what a user caused is said in words, without a traceback.
+    """Run a command; errors that a user caused are printed without a traceback.
 
     Args:
         arguments: of the command line; ``sys.argv``'s by default.
 
     Raises:
-        SystemExit: 0 where all went well, 2 for a wrong configuration, 1 for anything else that was foreseen.
+        SystemExit: 0 for success, 2 for an invalid configuration, 1 for any other expected error.
     """
     try:
         app(arguments)
@@ -57,6 +57,6 @@ def main(arguments: list[str] | None = None) -> None:
         typer.echo(f"error: {missing}", err=True)
         raise SystemExit(1) from None
     except OSError as error:
-        # A full disk, a missing right, a file where a folder should be: the system's words name the path.
+        # A full disk, a missing permission, a file in place of a folder: the system's message names the path.
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(1) from None

@@ -1,4 +1,4 @@
-"""``bigfoot benchmark``: the speed of models beside each other."""
+"""``bigfoot benchmark``: the relative speed of models."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def benchmark(
     json_output: JsonOption = False,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON to this file.")] = None,
 ) -> None:
-    """How fast models are beside each other on this machine, how much of it they use, and what holds them back.
+    """Measure the speed of models on this machine, their share of its peak, and their bottlenecks.
 
     Every combination of threads, seconds and batch is a setting. In each, all
     models run in turn, round by round, in one process, together with a large
@@ -59,7 +59,7 @@ def benchmark(
     plan = read_plan(models, threads, seconds, batch, rounds)
     for warning in plan_warnings(plan):
         typer.echo(f"warning: {warning}", err=True)
-    # Drawn between measurements only: a bar that draws itself would be measured too.
+    # Drawn between measurements only: a bar that refreshes itself would be measured too.
     console, quiet = Console(stderr=True), not sys.stderr.isatty()
     with Progress(console=console, transient=True, auto_refresh=False, disable=quiet) as bar:
         task = bar.add_task("opening models", total=plan.num_ticks)

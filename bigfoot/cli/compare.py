@@ -12,7 +12,7 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run folders with a report, two or more to be of use.")],
     out: Annotated[Path, typer.Option(help="Folder for compare.md, .csv, .json, .html and .png.")] = Path("compare"),
 ) -> None:
-    """One table and one plot over any number of runs."""
+    """Write one table and one plot over any number of runs."""
     from bigfoot.report.compare import compare_runs, render_comparison_markdown, save_comparison
 
     comparison = compare_runs(runs)

@@ -25,9 +25,9 @@ def compress(
         str, typer.Option(help="Stop after: data, teacher, a step such as distill, or report.")
     ] = "report",
 ) -> None:
-    """From a teacher to a table: make the student, distill, fine-tune, evaluate, report.
+    """Compress a teacher: initialize the student, distill, fine-tune, evaluate, report.
 
-    The same command given again goes on where it was stopped and skips what is done.
+    The same command resumes a stopped run and skips finished steps.
     """
     from bigfoot.pipeline import list_stages, run_pipeline
     from bigfoot.pipeline.settings import read_config
@@ -46,11 +46,11 @@ def compress(
 
 
 def show_report(report: Report, folder: Path) -> None:
-    """Print the table and where the rest lies.
+    """Print the table and the path of the report.
 
     Args:
         report: of ``run_pipeline``.
-        folder: where it was written.
+        folder: of the report.
     """
     from rich.console import Console
 

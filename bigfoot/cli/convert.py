@@ -17,7 +17,7 @@ def convert(
     destination: Annotated[Path, typer.Argument(help="Folder to write; one that bigfoot wrote there is replaced.")],
     to: Annotated[str, typer.Option(help="bigfoot, huggingface, fairseq or torchaudio.")] = "bigfoot",
     densify: Annotated[
-        bool, typer.Option("--densify", help="Write out in full what the format cannot say, such as grouped kernels.")
+        bool, typer.Option("--densify", help="Write in full what the format cannot express, such as grouped kernels.")
     ] = False,
     dictionary: Annotated[Path | None, typer.Option(help="fairseq's dict.ltr.txt, where it lies elsewhere.")] = None,
     config: Annotated[
@@ -30,7 +30,7 @@ def convert(
     ] = False,
     force: ForceOption = False,
 ) -> None:
-    """Write a model in another format, reloaded and compared on audio before it is called done."""
+    """Write a model in another format; it is reloaded and compared on audio."""
     from bigfoot.formats.conversion import convert_model
     from bigfoot.formats.folder import load_model
     from bigfoot.formats.registry import FORMATS
@@ -47,5 +47,5 @@ def convert(
     difference = convert_model(
         loaded, destination, to=to, dense=densify, drop_head=drop_head, with_code=with_code, may=may
     )
-    same = "to the bit" if difference == 0 else f"to {difference:.1g} of the largest answer"
+    same = "to the bit" if difference == 0 else f"to {difference:.1g} of the largest output"
     typer.echo(f"{destination}: written as {to}, read back and compared on audio: equal {same}")

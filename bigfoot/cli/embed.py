@@ -9,14 +9,14 @@ from typing import Annotated
 import typer
 
 from bigfoot.cli.options import ForceOption, ModelArgument, may_replace
-from bigfoot.cli.progress import heard_bar
+from bigfoot.cli.progress import audio_bar
 from bigfoot.errors import ConfigError
 
 
 def embed(
     model: ModelArgument,
     audio_dir: Annotated[
-        Path, typer.Option("--audio_dir", "--audio-dir", help="Folder of recordings, looked through to the bottom.")
+        Path, typer.Option("--audio_dir", "--audio-dir", help="Folder of recordings, searched recursively.")
     ],
     output_file: Annotated[
         Path, typer.Option("--output_file", "--output-file", help="A .safetensors file; its index goes beside it.")
@@ -26,29 +26,28 @@ def embed(
         typer.Option("--transcripts_dir", "--transcripts-dir", help="Folder of texts: a/b.txt is that of a/b.wav."),
     ] = None,
     layer: Annotated[
-        str, typer.Option(help="last: what the head hears; a number, 0 the input of the first layer; or all.")
+        str, typer.Option(help="last: the head's input; a number, 0 the input of the first layer; or all.")
     ] = "last",
-    pool: Annotated[str, typer.Option(help="mean: a vector a recording or piece; none: one a frame.")] = "mean",
+    pool: Annotated[str, typer.Option(help="mean: one vector per recording or piece; none: one per frame.")] = "mean",
     chunk_seconds: Annotated[
-        float, typer.Option("--chunk_seconds", "--chunk-seconds", help="What is longer is cut at its pauses.")
+        float, typer.Option("--chunk_seconds", "--chunk-seconds", help="Longer recordings are cut at their pauses.")
     ] = 40.0,
     threads: Annotated[int | None, typer.Option(min=1, help="Of PyTorch; all of the machine's by default.")] = None,
     force: ForceOption = False,
 ) -> None:
-    """Write what a model makes of recordings inside: embeddings of any layer, a vector each or one a frame.
+    """Write embeddings of recordings, from any layer: one vector per recording or one per frame.
 
-    The file holds a tensor for every recording, (D,) or (frames, D), all layers
-    before that where they are asked for, and beside it lies its index, a line
-    of JSON a tensor: key, name, text, start and end in seconds, layer, shape. A
-    recording that is longer than chunk_seconds is cut at its pauses: its
-    pieces are NAME#1, NAME#2, ..., and their frames, one behind the other, are
-    the recording's. Their text is split by where the model's CTC head hears its
-    words; of a model without one, long recordings go without text.
+    The file holds one tensor per recording: (D,) or (frames, D), with a leading
+    dimension of layers for all. Its index has one line of JSON per tensor: key,
+    name, text, start and end in seconds, layer, shape. A recording longer than
+    chunk_seconds is cut at its pauses into NAME#1, NAME#2, ...; their frames
+    concatenated are the recording's. Its text is split by the alignment of the
+    model's CTC head; without a CTC head, long recordings have no text.
 
-    Recordings are heard one by one, so that none depends on another. A bad file
-    costs that file and a line, and the exit code is 1 then; recordings without
-    a text and texts without a recording are listed. The same command given
-    again after it was killed goes on where it was, and gives the same file.
+    Recordings are computed one by one, so that none depends on another. An
+    unreadable file is reported and skipped, and the exit code is 1 then.
+    Recordings without a text and texts without a recording are listed. After a
+    kill, the same command resumes and writes the same file.
     """
     from bigfoot.data.pairs import pair_by_name
     from bigfoot.embedding.embed import EmbedRequest, embed_folder
@@ -62,8 +61,8 @@ def embed(
         import torch
 
         torch.set_num_threads(threads)
-    with heard_bar([pair.audio for pair in pair_by_name(audio_dir, transcripts_dir).pairs]) as tell:
-        summary = embed_folder(loaded, request, partial(typer.echo, err=True), tell)
+    with audio_bar([pair.audio for pair in pair_by_name(audio_dir, transcripts_dir).pairs]) as on_progress:
+        summary = embed_folder(loaded, request, partial(typer.echo, err=True), on_progress)
     for note in summary.notes():
         typer.echo(note, err=True)
     typer.echo(summary.describe(output_file))

@@ -18,16 +18,16 @@ def evaluate(
     model: ModelArgument,
     overrides: Overrides = None,
     config: Annotated[
-        str, typer.Option(help="YAML file whose data and evaluate sections say on what and how.")
+        str, typer.Option(help="YAML file; its data and evaluate sections are read.")
     ] = DEFAULT_CONFIG,
     split: Annotated[str, typer.Option(help="dev or test.")] = "test",
-    run_dir: Annotated[str, typer.Option(help="Where the manifests are made.")] = "runs/evaluate",
+    run_dir: Annotated[str, typer.Option(help="Folder for the manifests.")] = "runs/evaluate",
     json_output: JsonOption = False,
 ) -> None:
-    """Word and character error rate of a model on a corpus, with a confidence interval.
+    """Compute word and character error rate of a model on a corpus, with a confidence interval.
 
-    CTC's by evaluate.decoder; where the model has a decoder of its own, that
-    one's too, by evaluate.autoregressive.
+    CTC is decoded by evaluate.decoder; a model's own decoder, if it has one, is
+    evaluated too, by evaluate.autoregressive.
     """
     from dataclasses import asdict
 
@@ -47,7 +47,7 @@ def evaluate(
         typer.echo(f"warning: {unused.under('evaluate')}", err=True)
     tokenizer = loaded.processor.tokenizer
     characters = None if tokenizer is None else tokenizer.characters
-    # The manifests are read to the end: who makes others in this folder waits.
+    # Locked until the manifests are read: a process that writes others in this folder waits.
     with locked(run_dir, inside=True, wait=math.inf, on_wait=partial(typer.echo, err=True)):
         data = prepare_data(settings.data, settings.seed, Path(run_dir) / "data", characters)
         if split not in data.manifests:
@@ -63,5 +63,5 @@ def evaluate(
     for found in (first, *others):
         typer.echo(found.describe(split))
     first_line, *named = account.lines()
-    without = f"; {unjudged} without a transcript are not judged" if unjudged else ""
+    without = f"; {unjudged} without a transcript are not evaluated" if unjudged else ""
     typer.echo("\n".join([f"{split}: {first_line}{without}", *named]))

@@ -21,7 +21,7 @@ def export(
     check: Annotated[
         Path | None, typer.Option(help="Audio on which file and model are compared; that of --calibrate by default.")
     ] = None,
-    percentile: Annotated[float, typer.Option(help="Of the numbers, how many a static range holds, in %.")] = 100.0,
+    percentile: Annotated[float, typer.Option(help="Share of activations that a static range covers, in %.")] = 100.0,
     max_wer_rise: Annotated[float, typer.Option(help="Points of WER that int8 may cost.")] = 0.5,
     fallback: Annotated[
         bool, typer.Option("--fallback", help="Compute the worst layers in fp32 where the file would be refused.")
@@ -33,10 +33,10 @@ def export(
 ) -> None:
     """Write a model as one file that other runtimes run, compared with the model on audio before it is written.
 
-    Lengths are an input, batch and time are open, vocabulary and metadata are
-    inside. An int8 file whose texts are worse than the model's is refused, with
-    the layers that are to blame. A folder of bigfoot quantize that computes in
-    int8 is written as it says itself, without --int8. For example:
+    Lengths are an input, batch and time are dynamic, vocabulary and metadata
+    are embedded. An int8 file whose WER is worse than the model's is refused,
+    and the responsible layers are named. A folder of bigfoot quantize that
+    computes in int8 keeps its own scheme, without --int8. For example:
 
     bigfoot export runs/demo/finetune/model student.onnx --int8 static --calibrate recordings/
     """

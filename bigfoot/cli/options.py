@@ -27,10 +27,10 @@ ForceOption = Annotated[
 
 
 def may_replace(force: bool) -> MayReplace:
-    """What a command may take away; what goes by ``--force`` is named.
+    """Return what a command may replace; files replaced by ``--force`` are reported.
 
     Args:
-        force: of the command line.
+        force: option of the command line.
     """
     from bigfoot.storage.ownership import MayReplace
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 
 @contextmanager
-def heard_bar(paths: list[Path]) -> Iterator[Callable[[float], None] | None]:
-    """A bar of seconds heard, where somebody looks at it.
+def audio_bar(paths: list[Path]) -> Iterator[Callable[[float], None] | None]:
+    """Show a progress bar over seconds of audio, on a terminal only.
 
     Args:
-        paths: what will be heard.
+        paths: audio files to be processed.
     """
     if not sys.stderr.isatty():
         yield None
@@ -23,7 +23,7 @@ def heard_bar(paths: list[Path]) -> Iterator[Callable[[float], None] | None]:
 
     from bigfoot.audio.files import sum_seconds
 
-    # Lines of text go above the bar where both share a screen; into a pipe they go as they are.
+    # Lines of text are printed above the bar on a shared terminal; in a pipe they are unchanged.
     with Progress(console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
-        task = bar.add_task("seconds heard", total=sum_seconds(paths) or None)
+        task = bar.add_task("seconds of audio", total=sum_seconds(paths) or None)
         yield lambda seconds: bar.update(task, advance=seconds)

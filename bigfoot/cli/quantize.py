@@ -16,7 +16,7 @@ def quantize(
         Path, typer.Argument(help="Folder to write; one that bigfoot wrote there is replaced.", metavar="OUT")
     ],
     precision: Annotated[
-        str, typer.Option(help="float16, bfloat16, int8, int8_dynamic, int8_static; float32 takes it back.")
+        str, typer.Option(help="float16, bfloat16, int8, int8_dynamic, int8_static; float32 undoes it.")
     ],
     calibrate: Annotated[
         Path | None, typer.Option(help="Real audio for int8_static: a lhotse manifest, a folder or a file.")
@@ -24,21 +24,21 @@ def quantize(
     check: Annotated[
         Path | None, typer.Option(help="Audio on which texts are compared; that of --calibrate by default.")
     ] = None,
-    percentile: Annotated[float, typer.Option(help="Of the numbers, how many a static range holds, in %.")] = 100.0,
+    percentile: Annotated[float, typer.Option(help="Share of activations that a static range covers, in %.")] = 100.0,
     keep_fp32: Annotated[
         list[str] | None,
-        typer.Option(help="A layer, or pattern, that stays in fp32; as often as wanted.", metavar="PATTERN"),
+        typer.Option(help="A layer, or pattern, that stays in fp32; repeatable.", metavar="PATTERN"),
     ] = None,
     force: ForceOption = False,
 ) -> None:
     """Write a model folder whose weights take fewer bytes: half with float16 and bfloat16, about a quarter with int8.
 
-    It loads like any other and computes in fp32 with the rounded weights. With
-    int8_dynamic and int8_static it also hears what its exported file will hear:
-    what goes into its layers is brought to eight bits, with ranges from the
-    audio at hand or measured on --calibrate; bigfoot export then writes that
-    file with no further option. Do it last: a small model is neither trained
-    nor cut. For example:
+    It loads like any other model and computes in fp32 with the rounded weights.
+    With int8_dynamic and int8_static the inputs of its layers are rounded to
+    eight bits too, as in its exported file, with ranges from the current audio
+    or measured on --calibrate; bigfoot export then writes that file with no
+    further option. Quantize last: quantized weights are neither trained nor
+    pruned. For example:
 
     bigfoot quantize runs/demo/finetune/model runs/small --precision int8_static --calibrate recordings/
     """

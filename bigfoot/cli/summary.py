@@ -14,9 +14,9 @@ def summary(
     model: ModelArgument,
     json_output: JsonOption = False,
 ) -> None:
-    """Every layer of a model with its shapes, parameters and multiply-accumulates.
+    """Print every layer of a model with its shapes, parameters and multiply-accumulates.
 
-    Of a YAML file, it is the student that it makes, with its parameters as the paper counts them.
+    For a YAML file, print the student that it builds, with its parameters as the paper counts them.
     """
     from bigfoot.formats.folder import load_model
     from bigfoot.measure.summary import render_summary, summarize_model

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bigfoot.cli.options import MODEL_HELP, ForceOption, may_replace
-from bigfoot.cli.progress import heard_bar
+from bigfoot.cli.progress import audio_bar
 
 if TYPE_CHECKING:
     from bigfoot.runtime.transcriber import Transcriber
@@ -29,12 +29,12 @@ def transcribe(
     threads: Annotated[int | None, typer.Option(min=1, help="All of the machine's by default.")] = None,
     force: ForceOption = False,
 ) -> None:
-    """Print what a model hears in audio; a bad file costs that file, and the exit code is 1 then.
+    """Transcribe audio files and print the text; an unreadable file is skipped, and the exit code is 1 then.
 
-    Text is a line a file, with its name before it where there are several; json
-    has words and segments with their times, srt and vtt are subtitles. A
-    transcript that bigfoot did not write, or that was corrected since, is not
-    written over without --force; audio and model never are.
+    txt has one line per file, with the file's name if there are several; json
+    has words and segments with their times; srt and vtt are subtitles. A
+    transcript that bigfoot did not write, or that was corrected since, is only
+    overwritten with --force; audio and model never are.
     """
     from bigfoot.runtime.arguments import Argument, expand_arguments
     from bigfoot.runtime.outputs import check_output, write_transcripts
@@ -45,18 +45,18 @@ def transcribe(
     may = replace(may_replace(force), inputs=read, models=[Path(model)])
     check_output(arguments, format, output, may)
     transcriber = open_transcriber(model, threads)
-    with heard_bar([argument.path for argument in arguments]) as tell:
+    with audio_bar([argument.path for argument in arguments]) as on_progress:
         complain = partial(typer.echo, err=True)
-        failed = write_transcripts(transcriber, found, format, output, complain, tell, may)
+        failed = write_transcripts(transcriber, found, format, output, complain, on_progress, may)
     if failed:
         raise typer.Exit(1)
 
 
 def open_transcriber(model: str, threads: int | None) -> Transcriber:
-    """Open a model for listening: an exported file without torch, anything else with it.
+    """Open a model for transcription: an exported file without torch, anything else with torch.
 
     Args:
-        model: as the command line has it.
+        model: argument of the command line.
         threads: of either runtime.
     """
     from bigfoot.runtime.transcriber import Transcriber

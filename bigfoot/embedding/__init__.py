@@ -1,1 +1,1 @@
-"""What a model makes of recordings inside, kept for others to use."""
+"""Embeddings of recordings, stored for other programs."""

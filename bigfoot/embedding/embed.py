@@ -1,4 +1,4 @@
-"""Embeddings of a folder of recordings: a safetensors file with an index beside it."""
+"""Compute embeddings of a folder of recordings: a safetensors file and its index."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from bigfoot.audio.pauses import LONGEST_PIECE, Piece, cut_at_pauses
 from bigfoot.audio.recording import normalize_part, open_recording
 from bigfoot.data.pairs import Pair, PairedFolders, pair_by_name
-from bigfoot.embedding.listen import POOLS, Heard, digest_model, hear, read_layer
+from bigfoot.embedding.hidden_states import POOLS, EncodedAudio, digest_model, encode, read_layer
 from bigfoot.embedding.store import Done, check_places, index_of, is_finished, open_store
 from bigfoot.embedding.text_split import SplitText, TextSplitter
 from bigfoot.errors import AudioError, ConfigError, DataError
@@ -26,20 +26,20 @@ from bigfoot.storage.ownership import OWN_ONLY, MayReplace
 from bigfoot.types import Seconds
 
 SHORTEST_LONGEST: Seconds = 2.0
-"""Least that pieces may be told to have."""
+"""Lower bound of the maximal length of a piece."""
 
 
 @dataclass(frozen=True)
 class EmbedRequest:
-    """What is asked for.
+    """Request for embeddings.
 
     Args:
         audio_dir: folder of recordings.
-        output: the safetensors file to write; the index is put beside it, as ``.jsonl``.
+        output: the safetensors file to write; its index is written beside it, as ``.jsonl``.
         transcripts_dir: folder of texts; None without any.
         layer: see ``read_layer``.
         pool: ``mean`` over the frames of a piece, or ``none``.
-        longest: recordings with more seconds are cut at their pauses into pieces with at most so many.
+        longest: recordings with more seconds are cut at their pauses into pieces of at most this length.
         may: what may be replaced, besides embeddings.
     """
 
@@ -52,7 +52,7 @@ class EmbedRequest:
     may: MayReplace = OWN_ONLY
 
     def problems(self) -> Iterator[str]:
-        """Say what cannot be done, a sentence each."""
+        """Yield the invalid settings, one sentence each."""
         if self.output.suffix != ".safetensors":
             yield f"--output-file: {self.output} should end in .safetensors"
         if self.pool not in POOLS:
@@ -63,15 +63,15 @@ class EmbedRequest:
 
 @dataclass(frozen=True)
 class EmbedSummary:
-    """What has come of it.
+    """Summary of the written embeddings.
 
     Args:
-        tensors: in the file, one a piece.
-        recordings: that they are of.
-        failed: recordings that could not be read.
-        folders: what was found and what misses its partner.
-        was_there: the file was there already, made for the same request; nothing was done.
-        seconds: of audio that the tensors are of.
+        tensors: number in the file, one per piece.
+        recordings: number of recordings with embeddings.
+        failed: number of unreadable recordings.
+        folders: the pairs found, and files without a partner.
+        was_there: the file already existed for the same request; nothing was done.
+        seconds: of embedded audio.
     """
 
     tensors: int
@@ -82,12 +82,12 @@ class EmbedSummary:
     seconds: Seconds = 0.0
 
     def notes(self) -> Iterator[str]:
-        """Say what misses its partner, a line each."""
+        """Yield the files without a partner, one line each."""
         yield from (f"{name}: no transcript" for name in self.folders.lone_audio)
         yield from (f"{name}: no recording" for name in self.folders.lone_transcripts)
 
     def describe(self, output: Path) -> str:
-        """Say what there is now, in a line.
+        """Return a one-line summary.
 
         Args:
             output: the safetensors file.
@@ -108,24 +108,24 @@ def embed_folder(
     complain: Callable[[str], None],
     on_progress: Callable[[Seconds], None] | None = None,
 ) -> EmbedSummary:
-    """Write what a model makes of every recording in a folder.
+    """Write the embeddings of every recording in a folder.
 
-    A process that was killed is followed by one that goes on where it stopped, and the file is the same to the bit.
+    The same call after a kill resumes where it stopped, and the file is the same to the bit.
 
     Args:
-        loaded: with or without a CTC head; only with one can the text of a long recording be split.
-        request: what is asked for.
-        complain: told of each recording that cannot be read, and of each text that cannot be split.
-        on_progress: told of each further stretch of seconds.
+        loaded: with or without a CTC head; the text of a long recording can only be split with one.
+        request: what to compute.
+        complain: called for each unreadable recording, and for each text that cannot be split.
+        on_progress: called with the seconds of each finished piece.
 
     Returns:
         See ``EmbedSummary``.
 
     Raises:
-        ConfigError: the request makes no sense.
+        ConfigError: the request is invalid.
         DataError: no such folder, or no audio in it.
         OSError: the file cannot be written.
-        OutputError: it is read or not bigfoot's, or another process writes it.
+        OutputError: the file is an input or not bigfoot's, or another process writes it.
     """
     if problems := list(request.problems()):
         raise ConfigError(problems)
@@ -138,7 +138,7 @@ def embed_folder(
 
 def _embed(
     loaded: LoadedModel, request: EmbedRequest, layer: int | str, complain: Callable[[str], None],
-    tell: Callable[[Seconds], None],
+    on_progress: Callable[[Seconds], None],
 ) -> EmbedSummary:  # fmt: skip
     check_places(request.output, request.may)
     folders = pair_by_name(request.audio_dir, request.transcripts_dir)
@@ -151,14 +151,14 @@ def _embed(
         complain(f"{request.output}: {damage}; it is made again")
     store, done, stale = open_store(request.output, wanted, request.may)
     if stale:
-        complain(f"{request.output}: begun for another request, model or folder; beginning anew")
+        complain(f"{request.output}: started for another request, model or folder; starting over")
     tensors, failed, seconds = done.tensors, done.failed, done.seconds
     if done.seconds:
-        tell(done.seconds)
+        on_progress(done.seconds)
     try:
         for pair in folders.pairs[done.recordings :]:
             try:
-                for row, states in _Work(loaded, request, layer, pair, complain).rows(done, tell):
+                for row, states in _Work(loaded, request, layer, pair, complain).rows(done, on_progress):
                     store.add(row, states)
                     tensors, seconds = tensors + 1, seconds + row["end"] - row["start"]
             except AudioError as error:
@@ -173,11 +173,11 @@ def _embed(
 
 
 def _describe(loaded: LoadedModel, request: EmbedRequest, pairs: Sequence[Pair]) -> dict[str, Any]:
-    """All that decides what will be in the file."""
+    """Return everything that determines the content of the file."""
     found = hashlib.sha256()
     for pair in pairs:
         for path in (pair.audio, pair.transcript):
-            # A link to nowhere is a bad file, which costs itself alone.
+            # A dangling link is an unreadable file; the others are not affected.
             status = path.stat() if path is not None and os.path.exists(path) else None
             facts = None if status is None else (status.st_size, status.st_mtime_ns)
             found.update(json.dumps([pair.name, pair.problem, facts]).encode())
@@ -206,7 +206,7 @@ def _count_there(output: Path, folders: PairedFolders) -> EmbedSummary:
 
 
 class _Work:
-    """What is done to one recording."""
+    """Work on one recording."""
 
     def __init__(
         self,
@@ -221,28 +221,28 @@ class _Work:
         self._frame_seconds = _frame_seconds(loaded)
 
     def rows(
-        self, done: Done, tell: Callable[[Seconds], None]
+        self, done: Done, on_progress: Callable[[Seconds], None]
     ) -> Iterator[tuple[dict[str, Any], npt.NDArray[np.float32]]]:
-        """A line of the index and its numbers, for each piece that is not done yet."""
+        """Yield a line of the index and its tensor, for each piece that is not done yet."""
         rate, text = self._processor.sample_rate, self._read_text()
         splitter: TextSplitter | None = None
-        pieces = self._heard(done.pieces)
+        pieces = self._encode_pieces(done.pieces)
         following = next(pieces, None)
         while following is not None:
-            (piece, heard), following = following, next(pieces, None)
-            said: SplitText | None = None
+            (piece, encoded), following = following, next(pieces, None)
+            split_text: SplitText | None = None
             if piece.count > 1:
                 if piece.index == done.pieces and text is not None:
                     splitter = self._split(text, done.text)
-                said, splitter = self._take(splitter, heard, None if following is None else following[1])
+                split_text, splitter = self._take(splitter, encoded, None if following is None else following[1])
             start, end = piece.chunk.start / rate, piece.until / rate
             row = self._row(piece, start, end)
             if piece.count == 1:
                 row["text"] = text
-            elif said is not None:
-                row |= {"text": said.text, "text_confidence": round(said.confidence, 4)}
-            yield row, self._pool(heard)
-            tell(end - start)
+            elif split_text is not None:
+                row |= {"text": split_text.text, "text_confidence": round(split_text.confidence, 4)}
+            yield row, self._pool(encoded)
+            on_progress(end - start)
 
     def _read_text(self) -> str | None:
         try:
@@ -250,20 +250,20 @@ class _Work:
         except DataError as error:
             raise AudioError(self._pair.name, str(error)) from error
 
-    def _heard(self, skip: int) -> Iterator[tuple[Piece, Heard]]:
+    def _encode_pieces(self, skip: int) -> Iterator[tuple[Piece, EncodedAudio]]:
         pair, config, rate = self._pair, self._model.config, self._processor.sample_rate
         if pair.problem is not None:
             raise AudioError(pair.name, pair.problem)
         recording = open_recording(pair.audio, 0, rate)
         stride, field = config.inputs_to_logits_ratio, config.receptive_field
-        # A piece hears on to the end of its last frame: then the frames of all pieces are those of the recording.
+        # A piece includes its whole last frame: then the frames of all pieces are those of the recording.
         pieces = cut_at_pauses(recording, longest=self._request.longest, step=stride, tail=field - stride, skip=skip)
         for piece in pieces:
             size = len(piece.samples)
             if size < field:
                 raise AudioError(pair.name, f"has {1000 * size / rate:.0f} ms; a frame takes {1000 * field / rate:.0f}")
             wave = normalize_part(piece.samples, piece.moments) if self._processor.do_normalize else piece.samples
-            yield piece, hear(self._model, wave, self._layer)
+            yield piece, encode(self._model, wave, self._layer)
 
     def _split(self, text: str, taken: str) -> TextSplitter | None:
         tokenizer = self._processor.tokenizer
@@ -278,18 +278,18 @@ class _Work:
         return splitter
 
     def _take(
-        self, splitter: TextSplitter | None, heard: Heard, ahead: Heard | None
+        self, splitter: TextSplitter | None, encoded: EncodedAudio, ahead: EncodedAudio | None
     ) -> tuple[SplitText | None, TextSplitter | None]:
-        if splitter is None or heard.log_probs is None:
+        if splitter is None or encoded.log_probs is None:
             return None, None
         try:
-            return splitter.take(heard.log_probs, None if ahead is None else ahead.log_probs), splitter
+            return splitter.take(encoded.log_probs, None if ahead is None else ahead.log_probs), splitter
         except ValueError as error:
             self._complain(f"{self._pair.name}: its text does not fit its audio: {error}; the last piece is without")
             return None, None
 
-    def _pool(self, heard: Heard) -> npt.NDArray[np.float32]:
-        return heard.states if self._request.pool == "none" else heard.states.mean(axis=-2)
+    def _pool(self, encoded: EncodedAudio) -> npt.NDArray[np.float32]:
+        return encoded.states if self._request.pool == "none" else encoded.states.mean(axis=-2)
 
     def _row(self, piece: Piece, start: Seconds, end: Seconds) -> dict[str, Any]:
         name = self._pair.name

@@ -1,8 +1,8 @@
-"""Where embeddings are put while they are made: two files that only grow, and become one safetensors file at the end.
+"""Store embeddings while they are computed: two append-only files, converted to one safetensors file at the end.
 
-Beside the output lies ``NAME.safetensors.part/`` with ``request.json`` (what was asked for), ``tensors.bin`` (numbers
-one behind the other) and ``index.jsonl`` (a line for each). A line is written after its numbers: whatever a kill leaves
-behind the last whole line is cut off by whoever goes on.
+The folder ``NAME.safetensors.part/`` beside the output holds ``request.json``, ``tensors.bin`` (concatenated numbers)
+and ``index.jsonl`` (one line per tensor). A line is written after its numbers: when a killed process is resumed,
+everything after the last whole line is cut off.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from bigfoot.storage.replace import replacing
 from bigfoot.types import Seconds
 
 _LONGEST_HEADER = 100_000_000
-"""Bytes; safetensors opens no file with more."""
+"""Bytes; safetensors opens no file with a longer header."""
 _LONGEST_METADATA = 1 << 16
 _BYTES = 4
 _TENSORS, _INDEX = "tensors_sha256", "index_sha256"
-"""In the metadata: by what damage is found."""
+"""Key of the metadata: digest that detects damage."""
 _HEAD = b'{"__metadata__":{"digest":"'
-"""How the header of every file begins that is made here."""
+"""Start of the header of every file that this module writes."""
 _PARTS = {"request.json", "tensors.bin", "index.jsonl"}
 
 
 @dataclass(frozen=True)
 class Done:
-    """What the lines say that are there already.
+    """Progress read from the existing lines of the index.
 
     Args:
-        recordings: that are finished, those that could not be read among them.
-        pieces: of the recording that was being worked on.
-        text: the words of those pieces.
-        tensors: that are stored.
-        failed: recordings that could not be read.
-        seconds: of audio that the tensors are of.
+        recordings: number of finished ones, including unreadable ones.
+        pieces: number of finished ones of the current recording.
+        text: words of those pieces.
+        tensors: number of stored ones.
+        failed: number of unreadable recordings.
+        seconds: of embedded audio.
     """
 
     recordings: int = 0
@@ -59,14 +59,14 @@ class Done:
 
 
 def check_places(output: Path, may: MayReplace = OWN_ONLY) -> None:
-    """Refuse to write over what is not bigfoot's, before anything is computed.
+    """Refuse to overwrite files that are not bigfoot's, before anything is computed.
 
     Args:
-        output: the safetensors file that is to be.
+        output: the safetensors file to write.
         may: what may be replaced, besides embeddings and their indexes.
 
     Raises:
-        OutputError: the file, its index or the folder beside it is something else.
+        OutputError: the file, its index or the folder beside it is not bigfoot's.
     """
     quiet = replace(may, report=lambda _: None)
     check_file(output, quiet, _is_embeddings)
@@ -74,7 +74,7 @@ def check_places(output: Path, may: MayReplace = OWN_ONLY) -> None:
     folder = _part_of(output)
     if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir() or set(os.listdir(folder)) - _PARTS):
         raise OutputError(
-            f"{folder} is not bigfoot's, and stands where embeddings are put while they are made; move it away"
+            f"{folder} is not bigfoot's, and is where embeddings are stored while they are computed; move it away"
         )
 
 
@@ -99,24 +99,24 @@ def _part_of(output: Path) -> Path:
 def open_store(
     output: Path, request: dict[str, Any], may: MayReplace = OWN_ONLY
 ) -> tuple[EmbeddingStore, Done, bool]:
-    """Go on with what an earlier process has begun, or begin.
+    """Resume an earlier process, or start.
 
     Args:
-        output: the safetensors file that is to be.
-        request: all that decides what will be in it, as JSON can say it; with another one everything begins anew.
+        output: the safetensors file to write.
+        request: everything that determines its content, JSON-serializable; with another request, work starts over.
         may: see ``check_places``.
 
     Returns:
-        The store, what it holds, and whether something that was begun for another request was thrown away.
+        The store, its progress, and whether work for another request was discarded.
 
     Raises:
-        OSError: nothing can be written there.
+        OSError: the folder is not writable.
     """
     check_places(output, may)
     folder = _part_of(output)
-    wanted, told = json.dumps(request, sort_keys=True), folder / "request.json"
+    wanted, stored = json.dumps(request, sort_keys=True), folder / "request.json"
     parts = all((folder / name).is_file() for name in _PARTS)
-    stale = folder.is_dir() and not (parts and told.read_bytes() == wanted.encode())
+    stale = folder.is_dir() and not (parts and stored.read_bytes() == wanted.encode())
     if stale:
         shutil.rmtree(folder)
     if not folder.is_dir():
@@ -133,14 +133,14 @@ def open_store(
 
 
 def is_finished(output: Path, digest: str) -> tuple[bool, str]:
-    """Whether a file and its index are there, made for the very same request, and whole.
+    """Check whether a file and its index exist, for the same request, and are whole.
 
     Args:
         output: the safetensors file.
-        digest: of the request, which stands in the file's metadata.
+        digest: of the request, stored in the file's metadata.
 
     Returns:
-        Whether they are; and what is damaged where they were made for it, in a few words.
+        Whether they are; and, if they are of this request, a few words on the damage.
     """
     index = index_of(output)
     if not output.is_file() or not index.is_file():
@@ -164,10 +164,10 @@ def is_finished(output: Path, digest: str) -> tuple[bool, str]:
 
 
 def _read_metadata(header: bytes) -> dict[str, str]:
-    """They come first; nothing where they are damaged."""
+    """Read the metadata, which come first; empty if they are damaged."""
     start = len(b'{"__metadata__":')
     try:
-        # As of a file of bytes: of a cut-off character beyond them nothing is said.
+        # Decoded leniently: a character that is cut off at the end is not reported.
         metadata, _ = json.JSONDecoder().raw_decode(header[start : start + _LONGEST_METADATA].decode(errors="replace"))
     except (ValueError, RecursionError):
         return {}
@@ -180,7 +180,7 @@ def _read_rows(index: Path) -> Iterator[dict[str, Any]]:
 
 
 def _encode_header(rows: Iterable[dict[str, Any]], metadata: dict[str, str]) -> bytes:
-    """What stands before the tensors, with blanks up to a multiple of eight."""
+    """Build the header before the tensors, padded with blanks to a multiple of eight bytes."""
     parts = [b'{"__metadata__":' + json.dumps(metadata, separators=(",", ":")).encode()]
     offset = 0
     for row in rows:
@@ -193,7 +193,7 @@ def _encode_header(rows: Iterable[dict[str, Any]], metadata: dict[str, str]) -> 
 
 
 def index_of(output: Path) -> Path:
-    """The file of lines beside a safetensors file.
+    """Return the path of the index beside a safetensors file.
 
     Examples:
         >>> index_of(Path("out/speech.safetensors")).as_posix()
@@ -212,7 +212,7 @@ def _cut_off_what_is_not_whole(folder: Path) -> Done:
             try:
                 row = json.loads(line)
                 end, counted = size + _size(row), _count(done, row)
-            # What comes after a damaged line is made again.
+            # Everything after a damaged line is computed again.
             except (ValueError, LookupError, TypeError, RecursionError):
                 break
             if end > held:
@@ -237,11 +237,11 @@ def _count(done: Done, row: dict[str, Any]) -> Done:
 
 
 class EmbeddingStore:
-    """Takes tensors one by one; see ``open_store``.
+    """Store tensors one by one; see ``open_store``.
 
     Args:
-        output: the safetensors file that is to be.
-        folder: where the growing files lie.
+        output: the safetensors file to write.
+        folder: of the append-only files.
         may: what may be replaced.
     """
 
@@ -251,10 +251,10 @@ class EmbeddingStore:
         self._index = (folder / "index.jsonl").open("ab")
 
     def add(self, row: dict[str, Any], tensor: npt.NDArray[np.float32] | None = None) -> None:
-        """Keep a line and its numbers, or a line that says why there are none.
+        """Append a line and its tensor, or a line with the reason why there is none.
 
         Args:
-            row: its line of the index, with ``key``, ``piece``, ``pieces`` and ``text`` where there is a tensor.
+            row: its line of the index, with ``key``, ``piece``, ``pieces`` and ``text`` if there is a tensor.
             tensor: of any shape.
         """
         if tensor is not None:
@@ -265,18 +265,18 @@ class EmbeddingStore:
         self._index.flush()
 
     def close(self) -> None:
-        """Leave all as it is, for another process to go on with."""
+        """Close the files, for another process to resume."""
         self._tensors.close()
         self._index.close()
 
     def finish(self, metadata: dict[str, str]) -> None:
-        """Make the one file out of the two, and move it and its index to their places.
+        """Merge the two files into the output, and move it and its index to their places.
 
         Args:
             metadata: of the safetensors file, ``digest`` among it.
 
         Raises:
-            DataError: more tensors than a safetensors file can name; what was computed stays where it is.
+            DataError: more tensors than a safetensors file can name; the computed ones are kept.
         """
         self.close()
         index, kept = index_of(self._output), self._folder / "index.jsonl"

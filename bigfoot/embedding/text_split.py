@@ -1,4 +1,4 @@
-"""A long recording's text, piece by piece, by where CTC hears its words."""
+"""Split a long recording's transcript over its pieces, by CTC alignment."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from bigfoot.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class SplitText:
-    """The text of a piece.
+    """Text of a piece.
 
     Args:
-        text: its words as the whole text has them, with single spaces between.
-        confidence: geometric mean of the probabilities of their tokens where they were found, 0 to 1; 1 without words.
+        text: its words as in the whole text, separated by single spaces.
+        confidence: geometric mean of the probabilities of their aligned tokens, 0 to 1; 1 without words.
     """
 
     text: str
@@ -28,24 +28,24 @@ class SplitText:
 
 
 class TextSplitter:
-    """Gives each piece of a recording its words, in order, while the pieces are heard.
+    """Assigns its words to each piece of a recording, in order, while the pieces are computed.
 
-    Each piece is aligned together with the one behind it, and with as much text as both can hold, so that an hour
-    takes the memory of a minute; words belong where their middle lies. A model that does not know the language loses
-    its way, which shows in the confidence.
+    Each piece is aligned together with the next one, and with as much text as both can hold, so that an hour takes the
+    memory of a minute. A word belongs to the piece that holds its middle. A model of another language misaligns, which
+    shows in the confidence.
 
     Args:
-        text: of the whole recording. What the vocabulary cannot spell is not aligned, and goes with the word before.
+        text: of the whole recording. An out-of-vocabulary word is not aligned, and goes with the previous word.
         tokenizer: of the CTC head.
 
     Raises:
-        ValueError: the vocabulary does not keep words apart, or can spell nothing of the text.
+        ValueError: the vocabulary does not separate words, or can write nothing of the text.
 
     Examples:
         >>> from bigfoot.text.tokenizers import CharTokenizer
         >>> splitter = TextSplitter("a, b", CharTokenizer(("<pad>", "|", "A", "B")))
-        >>> heard = np.log(np.full((8, 4), 0.02) + 0.92 * np.eye(4)[[0, 2, 0, 0, 1, 0, 3, 0]])
-        >>> splitter.take(heard[:5], heard[5:]).text, splitter.take(heard[5:], None).text
+        >>> log_probs = np.log(np.full((8, 4), 0.02) + 0.92 * np.eye(4)[[0, 2, 0, 0, 1, 0, 3, 0]])
+        >>> splitter.take(log_probs[:5], log_probs[5:]).text, splitter.take(log_probs[5:], None).text
         ('a,', 'b')
     """
 
@@ -53,21 +53,21 @@ class TextSplitter:
         if tokenizer.unit != "word":
             raise ValueError(f"its vocabulary writes {tokenizer.unit}s, not words")
         self._blank = tokenizer.blank_id
-        self._words, spelled = _pair_with_spelling(text, tokenizer)
-        self._labels = _group_by_word(tokenizer.encode(" ".join(spelled)), tokenizer) if spelled else []
+        self._words, written = _pair_with_written(text, tokenizer)
+        self._labels = _group_by_word(tokenizer.encode(" ".join(written)), tokenizer) if written else []
         if len(self._labels) != len(self._words) or (text and not self._words):
-            raise ValueError("its vocabulary cannot spell the text word by word")
+            raise ValueError("its vocabulary cannot write the text word by word")
 
     @property
     def words_left(self) -> int:
-        """Words that no piece has taken yet."""
+        """Number of words that are not assigned yet."""
         return len(self._words)
 
     def skip(self, text: str) -> None:
-        """Leave out what earlier pieces have taken.
+        """Drop the words of earlier pieces.
 
         Args:
-            text: all of it, as ``take`` gave it, with spaces between.
+            text: all of them, as returned by ``take``, separated by spaces.
         """
         wanted = len(text.split())
         counts = [0, *accumulate(len(word.split()) for word in self._words)]
@@ -77,17 +77,17 @@ class TextSplitter:
         del self._words[:count], self._labels[:count]
 
     def take(self, here: LogProbs, ahead: LogProbs | None) -> SplitText:
-        """Give the words that were said in a piece.
+        """Return the words of the next piece.
 
         Args:
             here: (T, V) log posteriors of the piece.
-            ahead: of the next piece; None where this is the last, which has all that is left.
+            ahead: of the piece after it; None for the last piece, which gets all remaining words.
 
         Returns:
             See ``SplitText``.
 
         Raises:
-            ValueError: more text is left than the last piece has frames for.
+            ValueError: the remaining text needs more frames than the last piece has.
         """
         labels, word_of = self._flatten(None if ahead is None else len(here) + len(ahead))
         if ahead is None:
@@ -96,18 +96,18 @@ class TextSplitter:
         else:
             tokens = align_prefix(np.concatenate([here, ahead]), labels, self._blank)
             count = _count_before(len(here), tokens, word_of)
-        said = " ".join(self._words[:count])
+        text = " ".join(self._words[:count])
         self._drop(count)
         logs = [token.log_prob for token, word in zip(tokens, word_of, strict=False) if word < count]
-        return SplitText(said, float(np.exp(np.mean(logs))) if logs else 1.0)
+        return SplitText(text, float(np.exp(np.mean(logs))) if logs else 1.0)
 
     def _flatten(self, frames: int | None) -> tuple[list[int], list[int]]:
-        """Labels that are left, as many words as frames can hold, and the number of each label's word."""
+        """Return the remaining labels, as many words as fit the frames, and the index of each label's word."""
         labels: list[int] = []
         word_of: list[int] = []
         needed = 0
         for number, word in enumerate(self._labels):
-            # The space before the first word was said, if at all, before the cut.
+            # The space before the first word, if any, belongs to the audio before the cut.
             added = word[1] if number == 0 else [*word[0], *word[1]]
             needed += count_needed_frames([*labels[-1:], *added]) - len(labels[-1:])
             if frames is not None and needed > frames:
@@ -118,7 +118,7 @@ class TextSplitter:
 
 
 def _count_before(frames: int, tokens: Sequence[AlignedToken], word_of: Sequence[int]) -> int:
-    """Words whose middle lies before a frame."""
+    """Count the words whose middle is before a frame."""
     middles: dict[int, tuple[int, int]] = {}
     for token, word in zip(tokens, word_of, strict=False):
         begin, _ = middles.get(word, (token.begin, 0))
@@ -126,10 +126,10 @@ def _count_before(frames: int, tokens: Sequence[AlignedToken], word_of: Sequence
     return sum(begin + end <= 2 * frames for begin, end in middles.values())
 
 
-def _pair_with_spelling(text: str, tokenizer: Tokenizer) -> tuple[list[str], list[str]]:
-    """Words of a text and what of each can be spelled; what cannot be at all is joined to the word before."""
+def _pair_with_written(text: str, tokenizer: Tokenizer) -> tuple[list[str], list[str]]:
+    """Return a text's words and the characters of each that the vocabulary has; a word with none joins the previous."""
     words: list[str] = []
-    spelled: list[str] = []
+    written: list[str] = []
     before: list[str] = []
     for word in text.split():
         plain = drop_silent_marks(normalize_text(word, tokenizer.characters), tokenizer.characters)
@@ -137,17 +137,17 @@ def _pair_with_spelling(text: str, tokenizer: Tokenizer) -> tuple[list[str], lis
         letters = "".join(character for character in plain if character not in unknown)
         if letters:
             words.append(" ".join([*before, word]))
-            spelled.append(letters)
+            written.append(letters)
             before = []
         elif words:
             words[-1] += f" {word}"
         else:
             before.append(word)
-    return words, spelled
+    return words, written
 
 
 def _group_by_word(labels: Sequence[int], tokenizer: Tokenizer) -> list[tuple[list[int], list[int]]]:
-    """Labels of each word: those that only part it from the word before, and its own."""
+    """Group labels by word: the separators before it, and its own."""
     words: list[tuple[list[int], list[int]]] = [([], [])]
     for label in labels:
         piece = tokenizer.pieces[label]

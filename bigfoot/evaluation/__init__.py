@@ -1,1 +1,1 @@
-"""Judging models: error rates with intervals, and whether padding changes an answer."""
+"""Evaluate models: error rates with intervals, and batch invariance."""

@@ -1,4 +1,4 @@
-"""Error rate of a model on a split, and the proof that a batch gives what each utterance gives alone."""
+"""Measure the error rate of a model on a split, and its batch invariance."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class BatchInvariance:
-    """Whether padding changes an answer.
+    """Whether padding changes an output.
 
     Args:
-        invariant: logits agree to ``rounding_limit``, and texts but for ``flips``.
+        invariant: logits agree to ``rounding_limit``, and texts except for ``flips``.
         max_difference: largest difference of a logit on real frames.
-        flips: utterances whose text differs because two tokens were closer than that.
-        num_utterances: compared.
+        flips: number of utterances whose text differs because two tokens were closer than that.
+        num_utterances: number of compared utterances.
     """
 
     invariant: bool
@@ -57,7 +57,7 @@ class BatchInvariance:
 
 
 def missing_wer_reason(loaded: LoadedModel) -> str | None:
-    """Name why a model can have no WER; None where it can."""
+    """Return why a model cannot have a WER; None if it can."""
     return loaded.missing_text_reason
 
 
@@ -71,17 +71,17 @@ def _tokenizer(loaded: LoadedModel) -> Tokenizer:
 def evaluate_accuracy(
     loaded: LoadedModel, manifest: Path, config: EvaluateConfig, seed: int, *, by_decoder: bool = False
 ) -> Accuracy:
-    """Decode a split and count errors; utterances without a transcript are not judged.
+    """Decode a split and count errors; utterances without a transcript are skipped.
 
-    What is longer than ``LONGEST_PIECE`` is transcribed in pieces, cut at its pauses: a decoder has no times for a
-    word, so pieces do not overlap, and their texts are joined as they are.
+    Recordings longer than ``LONGEST_PIECE`` are transcribed in pieces, cut at pauses: a decoder has no word times, so
+    pieces do not overlap, and their texts are concatenated.
 
     Args:
         loaded: with CTC head and vocabulary.
         manifest: lhotse manifest of the split.
         config: batch size, decoders and resamplings.
         seed: of the resampling.
-        by_decoder: by the model's decoder; else CTC's greedy texts.
+        by_decoder: use the model's decoder; else CTC.
 
     Returns:
         See ``Accuracy``.
@@ -91,7 +91,7 @@ def evaluate_accuracy(
         DataError: language model or lexicon cannot be used.
     """
     tokenizer = _tokenizer(loaded)
-    # Without labels: a transcript that the vocabulary cannot write still is the reference.
+    # Without labels: an out-of-vocabulary transcript still is the reference.
     silent = replace(loaded.processor, tokenizer=None)
     batches = evaluation_batches(manifest, silent, config.batch_size, longest=LONGEST_PIECE)
     if by_decoder:
@@ -124,7 +124,7 @@ def _with_references(found: Transcripts) -> Transcripts:
 
 
 def _spread(batches: Iterable[Batch], limit: int) -> list[Batch]:
-    """Single utterances evenly over the range of lengths, long and short alternating, so that padding is worst."""
+    """Select utterances evenly over the range of lengths, long and short alternating, to maximize padding."""
     ordered = list(batches)
     count = min(limit, len(ordered))
     chosen = [ordered[round(i * (len(ordered) - 1) / max(1, count - 1))] for i in range(count)]
@@ -138,7 +138,7 @@ def _pieces(manifest: Path, loaded: LoadedModel) -> Iterable[Batch]:
 
 
 def _in_batches(chosen: Sequence[Batch], size: int) -> Iterator[tuple[int, list[Batch]]]:
-    """So many neighbours together, and the place of the first; fewer, but two, where they would be very long."""
+    """Yield batches of neighbours with the index of the first; smaller ones, of two or more, where they are long."""
     begin, longest = 0, 0
     for index, batch in enumerate(chosen):
         samples, count = batch.input_values.shape[1], index - begin
@@ -167,7 +167,7 @@ def measure_batch_invariance(loaded: LoadedModel, manifest: Path, limit: int = 1
     Args:
         loaded: with CTC head and vocabulary; in eval mode.
         manifest: lhotse manifest.
-        limit: utterances compared.
+        limit: maximal number of utterances.
 
     Returns:
         See ``BatchInvariance``.
@@ -190,7 +190,7 @@ def measure_batch_invariance(loaded: LoadedModel, manifest: Path, limit: int = 1
                 index = begin + row
                 frames = int(output.frame_mask[row].sum())
                 gap = (output.logits[row, :frames] - alone[index][:frames]).abs()
-                # A difference that is no number is no agreement, though it compares as none.
+                # A NaN difference is no agreement, although comparisons with NaN are false.
                 worst = max(worst, float(gap.nan_to_num(torch.inf).max()) if frames else 0.0)
                 if text != texts[index].texts[0]:
                     excused = texts[index].margins[0] < tolerance
@@ -203,13 +203,13 @@ def measure_batch_invariance(loaded: LoadedModel, manifest: Path, limit: int = 1
 def measure_decoder_invariance(
     loaded: LoadedModel, manifest: Path, config: DecodingConfig, limit: int = 16
 ) -> BatchInvariance:
-    """The same of a decoder: texts and their scores, alone and in batches of 2, 4 and 8.
+    """Do the same for a decoder: compare texts and scores, alone and in batches of 2, 4 and 8.
 
     Args:
         loaded: with a decoder; in eval mode.
         manifest: lhotse manifest.
-        config: how the decoder is used.
-        limit: utterances compared.
+        config: of decoding.
+        limit: maximal number of utterances.
 
     Returns:
         See ``BatchInvariance``; the difference is that of scores.

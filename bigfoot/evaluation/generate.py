@@ -1,4 +1,4 @@
-"""Text that a model's decoder writes about a recording, going on from a prompt."""
+"""Generate text with a model's decoder, conditioned on a recording and a prompt."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ _WORST_FIRST = (REPETITION, LENGTH, END)
 
 @dataclass(frozen=True)
 class GeneratedText:
-    """What was written.
+    """Generated text.
 
     Args:
         text: without the prompt.
         score: see ``Hypothesis``.
-        ended: by the decoder itself (``end``), at the longest text (``length``), or cut (``repetition``).
+        ended: by the end token (``end``), at the maximal length (``length``), or cut at a repetition loop
+            (``repetition``).
     """
 
     text: str
@@ -33,7 +34,7 @@ class GeneratedText:
 
 
 def generate_text(loaded: LoadedModel, audio: Path, prompt: str, config: DecodingConfig) -> GeneratedText:
-    """Write text conditioned on a recording and the beginning of the text.
+    """Generate text conditioned on a recording and a prompt.
 
     A recording longer than ``LONGEST_PIECE`` is transcribed in pieces that are cut at its pauses and do not overlap,
     since the decoder has no times for its words; the texts are joined by spaces, and the prompt starts the first.
@@ -42,7 +43,7 @@ def generate_text(loaded: LoadedModel, audio: Path, prompt: str, config: Decodin
         loaded: with a decoder and its vocabulary.
         audio: of any rate and channel count.
         prompt: start of the text; may be empty.
-        config: how the decoder is searched.
+        config: of the search.
 
     Returns:
         See ``GeneratedText``; of pieces, the sum of the scores, and the worst end.
@@ -54,7 +55,7 @@ def generate_text(loaded: LoadedModel, audio: Path, prompt: str, config: Decodin
     """
     tokenizer = require_tokenizer(loaded)
     try:
-        begun = tokenizer.encode(prompt) if prompt else []
+        start = tokenizer.encode(prompt) if prompt else []
     except ValueError as error:
         raise DataError(f"the prompt cannot be tokenized: {error}") from error
     silent = replace(loaded.processor, tokenizer=None)
@@ -62,7 +63,7 @@ def generate_text(loaded: LoadedModel, audio: Path, prompt: str, config: Decodin
     outputs = []
     for piece in cut_at_pauses(recording):
         batch = collate([LoadedUtterance(str(audio), "", "", piece.samples, piece.moments)], silent)
-        prompts = [begun] if begun and piece.index == 0 else None
+        prompts = [start] if start and piece.index == 0 else None
         outputs.append(decode_batch(loaded.model, batch, config, prompts=prompts)[0].best)
     text = " ".join(filter(None, (tokenizer.decode(found.tokens) for found in outputs)))
     ends = {found.ended for found in outputs}

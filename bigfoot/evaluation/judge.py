@@ -1,4 +1,4 @@
-"""Error rates of a model by everything in it that writes text."""
+"""Compute error rates of a model by its CTC head and by its decoder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Judgement:
 
     Args:
         rate: with raw counts and interval.
-        decoder: the way, as reports have it.
+        decoder: description of the decoding, as in reports.
         unit: what is counted, ``word`` or ``phoneme``.
     """
 
@@ -28,10 +28,10 @@ class Judgement:
     unit: str
 
     def describe(self, split: str) -> str:
-        """Two lines for people.
+        """Return two lines of text.
 
         Args:
-            split: that was evaluated.
+            split: evaluated split.
         """
         rate, words = self.rate, self.rate.words
         figures = (rate.wer, rate.wer_low, rate.wer_high, rate.cer)
@@ -46,7 +46,7 @@ class Judgement:
 
 
 def judge_model(loaded: LoadedModel, manifest: Path, config: EvaluateConfig, seed: int) -> list[Judgement]:
-    """Count errors by the CTC head, and by the model's decoder where it has one.
+    """Count errors by the CTC head, and by the model's decoder if it has one.
 
     Args:
         loaded: with CTC head and vocabulary.

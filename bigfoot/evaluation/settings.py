@@ -1,4 +1,4 @@
-"""Settings of measuring."""
+"""Settings of evaluation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bigfoot.config import Problem, above_zero, not_negative, unknown_words
 from bigfoot.decoding.settings import DecodingConfig, SearchConfig
 
 SPLITS = ("dev", "test")
-"""Splits of which a report can have rows."""
+"""Splits that a report can have rows for."""
 
 
 @dataclass
@@ -22,16 +22,16 @@ class MeasureConfig:
 
 @dataclass
 class EvaluateConfig(SearchConfig):
-    """What is measured of every model."""
+    """Measurements of every model."""
 
     splits: list[str] = field(default_factory=lambda: ["test"])
-    """Splits of which the report has rows: ``dev``, ``test``."""
+    """Splits that the report has rows for: ``dev``, ``test``."""
     batch_size: int = above_zero(8)
-    """Utterances decoded together; padding never changes an answer."""
+    """Utterances decoded together; padding never changes an output."""
     bootstrap_samples: int = not_negative(1000)
-    """Resamplings behind a confidence interval."""
+    """Bootstrap samples of a confidence interval."""
     autoregressive: DecodingConfig = field(default_factory=DecodingConfig)
-    """How a model with an autoregressive decoder writes its text; CTC's stands beside it."""
+    """Decoding of a model with an autoregressive decoder; its CTC head is reported too."""
     speed_rounds: int = above_zero(9)
     """Interleaved rounds of the speed measurement."""
     speed_seconds: float = above_zero(10.0)

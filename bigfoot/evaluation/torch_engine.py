@@ -1,4 +1,4 @@
-"""A PyTorch model as the engine of a ``Transcriber``: what listens where nothing was exported."""
+"""PyTorch engine of a ``Transcriber``, for models that were not exported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class TorchEngine:
 
     Args:
         loaded: see ``load_model``.
-        threads: of PyTorch in the whole process; left as they are by default.
+        threads: of PyTorch in the whole process; unchanged by default.
 
     Raises:
         ModelError: no head or no vocabulary.

@@ -1,6 +1,6 @@
-"""The list of steps from a teacher to a report: what is done, what is stale, what comes next.
+"""The pipeline from a teacher to a report: steps, their state and their order.
 
-Settings are read without loading what runs them.
+Settings are read without importing the code that runs them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""All that is wrong with a configuration in view of its models, its corpus and this machine."""
+"""Validate a configuration against its models, its corpus and this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bigfoot.pipeline.steps.step import get_step
 
 
 def find_problems(plan: Plan) -> Iterator[Problem]:
-    """Collect what the owners of the settings find.
+    """Collect the problems of all sections.
 
     Args:
         plan: of the run.

@@ -1,4 +1,4 @@
-"""What all steps of a run share."""
+"""Context that all steps of a run share."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from bigfoot.pipeline.settings import Config
 
 @dataclass(frozen=True)
 class Labels:
-    """Where training finds its transcripts.
+    """Transcripts for training.
 
     Args:
         manifests: by split.
-        fingerprint: of all that decides what is in them.
-        notes: what a reader of the report should know of them.
+        fingerprint: of everything that determines their content.
+        notes: remarks for the report.
     """
 
     manifests: dict[str, Path]
@@ -28,15 +28,15 @@ class Labels:
 
 @dataclass
 class Context:
-    """What all steps of a run share.
+    """Context that all steps of a run share.
 
     Args:
         plan: of the run.
-        run_dir: where steps write.
+        run_dir: output folder.
         data: manifests.
         teacher: frozen, with its processor.
-        labels: the manifests that training reads, with the transcripts that it is to learn from.
-        noise: digest of the recordings of noise; None without any.
+        labels: the manifests with the transcripts for training.
+        noise: digest of the noise recordings; None without any.
     """
 
     plan: Plan

@@ -1,4 +1,4 @@
-"""What of a run's models is timed: the model itself, or, where layers compute in int8, the file that does so."""
+"""Choose what is timed of a run's models: the model itself, or the exported file if layers compute in int8."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from bigfoot.measure.deployed import DeployedModel
 
 @dataclass
 class Timed:
-    """What is timed.
+    """Models and files to time.
 
     Args:
-        models: by row; those without are not timed.
-        files: exported ones by row, for as long as the block lasts.
-        notes: what a reader of the report should know, a sentence each.
+        models: by row; rows without a model are not timed.
+        files: exported ones by row, valid inside the ``with`` block.
+        notes: remarks for the report, one sentence each.
     """
 
     models: dict[str, PreTrainedModel | DeployedModel] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Timed:
 
 @contextmanager
 def open_timed(loaded: Mapping[str, LoadedModel]) -> Iterator[Timed]:
-    """Export what computes in int8, for PyTorch only rounds as such a file does, and takes longer for it.
+    """Export models that compute in int8; PyTorch only simulates the rounding of such a file, and is slower.
 
     Args:
         loaded: by row.
@@ -54,7 +54,7 @@ def open_timed(loaded: Mapping[str, LoadedModel]) -> Iterator[Timed]:
                 save_onnx(build_onnx(model, plan).graph, file)
                 timed.models[row] = DeployedModel(file)
             except BigfootError as error:
-                timed.notes.append(f"{row}: no speed, for it is its exported file that computes in int8, and: {error}")
+                timed.notes.append(f"{row}: no speed, because only its exported file computes in int8: {error}")
                 continue
             timed.files[row] = file
             timed.notes.append(f"{row}: speed and memory are those of its exported file on ONNX Runtime")

@@ -1,4 +1,4 @@
-"""Running the steps of a plan: each is skipped where its output is there and nothing it depends on has changed."""
+"""Execute the steps of a plan; a step is skipped if its output exists and its inputs are unchanged."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from bigfoot.storage.state import forget_state
 log = logging.getLogger("bigfoot")
 
 CONTROL = "ctc_only_"
-"""Begins the names of folders and rows of the control."""
+"""Prefix of the control's folders and rows."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A step at its place in a run.
+    """One occurrence of a step in a run.
 
     Args:
-        step: which.
-        number: how often it was taken with this one, 1-based; later turns have folders and rows of their own.
-        control: whether the teacher's losses are left out.
+        step: the step.
+        number: occurrence of this step, 1-based; later ones have their own folders and rows.
+        control: whether the teacher's losses are disabled.
     """
 
     step: Step
@@ -41,12 +41,12 @@ class Turn:
 
     @property
     def label(self) -> str:
-        """Name of its folder."""
+        """Folder name."""
         return self._name(self.step.name)
 
     @property
     def row(self) -> str:
-        """Name of its row in the report."""
+        """Row name in the report."""
         return self._name(self.step.row_name)
 
     def _name(self, name: str) -> str:
@@ -54,11 +54,11 @@ class Turn:
 
 
 def list_turns(steps: Sequence[str], *, control: bool = False) -> list[Turn]:
-    """The steps of a run at their places.
+    """List the occurrences of steps in a run.
 
     Args:
         steps: their names, in order.
-        control: whether the teacher's losses are left out.
+        control: whether the teacher's losses are disabled.
 
     Examples:
         >>> [turn.label for turn in list_turns(["prune", "distill", "prune", "distill"])]
@@ -68,10 +68,10 @@ def list_turns(steps: Sequence[str], *, control: bool = False) -> list[Turn]:
 
 
 def find_turn(row: str) -> Turn | None:
-    """The step that a row of a report is of; None for the teacher's.
+    """Parse the name of a report's row; None for the teacher's.
 
     Args:
-        row: its name.
+        row: name of the row.
 
     Examples:
         >>> found = find_turn("ctc_only_finetune_2")
@@ -84,30 +84,30 @@ def find_turn(row: str) -> Turn | None:
 
 
 def run_turn(turn: Turn, before: StepResult, context: Context) -> StepResult:
-    """Run a step, or skip it with a word.
+    """Run a step, or log that it is skipped.
 
     Args:
-        turn: which.
-        before: what the step before left.
+        turn: the occurrence.
+        before: result of the previous step.
         context: of the run.
 
     Returns:
-        What it left behind.
+        Its result.
     """
     folder, step = context.run_dir / turn.label, turn.step
     settings = [step.name, turn.control, to_dict(step.section(context.config))]
     own = {"its settings": settings, "the model that it starts from": before.fingerprint}
     inputs = {what: fingerprint(value) for what, value in {**own, **step.depends_on(context)}.items()}
     done = read_facts(folder, inputs)
-    # Where several processes share the work, all decide on what was there before any of them writes.
+    # With several processes, all decide on the state before any of them writes.
     state = PartialState()
     state.wait_for_everyone()
     if done is not None:
-        done.row = turn.row  # an earlier version may have called it otherwise
+        done.row = turn.row  # an earlier version may have used another name
         log.info("%s: nothing has changed, skipped (%s)", turn.label, done.folder)
         return done
-    log.info("%s: begins", turn.label)
-    # The facts of other settings must not vouch for a model that is about to be replaced.
+    log.info("%s: started", turn.label)
+    # The facts of other settings must not describe a model that is about to be replaced.
     if state.is_main_process:
         forget_state(folder / FACTS_FILE)
     began = time.monotonic()
@@ -122,10 +122,10 @@ def run_turn(turn: Turn, before: StepResult, context: Context) -> StepResult:
 
 
 def read_turn(turn: Turn, run_dir: Path) -> StepResult | None:
-    """What a step has left behind, whatever its settings were; None where it has not come to its end.
+    """Read the result of a step, whatever its settings were; None if it is unfinished.
 
     Args:
-        turn: which.
+        turn: the occurrence.
         run_dir: of the run.
     """
     found = read_facts(run_dir / turn.label)

@@ -1,4 +1,4 @@
-"""The facts of a step: what it left behind, written beside its model when it has come to its end."""
+"""Facts of a finished step, written beside its model."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ FACTS_FILE = "facts.json"
 
 @dataclass
 class StepResult:
-    """What a step left behind.
+    """Result of a step.
 
     Args:
         row: name of the row in the report.
-        folder: the model folder it wrote.
-        fingerprint: of its settings and of all before it.
-        inputs: digests of what that is of, by name.
-        seconds: that it took.
-        changes: what was kept and dropped, a sentence each.
+        folder: model folder that it wrote.
+        fingerprint: of its settings and of all steps before it.
+        inputs: digests that the fingerprint is made of, by name.
+        seconds: duration.
+        changes: what was kept and dropped, one sentence each.
         records: lines of losses and dev scores.
-        best_step: step of the training that goes on; 0 where nothing was trained.
-        notes: what went wrong, and what to try, a sentence each.
+        best_step: optimizer step of the selected checkpoint; 0 without training.
+        notes: problems and their remedies, one sentence each.
     """
 
     row: str
@@ -45,12 +45,12 @@ class StepResult:
 
 @dataclass
 class _Facts:
-    """``facts.json``.
+    """Content of ``facts.json``.
 
     Args:
-        row: as of ``StepResult``.
+        row: as in ``StepResult``.
         model: name of the model folder, beside it.
-        fingerprint: as of ``StepResult``, like what follows.
+        fingerprint: as in ``StepResult``, like the fields below.
         seconds: of the step.
         changes: sentences.
         records: of the training.
@@ -72,14 +72,14 @@ class _Facts:
 
 
 def read_facts(folder: Path, expected: dict[str, str] | None = None) -> StepResult | None:
-    """What a step left behind.
+    """Read the result of a step.
 
     Args:
         folder: of the step.
-        expected: digests of its inputs, by name; None takes it whatever they were.
+        expected: digests of its inputs, by name; None accepts any.
 
     Returns:
-        None where it has not come to its end, its facts or its model are damaged, or settings or inputs were others.
+        None if it is unfinished, its facts or its model are damaged, or settings or inputs have changed.
     """
     facts, reason = read_state(folder / FACTS_FILE, _Facts)
     if facts is None:
@@ -102,11 +102,11 @@ def read_facts(folder: Path, expected: dict[str, str] | None = None) -> StepResu
 
 
 def write_facts(folder: Path, result: StepResult) -> None:
-    """Write a step's facts into its folder: at the end, when its model is there.
+    """Write a step's facts into its folder, after its model.
 
     Args:
         folder: of the step.
-        result: what it left behind; its model lies in the folder.
+        result: of the step; its model is in the folder.
     """
     facts = _Facts(
         result.row, result.folder.name, result.fingerprint, result.inputs, result.seconds, result.changes,

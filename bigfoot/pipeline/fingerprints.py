@@ -1,4 +1,4 @@
-"""Fingerprints: whether what lies in a run folder is what the configuration would make now."""
+"""Fingerprints: whether a run folder's content is what the current configuration would produce."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from bigfoot.storage.digests import digest_file
 
 
 def fingerprint(*parts: object) -> str:
-    """Digest of plain values.
+    """Compute the digest of plain values.
 
     Args:
-        parts: what JSON can say.
+        parts: JSON-serializable values.
 
     Returns:
         16 hexadecimal digits.
@@ -30,10 +30,10 @@ _OF_A_MODEL = (".json", ".safetensors", ".bin", ".pt", ".pth", ".txt", ".model")
 
 
 def fingerprint_files(folder: Path) -> str:
-    """Digest of the contents of a model folder's files; of a file, of it and of what lies beside it and describes it.
+    """Compute the digest of a model folder's files; for a single file, of it and of the files that describe it.
 
     Args:
-        folder: of ``resolve_model``. Of a bundle's name, which is no path, it is the digest.
+        folder: of ``resolve_model``. For a bundle, which has no path, the digest is of its name.
     """
     found = [] if folder.exists() else [(str(folder), "")]
     beside = [folder, *folder.parent.glob("*.json"), *folder.parent.glob("*.txt")] if folder.is_file() else []
@@ -44,7 +44,7 @@ def fingerprint_files(folder: Path) -> str:
 
 
 def digest_files(*paths: str | None) -> list[str]:
-    """Digests of the contents of single files, those that are given and there.
+    """Compute the digests of single files; None and missing files are skipped.
 
     Args:
         paths: such as ``evaluate.lm_path``.

@@ -1,4 +1,4 @@
-"""The data of a run: prepared once, found prepared, or prepared again where anything that it was made of changed."""
+"""Prepare the data of a run once, and again only if its sources have changed."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from bigfoot.storage.state import forget_state, refuse_file, refuse_folder, writ
 
 log = logging.getLogger("bigfoot")
 
-# How batches are drawn from manifests, and what is looked at; the rest decides what is in them.
+# Settings of batching and of checks; all others determine the content of the manifests.
 _LOADING = ("batch_seconds", "num_buckets", "num_workers", "augment", "trust_files")
 
 
 def corpus_settings(config: Config) -> dict[str, Any]:
-    """What decides what is in the manifests.
+    """Return the settings that determine the content of the manifests.
 
     Args:
         config: of the run.
@@ -35,14 +35,14 @@ def corpus_settings(config: Config) -> dict[str, Any]:
 
 
 def refuse_misplaced(run_dir: Path, steps: Collection[str]) -> None:
-    """Refuse files where folders of a run should be, and the reverse, before anything is done.
+    """Reject files in place of a run's folders, and the reverse, before anything is done.
 
     Args:
         run_dir: of the run.
-        steps: that it takes.
+        steps: of the run.
 
     Raises:
-        OutputError: there is one.
+        OutputError: such a file or folder exists.
     """
     for folder in (run_dir, *(run_dir / name for name in ("data", "report", "tensorboard", *steps))):
         refuse_file(folder)
@@ -55,30 +55,30 @@ def refuse_misplaced(run_dir: Path, steps: Collection[str]) -> None:
 def prepare_inputs(
     config: Config, run_dir: Path, characters: list[str] | None, splits: Collection[str]
 ) -> PreparedData:
-    """Make the manifests, or find them made of what is there now.
+    """Prepare the manifests, or reuse them if their sources are unchanged.
 
     Args:
         config: of the run.
-        run_dir: of the run; they are put into its ``data``.
-        characters: what transcripts may hold; None for anything.
-        splits: that the run reads before it stops: a change in others can wait.
+        run_dir: of the run; the manifests are written to its ``data``.
+        characters: allowed in transcripts; None for any.
+        splits: that the run reads before it stops; changes in others are ignored.
 
     Raises:
-        DataError: as of ``prepare_data``; or a split is missing.
+        DataError: see ``prepare_data``; or a split is missing.
         OutputError: a file is in the place of a folder, or the reverse.
     """
     folder, expected = run_dir / "data", fingerprint(corpus_settings(config), config.seed, characters)
     data, reason = _find(config, folder, expected, characters, splits)
     if data is None:
         log.info("data: %spreparing %s%s", f"{reason}; " if reason else "", config.data.corpus, " again" * bool(reason))
-        # Until the new data is whole, the old stamp must not vouch for a mixture.
+        # Until the new data is complete, the old fingerprint must not describe a mixture.
         forget_state(folder / "fingerprint")
         data = prepare_data(config.data, config.seed, folder, characters)
         write_whole(folder / "fingerprint", expected.encode())
     else:
         log.info("data: nothing has changed, skipped (%s)", folder)
     if config.data.trust_files:
-        log.info("data: audio files are taken for unchanged (data.trust_files)")
+        log.info("data: audio files are assumed unchanged (data.trust_files)")
     _require_splits(data, config)
     return data
 
@@ -86,7 +86,7 @@ def prepare_inputs(
 def _find(
     config: Config, folder: Path, expected: str, characters: list[str] | None, splits: Collection[str]
 ) -> tuple[PreparedData | None, str]:
-    """What was prepared; else None and why it cannot be taken, nothing where there is none."""
+    """Return the prepared data, or None and why it cannot be reused (empty if there is none)."""
     stamp = _read_stamp(folder / "fingerprint")
     if stamp is None:
         return None, ""
@@ -115,7 +115,7 @@ def _require_splits(data: PreparedData, config: Config) -> None:
 
 
 def digest_training_data(data: PreparedData) -> str:
-    """Digest of what training reads, and what it chooses the best checkpoint by.
+    """Compute the digest of the data for training and for checkpoint selection.
 
     Args:
         data: of ``prepare_inputs``.
@@ -124,11 +124,11 @@ def digest_training_data(data: PreparedData) -> str:
 
 
 def digest_noise(config: Config, data: PreparedData) -> str | None:
-    """Digest of the recordings of noise; None where there are none.
+    """Compute the digest of the noise recordings; None without any.
 
     Args:
         config: of the run.
-        data: whose folder keeps what was read.
+        data: its folder caches the digests.
     """
     if config.data.augment.noise_folder is None:
         return None

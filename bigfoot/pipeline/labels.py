@@ -1,4 +1,4 @@
-"""The transcripts that training learns from: the given ones, or the teacher's own where there are none."""
+"""Transcripts for training: the given ones, or pseudo-labels of the teacher."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LABELS_FILE = "labels.json"
 
 @dataclass(frozen=True)
 class _SplitFacts:
-    """How a split was transcribed; ``mean_confidence`` is None where it was not."""
+    """How a split was transcribed; ``mean_confidence`` is None if it was not."""
 
     num_utterances: int
     num_labelled: int
@@ -44,10 +44,10 @@ class _SplitFacts:
 
 @dataclass(frozen=True)
 class _State:
-    """``labels.json``.
+    """Content of ``labels.json``.
 
     Args:
-        fingerprint: of all that decides what is in the manifests.
+        fingerprint: of everything that determines the content of the manifests.
         splits: how each was transcribed.
         files: digests of the manifests, by name.
     """
@@ -58,7 +58,7 @@ class _State:
 
 
 def wants_labels(config: Config) -> bool:
-    """Whether any step of a run learns from transcripts.
+    """Return whether any step of a run learns from transcripts.
 
     Args:
         config: of the run.
@@ -71,13 +71,13 @@ def wants_labels(config: Config) -> bool:
 
 
 def transcript_problems(plan: Plan) -> Iterator[Problem]:
-    """Without transcripts the teacher has to write them.
+    """Check that the teacher can write pseudo-labels if there are no transcripts.
 
     Args:
         plan: of the run.
 
     Yields:
-        The problem that it cannot.
+        A problem if it cannot.
     """
     teacher, given = plan.teacher, plan.config.data.transcripts
     if teacher is None or given == "given" or not wants_labels(plan.config):
@@ -94,24 +94,23 @@ def transcript_problems(plan: Plan) -> Iterator[Problem]:
 
 
 def choose_labels(config: Config, data: PreparedData, data_fingerprint: str, teacher: LoadedModel) -> Labels:
-    """Take the given transcripts, or with ``data.transcripts: none`` or ``teacher`` have the teacher write its own.
+    """Return the given transcripts, or compute pseudo-labels with ``data.transcripts: none`` or ``teacher``.
 
-    Pseudo-labels, as in Distil-Whisper (Gandhi et al., 2023, section 3.2): filtered by word error rate against the
-    transcripts, where there are some, and by the teacher's confidence. Written once, in ``labelled/`` beside the
-    manifests. On dev they only serve to choose the best checkpoint, and are kept whatever the confidence; test keeps
-    what it has.
+    Pseudo-labels as in Distil-Whisper (Gandhi et al., 2023, section 3.2): filtered by word error rate against the
+    transcripts, if there are any, and by the teacher's confidence. Written once, in ``labelled/`` beside the manifests.
+    On dev they only serve to select the best checkpoint, and are kept at any confidence; test is left unchanged.
 
     Args:
         config: of the run.
-        data: its manifests, left as they are.
-        data_fingerprint: of what is in them.
-        teacher: with CTC head and vocabulary; without them nothing has labels.
+        data: its manifests, not modified.
+        data_fingerprint: of their content.
+        teacher: with CTC head and vocabulary; without them there are no labels.
 
     Returns:
         See ``Labels``.
 
     Raises:
-        DataError: labels are wanted, and the teacher is sure of no utterance.
+        DataError: labels are needed, but no utterance reaches the required confidence.
     """
     if config.data.transcripts == "given":
         return Labels(data.manifests, data_fingerprint, [])
@@ -129,7 +128,7 @@ def choose_labels(config: Config, data: PreparedData, data_fingerprint: str, tea
                 bounds += f" and data.max_label_wer = {config.data.max_label_wer:g}"
             raise DataError(
                 f"data.transcripts: the teacher gives no label to any of the {facts['train'].num_utterances} training "
-                f"utterances with {bounds}; lower or raise that, or see what the teacher hears by `bigfoot transcribe`"
+                f"utterances with {bounds}; relax these, or check the teacher's outputs with `bigfoot transcribe`"
             )
         names = [data.manifests[split].name for split in facts]
         state = _State(expected, facts, {name: digest_file(folder / name) for name in names})
@@ -156,38 +155,38 @@ def _read_facts(folder: Path, expected: str) -> dict[str, _SplitFacts] | None:
 def _label_splits(config: Config, data: PreparedData, teacher: LoadedModel, folder: Path) -> dict[str, _SplitFacts]:
     refuse_file(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    # Until all splits are whole, the old facts must not vouch for a mixture.
+    # Until all splits are complete, the old facts must not describe a mixture.
     forget_state(folder / LABELS_FILE)
     can = teacher.model.head is not None and teacher.processor.tokenizer is not None
-    # A pass of the teacher over all of train is only worth its hours where somebody learns from it.
+    # A pass of the teacher over all of train takes hours, so only if a step learns from it.
     lowest = {"train": config.distill.losses.ctc.min_confidence, "dev": 0.0}
     if config.data.transcripts == "teacher":
         lowest.pop("dev")
-    heard_splits = {"train": can and wants_labels(config), "dev": can}
+    transcribed = {"train": can and wants_labels(config), "dev": can}
     facts = {}
     for split, least in lowest.items():
-        heard = Transcripts()
-        if heard_splits[split]:
-            heard = _transcribe(split, data, teacher, config.evaluate)
+        found = Transcripts()
+        if transcribed[split]:
+            found = _transcribe(split, data, teacher, config.evaluate)
         if config.data.transcripts == "teacher":
-            heard = _close_to_given(heard, config.data.max_label_wer)
-        sure = zip(heard.ids, heard.hypotheses, heard.confidences, strict=True)
+            found = _close_to_given(found, config.data.max_label_wer)
+        sure = zip(found.ids, found.hypotheses, found.confidences, strict=True)
         kept = {name: text for name, text, confidence in sure if text and confidence >= least}
         write_relabelled(data.manifests[split], kept, folder / data.manifests[split].name)
-        mean = sum(heard.confidences) / len(heard.ids) if heard.ids else None
+        mean = sum(found.confidences) / len(found.ids) if found.ids else None
         facts[split] = _SplitFacts(data.num_utterances[split], len(kept), mean)
     return facts
 
 
-def _close_to_given(heard: Transcripts, max_wer: float) -> Transcripts:
-    """The utterances of which the teacher hears nearly what was said."""
-    counts = count_errors(heard.references, heard.hypotheses)
+def _close_to_given(found: Transcripts, max_wer: float) -> Transcripts:
+    """Keep the utterances whose hypothesis is close to the transcript."""
+    counts = count_errors(found.references, found.hypotheses)
     near = [index for index, count in enumerate(counts) if count.rate is not None and count.rate <= max_wer]
     return replace(
-        heard,
-        ids=[heard.ids[index] for index in near],
-        hypotheses=[heard.hypotheses[index] for index in near],
-        confidences=[heard.confidences[index] for index in near],
+        found,
+        ids=[found.ids[index] for index in near],
+        hypotheses=[found.hypotheses[index] for index in near],
+        confidences=[found.confidences[index] for index in near],
     )
 
 
@@ -195,7 +194,7 @@ def _transcribe(split: str, data: PreparedData, teacher: LoadedModel, config: Ev
     tokenizer = teacher.processor.tokenizer
     assert tokenizer is not None
     log.info("labels: the teacher transcribes %s, %.2f h", split, data.hours[split])
-    # Without a tokenizer: the transcripts that may be there are nobody's business here.
+    # Without a tokenizer: existing transcripts are not tokenized here.
     silent, size = replace(teacher.processor, tokenizer=None), config.batch_size
     batches = evaluation_batches(data.manifests[split], silent, size, longest=LONGEST_PIECE)
     home = teacher.model.device
@@ -203,19 +202,19 @@ def _transcribe(split: str, data: PreparedData, teacher: LoadedModel, config: Ev
     count = -(-data.num_utterances[split] // size)
     shown = show_progress(batches, f"transcribing {split}", count)
     if teacher.model.decoder is None:
-        heard = transcribe_batches(teacher.model, shown, tokenizer)
+        found = transcribe_batches(teacher.model, shown, tokenizer)
     else:
-        spelling = teacher.processor.decoder_tokenizer or tokenizer
-        heard = transcribe_by_decoder(teacher.model, shown, spelling, config.autoregressive)
+        decoder_tokenizer = teacher.processor.decoder_tokenizer or tokenizer
+        found = transcribe_by_decoder(teacher.model, shown, decoder_tokenizer, config.autoregressive)
     teacher.model.to(home)
-    return heard
+    return found
 
 
 def _describe(split: str, facts: _SplitFacts, config: Config) -> str:
     least = config.distill.losses.ctc.min_confidence
     mean = f"mean confidence {facts.mean_confidence:.2f}"
     if split == "dev":
-        return f"dev WER in logs and curves is against the teacher's own transcripts ({mean}), not what was said"
+        return f"dev WER in logs and curves is against the teacher's own transcripts ({mean}), not references"
     if config.data.transcripts == "teacher":
         return (
             f"trained on the teacher's own transcripts of {facts.num_labelled} of {facts.num_utterances} utterances of "

@@ -1,4 +1,4 @@
-"""The plan of a run: its teacher, its source model and its student's shape, each resolved once."""
+"""Plan of a run: its teacher, its source model and its student's shape, each resolved once."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from bigfoot.pipeline.student_shape import resolve_student
 
 @dataclass(frozen=True)
 class Models:
-    """The models of a run, as far as they are known before it.
+    """Models of a run, as far as they are known before it starts.
 
     Args:
-        teacher: what is distilled from.
-        source: what the student is cut out of; the teacher, unless another is named.
-        student: shape of the student as far as losses care, see ``resolve_student``; the source's where the run cuts
-            none. Where it cannot be cut, as near to it as can be.
-        student_problems: why it cannot be cut.
+        teacher: of distillation.
+        source: the model that the student is initialized from; the teacher, unless another is named.
+        student: shape of the student as needed by losses, see ``resolve_student``; the source's shape without a student
+            step. If the shape is invalid, the closest valid one.
+        student_problems: why the shape is invalid.
     """
 
     teacher: ModelOutline
@@ -33,13 +33,13 @@ class Models:
 
 @dataclass(frozen=True)
 class Plan:
-    """What checks and steps read.
+    """Configuration and models for checks and steps.
 
     Args:
         config: of the run, at full scale.
-        teacher: None where there is none at its path.
-        models: None where one is missing, or cannot be trained.
-        problems: why.
+        teacher: None if there is none at its path.
+        models: None if one is missing, or cannot be trained.
+        problems: reasons for that.
     """
 
     config: Config
@@ -48,18 +48,18 @@ class Plan:
     problems: Sequence[Problem] = ()
 
     def before_first(self, name: str) -> list[str]:
-        """The steps before the first one of a name; none where the run has no such step."""
+        """Return the steps before the first one of a name; none if the run has no such step."""
         steps = self.config.steps
         return steps[: steps.index(name)] if name in steps else []
 
     def before_last(self, name: str) -> list[str]:
-        """The steps before the last one of a name; none where the run has no such step."""
+        """Return the steps before the last one of a name; none if the run has no such step."""
         steps = self.config.steps
         return steps[: len(steps) - 1 - steps[::-1].index(name)] if name in steps else []
 
 
 def resolve_plan(config: Config) -> Plan:
-    """Find the models of a run; what is wrong with them stands in the plan.
+    """Resolve the models of a run; problems are recorded in the plan.
 
     Args:
         config: of the run, at full scale.
@@ -90,7 +90,7 @@ def resolve_plan(config: Config) -> Plan:
 
 
 def _pair_problems(config: Config, source: ModelOutline, teacher: ModelOutline) -> list[Problem]:
-    """What a source that is not the teacher must have in common with it."""
+    """Check what a source other than the teacher must share with it."""
     problems = []
     if "student" not in config.steps:
         message = "the steps have no student, so that nothing is cut out of it; add the step, or leave it out"

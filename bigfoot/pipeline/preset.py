@@ -1,4 +1,4 @@
-"""The student that a YAML file makes, counted as it is used and as its paper counts it, before anything is trained."""
+"""Count the parameters of a YAML file's student, as deployed and as in its paper, without training it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bigfoot.pipeline.steps.step import get_step
 from bigfoot.pipeline.student_shape import final_shape
 from bigfoot.text.tokenizers import Processor
 
-# Shapes of the usual teachers, so that nothing need be fetched to count a student of theirs.
+# Shapes of the usual teachers, so that counting their students needs no download.
 _KNOWN_TEACHERS: dict[str, dict[str, Any]] = {
     "facebook/wav2vec2-base": {"ctc_head": False},
     "facebook/wav2vec2-base-960h": {},
@@ -32,16 +32,16 @@ _KNOWN_TEACHERS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class PresetSummary:
-    """A student that a YAML file makes.
+    """Student of a YAML file.
 
     Args:
-        student: layer by layer, with weights of its shape alone.
-        deployed_parts: parameters of what is used in the end, by part, a shared one counted once.
+        student: layer by layer, from its shape without weights.
+        deployed_parts: parameters of the deployed model, by part; shared ones counted once.
         published_parts: parameters that the paper counts, by part.
-        num_params_printed: what the paper prints; None where nothing is known.
-        num_params_target: what pruning brings the student down to, by the steps ``prune`` and ``gates``: its shape is
-            learned then, and all else here is counted before; None without them, or where they aim at another number.
-        about: whether the paper's own shape is not known, and this one is near it.
+        num_params_printed: number printed in the paper; None if unknown.
+        num_params_target: parameters after the steps ``prune`` and ``gates``, which learn the shape; all other counts
+            are before them. None without these steps, or if they have another kind of target.
+        about: whether the paper's shape is unknown, and this one approximates it.
     """
 
     student: ModelSummary
@@ -53,12 +53,12 @@ class PresetSummary:
 
     @property
     def num_params_deployed(self) -> int:
-        """Parameters of what is used in the end."""
+        """Parameters of the deployed model."""
         return sum(self.deployed_parts.values())
 
     @property
     def num_params_as_published(self) -> int:
-        """Parameters as the paper counts them: training's projections with them, a CTC head not."""
+        """Parameters as the paper counts them: with the projections of training, without a CTC head."""
         return sum(self.published_parts.values())
 
     def to_dict(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class PresetSummary:
         }
 
     def describe(self) -> list[str]:
-        """Two or three lines for people."""
+        """Return two or three lines of text."""
         millions, target = self.num_params_printed, self.num_params_target
         of_what = ", of a shape that is not known; this one is about that" if self.about else ""
         printed = "" if millions is None else f" (the paper prints {millions / 1e6:.2f} M{of_what})"
@@ -90,7 +90,7 @@ def _list(parts: dict[str, int]) -> str:
 
 
 def summarize_preset(path: str | Path, overrides: Sequence[str] = ()) -> PresetSummary:
-    """Build the student of a YAML file, without weights, and count it.
+    """Build the student of a YAML file without weights, and count its parameters.
 
     Args:
         path: looked up as given, then under ``configs/``.
@@ -100,8 +100,8 @@ def summarize_preset(path: str | Path, overrides: Sequence[str] = ()) -> PresetS
         See ``PresetSummary``.
 
     Raises:
-        ConfigError: a key is wrong.
-        ModelError: the teacher is not there, the student cannot be cut out of it, or its ranks depend on its weights.
+        ConfigError: a key is invalid.
+        ModelError: the teacher is missing, the student's shape is invalid, or its ranks depend on weights.
 
     Examples:
         >>> summarize_preset("methods/maskhubert.yaml").num_params_as_published
@@ -126,7 +126,7 @@ def _find_shape(path: str) -> BigfootConfig:
 
 
 def _pruned_size(config: Config, num_params: int) -> int | None:
-    """What is left when every pruning step meets its target."""
+    """Compute the parameters left if every pruning step meets its target."""
     shares = [get_step(name).remaining_share(config) for name in config.steps]
     known = [share for share in shares if share is not None]
     if len(known) < len(shares) or all(share == 1 for share in known):
@@ -135,7 +135,7 @@ def _pruned_size(config: Config, num_params: int) -> int | None:
 
 
 def _count_parts(model: BigfootForCTC) -> dict[str, int]:
-    """Unique parameters by part; ``rest`` is the encoder's norm and the vector of masked frames."""
+    """Count unique parameters by part; ``rest`` is the encoder's norm and the mask embedding."""
     encoder = model.speech_encoder
     modules = {
         "feature_encoder": encoder.feature_encoder,
@@ -151,7 +151,7 @@ def _count_parts(model: BigfootForCTC) -> dict[str, int]:
 
 
 def _count_extras(published: PublishedConfig, size: int, teacher_size: int) -> dict[str, int]:
-    """What is counted and dropped after training."""
+    """Count modules that the paper counts and that are dropped after training."""
     extras = {}
     if published.projections:
         extras[f"{published.projections} projections"] = published.projections * (size + 1) * teacher_size

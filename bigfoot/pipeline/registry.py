@@ -1,4 +1,4 @@
-"""The steps by name: one line a step, built-in or of a user's module."""
+"""Registry of steps: one line per step, built-in or from a user's module."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from bigfoot.training.finetuning import FinetuneConfig
 
 @dataclass(frozen=True)
 class StepEntry:
-    """What a configuration needs to know of a step before anything is run.
+    """Registered step, as the configuration needs it.
 
     Args:
         settings: dataclass of its section.
-        made_by: subclass of ``bigfoot.pipeline.steps.step.Step``, or ``module:name`` of it, imported when first used.
+        made_by: subclass of ``bigfoot.pipeline.steps.step.Step``, or its ``module:name``, imported on first use.
     """
 
     settings: type
@@ -24,25 +24,25 @@ class StepEntry:
 
 
 STEPS: Registry[StepEntry] = Registry("step")
-"""All steps, in the order in which help and messages list them."""
+"""All steps, in the order of help texts and messages."""
 
 
 def register_step(name: str, settings: type, made_by: type | str) -> None:
-    """Give a step its name: in ``steps``, as a section of the configuration, and as its folder in a run.
+    """Register a step under the name that ``steps``, its section of the configuration and its folder use.
 
     Args:
-        name: an identifier that no other step has.
+        name: a unique identifier.
         settings: dataclass of its section, every field with a default.
         made_by: see ``StepEntry``.
 
     Raises:
-        BigfootError: there is another step of that name.
+        BigfootError: the name is taken.
     """
     STEPS.add(name, StepEntry(settings, made_by), f"{settings.__module__}.{settings.__qualname__}")
 
 
 def list_stages() -> list[str]:
-    """Where a run can be told to stop; of a step that is taken several times, after the last.
+    """List the stages after which a run can stop; for a repeated step, after its last occurrence.
 
     Examples:
         >>> list_stages()[:3]

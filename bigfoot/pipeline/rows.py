@@ -1,4 +1,4 @@
-"""From measured models to the rows of the report."""
+"""Measure the models of a run and build the rows of its report."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ from bigfoot.report.rows import Row
 log = logging.getLogger("bigfoot")
 
 NUM_WORST = 10
-"""Utterances of a split that a report shows."""
+"""Number of utterances per split that a report shows."""
 _PACKAGES = ("bigfoot", "torch", "transformers", "lhotse", "accelerate", "numpy", "soundfile", "jiwer")
 
 
 @dataclass
 class Findings:
-    """What the models of a run turned out to be.
+    """Measurements of a run's models.
 
     Args:
-        rows: for each split of ``evaluate.splits``, a row a model.
+        rows: for each split of ``evaluate.splits``, one row per model.
         worst: see ``find_worst``, of all splits.
-        notes: how something was measured, where a row cannot say it.
+        notes: remarks on the measurement that have no field in a row.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Findings:
 
 @dataclass
 class _Measured:
-    """A model with what is the same for all splits."""
+    """A model with the measurements that all splits share."""
 
     result: StepResult
     loaded: LoadedModel
@@ -77,7 +77,7 @@ class _Speeds:
 
 
 def collect_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide the figures."""
+    """Return the versions of Python and of the packages that affect the results."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -88,7 +88,7 @@ def collect_versions() -> dict[str, str]:
 
 
 def describe_machine() -> dict[str, str]:
-    """What the speeds were measured on."""
+    """Describe the machine on which speed was measured."""
     device = str(PartialState().device)
     threads = str(count_all_threads())
     return {"processor": name_processor(), "threads": threads, "system": platform.system(), "device": device}
@@ -97,30 +97,30 @@ def describe_machine() -> dict[str, str]:
 def build_rows(
     results: Sequence[StepResult], manifests: dict[str, Path], config: Config, config_path: str | None
 ) -> Findings:
-    """Measure every model and write its rows, the teacher's first.
+    """Measure every model and build its rows, the teacher's first.
 
     Args:
         results: teacher, then the steps, in order.
         manifests: by split.
-        config: how to measure.
-        config_path: named in the rows.
+        config: of the run.
+        config_path: recorded in the rows.
 
     Returns:
-        The rows, and the utterances that the student heard worst.
+        The rows, and the utterances with the most errors of the student.
     """
     measured = [_measure(result) for result in results]
     speeds = _measure_speeds(measured, config) if config.measure.speed else _Speeds()
     findings = Findings(notes=speeds.notes)
     for split in config.evaluate.splits:
-        heard: dict[str, Accuracy] = {}
+        accuracies: dict[str, Accuracy] = {}
         for item in measured:
             row = _start_row(item, measured[0].size, speeds, config, config_path)
             row.split = split
             found = [row] if item.loaded.model.decoder is None else [row, _decoder_row(row)]
             for each in found:
-                _judge(each, item, manifests[split], config, heard, by_decoder=each is not row)
+                _judge(each, item, manifests[split], config, accuracies, by_decoder=each is not row)
             findings.rows += found
-        findings.worst += find_worst(split, {name: accuracy.transcripts for name, accuracy in heard.items()})
+        findings.worst += find_worst(split, {name: accuracy.transcripts for name, accuracy in accuracies.items()})
     return findings
 
 
@@ -137,30 +137,30 @@ def _measure_speeds(measured: Sequence[_Measured], config: Config) -> _Speeds:
     return _Speeds(single, every, timed.notes)
 
 
-def find_worst(split: str, heard: Mapping[str, Transcripts], limit: int = NUM_WORST) -> list[dict[str, Any]]:
-    """Find the utterances in which the last student errs most.
+def find_worst(split: str, by_model: Mapping[str, Transcripts], limit: int = NUM_WORST) -> list[dict[str, Any]]:
+    """Find the utterances in which the last student has the most errors.
 
     Args:
-        split: in which they are.
-        heard: by model, the teacher first; a control (``ctc_only_...``) is no student.
-        limit: so many at most.
+        split: name of the split.
+        by_model: transcripts by model, the teacher first; a control (``ctc_only_...``) is no student.
+        limit: maximal number.
 
     Returns:
         The worst first, each with ``split``, ``model`` (the student), ``id``, ``speaker``, ``reference``,
-        ``hypotheses`` by model and ``errors`` (words, of the student); none without error, and none where there is
-        no student.
+        ``hypotheses`` by model and ``errors`` (words, of the student); utterances without errors are excluded. Empty
+        without a student.
 
     Examples:
         >>> student = Transcripts(["a", "b"], ["ann", "bob"], ["one", "two"], ["one", "too"])
         >>> [item["id"] for item in find_worst("test", {"distill": student})]
         ['b']
     """
-    students = [name for name in heard if name != "teacher" and not name.startswith(CONTROL)]
+    students = [name for name in by_model if name != "teacher" and not name.startswith(CONTROL)]
     if not students:
         return []
-    judged = heard[students[-1]]
+    judged = by_model[students[-1]]
     counts = count_errors(judged.references, judged.hypotheses)
-    # Among equals the shorter, of which more is wrong, then by name, so that the same run names the same.
+    # Ties: the shorter one, which has the higher error rate, then by id, so that the order is reproducible.
     order = sorted(
         (index for index, count in enumerate(counts) if count.errors),
         key=lambda index: (-counts[index].errors, counts[index].reference_length, judged.ids[index]),
@@ -172,7 +172,7 @@ def find_worst(split: str, heard: Mapping[str, Transcripts], limit: int = NUM_WO
             "id": judged.ids[index],
             "speaker": judged.speakers[index],
             "reference": judged.references[index],
-            "hypotheses": {name: transcripts.hypotheses[index] for name, transcripts in heard.items()},
+            "hypotheses": {name: transcripts.hypotheses[index] for name, transcripts in by_model.items()},
             "errors": counts[index].errors,
         }
         for index in order[:limit]
@@ -206,7 +206,7 @@ def _start_row(
 
 
 def _decoder_row(row: Row) -> Row:
-    """The same model, its text written by its decoder; work and speed were measured without that."""
+    """Copy a row for the hypotheses of the model's decoder; MACs and speed were measured without it."""
     protocol = re.sub("CTC, (no|with a) language model", "by its decoder", row.protocol)
     return replace(
         row, name=f"{row.name}, decoder", protocol=protocol, macs_by_part={}, macs_per_second=None,
@@ -235,7 +235,7 @@ def _protocol(item: _Measured, config: Config) -> str:
 
 @torch.no_grad()
 def _judge(
-    row: Row, item: _Measured, manifest: Path, config: Config, heard: dict[str, Accuracy], *, by_decoder: bool
+    row: Row, item: _Measured, manifest: Path, config: Config, accuracies: dict[str, Accuracy], *, by_decoder: bool
 ) -> None:
     row.wer_missing_reason = missing_wer_reason(item.loaded)
     if row.wer_missing_reason:
@@ -244,7 +244,7 @@ def _judge(
     home = item.loaded.model.device
     item.loaded.model.to(PartialState().device)
     how = config.evaluate
-    accuracy = heard[row.name] = evaluate_accuracy(item.loaded, manifest, how, config.seed, by_decoder=by_decoder)
+    accuracy = accuracies[row.name] = evaluate_accuracy(item.loaded, manifest, how, config.seed, by_decoder=by_decoder)
     if by_decoder:
         invariance = measure_decoder_invariance(item.loaded, manifest, how.autoregressive)
     else:
@@ -259,7 +259,7 @@ def _judge(
     if by_decoder:
         row.decoder = name_decoding(item.loaded.model, how.autoregressive)
         if cut := accuracy.transcripts.num_cut:
-            row.protocol += f", {cut} of its texts went in circles and were cut"
+            row.protocol += f", {cut} of its texts cut at a repetition loop"
     row.wer, row.wer_low, row.wer_high, row.cer = rate.wer, rate.wer_low, rate.wer_high, rate.cer
     row.hits, row.substitutions = rate.words.hits, rate.words.substitutions
     row.deletions, row.insertions = rate.words.deletions, rate.words.insertions
@@ -269,9 +269,10 @@ def _judge(
         gain = _compare(ours, ours.greedy, config)
         row.greedy_difference = gain.difference
         row.greedy_difference_low, row.greedy_difference_high = gain.low, gain.high
-    # Errors of phonemes and of words are no more or less of the same.
-    if "teacher" in heard and row.name != "teacher" and ours.references == heard["teacher"].transcripts.references:
-        paired = _compare(ours, heard["teacher"].transcripts.hypotheses, config)
+    # Phoneme errors and word errors are not comparable.
+    theirs = accuracies["teacher"].transcripts if "teacher" in accuracies else None
+    if theirs is not None and row.name != "teacher" and ours.references == theirs.references:
+        paired = _compare(ours, theirs.hypotheses, config)
         row.wer_difference = paired.difference
         row.wer_difference_low, row.wer_difference_high = paired.low, paired.high
 
@@ -282,7 +283,7 @@ def _unit(loaded: LoadedModel) -> str:
 
 
 def _compare(ours: Transcripts, others: Sequence[str], config: Config) -> PairedDifference:
-    """How much more we err than others on the same utterances."""
+    """Compute the paired difference in WER to other hypotheses on the same utterances."""
     return compare_paired(
         ours.references, others, ours.hypotheses, ours.speakers,
         samples=config.evaluate.bootstrap_samples, seed=config.seed,

@@ -46,13 +46,13 @@ log = logging.getLogger("bigfoot")
 
 
 def start_logging(run_dir: Path) -> None:
-    """One log file a run; rich lines on a terminal, plain ones elsewhere."""
+    """Log to one file per run; print rich lines on a terminal, plain ones elsewhere."""
     log.propagate = False
     for handler in list(log.handlers):
         log.removeHandler(handler)
         handler.close()
     if not PartialState().is_main_process:
-        # One voice is enough where several processes share the work.
+        # With several processes, only one logs.
         log.setLevel(logging.ERROR)
         return
     log.setLevel(logging.INFO)
@@ -68,21 +68,21 @@ def start_logging(run_dir: Path) -> None:
 def run_pipeline(
     config: Config, *, problems: Sequence[Problem] = (), until: str = "report", config_path: str | None = None
 ) -> Report | None:
-    """Run what is configured, skipping what is done.
+    """Run the configured steps, skipping finished ones.
 
     Args:
         config: of the run.
-        problems: what was already found wrong with it, shown together with what is found here.
+        problems: already found in it, reported together with those found here.
         until: stop after this stage of ``list_stages``.
-        config_path: named in the report.
+        config_path: recorded in the report.
 
     Returns:
-        The report; None where the run stopped before it, and in all processes but the first.
+        The report; None if the run stopped before it, and in all processes but the first.
 
     Raises:
-        ConfigError: with everything that is wrong, before anything is done.
+        ConfigError: with all problems, before anything is done.
         OutputError: another process runs in the same folder, or something there is not bigfoot's.
-        BigfootError: what went wrong later, and what to do.
+        BigfootError: a later error, with its remedy.
     """
     plan = resolve_plan(apply_scale(config))
     config = plan.config
@@ -104,7 +104,7 @@ def _run(plan: Plan, until: str, config_path: str | None) -> Report | None:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     teacher = load_model(config.teacher.path)
-    # The first process makes the data, the others find it made.
+    # The first process prepares the data, the others reuse it.
     with PartialState().main_process_first():
         data = prepare_inputs(config, run_dir, _find_characters(config, teacher), _splits_until(until, config))
         labels = choose_labels(config, data, digest_training_data(data), teacher)
@@ -121,12 +121,12 @@ def _run(plan: Plan, until: str, config_path: str | None) -> Report | None:
 
 
 def _splits_until(until: str, config: Config) -> set[str]:
-    """The splits that are read before a run stops; test is read once, at the end."""
+    """Return the splits that are read before a run stops; test is read once, at the end."""
     return {"train", "dev"} | ({"test", *config.evaluate.splits} if until in ("data", "report") else set())
 
 
 def needs_same_data(one: Config, other: Config) -> bool:
-    """Whether two runs with one teacher read the same manifests, so that one can have the other's.
+    """Return whether two runs with the same teacher can share their manifests.
 
     Examples:
         >>> from bigfoot.pipeline.settings import load_config
@@ -134,28 +134,28 @@ def needs_same_data(one: Config, other: Config) -> bool:
         >>> needs_same_data(one, load_config("demo_config.yaml", ["seed=8"]))
         False
     """
-    ours, theirs = ((corpus_settings(each), each.seed, _spells_anew(each)) for each in (one, other))
+    ours, theirs = ((corpus_settings(each), each.seed, _allows_new_characters(each)) for each in (one, other))
     return ours == theirs and one.teacher.path == other.teacher.path
 
 
-def _spells_anew(config: Config) -> bool:
-    """Whether transcripts may hold characters that the teacher does not know."""
+def _allows_new_characters(config: Config) -> bool:
+    """Return whether transcripts may hold characters outside the teacher's vocabulary."""
     prunes = "prune" in config.steps and get_step("prune").reads_labels(config)
     own_labels = config.finetune.head != "teacher" and not config.distill.losses.ctc.weight and config.control is None
-    # The teacher's transcripts are spelled with its own characters, and test must be too.
+    # Pseudo-labels use the teacher's characters, and so must the references of test.
     return own_labels and config.data.transcripts == "given" and not prunes
 
 
 def _find_characters(config: Config, teacher: LoadedModel) -> list[str] | None:
-    """What transcripts may hold; None where training makes a vocabulary of its own, or the teacher's takes anything."""
+    """Return the characters allowed in transcripts; None for a new vocabulary, or if the teacher's allows any."""
     tokenizer = teacher.processor.tokenizer
-    if tokenizer is None or tokenizer.characters is None or _spells_anew(config):
+    if tokenizer is None or tokenizer.characters is None or _allows_new_characters(config):
         return None
     return sorted(tokenizer.characters)
 
 
 def _take_teacher(teacher: LoadedModel, plugins: list[str]) -> StepResult:
-    """The teacher as what the first step reads; every step's fingerprint holds those of all before it, and plugins'."""
+    """Return the teacher as input of the first step; its fingerprint, which all later ones include, covers plugins."""
     assert teacher.folder is not None
     shape = teacher.model.config
     log.info("teacher: %s, %d layers, %d wide", teacher.folder.name, shape.num_hidden_layers, shape.hidden_size)
@@ -164,7 +164,7 @@ def _take_teacher(teacher: LoadedModel, plugins: list[str]) -> StepResult:
 
 
 def _find_source(teacher: StepResult, plan: Plan) -> StepResult:
-    """What the student is cut out of: the teacher, unless another model is named."""
+    """Return the model that the student is initialized from: the teacher, unless another one is named."""
     if plan.config.student.path is None:
         return teacher
     assert plan.models is not None  # a problem otherwise
@@ -174,7 +174,7 @@ def _find_source(teacher: StepResult, plan: Plan) -> StepResult:
 
 
 def _run_steps(teacher: StepResult, context: Context, until: str) -> list[StepResult]:
-    """The configured steps one after the other, then the control from the same student."""
+    """Run the configured steps in order, then the control from the same student."""
     results, before = [teacher], _find_source(teacher, context.plan)
     steps = context.config.steps
     for turn in list_turns(steps):
@@ -186,16 +186,16 @@ def _run_steps(teacher: StepResult, context: Context, until: str) -> list[StepRe
         if turn.step.name == until and turn.number == steps.count(until):
             return results
     if context.config.control == "ctc_only":
-        begin = steps.index("distill")
-        before = results[begin]
-        for turn in list_turns(steps, control=True)[begin:]:
+        first = steps.index("distill")
+        before = results[first]
+        for turn in list_turns(steps, control=True)[first:]:
             before = run_turn(turn, before, context)
             results.append(before)
     return results
 
 
 def _print_change(step: str, before: StepResult, after: StepResult) -> None:
-    """What was kept and dropped, and where the work went."""
+    """Log what was kept and dropped, and the change in MACs by part."""
     for sentence in after.changes:
         log.info("%s: %s", step, sentence)
     old, new = (measure_size(load_model(result.folder).model) for result in (before, after))
@@ -206,7 +206,7 @@ def _print_change(step: str, before: StepResult, after: StepResult) -> None:
 
 
 def _report(results: list[StepResult], context: Context, config_path: str | None) -> Report:
-    """Measure everything and write the report, or find it written."""
+    """Measure everything and write the report, or read the existing one."""
     config, folder = context.config, context.run_dir / "report"
     judged = [context.data.contents[split] for split in config.evaluate.splits]
     lists = digest_files(config.evaluate.lm_path, config.evaluate.lexicon)
@@ -217,9 +217,9 @@ def _report(results: list[StepResult], context: Context, config_path: str | None
         return found
     forget_state(folder / "fingerprint")
     findings = build_rows(results, context.data.manifests, config, config_path)
-    spelling = describe_transcripts(config.data, _find_characters(config, context.teacher))
+    transcripts = describe_transcripts(config.data, _find_characters(config, context.teacher))
     for row in findings.rows:
-        row.transcripts = spelling
+        row.transcripts = transcripts
     report = Report(
         title=f"bigfoot: {Path(config.run_dir).name}",
         rows=findings.rows,
@@ -238,6 +238,6 @@ def _report(results: list[StepResult], context: Context, config_path: str | None
 
 
 def _notes(context: Context, results: list[StepResult]) -> list[str]:
-    trusted = ["data: audio files were taken for unchanged since they were read (data.trust_files)"]
+    trusted = ["data: audio files were assumed unchanged since they were read (data.trust_files)"]
     of_steps = [f"{result.row}: {note}" for result in results for note in result.notes]
     return [*context.labels.notes, *trusted * context.config.data.trust_files, *of_steps]

@@ -1,4 +1,4 @@
-"""The folder of a run: one start at a time, and nothing written over that is somebody else's."""
+"""Run folder: lock it, and never overwrite files that are not bigfoot's."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from bigfoot.storage.replace import replacing
 
 _LOG_LINE = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ ")
 _MANY = 6
-"""Sections that a configuration of differences does not have all of."""
+"""Sections of a complete configuration; one of differences lacks some of them."""
 
 
 @contextmanager
 def sole_run(run_dir: Path) -> Iterator[None]:
-    """Be the only start of a run; its processes share the lock of the first, and nested calls have it already.
+    """Lock a run folder; a run's processes share the lock of the first, and nested calls hold it already.
 
     Args:
-        run_dir: made where missing.
+        run_dir: created if missing.
 
     Yields:
         Nothing.
@@ -37,7 +37,7 @@ def sole_run(run_dir: Path) -> Iterator[None]:
     Raises:
         OutputError: another process runs in this folder.
     """
-    # Said here for the whole process: only an Accelerator would read it from the launcher, and it comes too late.
+    # Set here for the whole process: only an Accelerator would read it from the launcher, and it is created too late.
     state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
     if not state.is_main_process:
         yield
@@ -53,13 +53,13 @@ def _is_log(path: Path) -> bool:
 
 
 def refuse_own_models(config: Config) -> None:
-    """Refuse a run that would replace the models that it reads.
+    """Reject a run that would replace the models that it reads.
 
     Args:
         config: of the run.
 
     Raises:
-        OutputError: a model that is read lies where a step of the run writes its own.
+        OutputError: an input model is in a folder to which a step of the run writes.
     """
     read = [path for path in (config.teacher.path, config.student.path) if path is not None]
     for control in (False, True):
@@ -73,10 +73,10 @@ def save_run_config(config: Config, run_dir: Path, config_path: str | None) -> N
     Args:
         config: of the run.
         run_dir: of the run.
-        config_path: the file that was read; where it is this very one, it is only replaced if nobody has edited it.
+        config_path: the file that was read; if it is this file, it is only replaced if it was not edited.
 
     Raises:
-        OutputError: a ``config.yaml`` that bigfoot did not write is there.
+        OutputError: there is a ``config.yaml`` that bigfoot did not write.
     """
     file = run_dir / "config.yaml"
     is_read = config_path is not None and Path(config_path).exists() and file.exists() and file.samefile(config_path)
@@ -85,7 +85,7 @@ def save_run_config(config: Config, run_dir: Path, config_path: str | None) -> N
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a file has every section, as people do not write them."""
+    """Return whether a file has every section, which hand-written files do not."""
     with path.open("rb") as file:
         found = set(re.findall(rb"^(\w+):", file.read(1 << 20), re.MULTILINE))
     return len(found & {entry.name.encode() for entry in fields(Config)}) > _MANY

@@ -1,4 +1,4 @@
-"""A method's shape, given for a base teacher, on the tiny teacher that ships with bigfoot."""
+"""Scale a method's shape from a base teacher to the tiny teacher that ships with bigfoot."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _CONV_STEP = 8
 
 
 def apply_scale(config: Config) -> Config:
-    """Carry out ``scale``.
+    """Apply ``scale``.
 
-    With ``tiny``, the teacher is the tiny one, the student is cut out of it, and every width of the student has to its
-    widths the share that it had to a base teacher's, rounded to what heads and groups of the positional convolution
-    divide. Layers, reuse, reduction, groups and kernels stay; data and steps are the user's to give.
+    With ``tiny``, the teacher is the tiny one, the student is initialized from it, and the student's widths keep their
+    ratio to the teacher's, rounded to multiples that heads and groups of the positional convolution need. Layers,
+    reuse, reduction, groups and kernels are unchanged; data and steps must be set by the user.
 
     Args:
-        config: of the run; left as it is.
+        config: of the run; not modified.
 
     Returns:
         A configuration of full scale.
@@ -42,7 +42,7 @@ def apply_scale(config: Config) -> Config:
     try:
         shape = _scale_shape(wanted.shape, tiny, base)
     except (TypeError, ValueError, ZeroDivisionError):
-        shape = wanted.shape  # Values of another kind are named by the checks that follow.
+        shape = wanted.shape  # Values of the wrong type are reported by later checks.
     rank = wanted.low_rank.rank
     low_rank = replace(wanted.low_rank, rank=max(1, rank * tiny.hidden_size // base.hidden_size) if rank else 0)
     student = replace(wanted, path=None, shape=shape, low_rank=low_rank)
@@ -56,7 +56,7 @@ def _scale_shape(given: dict[str, Any], tiny: BigfootConfig, base: BigfootConfig
         step = math.lcm(heads, shape.get("num_conv_pos_embedding_groups", tiny.num_conv_pos_embedding_groups))
         shape["hidden_size"] = max(step, step * round(shape["hidden_size"] / step))
     if shape.get("feature_projection") == "none" and "conv_dim" in shape:
-        # Convolutions that end as wide as the encoder, and those that are as wide as the last, stay so.
+        # Convolutions as wide as the encoder, or as wide as the last convolution, keep that equality.
         last, size = given["conv_dim"][-1], shape.get("hidden_size", tiny.hidden_size)
         pairs = zip(shape["conv_dim"], given["conv_dim"], strict=True)
         shape["conv_dim"] = [size if there == last else here for here, there in pairs]
@@ -76,5 +76,5 @@ def _scale_field(name: str, value: Any, tiny: BigfootConfig, base: BigfootConfig
 
 
 def _scale_width(width: int, share: float) -> int:
-    """Round, but make no block disappear that is there: 0 means that it is not."""
+    """Round without removing an existing block: 0 means that it is absent."""
     return max(min(1, width), round(width * share))

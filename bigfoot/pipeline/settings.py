@@ -1,4 +1,4 @@
-"""Every setting of a run: the sections of its parts, each declared with its owner, and what only the whole can tell."""
+"""All settings of a run: the sections of its parts, each declared in its module, and checks across sections."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TRACKERS = ("tensorboard", "wandb", "mlflow", "comet_ml")
 
 @dataclass
 class TeacherConfig:
-    """The good model that is too big."""
+    """The model to compress."""
 
     path: str = "tiny_teacher"
     """A bigfoot folder, a Hugging Face folder or id, or ``tiny_teacher``, which ships with bigfoot."""
@@ -39,69 +39,69 @@ class TeacherConfig:
 
 @dataclass
 class PublishedConfig:
-    """How a paper counts the parameters of the student that a YAML file makes, for ``bigfoot summary FILE``."""
+    """How a paper counts the parameters of a YAML file's student, for ``bigfoot summary FILE``."""
 
     num_params: float = not_negative(0.0)
-    """What it prints; 0 where it prints nothing."""
+    """The printed number; 0 if there is none."""
     projections: int = not_negative(0)
-    """Linear maps to the teacher's width that are counted, though they are dropped after training."""
+    """Linear maps to the teacher's width that the paper counts, though they are dropped after training."""
     upsamplers: int = not_negative(0)
-    """Upsamplers that are counted with those."""
+    """Upsamplers that the paper counts likewise."""
     about: bool = False
-    """Whether the paper's own shape is not known, and the file's is near it."""
+    """Whether the paper's shape is unknown, and the file's approximates it."""
 
 
 @dataclass
 class Config:
-    """A whole run: from a teacher to a table."""
+    """Configuration of a run: from a teacher to a report."""
 
     run_dir: str = "runs/demo"
-    """Where everything of the run is written, and found again by the same command."""
+    """Run folder: all output is written there, and the same command resumes from it."""
     seed: int = not_negative(7)
-    """Of data, weights, masks and order."""
+    """Random seed of data, weights, masks and order."""
     threads: int | None = above_zero(None)
-    """CPU threads of torch; its own default where null."""
+    """CPU threads of torch; null for its default."""
     precision: str = one_of("auto", "no", "bf16", "fp16")
-    """Of training: ``no`` (fp32), ``bf16``, ``fp16``; ``auto`` takes bf16 on a GPU that has it and fp32 elsewhere."""
+    """Of training: ``no`` (fp32), ``bf16``, ``fp16``; ``auto`` is bf16 on a GPU that supports it, fp32 elsewhere."""
     trackers: list[str] = field(default_factory=lambda: ["tensorboard"])
-    """Where curves go besides the report: ``tensorboard``, ``wandb``, ``mlflow``, ``comet_ml``; all but the first need
-    their own package."""
+    """Trackers of training curves, besides the report: ``tensorboard``, ``wandb``, ``mlflow``, ``comet_ml``; all but
+    the first need their own package."""
     steps: list[str] = field(default_factory=lambda: ["student", "distill", "finetune"])
-    """What is done to the teacher, in order: ``student``, ``prune``, ``gates``, ``distill``, ``finetune``, and
-    ``quantize`` last; ``prune`` and ``distill`` as often as wanted. Evaluating and reporting follow by themselves."""
+    """Steps, in order: ``student``, ``prune``, ``gates``, ``distill``, ``finetune``, and ``quantize`` last; ``prune``
+    and ``distill`` may repeat. Evaluation and report follow automatically."""
     control: str | None = one_of("ctc_only", default=None)
-    """``ctc_only`` runs the same student, seed, steps and data once more with the teacher's losses off."""
+    """``ctc_only`` repeats the run with the same student, seed, steps and data, without the teacher's losses."""
     scale: str = one_of("full", "tiny")
-    """``tiny`` takes ``tiny_teacher`` and the student's widths at the share that they have to a base teacher's, so that
-    a method can be tried anywhere; data and steps are to be given with it."""
+    """``tiny`` uses ``tiny_teacher`` and scales the student's widths by their ratio to a base teacher's, so that a
+    method can be tried on any machine; set data and steps with it."""
     plugins: list[str] = field(default_factory=list)
-    """Modules of your own that register losses, techniques or steps: names, or paths of ``.py`` files, looked for
-    beside the configuration, in the working directory, and where Python looks for modules. They are code, and run."""
+    """Modules of your own that register losses, techniques or steps: names, or paths of ``.py`` files, searched beside
+    the configuration, in the working directory, and on Python's path. Their code is executed."""
     data: DataConfig = field(default_factory=DataConfig)
-    """What is heard."""
+    """Corpus and batches."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
-    """What is imitated."""
+    """The model to compress."""
     student: StudentConfig = field(default_factory=StudentConfig)
-    """What is kept of it."""
+    """Shape and initialization of the student."""
     prune: Prune = field(default_factory=Prune)
-    """What is taken out of it."""
+    """Units to prune."""
     distill: DistillConfig = field(default_factory=DistillConfig)
-    """How the student learns from the teacher."""
+    """Distillation from the teacher."""
     gates: GatesConfig = field(default_factory=GatesConfig)
-    """What it learns, meanwhile, to do without."""
+    """Distillation with gates that learn which units to prune."""
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
-    """How it learns from the transcripts."""
+    """Fine-tuning on transcripts."""
     quantize: Quantize = field(default_factory=Quantize)
-    """How small its weights become at last."""
+    """Quantization of the weights."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
-    """How it is judged."""
+    """Evaluation."""
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     """What is measured besides error rates."""
     published: PublishedConfig = field(default_factory=PublishedConfig)
-    """How its size was published."""
+    """Published size of the student."""
 
     def find_problems(self) -> Iterator[Problem]:
-        """Check what no section can say by itself."""
+        """Check constraints across sections."""
         yield from unknown_words("steps", "step", self.steps, list(STEPS))
         yield from unknown_words("trackers", "tracker", self.trackers, TRACKERS)
         if self.control is not None and "distill" not in self.steps:
@@ -110,22 +110,22 @@ class Config:
             yield from self._growth_problems()
 
     def _growth_problems(self) -> Iterator[Problem]:
-        """Why groups cannot grow while the student is distilled."""
+        """Check whether groups can grow during distillation."""
         key = "distill.grow_groups"
         if self.steps[:2] != ["student", "distill"]:
-            message = "needs the steps student and distill, in this order, to begin with"
+            message = "needs the steps student and distill first, in this order"
             yield Problem(key, "bad_order", message)
         if self.steps.count("distill") > 1:
             yield Problem(key, "repeated", "groups grow once, and steps names distill several times")
         if not self.student.change_conv_layers:
             yield Problem(key, "no_groups", "student.change_conv_layers is false, so there are no groups to grow")
         if self.student.conv_init == "least_squares":
-            message = "kernels begin dense, so student.conv_init must be slice or permute"
+            message = "kernels start dense, so student.conv_init must be slice or permute"
             yield Problem(key, "not_grouped", message)
 
 
 def config_schema() -> type[Config]:
-    """``Config``, with the sections of the registered steps that it does not declare itself.
+    """Return ``Config`` with the sections of registered steps that it does not declare itself.
 
     Raises:
         BigfootError: a step has the name of another section.
@@ -139,14 +139,14 @@ def config_schema() -> type[Config]:
 
 
 def read_config(path: str | Path | None, overrides: Sequence[str] = ()) -> tuple[Config, list[Problem]]:
-    """Merge the defaults, a YAML file and overrides; collect what is wrong instead of stopping at the first.
+    """Merge the defaults, a YAML file and overrides; collect all problems instead of stopping at the first.
 
     Args:
         path: YAML file, looked up as given and then under ``configs/``; None for the defaults alone.
         overrides: ``a.b=c`` each, YAML on the right-hand side.
 
     Returns:
-        The configuration (defaults where a key was wrong) and what is wrong with it.
+        The configuration (defaults for invalid keys) and its problems.
 
     Raises:
         ConfigError: the file is missing or is not YAML.
@@ -164,10 +164,10 @@ def read_config(path: str | Path | None, overrides: Sequence[str] = ()) -> tuple
 
 
 def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
-    """``read_config`` for those who want a configuration or an error.
+    """Return the configuration of ``read_config``, or raise its problems.
 
     Raises:
-        ConfigError: with everything that is wrong.
+        ConfigError: with all problems.
     """
     config, problems = read_config(path, overrides)
     if problems:

@@ -1,4 +1,4 @@
-"""The weights of a student, initialized from those of its source: depth, shape, convolutions, low ranks."""
+"""Initialize a student's weights from its source: depth, shape, convolutions, low ranks."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from bigfoot.pipeline.student_shape import final_shape
 
 
 class InitAudio:
-    """Training audio for what is fitted or compared when a student begins; read when first asked for.
+    """Training audio for fits and comparisons at initialization; read on first use.
 
     Args:
         manifest: of train.
-        loaded: whose processor normalizes it.
+        loaded: its processor normalizes the audio.
         config: of the run.
     """
 
@@ -36,20 +36,20 @@ class InitAudio:
 
     @cached_property
     def batches(self) -> list[PaddedAudio]:
-        """As the feature encoder takes it."""
+        """Batches as input of the feature encoder."""
         return [PaddedAudio(batch.input_values, batch.attention_mask) for batch in sample_batches(*self._source)]
 
 
 def build_student(model: BigfootForCTC, config: Config, audio: InitAudio) -> tuple[BigfootForCTC, list[str]]:
-    """Cut a student out of a model.
+    """Initialize a student from a model.
 
     Args:
-        model: left as it is.
-        config: its section ``student`` says how; with ``distill.grow_groups`` convolutions stay dense for now.
-        audio: read only where something is fitted to it or compared on it.
+        model: not modified.
+        config: its section ``student`` is applied; with ``distill.grow_groups`` convolutions stay dense for now.
+        audio: read only if something is fitted to it or compared on it.
 
     Returns:
-        The student in eval mode, and what was kept and dropped, a sentence each.
+        The student in eval mode, and what was kept and dropped, one sentence each.
 
     Raises:
         ModelError: the shape cannot be built.
@@ -69,8 +69,8 @@ def build_student(model: BigfootForCTC, config: Config, audio: InitAudio) -> tup
             student, change = reshape_to.apply(student, reshape_to.Reshape(wanted.shape, config.seed))
         changes.append(change.describe())
     if wanted.change_conv_layers:
-        student, told = _change_convs(student, config, audio)
-        changes += told
+        student, changed = _change_convs(student, config, audio)
+        changes += changed
         if student.config.conv_dim[-1] == model.config.conv_dim[-1]:
             error = measure_feature_error(student, model, audio.batches)
             features = f"{error:.3f} relative squared error to the teacher's on training audio"
@@ -90,7 +90,7 @@ def _draw_student(model: BigfootForCTC, config: Config) -> tuple[BigfootForCTC, 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         student = BigfootForCTC(shape).eval()
-    return student, [f"weights: the shape alone; all {count_params(student):,} weights begin at random."]
+    return student, [f"weights: the shape alone; all {count_params(student):,} weights are random."]
 
 
 def _change_convs(model: BigfootForCTC, config: Config, audio: InitAudio) -> tuple[BigfootForCTC, list[str]]:

@@ -1,4 +1,4 @@
-"""The shape of a student, resolved once: each part of it that cannot be is left out and named."""
+"""Resolve the shape of a student once; invalid parts are dropped and reported."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from bigfoot.pipeline.settings import Config
 
 @dataclass
 class StudentShape:
-    """What became of the settings of a student.
+    """Resolved settings of a student.
 
     Args:
-        shape: as far as losses care: without groups and shared kernels of convolutions, and low ranks.
+        shape: as needed by losses: without groups and shared kernels of convolutions, and low ranks.
         untouched: the same before ``student.techniques``.
-        problems: of the parts that are not in it.
-        unfit: why weights cannot be initialized as asked for, or the shape not be changed further.
+        problems: of the dropped parts.
+        unfit: why weights cannot be initialized as configured, or the shape not be changed further.
     """
 
     shape: BigfootConfig
@@ -34,11 +34,11 @@ class StudentShape:
 
 
 def resolve_student(config: Config, source: BigfootConfig) -> StudentShape:
-    """Find the shape of a student.
+    """Resolve the shape of a student.
 
     Args:
         config: of the run.
-        source: shape of the model that it is cut out of.
+        source: shape of the model that it is initialized from.
 
     Examples:
         >>> from bigfoot.pipeline.settings import load_config
@@ -56,7 +56,7 @@ def resolve_student(config: Config, source: BigfootConfig) -> StudentShape:
         found.problems.append(Problem("student.shape", "bad_shape", str(error)))
     found.unfit += [problem.under("student") for problem in _fit_problems(wanted, source, shallow, found.shape)]
     if wanted.weights == "random" and config.distill.grow_groups:
-        message = "random weights begin with their groups; leave distill.grow_groups out"
+        message = "random weights have their groups from the start; leave distill.grow_groups out"
         found.unfit.append(Problem("student.weights", "no_growth", message))
     found.untouched = found.shape
     _apply_techniques_(found, wanted)
@@ -67,13 +67,13 @@ def _apply_techniques_(found: StudentShape, wanted: StudentConfig) -> None:
     try:
         found.shape = _reshape_further(found.shape, wanted)
     except ConfigError:
-        return  # The section says itself what is wrong with its entries.
+        return  # The section itself reports invalid entries.
     except BigfootError as error:
         found.problems.append(Problem("student.techniques", "not_applicable", str(error)))
 
 
 def _reshape_further(shape: BigfootConfig, wanted: StudentConfig) -> BigfootConfig:
-    """The shape after ``student.techniques``; units that weights or audio decide on are still there."""
+    """Return the shape after ``student.techniques``; units selected by weights or audio are still included."""
     for settings in wanted.read_techniques():
         shape = reshape_by(shape, settings)
     return shape
@@ -87,7 +87,7 @@ def _cut_depth_(found: StudentShape, wanted: StudentConfig, source: BigfootConfi
     except ModelError as error:
         key = "layer_init" if 1 <= count <= most else "num_hidden_layers"
         found.problems.append(Problem(f"student.{key}", "bad_layers", str(error)))
-        # Losses are still checked, as far as depth decides them.
+        # Losses are still checked, as far as they depend on depth.
         found.shape = depth.shrink_shape(source, range(min(max(1, count), most)))
 
 
@@ -103,7 +103,7 @@ def _cut_decoder_(found: StudentShape, wanted: StudentConfig) -> None:
 def _fit_problems(
     wanted: StudentConfig, source: BigfootConfig, shallow: BigfootConfig, shape: BigfootConfig
 ) -> Iterator[Problem]:
-    """See ``StudentShape.unfit``."""
+    """Yield ``StudentShape.unfit``."""
     if wanted.shape and wanted.shape_init == "least_squares":
         for problem in narrow.narrow_problems(shallow, wanted.shape):
             yield Problem("shape_init", "no_least_squares", problem)
@@ -132,19 +132,19 @@ def _conv_problems(wanted: StudentConfig, shape: BigfootConfig) -> Iterator[Prob
         yield Problem("conv_sharing", "bad_sharing", str(error))
     already = shape.conv_sharing or set(shape.groups_of_convs) != {1}
     if wanted.conv_init != "slice" and already:
-        message = f"{wanted.conv_init} begins from dense kernels; the teacher's are grouped or shared"
+        message = f"{wanted.conv_init} needs dense kernels; the teacher's are grouped or shared"
         yield Problem("conv_init", "not_dense", message)
 
 
 def final_shape(config: Config, source: BigfootConfig) -> BigfootConfig:
-    """The student's shape with groups, shared kernels and low ranks; the source's where no student is cut.
+    """Return the student's shape with groups, shared kernels and low ranks; the source's without a student step.
 
     Args:
         config: of the run.
-        source: shape of the model that it is cut out of.
+        source: shape of the model that it is initialized from.
 
     Raises:
-        ModelError: it cannot be cut out of it, or its ranks depend on the source's weights.
+        ModelError: the shape is invalid, or its ranks depend on the source's weights.
     """
     if "student" not in config.steps:
         return source

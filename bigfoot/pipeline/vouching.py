@@ -1,4 +1,4 @@
-"""The report of a run: taken as it is only where it is whole and of this very run."""
+"""Reuse the report of a run only if it is whole and of this run."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _FILES = ("report.json", "report.md", "report.html", "report.csv", "wer_vs_size.
 
 @dataclass(frozen=True)
 class _Stamp:
-    """``fingerprint`` in the report's folder.
+    """Content of ``fingerprint`` in the report's folder.
 
     Args:
-        fingerprint: of all that decides what the report says.
+        fingerprint: of everything that determines the report.
         report: digest of ``report.json``.
     """
 
@@ -31,14 +31,14 @@ class _Stamp:
 
 
 def read_report(folder: Path, expected: str) -> Report | None:
-    """Find a report written; views of it that are gone are written again.
+    """Read an existing report; missing views of it are written again.
 
     Args:
         folder: of the report.
-        expected: fingerprint of all that decides what it says.
+        expected: fingerprint of everything that determines it.
 
     Returns:
-        None where it is not there, damaged, or of another run.
+        None if it is missing, damaged, or of another run.
 
     Raises:
         OutputError: a file is in the place of the folder.
@@ -67,12 +67,12 @@ def _complete(folder: Path, expected: str) -> Report | None:
 
 
 def write_report(report: Report, folder: Path, expected: str) -> None:
-    """Write a report, and then the stamp that vouches for it.
+    """Write a report, and then its fingerprint.
 
     Args:
         report: of the run.
         folder: of the report.
-        expected: fingerprint of all that decides what it says.
+        expected: fingerprint of everything that determines it.
     """
     save_report(report, folder)
     write_state(folder / "fingerprint", _Stamp(expected, digest_file(folder / "report.json")))

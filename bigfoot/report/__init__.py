@@ -1,1 +1,1 @@
-"""What a run found, as rows, tables, pictures and comparisons of runs."""
+"""Results of a run as rows, tables and figures, and comparisons of runs."""

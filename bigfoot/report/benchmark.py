@@ -1,4 +1,4 @@
-"""A benchmark laid out for people: a table of models and one of their parts for every setting, and what to know."""
+"""Render a benchmark for a terminal: a table of models and one of their parts for every setting, and notes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _COLUMNS = (
 
 
 def render_benchmark(benchmark: Benchmark) -> Iterator[str | Table]:
-    """Lay a benchmark out for a terminal.
+    """Render a benchmark for a terminal.
 
     Args:
         benchmark: of ``measure_benchmark``.
 
     Yields:
-        What to print, one thing after the other: two tables a setting and one more for each ONNX file, then the notes.
+        Renderables in order: two tables per setting and one more for each ONNX file, then the notes.
     """
     for peak in benchmark.peak:
         models = benchmark.in_setting(peak)
@@ -83,7 +83,7 @@ def _render_parts(models: list[ModelResult]) -> Table:
 
 
 def _render_operators(model: ModelResult) -> Table:
-    """Kinds of operators of an ONNX file, those that take longest first, and the rest in one line."""
+    """List the operator types of an ONNX file, the slowest first, and the rest in one line."""
     by_kind: dict[str, dict[str, float]] = {}
     for part, times in model.by_operator.items():
         for kind, seconds in times.items():

@@ -1,4 +1,4 @@
-"""The page that a model has on the hub: what it is, how it is opened, what it cost, how it was made."""
+"""Render the model card for the hub: description, usage, measurements, history."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def render_card(loaded: LoadedModel, repository: str, license: str | None = None
     """Write a model card.
 
     Args:
-        loaded: the model with its history; where its folder lies in a run, the run's report is shown.
+        loaded: the model with its history; if its folder is in a run, the run's report is included.
         repository: owner/name on the hub.
-        license: of the weights, by the hub's identifiers; None where it is not stated.
+        license: of the weights, by the hub's identifiers; None if it is not stated.
 
     Returns:
-        Markdown, with the hub's YAML at its head.
+        Markdown, with the hub's YAML header.
 
     Examples:
         >>> from bigfoot.formats.folder import load_model
@@ -42,7 +42,7 @@ def render_card(loaded: LoadedModel, repository: str, license: str | None = None
 
 
 def _render_head(loaded: LoadedModel, license: str | None) -> list[str]:
-    """What the hub reads: https://huggingface.co/docs/hub/model-cards names the keys."""
+    """Render the YAML header; its keys are listed at https://huggingface.co/docs/hub/model-cards."""
     task = ["automatic-speech-recognition"] if loaded.model.head is not None else ["feature-extraction"]
     head = [f"license: {json.dumps(license)}"] if license else []
     head += ["library_name: transformers", f"pipeline_tag: {task[0]}", "tags:"]
@@ -67,7 +67,7 @@ def _describe(loaded: LoadedModel) -> list[str]:
 def _render_opening(loaded: LoadedModel, repository: str) -> list[str]:
     own_code = not loaded.model.config.is_huggingface_shape or loaded.model.config.small_weights is not None
     opener = "AutoModelForCTC" if loaded.model.head is not None else "AutoModel"
-    # transformers' tokenizer for CTC knows characters; others need bigfoot's tokenizer.
+    # transformers' CTC tokenizer supports characters only; others need bigfoot's tokenizer.
     kind = "AutoProcessor" if isinstance(loaded.processor.tokenizer, CharTokenizer) else "AutoFeatureExtractor"
     trust = ", trust_remote_code=True" if own_code else ""
     lines = [
@@ -83,11 +83,11 @@ def _render_opening(loaded: LoadedModel, repository: str) -> list[str]:
             "In transformers' own class the padding of a batch changes this model's output: run one utterance at a "
             "time there."
         )
-    return [*lines, f'With bigfoot, `bigfoot.load_model("{repository}")` opens it, blind to padding.']
+    return [*lines, f'With bigfoot, `bigfoot.load_model("{repository}")` loads it; its output is invariant to padding.']
 
 
 def _find_report(loaded: LoadedModel) -> Report | None:
-    """The report of the run in which the model lies."""
+    """Render the report of the model's run."""
     folder = loaded.folder
     places = [] if folder is None else [folder, *folder.resolve().parents[:2]]
     found = next((place / "report" for place in places if (place / "report" / "report.json").exists()), None)
@@ -103,7 +103,7 @@ def _render_measures(loaded: LoadedModel) -> list[str]:
 
 
 def _render_corpus(data: object) -> list[str]:
-    """Name the corpus and its splits, of which every figure below is."""
+    """Name the corpus and its splits, on which all numbers were measured."""
     if not isinstance(data, dict) or not data.get("corpus"):
         return []
     splits = [f"{split} {', '.join(map(str, names))}" for split in ("train", "dev", "test")

@@ -1,4 +1,4 @@
-"""What a table of models shows, column by column; rates are fractions in the rows and percent here."""
+"""Columns of a table of models; rates are fractions in the rows and percent here."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Column:
     """A column of the table.
 
     Args:
-        head: its title, with the unit.
-        render: what it shows of a row.
-        value: the number behind that, None where it is missing; without it the column is text.
+        head: title, with the unit.
+        render: text of a row's cell.
+        value: its number, None if it is missing; a column without this function is text.
     """
 
     head: str
@@ -25,7 +25,7 @@ class Column:
 
 
 def format_wer(row: Row) -> str:
-    """Write the WER in percent with its interval, or why there is none."""
+    """Format the WER in percent with its interval, or why there is none."""
     if row.wer is None:
         return f"{MISSING} ({row.wer_missing_reason})" if row.wer_missing_reason else MISSING
     counted = "" if row.unit == "word" else " PER"
@@ -43,9 +43,9 @@ def _speedup(row: Row) -> str:
 def _batch_invariant(row: Row) -> str:
     if row.batch_invariant is None:
         return MISSING
-    answer = "yes" if row.batch_invariant else "no"
+    verdict = "yes" if row.batch_invariant else "no"
     difference = row.batch_invariance_max_difference
-    return answer if difference is None else f"{answer} ({difference:.1e})"
+    return verdict if difference is None else f"{verdict} ({difference:.1e})"
 
 
 COLUMNS: tuple[Column, ...] = (
@@ -70,11 +70,11 @@ COLUMNS: tuple[Column, ...] = (
 LEGEND = (
     "Parameters are counted once where they are shared; MB are 10^6 bytes of weights on disk; GMACs/s are 10^9 "
     "multiply-accumulates per second of audio; fewer and faster are against the teacher, faster and RTF (seconds of "
-    "computing per second of audio) with one thread unless stated otherwise; batch invariant: a batch gives what each "
-    "utterance gives alone (largest difference of a logit)."
+    "computing per second of audio) with one thread unless stated otherwise; batch invariant: an utterance has the "
+    "same output in a batch and alone (largest difference of a logit)."
 )
 
 
 def sort_rows(rows: Sequence[Row]) -> list[Row]:
-    """Put the teacher first and leave the others in the order in which they were made."""
+    """Put the teacher first and keep the order of the others."""
     return sorted(rows, key=lambda row: not row.is_teacher)

@@ -1,4 +1,4 @@
-"""Rows of any number of runs in one table."""
+"""Compare any number of runs in one table."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _COLUMNS = (COLUMNS[0], Column("split", lambda row: row.split), *COLUMNS[1:])
 
 @dataclass(frozen=True)
 class ComparedRow:
-    """A row and where it comes from.
+    """A row and its run.
 
     Args:
-        run: what the run is called, unique in its comparison.
-        folder: the folder in which its report was found.
-        row: its facts.
+        run: name of the run, unique in its comparison.
+        folder: of its report.
+        row: of the report.
     """
 
     run: str
@@ -40,7 +40,7 @@ class Comparison:
 
     Args:
         rows: run after run, the teacher of each first.
-        warnings: why some of the rows cannot be compared with others, a sentence each.
+        warnings: why some of the rows cannot be compared with others, one sentence each.
     """
 
     rows: list[ComparedRow]
@@ -54,10 +54,10 @@ def compare_runs(folders: Sequence[str | Path]) -> Comparison:
         folders: run folders (with ``report/report.json``) or report folders, one or more.
 
     Returns:
-        All their rows, with warnings where they were not judged alike.
+        All their rows, with warnings where they were measured differently.
 
     Raises:
-        DataError: no folders, one of them twice, or without a report; all such folders are named at once.
+        DataError: no folders, a repeated one, or one without a report; all such folders are reported at once.
 
     Examples:
         >>> import tempfile
@@ -90,13 +90,13 @@ def compare_runs(folders: Sequence[str | Path]) -> Comparison:
 
 
 def find_incomparable(rows: Sequence[Row]) -> list[str]:
-    """Name the differences in how rows with a WER were measured; how models were made may differ.
+    """Find differences in the measurement of rows with a WER; the models' training may differ.
 
     Args:
         rows: the rows of one table.
 
     Returns:
-        A sentence for each condition that differs; empty where the rows may be compared.
+        A sentence for each condition that differs; empty if the rows can be compared.
 
     Examples:
         >>> find_incomparable([Row("a", "x", "dev", wer=0.1), Row("b", "x", "test", wer=0.1)])
@@ -127,7 +127,7 @@ def save_comparison(comparison: Comparison, folder: str | Path) -> None:
 
     Args:
         comparison: what to write.
-        folder: where, made if it is missing.
+        folder: created if missing.
 
     Examples:
         >>> import tempfile
@@ -154,20 +154,20 @@ def save_comparison(comparison: Comparison, folder: str | Path) -> None:
 
 
 def render_comparison_markdown(comparison: Comparison) -> str:
-    """Write the comparison as one Markdown table, warnings above it."""
+    """Render the comparison as one Markdown table below its warnings."""
     heads, cells = _table_of(comparison)
     warnings = [f"- **Careful:** {warning}" for warning in comparison.warnings]
     return "\n".join(["# Comparison", "", *warnings, *([""] if warnings else []), *render_table(heads, cells)]) + "\n"
 
 
 def render_comparison_html(comparison: Comparison) -> str:
-    """Write the comparison as one HTML page that needs no other file and no network.
+    """Render the comparison as one HTML page that needs no other file and no network.
 
     Args:
-        comparison: what to write; whatever it holds is shown as text, never read as HTML.
+        comparison: to render; its texts are escaped.
 
     Returns:
-        The page; its table can be sorted, and on a phone scrolls sideways while its first column stays.
+        The page; its table can be sorted, and on a phone scrolls sideways with a fixed first column.
     """
     rows, runs = [compared.row for compared in comparison.rows], [compared.run for compared in comparison.rows]
     return render_page(
@@ -192,7 +192,7 @@ def _find_report(folder: Path) -> Path | None:
 
 
 def _name_runs(folders: Sequence[Path]) -> list[str]:
-    """Name each run by the last parts of its path, as few as make all of them unique."""
+    """Name each run by the fewest last parts of its path that make all names unique."""
     paths = [folder.parent if folder.name == "report" else folder for folder in folders]
     for count in range(1, max(len(path.parts) for path in paths) + 1):
         names = ["/".join(path.parts[-count:]) for path in paths]

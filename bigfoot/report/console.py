@@ -1,4 +1,4 @@
-"""The short table that a recipe prints at its end."""
+"""Render the short table that a run prints at its end."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _NARROWEST = {"model": 14, "split": 5, "WER % [95 %]": 18}
 
 
 def render_console(report: Report) -> Table:
-    """Make the short table that a recipe prints at its end; 100 columns hold it.
+    """Render the short table that a run prints at its end; it fits in 100 columns.
 
     Args:
-        report: what to show.
+        report: to render.
 
     Returns:
         A table for ``rich.console.Console.print``.
@@ -32,7 +32,7 @@ def render_console(report: Report) -> Table:
     """
     several = len({row.split for row in report.rows}) > 1
     title = report.title if several or not report.rows else f"{report.title}, {report.rows[0].split}"
-    # Text, not str: rich would read a bracket in a name as an order to change colour.
+    # Text, not str: rich would parse a bracket in a name as markup.
     table = Table(title=Text(title), box=box.SIMPLE_HEAD)
     shown = [column for column in COLUMNS if column.head in _CONSOLE_HEADS]
     if several:

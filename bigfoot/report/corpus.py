@@ -1,4 +1,4 @@
-"""The description of a corpus: as a table for the console, as Markdown, as JSON and as a picture."""
+"""Render the description of a corpus: console tables, Markdown, JSON and a figure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def save_description(facts: CorpusFacts, folder: str | Path) -> None:
 
     Args:
         facts: of ``describe_corpus``.
-        folder: made where missing.
+        folder: created if missing.
 
     Examples:
         >>> import tempfile
@@ -53,7 +53,7 @@ def save_description(facts: CorpusFacts, folder: str | Path) -> None:
 
 
 def to_json(facts: CorpusFacts) -> dict[str, Any]:
-    """Plain values of a description; of what is spread out, its summary.
+    """Convert a description to plain values; distributions are summarized.
 
     Returns:
         ``name``, ``splits`` (each with its counts and, under ``spreads``, minimum, quartiles, maximum and mean by
@@ -78,7 +78,7 @@ def to_json(facts: CorpusFacts) -> dict[str, Any]:
 
 
 def render_description(facts: CorpusFacts) -> str:
-    """Write a description for people.
+    """Render a description as Markdown.
 
     Args:
         facts: of ``describe_corpus``.
@@ -96,7 +96,7 @@ def render_description(facts: CorpusFacts) -> str:
 
 
 def render_tables(facts: CorpusFacts) -> list[Table]:
-    """Make the tables that a console shows: the splits, what is spread out, and what was left out.
+    """Render the tables for a console: the splits, the distributions, and the skipped utterances.
 
     Args:
         facts: of ``describe_corpus``.
@@ -115,7 +115,7 @@ def render_tables(facts: CorpusFacts) -> list[Table]:
 
 
 def _make_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    # Text, not str: rich would read a bracket in a path as an order to change colour.
+    # Text, not str: rich would parse a bracket in a path as markup.
     table = Table(title=Text(title), box=box.SIMPLE_HEAD)
     for number, head in enumerate(heads):
         table.add_column(Text(head), justify="left" if number == 0 else "right", overflow="fold")
@@ -130,14 +130,14 @@ def _split_cells(split: SplitFacts) -> list[str]:
 
 
 def _list_counts(counts: Mapping[int, int]) -> str:
-    """``16000`` where all are alike, ``8000 (3), 16000 (97)`` where not."""
+    """Return ``16000`` for a single value, else ``8000 (3), 16000 (97)``."""
     if len(counts) == 1:
         return str(next(iter(counts)))
     return ", ".join(f"{value} ({count})" for value, count in counts.items())
 
 
 def _spread_cells(facts: CorpusFacts) -> dict[str, list[list[str]]]:
-    """By quantity, a row for each split."""
+    """Return the rows by quantity, one per split."""
     cells: dict[str, list[list[str]]] = {}
     for split in facts.splits:
         for quantity, values in split.quantities.items():
@@ -159,14 +159,14 @@ def _describe_characters(splits: Sequence[SplitFacts]) -> list[str]:
 
 
 def _label(character: str) -> str:
-    """What to show of a character that cannot be seen, or that few fonts hold."""
+    """Return a label for a character that is invisible, or that few fonts have."""
     if character == " ":
         return "space"
     return character if character.isprintable() and ord(character) < 0x590 else f"U+{ord(character):04X}"
 
 
 def draw_description(facts: CorpusFacts) -> Figure:
-    """Draw how lengths are spread, in percent of each split's utterances, and how often characters stand in the texts.
+    """Draw histograms of lengths, in percent of each split's utterances, and the frequencies of characters.
 
     Args:
         facts: of ``describe_corpus``.
@@ -197,7 +197,7 @@ def _draw_histogram(axes: Axes, quantity: str, by_split: Mapping[str, Sequence[f
     values = [value for some in by_split.values() for value in some]
     whole = all(float(value).is_integer() for value in values)
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    # Counts get bins of whole numbers, else some bins would hold two of them and their neighbours one.
+    # Counts get integer bins, else some bins would hold two values and their neighbours one.
     width = max(1, round((high - low) / _NUM_BINS)) if whole else max(high - low, 1e-3) / _NUM_BINS
     edges = (np.arange(low, high + 1.5 * width, width) - (0.5 if whole else 0.0)).tolist()
     for (split, some), colour in zip(by_split.items(), COLOURS, strict=False):

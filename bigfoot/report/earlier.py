@@ -1,4 +1,4 @@
-"""Reports of earlier versions, read as this one writes them."""
+"""Convert reports of earlier versions to the current format."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def rename_rows(content: dict[str, Any]) -> dict[str, Any]:
-    """Call the rows of the step ``distill`` so; until 0.1 they were called ``distil``.
+    """Rename the rows ``distil``, as written until 0.1, to ``distill``.
 
     Args:
-        content: of a ``report.json`` whose ``rows`` are a list of objects; left as it is.
+        content: of a ``report.json`` whose ``rows`` are a list of objects; not modified.
 
     Examples:
         >>> rename_rows({"rows": [{"name": "distil_2, decoder", "step": "distil_2"}]})["rows"]

@@ -1,4 +1,4 @@
-"""Files of a report: whole or not at all, in UTF-8 and JSON that any parser takes."""
+"""Write files of a report: atomically, in UTF-8 and strict JSON."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from bigfoot.storage.replace import write_file
 def write_whole(
     path: Path, content: bytes, *, sign: str = "", key: str = "rows", may: MayReplace = OWN_ONLY
 ) -> None:
-    """Write a file beside its place and move it there, so that no reader and no kill ever leaves half of it.
+    """Write a file atomically: to a temporary one that is then moved, so that it is never partial.
 
     Args:
-        path: file to write; its folder is made if it is missing.
+        path: file to write; its folder is created if missing.
         content: all of it.
-        sign: JSON file of the folder by which what an earlier version wrote there is recognized.
-        key: that it has then.
-        may: what may be replaced, besides what bigfoot wrote.
+        sign: JSON file in the folder that identifies output of an earlier version.
+        key: that it contains in this case.
+        may: what may be replaced, besides bigfoot's output.
 
     Raises:
-        OutputError: something else is there.
+        OutputError: the file exists and is not bigfoot's.
     """
     write_file(path, content, may=may, is_own=_signed(sign, key))
 
 
 def check_whole(path: Path, *, sign: str = "", key: str = "rows", may: MayReplace = OWN_ONLY) -> None:
-    """Refuse what ``write_whole`` would refuse, before anything is measured."""
+    """Raise what ``write_whole`` would raise, before anything is measured."""
     check_file(path, may, _signed(sign, key))
 
 
@@ -48,7 +48,7 @@ def _has_key(file: Path, key: str) -> bool:
 
 
 def encode_json(content: Mapping[str, Any]) -> bytes:
-    r"""Write JSON that any parser takes: numbers that are not finite become null, numpy's become plain.
+    r"""Encode strict JSON: non-finite numbers become null, numpy scalars become plain.
 
     Examples:
         >>> encode_json({"loss": float("nan")})
@@ -58,7 +58,7 @@ def encode_json(content: Mapping[str, Any]) -> bytes:
 
 
 def encode_text(text: str) -> bytes:
-    r"""Write UTF-8; of a file's name that is none, bytes that are not text are escaped, as in JSON.
+    r"""Encode UTF-8; undecodable bytes of a file name are escaped, as in JSON.
 
     Examples:
         >>> encode_text("\udcff.wav")

@@ -1,4 +1,4 @@
-"""Names beside the points of a figure, where they cover nothing."""
+"""Place the labels of a figure's points without overlaps."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:  # matplotlib is slow to import
     from matplotlib.transforms import Bbox
 
 DOTS_PER_INCH = 130
-"""Of the pictures, and of the drawing by which labels are placed."""
+"""Of the figures, and of the drawing that places labels."""
 
-# Where the middle of a label's near edge may stand, (horizontal, vertical) in points from its point: beside it, then
+# Candidate offsets of the middle of a label's near edge, (horizontal, vertical) in points: beside its point, then
 # beside it and higher or lower, then above and below.
 _LABEL_OFFSETS = (
     *((side * (9 + abs(y) / 3), y) for y in (0, 5, -5, 10, -10, 16, -16, 24, -24, 34, -34, 46) for side in (1, -1)),
@@ -25,10 +25,10 @@ _LABEL_OFFSETS = (
 
 
 def place_labels(figure: Figure, marker_radius: float) -> None:
-    """Move each label to the first place around its point where it covers no marker, no bar and no other label.
+    """Move each label to the first candidate position where it covers no marker, no bar and no other label.
 
     Args:
-        figure: whose annotations are names of points, each at an offset in points.
+        figure: its annotations are labels of points, each at an offset in points.
         marker_radius: of the largest marker, in points.
 
     Examples:
@@ -46,17 +46,17 @@ def place_labels(figure: Figure, marker_radius: float) -> None:
 
     canvas = FigureCanvasAgg(figure)
     figure.set_dpi(DOTS_PER_INCH)
-    canvas.draw()  # type: ignore[no-untyped-call]  # fixes the layout, without which nothing has a place in pixels
+    canvas.draw()  # type: ignore[no-untyped-call]  # computes the layout, which pixel positions need
     renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
     for axes in figure.axes:
         inside = axes.get_window_extent(renderer)
         labels = [text for text in axes.texts if isinstance(text, Annotation)]
-        # A collection in coordinates of data has no extent of its own: its segments have the place.
+        # A collection in data coordinates has no extent; its segments are used.
         bars = [artist for artist in axes.collections if isinstance(artist, LineCollection)]
         segments = [axes.transData.transform(segment) for bar in bars for segment in bar.get_segments()]
         taken = [Bbox([segment.min(axis=0), segment.max(axis=0)]).padded(5) for segment in segments]
         for label in labels:
-            # The extent of a scattered marker leaves out its size; that of the largest does for all.
+            # The extent of a scatter marker excludes its size; the largest one is used for all.
             x, y = axes.transData.transform(label.xy)
             taken.append(Bbox([[x, y], [x, y]]).padded(marker_radius * DOTS_PER_INCH / 72 * 0.8))
         for label in labels:
@@ -83,9 +83,9 @@ def _move_label(label: Annotation, index: int, renderer: RendererBase) -> Bbox:
     label.set_horizontalalignment("left" if x > 0 else "right" if x < 0 else "center")
     label.set_verticalalignment("center")
     label.update_positions(renderer)
-    if label.arrow_patch is not None:  # a line back to the point, where the label had to go far
+    if label.arrow_patch is not None:  # a line to the point, if the label is far away
         label.arrow_patch.set_visible(math.hypot(x, y) > 12)
-    # The annotation's own extent would take in its line.
+    # The annotation's own extent would include its line.
     return Text.get_window_extent(label, renderer)
 
 

@@ -1,4 +1,4 @@
-"""Numbers as people read them: significant digits, percent, durations, ratios."""
+"""Format numbers: significant digits, percent, durations, ratios."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ MISSING = "n/a"
 
 
 def format_number(value: float | None, digits: int = 3) -> str:
-    """Write a number with so many significant digits, with an exponent only below 0.0001.
+    """Format a number with the given significant digits, with an exponent only below 0.0001.
 
     Examples:
         >>> [format_number(x) for x in (315.44, 94.4, 0.96, 0.00123, 1234567.0, None)]
@@ -24,7 +24,7 @@ def format_number(value: float | None, digits: int = 3) -> str:
 
 
 def format_percent(fraction: float | None) -> str:
-    """Write a fraction as percent without the sign.
+    """Format a fraction as percent without the sign.
 
     Examples:
         >>> format_percent(0.03125), format_percent(None)
@@ -34,7 +34,7 @@ def format_percent(fraction: float | None) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """Write a duration for readers.
+    """Format a duration.
 
     Examples:
         >>> [format_seconds(x) for x in (0.42, 75, 3720)]
@@ -47,7 +47,7 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_scaled(value: float | None, unit: float) -> str:
-    """Write a number in units of so many.
+    """Format a number in multiples of a unit.
 
     Examples:
         >>> format_scaled(2_524_256, 1e6)
@@ -57,7 +57,7 @@ def format_scaled(value: float | None, unit: float) -> str:
 
 
 def format_times(ratio: float | None) -> str:
-    """Write a ratio.
+    """Format a ratio.
 
     Examples:
         >>> format_times(2.788), format_times(None)

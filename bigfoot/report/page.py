@@ -1,6 +1,6 @@
-"""Pages of HTML that need no other file and no network: one skeleton, one table that sorts, one way to put in figures.
+"""Self-contained HTML pages: a skeleton, a sortable table and embedded figures.
 
-The templates lie in ``bigfoot/assets/pages``; whatever is put into them is escaped, but for the figures drawn here.
+The templates are in ``bigfoot/assets/pages``; their content is escaped, except for the figures drawn here.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ if TYPE_CHECKING:  # matplotlib is slow to import
 
 
 _FOLDER = Path(__file__).parent.parent / "assets" / "pages"
-# Figures of this width have, on a phone, about the letters of the text around them.
+# At this width a figure's font on a phone is about as large as the text around it.
 FIGURE_WIDTH = 4.8
 
 
 @dataclass(frozen=True)
 class Head:
-    """The head of a column.
+    """Head of a column.
 
     Args:
-        text: its title.
+        text: title.
         numeric: whether its cells are numbers.
     """
 
@@ -46,11 +46,11 @@ class Head:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table.
+    """Cell of a table.
 
     Args:
-        text: what it shows.
-        value: what it is sorted by; None where it is missing, which sorts last.
+        text: displayed text.
+        value: sort key; None if missing, which sorts last.
     """
 
     text: str
@@ -59,12 +59,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class SortableTable:
-    """A table that a reader can sort.
+    """Sortable table.
 
     Args:
-        caption: what it holds.
+        caption: of the table.
         heads: of its columns.
-        rows: its cells, a list a row.
+        rows: its cells, one list per row.
     """
 
     caption: str
@@ -75,16 +75,13 @@ class SortableTable:
 def tabulate_rows(
     caption: str, columns: Sequence[Column], rows: Sequence[Row], labels: Mapping[str, Sequence[str]] | None = None
 ) -> SortableTable:
-    """Put rows into a table that sorts by the values behind what it shows.
+    """Build a table that sorts by the values of its cells.
 
     Args:
-        caption: what the table holds.
-        columns: what to show of a row.
-        rows: in the order in which they are first seen.
-        labels: further columns to put in front, by name, one text a row.
-
-    Returns:
-        The table.
+        caption: of the table.
+        columns: to show.
+        rows: in their initial order.
+        labels: further columns in front, by name, one text per row.
 
     Examples:
         >>> from bigfoot.report.columns import COLUMNS
@@ -112,23 +109,23 @@ def _fill(column: Column, row: Row) -> Cell:
 
 
 def embed_figure(figure: Figure, title: str) -> Markup:
-    """Draw a figure for a page.
+    """Render a figure for a page.
 
     Args:
-        figure: what to draw.
-        title: what it shows; different for each figure of a page.
+        figure: to render.
+        title: description; unique on a page.
 
     Returns:
-        An ``<svg>`` element, already safe.
+        An ``<svg>`` element, marked as safe.
     """
     return Markup(render_svg(figure, title))
 
 
 def draw_tradeoffs(rows: Sequence[Row], groups: Sequence[str] | None = None) -> list[Markup]:
-    """Draw WER against size and against speed, for each split that has something to draw.
+    """Draw WER against size and against speed, for each split with data.
 
     Args:
-        rows: what to draw.
+        rows: to draw.
         groups: see ``draw_wer_vs_size``.
 
     Returns:
@@ -155,10 +152,10 @@ def render_page(template: str, title: str, **content: object) -> str:
     Args:
         template: a file of ``bigfoot/assets/pages``.
         title: of the page.
-        content: what the template asks for; shown as text, never read as HTML, unless it is ``Markup``.
+        content: the template's variables; escaped, unless they are ``Markup``.
 
     Returns:
-        The page. It allows its browser no request and no script but its own.
+        The page. Its policy allows no requests and no scripts but its own.
 
     Examples:
         >>> table = SortableTable("models", [Head("model", False)], [[Cell("<b>", "<b>")]])
@@ -178,7 +175,7 @@ def _read(name: str) -> str:
 
 @cache
 def _environment() -> Environment:
-    # A name that a template asks for and nobody gave is a fault of ours, not an empty place on the page.
+    # An undefined variable of a template is an error, not empty text.
     return Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,

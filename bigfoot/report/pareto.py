@@ -1,4 +1,4 @@
-"""Which of several models nobody beats in both of two things."""
+"""Compute the Pareto front of models in two criteria."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Sequence
 
 
 def find_pareto_front(costs: Sequence[float], errors: Sequence[float]) -> list[bool]:
-    """Find the points that no other point beats: as cheap and as good, and in one of the two better.
+    """Find the points that no other point dominates: no worse in both criteria, and better in one.
 
-    Points that are equal in both stand on the front together. One pass over the points in the order of their costs.
+    Points that are equal in both are on the front together. One pass over the points, sorted by cost.
 
     Args:
-        costs: one a point, less is better; where more is better, such as speed, give its negative.
-        errors: one a point, less is better.
+        costs: one per point, lower is better; pass the negative of a criterion such as speed.
+        errors: one per point, lower is better.
 
     Returns:
-        Whether it is on the front, one a point; a point with a number that is not finite never is.
+        Whether each point is on the front; a point with a non-finite number never is.
 
     Raises:
         ValueError: the lists differ in length.
@@ -35,6 +35,6 @@ def find_pareto_front(costs: Sequence[float], errors: Sequence[float]) -> list[b
     for cost, error, index in sorted(points):
         if error < best:
             best, at = error, cost
-        # Among points of one cost the best comes first, and only its equals stand beside it.
+        # Among points of equal cost the best comes first, and only its equals join it.
         front[index] = error == best and cost == at
     return front

@@ -1,6 +1,6 @@
-"""The pictures of a report: WER against size and speed, MACs by part, and the losses of training.
+"""Draw the figures of a report: WER against size and speed, MACs by part, and the losses of training.
 
-Figures are made without pyplot, which keeps every open figure in a global and picks a window system.
+Figures are created without pyplot, which keeps every open figure in a global and selects a window system.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ TEACHER_COLOUR = "#222222"
 NOT_LOSSES = frozenset(
     {"step", "epoch", "dev_wer", "dev_cer", "blank_rate", "learning_rate", "grad_norm", "seconds", "time"}
 )
-"""Numbers of a training record that are no term of the loss."""
+"""Fields of a training record that are not loss terms."""
 
-# White lines over the colours of the parts, which distinguishes them without colour too.
+# White hatches over the colours of the parts, which distinguish them without colour too.
 _HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++")
 _MARKER_RADIUS = {True: 8.0, False: 4.5}
 """In points; the teacher's star is the larger."""
 
 
 def render_png(figure: Figure) -> bytes:
-    """Draw a figure as PNG."""
+    """Render a figure as PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)
     return buffer.getvalue()
@@ -46,15 +46,15 @@ def render_png(figure: Figure) -> bytes:
 
 @dataclass(frozen=True)
 class _Horizontal:
-    """What a WER is drawn against.
+    """Horizontal axis of a WER plot.
 
     Args:
         label: of the axis.
-        missing: what a row is without that has none, in a word.
-        values: one a row, None where it is missing.
-        lows: lower ends of their intervals, None where there is none.
+        missing: a word for the quantity, in notes on rows without it.
+        values: one per row, None if missing.
+        lows: lower ends of their intervals, None if missing.
         highs: upper ends.
-        more_is_better: whether the better models stand to the right.
+        more_is_better: whether better models are to the right.
     """
 
     label: str
@@ -73,17 +73,17 @@ def draw_wer_vs_size(
 ) -> Figure:
     """Draw WER in percent, with intervals, against size, a panel for each split.
 
-    Size is MB on disk, which also shows what quantizing saves, or millions of unique parameters where bytes are
-    missing. Rows without WER or size are left out and counted under the axis; the teacher is a star.
+    Size is MB on disk, which also shows the effect of quantization, or millions of unique parameters if bytes are
+    missing. Rows without WER or size are skipped and counted under the axis; the teacher is a star.
 
     Args:
-        rows: what to draw.
-        groups: what to colour by, one word a row, with a legend; by default every model has its own colour.
-        panel_width: of a split, in inches; one alone is 1.4 inches wider.
-        front: which rows a Pareto front is drawn of, one word a row; without it there is none.
+        rows: to draw.
+        groups: group of each row, for colours and a legend; by default every model has its own colour.
+        panel_width: of a split, in inches; a single panel is 1.4 inches wider.
+        front: group of each row for Pareto fronts; no front without it.
 
     Returns:
-        The figure; where there is nothing to draw, its text states it.
+        The figure; without data, a note.
 
     Examples:
         >>> from bigfoot.report.rows import Row
@@ -104,16 +104,16 @@ def draw_wer_vs_speed(
     panel_width: float = 5.6,
     front: Sequence[bool] | None = None,
 ) -> Figure:
-    """Draw WER in percent against how much faster than the teacher a model is, both with intervals.
+    """Draw WER in percent against the speedup over the teacher, both with intervals.
 
     Args:
-        rows: see ``draw_wer_vs_size``; rows without WER or speed-up are left out and counted.
+        rows: see ``draw_wer_vs_size``; rows without WER or speedup are skipped and counted.
         groups: see there.
         panel_width: see there.
         front: see there.
 
     Returns:
-        The figure; where there is nothing to draw, its text states it.
+        The figure; without data, a note.
 
     Examples:
         >>> from bigfoot.report.rows import Row
@@ -143,7 +143,7 @@ def _draw_wer_against(
     splits = list(dict.fromkeys(rows[index].split for index in drawn))
     figure = Figure(figsize=(max(panel_width + 1.4, panel_width * len(splits)), 4.8), layout="constrained")
     if not splits:
-        _say_nothing_to_draw(figure, f"no row has both a WER and a {horizontal.missing}")
+        _note_no_data(figure, f"no row has both a WER and a {horizontal.missing}")
         return figure
     keys = groups or [row.name for row in rows]
     names = list(dict.fromkeys(key for key, row in zip(keys, rows, strict=True) if groups or not row.is_teacher))
@@ -153,7 +153,7 @@ def _draw_wer_against(
             TEACHER_COLOUR if rows[i].is_teacher and not groups else COLOURS[names.index(keys[i]) % len(COLOURS)]
             for i in here
         ]
-        axes.set_title(_spell(split))
+        axes.set_title(_escape_label(split))
         axes.set_ylabel("WER (%)")
         axes.set_xlabel(horizontal.label)
         if front is not None:
@@ -173,11 +173,11 @@ def draw_macs_by_part(rows: Sequence[Row], width: float = 7.0) -> Figure:
     """Draw the multiply-accumulates per second of audio of each model as one bar, stacked by part.
 
     Args:
-        rows: what to draw; of a model with several rows, one is drawn, and rows without MACs by part are not.
+        rows: to draw, one bar per model; rows without MACs by part are skipped.
         width: of the figure, in inches.
 
     Returns:
-        The figure, the first model at the top; where there is nothing to draw, its text states it.
+        The figure, the first model at the top; without data, a note.
 
     Examples:
         >>> from bigfoot.report.rows import Row
@@ -190,20 +190,20 @@ def draw_macs_by_part(rows: Sequence[Row], width: float = 7.0) -> Figure:
     models = pick_models(rows)
     figure = Figure(figsize=(width, 1.3 + 0.38 * max(1, len(models))), layout="constrained")
     if not models:
-        _say_nothing_to_draw(figure, "no MACs by part were measured")
+        _note_no_data(figure, "no MACs by part were measured")
         return figure
     axes = figure.subplots()
     places, ends = range(len(models)), [0.0] * len(models)
     for index, part in enumerate(name_parts(models)):
         lengths = [(_divide(row.macs_by_part.get(part), 1e9) or 0.0) for row in models]
         colour, hatch = COLOURS[index % len(COLOURS)], _HATCHES[index % len(_HATCHES)]
-        label = _spell(part.replace("_", " "))
+        label = _escape_label(part.replace("_", " "))
         axes.barh(places, lengths, 0.7, ends, color=colour, hatch=hatch, edgecolor="white", linewidth=0.5, label=label)
         ends = [end + length for end, length in zip(ends, lengths, strict=True)]
     for place, end in zip(places, ends, strict=True):
         axes.annotate(f"{end:.3g}", (end, place), textcoords="offset points", xytext=(4, 0), va="center", fontsize=8)
     axes.set_yticks(places)
-    axes.set_yticklabels([_spell(row.name) for row in models])
+    axes.set_yticklabels([_escape_label(row.name) for row in models])
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.set_xlabel("GMACs per second of audio")
@@ -217,11 +217,11 @@ def draw_losses(losses: Mapping[str, Sequence[Mapping[str, Any]]], width: float 
 
     Args:
         losses: by training step, its records: ``step``, terms by name, ``dev_wer`` and ``blank_rate`` (fractions)
-            in those with an evaluation on dev. A term that is null or not finite leaves a gap.
-        width: of the figure, in inches; the legends are set in columns for it.
+            in those with an evaluation on dev. A null or non-finite term leaves a gap.
+        width: of the figure, in inches; determines the columns of legends.
 
     Returns:
-        The figure; where there is nothing to draw, its text states it.
+        The figure; without data, a note.
 
     Examples:
         >>> figure = draw_losses({"distill": [{"step": 10, "ctc": 2.0}, {"step": 20, "ctc": 1.5, "dev_wer": 0.9}]})
@@ -233,7 +233,7 @@ def draw_losses(losses: Mapping[str, Sequence[Mapping[str, Any]]], width: float 
     stages = {name: records for name, records in losses.items() if any(_is_number(r.get("step")) for r in records)}
     figure = Figure(figsize=(width, max(1, len(stages)) * 3.2 + 0.4), layout="constrained")
     if not stages:
-        _say_nothing_to_draw(figure, "no losses were recorded")
+        _note_no_data(figure, "no losses were recorded")
         return figure
     panels = figure.subplots(len(stages), 1, squeeze=False)[:, 0]
     for axes, (name, records) in zip(panels, stages.items(), strict=True):
@@ -251,24 +251,24 @@ def _divide(value: float | None, unit: float) -> float | None:
     return value / unit if value is not None and _is_number(value) else None
 
 
-def _spell(name: str) -> str:
-    """Make a name drawable as it is: matplotlib reads what stands between two dollars as a formula."""
+def _escape_label(name: str) -> str:
+    """Escape a label: matplotlib parses text between two dollars as a formula."""
     return printable(name).replace("$", r"\$")
 
 
-def _say_nothing_to_draw(figure: Figure, reason: str) -> None:
+def _note_no_data(figure: Figure, reason: str) -> None:
     figure.text(0.5, 0.5, f"nothing to draw: {reason}", ha="center", va="center", color="0.4")
 
 
 def _draw_points(
     axes: Axes, drawn: Sequence[int], rows: Sequence[Row], horizontal: _Horizontal, colours: Sequence[str]
 ) -> None:
-    # From the highest WER down: labels of points that stand in a column then fall into the same order.
+    # From the highest WER down, so that labels of points in a column are in the same order.
     points = sorted(zip(drawn, colours, strict=True), key=lambda point: -(rows[point[0]].wer or 0.0))
     for index, colour in points:
         row, x = rows[index], horizontal.values[index]
         y, low, high = (_divide(value, 0.01) for value in (row.wer, row.wer_low, row.wer_high))
-        assert x is not None and y is not None  # the caller leaves out rows without one
+        assert x is not None and y is not None  # the caller skips rows without one
         marker, area = "*" if row.is_teacher else "o", 3 * _MARKER_RADIUS[row.is_teacher] ** 2
         sides, ends = _lengths(x, horizontal.lows[index], horizontal.highs[index]), _lengths(y, low, high)
         if sides or ends:
@@ -276,7 +276,7 @@ def _draw_points(
         axes.scatter([x], [y], s=area, marker=marker, color=colour, edgecolors="white", linewidths=0.8, zorder=3)
         line = {"arrowstyle": "-", "color": colour, "lw": 0.7, "shrinkA": 0, "shrinkB": 3}
         axes.annotate(
-            _spell(row.name), (x, y), textcoords="offset points", xytext=(9, 0), fontsize=8, color=colour,
+            _escape_label(row.name), (x, y), textcoords="offset points", xytext=(9, 0), fontsize=8, color=colour,
             arrowprops=line,
         )  # fmt: skip
     axes.grid(alpha=0.25)
@@ -287,28 +287,28 @@ def _draw_points(
 
 
 def _draw_front(axes: Axes, drawn: Sequence[int], rows: Sequence[Row], horizontal: _Horizontal) -> None:
-    """Draw the border beyond which no model stands: its corners are models, and nothing between them is claimed."""
+    """Draw a Pareto front as steps: its corners are models, without interpolation between them."""
     values, wers = [horizontal.values[i] or 0.0 for i in drawn], [rows[i].wer or 0.0 for i in drawn]
     costs = [-value for value in values] if horizontal.more_is_better else values
     on_it = find_pareto_front(costs, wers)
     corners = sorted((x, 100 * y) for x, y, is_on in zip(values, wers, on_it, strict=True) if is_on)
     if corners:
         xs, ys = zip(*corners, strict=True)
-        # At a corner's cost its WER can be had, and no lower one before the next corner's.
+        # A corner's WER is the lowest up to the cost of the next corner.
         steps = "steps-pre" if horizontal.more_is_better else "steps-post"
         axes.plot(xs, ys, drawstyle=steps, color="0.6", lw=1.2, ls="--", zorder=1)
 
 
 def _lengths(value: float, low: float | None, high: float | None) -> list[list[float]] | None:
-    """Measure both sides of an error bar; None where there is no interval."""
+    """Return the lengths of both sides of an error bar; None without an interval."""
     if low is None or high is None:
         return None
-    # The interval of a bootstrap need not hold the rate itself; a length below 0 is refused.
+    # A bootstrap interval need not contain the rate itself, and matplotlib rejects negative lengths.
     return [[max(value - low, 0.0)], [max(high - value, 0.0)]]
 
 
 def _scale_axes(axes: Axes, sizes: Sequence[float], wers: Sequence[float]) -> None:
-    """Begin the axes at 0, or spread what lies close together where one value is many times the others."""
+    """Start the axes at 0, or use a log scale if one value is many times the others."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter, SymmetricalLogLocator
 
     if min(sizes) > 0 and max(sizes) / min(sizes) > 8:
@@ -318,14 +318,14 @@ def _scale_axes(axes: Axes, sizes: Sequence[float], wers: Sequence[float]) -> No
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         axes.set_xlim(left=0)
-    # A student fresh from the knife errs in every word, and would press all others onto the floor.
+    # An untrained student has a WER near 100 %, which would compress all others on a linear scale.
     if max(wers) <= 8 * max(min(wers), 1.0):
         axes.set_ylim(bottom=0)
         return
     if min(wers) >= 0.5:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    else:  # linear below 1 %, so that a WER of 0 has a place
+    else:  # linear below 1 %, so that a WER of 0 is visible
         axes.set_yscale("symlog", linthresh=1.0)
         axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1.0, subs=[1, 2, 5]))
         axes.set_ylim(bottom=0)
@@ -337,7 +337,7 @@ def _add_group_legend(figure: Figure, names: Sequence[str]) -> None:
     from matplotlib.lines import Line2D
 
     marks = [
-        Line2D([], [], marker="o", linestyle="", color=COLOURS[index % len(COLOURS)], label=_spell(name))
+        Line2D([], [], marker="o", linestyle="", color=COLOURS[index % len(COLOURS)], label=_escape_label(name))
         for index, name in enumerate(names)
     ]
     figure.legend(handles=marks, loc="outside upper center", ncols=min(3, len(marks)), fontsize=8, frameon=False)
@@ -350,9 +350,9 @@ def _draw_stage(axes: Axes, title: str, records: Sequence[Mapping[str, Any]], nu
         present = [record for record in records if name in record]
         values = [record[name] if _is_number(record[name]) else math.nan for record in present]
         positive += [value for value in values if not math.isnan(value)]
-        # A dot for what has no neighbour to draw a line to.
+        # A dot for a value without a neighbour to draw a line to.
         marker = "." if len(values) < 30 else ""
-        colour, label = COLOURS[index % len(COLOURS)], _spell(name)
+        colour, label = COLOURS[index % len(COLOURS)], _escape_label(name)
         axes.plot([r["step"] for r in present], values, color=colour, lw=1.3, marker=marker, markersize=3, label=label)
     if positive and min(positive) > 0 and max(positive) / min(positive) > 30:
         axes.set_yscale("log")
@@ -364,10 +364,9 @@ def _draw_stage(axes: Axes, title: str, records: Sequence[Mapping[str, Any]], nu
     if twin is not None:
         more_handles, more_labels = twin.get_legend_handles_labels()
         handles, labels = handles + more_handles, labels + more_labels
-    # Above the panel, where no curve runs; the name of the panel is the title of the legend, so that neither covers
-    # the other however many terms there are.
+    # Above the panel, clear of the curves; the panel's name is the title of the legend, so that they never overlap.
     legend = axes.legend(handles, labels, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=num_columns, fontsize=8)
-    legend.set_title(_spell(title))
+    legend.set_title(_escape_label(title))
     legend.set_alignment("left")
     legend.set_frame_on(False)
 
@@ -378,7 +377,7 @@ def _is_term(name: str, records: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _draw_dev(axes: Axes, records: Sequence[Mapping[str, Any]]) -> Axes | None:
-    """Draw dev WER and blank rate on an axis of their own, to the right; None where there are neither."""
+    """Draw dev WER and blank rate on a second axis, to the right; None if there are neither."""
     curves = {
         label: [(r["step"], 100 * r[key]) for r in records if _is_number(r.get(key))]
         for key, label in (("dev_wer", "dev WER"), ("blank_rate", "blank rate"))
@@ -391,7 +390,7 @@ def _draw_dev(axes: Axes, records: Sequence[Mapping[str, Any]]) -> Axes | None:
             steps, values = zip(*points, strict=True)
             twin.plot(steps, values, color=colour, ls="--", marker=marker, markersize=3.5, lw=1, label=f"{label} (%)")
     twin.set_ylabel("%")
-    # A run that begins with a WER of many hundred percent would press all that matters onto the floor.
+    # A run that starts with a WER of several hundred percent would compress the relevant range.
     twin.set_ylim(0, min(max(value for points in curves.values() for _, value in points) * 1.08 + 1, 130))
     twin.spines["top"].set_visible(False)
     return twin

@@ -1,4 +1,4 @@
-"""Models on the Hugging Face hub: one folder that opens by itself, with its card."""
+"""Upload models to the Hugging Face hub: one self-contained folder with a model card."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
-# HTTPError: what its HTTP library raises where there is no way to the hub; which library it is changes with versions.
+# HTTPError: of the hub's HTTP library, which depends on its version; raised if the hub is unreachable.
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
     HFValidationError,
     HTTPError,
@@ -26,24 +26,24 @@ from bigfoot.storage.ownership import OWN_ONLY, MayReplace
 def write_upload(
     loaded: LoadedModel, repository: str, folder: Path, license: str | None = None, may: MayReplace = OWN_ONLY
 ) -> None:
-    """Write what is uploaded: the family's own format where it can express the shape, else ours with its code; a card.
+    """Write the upload: the family's format if it can express the shape, else bigfoot's with its code; and the card.
 
     Args:
         loaded: the model, its processor and history.
         repository: owner/name on the hub.
-        folder: where; one that bigfoot wrote there is replaced.
+        folder: destination; one that bigfoot wrote is replaced.
         license: of the weights; see ``render_card``.
         may: what else may be replaced.
 
     Raises:
-        ModelError: no repository can have this name, or what was written answers otherwise than the model.
+        ModelError: the repository's name is invalid, or the written model's outputs differ from the model's.
         OutputError: the folder holds what bigfoot did not write, or another process writes it.
     """
     try:
         validate_repo_id(repository)
     except HFValidationError as error:
         raise ModelError(f"{repository!r} cannot be the name of a repository: {error}") from error
-    # transformers' own classes have no small weights: there, an upload would be as large as before.
+    # transformers' own classes do not support quantized weights: there, an upload would be as large as before.
     plain = loaded.model.config.is_huggingface_shape and loaded.model.config.small_weights is None
     convert_model(
         loaded, folder, to="huggingface" if plain else "bigfoot", with_code=not plain, may=may,
@@ -52,11 +52,11 @@ def write_upload(
 
 
 def push_model(loaded: LoadedModel, repository: str, *, private: bool = False, license: str | None = None) -> str:
-    """Upload a model; the account is the one that ``hf auth login`` or the hub's environment variable gave.
+    """Upload a model, with the account of ``hf auth login`` or the hub's environment variable.
 
     Args:
         loaded: the model, its processor and history.
-        repository: owner/name on the hub; made where it is new.
+        repository: owner/name on the hub; created if new.
         private: whether a new repository is private.
         license: of the weights.
 
@@ -64,7 +64,7 @@ def push_model(loaded: LoadedModel, repository: str, *, private: bool = False, l
         The address of the upload.
 
     Raises:
-        ModelError: the hub refused, or cannot be reached.
+        ModelError: the hub rejected the upload, or is unreachable.
     """
     api = HfApi()
     with tempfile.TemporaryDirectory() as place:

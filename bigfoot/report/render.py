@@ -1,6 +1,6 @@
-"""A report as Markdown.
+"""Render a report as Markdown.
 
-Names, paths and reasons come from files of others: ``escape`` shows them as text, never as HTML, headings or links.
+Names, paths and reasons come from user files: ``escape`` keeps them text, never HTML, headings or links.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LEADING = re.compile(r"^(?=[#>+\-=\[*_~]|\d+[.)])")
 
 
 def escape(text: str) -> str:
-    r"""Write text so that Markdown shows it as it is: on one line, without HTML, headings, links or code.
+    r"""Escape text for Markdown: one line, without HTML, headings, links or code.
 
     Examples:
         >>> escape("a\n# b"), escape("<img src=x>"), escape("[click](http://x)")
@@ -33,13 +33,13 @@ def escape(text: str) -> str:
 
 
 def render_markdown(report: Report) -> str:
-    """Write a report for people.
+    """Render a report as Markdown.
 
     Args:
-        report: what to write.
+        report: to render.
 
     Returns:
-        Markdown; sections without content are left out.
+        Markdown, without empty sections.
 
     Examples:
         >>> from bigfoot.report.rows import Report, Row
@@ -63,13 +63,13 @@ def render_markdown(report: Report) -> str:
 
 
 def render_splits(rows: Sequence[Row]) -> list[str]:
-    """Write one table a split, each with its protocol, and what the columns mean.
+    """Render one table per split, each with its protocol, and a legend of the columns.
 
     Args:
         rows: of a report.
 
     Returns:
-        Lines of Markdown; none where there are no rows.
+        Lines of Markdown; empty without rows.
     """
     lines: list[str] = []
     for split in dict.fromkeys(row.split for row in rows):
@@ -78,7 +78,7 @@ def render_splits(rows: Sequence[Row]) -> list[str]:
 
 
 def render_table(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
-    r"""Write a Markdown table, first column to the left, the others to the right.
+    r"""Render a Markdown table, first column left-aligned, the others right-aligned.
 
     Examples:
         >>> render_table(["model", "WER %"], [["a|b", "3.1"]])
@@ -91,7 +91,7 @@ def render_table(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> list[s
 
 
 def _escape_cell(text: str) -> str:
-    # Numbers keep their minus, names their asterisk: nothing begins a list inside a cell.
+    # Numbers keep their minus, names their asterisk: neither starts a list inside a cell.
     return escape(f"|{text}")[1:].strip().replace("|", "\\|")
 
 
@@ -109,13 +109,13 @@ def _render_list(head: str, items: Sequence[str]) -> list[str]:
 
 
 def render_skipped(skipped: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Write what was left out: how many by split and reason, and the first of them by name.
+    """Render the skipped data: counts by split and reason, and the first ones by name.
 
     Args:
         skipped: each with ``split``, ``id``, ``path`` and ``reason``.
 
     Returns:
-        Lines of Markdown; none where nothing was left out.
+        Lines of Markdown; empty if nothing was skipped.
 
     Examples:
         >>> lines = render_skipped([{"split": "dev", "id": "a", "path": "a.wav", "reason": "no such file"}])

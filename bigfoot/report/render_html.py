@@ -1,4 +1,4 @@
-"""A report as one HTML page, for a phone and for people who were not there."""
+"""Render a report as one HTML page, also for phones."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ NUM_KINDS_LISTED = 50
 
 
 def render_html(report: Report) -> str:
-    """Write a report as one page that needs no other file and no network.
+    """Render a report as one page that needs no other file and no network.
 
     Args:
-        report: what to write; whatever it holds is shown as text, never read as HTML.
+        report: to render; its texts are escaped.
 
     Returns:
-        The page, the same for the same report; sections without content are left out.
+        The page, deterministic for a report, without empty sections.
 
     Examples:
         >>> from bigfoot.report.rows import Report, Row
@@ -67,7 +67,7 @@ def _show_split(split: str, rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _show_utterance(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Align each model's hypothesis; student and teacher are visible, the others folded."""
+    """Align each model's hypothesis; student and teacher are expanded, the others collapsed."""
     reference, hypotheses = str(item.get("reference", "")), dict(item.get("hypotheses", {}))
     first = [name for name in (item.get("model"), "teacher") if name in hypotheses]
     aligned = {name: _show_hypothesis(name, reference, str(text)) for name, text in hypotheses.items()}
@@ -100,7 +100,7 @@ def _draw_losses(losses: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Mark
 
 
 def _show_skipped(skipped: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Count the kinds, and list the first few: a corpus can lose ten thousand, and a phone should open the page."""
+    """Count reasons and list the first few: thousands of skipped utterances would make the page too large."""
     kinds = count_skipped(skipped)
     nothing = {"split": "", "id": "", "path": "", "reason": ""}
     return {

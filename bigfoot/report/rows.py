@@ -1,6 +1,6 @@
-"""The facts of a run: one row of facts per model and split, and everything around the rows, saved and read back.
+"""Data of a report: one row per model and split, and the facts of the run, saved and loaded.
 
-``report.json`` is the report; the Markdown, the CSV and the plots are views of it. Its first lines read::
+``report.json`` is the report; Markdown, CSV and plots are views of it. Its first lines read::
 
     {
       "title": "bigfoot demo",
@@ -23,7 +23,7 @@ from bigfoot.report.earlier import rename_rows
 
 @dataclass
 class Row:
-    """Facts about one model on one split; None is what was not measured.
+    """Facts about one model on one split; None if not measured.
 
     Examples:
         >>> row = Row(name="student", step="finetune", split="test", wer=0.05, size_bytes=3_900_000)
@@ -32,15 +32,15 @@ class Row:
     """
 
     name: str
-    """What a reader calls the model."""
+    """Displayed name of the model."""
     step: str
-    """The step that made it; ``teacher`` for the one that was given."""
+    """The step that produced it; ``teacher`` for the original model."""
     split: str
-    """What it was judged on: ``dev``, ``test``, ``test-other``."""
+    """Evaluated split: ``dev``, ``test``, ``test-other``."""
     decoder: str = "greedy"
-    """How logits became text."""
+    """Decoding of the logits."""
     protocol: str = ""
-    """What the WER stands for, such as ``fine-tuned, CTC, no language model``."""
+    """Conditions of the WER, such as ``fine-tuned, CTC, no language model``."""
     wer: float | None = None
     """Word error rate, a fraction."""
     wer_low: float | None = None
@@ -50,23 +50,23 @@ class Row:
     cer: float | None = None
     """Character error rate, a fraction."""
     hits: int | None = None
-    """Words found as they are."""
+    """Correct words."""
     substitutions: int | None = None
-    """Words found as others."""
+    """Substituted words."""
     deletions: int | None = None
-    """Words not found."""
+    """Deleted words."""
     insertions: int | None = None
-    """Words found where there are none."""
+    """Inserted words."""
     num_utterances: int | None = None
-    """Utterances judged."""
+    """Evaluated utterances."""
     num_words: int | None = None
     """Words in their references."""
     bootstrap_unit: str | None = None
-    """What was resampled for the interval: ``speaker`` or ``utterance``."""
+    """Unit of the bootstrap: ``speaker`` or ``utterance``."""
     num_params: int | None = None
-    """Parameters, shared ones counted as often as they are used."""
+    """Parameters; shared ones count at each use."""
     num_unique_params: int | None = None
-    """Parameters, shared ones counted once."""
+    """Parameters; shared ones count once."""
     size_bytes: int | None = None
     """Bytes of the weights on disk."""
     macs_per_second: int | None = None
@@ -76,7 +76,7 @@ class Row:
     real_time_factor: float | None = None
     """Seconds of computing per second of audio, one thread."""
     peak_memory_bytes: int | None = None
-    """Most memory the process held while it transcribed."""
+    """Peak memory of the process while transcribing."""
     compression_ratio: float | None = None
     """Unique parameters of the teacher over this model's."""
     bytes_ratio: float | None = None
@@ -90,7 +90,7 @@ class Row:
     speedup_all_threads: float | None = None
     """The same with every thread of the machine."""
     batch_invariant: bool | None = None
-    """Whether a batch gives what each utterance gives alone."""
+    """Whether each utterance has the same output in a batch and alone."""
     batch_invariance_max_difference: float | None = None
     """Largest difference of a logit between the two."""
     wer_difference: float | None = None
@@ -100,35 +100,35 @@ class Row:
     wer_difference_high: float | None = None
     """Upper end."""
     unit: str = "word"
-    """What was counted for the WER: ``word``, or ``phoneme``, which makes it a PER."""
+    """Unit of the error rate: ``word``, or ``phoneme`` for a PER."""
     transcripts: str = ""
-    """How transcripts were normalized before they were compared."""
+    """Normalization of transcripts before scoring."""
     greedy_difference: float | None = None
-    """WER minus that of greedy decoding, a fraction, paired bootstrap; None where the decoder is greedy."""
+    """WER minus that of greedy decoding, a fraction, paired bootstrap; None for the greedy decoder."""
     greedy_difference_low: float | None = None
     """Lower end of its 95 % interval."""
     greedy_difference_high: float | None = None
     """Upper end."""
     wer_missing_reason: str | None = None
-    """Why there is no WER, where there is none."""
+    """Why there is no WER, if it is missing."""
     seconds: float | None = None
-    """How long the training of the step took."""
+    """Training time of the step."""
     config_path: str | None = None
-    """The configuration the run began with."""
+    """Configuration file of the run."""
     seed: int | None = None
     """Its seed."""
     versions: dict[str, str] = field(default_factory=dict)
-    """Versions of the packages that made the row."""
+    """Versions of the packages that the row was measured with."""
 
     @property
     def is_teacher(self) -> bool:
-        """Whether this is the model the others are compared with."""
+        """Whether this is the model that the others are compared with."""
         return "teacher" in (self.step, self.name)
 
 
 @dataclass
 class Report:
-    """A run in full.
+    """Report of a run.
 
     Examples:
         >>> report = Report(title="demo", rows=[Row("teacher", "teacher", "test", wer=0.04)])
@@ -137,40 +137,39 @@ class Report:
     """
 
     title: str
-    """The heading."""
+    """Heading."""
     rows: list[Row] = field(default_factory=list)
     """One per model and split."""
     seconds_per_step: dict[str, float] = field(default_factory=dict)
-    """How long each step took."""
+    """Duration of each step."""
     skipped: list[dict[str, Any]] = field(default_factory=list)
-    """Data left out: ``split``, ``id``, ``path`` and ``reason`` of each."""
+    """Skipped data: ``split``, ``id``, ``path`` and ``reason`` of each."""
     changes: list[str] = field(default_factory=list)
-    """What was kept of the teacher and what was dropped, a sentence each."""
+    """What was kept of the teacher and what was dropped, one sentence each."""
     losses: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """By training step, the records of its log: ``step``, the terms of the loss, now and then ``dev_wer`` and
-    ``blank_rate``."""
+    """By training step, the records of its log: ``step``, the loss terms, in some ``dev_wer`` and ``blank_rate``."""
     notes: list[str] = field(default_factory=list)
-    """What a reader should know besides."""
+    """Further remarks."""
     config: dict[str, Any] = field(default_factory=dict)
     """The whole configuration."""
     machine: dict[str, Any] = field(default_factory=dict)
     """Processor, threads, memory, operating system."""
     worst: list[dict[str, Any]] = field(default_factory=list)
-    """Utterances in which the last student errs most, the worst of a split first: ``split``, ``model`` (the student),
-    ``id``, ``speaker``, ``reference``, ``hypotheses`` by model, and ``errors`` (words, of the student)."""
+    """Utterances with the most errors of the last student, the worst of a split first: ``split``, ``model`` (the
+    student), ``id``, ``speaker``, ``reference``, ``hypotheses`` by model, and ``errors`` (words, of the student)."""
 
 
 def load_report(folder: str | Path) -> Report:
-    """Read ``report.json`` back.
+    """Load ``report.json``.
 
-    Keys that this version does not know are left aside and missing ones have their defaults, so that reports of
-    older and newer versions can stand side by side.
+    Unknown keys are ignored and missing ones have their defaults, so that reports of older and newer versions can be
+    compared.
 
     Args:
-        folder: the folder given to ``save_report``.
+        folder: argument of ``save_report``.
 
     Raises:
-        DataError: there is no ``report.json``, or it is not one.
+        DataError: there is no ``report.json``, or it is invalid.
     """
     path = Path(folder) / "report.json"
     try:

@@ -1,4 +1,4 @@
-"""Sentences under a table: protocols, paired differences, where the figures come from."""
+"""Sentences under a table: protocols, paired differences, and the origin of the numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows as CSV, for spreadsheets."""
+"""Render rows as CSV, for spreadsheets."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for the start of a formula."""
+"""Characters that start a formula in a spreadsheet."""
 
 
 def flatten_row(row: DataclassInstance) -> dict[str, Any]:
-    """Make a row fit a CSV line: dictionaries and lists become JSON, None becomes an empty cell.
+    """Flatten a row for CSV: dictionaries and lists become JSON, None becomes an empty cell.
 
-    Text that a spreadsheet would run as a formula gets an apostrophe in front.
+    Text that a spreadsheet would evaluate as a formula gets an apostrophe in front.
 
     Examples:
         >>> from bigfoot.report.rows import Row
@@ -39,14 +39,14 @@ def _flatten(value: Any) -> Any:  # noqa: ANN401 - whatever a field holds
 
 
 def render_csv(rows: Sequence[DataclassInstance], labels: Mapping[str, Sequence[str]] | None = None) -> str:
-    """Write rows as CSV, one line each, all fields, in the order of the dataclass.
+    """Render rows as CSV, one line each, all fields, in the order of the dataclass.
 
     Args:
-        rows: what to write, in this order.
-        labels: further columns to put in front, by name, one value a row.
+        rows: to render, in this order.
+        labels: further columns in front, by name, one value per row.
 
     Returns:
-        CSV with a header line; nothing where there are no rows.
+        CSV with a header line; empty without rows.
 
     Examples:
         >>> from bigfoot.report.rows import Row

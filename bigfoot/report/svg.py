@@ -1,4 +1,4 @@
-"""Figures as SVG to stand inside an HTML page: text stays text, and the same figure gives the same bytes."""
+"""Render figures as SVG for an HTML page: text stays text, and the same figure gives the same bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 
 
 def printable(text: str) -> str:
-    r"""Take out what has no shape: XML has no way to write most of it, and it turns the direction of what follows.
+    r"""Remove unprintable characters: most are invalid in XML, and some change the direction of the following text.
 
     Examples:
         >>> printable("a\x00b")
@@ -26,14 +26,14 @@ def printable(text: str) -> str:
 
 
 def render_svg(figure: Figure, title: str) -> str:
-    """Draw a figure as one ``<svg>`` element without background.
+    """Render a figure as one ``<svg>`` element without background.
 
     Args:
-        figure: what to draw.
-        title: what it shows, for those who cannot see it; several figures of one page need different ones.
+        figure: to render.
+        title: description for screen readers; unique on a page.
 
     Returns:
-        The element. It names no other file and has no size but its proportions, so that a page can scale it.
+        The element. It refers to no other file and has proportions but no size, so that a page can scale it.
 
     Examples:
         >>> from bigfoot.report.plots import draw_wer_vs_size
@@ -46,8 +46,8 @@ def render_svg(figure: Figure, title: str) -> str:
 
     title = printable(title)
     buffer = io.BytesIO()
-    # The salt makes the names of shared shapes depend on nothing but what is drawn and the title.
-    fonts = ["DejaVu Sans", "Verdana"]  # as wide as each other, so that labels stay clear where the first is missing
+    # With this salt, the ids of shared shapes depend only on the figure and the title.
+    fonts = ["DejaVu Sans", "Verdana"]  # of equal width, so that labels do not overlap if the first is missing
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.sans-serif": fonts}):
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
@@ -65,7 +65,7 @@ def render_svg(figure: Figure, title: str) -> str:
 
 
 def _drop_names_(root: ElementTree.Element) -> None:
-    """Take out the names that nothing refers to: every figure calls its parts alike, and a page may use an id once."""
+    """Remove unreferenced ids: all figures use the same ones, and an id must be unique on a page."""
     used = set()
     for element in root.iter():
         used.add(element.get(_LINK, "")[1:])

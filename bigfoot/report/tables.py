@@ -1,4 +1,4 @@
-"""The further tables of a report: work by part, time by step, data left out."""
+"""Further tables of a report: MACs by part, time by step, skipped data."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ MACS_UNIT = "10^9 multiply-accumulates per second of audio."
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table whose cells are written.
+    """Table of text cells.
 
     Args:
         heads: titles of the columns.
-        cells: a list a row.
+        cells: one list per row.
     """
 
     heads: list[str]
@@ -29,13 +29,13 @@ class TextTable:
 
 
 def name_parts(rows: Sequence[Row]) -> list[str]:
-    """List the parts that have MACs in any row, those of every model first."""
+    """List the parts that have MACs in any row, parts of every model first."""
     others = {part for row in rows for part in row.macs_by_part} - set(PARTS)
     return [*PARTS, *sorted(others)]
 
 
 def pick_models(rows: Sequence[Row]) -> list[Row]:
-    """Take a row of each model with MACs, the teacher first: it has one size on however many splits it was judged."""
+    """Select one row per model with MACs, the teacher first: MACs do not depend on the split."""
     models: dict[str, Row] = {}
     for row in sort_rows(rows):
         if row.macs_by_part:
@@ -44,7 +44,7 @@ def pick_models(rows: Sequence[Row]) -> list[Row]:
 
 
 def tabulate_macs(rows: Sequence[Row]) -> TextTable:
-    """Put the MACs of every model by part into a table, in billions per second of audio."""
+    """Tabulate the MACs of every model by part, in billions per second of audio."""
     parts = name_parts(rows)
     cells = [
         [row.name, *(format_scaled(macs, 1e9) for macs in (*map(row.macs_by_part.get, parts), row.macs_per_second))]
@@ -54,14 +54,14 @@ def tabulate_macs(rows: Sequence[Row]) -> TextTable:
 
 
 def tabulate_seconds(seconds_per_step: Mapping[str, float]) -> TextTable:
-    """Put the time of every step, and of all together, into a table."""
+    """Tabulate the time of every step, and the total."""
     durations = {**seconds_per_step, "all": sum(seconds_per_step.values())} if seconds_per_step else {}
     return TextTable(["step", "time"], [[step, format_seconds(seconds)] for step, seconds in durations.items()])
 
 
 def count_skipped(skipped: Sequence[Mapping[str, Any]]) -> TextTable:
-    """Count the data left out by split and kind of reason, the most frequent first."""
-    # Reasons may carry the figures of their file; what stands before the first bracket or colon is the kind.
+    """Count the skipped data by split and kind of reason, the most frequent first."""
+    # Reasons may contain numbers of their file; the text before the first bracket or colon is the kind.
     kinds = Counter((str(item.get("split", "")), _kind_of(str(item.get("reason", "")))) for item in skipped)
     cells = [[split, kind, str(count)] for (split, kind), count in kinds.most_common()]
     return TextTable(["split", "reason", "count"], cells)

@@ -1,4 +1,4 @@
-"""A report with all its views, written to a folder."""
+"""Write a report with all its views to a folder."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from bigfoot.storage.ownership import OWN_OR_EDITED
 def save_report(report: Report, folder: str | Path) -> None:
     """Write ``report.{md,html,csv,json}``, ``wer_vs_size.png`` and ``losses.png``.
 
-    Each file appears whole or not at all; ``report.json`` comes last, so that where it is, the others are too.
+    Each file is written atomically; ``report.json`` is last, so that if it exists, the others do too.
 
     Args:
-        report: what to write. Numbers that are not finite become null in the JSON, which has no word for them.
-        folder: where, made if it is missing.
+        report: to write; non-finite numbers become null in the JSON.
+        folder: created if missing.
 
     Examples:
         >>> import tempfile

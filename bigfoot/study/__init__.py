@@ -1,1 +1,1 @@
-"""Methods beside each other: a plan of runs, the runs, and one table of what came of them."""
+"""Comparison of methods: a plan of runs, the runs, and one table of their results."""

@@ -1,4 +1,4 @@
-"""From the trials of a comparison to one row a method."""
+"""Aggregate the trials of a comparison to one row per method."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from bigfoot.study.trial import Trial
 
 
 def gather_rows(outcomes: RunOutcomes, speed_rounds: int, conditions: list[str]) -> MethodComparison:
-    """Put the trials of each method together, and time the first seed's models beside each other.
+    """Aggregate the trials of each method, and time the first seed's models in interleaved rounds.
 
     Args:
-        outcomes: of ``run_planned``; without the teacher of a seed, that seed's difference to it is not known.
+        outcomes: of ``run_planned``; if the teacher of a seed is missing, that seed's difference to it is unknown.
         speed_rounds: interleaved rounds.
-        conditions: what a reader must know, put before what is known here.
+        conditions: listed before the conditions that are found here.
 
     Returns:
-        A row a method.
+        One row per method.
     """
     by_name: dict[str, list[tuple[PlannedRun, Trial]]] = {}
     for run, trial in outcomes.trials:

@@ -1,6 +1,6 @@
-"""Which runs a comparison of methods is made of, each an ordinary run of a method's YAML file.
+"""Plan the runs of a comparison of methods, each an ordinary run of a method's YAML file.
 
-What all runs share stands in a file of its own (``configs/compare``); its first lines read::
+A file of its own (``configs/compare``) holds what all runs share; its first lines read::
 
     methods: [bigfoot, distilhubert, ctc_only]
     seeds: [1, 2, 3]
@@ -26,30 +26,30 @@ from bigfoot.pipeline.settings import Config, load_config
 from bigfoot.pipeline.steps.step import get_step
 
 CONTROLS = ("ctc_only", "random_weights")
-"""The student of ``bigfoot.yaml`` without its teacher's losses, and with nothing of its teacher's weights."""
+"""The student of ``bigfoot.yaml`` without the teacher's losses, and with random weights."""
 TEACHER = "teacher"
 _CONTROLLED = "bigfoot"
 
 
 @dataclass
 class ComparisonConfig:
-    """What all runs of a comparison share."""
+    """Settings that all runs of a comparison share."""
 
     methods: list[str] = field(default_factory=list)
-    """Files of ``configs/methods`` without their ending, and ``CONTROLS``; empty: all there are."""
+    """Files of ``configs/methods`` without their suffix, and ``CONTROLS``; empty for all."""
     seeds: list[int] = field(default_factory=lambda: [1])
-    """Each method is run with each of them."""
+    """Each method is run with each seed."""
     steps: int = above_zero(100)
     """Optimizer steps before fine-tuning, all training steps of a method together; see ``share_steps``."""
     other_steps: int = above_zero(50)
-    """The same for the methods that are not named, where they are asked for too; these get the first seed alone."""
+    """The same for methods that are not named, if requested too; these are run with the first seed only."""
     speed_rounds: int = above_zero(9)
     """Interleaved rounds of the speed measurement at the end."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """Keys of a run's configuration, set in every run over what its file says."""
+    """Keys of a run's configuration; they override the method's file in every run."""
 
     def find_problems(self) -> Iterator[Problem]:
-        """Check what no range of a single number can say."""
+        """Check constraints that no range of a single number covers."""
         if not self.seeds:
             yield Problem("seeds", "empty", "empty; give one or more")
 
@@ -64,7 +64,7 @@ class PlannedRun:
         other: whether it has fewer steps than the rest.
         config_path: under ``configs/``.
         overrides: ``a.b=c`` each, over that file.
-        config: what both come to, at its scale.
+        config: resolved from both, at its scale.
     """
 
     name: str
@@ -76,28 +76,28 @@ class PlannedRun:
 
     @property
     def folder(self) -> Path:
-        """Where it is run."""
+        """Run folder."""
         return Path(self.config.run_dir)
 
     @property
     def key(self) -> str:
-        """Digest of all settings: a result with another one belongs to another comparison."""
+        """Digest of all settings; a result with another digest belongs to another comparison."""
         return fingerprint(self.name, to_dict(self.config))
 
     @property
     def label(self) -> str:
-        """For people."""
+        """Name for logs and tables."""
         return f"{self.name}, seed {self.seed}"
 
 
 def read_comparison(path: str | Path) -> ComparisonConfig:
-    """Read what all runs share.
+    """Read the shared settings of a comparison.
 
     Args:
         path: YAML file, looked up as given and then under ``configs/``.
 
     Raises:
-        ConfigError: not there, or with a key that is unknown or of another kind.
+        ConfigError: the file is missing, or a key is unknown or of the wrong type.
 
     Examples:
         >>> read_comparison("compare/fsdd.yaml").seeds
@@ -110,7 +110,7 @@ def read_comparison(path: str | Path) -> ComparisonConfig:
 
 
 def known_methods() -> list[str]:
-    """The files of ``configs/methods``, then the controls."""
+    """List the files of ``configs/methods``, then the controls."""
     return [*sorted(path.stem for path in (CONFIG_FOLDER / "methods").glob("*.yaml")), *CONTROLS]
 
 
@@ -120,16 +120,16 @@ def plan_runs(
     """List the runs of a comparison.
 
     Args:
-        wanted: what they share.
-        folder: in which each gets a folder of its own.
-        overrides: ``a.b=c`` each, for every run, over all else.
+        wanted: their shared settings.
+        folder: parent of the run folders.
+        overrides: ``a.b=c`` each, for every run, over everything else.
         others: also run the methods that are not named, with the first seed and ``other_steps``.
 
     Returns:
         The teacher with each seed, then seed by seed the methods in their order, then the others.
 
     Raises:
-        ConfigError: an unknown method, or a key that is wrong; all such are named at once.
+        ConfigError: an unknown method or an invalid key; all are reported at once.
 
     Examples:
         >>> wanted = ComparisonConfig(["bigfoot", "ctc_only"], seeds=[1, 2])
@@ -159,20 +159,20 @@ def _plan_run(
     given += [f"{step}.max_steps={count}" for step, count in shares.items()]
     if "gates" in shares:
         given.append(f"gates.sparsity_warmup_steps={_scaled_warmup(own, shares['gates'])}")
-    given += _tell_apart(name, own)
+    given += _base_overrides(name, own)
     given += [f"seed={seed}", f"run_dir={folder / name / f'seed_{seed}'}", *overrides]
     return PlannedRun(name, seed, other, path, given, apply_scale(load_config(path, given)))
 
 
 def share_steps(config: Config, steps: int) -> dict[str, int]:
-    """Divide a number of optimizer steps among the training steps of a method, as its file divides its own.
+    """Divide a number of optimizer steps among the training steps of a method, in the proportions of its file.
 
     DPHuBERT's 50,000 steps with gates and 25,000 without become two thirds and one third; where pruning and
     distilling take turns, every turn gets the same.
 
     Args:
         config: of the method, with its own ``max_steps``.
-        steps: to divide; what does not divide is left out, less than one step a turn.
+        steps: to divide; the remainder, less than one step per turn, is dropped.
 
     Returns:
         ``max_steps`` of each kind of training before fine-tuning, one or more.
@@ -192,8 +192,8 @@ def _scaled_warmup(config: Config, steps: int) -> int:
     return steps * config.gates.sparsity_warmup_steps // config.gates.max_steps
 
 
-def _tell_apart(name: str, own: Config) -> list[str]:
-    """What makes a control, or the teacher alone, of the file that it begins from."""
+def _base_overrides(name: str, own: Config) -> list[str]:
+    """Return the overrides that turn the base file into a control, or into the teacher alone."""
     if name == TEACHER:
         return ["steps=[]"]
     if name == "random_weights":
@@ -205,7 +205,7 @@ def _tell_apart(name: str, own: Config) -> list[str]:
 
 
 def _unset_data(own: Config) -> list[str]:
-    """A method's file names splits of its own corpus, which another corpus does not have."""
+    """Drop the splits that a method's file names for its own corpus; another corpus does not have them."""
     return [
         f"data.{key}={json.dumps(type(value)())}"
         for key, value in to_dict(own.data).items()

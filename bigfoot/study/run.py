@@ -1,4 +1,4 @@
-"""Run what a comparison plans, several at once, each in a process of its own."""
+"""Execute the planned runs of a comparison, several in parallel, each in its own process."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ _OUTPUT = "output.txt"
 
 @dataclass
 class RunOutcomes:
-    """What became of the planned runs.
+    """Results of the planned runs.
 
     Args:
-        trials: those that came to their end.
-        failed: why the others did not, a sentence each.
+        trials: of the finished runs.
+        failed: reasons of the others, one sentence each.
     """
 
     trials: list[tuple[PlannedRun, Trial]] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
 
-def run_planned(plan: Sequence[PlannedRun], jobs: int, tell: Callable[[str], None]) -> RunOutcomes:
-    """Run all that is not done yet, each in a process of its own with its output in ``output.txt`` in its folder.
+def run_planned(plan: Sequence[PlannedRun], jobs: int, on_progress: Callable[[str], None]) -> RunOutcomes:
+    """Execute the runs that are not done yet, each in its own process with its output in ``output.txt`` in its folder.
 
-    The teacher's come first, since they make the data of their seed, which the others find made. A run that fails
-    costs that run.
+    The teacher's runs come first: they prepare the data of their seed, which the others reuse. A failed run does not
+    stop the others.
 
     Args:
         plan: of ``plan_runs``.
-        jobs: so many at once, 1 or more.
-        tell: takes a line a run, with the time that is left.
+        jobs: number of parallel processes, 1 or more.
+        on_progress: called with one line per run, with the remaining time.
 
     Returns:
-        What came of each.
+        See ``RunOutcomes``.
     """
     ended: dict[str, Trial | str] = {}
     todo = [run for run in plan if not _note_done(run, ended)]
     if done := len(plan) - len(todo):
-        tell(f"{done} of {len(plan)} runs are done already")
-    pace = _Pace(len(todo), tell)
+        on_progress(f"{done} of {len(plan)} runs are done already")
+    pace = _Pace(len(todo), on_progress)
     children = _Children()
     try:
         for wave in ([r for r in todo if r.name == TEACHER], [r for r in todo if r.name != TEACHER]):
@@ -78,7 +78,7 @@ def _note_done(run: PlannedRun, ended: dict[str, Trial | str]) -> bool:
 
 
 def _link_data(plan: Sequence[PlannedRun], wave: Sequence[PlannedRun]) -> None:
-    """Let runs read the manifests that their seed's teacher has made, where theirs would be the same."""
+    """Let runs read the manifests that their seed's teacher prepared, where theirs would be the same."""
     teachers = {run.seed: run for run in plan if run.name == TEACHER}
     for run in wave:
         made, wanted = teachers[run.seed].folder / "data", run.folder / "data"
@@ -86,15 +86,15 @@ def _link_data(plan: Sequence[PlannedRun], wave: Sequence[PlannedRun]) -> None:
             continue
         if needs_same_data(run.config, teachers[run.seed].config):
             wanted.parent.mkdir(parents=True, exist_ok=True)
-            wanted.unlink(missing_ok=True)  # a link to what is gone
+            wanted.unlink(missing_ok=True)  # a dangling link
             wanted.symlink_to(os.path.relpath(made, wanted.parent), target_is_directory=True)
 
 
 class _Pace:
-    """Counts runs and says how long the rest will take."""
+    """Counts runs and estimates the remaining time."""
 
-    def __init__(self, total: int, tell: Callable[[str], None]) -> None:
-        self._began, self._done, self._total, self._tell = time.monotonic(), 0, total, tell
+    def __init__(self, total: int, on_progress: Callable[[str], None]) -> None:
+        self._began, self._done, self._total, self._on_progress = time.monotonic(), 0, total, on_progress
         self._lock = threading.Lock()
 
     def ended(self, run: PlannedRun, how: str) -> None:
@@ -102,18 +102,18 @@ class _Pace:
             self._done += 1
             left = (time.monotonic() - self._began) / self._done * (self._total - self._done)
             rest = f"; about {format_seconds(left)} left" if self._done < self._total else ""
-            self._tell(f"[{self._done}/{self._total}] {run.label}: {how}{rest}")
+            self._on_progress(f"[{self._done}/{self._total}] {run.label}: {how}{rest}")
 
 
 class _Children:
-    """Processes that run trials, none of which outlives the comparison."""
+    """Processes that run trials; none outlives the comparison."""
 
     def __init__(self) -> None:
         self._running: list[subprocess.Popen[bytes]] = []
         self._stopped = False
 
     def run(self, run: PlannedRun, pace: _Pace) -> Trial | str:
-        """The trial, or why there is none."""
+        """Return the trial, or why there is none."""
         run.folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "bigfoot.study.trial", "--config", run.config_path, "--key", run.key]
         # Threads of other libraries too: two runs that share two processors with two threads each crawl.
@@ -121,7 +121,7 @@ class _Children:
         began = time.monotonic()
         with (run.folder / _OUTPUT).open("wb") as output:
             if self._stopped:
-                return "not begun"
+                return "not started"
             child = subprocess.Popen(
                 [*command, *run.overrides], stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **threads}
             )
@@ -146,4 +146,4 @@ class _Children:
 
 def _last_line(run: PlannedRun) -> str:
     lines = (run.folder / _OUTPUT).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "no output"

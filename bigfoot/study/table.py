@@ -1,4 +1,4 @@
-"""Methods beside each other, over seeds: a table sorted by WER, and how close each is to the Pareto front."""
+"""Comparison of methods over seeds: a table sorted by WER, and the Pareto fronts."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class MethodRow:
     """A method over its seeds; rates are fractions.
 
     Args:
-        name: of the method; ``teacher`` for the one that all are cut out of.
-        wer: errors over words of all seeds together.
+        name: of the method; ``teacher`` for the model that all are compressed from.
+        wer: errors over words, pooled over seeds.
         wer_low: lower end of its 95 % interval.
         wer_high: upper end.
-        wer_by_seed: one a seed.
-        num_params: that are unique, the mean over seeds; no method's training projections among them.
+        wer_by_seed: one per seed.
+        num_params: unique ones, mean over seeds, without projections of training.
         macs_per_second: of audio, the mean over seeds.
         kind: ``teacher``, ``method``, ``control`` or ``other``; the last has fewer steps.
-        start: row of the model as it was first cut out of the teacher.
-        start_wer: of that model, the mean over seeds.
+        start: row of the model as first initialized from the teacher.
+        start_wer: of that model, mean over seeds.
         wer_difference: WER minus the teacher's on the same utterances.
         wer_difference_low: lower end of its 95 % interval.
         wer_difference_high: upper end.
@@ -43,8 +43,8 @@ class MethodRow:
         speedup_high: upper quartile.
         train_seconds: of all training steps, the mean over seeds.
         steps: optimizer steps by training step.
-        losses: by training step, its first and what it ended with, the means over seeds.
-        front: what it stands on: the front of WER and ``size``, of WER and ``speed``.
+        losses: by training step, first and final loss, means over seeds.
+        front: the fronts that it is on: of WER and ``size``, of WER and ``speed``.
     """
 
     name: str
@@ -76,7 +76,7 @@ class MethodComparison:
     Args:
         rows: in any order.
         conditions: protocol, decoder, split, command and machine, a sentence each.
-        failed: runs that came to nothing, and why.
+        failed: runs that failed, and why.
     """
 
     rows: list[MethodRow]
@@ -85,9 +85,9 @@ class MethodComparison:
 
 
 def mark_fronts(rows: Sequence[MethodRow]) -> list[MethodRow]:
-    """Sort rows by WER and mark those that no other beats, in size or in speed.
+    """Sort rows by WER and mark those on the Pareto fronts of size and of speed.
 
-    Rows of fewer steps are on no front and push no other off it.
+    Rows of fewer steps are on no front and do not affect it.
 
     Args:
         rows: in any order.
@@ -100,7 +100,7 @@ def mark_fronts(rows: Sequence[MethodRow]) -> list[MethodRow]:
     ordered = sorted(rows, key=lambda row: row.wer)
     equal = [row for row in ordered if row.kind != "other"]
     fronts: dict[str, list[str]] = {row.name: [] for row in equal}
-    # A missing speed is no number, and so on no front.
+    # A missing speed is NaN, and so on no front.
     slowness = [-row.speedup if row.speedup is not None else float("nan") for row in equal]
     for what, costs in (("size", [row.num_params for row in equal]), ("speed", slowness)):
         for row, on_it in zip(equal, find_pareto_front(costs, [row.wer for row in equal]), strict=True):
@@ -131,7 +131,7 @@ def save_methods(comparison: MethodComparison, folder: str | Path) -> None:
 
 
 def _as_row(row: MethodRow) -> Row:
-    """As the plots of reports take it."""
+    """Convert a row for the plots of reports."""
     facts: dict[str, Any] = {name: getattr(row, name) for name in (
         "wer", "wer_low", "wer_high", "speedup", "speedup_low", "speedup_high",
     )}  # fmt: skip
@@ -139,7 +139,7 @@ def _as_row(row: MethodRow) -> Row:
 
 
 def name_method(row: MethodRow) -> str:
-    """What a reader calls it: a control says so, and what has fewer steps has a mark."""
+    """Return the displayed name: a control is labelled, and a row of fewer steps is marked."""
     if row.kind == "control":
         return f"control: {row.name.replace('_', ' ')}"
     return row.name + OTHER_MARK * (row.kind == "other")
@@ -194,7 +194,7 @@ def _trained(row: MethodRow) -> str:
 
 
 def _losses(row: MethodRow) -> str:
-    return ", ".join(f"{format_number(begin)} to {format_number(end)}" for begin, end in row.losses.values())
+    return ", ".join(f"{format_number(first)} to {format_number(last)}" for first, last in row.losses.values())
 
 
 def _start(row: MethodRow) -> str:

@@ -1,4 +1,4 @@
-"""One run of a comparison: an ordinary run without its report, and what came of it.
+"""One run of a comparison: an ordinary run without its report, and its results.
 
     python -m bigfoot.study.trial --config methods/bigfoot.yaml [key=value ...]
 
@@ -34,24 +34,24 @@ _SPLIT = "test"
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of a run.
+    """Results of a run.
 
     Args:
-        key: of the plan that it belongs to.
-        model: folder of the model that it ended with.
+        key: of its plan.
+        model: folder of its final model.
         wer: of that model, greedy, a fraction.
-        references: what was said, an utterance each.
-        hypotheses: what that model heard.
-        speakers: who said it.
-        start: row of the model as it was first cut out of the teacher; empty for the teacher itself.
+        references: transcripts, one per utterance.
+        hypotheses: outputs of that model.
+        speakers: one per utterance.
+        start: row of the model as first initialized from the teacher; empty for the teacher itself.
         start_wer: of that model.
-        losses: of each training step the loss at its first record and the mean over its last fifth.
+        losses: by training step, the loss of its first record and the mean over its last fifth.
         train_seconds: of all training steps together.
         steps: optimizer steps by training step.
-        num_params: that are unique, of the model that it ended with.
+        num_params: unique parameters of the final model.
         macs_per_second: of audio.
         size_bytes: of its weights.
-        notes: what went wrong, a sentence each.
+        notes: problems, one sentence each.
     """
 
     key: str
@@ -72,15 +72,15 @@ class Trial:
 
 
 def run_trial(config: Config, key: str, config_path: str | None = None) -> Trial:
-    """Run a method to its end and write ``trial.json`` beside its steps.
+    """Run a method and write ``trial.json`` beside its steps.
 
     Args:
-        config: of the run; with no steps it is the teacher alone.
-        key: kept in the result, to tell whether it still belongs to the plan.
+        config: of the run; without steps it is the teacher alone.
+        key: stored in the result, to check whether it still belongs to the plan.
         config_path: of the method's file.
 
     Returns:
-        What came of it; what is done already is skipped.
+        Its results; finished work is skipped.
 
     Raises:
         BigfootError: as ``run_pipeline``.
@@ -97,7 +97,7 @@ def run_trial(config: Config, key: str, config_path: str | None = None) -> Trial
 
 
 def read_trial(folder: Path, key: str) -> Trial | None:
-    """What a run left behind; None where it has not come to its end, or belongs to another plan."""
+    """Read the result of a run; None if it is unfinished, or belongs to another plan."""
     try:
         read = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         trial: Trial = parse_as(Trial, read)
@@ -106,7 +106,7 @@ def read_trial(folder: Path, key: str) -> Trial | None:
     if trial.key != key:
         return None
     if trial.start:
-        # The folder may have been moved or copied since; its last model is the one in it.
+        # The folder may have been moved or copied since; the final model is the one in it.
         model = Path(trial.model)
         trial = replace(trial, model=str(folder / model.parent.name / model.name))
     return trial if Path(trial.model).is_dir() or not trial.start else None
@@ -120,10 +120,10 @@ def _judge(config: Config, key: str, last: str, results: dict[Turn, StepResult])
     trained = {turn.label: result for turn, result in results.items() if result.records}
     cut = [result for turn, result in results.items() if turn.step.reshapes or not turn.step.trains]
     started = evaluate_accuracy(load_model(cut[0].folder), manifest, config.evaluate, config.seed) if cut else None
-    heard = accuracy.transcripts
+    transcripts = accuracy.transcripts
     return Trial(
-        key=key, model=last, wer=_known(accuracy.error_rate.wer), references=heard.references,
-        hypotheses=heard.hypotheses, speakers=heard.speakers, num_params=size.num_unique_params,
+        key=key, model=last, wer=_known(accuracy.error_rate.wer), references=transcripts.references,
+        hypotheses=transcripts.hypotheses, speakers=transcripts.speakers, num_params=size.num_unique_params,
         macs_per_second=size.macs_per_second, size_bytes=size.size_bytes,
         start=cut[0].row if cut else "", start_wer=None if started is None else started.error_rate.wer,
         losses={label: summarize_losses(result.records) for label, result in trained.items()},
@@ -139,13 +139,13 @@ def _known(wer: float | None) -> float:
 
 
 def summarize_losses(records: Sequence[dict[str, Any]]) -> list[float]:
-    """The loss where a training began and where it ended.
+    """Return the loss at the start and at the end of a training.
 
     Args:
-        records: of a training step, with ``loss`` now and then.
+        records: of a training step, some with ``loss``.
 
     Returns:
-        The first, and the mean of the last fifth.
+        The first loss, and the mean of the last fifth.
 
     Examples:
         >>> summarize_losses([{"step": step, "loss": 10.0 - step} for step in range(10)])
@@ -156,7 +156,7 @@ def summarize_losses(records: Sequence[dict[str, Any]]) -> list[float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one; what ``recipes/compare_methods.py`` starts in a process each."""
+    """Run one trial; ``recipes/compare_methods.py`` starts this in a process for each."""
     parser = argparse.ArgumentParser(description="One run of a comparison of methods.")
     parser.add_argument("--config", required=True)
     parser.add_argument("--key", required=True)

@@ -1,1 +1,1 @@
-"""The one training loop, on accelerate, and what keeps it honest: checkpoints and guards."""
+"""The one training loop, on accelerate, with checkpoints and guards."""

@@ -1,4 +1,4 @@
-"""Batches on which a training went wrong, kept so that one can look at them."""
+"""Save batches with non-finite or exploding losses for inspection."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ log = logging.getLogger("bigfoot")
 
 
 def save_bad_batch(batch: Batch, terms: Mapping[str, float], step: int, folder: Path, rank: int = 0) -> Path | None:
-    """Write a batch as tensors and, beside them, what it is as JSON.
+    """Write a batch as tensors, and its description as JSON beside them.
 
-    The JSON comes last: where it is, the tensors are whole. Its first lines read::
+    The JSON is written last: if it exists, the tensors are complete. Its first lines read::
 
         {
          "step": 123, "epoch": 0, "batch": 124, "rank": 0,
          "terms": {"ctc": "nan"}, ...
 
     Args:
-        batch: as it was taken from the stream.
-        terms: value of every loss term on it; written as a word where it is no finite number.
-        step: 1-based, of the training.
-        folder: where, made if it is missing.
-        rank: of the process that met it.
+        batch: as read from the stream.
+        terms: value of every loss term; non-finite values are written as strings.
+        step: optimizer step, 1-based.
+        folder: created if missing.
+        rank: of the process.
 
     Returns:
-        The JSON; None where it could not be written, which is said in the log and no reason to stop.
+        Path of the JSON; None if it could not be written, which is logged and does not stop the run.
 
     Examples:
         >>> import tempfile, torch
@@ -44,8 +44,8 @@ def save_bad_batch(batch: Batch, terms: Mapping[str, float], step: int, folder: 
         'step_000123.json'
     """
     where = batch.position
-    # Windows left out do not count as steps, so that several may carry one number: the place in the stream tells them
-    # apart, and a run that is taken up again writes the same names.
+    # Skipped windows do not count as steps, so several may share a number. The position in the stream distinguishes
+    # them, and a resumed run writes the same names.
     name = f"step_{step:06d}" + ("" if where is None else f"_epoch_{where.epoch}_batch_{where.batch}_rank_{rank}")
     facts = {
         "step": step, "epoch": where and where.epoch, "batch": where and where.batch, "rank": rank,

@@ -1,4 +1,4 @@
-"""Checkpoints from which a killed run goes on to the same bits."""
+"""Checkpoints from which a killed run resumes to the same bits."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ EARLIER_CHECKPOINTS = Earlier(
         "pytorch_model_fsdp_*/*", "optimizer_*/*",
     ),
 )  # fmt: skip
-"""Checkpoints of versions that left no marker."""
+"""Checkpoints of versions that wrote no marker."""
 
 
 @dataclass
 class Progress:
-    """How far a run has come.
+    """Progress of a run.
 
     Args:
-        fingerprint: of all that decides the run; a checkpoint of another fingerprint is not taken up.
+        fingerprint: of all settings and inputs; a checkpoint with another fingerprint is not resumed.
         step: optimizer steps done.
-        position: in the data, as of the last batch consumed.
-        best_wer: lowest dev WER so far; None before the first look.
+        position: in the data, after the last batch consumed.
+        best_wer: lowest dev WER so far; None before the first evaluation.
         best_step: when it was reached.
         records: lines of losses and dev scores, for curves.
-        seconds: spent training, over all sittings.
-        notes: warnings by kind, the newest of each, for the report.
-        recent_losses: of the last steps, to tell an exploding one from the usual.
-        left_out: steps, 1-based, before which a window was left out; one entry a window.
-        exploded: steps, 1-based, whose loss was far above the usual.
+        seconds: training time, over all resumes.
+        notes: the newest warning of each kind, for the report.
+        recent_losses: of the last steps, to detect an exploding one.
+        left_out: steps, 1-based, before which a window was skipped; one entry per window.
+        exploded: steps, 1-based, whose loss exploded.
     """
 
     fingerprint: str
@@ -78,7 +78,7 @@ def save_checkpoint(accelerator: Accelerator, progress: Progress, folder: Path) 
     announced = False
 
     def write(beside: Path) -> None:
-        # Every process adds its own random state to the folder that the main one has made.
+        # Every process adds its random state to the folder that the main process created.
         nonlocal announced
         announced = True
         beside = _share(beside)
@@ -102,10 +102,10 @@ def save_checkpoint(accelerator: Accelerator, progress: Progress, folder: Path) 
 
 
 def _share(beside: Path | None) -> Path:
-    """Where the main process has made the folder: its name is another every time.
+    """Return the folder that the main process created; its name is different every time.
 
     Args:
-        beside: of the main process, None where it could make none; of no account in the others.
+        beside: of the main process, None if creating it failed; ignored in the other processes.
     """
     shared: list[Path | None] = [beside]
     broadcast_object_list(shared)
@@ -116,7 +116,7 @@ def _share(beside: Path | None) -> Path:
 
 @contextmanager
 def _silent(name: str) -> Iterator[None]:
-    """Mute a logger: accelerate warns of every shared kernel that it stores once, as it should and as is tested."""
+    """Mute a logger: accelerate warns of every shared kernel that it stores once, which is intended and tested."""
     logger = logging.getLogger(name)
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -127,14 +127,14 @@ def _silent(name: str) -> Iterator[None]:
 
 
 def not_written(what: str, step: int, folder: Path, checkpoint: Path, error: Exception) -> TrainingError:
-    """Word what happened when something could not be written, what is left, and what to do.
+    """Build the error for a failed write: what failed, what is intact, and what to do.
 
     Args:
-        what: that should have been written.
-        step: of the training.
-        folder: where.
+        what: the object that could not be written.
+        step: optimizer step.
+        folder: destination.
         checkpoint: folder of the last checkpoint.
-        error: the system's, or the library's around it.
+        error: of the system, or of the library that wraps it.
 
     Returns:
         To be raised.
@@ -150,31 +150,31 @@ def not_written(what: str, step: int, folder: Path, checkpoint: Path, error: Exc
 def load_checkpoint(
     accelerator: Accelerator, folder: Path, fingerprint: str, best: Path | None = None
 ) -> Progress | None:
-    """Take up a checkpoint; one that is damaged is named in the log and counts for nothing.
+    """Load a checkpoint; a damaged one is logged and ignored.
 
     Args:
-        accelerator: whose prepared parts are filled.
+        accelerator: its prepared parts are loaded.
         folder: of the checkpoint.
-        fingerprint: of the run as it is configured now.
-        best: folder of the best model so far, without which a checkpoint that has seen it is of no use.
+        fingerprint: of the current configuration.
+        best: folder of the best model so far; a checkpoint that refers to it needs it.
 
     Returns:
-        Its progress; None where there is no checkpoint, a damaged one, or one of a run with other settings.
+        Its progress; None if there is no checkpoint, or it is damaged or of other settings.
 
     Raises:
         TrainingError: it is whole but cannot be read.
-        OutputError: it is damaged in a way that bigfoot can no longer tell that it wrote it.
+        OutputError: it is so damaged that bigfoot cannot recognize it as its own.
     """
     for each in (folder, *([] if best is None else [best])):
         recover_folder(each)
     if not folder.is_dir():
         return None
-    # One process reads all files; the others take its word.
+    # One process reads all files and broadcasts the result.
     found = [_read_progress(folder, fingerprint, best) if accelerator.is_main_process else (None, "")]
     broadcast_object_list(found)
     progress, damage = found[0]
     if damage:
-        # Said now, not where the first new checkpoint is to take its place.
+        # Raised now, not when the first new checkpoint replaces it.
         check_folder(folder, OWN_OR_EDITED, EARLIER_CHECKPOINTS)
         log.warning("the checkpoint in %s cannot be taken up (%s); the training starts anew", folder, damage)
     if progress is None:
@@ -182,12 +182,12 @@ def load_checkpoint(
     try:
         accelerator.load_state(str(folder))
     except Exception as error:
-        raise TrainingError(f"the checkpoint in {folder} cannot be read ({error}); remove it to begin anew") from error
+        raise TrainingError(f"the checkpoint in {folder} cannot be read ({error}); remove it to start over") from error
     return progress
 
 
 def _read_progress(folder: Path, fingerprint: str, best: Path | None) -> tuple[Progress | None, str]:
-    """How far a checkpoint has come, or what is damaged; neither where it is of other settings."""
+    """Return its progress, or what is damaged; neither for a checkpoint of other settings."""
     try:
         progress: Progress = parse_as(Progress, json.loads((folder / "progress.json").read_bytes()))
     except (OSError, ValueError, RecursionError) as error:

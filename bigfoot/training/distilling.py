@@ -1,4 +1,4 @@
-"""Settings of training from a teacher: distillation, and distillation with gates."""
+"""Settings of knowledge distillation, without and with gates."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ GATED = ("heads", "feed_forward", "conv", "blocks")
 
 @dataclass
 class DistillConfig(TrainConfig):
-    """Train the student to answer as the teacher does."""
+    """Train the student to match the teacher's outputs."""
 
     losses: LossesConfig = field(default_factory=default_losses)
     """What is compared, by name and weight."""
     grow_groups: list[int] = field(default_factory=list)
-    """[from, until]: convolutions begin dense, and what is outside the blocks of ``student.conv_groups`` fades to
-    nothing between these two steps. Empty: grouped from the start."""
+    """[from, until]: convolutions start dense, and the weights outside the blocks of ``student.conv_groups`` fade to
+    0 between these two steps. Empty: grouped from the start."""
     cache: str | None = None
-    """Folder where the teacher's answers are written once and read in every step, those of ``gates`` too; another run
-    with the same teacher and data reads them too. Not where the waveform is augmented."""
+    """Folder where the teacher's outputs are cached and read in every step, also in ``gates``; another run with the
+    same teacher and data reads them too. Not with waveform augmentation."""
     cache_dtype: str = one_of("fp16", "int8")
-    """How hidden states are kept there: ``fp16``, or ``int8`` with a scale for every channel of an utterance."""
+    """How hidden states are stored there: ``fp16``, or ``int8`` with a scale for every channel of an utterance."""
     cache_top_k: int = not_negative(0)
-    """Logits of so many tokens a frame are kept there, the others share what is left evenly; 0 keeps all."""
+    """Number of logits stored per frame; the other tokens share the remaining probability evenly; 0 stores all."""
 
     def find_problems(self) -> Iterator[Problem]:
-        """Check what no range of a single number can say."""
+        """Check constraints that no range of a single number covers."""
         yield from super().find_problems()
         growth, last = self.grow_groups, self.max_steps
         if growth and (len(growth) != 2 or not 0 <= growth[0] < growth[1] <= last):
@@ -60,7 +60,7 @@ class GatesConfig(TrainConfig):
     """What is compared, by name and weight."""
 
     def find_problems(self) -> Iterator[Problem]:
-        """Check what no range of a single number can say."""
+        """Check constraints that no range of a single number covers."""
         yield from super().find_problems()
         yield from unknown_words("parts", "part", self.parts, GATED)
         if not self.parts:

@@ -36,7 +36,7 @@ class DecoderConfig:
     dropout: float = share(0.1)
     """Of ``mini_gpt``, in training."""
     streams: list[str] = field(default_factory=lambda: ["encoder"])
-    """What it hears: ``encoder`` (its last state), ``layers`` (all, by learned weights), ``fbank`` (log-mel energies),
+    """Its inputs: ``encoder`` (the last state), ``layers`` (all, by learned weights), ``fbank`` (log-mel energies),
     ``posteriors`` (of the CTC head); each projected by itself."""
     fuse: str = one_of("pool", "attention", "decoder")
     """How several streams become one: ``pool`` (sum by learned weights), ``attention`` (the first attends to the
@@ -45,10 +45,10 @@ class DecoderConfig:
     projection: str = one_of("linear", "conv")
     """From a stream to the decoder's width: ``linear``, or ``conv`` over three frames."""
     stride: int = above_zero(1)
-    """Frames that become one."""
+    """Frames that are merged into one."""
 
     def find_problems(self) -> Iterator[Problem]:
-        """Check what no range of a single number can say."""
+        """Check constraints that no range of a single number covers."""
         yield from unknown_words("streams", "stream", self.streams, _STREAMS)
         if not self.streams or len(set(self.streams)) < len(self.streams):
             yield Problem("streams", "empty_or_repeated", f"expected one or more, each once, got {self.streams}")
@@ -68,8 +68,8 @@ class FinetuneConfig(TokenizerConfig, TrainConfig):
     learning_rate: float = above_zero(2e-4)
     """Highest learning rate."""
     head: str = one_of("teacher", "new", "respelled")
-    """``teacher`` goes on with the model's own CTC head; ``new`` begins one over the tokens that ``tokenizer`` says;
-    ``respelled`` does so too, and each token begins as the model's own head has its first letter."""
+    """``teacher`` keeps the model's own CTC head; ``new`` creates a random one over the tokens of ``tokenizer``;
+    ``respelled`` does too, and initializes each token from the row of its first letter in the model's own head."""
     objective: str = one_of("ctc", "decoder", "joint")
     """What is trained: the CTC head, an autoregressive ``decoder``, or both; the encoder with either."""
     ctc_weight: float = share(0.3)
@@ -79,10 +79,10 @@ class FinetuneConfig(TokenizerConfig, TrainConfig):
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     """The decoder, where the model has none yet."""
     freeze_feature_encoder_steps: int = not_negative(0)
-    """The feature encoder stays as it is for so many steps."""
+    """Steps in which the feature encoder is frozen."""
 
     def find_problems(self) -> Iterator[Problem]:
-        """Check what no range of a single number can say."""
+        """Check constraints that no range of a single number covers."""
         yield from TrainConfig.find_problems(self)
         yield from TokenizerConfig.find_problems(self)
         if self.tokenizer != "char" and self.head == "teacher":

@@ -1,4 +1,4 @@
-"""Distillation of a student that learns, meanwhile, which of its units it can do without."""
+"""Distillation of a student that learns at the same time which units to prune."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ SPARSITY = "sparsity"
 class GatedObjective(Objective):
     """``Objective`` with hard-concrete gates on the student and a term for its size.
 
-    Gates and multipliers are parameters of this module, and the draws follow from seed and batch alone: a checkpoint
-    holds all there is to go on from.
+    Gates and multipliers are parameters of this module, and the samples depend on seed and batch alone, so a checkpoint
+    holds everything needed to resume.
 
     Args:
         config: losses, parts and target.
-        student: gets the gates.
-        teacher: frozen here, or a cache of its answers; None where no term compares with one.
-        seed: of the draws.
+        student: the gates are attached to it.
+        teacher: frozen here, or a cache of its outputs; None if no loss term needs one.
+        seed: of the gates' samples.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class GatedObjective(Objective):
         self.gates.steps_done += 1
 
     def describe(self) -> str:
-        """What the gates leave, what they were expected to, and what was asked for, in a sentence."""
+        """Describe the actual, the expected and the target sparsity in a sentence."""
         size = self.gates.measure_size()
         gone, expected = (1 - number / size.before for number in (size.after, size.expected))
         shut = ", ".join(str(place) for place in self.gates.removed_blocks())
@@ -72,7 +72,7 @@ class GatedObjective(Objective):
         )
 
     def _why_open(self) -> str:
-        """Why every gate is open still: a gate starts far open, and each step moves it by about its learning rate."""
+        """Explain why every gate is still open: it starts far open, and a step moves it by about its learning rate."""
         config, steps = self._config, int(self.gates.steps_done)
         risen = min(1.0, steps / config.sparsity_warmup_steps) if config.sparsity_warmup_steps else 1.0
         return (
@@ -83,12 +83,12 @@ class GatedObjective(Objective):
         )
 
     def deployed(self) -> BigfootForCTC:
-        """The student without what its gates leave out."""
+        """Return the student pruned by its gates."""
         return self.gates.cut(self.student)
 
 
 class GatesHook(TrainingHook):
-    """Gives gates a learning rate of their own, and takes the last model: of all, the first lacks the least.
+    """Gives gates their own learning rate, and selects the last model: earlier ones are less sparse.
 
     Args:
         objective: whose gates they are.
@@ -106,5 +106,5 @@ class GatesHook(TrainingHook):
         return step >= max_steps
 
     def finish(self, model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
-        """Describe what the gates have left; the model was saved without the rest."""
+        """Describe what the gates kept; the model was saved pruned."""
         return model, [self._objective.describe()]

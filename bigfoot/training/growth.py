@@ -1,4 +1,4 @@
-"""Groups that grow while a student is distilled: what grouped convolutions cannot express fades away step by step."""
+"""Grow convolution groups during distillation: weights that grouped convolutions cannot express fade step by step."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from bigfoot.training.hooks import TrainingHook
 
 @dataclass(frozen=True)
 class GroupGrowth(TrainingHook):
-    """A linear fade of all that is outside the blocks of the groups to come.
+    """Linear fade of the weights outside the blocks of the future groups.
 
-    The kernels themselves carry the fade, so that a checkpoint needs to know nothing of it.
+    The fade is applied to the kernels themselves, so a checkpoint needs no extra state.
 
     Args:
         groups: of each convolution, at the end.
         begin: last step of dense kernels.
-        end: first step of grouped ones; what is outside the blocks is zero from here on.
+        end: first step of grouped ones; weights outside the blocks are zero from here on.
     """
 
     groups: Sequence[int]
@@ -27,7 +27,7 @@ class GroupGrowth(TrainingHook):
     end: int
 
     def share(self, step: int) -> float:
-        """What is left of it after a step, 1 to 0.
+        """Return the remaining scale of these weights after a step, 1 to 0.
 
         Examples:
             >>> [GroupGrowth([1, 2], 10, 20).share(step) for step in (5, 10, 15, 20, 99)]
@@ -36,21 +36,21 @@ class GroupGrowth(TrainingHook):
         return min(1.0, max(0.0, (self.end - step) / (self.end - self.begin)))
 
     def may_be_best(self, step: int, max_steps: int) -> bool:
-        """Only once the kernels are those of grouped convolutions."""
+        """Return True once the kernels are those of grouped convolutions."""
         return step >= self.end
 
     def after_step_(self, student: BigfootForCTC, step: int) -> None:
-        """Fade the kernels on from the step before to this one.
+        """Fade the kernels from the previous step to this one.
 
         Args:
             student: changed in place.
-            step: that was just taken, 1-based.
+            step: just completed, 1-based.
         """
         before, now = self.share(step - 1), self.share(step)
         if now < 1.0:
             conv_groups.fade_outside_blocks_(student, self.groups, now / before if before else 0.0)
 
     def finish(self, model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
-        """Cut the kernels to their blocks: what the fading has left outside is 0, so that nothing is lost."""
+        """Cut the kernels to their blocks: all weights outside are 0 by now, so nothing is lost."""
         grouped, change = conv_groups.apply(model, conv_groups.ConvGroups(self.groups))
         return grouped, [change.describe()]

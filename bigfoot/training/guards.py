@@ -1,4 +1,4 @@
-"""What goes wrong in training, noticed and said with what to try."""
+"""Detect problems in training and describe them with a remedy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ALL_BLANK = 0.995
 
 
 RECENT_LOSSES = 50
-"""Steps by which a loss is judged."""
+"""Number of steps that a loss is compared with."""
 _FEWEST_LOSSES = 20
 _EXPLODED = 20.0
 # In nats a frame or label: below it nothing is lost yet, and a student that equals its teacher may well jump about.
@@ -28,7 +28,7 @@ _HARMLESS = 0.1
 
 
 def find_broken(terms: Mapping[str, float]) -> str | None:
-    """Name the loss terms that are no number.
+    """Return the names of the non-finite loss terms.
 
     Args:
         terms: value of every loss term, over all processes.
@@ -45,15 +45,15 @@ def find_broken(terms: Mapping[str, float]) -> str | None:
 
 
 def usual_loss(recent: Sequence[float]) -> float | None:
-    """The loss above which a step is out of all proportion: 20 times the median of the last ones.
+    """Return the loss above which a step counts as exploding: 20 times the median of the last losses.
 
-    Batches of a corpus differ by a factor of a few; a median does not follow the outlier it is there to find.
+    Losses of a corpus's batches differ by a small factor, and the median is robust to the outlier to be found.
 
     Args:
         recent: losses of the last steps.
 
     Returns:
-        The bound, 0.1 or more; None before there are 20 losses to judge by.
+        The bound, 0.1 or more; None while there are fewer than 20 losses.
 
     Examples:
         >>> usual_loss([2.0] * 19) is None, usual_loss([2.0] * 20)
@@ -65,20 +65,20 @@ def usual_loss(recent: Sequence[float]) -> float | None:
 
 
 def describe_rates(groups: Sequence[Mapping[str, Any]]) -> str | None:
-    """Say that no part of the student can learn, because of learning rates of 0.
+    """Warn if no part of the student can learn because of learning rates of 0.
 
     Args:
         groups: the optimizer's, with ``name``, ``lr`` and ``params``. Where there are gradients already, it also counts
             which parts the loss reaches.
 
     Returns:
-        A warning, or None where something learns.
+        A warning, or None if some part learns.
 
     Examples:
         >>> describe_rates([{"name": "encoder", "lr": 0.1, "params": []}]) is None
         True
     """
-    # Projections are thrown away afterwards, and the rest is the embedding of masks, which no decoding uses.
+    # Projections are discarded afterwards, and the rest is the mask embedding, which inference does not use.
     groups = [group for group in groups if group["name"] not in ("projections", "rest")]
     moving = {group["name"] for group in groups if group["lr"] > 0}
     if not moving:
@@ -100,18 +100,18 @@ def describe_rates(groups: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def describe_teacher(references: Sequence[str], hypotheses: Sequence[str]) -> str | None:
-    """Say that a teacher hears no better than one who does not listen.
+    """Warn if a teacher transcribes no better than a constant baseline.
 
-    There are two answers that anyone can give. Nothing at all has a WER and a CER of 100 %: a teacher that reaches
-    either is warned of. The most frequent word, every time, may have less where utterances are short: a teacher that
-    beats it neither in words nor in characters is warned of, too.
+    There are two baselines. Empty hypotheses have a WER and a CER of 100 %: a teacher that reaches either triggers the
+    warning. The most frequent word as every hypothesis may score lower where utterances are short: a teacher that beats
+    it neither in WER nor in CER triggers the warning, too.
 
     Args:
-        references: what was said, an utterance each.
-        hypotheses: what the teacher heard, greedily.
+        references: transcripts, one per utterance.
+        hypotheses: greedy outputs of the teacher.
 
     Returns:
-        A warning, or None where it hears more, or where nothing was said.
+        A warning, or None if the teacher is better, or all references are empty.
 
     Examples:
         >>> describe_teacher(["ONE TWO", "ONE"], ["ONE TWO", "NINE"]) is None
@@ -121,22 +121,22 @@ def describe_teacher(references: Sequence[str], hypotheses: Sequence[str]) -> st
     if not words:
         return None
     speakers, constant = [""] * len(references), [words.most_common(1)[0][0]] * len(references)
-    heard = measure_error_rate(references, hypotheses, speakers, samples=1)
+    teacher = measure_error_rate(references, hypotheses, speakers, samples=1)
     chance = measure_error_rate(references, constant, speakers, samples=1)
-    assert heard.wer is not None and heard.cer is not None and chance.wer is not None and chance.cer is not None
-    nothing = heard.wer >= 1.0 or heard.cer >= 1.0
-    if not nothing and (heard.wer < chance.wer or heard.cer < chance.cer):
+    assert teacher.wer is not None and teacher.cer is not None and chance.wer is not None and chance.cer is not None
+    nothing = teacher.wer >= 1.0 or teacher.cer >= 1.0
+    if not nothing and (teacher.wer < chance.wer or teacher.cer < chance.cer):
         return None
     return (
-        f"the teacher hears no better than chance (dev WER {heard.wer:.0%}, CER {heard.cer:.0%}; the same word every "
-        f"time gives {chance.wer:.0%} and {chance.cer:.0%}): a student can learn nothing from it. Look at some of "
-        "its transcripts (bigfoot transcribe), then at its vocabulary (another order or letter case), do_normalize in "
-        "its preprocessor_config.json, the sample rate it was trained at, and its language"
+        f"the teacher transcribes no better than chance (dev WER {teacher.wer:.0%}, CER {teacher.cer:.0%}; the same "
+        f"word every time gives {chance.wer:.0%} and {chance.cer:.0%}): a student can learn nothing from it. Check "
+        "some of its transcripts (bigfoot transcribe), then its vocabulary (another order or letter case), "
+        "do_normalize in its preprocessor_config.json, the sample rate it was trained at, and its language"
     )
 
 
 def describe_dev(step: int, max_steps: int, blank_rate: float, wer: float | None) -> str | None:
-    """Say what a look at dev reveals.
+    """Warn if CTC has collapsed to blanks on dev.
 
     Args:
         step: 1-based.
@@ -145,7 +145,7 @@ def describe_dev(step: int, max_steps: int, blank_rate: float, wer: float | None
         wer: on dev, a fraction; None where there are no words.
 
     Returns:
-        A warning, or None where all is well. Early in training blanks everywhere are normal.
+        A warning, or None. Early in training an output of blanks only is normal.
 
     Examples:
         >>> describe_dev(900, 1000, 1.0, 1.0) is None
@@ -161,16 +161,16 @@ def describe_dev(step: int, max_steps: int, blank_rate: float, wer: float | None
 
 
 def describe_loops(step: int, num_cut: int, num_utterances: int, joint: bool) -> str | None:
-    """Say how many of a decoder's texts on dev were repetition loops and were cut.
+    """Warn of decoder hypotheses on dev that were cut because of repetition loops.
 
     Args:
         step: 1-based.
-        num_cut: texts that were cut.
+        num_cut: number of hypotheses that were cut.
         num_utterances: of dev.
         joint: whether CTC is trained beside the decoder already.
 
     Returns:
-        A warning; None where there was none.
+        A warning; None if no hypothesis was cut.
 
     Examples:
         >>> describe_loops(10, 0, 60, joint=False) is None
@@ -186,16 +186,16 @@ def describe_loops(step: int, num_cut: int, num_utterances: int, joint: bool) ->
 
 
 def check_half_precision(model: BigfootForCTC, precision: str) -> None:
-    """Refuse a half precision in which this machine computes the positional convolution wrongly.
+    """Reject a half precision in which this machine computes the positional convolution wrongly.
 
-    Training would look alive, and the model be worthless in fp32. See ``bigfoot.measure.half_precision``.
+    Training would seem to work, but the model would be useless in fp32. See ``bigfoot.measure.half_precision``.
 
     Args:
         model: on the device it trains on.
         precision: ``no``, ``bf16`` or ``fp16``.
 
     Raises:
-        TrainingError: the two answers have little in common.
+        TrainingError: the outputs in half precision and in fp32 differ too much.
     """
     if precision == "no":
         return

@@ -1,4 +1,4 @@
-"""Hooks: what takes part in a training besides its objective, without the loop knowing it."""
+"""Hooks: callbacks of the training loop besides the objective."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from bigfoot.models.ctc import BigfootForCTC
 
 
 class TrainingHook:
-    """Called by the loop at its turns; each method does nothing unless a hook overrides it.
+    """Callbacks that the loop calls; each method does nothing unless overridden.
 
-    A hook keeps no state of its own between steps: what it needs to resume stands in the model, in the objective, or
-    follows from the count of steps.
+    A hook keeps no state of its own between steps: what it needs to resume is in the model, in the objective, or
+    follows from the number of steps.
 
     Examples:
         >>> class LastOnly(TrainingHook):
@@ -24,7 +24,7 @@ class TrainingHook:
     """
 
     def parts(self) -> Mapping[str, nn.Module]:
-        """Modules that get parameter groups of their own, by the names that ``learning_rate_factors`` uses."""
+        """Return modules with their own parameter groups, by the names that ``learning_rate_factors`` uses."""
         return {}
 
     def before_clip_(self, student: BigfootForCTC, step: int) -> None:
@@ -40,11 +40,11 @@ class TrainingHook:
 
         Args:
             student: changed in place.
-            step: that was just taken, 1-based.
+            step: just completed, 1-based.
         """
 
     def may_be_best(self, step: int, max_steps: int) -> bool:
-        """Whether the model after a step may be chosen as the best.
+        """Return whether the model after a step may be selected as the best.
 
         Args:
             step: 1-based.
@@ -53,22 +53,22 @@ class TrainingHook:
         return True
 
     def finish(self, model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
-        """Bring the chosen model into its final form, once training is over.
+        """Convert the selected model to its final form after training.
 
         Args:
-            model: the best one, as it was saved.
+            model: the best one, as saved.
 
         Returns:
-            The model that goes on, and what was done, a sentence each.
+            The final model, and the changes, one sentence each.
         """
         return model, []
 
 
 class FrozenFeatureEncoder(TrainingHook):
-    """Keeps the feature encoder as it is for the first steps.
+    """Freezes the feature encoder for the first steps.
 
     Args:
-        num_steps: so many.
+        num_steps: number of frozen steps.
     """
 
     def __init__(self, num_steps: int) -> None:
@@ -77,6 +77,6 @@ class FrozenFeatureEncoder(TrainingHook):
     def before_clip_(self, student: BigfootForCTC, step: int) -> None:
         """See ``TrainingHook``."""
         if step < self.num_steps:
-            # Gradients are dropped rather than switched off, so that all devices still agree on who has one.
+            # Gradients are dropped rather than disabled, so that all devices agree on which parameters have one.
             for parameter in student.speech_encoder.feature_encoder.parameters():
                 parameter.grad = None

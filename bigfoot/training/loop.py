@@ -41,21 +41,21 @@ log = logging.getLogger("bigfoot")
 
 @dataclass
 class TrainingRun:
-    """What a training needs besides its objective.
+    """Everything that a training needs besides its objective.
 
     Args:
         name: of the step, for logs and trackers.
-        config: how to train.
-        data: how batches are drawn.
+        config: of the training.
+        data: batching and augmentation.
         processor: of the student.
         manifests: lhotse manifests ``train`` and ``dev``.
-        folder: where checkpoint, best and last model are written.
+        folder: for the checkpoint, the best and the last model.
         seed: of everything random.
-        fingerprint: of all that decides the run; checkpoints of another are not taken up.
+        fingerprint: of all settings and inputs; a checkpoint with another one is not resumed.
         precision: ``auto``, ``no``, ``bf16`` or ``fp16``.
         trackers: by accelerate's names; empty for none.
         eval_batch_size: utterances decoded together on dev.
-        hooks: what takes part besides the objective, in this order.
+        hooks: called in this order.
     """
 
     name: str
@@ -74,16 +74,16 @@ class TrainingRun:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training gave.
+    """Result of a training.
 
     Args:
-        best: model folder of the step with the lowest dev WER, which goes on.
+        best: model folder of the step with the lowest dev WER, which the next step reads.
         last: model folder of the last step.
         best_wer: on dev, greedy, a fraction; None without transcripts or head.
         best_step: 1-based.
         records: lines of losses and dev scores.
-        seconds: spent training, over all sittings.
-        notes: what went wrong, and what to try, a sentence each.
+        seconds: training time, over all resumes.
+        notes: problems and their remedies, one sentence each.
     """
 
     best: Path
@@ -96,7 +96,7 @@ class TrainingResult:
 
 
 def choose_precision(wanted: str) -> str:
-    """Spell out ``auto``: bf16 on a GPU that has it, fp32 elsewhere.
+    """Resolve ``auto``: bf16 on a GPU that supports it, fp32 elsewhere.
 
     Examples:
         >>> choose_precision("fp16")
@@ -110,7 +110,7 @@ def choose_precision(wanted: str) -> str:
 class Trainer:
     """Trains the student of an objective.
 
-    A killed run goes on, by the same call, to the bits that an uninterrupted one reaches on the same machine.
+    The same call resumes a killed run, to the same bits as an uninterrupted one on the same machine.
 
     Args:
         objective: student, teacher and losses.
@@ -122,10 +122,10 @@ class Trainer:
         self.precision = choose_precision(run.precision)
         self.accelerator = Accelerator(
             mixed_precision=self.precision, log_with=run.trackers or None,
-            # Beside the steps' folders, so that one look shows the curves of the whole run.
+            # Beside the steps' folders, so that one page shows the curves of the whole run.
             project_config=ProjectConfiguration(str(run.folder), str(run.folder.parent / "tensorboard")),
             step_scheduler_with_optimizer=False,
-            # Hidden losses alone leave the head without a gradient, and a batch may draw no mask at all.
+            # Hidden losses alone leave the head without a gradient, and a batch may have no mask at all.
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )  # fmt: skip
         set_seed(run.seed)
@@ -136,7 +136,7 @@ class Trainer:
         parts["rest"] = objective.student
         optimizer = build_optimizer(parts, self.config)
         scheduler = build_scheduler(optimizer, self.config)
-        # The loader is not prepared: accelerate would put its own sampler in the place of lhotse's.
+        # The loader is not prepared: accelerate would replace lhotse's sampler with its own.
         self.step_model, self.optimizer, self.scheduler = self.accelerator.prepare(objective, optimizer, scheduler)
         objective.move_teacher(self.accelerator.device)
         check_half_precision(objective.student, self.precision)
@@ -155,14 +155,14 @@ class Trainer:
             See ``TrainingResult``.
 
         Raises:
-            TrainingError: too many losses that are no number or explode; a checkpoint that cannot be written or read.
+            TrainingError: too many non-finite or exploding losses; a checkpoint that cannot be written or read.
         """
         found = load_checkpoint(
             self.accelerator, self._checkpoint, self.run.fingerprint, self.run.folder / "best"
         )
         if found is not None:
             self.progress = found
-            log.info("%s: going on from step %d", self.run.name, found.step)
+            log.info("%s: resuming from step %d", self.run.name, found.step)
         if self.run.trackers:
             self.accelerator.init_trackers(self.run.name)
         self.step_model.train()
@@ -207,7 +207,7 @@ class Trainer:
 
     def _masks(self, batch: Batch) -> dict[str, Tensor]:
         lengths = self.objective.student.speech_encoder.feature_encoder.frame_lengths(batch.input_lengths)
-        # The longest utterance's padding to a whole frame may give the model a frame more than anyone's real ones.
+        # Padding the longest utterance to a whole frame may add one frame to the real ones.
         keys = [f"{batch.position}/{name}" for name in batch.ids]
         size = self.objective.student.config.hidden_size
         time_mask, feature_mask = spec_augment_masks(
@@ -229,15 +229,15 @@ class Trainer:
         return {name: self.accelerator.reduce(units).clamp(min=1) for name, units in tensors.items()}
 
     def _step(self, stream: Iterator[Batch]) -> dict[str, float]:
-        """One optimizer step; the loss is the mean over all frames or labels of the window, on all devices.
+        """Take one optimizer step; the loss is the mean over all frames or labels of the window, on all devices.
 
-        A window that gives no finite loss is left out as if it were not in the stream: neither the count of steps nor
-        the schedule moves, and the next one takes its place.
+        A window with a non-finite loss is skipped as if it were not in the stream: neither the step count nor the
+        schedule advances, and the next window replaces it.
         """
         while True:
             window = [next(stream) for _ in range(self.config.gradient_accumulation_steps)]
             shares = self._backward(window)
-            # Over all devices, so that all of them decide alike.
+            # Summed over all devices, so that all of them decide alike.
             values = {name: float(self.accelerator.reduce(self._add(shares, name))) for name in self.objective.weights}
             broken = find_broken(values) or self._clip()
             if not broken:
@@ -256,9 +256,9 @@ class Trainer:
         return values | {"loss": loss}
 
     def _backward(self, window: list[Batch]) -> list[dict[str, Tensor]]:
-        """Add up the gradients of a window; the terms of each of its batches, as shares of the whole mean."""
+        """Accumulate the gradients of a window; return each batch's terms as shares of the window's mean."""
         counts, weights = self._count_units(window), self.objective.weights
-        # Devices average their gradients; what is wanted is the sum of their shares.
+        # Devices average their gradients; the sum of their shares is needed.
         devices = self.accelerator.num_processes
         found = []
         for index, batch in enumerate(window):
@@ -278,11 +278,11 @@ class Trainer:
         return total
 
     def _clip(self) -> str | None:
-        """Scale the gradients down; what is wrong with them, or None."""
+        """Clip the gradients; return what is wrong with them, or None."""
         for hook in self.run.hooks:
             hook.before_clip_(self.objective.student, self.progress.step)
         norm = self.accelerator.clip_grad_norm_(self.step_model.parameters(), self.config.max_grad_norm)
-        # In fp16 gradients overflow now and then by design: its scaler passes over the step and scales down by itself.
+        # In fp16 gradients overflow occasionally by design: the scaler skips the step and reduces its scale.
         if self.precision == "fp16" or norm is None or torch.isfinite(norm):
             return None
         return "gradient"
@@ -310,41 +310,41 @@ class Trainer:
             log.info("%s %d/%d  %s  %.2f s/step, %.0f s left", self.run.name, step, config.max_steps,
                      _describe(terms), pace, left)  # fmt: skip
         if step % config.eval_every == 0 or last:
-            self._look_at_dev()
+            self._evaluate_dev()
         if step % config.checkpoint_every == 0:
             save_checkpoint(self.accelerator, self.progress, self._checkpoint)
 
-    def _look_at_dev(self) -> None:
-        """Greedy WER (the decoder's, where one is trained) and blank rate; the best model so far is kept."""
+    def _evaluate_dev(self) -> None:
+        """Compute greedy WER (of the decoder, if one is trained) and blank rate on dev; save the best model so far."""
         student, step, tokenizer = self.objective.student, self.progress.step, self.run.processor.tokenizer
         if student.head is None or tokenizer is None:
-            # Without a head there is no WER to choose by: the newest is the best.
+            # Without a head there is no WER to select by: the newest is the best.
             self.progress.best_step = step
             self._save(self.run.folder / "best")
             return
-        # Without labels, which only losses need.
+        # Without labels: only losses need them.
         processor = replace(self.run.processor, tokenizer=None)
         dev, size = self.run.manifests["dev"], self.run.eval_batch_size
         batches = evaluation_batches(dev, processor, size, longest=LONGEST_PIECE)
         if "decoder" in self.objective.weights:
-            spelling = processor.decoder_tokenizer or tokenizer
-            heard = transcribe_by_decoder(student, batches, spelling, DecodingConfig())
+            decoder_tokenizer = processor.decoder_tokenizer or tokenizer
+            found = transcribe_by_decoder(student, batches, decoder_tokenizer, DecodingConfig())
         else:
-            heard = transcribe_batches(student, batches, tokenizer)
-        wer = measure_error_rate(heard.references, heard.hypotheses, heard.speakers, samples=1).wer
-        record = {"step": step, "dev_wer": wer, "blank_rate": round(heard.blank_rate, 4)}
+            found = transcribe_batches(student, batches, tokenizer)
+        wer = measure_error_rate(found.references, found.hypotheses, found.speakers, samples=1).wer
+        record = {"step": step, "dev_wer": wer, "blank_rate": round(found.blank_rate, 4)}
         self.progress.records.append(record)
         self.accelerator.log({k: v for k, v in record.items() if k != "step" and v is not None}, step=step)
         against = " against the teacher's own transcripts" if self.run.data.transcripts == "none" else ""
         rate = "WER" if tokenizer.unit == "word" else "PER"
         log.info("%s %d  dev %s%s %s  blanks %.1f %%", self.run.name, step, rate, against,
-                 "n/a" if wer is None else f"{wer:.2%}", 100 * heard.blank_rate)  # fmt: skip
+                 "n/a" if wer is None else f"{wer:.2%}", 100 * found.blank_rate)  # fmt: skip
         joint = "ctc" in self.objective.weights
-        self._note("circles", describe_loops(step, heard.num_cut, len(heard.ids), joint))
-        self._note("blanks", describe_dev(step, self.config.max_steps, heard.blank_rate, wer))
+        self._note("loops", describe_loops(step, found.num_cut, len(found.ids), joint))
+        self._note("blanks", describe_dev(step, self.config.max_steps, found.blank_rate, wer))
         if not all(hook.may_be_best(step, self.config.max_steps) for hook in self.run.hooks):
             return
-        # Of equals the later one has seen more.
+        # Of equals, prefer the later one.
         if self.progress.best_wer is None or wer is None or wer <= self.progress.best_wer:
             self.progress.best_wer, self.progress.best_step = wer, step
             self._save(self.run.folder / "best")
@@ -367,12 +367,12 @@ def train(objective: Objective, run: TrainingRun) -> TrainingResult:
 
     Args:
         objective: student, teacher and losses.
-        run: settings, data and place.
+        run: settings, data and folder.
 
     Returns:
-        Folders of the best and the last model, and how it went.
+        See ``TrainingResult``.
 
     Raises:
-        TrainingError: too many losses that are no number or explode; a checkpoint that cannot be written or read.
+        TrainingError: too many non-finite or exploding losses; a checkpoint that cannot be written or read.
     """
     return Trainer(objective, run).train()

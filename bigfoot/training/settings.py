@@ -23,7 +23,7 @@ class TrainConfig:
     """Multiplies it for a part: ``feature_encoder``, ``feature_projection``, ``encoder``, ``lm_head``,
     ``decoder`` or ``projections``."""
     schedule: str = one_of("linear", "cosine", "constant")
-    """After the warm-up: ``linear`` or ``cosine`` to nothing, or ``constant``."""
+    """After the warm-up: ``linear`` or ``cosine`` decay to 0, or ``constant``."""
     warmup_steps: int = not_negative(100)
     """Steps of linear rise at the start."""
     weight_decay: float = not_negative(0.01)
@@ -35,19 +35,19 @@ class TrainConfig:
     gradient_accumulation_steps: int = above_zero(1)
     """Batches to an optimizer step; the loss is the mean over all their frames or labels."""
     checkpoint_every: int = above_zero(200)
-    """Steps between checkpoints from which a killed run goes on."""
+    """Steps between checkpoints from which a killed run resumes."""
     eval_every: int = above_zero(200)
-    """Steps between looks at dev: greedy WER and blank rate."""
+    """Steps between evaluations on dev: greedy WER and blank rate."""
     log_every: int = above_zero(10)
     """Steps between lines of the loss."""
     max_bad_steps: int = not_negative(3)
-    """Batches whose loss is no number are left out and saved; one more than so many stops the run, and so do more
+    """Most batches with a non-finite loss, which are skipped and saved; one more stops the run, and so do more
     exploding losses in a row."""
     spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
-    """Masks on the student's side."""
+    """Masks on the student's input."""
 
     def find_problems(self) -> Iterator[Problem]:
-        """Check what no range of a single number can say."""
+        """Check constraints that no range of a single number covers."""
         yield from unknown_words("learning_rate_factors", "part", list(self.learning_rate_factors), _PARTS)
         if len(self.adam_betas) != 2:
             yield Problem("adam_betas", "bad_length", f"expected two numbers, got {self.adam_betas}")

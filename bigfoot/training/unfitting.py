@@ -1,4 +1,4 @@
-"""Transcripts longer than CTC can say in the frames of their audio: found and counted before training."""
+"""Find and count transcripts that are too long for CTC in the frames of their audio, before training."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _SHOWN = 5
 
 
 def describe_unfitting(manifest: Path, processor: Processor, model: BigfootForCTC) -> list[str]:
-    """Say which utterances have more labels than frames; they add nothing to the loss, as if they were not there.
+    """Report the utterances with more labels than frames; they contribute nothing to the loss.
 
-    Lengths are those of the audio as it lies there, before its speed is changed.
+    Lengths are those of the stored audio, before speed perturbation.
 
     Args:
         manifest: of train.
         processor: with a tokenizer.
-        model: whose frames count.
+        model: determines the number of frames.
 
     Returns:
-        A sentence, or nothing where all fit.
+        A sentence, or nothing if all fit.
     """
     tokenizer = processor.tokenizer
     assert tokenizer is not None
@@ -40,15 +40,15 @@ def describe_unfitting(manifest: Path, processor: Processor, model: BigfootForCT
         try:
             needed = count_needed_frames(tokenizer.encode(text))
         except ValueError:
-            continue  # what cannot be spelled is told where it is read
+            continue  # out-of-vocabulary characters are reported where the transcript is read
         if needed > room:
             unfitting.append(f"{name} ({needed} for {room})")
     if not unfitting:
         return []
     shown = ", ".join(unfitting[:_SHOWN]) + (", ..." if len(unfitting) > _SHOWN else "")
     sentence = (
-        f"{len(unfitting)} of {len(listed)} training transcripts need more frames than their audio has, and teach "
-        f"nothing: {shown}"
+        f"{len(unfitting)} of {len(listed)} training transcripts need more frames than their audio has, and "
+        f"contribute nothing: {shown}"
     )
     log.warning("%s", sentence)
     return [sentence]

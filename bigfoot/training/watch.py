@@ -1,4 +1,4 @@
-"""Watches the losses of a run: what is no number is left out, what explodes is said, too much of either stops it."""
+"""Watch the losses of a run: skip non-finite ones, report exploding ones, stop the run after too many of either."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from bigfoot.training.settings import TrainConfig
 log = logging.getLogger("bigfoot")
 
 _MOST_SAVED = 20
-"""Exploding batches kept in all: they go on being counted, but a disk is finite."""
+"""Most exploding batches that are saved; further ones are only counted, to bound the disk space."""
 
 
 class LossWatch:
-    """Decides over a window of batches by its loss; all it remembers is in ``Progress``, and so in the checkpoint.
+    """Decides on a window of batches by its loss; its state is in ``Progress``, and so in the checkpoint.
 
-    Every process comes to the same decision, because it is given losses that were summed over all of them.
+    Every process comes to the same decision, because the losses are summed over all of them.
 
     Args:
         name: of the training, for the log.
@@ -39,7 +39,7 @@ class LossWatch:
         self._cure = "precision=bf16 or precision=no" if precision == "fp16" else "a lower learning_rate"
 
     def note(self, progress: Progress, kind: str, text: str) -> None:
-        """Say a warning in the log and keep it for the report, where the newest of a kind stands.
+        """Log a warning and keep it for the report, which shows the newest of each kind.
 
         Args:
             progress: of the run; changed in place.
@@ -53,7 +53,7 @@ class LossWatch:
     def leave_out(
         self, progress: Progress, window: Sequence[Batch], terms: Sequence[Mapping[str, Tensor]], broken: str
     ) -> None:
-        """Save and count the window of a step that cannot be taken.
+        """Save and count the window of a skipped step.
 
         Args:
             progress: of the run, at the step before; changed in place.
@@ -71,7 +71,7 @@ class LossWatch:
         progress.left_out.append(step)
         steps = ", ".join(map(str, progress.left_out))
         what = f"step {step}: the {broken} is not a finite number"
-        cure = f"Try {self._cure} or more warmup_steps, and look at what lies in {self.folder}"
+        cure = f"Try {self._cure} or more warmup_steps, and inspect {self.folder}"
         if len(progress.left_out) > self.config.max_bad_steps:
             raise TrainingError(
                 f"{what}; more than max_bad_steps={self.config.max_bad_steps} batches were left out for it (at step "
@@ -82,14 +82,14 @@ class LossWatch:
     def look_at(
         self, progress: Progress, window: Sequence[Batch], terms: Sequence[Mapping[str, Tensor]], loss: float
     ) -> None:
-        """Notice a loss that explodes, after its step was taken, and remember the loss.
+        """Detect an exploding loss after its step, and record the loss.
 
-        The step is taken nevertheless: its gradient was scaled down to ``max_grad_norm``, so that one hard batch does
-        little harm, while leaving out all that is hard would train on an easier corpus than was asked for. Several in
-        a row are no hard batches.
+        The step is taken nevertheless: its gradient was scaled down to ``max_grad_norm``, so one hard batch does little
+        harm, and skipping all hard batches would train on an easier corpus than requested. Several in a row are
+        instability, not hard batches.
 
         Args:
-            progress: of the run, at the step just taken; changed in place.
+            progress: of the run, at the step just completed; changed in place.
             window: batches of this process.
             terms: their losses.
             loss: the weighted sum, over all processes.
@@ -105,7 +105,7 @@ class LossWatch:
             self._save(window, terms, step)
         progress.exploded.append(step)
         what = f"step {step}: the loss explodes ({loss:.4g}, where above {usual:.4g} is far from the last steps)"
-        cure = f"Try {self._cure}, more warmup_steps or a smaller max_grad_norm, and look at what lies in {self.folder}"
+        cure = f"Try {self._cure}, more warmup_steps or a smaller max_grad_norm, and inspect {self.folder}"
         most = self.config.max_bad_steps
         if progress.exploded[-most - 1 :] == list(range(step - most, step + 1)):
             raise TrainingError(f"{what}, and has for more than max_bad_steps={most} steps on end. {cure}")

@@ -174,14 +174,14 @@ def test_what_was_begun_is_finished_to_the_bit(teacher, corpus, tmp_path, monkey
     for name, half in (("tensors.bin", b"\1\2\3"), ("index.jsonl", b'{"key": "tal')):
         with (tmp_path / "out.safetensors.part" / name).open("ab") as file:
             file.write(half)
-    heard = []
-    monkeypatch.setattr(module, "hear", lambda *given, hear=module.hear: heard.append(given) or hear(*given))
+    encoded = []
+    monkeypatch.setattr(module, "encode", lambda *given, encode=module.encode: encoded.append(given) or encode(*given))
     told = []
     summary = embed_folder(teacher, wanted, lambda _: None, told.append)
     lengths = (soundfile.info(corpus[0] / name).duration for name in ("a.wav", "deep/b.flac", "talk.wav"))
     assert sum(told) == pytest.approx(sum(lengths), abs=0.01)
     assert output.read_bytes() == bits and index.read_bytes() == lines
-    assert summary.tensors == len(heard) + pieces + 1 and summary.failed == 2
+    assert summary.tensors == len(encoded) + pieces + 1 and summary.failed == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["audio", "out.jsonl", "out.safetensors", "texts"]
 
 
@@ -189,7 +189,7 @@ def test_given_again_nothing_is_done_and_another_request_begins_anew(teacher, co
     wanted = request(corpus, tmp_path, pool="mean")
     first = embed_folder(teacher, wanted, lambda _: None)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "hear", None)
+        patch.setattr(module, "encode", None)
         again = embed_folder(teacher, wanted, lambda _: None)
     assert again.was_there and (again.tensors, again.failed) == (first.tensors, first.failed)
     assert "already there" in again.describe(wanted.output)
@@ -197,7 +197,7 @@ def test_given_again_nothing_is_done_and_another_request_begins_anew(teacher, co
         embed_folder(teacher, request(corpus, tmp_path, pool="mean", layer="0"), lambda _: None, stop_after(0))
     said = []
     other = embed_folder(teacher, request(corpus, tmp_path, pool="mean", layer="1"), said.append)
-    assert "begun for another request" in said[0] and not other.was_there
+    assert "started for another request" in said[0] and not other.was_there
     assert read(wanted.output)[2]["layer"] == "1"
 
 
@@ -227,7 +227,7 @@ def test_a_killed_command_given_again_gives_the_same_file(start, bigfoot, corpus
     for place in (output, tmp_path / "whole.safetensors"):
         code, told, errors = bigfoot("embed", "tiny_teacher", *options, "--output_file", place)
         assert code == 1 and "could not be read" in told and "deep/lone.txt: no recording" in errors
-    assert "begun for another" not in errors
+    assert "started for another" not in errors
     assert output.read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
 
 

@@ -83,7 +83,7 @@ def test_pieces_of_words_are_kept_together():
 
 
 def test_what_cannot_be_split():
-    with pytest.raises(ValueError, match="cannot spell the text word by word"):
+    with pytest.raises(ValueError, match="cannot write the text word by word"):
         TextSplitter("12 34", TOKENIZER)
     with pytest.raises(ValueError, match="need 3 frames, but there are 2"):
         TextSplitter("ABC", TOKENIZER).take(np.zeros((2, len(TOKENIZER))), None)

@@ -378,7 +378,7 @@ def test_a_program_of_pytorch_is_refused(tmp_path):
 
 def test_old_files_that_end_too_soon_are_refused(tmp_path):
     path = as_legacy(tensor(), tmp_path / "model.pt", tail=struct.pack("<q", 16) + b"\0" * 63)
-    refuse(path, "reaches beyond its end")
+    refuse(path, "beyond the end of the file")
     refuse(as_legacy(tensor(), tmp_path / "model.pt", keys=()), "not in it")
     refuse(as_legacy(tensor(), tmp_path / "model.pt", tail=struct.pack("<q", -(2**62))), "does not match its entry")
 

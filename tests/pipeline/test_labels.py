@@ -124,7 +124,7 @@ def test_labels_are_written_once_and_anew_where_something_has_changed(prepared, 
 def test_a_teacher_that_is_never_sure_enough_is_an_error(prepared):
     config, data, teacher = prepared
     config.distill.losses.ctc.min_confidence = 1.0
-    with pytest.raises(DataError, match=r"no label to any of the 24 .*min_confidence = 1; lower or raise that"):
+    with pytest.raises(DataError, match=r"no label to any of the 24 .*min_confidence = 1; relax these"):
         choose_labels(config, data, "abc", teacher)
     assert not (data.folder / "labelled" / "labels.json").exists()
 

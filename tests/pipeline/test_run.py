@@ -26,7 +26,7 @@ def states(output):
     return {
         name: "skipped" if "skipped" in said else "begun"
         for name, _, said in lines
-        if said.startswith(("begins", "preparing")) or "nothing has changed" in said
+        if said.startswith(("started", "preparing")) or "nothing has changed" in said
     }
 
 
@@ -67,7 +67,7 @@ def test_the_command_says_what_it_did(finished_run):
                   "distill 6/6  logit_kl", "distill 6  dev WER", "blanks", "finetune 3/3  ctc"):  # fmt: skip
         assert words in output, words
     assert "\x1b" not in output, "plain lines where it is not a terminal"
-    assert all(line in (folder / "log.txt").read_text() for line in ("distill: begins", "finetune: done"))
+    assert all(line in (folder / "log.txt").read_text() for line in ("distill: started", "finetune: done"))
     losses = json.loads((folder / "report" / "report.json").read_text())["losses"]
     assert set(losses) == set(ROWS[2:])
     assert {"step", "logit_kl", "loss", "learning_rate"} <= set(losses["distill"][0])

@@ -44,7 +44,7 @@ def test_two_processes_share_the_work(start, start_two, small_run, tmp_path):
     settings = [*calm, "steps=[student,distill]", "distill.losses.hidden.weight=1", "data.batch_seconds=5"]
     recipe = ["recipes/compress.py", "--until", "distill"]
     output = start_two(*recipe, *small_run(tmp_path / "two", *settings))
-    assert output.count("distill: begins") == 1
+    assert output.count("distill: started") == 1
     states = {path.name for path in (tmp_path / "two/distill/checkpoint").glob("random_states_*")}
     assert states == {"random_states_0.pkl", "random_states_1.pkl"}
     again = start_two(*recipe, *small_run(tmp_path / "two", *settings))

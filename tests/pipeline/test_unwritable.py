@@ -33,7 +33,7 @@ def test_a_file_size_limit_leaves_the_last_good_checkpoint(uninterrupted, comman
     assert (checkpoint / "progress.json").exists() and not list(checkpoint.parent.glob(".checkpoint*"))
     done = start(*command(folder))
     assert done.returncode == 0, done.stderr
-    assert log_of(folder).count("going on from step") == 2
+    assert log_of(folder).count("resuming from step") == 2
     assert_same_weights(uninterrupted, folder)
 
 

@@ -1,4 +1,4 @@
-"""Step ``distill``: train the student to answer as the teacher does."""
+"""Step ``distill``: train the student to match the teacher's outputs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger("bigfoot")
 
 
 class DistillStep(TaughtStep):
-    """Weighted losses against teacher and transcripts, while groups of convolutions may grow."""
+    """Train with weighted losses against teacher and transcripts; convolution groups may grow."""
 
     repeats = True
 
@@ -56,20 +56,20 @@ class DistillStep(TaughtStep):
 
     def run(self, result: StepResult, before: StepResult, context: Context, *, control: bool) -> None:
         """See ``Step``."""
-        config, lesson = context.config.distill, self.prepare(before, context, control=control)
-        objective = Objective(lesson.losses, lesson.student.model, lesson.teacher)
+        config, setup = context.config.distill, self.prepare(before, context, control=control)
+        objective = Objective(setup.losses, setup.student.model, setup.teacher)
         if not control:
             _judge_teacher(result, context)
         hooks = []
         if config.grow_groups:
-            groups = groups_per_conv(lesson.student.model.config, context.config.student.conv_groups)
+            groups = groups_per_conv(setup.student.model.config, context.config.student.conv_groups)
             hooks.append(GroupGrowth(groups, *config.grow_groups))
-        run = build_run(result, context, config, lesson.processor, hooks)
-        train_and_save(result, lesson.student, objective, run)
+        run = build_run(result, context, config, setup.processor, hooks)
+        train_and_save(result, setup.student, objective, run)
 
 
 def _judge_teacher(result: StepResult, context: Context) -> None:
-    """Warn of a teacher that cannot teach, before hours are spent on it; its own transcripts would not show it."""
+    """Warn of a useless teacher before training; pseudo-labels would not reveal it."""
     config, teacher = context.config, context.teacher
     if missing_wer_reason(teacher) or config.data.transcripts == "none":
         return

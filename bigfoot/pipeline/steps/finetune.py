@@ -33,7 +33,7 @@ from bigfoot.training.hooks import FrozenFeatureEncoder
 
 log = logging.getLogger("bigfoot")
 
-# What builds a tokenizer: the package that is imported, and the extra that brings it.
+# Packages that build a tokenizer: the imported name, and the extra that installs it.
 _PACKAGES = {
     "unigram": ("sentencepiece", "text"), "bpe": ("sentencepiece", "text"), "phonemes": ("espeakng_loader", "synthetic")
 }  # fmt: skip
@@ -45,7 +45,7 @@ _PROTOCOLS = {
 
 
 class FinetuneStep(TrainingStep):
-    """The losses that need no teacher, on a head that goes on or a new one."""
+    """Train without a teacher, on the existing head or a new one."""
 
     def check(self, plan: Plan) -> Iterator[Problem]:
         """See ``Step``."""
@@ -68,7 +68,7 @@ class FinetuneStep(TrainingStep):
         return True
 
     def depends_on(self, context: Context) -> dict[str, Any]:
-        """See ``Step``; what a vocabulary or a decoder is made from counts where it lies on this machine."""
+        """See ``Step``; local files of a vocabulary or a decoder are included."""
         config = context.config.finetune
         folders = filter(None, (config.tokenizer_path, config.decoder.language_model))
         found = [fingerprint_files(path) for path in map(_expand, folders) if path.exists()]
@@ -110,7 +110,7 @@ def _head_problems(models: Models) -> Iterator[Problem]:
 
 
 def _replace_head_(student: LoadedModel, result: StepResult, context: Context) -> None:
-    """Give a student a head over new tokens, each initialized from its first letter's where that is wanted."""
+    """Add a head over new tokens to a student; initialize each from its first letter if configured."""
     config = context.config.finetune
     tokenizer = build_tokenizer(_with_tokenizer_folder(config), read_transcripts(context.labels.manifests["train"]))
     known = student.processor.tokenizer
@@ -118,13 +118,14 @@ def _replace_head_(student: LoadedModel, result: StepResult, context: Context) -
     student.processor = Processor(tokenizer, student.processor.do_normalize, student.processor.sample_rate)
     student.model = with_new_head(student.model, len(tokenizer), tokenizer.blank_id, context.config.seed, origins)
     whose = "training transcripts" if context.config.data.transcripts == "given" else "teacher's transcripts"
-    begun = f", {len(origins) - origins.count(None)} tokens initialized from their first letters" if origins else ""
-    result.changes = [f"finetune: a new CTC head ({tokenizer.describe()}) for the {whose}{begun}"]
+    count = len(origins) - origins.count(None)
+    from_letters = f", {count} tokens initialized from their first letters" if origins else ""
+    result.changes = [f"finetune: a new CTC head ({tokenizer.describe()}) for the {whose}{from_letters}"]
     result.notes += _check_vocabulary(tokenizer, context)
 
 
 def _add_decoder_(student: LoadedModel, config: DecoderConfig, seed: int) -> str:
-    """Give a student the configured decoder; what was done, in a sentence."""
+    """Add the configured decoder to a student; return a sentence that describes it."""
     shape = {key: value for key, value in to_dict(config).items() if key != "language_model"}
     if config.kind == "mini_gpt":
         student.model = with_decoder(student.model, shape, seed)
@@ -137,7 +138,7 @@ def _add_decoder_(student: LoadedModel, config: DecoderConfig, seed: int) -> str
 
 
 def _transcript_losses(config: FinetuneConfig) -> LossesConfig:
-    """The losses that need no teacher, by ``finetune.objective``."""
+    """Return the losses of ``finetune.objective``; none needs a teacher."""
     ctc = {"ctc": 1.0, "decoder": 0.0, "joint": config.ctc_weight}[config.objective]
     first, last = config.label_smoothing
     decoder = DecoderLoss(1.0 - ctc, first, last, config.max_steps)
@@ -145,14 +146,14 @@ def _transcript_losses(config: FinetuneConfig) -> LossesConfig:
 
 
 def _with_tokenizer_folder(config: FinetuneConfig) -> FinetuneConfig:
-    """A tokenizer named by its id on the hub is fetched first."""
+    """Build a tokenizer; one named by its hub id is downloaded first."""
     if config.tokenizer_path is None or Path(config.tokenizer_path).exists():
         return config
     return replace(config, tokenizer_path=str(fetch_folder(config.tokenizer_path)))
 
 
 def _check_vocabulary(tokenizer: Tokenizer, context: Context) -> list[str]:
-    """Find characters that a new vocabulary lacks: no model with it can write them, and they count as errors."""
+    """Find out-of-vocabulary characters of a new vocabulary: they always count as errors."""
     notes = []
     for split, manifest in context.labels.manifests.items():
         unknown = count_unknown(tokenizer, read_transcripts(manifest))

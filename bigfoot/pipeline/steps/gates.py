@@ -1,4 +1,4 @@
-"""Step ``gates``: distill while the student learns by gates which units it can do without, then cut those."""
+"""Step ``gates``: distill with gates that learn which units to prune, then prune them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class GatesStep(TaughtStep):
             yield Problem.of(str(error), "not_gateable").under(self.name)
 
     def depends_on(self, context: Context) -> dict[str, Any]:
-        """See ``Step``; how the teacher's outputs are stored stands in another section."""
+        """See ``Step``; the settings of the teacher's cache are in another section."""
         distill = context.config.distill
         cache = None if distill.cache is None else [distill.cache_dtype, distill.cache_top_k]
         return {**super().depends_on(context), "the cache of the teacher": cache}
@@ -49,10 +49,10 @@ class GatesStep(TaughtStep):
 
     def run(self, result: StepResult, before: StepResult, context: Context, *, control: bool) -> None:
         """See ``Step``."""
-        lesson = self.prepare(before, context, control=control)
-        config = replace(context.config.gates, losses=lesson.losses)
-        objective = GatedObjective(config, lesson.student.model, lesson.teacher, context.config.seed)
+        setup = self.prepare(before, context, control=control)
+        config = replace(context.config.gates, losses=setup.losses)
+        objective = GatedObjective(config, setup.student.model, setup.teacher, context.config.seed)
         factors = config.learning_rate_factors | {"gates": config.gate_learning_rate / config.learning_rate}
         config = replace(config, learning_rate_factors=factors)
-        run = build_run(result, context, config, lesson.processor, [GatesHook(objective)])
-        train_and_save(result, lesson.student, objective, run)
+        run = build_run(result, context, config, setup.processor, [GatesHook(objective)])
+        train_and_save(result, setup.student, objective, run)

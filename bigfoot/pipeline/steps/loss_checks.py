@@ -1,4 +1,4 @@
-"""Why a step cannot learn by its losses: what the two models, the data and other steps of the run do not allow."""
+"""Check the losses of a step against the two models, the data and the other steps of the run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def loss_problems(
     Args:
         step: name of the step, whose section has them.
         losses: of that section.
-        masks: of that section.
+        masks: SpecAugment settings of that section.
         plan: of the run.
         models: of the plan.
 
@@ -41,7 +41,7 @@ def loss_problems(
 
 
 def _cache_problems(step: str, losses: LossesConfig, plan: Plan, models: Models) -> Iterator[Problem]:
-    """Why the teacher's outputs cannot be stored: they are not the same every time, or too many."""
+    """Check whether the teacher's outputs can be cached: they must be the same every time, and not too many."""
     augment, key = plan.config.data.augment, "distill.cache"
     changes = {"speed": augment.speed != [1.0, 1.0], "gain_db": augment.gain_db != [0.0, 0.0],
                "noise_probability": augment.noise_probability > 0}  # fmt: skip
@@ -67,7 +67,7 @@ def _cache_problems(step: str, losses: LossesConfig, plan: Plan, models: Models)
 
 
 def _vocabulary_problems(step: str, losses: LossesConfig, plan: Plan, models: Models) -> Iterator[Problem]:
-    """Posteriors over different tokens are not compared, and labels need a vocabulary."""
+    """Check vocabularies: posteriors must be over the same tokens, and labels need a tokenizer."""
     source, teacher, config = models.source, models.teacher, plan.config
     comparing = [name for name, loss in active_losses(losses).items() if loss.compares_tokens]
     if "finetune" in plan.before_last(step) and config.finetune.head != "teacher":

@@ -1,4 +1,4 @@
-"""Step ``prune``: remove the units that matter least."""
+"""Step ``prune``: remove the units of least importance."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bigfoot.pipeline.steps.step import Step
 
 
 class PruneStep(Step):
-    """Score, decide and cut, in ``bigfoot.compress.prune``."""
+    """Score, select and remove units, by ``bigfoot.compress.prune``."""
 
     repeats = True
     reshapes = True

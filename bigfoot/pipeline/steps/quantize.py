@@ -1,4 +1,4 @@
-"""Step ``quantize``: make the weights take fewer bytes; the last step of a run."""
+"""Step ``quantize``: quantize the weights; the last step of a run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger("bigfoot")
 
 
 class QuantizeStep(Step):
-    """Rounds weights, and with ``int8_static`` measures ranges on training audio."""
+    """Quantize weights; with ``int8_static``, calibrate on training audio."""
 
     def check(self, plan: Plan) -> Iterator[Problem]:
         """See ``Step``."""

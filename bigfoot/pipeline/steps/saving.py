@@ -1,4 +1,4 @@
-"""How a step saves its model."""
+"""Save the model of a step."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from bigfoot.storage.ownership import OWN_OR_EDITED
 
 
 def save_step(result: StepResult, model: BigfootForCTC, loaded: LoadedModel, **entry: Any) -> None:  # noqa: ANN401
-    """Save a model from the first process, its history one entry longer; all go on when it is there.
+    """Save a model from the first process, with a new history entry; all processes wait for it.
 
     Args:
         result: of the step.
-        model: that it made.
-        loaded: what it was made of: its processor and history come along.
-        entry: further facts of the entry.
+        model: to save.
+        loaded: its source; its processor and history are kept.
+        entry: further facts of the history entry.
     """
     state = PartialState()
     if state.is_main_process:

@@ -1,4 +1,4 @@
-"""What a step is: a function from a saved model to a saved model and its facts, with its check and its row."""
+"""Base class of steps: functions from a saved model to a saved model and its facts, with checks and a row."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ if TYPE_CHECKING:
 
 
 class Step(ABC):
-    """One kind of step; subclasses say how it is checked, run and reported.
+    """A kind of step; subclasses define how it is checked, run and reported.
 
     Args:
-        name: under which it is registered; its section of the configuration and its folder are called so.
+        name: in the registry, and of its section of the configuration and its folder.
     """
 
     row: ClassVar[str] = ""
-    """Name of its row in the report; that of the step where empty."""
+    """Name of its row in the report; empty for the step's name."""
     repeats: ClassVar[bool] = False
-    """Whether a run can have it several times."""
+    """Whether a run can repeat it."""
     reshapes: ClassVar[bool] = False
-    """Whether the model has another shape after it, which the log then compares."""
+    """Whether it changes the model's shape, which is then logged."""
     trains: ClassVar[bool] = False
     """Whether it trains by optimizer steps."""
     untrained: ClassVar[bool] = False
-    """Whether its model has not been trained in the shape that it has."""
+    """Whether its model has not been trained in its current shape."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.row_name = self.row or name
 
     def section(self, config: Config) -> Any:  # noqa: ANN401 - the dataclass that was registered with it
-        """Its settings.
+        """Return its settings.
 
         Args:
             config: of the run.
@@ -50,10 +50,10 @@ class Step(ABC):
         return getattr(config, self.name)
 
     def check(self, plan: Plan) -> Iterator[Problem]:
-        """Find what keeps it from being run, before anything is done.
+        """Check whether it can run, before anything is done.
 
         Args:
-            plan: with the teacher, the source model and the student's shape, as far as they could be found.
+            plan: with the teacher, the source model and the student's shape, as far as they could be resolved.
 
         Yields:
             Problem by problem.
@@ -61,7 +61,7 @@ class Step(ABC):
         yield from ()
 
     def reads_labels(self, config: Config) -> bool:
-        """Whether it learns from transcripts.
+        """Return whether it learns from transcripts.
 
         Args:
             config: of the run.
@@ -69,18 +69,18 @@ class Step(ABC):
         return False
 
     def depends_on(self, context: Context) -> dict[str, Any]:
-        """What decides its output besides its own section and the model before it.
+        """Return everything that determines its output besides its own section and the previous model.
 
         Args:
             context: of the run.
 
         Returns:
-            Plain values, named as the log names them where they changed.
+            Plain values, by the names under which the log reports their change.
         """
         return {"data": context.labels.fingerprint, "other settings": [context.config.seed]}
 
     def remaining_share(self, config: Config) -> float | None:
-        """Share of the parameters that it leaves; None where its settings do not say.
+        """Return the share of parameters that it keeps; None if its settings do not determine it.
 
         Args:
             config: of the run.
@@ -88,7 +88,7 @@ class Step(ABC):
         return 1.0
 
     def describe(self, config: Config, precision: str) -> str:
-        """How its model came to be and what transcribes, for the protocol column of the report.
+        """Describe training and head of its model, for the protocol column of the report.
 
         Args:
             config: of the run.
@@ -97,7 +97,7 @@ class Step(ABC):
         return f"{self.name}, CTC"
 
     def describe_after_control(self, precision: str) -> str:
-        """The same in the control of a run, after what all of its rows begin with.
+        """Return the same for the control of a run, to follow the prefix of all its rows.
 
         Args:
             precision: of the model's weights.
@@ -106,21 +106,21 @@ class Step(ABC):
 
     @abstractmethod
     def run(self, result: StepResult, before: StepResult, context: Context, *, control: bool) -> None:
-        """Read the model of the step before, and save another in ``result.folder``.
+        """Read the model of the previous step, and save a new one in ``result.folder``.
 
         Args:
-            result: gets changes, notes and records.
-            before: what the step before left.
+            result: receives changes, notes and records.
+            before: result of the previous step.
             context: of the run.
-            control: leave the teacher's losses out.
+            control: disable the teacher's losses.
         """
 
 
 def get_step(name: str) -> Step:
-    """Fetch a step by its name; its module is imported when it is first asked for.
+    """Return a step by its name; its module is imported on first use.
 
     Raises:
-        BigfootError: there is none.
+        BigfootError: the name is unknown.
 
     Examples:
         >>> get_step("student").row_name

@@ -1,4 +1,4 @@
-"""Step ``student``: cut the student out of its source model."""
+"""Step ``student``: initialize the student from its source model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bigfoot.pipeline.student import InitAudio, build_student
 
 
 class StudentStep(Step):
-    """Its shape is in the plan; here its weights are initialized."""
+    """Initialize the student's weights; its shape is in the plan."""
 
     row = "student_init"
     reshapes = True
@@ -31,7 +31,7 @@ class StudentStep(Step):
     def depends_on(self, context: Context) -> dict[str, Any]:
         """See ``Step``."""
         config = context.config
-        # The seed is that of new weights, and there are some only in another shape, or in a control.
+        # The seed is for new weights, which only another shape, or a control, has.
         drawn = bool(config.student.shape) or config.student.weights == "random"
         settings = [bool(config.distill.grow_groups), config.data.batch_seconds, *([config.seed] if drawn else [])]
         return {"data": context.labels.fingerprint, "other settings": settings}

@@ -1,4 +1,4 @@
-"""What the steps that learn from a teacher have in common: ``distill`` and ``gates``."""
+"""Shared code of the steps that learn from a teacher: ``distill`` and ``gates``."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ log = logging.getLogger("bigfoot")
 
 
 @dataclass
-class Lesson:
-    """What a step that learns from the teacher starts with.
+class DistillationSetup:
+    """Models and losses of a step that learns from the teacher.
 
     Args:
-        student: that learns.
-        losses: by which it does.
-        processor: of the student, without a vocabulary where that does not cover the transcripts.
+        student: to train.
+        losses: of the step.
+        processor: of the student, without a vocabulary if that does not cover the transcripts.
         teacher: the model, or its stored outputs.
     """
 
@@ -49,10 +49,10 @@ class Lesson:
 
 
 class TaughtStep(TrainingStep):
-    """A step whose section has ``losses``, some of which compare with the teacher."""
+    """A step whose section has ``losses``, some of them against the teacher."""
 
     def losses(self, config: Config) -> LossesConfig:
-        """The losses of its section.
+        """Return the losses of its section.
 
         Args:
             config: of the run.
@@ -71,13 +71,13 @@ class TaughtStep(TrainingStep):
         """See ``Step``."""
         return any(loss.unit != "frames" for loss in active_losses(self.losses(config)).values())
 
-    def prepare(self, before: StepResult, context: Context, *, control: bool) -> Lesson:
-        """Load student and teacher, or the teacher's stored outputs; new modules follow the seed.
+    def prepare(self, before: StepResult, context: Context, *, control: bool) -> DistillationSetup:
+        """Load the student, and the teacher or its cached outputs; set the seed for new modules.
 
         Args:
-            before: what the step before left.
+            before: result of the previous step.
             context: of the run.
-            control: leave the teacher's losses out.
+            control: disable the teacher's losses.
         """
         config, student = context.config, load_model(before.folder)
         own = without_teacher(self.losses(config)) if control else self.losses(config)
@@ -86,13 +86,13 @@ class TaughtStep(TrainingStep):
         source: BigfootForCTC | TeacherCache = teacher
         if config.distill.cache is not None and not control:
             source = _cache_teacher(teacher, student.model, own, processor, context)
-        # Whatever was drawn before.
+        # Independent of all random numbers drawn before.
         set_seed(config.seed)
-        return Lesson(student, own, processor, source)
+        return DistillationSetup(student, own, processor, source)
 
 
 def taught_losses(config: Config) -> dict[str, LossesConfig]:
-    """The losses of all steps of a run that have a teacher, by step.
+    """Return the losses of all steps of a run that have a teacher, by step.
 
     Args:
         config: of the run.
@@ -104,9 +104,9 @@ def taught_losses(config: Config) -> dict[str, LossesConfig]:
 def _cache_teacher(
     teacher: BigfootForCTC, student: BigfootForCTC, losses: LossesConfig, processor: Processor, context: Context
 ) -> TeacherCache:
-    """Have the first process write the teacher's outputs, if they are not written yet, and take them in its place.
+    """Cache the teacher's outputs in the first process, unless they exist, and return the cache.
 
-    All that any step of the run asks for is written at once, as the folder is one.
+    The outputs that any step of the run needs are written at once, since they share one folder.
     """
     config, manifest = context.config.distill, context.labels.manifests["train"]
     assert config.cache is not None and context.teacher.folder is not None
@@ -133,7 +133,7 @@ def _merge_targets(found: Sequence[Targets]) -> Targets:
 
 
 def _usable_processor(processor: Processor, manifests: dict[str, Path]) -> Processor:
-    """Without transcripts that the vocabulary covers, distillation goes on without labels and dev WER."""
+    """Drop the tokenizer if it does not cover the transcripts: distillation then has no labels and no dev WER."""
     tokenizer = processor.tokenizer
     if tokenizer is None:
         return processor
@@ -143,5 +143,5 @@ def _usable_processor(processor: Processor, manifests: dict[str, Path]) -> Proce
             unknown |= tokenizer.unknown_characters(text)
     if not unknown:
         return processor
-    log.warning("distill: the transcripts hold %s, which the teacher's vocabulary does not; no dev WER", unknown)
+    log.warning("distill: the transcripts have %s, which are out of the teacher's vocabulary; no dev WER", unknown)
     return Processor(None, processor.do_normalize, processor.sample_rate)

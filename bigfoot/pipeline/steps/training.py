@@ -1,4 +1,4 @@
-"""What the steps that train have in common."""
+"""Shared code of the steps that train."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TrainingStep(Step):
     trains = True
 
     def depends_on(self, context: Context) -> dict[str, Any]:
-        """See ``Step``; workers change nothing of what a training sees."""
+        """See ``Step``; the number of workers does not affect a training's input."""
         config, unread = context.config, ("num_workers", "trust_files")
         loading = {key: value for key, value in to_dict(config.data).items() if key not in unread}
         return {
@@ -38,14 +38,14 @@ class TrainingStep(Step):
 def build_run(
     result: StepResult, context: Context, config: TrainConfig, processor: Processor, hooks: Sequence[TrainingHook] = ()
 ) -> TrainingRun:
-    """Collect what a training needs besides its objective.
+    """Collect everything that a training needs besides its objective.
 
     Args:
-        result: of the step; its folder is trained in.
+        result: of the step; its folder is used.
         context: of the run.
-        config: how to train.
+        config: of the training.
         processor: of the student.
-        hooks: what takes part.
+        hooks: of the training loop.
     """
     settings = context.config
     return TrainingRun(
@@ -57,11 +57,11 @@ def build_run(
 
 
 def train_and_save(result: StepResult, student: LoadedModel, objective: Objective, run: TrainingRun) -> None:
-    """Train, and save the model that goes on.
+    """Train, and save the selected model.
 
     Args:
-        result: of the step; gets records, notes and changes.
-        student: that is trained; its own processor is saved, since the run's may have been stripped of its vocabulary.
+        result: of the step; receives records, notes and changes.
+        student: to train; its own processor is saved, since the run's may lack the vocabulary.
         objective: on that student.
         run: of ``build_run``.
     """

@@ -1,4 +1,4 @@
-"""Hidden states of one recording at a time."""
+"""Compute hidden states, one recording at a time."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ POOLS = ("mean", "none")
 
 
 def read_layer(layer: str, num_layers: int) -> int | str:
-    """Understand which hidden states are asked for.
+    """Parse and check a layer.
 
     Args:
-        layer: ``last`` (what the head hears), ``all``, or a number: 0 is the input of the first layer, L the output of
-            the last.
+        layer: ``last`` (the head's input), ``all``, or a number: 0 is the input of the first layer, L the output of the
+            last.
         num_layers: L.
 
     Returns:
         The number, ``last`` or ``all``.
 
     Raises:
-        ConfigError: no such layer.
+        ConfigError: the layer does not exist.
 
     Examples:
         >>> read_layer("3", 12), read_layer("all", 12)
@@ -45,8 +45,8 @@ def read_layer(layer: str, num_layers: int) -> int | str:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What the model makes of some audio.
+class EncodedAudio:
+    """Outputs of the model for one stretch of audio.
 
     Args:
         states: (T, D); (L+1, T, D) of all layers.
@@ -58,20 +58,20 @@ class Heard:
 
 
 @torch.no_grad()
-def hear(model: BigfootForCTC, samples: Samples, layer: int | str) -> Heard:
-    """Run the model over one stretch of audio, alone: then nothing can depend on a batch.
+def encode(model: BigfootForCTC, samples: Samples, layer: int | str) -> EncodedAudio:
+    """Compute hidden states of one stretch of audio, outside any batch, so that they do not depend on one.
 
     Args:
         model: in eval mode.
-        samples: (N,) normalized as the processor says, a frame at least.
+        samples: (N,) normalized as by the processor; at least one frame.
         layer: of ``read_layer``.
 
     Raises:
-        ModelError: what comes out is no number.
+        ModelError: the hidden states are not finite.
 
     Examples:
         >>> from bigfoot.formats.folder import load_model
-        >>> hear(load_model("tiny_teacher").model, np.zeros(16000, np.float32), 0).states.shape
+        >>> encode(load_model("tiny_teacher").model, np.zeros(16000, np.float32), 0).states.shape
         (49, 128)
     """
     values = torch.from_numpy(samples)[None].to(model.device)
@@ -84,16 +84,16 @@ def hear(model: BigfootForCTC, samples: Samples, layer: int | str) -> Heard:
     else:
         states = torch.cat(output.hidden_states)
     if not bool(states.isfinite().all()):
-        raise ModelError("the model gives hidden states that are no numbers; its weights are damaged")
+        raise ModelError("the model's hidden states are not finite; its weights are damaged")
     log_probs = None if output.logits is None else output.logits[0].float().log_softmax(-1).cpu().numpy()
-    return Heard(states.float().cpu().numpy(), log_probs)
+    return EncodedAudio(states.float().cpu().numpy(), log_probs)
 
 
 def digest_model(loaded: LoadedModel) -> str:
-    """Digest of all that decides what a model makes of audio.
+    """Compute the digest of everything that determines a model's outputs.
 
     Args:
-        loaded: weights, shape, and how audio is brought to it.
+        loaded: weights, shape and preprocessing.
     """
     digest = hashlib.sha256(loaded.model.config.to_json_string().encode())
     processor = loaded.processor
