@@ -38,7 +38,9 @@ OPENVINO = [*ONNX, "openvino>=2026.4,<2027"]
 TEXT = ["sentencepiece>=0.2"]
 DECODER = ["peft>=0.17,<1"]
 LM = ["flashlight-text>=0.0.7; python_version < '3.13'"]  # carries KenLM; no wheels for 3.13 yet.
+DOCS = ["mkdocstrings-python>=2,<3", "zensical>=0.0.70,<1"]
 TEST = [
+    *DOCS,
     *SYNTHETIC,
     *OPENVINO,
     *TEXT,
@@ -78,6 +80,7 @@ setup(
         "text": TEXT,
         "lm": LM,
         "decoder": DECODER,
+        "docs": DOCS,
         "test": TEST,
     },
     entry_points={"console_scripts": ["bigfoot=bigfoot.cli:main"]},

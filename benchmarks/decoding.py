@@ -36,7 +36,7 @@ def build_runs(arguments: argparse.Namespace) -> dict[str, Callable[[], None]]:
     """The contestants by name, each a whole search."""
     torch.manual_seed(0)
     model = NeverEnding(32, 0, arguments.width, arguments.layers, num_heads=8, dropout=0.0).eval()
-    # No circle is cut short: every text has its full length.
+    # No repetition loop is cut short: every text has its full length.
     config = DecodingConfig(max_tokens=arguments.tokens, max_repeats=arguments.tokens)
 
     def search(batch: int, use_cache: bool) -> Callable[[], None]:

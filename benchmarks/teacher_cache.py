@@ -100,10 +100,11 @@ def measure_student(name: str, teacher: BigfootForCTC, work: Path, given: argpar
     key = CacheKey.of("noise", processor, "random", needed, "fp16", 0)
     write_cache(work / "cache", key, teacher, manifest, processor, batch_size=1)
     batch = next(evaluation_batches(manifest, processor, given.utterances)).to(teacher.device)
-    told = {"uncached": teacher, "cached": TeacherCache(work / "cache", teacher.config, needed)}
-    times: dict[str, list[StepTime]] = {how: [] for how in told}
+    teachers = {"uncached": teacher, "cached": TeacherCache(work / "cache", teacher.config, needed)}
+    times: dict[str, list[StepTime]] = {how: [] for how in teachers}
     objectives = {
-        how: Objective(LOSSES, BigfootForCTC(shape), source).to(teacher.device).train() for how, source in told.items()
+        how: Objective(LOSSES, BigfootForCTC(shape), source).to(teacher.device).train()
+        for how, source in teachers.items()
     }
     optimizers = {how: torch.optim.AdamW(objective.parameters(), 1e-5) for how, objective in objectives.items()}
     for _ in range(given.rounds + 1):

@@ -8,8 +8,8 @@ Utterances of 1 to 20 s of synthetic speech (the extra [synthetic]) are transcri
 one call; in turn, round by round, so that a machine that slows down takes from both. The texts must be the same. The
 first text is that of a new process, ``python -m bigfoot transcribe MODEL a.wav``, from its start to its end.
 
-``--long`` instead joins strings of digits to three minutes, heard at once and in chunks, for their WER, and has a
-minute and an hour heard by processes of their own, for the most memory that they held (Linux).
+``--long`` instead joins strings of digits to three minutes, transcribed at once and in chunks, for their WER, and has a
+minute and an hour transcribed by processes of their own, for the most memory that they held (Linux).
 """
 
 from __future__ import annotations
@@ -111,12 +111,12 @@ def compare_chunks(model: str) -> None:
     for name, seconds in (("at once", 1000.0), ("in chunks of 30 s", 30.0)):
         text = Transcriber(model, 1, chunk_seconds=seconds).transcribe([wave])[0].text
         rates[name] = jiwer.wer(reference, text)
-    told = ", ".join(f"{name} {rate:.2%}" for name, rate in rates.items())
-    print(f"WER of {samples / SAMPLE_RATE:.0f} s, {len(reference.split())} words: {told}")
+    shown = ", ".join(f"{name} {rate:.2%}" for name, rate in rates.items())
+    print(f"WER of {samples / SAMPLE_RATE:.0f} s, {len(reference.split())} words: {shown}")
 
 
 def compare_memory(model: str) -> None:
-    """The most that a process holds which hears a minute, and one which hears an hour."""
+    """Peak memory of a process that transcribes a minute, and of one that transcribes an hour."""
     speech = np.concatenate([synthesize_string(0, "test", index).samples for index in range(60)])
     minute = np.resize(speech, MINUTE)
     peaks = {}

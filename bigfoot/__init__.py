@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bigfoot.compress.chain import compress
     from bigfoot.formats.folder import load_model, save_model
     from bigfoot.pipeline import run_pipeline
     from bigfoot.pipeline.settings import Config, load_config
@@ -20,6 +21,7 @@ __all__ = [
     "Config",
     "Transcriber",
     "__version__",
+    "compress",
     "load_config",
     "load_model",
     "render_markdown",
@@ -30,6 +32,7 @@ __all__ = [
 _HOMES = {
     "Config": "bigfoot.pipeline.settings",
     "Transcriber": "bigfoot.runtime.transcriber",
+    "compress": "bigfoot.compress",
     "load_config": "bigfoot.pipeline.settings",
     "load_model": "bigfoot.formats.folder",
     "render_markdown": "bigfoot.report.render",
@@ -49,7 +52,9 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'bigfoot' has no attribute {name!r}; it offers {', '.join(_HOMES)}")
     try:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+        home = importlib.import_module(_HOMES[name])
+        # The room of compression is itself the function: bigfoot.compress(model, [...]).
+        return home if home.__name__ == f"bigfoot.{name}" else getattr(home, name)
     except ModuleNotFoundError as error:
         from bigfoot.errors import MissingExtraError
 

@@ -78,7 +78,7 @@ class MissingExtraError(BigfootError):
         extra: name of the extra in ``setup.py``.
         package: the distribution that was looked for.
 
-    Example:
+    Examples:
         >>> "[text]" in str(MissingExtraError("text", "sentencepiece"))
         True
     """
@@ -98,7 +98,7 @@ class MissingExtraError(BigfootError):
         Returns:
             The error with its install line; None where no extra has the module.
 
-        Example:
+        Examples:
             >>> MissingExtraError.of_import(ModuleNotFoundError(name="json")) is None
             True
         """

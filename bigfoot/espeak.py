@@ -182,7 +182,7 @@ def speak(text: str, voice: Voice) -> tuple[Samples, int]:
         MissingExtraError: the extra ``[synthetic]`` is not installed.
         ValueError: the voice does not exist.
 
-    Example:
+    Examples:
         >>> samples, rate = speak("seven", Voice("en-us+f3"))
         >>> rate
         22050
@@ -208,7 +208,7 @@ def speak_with_times(text: str, voice: Voice) -> tuple[Samples, int, list[Spoken
         MissingExtraError: the extra ``[synthetic]`` is not installed.
         ValueError: the voice does not exist.
 
-    Example:
+    Examples:
         >>> samples, rate, words = speak_with_times("seven three", Voice("en-us+f3"))
         >>> [word.word for word in words], 0.2 < words[1].start < 0.8
         (['seven', 'three'], True)
@@ -238,7 +238,7 @@ def phonemize(texts: Sequence[str], voice: str = "en-us", *, stress: bool = Fals
         MissingExtraError: the extra ``[synthetic]`` is not installed.
         ValueError: the voice does not exist.
 
-    Example:
+    Examples:
         >>> phonemize(["SIX"])
         [['s', '\u026a', 'k', 's']]
     """

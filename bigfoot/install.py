@@ -53,7 +53,7 @@ def install_hint(*extras: str) -> str:
     Returns:
         One line; where an extra has no wheels for this Python, it says so.
 
-    Example:
+    Examples:
         >>> "[onnx,train]" in install_hint("onnx", "train")
         True
     """
@@ -73,7 +73,7 @@ def install_hint(*extras: str) -> str:
 def has_wheels(extra: str) -> bool:
     """Whether the packages of an extra can be installed on this Python.
 
-    Example:
+    Examples:
         >>> has_wheels("train")
         True
     """
@@ -87,7 +87,7 @@ def package_hint(package: str, *, again: bool = False) -> str:
         package: its distribution's name.
         again: whether it is there, and broken.
 
-    Example:
+    Examples:
         >>> package_hint("some-package")
         "pip install 'some-package'"
     """
@@ -131,7 +131,7 @@ def find_foreign() -> str | None:
 def find_requirement(package: str) -> str:
     """A package with the range that bigfoot asks for, where bigfoot is installed and says so.
 
-    Example:
+    Examples:
         >>> find_requirement("some-package")
         'some-package'
     """
@@ -149,7 +149,7 @@ def find_requirement(package: str) -> str:
 def module_of(package: str) -> str:
     """The module that a distribution brings.
 
-    Example:
+    Examples:
         >>> module_of("pyyaml")
         'yaml'
     """
@@ -159,7 +159,7 @@ def module_of(package: str) -> str:
 def find_package(module: str) -> str:
     """The distribution that brings a module.
 
-    Example:
+    Examples:
         >>> find_package("yaml")
         'pyyaml'
     """
@@ -169,7 +169,7 @@ def find_package(module: str) -> str:
 def find_extra(module: str) -> tuple[str, str] | None:
     """The extra and the package that bring a module; None for any other module.
 
-    Example:
+    Examples:
         >>> find_extra("yaml"), find_extra("json")
         (('train', 'pyyaml'), None)
     """

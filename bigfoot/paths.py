@@ -20,7 +20,7 @@ def printable(name: str | os.PathLike[str]) -> str:
     Returns:
         One line that encodes as UTF-8; the name itself where nothing needs an escape.
 
-    Example:
+    Examples:
         >>> [printable(name) for name in ("caf\udce9.wav", "two\nlines.wav", "naïve.wav")] == [
         ...     r"caf\xe9.wav", r"two\nlines.wav", "naïve.wav"]
         True
@@ -41,7 +41,7 @@ def _escape(character: str) -> str:
 def is_utf8(text: str | os.PathLike[str]) -> bool:
     r"""Whether a name, or any text, can be written as UTF-8.
 
-    Example:
+    Examples:
         >>> is_utf8("naïve.wav"), is_utf8("caf\udce9.wav")
         (True, False)
     """
@@ -61,7 +61,7 @@ def file_problem(path: Path) -> str | None:
     Returns:
         A few words; None for a regular file with at least one byte.
 
-    Example:
+    Examples:
         >>> file_problem(Path("/nowhere/a.wav")), file_problem(Path("/"))
         ('no such file', 'a folder, not a file')
     """

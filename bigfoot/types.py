@@ -16,4 +16,6 @@ Hertz: TypeAlias = int
 Samples: TypeAlias = npt.NDArray[np.float32]
 
 SAMPLE_RATE: Hertz = 16_000
-"""The one rate at which wav2vec2-like models listen."""
+"""The usual sample rate of wav2vec2-like models."""
+LOWEST_RATE, HIGHEST_RATE = 4_000, 384_000
+"""Sample rates in Hz outside of which a header or setting is taken to be wrong: no speech corpus lies beyond them."""

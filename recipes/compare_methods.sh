@@ -23,7 +23,7 @@ its teacher's losses) and random_weights (bigfoot's student with nothing of its 
   --out      folder of all runs and the table (default: runs/compare_CORPUS)
   --smoke    every method, a few steps on a few synthetic digits: whether it works
 
-KEY=VALUE sets any key of bigfoot/config/schema.py in every run: data.root=/folder/of/fsdd, where BIGFOOT_DATA does not
+KEY=VALUE sets any key of a configuration in every run: data.root=/folder/of/fsdd, where BIGFOOT_DATA does not
 say where corpora lie. The same command again skips what is done and goes on with what was stopped; a run that fails
 costs that run, and the table says so.
 HELP

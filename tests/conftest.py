@@ -4,6 +4,8 @@ import gzip
 import json
 import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -327,3 +329,27 @@ def small_gpt2(start, tmp_path_factory):
     assert done.returncode == 0, done.stderr
     assert "perplexity" in done.stdout
     return folder / "model"
+
+
+@pytest.fixture(scope="session")
+def plain_answers(tmp_path_factory):
+    """What a process without bigfoot says of folders: ``plain_answers({name: (opener, folder)}, wave)``."""
+
+    def ask(tasks, wave):
+        import torch
+
+        place = tmp_path_factory.mktemp("elsewhere")
+        (place / "tasks.json").write_text(json.dumps({name: (opener, str(f)) for name, (opener, f) in tasks.items()}))
+        torch.save(wave, place / "wave.pt")
+        script = Path(__file__).parent / "formats" / "plain_transformers.py"
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        # transformers keeps copies of the code that folders carry.
+        environment |= {"OMP_NUM_THREADS": "1", "HF_MODULES_CACHE": str(place / "modules")}
+        done = subprocess.run(
+            [sys.executable, "-I", str(script), "tasks.json", "wave.pt", "answers.pt"],
+            cwd=place, env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        return torch.load(place / "answers.pt", weights_only=True)
+
+    return ask

@@ -54,7 +54,6 @@ WRONG = {
     "finetune.label_smoothing=[0.1]": ("finetune.label_smoothing", "bad_bounds"),
     "finetune.decoder.streams=[]": ("finetune.decoder.streams", "empty_or_repeated"),
     "finetune.decoder.hidden_size=30": ("finetune.decoder.hidden_size", "indivisible"),
-    "steps=[quantize,distill]": ("steps", "bad_order"),
     "run_dir=${nowhere}": ("run_dir", "unreadable"),
     "seed": ("seed", "no_value"),
     "seed=[1,": ("seed", "unreadable"),

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from bigfoot.formats.registry import FORMATS
-from bigfoot.models.configuration import FAMILY_PREFIXES
+from bigfoot.models.shape import FAMILY_PREFIXES
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "formats.md"
+PAGE = ROOT / "docs" / "explanation" / "formats.md"
 CITED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 

@@ -65,6 +65,7 @@ NEIGHBOURS = {
     ("text", "espeak"),
     ("runtime", "text"),
     ("runtime", "audio"),
+    ("compress", "measure"),
     ("__main__", "cli"),
     ("study", "pipeline"),
 }

@@ -6,8 +6,8 @@
     python tools/check_fairseq_loads.py load DIR                    # fairseq's (see make_fairseq_fixtures.py)
 
 Random models of every structure that fairseq can express, base's true shape once, the tiny teacher, and what became of
-fairseq's own files on the way through bigfoot. They hear a sentence of LibriSpeech's train-mini; ``load`` prints the
-largest difference of any hidden state or logit.
+fairseq's own files on the way through bigfoot. Their input is a sentence of LibriSpeech's train-mini; ``load`` prints
+the largest difference of any hidden state or logit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor
 
 TOLERANCE = 1e-4
 RECORDING = "LibriSpeech/train-mini/103/1240/103-1240-0000.flac"
-FIXTURES = Path(__file__).resolve().parent.parent / "tests" / "models" / "fixtures" / "fairseq"
+FIXTURES = Path(__file__).resolve().parent.parent / "tests" / "formats" / "fixtures" / "fairseq"
 
 
 def make_models() -> Iterator[tuple[str, object, object]]:

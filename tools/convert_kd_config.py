@@ -357,8 +357,8 @@ def convert(given: dict[str, Any], steps_per_epoch: int | None, name: str) -> tu
 
 
 def _words(outcome: Outcome) -> str:
-    said = ", ".join(f"{key} = {value!r}" for key, value in outcome.settings.items())
-    return f"{said} ({outcome.note})" if said and outcome.note else said or outcome.note
+    shown = ", ".join(f"{key} = {value!r}" for key, value in outcome.settings.items())
+    return f"{shown} ({outcome.note})" if shown and outcome.note else shown or outcome.note
 
 
 def render(settings: dict[str, Any], old: Path, new: Path) -> str:

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import torch
 
-from bigfoot.compress.conv_groups import ConvGroupsConfig
+from bigfoot.compress.conv_groups import ConvGroups
 from bigfoot.compress.conv_groups import apply as group_convs
-from bigfoot.compress.depth import DepthConfig
+from bigfoot.compress.depth import Depth
 from bigfoot.compress.depth import apply as cut_depth
 from bigfoot.compress.quantize import calibrate
 from bigfoot.export.audio import padded_audio, read_speech
@@ -27,7 +27,7 @@ from bigfoot.formats.folder import LoadedModel, save_model
 from bigfoot.measure.deployed import DEPLOYED_FILE
 from bigfoot.models import BigfootConfig, BigfootForCTC
 from bigfoot.pipeline.settings import load_config
-from bigfoot.pipeline.student import final_shape
+from bigfoot.pipeline.student_shape import final_shape
 from bigfoot.text.tokenizers import CharTokenizer, Processor
 
 LETTERS = ("<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ")
@@ -41,8 +41,8 @@ def main(arguments: list[str] | None = None) -> None:
     torch.manual_seed(0)
     processor = Processor(CharTokenizer(LETTERS))
     teacher = BigfootForCTC(BigfootConfig()).eval()
-    shallow, _ = cut_depth(teacher, DepthConfig(num_hidden_layers=4, layer_init="spread"))
-    student, _ = group_convs(shallow, ConvGroupsConfig(conv_groups=2))
+    shallow, _ = cut_depth(teacher, Depth(num_hidden_layers=4, layer_init="spread"))
+    student, _ = group_convs(shallow, ConvGroups(conv_groups=2))
     thin = BigfootForCTC(final_shape(load_config("methods/bigfoot_thin.yaml"), teacher.config)).eval()
     save_model(teacher, processor, out / "teacher-12l", to="huggingface")
     save_model(student, processor, out / "student-4l-g2")

@@ -1,12 +1,12 @@
-"""Write tests/models/fixtures/fairseq: small random checkpoints of fairseq's own making, with what fairseq answers.
+"""Write tests/formats/fixtures/fairseq: small random checkpoints of fairseq's own making, with what fairseq answers.
 
 To be run where fairseq is installed, and bigfoot need not be::
 
     pip install torch safetensors soundfile fairseq-fixed==0.12.3.1
-    python tools/make_fairseq_fixtures.py tests/models/fixtures/fairseq ../shared/data
+    python tools/make_fairseq_fixtures.py tests/formats/fixtures/fairseq ../shared/data
 
-The second folder holds LibriSpeech's train-mini. What fairseq hears of it is named in the answers' metadata and not
-copied: the tests read the recordings where they lie. Of each answer to them, every third frame is kept.
+The second folder holds LibriSpeech's train-mini. The stretches that fairseq gets are named in the outputs' metadata and
+not copied: the tests read the recordings where they lie. Of each output, every third frame is kept.
 
 wav2vec2 pre-trained and with a CTC head, each in the old layout (``args``, a Namespace, as ``torch.save`` wrote before
 1.6) and in the new one (``cfg``, a DictConfig); HuBERT both ways in the newest (``cfg``, a plain dictionary). Answers
@@ -101,9 +101,9 @@ def roughen_(model: torch.nn.Module) -> None:
 
 def write(path: Path, config: DictConfig, args: Namespace | None, data: Path) -> torch.nn.Module:
     """Build a random model and save it as fairseq's trainer does, with ``args`` in the old layout."""
-    said = None if args is not None else copy.deepcopy(config)
-    if said is not None and path.name.startswith("hubert"):
-        said = OmegaConf.to_container(said, resolve=True, enum_to_str=True)
+    facts = None if args is not None else copy.deepcopy(config)
+    if facts is not None and path.name.startswith("hubert"):
+        facts = OmegaConf.to_container(facts, resolve=True, enum_to_str=True)
     torch.manual_seed(len(path.name))
     config.task.data = str(data)
     if "data" in config.model:
@@ -114,7 +114,7 @@ def write(path: Path, config: DictConfig, args: Namespace | None, data: Path) ->
     history = {"criterion_name": "CtcCriterion", "optimizer_name": "FairseqAdam", "lr_scheduler_state": {"best": None}}
     content = {
         "args": args,
-        "cfg": said,
+        "cfg": facts,
         "model": model.state_dict(),
         "optimizer_history": [{**history, "num_updates": 3}],
         "task_state": {} if args is not None else task.state_dict(),
@@ -127,8 +127,8 @@ def write(path: Path, config: DictConfig, args: Namespace | None, data: Path) ->
 
 def flatten(model: dict[str, Any], task: dict[str, Any], **more: Any) -> Namespace:  # noqa: ANN401
     """The one heap of settings that old checkpoints have."""
-    said = {key: value for key, value in {**task, **model}.items() if key not in ("_name", "w2v_args")}
-    return Namespace(**said, arch=model["_name"], task=task["_name"], **more)
+    facts = {key: value for key, value in {**task, **model}.items() if key not in ("_name", "w2v_args")}
+    return Namespace(**facts, arch=model["_name"], task=task["_name"], **more)
 
 
 def answer(model: torch.nn.Module, audio: Tensor) -> dict[str, Tensor]:
@@ -240,16 +240,17 @@ def main() -> None:
             if name != "wav2vec2_ctc_args":
                 model = load(path, data)
             normalize = config.task.normalize
-            stored |= {f"{name}/made/{key}": value for key, value in hear(model, stored["audio"], normalize).items()}
+            made = run_fairseq(model, stored["audio"], normalize)
+            stored |= {f"{name}/made/{key}": value for key, value in made.items()}
             for stretch, audio in speech.items():
-                found = hear(model, audio, normalize)
+                found = run_fairseq(model, audio, normalize)
                 stored |= {f"{name}/{stretch}/{key}": value[:, ::KEPT_FRAMES] for key, value in found.items()}
             print(f"{path}: {path.stat().st_size} bytes")
     stored = {key: value.contiguous().clone() for key, value in stored.items()}
-    save_file(stored, folder / "outputs.safetensors", {name: json.dumps(said) for name, said in STRETCHES.items()})
+    save_file(stored, folder / "outputs.safetensors", {name: json.dumps(facts) for name, facts in STRETCHES.items()})
 
 
-def hear(model: torch.nn.Module, audio: Tensor, normalize: bool) -> dict[str, Tensor]:
+def run_fairseq(model: torch.nn.Module, audio: Tensor, normalize: bool) -> dict[str, Tensor]:
     """What a model makes of audio as its task hands it over."""
     return answer(model, torch.nn.functional.layer_norm(audio, audio.shape) if normalize else audio)
 

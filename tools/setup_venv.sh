@@ -109,11 +109,11 @@ rm -f "$STAMP.part"
 GIGABYTES='^ *(Collecting (nvidia-|cuda-|triton)|Downloading torch-.* \(([0-9]{4,}|[4-9][0-9]{2})(\.[0-9]+)? MB\))'
 LARGE_FILE='^ *Downloading ([^ ]*/)?([^/ ]+) (\([0-9]{2,}(\.[0-9]+)? [MG]B\))'
 narrate() {
-  local line said=no
+  local line warned=no
   while IFS= read -r line; do
     printf '%s\n' "$line" >> "$LOG"
-    if [[ $said == no && $line =~ $GIGABYTES ]]; then
-      said=yes
+    if [[ $warned == no && $line =~ $GIGABYTES ]]; then
+      warned=yes
       echo "setup: this is PyTorch's CUDA build: 2 to 3 GB to download, about 6 GB on disk. For the CPU build (about"
       echo "setup: 200 MB) stop here with Ctrl-C and run the same command with TORCH_INDEX_URL set to PyTorch's CPU"
       echo "setup: index; its address is on pytorch.org under 'Get Started'. Going on with CUDA."

@@ -35,7 +35,7 @@ class Account:
         seconds_used: of audio in them.
         left_out: every other row.
 
-    Example:
+    Examples:
         >>> account = Account(3, 12.5, [LeftOut("a.wav", "is silent", 2.0), LeftOut("b.wav", "no such file")])
         >>> account.rows, account.seconds, account.describe()
         (5, 14.5, '3 of 5 rows used (12.5 s), 2 left out (2.0 s and 1 of unknown length)')

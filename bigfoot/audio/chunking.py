@@ -53,7 +53,7 @@ def plan_chunks(num_samples: int, stride: int, longest: int, overlap: int) -> li
     Returns:
         The chunks in order; one where the recording is no longer than that.
 
-    Example:
+    Examples:
         >>> [(chunk.start, chunk.end) for chunk in plan_chunks(1000, 2, 480, 48)]
         [(0, 480), (432, 912), (864, 1000)]
     """
@@ -74,7 +74,7 @@ def join_frames(pieces: Iterable[tuple[int, FrameIds]]) -> FrameIds:
     Returns:
         The recording's best tokens (T,).
 
-    Example:
+    Examples:
         >>> left, right = np.array([7, 0, 0, 5, 0, 0, 9]), np.array([8, 0, 5, 0, 0, 0, 6])
         >>> join_frames([(0, left), (1, right)]).tolist()
         [7, 0, 0, 5, 0, 0, 0, 6]
@@ -102,7 +102,7 @@ def find_cut(left: Sequence[int] | FrameIds, right: Sequence[int] | FrameIds) ->
     Returns:
         Frames to be taken from the left; the middle where they agree nowhere.
 
-    Example:
+    Examples:
         >>> find_cut([1, 2, 0, 0, 0, 0, 3, 4], [9, 2, 2, 0, 0, 0, 3, 4])
         4
     """

@@ -19,10 +19,7 @@ from bigfoot.audio.containers import UNKNOWN_BYTES
 from bigfoot.audio.streams import AudioFile, open_streams
 from bigfoot.errors import AudioError
 from bigfoot.paths import file_problem
-from bigfoot.types import SAMPLE_RATE, Hertz, Samples, Seconds
-
-LOWEST_RATE, HIGHEST_RATE = 4_000, 384_000
-"""Rates in Hz outside of which a header is taken to be wrong: no speech corpus lies beyond them."""
+from bigfoot.types import HIGHEST_RATE, LOWEST_RATE, SAMPLE_RATE, Hertz, Samples, Seconds
 
 _BLOCK: Seconds = 60.0
 # A recorder that writes to a pipe cannot go back to fill in the length. A wav then says all ones, which libsndfile
@@ -111,7 +108,7 @@ def read_header(path: str | Path) -> AudioHeader:
     Raises:
         AudioError: missing, unreadable, empty, visibly truncated, or of an absurd rate.
 
-    Example:
+    Examples:
         >>> import tempfile, numpy as np, soundfile
         >>> path = tempfile.mktemp(suffix=".wav")
         >>> soundfile.write(path, np.zeros((4000, 2)), 8000)
@@ -144,7 +141,7 @@ def samples_problem(samples: npt.NDArray[np.float32]) -> str | None:
     Returns:
         A few words; None for finite samples up to ``LOUDEST``.
 
-    Example:
+    Examples:
         >>> samples_problem(np.array([0.5, 3e38], np.float32))
         'holds samples up to 3e+38; expected -1..1'
     """
@@ -202,7 +199,7 @@ def read_audio(
     Raises:
         AudioError: missing, unreadable, empty, truncated, not finite, or of an absurd rate.
 
-    Example:
+    Examples:
         >>> import tempfile, numpy as np, soundfile
         >>> path = tempfile.mktemp(suffix=".wav")
         >>> soundfile.write(path, np.zeros((8000, 2)), 8000)
@@ -240,7 +237,7 @@ def read_blocks(
     Raises:
         AudioError: as ``read_audio``; what only reading tells, once it is come to.
 
-    Example:
+    Examples:
         >>> import tempfile, numpy as np, soundfile
         >>> path = tempfile.mktemp(suffix=".wav")
         >>> soundfile.write(path, np.zeros(8000), 8000)
@@ -272,7 +269,7 @@ def resample(samples: Samples, rate: Hertz, sample_rate: Hertz = SAMPLE_RATE) ->
     Returns:
         (N * sample_rate / rate,) float32; the input itself where the rates agree.
 
-    Example:
+    Examples:
         >>> resample(np.zeros(22050, np.float32), 22050).shape
         (16000,)
     """
@@ -294,7 +291,7 @@ def normalize_waveform(
     Returns:
         (N,) float32.
 
-    Example:
+    Examples:
         >>> normalize_waveform(np.array([1.0, 3.0], np.float32)).round(3).tolist()
         [-1.0, 1.0]
     """
@@ -311,7 +308,7 @@ def write_audio(path: str | Path, samples: Samples, sample_rate: Hertz = SAMPLE_
         samples: (N,) in [-1, 1]; what lies outside is clipped.
         sample_rate: rate in Hz.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> write_audio(tempfile.mktemp(suffix=".flac"), np.zeros(16000, np.float32))
     """

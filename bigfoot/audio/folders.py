@@ -20,7 +20,7 @@ UNREADABLE = frozenset(
 def type_problem(path: Path) -> str | None:
     """Say why a file's type, by its suffix, cannot be read.
 
-    Example:
+    Examples:
         >>> type_problem(Path("a.M4A"))
         'soundfile cannot read .m4a; convert it, such as to .flac with ffmpeg'
     """

@@ -83,7 +83,7 @@ def plan_pieces(
         The pieces in order, each between half of ``longest`` and ``longest``, but for the last, which has a quarter at
         least; one where the recording is no longer than that.
 
-    Example:
+    Examples:
         >>> loudness = np.ones(100)
         >>> loudness[[33, 71]] = 0
         >>> [(piece.start, piece.end) for piece in plan_pieces(1000, loudness, 10, 400, pause=1)]
@@ -120,7 +120,7 @@ def cut_at_pauses(
     Raises:
         AudioError: as soon as the first piece is asked for, whatever is wrong anywhere in the recording.
 
-    Example:
+    Examples:
         >>> wave = np.concatenate([np.ones(20_000), np.zeros(8_000), np.ones(20_000)]).astype(np.float32)
         >>> wave[::2] *= -1
         >>> cut = cut_at_pauses(Recording("x", len(wave), 16_000, wave), longest=2)

@@ -116,7 +116,7 @@ def measure_moments(blocks: Iterable[Samples]) -> Moments:
     Args:
         blocks: of it.
 
-    Example:
+    Examples:
         >>> measure_moments([np.array([1.0, 3.0], np.float32), np.array([2.0], np.float32)]).num_samples
         3
     """
@@ -143,7 +143,7 @@ def normalize_part(samples: Samples, moments: Moments | None) -> Samples:
     Returns:
         (N,) float32.
 
-    Example:
+    Examples:
         >>> normalize_part(np.array([1.0, 3.0], np.float32), None).round(3).tolist()
         [-1.0, 1.0]
     """
@@ -162,7 +162,7 @@ def cut_chunks(blocks: Iterable[Samples], chunks: Sequence[Chunk]) -> Iterator[S
     Yields:
         The samples of each chunk.
 
-    Example:
+    Examples:
         >>> wave = np.arange(9, dtype=np.float32)
         >>> [piece.tolist() for piece in cut_chunks(np.array_split(wave, 4), [Chunk(0, 4, 0), Chunk(2, 6, 1)])]
         [[0.0, 1.0, 2.0, 3.0], [2.0, 3.0, 4.0, 5.0]]

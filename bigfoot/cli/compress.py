@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bigfoot.cli.options import DEFAULT_CONFIG, Overrides
+from bigfoot.config.problems import Problem
 from bigfoot.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,19 +25,21 @@ def compress(
         str, typer.Option(help="Stop after: data, teacher, a step such as distill, or report.")
     ] = "report",
 ) -> None:
-    """From a teacher to a table: make the student, distil, fine-tune, evaluate, report.
+    """From a teacher to a table: make the student, distill, fine-tune, evaluate, report.
 
     The same command given again goes on where it was stopped and skips what is done.
     """
-    from bigfoot.config import read_config
-    from bigfoot.pipeline import STAGES, run_pipeline
+    from bigfoot.pipeline import list_stages, run_pipeline
+    from bigfoot.pipeline.settings import read_config
 
-    if until not in STAGES:
-        raise ConfigError([f"--until: {until!r} is none of {', '.join(STAGES)}"])
     if config is None:
         config = DEFAULT_CONFIG
         typer.echo(f"note: --config {config}, the default; bigfoot configs lists the others", err=True)
     settings, problems = read_config(config, overrides or [])
+    # A module that the configuration names may have registered a step.
+    if until not in list_stages():
+        message = f"{until!r} is none of {', '.join(list_stages())}"
+        raise ConfigError([*problems, Problem("--until", "unknown_stage", message)])
     report = run_pipeline(settings, problems=problems, until=until, config_path=config)
     if report is not None:
         show_report(report, Path(settings.run_dir) / "report")

@@ -20,6 +20,11 @@ def convert(
         bool, typer.Option("--densify", help="Write out in full what the format cannot say, such as grouped kernels.")
     ] = False,
     dictionary: Annotated[Path | None, typer.Option(help="fairseq's dict.ltr.txt, where it lies elsewhere.")] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(help="For a .pt file of tensors alone: a config.json, folder or hub id of the same shape."),
+    ] = None,
+    drop_head: Annotated[bool, typer.Option("--drop-head", help="Leave out the CTC head and its vocabulary.")] = False,
     with_code: Annotated[
         bool, typer.Option("--with-code", help="Add the modelling code, for trust_remote_code without bigfoot.")
     ] = False,
@@ -36,9 +41,11 @@ def convert(
     if problems:
         raise ConfigError(problems)
     may = replace(may_replace(force), inputs=[dictionary] if dictionary else [])
-    loaded = load_model(source, dictionary=dictionary)
+    loaded = load_model(source, dictionary=dictionary, config=config)
     for note in FORMATS[to].notes(loaded.model, loaded.processor):
         typer.echo(f"note: {note}", err=True)
-    difference = convert_model(loaded, destination, to=to, dense=densify, with_code=with_code, may=may)
+    difference = convert_model(
+        loaded, destination, to=to, dense=densify, drop_head=drop_head, with_code=with_code, may=may
+    )
     same = "to the bit" if difference == 0 else f"to {difference:.1g} of the largest answer"
     typer.echo(f"{destination}: written as {to}, read back and compared on audio: equal {same}")

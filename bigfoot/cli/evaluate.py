@@ -41,7 +41,7 @@ def evaluate(
     if split not in ("dev", "test"):
         raise ConfigError([f"--split: {split!r} is neither dev nor test"])
     settings, loaded = load_config(config, overrides or []), load_model(model)
-    if problems := list(decoder_problems(settings.evaluate)):
+    if problems := [each.under("evaluate") for each in decoder_problems(settings.evaluate)]:
         raise ConfigError(problems)
     tokenizer = loaded.processor.tokenizer
     characters = None if tokenizer is None else tokenizer.characters

@@ -1,1 +1,65 @@
-"""Compression steps: each a small config and ``apply(model, config) -> (model, Change)``; the input stays as it is."""
+"""Compression: techniques by name, and ``bigfoot.compress(model, [Depth(4), ...])``, which applies them.
+
+Importing it loads nothing heavy; the names below are fetched from their files at first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from bigfoot.compress.registry import technique
+from bigfoot.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from bigfoot.compress.chain import compress
+    from bigfoot.compress.change import Change
+    from bigfoot.compress.conv_groups import ConvGroups
+    from bigfoot.compress.conv_sharing import ConvSharing
+    from bigfoot.compress.decoder_depth import DecoderDepth
+    from bigfoot.compress.depth import Depth
+    from bigfoot.compress.narrow import Narrow
+    from bigfoot.compress.reshape_to import Reshape
+    from bigfoot.compress.settings import LowRank, Prune, Quantize
+
+__all__ = [
+    "Change",
+    "ConvGroups",
+    "ConvSharing",
+    "DecoderDepth",
+    "Depth",
+    "LowRank",
+    "Narrow",
+    "Prune",
+    "Quantize",
+    "Reshape",
+    "compress",
+    "technique",
+]
+
+_HOMES = {
+    "Change": "change", "ConvGroups": "conv_groups", "ConvSharing": "conv_sharing", "DecoderDepth": "decoder_depth",
+    "Depth": "depth", "LowRank": "settings", "Narrow": "narrow", "Prune": "settings", "Quantize": "settings",
+    "Reshape": "reshape_to", "compress": "chain",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever stands behind the name
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bigfoot.compress' has no attribute {name!r}")
+    try:
+        return getattr(importlib.import_module(f"bigfoot.compress.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError.of_import(error) or error from None
+
+
+class _Callable(ModuleType):
+    """``bigfoot.compress`` is this room and its main function at once."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - see ``compress``
+        return __getattr__("compress")(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Callable

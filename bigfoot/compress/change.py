@@ -1,4 +1,4 @@
-"""What a compression step kept, dropped and began anew."""
+"""What a technique kept, dropped and initialized at random."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Change:
         step: name of the step.
         kept: what of the old model lives on, a phrase each.
         dropped: what does not.
-        fresh: what begins at random.
+        fresh: what is initialized at random.
     """
 
     step: str
@@ -24,7 +24,7 @@ class Change:
     def describe(self) -> str:
         """One line for people.
 
-        Example:
+        Examples:
             >>> Change("depth", ["layers [0, 11] of 12"]).describe()
             'depth: kept layers [0, 11] of 12. Dropped nothing.'
         """

@@ -37,7 +37,7 @@ def kept_energy(energies: Sequence[Tensor], orders: Sequence[Tensor], groups: Se
     Returns:
         0 to 1; 1 where no layer is grouped.
 
-    Example:
+    Examples:
         >>> energy = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
         >>> orders = [torch.tensor([0, 1]), torch.tensor([1, 0])]
         >>> kept_energy([torch.ones(2, 1), energy], orders, [1, 2])

@@ -1,4 +1,4 @@
-"""Grouped convolutions in the feature encoder, begun from the dense ones."""
+"""Grouped convolutions in the feature encoder, initialized from the dense ones."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from bigfoot.compress.least_squares import (
     matrix_to_kernel,
     without_bias,
 )
+from bigfoot.compress.registry import technique
 from bigfoot.errors import ModelError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
@@ -28,7 +29,7 @@ INITS = ("slice", "permute", "least_squares")
 
 
 @dataclass(frozen=True)
-class ConvGroupsConfig:
+class ConvGroups:
     """How many groups, and where their kernels begin.
 
     Args:
@@ -46,9 +47,9 @@ def spell_out_groups(config: BigfootConfig, conv_groups: int | Sequence[int]) ->
     """One number of groups for each convolution.
 
     Raises:
-        ModelError: a list of another length, or something that is no number.
+        ModelError: a list of another length, or something that is not a number.
 
-    Example:
+    Examples:
         >>> spell_out_groups(BigfootConfig(), 2)
         [1, 2, 2, 2, 2, 2, 2]
     """
@@ -79,7 +80,7 @@ def slice_groups(weight: Tensor, old_groups: int, groups: int) -> Tensor:
     Raises:
         ModelError: ``groups`` is no multiple of ``old_groups``.
 
-    Example:
+    Examples:
         >>> import torch
         >>> slice_groups(torch.tensor([[1.0, 2.0], [3.0, 4.0]])[..., None], 1, 2).flatten().tolist()
         [1.0, 4.0]
@@ -91,8 +92,13 @@ def slice_groups(weight: Tensor, old_groups: int, groups: int) -> Tensor:
     return torch.stack([blocks[group, :, group % finer] for group in range(groups)]).flatten(0, 1)
 
 
+def _reshape(shape: BigfootConfig, config: ConvGroups) -> BigfootConfig:
+    return reshape_config(shape, conv_groups=spell_out_groups(shape, config.conv_groups))
+
+
+@technique("conv_groups", ConvGroups, _reshape)
 def apply(
-    model: BigfootForCTC, config: ConvGroupsConfig, batches: Sequence[PaddedAudio] = ()
+    model: BigfootForCTC, config: ConvGroups, batches: Sequence[PaddedAudio] = ()
 ) -> tuple[BigfootForCTC, Change]:
     """Build a model with grouped convolutions out of the dense ones; all else comes along.
 
@@ -132,7 +138,7 @@ def _check_init(config: BigfootConfig, init: str, batches: Sequence[PaddedAudio]
     if init == "least_squares" and not batches:
         raise ModelError("conv_init least_squares is fitted on audio, and none was given")
     if init != "slice" and (config.conv_sharing or set(config.groups_of_convs) != {1}):
-        raise ModelError(f"conv_init {init} begins from dense kernels that are not shared; use slice, or group first")
+        raise ModelError(f"conv_init {init} needs dense kernels that are not shared; use slice, or group first")
 
 
 def _describe(model: BigfootForCTC, ordered: BigfootForCTC, groups: list[int], init: str) -> str:
@@ -180,12 +186,12 @@ def fit_kernels_(
         The last layer's features of student and teacher, (B, C, T) a batch.
     """
     own, lengths = first_inputs(batches)
-    told = list(own)
+    targets = list(own)
     layers = zip(student.speech_encoder.feature_encoder, teacher.speech_encoder.feature_encoder, strict=True)
     for index, (layer, original) in enumerate(layers):
         lengths = [layer.count_frames(length) for length in lengths]
         if index > 0:
-            wanted = (without_bias(original, x) for x in told)
+            wanted = (without_bias(original, x) for x in targets)
             if kept is not None:
                 channels = kept[index]
                 wanted = (x[:, channels] for x in wanted)
@@ -193,8 +199,8 @@ def fit_kernels_(
             start = kernel_to_matrix(layer.conv.weight, layer.conv.groups)
             layer.conv.weight.copy_(matrix_to_kernel(equations.solve(start), layer.conv.kernel_size[0]))
         own = [layer(x, length) for x, length in zip(own, lengths, strict=True)]
-        told = [original(x, length) for x, length in zip(told, lengths, strict=True)]
-    return own, told
+        targets = [original(x, length) for x, length in zip(targets, lengths, strict=True)]
+    return own, targets
 
 
 @torch.no_grad()

@@ -17,7 +17,9 @@ from bigfoot.compress.least_squares import (
     matrix_to_kernel,
     without_bias,
 )
+from bigfoot.compress.registry import technique
 from bigfoot.errors import ModelError
+from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.feature_encoder import PaddedAudio
 from bigfoot.models.reshape import load_plain_state, plain_state, reshape_config
@@ -26,7 +28,7 @@ INITS = ("mean", "first", "last", "least_squares")
 
 
 @dataclass(frozen=True)
-class ConvSharingConfig:
+class ConvSharing:
     """Which convolutions share a kernel, and where it begins.
 
     Args:
@@ -39,8 +41,13 @@ class ConvSharingConfig:
     init: str = "mean"
 
 
+def _reshape(shape: BigfootConfig, config: ConvSharing) -> BigfootConfig:
+    return reshape_config(shape, conv_sharing=[list(members) for members in config.conv_sharing])
+
+
+@technique("conv_sharing", ConvSharing, _reshape)
 def apply(
-    model: BigfootForCTC, config: ConvSharingConfig, batches: Sequence[PaddedAudio] = ()
+    model: BigfootForCTC, config: ConvSharing, batches: Sequence[PaddedAudio] = ()
 ) -> tuple[BigfootForCTC, Change]:
     """Build a model in which convolutions share kernels; biases, norms and all else come along.
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bigfoot.compress.change import Change
 from bigfoot.compress.depth import choose_layers
+from bigfoot.compress.registry import technique
 from bigfoot.errors import ModelError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
@@ -17,11 +19,11 @@ _LAYER = re.compile(r"(decoder\.text\.(?:layers|model\.transformer\.h))\.(\d+)\.
 
 
 @dataclass(frozen=True)
-class DecoderDepthConfig:
+class DecoderDepth:
     """How many layers stay.
 
     Args:
-        num_layers: 1 to the decoder's own; which is said by ``spread``, see ``choose_layers``.
+        num_layers: 1 to the decoder's own; chosen by ``spread``, see ``choose_layers``.
     """
 
     num_layers: int
@@ -52,7 +54,7 @@ def shrink_decoder_shape(config: BigfootConfig, num_layers: int) -> BigfootConfi
     Raises:
         ModelError: see ``choose_layers`` and ``count_decoder_layers``.
 
-    Example:
+    Examples:
         >>> shrink_decoder_shape(BigfootConfig(decoder={"num_layers": 6}), 2).decoder
         {'num_layers': 2}
     """
@@ -65,12 +67,20 @@ def shrink_decoder_shape(config: BigfootConfig, num_layers: int) -> BigfootConfi
     return reshape_config(config, decoder=decoder)
 
 
-def apply(model: BigfootForCTC, config: DecoderDepthConfig) -> tuple[BigfootForCTC, Change]:
+def _reshape(shape: BigfootConfig, config: DecoderDepth) -> BigfootConfig:
+    return shrink_decoder_shape(shape, config.num_layers)
+
+
+@technique("decoder_depth", DecoderDepth, _reshape)
+def apply(
+    model: BigfootForCTC, config: DecoderDepth, audio: Sequence[object] = ()
+) -> tuple[BigfootForCTC, Change]:
     """Build a model with a shallower decoder, both ends kept (Gandhi et al., 2023, section 3).
 
     Args:
         model: with a decoder, left as it is.
         config: how many layers stay.
+        audio: not read.
 
     Returns:
         The new model in eval mode, and what was kept and dropped.

@@ -8,19 +8,20 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from bigfoot.compress.change import Change
+from bigfoot.compress.registry import technique
 from bigfoot.errors import ModelError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.reshape import load_plain_state, plain_state, reshape_config
 
 LAYER_INITS = ("first_k", "last_k", "every_k", "spread")
-_HEARD = "decoder.streams.layer_weights"
+_LAYER_WEIGHTS = "decoder.streams.layer_weights"
 _T = TypeVar("_T")
 _LAYER = re.compile(r"encoder\.encoder\.layers\.(\d+)\.")
 
 
 @dataclass(frozen=True)
-class DepthConfig:
+class Depth:
     """Which layers stay.
 
     Args:
@@ -50,7 +51,7 @@ def choose_layers(num_layers: int, keep: int, layer_init: str | Sequence[int]) -
     Raises:
         ModelError: more layers than there are, an unknown rule, a layer out of range, or a list of another length.
 
-    Example:
+    Examples:
         >>> choose_layers(12, 4, "spread"), choose_layers(12, 4, "every_k")
         ([0, 4, 7, 11], [0, 3, 6, 9])
     """
@@ -92,7 +93,7 @@ def shrink_shape(config: BigfootConfig, layers: Sequence[int]) -> BigfootConfig:
     Raises:
         ModelError: a layer uses the attention maps of one that does not come before it any more.
 
-    Example:
+    Examples:
         >>> shrink_shape(BigfootConfig(attention_reuse=[None, 0] * 6), [0, 1, 0, 1]).attention_reuse
         [None, 0, None, 2]
     """
@@ -126,12 +127,18 @@ def _moved_reuse(reused: Sequence[int | None], layers: Sequence[int]) -> list[in
     return moved
 
 
-def apply(model: BigfootForCTC, config: DepthConfig) -> tuple[BigfootForCTC, Change]:
+def _reshape(shape: BigfootConfig, config: Depth) -> BigfootConfig:
+    return shrink_shape(shape, choose_layers(shape.num_hidden_layers, config.num_hidden_layers, config.layer_init))
+
+
+@technique("depth", Depth, _reshape)
+def apply(model: BigfootForCTC, config: Depth, audio: Sequence[object] = ()) -> tuple[BigfootForCTC, Change]:
     """Build a shallower model; positional convolution, norms, projection, convolutions and head come along.
 
     Args:
         model: left as it is.
         config: which layers stay.
+        audio: not read.
 
     Returns:
         The new model in eval mode, and what was kept and dropped.
@@ -150,9 +157,9 @@ def apply(model: BigfootForCTC, config: DepthConfig) -> tuple[BigfootForCTC, Cha
         found = _LAYER.match(name)
         for new in (i for i, layer in enumerate(layers) if found and layer == int(found[1])):
             moved[f"encoder.encoder.layers.{new}.{name[found.end():]}"] = tensor  # type: ignore[union-attr]
-    if _HEARD in moved:
+    if _LAYER_WEIGHTS in moved:
         # The decoder's weights of hidden states, the encoder's input first.
-        moved[_HEARD] = moved[_HEARD][[0, *(layer + 1 for layer in layers)]]
+        moved[_LAYER_WEIGHTS] = moved[_LAYER_WEIGHTS][[0, *(layer + 1 for layer in layers)]]
     load_plain_state(student, moved)
     dropped = [layer for layer in range(old.num_hidden_layers) if layer not in layers]
     kept = [f"layers {layers} of {old.num_hidden_layers}", "positional convolution, norms, projection and head"]

@@ -78,14 +78,14 @@ class GatedSize:
 class Gates(nn.Module):
     """Hard-concrete gates on the units and blocks of a model (Louizos et al., 2018, equations 10 to 12).
 
-    They multiply what a unit or a block says, through hooks: drawn at random in a training pass that ``draw`` began, by
+    They multiply what a unit or a block gives, through hooks: drawn at random in a training pass after ``draw``, by
     their mean elsewhere. The multipliers hold the expected sparsity to a target, as DPHuBERT does (Peng et al., 2023).
 
     Args:
         model: whose units and blocks get gates; it keeps the hooks.
         parts: see ``gated_units``.
 
-    Example:
+    Examples:
         >>> from bigfoot.formats.folder import load_model
         >>> gates = Gates(load_model("tiny_teacher").model, ["heads"])
         >>> size = gates.measure_size()
@@ -121,7 +121,7 @@ class Gates(nn.Module):
         return {place: _mean(alpha) for place, alpha in self._by_place()}
 
     def draw(self, seed: int) -> None:
-        """Begin a training pass with random gates; they follow from the seed and the weights alone.
+        """Start a training pass with random gates; they follow from the seed and the weights alone.
 
         Args:
             seed: of this pass.

@@ -89,7 +89,7 @@ def compute_importance(
         importance: ``l1`` or ``l2``, the norm of a unit's weights (Li et al., 2017, section 3.1, over all tensors that
             it would take with it, as Fang et al., 2023, have it); ``taylor``, the sum of |weight times gradient| over
             the same weights (after Molchanov et al., 2019), the gradient being that of the mean loss over batches;
-            ``activation``, the mean square over real frames of what it says.
+            ``activation``, the mean square over real frames of its output.
         batches: for ``taylor`` and ``activation``.
         loss: for ``taylor``.
 
@@ -99,7 +99,7 @@ def compute_importance(
     Raises:
         ModelError: an unknown word, or no batches where they are needed.
 
-    Example:
+    Examples:
         >>> from bigfoot.formats.folder import load_model
         >>> compute_importance(load_model("tiny_teacher").model, "l1")[Place("heads", 0)].shape
         torch.Size([4])
@@ -110,7 +110,7 @@ def compute_importance(
         raise ModelError(f"importance {importance} is measured on audio, and none was given")
     training = model.training
     model.eval()
-    moved = [_move(batch, model.device) for batch in batches]
+    moved = [_move(batch, model.device) for batch in batches] if importance in HEARS_AUDIO else []
     try:
         if importance == "activation":
             return _activations(model, moved)
@@ -123,7 +123,9 @@ def compute_importance(
 
 
 def _move(batch: Audio, device: torch.device) -> LabelledAudio:
-    labels = None if batch.labels is None else batch.labels.to(device)
+    # Audio alone (``PaddedAudio``) has none.
+    labels = getattr(batch, "labels", None)
+    labels = None if labels is None else labels.to(device)
     return LabelledAudio(batch.input_values.to(device), batch.attention_mask.to(device), labels)
 
 
@@ -139,8 +141,8 @@ def _add_pieces(units: Units, weights: dict[str, Tensor], power: int) -> Tensor:
 def _parameters(model: BigfootForCTC) -> dict[str, Tensor]:
     """By plain name, without stored statistics; a shared kernel stands under the name of each layer that uses it."""
     named = dict(model.named_parameters(remove_duplicate=False))
-    spelled = {plain: spell_plain_name(plain, model.config) for plain in plain_state(model)}
-    return {plain: named[name] for plain, name in spelled.items() if name in named}
+    names = {plain: spell_plain_name(plain, model.config) for plain in plain_state(model)}
+    return {plain: named[name] for plain, name in names.items() if name in named}
 
 
 def _weight_times_gradient(model: BigfootForCTC, batches: Sequence[Audio], loss: Loss) -> dict[str, Tensor]:
@@ -207,7 +209,7 @@ def _watch(model: BigfootForCTC, seen: _MeanSquares) -> Iterator[None]:
     def read(place: Place, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         seen.add(place, inputs[0])
 
-    def said(place: Place, _module: nn.Module, _inputs: object, output: Any) -> None:  # noqa: ANN401
+    def record(place: Place, _module: nn.Module, _inputs: object, output: Any) -> None:  # noqa: ANN401
         x = output[0] if isinstance(output, tuple) else output
         seen.add(place, x.transpose(1, 2) if place.kind == "conv" else x)
 
@@ -215,13 +217,13 @@ def _watch(model: BigfootForCTC, seen: _MeanSquares) -> Iterator[None]:
     hooks = []
     for place in seen.units:
         if place.kind == "conv":
-            hooks.append(convs[place.layer].register_forward_hook(partial(said, place)))
+            hooks.append(convs[place.layer].register_forward_hook(partial(record, place)))
         elif place.kind == "heads":
             hooks.append(layers[place.layer].attention.out_proj.register_forward_pre_hook(partial(read, place)))
         elif place.kind == "feed_forward":
             hooks.append(layers[place.layer].feed_forward.output_dense.register_forward_pre_hook(partial(read, place)))
         else:
-            hooks += [layer.register_forward_hook(partial(said, place)) for layer in layers]
+            hooks += [layer.register_forward_hook(partial(record, place)) for layer in layers]
     try:
         yield
     finally:

@@ -21,7 +21,7 @@ class NormalEquations:
         features: inputs of one group, channels times kernel width.
         channels: outputs of one group.
 
-    Example:
+    Examples:
         >>> x, kernel = torch.randn(50, 1, 3), torch.randn(1, 3, 2)
         >>> equations = NormalEquations(1, 3, 2)
         >>> equations.add(x, x.transpose(0, 1) @ kernel)

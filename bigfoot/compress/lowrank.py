@@ -10,32 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from bigfoot.compress.change import Change
+from bigfoot.compress.registry import technique
+from bigfoot.compress.settings import LowRank
 from bigfoot.errors import ModelError
-from bigfoot.models.configuration import LINEARS, BigfootConfig
+from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.feature_encoder import PaddedAudio
 from bigfoot.models.low_rank import LowRankLinear
 from bigfoot.models.reshape import load_plain_state, plain_state, reshape_config
+from bigfoot.models.shape import LINEARS
 
 WEIGHTINGS = ("activations", "none")
 _RIDGE = 1e-5  # Of the inputs' mean energy: directions that audio never takes still have an inverse.
-
-
-@dataclass(frozen=True)
-class LowRankConfig:
-    """Which linear maps, and what of them stays.
-
-    Args:
-        linears: by ``LINEARS``, in every layer that has them.
-        rank: singular values that stay, more than 0; None leaves it to ``energy``.
-        energy: share of the squared singular values that stays at least, above 0 to 1, without a ``rank``.
-        weighting: ``activations`` minimizes the error of what the map gives on audio, ``none`` that of its matrix.
-    """
-
-    linears: Sequence[str]
-    rank: int | None = None
-    energy: float = 0.9
-    weighting: str = "none"
 
 
 @dataclass(frozen=True)
@@ -66,7 +52,7 @@ def factorize(weight: Tensor, rank: int | None, energy: float, gram: Tensor | No
     Returns:
         The factors, in the type of the weight.
 
-    Example:
+    Examples:
         >>> whole = torch.diag(torch.tensor([3.0, 4.0]))
         >>> factors = factorize(whole, 1, 0.0)
         >>> (factors.up @ factors.down).round().tolist()
@@ -96,7 +82,7 @@ def rank_for_energy(values: Tensor, energy: float) -> int:
     Returns:
         1 to n.
 
-    Example:
+    Examples:
         >>> rank_for_energy(torch.tensor([2.0, 1.0, 1.0]), 0.8)
         2
     """
@@ -108,7 +94,7 @@ def rank_for_energy(values: Tensor, energy: float) -> int:
 def gather_grams(
     model: BigfootForCTC, linears: Sequence[str], batches: Sequence[PaddedAudio]
 ) -> dict[tuple[int, str], Tensor]:
-    """Sum the outer products of what the linear maps hear over real frames.
+    """Sum the outer products of the inputs of the linear maps over real frames.
 
     Args:
         model: left as it is.
@@ -123,9 +109,9 @@ def gather_grams(
 
     def listen(key: tuple[int, str], module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         # A reduced layer has frames of its own: those with any real one in them count.
-        heard, factor = inputs[0], model.config.time_reduction
+        given, factor = inputs[0], model.config.time_reduction
         frames = nn.functional.pad(mask[0], (0, -mask[0].shape[1] % factor)).unflatten(1, (-1, factor)).any(-1)
-        real = heard[frames].double()
+        real = given[frames].double()
         grams[key] = grams.get(key, 0) + real.T @ real
 
     hooks = [
@@ -153,8 +139,15 @@ def _find_linears(model: BigfootForCTC, linears: Sequence[str]) -> Iterator[tupl
                 yield layer, last, path, module
 
 
+def _reshape(shape: BigfootConfig, config: LowRank) -> BigfootConfig:
+    if not config.rank:
+        raise ModelError("low_rank: ranks by energy depend on the model's weights; give a rank to know the shape")
+    return reshape_config(shape, layer_ranks=spell_out_ranks(shape, config.linears, config.rank))
+
+
+@technique("low_rank", LowRank, _reshape)
 def apply(
-    model: BigfootForCTC, config: LowRankConfig, batches: Sequence[PaddedAudio] = ()
+    model: BigfootForCTC, config: LowRank, batches: Sequence[PaddedAudio] = ()
 ) -> tuple[BigfootForCTC, Change]:
     """Build a model whose linear maps are products of two; biases and all else come along.
 
@@ -171,9 +164,9 @@ def apply(
     Raises:
         ModelError: see ``low_rank_problems``; no audio where it is needed.
 
-    Example:
+    Examples:
         >>> from bigfoot.formats.folder import load_model
-        >>> student, _ = apply(load_model("tiny_teacher").model, LowRankConfig(["intermediate_dense"], rank=8))
+        >>> student, _ = apply(load_model("tiny_teacher").model, LowRank(["intermediate_dense"], 8, weighting="none"))
         >>> student.config.layer_ranks[0]
         {'intermediate_dense': 8}
     """
@@ -190,7 +183,7 @@ def apply(
             continue
         name = f"encoder.encoder.layers.{layer}.{path}."
         weight = state[f"{name}weight"]
-        factors = factorize(weight, config.rank, config.energy, grams.get((layer, last)))
+        factors = factorize(weight, config.rank or None, config.energy, grams.get((layer, last)))
         size = factors.up.numel() + factors.down.numel()
         before, after = before + weight.numel(), after + min(size, weight.numel())
         if size >= weight.numel():
@@ -212,7 +205,7 @@ def spell_out_ranks(shape: BigfootConfig, linears: Sequence[str], rank: int) -> 
         linears: by ``LINEARS``.
         rank: 1 or more.
 
-    Example:
+    Examples:
         >>> spell_out_ranks(BigfootConfig(num_hidden_layers=1), ["q_proj", "output_dense"], 400)
         [{'output_dense': 400}]
     """
@@ -223,7 +216,7 @@ def spell_out_ranks(shape: BigfootConfig, linears: Sequence[str], rank: int) -> 
     ]
 
 
-def low_rank_problems(config: LowRankConfig, shape: BigfootConfig) -> Iterator[str]:
+def low_rank_problems(config: LowRank, shape: BigfootConfig) -> Iterator[str]:
     """Say why linear maps of a shape cannot be cut.
 
     Args:
@@ -237,16 +230,16 @@ def low_rank_problems(config: LowRankConfig, shape: BigfootConfig) -> Iterator[s
         yield f"linears {unknown} are none of {', '.join(LINEARS)}"
     if config.weighting not in WEIGHTINGS:
         yield f"weighting {config.weighting!r} is none of {', '.join(WEIGHTINGS)}"
-    if config.rank is None and not 0 < config.energy <= 1:
+    if not config.rank and not 0 < config.energy <= 1:
         yield f"energy {config.energy} should be above 0, up to 1"
     shapes = [shape.linear_shapes(layer) for layer in range(shape.num_hidden_layers)]
-    for name in config.linears if config.rank is not None else ():
+    for name in config.linears if config.rank else ():
         smallest = min((min(each[name]) for each in shapes if name in each), default=1)
-        if config.rank is not None and not 0 < config.rank <= smallest:
+        if not 0 < config.rank <= smallest:
             yield f"rank {config.rank} should be 1 to {smallest}, the width of {name}"
 
 
-def _describe(ranks: Sequence[dict[str, int]], config: LowRankConfig) -> list[str]:
+def _describe(ranks: Sequence[dict[str, int]], config: LowRank) -> list[str]:
     how = "fitted on audio" if config.weighting == "activations" else "by singular values"
     found = []
     for name in config.linears:

@@ -16,6 +16,7 @@ from bigfoot.compress.least_squares import (
     first_inputs,
     unfold_frames,
 )
+from bigfoot.compress.registry import technique
 from bigfoot.compress.reshape_to import choose_shape
 from bigfoot.compress.selection import Reader, select_units
 from bigfoot.compress.surgery import prune_units
@@ -31,7 +32,7 @@ _ATTENTION = ("q_proj", "k_proj", "v_proj")
 
 
 @dataclass(frozen=True)
-class NarrowConfig:
+class Narrow:
     """The shape.
 
     Args:
@@ -57,7 +58,7 @@ def narrow_problems(config: BigfootConfig, wanted: Mapping[str, object]) -> Iter
         return
     shape, units = choose_shape(config, wanted), find_units(config)
     if set(config.groups_of_convs) != {1} or config.conv_sharing:
-        yield "least_squares begins from dense kernels that are not shared; use slice"
+        yield "least_squares needs dense kernels that are not shared; use slice"
     if shape.head_dim != config.head_dim:
         yield (
             f"least_squares leaves heads as wide as they are, {config.head_dim}, and hidden_size {shape.hidden_size} "
@@ -83,8 +84,13 @@ def _counts(config: BigfootConfig, shape: BigfootConfig) -> dict[Place, tuple[in
     return found | {Place("width"): (config.hidden_size, shape.hidden_size)}
 
 
+def _reshape(shape: BigfootConfig, config: Narrow) -> BigfootConfig:
+    return choose_shape(shape, config.shape)
+
+
+@technique("narrow", Narrow, _reshape)
 @torch.no_grad()
-def apply(model: BigfootForCTC, config: NarrowConfig, batches: Sequence[PaddedAudio]) -> tuple[BigfootForCTC, Change]:
+def apply(model: BigfootForCTC, config: Narrow, batches: Sequence[PaddedAudio]) -> tuple[BigfootForCTC, Change]:
     """Build a narrower model.
 
     Args:
@@ -132,18 +138,18 @@ class _Side:
         return found
 
     def listen(self, names: Sequence[str]) -> dict[str, tuple[Tensor, Tensor]]:
-        """What modules hear and give at real frames, (F, in) and (F, out)."""
-        heard: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in names}
+        """Inputs and outputs of modules at real frames, (F, in) and (F, out)."""
+        recorded: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in names}
         mask: list[Tensor] = []
 
         def keep(name: str, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            heard[name].append((inputs[0][mask[0]], output[mask[0]]))
+            recorded[name].append((inputs[0][mask[0]], output[mask[0]]))
 
         hooks = [
             self.find(name).register_forward_hook(
                 lambda _, inputs, output, name=name: keep(name, inputs, output)  # type: ignore[misc]
             )
-            for name in heard
+            for name in recorded
         ]
         encoder = self.model.speech_encoder
         try:
@@ -156,7 +162,8 @@ class _Side:
             for hook in hooks:
                 hook.remove()
         return {
-            name: (torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs])) for name, pairs in heard.items()
+            name: (torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs]))
+            for name, pairs in recorded.items()
         }
 
 
@@ -223,9 +230,9 @@ def _block_readers(side: _Side, counts: Mapping[Place, int]) -> dict[Place, list
     every = [*width, *heads] if Place("width") in counts else []
 
     def reader(name: str) -> Reader:
-        return Reader(_gram(heard[name][0]), cast("nn.Linear", side.find(name)).weight)
+        return Reader(_gram(recorded[name][0]), cast("nn.Linear", side.find(name)).weight)
 
-    heard = side.listen([*plan.values(), *every])
+    recorded = side.listen([*plan.values(), *every])
     found = {place: [reader(name)] for place, name in plan.items()}
     if every:
         # Besides what is read of it, the width carries the sum of all layers, so that it counts for itself too.
@@ -261,11 +268,11 @@ def fit_(
     channels = [kept[Place("conv", index)] for index in range(teacher.config.num_conv_layers)]
     features = [[x.transpose(1, 2) for x in each] for each in fit_kernels_(student, teacher, batches, channels)]
     masks = _frame_masks(student, batches, [len(x[0]) for x in features[0]])
-    own, told = (_Side(each, x, masks) for each, x in zip((student, teacher), features, strict=True))
+    own, target = (_Side(each, x, masks) for each, x in zip((student, teacher), features, strict=True))
     steps = list(_plan(teacher.config, kept))
     if teacher.head is not None:
         steps.append(_Step("head", torch.arange(teacher.config.vocab_size)))
-    answers = told.listen([name for step in steps for name in step.names])
+    answers = target.listen([name for step in steps for name in step.names])
     for step in steps:
         _fit_step_(step, own, answers)
 
@@ -320,15 +327,15 @@ def _plan_layer(config: BigfootConfig, kept: Mapping[Place, Tensor], layer: int)
         yield _Step(norms[1], width)
 
 
-def _fit_step_(step: _Step, own: _Side, told: Mapping[str, tuple[Tensor, Tensor]]) -> None:
-    heard = own.listen(step.names)
-    inputs, outputs = heard[step.name]
-    module, wanted = own.find(step.name), told[step.name][1][:, step.chosen]
+def _fit_step_(step: _Step, own: _Side, target: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+    recorded = own.listen(step.names)
+    inputs, outputs = recorded[step.name]
+    module, wanted = own.find(step.name), target[step.name][1][:, step.chosen]
     if isinstance(module, nn.LayerNorm):
         _fit_norm_(module, inputs, wanted)
         return
     if step.stream:
-        wanted = outputs + told[step.stream][0][:, step.chosen] - heard[step.stream][0]
+        wanted = outputs + target[step.stream][0][:, step.chosen] - recorded[step.stream][0]
     _fit_linear_(cast("nn.Linear", module), inputs, wanted)
 
 

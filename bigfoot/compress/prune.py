@@ -11,10 +11,12 @@ from torch import Tensor
 
 from bigfoot.compress.change import Change
 from bigfoot.compress.importance import Audio, Loss, compute_importance, mean_ctc
+from bigfoot.compress.registry import technique
+from bigfoot.compress.settings import Prune
 from bigfoot.compress.surgery import prune_units, pruned_shape
 from bigfoot.compress.units import Place, Units, find_units
-from bigfoot.config.schema import PruneConfig
 from bigfoot.errors import ModelError
+from bigfoot.measure.size import count_macs as macs_by_module
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 
@@ -27,9 +29,10 @@ Count = Callable[[BigfootForCTC], int]
 """Counts a model's multiply-accumulates; the model has shapes but no weights (PyTorch's meta device)."""
 
 
+@technique("prune", Prune)
 def apply(
     model: BigfootForCTC,
-    config: PruneConfig,
+    config: Prune,
     batches: Sequence[Audio] = (),
     *,
     loss: Loss = mean_ctc,
@@ -42,7 +45,7 @@ def apply(
         config: what to cut, how to judge, how much.
         batches: audio, for the importances ``taylor`` and ``activation``.
         loss: for ``taylor``.
-        count_macs: for the target ``macs``; ``bigfoot.measure.size`` can count.
+        count_macs: for the target ``macs``; None counts as ``bigfoot.measure.size`` does.
 
     Returns:
         The smaller model in eval mode, and what was kept and dropped.
@@ -50,9 +53,9 @@ def apply(
     Raises:
         ModelError: nothing can be cut, a target that cannot be met, or what an importance needs is missing.
 
-    Example:
+    Examples:
         >>> from bigfoot.formats.folder import load_model
-        >>> config = PruneConfig(parts=["heads"], importance="l2", ratio=0.5, scope="layer")
+        >>> config = Prune(parts=["heads"], importance="l2", ratio=0.5, scope="layer")
         >>> apply(load_model("tiny_teacher").model, config)[0].config.heads_of_layers[:3]
         [2, 2, 2]
     """
@@ -90,7 +93,7 @@ def prunable_units(config: BigfootConfig, parts: Sequence[str]) -> dict[Place, U
 
 
 def choose_units(
-    scores: Mapping[Place, Tensor], units: Mapping[Place, Units], config: PruneConfig, strength: float = 1.0
+    scores: Mapping[Place, Tensor], units: Mapping[Place, Units], config: Prune, strength: float = 1.0
 ) -> dict[Place, list[int]]:
     """Choose the units that stay.
 
@@ -105,9 +108,9 @@ def choose_units(
     Returns:
         Ascending indices by place.
 
-    Example:
+    Examples:
         >>> place, score = Place("feed_forward", 0), torch.tensor([3.0, 1.0, 2.0, 4.0])
-        >>> choose_units({place: score}, {place: Units(4, ())}, PruneConfig(ratio=0.5, multiple_of=1))
+        >>> choose_units({place: score}, {place: Units(4, ())}, Prune(ratio=0.5, multiple_of=1))
         {Place(kind='feed_forward', layer=0): [0, 3]}
     """
     ratios = {kind: min(1.0, strength * _ratio(config, kind)) for kind in {place.kind for place in units}}
@@ -123,11 +126,11 @@ def choose_units(
     return keep
 
 
-def _ratio(config: PruneConfig, kind: str) -> float:
+def _ratio(config: Prune, kind: str) -> float:
     return config.part_ratios.get(kind, config.ratio)
 
 
-def _comparable(scores: Tensor, config: PruneConfig) -> Tensor:
+def _comparable(scores: Tensor, config: Prune) -> Tensor:
     return scores if config.importance == "taylor" else scores / scores.mean().clamp(min=1e-12)
 
 
@@ -139,7 +142,7 @@ def _survivors(scores: Sequence[Tensor], ratio: float) -> list[int]:
     return torch.bincount(stay, minlength=len(scores)).tolist()  # type: ignore[no-any-return]
 
 
-def _round(count: int, place: Place, units: Units, config: PruneConfig) -> int:
+def _round(count: int, place: Place, units: Units, config: Prune) -> int:
     """The nearest number of units that may stay: all, or a multiple that leaves enough."""
     step = lcm(units.multiple, units.blocks, 1 if place.kind == "heads" else config.multiple_of)
     least = max(1, math.ceil(config.min_left * units.count))
@@ -156,15 +159,13 @@ def _best(scores: Tensor, count: int, blocks: int) -> list[int]:
 
 
 def _decide(
-    shape: BigfootConfig, config: PruneConfig, units: Mapping[Place, Units], scores: Mapping[Place, Tensor],
+    shape: BigfootConfig, config: Prune, units: Mapping[Place, Units], scores: Mapping[Place, Tensor],
     count_macs: Count | None,
 ) -> tuple[dict[Place, list[int]], str]:  # fmt: skip
     """What stays, and how the target was met, in words."""
     if config.target == "ratio":
         return choose_units(scores, units, config), ""
-    count = _count_params if config.target == "params" else count_macs
-    if count is None:
-        raise ModelError("target macs: give count_macs, a function that counts them, or take the target params")
+    count = _count_params if config.target == "params" else count_macs or _count_macs
     largest = max(_ratio(config, place.kind) for place in units)
     if not largest:
         raise ModelError(f"target {config.target}: every ratio is 0, so nothing may be cut; set ratio above 0")
@@ -196,12 +197,16 @@ def _outline(shape: BigfootConfig) -> BigfootForCTC:
         return BigfootForCTC(shape)
 
 
+def _count_macs(model: BigfootForCTC) -> int:
+    return macs_by_module(model)[model]
+
+
 def _count_params(model: BigfootForCTC) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _describe(
-    shape: BigfootConfig, config: PruneConfig, keep: Mapping[Place, list[int]], units: Mapping[Place, Units], how: str
+    shape: BigfootConfig, config: Prune, keep: Mapping[Place, list[int]], units: Mapping[Place, Units], how: str
 ) -> Change:
     kept, dropped = [how] if how else [], []
     for kind in config.parts:

@@ -14,7 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from bigfoot.compress.audio import Waveforms, one_by_one
 from bigfoot.compress.change import Change
+from bigfoot.compress.registry import technique
+from bigfoot.compress.settings import Quantize
 from bigfoot.errors import ConfigError
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.fake_int8 import int8_layers
@@ -53,7 +56,7 @@ class Int8Plan:
     def without(self, layers: Iterable[str]) -> Int8Plan:
         """The same with some layers in fp32.
 
-        Example:
+        Examples:
             >>> Int8Plan({"a": None, "b": None}).without(["a"]).ranges
             {'b': None}
         """
@@ -70,7 +73,7 @@ def quantizable_layers(model: BigfootForCTC) -> dict[str, nn.Module]:
     Returns:
         Modules by their name within the encoder; see ``int8_layers``.
 
-    Example:
+    Examples:
         >>> from bigfoot.formats.folder import load_model
         >>> list(quantizable_layers(load_model("tiny_teacher").model))[5:8]
         ['feature_extractor.conv_layers.6.conv', 'feature_projection.projection', 'encoder.pos_conv_embed.conv']
@@ -149,48 +152,34 @@ def _ends(given: Tensor, percentile: float) -> Range:
 def percentile_problem(percentile: float) -> str | None:
     """Why so much of the numbers cannot be what a range holds.
 
-    Example:
+    Examples:
         >>> percentile_problem(40), percentile_problem(99.9)
         ('40 should be above 50 and at most 100', None)
     """
     return None if 50.0 < percentile <= 100.0 else f"{percentile:g} should be above 50 and at most 100"
 
 
-@dataclass(frozen=True)
-class QuantizeConfig:
-    """How small the weights of a folder become.
-
-    Args:
-        precision: of ``TARGETS``; see ``SmallWeights``. ``float32`` takes back what was made small, as it is by now.
-        keep_fp32: names of layers, or patterns, that stay in fp32; see there.
-        percentile: of ``int8_static``; see ``calibrate``.
-    """
-
-    precision: str
-    keep_fp32: Sequence[str] = ()
-    percentile: float = 100.0
-
-
+@technique("quantize", Quantize)
 def apply(
-    model: BigfootForCTC, config: QuantizeConfig, audio: Iterable[PaddedAudio] = ()
+    model: BigfootForCTC, config: Quantize, audio: Iterable[Waveforms] = ()
 ) -> tuple[BigfootForCTC, Change]:
     """Round the weights of a model to what fewer bytes hold; with static int8, measure what goes into its layers.
 
     Args:
         model: left as it is; one that is small already is brought back to fp32 first.
         config: how small.
-        audio: for ``int8_static``; see ``calibrate``.
+        audio: for ``int8_static``, batches of any size; see ``calibrate``.
 
     Returns:
         The new model in eval mode, and what was kept and dropped.
 
     Raises:
         ConfigError: an unknown precision, layers that are not there, or no audio.
-        ModelError: a weight is no number, or too large.
+        ModelError: a weight is not finite, or too large.
 
-    Example:
+    Examples:
         >>> from bigfoot.formats.folder import load_model
-        >>> apply(load_model("tiny_teacher").model, QuantizeConfig("float16"))[1].describe()[:51]
+        >>> apply(load_model("tiny_teacher").model, Quantize("float16"))[1].describe()[:51]
         'quantize: kept weights in float16. Dropped nothing.'
     """
     if config.precision not in TARGETS:
@@ -204,7 +193,7 @@ def apply(
     small = SmallWeights(config.precision, tuple(config.keep_fp32))
     if small.computes_int8:
         static = config.precision == "int8_static"
-        plan = calibrate(full, audio, config.percentile) if static else dynamic_plan(full)
+        plan = calibrate(full, one_by_one(audio), config.percentile) if static else dynamic_plan(full)
         plan = plan.without(kept)
         ranges = {name: tuple(found) for name, found in plan.ranges.items() if found is not None}
         small = replace(small, ranges=ranges, fine=plan.fine & plan.ranges.keys())
@@ -212,7 +201,7 @@ def apply(
 
 
 def _as_it_computes(model: BigfootForCTC, precision: str) -> BigfootForCTC:
-    """A model whose layers hear numbers as they are; from int8 to int8 its weights stay what they were rounded to."""
+    """A model whose layers take numbers as they are; from int8 to int8 its weights stay what they were rounded to."""
     small = model.config.small
     if small is None:
         return model
@@ -244,7 +233,7 @@ def choose_layers(patterns: Iterable[str], layers: Collection[str]) -> list[str]
     Raises:
         ConfigError: a pattern that no layer fits.
 
-    Example:
+    Examples:
         >>> choose_layers(["encoder.layers.0"], ["encoder.layers.0.attention.q_proj", "encoder.layers.1.x"])
         ['encoder.layers.0.attention.q_proj']
     """
@@ -284,11 +273,11 @@ def _all_layers(model: BigfootForCTC) -> list[str]:
 
 def _describe(small: SmallWeights, layers: int, kept: Sequence[str]) -> Change:
     if not small.is_int8:
-        told = [f"weights in {small.precision}"] + ([f"in fp32 {', '.join(kept)}"] if kept else [])
-        return Change("quantize", told)
+        phrases = [f"weights in {small.precision}"] + ([f"in fp32 {', '.join(kept)}"] if kept else [])
+        return Change("quantize", phrases)
     written = layers if small.computes_int8 else layers - len(kept)
-    told = [f"weights of {written} layers as int8, one scale a channel, all others in fp32"]
+    phrases = [f"weights of {written} layers as int8, one scale a channel, all others in fp32"]
     if small.computes_int8:
         whence = "measured beforehand" if small.ranges else "of the audio at hand"
-        told.append(f"{layers - len(kept)} layers compute in int8, ranges {whence}")
-    return Change("quantize", told + ([f"in fp32 {', '.join(kept)}"] if kept else []))
+        phrases.append(f"{layers - len(kept)} layers compute in int8, ranges {whence}")
+    return Change("quantize", phrases + ([f"in fp32 {', '.join(kept)}"] if kept else []))

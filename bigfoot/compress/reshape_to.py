@@ -1,16 +1,17 @@
-"""A student of another shape: what fits is copied out of the teacher, the rest begins at random."""
+"""A student of another shape: what fits is copied out of the teacher, the rest is initialized at random."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from bigfoot.compress.change import Change
+from bigfoot.compress.registry import technique
 from bigfoot.errors import ModelError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
@@ -32,12 +33,12 @@ _ACROSS_HEADS = re.compile(r"attention\.([qkv]_proj\.(weight|bias)|out_proj\.wei
 
 
 @dataclass(frozen=True)
-class ReshapeConfig:
+class Reshape:
     """The shape, and how the rest begins.
 
     Args:
         shape: by ``SHAPE_FIELDS``; what is absent is as in the model.
-        seed: of the weights that begin at random.
+        seed: of the weights that are initialized at random.
     """
 
     shape: Mapping[str, object]
@@ -54,7 +55,7 @@ def choose_shape(config: BigfootConfig, wanted: Mapping[str, object]) -> Bigfoot
     Raises:
         ModelError: an unknown field, with the nearest name, or a shape that cannot be built.
 
-    Example:
+    Examples:
         >>> choose_shape(BigfootConfig(), {"hidden_size": 480, "intermediate_size": 640}).head_dim
         40
     """
@@ -78,7 +79,14 @@ def _explain(field: str) -> str:
     return f"unknown field {field}; " + (f"did you mean {close[0]}?" if close else f"known: {', '.join(SHAPE_FIELDS)}")
 
 
-def apply(model: BigfootForCTC, config: ReshapeConfig) -> tuple[BigfootForCTC, Change]:
+def _reshape(shape: BigfootConfig, config: Reshape) -> BigfootConfig:
+    return choose_shape(shape, config.shape)
+
+
+@technique("reshape", Reshape, _reshape)
+def apply(
+    model: BigfootForCTC, config: Reshape, audio: Sequence[object] = ()
+) -> tuple[BigfootForCTC, Change]:
     """Build a model of another shape, with as many layers.
 
     Of every tensor the part that both shapes have is copied: the first channels of the encoder (of each group of the
@@ -88,16 +96,17 @@ def apply(model: BigfootForCTC, config: ReshapeConfig) -> tuple[BigfootForCTC, C
     Args:
         model: left as it is.
         config: the shape, and a seed.
+        audio: not read.
 
     Returns:
-        The new model in eval mode, and what was copied, what was dropped and what begins at random.
+        The new model in eval mode, and what was copied, what was dropped and what is initialized at random.
 
     Raises:
         ModelError: see ``choose_shape``.
 
-    Example:
+    Examples:
         >>> from bigfoot.formats.folder import load_model
-        >>> thin, change = apply(load_model("tiny_teacher").model, ReshapeConfig({"intermediate_size": 64}))
+        >>> thin, change = apply(load_model("tiny_teacher").model, Reshape({"intermediate_size": 64}))
         >>> thin.config.intermediate_size, change.fresh
         (64, [])
     """

@@ -15,7 +15,7 @@ class Reader(NamedTuple):
     """A linear map that reads the units.
 
     Args:
-        gram: (n b, n b), sum over frames of the outer products of what it hears; a unit's b entries side by side.
+        gram: (n b, n b), sum over frames of the outer products of its inputs; a unit's b entries side by side.
         weight: (out, n b).
     """
 
@@ -38,9 +38,9 @@ def select_units(readers: Sequence[Reader], count: int, keep: int, blocks: int =
     Returns:
         Ascending indices.
 
-    Example:
-        >>> heard = torch.tensor([[1.0, 1.0, 0.0], [2.0, 2.0, 0.0], [0.0, 0.0, 0.5]])  # the second repeats the first
-        >>> select_units([Reader(heard.T @ heard, torch.eye(3))], 3, 2)
+    Examples:
+        >>> inputs = torch.tensor([[1.0, 1.0, 0.0], [2.0, 2.0, 0.0], [0.0, 0.0, 0.5]])  # the second repeats the first
+        >>> select_units([Reader(inputs.T @ inputs, torch.eye(3))], 3, 2)
         [0, 2]
     """
     left = [_Unexplained(reader, count) for reader in readers]
@@ -65,9 +65,9 @@ class _Unexplained:
     def __init__(self, reader: Reader, count: int) -> None:
         gram, weight = reader.gram.double().cpu(), reader.weight.detach().double().cpu()
         cross = weight @ gram
-        heard = (cross * weight).sum().clamp(min=1e-12)
+        energy = (cross * weight).sum().clamp(min=1e-12)
         self.count, self.size = count, len(gram) // count
-        self.gram, self.cross = gram / heard, cross / heard
+        self.gram, self.cross = gram / energy, cross / energy
         self.floor = _RIDGE * self.gram.diagonal().mean().clamp(min=1e-12) * torch.eye(self.size, dtype=gram.dtype)
 
     def gains(self) -> Tensor:

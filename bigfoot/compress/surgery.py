@@ -36,7 +36,7 @@ def prune_units(model: BigfootForCTC, keep_indices: KeepIndices) -> BigfootForCT
     Raises:
         ModelError: with all that is wrong, see ``keep_problems``.
 
-    Example:
+    Examples:
         >>> from bigfoot.formats.folder import load_model
         >>> smaller = prune_units(load_model("tiny_teacher").model, {Place("heads", 0): [1, 3]})
         >>> smaller.config.heads_of_layers[:2]
@@ -75,7 +75,7 @@ def remove_blocks(model: BigfootForCTC, blocks: Collection[Place]) -> BigfootFor
     Raises:
         ModelError: there is no such block, or none that can go alone.
 
-    Example:
+    Examples:
         >>> from bigfoot.formats.folder import load_model
         >>> smaller = remove_blocks(load_model("tiny_teacher").model, [Place("attention_block", 0)])
         >>> smaller.config.heads_of_layers[:2]
@@ -120,7 +120,7 @@ def pruned_shape(config: BigfootConfig, keep_indices: KeepIndices) -> BigfootCon
     Raises:
         ModelError: with all that is wrong, see ``keep_problems``.
 
-    Example:
+    Examples:
         >>> pruned_shape(BigfootConfig(), {Place("conv", 1): range(256)}).conv_dim[:3]
         [512, 256, 512]
     """

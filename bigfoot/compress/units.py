@@ -16,7 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bigfoot.models.configuration import LINEARS, BigfootConfig
+from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.shape import LINEARS
 
 KINDS = ("heads", "feed_forward", "conv", "width")
 """Attention heads, feed-forward units, channels of convolutions, and channels of the frames themselves."""
@@ -90,7 +91,7 @@ class Piece:
         Returns:
             (count,)
 
-        Example:
+        Examples:
             >>> Piece("x", dim=1, size=2).sum(torch.tensor([[1.0, 2.0, 3.0, 4.0]]), 2)
             tensor([3., 7.])
         """
@@ -134,7 +135,7 @@ def find_units(config: BigfootConfig) -> dict[Place, Units]:
     Returns:
         Units by place.
 
-    Example:
+    Examples:
         >>> units = find_units(BigfootConfig())
         >>> len(units), units[Place("heads", 3)].count, units[Place("width")].multiple
         (32, 12, 64)
@@ -169,7 +170,7 @@ def find_blocks(config: BigfootConfig) -> dict[Place, tuple[str, ...]]:
     Returns:
         For each block, how the names of its tensors in ``plain_state`` begin.
 
-    Example:
+    Examples:
         >>> find_blocks(BigfootConfig(num_hidden_layers=1))[Place("attention_block", 0)]
         ('encoder.encoder.layers.0.attention.',)
     """

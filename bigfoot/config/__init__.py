@@ -37,14 +37,15 @@ _RENAMED = {
     "AttentionLossConfig": "AttentionLoss", "CTCLossConfig": "CTCLoss", "ConvFeaturesLossConfig": "ConvFeaturesLoss",
     "DecoderKLConfig": "DecoderKLLoss", "DecoderLossConfig": "DecoderLoss", "FeaturePenaltyConfig": "FeaturePenalty",
     "GramLossConfig": "GramLoss", "HeadsLossConfig": "HeadsLoss", "HiddenLossConfig": "HiddenLoss",
+    "LowRankConfig": "LowRank", "PruneConfig": "Prune", "QuantizeConfig": "Quantize",
     "LogitCosineConfig": "LogitCosineLoss", "LogitKLConfig": "LogitKLLoss",
     "MaskedHiddenLossConfig": "MaskedHiddenLoss", "ValueRelationLossConfig": "ValueRelationLoss",
 }  # fmt: skip
-"""Names of losses as they were while this module held them."""
+"""Names of losses and techniques as they were while this module held them."""
 
 _LATER = {
     "bigfoot.config.reading": ("read_settings", "save_config", "to_dict"),
-    "bigfoot.config.schema": ("LowRankConfig", "PruneConfig", "QuantizeConfig", "StudentConfig"),
+    "bigfoot.compress.settings": ("LowRank", "Prune", "Quantize", "StudentConfig"),
     "bigfoot.distill": ("LossesConfig", *_RENAMED.values()),
     "bigfoot.data.settings": ("AugmentConfig", "DataConfig", "SpecAugmentConfig"),
     "bigfoot.decoding.settings": ("DecodingConfig",),

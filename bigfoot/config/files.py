@@ -27,7 +27,7 @@ def find_config(path: str | Path) -> Path:
     Raises:
         ConfigError: it is in neither place; the names of the package are listed.
 
-    Example:
+    Examples:
         >>> find_config("methods/distilhubert").name
         'distilhubert.yaml'
     """
@@ -46,7 +46,7 @@ def find_config(path: str | Path) -> Path:
 def list_configs() -> list[str]:
     """Names of the package's configurations: the main ones, then those in folders.
 
-    Example:
+    Examples:
         >>> "demo_config.yaml" in list_configs()
         True
     """
@@ -63,7 +63,7 @@ def describe_config(path: Path) -> str:
     Returns:
         The sentence; empty where the header has none.
 
-    Example:
+    Examples:
         >>> describe_config(CONFIG_FOLDER / "demo_config.yaml").startswith("A 12-layer teacher")
         True
     """

@@ -14,7 +14,7 @@ class Problem:
         code: what kind of problem it is, in snake case; it stays the same when the wording changes.
         message: what was expected, what came, and what to do, without the key.
 
-    Example:
+    Examples:
         >>> print(Problem("seed", "out_of_range", "must not be below 0, got -1"))
         seed: must not be below 0, got -1
     """
@@ -32,8 +32,23 @@ class Problem:
         Args:
             section: dotted, such as ``distill.losses``.
 
-        Example:
+        Examples:
             >>> Problem("hidden.weight", "out_of_range", "must not be below 0").under("gates.losses").key
             'gates.losses.hidden.weight'
         """
         return replace(self, key=f"{section}.{self.key}" if self.key else section)
+
+    @classmethod
+    def of(cls, sentence: str, code: str) -> Problem:
+        """Read a sentence that begins with its key and a colon, as errors of models have it.
+
+        Args:
+            sentence: such as ``parts: there is nothing to cut``.
+            code: see above.
+
+        Examples:
+            >>> Problem.of("parts: there is nothing to cut", "not_prunable").key
+            'parts'
+        """
+        key, _, message = sentence.partition(": ")
+        return cls(key, code, message)

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bigfoot.config.files import find_config
@@ -41,13 +41,14 @@ def read_settings(
     Raises:
         ConfigError: the file is missing or is not YAML.
 
-    Example:
+    Examples:
         >>> from bigfoot.data.settings import DataConfig
         >>> data, problems = read_settings(DataConfig, None, ["num_train=3", "num_tets=2"])
         >>> data.num_train, [str(problem) for problem in problems]
         (3, ['num_tets: unknown key; did you mean num_test?'])
     """
-    merged, known = OmegaConf.structured(schema), _find_keys(schema, "")  # type: ignore[arg-type]
+    defaults = schema()
+    merged, known = OmegaConf.structured(defaults), _find_keys(defaults, "")
     problems: list[Problem] = []
     for key, value in _given_values(path, overrides, known, problems):
         _assign(merged, key, value, known, problems)
@@ -55,6 +56,24 @@ def read_settings(
     assert isinstance(settings, schema)
     problems += find_problems(settings)
     return settings, problems
+
+
+def read_list(key: str, path: str | Path | None, overrides: Sequence[str] = ()) -> list[str]:
+    """Read one list of words ahead of all else; what is wrong with it is for ``read_settings`` to say.
+
+    Args:
+        key: of the list, at the top level.
+        path: YAML file, looked up as given and then under ``configs/``.
+        overrides: ``a.b=c`` each.
+
+    Examples:
+        >>> read_list("plugins", None, ["seed=1", "plugins=[my_losses]"])
+        ['my_losses']
+    """
+    known, found = {key: _Key("list[str]", is_dictionary=False)}, None
+    for name, value in _given_values(path, overrides, known, []):
+        found = value if name == key else found
+    return [str(word) for word in found] if isinstance(found, ListConfig) else []
 
 
 def save_config(config: object, path: str | Path) -> None:
@@ -82,18 +101,23 @@ class _Key:
     is_dictionary: bool
 
 
-@cache  # asked once a file, and a comparison of methods reads dozens of them
-def _find_keys(section: type, prefix: str) -> dict[str, _Key]:
-    hints = typing.get_type_hints(section)
+def _find_keys(section: object, prefix: str) -> dict[str, _Key]:
+    """All keys, by the sections that are there: a default may be of a subclass of what is declared."""
+    hints = _read_hints(type(section))  # type: ignore[arg-type]
     found: dict[str, _Key] = {}
-    for item in dataclasses.fields(section):
-        hint = hints[item.name]
-        if dataclasses.is_dataclass(hint):
-            found |= _find_keys(hint, f"{prefix}{item.name}.")  # type: ignore[arg-type]
+    for item in dataclasses.fields(section):  # type: ignore[arg-type]
+        value, key = getattr(section, item.name), f"{prefix}{item.name}"
+        if dataclasses.is_dataclass(value):
+            found |= _find_keys(value, f"{key}.")
         else:
-            kind = item.type if isinstance(item.type, str) else getattr(hint, "__name__", str(hint))
-            found[f"{prefix}{item.name}"] = _Key(kind, typing.get_origin(hint) is dict)
+            kind = item.type if isinstance(item.type, str) else getattr(item.type, "__name__", str(item.type))
+            found[key] = _Key(kind, typing.get_origin(hints[item.name]) is dict)
     return found
+
+
+@cache  # a comparison of methods reads dozens of files
+def _read_hints(section: type) -> dict[str, Any]:
+    return typing.get_type_hints(section)
 
 
 def _given_values(

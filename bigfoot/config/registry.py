@@ -16,9 +16,9 @@ class Registry(Mapping[str, _T], Generic[_T]):
     Args:
         what: one entry is, for errors.
 
-    Example:
+    Examples:
         >>> colors: Registry[int] = Registry("color")
-        >>> colors.add("red", 0xFF0000)
+        >>> colors.add("red", 0xFF0000, "example.Red")
         >>> "red" in colors, list(colors)
         (True, ['red'])
     """
@@ -26,22 +26,24 @@ class Registry(Mapping[str, _T], Generic[_T]):
     def __init__(self, what: str) -> None:
         self._what = what
         self._entries: dict[str, _T] = {}
+        self._origins: dict[str, str] = {}
 
-    def add(self, name: str, entry: _T) -> None:
-        """Add an entry; the same one again changes nothing, so that a module can be imported twice.
+    def add(self, name: str, entry: _T, origin: str) -> None:
+        """Add an entry; a module that is loaded again replaces its own.
 
         Args:
             name: in configurations.
             entry: what it stands for.
+            origin: where it was declared, such as ``module.Class``.
 
         Raises:
             BigfootError: the name is no identifier, or stands for something else.
         """
         if not name.isidentifier():
             raise BigfootError(f"{self._what} {name!r}: a name has letters, digits and underscores alone")
-        if self._entries.get(name, entry) != entry:
+        if self._origins.get(name, origin) != origin:
             raise BigfootError(f"{self._what} {name!r}: there is one of that name already; choose another")
-        self._entries[name] = entry
+        self._entries[name], self._origins[name] = entry, origin
 
     def __getitem__(self, name: str) -> _T:
         return self._entries[name]

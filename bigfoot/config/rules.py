@@ -64,7 +64,7 @@ def find_problems(section: object, prefix: str = "") -> Iterator[Problem]:
     Yields:
         Problem by problem.
 
-    Example:
+    Examples:
         >>> from bigfoot.evaluation.settings import EvaluateConfig
         >>> [str(problem) for problem in find_problems(EvaluateConfig(batch_size=0))]
         ['batch_size: must be above 0, got 0']
@@ -95,7 +95,7 @@ def unknown_words(key: str, what: str, given: Sequence[str], known: Sequence[str
         given: the list.
         known: all words that there are.
 
-    Example:
+    Examples:
         >>> [str(problem) for problem in unknown_words("steps", "step", ["destill"], ["student", "distill"])]
         ["steps: unknown step 'destill'; steps are student, distill"]
     """

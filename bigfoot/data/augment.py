@@ -30,7 +30,7 @@ def stable_seed(*parts: object) -> int:
     Returns:
         A number of 63 bits.
 
-    Example:
+    Examples:
         >>> stable_seed(7, 0, "a") == stable_seed(7, 0, "a") != stable_seed(7, 1, "a")
         True
     """
@@ -55,7 +55,7 @@ def augment_waveform(
     Raises:
         DataError: no recording of noise can be read.
 
-    Example:
+    Examples:
         >>> augment_waveform(np.ones(16000, np.float32), AugmentConfig(speed=[2.0, 2.0]), np.random.default_rng(0)).size
         8000
     """
@@ -97,7 +97,7 @@ def spec_augment_masks(
     Raises:
         ValueError: not as many keys as lengths.
 
-    Example:
+    Examples:
         >>> time, feature = spec_augment_masks([40, 9], 4, SpecAugmentConfig(mask_time_prob=0.5), 7, ["0/a", "0/b"])
         >>> time.shape, int(time[0].sum()), bool(time[1, 9:].any()), bool(feature.any())
         ((2, 40), 20, False, False)
@@ -125,7 +125,7 @@ def span_mask(length: int, probability: float, span: int, rng: np.random.Generat
     Returns:
         (length,) True where covered.
 
-    Example:
+    Examples:
         >>> int(span_mask(100, 0.2, 5, np.random.default_rng(0)).sum())
         20
     """

@@ -176,7 +176,7 @@ def collate(utterances: Sequence[LoadedUtterance], processor: Processor, positio
     Raises:
         DataError: a transcript cannot be spelled.
 
-    Example:
+    Examples:
         >>> pair = [LoadedUtterance(name, "s", "A", np.ones(n, np.float32)) for name, n in (("a", 3), ("b", 2))]
         >>> collate(pair, Processor(do_normalize=False)).attention_mask.tolist()
         [[True, True, True], [True, True, False]]
@@ -402,16 +402,37 @@ def read_utterances(
         DataError: the manifest is missing.
         AudioError: a file cannot be read, and there is no ``on_error``.
     """
-    def load() -> Iterator[LoadedUtterance]:
-        for cut in read_cuts(manifest):
-            try:
-                yield _CutSource.of(cut).load(sample_rate)
-            except AudioError as error:
-                if on_error is None:
-                    raise
-                on_error(error)
+    return list(islice(iterate_utterances(manifest, sample_rate, on_error=on_error), limit))
 
-    return list(islice(load(), limit))
+
+def iterate_utterances(
+    manifest: str | Path,
+    sample_rate: int = 16_000,
+    longest: Seconds | None = None,
+    on_error: Callable[[AudioError], None] | None = None,
+) -> Iterator[LoadedUtterance]:
+    """Read the utterances of a manifest one by one, in its order.
+
+    Args:
+        manifest: of ``prepare_data``.
+        sample_rate: of the result in Hz.
+        longest: see ``evaluation_batches``.
+        on_error: see ``read_utterances``.
+
+    Yields:
+        The utterances with their audio, not normalised.
+
+    Raises:
+        DataError: the manifest is missing.
+        AudioError: a file cannot be read, and there is no ``on_error``.
+    """
+    for cut in read_cuts(manifest):
+        try:
+            yield from _CutSource.of(cut).load_pieces(sample_rate, longest)
+        except AudioError as error:
+            if on_error is None:
+                raise
+            on_error(error)
 
 
 def sample_batches(

@@ -124,7 +124,7 @@ def prepare_data(
             ``on_bad_audio: raise``.
         MissingExtraError: synthetic_digits without the extra ``[synthetic]``.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> config = DataConfig(num_train=3, num_dev=0, num_test=2)
         >>> prepared = prepare_data(config, seed=0, folder=tempfile.mkdtemp())
@@ -257,7 +257,7 @@ def describe_transcripts(config: DataConfig, characters: Collection[str] | None)
         config: which corpus.
         characters: as given to ``prepare_data``.
 
-    Example:
+    Examples:
         >>> describe_transcripts(DataConfig(corpus="fsdd"), "AB")
         "NFKC, one apostrophe ('), single spaces, in capitals, punctuation as it stands"
     """

@@ -105,7 +105,7 @@ def spread_of(values: Sequence[float]) -> Spread | None:
     Returns:
         Quartiles, ends and mean; None where there is no value.
 
-    Example:
+    Examples:
         >>> spread_of([4, 1, 3, 2, 5])
         Spread(minimum=1.0, lower_quartile=2.0, median=3.0, upper_quartile=4.0, maximum=5.0, mean=3.0)
     """
@@ -125,7 +125,7 @@ def describe_corpus(prepared: PreparedData, name: str = "corpus") -> CorpusFacts
     Returns:
         Figures by split.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from bigfoot.data.settings import DataConfig
         >>> from bigfoot.data.corpora import prepare_data

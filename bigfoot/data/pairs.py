@@ -67,7 +67,7 @@ def pair_by_name(audio_dir: Path, transcripts_dir: Path | None = None) -> Paired
     Raises:
         DataError: no such folder, or no audio in it.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
         >>> for name in ("a.wav", "a.txt", "b.flac", "c.txt"):

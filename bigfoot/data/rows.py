@@ -45,7 +45,7 @@ def read_rows(table: Path) -> tuple[set[str], list[Row]]:
     Raises:
         DataError: no such table, another suffix or encoding, or a header that names a column twice.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> table = Path(tempfile.mkdtemp(), "t.csv")
         >>> _ = table.write_text('path,text\na.wav,"Yes, sir"\nb.wav\n')

@@ -138,7 +138,7 @@ def describe_changes(before: Sequence[Source], now: Sequence[Source], splits: Co
     Returns:
         A few words for each kind of change; none where nothing has changed.
 
-    Example:
+    Examples:
         >>> then = [Source("train", "a", "1", "x"), Source("train", "b", "1", "y")]
         >>> describe_changes(then, [Source("train", "a", "1", "z")], ["train"])
         ['1 recording of train changed: a', '1 utterance of train gone: b']

@@ -47,7 +47,7 @@ class Stretch:
         Raises:
             DataError: it reaches beyond the file.
 
-        Example:
+        Examples:
             >>> Stretch(1.5, 0.5).place(AudioHeader(16000, 1, 32000)), Stretch(None, 2.04).place(
             ...     AudioHeader(16000, 1, 32000))
             ((1.5, 0.5), (0.0, 2.0))
@@ -81,7 +81,7 @@ def read_stretch(row: Mapping[str, Any]) -> Stretch | None:
     Raises:
         DataError: a time that is no number, below zero, or not that of the other columns.
 
-    Example:
+    Examples:
         >>> read_stretch({"offset": "1.5", "duration": "0.5"}), read_stretch({"path": "a.wav"})
         (Stretch(start=1.5, duration=0.5, rounding=0.1), None)
     """

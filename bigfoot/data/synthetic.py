@@ -44,7 +44,7 @@ def synthesize_string(seed: int, split: str, index: int, min_digits: int = 1, ma
     Returns:
         The utterance, its voice's variant as the speaker.
 
-    Example:
+    Examples:
         >>> synthesize_string(0, "test", 3).text
         'FIVE FIVE'
     """
@@ -81,7 +81,7 @@ def synthesize_split(
     Yields:
         Utterances 0 to count - 1 of ``synthesize_string``.
 
-    Example:
+    Examples:
         >>> len(list(synthesize_split(0, "dev", 3)))
         3
     """

@@ -28,7 +28,7 @@ def read_text_file(
     Raises:
         DataError: missing, a pipe or a folder, too large, or in another encoding.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp(), "a.txt")
         >>> _ = path.write_text("ONE TWO", encoding="utf-16")
@@ -74,7 +74,7 @@ def split_lines(text: str) -> list[str]:
 
     ``str.splitlines`` also cuts at U+2028, U+0085 and others, which stand inside of transcripts.
 
-    Example:
+    Examples:
         >>> split_lines("a\u2028b\r\nc\n") == ["a\u2028b", "c"]
         True
     """

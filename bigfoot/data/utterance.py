@@ -36,7 +36,7 @@ class Utterance:
 def digits_to_text(digits: list[int]) -> str:
     """Spell digits as the words of the transcript.
 
-    Example:
+    Examples:
         >>> digits_to_text([3, 1, 4])
         'THREE ONE FOUR'
     """
@@ -87,7 +87,7 @@ def mix_noise(samples: Samples, noise: Samples, snr_db: float) -> Samples:
     Returns:
         (N,) float32; the samples as they are where either is silent, since no ratio can be had then.
 
-    Example:
+    Examples:
         >>> mix_noise(np.ones(2, np.float32), np.array([3.0, -3.0], np.float32), snr_db=0).tolist()
         [2.0, 0.0]
     """

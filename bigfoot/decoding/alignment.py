@@ -53,7 +53,7 @@ class TimedWord:
 def count_needed_frames(labels: Sequence[int]) -> int:
     """Fewest frames in which CTC can say labels: one each, and a blank between two that are the same.
 
-    Example:
+    Examples:
         >>> count_needed_frames([5, 5, 6])
         4
     """
@@ -74,7 +74,7 @@ def align_tokens(log_probs: LogProbs, labels: Sequence[int], blank_id: int) -> l
     Raises:
         ValueError: there are fewer frames than the labels need.
 
-    Example:
+    Examples:
         >>> probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.9, 0.1]])
         >>> [(token.begin, token.end) for token in align_tokens(np.log(probabilities), [1], blank_id=0)]
         [(1, 3)]
@@ -98,7 +98,7 @@ def align_beginning(log_probs: LogProbs, labels: Sequence[int], blank_id: int) -
     Returns:
         One entry for each label that was reached.
 
-    Example:
+    Examples:
         >>> probabilities = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.8, 0.1, 0.1]])
         >>> [token.token for token in align_beginning(np.log(probabilities), [1, 2, 1], blank_id=0)]
         [1]
@@ -160,7 +160,7 @@ def time_words(
     Raises:
         ValueError: there are fewer frames than the labels need.
 
-    Example:
+    Examples:
         >>> from bigfoot.text.tokenizers import CharTokenizer
         >>> tokenizer = CharTokenizer(("<pad>", "|", "A", "B"))
         >>> posteriors = np.log(np.full((6, 4), 0.02) + 0.92 * np.eye(4)[[2, 2, 1, 0, 3, 3]])

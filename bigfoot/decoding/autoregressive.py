@@ -91,7 +91,7 @@ def decode_autoregressive(
     Raises:
         ModelError: ``config.ctc_weight`` without ``ctc``, or with prompts.
 
-    Example:
+    Examples:
         >>> from bigfoot.models.decoders import MiniGPT
         >>> model = MiniGPT(vocab_size=8, end_id=0, hidden_size=16, num_layers=1, num_heads=2).eval()
         >>> (found,) = decode_autoregressive(model, torch.zeros(1, 5, 16), None, DecodingConfig(max_tokens=3))

@@ -76,7 +76,7 @@ class PrefixBeamSearch:
         beam_size: prefixes that are kept after every frame.
         values: of words; None where only sounds count.
 
-    Example:
+    Examples:
         >>> from bigfoot.text.tokenizers import CharTokenizer
         >>> search = PrefixBeamSearch(CharTokenizer(("<pad>", "A")), beam_size=4)
         >>> [(h.text, round(math.exp(h.score), 2)) for h in search.search(np.log([[0.6, 0.4], [0.6, 0.4]]))]

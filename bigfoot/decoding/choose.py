@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
+from bigfoot.config import Problem
 from bigfoot.decoding.beam import PrefixBeamSearch
 from bigfoot.decoding.hypotheses import Search
 from bigfoot.decoding.settings import SearchConfig
@@ -29,7 +30,7 @@ def build_search(config: SearchConfig, tokenizer: Tokenizer) -> Search | None:
         DataError: language model or lexicon cannot be read, or the tokenizer cannot write the words of either.
         MissingExtraError: a language model without the extra ``[lm]``.
 
-    Example:
+    Examples:
         >>> from bigfoot.text.tokenizers import CharTokenizer
         >>> build_search(SearchConfig(decoder="beam"), CharTokenizer(("<pad>", "|", "A"))).name
         'prefix beam 16'
@@ -66,7 +67,7 @@ def _word_values(config: SearchConfig, tokenizer: Tokenizer) -> WordValues:
 def describe_decoder(config: SearchConfig) -> str:
     """Name a decoder with all that decides what it finds, for reports.
 
-    Example:
+    Examples:
         >>> describe_decoder(SearchConfig(decoder="beam", hot_words=["SEVEN"]))
         'prefix beam 16, hot words SEVEN (3 each)'
     """
@@ -85,28 +86,31 @@ def describe_decoder(config: SearchConfig) -> str:
     return ", ".join(parts)
 
 
-def decoder_problems(config: SearchConfig) -> Iterator[str]:
-    """Say why a decoder cannot work, before anything is trained for it.
+def decoder_problems(config: SearchConfig) -> Iterator[Problem]:
+    """Find why a search cannot work, before anything is trained for it.
 
     Args:
-        config: of the evaluation.
+        config: of the search.
 
     Yields:
-        One sentence a problem, beginning with the key at fault.
+        Problem by problem, with keys relative to the section.
     """
     wanted = {"hot_words": bool(config.hot_words), "lexicon": config.lexicon is not None}
-    unused = [name for name, given in wanted.items() if given and config.decoder == "greedy"]
-    yield from (f"evaluate.{name}: greedy decoding has no use for it; set evaluate.decoder=beam" for name in unused)
+    for name in (name for name, given in wanted.items() if given and config.decoder == "greedy"):
+        yield Problem(name, "not_read", "greedy decoding has no use for it; set evaluate.decoder=beam")
     if config.decoder != "lm":
         if config.lm_path is not None:
-            yield f"evaluate.lm_path: not read by evaluate.decoder={config.decoder}; set that to lm, or leave this out"
+            message = f"not read by evaluate.decoder={config.decoder}; set that to lm, or leave this out"
+            yield Problem("lm_path", "not_read", message)
         return
     if config.lm_path is None:
-        yield "evaluate.lm_path: needed by evaluate.decoder=lm; tools/train_ngram.py makes one from a text file"
+        message = "needed by evaluate.decoder=lm; tools/train_ngram.py makes one from a text file"
+        yield Problem("lm_path", "missing", message)
         return
     if importlib.util.find_spec("flashlight") is None:
-        yield f"evaluate.decoder: lm needs the package flashlight-text: {install_hint('lm')}"
+        message = f"lm needs the package flashlight-text: {install_hint('lm')}"
+        yield Problem("decoder", "missing_package", message)
     try:
         read_lexicon(config.lexicon, str(Path(config.lm_path).expanduser()))
     except DataError as error:
-        yield f"evaluate.lm_path: {error}"
+        yield Problem("lm_path", "unreadable", str(error))

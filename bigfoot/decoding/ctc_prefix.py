@@ -37,7 +37,7 @@ class CTCPrefixScorer:
         frame_mask: (B, T), True = real, wherever the padding stands; None where all are.
         blank_id: token of the blank.
 
-    Example:
+    Examples:
         >>> scorer = CTCPrefixScorer(torch.zeros(1, 1, 2), None, blank_id=0)
         >>> scorer.score(scorer.start(1)).exp()[0, 0].tolist()  # the blank's column: the prefix, and no more
         [0.5, 0.5]

@@ -47,7 +47,7 @@ def decode_greedy(logits: Tensor, frame_mask: Tensor | None, tokenizer: Tokenize
     Returns:
         See ``GreedyResult``.
 
-    Example:
+    Examples:
         >>> from bigfoot.text.tokenizers import CharTokenizer
         >>> tokenizer = CharTokenizer(("<pad>", "|", "A", "B"))
         >>> logits = torch.nn.functional.one_hot(torch.tensor([[2, 2, 0, 2, 3, 1]]), 4).float()
@@ -106,7 +106,7 @@ def join_pieces(found: Transcripts) -> Transcripts:
         The same where there are none. Texts are joined by spaces; the reference is the first piece's, the margin the
         smallest, the confidence the mean.
 
-    Example:
+    Examples:
         >>> row = Transcripts(["a", "a"], ["s", "s"], ["X Y", ""], ["X", "Y"], ["X", ""], [1.0, 0.5], [1.0, 0.5])
         >>> joined = join_pieces(row)
         >>> joined.ids, joined.hypotheses, joined.greedy, joined.references, joined.margins, joined.confidences

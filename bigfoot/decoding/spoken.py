@@ -57,7 +57,7 @@ def require_spelling(loaded: LoadedModel) -> Tokenizer:
 def name_decoding(model: BigfootForCTC, config: DecodingConfig) -> str:
     """How a model's decoder is used, as reports have it.
 
-    Example:
+    Examples:
         >>> from bigfoot.formats.folder import load_model
         >>> from bigfoot.models.reshape import with_decoder
         >>> model = with_decoder(load_model("tiny_teacher").model, {"num_layers": 1}, seed=1)

@@ -87,7 +87,7 @@ class WordValues:
         hot_words: that are likelier here than elsewhere.
         hot_word_bonus: for each of them that comes out, in nats.
 
-    Example:
+    Examples:
         >>> values = WordValues(hot_words=("SEVEN",), hot_word_bonus=5.0)
         >>> values.begun("S"), values.begun("SO"), values.ended("SEVEN"), values.ended("SEVENTY")
         (1.0, 0.0, 5.0, 0.0)

@@ -52,7 +52,7 @@ def logit_kl(student_logits: Tensor, teacher_logits: Tensor, frame_mask: Tensor,
     Returns:
         Sum in nats over real frames, and their number.
 
-    Example:
+    Examples:
         >>> import torch
         >>> x = torch.randn(2, 3, 5)
         >>> float(logit_kl(x, x, torch.ones(2, 3, dtype=torch.bool)).mean())
@@ -75,7 +75,7 @@ def token_cross_entropy(logits: Tensor, targets: Tensor, smoothing: float = 0.0)
     Returns:
         Sum in nats over the targets that count, and their number.
 
-    Example:
+    Examples:
         >>> import torch
         >>> float(token_cross_entropy(torch.zeros(1, 2, 4), torch.tensor([[3, -100]])).total)
         1.3862943649291992
@@ -100,7 +100,7 @@ def frame_distance(student: Tensor, teacher: Tensor, frame_mask: Tensor, distanc
     Returns:
         Sum over real frames, and their number.
 
-    Example:
+    Examples:
         >>> import torch
         >>> frame_distance(torch.ones(1, 2, 4), torch.zeros(1, 2, 4), torch.tensor([[True, False]])).mean()
         tensor(1.)
@@ -135,7 +135,7 @@ def logit_cosine(student_logits: Tensor, teacher_logits: Tensor, frame_mask: Ten
     Returns:
         Sum over real frames, each 0 to 2, and their number.
 
-    Example:
+    Examples:
         >>> logits = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
         >>> logit_cosine(logits, -3 * logits, torch.tensor([[True, True]])).mean()
         tensor(2.)
@@ -157,7 +157,7 @@ def attention_distance(student: Tensor, teacher: Tensor, frame_mask: Tensor, dis
     Returns:
         Sum over the rows of real frames, and their number.
 
-    Example:
+    Examples:
         >>> even, sharp = torch.full((1, 2, 2, 2), 0.5), torch.eye(2)[None, None]
         >>> attention_distance(even, sharp, torch.tensor([[True, True]])).mean()
         tensor(0.6931)
@@ -199,7 +199,7 @@ def prediction_distance(
     Returns:
         Sum over real frames, and their number.
 
-    Example:
+    Examples:
         >>> one = torch.ones(1, 1, 4)
         >>> prediction_distance(one, 3 * one, torch.tensor([[True]])).mean()
         tensor(2.3133)
@@ -226,7 +226,7 @@ def gram_distance(
     Returns:
         Sum over the rows of real frames of the mean square over real frames, and the number of rows.
 
-    Example:
+    Examples:
         >>> one = torch.ones(1, 2, 4)
         >>> gram_distance((one, one), (one, 2 * one), torch.tensor([[True, False]])).mean()
         tensor(1.)
@@ -259,7 +259,7 @@ def value_relation_kl(student: Tensor, teacher: Tensor, frame_mask: Tensor, head
     Returns:
         Sum over real frames of the mean over parts in nats, and the number of frames.
 
-    Example:
+    Examples:
         >>> values = torch.randn(1, 3, 8)
         >>> value_relation_kl(values, values, torch.tensor([[True, True, False]]), 2).mean()
         tensor(0.)
@@ -291,7 +291,7 @@ def feature_penalty(conv_features: Tensor, frame_mask: Tensor) -> LossSum:
     Returns:
         Sum over real frames of the mean over C, and the number of frames.
 
-    Example:
+    Examples:
         >>> feature_penalty(torch.full((1, 2, 4), 3.0), torch.tensor([[True, False]])).mean()
         tensor(9.)
     """

@@ -45,7 +45,7 @@ def build_matches(
     Raises:
         ModelError: an unknown word, a pair that is none, or an index out of range.
 
-    Example:
+    Examples:
         >>> [match.teacher for match in build_matches("proportional", 4, 12)]
         [0, 3, 6, 9, 12]
     """
@@ -71,7 +71,7 @@ def build_layer_matches(
     Raises:
         ModelError: an unknown word, a pair that is none, or an index out of range.
 
-    Example:
+    Examples:
         >>> [match.teacher for match in build_layer_matches("proportional", 4, 12)]
         [2, 5, 8, 11]
     """
@@ -114,7 +114,7 @@ def states_of(last: Sequence[int], mean_of: int) -> set[int]:
         last: the last state of each mean.
         mean_of: states in a mean.
 
-    Example:
+    Examples:
         >>> sorted(states_of([4, 8], 2))
         [3, 4, 7, 8]
     """

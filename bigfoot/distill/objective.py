@@ -24,7 +24,7 @@ from bigfoot.models.decoders.speech_decoder import teacher_forcing
 def active_losses(losses: LossesConfig) -> dict[str, Loss]:
     """The losses that are not switched off, by name, in the order in which they are summed.
 
-    Example:
+    Examples:
         >>> list(active_losses(LossesConfig()))
         ['logit_kl']
     """
@@ -92,7 +92,7 @@ class Objective(nn.Module):
     Raises:
         TrainingError: a loss needs a teacher, and there is none.
 
-    Example:
+    Examples:
         >>> from bigfoot.formats.folder import load_model
         >>> losses = LossesConfig()
         >>> sorted(Objective(losses, load_model("tiny_teacher").model, load_model("tiny_teacher").model).weights)

@@ -1,4 +1,4 @@
-"""How the teacher's answers are stored: half precision, one byte a number, or the likeliest tokens alone."""
+"""How the teacher's outputs are stored: half precision, one byte a number, or the likeliest tokens alone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Packing:
         dtype: ``fp16``, or ``int8`` with a scale for every channel of every utterance; of logits always fp16.
         top_k: tokens a frame whose logits are kept, the others share what is left evenly; 0 for all.
 
-    Example:
+    Examples:
         >>> logits = torch.tensor([[4.0, 1.0, 0.0, 3.0]])
         >>> packing = Packing("fp16", top_k=2)
         >>> packing.unpack("logits", packing.pack("logits", logits), 4).softmax(-1).sub(logits.softmax(-1)).abs() < 0.02
@@ -113,7 +113,7 @@ def _halve(x: Tensor, field: str) -> Tensor:
 
 def _pack_bytes(x: Tensor) -> dict[str, Tensor]:
     if not torch.isfinite(x).all():
-        raise DataError("distill.cache: the teacher gives what is no number; see what it hears by `bigfoot transcribe`")
+        raise DataError("distill.cache: the teacher's outputs are not finite; try it with `bigfoot transcribe`")
     # A few channels of these models are far larger than the others: one scale for all would leave those nothing.
     largest = x.abs().amax(0) if len(x) else x.new_zeros(x.shape[1])
     scale = (largest / _LARGEST_BYTE).clamp(min=torch.finfo(torch.float32).tiny)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, make_dataclass
 from functools import cache
 from typing import Any, TypeVar
 
+from bigfoot.config.registry import Registry
 from bigfoot.distill.loss import Loss
 from bigfoot.distill.terms.attention import AttentionLoss
 from bigfoot.distill.terms.conv_features import ConvFeaturesLoss
@@ -59,7 +60,8 @@ class LossesConfig:
     """The teacher decoder's distribution over every next token."""
 
 
-_REGISTERED: dict[str, type[Loss]] = {}
+REGISTERED: Registry[type[Loss]] = Registry("loss")
+"""Losses of users' modules by name."""
 
 
 def register_loss(name: str) -> Callable[[_L], _L]:
@@ -73,7 +75,7 @@ def register_loss(name: str) -> Callable[[_L], _L]:
     Raises:
         BigfootError: the name is taken or no identifier, or the class is no dataclass that derives from ``Loss``.
 
-    Example:
+    Examples:
         >>> from dataclasses import dataclass
         >>> from bigfoot.distill.loss import Loss
         >>> @register_loss("example_of_a_loss")
@@ -82,19 +84,14 @@ def register_loss(name: str) -> Callable[[_L], _L]:
         ...     power: float = 2.0
         >>> default_losses().example_of_a_loss.power
         2.0
-        >>> del _REGISTERED["example_of_a_loss"]
     """
 
     def register(loss: _L) -> _L:
         if not (issubclass(loss, Loss) and dataclasses.is_dataclass(loss) and "__dataclass_fields__" in vars(loss)):
             raise BigfootError(f"loss {name!r}: {loss.__name__} should be a dataclass that derives from Loss")
-        if not name.isidentifier():
-            raise BigfootError(f"loss {name!r}: a name has letters, digits and underscores alone")
-        taken = _REGISTERED.get(name)
-        again = taken is not None and (taken.__module__, taken.__name__) == (loss.__module__, loss.__name__)
-        if name in (item.name for item in dataclasses.fields(LossesConfig)) or (taken is not None and not again):
+        if name in (item.name for item in dataclasses.fields(LossesConfig)):
             raise BigfootError(f"loss {name!r}: there is one of that name already; choose another")
-        _REGISTERED[name] = loss
+        REGISTERED.add(name, loss, f"{loss.__module__}.{loss.__qualname__}")
         return loss
 
     return register
@@ -106,11 +103,11 @@ def default_losses(**given: Loss) -> LossesConfig:
     Args:
         given: losses by name that take the place of the defaults.
 
-    Example:
+    Examples:
         >>> default_losses(hidden=HiddenLoss(0.5)).hidden.weight
         0.5
     """
-    composed: Any = _compose(tuple(_REGISTERED.items()))
+    composed: Any = _compose(tuple(REGISTERED.items()))
     losses: LossesConfig = composed(**given)
     return losses
 

@@ -32,14 +32,14 @@ def compute_targets(
         input_values: (B, N).
         attention_mask: (B, N), True = real.
         arguments: what is asked for besides, such as ``output_hidden_states``, or ``output_attentions``, which takes
-            the slower road through every layer; and ``mask_time_indices``, frames that it does not hear.
+            the slower path through every layer; and ``mask_time_indices``, frames that are masked for it.
 
     Returns:
         Its output without gradients.
 
     Raises:
-        TrainingError: the teacher is in training mode, where dropout would make its answers random.
+        TrainingError: the teacher is in training mode, where dropout would make its outputs random.
     """
     if teacher.training:
-        raise TrainingError("the teacher is in training mode, its answers are random; call freeze_teacher on it")
+        raise TrainingError("the teacher is in training mode, its outputs are random; call freeze_teacher on it")
     return teacher(input_values, attention_mask, **arguments)

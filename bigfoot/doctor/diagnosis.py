@@ -97,7 +97,7 @@ def explain(findings: Sequence[Finding]) -> list[Finding]:
     Returns:
         The same, with the cure of another where it is to blame.
 
-    Example:
+    Examples:
         >>> sick = Finding("torchaudio", "broken", "no CUDA", "pip uninstall torchaudio", suspects=["torch"])
         >>> explain([sick, Finding("transformers", "broken", "fails", suspects=["torchaudio", "torch"])])[1].cure
         'mend torchaudio first: pip uninstall torchaudio'

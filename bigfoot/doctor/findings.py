@@ -29,7 +29,7 @@ class Finding:
 def findings_to_dict(findings: Sequence[Finding]) -> dict[str, Any]:
     """What ``bigfoot doctor --json`` prints.
 
-    Example:
+    Examples:
         >>> findings_to_dict([Finding("torch", "ok", "2.13.0")])["ok"]
         True
     """
@@ -42,7 +42,7 @@ def findings_to_dict(findings: Sequence[Finding]) -> dict[str, Any]:
 def render_findings(findings: Sequence[Finding]) -> str:
     """Write a table, each cure below its line, and what it comes to in the last.
 
-    Example:
+    Examples:
         >>> print(render_findings([Finding("disk", "broken", "0.1 GB free", "make room")]))
         broken  disk  0.1 GB free
                       -> make room

@@ -137,7 +137,7 @@ def judge_build(version: str, cuda: str | None, usable: bool, gpus: list[str]) -
     Returns:
         ``broken`` where a GPU lies idle; ``note`` where gigabytes of CUDA serve nobody.
 
-    Example:
+    Examples:
         >>> judge_build("2.13.0", None, False, []).state
         'ok'
     """

@@ -54,7 +54,7 @@ def judge_failure(name: str, error: Exception) -> Finding:
     Returns:
         A broken finding; who else may be to blame stands in ``suspects``.
 
-    Example:
+    Examples:
         >>> judge_failure("jiwer", ModuleNotFoundError("No module named 'jiwer'", name="jiwer")).cure
         "pip install 'jiwer...'"
     """

@@ -144,8 +144,11 @@ def _embed(
     folders = pair_by_name(request.audio_dir, request.transcripts_dir)
     wanted = _describe(loaded, request, folders.pairs)
     digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
-    if is_finished(request.output, digest):
+    finished, damage = is_finished(request.output, digest)
+    if finished:
         return _count_there(request.output, folders)
+    if damage:
+        complain(f"{request.output}: {damage}; it is made again")
     store, done, stale = open_store(request.output, wanted, request.may)
     if stale:
         complain(f"{request.output}: begun for another request, model or folder; beginning anew")

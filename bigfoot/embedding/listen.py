@@ -33,7 +33,7 @@ def read_layer(layer: str, num_layers: int) -> int | str:
     Raises:
         ConfigError: no such layer.
 
-    Example:
+    Examples:
         >>> read_layer("3", 12), read_layer("all", 12)
         (3, 'all')
     """
@@ -69,7 +69,7 @@ def hear(model: BigfootForCTC, samples: Samples, layer: int | str) -> Heard:
     Raises:
         ModelError: what comes out is no number.
 
-    Example:
+    Examples:
         >>> from bigfoot.formats.folder import load_model
         >>> hear(load_model("tiny_teacher").model, np.zeros(16000, np.float32), 0).states.shape
         (49, 128)

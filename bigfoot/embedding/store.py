@@ -7,18 +7,20 @@ behind the last whole line is cut off by whoever goes on.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bigfoot.errors import DataError, OutputError
+from bigfoot.storage.digests import digest_file
 from bigfoot.storage.ownership import OWN_ONLY, MayReplace, check_file
 from bigfoot.storage.places import leftovers, locate, temporary
 from bigfoot.storage.replace import replacing
@@ -26,7 +28,10 @@ from bigfoot.types import Seconds
 
 _LONGEST_HEADER = 100_000_000
 """Bytes; safetensors opens no file with more."""
+_LONGEST_METADATA = 1 << 16
 _BYTES = 4
+_TENSORS, _INDEX = "tensors_sha256", "index_sha256"
+"""In the metadata: by what damage is found."""
 _HEAD = b'{"__metadata__":{"digest":"'
 """How the header of every file begins that is made here."""
 _PARTS = {"request.json", "tensors.bin", "index.jsonl"}
@@ -110,7 +115,8 @@ def open_store(
     check_places(output, may)
     folder = _part_of(output)
     wanted, told = json.dumps(request, sort_keys=True), folder / "request.json"
-    stale = folder.is_dir() and not (told.is_file() and told.read_text(encoding="utf-8") == wanted)
+    parts = all((folder / name).is_file() for name in _PARTS)
+    stale = folder.is_dir() and not (parts and told.read_bytes() == wanted.encode())
     if stale:
         shutil.rmtree(folder)
     if not folder.is_dir():
@@ -126,37 +132,70 @@ def open_store(
     return EmbeddingStore(output, folder, may), done, stale
 
 
-def is_finished(output: Path, digest: str) -> bool:
-    """Whether a file and its index are there, made for the very same request.
+def is_finished(output: Path, digest: str) -> tuple[bool, str]:
+    """Whether a file and its index are there, made for the very same request, and whole.
 
     Args:
         output: the safetensors file.
         digest: of the request, which stands in the file's metadata.
+
+    Returns:
+        Whether they are; and what is damaged where they were made for it, in a few words.
     """
-    if not output.is_file() or not index_of(output).is_file():
-        return False
+    index = index_of(output)
+    if not output.is_file() or not index.is_file():
+        return False, ""
     with output.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         if size > _LONGEST_HEADER:
-            return False
-        # The metadata comes first: no need to read on.
-        is_same = f'"digest":{json.dumps(digest)}'.encode() in file.read(min(size, 4096))
-    return is_same and _sum_sizes(index_of(output)) == output.stat().st_size - 8 - size
+            return False, ""
+        header = file.read(size)
+        metadata = _read_metadata(header)
+        if metadata.get("digest") != digest:
+            return False, ""
+        if digest_file(index) != metadata.get(_INDEX):
+            return False, f"{index.name} is damaged or was changed"
+        if header != _encode_header(_read_rows(index), metadata):
+            return False, "its header is damaged"
+        found = hashlib.sha256()
+        while block := file.read(1 << 20):
+            found.update(block)
+    return (True, "") if found.hexdigest() == metadata.get(_TENSORS) else (False, "it is cut off or damaged")
 
 
-def _sum_sizes(index: Path) -> int | None:
-    """Bytes of all tensors that an index lists; None where it is damaged."""
+def _read_metadata(header: bytes) -> dict[str, str]:
+    """They come first; nothing where they are damaged."""
+    start = len(b'{"__metadata__":')
     try:
-        with index.open(encoding="utf-8") as file:
-            return sum(_size(json.loads(line)) for line in file)
-    except (ValueError, TypeError, RecursionError):
-        return None
+        # As of a file of bytes: of a cut-off character beyond them nothing is said.
+        metadata, _ = json.JSONDecoder().raw_decode(header[start : start + _LONGEST_METADATA].decode(errors="replace"))
+    except (ValueError, RecursionError):
+        return {}
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def _read_rows(index: Path) -> Iterator[dict[str, Any]]:
+    with index.open(encoding="utf-8") as file:
+        yield from (row for row in map(json.loads, file) if "shape" in row)
+
+
+def _encode_header(rows: Iterable[dict[str, Any]], metadata: dict[str, str]) -> bytes:
+    """What stands before the tensors, with blanks up to a multiple of eight."""
+    parts = [b'{"__metadata__":' + json.dumps(metadata, separators=(",", ":")).encode()]
+    offset = 0
+    for row in rows:
+        end = offset + _size(row)
+        about = {"dtype": "F32", "shape": row["shape"], "data_offsets": [offset, end]}
+        parts.append(f"{json.dumps(row['key'], ensure_ascii=False)}:{json.dumps(about)}".encode())
+        offset = end
+    header = b",".join(parts) + b"}"
+    return header + b" " * (-len(header) % 8)
 
 
 def index_of(output: Path) -> Path:
     """The file of lines beside a safetensors file.
 
-    Example:
+    Examples:
         >>> index_of(Path("out/speech.safetensors")).as_posix()
         'out/speech.jsonl'
     """
@@ -170,11 +209,15 @@ def _cut_off_what_is_not_whole(folder: Path) -> Done:
         for line in file:
             if not line.endswith(b"\n"):
                 break
-            row = json.loads(line)
-            end = size + _size(row)
+            try:
+                row = json.loads(line)
+                end, counted = size + _size(row), _count(done, row)
+            # What comes after a damaged line is made again.
+            except (ValueError, LookupError, TypeError, RecursionError):
+                break
             if end > held:
                 break
-            done, whole, size = _count(done, row), whole + len(line), end
+            done, whole, size = counted, whole + len(line), end
         file.truncate(whole)
     os.truncate(folder / "tensors.bin", size)
     return done
@@ -236,39 +279,21 @@ class EmbeddingStore:
             DataError: more tensors than a safetensors file can name; what was computed stays where it is.
         """
         self.close()
-        index = index_of(self._output)
+        index, kept = index_of(self._output), self._folder / "index.jsonl"
+        sums = {_TENSORS: digest_file(self._folder / "tensors.bin"), _INDEX: digest_file(kept)}
+        header = _encode_header(_read_rows(kept), metadata | sums)
+        if len(header) > _LONGEST_HEADER:
+            raise DataError(
+                f"{self._output}: a safetensors file cannot name so many tensors (its header would have "
+                f"{len(header):,} bytes, {_LONGEST_HEADER:,} are allowed); give the recordings in several folders"
+            )
         with (
             replacing(self._output, may=self._may, is_own=_is_embeddings, listed=False) as beside,
             beside.open("wb") as file,
             (self._folder / "tensors.bin").open("rb") as tensors,
         ):
-            self._write_header(file, metadata)
+            file.write(len(header).to_bytes(8, "little") + header)
             shutil.copyfileobj(tensors, file, 1 << 20)
         check_file(index, self._may, _is_index)
-        os.replace(self._folder / "index.jsonl", index)
+        os.replace(kept, index)
         shutil.rmtree(self._folder)
-
-    def _write_header(self, file: BinaryIO, metadata: dict[str, str]) -> None:
-        """Bytes of the header, the header, and blanks up to a multiple of eight."""
-        file.write(bytes(8) + b'{"__metadata__":' + json.dumps(metadata, separators=(",", ":")).encode())
-        offset = 0
-        for row in self._rows():
-            end = offset + _size(row)
-            about = {"dtype": "F32", "shape": row["shape"], "data_offsets": [offset, end]}
-            file.write(f",{json.dumps(row['key'], ensure_ascii=False)}:{json.dumps(about)}".encode())
-            offset = end
-        file.write(b"}")
-        file.write(b" " * (-file.tell() % 8))
-        size = file.tell() - 8
-        if size > _LONGEST_HEADER:
-            raise DataError(
-                f"{self._output}: a safetensors file cannot name so many tensors (its header would have {size:,} bytes,"
-                f" {_LONGEST_HEADER:,} are allowed); give the recordings in several folders"
-            )
-        file.seek(0)
-        file.write(size.to_bytes(8, "little"))
-        file.seek(0, os.SEEK_END)
-
-    def _rows(self) -> Iterator[dict[str, Any]]:
-        with (self._folder / "index.jsonl").open(encoding="utf-8") as file:
-            yield from (row for row in map(json.loads, file) if "shape" in row)

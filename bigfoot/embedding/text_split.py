@@ -41,7 +41,7 @@ class TextSplitter:
     Raises:
         ValueError: the vocabulary does not keep words apart, or can spell nothing of the text.
 
-    Example:
+    Examples:
         >>> from bigfoot.text.tokenizers import CharTokenizer
         >>> splitter = TextSplitter("a, b", CharTokenizer(("<pad>", "|", "A", "B")))
         >>> heard = np.log(np.full((8, 4), 0.02) + 0.92 * np.eye(4)[[0, 2, 0, 0, 1, 0, 3, 0]])

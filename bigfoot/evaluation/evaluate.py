@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,21 +18,21 @@ from bigfoot.errors import ModelError
 from bigfoot.evaluation.settings import EvaluateConfig
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.error_rate import ErrorRate, measure_error_rate
+from bigfoot.measure.rounding import rounding_limit
 from bigfoot.text.normalize import comparable_text
 from bigfoot.text.tokenizer import Tokenizer
 
-TOLERANCE = 1e-4
-"""Largest difference of a logit that counts as rounding, fp32."""
 BATCH_SIZES = (2, 4, 8)
+_MOST_SAMPLES = 2 * round(LONGEST_PIECE * 16_000)
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How well a model hears a split.
+    """Error rate of a model on a split.
 
     Args:
         error_rate: with raw counts and interval.
-        transcripts: what it heard, for pairing with another model.
+        transcripts: its hypotheses, for pairing with another model.
     """
 
     error_rate: ErrorRate
@@ -44,9 +44,9 @@ class BatchInvariance:
     """Whether padding changes an answer.
 
     Args:
-        invariant: logits agree to ``TOLERANCE``, and texts but for ``flips``.
+        invariant: logits agree to ``rounding_limit``, and texts but for ``flips``.
         max_difference: largest difference of a logit on real frames.
-        flips: utterances whose text differs because two tokens were closer than ``TOLERANCE``.
+        flips: utterances whose text differs because two tokens were closer than that.
         num_utterances: compared.
     """
 
@@ -57,15 +57,8 @@ class BatchInvariance:
 
 
 def missing_wer_reason(loaded: LoadedModel) -> str | None:
-    """Say why a model can have no WER, or None where it can."""
-    if loaded.model.head is None:
-        return "no CTC head"
-    if loaded.processor.tokenizer is None:
-        return "no vocabulary in its folder"
-    tokenizer, rows = loaded.processor.tokenizer, loaded.model.head.out_features
-    if not tokenizer.fits(rows):
-        return f"its vocabulary ({tokenizer.describe()}) is not its head's, which has {rows}"
-    return None
+    """Name why a model can have no WER; None where it can."""
+    return loaded.missing_text_reason
 
 
 def _tokenizer(loaded: LoadedModel) -> Tokenizer:
@@ -80,7 +73,7 @@ def evaluate_accuracy(
 ) -> Accuracy:
     """Decode a split and count errors; utterances without a transcript are not judged.
 
-    What is longer than ``LONGEST_PIECE`` is heard in pieces, cut at its pauses: a decoder cannot say when it heard a
+    What is longer than ``LONGEST_PIECE`` is transcribed in pieces, cut at its pauses: a decoder has no times for a
     word, so pieces do not overlap, and their texts are joined as they are.
 
     Args:
@@ -98,35 +91,35 @@ def evaluate_accuracy(
         DataError: language model or lexicon cannot be used.
     """
     tokenizer = _tokenizer(loaded)
-    # Without labels: a transcript that the vocabulary cannot spell still is what was said.
+    # Without labels: a transcript that the vocabulary cannot write still is the reference.
     silent = replace(loaded.processor, tokenizer=None)
     batches = evaluation_batches(manifest, silent, config.batch_size, longest=LONGEST_PIECE)
     if by_decoder:
         tokenizer = require_spelling(loaded)
-        heard = transcribe_by_decoder(loaded.model, batches, tokenizer, config.autoregressive)
+        found = transcribe_by_decoder(loaded.model, batches, tokenizer, config.autoregressive)
     else:
-        heard = transcribe_batches(loaded.model, batches, tokenizer, build_search(config, tokenizer))
-    heard = _with_references(heard)
-    heard.references = [comparable_text(text, tokenizer.characters) for text in heard.references]
-    heard.hypotheses = [comparable_text(text, tokenizer.characters) for text in heard.hypotheses]
+        found = transcribe_batches(loaded.model, batches, tokenizer, build_search(config, tokenizer))
+    found = _with_references(found)
+    found.references = [comparable_text(text, tokenizer.characters) for text in found.references]
+    found.hypotheses = [comparable_text(text, tokenizer.characters) for text in found.hypotheses]
     rate = measure_error_rate(
-        heard.references, heard.hypotheses, heard.speakers, samples=config.bootstrap_samples, seed=seed
+        found.references, found.hypotheses, found.speakers, samples=config.bootstrap_samples, seed=seed
     )
-    return Accuracy(rate, heard)
+    return Accuracy(rate, found)
 
 
-def _with_references(heard: Transcripts) -> Transcripts:
-    """Leave out the utterances of which nobody knows what was said."""
-    known = [index for index, text in enumerate(heard.references) if text]
+def _with_references(found: Transcripts) -> Transcripts:
+    """Leave out the utterances without a transcript."""
+    known = [index for index, text in enumerate(found.references) if text]
     return replace(
-        heard,
-        ids=[heard.ids[index] for index in known],
-        speakers=[heard.speakers[index] for index in known],
-        references=[heard.references[index] for index in known],
-        hypotheses=[heard.hypotheses[index] for index in known],
-        greedy=[heard.greedy[index] for index in known],
-        margins=[heard.margins[index] for index in known],
-        confidences=[heard.confidences[index] for index in known],
+        found,
+        ids=[found.ids[index] for index in known],
+        speakers=[found.speakers[index] for index in known],
+        references=[found.references[index] for index in known],
+        hypotheses=[found.hypotheses[index] for index in known],
+        greedy=[found.greedy[index] for index in known],
+        margins=[found.margins[index] for index in known],
+        confidences=[found.confidences[index] for index in known],
     )
 
 
@@ -138,6 +131,23 @@ def _spread(batches: Iterable[Batch], limit: int) -> list[Batch]:
     half = (len(chosen) + 1) // 2
     long, short = chosen[:half], [*reversed(chosen[half:]), None]
     return [batch for pair in zip(long, short, strict=False) for batch in pair if batch]
+
+
+def _pieces(manifest: Path, loaded: LoadedModel) -> Iterable[Batch]:
+    return evaluation_batches(manifest, replace(loaded.processor, tokenizer=None), 1, longest=LONGEST_PIECE)
+
+
+def _in_batches(chosen: Sequence[Batch], size: int) -> Iterator[tuple[int, list[Batch]]]:
+    """So many neighbours together, and the place of the first; fewer, but two, where they would be very long."""
+    begin, longest = 0, 0
+    for index, batch in enumerate(chosen):
+        samples, count = batch.input_values.shape[1], index - begin
+        if count == size or (count >= 2 and max(longest, samples) * (count + 1) > _MOST_SAMPLES):
+            yield begin, list(chosen[begin:index])
+            begin, longest = index, 0
+        longest = max(longest, samples)
+    if begin < len(chosen):
+        yield begin, list(chosen[begin:])
 
 
 def _join(batches: list[Batch]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -166,13 +176,14 @@ def measure_batch_invariance(loaded: LoadedModel, manifest: Path, limit: int = 1
         ModelError: no head or no vocabulary.
     """
     model, tokenizer = loaded.model, _tokenizer(loaded)
-    chosen = _spread(evaluation_batches(manifest, replace(loaded.processor, tokenizer=None), 1), limit)
+    chosen = _spread(_pieces(manifest, loaded), limit)
     alone = [model(batch.input_values.to(model.device)).logits[0] for batch in chosen]
+    tolerance = rounding_limit(max((float(logits.abs().max()) for logits in alone if logits.numel()), default=0.0))
     texts = [decode_greedy(logits[None], None, tokenizer) for logits in alone]
     worst, flips, unexcused = 0.0, set(), 0
     for size in BATCH_SIZES:
-        for begin in range(0, len(chosen), size):
-            values, mask = _join(chosen[begin : begin + size])
+        for begin, batches in _in_batches(chosen, size):
+            values, mask = _join(batches)
             output = model(values.to(model.device), mask.to(model.device))
             together = decode_greedy(output.logits, output.frame_mask, tokenizer)
             for row, text in enumerate(together.texts):
@@ -182,10 +193,10 @@ def measure_batch_invariance(loaded: LoadedModel, manifest: Path, limit: int = 1
                 # A difference that is no number is no agreement, though it compares as none.
                 worst = max(worst, float(gap.nan_to_num(torch.inf).max()) if frames else 0.0)
                 if text != texts[index].texts[0]:
-                    excused = texts[index].margins[0] < TOLERANCE
+                    excused = texts[index].margins[0] < tolerance
                     flips |= {index} if excused else set()
                     unexcused += not excused
-    return BatchInvariance(worst <= TOLERANCE and not unexcused, worst, len(flips), len(chosen))
+    return BatchInvariance(worst <= tolerance and not unexcused, worst, len(flips), len(chosen))
 
 
 @torch.no_grad()
@@ -207,19 +218,20 @@ def measure_decoder_invariance(
         ModelError: no decoder.
     """
     model = loaded.model
-    chosen = _spread(evaluation_batches(manifest, replace(loaded.processor, tokenizer=None), 1), limit)
+    chosen = _spread(_pieces(manifest, loaded), limit)
     alone = [decode_batch(model, batch.to(model.device), config)[0] for batch in chosen]
+    tolerance = rounding_limit(max((abs(found.best.score) for found in alone), default=0.0))
     worst, flips, unexcused = 0.0, set(), 0
     for size in BATCH_SIZES:
-        for begin in range(0, len(chosen), size):
-            values, mask = _join(chosen[begin : begin + size])
+        for begin, batches in _in_batches(chosen, size):
+            values, mask = _join(batches)
             words = [""] * len(values)
             joined = Batch(values, mask, None, words, words, words).to(model.device)
             for index, found in enumerate(decode_batch(model, joined, config), start=begin):
                 if found.best.tokens == alone[index].best.tokens:
                     worst = max(worst, abs(found.best.score - alone[index].best.score))
                     continue
-                excused = alone[index].margin < TOLERANCE
+                excused = alone[index].margin < tolerance
                 flips |= {index} if excused else set()
                 unexcused += not excused
-    return BatchInvariance(worst <= TOLERANCE and not unexcused, worst, len(flips), len(chosen))
+    return BatchInvariance(worst <= tolerance and not unexcused, worst, len(flips), len(chosen))

@@ -35,13 +35,13 @@ class GeneratedText:
 def generate_text(loaded: LoadedModel, audio: Path, prompt: str, config: DecodingConfig) -> GeneratedText:
     """Write text conditioned on a recording and the beginning of the text.
 
-    A recording longer than ``LONGEST_PIECE`` is heard in pieces that are cut at its pauses and do not overlap, for the
-    decoder cannot say when it heard a word; the texts are joined by spaces, and the prompt begins the first.
+    A recording longer than ``LONGEST_PIECE`` is transcribed in pieces that are cut at its pauses and do not overlap,
+    since the decoder has no times for its words; the texts are joined by spaces, and the prompt starts the first.
 
     Args:
         loaded: with a decoder and its vocabulary.
         audio: of any rate and channel count.
-        prompt: what the text begins with; may be empty.
+        prompt: start of the text; may be empty.
         config: how the decoder is searched.
 
     Returns:
@@ -49,21 +49,21 @@ def generate_text(loaded: LoadedModel, audio: Path, prompt: str, config: Decodin
 
     Raises:
         ModelError: no decoder, no vocabulary, or one that is not the decoder's.
-        DataError: the prompt cannot be spelled.
+        DataError: the prompt cannot be tokenized.
         AudioError: the recording cannot be read.
     """
     tokenizer = require_spelling(loaded)
     try:
         begun = tokenizer.encode(prompt) if prompt else []
     except ValueError as error:
-        raise DataError(f"the prompt cannot be spelled: {error}") from error
+        raise DataError(f"the prompt cannot be tokenized: {error}") from error
     silent = replace(loaded.processor, tokenizer=None)
     recording = open_recording(audio, 0, loaded.processor.sample_rate)
-    heard = []
+    outputs = []
     for piece in cut_at_pauses(recording):
         batch = collate([LoadedUtterance(str(audio), "", "", piece.samples, piece.moments)], silent)
         prompts = [begun] if begun and piece.index == 0 else None
-        heard.append(decode_batch(loaded.model, batch, config, prompts=prompts)[0].best)
-    text = " ".join(filter(None, (tokenizer.decode(found.tokens) for found in heard)))
-    ends = {found.ended for found in heard}
-    return GeneratedText(text, sum(found.score for found in heard), next(end for end in _WORST_FIRST if end in ends))
+        outputs.append(decode_batch(loaded.model, batch, config, prompts=prompts)[0].best)
+    text = " ".join(filter(None, (tokenizer.decode(found.tokens) for found in outputs)))
+    ends = {found.ended for found in outputs}
+    return GeneratedText(text, sum(found.score for found in outputs), next(end for end in _WORST_FIRST if end in ends))

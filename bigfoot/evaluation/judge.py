@@ -15,7 +15,7 @@ from bigfoot.measure.error_rate import ErrorRate
 
 @dataclass(frozen=True)
 class Judgement:
-    """How well a model hears a split by one of its ways to write.
+    """Error rate of a model on a split by one of its decoders.
 
     Args:
         rate: with raw counts and interval.
@@ -31,16 +31,16 @@ class Judgement:
         """Two lines for people.
 
         Args:
-            split: that was heard.
+            split: that was evaluated.
         """
         rate, words = self.rate, self.rate.words
         figures = (rate.wer, rate.wer_low, rate.wer_high, rate.cer)
         wer, low, high, cer = ("n/a" if value is None else f"{value:.2%}" for value in figures)
-        heard = f"{rate.num_words} {self.unit}s, {rate.num_utterances} utterances of {split}"
+        scope = f"{rate.num_words} {self.unit}s, {rate.num_utterances} utterances of {split}"
         kinds = f"{words.substitutions} substitutions, {words.deletions} deletions, {words.insertions} insertions"
         name = "WER" if self.unit == "word" else "PER"
         return (
-            f"{name} {wer} [{low}, {high}]  CER {cer}  ({heard}, {self.decoder})\n"
+            f"{name} {wer} [{low}, {high}]  CER {cer}  ({scope}, {self.decoder})\n"
             f"{kinds}; interval: bootstrap over {rate.bootstrap_unit}s"
         )
 

@@ -30,5 +30,5 @@ class EvaluateConfig(SearchConfig):
     """Audio of one timed pass, batch 1."""
 
     def find_problems(self) -> Iterator[Problem]:
-        """Check what no range of a single number can say."""
+        """Check what the range of a single number cannot express."""
         yield from unknown_words("splits", "split", self.splits, SPLITS)

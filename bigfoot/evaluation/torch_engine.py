@@ -23,7 +23,7 @@ class TorchEngine:
     Raises:
         ModelError: no head or no vocabulary.
 
-    Example:
+    Examples:
         >>> from bigfoot.formats.folder import load_model
         >>> engine = TorchEngine(load_model("tiny_teacher"))
         >>> engine.run(np.zeros((1, 16000), np.float32), np.array([16000])).frames.tolist()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import torch
 
-from bigfoot.audio.files import read_audio
 from bigfoot.audio.folders import find_audio
-from bigfoot.data.batches import LoadedUtterance, collate, read_utterances
+from bigfoot.audio.pauses import LONGEST_PIECE, cut_at_pauses
+from bigfoot.audio.recording import open_recording
+from bigfoot.data.batches import LoadedUtterance, collate, iterate_utterances
 from bigfoot.errors import AudioError, DataError
 from bigfoot.formats.conversion import make_speechlike_noise
 from bigfoot.models.feature_encoder import PaddedAudio
@@ -24,16 +26,18 @@ _NOISE_SECONDS = (0.5, 2.0, 5.0, 9.0)
 
 
 def read_speech(place: Path | None, processor: Processor, limit: int = MOST_UTTERANCES) -> list[LoadedUtterance]:
-    """Read utterances.
+    """Read utterances; what is longer than ``LONGEST_PIECE`` comes in pieces of one id, cut at its pauses.
+
+    A piece is normalized by itself, as a file does that normalizes inside.
 
     Args:
         place: a lhotse manifest (``.jsonl.gz``), a folder of audio or one file; None for noise with the spectrum and
             syllables of speech, which is enough to compare an fp32 file.
         processor: of the model, for its rate.
-        limit: read no more; those of a folder in the order of their names.
+        limit: pieces to read at most; those of a folder in the order of their names.
 
     Returns:
-        One or more, with transcripts where a manifest has them.
+        One or more, with transcripts where a manifest has them: the first piece of a recording has the whole's.
 
     Raises:
         DataError: nothing readable is there.
@@ -44,7 +48,8 @@ def read_speech(place: Path | None, processor: Processor, limit: int = MOST_UTTE
     if not place.exists():
         raise DataError(f"{place}: no manifest, folder or file of audio is there")
     if place.is_file() and ".jsonl" in place.suffixes:
-        found = read_utterances(place, limit, processor.sample_rate, _leave_out)
+        pieces = iterate_utterances(place, processor.sample_rate, LONGEST_PIECE, _leave_out)
+        found = _whole_recordings(pieces, limit)
     else:
         problems: list[AudioError] = []
         files = find_audio(place, problems) if place.is_dir() else [place]
@@ -56,6 +61,17 @@ def read_speech(place: Path | None, processor: Processor, limit: int = MOST_UTTE
     return found
 
 
+def _whole_recordings(pieces: Iterable[LoadedUtterance], limit: int) -> list[LoadedUtterance]:
+    """So many pieces, and no part of a recording, whose transcript is of the whole."""
+    found = [replace(piece, moments=None) for piece in islice(pieces, limit + 1)]
+    if len(found) <= limit:
+        return found
+    cut = found.pop().id
+    whole = [piece for piece in found if piece.id != cut]
+    # Of the only one there is, the transcript cannot be used.
+    return whole or [replace(piece, text="") for piece in found]
+
+
 def _leave_out(error: AudioError) -> None:
     log.warning("%s; left out", error)
 
@@ -63,7 +79,9 @@ def _leave_out(error: AudioError) -> None:
 def _readable(files: Sequence[Path], processor: Processor) -> Iterator[LoadedUtterance]:
     for path in files:
         try:
-            yield LoadedUtterance(str(path), "", "", read_audio(path, sample_rate=processor.sample_rate))
+            recording = open_recording(path, 0, processor.sample_rate)
+            for piece in cut_at_pauses(recording, longest=LONGEST_PIECE):
+                yield LoadedUtterance(str(path), "", "", piece.samples)
         except AudioError as error:
             _leave_out(error)
 
@@ -78,3 +96,21 @@ def padded_audio(utterances: Sequence[LoadedUtterance], processor: Processor) ->
     for item in utterances:
         batch = collate([item], Processor(do_normalize=processor.do_normalize))
         yield PaddedAudio(batch.input_values, torch.ones_like(batch.attention_mask))
+
+
+def join_pieces(utterances: Sequence[LoadedUtterance], texts: Sequence[str]) -> list[str]:
+    """One text a recording out of those of its pieces.
+
+    Args:
+        utterances: of ``read_speech``.
+        texts: one each.
+
+    Examples:
+        >>> wave = np.zeros(1, np.float32)
+        >>> join_pieces([LoadedUtterance(name, "", "", wave) for name in "aab"], ["ONE", "TWO", ""])
+        ['ONE TWO', '']
+    """
+    joined: dict[str, list[str]] = {}
+    for item, text in zip(utterances, texts, strict=True):
+        joined.setdefault(item.id, []).append(text)
+    return [" ".join(filter(None, parts)) for parts in joined.values()]

@@ -12,9 +12,10 @@ from bigfoot.errors import ConfigError
 from bigfoot.export.audio import padded_audio, read_speech
 from bigfoot.export.exported import is_exported
 from bigfoot.export.facts import check_exportable
+from bigfoot.export.gate import Build, export_checked
 from bigfoot.export.onnx import build_onnx, require_onnx
 from bigfoot.export.openvino import build_openvino
-from bigfoot.export.parity import Build, Parity, ParityLimits, export_checked
+from bigfoot.export.parity import Parity, ParityLimits
 from bigfoot.export.torch_export import build_torch_export
 from bigfoot.formats.folder import LoadedModel, load_model, resolve_model
 from bigfoot.models.small_weights import COMPUTES_INT8

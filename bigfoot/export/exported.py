@@ -36,12 +36,13 @@ class Exported(Protocol):
     def open(self) -> Run:
         """Read it as it will be read from the disk, and run it by the runtime that it is for."""
 
-    def rank_layers(self, model: BigfootForCTC, input_values: Tensor) -> list[LayerError]:
+    def rank_layers(self, model: BigfootForCTC, input_values: Tensor, *, effects: bool = False) -> list[LayerError]:
         """How far each layer is off by itself, the worst first; nothing where layers cannot be told apart.
 
         Args:
             model: that it was written from.
             input_values: (1, N), an utterance without padding, normalized.
+            effects: see ``measure_layers``.
         """
 
     def save(self, path: Path, may: MayReplace = OWN_ONLY) -> None:

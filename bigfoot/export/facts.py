@@ -28,14 +28,14 @@ def describe(
         precision: ``fp32``, ``int8_dynamic`` or ``int8_static``.
         batch_invariant: whether utterances may share a batch.
 
-    Example:
+    Examples:
         >>> facts = describe(BigfootConfig(), Processor(CharTokenizer(("<pad>", "|", "A"))))
         >>> facts["vocab"], facts["stride"], facts["receptive_field"]
         ('["<pad>", "|", "A"]', '320', '400')
     """
     tokenizer = processor.tokenizer
     delimiter, told = "", dict[str, str]()
-    if isinstance(tokenizer, CharTokenizer):
+    if isinstance(tokenizer, CharTokenizer) and tokenizer.is_plain:
         # Characters say themselves what they add to a text.
         delimiter, told = tokenizer.word_delimiter, {"unknown_token": tokenizer.unknown_token}
     elif tokenizer is not None:

@@ -27,13 +27,16 @@ class LayerError:
     Args:
         name: of the module in the encoder.
         error: root mean square of the difference over that of PyTorch's answer.
+        effect: largest difference of a logit where this layer alone is the file's; None where that was not measured.
     """
 
     name: str
     error: float
+    effect: float | None = None
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.error:.2%} off)"
+        moved = "" if self.effect is None else f", moves logits by {self.effect:.2g}"
+        return f"{self.name} ({self.error:.2%} off{moved})"
 
 
 def run_in_onnxruntime(graph: ModelProto, given: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
@@ -52,6 +55,8 @@ def measure_layers(
     ends: Mapping[str, tuple[list[str], list[str]]],
     input_values: Tensor,
     run: RunPiece = run_in_onnxruntime,
+    *,
+    effects: bool = False,
 ) -> list[LayerError]:
     """Compare layers one by one.
 
@@ -61,37 +66,42 @@ def measure_layers(
         ends: tensors that go into each layer and come out of it; see ``GraphWriter.layers``.
         input_values: (1, N), an utterance without padding, normalized.
         run: what runs the pieces.
+        effects: measure too what each layer does to the logits, which takes a pass of the model a layer.
 
     Returns:
-        The worst first.
+        The worst first: by effect where that is measured, else by error.
     """
-    heard = _listen(model, ends, input_values)
+    recorded, logits = _record(model, ends, input_values)
     cutter = _Cutter(graph)
     errors = []
-    for name, (given, expected) in heard.items():
+    for name, (given, expected) in recorded.items():
         inputs, outputs = ends[name]
         parts = map(np.ascontiguousarray, np.split(given, len(inputs), axis=-1))
         found = run(cutter.cut(inputs, outputs), dict(zip(inputs, parts, strict=True)), outputs)
-        difference = np.concatenate(found, axis=-1).reshape(expected.shape) - expected
+        answer = np.concatenate(found, axis=-1).reshape(expected.shape)
         size = float(np.sqrt(np.mean(np.square(expected)))) or 1.0
-        errors.append(LayerError(name, float(np.sqrt(np.mean(np.square(difference)))) / size))
-    return sorted(errors, key=lambda layer: -layer.error)
+        error = float(np.sqrt(np.mean(np.square(answer - expected)))) / size
+        effect = None
+        if effects:
+            moved = _replaced(model, name, given, answer, input_values) - logits
+            effect = float(moved.abs().nan_to_num(torch.inf).max()) if moved.numel() else 0.0
+        errors.append(LayerError(name, error, effect))
+    return sorted(errors, key=lambda layer: (-(layer.effect or 0.0), -layer.error))
 
 
-def _listen(
+def _record(
     model: BigfootForCTC, ends: Mapping[str, tuple[list[str], list[str]]], input_values: Tensor
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """What goes into each layer and comes out of it in PyTorch, features last."""
-    modules = dict(model.speech_encoder.named_modules())
-    heard: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], Tensor]:
+    """What goes into each layer and comes out of it in PyTorch, features last; and the logits."""
+    modules = _modules(model)
+    recorded: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def keep(name: str, module: nn.Module, given: Tensor, answer: Tensor) -> None:
-        if not isinstance(module, nn.Linear):
-            given, answer = given.transpose(1, 2), answer.transpose(1, 2)
+        given, answer = _features_last(module, given), _features_last(module, answer)
         if name.startswith("encoder.pos_conv_embed"):
             answer = answer[:, : given.shape[1]]  # An even kernel gives a frame too many.
         # Copied, for the activation that follows a convolution works in place.
-        heard[name] = given.numpy().copy(), answer.numpy().copy()
+        recorded[name] = given.numpy().copy(), answer.numpy().copy()
 
     handles = [
         modules[name].register_forward_hook(
@@ -101,11 +111,38 @@ def _listen(
         if name in modules
     ]
     try:
-        model(input_values)
+        logits = model(input_values).logits
     finally:
         for handle in handles:
             handle.remove()
-    return heard
+    return recorded, logits
+
+
+def _modules(model: BigfootForCTC) -> dict[str, nn.Module]:
+    found = dict(model.speech_encoder.named_modules())
+    return found if model.head is None else {**found, "lm_head": model.head}
+
+
+def _features_last(module: nn.Module, x: Tensor) -> Tensor:
+    return x if isinstance(module, nn.Linear) else x.transpose(1, 2)
+
+
+def _replaced(model: BigfootForCTC, name: str, given: np.ndarray, answer: np.ndarray, input_values: Tensor) -> Tensor:
+    """Logits where a layer gives something else for what it was given."""
+
+    def give(module: nn.Module, inputs: tuple[Tensor, ...], own: Tensor) -> Tensor | None:
+        # A shared layer is called more than once; what was recorded is of one of these times.
+        if not np.array_equal(_features_last(module, inputs[0]).numpy(), given):
+            return None
+        replaced = _features_last(module, own).clone()
+        replaced[:, : answer.shape[1]] = torch.from_numpy(np.ascontiguousarray(answer))
+        return _features_last(module, replaced)
+
+    handle = _modules(model)[name].register_forward_hook(give)
+    try:
+        return model(input_values).logits
+    finally:
+        handle.remove()
 
 
 class _Cutter:

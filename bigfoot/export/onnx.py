@@ -14,7 +14,7 @@ from bigfoot.compress.quantize import Int8Plan
 from bigfoot.errors import MissingExtraError
 from bigfoot.export.exported import Run, save_files
 from bigfoot.export.facts import check_exportable, describe
-from bigfoot.export.graph import ModelWriter
+from bigfoot.export.graph import write_graph
 from bigfoot.export.layers import LayerError, measure_layers
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.models.ctc import BigfootForCTC
@@ -71,9 +71,9 @@ class OnnxExport:
 
         return run
 
-    def rank_layers(self, model: BigfootForCTC, input_values: Tensor) -> list[LayerError]:
+    def rank_layers(self, model: BigfootForCTC, input_values: Tensor, *, effects: bool = False) -> list[LayerError]:
         """See ``Exported``."""
-        return measure_layers(model, self.graph, self.layers, input_values)
+        return measure_layers(model, self.graph, self.layers, input_values, effects=effects)
 
     def save(self, path: Path, may: MayReplace = OWN_ONLY) -> None:
         """See ``Exported``."""
@@ -81,13 +81,16 @@ class OnnxExport:
 
 
 @torch.no_grad()
-def build_onnx(loaded: LoadedModel, plan: Int8Plan | None = None, *, normalize: bool = False) -> OnnxExport:
+def build_onnx(
+    loaded: LoadedModel, plan: Int8Plan | None = None, *, normalize: bool = False, batch_invariant: bool | None = None
+) -> OnnxExport:
     """Write a model as an ONNX graph; batch and time stay open.
 
     Args:
         loaded: with a CTC head.
         plan: layers that compute in int8; all in fp32 without one.
         normalize: bring utterances to zero mean and unit variance in the graph, where the model asks for it.
+        batch_invariant: what the file says of batches; by default that they change nothing where ranges are known.
 
     Returns:
         The graph with its metadata.
@@ -100,14 +103,14 @@ def build_onnx(loaded: LoadedModel, plan: Int8Plan | None = None, *, normalize: 
     check_exportable(loaded)
     plan = plan or Int8Plan()
     inside = normalize and loaded.processor.do_normalize
-    writer = ModelWriter(loaded.model.float().eval(), plan, inside)
-    graph = writer.write()
+    graph, writer = write_graph(loaded.model.float().eval(), plan, inside)
     precision = "fp32" if not plan.ranges else "int8_static" if plan.is_static else "int8_dynamic"
     facts = describe(
-        loaded.model.config, loaded.processor, normalize=inside, precision=precision, batch_invariant=plan.is_static
-    )
+        loaded.model.config, loaded.processor, normalize=inside, precision=precision,
+        batch_invariant=plan.is_static if batch_invariant is None else batch_invariant,
+    )  # fmt: skip
     set_metadata(graph, facts)
-    return OnnxExport(graph, plan, writer.graph.layers)
+    return OnnxExport(graph, plan, writer.layers)
 
 
 def set_metadata(graph: ModelProto, facts: dict[str, str]) -> None:

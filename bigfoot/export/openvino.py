@@ -64,9 +64,10 @@ class OpenVinoExport:
 
         return run
 
-    def rank_layers(self, model: BigfootForCTC, input_values: Tensor) -> list[LayerError]:
+    def rank_layers(self, model: BigfootForCTC, input_values: Tensor, *, effects: bool = False) -> list[LayerError]:
         """See ``Exported``."""
-        return measure_layers(model, self.origin.graph, self.origin.layers, input_values, _run_piece)
+        graph, layers = self.origin.graph, self.origin.layers
+        return measure_layers(model, graph, layers, input_values, _run_piece, effects=effects)
 
     def save(self, path: Path, may: MayReplace = OWN_ONLY) -> None:
         """See ``Exported``."""

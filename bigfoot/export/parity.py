@@ -1,28 +1,20 @@
-"""The gate: an exported file answers as its model does on real audio, or there is no file."""
+"""How far an exported file is from its model on real audio."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import numpy as np
-import torch
 
-from bigfoot.compress.quantize import Int8Plan
-from bigfoot.data.batches import Batch, LoadedUtterance, collate
-from bigfoot.errors import ExportError
+from bigfoot.data.batches import LoadedUtterance
+from bigfoot.export.answers import BATCH_SIZES, FileRunner, answers_of_model, collate_silent, distance, spell
+from bigfoot.export.audio import join_pieces
 from bigfoot.export.exported import Exported
 from bigfoot.export.layers import LayerError
-from bigfoot.export.onnx import build_onnx
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.error_rate import PairedDifference, compare_paired
-from bigfoot.text.tokenizer import Tokenizer
-
-Build: TypeAlias = Callable[..., Exported]
-
-BATCH_SIZES = (2, 4, 8)
-_NAMED = 5
+from bigfoot.measure.rounding import rounding_limit
 
 
 @dataclass(frozen=True)
@@ -30,15 +22,15 @@ class ParityLimits:
     """How far a file may be from its model.
 
     Args:
-        logits: largest difference of a logit of an fp32 file, and of any file between an utterance alone and in a
-            batch; int8 is judged by its texts.
+        logits: largest difference of a logit of an fp32 file, from the model's and between an utterance alone and in
+            a batch; int8 is judged by its texts. None for what rounding makes of logits as large as the model's.
         wer: by how much the word error rate may rise, as a fraction.
         layers: how far an int8 layer may be from the model's by itself, given the same; for a model whose layers
             round as the file's do. None where they do not.
         texts: whether an int8 file is judged by its texts; not on noise, in which nobody says anything.
     """
 
-    logits: float = 1e-4
+    logits: float | None = None
     wer: float = 0.005
     layers: float | None = None
     texts: bool = True
@@ -50,9 +42,10 @@ class Parity:
 
     Args:
         max_difference: largest difference of a logit on real frames, each utterance alone.
+        largest_logit: of the model's, by size.
         wer: the file's word error rate less the model's, with interval. Where no transcripts are given, the model's
             own texts are the reference.
-        texts_changed: utterances of which the file hears something else than the model.
+        texts_changed: utterances whose text by the file is not the model's.
         num_utterances: compared.
         batch_difference: largest difference of a logit between alone and in a batch; None where the file runs one
             utterance at a time.
@@ -63,6 +56,7 @@ class Parity:
     """
 
     max_difference: float
+    largest_logit: float
     wer: PairedDifference
     texts_changed: int
     num_utterances: int
@@ -75,9 +69,9 @@ class Parity:
     def describe(self) -> str:
         """A line for people.
 
-        Example:
+        Examples:
             >>> wer = PairedDifference(0.001, -0.002, 0.004, 0.4, "utterance")
-            >>> Parity(0.02, wer, 1, 60, 0.0, 0).describe()
+            >>> Parity(0.02, 20.0, wer, 1, 60, 0.0, 0).describe()
             'logits within 0.02; WER +0.10 points [-0.20, 0.40]; 1 of 60 texts changed; in batches within 0'
         """
         if self.worst_layer is not None and not self.judges_texts:
@@ -90,8 +84,8 @@ class Parity:
         batches = "one utterance at a time" if self.batch_difference is None else (
             f"in batches within {self.batch_difference:.2g}"
         )  # fmt: skip
-        heard = f"{self.texts_changed} of {self.num_utterances} texts changed"
-        return f"logits within {self.max_difference:.2g}; WER {sign}{rise} points [{low}, {high}]; {heard}; {batches}"
+        texts = f"{self.texts_changed} of {self.num_utterances} texts changed"
+        return f"logits within {self.max_difference:.2g}; WER {sign}{rise} points [{low}, {high}]; {texts}; {batches}"
 
 
 def measure_parity(
@@ -108,175 +102,75 @@ def measure_parity(
     Returns:
         See ``Parity``.
     """
-    run, tokenizer = _Runner(loaded, exported), loaded.processor.tokenizer
-    ordered = sorted(utterances, key=lambda item: len(item.samples))
+    runner, ordered = FileRunner(loaded, exported), sorted(utterances, key=lambda item: len(item.samples))
     expected = [answers_of_model(loaded, item) for item in ordered]
-    alone = [run([item])[0] for item in ordered]
-    differences = [_distance(ours, theirs) for ours, theirs in zip(expected, alone, strict=True)]
-    texts, heard = [spell(x, tokenizer) for x in expected], [spell(x, tokenizer) for x in alone]
-    references = [item.text for item in ordered] if any(item.text for item in ordered) else texts
-    wer = compare_paired(references, texts, heard, [item.speaker for item in ordered])
-    in_batches = [run.in_batches(ordered, size) for size in BATCH_SIZES] if exported.plan.is_static else []
-    moved = [_distance(ours, theirs) for batch in in_batches for ours, theirs in zip(alone, batch, strict=True)]
-    flipped = {
-        row for batch in in_batches for row, answer in enumerate(batch) if spell(answer, tokenizer) != heard[row]
-    }
+    alone = [runner.run([item])[0] for item in ordered]
+    in_batches = [runner.run_batches(ordered, size) for size in BATCH_SIZES] if exported.plan.is_static else []
+    texts, found, *by_batch = (_texts(each, ordered, utterances, loaded) for each in (expected, alone, *in_batches))
+    references = join_pieces(utterances, [item.text for item in utterances])
+    speakers = {item.id: item.speaker for item in utterances}
+    wer = compare_paired(references if any(references) else texts, texts, found, list(speakers.values()))
     parity = Parity(
-        max_difference=max(differences),
+        max_difference=max(map(distance, expected, alone)),
+        largest_logit=max(float(np.abs(logits).max(initial=0.0)) for logits in expected),
         wer=wer,
-        texts_changed=sum(ours != theirs for ours, theirs in zip(texts, heard, strict=True)),
-        num_utterances=len(ordered),
-        batch_difference=max(moved, default=None),
-        batch_texts_changed=len(flipped),
+        texts_changed=sum(ours != theirs for ours, theirs in zip(texts, found, strict=True)),
+        num_utterances=len(texts),
+        batch_difference=max((distance(*pair) for each in in_batches for pair in zip(alone, each, strict=True)),
+                             default=None),
+        batch_texts_changed=sum(len({text, *others}) > 1 for text, *others in zip(found, *by_batch, strict=True)),
         worst_layer=None if limits.layers is None else find_worst(loaded, exported, utterances)[0],
         judges_texts=limits.texts,
-    )
+    )  # fmt: skip
     return replace(parity, problems=tuple(_problems(parity, exported, limits)))
 
 
-def _problems(parity: Parity, exported: Exported, limits: ParityLimits) -> list[str]:
-    exact = not exported.plan.ranges
-    problems = []
-    # Not "greater than": a difference that is not a number is past any limit.
-    if exact and not parity.max_difference <= limits.logits:
-        problems.append(f"logits differ by {parity.max_difference:.2g}, and {limits.logits:g} is tolerated")
+def _texts(
+    answers: Sequence[np.ndarray],
+    ordered: Sequence[LoadedUtterance],
+    utterances: Sequence[LoadedUtterance],
+    loaded: LoadedModel,
+) -> list[str]:
+    """A text of each recording, from logits in another order."""
+    spelled = {
+        id(item): spell(logits, loaded.processor.tokenizer) for item, logits in zip(ordered, answers, strict=True)
+    }
+    return join_pieces(utterances, [spelled[id(item)] for item in utterances])
+
+
+def _problems(parity: Parity, exported: Exported, limits: ParityLimits) -> Iterator[str]:
+    """What is past its limit; never "greater than", for a difference that is not a number is past any."""
+    if not np.isfinite(parity.max_difference):
+        yield "there are logits that are not finite, or not as many as the model's"
+    if exported.plan.ranges:
+        yield from _int8_problems(parity, limits)
+        return
+    limit = rounding_limit(parity.largest_logit) if limits.logits is None else limits.logits
+    tolerated = f"{limit:.2g} is tolerated where the largest is {parity.largest_logit:.3g}"
+    if not parity.max_difference <= limit:
+        yield f"logits differ by {parity.max_difference:.2g}, and {tolerated}"
+    if parity.batch_difference is not None and not parity.batch_difference <= limit:
+        yield f"logits differ by {parity.batch_difference:.2g} between alone and in a batch, and {tolerated}"
+
+
+def _int8_problems(parity: Parity, limits: ParityLimits) -> Iterator[str]:
     worst = parity.worst_layer
     if worst is not None and limits.layers is not None and not worst.error <= limits.layers:
-        problems.append(f"{worst.name} is {worst.error:.2%} off by itself, and {limits.layers:.2%} is tolerated")
-    if not exact and limits.texts and not (parity.wer.difference or 0.0) <= limits.wer:
-        rise = 100 * (parity.wer.difference or 0.0)
-        problems.append(f"WER rises by {rise:.2f} points, and {100 * limits.wer:g} are tolerated")
-    if not np.isfinite(parity.max_difference):
-        problems.append("there are answers that are no numbers")
-    if exact and parity.batch_difference is not None and not parity.batch_difference <= limits.logits:
-        problems.append(f"an answer moves by {parity.batch_difference:.2g} with the batch it is in")
-    if not exact and limits.texts and parity.batch_texts_changed:
-        problems.append(f"{parity.batch_texts_changed} texts depend on the batch they are in")
-    return problems
+        yield f"{worst.name} is {worst.error:.2%} off by itself, and {limits.layers:.2%} is tolerated"
+    if limits.texts and not (parity.wer.difference or 0.0) <= limits.wer:
+        yield f"WER rises by {100 * (parity.wer.difference or 0.0):.2f} points, and {100 * limits.wer:g} are tolerated"
 
 
-def export_checked(
-    loaded: LoadedModel,
-    plan: Int8Plan | None,
-    utterances: Sequence[LoadedUtterance],
-    *,
-    build: Build = build_onnx,
-    normalize: bool = False,
-    limits: ParityLimits | None = None,
-    fallback: bool = False,
-    on_note: Callable[[str], None] = lambda _: None,
-) -> tuple[Exported, Parity]:
-    """Build a file that has passed the gate.
-
-    Args:
-        loaded: with a CTC head.
-        plan: layers in int8; None for fp32.
-        utterances: on which it is judged.
-        build: what writes it, from model and plan.
-        normalize: inside the file.
-        limits: what is too far.
-        fallback: bring the worst int8 layers back to fp32, ever more of them, until the file passes.
-        on_note: told of every layer brought back.
-
-    Returns:
-        The file and what was measured.
-
-    Raises:
-        ExportError: it does not pass; with the worst layers.
-    """
-    limits, brought_back = limits or ParityLimits(), 1
-    exported = build(loaded, plan, normalize=normalize)
-    while True:
-        parity = measure_parity(loaded, exported, utterances, limits)
-        if not parity.problems:
-            return exported, parity
-        worst = find_worst(loaded, exported, utterances)
-        inexact = [layer for layer in worst if layer.name in exported.plan.ranges][:brought_back]
-        if not fallback or not inexact:
-            raise ExportError(_refusal(parity, worst, exported))
-        on_note(f"in fp32, for {'; '.join(parity.problems)}: {', '.join(map(str, inexact))}")
-        exported = build(loaded, exported.plan.without(layer.name for layer in inexact), normalize=normalize)
-        brought_back *= 2
-
-
-def find_worst(loaded: LoadedModel, exported: Exported, utterances: Sequence[LoadedUtterance]) -> list[LayerError]:
+def find_worst(
+    loaded: LoadedModel, exported: Exported, utterances: Sequence[LoadedUtterance], *, effects: bool = False
+) -> list[LayerError]:
     """Layers of a file by how far they are from the model's, the worst first.
 
     Args:
         loaded: the model.
         exported: written from it.
-        utterances: the one of middle length is listened to.
+        utterances: the one of middle length is taken.
+        effects: rank them by what they do to the logits; see ``measure_layers``.
     """
     middle = sorted(utterances, key=lambda item: len(item.samples))[len(utterances) // 2]
-    return exported.rank_layers(loaded.model, _collate([middle], loaded).input_values)
-
-
-def _refusal(parity: Parity, worst: Sequence[LayerError], exported: Exported) -> str:
-    named = ", ".join(map(str, worst[:_NAMED]))
-    layers = f". Layers that are farthest off by themselves: {named}" if named else ""
-    cure = "; --fallback computes the worst layers in fp32" if exported.plan.ranges else ""
-    return (
-        f"refused, nothing was written: {'; '.join(parity.problems)} (on {parity.num_utterances} utterances; "
-        f"{parity.describe()}){layers}{cure}"
-    )
-
-
-def _collate(items: Sequence[LoadedUtterance], loaded: LoadedModel) -> Batch:
-    return collate(items, replace(loaded.processor, tokenizer=None))
-
-
-@torch.no_grad()
-def answers_of_model(loaded: LoadedModel, item: LoadedUtterance) -> np.ndarray:
-    """What a model says of an utterance alone, (T, V).
-
-    Args:
-        loaded: with a CTC head.
-        item: the utterance.
-    """
-    batch = _collate([item], loaded)
-    output = loaded.model(batch.input_values, batch.attention_mask)
-    return output.logits[0, : int(output.frame_mask.sum())].numpy()
-
-
-class _Runner:
-    """Runs a file as a runtime does."""
-
-    def __init__(self, loaded: LoadedModel, exported: Exported) -> None:
-        self.run = exported.open()
-        inside = exported.facts["do_normalize"] == "inside"
-        processor = replace(loaded.processor, tokenizer=None)
-        self.processor = replace(processor, do_normalize=False) if inside else processor
-
-    def __call__(self, items: Sequence[LoadedUtterance]) -> list[np.ndarray]:
-        batch = collate(items, self.processor)
-        logits, frames = self.run(batch.input_values.numpy(), batch.attention_mask.sum(-1).numpy())
-        return [row[:count] for row, count in zip(logits, frames, strict=True)]
-
-    def in_batches(self, items: Sequence[LoadedUtterance], size: int) -> list[np.ndarray]:
-        """Run items in batches of short and long ones together, and give the answers in their order."""
-        strides = -(-len(items) // size)
-        found: dict[int, np.ndarray] = {}
-        for first in range(strides):
-            rows = list(range(first, len(items), strides))
-            found |= dict(zip(rows, self([items[row] for row in rows]), strict=True))
-        return [found[row] for row in range(len(items))]
-
-
-def _distance(ours: np.ndarray, theirs: np.ndarray) -> float:
-    if ours.shape != theirs.shape:
-        return float("inf")
-    return float(np.abs(ours - theirs).max()) if ours.size else 0.0
-
-
-def spell(logits: np.ndarray, tokenizer: Tokenizer | None) -> str:
-    """The text of an utterance's logits, greedily.
-
-    Args:
-        logits: (T, V).
-        tokenizer: None where there is no vocabulary.
-    """
-    best = logits.argmax(-1).tolist() if logits.size else []
-    if tokenizer is not None:
-        return tokenizer.decode_ctc(best)
-    # Without a vocabulary a token's number is its word.
-    return " ".join(str(token) for token, before in zip(best, [None, *best], strict=False) if token and token != before)
+    return exported.rank_layers(loaded.model, collate_silent([middle], loaded).input_values, effects=effects)

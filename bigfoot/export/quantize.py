@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bigfoot.compress.quantize import TARGETS, QuantizeConfig, apply, percentile_problem
+from bigfoot.compress.quantize import TARGETS, apply, percentile_problem
+from bigfoot.compress.settings import Quantize
 from bigfoot.data.batches import LoadedUtterance
 from bigfoot.errors import ConfigError
-from bigfoot.export.audio import padded_audio, read_speech
-from bigfoot.export.parity import answers_of_model, spell
+from bigfoot.export.answers import answers_of_model, spell
+from bigfoot.export.audio import join_pieces, padded_audio, read_speech
 from bigfoot.formats.folder import EARLIER_MODELS, LoadedModel, load_model, resolve_model, save_model
 from bigfoot.measure.error_rate import PairedDifference, compare_paired
 from bigfoot.measure.size import measure_size_bytes
@@ -29,7 +30,7 @@ class QuantizeRequest:
         calibrate: real audio for static ranges.
         check: audio on which texts are compared; that of ``calibrate`` where None.
         percentile: see ``bigfoot.compress.quantize.calibrate``.
-        keep_fp32: see ``QuantizeConfig``.
+        keep_fp32: see ``Quantize``.
         may: what may be replaced, besides what bigfoot wrote.
     """
 
@@ -45,7 +46,7 @@ class QuantizeRequest:
     def problems(self) -> list[str]:
         """What cannot be done, all at once.
 
-        Example:
+        Examples:
             >>> QuantizeRequest("tiny_teacher", Path("out"), "int8", calibrate=Path("a.wav")).problems()
             ['--calibrate: only int8_static has ranges to measure; for comparing texts there is --check']
         """
@@ -72,7 +73,7 @@ class Quantized:
         bytes_before: of the weight files.
         bytes_after: the same.
         change: what was kept and dropped, a sentence.
-        texts_changed: utterances of which the small model hears something else; None where no audio was given.
+        texts_changed: utterances whose text changes; None where no audio was given.
         num_utterances: compared.
         wer: the small model's word error rate less the other's; None without audio and head.
     """
@@ -87,7 +88,7 @@ class Quantized:
     def describe(self) -> str:
         """A line for people.
 
-        Example:
+        Examples:
             >>> Quantized(10_000_000, 2_700_000, "", 1, 60, PairedDifference(0.001, 0, 0, 0.4, "utterance")).describe()
             '2.7 MB, 27 % of 10.0 MB; WER +0.10 points, 1 of 60 texts changed'
         """
@@ -131,7 +132,7 @@ def _quantize(request: QuantizeRequest) -> Quantized:
     loaded = load_model(request.model)
     heard = [] if request.calibrate is None else read_speech(request.calibrate, loaded.processor)
     checked = heard if request.check is None else read_speech(request.check, loaded.processor)
-    config = QuantizeConfig(request.precision, tuple(request.keep_fp32), request.percentile)
+    config = Quantize(request.precision, list(request.keep_fp32), request.percentile)
     model, change = apply(loaded.model, config, padded_audio(heard, loaded.processor))
     entry = {"step": "quantize", "precision": request.precision, "changes": [change.describe()]}
     save_model(model, loaded.processor, request.destination, [*loaded.history, entry], may=request.may)
@@ -140,12 +141,14 @@ def _quantize(request: QuantizeRequest) -> Quantized:
     )
     if not checked or model.head is None:
         return Quantized(before, after, change.describe())
-    texts, found = (_hear(each, checked) for each in (loaded, LoadedModel(model, loaded.processor)))
-    references = [item.text for item in checked] if any(item.text for item in checked) else texts
-    wer = compare_paired(references, texts, found, [item.speaker for item in checked])
+    texts, found = (_transcribe(each, checked) for each in (loaded, LoadedModel(model, loaded.processor)))
+    references = join_pieces(checked, [item.text for item in checked])
+    speakers = {item.id: item.speaker for item in checked}
+    wer = compare_paired(references if any(references) else texts, texts, found, list(speakers.values()))
     changed = sum(ours != theirs for ours, theirs in zip(texts, found, strict=True))
-    return Quantized(before, after, change.describe(), changed, len(checked), wer)
+    return Quantized(before, after, change.describe(), changed, len(texts), wer)
 
 
-def _hear(loaded: LoadedModel, utterances: Sequence[LoadedUtterance]) -> list[str]:
-    return [spell(answers_of_model(loaded, item), loaded.processor.tokenizer) for item in utterances]
+def _transcribe(loaded: LoadedModel, utterances: Sequence[LoadedUtterance]) -> list[str]:
+    texts = [spell(answers_of_model(loaded, item), loaded.processor.tokenizer) for item in utterances]
+    return join_pieces(utterances, texts)

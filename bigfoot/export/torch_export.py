@@ -44,7 +44,7 @@ class TorchExport:
 
         return run
 
-    def rank_layers(self, model: BigfootForCTC, input_values: Tensor) -> list[LayerError]:
+    def rank_layers(self, model: BigfootForCTC, input_values: Tensor, *, effects: bool = False) -> list[LayerError]:
         """Nothing: the program has operators where there were layers."""
         return []
 

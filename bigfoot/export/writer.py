@@ -47,6 +47,11 @@ class GraphWriter:
     _quantized: dict[tuple[str, Range | None], Plane] = field(default_factory=dict)
     _rests: dict[Plane, Plane] = field(default_factory=dict)
 
+    @property
+    def exact(self) -> bool:
+        """Whether sums over time must come out the same in any order; see ``bigfoot.export.statistics``."""
+        return bool(self.plan.ranges) and self.plan.is_static
+
     def op(self, kind: str, *inputs: str, domain: str = "", **attributes: Attribute) -> str:
         """Add a node with one output."""
         return self.ops(kind, *inputs, count=1, domain=domain, **attributes)[0]

@@ -12,15 +12,19 @@ from torch import Tensor, nn
 from bigfoot.errors import ModelError
 from bigfoot.formats.dense import densify
 from bigfoot.formats.folder import LoadedModel, align_tokens, load_model, replace_model_folder, write_model
+from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.reshape import without_head
 from bigfoot.storage.ownership import OWN_ONLY, MayReplace
+from bigfoot.text.tokenizers import Processor
 from bigfoot.types import SAMPLE_RATE, Seconds
 
 _SYLLABLES_PER_SECOND = 4
 
 
 def convert_model(
-    loaded: LoadedModel, destination: Path, *, to: str, dense: bool = False, with_code: bool = False,
-    tolerance: float = 1e-5, may: MayReplace = OWN_ONLY, finish: Callable[[Path], None] = lambda _: None,
+    loaded: LoadedModel, destination: Path, *, to: str, dense: bool = False, drop_head: bool = False,
+    with_code: bool = False, tolerance: float = 1e-5, may: MayReplace = OWN_ONLY,
+    finish: Callable[[Path], None] = lambda _: None,
 ) -> float:  # fmt: skip
     """Write a model in a format, read it back, and compare what both answer to ten seconds of audio.
 
@@ -30,6 +34,7 @@ def convert_model(
             fails.
         to: name of a format.
         dense: write out in full what few formats can say: see ``densify``.
+        drop_head: leave out the CTC head, and its vocabulary.
         with_code: also write the modelling code, into a bigfoot folder.
         tolerance: most that an answer may differ, as a share of the largest.
         may: what else may be replaced.
@@ -43,11 +48,13 @@ def convert_model(
         OutputError: the folder holds what bigfoot did not write, or another process writes it.
     """
     may = replace(may, inputs=[*may.inputs, *filter(None, [loaded.folder])], models=[*may.models, loaded.folder])
+    if drop_head and loaded.model.head is not None:
+        bare = replace(loaded.processor, tokenizer=None, decoder_tokenizer=None)
+        loaded = _changed(loaded, without_head(loaded.model), bare, ["the CTC head was left out"])
     written = loaded
     if dense:
         model, changes = densify(loaded.model)
-        entry = [{"step": "convert", "changes": changes}] if changes else []
-        written = LoadedModel(model, loaded.processor, [*loaded.history, *entry], loaded.folder)
+        written = _changed(loaded, model, loaded.processor, changes)
     found = 0.0
 
     def write(beside: Path) -> None:
@@ -66,6 +73,11 @@ def convert_model(
     return found
 
 
+def _changed(loaded: LoadedModel, model: BigfootForCTC, processor: Processor, changes: list[str]) -> LoadedModel:
+    entry = [{"step": "convert", "changes": changes}] if changes else []
+    return LoadedModel(model, processor, [*loaded.history, *entry], loaded.folder)
+
+
 def make_speechlike_noise(seconds: Seconds = 10.0, seed: int = 0) -> Tensor:
     """Noise with the spectrum and the syllables of speech, of mean 0 and variance 1.
 
@@ -76,7 +88,7 @@ def make_speechlike_noise(seconds: Seconds = 10.0, seed: int = 0) -> Tensor:
     Returns:
         (1, N) at 16 kHz.
 
-    Example:
+    Examples:
         >>> make_speechlike_noise(0.5).shape
         torch.Size([1, 8000])
     """
@@ -106,7 +118,7 @@ def compare_answers(given: LoadedModel, other: LoadedModel, seconds: Seconds = 1
     Raises:
         ModelError: one of them has a CTC head and the other has none, or lacks a token.
 
-    Example:
+    Examples:
         >>> model = load_model("tiny_teacher")
         >>> compare_answers(model, model, seconds=1.0)
         0.0

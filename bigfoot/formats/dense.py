@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 
 from bigfoot.errors import ModelError
-from bigfoot.models.configuration import LINEARS, BigfootConfig
+from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.relative_bias import GATE_FEATURES
 from bigfoot.models.reshape import load_plain_state, plain_state, reshape_config, with_small_weights
+from bigfoot.models.shape import LINEARS
 
 
 def densify(model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
@@ -31,7 +34,7 @@ def densify(model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
         ModelError: a layer has more heads than its width has room for, or uses another's attention maps, or time is
             reduced, or layers compute in int8, which no dense shape can do.
 
-    Example:
+    Examples:
         >>> config = BigfootConfig(hidden_size=16, num_attention_heads=2, num_hidden_layers=2, intermediate_size=32,
         ...                        conv_dim=[8] * 7, num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2,
         ...                        conv_groups=[1, 2, 2, 2, 2, 2, 2])
@@ -64,13 +67,58 @@ def densify(model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
     if any(heads != everyone for heads in old.position_heads_of_layers):
         changes.append(f"attention heads {old.heads_of_layers} filled up with zeros to {old.num_attention_heads}")
         _fill_heads(state, old)
-    shape = reshape_config(
-        old, conv_groups=None, conv_sharing=None, intermediate_size=widest, layer_intermediate_sizes=None,
-        layer_num_attention_heads=None, layer_position_heads=None, layer_ranks=None, feature_projection="linear",
-    )  # fmt: skip
+    shape = dense_shape(old)
+    assert shape is not None, "what cannot be written out was refused above"
     dense = BigfootForCTC(shape)
     load_plain_state(dense, state)
     return dense.eval(), changes
+
+
+def dense_shape(config: BigfootConfig) -> BigfootConfig | None:
+    """The shape that ``densify`` gives.
+
+    Args:
+        config: the shape before.
+
+    Returns:
+        None where it cannot be written out.
+
+    Examples:
+        >>> dense_shape(BigfootConfig(conv_groups=[1, 2, 2, 2, 2, 2, 2])).conv_groups is None
+        True
+        >>> dense_shape(BigfootConfig(time_reduction=2)) is None
+        True
+    """
+    computes = config.small is not None and config.small.computes_int8
+    reuses = any(source is not None for source in config.reused_maps)
+    if computes or reuses or config.time_reduction > 1 or max(config.heads_of_layers) > config.num_attention_heads:
+        return None
+    widest = max([config.intermediate_size, *config.widths_of_layers])
+    return reshape_config(
+        config, conv_groups=None, conv_sharing=None, intermediate_size=widest, layer_intermediate_sizes=None,
+        layer_num_attention_heads=None, layer_position_heads=None, layer_ranks=None, feature_projection="linear",
+        small_weights=None,
+    )  # fmt: skip
+
+
+def advise_format(config: BigfootConfig, parts_beyond: Callable[[BigfootConfig], Sequence[str]]) -> str:
+    """Say what a user can do whose shape a format cannot express.
+
+    Args:
+        config: the shape.
+        parts_beyond: names the parts of a shape that the format cannot express.
+
+    Returns:
+        Advice that helps with this shape.
+
+    Examples:
+        >>> advise_format(BigfootConfig(time_reduction=2), lambda _: ["time_reduction"])
+        'keep the bigfoot format'
+    """
+    dense = dense_shape(config)
+    if dense is None or parts_beyond(dense):
+        return "keep the bigfoot format"
+    return "write it out in full (bigfoot convert --densify), or keep the bigfoot format"
 
 
 def _write_out_weights(model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
@@ -147,7 +195,7 @@ def expand_groups(kernel: Tensor, groups: int) -> Tensor:
     Returns:
         (C_out, C_in, K).
 
-    Example:
+    Examples:
         >>> expand_groups(torch.tensor([[[1.0]], [[2.0]]]), 2)[..., 0].tolist()
         [[1.0, 0.0], [0.0, 2.0]]
     """

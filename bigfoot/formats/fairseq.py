@@ -8,21 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.checkpoint import find_checkpoint
+from bigfoot.formats.dense import advise_format
 from bigfoot.formats.fairseq_dictionary import find_dictionary, order_for_fairseq
-from bigfoot.formats.fairseq_settings import Settings, config_of, read_settings, write_settings
-from bigfoot.formats.huggingface import fill_model, say_once
+from bigfoot.formats.fairseq_settings import PLACEHOLDER_DIM, Settings, config_of, read_settings, write_settings
+from bigfoot.formats.huggingface import fill_model
+from bigfoot.formats.state_dict import whose_names
 from bigfoot.formats.torch_file import is_torch_file, open_torch_file
 from bigfoot.formats.torch_layout import StoredTensor
-from bigfoot.models.configuration import BIGFOOT_PREFIX, BigfootConfig, beyond_huggingface
+from bigfoot.models.configuration import BIGFOOT_PREFIX, BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.notices import warn_once
+from bigfoot.models.shape_checks import beyond_huggingface
+from bigfoot.text.json_fields import SampleRate
 from bigfoot.text.tokenizer import Tokenizer
 from bigfoot.text.tokenizers import CharTokenizer, Processor
+from bigfoot.types import SAMPLE_RATE
 
 _FILE, _DICTIONARY = "checkpoint.pt", "dict.ltr.txt"
 _ENCODER, _HEAD = "w2v_encoder.w2v_model.", "w2v_encoder.proj."
@@ -129,7 +136,9 @@ def is_fairseq(path: Path) -> bool:
 def _is_checkpoint(content: object) -> bool:
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         return False
-    return content.get("args") is not None or content.get("cfg") is not None
+    says = content.get("args") is not None or content.get("cfg") is not None
+    # A training script of somebody's own may keep its arguments beside a model of transformers'.
+    return says and whose_names(str(name) for name in content["model"]) != "transformers"
 
 
 def load_fairseq(path: Path, dictionary: Path | None = None) -> tuple[BigfootForCTC, Processor]:
@@ -154,7 +163,7 @@ def load_fairseq(path: Path, dictionary: Path | None = None) -> tuple[BigfootFor
         raise ModelError(f"{file}: a checkpoint of fairseq's holds model and cfg (or args); this file does not")
     assert isinstance(content, dict)
     settings = read_settings(content, str(file))
-    encoder, head = _split(_stored_tensors(content["model"], file), file)
+    encoder, head = _split(_stored_tensors(content["model"], file, settings), file)
     tensors = opened.read(encoder | head)
     vocab_size = head["weight"].shape[0] if head else None
     config = config_of(settings, _family(settings, encoder), vocab_size, str(file))
@@ -162,40 +171,51 @@ def load_fairseq(path: Path, dictionary: Path | None = None) -> tuple[BigfootFor
     tokenizer = find_dictionary(file, content, settings.task.get("labels"), dictionary) if head else None
     if tokenizer is not None and len(tokenizer) != vocab_size:
         raise ModelError(f"{file}: its head has {vocab_size} rows, its dictionary {len(tokenizer)} symbols")
-    return model, _processor(settings, tokenizer, config)
+    return model, _processor(settings, tokenizer, config, file)
 
 
-def _processor(settings: Settings, tokenizer: CharTokenizer | None, config: BigfootConfig) -> Processor:
-    rate = settings.task.get("sample_rate", 16_000)
+def _processor(
+    settings: Settings, tokenizer: CharTokenizer | None, config: BigfootConfig, file: Path
+) -> Processor:
+    # WavLM's file has no such field, and one that fairseq fills in at run time is none.
+    rate = settings.task.get("sample_rate")
+    rate = rate if isinstance(rate, int) else SAMPLE_RATE
+    if problem := SampleRate().problem("sample_rate", rate):
+        raise ModelError(f"{file}: {problem}")
     return Processor(
         tokenizer=tokenizer,
         do_normalize=settings.normalize,
-        sample_rate=rate if isinstance(rate, int) else 16_000,
+        sample_rate=rate,
         # Where all layers have a layer norm, plain transformers' class was trained with masks.
         return_attention_mask=config.feat_extract_norm == "layer",
     )
 
 
-def _stored_tensors(model: object, file: Path) -> dict[str, StoredTensor]:
-    """The tensors of the model that we have a place for; heads of pre-training are dropped, and said."""
+def _stored_tensors(model: object, file: Path, settings: Settings) -> dict[str, StoredTensor]:
+    """The tensors of the model that we have a place for; heads of pre-training are dropped, and named."""
     assert isinstance(model, dict)
+    # Where bigfoot wrote the file, there are heads of zeros, for fairseq builds them.
+    placeholders = settings.encoder.get("final_dim") == PLACEHOLDER_DIM
     kept, dropped = {}, set()
     for name, value in model.items():
         bare = str(name).removeprefix(_ENCODER)
         if bare.startswith(_PRETRAINING):
-            dropped.add(bare.split(".")[0])
+            # fairseq wants an entry where there is no head, too: it has no numbers.
+            if not isinstance(value, StoredTensor) or 0 not in value.shape:
+                dropped.add(bare.split(".")[0])
         elif isinstance(value, StoredTensor):
             kept[str(name)] = value
         else:
             raise ModelError(f"{file}: {name} in its model is no tensor")
-    if dropped:
-        say_once(f"{file}: its pre-training head was left out: {', '.join(sorted(dropped))}")
+    if dropped and not placeholders:
+        warn_once(f"{file}: its pre-training head was left out: {', '.join(sorted(dropped))}")
     return kept
 
 
-def _split(
-    stored: dict[str, StoredTensor], file: Path
-) -> tuple[dict[str, StoredTensor], dict[str, StoredTensor]]:
+_Any = TypeVar("_Any", StoredTensor, Tensor)
+
+
+def _split(stored: dict[str, _Any], file: Path) -> tuple[dict[str, _Any], dict[str, _Any]]:
     """Tensors of the encoder by fairseq's bare names, and of the head as ``weight`` and ``bias``."""
     if any(name.startswith("decoder.") for name in stored):
         raise ModelError(f"{file}: a model with a decoder; only CTC heads are read")
@@ -237,6 +257,22 @@ def _rename(tensors: dict[str, Tensor], config: BigfootConfig) -> dict[str, Tens
     return named
 
 
+def rename_state(state: dict[str, Tensor], config: BigfootConfig, file: Path) -> dict[str, Tensor]:
+    """Bring a state dict of fairseq's, which came without its settings, to our names.
+
+    Args:
+        state: by fairseq's names; a pre-training head is left out.
+        config: the shape.
+        file: where they come from, for messages.
+
+    Raises:
+        ModelError: the head has other parts than a weight and a bias.
+    """
+    kept = {name: each for name, each in state.items() if not name.removeprefix(_ENCODER).startswith(_PRETRAINING)}
+    encoder, head = _split(kept, file)
+    return _rename(encoder | head, config)
+
+
 def save_fairseq(model: BigfootForCTC, processor: Processor, folder: Path) -> Path:
     """Write a checkpoint that fairseq loads: ``checkpoint.pt``, and ``dict.ltr.txt`` where there is a CTC head.
 
@@ -254,18 +290,16 @@ def save_fairseq(model: BigfootForCTC, processor: Processor, folder: Path) -> Pa
         ModelError: fairseq cannot express it; the parts are named.
     """
     config = model.config
-    beyond = beyond_huggingface(config)
-    if config.layer_norm_eps != 1e-5:
-        beyond.append(f"layer_norm_eps {config.layer_norm_eps}")
-    if not config.feat_proj_layer_norm:
-        beyond.append("features that are projected without a norm (feat_proj_layer_norm)")
-    if beyond:
+    if beyond := _beyond_fairseq(config):
         raise ModelError(
-            f"fairseq's {config.family} has no words for {' and '.join(beyond)}; keep the bigfoot format, or make a "
-            "student without it"
+            f"fairseq's {config.family} has no words for {' and '.join(beyond)}; "
+            f"{advise_format(config, _beyond_fairseq)}"
         )
     if config.family == "wavlm" and model.head is not None:
-        raise ModelError("the format of WavLM's authors has no place for a CTC head; write bigfoot or huggingface")
+        raise ModelError(
+            "the format of WavLM's authors has no place for a CTC head; leave the head out (bigfoot convert "
+            "--drop-head), or write bigfoot or huggingface"
+        )
     settings = write_settings(config, processor.do_normalize, processor.sample_rate)
     state = _encoder_state(model)
     symbols: list[str] = []
@@ -287,6 +321,15 @@ def save_fairseq(model: BigfootForCTC, processor: Processor, folder: Path) -> Pa
         lines = "".join(f"{symbol} 1\n" for symbol in symbols)
         (folder / _DICTIONARY).write_text(lines, encoding="utf-8")
     return folder / _FILE
+
+
+def _beyond_fairseq(config: BigfootConfig) -> list[str]:
+    beyond = beyond_huggingface(config)
+    if config.layer_norm_eps != 1e-5:
+        beyond.append(f"layer_norm_eps {config.layer_norm_eps}")
+    if not config.feat_proj_layer_norm:
+        beyond.append("features that are projected without a norm (feat_proj_layer_norm)")
+    return beyond
 
 
 def _encoder_state(model: BigfootForCTC) -> dict[str, Tensor]:
@@ -311,6 +354,11 @@ def _head_state(head: torch.nn.Linear, tokenizer: Tokenizer | None) -> tuple[dic
         raise ModelError(f"fairseq needs a dictionary: the head has {head.out_features} rows, the vocabulary {count}")
     if not isinstance(tokenizer, CharTokenizer):
         raise ModelError(f"fairseq's dictionaries hold characters, not {tokenizer.describe()}; keep the bigfoot format")
+    if tokenizer.lower_case or tokenizer.space != " ":
+        raise ModelError(
+            "fairseq's dictionaries cannot say that texts are written in small letters (do_lower_case) or with another "
+            "space (replace_word_delimiter_char); keep the bigfoot format"
+        )
     order, symbols = order_for_fairseq(tokenizer)
     weight = torch.zeros(len(order), head.in_features)
     bias = torch.full((len(order),), _NEVER)

@@ -88,7 +88,7 @@ def order_for_fairseq(tokenizer: CharTokenizer) -> tuple[list[int | None], list[
     Raises:
         ModelError: a token that a dictionary file cannot hold.
 
-    Example:
+    Examples:
         >>> order_for_fairseq(CharTokenizer(("A", "<pad>", "|")))
         ([1, None, None, None, 0, 2], ['A', '|'])
     """

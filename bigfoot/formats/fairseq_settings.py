@@ -9,8 +9,10 @@ from typing import Any
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.safe_pickle import Record
-from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.configuration import BigfootConfig, build_config
 
+PLACEHOLDER_DIM = 1
+"""``final_dim`` of a head of pre-training that is there because fairseq builds one; no real one is so narrow."""
 _MAX_NODES = 100_000
 _MAX_DEPTH = 40
 _MAX_CONVS = 64
@@ -169,14 +171,13 @@ def config_of(settings: Settings, family: str, vocab_size: int | None, source: s
     if not fields.get("mask_time_prob", 1) and not fields.get("mask_feature_prob"):
         # The vector that masks put in is in every file, but in our models only with masks.
         fields |= {"mask_time_prob": 0.05, "apply_spec_augment": False}
-    return BigfootConfig(
-        family=family,
-        feat_extract_norm=_translate("extractor_mode", encoder.get("extractor_mode", "default"), _NORMS, source),
-        hidden_act=_translate("activation_fn", encoder.get("activation_fn", "gelu"), _ACTIVATIONS, source),
-        ctc_head=vocab_size is not None,
-        **({} if vocab_size is None else {"vocab_size": vocab_size}),
-        **fields,
-    )
+    fields |= {
+        "family": family,
+        "feat_extract_norm": _translate("extractor_mode", encoder.get("extractor_mode", "default"), _NORMS, source),
+        "hidden_act": _translate("activation_fn", encoder.get("activation_fn", "gelu"), _ACTIVATIONS, source),
+        "ctc_head": vocab_size is not None,
+    }
+    return build_config(fields if vocab_size is None else fields | {"vocab_size": vocab_size}, source)
 
 
 _CONV_FIELDS = ("conv_dim", "conv_kernel", "conv_stride")
@@ -225,7 +226,7 @@ def parse_convs(text: object, source: str) -> list[tuple[int, int, int]]:
     Raises:
         ModelError: it is anything but lists of three whole numbers, added and multiplied.
 
-    Example:
+    Examples:
         >>> parse_convs("[(512, 10, 5)] + [(512, 3, 2)] * 2", "here")
         [(512, 10, 5), (512, 3, 2), (512, 3, 2)]
     """
@@ -324,5 +325,5 @@ def _write_encoder(config: BigfootConfig) -> dict[str, Any]:
         encoder |= {"num_buckets": config.num_buckets, "max_distance": config.max_bucket_distance}
     else:
         # The smallest heads that fairseq builds around an encoder; it wants them in the file, and they hold zeros.
-        encoder["final_dim"] = 1
+        encoder["final_dim"] = PLACEHOLDER_DIM
     return encoder

@@ -21,10 +21,9 @@ MAX_MEMORY = 2 * 2**30
 """Bytes of address space, where the system can hold a process to it."""
 
 _OUT_OF_MEMORY = 3
-# bigfoot.models is entered without its __init__, which imports torch. A file that is refused is no matter here: it will
-# be refused again, in words, where they are heard.
+# A file that is refused is no matter here: it will be refused again, in words, by the process that asked.
 _PROGRAM = """
-import sys, types
+import sys
 root, reader, path, most = sys.argv[1:]
 try:
     import resource
@@ -32,8 +31,6 @@ try:
 except (ImportError, OSError, ValueError):
     pass
 sys.path.append(root)
-models = sys.modules["bigfoot.models"] = types.ModuleType("bigfoot.models")
-models.__path__ = [root + "/bigfoot/models"]
 module, _, function = reader.rpartition(".")
 read = getattr(__import__(module, fromlist=[function]), function)
 with open(path, "rb") as file:

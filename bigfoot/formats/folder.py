@@ -15,13 +15,16 @@ from typing import Any
 import torch
 
 from bigfoot.errors import ModelError
-from bigfoot.formats.checkpoint import CHECKPOINT_SUFFIXES
+from bigfoot.formats.checkpoint import CHECKPOINT_SUFFIXES, find_checkpoint
 from bigfoot.formats.code import write_code
 from bigfoot.formats.huggingface import fetch_folder
-from bigfoot.formats.registry import FORMATS, find_format
+from bigfoot.formats.registry import FORMATS, find_format, read_config_file
+from bigfoot.formats.state_dict import read_state
 from bigfoot.formats.torchaudio import BUNDLE_PREFIX
+from bigfoot.formats.with_config import build_with_config
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.notices import warn_once
 from bigfoot.storage.ownership import OWN_ONLY, Earlier, MayReplace
 from bigfoot.storage.replace import replace_folder
 from bigfoot.text.json_files import read_json
@@ -47,6 +50,16 @@ class LoadedModel:
     history: list[dict[str, Any]] = field(default_factory=list)
     folder: Path | None = None
 
+    @property
+    def missing_text_reason(self) -> str | None:
+        """Why no text can come out of the CTC head; None where it can."""
+        if self.model.head is None:
+            return "no CTC head"
+        if self.processor.tokenizer is None:
+            return "no vocabulary in its folder"
+        tokenizer, rows = self.processor.tokenizer, self.model.head.out_features
+        return None if tokenizer.fits(rows) else f"its vocabulary ({tokenizer.describe()}) is not its head's of {rows}"
+
 
 def resolve_model(name: str | Path) -> Path:
     """Find a model: a folder or file of any format, a Hugging Face id, a bundle of torchaudio's, or ``tiny_teacher``.
@@ -65,8 +78,11 @@ def resolve_model(name: str | Path) -> Path:
         return _ASSETS / TINY_TEACHER
     if str(name).startswith(BUNDLE_PREFIX):
         return Path(name)
-    if Path(name).is_file() and Path(name).suffix in CHECKPOINT_SUFFIXES:
-        return Path(name)
+    if Path(name).suffix in CHECKPOINT_SUFFIXES:
+        if not Path(name).exists():
+            raise ModelError(f"{name}: no such file")
+        if Path(name).is_file():
+            return Path(name)
     return fetch_folder(str(name))
 
 
@@ -94,14 +110,15 @@ def outline_model(name: str | Path) -> ModelOutline:
     Raises:
         ModelError: there is nothing readable or supported.
 
-    Example:
+    Examples:
         >>> outline_model("tiny_teacher").config.num_hidden_layers
         12
     """
     path = resolve_model(name)
     kind = find_format(path)
     if kind.read_config is not None:
-        return ModelOutline(kind.read_config(path), load_processor(path), path)
+        config = kind.read_config(path)
+        return ModelOutline(config, load_processor(path, config.vocab_size if config.ctc_head else None), path)
     model, processor = kind.load(path, None)
     return ModelOutline(model.config, processor, path)
 
@@ -115,12 +132,15 @@ def load_config(path: str | Path) -> BigfootConfig:
     return outline_model(path).config
 
 
-def load_model(name: str | Path, *, dictionary: str | Path | None = None) -> LoadedModel:
+def load_model(
+    name: str | Path, *, dictionary: str | Path | None = None, config: str | Path | None = None
+) -> LoadedModel:
     """Load a model of any format: a bigfoot or Hugging Face folder, a file of fairseq's or torchaudio's.
 
     Args:
         name: see ``resolve_model``.
         dictionary: fairseq's ``dict.ltr.txt``, where it does not lie beside the checkpoint.
+        config: for a state dict (``.pt``), which says no shape: a ``config.json`` or a model of the same shape.
 
     Returns:
         The model in fp32 and eval mode, with processor and history.
@@ -128,16 +148,36 @@ def load_model(name: str | Path, *, dictionary: str | Path | None = None) -> Loa
     Raises:
         ModelError: missing, unsupported, or weights that do not fit the config.
 
-    Example:
+    Examples:
         >>> load_model("tiny_teacher").model.config.num_hidden_layers
         12
     """
     path = resolve_model(name)
+    if config is not None:
+        return _load_with_config(path, config)
     kind = find_format(path)
     if dictionary is not None and not kind.takes_dictionary:
         raise ModelError(f"{path}: the {kind.name} format has its own vocabulary; leave the dictionary out")
     model, processor = kind.load(path, None if dictionary is None else Path(dictionary))
-    return LoadedModel(model, processor, _read_history(path), path)
+    loaded = LoadedModel(model, processor, _read_history(path), path)
+    if model.head is not None and (reason := loaded.missing_text_reason):
+        warn_once(f"{path}: no text can come out of this model, and no WER: {reason}")
+    return loaded
+
+
+def _load_with_config(path: Path, config: str | Path) -> LoadedModel:
+    file = find_checkpoint(path)
+    if file is None:
+        suffixes = ", ".join(CHECKPOINT_SUFFIXES)
+        raise ModelError(f"{path} has a configuration of its own; --config is for a state dict ({suffixes})")
+    named = Path(config)
+    shape = read_config_file(named) if named.is_file() and named.suffix == ".json" else outline_model(config).config
+    model = build_with_config(read_state(file), shape, file)
+    rows = None if model.head is None else model.head.out_features
+    # Of the model that the tensors were trained from, where nothing lies beside them.
+    places = [file.parent, named.parent if named.is_file() else resolve_model(config)]
+    processor = next((found for place in places if (found := load_processor(place, rows)).tokenizer), None)
+    return LoadedModel(model, processor or load_processor(places[-1], rows), folder=path)
 
 
 def _read_history(path: Path) -> list[dict[str, Any]]:
@@ -171,7 +211,7 @@ def save_model(
         ModelError: the format cannot express the shape.
         OutputError: the folder holds what bigfoot did not write, or another process writes it.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> loaded = load_model("tiny_teacher")
         >>> save_model(loaded.model, loaded.processor, tempfile.mkdtemp() + "/copy")

@@ -1,15 +1,14 @@
 """Hugging Face folders and ids, both ways.
 
-The names of the tensors are our own already (see ``BigfootConfig.weight_prefix``); what is left is to read both
-spellings of weight normalization, to drop the pre-training head, and to refuse what the encoder cannot be.
+The names of the tensors are our own already (see ``BigfootConfig.weight_prefix``); what is left is to read older names
+(``tensor_names``), and to refuse what the encoder cannot be.
 """
 
 from __future__ import annotations
 
 import json
-import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,16 @@ from torch import Tensor
 from transformers import AutoConfig
 
 from bigfoot.errors import ModelError
+from bigfoot.formats.dense import advise_format
+from bigfoot.formats.tensor_names import rename_to_current
 from bigfoot.formats.torch_file import read_state_dict
-from bigfoot.models.configuration import FAMILY_PREFIXES, BigfootConfig, beyond_huggingface
+from bigfoot.models.configuration import BigfootConfig, build_config
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.notices import warn_once
+from bigfoot.models.shape import FAMILY_PREFIXES
+from bigfoot.models.shape_checks import beyond_huggingface
+from bigfoot.text.json_fields import quote
 from bigfoot.text.json_files import read_json
-
-log = logging.getLogger("bigfoot")
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,6 @@ FAMILIES = {
 _LEFT_OUT = {
     "wav2vec2-conformer": "its layers hold convolutions and rotary or relative positions, which SpeechEncoder has not",
     "wav2vec2-bert": "it hears mel filter banks in place of a waveform",
-}
-_PRETRAINING_HEAD = ("quantizer.", "project_q.", "project_hid.", "final_proj.", "label_embs_concat")
-_WEIGHT_NORM = {
-    "pos_conv_embed.conv.weight_g": "pos_conv_embed.conv.parametrizations.weight.original0",
-    "pos_conv_embed.conv.weight_v": "pos_conv_embed.conv.parametrizations.weight.original1",
 }
 _MAX_HEADER = 2 * 2**20
 _CONFIG_FIELDS = (
@@ -108,12 +106,27 @@ def read_config(folder: Path) -> BigfootConfig:
     Raises:
         ModelError: another family, or a shape that the encoder has no counterpart for.
     """
-    raw = read_json(folder / "config.json")
+    return config_of(read_json(folder / "config.json"), folder)
+
+
+def config_of(raw: Mapping[str, Any], folder: Path) -> BigfootConfig:
+    """Make ours of what a Hugging Face ``config.json`` holds.
+
+    Args:
+        raw: the file.
+        folder: where it lies, for messages.
+
+    Returns:
+        The same shape.
+
+    Raises:
+        ModelError: another family, or a shape that the encoder has no counterpart for.
+    """
     family = str(raw.get("model_type"))
     if family not in FAMILIES:
         why = f" ({_LEFT_OUT[family]})" if family in _LEFT_OUT else ""
         known = ", ".join(FAMILIES)
-        raise ModelError(f"{folder}: model_type {family!r} is not supported{why}; known: {known}, bigfoot")
+        raise ModelError(f"{folder}: model_type {quote(family)} is not supported{why}; known: {known}, bigfoot")
     for key in ("add_adapter", "adapter_attn_dim"):
         if raw.get(key):
             raise ModelError(f"{folder}: {key} in its config: adapters are not supported")
@@ -121,13 +134,28 @@ def read_config(folder: Path) -> BigfootConfig:
     # transformers leaves out of the file what equals the family's defaults, hence those, not ours.
     given = {key: raw.get(key, default) for key, default in _family_defaults(family).items()}
     ctc_head = str(named[0] if isinstance(named, list) else named).endswith("ForCTC")
-    return BigfootConfig(family=family, ctc_head=ctc_head, **(given | FAMILIES[family].granted))
+    fields = {"family": family, "ctc_head": ctc_head, **given, **FAMILIES[family].granted}
+    return build_config(fields, folder / "config.json")
 
 
 def _family_defaults(family: str) -> dict[str, Any]:
     """Those of our fields that the family's configuration in transformers has, with its defaults."""
     known = AutoConfig.for_model(family).to_dict()
     return {key: known[key] for key in _CONFIG_FIELDS if key in known}
+
+
+def family_fields(config: BigfootConfig) -> dict[str, Any]:
+    """What the family's configuration in transformers holds of a shape.
+
+    Args:
+        config: a shape that transformers can express.
+
+    Examples:
+        >>> family_fields(BigfootConfig(num_hidden_layers=2))["num_hidden_layers"]
+        2
+    """
+    ours = config.to_dict()
+    return {key: ours[key] for key in _family_defaults(config.family)}
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -233,12 +261,6 @@ def _fit(model: BigfootForCTC, tensors: dict[str, Tensor], source: str) -> dict[
     return tensors
 
 
-@cache
-def say_once(sentence: str) -> None:
-    """A run loads its teacher at every step; a user need be told once."""
-    log.warning(sentence)
-
-
 def load_huggingface(folder: Path) -> BigfootForCTC:
     """Load a Hugging Face folder exactly, with its CTC head if it has one; a pre-training head is dropped and named.
 
@@ -251,19 +273,28 @@ def load_huggingface(folder: Path) -> BigfootForCTC:
     Raises:
         ModelError: unsupported, unreadable, or weights that do not fit.
     """
-    config = read_config(folder)
-    prefix = FAMILY_PREFIXES[config.family]
-    tensors, dropped = {}, set()
-    for name, tensor in read_weights(folder).items():
-        if name.startswith(_PRETRAINING_HEAD):
-            dropped.add(name.partition(".")[0])
-            continue
-        for old, new in _WEIGHT_NORM.items():
-            name = name.replace(old, new)
-        bare = not name.startswith((f"{prefix}.", "lm_head."))
-        tensors[f"{prefix}.{name}" if bare else name] = tensor.float()
-    if dropped:
-        say_once(f"{folder}: its pre-training head was left out: {', '.join(sorted(dropped))}")
+    return build_from_weights(read_config(folder), read_weights(folder), str(folder))
+
+
+def build_from_weights(config: BigfootConfig, weights: dict[str, Tensor], source: str) -> BigfootForCTC:
+    """Build a model of tensors under any names that transformers has given them.
+
+    Args:
+        config: the shape, of a family's own; whether there is a head and a vector of masked frames, the tensors say.
+        weights: by the file's names.
+        source: where they come from, for messages.
+
+    Returns:
+        The model in fp32 and eval mode.
+
+    Raises:
+        ModelError: tensors are missing, left over or of another shape.
+    """
+    renamed, prefix = rename_to_current(weights, config.family), FAMILY_PREFIXES[config.family]
+    for what, parts in (("pre-training head", renamed.pretraining), ("head for another task", renamed.other)):
+        if parts:
+            warn_once(f"{source}: its {what} was left out: {', '.join(sorted(parts))}")
+    tensors = {name: tensor.float() for name, tensor in renamed.tensors.items()}
     # The file decides: a folder may name ForPreTraining and carry a head, or the other way round.
     config.ctc_head = "lm_head.weight" in tensors
     has_mask = f"{prefix}.masked_spec_embed" in tensors
@@ -271,7 +302,7 @@ def load_huggingface(folder: Path) -> BigfootForCTC:
         config.mask_time_prob = config.mask_feature_prob = 0.0
     elif config.mask_time_prob == config.mask_feature_prob == 0:
         tensors.pop(f"{prefix}.masked_spec_embed")
-    return fill_model(config, tensors, str(folder))
+    return fill_model(config, tensors, source)
 
 
 def save_huggingface(model: BigfootForCTC, folder: Path) -> None:
@@ -287,13 +318,11 @@ def save_huggingface(model: BigfootForCTC, folder: Path) -> None:
     beyond = beyond_huggingface(model.config)
     if beyond:
         raise ModelError(
-            f"transformers' {model.config.family} has no words for {' and '.join(beyond)}; keep the bigfoot format, "
-            "write it out in full (bigfoot convert --densify), or make a student without it "
-            "(student.change_conv_layers=false)"
+            f"transformers' {model.config.family} has no words for {' and '.join(beyond)}; "
+            f"{advise_format(model.config, beyond_huggingface)}"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    family, ours = model.config.family, model.config.to_dict()
-    config = {key: ours[key] for key in _family_defaults(family)}
+    family, config = model.config.family, family_fields(model.config)
     head = FAMILIES[family].stem + ("ForCTC" if model.head is not None else "Model")
     config |= {"model_type": family, "architectures": [head], "layerdrop": 0.0, "dtype": "float32"}
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from transformers.utils import logging
@@ -13,6 +14,7 @@ from bigfoot.errors import ModelError
 from bigfoot.formats.checkpoint import CHECKPOINT_SUFFIXES, find_checkpoint
 from bigfoot.formats.fairseq import is_fairseq, load_fairseq, save_fairseq
 from bigfoot.formats.huggingface import (
+    config_of,
     fill_model,
     load_huggingface,
     read_config,
@@ -20,11 +22,11 @@ from bigfoot.formats.huggingface import (
     save_huggingface,
     weight_files,
 )
-from bigfoot.formats.torch_file import read_state_dict
+from bigfoot.formats.state_dict import read_state, refuse_without_shape, whose_names
 from bigfoot.formats.torchaudio import BUNDLE_PREFIX, load_bundle, load_torchaudio, save_torchaudio
+from bigfoot.formats.with_config import build_with_config
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.models.encoder import restore_weights
 from bigfoot.text.json_files import read_json
 from bigfoot.text.tokenizers import Processor, load_processor, save_processor
 
@@ -68,7 +70,7 @@ def find_format(path: Path) -> Format:
     Raises:
         ModelError: none of ours, with what each would look like.
 
-    Example:
+    Examples:
         >>> find_format(Path("torchaudio:WAV2VEC2_BASE")).name
         'torchaudio'
     """
@@ -107,21 +109,25 @@ def _is_native(path: Path) -> bool:
 
 
 def _read_native_config(folder: Path) -> BigfootConfig:
-    raw = read_json(folder / "config.json")
+    return _native_config(read_json(folder / "config.json"), folder / "config.json")
+
+
+def _native_config(raw: dict[str, Any], file: Path) -> BigfootConfig:
     # Where a folder carries its own code, our loading does not run it, and the next folder need not carry it.
     raw.pop("auto_map", None)
     try:
         config = BigfootConfig.from_dict(raw)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"{folder / 'config.json'}: {error}") from error
+    except ModelError as error:
+        raise ModelError(f"{file}: {error}") from error
     assert isinstance(config, BigfootConfig)
     return config
 
 
 def _load_native(folder: Path, _dictionary: Path | None) -> tuple[BigfootForCTC, Processor]:
-    config, processor = _read_native_config(folder), load_processor(folder)
-    tensors = restore_weights(config, read_weights(folder), str(folder))
-    return fill_model(config, tensors, str(folder)), processor
+    config = _read_native_config(folder)
+    tensors = BigfootForCTC.restore_weights(config, read_weights(folder), str(folder))
+    model = fill_model(config, tensors, str(folder))
+    return model, load_processor(folder, _head_size(model))
 
 
 def _save_native(model: BigfootForCTC, processor: Processor, folder: Path) -> None:
@@ -144,7 +150,12 @@ def _is_huggingface(path: Path) -> bool:
 
 
 def _load_huggingface(folder: Path, _dictionary: Path | None) -> tuple[BigfootForCTC, Processor]:
-    return load_huggingface(folder), load_processor(folder)
+    model = load_huggingface(folder)
+    return model, load_processor(folder, _head_size(model))
+
+
+def _head_size(model: BigfootForCTC) -> int | None:
+    return None if model.head is None else model.head.out_features
 
 
 def hears_padding(config: BigfootConfig) -> bool:
@@ -152,7 +163,7 @@ def hears_padding(config: BigfootConfig) -> bool:
 
     A group norm and a batch norm average over it, and several positional convolutions carry it inwards.
 
-    Example:
+    Examples:
         >>> hears_padding(BigfootConfig()), hears_padding(BigfootConfig(feat_extract_norm="layer"))
         (True, False)
     """
@@ -183,7 +194,27 @@ def _load_torchaudio(path: Path, _dictionary: Path | None) -> tuple[BigfootForCT
         return load_bundle(str(path))
     file = find_checkpoint(path)
     assert file is not None
-    return load_torchaudio(file, read_state_dict(file))
+    tensors = read_state(file)
+    if (beside := file.with_name("config.json")).is_file() and whose_names(tensors) != "torchaudio":
+        model = build_with_config(tensors, read_config_file(beside), file)
+        return model, load_processor(file.parent, _head_size(model))
+    refuse_without_shape(file, tensors)
+    return load_torchaudio(file, tensors)
+
+
+def read_config_file(file: Path) -> BigfootConfig:
+    """Read a ``config.json`` of bigfoot's or Hugging Face's, wherever it lies.
+
+    Args:
+        file: the file.
+
+    Raises:
+        ModelError: it cannot be read, or is of another family.
+    """
+    raw = read_json(file)
+    if raw.get("model_type") == BigfootConfig.model_type:
+        return _native_config(raw, file)
+    return config_of(raw, file)
 
 
 def _save_torchaudio(model: BigfootForCTC, processor: Processor, folder: Path) -> None:

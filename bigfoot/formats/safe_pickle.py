@@ -131,7 +131,7 @@ def read_pickle(
     Raises:
         UnsafePickleError: it asks for more than that, is damaged, or larger than it may be.
 
-    Example:
+    Examples:
         >>> import io, pickle
         >>> data = pickle.dumps({"layers": [1, 2]})
         >>> read_pickle(io.BytesIO(data), 0, len(data))

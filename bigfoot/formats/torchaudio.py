@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from bigfoot.errors import ModelError
+from bigfoot.formats.dense import advise_format
 from bigfoot.formats.huggingface import fill_model
 from bigfoot.formats.torchaudio_builders import (
     BUILDERS,
@@ -79,7 +80,7 @@ def load_torchaudio(path: Path, tensors: dict[str, Tensor]) -> tuple[BigfootForC
     given = said.get("arguments", {})
     if not isinstance(given, dict):
         raise ModelError(f"{beside}: its arguments should be an object, name and value each")
-    state = _rename(tensors, str(path))
+    state = rename_to_plain(tensors, str(path))
     arguments = read_arguments(state, given, str(path)) | given
     family = str(said.get("family") or ("wavlm" if POSITION_TABLE in state else "wav2vec2"))
     model = _build(state, arguments, family, str(path))
@@ -111,7 +112,7 @@ def load_bundle(name: str) -> tuple[BigfootForCTC, Processor]:
     except (OSError, RuntimeError) as error:
         raise ModelError(f"{name}: torchaudio could not fetch its weights: {error}") from error
     family = wanted.split("_")[0].lower()
-    state, inner = _rename(module.state_dict(), name), getattr(module, "model", module)
+    state, inner = rename_to_plain(module.state_dict(), name), getattr(module, "model", module)
     model = _build(state, read_arguments(state, ask_module(inner), name), family, name)
     labels = bundle.get_labels(blank="<pad>") if hasattr(bundle, "get_labels") else None
     tokenizer = None if labels is None else CharTokenizer(tuple(labels))
@@ -134,8 +135,7 @@ def save_torchaudio(model: BigfootForCTC, folder: Path) -> None:
     config = model.config
     if beyond := unspeakable_parts(config):
         raise ModelError(
-            f"torchaudio has no words for {' and '.join(beyond)}; keep the bigfoot format, or write out in full "
-            "what can be (bigfoot convert --densify)"
+            f"torchaudio has no words for {' and '.join(beyond)}; {advise_format(config, unspeakable_parts)}"
         )
     state = plain_state(model)
     state.pop("encoder.masked_spec_embed", None)
@@ -151,8 +151,16 @@ def save_torchaudio(model: BigfootForCTC, folder: Path) -> None:
     (folder / _FILE).with_suffix(".json").write_text(json.dumps(said, indent=2), encoding="utf-8")
 
 
-def _rename(tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
-    """The same tensors by the names of ``plain_state``."""
+def rename_to_plain(tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    """Bring tensors to the names of ``plain_state``.
+
+    Args:
+        tensors: by torchaudio's names.
+        source: the file, for messages.
+
+    Raises:
+        ModelError: names that torchaudio does not have.
+    """
     state: dict[str, Tensor] = {}
     strange = []
     for name, tensor in tensors.items():

@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from bigfoot.errors import ModelError
-from bigfoot.models.configuration import BigfootConfig, beyond_huggingface
+from bigfoot.models.configuration import BigfootConfig, build_config
+from bigfoot.models.shape_checks import beyond_huggingface
 
 BUILDERS = {"wav2vec2": "wav2vec2_model", "hubert": "wav2vec2_model", "wavlm": "wavlm_model"}
 """Family -> function of ``torchaudio.models`` whose state dict it is; HuBERT's is wav2vec2's to the last name."""
@@ -58,7 +59,7 @@ def unspeakable_parts(config: BigfootConfig) -> list[str]:
     Returns:
         One phrase a part; empty where torchaudio can express all of it.
 
-    Example:
+    Examples:
         >>> unspeakable_parts(BigfootConfig(hidden_act="relu"))
         ["hidden_act 'relu' (it knows 'gelu')"]
     """
@@ -183,11 +184,10 @@ def config_of(arguments: dict[str, Any], family: str, source: str) -> BigfootCon
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{source}: its extractor_conv_layer_config or extractor_mode is wrong: {error}") from error
     aux = arguments["aux_num_out"]
-    return BigfootConfig(
-        family=family, feat_extract_norm=norm, conv_dim=channels, conv_kernel=kernels, conv_stride=strides,
-        ctc_head=aux is not None, vocab_size=aux or BigfootConfig.vocab_size,
-        **{ours: arguments[theirs] for theirs, ours in fields.items() if theirs in arguments},
-    )  # fmt: skip
+    named = {ours: arguments[theirs] for theirs, ours in fields.items() if theirs in arguments}
+    named |= {"conv_dim": channels, "conv_kernel": kernels, "conv_stride": strides, "feat_extract_norm": norm}
+    named |= {"family": family, "ctc_head": aux is not None, "vocab_size": aux or BigfootConfig.vocab_size}
+    return build_config(named, source)
 
 
 def arguments_of(config: BigfootConfig) -> dict[str, Any]:

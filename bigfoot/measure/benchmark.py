@@ -231,7 +231,7 @@ def _measure_setting(
     product: MatrixProduct,
     on_tick: Callable[[str], None],
 ) -> _Raw:
-    """Memory, then time, then parts: a machine whose memory is too small is told of it by a child's death."""
+    """Memory, then time, then parts: too little memory shows as a killed child process."""
     memory = {}
     seconds, threads, batch = setting.seconds, setting.threads, setting.batch
     for subject in subjects:
@@ -296,7 +296,7 @@ def _summarize(raw: _Raw, subject: _Subject, first: str) -> ModelResult:
 
 
 def _judge(first: ModelResult, own: ModelResult) -> ModelResult:
-    """Say it where a model is smaller than the first and its speedup does not rise above 1 beyond its spread."""
+    """Report each model that is smaller than the first and not faster beyond the spread."""
     if own.num_unique_params >= first.num_unique_params or own.speedup_low > 1:
         return own
     blame = blame_part(first.by_part, own.by_part, first.name) if first.by_part and own.by_part else None
@@ -314,7 +314,7 @@ def _judge(first: ModelResult, own: ModelResult) -> ModelResult:
 def _twin_notes(subjects: Sequence[_Subject]) -> Iterator[str]:
     for one, other in itertools.combinations(subjects, 2):
         if (one.opened.folder, one.opened.runtime) == (other.opened.folder, other.opened.runtime):
-            yield f"{one.name} and {other.name} are one folder: how far they differ is what these rounds cannot tell"
+            yield f"{one.name} and {other.name} are one folder: their difference is what these rounds cannot resolve"
 
 
 def _rounding_notes(subjects: Sequence[_Subject]) -> Iterator[str]:
@@ -330,7 +330,7 @@ def _rounding_notes(subjects: Sequence[_Subject]) -> Iterator[str]:
 def _unnamed_notes(models: Sequence[ModelResult]) -> Iterator[str]:
     unnamed = dict.fromkeys(model.name for model in models if model.runtime == WATCHED and not model.by_part)
     for name in unnamed:
-        yield f"{name} says of no node which part it belongs to; export it again to see its time by part"
+        yield f"{name} does not name the part of any node; export it again to see its time by part"
 
 
 def _busy_notes(models: Sequence[ModelResult]) -> Iterator[str]:

@@ -22,7 +22,7 @@ class Setting:
         seconds: audio of an utterance.
         batch: utterances of a pass.
 
-    Example:
+    Examples:
         >>> print(Setting(1, 10.0, 8))
         1 thread, 10 s, batch 8
     """
@@ -68,7 +68,7 @@ class BenchmarkPlan:
 def read_plan(
     sources: Sequence[str], threads: str = "1", seconds: str = "10", batch: str = "1", rounds: int = 9
 ) -> BenchmarkPlan:
-    """Read a plan as the command line says it.
+    """Parse a plan from the command line.
 
     Args:
         sources: models.
@@ -80,7 +80,7 @@ def read_plan(
     Raises:
         ConfigError: all that is wrong with them.
 
-    Example:
+    Examples:
         >>> read_plan(["tiny_teacher"], seconds="2,10").settings
         [Setting(threads=1, seconds=2.0, batch=1), Setting(threads=1, seconds=10.0, batch=1)]
     """
@@ -123,6 +123,6 @@ def plan_warnings(plan: BenchmarkPlan) -> list[str]:
         if threads > processors:
             found.append(
                 f"{threads} threads on a machine whose process may use {processors}: they wait for each other, and "
-                "such a time says little"
+                "such a time means little"
             )
     return found

@@ -1,6 +1,6 @@
 """Where the time goes: the parts of models timed by hooks, or by their runtime's profile, in rounds of their own.
 
-Hooks stop the clock at the border of a part. That costs a little, so these rounds are apart from those that tell how
+Hooks stop the clock at the border of a part. That costs a little, so these rounds are apart from those that measure how
 fast a model is.
 """
 
@@ -134,7 +134,7 @@ def measure_parts(
     Returns:
         By name and part; what happens between parts, such as masking, is in none.
 
-    Example:
+    Examples:
         >>> from bigfoot.measure.peak import build_product
         >>> from bigfoot.measure.size import measure_size
         >>> from bigfoot.formats.folder import load_model
@@ -170,7 +170,7 @@ def describe_parts(
         audio: seconds of audio in a pass, all utterances together.
         peaks: multiply-accumulates per second of computing that the machine could do, one a round.
 
-    Example:
+    Examples:
         >>> parts = describe_parts([{"conv": 3.0, "head": 1.0}], {"conv": 30, "head": 0}, audio=2.0, peaks=[100.0])
         >>> parts["conv"].time_share, parts["conv"].macs_share, parts["conv"].share_of_peak
         (0.75, 1.0, 0.2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -15,6 +14,7 @@ from bigfoot.errors import MissingExtraError, ModelError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.program import read_program
 from bigfoot.runtime.openvino_engine import compile_ir, read_ir, read_rt_info
+from bigfoot.text.json_files import parse_json
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -27,7 +27,7 @@ Pass: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class _Opened(NamedTuple):
-    """A file in its runtime: what it says of itself, and from samples (B, N) and lengths (B,) to logits."""
+    """A file in its runtime: its facts, and from samples (B, N) and lengths (B,) to logits."""
 
     facts: Mapping[str, str]
     run: Pass
@@ -36,7 +36,7 @@ class _Opened(NamedTuple):
 def find_deployed(name: str | Path) -> Path | None:
     """The exported file that a name stands for: the file itself, or that of a deployed folder; None for another model.
 
-    Example:
+    Examples:
         >>> find_deployed("student.onnx"), find_deployed("tiny_teacher")
         (PosixPath('student.onnx'), None)
     """
@@ -73,9 +73,7 @@ class DeployedModel:
         facts = self._at(torch.get_num_threads()).facts
         if "config" not in facts:
             raise ModelError(f"{path}: no shape in its metadata; write it by bigfoot export")
-        config = BigfootConfig.from_dict(json.loads(facts["config"]))
-        assert isinstance(config, BigfootConfig)
-        self.config = config
+        self.config = _read_shape(facts["config"], path)
 
     def _at(self, threads: int) -> _Opened:
         # Threads are fixed when a file is opened, and a benchmark goes through several counts.
@@ -94,6 +92,18 @@ class DeployedModel:
         """
         lengths = np.full(samples.shape[0], samples.shape[1], np.int64)
         return (torch.from_numpy(self._at(torch.get_num_threads()).run(samples.numpy(), lengths)),)
+
+
+def _read_shape(text: str, path: Path) -> BigfootConfig:
+    try:
+        found = parse_json(text)
+        if not isinstance(found, dict):
+            raise ModelError(f"a {type(found).__name__} in place of an object")
+        config = BigfootConfig.from_dict(found)
+    except (ValueError, ModelError) as error:
+        raise ModelError(f"{path}: its metadata has no shape that can be used: {error}; export it again") from error
+    assert isinstance(config, BigfootConfig)
+    return config
 
 
 def open_session(path: Path, threads: int, profile: str | None = None) -> InferenceSession:

@@ -43,7 +43,7 @@ class ErrorCounts:
         deletions: not found.
         insertions: found where the reference has nothing, all of a hypothesis with an empty reference among them.
 
-    Example:
+    Examples:
         >>> ErrorCounts(hits=8, substitutions=1, deletions=1, insertions=0).rate
         0.2
     """
@@ -76,7 +76,7 @@ class ErrorRate:
     Args:
         wer: word error rate, a fraction; None where there are no reference words.
         wer_low: lower end of its 95 % interval; None where there is no rate or only one unit to draw from. Without a
-            single error the interval is 0 to 0, which says nothing about errors on other utterances.
+            single error the interval is 0 to 0, which does not bound errors on other utterances.
         wer_high: upper end.
         cer: character error rate, a fraction, spaces between words counted.
         words: raw counts of words.
@@ -118,12 +118,12 @@ class PairedDifference:
 
 @dataclass(frozen=True)
 class AlignedWord:
-    """A word of a reference beside what was heard for it.
+    """A word of a reference aligned with a word of a hypothesis.
 
     Args:
-        kind: what became of it: found, found as another, not found, or heard where the reference has nothing.
-        reference: what was said; empty for an insertion.
-        hypothesis: what was heard; empty for a deletion.
+        kind: hit, substitution, deletion or insertion.
+        reference: the word; empty for an insertion.
+        hypothesis: the word; empty for a deletion.
     """
 
     kind: Literal["hit", "substitution", "deletion", "insertion"]
@@ -139,12 +139,12 @@ def measure_error_rate(
     samples: int = 1000,
     seed: int = 0,
 ) -> ErrorRate:
-    """Compare transcripts with what a model heard.
+    """Compare hypotheses with references.
 
     Args:
-        references: what was said, one text an utterance.
-        hypotheses: what was heard, in the same order.
-        speakers: who said it, in the same order.
+        references: transcripts, one an utterance.
+        hypotheses: outputs of the model, in the same order.
+        speakers: of the utterances, in the same order.
         samples: bootstrap resamples, 1 or more.
         seed: of the resampling; the same seed, speakers and samples draw the same resamples for every model.
 
@@ -154,7 +154,7 @@ def measure_error_rate(
     Raises:
         ValueError: the lists differ in length, or samples is below 1.
 
-    Example:
+    Examples:
         >>> rate = measure_error_rate(["one two", "three four"], ["one two", "tree four"], ["ann", "bob"])
         >>> rate.wer, rate.words.substitutions, rate.bootstrap_unit
         (0.25, 1, 'utterance')
@@ -194,10 +194,10 @@ def compare_paired(
     intervals suggest.
 
     Args:
-        references: what was said, one text an utterance.
-        hypotheses_a: what the first model heard (the teacher, say).
-        hypotheses_b: what the second model heard.
-        speakers: who said it.
+        references: transcripts, one an utterance.
+        hypotheses_a: of the first model, such as the teacher.
+        hypotheses_b: of the second model.
+        speakers: of the utterances.
         samples: bootstrap resamples, 1 or more.
         seed: of the resampling.
 
@@ -207,10 +207,10 @@ def compare_paired(
     Raises:
         ValueError: the lists differ in length, or samples is below 1.
 
-    Example:
-        >>> spoken = ["one two", "three four", "five six", "seven eight"]
+    Examples:
+        >>> expected = ["one two", "three four", "five six", "seven eight"]
         >>> worse = ["one two", "tree four", "five six", "seven ate"]
-        >>> compare_paired(spoken, spoken, worse, ["ann", "bob", "cleo", "dan"]).difference
+        >>> compare_paired(expected, expected, worse, ["ann", "bob", "cleo", "dan"]).difference
         0.25
     """
     _check_arguments(
@@ -236,8 +236,8 @@ def count_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[E
     """Count the words of each utterance by itself.
 
     Args:
-        references: what was said, one text an utterance.
-        hypotheses: what was heard, in the same order.
+        references: transcripts, one an utterance.
+        hypotheses: outputs of the model, in the same order.
 
     Returns:
         Counts of words, one an utterance.
@@ -245,7 +245,7 @@ def count_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[E
     Raises:
         ValueError: the lists differ in length.
 
-    Example:
+    Examples:
         >>> [counts.errors for counts in count_errors(["one two", "three"], ["one", "tree tree"])]
         [1, 2]
     """
@@ -257,28 +257,28 @@ def align_words(reference: str, hypothesis: str) -> list[AlignedWord]:
     """Put the words of two texts beside each other with as few errors as can be.
 
     Args:
-        reference: what was said.
-        hypothesis: what was heard.
+        reference: the transcript.
+        hypothesis: the output of the model.
 
     Returns:
         Every word of both, in order.
 
-    Example:
+    Examples:
         >>> [(word.kind, word.reference, word.hypothesis) for word in align_words("one two", "one too")]
         [('hit', 'one', 'one'), ('substitution', 'two', 'too')]
     """
-    spoken, heard = reference.split(), hypothesis.split()
-    if not spoken:
-        return [AlignedWord("insertion", "", word) for word in heard]
+    expected, found = reference.split(), hypothesis.split()
+    if not expected:
+        return [AlignedWord("insertion", "", word) for word in found]
     aligned = []
-    for chunk in jiwer.process_words(" ".join(spoken), " ".join(heard)).alignments[0]:
+    for chunk in jiwer.process_words(" ".join(expected), " ".join(found)).alignments[0]:
         kind = _KINDS[chunk.type]
         pairs = itertools.zip_longest(
-            spoken[chunk.ref_start_idx : chunk.ref_end_idx],
-            heard[chunk.hyp_start_idx : chunk.hyp_end_idx],
+            expected[chunk.ref_start_idx : chunk.ref_end_idx],
+            found[chunk.hyp_start_idx : chunk.hyp_end_idx],
             fillvalue="",
         )
-        aligned += [AlignedWord(kind, said, found) for said, found in pairs]
+        aligned += [AlignedWord(kind, *pair) for pair in pairs]
     return aligned
 
 
@@ -293,35 +293,35 @@ def _check_arguments(samples: int, **lists: Sequence[str]) -> None:
 
 def _count_words(references: Sequence[str], hypotheses: Sequence[str]) -> Counts:
     """Count (B, 4) hits, substitutions, deletions and insertions of words."""
-    spoken, heard = [text.split() for text in references], [text.split() for text in hypotheses]
-    counts, judged = _count_against_nothing([len(words) for words in spoken], [len(words) for words in heard])
+    expected, found = [text.split() for text in references], [text.split() for text in hypotheses]
+    counts, judged = _count_against_nothing([len(words) for words in expected], [len(words) for words in found])
     if judged:
-        output = jiwer.process_words([" ".join(spoken[i]) for i in judged], [" ".join(heard[i]) for i in judged])
+        output = jiwer.process_words([" ".join(expected[i]) for i in judged], [" ".join(found[i]) for i in judged])
         _add_alignments_(counts, judged, output.alignments)
     return counts
 
 
 def _count_characters(references: Sequence[str], hypotheses: Sequence[str]) -> Counts:
     """Count (B, 4) hits, substitutions, deletions and insertions of characters."""
-    spoken, heard = [" ".join(text.split()) for text in references], [" ".join(text.split()) for text in hypotheses]
-    counts, judged = _count_against_nothing([len(text) for text in spoken], [len(text) for text in heard])
+    expected, found = [" ".join(text.split()) for text in references], [" ".join(text.split()) for text in hypotheses]
+    counts, judged = _count_against_nothing([len(text) for text in expected], [len(text) for text in found])
     if judged:
-        output = jiwer.process_characters([spoken[i] for i in judged], [heard[i] for i in judged])
+        output = jiwer.process_characters([expected[i] for i in judged], [found[i] for i in judged])
         _add_alignments_(counts, judged, output.alignments)
     return counts
 
 
-def _count_against_nothing(spoken: Sequence[int], heard: Sequence[int]) -> tuple[Counts, list[int]]:
+def _count_against_nothing(expected: Sequence[int], found: Sequence[int]) -> tuple[Counts, list[int]]:
     """Count the insertions where the reference is empty, which jiwer refuses or rates in its own ways by version.
 
     Returns:
         Counts (B, 4), and the indices of the utterances that remain to be aligned.
     """
-    counts = np.zeros((len(spoken), 4), dtype=np.int64)
-    for index, length in enumerate(spoken):
+    counts = np.zeros((len(expected), 4), dtype=np.int64)
+    for index, length in enumerate(expected):
         if length == 0:
-            counts[index, _OPERATIONS["insert"]] = heard[index]
-    return counts, [index for index, length in enumerate(spoken) if length]
+            counts[index, _OPERATIONS["insert"]] = found[index]
+    return counts, [index for index, length in enumerate(expected) if length]
 
 
 def _add_alignments_(

@@ -23,7 +23,7 @@ def measure_feature_error(student: BigfootForCTC, teacher: BigfootForCTC, batche
         |student - teacher|^2 / |teacher|^2, summed over all frames and channels; 0 is equality, 1 is what all zeros
         would give.
 
-    Example:
+    Examples:
         >>> from bigfoot.formats.folder import load_model
         >>> model, audio = load_model("tiny_teacher").model, torch.randn(1, 8000)
         >>> measure_feature_error(model, model, [PaddedAudio(audio, torch.ones(1, 8000, dtype=torch.bool))])

@@ -69,7 +69,7 @@ def divide_profile(events: Sequence[Mapping[str, Any]]) -> list[ByOperator]:
     Returns:
         Seconds of each pass; no pass where no node is named by its part.
 
-    Example:
+    Examples:
         >>> node = {"cat": "Node", "name": "conv/Gelu_3_kernel_time", "ts": 5, "dur": 2e6, "args": {"op_name": "Gelu"}}
         >>> divide_profile([node, {"cat": "Session", "name": "model_run", "ts": 1, "dur": 9}])
         [{'conv': {'Gelu': 2.0}}]
@@ -97,7 +97,7 @@ def _named_part(event: Mapping[str, Any]) -> str | None:
 def take_medians(passes: Sequence[ByOperator]) -> ByOperator:
     """The median over passes of every part and kind of operator, those that take longest first.
 
-    Example:
+    Examples:
         >>> take_medians([{"head": {"Add": 1.0, "MatMul": 3.0}}, {"head": {"Add": 2.0, "MatMul": 5.0}}])
         {'head': {'MatMul': 4.0, 'Add': 1.5}}
     """

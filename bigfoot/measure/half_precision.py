@@ -24,7 +24,7 @@ def measure_half_precision_error(conv: nn.Module, size: int, dtype: torch.dtype)
     Returns:
         Norm of the difference over the norm of the answer, 0 or more; NaN where the answer is no number.
 
-    Example:
+    Examples:
         >>> measure_half_precision_error(nn.Linear(8, 8), 8, torch.bfloat16) < 0.1
         True
     """

@@ -54,7 +54,7 @@ def build_product(size: int) -> MatrixProduct:
     Args:
         size: rows and columns.
 
-    Example:
+    Examples:
         >>> build_product(8).macs
         512
     """
@@ -95,7 +95,7 @@ def share_of_peak(seconds: Sequence[Seconds], macs: float, peaks: Sequence[float
     Returns:
         The median over the rounds; 0 where there was nothing to do.
 
-    Example:
+    Examples:
         >>> share_of_peak([1.0, 2.0, 4.0], 100.0, [400.0, 200.0, 100.0])
         0.25
     """

@@ -16,9 +16,10 @@ from transformers.utils import logging
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.folder import load_config, load_model, resolve_model
+from bigfoot.formats.huggingface import family_fields
 from bigfoot.measure.deployed import EXPORTED, DeployedModel, find_deployed
-from bigfoot.models.configuration import BigfootConfig, beyond_huggingface
-from bigfoot.text.json_files import read_json
+from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.shape_checks import beyond_huggingface
 
 RUNTIMES = ("bigfoot", "transformers", *(runtime for runtime, _ in EXPORTED.values()))
 _PREFIX = "transformers:"
@@ -42,9 +43,9 @@ class RunnableModel:
 
 
 def split_runtime(source: str) -> tuple[str, str]:
-    """Tell who runs a model from which model it is.
+    """Split a runtime's prefix from the name of a model.
 
-    Example:
+    Examples:
         >>> split_runtime("transformers:runs/teacher"), split_runtime("tiny_teacher")
         (('transformers', 'runs/teacher'), ('bigfoot', 'tiny_teacher'))
     """
@@ -68,7 +69,7 @@ def open_runnable(source: str) -> RunnableModel:
     Raises:
         ModelError: no such model, or a shape that only bigfoot can build was asked of transformers.
 
-    Example:
+    Examples:
         >>> type(open_runnable("transformers:tiny_teacher").model).__name__
         'Wav2Vec2ForCTC'
     """
@@ -95,8 +96,8 @@ def open_runnable(source: str) -> RunnableModel:
 
 def _load_plain(folder: Path, config: BigfootConfig) -> PreTrainedModel:
     """By transformers' own class: the automatic ones would take a native folder's ``model_type`` for bigfoot's."""
-    fields = {key: value for key, value in read_json(folder / "config.json").items() if key != "model_type"}
-    plain = AutoConfig.for_model(config.family, **fields)
+    # No more than the shape: transformers acts on other fields of a file, such as code to fetch for its attention.
+    plain = AutoConfig.for_model(config.family, **family_fields(config))
     opener = AutoModelForCTC if config.ctc_head else AutoModel
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
@@ -117,7 +118,7 @@ def _load_plain(folder: Path, config: BigfootConfig) -> PreTrainedModel:
 def name_models(sources: Sequence[str]) -> list[str]:
     """Give models short names that differ.
 
-    The folder's own name where that is enough; else as many of the folders above it as tell the models apart, then
+    The folder's own name where that is enough; else as many of the folders above it as make the names unique, then
     the runtime, then a number.
 
     Args:
@@ -126,7 +127,7 @@ def name_models(sources: Sequence[str]) -> list[str]:
     Returns:
         A name for each, in order.
 
-    Example:
+    Examples:
         >>> name_models(["runs/a/model", "runs/b/model", "transformers:runs/b/model", "tiny_teacher", "tiny_teacher"])
         ['a/model', 'b/model', 'transformers:b/model', 'tiny_teacher', 'tiny_teacher#2']
     """

@@ -53,7 +53,7 @@ def count_params(model: nn.Module, *, unique: bool = True) -> int:
     Returns:
         Their number.
 
-    Example:
+    Examples:
         >>> layer = nn.Linear(2, 3)
         >>> count_params(nn.Sequential(layer, layer)), count_params(nn.Sequential(layer, layer), unique=False)
         (9, 18)
@@ -135,7 +135,7 @@ def measure_size(model: PreTrainedModel, folder: Path | None = None, seconds: Se
     Returns:
         See ``ModelSize``.
 
-    Example:
+    Examples:
         >>> from bigfoot.formats.folder import load_model
         >>> sorted(measure_size(load_model("tiny_teacher").model).macs_by_part)
         ['conv', 'head', 'positional_conv', 'transformer']

@@ -22,7 +22,7 @@ from bigfoot.types import SAMPLE_RATE, Seconds
 
 @dataclass(frozen=True)
 class Spread:
-    """What rounds say of one number.
+    """Summarize the rounds of one number.
 
     Args:
         median: over the rounds.
@@ -103,7 +103,7 @@ def compute_spread(values: Sequence[float]) -> Spread:
     Returns:
         The value itself three times where there was one round.
 
-    Example:
+    Examples:
         >>> compute_spread([4.0, 1.0, 2.0, 3.0, 5.0])
         Spread(median=3.0, low=2.0, high=4.0)
     """
@@ -129,7 +129,7 @@ def time_rounds(
     Returns:
         Times of the counted rounds by name.
 
-    Example:
+    Examples:
         >>> sorted(time_rounds({"a": list, "b": dict}, rounds=3))
         ['a', 'b']
     """
@@ -188,7 +188,7 @@ def measure_speed(
     Returns:
         Speeds by name.
 
-    Example:
+    Examples:
         >>> from bigfoot.formats.folder import load_model
         >>> speeds = measure_speed({"teacher": load_model("tiny_teacher").model}, rounds=1, seconds=1.0)
         >>> speeds["teacher"].speedup

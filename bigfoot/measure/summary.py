@@ -118,7 +118,7 @@ def summarize_model(loaded: LoadedModel) -> ModelSummary:
     Returns:
         See ``ModelSummary``.
 
-    Example:
+    Examples:
         >>> from bigfoot.formats.folder import load_model
         >>> summarize_model(load_model("tiny_teacher")).layers[-1].name
         'lm_head'

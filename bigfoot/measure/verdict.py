@@ -36,7 +36,7 @@ def blame_part(first: Mapping[str, PartResult], own: Mapping[str, PartResult], f
         own: parts of the smaller model.
         first_name: what a reader calls the first.
 
-    Example:
+    Examples:
         >>> first = {"conv": PartResult(1.0, 0.5, 100, 0.5, 0.4), "head": PartResult(1.0, 0.5, 100, 0.5, 0.4)}
         >>> own = {"conv": PartResult(0.9, 0.6, 25, 0.3, 0.1), "head": PartResult(0.6, 0.4, 60, 0.7, 0.4)}
         >>> blame_part(first, own, "teacher").part

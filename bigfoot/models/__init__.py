@@ -8,7 +8,8 @@ from transformers import AutoConfig, AutoModel, AutoModelForCTC
 
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC, CTCOutput
-from bigfoot.models.encoder import SpeechEncoder, SpeechEncoderOutput
+from bigfoot.models.encoder import SpeechEncoder
+from bigfoot.models.outputs import SpeechEncoderOutput
 
 AutoConfig.register(BigfootConfig.model_type, BigfootConfig)
 AutoModel.register(BigfootConfig, SpeechEncoder)

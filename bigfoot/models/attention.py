@@ -101,7 +101,7 @@ class ReusedAttention(nn.Module):
         Returns:
             (B, T, D).
 
-        Example:
+        Examples:
             >>> ReusedAttention(8, 2, 4, 0.0)(torch.zeros(1, 3, 8), torch.eye(3).expand(1, 2, 3, 3)).shape
             torch.Size([1, 3, 8])
         """
@@ -123,7 +123,7 @@ def keep_values(attentions: Sequence[SelfAttention | ReusedAttention | None]) ->
     Yields:
         A list that fills with (B, T, H * head_dim) of each; None stays for a layer without attention.
 
-    Example:
+    Examples:
         >>> layer = SelfAttention(4, 2, 2, 0.0)
         >>> with keep_values([layer]) as values:
         ...     _ = layer(torch.zeros(1, 3, 4), None, False)
@@ -155,7 +155,7 @@ def attention_key_mask(frame_mask: Tensor | None) -> Tensor | None:
     Returns:
         (B, 1, 1, T) or None.
 
-    Example:
+    Examples:
         >>> attention_key_mask(torch.tensor([[True, False], [False, False]]))[:, 0, 0].tolist()
         [[True, False], [True, True]]
     """

@@ -12,7 +12,9 @@ from bigfoot.models.configuration import BIGFOOT_PREFIX, BigfootConfig
 from bigfoot.models.decoders.shape import DecoderShape
 from bigfoot.models.decoders.speech_decoder import SpeechDecoder
 from bigfoot.models.decoders.streams import Heard, Sizes
-from bigfoot.models.encoder import BigfootPreTrainedModel, SpeechEncoder
+from bigfoot.models.encoder import SpeechEncoder
+from bigfoot.models.padding import bring_to_front
+from bigfoot.models.pretrained import BigfootPreTrainedModel
 
 
 @dataclass
@@ -60,7 +62,7 @@ def compute_ctc_losses(logits: Tensor, labels: Tensor, frame_mask: Tensor | None
         there is no real frame, as ``zero_infinity`` of PyTorch has it, and where there are no labels: nobody knows
         then what was said, and to train towards silence would be wrong.
 
-    Example:
+    Examples:
         >>> compute_ctc_losses(torch.zeros(1, 1, 2), torch.tensor([[1]]), None, 0)
         tensor([0.6931])
     """
@@ -88,7 +90,7 @@ class BigfootForCTC(BigfootPreTrainedModel):
     Args:
         config: the shape.
 
-    Example:
+    Examples:
         >>> config = BigfootConfig(hidden_size=16, num_attention_heads=2, num_hidden_layers=2, intermediate_size=32,
         ...                        conv_dim=[8] * 7, num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2)
         >>> BigfootForCTC(config).eval()(torch.zeros(1, 16000)).logits.shape
@@ -147,7 +149,8 @@ class BigfootForCTC(BigfootPreTrainedModel):
 
         Args:
             input_values: (B, N), normalized as the processor says.
-            attention_mask: (B, N), true where a sample is real; None where all are.
+            attention_mask: (B, N), true where a sample is real, one run a row; None where all are. Frames of a row
+                stand at the front of what comes back: see ``SpeechEncoder.forward``.
             labels: (B, U), -100 = padding.
             decoder_labels: (B, U), -100 = padding; the decoder gives its logits along them.
             output_memory: return what the decoder hears.
@@ -159,6 +162,9 @@ class BigfootForCTC(BigfootPreTrainedModel):
         decodes = self.decoder is not None and (output_memory or decoder_labels is not None)
         if decodes and self.decoder is not None and self.decoder.streams.needs_layers:
             encoder_arguments["output_hidden_states"] = True
+        if decodes and attention_mask is not None:
+            # The decoder's streams read the waveform too, and their frames must be the encoder's.
+            input_values, attention_mask = bring_to_front(input_values, attention_mask, self.training)
         encoded = self.speech_encoder(input_values, attention_mask, **encoder_arguments)
         logits = None if self.head is None else self.head(self.dropout(encoded.last_hidden_state))
         loss = None

@@ -48,7 +48,7 @@ class FakeInt8:
         fine: to two bytes, a coarse one and one for what is left.
         groups: channels are cut into so many parts with a range of their own, where the audio gives the ranges.
 
-    Example:
+    Examples:
         >>> FakeInt8((0.0, 255.0), fine=False)(None, (torch.tensor([0.4, 7.6, 300.0]),))
         (tensor([  0.,   8., 255.]),)
     """
@@ -91,7 +91,7 @@ def static_scale(low: float, high: float) -> tuple[float, int]:
         low: lowest number, at most 0.
         high: highest number, at least 0.
 
-    Example:
+    Examples:
         >>> static_scale(-1.0, 254.0)
         (1.0, 1)
     """

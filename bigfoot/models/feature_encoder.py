@@ -40,7 +40,7 @@ def masked_group_norm(x: Tensor, lengths: Tensor, weight: Tensor, bias: Tensor, 
     Returns:
         (B, C, T) in the type of ``x``; frames beyond the length are finite and meaningless.
 
-    Example:
+    Examples:
         >>> x = torch.randn(1, 4, 9)
         >>> ours = masked_group_norm(x, torch.tensor([9]), torch.ones(4), torch.zeros(4), 1e-5)
         >>> torch.allclose(ours, nn.functional.group_norm(x, 4), atol=1e-5)
@@ -136,7 +136,7 @@ class FeatureEncoder(nn.Module):
     def frame_lengths(self, input_lengths: Tensor) -> Tensor:
         """Real frames of the result, from samples, (B,).
 
-        Example:
+        Examples:
             >>> FeatureEncoder(BigfootConfig(conv_dim=[8] * 7)).frame_lengths(torch.tensor([16000, 399, 400]))
             tensor([49,  0,  1])
         """

@@ -16,7 +16,7 @@ class LowRankLinear(nn.Module):
         out_features: of the output.
         rank: features between the two.
 
-    Example:
+    Examples:
         >>> import torch
         >>> LowRankLinear(8, 6, 2)(torch.zeros(3, 8)).shape
         torch.Size([3, 6])

@@ -110,7 +110,7 @@ def build_positional_conv(config: BigfootConfig) -> PositionalConv | PositionalC
     Returns:
         A module from (B, T, D) to (B, T, D).
 
-    Example:
+    Examples:
         >>> shape = BigfootConfig(hidden_size=16, num_attention_heads=2, conv_pos_kernel_size=19,
         ...                       num_conv_pos_embeddings=5, num_conv_pos_embedding_groups=2)
         >>> len(build_positional_conv(shape).layers)

@@ -15,6 +15,7 @@ from torch.export import ExportedProgram
 from bigfoot.errors import ModelError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.text.json_files import parse_json
 
 FACTS_FILE = "bigfoot.json"
 """What the file says of itself, beside the program in it."""
@@ -124,7 +125,17 @@ def read_program(file: Path | bytes) -> tuple[Program, dict[str, str]]:
         ) from error
     if not found[FACTS_FILE]:
         raise ModelError(f"{name}: a program without bigfoot's metadata; write it by bigfoot export --to torch-export")
-    return program.module(), json.loads(found[FACTS_FILE])
+    return program.module(), _read_facts(found[FACTS_FILE], name)
+
+
+def _read_facts(text: str, name: str) -> dict[str, str]:
+    try:
+        facts = parse_json(text)
+    except ValueError as error:
+        raise ModelError(f"{name}: its metadata cannot be read: {error}; export the model again") from error
+    if not isinstance(facts, dict) or not all(isinstance(value, str) for value in facts.values()):
+        raise ModelError(f"{name}: its metadata is no object of strings; export the model again")
+    return facts
 
 
 def _first_line(error: Exception) -> str:

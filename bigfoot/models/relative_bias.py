@@ -28,7 +28,7 @@ def relative_buckets(distances: Tensor, num_buckets: int, max_distance: int) -> 
     Returns:
         Numbers from 0 to ``num_buckets - 1`` of the same shape.
 
-    Example:
+    Examples:
         >>> relative_buckets(torch.tensor([-900, -9, -1, 0, 1, 9, 900]), 16, 64).tolist()
         [7, 5, 1, 0, 9, 13, 15]
     """

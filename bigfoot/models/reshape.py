@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from bigfoot.models.configuration import BIGFOOT_PREFIX, BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.models.encoder import refuse_small
 from bigfoot.models.fake_int8 import int8_layers
+from bigfoot.models.pretrained import refuse_small
 from bigfoot.models.small_weights import SmallWeights, round_state
 
 
@@ -24,7 +24,7 @@ def reshape_config(config: BigfootConfig, **changes: object) -> BigfootConfig:
         ModelError: the changed shape cannot be built, or weights are small on disk, and nobody says what becomes of
             that (``small_weights``).
 
-    Example:
+    Examples:
         >>> reshape_config(BigfootConfig(), num_hidden_layers=4).num_hidden_layers
         4
     """
@@ -75,7 +75,7 @@ def load_plain_state(model: BigfootForCTC, state: dict[str, Tensor]) -> None:
 def spell_plain_name(plain: str, config: BigfootConfig) -> str:
     """The name that a tensor of ``plain_state`` has in a model of a given shape.
 
-    Example:
+    Examples:
         >>> spell_plain_name("head.bias", BigfootConfig()), spell_plain_name("encoder.x", BigfootConfig())
         ('lm_head.bias', 'wav2vec2.x')
     """
@@ -105,7 +105,7 @@ def with_new_head(
     Returns:
         The new model in eval mode.
 
-    Example:
+    Examples:
         >>> from bigfoot.formats.folder import load_model
         >>> with_new_head(load_model("tiny_teacher").model, 50, 0, seed=1).head.out_features
         50
@@ -128,6 +128,25 @@ def with_new_head(
     return renewed.eval()
 
 
+def without_head(model: BigfootForCTC) -> BigfootForCTC:
+    """Build a model with the same encoder and no CTC head; a decoder, whose tokens are the head's, goes with it.
+
+    Args:
+        model: left as it is.
+
+    Returns:
+        The new model in eval mode.
+
+    Examples:
+        >>> from bigfoot.formats.folder import load_model
+        >>> without_head(load_model("tiny_teacher").model).head is None
+        True
+    """
+    bare = BigfootForCTC(reshape_config(model.config, ctc_head=False, decoder=None))
+    load_plain_state(bare, {name: t for name, t in plain_state(model).items() if name.startswith("encoder.")})
+    return bare.eval()
+
+
 def with_decoder(model: BigfootForCTC, shape: dict[str, Any] | None, seed: int) -> BigfootForCTC:
     """Build a model with the same encoder and head and a fresh decoder, or without one.
 
@@ -142,7 +161,7 @@ def with_decoder(model: BigfootForCTC, shape: dict[str, Any] | None, seed: int) 
     Raises:
         ModelError: the decoder cannot be built.
 
-    Example:
+    Examples:
         >>> from bigfoot.formats.folder import load_model
         >>> with_decoder(load_model("tiny_teacher").model, {"num_layers": 2}, seed=1).decoder.name
         'MiniGPT'
@@ -175,7 +194,7 @@ def with_small_weights(model: BigfootForCTC, small: SmallWeights | None) -> Bigf
     Raises:
         ModelError: a weight is no number or too large, or ``small`` does not fit the shape.
 
-    Example:
+    Examples:
         >>> from bigfoot.formats.folder import load_model
         >>> with_small_weights(load_model("tiny_teacher").model, SmallWeights("int8")).config.precision
         'int8'

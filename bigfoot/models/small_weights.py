@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from bigfoot.errors import ModelError
+from bigfoot.text.json_fields import quote
 
 LARGEST = 127
 SCALE = "_scale"
@@ -43,7 +44,7 @@ class SmallWeights:
         ranges: of ``int8_static``: lowest and highest number that each int8 layer is prepared for.
         fine: layers whose input is brought to two bytes.
 
-    Example:
+    Examples:
         >>> SmallWeights.read({"precision": "int8", "keep_fp32": ["encoder.layers.0"]}).keeps("encoder.layers.0.x")
         True
     """
@@ -108,7 +109,7 @@ class SmallWeights:
 def matches(layer: str, pattern: str) -> bool:
     """Whether a layer, or what it is part of, is what a pattern says.
 
-    Example:
+    Examples:
         >>> matches("encoder.layers.1.attention.q_proj", "encoder.layers.1"), matches("a.q_proj", "*.q_proj")
         (True, True)
     """
@@ -118,7 +119,7 @@ def matches(layer: str, pattern: str) -> bool:
 def split_name(name: str, prefix: str) -> tuple[str, str]:
     """The layer within the encoder and the kind of a tensor; the head is ``lm_head`` whatever its name.
 
-    Example:
+    Examples:
         >>> split_name("bigfoot.encoder.layers.0.attention.q_proj.weight", "bigfoot")
         ('encoder.layers.0.attention.q_proj', 'weight')
     """
@@ -137,24 +138,24 @@ def small_weight_problems(raw: object) -> Iterator[str]:
     Yields:
         One sentence a problem.
 
-    Example:
+    Examples:
         >>> list(small_weight_problems({"precision": "int4"}))[0][:46]
         "small_weights.precision 'int4' is none of floa"
     """
     known = [item.name for item in dataclasses.fields(SmallWeights)]
     if not isinstance(raw, dict) or not raw.keys() <= set(known):
-        yield f"small_weights {str(raw)[:200]} should hold some of {', '.join(known)}"
+        yield f"small_weights {quote(raw)} should hold some of {', '.join(known)}"
         return
     precision = raw.get("precision")
     if precision not in PRECISIONS:
-        yield f"small_weights.precision {precision!r} is none of {', '.join(PRECISIONS)}"
+        yield f"small_weights.precision {quote(precision)} is none of {', '.join(PRECISIONS)}"
     for name in ("keep_fp32", "fine"):
         listed = raw.get(name, [])
         if not isinstance(listed, list | tuple) or not all(isinstance(item, str) for item in listed):
-            yield f"small_weights.{name} {str(listed)[:200]} should list names of layers"
+            yield f"small_weights.{name} {quote(listed)} should list names of layers"
     ranges = raw.get("ranges", {})
     if not isinstance(ranges, dict):
-        yield f"small_weights.ranges {str(ranges)[:200]} should hold a lowest and a highest number for each layer"
+        yield f"small_weights.ranges {quote(ranges)} should hold a lowest and a highest number for each layer"
         return
     if bool(ranges) != (precision == "int8_static"):
         yield "small_weights.ranges are for int8_static, and that needs them"
@@ -183,7 +184,7 @@ def quantize_weight(weight: Tensor, axis: int | Sequence[int] = 0) -> tuple[Tens
     Returns:
         int8 of the same shape, from -127 to 127, and fp32 scales, (channels,).
 
-    Example:
+    Examples:
         >>> integers, scales = quantize_weight(torch.tensor([[1.0, -2.0], [0.0, 0.5]]))
         >>> integers.tolist(), [round(scale, 4) for scale in scales.tolist()]
         ([[63, -127], [0, 127]], [0.0157, 0.0039])

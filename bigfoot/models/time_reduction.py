@@ -15,7 +15,7 @@ class TimeReduction(nn.Module):
         size: width D of the frames.
         factor: frames that become one, 2 or more.
 
-    Example:
+    Examples:
         >>> import torch
         >>> reduction = TimeReduction(4, 2)
         >>> x, mask = reduction.reduce(torch.zeros(2, 5, 4), torch.tensor([[True] * 5, [True] * 2 + [False] * 3]))

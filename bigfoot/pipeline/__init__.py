@@ -9,12 +9,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bigfoot.pipeline.run import STAGES, run_pipeline
+    from bigfoot.pipeline.registry import list_stages
+    from bigfoot.pipeline.run import run_pipeline
 
-__all__ = ["STAGES", "run_pipeline"]
+_HOMES = {"list_stages": "bigfoot.pipeline.registry", "run_pipeline": "bigfoot.pipeline.run"}
+__all__ = ["list_stages", "run_pipeline"]
 
 
 def __getattr__(name: str) -> object:
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module 'bigfoot.pipeline' has no attribute {name!r}; it offers {', '.join(__all__)}")
-    return getattr(importlib.import_module("bigfoot.pipeline.run"), name)
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -18,7 +18,7 @@ def fingerprint(*parts: object) -> str:
     Returns:
         16 hexadecimal digits.
 
-    Example:
+    Examples:
         >>> fingerprint({"a": 1}) == fingerprint({"a": 1}), fingerprint(1) == fingerprint(2)
         (True, False)
     """

@@ -1,15 +1,16 @@
-"""What training takes for said: the transcripts that are given, or the teacher's own where there are none."""
+"""The transcripts that training learns from: the given ones, or the teacher's own where there are none."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from accelerate import PartialState
 
 from bigfoot.audio.pauses import LONGEST_PIECE
-from bigfoot.config import to_dict
+from bigfoot.config import Problem, to_dict
 from bigfoot.data.batches import evaluation_batches
 from bigfoot.data.manifests import PreparedData, show_progress, write_relabelled
 from bigfoot.decoding.greedy import Transcripts, transcribe_batches
@@ -18,29 +19,18 @@ from bigfoot.errors import DataError
 from bigfoot.evaluation.settings import EvaluateConfig
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.error_rate import count_errors
+from bigfoot.pipeline.context import Labels
 from bigfoot.pipeline.fingerprints import fingerprint, fingerprint_files
+from bigfoot.pipeline.plan import Plan
+from bigfoot.pipeline.registry import STEPS
 from bigfoot.pipeline.settings import Config
+from bigfoot.pipeline.steps.step import get_step
 from bigfoot.storage.digests import describe_damage, digest_file
 from bigfoot.storage.state import forget_state, read_state, refuse_file, write_state
 
 log = logging.getLogger("bigfoot")
 
 LABELS_FILE = "labels.json"
-
-
-@dataclass(frozen=True)
-class Labels:
-    """Where training finds its transcripts.
-
-    Args:
-        manifests: by split.
-        fingerprint: of all that decides what is in them.
-        notes: what a reader of the report should know of them.
-    """
-
-    manifests: dict[str, Path]
-    fingerprint: str
-    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -67,28 +57,40 @@ class _State:
     files: dict[str, str]
 
 
-def prunes_by_labels(config: Config) -> bool:
-    """Whether a step asks the CTC loss which units matter.
-
-    Example:
-        >>> prunes_by_labels(Config()), prunes_by_labels(Config(steps=["prune"]))
-        (False, True)
-    """
-    return "prune" in config.steps and config.prune.importance == "taylor"
-
-
 def wants_labels(config: Config) -> bool:
-    """Whether anything in a run learns from transcripts.
+    """Whether any step of a run learns from transcripts.
 
-    Example:
+    Args:
+        config: of the run.
+
+    Examples:
         >>> wants_labels(Config(steps=["student", "distill"])), wants_labels(Config(steps=["student", "finetune"]))
         (False, True)
     """
-    gated = "gates" in config.steps and config.gates.losses.ctc.weight > 0
-    losses = config.distill.losses
-    spoken = losses.ctc.weight > 0 or losses.decoder.weight > 0 or losses.decoder_kl.weight > 0
-    distils = "distill" in config.steps and (spoken or config.control == "ctc_only")
-    return gated or distils or prunes_by_labels(config) or "finetune" in config.steps
+    return any(get_step(name).reads_labels(config) for name in dict.fromkeys(config.steps) if name in STEPS)
+
+
+def transcript_problems(plan: Plan) -> Iterator[Problem]:
+    """Without transcripts the teacher has to write them.
+
+    Args:
+        plan: of the run.
+
+    Yields:
+        The problem that it cannot.
+    """
+    teacher, given = plan.teacher, plan.config.data.transcripts
+    if teacher is None or given == "given" or not wants_labels(plan.config):
+        return
+    missing = "" if teacher.config.ctc_head else "CTC head"
+    missing = missing or ("" if teacher.processor.tokenizer is not None else "vocabulary (vocab.json)")
+    if missing:
+        message = (
+            f"{given} takes the teacher's transcripts as labels, but {teacher.path} has no {missing} to write them "
+            "with; set it to given, or ask for no labels: steps without finetune, distill.losses.ctc.weight 0, no "
+            "control"
+        )
+        yield Problem("data.transcripts", "no_labels", message)
 
 
 def choose_labels(config: Config, data: PreparedData, data_fingerprint: str, teacher: LoadedModel) -> Labels:

@@ -17,7 +17,8 @@ from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.pipeline.scale import apply_scale
 from bigfoot.pipeline.settings import Config, PublishedConfig, load_config
-from bigfoot.pipeline.student import final_shape
+from bigfoot.pipeline.steps.step import get_step
+from bigfoot.pipeline.student_shape import final_shape
 from bigfoot.text.tokenizers import Processor
 
 # Shapes of the usual teachers, so that nothing need be fetched to count a student of theirs.
@@ -40,6 +41,7 @@ class PresetSummary:
         num_params_printed: what the paper prints; None where nothing is known.
         num_params_target: what pruning brings the student down to, by the steps ``prune`` and ``gates``: its shape is
             learned then, and all else here is counted before; None without them, or where they aim at another number.
+        about: whether the paper's own shape is not known, and this one is near it.
     """
 
     student: ModelSummary
@@ -47,6 +49,7 @@ class PresetSummary:
     published_parts: dict[str, int]
     num_params_printed: int | None
     num_params_target: int | None = None
+    about: bool = False
 
     @property
     def num_params_deployed(self) -> int:
@@ -65,6 +68,7 @@ class PresetSummary:
             "num_params_deployed": self.num_params_deployed,
             "num_params_printed": self.num_params_printed,
             "num_params_target": self.num_params_target,
+            "about": self.about,
             "published_parts": self.published_parts,
             "deployed_parts": self.deployed_parts,
         }
@@ -72,7 +76,8 @@ class PresetSummary:
     def describe(self) -> list[str]:
         """Two or three lines for people."""
         millions, target = self.num_params_printed, self.num_params_target
-        printed = "" if millions is None else f" (the paper prints {millions / 1e6:.2f} M)"
+        of_what = ", of a shape that is not known; this one is about that" if self.about else ""
+        printed = "" if millions is None else f" (the paper prints {millions / 1e6:.2f} M{of_what})"
         before = "" if target is None else ", before pruning"
         counted = printed if target is None else before
         lines = [f"as published {self.num_params_as_published:,}{counted}: {_list(self.published_parts)}",
@@ -98,7 +103,7 @@ def summarize_preset(path: str | Path, overrides: Sequence[str] = ()) -> PresetS
         ConfigError: a key is wrong.
         ModelError: the teacher is not there, the student cannot be cut out of it, or its ranks depend on its weights.
 
-    Example:
+    Examples:
         >>> summarize_preset("methods/maskhubert.yaml").num_params_as_published
         26635840
     """
@@ -112,7 +117,7 @@ def summarize_preset(path: str | Path, overrides: Sequence[str] = ()) -> PresetS
     published |= _count_extras(config.published, model.config.hidden_size, teacher.hidden_size)
     printed = round(config.published.num_params) or None
     student, target = summarize_model(LoadedModel(model, Processor())), _pruned_size(config, sum(parts.values()))
-    return PresetSummary(student, parts, published, printed, target)
+    return PresetSummary(student, parts, published, printed, target, config.published.about)
 
 
 def _find_shape(path: str) -> BigfootConfig:
@@ -122,11 +127,11 @@ def _find_shape(path: str) -> BigfootConfig:
 
 def _pruned_size(config: Config, num_params: int) -> int | None:
     """What is left when every pruning step meets its target."""
-    kept = {"gates": 1 - config.gates.sparsity, "prune": config.prune.keep}
-    turns = [step for step in config.steps if step in kept]
-    if not turns or ("prune" in turns and config.prune.target != "params"):
+    shares = [get_step(name).remaining_share(config) for name in config.steps]
+    known = [share for share in shares if share is not None]
+    if len(known) < len(shares) or all(share == 1 for share in known):
         return None
-    return round(num_params * math.prod(kept[step] for step in turns))
+    return round(num_params * math.prod(known))
 
 
 def _count_parts(model: BigfootForCTC) -> dict[str, int]:

@@ -30,6 +30,7 @@ from bigfoot.measure.memory import measure_peak_memory
 from bigfoot.measure.size import ModelSize, measure_size
 from bigfoot.measure.speed import ModelSpeed, count_all_threads, measure_speed, name_processor
 from bigfoot.pipeline.deployed import open_timed
+from bigfoot.pipeline.execute import CONTROL, find_turn
 from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.settings import Config
 from bigfoot.report.rows import Row
@@ -134,12 +135,12 @@ def find_worst(split: str, heard: Mapping[str, Transcripts], limit: int = NUM_WO
         ``hypotheses`` by model and ``errors`` (words, of the student); none without error, and none where there is
         no student.
 
-    Example:
+    Examples:
         >>> student = Transcripts(["a", "b"], ["ann", "bob"], ["one", "two"], ["one", "too"])
-        >>> [item["id"] for item in find_worst("test", {"distil": student})]
+        >>> [item["id"] for item in find_worst("test", {"distill": student})]
         ['b']
     """
-    students = [name for name in heard if name != "teacher" and not name.startswith("ctc_only")]
+    students = [name for name in heard if name != "teacher" and not name.startswith(CONTROL)]
     if not students:
         return []
     judged = heard[students[-1]]
@@ -200,33 +201,22 @@ def _decoder_row(row: Row) -> Row:
     )  # fmt: skip
 
 
-_FINETUNED = {
-    "ctc": "fine-tuned",
-    "joint": "fine-tuned with CTC and a decoder",
-    "decoder": "fine-tuned with a decoder, CTC head as it was",
-}
+_CONTROL = "control: CTC in place of the teacher's losses"
 
 
 def _protocol(item: _Measured, config: Config) -> str:
-    kind = re.sub(r"_\d+$", "", item.result.row)  # whichever turn
-    words = {
-        "teacher": "as given, CTC, no language model",
-        "student_init": "cut from the teacher, not trained, CTC, no language model",
-        "prune": "pruned, not trained since, CTC, no language model",
-        "gates": "distilled with gates and cut, teacher's CTC head, no language model",
-        "distil": "distilled, teacher's CTC head, no language model",
-        "finetune": f"{_FINETUNED[config.finetune.objective]}, CTC, no language model",
-        "quantize": f"{item.size.precision} weights, not trained since, CTC, no language model",
-        "ctc_only_distil": "control: CTC in place of the teacher's losses, no language model",
-        "ctc_only_finetune": "control: CTC in place of the teacher's losses, then fine-tuned, no language model",
-        "ctc_only_quantize": f"control: CTC in place of the teacher's losses, then {item.size.precision} weights, "
-        "no language model",
-    }.get(kind, "CTC, no language model")
-    trained = kind not in ("teacher", "student_init", "prune")
+    turn, decoder = find_turn(item.result.row), "no language model"
     if config.evaluate.decoder == "lm":
-        words = words.replace("no language model", "with a language model")
+        decoder = "with a language model"
     labels = {"none": ", trained without transcripts", "teacher": ", trained on the teacher's transcripts"}
-    return words + (labels.get(config.data.transcripts, "") if trained else "")
+    if turn is None:
+        words, trained = "as given, CTC" if item.result.row == "teacher" else "CTC", False
+    else:
+        words = turn.step.describe(config, item.size.precision)
+        if turn.control:
+            words = ", ".join(filter(None, (_CONTROL, turn.step.describe_after_control(item.size.precision))))
+        trained = turn.control or not turn.step.untrained
+    return f"{words}, {decoder}" + (labels.get(config.data.transcripts, "") if trained else "")
 
 
 @torch.no_grad()

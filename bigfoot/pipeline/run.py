@@ -13,11 +13,14 @@ from accelerate import PartialState
 from rich.logging import RichHandler
 
 from bigfoot.config import Problem, to_dict
+from bigfoot.config.plugins import digest_plugins
 from bigfoot.data.corpora import describe_transcripts
 from bigfoot.errors import ConfigError
-from bigfoot.formats.folder import LoadedModel, load_model, outline_model
+from bigfoot.formats.folder import LoadedModel, load_model
 from bigfoot.measure.size import measure_size
 from bigfoot.pipeline.checks import find_problems
+from bigfoot.pipeline.context import Context
+from bigfoot.pipeline.execute import list_turns, run_turn
 from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.fingerprints import digest_files, fingerprint, fingerprint_files
 from bigfoot.pipeline.inputs import (
@@ -27,20 +30,18 @@ from bigfoot.pipeline.inputs import (
     prepare_inputs,
     refuse_misplaced,
 )
-from bigfoot.pipeline.labels import choose_labels, prunes_by_labels
+from bigfoot.pipeline.labels import choose_labels
+from bigfoot.pipeline.plan import Plan, resolve_plan
 from bigfoot.pipeline.rows import build_rows, describe_machine
 from bigfoot.pipeline.run_folder import refuse_own_models, save_run_config, sole_run
 from bigfoot.pipeline.scale import apply_scale
-from bigfoot.pipeline.settings import STEPS, Config
-from bigfoot.pipeline.stages import Context, run_step
+from bigfoot.pipeline.settings import Config
+from bigfoot.pipeline.steps.step import get_step
 from bigfoot.pipeline.vouching import read_report, write_report
 from bigfoot.report.rows import Report
 from bigfoot.storage.state import forget_state
 
 log = logging.getLogger("bigfoot")
-
-STAGES = ("data", "teacher", *STEPS, "report")
-"""Where a run can be told to stop; of a step that is taken several times, after the last."""
 
 
 def start_logging(run_dir: Path) -> None:
@@ -71,7 +72,7 @@ def run_pipeline(
     Args:
         config: of the run.
         problems: what was already found wrong with it, shown together with what is found here.
-        until: stop after this stage of ``STAGES``.
+        until: stop after this stage of ``list_stages``.
         config_path: named in the report.
 
     Returns:
@@ -82,18 +83,18 @@ def run_pipeline(
         OutputError: another process runs in the same folder, or something there is not bigfoot's.
         BigfootError: what went wrong later, and what to do.
     """
-    config = apply_scale(config)
-    found: list[Problem | str] = [*problems, *find_problems(config)]
-    if found:
+    plan = resolve_plan(apply_scale(config))
+    config = plan.config
+    if found := [*problems, *find_problems(plan)]:
         raise ConfigError(found)
     refuse_own_models(config)
     with sole_run(Path(config.run_dir)):
-        return _run(config, until, config_path)
+        return _run(plan, until, config_path)
 
 
-def _run(config: Config, until: str, config_path: str | None) -> Report | None:
-    run_dir = Path(config.run_dir)
-    refuse_misplaced(run_dir, config.steps)
+def _run(plan: Plan, until: str, config_path: str | None) -> Report | None:
+    config, run_dir = plan.config, Path(plan.config.run_dir)
+    refuse_misplaced(run_dir, [turn.label for turn in list_turns(config.steps)])
     start_logging(run_dir)
     if PartialState().is_main_process:
         save_run_config(config, run_dir, config_path)
@@ -106,10 +107,10 @@ def _run(config: Config, until: str, config_path: str | None) -> Report | None:
         labels = choose_labels(config, data, digest_training_data(data), teacher)
     if until == "data":
         return None
-    results = [_take_teacher(teacher)]
+    results = [_take_teacher(teacher, config.plugins)]
     if until == "teacher":
         return None
-    context = Context(config, run_dir, data, teacher, labels, digest_noise(config, data))
+    context = Context(plan, run_dir, data, teacher, labels, digest_noise(config, data))
     results = _run_steps(results[0], context, until)
     if until != "report" or not PartialState().is_main_process:
         return None
@@ -124,7 +125,7 @@ def _splits_until(until: str, config: Config) -> set[str]:
 def needs_same_data(one: Config, other: Config) -> bool:
     """Whether two runs with one teacher read the same manifests, so that one can have the other's.
 
-    Example:
+    Examples:
         >>> from bigfoot.pipeline.settings import load_config
         >>> one = load_config("demo_config.yaml")
         >>> needs_same_data(one, load_config("demo_config.yaml", ["seed=8"]))
@@ -136,9 +137,10 @@ def needs_same_data(one: Config, other: Config) -> bool:
 
 def _spells_anew(config: Config) -> bool:
     """Whether transcripts may hold characters that the teacher does not know."""
+    prunes = "prune" in config.steps and get_step("prune").reads_labels(config)
     own_labels = config.finetune.head != "teacher" and not config.distill.losses.ctc.weight and config.control is None
     # The teacher's transcripts are spelled with its own characters, and test must be too.
-    return own_labels and config.data.transcripts == "given" and not prunes_by_labels(config)
+    return own_labels and config.data.transcripts == "given" and not prunes
 
 
 def _find_characters(config: Config, teacher: LoadedModel) -> list[str] | None:
@@ -149,40 +151,42 @@ def _find_characters(config: Config, teacher: LoadedModel) -> list[str] | None:
     return sorted(tokenizer.characters)
 
 
-def _take_teacher(teacher: LoadedModel) -> StepResult:
+def _take_teacher(teacher: LoadedModel, plugins: list[str]) -> StepResult:
+    """The teacher as what the first step reads; every step's fingerprint holds those of all before it, and plugins'."""
     assert teacher.folder is not None
     shape = teacher.model.config
     log.info("teacher: %s, %d layers, %d wide", teacher.folder.name, shape.num_hidden_layers, shape.hidden_size)
-    return StepResult("teacher", teacher.folder, fingerprint_files(teacher.folder))
+    found = fingerprint_files(teacher.folder)
+    return StepResult("teacher", teacher.folder, fingerprint(found, digest_plugins(plugins)) if plugins else found)
 
 
-def _find_source(teacher: StepResult, config: Config) -> StepResult:
+def _find_source(teacher: StepResult, plan: Plan) -> StepResult:
     """What the student is cut out of: the teacher, unless another model is named."""
-    if config.student.path is None:
+    if plan.config.student.path is None:
         return teacher
-    folder = outline_model(config.student.path).path
+    assert plan.models is not None  # a problem otherwise
+    folder = plan.models.source.path
     log.info("student: cut out of %s", folder.name)
     return StepResult("source", folder, fingerprint(teacher.fingerprint, fingerprint_files(folder)))
 
 
 def _run_steps(teacher: StepResult, context: Context, until: str) -> list[StepResult]:
     """The configured steps one after the other, then the control from the same student."""
-    results, before = [teacher], _find_source(teacher, context.config)
+    results, before = [teacher], _find_source(teacher, context.plan)
     steps = context.config.steps
-    turns = [(name, steps[: index + 1].count(name)) for index, name in enumerate(steps)]
-    for name, turn in turns:
-        after = run_step(name, before, context, turn=turn)
+    for turn in list_turns(steps):
+        after = run_turn(turn, before, context)
         results.append(after)
-        if name in ("student", "prune", "gates"):
-            _print_change(after.folder.parent.name, before, after)
+        if turn.step.reshapes:
+            _print_change(turn.label, before, after)
         before = after
-        if name == until and turn == steps.count(name):
+        if turn.step.name == until and turn.number == steps.count(until):
             return results
     if context.config.control == "ctc_only":
         begin = steps.index("distill")
         before = results[begin]
-        for name, turn in turns[begin:]:
-            before = run_step(name, before, context, control=True, turn=turn)
+        for turn in list_turns(steps, control=True)[begin:]:
+            before = run_turn(turn, before, context)
             results.append(before)
     return results
 

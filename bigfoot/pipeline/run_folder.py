@@ -12,8 +12,8 @@ from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 
 from bigfoot.config import save_config
+from bigfoot.pipeline.execute import list_turns
 from bigfoot.pipeline.settings import Config
-from bigfoot.pipeline.stages import label_steps
 from bigfoot.storage.lock import locked
 from bigfoot.storage.ownership import OWN_ONLY, OWN_OR_EDITED, check_file
 from bigfoot.storage.places import refuse_overwriting
@@ -62,9 +62,9 @@ def refuse_own_models(config: Config) -> None:
         OutputError: a model that is read lies where a step of the run writes its own.
     """
     read = [path for path in (config.teacher.path, config.student.path) if path is not None]
-    for label in label_steps(config.steps):
-        for name in (label, f"ctc_only_{label}"):
-            refuse_overwriting(read, Path(config.run_dir) / name / "model")
+    for control in (False, True):
+        for turn in list_turns(config.steps, control=control):
+            refuse_overwriting(read, Path(config.run_dir) / turn.label / "model")
 
 
 def save_run_config(config: Config, run_dir: Path, config_path: str | None) -> None:

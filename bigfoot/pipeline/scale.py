@@ -31,7 +31,7 @@ def apply_scale(config: Config) -> Config:
     Returns:
         A configuration of full scale.
 
-    Example:
+    Examples:
         >>> from bigfoot.pipeline.settings import load_config
         >>> apply_scale(load_config("methods/maskhubert.yaml", ["scale=tiny"])).student.shape["hidden_size"]
         80

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 
-from bigfoot.config import Problem, above_zero, not_negative, one_of, read_settings, unknown_words
-from bigfoot.config.schema import PruneConfig, QuantizeConfig, StudentConfig
+from bigfoot.compress.settings import Prune, Quantize, StudentConfig
+from bigfoot.config import (
+    Problem,
+    above_zero,
+    find_config,
+    not_negative,
+    one_of,
+    read_settings,
+    unknown_words,
+)
+from bigfoot.config.plugins import load_plugins
+from bigfoot.config.reading import read_list
 from bigfoot.data.settings import DataConfig
-from bigfoot.errors import ConfigError
+from bigfoot.errors import BigfootError, ConfigError
 from bigfoot.evaluation.settings import EvaluateConfig
+from bigfoot.pipeline.registry import STEPS
 from bigfoot.training.distilling import DistillConfig, GatesConfig
 from bigfoot.training.finetuning import FinetuneConfig
 
-STEPS = ("student", "prune", "gates", "distill", "finetune", "quantize")
 TRACKERS = ("tensorboard", "wandb", "mlflow", "comet_ml")
 
 
@@ -36,6 +47,8 @@ class PublishedConfig:
     """Linear maps to the teacher's width that are counted, though they are dropped after training."""
     upsamplers: int = not_negative(0)
     """Upsamplers that are counted with those."""
+    about: bool = False
+    """Whether the paper's own shape is not known, and the file's is near it."""
 
 
 @dataclass
@@ -61,13 +74,16 @@ class Config:
     scale: str = one_of("full", "tiny")
     """``tiny`` takes ``tiny_teacher`` and the student's widths at the share that they have to a base teacher's, so that
     a method can be tried anywhere; data and steps are to be given with it."""
+    plugins: list[str] = field(default_factory=list)
+    """Modules of your own that register losses, techniques or steps: names, or paths of ``.py`` files, looked for
+    beside the configuration, in the working directory, and where Python looks for modules. They are code, and run."""
     data: DataConfig = field(default_factory=DataConfig)
     """What is heard."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     """What is imitated."""
     student: StudentConfig = field(default_factory=StudentConfig)
     """What is kept of it."""
-    prune: PruneConfig = field(default_factory=PruneConfig)
+    prune: Prune = field(default_factory=Prune)
     """What is taken out of it."""
     distill: DistillConfig = field(default_factory=DistillConfig)
     """How the student learns from the teacher."""
@@ -75,7 +91,7 @@ class Config:
     """What it learns, meanwhile, to do without."""
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     """How it learns from the transcripts."""
-    quantize: QuantizeConfig = field(default_factory=QuantizeConfig)
+    quantize: Quantize = field(default_factory=Quantize)
     """How small its weights become at last."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     """How it is judged."""
@@ -84,20 +100,40 @@ class Config:
 
     def find_problems(self) -> Iterator[Problem]:
         """Check what no section can say by itself."""
-        yield from unknown_words("steps", "step", self.steps, STEPS)
+        yield from unknown_words("steps", "step", self.steps, list(STEPS))
         yield from unknown_words("trackers", "tracker", self.trackers, TRACKERS)
-        if "quantize" in self.steps[:-1]:
-            yield Problem(
-                "steps", "bad_order",
-                f"quantize comes last, not as in {self.steps}: quantized weights are neither trained nor cut",
-            )  # fmt: skip
-        decoder = self.finetune.decoder
-        writes_own = decoder.kind == "pretrained" and self.finetune.objective != "ctc"
-        if writes_own and self.evaluate.autoregressive.ctc_weight:
-            yield Problem(
-                "evaluate.autoregressive.ctc_weight", "other_vocabulary",
-                "a pretrained decoder has tokens of its own, which the CTC head cannot score; set it to 0",
-            )  # fmt: skip
+        if self.control is not None and "distill" not in self.steps:
+            yield Problem("control", "no_distillation", "there is no distill step to compare with")
+        if self.distill.grow_groups:
+            yield from self._growth_problems()
+
+    def _growth_problems(self) -> Iterator[Problem]:
+        """Why groups cannot grow while the student is distilled."""
+        key = "distill.grow_groups"
+        if self.steps[:2] != ["student", "distill"]:
+            message = "needs the steps student and distill, in this order, to begin with"
+            yield Problem(key, "bad_order", message)
+        if self.steps.count("distill") > 1:
+            yield Problem(key, "repeated", "groups grow once, and steps names distill several times")
+        if not self.student.change_conv_layers:
+            yield Problem(key, "no_groups", "student.change_conv_layers is false, so there are no groups to grow")
+        if self.student.conv_init == "least_squares":
+            message = "kernels begin dense, so student.conv_init must be slice or permute"
+            yield Problem(key, "not_grouped", message)
+
+
+def config_schema() -> type[Config]:
+    """``Config``, with the sections of the registered steps that it does not declare itself.
+
+    Raises:
+        BigfootError: a step has the name of another section.
+    """
+    own = typing.get_type_hints(Config)
+    if taken := [name for name, entry in STEPS.items() if own.get(name, entry.settings) is not entry.settings]:
+        raise BigfootError(f"steps: {' and '.join(taken)} is the name of another section; choose another for the step")
+    more = [(name, entry.settings, field(default_factory=entry.settings))
+            for name, entry in STEPS.items() if name not in own]  # fmt: skip
+    return make_dataclass("Config", more, bases=(Config,)) if more else Config
 
 
 def read_config(path: str | Path | None, overrides: Sequence[str] = ()) -> tuple[Config, list[Problem]]:
@@ -113,12 +149,16 @@ def read_config(path: str | Path | None, overrides: Sequence[str] = ()) -> tuple
     Raises:
         ConfigError: the file is missing or is not YAML.
 
-    Example:
+    Examples:
         >>> config, problems = read_config(None, ["student.conv_groups=4", "student.conv_gruops=4"])
         >>> config.student.conv_groups, [str(problem) for problem in problems]
         (4, ['student.conv_gruops: unknown key; did you mean student.conv_groups?'])
     """
-    return read_settings(Config, path, overrides)
+    folder = None if path is None else find_config(path).parent
+    plugins, problems = load_plugins(read_list("plugins", path, overrides), folder)
+    config, found = read_settings(config_schema(), path, overrides)
+    config.plugins = plugins
+    return config, [*problems, *found]
 
 
 def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:

@@ -1,27 +1,25 @@
-"""The student as it is cut out of the teacher: depth, shape, groups and sharing of convolutions, low ranks."""
+"""The weights of a student, initialized from those of its source: depth, shape, convolutions, low ranks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
 import torch
 
 from bigfoot.compress import conv_groups, conv_sharing, decoder_depth, depth, lowrank, narrow, reshape_to
+from bigfoot.compress.audio import LazyAudio
 from bigfoot.compress.conv_groups import spell_out_groups
-from bigfoot.compress.lowrank import spell_out_ranks
-from bigfoot.config.schema import StudentConfig
+from bigfoot.compress.registry import apply_technique
+from bigfoot.compress.settings import StudentConfig
 from bigfoot.data.batches import sample_batches
-from bigfoot.errors import ModelError
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.feature_error import measure_feature_error
 from bigfoot.measure.size import count_params
-from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.feature_encoder import PaddedAudio
-from bigfoot.models.reshape import reshape_config
 from bigfoot.pipeline.settings import Config
+from bigfoot.pipeline.student_shape import final_shape
 
 
 class InitAudio:
@@ -59,16 +57,16 @@ def build_student(model: BigfootForCTC, config: Config, audio: InitAudio) -> tup
     wanted = config.student
     if wanted.weights == "random":
         return _draw_student(model, config)
-    student, change = depth.apply(model, depth.DepthConfig(wanted.num_hidden_layers, wanted.layer_init))
+    student, change = depth.apply(model, depth.Depth(wanted.num_hidden_layers, wanted.layer_init))
     changes = [change.describe()]
     if wanted.decoder_layers is not None:
-        student, change = decoder_depth.apply(student, decoder_depth.DecoderDepthConfig(wanted.decoder_layers))
+        student, change = decoder_depth.apply(student, decoder_depth.DecoderDepth(wanted.decoder_layers))
         changes.append(change.describe())
     if wanted.shape:
         if wanted.shape_init == "least_squares":
-            student, change = narrow.apply(student, narrow.NarrowConfig(wanted.shape), audio.batches)
+            student, change = narrow.apply(student, narrow.Narrow(wanted.shape), audio.batches)
         else:
-            student, change = reshape_to.apply(student, reshape_to.ReshapeConfig(wanted.shape, config.seed))
+            student, change = reshape_to.apply(student, reshape_to.Reshape(wanted.shape, config.seed))
         changes.append(change.describe())
     if wanted.change_conv_layers:
         student, told = _change_convs(student, config, audio)
@@ -79,7 +77,10 @@ def build_student(model: BigfootForCTC, config: Config, audio: InitAudio) -> tup
             changes.append(f"convolutional features: {features}.")
     if wanted.low_rank.linears:
         needed = audio.batches if wanted.low_rank.weighting == "activations" else ()
-        student, change = lowrank.apply(student, _low_rank(wanted), needed)
+        student, change = lowrank.apply(student, wanted.low_rank, needed)
+        changes.append(change.describe())
+    for settings in wanted.read_techniques():
+        student, change = apply_technique(student, settings, LazyAudio(lambda: audio.batches))
         changes.append(change.describe())
     return student, changes
 
@@ -92,11 +93,6 @@ def _draw_student(model: BigfootForCTC, config: Config) -> tuple[BigfootForCTC, 
     return student, [f"weights: the shape alone; all {count_params(student):,} weights begin at random."]
 
 
-def _low_rank(wanted: StudentConfig) -> lowrank.LowRankConfig:
-    cut = wanted.low_rank
-    return lowrank.LowRankConfig(cut.linears, cut.rank or None, cut.energy, cut.weighting)
-
-
 def _change_convs(model: BigfootForCTC, config: Config, audio: InitAudio) -> tuple[BigfootForCTC, list[str]]:
     """Group and share convolutions."""
     wanted, student, changes = config.student, model, []
@@ -104,12 +100,12 @@ def _change_convs(model: BigfootForCTC, config: Config, audio: InitAudio) -> tup
         student, sentence = _prepare_growth(student, wanted)
         changes.append(sentence)
     else:
-        groups = conv_groups.ConvGroupsConfig(wanted.conv_groups, wanted.conv_init)
+        groups = conv_groups.ConvGroups(wanted.conv_groups, wanted.conv_init)
         needed = audio.batches if wanted.conv_init == "least_squares" else ()
         student, change = conv_groups.apply(student, groups, needed)
         changes.append(change.describe())
     if wanted.conv_sharing:
-        sharing = conv_sharing.ConvSharingConfig(wanted.conv_sharing, wanted.conv_sharing_init)
+        sharing = conv_sharing.ConvSharing(wanted.conv_sharing, wanted.conv_sharing_init)
         needed = audio.batches if wanted.conv_sharing_init == "least_squares" else ()
         student, change = conv_sharing.apply(student, sharing, needed)
         changes.append(change.describe())
@@ -122,127 +118,3 @@ def _prepare_growth(student: BigfootForCTC, wanted: StudentConfig) -> tuple[Bigf
     if wanted.conv_init == "permute":
         return conv_groups.order_channels(student, groups), f"{sentence}, channels put in their order."
     return student, f"{sentence}."
-
-
-def student_problems(config: Config, teacher: BigfootConfig) -> Iterator[str]:
-    """Say why a student cannot be cut out of a teacher.
-
-    Args:
-        config: of the run.
-        teacher: its shape.
-
-    Yields:
-        One sentence a problem, beginning with the key at fault.
-    """
-    wanted = config.student
-    try:
-        layers = depth.choose_layers(teacher.num_hidden_layers, wanted.num_hidden_layers, wanted.layer_init)
-        shallow = depth.shrink_shape(teacher, layers)
-        teacher = _reshape(shallow, wanted)
-        if wanted.shape and wanted.shape_init == "least_squares":
-            problems = narrow.narrow_problems(shallow, wanted.shape)
-            yield from (f"student.shape_init: {problem}" for problem in problems)
-    except ModelError as error:
-        key = "num_hidden_layers" if "the model has" in str(error) else "layer_init"
-        yield str(error) if str(error).startswith("student.") else f"student.{key}: {error}"
-    if teacher.decoder is not None and "hidden_size" in wanted.shape:
-        yield "student.shape.hidden_size: the decoder listens to frames of the teacher's width; leave it out"
-    if wanted.decoder_layers is not None:
-        try:
-            decoder_depth.shrink_decoder_shape(teacher, wanted.decoder_layers)
-        except ModelError as error:
-            yield f"student.decoder_layers: {error}"
-    if wanted.low_rank.linears:
-        problems = lowrank.low_rank_problems(_low_rank(wanted), teacher)
-        yield from (f"student.low_rank: {problem}" for problem in problems)
-        if wanted.weights == "random" and not wanted.low_rank.rank:
-            yield "student.weights: random knows no ranks by energy, which depend on the teacher's; give low_rank.rank"
-    if wanted.weights == "random" and config.distill.grow_groups:
-        yield "student.weights: random begins with its groups; leave distill.grow_groups out"
-    if wanted.change_conv_layers:
-        yield from _conv_problems(wanted, teacher)
-
-
-def student_shape(config: Config, teacher: BigfootConfig) -> BigfootConfig:
-    """The student's shape as far as losses care: without groups and shared kernels of convolutions, and low ranks.
-
-    Args:
-        config: of the run.
-        teacher: its shape.
-
-    Raises:
-        ModelError: it cannot be cut out of the teacher; see ``student_problems``.
-    """
-    wanted = config.student
-    layers = depth.choose_layers(teacher.num_hidden_layers, wanted.num_hidden_layers, wanted.layer_init)
-    shape = depth.shrink_shape(teacher, layers)
-    if wanted.decoder_layers is not None:
-        shape = decoder_depth.shrink_decoder_shape(shape, wanted.decoder_layers)
-    return _reshape(shape, wanted)
-
-
-def final_shape(config: Config, teacher: BigfootConfig) -> BigfootConfig:
-    """The student's shape with groups, shared kernels and low ranks; the teacher's where no student is cut.
-
-    Args:
-        config: of the run.
-        teacher: its shape.
-
-    Raises:
-        ModelError: it cannot be cut out of the teacher, or its ranks depend on the teacher's weights.
-    """
-    if "student" not in config.steps:
-        return teacher
-    wanted, shape = config.student, student_shape(config, teacher)
-    if wanted.change_conv_layers:
-        groups = spell_out_groups(shape, wanted.conv_groups)
-        shape = reshape_config(shape, conv_groups=groups, conv_sharing=wanted.conv_sharing or None)
-    cut = wanted.low_rank
-    if not cut.linears:
-        return shape
-    if not cut.rank:
-        raise ModelError("student.low_rank: ranks by energy depend on the teacher's weights; give a rank to count them")
-    return reshape_config(shape, layer_ranks=spell_out_ranks(shape, cut.linears, cut.rank))
-
-
-def _reshape(shape: BigfootConfig, wanted: StudentConfig) -> BigfootConfig:
-    try:
-        return reshape_to.choose_shape(shape, wanted.shape)
-    except ModelError as error:
-        raise ModelError(f"student.shape: {error}") from error
-
-
-def _conv_problems(wanted: StudentConfig, teacher: BigfootConfig) -> Iterator[str]:
-    try:
-        grouped = reshape_config(teacher, conv_groups=spell_out_groups(teacher, wanted.conv_groups))
-    except ModelError as error:
-        yield f"student.conv_groups: {error}"
-        grouped = teacher
-    try:
-        reshape_config(grouped, conv_sharing=wanted.conv_sharing)
-    except ModelError as error:
-        yield f"student.conv_sharing: {error}"
-    already = teacher.conv_sharing or set(teacher.groups_of_convs) != {1}
-    if wanted.conv_init != "slice" and already:
-        yield f"student.conv_init: {wanted.conv_init} begins from dense kernels; the teacher's are grouped or shared"
-
-
-def growth_problems(config: Config) -> Iterator[str]:
-    """Say why groups cannot grow while the student is distilled.
-
-    Args:
-        config: of the run.
-
-    Yields:
-        One sentence a problem, beginning with the key at fault.
-    """
-    if not config.distill.grow_groups:
-        return
-    if config.steps[:2] != ["student", "distill"]:
-        yield "distill.grow_groups: needs the steps student and distill, in this order, to begin with"
-    if config.steps.count("distill") > 1:
-        yield "distill.grow_groups: groups grow once, and steps names distill several times"
-    if not config.student.change_conv_layers:
-        yield "distill.grow_groups: student.change_conv_layers is false, so there are no groups to grow"
-    if config.student.conv_init == "least_squares":
-        yield "distill.grow_groups: kernels begin dense, so student.conv_init must be slice or permute"

@@ -21,12 +21,12 @@ def render_card(loaded: LoadedModel, repository: str, license: str | None = None
     Args:
         loaded: the model with its history; where its folder lies in a run, the run's report is shown.
         repository: owner/name on the hub.
-        license: of the weights, by the hub's identifiers; None where nobody said.
+        license: of the weights, by the hub's identifiers; None where it is not stated.
 
     Returns:
         Markdown, with the hub's YAML at its head.
 
-    Example:
+    Examples:
         >>> from bigfoot.formats.folder import load_model
         >>> card = render_card(load_model("tiny_teacher"), "me/digits", "apache-2.0")
         >>> card.splitlines()[1], "# digits" in card
@@ -67,20 +67,21 @@ def _describe(loaded: LoadedModel) -> list[str]:
 def _render_opening(loaded: LoadedModel, repository: str) -> list[str]:
     own_code = not loaded.model.config.is_huggingface_shape or loaded.model.config.small_weights is not None
     opener = "AutoModelForCTC" if loaded.model.head is not None else "AutoModel"
-    # transformers' tokenizer for CTC knows characters; others are spelled by bigfoot alone.
+    # transformers' tokenizer for CTC knows characters; others need bigfoot's tokenizer.
     kind = "AutoProcessor" if isinstance(loaded.processor.tokenizer, CharTokenizer) else "AutoFeatureExtractor"
     trust = ", trust_remote_code=True" if own_code else ""
     lines = [
         "```python", f"from transformers import {opener}, {kind}", "",
         f'model = {opener}.from_pretrained("{repository}"{trust})',
-        f'processor = {kind}.from_pretrained("{repository}"{trust})',  # it looks into config.json, too
+        f'processor = {kind}.from_pretrained("{repository}"{trust})',  # it reads config.json, too
         "```", "",
     ]  # fmt: skip
     if own_code:
         lines.append("The modelling code lies in this repository: transformers has no class for such a model.")
     elif hears_padding(loaded.model.config):
         lines.append(
-            "transformers' own class hears the padding of a batch in this model: run one utterance at a time there."
+            "In transformers' own class the padding of a batch changes this model's output: run one utterance at a "
+            "time there."
         )
     return [*lines, f'With bigfoot, `bigfoot.load_model("{repository}")` opens it, blind to padding.']
 
@@ -138,7 +139,7 @@ def _is_number(value: object) -> TypeGuard[float]:
 def _describe_licence(license: str | None) -> str:
     if license is not None:
         stated = f"{escape(license)}, as stated by its uploader."
-        return f"{stated} The licence of the model it was made from may say more."
+        return f"{stated} The licence of the model it was made from may add conditions."
     return "Not stated. The licence of the model that it was made from applies to it."
 
 

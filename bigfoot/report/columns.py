@@ -70,7 +70,7 @@ COLUMNS: tuple[Column, ...] = (
 LEGEND = (
     "Parameters are counted once where they are shared; MB are 10^6 bytes of weights on disk; GMACs/s are 10^9 "
     "multiply-accumulates per second of audio; fewer and faster are against the teacher, faster and RTF (seconds of "
-    "computing per second of audio) with one thread unless said otherwise; batch invariant: a batch gives what each "
+    "computing per second of audio) with one thread unless stated otherwise; batch invariant: a batch gives what each "
     "utterance gives alone (largest difference of a logit)."
 )
 

@@ -59,7 +59,7 @@ def compare_runs(folders: Sequence[str | Path]) -> Comparison:
     Raises:
         DataError: no folders, one of them twice, or without a report; all such folders are named at once.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from bigfoot.report.rows import Report
         >>> from bigfoot.report.writer import save_report
@@ -90,7 +90,7 @@ def compare_runs(folders: Sequence[str | Path]) -> Comparison:
 
 
 def find_incomparable(rows: Sequence[Row]) -> list[str]:
-    """Say in what the measurement of rows with a WER differs; how models were made may differ, that is compared.
+    """Name the differences in how rows with a WER were measured; how models were made may differ.
 
     Args:
         rows: the rows of one table.
@@ -98,7 +98,7 @@ def find_incomparable(rows: Sequence[Row]) -> list[str]:
     Returns:
         A sentence for each condition that differs; empty where the rows may be compared.
 
-    Example:
+    Examples:
         >>> find_incomparable([Row("a", "x", "dev", wer=0.1), Row("b", "x", "test", wer=0.1)])
         ['rows of different splits stand in this table (dev; test): their WERs cannot be compared']
     """
@@ -129,7 +129,7 @@ def save_comparison(comparison: Comparison, folder: str | Path) -> None:
         comparison: what to write.
         folder: where, made if it is missing.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
         >>> save_comparison(Comparison([ComparedRow("a", "runs/a", Row("m", "prune", "test", wer=0.04))], []), folder)
@@ -192,7 +192,7 @@ def _find_report(folder: Path) -> Path | None:
 
 
 def _name_runs(folders: Sequence[Path]) -> list[str]:
-    """Name each run by the last parts of its path, as few as tell all of them apart."""
+    """Name each run by the last parts of its path, as few as make all of them unique."""
     paths = [folder.parent if folder.name == "report" else folder for folder in folders]
     for count in range(1, max(len(path.parts) for path in paths) + 1):
         names = ["/".join(path.parts[-count:]) for path in paths]

@@ -25,7 +25,7 @@ def render_console(report: Report) -> Table:
     Returns:
         A table for ``rich.console.Console.print``.
 
-    Example:
+    Examples:
         >>> from bigfoot.report.rows import Report, Row
         >>> render_console(Report("demo", [Row("teacher", "teacher", "test", wer=0.04)])).row_count
         1

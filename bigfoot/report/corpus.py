@@ -36,7 +36,7 @@ def save_description(facts: CorpusFacts, folder: str | Path) -> None:
         facts: of ``describe_corpus``.
         folder: made where missing.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> folder = tempfile.mkdtemp()
         >>> save_description(CorpusFacts("nothing", [], []), folder)
@@ -174,7 +174,7 @@ def draw_description(facts: CorpusFacts) -> Figure:
     Returns:
         The figure: four histograms, and bars for the most frequent characters.
 
-    Example:
+    Examples:
         >>> len(draw_description(CorpusFacts("nothing", [], [])).axes)
         1
     """

@@ -50,7 +50,7 @@ def _has_key(file: Path, key: str) -> bool:
 def encode_json(content: Mapping[str, Any]) -> bytes:
     r"""Write JSON that any parser takes: numbers that are not finite become null, numpy's become plain.
 
-    Example:
+    Examples:
         >>> encode_json({"loss": float("nan")})
         b'{\n  "loss": null\n}\n'
     """
@@ -58,9 +58,9 @@ def encode_json(content: Mapping[str, Any]) -> bytes:
 
 
 def encode_text(text: str) -> bytes:
-    r"""Write UTF-8; of a file's name that is none, what cannot be said is spelled out, as JSON spells it.
+    r"""Write UTF-8; of a file's name that is none, bytes that are not text are escaped, as in JSON.
 
-    Example:
+    Examples:
         >>> encode_text("\udcff.wav")
         b'\\udcff.wav'
     """

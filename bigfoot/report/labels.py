@@ -31,7 +31,7 @@ def place_labels(figure: Figure, marker_radius: float) -> None:
         figure: whose annotations are names of points, each at an offset in points.
         marker_radius: of the largest marker, in points.
 
-    Example:
+    Examples:
         >>> from matplotlib.figure import Figure
         >>> figure = Figure()
         >>> label = figure.subplots().annotate("a", (0, 0), textcoords="offset points", xytext=(0, 0))
@@ -51,7 +51,7 @@ def place_labels(figure: Figure, marker_radius: float) -> None:
     for axes in figure.axes:
         inside = axes.get_window_extent(renderer)
         labels = [text for text in axes.texts if isinstance(text, Annotation)]
-        # A collection in coordinates of data has no extent of its own: its segments say where it is.
+        # A collection in coordinates of data has no extent of its own: its segments have the place.
         bars = [artist for artist in axes.collections if isinstance(artist, LineCollection)]
         segments = [axes.transData.transform(segment) for bar in bars for segment in bar.get_segments()]
         taken = [Bbox([segment.min(axis=0), segment.max(axis=0)]).padded(5) for segment in segments]

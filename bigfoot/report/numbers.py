@@ -10,7 +10,7 @@ MISSING = "n/a"
 def format_number(value: float | None, digits: int = 3) -> str:
     """Write a number with so many significant digits, with an exponent only below 0.0001.
 
-    Example:
+    Examples:
         >>> [format_number(x) for x in (315.44, 94.4, 0.96, 0.00123, 1234567.0, None)]
         ['315', '94.4', '0.960', '0.00123', '1234567', 'n/a']
     """
@@ -26,7 +26,7 @@ def format_number(value: float | None, digits: int = 3) -> str:
 def format_percent(fraction: float | None) -> str:
     """Write a fraction as percent without the sign.
 
-    Example:
+    Examples:
         >>> format_percent(0.03125), format_percent(None)
         ('3.12', 'n/a')
     """
@@ -34,9 +34,9 @@ def format_percent(fraction: float | None) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """Write a duration as people say it.
+    """Write a duration for readers.
 
-    Example:
+    Examples:
         >>> [format_seconds(x) for x in (0.42, 75, 3720)]
         ['0.4 s', '1 min 15 s', '1 h 2 min']
     """
@@ -49,7 +49,7 @@ def format_seconds(seconds: float) -> str:
 def format_scaled(value: float | None, unit: float) -> str:
     """Write a number in units of so many.
 
-    Example:
+    Examples:
         >>> format_scaled(2_524_256, 1e6)
         '2.52'
     """
@@ -59,7 +59,7 @@ def format_scaled(value: float | None, unit: float) -> str:
 def format_times(ratio: float | None) -> str:
     """Write a ratio.
 
-    Example:
+    Examples:
         >>> format_times(2.788), format_times(None)
         ('2.79x', 'n/a')
     """

@@ -86,7 +86,7 @@ def tabulate_rows(
     Returns:
         The table.
 
-    Example:
+    Examples:
         >>> from bigfoot.report.columns import COLUMNS
         >>> from bigfoot.report.rows import Row
         >>> table = tabulate_rows("models", COLUMNS, [Row("teacher", "teacher", "test", wer=0.04)])
@@ -160,7 +160,7 @@ def render_page(template: str, title: str, **content: object) -> str:
     Returns:
         The page. It allows its browser no request and no script but its own.
 
-    Example:
+    Examples:
         >>> table = SortableTable("models", [Head("model", False)], [[Cell("<b>", "<b>")]])
         >>> "&lt;b&gt;" in render_page("compare.html", "demo", warnings=[], table=table, figures=[])
         True

@@ -21,7 +21,7 @@ def find_pareto_front(costs: Sequence[float], errors: Sequence[float]) -> list[b
     Raises:
         ValueError: the lists differ in length.
 
-    Example:
+    Examples:
         >>> find_pareto_front([1.0, 2.0, 3.0], [0.3, 0.1, 0.2])
         [True, True, False]
     """

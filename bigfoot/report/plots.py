@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # matplotlib is slow to import
 
 
 COLOURS = ("#0072b2", "#d55e00", "#007a5a", "#b0508a", "#8c6d31", "#5b3fa0", "#2f8fb5", "#7a1f1f")
-"""After Okabe and Ito's colours, which colour-blind readers tell apart, darkened so that text in them can be read."""
+"""After Okabe and Ito, for colour-blind readers; darkened, so that text in these colours can be read."""
 TEACHER_COLOUR = "#222222"
 
 NOT_LOSSES = frozenset(
@@ -31,7 +31,7 @@ NOT_LOSSES = frozenset(
 )
 """Numbers of a training record that are no term of the loss."""
 
-# White lines over the colours of the parts, which tells them apart without colour too.
+# White lines over the colours of the parts, which distinguishes them without colour too.
 _HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++")
 _MARKER_RADIUS = {True: 8.0, False: 4.5}
 """In points; the teacher's star is the larger."""
@@ -83,9 +83,9 @@ def draw_wer_vs_size(
         front: which rows a Pareto front is drawn of, one word a row; without it there is none.
 
     Returns:
-        The figure; where there is nothing to draw, it says so.
+        The figure; where there is nothing to draw, its text states it.
 
-    Example:
+    Examples:
         >>> from bigfoot.report.rows import Row
         >>> figure = draw_wer_vs_size([Row("teacher", "teacher", "test", wer=0.04, size_bytes=4_000_000)])
         >>> figure.axes[0].get_xlabel()
@@ -113,11 +113,11 @@ def draw_wer_vs_speed(
         front: see there.
 
     Returns:
-        The figure; where there is nothing to draw, it says so.
+        The figure; where there is nothing to draw, its text states it.
 
-    Example:
+    Examples:
         >>> from bigfoot.report.rows import Row
-        >>> figure = draw_wer_vs_speed([Row("distil", "distil", "test", wer=0.04, speedup=2.0)])
+        >>> figure = draw_wer_vs_speed([Row("distill", "distill", "test", wer=0.04, speedup=2.0)])
         >>> figure.axes[0].get_xlabel()
         'times faster than the teacher, one thread'
     """
@@ -177,9 +177,9 @@ def draw_macs_by_part(rows: Sequence[Row], width: float = 7.0) -> Figure:
         width: of the figure, in inches.
 
     Returns:
-        The figure, the first model at the top; where there is nothing to draw, it says so.
+        The figure, the first model at the top; where there is nothing to draw, its text states it.
 
-    Example:
+    Examples:
         >>> from bigfoot.report.rows import Row
         >>> figure = draw_macs_by_part([Row("teacher", "teacher", "test", macs_by_part={"conv": 2_000_000_000})])
         >>> float(figure.axes[0].patches[0].get_width())
@@ -217,13 +217,13 @@ def draw_losses(losses: Mapping[str, Sequence[Mapping[str, Any]]], width: float 
 
     Args:
         losses: by training step, its records: ``step``, terms by name, ``dev_wer`` and ``blank_rate`` (fractions)
-            in those that looked at dev. A term that is null or not finite leaves a gap.
+            in those with an evaluation on dev. A term that is null or not finite leaves a gap.
         width: of the figure, in inches; the legends are set in columns for it.
 
     Returns:
-        The figure; where there is nothing to draw, it says so.
+        The figure; where there is nothing to draw, its text states it.
 
-    Example:
+    Examples:
         >>> figure = draw_losses({"distill": [{"step": 10, "ctc": 2.0}, {"step": 20, "ctc": 1.5, "dev_wer": 0.9}]})
         >>> [axes.get_ylabel() for axes in figure.axes]
         ['loss', '%']

@@ -26,7 +26,7 @@ from bigfoot.storage.ownership import OWN_ONLY, MayReplace
 def write_upload(
     loaded: LoadedModel, repository: str, folder: Path, license: str | None = None, may: MayReplace = OWN_ONLY
 ) -> None:
-    """Write what is uploaded: the family's own format where it can say the shape, else ours with its code; a card.
+    """Write what is uploaded: the family's own format where it can express the shape, else ours with its code; a card.
 
     Args:
         loaded: the model, its processor and history.
@@ -70,11 +70,11 @@ def push_model(loaded: LoadedModel, repository: str, *, private: bool = False, l
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "model"
         write_upload(loaded, repository, folder, license)
-        (folder / MARKER).unlink()  # it says what may be replaced here, and nothing there
+        (folder / MARKER).unlink()  # the marker of a local folder, not of a repository
         try:
             api.create_repo(repository, private=private, exist_ok=True)
             done = api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Upload by bigfoot")
         except (HTTPError, LocalTokenNotFoundError, OSError) as error:
-            raise ModelError(f"the hub did not take {repository}: {error}; `hf auth login` if you are a stranger there,"
+            raise ModelError(f"the hub did not take {repository}: {error}; `hf auth login` if you are not logged in,"
                              " or --dry-run to see what would be uploaded") from error  # fmt: skip
     return str(done.commit_url)

@@ -22,7 +22,7 @@ _LEADING = re.compile(r"^(?=[#>+\-=\[*_~]|\d+[.)])")
 def escape(text: str) -> str:
     r"""Write text so that Markdown shows it as it is: on one line, without HTML, headings, links or code.
 
-    Example:
+    Examples:
         >>> escape("a\n# b"), escape("<img src=x>"), escape("[click](http://x)")
         ('a # b', '&lt;img src=x&gt;', '\\[click]\\(http://x)')
     """
@@ -41,7 +41,7 @@ def render_markdown(report: Report) -> str:
     Returns:
         Markdown; sections without content are left out.
 
-    Example:
+    Examples:
         >>> from bigfoot.report.rows import Report, Row
         >>> text = render_markdown(Report("demo", [Row("teacher", "teacher", "test", wer=0.04)]))
         >>> text.splitlines()[0], "| teacher | 4.00 |" in text
@@ -80,7 +80,7 @@ def render_splits(rows: Sequence[Row]) -> list[str]:
 def render_table(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
     r"""Write a Markdown table, first column to the left, the others to the right.
 
-    Example:
+    Examples:
         >>> render_table(["model", "WER %"], [["a|b", "3.1"]])
         ['| model | WER % |', '| :--- | ---: |', '| a\\|b | 3.1 |']
     """
@@ -117,7 +117,7 @@ def render_skipped(skipped: Sequence[Mapping[str, Any]]) -> list[str]:
     Returns:
         Lines of Markdown; none where nothing was left out.
 
-    Example:
+    Examples:
         >>> lines = render_skipped([{"split": "dev", "id": "a", "path": "a.wav", "reason": "no such file"}])
         >>> lines[-2]
         '- dev a a.wav: no such file'

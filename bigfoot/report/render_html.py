@@ -29,7 +29,7 @@ def render_html(report: Report) -> str:
     Returns:
         The page, the same for the same report; sections without content are left out.
 
-    Example:
+    Examples:
         >>> from bigfoot.report.rows import Report, Row
         >>> page = render_html(Report("demo", [Row("teacher", "teacher", "test", wer=0.04)]))
         >>> "<h1>demo</h1>" in page, '<td class="number" data-value="0.04">4.00</td>' in page
@@ -67,20 +67,20 @@ def _show_split(split: str, rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _show_utterance(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Align what each model heard; the student and the teacher in sight, the others behind a fold."""
+    """Align each model's hypothesis; student and teacher are visible, the others folded."""
     reference, hypotheses = str(item.get("reference", "")), dict(item.get("hypotheses", {}))
     first = [name for name in (item.get("model"), "teacher") if name in hypotheses]
-    heard = {name: _show_heard(name, reference, str(text)) for name, text in hypotheses.items()}
+    aligned = {name: _show_hypothesis(name, reference, str(text)) for name, text in hypotheses.items()}
     return {
         "id": item.get("id", ""),
         "split": item.get("split", ""),
         "speaker": item.get("speaker"),
-        "shown": [heard[name] for name in first],
-        "others": [shown for name, shown in heard.items() if name not in first],
+        "shown": [aligned[name] for name in first],
+        "others": [shown for name, shown in aligned.items() if name not in first],
     }
 
 
-def _show_heard(name: str, reference: str, hypothesis: str) -> dict[str, Any]:
+def _show_hypothesis(name: str, reference: str, hypothesis: str) -> dict[str, Any]:
     (counts,) = count_errors([reference], [hypothesis])
     kinds = (
         (counts.substitutions, "substituted"), (counts.deletions, "deleted"), (counts.insertions, "inserted")

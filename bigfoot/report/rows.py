@@ -1,4 +1,4 @@
-"""What a run has to say: one row of facts per model and split, and everything around the rows, saved and read back.
+"""The facts of a run: one row of facts per model and split, and everything around the rows, saved and read back.
 
 ``report.json`` is the report; the Markdown, the CSV and the plots are views of it. Its first lines read::
 
@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from bigfoot.errors import DataError
+from bigfoot.report.earlier import rename_rows
 
 
 @dataclass
 class Row:
     """Facts about one model on one split; None is what was not measured.
 
-    Example:
+    Examples:
         >>> row = Row(name="student", step="finetune", split="test", wer=0.05, size_bytes=3_900_000)
         >>> row.is_teacher, row.cer is None
         (False, True)
@@ -129,7 +130,7 @@ class Row:
 class Report:
     """A run in full.
 
-    Example:
+    Examples:
         >>> report = Report(title="demo", rows=[Row("teacher", "teacher", "test", wer=0.04)])
         >>> report.rows[0].wer
         0.04
@@ -181,6 +182,8 @@ def load_report(folder: str | Path) -> Report:
     rows = content.get("rows") if isinstance(content, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path}: expected an object with a list `rows`; this is not a report of bigfoot")
+    content = rename_rows(content)
+    rows = content["rows"]
     fields = {"title": "", **_known_fields(Report, content)}
     nameless = {"name": "", "step": "", "split": ""}
     fields["rows"] = [Row(**{**nameless, **_known_fields(Row, row)}) for row in rows]

@@ -8,9 +8,9 @@ from bigfoot.report.rows import Report, Row
 
 
 def describe_protocols(rows: Sequence[Row]) -> list[str]:
-    """Say under which conditions the WERs of a table came about, one line for each set of conditions.
+    """Describe how the WERs of a table were measured, one line for each set of conditions.
 
-    Example:
+    Examples:
         >>> from bigfoot.report.rows import Row
         >>> describe_protocols([Row("teacher", "teacher", "test", protocol="CTC", wer=0.1, num_words=90)])
         ['Protocol: CTC; decoder greedy; split test, 90 words.']
@@ -33,9 +33,9 @@ def describe_protocols(rows: Sequence[Row]) -> list[str]:
 
 
 def describe_differences(rows: Sequence[Row]) -> list[str]:
-    """Say how each model compares with its teacher, and its decoder with greedy, and whether the difference is one.
+    """Describe each model against its teacher, and its decoder against greedy, with a verdict.
 
-    Example:
+    Examples:
         >>> from bigfoot.report.rows import Row
         >>> describe_differences([Row("student", "distil", "test", wer_difference=0.01)])
         ['student against the teacher: +1.00 points of WER.']
@@ -65,7 +65,7 @@ def _describe_difference(
 
 
 def describe_origin(report: Report) -> list[str]:
-    """Say on what machine, with which versions and which configurations the report came about."""
+    """Describe the machine, the versions and the configurations of the report."""
     lines = [f"{key.replace('_', ' ')}: {value}" for key, value in report.machine.items()]
     versions: dict[str, list[str]] = {}
     for row in report.rows:

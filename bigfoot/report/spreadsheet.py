@@ -21,7 +21,7 @@ def flatten_row(row: DataclassInstance) -> dict[str, Any]:
 
     Text that a spreadsheet would run as a formula gets an apostrophe in front.
 
-    Example:
+    Examples:
         >>> from bigfoot.report.rows import Row
         >>> flat = flatten_row(Row("=1+2", "prune", "test", macs_by_part={"conv": 5}))
         >>> flat["macs_by_part"], flat["name"]
@@ -48,7 +48,7 @@ def render_csv(rows: Sequence[DataclassInstance], labels: Mapping[str, Sequence[
     Returns:
         CSV with a header line; nothing where there are no rows.
 
-    Example:
+    Examples:
         >>> from bigfoot.report.rows import Row
         >>> render_csv([Row("student", "prune", "test")], {"run": ["a"]}).splitlines()[1][:21]
         'a,student,prune,test,'

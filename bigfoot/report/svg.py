@@ -18,7 +18,7 @@ _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 def printable(text: str) -> str:
     r"""Take out what has no shape: XML has no way to write most of it, and it turns the direction of what follows.
 
-    Example:
+    Examples:
         >>> printable("a\x00b")
         'ab'
     """
@@ -35,10 +35,10 @@ def render_svg(figure: Figure, title: str) -> str:
     Returns:
         The element. It names no other file and has no size but its proportions, so that a page can scale it.
 
-    Example:
+    Examples:
         >>> from bigfoot.report.plots import draw_wer_vs_size
         >>> from bigfoot.report.rows import Row
-        >>> svg = render_svg(draw_wer_vs_size([Row("student", "distil", "test", wer=0.04, size_bytes=9)]), "WER, size")
+        >>> svg = render_svg(draw_wer_vs_size([Row("student", "distill", "test", wer=0.04, size_bytes=9)]), "WER, size")
         >>> svg.startswith("<svg ") and ">student</text>" in svg
         True
     """
@@ -65,7 +65,7 @@ def render_svg(figure: Figure, title: str) -> str:
 
 
 def _drop_names_(root: ElementTree.Element) -> None:
-    """Take out the names that nothing refers to: every figure calls its parts alike, and a page may say a name once."""
+    """Take out the names that nothing refers to: every figure calls its parts alike, and a page may use an id once."""
     used = set()
     for element in root.iter():
         used.add(element.get(_LINK, "")[1:])

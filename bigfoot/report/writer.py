@@ -23,7 +23,7 @@ def save_report(report: Report, folder: str | Path) -> None:
         report: what to write. Numbers that are not finite become null in the JSON, which has no word for them.
         folder: where, made if it is missing.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> folder = tempfile.mkdtemp()
         >>> from bigfoot.report.rows import Row, load_report

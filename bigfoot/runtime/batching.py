@@ -23,7 +23,7 @@ def plan_batches(lengths: Sequence[int], most_samples: int) -> list[list[int]]:
     Returns:
         Batches of positions in ``lengths``, the longest first; every position once.
 
-    Example:
+    Examples:
         >>> plan_batches([100, 10, 95, 97, 9], 250)
         [[0, 3], [2], [1, 4]]
     """
@@ -47,7 +47,7 @@ def pad_batch(waves: Sequence[Samples]) -> tuple[Samples, npt.NDArray[np.int64]]
     Returns:
         (B, N) with zeros behind the end, and (B,) real samples.
 
-    Example:
+    Examples:
         >>> pad_batch([np.ones(3, np.float32), np.ones(2, np.float32)])[0].tolist()
         [[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]]
     """

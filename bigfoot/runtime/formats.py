@@ -35,7 +35,7 @@ def format_time(seconds: Seconds, mark: str) -> str:
         seconds: 0 or more.
         mark: between seconds and milliseconds: a comma in SubRip, a point in WebVTT.
 
-    Example:
+    Examples:
         >>> format_time(3725.5, ",")
         '01:02:05,500'
     """
@@ -57,7 +57,7 @@ def render_json(transcript: Transcript) -> str:
 def render_srt(transcript: Transcript) -> str:
     """SubRip: numbered segments.
 
-    Example:
+    Examples:
         >>> from bigfoot.runtime.transcript import Word
         >>> print(render_srt(Transcript("a.wav", 2.0, (Word("ONE", 0.5, 1.0),))))
         1

@@ -27,7 +27,7 @@ def map_in_lanes(function: Callable[[Item], Result], items: Iterable[Item], lane
     Yields:
         The results, in the order of the items.
 
-    Example:
+    Examples:
         >>> list(map_in_lanes(abs, [-3, -1, -2], lanes=2))
         [3, 1, 2]
     """

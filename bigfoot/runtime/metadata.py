@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bigfoot.audio.files import HIGHEST_RATE, LOWEST_RATE
 from bigfoot.errors import ModelError
 from bigfoot.runtime.engine import ModelFacts
+from bigfoot.text.json_fields import quote
+from bigfoot.text.json_files import parse_json
 from bigfoot.text.pieces import PieceTokenizer
 from bigfoot.text.tokenizer import Tokenizer
 from bigfoot.text.tokenizers import CharTokenizer
+from bigfoot.types import HIGHEST_RATE, LOWEST_RATE
 
 FORMAT = "1"
 """The layout of inputs, outputs and metadata that this module reads."""
@@ -40,7 +41,7 @@ def read_facts(metadata: Mapping[str, str], name: str) -> ModelFacts:
         )
     if version != FORMAT:
         raise ModelError(
-            f"{name}: written in format {version!r}, and this bigfoot reads {FORMAT!r}; install a later one"
+            f"{name}: written in format {quote(version)}, and this bigfoot reads {FORMAT!r}; install a later one"
         )
     problems: list[str] = []
 
@@ -70,7 +71,7 @@ def read_facts(metadata: Mapping[str, str], name: str) -> ModelFacts:
 
 
 def _read_strings(text: str) -> tuple[str, ...]:
-    found = json.loads(text)
+    found = parse_json(text)
     if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
         raise ValueError("not a list of strings")
     return tuple(found)
@@ -81,9 +82,11 @@ def _read_tokenizer(text: str, metadata: Mapping[str, str]) -> Tokenizer:
     blank = _between(0, len(tokens) - 1)(metadata.get("blank_id", "0"))
     if "pieces" in metadata:
         return PieceTokenizer(tokens, _read_strings(metadata["pieces"]), blank)
-    names = {"unknown_token": metadata["unknown_token"]} if metadata.get("unknown_token") else {}
     return CharTokenizer(
-        tokens, blank_token=tokens[blank], word_delimiter=metadata.get("word_delimiter", ""), **names
+        tokens,
+        blank_token=tokens[blank],
+        word_delimiter=metadata.get("word_delimiter", ""),
+        unknown_token=metadata.get("unknown_token") or CharTokenizer.unknown_token,
     )
 
 

@@ -45,7 +45,7 @@ class Transcriber:
         MissingExtraError: ONNX Runtime, or OpenVINO for an ``.xml``, is not installed.
         ValueError: a number that makes no sense.
 
-    Example:
+    Examples:
         >>> transcriber = Transcriber("model.onnx", threads=1)  # doctest: +SKIP
         >>> [result.text for result in transcriber.transcribe(["a.wav", "b.flac"])]  # doctest: +SKIP
         ['ONE TWO', 'SEVEN']

@@ -91,7 +91,7 @@ def split_segments(words: Sequence[Word]) -> list[Segment]:
     Returns:
         Segments that hold every word once.
 
-    Example:
+    Examples:
         >>> words = [Word("ONE", 0.0, 0.4), Word("TWO", 0.5, 0.9), Word("SIX", 3.0, 3.4)]
         >>> [segment.text for segment in split_segments(words)]
         ['ONE TWO', 'SIX']

@@ -68,7 +68,7 @@ def digest_file(path: str | Path) -> str:
     Returns:
         64 hexadecimal digits; ``""`` where there is no regular file, or it cannot be read.
 
-    Example:
+    Examples:
         >>> digest_file("nothing")
         ''
     """

@@ -94,7 +94,7 @@ def check_folder(folder: str | Path, may: MayReplace = OWN_ONLY, earlier: Earlie
     Raises:
         OutputError: it is no folder, a link, a mount point, an input, or holds something else.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> place = Path(tempfile.mkdtemp())
         >>> _ = (place / "thesis.txt").write_text("years of work")

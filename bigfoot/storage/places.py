@@ -27,7 +27,7 @@ def locate(output: str | Path) -> Path:
     Raises:
         OutputError: it names no entry of a folder, such as ``.``, ``..`` or ``/``.
 
-    Example:
+    Examples:
         >>> locate("a/../b") == locate("b")
         True
     """
@@ -128,7 +128,7 @@ def own_name(name: str, kind: str) -> str:
         name: of the output.
         kind: what it is for: ``lock``, ``new``, ``old``.
 
-    Example:
+    Examples:
         >>> own_name("model", "lock")
         '.model.bigfoot-lock'
     """

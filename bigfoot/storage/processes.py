@@ -66,7 +66,7 @@ class Process:
 def started_at(pid: int) -> str | None:
     """When a process of this machine began; empty where the system does not say, None where there is no such process.
 
-    Example:
+    Examples:
         >>> started_at(os.getpid()) == started_at(os.getpid())
         True
     """

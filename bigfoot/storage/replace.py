@@ -35,7 +35,7 @@ def replace_folder(
         OutputError: it is no folder, a link, an input or holds what is not bigfoot's; or another process writes it.
         OSError: nothing can be written there; what stood there before still does.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> place = Path(tempfile.mkdtemp()) / "made"
         >>> replace_folder(place, lambda beside: (beside / "a.txt").write_text("1"))

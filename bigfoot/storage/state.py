@@ -34,7 +34,7 @@ def read_state(path: Path, kind: type[_T]) -> tuple[_T | None, str]:
     Returns:
         The value and ``""``; or None and the reason in a few words, which is ``""`` where there is no file.
 
-    Example:
+    Examples:
         >>> read_state(Path("nothing.json"), Path)
         (None, '')
     """
@@ -131,7 +131,7 @@ def parse_as(kind: Any, value: Any, name: str = "") -> Any:  # noqa: ANN401 - an
     Raises:
         ValueError: a field is missing, unknown or of another type.
 
-    Example:
+    Examples:
         >>> parse_as(dict[str, list[int]], {"a": [1, 2]})
         {'a': [1, 2]}
         >>> parse_as(int, "1", "step")

@@ -23,11 +23,11 @@ from bigfoot.errors import ConfigError
 from bigfoot.pipeline.fingerprints import fingerprint
 from bigfoot.pipeline.scale import apply_scale
 from bigfoot.pipeline.settings import Config, load_config
+from bigfoot.pipeline.steps.step import get_step
 
 CONTROLS = ("ctc_only", "random_weights")
 """The student of ``bigfoot.yaml`` without its teacher's losses, and with nothing of its teacher's weights."""
 TEACHER = "teacher"
-_TRAININGS = ("gates", "distill")
 _CONTROLLED = "bigfoot"
 
 
@@ -99,7 +99,7 @@ def read_comparison(path: str | Path) -> ComparisonConfig:
     Raises:
         ConfigError: not there, or with a key that is unknown or of another kind.
 
-    Example:
+    Examples:
         >>> read_comparison("compare/fsdd.yaml").seeds
         [1, 2, 3]
     """
@@ -131,7 +131,7 @@ def plan_runs(
     Raises:
         ConfigError: an unknown method, or a key that is wrong; all such are named at once.
 
-    Example:
+    Examples:
         >>> wanted = ComparisonConfig(["bigfoot", "ctc_only"], seeds=[1, 2])
         >>> [run.label for run in plan_runs(wanted, "runs/c")][1:4]
         ['teacher, seed 2', 'bigfoot, seed 1', 'ctc_only, seed 1']
@@ -177,13 +177,13 @@ def share_steps(config: Config, steps: int) -> dict[str, int]:
     Returns:
         ``max_steps`` of each kind of training before fine-tuning, one or more.
 
-    Example:
+    Examples:
         >>> from bigfoot.pipeline.settings import load_config
         >>> turns = ["steps=[gates,distill,distill,finetune]", "gates.max_steps=400", "distill.max_steps=100"]
         >>> share_steps(load_config(None, turns), 60)
         {'gates': 40, 'distill': 10}
     """
-    trained = [step for step in config.steps if step in _TRAININGS]
+    trained = [name for name in config.steps if get_step(name).trains and name != "finetune"]
     total = sum(getattr(config, step).max_steps for step in trained)
     return {step: max(1, steps * getattr(config, step).max_steps // total) for step in dict.fromkeys(trained)}
 

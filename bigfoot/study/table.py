@@ -92,7 +92,7 @@ def mark_fronts(rows: Sequence[MethodRow]) -> list[MethodRow]:
     Args:
         rows: in any order.
 
-    Example:
+    Examples:
         >>> rows = [MethodRow("b", 0.2, None, None, [0.2], 1e6, 1e8), MethodRow("a", 0.1, None, None, [0.1], 1e6, 1e8)]
         >>> [(row.name, row.front) for row in mark_fronts(rows)]
         [('a', ['size']), ('b', [])]

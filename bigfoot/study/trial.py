@@ -11,7 +11,7 @@ import argparse
 import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,14 @@ from bigfoot.data.manifests import load_prepared
 from bigfoot.evaluation.evaluate import evaluate_accuracy
 from bigfoot.formats.folder import load_model
 from bigfoot.measure.size import measure_size
-from bigfoot.pipeline.facts import StepResult, read_facts
+from bigfoot.pipeline.execute import Turn, list_turns, read_turn
+from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.run import run_pipeline
 from bigfoot.pipeline.scale import apply_scale
 from bigfoot.pipeline.settings import Config, load_config
-from bigfoot.pipeline.stages import label_steps
 from bigfoot.report.files import encode_json, write_whole
 from bigfoot.storage.ownership import OWN_OR_EDITED
+from bigfoot.storage.state import parse_as
 
 RESULT = "trial.json"
 _SPLIT = "test"
@@ -86,10 +87,10 @@ def run_trial(config: Config, key: str, config_path: str | None = None) -> Trial
     """
     config, folder = apply_scale(config), Path(config.run_dir)
     run_pipeline(config, until=config.steps[-1] if config.steps else "teacher", config_path=config_path)
-    labels = label_steps(config.steps)
-    found = {label: read_facts(folder / label) for label in labels}
-    results = {label: result for label, result in found.items() if result is not None}
-    last = str(results[labels[-1]].folder) if labels else config.teacher.path
+    turns = list_turns(config.steps)
+    found = {turn: read_turn(turn, folder) for turn in turns}
+    results = {turn: result for turn, result in found.items() if result is not None}
+    last = str(results[turns[-1]].folder) if turns else config.teacher.path
     trial = _judge(config, key, last, results)
     write_whole(folder / RESULT, encode_json(asdict(trial)), sign=RESULT, key="wer", may=OWN_OR_EDITED)
     return trial
@@ -99,21 +100,25 @@ def read_trial(folder: Path, key: str) -> Trial | None:
     """What a run left behind; None where it has not come to its end, or belongs to another plan."""
     try:
         read = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        trial: Trial = parse_as(Trial, read)
+    except (OSError, ValueError, RecursionError):
         return None
-    if read.get("key") != key:
+    if trial.key != key:
         return None
-    trial = Trial(**read)
+    if trial.start:
+        # The folder may have been moved or copied since; its last model is the one in it.
+        model = Path(trial.model)
+        trial = replace(trial, model=str(folder / model.parent.name / model.name))
     return trial if Path(trial.model).is_dir() or not trial.start else None
 
 
-def _judge(config: Config, key: str, last: str, results: dict[str, StepResult]) -> Trial:
+def _judge(config: Config, key: str, last: str, results: dict[Turn, StepResult]) -> Trial:
     manifest = load_prepared(Path(config.run_dir) / "data").manifests[_SPLIT]
     loaded = load_model(last)
     accuracy = evaluate_accuracy(loaded, manifest, config.evaluate, config.seed)
     size = measure_size(loaded.model, loaded.folder)
-    trained = {label: result for label, result in results.items() if result.records}
-    cut = [result for label, result in results.items() if not label.startswith(("distill", "finetune"))]
+    trained = {turn.label: result for turn, result in results.items() if result.records}
+    cut = [result for turn, result in results.items() if turn.step.reshapes or not turn.step.trains]
     started = evaluate_accuracy(load_model(cut[0].folder), manifest, config.evaluate, config.seed) if cut else None
     heard = accuracy.transcripts
     return Trial(
@@ -124,7 +129,7 @@ def _judge(config: Config, key: str, last: str, results: dict[str, StepResult]) 
         losses={label: summarize_losses(result.records) for label, result in trained.items()},
         train_seconds=round(sum(result.seconds for result in trained.values()), 1),
         steps={label: int(result.records[-1]["step"]) for label, result in trained.items()},
-        notes=[f"{label}: {note}" for label, result in results.items() for note in result.notes],
+        notes=[f"{turn.label}: {note}" for turn, result in results.items() for note in result.notes],
     )  # fmt: skip
 
 
@@ -142,7 +147,7 @@ def summarize_losses(records: Sequence[dict[str, Any]]) -> list[float]:
     Returns:
         The first, and the mean of the last fifth.
 
-    Example:
+    Examples:
         >>> summarize_losses([{"step": step, "loss": 10.0 - step} for step in range(10)])
         [10.0, 1.5]
     """

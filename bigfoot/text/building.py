@@ -29,7 +29,7 @@ def build_tokenizer(config: TokenizerConfig, texts: Sequence[str]) -> Tokenizer:
         ModelError: no Hugging Face tokenizer where one was named.
         MissingExtraError: the package that does it is not installed.
 
-    Example:
+    Examples:
         >>> build_tokenizer(TokenizerConfig(tokenizer="char"), ["ONE", "TWO"]).describe()
         'characters, 10 tokens'
     """

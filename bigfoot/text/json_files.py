@@ -3,14 +3,47 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from bigfoot.errors import ModelError
 from bigfoot.storage.replace import swapped_in
 
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 MAX_JSON_BYTES = 4 * 2**20
 """Of one file: the longest vocabularies of characters have some hundred thousand. So much is parsed in a second."""
+
+
+def parse_json(text: str) -> Any:  # noqa: ANN401 - whatever it holds
+    """Parse JSON of any origin.
+
+    Args:
+        text: the JSON.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        ValueError: it is no JSON, is nested too deeply, or has half of a surrogate pair, which no file can be written
+            with again.
+
+    Examples:
+        >>> parse_json("[" * 100_000)
+        Traceback (most recent call last):
+        ValueError: it is nested too deeply
+    """
+    try:
+        loaded = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if _SURROGATE.search(text):
+        # Two halves in a row are one character, and come out as such.
+        try:
+            json.dumps(loaded, ensure_ascii=False).encode()
+        except (UnicodeEncodeError, RecursionError) as error:
+            raise ValueError("one of its strings has half of a surrogate pair, which is no character") from error
+    return loaded
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -22,7 +55,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         ModelError: missing, not a JSON object, or larger than such files are.
 
-    Example:
+    Examples:
         >>> read_json(Path("nothing.json"))
         Traceback (most recent call last):
         bigfoot.errors.ModelError: nothing.json cannot be read: there is no such file
@@ -35,8 +68,8 @@ def read_json(path: Path) -> dict[str, Any]:
             raw = file.read(MAX_JSON_BYTES + 1)
         if len(raw) > MAX_JSON_BYTES:
             raise ModelError(f"{path} has more than {MAX_JSON_BYTES} bytes, where a model's settings have thousands")
-        loaded = json.loads(raw.decode("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        loaded = parse_json(raw.decode("utf-8"))
+    except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read: {error}; it is no JSON, damaged or half copied") from error
     if not isinstance(loaded, dict):
         raise ModelError(f"{path} should hold a JSON object, and holds a {type(loaded).__name__}")

@@ -35,7 +35,7 @@ def drop_silent_marks(text: str, characters: Collection[str] | None = None) -> s
         The text with a space in the place of each mark, none between letters of scripts without spaces; characters
         that cannot be seen, such as marks of direction and joiners, are taken out.
 
-    Example:
+    Examples:
         >>> " ".join(drop_silent_marks("Well-known, isn't it?").split())
         "Well-known isn't it"
     """

@@ -29,7 +29,7 @@ class NgramModel:
         probabilities: log10 of the last word's probability behind the others, by n-gram.
         backoffs: log10 of what a context's unseen words are multiplied with; absent ones are 0.
 
-    Example:
+    Examples:
         >>> model = train_ngram(["ONE TWO", "ONE THREE"], order=2)
         >>> model.score("ONE TWO") > model.score("TWO ONE")
         True

@@ -41,7 +41,7 @@ def normalize_text(text: str, characters: Collection[str] | None = None) -> str:
         space), and letters in the vocabulary's case where it has only one. A letter with its marks stays as it is where
         the vocabulary has all of it; else it is composed or decomposed to what the vocabulary has, or NFKC.
 
-    Example:
+    Examples:
         >>> normalize_text("Don\u2019t  panic ", characters="ADNOTPIC' ")
         "DON'T PANIC"
         >>> normalize_text("I\u0130", characters="\u0131i")
@@ -68,7 +68,7 @@ def comparable_text(text: str, characters: Collection[str] | None) -> str:
     Returns:
         ``normalize_text``'s, composed: a vocabulary that has a letter both whole and in parts writes it either way.
 
-    Example:
+    Examples:
         >>> comparable_text("cafe\u0301", "acef\u0301\u00e9") == "caf\u00e9"
         True
     """
@@ -82,7 +82,7 @@ def describe_normalization(characters: Collection[str] | None, *, without_marks:
         characters: as given to ``normalize_text``.
         without_marks: whether ``drop_silent_marks`` was applied too.
 
-    Example:
+    Examples:
         >>> describe_normalization("ab '", without_marks=True)
         "NFKC, one apostrophe ('), single spaces, in lower case, unsaid punctuation dropped"
     """

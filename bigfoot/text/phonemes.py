@@ -13,8 +13,22 @@ from bigfoot.text.tokenizer import SPECIALS, Tokenizer
 
 
 @lru_cache(maxsize=100_000)
-def _spell(text: str, voice: str, stress: bool) -> tuple[str, ...]:
-    # A transcript is spelled in every epoch, and loading espeak-ng takes milliseconds.
+def pronounce(text: str, voice: str, stress: bool) -> tuple[str, ...]:
+    """Phonemes of a text; remembered, for a transcript is tokenized in every epoch and loading espeak-ng takes time.
+
+    Args:
+        text: in the voice's language.
+        voice: espeak-ng voice.
+        stress: keep the marks of stress.
+
+    Raises:
+        MissingExtraError: the extra ``[synthetic]`` is not installed.
+        ValueError: the voice does not exist.
+
+    Examples:
+        >>> pronounce("SIX", "en-us", stress=False)
+        ('s', '\u026a', 'k', 's')
+    """
     return tuple(phonemize([text], voice, stress=stress)[0])
 
 
@@ -29,7 +43,7 @@ class PhonemeTokenizer(Tokenizer):
         voice: espeak-ng voice that pronounces transcripts.
         stress: whether marks of stress are part of the phonemes.
 
-    Example:
+    Examples:
         >>> tokenizer = build_phoneme_tokenizer(["SIX", "SEVEN"])
         >>> tokenizer.decode(tokenizer.encode("SIX")), tokenizer.unit
         ('s \u026a k s', 'phoneme')
@@ -58,14 +72,18 @@ class PhonemeTokenizer(Tokenizer):
 
     def encode(self, text: str) -> list[int]:
         """Pronounce a text; see ``Tokenizer.encode``."""
-        spelled = _spell(text, self.voice, self.stress)
-        if unknown := sorted(set(spelled) - set(self.vocabulary)):
+        phonemes = self._phones(text)
+        known = {phoneme for phoneme in phonemes if self.pieces[self._ids.get(phoneme, self.blank_id)]}
+        if unknown := sorted(set(phonemes) - known):
             raise ValueError(f"phonemes outside the vocabulary: {' '.join(unknown)} in {text!r}")
-        return [self._ids[phoneme] for phoneme in spelled]
+        return [self._ids[phoneme] for phoneme in phonemes]
+
+    def _phones(self, text: str) -> tuple[str, ...]:
+        return pronounce(text, self.voice, self.stress)
 
     def to_judged(self, text: str) -> str:
         """The phonemes of a transcript."""
-        return " ".join(_spell(text, self.voice, self.stress))
+        return " ".join(self._phones(text))
 
     def describe(self) -> str:
         """Kind, voice and size."""

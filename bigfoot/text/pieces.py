@@ -20,7 +20,7 @@ class PieceTokenizer(Tokenizer):
     Raises:
         ValueError: not one text a token.
 
-    Example:
+    Examples:
         >>> PieceTokenizer(("<pad>", "_ON", "E"), ("", " ON", "E"), 0).decode_ctc([1, 1, 0, 2, 1, 2])
         'ONE ONE'
     """

@@ -26,7 +26,7 @@ class SentencePieceTokenizer(Tokenizer):
         algorithm: ``unigram`` or ``bpe``.
         model: sentencepiece's own file.
 
-    Example:
+    Examples:
         >>> tokenizer = train_sentencepiece(["ONE TWO", "TWO TEN", "TEN ONE ONE"], "bpe", vocab_size=16)
         >>> tokenizer.decode(tokenizer.encode("TEN TWO")), tokenizer.blank_id
         ('TEN TWO', 0)

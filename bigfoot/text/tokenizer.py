@@ -17,7 +17,7 @@ SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 def is_special(token: str) -> bool:
     """Whether a token stands for no text: ``<pad>``, ``<s>``, ``[UNK]``.
 
-    Example:
+    Examples:
         >>> is_special("<s>"), is_special("[PAD]"), is_special("<"), is_special("A")
         (True, True, False, False)
     """
@@ -130,7 +130,7 @@ class Tokenizer(ABC):
             The words in order. CTC is free to write a token anywhere near its sound, so a place is good to a tenth
             of a second or so.
 
-        Example:
+        Examples:
             >>> from bigfoot.text.tokenizers import CharTokenizer
             >>> tokenizer = CharTokenizer(("<pad>", "|", "A", "B"))
             >>> [(w.text, w.start_frame, w.end_frame) for w in tokenizer.decode_words([0, 2, 0, 2, 2, 1, 3, 0])]
@@ -181,7 +181,7 @@ class Tokenizer(ABC):
         Returns:
             Its id for each of ours, the blank for the blank, None where it has no such letter.
 
-        Example:
+        Examples:
             >>> from bigfoot.text.pieces import PieceTokenizer
             >>> letters = PieceTokenizer(("<pad>", "|", "O", "N"), ("", " ", "O", "N"), 0)
             >>> PieceTokenizer(("<pad>", "_", "_ON", "X"), ("", " ", " ON", "X"), 0).find_first_letters(letters)
@@ -207,7 +207,7 @@ def count_unknown(tokenizer: Tokenizer, texts: Iterable[str]) -> Counter[str]:
     Returns:
         Occurrences by character, the most frequent first where it is printed with ``most_common``.
 
-    Example:
+    Examples:
         >>> from bigfoot.text.tokenizers import CharTokenizer
         >>> count_unknown(CharTokenizer(("<pad>", "|", "A")), ["A1 A!", "1"]).most_common()
         [('1', 2), ('!', 1)]
@@ -222,7 +222,7 @@ def count_unknown(tokenizer: Tokenizer, texts: Iterable[str]) -> Counter[str]:
 def describe_unknown(counts: Counter[str], most: int = 10) -> str:
     """Say which characters were unknown and how often.
 
-    Example:
+    Examples:
         >>> describe_unknown(Counter("!1!"))
         "'!' 2 times, '1' once"
     """

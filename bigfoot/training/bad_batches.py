@@ -37,7 +37,7 @@ def save_bad_batch(batch: Batch, terms: Mapping[str, float], step: int, folder: 
     Returns:
         The JSON; None where it could not be written, which is said in the log and no reason to stop.
 
-    Example:
+    Examples:
         >>> import tempfile, torch
         >>> batch = Batch(torch.zeros(1, 8), torch.ones(1, 8, dtype=torch.bool), None, ["a"], ["A"], ["ann"])
         >>> save_bad_batch(batch, {"ctc": float("nan")}, 123, Path(tempfile.mkdtemp())).name

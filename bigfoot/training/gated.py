@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Mapping
+
+from torch import Tensor, nn
 
 from bigfoot.compress.gates import Gates
 from bigfoot.data.augment import stable_seed
@@ -12,6 +14,7 @@ from bigfoot.distill.losses import LossSum
 from bigfoot.distill.objective import Objective
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.training.distilling import GatesConfig
+from bigfoot.training.hooks import TrainingHook
 
 SPARSITY = "sparsity"
 """Name of the term that holds the expected sparsity to its target."""
@@ -65,8 +68,43 @@ class GatedObjective(Objective):
         return (
             f"gates: kept {size.after:,} of {size.before:,} parameters, {gone:.1%} fewer ({expected:.1%} by the gates' "
             f"expectation, {self._config.sparsity:.1%} asked for){blocks}."
+            f"{self._why_open() if size.after == size.before and self._config.sparsity else ''}"
+        )
+
+    def _why_open(self) -> str:
+        """Why every gate is open still: a gate starts far open, and each step moves it by about its learning rate."""
+        config, steps = self._config, int(self.gates.steps_done)
+        risen = min(1.0, steps / config.sparsity_warmup_steps) if config.sparsity_warmup_steps else 1.0
+        return (
+            f" Nothing was pruned: in {steps} steps at gates.gate_learning_rate {config.gate_learning_rate:g} no gate "
+            f"came near to closing, and the target had risen to {risen:.0%} of gates.sparsity "
+            f"(gates.sparsity_warmup_steps {config.sparsity_warmup_steps}). Try more gates.max_steps, a higher "
+            "gates.gate_learning_rate, or fewer gates.sparsity_warmup_steps"
         )
 
     def deployed(self) -> BigfootForCTC:
         """The student without what its gates leave out."""
         return self.gates.cut(self.student)
+
+
+class GatesHook(TrainingHook):
+    """Gives gates a learning rate of their own, and takes the last model: of all, the first lacks the least.
+
+    Args:
+        objective: whose gates they are.
+    """
+
+    def __init__(self, objective: GatedObjective) -> None:
+        self._objective = objective
+
+    def parts(self) -> Mapping[str, nn.Module]:
+        """See ``TrainingHook``."""
+        return {"gates": self._objective.gates}
+
+    def may_be_best(self, step: int, max_steps: int) -> bool:
+        """See ``TrainingHook``."""
+        return step >= max_steps
+
+    def finish(self, model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
+        """Describe what the gates have left; the model was saved without the rest."""
+        return model, [self._objective.describe()]

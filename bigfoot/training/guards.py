@@ -36,7 +36,7 @@ def find_broken(terms: Mapping[str, float]) -> str | None:
     Returns:
         Such as ``loss term ctc``; None where all are finite.
 
-    Example:
+    Examples:
         >>> find_broken({"hidden": float("inf"), "ctc": float("nan"), "logit_kl": 1.0})
         'loss term hidden and ctc'
     """
@@ -55,7 +55,7 @@ def usual_loss(recent: Sequence[float]) -> float | None:
     Returns:
         The bound, 0.1 or more; None before there are 20 losses to judge by.
 
-    Example:
+    Examples:
         >>> usual_loss([2.0] * 19) is None, usual_loss([2.0] * 20)
         (True, 40.0)
     """
@@ -74,7 +74,7 @@ def describe_rates(groups: Sequence[Mapping[str, Any]]) -> str | None:
     Returns:
         A warning, or None where something learns.
 
-    Example:
+    Examples:
         >>> describe_rates([{"name": "encoder", "lr": 0.1, "params": []}]) is None
         True
     """
@@ -113,7 +113,7 @@ def describe_teacher(references: Sequence[str], hypotheses: Sequence[str]) -> st
     Returns:
         A warning, or None where it hears more, or where nothing was said.
 
-    Example:
+    Examples:
         >>> describe_teacher(["ONE TWO", "ONE"], ["ONE TWO", "NINE"]) is None
         True
     """
@@ -147,7 +147,7 @@ def describe_dev(step: int, max_steps: int, blank_rate: float, wer: float | None
     Returns:
         A warning, or None where all is well. Early in training blanks everywhere are normal.
 
-    Example:
+    Examples:
         >>> describe_dev(900, 1000, 1.0, 1.0) is None
         False
     """
@@ -160,26 +160,28 @@ def describe_dev(step: int, max_steps: int, blank_rate: float, wer: float | None
     return None
 
 
-def describe_circles(step: int, num_cut: int, num_utterances: int) -> str | None:
-    """Say how many of a decoder's texts on dev went in circles and were cut.
+def describe_loops(step: int, num_cut: int, num_utterances: int, joint: bool) -> str | None:
+    """Say how many of a decoder's texts on dev were repetition loops and were cut.
 
     Args:
         step: 1-based.
         num_cut: texts that were cut.
         num_utterances: of dev.
+        joint: whether CTC is trained beside the decoder already.
 
     Returns:
         A warning; None where there was none.
 
-    Example:
-        >>> describe_circles(10, 0, 60) is None
+    Examples:
+        >>> describe_loops(10, 0, 60, joint=False) is None
         True
     """
     if not num_cut:
         return None
+    cures = "Try more steps" if joint else "Try more steps, or finetune.objective=joint"
     return (
         f"step {step}: the decoder repeated itself without end in {num_cut} of {num_utterances} utterances of dev, "
-        "whose texts were cut. Try more steps, finetune.objective=joint, or evaluate.autoregressive.ctc_weight above 0"
+        f"whose texts were cut. {cures}; dev is decoded without CTC, the report with evaluate.autoregressive.ctc_weight"
     )
 
 

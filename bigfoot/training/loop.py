@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,9 +30,8 @@ from bigfoot.measure.error_rate import measure_error_rate
 from bigfoot.storage.ownership import OWN_OR_EDITED
 from bigfoot.text.tokenizers import Processor
 from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, save_checkpoint
-from bigfoot.training.gated import GatedObjective
-from bigfoot.training.growth import GroupGrowth
-from bigfoot.training.guards import check_half_precision, describe_circles, describe_dev, describe_rates, find_broken
+from bigfoot.training.guards import check_half_precision, describe_dev, describe_loops, describe_rates, find_broken
+from bigfoot.training.hooks import TrainingHook
 from bigfoot.training.optim import build_optimizer, build_scheduler
 from bigfoot.training.settings import TrainConfig
 from bigfoot.training.watch import LossWatch
@@ -55,9 +54,8 @@ class TrainingRun:
         fingerprint: of all that decides the run; checkpoints of another are not taken up.
         precision: ``auto``, ``no``, ``bf16`` or ``fp16``.
         trackers: by accelerate's names; empty for none.
-        freeze_feature_encoder_steps: the feature encoder stays as it is for so many steps.
         eval_batch_size: utterances decoded together on dev.
-        growth: groups that grow meanwhile; models before its end are not candidates for the best.
+        hooks: what takes part besides the objective, in this order.
     """
 
     name: str
@@ -70,9 +68,8 @@ class TrainingRun:
     fingerprint: str = ""
     precision: str = "auto"
     trackers: list[str] = field(default_factory=list)
-    freeze_feature_encoder_steps: int = 0
     eval_batch_size: int = 8
-    growth: GroupGrowth | None = None
+    hooks: Sequence[TrainingHook] = ()
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ class TrainingResult:
 def choose_precision(wanted: str) -> str:
     """Spell out ``auto``: bf16 on a GPU that has it, fp32 elsewhere.
 
-    Example:
+    Examples:
         >>> choose_precision("fp16")
         'fp16'
     """
@@ -134,9 +131,8 @@ class Trainer:
         set_seed(run.seed)
         self.objective = objective
         parts: dict[str, nn.Module] = {**objective.student.parts(), "projections": objective.projections}
-        self.gates = objective.gates if isinstance(objective, GatedObjective) else None
-        if self.gates is not None:
-            parts["gates"] = self.gates
+        for hook in run.hooks:
+            parts.update(hook.parts())
         parts["rest"] = objective.student
         optimizer = build_optimizer(parts, self.config)
         scheduler = build_scheduler(optimizer, self.config)
@@ -283,10 +279,8 @@ class Trainer:
 
     def _clip(self) -> str | None:
         """Scale the gradients down; what is wrong with them, or None."""
-        if self.progress.step < self.run.freeze_feature_encoder_steps:
-            # Gradients are dropped rather than switched off, so that all devices still agree on who has one.
-            for parameter in self.objective.student.speech_encoder.feature_encoder.parameters():
-                parameter.grad = None
+        for hook in self.run.hooks:
+            hook.before_clip_(self.objective.student, self.progress.step)
         norm = self.accelerator.clip_grad_norm_(self.step_model.parameters(), self.config.max_grad_norm)
         # In fp16 gradients overflow now and then by design: its scaler passes over the step and scales down by itself.
         if self.precision == "fp16" or norm is None or torch.isfinite(norm):
@@ -298,8 +292,8 @@ class Trainer:
         self.scheduler.step()
         self.optimizer.zero_grad()
         self.objective.advance_()
-        if self.run.growth is not None:
-            self.run.growth.apply_(self.objective.student, self.progress.step + 1)
+        for hook in self.run.hooks:
+            hook.after_step_(self.objective.student, self.progress.step + 1)
 
     def _after_step(self, terms: dict[str, float]) -> None:
         step, config = self.progress.step, self.config
@@ -345,12 +339,11 @@ class Trainer:
         rate = "WER" if tokenizer.unit == "word" else "PER"
         log.info("%s %d  dev %s%s %s  blanks %.1f %%", self.run.name, step, rate, against,
                  "n/a" if wer is None else f"{wer:.2%}", 100 * heard.blank_rate)  # fmt: skip
-        self._note("circles", describe_circles(step, heard.num_cut, len(heard.ids)))
+        joint = "ctc" in self.objective.weights
+        self._note("circles", describe_loops(step, heard.num_cut, len(heard.ids), joint))
         self._note("blanks", describe_dev(step, self.config.max_steps, heard.blank_rate, wer))
-        if self.run.growth is not None and not self.run.growth.is_done(step):
+        if not all(hook.may_be_best(step, self.config.max_steps) for hook in self.run.hooks):
             return
-        if self.gates is not None and step < self.config.max_steps:
-            return  # the best of all would be the first, of which nothing was cut
         # Of equals the later one has seen more.
         if self.progress.best_wer is None or wer is None or wer <= self.progress.best_wer:
             self.progress.best_wer, self.progress.best_step = wer, step

@@ -48,7 +48,7 @@ def schedule_factor(config: TrainConfig) -> Callable[[int], float]:
     Returns:
         A function from steps done, 0-based, to a factor in [0, 1]; never 0 at the first step.
 
-    Example:
+    Examples:
         >>> factor = schedule_factor(TrainConfig(max_steps=10, warmup_steps=2, schedule="linear"))
         >>> [round(factor(step), 3) for step in (0, 1, 2, 9)]
         [0.5, 1.0, 1.0, 0.125]

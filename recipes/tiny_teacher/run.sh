@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make the tiny teacher that ships with bigfoot: 12 layers that hear digits, from synthetic speech and FSDD.
+# Make the tiny teacher that ships with bigfoot: 12 layers that recognize digits, from synthetic speech and FSDD.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 . tools/stages.sh

@@ -59,7 +59,7 @@ def build_processor(folder: Path) -> Wav2Vec2Processor:
 def build_model() -> Wav2Vec2ForCTC:
     """The structure of wav2vec2-base, 12 layers and group norm, with everything narrow.
 
-    Norms after the blocks, as there: with norms first, the positional convolution grows until it drowns what is said.
+    Norms after the blocks, as there: with norms first, the positional convolution grows until it drowns the content.
     """
     config = Wav2Vec2Config(
         vocab_size=len(VOCABULARY), hidden_size=128, num_hidden_layers=12, num_attention_heads=4, intermediate_size=512,
@@ -103,7 +103,7 @@ def to_batch(utterances: list[Utterance], rng: np.random.Generator) -> dict[str,
 
 
 def log_mel(input_values: torch.Tensor) -> torch.Tensor:
-    """Log mel energies of exactly the samples that each frame of the feature encoder hears, (B, T, mels)."""
+    """Log mel energies of exactly the samples that each frame of the feature encoder covers, (B, T, mels)."""
     filters = mel_filter_bank(257, NUM_MELS, 20.0, 8000.0, 16_000)
     frames = input_values.unfold(-1, 400, 320) * torch.hann_window(400)
     power = torch.fft.rfft(frames, 512).abs().square()
@@ -111,7 +111,7 @@ def log_mel(input_values: torch.Tensor) -> torch.Tensor:
 
 
 def warm_features(model: Wav2Vec2ForCTC, args: argparse.Namespace) -> None:
-    """Teach the convolutions to hear before the transformer asks: a linear map of their output shall give log mels.
+    """Warm up the convolutions: a linear map of their output shall give log mels.
 
     From random weights they pass on little more than loudness for thousands of steps; this takes two minutes.
     """
@@ -124,10 +124,10 @@ def warm_features(model: Wav2Vec2ForCTC, args: argparse.Namespace) -> None:
         for group in optimizer.param_groups:
             group["lr"] = 3e-3 * min(1.0, (step + 1) / 50) * (1.0 - step / args.warm_steps)
         input_values = next(stream)["input_values"]
-        target, heard = log_mel(input_values), head(encoder(input_values).transpose(1, 2))
+        target, predicted = log_mel(input_values), head(encoder(input_values).transpose(1, 2))
         real = input_values.unfold(-1, 400, 320).abs().sum(-1) > 0
         target = (target - target[real].mean(0)) / target[real].std()
-        loss = (heard - target)[real].square().mean()
+        loss = (predicted - target)[real].square().mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
@@ -222,7 +222,7 @@ def training_batches(args: argparse.Namespace, first_step: int, seconds: float) 
 
 @torch.no_grad()
 def measure_wer(model: Wav2Vec2ForCTC, processor: Wav2Vec2Processor, utterances: list[Utterance]) -> float:
-    """Greedy word error rate, one utterance at a time: group norm would hear a batch's padding."""
+    """Greedy word error rate, one utterance at a time: a batch's padding would change group norm."""
     model.eval()
     texts = []
     for utterance in utterances:
@@ -266,7 +266,7 @@ def train(args: argparse.Namespace) -> None:
         print(f"going on from step {step}", flush=True)
     else:
         warm_features(model, args)
-    heard = {
+    dev_sets = {
         "synthetic": list(synthesize_split(1, "dev", args.dev)),
         "fsdd": list(join_strings(args.fsdd, "dev", args.dev, 1)),
     }
@@ -286,7 +286,7 @@ def train(args: argparse.Namespace) -> None:
         losses.append(terms)
         step += 1
         if step % args.every == 0 or step == args.steps:
-            wers = {name: measure_wer(model, processor, utterances) for name, utterances in heard.items()}
+            wers = {name: measure_wer(model, processor, utterances) for name, utterances in dev_sets.items()}
             means = [round(float(mean), 4) for mean in np.mean(losses, axis=0)]
             row = [step, *means, *(round(w, 4) for w in wers.values()), int(time.time() - started)]
             print("  ".join(f"{name} {value}" for name, value in zip(COLUMNS, row, strict=True)), flush=True)

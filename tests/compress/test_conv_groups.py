@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigfoot.compress.conv_groups import ConvGroupsConfig, apply, slice_groups, spell_out_groups
+from bigfoot.compress.conv_groups import ConvGroups, apply, slice_groups, spell_out_groups
 from bigfoot.errors import ModelError
 from bigfoot.models import BigfootConfig, BigfootForCTC
 from bigfoot.models.reshape import plain_state
@@ -58,7 +58,7 @@ def test_groups_cannot_grow_together():
 def test_a_student_is_its_teacher_with_zeros_off_the_diagonal(build_model, speech, structure, conv_groups):
     teacher = build_model(structure)
     before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
-    student, change = apply(teacher, ConvGroupsConfig(conv_groups))
+    student, change = apply(teacher, ConvGroups(conv_groups))
     groups = student.config.groups_of_convs
     assert groups == ([1] + [conv_groups] * 6 if isinstance(conv_groups, int) else conv_groups)
 
@@ -86,14 +86,14 @@ def test_a_student_is_its_teacher_with_zeros_off_the_diagonal(build_model, speec
 
 def test_grouping_in_two_steps_is_grouping_in_one(build_model):
     teacher = build_model()
-    halfway, _ = apply(teacher, ConvGroupsConfig(2))
-    twice, once = (apply(model, ConvGroupsConfig(4))[0].state_dict() for model in (halfway, teacher))
+    halfway, _ = apply(teacher, ConvGroups(2))
+    twice, once = (apply(model, ConvGroups(4))[0].state_dict() for model in (halfway, teacher))
     assert all(torch.equal(tensor, once[name]) for name, tensor in twice.items())
 
 
 def test_the_student_shares_no_memory_with_its_teacher(build_model):
     teacher = build_model()
-    student, _ = apply(teacher, ConvGroupsConfig(2))
+    student, _ = apply(teacher, ConvGroups(2))
     addresses = {parameter.data_ptr() for parameter in teacher.parameters()}
     assert not addresses & {parameter.data_ptr() for parameter in student.parameters()}
 
@@ -114,12 +114,12 @@ def test_the_student_shares_no_memory_with_its_teacher(build_model):
 )
 def test_groups_that_make_no_sense(build_model, conv_groups, message):
     with pytest.raises(ModelError, match=message):
-        apply(build_model(), ConvGroupsConfig(conv_groups))
+        apply(build_model(), ConvGroups(conv_groups))
 
 
 def test_fewer_groups_than_there_are(build_model):
     with pytest.raises(ModelError, match="2 groups cannot become 1"):
-        apply(build_model(conv_groups=[1, 2, 2, 2, 2, 2, 2]), ConvGroupsConfig(1))
+        apply(build_model(conv_groups=[1, 2, 2, 2, 2, 2, 2]), ConvGroups(1))
 
 
 def test_one_number_spares_the_first_convolution():

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigfoot.compress.depth import LAYER_INITS, DepthConfig, apply, choose_layers
+from bigfoot.compress.depth import LAYER_INITS, Depth, apply, choose_layers
 from bigfoot.errors import ModelError
 from bigfoot.models.reshape import plain_state
 
@@ -77,7 +77,7 @@ def test_refused(keep, rule, message):
 def test_every_tensor_is_the_teachers(build_model, structure, rule):
     teacher = build_model(structure, num_hidden_layers=5)
     before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
-    student, change = apply(teacher, DepthConfig(3, rule))
+    student, change = apply(teacher, Depth(3, rule))
     layers = choose_layers(5, 3, rule)
     here, there = plain_state(student), plain_state(teacher)
 
@@ -105,14 +105,14 @@ def test_every_tensor_is_the_teachers(build_model, structure, rule):
 
 
 def test_a_doubled_layer_is_two_layers(build_model):
-    student, _ = apply(build_model(num_hidden_layers=2), DepthConfig(2, [1, 1]))
+    student, _ = apply(build_model(num_hidden_layers=2), Depth(2, [1, 1]))
     first, second = student.speech_encoder.encoder.layers
     assert first.layer_norm.weight.data_ptr() != second.layer_norm.weight.data_ptr()
 
 
 def test_all_layers_are_the_same_model(build_model, speech):
     teacher = build_model()
-    student, change = apply(teacher, DepthConfig(3, "spread"))
+    student, change = apply(teacher, Depth(3, "spread"))
     with torch.no_grad():
         assert torch.equal(student(speech[0]).logits, teacher(speech[0]).logits)
     assert change.dropped == []
@@ -121,7 +121,7 @@ def test_all_layers_are_the_same_model(build_model, speech):
 
 def test_first_layers_give_the_teachers_hidden_states(build_model, speech):
     teacher = build_model("large-lv60")
-    student, _ = apply(teacher, DepthConfig(2, "first_k"))
+    student, _ = apply(teacher, Depth(2, "first_k"))
     with torch.no_grad():
         here, there = (model(speech[0], output_hidden_states=True).hidden_states for model in (student, teacher))
     assert all(torch.equal(a, b) for a, b in zip(here, there[:3], strict=True))
@@ -131,7 +131,7 @@ def test_shapes_of_layers_move_along_and_other_shapes_stay(build_model):
     teacher = build_model(
         layer_num_attention_heads=[1, 2, 3], layer_intermediate_sizes=[8, 16, 40], conv_groups=[1, 2, 2, 2, 2, 2, 2]
     )
-    student, _ = apply(teacher, DepthConfig(2, [2, 0]))
+    student, _ = apply(teacher, Depth(2, [2, 0]))
     assert student.config.layer_num_attention_heads == [3, 1]
     assert student.config.layer_intermediate_sizes == [40, 8]
     assert student.config.conv_groups == [1, 2, 2, 2, 2, 2, 2]
@@ -143,10 +143,10 @@ def test_shapes_of_layers_move_along_and_other_shapes_stay(build_model):
 def test_a_model_whose_odd_layers_go_opens_in_transformers_again(build_model):
     teacher = build_model(layer_num_attention_heads=[3, 1, 3])
     assert teacher.config.weight_prefix == "bigfoot"
-    student, _ = apply(teacher, DepthConfig(2, [0, 2]))
+    student, _ = apply(teacher, Depth(2, [0, 2]))
     assert student.config.weight_prefix == "wav2vec2"
 
 
 def test_a_model_without_a_head(build_model):
-    student, _ = apply(build_model(ctc_head=False), DepthConfig(1))
+    student, _ = apply(build_model(ctc_head=False), Depth(1))
     assert student.head is None

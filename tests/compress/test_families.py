@@ -9,16 +9,16 @@ from bigfoot.models.feature_encoder import PaddedAudio
 from bigfoot.models.reshape import plain_state, with_new_head
 
 STEPS = {
-    "depth": lambda model, _: depth.apply(model, depth.DepthConfig(2, "spread"))[0],
-    "last layers": lambda model, _: depth.apply(model, depth.DepthConfig(2, "last_k"))[0],
-    "slice": lambda model, _: conv_groups.apply(model, conv_groups.ConvGroupsConfig(2))[0],
-    "permute": lambda model, _: conv_groups.apply(model, conv_groups.ConvGroupsConfig(2, "permute"))[0],
+    "depth": lambda model, _: depth.apply(model, depth.Depth(2, "spread"))[0],
+    "last layers": lambda model, _: depth.apply(model, depth.Depth(2, "last_k"))[0],
+    "slice": lambda model, _: conv_groups.apply(model, conv_groups.ConvGroups(2))[0],
+    "permute": lambda model, _: conv_groups.apply(model, conv_groups.ConvGroups(2, "permute"))[0],
     "least squares": lambda model, audio: conv_groups.apply(
-        model, conv_groups.ConvGroupsConfig(2, "least_squares"), audio
+        model, conv_groups.ConvGroups(2, "least_squares"), audio
     )[0],
-    "sharing": lambda model, _: conv_sharing.apply(model, conv_sharing.ConvSharingConfig([[1, 2]]))[0],
+    "sharing": lambda model, _: conv_sharing.apply(model, conv_sharing.ConvSharing([[1, 2]]))[0],
     "shared least squares": lambda model, audio: conv_sharing.apply(
-        model, conv_sharing.ConvSharingConfig([[1, 2]], "least_squares"), audio
+        model, conv_sharing.ConvSharing([[1, 2]], "least_squares"), audio
     )[0],
     "head": lambda model, _: with_new_head(model, 11, 0, seed=1),
 }
@@ -42,7 +42,7 @@ def test_every_step(family, step, build_model, processor, speech, tmp_path):
 @pytest.mark.parametrize("layers", [[2], [1, 2], [2, 0], [0, 0]])
 def test_the_table_of_position_biases_moves_to_the_new_first_layer(build_model, speech, layers):
     model = build_model("wavlm", layer_position_heads=[[0, 1, 2], [2, 0, 1], [1, 2, 0]])
-    student, _ = depth.apply(model, depth.DepthConfig(len(layers), layers))
+    student, _ = depth.apply(model, depth.Depth(len(layers), layers))
     encoder, attentions = model.speech_encoder.encoder, []
     assert student.config.position_heads_of_layers == [model.config.position_heads_of_layers[i] for i in layers]
     table = student.speech_encoder.encoder.layers[0].attention.rel_attn_embed.weight
@@ -67,7 +67,7 @@ def test_depth_keeps_lists_of_heads_and_widths(build_model, speech):
         "layer_position_heads": [[0, 1, 2], [2], [0, 2]],
         "layer_intermediate_sizes": [40, 8, 16],
     }
-    student, _ = depth.apply(build_model("wavlm", **lists), depth.DepthConfig(2, "last_k"))
+    student, _ = depth.apply(build_model("wavlm", **lists), depth.Depth(2, "last_k"))
     assert student.config.heads_of_layers == [1, 2]
     assert student.config.layer_position_heads == [[2], [0, 2]]
     assert student.config.widths_of_layers == [8, 16]

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from bigfoot.compress import conv_groups, conv_sharing
-from bigfoot.compress.conv_groups import ConvGroupsConfig
-from bigfoot.compress.conv_sharing import ConvSharingConfig
+from bigfoot.compress.conv_groups import ConvGroups
+from bigfoot.compress.conv_sharing import ConvSharing
 from bigfoot.compress.least_squares import kernel_to_matrix, matrix_to_kernel, without_bias
 from bigfoot.errors import ModelError
 from bigfoot.measure.feature_error import measure_feature_error
@@ -59,7 +59,7 @@ def test_kernels_become_matrices_and_back(groups):
 def test_each_group_is_numpys_least_squares(build_model, speech, structure):
     """Layer 1, whose inputs are the teacher's own: group by group, frame by frame."""
     teacher = build_model(structure, **EVEN)
-    student, _ = conv_groups.apply(teacher, ConvGroupsConfig(2, "least_squares"), [pad(speech)])
+    student, _ = conv_groups.apply(teacher, ConvGroups(2, "least_squares"), [pad(speech)])
     original = teacher.speech_encoder.feature_encoder.conv_layers[1]
     with torch.no_grad():
         seen = [inputs_of(teacher, wave, 1) for wave in speech]
@@ -76,7 +76,7 @@ def test_each_group_is_numpys_least_squares(build_model, speech, structure):
 @pytest.mark.parametrize("count", [2, 4])
 def test_fitted_groups_start_closer_than_slices(build_model, audio, structure, count):
     teacher = build_model(structure, **EVEN)
-    made = {init: conv_groups.apply(teacher, ConvGroupsConfig(count, init), audio)[0] for init in conv_groups.INITS}
+    made = {init: conv_groups.apply(teacher, ConvGroups(count, init), audio)[0] for init in conv_groups.INITS}
     errors = {init: measure_feature_error(student, teacher, audio) for init, student in made.items()}
     assert errors["least_squares"] < 0.9 * errors["slice"], errors
     assert {student.config.groups_of_convs[1] for student in made.values()} == {count}
@@ -88,14 +88,14 @@ def test_what_groups_can_say_is_said_exactly(build_model, audio):
     groups = [1] + [2] * 6
     conv_groups.fade_outside_blocks_(teacher, groups, 0.0)
     for init in conv_groups.INITS:
-        student, _ = conv_groups.apply(teacher, ConvGroupsConfig(2, init), audio)
+        student, _ = conv_groups.apply(teacher, ConvGroups(2, init), audio)
         assert measure_feature_error(student, teacher, audio) < 1e-6, init
 
 
 def test_padding_is_not_fitted(build_model, speech):
     teacher = build_model("base", **EVEN)
     fitted = [
-        conv_groups.apply(teacher, ConvGroupsConfig(2, "least_squares"), batches)[0]
+        conv_groups.apply(teacher, ConvGroups(2, "least_squares"), batches)[0]
         for batches in ([pad([wave]) for wave in speech], [pad(speech)], [pad(speech, garbage=0.7)])
     ]
     for other in fitted[1:]:
@@ -105,7 +105,7 @@ def test_padding_is_not_fitted(build_model, speech):
 
 def test_permuted_slices_keep_more_and_say_so(build_model):
     teacher = build_model("base", **EVEN)
-    _, change = conv_groups.apply(teacher, ConvGroupsConfig(2, "permute"))
+    _, change = conv_groups.apply(teacher, ConvGroups(2, "permute"))
     after, before = (int(share) for share in re.findall(r"(\d+)%", change.kept[0]))
     assert after > before
 
@@ -113,16 +113,16 @@ def test_permuted_slices_keep_more_and_say_so(build_model):
 def test_what_a_beginning_needs(build_model):
     teacher = build_model("base", **EVEN)
     with pytest.raises(ModelError, match="fitted on audio, and none was given"):
-        conv_groups.apply(teacher, ConvGroupsConfig(2, "least_squares"))
+        conv_groups.apply(teacher, ConvGroups(2, "least_squares"))
     with pytest.raises(ModelError, match="'best' is none of slice, permute, least_squares"):
-        conv_groups.apply(teacher, ConvGroupsConfig(2, "best"))
-    grouped, _ = conv_groups.apply(teacher, ConvGroupsConfig(2))
-    with pytest.raises(ModelError, match="permute begins from dense kernels"):
-        conv_groups.apply(grouped, ConvGroupsConfig(4, "permute"))
+        conv_groups.apply(teacher, ConvGroups(2, "best"))
+    grouped, _ = conv_groups.apply(teacher, ConvGroups(2))
+    with pytest.raises(ModelError, match="permute needs dense kernels"):
+        conv_groups.apply(grouped, ConvGroups(4, "permute"))
     with pytest.raises(ModelError, match="'sum' is none of mean, first, last, least_squares"):
-        conv_sharing.apply(teacher, ConvSharingConfig([[1, 2]], "sum"))
+        conv_sharing.apply(teacher, ConvSharing([[1, 2]], "sum"))
     with pytest.raises(ModelError, match="fitted on audio, and none was given"):
-        conv_sharing.apply(teacher, ConvSharingConfig([[1, 2]], "least_squares"))
+        conv_sharing.apply(teacher, ConvSharing([[1, 2]], "least_squares"))
 
 
 @pytest.mark.parametrize("structure", ["base", "large-lv60"])
@@ -132,7 +132,7 @@ def test_shared_kernels_begin_as_asked(build_model, audio, structure):
     expected = {"mean": (k[1] + k[2] + k[4]) / 3, "first": k[1], "last": k[4]}
     errors = {}
     for init in conv_sharing.INITS:
-        student, change = conv_sharing.apply(teacher, ConvSharingConfig([[1, 2, 4], [5, 6]], init), audio)
+        student, change = conv_sharing.apply(teacher, ConvSharing([[1, 2, 4], [5, 6]], init), audio)
         errors[init] = measure_feature_error(student, teacher, audio)
         ours = kernels(student)
         assert ours[1] is not None and torch.equal(ours[1], ours[4])
@@ -145,7 +145,7 @@ def test_shared_kernels_begin_as_asked(build_model, audio, structure):
 
 def test_a_shared_kernel_is_numpys_least_squares_over_all_members(build_model, speech):
     teacher = build_model("base", **EVEN)
-    student, _ = conv_sharing.apply(teacher, ConvSharingConfig([[1, 3]], "least_squares"), [pad(speech)])
+    student, _ = conv_sharing.apply(teacher, ConvSharing([[1, 3]], "least_squares"), [pad(speech)])
     inputs, targets = [], []
     for index in (1, 3):
         layer = teacher.speech_encoder.feature_encoder.conv_layers[index]
@@ -162,7 +162,7 @@ def test_a_shared_kernel_is_numpys_least_squares_over_all_members(build_model, s
 
 def test_members_that_are_equal_stay_as_they_are(build_model, audio):
     teacher = build_model("base", conv_sharing=[[1, 2, 3]], **EVEN)
-    student, _ = conv_sharing.apply(teacher, ConvSharingConfig([[1, 2, 3]], "least_squares"), audio)
+    student, _ = conv_sharing.apply(teacher, ConvSharing([[1, 2, 3]], "least_squares"), audio)
     assert measure_feature_error(student, teacher, audio) < 1e-6
 
 

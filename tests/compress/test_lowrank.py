@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigfoot.compress.lowrank import (
-    LowRankConfig,
+    LowRank,
     apply,
     factorize,
     gather_grams,
@@ -13,8 +13,8 @@ from bigfoot.compress.lowrank import (
 )
 from bigfoot.errors import ModelError
 from bigfoot.formats.folder import load_model, save_model
-from bigfoot.models.configuration import LINEARS
 from bigfoot.models.feature_encoder import PaddedAudio
+from bigfoot.models.shape import LINEARS
 
 
 def product(factors):
@@ -86,7 +86,7 @@ def test_grams_are_of_real_frames_alone(build_model, speech, audio, changes):
 def test_every_family_answers_and_reloads(family, weighting, build_model, processor, audio, speech, tmp_path):
     model = build_model(family)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    student, change = apply(model, LowRankConfig(LINEARS, rank=6, weighting=weighting), audio)
+    student, change = apply(model, LowRank(LINEARS, rank=6, weighting=weighting), audio)
     assert student.config.layer_ranks == [dict.fromkeys(LINEARS, 6)] * 3
     assert student.config.layer_ranks == spell_out_ranks(model.config, LINEARS, 6)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
@@ -103,21 +103,21 @@ def test_matrices_of_low_rank_lose_nothing(build_model, speech):
     for layer in model.speech_encoder.encoder.layers:
         for linear in (layer.attention.v_proj, layer.feed_forward.output_dense):
             linear.weight.copy_(product(factorize(linear.weight, 5, 0.0)))
-    student, _ = apply(model, LowRankConfig(["v_proj", "output_dense"], energy=1 - 1e-7))
+    student, _ = apply(model, LowRank(["v_proj", "output_dense"], energy=1 - 1e-7, weighting="none"))
     assert student.config.layer_ranks == [{"v_proj": 5, "output_dense": 5}] * 3
     torch.testing.assert_close(student(speech[0]).logits, model(speech[0]).logits, rtol=0, atol=1e-4)
 
 
 def test_a_map_that_would_not_get_smaller_stays_whole(build_model):
     model = build_model()
-    student, change = apply(model, LowRankConfig(["q_proj"], energy=1.0))
+    student, change = apply(model, LowRank(["q_proj"], energy=1.0, weighting="none"))
     assert student.config.layer_ranks is None and "full everywhere" in change.kept[0]
     assert student.config.is_huggingface_shape
 
 
 def test_a_second_cut_leaves_the_first(build_model, speech):
-    first, _ = apply(build_model(), LowRankConfig(["q_proj"], rank=4))
-    second, _ = apply(first, LowRankConfig(["q_proj", "v_proj"], rank=3))
+    first, _ = apply(build_model(), LowRank(["q_proj"], rank=4, weighting="none"))
+    second, _ = apply(first, LowRank(["q_proj", "v_proj"], rank=3, weighting="none"))
     assert second.config.layer_ranks == [{"q_proj": 4, "v_proj": 3}] * 3
     with torch.no_grad():
         assert torch.isfinite(second(speech[0]).logits).all()
@@ -126,12 +126,12 @@ def test_a_second_cut_leaves_the_first(build_model, speech):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (LowRankConfig(["p_proj"], rank=3), r"linears \['p_proj'\] are none of q_proj"),
-        (LowRankConfig(["q_proj"], rank=25), "rank 25 should be 1 to 24, the width of q_proj"),
-        (LowRankConfig(["q_proj"], rank=0), "rank 0 should be 1 to 24"),
-        (LowRankConfig(["q_proj"], energy=0.0), "energy 0.0 should be above 0"),
-        (LowRankConfig(["q_proj"], rank=3, weighting="some"), "'some' is none of activations, none"),
-        (LowRankConfig(["q_proj"], rank=3, weighting="activations"), "fitted on audio, and none was given"),
+        (LowRank(["p_proj"], rank=3, weighting="none"), r"linears \['p_proj'\] are none of q_proj"),
+        (LowRank(["q_proj"], rank=25, weighting="none"), "rank 25 should be 1 to 24, the width of q_proj"),
+        (LowRank(["q_proj"], rank=-1, weighting="none"), "rank -1 should be 1 to 24"),
+        (LowRank(["q_proj"], energy=0.0, weighting="none"), "energy 0.0 should be above 0"),
+        (LowRank(["q_proj"], rank=3, weighting="some"), "'some' is none of activations, none"),
+        (LowRank(["q_proj"], rank=3, weighting="activations"), "fitted on audio, and none was given"),
     ],
 )
 def test_refused(config, message, build_model):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bigfoot.compress.narrow import NarrowConfig, apply, choose_units, fit_
+from bigfoot.compress.narrow import Narrow, apply, choose_units, fit_
 from bigfoot.compress.reshape_to import choose_shape
 from bigfoot.compress.surgery import prune_units
 from bigfoot.compress.units import Place
@@ -11,7 +11,8 @@ from bigfoot.errors import ModelError
 from bigfoot.formats.folder import load_model
 from bigfoot.models.feature_encoder import PaddedAudio
 from bigfoot.pipeline.settings import load_config
-from bigfoot.pipeline.student import InitAudio, build_student, student_problems
+from bigfoot.pipeline.student import InitAudio, build_student
+from bigfoot.pipeline.student_shape import resolve_student
 
 NORMS = ["base", "large-lv60"]
 
@@ -62,7 +63,7 @@ def test_units_that_repeat_others_go_and_nothing_is_lost(build_model, audio):
     convs = [config.conv_dim[0], 4, 4, *config.conv_dim[3:]]
     heads = [config.num_attention_heads - 1] * config.num_hidden_layers
     shape = {"conv_dim": convs, "layer_num_attention_heads": heads, "intermediate_size": config.intermediate_size // 2}
-    student, change = apply(model, NarrowConfig(shape), audio)
+    student, change = apply(model, Narrow(shape), audio)
     assert student.config.conv_dim == convs and student.config.heads_of_layers == heads
     torch.testing.assert_close(answers(student, audio), before, rtol=0, atol=2e-2 * float(before.std()))
     assert torch.equal(answers(model, audio), before)
@@ -85,7 +86,7 @@ def test_fitted_maps_are_closer_than_cut_ones(build_model, audio, structure):
 def test_nothing_left_out_is_the_same_model(build_model, audio):
     for structure in NORMS:
         model = build_model(structure)
-        student, _ = apply(model, NarrowConfig({"hidden_size": model.config.hidden_size}), audio)
+        student, _ = apply(model, Narrow({"hidden_size": model.config.hidden_size}), audio)
         assert error(student, model, audio) < 1e-6
 
 
@@ -99,12 +100,12 @@ def test_nothing_left_out_is_the_same_model(build_model, audio):
 )
 def test_other_shapes_are_refused(build_model, audio, shape, said):
     with pytest.raises(ModelError, match=said):
-        apply(build_model("base"), NarrowConfig(shape), audio)
+        apply(build_model("base"), Narrow(shape), audio)
 
 
 def test_without_audio_there_is_no_fit(build_model):
     with pytest.raises(ModelError, match="fitted on audio, and none was given"):
-        apply(build_model("base"), NarrowConfig({"intermediate_size": 8}), [])
+        apply(build_model("base"), Narrow({"intermediate_size": 8}), [])
 
 
 def test_a_configuration_asks_for_it(audio):
@@ -120,4 +121,5 @@ def test_a_configuration_asks_for_it(audio):
     assert student.config.widths_of_layers == [64] * 4
     assert "64 of 512 feed-forward units of layer 0" in " ".join(changes)
     config.student.shape = {"hidden_size": 64}
-    assert any(problem.startswith("student.shape_init: ") for problem in student_problems(config, teacher.config))
+    unfit = resolve_student(config, teacher.config).unfit
+    assert ("student.shape_init", "no_least_squares") in [(problem.key, problem.code) for problem in unfit]

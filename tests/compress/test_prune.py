@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigfoot.compress.prune import apply, choose_units, prunable_units
+from bigfoot.compress.settings import Prune
 from bigfoot.compress.units import Place, Units
-from bigfoot.config.schema import PruneConfig
 from bigfoot.errors import ModelError
 from bigfoot.measure.size import count_macs, count_params, measure_size
 
@@ -23,7 +23,7 @@ def all_macs(model):
 def test_what_stays_is_best_and_as_many_as_may_stay(count, blocks, kind, ratio, multiple, least, seed):
     place, units = Place(kind), Units(count * blocks, (), (blocks,))
     scores = torch.rand(units.count, generator=torch.Generator().manual_seed(seed))
-    config = PruneConfig(ratio=ratio, multiple_of=multiple, min_left=least, importance="l1")
+    config = Prune(ratio=ratio, multiple_of=multiple, min_left=least, importance="l1")
     keep = choose_units({place: scores}, {place: units}, config)[place]
     assert keep == sorted(set(keep)) and max(1, least * units.count - 1e-6) <= len(keep) <= units.count
     if len(keep) < units.count:
@@ -43,7 +43,7 @@ def test_who_competes():
     scores = dict(zip(places, torch.arange(12.0).view(3, 4) + 1, strict=True))
 
     def kept(**settings):
-        config = PruneConfig(ratio=0.5, multiple_of=1, importance="taylor", min_left=0.0, **settings)
+        config = Prune(ratio=0.5, multiple_of=1, importance="taylor", min_left=0.0, **settings)
         return [len(keep) for keep in choose_units(scores, units, config).values()]
 
     assert kept(scope="layer") == [2, 2, 2]
@@ -55,7 +55,7 @@ def test_who_competes():
 def test_layers_of_large_weights_do_not_win_by_them():
     places = [Place("feed_forward", layer) for layer in range(2)]
     scores = {place: torch.tensor([1.0, 2.0, 3.0, 4.0]) * scale for place, scale in zip(places, (1, 100), strict=True)}
-    config = PruneConfig(ratio=0.5, multiple_of=1, importance="l2")
+    config = Prune(ratio=0.5, multiple_of=1, importance="l2")
     keep = choose_units(scores, {place: Units(4, ()) for place in places}, config)
     assert list(keep.values()) == [[2, 3], [2, 3]]
 
@@ -73,7 +73,7 @@ def test_a_target_is_met_and_not_overdone(target, parts, keep, build_model):
     # No multiples larger than one unit, so that one step of the bisection is small.
     shape = {"hidden_size": 32, "num_attention_heads": 8, "intermediate_size": 400, "conv_dim": [16] * 7}
     model = build_model("large-lv60", **shape)
-    config = PruneConfig(parts=parts, importance="l2", target=target, keep=keep, multiple_of=1, scope="global")
+    config = Prune(parts=parts, importance="l2", target=target, keep=keep, multiple_of=1, scope="global")
     pruned, change = apply(model, config, count_macs=all_macs)
     count = all_macs if target == "macs" else count_params
     left = count(pruned) / count(model)
@@ -87,7 +87,7 @@ def test_ratios_by_layer_on_every_family(family, build_model, speech, batch_of):
     model = build_model(family)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     parts = ["heads", "feed_forward", "conv"] + ["width"] * (not model.config.has_position_bias)
-    config = PruneConfig(parts=parts, ratio=0.5, scope="layer", multiple_of=4, part_ratios={"heads": 0.4, "width": 0.3})
+    config = Prune(parts=parts, ratio=0.5, scope="layer", multiple_of=4, part_ratios={"heads": 0.4, "width": 0.3})
     pruned, change = apply(model, config, [batch_of(speech[0])])
     shape = pruned.config
     assert shape.heads_of_layers == [2, 2, 2] and shape.widths_of_layers == [20, 20, 20]
@@ -109,7 +109,7 @@ def test_around_shared_kernels_nothing_is_cut(build_model):
     model = build_model("base", conv_sharing=[[1, 2]])
     places = prunable_units(model.config, ["conv"])
     assert [place.layer for place in places] == [3, 4, 5, 6]
-    pruned, change = apply(model, PruneConfig(parts=["conv"], importance="l1", ratio=0.5, scope="layer", multiple_of=4))
+    pruned, change = apply(model, Prune(parts=["conv"], importance="l1", ratio=0.5, scope="layer", multiple_of=4))
     assert pruned.config.conv_dim == [8, 8, 8, 8, 8, 8, 8] and pruned.config.conv_sharing == [[1, 2]]
     assert "the convolutions around the shared kernels [[1, 2]]" in change.describe()
 
@@ -118,7 +118,7 @@ def test_around_shared_kernels_nothing_is_cut(build_model):
     ("settings", "words"),
     [
         ({"target": "params", "keep": 0.05}, "target params: 5.0% cannot be reached by cutting heads, feed_forward: "),
-        ({"target": "macs"}, "give count_macs"),
+        ({"target": "macs", "keep": 0.05}, "target macs: 5.0% cannot be reached by cutting heads, feed_forward: "),
         ({"target": "params", "ratio": 0.0}, "every ratio is 0"),
         ({"importance": "taylor"}, "taylor is measured on audio"),
         ({"parts": ["width"]}, "width cannot be cut where each head's gate reads its own share"),
@@ -126,5 +126,5 @@ def test_around_shared_kernels_nothing_is_cut(build_model):
 )
 def test_what_cannot_be_done_is_said(settings, words, build_model):
     with pytest.raises(ModelError) as caught:
-        apply(build_model("wavlm"), PruneConfig(**({"importance": "l1"} | settings)))
+        apply(build_model("wavlm"), Prune(**({"importance": "l1"} | settings)))
     assert words in str(caught.value)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 
 from bigfoot.compress.quantize import (
-    QuantizeConfig,
+    Quantize,
     Range,
     apply,
     calibrate,
@@ -67,28 +67,28 @@ def test_a_model_keeps_its_own_plan(build_model, speech):
     audio = [PaddedAudio(wave, torch.ones_like(wave)) for wave in speech[:2]]
     measured = calibrate(model, audio)
     kept = [name for name in measured.ranges if name.startswith("encoder.layers.0.") or name.endswith("v_proj")]
-    small, change = apply(model, QuantizeConfig("int8_static", ["encoder.layers.0", "*.v_proj"]), audio)
+    small, change = apply(model, Quantize("int8_static", ["encoder.layers.0", "*.v_proj"]), audio)
     plan = folder_plan(small)
     assert plan.ranges == measured.without(kept).ranges and plan.fine == measured.fine
     assert f"in fp32 {', '.join(kept)}" in change.describe()
-    dynamic = folder_plan(apply(model, QuantizeConfig("int8_dynamic", ["feature_extractor.conv_layers.6"]))[0])
+    dynamic = folder_plan(apply(model, Quantize("int8_dynamic", ["feature_extractor.conv_layers.6"]))[0])
     assert not dynamic.is_static and len(dynamic.ranges) == len(measured.ranges) - 1
     assert dynamic.fine == measured.fine - {"feature_extractor.conv_layers.6.conv"}
-    assert folder_plan(model) is None and folder_plan(apply(model, QuantizeConfig("int8"))[0]) is None
+    assert folder_plan(model) is None and folder_plan(apply(model, Quantize("int8"))[0]) is None
     # From one precision to another, weights stay what they were rounded to.
-    again = apply(small, QuantizeConfig("int8"))[0]
+    again = apply(small, Quantize("int8"))[0]
     assert all(torch.equal(t, small.state_dict()[name]) for name, t in again.state_dict().items())
 
 
 def test_what_cannot_be_quantized_is_said(build_model):
     model = build_model()
     with pytest.raises(ConfigError, match="precision: 'int4' is none of float32, float16"):
-        apply(model, QuantizeConfig("int4"))
+        apply(model, Quantize("int4"))
     with pytest.raises(ConfigError, match=r"no layer is called 'encoder.layer.0'; the nearest is encoder\.layers\.0"):
-        apply(model, QuantizeConfig("int8", ["encoder.layer.0"]))
+        apply(model, Quantize("int8", ["encoder.layer.0"]))
     with pytest.raises(ConfigError, match="there is no audio"):
-        apply(model, QuantizeConfig("int8_static"))
+        apply(model, Quantize("int8_static"))
     with pytest.raises(ConfigError, match="keep_fp32: with precision float32"):
-        apply(model, QuantizeConfig("float32", ["*"]))
-    assert apply(model, QuantizeConfig("float16", ["lm_head"]))[0].config.small.keeps("lm_head")
+        apply(model, Quantize("float32", ["*"]))
+    assert apply(model, Quantize("float16", ["lm_head"]))[0].config.small.keeps("lm_head")
     assert choose_layers([], ["a"]) == []

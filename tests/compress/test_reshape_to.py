@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bigfoot.compress.reshape_to import ReshapeConfig, apply, choose_shape
+from bigfoot.compress.reshape_to import Reshape, apply, choose_shape
 from bigfoot.errors import ModelError
 from bigfoot.formats.folder import load_model, save_model
 from bigfoot.models import BigfootConfig
@@ -18,7 +18,7 @@ HEADS = torch.tensor([0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19])
 
 
 def reshape(model, seed=0, **shape):
-    student, change = apply(model, ReshapeConfig(shape, seed))
+    student, change = apply(model, Reshape(shape, seed))
     return student, plain_state(student), plain_state(model), change
 
 
@@ -95,7 +95,7 @@ def test_what_a_shape_has_no_place_for_is_dropped(build_model):
 
 def test_every_family_takes_a_thin_shape_and_reloads(family, build_model, processor, speech, tmp_path):
     shape = THIN | CONVS | {"feature_projection": "none", "num_attention_heads": 2, "attention_reuse": [None, 0, None]}
-    student, _ = apply(build_model(family), ReshapeConfig(shape))
+    student, _ = apply(build_model(family), Reshape(shape))
     save_model(student, processor, tmp_path / "thin")
     with torch.no_grad():
         expected = student(speech[0]).logits

@@ -59,7 +59,7 @@ def test_words_that_nobody_can_write_are_told(arpa):
 def test_files_that_cannot_be_used_are_told(tmp_path):
     (tmp_path / "model.bin").write_bytes(b"mmap lm http\x00\xff\xfe")
     (problem,) = decoder_problems(EvaluateConfig(decoder="lm", lm_path=str(tmp_path / "model.bin")))
-    assert "name them in evaluate.lexicon" in problem
+    assert (problem.key, problem.code) == ("lm_path", "unreadable")
     with pytest.raises(DataError, match="no such lexicon"):
         read_lexicon(str(tmp_path / "nowhere.txt"), None)
     pytest.importorskip("flashlight.lib.text.decoder.kenlm")

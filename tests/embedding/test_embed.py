@@ -289,6 +289,39 @@ def test_a_file_that_was_cut_is_made_again(teacher, corpus, tmp_path, cut):
     assert wanted.output.read_bytes() == whole
 
 
+@pytest.mark.parametrize(("name", "at"), [("out.safetensors", -5), ("out.safetensors", 900), ("out.jsonl", -9)])
+def test_a_flipped_bit_is_found_and_the_file_made_again(teacher, corpus, tmp_path, name, at):
+    wanted = request(corpus, tmp_path, pool="mean")
+    embed_folder(teacher, wanted, lambda _: None)
+    whole = (tmp_path / name).read_bytes()
+    spoiled, told = bytearray(whole), []
+    spoiled[at] ^= 1
+    (tmp_path / name).write_bytes(spoiled)
+    assert not embed_folder(teacher, wanted, told.append).was_there
+    assert (tmp_path / name).read_bytes() == whole and "made again" in told[0]
+    assert embed_folder(teacher, wanted, lambda _: None).was_there
+
+
+@pytest.mark.parametrize("damage", ["a line of noise", "binary request", "no numbers"])
+def test_what_was_begun_and_is_damaged_costs_what_came_after(teacher, corpus, tmp_path, damage):
+    wanted = request(corpus, tmp_path, pool="mean")
+    embed_folder(teacher, wanted, lambda _: None)
+    whole = wanted.output.read_bytes()
+    wanted.output.unlink()
+    with pytest.raises(Stop):
+        embed_folder(teacher, wanted, lambda _: None, stop_after(2))
+    begun = tmp_path / "out.safetensors.part"
+    if damage == "a line of noise":
+        first, second = (begun / "index.jsonl").read_bytes().splitlines(keepends=True)[:2]
+        (begun / "index.jsonl").write_bytes(first + b"\xff[}\n" + second)
+    elif damage == "binary request":
+        (begun / "request.json").write_bytes(b"\xff\xfe\0")
+    else:
+        (begun / "tensors.bin").unlink()
+    embed_folder(teacher, wanted, lambda _: None)
+    assert wanted.output.read_bytes() == whole
+
+
 def test_a_second_writer_is_refused(teacher, corpus, tmp_path):
     wanted = request(corpus, tmp_path, pool="mean")
     refused = []

@@ -7,12 +7,13 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from bigfoot.compress.quantize import QuantizeConfig, apply, calibrate, folder_plan
+from bigfoot.compress.quantize import Quantize, apply, calibrate, folder_plan
 from bigfoot.errors import ExportError
 from bigfoot.export.audio import padded_audio, read_speech
 from bigfoot.export.command import LAYER_LIMIT
+from bigfoot.export.gate import export_checked
 from bigfoot.export.onnx import build_onnx
-from bigfoot.export.parity import ParityLimits, export_checked
+from bigfoot.export.parity import ParityLimits
 from bigfoot.formats.folder import LoadedModel, load_model, save_model
 from bigfoot.measure.summary import render_summary, summarize_model
 from bigfoot.report.push import write_upload
@@ -87,7 +88,7 @@ def test_what_contradicts_the_folder(static, bigfoot, tmp_path, options, expecte
 
 
 def test_a_wrong_scale_is_found_without_audio(build_model, processor, monkeypatch):
-    loaded = LoadedModel(apply(build_model(), QuantizeConfig("int8_dynamic"))[0], processor)
+    loaded = LoadedModel(apply(build_model(), Quantize("int8_dynamic"))[0], processor)
     noise = read_speech(None, processor)[:1]
     limits = ParityLimits(layers=LAYER_LIMIT, texts=False)
     export_checked(loaded, folder_plan(loaded.model), noise, limits=limits)
@@ -129,7 +130,7 @@ def test_there_and_back(bigfoot, tmp_path):
 
 
 def test_an_upload_stays_small(build_model, processor, tmp_path):
-    save_model(apply(build_model(), QuantizeConfig("float16"))[0], processor, tmp_path / "model")
+    save_model(apply(build_model(), Quantize("float16"))[0], processor, tmp_path / "model")
     write_upload(load_model(tmp_path / "model"), "me/small", tmp_path / "upload")
     sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("model", "upload")]
     assert sizes[0] == sizes[1]

@@ -10,8 +10,9 @@ from onnx import numpy_helper
 from bigfoot.compress import quantize
 from bigfoot.errors import ExportError, MissingExtraError, ModelError
 from bigfoot.evaluation.torch_engine import TorchEngine
+from bigfoot.export.gate import export_checked
 from bigfoot.export.openvino import OpenVinoExport, build_openvino, write_ir
-from bigfoot.export.parity import export_checked, find_worst
+from bigfoot.export.parity import find_worst
 from bigfoot.export.torch_export import build_torch_export
 from bigfoot.formats.folder import LoadedModel, load_model, save_model
 from bigfoot.install import install_hint
@@ -154,7 +155,7 @@ def test_options_that_do_not_go_together(bigfoot, options, said):
 
 
 def test_a_folder_in_int8_goes_to_onnx_alone(bigfoot, build_model, processor, tmp_path):
-    small, _ = quantize.apply(build_model(), quantize.QuantizeConfig("int8_dynamic"))
+    small, _ = quantize.apply(build_model(), quantize.Quantize("int8_dynamic"))
     save_model(small, processor, tmp_path / "small")
     code, _, err = bigfoot("export", tmp_path / "small", tmp_path / "x.xml", "--to", "openvino")
     assert code == 2 and "is int8_dynamic, and openvino files are in fp32 alone" in " ".join(err.split())

@@ -20,8 +20,8 @@ from bigfoot.measure.size import PARTS, measure_size
 def folders(build_model, processor, tmp_path_factory):
     """A teacher of three layers, a student of one, and one whose convolutions are grouped."""
     root, teacher = tmp_path_factory.mktemp("benchmark"), build_model()
-    models = {"teacher": teacher, "shallow": depth.apply(teacher, depth.DepthConfig(num_hidden_layers=1))[0]}
-    models["grouped"] = conv_groups.apply(teacher, conv_groups.ConvGroupsConfig(2))[0]
+    models = {"teacher": teacher, "shallow": depth.apply(teacher, depth.Depth(num_hidden_layers=1))[0]}
+    models["grouped"] = conv_groups.apply(teacher, conv_groups.ConvGroups(2))[0]
     for name, model in models.items():
         save_model(model, processor, root / name)
     return {name: str(root / name) for name in models}
@@ -170,7 +170,7 @@ def test_a_shape_that_transformers_cannot_run(folders):
 
 
 def test_a_folder_that_rounds_in_pytorch_says_where_the_speed_is(folders, processor, tmp_path):
-    small, _ = quantize.apply(load_model(folders["shallow"]).model, quantize.QuantizeConfig("int8_dynamic"))
+    small, _ = quantize.apply(load_model(folders["shallow"]).model, quantize.Quantize("int8_dynamic"))
     save_model(small, processor, tmp_path / "small")
     found = measure_benchmark(BenchmarkPlan((str(tmp_path / "small"),), seconds=(0.1,), rounds=1))
     assert any("small rounds to int8 in PyTorch" in note and "bigfoot export" in note for note in found.notes)

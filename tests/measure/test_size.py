@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from bigfoot.compress.conv_groups import ConvGroupsConfig
+from bigfoot.compress.conv_groups import ConvGroups
 from bigfoot.compress.conv_groups import apply as group_convs
 from bigfoot.formats.folder import load_model, save_model
 from bigfoot.measure.size import PARTS, count_macs, count_params, measure_size, measure_size_bytes
@@ -108,7 +108,7 @@ def test_transformers_own_class_measures_the_same(build_huggingface, structure, 
 
 def test_groups_divide_the_operations_of_a_convolution(build_model):
     teacher = build_model()
-    student, _ = group_convs(teacher, ConvGroupsConfig(2))
+    student, _ = group_convs(teacher, ConvGroups(2))
     here, there = (count_macs(model, 1.0) for model in (student, teacher))
     convs = zip(student.speech_encoder.feature_encoder.conv_layers,
                 teacher.speech_encoder.feature_encoder.conv_layers, strict=True)  # fmt: skip

@@ -2,8 +2,8 @@ import pytest
 
 from bigfoot.errors import ModelError
 from bigfoot.models import BigfootConfig
-from bigfoot.models.configuration import beyond_huggingface
 from bigfoot.models.reshape import reshape_config
+from bigfoot.models.shape_checks import beyond_huggingface
 
 BIASED = {"num_buckets": 32, "num_hidden_layers": 1}
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from bigfoot.compress.depth import DepthConfig, shrink_shape
+from bigfoot.compress.depth import Depth, shrink_shape
 from bigfoot.compress.depth import apply as shrink
 from bigfoot.errors import ModelError
 from bigfoot.formats.dense import densify
@@ -171,10 +171,10 @@ def test_the_table_of_position_biases_stands_with_the_first_maps(build_model, sp
     model = build_model("wavlm", **heads)
     layers = model.speech_encoder.encoder.layers
     assert model.config.position_table_layer == 1 and hasattr(layers[1].attention, "rel_attn_embed")
-    shallow, _ = shrink(model, DepthConfig(2, "last_k"))
+    shallow, _ = shrink(model, Depth(2, "last_k"))
     assert torch.equal(shallow.speech_encoder.encoder.layers[0].attention.rel_attn_embed.weight,
                        layers[1].attention.rel_attn_embed.weight)  # fmt: skip
-    mute, _ = shrink(model, DepthConfig(1, "first_k"))
+    mute, _ = shrink(model, Depth(1, "first_k"))
     assert mute.config.position_table_layer is None and torch.isfinite(mute(speech[0]).logits).all()
 
 
@@ -264,11 +264,11 @@ def test_depth_moves_maps_along(reuse, layers, expected):
 def test_depth_refuses_a_layer_without_its_maps(build_model):
     model = build_model(attention_reuse=[None, 0, None])
     with pytest.raises(ModelError, match=r"layer 1 uses the attention maps of layer 0, .* in \[1, 2\]"):
-        shrink(model, DepthConfig(2, "last_k"))
+        shrink(model, Depth(2, "last_k"))
 
 
 def test_depth_moves_ranks_along(build_model, speech):
-    student, _ = shrink(build_model(layer_ranks=RANKS), DepthConfig(2, [2, 0]))
+    student, _ = shrink(build_model(layer_ranks=RANKS), Depth(2, [2, 0]))
     assert student.config.layer_ranks == [RANKS[2], RANKS[0]]
     with torch.no_grad():
         assert torch.isfinite(student(speech[0]).logits).all()

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForCTC
 
 from bigfoot.compress import depth
-from bigfoot.compress.quantize import QuantizeConfig, apply
+from bigfoot.compress.quantize import Quantize, apply
 from bigfoot.errors import ModelError
 from bigfoot.formats.conversion import convert_model, make_speechlike_noise
 from bigfoot.formats.folder import LoadedModel, load_model, save_model
@@ -47,7 +47,7 @@ def make_small(build_model):
 
     def make(precision, shape="base", keep_fp32=()):
         model = build_model(**({"structure": "base"} | SHAPES[shape]))
-        return apply(model, QuantizeConfig(precision, keep_fp32), [heard()])[0]
+        return apply(model, Quantize(precision, keep_fp32), [heard()])[0]
 
     return make
 
@@ -97,7 +97,7 @@ def test_settings_of_from_pretrained_are_heeded(make_small, tmp_path):
 @pytest.mark.parametrize(("precision", "share"), [("float16", 0.51), ("bfloat16", 0.51), ("int8", 0.27)])
 def test_the_folder_is_as_small_as_it_says(tmp_path, precision, share):
     teacher = load_model("tiny_teacher")
-    save_model(apply(teacher.model, QuantizeConfig(precision))[0], teacher.processor, tmp_path / "small")
+    save_model(apply(teacher.model, Quantize(precision))[0], teacher.processor, tmp_path / "small")
     before = (teacher.folder / "model.safetensors").stat().st_size
     assert (tmp_path / "small" / "model.safetensors").stat().st_size < share * before
 
@@ -153,20 +153,20 @@ def test_an_answer_does_not_know_its_batch(make_small, precision):
 def test_back_to_fp32_with_the_same_values(make_small, build_model, processor, tmp_path):
     for precision in PRECISIONS:
         small = make_small(precision)
-        again = apply(small, QuantizeConfig("float32"))[0]
+        again = apply(small, Quantize("float32"))[0]
         assert again.config.small_weights is None and again.config.weight_prefix == "wav2vec2"
         assert again.state_dict().keys() == build_model().state_dict().keys()
         if not small.config.small.computes_int8:
             wave = heard(1.0, 5)[0]
             assert (answers(again, wave) - answers(small, wave)).abs().max() < 1e-4
-        depth.apply(again, depth.DepthConfig(2))
+        depth.apply(again, depth.Depth(2))
 
 
 @pytest.mark.parametrize("precision", ["float16", "int8", "int8_static"])
 def test_nothing_is_changed_and_rounded_in_silence(make_small, tmp_path, precision):
     model = make_small(precision)
     for change in (
-        lambda: depth.apply(model, depth.DepthConfig(2)),
+        lambda: depth.apply(model, depth.Depth(2)),
         lambda: with_new_head(model, 5, 0, seed=1),
         lambda: model.train()(heard()[0]),
     ):
@@ -185,12 +185,12 @@ def test_what_cannot_be_rounded_is_said(build_model):
     with torch.no_grad():
         model.head.weight[0, 0] = 1e6
     with pytest.raises(ModelError, match=r"lm_head\.weight holds 1e\+06, too large for torch\.float16"):
-        apply(model, QuantizeConfig("float16"))
-    apply(model, QuantizeConfig("bfloat16"))
+        apply(model, Quantize("float16"))
+    apply(model, Quantize("bfloat16"))
     with torch.no_grad():
         model.head.weight[0, 0] = math.nan
     with pytest.raises(ModelError, match="no number"):
-        apply(model, QuantizeConfig("int8"))
+        apply(model, Quantize("int8"))
 
 
 # Other formats

@@ -76,7 +76,7 @@ def test_the_figures_are_those_of_the_good_files_alone(corpus, small_config, qui
     good = run(corpus, "good", small_config, tmp_path / "good")
     assert good.skipped == [] and len(broken.skipped) == len(BROKEN) == 10
 
-    assert [row.step for row in broken.rows] == ["teacher", "student_init", "distil"]
+    assert [row.step for row in broken.rows] == ["teacher", "student_init", "distill"]
     for one, other in zip(broken.rows, good.rows, strict=True):
         for field in (
             "wer", "wer_low", "wer_high", "cer", "hits", "substitutions", "deletions", "insertions", "num_words",

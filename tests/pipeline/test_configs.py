@@ -64,8 +64,8 @@ def test_it_runs_from_teacher_to_report(name, request, narrow_teacher, libri_tre
     more = [f"run_dir={tmp_path}", f"teacher.path={narrow_teacher}"]
     config = load_config(name, [*TINY, *REST, *settings, *more])
     report = run_pipeline(config, config_path=name)
-    control = ["ctc_only_distil", "ctc_only_finetune"] if config.control else []
-    assert [row.step for row in report.rows] == ["teacher", "student_init", "distil", "finetune", *control]
+    control = ["ctc_only_distill", "ctc_only_finetune"] if config.control else []
+    assert [row.step for row in report.rows] == ["teacher", "student_init", "distill", "finetune", *control]
     assert all(row.wer is not None and row.num_words > 0 and row.batch_invariant for row in report.rows)
     assert all(row.config_path == name and row.split == "test" for row in report.rows)
     again = run_pipeline(config, config_path=name)

@@ -68,8 +68,8 @@ def test_a_shallower_decoder_learns_from_a_deeper_one(small_config, tmp_path, qu
     )  # fmt: skip
     report = run_pipeline(config)
     rows = {row.name: row for row in report.rows}
-    assert rows["distil, decoder"].num_words and rows["teacher, decoder"].num_words
-    losses = report.losses["distil"]
+    assert rows["distill, decoder"].num_words and rows["teacher, decoder"].num_words
+    losses = report.losses["distill"]
     assert {"decoder", "decoder_kl", "logit_kl"} <= losses[0].keys()
     steps = [entry["decoder"] for entry in losses if "decoder" in entry]
     assert steps[-1] < steps[0]

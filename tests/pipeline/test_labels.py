@@ -16,8 +16,8 @@ from bigfoot.errors import DataError
 from bigfoot.formats.folder import load_model
 from bigfoot.models.reshape import with_decoder
 from bigfoot.pipeline import run_pipeline
-from bigfoot.pipeline.checks import find_problems
 from bigfoot.pipeline.labels import choose_labels
+from tests.pipeline.problems import codes, problems_of
 
 NONE = "data.transcripts=none"
 
@@ -144,7 +144,7 @@ def test_a_whole_run_on_audio_alone(small_config, silent_table, quick_memory, tm
     assert "trained without transcripts" in report.rows[2].protocol and "without" not in report.rows[0].protocol
     spoken = set("".join(read_transcripts(tmp_path / "run" / "data" / "labelled" / "cuts_train.jsonl.gz")))
     assert set(load_model(tmp_path / "run" / "finetune" / "model").processor.tokenizer.characters) == spoken | {" "}
-    losses = [record["ctc"] for record in report.losses["distil"] if "ctc" in record]
+    losses = [record["ctc"] for record in report.losses["distill"] if "ctc" in record]
     assert len(losses) == 6 and all(loss > 0 for loss in losses)
 
 
@@ -182,19 +182,20 @@ def test_a_changed_confidence_redoes_what_stands_on_it(small_config, tmp_path):
     assert models[0] == models[1] != models[2]
 
 
-def test_a_teacher_that_cannot_write_is_told_before_anything_is_done(small_config, other_teachers, tmp_path):
+def test_a_teacher_that_cannot_write_is_found_before_anything_is_done(small_run, other_teachers, tmp_path):
+    def find(*overrides):
+        return codes(problems_of(small_run(tmp_path, NONE, *overrides)))
+
+    no_labels = ("data.transcripts", "no_labels")
     headless = (f"teacher.path={other_teachers['headless']}", "distill.losses.logit_kl.weight=0",
-                "distill.losses.hidden.weight=1", NONE)  # fmt: skip
-    (found,) = find_problems(small_config(tmp_path, *headless, "finetune.head=new"))
-    assert found.startswith("data.transcripts: none takes the teacher's transcripts") and "no CTC head" in found
-    mute = (f"teacher.path={other_teachers['mute']}", NONE, "finetune.head=new")
-    (found,) = find_problems(small_config(tmp_path, *mute))
-    assert found.startswith("data.transcripts: ") and "no vocabulary" in found
-    no_labels = "steps=[student,distill]"
-    assert not list(find_problems(small_config(tmp_path, *headless, no_labels)))
-    assert not list(find_problems(small_config(tmp_path, *mute, no_labels)))
-    (found, *_) = find_problems(small_config(tmp_path, *mute, no_labels, "control=ctc_only"))
-    assert "data.transcripts" in found or "control" in found
+                "distill.losses.hidden.weight=1")  # fmt: skip
+    mute = f"teacher.path={other_teachers['mute']}"
+    assert find(*headless, "finetune.head=new") == [no_labels]
+    assert find(mute, "finetune.head=new") == [no_labels]
+    assert find(*headless, "steps=[student,distill]") == []
+    assert find(mute, "steps=[student,distill]") == []
+    found = find(mute, "steps=[student,distill]", "control=ctc_only")
+    assert found == [no_labels, ("control", "no_vocabulary")]
 
 
 def test_hidden_states_alone_need_no_word_of_anybody(small_config, other_teachers, silent_table, tmp_path):

@@ -34,10 +34,10 @@ def test_every_guard_is_named_in_log_and_report(small_config, no_rows, broken_on
     settings = (f"distill.learning_rate_factors={STILL}", "control=ctc_only")
     report = run_pipeline(small_config(tmp_path, *settings))
     kinds = {
-        "no better than chance": ["distil"],
-        "every learning rate is 0": ["distil", "ctc_only_distil"],
-        "step 1: the loss term logit_kl is not a finite number": ["distil"],
-        "step 1: the loss term ctc is not a finite number": ["finetune", "ctc_only_distil", "ctc_only_finetune"],
+        "no better than chance": ["distill"],
+        "every learning rate is 0": ["distill", "ctc_only_distill"],
+        "step 1: the loss term logit_kl is not a finite number": ["distill"],
+        "step 1: the loss term ctc is not a finite number": ["finetune", "ctc_only_distill", "ctc_only_finetune"],
     }
     found = {words: [note.partition(": ")[0] for note in report.notes if words in note] for words in kinds}
     assert found == kinds and len(report.notes) == 7
@@ -46,7 +46,7 @@ def test_every_guard_is_named_in_log_and_report(small_config, no_rows, broken_on
     assert all(note in page and note.partition(": ")[2] in log for note in report.notes)
     assert len(list((tmp_path / "distill" / "bad_batches").glob("*.json"))) == 1
     assert json.loads((tmp_path / "distill" / "facts.json").read_text())["notes"] == [
-        note.partition(": ")[2] for note in report.notes if note.startswith("distil: ")
+        note.partition(": ")[2] for note in report.notes if note.startswith("distill: ")
     ]
     # Steps that are skipped because they are done have not forgotten.
     again = run_pipeline(small_config(tmp_path, *settings, "evaluate.splits=[dev]"))
@@ -62,7 +62,7 @@ def test_the_teachers_own_transcripts_are_no_proof(small_config, monkeypatch, tm
     def refuse(*_arguments):
         raise AssertionError("the teacher was judged by its own transcripts")
 
-    monkeypatch.setattr("bigfoot.pipeline.stages.evaluate_accuracy", refuse)
+    monkeypatch.setattr("bigfoot.pipeline.steps.distill.evaluate_accuracy", refuse)
     run_pipeline(small_config(tmp_path, "data.transcripts=none"), until="distill")
 
 

@@ -11,15 +11,15 @@ from bigfoot.measure.size import count_params
 from bigfoot.models import BigfootConfig, BigfootForCTC
 from bigfoot.pipeline.preset import summarize_preset
 from bigfoot.pipeline.settings import load_config, read_config
-from bigfoot.pipeline.student import student_shape
+from bigfoot.pipeline.student_shape import resolve_student
 
 METHODS = sorted(path.stem for path in (CONFIG_FOLDER / "methods").glob("*.yaml"))
-PAGE = CONFIG_FOLDER.parents[1] / "docs" / "methods.md"
+PAGE = CONFIG_FOLDER.parents[1] / "docs" / "explanation" / "methods.md"
 # Millions as the papers print them, and how near ours must come.
 PRINTED = {
     "distilhubert": (23.49, 1e-3), "fithubert": (22.49, 1e-3), "maskhubert": (26.64, 1e-3),
     "armhubert": (26.45, 1e-3), "armhubert_s": (22.39, 1e-3), "starhubert": (22.31, 1e-3),
-    "starhubert_l": (26.63, 1e-3), "lighthubert_small": (27.0, 1e-2), "fitw2v2": (31.63, 1e-3),
+    "starhubert_l": (26.63, 1e-3), "lighthubert_small": (27.0, 5e-3), "fitw2v2": (31.63, 1e-3),
     "dphubert": (23.585946, 1e-3), "dpwavlm": (23.586325, 1e-3),
 }  # fmt: skip
 # To the last parameter, where it is known.
@@ -46,7 +46,7 @@ def test_no_key_is_wrong_and_the_command_stands_on_top(method):
 def test_its_losses_can_be_computed(method):
     config = load_config(f"methods/{method[0]}.yaml")
     shape = BigfootConfig(ctc_head=config.teacher.path.endswith("960h"))
-    student = student_shape(config, shape) if "student" in config.steps else shape
+    student = resolve_student(config, shape).shape if "student" in config.steps else shape
     for step in {"gates", "distill"} & set(config.steps):
         assert list(objective_problems(getattr(config, step).losses, student, shape)) == []
     assert shape.ctc_head or config.finetune.head == "new"
@@ -61,6 +61,7 @@ def test_the_published_count(method):
     assert preset.num_params_printed == pytest.approx(1e6 * millions)
     counted = preset.num_params_target if name in TARGETS else preset.num_params_as_published
     assert counted == pytest.approx(1e6 * millions, rel=tolerance)
+    assert preset.about == (tolerance > 1e-3)
     assert preset.num_params_as_published == EXACT.get(name, preset.num_params_as_published)
 
 
@@ -102,7 +103,7 @@ def test_wav2vec2_base_has_its_count():
 
 def test_our_thin_student_is_thin_and_no_thinner():
     thin = summarize_preset("methods/bigfoot_thin.yaml")
-    shape = student_shape(load_config("methods/bigfoot_thin.yaml"), BigfootConfig())
+    shape = resolve_student(load_config("methods/bigfoot_thin.yaml"), BigfootConfig()).shape
     assert shape.num_hidden_layers >= 4 and shape.hidden_size >= 384 and min(shape.conv_dim) >= 128
     assert thin.num_params_deployed >= 5_000_000
     assert 7.4079e9 / sum(thin.student.macs_by_part.values()) == pytest.approx(8.0, rel=0.01)

@@ -5,12 +5,11 @@ import sys
 
 import pytest
 
-from bigfoot.compress.quantize import QuantizeConfig, apply
+from bigfoot.compress.quantize import Quantize, apply
 from bigfoot.formats.folder import load_model, save_model
 from bigfoot.install import install_hint
 from bigfoot.pipeline import run_pipeline
-from bigfoot.pipeline.checks import find_problems
-from bigfoot.pipeline.settings import read_config
+from tests.pipeline.problems import codes, problems_of
 
 QUICK = ("steps=[student,quantize]", "evaluate.speed_rounds=1", "quantize.seconds=4")
 
@@ -59,30 +58,28 @@ def test_without_the_extra_there_is_no_speed_and_a_note(small_config, tmp_path, 
     assert "| quantize |" in (tmp_path / "run" / "report" / "report.md").read_text()
 
 
-@pytest.mark.parametrize(
-    ("overrides", "expected"),
-    [
-        (("steps=[student,quantize,finetune]",), "steps: quantize comes last"),
-        (("quantize.precision=int4",), "quantize.precision: 'int4' is not one of int8_static"),
-        (("quantize.percentile=20",), "quantize.percentile: must be above 50"),
-        (("quantize.percentile=99", "quantize.precision=int8"), "quantize.percentile: cuts the ranges of int8_static"),
-        (("quantize.seconds=0",), "quantize.seconds: must be above 0"),
-        (("quantize.keep_fp32=[encoder.layers.7]",), "quantize.keep_fp32: no layer is called 'encoder.layers.7'"),
-    ],
-)
-def test_what_cannot_be_is_said_first(small_run, tmp_path, overrides, expected):
-    config, problems = read_config(None, small_run(tmp_path / "run", *QUICK, *overrides))
-    found = [*map(str, problems), *find_problems(config)]
-    assert len(found) == 1 and expected in found[0], found
+WRONG = [
+    (("steps=[student,quantize,finetune]",), ("steps", "bad_order")),
+    (("quantize.precision=int4",), ("quantize.precision", "unknown_word")),
+    (("quantize.percentile=20",), ("quantize.percentile", "out_of_range")),
+    (("quantize.percentile=99", "quantize.precision=int8"), ("quantize.percentile", "not_read")),
+    (("quantize.seconds=0",), ("quantize.seconds", "out_of_range")),
+    (("quantize.keep_fp32=[encoder.layers.7]",), ("quantize.keep_fp32", "no_such_layer")),
+]
 
 
-def test_a_small_model_is_no_source_of_a_student(small_config, narrow_teacher, tmp_path):
+@pytest.mark.parametrize(("overrides", "expected"), WRONG)
+def test_what_cannot_be_is_found_first(small_run, tmp_path, overrides, expected):
+    found = codes(problems_of(small_run(tmp_path / "run", *QUICK, *overrides)))
+    assert expected in found and {key for key, _ in found} == {expected[0]}
+
+
+def test_a_quantized_model_is_no_source_of_a_student(small_run, narrow_teacher, tmp_path):
     loaded = load_model(narrow_teacher)
-    save_model(apply(loaded.model, QuantizeConfig("int8"))[0], loaded.processor, tmp_path / "small")
+    save_model(apply(loaded.model, Quantize("int8"))[0], loaded.processor, tmp_path / "small")
     for steps, count in (("[student,distill]", 1), ("[finetune]", 1), ("[quantize]", 0)):
-        config = small_config(tmp_path / "run", f"teacher.path={tmp_path / 'small'}", f"steps={steps}")
-        found = [problem for problem in find_problems(config) if "teacher.path" in problem]
-        assert len(found) == count and all("has int8 weights, which are neither cut nor trained" in p for p in found)
+        settings = (f"teacher.path={tmp_path / 'small'}", f"steps={steps}")
+        assert codes(problems_of(small_run(tmp_path / "run", *settings))) == [("teacher.path", "quantized")] * count
     # As a teacher it may stand, where the student is cut out of another.
     both = (f"teacher.path={tmp_path / 'small'}", f"student.path={narrow_teacher}")
-    assert not list(find_problems(small_config(tmp_path / "run", *both, "steps=[student,distill]")))
+    assert problems_of(small_run(tmp_path / "run", *both, "steps=[student,distill]")) == []

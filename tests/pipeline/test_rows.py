@@ -14,21 +14,21 @@ def heard(*hypotheses):
 def test_the_worst_of_the_last_student():
     models = {
         "teacher": heard("one", "four", "five six", "seven", ""),
-        "distil": heard("", "", "", "", ""),
+        "distill": heard("", "", "", "", ""),
         "finetune": heard("one too tree", "for", "five six", "seven", "eight nine"),
-        "ctc_only_distil": heard("x", "x", "x", "x", "x"),
+        "ctc_only_distill": heard("x", "x", "x", "x", "x"),
     }
     found = find_worst("test", models)
     # Two errors in no word, then two in three, then one; c and d are right. The control comes last and is no student.
     assert [(item["id"], item["errors"]) for item in found] == [("e", 2), ("a", 2), ("b", 1)]
     assert found[1] == {
         "split": "test", "model": "finetune", "id": "a", "speaker": "ann", "reference": "one two three", "errors": 2,
-        "hypotheses": {"teacher": "one", "distil": "", "finetune": "one too tree", "ctc_only_distil": "x"},
+        "hypotheses": {"teacher": "one", "distill": "", "finetune": "one too tree", "ctc_only_distill": "x"},
     }  # fmt: skip
     assert [item["id"] for item in find_worst("test", models, limit=1)] == ["e"]
 
 
 def test_without_student_or_error_there_is_none():
     assert find_worst("test", {}) == []
-    assert find_worst("test", {"teacher": heard("", "", "", "", ""), "ctc_only_distil": heard(*"abcde")}) == []
-    assert find_worst("test", {"distil": heard(*SPOKEN)}) == []
+    assert find_worst("test", {"teacher": heard("", "", "", "", ""), "ctc_only_distill": heard(*"abcde")}) == []
+    assert find_worst("test", {"distill": heard(*SPOKEN)}) == []

@@ -17,7 +17,7 @@ FIELDS = [
     "peak_memory_bytes", "compression_ratio", "speedup", "speedup_all_threads", "batch_invariant", "config_path",
     "seed", "versions",
 ]  # fmt: skip
-ROWS = ["teacher", "student_init", "distil", "finetune", "ctc_only_distil", "ctc_only_finetune"]
+ROWS = ["teacher", "student_init", "distill", "finetune", "ctc_only_distill", "ctc_only_finetune"]
 
 
 def states(output):
@@ -70,8 +70,8 @@ def test_the_command_says_what_it_did(finished_run):
     assert all(line in (folder / "log.txt").read_text() for line in ("distill: begins", "finetune: done"))
     losses = json.loads((folder / "report" / "report.json").read_text())["losses"]
     assert set(losses) == set(ROWS[2:])
-    assert {"step", "logit_kl", "loss", "learning_rate"} <= set(losses["distil"][0])
-    assert {"logit_kl", "hidden"} & set(losses["ctc_only_distil"][0]) == set()
+    assert {"step", "logit_kl", "loss", "learning_rate"} <= set(losses["distill"][0])
+    assert {"logit_kl", "hidden"} & set(losses["ctc_only_distill"][0]) == set()
 
 
 def test_control_and_student_begin_alike(finished_run):

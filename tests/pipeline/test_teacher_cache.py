@@ -6,9 +6,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bigfoot.pipeline import run_pipeline, stages
-from bigfoot.pipeline.checks import find_problems
+from bigfoot.pipeline import run_pipeline
+from bigfoot.pipeline.steps import teaching
 from bigfoot.training.loop import Trainer
+from tests.pipeline.problems import codes, problems_of
 
 LOSSES = ("distill.losses.hidden.weight=1", "distill.losses.heads.weight=1", "distill.losses.gram.weight=0.1")
 
@@ -56,7 +57,7 @@ def test_gates_and_distilling_share_it(small_config, tmp_path, monkeypatch):
     cache = f"distill.cache={tmp_path / 'cache'}"
     run_pipeline(small_config(tmp_path / "live", *LOSSES, *steps), until="distill")
     written = []
-    monkeypatch.setattr(stages, "write_cache", lambda *given: (written.append(given[1].targets), write(*given)))
+    monkeypatch.setattr(teaching, "write_cache", lambda *given: (written.append(given[1].targets), write(*given)))
     run_pipeline(small_config(tmp_path / "read", *LOSSES, *steps, cache), until="distill")
     assert len(written) == 2 and written[0] == written[1]
     assert {0, 2} <= set(written[0]["hidden_states"])
@@ -69,33 +70,31 @@ def test_the_control_needs_none(small_config, tmp_path, monkeypatch):
     settings = (f"distill.cache={tmp_path / 'cache'}", "control=ctc_only", "steps=[student,distill]")
     config = small_config(tmp_path, *settings)
     asked = []
-    monkeypatch.setattr(stages, "write_cache", lambda *given: (asked.append(1), write(*given)))
+    monkeypatch.setattr(teaching, "write_cache", lambda *given: (asked.append(1), write(*given)))
     run_pipeline(config, until="finetune")
     assert asked == [1]
 
 
-write = stages.write_cache
+write = teaching.write_cache
 
 
-@pytest.mark.parametrize(
-    ("overrides", "words"),
-    [
-        (["data.augment.speed=[0.9,1.1]"], "with data.augment.speed the waveform is another"),
-        (["data.augment.gain_db=[-3,3]", "data.augment.noise_probability=0.5"], "gain_db and data.augment.noise_prob"),
-        (["distill.losses.attention.weight=1"], "distill.losses.attention needs the teacher's attentions"),
-        (["distill.losses.logit_kl.weight=0", "distill.losses.ctc.weight=1"], "nothing to store"),
-        (["distill.losses.masked_hidden.weight=1"], "distill.losses.masked_hidden asks the teacher with other masks"),
-        (["distill.cache_top_k=3", "distill.losses.logit_cosine.weight=1"], "logit_cosine needs the logits of all"),
-    ],
-)
-def test_what_cannot_be_stored_is_said_before_anything_is_done(small_config, tmp_path, overrides, words):
-    (problem,) = find_problems(small_config(tmp_path, "distill.cache=cache", *overrides))
-    assert "gates" not in problem
-    assert problem.startswith("distill.cache") and words in problem
-    assert not list(find_problems(small_config(tmp_path, *overrides)))
+CACHE, ATTENTION = "distill.cache", "distill.losses.attention.weight=1"
+UNSTORABLE = [
+    (["data.augment.speed=[0.9,1.1]"], (CACHE, "augmented")),
+    (["data.augment.gain_db=[-3,3]", "data.augment.noise_probability=0.5"], (CACHE, "augmented")),
+    ([ATTENTION], (CACHE, "not_stored")),
+    (["distill.losses.logit_kl.weight=0", "distill.losses.ctc.weight=1"], (CACHE, "nothing_to_store")),
+    (["distill.losses.masked_hidden.weight=1"], (CACHE, "other_masks")),
+    (["distill.cache_top_k=3", "distill.losses.logit_cosine.weight=1"], ("distill.cache_top_k", "not_stored")),
+]
 
 
-def test_masks_where_none_are_drawn(small_config, tmp_path):
+@pytest.mark.parametrize(("overrides", "expected"), UNSTORABLE)
+def test_what_cannot_be_stored_is_found_before_anything_is_done(small_run, tmp_path, overrides, expected):
+    assert codes(problems_of(small_run(tmp_path, "distill.cache=cache", *overrides))) == [expected]
+    assert problems_of(small_run(tmp_path, *overrides)) == []
+
+
+def test_masks_where_none_are_drawn(small_run, tmp_path):
     masked = ("distill.losses.masked_hidden.weight=1", "distill.spec_augment.mask_time_prob=0")
-    (problem,) = find_problems(small_config(tmp_path, *masked))
-    assert problem.startswith("distill.losses.masked_hidden: distill.spec_augment.mask_time_prob is 0")
+    assert codes(problems_of(small_run(tmp_path, *masked))) == [("distill.losses.masked_hidden", "no_masks")]

@@ -29,7 +29,7 @@ def run(build_model, processor, tmp_path):
     """The student of a finished run, with a report near it."""
     folder = tmp_path / "run" / "distill" / "model"
     folder.mkdir(parents=True)
-    rows = [Row("teacher", "teacher", "test", wer=0.04), Row("distil", "distill", "test", wer=0.0512, cer=0.01)]
+    rows = [Row("teacher", "teacher", "test", wer=0.04), Row("distill", "distill", "test", wer=0.0512, cer=0.01)]
     save_report(Report("run", rows), tmp_path / "run" / "report")
     model = build_model("base", conv_groups=[1, 2, 2, 2, 2, 2, 2], conv_sharing=[[1, 2]])
     return LoadedModel(model, processor, HISTORY, folder)
@@ -63,7 +63,7 @@ def test_the_card_says_what_it_is_and_how_it_was_made(run):
     assert {"wav2vec2", "bigfoot"} <= set(head["tags"])
     assert "# small-one" in text and "3 layers, 24 wide" in text and "[[1, 2]] share kernels" in text
     assert '.from_pretrained("me/small-one", trust_remote_code=True)' in text
-    assert "| distil | 5.12 | 1.00 |" in text and "| teacher | 4.00 |" in text
+    assert "| distill | 5.12 | 1.00 |" in text and "| teacher | 4.00 |" in text
     assert "1. student\n   - depth: kept layers [0, 2] of 3." in text
     assert "losses logit_kl 1, hidden 0.5; steps 3,000; best at step 2,900" in text and "WER on dev 4.95%" in text
     assert str(run.folder.parent) not in text
@@ -127,4 +127,4 @@ def test_a_name_that_no_repository_has(name, run, hub, tmp_path):
 def test_a_moved_run_keeps_its_report(run, tmp_path):
     moved = shutil.move(tmp_path / "run", tmp_path / "elsewhere")
     run.folder = moved / "distill" / "model"
-    assert "| distil | 5.12 |" in render_card(run, "me/x")
+    assert "| distill | 5.12 |" in render_card(run, "me/x")

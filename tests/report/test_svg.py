@@ -14,7 +14,7 @@ from bigfoot.report.svg import render_svg
 
 ROWS = [
     Row("teacher", "teacher", "test", wer=0.04, wer_low=0.03, wer_high=0.05, size_bytes=10_000_000),
-    Row("student", "distil", "test", wer=0.05, wer_low=0.04, wer_high=0.06, size_bytes=3_000_000),
+    Row("student", "distill", "test", wer=0.05, wer_low=0.04, wer_high=0.06, size_bytes=3_000_000),
 ]
 
 

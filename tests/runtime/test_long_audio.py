@@ -101,8 +101,8 @@ def student_file(tmp_path_factory):
     from bigfoot.formats.folder import LoadedModel, load_model
 
     teacher = load_model("tiny_teacher")
-    shallow, _ = depth.apply(teacher.model, depth.DepthConfig(num_hidden_layers=4, layer_init="spread"))
-    student, _ = conv_groups.apply(shallow, conv_groups.ConvGroupsConfig(conv_groups=2))
+    shallow, _ = depth.apply(teacher.model, depth.Depth(num_hidden_layers=4, layer_init="spread"))
+    student, _ = conv_groups.apply(shallow, conv_groups.ConvGroups(conv_groups=2))
     path = tmp_path_factory.mktemp("student") / "student.onnx"
     save_onnx(build_onnx(LoadedModel(student.eval(), teacher.processor)).graph, path)
     return path

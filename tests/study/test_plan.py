@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from bigfoot.config import to_dict
 from bigfoot.errors import ConfigError
 from bigfoot.pipeline.checks import find_problems
+from bigfoot.pipeline.plan import resolve_plan
 from bigfoot.pipeline.run import needs_same_data
 from bigfoot.pipeline.settings import Config
 from bigfoot.study.plan import (
@@ -37,7 +38,7 @@ def test_every_method_can_be_run_and_all_are_treated_alike(file, real_corpora):
     first = plan[0].config
     for run in plan:
         config = run.config
-        assert list(find_problems(config)) == [], run.label
+        assert list(find_problems(resolve_plan(config))) == [], run.label
         assert config.teacher.path == "tiny_teacher"
         if run.seed == first.seed:
             assert needs_same_data(run.config, first), run.label

@@ -205,5 +205,5 @@ def test_a_converted_file_runs(convert, start, small_run, tmp_path):
     done = start("recipes/compress.py", "--config", tmp_path / "new.yaml", *settings)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "run" / "report" / "report.json").read_text())
-    assert [row["step"] for row in report["rows"]] == ["teacher", "student_init", "distil"]
-    assert {"logit_kl", "feature_penalty"} <= set(report["losses"]["distil"][0])
+    assert [row["step"] for row in report["rows"]] == ["teacher", "student_init", "distill"]
+    assert {"logit_kl", "feature_penalty"} <= set(report["losses"]["distill"][0])

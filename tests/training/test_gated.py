@@ -8,7 +8,7 @@ from bigfoot.data.settings import DataConfig
 from bigfoot.distill import HiddenLoss, LogitKLLoss, LossesConfig
 from bigfoot.formats.folder import load_model
 from bigfoot.training.distilling import GatesConfig
-from bigfoot.training.gated import SPARSITY, GatedObjective
+from bigfoot.training.gated import SPARSITY, GatedObjective, GatesHook
 from bigfoot.training.loop import Trainer, TrainingRun, train
 
 LOSSES = LossesConfig(LogitKLLoss(1.0), HiddenLoss(1.0))
@@ -29,7 +29,7 @@ def make(build_model, small_digits, processor):
         data = DataConfig(batch_seconds=6.0, num_buckets=2)
         return objective, TrainingRun(
             name="gates", config=config, data=data, processor=processor, manifests=small_digits.manifests,
-            folder=folder, seed=11, fingerprint="one",
+            folder=folder, seed=11, fingerprint="one", hooks=[GatesHook(objective)],
         )  # fmt: skip
 
     return make
@@ -94,3 +94,12 @@ def test_stopped_in_the_middle_it_goes_on_to_the_same_bits(make, tmp_path, stop,
     assert [name for name in one if not torch.equal(one[name], two[name])] == []
     best = [load_model(tmp_path / name / "best").model.state_dict() for name in ("whole", "stopped")]
     assert all(torch.equal(tensor, best[1][name]) for name, tensor in best[0].items())
+
+
+def test_a_run_that_prunes_nothing_names_what_to_change(make, tmp_path):
+    objective, _ = make(tmp_path)
+    causes = ("gates.gate_learning_rate", "gates.max_steps", "gates.sparsity_warmup_steps")
+    assert all(cause in objective.describe() for cause in causes)
+    with torch.no_grad():
+        next(iter(objective.gates.log_alphas)).fill_(-9.0)
+    assert not any(cause in objective.describe() for cause in causes)

@@ -17,6 +17,7 @@ from bigfoot.formats.folder import load_model
 from bigfoot.storage.places import temporary
 from bigfoot.training import loop
 from bigfoot.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from bigfoot.training.hooks import FrozenFeatureEncoder, TrainingHook
 from bigfoot.training.loop import Trainer, TrainingRun, train
 from bigfoot.training.optim import build_optimizer
 from bigfoot.training.settings import TrainConfig
@@ -128,7 +129,7 @@ def test_accumulated_gradients_equal_those_of_the_mean(make_objective, make_run,
 
 
 def test_feature_encoder_stays_to_the_bit_then_lets_go(make_objective, make_run, monkeypatch):
-    run = make_run(max_steps=4, freeze_feature_encoder_steps=2)
+    run = make_run(max_steps=4, hooks=[FrozenFeatureEncoder(2)])
     objective, history = make_objective(CTC), []
     frozen = objective.student.speech_encoder.feature_encoder
     after = Trainer._after_step
@@ -139,6 +140,36 @@ def test_feature_encoder_stays_to_the_bit_then_lets_go(make_objective, make_run,
     assert_equal(before, history[1])
     assert all(not torch.equal(before[name], history[2][name]) for name in before if name.endswith("conv.weight"))
     assert any(not torch.equal(t, others[n]) for n, t in objective.student.speech_encoder.encoder.state_dict().items())
+
+
+class Recorder(TrainingHook):
+    """Notes its turns, has a parameter of its own, and lets no model before the last be the best."""
+
+    def __init__(self):
+        self.turns, self.extra = [], torch.nn.Linear(2, 2)
+
+    def parts(self):
+        return {"extra": self.extra}
+
+    def before_clip_(self, student, step):
+        reached = any(parameter.grad is not None for parameter in student.parameters())
+        self.turns.append(("clip", step, reached))
+
+    def after_step_(self, student, step):
+        self.turns.append(("after", step, student.training))
+
+    def may_be_best(self, step, max_steps):
+        self.turns.append(("best", step, max_steps))
+        return step == max_steps
+
+
+def test_a_hook_has_its_turns(make_objective, make_run):
+    hook = Recorder()
+    trainer = Trainer(make_objective(CTC), make_run(max_steps=4, hooks=[hook]))
+    assert {"extra"} < {group["name"] for group in trainer.optimizer.param_groups}
+    assert trainer.train().best_step == 4
+    steps = [[("clip", step, True), ("after", step + 1, True)] for step in range(4)]
+    assert hook.turns == [*steps[0], *steps[1], ("best", 2, 4), *steps[2], *steps[3], ("best", 4, 4)]
 
 
 def test_projections_are_trained_and_not_saved(make_run, build_model):

@@ -44,7 +44,7 @@ class DecoderLoss(Loss):
     def smoothing_at(self, step: int) -> float:
         """Label smoothing after some optimizer steps.
 
-        Example:
+        Examples:
             >>> DecoderLoss(1.0, 0.2, 0.0, 10).smoothing_at(5)
             0.1
         """

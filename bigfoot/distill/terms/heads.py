@@ -43,7 +43,7 @@ class HeadsLoss(Loss):
         Args:
             depth: layers of the teacher.
 
-        Example:
+        Examples:
             >>> HeadsLoss().predicted_layers(12)
             [4, 8, 12]
         """

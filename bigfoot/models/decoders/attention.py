@@ -15,7 +15,7 @@ class Attention(nn.Module):
         num_heads: heads H, a divisor of D.
         dropout: on the attention weights, in training.
 
-    Example:
+    Examples:
         >>> attention = Attention(8, 6, 2, 0.0)
         >>> keys, values = attention.project(torch.zeros(1, 5, 6))
         >>> attention(torch.zeros(1, 3, 8), keys, values, None).shape
@@ -59,7 +59,7 @@ class KeyValueCache:
 
     Gradients do not flow through it.
 
-    Example:
+    Examples:
         >>> cache = KeyValueCache()
         >>> one = torch.zeros(1, 2, 1, 4)
         >>> [cache.extend(one, one)[0].shape[2] for _ in range(3)]
@@ -110,7 +110,7 @@ def causal_mask(new: int, past: int, token_mask: Tensor | None, device: torch.de
     Returns:
         (1 or B, 1, U, past + U), True where a token may be looked at; None where that is everywhere.
 
-    Example:
+    Examples:
         >>> causal_mask(2, 1, None, torch.device("cpu"))[0, 0].int().tolist()
         [[1, 1, 0], [1, 1, 1]]
     """
@@ -134,7 +134,7 @@ def sinusoids(positions: Tensor, size: int) -> Tensor:
     Returns:
         The shape of positions and one axis of ``size`` more.
 
-    Example:
+    Examples:
         >>> sinusoids(torch.tensor([0]), 4).tolist()
         [[0.0, 0.0, 1.0, 1.0]]
     """

@@ -20,7 +20,7 @@ class Fbank(nn.Module):
         hop: samples from frame to frame, the encoder's ratio.
         sample_rate: in Hz.
 
-    Example:
+    Examples:
         >>> Fbank(40, window=400, hop=320)(torch.zeros(1, 16000)).shape
         torch.Size([1, 49, 40])
     """

@@ -126,7 +126,7 @@ class MiniGPT(nn.Module):
         dropout: in training.
         num_streams: S, which stand side by side in a memory of width S * M.
 
-    Example:
+    Examples:
         >>> model = MiniGPT(vocab_size=32, end_id=0, hidden_size=16, num_layers=2, num_heads=2)
         >>> model(torch.zeros(1, 3, dtype=torch.int64), torch.zeros(1, 5, 16)).shape
         torch.Size([1, 3, 32])

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 from transformers.pytorch_utils import Conv1D
 
 from bigfoot.errors import MissingExtraError, ModelError
 from bigfoot.models.decoders.attention import token_positions
+from bigfoot.text.json_fields import is_whole, quote
 
 _CROSS = "crossattention"
 
@@ -59,7 +62,7 @@ class PretrainedDecoder(nn.Module):
         ModelError: transformers has no such model, or cannot give it cross-attention.
         MissingExtraError: ``peft`` is not installed.
 
-    Example:
+    Examples:
         >>> shape = {"model_type": "gpt2", "n_layer": 1, "n_embd": 8, "n_head": 2, "vocab_size": 20, "eos_token_id": 19}
         >>> model = PretrainedDecoder(shape, "frozen").eval()
         >>> model(torch.tensor([[19, 3]]), torch.zeros(1, 5, 8)).shape
@@ -73,7 +76,7 @@ class PretrainedDecoder(nn.Module):
         self.end_id = int(config.eos_token_id)
         self.begin_id = self.end_id if config.bos_token_id is None else int(config.bos_token_id)
         self.max_tokens = int(config.max_position_embeddings)
-        self.model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+        self.model = _build(config)
         self._gate_(config.model_type)
         if train != "full":
             for name, parameter in self.model.named_parameters():
@@ -139,15 +142,35 @@ def _is_new(name: str) -> bool:
     return _CROSS in name or "cross_attn" in name
 
 
+# What transformers' constructors raise for settings that they cannot use.
+_UNUSABLE = (
+    TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError, RuntimeError, ImportError,
+    StrictDataclassError,
+)  # fmt: skip
+_COMMON = {item.name for item in dataclasses.fields(PreTrainedConfig)}  # type: ignore[arg-type]
+
+
 def _read_config(raw: dict[str, Any]) -> Any:  # noqa: ANN401 - transformers types none of its own
-    given = {key: value for key, value in raw.items() if key != "model_type" and not key.startswith("_")}
-    # The model is built by transformers' own code, whatever code the folder names, and in fp32.
-    for key in ("auto_map", "dtype", "torch_dtype"):
-        given.pop(key, None)
+    """The language model's own fields, and no others: some of transformers' name code to fetch or lists to build."""
+    kind = raw.get("model_type")
     try:
-        config = AutoConfig.for_model(raw["model_type"], **(given | {"add_cross_attention": True, "use_cache": True}))
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"transformers has no language model {raw['model_type']!r}: {error}") from error
-    if getattr(config, "eos_token_id", None) is None or not hasattr(config, "max_position_embeddings"):
-        raise ModelError(f"the configuration of the {raw['model_type']} has no eos_token_id or no longest text")
+        # Fields that every configuration has stay as they are there: the model is built by transformers' own code,
+        # whatever code the folder names, and in fp32.
+        usual = AutoConfig.for_model(kind)
+        own = (usual.to_dict().keys() | usual.attribute_map) - _COMMON - {"model_type", "output_attentions"}
+        given = {key: value for key, value in raw.items() if key in own}
+        config = AutoConfig.for_model(kind, **(given | {"add_cross_attention": True, "use_cache": True}))
+    except _UNUSABLE as error:
+        said = quote(str(error))
+        raise ModelError(f"transformers has no language model {quote(kind)} of these settings: {said}") from error
+    ends = getattr(config, "eos_token_id", None), getattr(config, "max_position_embeddings", None)
+    if not all(is_whole(each) for each in ends):
+        raise ModelError(f"the configuration of the {kind} has no eos_token_id or no longest text")
     return config
+
+
+def _build(config: Any) -> Any:  # noqa: ANN401 - see above
+    try:
+        return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+    except _UNUSABLE as error:
+        raise ModelError(f"transformers cannot build this {config.model_type}: {quote(str(error))}") from error

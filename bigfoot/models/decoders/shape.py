@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bigfoot.errors import ModelError
+from bigfoot.text.json_fields import quote
 
 KINDS = ("mini_gpt", "pretrained")
 STREAMS = ("encoder", "layers", "fbank", "posteriors")
@@ -40,7 +41,7 @@ class DecoderShape:
         train: what of a pretrained model is trained: ``full``, ``lora``, ``frozen``.
         lora_rank: of ``lora``.
 
-    Example:
+    Examples:
         >>> DecoderShape.read({"num_layers": 2}).num_layers
         2
     """
@@ -82,19 +83,19 @@ def decoder_problems(raw: object) -> Iterator[str]:
     """
     known = {item.name for item in dataclasses.fields(DecoderShape)}
     if not isinstance(raw, dict) or not raw.keys() <= known:
-        yield f"decoder {str(raw)[:200]} should hold some of {', '.join(sorted(known))}"
+        yield f"decoder {quote(raw)} should hold some of {', '.join(sorted(known))}"
         return
     for name, words in _WORDS.items():
         if name in raw and raw[name] not in words:
-            yield f"decoder.{name} {raw[name]!r} is none of {', '.join(words)}"
+            yield f"decoder.{name} {quote(raw[name])} is none of {', '.join(words)}"
     for name, most in _MOST.items():
         value = raw.get(name, 1)
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-            yield f"decoder.{name} {value!r} should be a whole number from 1 to {most}"
+            yield f"decoder.{name} {quote(value)} should be a whole number from 1 to {most}"
             return
     dropout = raw.get("dropout", 0.0)
     if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-        yield f"decoder.dropout {dropout!r} should be a number from 0 to 1"
+        yield f"decoder.dropout {quote(dropout)} should be a number from 0 to 1"
     if not isinstance(raw.get("language_model", {}), dict):
         yield "decoder.language_model should hold a configuration of transformers'"
     elif raw.get("kind") == "pretrained" and not raw.get("language_model", {}).get("model_type"):
@@ -107,7 +108,7 @@ def decoder_problems(raw: object) -> Iterator[str]:
 def _stream_problems(raw: dict[str, Any]) -> Iterator[str]:
     streams = raw.get("streams", ["encoder"])
     if not isinstance(streams, list) or not streams or len(set(map(str, streams))) < len(streams):
-        yield f"decoder.streams {streams!r} should list some of {', '.join(STREAMS)}, each once"
+        yield f"decoder.streams {quote(streams)} should list some of {', '.join(STREAMS)}, each once"
     elif unknown := [stream for stream in streams if stream not in STREAMS]:
         yield f"decoder.streams: unknown {unknown}; streams are {', '.join(STREAMS)}"
     if raw.get("fuse") == "decoder" and raw.get("kind") == "pretrained":

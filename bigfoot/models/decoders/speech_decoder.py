@@ -25,7 +25,7 @@ class SpeechDecoder(nn.Module):
     Raises:
         ModelError: see ``PretrainedDecoder``.
 
-    Example:
+    Examples:
         >>> sizes = Sizes(encoder=16, num_states=3, vocab=32, window=400, hop=320)
         >>> SpeechDecoder(DecoderShape(hidden_size=8, num_layers=1, num_heads=2), sizes, 0).name
         'MiniGPT'
@@ -99,7 +99,7 @@ def teacher_forcing(labels: Tensor, begin_id: int, end_id: int) -> tuple[Tensor,
         Inputs (B, U + 1), and targets (B, U + 1) with -100 for what does not count: padding, and all of an utterance
         without labels, of which nobody knows what was said.
 
-    Example:
+    Examples:
         >>> [x.tolist() for x in teacher_forcing(torch.tensor([[3, 4], [5, -100]]), 0, 1)]
         [[[0, 3, 4], [0, 5, 1]], [[3, 4, 1], [5, 1, -100]]]
     """

@@ -123,7 +123,7 @@ def test_a_foreign_folder_runs_no_code(build_model, small_gpt2, tmp_path, edit_j
     ("changes", "said"),
     [
         ({"model_type": "llama"}, "cannot give a llama cross-attention"),
-        ({"model_type": "no_such"}, "transformers has no language model 'no_such'"),
+        ({"model_type": "no_such"}, "no language model 'no_such'"),
         ({"n_layer": 10**9}, "n_layer 1000000000 is more than the 200"),
         ({"n_layer": 3}, "weights do not fit"),
         ({"n_embd": 32}, "weights do not fit"),

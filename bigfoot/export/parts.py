@@ -1,0 +1,106 @@
+"""What every part of a graph is written with: layers of a model as nodes."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from bigfoot.errors import ModelError
+from bigfoot.export.writer import GraphWriter, transposed
+from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.low_rank import LowRankLinear
+
+_ACTIVATIONS = {"gelu": ("Gelu", {}), "gelu_new": ("Gelu", {"approximate": "tanh"}), "relu": ("Relu", {})}
+
+
+class PartWriter:
+    """Writes layers of one model.
+
+    Args:
+        model: in eval mode, with a head.
+        graph: to write to.
+    """
+
+    def __init__(self, model: BigfootForCTC, graph: GraphWriter) -> None:
+        self.model, self.config, self.graph = model, model.config, graph
+        self.names = {module: name for name, module in model.speech_encoder.named_modules()}
+
+    def activate(self, x: str, name: str) -> str:
+        """An activation by its name in the configuration.
+
+        Args:
+            x: any shape.
+            name: such as ``gelu``.
+
+        Raises:
+            ModelError: it has no form here.
+        """
+        if name not in _ACTIVATIONS:
+            known = ", ".join(_ACTIVATIONS)
+            raise ModelError(f"the activation {name!r} has no form in ONNX here; known: {known}")
+        kind, attributes = _ACTIVATIONS[name]
+        return self.graph.op(kind, x, **attributes)
+
+    def norm(self, norm: nn.Module | None, x: str) -> str:
+        """A layer norm over features.
+
+        Args:
+            norm: None leaves all as it is.
+            x: (B, T, D).
+        """
+        if norm is None:
+            return x
+        assert isinstance(norm, nn.LayerNorm)
+        size = norm.normalized_shape[0]
+        weight = torch.ones(size) if norm.weight is None else norm.weight
+        given = [x, self.graph.constant(weight)] + ([] if norm.bias is None else [self.graph.constant(norm.bias)])
+        return self.graph.op("LayerNormalization", *given, axis=-1, epsilon=norm.eps)
+
+    def linear(self, module: nn.Module, x: str) -> str:
+        """A linear layer, in fp32 or int8 by the plan.
+
+        Args:
+            module: linear, or a product of two.
+            x: (B, T, D).
+        """
+        if isinstance(module, LowRankLinear):
+            return self.linear(module.up, self.linear(module.down, x))
+        linear = cast("nn.Linear", module)
+        name = self.names.get(module, "lm_head")
+        y = self.graph.product(self.graph.prepare(x, name), transposed(linear.weight), linear.bias)
+        self.graph.layers[name] = ([x], [y])
+        return y
+
+    def frame_mask(self, frames: str, lengths: str) -> str:
+        """(B, T, 1) of 0 and 1.
+
+        Args:
+            frames: T, (1,).
+            lengths: (B,) real frames.
+        """
+        g = self.graph
+        scalar = g.op("Squeeze", frames, g.ints(0))
+        place = g.op("Range", g.constant(np.array(0)), scalar, g.constant(np.array(1)))
+        real = g.op("Less", place, g.op("Unsqueeze", lengths, g.ints(1)))
+        return g.op("Unsqueeze", g.op("Cast", real, to=1), g.ints(2))
+
+    def unfold(self, x: str, kernel: int, stride: int) -> str:
+        """What a convolution without padding takes at each step.
+
+        Args:
+            x: (B, T, C).
+            kernel: its width.
+            stride: its step.
+
+        Returns:
+            (B, T', kernel * C).
+        """
+        g = self.graph
+        if kernel == stride == 1:
+            return x
+        last = g.op("Div", g.op("Sub", g.size(x, 1), g.ints(kernel)), g.ints(stride))
+        reach = g.op("Add", g.op("Mul", last, g.ints(stride)), g.ints(1))
+        return g.concat([g.slice(x, tap, g.op("Add", reach, g.ints(tap)), 1, stride) for tap in range(kernel)])

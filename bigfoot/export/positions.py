@@ -1,0 +1,105 @@
+"""Where frames are, and fewer of them: positional convolutions and time reduction, as nodes."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from bigfoot.export.parts import PartWriter
+from bigfoot.models.positional import PositionalConv, PositionalConvStack
+from bigfoot.models.time_reduction import TimeReduction
+
+
+class PositionWriter(PartWriter):
+    """Writes what tells frames where they are, and what makes fewer of them."""
+
+    def add_positions(self, x: str, mask: str) -> str:
+        """Add positions.
+
+        Args:
+            x: (B, T, D), zero in the padding.
+            mask: (B, T, 1) of 0 and 1.
+        """
+        g, module = self.graph, self.model.speech_encoder.encoder.pos_conv_embed
+        y, activation = x, self.config.feat_extract_activation
+        if isinstance(module, PositionalConvStack):
+            for layer in module.layers:
+                y = self._same_length_conv(cast("nn.Conv1d", layer.conv), y)
+                y = g.op("Mul", self.activate(self.norm(cast("nn.Module", layer.layer_norm), y), activation), mask)
+            return g.op("Add", x, y)
+        assert isinstance(module, PositionalConv)
+        if (norm := module.batch_norm) is not None:
+            assert norm.running_var is not None and norm.running_mean is not None
+            scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+            shift = norm.bias - norm.running_mean * scale
+            y = g.op("Mul", g.op("Add", g.op("Mul", y, g.constant(scale)), g.constant(shift)), mask)
+        return g.op("Add", x, self.activate(self._same_length_conv(module.conv, y), activation))
+
+    def _same_length_conv(self, conv: nn.Conv1d, x: str) -> str:
+        g, name, width = self.graph, self.names[conv], conv.kernel_size[0]
+        before, after = width // 2, (width - 1) // 2
+        kernels = conv.weight.detach().chunk(conv.groups)
+        if name not in g.plan.ranges and not g.exact:
+            turned = g.op("Transpose", x, perm=[0, 2, 1])
+            given = [turned, g.constant(conv.weight), *([] if conv.bias is None else [g.constant(conv.bias)])]
+            y = g.op("Conv", *given, group=conv.groups, pads=[before, after])
+            y = g.op("Transpose", y, perm=[0, 2, 1])
+        else:
+            plane = g.prepare(g.pad(x, 1, before, after, 3), name)[0]
+            scalar = g.op("Squeeze", g.size(x, 1), g.ints(0))
+            starts = g.op("Range", g.constant(np.array(0)), scalar, g.constant(np.array(1)))
+            places = g.op("Add", g.op("Unsqueeze", starts, g.ints(1)), g.constant(np.arange(width)))
+            size = conv.in_channels // conv.groups
+            shape = g.op("Concat", g.op("Shape", x, start=0, end=2), g.ints(width * size), axis=0)
+            biases = [None] * conv.groups if conv.bias is None else conv.bias.detach().chunk(conv.groups)
+            outputs = []
+            for strand, kernel, bias in zip(g.split(plane.values, conv.groups), kernels, biases, strict=True):
+                windows = g.op("Reshape", g.op("Gather", strand, places, axis=1), shape)
+                outputs.append(g.product([plane._replace(values=windows)], kernel.permute(2, 1, 0).flatten(0, 1), bias))
+            y = g.concat(outputs)
+        g.layers[name] = ([x], [y])
+        return y
+
+    def reduce(self, reduction: TimeReduction, x: str, frames: str, lengths: str) -> tuple[str, str, str]:
+        """Make one frame of several.
+
+        Args:
+            reduction: the layer.
+            x: (B, T, D), zero in the padding.
+            frames: T, (1,).
+            lengths: (B,) real frames.
+
+        Returns:
+            (B, T', D), its mask (B, T', 1), and T'.
+        """
+        g, conv, factor = self.graph, reduction.conv, reduction.factor
+        fewer = g.op("Div", g.op("Add", frames, g.ints(factor - 1)), g.ints(factor))
+        missing = g.op("Sub", g.op("Mul", fewer, g.ints(factor)), frames)
+        width = conv.in_channels * factor
+        padded = g.pad(x, 1, 0, missing, 3)
+        windows = g.op("Reshape", padded, g.ints(0, -1, width))
+        name = self.names[conv]
+        kernel = conv.weight.detach().permute(2, 1, 0).flatten(0, 1)
+        y = g.product(g.prepare(windows, name), kernel, conv.bias)
+        g.layers[name] = ([padded], [y])
+        real = g.op("Div", g.op("Add", lengths, g.ints(factor - 1)), g.ints(factor))
+        return y, self.frame_mask(fewer, real), fewer
+
+    def restore(self, reduction: TimeReduction, x: str, frames: str) -> str:
+        """Make several frames of one.
+
+        Args:
+            reduction: the layer.
+            x: (B, T', D).
+            frames: T, (1,).
+        """
+        g, conv = self.graph, reduction.upsampler
+        kernel = conv.weight.detach().permute(0, 2, 1).flatten(1)  # (D, factor * D)
+        bias = None if conv.bias is None else conv.bias.detach().repeat(reduction.factor)
+        y = g.product(g.prepare(x, self.names[conv]), kernel, bias)
+        spread = g.op("Reshape", y, g.ints(0, -1, conv.out_channels))
+        g.layers[self.names[conv]] = ([x], [spread])
+        return g.slice(spread, 0, frames, 1)

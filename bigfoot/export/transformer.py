@@ -1,0 +1,145 @@
+"""Transformer layers, as nodes."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from bigfoot.export.positions import PositionWriter
+from bigfoot.models.attention import ReusedAttention, SelfAttention
+from bigfoot.models.relative_bias import (
+    GATE_FEATURES,
+    GatedRelativeAttention,
+    RelativePositionAttention,
+    relative_buckets,
+)
+from bigfoot.models.transformer import EncoderLayer, FeedForward
+
+_FAR_BELOW = 1e9
+_KEY_STEP = 64
+"""To multiples of it a file with static ranges pads the frames that attention weighs: the kernels of a softmax sum
+whole vectors first and what is left after them, so that more zeros would change the order of the sum."""
+
+
+class TransformerWriter(PositionWriter):
+    """Writes all between the positions and the head."""
+
+    def transform(self, x: str, mask: str, frames: str, lengths: str) -> str:
+        """Write all layers.
+
+        Args:
+            x: (B, T, D) with positions.
+            mask: (B, T, 1) of 0 and 1.
+            frames: T, (1,).
+            lengths: (B,) real frames.
+        """
+        g, encoder = self.graph, self.model.speech_encoder.encoder
+        if not encoder.norm_first:
+            x = self.norm(encoder.layer_norm, x)
+        inner, inner_mask, inner_frames = x, mask, frames
+        if (reduction := encoder.time_reduction) is not None:
+            inner, inner_mask, inner_frames = self.reduce(reduction, g.op("Mul", x, mask), frames, lengths)
+        # Far below any score; a row without a real frame has one size of it everywhere, and is thrown away.
+        self._missing_keys: str | None = self._count_missing(inner_frames)
+        keys = self._pad_keys(inner_mask, 1, 3)
+        hidden = g.op("Mul", g.op("Sub", keys, g.constant(np.array(1.0))), g.constant(np.array(_FAR_BELOW)))
+        hidden = g.op("Unsqueeze", g.op("Transpose", hidden, perm=[0, 2, 1]), g.ints(1))  # (B, 1, 1, T)
+        bias = self._position_bias(inner_frames)
+        bias = None if bias is None else self._pad_keys(bias, 3, 4)
+        maps: dict[int, str | None] = {}
+        for index, layer in enumerate(encoder.layers):
+            inner, maps[index] = self._layer(cast("EncoderLayer", layer), index, inner, hidden, bias, maps)
+        if reduction is not None:
+            inner = self.restore(reduction, inner, frames)
+        return self.norm(encoder.layer_norm, inner) if encoder.norm_first else inner
+
+    def _count_missing(self, frames: str) -> str | None:
+        """Frames up to the next multiple of ``_KEY_STEP``, (1,); None where sums may be in any order."""
+        g, step = self.graph, self.graph.ints(_KEY_STEP)
+        if not g.exact:
+            return None
+        whole = g.op("Mul", g.op("Div", g.op("Add", frames, g.ints(_KEY_STEP - 1)), step), step)
+        return g.op("Sub", whole, frames)
+
+    def _pad_keys(self, x: str, axis: int, rank: int) -> str:
+        missing = self._missing_keys
+        return x if missing is None else self.graph.pad(x, axis, 0, missing, rank)
+
+    def _position_bias(self, frames: str) -> str | None:
+        """(1, heads of the model, T, T), or None."""
+        g, encoder = self.graph, self.model.speech_encoder.encoder
+        if encoder.table_layer is None:
+            return None
+        holder = cast("EncoderLayer", encoder.layers[encoder.table_layer]).attention
+        if not isinstance(holder, RelativePositionAttention):
+            return None
+        far = holder.max_distance
+        table = holder.rel_attn_embed
+        buckets = relative_buckets(torch.arange(-far, far + 1), table.num_embeddings, far)
+        scalar = g.op("Squeeze", frames, g.ints(0))
+        place = g.op("Range", g.constant(np.array(0)), scalar, g.constant(np.array(1)))
+        distance = g.op("Sub", place, g.op("Unsqueeze", place, g.ints(1)))
+        row = g.op("Add", g.op("Clip", distance, g.constant(np.array(-far)), g.constant(np.array(far))), g.ints(far))
+        return g.op("Unsqueeze", g.op("Gather", g.constant(table.weight[buckets].T), row, axis=1), g.ints(0))
+
+    def _layer(
+        self, layer: EncoderLayer, index: int, x: str, hidden: str, bias: str | None, maps: dict[int, str | None]
+    ) -> tuple[str, str | None]:
+        g, own = self.graph, None
+        norms = layer.layer_norm, layer.final_layer_norm
+        before, after = (norms, (None, None)) if layer.norm_first else ((None, None), norms)
+        if layer.attention is not None:
+            source = self.config.reused_maps[index]
+            given = None if source is None else maps[source]
+            attended, own = self._attention(layer.attention, self.norm(before[0], x), hidden, bias, given)
+            x = g.op("Add", x, attended)
+        x = self.norm(after[0], x)
+        if layer.feed_forward is not None:
+            x = g.op("Add", x, self._feed_forward(layer.feed_forward, self.norm(before[1], x)))
+        return self.norm(after[1], x), own
+
+    def _feed_forward(self, block: FeedForward, x: str) -> str:
+        inner = self.activate(self.linear(block.intermediate_dense, x), self.config.hidden_act)
+        return self.linear(block.output_dense, inner)
+
+    def _attention(
+        self, module: SelfAttention | ReusedAttention, x: str, hidden: str, bias: str | None, maps: str | None
+    ) -> tuple[str, str]:
+        g, heads, width = self.graph, module.num_heads, module.head_dim
+        shape = g.ints(0, 0, heads, width)
+
+        def by_head(linear: nn.Module, order: list[int]) -> str:
+            return g.op("Transpose", g.op("Reshape", self.linear(linear, x), shape), perm=order)
+
+        if isinstance(module, SelfAttention):
+            query, key = by_head(module.q_proj, [0, 2, 1, 3]), by_head(module.k_proj, [0, 2, 3, 1])
+            key = self._pad_keys(key, 3, 4)
+            query = g.op("Mul", query, g.constant(np.array(width**-0.5)))
+            if isinstance(module, GatedRelativeAttention):
+                assert bias is not None
+                hidden = g.op("Add", hidden, self._gated_bias(module, x, bias))
+            maps = g.op("Softmax", g.op("Add", g.op("MatMul", query, key), hidden), axis=-1)
+        assert maps is not None
+        mixed = g.op("MatMul", maps, self._pad_keys(by_head(module.v_proj, [0, 2, 1, 3]), 2, 4))
+        mixed = g.op("Reshape", g.op("Transpose", mixed, perm=[0, 2, 1, 3]), g.ints(0, 0, heads * width))
+        return self.linear(module.out_proj, mixed), maps
+
+    def _gated_bias(self, module: GatedRelativeAttention, x: str, bias: str) -> str:
+        g = self.graph
+        shares = g.op("Reshape", x, g.ints(0, 0, -1, module.head_dim))
+        if module.position_heads is not None:
+            chosen = g.constant(np.array(module.position_heads, np.int64))
+            shares, bias = g.op("Gather", shares, chosen, axis=2), g.op("Gather", bias, chosen, axis=1)
+        linear = module.gru_rel_pos_linear
+        # The sum over a gate's features is part of the map.
+        weight = linear.weight.detach().unflatten(0, (2, GATE_FEATURES)).sum(1)
+        opened = g.op("MatMul", shares, g.constant(weight.T))
+        opened = g.op("Add", opened, g.constant(linear.bias.detach().unflatten(0, (2, GATE_FEATURES)).sum(1)))
+        turned = g.op("Transpose", g.op("Sigmoid", opened), perm=[0, 2, 1, 3])  # (B, H, T, 2)
+        update, reset = g.split(turned, 2)
+        inner = g.op("Sub", g.op("Mul", reset, g.constant(module.gru_rel_pos_const)), g.constant(np.array(1.0)))
+        gate = g.op("Add", g.op("Mul", update, inner), g.constant(np.array(2.0)))
+        return g.op("Mul", gate, bias)

@@ -1,0 +1,106 @@
+"""State dicts in PyTorch files: tensors by name and nothing that says a shape, alone or within a training checkpoint.
+
+Such a file is read with a configuration from elsewhere (``--config``). Its names may be transformers' of any version,
+bigfoot's own, torchaudio's or fairseq's, with what a wrapper put before all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from bigfoot.errors import ModelError
+from bigfoot.formats.tensor_names import common_wrapper
+from bigfoot.formats.torch_file import TorchFile, open_torch_file
+from bigfoot.formats.torch_layout import StoredTensor
+
+Names = Literal["transformers", "torchaudio", "fairseq"]
+
+_NESTED = ("model", "state_dict", "model_state_dict", "module", "net")
+"""Under these a training checkpoint keeps its model; what else it holds is not read."""
+
+
+def find_state(content: object) -> dict[str, StoredTensor] | None:
+    """Find the tensors of a model in what a file holds.
+
+    Args:
+        content: of the file.
+
+    Returns:
+        Named tensors, the file itself or under one of the usual names; None where there are none.
+    """
+    for _ in range(3):
+        if not isinstance(content, dict):
+            return None
+        tensors = {name: value for name, value in content.items() if isinstance(value, StoredTensor)}
+        if tensors and len(tensors) == len(content) and all(isinstance(name, str) for name in content):
+            return tensors
+        content = next((content[name] for name in _NESTED if isinstance(content.get(name), dict)), None)
+    return None
+
+
+def read_state(file: Path | TorchFile) -> dict[str, Tensor]:
+    """Read the tensors of a model, by names without what a wrapper put before them.
+
+    Args:
+        file: of PyTorch's.
+
+    Raises:
+        ModelError: the file cannot be read, or holds no named tensors.
+    """
+    opened = open_torch_file(file) if isinstance(file, Path) else file
+    state = find_state(opened.content)
+    if state is None:
+        places = ", ".join(_NESTED)
+        raise ModelError(
+            f"{opened.path} cannot be read as a state dict: named tensors are expected, in the file or under one of "
+            f"{places}; save model.state_dict() alone"
+        )
+    wrapper = common_wrapper(state)
+    return {name.removeprefix(wrapper): tensor for name, tensor in opened.read(state).items()}
+
+
+def whose_names(names: Iterable[str]) -> Names | None:
+    """Say whose names tensors have.
+
+    Args:
+        names: without wrappers.
+
+    Returns:
+        None where they are nobody's.
+
+    Examples:
+        >>> whose_names(["wav2vec2.encoder.layers.0.attention.q_proj.weight"])
+        'transformers'
+        >>> whose_names(["encoder.transformer.layers.0.attention.k_proj.bias", "aux.bias"])
+        'torchaudio'
+    """
+    known = list(names)
+    if any("encoder.transformer." in name for name in known):
+        return "torchaudio"
+    if any(".self_attn." in name or name.startswith("w2v_encoder.") for name in known):
+        return "fairseq"
+    if any("encoder.layers." in name and ".attention." in name for name in known):
+        return "transformers"
+    return None
+
+
+def refuse_without_shape(file: Path, names: Mapping[str, object]) -> None:
+    """Refuse tensors that do not say their shape, and that no file beside them says.
+
+    Args:
+        file: where they are.
+        names: of the tensors.
+
+    Raises:
+        ModelError: they are transformers' or fairseq's.
+    """
+    whose = whose_names(names)
+    if whose in ("transformers", "fairseq"):
+        raise ModelError(
+            f"{file}: a state dict with {whose}'s names, which says neither heads nor strides; name a model of the "
+            f"same shape: bigfoot convert {file} FOLDER --config CONFIG (a config.json, a model folder or a hub id)"
+        )

@@ -1,0 +1,110 @@
+"""Where real samples stand in a padded batch: brought to the front, or taken out row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bigfoot.errors import DataError
+from bigfoot.models.feature_encoder import FeatureEncoder
+from bigfoot.models.outputs import SpeechEncoderOutput
+
+
+def bring_to_front(input_values: Tensor, attention_mask: Tensor, training: bool) -> tuple[Tensor, Tensor]:
+    """Bring the real samples of every row to its front, wherever its padding stands.
+
+    Args:
+        input_values: (B, N).
+        attention_mask: (B, N), true or 1 where a sample is real: one run a row.
+        training: whether a GPU must not be waited for. Holes are then not looked for there.
+
+    Returns:
+        The samples and the mask, (B, N), True on the first samples of each row; both as they were given where all
+        padding stands at the end already.
+
+    Raises:
+        DataError: a mask of another shape than the samples, or with padding between real samples.
+
+    Examples:
+        >>> waves, mask = torch.tensor([[0.0, 3.0, 4.0]]), torch.tensor([[False, True, True]])
+        >>> bring_to_front(waves, mask, training=False)[0].tolist()
+        [[3.0, 4.0, 0.0]]
+    """
+    if attention_mask.shape != input_values.shape:
+        shapes = f"{tuple(attention_mask.shape)} and input_values is {tuple(input_values.shape)}"
+        raise DataError(f"attention_mask is {shapes}; it should say of every sample whether it is real")
+    mask = attention_mask.bool()
+    places = torch.arange(mask.shape[1], device=mask.device)
+    front = places < mask.sum(-1, keepdim=True)
+    if torch.compiler.is_exporting():
+        return input_values, front  # A graph is written for padding at the end, and cannot hold a refusal.
+    waits = mask.device.type == "cpu" or not training
+    if waits and not torch.compiler.is_compiling():
+        if torch.equal(mask, front):
+            return input_values, attention_mask
+        _check_runs(mask)
+    start = mask.int().argmax(-1, keepdim=True)
+    moved = input_values.gather(1, (places + start).clamp(max=mask.shape[1] - 1))
+    return moved.where(front, 0.0), front
+
+
+def _check_runs(mask: Tensor) -> None:
+    """Refuse a row with padding between real samples: nobody can say where its frames would lie."""
+    starts = mask[:, 1:] & ~mask[:, :-1]
+    runs = starts.sum(-1) + mask[:, 0]
+    if torch.any(runs > 1):
+        row = int(runs.argmax())
+        raise DataError(
+            f"attention_mask: row {row} has {int(runs[row])} runs of real samples with padding between them, and one "
+            "run is expected; cut the utterance there, or mark silence as real"
+        )
+
+
+class Audio(NamedTuple):
+    """What ``SpeechEncoder.forward`` gets, its padding at the end."""
+
+    input_values: Tensor
+    attention_mask: Tensor | None
+    mask_time_indices: Tensor | None
+    mask_feature_indices: Tensor | None
+
+    def rows(self) -> Iterator[Audio]:
+        """One utterance after the other, without its padding."""
+        samples = self.input_values.shape[1]
+        lengths = [samples] * len(self.input_values) if self.attention_mask is None else self.attention_mask.sum(-1)
+        for row, length in enumerate(lengths):
+            masks = (None if mask is None else mask[row : row + 1] for mask in self[2:])
+            yield Audio(self.input_values[row : row + 1, : int(length)], None, *masks)
+
+
+def join_rows(
+    rows: Sequence[SpeechEncoderOutput], given: Audio, feature_encoder: FeatureEncoder, reduction: int
+) -> SpeechEncoderOutput:
+    """Put utterances that were encoded one by one beside each other, with zeros after the shorter ones."""
+    samples = max(given.input_values.shape[1], feature_encoder.receptive_field)
+    frames = int(feature_encoder.frame_lengths(torch.tensor([samples])))
+
+    def join(parts: Sequence[Tensor | None], is_map: bool = False) -> Tensor | None:
+        padded = []
+        for part in parts:
+            if part is None:
+                return None
+            missing = (-(-frames // reduction) if is_map else frames) - part.shape[-2]
+            padded.append(nn.functional.pad(part, (0, missing if is_map else 0, 0, missing)))
+        return torch.cat(padded)
+
+    joined: dict[str, Any] = {}
+    for name in ("last_hidden_state", "conv_features"):
+        joined[name] = join([getattr(row, name) for row in rows])
+    for name in ("hidden_states", "attentions", "attention_values"):
+        # Not by key: what is None has none in transformers' outputs.
+        if getattr(rows[0], name) is not None:
+            layers = zip(*(getattr(row, name) for row in rows), strict=True)
+            joined[name] = tuple(join(layer, name == "attentions") for layer in layers)
+    if given.attention_mask is not None:
+        real = feature_encoder.frame_lengths(given.attention_mask.sum(-1))
+        joined["frame_mask"] = torch.arange(frames, device=real.device) < real[:, None]
+    return SpeechEncoderOutput(**joined)

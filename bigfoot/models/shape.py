@@ -1,0 +1,223 @@
+"""The shape of a speech encoder: its fields, and what they amount to layer by layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+from bigfoot.models.small_weights import SmallWeights
+
+FAMILY_PREFIXES = {"wav2vec2": "wav2vec2", "hubert": "hubert", "wavlm": "wavlm", "data2vec-audio": "data2vec_audio"}
+"""Families by their model_type in transformers, with the prefix of the encoder's tensors there."""
+
+LINEARS = ("q_proj", "k_proj", "v_proj", "out_proj", "intermediate_dense", "output_dense")
+"""Linear maps of a layer that can have a low rank: of its attention, then of its feed-forward block."""
+
+
+class Shape(PreTrainedConfig):
+    """The fields of ``BigfootConfig``, and what follows from them.
+
+    Scalars keep Hugging Face's names and meaning (``Wav2Vec2Config``); the lists in the plural say what those cannot,
+    one number a layer, and are None where every layer is alike. ``num_attention_heads`` together with ``hidden_size``
+    fixes the width of one head, also where layers have fewer heads.
+
+    Args:
+        family: whose tensor names the weights carry: ``wav2vec2``, ``hubert``, ``wavlm`` or ``data2vec-audio``. It
+            decides nothing about the shape; the fields below do.
+        conv_groups: groups of each convolution, (number of conv layers,); None means 1 everywhere.
+        conv_sharing: lists of convolutions, 0-based and of equal shape, that use one kernel; biases and norms stay
+            their own. None where each has its own.
+        layer_num_attention_heads: heads of each layer; None means ``num_attention_heads`` everywhere. With 0 a layer
+            has no attention: nothing is added there; norms that come last stay, norms that come first go with it.
+        layer_intermediate_sizes: feed-forward width of each layer; None means ``intermediate_size`` everywhere. 0 as
+            with heads.
+        attention_reuse: for each layer, the earlier layer whose attention maps it uses, having no queries and keys of
+            its own (ARMHuBERT, Jang et al., 2023), or None for maps of its own; None where all have.
+        layer_ranks: for each layer, ranks of those of its linear maps (``LINEARS``) that are a product of two thin
+            ones; None where none is.
+        time_reduction: frames that a convolution before the first layer makes one of, 1 for none; what comes out is
+            spread over as many frames again (FitHuBERT, Lee et al., 2022).
+        feature_projection: ``linear``, or ``none``, as fairseq has it where the last convolution is as wide as the
+            encoder: features are normalized and nothing else.
+        num_buckets: of the gated relative position bias (WavLM); None where attention has none.
+        max_bucket_distance: in frames, where its last bucket begins.
+        layer_position_heads: for each layer, which of ``num_attention_heads`` heads of the position bias its heads
+            use, so that heads can be pruned and the others keep theirs; None means the first.
+        conv_pos_kernel_size: width of ``num_conv_pos_embeddings`` positional convolutions, one after the other
+            (data2vec); None for a single one that is ``num_conv_pos_embeddings`` wide.
+        conv_pos_batch_norm: a batch norm before the positional convolution in place of weight norm (some HuBERTs).
+        feat_proj_layer_norm: whether features are normalized before they are projected (not in some HuBERTs).
+        ctc_head: whether there is a linear CTC head over ``vocab_size`` tokens.
+        decoder: fields of ``DecoderShape`` of a decoder beside it; None where there is none.
+        small_weights: fields of ``SmallWeights``, where weights take fewer bytes on disk; None where all are fp32.
+    """
+
+    family: str = "wav2vec2"
+    vocab_size: int = 32
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    layer_num_attention_heads: list[int] | None = None
+    intermediate_size: int = 3072
+    layer_intermediate_sizes: list[int] | None = None
+    attention_reuse: list[int | None] | None = None
+    layer_ranks: list[dict[str, int]] | None = None
+    time_reduction: int = 1
+    num_buckets: int | None = None
+    max_bucket_distance: int = 800
+    layer_position_heads: list[list[int]] | None = None
+    hidden_act: str = "gelu"
+    hidden_dropout: float | int = 0.1
+    activation_dropout: float | int = 0.1
+    attention_dropout: float | int = 0.1
+    feat_proj_dropout: float | int = 0.0
+    final_dropout: float | int = 0.1
+    # LayerDrop is not applied: it would shorten hidden_states and unsettle distillation. Zero, so that plain
+    # transformers, opening the folder to train, does the same.
+    layerdrop: float | int = 0.0
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-5
+    feat_extract_norm: str = "group"
+    feat_extract_activation: str = "gelu"
+    conv_dim: list[int] | tuple[int, ...] = (512, 512, 512, 512, 512, 512, 512)
+    conv_stride: list[int] | tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
+    conv_kernel: list[int] | tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
+    conv_groups: list[int] | tuple[int, ...] | None = None
+    conv_sharing: list[list[int]] | None = None
+    conv_bias: bool = False
+    num_conv_pos_embeddings: int = 128
+    num_conv_pos_embedding_groups: int = 16
+    conv_pos_kernel_size: int | None = None
+    conv_pos_batch_norm: bool = False
+    feature_projection: str = "linear"
+    feat_proj_layer_norm: bool = True
+    do_stable_layer_norm: bool = False
+    apply_spec_augment: bool = True
+    mask_time_prob: float | int = 0.05
+    mask_time_length: int = 10
+    mask_time_min_masks: int = 2
+    mask_feature_prob: float | int = 0.0
+    mask_feature_length: int = 10
+    mask_feature_min_masks: int = 0
+    ctc_loss_reduction: str = "mean"
+    ctc_zero_infinity: bool = True
+    ctc_head: bool = True
+    decoder: dict[str, Any] | None = None
+    small_weights: dict[str, Any] | None = None
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = 1
+    eos_token_id: int | list[int] | None = 2
+
+    @property
+    def num_conv_layers(self) -> int:
+        """Convolutions of the feature encoder."""
+        return len(self.conv_dim)
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def groups_of_convs(self) -> list[int]:
+        """Groups of each convolution, spelled out."""
+        return list(self.conv_groups) if self.conv_groups is not None else [1] * self.num_conv_layers
+
+    @property
+    def kernel_owners(self) -> list[int]:
+        """For each convolution, the one whose kernel it uses: itself, or the first of those it shares with.
+
+        Examples:
+            >>> Shape(conv_sharing=[[1, 2], [3, 4]]).kernel_owners
+            [0, 1, 1, 3, 3, 5, 6]
+        """
+        owners = list(range(self.num_conv_layers))
+        for members in self.conv_sharing or []:
+            for layer in members:
+                owners[layer] = min(members)
+        return owners
+
+    @property
+    def heads_of_layers(self) -> list[int]:
+        """Attention heads of each layer, spelled out."""
+        return self.layer_num_attention_heads or [self.num_attention_heads] * self.num_hidden_layers
+
+    @property
+    def has_position_bias(self) -> bool:
+        """Whether attention has a gated relative position bias."""
+        return self.num_buckets is not None
+
+    @property
+    def position_heads_of_layers(self) -> list[list[int]]:
+        """For each layer the heads of the position bias that its heads use, spelled out."""
+        return self.layer_position_heads or [list(range(heads)) for heads in self.heads_of_layers]
+
+    @property
+    def has_positional_stack(self) -> bool:
+        """Whether positions come from several narrow convolutions."""
+        return self.conv_pos_kernel_size is not None
+
+    @property
+    def widths_of_layers(self) -> list[int]:
+        """Feed-forward width of each layer, spelled out."""
+        return self.layer_intermediate_sizes or [self.intermediate_size] * self.num_hidden_layers
+
+    @property
+    def reused_maps(self) -> list[int | None]:
+        """For each layer, the layer whose attention maps it uses, or None for its own, spelled out."""
+        return list(self.attention_reuse) if self.attention_reuse is not None else [None] * self.num_hidden_layers
+
+    @property
+    def ranks_of_layers(self) -> list[dict[str, int]]:
+        """For each layer, ranks of its linear maps by name, spelled out."""
+        return self.layer_ranks or [{} for _ in range(self.num_hidden_layers)]
+
+    @property
+    def position_table_layer(self) -> int | None:
+        """The layer that holds the table of position biases for all: the first with maps of its own."""
+        layers = enumerate(zip(self.heads_of_layers, self.reused_maps, strict=True))
+        return next((index for index, (heads, reused) in layers if heads and reused is None), None)
+
+    def linear_shapes(self, layer: int) -> dict[str, tuple[int, int]]:
+        """(features in, features out) of each linear map that a layer has, by ``LINEARS``.
+
+        Args:
+            layer: 0-based.
+        """
+        size, inner, width = self.hidden_size, self.heads_of_layers[layer] * self.head_dim, self.widths_of_layers[layer]
+        maps = ("q_proj", "k_proj", "v_proj") if self.reused_maps[layer] is None else ("v_proj",)
+        attention = dict.fromkeys(maps, (size, inner)) | {"out_proj": (inner, size)} if inner else {}
+        feed_forward = {"intermediate_dense": (size, width), "output_dense": (width, size)} if width else {}
+        return attention | feed_forward
+
+    @property
+    def small(self) -> SmallWeights | None:
+        """How weights are written, where they take fewer bytes on disk."""
+        return None if self.small_weights is None else SmallWeights.read(self.small_weights)
+
+    @property
+    def precision(self) -> str:
+        """Of the weights on disk: ``float32`` or one of ``bigfoot.models.small_weights.PRECISIONS``."""
+        return "float32" if self.small is None else self.small.precision
+
+    @property
+    def has_int8_weights(self) -> bool:
+        """Whether weights are eight bits wide on disk."""
+        return self.small is not None and self.small.is_int8
+
+    @property
+    def inputs_to_logits_ratio(self) -> int:
+        """Samples of audio to a frame."""
+        ratio = 1
+        for stride in self.conv_stride:
+            ratio *= stride
+        return ratio
+
+    @property
+    def receptive_field(self) -> int:
+        """Fewest samples that give a frame."""
+        samples = 1
+        for kernel, stride in zip(reversed(self.conv_kernel), reversed(self.conv_stride), strict=True):
+            samples = (samples - 1) * stride + kernel
+        return samples

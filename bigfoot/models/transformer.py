@@ -1,0 +1,198 @@
+"""Positional convolution and transformer layers of any shape."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor, nn
+from transformers.activations import ACT2FN
+
+from bigfoot.models.attention import ReusedAttention, SelfAttention, attention_key_mask
+from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.low_rank import factor_linears_
+from bigfoot.models.outputs import SpeechEncoderOutput
+from bigfoot.models.positional import build_positional_conv
+from bigfoot.models.relative_bias import GatedRelativeAttention, RelativePositionAttention
+from bigfoot.models.time_reduction import TimeReduction
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with an activation between them.
+
+    Args:
+        config: the shape.
+        width: features between the two.
+    """
+
+    def __init__(self, config: BigfootConfig, width: int) -> None:
+        super().__init__()
+        self.intermediate_dense = nn.Linear(config.hidden_size, width)
+        self.intermediate_dropout = nn.Dropout(config.activation_dropout)
+        self.activation = ACT2FN[config.hidden_act]
+        self.output_dense = nn.Linear(width, config.hidden_size)
+        self.output_dropout = nn.Dropout(config.hidden_dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, T, D) to (B, T, D)."""
+        x = self.intermediate_dropout(self.activation(self.intermediate_dense(x)))
+        return self.output_dropout(self.output_dense(x))
+
+
+def build_attention(config: BigfootConfig, index: int) -> SelfAttention | ReusedAttention | None:
+    """Build a layer's attention; where there is a position bias, the first layer with one holds its table.
+
+    Args:
+        config: the shape.
+        index: which layer, 0-based.
+
+    Returns:
+        None where the layer has no heads.
+    """
+    heads = config.heads_of_layers[index]
+    shape = (config.hidden_size, heads, config.head_dim, config.attention_dropout)
+    if not heads:
+        return None
+    if config.reused_maps[index] is not None:
+        return ReusedAttention(*shape)
+    if config.num_buckets is None:
+        return SelfAttention(*shape)
+    position_heads = config.position_heads_of_layers[index]
+    if index == config.position_table_layer:
+        return RelativePositionAttention(*shape, position_heads, config.num_buckets, config.max_bucket_distance)
+    return GatedRelativeAttention(*shape, position_heads)
+
+
+class EncoderLayer(nn.Module):
+    """Attention and feed-forward, the norms after them (base) or before them (``do_stable_layer_norm``).
+
+    Where a block is missing, nothing is added. The norm before it is missing too; the norm after it stays, for what
+    follows is used to normalized frames.
+
+    Args:
+        config: the shape.
+        index: which layer, 0-based.
+    """
+
+    def __init__(self, config: BigfootConfig, index: int) -> None:
+        super().__init__()
+        self.norm_first = config.do_stable_layer_norm
+        width = config.widths_of_layers[index]
+        self.attention = build_attention(config, index)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.layer_norm = self._build_norm(config, self.attention is not None)
+        self.feed_forward = FeedForward(config, width) if width else None
+        self.final_layer_norm = self._build_norm(config, self.feed_forward is not None)
+        factor_linears_(self, config.ranks_of_layers[index])
+
+    def _build_norm(self, config: BigfootConfig, has_block: bool) -> nn.LayerNorm | None:
+        needed = has_block or not self.norm_first
+        return nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps) if needed else None
+
+    def _attend(
+        self, x: Tensor, key_mask: Tensor | None, wants_maps: bool, position_bias: Tensor | None, maps: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        if isinstance(self.attention, ReusedAttention):
+            assert maps is not None, "the encoder keeps the maps of the layers that lend theirs"
+            return self.attention(x, maps), maps
+        assert self.attention is not None
+        attended, maps = self.attention(x, key_mask, wants_maps, position_bias)
+        return attended, maps
+
+    def forward(
+        self,
+        x: Tensor,
+        key_mask: Tensor | None,
+        output_attentions: bool,
+        position_bias: Tensor | None = None,
+        maps: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Map (B, T, D) to (B, T, D), with the attention weights where asked for.
+
+        Args:
+            x: (B, T, D).
+            key_mask: see ``SelfAttention``.
+            output_attentions: see there.
+            position_bias: see there.
+            maps: (B, H, T, T), another layer's, for a layer that has none of its own.
+        """
+        weights = None
+        norms = self.layer_norm, self.final_layer_norm
+        before, after = (norms, (None, None)) if self.norm_first else ((None, None), norms)
+        if self.attention is not None:
+            heard = x if before[0] is None else before[0](x)
+            attended, weights = self._attend(heard, key_mask, output_attentions, position_bias, maps)
+            x = x + self.dropout(attended)
+        x = x if after[0] is None else after[0](x)
+        if self.feed_forward is not None:
+            x = x + self.feed_forward(x if before[1] is None else before[1](x))
+        return x if after[1] is None else after[1](x), weights
+
+
+class TransformerEncoder(nn.Module):
+    """Positional convolution and transformer layers.
+
+    Args:
+        config: the shape.
+    """
+
+    def __init__(self, config: BigfootConfig) -> None:
+        super().__init__()
+        self.norm_first = config.do_stable_layer_norm
+        self.pos_conv_embed = build_positional_conv(config)
+        self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.time_reduction: TimeReduction | None = None
+        if config.time_reduction > 1:
+            self.time_reduction = TimeReduction(config.hidden_size, config.time_reduction)
+        self.layers = nn.ModuleList([EncoderLayer(config, index) for index in range(config.num_hidden_layers)])
+        self.reused_maps, self.table_layer = config.reused_maps, config.position_table_layer
+
+    def _position_bias(self, frames: int) -> Tensor | None:
+        """What the attention of all layers shares; None where it knows no positions."""
+        if self.table_layer is None:
+            return None
+        holder = cast("EncoderLayer", self.layers[self.table_layer]).attention
+        return holder.compute_position_bias(frames) if isinstance(holder, RelativePositionAttention) else None
+
+    def _run_layers(
+        self, x: Tensor, frame_mask: Tensor | None, output_attentions: bool
+    ) -> tuple[list[Tensor], list[Tensor | None]]:
+        """What each layer gives, the input first, and the attention weights as far as they were asked for."""
+        key_mask, position_bias = attention_key_mask(frame_mask), self._position_bias(x.shape[1])
+        hidden_states, attentions = [x], []
+        lent: dict[int, Tensor | None] = {}
+        for index, (layer, source) in enumerate(zip(self.layers, self.reused_maps, strict=True)):
+            lends = index in self.reused_maps
+            maps = None if source is None else lent[source]
+            x, weights = layer(x, key_mask, output_attentions or lends, position_bias, maps)
+            if lends:
+                lent[index] = weights
+            hidden_states.append(x)
+            attentions.append(weights)
+        return hidden_states, attentions
+
+    def forward(
+        self, x: Tensor, frame_mask: Tensor | None, output_hidden_states: bool, output_attentions: bool
+    ) -> SpeechEncoderOutput:
+        """Encode (B, T, D) frames; see ``SpeechEncoderOutput`` for what comes back."""
+        if frame_mask is not None:
+            # The positional convolution is wide: it must find zeros where the utterance alone would have its border.
+            x = x * frame_mask.unsqueeze(-1)
+        x = x + self.pos_conv_embed(x, frame_mask)
+        if not self.norm_first:
+            x = self.layer_norm(x)
+        x = self.dropout(x)
+        if self.time_reduction is None:
+            hidden_states, attentions = self._run_layers(x, frame_mask, output_attentions)
+        else:
+            reduced, reduced_mask = self.time_reduction.reduce(x, frame_mask)
+            hidden_states, attentions = self._run_layers(reduced, reduced_mask, output_attentions)
+            # Losses compare frame by frame, so that every state asked for comes at the rate of the audio's frames.
+            wanted = range(1, len(hidden_states)) if output_hidden_states else [len(hidden_states) - 1]
+            hidden_states = [x, *(self.time_reduction.restore(hidden_states[i], x.shape[1]) for i in wanted)]
+        last = hidden_states[-1]
+        return SpeechEncoderOutput(
+            last_hidden_state=self.layer_norm(last) if self.norm_first else last,
+            hidden_states=tuple(hidden_states) if output_hidden_states else None,
+            attentions=tuple(attentions) if output_attentions else None,
+        )

@@ -1,0 +1,134 @@
+"""Running the steps of a plan: each is skipped where its output is there and nothing it depends on has changed."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from accelerate import PartialState
+
+from bigfoot.config import to_dict
+from bigfoot.pipeline.context import Context
+from bigfoot.pipeline.facts import FACTS_FILE, StepResult, read_facts, write_facts
+from bigfoot.pipeline.fingerprints import fingerprint
+from bigfoot.pipeline.registry import STEPS
+from bigfoot.pipeline.steps.step import Step, get_step
+from bigfoot.storage.state import forget_state
+
+log = logging.getLogger("bigfoot")
+
+CONTROL = "ctc_only_"
+"""Begins the names of folders and rows of the control."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A step at its place in a run.
+
+    Args:
+        step: which.
+        number: how often it was taken with this one, 1-based; later turns have folders and rows of their own.
+        control: whether the teacher's losses are left out.
+    """
+
+    step: Step
+    number: int = 1
+    control: bool = False
+
+    @property
+    def label(self) -> str:
+        """Name of its folder."""
+        return self._name(self.step.name)
+
+    @property
+    def row(self) -> str:
+        """Name of its row in the report."""
+        return self._name(self.step.row_name)
+
+    def _name(self, name: str) -> str:
+        return f"{CONTROL * self.control}{name}{f'_{self.number}' * (self.number > 1)}"
+
+
+def list_turns(steps: Sequence[str], *, control: bool = False) -> list[Turn]:
+    """The steps of a run at their places.
+
+    Args:
+        steps: their names, in order.
+        control: whether the teacher's losses are left out.
+
+    Examples:
+        >>> [turn.label for turn in list_turns(["prune", "distill", "prune", "distill"])]
+        ['prune', 'distill', 'prune_2', 'distill_2']
+    """
+    return [Turn(get_step(name), steps[: index + 1].count(name), control) for index, name in enumerate(steps)]
+
+
+def find_turn(row: str) -> Turn | None:
+    """The step that a row of a report is of; None for the teacher's.
+
+    Args:
+        row: its name.
+
+    Examples:
+        >>> found = find_turn("ctc_only_finetune_2")
+        >>> found.step.name, found.number, found.control
+        ('finetune', 2, True)
+    """
+    control, kind, number = re.fullmatch(rf"({CONTROL})?(.*?)(?:_(\d+))?", row).groups()  # type: ignore[union-attr]
+    named = {get_step(name).row_name: get_step(name) for name in STEPS}
+    return Turn(named[kind], int(number or 1), control is not None) if kind in named else None
+
+
+def run_turn(turn: Turn, before: StepResult, context: Context) -> StepResult:
+    """Run a step, or skip it with a word.
+
+    Args:
+        turn: which.
+        before: what the step before left.
+        context: of the run.
+
+    Returns:
+        What it left behind.
+    """
+    folder, step = context.run_dir / turn.label, turn.step
+    settings = [step.name, turn.control, to_dict(step.section(context.config))]
+    own = {"its settings": settings, "the model that it starts from": before.fingerprint}
+    inputs = {what: fingerprint(value) for what, value in {**own, **step.depends_on(context)}.items()}
+    done = read_facts(folder, inputs)
+    # Where several processes share the work, all decide on what was there before any of them writes.
+    state = PartialState()
+    state.wait_for_everyone()
+    if done is not None:
+        done.row = turn.row  # an earlier version may have called it otherwise
+        log.info("%s: nothing has changed, skipped (%s)", turn.label, done.folder)
+        return done
+    log.info("%s: begins", turn.label)
+    # The facts of other settings must not vouch for a model that is about to be replaced.
+    if state.is_main_process:
+        forget_state(folder / FACTS_FILE)
+    began = time.monotonic()
+    result = StepResult(turn.row, folder / "model", fingerprint(inputs), inputs)
+    step.run(result, before, context, control=turn.control)
+    result.seconds = result.seconds or time.monotonic() - began
+    if state.is_main_process:
+        write_facts(folder, result)
+    state.wait_for_everyone()
+    log.info("%s: done in %.0f s, model in %s", turn.label, result.seconds, result.folder)
+    return result
+
+
+def read_turn(turn: Turn, run_dir: Path) -> StepResult | None:
+    """What a step has left behind, whatever its settings were; None where it has not come to its end.
+
+    Args:
+        turn: which.
+        run_dir: of the run.
+    """
+    found = read_facts(run_dir / turn.label)
+    if found is not None:
+        found.row = turn.row
+    return found

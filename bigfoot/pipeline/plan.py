@@ -1,0 +1,111 @@
+"""The plan of a run: its teacher, its source model and its student's shape, each resolved once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bigfoot.config import Problem
+from bigfoot.errors import BigfootError
+from bigfoot.formats.folder import ModelOutline, outline_model
+from bigfoot.models.configuration import BigfootConfig
+from bigfoot.pipeline.settings import Config
+from bigfoot.pipeline.student_shape import resolve_student
+
+
+@dataclass(frozen=True)
+class Models:
+    """The models of a run, as far as they are known before it.
+
+    Args:
+        teacher: what is distilled from.
+        source: what the student is cut out of; the teacher, unless another is named.
+        student: shape of the student as far as losses care, see ``resolve_student``; the source's where the run cuts
+            none. Where it cannot be cut, as near to it as can be.
+        student_problems: why it cannot be cut.
+    """
+
+    teacher: ModelOutline
+    source: ModelOutline
+    student: BigfootConfig
+    student_problems: Sequence[Problem] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What checks and steps read.
+
+    Args:
+        config: of the run, at full scale.
+        teacher: None where there is none at its path.
+        models: None where one is missing, or cannot be trained.
+        problems: why.
+    """
+
+    config: Config
+    teacher: ModelOutline | None
+    models: Models | None
+    problems: Sequence[Problem] = ()
+
+    def before_first(self, name: str) -> list[str]:
+        """The steps before the first one of a name; none where the run has no such step."""
+        steps = self.config.steps
+        return steps[: steps.index(name)] if name in steps else []
+
+    def before_last(self, name: str) -> list[str]:
+        """The steps before the last one of a name; none where the run has no such step."""
+        steps = self.config.steps
+        return steps[: len(steps) - 1 - steps[::-1].index(name)] if name in steps else []
+
+
+def resolve_plan(config: Config) -> Plan:
+    """Find the models of a run; what is wrong with them stands in the plan.
+
+    Args:
+        config: of the run, at full scale.
+
+    Examples:
+        >>> from bigfoot.pipeline.settings import Config
+        >>> plan = resolve_plan(Config())
+        >>> plan.models.teacher.config.num_hidden_layers, plan.models.student.num_hidden_layers
+        (12, 4)
+    """
+    try:
+        teacher = outline_model(config.teacher.path)
+    except BigfootError as error:
+        return Plan(config, None, None, [Problem("teacher.path", "no_model", str(error))])
+    source = teacher
+    if config.student.path is not None:
+        try:
+            source = outline_model(config.student.path)
+        except BigfootError as error:
+            return Plan(config, teacher, None, [Problem("student.path", "no_model", str(error))])
+    problems = [] if source is teacher else list(_pair_problems(config, source, teacher))
+    if source.config.small_weights is not None and config.steps not in ([], ["quantize"]):
+        return Plan(config, teacher, None, [*problems, _quantized_source(config, source)])
+    if "student" not in config.steps:
+        return Plan(config, teacher, Models(teacher, source, source.config), problems)
+    student = resolve_student(config, source.config)
+    return Plan(config, teacher, Models(teacher, source, student.shape, [*student.problems, *student.unfit]), problems)
+
+
+def _pair_problems(config: Config, source: ModelOutline, teacher: ModelOutline) -> list[Problem]:
+    """What a source that is not the teacher must have in common with it."""
+    problems = []
+    if "student" not in config.steps:
+        message = "the steps have no student, so that nothing is cut out of it; add the step, or leave it out"
+        problems.append(Problem("student.path", "not_read", message))
+    if source.processor.do_normalize != teacher.processor.do_normalize:
+        one, other = (source, teacher) if source.processor.do_normalize else (teacher, source)
+        message = f"{one.path} normalizes audio (do_normalize) and {other.path} does not, and both get the same batch"
+        problems.append(Problem("student.path", "other_normalization", f"{message}; take a pair that agrees"))
+    return problems
+
+
+def _quantized_source(config: Config, source: ModelOutline) -> Problem:
+    key = "teacher.path" if config.student.path is None else "student.path"
+    message = (
+        f"{source.path} has {source.config.precision} weights, which are neither cut nor trained; bring it back first "
+        "(bigfoot quantize MODEL OUT --precision float32), or cut the student out of another model (student.path)"
+    )
+    return Problem(key, "quantized", message)

@@ -1,0 +1,70 @@
+"""Step ``quantize``: make the weights take fewer bytes; the last step of a run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from bigfoot.compress import quantize
+from bigfoot.config import Problem
+from bigfoot.data.batches import Batch, sample_batches
+from bigfoot.errors import ConfigError
+from bigfoot.formats.folder import load_model
+from bigfoot.measure.size import measure_size_bytes
+from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.pipeline.context import Context
+from bigfoot.pipeline.facts import StepResult
+from bigfoot.pipeline.plan import Plan
+from bigfoot.pipeline.settings import Config
+from bigfoot.pipeline.steps.saving import save_step
+from bigfoot.pipeline.steps.step import Step
+
+log = logging.getLogger("bigfoot")
+
+
+class QuantizeStep(Step):
+    """Rounds weights, and with ``int8_static`` measures ranges on training audio."""
+
+    def check(self, plan: Plan) -> Iterator[Problem]:
+        """See ``Step``."""
+        steps = plan.config.steps
+        if self.name in steps[:-1]:
+            message = f"quantize comes last, not as in {steps}: quantized weights are neither trained nor cut"
+            yield Problem("steps", "bad_order", message)
+        if plan.models is None:
+            return
+        with torch.device("meta"):
+            student = BigfootForCTC(plan.models.student)
+        try:
+            quantize.nameable_layers(student, plan.config.quantize.precision, plan.config.quantize.keep_fp32)
+        except ConfigError as error:
+            for problem in error.problems:
+                yield Problem.of(str(problem), "no_such_layer").under(self.name)
+
+    def depends_on(self, context: Context) -> dict[str, Any]:
+        """See ``Step``."""
+        return {"data": context.labels.fingerprint, "other settings": [context.config.data.batch_seconds]}
+
+    def describe(self, config: Config, precision: str) -> str:
+        """See ``Step``."""
+        return f"{precision} weights, not trained since, CTC"
+
+    def describe_after_control(self, precision: str) -> str:
+        """See ``Step``."""
+        return f"then {precision} weights"
+
+    def run(self, result: StepResult, before: StepResult, context: Context, *, control: bool) -> None:
+        """See ``Step``."""
+        config, loaded = context.config.quantize, load_model(before.folder)
+        audio: Sequence[Batch] = ()
+        if config.precision == "int8_static":
+            manifest, room = context.labels.manifests["train"], context.config.data.batch_seconds
+            audio = sample_batches(manifest, loaded.processor, config.seconds, room)
+        model, change = quantize.apply(loaded.model, config, audio)
+        result.changes = [change.describe()]
+        save_step(result, model, loaded, precision=config.precision)
+        sizes = [measure_size_bytes(folder) / 1e6 for folder in (before.folder, result.folder)]
+        log.info("quantize: %s %.2f MB -> %.2f MB", change.describe(), *sizes)

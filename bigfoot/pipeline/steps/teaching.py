@@ -1,0 +1,147 @@
+"""What the steps that learn from a teacher have in common: ``distill`` and ``gates``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from accelerate import PartialState
+from accelerate.utils import set_seed
+
+from bigfoot.config import Problem
+from bigfoot.data.batches import read_transcripts
+from bigfoot.distill.cache import CacheKey, TeacherCache, write_cache
+from bigfoot.distill.loss import Targets
+from bigfoot.distill.objective import active_losses, needed_targets
+from bigfoot.distill.registry import LossesConfig, without_teacher
+from bigfoot.formats.folder import LoadedModel, load_model
+from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.pipeline.context import Context
+from bigfoot.pipeline.facts import StepResult
+from bigfoot.pipeline.fingerprints import fingerprint_files
+from bigfoot.pipeline.plan import Plan
+from bigfoot.pipeline.settings import Config
+from bigfoot.pipeline.steps.loss_checks import loss_problems
+from bigfoot.pipeline.steps.step import get_step
+from bigfoot.pipeline.steps.training import TrainingStep
+from bigfoot.text.tokenizers import Processor
+
+log = logging.getLogger("bigfoot")
+
+
+@dataclass
+class Lesson:
+    """What a step that learns from the teacher starts with.
+
+    Args:
+        student: that learns.
+        losses: by which it does.
+        processor: of the student, without a vocabulary where that does not cover the transcripts.
+        teacher: the model, or its stored outputs.
+    """
+
+    student: LoadedModel
+    losses: LossesConfig
+    processor: Processor
+    teacher: BigfootForCTC | TeacherCache
+
+
+class TaughtStep(TrainingStep):
+    """A step whose section has ``losses``, some of which compare with the teacher."""
+
+    def losses(self, config: Config) -> LossesConfig:
+        """The losses of its section.
+
+        Args:
+            config: of the run.
+        """
+        losses = self.section(config).losses
+        assert isinstance(losses, LossesConfig)
+        return losses
+
+    def check(self, plan: Plan) -> Iterator[Problem]:
+        """See ``Step``."""
+        if plan.models is not None:
+            masks = self.section(plan.config).spec_augment
+            yield from loss_problems(self.name, self.losses(plan.config), masks, plan, plan.models)
+
+    def reads_labels(self, config: Config) -> bool:
+        """See ``Step``."""
+        return any(loss.unit != "frames" for loss in active_losses(self.losses(config)).values())
+
+    def prepare(self, before: StepResult, context: Context, *, control: bool) -> Lesson:
+        """Load student and teacher, or the teacher's stored outputs; new modules follow the seed.
+
+        Args:
+            before: what the step before left.
+            context: of the run.
+            control: leave the teacher's losses out.
+        """
+        config, student = context.config, load_model(before.folder)
+        own = without_teacher(self.losses(config)) if control else self.losses(config)
+        processor = _usable_processor(student.processor, context.labels.manifests)
+        teacher = load_model(context.teacher.folder or config.teacher.path).model
+        source: BigfootForCTC | TeacherCache = teacher
+        if config.distill.cache is not None and not control:
+            source = _cache_teacher(teacher, student.model, own, processor, context)
+        # Whatever was drawn before.
+        set_seed(config.seed)
+        return Lesson(student, own, processor, source)
+
+
+def taught_losses(config: Config) -> dict[str, LossesConfig]:
+    """The losses of all steps of a run that have a teacher, by step.
+
+    Args:
+        config: of the run.
+    """
+    steps = [get_step(name) for name in dict.fromkeys(config.steps)]
+    return {step.name: step.losses(config) for step in steps if isinstance(step, TaughtStep)}
+
+
+def _cache_teacher(
+    teacher: BigfootForCTC, student: BigfootForCTC, losses: LossesConfig, processor: Processor, context: Context
+) -> TeacherCache:
+    """Have the first process write the teacher's outputs, if they are not written yet, and take them in its place.
+
+    All that any step of the run asks for is written at once, as the folder is one.
+    """
+    config, manifest = context.config.distill, context.labels.manifests["train"]
+    assert config.cache is not None and context.teacher.folder is not None
+    folder, state = Path(config.cache).expanduser(), PartialState()
+    needed = _merge_targets([
+        needed_targets(each, student.config, teacher.config) for each in taught_losses(context.config).values()
+    ])  # fmt: skip
+    if state.is_main_process:
+        digest = fingerprint_files(context.teacher.folder)
+        corpus = context.data.audio["train"]
+        key = CacheKey.of(corpus, processor, digest, needed, config.cache_dtype, config.cache_top_k)
+        teacher.to(state.device)
+        write_cache(folder, key, teacher, manifest, processor, context.config.evaluate.batch_size)
+    state.wait_for_everyone()
+    return TeacherCache(folder, teacher.config, needed_targets(losses, student.config, teacher.config))
+
+
+def _merge_targets(found: Sequence[Targets]) -> Targets:
+    needed: Targets = {}
+    for targets in found:
+        for name, layers in targets.items():
+            needed[name] = needed.get(name, set()) | layers
+    return needed
+
+
+def _usable_processor(processor: Processor, manifests: dict[str, Path]) -> Processor:
+    """Without transcripts that the vocabulary covers, distillation goes on without labels and dev WER."""
+    tokenizer = processor.tokenizer
+    if tokenizer is None:
+        return processor
+    unknown: set[str] = set()
+    for split in ("train", "dev"):
+        for text in read_transcripts(manifests[split]):
+            unknown |= tokenizer.unknown_characters(text)
+    if not unknown:
+        return processor
+    log.warning("distill: the transcripts hold %s, which the teacher's vocabulary does not; no dev WER", unknown)
+    return Processor(None, processor.do_normalize, processor.sample_rate)

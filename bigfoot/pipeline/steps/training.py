@@ -1,0 +1,80 @@
+"""What the steps that train have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bigfoot.config import to_dict
+from bigfoot.distill.objective import Objective
+from bigfoot.formats.folder import LoadedModel, load_model
+from bigfoot.pipeline.context import Context
+from bigfoot.pipeline.facts import StepResult
+from bigfoot.pipeline.steps.saving import save_step
+from bigfoot.pipeline.steps.step import Step
+from bigfoot.text.tokenizers import Processor
+from bigfoot.training.hooks import TrainingHook
+from bigfoot.training.loop import TrainingRun, train
+from bigfoot.training.settings import TrainConfig
+from bigfoot.training.unfitting import describe_unfitting
+
+
+class TrainingStep(Step):
+    """A step that trains by optimizer steps."""
+
+    trains = True
+
+    def depends_on(self, context: Context) -> dict[str, Any]:
+        """See ``Step``; workers change nothing of what a training sees."""
+        config, unread = context.config, ("num_workers", "trust_files")
+        loading = {key: value for key, value in to_dict(config.data).items() if key not in unread}
+        return {
+            "data": context.labels.fingerprint,
+            "noise": context.noise,
+            "other settings": [config.seed, config.precision, loading],
+        }
+
+
+def build_run(
+    result: StepResult, context: Context, config: TrainConfig, processor: Processor, hooks: Sequence[TrainingHook] = ()
+) -> TrainingRun:
+    """Collect what a training needs besides its objective.
+
+    Args:
+        result: of the step; its folder is trained in.
+        context: of the run.
+        config: how to train.
+        processor: of the student.
+        hooks: what takes part.
+    """
+    settings = context.config
+    return TrainingRun(
+        name=result.folder.parent.name, config=config, data=settings.data, processor=processor,
+        manifests=context.labels.manifests, folder=result.folder.parent, seed=settings.seed,
+        fingerprint=result.fingerprint, precision=settings.precision, trackers=settings.trackers,
+        eval_batch_size=settings.evaluate.batch_size, hooks=hooks,
+    )  # fmt: skip
+
+
+def train_and_save(result: StepResult, student: LoadedModel, objective: Objective, run: TrainingRun) -> None:
+    """Train, and save the model that goes on.
+
+    Args:
+        result: of the step; gets records, notes and changes.
+        student: that is trained; its own processor is saved, since the run's may have been stripped of its vocabulary.
+        objective: on that student.
+        run: of ``build_run``.
+    """
+    if objective.weights.get("ctc") and run.processor.tokenizer is not None:
+        result.notes += describe_unfitting(run.manifests["train"], run.processor, student.model)
+    trained = train(objective, run)
+    best = load_model(trained.best).model
+    for hook in run.hooks:
+        best, changes = hook.finish(best)
+        result.changes += changes
+    save_step(
+        result, best, student, losses=objective.weights, max_steps=run.config.max_steps,
+        best_step=trained.best_step, best_dev_wer=trained.best_wer, seconds=round(trained.seconds, 1),
+    )  # fmt: skip
+    result.seconds, result.records, result.best_step = trained.seconds, trained.records, trained.best_step
+    result.notes += trained.notes

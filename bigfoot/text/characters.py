@@ -1,0 +1,193 @@
+"""Characters as a vocabulary, as Hugging Face's ``Wav2Vec2CTCTokenizer`` has them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+from bigfoot.text.json_fields import quote
+from bigfoot.text.tokenizer import Tokenizer
+
+SENTENCE_TOKENS = ("<s>", "</s>")
+
+
+@dataclass(frozen=True)
+class CharTokenizer(Tokenizer):
+    """A vocabulary of characters under CTC.
+
+    Args:
+        vocabulary: token by id, every token once.
+        blank_token: CTC's blank, Hugging Face's ``pad_token``; must be in the vocabulary.
+        word_delimiter: stands for the space between words; empty where no token does.
+        unknown_token: stands for characters outside; never written into labels, for a model would learn to emit it.
+        silent: further tokens that add nothing to a text, beside the blank, the unknown token and ``<...>``.
+        lower_case: the vocabulary is in capitals and texts are in small letters (``do_lower_case``).
+        space: what the word delimiter is in a text (``replace_word_delimiter_char``).
+
+    Raises:
+        ValueError: a token stands twice, or the blank is missing.
+
+    Examples:
+        >>> tokenizer = CharTokenizer(("<pad>", "|", "A", "B"))
+        >>> tokenizer.encode("AB A")
+        [2, 3, 1, 2]
+        >>> tokenizer.decode_ctc([2, 2, 0, 2, 1, 3])
+        'AA B'
+    """
+
+    vocabulary: tuple[str, ...]
+    blank_token: str = "<pad>"
+    word_delimiter: str = "|"
+    unknown_token: str = "<unk>"
+    silent: tuple[str, ...] = ()
+    lower_case: bool = False
+    space: str = " "
+    kind: ClassVar[str] = "characters"
+
+    def __post_init__(self) -> None:
+        """Refuse a vocabulary with which decoding would be ambiguous."""
+        check_vocabulary(self.vocabulary, self.blank_token)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether tokens are written as they are: no other case, no other space, no further silent tokens."""
+        return not self.silent and not self.lower_case and self.space == " "
+
+    @cached_property
+    def pieces(self) -> tuple[str, ...]:
+        """What each id adds to a decoded text; nothing for blank and specials."""
+        return tuple(self._piece(token) for token in self.vocabulary)
+
+    def _piece(self, token: str) -> str:
+        if token == self.word_delimiter != self.blank_token:
+            return self.space
+        if stands_for_nothing(token, (self.blank_token, self.unknown_token, *self.silent)):
+            return ""
+        return token.lower() if self.lower_case else token
+
+    @cached_property
+    def blank_id(self) -> int:
+        """Id of CTC's blank."""
+        return self._ids[self.blank_token]
+
+    @cached_property
+    def _ids_by_character(self) -> dict[str, int]:
+        """The label of each character that a text may hold."""
+        ids = {piece: index for index, piece in reversed([*enumerate(self.pieces)]) if len(piece) == 1}
+        if self.lower_case:
+            # The capital is the one that training with transformers uses.
+            ids |= {piece: index for piece, index in ((p, self._ids.get(p.upper())) for p in ids) if index is not None}
+        if self.word_delimiter in self._ids:
+            ids[" "] = self._ids[self.word_delimiter]
+        return ids
+
+    @cached_property
+    def characters(self) -> frozenset[str]:
+        """What a text may hold: single characters, with the space where there is a word delimiter."""
+        return frozenset(self._ids_by_character)
+
+    def find_in(self, other: Tokenizer) -> list[int]:
+        """Where another vocabulary has each token of this one.
+
+        Args:
+            other: with the same tokens and perhaps more, in any order; blank, delimiter and unknown token may have
+                other names there.
+
+        Returns:
+            Its id for each of ours.
+
+        Raises:
+            ValueError: it lacks a token.
+
+        Examples:
+            >>> CharTokenizer(("<pad>", "|", "A")).find_in(CharTokenizer(("A", "-", "|"), blank_token="-"))
+            [1, 2, 0]
+        """
+        if not isinstance(other, CharTokenizer):
+            return super().find_in(other)
+        names = {self.blank_token: other.blank_token, self.word_delimiter: other.word_delimiter,
+                 self.unknown_token: other.unknown_token}  # fmt: skip
+        wanted = [names.get(token, token) for token in self.vocabulary]
+        if missing := sorted(set(wanted) - set(other.vocabulary)):
+            raise ValueError(f"the other vocabulary has no {', '.join(map(repr, missing))}")
+        return [other._ids[token] for token in wanted]
+
+    def unknown_characters(self, text: str) -> set[str]:
+        """Characters of a text that the vocabulary cannot spell.
+
+        Examples:
+            >>> sorted(CharTokenizer(("<pad>", "|", "A")).unknown_characters("A1 A!"))
+            ['!', '1']
+        """
+        return set(text) - self.characters
+
+    def encode(self, text: str) -> list[int]:
+        """Tokenize a text.
+
+        Args:
+            text: characters of the vocabulary, spaces between words.
+
+        Returns:
+            One id a character.
+
+        Raises:
+            ValueError: with the characters outside the vocabulary.
+        """
+        if unknown := self.unknown_characters(text):
+            raise ValueError(f"characters outside the vocabulary: {' '.join(map(repr, sorted(unknown)))} in {text!r}")
+        return [self._ids_by_character[character] for character in text]
+
+    def to_judged(self, text: str) -> str:
+        """A transcript with what the model writes between words."""
+        return text.replace(" ", self.space)
+
+    def fits(self, head_size: int) -> bool:
+        """Whether a head can be this vocabulary's; it may have rows that no vocabulary names, never trained."""
+        return len(self) <= head_size
+
+
+def check_vocabulary(vocabulary: tuple[str, ...], blank_token: str) -> None:
+    """Refuse a vocabulary with which decoding would be ambiguous.
+
+    Args:
+        vocabulary: token by id.
+        blank_token: CTC's blank.
+
+    Raises:
+        ValueError: a token stands twice, or the blank is missing.
+    """
+    if len(set(vocabulary)) != len(vocabulary):
+        twice = sorted(token for token, count in Counter(vocabulary).items() if count > 1)
+        raise ValueError(f"the vocabulary holds tokens twice: {quote(twice)}")
+    if blank_token not in vocabulary:
+        raise ValueError(f"the blank {quote(blank_token)} is not among the vocabulary's {len(vocabulary)} tokens")
+
+
+def stands_for_nothing(token: str, silent: tuple[str, ...]) -> bool:
+    """Whether a token adds nothing to a text: one of those named, or ``<...>``.
+
+    Examples:
+        >>> stands_for_nothing("<s>", ()), stands_for_nothing("[PAD]", ("[PAD]",)), stands_for_nothing("[PAD]", ())
+        (True, True, False)
+    """
+    return token in silent or (len(token) > 2 and token[0] == "<" and token[-1] == ">")
+
+
+def build_char_tokenizer(texts: Iterable[str]) -> CharTokenizer:
+    """Make the vocabulary of a set of transcripts.
+
+    Args:
+        texts: normalized transcripts.
+
+    Returns:
+        ``<pad>`` as 0, then ``<s>``, ``</s>``, ``<unk>``, ``|`` and the characters in order of code point.
+
+    Examples:
+        >>> build_char_tokenizer(["BA", "A C"]).vocabulary
+        ('<pad>', '<s>', '</s>', '<unk>', '|', 'A', 'B', 'C')
+    """
+    characters = {character for text in texts for character in text} - {" ", "|"}
+    return CharTokenizer(("<pad>", *SENTENCE_TOKENS, "<unk>", "|", *sorted(characters)))

@@ -1,0 +1,98 @@
+"""The structure of the package beyond its floors: no circle of files, no private name of another module."""
+
+import ast
+import importlib.util
+import sys
+from pathlib import Path
+
+_spec = importlib.util.spec_from_file_location("floors", Path(__file__).with_name("test_floors.py"))
+floors = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(floors)
+
+def import_graph():
+    """Which file imports which, inside functions and for type checkers too; a package stands for its ``__init__``."""
+    names = {floors.name_of(path): path for path in floors.MODULES}
+    graph = {}
+    for name, path in names.items():
+        found = set()
+        for _, imported in floors.imports_of(path):
+            # ``from package import name`` imports the module of that name, or else the package.
+            home = imported if imported in names else imported.rpartition(".")[0]
+            if home in names and home != name:
+                found.add(home)
+        graph[name] = found
+    # The package itself is a door that loads nothing at import: see test_package_only_points_to_rooms.
+    graph["bigfoot"] = set()
+    return graph
+
+
+def find_circles(graph):
+    """Sets of files that import each other, by Tarjan's algorithm."""
+    index, low, stack, on_stack, circles = {}, {}, [], set(), []
+
+    def visit(node):
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        on_stack.add(node)
+        for other in sorted(graph.get(node, ())):
+            if other not in index:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in on_stack:
+                low[node] = min(low[node], index[other])
+        if low[node] == index[node]:
+            members = set()
+            while node not in members:
+                members.add(stack.pop())
+            on_stack.difference_update(members)
+            if len(members) > 1:
+                circles.append(members)
+
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), 10 * len(graph)))
+    for node in sorted(graph):
+        if node not in index:
+            visit(node)
+    return circles
+
+
+def private_names(path):
+    """Private names of other modules of the package that a file imports or reads."""
+    tree, modules = ast.parse(path.read_text(encoding="utf-8")), {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "bigfoot":
+            for alias in node.names:
+                if alias.name.startswith("_") and not alias.name.startswith("__"):
+                    yield node.lineno, f"{node.module}.{alias.name}"
+                modules[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    known = {floors.name_of(module) for module in floors.MODULES}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            home = modules.get(node.value.id)
+            if home in known and node.attr.startswith("_") and not node.attr.startswith("__"):
+                yield node.lineno, f"{home}.{node.attr}"
+
+
+def test_no_circle_of_files():
+    assert [sorted(circle) for circle in find_circles(import_graph())] == []
+
+
+def test_circles_are_found():
+    assert find_circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [{"a", "b", "c"}]
+    assert find_circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_no_module_of_a_run_reads_a_private_name_of_another():
+    faults = [
+        f"{path}:{line}: {name}"
+        for path in floors.MODULES
+        if floors.room_of(floors.name_of(path)) in ("pipeline", "study")
+        for line, name in private_names(path)
+    ]
+    assert not faults, "\n".join(faults)
+
+
+def test_private_names_are_found(tmp_path):
+    file = tmp_path / "module.py"
+    imports = "from bigfoot.pipeline import run\nfrom bigfoot.errors import _hidden\n"
+    file.write_text(f"{imports}run._report()\nrun.__name__\n")
+    assert {name for _, name in private_names(file)} == {"bigfoot.errors._hidden", "bigfoot.pipeline.run._report"}
