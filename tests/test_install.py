@@ -45,7 +45,8 @@ def setup_arguments():
 @pytest.fixture
 def site(tmp_path, monkeypatch):
     """A folder of installed distributions in place of this environment's: ``site("bigfoot-speech", "1.0", ...)``."""
-    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    library = [path for path in sys.path if path.startswith(sys.base_prefix) and "site-packages" not in path]
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *library])
 
     def add(name, version, **files):
         folder = tmp_path / f"{name.replace('-', '_')}-{version}.dist-info"
