@@ -83,4 +83,5 @@ def one_by_one(batches: Iterable[Waveforms]) -> Iterator[PaddedAudio]:
     """
     for batch in batches:
         for samples, mask in zip(batch.input_values, batch.attention_mask, strict=True):
-            yield PaddedAudio(samples[mask][None], mask[mask][None])
+            real = mask.bool()  # masks of transformers' feature extractors are numbers
+            yield PaddedAudio(samples[real][None], real[real][None])
