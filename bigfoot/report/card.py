@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -12,6 +13,7 @@ from bigfoot.report.render import escape, render_splits
 from bigfoot.report.rows import Report, load_report
 from bigfoot.text.tokenizers import CharTokenizer
 
+_PLAIN = re.compile(r"[A-Za-z0-9.+-]+")
 _TAGS = ("speech", "bigfoot", "compression")
 
 
@@ -30,7 +32,7 @@ def render_card(loaded: LoadedModel, repository: str, license: str | None = None
         >>> from bigfoot.formats.folder import load_model
         >>> card = render_card(load_model("tiny_teacher"), "me/digits", "apache-2.0")
         >>> card.splitlines()[1], "# digits" in card
-        ('license: "apache-2.0"', True)
+        ('license: apache-2.0', True)
     """
     parts = [
         *_render_head(loaded, license), "", f"# {escape(repository.rpartition('/')[2])}", "", *_describe(loaded), "",
@@ -44,7 +46,7 @@ def render_card(loaded: LoadedModel, repository: str, license: str | None = None
 def _render_head(loaded: LoadedModel, license: str | None) -> list[str]:
     """Render the YAML header; its keys are listed at https://huggingface.co/docs/hub/model-cards."""
     task = ["automatic-speech-recognition"] if loaded.model.head is not None else ["feature-extraction"]
-    head = [f"license: {json.dumps(license)}"] if license else []
+    head = [f"license: {license if _PLAIN.fullmatch(license) else json.dumps(license)}"] if license else []
     head += ["library_name: transformers", f"pipeline_tag: {task[0]}", "tags:"]
     return ["---", *head, *(f"- {tag}" for tag in [loaded.model.config.family, *_TAGS]), "---"]
 

@@ -206,7 +206,7 @@ def test_peers_get_fp32_or_words(make_small, processor, tmp_path):
         with pytest.raises(ModelError, match="int8 weights"):
             convert_model(eight, tmp_path / to, to=to)
     assert convert_model(eight, tmp_path / "dense", to="huggingface", dense=True) < 1e-5
-    with pytest.raises(ModelError, match="int8_static: what goes into its layers"):
+    with pytest.raises(ModelError, match="int8_static: the input of its layers"):
         convert_model(LoadedModel(make_small("int8_static"), processor), tmp_path / "no", to="huggingface", dense=True)
 
 
@@ -242,8 +242,8 @@ TENSORS = {
     "no scale": (lambda t: t.pop(SCALE), rf"{WEIGHT} has no scales: {SCALE} is missing"),
     "a short scale": (lambda t: t.update({SCALE: t[SCALE][1:].clone()}), r"scales of shape \(23,\), expected \(24,\)"),
     "one scale": (lambda t: t.update({SCALE: t[SCALE][0].clone()}), r"scales of shape \(\), expected \(24,\)"),
-    "NaN": (lambda t: t[SCALE].fill_(math.nan), "scales that are no numbers above 0"),
-    "below zero": (lambda t: t[SCALE].neg_(), "scales that are no numbers above 0"),
+    "NaN": (lambda t: t[SCALE].fill_(math.nan), "scales that are not finite numbers above 0"),
+    "below zero": (lambda t: t[SCALE].neg_(), "scales that are not finite numbers above 0"),
     "scales of another type": (lambda t: t.update({SCALE: t[SCALE].half()}), "expected float32"),
     "a number too low": (lambda t: t[WEIGHT].fill_(-128), "numbers below -127"),
     "floats": (lambda t: t.update({WEIGHT: t[WEIGHT].float()}), f"{WEIGHT} is float32, expected int8"),
