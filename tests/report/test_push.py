@@ -74,7 +74,7 @@ def test_a_plain_headless_model_without_a_run(build_model, processor):
     head, text = split_card(render_card(loaded, "me/encoder"))
     assert "license" not in head and head["pipeline_tag"] == "feature-extraction"
     assert "AutoModel.from_pretrained" in text and "trust_remote_code" not in text and "AutoFeatureExtractor" in text
-    assert "hears the padding" in text and "Not stated" in text
+    assert "padding of a batch" in text and "Not stated" in text
     assert "## Measured" not in text and "## How it was made" not in text
 
 
