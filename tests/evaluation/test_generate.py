@@ -34,7 +34,7 @@ def test_text_goes_on_from_the_prompt(loaded, recording, bigfoot, tmp_path):
 
 
 def test_what_cannot_be_generated(loaded, recording, build_model, processor):
-    with pytest.raises(DataError, match="prompt cannot be spelled: characters outside the vocabulary: '1'"):
+    with pytest.raises(DataError, match="prompt cannot be tokenized: characters outside the vocabulary: '1'"):
         generate_text(loaded, recording, "1", DecodingConfig())
     with pytest.raises(ModelError, match="no decoder"):
         generate_text(LoadedModel(build_model("base"), processor), recording, "", DecodingConfig())
