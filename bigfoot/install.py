@@ -32,7 +32,7 @@ EXTRAS = {
     "lm": ("flashlight-text",),
     "decoder": ("peft",),
 }  # fmt: skip
-"""Packages of each extra beyond the base, as in ``setup.py``; ``runtime`` and ``test`` are not for users."""
+"""Packages of each extra beyond the base, as in ``setup.py``; ``runtime``, ``docs`` and ``test`` are not for users."""
 NEWEST_PYTHON = {"lm": (3, 12)}
 """Extras whose packages have no wheels for every Python."""
 

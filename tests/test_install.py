@@ -69,7 +69,7 @@ def test_setup_asks_for_the_same_packages(setup_arguments):
     assert {extra: names(lines) for extra, lines in extras.items() if extra in EXTRAS} == {
         extra: set(packages) for extra, packages in EXTRAS.items()
     }
-    assert set(extras) - set(EXTRAS) == {"runtime", "test"} and names(extras["runtime"]) == set(BASE)
+    assert set(extras) - set(EXTRAS) == {"runtime", "docs", "test"} and names(extras["runtime"]) == set(BASE)
 
 
 def test_all_that_is_tested_is_within_the_constraints(setup_arguments):
