@@ -41,7 +41,7 @@ def test_every_guard_is_named_in_log_and_report(small_config, no_rows, broken_on
     }
     found = {words: [note.partition(": ")[0] for note in report.notes if words in note] for words in kinds}
     assert found == kinds and len(report.notes) == 7
-    assert all("Try " in note or "Look at " in note for note in report.notes)
+    assert all("Try " in note or "Check " in note for note in report.notes)
     page, log = (tmp_path / "report" / "report.md").read_text(), (tmp_path / "log.txt").read_text()
     assert all(note in page and note.partition(": ")[2] in log for note in report.notes)
     assert len(list((tmp_path / "distill" / "bad_batches").glob("*.json"))) == 1

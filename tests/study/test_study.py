@@ -38,7 +38,9 @@ def stand_in(tmp_path, monkeypatch):
             print("loss is no number"); sys.exit(3)
         if "steps" in given:
             (folder / "data").mkdir(parents=True, exist_ok=True)
-        known = dict(model=str(folder), wer=0.5, references=["ONE"], hypotheses=["TWO"], speakers=["a"],
+        model = folder / "finetune" / "model"
+        model.mkdir(parents=True, exist_ok=True)
+        known = dict(model=str(model), wer=0.5, references=["ONE"], hypotheses=["TWO"], speakers=["a"],
                      num_params=1, macs_per_second=1, size_bytes=1, start="x", start_wer=1.0)
         (folder / "{RESULT}").write_text(json.dumps(known | dict(key=key)))
         """))  # fmt: skip
