@@ -3,14 +3,14 @@ import os
 
 import pytest
 
-from bigfoot.doctor import looks
+from bigfoot.doctor import checks
 from bigfoot.doctor.checks import PROBES, TRAINING_PROBES, choose_probes, judge_build, list_nvidia_gpus
 from bigfoot.install import BASE, EXTRAS, install_hint
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_every_package_that_is_installed_is_looked_at(training, monkeypatch):
-    monkeypatch.setattr(looks, "wants_training", lambda: training)
+    monkeypatch.setattr(checks, "wants_training", lambda: training)
     looked = {name for probe in choose_probes() for name, _ in PROBES[probe]()}
     assert set(BASE) <= looked
     assert bool(looked & set(EXTRAS["train"])) == training
@@ -41,31 +41,31 @@ def test_the_driver_is_asked_for_gpus(answer, count, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     assert list_nvidia_gpus() == ["GPU 0: Fake"][:count]
     tool.write_text("no program at all")
-    monkeypatch.setattr(looks.shutil, "which", lambda name: str(tmp_path))
+    monkeypatch.setattr(checks.shutil, "which", lambda name: str(tmp_path))
     assert list_nvidia_gpus() == []
 
 
 def test_a_version_out_of_range_is_broken(monkeypatch):
     asked = ["jiwer<4,>=3; extra == 'train'", "rich>=13,<16", "richer>=1", "espeakng-loader>=0.2; extra == 'synthetic'"]
     monkeypatch.setattr(importlib.metadata, "requires", lambda name: asked)
-    found = looks._load("jiwer")
+    found = checks._load("jiwer")
     assert (found.state, found.cure) == ("broken", "pip install 'jiwer<4,>=3'")
-    assert looks._load("rich").state == "ok"
+    assert checks._load("rich").state == "ok"
 
 
 def test_more_threads_than_processors(monkeypatch):
     import torch
 
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
-    monkeypatch.setattr(looks, "count_processors", lambda: 2)
-    found = looks._threads()
+    monkeypatch.setattr(checks, "count_processors", lambda: 2)
+    found = checks._threads()
     assert found.state == "note" and "OMP_NUM_THREADS=2" in found.cure
 
 
 @pytest.mark.parametrize(("error", "state"), [(1.1, "note"), (float("nan"), "note"), (0.004, "ok")])
 def test_half_precision_computed_wrongly(error, state, monkeypatch):
     monkeypatch.setattr("bigfoot.measure.half_precision.measure_half_precision_error", lambda *_arguments: error)
-    found = looks._half_precision()
+    found = checks._half_precision()
     assert found.state == state and bool(found.cure) == (state != "ok")
 
 
@@ -81,11 +81,11 @@ def test_a_soundfile_without_a_format(lost, state, monkeypatch):
         write(*arguments, **options)
 
     monkeypatch.setattr(soundfile, "write", poorer)
-    found = looks._sound_formats()
+    found = checks._sound_formats()
     assert found.state == state and ((f"without {lost.lower()}" if lost else "flac, ogg and mp3") in found.value)
 
 
 def test_without_espeak_the_extra_is_named(monkeypatch):
-    monkeypatch.setattr(looks.importlib.util, "find_spec", lambda name: None)
-    found = looks._espeak()
+    monkeypatch.setattr(checks.importlib.util, "find_spec", lambda name: None)
+    found = checks._espeak()
     assert (found.state, found.cure) == ("note", install_hint("synthetic"))

@@ -72,6 +72,7 @@ UNSEEN = {
     "missing_package",  # every package is there where tests run
     "not_yaml", "unknown_stage",  # raised where a file or an option is read
     "heads_differ", "no_such_layer", "not_dense", "not_gateable", "not_prunable",  # of other teachers or steps
+    "not_loaded",  # of plugins: tests/config/test_plugins.py
     "unknown_technique", "no_technique", "not_applicable",  # of student.techniques: tests/compress/test_chain.py
 }  # fmt: skip
 """Codes that no case shows."""
