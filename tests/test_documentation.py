@@ -178,7 +178,8 @@ def test_blocks_run(page: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
             for command in commands_of(block.content):
                 run_command(command, monkeypatch)
         elif block.language == "python":
-            exec(compile(block.content, f"{page}:{block.line}", "exec"), names)
+            shorter = block.content.replace('"run_dir=runs/python"', f'"run_dir=runs/python", *{TINY!r}')
+            exec(compile(shorter, f"{page}:{block.line}", "exec"), names)
         elif block.language == "yaml":
             check_yaml(block.content, workplace)
         elif block.language == "json":
