@@ -63,9 +63,10 @@ def list_techniques() -> Mapping[str, type]:
         >>> list(list_techniques())[:2]
         ['depth', 'decoder_depth']
     """
-    for module in BUILT_IN:
-        importlib.import_module(f"bigfoot.compress.{module}")
-    return dict(_SETTINGS)
+    modules = [importlib.import_module(f"bigfoot.compress.{name}").__name__ for name in BUILT_IN]
+    # By module and not by import, which is in another order where a program imports one of them first.
+    rank = {module: position for position, module in enumerate(modules)}
+    return dict(sorted(_SETTINGS.items(), key=lambda entry: rank.get(_WORK[entry[1]][0].__module__, len(rank))))
 
 
 def apply_technique(

@@ -106,6 +106,7 @@ def join_pieces(utterances: Sequence[LoadedUtterance], texts: Sequence[str]) -> 
         texts: one each.
 
     Examples:
+        >>> import numpy as np
         >>> wave = np.zeros(1, np.float32)
         >>> join_pieces([LoadedUtterance(name, "", "", wave) for name in "aab"], ["ONE", "TWO", ""])
         ['ONE TWO', '']

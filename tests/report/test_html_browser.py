@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib.image
 import pytest
 
+from bigfoot.report.columns import COLUMNS
 from bigfoot.report.rows import Report
 from bigfoot.report.writer import save_report
 
@@ -80,7 +81,8 @@ def press(driver: Any, index: int, key: str | None = None) -> str:
 def test_a_click_sorts_by_value_and_what_is_missing_stays_last(phone: Any) -> None:
     from selenium.webdriver.common.keys import Keys
 
-    model, wer, faster = 0, 1, 7
+    heads = [column.head for column in COLUMNS]
+    model, wer, faster = (heads.index(head) for head in ("model", "WER % [95 %]", "faster [spread]"))
     given = column(phone, wer)
     assert given == ["4.10 [3.00, 5.30]", "7.00 [5.50, 8.50]", "n/a (no <b>head</b>)"]
     assert press(phone, wer) == "ascending" and column(phone, wer) == given
@@ -92,8 +94,8 @@ def test_a_click_sorts_by_value_and_what_is_missing_stays_last(phone: Any) -> No
     assert [text.split()[0] for text in column(phone, faster)] == ["10.2x", "2.00x", "1.00x"]
     assert press(phone, model) == "ascending"
     assert column(phone, model)[1:] == ["finetune", "teacher"]
-    heads = phone.find_elements("css selector", "table:first-of-type thead th")[:12]
-    assert [head.get_attribute("aria-sort") for head in heads] == ["ascending"] + ["none"] * 11
+    titles = phone.find_elements("css selector", "table:first-of-type thead th")[: len(COLUMNS)]
+    assert [title.get_attribute("aria-sort") for title in titles] == ["ascending"] + ["none"] * (len(COLUMNS) - 1)
     press(phone, model)
     assert press(phone, model) == "none" and column(phone, wer) == given
 
