@@ -38,6 +38,7 @@ from bigfoot.data.sources import (
     read_sources,
     write_sources,
 )
+from bigfoot.data.splits import make_splits
 from bigfoot.data.synthetic import synthesize_split
 from bigfoot.data.tables import list_common_voice, list_table
 from bigfoot.data.utterance import Utterance
@@ -87,7 +88,9 @@ def _find_fsdd(root: Path, split: str) -> list[Path]:
 
 
 def _list_table(root: Path, split: str, config: DataConfig) -> list[ListedUtterance]:
-    return list_table(_find_table(split, root), untranscribed=config.transcripts == "none")
+    untranscribed = config.transcripts == "none"
+    table = _find_table(split, root)
+    return list_table(table, untranscribed=untranscribed, names=config.columns, labels=config.labels)
 
 
 _CORPORA = {
@@ -311,7 +314,9 @@ def _list_splits(
             listed[split] = [item for name in names for item in corpus.list_split(root, name, config)]
             if corpus.is_written:
                 listed[split] = [replace(item, text=drop_silent_marks(item.text, characters)) for item in listed[split]]
-    if config.hold_out_speakers and "dev" not in listed:
+    if config.split.by != "given":
+        listed = make_splits([item for items in listed.values() for item in items], config.split, seed)
+    elif config.hold_out_speakers and "dev" not in listed:
         listed["train"], listed["dev"] = hold_out_speakers(listed.get("train", []), config.hold_out_speakers, seed)
     return {split: listed[split] for split in SPLITS if split in listed}
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from bigfoot.config import Problem, above_zero, not_negative, one_of, share
+from bigfoot.config import Problem, above_zero, not_negative, one_of, share, unknown_words
+from bigfoot.data.split_settings import SplitConfig
+
+ROLES = ("path", "text", "speaker", "id", "offset", "duration", "end")
+"""What columns of a table can be for, besides labels."""
 
 
 @dataclass
@@ -69,6 +73,14 @@ class DataConfig:
     """The same for dev, on which the best checkpoint is chosen."""
     test_splits: list[str] = field(default_factory=list)
     """The same for test, which is read once, at the end."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Table: its own names of columns, by what they are for: ``path``, ``text``, ``speaker``, ``id``, ``offset``,
+    ``duration``, ``end``, or a label of ``labels``."""
+    labels: list[str] = field(default_factory=list)
+    """Labels of utterances that tasks are trained on (``train_task``), by name: columns of a table, or what the corpus
+    has."""
+    split: SplitConfig = field(default_factory=SplitConfig)
+    """Splits that are made out of ``train_splits``."""
     transcripts: str = one_of("given", "none", "teacher")
     """``none`` trains without transcripts: where labels are asked for (``ctc``, fine-tuning, dev WER), the teacher's
     own transcripts take their place, by its decoder where it has one (``evaluate.autoregressive``). Test keeps the
@@ -112,3 +124,7 @@ class DataConfig:
         """Check conditions on several values together."""
         if self.max_digits < self.min_digits:
             yield Problem("max_digits", "below_minimum", "below data.min_digits")
+        yield from unknown_words("columns", "column", list(self.columns), [*ROLES, *self.labels])
+        if self.split.stratify and self.split.stratify not in self.labels:
+            message = f"{self.split.stratify!r} is none of data.labels {self.labels}; add it there"
+            yield Problem("split.stratify", "unknown_word", message)
