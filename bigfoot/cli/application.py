@@ -17,12 +17,13 @@ from bigfoot.cli.generate import generate
 from bigfoot.cli.push import push
 from bigfoot.cli.quantize import quantize
 from bigfoot.cli.summary import summary
+from bigfoot.cli.train_task import train_task
 from bigfoot.cli.transcribe import transcribe
 from bigfoot.errors import BigfootError, ConfigError, MissingExtraError
 
 COMMANDS = (
-    compress, evaluate, summary, benchmark, compare, transcribe, generate, embed, convert, quantize, export, push,
-    configs, doctor,
+    compress, train_task, evaluate, summary, benchmark, compare, transcribe, generate, embed, convert, quantize, export,
+    push, configs, doctor,
 )  # fmt: skip
 """In the order of ``bigfoot --help``: one file per command."""
 

@@ -54,10 +54,12 @@ class DataConfig:
     """One corpus with its train, dev and test splits, as lhotse manifests."""
 
     corpus: str = one_of(
-        "synthetic_digits", "fsdd", "librispeech", "common_voice", "speechocean762", "folder", "table"
-    )
-    """``synthetic_digits``, ``fsdd``, ``librispeech``, ``common_voice`` (TSV beside ``clips/``), ``speechocean762``,
-    ``folder`` (audio beside .txt of the same name, or audio alone) or ``table`` (TSV, CSV or JSONL)."""
+        "synthetic_digits", "fsdd", "fsdd_recordings", "librispeech", "common_voice", "speechocean762", "folder",
+        "table",
+    )  # fmt: skip
+    """``synthetic_digits``, ``fsdd`` (strings joined from it), ``fsdd_recordings`` (each by itself), ``librispeech``,
+    ``common_voice`` (TSV beside ``clips/``), ``speechocean762``, ``folder`` (audio beside .txt of the same name, or
+    audio alone) or ``table`` (TSV, CSV or JSONL)."""
     root: str | None = None
     """Folder of the corpus; ``$BIGFOOT_DATA/<its usual name>`` by default. Synthetic speech needs none."""
     train_clean_100: bool = False
@@ -78,7 +80,8 @@ class DataConfig:
     ``duration``, ``end``, or a label of ``labels``."""
     labels: list[str] = field(default_factory=list)
     """Labels of utterances that tasks are trained on (``train_task``), by name: columns of a table, or what the corpus
-    has."""
+    has: ``digit`` and ``speaker`` (fsdd_recordings), ``age`` and ``gender`` (speechocean762), ``sex``, ``accent``,
+    ``speed`` and ``traits`` (synthetic_digits)."""
     split: SplitConfig = field(default_factory=SplitConfig)
     """Splits that are made out of ``train_splits``."""
     transcripts: str = one_of("given", "none", "teacher")

@@ -149,7 +149,7 @@ def _allows_new_characters(config: Config) -> bool:
 def _find_characters(config: Config, teacher: LoadedModel) -> list[str] | None:
     """Return the characters allowed in transcripts; None for a new vocabulary, or if the teacher's allows any."""
     tokenizer = teacher.processor.tokenizer
-    if tokenizer is None or tokenizer.characters is None or _allows_new_characters(config):
+    if tokenizer is None or tokenizer.characters is None or config.trains_task or _allows_new_characters(config):
         return None
     return sorted(tokenizer.characters)
 
@@ -231,6 +231,7 @@ def _report(results: list[StepResult], context: Context, config_path: str | None
         config=to_dict(config),
         machine=describe_machine(),
         worst=findings.worst,
+        tasks=findings.tasks,
     )
     write_report(report, folder, expected)
     log.info("report: %s", folder / "report.md")

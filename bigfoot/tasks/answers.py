@@ -114,4 +114,5 @@ def _answer(model: BigfootForCTC, shape: TaskShape, batches: Iterable[Batch]) ->
     facts = task_facts(shape)
     pooled = np.stack([sums.logits / max(1, sums.samples) for sums in found.values()])
     targets = np.stack([sums.target for sums in found.values()])
-    return Answers(list(found), [sums.speaker for sums in found.values()], targets, compute_scores(pooled, facts), facts)
+    speakers = [sums.speaker for sums in found.values()]
+    return Answers(list(found), speakers, targets, compute_scores(pooled, facts), facts)

@@ -19,8 +19,8 @@ def find_frozen(model: BigfootForCTC, names: Sequence[str]) -> dict[str, nn.Para
 
     Args:
         model: with an encoder.
-        names: ``feature_encoder``, ``feature_projection``, ``encoder``, ``layers.3``, ``layers.0-7``, or the name of any
-            module below the encoder, such as ``encoder.pos_conv_embed``.
+        names: ``feature_encoder``, ``feature_projection``, ``encoder``, ``layers.3``, ``layers.0-7``, or the name of
+            any module below the encoder, such as ``encoder.pos_conv_embed``.
 
     Returns:
         Parameters by name.

@@ -187,11 +187,11 @@ def calibration_error(confidences: npt.NDArray[np.float64], correct: npt.NDArray
         0.45
     """
     bins = np.minimum((confidences * _BINS).astype(int), _BINS - 1)
-    gaps = (
-        abs(float(confidences[bins == each].mean()) - float(correct[bins == each].mean())) * float((bins == each).mean())
-        for each in np.unique(bins)
-    )
-    return round(sum(gaps), 12)
+    total = 0.0
+    for each in np.unique(bins):
+        here = bins == each
+        total += float(here.mean()) * abs(float(confidences[here].mean()) - float(correct[here].mean()))
+    return round(total, 12)
 
 
 def _describe_classes(answers: Answers) -> tuple[dict[str, Metrics], list[list[int]]]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from bigfoot.config import Problem, above_zero, not_negative, one_of, share
 from bigfoot.install import install_hint
-from bigfoot.models.tasks.shape import KINDS, LAYERS, LINKS, POOLING_NAMES
 from bigfoot.training.settings import TrainConfig
 
 METRICS: dict[str, tuple[str, ...]] = {
@@ -25,18 +24,18 @@ LOWER_IS_BETTER = ("mae", "rmse")
 class HeadConfig:
     """The task head, where the model has none yet."""
 
-    pooling: str = one_of(*POOLING_NAMES)
+    pooling: str = one_of("mean", "max", "attention", "statistics", "last")
     """From frames to one vector: ``mean``, ``max``, ``attention`` (learned shares), ``statistics`` (mean and standard
     deviation), or the ``last`` frame. Padding is in none."""
     pooling_heads: int = above_zero(1)
     """Heads of ``attention``, each with shares of its own for its part of the channels."""
-    layers: str = one_of(*LAYERS)
+    layers: str = one_of("last", "weighted")
     """``last`` pools the encoder's last state, ``weighted`` a sum of all layers by learned weights."""
     hidden_sizes: list[int] = field(default_factory=list)
     """Widths of the layers between pooling and output; empty for none."""
     dropout: float = share(0.1)
     """Before each layer of the head, in training."""
-    link: str = one_of(*reversed(LINKS))
+    link: str = one_of("corn", "coral")
     """Of ``ordinal``: ``corn`` (a direction for each threshold between ratings), or ``coral`` (one for all)."""
 
 
@@ -48,7 +47,7 @@ class TrainTaskConfig(TrainConfig):
     """Optimizer steps."""
     learning_rate: float = above_zero(1e-3)
     """Highest learning rate."""
-    kind: str = one_of(*KINDS)
+    kind: str = one_of(*METRICS)
     """``single_label`` (one class of several), ``multi_label`` (any number), ``ordinal`` (ratings in order) or
     ``regression`` (numbers)."""
     column: str = "label"
