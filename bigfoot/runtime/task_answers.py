@@ -119,3 +119,4 @@ def _numbers(logits: Floats, facts: TaskFacts) -> Floats:
 _SCORES: dict[str, Callable[[Floats, TaskFacts], Floats]] = {
     "single_label": _softmax, "multi_label": _sigmoid, "ordinal": _ratings, "regression": _numbers
 }  # fmt: skip
+TASK_KINDS = tuple(_SCORES)

@@ -14,6 +14,8 @@ from bigfoot.audio.pauses import LONGEST_PIECE
 from bigfoot.data.batches import Batch, evaluation_batches
 from bigfoot.errors import ModelError
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.tasks.kinds.base import LossOptions
+from bigfoot.models.tasks.kinds.registry import find_kind
 from bigfoot.models.tasks.shape import TaskShape
 from bigfoot.models.tasks.targets import read_targets
 from bigfoot.runtime.task_answers import TaskFacts, compute_scores
@@ -30,6 +32,7 @@ class Answers:
         targets: (N, W), see ``bigfoot.models.tasks.kinds.base``; NaN where not known.
         scores: (N, L), probabilities of the labels, or numbers.
         facts: kind and labels.
+        logits: (N, K), what the scores were made of; empty where no head made them.
     """
 
     ids: list[str]
@@ -37,6 +40,7 @@ class Answers:
     targets: npt.NDArray[np.float64]
     scores: npt.NDArray[np.float64]
     facts: TaskFacts
+    logits: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 1)))
 
     def known(self) -> Answers:
         """Return the answers to utterances with a label."""
@@ -115,4 +119,19 @@ def _answer(model: BigfootForCTC, shape: TaskShape, batches: Iterable[Batch]) ->
     pooled = np.stack([sums.logits / max(1, sums.samples) for sums in found.values()])
     targets = np.stack([sums.target for sums in found.values()])
     speakers = [sums.speaker for sums in found.values()]
-    return Answers(list(found), speakers, targets, compute_scores(pooled, facts), facts)
+    return Answers(list(found), speakers, targets, compute_scores(pooled, facts), facts, pooled)
+
+
+def measure_loss(answers: Answers) -> float | None:
+    """Mean loss of a model's answers, without smoothing and weights; None where no utterance has a label.
+
+    Args:
+        answers: with logits.
+    """
+    facts, known = answers.facts, ~np.isnan(answers.targets).all(-1)
+    if not known.any():
+        return None
+    shape = TaskShape(facts.kind, [*facts.labels], "", facts.link, center=[*facts.center], scale=[*facts.scale])
+    logits, targets = torch.from_numpy(answers.logits[known]), torch.from_numpy(answers.targets[known])
+    losses = find_kind(shape).losses(logits.float(), targets.float(), LossOptions())
+    return round(float(losses.mean()), 6)

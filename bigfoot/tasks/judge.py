@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.tasks.answers import answer_manifest
+from bigfoot.tasks.answers import answer_manifest, measure_loss
 from bigfoot.tasks.metrics import score_answers
 from bigfoot.tasks.settings import LOWER_IS_BETTER
 from bigfoot.text.tokenizers import Processor
@@ -34,8 +34,10 @@ class TaskJudge:
         answers = answer_manifest(student, self.manifest, self.processor, self.batch_size)
         score = score_answers(answers, self.metric, samples=0, seed=0)
         value = score.metrics.get(self.metric)
-        record = {f"dev_{name}": round(number, 6) for name, number in score.metrics.items()}
-        summary = f"{self.metric} {'n/a' if value is None else f'{value:.4f}'}"
+        loss = measure_loss(answers)
+        record = {"dev_loss": loss, "dev_score": value}
+        words = "n/a" if value is None else f"{value:.4f}"
+        summary = f"{self.metric} {words}  loss {'n/a' if loss is None else f'{loss:.4f}'}"
         if value is None:
             return DevScore(None, record, summary)
         return DevScore(value if self.metric in LOWER_IS_BETTER else 1 - value, record, summary)

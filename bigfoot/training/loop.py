@@ -188,11 +188,10 @@ class Trainer:
 
     def _is_patience_over(self) -> bool:
         """Return whether dev has not improved for ``patience`` evaluations; a resumed training finds the same."""
-        progress, patience = self.progress, self.config.patience
-        return bool(patience and progress.best_step and self._evaluated_since_best() >= patience)
+        return 0 < self.config.patience <= self._evaluated_since_best()
 
     def _evaluated_since_best(self) -> int:
-        return self.progress.step // self.config.eval_every - self.progress.best_step // self.config.eval_every
+        return next((r["since_best"] for r in reversed(self.progress.records) if "since_best" in r), 0)
 
     def _note(self, kind: str, text: str | None) -> None:
         if text:
@@ -339,7 +338,12 @@ class Trainer:
             self._save(self.run.folder / "best")
             return
         score = judge.judge(self.objective.student, step, self.config.max_steps)
-        self.progress.records.append({"step": step, **score.record})
+        record = {"step": step, **score.record}
+        if self.config.patience:
+            best = self.progress.best_wer
+            better = best is None or (score.error is not None and score.error < best)
+            record["since_best"] = 0 if better else self._evaluated_since_best() + 1
+        self.progress.records.append(record)
         self.accelerator.log({k: v for k, v in score.record.items() if v is not None}, step=step)
         log.info("%s %d  dev %s", self.run.name, step, score.summary)
         for kind, note in score.notes.items():

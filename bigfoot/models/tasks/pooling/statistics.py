@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bigfoot.models.tasks.pooling.base import Pooled, Pooling, masked_mean
 
-_FLOOR = 1e-5
+VARIANCE_FLOOR = 1e-5
 """Added to the variance: the root of a variance near 0 would blow rounding up, and its gradient has no bound."""
 
 
@@ -21,5 +21,5 @@ class StatisticsPooling(Pooling):
         mean = masked_mean(frames, frame_mask)
         # Around the mean: the difference of two large means of squares would lose what it is to show.
         variance = masked_mean((frames - mean[:, None]) ** 2, frame_mask)
-        spread = (variance + _FLOOR).sqrt().where(frame_mask.any(1, keepdim=True), 0.0)
+        spread = (variance + VARIANCE_FLOOR).sqrt().where(frame_mask.any(1, keepdim=True), 0.0)
         return Pooled(torch.cat([mean, spread], -1))
