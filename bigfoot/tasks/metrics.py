@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,10 @@ from bigfoot.measure.error_rate import assign_units
 from bigfoot.runtime.task_answers import choose_classes
 from bigfoot.tasks.answers import Answers
 
-Metrics = dict[str, float]
+Metrics: TypeAlias = dict[str, float]
+Metric: TypeAlias = Callable[[Answers], float]
+Floats: TypeAlias = npt.NDArray[np.float64]
+Classes: TypeAlias = npt.NDArray[np.int64]
 _BINS = 10
 
 
@@ -59,17 +62,17 @@ def score_answers(answers: Answers, metric: str, samples: int, seed: int) -> Tas
         See ``TaskScore``.
     """
     known = answers.known()
-    compute = _METRICS[answers.facts.kind]
+    computed = _METRICS[answers.facts.kind]
     units, unit = assign_units(known.speakers)
-    metrics = compute(known) if len(known.ids) else {}
-    resampled = _resample(known, units, lambda drawn: compute(drawn).get(metric), samples, seed)
+    metrics = _floats({name: compute(known) for name, compute in computed.items()}) if len(known.ids) else {}
+    resampled = _resample(known, units, computed[metric], samples, seed)
     low, high = np.quantile(resampled, [0.025, 0.975]).tolist() if resampled else (None, None)
     per_class, confusion = _describe_classes(known) if len(known.ids) else ({}, [])
     return TaskScore(metrics, metric, low, high, unit, len(known.ids), per_class, confusion)
 
 
 def _resample(
-    answers: Answers, units: npt.NDArray[np.intp], compute: Callable[[Answers], float | None], samples: int, seed: int
+    answers: Answers, units: npt.NDArray[np.intp], compute: Metric, samples: int, seed: int
 ) -> list[float]:
     """Draw as many units as there are, with replacement; resamples without the metric are left out."""
     if len(units) == 0 or int(units.max()) < 1:
@@ -80,78 +83,108 @@ def _resample(
         compute(answers.take(np.concatenate([rows_of[unit] for unit in rng.integers(len(rows_of), size=len(rows_of))])))
         for _ in range(samples)
     )
-    return [value for value in found if value is not None]
+    return [value for value in found if np.isfinite(value)]
 
 
-def _classes(answers: Answers) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _classes(answers: Answers) -> tuple[Classes, Classes]:
     return answers.targets[:, 0].astype(np.int64), choose_classes(answers.scores, answers.facts)
 
 
-def _score_single(answers: Answers) -> Metrics:
-    from sklearn import metrics
-
-    truth, chosen = _classes(answers)
-    present = np.unique(truth)
-    found = {
-        "accuracy": metrics.accuracy_score(truth, chosen),
-        # Recalls of the classes that are there; scikit-learn's own warns of answers that name another.
-        "balanced_accuracy": metrics.recall_score(truth, chosen, labels=present, average="macro", zero_division=0),
-        "macro_f1": metrics.f1_score(truth, chosen, average="macro", zero_division=0),
-        "weighted_f1": metrics.f1_score(truth, chosen, average="weighted", zero_division=0),
-        "ece": calibration_error(answers.scores.max(-1), answers.scores.argmax(-1) == truth),
-    }
-    return _floats(found)
+def _of_classes(compute: Callable[..., float]) -> Metric:
+    """A metric of true and chosen classes."""
+    return lambda answers: compute(*_classes(answers))
 
 
-def _score_ordinal(answers: Answers) -> Metrics:
-    from sklearn import metrics
+def _recall(truth: Classes, chosen: Classes) -> float:
+    from sklearn.metrics import recall_score
 
-    truth, chosen = _classes(answers)
-    found = _score_single(answers)
-    found["mae"] = metrics.mean_absolute_error(truth, chosen)
+    # Over the classes that are there; scikit-learn's own balanced accuracy warns of answers that name another.
+    return recall_score(truth, chosen, labels=np.unique(truth), average="macro", zero_division=0)
+
+
+def _accuracy(truth: Classes, chosen: Classes) -> float:
+    from sklearn.metrics import accuracy_score
+
+    return accuracy_score(truth, chosen)
+
+
+def _f1(average: str) -> Callable[[Classes, Classes], float]:
+    def compute(truth: Classes, chosen: Classes) -> float:
+        from sklearn.metrics import f1_score
+
+        return f1_score(truth, chosen, average=average, zero_division=0)
+
+    return compute
+
+
+def _mean_distance(truth: Classes, chosen: Classes) -> float:
+    from sklearn.metrics import mean_absolute_error
+
+    return mean_absolute_error(truth, chosen)
+
+
+def _kappa(truth: Classes, chosen: Classes) -> float:
+    from sklearn.metrics import cohen_kappa_score
+
     with warnings.catch_warnings():
         # Of one rating alone there is no agreement beyond chance to speak of.
         warnings.simplefilter("ignore")
-        kappa = metrics.cohen_kappa_score(truth, chosen, weights="quadratic")
-    return _floats(found | {"quadratic_kappa": kappa})
+        return cohen_kappa_score(truth, chosen, weights="quadratic")
 
 
-def _score_multi(answers: Answers) -> Metrics:
-    from sklearn import metrics
-
-    by_label: dict[str, list[float]] = {"macro_f1": [], "average_precision": [], "auroc": []}
-    correct: list[npt.NDArray[np.bool_]] = []
-    for truth, score in zip(answers.targets.T, answers.scores.T, strict=True):
-        known = ~np.isnan(truth)
-        labels, scores = truth[known] > 0.5, score[known]
-        correct.append((scores >= 0.5) == labels)
-        if labels.any():
-            by_label["macro_f1"].append(metrics.f1_score(labels, scores >= 0.5, zero_division=0))
-            by_label["average_precision"].append(metrics.average_precision_score(labels, scores))
-        if labels.any() and not labels.all():
-            by_label["auroc"].append(metrics.roc_auc_score(labels, scores))
-    found = {name: float(np.mean(values)) for name, values in by_label.items() if values}
-    return _floats(found | {"accuracy": np.concatenate(correct).mean()})
+def _calibration(answers: Answers) -> float:
+    right = answers.scores.argmax(-1) == answers.targets[:, 0]
+    return calibration_error(answers.scores.max(-1), right)
 
 
-def _score_regression(answers: Answers) -> Metrics:
-    from sklearn import metrics
+def _by_label(compute: Callable[[Floats, Floats], float | None]) -> Metric:
+    """The mean of a metric over the columns of the targets; a column without it is left out."""
 
-    found: dict[str, list[float]] = {"rmse": [], "mae": [], "ccc": []}
-    for truth, number in zip(answers.targets.T, answers.scores.T, strict=True):
-        known = ~np.isnan(truth)
-        if known.any():
-            pair = truth[known], number[known]
-            found["rmse"].append(metrics.root_mean_squared_error(*pair))
-            found["mae"].append(metrics.mean_absolute_error(*pair))
-            found["ccc"].append(concordance(*pair))
-    return _floats({name: np.mean(values) for name, values in found.items()})
+    def mean(answers: Answers) -> float:
+        found = []
+        for truth, score in zip(answers.targets.T, answers.scores.T, strict=True):
+            known = ~np.isnan(truth)
+            value = compute(truth[known], score[known]) if known.any() else None
+            if value is not None:
+                found.append(value)
+        return float(np.mean(found)) if found else float("nan")
+
+    return mean
 
 
-_METRICS: dict[str, Callable[[Answers], Metrics]] = {
-    "single_label": _score_single, "multi_label": _score_multi, "ordinal": _score_ordinal,
-    "regression": _score_regression,
-}  # fmt: skip
+def _label_f1(truth: Floats, score: Floats) -> float | None:
+    from sklearn.metrics import f1_score
+
+    return f1_score(truth > 0.5, score >= 0.5, zero_division=0) if truth.any() else None
+
+
+def _average_precision(truth: Floats, score: Floats) -> float | None:
+    from sklearn.metrics import average_precision_score
+
+    return average_precision_score(truth > 0.5, score) if truth.any() else None
+
+
+def _auroc(truth: Floats, score: Floats) -> float | None:
+    from sklearn.metrics import roc_auc_score
+
+    return roc_auc_score(truth > 0.5, score) if 0 < truth.mean() < 1 else None
+
+
+def _label_accuracy(answers: Answers) -> float:
+    known = ~np.isnan(answers.targets)
+    return float(((answers.scores >= 0.5) == (answers.targets > 0.5))[known].mean())
+
+
+def _rmse(truth: Floats, number: Floats) -> float:
+    from sklearn.metrics import root_mean_squared_error
+
+    return root_mean_squared_error(truth, number)
+
+
+def _mae(truth: Floats, number: Floats) -> float:
+    from sklearn.metrics import mean_absolute_error
+
+    return mean_absolute_error(truth, number)
 
 
 def _floats(found: dict[str, Any]) -> Metrics:
@@ -159,7 +192,7 @@ def _floats(found: dict[str, Any]) -> Metrics:
     return {name: float(value) for name, value in found.items() if np.isfinite(value)}
 
 
-def concordance(truth: npt.NDArray[np.float64], number: npt.NDArray[np.float64]) -> float:
+def concordance(truth: Floats, number: Floats) -> float:
     """Concordance correlation: agreement in place and scale, 1 at best (Lin, 1989).
 
     Args:
@@ -175,7 +208,7 @@ def concordance(truth: npt.NDArray[np.float64], number: npt.NDArray[np.float64])
     return 2 * covariance / spread if spread else 1.0
 
 
-def calibration_error(confidences: npt.NDArray[np.float64], correct: npt.NDArray[np.bool_]) -> float:
+def calibration_error(confidences: Floats, correct: npt.NDArray[np.bool_]) -> float:
     """Expected calibration error: distance of confidence and accuracy, by bins of one width (Guo et al., 2017).
 
     Args:
@@ -192,6 +225,21 @@ def calibration_error(confidences: npt.NDArray[np.float64], correct: npt.NDArray
         here = bins == each
         total += float(here.mean()) * abs(float(confidences[here].mean()) - float(correct[here].mean()))
     return round(total, 12)
+
+
+_CLASSES: dict[str, Metric] = {
+    "macro_f1": _of_classes(_f1("macro")), "weighted_f1": _of_classes(_f1("weighted")),
+    "accuracy": _of_classes(_accuracy), "balanced_accuracy": _of_classes(_recall), "ece": _calibration,
+}  # fmt: skip
+_METRICS: dict[str, dict[str, Metric]] = {
+    "single_label": _CLASSES,
+    "multi_label": {
+        "macro_f1": _by_label(_label_f1), "average_precision": _by_label(_average_precision),
+        "auroc": _by_label(_auroc), "accuracy": _label_accuracy,
+    },
+    "ordinal": {"quadratic_kappa": _of_classes(_kappa), "mae": _of_classes(_mean_distance), **_CLASSES},
+    "regression": {"ccc": _by_label(concordance), "rmse": _by_label(_rmse), "mae": _by_label(_mae)},
+}  # fmt: skip
 
 
 def _describe_classes(answers: Answers) -> tuple[dict[str, Metrics], list[list[int]]]:

@@ -11,11 +11,11 @@ from bigfoot.tasks.metrics import score_answers
 from bigfoot.text.tokenizers import Processor
 
 
-@pytest.mark.parametrize("structure", ["base", "hubert", "data2vec", "wavlm"])
+@pytest.mark.parametrize("structure", ["base", "wavlm"])
 def test_the_same_numbers_for_every_batch_size(structure, task_model, voices):
     model = task_model(structure)
     found = [answer_manifest(model, voices["test"], Processor(), size) for size in (1, 2, 4, 8)]
-    scores = [score_answers(each, "macro_f1", samples=50, seed=1) for each in found]
+    scores = [score_answers(each, "macro_f1", samples=5, seed=1) for each in found]
     for each, score in zip(found[1:], scores[1:], strict=True):
         assert each.ids == found[0].ids and each.speakers == found[0].speakers
         assert np.abs(each.scores - found[0].scores).max() < 1e-5

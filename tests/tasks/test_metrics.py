@@ -85,8 +85,8 @@ def test_the_interval_is_over_speakers():
     right = np.repeat(rng.random(40) < 0.7, 10)
     truth = rng.integers(0, 2, 400)
     scores = one_hot(np.where(right, truth, 1 - truth), 2)
-    by_speaker = score_answers(answers("single_label", ["a", "b"], truth, scores, speakers), "accuracy", 200, 0)
-    by_utterance = score_answers(answers("single_label", ["a", "b"], truth, scores, ["s"] * 400), "accuracy", 200, 0)
+    by_speaker = score_answers(answers("single_label", ["a", "b"], truth, scores, speakers), "accuracy", 60, 0)
+    by_utterance = score_answers(answers("single_label", ["a", "b"], truth, scores, ["s"] * 400), "accuracy", 60, 0)
     assert (by_speaker.unit, by_utterance.unit) == ("speaker", "utterance")
     widths = [score.high - score.low for score in (by_speaker, by_utterance)]
     assert widths[0] > 2 * widths[1]
