@@ -31,7 +31,7 @@ EXTRAS = {
     "text": ("sentencepiece",),
     "lm": ("flashlight-text",),
     "decoder": ("peft",),
-    "tasks": ("scikit-learn", "scipy"),
+    "tasks": ("peft", "scikit-learn", "scipy"),
 }  # fmt: skip
 """Packages of each extra beyond the base, as in ``setup.py``; ``runtime``, ``docs`` and ``test`` are not for users."""
 NEWEST_PYTHON = {"lm": (3, 12)}

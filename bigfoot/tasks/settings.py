@@ -67,6 +67,11 @@ class TrainTaskConfig(TrainConfig):
     the name of any module below the encoder."""
     unfreeze_at: int | None = not_negative(None)
     """Step from which all of it learns; null for never."""
+    lora_rank: int = not_negative(0)
+    """Rank of low-rank adapters on the encoder, which learn in its place; they are merged into the weights when a model
+    is saved. 0 for none."""
+    lora_modules: list[str] = field(default_factory=lambda: ["q_proj", "v_proj"])
+    """Linear maps of the encoder's layers that get adapters."""
     class_weights: str = one_of("none", "balanced")
     """``balanced`` weighs each class by how rare it is in train."""
     label_smoothing: float = share(0.0)
@@ -96,5 +101,11 @@ class TrainTaskConfig(TrainConfig):
             yield Problem("unfreeze_at", "not_read", "freeze is empty, so there is nothing to unfreeze")
         if self.class_weights == "balanced" and self.kind == "regression":
             yield Problem("class_weights", "not_read", "a regression has no classes; leave it out")
+        if self.lora_rank and importlib.util.find_spec("peft") is None:
+            yield Problem("lora_rank", "missing_package", f"adapters need peft: {install_hint('tasks')}")
+        if self.lora_rank and not self.lora_modules:
+            yield Problem("lora_modules", "empty", "lora_rank asks for adapters, and no module gets one")
+        if self.lora_rank and self.unfreeze_at is not None:
+            yield Problem("unfreeze_at", "not_read", "adapters learn in place of the encoder, which stays frozen")
         if importlib.util.find_spec("sklearn") is None:
             yield Problem("kind", "missing_package", f"metrics need scikit-learn: {install_hint('tasks')}")

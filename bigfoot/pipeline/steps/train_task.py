@@ -6,6 +6,8 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 
+from accelerate.utils import set_seed
+
 from bigfoot.config import Problem
 from bigfoot.distill import LogitKLLoss, LossesConfig
 from bigfoot.distill.objective import Objective
@@ -20,6 +22,7 @@ from bigfoot.pipeline.steps.training import TrainingStep, build_run, train_and_s
 from bigfoot.tasks.freezing import FrozenParts, describe_trainable, find_frozen
 from bigfoot.tasks.judge import TaskJudge
 from bigfoot.tasks.labels import balanced_weights, build_task_shape, read_attributes
+from bigfoot.tasks.lora import AdaptedObjective, add_adapters_
 from bigfoot.tasks.settings import TrainTaskConfig
 
 log = logging.getLogger("bigfoot")
@@ -55,13 +58,18 @@ class TrainTaskStep(TrainingStep):
         head = student.model.task_head
         assert head is not None
         frozen = list(find_frozen(student.model, config.freeze).values())
+        if config.lora_rank:
+            # Independent of all random numbers drawn before.
+            set_seed(context.config.seed)
+            frozen += add_adapters_(student.model, config.lora_rank, config.lora_modules)
         learns = describe_trainable(student.model, frozen)
         until = f" until step {config.unfreeze_at}, all of them then" if config.unfreeze_at else ""
         result.changes.append(f"train_task: {learns}{until}")
         log.info("train_task: %s%s", learns, until)
         weights = balanced_weights(head.shape, attributes) if config.class_weights == "balanced" else []
         loss = TaskLoss(1.0, config.label_smoothing, weights)
-        objective = Objective(LossesConfig(LogitKLLoss(weight=0.0), task=loss), student.model, None)
+        kind = AdaptedObjective if config.lora_rank else Objective
+        objective = kind(LossesConfig(LogitKLLoss(weight=0.0), task=loss), student.model, None)
         hooks = [FrozenParts(frozen, config.unfreeze_at)]
         # Without a vocabulary: transcripts, if there are any, are not tokenized.
         processor = replace(student.processor, tokenizer=None, decoder_tokenizer=None)
