@@ -81,6 +81,19 @@ class CharTokenizer(Tokenizer):
         """Id of CTC's blank."""
         return self._ids[self.blank_token]
 
+    def drop_specials(self, text: str) -> str:
+        """See ``Tokenizer.drop_specials``.
+
+        Examples:
+            >>> CharTokenizer(("<pad>", "<unk>", "|", "A")).drop_specials("A<unk>A <unk>")
+            'AA'
+        """
+        special = (self.unknown_token, *self.silent)
+        for token, piece in zip(self.vocabulary, self.pieces, strict=True):
+            if token != self.word_delimiter and piece and stands_for_nothing(token, special):
+                text = text.replace(piece, "")
+        return " ".join(text.split())
+
     @cached_property
     def _ids_by_character(self) -> dict[str, int]:
         """The label of each character that a text may hold."""
@@ -181,7 +194,7 @@ def check_vocabulary(vocabulary: tuple[str, ...], blank_token: str) -> None:
 
 
 def stands_for_nothing(token: str, silent: tuple[str, ...]) -> bool:
-    """Whether a token adds nothing to a text: one of those named, or ``<...>``.
+    """Whether a token stands for no text: one of those named, or ``<...>``.
 
     Examples:
         >>> stands_for_nothing("<s>", ()), stands_for_nothing("[PAD]", ("[PAD]",)), stands_for_nothing("[PAD]", ())

@@ -39,10 +39,15 @@ class SentencePieceTokenizer(Tokenizer):
 
     @cached_property
     def _processor(self) -> Any:  # noqa: ANN401 - of a package that need not be there
+        package = _import()
         try:
-            return _import().SentencePieceProcessor(model_proto=self.model)
-        except RuntimeError as error:
-            raise ModelError(f"{MODEL_FILE} is no model of sentencepiece's; copy the model folder again") from error
+            # An empty file is taken for no file.
+            processor = package.SentencePieceProcessor(model_proto=self.model) if self.model else None
+        except RuntimeError:
+            processor = None
+        if processor is None:
+            raise ModelError(f"{MODEL_FILE} is no model of sentencepiece's; copy the model folder again")
+        return processor
 
     @property
     def blank_id(self) -> int:

@@ -103,6 +103,14 @@ class Tokenizer(ABC):
         """A transcript as hypotheses are compared with it; it is other symbols where ``unit`` is no word."""
         return text
 
+    def drop_specials(self, text: str) -> str:
+        """Drop the special tokens that decoding writes, so that a hypothesis can be tokenized.
+
+        Args:
+            text: decoded.
+        """
+        return text
+
     def describe(self) -> str:
         """Kind and size in a few words."""
         return f"{self.kind}, {len(self)} tokens"

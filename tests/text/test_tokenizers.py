@@ -1,3 +1,4 @@
+import itertools
 import json
 
 import pytest
@@ -30,6 +31,13 @@ def test_decodes_as_transformers_does(opened, tokenizer, data):
     ids = data.draw(st.lists(st.integers(0, len(tokenizer) - 1), max_size=30))
     expected = opened[tokenizer].batch_decode([ids])[0]
     assert tokenizer.decode_ctc(ids) == " ".join(expected.split())
+
+
+@given(st.lists(st.integers(0, len(ENGLISH) + 1), max_size=30))
+def test_without_special_tokens_a_hypothesis_is_a_transcript(ids):
+    text = ENGLISH.drop_specials(ENGLISH.decode_ctc(ids))
+    merged = [index for index, _ in itertools.groupby(ENGLISH._settle(ids)) if index >= 4]
+    assert text == ENGLISH.decode(merged) == ENGLISH.decode(ENGLISH.encode(text))
 
 
 @given(st.lists(st.integers(4, len(ENGLISH) - 1), max_size=30))
