@@ -219,7 +219,7 @@ def test_another_content_of_the_same_size_and_time_is_noticed(teacher, corpus, t
     assert not embed_folder(teacher, wanted, lambda _: None).was_there
     after = read(wanted.output)
     assert (before[1] != after[1]) == name.endswith("txt")
-    assert torch.equal(before[0]["a"], after[0]["a"]) == name.endswith("txt")
+    assert torch.equal(before[0]["a.wav"], after[0]["a.wav"]) == name.endswith("txt")
 
 
 def test_files_that_were_only_touched_are_not_embedded_again(teacher, corpus, tmp_path):
