@@ -112,9 +112,10 @@ def _join_tokens(
     vocab: Mapping[str, Any], settings: Mapping[str, Any], added: Mapping[str, Any], head_size: int | None
 ) -> _Vocabulary:
     """Join the vocabulary with tokens that were added behind it; where both have an id, the vocabulary's counts."""
-    by_id: dict[int, str] = {_id(index): token for token, index in vocab.items()}
-    if len(by_id) != len(vocab):
-        raise ValueError("two tokens share an id")
+    by_id: dict[int, str] = {}
+    for token, value in vocab.items():
+        if (other := by_id.setdefault(_id(value), token)) != token:
+            raise ValueError(f"{quote(other)} and {quote(token)} share an id, {value}: give one of them another")
     special = _special_tokens(settings)
     behind: dict[int, str] = {_id(index): token for token, index in added.items()}
     for key, entry in _object(settings, "added_tokens_decoder").items():
