@@ -203,7 +203,7 @@ def measure_task_invariance(loaded: LoadedModel, manifest: Path, limit: int = 16
         See ``BatchInvariance``; no answer is excused.
     """
     model = loaded.model
-    chosen = _spread(_pieces(manifest, loaded), limit)
+    chosen = _spread(manifest, loaded, limit)
     alone = [model(batch.input_values.to(model.device)).task_logits[0] for batch in chosen]
     tolerance = rounding_limit(max((float(logits.abs().max()) for logits in alone), default=0.0))
     worst = 0.0
