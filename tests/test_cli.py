@@ -11,7 +11,7 @@ from bigfoot.models.reshape import with_decoder
 
 COMMANDS = (
     "compress", "evaluate", "summary", "benchmark", "compare", "transcribe", "generate", "embed", "convert", "doctor",
-    "push", "quantize", "export", "configs",
+    "push", "quantize", "export", "configs", "train-task", "classify",
 )  # fmt: skip
 
 
