@@ -17,7 +17,8 @@ from bigfoot.errors import DataError
 from bigfoot.text.tokenizers import Processor
 
 ROWS = [
-    ("a.wav", "ann", "happy", "3"), ("b.wav", "bob", "sad", ""), ("c.wav", "cleo", "", "5.5"), ("d.wav", "dan", "sad", "1")
+    ("a.wav", "ann", "happy", "3"), ("b.wav", "bob", "sad", ""), ("c.wav", "cleo", "", "5.5"),
+    ("d.wav", "dan", "sad", "1"),
 ]  # fmt: skip
 HEADER = ("file", "caller", "emotion_label", "stars")
 COLUMNS = {"path": "file", "speaker": "caller", "mood": "emotion_label"}
