@@ -76,7 +76,7 @@ def test_a_student_with_the_head_of_its_teacher(trained, small_config, tmp_path)
     teacher = trained / "train_task" / "model"
     steps = ("steps=[student,distill,train_task,quantize]", "distill.losses.logit_kl.weight=0",
              "distill.losses.task_kl.weight=1", "distill.losses.hidden.weight=1", "student.num_hidden_layers=2",
-             "train_task.floors=false", "distill.max_steps=4", "distill.eval_every=4", "quantize.precision=fp16",
+             "train_task.floors=false", "distill.max_steps=4", "distill.eval_every=4", "quantize.precision=float16",
              "train_task.max_steps=2")  # fmt: skip
     run_pipeline(small_config(tmp_path / "run", *TASK, *steps, f"teacher.path={teacher}"))
     report = load_report(tmp_path / "run" / "report")
@@ -87,7 +87,7 @@ def test_a_student_with_the_head_of_its_teacher(trained, small_config, tmp_path)
     assert not report.tasks[0].get("floors")
     student = load_model(tmp_path / "run" / "quantize" / "model").model
     assert student.config.task["labels"] == ["female", "male"] and student.config.num_hidden_layers == 2
-    assert student.config.precision == "fp16"
+    assert student.config.precision == "float16"
 
 
 def test_numbers_and_several_labels(small_config, tmp_path):
