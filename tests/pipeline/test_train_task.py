@@ -91,11 +91,12 @@ def test_a_student_with_the_head_of_its_teacher(trained, small_config, tmp_path)
 
 
 def test_numbers_and_several_labels(small_config, tmp_path):
+    small = ("train_task.max_steps=1", "train_task.freeze=[encoder]", "data.num_train=12")
     for kind, changes in (
         ("multi_label", ["train_task.column=traits"]),
         ("ordinal", ["train_task.column=sex", "train_task.labels=[male,female]"]),
     ):
-        config = small_config(tmp_path / kind, *TASK, f"train_task.kind={kind}", *changes, "train_task.max_steps=2")
+        config = small_config(tmp_path / kind, *TASK, f"train_task.kind={kind}", *changes, *small)
         run_pipeline(config)
         row = load_report(tmp_path / kind / "report").rows[-1]
         assert row.metric in row.metrics and np.isfinite(row.score)
@@ -125,7 +126,8 @@ def test_patience(small_config, tmp_path):
 
 
 def test_several_seeds_in_one_table(bigfoot, small_run, tmp_path):
-    overrides = small_run(tmp_path / "runs", *TASK, "train_task.max_steps=2", "train_task.floors=false")
+    overrides = small_run(tmp_path / "runs", *TASK, "train_task.max_steps=2", "train_task.floors=false",
+                          "data.min_digits=1")  # fmt: skip
     config = "tasks/synthetic_traits.yaml"
     code, output, errors = bigfoot("train-task", "--config", config, *overrides, "--seeds", "1,2")
     assert code == 0, errors
