@@ -67,7 +67,7 @@ def _divide(segment: Segment) -> Iterator[list[Word]]:
     words = [part for word in segment.words for part in _divide_word(word)]
     ruler, first = Ruler(words), 0
     if ruler.fits(0, len(words)):
-        yield words
+        yield from [words] if words else []
         return
     while first < len(words):
         last = next(last for last in range(len(words), first, -1) if ruler.fits(first, last))
@@ -77,9 +77,11 @@ def _divide(segment: Segment) -> Iterator[list[Word]]:
 
 def _divide_word(word: Word) -> Iterator[Word]:
     """A word in parts that a line can hold, with their share of its time."""
+    # A line break within a word would end the cue.
+    word = replace(word, text=" ".join(word.text.split()))
     columns = count_columns(word.text)
     if columns <= LINE_COLUMNS:
-        yield word
+        yield from [word] if word.text else []
         return
     per_column = (word.end - word.start) / columns
     text, start, joined = "", word.start, word.joined

@@ -68,7 +68,8 @@ class Ruler:
 
     def __init__(self, words: Sequence[Word]) -> None:
         self._spaces = [0 if word.joined else 1 for word in words]
-        columns = (space + count_columns(word.text) for space, word in zip(self._spaces, words, strict=True))
+        # A mark without a letter takes no column, but is seen.
+        columns = (space + max(1, count_columns(w.text)) for space, w in zip(self._spaces, words, strict=True))
         self._ends = list(accumulate(columns, initial=0))
 
     def columns(self, first: int, last: int) -> int:
@@ -108,9 +109,10 @@ def split_segments(words: Sequence[Word]) -> list[Segment]:
     words, ruler = list(words), Ruler(words)
     costs, firsts = [0.0], [0]
     for last in range(1, len(words) + 1):
+        break_cost = _break_cost(words[last - 1], words[last]) if last < len(words) else 0.0
         found = ((costs[first] + _cost(words, ruler, first, last), first) for first in _firsts(words, ruler, last))
         cost, first = min(found)
-        costs.append(cost)
+        costs.append(cost + break_cost)
         firsts.append(first)
     segments, last = list[Segment](), len(words)
     while last:
@@ -130,20 +132,22 @@ def _firsts(words: Sequence[Word], ruler: Ruler, last: int) -> Iterator[int]:
 
 
 def _cost(words: Sequence[Word], ruler: Ruler, first: int, last: int) -> float:
-    """Cost of a segment and of the break behind it."""
+    """Cost of a segment."""
     seconds = words[last - 1].end - words[first].start
     share = max(seconds / LONGEST_SEGMENT, ruler.columns(first, last) / (NUM_LINES * LINE_COLUMNS))
     cost = _SEGMENT + _CROWDED * share**2
-    if last == len(words):
-        return cost
-    left, right = words[last - 1], words[last]
-    missing = SHORTEST_SEGMENT - max(seconds, right.start - words[first].start)
-    if missing > _TOLERANCE:
-        cost += _FLASH * (1 + missing / SHORTEST_SEGMENT)
+    if last < len(words):
+        missing = SHORTEST_SEGMENT - max(seconds, words[last].start - words[first].start)
+        if missing > _TOLERANCE:
+            cost += _FLASH * (1 + missing / SHORTEST_SEGMENT)
+    return cost
+
+
+def _break_cost(left: Word, right: Word) -> float:
+    """Cost of a break between two words: less than nothing where one is welcome."""
+    cost = -_GAP * min(1.0, max(0.0, right.start - left.end) / PAUSE)
     if not may_break(left, right):
-        cost += _INSEPARABLE
-    elif ends_sentence(left):
-        cost -= _SENTENCE
-    elif ends_clause(left):
-        cost -= _CLAUSE
-    return cost - _GAP * min(1.0, max(0.0, right.start - left.end) / PAUSE)
+        return cost + _INSEPARABLE
+    if ends_sentence(left):
+        return cost - _SENTENCE
+    return cost - _CLAUSE if ends_clause(left) else cost

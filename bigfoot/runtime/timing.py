@@ -31,8 +31,8 @@ _GAP_WITHOUT_SPACES: Seconds = 0.5
 _CONTEXT: Seconds = 1.0
 # Of the range from the quiet to the loud moments around: what lies below is a pause.
 _QUIET_SHARE = 0.1
-# Digital silence tells nothing of how quiet a pause is.
-_WIDEST_RANGE, _NARROWEST_RANGE, _SAME = 60.0, 6.0, 1.0
+# In decibels; digital silence does not show how quiet a pause is.
+_WIDEST_RANGE, _NARROWEST_RANGE, _SAME = 40.0, 6.0, 1.0
 
 _Group: TypeAlias = list[PlacedText]
 
@@ -124,7 +124,8 @@ def _find_pause(before: _Group | None, after: _Group | None, clock: Clock) -> tu
     elif before and after:
         end = start = (low + high) / 2
     else:
-        end, start = low + clock.frame, high - clock.frame / 2
+        end = before[-1].end_frame * clock.frame if before else low
+        start = after[0].start_frame * clock.frame if after else high
     return min(end, latest), max(start, earliest)
 
 
@@ -136,7 +137,7 @@ def _find_quiet(
     window, around = loudness[first:last], loudness[max(0, first - context) : last + context]
     if not len(window):
         return None
-    low, high = np.quantile(around, [0.05, 0.95])
+    low, high = _find_range(around)
     low = max(low, high - _WIDEST_RANGE)
     if high - low < _NARROWEST_RANGE:
         return None
@@ -154,6 +155,13 @@ def _find_quiet(
     else:
         chosen = quiet[-1:] if sides[1] is None else quiet[[lengths.argmax()]]
     return first + int(chosen[0, 0]), first + int(chosen[-1, 1])
+
+
+def _find_range(loudness: Decibels) -> tuple[float, float]:
+    """Quietest and loudest, without the outermost twentieths."""
+    low, high = len(loudness) // 20, len(loudness) - 1 - len(loudness) // 20
+    ordered = np.partition(loudness, [low, high])
+    return float(ordered[low]), float(ordered[high])
 
 
 def _find_runs(quiet: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

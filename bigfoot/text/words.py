@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from bigfoot.text.scripts import count_columns, extends, is_unspaced
 
+# Of a letter with its marks; a model that outputs one mark without end writes no letter.
+_MOST_CODE_POINTS = 16
+
 
 @dataclass(frozen=True)
 class PlacedText:
@@ -84,6 +87,8 @@ class _Run:
     def takes(self, character: str) -> bool:
         """Whether a character belongs to this word, for no space stands between."""
         before = "".join(held.text for held in self._characters[-2:])
+        if self._unspaced and len(self._characters) >= _MOST_CODE_POINTS:
+            return False
         if self._opens or extends(before, character) or not (self._unspaced or is_unspaced(character)):
             return True
         # Closing marks belong to what is before them, opening ones to what follows.

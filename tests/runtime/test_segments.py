@@ -129,6 +129,12 @@ def test_lines_are_even_and_wide_letters_count_twice():
     assert break_lines([Word("word", n, n + 1) for n in range(10)]) == [" ".join(["word"] * 5)] * 2
 
 
+def test_line_breaks_within_words_end_no_cue():
+    words = (Word("A\n\nB", 0, 1), Word("", 1, 2), Word("C\r\n", 2, 3))
+    assert parse_srt(render_srt(Transcript("a", 3, words))) == [(0, 3000, ["A B C"])]
+    assert parse_vtt(render_vtt(Transcript("a", 3, (Word("\n", 0, 1),)))) == []
+
+
 def test_an_hour_of_words_takes_seconds():
     words = [Word("word", 0.35 * n, 0.35 * n + 0.3) for n in range(5_000)]
     assert sum(len(segment.words) for segment in split_segments(words)) == 5_000

@@ -87,3 +87,21 @@ def test_loudness_is_the_same_in_blocks():
     np.testing.assert_allclose(meter.decibels(), measure_loudness(wave, 16_000), atol=1e-4)
     np.testing.assert_allclose(measure_loudness(wave + 0.5, 16_000), meter.decibels(), atol=0.1)
     assert len(measure_loudness(wave[:0], 16_000)) == 0 and len(measure_loudness(wave[:200], 16_000)) == 1
+
+
+@pytest.mark.parametrize("level", [0.0, 0.003])
+def test_long_silences_move_no_word(transcriber, level):
+    """Of digital silence and of noise, in chunks: words before end at once, words behind start no sooner."""
+    rng, parts, times, place = np.random.default_rng(1), [], [], 0.0
+    for text, samples, spoken in speak_digits(4, seed=1):
+        pause = np.zeros(8 * 16_000, np.float32)
+        parts += [pause, samples]
+        times.append((text, spoken[0, 0] + place + 8, spoken[-1, 1] + place + 8))
+        place += (len(pause) + len(samples)) / 16_000
+    wave = np.concatenate([*parts, np.zeros(48_000, np.float32)])
+    wave += rng.normal(0, level, len(wave)).astype(np.float32)
+    result = Transcriber(transcriber._engine, chunk_seconds=12).transcribe([wave])[0]
+    groups = [segment for segment in result.segments if segment.end - segment.start > 0.5]
+    for _, start, end in times:
+        assert min(abs(segment.start - start) for segment in groups) < 0.15
+        assert min(abs(segment.end - end) for segment in groups) < 0.15

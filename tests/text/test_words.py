@@ -62,6 +62,11 @@ def test_a_word_is_a_character_where_there_are_no_spaces():
     assert texts_of("  ") == texts_of("") == []
 
 
+def test_marks_without_end_are_no_single_letter():
+    assert max(map(len, texts_of("\u0e01" + "\u0e31" * 500))) <= 16
+    assert texts_of("\u0e31\u0e01") == ["\u0e31", "\u0e01"]
+
+
 def test_places_and_joints():
     words = group_words(place("AB 我有C"))
     assert [(w.text, w.start_frame, w.end_frame, w.joined) for w in words] == [
