@@ -11,7 +11,7 @@ import numpy as np
 
 from bigfoot.decoding.hypotheses import LogProbs
 from bigfoot.text.tokenizer import Tokenizer
-from bigfoot.text.words import PlacedText, group_words
+from bigfoot.text.words import PlacedText
 from bigfoot.types import Seconds
 
 
@@ -177,7 +177,7 @@ def time_words(
         for character in piece
     ]
     tokens = [token for token, piece in zip(aligned, pieces, strict=True) if piece.strip()]
-    return [_time(word, tokens, frame_seconds) for word in group_words(characters)]
+    return [_time(word, tokens, frame_seconds) for word in tokenizer.group_characters(characters)]
 
 
 def _time(word: PlacedText, tokens: list[AlignedToken], frame_seconds: Seconds) -> TimedWord:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from bigfoot.text.cleanup import list_joined
 from bigfoot.text.scripts import count_columns, extends, is_unspaced
 
 # Of a letter with its marks; a model that outputs one mark without end writes no letter.
@@ -75,6 +76,34 @@ def group_words(characters: Iterable[PlacedText], limits: RunLimits | None = Non
             held = _Run(joined=True)
             held.add(character)
     return [*words, *held.take(limits)]
+
+
+def drop_cleaned_spaces(characters: Iterable[PlacedText]) -> Iterator[PlacedText]:
+    """Drop the spaces that ``clean_up`` drops from a text.
+
+    Args:
+        characters: in order, spaces among them.
+
+    Yields:
+        The others, with one space between words.
+
+    Examples:
+        >>> characters = [PlacedText(letter, 0, 1) for letter in "it 's on ."]
+        >>> "".join(character.text for character in drop_cleaned_spaces(characters))
+        "it's on."
+    """
+    runs: list[list[PlacedText]] = [[]]
+    for character in characters:
+        if not character.text.isspace():
+            runs[-1].append(character)
+        elif runs[-1]:
+            runs.append([])
+    runs = [run for run in runs if run]
+    for index, part in enumerate(list_joined(["".join(c.text for c in run) for run in runs])):
+        if index:
+            yield PlacedText(" ", runs[part.start][0].start_frame, runs[part.start][0].start_frame)
+        for run in runs[part]:
+            yield from run
 
 
 class _Run:
