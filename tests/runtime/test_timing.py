@@ -57,8 +57,8 @@ def test_words_are_in_order_and_within_the_recording(ids, seed, stride):
     tokenizer = CharTokenizer(("<pad>", "|", "A", "我"))
     seconds = (len(ids) * stride + 80) / 16_000
     loudness = np.random.default_rng(seed).uniform(-90, 0, int(seconds * 100)).astype(np.float32)
-    for heard in (loudness, loudness * 0, loudness[:0]):
-        words = read_words(ids, tokenizer, Clock(stride / 16_000, seconds, heard))
+    for shown in (loudness, loudness * 0, loudness[:0]):
+        words = read_words(ids, tokenizer, Clock(stride / 16_000, seconds, shown))
         assert join_words(words) == tokenizer.decode_ctc(ids)
         edges = [0.0, *(time for word in words for time in (word.start, word.end)), seconds]
         assert edges == sorted(edges)
