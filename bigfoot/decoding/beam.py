@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from bigfoot.decoding.hypotheses import Hypothesis, LogProbs
+from bigfoot.decoding.phrases import START, PhraseAutomaton
 from bigfoot.decoding.words import WordValues
 from bigfoot.text.tokenizer import Tokenizer
 
 Scores = npt.NDArray[np.float64]
 
-# Prefixes of words that are remembered from utterance to utterance: some ten megabytes.
-_MOST_ROWS = 20_000
+# Scores behind prefixes of words are kept from utterance to utterance, for so many numbers in all: 32 MB.
+_MOST_NUMBERS = 1 << 22
 
 
 @dataclass(eq=False)
@@ -31,8 +32,9 @@ class _Prefix:
         word: letters of the unfinished word.
         state: of the language model, behind the words before.
         language: their log probability.
-        bonus: for them.
-        partial: score of the unfinished ``word``.
+        bonus: for them, and for hot words.
+        hot_state: of the automaton of hot words.
+        partial: score of the unfinished ``word`` and of unfinished hot words.
         children: by token, so that a prefix that comes again is the same one.
         scores_of_longer: score with each token appended, (V,); None before the first use.
     """
@@ -43,6 +45,7 @@ class _Prefix:
     state: Any
     language: float
     bonus: float
+    hot_state: int
     partial: float
     children: dict[int, _Prefix] = field(default_factory=dict)
     scores_of_longer: Scores | None = None
@@ -98,6 +101,12 @@ class PrefixBeamSearch:
         return np.array([piece[:1] == " " for piece in self.tokenizer.pieces])
 
     @cached_property
+    def _hot(self) -> PhraseAutomaton | None:
+        if self.values is None or not self.values.hot_words:
+            return None
+        return PhraseAutomaton(dict.fromkeys(self.values.hot_words, self.values.hot_word_bonus), self.tokenizer.pieces)
+
+    @cached_property
     def _letters(self) -> list[str]:
         return [piece.strip() for piece in self.tokenizer.pieces]
 
@@ -116,7 +125,7 @@ class PrefixBeamSearch:
         """
         frames = np.asarray(log_probs, dtype=np.float64)[:, : len(self.tokenizer)]
         state = self.values.model.start() if self.values is not None and self.values.model is not None else None
-        root = _Prefix(-1, None, "", state, 0.0, 0.0, 0.0)
+        root = _Prefix(-1, None, "", state, 0.0, 0.0, START, 0.0)
         beam = _Beam([root], np.zeros(1), np.full(1, -np.inf))
         for frame in frames:
             beam = self._advance(beam, frame)
@@ -159,6 +168,8 @@ class PrefixBeamSearch:
         sources, tokens = grown // width, grown % width
         prefixes = [beam.prefixes[row] for row in stayed]
         prefixes += [self._grow(beam.prefixes[row], int(token)) for row, token in zip(sources, tokens, strict=True)]
+        for prefix in set(beam.prefixes).difference(prefixes):
+            prefix.scores_of_longer = None  # It seldom comes back, and V numbers for each would fill the memory.
         return _Beam(
             prefixes,
             np.concatenate([stay_blank[stayed], np.full(len(grown), -np.inf)]),
@@ -177,21 +188,27 @@ class PrefixBeamSearch:
             language, bonus, _ = self._close(prefix)
             closed = self.values.weight * language + bonus
             before = self.values.weight * prefix.language + prefix.bonus
-            prefix.scores_of_longer = self._row(prefix.word) + np.where(self._closes, closed, before)
+            scores = np.where(self._closes, closed, before)
+            if self.values.has_lexicon:
+                scores = self._row(prefix.word) + scores
+            if self._hot is not None:
+                scores = self._hot.scores_of_longer(prefix.hot_state) + scores
+            prefix.scores_of_longer = scores
         return prefix.scores_of_longer
 
     def _row(self, word: str) -> Scores:
         """Compute the score of the unfinished word with each token appended, (V,)."""
         assert self.values is not None
-        if word not in self._rows:
+        row = self._rows.get(word)
+        if row is None:
             worth = [
                 self.values.prefix_bonus(letters if closes else word + letters)
                 for letters, closes in zip(self._letters, self._closes, strict=True)
             ]
-            if len(self._rows) >= _MOST_ROWS:
-                self._rows.clear()
-            self._rows[word] = np.array(worth)
-        return self._rows[word]
+            if len(self._rows) * len(self._letters) >= _MOST_NUMBERS:
+                self._rows.clear()  # Another thread may do so at any time.
+            row = self._rows[word] = np.array(worth)
+        return row
 
     def _close(self, prefix: _Prefix) -> tuple[float, float, Any]:
         """Language, bonus and state of a prefix whose word is finished."""
@@ -211,7 +228,11 @@ class PrefixBeamSearch:
         if self._closes[token]:
             (language, bonus, state), word = self._close(prefix), letters
         partial = 0.0 if self.values is None else self.values.prefix_bonus(word)
-        grown = prefix.children[token] = _Prefix(token, prefix, word, state, language, bonus, partial)
+        hot_state = prefix.hot_state
+        if self._hot is not None:
+            hot_state, gained = self._hot.append(hot_state, token)
+            bonus, partial = bonus + gained, partial + self._hot.promise(hot_state)
+        grown = prefix.children[token] = _Prefix(token, prefix, word, state, language, bonus, hot_state, partial)
         return grown
 
     def _finish(self, beam: _Beam) -> list[Hypothesis]:
@@ -233,6 +254,8 @@ class PrefixBeamSearch:
         language, bonus, state = self._close(prefix)
         if bonus == -math.inf:
             return
+        if self._hot is not None:
+            bonus += self._hot.finish(prefix.hot_state)
         weight = 0.0
         if self.values is not None and self.values.model is not None:
             weight = self.values.weight

@@ -75,8 +75,9 @@ def test_columns_beyond_the_vocabulary_are_not_used(draw_posteriors):
     assert search.search(log_probs) == search.search(log_probs[:, :5])
 
 
-def ending_words(text, values):
-    return sum(values.ended(word) for word in text.split())
+def count_hot(text, phrases):
+    """Occurrences of phrases in a text as whole words, by going through all places."""
+    return sum(f" {text} ".startswith(f" {phrase} ", place) for phrase in phrases for place in range(len(text)))
 
 
 @settings(max_examples=25, deadline=None)
@@ -84,10 +85,13 @@ def ending_words(text, values):
 def test_hot_words_and_lexicon_are_added_to_the_exact_sums(draw_posteriors, sum_alignments, seed):
     log_probs = draw_posteriors(seed, 5, len(LETTERS), 1.0)
     exact = sum_alignments(log_probs, LETTERS)
-    values = WordValues(lexicon=("A", "B", "AB", "CA"), word_bonus=-0.3, hot_words=("CA", "BC"), hot_word_bonus=2.5)
+    hot = ("CA", "BC", "A B", "B A B")
+    values = WordValues(lexicon=("A", "B", "AB", "CA"), word_bonus=-0.3, hot_words=hot, hot_word_bonus=2.5)
     allowed = {"A", "B", "AB", "CA", "BC"}
     expected = {
-        text: score + ending_words(text, values) for text, score in exact.items() if set(text.split()) <= allowed
+        text: score - 0.3 * len(text.split()) + 2.5 * count_hot(text, hot)
+        for text, score in exact.items()
+        if set(text.split()) <= allowed
     }
     found = PrefixBeamSearch(LETTERS, EVERYTHING, values).search(log_probs)
     assert {h.text: pytest.approx(h.score, abs=1e-9) for h in found} == expected
@@ -158,6 +162,95 @@ def test_where_no_word_is_finished_what_is_finished_stays():
         log_probs[frame, token] = 0.0
     found = PrefixBeamSearch(LETTERS, 8, WordValues(lexicon=("A", "BC"))).search(log_probs)
     assert [hypothesis.text for hypothesis in found] == ["A"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), seed=st.integers(0, 10_000), bonus=st.sampled_from([0.5, 3.0, 20.0]))
+@pytest.mark.parametrize("tokenizer", [LETTERS, CharTokenizer(("<pad>", *"ABC"))], ids=["spaces", "no spaces"])
+def test_hot_phrases_are_added_to_the_exact_sums(draw_posteriors, sum_alignments, tokenizer, data, seed, bonus):
+    spaced = " " in tokenizer.characters
+    texts = st.text("AB " if spaced else "AB", min_size=1, max_size=4).map(lambda t: " ".join(t.split()))
+    hot = data.draw(st.lists(texts.filter(bool), min_size=1, max_size=4, unique=True))
+    log_probs = draw_posteriors(seed, 5, len(tokenizer), 1.0)
+    expected = {
+        text: score + bonus * (count_hot(text, hot) if spaced else count_inside(text, hot))
+        for text, score in sum_alignments(log_probs, tokenizer).items()
+    }
+    values = WordValues(hot_words=hot, hot_word_bonus=bonus)
+    found = PrefixBeamSearch(tokenizer, EVERYTHING, values).search(log_probs)
+    assert {h.text: pytest.approx(h.score, abs=1e-9) for h in found} == expected
+
+
+def count_inside(text, phrases):
+    return sum(text.startswith(phrase, place) for phrase in phrases for place in range(len(text)))
+
+
+def search_plainly(log_probs, tokenizer, beam_size, phrases=(), bonus=0.0):
+    """Prefix beam search as a loop over texts in dictionaries, hot words found anew in every text."""
+    beams = {(): (0.0, -np.inf)}
+    for frame in log_probs:
+        longer = {}
+
+        def add(tokens, in_blank, in_label, longer=longer):
+            old = longer.get(tokens, (-np.inf, -np.inf))
+            longer[tokens] = (np.logaddexp(old[0], in_blank), np.logaddexp(old[1], in_label))
+
+        for tokens, (in_blank, in_label) in beams.items():
+            both = np.logaddexp(in_blank, in_label)
+            add(tokens, both + frame[tokenizer.blank_id], -np.inf)
+            for token in range(len(tokenizer)):
+                if token == tokenizer.blank_id:
+                    continue
+                if tokens and token == tokens[-1]:
+                    add(tokens, -np.inf, in_label + frame[token])
+                    add((*tokens, token), -np.inf, in_blank + frame[token])
+                else:
+                    add((*tokens, token), -np.inf, both + frame[token])
+        rank = {t: np.logaddexp(*s) + rate_plainly(t, tokenizer, phrases, bonus) for t, s in longer.items()}
+        beams = {tokens: longer[tokens] for tokens in sorted(rank, key=rank.get, reverse=True)[:beam_size]}
+    found = {}
+    for tokens, scores in beams.items():
+        text = tokenizer.decode(tokens)
+        found[text] = np.logaddexp(found.get(text, -np.inf), np.logaddexp(*scores))
+    return {text: score + bonus * count_hot(text, phrases) for text, score in found.items()}
+
+
+def rate_plainly(tokens, tokenizer, phrases, bonus):
+    """Bonus of the phrases that a text has, and the largest part of one at its end."""
+    text = " " + "".join(tokenizer.pieces[token] for token in tokens)
+    while "  " in text:
+        text = text.replace("  ", " ")
+    parts = [n / len(p) for p in phrases for n in range(1, len(p) + 1) if text.endswith(f" {p[:n]}")]
+    whole = sum(text.startswith(f" {phrase} ", place) for phrase in phrases for place in range(len(text)))
+    return bonus * (whole + max(parts, default=0.0))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    frames=st.integers(0, 12),
+    beam=st.integers(1, 9),
+    phrases=st.sampled_from([(), ("CA",), ("A B", "B"), ("AB", "ABCA", "B C", "C C C"), ("A",)]),
+)
+def test_a_narrow_beam_keeps_what_a_plain_loop_keeps(draw_posteriors, seed, frames, beam, phrases):
+    log_probs = draw_posteriors(seed, frames, len(LETTERS), 2.0)
+    expected = search_plainly(log_probs, LETTERS, beam, phrases, 2.0)
+    values = WordValues(hot_words=phrases, hot_word_bonus=2.0) if phrases else None
+    found = PrefixBeamSearch(LETTERS, beam, values).search(log_probs)
+    assert {h.text: pytest.approx(h.score, abs=1e-9) for h in found} == expected
+    assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
+
+
+def test_a_hot_phrase_in_pieces_of_words(sum_alignments, draw_posteriors):
+    tokenizer = train_sentencepiece(["AB ABC", "ABC B", "B AB"], "bpe", 11)
+    log_probs = draw_posteriors(7, 4, len(tokenizer), 1.0)
+    hot = ("AB B", "ABC", "B")
+    values = WordValues(hot_words=hot, hot_word_bonus=4.0)
+    expected = {
+        text: score + 4.0 * count_hot(text, hot) for text, score in sum_alignments(log_probs, tokenizer).items()
+    }
+    found = PrefixBeamSearch(tokenizer, EVERYTHING, values).search(log_probs)
+    assert {h.text: pytest.approx(h.score, abs=1e-9) for h in found} == expected
 
 
 def test_an_unfinished_hot_word_is_kept_in_the_beam():
