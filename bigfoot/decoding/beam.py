@@ -34,9 +34,9 @@ class _Prefix:
         language: their log probability.
         bonus: for them, and for hot words.
         hot_state: of the automaton of hot words.
-        partial: score of the unfinished ``word`` and of unfinished hot words.
+        worth: all of that in nats, and the scores of the unfinished ``word`` and of unfinished hot words.
         children: by token, so that a prefix that comes again is the same one.
-        scores_of_longer: score with each token appended, (V,); None before the first use.
+        scores_of_longer: the same with each token appended, (V,) or one number; None where it is not in use.
     """
 
     token: int
@@ -46,9 +46,9 @@ class _Prefix:
     language: float
     bonus: float
     hot_state: int
-    partial: float
+    worth: float
     children: dict[int, _Prefix] = field(default_factory=dict)
-    scores_of_longer: Scores | None = None
+    scores_of_longer: Scores | float | None = None
 
     def tokens(self) -> tuple[int, ...]:
         found, prefix = [], self
@@ -153,11 +153,7 @@ class PrefixBeamSearch:
     def _prune(self, beam: _Beam, stay_blank: Scores, stay_label: Scores, longer: Scores) -> _Beam:
         count, width = longer.shape
         stays = np.logaddexp(stay_blank, stay_label)
-        ranked_stays, ranked_longer = stays, longer
-        if self.values is not None:
-            ranked_stays = stays + np.array([self._worth(prefix) for prefix in beam.prefixes])
-            ranked_longer = longer + np.stack([self._scores_of_longer(prefix) for prefix in beam.prefixes])
-        ranks = np.concatenate([ranked_stays, ranked_longer.ravel()])
+        ranks = self._rank(beam.prefixes, stays, longer)
         keep = min(self.beam_size, len(ranks))
         best = np.argpartition(-ranks, keep - 1)[:keep]
         best = np.sort(best[ranks[best] > -np.inf])
@@ -176,25 +172,34 @@ class PrefixBeamSearch:
             np.concatenate([stay_label[stayed], longer[sources, tokens]]),
         )
 
-    def _worth(self, prefix: _Prefix) -> float:
-        assert self.values is not None
-        return self.values.weight * prefix.language + prefix.bonus + prefix.partial
+    def _rank(self, prefixes: list[_Prefix], stays: Scores, longer: Scores) -> Scores:
+        """Compute what is kept of prefixes as they are, (K,), and behind these with each token appended, (K * V,)."""
+        count, width = longer.shape
+        ranks = np.empty(count + longer.size)
+        of_longer = ranks[count:].reshape(count, width)
+        if self.values is None:
+            ranks[:count], of_longer[:] = stays, longer
+            return ranks
+        np.add(stays, [prefix.worth for prefix in prefixes], out=ranks[:count])
+        for row, prefix in enumerate(prefixes):
+            # A prefix stays in the beam for many frames, and its words are worth the same in all of them.
+            if prefix.scores_of_longer is None:
+                prefix.scores_of_longer = self._compute_scores_of_longer(prefix)
+            np.add(longer[row], prefix.scores_of_longer, out=of_longer[row])
+        return ranks
 
-    def _scores_of_longer(self, prefix: _Prefix) -> Scores:
-        """Compute the score of a prefix with each token appended, (V,)."""
+    def _compute_scores_of_longer(self, prefix: _Prefix) -> Scores | float:
+        """Compute the score of a prefix with each token appended: (V,), or one number where all are the same."""
         assert self.values is not None
-        # A prefix stays in the beam for many frames, and its words are worth the same in all of them.
-        if prefix.scores_of_longer is None:
-            language, bonus, _ = self._close(prefix)
-            closed = self.values.weight * language + bonus
-            before = self.values.weight * prefix.language + prefix.bonus
-            scores = np.where(self._closes, closed, before)
-            if self.values.has_lexicon:
-                scores = self._row(prefix.word) + scores
-            if self._hot is not None:
-                scores = self._hot.scores_of_longer(prefix.hot_state) + scores
-            prefix.scores_of_longer = scores
-        return prefix.scores_of_longer
+        language, bonus, _ = self._close(prefix)
+        closed = self.values.weight * language + bonus
+        before = self.values.weight * prefix.language + prefix.bonus
+        scores: Scores | float = before if closed == before else np.where(self._closes, closed, before)
+        if self.values.lexicon is not None:
+            scores = self._row(prefix.word) + scores
+        if self._hot is not None:
+            scores = self._hot.scores_of_longer(prefix.hot_state) + scores
+        return scores
 
     def _row(self, word: str) -> Scores:
         """Compute the score of the unfinished word with each token appended, (V,)."""
@@ -227,12 +232,13 @@ class PrefixBeamSearch:
         word = prefix.word + letters
         if self._closes[token]:
             (language, bonus, state), word = self._close(prefix), letters
-        partial = 0.0 if self.values is None else self.values.prefix_bonus(word)
-        hot_state = prefix.hot_state
+        partial, hot_state, worth = 0.0, prefix.hot_state, 0.0
         if self._hot is not None:
             hot_state, gained = self._hot.append(hot_state, token)
-            bonus, partial = bonus + gained, partial + self._hot.promise(hot_state)
-        grown = prefix.children[token] = _Prefix(token, prefix, word, state, language, bonus, hot_state, partial)
+            bonus, partial = bonus + gained, self._hot.promise(hot_state)
+        if self.values is not None:
+            worth = self.values.weight * language + bonus + (self.values.prefix_bonus(word) + partial)
+        grown = prefix.children[token] = _Prefix(token, prefix, word, state, language, bonus, hot_state, worth)
         return grown
 
     def _finish(self, beam: _Beam) -> list[Hypothesis]:

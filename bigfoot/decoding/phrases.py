@@ -51,7 +51,7 @@ class PhraseAutomaton:
         for phrase, bonus in phrases.items():
             self._add(phrase, bonus, spaced)
         self._fallbacks = self._find_fallbacks()
-        self._rows: dict[int, Scores] = {}
+        self._rows: dict[int, Scores | float] = {}
 
     def _add(self, phrase: str, bonus: float, spaced: bool) -> None:
         before, behind = (" " * (spaced and not is_unspaced(edge)) for edge in (phrase[0], phrase[-1]))
@@ -117,20 +117,21 @@ class PhraseAutomaton:
         """Return what the unfinished phrases at the end of a text are worth to a beam, in nats."""
         return self._promises[state]
 
-    def scores_of_longer(self, state: int) -> Scores:
+    def scores_of_longer(self, state: int) -> Scores | float:
         """Compute what each token would add: bonuses that it completes, and the promise behind it.
 
         Args:
             state: of the text before.
 
         Returns:
-            (V,), in nats; not to be changed.
+            (V,), in nats, not to be changed; 0 where no token adds anything.
         """
         row = self._rows.get(state)
         if row is None:
             if len(self._rows) * len(self._pieces) >= _MOST_NUMBERS:
                 self._rows.clear()  # Another thread may do so at any time.
-            row = self._rows[state] = self._compute_row(state)
+            computed = self._compute_row(state)
+            row = self._rows[state] = computed if computed.any() else 0.0
         return row
 
     def _compute_row(self, state: int) -> Scores:

@@ -98,11 +98,6 @@ class WordValues:
     hot_words: Sequence[str] = ()
     hot_word_bonus: float = 0.0
 
-    @property
-    def has_lexicon(self) -> bool:
-        """Whether only some words may come out."""
-        return self.lexicon is not None
-
     @cached_property
     def _words(self) -> frozenset[str] | None:
         # Hot words may come out even where the lexicon lacks them.
