@@ -52,7 +52,9 @@ def test_a_row_has_what_every_single_token_would_add(data):
     phrases = data.draw(st.dictionaries(words("AB中 "), st.sampled_from([1.0, 2.5]), min_size=1, max_size=8))
     automaton = PhraseAutomaton(phrases, SPACED)
     state, _ = automaton.advance(START, data.draw(st.text("AB中 ", max_size=8)))
-    expected = [gained + automaton.promise(after) for after, gained in map(lambda t: automaton.append(state, t), range(10))]
+    expected = [
+        gained + automaton.promise(after) for after, gained in (automaton.append(state, t) for t in range(10))
+    ]
     np.testing.assert_allclose(automaton.scores_of_longer(state), expected, atol=1e-12)
 
 
