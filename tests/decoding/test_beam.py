@@ -1,5 +1,6 @@
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -271,3 +272,56 @@ def test_every_text_of_a_small_world_is_reached_by_some_alignment():
     """The brute force itself: its texts are those that fit the frames."""
     texts = {SMALL.decode_ctc(a) for a in itertools.product(range(5), repeat=2)}
     assert texts == {"", "A", "B", "AB", "BA"}
+
+
+VALUES = {
+    "plain": None,
+    "hot": WordValues(hot_words=("CA", "A B"), hot_word_bonus=2.0),
+    "lexicon": WordValues(lexicon=("A", "B", "CA", "AB"), word_bonus=0.4),
+    "both": WordValues(lexicon=("A", "B", "CA"), word_bonus=-0.5, hot_words=("AB", "CA B"), hot_word_bonus=2.0),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_an_utterance_is_decoded_as_if_it_were_the_only_one(draw_posteriors, name):
+    search = PrefixBeamSearch(LETTERS, 6, VALUES[name])
+    utterances = [draw_posteriors(seed, frames, len(LETTERS)) for seed, frames in ((1, 9), (2, 0), (3, 14), (1, 9))]
+    alone = [PrefixBeamSearch(LETTERS, 6, VALUES[name]).search(each) for each in utterances]
+    assert [search.search(each) for each in utterances] == alone
+    rounded = utterances[0].astype(np.float32)
+    assert search.search(rounded) == search.search(rounded.astype(np.float64))
+    assert search.name == "prefix beam 6"
+
+
+@pytest.mark.parametrize("name", ["hot", "lexicon", "both"])
+def test_scores_that_are_kept_are_few_and_change_nothing(draw_posteriors, monkeypatch, name):
+    log_probs = draw_posteriors(4, 30, len(LETTERS))
+    expected = PrefixBeamSearch(LETTERS, 6, VALUES[name]).search(log_probs)
+    for module in ("beam", "phrases"):
+        monkeypatch.setattr(f"bigfoot.decoding.{module}._MOST_NUMBERS", 12)
+    search = PrefixBeamSearch(LETTERS, 6, VALUES[name])
+    assert search.search(log_probs) == expected
+    assert len(search._rows) <= 3
+
+
+def test_a_large_vocabulary_does_not_fill_the_memory(draw_posteriors):
+    """V scores for every prefix that ever was in the beam would be 150 MB here."""
+    tokenizer = CharTokenizer(("<pad>", *(chr(0x4E00 + index) for index in range(2999))))
+    log_probs = draw_posteriors(0, 200, len(tokenizer), 1.0)
+    values = WordValues(hot_words=tokenizer.vocabulary[5:9], hot_word_bonus=1.0)
+    search = PrefixBeamSearch(tokenizer, 16, values)
+    tracemalloc.start()
+    search.search(log_probs)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6
+
+
+def test_what_the_end_of_the_text_completes_counts():
+    """A hot word needs no space behind it, and a part of one is worth nothing."""
+    log_probs = np.log(np.full((3, 5), 1e-3))
+    log_probs[[0, 1, 2], [4, 2, 0]] = np.log(0.99)
+    for hot, bonus in ((("CA",), 5.0), (("CAB",), 0.0), (("C A",), 0.0), (("A",), 0.0)):
+        values = WordValues(hot_words=hot, hot_word_bonus=5.0)
+        found = {h.text: h.bonus for h in PrefixBeamSearch(LETTERS, 8, values).search(log_probs)}
+        assert found["CA"] == bonus
