@@ -96,7 +96,7 @@ def find_hot_words(config: SearchConfig, tokenizer: Tokenizer) -> list[HotWord]:
         raise DataError(f"entry {', '.join(map(str, empty))} of {len(config.hot_words)} is empty; leave it out")
     if unwritable:
         raise DataError(
-            f"{_list_unwritable(unwritable)}, which the vocabulary ({tokenizer.describe()}) does not have; write hot "
+            f"{_list_unwritable(unwritable)}, which the vocabulary ({tokenizer.describe()}) cannot write; write hot "
             "words as they are pronounced, in the vocabulary's characters, or leave these out"
         )
     return list(found.values())
@@ -179,15 +179,15 @@ class _Writer:
         """Characters of a text, or phonemes, for which there is no token; none where tokens can write it."""
         if self.tokenizer.unit == "phoneme":
             return [phoneme for phoneme in dict.fromkeys(text.split()) if f" {phoneme}" not in self._pieces]
-        if outside := [letter for letter in dict.fromkeys(text) if letter not in self._letters]:
+        if outside := [letter for letter in dict.fromkeys(text) if letter not in self._known]:
             return outside
         # A letter may be in longer tokens alone, which fit some of its neighbours only.
         reached = self._reach(text)
         return [] if reached == len(text) else [text[reached]]
 
     @cached_property
-    def _letters(self) -> frozenset[str]:
-        return frozenset("".join(self._pieces))
+    def _known(self) -> frozenset[str]:
+        return self._characters | self._pieces
 
     def _reach(self, text: str) -> int:
         """Number of a text's letters that tokens can write in a row."""
