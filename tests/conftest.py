@@ -57,8 +57,16 @@ NO_DROPOUT = dict.fromkeys(
 )
 
 
+# What takes seconds to make: whoever asks for it is slow.
+SLOW_FIXTURES = {"start", "finished_run", "small_gpt2", "plain_answers"}
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Files of slow tests first: no process is left with a long one when the others have ended."""
+    for item in items:
+        if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
 

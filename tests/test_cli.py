@@ -201,6 +201,7 @@ def test_commands_take_a_file_as_it_is(bigfoot, narrow_teacher, recordings, tmp_
     assert code == 0 and str(load_model(narrow_teacher).model.num_parameters() - 24) in output  # less one mask vector
 
 
+@pytest.mark.slow
 def test_compress_takes_a_file_as_its_teacher(bigfoot, narrow_teacher, small_run, tmp_path):
     assert bigfoot("convert", narrow_teacher, tmp_path / "there", "--to", "torchaudio")[0] == 0
     file, run = tmp_path / "there" / "model.pt", tmp_path / "run"

@@ -293,9 +293,9 @@ def test_half_precision_is_summed_in_single():
 
 
 def test_an_unknown_distance():
-    x, mask = padded(0, 0.0)
+    x, mask = padded(0)
     with refused(ValueError, "l2", "l1"):
         frame_distance(x, x, mask, "l2")
-    maps, mask = padded_maps(0, 2, 0.0)
+    maps, mask = padded_maps(0, 2)
     with refused(ValueError, "l1"):
         attention_distance(maps, maps, mask, "l1")

@@ -72,6 +72,7 @@ def test_more_is_cut_where_more_is_asked_for(make, tmp_path):
     assert left[1].expected < 0.7 * left[1].before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [4, 7])
 def test_stopped_in_the_middle_it_goes_on_to_the_same_bits(make, tmp_path, stop, monkeypatch):
     whole, run = make(tmp_path / "whole")
