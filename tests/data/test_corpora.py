@@ -104,6 +104,7 @@ def test_transcripts_take_the_vocabulary_s_case(tmp_path):
 # Published corpora.
 
 
+@pytest.mark.slow
 def test_fsdd(real_data, tmp_path):
     config = DataConfig(corpus="fsdd", root=str(real_data / "fsdd"), num_train=6, num_dev=2, num_test=2)
     prepared = prepare_data(config, seed=1, folder=tmp_path, characters=LETTERS)

@@ -127,6 +127,7 @@ def test_speechocean762_as_published(tmp_path, spoken):
         list_speechocean762(tmp_path, "dev")
 
 
+@pytest.mark.slow
 def test_speechocean762_by_its_shipped_configuration(real_data, tmp_path):
     if not (real_data / "speechocean762").is_dir():
         pytest.skip(f"no speechocean762 in {real_data}")

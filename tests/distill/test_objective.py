@@ -258,6 +258,7 @@ def test_a_model_that_is_its_teacher_has_no_distance(teacher, batch, name):
     assert float(objective(batch, {})[name].mean().detach()) == pytest.approx(0.0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_every_term_alone_and_all_together_can_be_learned(build_model, teacher, batch):
     """A few steps of plain descent bring the loss down, whichever it is."""
     for losses in (EVERYTHING, *(only(name) for name in WITHOUT_DECODER)):

@@ -49,6 +49,7 @@ def decode_in_batches(loaded, utterances, size, searches):
     return found
 
 
+@pytest.mark.slow
 def test_the_same_text_and_scores_in_every_batch(teacher, small_digits, decoders):
     utterances = read_utterances(small_digits.manifests["test"])
     # And one of 5 ms, in which there is no frame.
