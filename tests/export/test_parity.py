@@ -52,6 +52,7 @@ def test_fp32_passes(teacher, digits):
     assert max(layer.error for layer in find_worst(teacher, exported, digits)) < 1e-5
 
 
+@pytest.mark.slow
 def test_static_int8_hears_the_same(teacher, digits, static_plan):
     _, parity = export_checked(teacher, static_plan, digits)
     assert parity.texts_changed <= 1 and parity.batch_texts_changed == 0
@@ -65,6 +66,7 @@ def test_dynamic_int8_hears_the_same_one_by_one(teacher, digits):
     assert (facts["precision"], facts["batch_invariant"]) == ("int8_dynamic", "per_utterance")
 
 
+@pytest.mark.slow
 def test_a_wrong_scale_is_refused_and_named(teacher, digits, static_plan):
     few = digits[:5]
     faulty = "encoder.layers.3.feed_forward.output_dense"
@@ -83,6 +85,7 @@ def test_a_wrong_scale_is_refused_and_named(teacher, digits, static_plan):
     assert set(static_plan.ranges) - set(exported.plan.ranges) == {faulty}
 
 
+@pytest.mark.slow
 def test_quiet_frames_need_two_bytes(teacher, digits, static_plan):
     """A pause a hundred times quieter than the speech around it is drowned by one byte for both."""
     from dataclasses import replace
@@ -140,6 +143,7 @@ def test_limits_grow_with_the_logits(build_model, processor, digits, factor):
         export_checked(loaded, None, digits[:2], build=build_with_a_wrong_head)
 
 
+@pytest.mark.slow
 def test_layers_are_blamed_by_what_they_do(teacher, digits, static_plan):
     """A layer that is far off and little heard of is not what is wrong."""
     model = scaled(teacher, 1.0).model
@@ -155,6 +159,7 @@ def test_layers_are_blamed_by_what_they_do(teacher, digits, static_plan):
     assert worst[0].name == loud and worst[0].effect > 10 * next(x.effect for x in worst if x.name == faint)
 
 
+@pytest.mark.slow
 def test_a_long_recording_comes_in_pieces(build_model, processor, digits, tmp_path):
     rate, strings = 16_000, [item.samples for item in digits]
     talk = np.concatenate([np.concatenate([wave, np.zeros(rate // 2, np.float32)]) for wave in strings * 4])

@@ -20,6 +20,7 @@ def small(build_model, processor):
     return LoadedModel(build_model("base", num_hidden_layers=1), processor)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", SUFFIXES)
 def test_exports_know_themselves_without_an_inventory(target, small, tmp_path):
     if target == "openvino":

@@ -38,6 +38,7 @@ def constants(graph):
     return [numpy_helper.to_array(item) for item in graph.graph.initializer]
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_did(static):
     folder, said = static
     assert names(said, "int8_static", "2.7", "27", "10.1", "WER") and names(said, "4")
@@ -49,6 +50,7 @@ def test_the_command_says_what_it_did(static):
     assert names(render_summary(summary)[-1], "2.7", "int8_static")
 
 
+@pytest.mark.slow
 def test_its_file_holds_what_the_folder_holds(static, small_digits, bigfoot, tmp_path):
     """The same integers, ranges and kept layers as without the way through the disk, and no calibrating again."""
     folder, _ = static
@@ -69,6 +71,7 @@ def test_its_file_holds_what_the_folder_holds(static, small_digits, bigfoot, tmp
     assert (facts["precision"], facts["batch_invariant"]) == ("int8_static", "true")
 
 
+@pytest.mark.slow
 def test_texts_are_compared_where_there_is_audio(static, small_digits, bigfoot, tmp_path):
     options = ("--check", small_digits.manifests["dev"], "--int8", "static")
     code, out, err = bigfoot("export", static[0], tmp_path / "s.onnx", *options)

@@ -51,6 +51,7 @@ def compare(model, processor, target, name=""):
             np.testing.assert_allclose(answer[:count], expected[row], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_answers_as_pytorch(target, build_model, processor):
     compare(build_model("base", conv_groups=[1, 2, 2, 2, 4, 2, 1]), processor, target)
 
@@ -73,6 +74,7 @@ def test_answers_as_pytorch_in_every_shape(target, shape, build_model, processor
     compare(build_model(structure, **changes), processor, target, shape)
 
 
+@pytest.mark.slow
 def test_openvino_passes_the_gate_and_a_fault_is_refused_and_named(digits, build_model, processor):  # noqa: F811
     pytest.importorskip("openvino")
     teacher = LoadedModel(build_model("base"), processor)
@@ -94,6 +96,7 @@ def break_openvino(exported):
     return OpenVinoExport(exported.origin, *write_ir(exported.origin))
 
 
+@pytest.mark.slow
 def test_texts_by_openvino(bigfoot, small_digits, tmp_path):
     pytest.importorskip("openvino")
     path, manifest = tmp_path / "deep" / "teacher.xml", small_digits.manifests["dev"]

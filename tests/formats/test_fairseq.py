@@ -377,7 +377,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", [pytest.param(f, marks=pytest.mark.slow) if "thousand" in f else f for f in FAULTS])
 def test_settings_that_the_encoder_cannot_be(fault, spoil):
     changes, named = FAULTS[fault]
     path = spoil(lambda content: content["cfg"]["model"]["w2v_args"]["model"].update(changes))
