@@ -78,6 +78,7 @@ def test_texts_are_compared_where_there_is_audio(static, small_digits, bigfoot, 
     assert code == 0 and "WER" in out and names(out, "4"), err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
