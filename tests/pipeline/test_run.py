@@ -101,7 +101,7 @@ def demo(small_run):
 
 
 def test_a_second_run_skips_every_step_and_measures_nothing(copy, demo, capsys, monkeypatch):
-    monkeypatch.setattr("bigfoot.pipeline.rows.load_model", None)
+    monkeypatch.setattr("bigfoot.pipeline.measured.load_model", None)
     report, said = again(demo(copy), capsys)
     steps = ["data", "student", "distill", "finetune", "ctc_only_distill", "ctc_only_finetune", "report"]
     assert said == dict.fromkeys(steps, "skipped")
