@@ -1,5 +1,6 @@
 """Fewer combinations: every two values of two parameters meet, rather than every combination of all."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import combinations, product
 from typing import Any
@@ -8,18 +9,22 @@ from typing import Any
 def pairwise(*parameters: Iterable[Any]) -> list[tuple[Any, ...]]:
     """List rows, one value of each parameter, in which every two values of any two parameters meet.
 
-    Greedy and without chance: each row is the combination with the most pairs that have not met, the first of equals.
+    Greedy and without chance: each row is the combination with the most pairs that have not met, and of equals the one
+    whose values have been taken least.
 
     Args:
         parameters: the values of each, three parameters or more: all rows of two are all pairs.
     """
     values: list[Sequence[Any]] = [list(parameter) for parameter in parameters]
-    left = {frozenset(pair) for row in product(*map(range, map(len, values))) for pair in pairs_of(row)}
     rows = list(product(*map(range, map(len, values))))
+    left = {pair for row in rows for pair in pairs_of(row)}
+    taken: Counter[tuple[int, int]] = Counter()
     chosen = []
     while left:
-        best = max(rows, key=lambda row: sum(pair in left for pair in map(frozenset, pairs_of(row))))
-        left.difference_update(map(frozenset, pairs_of(best)))
+        worth = {row: (len(left.intersection(pairs_of(row))), -sum(taken[v] for v in enumerate(row))) for row in rows}
+        best = max(rows, key=worth.__getitem__)
+        left.difference_update(pairs_of(best))
+        taken.update(enumerate(best))
         chosen.append(tuple(values[place][index] for place, index in enumerate(best)))
     return chosen
 
