@@ -95,7 +95,7 @@ def test_settings_that_never_end(name, content, named, folder):
 def test_shards_outside_the_folder(shard, kind, folder):
     (folder / "model.safetensors").unlink()
     (folder / f"{kind}.index.json").write_text(json.dumps({"weight_map": {"a": shard}}))
-    with refused(ModelError, f"{kind}.index.json"):
+    with refused(ModelError, folder):
         load_model(folder)
 
 
@@ -108,7 +108,7 @@ ABSURD = [
     ({"num_conv_pos_embeddings": 10**9}, ("num_conv_pos_embeddings", "1000000000")),
     ({"conv_dim": [10**9] * 7}, ("conv_dim", "1000000000")),
     ({"conv_dim": [8] * 10_000, "conv_kernel": [1] * 10_000, "conv_stride": [1] * 10_000}, ("10000",)),
-    ({"num_hidden_layers": 1_000, "hidden_size": 24_000, "intermediate_size": 100_000}, ("1e+11",)),
+    ({"num_hidden_layers": 1_000, "hidden_size": 24_000, "intermediate_size": 100_000}, ("1e+10",)),
     # Not absurd in itself, but not what lies in the folder: nothing of that size is built.
     ({"num_hidden_layers": 40, "hidden_size": 6_000, "intermediate_size": 6_000}, ()),
 ]
