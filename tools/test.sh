@@ -8,7 +8,7 @@ usage: bash tools/test.sh [PYTEST ARGUMENTS]
 
 Makes or updates .venv with the test extras, then runs ruff, mypy and pytest, slow tests included:
   bash tools/test.sh                         everything
-  bash tools/test.sh -m "not slow"           the quick tests
+  bash tools/test.sh -m "not slow"           the quick tests: those of less than a second each
   bash tools/test.sh tests/test_floors.py    one file
 
   BIGFOOT_DATA          folder of real corpora (../shared/data where that exists); tests that need one skip without
