@@ -168,6 +168,7 @@ def test_channels_without_anything_in_common_are_averaged(tmp_path):
     np.testing.assert_array_equal(read_audio(tmp_path / "a.wav"), channels.mean(axis=1, dtype=np.float32))
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("suffix", KINDS)
 def test_blocks_are_the_whole_in_every_kind(tmp_path, suffix):
     """A file of several of soundfile's blocks: seeking between them would cost mp3 a tenth of a second each."""

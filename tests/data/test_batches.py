@@ -62,6 +62,7 @@ def test_every_epoch_holds_every_utterance_once_in_another_order(stream):
     assert [batch.position.batch for batch in epochs[0]] == list(range(1, len(epochs[0]) + 1))
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_resumed_stream_is_the_tail_of_an_uninterrupted_one(digits, stream, num_workers):
     last_of_epoch = len(by_epoch(stream)[0])

@@ -129,6 +129,7 @@ def test_fsdd_leaves_a_bad_recording_out(tmp_path, spoken):
         prepare_data(config, 0, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_librispeech_as_published(real_data, tmp_path):
     config = DataConfig(corpus="librispeech", root=str(real_data), dev_splits=["dev-mini"], test_splits=["dev-mini"])
     prepared = prepare_data(config, 0, tmp_path, characters=LETTERS)

@@ -53,6 +53,7 @@ def losses_of(objective, stream):
     return [{name: float(term.mean().detach()) for name, term in objective(batch, {}).items()} for batch in stream]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "rounding"), [("fp16", 1e-3), ("int8", 0.03)])
 def test_losses_are_those_of_the_teacher_at_work(student, teacher, write, stream, dtype, rounding):
     torch.manual_seed(0)

@@ -67,6 +67,7 @@ def request(corpus, tmp_path, **changes):
     return EmbedRequest(corpus[0], tmp_path / "out.safetensors", **settings)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize(("layer", "pool"), [("last", "none"), ("3", "mean"), ("all", "none"), ("all", "mean")])
 @torch.no_grad()
 def test_embeddings_are_the_model_s_hidden_states(teacher, corpus, tmp_path, layer, pool):
@@ -160,6 +161,7 @@ def stop_after(pieces):
     return tell
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("pieces", [0, 1, 3, 5])
 def test_what_was_begun_is_finished_to_the_bit(teacher, corpus, tmp_path, monkeypatch, pieces):
     wanted = request(corpus, tmp_path, layer="2")
@@ -308,6 +310,7 @@ def test_the_models_own_weights_are_not_written_over(teacher, corpus, tmp_path):
     assert (folder / "model.safetensors").read_bytes() == before
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("cut", [-1, -1000, 100])
 def test_a_file_that_was_cut_is_made_again(teacher, corpus, tmp_path, cut):
     wanted = request(corpus, tmp_path, pool="mean")
@@ -318,6 +321,7 @@ def test_a_file_that_was_cut_is_made_again(teacher, corpus, tmp_path, cut):
     assert wanted.output.read_bytes() == whole
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize(("name", "at"), [("out.safetensors", -5), ("out.safetensors", 900), ("out.jsonl", -9)])
 def test_a_flipped_bit_is_found_and_the_file_made_again(teacher, corpus, tmp_path, name, at):
     wanted = request(corpus, tmp_path, pool="mean")
@@ -331,6 +335,7 @@ def test_a_flipped_bit_is_found_and_the_file_made_again(teacher, corpus, tmp_pat
     assert embed_folder(teacher, wanted, lambda _: None).was_there
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("damage", ["a line of noise", "binary request", "no numbers"])
 def test_what_was_begun_and_is_damaged_costs_what_came_after(teacher, corpus, tmp_path, damage):
     wanted = request(corpus, tmp_path, pool="mean")

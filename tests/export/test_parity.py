@@ -46,6 +46,7 @@ def break_scale(exported, layer, factor):
     constant.CopyFrom(numpy_helper.from_array(broken, constant.name))
 
 
+@pytest.mark.slow
 def test_fp32_passes(teacher, digits):
     exported, parity = export_checked(teacher, None, digits[:4])
     assert not parity.problems and parity.max_difference < 1e-4 and parity.batch_difference < 1e-4
@@ -133,6 +134,7 @@ def build_with_a_wrong_head(loaded, plan, **options):
     return exported
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("factor", [1.0, 30.0, 300.0])
 def test_limits_grow_with_the_logits(build_model, processor, digits, factor):
     """Rounding is a share of what is rounded; a fault of a thousandth is refused at any scale."""

@@ -71,6 +71,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize(("to", "structure", "head"), pairwise(FORMATS, FAMILIES, (True, False)))
 def test_every_family_there_and_back_to_the_bit(to, structure, head, build_model, processor, tmp_path):
     processor = processor if head else Processor(None, do_normalize=False)

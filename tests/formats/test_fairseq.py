@@ -71,6 +71,7 @@ def test_all_four_layouts_are_there():
     ]  # fmt: skip
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("stretch", ["made", "one", "other"])
 @pytest.mark.parametrize("name", FILES)
 def test_answers_are_those_of_fairseq(name, stretch, answers, heard):
@@ -99,6 +100,7 @@ def test_answers_are_those_of_fairseq(name, stretch, answers, heard):
         assert (ours - theirs).abs().max() < 1e-5, key
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("name", FILES)
 def test_the_round_trip_gives_every_bit_back(name, tmp_path):
     model, processor = load_fairseq(FIXTURES / f"{name}.pt")
@@ -136,6 +138,7 @@ def test_heads_of_pre_training_are_dropped_and_said(caplog):
     assert names(caplog.text, "final_proj", "project_q")
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("structure", [
     "base", "large-lv60", "layer-post", "hubert", "hubert-large", "hubert-batch-norm", "wavlm", "wavlm-large",
     "data2vec",

@@ -48,6 +48,7 @@ def test_a_file_that_takes_too_long_is_refused(tmp_path, monkeypatch):
             read(path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to its address space")
 def test_a_file_that_takes_too_much_memory_is_refused(tmp_path, monkeypatch):
     path = write_pickle(tmp_path / "model.pt", b"\x8f" * 900_000 + b".")

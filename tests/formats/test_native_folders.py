@@ -351,6 +351,7 @@ def test_a_file_in_the_way_stays(models, processor, tmp_path):
 # Between shapes
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("name", SHAPES)
 def test_plain_state_does_not_depend_on_the_prefix(models, name):
     model = models[name]

@@ -227,6 +227,7 @@ def test_containers_nested_exponentially_are_never_spelled_out(tmp_path):
     refuse(as_zip(data, tmp_path / "model.pt"))
 
 
+@pytest.mark.slow
 def test_what_would_be_copied_again_and_again_is_counted(tmp_path):
     pairs = b"(" + b"".join(b"K\x01K\x02\x86" for _ in range(3000)) + b"l"
     for maker in (name("collections", "OrderedDict"), name("builtins", "set")):

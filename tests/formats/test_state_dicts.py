@@ -46,6 +46,7 @@ def same(model, other):
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
 def test_every_wrapping_opens_with_a_configuration(wrapping, known, tmp_path, processor):
     model, folder = known
@@ -151,6 +152,7 @@ def test_a_folder_has_a_configuration_of_its_own(known):
         load_model(known[1], config=known[1])
 
 
+@pytest.mark.grid
 def test_the_command_takes_a_configuration(bigfoot, known, tmp_path):
     model, folder = known
     torch.save(state_of(model), tmp_path / "mine.pt")
@@ -208,6 +210,7 @@ def test_a_refusal_recommends_what_is_to_be_done(build_model, tmp_path):
         assert ("--densify" in str(caught.value)) == ("conv_groups" in changes)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("structure", ["hubert", "base", "data2vec"])
 @pytest.mark.parametrize("ctc_head", [True, False])
 def test_no_head_is_named_that_was_never_there(structure, ctc_head, build_model, processor, tmp_path, caplog):

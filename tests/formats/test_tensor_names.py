@@ -59,6 +59,7 @@ def saved(build_huggingface, tmp_path_factory):
     return made
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize(
     ("layout", "family", "file"), pairwise(LAYOUTS, STRUCTURES, ("model.safetensors", "pytorch_model.bin"))
 )

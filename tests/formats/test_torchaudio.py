@@ -100,6 +100,7 @@ def same_tensors(first, second):
 FAMILIES = ("hubert", "hubert-large", "wavlm", "wavlm-large")
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("structure", ["base", "large-lv60", "group-stable", "layer-post", *FAMILIES])
 def test_answers_are_those_of_the_same_weights_elsewhere(structure, build_huggingface, speech, tmp_path):
     model = build_huggingface(structure, seed=1)
@@ -114,6 +115,7 @@ def test_answers_are_those_of_the_same_weights_elsewhere(structure, build_huggin
             assert (ours - theirs).abs().max() <= 1e-4
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("structure", ["base", "large-lv60", *FAMILIES])
 def test_there_and_back_to_the_bit(structure, build_huggingface, processor, tmp_path):
     model = build_huggingface(structure)
@@ -140,6 +142,7 @@ def test_what_is_written_has_torchaudios_names(build_model, processor, tmp_path)
 USUAL = {"hidden_size": 128, "num_attention_heads": 2}
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("structure", ["base", "large-lv60", "wavlm", "wavlm-large"])
 def test_without_a_word_beside_it_the_published_shape(structure, build_huggingface, speech, tmp_path, caplog):
     wavlm = structure.startswith("wavlm")
@@ -226,6 +229,7 @@ def test_other_files_are_refused(state, named, tmp_path):
         load_model(write(tmp_path, state))
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize(
     "name",
     ["feature_extractor.conv_layers.3.conv.weight", "aux.weight",

@@ -57,6 +57,7 @@ def measured(plan, asked):
     return found, len(ticks), list(asked)
 
 
+@pytest.mark.slow
 def test_one_entry_a_model_and_setting(measured, plan):
     found, ticks, asked = measured
     assert ticks == plan.num_ticks
@@ -72,6 +73,7 @@ def test_one_entry_a_model_and_setting(measured, plan):
     assert found.in_setting(found.peak[1]) == found.models[3:6]
 
 
+@pytest.mark.slow
 def test_facts_agree_with_each_other(measured, folders):
     for model in measured[0].models:
         assert 0 < model.low_s <= model.median_s <= model.high_s
@@ -89,6 +91,7 @@ def test_facts_agree_with_each_other(measured, folders):
             assert model.verdict is None
 
 
+@pytest.mark.slow
 def test_as_json(measured):
     found = measured[0]
     plain = json.loads(json.dumps(found.to_dict(), allow_nan=False))
@@ -114,6 +117,7 @@ def test_figures_by_hand(folders, monkeypatch):
     assert any("the machine was busy: times of teacher" in note for note in found.notes)
 
 
+@pytest.mark.slow
 def test_a_model_against_itself_is_as_fast_within_its_own_spread(folders):
     found = measure_benchmark(BenchmarkPlan((folders["teacher"],) * 2, seconds=(0.1,), rounds=61))
     itself = found.models[1]
@@ -149,6 +153,7 @@ def test_a_smaller_model_that_is_not_faster_is_told(slow, folders, monkeypatch):
         assert names(note, slow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("params", "low", "told"), [(99, 1.0, True), (99, 1.001, False), (100, 0.5, False), (101, 0.5, False)]
 )

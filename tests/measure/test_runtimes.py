@@ -24,6 +24,7 @@ def test_both_runtimes_give_one_answer(build_model, processor, structure, change
         torch.testing.assert_close(ours.model(samples)[0], theirs.model(samples)[0], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.grid
 def test_both_runtimes_give_one_answer_in_every_family(family, build_model, processor, tmp_path):
     save_model(build_model(family), processor, tmp_path)
     ours, theirs = open_runnable(str(tmp_path)), open_runnable(f"transformers:{tmp_path}")

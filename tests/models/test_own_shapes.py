@@ -100,6 +100,7 @@ CHECKS = (comes_back_to_the_bit, is_not_changed_by_padding, is_carried_to_anothe
           is_counted_in_size_and_layers)  # fmt: skip
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize(("check", "name", "structure"), pairwise(CHECKS, SHAPES, STRUCTURES))
 def test_every_shape(check, name, structure, build_model, processor, speech, tmp_path):
     check(build_model(structure, **SHAPES[name]), processor, speech, tmp_path)
