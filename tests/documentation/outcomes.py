@@ -99,7 +99,7 @@ def check_readme(ran: Ran) -> None:
     assert distance(distilled, teacher, ran.folder) < distance(student, teacher, ran.folder)
     assert curve(report, "distill", "loss")[-1] < curve(report, "distill", "loss")[0]
     sizes = {row["name"]: row["num_unique_params"] for row in report["rows"]}
-    assert sizes["teacher"] == count_params(teacher) and sizes["distilled"] == count_params(student)
+    assert sizes["teacher"] == count_params(teacher) and sizes["distill"] == count_params(student)
     assert all(f"| {name} |" in ran.output("import bigfoot") for name in sizes)
     assert "-->" in ran.output("bigfoot transcribe") and (ran.folder / "student.onnx").is_file()
     compared = ran.output("bigfoot compare")
