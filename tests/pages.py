@@ -8,7 +8,9 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "RESULTS.md", *sorted(DOCS.rglob("*.md"))]
 PROGRAMS = ("bigfoot", "python", "bash", "accelerate", "pip")
-_FENCE = re.compile(r"^(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?```(?P<language>\w*)\n(?P<content>.*?)^```$", re.S | re.M)
+_FENCE = re.compile(
+    r"^(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?```(?P<language>\w*)\n(?P<content>.*?)^```$", re.DOTALL | re.MULTILINE
+)
 _NAMED = re.compile(r"# ([\w.]+\.(?:py|yaml))\n")
 _VARIABLE = re.compile(r'^(\w+)="([^"]*)"$', re.MULTILINE)
 
