@@ -41,6 +41,7 @@ from bigfoot.pipeline.steps.step import get_step
 from bigfoot.pipeline.vouching import read_report, write_report
 from bigfoot.report.rows import Report
 from bigfoot.storage.state import forget_state
+from bigfoot.text.tokenizers import Processor
 
 log = logging.getLogger("bigfoot")
 
@@ -106,7 +107,7 @@ def _run(plan: Plan, until: str, config_path: str | None) -> Report | None:
     teacher = load_model(config.teacher.path)
     # The first process prepares the data, the others reuse it.
     with PartialState().main_process_first():
-        data = prepare_inputs(config, run_dir, _find_characters(config, teacher), _splits_until(until, config))
+        data = prepare_inputs(config, run_dir, find_characters(config, teacher.processor), _splits_until(until, config))
         labels = choose_labels(config, data, digest_training_data(data), teacher)
     if until == "data":
         return None
@@ -146,9 +147,14 @@ def _allows_new_characters(config: Config) -> bool:
     return own_labels and config.data.transcripts == "given" and not prunes
 
 
-def _find_characters(config: Config, teacher: LoadedModel) -> list[str] | None:
-    """Return the characters allowed in transcripts; None for a new vocabulary, or if the teacher's allows any."""
-    tokenizer = teacher.processor.tokenizer
+def find_characters(config: Config, processor: Processor) -> list[str] | None:
+    """Return the characters allowed in transcripts; None for a new vocabulary, or if the teacher's allows any.
+
+    Args:
+        config: of the run.
+        processor: the teacher's.
+    """
+    tokenizer = processor.tokenizer
     if tokenizer is None or tokenizer.characters is None or _allows_new_characters(config):
         return None
     return sorted(tokenizer.characters)
@@ -217,7 +223,7 @@ def _report(results: list[StepResult], context: Context, config_path: str | None
         return found
     forget_state(folder / "fingerprint")
     findings = build_rows(results, context.data.manifests, config, config_path)
-    transcripts = describe_transcripts(config.data, _find_characters(config, context.teacher))
+    transcripts = describe_transcripts(config.data, find_characters(config, context.teacher.processor))
     for row in findings.rows:
         row.transcripts = transcripts
     report = Report(
