@@ -83,7 +83,7 @@ def fetch_folder(name: str) -> Path:
     if Path(name).is_dir():
         return Path(name)
     if Path(name).is_file():
-        raise ModelError(f"{name} is a file, and no model; name a model folder or a checkpoint")
+        raise ModelError(f"no model folder at {name}: it is a file, and no checkpoint")
     if Path(name).exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise ModelError(f"no model folder at {name}")
     from huggingface_hub import snapshot_download
