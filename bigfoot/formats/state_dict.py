@@ -7,6 +7,7 @@ bigfoot's own, torchaudio's or fairseq's, with what a wrapper put before all of 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -26,7 +27,7 @@ Names = Literal["transformers", "torchaudio", "fairseq"]
 _NESTED = ("model", "state_dict", "model_state_dict", "module", "net")
 """Under these a training checkpoint keeps its model; what else it holds is not read."""
 
-_OF_A_MODEL = re.compile(rf"((?:\w+\.)*?)(?:{'|'.join(FAMILY_PREFIXES.values())})\.")
+_OF_A_MODEL = re.compile(rf"((?:\w+\.)*)(?:{'|'.join(FAMILY_PREFIXES.values())})\.")
 
 
 def find_state(content: object) -> dict[str, StoredTensor] | None:
@@ -84,8 +85,8 @@ def _unwrap(names: Iterable[str], file: Path) -> dict[str, str]:
 
 def _find_wrapper(names: list[str]) -> str:
     """What stands before all names; or before the model's, where a training module holds more, as Lightning's does."""
-    before = {found[1] for name in names if (found := _OF_A_MODEL.match(name))}
-    return before.pop() if len(before) == 1 and "" not in before else common_wrapper(names)
+    before = Counter(found[1] for name in names if (found := _OF_A_MODEL.match(name)))
+    return next((wrapper for wrapper, _ in before.most_common(1)), "") or common_wrapper(names)
 
 
 def whose_names(names: Iterable[str]) -> Names | None:

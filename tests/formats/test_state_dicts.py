@@ -55,7 +55,7 @@ def test_every_wrapping_opens_with_a_configuration(wrapping, known, tmp_path, pr
         assert same(loaded.model, model) and loaded.processor.tokenizer == processor.tokenizer
 
 
-@pytest.mark.parametrize("before", ["model.", "asr.net.", "module.wrapped."])
+@pytest.mark.parametrize("before", ["model.", "asr.net.", "module.wrapped.", "wav2vec2.wav2vec2PT."])
 def test_a_training_module_holds_more_than_the_model(before, known, tmp_path, processor, caplog):
     """Lightning's ``.ckpt``: the model under a name of the script's, and what else learns or counts beside it."""
     model, folder = known
