@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.conversion import convert_model
@@ -56,7 +57,7 @@ def test_every_wrapping_opens_with_a_configuration(wrapping, known, tmp_path, pr
         assert same(loaded.model, model) and loaded.processor.tokenizer == processor.tokenizer
 
 
-@pytest.mark.parametrize("before", ["model.", "asr.net.", "module.wrapped."])
+@pytest.mark.parametrize("before", ["model.", "asr.net.", "module.wrapped.", "wav2vec2.wav2vec2PT."])
 def test_a_training_module_holds_more_than_the_model(before, known, tmp_path, processor, caplog):
     """Lightning's ``.ckpt``: the model under a name of the script's, and what else learns or counts beside it."""
     model, folder = known
@@ -73,10 +74,17 @@ def test_a_training_module_holds_more_than_the_model(before, known, tmp_path, pr
     assert "criterion, step" in caplog.text
 
 
-def test_a_file_of_weights_alone_is_refused_with_its_folder(known):
-    with pytest.raises(ModelError) as caught:
-        load_model(known[1] / "model.safetensors")
-    assert "\n" not in str(caught.value) and load_model(known[1]).model is not None
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_a_file_of_weights_alone_opens_with_a_configuration(name, known, tmp_path):
+    model, folder = known
+    if name.endswith(".bin"):
+        torch.save(state_of(model), tmp_path / name)
+    else:
+        save_file({f"module.{key}": tensor for key, tensor in state_of(model).items()}, tmp_path / name)
+    with pytest.raises(ModelError, match="--config") as caught:
+        load_model(tmp_path / name)
+    assert "\n" not in str(caught.value)
+    assert same(load_model(tmp_path / name, config=folder).model, model)
 
 
 def test_without_a_configuration_one_sentence_says_how(known, tmp_path):
