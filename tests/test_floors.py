@@ -14,7 +14,7 @@ FLOORS = (
     ("models",),
     ("data", "formats"),
     ("compress", "distill", "decoding", "measure"),
-    ("training", "evaluation", "embedding", "export", "doctor"),
+    ("training", "evaluation", "embedding", "export", "doctor", "tasks"),
     ("report", "planner"),
     ("pipeline", "study"),
     ("cli", "__main__"),
@@ -66,6 +66,7 @@ NEIGHBOURS = {
     ("compress", "measure"),
     ("__main__", "cli"),
     ("study", "pipeline"),
+    ("tasks", "training"),
 }
 
 

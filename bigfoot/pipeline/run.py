@@ -158,7 +158,7 @@ def find_characters(config: Config, processor: Processor) -> list[str] | None:
         processor: the teacher's.
     """
     tokenizer = processor.tokenizer
-    if tokenizer is None or tokenizer.characters is None or _allows_new_characters(config):
+    if tokenizer is None or tokenizer.characters is None or config.trains_task or _allows_new_characters(config):
         return None
     return sorted(tokenizer.characters)
 
@@ -240,6 +240,7 @@ def _report(results: list[StepResult], context: Context, config_path: str | None
         config=to_dict(config),
         machine=describe_machine(),
         worst=findings.worst,
+        tasks=findings.tasks,
     )
     write_report(report, folder, expected)
     log.info("report: %s", folder / "report.md")

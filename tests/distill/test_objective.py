@@ -54,7 +54,12 @@ EVERYTHING = weigh(
     gram=GramLoss(1.1), value_relation=ValueRelationLoss(1.2),
 )  # fmt: skip
 
-WITHOUT_DECODER = [name for name, loss in losses_by_name(LossesConfig()).items() if not loss.needs_decoder]
+TASK_UNITS = ("targets", "utterances")
+WITHOUT_DECODER = [
+    name
+    for name, loss in losses_by_name(LossesConfig()).items()
+    if not loss.needs_decoder and loss.unit not in TASK_UNITS
+]
 
 
 @pytest.fixture
