@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from bigfoot.config import find_problems
+from bigfoot.config import find_problems, read_settings
 from bigfoot.decoding.choose import build_search, describe_decoder
 from bigfoot.decoding.hot_words import describe_hot_words, find_hot_words, hot_word_problems, list_hot_words
 from bigfoot.decoding.settings import SearchConfig
@@ -159,6 +159,14 @@ def test_phonemes_are_pronounced():
     assert list(hot_word_problems(SearchConfig("beam", hot_words=["!"]), tokenizer))
     phones = PhoneTokenizer(("<pad>", "a\u026a", "s", "t"), pronounces=False)
     assert texts_of(["t a\u026a"], phones) == [["t a\u026a"]]
+
+
+@pytest.mark.parametrize("given", ["[NO,SEVEN]", "[SEVEN,on]", "[1e3]", "[a: b]", "[[A]]", "[null]", "SEVEN"])
+def test_what_yaml_takes_for_something_else_is_no_hot_word(given):
+    _, problems = read_settings(EvaluateConfig, None, [f"hot_words={given}"])
+    assert [(problem.key, problem.code) for problem in problems] == [("hot_words", "wrong_type")]
+    settings, problems = read_settings(EvaluateConfig, None, ["hot_words=['NO', \"on\", SEVEN, 11]"])
+    assert (settings.hot_words, problems) == (["NO", "on", "SEVEN", "11"], [])
 
 
 def test_reports_name_them():
