@@ -25,6 +25,8 @@ TURKISH = CharTokenizer(("<pad>", "|", *"abi\u0131st"))
 HAN = CharTokenizer(("<pad>", "<unk>", *"\u4e00\u4e8c\u4e09AB"))
 PIECES = PieceTokenizer(("<pad>", "_QU", "A", "_A", "T", "'"), ("", " QU", "A", " A", "T", "'"), 0)
 
+PHONES = PieceTokenizer(("<pad>", "s", "\u026a", "t"), ("", " s", " \u026a", " t"), 0)
+
 
 def texts_of(words, tokenizer, **settings):
     return [list(word.texts) for word in find_hot_words(SearchConfig("beam", hot_words=words, **settings), tokenizer)]
@@ -49,6 +51,7 @@ def texts_of(words, tokenizer, **settings):
         (PIECES, "aqua", None),
         (PIECES, "qua'at", ["QUA'AT"]),
         (PIECES, "at qu", ["AT QU"]),
+        (PHONES, "s \u026a t", ["s \u026a t"]),
     ],
 )
 def test_hot_words_are_brought_to_the_vocabulary_s_characters(tokenizer, given, texts):
