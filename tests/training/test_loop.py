@@ -349,7 +349,7 @@ def test_a_batch_left_out_is_as_if_it_were_not_in_the_stream(how, accumulate, ma
     assert_equal(weights(plain.student), weights(ours.student))
     assert result.records == expected.records
     (note,) = [note for note in result.notes if note not in expected.notes]
-    assert names(note, "3", "ctc")
+    assert str(ours_run.folder / "bad_batches") in note
     assert len(list((ours_run.folder / "bad_batches").glob("*.json"))) == (1 if how is no_number else accumulate)
 
 
