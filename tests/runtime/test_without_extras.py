@@ -78,7 +78,7 @@ def test_without_extras_every_command_runs_or_names_its_own(tape_file, tapes, tm
     for command, (code, _, err) in zip(training, ended, strict=False):
         *_, last = err.splitlines()
         extra = re.search(r"\[(\w+)\]", last)
-        assert code == 1 and last.startswith("error: ") and "pip install" in last, (command, err)
+        assert code == 1 and last.startswith("error: "), (command, err)
         assert extra and extra.group(1) == "train", (command, err)
         assert len([line for line in err.splitlines() if not line.startswith("note: ")]) == 1
     for command, (code, out, err) in zip(rest, ended[len(training) :], strict=True):
