@@ -229,6 +229,16 @@ def check_language_model(ran: Ran) -> None:
     assert "words.arpa" in ran.output("bigfoot evaluate")
 
 
+@page("docs/how-to/hot-words.md")
+def check_hot_words(ran: Ran) -> None:
+    """A beam with words that are not in the recording writes what greedy search does; the last example transcribes."""
+    text = (ran.folder / "texts" / "speech.txt").read_text(encoding="utf-8").upper()
+    printed = [out.strip() for command, out in ran.printed.items() if command.startswith("bigfoot transcribe")]
+    assert printed == [text, text] and "SEVEN" not in text
+    assert ran.names["transcriber"].transcribe(["call.wav"])[0].text == text
+    assert "beam" in ran.output("bigfoot evaluate")
+
+
 @page("docs/how-to/own-data.md")
 def check_own_data(ran: Ran) -> None:
     """Tables are read row by row; without transcripts the teacher writes them; a corpus is described."""
