@@ -266,12 +266,12 @@ def write_model(loaded: LoadedModel, folder: Path, *, to: str = "bigfoot", with_
     Raises:
         ModelError: the format cannot express the shape, or what was written does not come back.
     """
-    decoder = loaded.model.decoder
-    if decoder is not None and to != "bigfoot":
-        raise ModelError(
-            f"the {to} format has no place for the model's {decoder.name}; keep the bigfoot format, or take it away "
-            "first (bigfoot.models.reshape.with_decoder(model, None, seed=0))"
-        )
+    for part, take_away in ((loaded.model.decoder, "with_decoder"), (loaded.model.task_head, "with_task_head")):
+        if part is not None and to != "bigfoot":
+            raise ModelError(
+                f"the {to} format has no place for the model's {part.name}; keep the bigfoot format, or take it away "
+                f"first (bigfoot.models.reshape.{take_away}(model, None, seed=0))"
+            )
     FORMATS[to].save(loaded.model, loaded.processor, folder)
     (folder / "history.json").write_text(json.dumps({"steps": loaded.history}, indent=2), encoding="utf-8")
     if with_code:

@@ -8,16 +8,19 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from bigfoot.audio.chunking import LONGEST_CHUNK, OVERLAP, FrameIds, join_frames, plan_chunks
 from bigfoot.audio.files import normalize_waveform
+from bigfoot.audio.loudness import Decibels, LoudnessMeter, measure_loudness
 from bigfoot.audio.recording import Recording, Source, cut_chunks, measure_moments, normalize_part, open_recording
 from bigfoot.errors import AudioError, ModelError
 from bigfoot.runtime.batching import pad_batch, plan_batches
 from bigfoot.runtime.engine import Engine
 from bigfoot.runtime.lanes import map_in_lanes
 from bigfoot.runtime.onnx_engine import OnnxEngine
-from bigfoot.runtime.transcript import Transcript, Word
+from bigfoot.runtime.timing import Clock, read_words
+from bigfoot.runtime.transcript import Transcript
 from bigfoot.types import Samples, Seconds
 
 BATCH_SECONDS: Seconds = 10.0
@@ -25,12 +28,14 @@ BATCH_SECONDS: Seconds = 10.0
 # Sources that are looked at together: enough to find some of one length, few enough that text comes soon.
 _WINDOW = 64
 
+FrameDecoder = Callable[[npt.NDArray[np.float32]], FrameIds]
+"""From the logits of an utterance, (T, V), to the token of every frame, (T,)."""
 OnError = Callable[[AudioError], None]
 OnProgress = Callable[[Seconds], None]
 
 
 class Transcriber:
-    """A model that is opened once and then transcribes, greedily, without a language model.
+    """A model that is opened once and then transcribes, greedily where nothing else is asked for.
 
     Args:
         model: an ``.onnx`` or ``.xml`` file that ``bigfoot export`` wrote, a folder that holds just one ``.onnx``, or
@@ -39,6 +44,7 @@ class Transcriber:
             that is given has its own.
         chunk_seconds: longer recordings are cut into chunks that overlap; 10 or more.
         batch_seconds: most audio of a batch, padding included; a longer recording goes alone.
+        decode: finds the tokens, such as a beam search with hot words (``bigfoot.decoding.frames``).
 
     Raises:
         ModelError: the file is missing, damaged, or not of bigfoot's making.
@@ -58,6 +64,7 @@ class Transcriber:
         *,
         chunk_seconds: Seconds = LONGEST_CHUNK,
         batch_seconds: Seconds = BATCH_SECONDS,
+        decode: FrameDecoder | None = None,
     ) -> None:
         if threads is not None and threads < 1:
             raise ValueError(f"threads should be 1 or more, and is {threads}")
@@ -65,6 +72,7 @@ class Transcriber:
             raise ValueError(f"chunk_seconds should be {2.5 * OVERLAP:g} or more, and is {chunk_seconds:g}")
         self._engine = open_engine(model, threads) if isinstance(model, str | Path) else model
         self.facts = self._engine.facts
+        self._decode = decode or _decode_greedily
         self._longest = round(chunk_seconds * self.facts.sample_rate)
         self._most_samples = round(batch_seconds * self.facts.sample_rate) if self.facts.batch_invariant else 0
 
@@ -147,9 +155,9 @@ class Transcriber:
             except AudioError as error:
                 found[number] = error
         for number, ids in self._infer_batch(waves, alone).items():
-            seconds = len(waves[number]) / self.facts.sample_rate
-            report(seconds)
-            found[number] = self._read(recordings[number].name, ids, seconds)
+            wave, rate = waves[number], self.facts.sample_rate
+            report(len(wave) / rate)
+            found[number] = self._read(recordings[number].name, ids, len(wave), measure_loudness(wave, rate))
         return found
 
     def _infer_batch(self, waves: Mapping[int, Samples], alone: bool) -> dict[int, FrameIds]:
@@ -164,7 +172,8 @@ class Transcriber:
     def _transcribe_long(self, recording: Recording, alone: bool, report: OnProgress) -> Transcript:
         """Transcribe a recording in chunks, normalized with the statistics of the whole recording."""
         rate, stride = self.facts.sample_rate, self.facts.stride
-        moments = measure_moments(recording.blocks())
+        meter = LoudnessMeter(rate)
+        moments = measure_moments(meter.tap(recording.blocks()))
         chunks = plan_chunks(moments.num_samples, stride, self._longest, round(OVERLAP * rate))
         waves = cut_chunks(recording.blocks(), chunks)
 
@@ -177,7 +186,7 @@ class Transcriber:
                 report((chunk.end - end) / rate)
                 end = chunk.end
 
-        return self._read(recording.name, join_frames(pieces()), moments.num_samples / rate)
+        return self._read(recording.name, join_frames(pieces()), moments.num_samples, meter.decibels())
 
     def _compute(self, waves: Sequence[Samples], alone: bool) -> list[FrameIds]:
         """Best token of every real frame."""
@@ -185,13 +194,12 @@ class Transcriber:
         rows = [logits[:frames] for logits, frames in zip(output.logits, output.frames, strict=True)]
         if not all(np.isfinite(row).all() for row in rows):
             raise ModelError(f"{self.facts.name}: gives logits that are no numbers; its weights are damaged")
-        return [row.argmax(axis=-1) for row in rows]
+        return [self._decode(row) for row in rows]
 
-    def _read(self, name: str, ids: FrameIds, seconds: Seconds) -> Transcript:
-        words = self.facts.tokenizer.decode_words(ids.tolist())
-        time = self.facts.frame_time
-        placed = (Word(word.text, time(word.start_frame), min(time(word.end_frame), seconds)) for word in words)
-        return Transcript(name, seconds, tuple(placed))
+    def _read(self, name: str, ids: FrameIds, num_samples: int, loudness: Decibels) -> Transcript:
+        rate = self.facts.sample_rate
+        clock = Clock(self.facts.stride / rate, num_samples / rate, loudness)
+        return Transcript(name, clock.seconds, tuple(read_words(ids.tolist(), self.facts.tokenizer, clock)))
 
 
 def open_engine(model: str | Path, threads: int | None = None) -> Engine:
@@ -210,6 +218,10 @@ def open_engine(model: str | Path, threads: int | None = None) -> Engine:
 
         return OpenVinoEngine(model, threads)
     return OnnxEngine(model, threads)
+
+
+def _decode_greedily(logits: npt.NDArray[np.float32]) -> FrameIds:
+    return logits.argmax(axis=-1)
 
 
 def _failed(error: AudioError, on_error: OnError | None) -> Transcript:

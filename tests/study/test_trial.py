@@ -13,6 +13,7 @@ from bigfoot.study.inputs import digest_inputs
 from bigfoot.study.trial import read_trial, run_trial
 
 
+@pytest.mark.slow
 def test_teacher_alone_is_judged_and_nothing_is_trained(small_run, tmp_path):
     settings = ["steps=[]", "scale=tiny", "teacher.path=facebook/wav2vec2-base"]
     trial = run_trial(load_config(None, [*small_run(tmp_path), *settings]), "k")

@@ -9,6 +9,7 @@ from transformers import AddedToken, Wav2Vec2CTCTokenizer, Wav2Vec2PhonemeCTCTok
 
 from bigfoot.errors import ModelError
 from bigfoot.text.tokenizers import CharTokenizer, Processor, load_processor, save_processor
+from tests.refusals import refused
 
 SPECIALS = ["<pad>", "<s>", "</s>", "<unk>"]
 CAPITALS = [*SPECIALS, "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
@@ -199,9 +200,9 @@ def test_phones_are_tokens_of_labels(tmp_path):
     ours = load_processor(tmp_path / "model").tokenizer
     assert ours.unit == "phoneme"
     assert ours.decode(ours.encode("tʃ a\u026a ʒ")) == "tʃ a\u026a ʒ" == ours.to_judged("tʃ a\u026a ʒ")
-    with pytest.raises(ValueError, match="zz"):
+    with refused(ValueError, "zz"):
         ours.encode("tʃ zz")
-    with pytest.raises(ValueError, match="<unk>"):
+    with refused(ValueError, "<unk>"):
         ours.encode("<unk>")
 
 
