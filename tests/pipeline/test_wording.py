@@ -57,6 +57,13 @@ CASES = [
     ["distill.losses.value_relation={weight: 1, heads: 5}"],
     ["distill.losses.decoder.weight=1"],
     ["distill.losses.decoder_kl.weight=1"],
+    ["distill.losses.task.weight=1"],
+    ["distill.losses.task_kl.weight=1"],
+    ["steps=[train_task]"],
+    ["steps=[train_task]", "train_task.kind=regression", "train_task.labels=[age]"],
+    ["train_task.kind=regression", "train_task.class_weights=balanced", "train_task.metric=auroc"],
+    ["train_task.column=''", "train_task.unfreeze_at=3", "train_task.lora_rank=2", "train_task.lora_modules=[]"],
+    ["data.columns={wave: file}", "data.split={by: speaker, dev: 0.5, test: 0.5, stratify: age, folds: 2}"],
     ["student.shape_init=least_squares", "student.shape.hidden_size=12"],
     ["student.decoder_layers=1"],
     ["gates.parts=[conv]", "steps=[gates]", "student.conv_groups=1"],
@@ -76,6 +83,7 @@ UNSEEN = {
     "missing_package",  # every package is there where tests run
     "not_yaml", "unknown_stage",  # raised where a file or an option is read
     "heads_differ", "no_such_layer", "not_dense", "not_gateable", "not_prunable",  # of other teachers or steps
+    "other_labels",  # of two task models: tests/tasks/test_losses.py
     "not_loaded",  # of plugins: tests/config/test_plugins.py
     "unknown_technique", "no_technique", "not_applicable",  # of student.techniques: tests/compress/test_chain.py
 }  # fmt: skip
