@@ -17,7 +17,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bigfoot.config import to_dict
+from bigfoot.config import Problem, to_dict
 from bigfoot.errors import BigfootError, ConfigError
 from bigfoot.pipeline.settings import Config, read_config
 from bigfoot.storage.ownership import MayReplace
@@ -284,9 +284,9 @@ def read_old(path: Path) -> dict[str, Any]:
         loaded = OmegaConf.load(path)
     # A YAML error has no base class of OmegaConf's.
     except Exception as error:
-        raise ConfigError([f"{path}: cannot be read as YAML ({error})"]) from error
+        raise ConfigError([Problem(str(path), "not_yaml", f"cannot be read as YAML ({error})")]) from error
     if not isinstance(loaded, DictConfig):
-        raise ConfigError([f"{path}: expected keys with values, found a list"])
+        raise ConfigError([Problem(str(path), "not_yaml", "expected keys with values, found a list")])
     plain = OmegaConf.to_container(loaded)
     assert isinstance(plain, dict)
     return dict(_flatten(plain, ""))
@@ -304,7 +304,7 @@ def _is_text(name: str) -> bool:
     return name in KEYS and KEYS[name].kind is str and not KEYS[name].words
 
 
-def find_problems(given: dict[str, Any]) -> Iterator[str]:
+def find_problems(given: dict[str, Any]) -> Iterator[Problem]:
     """Say which values are of a wrong type or an unknown word."""
     for name, value in given.items():
         key = KEYS.get(name)
@@ -313,9 +313,10 @@ def find_problems(given: dict[str, Any]) -> Iterator[str]:
         kinds = (int, float) if key.kind is float else key.kind
         # A bool is an int to Python, and to nobody else.
         if not isinstance(value, kinds) or (isinstance(value, bool) and key.kind in (int, float)):
-            yield f"{name}: expected {key.kind.__name__}, got {value!r} ({type(value).__name__})"
+            message = f"expected {key.kind.__name__}, got {value!r} ({type(value).__name__})"
+            yield Problem(name, "wrong_type", message)
         elif key.words and value not in key.words:
-            yield f"{name}: {value!r} is not one of {', '.join(map(repr, key.words))}"
+            yield Problem(name, "unknown_word", f"{value!r} is not one of {', '.join(map(repr, key.words))}")
 
 
 def convert(given: dict[str, Any], steps_per_epoch: int | None, name: str) -> tuple[dict[str, Any], list[str]]:
@@ -400,9 +401,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         if options.new.exists() and not options.force:
-            raise ConfigError([f"{options.new}: is already there; choose another name, or --force to overwrite it"])
+            message = "is already there; choose another name, or --force to overwrite it"
+            raise ConfigError([Problem(str(options.new), "exists", message)])
         if options.steps_per_epoch is not None and options.steps_per_epoch < 1:
-            raise ConfigError([f"--steps_per_epoch: must be above 0, got {options.steps_per_epoch}"])
+            message = f"must be above 0, got {options.steps_per_epoch}"
+            raise ConfigError([Problem("--steps_per_epoch", "out_of_range", message)])
         settings, lines = convert(read_old(options.old), options.steps_per_epoch, options.new.stem)
         content = render(settings, options.old, options.new).encode("utf-8")
         write_file(options.new, content, may=MayReplace(options.force, inputs=[options.old]), listed=False)

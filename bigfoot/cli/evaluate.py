@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from bigfoot.cli.options import DEFAULT_CONFIG, JsonOption, ModelArgument, Overrides
+from bigfoot.config.problems import Problem
 from bigfoot.errors import ConfigError
 
 
@@ -39,7 +40,7 @@ def evaluate(
     from bigfoot.storage.lock import locked
 
     if split not in ("dev", "test"):
-        raise ConfigError([f"--split: {split!r} is neither dev nor test"])
+        raise ConfigError([Problem("--split", "unknown_word", f"{split!r} is neither dev nor test")])
     settings, loaded = load_config(config, overrides or []), load_model(model)
     if problems := [each.under("evaluate") for each in decoder_problems(settings.evaluate)]:
         raise ConfigError(problems)
@@ -51,7 +52,8 @@ def evaluate(
     with locked(run_dir, inside=True, wait=math.inf, on_wait=partial(typer.echo, err=True)):
         data = prepare_data(settings.data, settings.seed, Path(run_dir) / "data", characters)
         if split not in data.manifests:
-            raise ConfigError([f"--split: the corpus has no {split} split; it has {', '.join(data.manifests)}"])
+            message = f"the corpus has no {split} split; it has {', '.join(data.manifests)}"
+            raise ConfigError([Problem("--split", "no_split", message)])
         first, *others = judge_model(loaded, data.manifests[split], settings.evaluate, settings.seed)
     account = data.account(split)
     unjudged = account.rows_used - first.rate.num_utterances

@@ -9,8 +9,9 @@ from bigfoot.errors import ConfigError
 from bigfoot.pipeline import run_pipeline
 from bigfoot.pipeline.settings import load_config
 from bigfoot.text.tokenizers import CharTokenizer, save_processor
+from tests.codes import codes
 from tests.conftest import VOCABULARY, make_teacher
-from tests.pipeline.problems import codes, problems_of
+from tests.pipeline.problems import problems_of
 
 
 def test_everything_wrong_is_said_at_once_by_the_command(start, narrow_teacher, tmp_path):

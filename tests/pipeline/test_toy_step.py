@@ -10,7 +10,8 @@ from bigfoot.errors import BigfootError
 from bigfoot.pipeline import run_pipeline
 from bigfoot.pipeline.registry import STEPS, register_step
 from bigfoot.pipeline.settings import load_config, read_config
-from tests.pipeline.problems import codes, problems_of
+from tests.codes import codes
+from tests.pipeline.problems import problems_of
 
 TOY = '''
 from collections.abc import Iterator
