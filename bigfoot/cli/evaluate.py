@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bigfoot.cli.options import DEFAULT_CONFIG, JsonOption, ModelArgument, Overrides
 from bigfoot.config.problems import Problem
 from bigfoot.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bigfoot.audio.account import Account
+    from bigfoot.evaluation.judge import Judgement
 
 
 def evaluate(
@@ -30,8 +36,6 @@ def evaluate(
     CTC is decoded by evaluate.decoder; a model's own decoder, if it has one, is
     evaluated too, by evaluate.autoregressive.
     """
-    from dataclasses import asdict
-
     from bigfoot.config import load_config
     from bigfoot.data.corpora import prepare_data
     from bigfoot.decoding.choose import decoder_problems, unused_options
@@ -54,16 +58,19 @@ def evaluate(
         if split not in data.manifests:
             message = f"the corpus has no {split} split; it has {', '.join(data.manifests)}"
             raise ConfigError([Problem("--split", "no_split", message)])
-        first, *others = judge_model(loaded, data.manifests[split], settings.evaluate, settings.seed)
-    account = data.account(split)
-    unjudged = account.rows_used - first.rate.num_utterances
-    if json_output:
-        facts = asdict(first.rate) | ({"by_decoder": asdict(others[0].rate)} if others else {})
-        facts["data"] = account.to_dict() | {"rows_without_transcript": unjudged}
-        typer.echo(json.dumps(facts, indent=2))
-        return
-    for found in (first, *others):
-        typer.echo(found.describe(split))
+        found = judge_model(loaded, data.manifests[split], settings.evaluate, settings.seed)
+    typer.echo(_to_json(found, data.account(split)) if json_output else _describe(found, data.account(split), split))
+
+
+def _to_json(found: Sequence[Judgement], account: Account) -> str:
+    first, *others = found
+    facts = asdict(first.rate) | ({"by_decoder": asdict(others[0].rate)} if others else {})
+    facts["data"] = account.to_dict() | {"rows_without_transcript": account.rows_used - first.rate.num_utterances}
+    return json.dumps(facts, indent=2)
+
+
+def _describe(found: Sequence[Judgement], account: Account, split: str) -> str:
     first_line, *named = account.lines()
+    unjudged = account.rows_used - found[0].rate.num_utterances
     without = f"; {unjudged} without a transcript are not evaluated" if unjudged else ""
-    typer.echo("\n".join([f"{split}: {first_line}{without}", *named]))
+    return "\n".join([*(each.describe(split) for each in found), f"{split}: {first_line}{without}", *named])

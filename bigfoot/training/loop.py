@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,82 +16,19 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from torch import Tensor, nn
 
-from bigfoot.audio.pauses import LONGEST_PIECE
 from bigfoot.data.augment import spec_augment_masks
-from bigfoot.data.batches import Batch, evaluation_batches, training_batches
-from bigfoot.data.settings import DataConfig
-from bigfoot.decoding.greedy import transcribe_batches
-from bigfoot.decoding.settings import DecodingConfig
-from bigfoot.decoding.spoken import transcribe_by_decoder
+from bigfoot.data.batches import Batch, training_batches
 from bigfoot.distill.objective import Objective
 from bigfoot.formats.folder import save_model
-from bigfoot.measure.error_rate import measure_error_rate
 from bigfoot.storage.ownership import OWN_OR_EDITED
-from bigfoot.text.tokenizers import Processor
 from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, save_checkpoint
+from bigfoot.training.dev import score_dev
 from bigfoot.training.guards import check_half_precision, describe_dev, describe_loops, describe_rates, find_broken
-from bigfoot.training.hooks import TrainingHook
 from bigfoot.training.optim import build_optimizer, build_scheduler
-from bigfoot.training.settings import TrainConfig
+from bigfoot.training.run import TrainingResult, TrainingRun
 from bigfoot.training.watch import LossWatch
 
 log = logging.getLogger("bigfoot")
-
-
-@dataclass
-class TrainingRun:
-    """Everything that a training needs besides its objective.
-
-    Args:
-        name: of the step, for logs and trackers.
-        config: of the training.
-        data: batching and augmentation.
-        processor: of the student.
-        manifests: lhotse manifests ``train`` and ``dev``.
-        folder: for the checkpoint, the best and the last model.
-        seed: of everything random.
-        fingerprint: of all settings and inputs; a checkpoint with another one is not resumed.
-        precision: ``auto``, ``no``, ``bf16`` or ``fp16``.
-        trackers: by accelerate's names; empty for none.
-        eval_batch_size: utterances decoded together on dev.
-        hooks: called in this order.
-    """
-
-    name: str
-    config: TrainConfig
-    data: DataConfig
-    processor: Processor
-    manifests: dict[str, Path]
-    folder: Path
-    seed: int
-    fingerprint: str = ""
-    precision: str = "auto"
-    trackers: list[str] = field(default_factory=list)
-    eval_batch_size: int = 8
-    hooks: Sequence[TrainingHook] = ()
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """Result of a training.
-
-    Args:
-        best: model folder of the step with the lowest dev WER, which the next step reads.
-        last: model folder of the last step.
-        best_wer: on dev, greedy, a fraction; None without transcripts or head.
-        best_step: 1-based.
-        records: lines of losses and dev scores.
-        seconds: training time, over all resumes.
-        notes: problems and their remedies, one sentence each.
-    """
-
-    best: Path
-    last: Path
-    best_wer: float | None
-    best_step: int
-    records: list[dict[str, Any]]
-    seconds: float
-    notes: list[str] = field(default_factory=list)
 
 
 def choose_precision(wanted: str) -> str:
@@ -322,26 +258,15 @@ class Trainer:
             self.progress.best_step = step
             self._save(self.run.folder / "best")
             return
-        # Without labels: only losses need them.
-        processor = replace(self.run.processor, tokenizer=None)
-        dev, size = self.run.manifests["dev"], self.run.eval_batch_size
-        batches = evaluation_batches(dev, processor, size, longest=LONGEST_PIECE)
-        if "decoder" in self.objective.weights:
-            decoder_tokenizer = processor.decoder_tokenizer or tokenizer
-            found = transcribe_by_decoder(student, batches, decoder_tokenizer, DecodingConfig())
-        else:
-            found = transcribe_batches(student, batches, tokenizer)
-        wer = measure_error_rate(found.references, found.hypotheses, found.speakers, samples=1).wer
-        record = {"step": step, "dev_wer": wer, "blank_rate": round(found.blank_rate, 4)}
+        score = score_dev(student, self.run, tokenizer, by_decoder="decoder" in self.objective.weights)
+        wer = score.wer
+        record = {"step": step, "dev_wer": wer, "blank_rate": round(score.blank_rate, 4)}
         self.progress.records.append(record)
         self.accelerator.log({k: v for k, v in record.items() if k != "step" and v is not None}, step=step)
-        against = " against the teacher's own transcripts" if self.run.data.transcripts == "none" else ""
-        rate = "WER" if tokenizer.unit == "word" else "PER"
-        log.info("%s %d  dev %s%s %s  blanks %.1f %%", self.run.name, step, rate, against,
-                 "n/a" if wer is None else f"{wer:.2%}", 100 * found.blank_rate)  # fmt: skip
+        log.info("%s %d  dev %s", self.run.name, step, score.describe(tokenizer.unit, self.run.data.transcripts))
         joint = "ctc" in self.objective.weights
-        self._note("loops", describe_loops(step, found.num_cut, len(found.ids), joint))
-        self._note("blanks", describe_dev(step, self.config.max_steps, found.blank_rate, wer))
+        self._note("loops", describe_loops(step, score.num_cut, score.num_utterances, joint))
+        self._note("blanks", describe_dev(step, self.config.max_steps, score.blank_rate, wer))
         if not all(hook.may_be_best(step, self.config.max_steps) for hook in self.run.hooks):
             return
         # Of equals, prefer the later one.
