@@ -13,10 +13,10 @@ from bigfoot.data.batches import sample_batches
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.feature_error import measure_feature_error
 from bigfoot.measure.size import count_params
+from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.feature_encoder import PaddedAudio
 from bigfoot.pipeline.settings import Config
-from bigfoot.pipeline.student_shape import final_shape
 from bigfoot.pipeline.student_techniques import further_techniques, initial_techniques
 
 
@@ -50,8 +50,6 @@ def build_student(model: BigfootForCTC, config: Config, audio: LazyAudio) -> tup
     Raises:
         ModelError: the shape cannot be built.
     """
-    if config.student.weights == "random":
-        return _draw_student(model, config)
     student, changes = apply_techniques(model, initial_techniques(config), audio)
     sentences = [change.describe() for change in changes]
     if config.student.change_conv_layers:
@@ -60,10 +58,18 @@ def build_student(model: BigfootForCTC, config: Config, audio: LazyAudio) -> tup
     return student, [*sentences, *(change.describe() for change in changes)]
 
 
-def _draw_student(model: BigfootForCTC, config: Config) -> tuple[BigfootForCTC, list[str]]:
-    shape = final_shape(config, model.config)
+def draw_student(shape: BigfootConfig, seed: int) -> tuple[BigfootForCTC, list[str]]:
+    """Initialize a student of a shape at random.
+
+    Args:
+        shape: of the plan.
+        seed: of the run.
+
+    Returns:
+        See ``build_student``.
+    """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+        torch.manual_seed(seed)
         student = BigfootForCTC(shape).eval()
     return student, [f"weights: the shape alone; all {count_params(student):,} weights are random."]
 

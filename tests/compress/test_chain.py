@@ -15,10 +15,12 @@ from bigfoot.compress.registry import _SETTINGS, apply_technique, fit_technique,
 from bigfoot.errors import BigfootError, ModelError
 from bigfoot.formats.folder import load_model
 from bigfoot.pipeline import run_pipeline
+from bigfoot.pipeline.preset import summarize_preset
 from bigfoot.pipeline.settings import load_config, read_config
 from bigfoot.text.tokenizers import Processor
-from tests.codes import refusing
+from tests.codes import codes, refusing
 from tests.pages import DOCS, write_files_of
+from tests.pipeline.problems import problems_of
 
 RAMP = np.linspace(-0.5, 0.5, 12_000, dtype=np.float32)
 
@@ -170,3 +172,19 @@ def test_an_order_of_channels_changes_no_output():
     assert states_equal(sliced, bigfoot.compress(model, [ConvGroups(4, "permute")]))
     with refusing(("", "not_dense")):
         bigfoot.compress(sliced, [ConvOrder(4)])
+
+
+@pytest.mark.usefixtures("page")
+def test_its_shape_is_what_a_summary_counts():
+    merged, whole = (
+        summarize_preset("my_student.yaml", [f"student.techniques=[{entry}]"]).deployed_parts["layers"]
+        for entry in ("{merge_layers: {run: 3}}", "")
+    )
+    assert merged * 3 == whole
+
+
+@pytest.mark.usefixtures("page")
+def test_what_its_shape_forbids_is_found_before_the_run(small_run, tmp_path):
+    overrides = small_run(tmp_path / "run", "student.techniques=[{merge_layers: {run: 3}}]")
+    found = codes(problems_of([*overrides, "plugins=[my_techniques]"]))
+    assert found == [("student.techniques[0].merge_layers", "not_applicable")]

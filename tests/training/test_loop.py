@@ -15,7 +15,7 @@ from bigfoot.distill.objective import Objective
 from bigfoot.errors import BigfootError, TrainingError
 from bigfoot.formats.folder import load_model
 from bigfoot.storage.places import temporary
-from bigfoot.training import loop
+from bigfoot.training import dev, loop
 from bigfoot.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from bigfoot.training.hooks import FrozenFeatureEncoder, TrainingHook
 from bigfoot.training.loop import Trainer, train
@@ -415,8 +415,8 @@ def test_a_loss_that_reaches_only_what_does_not_move_is_warned_of(make_objective
 
 def test_best_on_dev_is_kept_beside_last(make_objective, make_run, monkeypatch):
     wers = iter([0.5, 0.2, 0.2, 0.9])
-    scored = loop.measure_error_rate
-    monkeypatch.setattr(loop, "measure_error_rate", lambda *a, **k: replace_wer(scored(*a, **k), next(wers)))
+    scored = dev.measure_error_rate
+    monkeypatch.setattr(dev, "measure_error_rate", lambda *a, **k: replace_wer(scored(*a, **k), next(wers)))
     seen, after = {}, Trainer._after_step
 
     def remember(self, terms):
