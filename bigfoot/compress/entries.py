@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+import typing
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bigfoot.compress.registry import list_techniques
@@ -60,6 +61,7 @@ def _check_settings(settings: type, given: object) -> list[Problem]:
     needed = [name for name, item in fields.items() if _is_required(item) and name not in names]
     problems = [Problem(name, "unknown_key", f"unknown key; there are {', '.join(fields)}") for name in unknown]
     problems += [Problem(name, "missing", "has no default, give it a value") for name in needed]
+    problems += _type_problems(settings, given or {})
     if problems:
         return problems
     try:
@@ -67,6 +69,20 @@ def _check_settings(settings: type, given: object) -> list[Problem]:
     # Ranges are compared with whatever was given, and a dataclass may check itself.
     except (TypeError, ValueError) as error:
         return [Problem("", "wrong_type", str(error))]
+
+
+def _type_problems(settings: type, given: Mapping[Any, object]) -> Iterator[Problem]:
+    """Check values of fields whose type is a plain one; ranges and shapes show what is wrong with the others."""
+    hints = typing.get_type_hints(settings)
+    for name, value in given.items():
+        kind = hints.get(str(name))
+        kinds = (int, float) if kind is float else kind
+        if kind not in (int, float, str, bool):
+            continue
+        # A bool is an int to Python alone.
+        if not isinstance(value, kinds) or (isinstance(value, bool) and kind is not bool):  # type: ignore[arg-type]
+            message = f"expected {kind.__name__}, got {value!r} ({type(value).__name__})"
+            yield Problem(str(name), "wrong_type", message)
 
 
 def _is_required(item: dataclasses.Field[Any]) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 from bigfoot.compress.change import Change
 from bigfoot.compress.importance import Audio, Loss, compute_importance, mean_ctc
 from bigfoot.compress.registry import technique
-from bigfoot.compress.settings import Prune
+from bigfoot.compress.settings import PRUNABLE, Prune
 from bigfoot.compress.surgery import prune_units, pruned_shape
 from bigfoot.compress.units import Place, Units, find_units
 from bigfoot.config import Problem
@@ -32,7 +32,8 @@ Count = Callable[[BigfootForCTC], int]
 
 def _check(shape: BigfootConfig, config: Prune) -> Iterator[Problem]:
     try:
-        prunable_units(shape, config.parts)
+        # The settings themselves report parts of other names.
+        prunable_units(shape, [part for part in config.parts if part in PRUNABLE])
     except UnfitError as error:
         yield from error.problems
     if "width" in config.parts and shape.decoder is not None:

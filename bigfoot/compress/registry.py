@@ -183,8 +183,10 @@ def fit_technique(shape: BigfootConfig, settings: object) -> Fit:
         return Fit(shape, problems, error.problems[0])
     except UnfitError as error:
         return Fit(shape, [*problems, *error.problems])
-    except BigfootError as error:
-        return Fit(shape, problems or [Problem("", "not_applicable", str(error))])
+    # Settings of any type come here out of YAML, and a user's module may raise whatever it likes.
+    except Exception as error:
+        message = str(error) if isinstance(error, BigfootError) else f"{type(error).__name__}: {error}"
+        return Fit(shape, problems or [Problem("", "not_applicable", message)])
     return Fit(shape if problems else reshaped, problems)
 
 

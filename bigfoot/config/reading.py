@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bigfoot.config.files import find_config
 from bigfoot.config.problems import Problem
 from bigfoot.config.rules import find_problems
-from bigfoot.errors import ConfigError
+from bigfoot.errors import BigfootError, ConfigError
 
 _T = TypeVar("_T")
 
@@ -74,6 +74,31 @@ def read_list(key: str, path: str | Path | None, overrides: Sequence[str] = ()) 
     for name, value in _given_values(path, overrides, known, []):
         found = value if name == key else found
     return [str(word) for word in found] if isinstance(found, ListConfig) else []
+
+
+def check_section(settings: type) -> None:
+    """Refuse what cannot be a section of a configuration, when it is registered.
+
+    Args:
+        settings: of a step, a loss or whatever a user's module declares.
+
+    Raises:
+        BigfootError: it is no dataclass, has a field without a default, or one of a type that YAML cannot hold.
+
+    Examples:
+        >>> check_section(dict)
+        Traceback (most recent call last):
+        bigfoot.errors.BigfootError: builtins.dict cannot be a section of a configuration: it is no dataclass
+    """
+    name = f"{settings.__module__}.{settings.__qualname__} cannot be a section of a configuration"
+    if not dataclasses.is_dataclass(settings):
+        raise BigfootError(f"{name}: it is no dataclass")
+    try:
+        OmegaConf.structured(settings())
+    except TypeError as error:
+        raise BigfootError(f"{name}: every field needs a default ({error})") from error
+    except OmegaConfBaseException as error:
+        raise BigfootError(f"{name}: {str(error).splitlines()[0]}") from error
 
 
 def save_config(config: object, path: str | Path) -> None:
@@ -153,7 +178,7 @@ def _read_yaml(path: Path) -> DictConfig:
 def _leaves(
     node: DictConfig, prefix: str, known: Mapping[str, _Key], problems: list[Problem]
 ) -> Iterator[tuple[str, Any]]:
-    """Descend while there is a section of the schema below; dictionaries that are values stay whole."""
+    """Descend while there is a section of the schema below; dictionaries in place of values stay whole."""
     for name in map(str, node):
         key = f"{prefix}{name}"
         try:
@@ -161,8 +186,7 @@ def _leaves(
         except OmegaConfBaseException as error:
             problems.append(Problem(key, "unreadable", str(error).splitlines()[0]))
             continue
-        whole = key in known and known[key].is_dictionary
-        if isinstance(value, DictConfig) and not whole:
+        if isinstance(value, DictConfig) and key not in known:
             yield from _leaves(value, f"{key}.", known, problems)
         else:
             yield key, value

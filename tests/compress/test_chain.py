@@ -126,7 +126,9 @@ def test_every_shape_is_known_before_the_weights():
         ({"depth": {}}, "depth.num_hidden_layers", "missing"), ({"depth": None}, "depth.num_hidden_layers", "missing"),
         ({"prune": {"ratios": 1}}, "prune.ratios", "unknown_key"),
         ({"prune": {"ratio": 2}}, "prune.ratio", "out_of_range"),
-        ({"prune": {"ratio": "a"}}, "prune", "wrong_type"), ({"prune": {"parts": []}}, "prune.parts", "empty"),
+        ({"prune": {"ratio": "a"}}, "prune.ratio", "wrong_type"), ({"prune": {"parts": 3}}, "prune", "wrong_type"),
+        ({"depth": {"num_hidden_layers": True}}, "depth.num_hidden_layers", "wrong_type"),
+        ({"prune": {"parts": []}}, "prune.parts", "empty"),
     ],
 )  # fmt: skip
 def test_an_entry_is_checked_by_key_and_code(entry, key, code):
