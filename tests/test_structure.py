@@ -105,7 +105,7 @@ def test_models_and_shape_of_a_run_are_resolved_in_its_plan_alone():
     users = {
         floors.name_of(path)
         for path in floors.MODULES
-        if floors.room_of(floors.name_of(path)) in ("pipeline", "study")
+        if floors.room_of(floors.name_of(path)) == "pipeline"
         for _, imported in floors.imports_of(path)
         if imported in resolving
     }

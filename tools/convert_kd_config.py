@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bigfoot.config import Problem, to_dict
+from bigfoot.config.reading import read_yaml
 from bigfoot.errors import BigfootError, ConfigError
 from bigfoot.pipeline.settings import Config, read_config
 from bigfoot.storage.ownership import MayReplace
@@ -113,12 +114,8 @@ def _dev_clean(value: bool, old: Old) -> Outcome:
 
 
 def _train_part(key: str) -> Converter:
-    def convert(value: bool, old: Old) -> Outcome:
-        if old["data_loader.train_on_dev_clean"]:
-            return Outcome(note="with train_on_dev_clean the original does not read it")
-        return Outcome({key: value})
-
-    return convert
+    note = "with train_on_dev_clean the original does not read it"
+    return lambda value, old: Outcome(note=note) if old["data_loader.train_on_dev_clean"] else Outcome({key: value})
 
 
 def _batch(value: int, old: Old) -> Outcome:
@@ -170,10 +167,6 @@ _SCHEDULES: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-def _schedule(value: str, old: Old) -> Outcome:
-    return Outcome(*_SCHEDULES[value])
-
-
 def _init_layers(value: int, old: Old) -> Outcome:
     keep = old["knowledge_distillation.student_model.num_trans_layer_student_model"] or value
     rule = old["knowledge_distillation.student_model.student_trans_layer_init_method"]
@@ -203,14 +196,6 @@ def _precision(value: int | str, old: Old) -> Outcome:
     return Outcome({"precision": words[str(value)]}, note if str(value) == "16" else "")
 
 
-def _comet(value: bool, old: Old) -> Outcome:
-    return Outcome({"trackers": ["tensorboard", "comet_ml"] if value else ["tensorboard"]})
-
-
-def _name(value: str, old: Old) -> Outcome:
-    return Outcome({"run_dir": f"runs/{value or old.name}"})
-
-
 _DATA, _KD = "data_loader", "knowledge_distillation"
 _OPTIMIZATION, _LOSS, _STUDENT = f"{_KD}.optimization", f"{_KD}.final_loss_coeff", f"{_KD}.student_model"
 _TRAINER, _COMET = f"{_KD}.pytorch_lightning_trainer", f"{_KD}.comet_info"
@@ -232,7 +217,8 @@ KEYS: dict[str, Key] = {
     f"{_KD}.general.temperature": Key(float, _same("distill.losses.logit_kl.temperature"), 1),
     f"{_OPTIMIZATION}.max_epoch": Key(int, _epochs("distill.max_steps")),
     f"{_OPTIMIZATION}.optimize_method": Key(str, _optimizer, words=tuple(_OPTIMIZERS)),
-    f"{_OPTIMIZATION}.scheduler_method": Key(str, _schedule, words=tuple(_SCHEDULES)),
+    f"{_OPTIMIZATION}.scheduler_method": Key(
+        str, lambda value, old: Outcome(*_SCHEDULES[value]), words=tuple(_SCHEDULES)),
     f"{_OPTIMIZATION}.learning_rate": Key(float, _same("distill.learning_rate")),
     f"{_OPTIMIZATION}.num_lr_warm_up_epoch": Key(int, _epochs("distill.warmup_steps")),
     f"{_LOSS}.student_loss": Key(float, _lost(
@@ -258,9 +244,11 @@ KEYS: dict[str, Key] = {
     f"{_TRAINER}.precision": Key(object, _precision),
     f"{_TRAINER}.resume_from_checkpoint": Key(str, _lost("the same command goes on where it stopped")),
     f"{_TRAINER}.seed": Key(int, _same("seed"), 32),
-    f"{_COMET}.log_to_comet": Key(bool, _comet),
+    f"{_COMET}.log_to_comet": Key(
+        bool, lambda value, old: Outcome({"trackers": ["tensorboard", *["comet_ml"] * value]})),
     f"{_COMET}.comet_info_path": Key(str, _lost("Comet reads its key from COMET_API_KEY or its own settings file")),
-    f"{_COMET}.comet_exp_name": Key(str, _name, ""),
+    f"{_COMET}.comet_exp_name": Key(
+        str, lambda value, old: Outcome({"run_dir": f"runs/{value or old.name}"}), ""),
 }  # fmt: skip
 """Every key of the original and of its follow-up."""
 
@@ -280,14 +268,7 @@ def read_old(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: it is missing or not a YAML file with keys.
     """
-    try:
-        loaded = OmegaConf.load(path)
-    # A YAML error has no base class of OmegaConf's.
-    except Exception as error:
-        raise ConfigError([Problem(str(path), "not_yaml", f"cannot be read as YAML ({error})")]) from error
-    if not isinstance(loaded, DictConfig):
-        raise ConfigError([Problem(str(path), "not_yaml", "expected keys with values, found a list")])
-    plain = OmegaConf.to_container(loaded)
+    plain = OmegaConf.to_container(read_yaml(path))
     assert isinstance(plain, dict)
     return dict(_flatten(plain, ""))
 
@@ -374,7 +355,7 @@ def render(settings: dict[str, Any], old: Path, new: Path) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Build the parser of the command line."""
+    """Describe the command line."""
     parser = argparse.ArgumentParser(
         prog="python tools/convert_kd_config.py",
         description="Turn a YAML file of the Knowledge-Distillation-Toolkit (or of its follow-up with conv_groups) "

@@ -149,7 +149,7 @@ def _given_values(
     path: str | Path | None, overrides: Sequence[str], known: Mapping[str, _Key], problems: list[Problem]
 ) -> Iterator[tuple[str, Any]]:
     if path is not None:
-        yield from _leaves(_read_yaml(find_config(path)), "", known, problems)
+        yield from _leaves(read_yaml(find_config(path)), "", known, problems)
     for override in overrides:
         key, equals, _ = override.partition("=")
         if not equals:
@@ -164,7 +164,15 @@ def _given_values(
             yield from _leaves(given, "", known, problems)
 
 
-def _read_yaml(path: Path) -> DictConfig:
+def read_yaml(path: Path) -> DictConfig:
+    """Read a YAML file of keys with values.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        ConfigError: it is missing, no YAML, or a list.
+    """
     try:
         loaded = OmegaConf.load(path)
     # A YAML error has no base class of OmegaConf's.

@@ -120,7 +120,7 @@ class LoadedUtterance:
 
 
 @dataclass(frozen=True)
-class _CutSource:
+class CutSource:
     """The part of a cut that is needed to read it: small, since it is sent to workers."""
 
     id: str
@@ -132,7 +132,8 @@ class _CutSource:
     seconds: Seconds
 
     @classmethod
-    def of(cls, cut: Cut) -> _CutSource:
+    def of(cls, cut: Cut) -> CutSource:
+        """Take what is needed of a cut."""
         supervision = cut.supervisions[0]
         # Reading to the end finds a truncated file, a stretch that rounds to it would not always.
         whole = cut.start == 0 and abs(cut.duration - cut.recording.duration) < 1e-6
@@ -147,6 +148,7 @@ class _CutSource:
         )
 
     def load(self, sample_rate: int) -> LoadedUtterance:
+        """Read it whole."""
         samples = read_audio(self.path, offset=self.offset, duration=self.duration, sample_rate=sample_rate)
         return LoadedUtterance(self.id, self.speaker, self.text, samples)
 
@@ -282,11 +284,11 @@ class _BatchReader(Dataset[Batch]):
     noise: NoiseFolder | None
     seed: int
 
-    def __getitem__(self, chosen: tuple[Position, list[_CutSource]]) -> Batch:
+    def __getitem__(self, chosen: tuple[Position, list[CutSource]]) -> Batch:
         position, sources = chosen
         return collate([self._load(source, position) for source in sources], self.processor, position)
 
-    def _load(self, source: _CutSource, position: Position) -> LoadedUtterance:
+    def _load(self, source: CutSource, position: Position) -> LoadedUtterance:
         item = source.load(self.processor.sample_rate)
         rng = np.random.default_rng(stable_seed(self.seed, position.epoch, position.batch, source.id))
         samples = augment_waveform(item.samples, self.augment, rng, self.noise)
@@ -300,12 +302,12 @@ class _EndlessSampler(Sampler[Any]):
         self._sampler = sampler
         self._start = start
 
-    def __iter__(self) -> Iterator[tuple[Position, list[_CutSource]]]:
+    def __iter__(self) -> Iterator[tuple[Position, list[CutSource]]]:
         epoch, skip = self._start.epoch, self._start.batch
         while True:
             self._sampler.set_epoch(epoch)
             for number, cuts in enumerate(islice(self._sampler, skip, None), start=skip + 1):
-                yield Position(epoch, number), [_CutSource.of(cut) for cut in cuts]
+                yield Position(epoch, number), [CutSource.of(cut) for cut in cuts]
             epoch, skip = epoch + 1, 0
 
 
@@ -348,7 +350,7 @@ def evaluation_order(manifest: str | Path) -> list[tuple[str, Seconds]]:
     Raises:
         DataError: the manifest is missing.
     """
-    return [(cut.id, cut.duration) for cut in _longest_first(manifest)]
+    return [(cut.id, cut.duration) for cut in longest_first(manifest)]
 
 
 def evaluation_batches(
@@ -371,12 +373,8 @@ def evaluation_batches(
         DataError: the manifest is missing.
         AudioError: a file cannot be read.
     """
-    sources = [_CutSource.of(cut) for cut in _longest_first(manifest)[skip:]]
-    utterances = (
-        utterance
-        for source in sources
-        for utterance in source.load_pieces(processor.sample_rate, longest)
-    )
+    sources = [CutSource.of(cut) for cut in longest_first(manifest)[skip:]]
+    utterances = (utterance for source in sources for utterance in source.load_pieces(processor.sample_rate, longest))
     while chosen := list(islice(utterances, batch_size)):
         yield collate(chosen, processor)
 
@@ -428,7 +426,7 @@ def iterate_utterances(
     """
     for cut in read_cuts(manifest):
         try:
-            yield from _CutSource.of(cut).load_pieces(sample_rate, longest)
+            yield from CutSource.of(cut).load_pieces(sample_rate, longest)
         except AudioError as error:
             if on_error is None:
                 raise
@@ -460,7 +458,7 @@ def sample_batches(
         if batches[-1] and cut.duration > room:
             batches.append([])
             room = batch_seconds
-        batches[-1].append(_CutSource.of(cut).load(processor.sample_rate))
+        batches[-1].append(CutSource.of(cut).load(processor.sample_rate))
         left, room = left - cut.duration, room - cut.duration
         if left <= 0:
             break
@@ -470,8 +468,8 @@ def sample_batches(
     return [collate(utterances, used) for utterances in batches]
 
 
-def _longest_first(manifest: str | Path) -> list[Cut]:
-    """Sort by length, longest first, so that a batch too big for the memory shows at once."""
+def longest_first(manifest: str | Path) -> list[Cut]:
+    """Sort by length, longest first, so that a batch too big for the memory shows at once; ties by id."""
     return _read_cuts(manifest, key=lambda cut: (-cut.duration, cut.id))
 
 

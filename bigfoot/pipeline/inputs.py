@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from bigfoot.config import to_dict
-from bigfoot.data.corpora import find_changes, prepare_data
+from bigfoot.data.corpora import SPLITS, find_changes, prepare_data
 from bigfoot.data.manifests import PREPARED_FILE, PreparedData, load_prepared
 from bigfoot.data.noise import NoiseFolder
 from bigfoot.data.sources import DIGESTS_FILE
 from bigfoot.errors import DataError
-from bigfoot.formats.folder import LoadedModel
 from bigfoot.pipeline.fingerprints import fingerprint
 from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.steps.step import get_step
 from bigfoot.storage.digests import FileDigests, is_plain_file
 from bigfoot.storage.state import forget_state, refuse_file, refuse_folder, write_whole
+from bigfoot.text.tokenizers import Processor
 
 log = logging.getLogger("bigfoot")
 
@@ -71,14 +71,14 @@ def _allows_new_characters(config: Config) -> bool:
     return own_labels and config.data.transcripts == "given" and not prunes
 
 
-def find_characters(config: Config, teacher: LoadedModel) -> list[str] | None:
+def find_characters(config: Config, processor: Processor) -> list[str] | None:
     """Return the characters allowed in transcripts; None for a new vocabulary, or if the teacher's allows any.
 
     Args:
         config: of the run.
-        teacher: with its tokenizer.
+        processor: the teacher's.
     """
-    tokenizer = teacher.processor.tokenizer
+    tokenizer = processor.tokenizer
     if tokenizer is None or tokenizer.characters is None or _allows_new_characters(config):
         return None
     return sorted(tokenizer.characters)
@@ -131,6 +131,18 @@ def prepare_inputs(
         log.info("data: audio files are assumed unchanged (data.trust_files)")
     _require_splits(data, config)
     return data
+
+
+def find_unchanged(config: Config, run_dir: Path, characters: list[str] | None) -> PreparedData | None:
+    """Return the manifests of a run if they are whole and nothing that they are made of has changed.
+
+    Args:
+        config: of the run.
+        run_dir: of the run.
+        characters: as given to ``prepare_inputs``.
+    """
+    expected = fingerprint(corpus_settings(config), config.seed, characters)
+    return _find(config, run_dir / "data", expected, characters, SPLITS)[0]
 
 
 def _find(

@@ -106,7 +106,7 @@ def _run(plan: Plan, until: str, config_path: str | None) -> Report | None:
     teacher = load_model(config.teacher.path)
     # The first process prepares the data, the others reuse it.
     with PartialState().main_process_first():
-        data = prepare_inputs(config, run_dir, find_characters(config, teacher), splits_until(until, config))
+        data = prepare_inputs(config, run_dir, find_characters(config, teacher.processor), splits_until(until, config))
         labels = choose_labels(config, data, digest_training_data(data), teacher)
     if until == "data":
         return None
@@ -183,7 +183,7 @@ def _report(results: list[StepResult], context: Context, config_path: str | None
         return found
     forget_state(folder / "fingerprint")
     findings = build_rows(results, context.data.manifests, config, config_path)
-    transcripts = describe_transcripts(config.data, find_characters(config, context.teacher))
+    transcripts = describe_transcripts(config.data, find_characters(config, context.teacher.processor))
     for row in findings.rows:
         row.transcripts = transcripts
     report = Report(

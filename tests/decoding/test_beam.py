@@ -177,4 +177,4 @@ def test_an_unfinished_hot_word_is_kept_in_the_beam():
 def test_every_text_of_a_small_world_is_reached_by_some_alignment():
     """The brute force itself: its texts are those that fit the frames."""
     texts = {SMALL.decode_ctc(a) for a in itertools.product(range(5), repeat=2)}
-    assert texts == {"", "A", "B", "AB", "BA"}
+    assert texts == {"", "A", "B", "AB", "BA", "<s>", "A<s>", "B<s>", "<s>A", "<s>B"}

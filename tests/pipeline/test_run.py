@@ -205,8 +205,8 @@ def test_bad_audio_and_transcripts_are_listed_in_the_report(small_config, table_
 
 
 def test_speed_is_measured_only_where_it_is_asked_for(small_config, monkeypatch, tmp_path):
-    monkeypatch.setattr("bigfoot.pipeline.rows.measure_speed", lambda *_, **__: pytest.fail("timed"))
-    monkeypatch.setattr("bigfoot.pipeline.rows.measure_peak_memory", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr("bigfoot.pipeline.measured.measure_speed", lambda *_, **__: pytest.fail("timed"))
+    monkeypatch.setattr("bigfoot.pipeline.measured.measure_peak_memory", lambda *_: pytest.fail("measured"))
     report = run_pipeline(small_config(tmp_path, "steps=[student]", "measure.speed=false", "evaluate.lm_path=x.arpa"))
     assert [(row.speedup, row.peak_memory_bytes, row.wer is None) for row in report.rows] == [(None, None, False)] * 2
     assert "evaluate.lm_path" in (tmp_path / "log.txt").read_text(), "what is not read is named in the log"
