@@ -177,7 +177,8 @@ def read_yaml(path: Path) -> DictConfig:
         loaded = OmegaConf.load(path)
     # A YAML error has no base class of OmegaConf's.
     except Exception as error:
-        raise ConfigError([Problem(str(path), "not_yaml", f"not YAML ({error})")]) from error
+        reason = " ".join(str(error).split())  # a YAML error has lines
+        raise ConfigError([Problem(str(path), "not_yaml", f"not YAML ({reason})")]) from error
     if not isinstance(loaded, DictConfig):
         raise ConfigError([Problem(str(path), "not_yaml", "expected keys with values, found a list")])
     return loaded

@@ -34,6 +34,8 @@ from bigfoot.compress import (
     technique,
 )  # fmt: skip
 from bigfoot.compress.registry import _SETTINGS, fit_technique
+from bigfoot.compress.surgery import keep_problems
+from bigfoot.compress.units import Place
 from bigfoot.embedding.embed import EmbedRequest
 from bigfoot.embedding.hidden_states import read_layer
 from bigfoot.errors import ConfigError, ModelError
@@ -154,6 +156,9 @@ def options_and_techniques(here):
     )
     llama = {"kind": "pretrained", "language_model": {"model_type": "llama"}}
     yield "DecoderDepth(1)", fit_technique(BigfootConfig(decoder=llama), DecoderDepth(1)).problems
+    small = BigfootConfig(hidden_size=24, num_attention_heads=3, num_conv_pos_embedding_groups=4, conv_sharing=[[1, 2]])
+    kept = {Place("tails", 0): [0], Place("heads", 0): [], Place("width"): range(16), Place("conv", 1): [0]}
+    yield "units that stay", keep_problems(small, kept)
     for each in (
         Depth(13), Depth(2, [0, -1]), ConvGroups(3), ConvGroups(2, "best"), ConvGroups(2, "least_squares"),
         ConvSharing([[1, 9]], "sum"), LowRank(["q_proj"]), Narrow({"time_reduction": 2}), Reshape({"hiden_size": 8}),
@@ -202,13 +207,13 @@ def bare(monkeypatch, tmp_path):
     for known in ("_entries", "_origins"):
         monkeypatch.setattr(_SETTINGS, known, dict(getattr(_SETTINGS, known)))
     monkeypatch.chdir(tmp_path)
-    write_audio(tmp_path / "here" / "a.wav", np.zeros(16_000, np.float32))
+    write_audio(tmp_path / "here" / "a.wav", np.sin(np.arange(16_000, dtype=np.float32) / 9))
     (tmp_path / "here" / "a.txt").write_text("one")
 
 
 @pytest.mark.usefixtures("bare")
 def test_every_problem_in_its_words(small_run, places, tmp_path):
-    shown = places | {"here": tmp_path}
+    shown = places | {"here": tmp_path, "clone": Path(bigfoot.__file__).parents[1]}
     lines = []
 
     def write(title, problems):
