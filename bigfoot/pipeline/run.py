@@ -16,6 +16,7 @@ from bigfoot.config import Problem, to_dict
 from bigfoot.config.plugins import digest_plugins
 from bigfoot.data.corpora import describe_transcripts
 from bigfoot.decoding.choose import unused_options
+from bigfoot.decoding.hot_words import describe_hot_words
 from bigfoot.errors import ConfigError
 from bigfoot.formats.folder import LoadedModel, load_model
 from bigfoot.measure.size import measure_size
@@ -104,6 +105,8 @@ def _run(plan: Plan, until: str, config_path: str | None) -> Report | None:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     teacher = load_model(config.teacher.path)
+    for note in describe_hot_words(config.evaluate, teacher.processor.tokenizer):
+        log.info("%s", note)
     # The first process prepares the data, the others reuse it.
     with PartialState().main_process_first():
         data = prepare_inputs(config, run_dir, find_characters(config, teacher.processor), splits_until(until, config))
@@ -175,7 +178,7 @@ def _report(results: list[StepResult], context: Context, config_path: str | None
     """Measure everything and write the report, or read the existing one."""
     config, folder = context.config, context.run_dir / "report"
     judged = [context.data.contents[split] for split in config.evaluate.splits]
-    lists = digest_files(config.evaluate.lm_path, config.evaluate.lexicon)
+    lists = digest_files(config.evaluate.lm_path, config.evaluate.lexicon, config.evaluate.hot_words_file)
     settings = [to_dict(config.evaluate), config.measure.speed, *lists]
     expected = fingerprint(settings, [r.fingerprint for r in results], context.labels.fingerprint, judged)
     if (found := read_report(folder, expected)) is not None:
