@@ -88,10 +88,11 @@ def _same(key: str, note: str = "") -> Converter:
     return lambda value, old: Outcome({key: value}, note)
 
 
+_UNREAD = Outcome(note="with train_on_dev_clean the original does not read it")
+
+
 def _train_path(value: str, old: Old) -> Outcome:
-    if old["data_loader.train_on_dev_clean"]:
-        return Outcome(note="with train_on_dev_clean the original does not read it")
-    return _root(value)
+    return _UNREAD if old["data_loader.train_on_dev_clean"] else _root(value)
 
 
 def _root(value: str) -> Outcome:
@@ -114,8 +115,7 @@ def _dev_clean(value: bool, old: Old) -> Outcome:
 
 
 def _train_part(key: str) -> Converter:
-    note = "with train_on_dev_clean the original does not read it"
-    return lambda value, old: Outcome(note=note) if old["data_loader.train_on_dev_clean"] else Outcome({key: value})
+    return lambda value, old: _UNREAD if old["data_loader.train_on_dev_clean"] else Outcome({key: value})
 
 
 def _batch(value: int, old: Old) -> Outcome:
@@ -185,7 +185,7 @@ def _init_layers(value: int, old: Old) -> Outcome:
 def _conv_groups(value: int, old: Old) -> Outcome:
     if not old["knowledge_distillation.student_model.change_conv_layers"]:
         return Outcome(note="without change_conv_layers the original does not read it")
-    return Outcome({"student.conv_groups": value}, "begun from the kernels' block diagonal, not their first channels")
+    return Outcome({"student.conv_groups": value}, "the kernels' block diagonals, not their first channels")
 
 
 def _precision(value: int | str, old: Old) -> Outcome:
@@ -247,8 +247,7 @@ KEYS: dict[str, Key] = {
     f"{_COMET}.log_to_comet": Key(
         bool, lambda value, old: Outcome({"trackers": ["tensorboard", *["comet_ml"] * value]})),
     f"{_COMET}.comet_info_path": Key(str, _lost("Comet reads its key from COMET_API_KEY or its own settings file")),
-    f"{_COMET}.comet_exp_name": Key(
-        str, lambda value, old: Outcome({"run_dir": f"runs/{value or old.name}"}), ""),
+    f"{_COMET}.comet_exp_name": Key(str, lambda value, old: Outcome({"run_dir": f"runs/{value or old.name}"}), ""),
 }  # fmt: skip
 """Every key of the original and of its follow-up."""
 
@@ -263,11 +262,7 @@ UNSAID: list[Outcome] = [
 
 
 def read_old(path: Path) -> dict[str, Any]:
-    """Read the old file as one flat dictionary of dotted keys.
-
-    Raises:
-        ConfigError: it is missing or not a YAML file with keys.
-    """
+    """Read the old file as one flat dictionary of dotted keys."""
     plain = OmegaConf.to_container(read_yaml(path))
     assert isinstance(plain, dict)
     return dict(_flatten(plain, ""))
@@ -329,10 +324,9 @@ def convert(given: dict[str, Any], steps_per_epoch: int | None, name: str) -> tu
             settings |= outcome.settings
             absent = "" if key in given else " (absent, the original's default)"
             (kept if outcome.settings else lost).append(f"  {key} = {old[key]!r}{absent} -> {_words(outcome)}")
-    unsaid = ["what the original does without a key:"]
     for outcome in UNSAID:
         settings |= outcome.settings
-        unsaid.append(f"  {_words(outcome)}")
+    unsaid = ["what the original does without a key:", *(f"  {_words(outcome)}" for outcome in UNSAID)]
     unknown = [f"  {key} = {value!r}" for key, value in given.items() if key not in KEYS]
     unknown = ["unknown to the original and to this program, left out:", *unknown] if unknown else []
     return settings, [*kept, *lost, *unsaid, *unknown]
