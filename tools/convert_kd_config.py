@@ -14,15 +14,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from bigfoot.errors import plain_errors
 
-from bigfoot.config import Problem, to_dict
-from bigfoot.config.reading import read_yaml
-from bigfoot.errors import BigfootError, ConfigError
-from bigfoot.pipeline.settings import Config, read_config
-from bigfoot.storage.ownership import MayReplace
-from bigfoot.storage.replace import write_file
+with plain_errors():  # without the extra [train]: its install line
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from bigfoot.config import Problem, to_dict
+    from bigfoot.config.reading import read_yaml
+    from bigfoot.errors import BigfootError, ConfigError
+    from bigfoot.pipeline.settings import Config, read_config
+    from bigfoot.storage.ownership import MayReplace
+    from bigfoot.storage.replace import write_file
 
 _NO_DEFAULT: Any = object()
 # Mean length of LibriSpeech's training utterances, rounded up: batches are padded to the longest of them.
@@ -396,4 +399,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with plain_errors():
+        sys.exit(main())

@@ -44,9 +44,10 @@ def transcribe(
     """Transcribe audio files and print the text; an unreadable file is skipped, and the exit code is 1 then.
 
     txt has one line per file, with the file's name if there are several; json
-    has words and segments with their times; srt and vtt are subtitles. A
-    transcript that bigfoot did not write, or that was corrected since, is only
-    overwritten with --force; audio and model never are.
+    has words and segments with their times; srt and vtt are subtitles of up to
+    two lines of 42 columns and 7 seconds. In scripts without spaces every
+    character is a word. A transcript that bigfoot did not write, or that was
+    corrected since, is only overwritten with --force; audio and model never are.
 
     Hot words are written in the model's characters and case; what these cannot
     write is refused at the start.

@@ -18,6 +18,7 @@ from bigfoot.export.gate import Build, export_checked
 from bigfoot.export.onnx import build_onnx, require_onnx
 from bigfoot.export.openvino import build_openvino
 from bigfoot.export.parity import Parity, ParityLimits
+from bigfoot.export.tasks import TaskParity, export_task
 from bigfoot.export.torch_export import build_torch_export
 from bigfoot.formats.folder import LoadedModel, load_model, resolve_model
 from bigfoot.models.small_weights import COMPUTES_INT8
@@ -121,6 +122,17 @@ class ExportRequest:
             message = "--int8 dynamic needs real audio on which the file is compared with the model"
             yield Problem("--check", "missing", message)
 
+    def find_task_problems(self, precision: str = "float32") -> Iterator[Problem]:
+        """Find the problems of the request for a model that answers a task.
+
+        Args:
+            precision: of the model's folder.
+        """
+        if self.to != "onnx":
+            yield Problem("--to", "no_task", f"{self.to} has no form for a task head; --to onnx has")
+        if self.int8 is not None or precision in COMPUTES_INT8:
+            yield Problem("--int8", "no_int8", f"{self.model} answers a task, and such files are in fp32 alone")
+
     def _contradictions(self, precision: str) -> Iterator[Problem]:
         """Options that contradict a folder that already sets its precision."""
         cure = "leave it out, or bring the model back first: bigfoot quantize MODEL OUT --precision float32"
@@ -135,7 +147,7 @@ class ExportRequest:
             yield Problem("--percentile", "not_read", message)
 
 
-def run_export(request: ExportRequest, on_note: Callable[[str], None] = lambda _: None) -> Parity:
+def run_export(request: ExportRequest, on_note: Callable[[str], None] = lambda _: None) -> Parity | TaskParity:
     """Load, plan, build, compare, write.
 
     Args:
@@ -160,13 +172,15 @@ def run_export(request: ExportRequest, on_note: Callable[[str], None] = lambda _
         return _export(replace(request, may=may), on_note)
 
 
-def _export(request: ExportRequest, on_note: Callable[[str], None]) -> Parity:
+def _export(request: ExportRequest, on_note: Callable[[str], None]) -> Parity | TaskParity:
     loaded = load_model(request.model)
     if problems := list(request.find_problems(loaded.model.config.precision)):
         raise ConfigError(problems)
     target = TARGETS[request.to]
     target.require()
     check_exportable(loaded)
+    if loaded.model.task_head is not None:
+        return _export_task(request, loaded)
     calibration = None if request.calibrate is None else read_speech(request.calibrate, loaded.processor)
     own = folder_plan(loaded.model)
     plan = _plan(request, loaded, calibration) if own is None else own
@@ -179,6 +193,16 @@ def _export(request: ExportRequest, on_note: Callable[[str], None]) -> Parity:
         loaded, plan, judged, build=target.build, normalize=request.normalize, limits=limits,
         fallback=request.fallback, on_note=on_note,
     )  # fmt: skip
+    exported.save(request.destination, request.may)
+    return parity
+
+
+def _export_task(request: ExportRequest, loaded: LoadedModel) -> TaskParity:
+    """Export a model that answers a task: to ONNX, in fp32."""
+    if problems := list(request.find_task_problems(loaded.model.config.precision)):
+        raise ConfigError(problems)
+    judged = read_speech(request.check or request.calibrate, loaded.processor)
+    exported, parity = export_task(loaded, judged, normalize=request.normalize)
     exported.save(request.destination, request.may)
     return parity
 

@@ -33,7 +33,7 @@ def describe(
         >>> facts["vocab"], facts["stride"], facts["receptive_field"]
         ('["<pad>", "|", "A"]', '320', '400')
     """
-    tokenizer = processor.tokenizer
+    tokenizer = None if config.task is not None else processor.tokenizer
     delimiter, written = "", dict[str, str]()
     if isinstance(tokenizer, CharTokenizer):
         delimiter, written = tokenizer.word_delimiter, {"unknown_token": tokenizer.unknown_token}
@@ -59,6 +59,7 @@ def describe(
         # The whole shape, for what counts and compares; a runtime needs none of it.
         "config": config.to_json_string(use_diff=True),
         **written,
+        **({} if config.task is None else {"task": json.dumps(config.task, ensure_ascii=False)}),
     }
 
 
@@ -66,8 +67,10 @@ def check_exportable(loaded: LoadedModel) -> None:
     """Check that a model can be exported.
 
     Raises:
-        ModelError: the model has no CTC head, or a vocabulary that a file cannot hold.
+        ModelError: the model has neither a CTC head nor a task head, or a vocabulary that a file cannot hold.
     """
+    if loaded.model.task_head is not None:
+        return
     if loaded.model.head is None:
         raise ModelError(f"{loaded.folder}: it has no CTC head, so that no text could come out; fine-tune it first")
     if isinstance(loaded.processor.tokenizer, HuggingFaceTokenizer):

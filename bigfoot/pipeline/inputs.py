@@ -79,7 +79,7 @@ def find_characters(config: Config, processor: Processor) -> list[str] | None:
         processor: the teacher's.
     """
     tokenizer = processor.tokenizer
-    if tokenizer is None or tokenizer.characters is None or _allows_new_characters(config):
+    if tokenizer is None or tokenizer.characters is None or config.trains_task or _allows_new_characters(config):
         return None
     return sorted(tokenizer.characters)
 

@@ -33,6 +33,7 @@ from bigfoot.pipeline.execute import CONTROL, find_turn
 from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.measured import Measured, Speeds, measure_model, measure_speeds
 from bigfoot.pipeline.settings import Config
+from bigfoot.pipeline.task_rows import add_floors, judge_task
 from bigfoot.report.rows import Row
 
 log = logging.getLogger("bigfoot")
@@ -50,11 +51,13 @@ class Findings:
         rows: for each split of ``evaluate.splits``, one row per model.
         worst: see ``find_worst``, of all splits.
         notes: remarks on the measurement that have no field in a row.
+        tasks: see ``Report.tasks``.
     """
 
     rows: list[Row] = field(default_factory=list)
     worst: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    tasks: list[dict[str, Any]] = field(default_factory=list)
 
 
 def collect_versions() -> dict[str, str]:
@@ -98,10 +101,15 @@ def build_rows(
         for item in measured:
             row = _start_row(item, measured[0].size, speeds, config, config_path)
             row.split = split
+            if item.loaded.model.task_head is not None:
+                findings.tasks.append(judge_task(row, item.loaded, manifests, config))
+                findings.rows.append(row)
+                continue
             found = [row] if item.loaded.model.decoder is None else [row, _decoder_row(row, item, speeds)]
             for each in found:
                 _judge(each, item, manifests[split], config, accuracies, by_decoder=each is not row)
             findings.rows += found
+        add_floors(findings.tasks, split, manifests, config)
         findings.worst += find_worst(split, {name: accuracy.transcripts for name, accuracy in accuracies.items()})
     return findings
 

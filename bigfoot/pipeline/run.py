@@ -200,6 +200,7 @@ def _report(results: list[StepResult], context: Context, config_path: str | None
         config=to_dict(config),
         machine=describe_machine(),
         worst=findings.worst,
+        tasks=findings.tasks,
     )
     write_report(report, folder, expected)
     log.info("report: %s", folder / "report.md")

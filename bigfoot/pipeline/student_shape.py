@@ -59,8 +59,9 @@ def resolve_student(config: Config, source: BigfootConfig) -> StudentShape:
 def _combination_problems(config: Config, source: BigfootConfig, found: StudentShape) -> Iterator[Problem]:
     """Check settings of the student against each other, and against the decoder."""
     wanted = config.student
-    if source.decoder is not None and "hidden_size" in wanted.shape:
-        message = "the decoder reads frames of the teacher's width; leave it out"
+    if (source.decoder is not None or source.task is not None) and "hidden_size" in wanted.shape:
+        reader = "task head" if source.decoder is None else "decoder"
+        message = f"the {reader} reads frames of the teacher's width; leave it out"
         yield Problem("student.shape.hidden_size", "width_under_decoder", message)
     if wanted.weights == "random" and config.distill.grow_groups:
         message = "random weights have their groups from the start; leave distill.grow_groups out"

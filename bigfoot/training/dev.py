@@ -1,8 +1,12 @@
-"""Score a student on dev while it is trained."""
+"""Judges of dev: what the best model of a training is chosen by."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
 
 from bigfoot.audio.pauses import LONGEST_PIECE
 from bigfoot.data.batches import evaluation_batches
@@ -11,58 +15,83 @@ from bigfoot.decoding.settings import DecodingConfig
 from bigfoot.decoding.spoken import transcribe_by_decoder
 from bigfoot.measure.error_rate import measure_error_rate
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.text.tokenizer import Tokenizer
-from bigfoot.training.run import TrainingRun
+from bigfoot.text.tokenizers import Processor
+from bigfoot.training.guards import describe_dev, describe_loops
+
+log = logging.getLogger("bigfoot")
 
 
 @dataclass(frozen=True)
 class DevScore:
-    """Score of a student on dev.
+    """How a model does on dev.
 
     Args:
-        wer: greedy, a fraction; None without transcripts.
-        blank_rate: share of the frames with blank as the best token.
-        num_cut: hypotheses cut at a repetition loop.
-        num_utterances: of dev.
+        error: what is compared between steps, the lower the better; None where dev tells nothing.
+        record: for curves and trackers.
+        summary: a few words for the log.
+        notes: problems and their remedies, by kind.
     """
 
-    wer: float | None
-    blank_rate: float
-    num_cut: int
-    num_utterances: int
+    error: float | None
+    record: Mapping[str, Any]
+    summary: str
+    notes: Mapping[str, str | None] = field(default_factory=dict)
 
-    def describe(self, unit: str, transcripts: str) -> str:
-        """Return a phrase for the log.
+
+class DevJudge(Protocol):
+    """Judges a model on dev."""
+
+    def judge(self, student: BigfootForCTC, step: int, max_steps: int) -> DevScore:
+        """Judge.
 
         Args:
-            unit: of the tokenizer, ``word`` or another.
-            transcripts: see ``DataConfig.transcripts``.
-
-        Examples:
-            >>> DevScore(0.25, 0.9, 0, 10).describe("word", "given")
-            'WER 25.00%  blanks 90.0 %'
+            student: in training; left in training mode.
+            step: optimizer steps done, 1-based.
+            max_steps: of the training.
         """
-        rate = "WER" if unit == "word" else "PER"
-        against = " against the teacher's own transcripts" if transcripts == "none" else ""
-        wer = "n/a" if self.wer is None else f"{self.wer:.2%}"
-        return f"{rate}{against} {wer}  blanks {100 * self.blank_rate:.1f} %"
 
 
-def score_dev(student: BigfootForCTC, run: TrainingRun, tokenizer: Tokenizer, *, by_decoder: bool) -> DevScore:
-    """Compute greedy WER and blank rate on dev.
+@dataclass(frozen=True)
+class TranscriptJudge:
+    """Greedy WER (of the decoder, if one is trained) and blank rate.
 
     Args:
-        student: in training.
-        run: with dev's manifest.
-        tokenizer: of the CTC head.
-        by_decoder: transcribe by the student's decoder, which is trained too.
+        manifest: of dev.
+        processor: of the student, with a vocabulary.
+        batch_size: utterances decoded together.
+        by_decoder: whether the decoder is trained, and decodes.
+        joint: whether the CTC head is trained.
+        pseudo_labels: whether the transcripts are the teacher's own.
+        name: of the step, for the log.
     """
-    # Without labels: only losses need them.
-    processor = replace(run.processor, tokenizer=None)
-    batches = evaluation_batches(run.manifests["dev"], processor, run.eval_batch_size, longest=LONGEST_PIECE)
-    if by_decoder:
-        found = transcribe_by_decoder(student, batches, processor.decoder_tokenizer or tokenizer, DecodingConfig())
-    else:
-        found = transcribe_batches(student, batches, tokenizer)
-    wer = measure_error_rate(found.references, found.hypotheses, found.speakers, samples=1).wer
-    return DevScore(wer, found.blank_rate, found.num_cut, len(found.ids))
+
+    manifest: Path
+    processor: Processor
+    batch_size: int
+    by_decoder: bool
+    joint: bool
+    pseudo_labels: bool
+    name: str
+
+    def judge(self, student: BigfootForCTC, step: int, max_steps: int) -> DevScore:
+        """See ``DevJudge``."""
+        tokenizer = self.processor.tokenizer
+        assert tokenizer is not None
+        # Without labels: only losses need them.
+        processor = replace(self.processor, tokenizer=None)
+        batches = evaluation_batches(self.manifest, processor, self.batch_size, longest=LONGEST_PIECE)
+        if self.by_decoder:
+            decoder_tokenizer = processor.decoder_tokenizer or tokenizer
+            found = transcribe_by_decoder(student, batches, decoder_tokenizer, DecodingConfig())
+        else:
+            found = transcribe_batches(student, batches, tokenizer)
+        wer = measure_error_rate(found.references, found.hypotheses, found.speakers, samples=1).wer
+        against = " against the teacher's own transcripts" if self.pseudo_labels else ""
+        rate = "WER" if tokenizer.unit == "word" else "PER"
+        words = "n/a" if wer is None else f"{wer:.2%}"
+        summary = f"{rate}{against} {words}  blanks {100 * found.blank_rate:.1f} %"
+        notes = {
+            "loops": describe_loops(step, found.num_cut, len(found.ids), self.joint),
+            "blanks": describe_dev(step, max_steps, found.blank_rate, wer),
+        }
+        return DevScore(wer, {"dev_wer": wer, "blank_rate": round(found.blank_rate, 4)}, summary, notes)

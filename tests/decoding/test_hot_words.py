@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from bigfoot.config import find_problems
+from bigfoot.config import find_problems, read_settings
 from bigfoot.decoding.choose import build_search, describe_decoder
 from bigfoot.decoding.hot_words import describe_hot_words, find_hot_words, hot_word_problems, list_hot_words
 from bigfoot.decoding.settings import SearchConfig
@@ -24,6 +24,8 @@ WHOLE_AND_APART = CharTokenizer(("<pad>", "|", *"acef", "\u0301", "\u00e9"))
 TURKISH = CharTokenizer(("<pad>", "|", *"abi\u0131st"))
 HAN = CharTokenizer(("<pad>", "<unk>", *"\u4e00\u4e8c\u4e09AB"))
 PIECES = PieceTokenizer(("<pad>", "_QU", "A", "_A", "T", "'"), ("", " QU", "A", " A", "T", "'"), 0)
+
+PHONES = PieceTokenizer(("<pad>", "s", "\u026a", "t"), ("", " s", " \u026a", " t"), 0)
 
 
 def texts_of(words, tokenizer, **settings):
@@ -49,6 +51,7 @@ def texts_of(words, tokenizer, **settings):
         (PIECES, "aqua", None),
         (PIECES, "qua'at", ["QUA'AT"]),
         (PIECES, "at qu", ["AT QU"]),
+        (PHONES, "s \u026a t", ["s \u026a t"]),
     ],
 )
 def test_hot_words_are_brought_to_the_vocabulary_s_characters(tokenizer, given, texts):
@@ -159,6 +162,14 @@ def test_phonemes_are_pronounced():
     assert list(hot_word_problems(SearchConfig("beam", hot_words=["!"]), tokenizer))
     phones = PhoneTokenizer(("<pad>", "a\u026a", "s", "t"), pronounces=False)
     assert texts_of(["t a\u026a"], phones) == [["t a\u026a"]]
+
+
+@pytest.mark.parametrize("given", ["[NO,SEVEN]", "[SEVEN,on]", "[1e3]", "[a: b]", "[[A]]", "[null]", "SEVEN"])
+def test_what_yaml_takes_for_something_else_is_no_hot_word(given):
+    _, problems = read_settings(EvaluateConfig, None, [f"hot_words={given}"])
+    assert [(problem.key, problem.code) for problem in problems] == [("hot_words", "wrong_type")]
+    settings, problems = read_settings(EvaluateConfig, None, ["hot_words=['NO', \"on\", SEVEN, 11]"])
+    assert (settings.hot_words, problems) == (["NO", "on", "SEVEN", "11"], [])
 
 
 def test_reports_name_them():
