@@ -81,7 +81,7 @@ def _search_settings(
     settings = SearchConfig("beam", hot_words=hot_words, hot_words_file=hot_words_file, hot_word_bonus=hot_word_bonus)
     settings.beam_size = beam_size or settings.beam_size
     if problems := list(find_problems(settings)):
-        raise ConfigError([f"--hotword-bonus: {problem.message}" for problem in problems])
+        raise ConfigError([replace(problem, key="--hotword-bonus") for problem in problems])
     return settings
 
 
@@ -120,7 +120,7 @@ def _build_decode(search: SearchConfig, tokenizer: Tokenizer) -> FrameDecoder | 
     from bigfoot.decoding.hot_words import describe_hot_words, hot_word_problems
 
     if problems := list(hot_word_problems(search, tokenizer)):
-        raise ConfigError([f"--hotword: {problem.message}" for problem in problems])
+        raise ConfigError([replace(problem, key="--hotword") for problem in problems])
     for note in describe_hot_words(search, tokenizer):
         typer.echo(note, err=True)
     found = build_search(search, tokenizer)

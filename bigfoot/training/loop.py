@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,78 +18,17 @@ from torch import Tensor, nn
 
 from bigfoot.data.augment import spec_augment_masks
 from bigfoot.data.batches import Batch, training_batches
-from bigfoot.data.settings import DataConfig
 from bigfoot.distill.objective import Objective
 from bigfoot.formats.folder import save_model
 from bigfoot.storage.ownership import OWN_OR_EDITED
-from bigfoot.text.tokenizers import Processor
 from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, save_checkpoint
 from bigfoot.training.dev import DevJudge, TranscriptJudge
 from bigfoot.training.guards import check_half_precision, describe_rates, find_broken
-from bigfoot.training.hooks import TrainingHook
 from bigfoot.training.optim import build_optimizer, build_scheduler
-from bigfoot.training.settings import TrainConfig
+from bigfoot.training.run import TrainingResult, TrainingRun
 from bigfoot.training.watch import LossWatch
 
 log = logging.getLogger("bigfoot")
-
-
-@dataclass
-class TrainingRun:
-    """Everything that a training needs besides its objective.
-
-    Args:
-        name: of the step, for logs and trackers.
-        config: of the training.
-        data: batching and augmentation.
-        processor: of the student.
-        manifests: lhotse manifests ``train`` and ``dev``.
-        folder: for the checkpoint, the best and the last model.
-        seed: of everything random.
-        fingerprint: of all settings and inputs; a checkpoint with another one is not resumed.
-        precision: ``auto``, ``no``, ``bf16`` or ``fp16``.
-        trackers: by accelerate's names; empty for none.
-        eval_batch_size: utterances decoded together on dev.
-        hooks: called in this order.
-        judge: chooses the best model on dev; None for greedy WER, where there are head and vocabulary.
-    """
-
-    name: str
-    config: TrainConfig
-    data: DataConfig
-    processor: Processor
-    manifests: dict[str, Path]
-    folder: Path
-    seed: int
-    fingerprint: str = ""
-    precision: str = "auto"
-    trackers: list[str] = field(default_factory=list)
-    eval_batch_size: int = 8
-    hooks: Sequence[TrainingHook] = ()
-    judge: DevJudge | None = None
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """Result of a training.
-
-    Args:
-        best: model folder of the step with the lowest dev error, which the next step reads.
-        last: model folder of the last step.
-        best_wer: error of the judge on dev, such as greedy WER, a fraction; None without one.
-        best_step: 1-based.
-        records: lines of losses and dev scores.
-        seconds: training time, over all resumes.
-        notes: problems and their remedies, one sentence each.
-    """
-
-    best: Path
-    last: Path
-    best_wer: float | None
-    best_step: int
-    records: list[dict[str, Any]]
-    seconds: float
-    notes: list[str] = field(default_factory=list)
 
 
 def choose_precision(wanted: str) -> str:

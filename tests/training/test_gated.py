@@ -9,7 +9,8 @@ from bigfoot.distill import HiddenLoss, LogitKLLoss, LossesConfig
 from bigfoot.formats.folder import load_model
 from bigfoot.training.distilling import GatesConfig
 from bigfoot.training.gated import SPARSITY, GatedObjective, GatesHook
-from bigfoot.training.loop import Trainer, TrainingRun, train
+from bigfoot.training.loop import Trainer, train
+from bigfoot.training.run import TrainingRun
 from tests.refusals import names
 
 LOSSES = LossesConfig(LogitKLLoss(1.0), HiddenLoss(1.0))

@@ -18,8 +18,9 @@ from bigfoot.storage.places import temporary
 from bigfoot.training import dev, loop
 from bigfoot.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from bigfoot.training.hooks import FrozenFeatureEncoder, TrainingHook
-from bigfoot.training.loop import Trainer, TrainingRun, train
+from bigfoot.training.loop import Trainer, train
 from bigfoot.training.optim import build_optimizer
+from bigfoot.training.run import TrainingRun
 from bigfoot.training.settings import TrainConfig
 from tests.refusals import names, refused
 
