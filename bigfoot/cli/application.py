@@ -19,6 +19,7 @@ from bigfoot.cli.quantize import quantize
 from bigfoot.cli.summary import summary
 from bigfoot.cli.transcribe import transcribe
 from bigfoot.errors import BigfootError, ConfigError, MissingExtraError
+from bigfoot.progress import close_bars
 
 COMMANDS = (
     compress, evaluate, summary, benchmark, compare, transcribe, generate, embed, convert, quantize, export, push,
@@ -48,6 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(arguments)
     except BigfootError as error:
+        close_bars()
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None
     except ModuleNotFoundError as error:

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from bigfoot.cli.options import ForceOption, ModelArgument, may_replace
-from bigfoot.cli.progress import audio_bar
 from bigfoot.errors import ConfigError
+from bigfoot.progress import AUDIO, show_work
 
 
 def embed(
@@ -49,6 +49,7 @@ def embed(
     Recordings without a text and texts without a recording are listed. After a
     kill, the same command resumes and writes the same file.
     """
+    from bigfoot.audio.files import sum_seconds
     from bigfoot.data.pairs import pair_by_name
     from bigfoot.embedding.embed import EmbedRequest, embed_folder
     from bigfoot.formats.folder import load_model
@@ -61,8 +62,9 @@ def embed(
         import torch
 
         torch.set_num_threads(threads)
-    with audio_bar([pair.audio for pair in pair_by_name(audio_dir, transcripts_dir).pairs]) as on_progress:
-        summary = embed_folder(loaded, request, partial(typer.echo, err=True), on_progress)
+    total = partial(sum_seconds, [pair.audio for pair in pair_by_name(audio_dir, transcripts_dir).pairs])
+    with show_work("embedding", total, AUDIO) as work:
+        summary = embed_folder(loaded, request, partial(typer.echo, err=True), work.advance)
     for note in summary.notes():
         typer.echo(note, err=True)
     typer.echo(summary.describe(output_file))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bigfoot.cli.options import MODEL_HELP, ForceOption, may_replace
-from bigfoot.cli.progress import audio_bar
+from bigfoot.progress import AUDIO, show_work
 
 if TYPE_CHECKING:
     from bigfoot.runtime.transcriber import Transcriber
@@ -36,6 +36,7 @@ def transcribe(
     transcript that bigfoot did not write, or that was corrected since, is only
     overwritten with --force; audio and model never are.
     """
+    from bigfoot.audio.files import sum_seconds
     from bigfoot.runtime.arguments import Argument, expand_arguments
     from bigfoot.runtime.outputs import check_output, write_transcripts
 
@@ -45,9 +46,10 @@ def transcribe(
     may = replace(may_replace(force), inputs=read, models=[Path(model)])
     check_output(arguments, format, output, may)
     transcriber = open_transcriber(model, threads)
-    with audio_bar([argument.path for argument in arguments]) as on_progress:
+    total = partial(sum_seconds, [argument.path for argument in arguments])
+    with show_work("transcribing", total, AUDIO) as work:
         complain = partial(typer.echo, err=True)
-        failed = write_transcripts(transcriber, found, format, output, complain, on_progress, may)
+        failed = write_transcripts(transcriber, found, format, output, complain, work.advance, may)
     if failed:
         raise typer.Exit(1)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from bigfoot.compress.quantize import Int8Plan, calibrate, dynamic_plan, folder_plan, percentile_problem
 from bigfoot.data.batches import LoadedUtterance
 from bigfoot.errors import ConfigError
-from bigfoot.export.audio import padded_audio, read_speech
+from bigfoot.export.audio import padded_audio, read_option
 from bigfoot.export.exported import is_exported
 from bigfoot.export.facts import check_exportable
 from bigfoot.export.gate import Build, export_checked
@@ -161,10 +161,14 @@ def _export(request: ExportRequest, on_note: Callable[[str], None]) -> Parity:
     target = TARGETS[request.to]
     target.require()
     check_exportable(loaded)
-    calibration = None if request.calibrate is None else read_speech(request.calibrate, loaded.processor)
+    calibration = None
+    if request.calibrate is not None:
+        calibration = read_option("--calibrate", request.calibrate, loaded.processor, on_note)
     own = folder_plan(loaded.model)
     plan = _plan(request, loaded, calibration) if own is None else own
-    judged = calibration if request.check is None and calibration else read_speech(request.check, loaded.processor)
+    judged = calibration if request.check is None else None
+    if judged is None:
+        judged = read_option("--check", request.check, loaded.processor, on_note)
     limits = ParityLimits(wer=request.max_wer_rise)
     if own is not None:
         on_note(f"int8 as {request.model} has it: {len(own.ranges)} layers")

@@ -183,7 +183,7 @@ def _load_with_config(path: Path, config: str | Path) -> LoadedModel:
 def _read_history(path: Path) -> list[dict[str, Any]]:
     file = path / "history.json"
     history = read_json(file).get("steps") if file.exists() else []
-    if not isinstance(history, list):
+    if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
         raise ModelError(f"{file} should hold a list of steps")
     return history
 
