@@ -14,7 +14,7 @@ from rich.console import Console
 from bigfoot.report.columns import format_wer
 from bigfoot.report.console import render_console
 from bigfoot.report.numbers import format_number, format_seconds
-from bigfoot.report.render import render_markdown
+from bigfoot.report.render import render_markdown, render_table
 from bigfoot.report.rows import Report, Row
 from bigfoot.report.sentences import describe_protocols
 from bigfoot.report.spreadsheet import render_csv
@@ -175,6 +175,11 @@ def test_no_text_of_others_is_markup(hostile: str) -> None:
     plain, (found, inline) = parse("plain")[0], parse(hostile)
     assert found == plain
     assert not inline & {"html_inline", "link_open", "image"}
+
+
+def test_a_backslash_before_a_pipe_ends_no_cell() -> None:
+    # On GitHub, two backslashes are one, and the pipe behind them is a border.
+    assert render_table(["a"], [["x\\|y"]])[-1] == "| x\\\\\\|y |"
 
 
 def test_a_cell_is_no_formula() -> None:
