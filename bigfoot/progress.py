@@ -94,9 +94,10 @@ class _Display:
             yield show
         finally:
             bars.remove_task(task)
-            self._open -= 1
-            if not self._open:
-                self.close()
+            if bars is self._bars:
+                self._open -= 1
+                if not self._open:
+                    self.close()
 
     def _add(self, work: Work, live: bool) -> tuple[Progress, TaskID]:
         from rich import get_console
