@@ -7,8 +7,8 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import contextmanager
-from threading import Lock
+from contextlib import contextmanager, nullcontext
+from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:  # rich is slow to import
@@ -174,7 +174,8 @@ def show_work(
         work = Work(description, None if callable(total) else total, unit, done)
         if plain:
             work.on_change = _print_lines()
-        yield work
+        with _printed_meanwhile(work) if plain and work.total is None and not unit else nullcontext():
+            yield work
 
 
 def track(
@@ -207,13 +208,36 @@ def track(
             work.advance(amount(item))
 
 
+@contextmanager
+def _printed_meanwhile(work: Work) -> Iterator[None]:
+    """Print the time of work that is one long step, which nothing advances."""
+    ended = Event()
+
+    def watch() -> None:
+        while not ended.wait(_until_next(work.seconds)):
+            print(f"{work.description}: {_duration(work.seconds)} so far", file=sys.stderr, flush=True)
+
+    watcher = Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def _until_next(seconds: float) -> float:
+    """Time until the next line."""
+    return min(_LONGEST_SILENCE, max(_FIRST_LINE, _SHARE * seconds))
+
+
 def _print_lines() -> Callable[[Work], None]:
     due = _FIRST_LINE
 
     def show(work: Work) -> None:
         nonlocal due
         if work.seconds >= due:
-            due = work.seconds + min(_LONGEST_SILENCE, max(_FIRST_LINE, _SHARE * work.seconds))
+            due = work.seconds + _until_next(work.seconds)
             print(f"{work.description}: {work.describe()}", file=sys.stderr, flush=True)
 
     return show

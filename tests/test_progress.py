@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,16 @@ def test_lines_in_a_log_are_whole_and_rare(clock, capsys):
     assert not written.out and "\r" not in written.err and "\x1b" not in written.err
     assert 20 < len(lines) < 100 and all(line.startswith("reading: ") for line in lines)
     assert lines[0] == "reading: 80/36,000 files, 8/s, 1:14:50 left"
+
+
+def test_a_long_step_shows_that_it_still_runs(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "_FIRST_LINE", 0.05)
+    with show_work("building"):
+        time.sleep(0.4)
+    after = capsys.readouterr().err.splitlines()
+    assert after and all(line.startswith("building: 0:00") for line in after)
+    time.sleep(0.2)
+    assert capsys.readouterr().err == ""
 
 
 def test_quick_work_prints_nothing(capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable
 from threading import Lock
@@ -27,7 +28,6 @@ class OpenedByThreads(Generic[Handle]):
     def __init__(self, open_handle: Callable[[int], Handle]) -> None:
         self._open = open_handle
         self._handles: dict[int, Handle] = {}
-        self._of_parents: list[dict[int, Handle]] = []
         self._lock = Lock()
         _ALL.add(self)
 
@@ -42,9 +42,17 @@ class OpenedByThreads(Generic[Handle]):
                 self._handles[threads] = self._open(threads)
             return self._handles[threads]
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there are any."""
+        return bool(self._handles)
+
     def forget_parent(self) -> None:
-        """Start anew in a forked child; the parent's are kept, since closing one waits for its threads too."""
-        self._of_parents.append(self._handles)
+        """Start anew in a forked child."""
+        # Closing one of the parent's would wait for its threads too, at the child's exit at the latest: a reference
+        # that nothing gives back keeps them open.
+        for handle in self._handles.values():
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(handle))
         # A thread of the parent may have held the lock.
         self._handles, self._lock = {}, Lock()
 
@@ -53,8 +61,22 @@ _ALL: WeakSet[OpenedByThreads[Any]] = WeakSet()
 
 
 def _forget_parents() -> None:
+    if not any(opened.is_open for opened in _ALL):
+        return
     for opened in list(_ALL):
         opened.forget_parent()
+    _leave_runtimes_as_they_are()
+
+
+def _leave_runtimes_as_they_are() -> None:
+    """End this forked child without the runtimes' own clean-up, which joins threads that only the parent has.
+
+    ``on_exit`` of glibc hands on the exit code. What it leaves out is what ``os._exit`` does, by which children of
+    ``multiprocessing`` end anyway; Python's own clean-up comes before.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "on_exit"):
+        libc.on_exit(libc._exit, None)
 
 
 if hasattr(os, "register_at_fork"):

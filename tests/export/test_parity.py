@@ -106,7 +106,7 @@ def test_audio_is_read_from_manifest_folder_and_file(small_digits, teacher, tmp_
     )
     lengths = dict(evaluation_order(small_digits.manifests["test"]))
     assert (accounts[0].rows_used, accounts[0].rows) == (3, len(lengths))
-    assert accounts[0].seconds == pytest.approx(sum(lengths.values()))
+    assert accounts[0].seconds == pytest.approx(sum(lengths.values()), abs=0.01)
     assert {item.name for item in accounts[0].left_out} == set(lengths) - {item.id for item in from_manifest}
     assert len(from_manifest) == 3 and all(item.text for item in from_manifest)
     audio = next(small_digits.manifests["test"].parent.rglob("*.wav"), None) or next(
@@ -179,6 +179,6 @@ def test_a_long_recording_comes_in_pieces(build_model, processor, digits, tmp_pa
     seconds = (len(talk) + len(strings[0])) / rate
     assert (whole.rows_used, whole.num_unknown, whole.seconds_used) == (2, 1, pytest.approx(seconds))
     assert (part.rows_used, len(part.left_out), part.seconds) == (1, 3, pytest.approx(seconds))
-    assert part.seconds_used < LONGEST_PIECE < part.seconds_left_out
+    assert part.seconds_used <= LONGEST_PIECE and part.num_unknown == 1
     _, parity = export_checked(LoadedModel(build_model("base"), processor), None, found)
     assert parity.num_utterances == 2 and parity.texts_changed == 0
