@@ -31,6 +31,9 @@ def test_every_command_has_help(command, bigfoot):
     [
         (("summary", "/nowhere"), 1, "error: no model folder at /nowhere"),
         (("transcribe", "/nowhere", "a.wav"), 1, "error: no model folder at /nowhere"),
+        (("transcribe", "tiny_teacher", "a.wav", "--hotword", "A-1", "--hotword", "OK"), 2, "'A-1' needs '-', '1'"),
+        (("transcribe", "tiny_teacher", "a.wav", "--hotwords", "/nowhere.txt"), 2, "--hotword: /nowhere.txt: "),
+        (("transcribe", "tiny_teacher", "a.wav", "--hotword", "A", "--hotword-bonus", "nan"), 2, "--hotword-bonus: "),
         (("convert", "/nowhere", "/tmp/x"), 1, "error: no model folder at /nowhere"),
         (("evaluate", "/nowhere"), 1, "error: no model folder at /nowhere"),
         (("evaluate", "/nowhere", "--split", "train"), 2, "--split: 'train' is neither dev nor test"),

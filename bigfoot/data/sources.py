@@ -123,7 +123,7 @@ def read_sources(folder: Path) -> list[Source] | None:
     try:
         with gzip.open(folder / SOURCES_FILE, "rt", encoding="ascii") as file:
             return [Source(*json.loads(line)) for line in file]
-    except (OSError, EOFError, ValueError, TypeError, zlib.error):
+    except (OSError, EOFError, ValueError, TypeError, zlib.error, RecursionError):
         return None
 
 

@@ -35,11 +35,13 @@ def describe(
     """
     tokenizer = processor.tokenizer
     delimiter, written = "", dict[str, str]()
-    if isinstance(tokenizer, CharTokenizer) and tokenizer.is_plain:
-        # Each character is the text that it adds.
+    if isinstance(tokenizer, CharTokenizer):
         delimiter, written = tokenizer.word_delimiter, {"unknown_token": tokenizer.unknown_token}
-    elif tokenizer is not None:
-        written = {"pieces": json.dumps(tokenizer.pieces, ensure_ascii=False)}
+    # Of a plain vocabulary each character is the text that it adds.
+    if tokenizer is not None and not (isinstance(tokenizer, CharTokenizer) and tokenizer.is_plain):
+        written["pieces"] = json.dumps(tokenizer.pieces, ensure_ascii=False)
+    if tokenizer is not None and tokenizer.cleans_up:
+        written["clean_up"] = "true"
     return {
         "bigfoot_format": FORMAT,
         "vocab": json.dumps([] if tokenizer is None else list(tokenizer.vocabulary), ensure_ascii=False),

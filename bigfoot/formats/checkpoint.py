@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bigfoot.errors import ModelError
 
-CHECKPOINT_SUFFIXES = (".pt", ".pth")
+CHECKPOINT_SUFFIXES = (".pt", ".pth", ".ckpt")
 
 
 def find_checkpoint(path: Path) -> Path | None:

@@ -184,7 +184,7 @@ def _read_history(path: Path) -> list[dict[str, Any]]:
     file = path / "history.json"
     history = read_json(file).get("steps") if file.exists() else []
     if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
-        raise ModelError(f"{file} should hold a list of steps")
+        raise ModelError(f"{file} should hold a list of steps, an object each")
     return history
 
 

@@ -82,6 +82,8 @@ def fetch_folder(name: str) -> Path:
     """
     if Path(name).is_dir():
         return Path(name)
+    if Path(name).is_file():
+        raise ModelError(f"{name} is a file; name the folder that holds it beside its config.json")
     if Path(name).exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise ModelError(f"no model folder at {name}")
     from huggingface_hub import snapshot_download

@@ -6,6 +6,7 @@ bigfoot's own, torchaudio's or fairseq's, with what a wrapper put before all of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -16,11 +17,15 @@ from bigfoot.errors import ModelError
 from bigfoot.formats.tensor_names import common_wrapper
 from bigfoot.formats.torch_file import TorchFile, open_torch_file
 from bigfoot.formats.torch_layout import StoredTensor
+from bigfoot.models.notices import warn_once
+from bigfoot.models.shape import FAMILY_PREFIXES
 
 Names = Literal["transformers", "torchaudio", "fairseq"]
 
 _NESTED = ("model", "state_dict", "model_state_dict", "module", "net")
 """Under these a training checkpoint keeps its model; what else it holds is not read."""
+
+_OF_A_MODEL = re.compile(rf"((?:\w+\.)*?)(?:{'|'.join(FAMILY_PREFIXES.values())})\.")
 
 
 def find_state(content: object) -> dict[str, StoredTensor] | None:
@@ -59,8 +64,18 @@ def read_state(file: Path | TorchFile) -> dict[str, Tensor]:
             f"{opened.path} cannot be read as a state dict: named tensors are expected, in the file or under one of "
             f"{places}; save model.state_dict() alone"
         )
-    wrapper = common_wrapper(state)
-    return {name.removeprefix(wrapper): tensor for name, tensor in opened.read(state).items()}
+    wrapper = _find_wrapper(state)
+    kept = {name: tensor for name, tensor in state.items() if name.startswith(wrapper)}
+    if left := sorted({name.partition(".")[0] for name in state.keys() - kept.keys()}):
+        warn_once(f"{opened.path}: what stands beside the model was left out: {', '.join(left)}")
+    return {name.removeprefix(wrapper): tensor for name, tensor in opened.read(kept).items()}
+
+
+def _find_wrapper(names: Iterable[str]) -> str:
+    """What stands before all names; or before the model's, where a training module holds more, as Lightning's does."""
+    known = list(names)
+    before = {found[1] for name in known if (found := _OF_A_MODEL.match(name))}
+    return before.pop() if len(before) == 1 and "" not in before else common_wrapper(known)
 
 
 def whose_names(names: Iterable[str]) -> Names | None:

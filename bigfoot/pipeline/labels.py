@@ -207,7 +207,7 @@ def _transcribe(split: str, data: PreparedData, teacher: LoadedModel, config: Ev
         decoder_tokenizer = teacher.processor.decoder_tokenizer or tokenizer
         found = transcribe_by_decoder(teacher.model, batches, decoder_tokenizer, config.autoregressive)
     teacher.model.to(home)
-    return found
+    return replace(found, hypotheses=[tokenizer.drop_specials(text) for text in found.hypotheses])
 
 
 def _describe(split: str, facts: _SplitFacts, config: Config) -> str:

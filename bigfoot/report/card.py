@@ -131,7 +131,7 @@ def _render_history(history: list[dict[str, Any]]) -> list[str]:
         step = escape(str(entry.get("step", "step")))
         lines.append(f"{number}. {step}{': ' if trained else ''}{'; '.join(trained)}")
         changes = entry.get("changes")
-        lines += [f"   - {escape(str(change))}" for change in (changes if isinstance(changes, list) else [])]
+        lines += [f"   - {escape(str(change))}" for change in changes] if isinstance(changes, list) else []
     return [*lines, ""]
 
 

@@ -80,13 +80,16 @@ def _read_strings(text: str) -> tuple[str, ...]:
 def _read_tokenizer(text: str, metadata: Mapping[str, str]) -> Tokenizer:
     tokens = _read_strings(text)
     blank = _between(0, len(tokens) - 1)(metadata.get("blank_id", "0"))
+    cleans_up, unknown = metadata.get("clean_up") == "true", metadata.get("unknown_token")
     if "pieces" in metadata:
-        return PieceTokenizer(tokens, _read_strings(metadata["pieces"]), blank)
+        pieces = _read_strings(metadata["pieces"])
+        return PieceTokenizer(tokens, pieces, blank, tokens.index(unknown) if unknown in tokens else None, cleans_up)
     return CharTokenizer(
         tokens,
         blank_token=tokens[blank],
         word_delimiter=metadata.get("word_delimiter", ""),
-        unknown_token=metadata.get("unknown_token") or CharTokenizer.unknown_token,
+        unknown_token=unknown or CharTokenizer.unknown_token,
+        cleans_up=cleans_up,
     )
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from bigfoot.decoding.beam import PrefixBeamSearch
 from bigfoot.decoding.choose import build_search, decoder_problems, describe_decoder, unused_options
-from bigfoot.decoding.words import KenLM, WordValues, read_lexicon
+from bigfoot.decoding.words import KenLM, read_lexicon
 from bigfoot.errors import DataError, MissingExtraError
 from bigfoot.evaluation.settings import EvaluateConfig
 from bigfoot.install import install_hint
@@ -43,7 +43,8 @@ def test_a_lexicon_file_takes_the_place_of_the_model_s_words(arpa, tmp_path):
     (tmp_path / "words.txt").write_text("A a b\nCA\n\n")
     config = EvaluateConfig(decoder="lm", lm_path=arpa, lexicon=str(tmp_path / "words.txt"), hot_words=["B"])
     values = build_search(config, LETTERS).values
-    assert values.lexicon == {"A", "CA"} and values.ended("B") == 3.0 and values.ended("AB") == -float("inf")
+    assert values.lexicon == {"A", "CA"} and values.ended("B") == 0.0 and values.ended("AB") == -float("inf")
+    assert (values.hot_words, values.hot_word_bonus) == (("B",), 3.0)
     assert "lexicon words.txt" in describe_decoder(config) and "hot words B (3 each)" in describe_decoder(config)
 
 
@@ -77,15 +78,10 @@ def test_without_the_extra_it_is_named(monkeypatch, tmp_path):
         KenLM(tmp_path / "model.arpa", ["A"])
 
 
-def test_a_shorter_hot_word_is_worth_more_on_its_way():
-    values = WordValues(hot_words=("SEVEN", "SEVENTEEN"), hot_word_bonus=9.0)
-    assert [values.prefix_bonus(prefix) for prefix in ("SEVEN", "SEVENT", "")] == [9.0, 6.0, 0.0]
-
-
 def test_options_that_are_not_read_are_no_reason_to_stop():
-    greedy = EvaluateConfig(lm_path="a.arpa", hot_words=["ONE"], lexicon="words.txt")
+    greedy = EvaluateConfig(lm_path="a.arpa", hot_words=["ONE"], hot_words_file="hot.txt", lexicon="words.txt")
     assert list(decoder_problems(greedy)) == []
     found = [(problem.key, problem.code) for problem in unused_options(greedy)]
-    assert found == [("hot_words", "not_read"), ("lexicon", "not_read"), ("lm_path", "not_read")]
+    assert found == [(key, "not_read") for key in ("hot_words", "hot_words_file", "lexicon", "lm_path")]
     beam = EvaluateConfig(decoder="beam", lm_path="a.arpa", hot_words=["ONE"])
     assert [problem.key for problem in unused_options(beam)] == ["lm_path"]

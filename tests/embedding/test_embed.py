@@ -201,6 +201,35 @@ def test_given_again_nothing_is_done_and_another_request_begins_anew(teacher, co
     assert read(wanted.output)[2]["layer"] == "1"
 
 
+def change_in_place(path, position, replaced):
+    """Other content of the same size, and the times of before."""
+    times = path.stat()
+    content = bytearray(path.read_bytes())
+    content[position : position + len(replaced)] = replaced
+    path.write_bytes(bytes(content))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@pytest.mark.parametrize(("name", "replaced"), [("audio/a.wav", b"\x11\x22" * 3000), ("texts/a.txt", b"OH OH")])
+def test_another_content_of_the_same_size_and_time_is_noticed(teacher, corpus, tmp_path, name, replaced):
+    wanted = request(corpus, tmp_path, pool="mean")
+    embed_folder(teacher, wanted, lambda _: None)
+    before = read(wanted.output)
+    change_in_place(tmp_path / name, 0 if name.endswith("txt") else 2000, replaced)
+    assert not embed_folder(teacher, wanted, lambda _: None).was_there
+    after = read(wanted.output)
+    assert (before[1] != after[1]) == name.endswith("txt")
+    assert torch.equal(before[0]["a.wav"], after[0]["a.wav"]) == name.endswith("txt")
+
+
+def test_files_that_were_only_touched_are_not_embedded_again(teacher, corpus, tmp_path):
+    wanted = request(corpus, tmp_path, pool="mean")
+    embed_folder(teacher, wanted, lambda _: None)
+    for path in [*(tmp_path / "audio").rglob("*.*"), *(tmp_path / "texts").rglob("*.*")]:
+        os.utime(path, (10**9, 10**9))
+    assert embed_folder(teacher, wanted, lambda _: None).was_there
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

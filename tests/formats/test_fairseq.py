@@ -297,6 +297,11 @@ def test_where_the_dictionary_comes_from(tmp_path):
     beside = "\n".join(f"{symbol} 3" for symbol in "|abcdefgh")
     (tmp_path / "dict.ltr.txt").write_text(beside)
     assert load_fairseq(alone)[1].tokenizer.vocabulary[4:] == tuple("|abcdefgh")
+    # A byte order mark is no symbol, and a symbol may be what Unicode takes for the end of a line.
+    odd = "\ufeff" + "".join(f"{symbol} 3\r\n" for symbol in "|a\u2028bcdefg")
+    (tmp_path / "dict.ltr.txt").write_bytes(odd.encode())
+    assert load_fairseq(alone)[1].tokenizer.vocabulary[4:] == tuple("|a\u2028bcdefg")
+    (tmp_path / "dict.ltr.txt").write_text(beside)
     given = tmp_path / "given.txt"
     given.write_text(beside.upper())
     assert load_fairseq(alone, given)[1].tokenizer.vocabulary[4:] == tuple("|ABCDEFGH")

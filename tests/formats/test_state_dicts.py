@@ -54,6 +54,29 @@ def test_every_wrapping_opens_with_a_configuration(wrapping, known, tmp_path, pr
         assert same(loaded.model, model) and loaded.processor.tokenizer == processor.tokenizer
 
 
+@pytest.mark.parametrize("before", ["model.", "asr.net.", "module.wrapped."])
+def test_a_training_module_holds_more_than_the_model(before, known, tmp_path, processor, caplog):
+    """Lightning's ``.ckpt``: the model under a name of the script's, and what else learns or counts beside it."""
+    model, folder = known
+    warn_once.cache_clear()
+    state = {f"{before}{name}": tensor for name, tensor in state_of(model).items()}
+    more = {"criterion.weight": torch.ones(3), "step": torch.tensor(5)}
+    torch.save({"state_dict": state | more, "epoch": 3}, tmp_path / "mine.ckpt")
+    if not model.config.is_huggingface_shape:  # its names stand under no family's prefix
+        with pytest.raises(ModelError, match="left over"):
+            load_model(tmp_path / "mine.ckpt", config=folder)
+        return
+    loaded = load_model(tmp_path / "mine.ckpt", config=folder)
+    assert same(loaded.model, model) and loaded.processor.tokenizer == processor.tokenizer
+    assert "criterion, step" in caplog.text
+
+
+def test_a_file_of_weights_alone_is_refused_with_its_folder(known):
+    with pytest.raises(ModelError) as caught:
+        load_model(known[1] / "model.safetensors")
+    assert "\n" not in str(caught.value) and load_model(known[1]).model is not None
+
+
 def test_without_a_configuration_one_sentence_says_how(known, tmp_path):
     model, _ = known
     torch.save(state_of(model), tmp_path / "mine.pt")
