@@ -12,14 +12,13 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration, set_seed
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 from torch import Tensor, nn
 
 from bigfoot.data.augment import spec_augment_masks
 from bigfoot.data.batches import Batch, training_batches
 from bigfoot.distill.objective import Objective
 from bigfoot.formats.folder import save_model
+from bigfoot.progress import show_work
 from bigfoot.storage.ownership import OWN_OR_EDITED
 from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, save_checkpoint
 from bigfoot.training.dev import DevJudge, TranscriptJudge
@@ -76,7 +75,7 @@ class Trainer:
         self.step_model, self.optimizer, self.scheduler = self.accelerator.prepare(objective, optimizer, scheduler)
         objective.move_teacher(self.accelerator.device)
         check_half_precision(objective.student, self.precision)
-        self.progress = Progress(run.fingerprint)
+        self.progress, self._audio_seconds = Progress(run.fingerprint), 0.0
         bad_batches, rank = run.folder / "bad_batches", self.accelerator.process_index
         self.watch = LossWatch(run.name, self.config, self.precision, bad_batches, rank)
 
@@ -105,15 +104,15 @@ class Trainer:
         if self.progress.step < self.config.max_steps:
             self._note("zero_rate", describe_rates(self.optimizer.param_groups))
         began, before = time.monotonic(), self.progress.seconds
-        with self._bar() as bar:
-            task = bar.add_task(self.run.name, total=self.config.max_steps, completed=self.progress.step, note="")
+        # The log has a line of its own every ``log_every`` steps.
+        with show_work(self.run.name, self.config.max_steps, "steps", done=self.progress.step, plain=False) as work:
             stream = self._stream()
             while self.progress.step < self.config.max_steps and not self._is_patience_over():
                 terms = self._step(stream)
-                self.progress.seconds = before + time.monotonic() - began
-                self._after_step(terms)
-                pace = self.progress.seconds / self.progress.step
-                bar.update(task, completed=self.progress.step, note=f"{_describe(terms)}  {pace:.2f} s/step")
+                passed = time.monotonic() - began
+                self.progress.seconds = before + passed
+                self._after_step(terms, self._audio_seconds / passed)
+                work.advance(note=f"{_describe(terms)}  {self._audio_seconds / passed:.3g} s of audio/s")
         for tracker in self.accelerator.trackers:
             tracker.finish()
         self._save(self.run.folder / "last")
@@ -134,13 +133,6 @@ class Trainer:
     def _note(self, kind: str, text: str | None) -> None:
         if text:
             self.watch.note(self.progress, kind, text)
-
-    def _bar(self) -> Bar:
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-        shown = (*columns, TextColumn("{task.fields[note]}"), TimeRemainingColumn())
-        bar = Bar(*shown, transient=True)
-        bar.disable = not (bar.console.is_terminal and self.accelerator.is_main_process)
-        return bar
 
     def _stream(self) -> Iterator[Batch]:
         return training_batches(
@@ -179,6 +171,9 @@ class Trainer:
         """
         while True:
             window = [next(stream) for _ in range(self.config.gradient_accumulation_steps)]
+            # Every process has its own batches, of about as much audio.
+            seconds = sum(batch.seconds(self.run.processor.sample_rate) for batch in window)
+            self._audio_seconds += seconds * self.accelerator.num_processes
             shares = self._backward(window)
             # Summed over all devices, so that all of them decide alike.
             values = {name: float(self.accelerator.reduce(self._add(shares, name))) for name in self.objective.weights}
@@ -238,7 +233,7 @@ class Trainer:
         for hook in self.run.hooks:
             hook.after_step_(self.objective.student, self.progress.step + 1)
 
-    def _after_step(self, terms: dict[str, float]) -> None:
+    def _after_step(self, terms: dict[str, float], audio_rate: float) -> None:
         step, config = self.progress.step, self.config
         last = step == config.max_steps
         if step % config.log_every == 0 or last:
@@ -250,8 +245,8 @@ class Trainer:
                 self._note("zero_rate", describe_rates(self.optimizer.param_groups))
             pace = self.progress.seconds / step
             left = pace * (config.max_steps - step)
-            log.info("%s %d/%d  %s  %.2f s/step, %.0f s left", self.run.name, step, config.max_steps,
-                     _describe(terms), pace, left)  # fmt: skip
+            log.info("%s %d/%d  %s  %.2f s/step, %.3g s of audio/s, %.0f s left", self.run.name, step,
+                     config.max_steps, _describe(terms), pace, audio_rate, left)  # fmt: skip
         if step % config.eval_every == 0 or last:
             self._evaluate_dev()
         if step % config.checkpoint_every == 0:
