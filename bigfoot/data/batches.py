@@ -6,8 +6,14 @@ A batch carries its position in the stream, since workers run ahead of what was 
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+=======
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+>>>>>>> field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -273,16 +279,19 @@ def training_batches(
     sampler = _EndlessSampler(_build_sampler(Path(manifest), config, seed, rank, world_size), start)
     # Found here, before there are workers: all draw from one list.
     noise = NoiseFolder.find(config.augment.noise_folder) if config.augment.noise_folder else None
-    loader: DataLoader[Batch] = DataLoader(
-        _BatchReader(processor, config.augment, noise, seed),
-        sampler=sampler,
-        batch_size=None,
-        num_workers=config.num_workers,
-        worker_init_fn=_calm_worker,
-        # Without one the loader draws its workers' seeds from torch's global generator.
-        generator=torch.Generator().manual_seed(stable_seed(seed, "workers")),
-    )
-    return iter(loader)
+    with warnings.catch_warnings():
+        # More workers than processors are the user's choice.
+        warnings.filterwarnings("ignore", "This DataLoader will create")
+        loader: DataLoader[Batch] = DataLoader(
+            _BatchReader(processor, config.augment, noise, seed),
+            sampler=sampler,
+            batch_size=None,
+            num_workers=config.num_workers,
+            worker_init_fn=_calm_worker,
+            # Without one the loader draws its workers' seeds from torch's global generator.
+            generator=torch.Generator().manual_seed(stable_seed(seed, "workers")),
+        )
+        return iter(loader)
 
 
 def _calm_worker(_worker: int) -> None:

@@ -81,8 +81,8 @@ def test_stopped_in_the_middle_it_goes_on_to_the_same_bits(make, tmp_path, stop,
     torch.manual_seed(99)
     after = Trainer._after_step
 
-    def die(self, terms):
-        after(self, terms)
+    def die(self, *arguments):
+        after(self, *arguments)
         if self.progress.step == stop:
             raise KeyboardInterrupt
 
