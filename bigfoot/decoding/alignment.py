@@ -37,7 +37,7 @@ class TimedWord:
     """A word and its time.
 
     CTC models tend to output a letter once, somewhere in its sound: times are those of the frames of the letters,
-    start and end of the sound lie around them.
+    start and end of the sound lie around them; ``bigfoot.runtime.timing`` finds those by loudness.
 
     Args:
         word: the word; a phoneme where the tokenizer has those.

@@ -11,7 +11,7 @@ from bigfoot.compress.settings import percentile_problem
 from bigfoot.config import Problem
 from bigfoot.data.batches import LoadedUtterance
 from bigfoot.errors import ConfigError
-from bigfoot.export.audio import padded_audio, read_speech
+from bigfoot.export.audio import padded_audio, read_option
 from bigfoot.export.exported import is_exported
 from bigfoot.export.facts import check_exportable
 from bigfoot.export.gate import Build, export_checked
@@ -180,11 +180,15 @@ def _export(request: ExportRequest, on_note: Callable[[str], None]) -> Parity | 
     target.require()
     check_exportable(loaded)
     if loaded.model.task_head is not None:
-        return _export_task(request, loaded)
-    calibration = None if request.calibrate is None else read_speech(request.calibrate, loaded.processor)
+        return _export_task(request, loaded, on_note)
+    calibration = None
+    if request.calibrate is not None:
+        calibration = read_option("--calibrate", request.calibrate, loaded.processor, on_note)
     own = folder_plan(loaded.model)
     plan = _plan(request, loaded, calibration) if own is None else own
-    judged = calibration if request.check is None and calibration else read_speech(request.check, loaded.processor)
+    judged = calibration if request.check is None else None
+    if judged is None:
+        judged = read_option("--check", request.check, loaded.processor, on_note)
     limits = ParityLimits(wer=request.max_wer_rise)
     if own is not None:
         on_note(f"int8 as {request.model} has it: {len(own.ranges)} layers")
@@ -197,11 +201,11 @@ def _export(request: ExportRequest, on_note: Callable[[str], None]) -> Parity | 
     return parity
 
 
-def _export_task(request: ExportRequest, loaded: LoadedModel) -> TaskParity:
+def _export_task(request: ExportRequest, loaded: LoadedModel, on_note: Callable[[str], None]) -> TaskParity:
     """Export a model that answers a task: to ONNX, in fp32."""
     if problems := list(request.find_task_problems(loaded.model.config.precision)):
         raise ConfigError(problems)
-    judged = read_speech(request.check or request.calibrate, loaded.processor)
+    judged = read_option("--check", request.check or request.calibrate, loaded.processor, on_note)
     exported, parity = export_task(loaded, judged, normalize=request.normalize)
     exported.save(request.destination, request.may)
     return parity

@@ -101,8 +101,8 @@ def build_rows(
         for item in measured:
             row = _start_row(item, measured[0].size, speeds, config, config_path)
             row.split = split
-            if item.loaded.model.task_head is not None:
-                findings.tasks.append(judge_task(row, item.loaded, manifests, config))
+            if item.loaded.model.task_head is not None or config.trains_task:
+                findings.tasks += judge_task(row, item.loaded, manifests, config)
                 findings.rows.append(row)
                 continue
             found = [row] if item.loaded.model.decoder is None else [row, _decoder_row(row, item, speeds)]
