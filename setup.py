@@ -37,15 +37,16 @@ ONNX = ["onnx>=1.19,<2"]
 OPENVINO = [*ONNX, "openvino>=2026.4,<2027"]
 TEXT = ["sentencepiece>=0.2"]
 DECODER = ["peft>=0.17,<1"]
+TASKS = [*DECODER, "scikit-learn>=1.6,<2", "scipy>=1.13,<2"]
 LM = ["flashlight-text>=0.0.7; python_version < '3.13'"]  # carries KenLM; no wheels for 3.13 yet.
-DOCS = ["mkdocstrings-python>=2,<3", "zensical>=0.0.70,<1"]
+DOCS = ["mkdocstrings-python>=2,<3", "zensical>=0.0.70,<1; python_version >= '3.11'"]  # no wheels for 3.10.
 TEST = [
     *DOCS,
     *SYNTHETIC,
     *OPENVINO,
     *TEXT,
     *LM,
-    *DECODER,
+    *TASKS,
     "build>=1.2",
     "hypothesis>=6.100",
     "mypy>=1.15",
@@ -80,6 +81,7 @@ setup(
         "text": TEXT,
         "lm": LM,
         "decoder": DECODER,
+        "tasks": TASKS,
         "docs": DOCS,
         "test": TEST,
     },

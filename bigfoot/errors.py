@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,10 +22,10 @@ class ConfigError(BigfootError):
     """All that is wrong with a configuration, collected and shown at once.
 
     Args:
-        problems: values, or a sentence each that starts with the key at fault.
+        problems: one value each; also of a command's options.
     """
 
-    def __init__(self, problems: Sequence[Problem | str]) -> None:
+    def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = list(problems)
         count = len(self.problems)
         head = "1 problem in the configuration" if count == 1 else f"{count} problems in the configuration"
@@ -50,6 +52,18 @@ class AudioError(DataError):
 
 class ModelError(BigfootError):
     """A model folder or checkpoint that cannot be read, or a shape that cannot be built."""
+
+
+class UnfitError(ConfigError, ModelError):
+    """Settings of a technique that the model at hand does not allow.
+
+    Args:
+        problems: their keys are fields of the settings.
+    """
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__(problems)
+        self.args = ("; ".join(map(str, problems)),)
 
 
 class OutputError(BigfootError, OSError):
@@ -106,3 +120,29 @@ class MissingExtraError(BigfootError):
 
         found = find_extra(error.name or "")
         return None if found is None else cls(*found)
+
+
+@contextlib.contextmanager
+def plain_errors() -> Iterator[None]:
+    """End the process in one sentence, without a traceback, where an error is a user's to mend.
+
+    Such are errors that bigfoot raises on purpose, missing packages of an extra, and files that the system refuses. A
+    command or script has one around its work; a script also around its imports that need an extra.
+
+    Raises:
+        SystemExit: 2 for an invalid configuration, 1 for any other such error; the sentence is on stderr.
+
+    Examples:
+        >>> with plain_errors():
+        ...     print("at work")
+        at work
+    """
+    try:
+        yield
+    # OSError: a full disk, a missing permission, a file in place of a folder; the system's message names the path.
+    except (BigfootError, ModuleNotFoundError, OSError) as error:
+        found = MissingExtraError.of_import(error) if isinstance(error, ModuleNotFoundError) else error
+        if found is None:
+            raise
+        print(f"error: {found}", file=sys.stderr)
+        raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None

@@ -58,7 +58,7 @@ def embed(
     from bigfoot.formats.folder import load_model
 
     request = EmbedRequest(audio_dir, output_file, transcripts_dir, layer, pool, chunk_seconds, may_replace(force))
-    if problems := list(request.problems()):
+    if problems := list(request.find_problems()):
         raise ConfigError(problems)
     loaded = load_model(model)
     if threads is not None:

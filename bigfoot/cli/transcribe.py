@@ -44,9 +44,10 @@ def transcribe(
     """Transcribe audio files and print the text; an unreadable file is skipped, and the exit code is 1 then.
 
     txt has one line per file, with the file's name if there are several; json
-    has words and segments with their times; srt and vtt are subtitles. A
-    transcript that bigfoot did not write, or that was corrected since, is only
-    overwritten with --force; audio and model never are.
+    has words and segments with their times; srt and vtt are subtitles of up to
+    two lines of 42 columns and 7 seconds. In scripts without spaces every
+    character is a word. A transcript that bigfoot did not write, or that was
+    corrected since, is only overwritten with --force; audio and model never are.
 
     Hot words are written in the model's characters and case; what these cannot
     write is refused at the start.
@@ -82,7 +83,7 @@ def _search_settings(
     settings = SearchConfig("beam", hot_words=hot_words, hot_words_file=hot_words_file, hot_word_bonus=hot_word_bonus)
     settings.beam_size = beam_size or settings.beam_size
     if problems := list(find_problems(settings)):
-        raise ConfigError([f"--hotword-bonus: {problem.message}" for problem in problems])
+        raise ConfigError([replace(problem, key="--hotword-bonus") for problem in problems])
     return settings
 
 
@@ -121,7 +122,7 @@ def _build_decode(search: SearchConfig, tokenizer: Tokenizer) -> FrameDecoder | 
     from bigfoot.decoding.hot_words import describe_hot_words, hot_word_problems
 
     if problems := list(hot_word_problems(search, tokenizer)):
-        raise ConfigError([f"--hotword: {problem.message}" for problem in problems])
+        raise ConfigError([replace(problem, key="--hotword") for problem in problems])
     for note in describe_hot_words(search, tokenizer):
         typer.echo(note, err=True)
     found = build_search(search, tokenizer)

@@ -7,8 +7,8 @@ A batch carries its position in the stream, since workers run ahead of what was 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from bigfoot.audio.pauses import cut_at_pauses
 from bigfoot.audio.recording import Moments, Recording, normalize_part
 from bigfoot.data.augment import augment_waveform, stable_seed
 from bigfoot.data.cuts import path_of, read_cuts
+from bigfoot.data.manifests import LABELS_FIELD
 from bigfoot.data.noise import NoiseFolder
 from bigfoot.data.settings import AugmentConfig, DataConfig
 from bigfoot.errors import AudioError, DataError
@@ -68,6 +69,7 @@ class Batch:
         speakers: B speakers.
         position: where in the stream; None in evaluation.
         decoder_labels: (B, U') int64, as ``labels``, of a decoder with tokens of its own; None where there is none.
+        attributes: B utterances' labels of tasks, by name.
     """
 
     input_values: Tensor
@@ -78,6 +80,7 @@ class Batch:
     speakers: list[str]
     position: Position | None = None
     decoder_labels: Tensor | None = None
+    attributes: list[Mapping[str, str]] = field(default_factory=list)
 
     def __len__(self) -> int:
         """Number of utterances."""
@@ -103,6 +106,7 @@ class Batch:
             self.speakers,
             self.position,
             None if self.decoder_labels is None else self.decoder_labels.to(device),
+            self.attributes,
         )
 
 
@@ -116,6 +120,7 @@ class LoadedUtterance:
         text: the normalized transcript.
         samples: (N,) at the processor's rate, not normalised.
         moments: what to normalise with where these are a piece of something longer.
+        attributes: labels of tasks, by name.
     """
 
     id: str
@@ -123,6 +128,7 @@ class LoadedUtterance:
     text: str
     samples: Samples
     moments: Moments | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -136,6 +142,7 @@ class CutSource:
     offset: Seconds
     duration: Seconds | None
     seconds: Seconds
+    attributes: Mapping[str, str]
 
     @classmethod
     def of(cls, cut: Cut) -> CutSource:
@@ -151,12 +158,13 @@ class CutSource:
             offset=cut.start,
             duration=None if whole else cut.duration,
             seconds=cut.duration,
+            attributes=(supervision.custom or {}).get(LABELS_FIELD, {}),
         )
 
     def load(self, sample_rate: int) -> LoadedUtterance:
         """Read it whole."""
         samples = read_audio(self.path, offset=self.offset, duration=self.duration, sample_rate=sample_rate)
-        return LoadedUtterance(self.id, self.speaker, self.text, samples)
+        return LoadedUtterance(self.id, self.speaker, self.text, samples, attributes=self.attributes)
 
     def load_pieces(self, sample_rate: int, longest: Seconds | None) -> Iterator[LoadedUtterance]:
         """Yield longer cuts in pieces of one id, the first of which has the transcript."""
@@ -167,7 +175,7 @@ class CutSource:
         stretch = Recording(self.path, size, sample_rate, offset=self.offset, duration=self.duration)
         for piece in cut_at_pauses(stretch, longest=longest):
             text = "" if piece.index else self.text
-            yield LoadedUtterance(self.id, self.speaker, text, piece.samples, piece.moments)
+            yield LoadedUtterance(self.id, self.speaker, text, piece.samples, piece.moments, self.attributes)
 
 
 def collate(utterances: Sequence[LoadedUtterance], processor: Processor, position: Position | None = None) -> Batch:
@@ -207,6 +215,7 @@ def collate(utterances: Sequence[LoadedUtterance], processor: Processor, positio
         position=position,
         # Who asks for no labels of the head asks for none at all.
         decoder_labels=_pad_labels(utterances, processor.decoder_tokenizer if processor.tokenizer else None),
+        attributes=[item.attributes for item in utterances],
     )
 
 
@@ -301,7 +310,7 @@ class _BatchReader(Dataset[Batch]):
         item = source.load(self.processor.sample_rate)
         rng = np.random.default_rng(stable_seed(self.seed, position.epoch, position.batch, source.id))
         samples = augment_waveform(item.samples, self.augment, rng, self.noise)
-        return LoadedUtterance(item.id, item.speaker, item.text, samples)
+        return replace(item, samples=samples)
 
 
 class _EndlessSampler(Sampler[Any]):

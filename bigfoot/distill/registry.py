@@ -22,6 +22,7 @@ from bigfoot.distill.terms.hidden import HiddenLoss
 from bigfoot.distill.terms.logit_cosine import LogitCosineLoss
 from bigfoot.distill.terms.logit_kl import LogitKLLoss
 from bigfoot.distill.terms.masked_hidden import MaskedHiddenLoss
+from bigfoot.distill.terms.task import TaskKLLoss, TaskLoss
 from bigfoot.distill.terms.value_relation import ValueRelationLoss
 from bigfoot.errors import BigfootError
 
@@ -58,6 +59,10 @@ class LossesConfig:
     """The same, by the decoder."""
     decoder_kl: DecoderKLLoss = field(default_factory=DecoderKLLoss)
     """The teacher decoder's distribution over every next token."""
+    task: TaskLoss = field(default_factory=TaskLoss)
+    """The labels of a task, by the task head."""
+    task_kl: TaskKLLoss = field(default_factory=TaskKLLoss)
+    """The teacher's answers to the task."""
 
 
 REGISTERED: Registry[type[Loss]] = Registry("loss")
@@ -91,6 +96,9 @@ def register_loss(name: str) -> Callable[[_L], _L]:
             raise BigfootError(f"loss {name!r}: {loss.__name__} should be a dataclass that derives from Loss")
         if name in (item.name for item in dataclasses.fields(LossesConfig)):
             raise BigfootError(f"loss {name!r}: there is one of that name already; choose another")
+        from bigfoot.config.reading import check_section  # needs OmegaConf, which losses do not
+
+        check_section(loss)
         REGISTERED.add(name, loss, f"{loss.__module__}.{loss.__qualname__}")
         return loss
 

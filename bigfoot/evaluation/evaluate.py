@@ -192,6 +192,32 @@ def measure_batch_invariance(loaded: LoadedModel, manifest: Path, limit: int = 1
 
 
 @torch.no_grad()
+def measure_task_invariance(loaded: LoadedModel, manifest: Path, limit: int = 16) -> BatchInvariance:
+    """Do the same for a task head: compare its logits, alone and in batches of 2, 4 and 8.
+
+    Args:
+        loaded: with a task head; in eval mode.
+        manifest: lhotse manifest.
+        limit: maximal number of utterances.
+
+    Returns:
+        See ``BatchInvariance``; no answer is excused.
+    """
+    model = loaded.model
+    chosen = _spread(manifest, loaded, limit)
+    alone = [model(batch.input_values.to(model.device)).task_logits[0] for batch in chosen]
+    tolerance = rounding_limit(max((float(logits.abs().max()) for logits in alone), default=0.0))
+    worst = 0.0
+    for size in BATCH_SIZES:
+        for begin, batches in _in_batches(chosen, size):
+            values, mask = _join(batches)
+            logits = model(values.to(model.device), mask.to(model.device)).task_logits
+            gap = (logits - torch.stack(alone[begin : begin + len(batches)])).abs()
+            worst = max(worst, float(gap.nan_to_num(torch.inf).max()))
+    return BatchInvariance(worst <= tolerance, worst, 0, len(chosen))
+
+
+@torch.no_grad()
 def measure_decoder_invariance(
     loaded: LoadedModel, manifest: Path, config: DecodingConfig, limit: int = 16
 ) -> BatchInvariance:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from typing import Any
 
 import bigfoot
 from bigfoot.errors import ModelError
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.tasks.shape import TaskShape
 from bigfoot.text.huggingface import HuggingFaceTokenizer
 from bigfoot.text.tokenizers import CharTokenizer, Processor
 
@@ -33,7 +36,7 @@ def describe(
         >>> facts["vocab"], facts["stride"], facts["receptive_field"]
         ('["<pad>", "|", "A"]', '320', '400')
     """
-    tokenizer = processor.tokenizer
+    tokenizer = None if config.task is not None else processor.tokenizer
     delimiter, written = "", dict[str, str]()
     if isinstance(tokenizer, CharTokenizer):
         delimiter, written = tokenizer.word_delimiter, {"unknown_token": tokenizer.unknown_token}
@@ -59,15 +62,23 @@ def describe(
         # The whole shape, for what counts and compares; a runtime needs none of it.
         "config": config.to_json_string(use_diff=True),
         **written,
+        **({} if config.task is None else {"task": _describe_task(config.task)}),
     }
+
+
+def _describe_task(task: dict[str, Any]) -> str:
+    """All fields of a task head, those with their defaults too: a runtime knows none."""
+    return json.dumps(dataclasses.asdict(TaskShape.read(task)), ensure_ascii=False)
 
 
 def check_exportable(loaded: LoadedModel) -> None:
     """Check that a model can be exported.
 
     Raises:
-        ModelError: the model has no CTC head, or a vocabulary that a file cannot hold.
+        ModelError: the model has neither a CTC head nor a task head, or a vocabulary that a file cannot hold.
     """
+    if loaded.model.task_head is not None:
+        return
     if loaded.model.head is None:
         raise ModelError(f"{loaded.folder}: it has no CTC head, so that no text could come out; fine-tune it first")
     if isinstance(loaded.processor.tokenizer, HuggingFaceTokenizer):

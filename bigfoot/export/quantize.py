@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bigfoot.compress.quantize import TARGETS, apply, percentile_problem
-from bigfoot.compress.settings import Quantize
+from bigfoot.compress.quantize import TARGETS, apply
+from bigfoot.compress.settings import Quantize, percentile_problem
+from bigfoot.config import Problem
 from bigfoot.data.batches import LoadedUtterance
 from bigfoot.errors import ConfigError
 from bigfoot.export.audio import join_pieces, padded_audio, read_option
@@ -44,26 +45,27 @@ class QuantizeRequest:
     keep_fp32: Sequence[str] = ()
     may: MayReplace = OWN_ONLY
 
-    def problems(self) -> list[str]:
-        """Return all problems of the request at once.
+    def find_problems(self) -> Iterator[Problem]:
+        """Find all problems of the request.
 
         Examples:
-            >>> QuantizeRequest("tiny_teacher", Path("out"), "int8", calibrate=Path("a.wav")).problems()
-            ['--calibrate: only int8_static has ranges to measure; for comparing texts there is --check']
+            >>> print(*QuantizeRequest("tiny_teacher", Path("out"), "int8", calibrate=Path("a.wav")).find_problems())
+            --calibrate: only int8_static has ranges to measure; for comparing texts there is --check
         """
         static = self.precision == "int8_static"
-        problems = []
         if self.precision not in TARGETS:
-            problems.append(f"--precision: {self.precision!r} is none of {', '.join(TARGETS)}")
+            yield Problem("--precision", "unknown_word", f"{self.precision!r} is none of {', '.join(TARGETS)}")
         elif static and self.calibrate is None:
-            problems.append("--calibrate: int8_static needs a minute or so of real audio to measure ranges on")
+            message = "int8_static needs a minute or so of real audio to measure ranges on"
+            yield Problem("--calibrate", "missing", message)
         elif not static and self.calibrate is not None:
-            problems.append("--calibrate: only int8_static has ranges to measure; for comparing texts there is --check")
+            message = "only int8_static has ranges to measure; for comparing texts there is --check"
+            yield Problem("--calibrate", "not_read", message)
         if problem := percentile_problem(self.percentile):
-            problems.append(f"--percentile: {problem}")
+            yield replace(problem, key="--percentile")
         elif not static and self.percentile != 100.0:
-            problems.append("--percentile: only int8_static has ranges that could be cut; leave it out")
-        return problems
+            message = "only int8_static has ranges that could be cut; leave it out"
+            yield Problem("--percentile", "not_read", message)
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def run_quantize(request: QuantizeRequest, on_note: Callable[[str], None] = lamb
         ModelError: weights that cannot be made small.
         OutputError: the destination is read, holds what bigfoot did not write, or another process writes it.
     """
-    if problems := request.problems():
+    if problems := list(request.find_problems()):
         raise ConfigError(problems)
     model = resolve_model(request.model)
     read = [model, *filter(None, (request.calibrate, request.check))]

@@ -83,7 +83,7 @@ def fetch_folder(name: str) -> Path:
     if Path(name).is_dir():
         return Path(name)
     if Path(name).is_file():
-        raise ModelError(f"{name} is a file; name the folder that holds it beside its config.json")
+        raise ModelError(f"no model folder at {name}: it is a file, and no checkpoint")
     if Path(name).exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise ModelError(f"no model folder at {name}")
     from huggingface_hub import snapshot_download
@@ -194,16 +194,22 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     if not files:
         raise ModelError(f"{folder}: no model.safetensors or pytorch_model.bin in it")
     tensors: dict[str, Tensor] = {}
-    try:
-        for file in files:
-            if file.suffix == ".safetensors":
-                _check_header(file)
-                tensors |= load_file(file)
-            else:
-                tensors |= read_state_dict(file)
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{folder}: its weights cannot be read: {error}") from error
+    for file in files:
+        tensors |= read_safetensors(file) if file.suffix == ".safetensors" else read_state_dict(file)
     return tensors
+
+
+def read_safetensors(file: Path) -> dict[str, Tensor]:
+    """Read all tensors of a safetensors file.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    try:
+        _check_header(file)
+        return load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{file}: its weights cannot be read: {error}") from error
 
 
 def _check_header(file: Path) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from bigfoot.compress.settings import Prune, Quantize, StudentConfig
 from bigfoot.config import Registry
+from bigfoot.config.reading import check_section
+from bigfoot.tasks.settings import TrainTaskConfig
 from bigfoot.training.distilling import DistillConfig, GatesConfig
 from bigfoot.training.finetuning import FinetuneConfig
 
@@ -36,8 +38,9 @@ def register_step(name: str, settings: type, made_by: type | str) -> None:
         made_by: see ``StepEntry``.
 
     Raises:
-        BigfootError: the name is taken.
+        BigfootError: the name is taken, or the dataclass cannot be a section of a configuration.
     """
+    check_section(settings)
     STEPS.add(name, StepEntry(settings, made_by), f"{settings.__module__}.{settings.__qualname__}")
 
 
@@ -56,4 +59,5 @@ register_step("prune", Prune, "bigfoot.pipeline.steps.prune:PruneStep")
 register_step("gates", GatesConfig, "bigfoot.pipeline.steps.gates:GatesStep")
 register_step("distill", DistillConfig, "bigfoot.pipeline.steps.distill:DistillStep")
 register_step("finetune", FinetuneConfig, "bigfoot.pipeline.steps.finetune:FinetuneStep")
+register_step("train_task", TrainTaskConfig, "bigfoot.pipeline.steps.train_task:TrainTaskStep")
 register_step("quantize", Quantize, "bigfoot.pipeline.steps.quantize:QuantizeStep")

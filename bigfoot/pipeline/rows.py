@@ -26,13 +26,14 @@ from bigfoot.evaluation.evaluate import (
     missing_wer_reason,
 )
 from bigfoot.formats.folder import LoadedModel
-from bigfoot.measure.error_rate import PairedDifference, compare_paired, count_errors
+from bigfoot.measure.error_rate import ErrorRate, PairedDifference, compare_paired, count_errors
 from bigfoot.measure.size import ModelSize
 from bigfoot.measure.speed import count_all_threads, name_processor
 from bigfoot.pipeline.execute import CONTROL, find_turn
 from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.measured import Measured, Speeds, measure_model, measure_speeds
 from bigfoot.pipeline.settings import Config
+from bigfoot.pipeline.task_rows import add_floors, judge_task
 from bigfoot.report.rows import Row
 
 log = logging.getLogger("bigfoot")
@@ -50,11 +51,13 @@ class Findings:
         rows: for each split of ``evaluate.splits``, one row per model.
         worst: see ``find_worst``, of all splits.
         notes: remarks on the measurement that have no field in a row.
+        tasks: see ``Report.tasks``.
     """
 
     rows: list[Row] = field(default_factory=list)
     worst: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    tasks: list[dict[str, Any]] = field(default_factory=list)
 
 
 def collect_versions() -> dict[str, str]:
@@ -98,10 +101,15 @@ def build_rows(
         for item in measured:
             row = _start_row(item, measured[0].size, speeds, config, config_path)
             row.split = split
+            if item.loaded.model.task_head is not None or config.trains_task:
+                findings.tasks += judge_task(row, item.loaded, manifests, config)
+                findings.rows.append(row)
+                continue
             found = [row] if item.loaded.model.decoder is None else [row, _decoder_row(row, item, speeds)]
             for each in found:
                 _judge(each, item, manifests[split], config, accuracies, by_decoder=each is not row)
             findings.rows += found
+        add_floors(findings.tasks, split, manifests, config)
         findings.worst += find_worst(split, {name: accuracy.transcripts for name, accuracy in accuracies.items()})
     return findings
 
@@ -209,8 +217,7 @@ def _judge(
         invariance = measure_batch_invariance(item.loaded, manifest)
     item.loaded.model.to(home)
     row.batch_invariant, row.batch_invariance_max_difference = invariance.invariant, invariance.max_difference
-    rate = accuracy.error_rate
-    if rate.wer is None:
+    if accuracy.error_rate.wer is None:
         row.wer_missing_reason = "no transcripts"
         return
     row.decoder, row.unit = describe_decoder(how), _unit(item.loaded)
@@ -218,12 +225,21 @@ def _judge(
         row.decoder = name_decoding(item.loaded.model, how.autoregressive)
         if cut := accuracy.transcripts.num_cut:
             row.protocol += f", {cut} of its texts cut at a repetition loop"
+    _fill_rates(row, accuracy.error_rate)
+    _fill_differences(row, accuracies, config, by_decoder=by_decoder)
+
+
+def _fill_rates(row: Row, rate: ErrorRate) -> None:
     row.wer, row.wer_low, row.wer_high, row.cer = rate.wer, rate.wer_low, rate.wer_high, rate.cer
     row.hits, row.substitutions = rate.words.hits, rate.words.substitutions
     row.deletions, row.insertions = rate.words.deletions, rate.words.insertions
     row.num_utterances, row.num_words, row.bootstrap_unit = rate.num_utterances, rate.num_words, rate.bootstrap_unit
-    ours = accuracy.transcripts
-    if how.decoder != "greedy" and not by_decoder:
+
+
+def _fill_differences(row: Row, accuracies: Mapping[str, Accuracy], config: Config, *, by_decoder: bool) -> None:
+    """Fill in the paired differences to greedy decoding and to the teacher."""
+    ours = accuracies[row.name].transcripts
+    if config.evaluate.decoder != "greedy" and not by_decoder:
         gain = _compare(ours, ours.greedy, config)
         row.greedy_difference = gain.difference
         row.greedy_difference_low, row.greedy_difference_high = gain.low, gain.high

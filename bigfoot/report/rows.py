@@ -111,6 +111,16 @@ class Row:
     """Upper end."""
     wer_missing_reason: str | None = None
     """Why there is no WER, if it is missing."""
+    score: float | None = None
+    """Of a model with a task head: its metric, see ``metric``."""
+    score_low: float | None = None
+    """Lower end of its 95 % interval."""
+    score_high: float | None = None
+    """Upper end."""
+    metric: str = ""
+    """Name of the metric, such as ``macro_f1``."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """All metrics of the task, by name."""
     seconds: float | None = None
     """Training time of the step."""
     config_path: str | None = None
@@ -154,6 +164,10 @@ class Report:
     """The whole configuration."""
     machine: dict[str, Any] = field(default_factory=dict)
     """Processor, threads, memory, operating system."""
+    tasks: list[dict[str, Any]] = field(default_factory=list)
+    """Of models with a task head: ``name``, ``split``, ``kind``, ``labels``, ``metrics``, ``per_class`` (precision,
+    recall, f1 and support by label) and ``confusion`` (true class down, chosen one across); ``floors`` in the first of
+    a split: what a model without learning, and one on log-mel energies, reach."""
     worst: list[dict[str, Any]] = field(default_factory=list)
     """Utterances with the most errors of the last student, the worst of a split first: ``split``, ``model`` (the
     student), ``id``, ``speaker``, ``reference``, ``hypotheses`` by model, and ``errors`` (words, of the student)."""

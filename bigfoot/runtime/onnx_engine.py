@@ -42,7 +42,7 @@ class OnnxEngine:
     def __init__(self, path: str | Path, threads: int | None = None) -> None:
         self._path = find_onnx(path)
         self.lanes = threads or count_processors()
-        self._sessions = OpenedByThreads(partial(_open_session, self._path))
+        self._sessions = OpenedByThreads(partial(open_session, self._path))
         session = self._sessions.get(self.lanes)
         self.facts: ModelFacts = read_facts(session.get_modelmeta().custom_metadata_map, str(self._path))
         _check_signature(session, self.facts)
@@ -86,7 +86,17 @@ def find_onnx(path: str | Path) -> Path:
     return path
 
 
-def _open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    """Open a session on the CPU.
+
+    Args:
+        path: of the file.
+        threads: of one pass; 0 for all of the machine's.
+
+    Raises:
+        ModelError: not ONNX, damaged, or beyond this ONNX Runtime.
+        MissingExtraError: ONNX Runtime is not installed.
+    """
     try:
         import onnxruntime
     except ImportError as error:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from bigfoot.pipeline.run import needs_same_data
+from bigfoot.pipeline.inputs import needs_same_data
 from bigfoot.report.numbers import format_seconds
 from bigfoot.study.inputs import digest_inputs
 from bigfoot.study.plan import TEACHER, PlannedRun
@@ -75,7 +75,7 @@ def _note_done(run: PlannedRun, ended: dict[str, Trial | str], on_progress: Call
     trial = read_trial(run.folder, run.key)
     if trial is None:
         return False
-    if trial.inputs != digest_inputs(run.config, trial.model):
+    if not trial.inputs or trial.inputs != digest_inputs(run.config, trial.model):
         on_progress(f"{run.label}: its corpus, or a file that it was made of, has changed since; it is run again")
         return False
     ended[run.label] = trial

@@ -127,11 +127,14 @@ def _join_tokens(
         if token not in vocab and index not in by_id and (head_size is None or index < head_size):
             by_id[index] = token
     # An id without a token is a logit that never was trained; the name keeps the ids behind it in place.
-    tokens = tuple(by_id.get(index, name_unused(index)) for index in range(max(by_id) + 1))
-    delimiter = _token(settings, "word_delimiter_token", "|")
-    named = {_token(settings, "pad_token", "<pad>"), _token(settings, "unk_token", "<unk>"), delimiter}
+    tokens = [by_id.get(index, name_unused(index)) for index in range(max(by_id) + 1)]
+    delimiter, unknown = _token(settings, "word_delimiter_token", "|"), _token(settings, "unk_token", "<unk>")
+    if len(by_id) < len(tokens) and unknown not in tokens and settings.get("unk_token", unknown) is not None:
+        # transformers reads such an id as the unknown token, even one that has no id of its own.
+        tokens[next(index for index in range(len(tokens)) if index not in by_id)] = unknown
+    named = {_token(settings, "pad_token", "<pad>"), unknown, delimiter}
     bracketed = {token for token in special if token.startswith("<") and token.endswith(">")}
-    return _Vocabulary(tokens, tuple(sorted((special - named - bracketed) & set(tokens))))
+    return _Vocabulary(tuple(tokens), tuple(sorted((special - named - bracketed) & set(tokens))))
 
 
 def _special_tokens(settings: Mapping[str, Any]) -> set[str]:

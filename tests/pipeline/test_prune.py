@@ -7,7 +7,8 @@ import pytest
 from bigfoot.formats.folder import load_model
 from bigfoot.pipeline import run_pipeline
 from bigfoot.pipeline.settings import read_config
-from tests.pipeline.problems import codes, problems_of
+from tests.codes import codes
+from tests.pipeline.problems import problems_of
 
 QUICK = ("distill.max_steps=2", "distill.losses.hidden.weight=1", "evaluate.speed_rounds=1", "prune.multiple_of=2")
 
@@ -32,6 +33,7 @@ def test_pruned_and_distilled_in_turns_with_a_control(small_config, tmp_path):
     assert [entry["step"] for entry in loaded.history] == ["prune", "distill", "prune_2", "distill_2"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_memory")
 def test_nothing_is_done_again_but_what_changed(small_config, tmp_path):
     folder, settings = tmp_path / "run", ("steps=[student,prune]", "prune.importance=l2", "prune.ratio=0.5")

@@ -9,7 +9,8 @@ from bigfoot.compress.quantize import Quantize, apply
 from bigfoot.formats.folder import load_model, save_model
 from bigfoot.install import install_hint
 from bigfoot.pipeline import run_pipeline
-from tests.pipeline.problems import codes, problems_of
+from tests.codes import codes
+from tests.pipeline.problems import problems_of
 
 QUICK = ("steps=[student,quantize]", "evaluate.speed_rounds=1", "quantize.seconds=4")
 
@@ -19,6 +20,7 @@ def read_rows(folder):
     return {row["name"]: row for row in report["rows"]}, report["notes"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_memory")
 def test_its_row_stands_beside_the_others(small_config, tmp_path):
     folder = tmp_path / "run"

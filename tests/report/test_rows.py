@@ -18,6 +18,7 @@ from bigfoot.report.files import encode_json
 from bigfoot.report.render import render_markdown
 from bigfoot.report.rows import Report, Row, load_report
 from bigfoot.report.writer import save_report
+from tests.refusals import refused
 
 
 def full_report() -> Report:
@@ -60,7 +61,7 @@ def test_a_failure_leaves_the_old_report(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError("disk full")
 
     monkeypatch.setattr("bigfoot.storage.replace.os.replace", refuse)
-    with pytest.raises(OSError, match="disk full"):
+    with refused(OSError, "disk full"):
         save_report(Report("second"), tmp_path)
     assert load_report(tmp_path) == full_report()
     assert len(list(tmp_path.iterdir())) == 7
@@ -68,7 +69,7 @@ def test_a_failure_leaves_the_old_report(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_report_of_somebody_else_stays_and_an_edited_one_of_a_run_is_made_again(tmp_path: Path) -> None:
     (tmp_path / "report.csv").write_text("mine")
-    with pytest.raises(OutputError, match=r"report\.csv"):
+    with refused(OutputError, "report.csv"):
         save_report(full_report(), tmp_path)
     assert (tmp_path / "report.csv").read_text() == "mine"
     (tmp_path / "report.csv").unlink()
@@ -96,7 +97,7 @@ def test_other_versions_can_be_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["{", "[]", '{"rows": 3}', '{"rows": [1]}', "{}"])
 def test_what_is_no_report_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "report.json").write_text(text)
-    with pytest.raises(DataError, match=r"report\.json"):
+    with refused(DataError, "report.json"):
         load_report(tmp_path)
 
 
@@ -131,7 +132,7 @@ def test_json_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_report_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nowhere"):
+    with refused(DataError, "nowhere"):
         load_report(tmp_path / "nowhere")
 
 

@@ -9,6 +9,7 @@ from transformers import AddedToken, Wav2Vec2CTCTokenizer, Wav2Vec2PhonemeCTCTok
 
 from bigfoot.errors import ModelError
 from bigfoot.text.tokenizers import CharTokenizer, Processor, load_processor, save_processor
+from tests.refusals import refused
 
 SPECIALS = ["<pad>", "<s>", "</s>", "<unk>"]
 CAPITALS = [*SPECIALS, "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
@@ -103,6 +104,42 @@ def test_texts_are_those_of_transformers(pair, data):
     assert [word.text for word in ours.decode_words(ids)] == expected.split()
 
 
+POOL = ["<pad>", "[PAD]", "<s>", "</s>", "<unk>", "[UNK]", "|", " ", "_", *"aBcntñÉİß.'", "sch", "'s", "<space>", "ﬁ"]
+
+
+@st.composite
+def layouts(draw):
+    """Any tokens at any ids, settings that name any of them, tokens behind."""
+    tokens = draw(st.lists(st.sampled_from(POOL), min_size=4, max_size=18, unique=True))
+    ids = draw(st.lists(st.integers(0, len(tokens) + 2), min_size=len(tokens), max_size=len(tokens), unique=True))
+    one = st.sampled_from(tokens)
+    given_ = {
+        "pad_token": draw(one), "unk_token": draw(one | st.just("<unk>")),
+        "bos_token": draw(st.none() | st.just("[CLS]") | one), "eos_token": draw(st.none() | one),
+        "word_delimiter_token": draw(st.sampled_from(["|", None, " "]) | one),
+        "replace_word_delimiter_char": draw(st.sampled_from([" ", "", "_"])),
+        "do_lower_case": draw(st.booleans()), "clean_up_tokenization_spaces": draw(st.booleans()),
+    }  # fmt: skip
+    behind = draw(st.sampled_from([[], ["Ö"], [AddedToken("[X]", special=True)], ["Ö", "lll"]]))
+    return dict(zip(tokens, ids, strict=True)), given_, behind
+
+
+@settings(max_examples=100, deadline=None)
+@given(layout=layouts(), data=st.data())
+def test_any_layout_decodes_as_transformers_does(tmp_path_factory, layout, data):
+    (vocab, given_, behind), folder = layout, tmp_path_factory.mktemp("any")
+    (folder / "vocab.json").write_text(json.dumps(vocab))
+    theirs = CHARACTERS(str(folder / "vocab.json"), **given_)
+    theirs.add_tokens(behind)
+    theirs.save_pretrained(folder)
+    ours = load_processor(folder).tokenizer
+    ids = data.draw(st.lists(st.integers(0, len(ours) - 1), min_size=1, max_size=25))
+    text = squeeze(theirs.decode(ids, clean_up_tokenization_spaces=False))
+    expected = squeeze(theirs.clean_up_tokenization(text) if theirs.clean_up_tokenization_spaces else text)
+    assert ours.decode_ctc(ids) == expected
+    assert [word.text for word in ours.decode_words(ids)] == expected.split()
+
+
 def test_tokens_of_no_text_are_left_out_of_phones_and_labels(pair):
     theirs, ours, _ = pair
     assert ours.blank_id == theirs.pad_token_id
@@ -163,9 +200,9 @@ def test_phones_are_tokens_of_labels(tmp_path):
     ours = load_processor(tmp_path / "model").tokenizer
     assert ours.unit == "phoneme"
     assert ours.decode(ours.encode("tʃ a\u026a ʒ")) == "tʃ a\u026a ʒ" == ours.to_judged("tʃ a\u026a ʒ")
-    with pytest.raises(ValueError, match="zz"):
+    with refused(ValueError, "zz"):
         ours.encode("tʃ zz")
-    with pytest.raises(ValueError, match="<unk>"):
+    with refused(ValueError, "<unk>"):
         ours.encode("<unk>")
 
 

@@ -10,7 +10,8 @@ from bigfoot.distill.objective import Objective, objective_problems
 from bigfoot.formats.folder import load_model
 from bigfoot.models.decoders.speech_decoder import teacher_forcing
 from bigfoot.models.reshape import with_decoder
-from bigfoot.training.loop import Trainer, TrainingRun, train
+from bigfoot.training.loop import Trainer, train
+from bigfoot.training.run import TrainingRun
 from bigfoot.training.settings import TrainConfig
 
 SHAPE = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "dropout": 0.1}
@@ -115,6 +116,7 @@ def test_a_missing_decoder_is_a_problem(student, build_model):
     assert list(objective_problems(losses(kl=1.0), student.config, student.config)) == []
 
 
+@pytest.mark.slow
 def test_stopped_anywhere_the_run_ends_in_the_same_bits(build_model, make_run, monkeypatch):
     def fresh():
         return Objective(
