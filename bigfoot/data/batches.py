@@ -6,14 +6,9 @@ A batch carries its position in the stream, since workers run ahead of what was 
 
 from __future__ import annotations
 
-<<<<<<< HEAD
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-=======
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
->>>>>>> field
 from itertools import islice
 from pathlib import Path
 from typing import Any

@@ -122,6 +122,17 @@ class ExportRequest:
             message = "--int8 dynamic needs real audio on which the file is compared with the model"
             yield Problem("--check", "missing", message)
 
+    def find_task_problems(self, precision: str = "float32") -> Iterator[Problem]:
+        """Find the problems of the request for a model that answers a task.
+
+        Args:
+            precision: of the model's folder.
+        """
+        if self.to != "onnx":
+            yield Problem("--to", "no_task", f"{self.to} has no form for a task head; --to onnx has")
+        if self.int8 is not None or precision in COMPUTES_INT8:
+            yield Problem("--int8", "no_int8", f"{self.model} answers a task, and such files are in fp32 alone")
+
     def _contradictions(self, precision: str) -> Iterator[Problem]:
         """Options that contradict a folder that already sets its precision."""
         cure = "leave it out, or bring the model back first: bigfoot quantize MODEL OUT --precision float32"
@@ -192,13 +203,7 @@ def _export(request: ExportRequest, on_note: Callable[[str], None]) -> Parity | 
 
 def _export_task(request: ExportRequest, loaded: LoadedModel, on_note: Callable[[str], None]) -> TaskParity:
     """Export a model that answers a task: to ONNX, in fp32."""
-    problems = []
-    if request.to != "onnx":
-        problems.append(Problem("--to", "no_task_head", f"{request.to} has no form for a task head; --to onnx has"))
-    if request.int8 is not None or folder_plan(loaded.model) is not None:
-        message = f"{request.model} answers a task, and such files are in fp32 alone"
-        problems.append(Problem("--int8", "no_task_head", message))
-    if problems:
+    if problems := list(request.find_task_problems(loaded.model.config.precision)):
         raise ConfigError(problems)
     judged = read_option("--check", request.check or request.calibrate, loaded.processor, on_note)
     exported, parity = export_task(loaded, judged, normalize=request.normalize)

@@ -11,6 +11,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -36,6 +37,7 @@ from bigfoot.compress import (
 from bigfoot.compress.registry import _SETTINGS, fit_technique
 from bigfoot.compress.surgery import keep_problems
 from bigfoot.compress.units import Place
+from bigfoot.distill.terms.task import TaskKLLoss
 from bigfoot.embedding.embed import EmbedRequest
 from bigfoot.embedding.hidden_states import read_layer
 from bigfoot.errors import ConfigError, ModelError
@@ -91,6 +93,7 @@ CASES = [
     ["distill.losses.value_relation={weight: 1, heads: 5}"],
     ["distill.losses.decoder.weight=1"],
     ["distill.losses.decoder_kl.weight=1"],
+    ["distill.losses.task.weight=1", "distill.losses.task_kl.weight=1"],
     ["student.shape_init=least_squares", "student.shape.hidden_size=12"],
     ["student.decoder_layers=1"],
     ["gates.parts=[conv]", "steps=[student,gates]", "student.conv_groups=2"],
@@ -139,6 +142,8 @@ def options_and_techniques(here):
     yield "export --int8 dynamic", ExportRequest(model, out, int8="dynamic").find_problems()
     other = ExportRequest("small", out, int8="static", calibrate=Path("a"), percentile=99.0)
     yield "export small --int8 static --calibrate a --percentile 99", other.find_problems("int8_dynamic")
+    tasks = ExportRequest("task", Path("x.xml"), "openvino").find_task_problems("int8_dynamic")
+    yield "export task x.xml --to openvino", tasks
     yield "quantize --precision int4", QuantizeRequest(model, out, "int4", percentile=3).find_problems()
     yield "quantize --precision int8_static", QuantizeRequest(model, out, "int8_static").find_problems()
     read = QuantizeRequest(model, out, "int8", calibrate=Path("a"), percentile=99)
@@ -158,6 +163,8 @@ def options_and_techniques(here):
     yield "summary student.low_rank.rank=0", refused(
         summarize_preset, "methods/lowrank.yaml", ["student.low_rank.rank=0"]
     )
+    ours, theirs = (SimpleNamespace(task={"kind": "single_label", "labels": labels}) for labels in ("ab", "abc"))
+    yield "TaskKLLoss()", TaskKLLoss().check(ours, theirs)
     llama = {"kind": "pretrained", "language_model": {"model_type": "llama"}}
     yield "DecoderDepth(1)", fit_technique(BigfootConfig(decoder=llama), DecoderDepth(1)).problems
     small = BigfootConfig(hidden_size=24, num_attention_heads=3, num_conv_pos_embedding_groups=4, conv_sharing=[[1, 2]])
