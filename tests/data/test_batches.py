@@ -93,7 +93,7 @@ def test_skipping_reads_no_audio(digits, stream, monkeypatch):
 
 def test_more_workers_than_processors_warn_of_nothing(digits, recwarn):
     take(1, digits.manifests["train"], PROCESSOR, config(num_workers=count_processors() + 1), 1)
-    assert not recwarn.list
+    assert not [each for each in recwarn if "DataLoader" in str(each.message)]
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

@@ -46,8 +46,6 @@ def workplace(tmp_path_factory):
         (folder / place).mkdir()
         (folder / place / "speech.txt").write_text(text, encoding="utf-8")
     shutil.copy(folder / "speech.wav", folder / "recordings")
-    (folder / "call.wav").symlink_to("speech.wav")
-    (folder / "names.txt").write_text("# one a line\nseven\n", encoding="utf-8")
     (folder / "text.txt").write_text("ONE TWO\nTHREE FOUR\nONE SIX\n" * 20, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
