@@ -148,7 +148,7 @@ def test_what_fails_half_way_is_not_taken_for_done(copy, demo, capsys, monkeypat
         with pytest.raises(DataError, match="killed"):
             again(demo(copy, "seed=8"), capsys, until="data")
     with monkeypatch.context() as patch:
-        patch.setattr("bigfoot.pipeline.student.depth.apply", fail)
+        patch.setattr("bigfoot.pipeline.steps.student.build_student", fail)
         with pytest.raises(DataError, match="killed"):
             again(demo(copy, "student.layer_init=first_k"), capsys, until="student")
     shutil.rmtree(copy / "student" / "model")
