@@ -192,16 +192,22 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     if not files:
         raise ModelError(f"{folder}: no model.safetensors or pytorch_model.bin in it")
     tensors: dict[str, Tensor] = {}
-    try:
-        for file in files:
-            if file.suffix == ".safetensors":
-                _check_header(file)
-                tensors |= load_file(file)
-            else:
-                tensors |= read_state_dict(file)
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{folder}: its weights cannot be read: {error}") from error
+    for file in files:
+        tensors |= read_safetensors(file) if file.suffix == ".safetensors" else read_state_dict(file)
     return tensors
+
+
+def read_safetensors(file: Path) -> dict[str, Tensor]:
+    """Read all tensors of a file.
+
+    Raises:
+        ModelError: it is missing or damaged.
+    """
+    _check_header(file)
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{file}: its weights cannot be read: {error}") from error
 
 
 def _check_header(file: Path) -> None:
