@@ -47,7 +47,7 @@ class PromptTemplate:
     """A prompt with slots in braces; ``{{`` and ``}}`` stand for a brace.
 
     Args:
-        text: such as ``"{instruction}\\n{history}\\n{audio}\\nAnswer: "``.
+        text: such as ``{instruction} {history} {audio} Answer:``.
 
     Raises:
         ConfigError: an unknown slot, a lone brace, or not exactly one ``{audio}``.
@@ -66,7 +66,8 @@ class PromptTemplate:
         if unknown:
             raise ConfigError(f"prompt {self.text!r}: {unknown[0]!r} in braces is none of {', '.join(SLOTS)}")
         if parts.count(AUDIO) != 1:
-            raise ConfigError(f"prompt {self.text!r} should hold {{audio}} once, and holds it {parts.count(AUDIO)} times")
+            count = parts.count(AUDIO)
+            raise ConfigError(f"prompt {self.text!r} should hold {{audio}} once, and holds it {count} times")
 
     @property
     def parts(self) -> tuple[Markup | str, ...]:

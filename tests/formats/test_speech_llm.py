@@ -15,7 +15,10 @@ from bigfoot.models.speech_llm.model import SpeechInput
 from bigfoot.text.prompts import Markup, PromptTemplate, Speech
 from tests.models.speech_llm.conftest import LANGUAGE_MODELS
 
-CHAT = "{% for m in messages %}<s>[{{ m.role }}] {{ m.content }}{% endfor %}{% if add_generation_prompt %}<end>{% endif %}"
+CHAT = (
+    "{% for m in messages %}<s>[{{ m.role }}] {{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<end>{% endif %}"
+)
 LINES = ["zero one two three four five six seven eight nine", "transcribe the speech", "yes no maybe"] * 4
 
 
@@ -68,7 +71,9 @@ def test_a_saved_folder_gives_the_same_logits(tmp_path, kind):
     assert tied is bool(LANGUAGE_MODELS[kind].get("tie_word_embeddings", kind == "gpt2"))
 
 
-@pytest.mark.parametrize(("bos", "chat", "expected"), [(False, False, 0), (True, False, 1), (False, True, 1), (True, True, 1)])
+@pytest.mark.parametrize(
+    ("bos", "chat", "expected"), [(False, False, 0), (True, False, 1), (False, True, 1), (True, True, 1)]
+)
 def test_the_beginning_token_stands_once_where_the_tokenizer_puts_it(tmp_path, bos, chat, expected):
     folder = write_language_model(tmp_path / "lm", bos=bos, chat_template=CHAT)
     loaded = build(folder, chat=chat)
@@ -93,8 +98,8 @@ def test_code_of_a_folder_runs_only_where_it_is_trusted(tmp_path):
     raw = json.loads((folder / "config.json").read_text())
     raw["auto_map"] = {"AutoModelForCausalLM": "own.Own"}
     (folder / "config.json").write_text(json.dumps(raw))
-    source = f"open({str(mark)!r}, 'w')\nfrom transformers import LlamaForCausalLM\nclass Own(LlamaForCausalLM):\n    pass\n"
-    (folder / "own.py").write_text(source)
+    own = "from transformers import LlamaForCausalLM\nclass Own(LlamaForCausalLM):\n    pass\n"
+    (folder / "own.py").write_text(f"open({str(mark)!r}, 'w')\n{own}")
     with pytest.raises(ModelError):
         load_language_model(folder)
     assert not mark.exists()
@@ -106,10 +111,14 @@ def test_a_tokenizer_larger_than_the_model_gets_rows(tmp_path):
     folder = write_language_model(tmp_path / "lm", "qwen2", rows=270)
     model, tokenizer = load_language_model(folder)
     assert model.get_input_embeddings().weight.shape[0] == len(tokenizer) > 270
-    assert torch.equal(model.get_output_embeddings().weight, load_language_model(folder)[0].get_output_embeddings().weight)
+    again, _ = load_language_model(folder)
+    assert torch.equal(model.get_output_embeddings().weight, again.get_output_embeddings().weight)
 
 
-@pytest.mark.parametrize("damage", [{"model_type": "none_such"}, {"model_type": None}, {"hidden_size": 10**12}, {"num_hidden_layers": "x"}])
+@pytest.mark.parametrize(
+    "damage",
+    [{"model_type": "none_such"}, {"model_type": None}, {"num_hidden_layers": "x"}, {"hidden_size": 10**12}],
+)
 def test_what_cannot_be_loaded_is_one_error(tmp_path, damage):
     folder = write_language_model(tmp_path / "lm")
     raw = json.loads((folder / "config.json").read_text())

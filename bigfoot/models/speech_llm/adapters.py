@@ -135,7 +135,7 @@ class QueryAdapter(nn.Module):
         return self.project(found)
 
 
-ADAPTERS: dict[str, Callable[[AdapterShape, int, int], nn.Module]] = {
+ADAPTERS: dict[str, Callable[[AdapterShape, int, int], StackAdapter | ConvAdapter | QueryAdapter]] = {
     "stack": StackAdapter, "conv": ConvAdapter, "queries": QueryAdapter,
 }  # fmt: skip
 
@@ -159,7 +159,7 @@ class Adapter(nn.Module):
         super().__init__()
         self.shape = shape
         self.norm_in = nn.LayerNorm(input_size)
-        self.inner = ADAPTERS[shape.kind](shape, input_size, output_size)
+        self.inner: StackAdapter | ConvAdapter | QueryAdapter = ADAPTERS[shape.kind](shape, input_size, output_size)
         self.norm_out = nn.LayerNorm(output_size)
 
     @torch.no_grad()

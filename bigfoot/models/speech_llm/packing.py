@@ -64,7 +64,8 @@ def pack(
     """
     rows, labels = [], []
     for example in layouts:
-        parts = [recordings[part] if isinstance(part, int) else embed(part) for part in (*example.pieces, example.output)]
+        pieces = (*example.pieces, example.output)
+        parts = [recordings[piece] if isinstance(piece, int) else embed(piece) for piece in pieces]
         row = torch.cat([part for part in parts if len(part)]) if any(map(len, parts)) else parts[-1]
         rows.append(row)
         label = torch.full((len(row),), -100, dtype=torch.long, device=row.device)
@@ -77,7 +78,9 @@ def pack(
             "history or the audio, or raise the adapter's stride"
         )
     lengths = torch.tensor([len(row) for row in rows], device=rows[0].device)
-    places = torch.arange(longest, device=lengths.device) - ((longest - lengths)[:, None] if padding_side == "left" else 0)
+    places = torch.arange(longest, device=lengths.device).expand(len(rows), -1)
+    if padding_side == "left":
+        places = places - (longest - lengths)[:, None]
     mask = (places >= 0) & (places < lengths[:, None])
     size = (len(rows), longest)
     # By index and not by padding each row: one copy, and its gradient is exact.
