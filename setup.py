@@ -37,6 +37,7 @@ ONNX = ["onnx>=1.19,<2"]
 OPENVINO = [*ONNX, "openvino>=2026.4,<2027"]
 TEXT = ["sentencepiece>=0.2"]
 DECODER = ["peft>=0.17,<1"]
+TASKS = [*DECODER, "scikit-learn>=1.6,<2", "scipy>=1.13,<2"]
 LM = ["flashlight-text>=0.0.7; python_version < '3.13'"]  # carries KenLM; no wheels for 3.13 yet.
 DOCS = ["mkdocstrings-python>=2,<3", "zensical>=0.0.70,<1"]
 TEST = [
@@ -45,7 +46,7 @@ TEST = [
     *OPENVINO,
     *TEXT,
     *LM,
-    *DECODER,
+    *TASKS,
     "build>=1.2",
     "hypothesis>=6.100",
     "mypy>=1.15",
@@ -80,6 +81,7 @@ setup(
         "text": TEXT,
         "lm": LM,
         "decoder": DECODER,
+        "tasks": TASKS,
         "docs": DOCS,
         "test": TEST,
     },

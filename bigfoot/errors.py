@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,3 +108,29 @@ class MissingExtraError(BigfootError):
 
         found = find_extra(error.name or "")
         return None if found is None else cls(*found)
+
+
+@contextlib.contextmanager
+def plain_errors() -> Iterator[None]:
+    """End the process in one sentence, without a traceback, where an error is a user's to mend.
+
+    Such are errors that bigfoot raises on purpose, missing packages of an extra, and files that the system refuses. A
+    command or script has one around its work; a script also around its imports that need an extra.
+
+    Raises:
+        SystemExit: 2 for an invalid configuration, 1 for any other such error; the sentence is on stderr.
+
+    Examples:
+        >>> with plain_errors():
+        ...     print("at work")
+        at work
+    """
+    try:
+        yield
+    # OSError: a full disk, a missing permission, a file in place of a folder; the system's message names the path.
+    except (BigfootError, ModuleNotFoundError, OSError) as error:
+        found = MissingExtraError.of_import(error) if isinstance(error, ModuleNotFoundError) else error
+        if found is None:
+            raise
+        print(f"error: {found}", file=sys.stderr)
+        raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None

@@ -14,11 +14,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bigfoot.errors import BigfootError
-from bigfoot.study.gather import gather_rows
-from bigfoot.study.plan import ComparisonConfig, plan_runs, read_comparison
-from bigfoot.study.run import run_planned
-from bigfoot.study.table import render_methods, save_methods
+from bigfoot.errors import plain_errors
+
+with plain_errors():  # without the extra [train]: its install line
+    from bigfoot.study.gather import gather_rows
+    from bigfoot.study.plan import ComparisonConfig, plan_runs, read_comparison
+    from bigfoot.study.run import run_planned
+    from bigfoot.study.table import render_methods, save_methods
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -71,7 +73,5 @@ def main(arguments: Sequence[str]) -> int:
 if __name__ == "__main__":
     # Told to stop, it stops its runs too; the same command goes on where they were.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
+    with plain_errors():
         sys.exit(main(sys.argv[1:]))
-    except BigfootError as error:
-        sys.exit(f"error: {error}")

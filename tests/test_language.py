@@ -13,6 +13,7 @@ LITERAL: dict[str, str] = {}
 
 FILES = [
     *sorted((ROOT / "bigfoot").rglob("*.py")), *sorted((ROOT / "bigfoot" / "configs").rglob("*.yaml")),
+    *sorted(path for kind in ("md", "html", "css") for path in (ROOT / "bigfoot" / "assets").rglob(f"*.{kind}")),
     *sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md",
 ]  # fmt: skip
 

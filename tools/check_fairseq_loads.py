@@ -16,9 +16,15 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+try:
+    from bigfoot.errors import plain_errors
+except ModuleNotFoundError:  # fairseq's environment
+    from contextlib import nullcontext as plain_errors
+
+with plain_errors():  # without the extra [train]: its install line
+    import torch
+    from safetensors.torch import load_file, save_file
+    from torch import Tensor
 
 TOLERANCE = 1e-4
 RECORDING = "LibriSpeech/train-mini/103/1240/103-1240-0000.flac"
@@ -125,4 +131,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with plain_errors():
+        main()

@@ -14,14 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from bigfoot.errors import plain_errors
 
-from bigfoot.config import to_dict
-from bigfoot.errors import BigfootError, ConfigError
-from bigfoot.pipeline.settings import Config, read_config
-from bigfoot.storage.ownership import MayReplace
-from bigfoot.storage.replace import write_file
+with plain_errors():  # without the extra [train]: its install line
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from bigfoot.config import to_dict
+    from bigfoot.errors import BigfootError, ConfigError
+    from bigfoot.pipeline.settings import Config, read_config
+    from bigfoot.storage.ownership import MayReplace
+    from bigfoot.storage.replace import write_file
 
 _NO_DEFAULT: Any = object()
 # Mean length of LibriSpeech's training utterances, rounded up: batches are padded to the longest of them.
@@ -418,4 +421,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with plain_errors():
+        sys.exit(main())

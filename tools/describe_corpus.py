@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bigfoot.errors import BigfootError
+from bigfoot.errors import BigfootError, plain_errors
 
 if TYPE_CHECKING:
     from bigfoot.data.describe import CorpusFacts
@@ -70,4 +70,5 @@ def describe(given: argparse.Namespace) -> CorpusFacts:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with plain_errors():
+        sys.exit(main())

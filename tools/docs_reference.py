@@ -19,8 +19,11 @@ from typing import Any
 
 import typer.main
 
-from bigfoot import Config
-from bigfoot.cli import app
+from bigfoot.errors import plain_errors
+
+with plain_errors():  # without the extra [train]: its install line
+    from bigfoot import Config
+    from bigfoot.cli import app
 
 
 def main(folder: Path) -> None:
@@ -111,4 +114,5 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    with plain_errors():
+        main(Path(sys.argv[1]))

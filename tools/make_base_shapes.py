@@ -14,21 +14,24 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import torch
+from bigfoot.errors import plain_errors
 
-from bigfoot.compress.conv_groups import ConvGroups
-from bigfoot.compress.conv_groups import apply as group_convs
-from bigfoot.compress.depth import Depth
-from bigfoot.compress.depth import apply as cut_depth
-from bigfoot.compress.quantize import calibrate
-from bigfoot.export.audio import padded_audio, read_speech
-from bigfoot.export.onnx import build_onnx, save_onnx
-from bigfoot.formats.folder import LoadedModel, save_model
-from bigfoot.measure.deployed import DEPLOYED_FILE
-from bigfoot.models import BigfootConfig, BigfootForCTC
-from bigfoot.pipeline.settings import load_config
-from bigfoot.pipeline.student_shape import final_shape
-from bigfoot.text.tokenizers import CharTokenizer, Processor
+with plain_errors():  # without the extra [train]: its install line
+    import torch
+
+    from bigfoot.compress.conv_groups import ConvGroups
+    from bigfoot.compress.conv_groups import apply as group_convs
+    from bigfoot.compress.depth import Depth
+    from bigfoot.compress.depth import apply as cut_depth
+    from bigfoot.compress.quantize import calibrate
+    from bigfoot.export.audio import padded_audio, read_speech
+    from bigfoot.export.onnx import build_onnx, save_onnx
+    from bigfoot.formats.folder import LoadedModel, save_model
+    from bigfoot.measure.deployed import DEPLOYED_FILE
+    from bigfoot.models import BigfootConfig, BigfootForCTC
+    from bigfoot.pipeline.settings import load_config
+    from bigfoot.pipeline.student_shape import final_shape
+    from bigfoot.text.tokenizers import CharTokenizer, Processor
 
 LETTERS = ("<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ")
 
@@ -65,4 +68,5 @@ def deploy(loaded: LoadedModel, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with plain_errors():
+        main()

@@ -20,6 +20,7 @@ import argparse
 import copy
 import json
 import os
+import sys
 from argparse import Namespace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,16 +29,19 @@ from typing import Any
 # The files hold objects of argparse and omegaconf; they are our own.
 os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
 
-import soundfile
-import torch
-from fairseq import checkpoint_utils, tasks
-from fairseq.dataclass.configs import FairseqConfig
-from fairseq.dataclass.initialize import add_defaults
-from fairseq.models.hubert.hubert_asr import HubertCtc, HubertCtcConfig
-from fairseq.tasks import FairseqTask
-from omegaconf import DictConfig, OmegaConf
-from safetensors.torch import save_file
-from torch import Tensor
+try:
+    import soundfile
+    import torch
+    from fairseq import checkpoint_utils, tasks
+    from fairseq.dataclass.configs import FairseqConfig
+    from fairseq.dataclass.initialize import add_defaults
+    from fairseq.models.hubert.hubert_asr import HubertCtc, HubertCtcConfig
+    from fairseq.tasks import FairseqTask
+    from omegaconf import DictConfig, OmegaConf
+    from safetensors.torch import save_file
+    from torch import Tensor
+except ModuleNotFoundError as error:  # bigfoot need not be there: no line of its own
+    sys.exit(f"error: {error.name} is missing: pip install torch safetensors soundfile fairseq-fixed==0.12.3.1")
 
 # Of 16 kHz: a name in the answers, a recording, its first sample, how many.
 STRETCHES = {

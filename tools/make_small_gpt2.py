@@ -16,12 +16,15 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from torch import Tensor
-from transformers import GPT2Config, GPT2LMHeadModel
+from bigfoot.errors import plain_errors
 
-from bigfoot.text.lines import read_lines
+with plain_errors():  # without the extra [train]: its install line
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from torch import Tensor
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from bigfoot.text.lines import read_lines
 
 END = "<|endoftext|>"
 
@@ -109,4 +112,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with plain_errors():
+        main()

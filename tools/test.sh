@@ -8,7 +8,7 @@ usage: bash tools/test.sh [PYTEST ARGUMENTS]
 
 Makes or updates .venv with the test extras, then runs ruff, mypy and pytest, slow tests included:
   bash tools/test.sh                         everything
-  bash tools/test.sh -m "not slow"           the quick tests
+  bash tools/test.sh -m "not slow"           the quick tests: those of less than a second each
   bash tools/test.sh tests/test_floors.py    one file
 
   BIGFOOT_DATA          folder of real corpora (../shared/data where that exists); tests that need one skip without
@@ -29,8 +29,10 @@ echo "mypy: $(.venv/bin/mypy --version)"
 cores=$(getconf _NPROCESSORS_ONLN 2> /dev/null || echo 1)
 workers=${BIGFOOT_TEST_WORKERS:-$((cores < 4 ? cores : 4))}
 parallel=()
-# A file's tests stay in one process, for the models and runs they share.
-if ((workers > 1)); then parallel=(-n "$workers" --dist loadfile); fi
+# A file's tests stay in one process, for the models and runs they share; tests/conftest.py gives the order of files.
+if ((workers > 1)); then parallel=(-n "$workers" --dist loadfile --no-loadscope-reorder); fi
+# Many tests start processes: none should compile the package anew.
+unset PYTHONDONTWRITEBYTECODE
 # One thread a process: two that each take all cores are slower than one after the other, and less reproducible.
 OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} MKL_NUM_THREADS=${MKL_NUM_THREADS:-1} \
   .venv/bin/python -m pytest ${parallel[@]+"${parallel[@]}"} "$@" || failed+=(pytest)

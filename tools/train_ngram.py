@@ -19,7 +19,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from bigfoot.errors import BigfootError
+from bigfoot.errors import BigfootError, plain_errors
 from bigfoot.storage.ownership import MayReplace, check_file
 from bigfoot.storage.replace import replacing
 from bigfoot.text.lines import read_lines
@@ -74,4 +74,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with plain_errors():
+        main()

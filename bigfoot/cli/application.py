@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from bigfoot.cli.benchmark import benchmark
+from bigfoot.cli.classify import classify
 from bigfoot.cli.compare import compare
 from bigfoot.cli.compress import compress
 from bigfoot.cli.configs import configs
@@ -17,12 +18,13 @@ from bigfoot.cli.generate import generate
 from bigfoot.cli.push import push
 from bigfoot.cli.quantize import quantize
 from bigfoot.cli.summary import summary
+from bigfoot.cli.train_task import train_task
 from bigfoot.cli.transcribe import transcribe
-from bigfoot.errors import BigfootError, ConfigError, MissingExtraError
+from bigfoot.errors import plain_errors
 
 COMMANDS = (
-    compress, evaluate, summary, benchmark, compare, transcribe, generate, embed, convert, quantize, export, push,
-    configs, doctor,
+    compress, train_task, evaluate, summary, benchmark, compare, transcribe, classify, generate, embed, convert,
+    quantize, export, push, configs, doctor,
 )  # fmt: skip
 """In the order of ``bigfoot --help``: one file per command."""
 
@@ -45,18 +47,5 @@ def main(arguments: list[str] | None = None) -> None:
     Raises:
         SystemExit: 0 for success, 2 for an invalid configuration, 1 for any other expected error.
     """
-    try:
+    with plain_errors():
         app(arguments)
-    except BigfootError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None
-    except ModuleNotFoundError as error:
-        missing = MissingExtraError.of_import(error)
-        if missing is None:
-            raise
-        typer.echo(f"error: {missing}", err=True)
-        raise SystemExit(1) from None
-    except OSError as error:
-        # A full disk, a missing permission, a file in place of a folder: the system's message names the path.
-        typer.echo(f"error: {error}", err=True)
-        raise SystemExit(1) from None

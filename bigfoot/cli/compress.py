@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,20 +30,37 @@ def compress(
 
     The same command resumes a stopped run and skips finished steps.
     """
-    from bigfoot.pipeline import list_stages, run_pipeline
-    from bigfoot.pipeline.settings import read_config
-
     if config is None:
         config = DEFAULT_CONFIG
         typer.echo(f"note: --config {config}, the default; bigfoot configs lists the others", err=True)
-    settings, problems = read_config(config, overrides or [])
+    report, run_dir = run_config(config, overrides or [], until)
+    if report is not None:
+        show_report(report, Path(run_dir) / "report")
+
+
+def run_config(config: str, overrides: Sequence[str], until: str) -> tuple[Report | None, str]:
+    """Run a configuration.
+
+    Args:
+        config: YAML file or a name of ``bigfoot configs``.
+        overrides: ``key=value`` each.
+        until: stage after which it stops.
+
+    Returns:
+        The report, None of a run that stopped before it, and the run folder.
+
+    Raises:
+        ConfigError: with all problems.
+    """
+    from bigfoot.pipeline import list_stages, run_pipeline
+    from bigfoot.pipeline.settings import read_config
+
+    settings, problems = read_config(config, overrides)
     # A module that the configuration names may have registered a step.
     if until not in list_stages():
         message = f"{until!r} is none of {', '.join(list_stages())}"
         raise ConfigError([*problems, Problem("--until", "unknown_stage", message)])
-    report = run_pipeline(settings, problems=problems, until=until, config_path=config)
-    if report is not None:
-        show_report(report, Path(settings.run_dir) / "report")
+    return run_pipeline(settings, problems=problems, until=until, config_path=config), settings.run_dir
 
 
 def show_report(report: Report, folder: Path) -> None:

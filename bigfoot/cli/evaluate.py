@@ -34,6 +34,7 @@ def evaluate(
     from bigfoot.config import load_config
     from bigfoot.data.corpora import prepare_data
     from bigfoot.decoding.choose import decoder_problems, unused_options
+    from bigfoot.decoding.hot_words import describe_hot_words, hot_word_problems
     from bigfoot.evaluation.judge import judge_model
     from bigfoot.formats.folder import load_model
     from bigfoot.storage.lock import locked
@@ -41,11 +42,14 @@ def evaluate(
     if split not in ("dev", "test"):
         raise ConfigError([f"--split: {split!r} is neither dev nor test"])
     settings, loaded = load_config(config, overrides or []), load_model(model)
-    if problems := [each.under("evaluate") for each in decoder_problems(settings.evaluate)]:
-        raise ConfigError(problems)
+    tokenizer = loaded.processor.tokenizer
+    problems = [*decoder_problems(settings.evaluate), *hot_word_problems(settings.evaluate, tokenizer)]
+    if problems:
+        raise ConfigError([each.under("evaluate") for each in problems])
     for unused in unused_options(settings.evaluate):
         typer.echo(f"warning: {unused.under('evaluate')}", err=True)
-    tokenizer = loaded.processor.tokenizer
+    for note in describe_hot_words(settings.evaluate, tokenizer):
+        typer.echo(note, err=True)
     characters = None if tokenizer is None else tokenizer.characters
     # Locked until the manifests are read: a process that writes others in this folder waits.
     with locked(run_dir, inside=True, wait=math.inf, on_wait=partial(typer.echo, err=True)):

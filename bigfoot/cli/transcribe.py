@@ -11,9 +11,13 @@ import typer
 
 from bigfoot.cli.options import MODEL_HELP, ForceOption, may_replace
 from bigfoot.cli.progress import audio_bar
+from bigfoot.errors import ConfigError
 
 if TYPE_CHECKING:
-    from bigfoot.runtime.transcriber import Transcriber
+    from bigfoot.decoding.settings import SearchConfig
+    from bigfoot.runtime.engine import Engine
+    from bigfoot.runtime.transcriber import FrameDecoder, Transcriber
+    from bigfoot.text.tokenizer import Tokenizer
 
 
 def transcribe(
@@ -27,6 +31,14 @@ def transcribe(
         str | None, typer.Option(help="A file for all; or a folder (an old one, or with / behind it) with a file each.")
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="All of the machine's by default.")] = None,
+    hotword: Annotated[
+        list[str] | None, typer.Option(help="A word or phrase that is likelier in this audio; once for each.")
+    ] = None,
+    hotwords: Annotated[str | None, typer.Option(help="A file with a hot word or phrase a line.")] = None,
+    hotword_bonus: Annotated[float, typer.Option(help="For each time that one comes out, in nats.")] = 3.0,
+    beam_size: Annotated[
+        int | None, typer.Option(min=1, help="Prefixes that a beam search keeps: 16 with hot words; greedy without.")
+    ] = None,
     force: ForceOption = False,
 ) -> None:
     """Transcribe audio files and print the text; an unreadable file is skipped, and the exit code is 1 then.
@@ -35,16 +47,20 @@ def transcribe(
     has words and segments with their times; srt and vtt are subtitles. A
     transcript that bigfoot did not write, or that was corrected since, is only
     overwritten with --force; audio and model never are.
+
+    Hot words are written in the model's characters and case; what these cannot
+    write is refused at the start.
     """
     from bigfoot.runtime.arguments import Argument, expand_arguments
     from bigfoot.runtime.outputs import check_output, write_transcripts
 
+    search = _search_settings(hotword or [], hotwords, hotword_bonus, beam_size)
     found = expand_arguments(audio)
     arguments = [item for item in found if isinstance(item, Argument)]
-    read = [Path(model), Path(model).with_suffix(".bin")]
+    read = [Path(path) for path in (model, Path(model).with_suffix(".bin"), hotwords) if path is not None]
     may = replace(may_replace(force), inputs=read, models=[Path(model)])
     check_output(arguments, format, output, may)
-    transcriber = open_transcriber(model, threads)
+    transcriber = open_transcriber(model, threads, search)
     with audio_bar([argument.path for argument in arguments]) as on_progress:
         complain = partial(typer.echo, err=True)
         failed = write_transcripts(transcriber, found, format, output, complain, on_progress, may)
@@ -52,20 +68,59 @@ def transcribe(
         raise typer.Exit(1)
 
 
-def open_transcriber(model: str, threads: int | None) -> Transcriber:
+def _search_settings(
+    hot_words: list[str], hot_words_file: str | None, hot_word_bonus: float, beam_size: int | None
+) -> SearchConfig | None:
+    """Return the search that the options ask for; None for greedy decoding."""
+    if not hot_words and hot_words_file is None and beam_size is None:
+        return None
+    from bigfoot.config import find_problems
+    from bigfoot.decoding.settings import SearchConfig
+
+    settings = SearchConfig("beam", hot_words=hot_words, hot_words_file=hot_words_file, hot_word_bonus=hot_word_bonus)
+    settings.beam_size = beam_size or settings.beam_size
+    if problems := list(find_problems(settings)):
+        raise ConfigError([f"--hotword-bonus: {problem.message}" for problem in problems])
+    return settings
+
+
+def open_transcriber(model: str, threads: int | None, search: SearchConfig | None = None) -> Transcriber:
     """Open a model for transcription: an exported file without torch, anything else with torch.
 
     Args:
         model: argument of the command line.
         threads: of either runtime.
+        search: of the text; None for greedy decoding.
     """
     from bigfoot.runtime.transcriber import Transcriber
 
+    engine = _open_engine(model, threads)
+    decode = None if search is None else _build_decode(search, engine.facts.tokenizer)
+    return Transcriber(engine, decode=decode)
+
+
+def _open_engine(model: str, threads: int | None) -> Engine:
     place = Path(model)
     exported = place.is_dir() and not (place / "config.json").exists() and any(place.glob("*.onnx"))
     if exported or place.suffix in (".onnx", ".xml"):
-        return Transcriber(model, threads)
+        from bigfoot.runtime.transcriber import open_engine
+
+        return open_engine(model, threads)
     from bigfoot.evaluation.torch_engine import TorchEngine
     from bigfoot.formats.folder import load_model
 
-    return Transcriber(TorchEngine(load_model(model), threads))
+    return TorchEngine(load_model(model), threads)
+
+
+def _build_decode(search: SearchConfig, tokenizer: Tokenizer) -> FrameDecoder | None:
+    """Return the search as a transcriber takes it; hot words that cannot come out are refused."""
+    from bigfoot.decoding.choose import build_search
+    from bigfoot.decoding.frames import decode_frames_by
+    from bigfoot.decoding.hot_words import describe_hot_words, hot_word_problems
+
+    if problems := list(hot_word_problems(search, tokenizer)):
+        raise ConfigError([f"--hotword: {problem.message}" for problem in problems])
+    for note in describe_hot_words(search, tokenizer):
+        typer.echo(note, err=True)
+    found = build_search(search, tokenizer)
+    return None if found is None else decode_frames_by(found, tokenizer.blank_id)

@@ -15,7 +15,7 @@ from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.reshape import load_plain_state, plain_state, reshape_config
 
 LAYER_INITS = ("first_k", "last_k", "every_k", "spread")
-_LAYER_WEIGHTS = "decoder.streams.layer_weights"
+_LAYER_WEIGHTS = ("decoder.streams.layer_weights", "task_head.layer_weights")
 _T = TypeVar("_T")
 _LAYER = re.compile(r"encoder\.encoder\.layers\.(\d+)\.")
 
@@ -157,9 +157,9 @@ def apply(model: BigfootForCTC, config: Depth, audio: Sequence[object] = ()) -> 
         found = _LAYER.match(name)
         for new in (i for i, layer in enumerate(layers) if found and layer == int(found[1])):
             moved[f"encoder.encoder.layers.{new}.{name[found.end():]}"] = tensor  # type: ignore[union-attr]
-    if _LAYER_WEIGHTS in moved:
-        # The decoder's weights of hidden states, the encoder's input first.
-        moved[_LAYER_WEIGHTS] = moved[_LAYER_WEIGHTS][[0, *(layer + 1 for layer in layers)]]
+    for name in set(_LAYER_WEIGHTS) & moved.keys():
+        # Weights of hidden states, the encoder's input first.
+        moved[name] = moved[name][[0, *(layer + 1 for layer in layers)]]
     load_plain_state(student, moved)
     dropped = [layer for layer in range(old.num_hidden_layers) if layer not in layers]
     kept = [f"layers {layers} of {old.num_hidden_layers}", "positional convolution, norms, projection and head"]

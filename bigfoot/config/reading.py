@@ -180,6 +180,11 @@ def _assign(
     if key not in known:
         problems.append(Problem(key, "unknown_key", f"unknown key{_nearest(key, list(known))}"))
         return
+    if known[key].kind == "list[str]" and isinstance(value, ListConfig) and not all(map(_is_word, value)):
+        shown = OmegaConf.to_container(value)
+        message = f"expected list[str], got {shown!r}; write words such as NO, ON and 1e3 in quotes"
+        problems.append(Problem(key, "wrong_type", message))
+        return
     try:
         # Merged where it is a dictionary: two overrides of two of its entries are both meant.
         OmegaConf.update(merged, key, value, merge=known[key].is_dictionary)
@@ -188,6 +193,11 @@ def _assign(
         shown = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
         message = f"expected {known[key].kind}, got {shown!r} ({getattr(came, '__name__', came)})"
         problems.append(Problem(key, "wrong_type", message))
+
+
+def _is_word(value: object) -> bool:
+    # OmegaConf would take all of these for words: what YAML reads as false would be the word "False".
+    return isinstance(value, str | int) and not isinstance(value, bool)
 
 
 def _nearest(key: str, known: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import field, replace
 from typing import Any, TypeVar
@@ -77,10 +78,8 @@ def find_problems(section: object, prefix: str = "") -> Iterator[Problem]:
             continue
         elif "words" in item.metadata:
             yield from _word_problems(key, value, item.metadata["words"])
-        elif "rule" in item.metadata:
-            holds, expected = _RULES[item.metadata["rule"]]
-            if not holds(value):
-                yield Problem(key, "out_of_range", f"{expected}, got {value}")
+        else:
+            yield from _number_problems(key, value, item.metadata.get("rule"))
     own = getattr(section, "find_problems", None)
     if own is not None:
         yield from (replace(problem, key=f"{prefix}{problem.key}") for problem in own())
@@ -102,6 +101,14 @@ def unknown_words(key: str, what: str, given: Sequence[str], known: Sequence[str
     for word in given:
         if word not in known:
             yield Problem(key, "unknown_word", f"unknown {what} {word!r}; {what}s are {', '.join(known)}")
+
+
+def _number_problems(key: str, value: object, rule: str | None) -> Iterator[Problem]:
+    holds, expected = _RULES.get(rule or "", (lambda _: True, ""))
+    if not holds(value):
+        yield Problem(key, "out_of_range", f"{expected}, got {value}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield Problem(key, "out_of_range", f"must be a finite number, got {value}")
 
 
 def _word_problems(key: str, value: object, words: tuple[str, ...]) -> Iterator[Problem]:

@@ -6,8 +6,8 @@ A batch carries its position in the stream, since workers run ahead of what was 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from bigfoot.audio.pauses import cut_at_pauses
 from bigfoot.audio.recording import Moments, Recording, normalize_part
 from bigfoot.data.augment import augment_waveform, stable_seed
 from bigfoot.data.cuts import path_of, read_cuts
+from bigfoot.data.manifests import LABELS_FIELD
 from bigfoot.data.noise import NoiseFolder
 from bigfoot.data.settings import AugmentConfig, DataConfig
 from bigfoot.errors import AudioError, DataError
@@ -66,6 +67,7 @@ class Batch:
         speakers: B speakers.
         position: where in the stream; None in evaluation.
         decoder_labels: (B, U') int64, as ``labels``, of a decoder with tokens of its own; None where there is none.
+        attributes: B utterances' labels of tasks, by name.
     """
 
     input_values: Tensor
@@ -76,6 +78,7 @@ class Batch:
     speakers: list[str]
     position: Position | None = None
     decoder_labels: Tensor | None = None
+    attributes: list[Mapping[str, str]] = field(default_factory=list)
 
     def __len__(self) -> int:
         """Number of utterances."""
@@ -97,6 +100,7 @@ class Batch:
             self.speakers,
             self.position,
             None if self.decoder_labels is None else self.decoder_labels.to(device),
+            self.attributes,
         )
 
 
@@ -110,6 +114,7 @@ class LoadedUtterance:
         text: the normalized transcript.
         samples: (N,) at the processor's rate, not normalised.
         moments: what to normalise with where these are a piece of something longer.
+        attributes: labels of tasks, by name.
     """
 
     id: str
@@ -117,10 +122,11 @@ class LoadedUtterance:
     text: str
     samples: Samples
     moments: Moments | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class _CutSource:
+class CutSource:
     """The part of a cut that is needed to read it: small, since it is sent to workers."""
 
     id: str
@@ -130,9 +136,11 @@ class _CutSource:
     offset: Seconds
     duration: Seconds | None
     seconds: Seconds
+    attributes: Mapping[str, str]
 
     @classmethod
-    def of(cls, cut: Cut) -> _CutSource:
+    def of(cls, cut: Cut) -> CutSource:
+        """Take what is needed of a cut."""
         supervision = cut.supervisions[0]
         # Reading to the end finds a truncated file, a stretch that rounds to it would not always.
         whole = cut.start == 0 and abs(cut.duration - cut.recording.duration) < 1e-6
@@ -144,11 +152,13 @@ class _CutSource:
             offset=cut.start,
             duration=None if whole else cut.duration,
             seconds=cut.duration,
+            attributes=(supervision.custom or {}).get(LABELS_FIELD, {}),
         )
 
     def load(self, sample_rate: int) -> LoadedUtterance:
+        """Read it whole."""
         samples = read_audio(self.path, offset=self.offset, duration=self.duration, sample_rate=sample_rate)
-        return LoadedUtterance(self.id, self.speaker, self.text, samples)
+        return LoadedUtterance(self.id, self.speaker, self.text, samples, attributes=self.attributes)
 
     def load_pieces(self, sample_rate: int, longest: Seconds | None) -> Iterator[LoadedUtterance]:
         """Yield longer cuts in pieces of one id, the first of which has the transcript."""
@@ -159,7 +169,7 @@ class _CutSource:
         stretch = Recording(self.path, size, sample_rate, offset=self.offset, duration=self.duration)
         for piece in cut_at_pauses(stretch, longest=longest):
             text = "" if piece.index else self.text
-            yield LoadedUtterance(self.id, self.speaker, text, piece.samples, piece.moments)
+            yield LoadedUtterance(self.id, self.speaker, text, piece.samples, piece.moments, self.attributes)
 
 
 def collate(utterances: Sequence[LoadedUtterance], processor: Processor, position: Position | None = None) -> Batch:
@@ -199,6 +209,7 @@ def collate(utterances: Sequence[LoadedUtterance], processor: Processor, positio
         position=position,
         # Who asks for no labels of the head asks for none at all.
         decoder_labels=_pad_labels(utterances, processor.decoder_tokenizer if processor.tokenizer else None),
+        attributes=[item.attributes for item in utterances],
     )
 
 
@@ -282,15 +293,15 @@ class _BatchReader(Dataset[Batch]):
     noise: NoiseFolder | None
     seed: int
 
-    def __getitem__(self, chosen: tuple[Position, list[_CutSource]]) -> Batch:
+    def __getitem__(self, chosen: tuple[Position, list[CutSource]]) -> Batch:
         position, sources = chosen
         return collate([self._load(source, position) for source in sources], self.processor, position)
 
-    def _load(self, source: _CutSource, position: Position) -> LoadedUtterance:
+    def _load(self, source: CutSource, position: Position) -> LoadedUtterance:
         item = source.load(self.processor.sample_rate)
         rng = np.random.default_rng(stable_seed(self.seed, position.epoch, position.batch, source.id))
         samples = augment_waveform(item.samples, self.augment, rng, self.noise)
-        return LoadedUtterance(item.id, item.speaker, item.text, samples)
+        return replace(item, samples=samples)
 
 
 class _EndlessSampler(Sampler[Any]):
@@ -300,12 +311,12 @@ class _EndlessSampler(Sampler[Any]):
         self._sampler = sampler
         self._start = start
 
-    def __iter__(self) -> Iterator[tuple[Position, list[_CutSource]]]:
+    def __iter__(self) -> Iterator[tuple[Position, list[CutSource]]]:
         epoch, skip = self._start.epoch, self._start.batch
         while True:
             self._sampler.set_epoch(epoch)
             for number, cuts in enumerate(islice(self._sampler, skip, None), start=skip + 1):
-                yield Position(epoch, number), [_CutSource.of(cut) for cut in cuts]
+                yield Position(epoch, number), [CutSource.of(cut) for cut in cuts]
             epoch, skip = epoch + 1, 0
 
 
@@ -348,7 +359,7 @@ def evaluation_order(manifest: str | Path) -> list[tuple[str, Seconds]]:
     Raises:
         DataError: the manifest is missing.
     """
-    return [(cut.id, cut.duration) for cut in _longest_first(manifest)]
+    return [(cut.id, cut.duration) for cut in longest_first(manifest)]
 
 
 def evaluation_batches(
@@ -371,12 +382,8 @@ def evaluation_batches(
         DataError: the manifest is missing.
         AudioError: a file cannot be read.
     """
-    sources = [_CutSource.of(cut) for cut in _longest_first(manifest)[skip:]]
-    utterances = (
-        utterance
-        for source in sources
-        for utterance in source.load_pieces(processor.sample_rate, longest)
-    )
+    sources = [CutSource.of(cut) for cut in longest_first(manifest)[skip:]]
+    utterances = (utterance for source in sources for utterance in source.load_pieces(processor.sample_rate, longest))
     while chosen := list(islice(utterances, batch_size)):
         yield collate(chosen, processor)
 
@@ -428,7 +435,7 @@ def iterate_utterances(
     """
     for cut in read_cuts(manifest):
         try:
-            yield from _CutSource.of(cut).load_pieces(sample_rate, longest)
+            yield from CutSource.of(cut).load_pieces(sample_rate, longest)
         except AudioError as error:
             if on_error is None:
                 raise
@@ -460,7 +467,7 @@ def sample_batches(
         if batches[-1] and cut.duration > room:
             batches.append([])
             room = batch_seconds
-        batches[-1].append(_CutSource.of(cut).load(processor.sample_rate))
+        batches[-1].append(CutSource.of(cut).load(processor.sample_rate))
         left, room = left - cut.duration, room - cut.duration
         if left <= 0:
             break
@@ -470,8 +477,8 @@ def sample_batches(
     return [collate(utterances, used) for utterances in batches]
 
 
-def _longest_first(manifest: str | Path) -> list[Cut]:
-    """Sort by length, longest first, so that a batch too big for the memory shows at once."""
+def longest_first(manifest: str | Path) -> list[Cut]:
+    """Sort by length, longest first, so that a batch too big for the memory shows at once; ties by id."""
     return _read_cuts(manifest, key=lambda cut: (-cut.duration, cut.id))
 
 

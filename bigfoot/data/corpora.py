@@ -13,7 +13,7 @@ import numpy as np
 from bigfoot.audio.files import write_audio
 from bigfoot.data.augment import stable_seed
 from bigfoot.data.cuts import write_manifest
-from bigfoot.data.fsdd import find_recordings, join_strings
+from bigfoot.data.fsdd import find_recordings, join_strings, list_recordings
 from bigfoot.data.listings import list_folder, list_librispeech, list_speechocean762
 from bigfoot.data.manifests import (
     ListedUtterance,
@@ -38,6 +38,7 @@ from bigfoot.data.sources import (
     read_sources,
     write_sources,
 )
+from bigfoot.data.splits import make_splits
 from bigfoot.data.synthetic import synthesize_split
 from bigfoot.data.tables import list_common_voice, list_table
 from bigfoot.data.utterance import Utterance
@@ -87,15 +88,22 @@ def _find_fsdd(root: Path, split: str) -> list[Path]:
 
 
 def _list_table(root: Path, split: str, config: DataConfig) -> list[ListedUtterance]:
-    return list_table(_find_table(split, root), untranscribed=config.transcripts == "none")
+    untranscribed = config.transcripts == "none"
+    table = _find_table(split, root)
+    return list_table(table, untranscribed=untranscribed, names=config.columns, labels=config.labels)
+
+
+def _list_speechocean762(root: Path, split: str, config: DataConfig) -> list[ListedUtterance]:
+    return list_speechocean762(root, split, untranscribed=config.transcripts == "none")
 
 
 _CORPORA = {
     "synthetic_digits": _Corpus(generate=_synthesize),
     "fsdd": _Corpus("fsdd", generate=_join_fsdd, find_sources=_find_fsdd),
+    "fsdd_recordings": _Corpus("fsdd", lambda root, split, _: list_recordings(root, split)),
     "librispeech": _Corpus("LibriSpeech", lambda root, split, _: list_librispeech(root, split)),
     "common_voice": _Corpus("CommonVoice", lambda root, split, _: list_common_voice(root, split), is_written=True),
-    "speechocean762": _Corpus("speechocean762", lambda root, split, _: list_speechocean762(root, split)),
+    "speechocean762": _Corpus("speechocean762", _list_speechocean762),
     "folder": _Corpus(None, lambda root, split, config: list_folder(root, split, config.transcripts == "none")),
     "table": _Corpus(None, _list_table),
 }
@@ -284,7 +292,7 @@ def _write_splits(
 
         if count > 0:
             made = generate(config, seed, split, count, skip if config.on_bad_audio == "skip" else None)
-            listed[split] = _write_generated(made, folder, split, count)
+            listed[split] = _choose_labels(_write_generated(made, folder, split, count), config)
     return listed
 
 
@@ -296,7 +304,7 @@ def _write_generated(utterances: Iterator[Utterance], folder: Path, split: str, 
         path = folder / "audio" / split / f"{item.id}.flac"
         with swapped_in(path) as part:
             write_audio(part, item.samples)
-        listed.append(ListedUtterance(item.id, path, item.text, item.speaker))
+        listed.append(ListedUtterance(item.id, path, item.text, item.speaker, labels=item.labels))
     return listed
 
 
@@ -311,9 +319,30 @@ def _list_splits(
             listed[split] = [item for name in names for item in corpus.list_split(root, name, config)]
             if corpus.is_written:
                 listed[split] = [replace(item, text=drop_silent_marks(item.text, characters)) for item in listed[split]]
-    if config.hold_out_speakers and "dev" not in listed:
+    listed = {split: _choose_labels(items, config) for split, items in listed.items()}
+    if config.split.by != "given":
+        listed = make_splits([item for items in listed.values() for item in items], config.split, seed)
+    elif config.hold_out_speakers and "dev" not in listed:
         listed["train"], listed["dev"] = hold_out_speakers(listed.get("train", []), config.hold_out_speakers, seed)
     return {split: listed[split] for split in SPLITS if split in listed}
+
+
+def _choose_labels(listed: list[ListedUtterance], config: DataConfig) -> list[ListedUtterance]:
+    """Keep the labels that are asked for.
+
+    Raises:
+        DataError: no utterance has one of them.
+    """
+    known = {name for item in listed for name in item.labels}
+    if not known and not config.labels:
+        return listed
+    if listed and (absent := sorted(set(config.labels) - known)):
+        there = f"has {', '.join(sorted(known))}" if known else "has none"
+        raise DataError(f"data.labels: no utterance has a label {absent[0]!r}; {config.corpus} {there}")
+    return [
+        replace(item, labels={name: item.labels[name] for name in config.labels if name in item.labels})
+        for item in listed
+    ]
 
 
 def _split_names(config: DataConfig) -> dict[str, list[str]]:

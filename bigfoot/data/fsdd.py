@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from bigfoot.audio.files import read_audio
+from bigfoot.data.manifests import ListedUtterance
 from bigfoot.data.utterance import Utterance, digits_to_text, silence
 from bigfoot.errors import AudioError, DataError
 from bigfoot.types import Samples
@@ -45,6 +46,30 @@ def find_recordings(root: str | Path, split: str) -> dict[str, list[tuple[int, P
     if not found:
         raise DataError(f"data.root: {folder} holds no recording of FSDD's {split} split (DIGIT_SPEAKER_INDEX.wav)")
     return found
+
+
+def list_recordings(root: str | Path, split: str) -> list[ListedUtterance]:
+    """List single recordings, for tasks.
+
+    Args:
+        root: the dataset's folder, or its ``recordings``.
+        split: ``train``, ``dev``, ``test``, or ``all`` of them.
+
+    Returns:
+        One utterance a file, in order of speaker and file, with the labels ``digit`` and ``speaker``.
+
+    Raises:
+        DataError: the folder is missing or holds no recording of the split.
+    """
+    splits = list(INDEX_RANGES) if split == "all" else [split]
+    if unknown := [name for name in splits if name not in INDEX_RANGES]:
+        raise DataError(f"data: FSDD has no split {unknown[0]!r}; name train, dev, test, or all")
+    return [
+        ListedUtterance(path.stem, path, "", speaker, labels={"digit": str(digit), "speaker": speaker})
+        for name in splits
+        for speaker, files in sorted(find_recordings(root, name).items())
+        for digit, path in files
+    ]
 
 
 def join_strings(

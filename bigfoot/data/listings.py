@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from bigfoot.audio.folders import READABLE, UNREADABLE, type_problem, walk_files
 from bigfoot.data.manifests import ListedUtterance
+from bigfoot.data.rows import read_rows
 from bigfoot.data.tables import list_table
 from bigfoot.data.transcripts import read_text_file, read_text_lines
 from bigfoot.errors import AudioError, DataError
@@ -116,7 +118,7 @@ def _list_file(path: Path, text: Path | None, folder: Path, split: str, needs_te
     return ListedUtterance(_name(path, folder, split), path, transcript, path.parent.name, problem)
 
 
-def list_speechocean762(root: Path, split: str) -> list[ListedUtterance]:
+def list_speechocean762(root: Path, split: str, untranscribed: bool = False) -> list[ListedUtterance]:
     """List a split of speechocean762 (Zhang et al., 2021), as published or as a table.
 
     As published, a split is a folder in the manner of Kaldi, ``train`` or ``test``, beside ``WAVE``::
@@ -130,25 +132,43 @@ def list_speechocean762(root: Path, split: str) -> list[ListedUtterance]:
     Args:
         root: the folder of ``WAVE``, ``train`` and ``test``, or of the tables.
         split: name of a folder or stem of a table.
+        untranscribed: transcripts are not trained on.
 
     Returns:
-        The utterances in the order of the table or of ``wav.scp``; audio without transcript has a ``problem``.
+        The utterances in the order of the table or of ``wav.scp``; audio without transcript has a ``problem``. Labels
+        are ``age`` and ``gender`` of the speaker, of ``speakers.tsv`` or of ``spk2age`` and ``spk2gender``.
 
     Raises:
         DataError: the split is there in neither form.
     """
     if (root / f"{split}.tsv").is_file():
-        return list_table(root / f"{split}.tsv")
+        return _with_speaker_labels(list_table(root / f"{split}.tsv", untranscribed=untranscribed), root)
     if not (root / split / "wav.scp").is_file():
         raise DataError(f"data: {root} holds neither {split}.tsv nor {split}/wav.scp of speechocean762")
     paths, *rest = (_read_pairs(root / split / name) for name in ("wav.scp", "text", "utt2spk"))
     texts, speakers = map(dict, rest)
     listed = []
     for name, path in paths:
-        problem = None if name in texts else f"no transcript in {split}/text"
+        problem = None if untranscribed or name in texts else f"no transcript in {split}/text"
         speaker = speakers.get(name, "unknown")
         listed.append(ListedUtterance(name, root / path, texts.get(name, ""), speaker, problem))
-    return listed
+    return _with_speaker_labels(listed, root, root / split)
+
+
+def _with_speaker_labels(
+    listed: list[ListedUtterance], root: Path, folder: Path | None = None
+) -> list[ListedUtterance]:
+    """Add the age and gender of speakers, as far as they are known."""
+    found: dict[str, dict[str, str]] = {}
+    if (root / "speakers.tsv").is_file():
+        rows = (row.values for row in read_rows(root / "speakers.tsv")[1])
+        found = {str(row["speaker"]): {key: row[key] for key in ("age", "gender") if row.get(key)}
+                 for row in rows if row.get("speaker")}  # fmt: skip
+    elif folder is not None:
+        for key in ("age", "gender"):
+            for speaker, value in _read_pairs(folder / f"spk2{key}"):
+                found.setdefault(speaker, {})[key] = value
+    return [replace(item, labels=found[item.speaker]) if item.speaker in found else item for item in listed]
 
 
 def _read_pairs(path: Path) -> list[tuple[str, str]]:

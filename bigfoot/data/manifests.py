@@ -36,6 +36,8 @@ SHORTEST: Seconds = 0.1
 """Shorter audio is left out of every split: it has a handful of frames, or none."""
 
 PREPARED_FILE = "prepared.json"
+LABELS_FIELD = "labels"
+"""Field of a supervision: labels of tasks by name."""
 
 _Item = TypeVar("_Item")
 
@@ -51,6 +53,7 @@ class ListedUtterance:
         speaker: who speaks.
         problem: why it cannot be used, where the listing itself is at fault.
         stretch: the part of the file that it is; None for the whole.
+        labels: of tasks, by name; one that is not known is absent.
     """
 
     id: str
@@ -59,6 +62,7 @@ class ListedUtterance:
     speaker: str
     problem: str | None = None
     stretch: Stretch | None = None
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -255,6 +259,7 @@ def _make_cut(item: ListedUtterance, text: str, header: AudioHeader, start: Seco
             channel=cut.channel,
             text=text,
             speaker=item.speaker,
+            custom={LABELS_FIELD: dict(item.labels)} if item.labels else None,
         )
     ]
     return cut

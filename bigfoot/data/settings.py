@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from bigfoot.config import Problem, above_zero, not_negative, one_of, share
+from bigfoot.config import Problem, above_zero, not_negative, one_of, share, unknown_words
+from bigfoot.data.split_settings import SplitConfig
+
+ROLES = ("path", "text", "speaker", "id", "offset", "duration", "end")
+"""What columns of a table can be for, besides labels."""
 
 
 @dataclass
@@ -50,10 +54,12 @@ class DataConfig:
     """One corpus with its train, dev and test splits, as lhotse manifests."""
 
     corpus: str = one_of(
-        "synthetic_digits", "fsdd", "librispeech", "common_voice", "speechocean762", "folder", "table"
-    )
-    """``synthetic_digits``, ``fsdd``, ``librispeech``, ``common_voice`` (TSV beside ``clips/``), ``speechocean762``,
-    ``folder`` (audio beside .txt of the same name, or audio alone) or ``table`` (TSV, CSV or JSONL)."""
+        "synthetic_digits", "fsdd", "fsdd_recordings", "librispeech", "common_voice", "speechocean762", "folder",
+        "table",
+    )  # fmt: skip
+    """``synthetic_digits``, ``fsdd`` (strings joined from it), ``fsdd_recordings`` (each by itself), ``librispeech``,
+    ``common_voice`` (TSV beside ``clips/``), ``speechocean762``, ``folder`` (audio beside .txt of the same name, or
+    audio alone) or ``table`` (TSV, CSV or JSONL)."""
     root: str | None = None
     """Folder of the corpus; ``$BIGFOOT_DATA/<its usual name>`` by default. Synthetic speech needs none."""
     train_clean_100: bool = False
@@ -69,6 +75,15 @@ class DataConfig:
     """The same for dev, on which the best checkpoint is chosen."""
     test_splits: list[str] = field(default_factory=list)
     """The same for test, which is read once, at the end."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Table: its own names of columns, by what they are for: ``path``, ``text``, ``speaker``, ``id``, ``offset``,
+    ``duration``, ``end``, or a label of ``labels``."""
+    labels: list[str] = field(default_factory=list)
+    """Labels of utterances that tasks are trained on (``train_task``), by name: columns of a table, or what the corpus
+    has: ``digit`` and ``speaker`` (fsdd_recordings), ``age`` and ``gender`` (speechocean762), ``sex``, ``accent``,
+    ``speed`` and ``traits`` (synthetic_digits)."""
+    split: SplitConfig = field(default_factory=SplitConfig)
+    """Splits that are made out of ``train_splits``."""
     transcripts: str = one_of("given", "none", "teacher")
     """``none`` trains without transcripts: where labels are asked for (``ctc``, fine-tuning, dev WER), the teacher's
     own transcripts take their place, by its decoder where it has one (``evaluate.autoregressive``). Test keeps the
@@ -112,3 +127,7 @@ class DataConfig:
         """Check conditions on several values together."""
         if self.max_digits < self.min_digits:
             yield Problem("max_digits", "below_minimum", "below data.min_digits")
+        yield from unknown_words("columns", "column", list(self.columns), [*ROLES, *self.labels])
+        if self.split.stratify and self.split.stratify not in self.labels:
+            message = f"{self.split.stratify!r} is none of data.labels {self.labels}; add it there"
+            yield Problem("split.stratify", "unknown_word", message)

@@ -55,7 +55,11 @@ def list_sources(split: str, listed: Iterable[ListedUtterance], digests: FileDig
     """
     for item in listed:
         audio = None if digests is None else digests.digest(item.path)
-        yield Source(split, item.id, _shorten(asdict(item)), audio)
+        entry = asdict(item)
+        if not item.labels:
+            # So that data prepared before there were labels is not prepared again.
+            del entry["labels"]
+        yield Source(split, item.id, _shorten(entry), audio)
 
 
 def file_sources(split: str, files: Iterable[Path], digests: FileDigests | None) -> Iterator[Source]:
@@ -123,7 +127,7 @@ def read_sources(folder: Path) -> list[Source] | None:
     try:
         with gzip.open(folder / SOURCES_FILE, "rt", encoding="ascii") as file:
             return [Source(*json.loads(line)) for line in file]
-    except (OSError, EOFError, ValueError, TypeError, zlib.error):
+    except (OSError, EOFError, ValueError, TypeError, zlib.error, RecursionError):
         return None
 
 

@@ -28,6 +28,14 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "dev": ("Lee", "belinda", "f5", "m3", "miguel", "shelby"),
     "test": ("Mike", "mike2", "Nguyen", "edward", "edward2", "f3", "grandpa", "kaukovalta", "linda", "m6"),
 }  # fmt: skip
+FEMALE = frozenset({
+    "Alicia", "Andrea", "Annie", "anika", "aunty", "belinda", "f1", "f2", "f3", "f4", "f5", "grandma", "linda", "steph",
+    "steph2", "steph3",
+})  # fmt: skip
+"""Variants that espeak-ng names female."""
+_NATIONS = {"en-us": "american", "en-us-nyc": "american", "en-029": "caribbean"}
+FAST = 155
+"""Words a minute from which a voice is fast."""
 _SPLIT_CODE = {"train": 0, "dev": 1, "test": 2}
 
 
@@ -63,7 +71,28 @@ def synthesize_string(seed: int, split: str, index: int, min_digits: int = 1, ma
     samples = np.concatenate([silence(rng, 0.25), samples, silence(rng, 0.25)])
     samples = samples * np.float32(rng.uniform(0.1, 0.7) / max(1e-3, float(np.abs(samples).max())))
     samples = add_noise(samples, rng, snr_db=rng.uniform(15.0, 40.0))
-    return Utterance(f"synthetic-{split}-{index:06d}", variant, text, samples)
+    return Utterance(f"synthetic-{split}-{index:06d}", variant, text, samples, describe_voice(voice))
+
+
+def describe_voice(voice: Voice) -> dict[str, str]:
+    """Label a voice for tasks.
+
+    Args:
+        voice: such as ``en-us+f3``.
+
+    Returns:
+        ``sex``, ``accent``, ``speed``, and ``traits``: female, american, british, caribbean and fast, as far as they
+        are true, separated by ``|``.
+
+    Examples:
+        >>> describe_voice(Voice("en-us+f3", rate=180))["traits"]
+        'female|american|fast'
+    """
+    accent, _, variant = voice.name.partition("+")
+    sex, nation = "female" if variant in FEMALE else "male", _NATIONS.get(accent, "british")
+    speed = "fast" if voice.rate >= FAST else "slow"
+    traits = [word for word in (sex, nation, speed) if word not in ("male", "slow")]
+    return {"sex": sex, "accent": nation, "speed": speed, "traits": "|".join(traits)}
 
 
 def synthesize_split(

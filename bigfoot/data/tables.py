@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from bigfoot.data.manifests import ListedUtterance
 from bigfoot.data.rows import PATH_COLUMNS, Row, read_rows
@@ -13,7 +16,10 @@ _TEXT_COLUMNS = ("text", "transcript", "sentence")
 _SPEAKER_COLUMNS = ("speaker", "client_id")
 
 
-def list_table(table: Path, audio: Path | None = None, untranscribed: bool = False) -> list[ListedUtterance]:
+def list_table(
+    table: Path, audio: Path | None = None, untranscribed: bool = False, names: Mapping[str, str] | None = None,
+    labels: Collection[str] = (),
+) -> list[ListedUtterance]:  # fmt: skip
     """List a table of utterances; the suffix names its format.
 
     A header names the columns ``path`` (or ``audio_filepath``; relative to the table's folder) and ``text`` (or
@@ -30,6 +36,8 @@ def list_table(table: Path, audio: Path | None = None, untranscribed: bool = Fal
         table: a ``.tsv``, ``.csv`` or ``.jsonl`` file; see ``read_rows``.
         audio: folder to which paths are relative; the table's own by default.
         untranscribed: transcripts are not trained on, so their column may be missing.
+        names: the table's own names of columns, by what they are for.
+        labels: columns, by these names or by ``names``, that travel with the utterances as labels of tasks.
 
     Returns:
         The utterances in the table's order; a broken line is one with a ``problem``.
@@ -37,7 +45,10 @@ def list_table(table: Path, audio: Path | None = None, untranscribed: bool = Fal
     Raises:
         DataError: no such file, an unknown suffix, or columns are missing.
     """
-    columns, rows = read_rows(table)
+    columns, rows = _rename(table, *read_rows(table), names or {})
+    if absent := sorted(set(labels) - columns):
+        found = ", ".join(sorted(columns)) or "an empty file"
+        raise DataError(f"data.labels: {table} has no column {absent[0]} (there: {found}); see data.columns")
     texts = set(_TEXT_COLUMNS) if not untranscribed else {*_TEXT_COLUMNS, *columns}
     broken = table.suffix.lower() == ".jsonl" and not columns
     if not broken and not (columns & set(PATH_COLUMNS) and columns & texts):
@@ -46,7 +57,31 @@ def list_table(table: Path, audio: Path | None = None, untranscribed: bool = Fal
             f"data: {table} needs a header with the columns path and text; found: {found}; "
             "audio without transcripts is learned from with data.transcripts=none"
         )
-    return [_list_row(table, audio or table.parent, row, untranscribed) for row in rows]
+    return [_list_row(table, audio or table.parent, row, untranscribed, labels) for row in rows]
+
+
+def _rename(
+    table: Path, columns: set[str], rows: list[Row], names: Mapping[str, str]
+) -> tuple[set[str], list[Row]]:
+    """Give columns the names of what they are for; one that has such a name of its own gives way."""
+    if absent := sorted(set(names.values()) - columns):
+        found = ", ".join(sorted(columns)) or "an empty file"
+        raise DataError(f"data.columns: {table} has no column {absent[0]} (there: {found})")
+    if not names:
+        return columns, rows
+    kept = columns - set(names.values())
+    return kept | set(names), [replace(row, values=_rename_values(row.values, names)) for row in rows]
+
+
+def _rename_values(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    kept = {column: value for column, value in values.items() if column not in names.values()}
+    return kept | {use: values[column] for use, column in names.items() if column in values}
+
+
+def _read_labels(values: Mapping[str, Any], labels: Collection[str]) -> dict[str, str]:
+    """Labels that are known; a cell that is empty is not."""
+    found = {name: str(values[name]).strip() for name in labels if values.get(name) is not None}
+    return {name: value for name, value in found.items() if value}
 
 
 def list_common_voice(root: Path, split: str) -> list[ListedUtterance]:
@@ -79,7 +114,9 @@ def list_common_voice(root: Path, split: str) -> list[ListedUtterance]:
     return list_table(table, audio=root / "clips")
 
 
-def _list_row(table: Path, audio: Path, row: Row, untranscribed: bool) -> ListedUtterance:
+def _list_row(
+    table: Path, audio: Path, row: Row, untranscribed: bool, labels: Collection[str]
+) -> ListedUtterance:
     values, name = row.values, f"{table.name}:{row.line}"
     text = next((values[column] for column in _TEXT_COLUMNS if isinstance(values.get(column), str)), None)
     path = next((values[column] for column in PATH_COLUMNS if values.get(column)), None)
@@ -93,7 +130,8 @@ def _list_row(table: Path, audio: Path, row: Row, untranscribed: bool) -> Listed
     # The table's folder distinguishes files of the same name that two tables list.
     default = f"{table.parent.name}/{Path(path).with_suffix('').as_posix()}{_name_stretch(stretch)}"
     speaker = next((str(values[key]) for key in _SPEAKER_COLUMNS if values.get(key)), "unknown")
-    return ListedUtterance(str(values.get("id") or default), audio / path, text or "", speaker, problem, stretch)
+    name, known = str(values.get("id") or default), _read_labels(values, labels)
+    return ListedUtterance(name, audio / path, text or "", speaker, problem, stretch, known)
 
 
 def _name_stretch(stretch: Stretch | None) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -20,12 +21,14 @@ class Utterance:
         speaker: who speaks; splits never share one unless the corpus's own do.
         text: the transcript.
         samples: (N,) at 16 kHz.
+        labels: of tasks, by name.
     """
 
     id: str
     speaker: str
     text: str
     samples: Samples
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def seconds(self) -> Seconds:

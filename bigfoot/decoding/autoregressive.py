@@ -67,6 +67,7 @@ def decode_autoregressive(
     ctc: CTCPrefixScorer | None = None,
     limits: Tensor | None = None,
     prompts: Sequence[Sequence[int]] | None = None,
+    min_tokens: int = 0,
     use_cache: bool = True,
 ) -> list[Decoded]:
     """Search for the best texts of a batch, each utterance as if it were alone.
@@ -83,6 +84,7 @@ def decode_autoregressive(
             is above 0 (Hori et al., 2017, section 2.3).
         limits: (B,) most tokens of each text, beside ``config.max_tokens``.
         prompts: first tokens of each text, B lists; not among the tokens that are found. Not with ``ctc``.
+        min_tokens: fewest tokens of each text, to time a search of a given length.
         use_cache: off, every step computes all tokens anew, to compare.
 
     Returns:
@@ -103,7 +105,7 @@ def decode_autoregressive(
             "decoding with ctc_weight needs a CTC head over the decoder's own tokens, and no prompt; set it to 0"
         )
     ctc = ctc if config.ctc_weight else None
-    search = _Search(model, memory, memory_mask, config, ctc, limits, prompts, use_cache)
+    search = _Search(model, memory, memory_mask, config, ctc, limits, prompts, min_tokens, use_cache)
     while not search.done:
         search.step()
     return search.results()
@@ -121,9 +123,11 @@ class _Search:
         ctc: CTCPrefixScorer | None,
         limits: Tensor | None,
         prompts: Sequence[Sequence[int]] | None,
+        min_tokens: int,
         use_cache: bool,
     ) -> None:
         self.model, self.config, self.ctc, self.use_cache = model, config, ctc, use_cache
+        self.min_tokens = min_tokens
         count, beams, device = memory.shape[0], config.beam_size, memory.device
         self.count, self.beams = count, beams
         if memory.shape[1] == 0:  # attention over nothing is no number
@@ -215,8 +219,9 @@ class _Search:
             ctc = self.ctc.score(self.state)
             scores = (1 - config.ctc_weight) * attention + config.ctc_weight * ctc
         scores = scores + config.length_bonus * (self.lengths[..., None] + (~is_end).long())
-        full = self.lengths >= self.limits[:, None]
+        full, short = self.lengths >= self.limits[:, None], self.lengths < self.min_tokens
         scores = scores.masked_fill(full[..., None] & ~is_end, -torch.inf)
+        scores = scores.masked_fill((short & ~full)[..., None] & is_end, -torch.inf)
         # A text that has ended stays as it is: its only next token is the end, at no cost.
         ended, here = self.ended[..., None], self.ended[..., None] & is_end
         scores = scores.masked_fill(ended, -torch.inf).where(~here, self.scores[..., None])

@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from bigfoot.decoding.hypotheses import Hypothesis, LogProbs
+from bigfoot.decoding.phrases import START, PhraseAutomaton
 from bigfoot.decoding.words import WordValues
 from bigfoot.text.tokenizer import Tokenizer
 
 Scores = npt.NDArray[np.float64]
 
-# Prefixes of words that are remembered from utterance to utterance: some ten megabytes.
-_MOST_ROWS = 20_000
+# Scores behind prefixes of words are kept from utterance to utterance, for so many numbers in all: 32 MB.
+_MOST_NUMBERS = 1 << 22
 
 
 @dataclass(eq=False)
@@ -31,10 +32,11 @@ class _Prefix:
         word: letters of the unfinished word.
         state: of the language model, behind the words before.
         language: their log probability.
-        bonus: for them.
-        partial: score of the unfinished ``word``.
+        bonus: for them, and for hot words.
+        hot_state: of the automaton of hot words.
+        worth: all of that in nats, and the scores of the unfinished ``word`` and of unfinished hot words.
         children: by token, so that a prefix that comes again is the same one.
-        scores_of_longer: score with each token appended, (V,); None before the first use.
+        scores_of_longer: the same with each token appended, (V,) or one number; None where it is not in use.
     """
 
     token: int
@@ -43,9 +45,10 @@ class _Prefix:
     state: Any
     language: float
     bonus: float
-    partial: float
+    hot_state: int
+    worth: float
     children: dict[int, _Prefix] = field(default_factory=dict)
-    scores_of_longer: Scores | None = None
+    scores_of_longer: Scores | float | None = None
 
     def tokens(self) -> tuple[int, ...]:
         found, prefix = [], self
@@ -98,6 +101,12 @@ class PrefixBeamSearch:
         return np.array([piece[:1] == " " for piece in self.tokenizer.pieces])
 
     @cached_property
+    def _hot(self) -> PhraseAutomaton | None:
+        if self.values is None or not self.values.hot_words:
+            return None
+        return PhraseAutomaton(dict.fromkeys(self.values.hot_words, self.values.hot_word_bonus), self.tokenizer.pieces)
+
+    @cached_property
     def _letters(self) -> list[str]:
         return [piece.strip() for piece in self.tokenizer.pieces]
 
@@ -116,7 +125,7 @@ class PrefixBeamSearch:
         """
         frames = np.asarray(log_probs, dtype=np.float64)[:, : len(self.tokenizer)]
         state = self.values.model.start() if self.values is not None and self.values.model is not None else None
-        root = _Prefix(-1, None, "", state, 0.0, 0.0, 0.0)
+        root = _Prefix(-1, None, "", state, 0.0, 0.0, START, 0.0)
         beam = _Beam([root], np.zeros(1), np.full(1, -np.inf))
         for frame in frames:
             beam = self._advance(beam, frame)
@@ -144,11 +153,7 @@ class PrefixBeamSearch:
     def _prune(self, beam: _Beam, stay_blank: Scores, stay_label: Scores, longer: Scores) -> _Beam:
         count, width = longer.shape
         stays = np.logaddexp(stay_blank, stay_label)
-        ranked_stays, ranked_longer = stays, longer
-        if self.values is not None:
-            ranked_stays = stays + np.array([self._worth(prefix) for prefix in beam.prefixes])
-            ranked_longer = longer + np.stack([self._scores_of_longer(prefix) for prefix in beam.prefixes])
-        ranks = np.concatenate([ranked_stays, ranked_longer.ravel()])
+        ranks = self._rank(beam.prefixes, stays, longer)
         keep = min(self.beam_size, len(ranks))
         best = np.argpartition(-ranks, keep - 1)[:keep]
         best = np.sort(best[ranks[best] > -np.inf])
@@ -159,39 +164,56 @@ class PrefixBeamSearch:
         sources, tokens = grown // width, grown % width
         prefixes = [beam.prefixes[row] for row in stayed]
         prefixes += [self._grow(beam.prefixes[row], int(token)) for row, token in zip(sources, tokens, strict=True)]
+        for prefix in set(beam.prefixes).difference(prefixes):
+            prefix.scores_of_longer = None  # It seldom comes back, and V numbers for each would fill the memory.
         return _Beam(
             prefixes,
             np.concatenate([stay_blank[stayed], np.full(len(grown), -np.inf)]),
             np.concatenate([stay_label[stayed], longer[sources, tokens]]),
         )
 
-    def _worth(self, prefix: _Prefix) -> float:
-        assert self.values is not None
-        return self.values.weight * prefix.language + prefix.bonus + prefix.partial
+    def _rank(self, prefixes: list[_Prefix], stays: Scores, longer: Scores) -> Scores:
+        """Compute what is kept of prefixes as they are, (K,), and behind these with each token appended, (K * V,)."""
+        count, width = longer.shape
+        ranks = np.empty(count + longer.size)
+        of_longer = ranks[count:].reshape(count, width)
+        if self.values is None:
+            ranks[:count], of_longer[:] = stays, longer
+            return ranks
+        np.add(stays, [prefix.worth for prefix in prefixes], out=ranks[:count])
+        for row, prefix in enumerate(prefixes):
+            # A prefix stays in the beam for many frames, and its words are worth the same in all of them.
+            if prefix.scores_of_longer is None:
+                prefix.scores_of_longer = self._compute_scores_of_longer(prefix)
+            np.add(longer[row], prefix.scores_of_longer, out=of_longer[row])
+        return ranks
 
-    def _scores_of_longer(self, prefix: _Prefix) -> Scores:
-        """Compute the score of a prefix with each token appended, (V,)."""
+    def _compute_scores_of_longer(self, prefix: _Prefix) -> Scores | float:
+        """Compute the score of a prefix with each token appended: (V,), or one number where all are the same."""
         assert self.values is not None
-        # A prefix stays in the beam for many frames, and its words are worth the same in all of them.
-        if prefix.scores_of_longer is None:
-            language, bonus, _ = self._close(prefix)
-            closed = self.values.weight * language + bonus
-            before = self.values.weight * prefix.language + prefix.bonus
-            prefix.scores_of_longer = self._row(prefix.word) + np.where(self._closes, closed, before)
-        return prefix.scores_of_longer
+        language, bonus, _ = self._close(prefix)
+        closed = self.values.weight * language + bonus
+        before = self.values.weight * prefix.language + prefix.bonus
+        scores: Scores | float = before if closed == before else np.where(self._closes, closed, before)
+        if self.values.lexicon is not None:
+            scores = self._row(prefix.word) + scores
+        if self._hot is not None:
+            scores = self._hot.scores_of_longer(prefix.hot_state) + scores
+        return scores
 
     def _row(self, word: str) -> Scores:
         """Compute the score of the unfinished word with each token appended, (V,)."""
         assert self.values is not None
-        if word not in self._rows:
+        row = self._rows.get(word)
+        if row is None:
             worth = [
                 self.values.prefix_bonus(letters if closes else word + letters)
                 for letters, closes in zip(self._letters, self._closes, strict=True)
             ]
-            if len(self._rows) >= _MOST_ROWS:
-                self._rows.clear()
-            self._rows[word] = np.array(worth)
-        return self._rows[word]
+            if len(self._rows) * len(self._letters) >= _MOST_NUMBERS:
+                self._rows.clear()  # Another thread may do so at any time.
+            row = self._rows[word] = np.array(worth)
+        return row
 
     def _close(self, prefix: _Prefix) -> tuple[float, float, Any]:
         """Language, bonus and state of a prefix whose word is finished."""
@@ -210,8 +232,13 @@ class PrefixBeamSearch:
         word = prefix.word + letters
         if self._closes[token]:
             (language, bonus, state), word = self._close(prefix), letters
-        partial = 0.0 if self.values is None else self.values.prefix_bonus(word)
-        grown = prefix.children[token] = _Prefix(token, prefix, word, state, language, bonus, partial)
+        partial, hot_state, worth = 0.0, prefix.hot_state, 0.0
+        if self._hot is not None:
+            hot_state, gained = self._hot.append(hot_state, token)
+            bonus, partial = bonus + gained, self._hot.promise(hot_state)
+        if self.values is not None:
+            worth = self.values.weight * language + bonus + (self.values.prefix_bonus(word) + partial)
+        grown = prefix.children[token] = _Prefix(token, prefix, word, state, language, bonus, hot_state, worth)
         return grown
 
     def _finish(self, beam: _Beam) -> list[Hypothesis]:
@@ -233,6 +260,8 @@ class PrefixBeamSearch:
         language, bonus, state = self._close(prefix)
         if bonus == -math.inf:
             return
+        if self._hot is not None:
+            bonus += self._hot.finish(prefix.hot_state)
         weight = 0.0
         if self.values is not None and self.values.model is not None:
             weight = self.values.weight

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bigfoot.config import Problem
 from bigfoot.decoding.beam import PrefixBeamSearch
+from bigfoot.decoding.hot_words import find_hot_words
 from bigfoot.decoding.hypotheses import Search
 from bigfoot.decoding.settings import SearchConfig
 from bigfoot.decoding.words import KenLM, WordValues, read_lexicon
@@ -27,7 +29,7 @@ def build_search(config: SearchConfig, tokenizer: Tokenizer) -> Search | None:
         The search; None for greedy decoding, which needs none.
 
     Raises:
-        DataError: language model or lexicon cannot be read, or the tokenizer cannot write the words of either.
+        DataError: language model, lexicon or hot words cannot be read, or the tokenizer cannot write them.
         MissingExtraError: a language model without the extra ``[lm]``.
 
     Examples:
@@ -37,17 +39,26 @@ def build_search(config: SearchConfig, tokenizer: Tokenizer) -> Search | None:
     """
     if config.decoder == "greedy":
         return None
+    try:
+        hot_words = [text for word in find_hot_words(config, tokenizer) for text in word.texts]
+    except DataError as error:
+        raise DataError(f"evaluate.hot_words: {error}") from error
     values = None
-    if config.decoder == "lm" or config.hot_words or config.lexicon:
-        values = _word_values(config, tokenizer)
+    if config.decoder == "lm" or config.lexicon:
+        values = _word_values(config, tokenizer, hot_words)
+    elif hot_words:
+        values = WordValues()
+    if values is not None:
+        values = replace(values, hot_words=tuple(hot_words), hot_word_bonus=config.hot_word_bonus)
     return PrefixBeamSearch(tokenizer, config.beam_size, values)
 
 
-def _word_values(config: SearchConfig, tokenizer: Tokenizer) -> WordValues:
+def _word_values(config: SearchConfig, tokenizer: Tokenizer, hot_words: Sequence[str]) -> WordValues:
+    """Values of words by language model and lexicon."""
     if tokenizer.unit != "word":
         raise DataError(
             f"evaluate.decoder: words are given values, but this tokenizer writes {tokenizer.unit}s "
-            f"({tokenizer.describe()}); use evaluate.decoder=beam without hot_words and lexicon"
+            f"({tokenizer.describe()}); use evaluate.decoder=beam without lexicon"
         )
     path = config.lm_path if config.decoder == "lm" else None
     words = read_lexicon(config.lexicon, path)
@@ -57,11 +68,12 @@ def _word_values(config: SearchConfig, tokenizer: Tokenizer) -> WordValues:
             f"evaluate.lm_path: the tokenizer can write none of its {len(words):,} words, the first of which is "
             f"{words[0]!r} ({tokenizer.describe()}); are they in another case?"
         )
-    model = None if path is None else KenLM(Path(path).expanduser(), [*(known or ()), *config.hot_words])
-    return WordValues(
-        model, config.lm_weight if model is not None else 0.0, None if known is None else frozenset(known),
-        config.word_bonus, tuple(config.hot_words), config.hot_word_bonus,
-    )  # fmt: skip
+    model = None
+    if path is not None:
+        scored = [*(known or ()), *(word for phrase in hot_words for word in phrase.split())]
+        model = KenLM(Path(path).expanduser(), scored)
+    weight = config.lm_weight if model is not None else 0.0
+    return WordValues(model, weight, None if known is None else frozenset(known), config.word_bonus)
 
 
 def describe_decoder(config: SearchConfig) -> str:
@@ -80,9 +92,10 @@ def describe_decoder(config: SearchConfig) -> str:
         parts.append(f"lexicon {Path(config.lexicon).name}")
     if len(parts) > 1 and config.word_bonus:
         parts.append(f"word bonus {config.word_bonus:g}")
-    if config.hot_words:
-        shown = " ".join(config.hot_words[:5]) + ", ..." * (len(config.hot_words) > 5)
-        parts.append(f"hot words {shown} ({config.hot_word_bonus:g} each)")
+    if config.hot_words or config.hot_words_file:
+        shown = [*config.hot_words[:5], *["..."] * (len(config.hot_words) > 5)]
+        shown += [Path(config.hot_words_file).name] if config.hot_words_file else []
+        parts.append(f"hot words {', '.join(shown)} ({config.hot_word_bonus:g} each)")
     return ", ".join(parts)
 
 
@@ -100,8 +113,7 @@ def unused_options(config: SearchConfig) -> Iterator[Problem]:
         ['lm_path']
     """
     if config.decoder == "greedy":
-        wanted = {"hot_words": bool(config.hot_words), "lexicon": config.lexicon is not None}
-        for name in (name for name, given in wanted.items() if given):
+        for name in (name for name in ("hot_words", "hot_words_file", "lexicon") if getattr(config, name)):
             yield Problem(name, "not_read", "not read by greedy decoding; set evaluate.decoder=beam to use it")
     if config.decoder != "lm" and config.lm_path is not None:
         message = f"not read by evaluate.decoder={config.decoder}; set evaluate.decoder=lm to use it"

@@ -42,6 +42,9 @@ class SearchConfig:
     word_bonus: float = 0.0
     """Added for every word, in nats, where there is a language model or a lexicon; positive where words are lost."""
     hot_words: list[str] = field(default_factory=list)
-    """Words that are likelier here than elsewhere, as the tokenizer writes them."""
+    """Words and phrases that are likelier here than elsewhere. They are normalized as transcripts are; what the
+    vocabulary cannot write is refused before the run."""
+    hot_words_file: str | None = None
+    """File with more of them, one a line, in UTF-8; lines that start with ``#`` are comments."""
     hot_word_bonus: float = not_negative(3.0)
-    """Added for each of them that comes out, in nats."""
+    """Added for each time that one of them comes out, in nats."""

@@ -71,7 +71,11 @@ def name_decoding(model: BigfootForCTC, config: DecodingConfig) -> str:
 
 @torch.no_grad()
 def decode_batch(
-    model: BigfootForCTC, batch: Batch, config: DecodingConfig, prompts: Sequence[Sequence[int]] | None = None
+    model: BigfootForCTC,
+    batch: Batch,
+    config: DecodingConfig,
+    prompts: Sequence[Sequence[int]] | None = None,
+    min_tokens: int = 0,
 ) -> list[Decoded]:
     """Decode a batch by the model's decoder.
 
@@ -82,6 +86,7 @@ def decode_batch(
         batch: on the model's device.
         config: beams, weights and limits.
         prompts: first tokens of each text, in the decoder's tokens.
+        min_tokens: see ``decode_autoregressive``.
 
     Returns:
         One result an utterance.
@@ -98,8 +103,9 @@ def decode_batch(
     if decoder.max_tokens is not None:
         limits = limits.clamp(max=decoder.max_tokens)
     return decode_autoregressive(
-        decoder.text_model, output.memory, output.memory_mask, config, ctc=ctc, limits=limits, prompts=prompts
-    )
+        decoder.text_model, output.memory, output.memory_mask, config,
+        ctc=ctc, limits=limits, prompts=prompts, min_tokens=min_tokens,
+    )  # fmt: skip
 
 
 def transcribe_by_decoder(

@@ -76,21 +76,19 @@ class KenLM:
 class WordValues:
     """Scores that a search adds to the acoustic score, word by word.
 
-    A hot word is worth its bonus when it is complete; until then a part of it is worth the same part of the bonus, so
-    that the beam does not lose it, and loses that again where another word comes of it.
-
     Args:
         model: probabilities of words; None for none.
         weight: factor of their logarithms, 0 or more.
         lexicon: the only words that may come out; None for any.
         word_bonus: for every word, positive where too few come out.
-        hot_words: that are likelier here than elsewhere.
-        hot_word_bonus: for each of them that comes out, in nats.
+        hot_words: words and phrases that are likelier here than elsewhere, in the vocabulary's own characters; see
+            ``PhraseAutomaton``.
+        hot_word_bonus: for each time that one of them comes out, in nats, 0 or more.
 
     Examples:
-        >>> values = WordValues(hot_words=("SEVEN",), hot_word_bonus=5.0)
-        >>> values.prefix_bonus("S"), values.prefix_bonus("SO"), values.ended("SEVEN"), values.ended("SEVENTY")
-        (1.0, 0.0, 5.0, 0.0)
+        >>> values = WordValues(lexicon=("SEVEN",), word_bonus=0.5)
+        >>> values.prefix_bonus("SEV"), values.prefix_bonus("SO"), values.ended("SEVEN"), values.ended("SEV")
+        (0.0, -inf, 0.5, -inf)
     """
 
     model: LanguageModel | None = None
@@ -103,7 +101,9 @@ class WordValues:
     @cached_property
     def _words(self) -> frozenset[str] | None:
         # Hot words may come out even where the lexicon lacks them.
-        return None if self.lexicon is None else frozenset(self.lexicon) | frozenset(self.hot_words)
+        if self.lexicon is None:
+            return None
+        return frozenset(self.lexicon).union(*(phrase.split() for phrase in self.hot_words))
 
     @cached_property
     def _prefixes(self) -> frozenset[str] | None:
@@ -111,25 +111,13 @@ class WordValues:
             return None
         return frozenset(word[:length] for word in self._words for length in range(len(word) + 1))
 
-    @cached_property
-    def _hot_prefixes(self) -> dict[str, float]:
-        shares: dict[str, float] = {}
-        for word in self.hot_words:
-            for length in range(1, len(word) + 1):
-                shares[word[:length]] = max(shares.get(word[:length], 0.0), length / len(word))
-        return shares
-
     def prefix_bonus(self, part: str) -> float:
-        """Bonus of an unfinished word; minus infinity where no word of the lexicon starts with it."""
-        if self._prefixes is not None and part not in self._prefixes:
-            return -math.inf
-        return self.hot_word_bonus * self._hot_prefixes.get(part, 0.0)
+        """Bonus of an unfinished word: 0, and minus infinity where no word of the lexicon starts with it."""
+        return -math.inf if self._prefixes is not None and part not in self._prefixes else 0.0
 
     def ended(self, word: str) -> float:
         """Bonus of a whole word, without the language model's score; minus infinity outside the lexicon."""
-        if self._words is not None and word not in self._words:
-            return -math.inf
-        return self.word_bonus + self.hot_word_bonus * (word in self.hot_words)
+        return -math.inf if self._words is not None and word not in self._words else self.word_bonus
 
 
 def read_lexicon(lexicon: str | None, model: str | None) -> list[str] | None:

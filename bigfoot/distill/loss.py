@@ -65,6 +65,7 @@ class LossInputs:
         masked_teacher: the teacher's output with the same frames masked; None where no loss asks for it.
         token_targets: (B, U), what the decoder should write, -100 = not counted; None where no loss asks for it.
         steps_done: optimizer steps taken so far, scalar.
+        task_targets: (B, W), of the task head, NaN where not known; None where no loss asks for it.
     """
 
     shapes: Shapes
@@ -76,6 +77,7 @@ class LossInputs:
     masked_teacher: CTCOutput | None
     token_targets: Tensor | None
     steps_done: Tensor
+    task_targets: Tensor | None = None
 
     def both(self, name: str) -> tuple[Any, Any]:
         """A field of the student's output, a tensor or a tuple of them, and the same of the teacher's."""
@@ -97,7 +99,8 @@ class Loss:
     needs_teacher: ClassVar[bool] = True
     """Whether it compares with a teacher; those that do are off in the control."""
     unit: ClassVar[str] = "frames"
-    """What its mean is over: ``frames``, ``labels``, or the decoder's ``tokens``, ends included."""
+    """What its mean is over: ``frames``, ``labels``, the decoder's ``tokens``, ends included, ``utterances``, or
+    those of them whose task has a label (``targets``)."""
     needs_decoder: ClassVar[bool] = False
     """Whether the decoders of both models run along the labels."""
     outputs: ClassVar[tuple[str, ...]] = ()

@@ -19,6 +19,7 @@ from bigfoot.errors import TrainingError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC, CTCOutput
 from bigfoot.models.decoders.speech_decoder import teacher_forcing
+from bigfoot.models.tasks.targets import read_targets
 
 
 def active_losses(losses: LossesConfig) -> dict[str, Loss]:
@@ -142,7 +143,9 @@ class Objective(nn.Module):
         labels = 0 if batch.labels is None else int((batch.labels >= 0).sum())
         targets = self._token_targets(batch)
         tokens = 0 if targets is None else int((targets >= 0).sum())
-        units = {"frames": frames, "labels": labels, "tokens": tokens}
+        answers = self._task_targets(batch)
+        known = 0 if answers is None else int((~answers.isnan()).any(-1).sum())
+        units = {"frames": frames, "labels": labels, "tokens": tokens, "utterances": len(batch), "targets": known}
         return {name: units[loss.unit] for name, loss in self._losses.items()}
 
     def _token_targets(self, batch: Batch) -> Tensor | None:
@@ -152,6 +155,13 @@ class Objective(nn.Module):
             return None
         model = decoder.text_model
         return teacher_forcing(labels, model.begin_id, model.end_id)[1]
+
+    def _task_targets(self, batch: Batch) -> Tensor | None:
+        """Return the targets of the task head for a batch."""
+        head = self.student.task_head
+        if head is None or not batch.attributes:
+            return None
+        return read_targets(head.shape, batch.attributes).to(batch.input_values.device)
 
     def advance_(self) -> None:
         """Count an optimizer step."""
@@ -189,7 +199,7 @@ class Objective(nn.Module):
             masked_frames = nn.functional.pad(masked_frames, (0, num_frames - masked_frames.shape[1]))
         inputs = LossInputs(
             self._shapes, student, teacher, student.frame_mask, batch.labels, masked_frames, masked_teacher,
-            self._token_targets(batch), self.steps_done,
+            self._token_targets(batch), self.steps_done, self._task_targets(batch),
         )  # fmt: skip
         return {
             name: loss.compute(inputs, cast(nn.ModuleList, self.terms[name])) for name, loss in self._losses.items()

@@ -22,6 +22,7 @@ from bigfoot.distill.terms.hidden import HiddenLoss
 from bigfoot.distill.terms.logit_cosine import LogitCosineLoss
 from bigfoot.distill.terms.logit_kl import LogitKLLoss
 from bigfoot.distill.terms.masked_hidden import MaskedHiddenLoss
+from bigfoot.distill.terms.task import TaskKLLoss, TaskLoss
 from bigfoot.distill.terms.value_relation import ValueRelationLoss
 from bigfoot.errors import BigfootError
 
@@ -58,6 +59,10 @@ class LossesConfig:
     """The same, by the decoder."""
     decoder_kl: DecoderKLLoss = field(default_factory=DecoderKLLoss)
     """The teacher decoder's distribution over every next token."""
+    task: TaskLoss = field(default_factory=TaskLoss)
+    """The labels of a task, by the task head."""
+    task_kl: TaskKLLoss = field(default_factory=TaskKLLoss)
+    """The teacher's answers to the task."""
 
 
 REGISTERED: Registry[type[Loss]] = Registry("loss")

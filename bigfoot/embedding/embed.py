@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,10 +16,11 @@ from bigfoot.audio.pauses import LONGEST_PIECE, Piece, cut_at_pauses
 from bigfoot.audio.recording import normalize_part, open_recording
 from bigfoot.data.pairs import Pair, PairedFolders, pair_by_name
 from bigfoot.embedding.hidden_states import POOLS, EncodedAudio, digest_model, encode, read_layer
-from bigfoot.embedding.store import Done, check_places, index_of, is_finished, open_store
+from bigfoot.embedding.store import Done, check_places, digests_of, index_of, is_finished, open_store
 from bigfoot.embedding.text_split import SplitText, TextSplitter
 from bigfoot.errors import AudioError, ConfigError, DataError
 from bigfoot.formats.folder import LoadedModel
+from bigfoot.storage.digests import FileDigests
 from bigfoot.storage.lock import locked
 from bigfoot.storage.ownership import OWN_ONLY, MayReplace
 from bigfoot.types import Seconds
@@ -174,13 +174,12 @@ def _embed(
 
 def _describe(loaded: LoadedModel, request: EmbedRequest, pairs: Sequence[Pair]) -> dict[str, Any]:
     """Return everything that determines the content of the file."""
-    found = hashlib.sha256()
+    found, digests = hashlib.sha256(), FileDigests(digests_of(request.output))
     for pair in pairs:
-        for path in (pair.audio, pair.transcript):
-            # A dangling link is an unreadable file; the others are not affected.
-            status = path.stat() if path is not None and os.path.exists(path) else None
-            facts = None if status is None else (status.st_size, status.st_mtime_ns)
-            found.update(json.dumps([pair.name, pair.problem, facts]).encode())
+        # A dangling link is an unreadable file; the others are not affected.
+        content = [None if path is None else digests.digest(path) for path in (pair.audio, pair.transcript)]
+        found.update(json.dumps([pair.name, pair.problem, content]).encode())
+    digests.save()
     asked = {name: value for name, value in asdict(request).items() if name not in ("output", "audio_dir", "may")}
     asked["transcripts_dir"] = request.transcripts_dir is not None
     return {"model": digest_model(loaded), "request": asked, "files": found.hexdigest()}

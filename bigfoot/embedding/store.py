@@ -202,6 +202,16 @@ def index_of(output: Path) -> Path:
     return output.with_suffix(".jsonl")
 
 
+def digests_of(output: Path) -> Path:
+    """Return the path of the file that remembers the digests of the recordings; it may be deleted.
+
+    Examples:
+        >>> digests_of(Path("out/speech.safetensors")).as_posix()
+        'out/.speech.safetensors.digests.jsonl.gz'
+    """
+    return output.with_name(f".{output.name}.digests.jsonl.gz")
+
+
 def _cut_off_what_is_not_whole(folder: Path) -> Done:
     done, whole, size = Done(), 0, 0
     held = (folder / "tensors.bin").stat().st_size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import torch
 
 from bigfoot.audio.pauses import LONGEST_PIECE
 from bigfoot.data.batches import Batch, evaluation_batches
+from bigfoot.data.spread import read_spread
 from bigfoot.decoding.choose import build_search
 from bigfoot.decoding.greedy import Transcripts, decode_greedy, transcribe_batches
 from bigfoot.decoding.settings import DecodingConfig
@@ -123,18 +124,8 @@ def _with_references(found: Transcripts) -> Transcripts:
     )
 
 
-def _spread(batches: Iterable[Batch], limit: int) -> list[Batch]:
-    """Select utterances evenly over the range of lengths, long and short alternating, to maximize padding."""
-    ordered = list(batches)
-    count = min(limit, len(ordered))
-    chosen = [ordered[round(i * (len(ordered) - 1) / max(1, count - 1))] for i in range(count)]
-    half = (len(chosen) + 1) // 2
-    long, short = chosen[:half], [*reversed(chosen[half:]), None]
-    return [batch for pair in zip(long, short, strict=False) for batch in pair if batch]
-
-
-def _pieces(manifest: Path, loaded: LoadedModel) -> Iterable[Batch]:
-    return evaluation_batches(manifest, replace(loaded.processor, tokenizer=None), 1, longest=LONGEST_PIECE)
+def _spread(manifest: Path, loaded: LoadedModel, limit: int) -> list[Batch]:
+    return read_spread(manifest, replace(loaded.processor, tokenizer=None), limit, LONGEST_PIECE)
 
 
 def _in_batches(chosen: Sequence[Batch], size: int) -> Iterator[tuple[int, list[Batch]]]:
@@ -176,7 +167,7 @@ def measure_batch_invariance(loaded: LoadedModel, manifest: Path, limit: int = 1
         ModelError: no head or no vocabulary.
     """
     model, tokenizer = loaded.model, _tokenizer(loaded)
-    chosen = _spread(_pieces(manifest, loaded), limit)
+    chosen = _spread(manifest, loaded, limit)
     alone = [model(batch.input_values.to(model.device)).logits[0] for batch in chosen]
     tolerance = rounding_limit(max((float(logits.abs().max()) for logits in alone if logits.numel()), default=0.0))
     texts = [decode_greedy(logits[None], None, tokenizer) for logits in alone]
@@ -200,6 +191,32 @@ def measure_batch_invariance(loaded: LoadedModel, manifest: Path, limit: int = 1
 
 
 @torch.no_grad()
+def measure_task_invariance(loaded: LoadedModel, manifest: Path, limit: int = 16) -> BatchInvariance:
+    """Do the same for a task head: compare its logits, alone and in batches of 2, 4 and 8.
+
+    Args:
+        loaded: with a task head; in eval mode.
+        manifest: lhotse manifest.
+        limit: maximal number of utterances.
+
+    Returns:
+        See ``BatchInvariance``; no answer is excused.
+    """
+    model = loaded.model
+    chosen = _spread(manifest, loaded, limit)
+    alone = [model(batch.input_values.to(model.device)).task_logits[0] for batch in chosen]
+    tolerance = rounding_limit(max((float(logits.abs().max()) for logits in alone), default=0.0))
+    worst = 0.0
+    for size in BATCH_SIZES:
+        for begin, batches in _in_batches(chosen, size):
+            values, mask = _join(batches)
+            logits = model(values.to(model.device), mask.to(model.device)).task_logits
+            gap = (logits - torch.stack(alone[begin : begin + len(batches)])).abs()
+            worst = max(worst, float(gap.nan_to_num(torch.inf).max()))
+    return BatchInvariance(worst <= tolerance, worst, 0, len(chosen))
+
+
+@torch.no_grad()
 def measure_decoder_invariance(
     loaded: LoadedModel, manifest: Path, config: DecodingConfig, limit: int = 16
 ) -> BatchInvariance:
@@ -218,7 +235,7 @@ def measure_decoder_invariance(
         ModelError: no decoder.
     """
     model = loaded.model
-    chosen = _spread(_pieces(manifest, loaded), limit)
+    chosen = _spread(manifest, loaded, limit)
     alone = [decode_batch(model, batch.to(model.device), config)[0] for batch in chosen]
     tolerance = rounding_limit(max((abs(found.best.score) for found in alone), default=0.0))
     worst, flips, unexcused = 0.0, set(), 0

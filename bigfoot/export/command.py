@@ -16,6 +16,7 @@ from bigfoot.export.gate import Build, export_checked
 from bigfoot.export.onnx import build_onnx, require_onnx
 from bigfoot.export.openvino import build_openvino
 from bigfoot.export.parity import Parity, ParityLimits
+from bigfoot.export.tasks import TaskParity, export_task
 from bigfoot.export.torch_export import build_torch_export
 from bigfoot.formats.folder import LoadedModel, load_model, resolve_model
 from bigfoot.models.small_weights import COMPUTES_INT8
@@ -129,7 +130,7 @@ class ExportRequest:
         return found
 
 
-def run_export(request: ExportRequest, on_note: Callable[[str], None] = lambda _: None) -> Parity:
+def run_export(request: ExportRequest, on_note: Callable[[str], None] = lambda _: None) -> Parity | TaskParity:
     """Load, plan, build, compare, write.
 
     Args:
@@ -154,13 +155,15 @@ def run_export(request: ExportRequest, on_note: Callable[[str], None] = lambda _
         return _export(replace(request, may=may), on_note)
 
 
-def _export(request: ExportRequest, on_note: Callable[[str], None]) -> Parity:
+def _export(request: ExportRequest, on_note: Callable[[str], None]) -> Parity | TaskParity:
     loaded = load_model(request.model)
     if problems := request.problems(loaded.model.config.precision):
         raise ConfigError(problems)
     target = TARGETS[request.to]
     target.require()
     check_exportable(loaded)
+    if loaded.model.task_head is not None:
+        return _export_task(request, loaded)
     calibration = None if request.calibrate is None else read_speech(request.calibrate, loaded.processor)
     own = folder_plan(loaded.model)
     plan = _plan(request, loaded, calibration) if own is None else own
@@ -173,6 +176,19 @@ def _export(request: ExportRequest, on_note: Callable[[str], None]) -> Parity:
         loaded, plan, judged, build=target.build, normalize=request.normalize, limits=limits,
         fallback=request.fallback, on_note=on_note,
     )  # fmt: skip
+    exported.save(request.destination, request.may)
+    return parity
+
+
+def _export_task(request: ExportRequest, loaded: LoadedModel) -> TaskParity:
+    """Export a model that answers a task: to ONNX, in fp32."""
+    problems = [] if request.to == "onnx" else [f"--to: {request.to} has no form for a task head; --to onnx has"]
+    if request.int8 is not None or folder_plan(loaded.model) is not None:
+        problems.append(f"--int8: {request.model} answers a task, and such files are in fp32 alone")
+    if problems:
+        raise ConfigError(problems)
+    judged = read_speech(request.check or request.calibrate, loaded.processor)
+    exported, parity = export_task(loaded, judged, normalize=request.normalize)
     exported.save(request.destination, request.may)
     return parity
 

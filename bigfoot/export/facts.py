@@ -33,13 +33,15 @@ def describe(
         >>> facts["vocab"], facts["stride"], facts["receptive_field"]
         ('["<pad>", "|", "A"]', '320', '400')
     """
-    tokenizer = processor.tokenizer
+    tokenizer = None if config.task is not None else processor.tokenizer
     delimiter, written = "", dict[str, str]()
-    if isinstance(tokenizer, CharTokenizer) and tokenizer.is_plain:
-        # Each character is the text that it adds.
+    if isinstance(tokenizer, CharTokenizer):
         delimiter, written = tokenizer.word_delimiter, {"unknown_token": tokenizer.unknown_token}
-    elif tokenizer is not None:
-        written = {"pieces": json.dumps(tokenizer.pieces, ensure_ascii=False)}
+    # Of a plain vocabulary each character is the text that it adds.
+    if tokenizer is not None and not (isinstance(tokenizer, CharTokenizer) and tokenizer.is_plain):
+        written["pieces"] = json.dumps(tokenizer.pieces, ensure_ascii=False)
+    if tokenizer is not None and tokenizer.cleans_up:
+        written["clean_up"] = "true"
     return {
         "bigfoot_format": FORMAT,
         "vocab": json.dumps([] if tokenizer is None else list(tokenizer.vocabulary), ensure_ascii=False),
@@ -57,6 +59,7 @@ def describe(
         # The whole shape, for what counts and compares; a runtime needs none of it.
         "config": config.to_json_string(use_diff=True),
         **written,
+        **({} if config.task is None else {"task": json.dumps(config.task, ensure_ascii=False)}),
     }
 
 
@@ -64,8 +67,10 @@ def check_exportable(loaded: LoadedModel) -> None:
     """Check that a model can be exported.
 
     Raises:
-        ModelError: the model has no CTC head, or a vocabulary that a file cannot hold.
+        ModelError: the model has neither a CTC head nor a task head, or a vocabulary that a file cannot hold.
     """
+    if loaded.model.task_head is not None:
+        return
     if loaded.model.head is None:
         raise ModelError(f"{loaded.folder}: it has no CTC head, so that no text could come out; fine-tune it first")
     if isinstance(loaded.processor.tokenizer, HuggingFaceTokenizer):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from bigfoot.compress.quantize import Int8Plan
 from bigfoot.export.features import FeatureWriter
+from bigfoot.export.task_head import TaskWriter
 from bigfoot.export.transformer import TransformerWriter
 from bigfoot.export.writer import GraphWriter
 from bigfoot.measure.size import PARTS
@@ -24,7 +25,7 @@ def write_graph(model: BigfootForCTC, plan: Int8Plan, normalize: bool) -> tuple[
     """Write one model.
 
     Args:
-        model: in eval mode, with a head.
+        model: in eval mode, with a CTC head, or a task head, which comes first.
         plan: layers in int8.
         normalize: bring utterances to zero mean and unit variance inside.
 
@@ -36,7 +37,6 @@ def write_graph(model: BigfootForCTC, plan: Int8Plan, normalize: bool) -> tuple[
     """
     from onnx import TensorProto
 
-    assert model.head is not None
     g = GraphWriter(plan)
     g.part, *later = PARTS
     features, transformer = FeatureWriter(model, g, normalize), TransformerWriter(model, g)
@@ -49,12 +49,18 @@ def write_graph(model: BigfootForCTC, plan: Int8Plan, normalize: bool) -> tuple[
     g.part = later[1]
     x = transformer.transform(x, mask, frames, lengths)
     g.part = later[2]
-    logits = transformer.linear(model.head, x)
     batch: list[str | int] = ["batch"]
+    if model.task_head is not None:
+        logits = TaskWriter(model.task_head, g, mask, lengths).write(x, transformer.states)
+        axes = [*batch, model.task_head.kind.num_outputs]
+    else:
+        assert model.head is not None
+        logits = transformer.linear(model.head, x)
+        axes = [*batch, "frames_of_longest", model.head.out_features]
     graph = g.build(
         {"input_values": (TensorProto.FLOAT, ["batch", "samples"]), "lengths": (TensorProto.INT64, ["batch"])},
         {
-            "logits": (logits, TensorProto.FLOAT, [*batch, "frames_of_longest", model.head.out_features]),
+            "logits": (logits, TensorProto.FLOAT, axes),
             "frames": (lengths, TensorProto.INT64, batch),
         },
     )

@@ -50,8 +50,13 @@ class TransformerWriter(PositionWriter):
         bias = self._position_bias(inner_frames)
         bias = None if bias is None else self._pad_keys(bias, 3, 4)
         maps: dict[int, str | None] = {}
+        reads_states = self.model.task_head is not None and self.model.task_head.needs_layers
+        # Hidden states, the input first, for a task head that sums them.
+        self.states: list[str] = [x] if reads_states else []
         for index, layer in enumerate(encoder.layers):
             inner, maps[index] = self._layer(cast("EncoderLayer", layer), index, inner, hidden, bias, maps)
+            if reads_states:
+                self.states.append(inner if reduction is None else self.restore(reduction, inner, frames))
         if reduction is not None:
             inner = self.restore(reduction, inner, frames)
         return self.norm(encoder.layer_norm, inner) if encoder.norm_first else inner

@@ -6,7 +6,11 @@ from pathlib import Path
 
 from bigfoot.errors import ModelError
 
-CHECKPOINT_SUFFIXES = (".pt", ".pth")
+CHECKPOINT_SUFFIXES = (".pt", ".pth", ".ckpt")
+
+
+TENSOR_SUFFIXES = (*CHECKPOINT_SUFFIXES, ".safetensors", ".bin")
+"""Of files that hold a model's tensors; those of Hugging Face's folders are read alone with a shape from elsewhere."""
 
 
 def find_checkpoint(path: Path) -> Path | None:

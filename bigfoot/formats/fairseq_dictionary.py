@@ -56,7 +56,8 @@ def find_dictionary(
 
 def _read_symbols(file: Path) -> list[str]:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        # Lines end as fairseq reads them: a symbol may be another separator. A byte order mark is no symbol.
+        lines = file.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"{file} cannot be read: {error}") from error
     symbols = []

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from bigfoot.errors import ModelError
-from bigfoot.formats.checkpoint import CHECKPOINT_SUFFIXES, find_checkpoint
+from bigfoot.formats.checkpoint import TENSOR_SUFFIXES, find_checkpoint
 from bigfoot.formats.code import write_code
 from bigfoot.formats.huggingface import fetch_folder
 from bigfoot.formats.registry import FORMATS, find_format, read_config_file
@@ -78,7 +78,7 @@ def resolve_model(name: str | Path) -> Path:
         return _ASSETS / TINY_TEACHER
     if str(name).startswith(BUNDLE_PREFIX):
         return Path(name)
-    if Path(name).suffix in CHECKPOINT_SUFFIXES:
+    if Path(name).suffix in TENSOR_SUFFIXES:
         if not Path(name).exists():
             raise ModelError(f"{name}: no such file")
         if Path(name).is_file():
@@ -166,9 +166,9 @@ def load_model(
 
 
 def _load_with_config(path: Path, config: str | Path) -> LoadedModel:
-    file = find_checkpoint(path)
+    file = path if path.is_file() else find_checkpoint(path)
     if file is None:
-        suffixes = ", ".join(CHECKPOINT_SUFFIXES)
+        suffixes = ", ".join(TENSOR_SUFFIXES)
         raise ModelError(f"{path} has a configuration of its own; --config is for a state dict ({suffixes})")
     named = Path(config)
     shape = read_config_file(named) if named.is_file() and named.suffix == ".json" else outline_model(config).config
@@ -183,8 +183,8 @@ def _load_with_config(path: Path, config: str | Path) -> LoadedModel:
 def _read_history(path: Path) -> list[dict[str, Any]]:
     file = path / "history.json"
     history = read_json(file).get("steps") if file.exists() else []
-    if not isinstance(history, list):
-        raise ModelError(f"{file} should hold a list of steps")
+    if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
+        raise ModelError(f"{file} should hold a list of steps, an object each")
     return history
 
 
@@ -266,12 +266,12 @@ def write_model(loaded: LoadedModel, folder: Path, *, to: str = "bigfoot", with_
     Raises:
         ModelError: the format cannot express the shape, or what was written does not come back.
     """
-    decoder = loaded.model.decoder
-    if decoder is not None and to != "bigfoot":
-        raise ModelError(
-            f"the {to} format has no place for the model's {decoder.name}; keep the bigfoot format, or take it away "
-            "first (bigfoot.models.reshape.with_decoder(model, None, seed=0))"
-        )
+    for part, take_away in ((loaded.model.decoder, "with_decoder"), (loaded.model.task_head, "with_task_head")):
+        if part is not None and to != "bigfoot":
+            raise ModelError(
+                f"the {to} format has no place for the model's {part.name}; keep the bigfoot format, or take it away "
+                f"first (bigfoot.models.reshape.{take_away}(model, None, seed=0))"
+            )
     FORMATS[to].save(loaded.model, loaded.processor, folder)
     (folder / "history.json").write_text(json.dumps({"steps": loaded.history}, indent=2), encoding="utf-8")
     if with_code:

@@ -82,6 +82,8 @@ def fetch_folder(name: str) -> Path:
     """
     if Path(name).is_dir():
         return Path(name)
+    if Path(name).is_file():
+        raise ModelError(f"no model folder at {name}: it is a file, and no checkpoint")
     if Path(name).exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise ModelError(f"no model folder at {name}")
     from huggingface_hub import snapshot_download
@@ -198,13 +200,13 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def read_safetensors(file: Path) -> dict[str, Tensor]:
-    """Read all tensors of a file.
+    """Read all tensors of a safetensors file.
 
     Raises:
-        ModelError: it is missing or damaged.
+        ModelError: it cannot be read.
     """
-    _check_header(file)
     try:
+        _check_header(file)
         return load_file(file)
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{file}: its weights cannot be read: {error}") from error

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from transformers.utils import logging
 
 from bigfoot.errors import ModelError
-from bigfoot.formats.checkpoint import CHECKPOINT_SUFFIXES, find_checkpoint
+from bigfoot.formats.checkpoint import CHECKPOINT_SUFFIXES, TENSOR_SUFFIXES, find_checkpoint
 from bigfoot.formats.fairseq import is_fairseq, load_fairseq, save_fairseq
 from bigfoot.formats.huggingface import (
     config_of,
@@ -77,6 +77,11 @@ def find_format(path: Path) -> Format:
     for candidate in FORMATS.values():
         if candidate.recognizes(path):
             return candidate
+    if path.is_file() and path.suffix in TENSOR_SUFFIXES:
+        raise ModelError(
+            f"{path}: tensors without a shape; name the folder that holds them with its config.json, or a model of the "
+            f"same shape: bigfoot convert {path} FOLDER --config CONFIG (a config.json, a model folder or a hub id)"
+        )
     raise ModelError(
         f"{path}: no model that is known here: neither a folder with a config.json, nor a file of fairseq's or "
         f"torchaudio's ({', '.join(CHECKPOINT_SUFFIXES)}), nor a folder that holds one such file"

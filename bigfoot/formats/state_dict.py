@@ -1,4 +1,4 @@
-"""State dicts in PyTorch files: tensors by name without a shape, alone or within a training checkpoint.
+"""State dicts in PyTorch and safetensors files: tensors by name without a shape, alone or within a training checkpoint.
 
 Such a file is read with a configuration from elsewhere (``--config``). Its names may be transformers' of any version,
 bigfoot's own, torchaudio's or fairseq's, with what a wrapper put before all of them.
@@ -6,6 +6,8 @@ bigfoot's own, torchaudio's or fairseq's, with what a wrapper put before all of 
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -13,14 +15,19 @@ from typing import Literal
 from torch import Tensor
 
 from bigfoot.errors import ModelError
+from bigfoot.formats.huggingface import read_safetensors
 from bigfoot.formats.tensor_names import common_wrapper
 from bigfoot.formats.torch_file import TorchFile, open_torch_file
 from bigfoot.formats.torch_layout import StoredTensor
+from bigfoot.models.notices import warn_once
+from bigfoot.models.shape import FAMILY_PREFIXES
 
 Names = Literal["transformers", "torchaudio", "fairseq"]
 
 _NESTED = ("model", "state_dict", "model_state_dict", "module", "net")
 """Under these a training checkpoint keeps its model; what else it holds is not read."""
+
+_OF_A_MODEL = re.compile(rf"((?:\w+\.)*)(?:{'|'.join(FAMILY_PREFIXES.values())})\.")
 
 
 def find_state(content: object) -> dict[str, StoredTensor] | None:
@@ -46,11 +53,14 @@ def read_state(file: Path | TorchFile) -> dict[str, Tensor]:
     """Read the tensors of a model, by names without what a wrapper put before them.
 
     Args:
-        file: of PyTorch's.
+        file: of PyTorch's, or safetensors.
 
     Raises:
         ModelError: the file cannot be read, or holds no named tensors.
     """
+    if isinstance(file, Path) and file.suffix == ".safetensors":
+        tensors = read_safetensors(file)
+        return {new: tensors[name] for name, new in _unwrap(tensors, file).items()}
     opened = open_torch_file(file) if isinstance(file, Path) else file
     state = find_state(opened.content)
     if state is None:
@@ -59,8 +69,24 @@ def read_state(file: Path | TorchFile) -> dict[str, Tensor]:
             f"{opened.path} cannot be read as a state dict: named tensors are expected, in the file or under one of "
             f"{places}; save model.state_dict() alone"
         )
-    wrapper = common_wrapper(state)
-    return {name.removeprefix(wrapper): tensor for name, tensor in opened.read(state).items()}
+    names = _unwrap(state, opened.path)
+    return {names[name]: tensor for name, tensor in opened.read({name: state[name] for name in names}).items()}
+
+
+def _unwrap(names: Iterable[str], file: Path) -> dict[str, str]:
+    """The names of a model's tensors, each with what is left of it without its wrapper."""
+    known = list(names)
+    wrapper = _find_wrapper(known)
+    kept = {name: name.removeprefix(wrapper) for name in known if name.startswith(wrapper)}
+    if left := sorted({name.partition(".")[0] for name in known if name not in kept}):
+        warn_once(f"{file}: what stands beside the model was left out: {', '.join(left)}")
+    return kept
+
+
+def _find_wrapper(names: list[str]) -> str:
+    """What stands before all names; or before the model's, where a training module holds more, as Lightning's does."""
+    before = Counter(found[1] for name in names if (found := _OF_A_MODEL.match(name)))
+    return next((wrapper for wrapper, _ in before.most_common(1)), "") or common_wrapper(names)
 
 
 def whose_names(names: Iterable[str]) -> Names | None:

@@ -121,6 +121,8 @@ def _split_plain_kernel_(tensors: dict[str, Tensor], prefix: str) -> None:
     """A positional kernel without weight normalization as its length and direction; a batch norm's stays whole."""
     if f"{prefix}encoder.pos_conv_embed.batch_norm.weight" in tensors:
         return
-    if (kernel := tensors.pop(prefix + _PLAIN_KERNEL, None)) is not None:
+    kernel = tensors.get(prefix + _PLAIN_KERNEL)
+    if kernel is not None and kernel.ndim == 3:
+        del tensors[prefix + _PLAIN_KERNEL]
         length = kernel.float().norm(dim=(0, 1), keepdim=True)
         tensors |= {prefix + _LENGTH: length, prefix + _DIRECTION: kernel}

@@ -182,10 +182,10 @@ def rename_to_plain(tensors: dict[str, Tensor], source: str) -> dict[str, Tensor
             f"{source}: not a state dict of torchaudio's wav2vec2_model, nor of fairseq: it holds {found}"
             f"{', ...' if len(strange) > 5 else ''}"
         )
-    return _split_projections(state)
+    return _split_projections(state, source)
 
 
-def _split_projections(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _split_projections(state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
     """WavLM's joined queries, keys and values as three tensors."""
     split: dict[str, Tensor] = {}
     for name, tensor in state.items():
@@ -193,6 +193,8 @@ def _split_projections(state: dict[str, Tensor]) -> dict[str, Tensor]:
         if not joined:
             split[name] = tensor
             continue
+        if not tensor.ndim or not len(tensor) or len(tensor) % 3:
+            raise ModelError(f"{source}: {name} is {tuple(tensor.shape)}, and should hold three projections")
         for projection, part in zip(_PROJECTIONS, tensor.chunk(3), strict=True):
             split[f"{before}.attention.{projection}.{kind}"] = part
     return split

@@ -162,7 +162,7 @@ def measure_error_rate(
     _check_arguments(samples, references=references, hypotheses=hypotheses, speakers=speakers)
     words = _count_words(references, hypotheses)
     characters = _total(_count_characters(references, hypotheses))
-    units, bootstrap_unit = _assign_units(speakers)
+    units, bootstrap_unit = assign_units(speakers)
     resampled = _resample(_sum_by_unit(_errors_and_lengths(words), units), samples, seed)
     low, high = _interval(_rates(resampled[:, 0], resampled[:, 1]), units)
     total = _total(words)
@@ -217,7 +217,7 @@ def compare_paired(
         samples, references=references, hypotheses_a=hypotheses_a, hypotheses_b=hypotheses_b, speakers=speakers
     )
     words_a, words_b = _count_words(references, hypotheses_a), _count_words(references, hypotheses_b)
-    units, bootstrap_unit = _assign_units(speakers)
+    units, bootstrap_unit = assign_units(speakers)
     columns = np.column_stack([_errors_and_lengths(words_a), _errors_and_lengths(words_b)[:, 0]])
     resampled = _resample(_sum_by_unit(columns, units), samples, seed)
     differences = _rates(resampled[:, 2] - resampled[:, 0], resampled[:, 1])
@@ -343,8 +343,20 @@ def _errors_and_lengths(counts: Counts) -> Counts:
     return np.column_stack([counts[:, 1:].sum(axis=1), counts[:, :3].sum(axis=1)])
 
 
-def _assign_units(speakers: Sequence[str]) -> tuple[npt.NDArray[np.intp], str]:
-    """Number the unit of every utterance, (B,), and name the kind of unit."""
+def assign_units(speakers: Sequence[str]) -> tuple[npt.NDArray[np.intp], str]:
+    """Number the unit that a bootstrap draws of every utterance.
+
+    Args:
+        speakers: of the B utterances.
+
+    Returns:
+        (B,) numbers from 0 on, and the kind of unit: ``speaker``, or ``utterance`` of fewer than 20 speakers.
+
+    Examples:
+        >>> units, kind = assign_units(["ann", "bob", "ann"])
+        >>> units.tolist(), kind
+        ([0, 1, 2], 'utterance')
+    """
     names, units = np.unique(np.asarray(speakers, dtype=str), return_inverse=True)
     if len(names) >= MIN_SPEAKERS:
         return units, "speaker"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,8 +83,7 @@ def count_macs(model: PreTrainedModel, seconds: Seconds = 10.0) -> dict[nn.Modul
     samples = torch.zeros(1, round(seconds * SAMPLE_RATE), device=model.device)
     was_training = model.training
     model.eval()
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        model(samples)
+    counter = _count_operations(lambda: model(samples))
     model.train(was_training)
     counts = counter.get_flop_counts()
     root = type(model).__name__
@@ -94,6 +93,28 @@ def count_macs(model: PreTrainedModel, seconds: Seconds = 10.0) -> dict[nn.Modul
         if total:
             found[module] = total // 2
     return found
+
+
+def count_pass_macs(run: Callable[[], object]) -> int:
+    """Count multiply-accumulates of whatever is called.
+
+    Args:
+        run: computes with PyTorch.
+
+    Returns:
+        All of them; see ``count_macs``.
+
+    Examples:
+        >>> count_pass_macs(lambda: torch.zeros(2, 3) @ torch.zeros(3, 5))
+        30
+    """
+    return _count_operations(run).get_total_flops() // 2
+
+
+def _count_operations(run: Callable[[], object]) -> FlopCounterMode:
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        run()
+    return counter
 
 
 def part_modules(model: PreTrainedModel) -> list[nn.Module]:

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from bigfoot.measure.deployed import DeployedModel
 from bigfoot.types import SAMPLE_RATE, Seconds
 
 
@@ -166,7 +165,7 @@ def run_pass(model: Callable[[torch.Tensor], Any], samples: torch.Tensor) -> Non
 
 @torch.no_grad()
 def measure_speed(
-    models: Mapping[str, PreTrainedModel | DeployedModel],
+    models: Mapping[str, PreTrainedModel | Callable[[torch.Tensor], tuple[torch.Tensor]]],
     *,
     rounds: int = 9,
     seconds: Seconds = 10.0,
@@ -179,7 +178,8 @@ def measure_speed(
     reported are ratios, round by round.
 
     Args:
-        models: by name; the first is what the others are compared with. What was exported runs on ONNX Runtime.
+        models: by name; the first is what the others are compared with. What is no model of PyTorch, such as a
+            ``DeployedModel`` or a ``DecoderPass``, takes samples and gives (B, T, V).
         rounds: counted rounds, after one that is not.
         seconds: audio of an utterance.
         threads: of torch on the CPU, and of ONNX Runtime.

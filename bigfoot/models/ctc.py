@@ -13,8 +13,11 @@ from bigfoot.models.decoders.shape import DecoderShape
 from bigfoot.models.decoders.speech_decoder import SpeechDecoder
 from bigfoot.models.decoders.streams import Sizes, StreamInputs
 from bigfoot.models.encoder import SpeechEncoder
+from bigfoot.models.outputs import SpeechEncoderOutput
 from bigfoot.models.padding import bring_to_front
 from bigfoot.models.pretrained import BigfootPreTrainedModel
+from bigfoot.models.tasks.head import TaskHead
+from bigfoot.models.tasks.shape import TaskShape
 
 
 @dataclass
@@ -33,6 +36,9 @@ class CTCOutput(ModelOutput):
         memory: (B, T', M), the input of the decoder, where asked for.
         memory_mask: (B, T'), True = real.
         decoder_logits: (B, U + 1, V), of the decoder along the labels it was given.
+        task_logits: (B, K), of the task head; None without one.
+        pooled: (B, P), the pooled frames of the task head.
+        pooling_weights: (B, H, T), shares of the frames where its pooling learns them.
     """
 
     loss: Tensor | None = None
@@ -46,6 +52,9 @@ class CTCOutput(ModelOutput):
     memory: Tensor | None = None
     memory_mask: Tensor | None = None
     decoder_logits: Tensor | None = None
+    task_logits: Tensor | None = None
+    pooled: Tensor | None = None
+    pooling_weights: Tensor | None = None
 
 
 def compute_ctc_losses(logits: Tensor, labels: Tensor, frame_mask: Tensor | None, blank_id: int) -> Tensor:
@@ -81,7 +90,9 @@ def compute_ctc_losses(logits: Tensor, labels: Tensor, frame_mask: Tensor | None
 
 
 class BigfootForCTC(BigfootPreTrainedModel):
-    """``SpeechEncoder`` with a linear CTC head; without one where ``config.ctc_head`` is false.
+    """``SpeechEncoder`` with a linear CTC head, a decoder and a task head, as far as the shape has them.
+
+    ``config.ctc_head``, ``config.decoder`` and ``config.task`` say which; a model for a task alone has no CTC head.
 
     Attribute names follow ``config.weight_prefix``: the family's, such as ``wav2vec2``, and ``lm_head`` where
     transformers' own class can open the folder, ``bigfoot`` and ``bigfoot_lm_head`` where it could only open it
@@ -111,6 +122,9 @@ class BigfootForCTC(BigfootPreTrainedModel):
                 config.inputs_to_logits_ratio,
             )  # fmt: skip
             self.decoder = SpeechDecoder(DecoderShape.read(config.decoder), sizes, config.pad_token_id or 0)
+        self.task_head: TaskHead | None = None
+        if config.task is not None:
+            self.task_head = TaskHead(TaskShape.read(config.task), config.hidden_size, config.num_hidden_layers + 1)
         self.post_init()
 
     @property
@@ -133,7 +147,7 @@ class BigfootForCTC(BigfootPreTrainedModel):
             "feature_projection": encoder.feature_projection,
             "encoder": encoder.encoder,
         }
-        optional = {"lm_head": self.head, "decoder": self.decoder}
+        optional = {"lm_head": self.head, "decoder": self.decoder, "task_head": self.task_head}
         return found | {name: part for name, part in optional.items() if part is not None}
 
     def forward(
@@ -160,7 +174,8 @@ class BigfootForCTC(BigfootPreTrainedModel):
             See ``CTCOutput``.
         """
         decodes = self.decoder is not None and (output_memory or decoder_labels is not None)
-        if decodes and self.decoder is not None and self.decoder.streams.needs_layers:
+        by_decoder = decodes and self.decoder is not None and self.decoder.streams.needs_layers
+        if by_decoder or (self.task_head is not None and self.task_head.needs_layers):
             encoder_arguments["output_hidden_states"] = True
         if decodes and attention_mask is not None:
             # The decoder's streams read the waveform too, and their frames must be the encoder's.
@@ -175,6 +190,7 @@ class BigfootForCTC(BigfootPreTrainedModel):
         inputs = StreamInputs(input_values, *states, logits, encoded.frame_mask)
         return CTCOutput(
             **(self._decode(inputs, decoder_labels) if decodes else {}),
+            **self._answer(encoded),
             loss=loss,
             logits=logits,
             last_hidden_state=encoded.last_hidden_state,
@@ -184,6 +200,12 @@ class BigfootForCTC(BigfootPreTrainedModel):
             frame_mask=encoded.frame_mask,
             attention_values=encoded.attention_values,
         )
+
+    def _answer(self, encoded: SpeechEncoderOutput) -> dict[str, Tensor | None]:
+        if self.task_head is None:
+            return {}
+        answers = self.task_head(encoded.last_hidden_state, encoded.hidden_states, encoded.frame_mask)
+        return {"task_logits": answers.logits, "pooled": answers.pooled, "pooling_weights": answers.weights}
 
     def _decode(self, inputs: StreamInputs, labels: Tensor | None) -> dict[str, Tensor | None]:
         assert self.decoder is not None

@@ -39,6 +39,9 @@ def reshape_config(config: BigfootConfig, **changes: object) -> BigfootConfig:
 # The table of position biases serves all layers, but stands with the first that has maps of its own.
 _PLAIN_TABLE = "encoder.encoder.position_bias."
 _DECODER = "decoder."
+_TASK = "task_head."
+_BESIDE = (_DECODER, _TASK)
+"""Parts whose names are the same in every shape."""
 
 
 def _table_name(config: BigfootConfig) -> str:
@@ -46,15 +49,16 @@ def _table_name(config: BigfootConfig) -> str:
 
 
 def plain_state(model: BigfootForCTC) -> dict[str, Tensor]:
-    """The weights under names that do not depend on the shape: ``encoder.*``, ``head.*``, ``decoder.*``.
+    """The weights under names that do not depend on the shape: ``encoder.*``, ``head.*``, and so on.
 
-    A change of shape may change ``weight_prefix``; steps that move weights between shapes work on these names. What
-    stands under ``encoder.encoder.layers.3`` belongs to that layer alone.
+    The others are ``decoder.*`` and ``task_head.*``. A change of shape may change ``weight_prefix``; steps that move
+    weights between shapes work on these names. What stands under ``encoder.encoder.layers.3`` belongs to that layer
+    alone.
     """
     prefix, head, table = f"{model.config.weight_prefix}.", f"{model.head_name}.", _table_name(model.config)
 
     def plain(name: str) -> str:
-        if name.startswith(_DECODER):
+        if name.startswith(_BESIDE):
             return name
         if not name.startswith(prefix):
             return f"head.{name.removeprefix(head)}"
@@ -79,7 +83,7 @@ def name_in_model(plain: str, config: BigfootConfig) -> str:
         >>> name_in_model("head.bias", BigfootConfig()), name_in_model("encoder.x", BigfootConfig())
         ('lm_head.bias', 'wav2vec2.x')
     """
-    if plain.startswith(_DECODER):
+    if plain.startswith(_BESIDE):
         return plain
     if not plain.startswith("encoder."):
         head = f"{BIGFOOT_PREFIX}_lm_head" if config.weight_prefix == BIGFOOT_PREFIX else "lm_head"
@@ -90,7 +94,7 @@ def name_in_model(plain: str, config: BigfootConfig) -> str:
 def with_new_head(
     model: BigfootForCTC, vocab_size: int, blank_id: int, seed: int, origins: Sequence[int | None] = ()
 ) -> BigfootForCTC:
-    """Build a model with the same encoder and a fresh CTC head; a decoder, whose tokens were the old one's, goes.
+    """Build a model with the same encoder and a fresh CTC head; decoder and task head go.
 
     Tokens initialized from one of the old head's share its probability: their biases are lower by the log of how many
     they are.
@@ -111,7 +115,9 @@ def with_new_head(
         >>> with_new_head(load_model("tiny_teacher").model, 50, 0, seed=1).head.out_features
         50
     """
-    shape = reshape_config(model.config, vocab_size=vocab_size, pad_token_id=blank_id, ctc_head=True, decoder=None)
+    shape = reshape_config(
+        model.config, vocab_size=vocab_size, pad_token_id=blank_id, ctc_head=True, decoder=None, task=None
+    )
     renewed = BigfootForCTC(shape)
     state = {name: tensor for name, tensor in plain_state(model).items() if name.startswith("encoder.")}
     head = nn.Linear(shape.hidden_size, vocab_size)
@@ -130,7 +136,7 @@ def with_new_head(
 
 
 def without_head(model: BigfootForCTC) -> BigfootForCTC:
-    """Build a model with the same encoder and no CTC head; a decoder, whose tokens are the head's, goes with it.
+    """Build a model with the same encoder alone: no CTC head, no decoder, no task head.
 
     Args:
         model: left as it is.
@@ -143,7 +149,7 @@ def without_head(model: BigfootForCTC) -> BigfootForCTC:
         >>> without_head(load_model("tiny_teacher").model).head is None
         True
     """
-    bare = BigfootForCTC(reshape_config(model.config, ctc_head=False, decoder=None))
+    bare = BigfootForCTC(reshape_config(model.config, ctc_head=False, decoder=None, task=None))
     load_plain_state(bare, {name: t for name, t in plain_state(model).items() if name.startswith("encoder.")})
     return bare.eval()
 
@@ -172,6 +178,35 @@ def with_decoder(model: BigfootForCTC, shape: dict[str, Any] | None, seed: int) 
         renewed = BigfootForCTC(reshape_config(model.config, decoder=shape))
     kept = {name: tensor for name, tensor in plain_state(model).items() if not name.startswith(_DECODER)}
     load_plain_state(renewed, plain_state(renewed) | kept)
+    return renewed.eval()
+
+
+def with_task_head(model: BigfootForCTC, shape: dict[str, Any] | None, seed: int) -> BigfootForCTC:
+    """Build a model with the same encoder and a fresh task head in place of CTC head and decoder, or without one.
+
+    Args:
+        model: left as it is.
+        shape: fields of ``TaskShape``; None takes the task head away and keeps the others.
+        seed: of the new weights.
+
+    Returns:
+        The new model in eval mode.
+
+    Raises:
+        ModelError: the head cannot be built.
+
+    Examples:
+        >>> from bigfoot.formats.folder import load_model
+        >>> with_task_head(load_model("tiny_teacher").model, {"labels": ["no", "yes"]}, seed=1).task_head.name
+        'single-label head, mean pooling'
+    """
+    changes: dict[str, Any] = {"task": shape} | ({} if shape is None else {"ctc_head": False, "decoder": None})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        renewed = BigfootForCTC(reshape_config(model.config, **changes))
+    fresh = plain_state(renewed)
+    kept = {name: tensor for name, tensor in plain_state(model).items() if name in fresh and not name.startswith(_TASK)}
+    load_plain_state(renewed, fresh | kept)
     return renewed.eval()
 
 

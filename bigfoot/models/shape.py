@@ -50,6 +50,7 @@ class Shape(PreTrainedConfig):
         feat_proj_layer_norm: whether features are normalized before they are projected (not in some HuBERTs).
         ctc_head: whether there is a linear CTC head over ``vocab_size`` tokens.
         decoder: fields of ``DecoderShape`` of a decoder beside it; None where there is none.
+        task: fields of ``TaskShape`` of a task head beside it; None where there is none.
         small_weights: fields of ``SmallWeights``, where weights are quantized; None where all are fp32.
     """
 
@@ -104,6 +105,7 @@ class Shape(PreTrainedConfig):
     ctc_zero_infinity: bool = True
     ctc_head: bool = True
     decoder: dict[str, Any] | None = None
+    task: dict[str, Any] | None = None
     small_weights: dict[str, Any] | None = None
     pad_token_id: int | None = 0
     bos_token_id: int | None = 1

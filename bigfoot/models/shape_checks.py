@@ -74,7 +74,7 @@ def shape_problems(config: Shape) -> list[str]:
 
 
 def _value_problems(config: Shape) -> Iterator[str]:
-    names = (*RULES, "decoder", "small_weights")
+    names = (*RULES, "decoder", "task", "small_weights")
     return field_problems({name: getattr(config, name) for name in names})
 
 
@@ -91,6 +91,9 @@ def _part_problems(config: Shape) -> Iterator[str]:
     yield from list(_layer_length_problems(config)) or _layer_problems(config)
     if config.decoder is not None and not config.ctc_head:
         yield "decoder: its tokens are numbered by the CTC head, and there is none"
+    heads = (config.task or {}).get("pooling_heads", 1)
+    if config.hidden_size % heads:
+        yield f"task.pooling_heads {heads} do not divide hidden_size {config.hidden_size}"
 
 
 def _conv_length_problems(config: Shape) -> Iterator[str]:

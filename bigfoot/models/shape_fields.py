@@ -12,6 +12,7 @@ from transformers.activations import ACT2FN
 from bigfoot.models.decoders.shape import decoder_problems
 from bigfoot.models.shape import FAMILY_PREFIXES, Shape
 from bigfoot.models.small_weights import small_weight_problems
+from bigfoot.models.tasks.shape import task_problems
 from bigfoot.text.json_fields import Flag, OneOf, Rule, Share, Whole, Wholes, find_problems, is_whole, quote
 
 MOST_LAYERS, MOST_TOKENS, MOST_CONVS = 1_000, 1_000_000, 64
@@ -117,7 +118,7 @@ RULES: Mapping[str, Rule] = {
     "layer_position_heads": _ListsOf("heads", "[[0, 1], [1]]"),
     "conv_sharing": _ListsOf("convolutions", "[[1, 2], [3, 4]]"),
 }  # fmt: skip
-"""Field -> rule; ``decoder`` and ``small_weights`` have rules of their own."""
+"""Field -> rule; ``decoder``, ``task`` and ``small_weights`` have rules of their own."""
 
 OWN_FIELDS = frozenset(item.name for item in fields(Shape)) - {item.name for item in fields(PreTrainedConfig)}  # type: ignore[arg-type]
 """Fields of bigfoot's own, beside those that every configuration of transformers' has."""
@@ -143,6 +144,8 @@ def field_problems(values: Mapping[str, object]) -> Iterator[str]:
     yield from find_problems(values, {**RULES, **_OF_TRANSFORMERS})
     if values.get("decoder") is not None:
         yield from decoder_problems(values["decoder"])
+    if values.get("task") is not None:
+        yield from task_problems(values["task"])
     if values.get("small_weights") is not None:
         yield from small_weight_problems(values["small_weights"])
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from bigfoot.config import Problem
 from bigfoot.data.problems import data_problems
 from bigfoot.decoding.choose import decoder_problems
+from bigfoot.decoding.hot_words import hot_word_problems
 from bigfoot.pipeline.labels import transcript_problems
 from bigfoot.pipeline.plan import Plan
 from bigfoot.pipeline.registry import STEPS
@@ -32,5 +33,13 @@ def find_problems(plan: Plan) -> Iterator[Problem]:
     for step in steps:
         yield from step.check(plan)
     yield from data_problems(config.data)
-    for problem in decoder_problems(config.evaluate):
+    for problem in [*decoder_problems(config.evaluate), *_hot_word_problems(plan)]:
         yield problem.under("evaluate")
+
+
+def _hot_word_problems(plan: Plan) -> Iterator[Problem]:
+    """Check hot words against the vocabularies that are known before the run."""
+    outlines = [plan.teacher, plan.models and plan.models.source]
+    tokenizers = dict.fromkeys(outline.processor.tokenizer for outline in outlines if outline)
+    for tokenizer in tokenizers:
+        yield from hot_word_problems(plan.config.evaluate, tokenizer)

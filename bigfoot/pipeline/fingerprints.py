@@ -26,7 +26,7 @@ def fingerprint(*parts: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-_OF_A_MODEL = (".json", ".safetensors", ".bin", ".pt", ".pth", ".txt", ".model")
+_OF_A_MODEL = (".json", ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".txt", ".model")
 
 
 def fingerprint_files(folder: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bigfoot.config import to_dict
-from bigfoot.data.corpora import find_changes, prepare_data
+from bigfoot.data.corpora import SPLITS, find_changes, prepare_data
 from bigfoot.data.manifests import PREPARED_FILE, PreparedData, load_prepared
 from bigfoot.data.noise import NoiseFolder
 from bigfoot.data.sources import DIGESTS_FILE
@@ -81,6 +81,18 @@ def prepare_inputs(
         log.info("data: audio files are assumed unchanged (data.trust_files)")
     _require_splits(data, config)
     return data
+
+
+def find_unchanged(config: Config, run_dir: Path, characters: list[str] | None) -> PreparedData | None:
+    """Return the manifests of a run if they are whole and nothing that they are made of has changed.
+
+    Args:
+        config: of the run.
+        run_dir: of the run.
+        characters: as given to ``prepare_inputs``.
+    """
+    expected = fingerprint(corpus_settings(config), config.seed, characters)
+    return _find(config, run_dir / "data", expected, characters, SPLITS)[0]
 
 
 def _find(

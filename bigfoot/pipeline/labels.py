@@ -112,7 +112,7 @@ def choose_labels(config: Config, data: PreparedData, data_fingerprint: str, tea
     Raises:
         DataError: labels are needed, but no utterance reaches the required confidence.
     """
-    if config.data.transcripts == "given":
+    if config.data.transcripts == "given" or config.trains_task:
         return Labels(data.manifests, data_fingerprint, [])
     assert teacher.folder is not None
     least, wanted = config.distill.losses.ctc.min_confidence, wants_labels(config)
@@ -207,7 +207,7 @@ def _transcribe(split: str, data: PreparedData, teacher: LoadedModel, config: Ev
         decoder_tokenizer = teacher.processor.decoder_tokenizer or tokenizer
         found = transcribe_by_decoder(teacher.model, shown, decoder_tokenizer, config.autoregressive)
     teacher.model.to(home)
-    return found
+    return replace(found, hypotheses=[tokenizer.drop_specials(text) for text in found.hypotheses])
 
 
 def _describe(split: str, facts: _SplitFacts, config: Config) -> str:

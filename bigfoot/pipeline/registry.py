@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bigfoot.compress.settings import Prune, Quantize, StudentConfig
 from bigfoot.config import Registry
+from bigfoot.tasks.settings import TrainTaskConfig
 from bigfoot.training.distilling import DistillConfig, GatesConfig
 from bigfoot.training.finetuning import FinetuneConfig
 
@@ -56,4 +57,5 @@ register_step("prune", Prune, "bigfoot.pipeline.steps.prune:PruneStep")
 register_step("gates", GatesConfig, "bigfoot.pipeline.steps.gates:GatesStep")
 register_step("distill", DistillConfig, "bigfoot.pipeline.steps.distill:DistillStep")
 register_step("finetune", FinetuneConfig, "bigfoot.pipeline.steps.finetune:FinetuneStep")
+register_step("train_task", TrainTaskConfig, "bigfoot.pipeline.steps.train_task:TrainTaskStep")
 register_step("quantize", Quantize, "bigfoot.pipeline.steps.quantize:QuantizeStep")

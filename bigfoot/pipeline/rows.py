@@ -17,6 +17,7 @@ from accelerate import PartialState
 from bigfoot.decoding.choose import describe_decoder
 from bigfoot.decoding.greedy import Transcripts
 from bigfoot.decoding.spoken import name_decoding
+from bigfoot.evaluation.decoder_pass import count_decoder_macs
 from bigfoot.evaluation.evaluate import (
     Accuracy,
     evaluate_accuracy,
@@ -24,15 +25,15 @@ from bigfoot.evaluation.evaluate import (
     measure_decoder_invariance,
     missing_wer_reason,
 )
-from bigfoot.formats.folder import LoadedModel, load_model
+from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.error_rate import PairedDifference, compare_paired, count_errors
-from bigfoot.measure.memory import measure_peak_memory
-from bigfoot.measure.size import ModelSize, measure_size
-from bigfoot.measure.speed import ModelSpeed, count_all_threads, measure_speed, name_processor
-from bigfoot.pipeline.deployed import open_timed
+from bigfoot.measure.size import ModelSize
+from bigfoot.measure.speed import count_all_threads, name_processor
 from bigfoot.pipeline.execute import CONTROL, find_turn
 from bigfoot.pipeline.facts import StepResult
+from bigfoot.pipeline.measured import Measured, Speeds, measure_model, measure_speeds
 from bigfoot.pipeline.settings import Config
+from bigfoot.pipeline.task_rows import add_floors, judge_task
 from bigfoot.report.rows import Row
 
 log = logging.getLogger("bigfoot")
@@ -50,30 +51,13 @@ class Findings:
         rows: for each split of ``evaluate.splits``, one row per model.
         worst: see ``find_worst``, of all splits.
         notes: remarks on the measurement that have no field in a row.
+        tasks: see ``Report.tasks``.
     """
 
     rows: list[Row] = field(default_factory=list)
     worst: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-
-
-@dataclass
-class _Measured:
-    """A model with the measurements that all splits share."""
-
-    result: StepResult
-    loaded: LoadedModel
-    size: ModelSize
-    peak_memory: int | None = None
-
-
-@dataclass
-class _Speeds:
-    """Speeds by row, with one thread and with all, and notes on how they were measured."""
-
-    single: dict[str, ModelSpeed] = field(default_factory=dict)
-    every: dict[str, ModelSpeed] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    tasks: list[dict[str, Any]] = field(default_factory=list)
 
 
 def collect_versions() -> dict[str, str]:
@@ -108,33 +92,26 @@ def build_rows(
     Returns:
         The rows, and the utterances with the most errors of the student.
     """
-    measured = [_measure(result) for result in results]
-    speeds = _measure_speeds(measured, config) if config.measure.speed else _Speeds()
+    judged = [manifests[split] for split in config.evaluate.splits]
+    measured = [measure_model(result, judged, config) for result in results]
+    speeds = measure_speeds(measured, config) if config.measure.speed else Speeds()
     findings = Findings(notes=speeds.notes)
     for split in config.evaluate.splits:
         accuracies: dict[str, Accuracy] = {}
         for item in measured:
             row = _start_row(item, measured[0].size, speeds, config, config_path)
             row.split = split
-            found = [row] if item.loaded.model.decoder is None else [row, _decoder_row(row)]
+            if item.loaded.model.task_head is not None:
+                findings.tasks.append(judge_task(row, item.loaded, manifests, config))
+                findings.rows.append(row)
+                continue
+            found = [row] if item.loaded.model.decoder is None else [row, _decoder_row(row, item, speeds)]
             for each in found:
                 _judge(each, item, manifests[split], config, accuracies, by_decoder=each is not row)
             findings.rows += found
+        add_floors(findings.tasks, split, manifests, config)
         findings.worst += find_worst(split, {name: accuracy.transcripts for name, accuracy in accuracies.items()})
     return findings
-
-
-def _measure_speeds(measured: Sequence[_Measured], config: Config) -> _Speeds:
-    """Time all models in interleaved rounds, and measure the memory of each in a process of its own."""
-    with open_timed({item.result.row: item.loaded for item in measured}) as timed:
-        rounds, seconds = config.evaluate.speed_rounds, config.evaluate.speed_seconds
-        log.info("measuring speed: %d interleaved rounds of %d models", rounds, len(timed.models))
-        single = measure_speed(timed.models, rounds=rounds, seconds=seconds, threads=1)
-        every = measure_speed(timed.models, rounds=rounds, seconds=seconds, threads=count_all_threads())
-        for item in measured:
-            if item.result.row in timed.models and item.loaded.folder is not None:
-                item.peak_memory = measure_peak_memory(timed.files.get(item.result.row, item.loaded.folder))
-    return _Speeds(single, every, timed.notes)
 
 
 def find_worst(split: str, by_model: Mapping[str, Transcripts], limit: int = NUM_WORST) -> list[dict[str, Any]]:
@@ -179,46 +156,35 @@ def find_worst(split: str, by_model: Mapping[str, Transcripts], limit: int = NUM
     ]
 
 
-def _measure(result: StepResult) -> _Measured:
-    loaded = load_model(result.folder)
-    assert loaded.folder is not None
-    return _Measured(result, loaded, measure_size(loaded.model, loaded.folder))
-
-
 def _start_row(
-    item: _Measured, teacher: ModelSize, speeds: _Speeds, config: Config, config_path: str | None
+    item: Measured, teacher: ModelSize, speeds: Speeds, config: Config, config_path: str | None
 ) -> Row:  # fmt: skip
     name, size = item.result.row, item.size
-    speed, all_threads = speeds.single.get(name), speeds.every.get(name)
     row = Row(
         name=name, step=name, split="", protocol=_protocol(item, config), num_params=size.num_params,
         num_unique_params=size.num_unique_params, size_bytes=size.size_bytes, macs_per_second=size.macs_per_second,
         macs_by_part=size.macs_by_part, peak_memory_bytes=item.peak_memory,
         compression_ratio=teacher.num_unique_params / size.num_unique_params,
         bytes_ratio=teacher.size_bytes / size.size_bytes if teacher.size_bytes and size.size_bytes else None,
-        speedup_all_threads=None if all_threads is None else all_threads.speedup,
         seconds=item.result.seconds, config_path=config_path, seed=config.seed, versions=collect_versions(),
     )  # fmt: skip
-    if speed is not None:
-        row.real_time_factor, row.speedup = speed.real_time_factor, speed.speedup
-        row.speedup_low, row.speedup_high = speed.speedup_low, speed.speedup_high
-    return row
+    return speeds.fill_(row)
 
 
-def _decoder_row(row: Row) -> Row:
-    """Copy a row for the hypotheses of the model's decoder; MACs and speed were measured without it."""
+def _decoder_row(row: Row, item: Measured, speeds: Speeds) -> Row:
+    """Copy a row for the hypotheses of the model's decoder, with its own speed and MACs; memory is not measured."""
     protocol = re.sub("CTC, (no|with a) language model", "by its decoder", row.protocol)
-    return replace(
-        row, name=f"{row.name}, decoder", protocol=protocol, macs_by_part={}, macs_per_second=None,
-        real_time_factor=None, peak_memory_bytes=None, speedup=None, speedup_low=None, speedup_high=None,
-        speedup_all_threads=None,
-    )  # fmt: skip
+    macs = {} if item.decoder is None else row.macs_by_part | {"decoder": count_decoder_macs(item.decoder)}
+    return speeds.fill_(replace(
+        row, name=item.decoder_row, protocol=protocol, macs_by_part=macs, macs_per_second=sum(macs.values()) or None,
+        peak_memory_bytes=None,
+    ))  # fmt: skip
 
 
 _CONTROL = "control: CTC in place of the teacher's losses"
 
 
-def _protocol(item: _Measured, config: Config) -> str:
+def _protocol(item: Measured, config: Config) -> str:
     turn, decoder = find_turn(item.result.row), "no language model"
     if config.evaluate.decoder == "lm":
         decoder = "with a language model"
@@ -235,7 +201,7 @@ def _protocol(item: _Measured, config: Config) -> str:
 
 @torch.no_grad()
 def _judge(
-    row: Row, item: _Measured, manifest: Path, config: Config, accuracies: dict[str, Accuracy], *, by_decoder: bool
+    row: Row, item: Measured, manifest: Path, config: Config, accuracies: dict[str, Accuracy], *, by_decoder: bool
 ) -> None:
     row.wer_missing_reason = missing_wer_reason(item.loaded)
     if row.wer_missing_reason:

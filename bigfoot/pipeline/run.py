@@ -16,6 +16,7 @@ from bigfoot.config import Problem, to_dict
 from bigfoot.config.plugins import digest_plugins
 from bigfoot.data.corpora import describe_transcripts
 from bigfoot.decoding.choose import unused_options
+from bigfoot.decoding.hot_words import describe_hot_words
 from bigfoot.errors import ConfigError
 from bigfoot.formats.folder import LoadedModel, load_model
 from bigfoot.measure.size import measure_size
@@ -41,6 +42,7 @@ from bigfoot.pipeline.steps.step import get_step
 from bigfoot.pipeline.vouching import read_report, write_report
 from bigfoot.report.rows import Report
 from bigfoot.storage.state import forget_state
+from bigfoot.text.tokenizers import Processor
 
 log = logging.getLogger("bigfoot")
 
@@ -104,9 +106,11 @@ def _run(plan: Plan, until: str, config_path: str | None) -> Report | None:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     teacher = load_model(config.teacher.path)
+    for note in describe_hot_words(config.evaluate, teacher.processor.tokenizer):
+        log.info("%s", note)
     # The first process prepares the data, the others reuse it.
     with PartialState().main_process_first():
-        data = prepare_inputs(config, run_dir, _find_characters(config, teacher), _splits_until(until, config))
+        data = prepare_inputs(config, run_dir, find_characters(config, teacher.processor), _splits_until(until, config))
         labels = choose_labels(config, data, digest_training_data(data), teacher)
     if until == "data":
         return None
@@ -146,10 +150,15 @@ def _allows_new_characters(config: Config) -> bool:
     return own_labels and config.data.transcripts == "given" and not prunes
 
 
-def _find_characters(config: Config, teacher: LoadedModel) -> list[str] | None:
-    """Return the characters allowed in transcripts; None for a new vocabulary, or if the teacher's allows any."""
-    tokenizer = teacher.processor.tokenizer
-    if tokenizer is None or tokenizer.characters is None or _allows_new_characters(config):
+def find_characters(config: Config, processor: Processor) -> list[str] | None:
+    """Return the characters allowed in transcripts; None for a new vocabulary, or if the teacher's allows any.
+
+    Args:
+        config: of the run.
+        processor: the teacher's.
+    """
+    tokenizer = processor.tokenizer
+    if tokenizer is None or tokenizer.characters is None or config.trains_task or _allows_new_characters(config):
         return None
     return sorted(tokenizer.characters)
 
@@ -209,7 +218,7 @@ def _report(results: list[StepResult], context: Context, config_path: str | None
     """Measure everything and write the report, or read the existing one."""
     config, folder = context.config, context.run_dir / "report"
     judged = [context.data.contents[split] for split in config.evaluate.splits]
-    lists = digest_files(config.evaluate.lm_path, config.evaluate.lexicon)
+    lists = digest_files(config.evaluate.lm_path, config.evaluate.lexicon, config.evaluate.hot_words_file)
     settings = [to_dict(config.evaluate), config.measure.speed, *lists]
     expected = fingerprint(settings, [r.fingerprint for r in results], context.labels.fingerprint, judged)
     if (found := read_report(folder, expected)) is not None:
@@ -217,7 +226,7 @@ def _report(results: list[StepResult], context: Context, config_path: str | None
         return found
     forget_state(folder / "fingerprint")
     findings = build_rows(results, context.data.manifests, config, config_path)
-    transcripts = describe_transcripts(config.data, _find_characters(config, context.teacher))
+    transcripts = describe_transcripts(config.data, find_characters(config, context.teacher.processor))
     for row in findings.rows:
         row.transcripts = transcripts
     report = Report(
@@ -231,6 +240,7 @@ def _report(results: list[StepResult], context: Context, config_path: str | None
         config=to_dict(config),
         machine=describe_machine(),
         worst=findings.worst,
+        tasks=findings.tasks,
     )
     write_report(report, folder, expected)
     log.info("report: %s", folder / "report.md")

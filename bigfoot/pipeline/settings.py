@@ -23,6 +23,7 @@ from bigfoot.data.settings import DataConfig
 from bigfoot.errors import BigfootError, ConfigError
 from bigfoot.evaluation.settings import EvaluateConfig, MeasureConfig
 from bigfoot.pipeline.registry import STEPS
+from bigfoot.tasks.settings import TrainTaskConfig
 from bigfoot.training.distilling import DistillConfig, GatesConfig
 from bigfoot.training.finetuning import FinetuneConfig
 
@@ -67,8 +68,8 @@ class Config:
     """Trackers of training curves, besides the report: ``tensorboard``, ``wandb``, ``mlflow``, ``comet_ml``; all but
     the first need their own package."""
     steps: list[str] = field(default_factory=lambda: ["student", "distill", "finetune"])
-    """Steps, in order: ``student``, ``prune``, ``gates``, ``distill``, ``finetune``, and ``quantize`` last; ``prune``
-    and ``distill`` may repeat. Evaluation and report follow automatically."""
+    """Steps, in order: ``student``, ``prune``, ``gates``, ``distill``, ``finetune``, ``train_task``, and ``quantize``
+    last; ``prune``, ``distill`` and ``train_task`` may repeat. Evaluation and report follow automatically."""
     control: str | None = one_of("ctc_only", default=None)
     """``ctc_only`` repeats the run with the same student, seed, steps and data, without the teacher's losses."""
     scale: str = one_of("full", "tiny")
@@ -91,6 +92,8 @@ class Config:
     """Distillation with gates that learn which units to prune."""
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     """Fine-tuning on transcripts."""
+    train_task: TrainTaskConfig = field(default_factory=TrainTaskConfig)
+    """A task in place of transcripts: a head on the encoder, trained on labels of utterances."""
     quantize: Quantize = field(default_factory=Quantize)
     """Quantization of the weights."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
@@ -108,6 +111,11 @@ class Config:
             yield Problem("control", "no_distillation", "there is no distill step to compare with")
         if self.distill.grow_groups:
             yield from self._growth_problems()
+
+    @property
+    def trains_task(self) -> bool:
+        """Whether a task takes the place of transcripts."""
+        return "train_task" in self.steps
 
     def _growth_problems(self) -> Iterator[Problem]:
         """Check whether groups can grow during distillation."""

@@ -107,8 +107,9 @@ def _fit_problems(
     if wanted.shape and wanted.shape_init == "least_squares":
         for problem in narrow.narrow_problems(shallow, wanted.shape):
             yield Problem("shape_init", "no_least_squares", problem)
-    if source.decoder is not None and "hidden_size" in wanted.shape:
-        message = "the decoder reads frames of the teacher's width; leave it out"
+    if (source.decoder is not None or source.task is not None) and "hidden_size" in wanted.shape:
+        message = f"the {'task head' if source.decoder is None else 'decoder'} reads frames of the teacher's width; "
+        message += "leave it out"
         yield Problem("shape.hidden_size", "width_under_decoder", message)
     if wanted.low_rank.linears:
         for problem in lowrank.low_rank_problems(wanted.low_rank, shape):

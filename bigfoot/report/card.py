@@ -130,7 +130,8 @@ def _render_history(history: list[dict[str, Any]]) -> list[str]:
             trained.append(f"WER on dev {entry['best_dev_wer']:.2%}")
         step = escape(str(entry.get("step", "step")))
         lines.append(f"{number}. {step}{': ' if trained else ''}{'; '.join(trained)}")
-        lines += [f"   - {escape(str(change))}" for change in entry.get("changes") or []]
+        changes = entry.get("changes")
+        lines += [f"   - {escape(str(change))}" for change in changes] if isinstance(changes, list) else []
     return [*lines, ""]
 
 

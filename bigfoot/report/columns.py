@@ -48,6 +48,39 @@ def _batch_invariant(row: Row) -> str:
     return verdict if difference is None else f"{verdict} ({difference:.1e})"
 
 
+def _score(row: Row) -> str:
+    if row.score is None:
+        return MISSING
+    if row.score_low is None or row.score_high is None:
+        return f"{row.score:.3f}"
+    return f"{row.score:.3f} [{row.score_low:.3f}, {row.score_high:.3f}]"
+
+
+def choose_columns(rows: Sequence[Row], columns: Sequence[Column] | None = None) -> list[Column]:
+    """Choose the columns of a table: those of error rates give way to the metric where all models have a task.
+
+    Args:
+        rows: of the table.
+        columns: to choose among; ``COLUMNS`` by default.
+
+    Examples:
+        >>> row = Row("teacher", "teacher", "test", score=0.5, metric="macro_f1")
+        >>> [column.head for column in choose_columns([row])[:3]]
+        ['model', 'macro f1 [95 %]', 'params M']
+    """
+    found = list(COLUMNS if columns is None else columns)
+    names = list(dict.fromkeys(row.metric for row in rows if row.metric))
+    if not names:
+        return found
+    score = Column(f"{' or '.join(names).replace('_', ' ')} [95 %]", _score, lambda row: row.score)
+    at = next((index for index, column in enumerate(found) if column.head in _ERROR_HEADS), len(found))
+    if any(row.wer is not None for row in rows):
+        return [*found[:at], score, *found[at:]]
+    return [*found[:at], score, *(column for column in found[at:] if column.head not in _ERROR_HEADS)]
+
+
+_ERROR_HEADS = ("WER % [95 %]", "CER %")
+
 COLUMNS: tuple[Column, ...] = (
     Column("model", lambda row: row.name),
     Column("WER % [95 %]", format_wer, lambda row: row.wer),

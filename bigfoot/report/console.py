@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from bigfoot.report.columns import COLUMNS, Column, sort_rows
+from bigfoot.report.columns import COLUMNS, Column, choose_columns, sort_rows
 from bigfoot.report.rows import Report
 
 _CONSOLE_HEADS = ("model", "WER % [95 %]", "params M", "fewer params", "fewer bytes", "faster [spread]")
@@ -34,7 +34,7 @@ def render_console(report: Report) -> Table:
     title = report.title if several or not report.rows else f"{report.title}, {report.rows[0].split}"
     # Text, not str: rich would parse a bracket in a name as markup.
     table = Table(title=Text(title), box=box.SIMPLE_HEAD)
-    shown = [column for column in COLUMNS if column.head in _CONSOLE_HEADS]
+    shown = choose_columns(report.rows, [column for column in COLUMNS if column.head in _CONSOLE_HEADS])
     if several:
         shown = [column for column in shown if column.head != "params M"]
         shown.insert(1, Column("split", lambda row: row.split))

@@ -42,4 +42,5 @@ def _rename_worst(item: object) -> object:
     if not isinstance(item, dict):
         return item
     found = _rename_values(item, ("model",))
-    return found | {"hypotheses": _rename_keys(found["hypotheses"])} if "hypotheses" in found else found
+    hypotheses = found.get("hypotheses")
+    return found | {"hypotheses": _rename_keys(hypotheses)} if isinstance(hypotheses, dict) else found

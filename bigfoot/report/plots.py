@@ -26,9 +26,10 @@ COLOURS = ("#0072b2", "#d55e00", "#007a5a", "#b0508a", "#8c6d31", "#5b3fa0", "#2
 """After Okabe and Ito, for colour-blind readers; darkened, so that text in these colours can be read."""
 TEACHER_COLOUR = "#222222"
 
-NOT_LOSSES = frozenset(
-    {"step", "epoch", "dev_wer", "dev_cer", "blank_rate", "learning_rate", "grad_norm", "seconds", "time"}
-)
+NOT_LOSSES = frozenset({
+    "step", "epoch", "dev_wer", "dev_cer", "dev_score", "since_best", "blank_rate", "learning_rate", "grad_norm",
+    "seconds", "time",
+})  # fmt: skip
 """Fields of a training record that are not loss terms."""
 
 # White hatches over the colours of the parts, which distinguish them without colour too.
@@ -377,15 +378,18 @@ def _is_term(name: str, records: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _draw_dev(axes: Axes, records: Sequence[Mapping[str, Any]]) -> Axes | None:
-    """Draw dev WER and blank rate on a second axis, to the right; None if there are neither."""
+    """Draw dev WER, blank rate and the score of a task on a second axis, to the right; None if there are none."""
     curves = {
         label: [(r["step"], 100 * r[key]) for r in records if _is_number(r.get(key))]
-        for key, label in (("dev_wer", "dev WER"), ("blank_rate", "blank rate"))
+        for key, label in (("dev_wer", "dev WER"), ("blank_rate", "blank rate"), ("dev_score", "dev score"))
     }
+    # An error in the units of what is measured is no share.
+    curves["dev score"] = [point for point in curves["dev score"] if abs(point[1]) <= 100]
     if not any(curves.values()):
         return None
     twin = axes.twinx()
-    for (label, points), colour, marker in zip(curves.items(), ("black", "0.55"), ("o", "s"), strict=True):
+    styles = (("black", "o"), ("0.55", "s"), ("black", "d"))
+    for (label, points), (colour, marker) in zip(curves.items(), styles, strict=True):
         if points:
             steps, values = zip(*points, strict=True)
             twin.plot(steps, values, color=colour, ls="--", marker=marker, markersize=3.5, lw=1, label=f"{label} (%)")

@@ -9,10 +9,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bigfoot.report.columns import COLUMNS, LEGEND, sort_rows
+from bigfoot.report.columns import LEGEND, choose_columns, sort_rows
 from bigfoot.report.rows import Report, Row
 from bigfoot.report.sentences import describe_differences, describe_origin, describe_protocols
 from bigfoot.report.tables import MACS_UNIT, count_skipped, tabulate_macs, tabulate_seconds
+from bigfoot.report.tasks import tabulate_tasks
 
 NUM_SKIPPED_SHOWN = 20
 _ENTITY = re.compile(r"&(?=#?\w+;)")
@@ -49,6 +50,7 @@ def render_markdown(report: Report) -> str:
     """
     lines = [f"# {escape(report.title)}", ""]
     lines += render_splits(report.rows)
+    lines += render_tasks(report.tasks)
     lines += _render_list("What was kept and dropped", report.changes)
     macs = tabulate_macs(report.rows)
     if macs.cells:
@@ -60,6 +62,21 @@ def render_markdown(report: Report) -> str:
     lines += _render_list("Notes", report.notes)
     lines += _render_list("Where this comes from", describe_origin(report))
     return "\n".join(lines).rstrip() + "\n"
+
+
+def render_tasks(tasks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Render the tables of tasks: metrics beside the floors, classes, confusion.
+
+    Args:
+        tasks: of a report.
+
+    Returns:
+        Lines of Markdown; empty without tasks.
+    """
+    lines: list[str] = []
+    for title, table in tabulate_tasks(tasks):
+        lines += [f"### {escape(title)}", "", *render_table(table.heads, table.cells), ""]
+    return ["## Task", "", *lines] if lines else lines
 
 
 def render_splits(rows: Sequence[Row]) -> list[str]:
@@ -96,7 +113,8 @@ def _escape_cell(text: str) -> str:
 
 
 def _render_split(split: str, rows: Sequence[Row]) -> list[str]:
-    table = render_table([column.head for column in COLUMNS], [[c.render(row) for c in COLUMNS] for row in rows])
+    columns = choose_columns(rows)
+    table = render_table([column.head for column in columns], [[c.render(row) for c in columns] for row in rows])
     protocols, differences = describe_protocols(rows), describe_differences(rows)
     bullet = "- " if len(protocols) > 1 else ""
     protocols = [bullet + escape(sentence) for sentence in protocols]

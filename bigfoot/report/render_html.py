@@ -9,12 +9,13 @@ import yaml
 from markupsafe import Markup
 
 from bigfoot.measure.error_rate import align_words, count_errors
-from bigfoot.report.columns import COLUMNS, LEGEND, sort_rows
+from bigfoot.report.columns import LEGEND, choose_columns, sort_rows
 from bigfoot.report.page import FIGURE_WIDTH, draw_tradeoffs, embed_figure, render_page, tabulate_rows
 from bigfoot.report.plots import draw_losses, draw_macs_by_part
 from bigfoot.report.rows import Report, Row
 from bigfoot.report.sentences import describe_differences, describe_origin, describe_protocols
 from bigfoot.report.tables import MACS_UNIT, TextTable, count_skipped, tabulate_macs, tabulate_seconds
+from bigfoot.report.tasks import tabulate_tasks
 
 NUM_SKIPPED_LISTED = 200
 NUM_KINDS_LISTED = 50
@@ -42,6 +43,7 @@ def render_html(report: Report) -> str:
         notes=report.notes,
         splits=[_show_split(split, [row for row in report.rows if row.split == split]) for split in splits],
         legend=LEGEND,
+        tasks=list(tabulate_tasks(report.tasks)),
         worst=[_show_utterance(item) for item in report.worst],
         macs=tabulate_macs(report.rows),
         macs_unit=MACS_UNIT,
@@ -59,7 +61,7 @@ def _show_split(split: str, rows: Sequence[Row]) -> dict[str, Any]:
     rows = sort_rows(rows)
     return {
         "name": split,
-        "table": tabulate_rows(f"Models on {split}", COLUMNS, rows),
+        "table": tabulate_rows(f"Models on {split}", choose_columns(rows), rows),
         "differences": describe_differences(rows),
         "protocols": describe_protocols(rows),
         "figures": draw_tradeoffs(rows),

@@ -10,15 +10,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from bigfoot.errors import DataError
 from bigfoot.report.earlier import rename_rows
+from bigfoot.storage.state import parse_as
 
 
 @dataclass
@@ -111,6 +111,16 @@ class Row:
     """Upper end."""
     wer_missing_reason: str | None = None
     """Why there is no WER, if it is missing."""
+    score: float | None = None
+    """Of a model with a task head: its metric, see ``metric``."""
+    score_low: float | None = None
+    """Lower end of its 95 % interval."""
+    score_high: float | None = None
+    """Upper end."""
+    metric: str = ""
+    """Name of the metric, such as ``macro_f1``."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """All metrics of the task, by name."""
     seconds: float | None = None
     """Training time of the step."""
     config_path: str | None = None
@@ -154,6 +164,10 @@ class Report:
     """The whole configuration."""
     machine: dict[str, Any] = field(default_factory=dict)
     """Processor, threads, memory, operating system."""
+    tasks: list[dict[str, Any]] = field(default_factory=list)
+    """Of models with a task head: ``name``, ``split``, ``kind``, ``labels``, ``metrics``, ``per_class`` (precision,
+    recall, f1 and support by label) and ``confusion`` (true class down, chosen one across); ``floors`` in the first of
+    a split: what a model without learning, and one on log-mel energies, reach."""
     worst: list[dict[str, Any]] = field(default_factory=list)
     """Utterances with the most errors of the last student, the worst of a split first: ``split``, ``model`` (the
     student), ``id``, ``speaker``, ``reference``, ``hypotheses`` by model, and ``errors`` (words, of the student)."""
@@ -176,19 +190,25 @@ def load_report(folder: str | Path) -> Report:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; give the folder in which a run has written its report") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as JSON ({error}); run the report step again") from error
     rows = content.get("rows") if isinstance(content, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path}: expected an object with a list `rows`; this is not a report of bigfoot")
-    content = rename_rows(content)
-    rows = content["rows"]
-    fields = {"title": "", **_known_fields(Report, content)}
     nameless = {"name": "", "step": "", "split": ""}
-    fields["rows"] = [Row(**{**nameless, **_known_fields(Row, row)}) for row in rows]
+    try:
+        content = rename_rows(content)
+        fields = {"title": "", **_known_fields(Report, content)}
+        fields["rows"] = [Row(**{**nameless, **_known_fields(Row, row)}) for row in content["rows"]]
+    except ValueError as error:
+        raise DataError(f"{path}: {error}; run the report step again") from error
     return Report(**fields)
 
 
 def _known_fields(kind: type[Row] | type[Report], content: Mapping[str, Any]) -> dict[str, Any]:
-    names = {entry.name for entry in dataclasses.fields(kind)}
-    return {name: value for name, value in content.items() if name in names and value is not None}
+    hints = get_type_hints(kind) | {"rows": Any}
+    return {
+        name: parse_as(hints[name], value, name)
+        for name, value in content.items()
+        if name in hints and value is not None
+    }

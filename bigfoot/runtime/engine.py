@@ -12,13 +12,12 @@ from bigfoot.text.tokenizer import Tokenizer
 from bigfoot.types import SAMPLE_RATE, Hertz, Samples, Seconds
 
 
-@dataclass(frozen=True)
-class ModelFacts:
-    """Facts needed to prepare a model's input and to read its output.
+@dataclass(frozen=True, kw_only=True)
+class AudioFacts:
+    """Facts needed to prepare a model's input.
 
     Args:
         name: for messages, such as its file.
-        tokenizer: from frames to text.
         stride: samples from one frame to the next.
         receptive_field: samples that make the first frame.
         normalizes: whether utterances are brought to zero mean and unit variance before the model.
@@ -27,12 +26,22 @@ class ModelFacts:
     """
 
     name: str
-    tokenizer: Tokenizer
     stride: int
     receptive_field: int
     normalizes: bool = True
     batch_invariant: bool = True
     sample_rate: Hertz = SAMPLE_RATE
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts(AudioFacts):
+    """The same, and what reads its output; see ``AudioFacts``.
+
+    Args:
+        tokenizer: from frames to text.
+    """
+
+    tokenizer: Tokenizer
 
     def frame_time(self, frame: int) -> Seconds:
         """Start of a frame."""

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bigfoot.errors import ModelError
-from bigfoot.runtime.engine import ModelFacts
+from bigfoot.runtime.engine import AudioFacts, ModelFacts
+from bigfoot.runtime.task_answers import TASK_KINDS, TaskFacts
 from bigfoot.text.json_fields import quote
 from bigfoot.text.json_files import parse_json
 from bigfoot.text.pieces import PieceTokenizer
@@ -33,45 +34,108 @@ def read_facts(metadata: Mapping[str, str], name: str) -> ModelFacts:
         ModelError: the file is not of bigfoot's making, is of a later one, or something in it is missing or wrong;
             all of that at once.
     """
-    version = metadata.get("bigfoot_format")
-    if version is None:
-        raise ModelError(
-            f"{name}: a model, but without bigfoot's metadata (vocabulary, normalisation, stride); "
-            "write it by bigfoot export"
-        )
-    if version != FORMAT:
-        raise ModelError(
-            f"{name}: written in format {quote(version)}, and this bigfoot reads {FORMAT!r}; install a later one"
-        )
-    problems: list[str] = []
+    if "task" in metadata:
+        raise ModelError(f"{name}: answers a task and writes no text; run it by bigfoot classify")
+    fields = _Fields(metadata, name)
+    tokenizer = fields.read(
+        "vocab", lambda text: _read_tokenizer(text, metadata), "a list of different tokens, one a logit"
+    )
+    fields.read("blank_id", int, "a whole number")
+    given = _read_audio_facts(fields)
+    fields.refuse()
+    return ModelFacts(name=name, tokenizer=tokenizer, **given)
 
-    def read(key: str, parse: Callable[[str], Any], expected: str) -> Any:  # noqa: ANN401 - each key has its own type
+
+def read_task(metadata: Mapping[str, str], name: str) -> tuple[AudioFacts, TaskFacts]:
+    """Read the metadata of a model that answers a task.
+
+    Args:
+        metadata: keys and strings as they stand in the file.
+        name: of the file, for messages.
+
+    Returns:
+        How its input is prepared, and how its logits are read.
+
+    Raises:
+        ModelError: see ``read_facts``; or it answers no task.
+    """
+    fields = _Fields(metadata, name)
+    if "task" not in metadata:
+        raise ModelError(f"{name}: answers no task; run it by bigfoot transcribe")
+    task = fields.read("task", _read_task, "an object with kind and labels")
+    given = _read_audio_facts(fields)
+    fields.refuse()
+    return AudioFacts(name=name, **given), task
+
+
+class _Fields:
+    """Fields of a file's metadata; what is wrong with them is collected."""
+
+    def __init__(self, metadata: Mapping[str, str], name: str) -> None:
+        self._metadata, self._name = metadata, name
+        self._problems: list[str] = []
+        version = metadata.get("bigfoot_format")
+        if version is None:
+            raise ModelError(
+                f"{name}: a model, but without bigfoot's metadata (vocabulary, normalisation, stride); "
+                "write it by bigfoot export"
+            )
+        if version != FORMAT:
+            raise ModelError(
+                f"{name}: written in format {quote(version)}, and this bigfoot reads {FORMAT!r}; install a later one"
+            )
+
+    def read(self, key: str, parse: Callable[[str], Any], expected: str) -> Any:  # noqa: ANN401 - each has its own type
+        """Read a field; None where it is missing or wrong."""
         try:
-            return parse(metadata[key])
+            return parse(self._metadata[key])
         except KeyError:
-            problems.append(f"{key} is missing")
+            self._problems.append(f"{key} is missing")
         except ValueError:
-            problems.append(f"{key} should be {expected}, and is {metadata[key][:60]!r}")
+            self._problems.append(f"{key} should be {expected}, and is {self._metadata[key][:60]!r}")
         return None
 
-    tokenizer = read("vocab", lambda text: _read_tokenizer(text, metadata), "a list of different tokens, one a logit")
-    read("blank_id", int, "a whole number")
-    facts = {
-        "stride": read("stride", _between(1, _LONGEST_FIELD), "a number of samples"),
-        "receptive_field": read("receptive_field", _between(1, _LONGEST_FIELD), "a number of samples"),
-        "sample_rate": read("sample_rate", _between(LOWEST_RATE, HIGHEST_RATE), "a rate in Hz"),
-        "normalizes": read("do_normalize", _one_of({"true": True, "false": False, "inside": False}),
-                           "true, false or inside"),
-        "batch_invariant": read("batch_invariant", _one_of({"true": True, "per_utterance": False}),
-                                "true or per_utterance"),
+    def refuse(self) -> None:
+        """Raise what was wrong, all of it at once."""
+        if self._problems:
+            problems = "; ".join(self._problems)
+            raise ModelError(f"{self._name}: its metadata cannot be used: {problems}; export the model again")
+
+
+def _read_audio_facts(fields: _Fields) -> dict[str, Any]:
+    return {
+        "stride": fields.read("stride", _between(1, _LONGEST_FIELD), "a number of samples"),
+        "receptive_field": fields.read("receptive_field", _between(1, _LONGEST_FIELD), "a number of samples"),
+        "sample_rate": fields.read("sample_rate", _between(LOWEST_RATE, HIGHEST_RATE), "a rate in Hz"),
+        "normalizes": fields.read("do_normalize", _one_of({"true": True, "false": False, "inside": False}),
+                                  "true, false or inside"),
+        "batch_invariant": fields.read("batch_invariant", _one_of({"true": True, "per_utterance": False}),
+                                       "true or per_utterance"),
     }  # fmt: skip
-    if problems:
-        raise ModelError(f"{name}: its metadata cannot be used: {'; '.join(problems)}; export the model again")
-    return ModelFacts(name=name, tokenizer=tokenizer, **facts)
+
+
+def _read_task(text: str) -> TaskFacts:
+    found = parse_json(text)
+    if not isinstance(found, dict) or found.get("kind") not in TASK_KINDS:
+        raise ValueError("no task")
+    labels = _as_strings(found.get("labels"))
+    if not labels:
+        raise ValueError("no labels")
+    link, numbers = found.get("link", "corn"), [found.get(key) or [] for key in ("center", "scale")]
+    for values in numbers:
+        plain = isinstance(values, list) and all(isinstance(each, int | float) for each in values)
+        if not plain or (values and len(values) != len(labels)):
+            raise ValueError("no numbers")
+    if link not in ("coral", "corn"):
+        raise ValueError("no link")
+    return TaskFacts(found["kind"], labels, link, *numbers)
 
 
 def _read_strings(text: str) -> tuple[str, ...]:
-    found = parse_json(text)
+    return _as_strings(parse_json(text))
+
+
+def _as_strings(found: object) -> tuple[str, ...]:
     if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
         raise ValueError("not a list of strings")
     return tuple(found)
@@ -80,13 +144,16 @@ def _read_strings(text: str) -> tuple[str, ...]:
 def _read_tokenizer(text: str, metadata: Mapping[str, str]) -> Tokenizer:
     tokens = _read_strings(text)
     blank = _between(0, len(tokens) - 1)(metadata.get("blank_id", "0"))
+    cleans_up, unknown = metadata.get("clean_up") == "true", metadata.get("unknown_token")
     if "pieces" in metadata:
-        return PieceTokenizer(tokens, _read_strings(metadata["pieces"]), blank)
+        pieces = _read_strings(metadata["pieces"])
+        return PieceTokenizer(tokens, pieces, blank, tokens.index(unknown) if unknown in tokens else None, cleans_up)
     return CharTokenizer(
         tokens,
         blank_token=tokens[blank],
         word_delimiter=metadata.get("word_delimiter", ""),
-        unknown_token=metadata.get("unknown_token") or CharTokenizer.unknown_token,
+        unknown_token=unknown or CharTokenizer.unknown_token,
+        cleans_up=cleans_up,
     )
 
 

@@ -41,7 +41,7 @@ class OnnxEngine:
     def __init__(self, path: str | Path, threads: int | None = None) -> None:
         self._path = find_onnx(path)
         self.lanes = threads or count_processors()
-        self._sessions = {self.lanes: _open_session(self._path, self.lanes)}
+        self._sessions = {self.lanes: open_session(self._path, self.lanes)}
         self._opening = Lock()
         metadata = self._sessions[self.lanes].get_modelmeta().custom_metadata_map
         self.facts: ModelFacts = read_facts(metadata, str(self._path))
@@ -52,7 +52,7 @@ class OnnxEngine:
         threads = self.lanes if alone else 1
         with self._opening:
             if threads not in self._sessions:
-                self._sessions[threads] = _open_session(self._path, threads)
+                self._sessions[threads] = open_session(self._path, threads)
         given = {"input_values": input_values, "lengths": lengths}
         try:
             logits, frames = self._sessions[threads].run(list(_OUTPUTS), given)
@@ -89,7 +89,17 @@ def find_onnx(path: str | Path) -> Path:
     return path
 
 
-def _open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    """Open a session on the CPU.
+
+    Args:
+        path: of the file.
+        threads: of one pass; 0 for all of the machine's.
+
+    Raises:
+        ModelError: not ONNX, damaged, or beyond this ONNX Runtime.
+        MissingExtraError: ONNX Runtime is not installed.
+    """
     try:
         import onnxruntime
     except ImportError as error:

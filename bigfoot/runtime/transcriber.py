@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from bigfoot.audio.chunking import LONGEST_CHUNK, OVERLAP, FrameIds, join_frames, plan_chunks
 from bigfoot.audio.files import normalize_waveform
@@ -25,12 +26,14 @@ BATCH_SECONDS: Seconds = 10.0
 # Sources that are looked at together: enough to find some of one length, few enough that text comes soon.
 _WINDOW = 64
 
+FrameDecoder = Callable[[npt.NDArray[np.float32]], FrameIds]
+"""From the logits of an utterance, (T, V), to the token of every frame, (T,)."""
 OnError = Callable[[AudioError], None]
 OnProgress = Callable[[Seconds], None]
 
 
 class Transcriber:
-    """A model that is opened once and then transcribes, greedily, without a language model.
+    """A model that is opened once and then transcribes, greedily where nothing else is asked for.
 
     Args:
         model: an ``.onnx`` or ``.xml`` file that ``bigfoot export`` wrote, a folder that holds just one ``.onnx``, or
@@ -39,6 +42,7 @@ class Transcriber:
             that is given has its own.
         chunk_seconds: longer recordings are cut into chunks that overlap; 10 or more.
         batch_seconds: most audio of a batch, padding included; a longer recording goes alone.
+        decode: finds the tokens, such as a beam search with hot words (``bigfoot.decoding.frames``).
 
     Raises:
         ModelError: the file is missing, damaged, or not of bigfoot's making.
@@ -58,6 +62,7 @@ class Transcriber:
         *,
         chunk_seconds: Seconds = LONGEST_CHUNK,
         batch_seconds: Seconds = BATCH_SECONDS,
+        decode: FrameDecoder | None = None,
     ) -> None:
         if threads is not None and threads < 1:
             raise ValueError(f"threads should be 1 or more, and is {threads}")
@@ -65,6 +70,7 @@ class Transcriber:
             raise ValueError(f"chunk_seconds should be {2.5 * OVERLAP:g} or more, and is {chunk_seconds:g}")
         self._engine = open_engine(model, threads) if isinstance(model, str | Path) else model
         self.facts = self._engine.facts
+        self._decode = decode or _decode_greedily
         self._longest = round(chunk_seconds * self.facts.sample_rate)
         self._most_samples = round(batch_seconds * self.facts.sample_rate) if self.facts.batch_invariant else 0
 
@@ -185,7 +191,7 @@ class Transcriber:
         rows = [logits[:frames] for logits, frames in zip(output.logits, output.frames, strict=True)]
         if not all(np.isfinite(row).all() for row in rows):
             raise ModelError(f"{self.facts.name}: gives logits that are no numbers; its weights are damaged")
-        return [row.argmax(axis=-1) for row in rows]
+        return [self._decode(row) for row in rows]
 
     def _read(self, name: str, ids: FrameIds, seconds: Seconds) -> Transcript:
         words = self.facts.tokenizer.decode_words(ids.tolist())
@@ -210,6 +216,10 @@ def open_engine(model: str | Path, threads: int | None = None) -> Engine:
 
         return OpenVinoEngine(model, threads)
     return OnnxEngine(model, threads)
+
+
+def _decode_greedily(logits: npt.NDArray[np.float32]) -> FrameIds:
+    return logits.argmax(axis=-1)
 
 
 def _failed(error: AudioError, on_error: OnError | None) -> Transcript:

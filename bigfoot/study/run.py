@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from bigfoot.pipeline.run import needs_same_data
 from bigfoot.report.numbers import format_seconds
+from bigfoot.study.inputs import digest_inputs
 from bigfoot.study.plan import TEACHER, PlannedRun
 from bigfoot.study.trial import Trial, read_trial
 
@@ -47,7 +48,7 @@ def run_planned(plan: Sequence[PlannedRun], jobs: int, on_progress: Callable[[st
         See ``RunOutcomes``.
     """
     ended: dict[str, Trial | str] = {}
-    todo = [run for run in plan if not _note_done(run, ended)]
+    todo = [run for run in plan if not _note_done(run, ended, on_progress)]
     if done := len(plan) - len(todo):
         on_progress(f"{done} of {len(plan)} runs are done already")
     pace = _Pace(len(todo), on_progress)
@@ -70,11 +71,15 @@ def run_planned(plan: Sequence[PlannedRun], jobs: int, on_progress: Callable[[st
     return outcomes
 
 
-def _note_done(run: PlannedRun, ended: dict[str, Trial | str]) -> bool:
+def _note_done(run: PlannedRun, ended: dict[str, Trial | str], on_progress: Callable[[str], None]) -> bool:
     trial = read_trial(run.folder, run.key)
-    if trial is not None:
-        ended[run.label] = trial
-    return trial is not None
+    if trial is None:
+        return False
+    if not trial.inputs or trial.inputs != digest_inputs(run.config, trial.model):
+        on_progress(f"{run.label}: its corpus, or a file that it was made of, has changed since; it is run again")
+        return False
+    ended[run.label] = trial
+    return True
 
 
 def _link_data(plan: Sequence[PlannedRun], wave: Sequence[PlannedRun]) -> None:

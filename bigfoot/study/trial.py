@@ -27,6 +27,7 @@ from bigfoot.pipeline.settings import Config, load_config
 from bigfoot.report.files import encode_json, write_whole
 from bigfoot.storage.ownership import OWN_OR_EDITED
 from bigfoot.storage.state import parse_as
+from bigfoot.study.inputs import digest_inputs
 
 RESULT = "trial.json"
 _SPLIT = "test"
@@ -52,6 +53,7 @@ class Trial:
         macs_per_second: of audio.
         size_bytes: of its weights.
         notes: problems, one sentence each.
+        inputs: digest of what it was made of; see ``digest_inputs``.
     """
 
     key: str
@@ -69,6 +71,7 @@ class Trial:
     train_seconds: float = 0.0
     steps: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    inputs: str = ""
 
 
 def run_trial(config: Config, key: str, config_path: str | None = None) -> Trial:
@@ -91,13 +94,13 @@ def run_trial(config: Config, key: str, config_path: str | None = None) -> Trial
     found = {turn: read_turn(turn, folder) for turn in turns}
     results = {turn: result for turn, result in found.items() if result is not None}
     last = str(results[turns[-1]].folder) if turns else config.teacher.path
-    trial = _judge(config, key, last, results)
+    trial = replace(_judge(config, key, last, results), inputs=digest_inputs(config, last))
     write_whole(folder / RESULT, encode_json(asdict(trial)), sign=RESULT, key="wer", may=OWN_OR_EDITED)
     return trial
 
 
 def read_trial(folder: Path, key: str) -> Trial | None:
-    """Read the result of a run; None if it is unfinished, or belongs to another plan."""
+    """Read the result of a run; None if it is unfinished, damaged, or belongs to another plan."""
     try:
         read = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         trial: Trial = parse_as(Trial, read)

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import ClassVar
 
 from bigfoot.text.json_fields import quote
-from bigfoot.text.tokenizer import Tokenizer
+from bigfoot.text.tokenizer import Tokenizer, name_unused
 
 SENTENCE_TOKENS = ("<s>", "</s>")
 
@@ -23,9 +23,11 @@ class CharTokenizer(Tokenizer):
         blank_token: CTC's blank, Hugging Face's ``pad_token``; must be in the vocabulary.
         word_delimiter: stands for the space between words; empty where no token does.
         unknown_token: stands for characters outside; never written into labels, for a model would learn to emit it.
-        silent: further tokens that add nothing to a text, beside the blank, the unknown token and ``<...>``.
+        silent: further special tokens; like the unknown token and ``<...>`` they are written where a model emits
+            them, as transformers does, and never become labels.
         lower_case: the vocabulary is in capitals and texts are in small letters (``do_lower_case``).
         space: what the word delimiter is in a text (``replace_word_delimiter_char``).
+        cleans_up: see ``Tokenizer``.
 
     Raises:
         ValueError: a token stands twice, or the blank is missing.
@@ -45,6 +47,7 @@ class CharTokenizer(Tokenizer):
     silent: tuple[str, ...] = ()
     lower_case: bool = False
     space: str = " "
+    cleans_up: bool = False
     kind: ClassVar[str] = "characters"
 
     def __post_init__(self) -> None:
@@ -53,19 +56,24 @@ class CharTokenizer(Tokenizer):
 
     @property
     def is_plain(self) -> bool:
-        """Whether tokens are written as they are: no other case, no other space, no further silent tokens."""
-        return not self.silent and not self.lower_case and self.space == " "
+        """Whether tokens are written as they are: no other case, no other space."""
+        return not self.lower_case and self.space == " "
+
+    @cached_property
+    def unknown_id(self) -> int | None:
+        """Id of the unknown token; None where the vocabulary has none."""
+        return self._ids.get(self.unknown_token)
 
     @cached_property
     def pieces(self) -> tuple[str, ...]:
-        """What each id adds to a decoded text; nothing for blank and specials."""
-        return tuple(self._piece(token) for token in self.vocabulary)
+        """What each id adds to a decoded text; nothing for the blank and ids without a token."""
+        return tuple(self._piece(index, token) for index, token in enumerate(self.vocabulary))
 
-    def _piece(self, token: str) -> str:
-        if token == self.word_delimiter != self.blank_token:
-            return self.space
-        if stands_for_nothing(token, (self.blank_token, self.unknown_token, *self.silent)):
+    def _piece(self, index: int, token: str) -> str:
+        if token == self.blank_token or token == name_unused(index):
             return ""
+        if token == self.word_delimiter:
+            return self.space
         return token.lower() if self.lower_case else token
 
     @cached_property
@@ -73,10 +81,29 @@ class CharTokenizer(Tokenizer):
         """Id of CTC's blank."""
         return self._ids[self.blank_token]
 
+    def drop_specials(self, text: str) -> str:
+        """See ``Tokenizer.drop_specials``.
+
+        Examples:
+            >>> CharTokenizer(("<pad>", "<unk>", "|", "A")).drop_specials("A<unk>A <unk>")
+            'AA'
+        """
+        special = (self.unknown_token, *self.silent)
+        for token, piece in zip(self.vocabulary, self.pieces, strict=True):
+            if token != self.word_delimiter and piece and stands_for_nothing(token, special):
+                text = text.replace(piece, "")
+        return " ".join(text.split())
+
     @cached_property
     def _ids_by_character(self) -> dict[str, int]:
         """The label of each character that a text may hold."""
-        ids = {piece: index for index, piece in reversed([*enumerate(self.pieces)]) if len(piece) == 1}
+        special = (self.unknown_token, *self.silent)
+        pieces = [*zip(self.vocabulary, self.pieces, strict=True)]
+        ids = {
+            piece: index
+            for index, (token, piece) in reversed([*enumerate(pieces)])
+            if len(piece) == 1 and token not in special
+        }
         if self.lower_case:
             # The capital is the one that training with transformers uses.
             ids |= {piece: index for piece, index in ((p, self._ids.get(p.upper())) for p in ids) if index is not None}
@@ -167,7 +194,7 @@ def check_vocabulary(vocabulary: tuple[str, ...], blank_token: str) -> None:
 
 
 def stands_for_nothing(token: str, silent: tuple[str, ...]) -> bool:
-    """Whether a token adds nothing to a text: one of those named, or ``<...>``.
+    """Whether a token stands for no text: one of those named, or ``<...>``.
 
     Examples:
         >>> stands_for_nothing("<s>", ()), stands_for_nothing("[PAD]", ("[PAD]",)), stands_for_nothing("[PAD]", ())

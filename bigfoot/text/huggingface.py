@@ -23,7 +23,10 @@ def _open(content: str) -> LibraryTokenizer:
         from tokenizers import Tokenizer as LibraryTokenizer
     except ImportError as error:
         raise MissingExtraError("text", "tokenizers") from error
-    return LibraryTokenizer.from_str(content)
+    try:
+        return LibraryTokenizer.from_str(content)
+    except Exception as error:  # the package raises nothing more special
+        raise ModelError(f"{TOKENIZER_FILE} is no tokenizer of Hugging Face's: {str(error)[:300]}") from error
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ class HuggingFaceTokenizer(Tokenizer):
     def pieces(self) -> tuple[str, ...]:
         """What each token adds behind another one, as the file's own decoder has it."""
         library, known = self._library, self._library.get_vocab_size()
-        plain = next(index for index, token in enumerate(self.vocabulary) if token.isalnum())
+        named = (index for index, token in enumerate(self.vocabulary[:known]) if token.isalnum())
+        plain = next(named, 0)
         before = library.decode([plain])
         return tuple(
             "" if index >= known or is_special(token) else library.decode([plain, index])[len(before) :]
@@ -113,9 +117,7 @@ def load_huggingface_tokenizer(path: str | Path) -> HuggingFaceTokenizer:
     try:
         content = file.read_text(encoding="utf-8")
         library = _open(content)
-    except MissingExtraError:
-        raise
-    except Exception as error:  # the package raises nothing more special
+    except (ModelError, OSError, ValueError) as error:
         message = f"{file}: no tokenizer of Hugging Face's ({error}); name a folder with {TOKENIZER_FILE}"
         raise ModelError(message) from error
     named = {index: token for token, index in library.get_vocab().items()}

@@ -111,6 +111,22 @@ class Flag:
 
 
 @dataclass(frozen=True)
+class Text:
+    """A text.
+
+    Args:
+        longest: most characters.
+    """
+
+    longest: int = 1_000
+
+    def problem(self, name: str, value: object) -> str | None:
+        """See ``Rule``."""
+        fits = isinstance(value, str) and len(value) <= self.longest
+        return None if fits else f"{name} {quote(value)} should be a text of at most {self.longest} characters"
+
+
+@dataclass(frozen=True)
 class OneOf:
     """One of several words.
 

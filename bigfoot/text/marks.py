@@ -54,7 +54,7 @@ def _parts_nothing(character: str, text: str, place: int) -> bool:
     if character in _WITHOUT_SPACE or unicodedata.category(character) == "Cf":
         return True
     around = (text[place - 1 : place], text[place + 1 : place + 2])
-    return all(_UNSPACED.match(neighbour) for neighbour in around)
+    return all(map(is_unspaced, around))
 
 
 def _is_silent(character: str, before: str, after: str) -> bool:
@@ -63,6 +63,16 @@ def _is_silent(character: str, before: str, after: str) -> bool:
     if character in _WITHIN_WORDS:
         return before.isspace() and (after.isspace() or _is_mark(after))
     return _is_mark(character)
+
+
+def is_unspaced(character: str) -> bool:
+    """Whether a character is of a script without spaces between words.
+
+    Examples:
+        >>> is_unspaced("\u4e2d"), is_unspaced("A")
+        (True, False)
+    """
+    return _UNSPACED.match(character) is not None
 
 
 @lru_cache(maxsize=1 << 16)

@@ -16,6 +16,8 @@ class PieceTokenizer(Tokenizer):
         vocabulary: token by id.
         texts: what each adds, spaces in front of or between words among it; nothing for specials.
         blank: id of CTC's blank.
+        unknown: see ``Tokenizer.unknown_id``.
+        cleans_up: see ``Tokenizer``.
 
     Raises:
         ValueError: not one text a token.
@@ -28,6 +30,8 @@ class PieceTokenizer(Tokenizer):
     vocabulary: tuple[str, ...]
     texts: tuple[str, ...]
     blank: int
+    unknown: int | None = None
+    cleans_up: bool = False
     kind: ClassVar[str] = "pieces"
 
     def __post_init__(self) -> None:
@@ -39,6 +43,11 @@ class PieceTokenizer(Tokenizer):
     def blank_id(self) -> int:
         """See ``Tokenizer``."""
         return self.blank
+
+    @property
+    def unknown_id(self) -> int | None:
+        """See ``Tokenizer``."""
+        return self.unknown
 
     @property
     def pieces(self) -> tuple[str, ...]:

@@ -8,12 +8,14 @@ from typing import Any
 
 from bigfoot.errors import ModelError
 from bigfoot.text.huggingface import TOKENIZER_FILE, HuggingFaceTokenizer
+from bigfoot.text.json_fields import Flag, OneOf, Rule, Text, find_problems, quote
 from bigfoot.text.json_files import read_json_if_there, write_json
 from bigfoot.text.phonemes import PhonemeTokenizer
 from bigfoot.text.sentencepieces import MODEL_FILE, SentencePieceTokenizer
 from bigfoot.text.tokenizer import SPECIALS, Tokenizer
 
 SETTINGS_FILE = "bigfoot_tokenizer.json"
+_FIELDS: dict[str, Rule] = {"algorithm": OneOf(("unigram", "bpe")), "voice": Text(), "stress": Flag()}
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
@@ -41,13 +43,16 @@ def load_tokenizer(folder: Path) -> Tokenizer | None:
         return None
     kind = settings.get("kind")
     if not isinstance(kind, str) or kind not in _READERS:
-        raise ModelError(f"{file}: a tokenizer of kind {kind!r}; known are {', '.join(_READERS)}")
+        raise ModelError(f"{file}: a tokenizer of kind {quote(kind)}; known are {', '.join(_READERS)}")
+    vocabulary = settings.get("vocabulary")
+    if not isinstance(vocabulary, list) or not all(isinstance(token, str) for token in vocabulary):
+        raise ModelError(f"{file}: the vocabulary must be a list of words")
+    if problems := list(find_problems(settings, _FIELDS)):
+        raise ModelError(f"{file}: {'; '.join(problems)}")
     try:
         tokenizer = _READERS[kind](settings, folder)
-    except (KeyError, TypeError, OSError) as error:
+    except (KeyError, ValueError, OSError) as error:
         raise ModelError(f"{file}: not a whole tokenizer ({error}); copy the model folder again") from error
-    if not all(isinstance(token, str) for token in tokenizer.vocabulary):
-        raise ModelError(f"{file}: the vocabulary must be a list of words")
     if SPECIALS[0] not in tokenizer.vocabulary or len(set(tokenizer.vocabulary)) != len(tokenizer):
         raise ModelError(f"{file}: the vocabulary must hold {SPECIALS[0]}, and every token once")
     return tokenizer

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
-from bigfoot.errors import DataError, MissingExtraError
+from bigfoot.errors import DataError, MissingExtraError, ModelError
 from bigfoot.text.tokenizer import SPECIALS, Tokenizer, is_special
 
 MODEL_FILE = "tokenizer.model"
@@ -39,7 +39,15 @@ class SentencePieceTokenizer(Tokenizer):
 
     @cached_property
     def _processor(self) -> Any:  # noqa: ANN401 - of a package that need not be there
-        return _import().SentencePieceProcessor(model_proto=self.model)
+        package = _import()
+        try:
+            # An empty file is taken for no file.
+            processor = package.SentencePieceProcessor(model_proto=self.model) if self.model else None
+        except RuntimeError:
+            processor = None
+        if processor is None:
+            raise ModelError(f"{MODEL_FILE} is no model of sentencepiece's; copy the model folder again")
+        return processor
 
     @property
     def blank_id(self) -> int:

@@ -10,6 +10,8 @@ from functools import cached_property
 from itertools import groupby
 from typing import Any, ClassVar, Literal
 
+from bigfoot.text.cleanup import clean_up, list_joined
+
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 """First tokens of the vocabularies that bigfoot builds; the first is CTC's blank."""
 
@@ -51,6 +53,9 @@ class Tokenizer(ABC):
     """What stands between the spaces of a decoded text, and is counted as right or wrong."""
     vocabulary: tuple[str, ...]
 
+    cleans_up: bool = False
+    """Whether the space before ``.``, ``'s`` and the like is dropped (``clean_up_tokenization_spaces``)."""
+
     def __len__(self) -> int:
         """Number of tokens, V of the logits."""
         return len(self.vocabulary)
@@ -59,6 +64,11 @@ class Tokenizer(ABC):
     @abstractmethod
     def blank_id(self) -> int:
         """Id of CTC's blank."""
+
+    @property
+    def unknown_id(self) -> int | None:
+        """Id of the token that ids without a token are read as; None where they add nothing."""
+        return None
 
     @property
     @abstractmethod
@@ -93,6 +103,14 @@ class Tokenizer(ABC):
         """A transcript as hypotheses are compared with it; it is other symbols where ``unit`` is no word."""
         return text
 
+    def drop_specials(self, text: str) -> str:
+        """Drop the special tokens that decoding writes, so that a hypothesis can be tokenized.
+
+        Args:
+            text: decoded.
+        """
+        return text
+
     def describe(self) -> str:
         """Kind and size in a few words."""
         return f"{self.kind}, {len(self)} tokens"
@@ -101,30 +119,42 @@ class Tokenizer(ABC):
         """Read label ids as text.
 
         Args:
-            ids: without blanks between; those beyond the vocabulary and specials add nothing.
+            ids: without blanks between; of those beyond the vocabulary see ``unknown_id``.
 
         Returns:
             Words with single spaces between.
         """
         size = len(self.pieces)
-        return " ".join("".join(self.pieces[index] for index in ids if 0 <= index < size).split())
+        written = "".join(self.pieces[index] for index in self._settle(ids) if 0 <= index < size)
+        text = " ".join(written.split())
+        return clean_up(text) if self.cleans_up else text
+
+    def _settle(self, ids: Iterable[int]) -> Iterable[int]:
+        """Ids that have a token: those without one are the unknown token's."""
+        if (unknown := self.unknown_id) is None:
+            return ids
+        return (unknown if index >= len(self) or index in self._unnamed else index for index in ids)
+
+    @cached_property
+    def _unnamed(self) -> frozenset[int]:
+        return frozenset(index for index, token in enumerate(self.vocabulary) if token == name_unused(index))
 
     def decode_ctc(self, frame_ids: Sequence[int]) -> str:
         """Read the best id of every frame as text: repeats are merged, then blanks and specials dropped.
 
         Args:
-            frame_ids: (T,) ids; those beyond the vocabulary add nothing.
+            frame_ids: (T,) ids; of those beyond the vocabulary see ``unknown_id``.
 
         Returns:
             Words with single spaces between.
         """
-        return self.decode(int(index) for index, _ in groupby(frame_ids) if index != self.blank_id)
+        return self.decode(int(index) for index, _ in groupby(self._settle(frame_ids)) if index != self.blank_id)
 
     def decode_words(self, frame_ids: Sequence[int]) -> list[PlacedWord]:
         """Read the best id of every frame as words with their places; ``decode_ctc`` is their text.
 
         Args:
-            frame_ids: (T,) ids; those beyond the vocabulary add nothing.
+            frame_ids: (T,) ids; of those beyond the vocabulary see ``unknown_id``.
 
         Returns:
             The words in order. CTC is free to write a token anywhere near its sound, so a place is good to a tenth
@@ -138,7 +168,7 @@ class Tokenizer(ABC):
         """
         pieces, words = self.pieces, list[PlacedWord]()
         letters, start, end, frame = "", 0, 0, 0
-        for index, run in groupby(frame_ids):
+        for index, run in groupby(self._settle(frame_ids)):
             first, frame = frame, frame + sum(1 for _ in run)
             for letter in pieces[index] if 0 <= index < len(pieces) else "":
                 if not letter.isspace():
@@ -146,7 +176,8 @@ class Tokenizer(ABC):
                 elif letters:
                     words.append(PlacedWord(letters, start, end))
                     letters = ""
-        return [*words, PlacedWord(letters, start, end)] if letters else words
+        words += [PlacedWord(letters, start, end)] * bool(letters)
+        return [_join(words[part]) for part in list_joined([w.text for w in words])] if self.cleans_up else words
 
     def fits(self, head_size: int) -> bool:
         """Whether a head with so many rows can be this vocabulary's."""
@@ -195,6 +226,20 @@ class Tokenizer(ABC):
     def to_files(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """Return what a model folder must hold: settings as JSON, and further files by name."""
         raise NotImplementedError(f"{self.kind} is saved in files of its own")
+
+
+def _join(words: Sequence[PlacedWord]) -> PlacedWord:
+    return PlacedWord("".join(word.text for word in words), words[0].start_frame, words[-1].end_frame)
+
+
+def name_unused(index: int) -> str:
+    """Name an id without a token, so that the ids behind it stay in place.
+
+    Examples:
+        >>> name_unused(7)
+        '<unused7>'
+    """
+    return f"<unused{index}>"
 
 
 def count_unknown(tokenizer: Tokenizer, texts: Iterable[str]) -> Counter[str]:

@@ -1,8 +1,8 @@
 """Hugging Face's files of a CTC vocabulary, both ways: ``vocab.json`` and what stands beside it.
 
 ``tokenizer_config.json`` names the class and its settings; older folders have ``special_tokens_map.json`` and
-``added_tokens.json`` in place of some of them. Decoded texts are those of transformers, but that tokens which stand for
-no text (``<s>``, the unknown token) are left out.
+``added_tokens.json`` in place of some of them. Decoded texts are those of transformers, its pipeline's among them: a
+vocabulary of characters writes special tokens other than the blank where a model emits them. Phones leave them out.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from bigfoot.text.characters import SENTENCE_TOKENS, CharTokenizer
 from bigfoot.text.json_fields import Flag, is_whole, quote
 from bigfoot.text.json_files import read_json_if_there, write_json
 from bigfoot.text.phones import PhoneTokenizer
+from bigfoot.text.tokenizer import name_unused
 
 CHARACTERS, PHONES = "Wav2Vec2CTCTokenizer", "Wav2Vec2PhonemeCTCTokenizer"
 _CHARACTER_CLASSES = (CHARACTERS, "Wav2Vec2Tokenizer")
@@ -90,6 +91,7 @@ def _read_characters(vocabulary: _Vocabulary, settings: Mapping[str, Any]) -> Ch
         silent=vocabulary.silent,
         lower_case=_flag(settings, "do_lower_case", False),
         space=_text(settings, "replace_word_delimiter_char", " "),
+        cleans_up=_flag(settings, "clean_up_tokenization_spaces", False),
     )
 
 
@@ -110,9 +112,10 @@ def _join_tokens(
     vocab: Mapping[str, Any], settings: Mapping[str, Any], added: Mapping[str, Any], head_size: int | None
 ) -> _Vocabulary:
     """Join the vocabulary with tokens that were added behind it; where both have an id, the vocabulary's counts."""
-    by_id: dict[int, str] = {_id(index): token for token, index in vocab.items()}
-    if len(by_id) != len(vocab):
-        raise ValueError("two tokens share an id")
+    by_id: dict[int, str] = {}
+    for token, value in vocab.items():
+        if (other := by_id.setdefault(_id(value), token)) != token:
+            raise ValueError(f"{quote(other)} and {quote(token)} share an id, {value}: give one of them another")
     special = _special_tokens(settings)
     behind: dict[int, str] = {_id(index): token for token, index in added.items()}
     for key, entry in _object(settings, "added_tokens_decoder").items():
@@ -124,11 +127,14 @@ def _join_tokens(
         if token not in vocab and index not in by_id and (head_size is None or index < head_size):
             by_id[index] = token
     # An id without a token is a logit that never was trained; the name keeps the ids behind it in place.
-    tokens = tuple(by_id.get(index, f"<unused{index}>") for index in range(max(by_id) + 1))
-    delimiter = _token(settings, "word_delimiter_token", "|")
-    named = {_token(settings, "pad_token", "<pad>"), _token(settings, "unk_token", "<unk>"), delimiter}
+    tokens = [by_id.get(index, name_unused(index)) for index in range(max(by_id) + 1)]
+    delimiter, unknown = _token(settings, "word_delimiter_token", "|"), _token(settings, "unk_token", "<unk>")
+    if len(by_id) < len(tokens) and unknown not in tokens and settings.get("unk_token", unknown) is not None:
+        # transformers reads such an id as the unknown token, even one that has no id of its own.
+        tokens[next(index for index in range(len(tokens)) if index not in by_id)] = unknown
+    named = {_token(settings, "pad_token", "<pad>"), unknown, delimiter}
     bracketed = {token for token in special if token.startswith("<") and token.endswith(">")}
-    return _Vocabulary(tokens, tuple(sorted((special - named - bracketed) & set(tokens))))
+    return _Vocabulary(tuple(tokens), tuple(sorted((special - named - bracketed) & set(tokens))))
 
 
 def _special_tokens(settings: Mapping[str, Any]) -> set[str]:
@@ -208,12 +214,14 @@ def save_vocabulary(tokenizer: CharTokenizer | PhoneTokenizer, folder: Path, mor
         "unk_token": tokenizer.unknown_token if tokenizer.unknown_token in known else None,
         "bos_token": begin,
         "eos_token": end,
-        # Would rewrite " 's" and the like, so that the same ids gave another text.
-        "clean_up_tokenization_spaces": False,
+        "clean_up_tokenization_spaces": tokenizer.cleans_up,
     }
     if tokenizer.silent:
         settings["additional_special_tokens"] = list(tokenizer.silent)
-    write_json(folder / "vocab.json", {token: index for index, token in enumerate(known)})
+    # An id without a token is the unknown one's to transformers, and would be a token of its own if it had a name.
+    last = len(known) - 1
+    named = {token: index for index, token in enumerate(known) if token != name_unused(index) or index == last}
+    write_json(folder / "vocab.json", named)
     write_json(folder / "tokenizer_config.json", own | settings | dict(more))
 
 

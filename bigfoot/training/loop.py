@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,16 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from torch import Tensor, nn
 
-from bigfoot.audio.pauses import LONGEST_PIECE
 from bigfoot.data.augment import spec_augment_masks
-from bigfoot.data.batches import Batch, evaluation_batches, training_batches
+from bigfoot.data.batches import Batch, training_batches
 from bigfoot.data.settings import DataConfig
-from bigfoot.decoding.greedy import transcribe_batches
-from bigfoot.decoding.settings import DecodingConfig
-from bigfoot.decoding.spoken import transcribe_by_decoder
 from bigfoot.distill.objective import Objective
 from bigfoot.formats.folder import save_model
-from bigfoot.measure.error_rate import measure_error_rate
 from bigfoot.storage.ownership import OWN_OR_EDITED
 from bigfoot.text.tokenizers import Processor
 from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, save_checkpoint
-from bigfoot.training.guards import check_half_precision, describe_dev, describe_loops, describe_rates, find_broken
+from bigfoot.training.dev import DevJudge, TranscriptJudge
+from bigfoot.training.guards import check_half_precision, describe_rates, find_broken
 from bigfoot.training.hooks import TrainingHook
 from bigfoot.training.optim import build_optimizer, build_scheduler
 from bigfoot.training.settings import TrainConfig
@@ -56,6 +52,7 @@ class TrainingRun:
         trackers: by accelerate's names; empty for none.
         eval_batch_size: utterances decoded together on dev.
         hooks: called in this order.
+        judge: chooses the best model on dev; None for greedy WER, where there are head and vocabulary.
     """
 
     name: str
@@ -70,6 +67,7 @@ class TrainingRun:
     trackers: list[str] = field(default_factory=list)
     eval_batch_size: int = 8
     hooks: Sequence[TrainingHook] = ()
+    judge: DevJudge | None = None
 
 
 @dataclass(frozen=True)
@@ -77,9 +75,9 @@ class TrainingResult:
     """Result of a training.
 
     Args:
-        best: model folder of the step with the lowest dev WER, which the next step reads.
+        best: model folder of the step with the lowest dev error, which the next step reads.
         last: model folder of the last step.
-        best_wer: on dev, greedy, a fraction; None without transcripts or head.
+        best_wer: error of the judge on dev, such as greedy WER, a fraction; None without one.
         best_step: 1-based.
         records: lines of losses and dev scores.
         seconds: training time, over all resumes.
@@ -172,7 +170,7 @@ class Trainer:
         with self._bar() as bar:
             task = bar.add_task(self.run.name, total=self.config.max_steps, completed=self.progress.step, note="")
             stream = self._stream()
-            while self.progress.step < self.config.max_steps:
+            while self.progress.step < self.config.max_steps and not self._is_patience_over():
                 terms = self._step(stream)
                 self.progress.seconds = before + time.monotonic() - began
                 self._after_step(terms)
@@ -187,6 +185,13 @@ class Trainer:
             best_step=progress.best_step, records=progress.records, seconds=progress.seconds,
             notes=list(progress.notes.values()),
         )  # fmt: skip
+
+    def _is_patience_over(self) -> bool:
+        """Return whether dev has not improved for ``patience`` evaluations; a resumed training finds the same."""
+        return 0 < self.config.patience <= self._evaluated_since_best()
+
+    def _evaluated_since_best(self) -> int:
+        return next((r["since_best"] for r in reversed(self.progress.records) if "since_best" in r), 0)
 
     def _note(self, kind: str, text: str | None) -> None:
         if text:
@@ -314,39 +319,40 @@ class Trainer:
         if step % config.checkpoint_every == 0:
             save_checkpoint(self.accelerator, self.progress, self._checkpoint)
 
+    def _dev_judge(self) -> DevJudge | None:
+        """Return what the best model is chosen by; None where dev has no score."""
+        run, weights = self.run, self.objective.weights
+        if run.judge is not None or self.objective.student.head is None or run.processor.tokenizer is None:
+            return run.judge
+        return TranscriptJudge(
+            run.manifests["dev"], run.processor, run.eval_batch_size, "decoder" in weights, "ctc" in weights,
+            run.data.transcripts == "none", run.name,
+        )  # fmt: skip
+
     def _evaluate_dev(self) -> None:
-        """Compute greedy WER (of the decoder, if one is trained) and blank rate on dev; save the best model so far."""
-        student, step, tokenizer = self.objective.student, self.progress.step, self.run.processor.tokenizer
-        if student.head is None or tokenizer is None:
+        """Judge the student on dev; save the best model so far."""
+        step, judge = self.progress.step, self._dev_judge()
+        if judge is None:
             # Without a head there is no WER to select by: the newest is the best.
             self.progress.best_step = step
             self._save(self.run.folder / "best")
             return
-        # Without labels: only losses need them.
-        processor = replace(self.run.processor, tokenizer=None)
-        dev, size = self.run.manifests["dev"], self.run.eval_batch_size
-        batches = evaluation_batches(dev, processor, size, longest=LONGEST_PIECE)
-        if "decoder" in self.objective.weights:
-            decoder_tokenizer = processor.decoder_tokenizer or tokenizer
-            found = transcribe_by_decoder(student, batches, decoder_tokenizer, DecodingConfig())
-        else:
-            found = transcribe_batches(student, batches, tokenizer)
-        wer = measure_error_rate(found.references, found.hypotheses, found.speakers, samples=1).wer
-        record = {"step": step, "dev_wer": wer, "blank_rate": round(found.blank_rate, 4)}
+        score = judge.judge(self.objective.student, step, self.config.max_steps)
+        record = {"step": step, **score.record}
+        if self.config.patience:
+            best = self.progress.best_wer
+            better = best is None or (score.error is not None and score.error < best)
+            record["since_best"] = 0 if better else self._evaluated_since_best() + 1
         self.progress.records.append(record)
-        self.accelerator.log({k: v for k, v in record.items() if k != "step" and v is not None}, step=step)
-        against = " against the teacher's own transcripts" if self.run.data.transcripts == "none" else ""
-        rate = "WER" if tokenizer.unit == "word" else "PER"
-        log.info("%s %d  dev %s%s %s  blanks %.1f %%", self.run.name, step, rate, against,
-                 "n/a" if wer is None else f"{wer:.2%}", 100 * found.blank_rate)  # fmt: skip
-        joint = "ctc" in self.objective.weights
-        self._note("loops", describe_loops(step, found.num_cut, len(found.ids), joint))
-        self._note("blanks", describe_dev(step, self.config.max_steps, found.blank_rate, wer))
+        self.accelerator.log({k: v for k, v in score.record.items() if v is not None}, step=step)
+        log.info("%s %d  dev %s", self.run.name, step, score.summary)
+        for kind, note in score.notes.items():
+            self._note(kind, note)
         if not all(hook.may_be_best(step, self.config.max_steps) for hook in self.run.hooks):
             return
         # Of equals, prefer the later one.
-        if self.progress.best_wer is None or wer is None or wer <= self.progress.best_wer:
-            self.progress.best_wer, self.progress.best_step = wer, step
+        if self.progress.best_wer is None or score.error is None or score.error <= self.progress.best_wer:
+            self.progress.best_wer, self.progress.best_step = score.error, step
             self._save(self.run.folder / "best")
 
     def _save(self, folder: Path) -> None:

@@ -26,17 +26,33 @@ def build_optimizer(parts: Mapping[str, nn.Module], config: TrainConfig) -> torc
     """
     seen: set[int] = set()
     groups: list[dict[str, Any]] = []
+    depths = _find_depths(parts) if config.layer_decay != 1 else {}
     for name, module in parts.items():
         fresh = [p for p in module.parameters() if id(p) not in seen]
         seen.update(id(p) for p in fresh)
         rate = config.learning_rate * config.learning_rate_factors.get(name, 1.0)
-        for decay, chosen in (
-            (config.weight_decay, [p for p in fresh if p.ndim > 1]),
-            (0.0, [p for p in fresh if p.ndim <= 1]),
-        ):
-            if chosen:
-                groups.append({"params": chosen, "lr": rate, "weight_decay": decay, "name": name})
+        for depth in sorted({depths.get(id(p), 0) for p in fresh}):
+            level = [p for p in fresh if depths.get(id(p), 0) == depth]
+            for decay, chosen in (
+                (config.weight_decay, [p for p in level if p.ndim > 1]),
+                (0.0, [p for p in level if p.ndim <= 1]),
+            ):
+                if chosen:
+                    slower = rate * config.layer_decay**depth
+                    groups.append({"params": chosen, "lr": slower, "weight_decay": decay, "name": name})
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.adam_betas[0], config.adam_betas[1]))
+
+
+def _find_depths(parts: Mapping[str, nn.Module]) -> dict[int, int]:
+    """Return how many encoder layers are above each parameter of the encoder, by the parameter's id."""
+    layers = list(getattr(parts.get("encoder"), "layers", []))
+    depths: dict[int, int] = {}
+    for name in ("feature_encoder", "feature_projection", "encoder"):
+        if name in parts:
+            depths |= {id(parameter): len(layers) for parameter in parts[name].parameters()}
+    for index, layer in enumerate(layers):
+        depths |= {id(parameter): len(layers) - 1 - index for parameter in layer.parameters()}
+    return depths
 
 
 def schedule_factor(config: TrainConfig) -> Callable[[int], float]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from bigfoot.config import Problem, above_zero, not_negative, one_of, unknown_words
+from bigfoot.config import Problem, above_zero, not_negative, one_of, share, unknown_words
 from bigfoot.data.settings import SpecAugmentConfig
 
-_PARTS = ("feature_encoder", "feature_projection", "encoder", "lm_head", "decoder", "projections")
+_PARTS = ("feature_encoder", "feature_projection", "encoder", "lm_head", "decoder", "task_head", "projections")
 
 
 @dataclass
@@ -21,7 +21,7 @@ class TrainConfig:
     """Highest learning rate."""
     learning_rate_factors: dict[str, float] = field(default_factory=dict)
     """Multiplies it for a part: ``feature_encoder``, ``feature_projection``, ``encoder``, ``lm_head``,
-    ``decoder`` or ``projections``."""
+    ``decoder``, ``task_head`` or ``projections``."""
     schedule: str = one_of("linear", "cosine", "constant")
     """After the warm-up: ``linear`` or ``cosine`` decay to 0, or ``constant``."""
     warmup_steps: int = not_negative(100)
@@ -38,6 +38,11 @@ class TrainConfig:
     """Steps between checkpoints from which a killed run resumes."""
     eval_every: int = above_zero(200)
     """Steps between evaluations on dev: greedy WER and blank rate."""
+    patience: int = not_negative(0)
+    """Evaluations on dev in a row without a better one after which training stops; 0 for never."""
+    layer_decay: float = share(1.0)
+    """Multiplies the learning rate of each encoder layer once for every layer above it, and that of all below the
+    layers once more."""
     log_every: int = above_zero(10)
     """Steps between lines of the loss."""
     max_bad_steps: int = not_negative(3)

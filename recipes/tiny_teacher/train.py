@@ -16,22 +16,26 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import jiwer
 import numpy as np
-import torch
-from transformers import (
-    Wav2Vec2Config,
-    Wav2Vec2CTCTokenizer,
-    Wav2Vec2FeatureExtractor,
-    Wav2Vec2ForCTC,
-    Wav2Vec2Processor,
-)
-from transformers.audio_utils import mel_filter_bank
 
-from bigfoot.data.fsdd import join_strings
-from bigfoot.data.synthetic import synthesize_split
-from bigfoot.data.utterance import Utterance, add_noise
-from bigfoot.storage.replace import swapped_in
+from bigfoot.errors import plain_errors
+
+with plain_errors():  # without the extra [train]: its install line
+    import jiwer
+    import torch
+    from transformers import (
+        Wav2Vec2Config,
+        Wav2Vec2CTCTokenizer,
+        Wav2Vec2FeatureExtractor,
+        Wav2Vec2ForCTC,
+        Wav2Vec2Processor,
+    )
+    from transformers.audio_utils import mel_filter_bank
+
+    from bigfoot.data.fsdd import join_strings
+    from bigfoot.data.synthetic import synthesize_split
+    from bigfoot.data.utterance import Utterance, add_noise
+    from bigfoot.storage.replace import swapped_in
 
 # The 32 tokens of wav2vec2-base-960h, in its order: by frequency in English after the specials.
 VOCABULARY = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK", "'", *"XJQZ"]
@@ -318,4 +322,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with plain_errors():
+        main()

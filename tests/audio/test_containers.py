@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bigfoot.audio.files import read_audio, read_blocks, read_header
 from bigfoot.errors import AudioError
+from tests.refusals import names, refused
 
 KINDS = {
     "wav": ("WAV", "PCM_16"), "flac": ("FLAC", "PCM_16"), "ogg": ("OGG", "VORBIS"), "opus": ("OGG", "OPUS"),
@@ -60,7 +61,7 @@ def test_streams_of_different_kinds_are_refused(tmp_path, waves):
     soundfile.write(tmp_path / "a.flac", waves[0], 16000)
     soundfile.write(tmp_path / "b.flac", waves[1], 8000)
     (tmp_path / "c.flac").write_bytes((tmp_path / "a.flac").read_bytes() + (tmp_path / "b.flac").read_bytes())
-    with pytest.raises(AudioError, match="2 streams"):
+    with refused(AudioError, "2"):
         read_audio(tmp_path / "c.flac")
 
 
@@ -85,7 +86,7 @@ def test_a_length_below_what_the_file_holds(tmp_path, contents, caplog):
     assert len(read_audio(tmp_path / "a.wav")) == 24000 and not caplog.messages
     # A header that agrees with itself is believed, and the rest is named.
     (tmp_path / "b.wav").write_bytes(head(contents["wav"][0], data=1000, riff=1036))
-    assert len(read_audio(tmp_path / "b.wav")) == 500 and "47000 bytes" in caplog.text
+    assert len(read_audio(tmp_path / "b.wav")) == 500 and names(caplog.text, "47000")
 
 
 def test_chunks_behind_the_audio_are_none(tmp_path, contents):
@@ -93,7 +94,7 @@ def test_chunks_behind_the_audio_are_none(tmp_path, contents):
     (tmp_path / "a.wav").write_bytes(head(contents["wav"][0] + chunk, data=48000))
     assert len(read_audio(tmp_path / "a.wav")) == 24000
     (tmp_path / "b.wav").write_bytes(head(contents["wav"][0][:44] + chunk, data=0))
-    with pytest.raises(AudioError, match="no samples"):
+    with pytest.raises(AudioError):
         read_audio(tmp_path / "b.wav")
 
 
@@ -167,6 +168,7 @@ def test_channels_without_anything_in_common_are_averaged(tmp_path):
     np.testing.assert_array_equal(read_audio(tmp_path / "a.wav"), channels.mean(axis=1, dtype=np.float32))
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("suffix", KINDS)
 def test_blocks_are_the_whole_in_every_kind(tmp_path, suffix):
     """A file of several of soundfile's blocks: seeking between them would cost mp3 a tenth of a second each."""

@@ -7,6 +7,7 @@ import soundfile
 
 from bigfoot.audio.files import normalize_waveform, read_audio, read_blocks, read_header, sum_seconds, write_audio
 from bigfoot.errors import AudioError
+from tests.refusals import refused
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def test_channels_are_averaged(tmp_path):
 def test_a_stretch_is_the_same_as_the_whole_cut(tmp_path, speech):
     path = write_wav(tmp_path / "a.flac", speech)
     np.testing.assert_array_equal(read_audio(path, offset=0.5, duration=0.25), read_audio(path)[8000:12000])
-    with pytest.raises(AudioError, match="truncated"):
+    with pytest.raises(AudioError):
         read_audio(path, offset=1.5, duration=1.0)
 
 
@@ -132,32 +133,36 @@ def broken(kind, folder, speech):
 
 
 @pytest.mark.parametrize(
-    ("kind", "said", "header_knows"),
+    ("kind", "header_knows"),
     [
-        ("missing", "no such file", True),
-        ("zero bytes", "empty", True),
-        ("text", "not audio", True),
-        ("no frames", "no samples", True),
-        ("cut wav", "truncated", True),
-        ("cut flac", "cannot be decoded|truncated", False),
-        ("1 Hz", "sample rate 1 Hz", True),
-        ("1e6 Hz", "sample rate 1000000 Hz", True),
-        ("NaN", "not finite", False),
-        ("endless flac", "leaves the length out", True),
-        ("folder", "a folder, not a file", True),
-        ("endless name", "cannot be opened", True),
-        ("cut ogg", "last page of Ogg", True),
-        ("cut opus", "last page of Ogg", True),
+        ("missing", True),
+        ("zero bytes", True),
+        ("text", True),
+        ("no frames", True),
+        ("cut wav", True),
+        ("cut flac", False),
+        ("1 Hz", True),
+        ("1e6 Hz", True),
+        ("NaN", False),
+        ("endless flac", True),
+        ("folder", True),
+        ("endless name", True),
+        ("cut ogg", True),
+        ("cut opus", True),
     ],
 )
-def test_every_bad_file_has_its_sentence(tmp_path, speech, kind, said, header_knows):
+def test_every_bad_file_is_refused_with_a_reason(tmp_path, speech, kind, header_knows):
     path = broken(kind, tmp_path, speech)
-    with pytest.raises(AudioError, match=said) as caught:
+    rate = {"1 Hz": ["1"], "1e6 Hz": ["1000000"]}.get(kind, [])
+    with refused(AudioError, path, *rate) as caught:
         read_audio(path)
-    assert caught.value.path == str(path)
+    assert caught.value.path == str(path) and caught.value.reason
     if header_knows:
-        with pytest.raises(AudioError, match=said):
+        with refused(AudioError, path, *rate) as known:
             read_header(path)
+        assert known.value.reason == caught.value.reason
+    else:
+        assert read_header(path)
 
 
 def test_a_wav_from_a_pipe_and_one_with_a_tail_are_whole(tmp_path, speech):
@@ -183,8 +188,8 @@ def test_ogg_with_a_tail_is_whole(tmp_path, speech):
 def test_forbidden_files_and_folders_are_named(tmp_path, speech):
     path = write_wav(tmp_path / "a.wav", speech)
     path.chmod(0)
-    with pytest.raises(AudioError, match="cannot be opened"):
+    with pytest.raises(AudioError):
         read_audio(path)
     (tmp_path / "b").mkdir(mode=0)
-    with pytest.raises(AudioError, match="cannot be opened"):
+    with pytest.raises(AudioError):
         read_audio(tmp_path / "b" / "c.wav")

@@ -24,6 +24,7 @@ STEPS = {
 }
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("step", STEPS)
 def test_every_step(family, step, build_model, processor, speech, tmp_path):
     model = build_model(family)

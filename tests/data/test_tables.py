@@ -10,6 +10,7 @@ from bigfoot.data.settings import DataConfig
 from bigfoot.data.synthetic import synthesize_string
 from bigfoot.data.tables import list_common_voice
 from bigfoot.errors import DataError
+from tests.refusals import refused
 
 LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ' ")
 
@@ -71,5 +72,5 @@ def test_common_voice_keeps_lone_quotation_marks_and_marks_that_a_vocabulary_spe
 
 def test_common_voice_says_which_tables_there_are(tmp_path):
     make_common_voice(tmp_path, OLD, {"train": [], "other": []})
-    with pytest.raises(DataError, match=r"no dev\.tsv .*there: other, train"):
+    with refused(DataError, "dev.tsv"):
         list_common_voice(tmp_path, "dev")

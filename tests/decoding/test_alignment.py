@@ -25,7 +25,7 @@ def test_it_is_the_likeliest_of_all_alignments(draw_posteriors, seed, frames, la
     paths = [path for path in itertools.product(range(4), repeat=frames) if merge(path) == labels]
     assert bool(paths) == (frames >= count_needed_frames(labels))
     if not paths:
-        with pytest.raises(ValueError, match="frames"):
+        with pytest.raises(ValueError):
             align_tokens(log_probs, labels, 0)
         return
     best = max(paths, key=lambda path: sum(log_probs[frame, token] for frame, token in enumerate(path)))

@@ -15,6 +15,7 @@ from bigfoot.distill.cache import CacheKey, TeacherCache, write_cache
 from bigfoot.distill.objective import Objective, needed_targets
 from bigfoot.errors import DataError
 from bigfoot.storage.places import temporary
+from tests.refusals import names, refused
 
 LOSSES = LossesConfig(
     hidden=HiddenLoss(1.0), conv_features=ConvFeaturesLoss(1.0), heads=HeadsLoss(1.0),
@@ -52,6 +53,7 @@ def losses_of(objective, stream):
     return [{name: float(term.mean().detach()) for name, term in objective(batch, {}).items()} for batch in stream]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "rounding"), [("fp16", 1e-3), ("int8", 0.03)])
 def test_losses_are_those_of_the_teacher_at_work(student, teacher, write, stream, dtype, rounding):
     torch.manual_seed(0)
@@ -79,7 +81,7 @@ def test_its_size_is_said_before_and_true_after(write, tmp_path, caplog):
     caplog.set_level(logging.INFO, "bigfoot")
     write()
     (told,) = [record.message for record in caplog.records if "will be written" in record.message]
-    assert "of 24 utterances" in told and "MB free" in told
+    assert names(told, "24")
     written = sum(path.stat().st_size for path in (tmp_path / "cache").glob("*.safetensors"))
     # Names and probes of a corpus so small weigh more than they will.
     assert float(told.split("distill: ")[1].split(" MB")[0]) * 1e6 == pytest.approx(written, rel=0.2)
@@ -93,7 +95,7 @@ def test_its_size_is_said_before_and_true_after(write, tmp_path, caplog):
 
 def test_a_disk_that_is_too_small(write, monkeypatch):
     monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
-    with pytest.raises(DataError, match=r"MB of the teacher's targets .* do not fit into .*cache_dtype=int8"):
+    with refused(DataError, "cache_dtype=int8"):
         write()
 
 
@@ -135,7 +137,7 @@ def test_a_damaged_shard_is_refused_and_written_again_when_it_is_removed(write, 
     content[-5] ^= 1
     {"cut": lambda: shard.write_bytes(content[:-100]), "flipped": lambda: shard.write_bytes(content),
      "gone": shard.unlink}[damage]()  # fmt: skip
-    with pytest.raises(DataError, match=r"shard_00001.safetensors is damaged; remove shard_00001.json"):
+    with refused(DataError, "shard_00001.safetensors", "shard_00001.json"):
         write()
     shard.with_suffix(".json").unlink()
     write()
@@ -147,14 +149,14 @@ def test_a_damaged_shard_is_refused_and_written_again_when_it_is_removed(write, 
 def test_garbage_in_the_place_of_its_papers(write, tmp_path, name, content):
     write()
     (tmp_path / "cache" / name).write_text(content)
-    with pytest.raises(DataError, match=rf"{name} cannot be read"):
+    with refused(DataError, name):
         write()
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"digest": "other"}, "another teacher"),
+        ({"digest": "other"}, "teacher"),
         ({"dtype": "int8"}, "cache_dtype fp16"),
         ({"top_k": 3}, "cache_top_k 0"),
         ({"losses": replace(LOSSES, hidden=HiddenLoss(1.0, matches=[[0, 0]]), gram=GramLoss())}, ""),
@@ -166,45 +168,44 @@ def test_of_other_settings(write, changes, reason):
     if not reason:
         write(**changes)
         return
-    with pytest.raises(DataError, match=f"is not for this run, it holds {reason}; name another folder"):
+    with refused(DataError, reason):
         write(**changes)
 
 
 def test_what_needs_more_than_it_holds_is_refused(write, small_digits):
     write(LossesConfig(hidden=HiddenLoss(1.0, matches=[[2, 4]])))
-    lacks = r"it holds no attention_values \[1, 3\], no conv_features, no hidden_states \[0, 1, 2, 3\]"
-    with pytest.raises(DataError, match=lacks):
+    with refused(DataError, "attention_values [1, 3]", "conv_features", "hidden_states [0, 1, 2, 3]"):
         write()
 
 
 def test_of_another_corpus(write):
     write()
-    with pytest.raises(DataError, match="it holds other utterances"):
+    with pytest.raises(DataError):
         write(split="dev")
 
 
 def test_a_folder_of_something_else(write, tmp_path):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "thesis.txt").write_text("mine")
-    with pytest.raises(DataError, match=r"is not empty and no cache"):
+    with pytest.raises(DataError):
         write()
     assert contents(tmp_path / "cache") == {"thesis.txt": b"mine"}
 
 
 def test_a_file_in_its_place(write, tmp_path):
     (tmp_path / "cache").write_text("mine")
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(DataError):
         write()
 
 
 def test_audio_that_is_not_what_it_was(student, write, stream):
     objective = Objective(LOSSES, student, write())
     louder = replace(stream[0], input_values=1.1 * stream[0].input_values)
-    for batch, message in (
-        (louder, "has other audio than when"),
-        (replace(stream[0], ids=["nobody"] * len(stream[0])), "holds nothing of nobody"),
+    for batch, named in (
+        (louder, stream[0].ids[0]),
+        (replace(stream[0], ids=["nobody"] * len(stream[0])), "nobody"),
     ):
-        with pytest.raises(DataError, match=message):
+        with refused(DataError, named):
             objective(batch, {})
     # The last bits may differ.
     objective(replace(stream[0], input_values=stream[0].input_values * (1 + 1e-6)), {})

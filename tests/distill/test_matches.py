@@ -4,6 +4,7 @@ from torch import nn
 from bigfoot.distill.matches import LayerMatch, build_layer_matches, build_matches
 from bigfoot.distill.projections import build_projections
 from bigfoot.errors import ModelError
+from tests.refusals import refused
 
 
 @pytest.mark.parametrize(
@@ -26,27 +27,27 @@ def test_pairs():
 
 
 @pytest.mark.parametrize(
-    ("matches", "message"),
+    ("matches", "named"),
     [
-        ("proportionally", "neither 'proportional' nor a list"),
-        ([], "neither 'proportional' nor a list"),
-        ([[0, 1, 2]], "is no .student, teacher. pair"),
-        (None, "neither 'proportional' nor a list"),
-        (4, "neither 'proportional' nor a list"),
-        ([None], "is no .student, teacher. pair"),
-        ([1.5], "is no .student, teacher. pair"),
-        ([3], "is no .student, teacher. pair"),
-        (["01"], "is no .student, teacher. pair"),
-        ([[0, "1"]], "is no .student, teacher. pair"),
-        ([[0, 1.0]], "is no .student, teacher. pair"),
-        ([[5, 12]], "out of range: hidden_states go from 0 to 4 in the student and to 12 in the teacher"),
-        ([[4, 13]], "out of range"),
-        ([[-1, 12]], "out of range"),
-        ([[4, -1]], "out of range"),
+        ("proportionally", ("proportional",)),
+        ([], ("proportional",)),
+        ([[0, 1, 2]], ()),
+        (None, ("proportional",)),
+        (4, ("proportional",)),
+        ([None], ()),
+        ([1.5], ()),
+        ([3], ()),
+        (["01"], ()),
+        ([[0, "1"]], ()),
+        ([[0, 1.0]], ()),
+        ([[5, 12]], ("hidden_states", "0", "4", "12")),
+        ([[4, 13]], ()),
+        ([[-1, 12]], ()),
+        ([[4, -1]], ()),
     ],
 )
-def test_refused(matches, message):
-    with pytest.raises(ModelError, match=message):
+def test_refused(matches, named):
+    with refused(ModelError, *named):
         build_matches(matches, 4, 12)
 
 
@@ -72,7 +73,7 @@ def test_layers_in_proportion_end_with_the_last(student, teacher, expected):
 def test_layers_by_pairs():
     assert build_layer_matches([[3, 11], [0, 0]], 4, 12) == [LayerMatch(3, 11), LayerMatch(0, 0)]
     for pair in ([4, 11], [3, 12], [-1, 0]):
-        with pytest.raises(ModelError, match="layers go from 0 to 3 in the student and to 11 in the teacher"):
+        with refused(ModelError, "0", "3", "11"):
             build_layer_matches([pair], 4, 12)
-    with pytest.raises(ModelError, match="neither 'proportional' nor a list"):
+    with refused(ModelError, "proportional"):
         build_layer_matches("last", 4, 12)

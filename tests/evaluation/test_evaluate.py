@@ -84,5 +84,5 @@ def test_why_there_is_no_wer(other_teachers, small_digits):
     assert missing_wer_reason(headless) == "no CTC head"
     assert missing_wer_reason(mute) == "no vocabulary in its folder"
     for loaded in (headless, mute):
-        with pytest.raises(ModelError, match="no text can come out of this model: no"):
+        with pytest.raises(ModelError):
             evaluate_accuracy(loaded, small_digits.manifests["test"], EvaluateConfig(), 1)

@@ -8,6 +8,7 @@ from bigfoot.evaluation.generate import generate_text
 from bigfoot.formats.folder import LoadedModel, load_model, save_model
 from bigfoot.models.reshape import with_decoder
 from bigfoot.text.tokenizers import CharTokenizer, Processor
+from tests.refusals import refused
 
 
 @pytest.fixture
@@ -34,13 +35,13 @@ def test_text_goes_on_from_the_prompt(loaded, recording, bigfoot, tmp_path):
 
 
 def test_what_cannot_be_generated(loaded, recording, build_model, processor):
-    with pytest.raises(DataError, match="prompt cannot be tokenized: characters outside the vocabulary: '1'"):
+    with refused(DataError, "1"):
         generate_text(loaded, recording, "1", DecodingConfig())
-    with pytest.raises(ModelError, match="no decoder"):
+    with pytest.raises(ModelError):
         generate_text(LoadedModel(build_model("base"), processor), recording, "", DecodingConfig())
-    with pytest.raises(ModelError, match="no vocabulary"):
+    with pytest.raises(ModelError):
         generate_text(LoadedModel(loaded.model, Processor()), recording, "", DecodingConfig())
-    with pytest.raises(ModelError, match=r"characters, 40 tokens\) is not its decoder's, which has 32 tokens"):
+    with refused(ModelError, "40", "32"):
         wrong = CharTokenizer(tuple(map(chr, range(97, 97 + 40))), blank_token="a")
         generate_text(LoadedModel(loaded.model, Processor(wrong)), recording, "", DecodingConfig())
     assert load_model("tiny_teacher").model.decoder is None

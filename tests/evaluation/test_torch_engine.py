@@ -9,6 +9,7 @@ from bigfoot.evaluation.settings import EvaluateConfig
 from bigfoot.evaluation.torch_engine import TorchEngine
 from bigfoot.formats.folder import load_model
 from bigfoot.runtime.transcriber import Transcriber
+from tests.refusals import refused
 
 
 def test_texts_are_those_of_the_evaluation(narrow_teacher, small_digits):
@@ -39,5 +40,5 @@ def test_files_of_any_rate_and_channel_count(narrow_teacher, tmp_path):
 
 @pytest.mark.parametrize(("name", "said"), [("headless", "no CTC head"), ("mute", "no vocabulary")])
 def test_models_without_text(other_teachers, name, said):
-    with pytest.raises(ModelError, match=f"no text can come out of this model: {said}"):
+    with refused(ModelError, said):
         TorchEngine(load_model(other_teachers[name]))

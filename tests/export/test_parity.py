@@ -18,6 +18,7 @@ from bigfoot.export.gate import export_checked
 from bigfoot.export.onnx import build_onnx
 from bigfoot.export.parity import ParityLimits, find_worst, measure_parity
 from bigfoot.formats.folder import LoadedModel, load_model
+from tests.refusals import refused
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +46,14 @@ def break_scale(exported, layer, factor):
     constant.CopyFrom(numpy_helper.from_array(broken, constant.name))
 
 
+@pytest.mark.slow
 def test_fp32_passes(teacher, digits):
     exported, parity = export_checked(teacher, None, digits[:4])
     assert not parity.problems and parity.max_difference < 1e-4 and parity.batch_difference < 1e-4
     assert max(layer.error for layer in find_worst(teacher, exported, digits)) < 1e-5
 
 
+@pytest.mark.slow
 def test_static_int8_hears_the_same(teacher, digits, static_plan):
     _, parity = export_checked(teacher, static_plan, digits)
     assert parity.texts_changed <= 1 and parity.batch_texts_changed == 0
@@ -64,6 +67,7 @@ def test_dynamic_int8_hears_the_same_one_by_one(teacher, digits):
     assert (facts["precision"], facts["batch_invariant"]) == ("int8_dynamic", "per_utterance")
 
 
+@pytest.mark.slow
 def test_a_wrong_scale_is_refused_and_named(teacher, digits, static_plan):
     few = digits[:5]
     faulty = "encoder.layers.3.feed_forward.output_dense"
@@ -74,16 +78,15 @@ def test_a_wrong_scale_is_refused_and_named(teacher, digits, static_plan):
             break_scale(exported, faulty, -3.0)
         return exported
 
-    refused = rf"WER rises by .* Layers .* by themselves: {faulty} \((39|40)\d\."
-    with pytest.raises(ExportError, match=refused) as refusal:
+    with refused(ExportError, faulty, "--fallback"):
         export_checked(teacher, static_plan, few, build=build)
-    assert "--fallback" in str(refusal.value)
     notes = []
     exported, parity = export_checked(teacher, static_plan, few, build=build, fallback=True, on_note=notes.append)
     assert not parity.problems and len(notes) == 1 and faulty in notes[0]
     assert set(static_plan.ranges) - set(exported.plan.ranges) == {faulty}
 
 
+@pytest.mark.slow
 def test_quiet_frames_need_two_bytes(teacher, digits, static_plan):
     """A pause a hundred times quieter than the speech around it is drowned by one byte for both."""
     from dataclasses import replace
@@ -107,10 +110,10 @@ def test_audio_is_read_from_manifest_folder_and_file(small_digits, teacher, tmp_
     )
     assert len(read_speech(audio, teacher.processor)) == 1
     assert len(read_speech(audio.parent, teacher.processor, limit=2)) == 2
-    with pytest.raises(DataError, match="no manifest, folder or file"):
+    with pytest.raises(DataError):
         read_speech(tmp_path / "none", teacher.processor)
     (tmp_path / "text.wav").write_text("no audio")
-    with pytest.raises(DataError, match="no audio in it"):
+    with pytest.raises(DataError):
         read_speech(tmp_path, teacher.processor)
 
 
@@ -131,16 +134,18 @@ def build_with_a_wrong_head(loaded, plan, **options):
     return exported
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("factor", [1.0, 30.0, 300.0])
 def test_limits_grow_with_the_logits(build_model, processor, digits, factor):
     """Rounding is a share of what is rounded; a fault of a thousandth is refused at any scale."""
     loaded = scaled(LoadedModel(build_model("base"), processor), factor)
     _, parity = export_checked(loaded, None, digits[:2])
     assert not parity.problems and 0.1 * factor < parity.largest_logit < 10 * factor
-    with pytest.raises(ExportError, match=r"logits differ by .* lm_head \(0\.\d\d% off, moves logits by"):
+    with refused(ExportError, "lm_head"):
         export_checked(loaded, None, digits[:2], build=build_with_a_wrong_head)
 
 
+@pytest.mark.slow
 def test_layers_are_blamed_by_what_they_do(teacher, digits, static_plan):
     """A layer that is far off and little heard of is not what is wrong."""
     model = scaled(teacher, 1.0).model
@@ -156,6 +161,7 @@ def test_layers_are_blamed_by_what_they_do(teacher, digits, static_plan):
     assert worst[0].name == loud and worst[0].effect > 10 * next(x.effect for x in worst if x.name == faint)
 
 
+@pytest.mark.slow
 def test_a_long_recording_comes_in_pieces(build_model, processor, digits, tmp_path):
     rate, strings = 16_000, [item.samples for item in digits]
     talk = np.concatenate([np.concatenate([wave, np.zeros(rate // 2, np.float32)]) for wave in strings * 4])

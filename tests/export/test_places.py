@@ -10,6 +10,7 @@ from bigfoot.export.exported import is_exported
 from bigfoot.formats.folder import LoadedModel, save_model
 from bigfoot.storage.lock import locked
 from bigfoot.storage.ownership import MayReplace
+from tests.refusals import refused
 
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2"}
 
@@ -19,6 +20,7 @@ def small(build_model, processor):
     return LoadedModel(build_model("base", num_hidden_layers=1), processor)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", SUFFIXES)
 def test_exports_know_themselves_without_an_inventory(target, small, tmp_path):
     if target == "openvino":
@@ -34,7 +36,7 @@ def test_exports_know_themselves_without_an_inventory(target, small, tmp_path):
         content = (tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(b"mine")
         if name != "model.bin":  # known by the file that it belongs to
-            with pytest.raises(OutputError, match="model"):
+            with pytest.raises(OutputError):
                 exported.save(path)
             assert (tmp_path / name).read_bytes() == b"mine"
         (tmp_path / name).write_bytes(content)
@@ -42,7 +44,7 @@ def test_exports_know_themselves_without_an_inventory(target, small, tmp_path):
 
 def test_foreign_weights_beside_a_new_file_stay(tmp_path):
     (tmp_path / "model.bin").write_bytes(b"mine")
-    with pytest.raises(OutputError, match=r"model\.bin"):
+    with refused(OutputError, "model.bin"):
         run_export(ExportRequest("tiny_teacher", tmp_path / "model.xml", to="openvino"))
     assert [path.name for path in tmp_path.iterdir()] == ["model.bin"]
 
@@ -69,7 +71,7 @@ def test_a_second_writer_is_refused_before_the_model_is_read(tmp_path):
     child = subprocess.Popen([sys.executable, "-c", hold, tmp_path / "m.onnx"], stdout=subprocess.PIPE)
     try:
         child.stdout.readline()
-        with pytest.raises(OutputError, match=str(child.pid)):
+        with refused(OutputError, child.pid):
             run_export(ExportRequest("tiny_teacher", tmp_path / "m.onnx"))
     finally:
         child.kill()

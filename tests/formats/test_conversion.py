@@ -12,6 +12,8 @@ from bigfoot.formats.dense import densify, expand_groups
 from bigfoot.formats.folder import LoadedModel, load_model
 from bigfoot.formats.registry import FORMATS
 from bigfoot.text.tokenizers import CharTokenizer, Processor
+from tests.pairwise import pairwise
+from tests.refusals import refused
 
 BEYOND = {
     "grouped": {"conv_groups": [1, 2, 2, 4, 4, 2, 2]},
@@ -61,42 +63,32 @@ def test_heads_return_to_their_place_among_the_position_biases(build_model, spee
 
 
 FAMILIES = ("base", "large-lv60", "hubert", "hubert-large", "wavlm", "wavlm-large", "data2vec")
-# What a format has no place for, and what it says then.
+# What a format has no place for.
 REFUSED = {
-    ("torchaudio", "data2vec"): "cannot express the family data2vec-audio",
-    ("fairseq", "wavlm"): "no place for a CTC head",
-    ("fairseq", "wavlm-large"): "no place for a CTC head",
+    ("torchaudio", "data2vec"): "data2vec-audio",
+    ("fairseq", "wavlm"): "CTC",
+    ("fairseq", "wavlm-large"): "CTC",
 }
 
 
-@pytest.mark.parametrize("structure", FAMILIES)
-@pytest.mark.parametrize("to", FORMATS)
-def test_every_family_there_and_back_to_the_bit(to, structure, build_model, processor, tmp_path):
-    loaded = LoadedModel(build_model(structure), processor)
-    if (to, structure) in REFUSED:
-        with pytest.raises(ModelError, match=REFUSED[to, structure]):
+@pytest.mark.grid
+@pytest.mark.parametrize(("to", "structure", "head"), pairwise(FORMATS, FAMILIES, (True, False)))
+def test_every_family_there_and_back_to_the_bit(to, structure, head, build_model, processor, tmp_path):
+    processor = processor if head else Processor(None, do_normalize=False)
+    loaded = LoadedModel(build_model(structure, ctc_head=head), processor)
+    if (to, structure) in REFUSED and (head or to == "torchaudio"):
+        with refused(ModelError, REFUSED[to, structure]):
             convert_model(loaded, tmp_path / "there", to=to)
         return
     assert convert_model(loaded, tmp_path / "there", to=to) == 0
     there = load_model(tmp_path / "there")
-    assert there.processor.tokenizer == processor.tokenizer
+    assert there.processor.tokenizer == processor.tokenizer and (there.model.head is not None) == head
     assert there.processor.do_normalize == processor.do_normalize
+    assert there.model.config.family == loaded.model.config.family
     assert convert_model(there, tmp_path / "back", to="bigfoot") == 0
     given, back = loaded.model.state_dict(), load_model(tmp_path / "back").model.state_dict()
     assert set(given) - set(back) <= {name for name in given if name.endswith(FORMATS[to].leaves_out)}
     assert all(torch.equal(given[name], tensor) for name, tensor in back.items())
-
-
-@pytest.mark.parametrize("structure", FAMILIES)
-@pytest.mark.parametrize("to", FORMATS)
-def test_every_family_without_a_head(to, structure, build_model, tmp_path):
-    loaded = LoadedModel(build_model(structure, ctc_head=False), Processor(None, do_normalize=False))
-    if (to, structure) == ("torchaudio", "data2vec"):
-        return
-    assert convert_model(loaded, tmp_path / "there", to=to) == 0
-    there = load_model(tmp_path / "there")
-    assert there.model.head is None and there.model.config.family == loaded.model.config.family
-    assert there.processor.tokenizer is None and not there.processor.do_normalize
 
 
 @pytest.mark.parametrize("structure", ["hubert", "wavlm", "data2vec"])
@@ -116,7 +108,7 @@ def test_what_is_dense_already_stays_as_it_is(build_model):
 @pytest.mark.parametrize("to", ["huggingface", "torchaudio"])
 def test_a_grouped_student_leaves_only_dense(to, build_model, processor, tmp_path):
     loaded = LoadedModel(build_model("base", **BEYOND["all"] | {"ctc_head": True}), processor, [{"step": "student"}])
-    with pytest.raises(ModelError, match=r"conv_groups .* and feed-forward widths"):
+    with refused(ModelError, "conv_groups"):
         convert_model(loaded, tmp_path / "there", to=to)
     assert not (tmp_path / "there").exists()
     assert convert_model(loaded, tmp_path / "there", to=to, dense=True) <= 1e-5
@@ -142,7 +134,7 @@ def test_one_changed_weight_is_heard(build_model):
     with torch.no_grad():
         other.model.speech_encoder.encoder.layers[2].attention.v_proj.bias[3] += 0.01
     assert compare_outputs(model, other) > 1e-5
-    with pytest.raises(ModelError, match="one has a CTC head"):
+    with refused(ModelError, "CTC"):
         compare_outputs(model, none)
 
 
@@ -155,7 +147,7 @@ def test_a_vocabulary_in_another_order_is_compared_token_by_token(build_model):
         for name, tensor in model.state_dict().items() if name.startswith("lm_head")
     })  # fmt: skip
     assert compare_outputs(given, turned) <= 1e-6
-    with pytest.raises(ModelError, match="has no 'B'"):
+    with refused(ModelError, "B"):
         compare_outputs(turned, given)
 
 
@@ -176,7 +168,7 @@ def test_a_comparison_that_fails_leaves_nothing(found, build_model, processor, t
     stood = {path.name: path.read_bytes() for path in (tmp_path / "old").iterdir()}
     monkeypatch.setattr(conversion, "compare_outputs", lambda *_: found)
     for place in ("old", "new"):
-        with pytest.raises(ModelError, match="outputs of the written model differ"):
+        with pytest.raises(ModelError):
             convert_model(loaded, tmp_path / place, to="huggingface")
     assert {path.name for path in tmp_path.iterdir()} == {"old"}
     assert {path.name: path.read_bytes() for path in (tmp_path / "old").iterdir()} == stood

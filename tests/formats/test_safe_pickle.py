@@ -8,7 +8,6 @@ import pickletools
 import struct
 import subprocess
 import sys
-import time
 import tracemalloc
 import zipfile
 from collections import OrderedDict
@@ -25,6 +24,7 @@ from bigfoot.formats import safe_pickle, torch_file
 from bigfoot.formats.safe_pickle import Record, Symbol, UnsafePickleError, read_pickle
 from bigfoot.formats.torch_file import open_torch_file, read_state_dict
 from bigfoot.formats.torch_layout import StoredTensor
+from tests.refusals import refused
 
 MAGIC = [0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}]
 # What Python itself reports (PEP 578) where code is run, a process started, a file or a socket opened.
@@ -44,26 +44,24 @@ sys.addaudithook(listen)
 
 
 class Watch:
-    """Nothing is run, written, started or imported inside, and at most so much memory and computing."""
+    """Nothing is run, written, started or imported inside, and at most so much memory taken."""
 
-    def __init__(self, folder, megabytes=20, seconds=20):
-        self.folder, self.bytes, self.seconds = folder, megabytes * 2**20, seconds
+    def __init__(self, folder, megabytes=20):
+        self.folder, self.bytes = folder, megabytes * 2**20
 
     def __enter__(self):
         self.before = sorted(self.folder.iterdir())
         events.clear()
         tracemalloc.start()
-        self.started = time.process_time()
         watching.append(self)
 
     def __exit__(self, *_):
         watching.clear()
-        took, peak = time.process_time() - self.started, tracemalloc.get_traced_memory()[1]
+        peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert events == []
         assert sorted(self.folder.iterdir()) == self.before
         assert peak < self.bytes
-        assert took < self.seconds
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -97,11 +95,11 @@ def as_legacy(data, path, keys=("0",), tail=TAIL):
     return path
 
 
-def refuse(path, message, **limits):
-    with Watch(path.parent, **limits), pytest.raises(ModelError, match=message) as caught:
+def refuse(path, *values, **limits):
+    with Watch(path.parent, **limits), refused(ModelError, path, *values) as caught:
         read_state_dict(path)
-    assert str(path) in str(caught.value)
     assert len(str(caught.value)) < 1000
+    return caught
 
 
 class Calls:
@@ -143,40 +141,40 @@ ATTACKS = {
 GETATTR = name("builtins", "getattr")
 ENUM = name("fairseq.dataclass", "Choice")
 TRICKS = {
-    "getattr of a module": (GETATTR + b"(" + name("os", "path") + short("system") + b"tR.", "os.path"),
-    "getattr of a record": (GETATTR + b"(" + ENUM + b")R" + short("system") + b"tR.", "no enumeration"),
+    "getattr of a module": (GETATTR + b"(" + name("os", "path") + short("system") + b"tR.", ("os.path",)),
+    "getattr of a record": (GETATTR + b"(" + ENUM + b")R" + short("system") + b"tR.", ()),
     "getattr of getattr": (
-        GETATTR + b"(" + GETATTR + b"(" + ENUM + short("a") + b"tR" + short("b") + b"tR.", "no enumeration",
+        GETATTR + b"(" + GETATTR + b"(" + ENUM + short("a") + b"tR" + short("b") + b"tR.", (),
     ),
-    "getattr with a path": (GETATTR + b"(" + ENUM + short("a.b") + b"tR.", "no enumeration"),
-    "getattr of a builtin": (GETATTR + b"(" + name("builtins", "dict") + short("x") + b"tR.", "no enumeration"),
-    "a call of a record": (ENUM + b")R(" + short("ls") + b"tR.", "nothing to be called"),
-    "a call of a number": (b"K\x01)R.", "nothing to be called"),
-    "a class from the stack": (b"\x80\x04" + short("os") + short("system") + b"\x93.", "os.system"),
-    "a dotted class from the stack": (b"\x80\x04" + short("torch") + short("hub.load") + b"\x93.", "torch.hub.load"),
-    "a class that is no name": (b"\x80\x04K\x01K\x02\x93.", "no string"),
-    "attributes of a class": (ENUM + b"}" + short("__init__") + b"Nsb.", "sets attributes"),
-    "attributes of a builder": (name("torch._utils", "_rebuild_tensor_v2") + b"}" + short("a") + b"Nsb.", "sets attr"),
-    "a type that is called": (name("torch", "FloatStorage") + b"K\x01\x85R.", "calls a type"),
-    "INST": (b"(" + short("ls") + b"ios\nsystem\n.", "INST"),
-    "OBJ": (b"(" + ENUM + b"o.", "OBJ"),
-    "EXT1": (b"\x82\x01.", "EXT1"),
-    "PERSID": (b"Pls\n.", "PERSID"),
-    "NEWOBJ_EX": (b"\x80\x04" + ENUM + b")}\x92.", "NEWOBJ_EX"),
-    "BYTEARRAY8": (b"\x80\x05\x96" + struct.pack("<Q", 2**60) + b".", "BYTEARRAY8|damaged"),
-    "NEXT_BUFFER": (b"\x80\x05\x97.", "NEXT_BUFFER"),
-    "keys that take for ever": (b"})q\x000" + b"h\x00h\x00\x86q\x000" * 40 + b"h\x00Ns.", "neither string nor number"),
-    "a list as a key": (b"}]Ns.", "neither string nor number"),
-    "bytes that are not there": (b"\x80\x04\x8e" + struct.pack("<Q", 2**40) + b"abc.", "damaged"),
-    "text that is not there": (b"\x80\x04\x8d" + struct.pack("<Q", 2**62) + b"abc.", "damaged"),
-    "a number that is not there": (b"\x8b" + struct.pack("<i", 2**31 - 1) + b"abc.", "damaged"),
-    "a number of digits": (b"L" + b"9" * 100_000 + b"L\n.", "damaged"),
-    "nothing on the stack": (b"R.", "damaged"),
-    "a memo that is empty": (b"h\x05.", "damaged"),
-    "marks without end": (b"(" * 1000 + b".", "damaged"),
-    "no end": (b"]" * 1000, "damaged"),
-    "nothing": (b"", "damaged"),
-    "an opcode that there is not": (b"\xff.", "damaged"),
+    "getattr with a path": (GETATTR + b"(" + ENUM + short("a.b") + b"tR.", ()),
+    "getattr of a builtin": (GETATTR + b"(" + name("builtins", "dict") + short("x") + b"tR.", ()),
+    "a call of a record": (ENUM + b")R(" + short("ls") + b"tR.", ()),
+    "a call of a number": (b"K\x01)R.", ()),
+    "a class from the stack": (b"\x80\x04" + short("os") + short("system") + b"\x93.", ("os.system",)),
+    "a dotted class from the stack": (b"\x80\x04" + short("torch") + short("hub.load") + b"\x93.", ("torch.hub.load",)),
+    "a class that is no name": (b"\x80\x04K\x01K\x02\x93.", ()),
+    "attributes of a class": (ENUM + b"}" + short("__init__") + b"Nsb.", ()),
+    "attributes of a builder": (name("torch._utils", "_rebuild_tensor_v2") + b"}" + short("a") + b"Nsb.", ()),
+    "a type that is called": (name("torch", "FloatStorage") + b"K\x01\x85R.", ()),
+    "INST": (b"(" + short("ls") + b"ios\nsystem\n.", ("INST",)),
+    "OBJ": (b"(" + ENUM + b"o.", ("OBJ",)),
+    "EXT1": (b"\x82\x01.", ("EXT1",)),
+    "PERSID": (b"Pls\n.", ("PERSID",)),
+    "NEWOBJ_EX": (b"\x80\x04" + ENUM + b")}\x92.", ("NEWOBJ_EX",)),
+    "BYTEARRAY8": (b"\x80\x05\x96" + struct.pack("<Q", 2**60) + b".", ()),
+    "NEXT_BUFFER": (b"\x80\x05\x97.", ("NEXT_BUFFER",)),
+    "keys that take for ever": (b"})q\x000" + b"h\x00h\x00\x86q\x000" * 40 + b"h\x00Ns.", ()),
+    "a list as a key": (b"}]Ns.", ()),
+    "bytes that are not there": (b"\x80\x04\x8e" + struct.pack("<Q", 2**40) + b"abc.", ()),
+    "text that is not there": (b"\x80\x04\x8d" + struct.pack("<Q", 2**62) + b"abc.", ()),
+    "a number that is not there": (b"\x8b" + struct.pack("<i", 2**31 - 1) + b"abc.", ()),
+    "a number of digits": (b"L" + b"9" * 100_000 + b"L\n.", ()),
+    "nothing on the stack": (b"R.", ()),
+    "a memo that is empty": (b"h\x05.", ()),
+    "marks without end": (b"(" * 1000 + b".", ()),
+    "no end": (b"]" * 1000, ()),
+    "nothing": (b"", ()),
+    "an opcode that there is not": (b"\xff.", ()),
 }
 
 
@@ -188,17 +186,16 @@ def test_what_would_run_code_is_refused(attack, wrap, tmp_path):
     module = attack.rpartition(".")[0]
     # As pickles spell them; in protocol 2 as Python 2 did.
     spelled = {"os": "posix", "builtins": "builtins|io", "subprocess": "subprocess|commands"}.get(module, module)
-    refuse(wrap(data, tmp_path / "model.pt"), f"the file asks for '({spelled})")
+    caught = refuse(wrap(data, tmp_path / "model.pt"))
+    assert any(module in str(caught.value) for module in spelled.split("|"))
     assert not marker.exists()
 
 
 @pytest.mark.parametrize("wrap", [as_zip, as_legacy])
 @pytest.mark.parametrize("trick", TRICKS)
 def test_tricks_with_opcodes_are_refused(trick, wrap, tmp_path):
-    data, message = TRICKS[trick]
-    # A file of the old layout that ends too soon is refused for what comes behind.
-    message = f"{message}|damaged|no list of its storages" if data in (b"", b"]" * 1000) else message
-    refuse(wrap(data, tmp_path / "model.pt"), message)
+    data, named = TRICKS[trick]
+    refuse(wrap(data, tmp_path / "model.pt"), *named)
 
 
 def test_the_attacks_are_real(tmp_path):
@@ -227,25 +224,26 @@ def test_containers_nested_exponentially_are_never_spelled_out(tmp_path):
     with Watch(tmp_path):
         held = read_pickle(io.BytesIO(data), 0, len(data))
     assert isinstance(held["a"], list)
-    refuse(as_zip(data, tmp_path / "model.pt"), "more, or less, than named tensors")
+    refuse(as_zip(data, tmp_path / "model.pt"))
 
 
+@pytest.mark.slow
 def test_what_would_be_copied_again_and_again_is_counted(tmp_path):
     pairs = b"(" + b"".join(b"K\x01K\x02\x86" for _ in range(3000)) + b"l"
     for maker in (name("collections", "OrderedDict"), name("builtins", "set")):
         items = pairs if b"Ordered" in maker else b"(" + b"K\x01" * 3000 + b"l"
         data = items + b"q\x000](" + (maker + b"h\x00\x85R") * 3000 + b"e."
-        refuse(as_zip(data, tmp_path / "model.pt"), "more than 1000000 opcodes", megabytes=150)
+        refuse(as_zip(data, tmp_path / "model.pt"), "1000000", megabytes=150)
 
 
 def test_opcodes_and_time_are_counted(tmp_path, monkeypatch):
     data = b"N0" * 600 + b"N."
-    with Watch(tmp_path), pytest.raises(UnsafePickleError, match="too long to read"):
+    with Watch(tmp_path), pytest.raises(UnsafePickleError):
         read_pickle(io.BytesIO(data), 0, len(data), max_seconds=-1)
     monkeypatch.setattr(safe_pickle, "MAX_OPCODES", 1000)
-    refuse(as_zip(data, tmp_path / "model.pt"), "more than 1000 opcodes")
+    refuse(as_zip(data, tmp_path / "model.pt"), "1000")
     monkeypatch.setattr(safe_pickle, "MAX_BYTES", 100)
-    refuse(as_zip(data, tmp_path / "model.pt"), "more than 100 bytes are not read")
+    refuse(as_zip(data, tmp_path / "model.pt"), "100")
 
 
 def test_a_memo_far_away_takes_no_memory(tmp_path):
@@ -280,35 +278,35 @@ def test_a_tensor_made_by_hand_is_one(wrap, tmp_path):
 
 
 LIES = {
-    "storage larger than its bytes": ({"numel": 17}, "claims 17 numbers|claims 68 bytes|does not match its entry"),
-    "storage larger than the file": ({"numel": 2**40}, "claims 1099511627776 numbers"),
-    "storage of absurd size": ({"numel": 2**62}, "claims 4611686018427387904 numbers"),
-    "storage of absurd size, negative": ({"numel": -(2**62)}, "claims -4611686018427387904 numbers"),
-    "storage of another type": ({"storage": "DoubleStorage"}, "claims|does not match its entry"),
-    "tensor beyond its storage": ({"shape": (5, 4)}, "reaches beyond its storage"),
-    "tensor beyond by its offset": ({"offset": 1}, "reaches beyond its storage"),
-    "tensor before its storage": ({"offset": -1}, "reaches beyond its storage"),
-    "tensor of absurd size": ({"shape": (2**47, 2**47)}, "reaches beyond its storage"),
-    "tensor of nothing, absurdly often": ({"shape": (0, 2**47, 2**47), "stride": (1, 1, 1)}, "reaches beyond its"),
-    "tensor of negative size": ({"shape": (-4, -4)}, "should be up to 8 counts"),
-    "tensor of negative stride": ({"stride": (-4, 1)}, "should be up to 8 counts"),
-    "tensor that grows": ({"shape": (2**20, 2**20), "stride": (0, 0)}, "would grow when it is copied"),
-    "tensor that overlaps": ({"shape": (9, 8), "stride": (1, 1)}, "would grow when it is copied"),
-    "tensor of many dimensions": ({"shape": (1,) * 9, "stride": (1,) * 9}, "should be up to 8 counts"),
-    "tensor of half a number": ({"shape": (1.5, 2)}, "should be up to 8 counts"),
-    "more sizes than strides": ({"shape": (2, 2, 2)}, "differ in number"),
-    "storage that is not there": ({"key": "7"}, "has 0|does not match its entry|not in it"),
-    "storage outside": ({"key": "../../data.pkl"}, "has 0|does not match its entry|not in it"),
-    "reference of another kind": ({"reference": ("module", "a", "b", "c")}, "no storage as torch.save"),
-    "reference without a size": ({"reference": ("storage", torch.FloatStorage, "0", "cpu", "16")}, "no storage as"),
+    "storage larger than its bytes": ({"numel": 17}, ()),
+    "storage larger than the file": ({"numel": 2**40}, ("1099511627776",)),
+    "storage of absurd size": ({"numel": 2**62}, ("4611686018427387904",)),
+    "storage of absurd size, negative": ({"numel": -(2**62)}, ("-4611686018427387904",)),
+    "storage of another type": ({"storage": "DoubleStorage"}, ()),
+    "tensor beyond its storage": ({"shape": (5, 4)}, ()),
+    "tensor beyond by its offset": ({"offset": 1}, ()),
+    "tensor before its storage": ({"offset": -1}, ()),
+    "tensor of absurd size": ({"shape": (2**47, 2**47)}, ()),
+    "tensor of nothing, absurdly often": ({"shape": (0, 2**47, 2**47), "stride": (1, 1, 1)}, ()),
+    "tensor of negative size": ({"shape": (-4, -4)}, ("8",)),
+    "tensor of negative stride": ({"stride": (-4, 1)}, ("8",)),
+    "tensor that grows": ({"shape": (2**20, 2**20), "stride": (0, 0)}, ()),
+    "tensor that overlaps": ({"shape": (9, 8), "stride": (1, 1)}, ()),
+    "tensor of many dimensions": ({"shape": (1,) * 9, "stride": (1,) * 9}, ("8",)),
+    "tensor of half a number": ({"shape": (1.5, 2)}, ("8",)),
+    "more sizes than strides": ({"shape": (2, 2, 2)}, ()),
+    "storage that is not there": ({"key": "7"}, ()),
+    "storage outside": ({"key": "../../data.pkl"}, ()),
+    "reference of another kind": ({"reference": ("module", "a", "b", "c")}, ("torch.save",)),
+    "reference without a size": ({"reference": ("storage", torch.FloatStorage, "0", "cpu", "16")}, ()),
 }
 
 
 @pytest.mark.parametrize("wrap", [as_zip, as_legacy])
 @pytest.mark.parametrize("lie", LIES)
 def test_tensors_whose_sizes_lie_are_refused(lie, wrap, tmp_path):
-    changes, message = LIES[lie]
-    refuse(wrap(tensor(**changes), tmp_path / "model.pt"), message)
+    changes, named = LIES[lie]
+    refuse(wrap(tensor(**changes), tmp_path / "model.pt"), *named)
 
 
 def test_many_tensors_on_the_same_bytes_are_refused(tmp_path):
@@ -316,25 +314,24 @@ def test_many_tensors_on_the_same_bytes_are_refused(tmp_path):
     one = tensor()[2:-1]  # Without PROTO and STOP; a dictionary each.
     data = b"\x80\x02](" + one * 50 + b"e."
     opened = open_torch_file(as_zip(data, path))
-    with Watch(tmp_path), pytest.raises(ModelError, match="more than the file has"):
+    with Watch(tmp_path), pytest.raises(ModelError):
         opened.read({str(index): held["a"] for index, held in enumerate(opened.content * 50)})
 
 
 BAD_ZIPS = {
-    "an entry that climbs": ({"archive/../../evil": b"x"}, "outside its one folder"),
-    "an entry of the root": ({"/etc/evil": b"x"}, "outside its one folder"),
-    "an entry beside": ({"evil/data/0": b"x"}, "outside its one folder"),
-    "an entry of Windows": ({"archive\\..\\evil": b"x"}, "outside its one folder"),
-    "an entry that climbs inside": ({"archive/data/../0": b"x"}, "outside its one folder"),
-    "a program": ({"archive/constants.pkl": b"x"}, "holds a program"),
-    "big-endian numbers": ({"archive/byteorder": b"big"}, "little-endian"),
+    "an entry that climbs": {"archive/../../evil": b"x"},
+    "an entry of the root": {"/etc/evil": b"x"},
+    "an entry beside": {"evil/data/0": b"x"},
+    "an entry of Windows": {"archive\\..\\evil": b"x"},
+    "an entry that climbs inside": {"archive/data/../0": b"x"},
+    "a program": {"archive/constants.pkl": b"x"},
+    "big-endian numbers": {"archive/byteorder": b"big"},
 }
 
 
 @pytest.mark.parametrize("fault", BAD_ZIPS)
 def test_archives_with_entries_of_another_kind_are_refused(fault, tmp_path):
-    entries, message = BAD_ZIPS[fault]
-    refuse(as_zip(tensor(), tmp_path / "model.pt", entries), message)
+    refuse(as_zip(tensor(), tmp_path / "model.pt", BAD_ZIPS[fault]))
 
 
 def test_compressed_archives_are_refused(tmp_path):
@@ -342,7 +339,7 @@ def test_compressed_archives_are_refused(tmp_path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", tensor(numel=2**22, shape=(2**22,), stride=(1,)))
         archive.writestr("archive/data/0", b"\0" * 2**24)
-    refuse(path, "is compressed")
+    refuse(path)
 
 
 def test_directories_without_end_are_not_read(tmp_path):
@@ -353,34 +350,34 @@ def test_directories_without_end_are_not_read(tmp_path):
     many = entry * (9 * 2**20 // len(entry))
     end[12:16] = struct.pack("<I", len(many))
     path.write_bytes(content[:directory] + many + end)
-    refuse(path, "the directory of its zip archive has more than 8388608 bytes", megabytes=2)
+    refuse(path, "8388608", megabytes=2)
 
 
 def test_archives_that_lie_about_themselves_are_refused(tmp_path):
     path = as_zip(tensor(), tmp_path / "model.pt")
     content = path.read_bytes()
     directory = content.rindex(b"PK\x01\x02")
-    for position, message in ((directory + 24, "larger than the file"), (directory + 42, "damaged")):
+    for position in (directory + 24, directory + 42):
         spoiled = bytearray(content)
         spoiled[position : position + 4] = struct.pack("<I", 2**31 - 1)
         if position == directory + 24:
             spoiled[directory + 20 : directory + 24] = struct.pack("<I", 2**31 - 1)
         path.write_bytes(spoiled)
-        refuse(path, message + "|cannot be read")
+        refuse(path)
     path.write_bytes(content[:-30])
-    refuse(path, "cannot be read")
+    refuse(path)
 
 
 def test_a_program_of_pytorch_is_refused(tmp_path):
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "model.pt")
-    refuse(tmp_path / "model.pt", "compressed|a program|cannot be read")
+    refuse(tmp_path / "model.pt")
 
 
 def test_old_files_that_end_too_soon_are_refused(tmp_path):
     path = as_legacy(tensor(), tmp_path / "model.pt", tail=struct.pack("<q", 16) + b"\0" * 63)
-    refuse(path, "beyond the end of the file")
-    refuse(as_legacy(tensor(), tmp_path / "model.pt", keys=()), "not in it")
-    refuse(as_legacy(tensor(), tmp_path / "model.pt", tail=struct.pack("<q", -(2**62))), "does not match its entry")
+    refuse(path)
+    refuse(as_legacy(tensor(), tmp_path / "model.pt", keys=()))
+    refuse(as_legacy(tensor(), tmp_path / "model.pt", tail=struct.pack("<q", -(2**62))))
 
 
 STATE = {

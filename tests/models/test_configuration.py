@@ -4,45 +4,46 @@ from bigfoot.errors import ModelError
 from bigfoot.models import BigfootConfig
 from bigfoot.models.reshape import reshape_config
 from bigfoot.models.shape_checks import beyond_huggingface
+from tests.refusals import refused
 
 BIASED = {"num_buckets": 32, "num_hidden_layers": 1}
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "named"),
     [
-        ({"conv_dim": [8, 8]}, "have 2, 7 and 7 entries"),
-        ({"conv_groups": [1, 2]}, "conv_groups has 2 entries for 7 convolutions"),
-        ({"conv_groups": [2, 2, 2, 2, 2, 2, 2]}, "conv layer 0: 2 groups do not divide its 1 -> 512"),
-        ({"conv_groups": [1, 2, 3, 2, 2, 2, 2]}, "conv layer 2: 3 groups do not divide its 512 -> 512"),
-        ({"conv_groups": [1, 0, 1, 1, 1, 1, 1]}, "conv_groups .* should list whole numbers, 1 or more"),
-        ({"conv_groups": 2}, "conv_groups 2 should list whole numbers"),
-        ({"num_attention_heads": 7}, "7 heads do not divide hidden_size 768"),
-        ({"num_attention_heads": 0}, "num_attention_heads 0 should be a whole number, 1 or more"),
-        ({"num_conv_pos_embedding_groups": 7}, "7 positional groups do not divide"),
-        ({"layer_num_attention_heads": [12]}, "1 heads for 12 layers"),
-        ({"layer_intermediate_sizes": [8] * 11}, "11 feed-forward widths for 12 layers"),
-        ({"layer_intermediate_sizes": [8] * 11 + [0.5]}, "layer_intermediate_sizes .* should list whole numbers"),
-        ({"num_hidden_layers": -1}, "num_hidden_layers -1"),
-        ({"num_hidden_layers": True}, "num_hidden_layers True"),
-        ({"hidden_size": "wide"}, "hidden_size 'wide'"),
-        ({"hidden_act": "sprong"}, "hidden_act 'sprong' is none of"),
-        ({"feat_extract_norm": "batch"}, "neither 'group' nor 'layer'"),
-        ({"family": "whisper"}, "family 'whisper' is none of wav2vec2, hubert, wavlm, data2vec-audio"),
-        ({"num_buckets": 3}, "num_buckets 3 should be 4 or more"),
-        ({"num_buckets": 320, "max_bucket_distance": 80}, "less than max_bucket_distance 80"),
-        ({"num_buckets": "many"}, "num_buckets 'many' should be a whole number"),
-        ({"num_buckets": 32, "layer_position_heads": [[0]]}, "layer_position_heads has 1 entries for 12 layers"),
-        ({"num_buckets": 32, "layer_position_heads": [0] * 12}, "should list lists of 0-based heads"),
-        (BIASED | {"layer_num_attention_heads": [13]}, "layer 0: its 13 heads need as many different heads"),
-        (BIASED | {"layer_num_attention_heads": [2], "layer_position_heads": [[1, 1]]}, r"0 to 11, not \[1, 1\]"),
-        (BIASED | {"layer_num_attention_heads": [1], "layer_position_heads": [[12]]}, r"0 to 11, not \[12\]"),
-        ({"conv_pos_kernel_size": 0}, "conv_pos_kernel_size 0 should be a whole number"),
-        ({"conv_pos_kernel_size": 19, "conv_pos_batch_norm": True}, "conv_pos_batch_norm is for a single"),
+        ({"conv_dim": [8, 8]}, ("2", "7")),
+        ({"conv_groups": [1, 2]}, ("conv_groups", "2", "7")),
+        ({"conv_groups": [2, 2, 2, 2, 2, 2, 2]}, ("0", "2", "1", "512")),
+        ({"conv_groups": [1, 2, 3, 2, 2, 2, 2]}, ("2", "3", "512")),
+        ({"conv_groups": [1, 0, 1, 1, 1, 1, 1]}, ("conv_groups", "1")),
+        ({"conv_groups": 2}, ("conv_groups", "2")),
+        ({"num_attention_heads": 7}, ("7", "hidden_size", "768")),
+        ({"num_attention_heads": 0}, ("num_attention_heads", "0", "1")),
+        ({"num_conv_pos_embedding_groups": 7}, ("7", "768")),
+        ({"layer_num_attention_heads": [12]}, ("1", "12")),
+        ({"layer_intermediate_sizes": [8] * 11}, ("11", "12")),
+        ({"layer_intermediate_sizes": [8] * 11 + [0.5]}, ("layer_intermediate_sizes",)),
+        ({"num_hidden_layers": -1}, ("num_hidden_layers", "-1")),
+        ({"num_hidden_layers": True}, ("num_hidden_layers",)),
+        ({"hidden_size": "wide"}, ("wide", "hidden_size")),
+        ({"hidden_act": "sprong"}, ("sprong", "hidden_act")),
+        ({"feat_extract_norm": "batch"}, ("group", "layer")),
+        ({"family": "whisper"}, ("whisper", "wav2vec2", "data2vec-audio")),
+        ({"num_buckets": 3}, ("num_buckets", "3", "4")),
+        ({"num_buckets": 320, "max_bucket_distance": 80}, ("max_bucket_distance", "80")),
+        ({"num_buckets": "many"}, ("many", "num_buckets")),
+        ({"num_buckets": 32, "layer_position_heads": [[0]]}, ("layer_position_heads", "1", "12")),
+        ({"num_buckets": 32, "layer_position_heads": [0] * 12}, ("0",)),
+        (BIASED | {"layer_num_attention_heads": [13]}, ("0", "13")),
+        (BIASED | {"layer_num_attention_heads": [2], "layer_position_heads": [[1, 1]]}, ("[1, 1]", "0", "11")),
+        (BIASED | {"layer_num_attention_heads": [1], "layer_position_heads": [[12]]}, ("[12]", "0", "11")),
+        ({"conv_pos_kernel_size": 0}, ("conv_pos_kernel_size", "0")),
+        ({"conv_pos_kernel_size": 19, "conv_pos_batch_norm": True}, ("conv_pos_batch_norm",)),
     ],
 )
-def test_shapes_that_cannot_be_built(changes, message):
-    with pytest.raises(ModelError, match=message):
+def test_shapes_that_cannot_be_built(changes, named):
+    with refused(ModelError, *named):
         BigfootConfig(**changes)
 
 

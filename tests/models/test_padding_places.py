@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from bigfoot.errors import DataError
 from bigfoot.models.padding import bring_to_front
+from tests.refusals import refused
 
 INT8 = {"small_weights": {"precision": "int8_dynamic"}}
 SHAPES = {
@@ -99,7 +100,7 @@ def test_a_mask_with_holes_is_refused(build_model, holes):
     mask = torch.ones(2, 2_000, dtype=torch.long)
     for start, end in holes:
         mask[1, start:end] = 0
-    with pytest.raises(DataError, match="row 1"):
+    with refused(DataError, "1"):
         build_model()(torch.zeros(2, 2_000), mask)
 
 

@@ -17,6 +17,7 @@ from bigfoot.models import BigfootConfig, BigfootForCTC, SpeechEncoder
 from bigfoot.models.feature_encoder import PaddedAudio
 from bigfoot.models.reshape import with_new_head, with_small_weights
 from bigfoot.models.small_weights import PRECISIONS, SmallWeights, pack_state, round_state, unpack_state
+from tests.refusals import refused
 
 SHAPES = {
     "base": {},
@@ -170,13 +171,13 @@ def test_nothing_is_changed_and_rounded_in_silence(make_small, tmp_path, precisi
         lambda: with_new_head(model, 5, 0, seed=1),
         lambda: model.train()(heard()[0]),
     ):
-        with pytest.raises(ModelError, match=f"weights are {precision} on disk, .*--precision float32"):
+        with refused(ModelError, precision, "--precision", "float32"):
             change()
     model.eval()
     layer = model.speech_encoder.get_submodule("encoder.layers.0.attention.q_proj")
     with torch.no_grad():
         layer.weight[0] *= 1.0001
-    with pytest.raises(ModelError, match=r"layers\.0\.attention\.q_proj\.weight does not fit into"):
+    with refused(ModelError, "layers.0.attention.q_proj.weight"):
         model.save_pretrained(tmp_path)
 
 
@@ -184,12 +185,12 @@ def test_what_cannot_be_rounded_is_said(build_model):
     model = build_model()
     with torch.no_grad():
         model.head.weight[0, 0] = 1e6
-    with pytest.raises(ModelError, match=r"lm_head\.weight holds 1e\+06, too large for torch\.float16"):
+    with refused(ModelError, "lm_head.weight", "1e+06", "torch.float16"):
         apply(model, Quantize("float16"))
     apply(model, Quantize("bfloat16"))
     with torch.no_grad():
         model.head.weight[0, 0] = math.nan
-    with pytest.raises(ModelError, match="NaN or infinity"):
+    with pytest.raises(ModelError):
         apply(model, Quantize("int8"))
 
 
@@ -203,10 +204,10 @@ def test_peers_get_fp32_or_words(make_small, processor, tmp_path):
     assert load_model(tmp_path / "hf").model.config.small_weights is None
     eight = LoadedModel(make_small("int8"), processor)
     for to in ("huggingface", "fairseq", "torchaudio"):
-        with pytest.raises(ModelError, match="int8 weights"):
+        with refused(ModelError, "int8"):
             convert_model(eight, tmp_path / to, to=to)
     assert convert_model(eight, tmp_path / "dense", to="huggingface", dense=True) < 1e-5
-    with pytest.raises(ModelError, match="int8_static: the input of its layers"):
+    with refused(ModelError, "int8_static"):
         convert_model(LoadedModel(make_small("int8_static"), processor), tmp_path / "no", to="huggingface", dense=True)
 
 
@@ -239,37 +240,37 @@ def change_range(ends):
 
 
 TENSORS = {
-    "no scale": (lambda t: t.pop(SCALE), rf"{WEIGHT} has no scales: {SCALE} is missing"),
-    "a short scale": (lambda t: t.update({SCALE: t[SCALE][1:].clone()}), r"scales of shape \(23,\), expected \(24,\)"),
-    "one scale": (lambda t: t.update({SCALE: t[SCALE][0].clone()}), r"scales of shape \(\), expected \(24,\)"),
-    "NaN": (lambda t: t[SCALE].fill_(math.nan), "scales that are not finite numbers above 0"),
-    "below zero": (lambda t: t[SCALE].neg_(), "scales that are not finite numbers above 0"),
-    "scales of another type": (lambda t: t.update({SCALE: t[SCALE].half()}), "expected float32"),
-    "a number too low": (lambda t: t[WEIGHT].fill_(-128), "numbers below -127"),
-    "floats": (lambda t: t.update({WEIGHT: t[WEIGHT].float()}), f"{WEIGHT} is float32, expected int8"),
+    "no scale": (lambda t: t.pop(SCALE), (WEIGHT, SCALE)),
+    "a short scale": (lambda t: t.update({SCALE: t[SCALE][1:].clone()}), ("23", "24")),
+    "one scale": (lambda t: t.update({SCALE: t[SCALE][0].clone()}), ("24",)),
+    "NaN": (lambda t: t[SCALE].fill_(math.nan), (WEIGHT,)),
+    "below zero": (lambda t: t[SCALE].neg_(), (WEIGHT,)),
+    "scales of another type": (lambda t: t.update({SCALE: t[SCALE].half()}), ("float32",)),
+    "a number too low": (lambda t: t[WEIGHT].fill_(-128), (WEIGHT, "-127")),
+    "floats": (lambda t: t.update({WEIGHT: t[WEIGHT].float()}), (WEIGHT, "float32", "int8")),
     "integers": (
         lambda t: t.update({"bigfoot_lm_head.weight": t["bigfoot_lm_head.weight"].to(torch.int8)}),
-        "bigfoot_lm_head.weight is int8, expected float32",
+        ("bigfoot_lm_head.weight", "int8", "float32"),
     ),
-    "a shape": (lambda t: t.update({WEIGHT: t[WEIGHT][:, 1:].clone()}), r"is \(24, 23\), expected \(24, 24\)"),
+    "a shape": (lambda t: t.update({WEIGHT: t[WEIGHT][:, 1:].clone()}), ("24", "23")),
     "a scale too many": (
-        lambda t: t.update({"bigfoot_lm_head.weight_scale": torch.ones(32)}), "left over bigfoot_lm_head.weight_scale",
+        lambda t: t.update({"bigfoot_lm_head.weight_scale": torch.ones(32)}), ("bigfoot_lm_head.weight_scale",),
     ),
 }  # fmt: skip
 CONFIGS = {
-    "no word": (lambda c: c.pop("small_weights"), "missing wav2vec2|integers"),
-    "an unknown precision": (lambda c: c["small_weights"].update(precision="int4"), "'int4' is none of float16"),
-    "no precision": (lambda c: c["small_weights"].pop("precision"), "None is none of float16"),
-    "a number": (lambda c: c.update(small_weights=8), "small_weights 8 should hold some of precision"),
-    "an unknown field": (lambda c: c["small_weights"].update(bits=4), "should hold some of"),
-    "no ranges": (lambda c: c["small_weights"].pop("ranges"), "ranges are for int8_static"),
-    "a range too few": (lambda c: c["small_weights"]["ranges"].pop(RANGE), f"no range of {RANGE}"),
-    "a range too many": (lambda c: c["small_weights"]["ranges"].update(x=[0, 1]), "a range of x, which is no int8"),
-    "a range without end": (change_range([-1.0, math.inf]), r"expected \[lowest, highest\]"),
-    "a range that is not": (change_range([1.0, 2.0]), r"expected \[lowest, highest\]"),
-    "a range in words": (change_range("wide"), r"expected \[lowest, highest\]"),
-    "fine numbers": (lambda c: c["small_weights"].update(fine=[3]), "should list names"),
-    "fine strangers": (lambda c: c["small_weights"].update(fine=["x"]), "fine x, which is no int8 layer"),
+    "no word": (lambda c: c.pop("small_weights"), ()),
+    "an unknown precision": (lambda c: c["small_weights"].update(precision="int4"), ("int4", "float16")),
+    "no precision": (lambda c: c["small_weights"].pop("precision"), ("float16",)),
+    "a number": (lambda c: c.update(small_weights=8), ("small_weights", "8")),
+    "an unknown field": (lambda c: c["small_weights"].update(bits=4), ("small_weights", "precision")),
+    "no ranges": (lambda c: c["small_weights"].pop("ranges"), ("int8_static",)),
+    "a range too few": (lambda c: c["small_weights"]["ranges"].pop(RANGE), (RANGE,)),
+    "a range too many": (lambda c: c["small_weights"]["ranges"].update(x=[0, 1]), ("x", "int8")),
+    "a range without end": (change_range([-1.0, math.inf]), (RANGE,)),
+    "a range that is not": (change_range([1.0, 2.0]), (RANGE,)),
+    "a range in words": (change_range("wide"), (RANGE,)),
+    "fine numbers": (lambda c: c["small_weights"].update(fine=[3]), ("fine",)),
+    "fine strangers": (lambda c: c["small_weights"].update(fine=["x"]), ("x", "int8")),
 }
 
 
@@ -282,33 +283,33 @@ def saved(make_small, processor, tmp_path_factory):
 
 @pytest.mark.parametrize("fault", TENSORS)
 def test_damaged_weights_are_said(saved, tmp_path, fault):
-    damage, expected = TENSORS[fault]
+    damage, named = TENSORS[fault]
     tensors = load_file(saved / "model.safetensors")
     damage(tensors)
     save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
     (tmp_path / "config.json").write_bytes((saved / "config.json").read_bytes())
-    with pytest.raises(ModelError, match=expected):
+    with refused(ModelError, *named):
         load_model(tmp_path)
     if fault not in ("a shape", "a scale too many"):  # transformers itself tells of those
-        with pytest.raises(ModelError, match=expected):
+        with refused(ModelError, *named):
             BigfootForCTC.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize("fault", CONFIGS)
 def test_damaged_configurations_are_said(saved, tmp_path, fault):
-    damage, expected = CONFIGS[fault]
+    damage, named = CONFIGS[fault]
     config = json.loads((saved / "config.json").read_text())
     damage(config)
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "model.safetensors").write_bytes((saved / "model.safetensors").read_bytes())
-    with pytest.raises(ModelError, match=expected):
+    with refused(ModelError, *named):
         load_model(tmp_path)
 
 
 def test_another_precision_than_the_weights_have(make_small, processor, tmp_path, edit_json):
     save_model(make_small("float16"), processor, tmp_path / "model")
     edit_json(tmp_path / "model" / "config.json", small_weights={"precision": "bfloat16"})
-    with pytest.raises(ModelError, match="is float16, expected bfloat16"):
+    with refused(ModelError, "float16", "bfloat16"):
         load_model(tmp_path / "model")
 
 
@@ -317,7 +318,7 @@ def test_a_configuration_says_how(edit_json):
     assert (config.precision, config.has_int8_weights, config.is_huggingface_shape) == ("int8", True, False)
     half = BigfootConfig(small_weights={"precision": "float16"})
     assert (half.precision, half.has_int8_weights, half.weight_prefix) == ("float16", False, "wav2vec2")
-    with pytest.raises(ModelError, match=r"small_weights\.precision 'int3'"):
+    with refused(ModelError, "int3", "small_weights.precision"):
         BigfootConfig(small_weights={"precision": "int3"})
 
 

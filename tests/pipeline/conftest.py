@@ -9,7 +9,7 @@ from tests.pipeline.killing import SETTINGS
 @pytest.fixture
 def quick_memory(monkeypatch):
     """Peak memory is measured in a child process each, which the run of ``finished_run`` does for real."""
-    monkeypatch.setattr("bigfoot.pipeline.rows.measure_peak_memory", lambda folder: 123_456_789)
+    monkeypatch.setattr("bigfoot.pipeline.measured.measure_peak_memory", lambda folder: 123_456_789)
 
 
 @pytest.fixture(scope="session")

@@ -56,6 +56,7 @@ MODEL_PROBLEMS = {
     "distill.losses.hidden={weight: 1, matches: [[3,1]]}": ("distill.losses.hidden.matches", "bad_matches"),
     "distill.losses.hidden={weight: 1, matches: 3}": ("distill.losses.hidden.matches", "bad_matches"),
     "distill.losses.hidden={weight: 1, matches: some}": ("distill.losses.hidden.matches", "bad_matches"),
+    "evaluate={decoder: beam, hot_words: [A-B]}": ("evaluate.hot_words", "unusable"),
     "teacher.path=/nowhere": ("teacher.path", "no_model"),
     "student.path=/nowhere": ("student.path", "no_model"),
     "steps=[student,student,distill,finetune]": ("steps", "repeated"),

@@ -32,7 +32,9 @@ def test_both_decoders_stand_in_one_table(small_config, tmp_path, quick_memory):
     assert (ctc.decoder, decoder.decoder) == ("greedy", "MiniGPT, beam 2, CTC 0.3")
     assert ctc.wer is not None and decoder.wer is not None and decoder.num_words == ctc.num_words
     assert decoder.batch_invariant and decoder.batch_invariance_max_difference < 1e-4
-    assert decoder.speedup is None and ctc.speedup is not None
+    assert decoder.real_time_factor > ctc.real_time_factor and decoder.speedup_low <= decoder.speedup
+    assert decoder.macs_by_part.pop("decoder") > 0 and decoder.macs_by_part == ctc.macs_by_part
+    assert decoder.macs_per_second > ctc.macs_per_second == sum(ctc.macs_by_part.values())
     text = render_markdown(report)
     assert "| finetune, decoder |" in text and "decoder MiniGPT, beam 2, CTC 0.3" in text
     assert {"ctc", "decoder"} <= report.losses["finetune"][0].keys()

@@ -13,9 +13,10 @@ HEADLESS = ["distill.losses.logit_kl.weight=0", "distill.losses.hidden.weight=1"
 SETTINGS = ["distill.losses.hidden.weight=1", "distill.losses.attention.weight=1"]
 
 
+# One of each family; what norms change stands in the tests of models, compress, formats and export.
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_memory")
-@pytest.mark.parametrize("structure", FAMILY_STRUCTURES)
+@pytest.mark.parametrize("structure", ["hubert-without-norm", "hubert-batch-norm", "wavlm-large", "data2vec"])
 def test_from_teacher_to_report(structure, build_huggingface, processor, small_config, tmp_path):
     headless = structure == "hubert-batch-norm"
     kind = {"cls": "AutoModel"} if headless else {}

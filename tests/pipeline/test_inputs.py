@@ -4,7 +4,6 @@ import gzip
 import logging
 import os
 import shutil
-import time
 
 import numpy as np
 import pytest
@@ -254,12 +253,11 @@ def test_a_file_in_the_place_of_a_folder(name, tmp_path):
         refuse_misplaced(tmp_path / "run", ["distill"])
 
 
-def test_a_second_look_at_many_files_is_quick(prepare, corpus, monkeypatch):
+def test_a_second_look_at_many_files_reads_none(prepare, corpus, monkeypatch):
     monkeypatch.setattr("bigfoot.storage.digests._YOUNG_NS", 0)
     for number in range(300):
         shutil.copy(corpus / "train" / "0.wav", corpus / "train" / f"n{number}.wav")
         (corpus / "train" / f"n{number}.txt").write_text("WORD")
     prepare("folder")
     monkeypatch.setattr("bigfoot.storage.digests._compute", None)
-    began = time.monotonic()
-    assert prepare("folder")[1] and time.monotonic() - began < 2
+    assert prepare("folder")[1]

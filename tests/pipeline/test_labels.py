@@ -129,6 +129,7 @@ def test_a_teacher_that_is_never_sure_enough_is_an_error(prepared):
     assert not (data.folder / "labelled" / "labels.json").exists()
 
 
+@pytest.mark.slow
 def test_a_whole_run_on_audio_alone(small_config, silent_table, quick_memory, tmp_path, caplog):
     """No word in train, dev or test; labels in distilling and fine-tuning, a new head over them, no WER."""
     settings = (*silent_table, NONE, "teacher.path=tiny_teacher", "distill.losses.ctc.weight=0.1", "finetune.head=new")
@@ -148,6 +149,7 @@ def test_a_whole_run_on_audio_alone(small_config, silent_table, quick_memory, tm
     assert len(losses) == 6 and all(loss > 0 for loss in losses)
 
 
+@pytest.mark.slow
 def test_a_batch_without_any_label_trains_on(small_config, quick_memory, tmp_path):
     """One utterance a batch, and most of them without labels: zeros among the losses, and no NaN."""
     settings = ("teacher.path=tiny_teacher", NONE, "data.batch_seconds=0.5", "data.max_digits=1", "steps=[finetune]")
@@ -173,6 +175,7 @@ def test_transcripts_that_are_there_are_not_looked_at(small_config, table_settin
     assert not set("Ä") & set("".join(read_transcripts(tmp_path / "data" / "labelled" / "cuts_train.jsonl.gz")))
 
 
+@pytest.mark.slow
 def test_a_changed_confidence_redoes_what_stands_on_it(small_config, tmp_path):
     models = []
     for least in (0.0, 0.0, 0.01):
@@ -198,6 +201,7 @@ def test_a_teacher_that_cannot_write_is_found_before_anything_is_done(small_run,
     assert found == [no_labels, ("control", "no_vocabulary")]
 
 
+@pytest.mark.slow
 def test_hidden_states_alone_need_no_word_of_anybody(small_config, other_teachers, silent_table, tmp_path):
     headless = (f"teacher.path={other_teachers['headless']}", "distill.losses.logit_kl.weight=0",
                 "distill.losses.hidden.weight=1", NONE, "steps=[student,distill]")  # fmt: skip

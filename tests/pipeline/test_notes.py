@@ -30,6 +30,7 @@ def no_rows(monkeypatch):
     monkeypatch.setattr("bigfoot.pipeline.run.build_rows", lambda *_arguments: Findings([], []))
 
 
+@pytest.mark.slow
 def test_every_guard_is_named_in_log_and_report(small_config, no_rows, broken_once, tmp_path):
     settings = (f"distill.learning_rate_factors={STILL}", "control=ctc_only")
     report = run_pipeline(small_config(tmp_path, *settings))
@@ -53,11 +54,13 @@ def test_every_guard_is_named_in_log_and_report(small_config, no_rows, broken_on
     assert again.notes == report.notes
 
 
+@pytest.mark.slow
 def test_a_run_that_stops_says_where_its_batches_are(small_config, broken_once, tmp_path):
     with pytest.raises(TrainingError, match=r"step 1: .*max_bad_steps=0 .*distill/bad_batches"):
         run_pipeline(small_config(tmp_path, "distill.max_bad_steps=0"))
 
 
+@pytest.mark.slow
 def test_the_teachers_own_transcripts_are_no_proof(small_config, monkeypatch, tmp_path):
     def refuse(*_arguments):
         raise AssertionError("the teacher was judged by its own transcripts")
@@ -66,6 +69,7 @@ def test_the_teachers_own_transcripts_are_no_proof(small_config, monkeypatch, tm
     run_pipeline(small_config(tmp_path, "data.transcripts=none"), until="distill")
 
 
+@pytest.mark.slow
 def test_a_teacher_that_hears_is_not_warned_of(small_config, tmp_path):
     settings = ("teacher.path=tiny_teacher", "distill.max_steps=1")
     run_pipeline(small_config(tmp_path, *settings), until="distill")

@@ -32,6 +32,7 @@ def test_pruned_and_distilled_in_turns_with_a_control(small_config, tmp_path):
     assert [entry["step"] for entry in loaded.history] == ["prune", "distill", "prune_2", "distill_2"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_memory")
 def test_nothing_is_done_again_but_what_changed(small_config, tmp_path):
     folder, settings = tmp_path / "run", ("steps=[student,prune]", "prune.importance=l2", "prune.ratio=0.5")

@@ -19,6 +19,7 @@ def read_rows(folder):
     return {row["name"]: row for row in report["rows"]}, report["notes"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_memory")
 def test_its_row_stands_beside_the_others(small_config, tmp_path):
     folder = tmp_path / "run"

@@ -3,8 +3,6 @@
 import pytest
 
 from bigfoot.config import CONFIG_FOLDER
-from bigfoot.formats.folder import load_model
-from bigfoot.pipeline import run_pipeline
 from bigfoot.pipeline.preset import summarize_preset
 from bigfoot.pipeline.scale import apply_scale
 from bigfoot.pipeline.settings import load_config
@@ -44,13 +42,3 @@ def test_full_scale_changes_nothing():
 def test_wrong_values_are_named_by_the_checks(wrong):
     found = problems_of([*DIGITS, f"student.shape.{wrong}"], "methods/armhubert.yaml")
     assert ("student.shape", "bad_shape") in codes(found)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["armhubert", "fithubert", "lowrank", "conv_sharing_only"])
-def test_it_trains_saves_and_reloads(name, small_run, tmp_path):
-    settings = [each for each in small_run(tmp_path, *DIGITS) if "num_hidden_layers" not in each]
-    settings += ["student.init_seconds=5", "data.num_workers=0"]
-    run_pipeline(load_config(f"methods/{name}.yaml", settings), until="finetune")
-    loaded = load_model(tmp_path / "finetune" / "model")
-    assert [entry["step"] for entry in loaded.history[-3:]] == ["student", "distill", "finetune"]

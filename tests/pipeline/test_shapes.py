@@ -18,6 +18,7 @@ THIN = (
 LOW_RANK = ("student.low_rank.linears=[v_proj,intermediate_dense]", "student.low_rank.rank=5")
 
 
+@pytest.mark.slow
 def test_a_thin_student_is_made_distilled_and_fine_tuned(small_config, quick_memory, tmp_path, capsys):
     config = small_config(tmp_path / "run", *THIN, *LOW_RANK)
     report = run_pipeline(config)

@@ -13,6 +13,7 @@ def kernels(folder):
     return [layer.conv.weight for layer in load_model(folder).model.speech_encoder.feature_encoder]
 
 
+@pytest.mark.slow
 def test_groups_and_sharing_fitted_on_audio(small_config, tmp_path, capsys):
     settings = ("student.conv_init=least_squares", "student.conv_sharing=[[1,2]]", "student.init_seconds=5")
     config = small_config(tmp_path / "run", *settings, "student.conv_sharing_init=least_squares")
@@ -27,6 +28,7 @@ def test_groups_and_sharing_fitted_on_audio(small_config, tmp_path, capsys):
     assert "student: nothing has changed, skipped" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_groups_that_grow_are_dense_at_first_and_grouped_at_the_end(small_config, tmp_path):
     growth = ("distill.grow_groups=[2,4]", "student.conv_init=permute", "distill.eval_every=1")
     run_pipeline(small_config(tmp_path / "run", *growth), until="distill")
@@ -70,6 +72,7 @@ def test_audio_to_fit_on_is_the_first_of_train(small_digits, processor):
     assert all(batch.labels is None for batch in batches)
 
 
+@pytest.mark.slow
 def test_random_weights_have_the_shape_alone(small_config, tmp_path):
     found = {}
     for name, more in {"cut": [], "a": ["student.weights=random"], "b": ["student.weights=random", "seed=8"]}.items():

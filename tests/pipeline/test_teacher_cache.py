@@ -19,6 +19,7 @@ def losses_of(folder, step="distill"):
     return [record["loss"] for record in records if "loss" in record]
 
 
+@pytest.mark.slow
 def test_the_second_student_trains_on_what_the_first_had_written(small_config, tmp_path, monkeypatch):
     cache = f"distill.cache={tmp_path / 'cache'}"
     run_pipeline(small_config(tmp_path / "live", *LOSSES), until="distill")
@@ -32,6 +33,7 @@ def test_the_second_student_trains_on_what_the_first_had_written(small_config, t
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()} == before
 
 
+@pytest.mark.slow
 def test_stopped_in_the_middle_it_ends_in_the_same_bits(small_config, tmp_path, monkeypatch):
     settings = (*LOSSES, f"distill.cache={tmp_path / 'cache'}", "distill.spec_augment.mask_time_prob=0.3")
     run_pipeline(small_config(tmp_path / "whole", *settings), until="distill")
@@ -51,6 +53,7 @@ def test_stopped_in_the_middle_it_ends_in_the_same_bits(small_config, tmp_path, 
     assert [name for name in whole if not torch.equal(whole[name], stopped[name])] == []
 
 
+@pytest.mark.slow
 def test_gates_and_distilling_share_it(small_config, tmp_path, monkeypatch):
     steps = ("steps=[gates,distill]", "gates.max_steps=3", "gates.log_every=1", "gates.losses.hidden.weight=1",
              "gates.losses.hidden.matches=[[0,0],[2,2]]")  # fmt: skip
@@ -66,6 +69,7 @@ def test_gates_and_distilling_share_it(small_config, tmp_path, monkeypatch):
         assert read == pytest.approx(live, rel=2e-3) and len(read) >= 3
 
 
+@pytest.mark.slow
 def test_the_control_needs_none(small_config, tmp_path, monkeypatch):
     settings = (f"distill.cache={tmp_path / 'cache'}", "control=ctc_only", "steps=[student,distill]")
     config = small_config(tmp_path, *settings)

@@ -66,6 +66,7 @@ def toy(tmp_path, monkeypatch):
     return module
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("toy", "quick_memory")
 def test_it_is_run_reported_skipped_and_run_again(small_run, tmp_path, capsys):
     overrides = small_run(tmp_path / "run", "steps=[student,shrink]", "shrink.factor=0.25")

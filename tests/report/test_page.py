@@ -7,12 +7,12 @@ import hashlib
 import math
 import re
 
-import pytest
 from jinja2 import UndefinedError
 
 from bigfoot.report.columns import COLUMNS
 from bigfoot.report.page import Cell, Head, SortableTable, draw_tradeoffs, render_page, tabulate_rows
 from bigfoot.report.rows import Row
+from tests.refusals import refused
 
 
 def test_values_behind_the_cells() -> None:
@@ -32,7 +32,7 @@ def test_only_our_own_script_may_run() -> None:
 
 
 def test_what_a_template_lacks_is_an_error() -> None:
-    with pytest.raises(UndefinedError, match="table"):
+    with refused(UndefinedError, "table"):
         render_page("compare.html", "demo", warnings=[], figures=[])
 
 

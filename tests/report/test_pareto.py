@@ -38,5 +38,5 @@ def test_order_does_not_matter_and_there_is_always_one(points: list[tuple[float,
 def test_what_is_no_number_is_not_on_it() -> None:
     assert find_pareto_front([1.0, 0.0, 2.0], [0.5, math.nan, -math.inf]) == [True, False, False]
     assert find_pareto_front([], []) == []
-    with pytest.raises(ValueError, match="argument"):
+    with pytest.raises(ValueError):
         find_pareto_front([1.0], [])

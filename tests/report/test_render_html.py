@@ -55,8 +55,8 @@ def test_errors_are_aligned_and_told_without_colour(hostile_page: str) -> None:
         title = "" if kind == "hit" else f' title="{kind}"'
         mark = "" if kind == "hit" else f' <span class="mark">{kind[0].upper()}</span>'
         return (
-            f'<span class="word {kind}"{title}><span class="said">{said}</span> '
-            f'<span class="found">{found}</span>{mark}</span>'
+            f'<span class="word {kind}"{title}><span class="reference">{said}</span> '
+            f'<span class="hypothesis">{found}</span>{mark}</span>'
         )
 
     kinds = [

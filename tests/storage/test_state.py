@@ -106,5 +106,5 @@ def test_a_folder_a_pipe_and_a_lost_link(tmp_path):
         value, reason = read_state(tmp_path / name, State)
         assert value is None and reason, name
     for change in (lambda path: write_state(path, STATE), forget_state):
-        with pytest.raises(OutputError, match="is a folder"):
+        with pytest.raises(OutputError):
             change(tmp_path / "folder")

@@ -41,11 +41,12 @@ def stand_in(tmp_path, monkeypatch):
         model = folder / "finetune" / "model"
         model.mkdir(parents=True, exist_ok=True)
         known = dict(model=str(model), wer=0.5, references=["ONE"], hypotheses=["TWO"], speakers=["a"],
-                     num_params=1, macs_per_second=1, size_bytes=1, start="x", start_wer=1.0)
+                     num_params=1, macs_per_second=1, size_bytes=1, start="x", start_wer=1.0, inputs="of now")
         (folder / "{RESULT}").write_text(json.dumps(known | dict(key=key)))
         """))  # fmt: skip
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setattr("sys.executable", str(program))
+    monkeypatch.setattr("bigfoot.study.run.digest_inputs", lambda *_: "of now")
     return tmp_path / "calls"
 
 
@@ -71,6 +72,18 @@ def test_other_settings_are_run_anew(stand_in, tmp_path):
         run_planned(plan_runs(ComparisonConfig(["bigfoot"], steps=steps), tmp_path / "runs"), 1, str)
     calls = [line.split("/")[-2] for line in stand_in.read_text().splitlines()]
     assert calls.count("bigfoot") == 2
+
+
+def test_a_changed_corpus_is_run_again(stand_in, tmp_path, monkeypatch):
+    plan = plan_runs(ComparisonConfig(["bigfoot"], [1, 2]), tmp_path / "runs")
+    run_planned(plan, 1, str)
+    changed = [run.label for run in plan if run.seed == 2]
+    of = {str(run.config.run_dir): run.label for run in plan}
+    digest = lambda config, _: "other" if of[str(config.run_dir)] in changed else "of now"  # noqa: E731
+    monkeypatch.setattr("bigfoot.study.run.digest_inputs", digest)
+    run_planned(plan, 1, str)
+    calls = stand_in.read_text().splitlines()[4:]
+    assert sorted(line.split()[0].split("/")[-2:] for line in calls) == [["bigfoot", "seed_2"], ["teacher", "seed_2"]]
 
 
 def test_rows_over_seeds(tmp_path):

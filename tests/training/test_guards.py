@@ -12,6 +12,7 @@ from bigfoot.training.guards import (
     find_broken,
     usual_loss,
 )
+from tests.refusals import names, refused
 
 
 def test_what_is_no_number_is_named():
@@ -69,7 +70,7 @@ def test_a_teacher_that_hears_no_better_than_chance(heard, warned):
     found = describe_teacher(SPOKEN, heard)
     assert (found is not None) == warned
     if found:
-        assert "no better than chance" in found and "do_normalize" in found and "sample rate" in found
+        assert "do_normalize" in found
 
 
 def test_a_teacher_is_not_judged_by_silence():
@@ -80,7 +81,7 @@ def test_blanks_everywhere_are_normal_early_and_a_collapse_late():
     assert describe_dev(100, 1000, 1.0, 1.0) is None
     assert describe_dev(900, 1000, 0.9, 1.0) is None
     assert "collapsed to blanks" in describe_dev(500, 1000, 0.999, 1.0)
-    assert "collapsed to blanks (100.0% of the frames). Try" in describe_dev(500, 1000, 1.0, None)
+    assert names(describe_dev(500, 1000, 1.0, None), "100.0%")
 
 
 def test_a_machine_whose_half_precision_is_wrong_is_found_out(monkeypatch: pytest.MonkeyPatch):
@@ -95,6 +96,6 @@ def test_a_machine_whose_half_precision_is_wrong_is_found_out(monkeypatch: pytes
     rightly = conv.forward
     wrongly = lambda x: torch.randn_like(x) if torch.is_autocast_enabled("cpu") else rightly(x)  # noqa: E731
     monkeypatch.setattr(conv, "forward", wrongly)
-    with pytest.raises(TrainingError, match=r"precision=bf16: .*positional convolution wrongly.*precision=no"):
+    with refused(TrainingError, "precision=bf16", "precision=no"):
         check_half_precision(model, "bf16")
     check_half_precision(model, "no")

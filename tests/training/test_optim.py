@@ -65,3 +65,19 @@ def test_a_shared_parameter_is_grouped_once():
     optimizer = build_optimizer({"encoder": layer, "rest": torch.nn.Sequential(layer, layer)}, TrainConfig())
     assert sum(len(group["params"]) for group in optimizer.param_groups) == 2
     assert {group["name"] for group in optimizer.param_groups} == {"encoder"}
+
+
+def test_rates_fall_from_layer_to_layer(build_model):
+    model = build_model("base")
+    config = TrainConfig(learning_rate=1.0, layer_decay=0.5, learning_rate_factors={"lm_head": 3.0})
+    optimizer = build_optimizer({**model.parts(), "rest": model}, config)
+    rate_of = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    encoder = model.speech_encoder
+    expected = {
+        encoder.encoder.layers[2]: 1.0, encoder.encoder.layers[1]: 0.5, encoder.encoder.layers[0]: 0.25,
+        encoder.encoder.pos_conv_embed: 0.125, encoder.feature_encoder: 0.125, encoder.feature_projection: 0.125,
+        model.head: 3.0,
+    }  # fmt: skip
+    for module, rate in expected.items():
+        assert {rate_of[id(parameter)] for parameter in module.parameters()} == {rate}
+    assert len(rate_of) == len(list(model.parameters()))

@@ -10,6 +10,7 @@ from bigfoot.training.bad_batches import save_bad_batch
 from bigfoot.training.checkpoint import Progress
 from bigfoot.training.settings import TrainConfig
 from bigfoot.training.watch import LossWatch
+from tests.refusals import names, refused
 
 
 def make_batch(number=1, labels=True):
@@ -71,16 +72,16 @@ def test_one_more_than_allowed_stops_the_run(watch):
         watch.leave_out(progress, [make_batch(number)], [terms(float("nan"))], "loss term ctc")
         progress.step += number
     assert list(progress.notes) == ["left_out"] and progress.left_out == [7, 8]
-    assert "step 8: the loss term ctc is not a finite number" in progress.notes["left_out"]
-    assert "at step 7, 8" in progress.notes["left_out"] and str(watch.folder) in progress.notes["left_out"]
-    with pytest.raises(TrainingError, match=r"step 10: .*max_bad_steps=2 .*7, 8, 10.*lower learning_rate.*bad"):
+    assert names(progress.notes["left_out"], "8")
+    assert names(progress.notes["left_out"], "7", "8") and str(watch.folder) in progress.notes["left_out"]
+    with refused(TrainingError, "10", "max_bad_steps=2", "7", "8", "learning_rate"):
         watch.leave_out(progress, [make_batch(3)], [terms(float("nan"))], "loss term ctc")
     assert len(saved(watch)) == 6
 
 
 def test_none_allowed_stops_at_the_first(tmp_path):
     watch = LossWatch("distill", TrainConfig(max_bad_steps=0), "fp16", tmp_path)
-    with pytest.raises(TrainingError, match=r"step 1: .*precision=bf16"):
+    with refused(TrainingError, "1", "precision=bf16"):
         watch.leave_out(Progress(""), [make_batch()], [terms(float("nan"))], "loss term ctc")
 
 
@@ -96,7 +97,7 @@ def test_a_loss_far_above_the_last_ones_is_told_and_kept(watch):
     progress = run_losses(watch, [*[1.0] * 25, 21.0, 1.0, 19.0, 1.0])
     assert progress.exploded == [26] and len(saved(watch)) == 2
     (note,) = progress.notes.values()
-    assert note.startswith("step 26: the loss explodes (21, ") and "1 such step so far" in note
+    assert note.startswith("step 26: the loss explodes (21, ") and names(note, "1")
     assert "max_grad_norm" in note
 
 
@@ -111,7 +112,7 @@ def test_early_losses_and_small_ones_are_no_explosion(watch):
 def test_explosions_apart_go_on_and_in_a_row_stop(watch):
     progress = run_losses(watch, [1.0] * 25 + [50.0, 50.0, 1.0] * 3)
     assert progress.exploded == [26, 27, 29, 30, 32, 33]
-    with pytest.raises(TrainingError, match=r"step 37: .*more than max_bad_steps=2 steps on end.*warmup_steps"):
+    with refused(TrainingError, "37", "max_bad_steps=2", "warmup_steps"):
         run_losses(watch, [50.0] * 3, progress)
 
 

@@ -17,6 +17,7 @@ from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.plan import Plan
 from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.steps.teaching import TaughtStep
+from bigfoot.pipeline.steps.train_task import task_judge
 from bigfoot.pipeline.steps.training import build_run, train_and_save
 from bigfoot.training.growth import GroupGrowth
 from bigfoot.training.guards import describe_teacher
@@ -64,7 +65,8 @@ class DistillStep(TaughtStep):
         if config.grow_groups:
             groups = groups_per_conv(setup.student.model.config, context.config.student.conv_groups)
             hooks.append(GroupGrowth(groups, *config.grow_groups))
-        run = build_run(result, context, config, setup.processor, hooks)
+        judge = task_judge(setup.student, context)
+        run = build_run(result, context, config, setup.processor, hooks, judge)
         train_and_save(result, setup.student, objective, run)
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from bigfoot.config import Problem, to_dict
 from bigfoot.data.batches import read_transcripts
+from bigfoot.decoding.hot_words import hot_word_problems
 from bigfoot.distill import CTCLoss, DecoderLoss, LogitKLLoss, LossesConfig
 from bigfoot.distill.objective import Objective
-from bigfoot.errors import DataError
+from bigfoot.errors import ConfigError, DataError
 from bigfoot.formats.folder import LoadedModel, load_model
 from bigfoot.formats.huggingface import fetch_folder
 from bigfoot.formats.language_model import with_language_model
@@ -113,6 +114,9 @@ def _replace_head_(student: LoadedModel, result: StepResult, context: Context) -
     """Add a head over new tokens to a student; initialize each from its first letter if configured."""
     config = context.config.finetune
     tokenizer = build_tokenizer(_with_tokenizer_folder(config), read_transcripts(context.labels.manifests["train"]))
+    # Its texts will be searched for hot words: better refused now than after the training.
+    if problems := [each.under("evaluate") for each in hot_word_problems(context.config.evaluate, tokenizer)]:
+        raise ConfigError(problems)
     known = student.processor.tokenizer
     origins = tokenizer.find_first_letters(known) if config.head == "respelled" and known is not None else []
     student.processor = Processor(tokenizer, student.processor.do_normalize, student.processor.sample_rate)

@@ -13,6 +13,7 @@ from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.steps.saving import save_step
 from bigfoot.pipeline.steps.step import Step
 from bigfoot.text.tokenizers import Processor
+from bigfoot.training.dev import DevJudge
 from bigfoot.training.hooks import TrainingHook
 from bigfoot.training.loop import TrainingRun, train
 from bigfoot.training.settings import TrainConfig
@@ -36,8 +37,9 @@ class TrainingStep(Step):
 
 
 def build_run(
-    result: StepResult, context: Context, config: TrainConfig, processor: Processor, hooks: Sequence[TrainingHook] = ()
-) -> TrainingRun:
+    result: StepResult, context: Context, config: TrainConfig, processor: Processor,
+    hooks: Sequence[TrainingHook] = (), judge: DevJudge | None = None,
+) -> TrainingRun:  # fmt: skip
     """Collect everything that a training needs besides its objective.
 
     Args:
@@ -46,13 +48,14 @@ def build_run(
         config: of the training.
         processor: of the student.
         hooks: of the training loop.
+        judge: of dev; None for WER.
     """
     settings = context.config
     return TrainingRun(
         name=result.folder.parent.name, config=config, data=settings.data, processor=processor,
         manifests=context.labels.manifests, folder=result.folder.parent, seed=settings.seed,
         fingerprint=result.fingerprint, precision=settings.precision, trackers=settings.trackers,
-        eval_batch_size=settings.evaluate.batch_size, hooks=hooks,
+        eval_batch_size=settings.evaluate.batch_size, hooks=hooks, judge=judge,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from bigfoot.formats.language_model import with_language_model
 from bigfoot.models import BigfootConfig
 from bigfoot.models.decoders import PretrainedDecoder
 from bigfoot.text.tokenizers import Processor
+from tests.refusals import refused
 
 
 def attach(build_model, folder, **shape):
@@ -120,25 +121,25 @@ def test_a_foreign_folder_runs_no_code(build_model, small_gpt2, tmp_path, edit_j
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "named"),
     [
-        ({"model_type": "llama"}, "cannot give a llama cross-attention"),
-        ({"model_type": "no_such"}, "no language model 'no_such'"),
-        ({"n_layer": 10**9}, "n_layer 1000000000 is more than the 200"),
-        ({"n_layer": 3}, "weights do not fit"),
-        ({"n_embd": 32}, "weights do not fit"),
+        ({"model_type": "llama"}, ("llama",)),
+        ({"model_type": "no_such"}, ("no_such",)),
+        ({"n_layer": 10**9}, ("n_layer", "1000000000", "200")),
+        ({"n_layer": 3}, ()),
+        ({"n_embd": 32}, ()),
     ],
 )
-def test_a_model_that_cannot_be_a_decoder_is_said_so(changes, said, build_model, small_gpt2, tmp_path, edit_json):
+def test_a_model_that_cannot_be_a_decoder_is_said_so(changes, named, build_model, small_gpt2, tmp_path, edit_json):
     shutil.copytree(small_gpt2, tmp_path / "other")
     edit_json(tmp_path / "other" / "config.json", **changes)
-    with pytest.raises(ModelError, match=said):
+    with refused(ModelError, *named):
         attach(build_model, tmp_path / "other")
 
 
 def test_counts_that_nobody_builds_are_refused_in_our_own_folders_too():
     shape = {"kind": "pretrained", "language_model": {"model_type": "gpt2", "vocab_size": 10**12}}
-    with pytest.raises(ModelError, match="vocab_size 1000000000000 is more than"):
+    with refused(ModelError, "vocab_size", "1000000000000"):
         BigfootConfig(decoder=shape)
-    with pytest.raises(ModelError, match="no eos_token_id"):
+    with refused(ModelError, "eos_token_id"):
         PretrainedDecoder({"model_type": "gpt2", "n_layer": 1, "n_embd": 8, "n_head": 2, "eos_token_id": None})

@@ -8,6 +8,7 @@ from bigfoot.formats.folder import load_model, save_model
 from bigfoot.models import BigfootConfig
 from bigfoot.models.decoders.speech_decoder import teacher_forcing
 from bigfoot.models.reshape import with_decoder, with_new_head
+from tests.refusals import refused
 
 SMALL = {"hidden_size": 16, "num_layers": 2, "num_heads": 2}
 ALL_STREAMS = {"streams": ["encoder", "layers", "fbank", "posteriors"]}
@@ -96,26 +97,26 @@ def test_every_stream_is_heard_and_every_weight_learns(model, speech):
 
 
 @pytest.mark.parametrize(
-    ("decoder", "said"),
+    ("decoder", "named"),
     [
-        ({"num_layers": 10**9}, r"decoder.num_layers 1000000000 should be a whole number from 1 to"),
-        ({"kind": "os.system"}, r"decoder.kind 'os.system' is none of mini_gpt, pretrained"),
-        ({"streams": ["encoder", "lips"]}, r"unknown \['lips'\]; streams are encoder"),
-        ({"hidden_size": 10, "num_heads": 4}, "multiple of num_heads 4"),
-        ({"layers": 2}, "should hold some of dropout"),
-        ({"kind": "pretrained"}, "has no model_type"),
-        ({"kind": "pretrained", "fuse": "decoder"}, "a pretrained model attends to one stream"),
-        ([1], "should hold some of"),
+        ({"num_layers": 10**9}, ("decoder.num_layers", "1000000000", "1")),
+        ({"kind": "os.system"}, ("os.system", "decoder.kind", "mini_gpt")),
+        ({"streams": ["encoder", "lips"]}, ("lips", "encoder")),
+        ({"hidden_size": 10, "num_heads": 4}, ("num_heads", "4")),
+        ({"layers": 2}, ("dropout",)),
+        ({"kind": "pretrained"}, ("model_type",)),
+        ({"kind": "pretrained", "fuse": "decoder"}, ("pretrained",)),
+        ([1], ("dropout",)),
     ],
 )
-def test_a_shape_that_cannot_be_is_said_so(decoder, said):
-    with pytest.raises(ModelError, match=said):
+def test_a_shape_that_cannot_be_is_said_so(decoder, named):
+    with refused(ModelError, *named):
         BigfootConfig(decoder=decoder)
 
 
 def test_other_formats_have_no_place_for_it(build_model, processor, tmp_path):
     model = with_decoder(build_model("base"), SMALL, seed=1)
-    with pytest.raises(ModelError, match="the huggingface format has no place for the model's MiniGPT"):
+    with refused(ModelError, "MiniGPT"):
         save_model(model, processor, tmp_path / "hf", to="huggingface")
 
 
@@ -127,7 +128,7 @@ def test_a_folder_that_lacks_a_weight_of_it_is_refused(build_model, processor, t
     shutil.copytree(tmp_path / "model", tmp_path / "other")
     tensors.pop("decoder.text.norm.weight")
     save_file(tensors, tmp_path / "other" / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ModelError, match=r"missing decoder.text.norm.weight"):
+    with refused(ModelError, "decoder.text.norm.weight"):
         load_model(tmp_path / "other")
 
 

@@ -1,0 +1,48 @@
+"""``bigfoot train-task``: a task head on the encoder, from labels to a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bigfoot.cli.compress import run_config, show_report
+from bigfoot.cli.options import Overrides
+
+DEFAULT_CONFIG = "tasks/fsdd_digit.yaml"
+
+
+def train_task(
+    overrides: Overrides = None,
+    config: Annotated[
+        str | None, typer.Option(help=f"YAML file or a name of bigfoot configs; {DEFAULT_CONFIG} by default.")
+    ] = None,
+    until: Annotated[
+        str, typer.Option(help="Stop after: data, teacher, a step such as train_task, or report.")
+    ] = "report",
+    seeds: Annotated[str, typer.Option(help="Several seeds, such as 1,2,3: a run each, and one table.")] = "",
+    folds: Annotated[int, typer.Option(min=0, help="So many folds: a run each, and one table.")] = 0,
+) -> None:
+    """Train an encoder to classify, rate or measure utterances; evaluate and report.
+
+    The same command resumes a stopped run and skips finished steps. Other
+    steps go before and after train_task: student, distill, prune, quantize.
+    """
+    if config is None:
+        config = DEFAULT_CONFIG
+        typer.echo(f"note: --config {config}, the default; bigfoot configs lists the others", err=True)
+    if seeds or folds:
+        from bigfoot.pipeline.repeats import plan_repeats, write_repeats
+
+        reports = {}
+        for name, changes in plan_repeats(seeds, folds, config, overrides or []):
+            reports[name], run_dir = run_config(config, [*(overrides or []), *changes], until)
+        if until == "report":
+            path = write_repeats(reports, Path(run_dir).parent)
+            typer.echo(path.read_text(encoding="utf-8"))
+            typer.echo(f"Table: {path}")
+        return
+    report, run_dir = run_config(config, overrides or [], until)
+    if report is not None:
+        show_report(report, Path(run_dir) / "report")

@@ -1,0 +1,87 @@
+"""The task head: layer sum, pooling, hidden layers, output."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bigfoot.models.tasks.kinds.base import TaskKind
+from bigfoot.models.tasks.kinds.registry import find_kind
+from bigfoot.models.tasks.pooling.registry import POOLINGS
+from bigfoot.models.tasks.shape import TaskShape
+
+
+class TaskAnswers(NamedTuple):
+    """Output of a task head.
+
+    Args:
+        logits: (B, K), see the kind.
+        pooled: (B, P), the pooled frames.
+        weights: (B, H, T) shares of the frames, of ``attention``; None of the others.
+    """
+
+    logits: Tensor
+    pooled: Tensor
+    weights: Tensor | None
+
+
+class TaskHead(nn.Module):
+    """One answer for each utterance, from the frames of the encoder; padding changes nothing.
+
+    Args:
+        shape: kind, labels, pooling, layers.
+        hidden_size: D, width of a frame.
+        num_states: hidden states of the encoder, its input among them.
+
+    Examples:
+        >>> head = TaskHead(TaskShape(labels=["no", "yes"]), hidden_size=8, num_states=3)
+        >>> head(torch.zeros(2, 5, 8), None, None).logits.shape
+        torch.Size([2, 2])
+    """
+
+    def __init__(self, shape: TaskShape, hidden_size: int, num_states: int) -> None:
+        super().__init__()
+        self.shape = shape
+        self.kind: TaskKind = find_kind(shape)
+        self.layer_weights = nn.Parameter(torch.zeros(num_states)) if self.needs_layers else None
+        self.pooling = POOLINGS[shape.pooling](hidden_size, shape.pooling_heads)
+        sizes = [self.pooling.output_size, *shape.hidden_sizes]
+        layers: list[nn.Module] = []
+        for before, after in itertools.pairwise(sizes):
+            layers += [nn.Dropout(shape.dropout), nn.Linear(before, after), nn.GELU()]
+        self.layers = nn.Sequential(*layers, nn.Dropout(shape.dropout))
+        self.output = self.kind.build_output(sizes[-1])
+
+    @property
+    def needs_layers(self) -> bool:
+        """Whether it reads all hidden states."""
+        return self.shape.layers == "weighted"
+
+    @property
+    def name(self) -> str:
+        """Kind and pooling, for messages and reports."""
+        return f"{self.shape.kind.replace('_', '-')} head, {self.shape.pooling} pooling"
+
+    def forward(self, last: Tensor, states: Sequence[Tensor] | None, frame_mask: Tensor | None) -> TaskAnswers:
+        """Answer.
+
+        Args:
+            last: (B, T, D), the encoder's last state.
+            states: all of its hidden states, where ``needs_layers``.
+            frame_mask: (B, T), True = real; None where all are.
+
+        Returns:
+            See ``TaskAnswers``.
+        """
+        if self.layer_weights is not None:
+            assert states is not None
+            shares = self.layer_weights.softmax(0)
+            last = torch.stack([share * state for share, state in zip(shares, states, strict=True)]).sum(0)
+        if frame_mask is None:
+            frame_mask = torch.ones(last.shape[:2], dtype=torch.bool, device=last.device)
+        vectors, weights = self.pooling(last, frame_mask)
+        return TaskAnswers(self.output(self.layers(vectors)), vectors, weights)

@@ -1,0 +1,1 @@
+"""Poolings, one file each."""

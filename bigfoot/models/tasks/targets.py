@@ -1,0 +1,94 @@
+"""From the labels of utterances, as words, to the targets of a task head."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from bigfoot.models.tasks.shape import TaskShape
+
+_TRUE, _FALSE = frozenset({"1", "1.0", "true", "yes"}), frozenset({"0", "0.0", "false", "no"})
+_UNKNOWN = math.nan
+
+
+def read_targets(shape: TaskShape, attributes: Sequence[Mapping[str, str]]) -> Tensor:
+    """Read the targets of utterances.
+
+    Args:
+        shape: of the head.
+        attributes: labels of each utterance, by name.
+
+    Returns:
+        (B, W) float32, see ``bigfoot.models.tasks.kinds.base``; NaN where a label is absent, or none of the head's.
+
+    Examples:
+        >>> shape = TaskShape(labels=["no", "yes"], column="answer")
+        >>> read_targets(shape, [{"answer": "yes"}, {}]).tolist()
+        [[1.0], [nan]]
+    """
+    rows = [_read_target(shape, labels) for labels in attributes]
+    return torch.tensor(rows, dtype=torch.float32)
+
+
+def _read_target(shape: TaskShape, labels: Mapping[str, str]) -> list[float]:
+    if shape.kind == "regression":
+        return [_read_number(labels.get(name)) for name in shape.labels]
+    if shape.kind == "multi_label":
+        return _read_several(shape, labels)
+    value = labels.get(shape.column)
+    return [float(shape.labels.index(value)) if value in shape.labels else _UNKNOWN]
+
+
+def _read_number(text: str | None) -> float:
+    try:
+        number = float(text or "nan")
+    except ValueError:
+        return _UNKNOWN
+    return number if math.isfinite(number) else _UNKNOWN
+
+
+def _read_several(shape: TaskShape, labels: Mapping[str, str]) -> list[float]:
+    if shape.column:
+        if shape.column not in labels:
+            return [_UNKNOWN] * shape.num_labels
+        named = split_labels(labels[shape.column])
+        return [float(name in named) for name in shape.labels]
+    words = (labels.get(name, "").lower() for name in shape.labels)
+    return [1.0 if word in _TRUE else 0.0 if word in _FALSE else _UNKNOWN for word in words]
+
+
+def split_labels(text: str) -> list[str]:
+    """Split a cell with several labels.
+
+    Examples:
+        >>> split_labels("male|fast"), split_labels("none; ")
+        (['male', 'fast'], ['none'])
+    """
+    return [part.strip() for part in re.split(r"[|;,]", text) if part.strip()]
+
+
+def find_labels(kind: str, column: str, attributes: Iterable[Mapping[str, str]]) -> list[str]:
+    """Find the labels of a corpus: its classes in order, numbers by size.
+
+    Args:
+        kind: of the task, with a ``column``.
+        column: where labels are.
+        attributes: labels of each utterance.
+
+    Returns:
+        Every label once.
+
+    Examples:
+        >>> find_labels("ordinal", "rating", [{"rating": "10"}, {"rating": "9"}, {}])
+        ['9', '10']
+    """
+    cells = {labels[column] for labels in attributes if column in labels}
+    found = {label for cell in cells for label in (split_labels(cell) if kind == "multi_label" else [cell])}
+    numbers = {label: _read_number(label) for label in found}
+    if any(math.isnan(number) for number in numbers.values()):
+        return sorted(found)
+    return sorted(found, key=lambda label: (numbers[label], label))

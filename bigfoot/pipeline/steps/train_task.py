@@ -1,0 +1,93 @@
+"""Step ``train_task``: train a task head on the encoder, on labels of utterances."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+
+from accelerate.utils import set_seed
+
+from bigfoot.config import Problem
+from bigfoot.distill import LogitKLLoss, LossesConfig
+from bigfoot.distill.objective import Objective
+from bigfoot.distill.terms.task import TaskLoss
+from bigfoot.formats.folder import LoadedModel, load_model
+from bigfoot.models.reshape import with_task_head
+from bigfoot.pipeline.context import Context
+from bigfoot.pipeline.facts import StepResult
+from bigfoot.pipeline.plan import Plan
+from bigfoot.pipeline.settings import Config
+from bigfoot.pipeline.steps.training import TrainingStep, build_run, train_and_save
+from bigfoot.tasks.freezing import FrozenParts, describe_trainable, find_frozen
+from bigfoot.tasks.judge import TaskJudge
+from bigfoot.tasks.labels import balanced_weights, build_task_shape, read_attributes
+from bigfoot.tasks.lora import AdaptedObjective, add_adapters_
+from bigfoot.tasks.settings import TrainTaskConfig
+
+log = logging.getLogger("bigfoot")
+
+
+class TrainTaskStep(TrainingStep):
+    """Train on labels: the model's own task head, or a new one in place of CTC head and decoder."""
+
+    repeats = True
+
+    def check(self, plan: Plan) -> Iterator[Problem]:
+        """See ``Step``."""
+        config = plan.config
+        task: TrainTaskConfig = config.train_task
+        own_columns = task.kind == "regression" or not task.column
+        absent = set(task.labels if own_columns else [task.column]) - set(config.data.labels)
+        for name in sorted(absent):
+            message = f"{name!r} is none of data.labels {config.data.labels}; add it there"
+            yield Problem("train_task.labels" if own_columns else "train_task.column", "unknown_word", message)
+
+    def describe(self, config: Config, precision: str) -> str:
+        """See ``Step``."""
+        return f"trained on {config.train_task.kind.replace('_', '-')} labels"
+
+    def run(self, result: StepResult, before: StepResult, context: Context, *, control: bool) -> None:
+        """See ``Step``."""
+        config, student = context.config.train_task, load_model(before.folder)
+        attributes = read_attributes(context.labels.manifests["train"])
+        if student.model.task_head is None:
+            shape = build_task_shape(config, attributes)
+            student.model = with_task_head(student.model, shape, context.config.seed)
+            result.changes.append(f"train_task: a new head, {len(shape['labels'])} labels")
+        head = student.model.task_head
+        assert head is not None
+        frozen = list(find_frozen(student.model, config.freeze).values())
+        if config.lora_rank:
+            # Independent of all random numbers drawn before.
+            set_seed(context.config.seed)
+            frozen += add_adapters_(student.model, config.lora_rank, config.lora_modules)
+        learns = describe_trainable(student.model, frozen)
+        until = f" until step {config.unfreeze_at}, all of them then" if config.unfreeze_at else ""
+        result.changes.append(f"train_task: {learns}{until}")
+        log.info("train_task: %s%s", learns, until)
+        weights = balanced_weights(head.shape, attributes) if config.class_weights == "balanced" else []
+        loss = TaskLoss(1.0, config.label_smoothing, weights)
+        kind = AdaptedObjective if config.lora_rank else Objective
+        objective = kind(LossesConfig(LogitKLLoss(weight=0.0), task=loss), student.model, None)
+        hooks = [FrozenParts(frozen, config.unfreeze_at)]
+        # Without a vocabulary: transcripts, if there are any, are not tokenized.
+        processor = replace(student.processor, tokenizer=None, decoder_tokenizer=None)
+        run = build_run(result, context, config, processor, hooks, task_judge(student, context))
+        train_and_save(result, student, objective, run)
+
+
+def task_judge(student: LoadedModel, context: Context) -> TaskJudge | None:
+    """Return the judge of dev for a model with a task head; None for one without.
+
+    Args:
+        student: to train.
+        context: of the run.
+    """
+    if student.model.task_head is None:
+        return None
+    config, kind = context.config, student.model.task_head.shape.kind
+    task: TrainTaskConfig = config.train_task
+    # A model of another run may have another kind than this run's settings.
+    metric = task.chosen_metric if task.kind == kind else replace(task, kind=kind, metric="").chosen_metric
+    return TaskJudge(context.labels.manifests["dev"], student.processor, config.evaluate.batch_size, metric)

@@ -1,0 +1,92 @@
+"""Rows of a report for models with a task head."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+
+from bigfoot.evaluation.evaluate import measure_task_invariance
+from bigfoot.formats.folder import LoadedModel
+from bigfoot.models.tasks.shape import TaskShape
+from bigfoot.pipeline.settings import Config
+from bigfoot.report.rows import Row
+from bigfoot.tasks.answers import answer_manifest
+from bigfoot.tasks.floors import measure_floors
+from bigfoot.tasks.metrics import TaskScore, score_answers
+from bigfoot.tasks.settings import METRICS
+
+log = logging.getLogger("bigfoot")
+
+
+def find_metric(shape: TaskShape, config: Config) -> str:
+    """Return the metric of a head in a run: the configured one, where it fits.
+
+    Args:
+        shape: of the head.
+        config: of the run.
+    """
+    wanted = config.train_task.metric
+    return wanted if wanted in METRICS[shape.kind] else METRICS[shape.kind][0]
+
+
+@torch.no_grad()
+def judge_task(row: Row, loaded: LoadedModel, manifests: dict[str, Path], config: Config) -> dict[str, Any]:
+    """Evaluate a task model on the split of its row.
+
+    Args:
+        row: receives the score and the batch invariance.
+        loaded: with a task head.
+        manifests: by split.
+        config: of the run.
+
+    Returns:
+        Its entry of ``Report.tasks``.
+    """
+    model, manifest, head = loaded.model, manifests[row.split], loaded.model.task_head
+    assert head is not None
+    log.info("evaluating %s on %s", row.name, row.split)
+    home = model.device
+    model.to(PartialState().device)
+    answers = answer_manifest(model, manifest, loaded.processor, config.evaluate.batch_size)
+    invariance = measure_task_invariance(loaded, manifest)
+    model.to(home)
+    score = score_answers(answers, find_metric(head.shape, config), config.evaluate.bootstrap_samples, config.seed)
+    _fill(row, score)
+    row.batch_invariant, row.batch_invariance_max_difference = invariance.invariant, invariance.max_difference
+    row.decoder, row.protocol = head.name, f"{head.name}, after step {row.step}"
+    return {
+        "name": row.name, "split": row.split, "kind": head.shape.kind, "labels": list(head.shape.labels),
+        "metrics": score.metrics, "per_class": score.per_class, "confusion": score.confusion,
+        "shape": dataclasses.asdict(head.shape),
+    }  # fmt: skip
+
+
+def _fill(row: Row, score: TaskScore) -> None:
+    row.metric, row.metrics, row.score = score.metric, score.metrics, score.metrics.get(score.metric)
+    row.score_low, row.score_high = score.low, score.high
+    row.num_utterances, row.bootstrap_unit = score.num_utterances, score.unit
+
+
+def add_floors(tasks: Sequence[dict[str, Any]], split: str, manifests: dict[str, Path], config: Config) -> None:
+    """Add what the models of a split must beat to its first entry.
+
+    Args:
+        tasks: entries of ``Report.tasks``.
+        split: of the report.
+        manifests: by split.
+        config: of the run.
+    """
+    here = [task for task in tasks if task["split"] == split]
+    if here and config.train_task.floors:
+        log.info("floors of the task on %s", split)
+        shape = TaskShape.read(here[0]["shape"])
+        samples = config.evaluate.bootstrap_samples
+        scores = measure_floors(shape, manifests["train"], manifests[split], find_metric(shape, config), samples)
+        here[0]["floors"] = {name: score.metrics for name, score in scores.items()}
+        here[0]["floor_intervals"] = {name: [score.low, score.high] for name, score in scores.items()}

@@ -1,0 +1,60 @@
+"""Tables of tasks: metrics beside what a model must beat, classes, confusion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from bigfoot.report.numbers import MISSING
+from bigfoot.report.tables import TextTable
+
+_MOST_CLASSES = 30
+"""Of a table of confusion; more are in report.json alone."""
+
+
+def tabulate_tasks(tasks: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, TextTable]]:
+    """Tabulate the tasks of a report.
+
+    Args:
+        tasks: ``Report.tasks``.
+
+    Yields:
+        Titles and tables: the metrics of every split, then classes and confusion of its last model.
+
+    Examples:
+        >>> task = {"name": "train_task", "split": "test", "metrics": {"accuracy": 0.9}}
+        >>> [(title, table.cells) for title, table in tabulate_tasks([task])]
+        [('Metrics, test', [['train_task', '0.900']])]
+    """
+    for split in dict.fromkeys(str(task.get("split", "")) for task in tasks):
+        here = [task for task in tasks if task.get("split") == split]
+        yield f"Metrics, {split}", _tabulate_metrics(here)
+        last = here[-1]
+        if last.get("per_class"):
+            yield f"Classes, {split}, {last.get('name')}", _tabulate_classes(last["per_class"])
+        labels, confusion = last.get("labels") or [], last.get("confusion") or []
+        if confusion and len(labels) <= _MOST_CLASSES:
+            heads = ["true, down; chosen, across", *map(str, labels)]
+            cells = [[str(label), *map(str, counts)] for label, counts in zip(labels, confusion, strict=False)]
+            yield f"Confusion, {split}, {last.get('name')}", TextTable(heads, cells)
+
+
+def _tabulate_metrics(tasks: Sequence[Mapping[str, Any]]) -> TextTable:
+    floors = [(f"floor: {name}", metrics) for task in tasks for name, metrics in (task.get("floors") or {}).items()]
+    rows = [*floors, *((str(task.get("name", "")), task.get("metrics") or {}) for task in tasks)]
+    names = list(dict.fromkeys(metric for _, metrics in rows for metric in metrics))
+    cells = [[name, *(_format(metrics.get(metric)) for metric in names)] for name, metrics in rows]
+    return TextTable(["model", *(name.replace("_", " ") for name in names)], cells)
+
+
+def _tabulate_classes(per_class: Mapping[str, Mapping[str, float]]) -> TextTable:
+    names = list(dict.fromkeys(name for scores in per_class.values() for name in scores))
+    cells = [
+        [label, *(f"{scores[name]:.0f}" if name == "support" else _format(scores.get(name)) for name in names)]
+        for label, scores in per_class.items()
+    ]
+    return TextTable(["label", *names], cells)
+
+
+def _format(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.3f}"

@@ -1,0 +1,137 @@
+"""Answers of a task model to the utterances of a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from bigfoot.audio.pauses import LONGEST_PIECE
+from bigfoot.data.batches import Batch, evaluation_batches
+from bigfoot.errors import ModelError
+from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.tasks.kinds.base import LossOptions
+from bigfoot.models.tasks.kinds.registry import find_kind
+from bigfoot.models.tasks.shape import TaskShape
+from bigfoot.models.tasks.targets import read_targets
+from bigfoot.runtime.task_answers import TaskFacts, compute_scores
+from bigfoot.text.tokenizers import Processor
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers to utterances, as a model gives them.
+
+    Args:
+        ids: N utterances by name.
+        speakers: N speakers.
+        targets: (N, W), see ``bigfoot.models.tasks.kinds.base``; NaN where not known.
+        scores: (N, L), probabilities of the labels, or numbers.
+        facts: kind and labels.
+        logits: (N, K), what the scores were made of; empty where no head made them.
+    """
+
+    ids: list[str]
+    speakers: list[str]
+    targets: npt.NDArray[np.float64]
+    scores: npt.NDArray[np.float64]
+    facts: TaskFacts
+    logits: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 1)))
+
+    def known(self) -> Answers:
+        """Return the answers to utterances with a label."""
+        kept = np.flatnonzero(~np.isnan(self.targets).all(-1))
+        return replace(
+            self, ids=[self.ids[i] for i in kept], speakers=[self.speakers[i] for i in kept],
+            targets=self.targets[kept], scores=self.scores[kept],
+        )  # fmt: skip
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Answers:
+        """Return the answers to some utterances, for resampling; names are left out."""
+        return replace(self, targets=self.targets[rows], scores=self.scores[rows])
+
+
+@dataclass
+class _Sums:
+    """Logits of a recording's pieces, weighted by their samples."""
+
+    speaker: str
+    target: npt.NDArray[np.float64]
+    logits: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
+    samples: int = 0
+
+
+def task_facts(shape: TaskShape) -> TaskFacts:
+    """Return what is needed to read the logits of a head.
+
+    Args:
+        shape: of the head.
+    """
+    return TaskFacts(shape.kind, shape.labels, shape.link, shape.center, shape.scale)
+
+
+def answer_manifest(model: BigfootForCTC, manifest: Path, processor: Processor, batch_size: int) -> Answers:
+    """Run a task model on a manifest.
+
+    Recordings longer than ``LONGEST_PIECE`` are cut at pauses; the logits of their pieces are averaged by length.
+
+    Args:
+        model: with a task head; its mode is kept.
+        manifest: lhotse manifest.
+        processor: of the model.
+        batch_size: utterances in a batch; no answer depends on it.
+
+    Returns:
+        The answers, longest utterances first.
+
+    Raises:
+        ModelError: the model has no task head.
+    """
+    if model.task_head is None:
+        raise ModelError("this model has no task head; train one with: bigfoot train-task")
+    silent = replace(processor, tokenizer=None)
+    batches = evaluation_batches(manifest, silent, batch_size, longest=LONGEST_PIECE)
+    was_training = model.training
+    model.eval()
+    try:
+        return _answer(model, model.task_head.shape, batches)
+    finally:
+        model.train(was_training)
+
+
+@torch.no_grad()
+def _answer(model: BigfootForCTC, shape: TaskShape, batches: Iterable[Batch]) -> Answers:
+    found: dict[str, _Sums] = {}
+    for batch in batches:
+        moved = batch.to(model.device)
+        logits = model(moved.input_values, moved.attention_mask).task_logits.double().cpu().numpy()
+        targets = read_targets(shape, batch.attributes).double().numpy()
+        for row, name in enumerate(batch.ids):
+            sums = found.setdefault(name, _Sums(batch.speakers[row], targets[row]))
+            samples = int(batch.input_lengths[row])
+            sums.logits = sums.logits + samples * logits[row]
+            sums.samples += samples
+    facts = task_facts(shape)
+    pooled = np.stack([sums.logits / max(1, sums.samples) for sums in found.values()])
+    targets = np.stack([sums.target for sums in found.values()])
+    speakers = [sums.speaker for sums in found.values()]
+    return Answers(list(found), speakers, targets, compute_scores(pooled, facts), facts, pooled)
+
+
+def measure_loss(answers: Answers) -> float | None:
+    """Mean loss of a model's answers, without smoothing and weights; None where no utterance has a label.
+
+    Args:
+        answers: with logits.
+    """
+    facts, known = answers.facts, ~np.isnan(answers.targets).all(-1)
+    if not known.any():
+        return None
+    shape = TaskShape(facts.kind, [*facts.labels], "", facts.link, center=[*facts.center], scale=[*facts.scale])
+    logits, targets = torch.from_numpy(answers.logits[known]), torch.from_numpy(answers.targets[known])
+    losses = find_kind(shape).losses(logits.float(), targets.float(), LossOptions())
+    return round(float(losses.mean()), 6)

@@ -1,0 +1,111 @@
+"""Settings of training a task head."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from bigfoot.config import Problem, above_zero, not_negative, one_of, share
+from bigfoot.install import install_hint
+from bigfoot.training.settings import TrainConfig
+
+METRICS: dict[str, tuple[str, ...]] = {
+    "single_label": ("macro_f1", "weighted_f1", "accuracy", "balanced_accuracy"),
+    "multi_label": ("macro_f1", "average_precision", "auroc"),
+    "ordinal": ("quadratic_kappa", "mae", "accuracy", "balanced_accuracy"),
+    "regression": ("ccc", "rmse", "mae"),
+}
+"""Metrics by kind, the default first: what the best model is chosen by and the table of the report shows."""
+LOWER_IS_BETTER = ("mae", "rmse")
+
+
+@dataclass
+class HeadConfig:
+    """The task head, where the model has none yet."""
+
+    pooling: str = one_of("mean", "max", "attention", "statistics", "last")
+    """From frames to one vector: ``mean``, ``max``, ``attention`` (learned shares), ``statistics`` (mean and standard
+    deviation), or the ``last`` frame. Padding is in none."""
+    pooling_heads: int = above_zero(1)
+    """Heads of ``attention``, each with shares of its own for its part of the channels."""
+    layers: str = one_of("last", "weighted")
+    """``last`` pools the encoder's last state, ``weighted`` a sum of all layers by learned weights."""
+    hidden_sizes: list[int] = field(default_factory=list)
+    """Widths of the layers between pooling and output; empty for none."""
+    dropout: float = share(0.1)
+    """Before each layer of the head, in training."""
+    link: str = one_of("corn", "coral")
+    """Of ``ordinal``: ``corn`` (a direction for each threshold between ratings), or ``coral`` (one for all)."""
+
+
+@dataclass
+class TrainTaskConfig(TrainConfig):
+    """Train a task head on the encoder: classes, ratings or numbers of whole utterances."""
+
+    max_steps: int = above_zero(300)
+    """Optimizer steps."""
+    learning_rate: float = above_zero(1e-3)
+    """Highest learning rate."""
+    kind: str = one_of(*METRICS)
+    """``single_label`` (one class of several), ``multi_label`` (any number), ``ordinal`` (ratings in order) or
+    ``regression`` (numbers)."""
+    column: str = "label"
+    """Label of the utterances (``data.labels``) that holds the class, the rating, or all labels of an utterance,
+    separated by ``|``, ``;`` or ``,``. Where empty, each of ``labels`` is 0 or 1 in a label of its own."""
+    labels: list[str] = field(default_factory=list)
+    """Classes, or ratings from the lowest to the highest; those of train by default. Regression: the labels that hold
+    its numbers."""
+    head: HeadConfig = field(default_factory=HeadConfig)
+    """Shape of the head."""
+    metric: str = ""
+    """What the best model is chosen by; empty for the first of its kind. Single label: ``macro_f1``, ``weighted_f1``,
+    ``accuracy``, ``balanced_accuracy``; multi-label: ``macro_f1``, ``average_precision``, ``auroc``; ordinal:
+    ``quadratic_kappa``, ``mae``, ``accuracy``, ``balanced_accuracy``; regression: ``ccc``, ``rmse``, ``mae``."""
+    freeze: list[str] = field(default_factory=list)
+    """What does not learn: ``feature_encoder``, ``feature_projection``, ``encoder``, ``layers.3``, ``layers.0-7``, or
+    the name of any module below the encoder."""
+    unfreeze_at: int | None = not_negative(None)
+    """Step from which all of it learns; null for never."""
+    lora_rank: int = not_negative(0)
+    """Rank of low-rank adapters on the encoder, which learn in its place; they are merged into the weights when a model
+    is saved. 0 for none."""
+    lora_modules: list[str] = field(default_factory=lambda: ["q_proj", "v_proj"])
+    """Linear maps of the encoder's layers that get adapters."""
+    class_weights: str = one_of("none", "balanced")
+    """``balanced`` weighs each class by how rare it is in train."""
+    label_smoothing: float = share(0.0)
+    """Share of the target that is spread over all classes."""
+    floors: bool = True
+    """Also report what the model must beat: the majority or the mean of train, and logistic or ridge regression on the
+    mean and deviation of log-mel energies."""
+
+    @property
+    def chosen_metric(self) -> str:
+        """What the best model is chosen by."""
+        return self.metric or METRICS[self.kind][0]
+
+    def find_problems(self) -> Iterator[Problem]:
+        """Check constraints that no range of a single number covers."""
+        yield from super().find_problems()
+        if self.kind in METRICS and self.metric and self.metric not in METRICS[self.kind]:
+            known = ", ".join(METRICS[self.kind])
+            yield Problem("metric", "unknown_word", f"{self.metric!r} is none of {self.kind}'s: {known}")
+        if self.kind == "regression" and not self.labels:
+            yield Problem("labels", "missing", "regression needs the labels that hold its numbers, such as [age]")
+        if not self.column and self.kind in ("single_label", "ordinal"):
+            yield Problem("column", "missing", f"{self.kind} needs the label that holds its classes")
+        if not self.column and self.kind == "multi_label" and not self.labels:
+            yield Problem("labels", "missing", "without a column, labels are the names of columns of 0 and 1")
+        if self.unfreeze_at is not None and not self.freeze:
+            yield Problem("unfreeze_at", "not_read", "freeze is empty, so there is nothing to unfreeze")
+        if self.class_weights == "balanced" and self.kind == "regression":
+            yield Problem("class_weights", "not_read", "a regression has no classes; leave it out")
+        if self.lora_rank and importlib.util.find_spec("peft") is None:
+            yield Problem("lora_rank", "missing_package", f"adapters need peft: {install_hint('tasks')}")
+        if self.lora_rank and not self.lora_modules:
+            yield Problem("lora_modules", "empty", "lora_rank asks for adapters, and no module gets one")
+        if self.lora_rank and self.unfreeze_at is not None:
+            yield Problem("unfreeze_at", "not_read", "adapters learn in place of the encoder, which stays frozen")
+        if importlib.util.find_spec("sklearn") is None:
+            yield Problem("kind", "missing_package", f"metrics need scikit-learn: {install_hint('tasks')}")

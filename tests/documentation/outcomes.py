@@ -1,0 +1,309 @@
+"""What the examples of each page promise, checked after they ran."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from safetensors.torch import load_file
+
+import bigfoot
+from bigfoot.config.files import list_configs
+from bigfoot.data.manifests import load_prepared
+from bigfoot.measure.size import count_params
+from tests.pages import DOCS
+
+CHECKS: dict[str, Callable[["Ran"], None]] = {}
+"""By the page's path below the project."""
+
+
+@dataclass
+class Ran:
+    """A page after its blocks were run in a folder.
+
+    Args:
+        folder: it was the working directory.
+        names: what its Python blocks defined.
+        printed: by command, and for Python blocks by their first line.
+    """
+
+    folder: Path
+    names: dict[str, object] = field(default_factory=dict)
+    printed: dict[str, str] = field(default_factory=dict)
+
+    def output(self, start: str) -> str:
+        """What the only command that starts so printed."""
+        (found,) = (text for command, text in self.printed.items() if command.startswith(start))
+        return found
+
+    def report(self, run: str) -> dict:
+        """``report.json`` of a run folder."""
+        return json.loads((self.folder / "runs" / run / "report" / "report.json").read_text(encoding="utf-8"))
+
+    def model(self, place: str) -> torch.nn.Module:
+        """The model of a folder below ``runs``."""
+        return bigfoot.load_model(self.folder / "runs" / place).model
+
+
+def page(name: str) -> Callable[[Callable[[Ran], None]], Callable[[Ran], None]]:
+    """Name the page whose promises a function checks."""
+
+    def register(check: Callable[[Ran], None]) -> Callable[[Ran], None]:
+        CHECKS[name] = check
+        return check
+
+    return register
+
+
+@torch.no_grad()
+def logits_of(model: torch.nn.Module, folder: Path) -> torch.Tensor:
+    """Logits of ``speech.wav``, normalized as every shipped and distilled model wants it."""
+    samples = torch.from_numpy(soundfile.read(folder / "speech.wav", dtype="float32")[0])
+    return model.eval()(((samples - samples.mean()) / samples.std())[None]).logits[0]
+
+
+def distance(student: torch.nn.Module, teacher: torch.nn.Module, folder: Path) -> float:
+    """Mean Kullback-Leibler divergence per frame of the student's posteriors from the teacher's."""
+    ours, theirs = (logits_of(model, folder).log_softmax(-1) for model in (student, teacher))
+    return float((theirs.exp() * (theirs - ours)).sum(-1).mean())
+
+
+def curve(report: dict, step: str, name: str) -> list[float]:
+    """A loss over the steps of a training run."""
+    return [record[name] for record in report["losses"][step] if name in record]
+
+
+def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    """Whether two models have the same tensors, to the bit."""
+    ours, theirs = one.state_dict(), other.state_dict()
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@page("README.md")
+def check_readme(ran: Ran) -> None:
+    """A smaller student learns from its teacher, by command and from Python; files transcribe; runs are compared."""
+    teacher, student = ran.names["teacher"].model, ran.names["student"].model
+    assert (teacher.config.num_hidden_layers, student.config.num_hidden_layers) == (12, 4)
+    assert set(teacher.config.groups_of_convs) == {1} and set(student.config.groups_of_convs) == {1, 2}
+    assert count_params(student) < count_params(teacher) / 2
+    assert [entry["step"] for entry in ran.names["student"].history[-2:]] == ["depth", "conv_groups"]
+    assert same_weights(student, ran.model("python/student")) and same_weights(
+        student, ran.model("python/student/model")
+    )
+    distilled, report = ran.model("python/distill/model"), ran.report("python")
+    assert not same_weights(student, distilled) and not same_weights(student, teacher)
+    assert distance(distilled, teacher, ran.folder) < distance(student, teacher, ran.folder)
+    assert curve(report, "distill", "loss")[-1] < curve(report, "distill", "loss")[0]
+    sizes = {row["name"]: row["num_unique_params"] for row in report["rows"]}
+    assert sizes["teacher"] == count_params(teacher) and sizes["distill"] == count_params(student)
+    assert all(f"| {name} |" in ran.output("import bigfoot") for name in sizes)
+    assert "-->" in ran.output("bigfoot transcribe") and (ran.folder / "student.onnx").is_file()
+    compared = ran.output("bigfoot compare")
+    assert "demo" in compared and "fsdd" in compared
+    own = ran.model("mine/finetune/model").config
+    assert own.num_hidden_layers == 6 and 2 in own.groups_of_convs
+
+
+@page("docs/tutorials/compress.md")
+def check_compress(ran: Ran) -> None:
+    """The student of a table is smaller, was trained on the table, and transcribes."""
+    report, config = ran.report("mine"), ran.names["student"].model.config
+    assert config.num_hidden_layers == 4 and 2 in config.groups_of_convs
+    assert "4 layers" in ran.output("from bigfoot import load_model")
+    assert len(report["rows"]) == 4 and report["rows"][-1]["compression_ratio"] > 2
+    assert all(row["wer"] is not None and row["num_utterances"] == 3 for row in report["rows"])
+    assert curve(report, "distill", "loss")[-1] < curve(report, "distill", "loss")[0]
+    assert (ran.folder / "runs/mine/report/report.html").is_file()
+    assert f"{count_params(bigfoot.load_model('tiny_teacher').model):,}" in ran.output("bigfoot summary")
+    assert ran.output("bigfoot transcribe").count("\n") == 1
+
+
+@page("docs/tutorials/choose-method.md")
+def check_choose_method(ran: Ran) -> None:
+    """All methods are listed and counted; pruning reaches its target."""
+    assert all(name in ran.output("bigfoot configs") for name in list_configs())
+    assert "94,371,712" in ran.output("bigfoot summary methods/dphubert.yaml")
+    rows = ran.report("pruned")["rows"]
+    work = [row["macs_per_second"] for row in rows]
+    assert work[-1] < work[1] < work[0] and work[-1] == work[-2]
+
+
+@page("docs/tutorials/deploy-int8.md")
+def check_deploy(ran: Ran) -> None:
+    """The int8 file is smaller and writes the same text, with times; both are measured."""
+    exact, small = ran.folder / "student.onnx", ran.folder / "student-int8.onnx"
+    assert small.stat().st_size < 0.5 * exact.stat().st_size
+    plain, subtitles = (out for command, out in ran.printed.items() if command.startswith("bigfoot transcribe"))
+    text = plain.strip()
+    assert text == (ran.folder / "texts" / "speech.txt").read_text(encoding="utf-8").upper()
+    assert re.search(r"00:00:0\d,\d{3} --> 00:00:0\d,\d{3}", subtitles) and text in subtitles
+    printed = ran.output("from bigfoot import Transcriber").splitlines()
+    assert printed[0] == text and [line.split()[-1] for line in printed[1:]] == text.split()
+    times = [float(number) for line in printed[1:] for number in line.split()[:2]]
+    assert times == sorted(times) and len(set(times)) > 1
+    assert "student-int8.onnx" in ran.output("bigfoot benchmark")
+
+
+@page("docs/how-to/convert.md")
+def check_convert(ran: Ran) -> None:
+    """Converted folders give the same logits, one of them without bigfoot; the upload is whole."""
+    from transformers import Wav2Vec2ForCTC
+
+    teacher = bigfoot.load_model("tiny_teacher").model
+    assert torch.equal(logits_of(ran.model("teacher"), ran.folder), logits_of(teacher, ran.folder))
+    plain, facts = Wav2Vec2ForCTC.from_pretrained(ran.folder / "runs/plain", output_loading_info=True)
+    assert not any(facts[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    student = logits_of(ran.model("demo/finetune/model"), ran.folder)
+    torch.testing.assert_close(logits_of(plain, ran.folder), student, atol=1e-4, rtol=1e-4)
+    assert {"README.md", "config.json", "model.safetensors"} <= {
+        path.name for path in (ran.folder / "runs/upload").iterdir()
+    }
+
+
+@page("docs/how-to/decoder.md")
+def check_decoder(ran: Ran) -> None:
+    """The model has a decoder, and the report a row for each way to text."""
+    loaded = ran.model("joint/finetune/model")
+    assert loaded.decoder is not None
+    decoders = {row["decoder"] for row in ran.report("joint")["rows"] if row["step"] == "finetune"}
+    assert len(decoders) == 2 and "greedy" in decoders
+    assert "bigfoot generate" in " ".join(ran.printed)
+
+
+@page("docs/how-to/embed.md")
+def check_embed(ran: Ran) -> None:
+    """One tensor a recording, as the model gives it; the Python block reads it."""
+    tensors = load_file(ran.folder / "out.safetensors")
+    rows = [json.loads(line) for line in (ran.folder / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["key"] for row in rows] == list(tensors) == ["speech.wav"] and rows[0]["text"] == (
+        ran.folder / "texts/speech.txt"
+    ).read_text(encoding="utf-8")
+    assert str(tensors["speech.wav"].shape) in ran.output("import json")
+
+
+@page("docs/how-to/export.md")
+def check_export(ran: Ran) -> None:
+    """Both files give the model's logits."""
+    import onnxruntime
+
+    model = ran.model("demo/finetune/model")
+    samples = soundfile.read(ran.folder / "speech.wav", dtype="float32")[0]
+    wave = ((samples - samples.mean()) / samples.std())[None].astype(np.float32)
+    feed = {"input_values": wave, "lengths": np.array([wave.shape[1]])}
+    outputs = dict(
+        zip(
+            ("logits", "frames"),
+            onnxruntime.InferenceSession(ran.folder / "student.onnx").run(["logits", "frames"], feed),
+            strict=True,
+        )
+    )
+    expected = logits_of(model, ran.folder)
+    assert outputs["frames"].tolist() == [len(expected)]
+    torch.testing.assert_close(torch.from_numpy(outputs["logits"][0]), expected, atol=1e-3, rtol=1e-3)
+    exported = torch.export.load(ran.folder / "student.pt2").module()
+    logits = exported(torch.from_numpy(wave), torch.tensor([wave.shape[1]]))[0][0, : len(expected)]
+    torch.testing.assert_close(logits.detach(), expected, atol=1e-3, rtol=1e-3)
+
+
+@page("docs/how-to/gpu.md")
+def check_gpu(ran: Ran) -> None:
+    """``auto`` is a precision that this machine has."""
+    report = ran.report("gpu")
+    assert report["config"]["precision"] == "auto" and report["rows"][-1]["wer"] is not None
+
+
+@page("docs/how-to/language-model.md")
+def check_language_model(ran: Ran) -> None:
+    """The trigrams hold the text's words; the decoder writes no other."""
+    from bigfoot.text.ngram import read_arpa_words
+
+    assert {"ONE", "TWO", "THREE", "FOUR", "SIX"} <= set(read_arpa_words(ran.folder / "words.arpa"))
+    assert "\\3-grams:" in (ran.folder / "words.arpa").read_text(encoding="utf-8")
+    assert "words.arpa" in ran.output("bigfoot evaluate")
+
+
+@page("docs/how-to/own-data.md")
+def check_own_data(ran: Ran) -> None:
+    """Tables are read row by row; without transcripts the teacher writes them; a corpus is described."""
+    prepared = load_prepared(ran.folder / "runs/table/data")
+    lines = (ran.folder / "train.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    texts = {line.split("\t")[1].upper() for line in lines}
+    from lhotse import load_manifest
+
+    assert {cut.supervisions[0].text for cut in load_manifest(prepared.manifests["train"])} == texts
+    labelled = load_prepared(ran.folder / "runs/unlabelled/data")
+    assert len(load_manifest(labelled.manifests["train"])) == 1
+    facts = json.loads((ran.folder / "runs/corpus/describe.json").read_text(encoding="utf-8"))
+    assert [split["num_utterances"] for split in facts["splits"]] == [12, 2, 3]
+
+
+@page("docs/how-to/own-loss.md")
+def check_own_loss(ran: Ran) -> None:
+    """The loss is trained on, and weighed from Python."""
+    motion = curve(ran.report("motion"), "distill", "motion")
+    assert len(motion) == 4 and all(0 < value < 100 for value in motion)
+    assert "'motion': 0.5" in ran.output("from bigfoot.config.plugins")
+
+
+@page("docs/how-to/own-step.md")
+def check_own_step(ran: Ran) -> None:
+    """The head of the last model is 0.9 times the one before, and nothing else differs."""
+    before, after = (ran.model(f"shrink/{step}/model").state_dict() for step in ("distill", "shrink"))
+    changed = [name for name in before if not torch.equal(before[name], after[name])]
+    assert len(changed) == 1 and changed[0].endswith("head.weight")
+    torch.testing.assert_close(after[changed[0]], 0.9 * before[changed[0]])
+    assert [row["name"] for row in ran.report("shrink")["rows"]][-1] == "shrunk_head"
+
+
+@page("docs/how-to/own-technique.md")
+def check_own_technique(ran: Ran) -> None:
+    """Layers are the means of three, and the student of the run is pruned after it was merged."""
+    student, teacher = ran.names["student"].model, bigfoot.load_model("tiny_teacher").model
+    assert student.config.num_hidden_layers == 4 and ran.output("import bigfoot").startswith("4 ")
+    layers = [teacher.encoder.encoder.layers[i].state_dict() for i in range(3, 6)]
+    for name, tensor in student.encoder.encoder.layers[1].state_dict().items():
+        torch.testing.assert_close(tensor, sum(layer[name] for layer in layers) / 3)
+    assert same_weights(student, ran.model("merged/model"))
+    run = ran.model("merged_and_distilled/distill/model")
+    assert run.config.num_hidden_layers == 4 and count_params(run) < count_params(student)
+
+
+@page("docs/how-to/quantize.md")
+def check_quantize(ran: Ran) -> None:
+    """Fewer bytes, nearly the same logits."""
+    files = [ran.folder / f"runs/{name}/model.safetensors" for name in ("int8", "demo/finetune/model")]
+    small, whole = (path.stat().st_size for path in files)
+    assert small < 0.5 * whole
+    expected = logits_of(ran.model("demo/finetune/model"), ran.folder)
+    assert (logits_of(ran.model("int8"), ran.folder) - expected).abs().max() < 0.05 * expected.abs().max()
+
+
+@page("docs/how-to/resume.md")
+def check_resume(ran: Ran) -> None:
+    """Nothing was done again; the run folder holds what the page lists."""
+    run, facts = ran.folder / "runs/demo", ran.folder / "before.json"
+    now = {str(path.relative_to(run)): path.stat().st_mtime_ns for path in run.rglob("*.safetensors")}
+    assert now == json.loads(facts.read_text(encoding="utf-8")) and now
+    text = (DOCS / "how-to" / "resume.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^([a-z]+(?:\.\w+|/))\s", text, re.MULTILINE)
+    assert len(listed) == 7 and all((run / name).exists() for name in listed)
+
+
+@page("docs/explanation/methods.md")
+def check_methods(ran: Ran) -> None:
+    """The summary counts as the page's table does; the tiny student has the method's shape."""
+    facts = json.loads(ran.output("bigfoot summary"))
+    assert (facts["num_params_as_published"], facts["num_params_deployed"]) == (26_448_448, 22_015_552)
+    (run,) = (ran.folder / "runs").rglob("armhubert*")
+    config = bigfoot.load_model(run / "finetune" / "model").model.config
+    assert any(layer is not None for layer in config.attention_reuse)
+
+
+@page("docs/explanation/measuring.md")
+def check_measuring(ran: Ran) -> None:
+    """A model is compared with itself."""
+    assert ran.output("bigfoot benchmark").count("tiny_teacher") >= 2

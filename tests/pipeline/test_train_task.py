@@ -1,0 +1,134 @@
+"""Task runs: a head is trained, resumed and reported, and its model is compressed like any other."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from bigfoot.formats.folder import load_model
+from bigfoot.pipeline import run_pipeline
+from bigfoot.pipeline.checks import find_problems
+from bigfoot.pipeline.plan import resolve_plan
+from bigfoot.report.rows import load_report
+
+TASK = (
+    "steps=[train_task]", "data.labels=[sex,traits]", "data.transcripts=none", "train_task.column=sex",
+    "train_task.max_steps=4", "train_task.eval_every=2", "train_task.checkpoint_every=2", "train_task.warmup_steps=1",
+    "train_task.log_every=1", "measure.speed=false", "data.num_test=8", "data.num_dev=6",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(small_config, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("task") / "run"
+    run_pipeline(small_config(folder, *TASK, "train_task.freeze=[feature_encoder]"))
+    return folder
+
+
+def test_the_report_has_the_score_beside_the_floors(trained):
+    report = load_report(trained / "report")
+    teacher, row = report.rows
+    assert (teacher.name, teacher.score, row.name, row.metric) == ("teacher", None, "train_task", "macro_f1")
+    assert 0 <= row.score_low <= row.score <= row.score_high <= 1
+    assert row.num_utterances == 8 and row.batch_invariant and row.wer is None
+    (task,) = report.tasks
+    assert set(task["floors"]) == {"majority", "fbank + logistic regression"}
+    assert sum(map(sum, task["confusion"])) == 8 and task["labels"] == ["female", "male"]
+    assert any("parameters learn" in change for change in report.changes)
+    records = [record for record in report.losses["train_task"] if "dev_score" in record]
+    assert [record["step"] for record in records] == [2, 4]
+    text = (trained / "report" / "report.md").read_text()
+    assert "macro f1 [95 %]" in text and "WER %" not in text and "## Task" in text
+    assert "<h2>Task</h2>" in (trained / "report" / "report.html").read_text()
+
+
+def test_a_finished_run_is_not_run_again(trained, small_config):
+    before = (trained / "train_task" / "model" / "model.safetensors").stat().st_mtime_ns
+    run_pipeline(small_config(trained, *TASK, "train_task.freeze=[feature_encoder]"))
+    assert (trained / "train_task" / "model" / "model.safetensors").stat().st_mtime_ns == before
+    log = (trained / "log.txt").read_text()
+    assert "train_task: nothing has changed, skipped" in log
+
+
+def test_a_stopped_run_goes_on_to_the_same_bits(trained, small_config, tmp_path, monkeypatch):
+    from bigfoot.training.loop import Trainer
+
+    after_step = Trainer._after_step
+
+    def stop(self, terms):
+        after_step(self, terms)
+        if self.progress.step == 3:
+            raise KeyboardInterrupt
+
+    config = small_config(tmp_path / "run", *TASK, "train_task.freeze=[feature_encoder]")
+    monkeypatch.setattr(Trainer, "_after_step", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run_pipeline(config, until="train_task")
+    monkeypatch.setattr(Trainer, "_after_step", after_step)
+    run_pipeline(config, until="train_task")
+    folders = tmp_path / "run" / "train_task" / "model", trained / "train_task" / "model"
+    ours, theirs = (load_model(folder).model.state_dict() for folder in folders)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_student_with_the_head_of_its_teacher(trained, small_config, tmp_path):
+    teacher = trained / "train_task" / "model"
+    steps = ("steps=[student,distill,train_task,quantize]", "distill.losses.logit_kl.weight=0",
+             "distill.losses.task_kl.weight=1", "distill.losses.hidden.weight=1", "student.num_hidden_layers=2",
+             "train_task.floors=false", "distill.max_steps=4", "distill.eval_every=4", "quantize.precision=fp16",
+             "train_task.max_steps=2")  # fmt: skip
+    run_pipeline(small_config(tmp_path / "run", *TASK, *steps, f"teacher.path={teacher}"))
+    report = load_report(tmp_path / "run" / "report")
+    assert [row.name for row in report.rows] == ["teacher", "student_init", "distill", "train_task", "quantize"]
+    assert all(row.score is not None and row.metric == "macro_f1" for row in report.rows)
+    assert report.rows[-1].num_unique_params < report.rows[0].num_unique_params
+    assert "task_kl" in report.losses["distill"][0] and "task" in report.losses["train_task"][0]
+    assert not report.tasks[0].get("floors")
+    student = load_model(tmp_path / "run" / "quantize" / "model").model
+    assert student.config.task["labels"] == ["female", "male"] and student.config.num_hidden_layers == 2
+    assert student.config.precision == "fp16"
+
+
+def test_numbers_and_several_labels(small_config, tmp_path):
+    for kind, changes in (
+        ("multi_label", ["train_task.column=traits"]),
+        ("ordinal", ["train_task.column=sex", "train_task.labels=[male,female]"]),
+    ):
+        config = small_config(tmp_path / kind, *TASK, f"train_task.kind={kind}", *changes, "train_task.max_steps=2")
+        run_pipeline(config)
+        row = load_report(tmp_path / kind / "report").rows[-1]
+        assert row.metric in row.metrics and np.isfinite(row.score)
+
+
+def test_problems_are_found_before_anything_is_done(small_config, tmp_path):
+    for changes, key in (
+        (["train_task.column=age"], "train_task.column"),
+        (["train_task.kind=regression", "train_task.labels=[age]"], "train_task.labels"),
+        (["steps=[student,distill]", "distill.losses.task_kl.weight=1"], "distill.losses.task_kl"),
+    ):
+        plan = resolve_plan(small_config(tmp_path / "run", *TASK, *changes))
+        assert key in [problem.key for problem in find_problems(plan)]
+
+
+def test_patience(small_config, tmp_path):
+    """A rate of nearly nothing never improves: training stops after two more evaluations, and a second start too."""
+    changes = ["train_task.max_steps=20", "train_task.patience=2", "train_task.learning_rate=1e-12",
+               "train_task.freeze=[encoder]", "train_task.floors=false"]  # fmt: skip
+    config = small_config(tmp_path / "run", *TASK, *changes)
+    run_pipeline(config, until="train_task")
+    facts = json.loads((tmp_path / "run" / "train_task" / "facts.json").read_text())
+    assert [record["since_best"] for record in facts["records"] if "since_best" in record] == [0, 1, 2]
+    assert facts["records"][-1]["step"] == 6
+    run_pipeline(config, until="train_task")
+    assert json.loads((tmp_path / "run" / "train_task" / "facts.json").read_text()) == facts
+
+
+def test_several_seeds_in_one_table(bigfoot, small_run, tmp_path):
+    overrides = small_run(tmp_path / "runs", *TASK, "train_task.max_steps=2", "train_task.floors=false")
+    config = "tasks/synthetic_traits.yaml"
+    code, output, errors = bigfoot("train-task", "--config", config, *overrides, "--seeds", "1,2")
+    assert code == 0, errors
+    (entry,) = json.loads((tmp_path / "runs" / "repeats.json").read_text())["repeats"]
+    assert set(entry["scores"]) == {"seed1", "seed2"} and entry["model"] == "train_task"
+    assert "| train_task | test | macro_f1 |" in output

@@ -1,0 +1,80 @@
+"""Targets and labels out of words."""
+
+import math
+
+import pytest
+import torch
+
+from bigfoot.errors import DataError
+from bigfoot.models.tasks.shape import KINDS, LAYERS, LINKS, POOLING_NAMES, TaskShape
+from bigfoot.models.tasks.targets import find_labels, read_targets
+from bigfoot.tasks.labels import balanced_weights, build_task_shape
+from bigfoot.tasks.settings import METRICS, HeadConfig, TrainTaskConfig
+
+
+def same(found, expected):
+    return all(a == b or (math.isnan(a) and math.isnan(b)) for row, other in zip(found.tolist(), expected, strict=True)
+               for a, b in zip(row, other, strict=True))  # fmt: skip
+
+
+def test_targets_of_each_kind():
+    nan = math.nan
+    single = TaskShape("single_label", ["no", "yes"], "answer")
+    assert same(read_targets(single, [{"answer": "yes"}, {"answer": "maybe"}, {}]), [[1], [nan], [nan]])
+    several = TaskShape("multi_label", ["x", "y"], "all")
+    assert same(read_targets(several, [{"all": "y; x"}, {"all": "z"}, {}]), [[1, 1], [0, 0], [nan, nan]])
+    columns = TaskShape("multi_label", ["x", "y"], "")
+    assert same(read_targets(columns, [{"x": "1", "y": "False"}, {"y": "perhaps"}]), [[1, 0], [nan, nan]])
+    numbers = TaskShape("regression", ["age", "score"])
+    found = read_targets(numbers, [{"age": "6", "score": "1e3"}, {"age": "old", "score": "inf"}])
+    assert same(found, [[6, 1000], [nan, nan]])
+
+
+def test_labels_are_found_in_order():
+    rows = [{"r": "10"}, {"r": "9"}, {"r": "9"}, {}]
+    assert find_labels("single_label", "r", rows) == ["9", "10"]
+    assert find_labels("single_label", "r", [*rows, {"r": "high"}]) == ["10", "9", "high"]
+    assert find_labels("multi_label", "r", [{"r": "b|a"}, {"r": "c,a"}]) == ["a", "b", "c"]
+
+
+def test_the_shape_of_a_new_head():
+    rows = [{"age": "10"}, {"age": "20"}, {}]
+    shape = build_task_shape(TrainTaskConfig(kind="regression", labels=["age"]), rows)
+    assert (shape["center"], shape["scale"]) == ([15.0], [5.0])
+    assert build_task_shape(TrainTaskConfig(kind="regression", labels=["age"]), rows[:1])["scale"] == [1.0]
+    shape = build_task_shape(TrainTaskConfig(kind="ordinal", column="age", head=HeadConfig(link="coral")), rows)
+    assert (shape["labels"], shape["link"]) == (["10", "20"], "coral")
+    TaskShape.read(shape)
+    for config in (
+        TrainTaskConfig(column="sex"), TrainTaskConfig(column="age"), TrainTaskConfig(kind="regression", labels=["x"]),
+        TrainTaskConfig(column="age", labels=["30", "40"]),
+    ):  # fmt: skip
+        with pytest.raises(DataError):
+            build_task_shape(config, rows[1:])
+
+
+def test_balanced_weights_make_classes_count_alike():
+    rows = [{"c": label} for label in "aaab"]
+    shape = TaskShape("single_label", ["a", "b", "z"], "c")
+    assert balanced_weights(shape, rows) == [4 / 6, 2.0, 1.0]
+    several = TaskShape("multi_label", ["a", "b"], "c")
+    assert balanced_weights(several, rows) == [1 / 3, 3.0]
+
+
+def test_the_settings_name_all_that_the_head_has():
+    words = {item: HeadConfig.__dataclass_fields__[item].metadata["words"] for item in ("pooling", "layers", "link")}
+    assert words == {"pooling": POOLING_NAMES, "layers": LAYERS, "link": ("corn", "coral")}
+    assert set(LINKS) == {"corn", "coral"} and tuple(METRICS) == KINDS
+    assert torch.is_tensor(read_targets(TaskShape(labels=["a", "b"]), [{}]))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"metric": "rmse"}, {"kind": "regression"}, {"column": ""}, {"kind": "multi_label", "column": ""},
+        {"unfreeze_at": 3}, {"kind": "regression", "labels": ["age"], "class_weights": "balanced"},
+    ],
+)  # fmt: skip
+def test_settings_that_contradict_each_other(config):
+    assert list(TrainTaskConfig(**config).find_problems())
+    assert not list(TrainTaskConfig().find_problems())
