@@ -22,10 +22,10 @@ class ConfigError(BigfootError):
     """All that is wrong with a configuration, collected and shown at once.
 
     Args:
-        problems: values, or a sentence each that starts with the key at fault.
+        problems: one value each; also of a command's options.
     """
 
-    def __init__(self, problems: Sequence[Problem | str]) -> None:
+    def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = list(problems)
         count = len(self.problems)
         head = "1 problem in the configuration" if count == 1 else f"{count} problems in the configuration"
@@ -52,6 +52,18 @@ class AudioError(DataError):
 
 class ModelError(BigfootError):
     """A model folder or checkpoint that cannot be read, or a shape that cannot be built."""
+
+
+class UnfitError(ConfigError, ModelError):
+    """Settings of a technique that the model at hand does not allow.
+
+    Args:
+        problems: their keys are fields of the settings.
+    """
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__(problems)
+        self.args = ("; ".join(map(str, problems)),)
 
 
 class OutputError(BigfootError, OSError):

@@ -19,12 +19,15 @@ from bigfoot.types import Samples, Seconds
 
 # espeak-ng's own numbers, from its public header speak_lib.h.
 _AUDIO_OUTPUT_SYNCHRONOUS = 2
+_INITIALIZE_PHONEME_EVENTS = 1
 _INITIALIZE_DONT_EXIT = 0x8000
 _CHARS_UTF8 = 1
 _POS_CHARACTER = 1
 _EE_OK = 0
 _RATE, _PITCH, _RANGE, _WORDGAP = 1, 3, 4, 7
-_EVENT_END, _EVENT_WORD = 0, 1
+_EVENT_END, _EVENT_WORD, _EVENT_PHONEME = 0, 1, 7
+# Phonemes whose name starts with it are pauses.
+_PAUSE = b"_"
 _IPA = 2
 # Stands between phonemes of a word, in bits 8 to 23 of the mode; no phoneme is written with it.
 _SEPARATOR = "_"
@@ -43,7 +46,7 @@ class _Event(ctypes.Structure):
         ("audio_position", ctypes.c_int),
         ("sample", ctypes.c_int),
         ("user_data", ctypes.c_void_p),
-        ("id", ctypes.c_void_p),
+        ("name", ctypes.c_char * 8),  # a union of pointers, a number, and the name of a phoneme
     )
 
 
@@ -71,15 +74,17 @@ class Voice:
 
 @dataclass(frozen=True)
 class SpokenWord:
-    """A word and its start, as espeak-ng reports them.
+    """A word and its times, as espeak-ng reports them.
 
     Args:
         word: as it stands in the text.
         start: from the start of the sound, in seconds.
+        end: where its last phoneme ends: at a pause, or at the next word.
     """
 
     word: str
     start: Seconds
+    end: Seconds
 
 
 class _Library:
@@ -90,7 +95,7 @@ class _Library:
     library anew forgets it all, and costs some 3 ms.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, times: bool = False) -> None:
         try:
             import espeakng_loader
         except ImportError as error:
@@ -100,13 +105,14 @@ class _Library:
             _AUDIO_OUTPUT_SYNCHRONOUS,
             0,
             espeakng_loader.get_data_path().encode(),
-            _INITIALIZE_DONT_EXIT,
+            _INITIALIZE_DONT_EXIT | (_INITIALIZE_PHONEME_EVENTS if times else 0),
         )
         if self.sample_rate <= 0:
             raise RuntimeError("espeak-ng could not read its voice data; reinstall espeakng-loader")
         self._lib.espeak_ng_SetRandSeed(ctypes.c_long(1))
         self._chunks: list[np.ndarray] = []
         self._words: list[tuple[int, int, Seconds]] = []  # position in the text from 1, length, start
+        self._pauses: list[Seconds] = []
         # The reference must outlive the library's use of it, hence an attribute.
         self._callback = _CALLBACK(self._collect)
         self._lib.espeak_SetSynthCallback(self._callback)
@@ -116,9 +122,11 @@ class _Library:
             self._chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
         index = 0
         while events and events[index].type != _EVENT_END:
-            if events[index].type == _EVENT_WORD:
-                event = events[index]
+            event = events[index]
+            if event.type == _EVENT_WORD:
                 self._words.append((event.text_position, event.length, event.audio_position / 1000))
+            elif event.type == _EVENT_PHONEME and event.name.startswith(_PAUSE):
+                self._pauses.append(event.audio_position / 1000)
             index += 1
         return 0
 
@@ -137,6 +145,7 @@ class _Library:
             self._lib.espeak_SetParameter(parameter, value, 0)
         self._chunks.clear()
         self._words.clear()
+        self._pauses.clear()
         data = text.encode()
         self._lib.espeak_Synth(data, len(data) + 1, 0, _POS_CHARACTER, 0, _CHARS_UTF8, None, None)
         if not self._chunks:
@@ -144,8 +153,14 @@ class _Library:
         return np.concatenate(self._chunks).astype(np.float32) / 32768.0
 
     def words(self, text: str) -> list[SpokenWord]:
-        """Return the words of the sentence that was spoken last."""
-        return [SpokenWord(text[first - 1 : first - 1 + length], start) for first, length, start in self._words]
+        """Return the words of the sentence that was spoken last; their ends need ``times``."""
+        sound = sum(map(len, self._chunks)) / self.sample_rate
+        bounds = [*(start for _, _, start in self._words[1:]), sound]
+        found = []
+        for (first, length, start), bound in zip(self._words, bounds, strict=True):
+            end = min((pause for pause in self._pauses if start < pause < bound), default=bound)
+            found.append(SpokenWord(text[first - 1 : first - 1 + length], start, end))
+        return found
 
     def phonemes(self, text: str, voice: str) -> list[str]:
         self._set_voice(voice)
@@ -195,7 +210,7 @@ def speak(text: str, voice: Voice) -> tuple[Samples, int]:
 
 
 def speak_with_times(text: str, voice: Voice) -> tuple[Samples, int, list[SpokenWord]]:
-    """Speak one sentence and return the start of each word.
+    """Speak one sentence and return the times of its words.
 
     Args:
         text: in the voice's language.
@@ -210,10 +225,10 @@ def speak_with_times(text: str, voice: Voice) -> tuple[Samples, int, list[Spoken
 
     Examples:
         >>> samples, rate, words = speak_with_times("seven three", Voice("en-us+f3"))
-        >>> [word.word for word in words], 0.2 < words[1].start < 0.8
+        >>> [word.word for word in words], 0.2 < words[0].end <= words[1].start < 0.8
         (['seven', 'three'], True)
     """
-    library = _Library()
+    library = _Library(times=True)
     try:
         samples = library.speak(text, voice)
         return samples, library.sample_rate, library.words(text)

@@ -1,4 +1,4 @@
-"""From a teacher to a table: data, teacher, student, distil, fine-tune, evaluate, report.
+"""From a teacher to a table: data, teacher, student, distill, fine-tune, evaluate, report.
 
     python recipes/compress.py --config demo_config.yaml [key=value ...] [--until STAGE]
 

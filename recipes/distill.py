@@ -28,7 +28,8 @@ with plain_errors():  # without the extra [train]: its install line
     from bigfoot.evaluation.settings import EvaluateConfig
     from bigfoot.formats.folder import LoadedModel
     from bigfoot.measure.size import count_params
-    from bigfoot.training.loop import TrainingRun, train
+    from bigfoot.training.loop import train
+    from bigfoot.training.run import TrainingRun
     from bigfoot.training.settings import TrainConfig
 
 

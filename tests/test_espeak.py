@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 
 from bigfoot.espeak import Voice, phonemize, speak, speak_with_times
@@ -33,9 +35,11 @@ def test_times_of_words_go_with_the_same_sound():
     assert [word.word for word in words] == text.split()
     starts = [word.start for word in words]
     assert starts == sorted(starts) and starts[0] >= 0 and starts[-1] < len(samples) / rate
-    # A pause before a word puts it off by as much.
+    # A pause before a word puts it off by as much, and does not lengthen the word before.
     later = speak_with_times(text, Voice("en-us+f3", word_gap=30))[2]
-    assert later[2].start > starts[2] + 0.3
+    assert later[2].start > starts[2] + 0.3 and later[1].end < later[2].start - 0.2
+    assert all(word.start < word.end for word in words) and words[-1].end <= len(samples) / rate
+    assert all(left.end <= right.start for left, right in pairwise(words))
 
 
 def test_phonemes_do_not_disturb_the_voice():

@@ -9,7 +9,7 @@ PACKAGE = ROOT / "bigfoot"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = (
-    ("config", "errors", "install", "paths", "storage", "types"),
+    ("config", "errors", "install", "paths", "progress", "storage", "types"),
     ("text", "audio", "espeak", "runtime"),
     ("models",),
     ("data", "formats"),
@@ -48,6 +48,7 @@ FORBIDDEN = (
     ("storage", "numpy"),
     ("errors", "torch"),
     ("install", "numpy"),
+    ("progress", "numpy"),
     ("types", "torch"),
 )
 

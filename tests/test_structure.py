@@ -5,6 +5,8 @@ import importlib.util
 import sys
 from pathlib import Path
 
+from bigfoot.compress.registry import BUILT_IN
+
 _spec = importlib.util.spec_from_file_location("floors", Path(__file__).with_name("test_floors.py"))
 floors = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(floors)
@@ -96,3 +98,29 @@ def test_private_names_are_found(tmp_path):
     imports = "from bigfoot.pipeline import run\nfrom bigfoot.errors import _hidden\n"
     file.write_text(f"{imports}run._report()\nrun.__name__\n")
     assert {name for _, name in private_names(file)} == {"bigfoot.errors._hidden", "bigfoot.pipeline.run._report"}
+
+
+def test_models_and_shape_of_a_run_are_resolved_in_its_plan_alone():
+    resolving = {"bigfoot.formats.folder.outline_model", "bigfoot.pipeline.student_shape.resolve_student"}
+    users = {
+        floors.name_of(path)
+        for path in floors.MODULES
+        if floors.room_of(floors.name_of(path)) == "pipeline"
+        for _, imported in floors.imports_of(path)
+        if imported in resolving
+    }
+    # A summary has no run: it counts a file's student without a corpus or a run folder.
+    assert users == {"bigfoot.pipeline.plan", "bigfoot.pipeline.preset"}
+
+
+def test_no_technique_is_imported_where_a_run_applies_them():
+    """The student's techniques are named once, where the settings are turned into them."""
+    applied = {f"bigfoot.compress.{name}.apply" for name in BUILT_IN}
+    faults = [
+        (floors.name_of(path), imported)
+        for path in floors.MODULES
+        if floors.room_of(floors.name_of(path)) in ("pipeline", "study")
+        for _, imported in floors.imports_of(path)
+        if imported in applied or imported in {name.rpartition(".")[0] for name in applied}
+    ]
+    assert faults == []

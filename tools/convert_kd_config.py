@@ -17,10 +17,11 @@ from typing import Any
 from bigfoot.errors import plain_errors
 
 with plain_errors():  # without the extra [train]: its install line
-    from omegaconf import DictConfig, OmegaConf
+    from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from bigfoot.config import to_dict
+    from bigfoot.config import Problem, to_dict
+    from bigfoot.config.reading import read_yaml
     from bigfoot.errors import BigfootError, ConfigError
     from bigfoot.pipeline.settings import Config, read_config
     from bigfoot.storage.ownership import MayReplace
@@ -90,10 +91,11 @@ def _same(key: str, note: str = "") -> Converter:
     return lambda value, old: Outcome({key: value}, note)
 
 
+_UNREAD = Outcome(note="with train_on_dev_clean the original does not read it")
+
+
 def _train_path(value: str, old: Old) -> Outcome:
-    if old["data_loader.train_on_dev_clean"]:
-        return Outcome(note="with train_on_dev_clean the original does not read it")
-    return _root(value)
+    return _UNREAD if old["data_loader.train_on_dev_clean"] else _root(value)
 
 
 def _root(value: str) -> Outcome:
@@ -116,12 +118,7 @@ def _dev_clean(value: bool, old: Old) -> Outcome:
 
 
 def _train_part(key: str) -> Converter:
-    def convert(value: bool, old: Old) -> Outcome:
-        if old["data_loader.train_on_dev_clean"]:
-            return Outcome(note="with train_on_dev_clean the original does not read it")
-        return Outcome({key: value})
-
-    return convert
+    return lambda value, old: _UNREAD if old["data_loader.train_on_dev_clean"] else Outcome({key: value})
 
 
 def _batch(value: int, old: Old) -> Outcome:
@@ -173,10 +170,6 @@ _SCHEDULES: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-def _schedule(value: str, old: Old) -> Outcome:
-    return Outcome(*_SCHEDULES[value])
-
-
 def _init_layers(value: int, old: Old) -> Outcome:
     keep = old["knowledge_distillation.student_model.num_trans_layer_student_model"] or value
     rule = old["knowledge_distillation.student_model.student_trans_layer_init_method"]
@@ -195,7 +188,7 @@ def _init_layers(value: int, old: Old) -> Outcome:
 def _conv_groups(value: int, old: Old) -> Outcome:
     if not old["knowledge_distillation.student_model.change_conv_layers"]:
         return Outcome(note="without change_conv_layers the original does not read it")
-    return Outcome({"student.conv_groups": value}, "begun from the kernels' block diagonal, not their first channels")
+    return Outcome({"student.conv_groups": value}, "the kernels' block diagonals, not their first channels")
 
 
 def _precision(value: int | str, old: Old) -> Outcome:
@@ -204,14 +197,6 @@ def _precision(value: int | str, old: Old) -> Outcome:
     words = {"16": "auto", "32": "no", "bf16": "bf16"}
     note = "bf16 where the machine has it, fp32 elsewhere; precision=fp16 is the original's"
     return Outcome({"precision": words[str(value)]}, note if str(value) == "16" else "")
-
-
-def _comet(value: bool, old: Old) -> Outcome:
-    return Outcome({"trackers": ["tensorboard", "comet_ml"] if value else ["tensorboard"]})
-
-
-def _name(value: str, old: Old) -> Outcome:
-    return Outcome({"run_dir": f"runs/{value or old.name}"})
 
 
 _DATA, _KD = "data_loader", "knowledge_distillation"
@@ -235,7 +220,8 @@ KEYS: dict[str, Key] = {
     f"{_KD}.general.temperature": Key(float, _same("distill.losses.logit_kl.temperature"), 1),
     f"{_OPTIMIZATION}.max_epoch": Key(int, _epochs("distill.max_steps")),
     f"{_OPTIMIZATION}.optimize_method": Key(str, _optimizer, words=tuple(_OPTIMIZERS)),
-    f"{_OPTIMIZATION}.scheduler_method": Key(str, _schedule, words=tuple(_SCHEDULES)),
+    f"{_OPTIMIZATION}.scheduler_method": Key(
+        str, lambda value, old: Outcome(*_SCHEDULES[value]), words=tuple(_SCHEDULES)),
     f"{_OPTIMIZATION}.learning_rate": Key(float, _same("distill.learning_rate")),
     f"{_OPTIMIZATION}.num_lr_warm_up_epoch": Key(int, _epochs("distill.warmup_steps")),
     f"{_LOSS}.student_loss": Key(float, _lost(
@@ -261,9 +247,10 @@ KEYS: dict[str, Key] = {
     f"{_TRAINER}.precision": Key(object, _precision),
     f"{_TRAINER}.resume_from_checkpoint": Key(str, _lost("the same command goes on where it stopped")),
     f"{_TRAINER}.seed": Key(int, _same("seed"), 32),
-    f"{_COMET}.log_to_comet": Key(bool, _comet),
+    f"{_COMET}.log_to_comet": Key(
+        bool, lambda value, old: Outcome({"trackers": ["tensorboard", *["comet_ml"] * value]})),
     f"{_COMET}.comet_info_path": Key(str, _lost("Comet reads its key from COMET_API_KEY or its own settings file")),
-    f"{_COMET}.comet_exp_name": Key(str, _name, ""),
+    f"{_COMET}.comet_exp_name": Key(str, lambda value, old: Outcome({"run_dir": f"runs/{value or old.name}"}), ""),
 }  # fmt: skip
 """Every key of the original and of its follow-up."""
 
@@ -278,19 +265,8 @@ UNSAID: list[Outcome] = [
 
 
 def read_old(path: Path) -> dict[str, Any]:
-    """Read the old file as one flat dictionary of dotted keys.
-
-    Raises:
-        ConfigError: it is missing or not a YAML file with keys.
-    """
-    try:
-        loaded = OmegaConf.load(path)
-    # A YAML error has no base class of OmegaConf's.
-    except Exception as error:
-        raise ConfigError([f"{path}: cannot be read as YAML ({error})"]) from error
-    if not isinstance(loaded, DictConfig):
-        raise ConfigError([f"{path}: expected keys with values, found a list"])
-    plain = OmegaConf.to_container(loaded)
+    """Read the old file as one flat dictionary of dotted keys."""
+    plain = OmegaConf.to_container(read_yaml(path))
     assert isinstance(plain, dict)
     return dict(_flatten(plain, ""))
 
@@ -307,7 +283,7 @@ def _is_text(name: str) -> bool:
     return name in KEYS and KEYS[name].kind is str and not KEYS[name].words
 
 
-def find_problems(given: dict[str, Any]) -> Iterator[str]:
+def find_problems(given: dict[str, Any]) -> Iterator[Problem]:
     """Say which values are of a wrong type or an unknown word."""
     for name, value in given.items():
         key = KEYS.get(name)
@@ -316,9 +292,10 @@ def find_problems(given: dict[str, Any]) -> Iterator[str]:
         kinds = (int, float) if key.kind is float else key.kind
         # A bool is an int to Python, and to nobody else.
         if not isinstance(value, kinds) or (isinstance(value, bool) and key.kind in (int, float)):
-            yield f"{name}: expected {key.kind.__name__}, got {value!r} ({type(value).__name__})"
+            message = f"expected {key.kind.__name__}, got {value!r} ({type(value).__name__})"
+            yield Problem(name, "wrong_type", message)
         elif key.words and value not in key.words:
-            yield f"{name}: {value!r} is not one of {', '.join(map(repr, key.words))}"
+            yield Problem(name, "unknown_word", f"{value!r} is not one of {', '.join(map(repr, key.words))}")
 
 
 def convert(given: dict[str, Any], steps_per_epoch: int | None, name: str) -> tuple[dict[str, Any], list[str]]:
@@ -350,10 +327,9 @@ def convert(given: dict[str, Any], steps_per_epoch: int | None, name: str) -> tu
             settings |= outcome.settings
             absent = "" if key in given else " (absent, the original's default)"
             (kept if outcome.settings else lost).append(f"  {key} = {old[key]!r}{absent} -> {_words(outcome)}")
-    unsaid = ["what the original does without a key:"]
     for outcome in UNSAID:
         settings |= outcome.settings
-        unsaid.append(f"  {_words(outcome)}")
+    unsaid = ["what the original does without a key:", *(f"  {_words(outcome)}" for outcome in UNSAID)]
     unknown = [f"  {key} = {value!r}" for key, value in given.items() if key not in KEYS]
     unknown = ["unknown to the original and to this program, left out:", *unknown] if unknown else []
     return settings, [*kept, *lost, *unsaid, *unknown]
@@ -376,7 +352,7 @@ def render(settings: dict[str, Any], old: Path, new: Path) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Build the parser of the command line."""
+    """Describe the command line."""
     parser = argparse.ArgumentParser(
         prog="python tools/convert_kd_config.py",
         description="Turn a YAML file of the Knowledge-Distillation-Toolkit (or of its follow-up with conv_groups) "
@@ -403,9 +379,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         if options.new.exists() and not options.force:
-            raise ConfigError([f"{options.new}: is already there; choose another name, or --force to overwrite it"])
+            message = "is already there; choose another name, or --force to overwrite it"
+            raise ConfigError([Problem(str(options.new), "exists", message)])
         if options.steps_per_epoch is not None and options.steps_per_epoch < 1:
-            raise ConfigError([f"--steps_per_epoch: must be above 0, got {options.steps_per_epoch}"])
+            message = f"must be above 0, got {options.steps_per_epoch}"
+            raise ConfigError([Problem("--steps_per_epoch", "out_of_range", message)])
         settings, lines = convert(read_old(options.old), options.steps_per_epoch, options.new.stem)
         content = render(settings, options.old, options.new).encode("utf-8")
         write_file(options.new, content, may=MayReplace(options.force, inputs=[options.old]), listed=False)

@@ -6,6 +6,7 @@ if [[ ${1:-} == -h || ${1:-} == --help ]]; then
 usage: bash tools/docs.sh [--serve]
 
 Installs the extra [docs] into .venv and builds site/. A broken link, picture or reference fails the build.
+Needs Python 3.11 or later.
 HELP
   exit 0
 fi

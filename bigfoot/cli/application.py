@@ -21,6 +21,7 @@ from bigfoot.cli.summary import summary
 from bigfoot.cli.train_task import train_task
 from bigfoot.cli.transcribe import transcribe
 from bigfoot.errors import plain_errors
+from bigfoot.progress import close_bars
 
 COMMANDS = (
     compress, train_task, evaluate, summary, benchmark, compare, transcribe, classify, generate, embed, convert,
@@ -48,4 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
         SystemExit: 0 for success, 2 for an invalid configuration, 1 for any other expected error.
     """
     with plain_errors():
-        app(arguments)
+        try:
+            app(arguments)
+        finally:
+            close_bars()

@@ -47,10 +47,10 @@ def benchmark(
     bigfoot benchmark teacher student transformers:teacher --threads 1,2
     """
     from rich.console import Console
-    from rich.progress import Progress
 
     from bigfoot.measure.benchmark import measure_benchmark
     from bigfoot.measure.benchmark_plan import plan_warnings, read_plan
+    from bigfoot.progress import show_work
     from bigfoot.report.benchmark import render_benchmark
     from bigfoot.report.files import check_whole, encode_json, write_whole
 
@@ -60,11 +60,8 @@ def benchmark(
     for warning in plan_warnings(plan):
         typer.echo(f"warning: {warning}", err=True)
     # Drawn between measurements only: a bar that refreshes itself would be measured too.
-    console, quiet = Console(stderr=True), not sys.stderr.isatty()
-    with Progress(console=console, transient=True, auto_refresh=False, disable=quiet) as bar:
-        task = bar.add_task("opening models", total=plan.num_ticks)
-        bar.refresh()
-        measured = measure_benchmark(plan, lambda doing: bar.update(task, advance=1, description=doing, refresh=True))
+    with show_work("measuring speed", plan.num_ticks, "rounds", live=False) as work:
+        measured = measure_benchmark(plan, lambda doing: work.advance(note=doing))
     encoded = encode_json(measured.to_dict())
     if out is not None:
         write_whole(out, encoded, sign=out.name, key="models")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bigfoot.cli.options import ForceOption, ModelArgument, may_replace
+from bigfoot.config.problems import Problem
 from bigfoot.errors import ConfigError
 
 
@@ -35,9 +36,11 @@ def convert(
     from bigfoot.formats.folder import load_model
     from bigfoot.formats.registry import FORMATS
 
-    problems = [] if to in FORMATS else [f"--to: {to!r} is none of {', '.join(FORMATS)}"]
+    problems = []
+    if to not in FORMATS:
+        problems.append(Problem("--to", "unknown_word", f"{to!r} is none of {', '.join(FORMATS)}"))
     if with_code and to != "bigfoot":
-        problems.append(f"--with-code: {to} needs no code of ours; it is for --to bigfoot")
+        problems.append(Problem("--with-code", "not_read", f"{to} needs no code of ours; it is for --to bigfoot"))
     if problems:
         raise ConfigError(problems)
     may = replace(may_replace(force), inputs=[dictionary] if dictionary else [])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bigfoot.cli.options import ForceOption, ModelArgument, may_replace
-from bigfoot.cli.progress import audio_bar
+from bigfoot.cli.options import ForceOption, JsonOption, ModelArgument, may_replace
 from bigfoot.errors import ConfigError
+from bigfoot.progress import AUDIO, show_work
 
 
 def embed(
@@ -34,6 +35,7 @@ def embed(
     ] = 40.0,
     threads: Annotated[int | None, typer.Option(min=1, help="Of PyTorch; all of the machine's by default.")] = None,
     force: ForceOption = False,
+    json_output: JsonOption = False,
 ) -> None:
     """Write embeddings of recordings, from any layer: one vector per recording or one per frame.
 
@@ -49,22 +51,31 @@ def embed(
     Recordings without a text and texts without a recording are listed. After a
     kill, the same command resumes and writes the same file.
     """
+    from bigfoot.audio.files import sum_seconds
     from bigfoot.data.pairs import pair_by_name
+    from bigfoot.embedding.account import read_account
     from bigfoot.embedding.embed import EmbedRequest, embed_folder
     from bigfoot.formats.folder import load_model
 
     request = EmbedRequest(audio_dir, output_file, transcripts_dir, layer, pool, chunk_seconds, may_replace(force))
-    if problems := list(request.problems()):
+    if problems := list(request.find_problems()):
         raise ConfigError(problems)
     loaded = load_model(model)
     if threads is not None:
         import torch
 
         torch.set_num_threads(threads)
-    with audio_bar([pair.audio for pair in pair_by_name(audio_dir, transcripts_dir).pairs]) as on_progress:
-        summary = embed_folder(loaded, request, partial(typer.echo, err=True), on_progress)
+    total = partial(sum_seconds, [pair.audio for pair in pair_by_name(audio_dir, transcripts_dir).pairs])
+    with show_work("embedding", total, AUDIO) as work:
+        summary = embed_folder(loaded, request, partial(typer.echo, err=True), work.advance)
     for note in summary.notes():
         typer.echo(note, err=True)
-    typer.echo(summary.describe(output_file))
+    account = read_account(output_file, summary.folders.pairs)
+    if json_output:
+        typer.echo(json.dumps({"tensors": summary.tensors, **account.to_dict()}, indent=2))
+    else:
+        typer.echo(summary.describe(output_file))
+        if account.left_out:
+            typer.echo(account.describe())
     if summary.failed:
         raise typer.Exit(1)

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bigfoot.cli.options import DEFAULT_CONFIG, JsonOption, ModelArgument, Overrides
+from bigfoot.config.problems import Problem
 from bigfoot.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bigfoot.audio.account import Account
+    from bigfoot.evaluation.judge import Judgement
 
 
 def evaluate(
@@ -29,8 +36,6 @@ def evaluate(
     CTC is decoded by evaluate.decoder; a model's own decoder, if it has one, is
     evaluated too, by evaluate.autoregressive.
     """
-    from dataclasses import asdict
-
     from bigfoot.config import load_config
     from bigfoot.data.corpora import prepare_data
     from bigfoot.decoding.choose import decoder_problems, unused_options
@@ -40,7 +45,7 @@ def evaluate(
     from bigfoot.storage.lock import locked
 
     if split not in ("dev", "test"):
-        raise ConfigError([f"--split: {split!r} is neither dev nor test"])
+        raise ConfigError([Problem("--split", "unknown_word", f"{split!r} is neither dev nor test")])
     settings, loaded = load_config(config, overrides or []), load_model(model)
     tokenizer = loaded.processor.tokenizer
     problems = [*decoder_problems(settings.evaluate), *hot_word_problems(settings.evaluate, tokenizer)]
@@ -55,17 +60,21 @@ def evaluate(
     with locked(run_dir, inside=True, wait=math.inf, on_wait=partial(typer.echo, err=True)):
         data = prepare_data(settings.data, settings.seed, Path(run_dir) / "data", characters)
         if split not in data.manifests:
-            raise ConfigError([f"--split: the corpus has no {split} split; it has {', '.join(data.manifests)}"])
-        first, *others = judge_model(loaded, data.manifests[split], settings.evaluate, settings.seed)
-    account = data.account(split)
-    unjudged = account.rows_used - first.rate.num_utterances
-    if json_output:
-        facts = asdict(first.rate) | ({"by_decoder": asdict(others[0].rate)} if others else {})
-        facts["data"] = account.to_dict() | {"rows_without_transcript": unjudged}
-        typer.echo(json.dumps(facts, indent=2))
-        return
-    for found in (first, *others):
-        typer.echo(found.describe(split))
+            message = f"the corpus has no {split} split; it has {', '.join(data.manifests)}"
+            raise ConfigError([Problem("--split", "no_split", message)])
+        found = judge_model(loaded, data.manifests[split], settings.evaluate, settings.seed)
+    typer.echo(_to_json(found, data.account(split)) if json_output else _describe(found, data.account(split), split))
+
+
+def _to_json(found: Sequence[Judgement], account: Account) -> str:
+    first, *others = found
+    facts = asdict(first.rate) | ({"by_decoder": asdict(others[0].rate)} if others else {})
+    facts["data"] = account.to_dict() | {"rows_without_transcript": account.rows_used - first.rate.num_utterances}
+    return json.dumps(facts, indent=2)
+
+
+def _describe(found: Sequence[Judgement], account: Account, split: str) -> str:
     first_line, *named = account.lines()
+    unjudged = account.rows_used - found[0].rate.num_utterances
     without = f"; {unjudged} without a transcript are not evaluated" if unjudged else ""
-    typer.echo("\n".join([f"{split}: {first_line}{without}", *named]))
+    return "\n".join([*(each.describe(split) for each in found), f"{split}: {first_line}{without}", *named])

@@ -48,6 +48,6 @@ def quantize(
         model, destination, precision, calibrate=calibrate, check=check, percentile=percentile,
         keep_fp32=keep_fp32 or (), may=may_replace(force),
     )  # fmt: skip
-    done = run_quantize(request)
+    done = run_quantize(request, lambda note: typer.echo(f"note: {note}", err=True))
     typer.echo(done.change, err=True)
     typer.echo(f"{destination}: {precision}, {done.describe()}")

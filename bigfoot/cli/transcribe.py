@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bigfoot.cli.options import MODEL_HELP, ForceOption, may_replace
-from bigfoot.cli.progress import audio_bar
 from bigfoot.errors import ConfigError
+from bigfoot.progress import AUDIO, show_work
 
 if TYPE_CHECKING:
     from bigfoot.decoding.settings import SearchConfig
@@ -44,13 +44,15 @@ def transcribe(
     """Transcribe audio files and print the text; an unreadable file is skipped, and the exit code is 1 then.
 
     txt has one line per file, with the file's name if there are several; json
-    has words and segments with their times; srt and vtt are subtitles. A
-    transcript that bigfoot did not write, or that was corrected since, is only
-    overwritten with --force; audio and model never are.
+    has words and segments with their times; srt and vtt are subtitles of up to
+    two lines of 42 columns and 7 seconds. In scripts without spaces every
+    character is a word. A transcript that bigfoot did not write, or that was
+    corrected since, is only overwritten with --force; audio and model never are.
 
     Hot words are written in the model's characters and case; what these cannot
     write is refused at the start.
     """
+    from bigfoot.audio.files import sum_seconds
     from bigfoot.runtime.arguments import Argument, expand_arguments
     from bigfoot.runtime.outputs import check_output, write_transcripts
 
@@ -61,9 +63,10 @@ def transcribe(
     may = replace(may_replace(force), inputs=read, models=[Path(model)])
     check_output(arguments, format, output, may)
     transcriber = open_transcriber(model, threads, search)
-    with audio_bar([argument.path for argument in arguments]) as on_progress:
+    total = partial(sum_seconds, [argument.path for argument in arguments])
+    with show_work("transcribing", total, AUDIO) as work:
         complain = partial(typer.echo, err=True)
-        failed = write_transcripts(transcriber, found, format, output, complain, on_progress, may)
+        failed = write_transcripts(transcriber, found, format, output, complain, work.advance, may)
     if failed:
         raise typer.Exit(1)
 
@@ -80,7 +83,7 @@ def _search_settings(
     settings = SearchConfig("beam", hot_words=hot_words, hot_words_file=hot_words_file, hot_word_bonus=hot_word_bonus)
     settings.beam_size = beam_size or settings.beam_size
     if problems := list(find_problems(settings)):
-        raise ConfigError([f"--hotword-bonus: {problem.message}" for problem in problems])
+        raise ConfigError([replace(problem, key="--hotword-bonus") for problem in problems])
     return settings
 
 
@@ -119,7 +122,7 @@ def _build_decode(search: SearchConfig, tokenizer: Tokenizer) -> FrameDecoder | 
     from bigfoot.decoding.hot_words import describe_hot_words, hot_word_problems
 
     if problems := list(hot_word_problems(search, tokenizer)):
-        raise ConfigError([f"--hotword: {problem.message}" for problem in problems])
+        raise ConfigError([replace(problem, key="--hotword") for problem in problems])
     for note in describe_hot_words(search, tokenizer):
         typer.echo(note, err=True)
     found = build_search(search, tokenizer)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bigfoot.compress.chain import compress
     from bigfoot.compress.change import Change
     from bigfoot.compress.conv_groups import ConvGroups
+    from bigfoot.compress.conv_order import ConvOrder
     from bigfoot.compress.conv_sharing import ConvSharing
     from bigfoot.compress.decoder_depth import DecoderDepth
     from bigfoot.compress.depth import Depth
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Change",
     "ConvGroups",
+    "ConvOrder",
     "ConvSharing",
     "DecoderDepth",
     "Depth",
@@ -40,9 +42,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Change": "change", "ConvGroups": "conv_groups", "ConvSharing": "conv_sharing", "DecoderDepth": "decoder_depth",
-    "Depth": "depth", "LowRank": "settings", "Narrow": "narrow", "Prune": "settings", "Quantize": "settings",
-    "Reshape": "reshape_to", "compress": "chain",
+    "Change": "change", "ConvGroups": "conv_groups", "ConvOrder": "conv_order", "ConvSharing": "conv_sharing",
+    "DecoderDepth": "decoder_depth", "Depth": "depth", "LowRank": "settings", "Narrow": "narrow", "Prune": "settings",
+    "Quantize": "settings", "Reshape": "reshape_to", "compress": "chain",
 }  # fmt: skip
 
 

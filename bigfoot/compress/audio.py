@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from bigfoot.audio.files import normalize_waveform, read_audio
-from bigfoot.errors import ModelError
+from bigfoot.config import Problem
+from bigfoot.errors import ModelError, UnfitError
 from bigfoot.models.feature_encoder import PaddedAudio
 from bigfoot.text.tokenizers import Processor
 
@@ -73,6 +74,21 @@ class LazyAudio(Sequence[Any]):
 
     def __len__(self) -> int:
         return len(self._batches)
+
+
+def require_audio(batches: Sequence[object], field: str, what: str) -> None:
+    """Refuse to fit or measure without audio.
+
+    Args:
+        batches: of the technique; read here, if they are lazy.
+        field: of its settings that asks for audio.
+        what: needs it.
+
+    Raises:
+        UnfitError: there is none.
+    """
+    if not batches:
+        raise UnfitError(Problem(field, "no_audio", f"{what} needs audio, and none was given"))
 
 
 def one_by_one(batches: Iterable[Waveforms]) -> Iterator[PaddedAudio]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from bigfoot.compress.audio import LazyAudio
-from bigfoot.compress.registry import apply_technique
+from bigfoot.compress.registry import apply_techniques
 from bigfoot.formats.folder import LoadedModel, load_model
 from bigfoot.models.ctc import BigfootForCTC
 
@@ -47,10 +47,8 @@ def compress(
     loaded = load_model(model) if isinstance(model, str | Path) else model
     network = loaded if isinstance(loaded, BigfootForCTC) else loaded.model
     batches = LazyAudio(audio, None if isinstance(loaded, BigfootForCTC) else loaded.processor)
-    entries = []
-    for settings in techniques:
-        network, change = apply_technique(network, settings, batches)
-        entries.append({"step": change.step, "changes": [change.describe()]})
+    network, changes = apply_techniques(network, techniques, batches)
     if isinstance(loaded, BigfootForCTC):
         return network
+    entries = [{"step": change.step, "changes": [change.describe()]} for change in changes]
     return replace(loaded, model=network, history=[*loaded.history, *entries], folder=None)

@@ -139,3 +139,16 @@ def reorder_channels(model: BigfootForCTC, orders: Sequence[Tensor]) -> BigfootF
     reordered = BigfootForCTC(model.config)
     load_plain_state(reordered, state)
     return reordered.eval()
+
+
+def order_channels(model: BigfootForCTC, groups: Sequence[int]) -> BigfootForCTC:
+    """The same model with its channels in the order in which so many groups keep the most energy.
+
+    Args:
+        model: with dense convolutions; left as it is.
+        groups: of each layer.
+
+    Returns:
+        A model in eval mode that gives the same outputs.
+    """
+    return reorder_channels(model, choose_orders(kernel_energies(model), groups))

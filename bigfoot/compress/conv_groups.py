@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
 import torch
 from torch import Tensor
 
+from bigfoot.compress.audio import require_audio
 from bigfoot.compress.change import Change
-from bigfoot.compress.channel_order import choose_orders, kept_energy, kernel_energies, reorder_channels
+from bigfoot.compress.channel_order import kept_energy, kernel_energies, order_channels
 from bigfoot.compress.least_squares import (
     first_inputs,
     gather_equations,
@@ -18,8 +19,9 @@ from bigfoot.compress.least_squares import (
     matrix_to_kernel,
     without_bias,
 )
-from bigfoot.compress.registry import technique
-from bigfoot.errors import ModelError
+from bigfoot.compress.registry import blaming, technique
+from bigfoot.config import Problem
+from bigfoot.errors import ModelError, UnfitError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.feature_encoder import PaddedAudio
@@ -47,7 +49,7 @@ def groups_per_conv(config: BigfootConfig, conv_groups: int | Sequence[int]) -> 
     """Return the number of groups of each convolution.
 
     Raises:
-        ModelError: a list of another length, or something that is not a number.
+        UnfitError: a list of another length, or something that is not a number.
 
     Examples:
         >>> groups_per_conv(BigfootConfig(), 2)
@@ -56,10 +58,14 @@ def groups_per_conv(config: BigfootConfig, conv_groups: int | Sequence[int]) -> 
     if _is_whole(conv_groups):
         return [1] + [conv_groups] * (config.num_conv_layers - 1)
     if isinstance(conv_groups, str) or not isinstance(conv_groups, Sequence) or not all(map(_is_whole, conv_groups)):
-        raise ModelError(f"conv_groups {conv_groups!r} should be a whole number or a list of them")
+        raise _unfit(f"{conv_groups!r} should be a whole number or a list of them")
     if len(conv_groups) != config.num_conv_layers:
-        raise ModelError(f"conv_groups lists {len(conv_groups)} numbers for {config.num_conv_layers} convolutions")
+        raise _unfit(f"lists {len(conv_groups)} numbers for {config.num_conv_layers} convolutions")
     return list(conv_groups)
+
+
+def _unfit(message: str) -> UnfitError:
+    return UnfitError(Problem("conv_groups", "bad_groups", message))
 
 
 def _is_whole(value: object) -> TypeGuard[int]:
@@ -93,10 +99,37 @@ def slice_groups(weight: Tensor, old_groups: int, groups: int) -> Tensor:
 
 
 def _reshape(shape: BigfootConfig, config: ConvGroups) -> BigfootConfig:
-    return reshape_config(shape, conv_groups=groups_per_conv(shape, config.conv_groups))
+    groups = groups_per_conv(shape, config.conv_groups)
+    with blaming("conv_groups", "bad_groups"):
+        reshaped = reshape_config(shape, conv_groups=groups)
+    for old, new in zip(shape.groups_of_convs, groups, strict=True):
+        if new % old:
+            raise _unfit(f"{old} groups cannot become {new}: blocks would have to grow together")
+    return reshaped
 
 
-@technique("conv_groups", ConvGroups, _reshape)
+def check_init(shape: BigfootConfig, config: ConvGroups) -> Iterator[Problem]:
+    """Check how the kernels are to be initialized.
+
+    Args:
+        shape: of the model.
+        config: of the technique.
+
+    Yields:
+        A problem if it is unknown, or needs dense kernels of their own where there are none.
+    """
+    if config.init not in INITS:
+        yield Problem("init", "unknown_word", f"{config.init!r} is none of {', '.join(INITS)}")
+    elif config.init != "slice" and not _is_dense(shape):
+        message = f"{config.init} needs dense kernels that are not shared; use slice, or group first"
+        yield Problem("init", "not_dense", message)
+
+
+def _is_dense(shape: BigfootConfig) -> bool:
+    return not shape.conv_sharing and set(shape.groups_of_convs) == {1}
+
+
+@technique("conv_groups", ConvGroups, _reshape, check_init)
 def apply(
     model: BigfootForCTC, config: ConvGroups, batches: Sequence[PaddedAudio] = ()
 ) -> tuple[BigfootForCTC, Change]:
@@ -111,12 +144,13 @@ def apply(
         The new model in eval mode, and what was kept and dropped.
 
     Raises:
-        ModelError: groups that do not divide the channels, or that are no multiple of those there are; an unknown
+        UnfitError: groups that do not divide the channels, or that are no multiple of those there are; an unknown
             ``init``, or one that needs audio, or dense kernels of their own, where there are none.
     """
     old_groups, groups = model.config.groups_of_convs, groups_per_conv(model.config, config.conv_groups)
     shape = reshape_config(model.config, conv_groups=groups)
-    _check_init(model.config, config.init, batches)
+    if config.init == "least_squares":
+        require_audio(batches, "init", "least_squares")
     source = order_channels(model, groups) if config.init == "permute" else model
     student, state = BigfootForCTC(shape), plain_state(source)
     before = after = 0
@@ -132,15 +166,6 @@ def apply(
     return student.eval(), Change("conv_groups", kept, [f"{before - after:,} of {before:,} convolution weights"])
 
 
-def _check_init(config: BigfootConfig, init: str, batches: Sequence[PaddedAudio]) -> None:
-    if init not in INITS:
-        raise ModelError(f"conv_init {init!r} is none of {', '.join(INITS)}")
-    if init == "least_squares" and not batches:
-        raise ModelError("conv_init least_squares is fitted on audio, and none was given")
-    if init != "slice" and (config.conv_sharing or set(config.groups_of_convs) != {1}):
-        raise ModelError(f"conv_init {init} needs dense kernels that are not shared; use slice, or group first")
-
-
 def _describe(model: BigfootForCTC, ordered: BigfootForCTC, groups: list[int], init: str) -> str:
     what = f"block diagonals of the convolutions in {groups} groups"
     if set(model.config.groups_of_convs) != {1}:
@@ -152,19 +177,6 @@ def _describe(model: BigfootForCTC, ordered: BigfootForCTC, groups: list[int], i
     if init == "permute":
         return f"{what}, {shares[1]:.0%} of their energy ({shares[0]:.0%} before the channels were put in order)"
     return what + (", fitted on audio" if init == "least_squares" else f", {shares[0]:.0%} of their energy")
-
-
-def order_channels(model: BigfootForCTC, groups: Sequence[int]) -> BigfootForCTC:
-    """The same model with its channels in the order in which so many groups keep the most energy.
-
-    Args:
-        model: with dense convolutions; left as it is.
-        groups: of each layer.
-
-    Returns:
-        A model in eval mode that gives the same outputs.
-    """
-    return reorder_channels(model, choose_orders(kernel_energies(model), groups))
 
 
 @torch.no_grad()

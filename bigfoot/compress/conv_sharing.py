@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from bigfoot.compress.audio import require_audio
 from bigfoot.compress.change import Change
 from bigfoot.compress.least_squares import (
     NormalEquations,
@@ -17,8 +18,8 @@ from bigfoot.compress.least_squares import (
     matrix_to_kernel,
     without_bias,
 )
-from bigfoot.compress.registry import technique
-from bigfoot.errors import ModelError
+from bigfoot.compress.registry import blaming, technique
+from bigfoot.config import Problem
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.feature_encoder import PaddedAudio
@@ -42,10 +43,21 @@ class ConvSharing:
 
 
 def _reshape(shape: BigfootConfig, config: ConvSharing) -> BigfootConfig:
-    return reshape_config(shape, conv_sharing=[list(members) for members in config.conv_sharing])
+    with blaming("conv_sharing", "bad_sharing"):
+        return reshape_config(shape, conv_sharing=_listed(config.conv_sharing))
 
 
-@technique("conv_sharing", ConvSharing, _reshape)
+def _listed(sharing: object) -> object:
+    """Turn sequences of sequences into lists of lists; anything else is refused where the shape is built."""
+    return [_listed(item) for item in sharing] if isinstance(sharing, list | tuple) else sharing
+
+
+def _check(_: BigfootConfig, config: ConvSharing) -> Iterator[Problem]:
+    if config.init not in INITS:
+        yield Problem("init", "unknown_word", f"{config.init!r} is none of {', '.join(INITS)}")
+
+
+@technique("conv_sharing", ConvSharing, _reshape, _check)
 def apply(
     model: BigfootForCTC, config: ConvSharing, batches: Sequence[PaddedAudio] = ()
 ) -> tuple[BigfootForCTC, Change]:
@@ -60,13 +72,11 @@ def apply(
         The new model in eval mode, and what was kept and dropped.
 
     Raises:
-        ModelError: layers out of range, named twice or of different shapes; an unknown ``init``, or one that needs
+        UnfitError: layers out of range, named twice or of different shapes; an unknown ``init``, or one that needs
             audio where there is none.
     """
-    if config.init not in INITS:
-        raise ModelError(f"conv_sharing_init {config.init!r} is none of {', '.join(INITS)}")
-    if config.init == "least_squares" and not batches:
-        raise ModelError("conv_sharing_init least_squares is fitted on audio, and none was given")
+    if config.init == "least_squares":
+        require_audio(batches, "init", "least_squares")
     sharing = [list(members) for members in config.conv_sharing]
     student, state = BigfootForCTC(reshape_config(model.config, conv_sharing=sharing)), plain_state(model)
     kernels = {tuple(members): _begin(state, members, config.init) for members in sharing}

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from bigfoot.compress.change import Change
 from bigfoot.compress.depth import choose_layers
 from bigfoot.compress.registry import technique
-from bigfoot.errors import ModelError
+from bigfoot.config import Problem
+from bigfoot.errors import UnfitError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.decoders.shape import DecoderShape
@@ -36,15 +37,16 @@ def count_decoder_layers(config: BigfootConfig) -> int:
         config: the model's shape.
 
     Raises:
-        ModelError: it has none, or a language model whose layers are not counted as GPT-2's.
+        UnfitError: it has none, or a language model whose layers are not counted as GPT-2's.
     """
     if config.decoder is None:
-        raise ModelError("the model has no decoder")
+        raise UnfitError(Problem("num_layers", "no_decoder", "the model has no decoder"))
     shape = DecoderShape.read(config.decoder)
     if shape.kind == "mini_gpt":
         return shape.num_layers
     if "n_layer" not in shape.language_model:
-        raise ModelError(f"the layers of a {shape.language_model['model_type']} cannot be left out; GPT-2's can")
+        message = f"the layers of a {shape.language_model['model_type']} cannot be left out; GPT-2's can"
+        raise UnfitError(Problem("num_layers", "other_decoder", message))
     return int(shape.language_model["n_layer"])
 
 
@@ -52,13 +54,16 @@ def shrink_decoder_shape(config: BigfootConfig, num_layers: int) -> BigfootConfi
     """Return the shape with fewer decoder layers.
 
     Raises:
-        ModelError: see ``choose_layers`` and ``count_decoder_layers``.
+        UnfitError: more layers than there are, or see ``count_decoder_layers``.
 
     Examples:
         >>> shrink_decoder_shape(BigfootConfig(decoder={"num_layers": 6}), 2).decoder
         {'num_layers': 2}
     """
-    choose_layers(count_decoder_layers(config), num_layers, "spread")
+    count = count_decoder_layers(config)
+    if not 1 <= num_layers <= count:
+        message = f"{num_layers} layers out of range: the decoder has {count}"
+        raise UnfitError(Problem("num_layers", "bad_layers", message))
     decoder = dict(config.decoder or {})
     if decoder.get("kind") == "pretrained":
         decoder["language_model"] = decoder["language_model"] | {"n_layer": num_layers}
@@ -86,7 +91,7 @@ def apply(
         The new model in eval mode, and what was kept and dropped.
 
     Raises:
-        ModelError: no decoder, or fewer layers than are to stay.
+        UnfitError: no decoder, or fewer layers than are to stay.
     """
     count = count_decoder_layers(model.config)
     layers = choose_layers(count, config.num_layers, "spread")

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from bigfoot.compress.change import Change
 from bigfoot.compress.registry import technique
-from bigfoot.errors import ModelError
+from bigfoot.config import Problem
+from bigfoot.errors import UnfitError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.reshape import load_plain_state, plain_state, reshape_config
@@ -49,14 +50,15 @@ def choose_layers(num_layers: int, keep: int, layer_init: str | Sequence[int]) -
         0-based layers in the order in which they will stand.
 
     Raises:
-        ModelError: more layers than there are, an unknown rule, a layer out of range, or a list of another length.
+        UnfitError: more layers than there are, an unknown rule, a layer out of range, or a list of another length.
 
     Examples:
         >>> choose_layers(12, 4, "spread"), choose_layers(12, 4, "every_k")
         ([0, 4, 7, 11], [0, 3, 6, 9])
     """
     if not 1 <= keep <= num_layers:
-        raise ModelError(f"{keep} layers out of range: the model has {num_layers}")
+        message = f"{keep} layers out of range: the model has {num_layers}"
+        raise UnfitError(Problem("num_hidden_layers", "bad_layers", message))
     if not isinstance(layer_init, str):
         return _checked_list(num_layers, keep, layer_init)
     if layer_init == "first_k":
@@ -68,19 +70,23 @@ def choose_layers(num_layers: int, keep: int, layer_init: str | Sequence[int]) -
     if layer_init == "spread":
         # The last layer matters most to the head, so it is the one that a single-layer student keeps.
         return [round(i * (num_layers - 1) / max(1, keep - 1)) for i in range(keep)] if keep > 1 else [num_layers - 1]
-    raise ModelError(f"layer_init {layer_init!r} is none of {', '.join(LAYER_INITS)}, nor a list of layers")
+    raise _unfit(f"{layer_init!r} is none of {', '.join(LAYER_INITS)}, nor a list of layers")
 
 
 def _checked_list(num_layers: int, keep: int, layers: Sequence[int]) -> list[int]:
     if not isinstance(layers, Sequence) or not all(isinstance(i, int) and not isinstance(i, bool) for i in layers):
-        raise ModelError(f"layer_init {layers!r} should hold whole numbers")
+        raise _unfit(f"{layers!r} should hold whole numbers")
     # -1 is refused rather than read as "the last": another toolkit silently copies nothing for it.
     outside = [layer for layer in layers if not 0 <= layer < num_layers]
     if outside:
-        raise ModelError(f"layer_init names layers {outside}, out of range 0..{num_layers - 1}")
+        raise _unfit(f"names layers {outside}, out of range 0..{num_layers - 1}")
     if len(layers) != keep:
-        raise ModelError(f"layer_init lists {len(layers)} layers, num_hidden_layers is {keep}")
+        raise _unfit(f"lists {len(layers)} layers, num_hidden_layers is {keep}")
     return list(layers)
+
+
+def _unfit(message: str) -> UnfitError:
+    return UnfitError(Problem("layer_init", "bad_layers", message))
 
 
 def shrink_shape(config: BigfootConfig, layers: Sequence[int]) -> BigfootConfig:
@@ -91,7 +97,7 @@ def shrink_shape(config: BigfootConfig, layers: Sequence[int]) -> BigfootConfig:
         layers: 0-based, in the order in which they will stand.
 
     Raises:
-        ModelError: a layer uses the attention maps of one that does not come before it any more.
+        UnfitError: a layer uses the attention maps of one that does not come before it any more.
 
     Examples:
         >>> shrink_shape(BigfootConfig(attention_reuse=[None, 0] * 6), [0, 1, 0, 1]).attention_reuse
@@ -119,9 +125,9 @@ def _moved_reuse(reused: Sequence[int | None], layers: Sequence[int]) -> list[in
         # Of a layer that stands there twice, the nearer.
         places = [place for place in range(new) if layers[place] == source]
         if source is not None and not places:
-            raise ModelError(
+            raise _unfit(
                 f"layer {layer} uses the attention maps of layer {source}, which does not come before it in "
-                f"{[*layers]}; list both in layer_init"
+                f"{[*layers]}; list both"
             )
         moved.append(places[-1] if source is not None else None)
     return moved
@@ -144,7 +150,7 @@ def apply(model: BigfootForCTC, config: Depth, audio: Sequence[object] = ()) -> 
         The new model in eval mode, and what was kept and dropped.
 
     Raises:
-        ModelError: see ``choose_layers`` and ``shrink_shape``.
+        UnfitError: see ``choose_layers`` and ``shrink_shape``.
     """
     old = model.config
     layers = choose_layers(old.num_hidden_layers, config.num_hidden_layers, config.layer_init)

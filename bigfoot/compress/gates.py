@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from bigfoot.compress.prune import prunable_units
 from bigfoot.compress.surgery import prune_units, remove_blocks
 from bigfoot.compress.units import Place, Units, find_blocks, find_units
-from bigfoot.errors import ModelError
+from bigfoot.config import Problem
+from bigfoot.errors import UnfitError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.reshape import load_plain_state, name_in_model, plain_state
@@ -37,13 +38,14 @@ def gated_units(config: BigfootConfig, parts: Sequence[str]) -> dict[Place, Unit
         Units by place.
 
     Raises:
-        ModelError: there are none, nor blocks.
+        UnfitError: there are none, nor blocks.
     """
     last = Place("conv", config.num_conv_layers - 1)
     units = prunable_units(config, [part for part in parts if part not in ("width", "blocks")])
     found = {place: each for place, each in units.items() if each.blocks == 1 and place != last}
     if not found and not gated_blocks(config, parts):
-        raise ModelError(f"parts: no gate can stand on {', '.join(parts)} here; take heads or feed_forward")
+        message = f"no gate can stand on {', '.join(parts)} here; take heads or feed_forward"
+        raise UnfitError(Problem("parts", "not_gateable", message))
     return found
 
 

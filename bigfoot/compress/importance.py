@@ -11,8 +11,10 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from bigfoot.compress.audio import require_audio
 from bigfoot.compress.units import Place, Units, find_units
-from bigfoot.errors import ModelError
+from bigfoot.config import Problem
+from bigfoot.errors import UnfitError
 from bigfoot.models.ctc import BigfootForCTC, compute_ctc_losses
 from bigfoot.models.reshape import name_in_model, plain_state
 
@@ -67,13 +69,14 @@ def mean_ctc(model: BigfootForCTC, batch: Audio) -> Tensor:
         A scalar in nats.
 
     Raises:
-        ModelError: there is no head, or there are no labels.
+        UnfitError: there is no head, or there are no labels.
     """
     if model.head is None or batch.labels is None or not bool((batch.labels >= 0).any()):
-        raise ModelError(
-            "importance taylor: the CTC loss needs a model with a CTC head and batches with labels; take importance "
-            "l1, l2 or activation, which need none, or give a loss of your own"
+        message = (
+            "the CTC loss of taylor needs a model with a CTC head and batches with labels; take l1, l2 or activation, "
+            "which need none, or give a loss of your own"
         )
+        raise UnfitError(Problem("importance", "no_labels", message))
     output = model(batch.input_values, batch.attention_mask)
     blank = model.config.pad_token_id or 0
     return compute_ctc_losses(output.logits, batch.labels, output.frame_mask, blank).sum() / (batch.labels >= 0).sum()
@@ -97,7 +100,7 @@ def compute_importance(
         (units,) by place, 0 or more, in fp32 on the model's device.
 
     Raises:
-        ModelError: an unknown word, or no batches where they are needed.
+        UnfitError: an unknown word, or no batches where they are needed.
 
     Examples:
         >>> from bigfoot.formats.folder import load_model
@@ -105,9 +108,10 @@ def compute_importance(
         torch.Size([4])
     """
     if importance not in IMPORTANCES:
-        raise ModelError(f"importance {importance!r} is none of {', '.join(IMPORTANCES)}")
-    if importance in NEEDS_AUDIO and not batches:
-        raise ModelError(f"importance {importance} is measured on audio, and none was given")
+        message = f"{importance!r} is none of {', '.join(IMPORTANCES)}"
+        raise UnfitError(Problem("importance", "unknown_word", message))
+    if importance in NEEDS_AUDIO:
+        require_audio(batches, "importance", importance)
     training = model.training
     model.eval()
     moved = [_move(batch, model.device) for batch in batches] if importance in NEEDS_AUDIO else []

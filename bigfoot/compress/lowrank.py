@@ -9,10 +9,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from bigfoot.compress.audio import require_audio
 from bigfoot.compress.change import Change
-from bigfoot.compress.registry import technique
+from bigfoot.compress.registry import LaterError, technique
 from bigfoot.compress.settings import LowRank
-from bigfoot.errors import ModelError
+from bigfoot.config import Problem
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.feature_encoder import PaddedAudio
@@ -141,11 +142,35 @@ def _find_linears(model: BigfootForCTC, linears: Sequence[str]) -> Iterator[tupl
 
 def _reshape(shape: BigfootConfig, config: LowRank) -> BigfootConfig:
     if not config.rank:
-        raise ModelError("low_rank: ranks by energy depend on the model's weights; give a rank to know the shape")
+        message = "ranks by energy depend on the model's weights; give a rank to know the shape"
+        raise LaterError(Problem("rank", "by_weights", message))
     return reshape_config(shape, layer_ranks=ranks_per_layer(shape, config.linears, config.rank))
 
 
-@technique("low_rank", LowRank, _reshape)
+def low_rank_problems(shape: BigfootConfig, config: LowRank) -> Iterator[Problem]:
+    """Explain why linear maps of a shape cannot be cut.
+
+    Args:
+        shape: of the model.
+        config: which, and what stays.
+
+    Yields:
+        Problem by problem.
+    """
+    if unknown := [name for name in config.linears if name not in LINEARS]:
+        yield Problem("linears", "unknown_word", f"{unknown} are none of {', '.join(LINEARS)}")
+    if config.weighting not in WEIGHTINGS:
+        yield Problem("weighting", "unknown_word", f"{config.weighting!r} is none of {', '.join(WEIGHTINGS)}")
+    if not config.rank and not 0 < config.energy <= 1:
+        yield Problem("energy", "out_of_range", f"must be above 0, up to 1, got {config.energy}")
+    shapes = [shape.linear_shapes(layer) for layer in range(shape.num_hidden_layers)]
+    for name in config.linears if config.rank else ():
+        smallest = min((min(each[name]) for each in shapes if name in each), default=1)
+        if name in LINEARS and not 0 < config.rank <= smallest:
+            yield Problem("rank", "bad_rank", f"{config.rank} should be 1 to {smallest}, the width of {name}")
+
+
+@technique("low_rank", LowRank, _reshape, low_rank_problems)
 def apply(
     model: BigfootForCTC, config: LowRank, batches: Sequence[PaddedAudio] = ()
 ) -> tuple[BigfootForCTC, Change]:
@@ -162,7 +187,7 @@ def apply(
         The new model in eval mode, and what was kept and dropped.
 
     Raises:
-        ModelError: see ``low_rank_problems``; no audio where it is needed.
+        UnfitError: see ``low_rank_problems``; no audio where it is needed.
 
     Examples:
         >>> from bigfoot.formats.folder import load_model
@@ -170,11 +195,8 @@ def apply(
         >>> student.config.layer_ranks[0]
         {'intermediate_dense': 8}
     """
-    problems = list(low_rank_problems(config, model.config))
-    if config.weighting == "activations" and not batches:
-        problems.append("weighting activations is fitted on audio, and none was given")
-    if problems:
-        raise ModelError("low_rank: " + "; ".join(problems))
+    if config.weighting == "activations":
+        require_audio(batches, "weighting", "activations")
     state, ranks = plain_state(model), [dict(each) for each in model.config.ranks_of_layers]
     grams = gather_grams(model, config.linears, batches) if config.weighting == "activations" else {}
     before = after = 0
@@ -214,29 +236,6 @@ def ranks_per_layer(shape: BigfootConfig, linears: Sequence[str], rank: int) -> 
         {name: rank for name, (here, there) in each.items() if name in linears and rank * (here + there) < here * there}
         for each in layers
     ]
-
-
-def low_rank_problems(config: LowRank, shape: BigfootConfig) -> Iterator[str]:
-    """Explain why linear maps of a shape cannot be cut.
-
-    Args:
-        config: which, and what stays.
-        shape: of the model.
-
-    Yields:
-        One sentence a problem.
-    """
-    if unknown := [name for name in config.linears if name not in LINEARS]:
-        yield f"linears {unknown} are none of {', '.join(LINEARS)}"
-    if config.weighting not in WEIGHTINGS:
-        yield f"weighting {config.weighting!r} is none of {', '.join(WEIGHTINGS)}"
-    if not config.rank and not 0 < config.energy <= 1:
-        yield f"energy {config.energy} should be above 0, up to 1"
-    shapes = [shape.linear_shapes(layer) for layer in range(shape.num_hidden_layers)]
-    for name in config.linears if config.rank else ():
-        smallest = min((min(each[name]) for each in shapes if name in each), default=1)
-        if not 0 < config.rank <= smallest:
-            yield f"rank {config.rank} should be 1 to {smallest}, the width of {name}"
 
 
 def _describe(ranks: Sequence[dict[str, int]], config: LowRank) -> list[str]:

@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from bigfoot.compress.audio import require_audio
 from bigfoot.compress.change import Change
 from bigfoot.compress.conv_groups import fit_kernels_
 from bigfoot.compress.least_squares import (
@@ -21,7 +22,7 @@ from bigfoot.compress.reshape_to import choose_shape
 from bigfoot.compress.selection import Reader, select_units
 from bigfoot.compress.surgery import prune_units
 from bigfoot.compress.units import Place, find_units
-from bigfoot.errors import ModelError
+from bigfoot.config import Problem
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.feature_encoder import PaddedAudio
@@ -43,20 +44,26 @@ class Narrow:
     shape: Mapping[str, object]
 
 
-def narrow_problems(config: BigfootConfig, wanted: Mapping[str, object]) -> Iterator[str]:
+def narrow_problems(config: BigfootConfig, narrow: Narrow) -> Iterator[Problem]:
     """Explain why a shape cannot be cut out of a model's by leaving units out.
 
     Args:
         config: the model's shape.
-        wanted: by ``SHAPE_FIELDS``, a shape that can be built.
+        narrow: the shape wanted.
 
     Yields:
-        One sentence a problem.
+        Problem by problem; they are of the technique, not of a field.
     """
+    shape = choose_shape(config, narrow.shape)
+    for message in _obstacles(config, narrow.shape, shape):
+        yield Problem("", "no_least_squares", message)
+
+
+def _obstacles(config: BigfootConfig, wanted: Mapping[str, object], shape: BigfootConfig) -> Iterator[str]:
     if other := sorted(field for field in wanted if field not in _FREE):
         yield f"least_squares leaves units out, which does not change {', '.join(other)}; use slice"
         return
-    shape, units = choose_shape(config, wanted), find_units(config)
+    units = find_units(config)
     if set(config.groups_of_convs) != {1} or config.conv_sharing:
         yield "least_squares needs dense kernels that are not shared; use slice"
     if shape.head_dim != config.head_dim:
@@ -88,7 +95,7 @@ def _reshape(shape: BigfootConfig, config: Narrow) -> BigfootConfig:
     return choose_shape(shape, config.shape)
 
 
-@technique("narrow", Narrow, _reshape)
+@technique("narrow", Narrow, _reshape, narrow_problems)
 @torch.no_grad()
 def apply(model: BigfootForCTC, config: Narrow, batches: Sequence[PaddedAudio]) -> tuple[BigfootForCTC, Change]:
     """Build a narrower model.
@@ -102,12 +109,9 @@ def apply(model: BigfootForCTC, config: Narrow, batches: Sequence[PaddedAudio]) 
         The new model in eval mode, and what was kept and dropped.
 
     Raises:
-        ModelError: the shape cannot be had by leaving units out, or there is no audio.
+        UnfitError: the shape cannot be had by leaving units out, or there is no audio.
     """
-    if problems := list(narrow_problems(model.config, config.shape)):
-        raise ModelError("; ".join(problems))
-    if not batches:
-        raise ModelError("shape_init least_squares is fitted on audio, and none was given")
+    require_audio(batches, "", "least_squares")
     shape = choose_shape(model.config, config.shape)
     keep = choose_units(model, shape, batches)
     student = prune_units(model, keep)

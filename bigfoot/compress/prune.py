@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import lcm
 
 import torch
@@ -12,10 +12,11 @@ from torch import Tensor
 from bigfoot.compress.change import Change
 from bigfoot.compress.importance import Audio, Loss, compute_importance, mean_ctc
 from bigfoot.compress.registry import technique
-from bigfoot.compress.settings import Prune
+from bigfoot.compress.settings import PRUNABLE, Prune
 from bigfoot.compress.surgery import prune_units, pruned_shape
 from bigfoot.compress.units import Place, Units, find_units
-from bigfoot.errors import ModelError
+from bigfoot.config import Problem
+from bigfoot.errors import UnfitError
 from bigfoot.measure.size import count_macs as macs_by_module
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
@@ -29,7 +30,18 @@ Count = Callable[[BigfootForCTC], int]
 """Counts a model's multiply-accumulates; the model has shapes but no weights (PyTorch's meta device)."""
 
 
-@technique("prune", Prune)
+def _check(shape: BigfootConfig, config: Prune) -> Iterator[Problem]:
+    try:
+        # The settings themselves report parts of other names.
+        prunable_units(shape, [part for part in config.parts if part in PRUNABLE])
+    except UnfitError as error:
+        yield from error.problems
+    if "width" in config.parts and shape.decoder is not None:
+        message = "width cannot be cut under a decoder, which reads frames of that width; leave it out"
+        yield Problem("parts", "width_under_decoder", message)
+
+
+@technique("prune", Prune, check=_check)
 def apply(
     model: BigfootForCTC,
     config: Prune,
@@ -51,7 +63,7 @@ def apply(
         The smaller model in eval mode, and what was kept and dropped.
 
     Raises:
-        ModelError: nothing can be cut, a target that cannot be met, or what an importance needs is missing.
+        UnfitError: nothing can be cut, a target that cannot be met, or what an importance needs is missing.
 
     Examples:
         >>> from bigfoot.formats.folder import load_model
@@ -77,10 +89,11 @@ def prunable_units(config: BigfootConfig, parts: Sequence[str]) -> dict[Place, U
         Units by place.
 
     Raises:
-        ModelError: there are none of a part, such as the width where it cannot be cut.
+        UnfitError: there are none of a part, such as the width where it cannot be cut.
     """
     if "width" in parts and config.has_position_bias:
-        raise ModelError("parts: width cannot be cut where each head's gate reads its own share of it (WavLM)")
+        message = "width cannot be cut where each head's gate reads its own share of it (WavLM)"
+        raise UnfitError(Problem("parts", "not_prunable", message))
     tied = {near for members in config.conv_sharing or [] for layer in members for near in (layer - 1, layer)}
     found = {
         place: units
@@ -88,7 +101,8 @@ def prunable_units(config: BigfootConfig, parts: Sequence[str]) -> dict[Place, U
         if place.kind in parts and not (place.kind == "conv" and place.layer in tied)
     }
     if missing := [part for part in parts if not any(place.kind == part for place in found)]:
-        raise ModelError(f"parts: there is nothing to cut of {', '.join(missing)} in this shape; leave it out")
+        message = f"there is nothing to cut of {', '.join(missing)} in this shape; leave it out"
+        raise UnfitError(Problem("parts", "not_prunable", message))
     return found
 
 
@@ -168,7 +182,8 @@ def _decide(
     count = _count_params if config.target == "params" else count_macs or _count_macs
     largest = max(_ratio(config, place.kind) for place in units)
     if not largest:
-        raise ModelError(f"target {config.target}: every ratio is 0, so nothing may be cut; set ratio above 0")
+        message = f"every ratio is 0, so nothing may be cut for target {config.target}; set it above 0"
+        raise UnfitError(Problem("ratio", "nothing_to_cut", message))
     before = count(_outline(shape))
 
     def left(strength: float) -> float:
@@ -177,10 +192,11 @@ def _decide(
     low, high = 0.0, 1.0 / largest
     reached = left(high)
     if reached > config.keep:
-        raise ModelError(
-            f"target {config.target}: {config.keep:.1%} cannot be reached by cutting {', '.join(config.parts)}: "
+        message = (
+            f"{config.keep:.1%} of {config.target} cannot be reached by cutting {', '.join(config.parts)}: "
             f"{reached:.1%} stays when all is cut that may be; raise keep, lower min_left or add parts"
         )
+        raise UnfitError(Problem("keep", "out_of_reach", message))
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         share = left(middle)

@@ -7,7 +7,7 @@ measured on real audio (static) or taken from the audio itself while the model r
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from bigfoot.compress.audio import Waveforms, one_by_one
 from bigfoot.compress.change import Change
 from bigfoot.compress.registry import technique
-from bigfoot.compress.settings import Quantize
-from bigfoot.errors import ConfigError
+from bigfoot.compress.settings import Quantize, percentile_problem
+from bigfoot.config import Problem
+from bigfoot.errors import UnfitError
+from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.fake_int8 import int8_layers
 from bigfoot.models.feature_encoder import PaddedAudio
@@ -113,10 +115,10 @@ def calibrate(model: BigfootForCTC, audio: Iterable[PaddedAudio], percentile: fl
         A plan whose ranges all are known.
 
     Raises:
-        ConfigError: no audio, or a percentile that leaves nothing.
+        UnfitError: no audio, or a percentile that leaves nothing.
     """
     if problem := percentile_problem(percentile):
-        raise ConfigError([f"percentile: {problem}"])
+        raise UnfitError(problem)
     ranges: dict[str, Range] = {}
 
     def widen(name: str, given: Tensor) -> None:
@@ -136,7 +138,8 @@ def calibrate(model: BigfootForCTC, audio: Iterable[PaddedAudio], percentile: fl
         for handle in handles:
             handle.remove()
     if len(ranges) < len(layers):
-        raise ConfigError(["calibration: there is no audio to measure ranges on; give it some seconds of real speech"])
+        message = "int8_static measures ranges on audio, and none was given; give it some seconds of real speech"
+        raise UnfitError(Problem("precision", "no_audio", message))
     return Int8Plan({name: ranges[name] for name in layers}, fine_layers(layers))
 
 
@@ -149,17 +152,20 @@ def _ends(given: Tensor, percentile: float) -> Range:
     return Range(float(flat.quantile(1 - share)), float(flat.quantile(share)))
 
 
-def percentile_problem(percentile: float) -> str | None:
-    """Explain why a percentile of ranges is out of range; None where it is not.
+def _check(shape: BigfootConfig, config: Quantize) -> Iterator[Problem]:
+    if config.precision not in TARGETS:
+        yield Problem("precision", "unknown_word", f"{config.precision!r} is none of {', '.join(TARGETS)}")
+    elif config.precision == "float32":
+        if config.keep_fp32:
+            message = "with precision float32 every layer stays in fp32; leave it out"
+            yield Problem("keep_fp32", "not_read", message)
+    elif shape.small is None:
+        with torch.device("meta"):
+            outline = BigfootForCTC(shape)
+        nameable_layers(outline, config.precision, config.keep_fp32)
 
-    Examples:
-        >>> percentile_problem(40), percentile_problem(99.9)
-        ('40 should be above 50 and at most 100', None)
-    """
-    return None if 50.0 < percentile <= 100.0 else f"{percentile:g} should be above 50 and at most 100"
 
-
-@technique("quantize", Quantize)
+@technique("quantize", Quantize, check=_check)
 def apply(
     model: BigfootForCTC, config: Quantize, audio: Iterable[Waveforms] = ()
 ) -> tuple[BigfootForCTC, Change]:
@@ -174,7 +180,7 @@ def apply(
         The new model in eval mode, and what was kept and dropped.
 
     Raises:
-        ConfigError: an unknown precision, layers that are not there, or no audio.
+        UnfitError: an unknown precision, layers that are not there, or no audio.
         ModelError: a weight is not finite, or too large.
 
     Examples:
@@ -182,12 +188,8 @@ def apply(
         >>> apply(load_model("tiny_teacher").model, Quantize("float16"))[1].describe()[:51]
         'quantize: kept weights in float16. Dropped nothing.'
     """
-    if config.precision not in TARGETS:
-        raise ConfigError([f"precision: {config.precision!r} is none of {', '.join(TARGETS)}"])
     full = _as_it_computes(model, config.precision)
     if config.precision == "float32":
-        if config.keep_fp32:
-            raise ConfigError(["keep_fp32: with precision float32 every layer stays in fp32; leave it out"])
         return full, Change("quantize", ["weights, in fp32 again"])
     candidates, kept = list(quantizable_layers(full)), nameable_layers(full, config.precision, config.keep_fp32)
     small = SmallWeights(config.precision, tuple(config.keep_fp32))
@@ -231,7 +233,7 @@ def choose_layers(patterns: Iterable[str], layers: Collection[str]) -> list[str]
         layers: all there are.
 
     Raises:
-        ConfigError: a pattern that no layer fits.
+        UnfitError: a pattern that no layer fits.
 
     Examples:
         >>> choose_layers(["encoder.layers.0"], ["encoder.layers.0.attention.q_proj", "encoder.layers.1.x"])
@@ -242,10 +244,11 @@ def choose_layers(patterns: Iterable[str], layers: Collection[str]) -> list[str]
         found = {layer for layer in layers if matches(layer, pattern)}
         near = difflib.get_close_matches(pattern, layers, n=1, cutoff=0.0)
         if not found:
-            problems.append(f"keep_fp32: no layer is called {pattern!r}; the nearest is {', '.join(near) or 'none'}")
+            message = f"no layer is called {pattern!r}; the nearest is {', '.join(near) or 'none'}"
+            problems.append(Problem("keep_fp32", "no_such_layer", message))
         chosen |= found
     if problems:
-        raise ConfigError(problems)
+        raise UnfitError(*problems)
     return [layer for layer in layers if layer in chosen]
 
 
@@ -258,7 +261,7 @@ def nameable_layers(model: BigfootForCTC, precision: str, patterns: Iterable[str
         patterns: see ``choose_layers``.
 
     Raises:
-        ConfigError: a pattern that no layer fits.
+        UnfitError: a pattern that no layer fits.
     """
     eight_bits = precision.startswith("int8")
     return choose_layers(patterns, list(quantizable_layers(model)) if eight_bits else _all_layers(model))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
+import functools
 import importlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from bigfoot.config.problems import Problem
 from bigfoot.config.registry import Registry
-from bigfoot.config.rules import find_problems
-from bigfoot.errors import BigfootError, ConfigError
+from bigfoot.errors import BigfootError, ModelError, UnfitError
 
 if TYPE_CHECKING:
     from bigfoot.compress.change import Change
@@ -22,25 +23,66 @@ Work: TypeAlias = "Callable[[BigfootForCTC, Any, Sequence[Any]], tuple[BigfootFo
 """From a model, settings and audio to a new model and what was kept and dropped; the model given stays as it is."""
 Reshape: TypeAlias = "Callable[[BigfootConfig, Any], BigfootConfig]"
 """From a shape and settings to the shape that the work would give."""
+Check: TypeAlias = "Callable[[BigfootConfig, Any], Iterator[Problem]]"
+"""From a shape and settings to what forbids the work; keys are fields of the settings."""
 
 _W = TypeVar("_W", bound=Callable[..., Any])
 
 BUILT_IN = (
-    "depth", "decoder_depth", "reshape_to", "narrow", "conv_groups", "conv_sharing", "lowrank", "prune", "quantize",
+    "depth", "decoder_depth", "reshape_to", "narrow", "conv_groups", "conv_order", "conv_sharing", "lowrank", "prune",
+    "quantize",
 )  # fmt: skip
 """Modules of this room with a technique each."""
 
+
+@dataclass(frozen=True)
+class Technique:
+    """What a name and its settings stand for.
+
+    Args:
+        work: what is done.
+        reshape: what shape comes out; None where it stays, or is only known afterwards.
+        check: what forbids it, besides a shape that cannot be built.
+    """
+
+    work: Work
+    reshape: Reshape | None
+    check: Check | None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Whether a technique can be applied to a shape.
+
+    Args:
+        shape: that comes out, as far as it is known; the shape given, where there are problems.
+        problems: their keys are fields of the settings.
+        unknown: why the shape is only known afterwards.
+    """
+
+    shape: BigfootConfig
+    problems: Sequence[Problem] = ()
+    unknown: Problem | None = None
+
+
+class LaterError(UnfitError):
+    """A shape that depends on the model's weights; raised by a technique's ``reshape``."""
+
+
 _SETTINGS: Registry[type] = Registry("technique")
-_WORK: dict[type, tuple[Work, Reshape | None]] = {}
+_TECHNIQUES: dict[type, Technique] = {}
 
 
-def technique(name: str, settings: type, reshape: Reshape | None = None) -> Callable[[_W], _W]:
-    """Register a function as a technique.
+def technique(
+    name: str, settings: type, reshape: Reshape | None = None, check: Check | None = None
+) -> Callable[[_W], _W]:
+    """Register a function as a technique; it is called only on models that ``reshape`` and ``check`` allow.
 
     Args:
         name: in ``student.techniques``.
         settings: a dataclass; its class selects the technique in ``bigfoot.compress(model, [...])``.
         reshape: what shape comes out, for checks before a run; None where the shape stays.
+        check: what else forbids it.
 
     Raises:
         BigfootError: the name is taken or no identifier, or ``settings`` is no dataclass.
@@ -49,9 +91,16 @@ def technique(name: str, settings: type, reshape: Reshape | None = None) -> Call
     def register(work: _W) -> _W:
         if not dataclasses.is_dataclass(settings):
             raise BigfootError(f"technique {name!r}: {settings.__name__} should be a dataclass")
+
+        @functools.wraps(work)
+        def checked(model: BigfootForCTC, given: Any, *rest: Any, **more: Any) -> Any:  # noqa: ANN401 - as the work
+            if problems := fit_technique(model.config, given).problems:
+                raise UnfitError(*problems)
+            return work(model, given, *rest, **more)
+
         _SETTINGS.add(name, settings, f"{settings.__module__}.{settings.__qualname__}")
-        _WORK[settings] = (work, reshape)
-        return work
+        _TECHNIQUES[settings] = Technique(checked, reshape, check)
+        return cast("_W", checked)
 
     return register
 
@@ -66,7 +115,8 @@ def list_techniques() -> Mapping[str, type]:
     modules = [importlib.import_module(f"bigfoot.compress.{name}").__name__ for name in BUILT_IN]
     # By module and not by import, which is in another order where a program imports one of them first.
     rank = {module: position for position, module in enumerate(modules)}
-    return dict(sorted(_SETTINGS.items(), key=lambda entry: rank.get(_WORK[entry[1]][0].__module__, len(rank))))
+    places = {name: rank.get(_TECHNIQUES[kind].work.__module__, len(rank)) for name, kind in _SETTINGS.items()}
+    return dict(sorted(_SETTINGS.items(), key=lambda entry: places[entry[0]]))
 
 
 def apply_technique(
@@ -85,83 +135,83 @@ def apply_technique(
     Raises:
         BigfootError: settings of no technique, or whatever the technique refuses.
     """
-    return _find(settings)[0](model, settings, audio)
+    return _find(settings).work(model, settings, audio)
 
 
-def reshape_by(shape: BigfootConfig, settings: object) -> BigfootConfig:
-    """Return the shape after a technique.
+def apply_techniques(
+    model: BigfootForCTC, techniques: Sequence[object], audio: Sequence[Any] = ()
+) -> tuple[BigfootForCTC, list[Change]]:
+    """Apply several, one after the other.
+
+    Args:
+        model: left as it is.
+        techniques: settings of each.
+        audio: see ``apply_technique``.
+
+    Returns:
+        The new model, and a change for each.
+    """
+    changes = []
+    for settings in techniques:
+        model, change = apply_technique(model, settings, audio)
+        changes.append(change)
+    return model, changes
+
+
+def fit_technique(shape: BigfootConfig, settings: object) -> Fit:
+    """Check whether a technique can be applied to a shape, and find the shape that comes out.
 
     Args:
         shape: of the model.
         settings: of the technique.
+
+    Examples:
+        >>> from bigfoot.compress import ConvGroups
+        >>> from bigfoot.models.configuration import BigfootConfig
+        >>> fit_technique(BigfootConfig(), ConvGroups(2)).shape.conv_groups
+        [1, 2, 2, 2, 2, 2, 2]
+        >>> [problem.code for problem in fit_technique(BigfootConfig(), ConvGroups(3)).problems]
+        ['bad_groups']
     """
-    reshape = _find(settings)[1]
-    return shape if reshape is None else reshape(shape, settings)
+    found = _find(settings)
+    problems: list[Problem] = []
+    try:
+        if found.check is not None:
+            problems += found.check(shape, settings)
+        reshaped = shape if found.reshape is None else found.reshape(shape, settings)
+    except LaterError as error:
+        return Fit(shape, problems, error.problems[0])
+    except UnfitError as error:
+        return Fit(shape, [*problems, *error.problems])
+    # Settings of any type come here out of YAML, and a user's module may raise whatever it likes.
+    except Exception as error:
+        message = str(error) if isinstance(error, BigfootError) else f"{type(error).__name__}: {error}"
+        return Fit(shape, problems or [Problem("", "not_applicable", message)])
+    return Fit(shape if problems else reshaped, problems)
 
 
-def _find(settings: object) -> tuple[Work, Reshape | None]:
+def _find(settings: object) -> Technique:
     known = list_techniques()
-    if type(settings) not in _WORK:
+    if type(settings) not in _TECHNIQUES:
         names = ", ".join(sorted(kind.__name__ for kind in known.values()))
         raise BigfootError(f"{settings!r} is the settings of no technique; there are {names}")
-    return _WORK[type(settings)]
+    return _TECHNIQUES[type(settings)]
 
 
-def read_technique(entry: object) -> object:
-    """Build a technique's settings from an entry of ``student.techniques``.
+@contextmanager
+def blaming(field: str, code: str) -> Iterator[None]:
+    """Turn a shape that cannot be built into a problem of a field.
 
     Args:
-        entry: one name with a dictionary of settings, such as ``{"conv_groups": {"conv_groups": 4}}``.
+        field: of the settings.
+        code: of the problem.
 
     Raises:
-        ConfigError: with everything that is wrong.
-
-    Examples:
-        >>> read_technique({"depth": {"num_hidden_layers": 4}})
-        Depth(num_hidden_layers=4, layer_init='spread')
+        UnfitError: a ``ModelError`` was raised inside.
     """
-    if problems := check_technique(entry):
-        raise ConfigError(problems)
-    assert isinstance(entry, Mapping)
-    ((name, given),) = entry.items()
-    return list_techniques()[name](**(given or {}))
-
-
-def check_technique(entry: object) -> list[Problem]:
-    """Find problems of an entry of ``student.techniques``.
-
-    Examples:
-        >>> print(*check_technique({"dept": {"num_hidden_layers": 4}}))
-        dept: no technique of that name; did you mean depth?
-    """
-    if not isinstance(entry, Mapping) or len(entry) != 1:
-        return [Problem("", "no_technique", f"expected {{name: settings}}, got {entry!r}")]
-    ((name, given),) = entry.items()
-    known = list_techniques()
-    if name not in known:
-        close = difflib.get_close_matches(str(name), list(known), n=1)
-        meant = f"did you mean {close[0]}?" if close else f"techniques are {', '.join(known)}"
-        return [Problem(str(name), "unknown_technique", f"no technique of that name; {meant}")]
-    return [problem.under(str(name)) for problem in _check_settings(known[name], given)]
-
-
-def _check_settings(settings: type, given: object) -> list[Problem]:
-    if not isinstance(given, Mapping | None):
-        return [Problem("", "wrong_type", f"expected settings by name, got {given!r}")]
-    fields = {item.name: item for item in dataclasses.fields(settings)}
-    names = [str(name) for name in given or {}]
-    unknown = [name for name in names if name not in fields]
-    needed = [name for name, item in fields.items() if _is_required(item) and name not in names]
-    problems = [Problem(name, "unknown_key", f"unknown key; there are {', '.join(fields)}") for name in unknown]
-    problems += [Problem(name, "missing", "has no default, give it a value") for name in needed]
-    if problems:
-        return problems
     try:
-        return list(find_problems(settings(**(given or {}))))
-    # Ranges are compared with whatever was given, and a dataclass may check itself.
-    except (TypeError, ValueError) as error:
-        return [Problem("", "wrong_type", str(error))]
-
-
-def _is_required(item: dataclasses.Field[Any]) -> bool:
-    return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+        yield
+    except UnfitError:
+        raise
+    except ModelError as error:
+        raise UnfitError(Problem(field, code, str(error))) from error

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from bigfoot.compress.change import Change
-from bigfoot.compress.registry import technique
-from bigfoot.errors import ModelError
+from bigfoot.compress.registry import blaming, technique
+from bigfoot.config import Problem
+from bigfoot.errors import UnfitError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.reshape import load_plain_state, plain_state, reshape_config
@@ -53,7 +54,7 @@ def choose_shape(config: BigfootConfig, wanted: Mapping[str, object]) -> Bigfoot
         wanted: by ``SHAPE_FIELDS``.
 
     Raises:
-        ModelError: an unknown field, with the nearest name, or a shape that cannot be built.
+        UnfitError: an unknown field, with the nearest name, or a shape that cannot be built.
 
     Examples:
         >>> choose_shape(BigfootConfig(), {"hidden_size": 480, "intermediate_size": 640}).head_dim
@@ -61,7 +62,7 @@ def choose_shape(config: BigfootConfig, wanted: Mapping[str, object]) -> Bigfoot
     """
     unknown = [_explain(field) for field in wanted if field not in SHAPE_FIELDS]
     if unknown:
-        raise ModelError("; ".join(unknown))
+        raise UnfitError(*(Problem("shape", "unknown_field", message) for message in unknown))
     # One number for all layers means all layers.
     freed = {
         "num_attention_heads": "layer_num_attention_heads", "intermediate_size": "layer_intermediate_sizes",
@@ -69,7 +70,8 @@ def choose_shape(config: BigfootConfig, wanted: Mapping[str, object]) -> Bigfoot
     implied: dict[str, object] = {lists: None for field, lists in freed.items() if field in wanted}
     if any(field in wanted for field in ("num_attention_heads", "layer_num_attention_heads")):
         implied["layer_position_heads"] = None
-    return reshape_config(config, **{**implied, **wanted})
+    with blaming("shape", "bad_shape"):
+        return reshape_config(config, **{**implied, **wanted})
 
 
 def _explain(field: str) -> str:
@@ -102,7 +104,7 @@ def apply(
         The new model in eval mode, and what was copied, what was dropped and what is initialized at random.
 
     Raises:
-        ModelError: see ``choose_shape``.
+        UnfitError: see ``choose_shape``.
 
     Examples:
         >>> from bigfoot.formats.folder import load_model

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from bigfoot.compress.registry import check_technique, read_technique
+from bigfoot.compress.entries import check_technique
 from bigfoot.config.problems import Problem
 from bigfoot.config.rules import above_zero, not_negative, one_of, share, unknown_words
 
@@ -80,14 +80,6 @@ class StudentConfig:
         for index, entry in enumerate(self.techniques):
             yield from (problem.under(f"techniques[{index}]") for problem in check_technique(entry))
 
-    def read_techniques(self) -> list[object]:
-        """``techniques`` as their settings.
-
-        Raises:
-            ConfigError: with everything that is wrong.
-        """
-        return [read_technique(entry) for entry in self.techniques]
-
 
 @dataclass
 class Prune:
@@ -146,9 +138,21 @@ class Quantize:
 
     def find_problems(self) -> Iterator[Problem]:
         """Check what no range of a single number covers."""
-        if not 50 < self.percentile <= 100:
-            yield Problem("percentile", "out_of_range", f"must be above 50 and at most 100, got {self.percentile}")
+        if problem := percentile_problem(self.percentile):
+            yield problem
         elif self.percentile != 100 and self.precision != "int8_static":
             yield Problem(
                 "percentile", "not_read", f"cuts the ranges of int8_static, and precision is {self.precision}"
             )
+
+
+def percentile_problem(percentile: float) -> Problem | None:
+    """Explain why a percentile of ranges is out of range; None where it is not.
+
+    Examples:
+        >>> print(percentile_problem(40), percentile_problem(99.9), sep="; ")
+        percentile: must be above 50 and at most 100, got 40; None
+    """
+    if 50.0 < percentile <= 100.0:
+        return None
+    return Problem("percentile", "out_of_range", f"must be above 50 and at most 100, got {percentile:g}")

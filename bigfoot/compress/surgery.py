@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from bigfoot.compress.units import Place, Units, find_blocks, find_units
-from bigfoot.errors import ModelError
+from bigfoot.config import Problem
+from bigfoot.errors import UnfitError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.reshape import load_plain_state, plain_state, reshape_config
@@ -34,7 +35,7 @@ def prune_units(model: BigfootForCTC, keep_indices: KeepIndices) -> BigfootForCT
         The new model in eval mode.
 
     Raises:
-        ModelError: with all that is wrong, see ``keep_problems``.
+        UnfitError: with all that is wrong, see ``keep_problems``.
 
     Examples:
         >>> from bigfoot.formats.folder import load_model
@@ -73,7 +74,7 @@ def remove_blocks(model: BigfootForCTC, blocks: Collection[Place]) -> BigfootFor
         The new model in eval mode.
 
     Raises:
-        ModelError: there is no such block, or none that can go alone.
+        UnfitError: there is no such block, or none that can go alone.
 
     Examples:
         >>> from bigfoot.formats.folder import load_model
@@ -83,7 +84,9 @@ def remove_blocks(model: BigfootForCTC, blocks: Collection[Place]) -> BigfootFor
     """
     shape, there = model.config, find_blocks(model.config)
     if strange := [str(place) for place in blocks if place not in there]:
-        raise ModelError(f"these cannot be taken out: {', '.join(strange)}; blocks are {', '.join(map(str, there))}")
+        known = ", ".join(map(str, there))
+        message = f"there is no such block, or it cannot go alone; blocks are {known}"
+        raise UnfitError(*(Problem(place, "no_place", message) for place in strange))
     heads, widths, positions = shape.heads_of_layers[:], shape.widths_of_layers[:], shape.position_heads_of_layers[:]
     for kind, layer in blocks:
         if kind == "attention_block":
@@ -118,7 +121,7 @@ def pruned_shape(config: BigfootConfig, keep_indices: KeepIndices) -> BigfootCon
         The new shape; layers that are all alike are written as Hugging Face does.
 
     Raises:
-        ModelError: with all that is wrong, see ``keep_problems``.
+        UnfitError: with all that is wrong, see ``keep_problems``.
 
     Examples:
         >>> pruned_shape(BigfootConfig(), {Place("conv", 1): range(256)}).conv_dim[:3]
@@ -126,7 +129,7 @@ def pruned_shape(config: BigfootConfig, keep_indices: KeepIndices) -> BigfootCon
     """
     problems = list(keep_problems(config, keep_indices))
     if problems:
-        raise ModelError("these units cannot be taken out: " + "; ".join(problems))
+        raise UnfitError(*problems)
 
     def counts(kind: str, old: Sequence[int]) -> list[int]:
         return [len(keep_indices.get(Place(kind, layer), range(count))) for layer, count in enumerate(old)]
@@ -152,7 +155,7 @@ def pruned_shape(config: BigfootConfig, keep_indices: KeepIndices) -> BigfootCon
     )
 
 
-def keep_problems(config: BigfootConfig, keep_indices: KeepIndices) -> Iterator[str]:
+def keep_problems(config: BigfootConfig, keep_indices: KeepIndices) -> Iterator[Problem]:
     """Explain why units cannot stay alone.
 
     Args:
@@ -160,37 +163,41 @@ def keep_problems(config: BigfootConfig, keep_indices: KeepIndices) -> Iterator[
         keep_indices: which units stay.
 
     Yields:
-        One sentence a problem.
+        Problem by problem; the key is the place.
     """
     units = find_units(config)
     for place, kept in keep_indices.items():
         if place not in units:
-            yield f"{place}: the model has no such place, or none that can be cut alone"
+            yield Problem(str(place), "no_place", "the model has no such place, or none that can be cut alone")
         else:
             yield from _index_problems(place, [*kept], units[place])
     if Place("width") in keep_indices and config.has_position_bias:
-        yield "width: each head's gate reads its own share of it (WavLM), so it cannot be cut; cut heads or layers"
+        message = "each head's gate reads its own share of it (WavLM), so it cannot be cut; cut heads or layers"
+        yield Problem("width", "not_prunable", message)
     for members in config.conv_sharing or []:
         yield from _sharing_problems(config, members, keep_indices)
 
 
-def _index_problems(place: Place, kept: list[int], units: Units) -> Iterator[str]:
+def _index_problems(place: Place, kept: list[int], units: Units) -> Iterator[Problem]:
     if not kept or kept != sorted(set(kept)) or kept[0] < 0 or kept[-1] >= units.count:
-        yield f"{place}: expected ascending numbers from 0 to {units.count - 1}, one at least, got {kept}"
+        message = f"expected ascending numbers from 0 to {units.count - 1}, one at least, got {kept}"
+        yield Problem(str(place), "bad_indices", message)
         return
     if len(kept) % units.multiple:
-        yield f"{place}: {len(kept)} is no multiple of {units.multiple}"
+        yield Problem(str(place), "indivisible", f"{len(kept)} is no multiple of {units.multiple}")
     for groups in set(units.groupings) - {1}:
         run = units.count // groups
         stay = [sum(index // run == group for index in kept) for group in range(groups)]
         if len(set(stay)) > 1:
-            yield f"{place}: equally many must stay of each of its {groups} groups, not {stay}"
+            message = f"equally many must stay of each of its {groups} groups, not {stay}"
+            yield Problem(str(place), "uneven_groups", message)
 
 
-def _sharing_problems(config: BigfootConfig, members: Sequence[int], keep_indices: KeepIndices) -> Iterator[str]:
+def _sharing_problems(config: BigfootConfig, members: Sequence[int], keep_indices: KeepIndices) -> Iterator[Problem]:
     """Layers with one kernel have one set of inputs and one of outputs."""
     for layers, what in ((members, "outputs"), ([layer - 1 for layer in members], "inputs")):
         known = [layer for layer in layers if layer >= 0]
         chosen = {tuple(keep_indices.get(Place("conv", layer), range(config.conv_dim[layer]))) for layer in known}
         if len(chosen) > 1:
-            yield f"conv: layers {list(members)} share a kernel and must keep the same {what}, those of {list(layers)}"
+            message = f"layers {list(members)} share a kernel and must keep the same {what}, those of {list(layers)}"
+            yield Problem("conv", f"other_{what}", message)

@@ -10,7 +10,7 @@ class Problem:
     """One thing that is wrong.
 
     Args:
-        key: the setting at fault, such as ``distill.losses.hidden.matches``.
+        key: the setting or option at fault, such as ``distill.losses.hidden.matches``; empty for all of a section.
         code: what kind of problem it is, in snake case; it stays the same when the wording changes.
         message: what was expected, what came, and what to do, without the key.
 
@@ -24,7 +24,7 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.message}"
+        return f"{self.key}: {self.message}" if self.key else self.message
 
     def under(self, section: str) -> Problem:
         """Prefix the key with the name of a section.

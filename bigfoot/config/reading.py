@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bigfoot.config.files import find_config
 from bigfoot.config.problems import Problem
 from bigfoot.config.rules import find_problems
-from bigfoot.errors import ConfigError
+from bigfoot.errors import BigfootError, ConfigError
 
 _T = TypeVar("_T")
 
@@ -76,6 +76,31 @@ def read_list(key: str, path: str | Path | None, overrides: Sequence[str] = ()) 
     return [str(word) for word in found] if isinstance(found, ListConfig) else []
 
 
+def check_section(settings: type) -> None:
+    """Refuse what cannot be a section of a configuration, when it is registered.
+
+    Args:
+        settings: of a step, a loss or whatever a user's module declares.
+
+    Raises:
+        BigfootError: it is no dataclass, has a field without a default, or one of a type that YAML cannot hold.
+
+    Examples:
+        >>> check_section(dict)
+        Traceback (most recent call last):
+        bigfoot.errors.BigfootError: builtins.dict cannot be a section of a configuration: it is no dataclass
+    """
+    name = f"{settings.__module__}.{settings.__qualname__} cannot be a section of a configuration"
+    if not dataclasses.is_dataclass(settings):
+        raise BigfootError(f"{name}: it is no dataclass")
+    try:
+        OmegaConf.structured(settings())
+    except TypeError as error:
+        raise BigfootError(f"{name}: every field needs a default ({error})") from error
+    except OmegaConfBaseException as error:
+        raise BigfootError(f"{name}: {str(error).splitlines()[0]}") from error
+
+
 def save_config(config: object, path: str | Path) -> None:
     """Write a configuration with every key, so that the run can be repeated whatever the defaults become."""
     path = Path(path)
@@ -124,7 +149,7 @@ def _given_values(
     path: str | Path | None, overrides: Sequence[str], known: Mapping[str, _Key], problems: list[Problem]
 ) -> Iterator[tuple[str, Any]]:
     if path is not None:
-        yield from _leaves(_read_yaml(find_config(path)), "", known, problems)
+        yield from _leaves(read_yaml(find_config(path)), "", known, problems)
     for override in overrides:
         key, equals, _ = override.partition("=")
         if not equals:
@@ -139,12 +164,21 @@ def _given_values(
             yield from _leaves(given, "", known, problems)
 
 
-def _read_yaml(path: Path) -> DictConfig:
+def read_yaml(path: Path) -> DictConfig:
+    """Read a YAML file of keys with values.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        ConfigError: it is missing, no YAML, or a list.
+    """
     try:
         loaded = OmegaConf.load(path)
     # A YAML error has no base class of OmegaConf's.
     except Exception as error:
-        raise ConfigError([Problem(str(path), "not_yaml", f"not YAML ({error})")]) from error
+        reason = " ".join(str(error).split())  # a YAML error has lines
+        raise ConfigError([Problem(str(path), "not_yaml", f"not YAML ({reason})")]) from error
     if not isinstance(loaded, DictConfig):
         raise ConfigError([Problem(str(path), "not_yaml", "expected keys with values, found a list")])
     return loaded
@@ -153,7 +187,7 @@ def _read_yaml(path: Path) -> DictConfig:
 def _leaves(
     node: DictConfig, prefix: str, known: Mapping[str, _Key], problems: list[Problem]
 ) -> Iterator[tuple[str, Any]]:
-    """Descend while there is a section of the schema below; dictionaries that are values stay whole."""
+    """Descend while there is a section of the schema below; dictionaries in place of values stay whole."""
     for name in map(str, node):
         key = f"{prefix}{name}"
         try:
@@ -161,8 +195,7 @@ def _leaves(
         except OmegaConfBaseException as error:
             problems.append(Problem(key, "unreadable", str(error).splitlines()[0]))
             continue
-        whole = key in known and known[key].is_dictionary
-        if isinstance(value, DictConfig) and not whole:
+        if isinstance(value, DictConfig) and key not in known:
             yield from _leaves(value, f"{key}.", known, problems)
         else:
             yield key, value

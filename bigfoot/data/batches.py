@@ -6,6 +6,7 @@ A batch carries its position in the stream, since workers run ahead of what was 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -29,6 +30,7 @@ from bigfoot.data.manifests import LABELS_FIELD
 from bigfoot.data.noise import NoiseFolder
 from bigfoot.data.settings import AugmentConfig, DataConfig
 from bigfoot.errors import AudioError, DataError
+from bigfoot.progress import AUDIO, track
 from bigfoot.text.tokenizer import Tokenizer
 from bigfoot.text.tokenizers import Processor
 from bigfoot.types import Samples, Seconds
@@ -88,6 +90,10 @@ class Batch:
     def input_lengths(self) -> Tensor:
         """(B,) real samples of every utterance."""
         return self.attention_mask.sum(dim=1)
+
+    def seconds(self, sample_rate: int) -> Seconds:
+        """Audio without padding."""
+        return int(self.attention_mask.sum()) / sample_rate
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch with its tensors on a device."""
@@ -268,16 +274,19 @@ def training_batches(
     sampler = _EndlessSampler(_build_sampler(Path(manifest), config, seed, rank, world_size), start)
     # Found here, before there are workers: all draw from one list.
     noise = NoiseFolder.find(config.augment.noise_folder) if config.augment.noise_folder else None
-    loader: DataLoader[Batch] = DataLoader(
-        _BatchReader(processor, config.augment, noise, seed),
-        sampler=sampler,
-        batch_size=None,
-        num_workers=config.num_workers,
-        worker_init_fn=_calm_worker,
-        # Without one the loader draws its workers' seeds from torch's global generator.
-        generator=torch.Generator().manual_seed(stable_seed(seed, "workers")),
-    )
-    return iter(loader)
+    with warnings.catch_warnings():
+        # More workers than processors are the user's choice.
+        warnings.filterwarnings("ignore", "This DataLoader will create")
+        loader: DataLoader[Batch] = DataLoader(
+            _BatchReader(processor, config.augment, noise, seed),
+            sampler=sampler,
+            batch_size=None,
+            num_workers=config.num_workers,
+            worker_init_fn=_calm_worker,
+            # Without one the loader draws its workers' seeds from torch's global generator.
+            generator=torch.Generator().manual_seed(stable_seed(seed, "workers")),
+        )
+        return iter(loader)
 
 
 def _calm_worker(_worker: int) -> None:
@@ -363,7 +372,12 @@ def evaluation_order(manifest: str | Path) -> list[tuple[str, Seconds]]:
 
 
 def evaluation_batches(
-    manifest: str | Path, processor: Processor, batch_size: int, skip: int = 0, longest: Seconds | None = None
+    manifest: str | Path,
+    processor: Processor,
+    batch_size: int,
+    skip: int = 0,
+    longest: Seconds | None = None,
+    doing: str | None = None,
 ) -> Iterator[Batch]:
     """Read a manifest once, longest utterances first, as they are.
 
@@ -374,6 +388,7 @@ def evaluation_batches(
         skip: utterances to leave out at the start.
         longest: what has more seconds comes in pieces, cut at its pauses, one behind the other under one id, the first
             with the transcript; ``bigfoot.decoding.greedy.join_pieces`` joins their hypotheses.
+        doing: what is done with them, such as ``evaluating test``: progress is shown under these words.
 
     Yields:
         Batches without position; ties in length are ordered by id.
@@ -384,6 +399,15 @@ def evaluation_batches(
     """
     sources = [CutSource.of(cut) for cut in longest_first(manifest)[skip:]]
     utterances = (utterance for source in sources for utterance in source.load_pieces(processor.sample_rate, longest))
+    batches = _collated(utterances, processor, batch_size)
+    if doing is None:
+        yield from batches
+        return
+    total = sum(source.seconds for source in sources)
+    yield from track(batches, doing, total, AUDIO, lambda batch: batch.seconds(processor.sample_rate))
+
+
+def _collated(utterances: Iterator[LoadedUtterance], processor: Processor, batch_size: int) -> Iterator[Batch]:
     while chosen := list(islice(utterances, batch_size)):
         yield collate(chosen, processor)
 

@@ -22,7 +22,6 @@ from bigfoot.data.manifests import (
     check_utterances,
     load_prepared,
     save_prepared,
-    show_progress,
 )
 from bigfoot.data.settings import DataConfig
 from bigfoot.data.sources import (
@@ -43,6 +42,7 @@ from bigfoot.data.synthetic import synthesize_split
 from bigfoot.data.tables import list_common_voice, list_table
 from bigfoot.data.utterance import Utterance
 from bigfoot.errors import AudioError, DataError
+from bigfoot.progress import track
 from bigfoot.storage.digests import FileDigests, digest_file
 from bigfoot.storage.ownership import Earlier, claim_folder
 from bigfoot.storage.replace import remove_leftovers, swapped_in
@@ -215,7 +215,7 @@ def _split_sources(
     corpus: _Corpus, config: DataConfig, split: str, listed: list[ListedUtterance], folder: Path, digests: FileDigests
 ) -> Iterator[Source]:
     if corpus.generate is None:
-        looked_at = show_progress(listed, f"reading {split}")
+        looked_at = track(listed, f"reading {split}", unit="files")
         yield from list_sources(split, looked_at, None if config.trust_files else digests)
     else:
         yield from _generated_from(corpus, config, split, digests)
@@ -300,7 +300,7 @@ def _write_generated(utterances: Iterator[Utterance], folder: Path, split: str, 
     listed = []
     claim_folder(folder / "audio", Earlier(("../prepared.json", "../fingerprint"), ()))
     remove_leftovers(folder / "audio" / split)
-    for item in show_progress(utterances, f"making {split}", total=count):
+    for item in track(utterances, f"making {split}", count, "utterances"):
         path = folder / "audio" / split / f"{item.id}.flac"
         with swapped_in(path) as part:
             write_audio(part, item.samples)

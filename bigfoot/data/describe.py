@@ -11,7 +11,8 @@ from lhotse.cut import Cut
 
 from bigfoot.audio.account import Account
 from bigfoot.data.cuts import read_cuts
-from bigfoot.data.manifests import PreparedData, SkippedUtterance, show_progress
+from bigfoot.data.manifests import PreparedData, SkippedUtterance
+from bigfoot.progress import track
 
 
 @dataclass(frozen=True)
@@ -134,8 +135,9 @@ def describe_corpus(prepared: PreparedData, name: str = "corpus") -> CorpusFacts
         >>> [(split.split, split.num_utterances, split.sample_rates) for split in facts.splits]
         [('train', 3, {16000: 3}), ('test', 2, {16000: 2})]
     """
+    counts, unit = prepared.num_utterances, "utterances"
     splits = [
-        _describe_split(split, show_progress(read_cuts(manifest), f"counting {split}", prepared.num_utterances[split]))
+        _describe_split(split, track(read_cuts(manifest), f"counting {split}", counts[split], unit))
         for split, manifest in prepared.manifests.items()
     ]
     accounts = {split: prepared.account(split) for split in prepared.manifests}

@@ -18,7 +18,7 @@ from bigfoot.data.utterance import Utterance, digits_to_text, silence
 from bigfoot.errors import AudioError, DataError
 from bigfoot.types import Samples
 
-INDEX_RANGES = {"test": range(0, 5), "dev": range(5, 8), "train": range(8, 10_000)}
+INDEX_RANGES = {"test": range(0, 5), "dev": range(5, 8), "train": range(8, 10_000), "all": range(0, 10_000)}
 _SPLIT_CODE = {"train": 0, "dev": 1, "test": 2}
 
 
@@ -27,7 +27,7 @@ def find_recordings(root: str | Path, split: str) -> dict[str, list[tuple[int, P
 
     Args:
         root: the dataset's folder, or its ``recordings``.
-        split: ``train``, ``dev`` or ``test``.
+        split: ``train``, ``dev``, ``test``, or ``all`` of them.
 
     Returns:
         Speaker to (digit, file), in order of file name.
@@ -61,13 +61,11 @@ def list_recordings(root: str | Path, split: str) -> list[ListedUtterance]:
     Raises:
         DataError: the folder is missing or holds no recording of the split.
     """
-    splits = list(INDEX_RANGES) if split == "all" else [split]
-    if unknown := [name for name in splits if name not in INDEX_RANGES]:
-        raise DataError(f"data: FSDD has no split {unknown[0]!r}; name train, dev, test, or all")
+    if split not in INDEX_RANGES:
+        raise DataError(f"data: FSDD has no split {split!r}; name one of {', '.join(INDEX_RANGES)}")
     return [
         ListedUtterance(path.stem, path, "", speaker, labels={"digit": str(digit), "speaker": speaker})
-        for name in splits
-        for speaker, files in sorted(find_recordings(root, name).items())
+        for speaker, files in sorted(find_recordings(root, split).items())
         for digit, path in files
     ]
 

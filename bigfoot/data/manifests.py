@@ -7,18 +7,14 @@ reads them, never lhotse.
 from __future__ import annotations
 
 import dataclasses
-import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from lhotse import AudioSource, Recording, SupervisionSegment
 from lhotse.cut import Cut
-from rich.console import Console
-from rich.progress import Progress
 
 from bigfoot.audio.account import Account, LeftOut
 from bigfoot.audio.files import AudioHeader, read_blocks, read_header
@@ -27,6 +23,7 @@ from bigfoot.data.settings import DataConfig
 from bigfoot.data.stretches import Stretch
 from bigfoot.errors import AudioError, DataError
 from bigfoot.paths import is_utf8, printable
+from bigfoot.progress import track
 from bigfoot.storage.digests import describe_damage
 from bigfoot.storage.state import read_state, write_state
 from bigfoot.text.normalize import normalize_text
@@ -39,7 +36,6 @@ PREPARED_FILE = "prepared.json"
 LABELS_FIELD = "labels"
 """Field of a supervision: labels of tasks by name."""
 
-_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -161,7 +157,7 @@ def check_utterances(
     cuts: list[Cut] = []
     skipped: list[SkippedUtterance] = []
     seen: set[str] = set()
-    for item in show_progress(listed, f"checking {split}"):
+    for item in track(listed, f"checking {split}", unit="files"):
         try:
             if item.id in seen:
                 raise DataError(f"the id {item.id} stands twice in {split}")
@@ -311,18 +307,3 @@ def load_prepared(folder: str | Path) -> PreparedData:
         folder, {split: folder / name for split, name in state.manifests.items()}, state.skipped, state.hours,
         state.num_utterances, state.contents, state.audio, state.files,
     )  # fmt: skip
-
-
-def show_progress(items: Iterable[_Item], description: str, total: int | None = None) -> Iterator[_Item]:
-    """Pass items through under a bar on stderr that vanishes at the end; no bar without a terminal.
-
-    Args:
-        items: what is worked through.
-        description: the bar's words.
-        total: number of items, where it is known and ``items`` has no length.
-
-    Yields:
-        The items.
-    """
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        yield from progress.track(items, description=description, total=total)

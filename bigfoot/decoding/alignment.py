@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,6 +11,7 @@ import numpy as np
 
 from bigfoot.decoding.hypotheses import LogProbs
 from bigfoot.text.tokenizer import Tokenizer
+from bigfoot.text.words import PlacedText
 from bigfoot.types import Seconds
 
 
@@ -35,7 +37,7 @@ class TimedWord:
     """A word and its time.
 
     CTC models tend to output a letter once, somewhere in its sound: times are those of the frames of the letters,
-    start and end of the sound lie around them.
+    start and end of the sound lie around them; ``bigfoot.runtime.timing`` finds those by loudness.
 
     Args:
         word: the word; a phoneme where the tokenizer has those.
@@ -155,7 +157,7 @@ def time_words(
         frame_seconds: from frame to frame; ``BigfootConfig.inputs_to_logits_ratio`` samples.
 
     Returns:
-        The words in order.
+        The words in order; single characters in scripts without spaces.
 
     Raises:
         ValueError: there are fewer frames than the labels need.
@@ -167,21 +169,20 @@ def time_words(
         >>> [(w.word, round(w.start, 2), round(w.end, 2)) for w in time_words(posteriors, [2, 1, 3], tokenizer, 0.02)]
         [('A', 0.0, 0.04), ('B', 0.08, 0.12)]
     """
-    words: list[tuple[list[int], list[AlignedToken]]] = []
-    fresh = True
-    for aligned in align_tokens(log_probs, labels, tokenizer.blank_id):
-        piece = tokenizer.pieces[aligned.token]
-        fresh = fresh or piece[:1] == " "
-        if not piece.strip():
-            continue
-        if fresh:
-            words.append(([], []))
-            fresh = False
-        words[-1][0].append(aligned.token)
-        words[-1][1].append(aligned)
-    return [_time(tokenizer.decode(ids), tokens, frame_seconds) for ids, tokens in words]
+    aligned = align_tokens(log_probs, labels, tokenizer.blank_id)
+    pieces = [tokenizer.pieces[token.token] for token in aligned]
+    characters = [
+        PlacedText(character, token.begin, token.end)
+        for token, piece in zip(aligned, pieces, strict=True)
+        for character in piece
+    ]
+    tokens = [token for token, piece in zip(aligned, pieces, strict=True) if piece.strip()]
+    return [_time(word, tokens, frame_seconds) for word in tokenizer.group_characters(characters)]
 
 
-def _time(word: str, tokens: list[AlignedToken], frame_seconds: Seconds) -> TimedWord:
-    confidence = float(np.exp(np.mean([token.log_prob for token in tokens])))
-    return TimedWord(word, tokens[0].begin * frame_seconds, tokens[-1].end * frame_seconds, confidence)
+def _time(word: PlacedText, tokens: list[AlignedToken], frame_seconds: Seconds) -> TimedWord:
+    first, last = (
+        bisect_left(tokens, frame, key=lambda token: token.begin) for frame in (word.start_frame, word.end_frame)
+    )
+    confidence = float(np.exp(np.mean([token.log_prob for token in tokens[first:last]])))
+    return TimedWord(word.text, word.start_frame * frame_seconds, word.end_frame * frame_seconds, confidence)

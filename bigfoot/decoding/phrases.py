@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from bigfoot.text.marks import is_unspaced
+from bigfoot.text.scripts import is_unspaced
 
 Scores = npt.NDArray[np.float64]
 

@@ -26,7 +26,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bigfoot.data.batches import Batch, evaluation_batches, evaluation_order
-from bigfoot.data.manifests import show_progress
 from bigfoot.distill.loss import Targets
 from bigfoot.distill.packing import TUPLES, Packing, width_of
 from bigfoot.distill.targets import compute_targets, freeze_teacher
@@ -148,9 +147,8 @@ def _write_cache(
         return
     _check_room(folder, sum(sizes[done:]), len(order) - done)
     batches = evaluation_batches(manifest, Processor(None, processor.do_normalize, processor.sample_rate), batch_size,
-                                 skip=done)  # fmt: skip
-    total = -(-(len(order) - done) // batch_size)
-    rows = _teacher_rows(freeze_teacher(teacher), show_progress(batches, "the teacher's targets", total), held)
+                                 skip=done, doing="computing the teacher's targets")  # fmt: skip
+    rows = _teacher_rows(freeze_teacher(teacher), batches, held)
     for number in range(first, len(plan)):
         found: dict[str, Tensor] = {}
         for _ in plan[number]:

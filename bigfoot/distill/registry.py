@@ -96,6 +96,9 @@ def register_loss(name: str) -> Callable[[_L], _L]:
             raise BigfootError(f"loss {name!r}: {loss.__name__} should be a dataclass that derives from Loss")
         if name in (item.name for item in dataclasses.fields(LossesConfig)):
             raise BigfootError(f"loss {name!r}: there is one of that name already; choose another")
+        from bigfoot.config.reading import check_section  # needs OmegaConf, which losses do not
+
+        check_section(loss)
         REGISTERED.add(name, loss, f"{loss.__module__}.{loss.__qualname__}")
         return loss
 

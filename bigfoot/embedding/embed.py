@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from bigfoot.audio.pauses import LONGEST_PIECE, Piece, cut_at_pauses
 from bigfoot.audio.recording import normalize_part, open_recording
+from bigfoot.config import Problem
 from bigfoot.data.pairs import Pair, PairedFolders, pair_by_name
 from bigfoot.embedding.hidden_states import POOLS, EncodedAudio, digest_model, encode, read_layer
 from bigfoot.embedding.store import Done, check_places, digests_of, index_of, is_finished, open_store
@@ -51,14 +52,15 @@ class EmbedRequest:
     longest: Seconds = LONGEST_PIECE
     may: MayReplace = OWN_ONLY
 
-    def problems(self) -> Iterator[str]:
-        """Yield the invalid settings, one sentence each."""
+    def find_problems(self) -> Iterator[Problem]:
+        """Find the invalid settings."""
         if self.output.suffix != ".safetensors":
-            yield f"--output-file: {self.output} should end in .safetensors"
+            yield Problem("--output-file", "other_suffix", f"{self.output} should end in .safetensors")
         if self.pool not in POOLS:
-            yield f"--pool: {self.pool!r} is none of {', '.join(POOLS)}"
+            yield Problem("--pool", "unknown_word", f"{self.pool!r} is none of {', '.join(POOLS)}")
         if not self.longest >= SHORTEST_LONGEST:
-            yield f"--chunk-seconds: {self.longest:g} should be {SHORTEST_LONGEST:g} or more"
+            message = f"{self.longest:g} should be {SHORTEST_LONGEST:g} or more"
+            yield Problem("--chunk-seconds", "out_of_range", message)
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def embed_folder(
         OSError: the file cannot be written.
         OutputError: the file is an input or not bigfoot's, or another process writes it.
     """
-    if problems := list(request.problems()):
+    if problems := list(request.find_problems()):
         raise ConfigError(problems)
     layer = read_layer(request.layer, loaded.model.config.num_hidden_layers)
     read = [] if loaded.folder is None else [loaded.folder]

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from bigfoot.config import Problem
 from bigfoot.decoding.hypotheses import LogProbs
 from bigfoot.errors import ConfigError, ModelError
 from bigfoot.formats.folder import LoadedModel
@@ -41,7 +42,8 @@ def read_layer(layer: str, num_layers: int) -> int | str:
         return layer
     if layer.isdecimal() and int(layer) <= num_layers:
         return int(layer)
-    raise ConfigError([f"--layer: {layer!r} is none of last, all, and 0 to {num_layers}"])
+    message = f"{layer!r} is none of last, all, and 0 to {num_layers}"
+    raise ConfigError([Problem("--layer", "unknown_word", message)])
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,8 @@ def evaluate_accuracy(
     tokenizer = _tokenizer(loaded)
     # Without labels: an out-of-vocabulary transcript still is the reference.
     silent = replace(loaded.processor, tokenizer=None)
-    batches = evaluation_batches(manifest, silent, config.batch_size, longest=LONGEST_PIECE)
+    doing = f"evaluating {'by the decoder' if by_decoder else 'CTC'}"
+    batches = evaluation_batches(manifest, silent, config.batch_size, longest=LONGEST_PIECE, doing=doing)
     if by_decoder:
         tokenizer = require_tokenizer(loaded)
         found = transcribe_by_decoder(loaded.model, batches, tokenizer, config.autoregressive)

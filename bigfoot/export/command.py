@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bigfoot.compress.quantize import Int8Plan, calibrate, dynamic_plan, folder_plan, percentile_problem
+from bigfoot.compress.quantize import Int8Plan, calibrate, dynamic_plan, folder_plan
+from bigfoot.compress.settings import percentile_problem
+from bigfoot.config import Problem
 from bigfoot.data.batches import LoadedUtterance
 from bigfoot.errors import ConfigError
-from bigfoot.export.audio import padded_audio, read_speech
+from bigfoot.export.audio import padded_audio, read_option
 from bigfoot.export.exported import is_exported
 from bigfoot.export.facts import check_exportable
 from bigfoot.export.gate import Build, export_checked
@@ -92,42 +94,57 @@ class ExportRequest:
     normalize: bool = False
     may: MayReplace = OWN_ONLY
 
-    def problems(self, precision: str = "float32") -> list[str]:
-        """Return all problems of the request at once.
+    def find_problems(self, precision: str = "float32") -> Iterator[Problem]:
+        """Find all problems of the request.
 
         Args:
             precision: of the model's folder.
         """
         target = TARGETS.get(self.to)
-        problems = [] if target else [f"--to: {self.to!r} is none of {', '.join(TARGETS)}"]
-        if target and target.suffix not in (None, self.destination.suffix):
-            problems.append(f"OUT: {self.destination} should end in {target.suffix} for --to {self.to}")
+        if target is None:
+            yield Problem("--to", "unknown_word", f"{self.to!r} is none of {', '.join(TARGETS)}")
+        elif target.suffix not in (None, self.destination.suffix):
+            yield Problem("OUT", "other_suffix", f"{self.destination} should end in {target.suffix} for --to {self.to}")
         if target and not target.has_int8 and (self.int8 is not None or precision in COMPUTES_INT8):
-            asked = "--int8:" if self.int8 is not None else f"--to: {self.model} is {precision}, and"
-            problems.append(f"{asked} {self.to} files are in fp32 alone; --to onnx has int8")
+            key, whose = ("--int8", "") if self.int8 is not None else ("--to", f"{self.model} is {precision}, and ")
+            yield Problem(key, "no_int8", f"{whose}{self.to} files are in fp32 alone; --to onnx has int8")
         if self.int8 not in (None, *PRECISIONS):
-            problems.append(f"--int8: {self.int8!r} is none of {', '.join(PRECISIONS)}")
+            yield Problem("--int8", "unknown_word", f"{self.int8!r} is none of {', '.join(PRECISIONS)}")
         if problem := percentile_problem(self.percentile):
-            problems.append(f"--percentile: {problem}")
+            yield replace(problem, key="--percentile")
         if precision in COMPUTES_INT8:
-            return problems + self._contradictions(precision)
+            yield from self._contradictions(precision)
+            return
         if self.int8 == "static" and self.calibrate is None:
-            problems.append("--calibrate: --int8 static needs a minute or so of real audio to measure ranges on")
+            message = "--int8 static needs a minute or so of real audio to measure ranges on"
+            yield Problem("--calibrate", "missing", message)
         if self.int8 == "dynamic" and self.calibrate is None and self.check is None:
-            problems.append("--check: --int8 dynamic needs real audio on which the file is compared with the model")
-        return problems
+            message = "--int8 dynamic needs real audio on which the file is compared with the model"
+            yield Problem("--check", "missing", message)
 
-    def _contradictions(self, precision: str) -> list[str]:
+    def find_task_problems(self, precision: str = "float32") -> Iterator[Problem]:
+        """Find the problems of the request for a model that answers a task.
+
+        Args:
+            precision: of the model's folder.
+        """
+        if self.to != "onnx":
+            yield Problem("--to", "no_task", f"{self.to} has no form for a task head; --to onnx has")
+        if self.int8 is not None or precision in COMPUTES_INT8:
+            yield Problem("--int8", "no_int8", f"{self.model} answers a task, and such files are in fp32 alone")
+
+    def _contradictions(self, precision: str) -> Iterator[Problem]:
         """Options that contradict a folder that already sets its precision."""
         cure = "leave it out, or bring the model back first: bigfoot quantize MODEL OUT --precision float32"
-        found = []
         if self.int8 in PRECISIONS and f"int8_{self.int8}" != precision:
-            found.append(f"--int8: {self.int8} contradicts {self.model}, which is {precision}; {cure}")
+            message = f"{self.int8} contradicts {self.model}, which is {precision}; {cure}"
+            yield Problem("--int8", "other_precision", message)
         if self.calibrate is not None:
-            found.append(f"--calibrate: {self.model} is {precision} and is not calibrated again; {cure}")
+            message = f"{self.model} is {precision} and is not calibrated again; {cure}"
+            yield Problem("--calibrate", "not_read", message)
         if self.percentile != 100.0:
-            found.append(f"--percentile: {self.model} is {precision} and has its ranges already; {cure}")
-        return found
+            message = f"{self.model} is {precision} and has its ranges already; {cure}"
+            yield Problem("--percentile", "not_read", message)
 
 
 def run_export(request: ExportRequest, on_note: Callable[[str], None] = lambda _: None) -> Parity | TaskParity:
@@ -157,17 +174,21 @@ def run_export(request: ExportRequest, on_note: Callable[[str], None] = lambda _
 
 def _export(request: ExportRequest, on_note: Callable[[str], None]) -> Parity | TaskParity:
     loaded = load_model(request.model)
-    if problems := request.problems(loaded.model.config.precision):
+    if problems := list(request.find_problems(loaded.model.config.precision)):
         raise ConfigError(problems)
     target = TARGETS[request.to]
     target.require()
     check_exportable(loaded)
     if loaded.model.task_head is not None:
-        return _export_task(request, loaded)
-    calibration = None if request.calibrate is None else read_speech(request.calibrate, loaded.processor)
+        return _export_task(request, loaded, on_note)
+    calibration = None
+    if request.calibrate is not None:
+        calibration = read_option("--calibrate", request.calibrate, loaded.processor, on_note)
     own = folder_plan(loaded.model)
     plan = _plan(request, loaded, calibration) if own is None else own
-    judged = calibration if request.check is None and calibration else read_speech(request.check, loaded.processor)
+    judged = calibration if request.check is None else None
+    if judged is None:
+        judged = read_option("--check", request.check, loaded.processor, on_note)
     limits = ParityLimits(wer=request.max_wer_rise)
     if own is not None:
         on_note(f"int8 as {request.model} has it: {len(own.ranges)} layers")
@@ -180,14 +201,11 @@ def _export(request: ExportRequest, on_note: Callable[[str], None]) -> Parity | 
     return parity
 
 
-def _export_task(request: ExportRequest, loaded: LoadedModel) -> TaskParity:
+def _export_task(request: ExportRequest, loaded: LoadedModel, on_note: Callable[[str], None]) -> TaskParity:
     """Export a model that answers a task: to ONNX, in fp32."""
-    problems = [] if request.to == "onnx" else [f"--to: {request.to} has no form for a task head; --to onnx has"]
-    if request.int8 is not None or folder_plan(loaded.model) is not None:
-        problems.append(f"--int8: {request.model} answers a task, and such files are in fp32 alone")
-    if problems:
+    if problems := list(request.find_task_problems(loaded.model.config.precision)):
         raise ConfigError(problems)
-    judged = read_speech(request.check or request.calibrate, loaded.processor)
+    judged = read_option("--check", request.check or request.calibrate, loaded.processor, on_note)
     exported, parity = export_task(loaded, judged, normalize=request.normalize)
     exported.save(request.destination, request.may)
     return parity

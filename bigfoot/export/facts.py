@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from typing import Any
 
 import bigfoot
 from bigfoot.errors import ModelError
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.tasks.shape import TaskShape
 from bigfoot.text.huggingface import HuggingFaceTokenizer
 from bigfoot.text.tokenizers import CharTokenizer, Processor
 
@@ -59,8 +62,13 @@ def describe(
         # The whole shape, for what counts and compares; a runtime needs none of it.
         "config": config.to_json_string(use_diff=True),
         **written,
-        **({} if config.task is None else {"task": json.dumps(config.task, ensure_ascii=False)}),
+        **({} if config.task is None else {"task": _describe_task(config.task)}),
     }
+
+
+def _describe_task(task: dict[str, Any]) -> str:
+    """All fields of a task head, those with their defaults too: a runtime knows none."""
+    return json.dumps(dataclasses.asdict(TaskShape.read(task)), ensure_ascii=False)
 
 
 def check_exportable(loaded: LoadedModel) -> None:

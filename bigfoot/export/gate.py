@@ -14,6 +14,7 @@ from bigfoot.export.layers import LayerError
 from bigfoot.export.onnx import build_onnx
 from bigfoot.export.parity import Parity, ParityLimits, find_worst, measure_parity
 from bigfoot.formats.folder import LoadedModel
+from bigfoot.progress import show_work
 
 Build: TypeAlias = Callable[..., Exported]
 
@@ -52,7 +53,8 @@ def export_checked(
         ExportError: it does not pass; with the worst layers.
     """
     limits, brought_back = limits or ParityLimits(), 1
-    exported = build(loaded, plan, normalize=normalize)
+    with show_work("building the file"):
+        exported = build(loaded, plan, normalize=normalize)
     while True:
         parity = measure_parity(loaded, exported, utterances, limits)
         if not parity.problems:

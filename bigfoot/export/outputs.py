@@ -12,6 +12,7 @@ from bigfoot.audio.pauses import LONGEST_PIECE
 from bigfoot.data.batches import Batch, LoadedUtterance, collate
 from bigfoot.export.exported import Exported
 from bigfoot.formats.folder import LoadedModel
+from bigfoot.progress import track
 from bigfoot.text.tokenizer import Tokenizer
 from bigfoot.types import Seconds
 
@@ -75,7 +76,8 @@ class FileRunner:
             size: utterances of a batch; fewer where it would be longer than ``MOST_BATCH_SECONDS``.
         """
         found: dict[int, np.ndarray] = {}
-        for rows in plan_mixed([len(item.samples) for item in items], size, round(MOST_BATCH_SECONDS * self._rate)):
+        plan = plan_mixed([len(item.samples) for item in items], size, round(MOST_BATCH_SECONDS * self._rate))
+        for rows in track(plan, f"running the file, {size} at a time", unit="batches"):
             found |= dict(zip(rows, self.run([items[row] for row in rows]), strict=True))
         return [found[row] for row in range(len(items))]
 

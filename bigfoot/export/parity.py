@@ -15,6 +15,7 @@ from bigfoot.export.outputs import BATCH_SIZES, FileRunner, collate_silent, deco
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.error_rate import PairedDifference, compare_paired
 from bigfoot.measure.rounding import rounding_limit
+from bigfoot.progress import track
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ def measure_parity(
         See ``Parity``.
     """
     runner, ordered = FileRunner(loaded, exported), sorted(utterances, key=lambda item: len(item.samples))
-    expected = [outputs_of_model(loaded, item) for item in ordered]
-    alone = [runner.run([item])[0] for item in ordered]
+    expected = [outputs_of_model(loaded, item) for item in track(ordered, "running the model", unit="utterances")]
+    alone = [runner.run([item])[0] for item in track(ordered, "running the file", unit="utterances")]
     in_batches = [runner.run_batches(ordered, size) for size in BATCH_SIZES] if exported.plan.is_static else []
     texts, found, *by_batch = (_texts(each, ordered, utterances, loaded) for each in (expected, alone, *in_batches))
     references = join_pieces(utterances, [item.text for item in utterances])

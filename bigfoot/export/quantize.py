@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bigfoot.compress.quantize import TARGETS, apply, percentile_problem
-from bigfoot.compress.settings import Quantize
+from bigfoot.compress.quantize import TARGETS, apply
+from bigfoot.compress.settings import Quantize, percentile_problem
+from bigfoot.config import Problem
 from bigfoot.data.batches import LoadedUtterance
 from bigfoot.errors import ConfigError
-from bigfoot.export.audio import join_pieces, padded_audio, read_speech
+from bigfoot.export.audio import join_pieces, padded_audio, read_option
 from bigfoot.export.outputs import decode_greedily, outputs_of_model
 from bigfoot.formats.folder import EARLIER_MODELS, LoadedModel, load_model, resolve_model, save_model
 from bigfoot.measure.error_rate import PairedDifference, compare_paired
 from bigfoot.measure.size import measure_size_bytes
+from bigfoot.progress import show_work, track
 from bigfoot.storage.lock import locked
 from bigfoot.storage.ownership import OWN_ONLY, MayReplace, check_folder
 
@@ -43,26 +45,27 @@ class QuantizeRequest:
     keep_fp32: Sequence[str] = ()
     may: MayReplace = OWN_ONLY
 
-    def problems(self) -> list[str]:
-        """Return all problems of the request at once.
+    def find_problems(self) -> Iterator[Problem]:
+        """Find all problems of the request.
 
         Examples:
-            >>> QuantizeRequest("tiny_teacher", Path("out"), "int8", calibrate=Path("a.wav")).problems()
-            ['--calibrate: only int8_static has ranges to measure; for comparing texts there is --check']
+            >>> print(*QuantizeRequest("tiny_teacher", Path("out"), "int8", calibrate=Path("a.wav")).find_problems())
+            --calibrate: only int8_static has ranges to measure; for comparing texts there is --check
         """
         static = self.precision == "int8_static"
-        problems = []
         if self.precision not in TARGETS:
-            problems.append(f"--precision: {self.precision!r} is none of {', '.join(TARGETS)}")
+            yield Problem("--precision", "unknown_word", f"{self.precision!r} is none of {', '.join(TARGETS)}")
         elif static and self.calibrate is None:
-            problems.append("--calibrate: int8_static needs a minute or so of real audio to measure ranges on")
+            message = "int8_static needs a minute or so of real audio to measure ranges on"
+            yield Problem("--calibrate", "missing", message)
         elif not static and self.calibrate is not None:
-            problems.append("--calibrate: only int8_static has ranges to measure; for comparing texts there is --check")
+            message = "only int8_static has ranges to measure; for comparing texts there is --check"
+            yield Problem("--calibrate", "not_read", message)
         if problem := percentile_problem(self.percentile):
-            problems.append(f"--percentile: {problem}")
+            yield replace(problem, key="--percentile")
         elif not static and self.percentile != 100.0:
-            problems.append("--percentile: only int8_static has ranges that could be cut; leave it out")
-        return problems
+            message = "only int8_static has ranges that could be cut; leave it out"
+            yield Problem("--percentile", "not_read", message)
 
 
 @dataclass(frozen=True)
@@ -103,11 +106,12 @@ class Quantized:
         return f"{share}; {points}{self.texts_changed} of {self.num_utterances} texts changed"
 
 
-def run_quantize(request: QuantizeRequest) -> Quantized:
+def run_quantize(request: QuantizeRequest, on_note: Callable[[str], None] = lambda _: None) -> Quantized:
     """Load, calibrate, round, save, compare.
 
     Args:
         request: what is to be made small.
+        on_note: called with a line that a user should read.
 
     Returns:
         See ``Quantized``; the folder is written.
@@ -117,7 +121,7 @@ def run_quantize(request: QuantizeRequest) -> Quantized:
         ModelError: weights that cannot be made small.
         OutputError: the destination is read, holds what bigfoot did not write, or another process writes it.
     """
-    if problems := request.problems():
+    if problems := list(request.find_problems()):
         raise ConfigError(problems)
     model = resolve_model(request.model)
     read = [model, *filter(None, (request.calibrate, request.check))]
@@ -125,17 +129,22 @@ def run_quantize(request: QuantizeRequest) -> Quantized:
     # Before audio is read for minutes, and again when the folder is written.
     check_folder(request.destination, replace(request.may, report=lambda _: None), EARLIER_MODELS)
     with locked(request.destination):
-        return _quantize(request)
+        return _quantize(request, on_note)
 
 
-def _quantize(request: QuantizeRequest) -> Quantized:
+def _quantize(request: QuantizeRequest, on_note: Callable[[str], None]) -> Quantized:
     loaded = load_model(request.model)
-    calibration = [] if request.calibrate is None else read_speech(request.calibrate, loaded.processor)
-    checked = calibration if request.check is None else read_speech(request.check, loaded.processor)
+    calibration, checked = (
+        [] if place is None else read_option(option, place, loaded.processor, on_note)
+        for option, place in (("--calibrate", request.calibrate), ("--check", request.check))
+    )
+    if request.check is None:
+        checked = calibration
     config = Quantize(request.precision, list(request.keep_fp32), request.percentile)
     model, change = apply(loaded.model, config, padded_audio(calibration, loaded.processor))
     entry = {"step": "quantize", "precision": request.precision, "changes": [change.describe()]}
-    save_model(model, loaded.processor, request.destination, [*loaded.history, entry], may=request.may)
+    with show_work("writing"):
+        save_model(model, loaded.processor, request.destination, [*loaded.history, entry], may=request.may)
     before, after = (
         0 if folder is None else measure_size_bytes(folder) for folder in (loaded.folder, request.destination)
     )
@@ -150,5 +159,6 @@ def _quantize(request: QuantizeRequest) -> Quantized:
 
 
 def _transcribe(loaded: LoadedModel, utterances: Sequence[LoadedUtterance]) -> list[str]:
-    texts = [decode_greedily(outputs_of_model(loaded, item), loaded.processor.tokenizer) for item in utterances]
+    shown = track(utterances, "comparing texts", unit="utterances")
+    texts = [decode_greedily(outputs_of_model(loaded, item), loaded.processor.tokenizer) for item in shown]
     return join_pieces(utterances, texts)

@@ -14,6 +14,7 @@ from bigfoot.formats.dense import densify
 from bigfoot.formats.folder import LoadedModel, align_tokens, load_model, replace_model_folder, write_model
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.reshape import without_head
+from bigfoot.progress import show_work
 from bigfoot.storage.ownership import OWN_ONLY, MayReplace
 from bigfoot.text.tokenizers import Processor
 from bigfoot.types import SAMPLE_RATE, Seconds
@@ -59,8 +60,10 @@ def convert_model(
 
     def write(beside: Path) -> None:
         nonlocal found
-        write_model(written, beside, to=to, with_code=with_code)
-        found = compare_outputs(loaded, load_model(beside))
+        with show_work(f"writing {to}"):
+            write_model(written, beside, to=to, with_code=with_code)
+        with show_work("comparing on audio"):
+            found = compare_outputs(loaded, load_model(beside))
         # Not "greater than": a difference that is not a number is none that can be tolerated.
         if not found <= tolerance:
             raise ModelError(

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import transformers
 
+from bigfoot.config import Problem
 from bigfoot.errors import ConfigError
 from bigfoot.measure.benchmark_plan import BenchmarkPlan, Setting, plan_warnings
 from bigfoot.measure.by_part import PartResult, measure_parts
@@ -202,8 +203,12 @@ def _open_subjects(plan: BenchmarkPlan) -> list[_Subject]:
     for source, opened in zip(plan.sources, models, strict=True):
         fewest = opened.config.receptive_field
         problems += [
-            f"--seconds: {seconds:g} is {round(seconds * SAMPLE_RATE)} samples, less than the {fewest} that make a "
-            f"frame of {source}; give {fewest / SAMPLE_RATE:g} or more"
+            Problem(
+                "--seconds",
+                "too_short",
+                f"{seconds:g} is {round(seconds * SAMPLE_RATE)} samples, less than the {fewest} that make a frame of "
+                f"{source}; give {fewest / SAMPLE_RATE:g} or more",
+            )
             for seconds in plan.seconds
             if round(seconds * SAMPLE_RATE) < fewest
         ]

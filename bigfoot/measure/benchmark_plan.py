@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from bigfoot.config import Problem
 from bigfoot.errors import ConfigError
 from bigfoot.measure.runtimes import split_runtime
 from bigfoot.measure.speed import count_all_threads
@@ -84,12 +85,13 @@ def read_plan(
         >>> read_plan(["tiny_teacher"], seconds="2,10").settings
         [Setting(threads=1, seconds=2.0, batch=1), Setting(threads=1, seconds=10.0, batch=1)]
     """
-    problems: list[str] = []
+    problems: list[Problem] = []
     if not sources:
-        problems.append("no model to measure")
-    problems += [f"{source!r} names no model" for source in sources if not split_runtime(source)[1].strip()]
+        problems.append(Problem("MODEL", "missing", "no model to measure"))
+    nameless = [source for source in sources if not split_runtime(source)[1].strip()]
+    problems += [Problem("MODEL", "no_name", f"{source!r} names no model") for source in nameless]
     if rounds < 1:
-        problems.append(f"--rounds: {rounds} should be 1 or more")
+        problems.append(Problem("--rounds", "out_of_range", f"{rounds} should be 1 or more"))
     counts = {"--threads": threads, "--batch": batch}
     whole = {option: tuple(_read_numbers(option, text, True, problems)) for option, text in counts.items()}
     lengths = tuple(_read_numbers("--seconds", seconds, False, problems))
@@ -99,7 +101,7 @@ def read_plan(
     return BenchmarkPlan(tuple(sources), of_threads, lengths, of_batch, rounds)
 
 
-def _read_numbers(option: str, text: str, whole: bool, problems: list[str]) -> Iterator[float]:
+def _read_numbers(option: str, text: str, whole: bool, problems: list[Problem]) -> Iterator[float]:
     seen = set()
     for word in text.split(","):
         try:
@@ -108,9 +110,10 @@ def _read_numbers(option: str, text: str, whole: bool, problems: list[str]) -> I
             number = math.nan
         if not (0 < number < math.inf):
             kind = "a whole number, 1 or more" if whole else "a number above 0"
-            problems.append(f"{option}: {word.strip()!r} in {text!r} should be {kind}, with commas between several")
+            message = f"{word.strip()!r} in {text!r} should be {kind}, with commas between several"
+            problems.append(Problem(option, "no_number", message))
         elif number in seen:
-            problems.append(f"{option}: {word.strip()} is given twice in {text!r}; once is enough")
+            problems.append(Problem(option, "repeated", f"{word.strip()} is given twice in {text!r}; once is enough"))
         else:
             seen.add(number)
             yield number

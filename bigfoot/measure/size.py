@@ -121,13 +121,14 @@ def part_modules(model: PreTrainedModel) -> list[nn.Module]:
     """The modules that make up the parts of a model, ours or a wav2vec2-like one of transformers'.
 
     Returns:
-        Feature encoder, feature projection, positional convolution, encoder (with the former inside it), and the CTC
-        head where there is one.
+        Feature encoder, feature projection, positional convolution, encoder (with the former inside it), and the heads
+        that there are.
     """
     base = model.base_model
-    head = model.head if isinstance(model, BigfootForCTC) else getattr(model, "lm_head", None)
+    own = isinstance(model, BigfootForCTC)
+    heads = [model.head, model.task_head] if own else [getattr(model, "lm_head", None)]
     modules = [base.feature_extractor, base.feature_projection, base.encoder.pos_conv_embed, base.encoder]
-    return modules if head is None else [*modules, head]
+    return [*modules, *(head for head in heads if head is not None)]
 
 
 def divide_by_part(model: PreTrainedModel, amounts: Mapping[nn.Module, float]) -> dict[str, float]:

@@ -171,6 +171,7 @@ def measure_speed(
     seconds: Seconds = 10.0,
     threads: int = 1,
     batch: int = 1,
+    on_round: Callable[[], None] = lambda: None,
 ) -> dict[str, ModelSpeed]:
     """Time models in eval mode on the same audio, one pass of each a round.
 
@@ -184,6 +185,7 @@ def measure_speed(
         seconds: audio of an utterance.
         threads: of torch on the CPU, and of ONNX Runtime.
         batch: utterances of a pass.
+        on_round: see ``time_rounds``.
 
     Returns:
         Speeds by name.
@@ -201,7 +203,7 @@ def measure_speed(
     }
     plain = [model for model in models.values() if isinstance(model, PreTrainedModel)]
     with torch_threads(threads), eval_mode(plain):
-        times = time_rounds(passes, rounds)
+        times = time_rounds(passes, rounds, on_round)
     first = next(iter(models))
     return {name: summarize_times(times[first], own, seconds * batch) for name, own in times.items()}
 

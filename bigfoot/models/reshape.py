@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.fake_int8 import int8_layers
 from bigfoot.models.pretrained import refuse_small
 from bigfoot.models.small_weights import SmallWeights, round_state
+from bigfoot.models.tasks.shape import TaskShape
 
 
 def reshape_config(config: BigfootConfig, **changes: object) -> BigfootConfig:
@@ -200,7 +202,9 @@ def with_task_head(model: BigfootForCTC, shape: dict[str, Any] | None, seed: int
         >>> with_task_head(load_model("tiny_teacher").model, {"labels": ["no", "yes"]}, seed=1).task_head.name
         'single-label head, mean pooling'
     """
-    changes: dict[str, Any] = {"task": shape} | ({} if shape is None else {"ctc_head": False, "decoder": None})
+    changes: dict[str, Any] = {"task": None}
+    if shape is not None:
+        changes = {"task": asdict(TaskShape.read(shape)), "ctc_head": False, "decoder": None}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         renewed = BigfootForCTC(reshape_config(model.config, **changes))

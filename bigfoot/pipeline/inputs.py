@@ -16,8 +16,10 @@ from bigfoot.data.sources import DIGESTS_FILE
 from bigfoot.errors import DataError
 from bigfoot.pipeline.fingerprints import fingerprint
 from bigfoot.pipeline.settings import Config
+from bigfoot.pipeline.steps.step import get_step
 from bigfoot.storage.digests import FileDigests, is_plain_file
 from bigfoot.storage.state import forget_state, refuse_file, refuse_folder, write_whole
+from bigfoot.text.tokenizers import Processor
 
 log = logging.getLogger("bigfoot")
 
@@ -32,6 +34,54 @@ def corpus_settings(config: Config) -> dict[str, Any]:
         config: of the run.
     """
     return {key: value for key, value in to_dict(config.data).items() if key not in _LOADING}
+
+
+def splits_until(until: str, config: Config) -> set[str]:
+    """Return the splits that are read before a run stops; test is read once, at the end.
+
+    Args:
+        until: stage after which it stops.
+        config: of the run.
+    """
+    return {"train", "dev"} | ({"test", *config.evaluate.splits} if until in ("data", "report") else set())
+
+
+def needs_same_data(one: Config, other: Config) -> bool:
+    """Return whether two runs with the same teacher can share their manifests.
+
+    Args:
+        one: configuration of a run.
+        other: of another.
+
+    Examples:
+        >>> from bigfoot.pipeline.settings import load_config
+        >>> one = load_config("demo_config.yaml")
+        >>> needs_same_data(one, load_config("demo_config.yaml", ["seed=8"]))
+        False
+    """
+    ours, theirs = ((corpus_settings(each), each.seed, _allows_new_characters(each)) for each in (one, other))
+    return ours == theirs and one.teacher.path == other.teacher.path
+
+
+def _allows_new_characters(config: Config) -> bool:
+    """Return whether transcripts may hold characters outside the teacher's vocabulary."""
+    prunes = "prune" in config.steps and get_step("prune").reads_labels(config)
+    own_labels = config.finetune.head != "teacher" and not config.distill.losses.ctc.weight and config.control is None
+    # Pseudo-labels use the teacher's characters, and so must the references of test.
+    return own_labels and config.data.transcripts == "given" and not prunes
+
+
+def find_characters(config: Config, processor: Processor) -> list[str] | None:
+    """Return the characters allowed in transcripts; None for a new vocabulary, or if the teacher's allows any.
+
+    Args:
+        config: of the run.
+        processor: the teacher's.
+    """
+    tokenizer = processor.tokenizer
+    if tokenizer is None or tokenizer.characters is None or config.trains_task or _allows_new_characters(config):
+        return None
+    return sorted(tokenizer.characters)
 
 
 def refuse_misplaced(run_dir: Path, steps: Collection[str]) -> None:

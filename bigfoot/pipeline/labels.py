@@ -12,7 +12,7 @@ from accelerate import PartialState
 from bigfoot.audio.pauses import LONGEST_PIECE
 from bigfoot.config import Problem, to_dict
 from bigfoot.data.batches import evaluation_batches
-from bigfoot.data.manifests import PreparedData, show_progress, write_relabelled
+from bigfoot.data.manifests import PreparedData, write_relabelled
 from bigfoot.decoding.greedy import Transcripts, transcribe_batches
 from bigfoot.decoding.spoken import transcribe_by_decoder
 from bigfoot.errors import DataError
@@ -196,16 +196,16 @@ def _transcribe(split: str, data: PreparedData, teacher: LoadedModel, config: Ev
     log.info("labels: the teacher transcribes %s, %.2f h", split, data.hours[split])
     # Without a tokenizer: existing transcripts are not tokenized here.
     silent, size = replace(teacher.processor, tokenizer=None), config.batch_size
-    batches = evaluation_batches(data.manifests[split], silent, size, longest=LONGEST_PIECE)
+    batches = evaluation_batches(
+        data.manifests[split], silent, size, longest=LONGEST_PIECE, doing=f"labelling {split}"
+    )
     home = teacher.model.device
     teacher.model.to(PartialState().device)
-    count = -(-data.num_utterances[split] // size)
-    shown = show_progress(batches, f"transcribing {split}", count)
     if teacher.model.decoder is None:
-        found = transcribe_batches(teacher.model, shown, tokenizer)
+        found = transcribe_batches(teacher.model, batches, tokenizer)
     else:
         decoder_tokenizer = teacher.processor.decoder_tokenizer or tokenizer
-        found = transcribe_by_decoder(teacher.model, shown, decoder_tokenizer, config.autoregressive)
+        found = transcribe_by_decoder(teacher.model, batches, decoder_tokenizer, config.autoregressive)
     teacher.model.to(home)
     return replace(found, hypotheses=[tokenizer.drop_specials(text) for text in found.hypotheses])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from bigfoot.compress.quantize import folder_plan
@@ -17,6 +18,7 @@ from bigfoot.measure.speed import ModelSpeed, count_all_threads, measure_speed
 from bigfoot.pipeline.deployed import open_timed
 from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.settings import Config
+from bigfoot.progress import show_work
 from bigfoot.report.rows import Row
 
 log = logging.getLogger("bigfoot")
@@ -89,8 +91,10 @@ def measure_speeds(measured: Sequence[Measured], config: Config) -> Speeds:
         models = {**timed.models, **decoders}
         timed.notes += [_describe_pass(name, decoder) for name, decoder in decoders.items()]
         log.info("measuring speed: %d interleaved rounds of %d models", rounds, len(models))
-        single = measure_speed(models, rounds=rounds, seconds=seconds, threads=1)
-        every = measure_speed(models, rounds=rounds, seconds=seconds, threads=count_all_threads())
+        # A bar that refreshes itself would be measured too.
+        with show_work("measuring speed", 2 * (rounds + 1), "rounds", live=False) as work:
+            measure = partial(measure_speed, models, rounds=rounds, seconds=seconds, on_round=work.advance)
+            single, every = measure(threads=1), measure(threads=count_all_threads())
         for item in measured:
             if item.result.row in timed.models and item.loaded.folder is not None:
                 item.peak_memory = measure_peak_memory(timed.files.get(item.result.row, item.loaded.folder))

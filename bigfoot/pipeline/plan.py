@@ -20,8 +20,8 @@ class Models:
     Args:
         teacher: of distillation.
         source: the model that the student is initialized from; the teacher, unless another is named.
-        student: shape of the student as needed by losses, see ``resolve_student``; the source's shape without a student
-            step. If the shape is invalid, the closest valid one.
+        student: shape of the student, see ``resolve_student``; the source's shape without a student step. If the shape
+            is invalid, the closest valid one.
         student_problems: why the shape is invalid.
     """
 
@@ -86,7 +86,7 @@ def resolve_plan(config: Config) -> Plan:
     if "student" not in config.steps:
         return Plan(config, teacher, Models(teacher, source, source.config), problems)
     student = resolve_student(config, source.config)
-    return Plan(config, teacher, Models(teacher, source, student.shape, [*student.problems, *student.unfit]), problems)
+    return Plan(config, teacher, Models(teacher, source, student.shape, student.problems), problems)
 
 
 def _pair_problems(config: Config, source: ModelOutline, teacher: ModelOutline) -> list[Problem]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bigfoot.compress.settings import Prune, Quantize, StudentConfig
 from bigfoot.config import Registry
+from bigfoot.config.reading import check_section
 from bigfoot.tasks.settings import TrainTaskConfig
 from bigfoot.training.distilling import DistillConfig, GatesConfig
 from bigfoot.training.finetuning import FinetuneConfig
@@ -37,8 +38,9 @@ def register_step(name: str, settings: type, made_by: type | str) -> None:
         made_by: see ``StepEntry``.
 
     Raises:
-        BigfootError: the name is taken.
+        BigfootError: the name is taken, or the dataclass cannot be a section of a configuration.
     """
+    check_section(settings)
     STEPS.add(name, StepEntry(settings, made_by), f"{settings.__module__}.{settings.__qualname__}")
 
 

@@ -26,7 +26,7 @@ from bigfoot.evaluation.evaluate import (
     missing_wer_reason,
 )
 from bigfoot.formats.folder import LoadedModel
-from bigfoot.measure.error_rate import PairedDifference, compare_paired, count_errors
+from bigfoot.measure.error_rate import ErrorRate, PairedDifference, compare_paired, count_errors
 from bigfoot.measure.size import ModelSize
 from bigfoot.measure.speed import count_all_threads, name_processor
 from bigfoot.pipeline.execute import CONTROL, find_turn
@@ -101,8 +101,8 @@ def build_rows(
         for item in measured:
             row = _start_row(item, measured[0].size, speeds, config, config_path)
             row.split = split
-            if item.loaded.model.task_head is not None:
-                findings.tasks.append(judge_task(row, item.loaded, manifests, config))
+            if item.loaded.model.task_head is not None or config.trains_task:
+                findings.tasks += judge_task(row, item.loaded, manifests, config)
                 findings.rows.append(row)
                 continue
             found = [row] if item.loaded.model.decoder is None else [row, _decoder_row(row, item, speeds)]
@@ -217,8 +217,7 @@ def _judge(
         invariance = measure_batch_invariance(item.loaded, manifest)
     item.loaded.model.to(home)
     row.batch_invariant, row.batch_invariance_max_difference = invariance.invariant, invariance.max_difference
-    rate = accuracy.error_rate
-    if rate.wer is None:
+    if accuracy.error_rate.wer is None:
         row.wer_missing_reason = "no transcripts"
         return
     row.decoder, row.unit = describe_decoder(how), _unit(item.loaded)
@@ -226,12 +225,21 @@ def _judge(
         row.decoder = name_decoding(item.loaded.model, how.autoregressive)
         if cut := accuracy.transcripts.num_cut:
             row.protocol += f", {cut} of its texts cut at a repetition loop"
+    _fill_rates(row, accuracy.error_rate)
+    _fill_differences(row, accuracies, config, by_decoder=by_decoder)
+
+
+def _fill_rates(row: Row, rate: ErrorRate) -> None:
     row.wer, row.wer_low, row.wer_high, row.cer = rate.wer, rate.wer_low, rate.wer_high, rate.cer
     row.hits, row.substitutions = rate.words.hits, rate.words.substitutions
     row.deletions, row.insertions = rate.words.deletions, rate.words.insertions
     row.num_utterances, row.num_words, row.bootstrap_unit = rate.num_utterances, rate.num_words, rate.bootstrap_unit
-    ours = accuracy.transcripts
-    if how.decoder != "greedy" and not by_decoder:
+
+
+def _fill_differences(row: Row, accuracies: Mapping[str, Accuracy], config: Config, *, by_decoder: bool) -> None:
+    """Fill in the paired differences to greedy decoding and to the teacher."""
+    ours = accuracies[row.name].transcripts
+    if config.evaluate.decoder != "greedy" and not by_decoder:
         gain = _compare(ours, ours.greedy, config)
         row.greedy_difference = gain.difference
         row.greedy_difference_low, row.greedy_difference_high = gain.low, gain.high

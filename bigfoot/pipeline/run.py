@@ -26,11 +26,12 @@ from bigfoot.pipeline.execute import list_turns, run_turn
 from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.fingerprints import digest_files, fingerprint, fingerprint_files
 from bigfoot.pipeline.inputs import (
-    corpus_settings,
     digest_noise,
     digest_training_data,
+    find_characters,
     prepare_inputs,
     refuse_misplaced,
+    splits_until,
 )
 from bigfoot.pipeline.labels import choose_labels
 from bigfoot.pipeline.plan import Plan, resolve_plan
@@ -38,11 +39,9 @@ from bigfoot.pipeline.rows import build_rows, describe_machine
 from bigfoot.pipeline.run_folder import refuse_own_models, save_run_config, sole_run
 from bigfoot.pipeline.scale import apply_scale
 from bigfoot.pipeline.settings import Config
-from bigfoot.pipeline.steps.step import get_step
 from bigfoot.pipeline.vouching import read_report, write_report
 from bigfoot.report.rows import Report
 from bigfoot.storage.state import forget_state
-from bigfoot.text.tokenizers import Processor
 
 log = logging.getLogger("bigfoot")
 
@@ -110,7 +109,7 @@ def _run(plan: Plan, until: str, config_path: str | None) -> Report | None:
         log.info("%s", note)
     # The first process prepares the data, the others reuse it.
     with PartialState().main_process_first():
-        data = prepare_inputs(config, run_dir, find_characters(config, teacher.processor), _splits_until(until, config))
+        data = prepare_inputs(config, run_dir, find_characters(config, teacher.processor), splits_until(until, config))
         labels = choose_labels(config, data, digest_training_data(data), teacher)
     if until == "data":
         return None
@@ -122,45 +121,6 @@ def _run(plan: Plan, until: str, config_path: str | None) -> Report | None:
     if until != "report" or not PartialState().is_main_process:
         return None
     return _report(results, context, config_path)
-
-
-def _splits_until(until: str, config: Config) -> set[str]:
-    """Return the splits that are read before a run stops; test is read once, at the end."""
-    return {"train", "dev"} | ({"test", *config.evaluate.splits} if until in ("data", "report") else set())
-
-
-def needs_same_data(one: Config, other: Config) -> bool:
-    """Return whether two runs with the same teacher can share their manifests.
-
-    Examples:
-        >>> from bigfoot.pipeline.settings import load_config
-        >>> one = load_config("demo_config.yaml")
-        >>> needs_same_data(one, load_config("demo_config.yaml", ["seed=8"]))
-        False
-    """
-    ours, theirs = ((corpus_settings(each), each.seed, _allows_new_characters(each)) for each in (one, other))
-    return ours == theirs and one.teacher.path == other.teacher.path
-
-
-def _allows_new_characters(config: Config) -> bool:
-    """Return whether transcripts may hold characters outside the teacher's vocabulary."""
-    prunes = "prune" in config.steps and get_step("prune").reads_labels(config)
-    own_labels = config.finetune.head != "teacher" and not config.distill.losses.ctc.weight and config.control is None
-    # Pseudo-labels use the teacher's characters, and so must the references of test.
-    return own_labels and config.data.transcripts == "given" and not prunes
-
-
-def find_characters(config: Config, processor: Processor) -> list[str] | None:
-    """Return the characters allowed in transcripts; None for a new vocabulary, or if the teacher's allows any.
-
-    Args:
-        config: of the run.
-        processor: the teacher's.
-    """
-    tokenizer = processor.tokenizer
-    if tokenizer is None or tokenizer.characters is None or config.trains_task or _allows_new_characters(config):
-        return None
-    return sorted(tokenizer.characters)
 
 
 def _take_teacher(teacher: LoadedModel, plugins: list[str]) -> StepResult:

@@ -1,29 +1,27 @@
-"""Initialize a student's weights from its source: depth, shape, convolutions, low ranks."""
+"""Initialize a student's weights from its source, technique by technique."""
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 
 import torch
 
-from bigfoot.compress import conv_groups, conv_sharing, decoder_depth, depth, lowrank, narrow, reshape_to
 from bigfoot.compress.audio import LazyAudio
 from bigfoot.compress.conv_groups import groups_per_conv
-from bigfoot.compress.registry import apply_technique
-from bigfoot.compress.settings import StudentConfig
+from bigfoot.compress.registry import apply_techniques
 from bigfoot.data.batches import sample_batches
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.feature_error import measure_feature_error
 from bigfoot.measure.size import count_params
+from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.feature_encoder import PaddedAudio
 from bigfoot.pipeline.settings import Config
-from bigfoot.pipeline.student_shape import final_shape
+from bigfoot.pipeline.student_techniques import further_techniques, initial_techniques
 
 
-class InitAudio:
-    """Training audio for fits and comparisons at initialization; read on first use.
+def read_audio(manifest: Path, loaded: LoadedModel, config: Config) -> LazyAudio:
+    """Return training audio for fits and comparisons at initialization; read on first use.
 
     Args:
         manifest: of train.
@@ -31,16 +29,14 @@ class InitAudio:
         config: of the run.
     """
 
-    def __init__(self, manifest: Path, loaded: LoadedModel, config: Config) -> None:
-        self._source = (manifest, loaded.processor, config.student.init_seconds, config.data.batch_seconds)
+    def read() -> list[PaddedAudio]:
+        batches = sample_batches(manifest, loaded.processor, config.student.init_seconds, config.data.batch_seconds)
+        return [PaddedAudio(batch.input_values, batch.attention_mask) for batch in batches]
 
-    @cached_property
-    def batches(self) -> list[PaddedAudio]:
-        """Batches as input of the feature encoder."""
-        return [PaddedAudio(batch.input_values, batch.attention_mask) for batch in sample_batches(*self._source)]
+    return LazyAudio(read)
 
 
-def build_student(model: BigfootForCTC, config: Config, audio: InitAudio) -> tuple[BigfootForCTC, list[str]]:
+def build_student(model: BigfootForCTC, config: Config, audio: LazyAudio) -> tuple[BigfootForCTC, list[str]]:
     """Initialize a student from a model.
 
     Args:
@@ -54,67 +50,38 @@ def build_student(model: BigfootForCTC, config: Config, audio: InitAudio) -> tup
     Raises:
         ModelError: the shape cannot be built.
     """
-    wanted = config.student
-    if wanted.weights == "random":
-        return _draw_student(model, config)
-    student, change = depth.apply(model, depth.Depth(wanted.num_hidden_layers, wanted.layer_init))
-    changes = [change.describe()]
-    if wanted.decoder_layers is not None:
-        student, change = decoder_depth.apply(student, decoder_depth.DecoderDepth(wanted.decoder_layers))
-        changes.append(change.describe())
-    if wanted.shape:
-        if wanted.shape_init == "least_squares":
-            student, change = narrow.apply(student, narrow.Narrow(wanted.shape), audio.batches)
-        else:
-            student, change = reshape_to.apply(student, reshape_to.Reshape(wanted.shape, config.seed))
-        changes.append(change.describe())
-    if wanted.change_conv_layers:
-        student, changed = _change_convs(student, config, audio)
-        changes += changed
-        if student.config.conv_dim[-1] == model.config.conv_dim[-1]:
-            error = measure_feature_error(student, model, audio.batches)
-            features = f"{error:.3f} relative squared error to the teacher's on training audio"
-            changes.append(f"convolutional features: {features}.")
-    if wanted.low_rank.linears:
-        needed = audio.batches if wanted.low_rank.weighting == "activations" else ()
-        student, change = lowrank.apply(student, wanted.low_rank, needed)
-        changes.append(change.describe())
-    for settings in wanted.read_techniques():
-        student, change = apply_technique(student, settings, LazyAudio(lambda: audio.batches))
-        changes.append(change.describe())
-    return student, changes
+    student, changes = apply_techniques(model, initial_techniques(config), audio)
+    sentences = [change.describe() for change in changes]
+    if config.student.change_conv_layers:
+        sentences += _describe_convs(student, model, config, audio)
+    student, changes = apply_techniques(student, [each.settings for each in further_techniques(config)], audio)
+    return student, [*sentences, *(change.describe() for change in changes)]
 
 
-def _draw_student(model: BigfootForCTC, config: Config) -> tuple[BigfootForCTC, list[str]]:
-    shape = final_shape(config, model.config)
+def draw_student(shape: BigfootConfig, seed: int) -> tuple[BigfootForCTC, list[str]]:
+    """Initialize a student of a shape at random.
+
+    Args:
+        shape: of the plan.
+        seed: of the run.
+
+    Returns:
+        See ``build_student``.
+    """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+        torch.manual_seed(seed)
         student = BigfootForCTC(shape).eval()
     return student, [f"weights: the shape alone; all {count_params(student):,} weights are random."]
 
 
-def _change_convs(model: BigfootForCTC, config: Config, audio: InitAudio) -> tuple[BigfootForCTC, list[str]]:
-    """Group and share convolutions."""
-    wanted, student, changes = config.student, model, []
+def _describe_convs(student: BigfootForCTC, model: BigfootForCTC, config: Config, audio: LazyAudio) -> list[str]:
+    """Describe groups that are still to grow, and the distance of the convolutional features."""
+    sentences = []
     if config.distill.grow_groups:
-        student, sentence = _prepare_growth(student, wanted)
-        changes.append(sentence)
-    else:
-        groups = conv_groups.ConvGroups(wanted.conv_groups, wanted.conv_init)
-        needed = audio.batches if wanted.conv_init == "least_squares" else ()
-        student, change = conv_groups.apply(student, groups, needed)
-        changes.append(change.describe())
-    if wanted.conv_sharing:
-        sharing = conv_sharing.ConvSharing(wanted.conv_sharing, wanted.conv_sharing_init)
-        needed = audio.batches if wanted.conv_sharing_init == "least_squares" else ()
-        student, change = conv_sharing.apply(student, sharing, needed)
-        changes.append(change.describe())
-    return student, changes
-
-
-def _prepare_growth(student: BigfootForCTC, wanted: StudentConfig) -> tuple[BigfootForCTC, str]:
-    groups = groups_per_conv(student.config, wanted.conv_groups)
-    sentence = f"conv_groups: dense for now; {groups} groups grow while it is distilled"
-    if wanted.conv_init == "permute":
-        return conv_groups.order_channels(student, groups), f"{sentence}, channels put in their order."
-    return student, f"{sentence}."
+        groups = groups_per_conv(student.config, config.student.conv_groups)
+        sentences.append(f"conv_groups: dense for now; {groups} groups grow while it is distilled.")
+    if student.config.conv_dim[-1] == model.config.conv_dim[-1]:
+        error = measure_feature_error(student, model, audio)
+        features = f"{error:.3f} relative squared error to the teacher's on training audio"
+        sentences.append(f"convolutional features: {features}.")
+    return sentences

@@ -36,20 +36,22 @@ def find_metric(shape: TaskShape, config: Config) -> str:
 
 
 @torch.no_grad()
-def judge_task(row: Row, loaded: LoadedModel, manifests: dict[str, Path], config: Config) -> dict[str, Any]:
+def judge_task(row: Row, loaded: LoadedModel, manifests: dict[str, Path], config: Config) -> list[dict[str, Any]]:
     """Evaluate a task model on the split of its row.
 
     Args:
         row: receives the score and the batch invariance.
-        loaded: with a task head.
+        loaded: with a task head; a model without one has no score.
         manifests: by split.
         config: of the run.
 
     Returns:
-        Its entry of ``Report.tasks``.
+        Its entry of ``Report.tasks``; none of a model without a task head.
     """
     model, manifest, head = loaded.model, manifests[row.split], loaded.model.task_head
-    assert head is not None
+    if head is None:
+        row.wer_missing_reason = "no task head"
+        return []
     log.info("evaluating %s on %s", row.name, row.split)
     home = model.device
     model.to(PartialState().device)
@@ -60,11 +62,11 @@ def judge_task(row: Row, loaded: LoadedModel, manifests: dict[str, Path], config
     _fill(row, score)
     row.batch_invariant, row.batch_invariance_max_difference = invariance.invariant, invariance.max_difference
     row.decoder, row.protocol = head.name, f"{head.name}, after step {row.step}"
-    return {
+    return [{
         "name": row.name, "split": row.split, "kind": head.shape.kind, "labels": list(head.shape.labels),
         "metrics": score.metrics, "per_class": score.per_class, "confusion": score.confusion,
         "shape": dataclasses.asdict(head.shape),
-    }  # fmt: skip
+    }]  # fmt: skip
 
 
 def _fill(row: Row, score: TaskScore) -> None:

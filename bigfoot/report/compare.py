@@ -12,7 +12,7 @@ from bigfoot.report.columns import COLUMNS, Column, sort_rows
 from bigfoot.report.files import encode_json, encode_text, write_whole
 from bigfoot.report.page import draw_tradeoffs, render_page, tabulate_rows
 from bigfoot.report.plots import draw_wer_vs_size, render_png
-from bigfoot.report.render import render_table
+from bigfoot.report.render import escape, render_table
 from bigfoot.report.rows import Row, load_report
 from bigfoot.report.spreadsheet import render_csv
 
@@ -156,7 +156,7 @@ def save_comparison(comparison: Comparison, folder: str | Path) -> None:
 def render_comparison_markdown(comparison: Comparison) -> str:
     """Render the comparison as one Markdown table below its warnings."""
     heads, cells = _table_of(comparison)
-    warnings = [f"- **Careful:** {warning}" for warning in comparison.warnings]
+    warnings = [f"- **Careful:** {escape(warning)}" for warning in comparison.warnings]
     return "\n".join(["# Comparison", "", *warnings, *([""] if warnings else []), *render_table(heads, cells)]) + "\n"
 
 

@@ -28,6 +28,8 @@ def escape(text: str) -> str:
         ('a # b', '&lt;img src=x&gt;', '\\[click]\\(http://x)')
     """
     line = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+    # First, or a backslash of the text would cancel one that is put before a sign below.
+    line = line.replace("\\", "\\\\")
     line = _ENTITY.sub("&amp;", line).replace("<", "&lt;").replace(">", "&gt;")
     line = line.replace("`", "\\`").replace("](", "]\\(").replace("][", "]\\[")
     return _LEADING.sub(r"\\", line)

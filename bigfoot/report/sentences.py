@@ -37,7 +37,7 @@ def describe_differences(rows: Sequence[Row]) -> list[str]:
 
     Examples:
         >>> from bigfoot.report.rows import Row
-        >>> describe_differences([Row("student", "distil", "test", wer_difference=0.01)])
+        >>> describe_differences([Row("student", "distill", "test", wer_difference=0.01)])
         ['student against the teacher: +1.00 points of WER.']
     """
     sentences = []

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""Characters that start a formula in a spreadsheet."""
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""Characters that start a formula in a spreadsheet; of full width in some of them."""
 
 
 def flatten_row(row: DataclassInstance) -> dict[str, Any]:
@@ -33,7 +33,8 @@ def flatten_row(row: DataclassInstance) -> dict[str, Any]:
 def _flatten(value: Any) -> Any:  # noqa: ANN401 - whatever a field holds
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, str) and value.startswith(_FORMULA):
+    # Spreadsheets pass over space, and a cell that starts with a tab or a line end may be split there.
+    if isinstance(value, str) and (value[:1].isspace() or value.lstrip().startswith(_FORMULA)):
         return f"'{value}"
     return "" if value is None else value
 

@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from bigfoot.runtime.transcript import Transcript
+from bigfoot.runtime.cues import make_cues
+from bigfoot.runtime.transcript import Transcript, Word
 from bigfoot.types import Seconds
 
 
@@ -18,7 +19,7 @@ def to_dict(transcript: Transcript) -> dict[str, Any]:
     """
     if transcript.error is not None:
         return {"source": transcript.source, "error": transcript.error}
-    words = [{"text": w.text, "start": round(w.start, 3), "end": round(w.end, 3)} for w in transcript.words]
+    words = [_word_to_dict(word) for word in transcript.words]
     segments = [
         {"text": s.text, "start": round(s.start, 3), "end": round(s.end, 3)} for s in transcript.segments
     ]  # fmt: skip
@@ -26,6 +27,11 @@ def to_dict(transcript: Transcript) -> dict[str, Any]:
     return {
         "source": transcript.source, "seconds": seconds, "text": transcript.text, "words": words, "segments": segments,
     }  # fmt: skip
+
+
+def _word_to_dict(word: Word) -> dict[str, Any]:
+    fields = {"text": word.text, "start": round(word.start, 3), "end": round(word.end, 3)}
+    return fields | {"joined": True} if word.joined else fields
 
 
 def format_time(seconds: Seconds, mark: str) -> str:
@@ -55,30 +61,32 @@ def render_json(transcript: Transcript) -> str:
 
 
 def render_srt(transcript: Transcript) -> str:
-    """SubRip: numbered segments.
+    """SubRip: numbered cues.
 
     Examples:
-        >>> from bigfoot.runtime.transcript import Word
-        >>> print(render_srt(Transcript("a.wav", 2.0, (Word("ONE", 0.5, 1.0),))))
+        >>> print(render_srt(Transcript("a.wav", 2.0, (Word("ONE", 0.5, 1.7),))))
         1
-        00:00:00,500 --> 00:00:01,000
+        00:00:00,500 --> 00:00:01,700
         ONE
         <BLANKLINE>
     """
-    return "\n".join(f"{n}\n{cue}" for n, cue in enumerate(_cues(transcript, ","), start=1))
+    return "\n".join(f"{n}\n{cue}" for n, cue in enumerate(_render_cues(transcript, ","), start=1))
 
 
 def render_vtt(transcript: Transcript) -> str:
-    """WebVTT: a head, then segments."""
-    # The standard reads < and & as marks of its own.
-    cues = (cue.replace("&", "&amp;").replace("<", "&lt;") for cue in _cues(transcript, "."))
-    return "\n".join(["WEBVTT\n", *cues])
+    """WebVTT: a head, then cues."""
+    return "\n".join(["WEBVTT\n", *_render_cues(transcript, ".", _VTT_ESCAPES)])
 
 
-def _cues(transcript: Transcript, mark: str) -> list[str]:
+# WebVTT reads < and & as marks of its own, and --> as a line of times.
+_VTT_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+
+
+def _render_cues(transcript: Transcript, mark: str, escapes: dict[int, str] | None = None) -> list[str]:
     return [
-        f"{format_time(segment.start, mark)} --> {format_time(segment.end, mark)}\n{segment.text}\n"
-        for segment in transcript.segments
+        f"{format_time(cue.start / 1000, mark)} --> {format_time(cue.end / 1000, mark)}\n"
+        + "".join(f"{line.translate(escapes or {})}\n" for line in cue.lines)
+        for cue in make_cues(transcript.segments)
     ]
 
 

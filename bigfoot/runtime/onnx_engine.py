@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,7 @@ from bigfoot.errors import MissingExtraError, ModelError
 from bigfoot.runtime.engine import EngineOutput, ModelFacts
 from bigfoot.runtime.lanes import count_processors
 from bigfoot.runtime.metadata import read_facts
+from bigfoot.runtime.opened import OpenedByThreads
 from bigfoot.types import Samples
 
 if TYPE_CHECKING:
@@ -41,21 +42,17 @@ class OnnxEngine:
     def __init__(self, path: str | Path, threads: int | None = None) -> None:
         self._path = find_onnx(path)
         self.lanes = threads or count_processors()
-        self._sessions = {self.lanes: open_session(self._path, self.lanes)}
-        self._opening = Lock()
-        metadata = self._sessions[self.lanes].get_modelmeta().custom_metadata_map
-        self.facts: ModelFacts = read_facts(metadata, str(self._path))
-        _check_signature(self._sessions[self.lanes], self.facts)
+        self._sessions = OpenedByThreads(partial(open_session, self._path))
+        session = self._sessions.get(self.lanes)
+        self.facts: ModelFacts = read_facts(session.get_modelmeta().custom_metadata_map, str(self._path))
+        _check_signature(session, self.facts)
 
     def run(self, input_values: Samples, lengths: npt.NDArray[np.int64], alone: bool = True) -> EngineOutput:
         """Compute a batch; see ``Engine``."""
-        threads = self.lanes if alone else 1
-        with self._opening:
-            if threads not in self._sessions:
-                self._sessions[threads] = open_session(self._path, threads)
+        session = self._sessions.get(self.lanes if alone else 1)
         given = {"input_values": input_values, "lengths": lengths}
         try:
-            logits, frames = self._sessions[threads].run(list(_OUTPUTS), given)
+            logits, frames = session.run(list(_OUTPUTS), given)
         except Exception as error:  # ONNX Runtime's exceptions share no base but this one.
             raise ModelError(
                 f"{self._path}: failed at {len(lengths)} utterances of up to {input_values.shape[1]} samples: "

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from bigfoot.errors import MissingExtraError, ModelError
 from bigfoot.runtime.engine import EngineOutput, ModelFacts
 from bigfoot.runtime.lanes import count_processors
 from bigfoot.runtime.metadata import read_facts
+from bigfoot.runtime.opened import OpenedByThreads
 from bigfoot.types import Samples
 
 if TYPE_CHECKING:
@@ -25,6 +26,13 @@ _CACHE_ENTRIES = 500
 """Prepared operators that OpenVINO keeps; its default of 5,000 fills gigabytes."""
 FACTS_KEY = "bigfoot"
 """Key in the file's runtime information under which ``bigfoot export`` stores facts about the model."""
+
+
+class _Compiled(NamedTuple):
+    """A compiled model, and its requests that compute nothing now; a deque, since threads share it."""
+
+    model: openvino.CompiledModel
+    idle: deque[openvino.InferRequest]
 
 
 class OpenVinoEngine:
@@ -45,9 +53,7 @@ class OpenVinoEngine:
         self._model = read_ir(self._path)
         self.facts: ModelFacts = read_facts(read_rt_info(self._model), str(self._path))
         _check_signature(self._model, self.facts)
-        self._compiled: dict[int, openvino.CompiledModel] = {}
-        self._idle: dict[int, list[openvino.InferRequest]] = {}
-        self._lock = Lock()
+        self._compiled = OpenedByThreads(self._compile)
 
     def run(self, input_values: Samples, lengths: npt.NDArray[np.int64], alone: bool = True) -> EngineOutput:
         """Compute a batch; see ``Engine``."""
@@ -64,17 +70,20 @@ class OpenVinoEngine:
             frames = found["frames"]
             return EngineOutput(found["logits"][:, : int(frames.max())], frames)
 
+    def _compile(self, streams: int) -> _Compiled:
+        return _Compiled(compile_ir(self._model, self._path, self.lanes, streams), deque())
+
     @contextmanager
     def _request(self, streams: int) -> Iterator[openvino.InferRequest]:
-        with self._lock:
-            if streams not in self._compiled:
-                self._compiled[streams] = compile_ir(self._model, self._path, self.lanes, streams)
-            idle = self._idle.setdefault(streams, [])
-            request = idle.pop() if idle else self._compiled[streams].create_infer_request()
+        compiled = self._compiled.get(streams)
+        try:
+            request = compiled.idle.pop()
+        except IndexError:
+            request = compiled.model.create_infer_request()
         try:
             yield request
         finally:
-            idle.append(request)
+            compiled.idle.append(request)
 
 
 def round_samples(num_samples: int) -> int:

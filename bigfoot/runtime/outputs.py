@@ -13,6 +13,7 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import TextIO
 
+from bigfoot.config.problems import Problem
 from bigfoot.errors import AudioError, ConfigError, OutputError
 from bigfoot.runtime.arguments import STDIN, Argument, spooled_stdin
 from bigfoot.runtime.formats import FORMATS, to_dict
@@ -53,15 +54,17 @@ def check_output(
     """
     problems = []
     if kind not in FORMATS:
-        problems.append(f"--format: {kind!r} is none of {', '.join(FORMATS)}")
+        problems.append(Problem("--format", "unknown_word", f"{kind!r} is none of {', '.join(FORMATS)}"))
     elif kind in ("srt", "vtt") and len(arguments) > 1 and not is_folder(output):
-        problems.append(f"--output: {len(arguments)} files need a folder for their .{kind} files, such as subtitles/")
+        message = f"{len(arguments)} files need a folder for their .{kind} files, such as subtitles/"
+        problems.append(Problem("--output", "no_folder", message))
     if is_folder(output):
         seen: dict[Path, str] = {}
         for argument in arguments:
             place = argument.place.with_suffix(f".{kind}")
             if place in seen:
-                problems.append(f"--output: {seen[place]} and {argument.name} would both become {place}")
+                message = f"{seen[place]} and {argument.name} would both become {place}"
+                problems.append(Problem("--output", "same_place", message))
             seen.setdefault(place, argument.name)
     if problems:
         raise ConfigError(problems)

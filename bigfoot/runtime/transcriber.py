@@ -12,13 +12,15 @@ import numpy.typing as npt
 
 from bigfoot.audio.chunking import LONGEST_CHUNK, OVERLAP, FrameIds, join_frames, plan_chunks
 from bigfoot.audio.files import normalize_waveform
+from bigfoot.audio.loudness import Decibels, LoudnessMeter, measure_loudness
 from bigfoot.audio.recording import Recording, Source, cut_chunks, measure_moments, normalize_part, open_recording
 from bigfoot.errors import AudioError, ModelError
 from bigfoot.runtime.batching import pad_batch, plan_batches
 from bigfoot.runtime.engine import Engine
 from bigfoot.runtime.lanes import map_in_lanes
 from bigfoot.runtime.onnx_engine import OnnxEngine
-from bigfoot.runtime.transcript import Transcript, Word
+from bigfoot.runtime.timing import Clock, read_words
+from bigfoot.runtime.transcript import Transcript
 from bigfoot.types import Samples, Seconds
 
 BATCH_SECONDS: Seconds = 10.0
@@ -153,9 +155,9 @@ class Transcriber:
             except AudioError as error:
                 found[number] = error
         for number, ids in self._infer_batch(waves, alone).items():
-            seconds = len(waves[number]) / self.facts.sample_rate
-            report(seconds)
-            found[number] = self._read(recordings[number].name, ids, seconds)
+            wave, rate = waves[number], self.facts.sample_rate
+            report(len(wave) / rate)
+            found[number] = self._read(recordings[number].name, ids, len(wave), measure_loudness(wave, rate))
         return found
 
     def _infer_batch(self, waves: Mapping[int, Samples], alone: bool) -> dict[int, FrameIds]:
@@ -170,7 +172,8 @@ class Transcriber:
     def _transcribe_long(self, recording: Recording, alone: bool, report: OnProgress) -> Transcript:
         """Transcribe a recording in chunks, normalized with the statistics of the whole recording."""
         rate, stride = self.facts.sample_rate, self.facts.stride
-        moments = measure_moments(recording.blocks())
+        meter = LoudnessMeter(rate)
+        moments = measure_moments(meter.tap(recording.blocks()))
         chunks = plan_chunks(moments.num_samples, stride, self._longest, round(OVERLAP * rate))
         waves = cut_chunks(recording.blocks(), chunks)
 
@@ -183,7 +186,7 @@ class Transcriber:
                 report((chunk.end - end) / rate)
                 end = chunk.end
 
-        return self._read(recording.name, join_frames(pieces()), moments.num_samples / rate)
+        return self._read(recording.name, join_frames(pieces()), moments.num_samples, meter.decibels())
 
     def _compute(self, waves: Sequence[Samples], alone: bool) -> list[FrameIds]:
         """Best token of every real frame."""
@@ -193,11 +196,10 @@ class Transcriber:
             raise ModelError(f"{self.facts.name}: gives logits that are no numbers; its weights are damaged")
         return [self._decode(row) for row in rows]
 
-    def _read(self, name: str, ids: FrameIds, seconds: Seconds) -> Transcript:
-        words = self.facts.tokenizer.decode_words(ids.tolist())
-        time = self.facts.frame_time
-        placed = (Word(word.text, time(word.start_frame), min(time(word.end_frame), seconds)) for word in words)
-        return Transcript(name, seconds, tuple(placed))
+    def _read(self, name: str, ids: FrameIds, num_samples: int, loudness: Decibels) -> Transcript:
+        rate = self.facts.sample_rate
+        clock = Clock(self.facts.stride / rate, num_samples / rate, loudness)
+        return Transcript(name, clock.seconds, tuple(read_words(ids.tolist(), self.facts.tokenizer, clock)))
 
 
 def open_engine(model: str | Path, threads: int | None = None) -> Engine:

@@ -2,57 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bigfoot.runtime.segments import Segment, split_segments
+from bigfoot.runtime.words import Word, join_words
 from bigfoot.types import Seconds
 
-PAUSE: Seconds = 0.8
-"""Gap between words from which on a new segment starts."""
-LONGEST_SEGMENT: Seconds = 7.0
-MOST_CHARACTERS = 84
-"""Longest segment: two lines of a subtitle."""
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word with its times.
-
-    Args:
-        text: without spaces.
-        start: from the start of the recording.
-        end: likewise, never before ``start``.
-    """
-
-    text: str
-    start: Seconds
-    end: Seconds
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Words that belong together on a screen.
-
-    Args:
-        words: 1 or more, in order.
-    """
-
-    words: tuple[Word, ...]
-
-    @property
-    def text(self) -> str:
-        """The words with spaces between."""
-        return " ".join(word.text for word in self.words)
-
-    @property
-    def start(self) -> Seconds:
-        """Start of the first word."""
-        return self.words[0].start
-
-    @property
-    def end(self) -> Seconds:
-        """End of the last word."""
-        return self.words[-1].end
+__all__ = ["Segment", "Transcript", "Word", "split_segments"]
 
 
 @dataclass(frozen=True)
@@ -73,40 +29,10 @@ class Transcript:
 
     @property
     def text(self) -> str:
-        """The words with spaces between."""
-        return " ".join(word.text for word in self.words)
+        """The words, with spaces where there are any."""
+        return join_words(self.words)
 
     @property
     def segments(self) -> list[Segment]:
         """The words in pieces of a subtitle's length."""
         return split_segments(self.words)
-
-
-def split_segments(words: Sequence[Word]) -> list[Segment]:
-    """Group words into segments, up to a pause or a full screen.
-
-    Args:
-        words: in order.
-
-    Returns:
-        Segments that hold every word once.
-
-    Examples:
-        >>> words = [Word("ONE", 0.0, 0.4), Word("TWO", 0.5, 0.9), Word("SIX", 3.0, 3.4)]
-        >>> [segment.text for segment in split_segments(words)]
-        ['ONE TWO', 'SIX']
-    """
-    segments: list[Segment] = []
-    held: list[Word] = []
-    for word in words:
-        if held and _is_full(held, word):
-            segments.append(Segment(tuple(held)))
-            held = []
-        held.append(word)
-    return [*segments, Segment(tuple(held))] if held else segments
-
-
-def _is_full(held: Sequence[Word], word: Word) -> bool:
-    characters = sum(len(item.text) + 1 for item in held) + len(word.text)
-    paused = word.start - held[-1].end >= PAUSE
-    return paused or word.end - held[0].start > LONGEST_SEGMENT or characters > MOST_CHARACTERS

@@ -10,8 +10,7 @@ from bigfoot.config.plugins import digest_plugins
 from bigfoot.errors import BigfootError
 from bigfoot.formats.folder import outline_model, resolve_model
 from bigfoot.pipeline.fingerprints import fingerprint, fingerprint_files
-from bigfoot.pipeline.inputs import digest_noise, find_unchanged
-from bigfoot.pipeline.run import find_characters
+from bigfoot.pipeline.inputs import digest_noise, find_characters, find_unchanged
 from bigfoot.pipeline.settings import Config
 
 # The corpus and noise are compared by their manifests, and output is no input.

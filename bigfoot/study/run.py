@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from bigfoot.pipeline.run import needs_same_data
+from bigfoot.pipeline.inputs import needs_same_data
 from bigfoot.report.numbers import format_seconds
 from bigfoot.study.inputs import digest_inputs
 from bigfoot.study.plan import TEACHER, PlannedRun

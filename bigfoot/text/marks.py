@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Collection
 from functools import lru_cache
+
+from bigfoot.text.scripts import is_unspaced
 
 # Punctuation by its category that is read aloud: per cent, and, at, slash, ...
 _PRONOUNCED = frozenset("%‰‱&@#*/\\_§¶†‡\u0609\u060a\u066a\u066b\u066c")
@@ -15,10 +16,6 @@ _APOSTROPHES = frozenset("'\u2018\u2019\u201b\u2032\uff07")
 _WITHIN_WORDS = frozenset("-\u2010\u2011\u058a\u05be\uff0d\u05f3\u05f4\u00b7\u055a")
 # Written over a letter of a word (Armenian), or between its letters (the tatweel of Arabic): they part nothing.
 _WITHOUT_SPACE = frozenset("\u055b\u055c\u055e\u0640")
-# Han, kana, Thai, Lao, Tibetan, Burmese and Khmer have no spaces between words.
-_UNSPACED = re.compile(
-    "[\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
-)
 
 
 def drop_silent_marks(text: str, characters: Collection[str] | None = None) -> str:
@@ -54,7 +51,7 @@ def _parts_nothing(character: str, text: str, place: int) -> bool:
     if character in _WITHOUT_SPACE or unicodedata.category(character) == "Cf":
         return True
     around = (text[place - 1 : place], text[place + 1 : place + 2])
-    return all(map(is_unspaced, around))
+    return all(is_unspaced(neighbour) for neighbour in around)
 
 
 def _is_silent(character: str, before: str, after: str) -> bool:
@@ -63,16 +60,6 @@ def _is_silent(character: str, before: str, after: str) -> bool:
     if character in _WITHIN_WORDS:
         return before.isspace() and (after.isspace() or _is_mark(after))
     return _is_mark(character)
-
-
-def is_unspaced(character: str) -> bool:
-    """Whether a character is of a script without spaces between words.
-
-    Examples:
-        >>> is_unspaced("\u4e2d"), is_unspaced("A")
-        (True, False)
-    """
-    return _UNSPACED.match(character) is not None
 
 
 @lru_cache(maxsize=1 << 16)

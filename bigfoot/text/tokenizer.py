@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import groupby
 from typing import Any, ClassVar, Literal
 
-from bigfoot.text.cleanup import clean_up, list_joined
+from bigfoot.text.cleanup import clean_up
+from bigfoot.text.words import PlacedText, RunLimits, drop_cleaned_spaces, group_words
 
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 """First tokens of the vocabularies that bigfoot builds; the first is CTC's blank."""
@@ -24,21 +24,6 @@ def is_special(token: str) -> bool:
         (True, True, False, False)
     """
     return len(token) > 2 and (token[0], token[-1]) in (("<", ">"), ("[", "]"))
-
-
-@dataclass(frozen=True)
-class PlacedWord:
-    """A word and its frames.
-
-    Args:
-        text: without spaces.
-        start_frame: first frame of its first token.
-        end_frame: one beyond the last frame of its last token.
-    """
-
-    text: str
-    start_frame: int
-    end_frame: int
 
 
 class Tokenizer(ABC):
@@ -150,15 +135,31 @@ class Tokenizer(ABC):
         """
         return self.decode(int(index) for index, _ in groupby(self._settle(frame_ids)) if index != self.blank_id)
 
-    def decode_words(self, frame_ids: Sequence[int]) -> list[PlacedWord]:
-        """Read the best id of every frame as words with their places; ``decode_ctc`` is their text.
+    def place_characters(self, frame_ids: Sequence[int]) -> Iterator[PlacedText]:
+        """Read the best id of every frame as characters with their places, spaces among them.
 
         Args:
             frame_ids: (T,) ids; of those beyond the vocabulary see ``unknown_id``.
 
+        Yields:
+            Characters in order; those of one token share its frames.
+        """
+        pieces, frame = self.pieces, 0
+        for index, run in groupby(self._settle(frame_ids)):
+            first, frame = frame, frame + sum(1 for _ in run)
+            for character in pieces[index] if 0 <= index < len(pieces) else "":
+                yield PlacedText(character, first, frame)
+
+    def decode_words(self, frame_ids: Sequence[int], limits: RunLimits | None = None) -> list[PlacedText]:
+        """Read the best id of every frame as words with the frames of their tokens; ``decode_ctc`` is their text.
+
+        Args:
+            frame_ids: (T,) ids; those beyond the vocabulary add nothing.
+            limits: of a word; none by default.
+
         Returns:
-            The words in order. CTC is free to write a token anywhere near its sound, so a place is good to a tenth
-            of a second or so.
+            The words in order, as ``group_words`` makes them: a character each in scripts without spaces. CTC is free
+            to output a token anywhere near its sound: ``bigfoot.runtime.timing`` estimates where the sound is.
 
         Examples:
             >>> from bigfoot.text.tokenizers import CharTokenizer
@@ -166,18 +167,16 @@ class Tokenizer(ABC):
             >>> [(w.text, w.start_frame, w.end_frame) for w in tokenizer.decode_words([0, 2, 0, 2, 2, 1, 3, 0])]
             [('AA', 1, 5), ('B', 6, 7)]
         """
-        pieces, words = self.pieces, list[PlacedWord]()
-        letters, start, end, frame = "", 0, 0, 0
-        for index, run in groupby(self._settle(frame_ids)):
-            first, frame = frame, frame + sum(1 for _ in run)
-            for letter in pieces[index] if 0 <= index < len(pieces) else "":
-                if not letter.isspace():
-                    letters, start, end = letters + letter, start if letters else first, frame
-                elif letters:
-                    words.append(PlacedWord(letters, start, end))
-                    letters = ""
-        words += [PlacedWord(letters, start, end)] * bool(letters)
-        return [_join(words[part]) for part in list_joined([w.text for w in words])] if self.cleans_up else words
+        return self.group_characters(self.place_characters(frame_ids), limits)
+
+    def group_characters(self, characters: Iterable[PlacedText], limits: RunLimits | None = None) -> list[PlacedText]:
+        """Group placed characters into the words of the decoded text.
+
+        Args:
+            characters: in order, spaces among them.
+            limits: see ``decode_words``.
+        """
+        return group_words(drop_cleaned_spaces(characters) if self.cleans_up else characters, limits)
 
     def fits(self, head_size: int) -> bool:
         """Whether a head with so many rows can be this vocabulary's."""
@@ -226,10 +225,6 @@ class Tokenizer(ABC):
     def to_files(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """Return what a model folder must hold: settings as JSON, and further files by name."""
         raise NotImplementedError(f"{self.kind} is saved in files of its own")
-
-
-def _join(words: Sequence[PlacedWord]) -> PlacedWord:
-    return PlacedWord("".join(word.text for word in words), words[0].start_frame, words[-1].end_frame)
 
 
 def name_unused(index: int) -> str:

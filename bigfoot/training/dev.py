@@ -79,7 +79,9 @@ class TranscriptJudge:
         assert tokenizer is not None
         # Without labels: only losses need them.
         processor = replace(self.processor, tokenizer=None)
-        batches = evaluation_batches(self.manifest, processor, self.batch_size, longest=LONGEST_PIECE)
+        batches = evaluation_batches(
+            self.manifest, processor, self.batch_size, longest=LONGEST_PIECE, doing="evaluating dev"
+        )
         if self.by_decoder:
             decoder_tokenizer = processor.decoder_tokenizer or tokenizer
             found = transcribe_by_decoder(student, batches, decoder_tokenizer, DecodingConfig())

@@ -4,93 +4,30 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration, set_seed
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 from torch import Tensor, nn
 
 from bigfoot.data.augment import spec_augment_masks
 from bigfoot.data.batches import Batch, training_batches
-from bigfoot.data.settings import DataConfig
 from bigfoot.distill.objective import Objective
 from bigfoot.formats.folder import save_model
+from bigfoot.progress import show_work
 from bigfoot.storage.ownership import OWN_OR_EDITED
-from bigfoot.text.tokenizers import Processor
 from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, save_checkpoint
 from bigfoot.training.dev import DevJudge, TranscriptJudge
 from bigfoot.training.guards import check_half_precision, describe_rates, find_broken
-from bigfoot.training.hooks import TrainingHook
 from bigfoot.training.optim import build_optimizer, build_scheduler
-from bigfoot.training.settings import TrainConfig
+from bigfoot.training.run import TrainingResult, TrainingRun
 from bigfoot.training.watch import LossWatch
 
 log = logging.getLogger("bigfoot")
-
-
-@dataclass
-class TrainingRun:
-    """Everything that a training needs besides its objective.
-
-    Args:
-        name: of the step, for logs and trackers.
-        config: of the training.
-        data: batching and augmentation.
-        processor: of the student.
-        manifests: lhotse manifests ``train`` and ``dev``.
-        folder: for the checkpoint, the best and the last model.
-        seed: of everything random.
-        fingerprint: of all settings and inputs; a checkpoint with another one is not resumed.
-        precision: ``auto``, ``no``, ``bf16`` or ``fp16``.
-        trackers: by accelerate's names; empty for none.
-        eval_batch_size: utterances decoded together on dev.
-        hooks: called in this order.
-        judge: chooses the best model on dev; None for greedy WER, where there are head and vocabulary.
-    """
-
-    name: str
-    config: TrainConfig
-    data: DataConfig
-    processor: Processor
-    manifests: dict[str, Path]
-    folder: Path
-    seed: int
-    fingerprint: str = ""
-    precision: str = "auto"
-    trackers: list[str] = field(default_factory=list)
-    eval_batch_size: int = 8
-    hooks: Sequence[TrainingHook] = ()
-    judge: DevJudge | None = None
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """Result of a training.
-
-    Args:
-        best: model folder of the step with the lowest dev error, which the next step reads.
-        last: model folder of the last step.
-        best_wer: error of the judge on dev, such as greedy WER, a fraction; None without one.
-        best_step: 1-based.
-        records: lines of losses and dev scores.
-        seconds: training time, over all resumes.
-        notes: problems and their remedies, one sentence each.
-    """
-
-    best: Path
-    last: Path
-    best_wer: float | None
-    best_step: int
-    records: list[dict[str, Any]]
-    seconds: float
-    notes: list[str] = field(default_factory=list)
 
 
 def choose_precision(wanted: str) -> str:
@@ -138,7 +75,7 @@ class Trainer:
         self.step_model, self.optimizer, self.scheduler = self.accelerator.prepare(objective, optimizer, scheduler)
         objective.move_teacher(self.accelerator.device)
         check_half_precision(objective.student, self.precision)
-        self.progress = Progress(run.fingerprint)
+        self.progress, self._audio_seconds = Progress(run.fingerprint), 0.0
         bad_batches, rank = run.folder / "bad_batches", self.accelerator.process_index
         self.watch = LossWatch(run.name, self.config, self.precision, bad_batches, rank)
 
@@ -167,15 +104,15 @@ class Trainer:
         if self.progress.step < self.config.max_steps:
             self._note("zero_rate", describe_rates(self.optimizer.param_groups))
         began, before = time.monotonic(), self.progress.seconds
-        with self._bar() as bar:
-            task = bar.add_task(self.run.name, total=self.config.max_steps, completed=self.progress.step, note="")
+        # The log has a line of its own every ``log_every`` steps.
+        with show_work(self.run.name, self.config.max_steps, "steps", done=self.progress.step, plain=False) as work:
             stream = self._stream()
             while self.progress.step < self.config.max_steps and not self._is_patience_over():
                 terms = self._step(stream)
-                self.progress.seconds = before + time.monotonic() - began
-                self._after_step(terms)
-                pace = self.progress.seconds / self.progress.step
-                bar.update(task, completed=self.progress.step, note=f"{_describe(terms)}  {pace:.2f} s/step")
+                passed = time.monotonic() - began
+                self.progress.seconds = before + passed
+                self._after_step(terms, self._audio_seconds / passed)
+                work.advance(note=f"{_describe(terms)}  {self._audio_seconds / passed:.3g} s of audio/s")
         for tracker in self.accelerator.trackers:
             tracker.finish()
         self._save(self.run.folder / "last")
@@ -196,13 +133,6 @@ class Trainer:
     def _note(self, kind: str, text: str | None) -> None:
         if text:
             self.watch.note(self.progress, kind, text)
-
-    def _bar(self) -> Bar:
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-        shown = (*columns, TextColumn("{task.fields[note]}"), TimeRemainingColumn())
-        bar = Bar(*shown, transient=True)
-        bar.disable = not (bar.console.is_terminal and self.accelerator.is_main_process)
-        return bar
 
     def _stream(self) -> Iterator[Batch]:
         return training_batches(
@@ -241,6 +171,9 @@ class Trainer:
         """
         while True:
             window = [next(stream) for _ in range(self.config.gradient_accumulation_steps)]
+            # Every process has its own batches, of about as much audio.
+            seconds = sum(batch.seconds(self.run.processor.sample_rate) for batch in window)
+            self._audio_seconds += seconds * self.accelerator.num_processes
             shares = self._backward(window)
             # Summed over all devices, so that all of them decide alike.
             values = {name: float(self.accelerator.reduce(self._add(shares, name))) for name in self.objective.weights}
@@ -300,7 +233,7 @@ class Trainer:
         for hook in self.run.hooks:
             hook.after_step_(self.objective.student, self.progress.step + 1)
 
-    def _after_step(self, terms: dict[str, float]) -> None:
+    def _after_step(self, terms: dict[str, float], audio_rate: float) -> None:
         step, config = self.progress.step, self.config
         last = step == config.max_steps
         if step % config.log_every == 0 or last:
@@ -312,8 +245,8 @@ class Trainer:
                 self._note("zero_rate", describe_rates(self.optimizer.param_groups))
             pace = self.progress.seconds / step
             left = pace * (config.max_steps - step)
-            log.info("%s %d/%d  %s  %.2f s/step, %.0f s left", self.run.name, step, config.max_steps,
-                     _describe(terms), pace, left)  # fmt: skip
+            log.info("%s %d/%d  %s  %.2f s/step, %.3g s of audio/s, %.0f s left", self.run.name, step,
+                     config.max_steps, _describe(terms), pace, audio_rate, left)  # fmt: skip
         if step % config.eval_every == 0 or last:
             self._evaluate_dev()
         if step % config.checkpoint_every == 0:

@@ -10,7 +10,7 @@ usage: bash recipes/fsdd/run.sh [--stage N] [--stop_stage M] [KEY=VALUE ...]
 
   stage 0  set-up          .venv with pinned dependencies
   stage 1  data            strings of digits from the recordings; official test split (INDEX 0 to 4)
-  stage 2  distil          cut the student out of the teacher, train it to answer as the teacher does
+  stage 2  distill         cut the student out of the teacher, train it to answer as the teacher does
   stage 3  fine-tune       CTC on the transcripts
   stage 4  report          WER, CER, size, MACs and speed of teacher and student: report.md in the run folder
 

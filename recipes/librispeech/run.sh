@@ -15,7 +15,7 @@ usage: bash recipes/librispeech/run.sh [--part mini|100|360|960] [--stage N] [--
 
   stage 0  set-up          .venv with pinned dependencies
   stage 1  data            manifests of the splits; bad files and transcripts are counted, and listed in the report
-  stage 2  distil          cut the student out of the teacher, train it to answer as the teacher does
+  stage 2  distill         cut the student out of the teacher, train it to answer as the teacher does
   stage 3  fine-tune       CTC on the transcripts
   stage 4  report          WER, CER, size, MACs and speed of teacher and student: report.md in the run folder
 

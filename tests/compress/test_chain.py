@@ -8,15 +8,19 @@ import torch
 
 import bigfoot
 from bigfoot.audio.files import write_audio
-from bigfoot.compress import ConvGroups, ConvSharing, Depth, LowRank, Prune, Quantize, conv_groups, depth
+from bigfoot.compress import ConvGroups, ConvOrder, ConvSharing, Depth, LowRank, Prune, Quantize, conv_groups, depth
 from bigfoot.compress.audio import LazyAudio
-from bigfoot.compress.registry import _SETTINGS, apply_technique, check_technique, list_techniques, reshape_by
+from bigfoot.compress.entries import check_technique
+from bigfoot.compress.registry import _SETTINGS, apply_technique, fit_technique, list_techniques
 from bigfoot.errors import BigfootError, ModelError
 from bigfoot.formats.folder import load_model
 from bigfoot.pipeline import run_pipeline
+from bigfoot.pipeline.preset import summarize_preset
 from bigfoot.pipeline.settings import load_config, read_config
 from bigfoot.text.tokenizers import Processor
+from tests.codes import codes, refusing
 from tests.pages import DOCS, write_files_of
+from tests.pipeline.problems import problems_of
 
 RAMP = np.linspace(-0.5, 0.5, 12_000, dtype=np.float32)
 
@@ -106,11 +110,12 @@ def test_what_cannot_be_applied_is_an_error(techniques, audio):
 def test_every_shape_is_known_before_the_weights():
     model = load_model("tiny_teacher").model
     for settings in (
-        Depth(3), ConvGroups(2), ConvSharing([[1, 2]]), LowRank(["q_proj"], 8, weighting="none"),
+        Depth(3), ConvGroups(2), ConvOrder(2), ConvSharing([[1, 2]]), LowRank(["q_proj"], 8, weighting="none"),
         list_techniques()["reshape"]({"intermediate_size": 64}),
     ):  # fmt: skip
         found, _ = apply_technique(model, settings)
-        assert reshape_by(model.config, settings).to_dict() == found.config.to_dict()
+        fit = fit_technique(model.config, settings)
+        assert fit.shape.to_dict() == found.config.to_dict() and not fit.problems and fit.unknown is None
 
 
 @pytest.mark.parametrize(
@@ -121,7 +126,9 @@ def test_every_shape_is_known_before_the_weights():
         ({"depth": {}}, "depth.num_hidden_layers", "missing"), ({"depth": None}, "depth.num_hidden_layers", "missing"),
         ({"prune": {"ratios": 1}}, "prune.ratios", "unknown_key"),
         ({"prune": {"ratio": 2}}, "prune.ratio", "out_of_range"),
-        ({"prune": {"ratio": "a"}}, "prune", "wrong_type"), ({"prune": {"parts": []}}, "prune.parts", "empty"),
+        ({"prune": {"ratio": "a"}}, "prune.ratio", "wrong_type"), ({"prune": {"parts": 3}}, "prune", "wrong_type"),
+        ({"depth": {"num_hidden_layers": True}}, "depth.num_hidden_layers", "wrong_type"),
+        ({"prune": {"parts": []}}, "prune.parts", "empty"),
     ],
 )  # fmt: skip
 def test_an_entry_is_checked_by_key_and_code(entry, key, code):
@@ -147,3 +154,39 @@ def test_its_problems_are_found_before_the_run(page):
     assert [(problem.key, problem.code) for problem in problems] == [
         ("student.techniques[0].merge_layers.run", "out_of_range")
     ]
+
+
+def test_a_shape_that_the_weights_decide_is_known_later():
+    shape = load_model("tiny_teacher").model.config
+    fit = fit_technique(shape, LowRank(["q_proj"], energy=0.5))
+    assert fit.shape is shape and not fit.problems and fit.unknown.code == "by_weights"
+
+
+def test_an_order_of_channels_changes_no_output():
+    model = load_model("tiny_teacher").model
+    ordered = bigfoot.compress(model, [ConvOrder(4)])
+    assert not states_equal(model, ordered)
+    with torch.no_grad():
+        logits = [each(torch.from_numpy(RAMP)[None]).logits for each in (model, ordered)]
+    assert torch.allclose(*logits, atol=1e-3)
+    # Grouping by block diagonals keeps as much of it as a search of its own would.
+    sliced = bigfoot.compress(ordered, [ConvGroups(4)])
+    assert states_equal(sliced, bigfoot.compress(model, [ConvGroups(4, "permute")]))
+    with refusing(("", "not_dense")):
+        bigfoot.compress(sliced, [ConvOrder(4)])
+
+
+@pytest.mark.usefixtures("page")
+def test_its_shape_is_what_a_summary_counts():
+    merged, whole = (
+        summarize_preset("my_student.yaml", [f"student.techniques=[{entry}]"]).deployed_parts["layers"]
+        for entry in ("{merge_layers: {run: 3}}", "")
+    )
+    assert merged * 3 == whole
+
+
+@pytest.mark.usefixtures("page")
+def test_what_its_shape_forbids_is_found_before_the_run(small_run, tmp_path):
+    overrides = small_run(tmp_path / "run", "student.techniques=[{merge_layers: {run: 3}}]")
+    found = codes(problems_of([*overrides, "plugins=[my_techniques]"]))
+    assert found == [("student.techniques[0].merge_layers", "not_applicable")]

@@ -9,6 +9,7 @@ from bigfoot.compress.conv_groups import ConvGroups, apply, groups_per_conv, sli
 from bigfoot.errors import ModelError
 from bigfoot.models import BigfootConfig, BigfootForCTC
 from bigfoot.models.reshape import plain_state
+from tests.codes import refusing
 
 
 def expand(weight, groups):
@@ -51,6 +52,9 @@ def test_the_slice_is_the_block_diagonal(old_groups, finer, wide_in, wide_out, k
 def test_groups_cannot_grow_together():
     with pytest.raises(ModelError, match="4 groups cannot become 2"):
         slice_groups(torch.zeros(8, 2, 3), 4, 2)
+
+
+BAD = ("conv_groups", "bad_groups")
 
 
 @pytest.mark.parametrize("structure", ["base", "large-lv60", "layer-post"])
@@ -99,26 +103,16 @@ def test_the_student_shares_no_memory_with_its_teacher(build_model):
 
 
 @pytest.mark.parametrize(
-    ("conv_groups", "message"),
-    [
-        (3, "conv layer 1: 3 groups do not divide its 8 -> 8 channels"),
-        (0, "should list whole numbers, 1 or more"),
-        (-2, "should list whole numbers, 1 or more"),
-        ([2, 2, 2, 2, 2, 2, 2], "conv layer 0: 2 groups do not divide its 1 -> 8"),
-        ([1, 2], "lists 2 numbers for 7 convolutions"),
-        ("two", "should be a whole number or a list"),
-        ([1, 2, 2, 2, 2, 2, "2"], "should be a whole number or a list"),
-        (True, "should be a whole number or a list"),
-        (2.0, "should be a whole number or a list"),
-    ],
+    "conv_groups",
+    [3, 0, -2, [2, 2, 2, 2, 2, 2, 2], [1, 2], "two", [1, 2, 2, 2, 2, 2, "2"], True, 2.0],
 )
-def test_groups_that_make_no_sense(build_model, conv_groups, message):
-    with pytest.raises(ModelError, match=message):
+def test_groups_that_make_no_sense(build_model, conv_groups):
+    with refusing(BAD, kind=ModelError):
         apply(build_model(), ConvGroups(conv_groups))
 
 
 def test_fewer_groups_than_there_are(build_model):
-    with pytest.raises(ModelError, match="2 groups cannot become 1"):
+    with refusing(BAD):
         apply(build_model(conv_groups=[1, 2, 2, 2, 2, 2, 2]), ConvGroups(1))
 
 

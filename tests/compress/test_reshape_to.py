@@ -6,6 +6,7 @@ from bigfoot.errors import ModelError
 from bigfoot.formats.folder import load_model, save_model
 from bigfoot.models import BigfootConfig
 from bigfoot.models.reshape import plain_state
+from tests.codes import refusing
 
 THIN = {"hidden_size": 12, "intermediate_size": 20}
 CONVS = {"conv_dim": [4, 8, 8, 8, 8, 8, 12, 12, 12], "conv_kernel": [10, 1, 3, 3, 3, 3, 1, 2, 2],
@@ -111,16 +112,13 @@ def test_one_number_for_all_layers_takes_the_place_of_a_list():
 
 
 @pytest.mark.parametrize(
-    ("shape", "message"),
+    ("shape", "expected"),
     [
-        ({"hiden_size": 5}, "unknown field hiden_size; did you mean hidden_size"),
-        ({"zzz": 5, "hiden_size": 5}, "unknown field zzz; known: hidden_size.*; unknown field hiden_size"),
-        ({"conv_groups": 2}, "conv_groups is no field of a shape; use student.conv_groups"),
-        ({"num_hidden_layers": 2}, "use student.num_hidden_layers"),
-        ({"hidden_size": 25}, "heads do not divide hidden_size 25"),
-        ({"conv_dim": [8]}, "conv_dim, conv_kernel and conv_stride have 1, 7 and 7"),
+        ({"hiden_size": 5}, ["unknown_field"]), ({"zzz": 5, "hiden_size": 5}, ["unknown_field"] * 2),
+        ({"conv_groups": 2}, ["unknown_field"]), ({"num_hidden_layers": 2}, ["unknown_field"]),
+        ({"hidden_size": 25}, ["bad_shape"]), ({"conv_dim": [8]}, ["bad_shape"]),
     ],
-)
-def test_refused(shape, message):
-    with pytest.raises(ModelError, match=message):
+)  # fmt: skip
+def test_refused(shape, expected):
+    with refusing(*(("shape", code) for code in expected), kind=ModelError):
         choose_shape(BigfootConfig(), shape)

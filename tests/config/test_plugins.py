@@ -1,5 +1,6 @@
 """Modules of users: found, loaded before the configuration is checked, part of fingerprints."""
 
+import itertools
 import re
 import sys
 
@@ -10,6 +11,7 @@ from bigfoot.config.plugins import digest_plugins, load_plugins
 from bigfoot.distill import default_losses
 from bigfoot.distill.registry import REGISTERED
 from bigfoot.errors import BigfootError
+from bigfoot.pipeline.registry import STEPS
 from bigfoot.pipeline.settings import load_config, read_config
 
 TOY = """
@@ -22,13 +24,24 @@ class Toy(Loss):
     power: float = 2.0
 """
 
+STEP = """
+from dataclasses import dataclass
+from bigfoot.pipeline.registry import register_step
+
+@dataclass
+class Settings:
+    number: int = 1
+
+register_step("toy", Settings, "nowhere:Toy")
+"""
+
 
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
     """A working directory; what a test loads is forgotten after it."""
     before = set(sys.modules)
-    monkeypatch.setattr(REGISTERED, "_entries", dict(REGISTERED._entries))
-    monkeypatch.setattr(REGISTERED, "_origins", dict(REGISTERED._origins))
+    for registry, known in itertools.product((REGISTERED, STEPS), ("_entries", "_origins")):
+        monkeypatch.setattr(registry, known, dict(getattr(registry, known)))
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.chdir(tmp_path)
@@ -85,6 +98,9 @@ def test_a_saved_configuration_finds_its_modules_from_anywhere(place, monkeypatc
         ("import json as json", "json.py"),
         (TOY.replace('"toy"', '"hidden"'), "toy_x"), (TOY.replace('"toy"', '"no name"'), "toy_x"),
         (TOY.replace("@dataclass\n", ""), "toy_x"), (TOY.replace("(Loss)", ""), "toy_x"),
+        (TOY.replace("power: float = 2.0", "power: object = Loss"), "toy_x"),
+        (STEP.replace("@dataclass\n", ""), "toy_x"), (STEP.replace(" = 1", ""), "toy_x"),
+        (STEP.replace("int = 1", "object = dataclass"), "toy_x"), (STEP.replace('"toy"', '"distill"'), "toy_x"),
     ],
 )  # fmt: skip
 def test_a_module_that_cannot_be_loaded_is_one_problem(place, text, named):

@@ -18,6 +18,7 @@ from bigfoot.data.batches import (
 from bigfoot.data.corpora import prepare_data
 from bigfoot.data.settings import AugmentConfig, DataConfig
 from bigfoot.errors import DataError
+from bigfoot.runtime.lanes import count_processors
 from bigfoot.text.tokenizers import Processor, build_char_tokenizer
 
 PROCESSOR = Processor(build_char_tokenizer(["ABCDEFGHIJKLMNOPQRSTUVWXYZ"]))
@@ -88,6 +89,11 @@ def test_skipping_reads_no_audio(digits, stream, monkeypatch):
     )
     (batch,) = take(1, digits.manifests["train"], PROCESSOR, config(augment=AUGMENT), seed=11, start=stream[3].position)
     assert len(read) == len(batch)
+
+
+def test_more_workers_than_processors_warn_of_nothing(digits, recwarn):
+    take(1, digits.manifests["train"], PROCESSOR, config(num_workers=count_processors() + 1), 1)
+    assert not [each for each in recwarn if "DataLoader" in str(each.message)]
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

@@ -165,7 +165,7 @@ def test_where_no_word_is_finished_what_is_finished_stays():
     assert [hypothesis.text for hypothesis in found] == ["A"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data(), seed=st.integers(0, 10_000), bonus=st.sampled_from([0.5, 3.0, 20.0]))
 @pytest.mark.parametrize("tokenizer", [LETTERS, CharTokenizer(("<pad>", *"ABC"))], ids=["spaces", "no spaces"])
 def test_hot_phrases_are_added_to_the_exact_sums(draw_posteriors, sum_alignments, tokenizer, data, seed, bonus):

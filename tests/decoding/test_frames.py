@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,9 +44,9 @@ def test_a_transcriber_finds_hot_phrases_and_their_times():
     assert transcribe_tapes([tape], "AB DE")[0].text == "AB C"
     (hot,) = transcribe_tapes([tape], "AB D")
     assert hot.text == "AB D"
-    assert [(word.start, word.end) for word in hot.words] == [
-        (0.02, pytest.approx(0.08)), (pytest.approx(0.1), pytest.approx(0.12))
-    ]  # fmt: skip
+    # Where the frames say the same, the times are the same.
+    said = write_tape([0, 2, 0, 3, 1, 5, 0])
+    assert hot.words == Transcriber(SureEngine()).transcribe([said])[0].words
 
 
 def test_hot_words_in_a_batch_are_those_alone():

@@ -26,7 +26,7 @@ _SCHEMATIC = re.compile(r"[\[|]-|\.\.\.|\w\|\w")
 
 def check_command(command: str) -> None:
     """Assert that a whole line could be run: nothing in it is unknown."""
-    words = shlex.split(command)
+    words = shlex.split(re.sub(r"^([A-Z_]+=\S+ )+", "", command))  # without what it sets in the environment
     if words[:2] == ["accelerate", "launch"]:
         words = ["python", *words[next(i for i, word in enumerate(words) if word.endswith(".py")) :]]
         command = shlex.join(words)  # The launcher's own options are accelerate's.

@@ -18,9 +18,10 @@ from bigfoot.data.synthetic import synthesize_split
 from bigfoot.embedding import embed as module
 from bigfoot.embedding.embed import EmbedRequest, embed_folder
 from bigfoot.embedding.store import open_store
-from bigfoot.errors import ConfigError, DataError, OutputError
+from bigfoot.errors import DataError, OutputError
 from bigfoot.formats.folder import LoadedModel, load_model, save_model
 from bigfoot.storage.ownership import MayReplace
+from tests.codes import refusing
 from tests.refusals import names, refused
 
 RATE = 16_000
@@ -263,18 +264,18 @@ def test_a_killed_command_given_again_gives_the_same_file(start, bigfoot, corpus
 
 
 @pytest.mark.parametrize(
-    ("changes", "named"),
+    ("changes", "expected"),
     [
-        ({"layer": "13"}, ("13", "--layer", "0", "12")),
-        ({"layer": "-1"}, ("-1", "--layer")),
-        ({"pool": "max"}, ("max", "--pool")),
-        ({"longest": 1.0}, ("--chunk-seconds", "1", "2")),
-        ({"output": Path("out.npz")}, ("--output-file", "out.npz")),
+        ({"layer": "13"}, ("--layer", "unknown_word")),
+        ({"layer": "-1"}, ("--layer", "unknown_word")),
+        ({"pool": "max"}, ("--pool", "unknown_word")),
+        ({"longest": 1.0}, ("--chunk-seconds", "out_of_range")),
+        ({"output": Path("out.npz")}, ("--output-file", "other_suffix")),
     ],
 )
-def test_what_makes_no_sense_is_said_before_anything_is_heard(teacher, corpus, tmp_path, changes, named):
+def test_what_makes_no_sense_is_refused_before_anything_is_read(teacher, corpus, tmp_path, changes, expected):
     wanted = request(corpus, tmp_path)
-    with refused(ConfigError, *named):
+    with refusing(expected):
         embed_folder(teacher, replace(wanted, **changes), lambda _: None)
 
 

@@ -10,7 +10,7 @@ from onnx import numpy_helper
 
 from bigfoot.audio.pauses import LONGEST_PIECE
 from bigfoot.compress.quantize import calibrate, dynamic_plan
-from bigfoot.data.batches import LoadedUtterance
+from bigfoot.data.batches import LoadedUtterance, evaluation_order
 from bigfoot.data.synthetic import synthesize_string
 from bigfoot.errors import DataError, ExportError
 from bigfoot.export.audio import padded_audio, read_speech
@@ -103,7 +103,14 @@ def test_quiet_frames_need_two_bytes(teacher, digits, static_plan):
 
 
 def test_audio_is_read_from_manifest_folder_and_file(small_digits, teacher, tmp_path):
-    from_manifest = read_speech(small_digits.manifests["test"], teacher.processor, limit=3)
+    accounts = []
+    from_manifest = read_speech(
+        small_digits.manifests["test"], teacher.processor, limit=3, on_account=accounts.append
+    )
+    lengths = dict(evaluation_order(small_digits.manifests["test"]))
+    assert (accounts[0].rows_used, accounts[0].rows) == (3, len(lengths))
+    assert accounts[0].seconds == pytest.approx(sum(lengths.values()), abs=0.01)
+    assert {item.name for item in accounts[0].left_out} == set(lengths) - {item.id for item in from_manifest}
     assert len(from_manifest) == 3 and all(item.text for item in from_manifest)
     audio = next(small_digits.manifests["test"].parent.rglob("*.wav"), None) or next(
         small_digits.manifests["test"].parent.rglob("*.flac")
@@ -167,10 +174,17 @@ def test_a_long_recording_comes_in_pieces(build_model, processor, digits, tmp_pa
     talk = np.concatenate([np.concatenate([wave, np.zeros(rate // 2, np.float32)]) for wave in strings * 4])
     soundfile.write(tmp_path / "a_talk.flac", talk, rate)
     soundfile.write(tmp_path / "b.flac", strings[0], rate)
-    found = read_speech(tmp_path, processor)
+    (tmp_path / "c.wav").write_bytes(b"RIFF")
+    accounts = []
+    found = read_speech(tmp_path, processor, on_account=accounts.append)
     assert len(talk) > 50 * rate and len(found) >= 3 and len({item.id for item in found}) == 2
     assert max(len(item.samples) for item in found) <= LONGEST_PIECE * rate
     assert sum(len(item.samples) for item in found) == len(talk) + len(strings[0])
-    assert len(read_speech(tmp_path, processor, limit=2)) == 2
+    assert len(read_speech(tmp_path, processor, limit=1, on_account=accounts.append)) == 1
+    whole, part = accounts
+    seconds = (len(talk) + len(strings[0])) / rate
+    assert (whole.rows_used, whole.num_unknown, whole.seconds_used) == (2, 1, pytest.approx(seconds))
+    assert (part.rows_used, len(part.left_out), part.seconds) == (1, 3, pytest.approx(seconds))
+    assert part.seconds_used <= LONGEST_PIECE and part.num_unknown == 1
     _, parity = export_checked(LoadedModel(build_model("base"), processor), None, found)
     assert parity.num_utterances == 2 and parity.texts_changed == 0

@@ -118,7 +118,7 @@ def test_a_wrong_scale_is_found_without_audio(build_model, processor, monkeypatc
         (("--precision", "int8", "--calibrate", "a"), "--calibrate: only int8_static has ranges"),
         (("--precision", "int8", "--percentile", "99"), "--percentile: only int8_static"),
         (("--precision", "int8", "--keep-fp32", "layer.0"), "keep_fp32: no layer is called 'layer.0'"),
-        (("--precision", "int8_static", "--calibrate", "a", "--percentile", "4"), "--percentile: 4 should be above 50"),
+        (("--precision", "int8_static", "--calibrate", "a", "--percentile", "4"), "--percentile: must be above 50"),
     ],
 )
 def test_options_that_do_not_go_together(bigfoot, tmp_path, options, expected):

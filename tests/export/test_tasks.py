@@ -20,6 +20,7 @@ from bigfoot.runtime.task_answers import TaskFacts, choose_labels, compute_score
 from bigfoot.runtime.transcriber import Transcriber
 from bigfoot.tasks.answers import task_facts
 from bigfoot.text.tokenizers import Processor
+from tests.refusals import refused
 
 pytest.importorskip("onnx")
 LABELS = {"labels": ["a", "b", "c"], "hidden_sizes": [12]}
@@ -106,9 +107,9 @@ def test_a_file_says_what_it_is_for(build_model, processor, recordings, bigfoot,
     save_model(build_model("base"), processor, tmp_path / "ctc")
     assert bigfoot("export", tmp_path / "task", tmp_path / "task.onnx")[0] == 0
     assert bigfoot("export", tmp_path / "ctc", tmp_path / "ctc.onnx")[0] == 0
-    with pytest.raises(ModelError, match="classify"):
+    with refused(ModelError, "classify"):
         Transcriber(tmp_path / "task.onnx")
-    with pytest.raises(ModelError, match="transcribe"):
+    with refused(ModelError, "transcribe"):
         Classifier(tmp_path / "ctc.onnx")
     for option in (("--to", "torch-export"), ("--int8", "dynamic", "--check", recordings)):
         assert bigfoot("export", tmp_path / "task", tmp_path / "other.onnx", *option)[0] == 2
@@ -163,6 +164,6 @@ def test_damaged_metadata_is_named(build_model, tmp_path):
                  '{"kind": "regression", "labels": ["a"], "scale": [1, 2]}', '{"kind": "ordinal", "labels": [1, 2]}'):
         set_metadata(exported.graph, exported.facts | {"task": task})
         exported.save(tmp_path / "model.onnx")
-        with pytest.raises(ModelError, match="task should be"):
+        with refused(ModelError, "task"):
             Classifier(tmp_path / "model.onnx")
     assert TaskFacts("regression", ["a"]).center == []

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from bigfoot.errors import MissingExtraError, ModelError
-from bigfoot.formats.folder import load_model, save_model
+from bigfoot.formats.folder import load_model, outline_model, save_model
 from bigfoot.formats.torchaudio import rename_to_plain
 from bigfoot.text.saving import load_tokenizer, save_tokenizer
 from bigfoot.text.sentencepieces import train_sentencepiece
@@ -68,7 +68,9 @@ def test_any_bytes_in_place_of_a_settings_file(content, folders):
             kept = file.read_bytes() if file.exists() else None
             file.write_bytes(content)
             try:
-                opens_or_is_refused(load_model, folders / to)
+                # Of a native folder all but the history is read without the weights.
+                light = to == "bigfoot" and name != "history.json"
+                opens_or_is_refused(outline_model if light else load_model, folders / to)
             finally:
                 file.unlink() if kept is None else file.write_bytes(kept)
 
@@ -116,7 +118,7 @@ def test_any_shape_of_torchaudio_s_tensors(folders, shape, data):
         file.write_bytes(kept)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(shape=st.lists(st.integers(0, 4), max_size=4), data=st.data())
 def test_any_shape_and_kind_of_transformers_tensors(folders, shape, data):
     file = folders / "huggingface" / "model.safetensors"
@@ -131,7 +133,7 @@ def test_any_shape_and_kind_of_transformers_tensors(folders, shape, data):
         file.write_bytes(kept)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @example({"weight_map": {"a": "../huggingface/model.safetensors"}})
 @example({"weight_map": {"a": ""}})
 @example({"weight_map": {"a": "."}})

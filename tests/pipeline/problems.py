@@ -10,7 +10,3 @@ def problems_of(overrides, path=None):
     """All problems of a configuration: of its values, then of its models, its corpus and this machine."""
     config, problems = read_config(path, overrides)
     return [*problems, *find_problems(resolve_plan(apply_scale(config)))]
-
-
-def codes(problems):
-    return [(problem.key, problem.code) for problem in problems]

@@ -9,8 +9,9 @@ from bigfoot.errors import ConfigError
 from bigfoot.pipeline import run_pipeline
 from bigfoot.pipeline.settings import load_config
 from bigfoot.text.tokenizers import CharTokenizer, save_processor
+from tests.codes import codes
 from tests.conftest import VOCABULARY, make_teacher
-from tests.pipeline.problems import codes, problems_of
+from tests.pipeline.problems import problems_of
 
 
 def test_everything_wrong_is_said_at_once_by_the_command(start, narrow_teacher, tmp_path):
@@ -154,3 +155,35 @@ def test_a_student_that_is_not_cut_out_of_its_teacher(find, narrow_teacher, othe
     upside_down = CharTokenizer((*VOCABULARY[:-2], VOCABULARY[-1], VOCABULARY[-2]))
     save_processor(replace(processor, tokenizer=upside_down), other)
     assert find(*pair) == [("distill.losses.logit_kl", "other_vocabulary")]
+
+
+ODD = {
+    "plugins: 3\nsteps: student\nstudent: {techniques: {depth: {num_hidden_layers: 3}}}": [
+        ("plugins", "wrong_type"), ("steps", "wrong_type"), ("student.techniques", "wrong_type"),
+    ],
+    "student: {techniques: [{depth: {num_hidden_layers: abc}}, {reshape: {shape: {hidden_size: abc}}}, "
+    "{conv_groups: {conv_groups: null}}, {prune: {parts: 3}}, {quantize: {precision: int9}}]}": [
+        ("student.techniques[0].depth.num_hidden_layers", "wrong_type"),
+        ("student.techniques[3].prune", "wrong_type"),
+        ("student.techniques[4].quantize.precision", "unknown_word"),
+        ("student.techniques[1].reshape.shape", "bad_shape"),
+        ("student.techniques[2].conv_groups.conv_groups", "bad_groups"),
+    ],
+    "student:\n  shape: {hidden_size: abc, conv_dim: 3}\n  conv_groups: {a: 1}\n  conv_sharing: [1, 2]\n"
+    "  layer_init: {a: 1}": [
+        ("student.layer_init", "bad_layers"), ("student.shape", "bad_shape"), ("student.conv_groups", "bad_groups"),
+        ("student.conv_sharing", "bad_sharing"),
+    ],
+    "student: {low_rank: {linears: [x, q_proj], rank: 9999}}\nprune: {parts: [headz]}\nquantize: {keep_fp32: [nope]}\n"
+    "steps: [student, prune, quantize, quantize, foo]": [
+        ("prune.parts", "unknown_word"), ("steps", "unknown_word"), ("steps", "repeated"),
+        ("student.low_rank.linears", "unknown_word"), ("student.low_rank.rank", "bad_rank"), ("steps", "bad_order"),
+        ("quantize.keep_fp32", "no_such_layer"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_a_file_with_several_faults_shows_all_of_them(text, tmp_path):
+    (tmp_path / "odd.yaml").write_text(text)
+    assert codes(problems_of([], tmp_path / "odd.yaml")) == ODD[text]

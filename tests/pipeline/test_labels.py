@@ -17,7 +17,8 @@ from bigfoot.formats.folder import load_model
 from bigfoot.models.reshape import with_decoder
 from bigfoot.pipeline import run_pipeline
 from bigfoot.pipeline.labels import choose_labels
-from tests.pipeline.problems import codes, problems_of
+from tests.codes import codes
+from tests.pipeline.problems import problems_of
 
 NONE = "data.transcripts=none"
 

@@ -7,7 +7,8 @@ import pytest
 from bigfoot.formats.folder import load_model
 from bigfoot.pipeline import run_pipeline
 from bigfoot.pipeline.settings import read_config
-from tests.pipeline.problems import codes, problems_of
+from tests.codes import codes
+from tests.pipeline.problems import problems_of
 
 QUICK = ("distill.max_steps=2", "distill.losses.hidden.weight=1", "evaluate.speed_rounds=1", "prune.multiple_of=2")
 

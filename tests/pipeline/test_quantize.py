@@ -9,7 +9,8 @@ from bigfoot.compress.quantize import Quantize, apply
 from bigfoot.formats.folder import load_model, save_model
 from bigfoot.install import install_hint
 from bigfoot.pipeline import run_pipeline
-from tests.pipeline.problems import codes, problems_of
+from tests.codes import codes
+from tests.pipeline.problems import problems_of
 
 QUICK = ("steps=[student,quantize]", "evaluate.speed_rounds=1", "quantize.seconds=4")
 

@@ -6,7 +6,8 @@ from bigfoot.config import CONFIG_FOLDER
 from bigfoot.pipeline.preset import summarize_preset
 from bigfoot.pipeline.scale import apply_scale
 from bigfoot.pipeline.settings import load_config
-from tests.pipeline.problems import codes, problems_of
+from tests.codes import codes
+from tests.pipeline.problems import problems_of
 
 METHODS = sorted(path.stem for path in (CONFIG_FOLDER / "methods").glob("*.yaml"))
 DIGITS = ("scale=tiny", "data.corpus=synthetic_digits", "data.train_splits=[]", "data.dev_splits=[]",

@@ -6,7 +6,8 @@ from bigfoot.errors import ConfigError
 from bigfoot.formats.folder import load_model
 from bigfoot.pipeline import run_pipeline
 from bigfoot.pipeline.settings import load_config
-from tests.pipeline.problems import codes, problems_of
+from tests.codes import codes
+from tests.pipeline.problems import problems_of
 
 THIN = (
     "student.change_conv_layers=false", "student.shape.hidden_size=16", "student.shape.num_attention_heads=2",
@@ -41,11 +42,11 @@ def test_a_thin_student_is_made_distilled_and_fine_tuned(small_config, quick_mem
 
 ATTENTION = "distill.losses.attention.weight=1"
 WRONG = [
-    (["student.shape.hiden_size=8"], ("student.shape", "bad_shape")),
+    (["student.shape.hiden_size=8"], ("student.shape", "unknown_field")),
     (["student.shape.hidden_size=25"], ("student.shape", "bad_shape")),
     (["student.shape.attention_reuse=[null]"], ("student.shape", "bad_shape")),
-    (["student.low_rank.linears=[p_proj]"], ("student.low_rank", "bad_rank")),
-    (["student.low_rank.linears=[q_proj]", "student.low_rank.rank=25"], ("student.low_rank", "bad_rank")),
+    (["student.low_rank.linears=[p_proj]"], ("student.low_rank.linears", "unknown_word")),
+    (["student.low_rank.linears=[q_proj]", "student.low_rank.rank=25"], ("student.low_rank.rank", "bad_rank")),
     (["student.shape.time_reduction=2", ATTENTION], ("distill.losses.attention", "other_frames")),
     (["student.shape.layer_num_attention_heads=[0,3]", ATTENTION], ("distill.losses.attention", "no_attention")),
     (["student.shape.conv_stride=[5,2,2,2,2,2,1]"], ("distill.losses", "other_frames")),
@@ -60,7 +61,7 @@ def test_what_cannot_be_is_found_before_anything_is_done(settings, expected, sma
 def test_several_wrong_things_are_found_together(small_run, tmp_path):
     wrong = ("student.num_hidden_layers=40", "student.conv_sharing=[[1,9]]", "student.low_rank.linears=[p]")
     keys = {problem.key for problem in problems_of(small_run(tmp_path, *wrong))}
-    assert keys == {"student.num_hidden_layers", "student.conv_sharing", "student.low_rank"}
+    assert keys == {"student.num_hidden_layers", "student.conv_sharing", "student.low_rank.linears"}
 
 
 def test_a_shape_is_a_mapping_and_overrides_add_to_it(tmp_path):

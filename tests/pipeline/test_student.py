@@ -6,7 +6,8 @@ import torch
 from bigfoot.data.batches import sample_batches
 from bigfoot.formats.folder import load_model
 from bigfoot.pipeline import run_pipeline
-from tests.pipeline.problems import codes, problems_of
+from tests.codes import codes
+from tests.pipeline.problems import problems_of
 
 
 def kernels(folder):

@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 from bigfoot.pipeline import run_pipeline
 from bigfoot.pipeline.steps import teaching
 from bigfoot.training.loop import Trainer
-from tests.pipeline.problems import codes, problems_of
+from tests.codes import codes
+from tests.pipeline.problems import problems_of
 
 LOSSES = ("distill.losses.hidden.weight=1", "distill.losses.heads.weight=1", "distill.losses.gram.weight=0.1")
 

@@ -1,75 +1,39 @@
 """A step of a user's own: one file with settings, check, work and row, and one line that registers it."""
 
-import importlib.util
 import json
 import sys
 
 import pytest
 
+from bigfoot.config.plugins import load_plugins
 from bigfoot.errors import BigfootError
 from bigfoot.pipeline import run_pipeline
+from bigfoot.pipeline.preset import summarize_preset
 from bigfoot.pipeline.registry import STEPS, register_step
 from bigfoot.pipeline.settings import load_config, read_config
-from tests.pipeline.problems import codes, problems_of
+from tests.codes import codes
+from tests.pages import DOCS, write_files_of
+from tests.pipeline.problems import problems_of
 
-TOY = '''
-from collections.abc import Iterator
-from dataclasses import dataclass
-
-from bigfoot.config import Problem, share
-from bigfoot.formats.folder import load_model
-from bigfoot.pipeline.registry import register_step
-from bigfoot.pipeline.steps.saving import save_step
-from bigfoot.pipeline.steps.step import Step
-
-
-@dataclass
-class ShrinkConfig:
-    """Bring all weights of the head nearer to 0."""
-
-    factor: float = share(0.5)
-    """What they are multiplied with."""
-
-
-class ShrinkStep(Step):
-    row = "shrunk_head"
-    repeats = True
-
-    def check(self, plan) -> Iterator[Problem]:
-        if plan.models is not None and not plan.models.source.config.ctc_head:
-            yield Problem("shrink", "no_head", "there is no head to shrink")
-
-    def describe(self, config, precision):
-        return f"head times {config.shrink.factor}, CTC"
-
-    def run(self, result, before, context, *, control):
-        loaded = load_model(before.folder)
-        loaded.model.head.weight.data *= context.config.shrink.factor
-        result.changes = [f"shrink: the head times {context.config.shrink.factor}"]
-        save_step(result, loaded.model, loaded)
-
-
-register_step("shrink", ShrinkConfig, ShrinkStep)
-'''
+PLUGIN = "plugins=[my_steps]"
 
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
-    """The module of a user, imported; its step is forgotten after the test."""
+    """The files of the page in the working directory; what they register is forgotten after the test."""
     for known in ("_entries", "_origins"):
         monkeypatch.setattr(STEPS, known, dict(getattr(STEPS, known)))
-    (tmp_path / "toy.py").write_text(TOY)
-    spec = importlib.util.spec_from_file_location("toy_step", tmp_path / "toy.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "toy_step", module)
-    spec.loader.exec_module(module)
-    return module
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    assert write_files_of(DOCS / "how-to" / "own-step.md", tmp_path) == ["my_steps.py", "my_steps.yaml"]
+    yield tmp_path
+    sys.modules.pop("my_steps", None)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("toy", "quick_memory")
 def test_it_is_run_reported_skipped_and_run_again(small_run, tmp_path, capsys):
-    overrides = small_run(tmp_path / "run", "steps=[student,shrink]", "shrink.factor=0.25")
+    overrides = small_run(tmp_path / "run", PLUGIN, "steps=[student,shrink]", "shrink.factor=0.25")
     run_pipeline(load_config(None, overrides))
     report = json.loads((tmp_path / "run" / "report" / "report.json").read_text())
     assert [row["name"] for row in report["rows"]] == ["teacher", "student_init", "shrunk_head"]
@@ -85,17 +49,17 @@ def test_it_is_run_reported_skipped_and_run_again(small_run, tmp_path, capsys):
 
 @pytest.mark.usefixtures("toy")
 def test_it_is_checked_like_all_others(small_run, other_teachers, tmp_path):
-    headless = (f"teacher.path={other_teachers['headless']}", "steps=[shrink]")
+    headless = (PLUGIN, f"teacher.path={other_teachers['headless']}", "steps=[shrink]")
     assert codes(problems_of(small_run(tmp_path, *headless))) == [("shrink", "no_head")]
-    assert codes(read_config(None, ["shrink.factor=2", "shrink.fcator=1"])[1]) == [
+    assert codes(read_config(None, [PLUGIN, "shrink.factor=2", "shrink.fcator=1"])[1]) == [
         ("shrink.fcator", "unknown_key"), ("shrink.factor", "out_of_range")
     ]  # fmt: skip
-    assert codes(read_config(None, ["steps=[shrunk]"])[1]) == [("steps", "unknown_word")]
+    assert codes(read_config(None, [PLUGIN, "steps=[shrunk]"])[1]) == [("steps", "unknown_word")]
 
 
 @pytest.mark.usefixtures("toy")
 def test_bigfoot_compress_stops_after_it(bigfoot, small_run, tmp_path):
-    overrides = small_run(tmp_path / "run", "steps=[student,shrink,distill]")
+    overrides = small_run(tmp_path / "run", PLUGIN, "steps=[student,shrink,distill]")
     code, _, _ = bigfoot("compress", "--config", "demo_config.yaml", "--until", "shrink", *overrides)
     assert code == 0 and (tmp_path / "run" / "shrink" / "model").is_dir()
     assert not (tmp_path / "run" / "distill").exists()
@@ -106,10 +70,20 @@ def test_without_the_module_the_name_is_unknown():
     assert codes(read_config(None, ["steps=[shrink]"])[1]) == [("steps", "unknown_word")]
 
 
-def test_a_name_is_not_taken_twice(toy, monkeypatch):
+@pytest.mark.usefixtures("toy")
+def test_its_configuration_is_read_and_summarized():
+    config = load_config("my_steps.yaml")
+    assert config.steps == ["student", "distill", "shrink"] and config.shrink.factor == 0.9
+    assert summarize_preset("my_steps.yaml").num_params_deployed == summarize_preset(None).num_params_deployed
+
+
+@pytest.mark.usefixtures("toy")
+def test_a_name_is_not_taken_twice():
+    assert load_plugins(["my_steps"])[1] == []
+    entry = STEPS["shrink"]
     with pytest.raises(BigfootError):
-        register_step("distill", toy.ShrinkConfig, toy.ShrinkStep)
-    register_step("shrink", toy.ShrinkConfig, toy.ShrinkStep)  # a module that is loaded again
-    register_step("data", toy.ShrinkConfig, toy.ShrinkStep)
+        register_step("distill", entry.settings, entry.made_by)
+    register_step("shrink", entry.settings, entry.made_by)  # a module that is loaded again
+    register_step("data", entry.settings, entry.made_by)
     with pytest.raises(BigfootError):
         load_config(None)

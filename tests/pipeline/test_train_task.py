@@ -76,7 +76,7 @@ def test_a_student_with_the_head_of_its_teacher(trained, small_config, tmp_path)
     teacher = trained / "train_task" / "model"
     steps = ("steps=[student,distill,train_task,quantize]", "distill.losses.logit_kl.weight=0",
              "distill.losses.task_kl.weight=1", "distill.losses.hidden.weight=1", "student.num_hidden_layers=2",
-             "train_task.floors=false", "distill.max_steps=4", "distill.eval_every=4", "quantize.precision=fp16",
+             "train_task.floors=false", "distill.max_steps=4", "distill.eval_every=4", "quantize.precision=float16",
              "train_task.max_steps=2")  # fmt: skip
     run_pipeline(small_config(tmp_path / "run", *TASK, *steps, f"teacher.path={teacher}"))
     report = load_report(tmp_path / "run" / "report")
@@ -87,15 +87,16 @@ def test_a_student_with_the_head_of_its_teacher(trained, small_config, tmp_path)
     assert not report.tasks[0].get("floors")
     student = load_model(tmp_path / "run" / "quantize" / "model").model
     assert student.config.task["labels"] == ["female", "male"] and student.config.num_hidden_layers == 2
-    assert student.config.precision == "fp16"
+    assert student.config.precision == "float16"
 
 
 def test_numbers_and_several_labels(small_config, tmp_path):
+    small = ("train_task.max_steps=1", "train_task.freeze=[encoder]", "data.num_train=12")
     for kind, changes in (
         ("multi_label", ["train_task.column=traits"]),
         ("ordinal", ["train_task.column=sex", "train_task.labels=[male,female]"]),
     ):
-        config = small_config(tmp_path / kind, *TASK, f"train_task.kind={kind}", *changes, "train_task.max_steps=2")
+        config = small_config(tmp_path / kind, *TASK, f"train_task.kind={kind}", *changes, *small)
         run_pipeline(config)
         row = load_report(tmp_path / kind / "report").rows[-1]
         assert row.metric in row.metrics and np.isfinite(row.score)
@@ -125,7 +126,8 @@ def test_patience(small_config, tmp_path):
 
 
 def test_several_seeds_in_one_table(bigfoot, small_run, tmp_path):
-    overrides = small_run(tmp_path / "runs", *TASK, "train_task.max_steps=2", "train_task.floors=false")
+    overrides = small_run(tmp_path / "runs", *TASK, "train_task.max_steps=2", "train_task.floors=false",
+                          "data.min_digits=1")  # fmt: skip
     config = "tasks/synthetic_traits.yaml"
     code, output, errors = bigfoot("train-task", "--config", config, *overrides, "--seeds", "1,2")
     assert code == 0, errors

@@ -77,7 +77,8 @@ from bigfoot.data.batches import training_batches
 from bigfoot.distill.objective import Objective
 from bigfoot.models.attention import SelfAttention
 from bigfoot.formats.folder import load_model
-from bigfoot.training.loop import Trainer, TrainingRun
+from bigfoot.training.loop import Trainer
+from bigfoot.training.run import TrainingRun
 from pathlib import Path
 teacher, manifests, out = sys.argv[1:]
 config = load_config(None, sys.argv[4:] or ["distill.max_steps=4", "distill.warmup_steps=0", "distill.log_every=1",

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from rich.console import Console
 
 from bigfoot.report.columns import format_wer
 from bigfoot.report.console import render_console
 from bigfoot.report.numbers import format_number, format_seconds
-from bigfoot.report.render import render_markdown
+from bigfoot.report.render import render_markdown, render_table
 from bigfoot.report.rows import Report, Row
 from bigfoot.report.sentences import describe_protocols
 from bigfoot.report.spreadsheet import render_csv
@@ -154,8 +158,32 @@ def test_names_of_others_are_shown_as_text(hostile: str) -> None:
     assert not [line for line in text.splitlines() if line.startswith(("- - ", "- # ", "- 1. "))]
 
 
+@given(st.text(alphabet="\\`[]()<>#*_|&;!:/=-+~ \nab1.", min_size=1, max_size=12).filter(str.strip))
+def test_no_text_of_others_is_markup(hostile: str) -> None:
+    """By a parser of Markdown: no HTML, heading, link, image, list or further cell, whatever the backslashes."""
+
+    def parse(name: str) -> tuple[Counter[str], set[str]]:
+        rows = [dataclasses.replace(TEACHER, name=name)]
+        tokens = MarkdownIt("commonmark").enable("table").parse(
+            render_markdown(Report(name, rows, changes=[name], notes=[name], skipped=[
+                {"split": "train", "id": name, "path": name, "reason": name}
+            ]))
+        )  # fmt: skip
+        inline = {child.type for token in tokens for child in token.children or ()}
+        return Counter(token.type for token in tokens), inline
+
+    plain, (found, inline) = parse("plain")[0], parse(hostile)
+    assert found == plain
+    assert not inline & {"html_inline", "link_open", "image"}
+
+
+def test_a_backslash_before_a_pipe_ends_no_cell() -> None:
+    # On GitHub, two backslashes are one, and the pipe behind them is a border.
+    assert render_table(["a"], [["x\\|y"]])[-1] == "| x\\\\\\|y |"
+
+
 def test_a_cell_is_no_formula() -> None:
-    for start in "=+-@\t":
+    for start in ("=", "+", "-", "@", "\t", "\uff1d", " ="):
         cell = render_csv([dataclasses.replace(TEACHER, name=f"{start}1+2")], {"run": [f"{start}1"]}).splitlines()[1]
         assert cell.startswith(f"'{start}1,'{start}1+2") or cell.startswith(f"'{start}1,\"'{start}1+2")
     assert ",-0.02," in render_csv([dataclasses.replace(STUDENT, wer_difference=-0.02)]), "a number stays a number"

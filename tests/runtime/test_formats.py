@@ -11,13 +11,13 @@ HEARD = Transcript("a.wav", 63.0, WORDS)
 
 def test_srt():
     assert render_srt(HEARD) == (
-        "1\n00:00:00,500 --> 00:00:01,400\nONE A<B&C\n\n2\n00:01:01,250 --> 00:01:02,000\nTHREE\n"
+        "1\n00:00:00,500 --> 00:00:01,500\nONE A<B&C\n\n2\n00:01:01,250 --> 00:01:02,250\nTHREE\n"
     )
 
 
 def test_vtt():
     assert render_vtt(HEARD) == (
-        "WEBVTT\n\n00:00:00.500 --> 00:00:01.400\nONE A&lt;B&amp;C\n\n00:01:01.250 --> 00:01:02.000\nTHREE\n"
+        "WEBVTT\n\n00:00:00.500 --> 00:00:01.500\nONE A&lt;B&amp;C\n\n00:01:01.250 --> 00:01:02.250\nTHREE\n"
     )
 
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from bigfoot.config import to_dict
 from bigfoot.errors import ConfigError
 from bigfoot.pipeline.checks import find_problems
+from bigfoot.pipeline.inputs import needs_same_data
 from bigfoot.pipeline.plan import resolve_plan
-from bigfoot.pipeline.run import needs_same_data
 from bigfoot.pipeline.settings import Config
 from bigfoot.study.plan import (
     CONTROLS,

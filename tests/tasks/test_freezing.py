@@ -11,7 +11,8 @@ from bigfoot.errors import ModelError
 from bigfoot.tasks.freezing import FrozenParts, describe_trainable, find_frozen
 from bigfoot.tasks.settings import TrainTaskConfig
 from bigfoot.text.tokenizers import Processor
-from bigfoot.training.loop import TrainingRun, train
+from bigfoot.training.loop import train
+from bigfoot.training.run import TrainingRun
 
 FROZEN = {
     "head alone": (["encoder"], lambda name: not name.startswith("task_head.")),

@@ -12,7 +12,8 @@ from bigfoot.tasks.freezing import FrozenParts
 from bigfoot.tasks.lora import AdaptedObjective, add_adapters_, merge_adapters
 from bigfoot.tasks.settings import TrainTaskConfig
 from bigfoot.text.tokenizers import Processor
-from bigfoot.training.loop import TrainingRun, train
+from bigfoot.training.loop import train
+from bigfoot.training.run import TrainingRun
 
 pytest.importorskip("peft")
 

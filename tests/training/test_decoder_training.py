@@ -10,7 +10,8 @@ from bigfoot.distill.objective import Objective, objective_problems
 from bigfoot.formats.folder import load_model
 from bigfoot.models.decoders.speech_decoder import teacher_forcing
 from bigfoot.models.reshape import with_decoder
-from bigfoot.training.loop import Trainer, TrainingRun, train
+from bigfoot.training.loop import Trainer, train
+from bigfoot.training.run import TrainingRun
 from bigfoot.training.settings import TrainConfig
 
 SHAPE = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "dropout": 0.1}

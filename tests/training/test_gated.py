@@ -9,7 +9,8 @@ from bigfoot.distill import HiddenLoss, LogitKLLoss, LossesConfig
 from bigfoot.formats.folder import load_model
 from bigfoot.training.distilling import GatesConfig
 from bigfoot.training.gated import SPARSITY, GatedObjective, GatesHook
-from bigfoot.training.loop import Trainer, TrainingRun, train
+from bigfoot.training.loop import Trainer, train
+from bigfoot.training.run import TrainingRun
 from tests.refusals import names
 
 LOSSES = LossesConfig(LogitKLLoss(1.0), HiddenLoss(1.0))
@@ -80,8 +81,8 @@ def test_stopped_in_the_middle_it_goes_on_to_the_same_bits(make, tmp_path, stop,
     torch.manual_seed(99)
     after = Trainer._after_step
 
-    def die(self, terms):
-        after(self, terms)
+    def die(self, *arguments):
+        after(self, *arguments)
         if self.progress.step == stop:
             raise KeyboardInterrupt
 

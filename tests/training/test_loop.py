@@ -18,8 +18,9 @@ from bigfoot.storage.places import temporary
 from bigfoot.training import dev, loop
 from bigfoot.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from bigfoot.training.hooks import FrozenFeatureEncoder, TrainingHook
-from bigfoot.training.loop import Trainer, TrainingRun, train
+from bigfoot.training.loop import Trainer, train
 from bigfoot.training.optim import build_optimizer
+from bigfoot.training.run import TrainingRun
 from bigfoot.training.settings import TrainConfig
 from tests.refusals import names, refused
 
@@ -134,7 +135,7 @@ def test_feature_encoder_stays_to_the_bit_then_lets_go(make_objective, make_run,
     objective, history = make_objective(CTC), []
     frozen = objective.student.speech_encoder.feature_encoder
     after = Trainer._after_step
-    monkeypatch.setattr(Trainer, "_after_step", lambda self, t: (history.append(weights(frozen)), after(self, t)))
+    monkeypatch.setattr(Trainer, "_after_step", lambda self, *a: (history.append(weights(frozen)), after(self, *a)))
     before, others = weights(frozen), weights(objective.student.speech_encoder.encoder)
     train(objective, run)
     assert_equal(before, history[0])
@@ -419,9 +420,9 @@ def test_best_on_dev_is_kept_beside_last(make_objective, make_run, monkeypatch):
     monkeypatch.setattr(dev, "measure_error_rate", lambda *a, **k: replace_wer(scored(*a, **k), next(wers)))
     seen, after = {}, Trainer._after_step
 
-    def remember(self, terms):
+    def remember(self, *arguments):
         seen[self.progress.step] = weights(self.objective.student)
-        after(self, terms)
+        after(self, *arguments)
 
     monkeypatch.setattr(Trainer, "_after_step", remember)
     result = train(make_objective(), make_run(max_steps=4, eval_every=1))

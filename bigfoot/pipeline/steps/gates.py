@@ -8,7 +8,7 @@ from typing import Any
 
 from bigfoot.compress.gates import gated_units
 from bigfoot.config import Problem
-from bigfoot.errors import ModelError
+from bigfoot.errors import UnfitError
 from bigfoot.pipeline.context import Context
 from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.plan import Plan
@@ -30,8 +30,8 @@ class GatesStep(TaughtStep):
             return
         try:
             gated_units(plan.models.student, plan.config.gates.parts)
-        except ModelError as error:
-            yield Problem.of(str(error), "not_gateable").under(self.name)
+        except UnfitError as error:
+            yield from (problem.under(self.name) for problem in error.problems)
 
     def depends_on(self, context: Context) -> dict[str, Any]:
         """See ``Step``; the settings of the teacher's cache are in another section."""

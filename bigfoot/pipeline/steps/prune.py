@@ -7,11 +7,10 @@ from typing import Any
 
 from accelerate import PartialState
 
-from bigfoot.compress import prune
 from bigfoot.compress.importance import NEEDS_AUDIO
+from bigfoot.compress.registry import apply_technique, fit_technique
 from bigfoot.config import Problem
 from bigfoot.data.batches import sample_batches
-from bigfoot.errors import ModelError
 from bigfoot.formats.folder import load_model
 from bigfoot.pipeline.context import Context
 from bigfoot.pipeline.facts import StepResult
@@ -22,7 +21,7 @@ from bigfoot.pipeline.steps.step import Step
 
 
 class PruneStep(Step):
-    """Score, select and remove units, by ``bigfoot.compress.prune``."""
+    """Score, select and remove units, by the technique ``prune``."""
 
     repeats = True
     reshapes = True
@@ -32,17 +31,15 @@ class PruneStep(Step):
         """See ``Step``."""
         if plan.models is None:
             return
-        config, source = plan.config, plan.models.source
-        try:
-            prune.prunable_units(source.config, config.prune.parts)
-        except ModelError as error:
-            yield Problem.of(str(error), "not_prunable").under(self.name)
-        gains_decoder = "finetune" in plan.before_first(self.name) and config.finetune.objective != "ctc"
-        if "width" in config.prune.parts and (gains_decoder or source.config.decoder is not None):
+        config, source, before = plan.config, plan.models.source, plan.before_first(self.name)
+        shape = plan.models.student if "student" in before else source.config
+        yield from (problem.under(self.name) for problem in fit_technique(shape, config.prune).problems)
+        gains_decoder = "finetune" in before and config.finetune.objective != "ctc" and shape.decoder is None
+        if "width" in config.prune.parts and gains_decoder:
             message = "width cannot be cut under a decoder, which reads frames of that width; leave it out"
             yield Problem("prune.parts", "width_under_decoder", message)
         can_tokenize = source.config.ctc_head and source.processor.tokenizer is not None
-        if self.reads_labels(config) and not can_tokenize and "finetune" not in plan.before_first(self.name):
+        if self.reads_labels(config) and not can_tokenize and "finetune" not in before:
             missing = "vocabulary (vocab.json)" if source.config.ctc_head else "CTC head"
             message = f"taylor asks the CTC loss, but {source.path} has no {missing}"
             yield Problem(
@@ -75,6 +72,6 @@ class PruneStep(Step):
             batches = sample_batches(manifest, loaded.processor, config.seconds, room, labels=labels)
         home = loaded.model.device
         given = loaded.model.to(PartialState().device)
-        model, change = prune.apply(given, config, batches)
+        model, change = apply_technique(given, config, batches)
         result.changes = [change.describe()]
         save_step(result, model.to(home), loaded)

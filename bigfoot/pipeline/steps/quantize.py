@@ -6,15 +6,11 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
-
-from bigfoot.compress import quantize
+from bigfoot.compress.registry import apply_technique, fit_technique
 from bigfoot.config import Problem
 from bigfoot.data.batches import Batch, sample_batches
-from bigfoot.errors import ConfigError
 from bigfoot.formats.folder import load_model
 from bigfoot.measure.size import measure_size_bytes
-from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.pipeline.context import Context
 from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.plan import Plan
@@ -34,15 +30,9 @@ class QuantizeStep(Step):
         if self.name in steps[:-1]:
             message = f"quantize comes last, not as in {steps}: quantized weights are neither trained nor cut"
             yield Problem("steps", "bad_order", message)
-        if plan.models is None:
-            return
-        with torch.device("meta"):
-            student = BigfootForCTC(plan.models.student)
-        try:
-            quantize.nameable_layers(student, plan.config.quantize.precision, plan.config.quantize.keep_fp32)
-        except ConfigError as error:
-            for problem in error.problems:
-                yield Problem.of(str(problem), "no_such_layer").under(self.name)
+        if plan.models is not None:
+            fit = fit_technique(plan.models.student, plan.config.quantize)
+            yield from (problem.under(self.name) for problem in fit.problems)
 
     def depends_on(self, context: Context) -> dict[str, Any]:
         """See ``Step``."""
@@ -63,7 +53,7 @@ class QuantizeStep(Step):
         if config.precision == "int8_static":
             manifest, room = context.labels.manifests["train"], context.config.data.batch_seconds
             audio = sample_batches(manifest, loaded.processor, config.seconds, room)
-        model, change = quantize.apply(loaded.model, config, audio)
+        model, change = apply_technique(loaded.model, config, audio)
         result.changes = [change.describe()]
         save_step(result, model, loaded, precision=config.precision)
         sizes = [measure_size_bytes(folder) / 1e6 for folder in (before.folder, result.folder)]

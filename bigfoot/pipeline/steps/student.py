@@ -13,7 +13,7 @@ from bigfoot.pipeline.plan import Plan
 from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.steps.saving import save_step
 from bigfoot.pipeline.steps.step import Step
-from bigfoot.pipeline.student import InitAudio, build_student
+from bigfoot.pipeline.student import build_student, draw_student, read_audio
 
 
 class StudentStep(Step):
@@ -43,6 +43,10 @@ class StudentStep(Step):
     def run(self, result: StepResult, before: StepResult, context: Context, *, control: bool) -> None:
         """See ``Step``."""
         loaded = load_model(before.folder)
-        audio = InitAudio(context.data.manifests["train"], loaded, context.config)
-        model, result.changes = build_student(loaded.model, context.config, audio)
+        if context.config.student.weights == "random":
+            assert context.plan.models is not None  # a problem otherwise
+            model, result.changes = draw_student(context.plan.models.student, context.config.seed)
+        else:
+            audio = read_audio(context.data.manifests["train"], loaded, context.config)
+            model, result.changes = build_student(loaded.model, context.config, audio)
         save_step(result, model, loaded)

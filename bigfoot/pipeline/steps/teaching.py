@@ -69,7 +69,7 @@ class TaughtStep(TrainingStep):
 
     def reads_labels(self, config: Config) -> bool:
         """See ``Step``."""
-        return any(loss.unit != "frames" for loss in active_losses(self.losses(config)).values())
+        return any(loss.unit in ("labels", "tokens") for loss in active_losses(self.losses(config)).values())
 
     def prepare(self, before: StepResult, context: Context, *, control: bool) -> DistillationSetup:
         """Load the student, and the teacher or its cached outputs; set the seed for new modules.

@@ -15,7 +15,8 @@ from bigfoot.pipeline.steps.step import Step
 from bigfoot.text.tokenizers import Processor
 from bigfoot.training.dev import DevJudge
 from bigfoot.training.hooks import TrainingHook
-from bigfoot.training.loop import TrainingRun, train
+from bigfoot.training.loop import train
+from bigfoot.training.run import TrainingRun
 from bigfoot.training.settings import TrainConfig
 from bigfoot.training.unfitting import describe_unfitting
 

@@ -85,6 +85,7 @@ def binary_divergence(logits: Tensor, teacher: Tensor) -> Tensor:
         teacher: likewise.
 
     Examples:
+        >>> import torch
         >>> binary_divergence(torch.tensor([1.0]), torch.tensor([1.0])).tolist()
         [0.0]
     """
@@ -98,6 +99,7 @@ def smooth_binary(targets: Tensor, smoothing: float) -> Tensor:
     """Move targets of 0 and 1 towards one half.
 
     Examples:
+        >>> import torch
         >>> smooth_binary(torch.tensor([0.0, 1.0]), 0.5).tolist()
         [0.25, 0.75]
     """
