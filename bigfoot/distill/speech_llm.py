@@ -95,7 +95,7 @@ class SpeechLLMObjective(nn.Module):
             TrainingError: the batch has none.
         """
         if len(batch.transcripts) != len(batch.layouts):
-            raise TrainingError("token_logits needs the transcript of each recording; give them, or set its weight to 0")
+            raise TrainingError("token_logits needs the transcript of each recording; give it, or set its weight to 0")
         was_training = self.model.training
         self.model.eval()
         with without_adapters(self.model.language_model):

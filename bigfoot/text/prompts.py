@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from bigfoot.errors import ConfigError, DataError
+from bigfoot.errors import DataError, ModelError
 
 AUDIO, HISTORY, INSTRUCTION = "audio", "history", "instruction"
 SLOTS = (AUDIO, HISTORY, INSTRUCTION)
@@ -50,7 +50,7 @@ class PromptTemplate:
         text: such as ``{instruction} {history} {audio} Answer:``.
 
     Raises:
-        ConfigError: an unknown slot, a lone brace, or not exactly one ``{audio}``.
+        ModelError: an unknown slot, a lone brace, or not exactly one ``{audio}``.
 
     Examples:
         >>> template = PromptTemplate("{instruction} {audio} Text:")
@@ -64,10 +64,10 @@ class PromptTemplate:
         parts = self.parts
         unknown = [part for part in parts if isinstance(part, str) and part not in SLOTS]
         if unknown:
-            raise ConfigError(f"prompt {self.text!r}: {unknown[0]!r} in braces is none of {', '.join(SLOTS)}")
+            raise ModelError(f"prompt {self.text!r}: {unknown[0]!r} in braces is none of {', '.join(SLOTS)}")
         if parts.count(AUDIO) != 1:
             count = parts.count(AUDIO)
-            raise ConfigError(f"prompt {self.text!r} should hold {{audio}} once, and holds it {count} times")
+            raise ModelError(f"prompt {self.text!r} should hold {{audio}} once, and holds it {count} times")
 
     @property
     def parts(self) -> tuple[Markup | str, ...]:
@@ -80,7 +80,7 @@ class PromptTemplate:
             if match[0] in ("{{", "}}"):
                 plain += match[0][0]
             elif match[1] is None:
-                raise ConfigError(f"prompt {self.text!r}: a lone {match[0]}; write it twice where it is meant")
+                raise ModelError(f"prompt {self.text!r}: a lone {match[0]}; write it twice where it is meant")
             else:
                 found += [Markup(plain)] * bool(plain) + [match[1].strip()]
                 plain = ""

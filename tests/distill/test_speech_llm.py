@@ -14,6 +14,8 @@ from bigfoot.models.speech_llm.packing import Layout
 from bigfoot.models.speech_llm.trainable import set_trainable_
 from tests.models.speech_llm.conftest import batch_of, build, examples  # noqa: F401 - a fixture
 
+pytestmark = pytest.mark.slow
+
 TRANSCRIPTS = [torch.arange(10, 10 + length) for length in (3, 1, 5, 2, 4, 1, 2, 6)]
 
 

@@ -7,13 +7,15 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from bigfoot.errors import ConfigError, DataError, ModelError
+from bigfoot.errors import DataError, ModelError
 from bigfoot.formats.folder import load_model
 from bigfoot.formats.speech_llm import build_speech_llm, load_language_model, load_speech_llm, save_speech_llm
 from bigfoot.models.speech_llm.adapters import AdapterShape
 from bigfoot.models.speech_llm.model import SpeechInput
 from bigfoot.text.prompts import Markup, PromptTemplate, Speech
 from tests.models.speech_llm.conftest import LANGUAGE_MODELS
+
+pytestmark = pytest.mark.slow
 
 CHAT = (
     "{% for m in messages %}<s>[{{ m.role }}] {{ m.content }}{% endfor %}"
@@ -135,7 +137,7 @@ def test_a_tokenizer_without_an_end_is_refused(tmp_path):
 
 @pytest.mark.parametrize("text", ["no audio", "{audio} {audio}", "{audio} {name}", "{audio", "{audio} }"])
 def test_templates_that_cannot_be_filled_are_refused(text):
-    with pytest.raises(ConfigError):
+    with pytest.raises(ModelError):
         PromptTemplate(text)
 
 

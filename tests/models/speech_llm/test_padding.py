@@ -8,6 +8,8 @@ from bigfoot.models.speech_llm.adapters import AdapterShape
 from bigfoot.models.speech_llm.packing import Layout
 from tests.models.speech_llm.conftest import batch_of, build
 
+pytestmark = pytest.mark.slow
+
 ORDER = [5, 2, 7, 0, 4, 1, 6, 3]
 
 
