@@ -1,0 +1,76 @@
+"""Outputs of a language model that gets speech: generated, or scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bigfoot.errors import DataError
+from bigfoot.models.speech_llm.model import SpeechInput, SpeechLLM
+from bigfoot.models.speech_llm.packing import Layout
+
+
+@torch.inference_mode()
+def generate(
+    model: SpeechLLM, prompts: Sequence[Layout], speech: SpeechInput | Sequence[Tensor], *,
+    most_new_tokens: int = 128, use_cache: bool = True, streamer: Any = None,  # noqa: ANN401 - transformers types none
+) -> list[list[int]]:  # fmt: skip
+    """Generate the most probable token after the other.
+
+    Args:
+        model: in eval mode.
+        prompts: without outputs.
+        speech: recordings, or their embeddings.
+        most_new_tokens: an output ends there at the latest.
+        use_cache: keep the keys and values of tokens; makes no difference but in time.
+        streamer: of transformers', for one prompt: gets every token at once.
+
+    Returns:
+        The token ids of each output, without the end token.
+
+    Raises:
+        DataError: prompt and output have more tokens than the language model takes.
+    """
+    recordings = model.embed_speech(speech) if isinstance(speech, SpeechInput) else speech
+    packed = model.pack(prompts, recordings, "left")
+    longest, most = packed.inputs_embeds.shape[1], model.most_tokens
+    if most is not None and longest + most_new_tokens > most:
+        raise DataError(
+            f"a prompt of {longest} tokens with {most_new_tokens} new ones is longer than the {most} that the language "
+            "model takes: shorten the prompt, or allow fewer new tokens"
+        )
+    head = model.language_model.get_output_embeddings().weight.shape[0]
+    unknown = list(range(model.vocab_size, head))
+    tokens = model.language_model.generate(
+        inputs_embeds=packed.inputs_embeds, attention_mask=packed.attention_mask.long(),
+        max_new_tokens=most_new_tokens, do_sample=False, num_beams=1, use_cache=use_cache, eos_token_id=model.end_id,
+        pad_token_id=model.end_id, suppress_tokens=unknown or None, streamer=streamer,
+    )  # fmt: skip
+    return [_until(row.tolist(), model.end_id) for row in tokens]
+
+
+def _until(tokens: list[int], end: int) -> list[int]:
+    return tokens[: tokens.index(end)] if end in tokens else tokens
+
+
+@torch.inference_mode()
+def score_outputs(
+    model: SpeechLLM, examples: Sequence[Layout], speech: SpeechInput | Sequence[Tensor], *, per_token: bool = False
+) -> list[float]:
+    """Compute the log-probability of each example's output.
+
+    Args:
+        model: in eval mode.
+        examples: with outputs.
+        speech: recordings, or their embeddings.
+        per_token: divide by the number of tokens.
+
+    Returns:
+        Nats, at most 0.
+    """
+    output = model(examples, speech)
+    losses = output.split(output.token_losses.double())
+    return [-float(loss.mean() if per_token else loss.sum()) for loss in losses]
