@@ -82,8 +82,8 @@ def test_a_shallower_decoder_learns_from_a_deeper_one(small_config, tmp_path, qu
 
 def test_a_decoder_that_cannot_be_is_refused_before_anything_is_done(small_config, tmp_path):
     with refusing(
-        ("finetune.decoder.streams", "unknown_word"), ("finetune.decoder.hidden_size", "indivisible"),
-        ("finetune.objective", "unknown_word"), ("finetune.label_smoothing", "bad_bounds"),
+        ("finetune.objective", "unknown_word"), ("finetune.decoder.streams", "unknown_word"),
+        ("finetune.decoder.hidden_size", "indivisible"), ("finetune.label_smoothing", "bad_bounds"),
     ):  # fmt: skip
         small_config(
             tmp_path, "finetune.decoder.hidden_size=15", "finetune.decoder.streams=[lips]",
