@@ -34,7 +34,7 @@ def write_files(folder):
     }  # fmt: skip
     for name, data in largest.items():
         files.as_zip(data, folder / f"{name}.pt")
-    for index, (entries, _) in enumerate(files.BAD_ZIPS.values()):
+    for index, entries in enumerate(files.BAD_ZIPS.values()):
         files.as_zip(files.tensor(), folder / f"bad{index}.pt", entries)
 
 
