@@ -94,11 +94,16 @@ def check_section(settings: type) -> None:
     if not dataclasses.is_dataclass(settings):
         raise BigfootError(f"{name}: it is no dataclass")
     try:
-        OmegaConf.structured(settings())
+        defaults = settings()
+        OmegaConf.structured(defaults)
     except TypeError as error:
         raise BigfootError(f"{name}: every field needs a default ({error})") from error
     except OmegaConfBaseException as error:
         raise BigfootError(f"{name}: {str(error).splitlines()[0]}") from error
+    for item in dataclasses.fields(settings):
+        # OmegaConf takes the class of a dataclass for a section of its own.
+        if isinstance(getattr(defaults, item.name), type):
+            raise BigfootError(f"{name}: {item.name} is a class, which YAML cannot hold")
 
 
 def save_config(config: object, path: str | Path) -> None:
