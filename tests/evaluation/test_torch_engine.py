@@ -18,7 +18,8 @@ def test_texts_are_those_of_the_evaluation(narrow_teacher, small_digits):
     expected = dict(zip(transcripts.ids, transcripts.hypotheses, strict=True))
     utterances = read_utterances(manifest)
     heard = Transcriber(TorchEngine(loaded)).transcribe([utterance.samples for utterance in utterances])
-    assert [result.text for result in heard] == [expected[utterance.id] for utterance in utterances]
+    # Evaluation normalizes; letters of special tokens, which a random model emits, are the only lower-case ones.
+    assert [result.text.upper() for result in heard] == [expected[utterance.id] for utterance in utterances]
     assert any(expected.values())
 
 
