@@ -164,13 +164,13 @@ class Report:
     """The whole configuration."""
     machine: dict[str, Any] = field(default_factory=dict)
     """Processor, threads, memory, operating system."""
+    worst: list[dict[str, Any]] = field(default_factory=list)
+    """Utterances with the most errors of the last student, the worst of a split first: ``split``, ``model`` (the
+    student), ``id``, ``speaker``, ``reference``, ``hypotheses`` by model, and ``errors`` (words, of the student)."""
     tasks: list[dict[str, Any]] = field(default_factory=list)
     """Of models with a task head: ``name``, ``split``, ``kind``, ``labels``, ``metrics``, ``per_class`` (precision,
     recall, f1 and support by label) and ``confusion`` (true class down, chosen one across); ``floors`` in the first of
     a split: what a model without learning, and one on log-mel energies, reach."""
-    worst: list[dict[str, Any]] = field(default_factory=list)
-    """Utterances with the most errors of the last student, the worst of a split first: ``split``, ``model`` (the
-    student), ``id``, ``speaker``, ``reference``, ``hypotheses`` by model, and ``errors`` (words, of the student)."""
 
 
 def load_report(folder: str | Path) -> Report:

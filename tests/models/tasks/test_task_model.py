@@ -124,12 +124,12 @@ def test_heads_come_and_go(build_model):
 
 def test_layer_weights_go_with_their_layers(build_model, processor):
     from bigfoot.compress import depth
-    from bigfoot.compress.settings import StudentConfig
+    from bigfoot.compress import Depth
 
     model = build_task_model(build_model, "base", "mean", "weighted")
     with torch.no_grad():
         model.task_head.layer_weights.copy_(torch.arange(4.0))
-    student, _ = depth.apply(model, StudentConfig(num_hidden_layers=2, layer_init="last_k"))
+    student, _ = depth.apply(model, Depth(2, "last_k"))
     assert student.task_head.layer_weights.tolist() == [0.0, 2.0, 3.0]
     assert torch.equal(student.task_head.output.weight, model.task_head.output.weight)
 
