@@ -109,8 +109,6 @@ class Row:
     """Lower end of its 95 % interval."""
     greedy_difference_high: float | None = None
     """Upper end."""
-    wer_missing_reason: str | None = None
-    """Why there is no WER, if it is missing."""
     score: float | None = None
     """Of a model with a task head: its metric, see ``metric``."""
     score_low: float | None = None
@@ -121,6 +119,8 @@ class Row:
     """Name of the metric, such as ``macro_f1``."""
     metrics: dict[str, float] = field(default_factory=dict)
     """All metrics of the task, by name."""
+    wer_missing_reason: str | None = None
+    """Why there is no WER, if it is missing."""
     seconds: float | None = None
     """Training time of the step."""
     config_path: str | None = None

@@ -85,7 +85,7 @@ def test_fields_stand_in_the_agreed_order() -> None:
     names = [entry.name for entry in dataclasses.fields(Row)]
     assert names[:9] == ["name", "step", "split", "decoder", "protocol", "wer", "wer_low", "wer_high", "cer"]
     assert names[-5:] == ["wer_missing_reason", "seconds", "config_path", "seed", "versions"]
-    assert len(names) == 44
+    assert len(names) == 49
 
 
 def test_other_versions_can_be_read(tmp_path: Path) -> None:

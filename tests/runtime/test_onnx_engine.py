@@ -140,4 +140,4 @@ def test_vocabularies_without_delimiter_and_with_their_own_unknown_token(tape_gr
     vocabulary = ["[PAD]", " ", *"ABCDEFG", "[UNK]"]
     metadata = without(vocab=json.dumps(vocabulary), word_delimiter="", unknown_token="[UNK]")
     path.write_bytes(tape_graph(metadata=metadata).SerializeToString())
-    assert Transcriber(path, 1).transcribe([write_tape([2, 0, 3, 9, 1, 4])])[0].text == "AB C"
+    assert Transcriber(path, 1).transcribe([write_tape([2, 0, 3, 9, 1, 4])])[0].text == "AB[UNK] C"

@@ -77,7 +77,7 @@ def test_json_of_one_has_times(bigfoot, tape_file, calls):
     _, output, _ = bigfoot("transcribe", tape_file, calls / "0.wav", "--threads", 1, "--format", "json")
     (found,) = json.loads(output)
     assert found["source"] == str(calls / "0.wav") and found["seconds"] == 0.145
-    assert found["words"][1] == {"text": "C", "start": 0.08, "end": 0.12}
+    assert found["words"][1] == {"text": "C", "start": 0.06, "end": 0.1}
 
 
 def test_a_file_each(bigfoot, tape_file, calls, tmp_path):
@@ -87,7 +87,7 @@ def test_a_file_each(bigfoot, tape_file, calls, tmp_path):
     assert (code, output) == (1, "")
     made = sorted(path.relative_to(out) for path in (tmp_path / "subtitles").rglob("*.srt"))
     assert [str(path) for path in made] == ["0.srt", "deep/1.srt"]
-    assert (tmp_path / "subtitles" / "0.srt").read_text().startswith("1\n00:00:00,000 --> 00:00:00,120\nAB C")
+    assert (tmp_path / "subtitles" / "0.srt").read_text().startswith("1\n00:00:00,010 --> 00:00:01,010\nAB C")
 
 
 def test_one_file_for_all(bigfoot, tape_file, calls, tmp_path):

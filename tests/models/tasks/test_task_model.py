@@ -123,8 +123,7 @@ def test_heads_come_and_go(build_model):
 
 
 def test_layer_weights_go_with_their_layers(build_model, processor):
-    from bigfoot.compress import depth
-    from bigfoot.compress import Depth
+    from bigfoot.compress import Depth, depth
 
     model = build_task_model(build_model, "base", "mean", "weighted")
     with torch.no_grad():
