@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bigfoot.cli.options import DEFAULT_CONFIG, Overrides
+from bigfoot.cli.options import DEFAULT_CONFIG, Overrides, name_default
 from bigfoot.config.problems import Problem
 from bigfoot.errors import ConfigError
 
@@ -30,9 +30,7 @@ def compress(
 
     The same command resumes a stopped run and skips finished steps.
     """
-    if config is None:
-        config = DEFAULT_CONFIG
-        typer.echo(f"note: --config {config}, the default; bigfoot configs lists the others", err=True)
+    config = config or name_default(DEFAULT_CONFIG)
     report, run_dir = run_config(config, overrides or [], until)
     if report is not None:
         show_report(report, Path(run_dir) / "report")

@@ -35,3 +35,13 @@ def may_replace(force: bool) -> MayReplace:
     from bigfoot.storage.ownership import MayReplace
 
     return MayReplace(force, report=partial(typer.echo, err=True))
+
+
+def name_default(config: str) -> str:
+    """Return the configuration that is taken where none is given, and name it.
+
+    Args:
+        config: name of ``bigfoot configs``.
+    """
+    typer.echo(f"note: --config {config}, the default; bigfoot configs lists the others", err=True)
+    return config

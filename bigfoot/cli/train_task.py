@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bigfoot.cli.compress import run_config, show_report
-from bigfoot.cli.options import Overrides
+from bigfoot.cli.options import Overrides, name_default
 
 DEFAULT_CONFIG = "tasks/fsdd_digit.yaml"
 
@@ -29,9 +29,7 @@ def train_task(
     The same command resumes a stopped run and skips finished steps. Other
     steps go before and after train_task: student, distill, prune, quantize.
     """
-    if config is None:
-        config = DEFAULT_CONFIG
-        typer.echo(f"note: --config {config}, the default; bigfoot configs lists the others", err=True)
+    config = config or name_default(DEFAULT_CONFIG)
     if seeds or folds:
         from bigfoot.pipeline.repeats import plan_repeats, write_repeats
 

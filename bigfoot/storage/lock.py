@@ -166,7 +166,7 @@ def _open(path: Path) -> tuple[int, bool]:
         try:
             return os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666), True
         except FileExistsError:
-            pass
+            pass  # it is opened as it is, below
         try:
             return os.open(path, flags), False
         except FileNotFoundError:  # given back between the two

@@ -98,7 +98,7 @@ def _asked(pid: int) -> str | None:
     except ProcessLookupError:
         return None
     except OSError:
-        pass
+        pass  # it runs, as another user's
     try:
         done = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     except OSError:

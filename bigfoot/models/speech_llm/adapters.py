@@ -43,7 +43,19 @@ class AdapterShape:
             raise ModelError(f"adapter.hidden_size {self.hidden_size} is no multiple of num_heads {self.num_heads}")
 
 
-class StackAdapter(nn.Module):
+class _Strided(nn.Module):
+    """An adapter of one embedding for every ``stride`` frames, the last of fewer."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def count(self, lengths: Tensor) -> Tensor:
+        """Embeddings of recordings of so many frames."""
+        return -(-lengths // self.stride)
+
+
+class StackAdapter(_Strided):
     """Joins ``stride`` frames to one and projects it through a hidden layer.
 
     Args:
@@ -53,16 +65,11 @@ class StackAdapter(nn.Module):
     """
 
     def __init__(self, shape: AdapterShape, input_size: int, output_size: int) -> None:
-        super().__init__()
-        self.stride = shape.stride
+        super().__init__(shape.stride)
         self.project = nn.Sequential(
             nn.Linear(input_size * shape.stride, shape.hidden_size), nn.GELU(),
             nn.Linear(shape.hidden_size, output_size),
         )  # fmt: skip
-
-    def count(self, lengths: Tensor) -> Tensor:
-        """Embeddings of recordings of so many frames."""
-        return -(-lengths // self.stride)
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """Map (B, T, D) states, zero in padding, and their (B, T) mask to (B, T', M) embeddings."""
@@ -71,7 +78,7 @@ class StackAdapter(nn.Module):
         return self.project(padded.reshape(len(padded), -1, self.stride * states.shape[2]))
 
 
-class ConvAdapter(nn.Module):
+class ConvAdapter(_Strided):
     """A convolution with a stride over twice as many frames, then a projection.
 
     Args:
@@ -81,14 +88,9 @@ class ConvAdapter(nn.Module):
     """
 
     def __init__(self, shape: AdapterShape, input_size: int, output_size: int) -> None:
-        super().__init__()
-        self.stride = shape.stride
+        super().__init__(shape.stride)
         self.conv = nn.Conv1d(input_size, shape.hidden_size, 2 * shape.stride, stride=shape.stride)
         self.project = nn.Sequential(nn.GELU(), nn.Linear(shape.hidden_size, output_size))
-
-    def count(self, lengths: Tensor) -> Tensor:
-        """Embeddings of recordings of so many frames."""
-        return -(-lengths // self.stride)
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """Map (B, T, D) states, zero in padding, and their (B, T) mask to (B, T', M) embeddings."""

@@ -10,7 +10,7 @@ import torch
 
 from bigfoot.errors import ModelError
 from bigfoot.models.speech_llm.packing import Layout
-from bigfoot.text.prompts import Markup, Piece, PromptTemplate, Speech
+from bigfoot.text.prompts import Markup, Piece, Speech
 
 _CONTENT = "bigfoot content"
 """Stands for the prompt while the chat template is rendered."""
@@ -86,16 +86,3 @@ class PromptTokenizer:
     def decode(self, tokens: Sequence[int]) -> str:
         """Write tokens as text, special ones left out."""
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
-
-
-@dataclass(frozen=True)
-class Prompting:
-    """How an example becomes a prompt.
-
-    Args:
-        template: with slots.
-        tokens: the tokenizer.
-    """
-
-    template: PromptTemplate
-    tokens: PromptTokenizer
