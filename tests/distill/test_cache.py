@@ -80,7 +80,7 @@ def test_the_likeliest_tokens_alone(student, teacher, write, stream):
 def test_its_size_is_said_before_and_true_after(write, tmp_path, caplog):
     caplog.set_level(logging.INFO, "bigfoot")
     write()
-    (told,) = [record.message for record in caplog.records if "will be written" in record.message]
+    (told,) = [record.message for record in caplog.records if " MB" in record.message]
     assert names(told, "24")
     written = sum(path.stat().st_size for path in (tmp_path / "cache").glob("*.safetensors"))
     # Names and probes of a corpus so small weigh more than they will.
