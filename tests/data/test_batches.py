@@ -86,7 +86,7 @@ def test_a_resumed_stream_is_the_tail_of_an_uninterrupted_one(digits, stream, nu
 def test_skipping_reads_no_audio(digits, stream, monkeypatch):
     read = []
     monkeypatch.setattr(
-        "bigfoot.data.batches.read_audio", lambda path, **kw: read.append(path) or read_audio(path, **kw)
+        "bigfoot.data.batch.read_audio", lambda path, **kw: read.append(path) or read_audio(path, **kw)
     )
     (batch,) = take(1, digits.manifests["train"], PROCESSOR, config(augment=AUGMENT), seed=11, start=stream[3].position)
     assert len(read) == len(batch)
