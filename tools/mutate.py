@@ -139,7 +139,9 @@ def run_tests(tests: list[str], replaced: Replaced | None, seconds: float, listi
         os.dup2(silence, 2)
         if replaced is not None:
             sys.meta_path.insert(0, replaced)
-        status = pytest.main([*tests, "-x", "-q", "-m", "not slow", "-p", "no:cacheprovider"])
+        with tempfile.TemporaryDirectory() as folder:
+            quick = ["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", f"--basetemp={folder}/tests"]
+            status = pytest.main([*tests, *quick])
         if listing is not None:
             listing.write_text(json.dumps(sorted(sys.modules)))
         os._exit(int(status))

@@ -36,7 +36,7 @@ def test_a_language_model_brings_the_words_that_the_tokenizer_can_spell(arpa):
     config = EvaluateConfig(decoder="lm", lm_path=arpa, lm_weight=0.8, word_bonus=1.0)
     search = build_search(config, LETTERS)
     assert search.values.lexicon == {"A", "B", "CA"} and search.values.weight == 0.8
-    assert describe_decoder(config) == "prefix beam 16, language model model.arpa (weight 0.8), word bonus 1"
+    assert names(describe_decoder(config), "beam 16", "model.arpa", "0.8", "bonus 1")
 
 
 def test_a_lexicon_file_takes_the_place_of_the_model_s_words(arpa, tmp_path):
