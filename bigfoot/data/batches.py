@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,9 @@ from bigfoot.types import Samples, Seconds
 
 LABEL_PADDING = -100
 """Stands behind the labels of shorter transcripts; losses pass over it."""
+
+_ROOM_FIELD = "room"
+"""Field of a cut that was shortened; see ``CutSource.room``."""
 
 # Enough cuts to estimate the distribution of lengths of any corpus.
 _CUTS_FOR_BUCKETS = 10_000
@@ -143,6 +147,8 @@ class CutSource:
     duration: Seconds | None
     seconds: Seconds
     attributes: Mapping[str, str]
+    room: Seconds = 0.0
+    """How much later than at ``offset`` a stretch of it may start."""
 
     @classmethod
     def of(cls, cut: Cut) -> CutSource:
@@ -159,6 +165,7 @@ class CutSource:
             duration=None if whole else cut.duration,
             seconds=cut.duration,
             attributes=(supervision.custom or {}).get(LABELS_FIELD, {}),
+            room=(cut.custom or {}).get(_ROOM_FIELD, 0.0),
         )
 
     def load(self, sample_rate: int) -> LoadedUtterance:
@@ -307,6 +314,9 @@ class _BatchReader(Dataset[Batch]):
         return collate([self._load(source, position) for source in sources], self.processor, position)
 
     def _load(self, source: CutSource, position: Position) -> LoadedUtterance:
+        if source.room:
+            place = np.random.default_rng(stable_seed(self.seed, "crop", position.epoch, position.batch, source.id))
+            source = replace(source, offset=source.offset + place.uniform(0.0, source.room))
         item = source.load(self.processor.sample_rate)
         rng = np.random.default_rng(stable_seed(self.seed, position.epoch, position.batch, source.id))
         samples = augment_waveform(item.samples, self.augment, rng, self.noise)
@@ -333,6 +343,8 @@ def _build_sampler(
     manifest: Path, config: DataConfig, seed: int, rank: int, world_size: int
 ) -> DynamicBucketingSampler:
     cuts = read_cuts(manifest)
+    if config.crop_seconds is not None:
+        cuts = cuts.map(partial(_crop, seconds=config.crop_seconds))
     return DynamicBucketingSampler(
         cuts,
         max_duration=config.batch_seconds,
@@ -347,6 +359,14 @@ def _build_sampler(
         rank=rank,
         world_size=world_size,
     )
+
+
+def _crop(cut: Cut, seconds: Seconds) -> Cut:
+    """Shorten a cut to a stretch, whose place is drawn when it is read."""
+    if cut.duration > seconds:
+        cut.custom = {**(cut.custom or {}), _ROOM_FIELD: cut.duration - seconds}
+        cut.duration = seconds
+    return cut
 
 
 def _duration_bins(manifest: Path, cuts: CutSet, num_buckets: int) -> list[Seconds]:

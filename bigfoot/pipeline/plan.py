@@ -107,7 +107,7 @@ def _pair_problems(config: Config, source: ModelOutline, teacher: ModelOutline) 
 def _other_encoder(config: Config, source: ModelOutline) -> Problem:
     kind = (source.config.frame_encoder or {}).get("kind")
     others = ", ".join(sorted(set(config.steps) - {"train_task"}))
-    message = f"{source.path} has an encoder of the kind {kind!r}, which train_task can train and {others} cannot change"
+    message = f"{source.path} has an encoder of the kind {kind!r}, which train_task can train, but not {others}"
     return Problem("teacher.path", "other_encoder", message)
 
 

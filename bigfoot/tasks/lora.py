@@ -1,4 +1,4 @@
-"""Low-rank adapters on the encoder (Hu et al., 2021) in training: merged into the saved weights, or kept beside them."""
+"""Low-rank adapters on the encoder (Hu et al., 2021) in training: merged into saved weights, or kept beside them."""
 
 from __future__ import annotations
 

@@ -75,8 +75,8 @@ class TrainTaskConfig(TrainConfig):
     """``merged`` adds adapters to the weights when a model is saved; ``kept`` saves the first weights and the adapters
     beside them. Either way the model is loaded with both, and goes on to every other step."""
     prompts: int = not_negative(0)
-    """Learned frames in front of the input of the encoder's layers (soft prompts), which learn also where the encoder is
-    frozen. 0 for none."""
+    """Learned frames in front of the input of the encoder's layers (soft prompts), which learn also where the encoder
+    is frozen. 0 for none."""
     class_weights: str = one_of("none", "balanced")
     """``balanced`` weighs each class by how rare it is in train."""
     label_smoothing: float = share(0.0)
@@ -89,6 +89,9 @@ class TrainTaskConfig(TrainConfig):
     floors: bool = True
     """Also report what the model must beat: the majority or the mean of train, and logistic or ridge regression on the
     mean and deviation of log-mel energies."""
+    players: int = not_negative(10)
+    """Worst utterances that the report's page plays, with their audio in it; 0 where recordings must stay where they
+    are."""
 
     @property
     def chosen_metric(self) -> str:
