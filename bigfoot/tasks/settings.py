@@ -56,6 +56,9 @@ class TrainTaskConfig(TrainConfig):
     labels: list[str] = field(default_factory=list)
     """Classes, or ratings from the lowest to the highest; those of train by default. Regression: the labels that hold
     its numbers."""
+    edges: list[float] = field(default_factory=list)
+    """``ordinal`` of a column of numbers: where they are cut into ratings, such as [8, 11, 17, 23] for five. A number
+    at an edge belongs below it."""
     head: HeadConfig = field(default_factory=HeadConfig)
     """Shape of the head."""
     metric: str = ""
@@ -106,6 +109,10 @@ class TrainTaskConfig(TrainConfig):
             yield Problem("metric", "unknown_word", f"{self.metric!r} is none of {self.kind}'s: {known}")
         if self.kind == "regression" and not self.labels:
             yield Problem("labels", "missing", "regression needs the labels that hold its numbers, such as [age]")
+        if self.edges and self.kind != "ordinal":
+            yield Problem("edges", "not_read", f"{self.kind} has no ratings in order; leave it out")
+        if self.edges and (self.edges != sorted(set(self.edges)) or len(self.labels) not in (0, len(self.edges) + 1)):
+            yield Problem("edges", "bad_bounds", f"expected numbers that rise, one fewer than labels, got {self.edges}")
         if not self.column and self.kind in ("single_label", "ordinal"):
             yield Problem("column", "missing", f"{self.kind} needs the label that holds its classes")
         if not self.column and self.kind == "multi_label" and not self.labels:
