@@ -22,7 +22,7 @@ from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.plan import Plan
 from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.steps.training import TrainingStep, build_run, train_and_save
-from bigfoot.tasks.freezing import FrozenParts, describe_trainable, find_frozen
+from bigfoot.tasks.freezing import FrozenParts, OwnRates, describe_trainable, find_frozen
 from bigfoot.tasks.judge import TaskJudge
 from bigfoot.tasks.labels import balanced_weights, build_task_shape, read_attributes
 from bigfoot.tasks.lora import AdaptedObjective, KeptAdapters, add_adapters_
@@ -71,7 +71,7 @@ class TrainTaskStep(TrainingStep):
         weights = balanced_weights(head.shape, attributes) if config.class_weights == "balanced" else []
         loss = TaskLoss(1.0, config.label_smoothing, weights)
         objective = _build_objective(config, LossesConfig(LogitKLLoss(weight=0.0), task=loss), student.model)
-        hooks = [FrozenParts(frozen, config.unfreeze_at)]
+        hooks = [OwnRates(student.model), FrozenParts(frozen, config.unfreeze_at)]
         # Without a vocabulary: transcripts, if there are any, are not tokenized.
         processor = replace(student.processor, tokenizer=None, decoder_tokenizer=None)
         run = build_run(result, context, config, processor, hooks, task_judge(student, context))
