@@ -11,26 +11,23 @@ from torch import Tensor, nn
 from bigfoot.errors import ModelError
 
 
-@dataclass(frozen=True)
+@dataclass
 class AdapterShape:
-    """Shape of an adapter.
-
-    Args:
-        kind: ``stack`` joins frames and projects them; ``conv`` is a strided convolution; ``queries`` is a few
-            transformer layers in which learned queries attend to the frames, whatever their number.
-        stride: frames that become one, of ``stack`` and ``conv``.
-        hidden_size: width inside.
-        num_queries: embeddings a recording, of ``queries``.
-        num_layers: of ``queries``.
-        num_heads: of ``queries``.
-    """
+    """Shape of an adapter."""
 
     kind: str = "stack"
+    """``stack`` joins frames and projects them; ``conv`` is a strided convolution; ``queries`` is a few transformer
+    layers in which learned queries attend to the frames, whatever their number."""
     stride: int = 4
+    """Frames that become one, of ``stack`` and ``conv``."""
     hidden_size: int = 512
+    """Width inside."""
     num_queries: int = 32
+    """Embeddings a recording, of ``queries``."""
     num_layers: int = 2
+    """Transformer layers of ``queries``."""
     num_heads: int = 4
+    """Attention heads of ``queries``."""
 
     def __post_init__(self) -> None:
         for name in ("stride", "hidden_size", "num_queries", "num_layers", "num_heads"):
