@@ -85,7 +85,7 @@ class SpeechLLMObjective(nn.Module):
         Args:
             batch: on the model's device.
         """
-        recordings = self.model.embed_speech(batch.speech)
+        recordings = self.embed(batch.speech)
         output = self.model(batch.layouts, recordings)
         units = torch.tensor(len(output.labels))
         found: dict[str, LossSum] = {}
@@ -97,6 +97,10 @@ class SpeechLLMObjective(nn.Module):
         if TEXT_SPEECH in self.weights:
             found[TEXT_SPEECH] = self._compare_embeddings(recordings, batch.spoken)
         return found
+
+    def embed(self, speech: SpeechInput) -> list[Tensor]:
+        """Compute the embeddings of each recording."""
+        return self.model.embed_speech(speech)
 
     def _compare_embeddings(self, recordings: Sequence[Tensor], spoken: Sequence[tuple[int, Tensor]]) -> LossSum:
         total = self.model.token_embedding.weight.new_zeros(())

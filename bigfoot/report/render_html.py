@@ -44,6 +44,7 @@ def render_html(report: Report) -> str:
         splits=[_show_split(split, [row for row in report.rows if row.split == split]) for split in splits],
         legend=LEGEND,
         tasks=list(tabulate_tasks(report.tasks)),
+        examples=report.examples,
         worst=[_show_utterance(item) for item in report.worst],
         macs=tabulate_macs(report.rows),
         macs_unit=MACS_UNIT,

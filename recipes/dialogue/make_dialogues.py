@@ -3,7 +3,7 @@
     python recipes/dialogue/make_dialogues.py runs/dialogue/data
 
 Writes ``train.jsonl``, ``dev.jsonl`` and ``test.jsonl`` (one turn a line: dialogue, audio, start, end, speaker, role,
-text, attitude, lean, tone), a recording a dialogue, and ``text.txt``, from which a small language model can be trained.
+text, attitude, lean, tone), a recording a dialogue, and ``train.txt``, on which a small language model can be trained.
 
 What a client means depends on words and on the way they are spoken. Words lean towards change, away from it, or
 neither; the tone is bright (fast, high, lively), flat, or slow (low, with pauses). ``ATTITUDES`` gives the attitude of
@@ -154,6 +154,8 @@ def write_split(folder: Path, split: str, count: int, exchanges: int, seed: int)
                 "end": round(last / SAMPLE_RATE, 4), "speaker": f"{name}-{line.role}", "role": line.role,
                 "text": line.text, "attitude": line.attitude, "lean": line.lean, "tone": line.tone,
             })  # fmt: skip
+    spoken = "".join(f"{row['role']}: {row['text']}\n" for row in rows)
+    (folder / f"{split}.txt").write_text(spoken, encoding="utf-8")
     lines_of_json = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / f"{split}.jsonl").write_text(lines_of_json, encoding="utf-8")
     return sum(row["role"] == "client" for row in rows)

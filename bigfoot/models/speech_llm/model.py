@@ -142,11 +142,20 @@ class SpeechLLM(nn.Module):
         mask = speech.attention_mask[real]
         given = {name: values[real] for name, values in speech.masks.items()}
         encoded = self.encoder.speech_encoder(speech.input_values[real], mask, **given)
-        states, frames = encoded.last_hidden_state, encoded.frame_mask
-        embeddings, kept = self.adapter(states, frames)
-        for row, index in enumerate(real.nonzero().flatten().tolist()):
-            found[index] = embeddings[row, : int(kept[row].sum())].to(self.token_embedding.weight.dtype)
+        lengths = encoded.frame_mask.sum(-1).tolist()
+        states = [row[:length] for row, length in zip(encoded.last_hidden_state, lengths, strict=True)]
+        for index, embeddings in zip(real.nonzero().flatten().tolist(), self.adapt(states), strict=True):
+            found[index] = embeddings
         return found
+
+    def adapt(self, states: Sequence[Tensor]) -> list[Tensor]:
+        """Compute the (T', M) embeddings of (T, D) states of the encoder, 1 recording or more."""
+        padded = nn.utils.rnn.pad_sequence(list(states), batch_first=True)
+        lengths = torch.tensor([len(row) for row in states], device=padded.device)
+        mask = torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]
+        embeddings, kept = self.adapter(padded, mask)
+        dtype = self.token_embedding.weight.dtype
+        return [row[: int(real.sum())].to(dtype) for row, real in zip(embeddings, kept, strict=True)]
 
     def pack(self, layouts: Sequence[Layout], recordings: Sequence[Tensor], padding_side: str = "right") -> PackedBatch:
         """Pack examples; see ``packing.pack``."""

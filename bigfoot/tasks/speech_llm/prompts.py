@@ -34,8 +34,8 @@ class Cuts:
         if not lost:
             return []
         return [
-            f"{split}: {len(lost)} of {len(self.turns)} prompts lost their oldest turns of history, {sum(lost)} in all: "
-            "they are longer than the language model takes, or than data.most_tokens"
+            f"{split}: {len(lost)} of {len(self.turns)} prompts lost their oldest turns of history, {sum(lost)} in "
+            "all: they are longer than the language model takes, or than data.most_tokens"
         ]
 
 
@@ -66,8 +66,8 @@ class Prompt:
     def utterances(self) -> list[LoadedUtterance]:
         """Return the recordings, to be collated."""
         return [
-            LoadedUtterance(f"{self.example.id}/{index}", turn.speaker, turn.text, samples)
-            for index, (turn, samples) in enumerate(zip(self.recordings, self.samples, strict=True))
+            LoadedUtterance(turn.id, turn.speaker, turn.text, samples)
+            for turn, samples in zip(self.recordings, self.samples, strict=True)
         ]
 
 

@@ -93,6 +93,9 @@ class ClassifyConfig:
     2021, section 4)."""
     metric: str = one_of("macro_f1", "weighted_f1", "accuracy", "balanced_accuracy")
     """What the report shows with an interval."""
+    floor_columns: list[str] = field(default_factory=list)
+    """Columns, such as ``text``, by which a guess is made that every model must beat: of train's turns with the same
+    values, the most frequent label."""
 
 
 @dataclass
@@ -112,7 +115,8 @@ class StageConfig(TrainConfig):
     max_steps: int = above_zero(300)
     """Optimizer steps."""
     learning_rate: float = above_zero(1e-3)
-    """Highest learning rate; ``learning_rate_factors`` of ``encoder``, ``adapter`` and ``language_model`` multiply it."""
+    """Highest learning rate; multiplied by the ``learning_rate_factors`` of ``encoder``, ``adapter`` and
+    ``language_model``."""
     warmup_steps: int = not_negative(20)
     """Steps of linear rise at the start."""
     batch_size: int = above_zero(8)
@@ -127,6 +131,8 @@ class StageConfig(TrainConfig):
     """Last layers of the encoder that learn with ``top``."""
     lora_rank: int = above_zero(8)
     """Rank of the adapters of ``lora``."""
+    cache_encoder: bool = False
+    """Run a frozen encoder once for every recording, and keep its states in memory: for a few hours of dialogues."""
     tasks: list[str] = field(default_factory=list)
     """Tasks that are learned; all of the run by default."""
     losses: SpeechLLMLosses = field(default_factory=SpeechLLMLosses)
@@ -153,6 +159,9 @@ class StageConfig(TrainConfig):
             yield Problem("language_model", "missing_package", f"adapters need peft: {install_hint('tasks')}")
         if not any((self.losses.next_token, self.losses.token_logits, self.losses.text_speech)):
             yield Problem("losses", "no_loss", "every weight is 0, there is nothing to learn")
+        masks = self.spec_augment.mask_time_prob or self.spec_augment.mask_feature_prob
+        if self.cache_encoder and (self.encoder != "frozen" or masks):
+            yield Problem("cache_encoder", "not_frozen", "the encoder learns, or its input is masked: leave it out")
         if self.layer_decay != 1:
             yield Problem("layer_decay", "not_read", "stages of a speech LLM have learning_rate_factors alone")
 
@@ -163,7 +172,7 @@ class ShrinkConfig:
 
     num_hidden_layers: int = not_negative(0)
     """Layers that the encoder keeps; 0 for all."""
-    layer_init: str = one_of("first_k", "last_k", "every_k", "spread")
+    layer_init: str = one_of("spread", "first_k", "last_k", "every_k")
     """Which layers stay: see the step ``student``."""
     rate_divisor: int = above_zero(1)
     """The adapter gives so many times fewer embeddings."""
@@ -267,10 +276,13 @@ class SpeechLLMConfig:
         else:
             if HISTORY not in template.parts and self.data.history == "speech":
                 yield Problem("data.history", "not_read", "the prompt has no {history}")
-        if "recover" in self.steps and self.recover.losses.token_logits and self.recover.teacher == "uncompressed":
-            if "shrink" not in self.steps[: self.steps.index("recover")]:
-                yield Problem("recover.teacher", "bad_order", "there is no shrink before it; set it to transcript")
-        for name in self.steps:
+        if "quantize" in self.steps[:-1]:
+            yield Problem("steps", "bad_order", "quantize comes last: training would undo it")
+        for number, name in enumerate(self.steps):
+            stage = getattr(self, name) if name in STAGES else StageConfig()
+            wants = stage.losses.token_logits and stage.teacher == "uncompressed"
+            if wants and "shrink" not in self.steps[:number]:
+                yield Problem(f"{name}.teacher", "bad_order", "there is no shrink before it; set it to transcript")
             if name in STAGES and (unknown := set(getattr(self, name).tasks) - set(self.tasks)):
                 yield Problem(f"{name}.tasks", "unknown_word", f"{sorted(unknown)} are not among tasks {self.tasks}")
 

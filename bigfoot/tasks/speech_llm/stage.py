@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bigfoot.data.batches import Batch
 from bigfoot.data.settings import DataConfig
 from bigfoot.distill.losses import LossSum
-from bigfoot.distill.speech_llm import TEXT_SPEECH, TOKEN_LOGITS, SpeechLLMObjective
+from bigfoot.distill.speech_llm import TEXT_SPEECH, TOKEN_LOGITS, SpeechLLMLosses, SpeechLLMObjective
 from bigfoot.formats.speech_llm import LoadedSpeechLLM, save_speech_llm
 from bigfoot.models.speech_llm.model import SpeechInput, SpeechLLM
 from bigfoot.models.speech_llm.trainable import set_trainable_
@@ -31,7 +31,18 @@ log = logging.getLogger("bigfoot")
 
 
 class StageObjective(SpeechLLMObjective):
-    """The losses of a speech LLM as the training loop asks for them; see ``TrainingObjective``."""
+    """The losses of a speech LLM as the training loop asks for them; see ``TrainingObjective``.
+
+    Args:
+        model: what learns.
+        losses: weights.
+        cache_encoder: keep the states of a frozen encoder in memory.
+    """
+
+    def __init__(self, model: SpeechLLM, losses: SpeechLLMLosses, *, cache_encoder: bool = False) -> None:
+        super().__init__(model, losses)
+        self._states: dict[str, Tensor] | None = {} if cache_encoder else None
+        self._ids: list[str] = []
 
     @property
     def student(self) -> SpeechLLM:
@@ -45,7 +56,22 @@ class StageObjective(SpeechLLMObjective):
 
     def forward(self, batch: TurnBatch, masks: Mapping[str, Tensor]) -> dict[str, LossSum]:  # type: ignore[override]
         """Compute the sums of the losses of a batch."""
+        self._ids = batch.ids
         return super().forward(batch.prompts(masks))
+
+    def embed(self, speech: SpeechInput) -> list[Tensor]:
+        """Compute the embeddings of each recording, from cached states of the encoder where they are wanted."""
+        if self._states is None:
+            return super().embed(speech)
+        for row, name in enumerate(self._ids):
+            if name not in self._states:
+                # Alone, and not in its batch: the same bits whatever was cached before.
+                real = speech.attention_mask[row].nonzero().flatten()
+                with torch.no_grad():
+                    encoded = self.model.speech_encoder(speech.input_values[row : row + 1, : len(real)])
+                self._states[name] = encoded.last_hidden_state[0].cpu()
+        device = speech.input_values.device
+        return self.model.adapt([self._states[name].to(device) for name in self._ids])
 
     def count_units(self, batch: Batch) -> dict[str, int]:
         """Count tokens, and recordings with a transcript."""
@@ -143,9 +169,8 @@ def cache_teacher(
     if found is not None:
         return found
     log.info("teacher: answers of %d prompts are distributed by the %s", len(ids), config.teacher)
-    collected, as_text, model = TeacherBuilder(config.teacher_top_k), config.teacher == "transcript", teacher.loaded.model
-    model.eval()
-    done = 0
+    collected, as_text, done = TeacherBuilder(config.teacher_top_k), config.teacher == "transcript", 0
+    model = teacher.loaded.model.eval()
     for batch in read_batches(examples, teacher, config.batch_size, as_text=as_text):
         moved = batch.to(model.device)
         output = model(moved.layouts, SpeechInput(moved.input_values, moved.attention_mask))
@@ -200,7 +225,7 @@ class Stage:
                 self.loaded.model, language_model=config.language_model, encoder=config.encoder,
                 top_layers=config.top_layers, lora_rank=config.lora_rank,
             )  # fmt: skip
-        objective = StageObjective(self.loaded.model, config.losses)
+        objective = StageObjective(self.loaded.model, config.losses, cache_encoder=config.cache_encoder)
         stream = PromptStream(
             self.train, builder, config.batch_size, settings.seed, cached, TEXT_SPEECH in objective.weights
         )
@@ -214,6 +239,5 @@ class Stage:
         teacher = self.teacher if self.config.teacher == "uncompressed" else self.loaded
         assert teacher is not None
         folder.mkdir(parents=True, exist_ok=True)
-        return cache_teacher(
-            PromptBuilder(teacher, self.data), self.train, self.config, folder / f"{TOKEN_LOGITS}.safetensors", fingerprint
-        )
+        path = folder / f"{TOKEN_LOGITS}.safetensors"
+        return cache_teacher(PromptBuilder(teacher, self.data), self.train, self.config, path, fingerprint)
