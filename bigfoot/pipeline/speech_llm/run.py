@@ -91,7 +91,7 @@ def _run(config: SpeechLLMConfig, until: str, path: str) -> Report | None:
 def _report(run: SpeechLLMRun, path: str) -> Report:
     """Measure everything and write the report, or read the existing one."""
     config, folder = run.config, run.folder / "report"
-    settings = [to_dict(config.evaluate), config.seed, config.tasks]
+    settings = [to_dict(config.evaluate), config.seed, [to_dict(config.section(task)) for task in config.tasks]]
     expected = fingerprint(settings, run.fingerprint, [result.fingerprint for result in run.results])
     if (found := read_report(folder, expected)) is not None:
         log.info("report: nothing has changed, skipped (%s)", folder)

@@ -40,6 +40,8 @@ log = logging.getLogger("bigfoot")
 
 START = "start"
 """Folder and row of the model before any step."""
+_LEARNED = ("instruction", "column", "labels")
+"""Settings of tasks that examples follow from; the others are for evaluation."""
 
 
 @dataclass
@@ -81,7 +83,8 @@ def read_splits(config: SpeechLLMConfig, splits: Sequence[str]) -> tuple[dict[st
     found = {split: read_examples(path, config) for split, path in files.items()}
     audio = sorted({str(turn.audio) for examples in found.values() for example in examples for turn in _turns(example)})
     stamps = [(path, _stamp(Path(path))) for path in audio]
-    tasks = [to_dict(config.section(task)) for task in config.tasks]
+    tasks = [{key: value for key, value in to_dict(config.section(task)).items() if key in _LEARNED}
+             for task in config.tasks]  # fmt: skip
     digests = [digest_file(Path(path).expanduser()) for path in files.values()]
     return found, fingerprint(digests, stamps, to_dict(config.data), config.tasks, tasks)
 
@@ -100,7 +103,10 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 def fingerprint_model(folder: Path) -> str:
     """Compute the digest of a model folder with folders in it."""
-    return fingerprint(digest_folder(folder))
+    if folder.is_dir():
+        return fingerprint(digest_folder(folder))
+    # A checkpoint of one file, or the name of a bundle.
+    return fingerprint(str(folder), digest_file(folder))
 
 
 def run_start(run: SpeechLLMRun) -> StepResult:
@@ -122,7 +128,7 @@ def run_start(run: SpeechLLMRun) -> StepResult:
             chat=config.language_model.chat, seed=config.seed,
             trust_remote_code=config.language_model.trust_remote_code,
         )  # fmt: skip
-        save_speech_llm(loaded, result.folder, may=OWN_OR_EDITED)
+        _save(loaded, result)
 
     return _once(step, START, inputs, build)
 
@@ -167,6 +173,14 @@ def _once(folder: Path, name: str, inputs: dict[str, str], work: Callable[[StepR
     return result
 
 
+def _save(loaded: LoadedSpeechLLM, result: StepResult) -> None:
+    """Save a model from the first process; all processes wait for it."""
+    state = PartialState()
+    if state.is_main_process:
+        save_speech_llm(loaded, result.folder, may=OWN_OR_EDITED)
+    state.wait_for_everyone()
+
+
 def _train(run: SpeechLLMRun, result: StepResult) -> None:
     config: StageConfig = getattr(run.config, result.row)
     loaded = run.load(run.results[-1])
@@ -182,7 +196,7 @@ def _train(run: SpeechLLMRun, result: StepResult) -> None:
     result.changes.append(f"{result.row}: {sum(learns.values()):,} of {total:,} parameters learn: {parts}")
     log.info("%s", result.changes[-1])
     best = load_speech_llm(trained.best, trust_remote_code=run.config.language_model.trust_remote_code)
-    save_speech_llm(best, result.folder, may=OWN_OR_EDITED)
+    _save(best, result)
     result.seconds, result.records, result.best_step = trained.seconds, trained.records, trained.best_step
     result.notes += [*trained.notes, *stage.cuts.describe(f"{result.row}, train and dev")]
 
@@ -208,7 +222,7 @@ def _shrink(run: SpeechLLMRun, result: StepResult) -> None:
             f"shrink: adapter's stride {before.stride} -> {now.stride}, queries {before.num_queries} -> "
             f"{now.num_queries}"
         )
-    save_speech_llm(loaded, result.folder, may=OWN_OR_EDITED)
+    _save(loaded, result)
 
 
 def _quantize(run: SpeechLLMRun, result: StepResult) -> None:
@@ -216,4 +230,4 @@ def _quantize(run: SpeechLLMRun, result: StepResult) -> None:
     loaded.small = Int8Weights(tuple(run.config.quantize.keep_fp32))
     rounded = round_(loaded.model.language_model, loaded.small)
     result.changes.append(f"quantize: {rounded:,} weights of the language model are eight-bit integers")
-    save_speech_llm(loaded, result.folder, may=OWN_OR_EDITED)
+    _save(loaded, result)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from torch import Tensor, nn
 
 from bigfoot.data.batches import Batch
@@ -177,7 +178,8 @@ def cache_teacher(
         collected.add(output.logits, output.counts, ids[done : done + len(output.counts)])
         done += len(output.counts)
     finished = collected.finish()
-    finished.save(path, fingerprint)
+    if PartialState().is_main_process:
+        finished.save(path, fingerprint)
     return finished
 
 
