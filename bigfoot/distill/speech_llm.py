@@ -14,7 +14,7 @@ from bigfoot.distill.losses import LossSum
 from bigfoot.distill.token_logits import TopTokens, token_logit_distillation
 from bigfoot.errors import TrainingError
 from bigfoot.models.speech_llm.model import SpeechInput, SpeechLLM
-from bigfoot.models.speech_llm.packing import Layout
+from bigfoot.models.speech_llm.packing import Layout, name_recordings
 
 NEXT_TOKEN, TOKEN_LOGITS, TEXT_SPEECH = "next_token", "token_logits", "text_speech"
 
@@ -85,7 +85,8 @@ class SpeechLLMObjective(nn.Module):
         Args:
             batch: on the model's device.
         """
-        recordings = self.embed(batch.speech)
+        wanted = TEXT_SPEECH in self.weights or name_recordings(batch.layouts)
+        recordings = self.embed(batch.speech) if wanted else []
         output = self.model(batch.layouts, recordings)
         units = torch.tensor(len(output.labels))
         found: dict[str, LossSum] = {}
@@ -105,6 +106,8 @@ class SpeechLLMObjective(nn.Module):
     def _compare_embeddings(self, recordings: Sequence[Tensor], spoken: Sequence[tuple[int, Tensor]]) -> LossSum:
         total = self.model.token_embedding.weight.new_zeros(())
         for index, tokens in spoken:
+            if not len(recordings[index]):
+                continue  # too short for a frame
             # The text stays where it is: the speech moves towards it.
             text = self.model.token_embedding(tokens).detach().mean(0)
             total = total + 1 - nn.functional.cosine_similarity(recordings[index].mean(0), text, dim=0)

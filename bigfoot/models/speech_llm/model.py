@@ -13,7 +13,7 @@ from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.encoder import SpeechEncoder
 from bigfoot.models.speech_llm.adapters import Adapter, AdapterShape
-from bigfoot.models.speech_llm.packing import Layout, PackedBatch, pack
+from bigfoot.models.speech_llm.packing import Layout, PackedBatch, name_recordings, pack
 
 
 @dataclass(frozen=True)
@@ -173,8 +173,10 @@ class SpeechLLM(nn.Module):
             speech: recordings, or their embeddings.
             padding_side: of the batch; makes no difference.
         """
-        recordings = self.embed_speech(speech) if isinstance(speech, SpeechInput) else speech
-        packed = self.pack(layouts, recordings, padding_side)
+        if isinstance(speech, SpeechInput):
+            # Where transcripts stand in the place of all speech, the encoder has nothing to do.
+            speech = self.embed_speech(speech) if name_recordings(layouts) else []
+        packed = self.pack(layouts, speech, padding_side)
         logits = self.compute_logits(packed)[:, :-1]
         labels = packed.labels[:, 1:]
         return SpeechLLMOutput(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bigfoot.decoding.language_model import generate, score_outputs
 from bigfoot.models.speech_llm.model import SpeechInput
-from bigfoot.models.speech_llm.packing import Layout
+from bigfoot.models.speech_llm.packing import Layout, name_recordings
 from bigfoot.progress import show_work
 from bigfoot.tasks.speech_llm.batches import TurnBatch, collate_prompts, move_layouts
 from bigfoot.tasks.speech_llm.examples import Example
@@ -82,8 +82,8 @@ def answer_examples(
 
 def _embed(builder: PromptBuilder, batch: TurnBatch) -> list[Tensor]:
     model = builder.loaded.model
-    if not any(isinstance(piece, int) for layout in batch.layouts for piece in layout.pieces):
-        return [model.token_embedding.weight[:0]] * len(batch.ids)
+    if not name_recordings(batch.layouts):
+        return []
     moved = batch.to(model.device)
     return model.embed_speech(SpeechInput(moved.input_values, moved.attention_mask))
 

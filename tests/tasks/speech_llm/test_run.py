@@ -129,8 +129,8 @@ def test_accumulated_gradients_give_the_weights_of_the_large_batch(settings, con
         folder = tmp_path / str(parts)
         run_speech_llm(config_file, settings(
             folder, "steps=[train_full]", f"train_full.batch_size={size}", "train_full.encoder=full",
-            f"train_full.gradient_accumulation_steps={parts}", "train_full.cache_encoder=false", "train_full.losses.token_logits=0.5",
-            "train_full.losses.text_speech=0.5",
+            f"train_full.gradient_accumulation_steps={parts}", "train_full.cache_encoder=false",
+            "train_full.losses.token_logits=0.5", "train_full.losses.text_speech=0.5",
         ), until="train_full")  # fmt: skip
         records.append(json.loads((folder / "train_full/facts.json").read_text())["records"])
         weights.append(load_speech_llm(folder / "train_full/last").model.state_dict())
