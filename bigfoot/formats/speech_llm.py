@@ -202,7 +202,7 @@ def is_speech_llm_folder(name: str | Path) -> bool:
         name: of a folder on this machine; False for all else.
     """
     file = Path(name) / "config.json"
-    return file.is_file() and read_json(file).get("model_type") == MODEL_TYPE
+    return file.is_file() and bool(read_json(file).get("model_type") == MODEL_TYPE)
 
 
 def load_encoder(name: str | Path) -> LoadedModel:

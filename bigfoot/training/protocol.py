@@ -17,8 +17,10 @@ class TrainingObjective(Protocol):
 
     weights: dict[str, float]
     """Of the loss terms, by name."""
-    student: Any
-    """What learns: ``parts()``, ``speech_encoder``, ``config`` and ``head`` are read."""
+
+    @property
+    def student(self) -> Any:  # noqa: ANN401 - of whatever kind the objective is for
+        """What learns: ``parts()``, ``speech_encoder``, ``config`` and ``head`` are read."""
 
     @property
     def projections(self) -> nn.Module:

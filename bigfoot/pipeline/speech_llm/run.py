@@ -34,7 +34,7 @@ def is_speech_llm(path: str) -> bool:
     Args:
         path: YAML file, or a name of ``bigfoot configs``.
     """
-    return read_yaml(find_config(path)).get("kind") == KIND
+    return bool(read_yaml(find_config(path)).get("kind") == KIND)
 
 
 def run_speech_llm(

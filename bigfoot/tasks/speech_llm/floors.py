@@ -34,7 +34,9 @@ def measure_floors(
         Scores by name.
     """
     known, asked = ([e for e in examples if e.task == CLASSIFY] for examples in (train, test))
-    named = {MAJORITY: []} | ({f"majority by {' and '.join(columns)}": list(columns)} if columns else {})
+    named: dict[str, Sequence[str]] = {MAJORITY: ()}
+    if columns:
+        named[f"majority by {' and '.join(columns)}"] = columns
     return {
         name: score_task(_guess(known, asked, labels, by), labels, metric, samples, seed) for name, by in named.items()
     }

@@ -6,8 +6,10 @@ import importlib.util
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from bigfoot.measure.error_rate import assign_units, measure_error_rate
 from bigfoot.runtime.task_answers import TaskFacts, compute_scores
@@ -15,6 +17,9 @@ from bigfoot.tasks.answers import Answers
 from bigfoot.tasks.metrics import score_answers
 from bigfoot.tasks.speech_llm.answers import Answered
 from bigfoot.tasks.speech_llm.settings import CLASSIFY, TRANSCRIBE
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Rows: TypeAlias = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -106,12 +111,12 @@ def _score_forecasts(answered: Sequence[Answered], samples: int, seed: int) -> A
     return AnswerScore("perplexity", metrics, low, high, _unit(unit))
 
 
-def _perplexity(likelihoods: np.ndarray, tokens: np.ndarray) -> float:
+def _perplexity(likelihoods: Floats, tokens: Floats) -> float:
     return math.exp(min(700.0, -float(likelihoods.sum()) / max(1.0, float(tokens.sum()))))
 
 
 def _resample(
-    units: np.ndarray, compute: Callable[[np.ndarray], float], samples: int, seed: int
+    units: Rows, compute: Callable[[Rows], float], samples: int, seed: int
 ) -> tuple[float | None, float | None]:
     """Draw as many units as there are, with replacement."""
     count = int(units.max()) + 1

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -17,6 +18,7 @@ from bigfoot.distill.losses import LossSum
 from bigfoot.distill.speech_llm import TEXT_SPEECH, TOKEN_LOGITS, SpeechLLMLosses, SpeechLLMObjective
 from bigfoot.formats.speech_llm import LoadedSpeechLLM, save_speech_llm
 from bigfoot.models.speech_llm.model import SpeechInput, SpeechLLM
+from bigfoot.models.speech_llm.packing import name_recordings
 from bigfoot.models.speech_llm.trainable import set_trainable_
 from bigfoot.storage.ownership import OWN_OR_EDITED
 from bigfoot.tasks.speech_llm.batches import PromptStream, TurnBatch, collate_prompts
@@ -74,6 +76,12 @@ class StageObjective(SpeechLLMObjective):
         device = speech.input_values.device
         return self.model.adapt([self._states[name].to(device) for name in self._ids])
 
+    def embed_batch(self, batch: TurnBatch) -> list[Tensor]:
+        """Compute the embeddings of a batch's recordings without masks; none where the prompts name none."""
+        self._ids = batch.ids
+        speech = SpeechInput(batch.input_values, batch.attention_mask)
+        return self.embed(speech) if name_recordings(batch.layouts) else []
+
     def count_units(self, batch: Batch) -> dict[str, int]:
         """Count tokens, and recordings with a transcript."""
         assert isinstance(batch, TurnBatch)
@@ -113,21 +121,29 @@ class StageTrainer(Trainer):
 
 @dataclass(frozen=True)
 class AnswerJudge:
-    """Mean loss of the tokens of dev's answers; see ``DevJudge``."""
+    """Mean loss of the tokens of dev's answers; see ``DevJudge``.
+
+    Args:
+        examples: of dev.
+        builder: of their prompts.
+        batch_size: prompts in a batch.
+        objective: what is trained.
+    """
 
     examples: Sequence[Example]
     builder: PromptBuilder
     batch_size: int
+    objective: StageObjective
 
     @torch.no_grad()
-    def judge(self, student: SpeechLLM, step: int, max_steps: int) -> DevScore:  # type: ignore[override]
+    def judge(self, student: Any, step: int, max_steps: int) -> DevScore:  # noqa: ANN401 - a SpeechLLM
         """See ``DevJudge``."""
         was_training = student.training
         student.eval()
         total, tokens = 0.0, 0
         for batch in read_batches(self.examples, self.builder, self.batch_size):
             moved = batch.to(student.device)
-            losses = student(moved.layouts, SpeechInput(moved.input_values, moved.attention_mask)).token_losses
+            losses = student(moved.layouts, self.objective.embed_batch(moved)).token_losses
             total, tokens = total + float(losses.double().sum()), tokens + len(losses)
         student.train(was_training)
         loss = total / max(1, tokens)
@@ -233,7 +249,7 @@ class Stage:
         )
         run = TrainingRun(
             self.name, config, DataConfig(), self.loaded.processor, {}, folder, settings.seed, fingerprint,
-            settings.precision, settings.trackers, judge=AnswerJudge(self.dev, builder, config.batch_size),
+            settings.precision, settings.trackers, judge=AnswerJudge(self.dev, builder, config.batch_size, objective),
         )  # fmt: skip
         return StageTrainer(objective, run, stream).train(), learns
 

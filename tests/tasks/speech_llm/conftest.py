@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bigfoot.formats.folder import LoadedModel, save_model
+from bigfoot.formats.folder import save_model
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.text.tokenizers import Processor
@@ -40,7 +40,7 @@ def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     torch.manual_seed(0)
     encoder = BigfootForCTC(BigfootConfig(**(NARROW | STRUCTURES["base"] | NO_DROPOUT))).eval()
-    save_model(LoadedModel(encoder, Processor()), folder / "encoder")
+    save_model(encoder, Processor(), folder / "encoder")
     return {"encoder": folder / "encoder", "lm": write_language_model(folder / "lm")}
 
 
