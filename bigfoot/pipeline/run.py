@@ -23,7 +23,7 @@ from bigfoot.measure.size import measure_size
 from bigfoot.pipeline.checks import find_problems
 from bigfoot.pipeline.context import Context
 from bigfoot.pipeline.execute import list_turns, run_turn
-from bigfoot.pipeline.facts import StepResult
+from bigfoot.pipeline.facts import StepResult, log_skipped
 from bigfoot.pipeline.fingerprints import digest_files, fingerprint, fingerprint_files
 from bigfoot.pipeline.inputs import (
     digest_noise,
@@ -87,7 +87,7 @@ def run_pipeline(
     """
     plan = resolve_plan(apply_scale(config))
     config = plan.config
-    if found := [*problems, *find_problems(plan)]:
+    if found := list(find_problems(plan, problems)):
         raise ConfigError(found)
     refuse_own_models(config)
     with sole_run(Path(config.run_dir)):
@@ -182,7 +182,7 @@ def _report(results: list[StepResult], context: Context, config_path: str | None
     settings = [to_dict(config.evaluate), config.measure.speed, *lists]
     expected = fingerprint(settings, [r.fingerprint for r in results], context.labels.fingerprint, judged)
     if (found := read_report(folder, expected)) is not None:
-        log.info("report: nothing has changed, skipped (%s)", folder)
+        log_skipped("report", folder)
         return found
     forget_state(folder / "fingerprint")
     findings = build_rows(results, context.data.manifests, config, config_path)

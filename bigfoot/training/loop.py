@@ -29,6 +29,8 @@ from bigfoot.training.watch import LossWatch
 
 log = logging.getLogger("bigfoot")
 
+RESUMING = "resuming from step"
+
 
 def choose_precision(wanted: str) -> str:
     """Resolve ``auto``: bf16 on a GPU that supports it, fp32 elsewhere.
@@ -97,7 +99,7 @@ class Trainer:
         )
         if found is not None:
             self.progress = found
-            log.info("%s: resuming from step %d", self.run.name, found.step)
+            log.info("%s: %s %d", self.run.name, RESUMING, found.step)
         if self.run.trackers:
             self.accelerator.init_trackers(self.run.name)
         self.step_model.train()

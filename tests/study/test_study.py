@@ -11,6 +11,7 @@ from bigfoot.study.gather import gather_rows
 from bigfoot.study.plan import ComparisonConfig, plan_runs
 from bigfoot.study.run import RunOutcomes, run_planned
 from bigfoot.study.trial import RESULT, Trial
+from tests.refusals import names
 
 SAID = ["ONE TWO", "THREE FOUR", "FIVE", "SIX SEVEN EIGHT"]
 
@@ -35,7 +36,7 @@ def stand_in(tmp_path, monkeypatch):
         with open({str(tmp_path / "calls")!r}, "a") as calls:
             calls.write(f"{{folder}} {{os.environ['OMP_NUM_THREADS']}} {{(folder / 'data').is_symlink()}}\\n")
         if "lowrank/seed_2" in str(folder):
-            print("loss is no number"); sys.exit(3)
+            print("loss=nan"); sys.exit(3)
         if "steps" in given:
             (folder / "data").mkdir(parents=True, exist_ok=True)
         model = folder / "finetune" / "model"
@@ -56,7 +57,7 @@ def test_a_failing_run_costs_that_run_and_the_rest_is_not_done_twice(stand_in, t
     outcomes = run_planned(plan, 2, lines.append)
     assert len(outcomes.trials) == 5
     (failed,) = outcomes.failed
-    assert failed.startswith("lowrank, seed 2: failed after") and "(exit 3): loss is no number; see " in failed
+    assert failed.startswith("lowrank, seed 2: ") and names(failed, "exit 3", "loss=nan")
     assert len(lines) == 6 and all("left" in line for line in lines[:-1])
     calls = [line.split() for line in stand_in.read_text().splitlines()]
     # The teachers come first and make the data, which the others find as a link; one thread each.
@@ -100,7 +101,7 @@ def test_rows_over_seeds(tmp_path):
     assert (bigfoot.losses, bigfoot.steps, bigfoot.start_wer) == ({"distill": [2.0, 1.0]}, {"distill": 4}, 0.9)
     assert teacher.speedup == 1.0 and bigfoot.speedup > 0
     assert comparison.failed == ["x"] and comparison.conditions[0] == "greedy"
-    assert "seed 1: 8 words in 4 utterances; seed 2: 8 words" in comparison.conditions[1]
+    assert names(comparison.conditions[1], "seed 1: 8", "seed 2: 8")
 
 
 def test_without_the_teacher_of_a_seed_there_is_no_difference_to_it(tmp_path):
