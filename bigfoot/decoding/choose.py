@@ -71,9 +71,10 @@ def _word_values(config: SearchConfig, tokenizer: Tokenizer, hot_words: Sequence
     model = None
     if path is not None:
         scored = [*(known or ()), *(word for phrase in hot_words for word in phrase.split())]
-        model = KenLM(Path(path).expanduser(), scored)
+        model = KenLM(Path(path).expanduser(), scored, tokenizer.to_pieces)
     weight = config.lm_weight if model is not None else 0.0
-    return WordValues(model, weight, None if known is None else frozenset(known), config.word_bonus)
+    lexicon = None if known is None else frozenset(map(tokenizer.to_pieces, known))
+    return WordValues(model, weight, lexicon, config.word_bonus)
 
 
 def describe_decoder(config: SearchConfig) -> str:
