@@ -139,6 +139,13 @@ def test_a_row_that_is_no_text_costs_itself(table, bad, suffix, end):
     assert all(row.text == "é" for row in rows if not row.problem)
 
 
+def test_padding_of_a_cell_is_no_part_of_a_name_but_where_it_is(table):
+    path = table("path , text\n a.wav , ONE\n b.wav ,TWO\n", "csv")
+    assert [row.path.name for row in list_table(path)] == ["a.wav", "b.wav"]
+    (path.parent / " b.wav ").touch()
+    assert [row.path.name for row in list_table(path)] == ["a.wav", " b.wav "]
+
+
 def test_escapes_of_json_and_headers_that_are_no_text(table):
     content = '{"path": "a.wav", "text": "\\udcff"}\n{"path": "\\u0000", "text": ""}\n{"path": "b.wav", "text": "B"}\n'
     assert [row.problem is None for row in list_table(table(content, "jsonl"))] == [False, False, True]
