@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -122,6 +123,9 @@ def _list_row(
     path = next((values[column] for column in PATH_COLUMNS if values.get(column)), None)
     if row.problem or not isinstance(path, str) or (text is None and not untranscribed):
         return ListedUtterance(name, table, "", "", problem=f"{name}: {row.problem or 'not a line with path and text'}")
+    # Cells are often padded; a file whose name is so keeps it.
+    if path != path.strip() and not os.path.lexists(audio / path):
+        path = path.strip()
     stretch, problem = None, None
     try:
         stretch = read_stretch(values)

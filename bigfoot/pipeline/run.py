@@ -94,11 +94,18 @@ def run_pipeline(
         return _run(plan, until, config_path)
 
 
+def _has_decoder(plan: Plan) -> bool:
+    """Whether a row of the report will be an autoregressive decoder's."""
+    gains = "finetune" in plan.config.steps and plan.config.finetune.objective != "ctc"
+    models = (plan.teacher, plan.models and plan.models.source)
+    return gains or any(model.config.decoder is not None for model in models if model)
+
+
 def _run(plan: Plan, until: str, config_path: str | None) -> Report | None:
     config, run_dir = plan.config, Path(plan.config.run_dir)
     refuse_misplaced(run_dir, [turn.label for turn in list_turns(config.steps)])
     start_logging(run_dir)
-    for unused in unused_options(config.evaluate):
+    for unused in unused_options(config.evaluate, has_decoder=_has_decoder(plan)):
         log.warning("%s", unused.under("evaluate"))
     if PartialState().is_main_process:
         save_run_config(config, run_dir, config_path)
