@@ -112,6 +112,12 @@ class DataConfig:
     """Take audio files for unchanged while the corpus lists them as before. Off, every start compares their size and
     times with those of the last one, and reads the files that differ. Meant for corpora of millions of files; what is
     trusted is named in the log and in the report."""
+    trim_silence_db: float | None = above_zero(None)
+    """Cut off the ends of every recording that are quieter than its loudest 20 ms by more decibels, such as 40; how
+    much that was is in the log and in the report. Null leaves recordings as they are."""
+    crop_seconds: float | None = above_zero(None)
+    """Train on a stretch of so many seconds, drawn anew in every epoch, of recordings that are longer; they are
+    evaluated as a whole. Only without transcripts, which a stretch does not have. Null for whole recordings."""
     max_seconds: float = above_zero(35.0)
     """Longer utterances are left out of training, and counted."""
     batch_seconds: float = above_zero(40.0)
@@ -128,6 +134,9 @@ class DataConfig:
         if self.max_digits < self.min_digits:
             yield Problem("max_digits", "below_minimum", "below data.min_digits")
         yield from unknown_words("columns", "column", list(self.columns), [*ROLES, *self.labels])
+        if self.crop_seconds is not None and self.transcripts != "none":
+            message = f"a stretch has no transcript, and transcripts is {self.transcripts}; set it to none"
+            yield Problem("crop_seconds", "has_transcripts", message)
         if self.split.stratify and self.split.stratify not in self.labels:
             message = f"{self.split.stratify!r} is none of data.labels {self.labels}; add it there"
             yield Problem("split.stratify", "unknown_word", message)

@@ -122,16 +122,12 @@ class ExportRequest:
             message = "--int8 dynamic needs real audio on which the file is compared with the model"
             yield Problem("--check", "missing", message)
 
-    def find_task_problems(self, precision: str = "float32") -> Iterator[Problem]:
-        """Find the problems of the request for a model that answers a task.
-
-        Args:
-            precision: of the model's folder.
-        """
+    def find_task_problems(self) -> Iterator[Problem]:
+        """Find the problems of the request for a model that answers a task."""
         if self.to != "onnx":
             yield Problem("--to", "no_task", f"{self.to} has no form for a task head; --to onnx has")
-        if self.int8 is not None or precision in COMPUTES_INT8:
-            yield Problem("--int8", "no_int8", f"{self.model} answers a task, and such files are in fp32 alone")
+        if self.fallback:
+            yield Problem("--fallback", "no_task", "it brings layers back by texts, and a task has none; leave it out")
 
     def _contradictions(self, precision: str) -> Iterator[Problem]:
         """Options that contradict a folder that already sets its precision."""
@@ -202,11 +198,17 @@ def _export(request: ExportRequest, on_note: Callable[[str], None]) -> Parity | 
 
 
 def _export_task(request: ExportRequest, loaded: LoadedModel, on_note: Callable[[str], None]) -> TaskParity:
-    """Export a model that answers a task: to ONNX, in fp32."""
-    if problems := list(request.find_task_problems(loaded.model.config.precision)):
+    """Export a model that answers a task: to ONNX."""
+    if problems := list(request.find_task_problems()):
         raise ConfigError(problems)
     judged = read_option("--check", request.check or request.calibrate, loaded.processor, on_note)
-    exported, parity = export_task(loaded, judged, normalize=request.normalize)
+    plan = folder_plan(loaded.model)
+    if plan is None:
+        calibration = judged
+        if request.check is not None and request.calibrate is not None:
+            calibration = read_option("--calibrate", request.calibrate, loaded.processor, on_note)
+        plan = _plan(request, loaded, calibration)
+    exported, parity = export_task(loaded, judged, plan, normalize=request.normalize)
     exported.save(request.destination, request.may)
     return parity
 

@@ -25,6 +25,7 @@ from bigfoot.formats.with_config import build_with_config
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.notices import warn_once
+from bigfoot.models.reshape import reshape_config, with_merged_adapters
 from bigfoot.storage.ownership import OWN_ONLY, Earlier, MayReplace
 from bigfoot.storage.replace import replace_folder
 from bigfoot.text.json_files import read_json
@@ -118,6 +119,8 @@ def outline_model(name: str | Path) -> ModelOutline:
     kind = find_format(path)
     if kind.read_config is not None:
         config = kind.read_config(path)
+        if config.lora is not None:
+            config = reshape_config(config, lora=None)
         return ModelOutline(config, load_processor(path, config.vocab_size if config.ctc_head else None), path)
     model, processor = kind.load(path, None)
     return ModelOutline(model.config, processor, path)
@@ -133,7 +136,7 @@ def load_config(path: str | Path) -> BigfootConfig:
 
 
 def load_model(
-    name: str | Path, *, dictionary: str | Path | None = None, config: str | Path | None = None
+    name: str | Path, *, dictionary: str | Path | None = None, config: str | Path | None = None, merge: bool = True
 ) -> LoadedModel:
     """Load a model of any format: a bigfoot or Hugging Face folder, a file of fairseq's or torchaudio's.
 
@@ -141,6 +144,7 @@ def load_model(
         name: see ``resolve_model``.
         dictionary: fairseq's ``dict.ltr.txt``, where it does not lie beside the checkpoint.
         config: for a state dict (``.pt``), which has no shape: a ``config.json`` or a model of the same shape.
+        merge: add low-rank adapters that its folder keeps to the weights.
 
     Returns:
         The model in fp32 and eval mode, with processor and history.
@@ -159,6 +163,8 @@ def load_model(
     if dictionary is not None and not kind.takes_dictionary:
         raise ModelError(f"{path}: the {kind.name} format has its own vocabulary; leave the dictionary out")
     model, processor = kind.load(path, None if dictionary is None else Path(dictionary))
+    if merge and model.config.lora is not None:
+        model = with_merged_adapters(model)
     loaded = LoadedModel(model, processor, _read_history(path), path)
     if model.head is not None and (reason := loaded.missing_text_reason):
         warn_once(f"{path}: no text can come out of this model, and no WER: {reason}")
@@ -304,7 +310,7 @@ def align_tokens(given: Processor, other: Processor) -> list[int] | slice:
 
 def _check_reload(given: LoadedModel, folder: Path, leaves_out: tuple[str, ...]) -> None:
     """Refuse a folder that does not load as the same weights."""
-    loaded = load_model(folder)
+    loaded = load_model(folder, merge=False)
     again, head = loaded.model.state_dict(), f"{given.model.head_name}."
     for name, tensor in given.model.state_dict().items():
         if name.endswith(leaves_out) and name not in again:

@@ -15,6 +15,7 @@ from rich.logging import RichHandler
 from bigfoot.config import Problem, to_dict
 from bigfoot.config.plugins import digest_plugins
 from bigfoot.data.corpora import describe_transcripts
+from bigfoot.data.manifests import describe_trimmed
 from bigfoot.decoding.choose import unused_options
 from bigfoot.decoding.hot_words import describe_hot_words
 from bigfoot.errors import ConfigError
@@ -216,5 +217,10 @@ def _report(results: list[StepResult], context: Context, config_path: str | None
 
 def _notes(context: Context, results: list[StepResult]) -> list[str]:
     trusted = ["data: audio files were assumed unchanged since they were read (data.trust_files)"]
+    trimmed = [
+        describe_trimmed(split, manifest)
+        for split, manifest in context.data.manifests.items()
+        if context.config.data.trim_silence_db is not None
+    ]
     of_steps = [f"{result.row}: {note}" for result in results for note in result.notes]
-    return [*context.labels.notes, *trusted * context.config.data.trust_files, *of_steps]
+    return [*context.labels.notes, *trusted * context.config.data.trust_files, *trimmed, *of_steps]

@@ -29,7 +29,9 @@ def find_frozen(model: BigfootForCTC, names: Sequence[str]) -> dict[str, nn.Para
         ModelError: a name means nothing in this model.
     """
     modules = [module for name in names for module in _find_modules(model, name)]
+    # Prompts are there to learn in the place of what is frozen.
     chosen = {id(parameter) for module in modules for parameter in module.parameters()}
+    chosen.discard(id(model.speech_encoder.prompts))
     return {name: parameter for name, parameter in model.named_parameters() if id(parameter) in chosen}
 
 

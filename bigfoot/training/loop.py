@@ -23,7 +23,7 @@ from bigfoot.storage.ownership import OWN_OR_EDITED
 from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, save_checkpoint
 from bigfoot.training.dev import DevJudge, TranscriptJudge
 from bigfoot.training.guards import check_half_precision, describe_rates, find_broken
-from bigfoot.training.optim import build_optimizer, build_scheduler
+from bigfoot.training.optim import Schedule, build_optimizer, build_scheduler
 from bigfoot.training.run import TrainingResult, TrainingRun
 from bigfoot.training.watch import LossWatch
 
@@ -72,7 +72,8 @@ class Trainer:
             parts.update(hook.parts())
         parts["rest"] = objective.student
         optimizer = build_optimizer(parts, self.config)
-        scheduler = build_scheduler(optimizer, self.config)
+        self.schedule = Schedule(self.config)
+        scheduler = build_scheduler(optimizer, self.schedule)
         # The loader is not prepared: accelerate would replace lhotse's sampler with its own.
         self.step_model, self.optimizer, self.scheduler = self.accelerator.prepare(objective, optimizer, scheduler)
         objective.move_teacher(self.accelerator.device)
@@ -273,6 +274,7 @@ class Trainer:
             self._save(self.run.folder / "best")
             return
         score = judge.judge(self.objective.student, step, self.config.max_steps)
+        self.schedule.take_dev(score.error)
         record = {"step": step, **score.record}
         if self.config.patience:
             best = self.progress.best_wer

@@ -13,7 +13,8 @@ from bigfoot.distill import LogitKLLoss, LossesConfig
 from bigfoot.distill.objective import Objective
 from bigfoot.distill.terms.task import TaskLoss
 from bigfoot.formats.folder import LoadedModel, load_model
-from bigfoot.models.reshape import with_task_head
+from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.reshape import with_prompts, with_task_head
 from bigfoot.pipeline.context import Context
 from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.plan import Plan
@@ -22,7 +23,8 @@ from bigfoot.pipeline.steps.training import TrainingStep, build_run, train_and_s
 from bigfoot.tasks.freezing import FrozenParts, describe_trainable, find_frozen
 from bigfoot.tasks.judge import TaskJudge
 from bigfoot.tasks.labels import balanced_weights, build_task_shape, read_attributes
-from bigfoot.tasks.lora import AdaptedObjective, add_adapters_
+from bigfoot.tasks.lora import AdaptedObjective, KeptAdapters, add_adapters_
+from bigfoot.tasks.sampling import write_balanced
 from bigfoot.tasks.settings import TrainTaskConfig
 
 log = logging.getLogger("bigfoot")
@@ -55,6 +57,9 @@ class TrainTaskStep(TrainingStep):
             shape = build_task_shape(config, attributes)
             student.model = with_task_head(student.model, shape, context.config.seed)
             result.changes.append(f"train_task: a new head, {len(shape['labels'])} labels")
+        if config.prompts and not student.model.config.num_prompts:
+            student.model = with_prompts(student.model, config.prompts, context.config.seed)
+            result.changes.append(f"train_task: {config.prompts} learned frames in front of the layers' input")
         head = student.model.task_head
         assert head is not None
         frozen = list(find_frozen(student.model, config.freeze).values())
@@ -68,13 +73,26 @@ class TrainTaskStep(TrainingStep):
         log.info("train_task: %s%s", learns, until)
         weights = balanced_weights(head.shape, attributes) if config.class_weights == "balanced" else []
         loss = TaskLoss(1.0, config.label_smoothing, weights)
-        kind = AdaptedObjective if config.lora_rank else Objective
-        objective = kind(LossesConfig(LogitKLLoss(weight=0.0), task=loss), student.model, None)
+        objective = _build_objective(config, LossesConfig(LogitKLLoss(weight=0.0), task=loss), student.model)
         hooks = [FrozenParts(frozen, config.unfreeze_at)]
         # Without a vocabulary: transcripts, if there are any, are not tokenized.
         processor = replace(student.processor, tokenizer=None, decoder_tokenizer=None)
+        head.mixup = config.mixup
         run = build_run(result, context, config, processor, hooks, task_judge(student, context))
+        if config.sampling == "balanced":
+            balanced = result.folder.parent / "balanced_train.jsonl.gz"
+            sentence = write_balanced(run.manifests["train"], balanced, head.shape.column, context.config.seed)
+            result.changes.append(f"train_task: {sentence}")
+            run.manifests = {**run.manifests, "train": balanced}
         train_and_save(result, student, objective, run)
+
+
+def _build_objective(config: TrainTaskConfig, losses: LossesConfig, model: BigfootForCTC) -> Objective:
+    if not config.lora_rank:
+        return Objective(losses, model, None)
+    if config.lora_save == "kept":
+        return KeptAdapters(losses, model, None).keep(config.lora_rank, config.lora_modules)
+    return AdaptedObjective(losses, model, None)
 
 
 def task_judge(student: LoadedModel, context: Context) -> TaskJudge | None:
