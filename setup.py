@@ -38,6 +38,7 @@ OPENVINO = [*ONNX, "openvino>=2026.4,<2027"]
 TEXT = ["sentencepiece>=0.2"]
 DECODER = ["peft>=0.17,<1"]
 TASKS = [*DECODER, "scikit-learn>=1.6,<2", "scipy>=1.13,<2"]
+DATASETS = ["pyarrow>=19,<27"]  # reads what datasets writes
 LM = ["flashlight-text>=0.0.7; python_version < '3.13'"]  # carries KenLM; no wheels for 3.13 yet.
 DOCS = [f"{line}; python_version >= '3.11'" for line in ("mkdocstrings-python>=2,<3", "zensical>=0.0.70,<1")]
 TEST = [
@@ -47,6 +48,7 @@ TEST = [
     *TEXT,
     *LM,
     *TASKS,
+    *DATASETS,
     "build>=1.2",
     "hypothesis>=6.100",
     "mypy>=1.15",
@@ -82,6 +84,7 @@ setup(
         "lm": LM,
         "decoder": DECODER,
         "tasks": TASKS,
+        "datasets": DATASETS,
         "docs": DOCS,
         "test": TEST,
     },

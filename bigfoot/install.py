@@ -32,6 +32,7 @@ EXTRAS = {
     "lm": ("flashlight-text",),
     "decoder": ("peft",),
     "tasks": ("peft", "scikit-learn", "scipy"),
+    "datasets": ("pyarrow",),
 }  # fmt: skip
 """Packages of each extra beyond the base, as in ``setup.py``; ``runtime``, ``docs`` and ``test`` are not for users."""
 NEWEST_PYTHON = {"lm": (3, 12)}
