@@ -43,13 +43,15 @@ def describe(
     from bigfoot.data.manifests import load_prepared
     from bigfoot.report.corpus import render_tables
     from bigfoot.report.corpus_page import save_description
+    from bigfoot.storage.remote import mirrored
 
-    if prepared is not None:
-        data, name = load_prepared(prepared), str(prepared)
-    else:
-        data, name = _prepare(config or name_default(DEFAULT_CONFIG), overrides or [], out / "data")
-    facts = describe_corpus(data, name)
-    save_description(facts, out)
+    with mirrored(out) as folder:
+        if prepared is not None:
+            data, name = load_prepared(prepared), str(prepared)
+        else:
+            data, name = _prepare(config or name_default(DEFAULT_CONFIG), overrides or [], folder / "data")
+        facts = describe_corpus(data, name)
+        save_description(facts, folder)
     console = Console(width=None if sys.stdout.isatty() else 120)
     for table in render_tables(facts):
         console.print(table)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,9 +27,13 @@ def train_text(
     resumes a stopped run.
     """
     from bigfoot.pipeline.train_text import read_text_config, run_text
+    from bigfoot.storage.remote import mirrored
 
     given = {"csv": csv, "model": model}
     settings = [f"{key}={value}" for key, value in given.items() if value]
     read = read_text_config(config, [*settings, *(overrides or [])])
-    show_report(run_text(read), Path(read.run_dir) / "report")
-    typer.echo(f"Model: {Path(read.run_dir) / 'model'}")
+    place = read.run_dir
+    with mirrored(place) as folder:
+        read.run_dir = str(folder)
+        show_report(run_text(read), folder / "report")
+    typer.echo(f"Model: {place}/model")

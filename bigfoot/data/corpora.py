@@ -46,6 +46,7 @@ from bigfoot.errors import AudioError, DataError
 from bigfoot.progress import track
 from bigfoot.storage.digests import FileDigests, digest_file
 from bigfoot.storage.ownership import Earlier, claim_folder
+from bigfoot.storage.remote import fetch
 from bigfoot.storage.replace import remove_leftovers, swapped_in
 from bigfoot.text.normalize import describe_normalization, drop_silent_marks
 
@@ -251,6 +252,7 @@ def resolve_root(config: DataConfig) -> Path:
     # An unknown corpus is found where values are checked; here it is one without a usual name.
     name = _CORPORA.get(config.corpus, _Corpus()).usual_name
     given = config.root or os.environ.get("BIGFOOT_DATA")
+    given = str(fetch(given)) if given else given
     if name is None and config.root is None and not (given and Path(given).is_dir()):
         return Path.cwd()
     if not given:
@@ -374,5 +376,5 @@ def _warn_of_overlap(listed: dict[str, list[ListedUtterance]]) -> None:
 
 
 def _find_table(table: str, root: Path) -> Path:
-    given = Path(table).expanduser()
+    given = fetch(table).expanduser()
     return given.absolute() if given.is_file() else root / given

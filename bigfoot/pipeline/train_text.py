@@ -27,6 +27,7 @@ from bigfoot.report.rows import Report, Row
 from bigfoot.report.writer import save_report
 from bigfoot.storage.digests import find_damage
 from bigfoot.storage.ownership import OWN_OR_EDITED
+from bigfoot.storage.remote import fetch
 from bigfoot.storage.replace import replacing
 from bigfoot.storage.state import read_state, write_state
 from bigfoot.tasks.labels import balanced_weights
@@ -115,7 +116,7 @@ def run_text(config: TrainTextConfig) -> Report:
 def _digest_inputs(config: TrainTextConfig, splits: Splits) -> str:
     """Digest of settings, examples, audio and models; where the run lies does not count."""
     settings = {key: value for key, value in to_dict(config).items() if key not in _PLACES}
-    models = [fingerprint_files(Path(path)) for path in _models(config)]
+    models = [fingerprint_files(fetch(path)) for path in _models(config)]
     listed = {split: [[item.id, item.text, dict(item.labels)] for item in items] for split, items in splits.items()}
     paths = sorted({str(item.path) for items in splits.values() for item in items}) if config.speech.is_used else []
     return fingerprint(settings, models, listed, digest_files(*paths))

@@ -83,6 +83,7 @@ def test_corpora_without_text_or_with_rare_characters_are_drawn(texts, tmp_path,
         assert "no text" in (tmp_path / "describe.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_table_is_described_with_its_columns_and_bad_files(bigfoot, tmp_path):
     """Labels, missing values and correlations of a table in full; a bad file and a broken row cost a line each."""
     rng = np.random.default_rng(0)

@@ -16,6 +16,7 @@ from bigfoot.data.manifests import ListedUtterance
 from bigfoot.data.rows import Row, read_rows
 from bigfoot.data.splits import make_splits
 from bigfoot.errors import AudioError, ConfigError, DataError
+from bigfoot.storage.remote import fetch
 from bigfoot.tasks.text.settings import TrainTextConfig
 
 log = logging.getLogger("bigfoot")
@@ -41,7 +42,7 @@ def read_examples(config: TrainTextConfig) -> tuple[dict[str, list[ListedUtteran
     for split, table in {"train": config.csv, "dev": config.dev, "test": config.test}.items():
         if not table:
             continue
-        listed = list(_list_examples(Path(table).expanduser(), config))
+        listed = list(_list_examples(fetch(table).expanduser(), config))
         left_out = [LeftOut(str(item.path), item.problem or "", None) for item in listed if item.problem]
         splits[split] = [item for item in listed if not item.problem]
         accounts[split] = Account(len(splits[split]), 0.0, left_out)

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from bigfoot.models.fusion.streams import StreamShape
 from bigfoot.models.tasks.kinds.registry import find_kind
 from bigfoot.models.tasks.shape import TaskShape
 from bigfoot.storage.ownership import OWN_OR_EDITED
+from bigfoot.storage.remote import fetch, is_remote
 from bigfoot.storage.replace import replace_folder
 from bigfoot.storage.state import parse_as
 from bigfoot.tasks.text.batches import TextReader
@@ -71,6 +75,7 @@ def build_text(source: str, shape: TaskShape, speech: SpeechConfig, max_tokens: 
         ConfigError: the streams do not fit the models that make them.
     """
     torch.manual_seed(seed)
+    source = str(fetch(source)) if is_remote(source) else source
     if not speech.is_used:
         labels = dict(enumerate(shape.labels))
         names = {"id2label": labels, "label2id": {label: index for index, label in labels.items()}}
@@ -110,11 +115,26 @@ def _load(kind: Any, source: str | Path, **changes: Any) -> tuple[Any, Any]:  # 
             tokenizer.pad_token = tokenizer.eos_token
         if getattr(shape, "pad_token_id", None) is None:
             shape.pad_token_id = tokenizer.pad_token_id
-        model = kind.from_pretrained(source, config=shape, dtype=torch.float32, ignore_mismatched_sizes=bool(changes))
+        with _silent():
+            model = kind.from_pretrained(
+                source, config=shape, dtype=torch.float32, ignore_mismatched_sizes=bool(changes)
+            )
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise ModelError(f"{source}: transformers cannot load it as a text model: {reason}") from error
     return model.eval(), tokenizer
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Mute the table that warns of a new head, which is meant to be new."""
+    logger = logging.getLogger("transformers.modeling_utils")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def save_text(loaded: LoadedText, model: TextClassifier, folder: Path) -> None:
@@ -160,7 +180,7 @@ def load_text(folder: str | Path) -> LoadedText:
     Raises:
         ModelError: it is no such folder, or damaged.
     """
-    folder = Path(folder)
+    folder = fetch(folder)
     try:
         facts = json.loads((folder / FUSION_FILE).read_text(encoding="utf-8"))
         shape, max_tokens = TaskShape.read(facts["task"]), int(facts["max_tokens"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -9,6 +10,7 @@ from typing import ClassVar
 from bigfoot.config import Problem, above_zero, not_negative, one_of, share
 from bigfoot.data.split_settings import SplitConfig
 from bigfoot.distill.contrastive import CONTRASTS
+from bigfoot.install import install_hint
 from bigfoot.models.fusion.fusion import FUSIONS
 from bigfoot.models.fusion.streams import PROJECTIONS
 from bigfoot.tasks.settings import METRICS
@@ -155,6 +157,8 @@ class TrainTextConfig(TrainConfig):
             yield Problem("metric", "not_read", "retrieval needs streams of speech; set speech.encoder or speech.fbank")
         if self.kind == "regression" and not self.labels:
             yield Problem("labels", "no_value", "a regression needs the columns of its numbers")
+        if importlib.util.find_spec("sklearn") is None:
+            yield Problem("kind", "missing_package", f"metrics need scikit-learn: {install_hint('tasks')}")
         yield from self._speech_problems()
 
     def _speech_problems(self) -> Iterator[Problem]:

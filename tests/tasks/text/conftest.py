@@ -25,6 +25,6 @@ def bert(tmp_path_factory):
     torch.manual_seed(0)
     BertModel(BertConfig(
         vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,
-        max_position_embeddings=32,
+        max_position_embeddings=32, initializer_range=0.2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
     )).save_pretrained(folder)  # fmt: skip
     return folder

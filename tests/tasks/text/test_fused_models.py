@@ -47,7 +47,7 @@ def test_batches_of_every_size_answer_alike(fusion, projection, stride, norm, be
     )  # fmt: skip
     loaded = build_text(str(bert), SHAPE, speech, max_tokens=16, seed=0)
     open_gates_(loaded.model)
-    assert set(loaded.model.fusion.projections) == {"layer_1", "layer_3", "fbank", "phonemes"}
+    assert set(loaded.model.fusion.projections) == {"layer_1", "layer_4", "fbank", "phonemes"}
     save_text(loaded, loaded.model, tmp_path / "model")
     again = load_text(tmp_path / "model")
     alone = answer_examples(loaded.model, loaded.reader, examples, 1).answers.logits
@@ -83,3 +83,21 @@ def test_what_does_not_fit_is_refused(bert, narrow_teacher, tmp_path):
             load_text(folder)
         with refused(ModelError, folder):
             build_text(str(folder), SHAPE, SpeechConfig(), 16, seed=0)
+
+
+def test_prosody_follows_pitch_and_loudness():
+    pytest.importorskip("parselmouth")
+    from bigfoot.tasks.text.streams import SpeechStreams
+
+    time = torch.arange(16000) / 16000
+    pulses = [sum(torch.sin(2 * torch.pi * hertz * n * time) / n for n in range(1, 9)) for hertz in (110.0, 220.0)]
+    waves = torch.nn.utils.rnn.pad_sequence([pulses[0] / 20, pulses[1][:12000] / 2], batch_first=True)
+    mask = torch.arange(16000) < torch.tensor([[16000], [12000]])
+    streams = SpeechStreams(SpeechConfig(prosody=True), None, None)
+    features, frames = streams(waves, mask)["prosody"]
+    assert frames.sum(1).tolist() == [(16000 - 400) // 160 + 1, (12000 - 400) // 160 + 1]
+    middle = features[:, 20:50]
+    np.testing.assert_allclose(2 ** middle[..., 0].mean(1) * 100, [110, 220], rtol=0.02)
+    assert middle[..., 1].min() == 1 and float((middle[1, :, 2] - middle[0, :, 2]).mean()) == pytest.approx(2, abs=0.3)
+    alone = streams(waves[1:, :12000], mask[1:, :12000])["prosody"].features
+    torch.testing.assert_close(features[1:, : alone.shape[1]], alone)

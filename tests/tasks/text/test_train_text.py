@@ -14,7 +14,7 @@ from bigfoot.tasks.text.judge import TextJudge
 from tests.codes import refusing
 
 QUICK = [
-    "max_steps=40", "warmup_steps=2", "learning_rate=3e-3", "batch_size=8", "eval_every=20", "checkpoint_every=20",
+    "max_steps=40", "warmup_steps=2", "learning_rate=1e-2", "batch_size=8", "eval_every=20", "checkpoint_every=20",
     "log_every=20", "bootstrap_samples=20",
 ]  # fmt: skip
 
@@ -40,6 +40,7 @@ def configure(bert, table, run_dir, *changes):
     return read_text_config(None, [*columns, *QUICK, *changes])
 
 
+@pytest.mark.slow
 def test_text_alone_learns_opens_with_transformers_and_is_not_trained_twice(bert, table, tmp_path, bigfoot):
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -62,6 +63,7 @@ def test_text_alone_learns_opens_with_transformers_and_is_not_trained_twice(bert
     assert run_text(config).rows[0].score == rows["dev"]["score"]
 
 
+@pytest.mark.slow
 def test_a_stopped_run_resumes_to_the_same_bits(bert, table, tmp_path, monkeypatch):
     run_text(configure(bert, table, tmp_path / "whole"))
     judge = TextJudge.judge
@@ -84,6 +86,7 @@ def test_a_stopped_run_resumes_to_the_same_bits(bert, table, tmp_path, monkeypat
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_speech_tells_what_the_text_does_not(bert, table, tmp_path):
     """Texts without their first word say nothing; the tone does. Beside the task, both are drawn together."""
     lines = table.read_text().splitlines()
