@@ -135,7 +135,8 @@ def _train(config: TrainTextConfig, splits: Splits, run_dir: Path) -> _Facts:
         return facts
     if reason:
         log.warning("train_text: %s; trained again", reason)
-    loaded = build_text(config.model, build_shape(config, splits), config.speech, config.max_tokens, config.seed)
+    shape, keep_head = build_shape(config, splits), config.head == "kept"
+    loaded = build_text(config.model, shape, config.speech, config.max_tokens, config.seed, keep_head)
     attributes = [item.labels for item in splits["train"]]
     balanced = config.class_weights == "balanced" and config.kind != "regression" and config.task_weight
     weights = balanced_weights(loaded.model.shape, attributes) if balanced else []

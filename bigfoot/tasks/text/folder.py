@@ -19,8 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
-from bigfoot.config import to_dict
-from bigfoot.errors import ModelError
+from bigfoot.config import Problem, to_dict
+from bigfoot.errors import ConfigError, ModelError
 from bigfoot.formats.folder import LoadedModel, load_model, save_model
 from bigfoot.models.fusion.fusion import Fusion, FusionShape
 from bigfoot.models.fusion.streams import StreamShape
@@ -60,7 +60,9 @@ class LoadedText:
     phonemes: LoadedModel | None = None
 
 
-def build_text(source: str, shape: TaskShape, speech: SpeechConfig, max_tokens: int, seed: int) -> LoadedText:
+def build_text(
+    source: str, shape: TaskShape, speech: SpeechConfig, max_tokens: int, seed: int, keep_head: bool = False
+) -> LoadedText:
     """Build a model for a task from a text encoder.
 
     Args:
@@ -69,20 +71,16 @@ def build_text(source: str, shape: TaskShape, speech: SpeechConfig, max_tokens: 
         speech: streams and fusion.
         max_tokens: longer texts are cut.
         seed: of the new parts.
+        keep_head: whether a classifier of the same labels goes on with its head; text alone.
 
     Raises:
         ModelError: transformers cannot load it.
-        ConfigError: the streams do not fit the models that make them.
+        ConfigError: the streams do not fit the models that make them, or the head to be kept has other labels.
     """
     torch.manual_seed(seed)
     source = str(fetch(source)) if is_remote(source) else source
     if not speech.is_used:
-        labels = dict(enumerate(shape.labels))
-        names = {"id2label": labels, "label2id": {label: index for index, label in labels.items()}}
-        text, tokenizer = _load(
-            AutoModelForSequenceClassification, source, problem_type=_PROBLEM_TYPES[shape.kind],
-            num_labels=shape.num_labels, **names,
-        )  # fmt: skip
+        text, tokenizer = _build_classifier(source, shape, keep_head)
         return LoadedText(TextClassifier(shape, text).eval(), TextReader(tokenizer, None, max_tokens))
     text, tokenizer = _load(AutoModel, source)
     encoder, phonemes = (load_model(path) if path else None for path in (speech.encoder, speech.phonemes))
@@ -92,6 +90,27 @@ def build_text(source: str, shape: TaskShape, speech: SpeechConfig, max_tokens: 
         speech.num_heads, speech.dropout, speech.embedding_size,
     ))  # fmt: skip
     return _join(shape, text, tokenizer, streams, fusion, max_tokens, encoder, phonemes)
+
+
+def _build_classifier(source: str, shape: TaskShape, keep_head: bool) -> tuple[Any, Any]:
+    if keep_head:
+        text, tokenizer = _load(AutoModelForSequenceClassification, source)
+        found = [str(label) for _, label in sorted(text.config.id2label.items())]
+        if found != list(shape.labels):
+            message = f"the head of {source} has the labels {', '.join(found)}, the table {', '.join(shape.labels)}"
+            raise ConfigError([Problem("head", "other_labels", message)])
+        return text, tokenizer
+    labels = dict(enumerate(shape.labels))
+    encoder, tokenizer = _load(
+        AutoModel, source, problem_type=_PROBLEM_TYPES[shape.kind], num_labels=shape.num_labels, id2label=labels,
+        label2id={label: index for index, label in labels.items()},
+    )  # fmt: skip
+    text = AutoModelForSequenceClassification.from_config(encoder.config)
+    # Some classifiers do without their encoder's pooler.
+    absent = text.base_model.load_state_dict(encoder.state_dict(), strict=False).missing_keys
+    if absent := [name for name in absent if "pooler" not in name]:
+        raise ModelError(f"{source} lacks {absent[0]}, which its classifier needs; name another text model")
+    return text, tokenizer
 
 
 def _join(
@@ -105,7 +124,7 @@ def _join(
 
 
 def _load(kind: Any, source: str | Path, **changes: Any) -> tuple[Any, Any]:  # noqa: ANN401
-    """Load a model and its tokenizer, which needs a token for padding; a head of another size is replaced."""
+    """Load a model and its tokenizer, which needs a token for padding."""
     try:
         shape = AutoConfig.from_pretrained(source, **changes)
         tokenizer = AutoTokenizer.from_pretrained(source)
@@ -116,9 +135,7 @@ def _load(kind: Any, source: str | Path, **changes: Any) -> tuple[Any, Any]:  # 
         if getattr(shape, "pad_token_id", None) is None:
             shape.pad_token_id = tokenizer.pad_token_id
         with _silent():
-            model = kind.from_pretrained(
-                source, config=shape, dtype=torch.float32, ignore_mismatched_sizes=bool(changes)
-            )
+            model = kind.from_pretrained(source, config=shape, dtype=torch.float32)
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise ModelError(f"{source}: transformers cannot load it as a text model: {reason}") from error
@@ -127,7 +144,7 @@ def _load(kind: Any, source: str | Path, **changes: Any) -> tuple[Any, Any]:  # 
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Mute the table that warns of a new head, which is meant to be new."""
+    """Mute the table of weights that are left over: a head that is not wanted."""
     logger = logging.getLogger("transformers.modeling_utils")
     before = logger.level
     logger.setLevel(logging.ERROR)

@@ -14,13 +14,11 @@ from bigfoot.models.tasks.targets import read_targets
 from bigfoot.runtime.task_answers import compute_scores
 from bigfoot.tasks.answers import Answers, measure_loss, task_facts
 from bigfoot.tasks.metrics import TaskScore, score_answers
-from bigfoot.tasks.settings import LOWER_IS_BETTER
+from bigfoot.tasks.settings import LOWER_IS_BETTER, METRICS
 from bigfoot.tasks.text.batches import TextReader
 from bigfoot.tasks.text.model import TextClassifier
-from bigfoot.tasks.text.settings import RETRIEVAL
+from bigfoot.tasks.text.settings import LOSS, RETRIEVAL
 from bigfoot.training.dev import DevScore
-
-Floats = np.ndarray
 
 
 @dataclass(frozen=True)
@@ -72,12 +70,13 @@ def score_result(result: TextResult, metric: str, samples: int, seed: int) -> Ta
 
     Args:
         result: of ``answer_examples``.
-        metric: of the task, or ``retrieval``.
+        metric: of the task, ``loss`` (which shows the first of its kind), or ``retrieval``.
         samples: bootstrap resamples.
         seed: of the resampling.
     """
     if metric != RETRIEVAL:
-        score = score_answers(result.answers, metric, samples, seed)
+        shown = METRICS[result.answers.facts.kind][0] if metric == LOSS else metric
+        score = score_answers(result.answers, shown, samples, seed)
     else:
         score = TaskScore({}, RETRIEVAL, None, None, "utterance", len(result.answers.ids))
     if result.retrieval is not None:
@@ -104,11 +103,11 @@ class TextJudge:
     def judge(self, student: TextClassifier, step: int, max_steps: int) -> DevScore:
         """See ``DevJudge``."""
         result = answer_examples(student, self.reader, self.examples, self.batch_size)
-        value = score_result(result, self.metric, samples=0, seed=0).metrics.get(self.metric)
         loss = measure_loss(result.answers)
+        value = loss if self.metric == LOSS else score_result(result, self.metric, 0, 0).metrics.get(self.metric)
         record = {"dev_loss": loss, "dev_score": value, "dev_retrieval": result.retrieval}
         record = {name: found for name, found in record.items() if found is not None or name == "dev_score"}
         summary = f"{self.metric} {'n/a' if value is None else f'{value:.4f}'}"
         if value is None:
             return DevScore(None, record, summary)
-        return DevScore(value if self.metric in LOWER_IS_BETTER else 1 - value, record, summary)
+        return DevScore(value if self.metric in (*LOWER_IS_BETTER, LOSS) else 1 - value, record, summary)

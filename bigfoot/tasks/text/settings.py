@@ -17,6 +17,8 @@ from bigfoot.tasks.settings import METRICS
 from bigfoot.training.settings import TrainConfig
 
 KINDS = ("single_label", "multi_label", "regression")
+LOSS = "loss"
+"""The task's loss on dev as a metric."""
 RETRIEVAL = "retrieval"
 """Metric of contrastive losses alone: share of utterances whose speech finds its own text."""
 
@@ -103,6 +105,8 @@ class TrainTextConfig(TrainConfig):
     """Classes; those of train by default. Regression: the columns of its numbers."""
     model: str = ""
     """Folder or hub id of a text encoder in transformers' format, with its tokenizer."""
+    head: str = one_of("new", "kept")
+    """Of text alone: ``new`` starts with a new one, ``kept`` goes on with that of a classifier of the same labels."""
     text: str = one_of("given", "phonemes", "recognized")
     """``given`` reads the column ``text``, ``phonemes`` its phonemes by espeak-ng, ``recognized`` what the phoneme
     model (``speech.phonemes``) transcribes."""
@@ -113,7 +117,8 @@ class TrainTextConfig(TrainConfig):
     batch_size: int = above_zero(16)
     """Utterances in a batch; those of a batch are each other's negatives."""
     metric: str = ""
-    """What the best model is chosen by; empty for the first of the kind, or ``retrieval`` without a task."""
+    """What the best model is chosen by: one of the kind's as in ``train_task``, ``loss``, or ``retrieval``; empty for
+    the first of the kind, or ``retrieval`` without a task."""
     task_weight: float = not_negative(1.0)
     """Of the task's loss; 0 trains the contrastive loss alone."""
     class_weights: str = one_of("none", "balanced")
@@ -150,7 +155,7 @@ class TrainTextConfig(TrainConfig):
         for name in ("csv", "model"):
             if not getattr(self, name):
                 yield Problem(name, "no_value", f"nothing is given; name the {'table' if name == 'csv' else 'model'}")
-        known = (*METRICS[self.kind], RETRIEVAL) if self.kind in KINDS else ()
+        known = (*METRICS[self.kind], LOSS, RETRIEVAL) if self.kind in KINDS else ()
         if self.metric and self.metric not in known:
             yield Problem("metric", "unknown_word", f"{self.metric!r} is none of {', '.join(known)}")
         elif self.chosen_metric == RETRIEVAL and not self.speech.is_used:
@@ -168,5 +173,7 @@ class TrainTextConfig(TrainConfig):
             yield Problem("task_weight", "no_loss", "every weight is 0, there is nothing to learn")
         if self.speech.kernel % 2 == 0:
             yield Problem("speech.kernel", "out_of_range", f"{self.speech.kernel} should be odd")
+        if self.head == "kept" and self.speech.is_used:
+            yield Problem("head", "not_read", "a fused model has a head of its own; take new")
         if self.text == "recognized" and not self.speech.phonemes:
             yield Problem("text", "not_read", "recognized reads the phoneme model; set speech.phonemes")

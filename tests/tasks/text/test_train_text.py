@@ -59,6 +59,12 @@ def test_text_alone_learns_opens_with_transformers_and_is_not_trained_twice(bert
     config = configure(bert, table, tmp_path / "run")
     assert run_text(config).rows[0].score == rows["dev"]["score"]
     assert (folder / "model.safetensors").stat().st_mtime_ns == before
+    # Its head can be kept, for the same labels alone.
+    more = ["max_steps=1", "learning_rate=1e-9", "metric=loss", "head=kept"]
+    kept = run_text(configure(folder, table, tmp_path / "more", *more))
+    assert kept.rows[1].metrics == pytest.approx(rows["test"]["metrics"], abs=1e-4)
+    with refusing(("head", "other_labels")):
+        run_text(configure(folder, table, tmp_path / "other", *more, "labels=[good,bad]"))
     (folder / "model.safetensors").write_bytes(b"damaged")
     assert run_text(config).rows[0].score == rows["dev"]["score"]
 
