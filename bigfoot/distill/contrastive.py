@@ -13,7 +13,7 @@ CONTRASTS = ("info_nce", "cosine", "cca")
 def info_nce(speech: Tensor, text: Tensor, temperature: float) -> Tensor:
     """Symmetric InfoNCE (van den Oord et al., 2018, equation 4; Radford et al., 2021, figure 3).
 
-    Each utterance's speech is to be told from the texts of the whole batch, and its text from all speech.
+    Each utterance's speech is to find its text among those of the batch, and its text its speech.
 
     Args:
         speech: (B, E).
