@@ -103,10 +103,10 @@ def run_text(config: TrainTextConfig) -> Report:
         start_logging(run_dir)
         with replacing(run_dir / "config.yaml", may=OWN_OR_EDITED) as beside:
             save_config(config, beside)
-        splits, accounts = read_examples(config)
+        given, accounts = read_examples(config)
         # So that no seed of the loop depends on what was loaded before.
         set_seed(config.seed)
-        splits = rewrite_texts(splits, config)
+        splits = rewrite_texts(given, config)
         facts = _train(config, splits, run_dir)
         report = _report(config, splits, accounts, facts, run_dir)
         save_report(report, run_dir / "report")
@@ -178,7 +178,8 @@ def _report(
     config: TrainTextConfig, splits: Splits, accounts: Mapping[str, Account], facts: _Facts, run_dir: Path
 ) -> Report:
     loaded = load_text(run_dir / "model")
-    rows, tasks = [], []
+    rows: list[Row] = []
+    tasks: list[dict[str, Any]] = []
     for split in ("dev", "test"):
         if split in splits:
             row, task = _judge(loaded, splits[split], split, config)

@@ -38,7 +38,8 @@ def read_examples(config: TrainTextConfig) -> tuple[dict[str, list[ListedUtteran
         DataError: a table or a column is missing, or a split has nothing usable.
         ConfigError: train is to be split, and is no table alone.
     """
-    splits, accounts = {}, {}
+    splits: dict[str, list[ListedUtterance]] = {}
+    accounts: dict[str, Account] = {}
     for split, table in {"train": config.csv, "dev": config.dev, "test": config.test}.items():
         if not table:
             continue

@@ -167,7 +167,7 @@ def save_text(loaded: LoadedText, model: TextClassifier, folder: Path) -> None:
         place = beside if model.fusion is None else beside / "text"
         model.text.save_pretrained(place)  # type: ignore[operator]
         loaded.reader.tokenizer.save_pretrained(place)
-        facts = {"task": dataclasses.asdict(model.shape), "max_tokens": loaded.reader.max_tokens}
+        facts: dict[str, Any] = {"task": dataclasses.asdict(model.shape), "max_tokens": loaded.reader.max_tokens}
         if model.fusion is not None and model.speech is not None:
             _write_speech(loaded, model, beside)
             kept = {"encoder": loaded.encoder, "phonemes": loaded.phonemes}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bigfoot.data.manifests import ListedUtterance
 from bigfoot.distill.contrastive import measure_retrieval
@@ -46,7 +47,9 @@ def answer_examples(
         examples: of a split.
         batch_size: utterances in a batch; no answer depends on it.
     """
-    was_training, logits, pairs = model.training, [], []
+    was_training = model.training
+    logits: list[np.ndarray] = []
+    pairs: list[tuple[Tensor, Tensor]] = []
     model.eval()
     try:
         for batch in reader.read(examples, batch_size):

@@ -57,7 +57,7 @@ class TextObjective(nn.Module):
             batch: on the model's device.
             masks: none.
         """
-        answers, terms = self.student(batch), {}
+        answers, terms = self.student(batch), dict[str, LossSum]()
         if "task" in self.weights:
             targets = self._targets(batch)
             weights = torch.tensor(self._class_weights, device=targets.device) if self._class_weights else None
@@ -65,6 +65,7 @@ class TextObjective(nn.Module):
             losses = self._kind.losses(answers.logits.float(), targets, options)
             terms["task"] = LossSum(losses.sum(), (~targets.isnan()).any(-1).sum())
         if "contrastive" in self.weights:
+            assert answers.speech is not None and answers.text is not None
             compute = CONTRAST_LOSSES[self.config.contrastive.loss]
             mean = compute(answers.speech, answers.text, self.config.contrastive.temperature)
             count = torch.tensor(len(batch), device=mean.device)

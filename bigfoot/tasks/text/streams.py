@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,13 +87,16 @@ class SpeechStreams(nn.Module):
         if self.encoder is not None:
             with nullcontext() if self.config.train_encoder else torch.no_grad():
                 output = self.encoder(input_values, attention_mask, output_hidden_states=True)
-            found |= {f"layer_{n}": Frames(output.hidden_states[n], output.frame_mask) for n in self.layers}
+            states, mask = output.hidden_states, output.frame_mask
+            assert states is not None and mask is not None
+            found |= {f"layer_{layer}": Frames(states[layer], mask) for layer in self.layers}
         lengths = attention_mask.sum(1)
         if self.fbank is not None:
             found["fbank"] = _mask(self.fbank(input_values), (lengths - _WINDOW) // _HOP + 1)
         for model in self._phonemes:
             with torch.no_grad():
                 output = model.to(input_values.device)(input_values, attention_mask)
+            assert output.logits is not None and output.frame_mask is not None
             found["phonemes"] = Frames(output.logits.softmax(-1), output.frame_mask)
         if self.config.prosody:
             rows = [_measure_prosody(row[: int(size)]) for row, size in zip(input_values, lengths, strict=True)]
@@ -121,7 +125,7 @@ def _check_phonemes(loaded: LoadedModel) -> BigfootForCTC:
     return loaded.model
 
 
-def _import_parselmouth():  # type: ignore[no-untyped-def]  # noqa: ANN202 - a module without types
+def _import_parselmouth() -> Any:  # noqa: ANN401 - a module without types
     try:
         import parselmouth
     except ImportError as error:

@@ -67,7 +67,7 @@ def transcribe_texts(
     Raises:
         ConfigError: the model gives no text.
     """
-    tokenizer, found = loaded.processor.tokenizer, []
+    tokenizer, found = loaded.processor.tokenizer, list[str]()
     if loaded.missing_text_reason or tokenizer is None:
         raise ConfigError([Problem("speech.phonemes", "no_head", f"{loaded.folder}: {loaded.missing_text_reason}")])
     reader = TextReader(_NO_TOKENS, replace(loaded.processor, tokenizer=None), 1)
