@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -107,6 +108,6 @@ def test_what_is_damaged_is_refused_or_costs_one_line(arrow, tmp_path):
 
 
 def test_without_pyarrow_the_install_line_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     with refused(MissingExtraError, "pyarrow", "[datasets]"):
         prepare_data(configure(tmp_path), 0, tmp_path / "run")

@@ -1,5 +1,8 @@
 """Places in the cloud: in memory, and on a real S3 server of this machine."""
 
+import sys
+import uuid
+
 import pytest
 
 from bigfoot.errors import DataError, MissingExtraError, OutputError
@@ -43,9 +46,9 @@ def place(request, cache, monkeypatch):
     import s3fs
 
     s3fs.S3FileSystem.clear_instance_cache()
-    files = fsspec.filesystem("s3")
-    files.mkdir("bucket")
-    return files, "s3://bucket/runs/a"
+    files, bucket = fsspec.filesystem("s3"), f"bucket-{uuid.uuid4().hex}"  # servers of one process share what they hold
+    files.mkdir(bucket)
+    return files, f"s3://{bucket}/runs/a"
 
 
 def put(folder, **contents):
@@ -145,7 +148,7 @@ def test_addresses():
 
 
 def test_a_library_that_is_missing_is_named(cache, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "s3fs", None)
-    monkeypatch.setattr(fsspec.registry, "_registry", {})
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.setattr(sys.modules["fsspec.registry"], "_registry", {})
     with refused(MissingExtraError, "s3fs", "[cloud]"):
         fetch("s3://bucket/x")
