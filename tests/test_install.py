@@ -93,6 +93,7 @@ def test_no_other_module_writes_an_install_line():
 
 # Not asked for by name: they come with a package that is, or only types are read, or nobody needs them.
 WITHOUT_AN_EXTRA = {
+    "fsspec": "huggingface_hub",
     "packaging": "onnxruntime",
     "tokenizers": "transformers",
     "_typeshed": "mypy",

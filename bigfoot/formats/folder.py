@@ -27,6 +27,7 @@ from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.notices import warn_once
 from bigfoot.models.reshape import reshape_config, with_merged_adapters
 from bigfoot.storage.ownership import OWN_ONLY, Earlier, MayReplace
+from bigfoot.storage.remote import fetch, is_remote
 from bigfoot.storage.replace import replace_folder
 from bigfoot.text.json_files import read_json
 from bigfoot.text.tokenizers import Processor, load_processor
@@ -66,7 +67,8 @@ def resolve_model(name: str | Path) -> Path:
     """Find a model: a folder or file of any format, a Hugging Face id, a bundle of torchaudio's, or ``tiny_teacher``.
 
     Args:
-        name: such as ``runs/demo/finetune/model``, ``checkpoint_best.pt``, ``facebook/wav2vec2-base-960h``,
+        name: such as ``runs/demo/finetune/model``, ``checkpoint_best.pt``, ``facebook/wav2vec2-base-960h``, a place in
+            the cloud (``s3://bucket/model``),
             ``torchaudio:WAV2VEC2_ASR_BASE_960H``; ``tiny_teacher`` ships with bigfoot.
 
     Returns:
@@ -75,6 +77,7 @@ def resolve_model(name: str | Path) -> Path:
     Raises:
         ModelError: there is no such model.
     """
+    name = fetch(name) if is_remote(name) else name
     if str(name) == TINY_TEACHER and not Path(name).is_dir():
         return _ASSETS / TINY_TEACHER
     if str(name).startswith(BUNDLE_PREFIX):

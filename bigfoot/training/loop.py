@@ -77,10 +77,13 @@ class Trainer:
         # The loader is not prepared: accelerate would replace lhotse's sampler with its own.
         self.step_model, self.optimizer, self.scheduler = self.accelerator.prepare(objective, optimizer, scheduler)
         objective.move_teacher(self.accelerator.device)
-        check_half_precision(objective.student, self.precision)
+        self._check_precision()
         self.progress, self._audio_seconds = Progress(run.fingerprint), 0.0
         bad_batches, rank = run.folder / "bad_batches", self.accelerator.process_index
         self.watch = LossWatch(run.name, self.config, self.precision, bad_batches, rank)
+
+    def _check_precision(self) -> None:
+        check_half_precision(self.objective.student, self.precision)
 
     @property
     def _checkpoint(self) -> Path:
@@ -295,10 +298,13 @@ class Trainer:
     def _save(self, folder: Path) -> None:
         if self.accelerator.is_main_process:
             try:
-                save_model(self.objective.deployed(), self.run.processor, folder, may=OWN_OR_EDITED)
+                self._write(folder)
             except OSError as error:
                 raise not_written("the model", self.progress.step, folder, self._checkpoint, error) from error
         self.accelerator.wait_for_everyone()
+
+    def _write(self, folder: Path) -> None:
+        save_model(self.objective.deployed(), self.run.processor, folder, may=OWN_OR_EDITED)
 
 
 def _describe(terms: dict[str, float]) -> str:
