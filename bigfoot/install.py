@@ -35,6 +35,7 @@ EXTRAS = {
     "datasets": ("pyarrow",),
     "cloud": ("gcsfs", "s3fs"),
     "prosody": ("praat-parselmouth",),
+    "forecast": ("sacrebleu",),
 }  # fmt: skip
 """Packages of each extra beyond the base, as in ``setup.py``; ``runtime``, ``docs`` and ``test`` are not for users."""
 NEWEST_PYTHON = {"lm": (3, 12)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from bigfoot.cli.ask import ask
 from bigfoot.cli.benchmark import benchmark
 from bigfoot.cli.classify import classify
 from bigfoot.cli.compare import compare
@@ -27,7 +28,7 @@ from bigfoot.progress import close_bars
 
 COMMANDS = (
     compress, train_task, train_text, describe, evaluate, summary, benchmark, compare, transcribe, classify, generate,
-    embed, convert, quantize, export, push, configs, doctor,
+    ask, embed, convert, quantize, export, push, configs, doctor,
 )  # fmt: skip
 """In the order of ``bigfoot --help``: one file per command."""
 

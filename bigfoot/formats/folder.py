@@ -26,6 +26,7 @@ from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.notices import warn_once
 from bigfoot.models.reshape import reshape_config, with_merged_adapters
+from bigfoot.models.speech_llm.adapters import Adapter
 from bigfoot.storage.ownership import OWN_ONLY, Earlier, MayReplace
 from bigfoot.storage.remote import fetch, is_remote
 from bigfoot.storage.replace import replace_folder
@@ -45,12 +46,14 @@ class LoadedModel:
         processor: how audio is normalized and characters are numbered; its tokenizer is None without a vocabulary.
         history: one entry a step, oldest first.
         folder: where it was read; a file, or the name of a bundle, where that is what was given.
+        adapter: of the speech LLM that the model is the encoder of; None for others.
     """
 
     model: BigfootForCTC
     processor: Processor
     history: list[dict[str, Any]] = field(default_factory=list)
     folder: Path | None = None
+    adapter: Adapter | None = None
 
     @property
     def missing_text_reason(self) -> str | None:

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from bigfoot.data.augment import spec_augment_masks
 from bigfoot.data.batches import Batch, training_batches
-from bigfoot.distill.objective import Objective
 from bigfoot.formats.folder import save_model
 from bigfoot.progress import show_work
 from bigfoot.storage.ownership import OWN_OR_EDITED
@@ -24,6 +23,7 @@ from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, 
 from bigfoot.training.dev import DevJudge, TranscriptJudge
 from bigfoot.training.guards import check_half_precision, describe_rates, find_broken
 from bigfoot.training.optim import Schedule, build_optimizer, build_scheduler
+from bigfoot.training.protocol import TrainingObjective
 from bigfoot.training.run import TrainingResult, TrainingRun
 from bigfoot.training.watch import LossWatch
 
@@ -54,7 +54,7 @@ class Trainer:
         run: everything else.
     """
 
-    def __init__(self, objective: Objective, run: TrainingRun) -> None:
+    def __init__(self, objective: TrainingObjective, run: TrainingRun) -> None:
         self.run, self.config = run, run.config
         self.precision = choose_precision(run.precision)
         self.accelerator = Accelerator(
@@ -304,6 +304,7 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _write(self, folder: Path) -> None:
+        """Write the model that is deployed."""
         save_model(self.objective.deployed(), self.run.processor, folder, may=OWN_OR_EDITED)
 
 
@@ -311,7 +312,7 @@ def _describe(terms: dict[str, float]) -> str:
     return "  ".join(f"{name} {value:.4f}" for name, value in terms.items())
 
 
-def train(objective: Objective, run: TrainingRun) -> TrainingResult:
+def train(objective: TrainingObjective, run: TrainingRun) -> TrainingResult:
     """Train the student of an objective.
 
     Args:

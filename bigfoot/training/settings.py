@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from bigfoot.config import Problem, above_zero, not_negative, one_of, share, unknown_words
 from bigfoot.data.settings import SpecAugmentConfig
+
+_PARTS = ("feature_encoder", "feature_projection", "encoder", "lm_head", "decoder", "task_head", "projections")
 
 
 @dataclass
 class TrainConfig:
     """How a model is trained, whatever the loss."""
 
-    parts: ClassVar[tuple[str, ...]] = (
-        "feature_encoder", "feature_projection", "encoder", "lm_head", "decoder", "task_head", "projections"
-    )  # fmt: skip
     max_steps: int = above_zero(1000)
     """Optimizer steps."""
     learning_rate: float = above_zero(5e-4)
@@ -58,8 +56,12 @@ class TrainConfig:
     spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
     """Masks on the student's input."""
 
+    def part_names(self) -> tuple[str, ...]:
+        """Return the parts that ``learning_rate_factors`` may name."""
+        return _PARTS
+
     def find_problems(self) -> Iterator[Problem]:
         """Check constraints that no range of a single number covers."""
-        yield from unknown_words("learning_rate_factors", "part", list(self.learning_rate_factors), self.parts)
+        yield from unknown_words("learning_rate_factors", "part", list(self.learning_rate_factors), self.part_names())
         if len(self.adam_betas) != 2:
             yield Problem("adam_betas", "bad_length", f"expected two numbers, got {self.adam_betas}")

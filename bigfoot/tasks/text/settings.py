@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from bigfoot.config import Problem, above_zero, not_negative, one_of, share
 from bigfoot.data.split_settings import SplitConfig
@@ -83,7 +82,6 @@ class ContrastConfig:
 class TrainTextConfig(TrainConfig):
     """Train a classifier of text, alone or fused with speech."""
 
-    parts: ClassVar[tuple[str, ...]] = ("text", "encoder", "fusion")
     run_dir: str = "runs/text"
     """Run folder: the same command resumes from it."""
     csv: str = ""
@@ -148,6 +146,10 @@ class TrainTextConfig(TrainConfig):
     def chosen_metric(self) -> str:
         """The metric that models are chosen by."""
         return self.metric or (METRICS.get(self.kind, ("",))[0] if self.task_weight else RETRIEVAL)
+
+    def part_names(self) -> tuple[str, ...]:
+        """See ``TrainConfig``."""
+        return ("text", "encoder", "fusion")
 
     def find_problems(self) -> Iterator[Problem]:
         """Check conditions on several values together."""
