@@ -134,7 +134,8 @@ def test_bad_files_cost_a_line_each_and_change_nothing(
 ):
     if command is classify and not (model.parent / "task.onnx").exists():
         shape = {"labels": ["a", "b", "c"], "kind": "single_label"}
-        build_onnx(LoadedModel(with_task_head(build_model("base"), shape, 1), Processor())).save(model.parent / "task.onnx")
+        rated = LoadedModel(with_task_head(build_model("base"), shape, 1), Processor())
+        build_onnx(rated).save(model.parent / "task.onnx")
     outs = [tmp_path / kind for kind in ("good", "mixed")]
     [out.mkdir() for out in outs]
     good, mixed = (command(bigfoot, model, corpus / f"{out.name}{suffix}", out) for out in outs)

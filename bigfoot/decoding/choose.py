@@ -119,7 +119,7 @@ def unused_options(config: SearchConfig, *, has_decoder: bool = False) -> Iterat
             yield Problem(name, "not_read", "not read by greedy decoding; set evaluate.decoder=beam to use it")
     elif has_decoder:
         for name in (name for name in ("hot_words", "hot_words_file") if getattr(config, name)):
-            message = "not read by the autoregressive decoder: its figures are without hot words, those of CTC with them"
+            message = "not read by the autoregressive decoder: its figures are without, those of CTC with them"
             yield Problem(name, "not_read_by_decoder", message)
     if config.decoder != "lm" and config.lm_path is not None:
         message = f"not read by evaluate.decoder={config.decoder}; set evaluate.decoder=lm to use it"

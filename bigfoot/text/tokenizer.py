@@ -42,7 +42,7 @@ class Tokenizer(ABC):
     cleans_up: bool = False
     """Whether the space before ``.``, ``'s`` and the like is dropped (``clean_up_tokenization_spaces``)."""
     final_sigma: bool = False
-    """Whether the vocabulary has Greek's capital sigma for both small ones: which it is, its place in the word decides."""
+    """Whether the vocabulary has Greek's capital sigma for both small ones; the place in the word decides which."""
 
     def __len__(self) -> int:
         """Number of tokens, V of the logits."""

@@ -146,7 +146,8 @@ def test_files_that_openvino_cannot_use(build_model, processor, tmp_path, monkey
 def test_a_program_passes_the_gate_and_keeps_its_metadata(bigfoot, build_model, processor, small_digits, tmp_path):
     path, manifest = tmp_path / "small.pt2", small_digits.manifests["dev"]
     save_model(build_model(), processor, tmp_path / "small")
-    code, out, err = bigfoot("export", tmp_path / "small", path, "--to", "torch-export", "--check", manifest, "--normalize")
+    options = ("--to", "torch-export", "--check", manifest, "--normalize")
+    code, out, err = bigfoot("export", tmp_path / "small", path, *options)
     assert code == 0 and names(out, "0", "4"), err
     _, facts = read_program(path)
     assert facts["do_normalize"] == "inside" and facts["vocab"].startswith('["')

@@ -114,7 +114,8 @@ def test_texts_are_those_of_transformers(pair, data):
     assert [word.text for word in ours.decode_words(ids)] == expected.split()
 
 
-POOL = ["<pad>", "[PAD]", "<s>", "</s>", "<unk>", "[UNK]", "|", " ", "_", *"aBcntñÉİß.'", "\u03a3", "sch", "'s", "<space>", "ﬁ"]
+POOL = ["<pad>", "[PAD]", "<s>", "</s>", "<unk>", "[UNK]", "|", " ", "_", *"aBcntñÉİß.'", "\u03a3", "sch", "'s",
+        "<space>", "ﬁ"]  # fmt: skip
 
 
 @st.composite
@@ -212,7 +213,7 @@ def test_greek_transcripts_lexicons_and_hot_words_end_as_texts_do(tmp_path):
     wise, mid = "σοφος", "σοφος σβ"
     for text in (wise, mid):
         assert ours.encode(text) == theirs(text).input_ids and ours.decode(ours.encode(text)) == text
-        assert normalize_text(text.upper(), ours.characters) == text == ours.to_judged(text.replace("ς", "σ"))
+        assert normalize_text(text.upper(), ours.characters) == text == ours.to_judged(text.replace("\u03c2", "\u03c3"))
     frames = [index for label in ours.encode(mid) for index in (label, ours.blank_id)]
     posteriors = np.log(np.full((len(frames), len(ours)), 0.001) + 0.9 * np.eye(len(ours))[frames])
     assert [word.word for word in time_words(posteriors, ours.encode(mid), ours, 0.02)] == mid.split()
