@@ -6,13 +6,14 @@ Each mutant is one change of the module's syntax tree: a comparison, an arithmet
 number, true or false, or what a function returns. Texts are left alone (no test asserts on prose), as are f-strings,
 messages of errors and annotations. The tests run in a fork of a process in which torch is loaded already, the first
 failure ends them, and a limit of processor time ends what never would. The survivors are printed, line by line: each is
-a missing test, or a change that changes nothing.
+a missing test, or a change that changes nothing. The examples of the module's docstrings are tests, too.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import doctest
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -142,9 +143,11 @@ def run_tests(tests: list[str], replaced: Replaced | None, seconds: float, listi
         with tempfile.TemporaryDirectory() as folder:
             quick = ["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", f"--basetemp={folder}/tests"]
             status = pytest.main([*tests, *quick])
+        if not status and replaced is not None:
+            status = doctest.testmod(importlib.import_module(replaced.name), optionflags=doctest.ELLIPSIS).failed
         if listing is not None:
             listing.write_text(json.dumps(sorted(sys.modules)))
-        os._exit(int(status))
+        os._exit(min(1, int(status)))
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
