@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bigfoot.compress.audio import one_by_one
-from bigfoot.compress.quantize import apply as quantize_model
-from bigfoot.compress.registry import fit_technique
+from bigfoot.compress.registry import apply_technique, fit_technique
 from bigfoot.config import Problem
 from bigfoot.data.batches import sample_batches
 from bigfoot.formats.folder import load_model
@@ -58,7 +57,7 @@ class QuantizeStep(Step):
             manifest, room = context.labels.manifests["train"], context.config.data.batch_seconds
             audio = [*one_by_one(sample_batches(manifest, loaded.processor, config.seconds, room))]
         shown = track(audio, "calibrating", unit="utterances") if audio else audio
-        model, change = quantize_model(loaded.model, config, shown)
+        model, change = apply_technique(loaded.model, config, shown)
         result.changes = [change.describe()]
         save_step(result, model, loaded, precision=config.precision)
         sizes = [measure_size_bytes(folder) / 1e6 for folder in (before.folder, result.folder)]
