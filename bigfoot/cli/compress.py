@@ -52,7 +52,7 @@ def run_config(config: str, overrides: Sequence[str], until: str) -> tuple[Repor
     """
     from bigfoot.pipeline import list_stages, run_pipeline
     from bigfoot.pipeline.settings import read_config
-    from bigfoot.storage.remote import mirrored
+    from bigfoot.storage.remote import is_remote, mirrored
 
     settings, problems = read_config(config, overrides)
     # A module that the configuration names may have registered a step.
@@ -60,7 +60,8 @@ def run_config(config: str, overrides: Sequence[str], until: str) -> tuple[Repor
         message = f"{until!r} is none of {', '.join(list_stages())}"
         raise ConfigError([*problems, Problem("--until", "unknown_stage", message)])
     with mirrored(settings.run_dir) as folder:
-        settings.run_dir = str(folder)
+        if is_remote(settings.run_dir):
+            settings.run_dir = str(folder)
         return run_pipeline(settings, problems=problems, until=until, config_path=config), settings.run_dir
 
 
