@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -266,7 +266,7 @@ def with_merged_adapters(model: BigfootForCTC) -> BigfootForCTC:
         A model without adapters, in eval mode.
     """
     copied = copy.deepcopy(model)
-    merge_adapters_(cast("nn.ModuleList", copied.speech_encoder.encoder.layers))
+    merge_adapters_(copied.speech_encoder.encoder.layers)
     merged = BigfootForCTC(reshape_config(model.config, lora=None))
     load_plain_state(merged, plain_state(copied))
     return merged.eval()

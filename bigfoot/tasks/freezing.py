@@ -53,6 +53,24 @@ def _find_modules(model: BigfootForCTC, name: str) -> list[nn.Module]:
     return [parts[name]]
 
 
+class OwnRates(TrainingHook):
+    """Gives adapters and prompts learning rates of their own: ``adapters`` and ``prompts``.
+
+    Args:
+        model: with what there is of them.
+    """
+
+    def __init__(self, model: BigfootForCTC) -> None:
+        self._model = model
+
+    def inner_parts(self) -> dict[str, nn.Module]:
+        """See ``TrainingHook``."""
+        encoder = self._model.speech_encoder
+        adapters = [part for name, part in encoder.named_modules() if name.endswith((".lora_A", ".lora_B"))]
+        found: dict[str, nn.Module] = {"adapters": nn.ModuleList(adapters)} if adapters else {}
+        return found if encoder.prompts is None else {**found, "prompts": nn.ParameterList([encoder.prompts])}
+
+
 class FrozenParts(TrainingHook):
     """Keeps parameters as they are, to the bit, for all steps or the first ones.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 from torch import nn
 
@@ -30,7 +29,7 @@ def add_adapters_(model: BigfootForCTC, rank: int, modules: Sequence[str]) -> li
     """
     encoder = model.speech_encoder
     own = [parameter for parameter in encoder.parameters() if parameter is not encoder.prompts]
-    inject_adapters_(cast("nn.ModuleList", encoder.encoder.layers), rank, modules)
+    inject_adapters_(encoder.encoder.layers, rank, modules)
     return own
 
 

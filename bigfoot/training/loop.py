@@ -67,7 +67,8 @@ class Trainer:
         )  # fmt: skip
         set_seed(run.seed)
         self.objective = objective
-        parts: dict[str, nn.Module] = {**objective.student.parts(), "projections": objective.projections}
+        parts: dict[str, nn.Module] = {name: part for hook in run.hooks for name, part in hook.inner_parts().items()}
+        parts |= {**objective.student.parts(), "projections": objective.projections}
         for hook in run.hooks:
             parts.update(hook.parts())
         parts["rest"] = objective.student

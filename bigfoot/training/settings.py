@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from bigfoot.config import Problem, above_zero, not_negative, one_of, share, unknown_words
 from bigfoot.data.settings import SpecAugmentConfig
 
-_PARTS = ("feature_encoder", "feature_projection", "encoder", "lm_head", "decoder", "task_head", "projections")
+_PARTS = ("feature_encoder", "feature_projection", "encoder", "lm_head", "decoder", "task_head", "projections",
+          "adapters", "prompts")  # fmt: skip
 
 
 @dataclass
@@ -21,7 +22,7 @@ class TrainConfig:
     """Highest learning rate."""
     learning_rate_factors: dict[str, float] = field(default_factory=dict)
     """Multiplies it for a part: ``feature_encoder``, ``feature_projection``, ``encoder``, ``lm_head``,
-    ``decoder``, ``task_head`` or ``projections``."""
+    ``decoder``, ``task_head`` or ``projections``; of a task, ``adapters`` and ``prompts``."""
     schedule: str = one_of("linear", "cosine", "constant", "plateau")
     """After the warm-up: ``linear`` or ``cosine`` decay to 0, ``constant``, or ``plateau``, which lowers the rate
     whenever dev stops improving."""

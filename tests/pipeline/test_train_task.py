@@ -132,8 +132,6 @@ def test_problems_are_found_before_anything_is_done(small_config, tmp_path):
     for changes, key in (
         (["train_task.column=age"], "train_task.column"),
         (["train_task.kind=regression", "train_task.labels=[age]"], "train_task.labels"),
-        (["train_task.sampling=balanced", "train_task.kind=multi_label", "train_task.column=traits"],
-         "train_task.sampling"),
         (["steps=[student,distill]", "distill.losses.task_kl.weight=1"], "distill.losses.task_kl"),
     ):
         plan = resolve_plan(small_config(tmp_path / "run", *TASK, *changes))

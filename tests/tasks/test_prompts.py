@@ -7,7 +7,11 @@ import torch
 from bigfoot.export.onnx import build_onnx
 from bigfoot.formats.folder import LoadedModel, load_model, save_model
 from bigfoot.models.reshape import with_prompts
+from bigfoot.tasks.freezing import OwnRates
+from bigfoot.tasks.lora import add_adapters_
+from bigfoot.tasks.settings import TrainTaskConfig
 from bigfoot.text.tokenizers import Processor
+from bigfoot.training.optim import build_optimizer
 from tests.tasks.test_freezing import take_steps
 
 
@@ -17,6 +21,20 @@ def test_prompts_alone_change_where_all_else_is_frozen(task_model, voices, tmp_p
     take_steps(model, voices, tmp_path, ["encoder"])
     changed = {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])}
     assert {name for name in changed if not name.startswith("task_head.")} == {"bigfoot.prompts"}
+
+
+def test_adapters_and_prompts_have_rates_of_their_own(task_model):
+    pytest.importorskip("peft")
+    model = with_prompts(task_model(), 4, seed=1)
+    add_adapters_(model, 2, ["q_proj"])
+    config = TrainTaskConfig(learning_rate=1.0, learning_rate_factors={"adapters": 0.5, "prompts": 0.25})
+    assert not list(config.find_problems())
+    optimizer = build_optimizer({**OwnRates(model).inner_parts(), **model.parts(), "rest": model}, config)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    rates = {names[id(p)]: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert rates.keys() == set(names.values())
+    for name, rate in rates.items():
+        assert rate == (0.5 if ".lora_" in name else 0.25 if name.endswith(".prompts") else 1.0)
 
 
 @pytest.mark.parametrize("structure", ["base", "wavlm"])
