@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
@@ -120,7 +120,7 @@ def list_techniques() -> Mapping[str, type]:
 
 
 def apply_technique(
-    model: BigfootForCTC, settings: object, audio: Iterable[Any] = ()
+    model: BigfootForCTC, settings: object, audio: Sequence[Any] = ()
 ) -> tuple[BigfootForCTC, Change]:
     """Apply the technique of settings.
 

@@ -94,7 +94,7 @@ def task_problems(raw: object) -> Iterator[str]:
     Yields:
         One sentence a problem.
     """
-    if not has_fields_of(TaskShape, raw):
+    if not has_fields_of(raw, TaskShape):
         yield describe_stray("task", TaskShape, raw)
         return
     yield from find_problems({f"task.{name}": value for name, value in raw.items()},

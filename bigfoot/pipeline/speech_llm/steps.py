@@ -142,10 +142,10 @@ def run_step(run: SpeechLLMRun, name: str) -> StepResult:
     """
     config, before = run.config, run.results[-1]
     inputs = {"the model that it starts from": before.fingerprint}
-    settings = [name, to_dict(getattr(config, name))]
+    settings: list[object] = [name, to_dict(getattr(config, name))]
     if name in STAGES:
         inputs["data"] = run.fingerprint
-        settings += [config.seed, config.precision, run.results[0].fingerprint]
+        settings = [*settings, config.seed, config.precision, run.results[0].fingerprint]
     inputs["its settings"] = fingerprint(settings)
     work = {"shrink": _shrink, "quantize": _quantize}.get(name, _train)
     return _once(run.folder / name, name, inputs, lambda result: work(run, result))

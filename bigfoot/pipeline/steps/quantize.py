@@ -56,7 +56,8 @@ class QuantizeStep(Step):
         if config.precision == "int8_static":
             manifest, room = context.labels.manifests["train"], context.config.data.batch_seconds
             audio = [*one_by_one(sample_batches(manifest, loaded.processor, config.seconds, room))]
-        shown = track(audio, "calibrating", unit="utterances") if audio else audio
+        # Read once, in order: the one technique that needs no sequence.
+        shown: Any = track(audio, "calibrating", unit="utterances") if audio else audio
         model, change = apply_technique(loaded.model, config, shown)
         result.changes = [change.describe()]
         save_step(result, model, loaded, precision=config.precision)
