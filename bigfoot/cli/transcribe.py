@@ -57,7 +57,9 @@ def transcribe(
     from bigfoot.audio.files import sum_seconds
     from bigfoot.runtime.arguments import Argument, expand_arguments
     from bigfoot.runtime.outputs import check_output, write_transcripts
+    from bigfoot.storage.remote import fetch
 
+    model = str(fetch(model))
     search = _search_settings(hotword or [], hotwords, hotword_bonus, beam_size)
     found = expand_arguments(audio)
     arguments = [item for item in found if isinstance(item, Argument)]

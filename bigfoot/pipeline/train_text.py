@@ -189,10 +189,13 @@ def _report(
         {"split": split, "id": "", "path": item.name, "reason": item.reason}
         for split, account in accounts.items() for item in account.left_out
     ]  # fmt: skip
-    counts = ", ".join(f"{len(items)} {split}" for split, items in splits.items())
+    notes = [f"examples: {', '.join(f'{len(items)} {split}' for split, items in splits.items())}"]
+    if cut := {split: count for split, items in splits.items() if (count := loaded.reader.count_cut(items))}:
+        named = ", ".join(f"{count} of {split}" for split, count in cut.items())
+        notes.append(f"texts cut to max_tokens={config.max_tokens}: {named}")
     return Report(
         title=f"text task, {config.kind.replace('_', '-')}", rows=rows, seconds_per_step={"train_text": facts.seconds},
-        skipped=skipped, losses={"train_text": facts.records}, notes=[f"examples: {counts}", *facts.notes],
+        skipped=skipped, losses={"train_text": facts.records}, notes=[*notes, *facts.notes],
         config=to_dict(config), machine=describe_machine(), tasks=tasks,
     )  # fmt: skip
 

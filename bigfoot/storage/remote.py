@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from bigfoot.errors import DataError, MissingExtraError, OutputError
@@ -99,6 +100,33 @@ def mirrored(place: str | Path) -> Iterator[Path]:
         remote.write_back()
 
 
+@contextmanager
+def written(place: str | Path, force: bool = False) -> Iterator[Path]:
+    """Write a file in the cloud, with files of the same stem beside it, once the block has ended well.
+
+    Args:
+        place: of the file; of this machine, it is the file itself.
+        force: whether files that are there are replaced.
+
+    Yields:
+        The file to write.
+
+    Raises:
+        OutputError: there is such a file already.
+        DataError: it cannot be written.
+        MissingExtraError: without the library of the place.
+    """
+    if not is_remote(place):
+        yield Path(place)
+        return
+    remote = _Place(str(place))
+    remote.refuse_existing(force)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / PurePosixPath(remote.url).name
+        yield file
+        remote.put_beside(sorted(path for path in file.parent.iterdir() if path.stem == file.stem))
+
+
 class _Place:
     """A place and its copy."""
 
@@ -139,6 +167,19 @@ class _Place:
                 write_state(self._state, sync)
         self._root, self._content = root, content
         return content
+
+    def refuse_existing(self, force: bool) -> None:
+        """Raise an error where there is anything already."""
+        with self._errors("written"):
+            if self._list()[2] and not force:
+                raise OutputError(f"{self.url} is there already; name another place, or give --force to replace it")
+
+    def put_beside(self, files: Sequence[Path]) -> None:
+        """Write files into the folder of the place; the place's own is the last."""
+        with self._errors("written"):
+            fs, root, _ = self._list()
+            for path in sorted(files, key=lambda path: path.name == PurePosixPath(root).name):
+                fs.put_file(str(path), str(PurePosixPath(root).with_name(path.name)))
 
     def write_back(self) -> None:
         """Write what has changed here since the last copy; markers last."""

@@ -7,7 +7,7 @@ import pytest
 
 from bigfoot.errors import DataError, MissingExtraError, OutputError
 from bigfoot.storage import remote
-from bigfoot.storage.remote import fetch, is_remote, mirrored
+from bigfoot.storage.remote import fetch, is_remote, mirrored, written
 from bigfoot.storage.replace import replace_folder, write_file
 from tests.refusals import refused
 
@@ -139,6 +139,25 @@ def test_after_a_kill_the_copy_is_ahead_and_two_ends_that_both_changed_are_refus
     work(b"4444")
     cache("cache")
     with refused(OutputError, url), mirrored(url):
+        pass
+
+
+def test_a_file_with_its_companion_is_written_at_the_end_and_not_over_another(cache, monkeypatch):
+    memory, url = fsspec.filesystem("memory"), "memory://bucket/out/m.xml"
+    monkeypatch.setattr(memory, "store", {})
+    with pytest.raises(KeyboardInterrupt), written(url) as file:
+        file.write_text("half")
+        raise KeyboardInterrupt
+    assert memory.store == {}
+    for force, content in ((False, "1"), (True, "2")):
+        with written(url, force) as file:
+            file.write_text(content)
+            file.with_suffix(".bin").write_text(content)
+            file.with_name(".other").write_text("not this")
+    assert {path: memory.cat(path) for path in memory.find("bucket")} == {
+        "/bucket/out/m.bin": b"2", "/bucket/out/m.xml": b"2"
+    }  # fmt: skip
+    with refused(OutputError, url), written(url):
         pass
 
 

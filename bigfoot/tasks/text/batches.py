@@ -24,18 +24,16 @@ class TextBatch(Batch):
     Args:
         input_ids: (B, U) int64.
         text_mask: (B, U) True on real tokens.
-        num_cut: texts that were longer than allowed.
     """
 
     input_ids: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int64))
     text_mask: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.bool))
-    num_cut: int = 0
 
     def to(self, device: torch.device | str) -> TextBatch:
         """Return the batch with its tensors on a device."""
         return TextBatch(
             self.input_values.to(device), self.attention_mask.to(device), None, self.ids, self.texts, self.speakers,
-            self.position, None, self.attributes, self.input_ids.to(device), self.text_mask.to(device), self.num_cut,
+            self.position, None, self.attributes, self.input_ids.to(device), self.text_mask.to(device),
         )  # fmt: skip
 
 
@@ -69,13 +67,20 @@ class TextReader:
             padding_side="right",
         )  # fmt: skip
         ids, mask = encoded["input_ids"], encoded["attention_mask"].bool()
-        full = [text for text, row in zip(texts, mask, strict=True) if int(row.sum()) >= self.max_tokens]
-        cut = sum(len(self.tokenizer(text)["input_ids"]) > self.max_tokens for text in full)
         audio = self._read(examples, position)
         return TextBatch(
             audio.input_values, audio.attention_mask, None, audio.ids, audio.texts, audio.speakers, position, None,
-            audio.attributes, ids, mask, cut,
+            audio.attributes, ids, mask,
         )  # fmt: skip
+
+    def count_cut(self, examples: Sequence[ListedUtterance]) -> int:
+        """Count the texts that are longer than ``max_tokens``.
+
+        Args:
+            examples: of any number.
+        """
+        ids = self.tokenizer([item.text for item in examples])["input_ids"]
+        return sum(len(row) > self.max_tokens for row in ids)
 
     def _read(self, examples: Sequence[ListedUtterance], position: Position | None) -> Batch:
         processor = Processor(do_normalize=False) if self.processor is None else self.processor
