@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bigfoot.cli.options import ForceOption, JsonOption, ModelArgument, may_replace
 from bigfoot.errors import ConfigError
 from bigfoot.progress import AUDIO, show_work
+
+if TYPE_CHECKING:
+    from bigfoot.embedding.embed import EmbedSummary
 
 
 def embed(
@@ -54,7 +57,6 @@ def embed(
     """
     from bigfoot.audio.files import sum_seconds
     from bigfoot.data.pairs import pair_by_name
-    from bigfoot.embedding.account import read_account
     from bigfoot.embedding.embed import EmbedRequest, embed_folder
     from bigfoot.formats.speech_llm import load_encoder
 
@@ -62,21 +64,31 @@ def embed(
     if problems := list(request.find_problems()):
         raise ConfigError(problems)
     loaded = load_encoder(model)
+    _take_threads(threads)
+    total = partial(sum_seconds, [pair.audio for pair in pair_by_name(audio_dir, transcripts_dir).pairs])
+    with show_work("embedding", total, AUDIO) as work:
+        summary = embed_folder(loaded, request, partial(typer.echo, err=True), work.advance)
+    _report(summary, output_file, json_output)
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+def _take_threads(threads: int | None) -> None:
     if threads is not None:
         import torch
 
         torch.set_num_threads(threads)
-    total = partial(sum_seconds, [pair.audio for pair in pair_by_name(audio_dir, transcripts_dir).pairs])
-    with show_work("embedding", total, AUDIO) as work:
-        summary = embed_folder(loaded, request, partial(typer.echo, err=True), work.advance)
+
+
+def _report(summary: EmbedSummary, output_file: Path, json_output: bool) -> None:
+    from bigfoot.embedding.account import read_account
+
     for note in summary.notes():
         typer.echo(note, err=True)
     account = read_account(output_file, summary.folders.pairs)
     if json_output:
         typer.echo(json.dumps({"tensors": summary.tensors, **account.to_dict()}, indent=2))
-    else:
-        typer.echo(summary.describe(output_file))
-        if account.left_out:
-            typer.echo(account.describe())
-    if summary.failed:
-        raise typer.Exit(1)
+        return
+    typer.echo(summary.describe(output_file))
+    if account.left_out:
+        typer.echo(account.describe())

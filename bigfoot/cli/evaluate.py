@@ -56,7 +56,7 @@ def evaluate(
     problems = [*decoder_problems(settings.evaluate), *hot_word_problems(settings.evaluate, tokenizer)]
     if problems:
         raise ConfigError([each.under("evaluate") for each in problems])
-    for unused in unused_options(settings.evaluate):
+    for unused in unused_options(settings.evaluate, has_decoder=loaded.model.decoder is not None):
         typer.echo(f"warning: {unused.under('evaluate')}", err=True)
     for note in describe_hot_words(settings.evaluate, tokenizer):
         typer.echo(note, err=True)

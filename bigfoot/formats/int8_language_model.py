@@ -51,7 +51,7 @@ def read_int8(folder: Path) -> Int8Weights | None:
     return Int8Weights(tuple(listed))
 
 
-def _linear_maps(model: Any, small: Int8Weights) -> Iterator[tuple[str, nn.Parameter, int]]:  # noqa: ANN401
+def _linear_maps(model: Any, small: Int8Weights) -> Iterator[tuple[str, Tensor, int]]:  # noqa: ANN401
     """Names and weights of the maps that are quantized, and where their output channels are."""
     table = model.get_input_embeddings().weight
     for name, module in model.named_modules():

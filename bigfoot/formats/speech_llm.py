@@ -76,17 +76,19 @@ def load_language_model(name: str | Path, *, trust_remote_code: bool = False) ->
         raise ModelError(f"{folder} brings code of its own: read it, and set trust_remote_code to run it")
     if not brings_code and raw.get("model_type") not in CONFIG_MAPPING:
         raise ModelError(f"{folder}: transformers has no language model {quote(raw.get('model_type'))}")
+    missing: list[str] = []
     try:
         if is_int8(folder):
-            model, report = load_int8(folder, trust_remote_code=trust_remote_code), {"missing_keys": []}
+            model = load_int8(folder, trust_remote_code=trust_remote_code)
         else:
             model, report = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=torch.float32, trust_remote_code=trust_remote_code, output_loading_info=True
             )
+            missing = sorted(report["missing_keys"])
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except _UNUSABLE as error:
         raise ModelError(f"{folder}: transformers cannot load this language model: {quote(str(error))}") from error
-    if missing := sorted(report["missing_keys"]):
+    if missing:
         raise ModelError(f"{folder}: its weights lack {', '.join(missing[:5])}")
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:

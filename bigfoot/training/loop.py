@@ -22,12 +22,14 @@ from bigfoot.storage.ownership import OWN_OR_EDITED
 from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, save_checkpoint
 from bigfoot.training.dev import DevJudge, TranscriptJudge
 from bigfoot.training.guards import check_half_precision, describe_rates, find_broken
-from bigfoot.training.optim import build_optimizer, build_scheduler
+from bigfoot.training.optim import Schedule, build_optimizer, build_scheduler
 from bigfoot.training.protocol import TrainingObjective
 from bigfoot.training.run import TrainingResult, TrainingRun
 from bigfoot.training.watch import LossWatch
 
 log = logging.getLogger("bigfoot")
+
+RESUMING = "resuming from step"
 
 
 def choose_precision(wanted: str) -> str:
@@ -65,19 +67,24 @@ class Trainer:
         )  # fmt: skip
         set_seed(run.seed)
         self.objective = objective
-        parts: dict[str, nn.Module] = {**objective.student.parts(), "projections": objective.projections}
+        parts: dict[str, nn.Module] = {name: part for hook in run.hooks for name, part in hook.inner_parts().items()}
+        parts |= {**objective.student.parts(), "projections": objective.projections}
         for hook in run.hooks:
             parts.update(hook.parts())
         parts["rest"] = objective.student
         optimizer = build_optimizer(parts, self.config)
-        scheduler = build_scheduler(optimizer, self.config)
+        self.schedule = Schedule(self.config)
+        scheduler = build_scheduler(optimizer, self.schedule)
         # The loader is not prepared: accelerate would replace lhotse's sampler with its own.
         self.step_model, self.optimizer, self.scheduler = self.accelerator.prepare(objective, optimizer, scheduler)
         objective.move_teacher(self.accelerator.device)
-        check_half_precision(objective.student, self.precision)
+        self._check_precision()
         self.progress, self._audio_seconds = Progress(run.fingerprint), 0.0
         bad_batches, rank = run.folder / "bad_batches", self.accelerator.process_index
         self.watch = LossWatch(run.name, self.config, self.precision, bad_batches, rank)
+
+    def _check_precision(self) -> None:
+        check_half_precision(self.objective.student, self.precision)
 
     @property
     def _checkpoint(self) -> Path:
@@ -97,7 +104,7 @@ class Trainer:
         )
         if found is not None:
             self.progress = found
-            log.info("%s: resuming from step %d", self.run.name, found.step)
+            log.info("%s: %s %d", self.run.name, RESUMING, found.step)
         if self.run.trackers:
             self.accelerator.init_trackers(self.run.name)
         self.step_model.train()
@@ -271,6 +278,7 @@ class Trainer:
             self._save(self.run.folder / "best")
             return
         score = judge.judge(self.objective.student, step, self.config.max_steps)
+        self.schedule.take_dev(score.error)
         record = {"step": step, **score.record}
         if self.config.patience:
             best = self.progress.best_wer

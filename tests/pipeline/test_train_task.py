@@ -9,6 +9,7 @@ import torch
 from bigfoot.formats.folder import load_model
 from bigfoot.pipeline import run_pipeline
 from bigfoot.pipeline.checks import find_problems
+from bigfoot.pipeline.facts import SKIPPED
 from bigfoot.pipeline.plan import resolve_plan
 from bigfoot.report.rows import load_report
 
@@ -33,7 +34,7 @@ def test_the_report_has_the_score_beside_the_floors(trained):
     assert 0 <= row.score_low <= row.score <= row.score_high <= 1
     assert row.num_utterances == 8 and row.batch_invariant and row.wer is None
     (task,) = report.tasks
-    assert set(task["floors"]) == {"majority", "fbank + logistic regression"}
+    assert len(task["floors"]) == 2 and "majority" in task["floors"]
     assert sum(map(sum, task["confusion"])) == 8 and task["labels"] == ["female", "male"]
     assert any("parameters learn" in change for change in report.changes)
     records = [record for record in report.losses["train_task"] if "dev_score" in record]
@@ -48,7 +49,7 @@ def test_a_finished_run_is_not_run_again(trained, small_config):
     run_pipeline(small_config(trained, *TASK, "train_task.freeze=[feature_encoder]"))
     assert (trained / "train_task" / "model" / "model.safetensors").stat().st_mtime_ns == before
     log = (trained / "log.txt").read_text()
-    assert "train_task: nothing has changed, skipped" in log
+    assert f"train_task: {SKIPPED}" in log
 
 
 def test_a_stopped_run_goes_on_to_the_same_bits(trained, small_config, tmp_path, monkeypatch):
@@ -100,6 +101,31 @@ def test_numbers_and_several_labels(small_config, tmp_path):
         run_pipeline(config)
         row = load_report(tmp_path / kind / "report").rows[-1]
         assert row.metric in row.metrics and np.isfinite(row.score)
+
+
+def test_balanced_sampling_and_mixup_resume_to_the_same_bits(small_config, tmp_path, monkeypatch):
+    from bigfoot.training.loop import Trainer
+
+    settings = ("train_task.sampling=balanced", "train_task.mixup=0.4", "train_task.freeze=[encoder]",
+                "train_task.schedule=plateau", "train_task.plateau_patience=1")  # fmt: skip
+    whole, stopped = (small_config(tmp_path / name, *TASK, *settings) for name in ("whole", "stopped"))
+    run_pipeline(whole, until="train_task")
+    after_step = Trainer._after_step
+
+    def stop(self, *arguments):
+        after_step(self, *arguments)
+        if self.progress.step == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "_after_step", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run_pipeline(stopped, until="train_task")
+    monkeypatch.setattr(Trainer, "_after_step", after_step)
+    run_pipeline(stopped, until="train_task")
+    ours, theirs = (load_model(tmp_path / name / "train_task" / "model").model.task_head.state_dict()
+                    for name in ("stopped", "whole"))  # fmt: skip
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert (tmp_path / "whole" / "train_task" / "balanced_train.jsonl.gz").is_file()
 
 
 def test_problems_are_found_before_anything_is_done(small_config, tmp_path):

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from bigfoot.errors import ModelError
-from bigfoot.text.json_fields import OneOf, Rule, Share, Whole, find_problems, quote
+from bigfoot.text.json_fields import (
+    OneOf,
+    Rule,
+    Share,
+    Whole,
+    build_from_json,
+    describe_stray,
+    find_problems,
+    has_fields_of,
+    quote,
+)
 
 KINDS = ("single_label", "multi_label", "ordinal", "regression")
 """What is predicted of an utterance: one class, any number of classes, a rating, or numbers."""
@@ -41,6 +49,8 @@ class TaskShape:
         dropout: before each layer of the head, in training.
         center: ``regression``: mean of each number in training, added to the output; empty for 0.
         scale: ``regression``: its standard deviation, by which the output is multiplied; empty for 1.
+        edges: ``ordinal``: numbers, rising, at which those of ``column`` are cut into ratings, one fewer than ratings;
+            a number at an edge belongs below it. Empty where the column holds ratings.
 
     Examples:
         >>> TaskShape.read({"kind": "ordinal", "labels": ["bad", "fair", "good"]}).num_labels
@@ -58,6 +68,7 @@ class TaskShape:
     dropout: float = 0.1
     center: list[float] = field(default_factory=list)
     scale: list[float] = field(default_factory=list)
+    edges: list[float] = field(default_factory=list)
 
     @property
     def num_labels(self) -> int:
@@ -71,10 +82,7 @@ class TaskShape:
         Raises:
             ModelError: with all that is wrong.
         """
-        if problems := list(task_problems(raw)):
-            raise ModelError("this task head cannot be built: " + "; ".join(problems))
-        assert isinstance(raw, dict)
-        return cls(**raw)
+        return build_from_json(cls, raw, task_problems, "this task head cannot be built")
 
 
 def task_problems(raw: object) -> Iterator[str]:
@@ -86,9 +94,8 @@ def task_problems(raw: object) -> Iterator[str]:
     Yields:
         One sentence a problem.
     """
-    known = [item.name for item in dataclasses.fields(TaskShape)]
-    if not isinstance(raw, dict) or not raw.keys() <= set(known):
-        yield f"task {quote(raw)} should hold some of {', '.join(known)}"
+    if not has_fields_of(raw, TaskShape):
+        yield describe_stray("task", TaskShape, raw)
         return
     yield from find_problems({f"task.{name}": value for name, value in raw.items()},
                              {f"task.{name}": rule for name, rule in _RULES.items()})  # fmt: skip
@@ -101,6 +108,7 @@ def task_problems(raw: object) -> Iterator[str]:
         yield f"task.hidden_sizes {quote(sizes)} should list up to {_MOST_HIDDEN} whole numbers, 1 to {_WIDTH.most}"
     for name in ("center", "scale"):
         yield from _number_problems(name, raw.get(name, []), raw)
+    yield from _edge_problems(raw.get("edges", []), raw)
 
 
 def _label_problems(labels: object, kind: object) -> Iterator[str]:
@@ -113,12 +121,23 @@ def _label_problems(labels: object, kind: object) -> Iterator[str]:
         yield f"task.labels {quote(labels)}: {kind} needs {least} or more"
 
 
-def _number_problems(name: str, values: object, raw: dict[str, object]) -> Iterator[str]:
+def _edge_problems(edges: object, raw: dict[str, object]) -> Iterator[str]:
     labels = raw.get("labels", [])
-    numbers = isinstance(values, list) and all(
+    if not _are_numbers(edges) or not isinstance(edges, list) or sorted(set(edges)) != edges:
+        yield f"task.edges {quote(edges)} should list numbers that rise"
+    elif edges and (raw.get("kind") != "ordinal" or not isinstance(labels, list) or len(labels) != len(edges) + 1):
+        yield f"task.edges {quote(edges)} should be one fewer than the labels of an ordinal head"
+
+
+def _are_numbers(values: object) -> bool:
+    return isinstance(values, list) and all(
         isinstance(each, int | float) and not isinstance(each, bool) and abs(each) < float("inf") for each in values
     )
-    if not numbers or not isinstance(values, list) or not isinstance(labels, list):
+
+
+def _number_problems(name: str, values: object, raw: dict[str, object]) -> Iterator[str]:
+    labels = raw.get("labels", [])
+    if not _are_numbers(values) or not isinstance(values, list) or not isinstance(labels, list):
         yield f"task.{name} {quote(values)} should list numbers"
     elif values and (raw.get("kind") != "regression" or len(values) != len(labels)):
         yield f"task.{name} {quote(values)} should have a number for each label of a regression"

@@ -12,7 +12,7 @@ from pathlib import Path
 from accelerate import PartialState
 
 from bigfoot.compress.depth import Depth
-from bigfoot.compress.depth import apply as keep_layers
+from bigfoot.compress.registry import apply_technique
 from bigfoot.config import to_dict
 from bigfoot.data.turns import Turn
 from bigfoot.formats.folder import load_model
@@ -142,10 +142,10 @@ def run_step(run: SpeechLLMRun, name: str) -> StepResult:
     """
     config, before = run.config, run.results[-1]
     inputs = {"the model that it starts from": before.fingerprint}
-    settings = [name, to_dict(getattr(config, name))]
+    settings: list[object] = [name, to_dict(getattr(config, name))]
     if name in STAGES:
         inputs["data"] = run.fingerprint
-        settings += [config.seed, config.precision, run.results[0].fingerprint]
+        settings = [*settings, config.seed, config.precision, run.results[0].fingerprint]
     inputs["its settings"] = fingerprint(settings)
     work = {"shrink": _shrink, "quantize": _quantize}.get(name, _train)
     return _once(run.folder / name, name, inputs, lambda result: work(run, result))
@@ -212,7 +212,7 @@ def _shrink(run: SpeechLLMRun, result: StepResult) -> None:
     model = loaded.model
     if config.num_hidden_layers:
         depth = Depth(num_hidden_layers=config.num_hidden_layers, layer_init=config.layer_init)
-        model.encoder, change = keep_layers(model.encoder, depth)
+        model.encoder, change = apply_technique(model.encoder, depth)
         result.changes += [f"shrink: encoder keeps {kept}" for kept in change.kept]
     if config.rate_divisor > 1:
         before = dataclasses.replace(model.adapter.shape)

@@ -59,7 +59,7 @@ class Prompt:
     def text(self) -> str:
         """The prompt in letters, a recording as its turn's name in angle brackets."""
         return "".join(
-            f"<{self.recordings[piece.index].id}>" if isinstance(piece, Speech) else getattr(piece, "text", piece)
+            f"<{self.recordings[piece.index].id}>" if isinstance(piece, Speech) else str(getattr(piece, "text", piece))
             for piece in self.pieces
         )
 
