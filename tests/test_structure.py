@@ -7,6 +7,8 @@ from pathlib import Path
 
 from bigfoot.compress.registry import BUILT_IN
 
+ROOT = Path(__file__).resolve().parent.parent
+
 _spec = importlib.util.spec_from_file_location("floors", Path(__file__).with_name("test_floors.py"))
 floors = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(floors)
@@ -124,3 +126,25 @@ def test_no_technique_is_imported_where_a_run_applies_them():
         if imported in applied or imported in {name.rpartition(".")[0] for name in applied}
     ]
     assert faults == []
+
+
+PROGRAMS = [*floors.MODULES, *(path for room in ("recipes", "tools") for path in sorted((ROOT / room).rglob("*.py")))]
+
+
+def lengths(path):
+    """Lines of every function, without its docstring."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0]
+            documented = ast.get_docstring(node, clean=False) is not None
+            words = first.end_lineno - first.lineno + 1 if documented else 0
+            yield f"{path.name}: {node.name}", node.end_lineno - node.lineno + 1 - words
+
+
+def test_a_function_fits_a_screen():
+    assert [(name, lines) for path in PROGRAMS for name, lines in lengths(path) if lines > 40] == []
+
+
+def test_a_file_has_one_job():
+    long = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in PROGRAMS}
+    assert {name: lines for name, lines in long.items() if lines > 400} == {}

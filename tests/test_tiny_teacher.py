@@ -65,6 +65,7 @@ def test_recipe_trains_stops_and_goes_on(tmp_path: Path, monkeypatch: pytest.Mon
     spec = importlib.util.spec_from_file_location("train_teacher", ROOT / "recipes/tiny_teacher/train.py")
     assert spec is not None and spec.loader is not None
     recipe = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, recipe)  # dataclasses ask for it
     spec.loader.exec_module(recipe)
     small = ["--pool=12", "--batch_seconds=4", "--dev=2", "--every=2", "--warm_steps=2", "--threads=1"]
     for steps in ("2", "4"):

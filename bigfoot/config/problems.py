@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 
@@ -52,3 +53,21 @@ class Problem:
         """
         key, _, message = sentence.partition(": ")
         return cls(key, code, message)
+
+
+def without_known(problems: Iterable[Problem], known: Iterable[Problem]) -> Iterator[Problem]:
+    """Leave out the problems of keys that are known to be wrong: no value is reported twice.
+
+    A value out of its range is wrong for any model, too; the later check would only repeat it.
+
+    Args:
+        problems: of a later check.
+        known: of the checks before it.
+
+    Examples:
+        >>> known = [Problem("num_hidden_layers", "out_of_range", "must be above 0, got 0")]
+        >>> list(without_known([Problem("num_hidden_layers", "bad_layers", "the model has 12")], known))
+        []
+    """
+    wrong = {problem.key for problem in known}
+    return (problem for problem in problems if problem.key not in wrong)

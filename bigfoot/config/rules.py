@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import field, replace
 from typing import Any, TypeVar
 
-from bigfoot.config.problems import Problem
+from bigfoot.config.problems import Problem, without_known
 
 _T = TypeVar("_T")
 _UNSET: Any = object()
@@ -70,6 +70,14 @@ def find_problems(section: object, prefix: str = "") -> Iterator[Problem]:
         >>> [str(problem) for problem in find_problems(EvaluateConfig(batch_size=0))]
         ['batch_size: must be above 0, got 0']
     """
+    found = list(_field_problems(section, prefix))
+    yield from found
+    own = getattr(section, "find_problems", None)
+    if own is not None:
+        yield from without_known((replace(problem, key=f"{prefix}{problem.key}") for problem in own()), found)
+
+
+def _field_problems(section: object, prefix: str) -> Iterator[Problem]:
     for item in dataclasses.fields(section):  # type: ignore[arg-type]
         key, value = f"{prefix}{item.name}", getattr(section, item.name)
         if dataclasses.is_dataclass(value):
@@ -80,9 +88,6 @@ def find_problems(section: object, prefix: str = "") -> Iterator[Problem]:
             yield from _word_problems(key, value, item.metadata["words"])
         else:
             yield from _number_problems(key, value, item.metadata.get("rule"))
-    own = getattr(section, "find_problems", None)
-    if own is not None:
-        yield from (replace(problem, key=f"{prefix}{problem.key}") for problem in own())
 
 
 def unknown_words(key: str, what: str, given: Sequence[str], known: Sequence[str]) -> Iterator[Problem]:

@@ -10,6 +10,8 @@ from bigfoot.data.split_settings import SplitConfig
 
 ROLES = ("path", "text", "speaker", "id", "offset", "duration", "end")
 """What columns of a table can be for, besides labels."""
+ALL_LABELS = "*"
+"""In ``data.labels``: all that utterances have, as ``bigfoot describe`` shows them."""
 
 
 @dataclass
@@ -55,11 +57,11 @@ class DataConfig:
 
     corpus: str = one_of(
         "synthetic_digits", "fsdd", "fsdd_recordings", "librispeech", "common_voice", "speechocean762", "folder",
-        "table",
+        "table", "datasets",
     )  # fmt: skip
     """``synthetic_digits``, ``fsdd`` (strings joined from it), ``fsdd_recordings`` (each by itself), ``librispeech``,
     ``common_voice`` (TSV beside ``clips/``), ``speechocean762``, ``folder`` (audio beside .txt of the same name, or
-    audio alone) or ``table`` (TSV, CSV or JSONL)."""
+    audio alone), ``table`` (TSV, CSV or JSONL) or ``datasets`` (a folder of Hugging Face's ``datasets``)."""
     root: str | None = None
     """Folder of the corpus; ``$BIGFOOT_DATA/<its usual name>`` by default. Synthetic speech needs none."""
     train_clean_100: bool = False
@@ -70,14 +72,15 @@ class DataConfig:
     """LibriSpeech: train on train-other-500."""
     train_splits: list[str] = field(default_factory=list)
     """What to train on, by the corpus's own names. LibriSpeech: further splits. Folder: folders below the root, ``.``
-    for the root itself. Common Voice: TSV files by stem, such as ``train``. Table: TSV, CSV or JSONL files."""
+    for the root itself. Common Voice: TSV files by stem, such as ``train``. Table: TSV, CSV or JSONL files. Datasets:
+    their own names, ``.`` where there are none."""
     dev_splits: list[str] = field(default_factory=list)
     """The same for dev, on which the best checkpoint is chosen."""
     test_splits: list[str] = field(default_factory=list)
     """The same for test, which is read once, at the end."""
     columns: dict[str, str] = field(default_factory=dict)
-    """Table: its own names of columns, by what they are for: ``path``, ``text``, ``speaker``, ``id``, ``offset``,
-    ``duration``, ``end``, or a label of ``labels``."""
+    """Table, datasets: its own names of columns, by what they are for: ``path``, ``text``, ``speaker``, ``id``,
+    ``offset``, ``duration``, ``end``, or a label of ``labels``."""
     labels: list[str] = field(default_factory=list)
     """Labels of utterances that tasks are trained on (``train_task``), by name: columns of a table, or what the corpus
     has: ``digit`` and ``speaker`` (fsdd_recordings), ``age`` and ``gender`` (speechocean762), ``sex``, ``accent``,

@@ -122,6 +122,25 @@ class ExportRequest:
             message = "--int8 dynamic needs real audio on which the file is compared with the model"
             yield Problem("--check", "missing", message)
 
+    def find_unused(self, precision: str = "float32") -> Iterator[Problem]:
+        """Find options that are not read: worth a note, no reason to stop.
+
+        Args:
+            precision: of the model's folder.
+
+        Examples:
+            >>> [problem.key for problem in ExportRequest("m", Path("m.onnx"), percentile=99.9).find_unused()]
+            ['--percentile']
+        """
+        if precision in COMPUTES_INT8:
+            return  # what such a folder does not read contradicts it
+        if self.percentile != 100.0 and self.int8 != "static":
+            yield Problem("--percentile", "not_read", "not read without --int8 static, which alone has ranges")
+        if self.int8 is None:
+            for key, given in (("--fallback", self.fallback), ("--max-wer-rise", self.max_wer_rise != 0.005)):
+                if given:
+                    yield Problem(key, "not_read", "not read without --int8: an fp32 file is judged by its logits")
+
     def find_task_problems(self) -> Iterator[Problem]:
         """Find the problems of the request for a model that answers a task."""
         if self.to != "onnx":
@@ -172,6 +191,8 @@ def _export(request: ExportRequest, on_note: Callable[[str], None]) -> Parity | 
     loaded = load_model(request.model)
     if problems := list(request.find_problems(loaded.model.config.precision)):
         raise ConfigError(problems)
+    for unused in request.find_unused(loaded.model.config.precision):
+        on_note(str(unused))
     target = TARGETS[request.to]
     target.require()
     check_exportable(loaded)

@@ -45,6 +45,8 @@ def describe(
         written["pieces"] = json.dumps(tokenizer.pieces, ensure_ascii=False)
     if tokenizer is not None and tokenizer.cleans_up:
         written["clean_up"] = "true"
+    if tokenizer is not None and tokenizer.final_sigma:
+        written["final_sigma"] = "true"
     return {
         "bigfoot_format": FORMAT,
         "vocab": json.dumps([] if tokenizer is None else list(tokenizer.vocabulary), ensure_ascii=False),

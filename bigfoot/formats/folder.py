@@ -26,7 +26,9 @@ from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.notices import warn_once
 from bigfoot.models.reshape import reshape_config, with_merged_adapters
+from bigfoot.models.speech_llm.adapters import Adapter
 from bigfoot.storage.ownership import OWN_ONLY, Earlier, MayReplace
+from bigfoot.storage.remote import fetch, is_remote
 from bigfoot.storage.replace import replace_folder
 from bigfoot.text.json_files import read_json
 from bigfoot.text.tokenizers import Processor, load_processor
@@ -44,12 +46,14 @@ class LoadedModel:
         processor: how audio is normalized and characters are numbered; its tokenizer is None without a vocabulary.
         history: one entry a step, oldest first.
         folder: where it was read; a file, or the name of a bundle, where that is what was given.
+        adapter: of the speech LLM that the model is the encoder of; None for others.
     """
 
     model: BigfootForCTC
     processor: Processor
     history: list[dict[str, Any]] = field(default_factory=list)
     folder: Path | None = None
+    adapter: Adapter | None = None
 
     @property
     def missing_text_reason(self) -> str | None:
@@ -66,7 +70,8 @@ def resolve_model(name: str | Path) -> Path:
     """Find a model: a folder or file of any format, a Hugging Face id, a bundle of torchaudio's, or ``tiny_teacher``.
 
     Args:
-        name: such as ``runs/demo/finetune/model``, ``checkpoint_best.pt``, ``facebook/wav2vec2-base-960h``,
+        name: such as ``runs/demo/finetune/model``, ``checkpoint_best.pt``, ``facebook/wav2vec2-base-960h``, a place in
+            the cloud (``s3://bucket/model``),
             ``torchaudio:WAV2VEC2_ASR_BASE_960H``; ``tiny_teacher`` ships with bigfoot.
 
     Returns:
@@ -75,6 +80,7 @@ def resolve_model(name: str | Path) -> Path:
     Raises:
         ModelError: there is no such model.
     """
+    name = fetch(name) if is_remote(name) else name
     if str(name) == TINY_TEACHER and not Path(name).is_dir():
         return _ASSETS / TINY_TEACHER
     if str(name).startswith(BUNDLE_PREFIX):

@@ -219,7 +219,7 @@ class BigfootForCTC(BigfootPreTrainedModel):
         found = {"task_logits": answers.logits, "pooled": answers.pooled, "pooling_weights": answers.weights}
         return found | {"task_mix": answers.mix}
 
-    def _decode(self, inputs: StreamInputs, labels: Tensor | None) -> dict[str, Tensor | None]:
+    def _decode(self, inputs: StreamInputs, labels: Tensor | None) -> dict[str, Any]:
         assert self.decoder is not None
         memory, mask = self.decoder.streams(inputs)
         found = {"memory": memory, "memory_mask": mask}

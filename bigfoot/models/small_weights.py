@@ -6,7 +6,6 @@ are quantized. Such a folder takes fewer bytes, and loads as the same numbers to
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bigfoot.errors import ModelError
-from bigfoot.text.json_fields import quote
+from bigfoot.text.json_fields import build_from_json, describe_stray, has_fields_of, quote
 
 LARGEST = 127
 SCALE = "_scale"
@@ -61,10 +60,7 @@ class SmallWeights:
         Raises:
             ModelError: with all that is wrong.
         """
-        if problems := list(small_weight_problems(raw)):
-            raise ModelError("these weights cannot be read: " + "; ".join(problems))
-        assert isinstance(raw, dict)
-        return cls(**raw)
+        return build_from_json(cls, raw, small_weight_problems, "these weights cannot be read")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields of a configuration, without empty ones."""
@@ -142,9 +138,8 @@ def small_weight_problems(raw: object) -> Iterator[str]:
         >>> list(small_weight_problems({"precision": "int4"}))[0][:46]
         "small_weights.precision 'int4' is none of floa"
     """
-    known = [item.name for item in dataclasses.fields(SmallWeights)]
-    if not isinstance(raw, dict) or not raw.keys() <= set(known):
-        yield f"small_weights {quote(raw)} should hold some of {', '.join(known)}"
+    if not has_fields_of(raw, SmallWeights):
+        yield describe_stray("small_weights", SmallWeights, raw)
         return
     precision = raw.get("precision")
     if precision not in PRECISIONS:

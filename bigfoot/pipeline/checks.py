@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bigfoot.config import Problem
+from bigfoot.config.problems import without_known
 from bigfoot.data.problems import data_problems
 from bigfoot.decoding.choose import decoder_problems
 from bigfoot.decoding.hot_words import hot_word_problems
@@ -14,15 +15,21 @@ from bigfoot.pipeline.registry import STEPS
 from bigfoot.pipeline.steps.step import get_step
 
 
-def find_problems(plan: Plan) -> Iterator[Problem]:
+def find_problems(plan: Plan, known: Sequence[Problem] = ()) -> Iterator[Problem]:
     """Collect the problems of all sections.
 
     Args:
         plan: of the run.
+        known: problems of the values by themselves; their keys are not reported again.
 
     Yields:
-        Problem by problem.
+        Problem by problem, the known ones first.
     """
+    yield from known
+    yield from without_known(_plan_problems(plan), known)
+
+
+def _plan_problems(plan: Plan) -> Iterator[Problem]:
     config = plan.config
     steps = [get_step(name) for name in dict.fromkeys(config.steps) if name in STEPS]
     if any(config.steps.count(step.name) > 1 and not step.repeats for step in steps):

@@ -13,7 +13,7 @@ from accelerate import PartialState
 
 from bigfoot.config import to_dict
 from bigfoot.pipeline.context import Context
-from bigfoot.pipeline.facts import FACTS_FILE, StepResult, read_facts, write_facts
+from bigfoot.pipeline.facts import FACTS_FILE, StepResult, log_skipped, read_facts, write_facts
 from bigfoot.pipeline.fingerprints import fingerprint
 from bigfoot.pipeline.registry import STEPS
 from bigfoot.pipeline.steps.step import Step, get_step
@@ -104,7 +104,7 @@ def run_turn(turn: Turn, before: StepResult, context: Context) -> StepResult:
     state.wait_for_everyone()
     if done is not None:
         done.row = turn.row  # an earlier version may have used another name
-        log.info("%s: nothing has changed, skipped (%s)", turn.label, done.folder)
+        log_skipped(turn.label, done.folder)
         return done
     log.info("%s: started", turn.label)
     # The facts of other settings must not describe a model that is about to be replaced.

@@ -14,6 +14,17 @@ from bigfoot.storage.state import read_state, write_state
 log = logging.getLogger("bigfoot")
 
 FACTS_FILE = "facts.json"
+SKIPPED = "nothing has changed, skipped"
+
+
+def log_skipped(label: str, folder: Path) -> None:
+    """Log that a step, the data, the labels or the report were found as they would be made again.
+
+    Args:
+        label: of what is skipped.
+        folder: where it lies.
+    """
+    log.info("%s: %s (%s)", label, SKIPPED, folder)
 
 
 @dataclass

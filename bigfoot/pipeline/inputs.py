@@ -14,6 +14,7 @@ from bigfoot.data.manifests import PREPARED_FILE, PreparedData, describe_trimmed
 from bigfoot.data.noise import NoiseFolder
 from bigfoot.data.sources import DIGESTS_FILE
 from bigfoot.errors import DataError
+from bigfoot.pipeline.facts import log_skipped
 from bigfoot.pipeline.fingerprints import fingerprint
 from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.steps.step import get_step
@@ -126,7 +127,7 @@ def prepare_inputs(
         data = prepare_data(config.data, config.seed, folder, characters)
         write_whole(folder / "fingerprint", expected.encode())
     else:
-        log.info("data: nothing has changed, skipped (%s)", folder)
+        log_skipped("data", folder)
     if config.data.trust_files:
         log.info("data: audio files are assumed unchanged (data.trust_files)")
     _require_splits(data, config)

@@ -20,6 +20,7 @@ from bigfoot.evaluation.settings import EvaluateConfig
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.error_rate import count_errors
 from bigfoot.pipeline.context import Labels
+from bigfoot.pipeline.facts import log_skipped
 from bigfoot.pipeline.fingerprints import fingerprint, fingerprint_files
 from bigfoot.pipeline.plan import Plan
 from bigfoot.pipeline.registry import STEPS
@@ -134,7 +135,7 @@ def choose_labels(config: Config, data: PreparedData, data_fingerprint: str, tea
         state = _State(expected, facts, {name: digest_file(folder / name) for name in names})
         write_state(folder / LABELS_FILE, state)
     else:
-        log.info("labels: nothing has changed, skipped (%s)", folder)
+        log_skipped("labels", folder)
     notes = [_describe(split, item, config) for split, item in facts.items() if item.mean_confidence is not None]
     for note in notes:
         log.info("labels: %s", note)

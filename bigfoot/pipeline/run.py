@@ -24,7 +24,7 @@ from bigfoot.measure.size import measure_size
 from bigfoot.pipeline.checks import find_problems
 from bigfoot.pipeline.context import Context
 from bigfoot.pipeline.execute import list_turns, run_turn
-from bigfoot.pipeline.facts import StepResult
+from bigfoot.pipeline.facts import StepResult, log_skipped
 from bigfoot.pipeline.fingerprints import digest_files, fingerprint, fingerprint_files
 from bigfoot.pipeline.inputs import (
     digest_noise,
@@ -88,18 +88,25 @@ def run_pipeline(
     """
     plan = resolve_plan(apply_scale(config))
     config = plan.config
-    if found := [*problems, *find_problems(plan)]:
+    if found := list(find_problems(plan, problems)):
         raise ConfigError(found)
     refuse_own_models(config)
     with sole_run(Path(config.run_dir)):
         return _run(plan, until, config_path)
 
 
+def _has_decoder(plan: Plan) -> bool:
+    """Whether a row of the report will be an autoregressive decoder's."""
+    gains = "finetune" in plan.config.steps and plan.config.finetune.objective != "ctc"
+    models = (plan.teacher, plan.models and plan.models.source)
+    return gains or any(model.config.decoder is not None for model in models if model)
+
+
 def _run(plan: Plan, until: str, config_path: str | None) -> Report | None:
     config, run_dir = plan.config, Path(plan.config.run_dir)
     refuse_misplaced(run_dir, [turn.label for turn in list_turns(config.steps)])
     start_logging(run_dir)
-    for unused in unused_options(config.evaluate):
+    for unused in unused_options(config.evaluate, has_decoder=_has_decoder(plan)):
         log.warning("%s", unused.under("evaluate"))
     if PartialState().is_main_process:
         save_run_config(config, run_dir, config_path)
@@ -183,7 +190,7 @@ def _report(results: list[StepResult], context: Context, config_path: str | None
     settings = [to_dict(config.evaluate), config.measure.speed, *lists]
     expected = fingerprint(settings, [r.fingerprint for r in results], context.labels.fingerprint, judged)
     if (found := read_report(folder, expected)) is not None:
-        log.info("report: nothing has changed, skipped (%s)", folder)
+        log_skipped("report", folder)
         return found
     forget_state(folder / "fingerprint")
     findings = build_rows(results, context.data.manifests, config, config_path)

@@ -50,6 +50,7 @@ def render_html(report: Report) -> str:
         tasks=list(tabulate_tasks(report.tasks)),
         task_figures=[embed_figure(figure, title) for title, figure in _draw_tasks(report.tasks)],
         task_worst=[item for task in _last_of_splits(report.tasks) for item in _show_answers(task)],
+        examples=report.examples,
         worst=[_show_utterance(item) for item in report.worst],
         macs=tabulate_macs(report.rows),
         macs_unit=MACS_UNIT,

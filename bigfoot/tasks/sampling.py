@@ -28,7 +28,7 @@ def count_repeats(ids: Sequence[str], labels: Sequence[str | None], seed: int) -
     """
     counts = Counter(label for label in labels if label is not None)
     most = max(counts.values(), default=0)
-    repeats = {}
+    repeats: dict[str, int] = {}
     for label, count in counts.items():
         whole, rest = divmod(most, count)
         members = [name for name, found in zip(ids, labels, strict=True) if found == label]

@@ -6,13 +6,16 @@ untrusted files: a rule checks a value's type before it compares, and quotes no 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import dataclasses
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeGuard, TypeVar
 
+from bigfoot.errors import ModelError
 from bigfoot.types import HIGHEST_RATE, LOWEST_RATE
 
 _QUOTED = 200
+_T = TypeVar("_T")
 
 
 class Rule(Protocol):
@@ -190,3 +193,50 @@ def find_problems(values: Mapping[str, object], rules: Mapping[str, Rule]) -> It
     for name, rule in rules.items():
         if name in values and (problem := rule.problem(name, values[name])) is not None:
             yield problem
+
+
+def has_fields_of(raw: object, kind: type) -> TypeGuard[dict[str, Any]]:
+    """Whether a value is an object all of whose names are fields of a dataclass.
+
+    Args:
+        raw: of a JSON file.
+        kind: the dataclass.
+    """
+    return isinstance(raw, dict) and raw.keys() <= set(_names(kind))
+
+
+def describe_stray(name: str, kind: type, raw: object) -> str:
+    """Say what a value that is no such object should hold.
+
+    Args:
+        name: of the value.
+        kind: the dataclass.
+        raw: the value.
+    """
+    return f"{name} {quote(raw)} should hold some of {', '.join(_names(kind))}"
+
+
+def _names(kind: type) -> list[str]:
+    return [item.name for item in dataclasses.fields(kind)]  # type: ignore[arg-type]
+
+
+def build_from_json(kind: type[_T], raw: object, find: Callable[[object], Iterator[str]], what: str) -> _T:
+    """Build a dataclass from an object of a JSON file.
+
+    Args:
+        kind: the dataclass.
+        raw: its fields by name, unchecked.
+        find: yields one sentence a problem; without problems, ``raw`` holds fields of ``kind`` alone.
+        what: cannot be done where there are problems.
+
+    Raises:
+        ModelError: with all that is wrong.
+
+    Examples:
+        >>> build_from_json(Text, {"longest": 3}, lambda raw: iter(()), "this cannot be read")
+        Text(longest=3)
+    """
+    if problems := list(find(raw)):
+        raise ModelError(f"{what}: {'; '.join(problems)}")
+    assert isinstance(raw, dict)
+    return kind(**raw)

@@ -57,8 +57,12 @@ class TrainConfig:
     spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
     """Masks on the student's input."""
 
+    def part_names(self) -> tuple[str, ...]:
+        """Return the parts that ``learning_rate_factors`` may name."""
+        return _PARTS
+
     def find_problems(self) -> Iterator[Problem]:
         """Check constraints that no range of a single number covers."""
-        yield from unknown_words("learning_rate_factors", "part", list(self.learning_rate_factors), _PARTS)
+        yield from unknown_words("learning_rate_factors", "part", list(self.learning_rate_factors), self.part_names())
         if len(self.adam_betas) != 2:
             yield Problem("adam_betas", "bad_length", f"expected two numbers, got {self.adam_betas}")

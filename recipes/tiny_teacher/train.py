@@ -14,7 +14,9 @@ import csv
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,6 +47,7 @@ FLAT_START = ((0, 1.0), (300, 1.0), (600, 0.0))
 """(steps, weight of the flat start against CTC), straight lines between."""
 NUM_MELS = 40
 POOL_PASSES = 3
+CHECKPOINT = "checkpoint.pt"
 COLUMNS = ("step", "CTC", "flat", "digit", "WER synthetic", "WER fsdd", "seconds")
 
 
@@ -249,57 +252,99 @@ def save_atomically(state: dict[str, object], path: Path) -> None:
         torch.save(state, beside)
 
 
+@dataclass
+class Training:
+    """What learns, what it needs, and how far it is.
+
+    Args:
+        model: becomes the teacher.
+        word_head: helps with single digits, and is thrown away.
+        optimizer: of both.
+        step: optimizer steps done.
+    """
+
+    model: Wav2Vec2ForCTC
+    word_head: torch.nn.Linear
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return {"model": self.model, "word_head": self.word_head, "optimizer": self.optimizer}
+
+    def save(self, checkpoint: Path) -> None:
+        """Write a checkpoint."""
+        state: dict[str, object] = {name: part.state_dict() for name, part in self.parts.items()}
+        save_atomically(state | {"step": self.step}, checkpoint)
+
+    def resume(self, checkpoint: Path) -> None:
+        """Take up a checkpoint."""
+        state = torch.load(checkpoint, weights_only=True)
+        self.step = state["step"]
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+
+    def advance(self, batch: dict[str, torch.Tensor], args: argparse.Namespace) -> list[float]:
+        """Take one optimizer step, and return its loss terms."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, args)
+        # Masks over utterances of half a second would hide the whole of them.
+        self.model.config.apply_spec_augment = max_digits(self.step) > 1
+        loss, terms = compute_losses(self.model, self.word_head, batch, flat_weight(self.step))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        return terms
+
+
+def start(args: argparse.Namespace) -> Training:
+    """Build the model, and take up the last checkpoint or warm up the convolutions."""
+    model = build_model().train()
+    word_head = torch.nn.Linear(model.config.hidden_size, len(VOCABULARY) ** 2)
+    trained = [*model.parameters(), *word_head.parameters()]
+    optimizer = torch.optim.AdamW(trained, args.lr, betas=(0.9, 0.98), weight_decay=0.01)
+    training, checkpoint = Training(model, word_head, optimizer), args.out / CHECKPOINT
+    if checkpoint.exists():
+        training.resume(checkpoint)
+        torch.manual_seed(args.seed + training.step)
+        print(f"resuming from step {training.step}", flush=True)
+    else:
+        warm_features(model, args)
+    return training
+
+
+def write_row(row: list[float], curve: Path) -> None:
+    """Print a row of ``COLUMNS`` and add it to the curve."""
+    print("  ".join(f"{name} {value}" for name, value in zip(COLUMNS, row, strict=True)), flush=True)
+    with curve.open("a", newline="") as file:
+        csv.writer(file).writerow(row)
+
+
 def train(args: argparse.Namespace) -> None:
     """Train to ``--steps``, measuring and saving on the way."""
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
-    processor, model = build_processor(args.out / "vocabulary"), build_model().train()
-    # Helps with single digits, and is thrown away.
-    word_head = torch.nn.Linear(model.config.hidden_size, len(VOCABULARY) ** 2)
-    trained = [*model.parameters(), *word_head.parameters()]
-    optimizer = torch.optim.AdamW(trained, args.lr, betas=(0.9, 0.98), weight_decay=0.01)
-    parts = {"model": model, "word_head": word_head, "optimizer": optimizer}
-    checkpoint, step = args.out / "checkpoint.pt", 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        step = state["step"]
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        torch.manual_seed(args.seed + step)
-        print(f"going on from step {step}", flush=True)
-    else:
-        warm_features(model, args)
+    processor, training = build_processor(args.out / "vocabulary"), start(args)
     dev_sets = {
         "synthetic": list(synthesize_split(1, "dev", args.dev)),
         "fsdd": list(join_strings(args.fsdd, "dev", args.dev, 1)),
     }
     losses: list[list[float]] = []
     started = time.time()
-    stream = training_batches(args, step, args.batch_seconds)
-    while step < args.steps:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, args)
-        # Masks over utterances of half a second would hide the whole of them.
-        model.config.apply_spec_augment = max_digits(step) > 1
-        loss, terms = compute_losses(model, word_head, next(stream), flat_weight(step))
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(terms)
-        step += 1
-        if step % args.every == 0 or step == args.steps:
-            wers = {name: measure_wer(model, processor, utterances) for name, utterances in dev_sets.items()}
-            means = [round(float(mean), 4) for mean in np.mean(losses, axis=0)]
-            row = [step, *means, *(round(w, 4) for w in wers.values()), int(time.time() - started)]
-            print("  ".join(f"{name} {value}" for name, value in zip(COLUMNS, row, strict=True)), flush=True)
-            with (args.out / "curve.csv").open("a", newline="") as file:
-                csv.writer(file).writerow(row)
+    stream = training_batches(args, training.step, args.batch_seconds)
+    while training.step < args.steps:
+        losses.append(training.advance(next(stream), args))
+        if training.step % args.every == 0 or training.step == args.steps:
+            wers = [measure_wer(training.model, processor, utterances) for utterances in dev_sets.values()]
+            figures = [round(float(value), 4) for value in [*np.mean(losses, axis=0), *wers]]
+            write_row([training.step, *figures, int(time.time() - started)], args.out / "curve.csv")
             losses.clear()
-            saved: dict[str, object] = {name: part.state_dict() for name, part in parts.items()}
-            save_atomically(saved | {"step": step}, checkpoint)
-    model.eval().save_pretrained(args.out / "model")
+            training.save(args.out / CHECKPOINT)
+    training.model.eval().save_pretrained(args.out / "model")
     processor.save_pretrained(args.out / "model")
     print(f"teacher in {args.out / 'model'}")
 

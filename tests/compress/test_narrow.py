@@ -15,6 +15,7 @@ from bigfoot.pipeline.settings import load_config
 from bigfoot.pipeline.student import build_student
 from bigfoot.pipeline.student_shape import resolve_student
 from tests.codes import codes, refusing
+from tests.refusals import names
 
 NORMS = ["base", "large-lv60"]
 
@@ -69,7 +70,7 @@ def test_units_that_repeat_others_go_and_nothing_is_lost(build_model, audio):
     assert student.config.conv_dim == convs and student.config.heads_of_layers == heads
     torch.testing.assert_close(answers(student, audio), before, rtol=0, atol=2e-2 * float(before.std()))
     assert torch.equal(answers(model, audio), before)
-    assert f"4 of {config.conv_dim[1]} channels of convolution 1" in change.describe()
+    assert names(change.describe(), f"4 of {config.conv_dim[1]}", "convolution 1")
 
 
 @pytest.mark.parametrize("structure", NORMS)
@@ -119,6 +120,6 @@ def test_a_configuration_asks_for_it(audio):
 
     student, changes = build_student(teacher, config, LazyAudio(audio[:1]))
     assert student.config.widths_of_layers == [64] * 4
-    assert "64 of 512 feed-forward units of layer 0" in " ".join(changes)
+    assert names(" ".join(changes), "64 of 512", "layer 0")
     config.student.shape = {"hidden_size": 64}
     assert ("student.shape_init", "no_least_squares") in codes(resolve_student(config, teacher.config).problems)

@@ -7,6 +7,7 @@ from bigfoot.formats.folder import load_model, save_model
 from bigfoot.models import BigfootConfig
 from bigfoot.models.reshape import plain_state
 from tests.codes import refusing
+from tests.refusals import names
 
 THIN = {"hidden_size": 12, "intermediate_size": 20}
 CONVS = {"conv_dim": [4, 8, 8, 8, 8, 8, 12, 12, 12], "conv_kernel": [10, 1, 3, 3, 3, 3, 1, 2, 2],
@@ -69,7 +70,7 @@ def test_convolutions_that_are_as_wide_are_matched_in_order(build_model):
         out, inputs, _ = (min(a, b) for a, b in zip(here[part(new)].shape, there[part(old)].shape, strict=True))
         assert torch.equal(here[part(new)][:out, :inputs], there[part(old)][:out, :inputs])
     convs = ", ".join(f"feature_extractor.conv_layers.{layer}.conv" for layer in (1, 6))
-    assert f"nothing copied into {convs}" in change.fresh
+    assert any(names(each, convs) for each in change.fresh)
 
 
 def test_what_begins_at_random_is_the_seeds(build_model):
@@ -79,8 +80,8 @@ def test_what_begins_at_random_is_the_seeds(build_model):
     name = f"{LAYER}feed_forward.intermediate_dense.weight"
     assert torch.equal(one[name][:40], there[name]) and torch.equal(other[name][:40], there[name])
     assert not torch.equal(one[name][40:], other[name][40:])
-    assert "nothing copied into encoder.time_reduction.conv, encoder.time_reduction.upsampler" in change.fresh
-    assert "At random: " in change.describe()
+    new = "encoder.time_reduction.conv, encoder.time_reduction.upsampler"
+    assert any(names(each, new) for each in change.fresh) and names(change.describe(), new)
     copied = sum(tensor.numel() for tensor in there.values())
     total = sum(tensor.numel() for tensor in one.values())
     assert f"{copied:,} of {total:,} weights" in change.kept[0] and f"{total - copied:,} weights" in change.fresh

@@ -20,6 +20,7 @@ from bigfoot.data.settings import AugmentConfig, DataConfig
 from bigfoot.errors import DataError
 from bigfoot.runtime.lanes import count_processors
 from bigfoot.text.tokenizers import Processor, build_char_tokenizer
+from tests.refusals import names
 
 PROCESSOR = Processor(build_char_tokenizer(["ABCDEFGHIJKLMNOPQRSTUVWXYZ"]))
 AUGMENT = AugmentConfig(speed=[0.9, 1.1], gain_db=[-6, 6], noise_probability=0.5)
@@ -85,7 +86,7 @@ def test_a_resumed_stream_is_the_tail_of_an_uninterrupted_one(digits, stream, nu
 def test_skipping_reads_no_audio(digits, stream, monkeypatch):
     read = []
     monkeypatch.setattr(
-        "bigfoot.data.batches.read_audio", lambda path, **kw: read.append(path) or read_audio(path, **kw)
+        "bigfoot.data.batch.read_audio", lambda path, **kw: read.append(path) or read_audio(path, **kw)
     )
     (batch,) = take(1, digits.manifests["train"], PROCESSOR, config(augment=AUGMENT), seed=11, start=stream[3].position)
     assert len(read) == len(batch)
@@ -148,8 +149,9 @@ def test_tiny_corpora(tmp_path, count):
 
 
 def test_an_utterance_longer_than_a_batch_stands_alone(digits):
-    with pytest.warns(UserWarning, match="max_duration"):
+    with pytest.warns(UserWarning) as warned:
         batches = take(37, digits.manifests["train"], PROCESSOR, config(batch_seconds=0.3), seed=0)
+    assert any(names(each.message, "max_duration") for each in warned)
     assert {len(batch) for batch in batches} == {1}
 
 

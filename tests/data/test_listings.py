@@ -119,7 +119,8 @@ def test_speechocean762_as_published(tmp_path, spoken):
         (tmp_path / split / "utt2spk").write_text("".join(f"{name} {speaker}\n" for name in names))
     listed = facts(list_speechocean762(tmp_path, "train"))
     assert listed["000100011"] == ("WE CALL IT BEAR", "0001", None)
-    assert listed["000100035"] == ("", "0001", "no transcript in train/text")
+    text, speaker, problem = listed["000100035"]
+    assert (text, speaker) == ("", "0001") and names(problem, "train/text")
     config = DataConfig(corpus="speechocean762", root=str(tmp_path), train_splits=["train"], test_splits=["test"])
     prepared = prepare_data(config, 0, tmp_path / "out", characters=LETTERS)
     assert prepared.num_utterances == {"train": 1, "test": 1}

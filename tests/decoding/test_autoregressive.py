@@ -10,7 +10,7 @@ from bigfoot.decoding.settings import DecodingConfig
 from bigfoot.errors import ModelError
 from bigfoot.models.decoders import MiniGPT
 from bigfoot.models.decoders.attention import sinusoids
-from tests.refusals import refused
+from tests.refusals import names, refused
 
 VOCAB, END, WIDTH = 7, 0, 12
 SETTINGS = {
@@ -230,4 +230,4 @@ def test_the_benchmark_runs(start):
     sizes = {"width": 16, "layers": 1, "frames": 10, "tokens": 5, "batch": 2, "rounds": 1}
     done = start("benchmarks/decoding.py", *(part for name, size in sizes.items() for part in (f"--{name}", size)))
     assert done.returncode == 0, done.stderr
-    assert "times as fast as computing anew" in done.stdout and "batch 2" in done.stdout
+    assert names(done.stdout, "batch 2")

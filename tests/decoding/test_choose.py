@@ -10,7 +10,7 @@ from bigfoot.install import install_hint
 from bigfoot.text.ngram import train_ngram, write_arpa
 from bigfoot.text.phonemes import build_phoneme_tokenizer
 from bigfoot.text.tokenizers import CharTokenizer
-from tests.refusals import refused
+from tests.refusals import names, refused
 
 LETTERS = CharTokenizer(("<pad>", "|", *"ABC"))
 
@@ -36,7 +36,7 @@ def test_a_language_model_brings_the_words_that_the_tokenizer_can_spell(arpa):
     config = EvaluateConfig(decoder="lm", lm_path=arpa, lm_weight=0.8, word_bonus=1.0)
     search = build_search(config, LETTERS)
     assert search.values.lexicon == {"A", "B", "CA"} and search.values.weight == 0.8
-    assert describe_decoder(config) == "prefix beam 16, language model model.arpa (weight 0.8), word bonus 1"
+    assert names(describe_decoder(config), "beam 16", "model.arpa", "0.8", "bonus 1")
 
 
 def test_a_lexicon_file_takes_the_place_of_the_model_s_words(arpa, tmp_path):
@@ -45,7 +45,7 @@ def test_a_lexicon_file_takes_the_place_of_the_model_s_words(arpa, tmp_path):
     values = build_search(config, LETTERS).values
     assert values.lexicon == {"A", "CA"} and values.ended("B") == 0.0 and values.ended("AB") == -float("inf")
     assert (values.hot_words, values.hot_word_bonus) == (("B",), 3.0)
-    assert "lexicon words.txt" in describe_decoder(config) and "hot words B (3 each)" in describe_decoder(config)
+    assert "lexicon words.txt" in describe_decoder(config) and names(describe_decoder(config), "words B", 3)
 
 
 def test_words_that_nobody_can_write_are_told(arpa):
@@ -85,3 +85,5 @@ def test_options_that_are_not_read_are_no_reason_to_stop():
     assert found == [(key, "not_read") for key in ("hot_words", "hot_words_file", "lexicon", "lm_path")]
     beam = EvaluateConfig(decoder="beam", lm_path="a.arpa", hot_words=["ONE"])
     assert [problem.key for problem in unused_options(beam)] == ["lm_path"]
+    both = [(problem.key, problem.code) for problem in unused_options(beam, has_decoder=True)]
+    assert both == [("hot_words", "not_read_by_decoder"), ("lm_path", "not_read")]

@@ -15,6 +15,7 @@ from bigfoot.text.phones import PhoneTokenizer
 from bigfoot.text.pieces import PieceTokenizer
 from bigfoot.text.sentencepieces import train_sentencepiece
 from bigfoot.text.tokenizers import CharTokenizer
+from tests.refusals import names
 
 CAPITALS = CharTokenizer(("<pad>", "<unk>", "|", "'", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
 SMALL = CharTokenizer(("<pad>", "|", *"abcdefghijklmnopqrstuvwxyz", "\u00e9", "-"))
@@ -174,4 +175,4 @@ def test_what_yaml_takes_for_something_else_is_no_hot_word(given):
 
 def test_reports_name_them():
     config = EvaluateConfig(decoder="beam", hot_words=["NEW YORK", "SEVEN"], hot_words_file="/tmp/names.txt")
-    assert describe_decoder(config) == "prefix beam 16, hot words NEW YORK, SEVEN, names.txt (3 each)"
+    assert names(describe_decoder(config), "beam 16", "NEW YORK", "SEVEN", "names.txt", 3)

@@ -34,7 +34,7 @@ def test_a_torchaudio_that_cannot_load_is_named_where_transformers_fails(fake):
     found = by_name(explain([*ask_child("transformers"), *ask_child("torchaudio")]))
     assert [found[name].state for name in ("torchaudio", "transformers")] == ["broken", "broken"]
     assert "libtorchaudio.so" in found["torchaudio"].value
-    assert found["torchaudio"].cure.startswith("pip uninstall torchaudio (bigfoot does not need it)")
+    assert found["torchaudio"].cure.split()[:3] == ["pip", "uninstall", "torchaudio"]
     assert found["transformers"].cure == f"mend torchaudio first: {found['torchaudio'].cure}"
 
 
@@ -42,7 +42,7 @@ def test_a_torchcodec_that_cannot_load(fake):
     fake("torchcodec", "raise RuntimeError('Could not load libtorchcodec')")
     (found,) = ask_child("torchcodec")
     assert found.state == "broken"
-    assert found.cure.startswith("pip uninstall torchcodec")
+    assert found.cure.split()[:3] == ["pip", "uninstall", "torchcodec"]
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_what_it_says_of_shapes(build_model):
     assert by_name["encoder.layers.1"].what == "2 heads of 8, feed-forward 16, norm last"
     assert by_name["lm_head"].what == "linear 24 -> 32"
     assert summary.title == "wav2vec2, 3 layers, 24 wide, group norm; a shape of bigfoot's own"
-    assert "opens in plain transformers" in summarize(build_model("large-lv60")).title
+    assert "plain transformers" in summarize(build_model("large-lv60")).title
 
 
 def test_what_it_says_of_families(build_model):

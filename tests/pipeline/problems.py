@@ -9,4 +9,4 @@ from bigfoot.pipeline.settings import read_config
 def problems_of(overrides, path=None):
     """All problems of a configuration: of its values, then of its models, its corpus and this machine."""
     config, problems = read_config(path, overrides)
-    return [*problems, *find_problems(resolve_plan(apply_scale(config)))]
+    return list(find_problems(resolve_plan(apply_scale(config)), problems))

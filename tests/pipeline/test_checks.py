@@ -1,3 +1,4 @@
+import dataclasses
 import re
 from dataclasses import replace
 
@@ -69,6 +70,23 @@ MODEL_PROBLEMS = {
 @pytest.mark.parametrize("override", MODEL_PROBLEMS)
 def test_what_only_the_model_shows(override, find):
     assert find(override) == [MODEL_PROBLEMS[override]]
+
+
+def ruled_fields(section, prefix=""):
+    """Every setting with a range, by its key."""
+    for item in dataclasses.fields(section):
+        value = getattr(section, item.name)
+        if dataclasses.is_dataclass(value):
+            yield from ruled_fields(value, f"{prefix}{item.name}.")
+        elif "rule" in item.metadata:
+            yield f"{prefix}{item.name}"
+
+
+@pytest.mark.parametrize("steps", ["student,distill,finetune", "prune,gates,distill", "student,quantize", "train_task"])
+def test_every_wrong_value_is_reported_once(find, steps):
+    keys = list(ruled_fields(load_config(None)))
+    found = [key for key, _ in find(f"steps=[{steps}]", *(f"{key}=-1" for key in keys))]
+    assert len(keys) > 100 and {key: found.count(key) for key in keys} == dict.fromkeys(keys, 1)
 
 
 def test_a_control_without_distilling(find):

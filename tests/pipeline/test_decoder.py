@@ -10,6 +10,7 @@ from bigfoot.formats.folder import load_model
 from bigfoot.pipeline.run import run_pipeline
 from bigfoot.report.render import render_markdown
 from tests.codes import refusing
+from tests.refusals import names
 
 DECODER = (
     "finetune.objective=joint", "finetune.decoder.hidden_size=16", "finetune.decoder.num_layers=1",
@@ -37,7 +38,7 @@ def test_both_decoders_stand_in_one_table(small_config, tmp_path, quick_memory):
     assert decoder.macs_by_part.pop("decoder") > 0 and decoder.macs_by_part == ctc.macs_by_part
     assert decoder.macs_per_second > ctc.macs_per_second == sum(ctc.macs_by_part.values())
     text = render_markdown(report)
-    assert "| finetune, decoder |" in text and "decoder MiniGPT, beam 2, CTC 0.3" in text
+    assert "| finetune, decoder |" in text and decoder.decoder in text
     assert {"ctc", "decoder"} <= report.losses["finetune"][0].keys()
     history = json.loads((tmp_path / "finetune" / "model" / "history.json").read_text())["steps"]
     assert history[-1]["losses"] == {"ctc": 0.3, "decoder": 0.7}
@@ -56,7 +57,7 @@ def test_a_pretrained_language_model_learns_to_listen(small_config, small_gpt2, 
     before = GPT2LMHeadModel.from_pretrained(small_gpt2).transformer.wte.weight
     assert torch.equal(model.model.decoder.text.model.transformer.wte.weight, before)
     assert any(p.grad is None and "gate" in n and p.item() != 0 for n, p in model.model.decoder.named_parameters())
-    assert "only what is new learns" in " ".join(report.changes)
+    assert any(names(change, small_gpt2) for change in report.changes)
 
 
 @pytest.mark.slow

@@ -13,8 +13,10 @@ from bigfoot.data.batches import read_transcripts, read_utterances
 from bigfoot.data.cuts import path_of, read_cuts
 from bigfoot.data.manifests import load_prepared
 from bigfoot.errors import DataError, OutputError
+from bigfoot.pipeline.facts import SKIPPED
 from bigfoot.pipeline.inputs import digest_noise, digest_training_data, prepare_inputs, refuse_misplaced
 from bigfoot.pipeline.settings import load_config
+from tests.refusals import refused
 
 SPLITS = ("train", "dev", "test")
 
@@ -49,7 +51,7 @@ def prepare(corpus, tmp_path, caplog):
         caplog.clear()
         with caplog.at_level(logging.INFO, logger="bigfoot"):
             data = prepare_inputs(config, tmp_path / run, None, splits)
-        return data, any("nothing has changed" in record.getMessage() for record in caplog.records)
+        return data, any(SKIPPED in record.getMessage() for record in caplog.records)
 
     (tmp_path / "run").mkdir()
     return run
@@ -185,9 +187,9 @@ DAMAGED = [b"\x1f\x8b\x08", b"noise", gzip.compress(b"[1]\n", mtime=0), gzip.com
 def test_a_damaged_manifest_is_a_sentence_for_whoever_reads_it(content, prepare):
     manifest = prepare()[0].manifests["train"]
     manifest.write_bytes(content)
-    with pytest.raises(DataError, match="damaged manifest"):
+    with refused(DataError, manifest):
         read_transcripts(manifest)
-    with pytest.raises(DataError, match=r"cuts_train\.jsonl\.gz is damaged"):
+    with refused(DataError, "cuts_train.jsonl.gz"):
         load_prepared(manifest.parent)
 
 
@@ -241,7 +243,7 @@ FILES = ["log.txt", "config.yaml", "data/prepared.json", "report/fingerprint", "
 def test_a_folder_in_the_place_of_a_file(name, tmp_path):
     refuse_misplaced(tmp_path, ["distill"])
     (tmp_path / name).mkdir(parents=True)
-    with pytest.raises(OutputError, match="is a folder, where a file"):
+    with refused(OutputError, tmp_path / name):
         refuse_misplaced(tmp_path, ["distill"])
 
 
@@ -249,7 +251,7 @@ def test_a_folder_in_the_place_of_a_file(name, tmp_path):
 def test_a_file_in_the_place_of_a_folder(name, tmp_path):
     (tmp_path / "run" / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / "run" / name).write_text("mine") if name != "." else (tmp_path / "run").write_text("mine")
-    with pytest.raises(OutputError, match="is a file, where a folder"):
+    with refused(OutputError, tmp_path / "run" / name):
         refuse_misplaced(tmp_path / "run", ["distill"])
 
 

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from bigfoot.training.loop import RESUMING
 from tests.pipeline.killing import STEPS, assert_same_weights, kill, log_of, wait_for
 
 pytestmark = pytest.mark.slow
@@ -23,12 +24,12 @@ def test_killed_at_random_twice_it_ends_in_the_same_bits(workers, uninterrupted,
     time.sleep(moments.uniform(0.0, 0.4))
     assert kill(process), "the run was over before the first kill"
     process = start(*arguments, wait=False)
-    wait_for(lambda: "resuming from step" in log_of(folder), process)
+    wait_for(lambda: RESUMING in log_of(folder), process)
     time.sleep(moments.uniform(0.0, 0.4))
     assert kill(process), "the run was over before the second kill"
     done = start(*arguments)
     assert done.returncode == 0, done.stderr
-    assert log_of(folder).count("resuming from step") == 2
+    assert log_of(folder).count(RESUMING) == 2
     assert_same_weights(uninterrupted, folder)
 
 
@@ -39,7 +40,7 @@ def test_killed_between_two_batches_it_ends_in_the_same_bits(uninterrupted, comm
     assert kill(process)
     done = start(*command(folder))
     assert done.returncode == 0, done.stderr
-    begun = int(log_of(folder).split("resuming from step ")[1].split()[0])
+    begun = int(log_of(folder).split(RESUMING)[1].split()[0])
     # Of an epoch of about six steps: the middle of it, not its end.
     assert begun >= 21 and begun % 7 == 0 and f"distill {begun + 1}/{STEPS}" in done.stdout
     assert_same_weights(uninterrupted, folder)
@@ -57,7 +58,7 @@ def test_killed_while_gates_learn_it_ends_in_the_same_bits(command, start, tmp_p
     assert kill(process)
     done = start(*command(folder, *settings))
     assert done.returncode == 0, done.stderr
-    begun = int(log_of(folder).split("resuming from step ")[1].split()[0])
+    begun = int(log_of(folder).split(RESUMING)[1].split()[0])
     assert begun % 3 == 0 and 6 <= begun < 16 and f"gates {begun + 1}/16" in done.stdout
     assert_same_weights(whole, folder, "gates")
     sizes = [json.loads((each / "gates" / "facts.json").read_text())["changes"] for each in (whole, folder)]

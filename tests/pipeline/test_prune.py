@@ -9,6 +9,7 @@ from bigfoot.pipeline import run_pipeline
 from bigfoot.pipeline.settings import read_config
 from tests.codes import codes
 from tests.pipeline.problems import problems_of
+from tests.refusals import names
 
 QUICK = ("distill.max_steps=2", "distill.losses.hidden.weight=1", "evaluate.speed_rounds=1", "prune.multiple_of=2")
 
@@ -26,9 +27,9 @@ def test_pruned_and_distilled_in_turns_with_a_control(small_config, tmp_path):
     macs = [rows[name]["macs_per_second"] for name in ("teacher", "prune", "prune_2")]
     assert 0.7 * macs[0] < macs[1] <= 0.8 * macs[0] and 0.7 * macs[1] < macs[2] <= 0.8 * macs[1]
     assert rows["distill_2"]["macs_per_second"] == macs[2] and rows["prune_2"]["batch_invariant"]
-    assert rows["prune_2"]["protocol"] == "pruned, not trained since, CTC, no language model"
+    assert rows["prune_2"]["protocol"].startswith("pruned, not trained")
     assert rows["distill_2"]["protocol"].startswith("distilled")
-    assert any("of its macs (80.0% asked for)" in change for change in report["changes"])
+    assert any(names(change, "macs", "80.0%") for change in report["changes"])
     loaded = load_model(tmp_path / "run" / "distill_2" / "model")
     assert [entry["step"] for entry in loaded.history] == ["prune", "distill", "prune_2", "distill_2"]
 
@@ -106,7 +107,7 @@ def test_gates_then_distillation(small_config, tmp_path):
     assert [row["name"] for row in report["rows"]] == ["teacher", "gates", "distill"]
     assert gated["num_params"] == distilled["num_params"] < teacher["num_params"]
     (said,) = [change for change in report["changes"] if change.startswith("gates: kept")]
-    assert f"kept {gated['num_params']:,} of {teacher['num_params']:,} parameters" in said and "40.0% asked for" in said
+    assert f"kept {gated['num_params']:,} of {teacher['num_params']:,} parameters" in said and names(said, "40.0%")
     assert said in load_model(tmp_path / "gates" / "model").history[-1]["changes"]
 
 

@@ -11,6 +11,7 @@ from bigfoot.install import install_hint
 from bigfoot.pipeline import run_pipeline
 from tests.codes import codes
 from tests.pipeline.problems import problems_of
+from tests.refusals import names
 
 QUICK = ("steps=[student,quantize]", "evaluate.speed_rounds=1", "quantize.seconds=4")
 
@@ -31,9 +32,9 @@ def test_its_row_stands_beside_the_others(small_config, tmp_path):
     assert small["size_bytes"] == (folder / "quantize" / "model" / "model.safetensors").stat().st_size
     assert small["size_bytes"] < student["size_bytes"] and small["macs_per_second"] == student["macs_per_second"]
     assert small["wer"] is not None and small["batch_invariant"] and small["batch_invariance_max_difference"] == 0
-    assert small["protocol"] == "int8_static weights, not trained since, CTC, no language model"
+    assert small["protocol"].startswith("int8_static weights, not trained")
     assert small["speedup"] > 0 and small["real_time_factor"] > 0
-    assert "quantize: speed and memory are those of its exported file on ONNX Runtime" in notes
+    assert any(names(note, "quantize", "ONNX Runtime") for note in notes)
     loaded = load_model(folder / "quantize" / "model")
     assert loaded.history[-1]["precision"] == "int8_static" and loaded.model.config.small.keeps("encoder.layers.0.x")
     # Found again, and made anew where its own settings change, and nothing else is.

@@ -8,7 +8,9 @@ from accelerate import PartialState
 from bigfoot.errors import BigfootError, DataError, TrainingError
 from bigfoot.formats.folder import load_model
 from bigfoot.pipeline import inputs, run_pipeline
+from bigfoot.pipeline.facts import SKIPPED
 from bigfoot.training.guards import check_half_precision
+from tests.refusals import refused
 
 FIELDS = [
     "name", "step", "split", "decoder", "wer", "wer_low", "wer_high", "cer", "num_utterances", "num_words",
@@ -23,9 +25,9 @@ def states(output):
     """What was said of each step: begun or skipped."""
     lines = [line.partition(": ") for line in output.splitlines()]
     return {
-        name: "skipped" if "skipped" in said else "begun"
+        name: "skipped" if said.startswith(SKIPPED) else "begun"
         for name, _, said in lines
-        if said.startswith(("started", "preparing")) or "nothing has changed" in said
+        if said.startswith(("started", "preparing")) or said.startswith(SKIPPED)
     }
 
 
@@ -145,11 +147,11 @@ def test_what_fails_half_way_is_not_taken_for_done(copy, demo, capsys, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(inputs, "prepare_data", fail)
-        with pytest.raises(DataError, match="killed"):
+        with refused(DataError, "killed"):
             again(demo(copy, "seed=8"), capsys, until="data")
     with monkeypatch.context() as patch:
         patch.setattr("bigfoot.pipeline.steps.student.build_student", fail)
-        with pytest.raises(DataError, match="killed"):
+        with refused(DataError, "killed"):
             again(demo(copy, "student.layer_init=first_k"), capsys, until="student")
     shutil.rmtree(copy / "student" / "model")
     _, said = again(demo(copy), capsys, until="distill")
@@ -180,7 +182,7 @@ def test_a_teacher_without_a_head(small_config, other_teachers, quick_memory, tm
     for row in report.rows[:3]:
         assert (row.wer, row.cer, row.batch_invariant, row.wer_missing_reason) == (None, None, None, "no CTC head")
     assert report.rows[3].wer is not None and report.rows[3].num_words > 0
-    assert "no CTC head" in (tmp_path / "report" / "report.md").read_text()
+    assert report.rows[0].wer_missing_reason in (tmp_path / "report" / "report.md").read_text()
     assert load_model(tmp_path / "finetune" / "model").processor.tokenizer is not None
 
 
@@ -231,12 +233,13 @@ def test_the_test_split_is_not_read_before_the_end(small_config, table, quick_me
     for file in gone:
         file.unlink()
     run_pipeline(config, until="finetune")
-    with pytest.raises(BigfootError, match="synthetic-test"):
+    with pytest.raises(BigfootError) as caught:
         run_pipeline(config)
+    assert "synthetic-test" in str(caught.value)
 
 
 def test_a_corpus_without_dev_says_what_to_set(small_config, table_settings, tmp_path):
-    with pytest.raises(DataError, match=r"no dev split: set data\.dev_splits \(or data\.hold_out_speakers"):
+    with refused(DataError, "data.dev_splits", "data.hold_out_speakers"):
         run_pipeline(small_config(tmp_path, *table_settings, "data.dev_splits=[]"), until="data")
 
 
@@ -257,7 +260,7 @@ def test_bf16_trains_where_this_machine_has_it_right_and_is_refused_elsewhere(sm
     try:
         check_half_precision(teacher, "bf16")
     except TrainingError:
-        with pytest.raises(TrainingError, match="computes the positional convolution wrongly"):
+        with refused(TrainingError, "precision=bf16", torch.__version__):
             run_pipeline(config, until="finetune")
         return
     run_pipeline(config, until="finetune")

@@ -7,6 +7,7 @@ from bigfoot.measure.benchmark import Benchmark, ModelResult, PeakResult
 from bigfoot.measure.by_part import describe_parts
 from bigfoot.measure.size import PARTS
 from bigfoot.report.benchmark import render_benchmark
+from tests.refusals import names
 
 BY_PART = describe_parts([dict.fromkeys(PARTS, 0.01)], dict.fromkeys(PARTS, 25), audio=1.0, peaks=[10_000.0])
 
@@ -33,8 +34,7 @@ def text():
 
 
 def test_a_table_of_models_for_every_setting(text):
-    assert "1 thread, 10 s, batch 1; this machine's peak 82.0 GMACs/s (1024 x 1024 product)" in text
-    assert "2 threads, 10 s, batch 1" in text
+    assert names(text, "1 thread, 10 s, batch 1", "2 threads, 10 s, batch 1", "82.0", "1024 x 1024")
     line = next(line for line in text.splitlines() if line.startswith("teacher"))
     cells = ["bigfoot", "64.4 [63.9, 65.2]", "1.50x [1.25, 1.75]", "0.0064", "48.0", "405", "10.12", "2.524", "0.2382"]
     assert " ".join(line.split()) == " ".join(["teacher", *cells])
@@ -43,9 +43,9 @@ def test_a_table_of_models_for_every_setting(text):
 def test_a_table_of_parts_beside_it(text):
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert lines.count("teacher" + 4 * " 10.0 / 25% / 25% / 25%") == 2
-    assert lines.count("model conv positional_conv transformer head") == 2
+    assert lines.count(" ".join(["model", *PARTS])) == 2
 
 
 def test_names_and_notes_are_no_markup(text):
     assert text.count("[b]odd[/b]") == 4
-    assert "- told [1.0, 2.0]" in text and "Some [processor], 2 processors; median of 9 interleaved rounds" in text
+    assert "- told [1.0, 2.0]" in text and names(text, "Some [processor]", 2, 9)

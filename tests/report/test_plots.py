@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
@@ -50,9 +51,14 @@ def test_odd_rows_are_drawn(rows: list[Row]) -> None:
     assert ink(render_png(draw_wer_vs_size(rows))) > 0.001
 
 
+def is_empty(figure: Figure) -> bool:
+    """One sentence that says so, and no axes."""
+    return not figure.axes and len(figure.texts) == 1
+
+
 def test_nothing_to_draw_says_so() -> None:
-    assert "nothing to draw" in draw_wer_vs_size([]).texts[0].get_text()
-    assert "nothing to draw" in draw_losses({"distill": [], "finetune": [{"ctc": 1.0}]}).texts[0].get_text()
+    assert is_empty(draw_wer_vs_size([]))
+    assert is_empty(draw_losses({"distill": [], "finetune": [{"ctc": 1.0}]}))
 
 
 def test_axes_of_size() -> None:
@@ -66,7 +72,7 @@ def test_axes_of_size() -> None:
 
 def test_left_out_rows_are_counted() -> None:
     figure = draw_wer_vs_size([row("a", 0.1, 10), row("b", None, 10)])
-    assert any("1 without WER or size" in text.get_text() for text in figure.texts)
+    assert any(text.get_text().startswith("1 ") for text in figure.texts)
 
 
 def test_a_panel_for_each_split() -> None:
@@ -106,8 +112,8 @@ def test_speed_by_hand() -> None:
     bars = [segment.tolist() for collection in collections for segment in collection.get_segments()]
     assert [[1.5, 20.0], [2.25, 20.0]] in bars
     assert [[1.0, 8.0], [1.0, 13.0]] in bars
-    assert any("1 without WER or speed" in text.get_text() for text in figure.texts)
-    assert "nothing to draw" in draw_wer_vs_speed([row("a", 0.1, 10)]).texts[0].get_text()
+    assert any(text.get_text().startswith("1 ") for text in figure.texts)
+    assert is_empty(draw_wer_vs_speed([row("a", 0.1, 10)]))
 
 
 def test_labels_keep_clear_of_bars() -> None:
@@ -142,7 +148,7 @@ def test_macs_by_hand() -> None:
         "head": [(8, 0), (1, 0)], "pooling": [(8, 0), (1, 2)],
     }  # fmt: skip
     assert [text.get_text() for text in axes.texts] == ["8", "3"]
-    assert "nothing to draw" in draw_macs_by_part([row("a", 0.1, 10)]).texts[0].get_text()
+    assert is_empty(draw_macs_by_part([row("a", 0.1, 10)]))
 
 
 def test_losses_by_hand() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from bigfoot.report.render_html import NUM_SKIPPED_LISTED, render_html
 from bigfoot.report.rows import Report, Row, load_report
 from bigfoot.report.writer import save_report
+from tests.refusals import names
 
 Reader = Callable[[str], Any]
 
@@ -65,9 +66,9 @@ def test_errors_are_aligned_and_told_without_colour(hostile_page: str) -> None:
     ]  # fmt: skip
     places = [words.index(each) for each in kinds]
     assert places == sorted(places)
-    assert "3 wrong in 6 words (1 substituted, 1 deleted, 1 inserted)" in words and "all 6 words right" in words
+    assert names(words, "3 wrong in 6", "1 substituted, 1 deleted, 1 inserted", "all 6")
     # The student stands before the teacher, and the third model behind a fold.
-    assert words.index("<bdi>finetune</bdi>") < words.index("<bdi>teacher</bdi>") < words.index("the other models")
+    assert words.index("<bdi>finetune</bdi>") < words.index("<bdi>teacher</bdi>") < words.index("<summary", places[-1])
 
 
 def test_ten_thousand_skipped_files_leave_the_page_small(hostile_page: str) -> None:
@@ -75,9 +76,9 @@ def test_ten_thousand_skipped_files_leave_the_page_small(hostile_page: str) -> N
     assert len(text) < 500_000
     assert "10,000 left out." in text
     assert f"<bdi>u{NUM_SKIPPED_LISTED - 1}</bdi>" in text and f"<bdi>u{NUM_SKIPPED_LISTED}</bdi>" not in text
-    assert f"And {10_000 - NUM_SKIPPED_LISTED} more: all are in report.json" in text
+    assert names(text, f"And {10_000 - NUM_SKIPPED_LISTED}", "report.json")
     many = Report("demo", skipped=[{"split": "train", "id": "a", "reason": f"reason {i}"} for i in range(300)])
-    assert "And 250 more reasons" in render_html(many)
+    assert names(render_html(many), "And 250")
 
 
 def test_what_is_empty_is_left_out(read_page: Reader) -> None:

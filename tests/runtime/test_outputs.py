@@ -70,7 +70,7 @@ def test_a_pipe(bigfoot, tape_file, calls, monkeypatch):
     assert bigfoot("transcribe", tape_file, "-", "--threads", 1)[1] == "AB C\n"
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
     code, _, errors = bigfoot("transcribe", tape_file, "-", "--threads", 1)
-    assert code == 1 and errors == "stdin: the file is empty (0 bytes)\n"
+    assert code == 1 and errors.startswith("stdin: ") and names(errors, 0)
 
 
 def test_json_of_one_has_times(bigfoot, tape_file, calls):

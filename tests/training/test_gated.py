@@ -60,7 +60,7 @@ def test_blocks_that_go_are_named(make, tmp_path):
     with torch.no_grad():
         for place, alpha in objective.gates._by_place():
             alpha.fill_(-9.0 if place == Place("feed_forward_block", 1) else 9.0)
-    assert objective.describe().endswith("30.0% asked for); without feed_forward_block of layer 1.")
+    assert names(objective.describe(), "30.0%", "without feed_forward_block", "layer 1")
 
 
 def test_more_is_cut_where_more_is_asked_for(make, tmp_path):

@@ -240,7 +240,7 @@ def test_a_damaged_checkpoint_is_not_taken_up_and_the_bits_are_the_same(name, da
      "gone": file.unlink, "empty": lambda: os.truncate(file, 0)}[damage]()  # fmt: skip
     caplog.clear()
     result = train(make_objective(), run)
-    (warning,) = [record.getMessage() for record in caplog.records if "cannot be taken up" in record.getMessage()]
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert Path(name).name in warning and "anew" in warning
     again = load_model(result.last).model.state_dict()
     assert [key for key in whole if not torch.equal(whole[key], again[key])] == []
@@ -369,7 +369,7 @@ def test_what_was_left_out_is_neither_lost_nor_told_twice_by_a_run_taken_up_agai
     resumed = make_objective()
     result = train(resumed, make_run(folder=tmp_path / "stopped", **settings))
     assert_equal(weights(whole.student), weights(resumed.student))
-    assert sum("so far at step 2, 5)" in note for note in result.notes) == 1
+    assert sum(names(note, "step 2, 5") for note in result.notes) == 1
     assert [note.replace(f"{tmp_path}/stopped", f"{tmp_path}/whole") for note in result.notes] == expected.notes
     kept = [sorted(path.name for path in (tmp_path / run / "bad_batches").iterdir()) for run in ("whole", "stopped")]
     assert kept[0] == kept[1] and len(kept[0]) == 4
@@ -382,8 +382,7 @@ def test_an_exploding_loss_is_told_and_its_step_taken(make_objective, make_run, 
     result = train(make_objective(CTC), run)
     losses = [record["loss"] for record in result.records if "loss" in record]
     assert len(losses) == 24 and losses[22] > 100 * losses[21]
-    (note,) = [note for note in result.notes if "explodes" in note]
-    assert note.startswith("step 23: the loss explodes")
+    assert sum(note.startswith("step 23: ") for note in result.notes) == 1
     assert len(list((run.folder / "bad_batches").glob("step_000023*.json"))) == 1
 
 
@@ -393,7 +392,7 @@ def test_learning_rates_of_nothing_are_warned_of_before_training(make_objective,
     with caplog.at_level(logging.INFO, logger="bigfoot"):
         result = train(make_objective(), make_run(max_steps=2, learning_rate_factors=dict.fromkeys(parts, 0.0)))
     assert names(caplog.messages[0], "0") and caplog.messages[1].startswith("distill 1/2")
-    assert len([note for note in result.notes if "learning rate is 0" in note]) == 1
+    assert len([note for note in result.notes if names(note, "learning_rate_factors")]) == 1
     assert train(make_objective(), make_run(max_steps=2, fingerprint="b")).notes == []
 
 
@@ -410,7 +409,7 @@ def test_a_loss_that_reaches_only_what_does_not_move_is_warned_of(make_objective
 
     monkeypatch.setattr(loop.Objective, "forward", penalty)
     (note,) = train(make_objective(CTC), make_run(max_steps=2, learning_rate_factors={"feature_encoder": 0.0})).notes
-    assert note.startswith("the loss reaches feature_encoder alone")
+    assert names(note, "feature_encoder")
     assert train(make_objective(CTC), make_run(max_steps=2, fingerprint="b")).notes == []
 
 
@@ -445,7 +444,7 @@ def test_a_collapse_to_blanks_is_warned_of(make_objective, make_run, caplog, mon
     monkeypatch.setattr(logging.getLogger("bigfoot"), "propagate", True)
     with caplog.at_level(logging.WARNING, logger="bigfoot"):
         result = train(objective, make_run(max_steps=4, eval_every=2))
-    warnings = [message for message in caplog.messages if "collapsed to blanks (100.0% of the frames" in message]
+    warnings = [message for message in caplog.messages if names(message, "100.0%")]
     assert len(warnings) == 2
     # The report has the newest.
     assert [f"distill: {note}" for note in result.notes] == warnings[1:] and names(result.notes[0], "4")

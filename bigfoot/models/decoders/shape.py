@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from bigfoot.errors import ModelError
-from bigfoot.text.json_fields import quote
+from bigfoot.text.json_fields import build_from_json, describe_stray, has_fields_of, quote
 
 KINDS = ("mini_gpt", "pretrained")
 STREAMS = ("encoder", "layers", "fbank", "posteriors")
@@ -66,10 +64,7 @@ class DecoderShape:
         Raises:
             ModelError: with all that is wrong.
         """
-        if problems := list(decoder_problems(raw)):
-            raise ModelError("this decoder cannot be built: " + "; ".join(problems))
-        assert isinstance(raw, dict)
-        return cls(**raw)
+        return build_from_json(cls, raw, decoder_problems, "this decoder cannot be built")
 
 
 def decoder_problems(raw: object) -> Iterator[str]:
@@ -81,9 +76,8 @@ def decoder_problems(raw: object) -> Iterator[str]:
     Yields:
         One sentence a problem.
     """
-    known = {item.name for item in dataclasses.fields(DecoderShape)}
-    if not isinstance(raw, dict) or not raw.keys() <= known:
-        yield f"decoder {quote(raw)} should hold some of {', '.join(sorted(known))}"
+    if not has_fields_of(raw, DecoderShape):
+        yield describe_stray("decoder", DecoderShape, raw)
         return
     for name, words in _WORDS.items():
         if name in raw and raw[name] not in words:

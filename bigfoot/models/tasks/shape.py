@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from bigfoot.errors import ModelError
-from bigfoot.text.json_fields import OneOf, Rule, Share, Whole, find_problems, quote
+from bigfoot.text.json_fields import (
+    OneOf,
+    Rule,
+    Share,
+    Whole,
+    build_from_json,
+    describe_stray,
+    find_problems,
+    has_fields_of,
+    quote,
+)
 
 KINDS = ("single_label", "multi_label", "ordinal", "regression")
 """What is predicted of an utterance: one class, any number of classes, a rating, or numbers."""
@@ -74,10 +82,7 @@ class TaskShape:
         Raises:
             ModelError: with all that is wrong.
         """
-        if problems := list(task_problems(raw)):
-            raise ModelError("this task head cannot be built: " + "; ".join(problems))
-        assert isinstance(raw, dict)
-        return cls(**raw)
+        return build_from_json(cls, raw, task_problems, "this task head cannot be built")
 
 
 def task_problems(raw: object) -> Iterator[str]:
@@ -89,9 +94,8 @@ def task_problems(raw: object) -> Iterator[str]:
     Yields:
         One sentence a problem.
     """
-    known = [item.name for item in dataclasses.fields(TaskShape)]
-    if not isinstance(raw, dict) or not raw.keys() <= set(known):
-        yield f"task {quote(raw)} should hold some of {', '.join(known)}"
+    if not has_fields_of(raw, TaskShape):
+        yield describe_stray("task", TaskShape, raw)
         return
     yield from find_problems({f"task.{name}": value for name, value in raw.items()},
                              {f"task.{name}": rule for name, rule in _RULES.items()})  # fmt: skip

@@ -1,0 +1,222 @@
+"""One batch: utterances that were read, padded to the longest of them, with their position in the stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from lhotse.cut import Cut
+from torch import Tensor
+
+from bigfoot.audio.files import read_audio
+from bigfoot.audio.pauses import cut_at_pauses
+from bigfoot.audio.recording import Moments, Recording, normalize_part
+from bigfoot.data.cuts import path_of
+from bigfoot.data.manifests import LABELS_FIELD
+from bigfoot.errors import DataError
+from bigfoot.text.tokenizer import Tokenizer
+from bigfoot.text.tokenizers import Processor
+from bigfoot.types import Samples, Seconds
+
+LABEL_PADDING = -100
+"""Stands behind the labels of shorter transcripts; losses pass over it."""
+ROOM_FIELD = "room"
+"""Field of a cut that was shortened; see ``CutSource.room``."""
+
+
+@dataclass(frozen=True, order=True)
+class Position:
+    """A position in the training stream.
+
+    Args:
+        epoch: 0 for the first pass over the manifest.
+        batch: batches of this epoch that were consumed, the one it travels with included.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+
+
+@dataclass
+class Batch:
+    """Utterances as a model takes them; B utterances, N samples of the longest, U labels of the longest.
+
+    Args:
+        input_values: (B, N) float32, normalised per utterance where the processor does so, 0 behind the end.
+        attention_mask: (B, N) True on real samples.
+        labels: (B, U) int64, U at least 1, ``LABEL_PADDING`` behind the end and all along where there is no transcript;
+            None without a tokenizer.
+        ids: B utterances by name.
+        texts: B transcripts.
+        speakers: B speakers.
+        position: where in the stream; None in evaluation.
+        decoder_labels: (B, U') int64, as ``labels``, of a decoder with tokens of its own; None where there is none.
+        attributes: B utterances' labels of tasks, by name.
+    """
+
+    input_values: Tensor
+    attention_mask: Tensor
+    labels: Tensor | None
+    ids: list[str]
+    texts: list[str]
+    speakers: list[str]
+    position: Position | None = None
+    decoder_labels: Tensor | None = None
+    attributes: list[Mapping[str, str]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        """Number of utterances."""
+        return len(self.ids)
+
+    @property
+    def input_lengths(self) -> Tensor:
+        """(B,) real samples of every utterance."""
+        return self.attention_mask.sum(dim=1)
+
+    def seconds(self, sample_rate: int) -> Seconds:
+        """Audio without padding."""
+        return int(self.attention_mask.sum()) / sample_rate
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch with its tensors on a device."""
+        return Batch(
+            self.input_values.to(device),
+            self.attention_mask.to(device),
+            None if self.labels is None else self.labels.to(device),
+            self.ids,
+            self.texts,
+            self.speakers,
+            self.position,
+            None if self.decoder_labels is None else self.decoder_labels.to(device),
+            self.attributes,
+        )
+
+
+@dataclass(frozen=True)
+class LoadedUtterance:
+    """An utterance whose audio was read.
+
+    Args:
+        id: its name.
+        speaker: who speaks.
+        text: the normalized transcript.
+        samples: (N,) at the processor's rate, not normalised.
+        moments: what to normalise with where these are a piece of something longer.
+        attributes: labels of tasks, by name.
+    """
+
+    id: str
+    speaker: str
+    text: str
+    samples: Samples
+    moments: Moments | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CutSource:
+    """The part of a cut that is needed to read it: small, since it is sent to workers."""
+
+    id: str
+    speaker: str
+    text: str
+    path: str
+    offset: Seconds
+    duration: Seconds | None
+    seconds: Seconds
+    attributes: Mapping[str, str]
+    room: Seconds = 0.0
+    """How much later than at ``offset`` a stretch of it may start."""
+
+    @classmethod
+    def of(cls, cut: Cut) -> CutSource:
+        """Take what is needed of a cut."""
+        supervision = cut.supervisions[0]
+        # Reading to the end finds a truncated file, a stretch that rounds to it would not always.
+        whole = cut.start == 0 and abs(cut.duration - cut.recording.duration) < 1e-6
+        return cls(
+            id=cut.id,
+            speaker=str(supervision.speaker),
+            text=supervision.text or "",
+            path=path_of(cut),
+            offset=cut.start,
+            duration=None if whole else cut.duration,
+            seconds=cut.duration,
+            attributes=(supervision.custom or {}).get(LABELS_FIELD, {}),
+            room=(cut.custom or {}).get(ROOM_FIELD, 0.0),
+        )
+
+    def load(self, sample_rate: int) -> LoadedUtterance:
+        """Read it whole."""
+        samples = read_audio(self.path, offset=self.offset, duration=self.duration, sample_rate=sample_rate)
+        return LoadedUtterance(self.id, self.speaker, self.text, samples, attributes=self.attributes)
+
+    def load_pieces(self, sample_rate: int, longest: Seconds | None) -> Iterator[LoadedUtterance]:
+        """Yield longer cuts in pieces of one id, the first of which has the transcript."""
+        if longest is None:
+            yield self.load(sample_rate)
+            return
+        size = round(self.seconds * sample_rate)
+        stretch = Recording(self.path, size, sample_rate, offset=self.offset, duration=self.duration)
+        for piece in cut_at_pauses(stretch, longest=longest):
+            text = "" if piece.index else self.text
+            yield LoadedUtterance(self.id, self.speaker, text, piece.samples, piece.moments, self.attributes)
+
+
+def collate(utterances: Sequence[LoadedUtterance], processor: Processor, position: Position | None = None) -> Batch:
+    """Collate utterances into one batch.
+
+    Args:
+        utterances: B of them, 1 or more.
+        processor: whether to normalise, and the tokenizer of the labels.
+        position: to travel with the batch.
+
+    Returns:
+        The batch, in the order given.
+
+    Raises:
+        DataError: a transcript cannot be tokenized.
+
+    Examples:
+        >>> pair = [LoadedUtterance(name, "s", "A", np.ones(n, np.float32)) for name, n in (("a", 3), ("b", 2))]
+        >>> collate(pair, Processor(do_normalize=False)).attention_mask.tolist()
+        [[True, True, True], [True, True, False]]
+    """
+    longest = max(len(item.samples) for item in utterances)
+    input_values = np.zeros((len(utterances), longest), dtype=np.float32)
+    attention_mask = np.zeros((len(utterances), longest), dtype=np.bool_)
+    for row, item in enumerate(utterances):
+        length = len(item.samples)
+        scaled = normalize_part(item.samples, item.moments) if processor.do_normalize else item.samples
+        input_values[row, :length] = scaled
+        attention_mask[row, :length] = True
+    return Batch(
+        input_values=torch.from_numpy(input_values),
+        attention_mask=torch.from_numpy(attention_mask),
+        labels=_pad_labels(utterances, processor.tokenizer),
+        ids=[item.id for item in utterances],
+        texts=[item.text for item in utterances],
+        speakers=[item.speaker for item in utterances],
+        position=position,
+        # Who asks for no labels of the head asks for none at all.
+        decoder_labels=_pad_labels(utterances, processor.decoder_tokenizer if processor.tokenizer else None),
+        attributes=[item.attributes for item in utterances],
+    )
+
+
+def _pad_labels(utterances: Sequence[LoadedUtterance], tokenizer: Tokenizer | None) -> Tensor | None:
+    if tokenizer is None:
+        return None
+    labels_by_row = []
+    for item in utterances:
+        try:
+            labels_by_row.append(tokenizer.encode(item.text))
+        except ValueError as error:
+            raise DataError(f"{item.id}: {error}; prepare the data for this model's vocabulary") from error
+    # At least one column: without any transcript, the losses fail on a tensor without elements.
+    labels = torch.full((len(labels_by_row), max(1, *map(len, labels_by_row))), LABEL_PADDING, dtype=torch.int64)
+    for row, ids in enumerate(labels_by_row):
+        labels[row, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
+    return labels
