@@ -38,6 +38,10 @@ OPENVINO = [*ONNX, "openvino>=2026.4,<2027"]
 TEXT = ["sentencepiece>=0.2"]
 DECODER = ["peft>=0.17,<1"]
 TASKS = [*DECODER, "scikit-learn>=1.6,<2", "scipy>=1.13,<2"]
+DATASETS = ["pyarrow>=19,<27"]  # reads what datasets writes
+CLOUD = ["gcsfs>=2025.3", "s3fs>=2025.3"]  # hf:// needs neither
+PROSODY = ["praat-parselmouth>=0.4.5"]  # GPL-3.0, hence never a plain requirement.
+FORECAST = ["sacrebleu>=2.5,<3"]
 LM = ["flashlight-text>=0.0.7; python_version < '3.13'"]  # carries KenLM; no wheels for 3.13 yet.
 DOCS = [f"{line}; python_version >= '3.11'" for line in ("mkdocstrings-python>=2,<3", "zensical>=0.0.70,<1")]
 TEST = [
@@ -47,6 +51,7 @@ TEST = [
     *TEXT,
     *LM,
     *TASKS,
+    *DATASETS,
     "build>=1.2",
     "hypothesis>=6.100",
     "mypy>=1.15",
@@ -82,6 +87,10 @@ setup(
         "lm": LM,
         "decoder": DECODER,
         "tasks": TASKS,
+        "datasets": DATASETS,
+        "cloud": CLOUD,
+        "prosody": PROSODY,
+        "forecast": FORECAST,
         "docs": DOCS,
         "test": TEST,
     },

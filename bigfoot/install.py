@@ -32,13 +32,18 @@ EXTRAS = {
     "lm": ("flashlight-text",),
     "decoder": ("peft",),
     "tasks": ("peft", "scikit-learn", "scipy"),
+    "datasets": ("pyarrow",),
+    "cloud": ("gcsfs", "s3fs"),
+    "prosody": ("praat-parselmouth",),
+    "forecast": ("sacrebleu",),
 }  # fmt: skip
 """Packages of each extra beyond the base, as in ``setup.py``; ``runtime``, ``docs`` and ``test`` are not for users."""
 NEWEST_PYTHON = {"lm": (3, 12)}
 """Extras whose packages have no wheels for every Python."""
 
 _MODULES = {
-    "espeakng-loader": "espeakng_loader", "flashlight-text": "flashlight", "pyyaml": "yaml", "scikit-learn": "sklearn",
+    "espeakng-loader": "espeakng_loader", "flashlight-text": "flashlight", "praat-parselmouth": "parselmouth",
+    "pyyaml": "yaml", "scikit-learn": "sklearn",
 }  # fmt: skip
 _SIGN = "lhotse"
 """A package that shows that ``train`` is wanted; the rest of it comes with many others."""

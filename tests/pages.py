@@ -11,7 +11,7 @@ PROGRAMS = ("bigfoot", "python", "bash", "accelerate", "pip")
 _FENCE = re.compile(
     r"^(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?```(?P<language>\w*)\n(?P<content>.*?)^```$", re.DOTALL | re.MULTILINE
 )
-_NAMED = re.compile(r"# ([\w.]+\.(?:py|yaml))\n")
+_NAMED = re.compile(r"# ([\w.]+\.(?:py|yaml|txt))\n")
 _VARIABLE = re.compile(r'^(\w+)="([^"]*)"$', re.MULTILINE)
 
 

@@ -111,6 +111,21 @@ def test_stages_are_the_same_command_stopped_a_step_later(project):
     assert [line.partition(":")[0] for line in done.stdout.splitlines()] == [f"stage {n}" for n in range(5)]
 
 
+def test_tasks_are_chosen_by_name(project):
+    for name, tasks in (("fsdd", ("digit", "speaker")), ("synthetic", ("traits",)),
+                        ("speechocean762", ("gender", "age", "age_group"))):  # fmt: skip
+        script = project / f"recipes/task_{name}/run.sh"
+        for task in tasks:
+            (project / "log").unlink(missing_ok=True)
+            done = bash(script, "--task", task, "seed=3", cwd="/")
+            assert done.returncode == 0, done.stderr
+            call = f"python recipes/tasks.py --config tasks/{name}_{task}.yaml --until {{}} seed=3"
+            stages = [call.format(step) for step in ("data", "train_task", "report")]
+            assert commands(project) == ["setup_venv.sh synthetic,tasks", *stages]
+            assert (ROOT / f"configs/tasks/{name}_{task}.yaml").is_file()
+        assert bash(script, "--task", "mood").returncode == 2
+
+
 def test_stage_and_stop_stage_choose(project):
     bash(project / "recipes/fsdd/run.sh", "--stage", "2", "--stop_stage", "3")
     assert [line.split()[5] for line in commands(project)] == ["distill", "finetune"]

@@ -24,6 +24,7 @@ from bigfoot.errors import plain_errors
 with plain_errors():  # without the extra [train]: its install line
     from bigfoot import Config
     from bigfoot.cli import app
+    from bigfoot.tasks.speech_llm.settings import SpeechLLMConfig
 
 
 def main(folder: Path) -> None:
@@ -65,8 +66,10 @@ def configuration() -> str:
         "# Configuration", "",
         "A YAML file holds only what differs from these defaults; `key=value` on the command line overrides it.", "",
     ]  # fmt: skip
-    for prefix, settings in _sections("", Config):
-        title = f"`{prefix}`" if prefix else "The run"
+    sections = [(f"`{prefix}`" if prefix else "The run", prefix, kind) for prefix, kind in _sections("", Config)]
+    for prefix, kind in _sections("", SpeechLLMConfig):
+        sections.append((f"Speech LLM: `{prefix}`" if prefix else "Speech LLM, `kind: speech_llm`", prefix, kind))
+    for title, prefix, settings in sections:
         lines += [f"## {title}", "", inspect.cleandoc(settings.__doc__ or ""), ""]
         rows = list(_key_rows(prefix, settings))
         if rows:

@@ -63,3 +63,23 @@ run_compress_stages() {
       ${overrides[@]+"${overrides[@]}"}
   done
 }
+
+# run_task_stages CONFIG [KEY=VALUE ...]: the same for a task head.
+run_task_stages() {
+  local config=$1 number
+  shift
+  local last_step=("" data train_task report)
+  local title=("set-up" "data: manifests and splits" "train the task head" "evaluate against the floors and report")
+  if wants 0 "${title[0]}"; then bash tools/setup_venv.sh synthetic,tasks; fi
+  for number in 1 2 3; do
+    wants "$number" "${title[number]}" || continue
+    needs_setup
+    .venv/bin/python recipes/tasks.py --config "$config" --until "${last_step[number]}" "$@" \
+      ${overrides[@]+"${overrides[@]}"}
+  done
+}
+
+# choose_task TASKS: refuses an option_task that is none of them.
+choose_task() {
+  [[ " $1 " == *" $option_task "* ]] || die "--task is one of $1, not '$option_task'"
+}

@@ -33,12 +33,15 @@ def find_audio(folder: Path, problems: list[AudioError] | None = None) -> list[P
 
     Args:
         folder: to search; hidden files and folders are passed over.
-        problems: see ``walk_files``.
+        problems: see ``walk_files``; also takes an error for each file of audio that soundfile does not read.
 
     Returns:
         The files, sorted, so that the same folder gives the same list on every machine.
     """
-    return [path for path in walk_files(folder, problems) if path.suffix.lower() in READABLE]
+    files = walk_files(folder, problems)
+    if problems is not None:
+        problems += [AudioError(path, problem) for path in files if (problem := type_problem(path))]
+    return [path for path in files if path.suffix.lower() in READABLE]
 
 
 def walk_files(folder: Path, problems: list[AudioError] | None = None) -> list[Path]:

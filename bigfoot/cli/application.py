@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import typer
 
+from bigfoot.cli.ask import ask
 from bigfoot.cli.benchmark import benchmark
 from bigfoot.cli.classify import classify
 from bigfoot.cli.compare import compare
 from bigfoot.cli.compress import compress
 from bigfoot.cli.configs import configs
 from bigfoot.cli.convert import convert
+from bigfoot.cli.describe import describe
 from bigfoot.cli.doctor import doctor
 from bigfoot.cli.embed import embed
 from bigfoot.cli.evaluate import evaluate
@@ -19,13 +21,14 @@ from bigfoot.cli.push import push
 from bigfoot.cli.quantize import quantize
 from bigfoot.cli.summary import summary
 from bigfoot.cli.train_task import train_task
+from bigfoot.cli.train_text import train_text
 from bigfoot.cli.transcribe import transcribe
 from bigfoot.errors import plain_errors
 from bigfoot.progress import close_bars
 
 COMMANDS = (
-    compress, train_task, evaluate, summary, benchmark, compare, transcribe, classify, generate, embed, convert,
-    quantize, export, push, configs, doctor,
+    compress, train_task, train_text, describe, evaluate, summary, benchmark, compare, transcribe, classify, generate,
+    ask, embed, convert, quantize, export, push, configs, doctor,
 )  # fmt: skip
 """In the order of ``bigfoot --help``: one file per command."""
 

@@ -45,20 +45,24 @@ def run_config(config: str, overrides: Sequence[str], until: str) -> tuple[Repor
         until: stage after which it stops.
 
     Returns:
-        The report, None of a run that stopped before it, and the run folder.
+        The report, None of a run that stopped before it, and the run folder on this machine.
 
     Raises:
         ConfigError: with all problems.
     """
     from bigfoot.pipeline import list_stages, run_pipeline
     from bigfoot.pipeline.settings import read_config
+    from bigfoot.storage.remote import is_remote, mirrored
 
     settings, problems = read_config(config, overrides)
     # A module that the configuration names may have registered a step.
     if until not in list_stages():
         message = f"{until!r} is none of {', '.join(list_stages())}"
         raise ConfigError([*problems, Problem("--until", "unknown_stage", message)])
-    return run_pipeline(settings, problems=problems, until=until, config_path=config), settings.run_dir
+    with mirrored(settings.run_dir) as folder:
+        if is_remote(settings.run_dir):
+            settings.run_dir = str(folder)
+        return run_pipeline(settings, problems=problems, until=until, config_path=config), settings.run_dir
 
 
 def show_report(report: Report, folder: Path) -> None:

@@ -35,6 +35,7 @@ def convert(
     from bigfoot.formats.conversion import convert_model
     from bigfoot.formats.folder import load_model
     from bigfoot.formats.registry import FORMATS
+    from bigfoot.storage.remote import mirrored
 
     problems = []
     if to not in FORMATS:
@@ -47,8 +48,9 @@ def convert(
     loaded = load_model(source, dictionary=dictionary, config=config)
     for note in FORMATS[to].notes(loaded.model, loaded.processor):
         typer.echo(f"note: {note}", err=True)
-    difference = convert_model(
-        loaded, destination, to=to, dense=densify, drop_head=drop_head, with_code=with_code, may=may
-    )
+    with mirrored(destination) as folder:
+        difference = convert_model(
+            loaded, folder, to=to, dense=densify, drop_head=drop_head, with_code=with_code, may=may
+        )
     same = "to the bit" if difference == 0 else f"to {difference:.1g} of the largest output"
     typer.echo(f"{destination}: written as {to}, read back and compared on audio: equal {same}")

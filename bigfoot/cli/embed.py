@@ -30,7 +30,7 @@ def embed(
         typer.Option("--transcripts_dir", "--transcripts-dir", help="Folder of texts: a/b.txt is that of a/b.wav."),
     ] = None,
     layer: Annotated[
-        str, typer.Option(help="last: the head's input; a number, 0 the input of the first layer; or all.")
+        str, typer.Option(help="last: the head's input; a number, 0 the input of the first layer; all; or adapter.")
     ] = "last",
     pool: Annotated[str, typer.Option(help="mean: one vector per recording or piece; none: one per frame.")] = "mean",
     chunk_seconds: Annotated[
@@ -43,7 +43,8 @@ def embed(
     """Write embeddings of recordings, from any layer: one vector per recording or one per frame.
 
     The file holds one tensor per recording: (D,) or (frames, D), with a leading
-    dimension of layers for all. Its index has one line of JSON per tensor: key,
+    dimension of layers for all. The layer adapter is what the language model of a
+    speech LLM takes in place of text. Its index has one line of JSON per tensor: key,
     name, text, start and end in seconds, layer, shape. A recording longer than
     chunk_seconds is cut at its pauses into NAME#1, NAME#2, ...; their frames
     concatenated are the recording's. Its text is split by the alignment of the
@@ -57,12 +58,12 @@ def embed(
     from bigfoot.audio.files import sum_seconds
     from bigfoot.data.pairs import pair_by_name
     from bigfoot.embedding.embed import EmbedRequest, embed_folder
-    from bigfoot.formats.folder import load_model
+    from bigfoot.formats.speech_llm import load_encoder
 
     request = EmbedRequest(audio_dir, output_file, transcripts_dir, layer, pool, chunk_seconds, may_replace(force))
     if problems := list(request.find_problems()):
         raise ConfigError(problems)
-    loaded = load_model(model)
+    loaded = load_encoder(model)
     _take_threads(threads)
     total = partial(sum_seconds, [pair.audio for pair in pair_by_name(audio_dir, transcripts_dir).pairs])
     with show_work("embedding", total, AUDIO) as work:

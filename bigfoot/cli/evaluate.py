@@ -34,7 +34,8 @@ def evaluate(
     """Compute word and character error rate of a model on a corpus, with a confidence interval.
 
     CTC is decoded by evaluate.decoder; a model's own decoder, if it has one, is
-    evaluated too, by evaluate.autoregressive.
+    evaluated too, by evaluate.autoregressive. A speech LLM is evaluated on the
+    tasks of a configuration with kind: speech_llm.
     """
     from bigfoot.config import load_config
     from bigfoot.data.corpora import prepare_data
@@ -42,16 +43,20 @@ def evaluate(
     from bigfoot.decoding.hot_words import describe_hot_words, hot_word_problems
     from bigfoot.evaluation.judge import judge_model
     from bigfoot.formats.folder import load_model
+    from bigfoot.pipeline.speech_llm.run import is_speech_llm
     from bigfoot.storage.lock import locked
 
     if split not in ("dev", "test"):
         raise ConfigError([Problem("--split", "unknown_word", f"{split!r} is neither dev nor test")])
+    if is_speech_llm(config):
+        _evaluate_speech_llm(model, config, overrides or [], split, run_dir, json_output)
+        return
     settings, loaded = load_config(config, overrides or []), load_model(model)
     tokenizer = loaded.processor.tokenizer
     problems = [*decoder_problems(settings.evaluate), *hot_word_problems(settings.evaluate, tokenizer)]
     if problems:
         raise ConfigError([each.under("evaluate") for each in problems])
-    for unused in unused_options(settings.evaluate):
+    for unused in unused_options(settings.evaluate, has_decoder=loaded.model.decoder is not None):
         typer.echo(f"warning: {unused.under('evaluate')}", err=True)
     for note in describe_hot_words(settings.evaluate, tokenizer):
         typer.echo(note, err=True)
@@ -64,6 +69,23 @@ def evaluate(
             raise ConfigError([Problem("--split", "no_split", message)])
         found = judge_model(loaded, data.manifests[split], settings.evaluate, settings.seed)
     typer.echo(_to_json(found, data.account(split)) if json_output else _describe(found, data.account(split), split))
+
+
+def _evaluate_speech_llm(
+    model: str, config: str, overrides: Sequence[str], split: str, run_dir: str, json_output: bool
+) -> None:
+    from bigfoot.pipeline.speech_llm.evaluate import evaluate_speech_llm
+
+    scores = evaluate_speech_llm(model, config, overrides, split, Path(run_dir))
+    if json_output:
+        typer.echo(json.dumps({task: asdict(score) for task, score in scores.items()}, indent=2))
+        return
+    for task, score in scores.items():
+        interval = "" if score.low is None else f" (95 % interval {score.low:.4f} to {score.high:.4f} by {score.unit})"
+        others = ", ".join(f"{name} {value:.4f}" for name, value in score.metrics.items() if name != score.metric)
+        value = score.metrics.get(score.metric, math.nan)
+        typer.echo(f"{split}, {task}: {score.metric} {value:.4f}{interval}; {others}")
+    typer.echo(f"Examples: {run_dir}")
 
 
 def _to_json(found: Sequence[Judgement], account: Account) -> str:

@@ -42,10 +42,13 @@ def export(
     """
     from bigfoot.export.command import ExportRequest, run_export
     from bigfoot.measure.deployed import measure_file_bytes
+    from bigfoot.storage.remote import written
 
-    request = ExportRequest(
-        model, destination, to=to, int8=int8, calibrate=calibrate, check=check, percentile=percentile,
-        max_wer_rise=max_wer_rise / 100, fallback=fallback, normalize=normalize, may=may_replace(force),
-    )  # fmt: skip
-    parity = run_export(request, lambda note: typer.echo(f"note: {note}", err=True))
-    typer.echo(f"{destination}: {measure_file_bytes(destination) / 1e6:.1f} MB; {parity.describe()}")
+    with written(destination, force) as file:
+        request = ExportRequest(
+            model, file, to=to, int8=int8, calibrate=calibrate, check=check, percentile=percentile,
+            max_wer_rise=max_wer_rise / 100, fallback=fallback, normalize=normalize, may=may_replace(force),
+        )  # fmt: skip
+        parity = run_export(request, lambda note: typer.echo(f"note: {note}", err=True))
+        size = measure_file_bytes(file)
+    typer.echo(f"{destination}: {size / 1e6:.1f} MB; {parity.describe()}")

@@ -24,6 +24,8 @@ def push(
 
     loaded = load_model(model)
     if dry_run is not None:
+        if private:
+            typer.echo("warning: --private: not read with --dry-run, which makes no repository", err=True)
         write_upload(loaded, repository, dry_run, license, may_replace(force))
         typer.echo(f"{dry_run}: what would be uploaded to {repository}")
         return

@@ -43,11 +43,13 @@ def quantize(
     bigfoot quantize runs/demo/finetune/model runs/small --precision int8_static --calibrate recordings/
     """
     from bigfoot.export.quantize import QuantizeRequest, run_quantize
+    from bigfoot.storage.remote import mirrored
 
-    request = QuantizeRequest(
-        model, destination, precision, calibrate=calibrate, check=check, percentile=percentile,
-        keep_fp32=keep_fp32 or (), may=may_replace(force),
-    )  # fmt: skip
-    done = run_quantize(request, lambda note: typer.echo(f"note: {note}", err=True))
+    with mirrored(destination) as folder:
+        request = QuantizeRequest(
+            model, folder, precision, calibrate=calibrate, check=check, percentile=percentile,
+            keep_fp32=keep_fp32 or (), may=may_replace(force),
+        )  # fmt: skip
+        done = run_quantize(request, lambda note: typer.echo(f"note: {note}", err=True))
     typer.echo(done.change, err=True)
     typer.echo(f"{destination}: {precision}, {done.describe()}")

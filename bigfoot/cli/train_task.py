@@ -9,6 +9,8 @@ import typer
 
 from bigfoot.cli.compress import run_config, show_report
 from bigfoot.cli.options import Overrides, name_default
+from bigfoot.config.problems import Problem
+from bigfoot.errors import ConfigError
 
 DEFAULT_CONFIG = "tasks/fsdd_digit.yaml"
 
@@ -28,8 +30,16 @@ def train_task(
 
     The same command resumes a stopped run and skips finished steps. Other
     steps go before and after train_task: student, distill, prune, quantize.
+
+    A file with kind: speech_llm trains a language model that takes speech
+    among its input embeddings, in the stages that its steps name.
     """
+    from bigfoot.pipeline.speech_llm.run import is_speech_llm
+
     config = config or name_default(DEFAULT_CONFIG)
+    if is_speech_llm(config):
+        _train_speech_llm(config, overrides or [], until, repeats=bool(seeds or folds))
+        return
     if seeds or folds:
         from bigfoot.pipeline.repeats import plan_repeats, write_repeats
 
@@ -44,3 +54,14 @@ def train_task(
     report, run_dir = run_config(config, overrides or [], until)
     if report is not None:
         show_report(report, Path(run_dir) / "report")
+
+
+def _train_speech_llm(config: str, overrides: list[str], until: str, *, repeats: bool) -> None:
+    from bigfoot.pipeline.speech_llm.run import run_speech_llm
+
+    if repeats:
+        message = "a speech LLM is trained once a command; give seed= and run_dir= of each"
+        raise ConfigError([Problem("--seeds", "not_read", message)])
+    report, settings = run_speech_llm(config, overrides, until)
+    if report is not None:
+        show_report(report, Path(settings.run_dir) / "report")

@@ -35,7 +35,9 @@ def transcribe(
         list[str] | None, typer.Option(help="A word or phrase that is likelier in this audio; once for each.")
     ] = None,
     hotwords: Annotated[str | None, typer.Option(help="A file with a hot word or phrase a line.")] = None,
-    hotword_bonus: Annotated[float, typer.Option(help="For each time that one comes out, in nats.")] = 3.0,
+    hotword_bonus: Annotated[
+        float | None, typer.Option(help="For each time that one comes out, in nats; 3 by default.")
+    ] = None,
     beam_size: Annotated[
         int | None, typer.Option(min=1, help="Prefixes that a beam search keeps: 16 with hot words; greedy without.")
     ] = None,
@@ -55,7 +57,9 @@ def transcribe(
     from bigfoot.audio.files import sum_seconds
     from bigfoot.runtime.arguments import Argument, expand_arguments
     from bigfoot.runtime.outputs import check_output, write_transcripts
+    from bigfoot.storage.remote import fetch
 
+    model = str(fetch(model))
     search = _search_settings(hotword or [], hotwords, hotword_bonus, beam_size)
     found = expand_arguments(audio)
     arguments = [item for item in found if isinstance(item, Argument)]
@@ -72,16 +76,19 @@ def transcribe(
 
 
 def _search_settings(
-    hot_words: list[str], hot_words_file: str | None, hot_word_bonus: float, beam_size: int | None
+    hot_words: list[str], hot_words_file: str | None, hot_word_bonus: float | None, beam_size: int | None
 ) -> SearchConfig | None:
     """Return the search that the options ask for; None for greedy decoding."""
+    if hot_word_bonus is not None and not hot_words and hot_words_file is None:
+        typer.echo("warning: --hotword-bonus: not read without --hotword or --hotwords", err=True)
     if not hot_words and hot_words_file is None and beam_size is None:
         return None
     from bigfoot.config import find_problems
     from bigfoot.decoding.settings import SearchConfig
 
-    settings = SearchConfig("beam", hot_words=hot_words, hot_words_file=hot_words_file, hot_word_bonus=hot_word_bonus)
+    settings = SearchConfig("beam", hot_words=hot_words, hot_words_file=hot_words_file)
     settings.beam_size = beam_size or settings.beam_size
+    settings.hot_word_bonus = settings.hot_word_bonus if hot_word_bonus is None else hot_word_bonus
     if problems := list(find_problems(settings)):
         raise ConfigError([replace(problem, key="--hotword-bonus") for problem in problems])
     return settings

@@ -231,6 +231,8 @@ def _width(config: BigfootConfig) -> Iterator[Piece]:
     yield from _both("encoder.feature_projection.projection")
     if config.mask_time_prob > 0 or config.mask_feature_prob > 0:
         yield Piece("encoder.masked_spec_embed", 0)
+    if config.num_prompts:
+        yield Piece("encoder.prompts", 1)
     yield from _positional(config)
     yield from _both("encoder.encoder.layer_norm")
     for name in map(_layer, range(config.num_hidden_layers)):

@@ -5,6 +5,7 @@ A user sees all of it at once: unknown keys, wrong types, values out of range.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 import typing
@@ -48,7 +49,7 @@ def read_settings(
         (3, ['num_tets: unknown key; did you mean num_test?'])
     """
     defaults = schema()
-    merged, known = OmegaConf.structured(defaults), _find_keys(defaults, "")
+    merged, known = _build_structure(defaults), _find_keys(defaults, "")
     problems: list[Problem] = []
     for key, value in _given_values(path, overrides, known, problems):
         _assign(merged, key, value, known, problems)
@@ -148,6 +149,24 @@ def _find_keys(section: object, prefix: str) -> dict[str, _Key]:
 @cache  # a comparison of methods reads dozens of files
 def _read_hints(section: type) -> dict[str, Any]:
     return typing.get_type_hints(section)
+
+
+_structures: dict[tuple[str, tuple[type, ...]], DictConfig] = {}
+
+
+def _build_structure(defaults: object) -> DictConfig:
+    """``OmegaConf.structured``, which takes longer than all else of reading a file: once for the same defaults."""
+    key = repr(defaults), tuple(_section_types(defaults))
+    if key not in _structures:
+        _structures[key] = OmegaConf.structured(defaults)
+    return copy.deepcopy(_structures[key])
+
+
+def _section_types(section: object) -> Iterator[type]:
+    yield type(section)
+    for item in dataclasses.fields(section):  # type: ignore[arg-type]
+        if dataclasses.is_dataclass(value := getattr(section, item.name)):
+            yield from _section_types(value)
 
 
 def _given_values(

@@ -22,6 +22,8 @@ from bigfoot.types import Samples, Seconds
 
 LABEL_PADDING = -100
 """Stands behind the labels of shorter transcripts; losses pass over it."""
+ROOM_FIELD = "room"
+"""Field of a cut that was shortened; see ``CutSource.room``."""
 
 
 @dataclass(frozen=True, order=True)
@@ -125,6 +127,8 @@ class CutSource:
     duration: Seconds | None
     seconds: Seconds
     attributes: Mapping[str, str]
+    room: Seconds = 0.0
+    """How much later than at ``offset`` a stretch of it may start."""
 
     @classmethod
     def of(cls, cut: Cut) -> CutSource:
@@ -141,6 +145,7 @@ class CutSource:
             duration=None if whole else cut.duration,
             seconds=cut.duration,
             attributes=(supervision.custom or {}).get(LABELS_FIELD, {}),
+            room=(cut.custom or {}).get(ROOM_FIELD, 0.0),
         )
 
     def load(self, sample_rate: int) -> LoadedUtterance:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bigfoot.audio.files import write_audio
+from bigfoot.data.arrow_datasets import read_dataset
 from bigfoot.data.augment import stable_seed
 from bigfoot.data.cuts import write_manifest
 from bigfoot.data.fsdd import find_recordings, join_strings, list_recordings
@@ -23,7 +24,7 @@ from bigfoot.data.manifests import (
     load_prepared,
     save_prepared,
 )
-from bigfoot.data.settings import DataConfig
+from bigfoot.data.settings import ALL_LABELS, DataConfig
 from bigfoot.data.sources import (
     DIGESTS_FILE,
     SOURCES_FILE,
@@ -37,14 +38,15 @@ from bigfoot.data.sources import (
     read_sources,
     write_sources,
 )
-from bigfoot.data.splits import make_splits
+from bigfoot.data.splits import hold_out_speakers, make_splits
 from bigfoot.data.synthetic import synthesize_split
-from bigfoot.data.tables import list_common_voice, list_table
+from bigfoot.data.tables import list_common_voice, list_rows, list_table
 from bigfoot.data.utterance import Utterance
 from bigfoot.errors import AudioError, DataError
 from bigfoot.progress import track
 from bigfoot.storage.digests import FileDigests, digest_file
 from bigfoot.storage.ownership import Earlier, claim_folder
+from bigfoot.storage.remote import fetch
 from bigfoot.storage.replace import remove_leftovers, swapped_in
 from bigfoot.text.normalize import describe_normalization, drop_silent_marks
 
@@ -62,14 +64,14 @@ class _Corpus:
 
     Args:
         usual_name: of its folder, below ``$BIGFOOT_DATA``; None where it has none.
-        list_split: from the folder and the corpus's own name of a split to its utterances.
+        list_split: from the folder, the corpus's own name of a split and the folder of the data to its utterances.
         generate: makes so many utterances of train, dev or test.
         find_sources: the recordings from which a split is generated.
         is_written: transcripts are sentences to read, with marks that are not pronounced.
     """
 
     usual_name: str | None = None
-    list_split: Callable[[Path, str, DataConfig], list[ListedUtterance]] | None = None
+    list_split: Callable[[Path, str, DataConfig, Path], list[ListedUtterance]] | None = None
     generate: Callable[[DataConfig, int, str, int, _OnBad], Iterator[Utterance]] | None = None
     find_sources: Callable[[Path, str], list[Path]] = lambda _root, _split: []
     is_written: bool = False
@@ -87,25 +89,32 @@ def _find_fsdd(root: Path, split: str) -> list[Path]:
     return [path for files in find_recordings(root, split).values() for _, path in files]
 
 
-def _list_table(root: Path, split: str, config: DataConfig) -> list[ListedUtterance]:
+def _list_table(root: Path, split: str, config: DataConfig, _folder: Path) -> list[ListedUtterance]:
     untranscribed = config.transcripts == "none"
     table = _find_table(split, root)
     return list_table(table, untranscribed=untranscribed, names=config.columns, labels=config.labels)
 
 
-def _list_speechocean762(root: Path, split: str, config: DataConfig) -> list[ListedUtterance]:
+def _list_dataset(root: Path, split: str, config: DataConfig, folder: Path) -> list[ListedUtterance]:
+    audio, names = config.columns.get("path"), {use: name for use, name in config.columns.items() if use != "path"}
+    read = read_dataset(root, split, audio, folder / "audio")
+    return list_rows(root / split, read, root, config.transcripts == "none", names, config.labels)
+
+
+def _list_speechocean762(root: Path, split: str, config: DataConfig, _folder: Path) -> list[ListedUtterance]:
     return list_speechocean762(root, split, untranscribed=config.transcripts == "none")
 
 
 _CORPORA = {
     "synthetic_digits": _Corpus(generate=_synthesize),
     "fsdd": _Corpus("fsdd", generate=_join_fsdd, find_sources=_find_fsdd),
-    "fsdd_recordings": _Corpus("fsdd", lambda root, split, _: list_recordings(root, split)),
-    "librispeech": _Corpus("LibriSpeech", lambda root, split, _: list_librispeech(root, split)),
-    "common_voice": _Corpus("CommonVoice", lambda root, split, _: list_common_voice(root, split), is_written=True),
+    "fsdd_recordings": _Corpus("fsdd", lambda root, split, *_: list_recordings(root, split)),
+    "librispeech": _Corpus("LibriSpeech", lambda root, split, *_: list_librispeech(root, split)),
+    "common_voice": _Corpus("CommonVoice", lambda root, split, *_: list_common_voice(root, split), is_written=True),
     "speechocean762": _Corpus("speechocean762", _list_speechocean762),
-    "folder": _Corpus(None, lambda root, split, config: list_folder(root, split, config.transcripts == "none")),
+    "folder": _Corpus(None, lambda root, split, config, _: list_folder(root, split, config.transcripts == "none")),
     "table": _Corpus(None, _list_table),
+    "datasets": _Corpus(None, _list_dataset),
 }
 
 
@@ -144,7 +153,7 @@ def prepare_data(
     prepared = PreparedData(folder, manifests={}, skipped=[], hours={}, num_utterances={})
     corpus, digests = _find_corpus(config), FileDigests(folder / DIGESTS_FILE)
     if corpus.generate is None:
-        splits = _list_splits(corpus, config, seed, characters)
+        splits = _list_splits(corpus, config, seed, characters, folder)
         _warn_of_overlap(splits)
     else:
         splits = _write_splits(corpus.generate, config, seed, folder, prepared.skipped)
@@ -198,7 +207,7 @@ def find_changes(
     corpus, digests = _find_corpus(config), FileDigests(prepared.folder / DIGESTS_FILE)
     now: list[Source] = []
     if corpus.generate is None:
-        for split, listed in _list_splits(corpus, config, seed, characters).items():
+        for split, listed in _list_splits(corpus, config, seed, characters, prepared.folder).items():
             if split in splits:
                 now += list_sources(split, listed, None if config.trust_files else digests)
     else:
@@ -243,6 +252,7 @@ def resolve_root(config: DataConfig) -> Path:
     # An unknown corpus is found where values are checked; here it is one without a usual name.
     name = _CORPORA.get(config.corpus, _Corpus()).usual_name
     given = config.root or os.environ.get("BIGFOOT_DATA")
+    given = str(fetch(given)) if given else given
     if name is None and config.root is None and not (given and Path(given).is_dir()):
         return Path.cwd()
     if not given:
@@ -309,14 +319,14 @@ def _write_generated(utterances: Iterator[Utterance], folder: Path, split: str, 
 
 
 def _list_splits(
-    corpus: _Corpus, config: DataConfig, seed: int, characters: Collection[str] | None
+    corpus: _Corpus, config: DataConfig, seed: int, characters: Collection[str] | None, folder: Path
 ) -> dict[str, list[ListedUtterance]]:
     """List the splits of a corpus where it lies; only those that are asked for."""
     assert corpus.list_split is not None
     root, listed = resolve_root(config), {}
     for split, names in _split_names(config).items():
         if names:
-            listed[split] = [item for name in names for item in corpus.list_split(root, name, config)]
+            listed[split] = [item for name in names for item in corpus.list_split(root, name, config, folder)]
             if corpus.is_written:
                 listed[split] = [replace(item, text=drop_silent_marks(item.text, characters)) for item in listed[split]]
     listed = {split: _choose_labels(items, config) for split, items in listed.items()}
@@ -333,6 +343,8 @@ def _choose_labels(listed: list[ListedUtterance], config: DataConfig) -> list[Li
     Raises:
         DataError: no utterance has one of them.
     """
+    if ALL_LABELS in config.labels:
+        return listed
     known = {name for item in listed for name in item.labels}
     if not known and not config.labels:
         return listed
@@ -364,32 +376,5 @@ def _warn_of_overlap(listed: dict[str, list[ListedUtterance]]) -> None:
 
 
 def _find_table(table: str, root: Path) -> Path:
-    given = Path(table).expanduser()
+    given = fetch(table).expanduser()
     return given.absolute() if given.is_file() else root / given
-
-
-def hold_out_speakers(
-    listed: list[ListedUtterance], count: int, seed: int
-) -> tuple[list[ListedUtterance], list[ListedUtterance]]:
-    """Part utterances by speaker, for a corpus without a dev split of its own.
-
-    Args:
-        listed: utterances of train.
-        count: speakers to take out, fewer than there are.
-        seed: decides which.
-
-    Returns:
-        What stays, and what was taken out.
-
-    Raises:
-        DataError: there are not more speakers than are to be taken out.
-    """
-    speakers = sorted({item.speaker for item in listed})
-    if count >= len(speakers):
-        raise DataError(
-            f"data.hold_out_speakers: {count} asked for, but train has {len(speakers)}"
-            f" ({', '.join(speakers[:5])}{', ...' if len(speakers) > 5 else ''}); one at least must stay"
-        )
-    rng = np.random.default_rng(stable_seed(seed, "hold out"))
-    held_out = set(rng.choice(speakers, size=count, replace=False).tolist())
-    return [i for i in listed if i.speaker not in held_out], [i for i in listed if i.speaker in held_out]

@@ -1,39 +1,21 @@
-"""Statistics of a corpus: hours, speakers, and distributions of lengths, texts and characters."""
+"""Statistics of a corpus: hours, speakers, labels, what is missing, and distributions of lengths and characters."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 from lhotse.cut import Cut
 
 from bigfoot.audio.account import Account
 from bigfoot.data.cuts import read_cuts
-from bigfoot.data.manifests import PreparedData, SkippedUtterance
+from bigfoot.data.distributions import LabelFacts, describe_label, read_numbers
+from bigfoot.data.manifests import LABELS_FIELD, PreparedData, SkippedUtterance
+from bigfoot.data.relations import Column, Relation, find_relations
 from bigfoot.progress import track
 
-
-@dataclass(frozen=True)
-class Spread:
-    """Distribution of a quantity; quartiles are interpolated between neighbours.
-
-    Args:
-        minimum: the lowest.
-        lower_quartile: a quarter lies below it.
-        median: half lies below it.
-        upper_quartile: three quarters lie below it.
-        maximum: the highest.
-        mean: the average.
-    """
-
-    minimum: float
-    lower_quartile: float
-    median: float
-    upper_quartile: float
-    maximum: float
-    mean: float
+_UNKNOWN_SPEAKER = "unknown"
 
 
 @dataclass(frozen=True)
@@ -54,6 +36,8 @@ class SplitFacts:
         characters: how often each stands in the transcripts, the most frequent first.
         sample_rates: utterances by rate in Hz.
         channels: utterances by number of channels.
+        num_without_speaker: utterances whose speaker is not known.
+        labels: of tasks, by name.
     """
 
     split: str
@@ -68,6 +52,8 @@ class SplitFacts:
     characters: dict[str, int]
     sample_rates: dict[int, int]
     channels: dict[int, int]
+    num_without_speaker: int = 0
+    labels: dict[str, LabelFacts] = field(default_factory=dict)
 
     @property
     def quantities(self) -> dict[str, Sequence[float]]:
@@ -89,31 +75,14 @@ class CorpusFacts:
         splits: train, dev and test as far as there are.
         skipped: what was left out, and why.
         accounts: rows and seconds in, used and left out, by split.
+        relations: correlations between lengths, labels, speakers and splits, over all splits, the strongest first.
     """
 
     name: str
     splits: list[SplitFacts]
     skipped: list[SkippedUtterance]
     accounts: dict[str, Account] = field(default_factory=dict)
-
-
-def spread_of(values: Sequence[float]) -> Spread | None:
-    """Summarize values.
-
-    Args:
-        values: any number of them.
-
-    Returns:
-        Quartiles, ends and mean; None where there is no value.
-
-    Examples:
-        >>> spread_of([4, 1, 3, 2, 5])
-        Spread(minimum=1.0, lower_quartile=2.0, median=3.0, upper_quartile=4.0, maximum=5.0, mean=3.0)
-    """
-    if not len(values):
-        return None
-    low, lower, median, upper, high = np.percentile(np.asarray(values, dtype=np.float64), (0, 25, 50, 75, 100)).tolist()
-    return Spread(low, lower, median, upper, high, float(np.mean(values)))
+    relations: list[Relation] = field(default_factory=list)
 
 
 def describe_corpus(prepared: PreparedData, name: str = "corpus") -> CorpusFacts:
@@ -136,41 +105,75 @@ def describe_corpus(prepared: PreparedData, name: str = "corpus") -> CorpusFacts
         [('train', 3, {16000: 3}), ('test', 2, {16000: 2})]
     """
     counts, unit = prepared.num_utterances, "utterances"
-    splits = [
-        _describe_split(split, track(read_cuts(manifest), f"counting {split}", counts[split], unit))
+    read = {
+        split: [_read(cut) for cut in track(read_cuts(manifest), f"counting {split}", counts[split], unit)]
         for split, manifest in prepared.manifests.items()
-    ]
+    }
+    splits = [_describe_split(split, utterances) for split, utterances in read.items()]
     accounts = {split: prepared.account(split) for split in prepared.manifests}
-    return CorpusFacts(name, splits, prepared.skipped, accounts)
+    return CorpusFacts(name, splits, prepared.skipped, accounts, find_relations(_columns(read)))
 
 
-def _describe_split(split: str, cuts: Iterable[Cut]) -> SplitFacts:
-    seconds: list[float] = []
-    timed: list[tuple[str, float]] = []
-    speakers: set[str] = set()
-    characters: Counter[str] = Counter()
-    rates: Counter[int] = Counter()
-    channels: Counter[int] = Counter()
-    for cut in cuts:
-        supervision = cut.supervisions[0]
-        seconds.append(float(cut.duration))
-        speakers.add(str(supervision.speaker))
-        rates[cut.recording.sampling_rate] += 1
-        channels[cut.recording.num_channels] += 1
-        if supervision.text:
-            characters.update(supervision.text)
-            timed.append((supervision.text, float(cut.duration)))
+@dataclass(frozen=True)
+class _Utterance:
+    """What is counted of an utterance."""
+
+    seconds: float
+    text: str
+    speaker: str
+    sample_rate: int
+    channels: int
+    labels: Mapping[str, str]
+
+
+def _read(cut: Cut) -> _Utterance:
+    supervision, recording = cut.supervisions[0], cut.recording
+    labels = (supervision.custom or {}).get(LABELS_FIELD, {})
+    return _Utterance(
+        float(cut.duration), supervision.text or "", str(supervision.speaker), recording.sampling_rate,
+        recording.num_channels, labels,
+    )  # fmt: skip
+
+
+def _describe_split(split: str, utterances: Sequence[_Utterance]) -> SplitFacts:
+    timed = [(item.text, item.seconds) for item in utterances if item.text]
+    names = dict.fromkeys(name for item in utterances for name in item.labels)
     return SplitFacts(
         split=split,
-        num_utterances=len(seconds),
-        num_speakers=len(speakers),
-        num_without_text=len(seconds) - len(timed),
-        hours=sum(seconds) / 3600,
-        seconds=seconds,
+        num_utterances=len(utterances),
+        num_speakers=len({item.speaker for item in utterances}),
+        num_without_text=len(utterances) - len(timed),
+        hours=sum(item.seconds for item in utterances) / 3600,
+        seconds=[item.seconds for item in utterances],
         num_characters=[len(text) for text, _ in timed],
         num_words=[len(text.split()) for text, _ in timed],
         characters_per_second=[len(text) / duration for text, duration in timed],
-        characters=dict(characters.most_common()),
-        sample_rates=dict(sorted(rates.items())),
-        channels=dict(sorted(channels.items())),
+        characters=dict(Counter(char for text, _ in timed for char in text).most_common()),
+        sample_rates=dict(sorted(Counter(item.sample_rate for item in utterances).items())),
+        channels=dict(sorted(Counter(item.channels for item in utterances).items())),
+        num_without_speaker=sum(item.speaker == _UNKNOWN_SPEAKER for item in utterances),
+        labels={name: describe_label([item.labels.get(name) for item in utterances]) for name in sorted(names)},
     )
+
+
+def _columns(read: Mapping[str, Sequence[_Utterance]]) -> dict[str, Column]:
+    """Quantities of all utterances by name, of all splits one behind the other."""
+    items = [item for utterances in read.values() for item in utterances]
+    columns: dict[str, Column] = {
+        "split": [split for split, utterances in read.items() for _ in utterances],
+        "audio, seconds": [item.seconds for item in items],
+        "text, characters": [len(item.text) if item.text else None for item in items],
+        "speaker": [None if item.speaker == _UNKNOWN_SPEAKER else item.speaker for item in items],
+    }
+    for name in sorted({name for item in items for name in item.labels}):
+        columns[f"label, {name}"] = _read_column([item.labels.get(name) for item in items])
+    return columns
+
+
+def _read_column(words: Sequence[str | None]) -> Column:
+    """Values of a label, as numbers where all are."""
+    numbers = read_numbers(word for word in words if word is not None)
+    if numbers is None:
+        return words
+    values = iter(numbers)
+    return [None if word is None else next(values) for word in words]

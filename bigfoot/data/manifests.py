@@ -18,6 +18,7 @@ from lhotse.cut import Cut
 
 from bigfoot.audio.account import Account, LeftOut
 from bigfoot.audio.files import AudioHeader, read_blocks, read_header
+from bigfoot.audio.trimming import find_sound
 from bigfoot.data.cuts import read_cuts, write_manifest
 from bigfoot.data.settings import DataConfig
 from bigfoot.data.stretches import Stretch
@@ -35,7 +36,8 @@ SHORTEST: Seconds = 0.1
 PREPARED_FILE = "prepared.json"
 LABELS_FIELD = "labels"
 """Field of a supervision: labels of tasks by name."""
-
+TRIMMED_FIELD = "trimmed"
+"""Field of a cut: seconds of silence that were cut off its ends."""
 
 
 @dataclass(frozen=True)
@@ -207,14 +209,42 @@ def _check_one(
         raise DataError(f"{item.id}: the transcript holds {' '.join(map(repr, unknown))}, which the vocabulary lacks")
     header = read_header(item.path)
     start, seconds = (0.0, header.seconds) if item.stretch is None else item.stretch.place(header)
+    trimmed = 0.0
+    if config.trim_silence_db is not None:
+        whole = seconds
+        start, seconds = _trim(item.path, header, start, seconds, config.trim_silence_db)
+        trimmed = whole - seconds
     if seconds < SHORTEST:
         raise _Unusable(f"{seconds:.3f} s is shorter than {SHORTEST} s")
     if split == "train" and seconds > config.max_seconds:
         raise _Unusable(f"{seconds:.1f} s is longer than data.max_seconds = {config.max_seconds:g}")
     cut = _make_cut(item, text, header, start, seconds)
+    if trimmed:
+        cut.custom = {TRIMMED_FIELD: round(trimmed, 6)}
     if verify and _is_silent(item.path, header, start, None if seconds == header.seconds else seconds):
         raise AudioError(item.path, "is silent from beginning to end")
     return cut
+
+
+def _trim(
+    path: Path, header: AudioHeader, start: Seconds, seconds: Seconds, quieter_db: float
+) -> tuple[Seconds, Seconds]:
+    duration = None if seconds == header.seconds else seconds
+    blocks = read_blocks(path, offset=start, duration=duration, sample_rate=header.sample_rate)
+    first, last = find_sound(blocks, header.sample_rate, quieter_db)
+    return (start, seconds) if last - first >= seconds else (start + first, last - first)
+
+
+def describe_trimmed(split: str, manifest: Path) -> str:
+    """Report the silence that was cut off the ends of a split's recordings, in a sentence.
+
+    Args:
+        split: its name.
+        manifest: of the split.
+    """
+    found = [float((cut.custom or {}).get(TRIMMED_FIELD, 0.0)) for cut in read_cuts(manifest)]
+    count = sum(seconds > 0 for seconds in found)
+    return f"data: {split}: {sum(found):.1f} s of silence cut off the ends of {count:,} of {len(found):,} recordings"
 
 
 def _name_problem(item: ListedUtterance) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bigfoot.audio.folders import READABLE, UNREADABLE
-from bigfoot.data.transcripts import read_text_file, split_lines
+from bigfoot.data.transcripts import characters_problem, read_text_file, split_lines
 from bigfoot.errors import DataError
 
 SUFFIXES = (".tsv", ".csv", ".jsonl")
@@ -37,13 +37,13 @@ def read_rows(table: Path) -> tuple[set[str], list[Row]]:
 
     Args:
         table: a ``.tsv`` (a quotation mark is a quotation mark), ``.csv`` (RFC 4180) or ``.jsonl``; UTF-8, or UTF-16
-            with a byte order mark.
+            with a byte order mark; a row in another encoding has a ``problem``.
 
     Returns:
         The names of its columns, of JSON all keys, and its rows, of which empty lines are none.
 
     Raises:
-        DataError: no such table, another suffix or encoding, or a header that names a column twice.
+        DataError: no such table, another suffix or encoding of its header, or a header that names a column twice.
 
     Examples:
         >>> import tempfile
@@ -58,7 +58,7 @@ def read_rows(table: Path) -> tuple[set[str], list[Row]]:
     if not table.is_file():
         raise DataError(f"data: no table {table}; tables are looked up as given and then under data.root")
     try:
-        lines = split_lines(read_text_file(table, most_bytes=None))
+        lines = split_lines(read_text_file(table, errors="surrogateescape", most_bytes=None))
     except DataError as error:
         raise DataError(f"data: {table} cannot be used: {error}") from error
     if suffix == ".jsonl":
@@ -67,18 +67,24 @@ def read_rows(table: Path) -> tuple[set[str], list[Row]]:
     fields = _split_tabs(lines) if suffix == ".tsv" else _split_commas(lines)
     _, columns = next(fields, (0, []))
     columns = [column.strip() for column in columns]
+    if problem := characters_problem("".join(columns)):
+        raise DataError(f"data: {table} cannot be used: its header {problem}")
     if twice := sorted({column for column in columns if column and columns.count(column) > 1}):
         raise DataError(f"data: {table} names the column {twice[0]} twice in its header; give one another name")
     return set(columns), [_name_fields(line, columns, found) for line, found in fields]
 
 
 def _name_fields(line: int, columns: list[str], fields: list[str]) -> Row:
+    if problem := characters_problem("".join(fields)):
+        return Row(line, problem=problem)
     if len(fields) != len(columns):
         return Row(line, problem=f"has {len(fields)} fields where the header has {len(columns)}")
     return Row(line, dict(zip(columns, fields, strict=True)))
 
 
 def _read_json(line: int, text: str) -> Row:
+    if problem := characters_problem(text):
+        return Row(line, problem=problem)
     try:
         pairs = json.loads(text, object_pairs_hook=list, parse_constant=str)
         if not isinstance(pairs, list) or not all(isinstance(pair, tuple) for pair in pairs):
@@ -88,7 +94,9 @@ def _read_json(line: int, text: str) -> Row:
     values = dict(pairs)
     if len(values) < len(pairs):
         return Row(line, problem="names a key twice")
-    return Row(line, values)
+    # Escapes may stand for what is no text, too.
+    problem = characters_problem("".join(value for value in values.values() if isinstance(value, str)))
+    return Row(line, problem=problem) if problem else Row(line, values)
 
 
 def _split_tabs(lines: list[str]) -> Iterator[tuple[int, list[str]]]:

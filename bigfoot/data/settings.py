@@ -10,6 +10,8 @@ from bigfoot.data.split_settings import SplitConfig
 
 ROLES = ("path", "text", "speaker", "id", "offset", "duration", "end")
 """What columns of a table can be for, besides labels."""
+ALL_LABELS = "*"
+"""In ``data.labels``: all that utterances have, as ``bigfoot describe`` shows them."""
 
 
 @dataclass
@@ -55,11 +57,11 @@ class DataConfig:
 
     corpus: str = one_of(
         "synthetic_digits", "fsdd", "fsdd_recordings", "librispeech", "common_voice", "speechocean762", "folder",
-        "table",
+        "table", "datasets",
     )  # fmt: skip
     """``synthetic_digits``, ``fsdd`` (strings joined from it), ``fsdd_recordings`` (each by itself), ``librispeech``,
     ``common_voice`` (TSV beside ``clips/``), ``speechocean762``, ``folder`` (audio beside .txt of the same name, or
-    audio alone) or ``table`` (TSV, CSV or JSONL)."""
+    audio alone), ``table`` (TSV, CSV or JSONL) or ``datasets`` (a folder of Hugging Face's ``datasets``)."""
     root: str | None = None
     """Folder of the corpus; ``$BIGFOOT_DATA/<its usual name>`` by default. Synthetic speech needs none."""
     train_clean_100: bool = False
@@ -70,14 +72,15 @@ class DataConfig:
     """LibriSpeech: train on train-other-500."""
     train_splits: list[str] = field(default_factory=list)
     """What to train on, by the corpus's own names. LibriSpeech: further splits. Folder: folders below the root, ``.``
-    for the root itself. Common Voice: TSV files by stem, such as ``train``. Table: TSV, CSV or JSONL files."""
+    for the root itself. Common Voice: TSV files by stem, such as ``train``. Table: TSV, CSV or JSONL files. Datasets:
+    their own names, ``.`` where there are none."""
     dev_splits: list[str] = field(default_factory=list)
     """The same for dev, on which the best checkpoint is chosen."""
     test_splits: list[str] = field(default_factory=list)
     """The same for test, which is read once, at the end."""
     columns: dict[str, str] = field(default_factory=dict)
-    """Table: its own names of columns, by what they are for: ``path``, ``text``, ``speaker``, ``id``, ``offset``,
-    ``duration``, ``end``, or a label of ``labels``."""
+    """Table, datasets: its own names of columns, by what they are for: ``path``, ``text``, ``speaker``, ``id``,
+    ``offset``, ``duration``, ``end``, or a label of ``labels``."""
     labels: list[str] = field(default_factory=list)
     """Labels of utterances that tasks are trained on (``train_task``), by name: columns of a table, or what the corpus
     has: ``digit`` and ``speaker`` (fsdd_recordings), ``age`` and ``gender`` (speechocean762), ``sex``, ``accent``,
@@ -112,6 +115,12 @@ class DataConfig:
     """Take audio files for unchanged while the corpus lists them as before. Off, every start compares their size and
     times with those of the last one, and reads the files that differ. Meant for corpora of millions of files; what is
     trusted is named in the log and in the report."""
+    trim_silence_db: float | None = above_zero(None)
+    """Cut off the ends of every recording that are quieter than its loudest 20 ms by more decibels, such as 40; how
+    much that was is in the log and in the report. Null leaves recordings as they are."""
+    crop_seconds: float | None = above_zero(None)
+    """Train on a stretch of so many seconds, drawn anew in every epoch, of recordings that are longer; they are
+    evaluated as a whole. Only without transcripts, which a stretch does not have. Null for whole recordings."""
     max_seconds: float = above_zero(35.0)
     """Longer utterances are left out of training, and counted."""
     batch_seconds: float = above_zero(40.0)
@@ -128,6 +137,9 @@ class DataConfig:
         if self.max_digits < self.min_digits:
             yield Problem("max_digits", "below_minimum", "below data.min_digits")
         yield from unknown_words("columns", "column", list(self.columns), [*ROLES, *self.labels])
+        if self.crop_seconds is not None and self.transcripts != "none":
+            message = f"a stretch has no transcript, and transcripts is {self.transcripts}; set it to none"
+            yield Problem("crop_seconds", "has_transcripts", message)
         if self.split.stratify and self.split.stratify not in self.labels:
             message = f"{self.split.stratify!r} is none of data.labels {self.labels}; add it there"
             yield Problem("split.stratify", "unknown_word", message)

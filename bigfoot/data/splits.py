@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+import numpy as np
+
 from bigfoot.data.augment import stable_seed
 from bigfoot.data.manifests import ListedUtterance
 from bigfoot.data.split_settings import SplitConfig
@@ -133,3 +135,30 @@ def make_splits(listed: list[ListedUtterance], config: SplitConfig, seed: int) -
     for entry, item in zip(listed, items, strict=True):
         splits[found[item.group]].append(entry)
     return splits
+
+
+def hold_out_speakers(
+    listed: list[ListedUtterance], count: int, seed: int
+) -> tuple[list[ListedUtterance], list[ListedUtterance]]:
+    """Part utterances by speaker, for a corpus without a dev split of its own.
+
+    Args:
+        listed: utterances of train.
+        count: speakers to take out, fewer than there are.
+        seed: decides which.
+
+    Returns:
+        What stays, and what was taken out.
+
+    Raises:
+        DataError: there are not more speakers than are to be taken out.
+    """
+    speakers = sorted({item.speaker for item in listed})
+    if count >= len(speakers):
+        raise DataError(
+            f"data.hold_out_speakers: {count} asked for, but train has {len(speakers)}"
+            f" ({', '.join(speakers[:5])}{', ...' if len(speakers) > 5 else ''}); one at least must stay"
+        )
+    rng = np.random.default_rng(stable_seed(seed, "hold out"))
+    held_out = set(rng.choice(speakers, size=count, replace=False).tolist())
+    return [i for i in listed if i.speaker not in held_out], [i for i in listed if i.speaker in held_out]

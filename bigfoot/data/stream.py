@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 from lhotse import CutSet
+from lhotse.cut import Cut
 from lhotse.dataset.sampling.dynamic_bucketing import DynamicBucketingSampler, estimate_duration_buckets
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bigfoot.data.augment import augment_waveform, stable_seed
-from bigfoot.data.batch import Batch, CutSource, LoadedUtterance, Position, collate
+from bigfoot.data.batch import ROOM_FIELD, Batch, CutSource, LoadedUtterance, Position, collate
 from bigfoot.data.cuts import read_cuts
 from bigfoot.data.noise import NoiseFolder
 from bigfoot.data.settings import AugmentConfig, DataConfig
@@ -105,6 +107,9 @@ class _BatchReader(Dataset[Batch]):
         return collate([self._load(source, position) for source in sources], self.processor, position)
 
     def _load(self, source: CutSource, position: Position) -> LoadedUtterance:
+        if source.room:
+            place = np.random.default_rng(stable_seed(self.seed, "crop", position.epoch, position.batch, source.id))
+            source = replace(source, offset=source.offset + place.uniform(0.0, source.room))
         item = source.load(self.processor.sample_rate)
         rng = np.random.default_rng(stable_seed(self.seed, position.epoch, position.batch, source.id))
         samples = augment_waveform(item.samples, self.augment, rng, self.noise)
@@ -131,6 +136,8 @@ def _build_sampler(
     manifest: Path, config: DataConfig, seed: int, rank: int, world_size: int
 ) -> DynamicBucketingSampler:
     cuts = read_cuts(manifest)
+    if config.crop_seconds is not None:
+        cuts = cuts.map(partial(_crop, seconds=config.crop_seconds))
     return DynamicBucketingSampler(
         cuts,
         max_duration=config.batch_seconds,
@@ -145,6 +152,14 @@ def _build_sampler(
         rank=rank,
         world_size=world_size,
     )
+
+
+def _crop(cut: Cut, seconds: Seconds) -> Cut:
+    """Shorten a cut to a stretch, whose place is drawn when it is read."""
+    if cut.duration > seconds:
+        cut.custom = {**(cut.custom or {}), ROOM_FIELD: cut.duration - seconds}
+        cut.duration = seconds
+    return cut
 
 
 def _duration_bins(manifest: Path, cuts: CutSet, num_buckets: int) -> list[Seconds]:

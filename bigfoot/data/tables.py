@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any
 
 from bigfoot.data.manifests import ListedUtterance
 from bigfoot.data.rows import PATH_COLUMNS, Row, read_rows
-from bigfoot.data.stretches import Stretch, read_stretch
+from bigfoot.data.settings import ALL_LABELS
+from bigfoot.data.stretches import COLUMNS, Stretch, read_stretch
 from bigfoot.errors import DataError
 
 _TEXT_COLUMNS = ("text", "transcript", "sentence")
 _SPEAKER_COLUMNS = ("speaker", "client_id")
+_ROLE_COLUMNS = {"", "id", *PATH_COLUMNS, *_TEXT_COLUMNS, *_SPEAKER_COLUMNS, *COLUMNS}
 
 
 def list_table(
@@ -37,7 +40,8 @@ def list_table(
         audio: folder to which paths are relative; the table's own by default.
         untranscribed: transcripts are not trained on, so their column may be missing.
         names: the table's own names of columns, by what they are for.
-        labels: columns, by these names or by ``names``, that travel with the utterances as labels of tasks.
+        labels: columns, by these names or by ``names``, that travel with the utterances as labels of tasks; ``*`` for
+            all that are for nothing else.
 
     Returns:
         The utterances in the table's order; a broken line is one with a ``problem``.
@@ -45,7 +49,32 @@ def list_table(
     Raises:
         DataError: no such file, an unknown suffix, or columns are missing.
     """
-    columns, rows = _rename(table, *read_rows(table), names or {})
+    return list_rows(table, read_rows(table), audio or table.parent, untranscribed, names or {}, labels)
+
+
+def list_rows(
+    table: Path, read: tuple[set[str], list[Row]], audio: Path, untranscribed: bool, names: Mapping[str, str],
+    labels: Collection[str],
+) -> list[ListedUtterance]:  # fmt: skip
+    """List rows of a table; see ``list_table``.
+
+    Args:
+        table: where they come from.
+        read: names of its columns, and its rows.
+        audio: folder to which paths are relative.
+        untranscribed: see there.
+        names: see there.
+        labels: see there.
+
+    Returns:
+        The utterances in the rows' order.
+
+    Raises:
+        DataError: columns are missing.
+    """
+    columns, rows = _rename(table, *read, names)
+    if ALL_LABELS in labels:
+        labels = sorted(columns - _ROLE_COLUMNS)
     if absent := sorted(set(labels) - columns):
         found = ", ".join(sorted(columns)) or "an empty file"
         raise DataError(f"data.labels: {table} has no column {absent[0]} (there: {found}); see data.columns")
@@ -57,7 +86,7 @@ def list_table(
             f"data: {table} needs a header with the columns path and text; found: {found}; "
             "audio without transcripts is learned from with data.transcripts=none"
         )
-    return [_list_row(table, audio or table.parent, row, untranscribed, labels) for row in rows]
+    return [_list_row(table, audio, row, untranscribed, labels) for row in rows]
 
 
 def _rename(
@@ -122,6 +151,9 @@ def _list_row(
     path = next((values[column] for column in PATH_COLUMNS if values.get(column)), None)
     if row.problem or not isinstance(path, str) or (text is None and not untranscribed):
         return ListedUtterance(name, table, "", "", problem=f"{name}: {row.problem or 'not a line with path and text'}")
+    # Cells are often padded; a file whose name is so keeps it.
+    if path != path.strip() and not os.path.lexists(audio / path):
+        path = path.strip()
     stretch, problem = None, None
     try:
         stretch = read_stretch(values)

@@ -6,20 +6,22 @@ from pathlib import Path
 from typing import Literal
 
 from bigfoot.errors import DataError
-from bigfoot.paths import file_problem, printable
+from bigfoot.paths import file_problem, is_utf8, printable
 
 _MOST_BYTES = 64_000_000
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def read_text_file(
-    path: Path, *, errors: Literal["strict", "replace"] = "strict", most_bytes: int | None = _MOST_BYTES
-) -> str:
+    path: Path, *, errors: Literal["strict", "replace", "surrogateescape"] = "strict",
+    most_bytes: int | None = _MOST_BYTES,
+) -> str:  # fmt: skip
     """Read a file of text.
 
     Args:
         path: UTF-8, with or without a byte order mark, or UTF-16 with one.
-        errors: ``replace`` puts U+FFFD for what is not in that encoding, which costs a line instead of the file.
+        errors: ``replace`` puts U+FFFD for what is not in that encoding, which costs a line instead of the file;
+            ``surrogateescape`` leaves it in the text: see ``characters_problem``.
         most_bytes: what has more is no transcript; None for any size.
 
     Returns:
@@ -52,6 +54,18 @@ def read_text_file(
     if "\0" in text:
         raise DataError(f"its text {printable(path.name)} holds NUL characters; save it as UTF-8")
     return text
+
+
+def characters_problem(text: str) -> str | None:
+    r"""Explain why characters that were read with ``surrogateescape``, or as escapes, are no text; None for text.
+
+    Examples:
+        >>> characters_problem("caf\udce9"), characters_problem("caf\u00e9")
+        ('is not UTF-8; convert it with iconv', None)
+    """
+    if not is_utf8(text):
+        return "is not UTF-8; convert it with iconv"
+    return "holds NUL characters" if "\0" in text else None
 
 
 def read_text_lines(path: Path) -> list[str]:

@@ -71,9 +71,10 @@ def _word_values(config: SearchConfig, tokenizer: Tokenizer, hot_words: Sequence
     model = None
     if path is not None:
         scored = [*(known or ()), *(word for phrase in hot_words for word in phrase.split())]
-        model = KenLM(Path(path).expanduser(), scored)
+        model = KenLM(Path(path).expanduser(), scored, tokenizer.to_pieces)
     weight = config.lm_weight if model is not None else 0.0
-    return WordValues(model, weight, None if known is None else frozenset(known), config.word_bonus)
+    lexicon = None if known is None else frozenset(map(tokenizer.to_pieces, known))
+    return WordValues(model, weight, lexicon, config.word_bonus)
 
 
 def describe_decoder(config: SearchConfig) -> str:
@@ -99,11 +100,12 @@ def describe_decoder(config: SearchConfig) -> str:
     return ", ".join(parts)
 
 
-def unused_options(config: SearchConfig) -> Iterator[Problem]:
+def unused_options(config: SearchConfig, *, has_decoder: bool = False) -> Iterator[Problem]:
     """Find settings that the chosen search does not read: worth a warning, no reason to stop.
 
     Args:
         config: of the search.
+        has_decoder: whether the model has an autoregressive decoder, which is evaluated too and reads no hot words.
 
     Yields:
         Problem by problem, with keys relative to the section.
@@ -115,6 +117,10 @@ def unused_options(config: SearchConfig) -> Iterator[Problem]:
     if config.decoder == "greedy":
         for name in (name for name in ("hot_words", "hot_words_file", "lexicon") if getattr(config, name)):
             yield Problem(name, "not_read", "not read by greedy decoding; set evaluate.decoder=beam to use it")
+    elif has_decoder:
+        for name in (name for name in ("hot_words", "hot_words_file") if getattr(config, name)):
+            message = "not read by the autoregressive decoder: its figures are without, those of CTC with them"
+            yield Problem(name, "not_read_by_decoder", message)
     if config.decoder != "lm" and config.lm_path is not None:
         message = f"not read by evaluate.decoder={config.decoder}; set evaluate.decoder=lm to use it"
         yield Problem("lm_path", "not_read", message)

@@ -173,7 +173,7 @@ class _Writer:
     def normalize(self, entry: str) -> str:
         if self.tokenizer.unit == "phoneme":
             return self.tokenizer.to_judged(entry)
-        return self.tokenizer.to_judged(normalize_text(entry, self._characters))
+        return self.tokenizer.to_pieces(self.tokenizer.to_judged(normalize_text(entry, self._characters)))
 
     def missing(self, text: str) -> list[str]:
         """Characters of a text, or phonemes, for which there is no token; none where tokens can write it."""

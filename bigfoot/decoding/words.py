@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,13 +35,14 @@ class KenLM:
     Args:
         path: ARPA file, or KenLM's binary.
         words: that may be scored; those that the model lacks are its ``<unk>``.
+        spell: writes a word as the search does.
 
     Raises:
         DataError: there is no such file, or it is no model.
         MissingExtraError: the extra ``[lm]`` is not installed.
     """
 
-    def __init__(self, path: str | Path, words: Iterable[str]) -> None:
+    def __init__(self, path: str | Path, words: Iterable[str], spell: Callable[[str], str] = str) -> None:
         try:
             from flashlight.lib.text.decoder.kenlm import KenLM as Library
             from flashlight.lib.text.dictionary import Dictionary
@@ -50,9 +51,10 @@ class KenLM:
         if not Path(path).is_file():
             raise DataError(f"{path}: no such language model; tools/train_ngram.py makes one from a text file")
         dictionary = Dictionary()
-        self._indices = {word: index for index, word in enumerate(dict.fromkeys((UNKNOWN, *words)))}
-        for word in self._indices:
+        self._indices: dict[str, int] = {}
+        for index, word in enumerate(dict.fromkeys((UNKNOWN, *words))):
             dictionary.add_entry(word)
+            self._indices.setdefault(spell(word), index)
         try:
             self._model = Library(str(path), dictionary)
         except RuntimeError as error:

@@ -58,6 +58,10 @@ def objective_problems(
             f"{here[0]}, the teacher one of {there[1]} every {there[0]}"
         )
         yield Problem(section, "other_frames", message)
+    by_frame = [name for name in comparing if active[name].unit == "frames"]
+    if by_frame and student.num_prompts != teacher.num_prompts:
+        counts = f"the student has {student.num_prompts} prompts, the teacher {teacher.num_prompts}"
+        yield Problem(section, "other_frames", f"{', '.join(by_frame)} compare frame by frame, but {counts}")
     if not active:
         yield Problem(section, "no_loss", "every weight is 0, there is nothing to learn")
 

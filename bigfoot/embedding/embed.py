@@ -16,7 +16,7 @@ from bigfoot.audio.pauses import LONGEST_PIECE, Piece, cut_at_pauses
 from bigfoot.audio.recording import normalize_part, open_recording
 from bigfoot.config import Problem
 from bigfoot.data.pairs import Pair, PairedFolders, pair_by_name
-from bigfoot.embedding.hidden_states import POOLS, EncodedAudio, digest_model, encode, read_layer
+from bigfoot.embedding.hidden_states import ADAPTER, POOLS, EncodedAudio, digest_model, encode, read_layer
 from bigfoot.embedding.store import Done, check_places, digests_of, index_of, is_finished, open_store
 from bigfoot.embedding.text_split import SplitText, TextSplitter
 from bigfoot.errors import AudioError, ConfigError, DataError
@@ -131,7 +131,7 @@ def embed_folder(
     """
     if problems := list(request.find_problems()):
         raise ConfigError(problems)
-    layer = read_layer(request.layer, loaded.model.config.num_hidden_layers)
+    layer = read_layer(request.layer, loaded.model.config.num_hidden_layers, adapter=loaded.adapter is not None)
     read = [] if loaded.folder is None else [loaded.folder]
     request = replace(request, may=replace(request.may, inputs=read, models=read))
     with locked(request.output):
@@ -189,11 +189,13 @@ def _describe(loaded: LoadedModel, request: EmbedRequest, pairs: Sequence[Pair])
 
 def _metadata(loaded: LoadedModel, request: EmbedRequest, digest: str) -> dict[str, str]:
     facts = {"layer": request.layer, "pool": request.pool, "model": str(loaded.folder), "format": "pt"}
-    return {"digest": digest, "frame_seconds": repr(_frame_seconds(loaded)), **facts}
+    return {"digest": digest, "frame_seconds": repr(_frame_seconds(loaded, request.layer)), **facts}
 
 
-def _frame_seconds(loaded: LoadedModel) -> Seconds:
-    return loaded.model.config.inputs_to_logits_ratio / loaded.processor.sample_rate
+def _frame_seconds(loaded: LoadedModel, layer: int | str) -> Seconds:
+    frame = loaded.model.config.inputs_to_logits_ratio / loaded.processor.sample_rate
+    # One embedding of an adapter stands for several frames.
+    return frame * loaded.adapter.shape.stride if layer == ADAPTER and loaded.adapter is not None else frame
 
 
 def _count_there(output: Path, folders: PairedFolders) -> EmbedSummary:
@@ -217,9 +219,9 @@ class _Work:
         pair: Pair,
         complain: Callable[[str], None],
     ) -> None:
-        self._model, self._processor = loaded.model, loaded.processor
+        self._model, self._processor, self._adapter = loaded.model, loaded.processor, loaded.adapter
         self._request, self._layer, self._pair, self._complain = request, layer, pair, complain
-        self._frame_seconds = _frame_seconds(loaded)
+        self._frame_seconds = _frame_seconds(loaded, layer)
 
     def rows(
         self, done: Done, on_progress: Callable[[Seconds], None]
@@ -264,7 +266,7 @@ class _Work:
             if size < field:
                 raise AudioError(pair.name, f"has {1000 * size / rate:.0f} ms; a frame takes {1000 * field / rate:.0f}")
             wave = normalize_part(piece.samples, piece.moments) if self._processor.do_normalize else piece.samples
-            yield piece, encode(self._model, wave, self._layer)
+            yield piece, encode(self._model, wave, self._layer, self._adapter)
 
     def _split(self, text: str, taken: str) -> TextSplitter | None:
         tokenizer = self._processor.tokenizer

@@ -14,22 +14,24 @@ from bigfoot.decoding.hypotheses import LogProbs
 from bigfoot.errors import ConfigError, ModelError
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.speech_llm.adapters import Adapter
 from bigfoot.types import Samples
 
-ALL, LAST = "all", "last"
+ALL, LAST, ADAPTER = "all", "last", "adapter"
 POOLS = ("mean", "none")
 
 
-def read_layer(layer: str, num_layers: int) -> int | str:
+def read_layer(layer: str, num_layers: int, *, adapter: bool = False) -> int | str:
     """Parse and check a layer.
 
     Args:
         layer: ``last`` (the head's input), ``all``, or a number: 0 is the input of the first layer, L the output of the
             last.
         num_layers: L.
+        adapter: whether there is one, of a speech LLM: then ``adapter`` is what its language model takes.
 
     Returns:
-        The number, ``last`` or ``all``.
+        The number, or the word.
 
     Raises:
         ConfigError: the layer does not exist.
@@ -38,11 +40,12 @@ def read_layer(layer: str, num_layers: int) -> int | str:
         >>> read_layer("3", 12), read_layer("all", 12)
         (3, 'all')
     """
-    if layer in (ALL, LAST):
+    if layer in (ALL, LAST) or (layer == ADAPTER and adapter):
         return layer
     if layer.isdecimal() and int(layer) <= num_layers:
         return int(layer)
-    message = f"{layer!r} is none of last, all, and 0 to {num_layers}"
+    known = "last, all, adapter" if adapter else "last, all"
+    message = f"{layer!r} is none of {known}, and 0 to {num_layers}"
     raise ConfigError([Problem("--layer", "unknown_word", message)])
 
 
@@ -51,7 +54,7 @@ class EncodedAudio:
     """Outputs of the model for one stretch of audio.
 
     Args:
-        states: (T, D); (L+1, T, D) of all layers.
+        states: (T, D); (L+1, T, D) of all layers; (T', M) of an adapter.
         log_probs: (T, V) of the CTC head; None without one.
     """
 
@@ -60,13 +63,14 @@ class EncodedAudio:
 
 
 @torch.no_grad()
-def encode(model: BigfootForCTC, samples: Samples, layer: int | str) -> EncodedAudio:
+def encode(model: BigfootForCTC, samples: Samples, layer: int | str, adapter: Adapter | None = None) -> EncodedAudio:
     """Compute hidden states of one stretch of audio, outside any batch, so that they do not depend on one.
 
     Args:
         model: in eval mode.
         samples: (N,) normalized as by the processor; at least one frame.
         layer: of ``read_layer``.
+        adapter: of a speech LLM, for the layer ``adapter``.
 
     Raises:
         ModelError: the hidden states are not finite.
@@ -77,9 +81,13 @@ def encode(model: BigfootForCTC, samples: Samples, layer: int | str) -> EncodedA
         (49, 128)
     """
     values = torch.from_numpy(samples)[None].to(model.device)
-    output = model(values, output_hidden_states=layer != LAST)
+    output = model(values, output_hidden_states=layer not in (LAST, ADAPTER))
     assert output.last_hidden_state is not None
-    if output.hidden_states is None:
+    if layer == ADAPTER:
+        assert adapter is not None
+        last = output.last_hidden_state
+        states = adapter(last, torch.ones(last.shape[:2], dtype=torch.bool, device=last.device))[0][0]
+    elif output.hidden_states is None:
         states = output.last_hidden_state[0]
     elif isinstance(layer, int):
         states = output.hidden_states[layer][0]
@@ -101,7 +109,8 @@ def digest_model(loaded: LoadedModel) -> str:
     processor = loaded.processor
     vocabulary = None if processor.tokenizer is None else processor.tokenizer.vocabulary
     digest.update(repr((processor.do_normalize, processor.sample_rate, vocabulary)).encode())
-    for name, tensor in sorted(loaded.model.state_dict().items()):
+    adapter = {} if loaded.adapter is None else {f"adapter.{k}": v for k, v in loaded.adapter.state_dict().items()}
+    for name, tensor in sorted({**loaded.model.state_dict(), **adapter}.items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()

@@ -122,16 +122,31 @@ class ExportRequest:
             message = "--int8 dynamic needs real audio on which the file is compared with the model"
             yield Problem("--check", "missing", message)
 
-    def find_task_problems(self, precision: str = "float32") -> Iterator[Problem]:
-        """Find the problems of the request for a model that answers a task.
+    def find_unused(self, precision: str = "float32") -> Iterator[Problem]:
+        """Find options that are not read: worth a note, no reason to stop.
 
         Args:
             precision: of the model's folder.
+
+        Examples:
+            >>> [problem.key for problem in ExportRequest("m", Path("m.onnx"), percentile=99.9).find_unused()]
+            ['--percentile']
         """
+        if precision in COMPUTES_INT8:
+            return  # what such a folder does not read contradicts it
+        if self.percentile != 100.0 and self.int8 != "static":
+            yield Problem("--percentile", "not_read", "not read without --int8 static, which alone has ranges")
+        if self.int8 is None:
+            for key, given in (("--fallback", self.fallback), ("--max-wer-rise", self.max_wer_rise != 0.005)):
+                if given:
+                    yield Problem(key, "not_read", "not read without --int8: an fp32 file is judged by its logits")
+
+    def find_task_problems(self) -> Iterator[Problem]:
+        """Find the problems of the request for a model that answers a task."""
         if self.to != "onnx":
             yield Problem("--to", "no_task", f"{self.to} has no form for a task head; --to onnx has")
-        if self.int8 is not None or precision in COMPUTES_INT8:
-            yield Problem("--int8", "no_int8", f"{self.model} answers a task, and such files are in fp32 alone")
+        if self.fallback:
+            yield Problem("--fallback", "no_task", "it brings layers back by texts, and a task has none; leave it out")
 
     def _contradictions(self, precision: str) -> Iterator[Problem]:
         """Options that contradict a folder that already sets its precision."""
@@ -176,6 +191,8 @@ def _export(request: ExportRequest, on_note: Callable[[str], None]) -> Parity | 
     loaded = load_model(request.model)
     if problems := list(request.find_problems(loaded.model.config.precision)):
         raise ConfigError(problems)
+    for unused in request.find_unused(loaded.model.config.precision):
+        on_note(str(unused))
     target = TARGETS[request.to]
     target.require()
     check_exportable(loaded)
@@ -202,11 +219,17 @@ def _export(request: ExportRequest, on_note: Callable[[str], None]) -> Parity | 
 
 
 def _export_task(request: ExportRequest, loaded: LoadedModel, on_note: Callable[[str], None]) -> TaskParity:
-    """Export a model that answers a task: to ONNX, in fp32."""
-    if problems := list(request.find_task_problems(loaded.model.config.precision)):
+    """Export a model that answers a task: to ONNX."""
+    if problems := list(request.find_task_problems()):
         raise ConfigError(problems)
     judged = read_option("--check", request.check or request.calibrate, loaded.processor, on_note)
-    exported, parity = export_task(loaded, judged, normalize=request.normalize)
+    plan = folder_plan(loaded.model)
+    if plan is None:
+        calibration = judged
+        if request.check is not None and request.calibrate is not None:
+            calibration = read_option("--calibrate", request.calibrate, loaded.processor, on_note)
+        plan = _plan(request, loaded, calibration)
+    exported, parity = export_task(loaded, judged, plan, normalize=request.normalize)
     exported.save(request.destination, request.may)
     return parity
 

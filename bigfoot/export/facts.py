@@ -45,6 +45,8 @@ def describe(
         written["pieces"] = json.dumps(tokenizer.pieces, ensure_ascii=False)
     if tokenizer is not None and tokenizer.cleans_up:
         written["clean_up"] = "true"
+    if tokenizer is not None and tokenizer.final_sigma:
+        written["final_sigma"] = "true"
     return {
         "bigfoot_format": FORMAT,
         "vocab": json.dumps([] if tokenizer is None else list(tokenizer.vocabulary), ensure_ascii=False),
@@ -77,6 +79,8 @@ def check_exportable(loaded: LoadedModel) -> None:
     Raises:
         ModelError: the model has neither a CTC head nor a task head, or a vocabulary that a file cannot hold.
     """
+    if (other := loaded.model.config.frame_encoder) is not None:
+        raise ModelError(f"{loaded.folder}: an encoder of the kind {other['kind']!r} has no form in an exported file")
     if loaded.model.task_head is not None:
         return
     if loaded.model.head is None:

@@ -41,9 +41,12 @@ def write_graph(model: BigfootForCTC, plan: Int8Plan, normalize: bool) -> tuple[
     g.part, *later = PARTS
     features, transformer = FeatureWriter(model, g, normalize), TransformerWriter(model, g)
     x, lengths = features.write("input_values", "lengths")
+    x = features.project(x)
+    if model.speech_encoder.prompts is not None:
+        x, lengths = features.prepend(model.speech_encoder.prompts, x, lengths)
     frames = g.size(x, 1)
     mask = features.frame_mask(frames, lengths)  # (B, T, 1) of 0 and 1
-    x = g.op("Mul", features.project(x), mask)
+    x = g.op("Mul", x, mask)
     g.part = later[0]
     x = transformer.add_positions(x, mask)
     g.part = later[1]

@@ -87,6 +87,22 @@ class PartWriter:
         real = g.op("Less", place, g.op("Unsqueeze", lengths, g.ints(1)))
         return g.op("Unsqueeze", g.op("Cast", real, to=1), g.ints(2))
 
+    def prepend(self, prompts: torch.Tensor, x: str, lengths: str) -> tuple[str, str]:
+        """Write learned frames in front of the real ones.
+
+        Args:
+            prompts: (P, D).
+            x: (B, T, D).
+            lengths: (B,) real frames.
+
+        Returns:
+            (B, P + T, D), and the lengths with the prompts.
+        """
+        g = self.graph
+        size = g.op("Concat", g.size(x, 0), g.ints(*prompts.shape), axis=0)
+        ahead = g.op("Expand", g.constant(prompts[None]), size)
+        return g.op("Concat", ahead, x, axis=1), g.op("Add", lengths, g.ints(len(prompts)))
+
     def unfold(self, x: str, kernel: int, stride: int) -> str:
         """Write the inputs of a convolution without padding at each step.
 

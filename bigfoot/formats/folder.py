@@ -25,7 +25,10 @@ from bigfoot.formats.with_config import build_with_config
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.notices import warn_once
+from bigfoot.models.reshape import reshape_config, with_merged_adapters
+from bigfoot.models.speech_llm.adapters import Adapter
 from bigfoot.storage.ownership import OWN_ONLY, Earlier, MayReplace
+from bigfoot.storage.remote import fetch, is_remote
 from bigfoot.storage.replace import replace_folder
 from bigfoot.text.json_files import read_json
 from bigfoot.text.tokenizers import Processor, load_processor
@@ -43,12 +46,14 @@ class LoadedModel:
         processor: how audio is normalized and characters are numbered; its tokenizer is None without a vocabulary.
         history: one entry a step, oldest first.
         folder: where it was read; a file, or the name of a bundle, where that is what was given.
+        adapter: of the speech LLM that the model is the encoder of; None for others.
     """
 
     model: BigfootForCTC
     processor: Processor
     history: list[dict[str, Any]] = field(default_factory=list)
     folder: Path | None = None
+    adapter: Adapter | None = None
 
     @property
     def missing_text_reason(self) -> str | None:
@@ -65,7 +70,8 @@ def resolve_model(name: str | Path) -> Path:
     """Find a model: a folder or file of any format, a Hugging Face id, a bundle of torchaudio's, or ``tiny_teacher``.
 
     Args:
-        name: such as ``runs/demo/finetune/model``, ``checkpoint_best.pt``, ``facebook/wav2vec2-base-960h``,
+        name: such as ``runs/demo/finetune/model``, ``checkpoint_best.pt``, ``facebook/wav2vec2-base-960h``, a place in
+            the cloud (``s3://bucket/model``),
             ``torchaudio:WAV2VEC2_ASR_BASE_960H``; ``tiny_teacher`` ships with bigfoot.
 
     Returns:
@@ -74,6 +80,7 @@ def resolve_model(name: str | Path) -> Path:
     Raises:
         ModelError: there is no such model.
     """
+    name = fetch(name) if is_remote(name) else name
     if str(name) == TINY_TEACHER and not Path(name).is_dir():
         return _ASSETS / TINY_TEACHER
     if str(name).startswith(BUNDLE_PREFIX):
@@ -118,6 +125,8 @@ def outline_model(name: str | Path) -> ModelOutline:
     kind = find_format(path)
     if kind.read_config is not None:
         config = kind.read_config(path)
+        if config.lora is not None:
+            config = reshape_config(config, lora=None)
         return ModelOutline(config, load_processor(path, config.vocab_size if config.ctc_head else None), path)
     model, processor = kind.load(path, None)
     return ModelOutline(model.config, processor, path)
@@ -133,7 +142,7 @@ def load_config(path: str | Path) -> BigfootConfig:
 
 
 def load_model(
-    name: str | Path, *, dictionary: str | Path | None = None, config: str | Path | None = None
+    name: str | Path, *, dictionary: str | Path | None = None, config: str | Path | None = None, merge: bool = True
 ) -> LoadedModel:
     """Load a model of any format: a bigfoot or Hugging Face folder, a file of fairseq's or torchaudio's.
 
@@ -141,6 +150,7 @@ def load_model(
         name: see ``resolve_model``.
         dictionary: fairseq's ``dict.ltr.txt``, where it does not lie beside the checkpoint.
         config: for a state dict (``.pt``), which has no shape: a ``config.json`` or a model of the same shape.
+        merge: add low-rank adapters that its folder keeps to the weights.
 
     Returns:
         The model in fp32 and eval mode, with processor and history.
@@ -159,6 +169,8 @@ def load_model(
     if dictionary is not None and not kind.takes_dictionary:
         raise ModelError(f"{path}: the {kind.name} format has its own vocabulary; leave the dictionary out")
     model, processor = kind.load(path, None if dictionary is None else Path(dictionary))
+    if merge and model.config.lora is not None:
+        model = with_merged_adapters(model)
     loaded = LoadedModel(model, processor, _read_history(path), path)
     if model.head is not None and (reason := loaded.missing_text_reason):
         warn_once(f"{path}: no text can come out of this model, and no WER: {reason}")
@@ -304,7 +316,7 @@ def align_tokens(given: Processor, other: Processor) -> list[int] | slice:
 
 def _check_reload(given: LoadedModel, folder: Path, leaves_out: tuple[str, ...]) -> None:
     """Refuse a folder that does not load as the same weights."""
-    loaded = load_model(folder)
+    loaded = load_model(folder, merge=False)
     again, head = loaded.model.state_dict(), f"{given.model.head_name}."
     for name, tensor in given.model.state_dict().items():
         if name.endswith(leaves_out) and name not in again:

@@ -13,6 +13,7 @@ from transformers.utils import logging
 from bigfoot.errors import ModelError
 from bigfoot.formats.checkpoint import CHECKPOINT_SUFFIXES, TENSOR_SUFFIXES, find_checkpoint
 from bigfoot.formats.fairseq import is_fairseq, load_fairseq, save_fairseq
+from bigfoot.formats.frames import is_whisper, load_whisper, refuse_to_save
 from bigfoot.formats.huggingface import (
     config_of,
     fill_model,
@@ -74,7 +75,7 @@ def find_format(path: Path) -> Format:
         >>> find_format(Path("torchaudio:WAV2VEC2_BASE")).name
         'torchaudio'
     """
-    for candidate in FORMATS.values():
+    for candidate in (*_READ_ALONE, *FORMATS.values()):
         if candidate.recognizes(path):
             return candidate
     if path.is_file() and path.suffix in TENSOR_SUFFIXES:
@@ -227,6 +228,7 @@ def _save_torchaudio(model: BigfootForCTC, processor: Processor, folder: Path) -
     save_processor(processor, folder)
 
 
+_READ_ALONE = (Format("whisper", is_whisper, load_whisper, refuse_to_save),)
 # In the order in which they are tried.
 FORMATS = {
     format.name: format

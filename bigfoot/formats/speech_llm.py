@@ -17,6 +17,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from bigfoot.errors import ModelError
 from bigfoot.formats.folder import LoadedModel, load_model, write_model
 from bigfoot.formats.huggingface import fetch_folder, read_safetensors
+from bigfoot.formats.int8_language_model import Int8Weights, is_int8, load_int8, read_int8, save_int8
 from bigfoot.models.notices import warn_once
 from bigfoot.models.speech_llm.adapters import AdapterShape
 from bigfoot.models.speech_llm.model import SpeechLLM
@@ -45,12 +46,14 @@ class LoadedSpeechLLM:
         processor: of the encoder: how audio is normalized.
         tokens: of the language model.
         template: of the prompts that it was trained with.
+        small: eight-bit weights of the language model; None for fp32.
     """
 
     model: SpeechLLM
     processor: Processor
     tokens: PromptTokenizer
     template: PromptTemplate
+    small: Int8Weights | None = None
 
 
 def load_language_model(name: str | Path, *, trust_remote_code: bool = False) -> tuple[Any, Any]:
@@ -73,14 +76,19 @@ def load_language_model(name: str | Path, *, trust_remote_code: bool = False) ->
         raise ModelError(f"{folder} brings code of its own: read it, and set trust_remote_code to run it")
     if not brings_code and raw.get("model_type") not in CONFIG_MAPPING:
         raise ModelError(f"{folder}: transformers has no language model {quote(raw.get('model_type'))}")
+    missing: list[str] = []
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, trust_remote_code=trust_remote_code, output_loading_info=True
-        )
+        if is_int8(folder):
+            model = load_int8(folder, trust_remote_code=trust_remote_code)
+        else:
+            model, report = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=torch.float32, trust_remote_code=trust_remote_code, output_loading_info=True
+            )
+            missing = sorted(report["missing_keys"])
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except _UNUSABLE as error:
         raise ModelError(f"{folder}: transformers cannot load this language model: {quote(str(error))}") from error
-    if missing := sorted(report["missing_keys"]):
+    if missing:
         raise ModelError(f"{folder}: its weights lack {', '.join(missing[:5])}")
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
@@ -112,7 +120,8 @@ def build_speech_llm(
     model, tokenizer = load_language_model(language_model, trust_remote_code=trust_remote_code)
     tokens = PromptTokenizer(tokenizer, chat)
     joined = SpeechLLM(encoder.model, adapter, model, tokens.end_id, len(tokenizer), seed)
-    return LoadedSpeechLLM(joined.eval(), encoder.processor, tokens, template)
+    small = read_int8(fetch_folder(str(language_model)))
+    return LoadedSpeechLLM(joined.eval(), encoder.processor, tokens, template, small)
 
 
 def save_speech_llm(loaded: LoadedSpeechLLM, folder: str | Path, *, may: MayReplace = OWN_ONLY) -> None:
@@ -133,7 +142,10 @@ def _write(loaded: LoadedSpeechLLM, folder: Path) -> None:
     model = loaded.model
     write_model(LoadedModel(model.encoder, loaded.processor), folder / ENCODER)
     language_model = merge_adapters(model.language_model)
-    language_model.save_pretrained(folder / LANGUAGE_MODEL)
+    if loaded.small is None:
+        language_model.save_pretrained(folder / LANGUAGE_MODEL)
+    else:
+        save_int8(language_model, loaded.small, folder / LANGUAGE_MODEL)
     loaded.tokens.tokenizer.save_pretrained(folder / LANGUAGE_MODEL)
     state = {name: tensor.contiguous() for name, tensor in model.adapter.state_dict().items()}
     save_file(state, folder / ADAPTER)
@@ -184,3 +196,27 @@ def load_speech_llm(name: str | Path, *, trust_remote_code: bool = False) -> Loa
     loaded.model.adapter.load_state_dict(tensors)
     return loaded
 
+
+def is_speech_llm_folder(name: str | Path) -> bool:
+    """Return whether a folder holds a speech LLM.
+
+    Args:
+        name: of a folder on this machine; False for all else.
+    """
+    file = Path(name) / "config.json"
+    return file.is_file() and bool(read_json(file).get("model_type") == MODEL_TYPE)
+
+
+def load_encoder(name: str | Path) -> LoadedModel:
+    """Load a model, or the encoder of a speech LLM with its adapter.
+
+    Args:
+        name: of any model that ``load_model`` loads, or of ``load_speech_llm``.
+
+    Raises:
+        ModelError: see ``load_model``.
+    """
+    if not is_speech_llm_folder(name):
+        return load_model(name)
+    loaded = load_speech_llm(name)
+    return LoadedModel(loaded.model.encoder, loaded.processor, folder=Path(name), adapter=loaded.model.adapter)

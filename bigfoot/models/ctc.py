@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,7 @@ class CTCOutput(ModelOutput):
         task_logits: (B, K), of the task head; None without one.
         pooled: (B, P), the pooled frames of the task head.
         pooling_weights: (B, H, T), shares of the frames where its pooling learns them.
+        task_mix: see ``TaskAnswers.mix``.
     """
 
     loss: Tensor | None = None
@@ -55,6 +57,7 @@ class CTCOutput(ModelOutput):
     task_logits: Tensor | None = None
     pooled: Tensor | None = None
     pooling_weights: Tensor | None = None
+    task_mix: tuple[Tensor, Tensor] | None = None
 
 
 def compute_ctc_losses(logits: Tensor, labels: Tensor, frame_mask: Tensor | None, blank_id: int) -> Tensor:
@@ -89,6 +92,14 @@ def compute_ctc_losses(logits: Tensor, labels: Tensor, frame_mask: Tensor | None
     return losses.where((frames > 0) & (label_lengths > 0), 0.0)
 
 
+def _build_encoder(config: BigfootConfig) -> SpeechEncoder:
+    if config.frame_encoder is None:
+        return SpeechEncoder(config)
+    from bigfoot.models.frames.encoder import OtherEncoder
+
+    return OtherEncoder(config)
+
+
 class BigfootForCTC(BigfootPreTrainedModel):
     """``SpeechEncoder`` with a linear CTC head, a decoder and a task head, as far as the shape has them.
 
@@ -111,7 +122,7 @@ class BigfootForCTC(BigfootPreTrainedModel):
     def __init__(self, config: BigfootConfig) -> None:
         super().__init__(config)
         self.head_name = f"{BIGFOOT_PREFIX}_lm_head" if config.weight_prefix == BIGFOOT_PREFIX else "lm_head"
-        self.add_module(config.weight_prefix, SpeechEncoder(config))
+        self.add_module(config.weight_prefix, _build_encoder(config))
         self.dropout = nn.Dropout(config.final_dropout)
         if config.ctc_head:
             self.add_module(self.head_name, nn.Linear(config.hidden_size, config.vocab_size))
@@ -201,13 +212,14 @@ class BigfootForCTC(BigfootPreTrainedModel):
             attention_values=encoded.attention_values,
         )
 
-    def _answer(self, encoded: SpeechEncoderOutput) -> dict[str, Tensor | None]:
+    def _answer(self, encoded: SpeechEncoderOutput) -> dict[str, Any]:
         if self.task_head is None:
             return {}
         answers = self.task_head(encoded.last_hidden_state, encoded.hidden_states, encoded.frame_mask)
-        return {"task_logits": answers.logits, "pooled": answers.pooled, "pooling_weights": answers.weights}
+        found = {"task_logits": answers.logits, "pooled": answers.pooled, "pooling_weights": answers.weights}
+        return found | {"task_mix": answers.mix}
 
-    def _decode(self, inputs: StreamInputs, labels: Tensor | None) -> dict[str, Tensor | None]:
+    def _decode(self, inputs: StreamInputs, labels: Tensor | None) -> dict[str, Any]:
         assert self.decoder is not None
         memory, mask = self.decoder.streams(inputs)
         found = {"memory": memory, "memory_mask": mask}

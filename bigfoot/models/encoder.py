@@ -14,11 +14,20 @@ from bigfoot.models.attention import keep_values
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.fake_int8 import install_fake_int8_
 from bigfoot.models.feature_encoder import FeatureEncoder, FeatureProjection
+from bigfoot.models.frames.base import prepend_prompts
+from bigfoot.models.lora import inject_configured_
 from bigfoot.models.outputs import SpeechEncoderOutput
 from bigfoot.models.padding import Audio, bring_to_front, join_rows
 from bigfoot.models.pretrained import BigfootPreTrainedModel, refuse_small
 from bigfoot.models.relative_bias import GatedRelativeAttention
 from bigfoot.models.transformer import EncoderLayer, TransformerEncoder
+
+
+def build_prompts(config: BigfootConfig) -> nn.Parameter | None:
+    """Build the learned frames in front of the layers' input; None where there are none."""
+    if not config.num_prompts:
+        return None
+    return nn.Parameter(config.initializer_range * torch.randn(config.num_prompts, config.hidden_size))
 
 
 class SpeechEncoder(BigfootPreTrainedModel):
@@ -43,6 +52,8 @@ class SpeechEncoder(BigfootPreTrainedModel):
         masks = config.mask_time_prob > 0 or config.mask_feature_prob > 0
         self.masked_spec_embed = nn.Parameter(torch.empty(config.hidden_size).uniform_()) if masks else None
         self.encoder = TransformerEncoder(config)
+        self.prompts = build_prompts(config)
+        inject_configured_(self.encoder.layers, config.lora)
         name, owners = "feature_extractor.conv_layers.{}.conv.weight".format, enumerate(config.kernel_owners)
         self._tied_weights_keys = {name(layer): name(owner) for layer, owner in owners if layer != owner}
         # A number between two steps goes to the one or the other by its last bit, and that one a batch decides, as it
@@ -75,7 +86,9 @@ class SpeechEncoder(BigfootPreTrainedModel):
         super()._init_weights(module)
         if module is self and self.masked_spec_embed is not None:
             init.uniform_(self.masked_spec_embed)
-        elif module is self.feature_projection.projection and self.config.family != "hubert":
+        if module is self and self.prompts is not None:
+            init.normal_(self.prompts, std=self.config.initializer_range)
+        if module is self.feature_projection.projection and self.config.family != "hubert":
             bound = math.sqrt(1 / module.in_features)
             init.uniform_(module.weight, -bound, bound)
             init.uniform_(module.bias, -bound, bound)
@@ -146,7 +159,7 @@ class SpeechEncoder(BigfootPreTrainedModel):
         if not self.runs_unbatched or (attention_mask is None and len(input_values) == 1):
             return self._encode(given, *wanted)
         rows = [self._encode(row, *wanted) for row in given.rows()]
-        return join_rows(rows, given, self.feature_extractor, self.config.time_reduction)
+        return join_rows(rows, given, self.feature_extractor, self.config)
 
     def _encode(
         self, given: Audio, output_hidden_states: bool, output_attentions: bool, output_attention_values: bool
@@ -163,6 +176,8 @@ class SpeechEncoder(BigfootPreTrainedModel):
             frames = self.feature_extractor.frame_lengths(lengths)
             frame_mask = torch.arange(conv_features.shape[1], device=frames.device) < frames[:, None]
         x = self._mask_features(self.feature_projection(conv_features), mask_time_indices, mask_feature_indices)
+        if self.prompts is not None:
+            x, frame_mask = prepend_prompts(x, frame_mask, self.prompts)
         layers = cast("list[EncoderLayer]", list(self.encoder.layers)) if output_attention_values else []
         with keep_values([layer.attention for layer in layers]) as values:
             output = self.encoder(x, frame_mask, output_hidden_states, output_attentions)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bigfoot.errors import DataError
+from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.feature_encoder import FeatureEncoder
 from bigfoot.models.outputs import SpeechEncoderOutput
 
@@ -81,13 +82,15 @@ class Audio(NamedTuple):
 
 
 def join_rows(
-    rows: Sequence[SpeechEncoderOutput], given: Audio, feature_encoder: FeatureEncoder, reduction: int
+    rows: Sequence[SpeechEncoderOutput], given: Audio, feature_encoder: FeatureEncoder, config: BigfootConfig
 ) -> SpeechEncoderOutput:
     """Put utterances that were encoded one by one beside each other, with zeros after the shorter ones."""
     samples = max(given.input_values.shape[1], feature_encoder.receptive_field)
     frames = int(feature_encoder.frame_lengths(torch.tensor([samples])))
 
-    def join(parts: Sequence[Tensor | None], is_map: bool = False) -> Tensor | None:
+    seen, reduction = frames + config.num_prompts, config.time_reduction
+
+    def join(parts: Sequence[Tensor | None], frames: int, is_map: bool = False) -> Tensor | None:
         padded = []
         for part in parts:
             if part is None:
@@ -97,14 +100,14 @@ def join_rows(
         return torch.cat(padded)
 
     joined: dict[str, Any] = {}
-    for name in ("last_hidden_state", "conv_features"):
-        joined[name] = join([getattr(row, name) for row in rows])
+    for name, count in (("last_hidden_state", seen), ("conv_features", frames)):
+        joined[name] = join([getattr(row, name) for row in rows], count)
     for name in ("hidden_states", "attentions", "attention_values"):
         # Not by key: transformers' outputs have no keys for None.
         if getattr(rows[0], name) is not None:
             layers = zip(*(getattr(row, name) for row in rows), strict=True)
-            joined[name] = tuple(join(layer, name == "attentions") for layer in layers)
+            joined[name] = tuple(join(layer, seen, name == "attentions") for layer in layers)
     if given.attention_mask is not None:
-        real = feature_encoder.frame_lengths(given.attention_mask.sum(-1))
-        joined["frame_mask"] = torch.arange(frames, device=real.device) < real[:, None]
+        real = feature_encoder.frame_lengths(given.attention_mask.sum(-1)) + config.num_prompts
+        joined["frame_mask"] = torch.arange(seen, device=real.device) < real[:, None]
     return SpeechEncoderOutput(**joined)

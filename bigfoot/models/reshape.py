@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from bigfoot.models.configuration import BIGFOOT_PREFIX, BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.fake_int8 import int8_layers
+from bigfoot.models.lora import merge_adapters_
 from bigfoot.models.pretrained import refuse_small
 from bigfoot.models.small_weights import SmallWeights, round_state
 from bigfoot.models.tasks.shape import TaskShape
@@ -212,6 +214,62 @@ def with_task_head(model: BigfootForCTC, shape: dict[str, Any] | None, seed: int
     kept = {name: tensor for name, tensor in plain_state(model).items() if name in fresh and not name.startswith(_TASK)}
     load_plain_state(renewed, fresh | kept)
     return renewed.eval()
+
+
+def with_prompts(model: BigfootForCTC, count: int, seed: int) -> BigfootForCTC:
+    """Build the same model with fresh learned frames in front of its layers' input (Lester et al., 2021).
+
+    Args:
+        model: left as it is.
+        count: of frames; 0 takes them away.
+        seed: of the new weights.
+
+    Returns:
+        The new model in eval mode.
+
+    Examples:
+        >>> from bigfoot.formats.folder import load_model
+        >>> with_prompts(load_model("tiny_teacher").model, 4, seed=1).speech_encoder.prompts.shape
+        torch.Size([4, 128])
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        renewed = BigfootForCTC(reshape_config(model.config, num_prompts=count))
+    kept = {name: tensor for name, tensor in plain_state(model).items() if name != "encoder.prompts"}
+    load_plain_state(renewed, plain_state(renewed) | kept)
+    return renewed.eval()
+
+
+def with_kept_adapters(model: BigfootForCTC, rank: int, modules: Sequence[str]) -> BigfootForCTC:
+    """Build a model whose configuration names the adapters that were put on it, so that its folder keeps them.
+
+    Args:
+        model: after ``inject_adapters_`` on its encoder's layers; left as it is.
+        rank: of the adapters.
+        modules: that have them.
+
+    Returns:
+        The new model in eval mode.
+    """
+    kept = BigfootForCTC(reshape_config(model.config, lora={"rank": rank, "modules": list(modules)}))
+    load_plain_state(kept, plain_state(model))
+    return kept.eval()
+
+
+def with_merged_adapters(model: BigfootForCTC) -> BigfootForCTC:
+    """Build the same model with its adapters added to the weights.
+
+    Args:
+        model: with adapters, of its configuration or of ``inject_adapters_``; left as it is.
+
+    Returns:
+        A model without adapters, in eval mode.
+    """
+    copied = copy.deepcopy(model)
+    merge_adapters_(copied.speech_encoder.encoder.layers)
+    merged = BigfootForCTC(reshape_config(model.config, lora=None))
+    load_plain_state(merged, plain_state(copied))
+    return merged.eval()
 
 
 _KERNEL = "encoder.encoder.pos_conv_embed.conv."

@@ -51,6 +51,12 @@ class Shape(PreTrainedConfig):
         ctc_head: whether there is a linear CTC head over ``vocab_size`` tokens.
         decoder: fields of ``DecoderShape`` of a decoder beside it; None where there is none.
         task: fields of ``TaskShape`` of a task head beside it; None where there is none.
+        frame_encoder: ``kind`` and ``settings`` of an encoder of another kind (``bigfoot.models.frames``) in the place
+            of convolutions and layers; of the fields above, ``hidden_size``, ``num_hidden_layers`` and
+            ``num_attention_heads`` are then its own, and the others mean nothing. None for the usual one.
+        num_prompts: learned frames in front of the layers' input (soft prompts), which the frame mask counts.
+        lora: ``rank`` of low-rank adapters and the ``modules`` that have them, where they are kept beside the weights;
+            None where there are none.
         small_weights: fields of ``SmallWeights``, where weights are quantized; None where all are fp32.
     """
 
@@ -106,6 +112,9 @@ class Shape(PreTrainedConfig):
     ctc_head: bool = True
     decoder: dict[str, Any] | None = None
     task: dict[str, Any] | None = None
+    frame_encoder: dict[str, Any] | None = None
+    num_prompts: int = 0
+    lora: dict[str, Any] | None = None
     small_weights: dict[str, Any] | None = None
     pad_token_id: int | None = 0
     bos_token_id: int | None = 1

@@ -49,6 +49,12 @@ def beyond_huggingface(config: Shape) -> list[str]:
         parts.append(f"feature_projection {config.feature_projection!r}")
     if config.has_position_bias and any(heads != sorted(heads) for heads in config.position_heads_of_layers):
         parts.append(f"position heads {config.position_heads_of_layers}")
+    if config.frame_encoder is not None:
+        parts.append(f"an encoder of the kind {config.frame_encoder['kind']!r}")
+    if config.num_prompts:
+        parts.append(f"num_prompts {config.num_prompts}")
+    if config.lora is not None:
+        parts.append("adapters that are kept beside the weights")
     if config.has_int8_weights:
         parts.append(f"{config.precision} weights")
     for name, granted in _GRANTED[config.family].items():
@@ -74,7 +80,7 @@ def shape_problems(config: Shape) -> list[str]:
 
 
 def _value_problems(config: Shape) -> Iterator[str]:
-    names = (*RULES, "decoder", "task", "small_weights")
+    names = (*RULES, "decoder", "task", "frame_encoder", "lora", "small_weights")
     return field_problems({name: getattr(config, name) for name in names})
 
 

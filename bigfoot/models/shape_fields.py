@@ -10,6 +10,8 @@ from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
 from bigfoot.models.decoders.shape import decoder_problems
+from bigfoot.models.frames.fields import frame_encoder_problems
+from bigfoot.models.lora import lora_problems
 from bigfoot.models.shape import FAMILY_PREFIXES, Shape
 from bigfoot.models.small_weights import small_weight_problems
 from bigfoot.models.tasks.shape import task_problems
@@ -86,6 +88,7 @@ RULES: Mapping[str, Rule] = {
     "vocab_size": Whole(most=MOST_TOKENS),
     "num_hidden_layers": Whole(most=MOST_LAYERS),
     "time_reduction": Whole(most=64),
+    "num_prompts": Whole(least=0, most=10_000),
     **dict.fromkeys(
         ("hidden_size", "num_attention_heads", "intermediate_size", "num_conv_pos_embeddings",
          "num_conv_pos_embedding_groups", "max_bucket_distance", "mask_time_length", "mask_feature_length"),
@@ -118,7 +121,7 @@ RULES: Mapping[str, Rule] = {
     "layer_position_heads": _ListsOf("heads", "[[0, 1], [1]]"),
     "conv_sharing": _ListsOf("convolutions", "[[1, 2], [3, 4]]"),
 }  # fmt: skip
-"""Field -> rule; ``decoder``, ``task`` and ``small_weights`` have rules of their own."""
+"""Field -> rule; ``decoder``, ``task``, ``frame_encoder``, ``lora`` and ``small_weights`` have rules of their own."""
 
 OWN_FIELDS = frozenset(item.name for item in fields(Shape)) - {item.name for item in fields(PreTrainedConfig)}  # type: ignore[arg-type]
 """Fields of bigfoot's own, beside those that every configuration of transformers' has."""
@@ -146,6 +149,10 @@ def field_problems(values: Mapping[str, object]) -> Iterator[str]:
         yield from decoder_problems(values["decoder"])
     if values.get("task") is not None:
         yield from task_problems(values["task"])
+    if values.get("frame_encoder") is not None:
+        yield from frame_encoder_problems(values["frame_encoder"])
+    if values.get("lora") is not None:
+        yield from lora_problems(values["lora"])
     if values.get("small_weights") is not None:
         yield from small_weight_problems(values["small_weights"])
 

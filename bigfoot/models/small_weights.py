@@ -138,7 +138,7 @@ def small_weight_problems(raw: object) -> Iterator[str]:
         >>> list(small_weight_problems({"precision": "int4"}))[0][:46]
         "small_weights.precision 'int4' is none of floa"
     """
-    if not has_fields_of(SmallWeights, raw):
+    if not has_fields_of(raw, SmallWeights):
         yield describe_stray("small_weights", SmallWeights, raw)
         return
     precision = raw.get("precision")

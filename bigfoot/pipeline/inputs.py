@@ -10,7 +10,7 @@ from typing import Any
 
 from bigfoot.config import to_dict
 from bigfoot.data.corpora import SPLITS, find_changes, prepare_data
-from bigfoot.data.manifests import PREPARED_FILE, PreparedData, load_prepared
+from bigfoot.data.manifests import PREPARED_FILE, PreparedData, describe_trimmed, load_prepared
 from bigfoot.data.noise import NoiseFolder
 from bigfoot.data.sources import DIGESTS_FILE
 from bigfoot.errors import DataError
@@ -25,7 +25,7 @@ from bigfoot.text.tokenizers import Processor
 log = logging.getLogger("bigfoot")
 
 # Settings of batching and of checks; all others determine the content of the manifests.
-_LOADING = ("batch_seconds", "num_buckets", "num_workers", "augment", "trust_files")
+_LOADING = ("batch_seconds", "crop_seconds", "num_buckets", "num_workers", "augment", "trust_files")
 
 
 def corpus_settings(config: Config) -> dict[str, Any]:
@@ -175,6 +175,8 @@ def _require_splits(data: PreparedData, config: Config) -> None:
     for split in data.manifests:
         if (account := data.account(split)).left_out:
             log.info("data: %s: %s", split, account.describe())
+        if config.data.trim_silence_db is not None:
+            log.info("%s", describe_trimmed(split, data.manifests[split]))
 
 
 def digest_training_data(data: PreparedData) -> str:

@@ -83,6 +83,8 @@ def resolve_plan(config: Config) -> Plan:
     problems = [] if source is teacher else list(_pair_problems(config, source, teacher))
     if source.config.small_weights is not None and config.steps not in ([], ["quantize"]):
         return Plan(config, teacher, None, [*problems, _quantized_source(config, source)])
+    if source.config.frame_encoder is not None and set(config.steps) - {"train_task"}:
+        return Plan(config, teacher, None, [*problems, _other_encoder(config, source)])
     if "student" not in config.steps:
         return Plan(config, teacher, Models(teacher, source, source.config), problems)
     student = resolve_student(config, source.config)
@@ -100,6 +102,13 @@ def _pair_problems(config: Config, source: ModelOutline, teacher: ModelOutline) 
         message = f"{one.path} normalizes audio (do_normalize) and {other.path} does not, and both get the same batch"
         problems.append(Problem("student.path", "other_normalization", f"{message}; take a pair that agrees"))
     return problems
+
+
+def _other_encoder(config: Config, source: ModelOutline) -> Problem:
+    kind = (source.config.frame_encoder or {}).get("kind")
+    others = ", ".join(sorted(set(config.steps) - {"train_task"}))
+    message = f"{source.path} has an encoder of the kind {kind!r}, which train_task can train, but not {others}"
+    return Problem("teacher.path", "other_encoder", message)
 
 
 def _quantized_source(config: Config, source: ModelOutline) -> Problem:

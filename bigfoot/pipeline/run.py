@@ -15,6 +15,7 @@ from rich.logging import RichHandler
 from bigfoot.config import Problem, to_dict
 from bigfoot.config.plugins import digest_plugins
 from bigfoot.data.corpora import describe_transcripts
+from bigfoot.data.manifests import describe_trimmed
 from bigfoot.decoding.choose import unused_options
 from bigfoot.decoding.hot_words import describe_hot_words
 from bigfoot.errors import ConfigError
@@ -94,11 +95,18 @@ def run_pipeline(
         return _run(plan, until, config_path)
 
 
+def _has_decoder(plan: Plan) -> bool:
+    """Whether a row of the report will be an autoregressive decoder's."""
+    gains = "finetune" in plan.config.steps and plan.config.finetune.objective != "ctc"
+    models = (plan.teacher, plan.models and plan.models.source)
+    return gains or any(model.config.decoder is not None for model in models if model)
+
+
 def _run(plan: Plan, until: str, config_path: str | None) -> Report | None:
     config, run_dir = plan.config, Path(plan.config.run_dir)
     refuse_misplaced(run_dir, [turn.label for turn in list_turns(config.steps)])
     start_logging(run_dir)
-    for unused in unused_options(config.evaluate):
+    for unused in unused_options(config.evaluate, has_decoder=_has_decoder(plan)):
         log.warning("%s", unused.under("evaluate"))
     if PartialState().is_main_process:
         save_run_config(config, run_dir, config_path)
@@ -209,5 +217,10 @@ def _report(results: list[StepResult], context: Context, config_path: str | None
 
 def _notes(context: Context, results: list[StepResult]) -> list[str]:
     trusted = ["data: audio files were assumed unchanged since they were read (data.trust_files)"]
+    trimmed = [
+        describe_trimmed(split, manifest)
+        for split, manifest in context.data.manifests.items()
+        if context.config.data.trim_silence_db is not None
+    ]
     of_steps = [f"{result.row}: {note}" for result in results for note in result.notes]
-    return [*context.labels.notes, *trusted * context.config.data.trust_files, *of_steps]
+    return [*context.labels.notes, *trusted * context.config.data.trust_files, *trimmed, *of_steps]

@@ -67,7 +67,7 @@ def refuse_own_models(config: Config) -> None:
             refuse_overwriting(read, Path(config.run_dir) / turn.label / "model")
 
 
-def save_run_config(config: Config, run_dir: Path, config_path: str | None) -> None:
+def save_run_config(config: object, run_dir: Path, config_path: str | None) -> None:
     """Write ``config.yaml`` with every key.
 
     Args:

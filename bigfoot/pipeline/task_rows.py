@@ -20,6 +20,7 @@ from bigfoot.tasks.answers import answer_manifest
 from bigfoot.tasks.floors import measure_floors
 from bigfoot.tasks.metrics import TaskScore, score_answers
 from bigfoot.tasks.settings import METRICS
+from bigfoot.tasks.showing import show_answers
 
 log = logging.getLogger("bigfoot")
 
@@ -56,6 +57,7 @@ def judge_task(row: Row, loaded: LoadedModel, manifests: dict[str, Path], config
     home = model.device
     model.to(PartialState().device)
     answers = answer_manifest(model, manifest, loaded.processor, config.evaluate.batch_size)
+    shown = show_answers(loaded, manifest, answers, config.train_task.players)
     invariance = measure_task_invariance(loaded, manifest)
     model.to(home)
     score = score_answers(answers, find_metric(head.shape, config), config.evaluate.bootstrap_samples, config.seed)
@@ -65,7 +67,8 @@ def judge_task(row: Row, loaded: LoadedModel, manifests: dict[str, Path], config
     return [{
         "name": row.name, "split": row.split, "kind": head.shape.kind, "labels": list(head.shape.labels),
         "metrics": score.metrics, "per_class": score.per_class, "confusion": score.confusion,
-        "shape": dataclasses.asdict(head.shape),
+        "shape": dataclasses.asdict(head.shape), "shown": shown, "metric": score.metric,
+        "interval": [score.low, score.high],
     }]  # fmt: skip
 
 

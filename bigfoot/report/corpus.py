@@ -1,23 +1,23 @@
-"""Render the description of a corpus: console tables, Markdown, JSON and a figure."""
+"""Render the description of a corpus: console tables, Markdown, JSON, a page and a figure."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from bigfoot.data.describe import CorpusFacts, SplitFacts, spread_of
-from bigfoot.report.files import write_whole
+from bigfoot.data.describe import CorpusFacts, SplitFacts
+from bigfoot.data.distributions import spread_of
+from bigfoot.report.corpus_labels import tabulate_labels, tabulate_missing, tabulate_relations
 from bigfoot.report.numbers import format_number
-from bigfoot.report.plots import COLOURS, render_png
+from bigfoot.report.plots import COLOURS
 from bigfoot.report.render import render_skipped, render_table
+from bigfoot.report.tables import TextTable
 
 if TYPE_CHECKING:  # matplotlib is slow to import
     from matplotlib.axes import Axes
@@ -25,31 +25,8 @@ if TYPE_CHECKING:  # matplotlib is slow to import
 
 _NUM_BINS = 40
 _NUM_CHARACTERS_DRAWN = 48
-_SPREAD_HEADS = ("minimum", "lower quartile", "median", "upper quartile", "maximum", "mean")
-_SPLIT_HEADS = ("split", "hours", "utterances", "speakers", "without text", "Hz", "channels")
-
-
-def save_description(facts: CorpusFacts, folder: str | Path) -> None:
-    """Write ``describe.json``, ``describe.md`` and ``describe.png``.
-
-    Args:
-        facts: of ``describe_corpus``.
-        folder: created if missing.
-
-    Examples:
-        >>> import tempfile
-        >>> folder = tempfile.mkdtemp()
-        >>> save_description(CorpusFacts("nothing", [], []), folder)
-        >>> sorted(path.name for path in Path(folder).iterdir())
-        ['.bigfoot', 'describe.json', 'describe.md', 'describe.png']
-    """
-    contents = {
-        "describe.json": (json.dumps(to_json(facts), indent=2, ensure_ascii=False) + "\n").encode("utf-8"),
-        "describe.md": render_description(facts).encode("utf-8"),
-        "describe.png": render_png(draw_description(facts)),
-    }
-    for name, content in contents.items():
-        write_whole(Path(folder) / name, content, sign="describe.json", key="splits")
+SPREAD_HEADS = ("minimum", "lower quartile", "median", "upper quartile", "maximum", "mean")
+SPLIT_HEADS = ("split", "hours", "utterances", "speakers", "without text", "Hz", "channels")
 
 
 def to_json(facts: CorpusFacts) -> dict[str, Any]:
@@ -57,7 +34,7 @@ def to_json(facts: CorpusFacts) -> dict[str, Any]:
 
     Returns:
         ``name``, ``splits`` (each with its counts and, under ``spreads``, minimum, quartiles, maximum and mean by
-        quantity), ``skipped``, and ``accounts`` by split.
+        quantity, and ``labels``), ``skipped``, ``accounts`` by split, and ``correlations``, the strongest first.
     """
     splits = []
     for split in facts.splits:
@@ -67,6 +44,7 @@ def to_json(facts: CorpusFacts) -> dict[str, Any]:
             if not isinstance(getattr(split, field.name), list)
         }
         spreads = {name: spread_of(values) for name, values in split.quantities.items()}
+        content["labels"] = {name: dataclasses.asdict(label) for name, label in split.labels.items()}
         content["spreads"] = {name: spread and dataclasses.asdict(spread) for name, spread in spreads.items()}
         splits.append(content)
     return {
@@ -74,6 +52,7 @@ def to_json(facts: CorpusFacts) -> dict[str, Any]:
         "splits": splits,
         "skipped": [dataclasses.asdict(item) for item in facts.skipped],
         "accounts": {split: account.to_dict() for split, account in facts.accounts.items()},
+        "correlations": [dataclasses.asdict(item) for item in facts.relations],
     }
 
 
@@ -86,13 +65,24 @@ def render_description(facts: CorpusFacts) -> str:
     Returns:
         Markdown.
     """
-    lines = [f"# {facts.name}", "", *render_table(_SPLIT_HEADS, [_split_cells(split) for split in facts.splits]), ""]
-    for quantity, cells in _spread_cells(facts).items():
-        lines += [f"## {quantity[0].upper()}{quantity[1:]}", "", *render_table(("split", *_SPREAD_HEADS), cells), ""]
+    lines = [f"# {facts.name}", "", *render_table(SPLIT_HEADS, [split_cells(split) for split in facts.splits]), ""]
+    for quantity, cells in spread_cells(facts).items():
+        lines += [f"## {quantity[0].upper()}{quantity[1:]}", "", *render_table(("split", *SPREAD_HEADS), cells), ""]
+    for title, table in _label_tables(facts):
+        lines += [f"## {title}", "", *render_table(table.heads, table.cells), ""]
     lines += ["## Characters", "", *_describe_characters(facts.splits), ""]
     lines += [f"- {split}: {account.describe()}" for split, account in facts.accounts.items()] + [""]
     lines += render_skipped([dataclasses.asdict(item) for item in facts.skipped])
     return "\n".join([*lines, "![distributions](describe.png)", ""])
+
+
+def _label_tables(facts: CorpusFacts) -> list[tuple[str, TextTable]]:
+    tables = {
+        "Missing values": tabulate_missing(facts.splits),
+        "Labels": tabulate_labels(facts.splits),
+        "Correlations": tabulate_relations(facts.relations),
+    }
+    return [(title, table) for title, table in tables.items() if table.cells]
 
 
 def render_tables(facts: CorpusFacts) -> list[Table]:
@@ -104,9 +94,10 @@ def render_tables(facts: CorpusFacts) -> list[Table]:
     Returns:
         Tables for ``rich.console.Console.print``.
     """
-    tables = [_make_table(facts.name, _SPLIT_HEADS, [_split_cells(split) for split in facts.splits])]
-    spreads = [[quantity, *cells] for quantity, rows in _spread_cells(facts).items() for cells in rows]
-    tables.append(_make_table("distributions", ("quantity", "split", *_SPREAD_HEADS), spreads))
+    tables = [_make_table(facts.name, SPLIT_HEADS, [split_cells(split) for split in facts.splits])]
+    spreads = [[quantity, *cells] for quantity, rows in spread_cells(facts).items() for cells in rows]
+    tables.append(_make_table("distributions", ("quantity", "split", *SPREAD_HEADS), spreads))
+    tables += [_make_table(title.lower(), table.heads, table.cells) for title, table in _label_tables(facts)]
     if facts.skipped:
         counts = Counter((item.reason, item.split) for item in facts.skipped)
         rows = [[reason, split, str(count)] for (reason, split), count in counts.most_common()]
@@ -124,7 +115,8 @@ def _make_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]])
     return table
 
 
-def _split_cells(split: SplitFacts) -> list[str]:
+def split_cells(split: SplitFacts) -> list[str]:
+    """Cells of a split under ``SPLIT_HEADS``."""
     counts = [str(count) for count in (split.num_utterances, split.num_speakers, split.num_without_text)]
     return [split.split, f"{split.hours:.2f}", *counts, *map(_list_counts, (split.sample_rates, split.channels))]
 
@@ -136,13 +128,13 @@ def _list_counts(counts: Mapping[int, int]) -> str:
     return ", ".join(f"{value} ({count})" for value, count in counts.items())
 
 
-def _spread_cells(facts: CorpusFacts) -> dict[str, list[list[str]]]:
-    """Return the rows by quantity, one per split."""
+def spread_cells(facts: CorpusFacts) -> dict[str, list[list[str]]]:
+    """Rows under ``SPREAD_HEADS`` by quantity, one per split."""
     cells: dict[str, list[list[str]]] = {}
     for split in facts.splits:
         for quantity, values in split.quantities.items():
             spread = spread_of(values)
-            figures = (None,) * len(_SPREAD_HEADS) if spread is None else dataclasses.astuple(spread)
+            figures = (None,) * len(SPREAD_HEADS) if spread is None else dataclasses.astuple(spread)
             cells.setdefault(quantity, []).append([split.split, *map(format_number, figures)])
     return cells
 

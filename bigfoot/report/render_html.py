@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from markupsafe import Markup
@@ -15,7 +15,11 @@ from bigfoot.report.plots import draw_losses, draw_macs_by_part
 from bigfoot.report.rows import Report, Row
 from bigfoot.report.sentences import describe_differences, describe_origin, describe_protocols
 from bigfoot.report.tables import MACS_UNIT, TextTable, count_skipped, tabulate_macs, tabulate_seconds
+from bigfoot.report.task_plots import draw_task
 from bigfoot.report.tasks import tabulate_tasks
+
+if TYPE_CHECKING:  # matplotlib is slow to import
+    from matplotlib.figure import Figure
 
 NUM_SKIPPED_LISTED = 200
 NUM_KINDS_LISTED = 50
@@ -44,6 +48,9 @@ def render_html(report: Report) -> str:
         splits=[_show_split(split, [row for row in report.rows if row.split == split]) for split in splits],
         legend=LEGEND,
         tasks=list(tabulate_tasks(report.tasks)),
+        task_figures=[embed_figure(figure, title) for title, figure in _draw_tasks(report.tasks)],
+        task_worst=[item for task in _last_of_splits(report.tasks) for item in _show_answers(task)],
+        examples=report.examples,
         worst=[_show_utterance(item) for item in report.worst],
         macs=tabulate_macs(report.rows),
         macs_unit=MACS_UNIT,
@@ -55,6 +62,23 @@ def render_html(report: Report) -> str:
         origin=describe_origin(report),
         config=yaml.safe_dump(report.config, sort_keys=False, allow_unicode=True) if report.config else "",
     )
+
+
+def _last_of_splits(tasks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return list({task.get("split"): task for task in tasks}.values())
+
+
+def _draw_tasks(tasks: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Figure]]:
+    for task in _last_of_splits(tasks):
+        yield from draw_task(task, FIGURE_WIDTH)
+
+
+def _show_answers(task: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for item in (task.get("shown") or {}).get("worst") or []:
+        scores = ", ".join(f"{label} {value:g}" for label, value in item["scores"].items())
+        # What a report carries may only be audio, whoever wrote it.
+        audio = item["audio"] if str(item["audio"]).startswith("data:audio/mpeg;base64,") else ""
+        yield {**item, "scores": scores, "audio": audio, "split": task.get("split"), "model": task.get("name")}
 
 
 def _show_split(split: str, rows: Sequence[Row]) -> dict[str, Any]:

@@ -40,10 +40,18 @@ def tabulate_tasks(tasks: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Te
 
 
 def _tabulate_metrics(tasks: Sequence[Mapping[str, Any]]) -> TextTable:
-    floors = [(f"floor: {name}", metrics) for task in tasks for name, metrics in (task.get("floors") or {}).items()]
-    rows = [*floors, *((str(task.get("name", "")), task.get("metrics") or {}) for task in tasks)]
-    names = list(dict.fromkeys(metric for _, metrics in rows for metric in metrics))
-    cells = [[name, *(_format(metrics.get(metric)) for metric in names)] for name, metrics in rows]
+    floors = [
+        (f"floor: {name}", metrics, (task.get("floor_intervals") or {}).get(name))
+        for task in tasks
+        for name, metrics in (task.get("floors") or {}).items()
+    ]
+    rows = [*floors, *((str(task.get("name", "")), task.get("metrics") or {}, task.get("interval")) for task in tasks)]
+    names = list(dict.fromkeys(metric for _, metrics, _ in rows for metric in metrics))
+    chosen = next((task["metric"] for task in tasks if task.get("metric")), None)
+    cells = [
+        [name, *(_format(metrics.get(metric)) + (_bounds(interval) if metric == chosen else "") for metric in names)]
+        for name, metrics, interval in rows
+    ]
     return TextTable(["model", *(name.replace("_", " ") for name in names)], cells)
 
 
@@ -54,6 +62,13 @@ def _tabulate_classes(per_class: Mapping[str, Mapping[str, float]]) -> TextTable
         for label, scores in per_class.items()
     ]
     return TextTable(["label", *names], cells)
+
+
+def _bounds(interval: Sequence[float | None] | None) -> str:
+    """Return the 95 % interval of the chosen metric, to stand behind it."""
+    if interval is None or None in interval:
+        return ""
+    return f" [{_format(interval[0])}, {_format(interval[1])}]"
 
 
 def _format(value: float | None) -> str:

@@ -147,7 +147,8 @@ def _read_tokenizer(text: str, metadata: Mapping[str, str]) -> Tokenizer:
     cleans_up, unknown = metadata.get("clean_up") == "true", metadata.get("unknown_token")
     if "pieces" in metadata:
         pieces = _read_strings(metadata["pieces"])
-        return PieceTokenizer(tokens, pieces, blank, tokens.index(unknown) if unknown in tokens else None, cleans_up)
+        place = tokens.index(unknown) if unknown in tokens else None
+        return PieceTokenizer(tokens, pieces, blank, place, cleans_up, metadata.get("final_sigma") == "true")
     return CharTokenizer(
         tokens,
         blank_token=tokens[blank],

@@ -15,6 +15,7 @@ from bigfoot.runtime.engine import EngineOutput, ModelFacts
 from bigfoot.runtime.lanes import count_processors
 from bigfoot.runtime.metadata import read_facts
 from bigfoot.runtime.opened import OpenedByThreads
+from bigfoot.storage.remote import fetch
 from bigfoot.types import Samples
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def find_onnx(path: str | Path) -> Path:
     Raises:
         ModelError: there is none, or more than one.
     """
-    path = Path(path)
+    path = fetch(path)
     if path.is_dir():
         found = sorted(path.glob("*.onnx"))
         if len(found) == 1:

@@ -99,8 +99,10 @@ def round_samples(num_samples: int) -> int:
         >>> round_samples(8000), round_samples(100_000)
         (9600, 102400)
     """
-    step = max(_SHORTEST_STEP, 1 << max(0, num_samples.bit_length() - 5))
-    return -(-num_samples // step) * step
+    units = -(-num_samples // _SHORTEST_STEP)
+    # Of the octave that ends at a power of two and not after it: what was rounded stays as it is.
+    step = 1 << max(0, (units - 1).bit_length() - 5)
+    return -(-units // step) * step * _SHORTEST_STEP
 
 
 def read_ir(path: Path) -> openvino.Model:

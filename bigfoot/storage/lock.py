@@ -148,8 +148,10 @@ def _take_file(path: Path, mine: Process) -> int | None:
                 os.close(file)
                 _take_by_name(path, mine, is_new)
                 return None
-            owner = _read_owner(path)
+            owner = None if error.errno == errno.ESTALE else _read_owner(path)
             os.close(file)
+            if error.errno == errno.ESTALE:
+                continue  # on a network's file system: another machine has removed the file meanwhile
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 raise _BusyError(owner) from None
             raise
@@ -219,6 +221,10 @@ def _is_at(file: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(file), path.lstat())
     except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
         return False
 
 

@@ -67,10 +67,18 @@ def write_state(path: Path, value: Any) -> None:  # noqa: ANN401 - of any datacl
         OutputError: a folder is in its place.
         OSError: nothing can be written there.
     """
+    write_whole(path, encode_state(value))
+
+
+def encode_state(value: Any) -> bytes:  # noqa: ANN401 - of any dataclass
+    """Encode the content of a state file, for a writer of its own.
+
+    Args:
+        value: an instance of a dataclass of plain values.
+    """
     # As JSON reads it back: tuples are lists, the keys of dictionaries are strings.
     content = json.loads(json.dumps(asdict(value)))
-    text = json.dumps({**content, _CHECKSUM: _digest(content)}, indent=1)
-    write_whole(path, text.encode())
+    return json.dumps({**content, _CHECKSUM: _digest(content)}, indent=1).encode()
 
 
 def write_whole(path: Path, content: bytes) -> None:

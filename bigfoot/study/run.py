@@ -72,7 +72,7 @@ def run_planned(plan: Sequence[PlannedRun], jobs: int, on_progress: Callable[[st
 
 
 def _note_done(run: PlannedRun, ended: dict[str, Trial | str], on_progress: Callable[[str], None]) -> bool:
-    trial = read_trial(run.folder, run.key)
+    trial = read_trial(run.folder, run.key, lambda reason: on_progress(f"{run.label}: {reason}; it is run again"))
     if trial is None:
         return False
     if not trial.inputs or trial.inputs != digest_inputs(run.config, trial.model):

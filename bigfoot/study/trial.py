@@ -8,10 +8,9 @@ Only what differs from run to run is measured here; the teacher, and speed, are 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,9 @@ from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.run import run_pipeline
 from bigfoot.pipeline.scale import apply_scale
 from bigfoot.pipeline.settings import Config, load_config
-from bigfoot.report.files import encode_json, write_whole
+from bigfoot.report.files import write_whole
 from bigfoot.storage.ownership import OWN_OR_EDITED
-from bigfoot.storage.state import parse_as
+from bigfoot.storage.state import encode_state, read_state
 from bigfoot.study.inputs import digest_inputs
 
 RESULT = "trial.json"
@@ -95,18 +94,25 @@ def run_trial(config: Config, key: str, config_path: str | None = None) -> Trial
     results = {turn: result for turn, result in found.items() if result is not None}
     last = str(results[turns[-1]].folder) if turns else config.teacher.path
     trial = replace(_judge(config, key, last, results), inputs=digest_inputs(config, last))
-    write_whole(folder / RESULT, encode_json(asdict(trial)), sign=RESULT, key="wer", may=OWN_OR_EDITED)
+    write_whole(folder / RESULT, encode_state(trial), sign=RESULT, key="wer", may=OWN_OR_EDITED)
     return trial
 
 
-def read_trial(folder: Path, key: str) -> Trial | None:
-    """Read the result of a run; None if it is unfinished, damaged, or belongs to another plan."""
-    try:
-        read = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        trial: Trial = parse_as(Trial, read)
-    except (OSError, ValueError, RecursionError):
-        return None
-    if trial.key != key:
+def read_trial(folder: Path, key: str, on_damage: Callable[[str], None] = lambda _: None) -> Trial | None:
+    """Read the result of a run.
+
+    Args:
+        folder: of the run.
+        key: of its plan.
+        on_damage: called with the reason where a result is there and cannot be used.
+
+    Returns:
+        None if it is unfinished, damaged, or belongs to another plan.
+    """
+    trial, reason = read_state(folder / RESULT, Trial)
+    if trial is None or trial.key != key:
+        if reason:
+            on_damage(reason)
         return None
     if trial.start:
         # The folder may have been moved or copied since; the final model is the one in it.

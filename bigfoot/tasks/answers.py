@@ -33,6 +33,7 @@ class Answers:
         scores: (N, L), probabilities of the labels, or numbers.
         facts: kind and labels.
         logits: (N, K), what the scores were made of; empty where no head made them.
+        pooled: (N, P), the pooled vectors, likewise.
     """
 
     ids: list[str]
@@ -41,6 +42,7 @@ class Answers:
     scores: npt.NDArray[np.float64]
     facts: TaskFacts
     logits: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 1)))
+    pooled: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 1)))
 
     def known(self) -> Answers:
         """Return the answers to utterances with a label."""
@@ -62,6 +64,7 @@ class _Sums:
     speaker: str
     target: npt.NDArray[np.float64]
     logits: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
+    pooled: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
     samples: int = 0
 
 
@@ -108,18 +111,20 @@ def _answer(model: BigfootForCTC, shape: TaskShape, batches: Iterable[Batch]) ->
     found: dict[str, _Sums] = {}
     for batch in batches:
         moved = batch.to(model.device)
-        logits = model(moved.input_values, moved.attention_mask).task_logits.double().cpu().numpy()
+        output = model(moved.input_values, moved.attention_mask)
+        logits, vectors = (each.double().cpu().numpy() for each in (output.task_logits, output.pooled))
         targets = read_targets(shape, batch.attributes).double().numpy()
         for row, name in enumerate(batch.ids):
             sums = found.setdefault(name, _Sums(batch.speakers[row], targets[row]))
             samples = int(batch.input_lengths[row])
-            sums.logits = sums.logits + samples * logits[row]
+            sums.logits, sums.pooled = sums.logits + samples * logits[row], sums.pooled + samples * vectors[row]
             sums.samples += samples
     facts = task_facts(shape)
-    pooled = np.stack([sums.logits / max(1, sums.samples) for sums in found.values()])
+    logits = np.stack([sums.logits / max(1, sums.samples) for sums in found.values()])
+    pooled = np.stack([sums.pooled / max(1, sums.samples) for sums in found.values()])
     targets = np.stack([sums.target for sums in found.values()])
     speakers = [sums.speaker for sums in found.values()]
-    return Answers(list(found), speakers, targets, compute_scores(pooled, facts), facts, pooled)
+    return Answers(list(found), speakers, targets, compute_scores(logits, facts), facts, logits, pooled)
 
 
 def measure_loss(answers: Answers) -> float | None:
@@ -128,10 +133,23 @@ def measure_loss(answers: Answers) -> float | None:
     Args:
         answers: with logits.
     """
+    losses = utterance_losses(answers)
+    known = losses[~np.isnan(losses)]
+    return round(float(known.mean()), 6) if len(known) else None
+
+
+def utterance_losses(answers: Answers) -> npt.NDArray[np.float64]:
+    """Loss of each answer, without smoothing and weights.
+
+    Args:
+        answers: with logits.
+
+    Returns:
+        (N,), NaN where an utterance has no label.
+    """
     facts, known = answers.facts, ~np.isnan(answers.targets).all(-1)
-    if not known.any():
-        return None
+    found = np.full(len(answers.ids), np.nan)
     shape = TaskShape(facts.kind, [*facts.labels], "", facts.link, center=[*facts.center], scale=[*facts.scale])
     logits, targets = torch.from_numpy(answers.logits[known]), torch.from_numpy(answers.targets[known])
-    losses = find_kind(shape).losses(logits.float(), targets.float(), LossOptions())
-    return round(float(losses.mean()), 6)
+    found[known] = find_kind(shape).losses(logits.float(), targets.float(), LossOptions()).numpy()
+    return found

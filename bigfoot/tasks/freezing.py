@@ -29,7 +29,9 @@ def find_frozen(model: BigfootForCTC, names: Sequence[str]) -> dict[str, nn.Para
         ModelError: a name means nothing in this model.
     """
     modules = [module for name in names for module in _find_modules(model, name)]
+    # Prompts are there to learn in the place of what is frozen.
     chosen = {id(parameter) for module in modules for parameter in module.parameters()}
+    chosen.discard(id(model.speech_encoder.prompts))
     return {name: parameter for name, parameter in model.named_parameters() if id(parameter) in chosen}
 
 
@@ -49,6 +51,24 @@ def _find_modules(model: BigfootForCTC, name: str) -> list[nn.Module]:
         known = ", ".join(part for part in model.parts() if part != "task_head")
         raise ModelError(f"freeze: the model has no {name!r}; name {known}, layers.0-7, or a module of the encoder")
     return [parts[name]]
+
+
+class OwnRates(TrainingHook):
+    """Gives adapters and prompts learning rates of their own: ``adapters`` and ``prompts``.
+
+    Args:
+        model: with what there is of them.
+    """
+
+    def __init__(self, model: BigfootForCTC) -> None:
+        self._model = model
+
+    def inner_parts(self) -> dict[str, nn.Module]:
+        """See ``TrainingHook``."""
+        encoder = self._model.speech_encoder
+        adapters = [part for name, part in encoder.named_modules() if name.endswith((".lora_A", ".lora_B"))]
+        found: dict[str, nn.Module] = {"adapters": nn.ModuleList(adapters)} if adapters else {}
+        return found if encoder.prompts is None else {**found, "prompts": nn.ParameterList([encoder.prompts])}
 
 
 class FrozenParts(TrainingHook):

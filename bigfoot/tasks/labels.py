@@ -12,7 +12,7 @@ from bigfoot.data.cuts import read_cuts
 from bigfoot.data.manifests import LABELS_FIELD
 from bigfoot.errors import DataError
 from bigfoot.models.tasks.shape import TaskShape
-from bigfoot.models.tasks.targets import find_labels, read_targets
+from bigfoot.models.tasks.targets import find_labels, name_ratings, read_targets
 from bigfoot.tasks.settings import TrainTaskConfig
 
 
@@ -39,11 +39,12 @@ def build_task_shape(config: TrainTaskConfig, attributes: Sequence[Mapping[str, 
         DataError: train has no such labels.
     """
     head = config.head
-    labels = config.labels or find_labels(config.kind, config.column, attributes)
+    found = name_ratings(config.edges) if config.edges else find_labels(config.kind, config.column, attributes)
+    labels = config.labels or found
     fields: dict[str, Any] = {
         "kind": config.kind, "labels": labels, "column": config.column, "link": head.link, "pooling": head.pooling,
         "pooling_heads": head.pooling_heads, "layers": head.layers, "hidden_sizes": list(head.hidden_sizes),
-        "dropout": head.dropout,
+        "dropout": head.dropout, "edges": list(config.edges),
     }  # fmt: skip
     if config.kind == "regression":
         targets = _read(fields | {"labels": config.labels}, attributes)

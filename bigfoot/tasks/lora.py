@@ -1,15 +1,15 @@
-"""Low-rank adapters on the encoder (Hu et al., 2021), by peft; merged into the weights whenever a model is saved."""
+"""Low-rank adapters on the encoder (Hu et al., 2021) in training: merged into saved weights, or kept beside them."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 from torch import nn
 
 from bigfoot.distill.objective import Objective
-from bigfoot.errors import MissingExtraError, ModelError
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.lora import inject_adapters_
+from bigfoot.models.reshape import with_kept_adapters, with_merged_adapters
 
 
 def add_adapters_(model: BigfootForCTC, rank: int, modules: Sequence[str]) -> list[nn.Parameter]:
@@ -21,25 +21,15 @@ def add_adapters_(model: BigfootForCTC, rank: int, modules: Sequence[str]) -> li
         modules: names of linear maps in the layers, such as ``q_proj``.
 
     Returns:
-        The encoder's own parameters, which are to be frozen.
+        The encoder's own parameters, which are to be frozen; prompts are none of them.
 
     Raises:
         ModelError: no layer has such a map.
         MissingExtraError: ``peft`` is not installed.
     """
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError as error:
-        raise MissingExtraError("tasks", "peft") from error
     encoder = model.speech_encoder
-    own = list(encoder.parameters())
-    known = {name.rpartition(".")[2] for name, module in encoder.encoder.layers.named_modules()
-             if isinstance(module, nn.Linear)}  # fmt: skip
-    if unknown := sorted(set(modules) - known):
-        there = ", ".join(sorted(known))
-        raise ModelError(f"lora_modules: no layer has a linear map {unknown[0]!r}; there are {there}")
-    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(modules))
-    inject_adapter_in_model(config, encoder.encoder.layers)
+    own = [parameter for parameter in encoder.parameters() if parameter is not encoder.prompts]
+    inject_adapters_(encoder.encoder.layers, rank, modules)
     return own
 
 
@@ -48,25 +38,25 @@ class AdaptedObjective(Objective):
 
     def deployed(self) -> BigfootForCTC:
         """Return a copy of the student with its adapters merged into the weights."""
-        return merge_adapters(self.student)
+        return with_merged_adapters(self.student)
 
 
-def merge_adapters(model: BigfootForCTC) -> BigfootForCTC:
-    """Copy a model, with its adapters merged into the weights.
+class KeptAdapters(Objective):
+    """An objective whose student has adapters: what is saved has its first weights, and the adapters beside them."""
 
-    Args:
-        model: of ``add_adapters_``; left as it is.
+    rank: int
+    modules_adapted: Sequence[str]
 
-    Returns:
-        A model of the same shape and without adapters, in eval mode.
-    """
-    from peft.tuners.lora import LoraLayer
+    def keep(self, rank: int, modules: Sequence[str]) -> KeptAdapters:
+        """Set what the saved configuration states of the adapters.
 
-    merged = copy.deepcopy(model)
-    layers = merged.speech_encoder.encoder.layers
-    for name, module in list(layers.named_modules()):
-        if isinstance(module, LoraLayer):
-            module.merge()  # type: ignore[attr-defined]
-            parent, _, child = name.rpartition(".")
-            setattr(layers.get_submodule(parent), child, module.get_base_layer())
-    return merged.requires_grad_(True).eval()
+        Args:
+            rank: of each.
+            modules: that have them.
+        """
+        self.rank, self.modules_adapted = rank, modules
+        return self
+
+    def deployed(self) -> BigfootForCTC:
+        """Return a copy of the student whose configuration names its adapters."""
+        return with_kept_adapters(self.student, self.rank, self.modules_adapted)

@@ -56,6 +56,9 @@ class TrainTaskConfig(TrainConfig):
     labels: list[str] = field(default_factory=list)
     """Classes, or ratings from the lowest to the highest; those of train by default. Regression: the labels that hold
     its numbers."""
+    edges: list[float] = field(default_factory=list)
+    """``ordinal`` of a column of numbers: where they are cut into ratings, such as [8, 11, 17, 23] for five. A number
+    at an edge belongs below it."""
     head: HeadConfig = field(default_factory=HeadConfig)
     """Shape of the head."""
     metric: str = ""
@@ -68,17 +71,30 @@ class TrainTaskConfig(TrainConfig):
     unfreeze_at: int | None = not_negative(None)
     """Step from which all of it learns; null for never."""
     lora_rank: int = not_negative(0)
-    """Rank of low-rank adapters on the encoder, which learn in its place; they are merged into the weights when a model
-    is saved. 0 for none."""
+    """Rank of low-rank adapters on the encoder, which learn in its place. 0 for none."""
     lora_modules: list[str] = field(default_factory=lambda: ["q_proj", "v_proj"])
     """Linear maps of the encoder's layers that get adapters."""
+    lora_save: str = one_of("merged", "kept")
+    """``merged`` adds adapters to the weights when a model is saved; ``kept`` saves the first weights and the adapters
+    beside them. Either way the model is loaded with both, and goes on to every other step."""
+    prompts: int = not_negative(0)
+    """Learned frames in front of the input of the encoder's layers (soft prompts), which learn also where the encoder
+    is frozen. 0 for none."""
     class_weights: str = one_of("none", "balanced")
     """``balanced`` weighs each class by how rare it is in train."""
     label_smoothing: float = share(0.0)
     """Share of the target that is spread over all classes."""
+    sampling: str = one_of("plain", "balanced")
+    """``balanced`` repeats utterances of rare classes within an epoch until all classes are equally frequent."""
+    mixup: float = not_negative(0.0)
+    """Mix pairs of utterances after pooling, with their targets (Zhang et al., 2018): alpha of the Beta distribution
+    that the shares are drawn from, such as 0.2. 0 for none."""
     floors: bool = True
     """Also report what the model must beat: the majority or the mean of train, and logistic or ridge regression on the
     mean and deviation of log-mel energies."""
+    players: int = not_negative(10)
+    """Worst utterances that the report's page plays, with their audio in it; 0 where recordings must stay where they
+    are."""
 
     @property
     def chosen_metric(self) -> str:
@@ -93,6 +109,10 @@ class TrainTaskConfig(TrainConfig):
             yield Problem("metric", "unknown_word", f"{self.metric!r} is none of {self.kind}'s: {known}")
         if self.kind == "regression" and not self.labels:
             yield Problem("labels", "missing", "regression needs the labels that hold its numbers, such as [age]")
+        if self.edges and self.kind != "ordinal":
+            yield Problem("edges", "not_read", f"{self.kind} has no ratings in order; leave it out")
+        if self.edges and (self.edges != sorted(set(self.edges)) or len(self.labels) not in (0, len(self.edges) + 1)):
+            yield Problem("edges", "bad_bounds", f"expected numbers that rise, one fewer than labels, got {self.edges}")
         if not self.column and self.kind in ("single_label", "ordinal"):
             yield Problem("column", "missing", f"{self.kind} needs the label that holds its classes")
         if not self.column and self.kind == "multi_label" and not self.labels:
@@ -101,8 +121,12 @@ class TrainTaskConfig(TrainConfig):
             yield Problem("unfreeze_at", "not_read", "freeze is empty, so there is nothing to unfreeze")
         if self.class_weights == "balanced" and self.kind == "regression":
             yield Problem("class_weights", "not_read", "a regression has no classes; leave it out")
+        if self.sampling == "balanced" and self.kind not in ("single_label", "ordinal"):
+            yield Problem("sampling", "not_read", f"{self.kind} has no one class an utterance; leave it out")
         if self.lora_rank and importlib.util.find_spec("peft") is None:
             yield Problem("lora_rank", "missing_package", f"adapters need peft: {install_hint('tasks')}")
+        if self.lora_save == "kept" and not self.lora_rank:
+            yield Problem("lora_save", "not_read", "lora_rank is 0, so there are no adapters to keep")
         if self.lora_rank and not self.lora_modules:
             yield Problem("lora_modules", "empty", "lora_rank asks for adapters, and no module gets one")
         if self.lora_rank and self.unfreeze_at is not None:

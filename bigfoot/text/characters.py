@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
+from bigfoot.text.cleanup import write_final_sigma
 from bigfoot.text.json_fields import quote
 from bigfoot.text.tokenizer import Tokenizer, name_unused
 
@@ -60,6 +61,12 @@ class CharTokenizer(Tokenizer):
         return not self.lower_case and self.space == " "
 
     @cached_property
+    def final_sigma(self) -> bool:  # type: ignore[override]
+        """See ``Tokenizer``."""
+        letters = "".join(self.vocabulary)
+        return self.lower_case and "\u03a3" in letters and not {"\u03c3", "\u03c2"} & set(letters)
+
+    @cached_property
     def unknown_id(self) -> int | None:
         """Id of the unknown token; None where the vocabulary has none."""
         return self._ids.get(self.unknown_token)
@@ -107,6 +114,8 @@ class CharTokenizer(Tokenizer):
         if self.lower_case:
             # The capital is the one that training with transformers uses.
             ids |= {piece: index for piece, index in ((p, self._ids.get(p.upper())) for p in ids) if index is not None}
+        if self.final_sigma and "\u03c3" in ids:
+            ids["\u03c2"] = ids["\u03c3"]
         if self.word_delimiter in self._ids:
             ids[" "] = self._ids[self.word_delimiter]
         return ids
@@ -169,7 +178,7 @@ class CharTokenizer(Tokenizer):
 
     def to_judged(self, text: str) -> str:
         """A transcript with what the model writes between words."""
-        return text.replace(" ", self.space)
+        return (write_final_sigma(text) if self.final_sigma else text).replace(" ", self.space)
 
     def fits(self, head_size: int) -> bool:
         """Whether a head can be this vocabulary's; it may have rows that no vocabulary names, never trained."""

@@ -1,4 +1,4 @@
-"""Spaces that transformers drops from decoded texts under ``clean_up_tokenization_spaces``."""
+"""What transformers changes in decoded texts: spaces of ``clean_up_tokenization_spaces``, Greek's last sigma."""
 
 from __future__ import annotations
 
@@ -20,6 +20,20 @@ def clean_up(text: str) -> str:
     for joined in _JOINED:
         text = text.replace(f" {joined}", joined.rstrip())
     return text
+
+
+def write_final_sigma(text: str) -> str:
+    r"""Write the sigma that ends a Greek word as small letters have it; no other character changes.
+
+    Args:
+        text: in small letters.
+
+    Examples:
+        >>> write_final_sigma("\u03c3\u03bf\u03c6\u03bf\u03c3") == "\u03c3\u03bf\u03c6\u03bf\u03c2"
+        True
+    """
+    # Python's lower() knows where a word ends, by Unicode's rule; it changes only the capital.
+    return text.replace("\u03c2", "\u03a3").replace("\u03c3", "\u03a3").lower()
 
 
 def list_joined(words: Sequence[str]) -> Iterator[slice]:

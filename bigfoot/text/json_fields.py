@@ -195,12 +195,12 @@ def find_problems(values: Mapping[str, object], rules: Mapping[str, Rule]) -> It
             yield problem
 
 
-def has_fields_of(kind: type, raw: object) -> TypeGuard[dict[str, Any]]:
+def has_fields_of(raw: object, kind: type) -> TypeGuard[dict[str, Any]]:
     """Whether a value is an object all of whose names are fields of a dataclass.
 
     Args:
-        kind: the dataclass.
         raw: of a JSON file.
+        kind: the dataclass.
     """
     return isinstance(raw, dict) and raw.keys() <= set(_names(kind))
 

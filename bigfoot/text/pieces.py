@@ -18,6 +18,7 @@ class PieceTokenizer(Tokenizer):
         blank: id of CTC's blank.
         unknown: see ``Tokenizer.unknown_id``.
         cleans_up: see ``Tokenizer``.
+        final_sigma: see ``Tokenizer``.
 
     Raises:
         ValueError: not one text a token.
@@ -32,6 +33,7 @@ class PieceTokenizer(Tokenizer):
     blank: int
     unknown: int | None = None
     cleans_up: bool = False
+    final_sigma: bool = False
     kind: ClassVar[str] = "pieces"
 
     def __post_init__(self) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
 from typing import Any, ClassVar, Literal
 
-from bigfoot.text.cleanup import clean_up
+from bigfoot.text.cleanup import clean_up, write_final_sigma
 from bigfoot.text.words import PlacedText, RunLimits, drop_cleaned_spaces, group_words
 
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
@@ -40,6 +41,8 @@ class Tokenizer(ABC):
 
     cleans_up: bool = False
     """Whether the space before ``.``, ``'s`` and the like is dropped (``clean_up_tokenization_spaces``)."""
+    final_sigma: bool = False
+    """Whether the vocabulary has Greek's capital sigma for both small ones; the place in the word decides which."""
 
     def __len__(self) -> int:
         """Number of tokens, V of the logits."""
@@ -88,6 +91,10 @@ class Tokenizer(ABC):
         """A transcript as hypotheses are compared with it; it is other symbols where ``unit`` is no word."""
         return text
 
+    def to_pieces(self, text: str) -> str:
+        """A text as ``pieces`` add up to it, before the last sigma of its words is written."""
+        return text.replace("\u03c2", "\u03c3") if self.final_sigma else text
+
     def drop_specials(self, text: str) -> str:
         """Drop the special tokens that decoding writes, so that a hypothesis can be tokenized.
 
@@ -111,7 +118,7 @@ class Tokenizer(ABC):
         """
         size = len(self.pieces)
         written = "".join(self.pieces[index] for index in self._settle(ids) if 0 <= index < size)
-        text = " ".join(written.split())
+        text = " ".join((write_final_sigma(written) if self.final_sigma else written).split())
         return clean_up(text) if self.cleans_up else text
 
     def _settle(self, ids: Iterable[int]) -> Iterable[int]:
@@ -176,6 +183,10 @@ class Tokenizer(ABC):
             characters: in order, spaces among them.
             limits: see ``decode_words``.
         """
+        if self.final_sigma:
+            characters = [*characters]
+            text = write_final_sigma("".join(character.text for character in characters))
+            characters = [replace(old, text=new) for old, new in zip(characters, text, strict=True)]
         return group_words(drop_cleaned_spaces(characters) if self.cleans_up else characters, limits)
 
     def fits(self, head_size: int) -> bool:

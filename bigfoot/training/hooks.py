@@ -27,6 +27,10 @@ class TrainingHook:
         """Return modules with their own parameter groups, by the names that ``learning_rate_factors`` uses."""
         return {}
 
+    def inner_parts(self) -> Mapping[str, nn.Module]:
+        """Return the same of modules that are within the student's own parts, which they are taken out of."""
+        return {}
+
     def before_clip_(self, student: BigfootForCTC, step: int) -> None:
         """Change gradients before they are clipped.
 

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from bigfoot.data.augment import spec_augment_masks
 from bigfoot.data.batches import Batch, training_batches
-from bigfoot.distill.objective import Objective
 from bigfoot.formats.folder import save_model
 from bigfoot.progress import show_work
 from bigfoot.storage.ownership import OWN_OR_EDITED
 from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, save_checkpoint
 from bigfoot.training.dev import DevJudge, TranscriptJudge
 from bigfoot.training.guards import check_half_precision, describe_rates, find_broken
-from bigfoot.training.optim import build_optimizer, build_scheduler
+from bigfoot.training.optim import Schedule, build_optimizer, build_scheduler
+from bigfoot.training.protocol import TrainingObjective
 from bigfoot.training.run import TrainingResult, TrainingRun
 from bigfoot.training.watch import LossWatch
 
@@ -54,7 +54,7 @@ class Trainer:
         run: everything else.
     """
 
-    def __init__(self, objective: Objective, run: TrainingRun) -> None:
+    def __init__(self, objective: TrainingObjective, run: TrainingRun) -> None:
         self.run, self.config = run, run.config
         self.precision = choose_precision(run.precision)
         self.accelerator = Accelerator(
@@ -67,19 +67,24 @@ class Trainer:
         )  # fmt: skip
         set_seed(run.seed)
         self.objective = objective
-        parts: dict[str, nn.Module] = {**objective.student.parts(), "projections": objective.projections}
+        parts: dict[str, nn.Module] = {name: part for hook in run.hooks for name, part in hook.inner_parts().items()}
+        parts |= {**objective.student.parts(), "projections": objective.projections}
         for hook in run.hooks:
             parts.update(hook.parts())
         parts["rest"] = objective.student
         optimizer = build_optimizer(parts, self.config)
-        scheduler = build_scheduler(optimizer, self.config)
+        self.schedule = Schedule(self.config)
+        scheduler = build_scheduler(optimizer, self.schedule)
         # The loader is not prepared: accelerate would replace lhotse's sampler with its own.
         self.step_model, self.optimizer, self.scheduler = self.accelerator.prepare(objective, optimizer, scheduler)
         objective.move_teacher(self.accelerator.device)
-        check_half_precision(objective.student, self.precision)
+        self._check_precision()
         self.progress, self._audio_seconds = Progress(run.fingerprint), 0.0
         bad_batches, rank = run.folder / "bad_batches", self.accelerator.process_index
         self.watch = LossWatch(run.name, self.config, self.precision, bad_batches, rank)
+
+    def _check_precision(self) -> None:
+        check_half_precision(self.objective.student, self.precision)
 
     @property
     def _checkpoint(self) -> Path:
@@ -273,6 +278,7 @@ class Trainer:
             self._save(self.run.folder / "best")
             return
         score = judge.judge(self.objective.student, step, self.config.max_steps)
+        self.schedule.take_dev(score.error)
         record = {"step": step, **score.record}
         if self.config.patience:
             best = self.progress.best_wer
@@ -293,17 +299,21 @@ class Trainer:
     def _save(self, folder: Path) -> None:
         if self.accelerator.is_main_process:
             try:
-                save_model(self.objective.deployed(), self.run.processor, folder, may=OWN_OR_EDITED)
+                self._write(folder)
             except OSError as error:
                 raise not_written("the model", self.progress.step, folder, self._checkpoint, error) from error
         self.accelerator.wait_for_everyone()
+
+    def _write(self, folder: Path) -> None:
+        """Write the model that is deployed."""
+        save_model(self.objective.deployed(), self.run.processor, folder, may=OWN_OR_EDITED)
 
 
 def _describe(terms: dict[str, float]) -> str:
     return "  ".join(f"{name} {value:.4f}" for name, value in terms.items())
 
 
-def train(objective: Objective, run: TrainingRun) -> TrainingResult:
+def train(objective: TrainingObjective, run: TrainingRun) -> TrainingResult:
     """Train the student of an objective.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -55,33 +55,51 @@ def _find_depths(parts: Mapping[str, nn.Module]) -> dict[int, int]:
     return depths
 
 
-def schedule_factor(config: TrainConfig) -> Callable[[int], float]:
-    """The learning rate's factor at a step: linear warm-up, then linear, cosine, or constant.
+class Schedule:
+    """Factor of the learning rate at a step: linear warm-up, then linear, cosine, constant or on plateaus.
+
+    ``plateau`` follows dev, so its state belongs into checkpoints: it is in the attributes, which ``LambdaLR`` saves.
 
     Args:
         config: kind and length of the schedule.
 
-    Returns:
-        A function from steps done, 0-based, to a factor in [0, 1]; never 0 at the first step.
-
     Examples:
-        >>> factor = schedule_factor(TrainConfig(max_steps=10, warmup_steps=2, schedule="linear"))
+        >>> factor = Schedule(TrainConfig(max_steps=10, warmup_steps=2, schedule="linear"))
         >>> [round(factor(step), 3) for step in (0, 1, 2, 9)]
         [0.5, 1.0, 1.0, 0.125]
     """
-    warm, whole = config.warmup_steps, max(1, config.max_steps - config.warmup_steps)
 
-    def factor(step: int) -> float:
-        if step < warm:
-            return (step + 1) / warm
-        done = min(1.0, (step - warm) / whole)
-        if config.schedule == "linear":
+    def __init__(self, config: TrainConfig) -> None:
+        self.kind, self.warm, self.whole = config.schedule, config.warmup_steps, config.max_steps - config.warmup_steps
+        self.patience, self.lowers_by = config.plateau_patience, config.plateau_factor
+        self.best: float | None = None
+        self.waited, self.reached = 0, 1.0
+
+    def __call__(self, step: int) -> float:
+        """Return the factor in [0, 1] after so many steps; never 0 at the first one."""
+        if step < self.warm:
+            return (step + 1) / self.warm
+        done = min(1.0, (step - self.warm) / max(1, self.whole))
+        if self.kind == "linear":
             return 1.0 - done
-        return 0.5 * (1.0 + math.cos(math.pi * done)) if config.schedule == "cosine" else 1.0
+        return 0.5 * (1.0 + math.cos(math.pi * done)) if self.kind == "cosine" else self.reached
 
-    return factor
+    def take_dev(self, error: float | None) -> None:
+        """Lower the rate of ``plateau`` where dev has not improved for ``plateau_patience`` evaluations.
+
+        Args:
+            error: on dev; None, where it has no score, counts as no improvement.
+        """
+        if self.kind != "plateau":
+            return
+        if error is not None and (self.best is None or error < self.best):
+            self.best, self.waited = error, 0
+            return
+        self.waited += 1
+        if self.waited >= self.patience:
+            self.waited, self.reached = 0, self.reached * self.lowers_by
 
 
-def build_scheduler(optimizer: torch.optim.Optimizer, config: TrainConfig) -> LambdaLR:
-    """Wrap ``schedule_factor`` for the optimizer."""
-    return LambdaLR(optimizer, schedule_factor(config))
+def build_scheduler(optimizer: torch.optim.Optimizer, schedule: Schedule) -> LambdaLR:
+    """Wrap a schedule for the optimizer."""
+    return LambdaLR(optimizer, schedule)

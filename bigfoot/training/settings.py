@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from bigfoot.config import Problem, above_zero, not_negative, one_of, share, unknown_words
 from bigfoot.data.settings import SpecAugmentConfig
 
-_PARTS = ("feature_encoder", "feature_projection", "encoder", "lm_head", "decoder", "task_head", "projections")
+_PARTS = ("feature_encoder", "feature_projection", "encoder", "lm_head", "decoder", "task_head", "projections",
+          "adapters", "prompts")  # fmt: skip
 
 
 @dataclass
@@ -21,9 +22,14 @@ class TrainConfig:
     """Highest learning rate."""
     learning_rate_factors: dict[str, float] = field(default_factory=dict)
     """Multiplies it for a part: ``feature_encoder``, ``feature_projection``, ``encoder``, ``lm_head``,
-    ``decoder``, ``task_head`` or ``projections``."""
-    schedule: str = one_of("linear", "cosine", "constant")
-    """After the warm-up: ``linear`` or ``cosine`` decay to 0, or ``constant``."""
+    ``decoder``, ``task_head`` or ``projections``; of a task, ``adapters`` and ``prompts``."""
+    schedule: str = one_of("linear", "cosine", "constant", "plateau")
+    """After the warm-up: ``linear`` or ``cosine`` decay to 0, ``constant``, or ``plateau``, which lowers the rate
+    whenever dev stops improving."""
+    plateau_patience: int = above_zero(2)
+    """``plateau``: evaluations on dev in a row without a better one after which the rate is lowered."""
+    plateau_factor: float = share(0.5)
+    """``plateau``: what the rate is multiplied by."""
     warmup_steps: int = not_negative(100)
     """Steps of linear rise at the start."""
     weight_decay: float = not_negative(0.01)
@@ -51,8 +57,12 @@ class TrainConfig:
     spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
     """Masks on the student's input."""
 
+    def part_names(self) -> tuple[str, ...]:
+        """Return the parts that ``learning_rate_factors`` may name."""
+        return _PARTS
+
     def find_problems(self) -> Iterator[Problem]:
         """Check constraints that no range of a single number covers."""
-        yield from unknown_words("learning_rate_factors", "part", list(self.learning_rate_factors), _PARTS)
+        yield from unknown_words("learning_rate_factors", "part", list(self.learning_rate_factors), self.part_names())
         if len(self.adam_betas) != 2:
             yield Problem("adam_betas", "bad_length", f"expected two numbers, got {self.adam_betas}")

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigfoot.data.corpora import prepare_data
-from bigfoot.data.describe import describe_corpus, spread_of
+from bigfoot.data.describe import describe_corpus
+from bigfoot.data.distributions import spread_of
 from bigfoot.data.settings import DataConfig
 from tests.refusals import names
 

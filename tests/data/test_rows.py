@@ -124,3 +124,31 @@ def test_paths_alone_where_nobody_learns_from_texts(table, suffix):
     content = {"tsv": "path\na.wav\nb.wav\n", "jsonl": '{"audio_filepath": "a.wav"}\n{"path": "b.wav", "text": "B"}\n'}
     listed = list_table(table(content[suffix], suffix), untranscribed=True)
     assert [(item.path.name, item.problem) for item in listed] == [("a.wav", None), ("b.wav", None)]
+
+
+BAD = [b"caf\xe9", b"\xff\xfe", b"\xed\xa0\x80", b"\xc3"]
+
+
+@given(st.lists(st.sampled_from([*BAD, None]), max_size=5), st.sampled_from(["tsv", "csv", "jsonl"]), ENDS)
+def test_a_row_that_is_no_text_costs_itself(table, bad, suffix, end):
+    line = {"tsv": b"%b\t%b", "csv": b'%b,"%b"', "jsonl": b'{"path": "%b", "text": "%b"}'}[suffix]
+    lines = [] if suffix == "jsonl" else [line.replace(b'"', b"") % (b"path", b"text")]
+    lines += [line % (b"%d.wav" % number, broken or b"\xc3\xa9") for number, broken in enumerate(bad)]
+    rows = list_table(table(b"".join(each + end.encode() for each in lines), suffix)) if bad else []
+    assert [row.problem is None for row in rows] == [broken is None for broken in bad]
+    assert all(row.text == "é" for row in rows if not row.problem)
+
+
+def test_padding_of_a_cell_is_no_part_of_a_name_but_where_it_is(table):
+    path = table("path , text\n a.wav , ONE\n b.wav ,TWO\n", "csv")
+    assert [row.path.name for row in list_table(path)] == ["a.wav", "b.wav"]
+    (path.parent / " b.wav ").touch()
+    assert [row.path.name for row in list_table(path)] == ["a.wav", " b.wav "]
+
+
+def test_escapes_of_json_and_headers_that_are_no_text(table):
+    content = '{"path": "a.wav", "text": "\\udcff"}\n{"path": "\\u0000", "text": ""}\n{"path": "b.wav", "text": "B"}\n'
+    assert [row.problem is None for row in list_table(table(content, "jsonl"))] == [False, False, True]
+    for suffix in ("tsv", "csv"):
+        with pytest.raises(DataError):
+            read_rows(table("path\ttext\xe9\n".encode("latin-1"), suffix))

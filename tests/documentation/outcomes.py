@@ -219,6 +219,37 @@ def check_gpu(ran: Ran) -> None:
     assert report["config"]["precision"] == "auto" and report["rows"][-1]["wer"] is not None
 
 
+@page("docs/how-to/hot-words.md")
+def check_hot_words(ran: Ran) -> None:
+    """What nobody says does not come out at the bonuses of the page; what sounds like it does at a high one."""
+    from bigfoot.decoding.choose import build_search
+    from bigfoot.decoding.frames import decode_frames_by
+    from bigfoot.decoding.settings import SearchConfig
+    from bigfoot.runtime.transcriber import Transcriber
+
+    spoken = (ran.folder / "texts" / "speech.txt").read_text(encoding="utf-8").upper()
+    texts = [text.strip() for start, text in ran.printed.items() if start.startswith("bigfoot transcribe")]
+    assert texts == [spoken, spoken] and ran.output("from bigfoot.decoding").strip() == spoken == "ZERO FIVE"
+    engine = ran.names["engine"]
+    search = build_search(SearchConfig("beam", hot_words=["fine"], hot_word_bonus=40.0), engine.facts.tokenizer)
+    decode = decode_frames_by(search, engine.facts.tokenizer.blank_id)
+    assert Transcriber(engine, decode=decode).transcribe([ran.folder / "speech.wav"])[0].text == "ZERO FINE"
+    assert "beam" in ran.output("bigfoot evaluate")
+
+
+@page("docs/how-to/transcribe.md")
+def check_transcribe(ran: Ran) -> None:
+    """A line of text, a cue, and a file with words and times for each recording."""
+    spoken = (ran.folder / "texts" / "speech.txt").read_text(encoding="utf-8").upper()
+    line, cues, _ = (text for start, text in ran.printed.items() if start.startswith("bigfoot transcribe"))
+    assert line.strip() == spoken
+    assert re.fullmatch(rf"1\n00:00:0\d,\d{{3}} --> 00:00:0\d,\d{{3}}\n{spoken}\s*", cues)
+    (written,) = (ran.folder / "transcripts").glob("*.json")
+    words = json.loads(written.read_text(encoding="utf-8"))["words"]
+    assert [word["text"] for word in words] == spoken.split()
+    assert all(word["start"] < word["end"] for word in words)
+
+
 @page("docs/how-to/language-model.md")
 def check_language_model(ran: Ran) -> None:
     """The trigrams hold the text's words; the decoder writes no other."""

@@ -21,7 +21,7 @@ TINY = [
 INSTEAD = {"/path/to/wav2vec2-folder": "tiny_teacher"}
 """A stand-in for what the reader has."""
 SHORTER = {"benchmark": ["--seconds", "1", "--rounds", "1"]}
-RUNS = ("compress", "evaluate", "recipes/compress.py", "tools/describe_corpus.py")
+RUNS = ("compress", "describe", "evaluate", "recipes/compress.py")
 """Commands that take settings."""
 
 

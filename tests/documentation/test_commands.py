@@ -6,7 +6,9 @@ from dataclasses import fields, is_dataclass
 import pytest
 import yaml
 
+from bigfoot.config import read_settings
 from bigfoot.pipeline.settings import Config, read_config
+from bigfoot.tasks.speech_llm.settings import SpeechLLMConfig
 from tests.documentation.commands import WRONG, check_command, check_mention
 from tests.pages import PAGES, PROGRAMS, ROOT, commands_of, inline_code, read_blocks
 
@@ -56,8 +58,15 @@ def test_every_setting_in_a_sentence_exists(page):
         key = KEY.match(code)
         if key is None or key[1] not in SECTIONS or own & set(key[0].split(".")):
             continue
-        wrong = read_config(None, [f"{key[0]}=null"])[1]
+        wrong = _read(page, None, [f"{key[0]}=null"])
         assert [str(problem) for problem in wrong if problem.code == "unknown_key"] == [], code
+
+
+def _read(page, path, changes):
+    """Problems of a configuration, of a speech LLM on the page that is about those."""
+    if page.stem == "speech-llm":
+        return read_settings(SpeechLLMConfig, path, changes)[1]
+    return read_config(path, changes)[1]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +76,7 @@ def test_every_yaml_block_is_a_configuration(page, tmp_path):
     for block in read_blocks(page):
         if block.language == "yaml" and "plugins" not in yaml.safe_load(block.content):
             (tmp_path / "block.yaml").write_text(block.content, encoding="utf-8")
-            problems = read_config(str(tmp_path / "block.yaml"), [])[1]
+            problems = _read(page, str(tmp_path / "block.yaml"), [])
             assert [str(problem) for problem in problems if problem.code in WRONG] == []
 
 

@@ -16,6 +16,8 @@ from bigfoot.export.onnx import build_onnx
 from bigfoot.export.outputs import plan_mixed
 from bigfoot.export.parity import ParityLimits
 from bigfoot.formats.folder import LoadedModel
+from bigfoot.runtime.batching import plan_batches
+from bigfoot.runtime.transcriber import Transcriber, open_engine
 from tests.export.test_onnx import SHAPES
 
 SECOND = 16_000
@@ -77,6 +79,16 @@ def static_runs(build_model, processor, open_file):
 @given(lengths=st.lists(LENGTHS, min_size=2, max_size=5), variant=st.integers(0, 4))
 def test_static_int8_is_the_same_bits_alone_and_in_a_batch(static_runs, lengths, variant):
     assert_same_bits(static_runs[variant], [make_speech(length, i) for i, length in enumerate(lengths)])
+
+
+def test_word_times_are_the_same_alone_and_in_a_batch(build_model, processor, tmp_path):
+    write_static(build_model("base"), processor).save(tmp_path / "m.onnx")
+    waves = [make_speech(length, length) for length in (20_880, 20_560, 20_000, 20_481, 41_040, 40_000)]
+    transcriber = Transcriber(open_engine(tmp_path / "m.onnx", threads=1))
+    assert transcriber.facts.batch_invariant and len(plan_batches([*map(len, waves)], 10**6)) == 2
+    together = transcriber.transcribe(waves)
+    alone = [transcriber.transcribe([wave])[0] for wave in waves]
+    assert [each.words for each in together] == [each.words for each in alone] and any(each.words for each in alone)
 
 
 @pytest.mark.parametrize("name", ["large-lv60", "layer-post", "wavlm", "wavlm-large", "data2vec", *SHAPES])

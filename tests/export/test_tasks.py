@@ -111,9 +111,38 @@ def test_a_file_says_what_it_is_for(build_model, processor, recordings, bigfoot,
         Transcriber(tmp_path / "task.onnx")
     with refused(ModelError, "transcribe"):
         Classifier(tmp_path / "ctc.onnx")
-    for option in (("--to", "torch-export"), ("--int8", "dynamic", "--check", recordings)):
+    for option in (("--to", "torch-export"), ("--int8", "static"), ("--int8", "dynamic", "--fallback")):
         assert bigfoot("export", tmp_path / "task", tmp_path / "other.onnx", *option)[0] == 2
     assert not (tmp_path / "other.onnx").exists()
+
+
+@pytest.mark.parametrize("precision", ["dynamic", "static"])
+def test_int8_files_answer_nearly_the_same(precision, build_model, processor, speech, recordings, bigfoot, tmp_path):
+    loaded = build(build_model, layers="weighted")
+    save_model(loaded.model, processor, tmp_path / "model")
+    audio = ("--calibrate", recordings) if precision == "static" else ("--check", recordings)
+    code, _, errors = bigfoot("export", tmp_path / "model", tmp_path / "m.onnx", "--int8", precision, *audio)
+    assert code == 0, errors
+    classifier = Classifier(tmp_path / "m.onnx")
+    assert not classifier.facts.batch_invariant
+    facts = task_facts(loaded.model.task_head.shape)
+    for answer, wave in zip(classifier.classify(sorted(recordings.iterdir())), speech, strict=True):
+        with torch.no_grad():
+            normal = (wave - wave.mean()) / wave.std(correction=0)
+            scores = compute_scores(loaded.model(normal).task_logits.numpy(), facts)[0]
+        assert answer.labels == [facts.labels[scores.argmax()]]
+        gaps = [abs(answer.scores[label] - score) for label, score in zip(facts.labels, scores, strict=True)]
+        assert 0 < max(gaps) < 0.1
+
+
+def test_an_int8_file_with_other_answers_is_refused(build_model, speech):
+    from bigfoot.compress.quantize import Int8Plan, Range, quantizable_layers
+    from bigfoot.data.batches import LoadedUtterance
+
+    loaded = build(build_model)
+    blind = Int8Plan(dict.fromkeys(quantizable_layers(loaded.model), Range(0.0, 1e-3)))
+    with pytest.raises(ExportError):
+        export_task(loaded, [LoadedUtterance("a", "", "", wave[0].numpy()) for wave in speech], blind)
 
 
 def test_an_unreadable_file_is_named_and_the_others_are_answered(build_model, processor, recordings, bigfoot, tmp_path):

@@ -103,6 +103,31 @@ def test_numbers_and_several_labels(small_config, tmp_path):
         assert row.metric in row.metrics and np.isfinite(row.score)
 
 
+def test_balanced_sampling_and_mixup_resume_to_the_same_bits(small_config, tmp_path, monkeypatch):
+    from bigfoot.training.loop import Trainer
+
+    settings = ("train_task.sampling=balanced", "train_task.mixup=0.4", "train_task.freeze=[encoder]",
+                "train_task.schedule=plateau", "train_task.plateau_patience=1")  # fmt: skip
+    whole, stopped = (small_config(tmp_path / name, *TASK, *settings) for name in ("whole", "stopped"))
+    run_pipeline(whole, until="train_task")
+    after_step = Trainer._after_step
+
+    def stop(self, *arguments):
+        after_step(self, *arguments)
+        if self.progress.step == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "_after_step", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run_pipeline(stopped, until="train_task")
+    monkeypatch.setattr(Trainer, "_after_step", after_step)
+    run_pipeline(stopped, until="train_task")
+    ours, theirs = (load_model(tmp_path / name / "train_task" / "model").model.task_head.state_dict()
+                    for name in ("stopped", "whole"))  # fmt: skip
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert (tmp_path / "whole" / "train_task" / "balanced_train.jsonl.gz").is_file()
+
+
 def test_problems_are_found_before_anything_is_done(small_config, tmp_path):
     for changes, key in (
         (["train_task.column=age"], "train_task.column"),

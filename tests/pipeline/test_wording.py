@@ -74,6 +74,8 @@ CASES = [
      "evaluate.autoregressive.ctc_weight=0.3"],
     ["finetune.tokenizer=bpe", "finetune.head=new", "finetune.tokenizer_text=/nowhere.txt"],
     ["data.corpus=fsdd"],
+    ["data.crop_seconds=3"],
+    ["teacher.path=<whisper>", "steps=[student,train_task]"],
     ["data.augment.noise_folder=/nowhere"],
     ["evaluate.decoder=lm"],
     ["evaluate.decoder=lm", "evaluate.lm_path=/nowhere.arpa"],
@@ -142,8 +144,8 @@ def options_and_techniques(here):
     yield "export --int8 dynamic", ExportRequest(model, out, int8="dynamic").find_problems()
     other = ExportRequest("small", out, int8="static", calibrate=Path("a"), percentile=99.0)
     yield "export small --int8 static --calibrate a --percentile 99", other.find_problems("int8_dynamic")
-    tasks = ExportRequest("task", Path("x.xml"), "openvino").find_task_problems("int8_dynamic")
-    yield "export task x.xml --to openvino", tasks
+    tasks = ExportRequest("task", Path("x.xml"), "openvino", fallback=True).find_task_problems()
+    yield "export task x.xml --to openvino --fallback", tasks
     yield "quantize --precision int4", QuantizeRequest(model, out, "int4", percentile=3).find_problems()
     yield "quantize --precision int8_static", QuantizeRequest(model, out, "int8_static").find_problems()
     read = QuantizeRequest(model, out, "int8", calibrate=Path("a"), percentile=99)
@@ -200,12 +202,16 @@ def places(narrow_teacher, other_teachers, build_huggingface, processor, tmp_pat
     """Folders by the names that cases and the file give them."""
     from bigfoot.compress.quantize import Quantize, apply
     from bigfoot.formats.folder import load_model, save_model
+    from bigfoot.formats.frames import build_around
 
     loaded = load_model(narrow_teacher)
     save_model(apply(loaded.model, Quantize("int8"))[0], loaded.processor, tmp_path / "quantized")
     plain = make_teacher(tmp_path / "unnormalized", build_huggingface, processor)
     save_processor(Processor(processor.tokenizer, not processor.do_normalize, processor.sample_rate), plain)
-    made = {"teacher": narrow_teacher, "quantized": tmp_path / "quantized", "unnormalized": plain}
+    shape = {"d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 32}
+    save_model(build_around("whisper", shape), Processor(do_normalize=False), tmp_path / "whisper")
+    made = {"teacher": narrow_teacher, "unnormalized": plain}
+    made |= {name: tmp_path / name for name in ("quantized", "whisper")}
     return made | other_teachers
 
 

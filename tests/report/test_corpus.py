@@ -1,20 +1,18 @@
-"""The description of a corpus as it is shown and written, and the tool that makes it."""
+"""The description of a corpus as it is shown and written."""
 
 import io
 import json
-import runpy
-from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from rich.console import Console
 
 from bigfoot.data.describe import CorpusFacts, SplitFacts
 from bigfoot.data.manifests import SkippedUtterance
-from bigfoot.report.corpus import draw_description, render_description, render_tables, save_description, to_json
+from bigfoot.report.corpus import draw_description, render_description, render_tables, to_json
+from bigfoot.report.corpus_page import save_description
 from tests.refusals import names
-
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "describe_corpus.py"
 
 
 def make_split(split, texts, seconds, rates):
@@ -41,8 +39,8 @@ def test_markdown_says_what_there_is_and_what_was_left_out(facts):
     assert "| test | 0.00 | 2 | 2 | 1 | 16000 | 1 |" in text
     assert "| train | 1.00 | 1.50 | 2.00 | 2.50 | 3.00 | 2.00 |" in text.split("## Audio, seconds")[1].split("##")[0]
     assert "- train, 3 different: `space` 1, `A` 5, `B` 2" in text
-    assert any(names(line, "- test", "train", "`$` `|` `Ä`") for line in text.splitlines())
-    assert any(names(line, facts.skipped[0].reason, "| 3 |") for line in text.splitlines())
+    assert "- test has what train has not: `$` `|` `Ä`" in text
+    assert "no such file" in text and "| 3 |" in text
 
 
 def test_console_tables_hold_the_same(facts):
@@ -50,7 +48,7 @@ def test_console_tables_hold_the_same(facts):
     for table in render_tables(facts):
         console.print(table)
     shown = console.file.getvalue()
-    assert "a [b] corpus" in shown and "8000 (1), 16000 (2)" in shown and facts.skipped[0].reason in shown
+    assert "a [b] corpus" in shown and "8000 (1), 16000 (2)" in shown and "no such file" in shown
     assert max(map(len, shown.splitlines())) <= 120
 
 
@@ -58,8 +56,7 @@ def test_json_keeps_summaries_and_counts_alone(facts):
     content = json.loads(json.dumps(to_json(facts)))
     train = content["splits"][0]
     assert train["spreads"]["audio, seconds"]["median"] == 2.0 and "seconds" not in train
-    assert train["characters"] == {" ": 1, "A": 5, "B": 2}
-    assert content["skipped"][0]["reason"] == facts.skipped[0].reason
+    assert train["characters"] == {" ": 1, "A": 5, "B": 2} and content["skipped"][0]["reason"] == "no such file"
 
 
 def test_plot_has_every_utterance_in_its_bins(facts):
@@ -86,32 +83,39 @@ def test_corpora_without_text_or_with_rare_characters_are_drawn(texts, tmp_path,
         assert "no text" in (tmp_path / "describe.md").read_text()
 
 
-@pytest.fixture(scope="module")
-def tool():
-    return runpy.run_path(str(TOOL))["main"]
+@pytest.mark.slow
+def test_a_table_is_described_with_its_columns_and_bad_files(bigfoot, tmp_path):
+    """Labels, missing values and correlations of a table in full; a bad file and a broken row cost a line each."""
+    rng = np.random.default_rng(0)
+    rows = ["path,text,speaker,mood,age"]
+    for number in range(8):
+        mood = "" if number == 7 else ["calm", "angry"][number % 2]
+        soundfile.write(tmp_path / f"{number}.wav", rng.standard_normal(16000 + 1600 * number) / 9, 16000)
+        rows.append(f"{number}.wav,{'A' * (number + 1)},{'ab'[number % 2]},{mood},{20 + number}")
+    (tmp_path / "bad.wav").write_bytes(b"RIFF")
+    (tmp_path / "t.csv").write_text("\n".join([*rows, "bad.wav,A,a,calm,30", "0.wav,A"]) + "\n")
+    settings = ["data.corpus=table", f"data.root={tmp_path}", "data.train_splits=[t.csv]"]
+    code, _, errors = bigfoot("describe", "--out", str(tmp_path / "out"), *settings)
+    assert code == 0, errors
+    found = json.loads((tmp_path / "out/describe.json").read_text())
+    (train,) = found["splits"]
+    assert train["num_utterances"] == 8 and train["num_without_speaker"] == 0 and len(found["skipped"]) == 2
+    assert train["labels"]["mood"] == {"counts": {"calm": 4, "angry": 3}, "num_missing": 1, "spread": None}
+    assert (train["labels"]["age"]["spread"]["median"], train["labels"]["age"]["num_missing"]) == (23.5, 0)
+    values = {(item["first"], item["second"]): (item["measure"], item["value"]) for item in found["correlations"]}
+    assert values["audio, seconds", "label, age"] == ("spearman", pytest.approx(1.0))
+    assert values["speaker", "label, mood"] == ("cramers_v", pytest.approx(1.0))
+    page = (tmp_path / "out/describe.html").read_text()
+    assert all(names(page, word) for word in ("angry", "bad.wav", "eta")) and page.count("<svg") == 1
+    code, _, errors = bigfoot("describe", "--out", str(tmp_path / "again"), "--prepared", str(tmp_path / "out/data"))
+    assert code == 0 and json.loads((tmp_path / "again/describe.json").read_text())["splits"] == [train]
+    files = {path.name for path in (tmp_path / "again").iterdir()}
+    assert files == {".bigfoot", "describe.html", "describe.json", "describe.md", "describe.png"}
 
 
-def test_tool_describes_a_corpus_and_a_run_s_manifests(tool, tmp_path, capsys):
-    numbers = ["data.num_train=6", "data.num_dev=2", "data.num_test=0", "data.max_digits=2"]
-    assert tool(["--config", "demo_config.yaml", *numbers, "--out", str(tmp_path / "a")]) == 0
-    assert "synthetic_digits" in capsys.readouterr().out
-    assert tool(["--prepared", str(tmp_path / "a/data"), "--out", str(tmp_path / "b")]) == 0
-    one, other = (json.loads((tmp_path / name / "describe.json").read_text()) for name in "ab")
-    assert one["splits"] == other["splits"] and [split["num_utterances"] for split in one["splits"]] == [6, 2]
-    assert np.isclose(one["splits"][0]["hours"] * 3600, one["splits"][0]["spreads"]["audio, seconds"]["mean"] * 6)
-    assert {path.name for path in (tmp_path / "b").iterdir()} == {
-        ".bigfoot", "describe.json", "describe.md", "describe.png"
-    }  # fmt: skip
-
-
-def test_tool_says_what_is_wrong(tool, tmp_path, capsys):
-    assert tool(["--prepared", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
-    assert names(capsys.readouterr().err, tmp_path)
-    assert tool(["--config", "fsdd.yaml", f"data.root={tmp_path / 'nowhere'}", "--out", str(tmp_path / "out")]) == 2
-    assert names(capsys.readouterr().err, "data.root", tmp_path / "nowhere")
+def test_what_cannot_be_described_is_refused(bigfoot, tmp_path):
+    out = str(tmp_path / "out")
+    assert bigfoot("describe", "--out", out, "--prepared", str(tmp_path))[0] == 1
+    assert bigfoot("describe", "--out", out, "--prepared", str(tmp_path), "seed=1")[0] == 2
+    assert bigfoot("describe", "--config", "fsdd.yaml", f"data.root={tmp_path / 'nowhere'}", "--out", out)[0] == 1
     assert not (tmp_path / "out" / "describe.md").exists()
-
-
-def test_tool_by_its_command(start, tmp_path):
-    done = start("tools/describe_corpus.py", "--help")
-    assert done.returncode == 0 and "--prepared" in done.stdout

@@ -102,7 +102,6 @@ def test_without_extras_the_names_of_the_package_say_so_too(tmp_path):
 def test_without_extras_a_script_runs_or_names_its_own(script, tmp_path):
     arguments = {
         "tools/train_ngram.py": ("text.txt", "out.arpa"),
-        "tools/describe_corpus.py": ("--config", "fsdd", "--out", "x"),
     }
     (tmp_path / "text.txt").write_text("ONE TWO\n")
     command = [sys.executable, "-c", SCRIPT, str(ROOT / script), *arguments.get(script, ())]

@@ -182,3 +182,20 @@ def test_starts_of_processes():
     assert started_at(child.pid) is None
     ended = Process.from_dict({**Process.current().to_dict(), "pid": child.pid})
     assert ended.has_ended() and not Process.current().has_ended()
+
+
+def test_a_handle_that_another_machine_made_stale_is_opened_again(tmp_path, monkeypatch):
+    """Over NFS, the file of a lock that was given back elsewhere is stale, not gone."""
+    calls, lockf = [], fcntl.lockf
+
+    def stale_once(file, how):
+        calls.append(file)
+        if len(calls) == 1:
+            (tmp_path / lock.own_name("out", "lock")).unlink()
+            raise OSError(errno.ESTALE, "stale file handle")
+        return lockf(file, how)
+
+    monkeypatch.setattr(fcntl, "lockf", stale_once)
+    with locked(tmp_path / "out"):
+        assert len(calls) == 2
+    assert not list(tmp_path.iterdir())

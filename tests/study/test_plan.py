@@ -1,5 +1,7 @@
 """The runs of a comparison, before any of them is started."""
 
+from functools import cache
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +24,12 @@ from bigfoot.study.plan import (
 FILES = ["compare/fsdd.yaml", "compare/librispeech_mini.yaml", "compare/smoke.yaml"]
 
 
+@cache
+def planned(file, root=None):
+    """All runs of a comparison; dozens of files are read for each."""
+    return plan_runs(read_comparison(file), "runs/c", [f"data.root={root}"] if root else [], others=True)
+
+
 def trained(config):
     return {step: getattr(config, step).max_steps * config.steps.count(step) for step in ("gates", "distill")
             if step in config.steps}  # fmt: skip
@@ -30,9 +38,7 @@ def trained(config):
 @pytest.mark.parametrize("file", FILES)
 def test_every_method_can_be_run_and_all_are_treated_alike(file, real_corpora):
     corpus = "LibriSpeech" if "librispeech" in file else "fsdd"
-    root = [] if "smoke" in file else [f"data.root={real_corpora / corpus}"]
-    wanted = read_comparison(file)
-    plan = plan_runs(wanted, "runs/c", root, others=True)
+    wanted, plan = read_comparison(file), planned(file, None if "smoke" in file else real_corpora / corpus)
     assert {run.name for run in plan} == {"teacher", *known_methods()}
     assert len({run.folder for run in plan}) == len({run.key for run in plan}) == len(plan)
     first = plan[0].config
@@ -53,9 +59,10 @@ def test_every_method_can_be_run_and_all_are_treated_alike(file, real_corpora):
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_the_comparisons_settings_are_those_of_every_run(file):
+def test_the_comparisons_settings_are_those_of_every_run(file, real_corpora):
+    corpus = "LibriSpeech" if "librispeech" in file else "fsdd"
     wanted = read_comparison(file)
-    for run in plan_runs(wanted, "runs/c", others=True):
+    for run in planned(file, None if "smoke" in file else real_corpora / corpus):
         config = to_dict(run.config)
         for key, value in wanted.settings["data"].items():
             assert config["data"][key] == value, run.label

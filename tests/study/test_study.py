@@ -4,13 +4,14 @@ import json
 import stat
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
 from bigfoot.study.gather import gather_rows
 from bigfoot.study.plan import ComparisonConfig, plan_runs
 from bigfoot.study.run import RunOutcomes, run_planned
-from bigfoot.study.trial import RESULT, Trial
+from bigfoot.study.trial import RESULT, Trial, read_trial
 from tests.refusals import names
 
 SAID = ["ONE TWO", "THREE FOUR", "FIVE", "SIX SEVEN EIGHT"]
@@ -29,7 +30,7 @@ def stand_in(tmp_path, monkeypatch):
     program = tmp_path / "python"
     program.write_text(textwrap.dedent(f"""\
         #!{sys.executable}
-        import json, os, sys
+        import hashlib, json, os, sys
         from pathlib import Path
         given = dict(each.split("=", 1) for each in sys.argv[1:] if "=" in each)
         folder, key = Path(given["run_dir"]), sys.argv[sys.argv.index("--key") + 1]
@@ -43,7 +44,9 @@ def stand_in(tmp_path, monkeypatch):
         model.mkdir(parents=True, exist_ok=True)
         known = dict(model=str(model), wer=0.5, references=["ONE"], hypotheses=["TWO"], speakers=["a"],
                      num_params=1, macs_per_second=1, size_bytes=1, start="x", start_wer=1.0, inputs="of now")
-        (folder / "{RESULT}").write_text(json.dumps(known | dict(key=key)))
+        known["key"] = key
+        digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
+        (folder / "{RESULT}").write_text(json.dumps(known | dict(checksum=digest)))
         """))  # fmt: skip
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setattr("sys.executable", str(program))
@@ -73,6 +76,25 @@ def test_other_settings_are_run_anew(stand_in, tmp_path):
         run_planned(plan_runs(ComparisonConfig(["bigfoot"], steps=steps), tmp_path / "runs"), 1, str)
     calls = [line.split("/")[-2] for line in stand_in.read_text().splitlines()]
     assert calls.count("bigfoot") == 2
+
+
+def test_a_damaged_result_is_run_again_and_named(stand_in, tmp_path):
+    plan, lines = plan_runs(ComparisonConfig(["bigfoot"], [1, 2, 3, 4]), tmp_path / "runs"), []
+    run_planned(plan, 1, str)
+    results = [run.folder / RESULT for run in plan if run.name == "bigfoot"]
+    content = results[0].read_text()
+    results[0].write_text(content.replace('"wer": 0.5', '"wer": 0.4'))
+    results[1].write_text(content[: len(content) // 2])
+    results[2].write_bytes(b"\xff\0")
+    results[3].unlink()
+    run_planned(plan, 1, lines.append)
+    again = [Path(line.split()[0]) for line in stand_in.read_text().splitlines()[8:]]
+    assert again == [path.parent for path in results]
+    assert [sum(str(path) in line for line in lines) for path in results] == [1, 1, 1, 0]
+    # One of an earlier version has no checksum, and may be replaced.
+    del (earlier := json.loads(results[0].read_text()))["checksum"]
+    results[0].write_text(json.dumps(earlier))
+    assert read_trial(results[0].parent, plan[4].key) is None
 
 
 def test_a_changed_corpus_is_run_again(stand_in, tmp_path, monkeypatch):

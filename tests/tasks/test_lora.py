@@ -8,8 +8,9 @@ from bigfoot.distill import LogitKLLoss, LossesConfig
 from bigfoot.distill.terms.task import TaskLoss
 from bigfoot.errors import ModelError
 from bigfoot.formats.folder import load_model
+from bigfoot.models.reshape import with_merged_adapters
 from bigfoot.tasks.freezing import FrozenParts
-from bigfoot.tasks.lora import AdaptedObjective, add_adapters_, merge_adapters
+from bigfoot.tasks.lora import AdaptedObjective, KeptAdapters, add_adapters_
 from bigfoot.tasks.settings import TrainTaskConfig
 from bigfoot.text.tokenizers import Processor
 from bigfoot.training.loop import train
@@ -18,8 +19,8 @@ from bigfoot.training.run import TrainingRun
 pytest.importorskip("peft")
 
 
-@pytest.mark.parametrize("structure", ["base", "wavlm"])
-def test_adapters_alone_change_and_are_merged_on_save(structure, task_model, voices, speech, tmp_path):
+@pytest.mark.parametrize(("structure", "kept_on_save"), [("base", False), ("wavlm", True), ("wavlm", False)])
+def test_adapters_alone_change_and_come_back(structure, kept_on_save, task_model, voices, speech, tmp_path):
     model = task_model(structure)
     with torch.no_grad():
         before = model(speech[0]).task_logits
@@ -28,7 +29,10 @@ def test_adapters_alone_change_and_are_merged_on_save(structure, task_model, voi
     kept = [parameter.detach().clone() for parameter in own]
     with torch.no_grad():
         assert torch.equal(model.eval()(speech[0]).task_logits, before)
-    objective = AdaptedObjective(LossesConfig(LogitKLLoss(weight=0.0), task=TaskLoss(1.0)), model, None)
+    losses = LossesConfig(LogitKLLoss(weight=0.0), task=TaskLoss(1.0))
+    objective = AdaptedObjective(losses, model, None)
+    if kept_on_save:
+        objective = KeptAdapters(losses, model, None).keep(2, ["q_proj", "v_proj"])
     config = TrainTaskConfig(max_steps=3, warmup_steps=0, learning_rate=1e-2, eval_every=3,
                              spec_augment=SpecAugmentConfig(mask_time_prob=0.0))  # fmt: skip
     hooks = [FrozenParts(own)]
@@ -41,7 +45,15 @@ def test_adapters_alone_change_and_are_merged_on_save(structure, task_model, voi
         learned = model.eval()(speech[0]).task_logits
         assert (learned - before).abs().max() > 1e-3
         assert torch.allclose(loaded(speech[0]).task_logits, learned, atol=1e-5)
-        assert torch.allclose(merge_adapters(model)(speech[0]).task_logits, learned, atol=1e-5)
+        assert torch.allclose(with_merged_adapters(model)(speech[0]).task_logits, learned, atol=1e-5)
+    if kept_on_save:
+        unmerged = load_model(result.last, merge=False).model
+        with torch.no_grad():
+            assert torch.equal(unmerged(speech[0]).task_logits, learned)
+        first = task_model(structure).state_dict()
+        own_names = {name.replace("bigfoot.", "wavlm.").replace(".base_layer", ""): tensor
+                     for name, tensor in unmerged.state_dict().items()}  # fmt: skip
+        assert all(torch.equal(own_names[name], tensor) for name, tensor in first.items() if "task_head" not in name)
     changed = {name for name, old in task_model(structure).state_dict().items()
                if not torch.equal(old, loaded.state_dict()[name])}  # fmt: skip
     learns = (".q_proj.weight", ".v_proj.weight", "task_head.")

@@ -31,6 +31,30 @@ def test_labels_are_averaged_over_utterances_that_have_one(task_model, batch):
     torch.testing.assert_close(terms["task"].total, expected)
 
 
+def test_mixed_utterances_have_the_targets_of_both(task_model, batch):
+    model = task_model(dropout=0.0)
+    found = objective(model, task=TaskLoss(1.0))
+    logits = model(batch.input_values).task_logits
+    assert model(batch.input_values).task_mix is None
+    model.task_head.mixup = 0.5
+    assert torch.equal(model(batch.input_values).task_logits, logits)  # in training alone
+    model.task_head.train()
+    seen = []
+    handle = model.register_forward_hook(lambda *call: seen.append(call[-1]))
+    terms = found(batch, {})
+    handle.remove()
+    (output,) = seen
+    partner, share = output.task_mix
+    mixed = share * output.pooled + (1 - share) * output.pooled[partner]
+    torch.testing.assert_close(output.task_logits, model.task_head.output(mixed))
+    log_probs, expected = output.task_logits.log_softmax(-1), 0.0
+    for row in range(3):
+        for place, part in ((row, share), (int(partner[row]), 1 - share)):
+            expected -= part * log_probs[row, (1, 0)[place]] if place < 2 else 0.0
+    torch.testing.assert_close(terms["task"].total, expected.squeeze())
+    assert 0 < share < 1 and int(terms["task"].count) == 2
+
+
 def test_the_divergence_is_over_all_utterances(task_model, batch):
     student, teacher = task_model(), task_model(pooling="mean")
     with torch.no_grad():

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from bigfoot.errors import DataError
+from bigfoot.errors import DataError, ModelError
 from bigfoot.models.tasks.shape import KINDS, LAYERS, LINKS, POOLING_NAMES, TaskShape
-from bigfoot.models.tasks.targets import find_labels, read_targets
+from bigfoot.models.tasks.targets import find_labels, name_ratings, read_targets
 from bigfoot.tasks.labels import balanced_weights, build_task_shape
 from bigfoot.tasks.settings import METRICS, HeadConfig, TrainTaskConfig
 
@@ -28,6 +28,15 @@ def test_targets_of_each_kind():
     numbers = TaskShape("regression", ["age", "score"])
     found = read_targets(numbers, [{"age": "6", "score": "1e3"}, {"age": "old", "score": "inf"}])
     assert same(found, [[6, 1000], [nan, nan]])
+
+
+def test_numbers_are_cut_into_ratings():
+    shape = TaskShape.read({"kind": "ordinal", "labels": name_ratings([8, 11.5]), "column": "age", "edges": [8, 11.5]})
+    found = read_targets(shape, [{"age": "8"}, {"age": "8.5"}, {"age": "11.5"}, {"age": "60"}, {"age": "old"}, {}])
+    assert same(found, [[0], [1], [1], [2], [math.nan], [math.nan]])
+    for edges, labels in (([11, 8], "abc"), ([8, 8], "abc"), ([8], "abc"), (["8"], "ab")):
+        with pytest.raises(ModelError):
+            TaskShape.read({"kind": "ordinal", "labels": list(labels), "edges": edges})
 
 
 def test_labels_are_found_in_order():
@@ -73,6 +82,8 @@ def test_the_settings_name_all_that_the_head_has():
     [
         {"metric": "rmse"}, {"kind": "regression"}, {"column": ""}, {"kind": "multi_label", "column": ""},
         {"unfreeze_at": 3}, {"kind": "regression", "labels": ["age"], "class_weights": "balanced"},
+        {"kind": "multi_label", "sampling": "balanced"}, {"lora_save": "kept"}, {"edges": [1, 2]},
+        {"kind": "ordinal", "edges": [2, 1]}, {"kind": "ordinal", "edges": [1, 2], "labels": ["a", "b"]},
     ],
 )  # fmt: skip
 def test_settings_that_contradict_each_other(config):

@@ -2,18 +2,26 @@
 
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AddedToken, Wav2Vec2CTCTokenizer, Wav2Vec2PhonemeCTCTokenizer
 
+from bigfoot.decoding.alignment import time_words
+from bigfoot.decoding.beam import PrefixBeamSearch
+from bigfoot.decoding.hot_words import find_hot_words
+from bigfoot.decoding.settings import SearchConfig
+from bigfoot.decoding.words import WordValues
 from bigfoot.errors import ModelError
+from bigfoot.text.normalize import normalize_text
 from bigfoot.text.tokenizers import CharTokenizer, Processor, load_processor, save_processor
 from tests.refusals import refused
 
 SPECIALS = ["<pad>", "<s>", "</s>", "<unk>"]
 CAPITALS = [*SPECIALS, "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
 SMALL = ["[PAD]", "[UNK]", "|", *"abcdeäöüß", "sch"]
+GREEK = [*SPECIALS, "|", *"\u0391\u0392\u039f\u03a3\u03a6'.-"]
 PHONES = [*SPECIALS, "n", "s", "t", "ə", "a\u026a", "oʊ", "tʃ", "ɑːɹ", "|"]
 CHARACTERS, PHONEMES = Wav2Vec2CTCTokenizer, Wav2Vec2PhonemeCTCTokenizer
 BRACKETS = {"pad_token": "[PAD]", "unk_token": "[UNK]", "bos_token": None, "eos_token": None}
@@ -37,6 +45,8 @@ LAYOUTS = {
     "no space, cleaned up": (CHARACTERS, [*SPECIALS, *"'ns. "], {"word_delimiter_token": None,
                                                                "clean_up_tokenization_spaces": True}, []),
     "lower case, tokens behind": (CHARACTERS, CAPITALS, {"do_lower_case": True}, ["É"]),
+    "Greek": (CHARACTERS, GREEK, {"do_lower_case": True}, []),
+    "Greek, cleaned up": (CHARACTERS, GREEK, {"do_lower_case": True, "clean_up_tokenization_spaces": True}, ["\u00c9"]),
     "phones": (PHONEMES, PHONES, {}, []),
     "phones with words": (PHONEMES, PHONES, {"word_delimiter_token": "|"}, []),
     "phones with another delimiter": (PHONEMES, PHONES, {"phone_delimiter_token": "-", "do_phonemize": False}, []),
@@ -104,7 +114,8 @@ def test_texts_are_those_of_transformers(pair, data):
     assert [word.text for word in ours.decode_words(ids)] == expected.split()
 
 
-POOL = ["<pad>", "[PAD]", "<s>", "</s>", "<unk>", "[UNK]", "|", " ", "_", *"aBcntñÉİß.'", "sch", "'s", "<space>", "ﬁ"]
+POOL = ["<pad>", "[PAD]", "<s>", "</s>", "<unk>", "[UNK]", "|", " ", "_", *"aBcntñÉİß.'", "\u03a3", "sch", "'s",
+        "<space>", "ﬁ"]  # fmt: skip
 
 
 @st.composite
@@ -193,6 +204,24 @@ def test_labels_are_those_of_transformers(layout, tmp_path):
     text = f"{''.join(characters[:3])} {''.join(characters[2:5])}"
     assert ours.encode(text) == theirs(text).input_ids
     assert ours.decode(ours.encode(text)) == text
+
+
+def test_greek_transcripts_lexicons_and_hot_words_end_as_texts_do(tmp_path):
+    """The small sigma that ends a word is the capital's label, and comes out where a word ends."""
+    theirs = write(*LAYOUTS["Greek"], tmp_path / "model")
+    ours = load_processor(tmp_path / "model").tokenizer
+    wise, mid = "σοφος", "σοφος σβ"
+    for text in (wise, mid):
+        assert ours.encode(text) == theirs(text).input_ids and ours.decode(ours.encode(text)) == text
+        assert normalize_text(text.upper(), ours.characters) == text == ours.to_judged(text.replace("\u03c2", "\u03c3"))
+    frames = [index for label in ours.encode(mid) for index in (label, ours.blank_id)]
+    posteriors = np.log(np.full((len(frames), len(ours)), 0.001) + 0.9 * np.eye(len(ours))[frames])
+    assert [word.word for word in time_words(posteriors, ours.encode(mid), ours, 0.02)] == mid.split()
+    (word,) = find_hot_words(SearchConfig(hot_words=["Σοφος"]), ours)
+    lexicon = [ours.to_pieces(text) for text in (wise, "σβ")]
+    for values in (WordValues(hot_words=word.texts, hot_word_bonus=20.0), WordValues(lexicon=lexicon)):
+        weak = np.where(np.eye(len(ours))[frames] > 0, posteriors - 2.0, posteriors)
+        assert PrefixBeamSearch(ours, 8, values).search(weak)[0].text == mid
 
 
 def test_phones_are_tokens_of_labels(tmp_path):

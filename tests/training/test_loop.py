@@ -397,7 +397,7 @@ def test_learning_rates_of_nothing_are_warned_of_before_training(make_objective,
 
 
 def test_a_schedule_that_ends_too_early_is_warned_of(make_objective, make_run, monkeypatch):
-    monkeypatch.setattr("bigfoot.training.optim.schedule_factor", lambda config: lambda step: float(step < 2))
+    monkeypatch.setattr("bigfoot.training.optim.Schedule.__call__", lambda self, step: float(step < 2))
     notes = train(make_objective(), make_run(max_steps=4)).notes
     assert len(notes) == 1 and names(notes[0], "0")
 

@@ -3,17 +3,21 @@ import math
 import pytest
 import torch
 
-from bigfoot.training.optim import build_optimizer, build_scheduler, schedule_factor
+from bigfoot.training.optim import Schedule, build_optimizer, build_scheduler
 from bigfoot.training.settings import TrainConfig
 
 
-def rates(**changes):
+def rates(dev=None, **changes):
+    dev = dev or {}
     config = TrainConfig(**{"max_steps": 10, "warmup_steps": 4, "learning_rate": 1.0, **changes})
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], lr=config.learning_rate)
-    scheduler = build_scheduler(optimizer, config)
+    schedule = Schedule(config)
+    scheduler = build_scheduler(optimizer, schedule)
     found = []
-    for _ in range(config.max_steps):
+    for step in range(config.max_steps):
+        if step in dev:
+            schedule.take_dev(dev[step])
         found.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step()
@@ -34,10 +38,28 @@ def test_constant_schedule_and_none_of_warmup():
     assert rates(schedule="constant", warmup_steps=0) == [1.0] * 10
 
 
+def test_the_rate_is_lowered_where_dev_stops_improving():
+    errors = {2: 0.5, 3: 0.4, 4: 0.4, 5: None, 6: 0.3, 7: 0.3, 8: 0.3}
+    found = rates(errors, schedule="plateau", warmup_steps=2, plateau_patience=2, plateau_factor=0.1)
+    # The rate of a step was set at the end of the one before it.
+    assert found == pytest.approx([0.5, 1, 1, 1, 1, 1, 0.1, 0.1, 0.1, 0.01])
+
+
+def test_a_resumed_plateau_knows_what_it_has_seen():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    config = TrainConfig(schedule="plateau", warmup_steps=0, plateau_patience=1)
+    one, again = (Schedule(config) for _ in range(2))
+    saved = build_scheduler(optimizer, one)
+    for error in (0.5, 0.6):
+        one.take_dev(error)
+    build_scheduler(optimizer, again).load_state_dict(saved.state_dict())
+    assert vars(again) == vars(one) and again(7) == 0.5
+
+
 def test_no_step_is_wasted_on_a_rate_of_nothing():
     for schedule in ("linear", "cosine", "constant"):
         for warmup in (0, 1, 5, 20):
-            factor = schedule_factor(TrainConfig(max_steps=10, warmup_steps=warmup, schedule=schedule))
+            factor = Schedule(TrainConfig(max_steps=10, warmup_steps=warmup, schedule=schedule))
             assert all(0 < factor(step) <= 1 for step in range(10))
 
 

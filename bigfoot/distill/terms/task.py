@@ -54,7 +54,12 @@ class TaskLoss(Loss):
         assert logits is not None and targets is not None
         weights = torch.tensor(self.class_weights, device=logits.device) if self.class_weights else None
         options = LossOptions(weights, self.label_smoothing)
-        losses = find_kind(TaskShape.read(inputs.shapes.student.task)).losses(logits, targets, options)
+        kind = find_kind(TaskShape.read(inputs.shapes.student.task))
+        losses = kind.losses(logits, targets, options)
+        if inputs.student.task_mix is not None:
+            # Partners are a permutation: over a batch, the shares of each target add up to 1.
+            partner, share = inputs.student.task_mix
+            losses = share * losses + (1 - share) * kind.losses(logits, targets[partner], options)
         return LossSum(losses.sum(), (~targets.isnan()).any(-1).sum())
 
 

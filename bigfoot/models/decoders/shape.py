@@ -76,7 +76,7 @@ def decoder_problems(raw: object) -> Iterator[str]:
     Yields:
         One sentence a problem.
     """
-    if not has_fields_of(DecoderShape, raw):
+    if not has_fields_of(raw, DecoderShape):
         yield describe_stray("decoder", DecoderShape, raw)
         return
     for name, words in _WORDS.items():

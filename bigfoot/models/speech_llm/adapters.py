@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -11,26 +11,23 @@ from torch import Tensor, nn
 from bigfoot.errors import ModelError
 
 
-@dataclass(frozen=True)
+@dataclass
 class AdapterShape:
-    """Shape of an adapter.
-
-    Args:
-        kind: ``stack`` joins frames and projects them; ``conv`` is a strided convolution; ``queries`` is a few
-            transformer layers in which learned queries attend to the frames, whatever their number.
-        stride: frames that become one, of ``stack`` and ``conv``.
-        hidden_size: width inside.
-        num_queries: embeddings a recording, of ``queries``.
-        num_layers: of ``queries``.
-        num_heads: of ``queries``.
-    """
+    """Shape of an adapter."""
 
     kind: str = "stack"
+    """``stack`` joins frames and projects them; ``conv`` is a strided convolution; ``queries`` is a few transformer
+    layers in which learned queries attend to the frames, whatever their number."""
     stride: int = 4
+    """Frames that become one, of ``stack`` and ``conv``."""
     hidden_size: int = 512
+    """Width inside."""
     num_queries: int = 32
+    """Embeddings a recording, of ``queries``."""
     num_layers: int = 2
+    """Transformer layers of ``queries``."""
     num_heads: int = 4
+    """Attention heads of ``queries``."""
 
     def __post_init__(self) -> None:
         for name in ("stride", "hidden_size", "num_queries", "num_layers", "num_heads"):
@@ -184,3 +181,44 @@ class Adapter(nn.Module):
         embeddings = self.norm_out(self.inner(states, mask))
         places = torch.arange(embeddings.shape[1], device=mask.device)
         return embeddings, places < self.inner.count(mask.sum(-1))[:, None]
+
+
+@torch.no_grad()
+def divide_rate(adapter: Adapter, divisor: int) -> Adapter:
+    """Build an adapter that gives fewer embeddings.
+
+    A strided one reads as many times more frames and starts as the mean of what it gave of each part; of learned
+    queries every so-manieth stays.
+
+    Args:
+        adapter: left as it is.
+        divisor: of its rate.
+
+    Returns:
+        The new adapter, of the same mode and device.
+
+    Raises:
+        ModelError: there are fewer queries than that.
+
+    Examples:
+        >>> divide_rate(Adapter(AdapterShape("stack", stride=2, hidden_size=8), 4, 6), 3).shape.stride
+        6
+    """
+    shape, state = adapter.shape, dict(adapter.state_dict())
+    if shape.kind == "queries":
+        if shape.num_queries < divisor:
+            raise ModelError(f"shrink.rate_divisor {divisor}: the adapter has {shape.num_queries} queries")
+        kept = state["inner.queries"][::divisor].clone()
+        state["inner.queries"] = kept
+        shape = replace(shape, num_queries=len(kept))
+    else:
+        shape = replace(shape, stride=shape.stride * divisor)
+    if shape.kind == "stack":
+        state["inner.project.0.weight"] = state["inner.project.0.weight"].repeat(1, divisor) / divisor
+    if shape.kind == "conv":
+        state["inner.conv.weight"] = state["inner.conv.weight"].repeat_interleave(divisor, dim=2) / divisor
+    sizes = (adapter.norm_in.normalized_shape[0], adapter.norm_out.normalized_shape[0])
+    with torch.random.fork_rng([]):
+        divided = Adapter(shape, *sizes)
+    divided.load_state_dict(state)
+    return divided.to(adapter.norm_in.weight.device).train(adapter.training)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.encoder import SpeechEncoder
 from bigfoot.models.speech_llm.adapters import Adapter, AdapterShape
-from bigfoot.models.speech_llm.packing import Layout, PackedBatch, pack
+from bigfoot.models.speech_llm.packing import Layout, PackedBatch, name_recordings, pack
 
 
 @dataclass(frozen=True)
@@ -21,10 +23,12 @@ class SpeechInput:
     Args:
         input_values: (R, N), normalized by the encoder's processor.
         attention_mask: (R, N), True = real.
+        masks: SpecAugment's ``mask_time_indices`` and ``mask_feature_indices``, (R, ...); empty for none.
     """
 
     input_values: Tensor
     attention_mask: Tensor
+    masks: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,21 @@ class SpeechLLM(nn.Module):
         return found
 
     @property
+    def speech_encoder(self) -> SpeechEncoder:
+        """The encoder without its heads."""
+        return self.encoder.speech_encoder
+
+    @property
+    def config(self) -> BigfootConfig:
+        """The encoder's shape."""
+        return self.encoder.config
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.token_embedding.weight.device
+
+    @property
     def most_tokens(self) -> int | None:
         """Positions of the language model; None where its configuration states no limit."""
         found = getattr(self.language_model.config, "max_position_embeddings", None)
@@ -101,6 +120,19 @@ class SpeechLLM(nn.Module):
         """Return the parts by their names in configurations and reports."""
         return {"encoder": self.encoder, "adapter": self.adapter, "language_model": self.language_model}
 
+    def train(self, mode: bool = True) -> SpeechLLM:
+        """Set the mode; parts that learn nothing stay in eval mode, without dropout."""
+        super().train(mode)
+        for part in self.parts().values():
+            if not any(parameter.requires_grad for parameter in part.parameters()):
+                part.eval()
+        return self
+
+    def count_embeddings(self, num_samples: Sequence[int]) -> list[int]:
+        """Count the embeddings of recordings of so many samples."""
+        frames = self.speech_encoder.feature_encoder.frame_lengths(torch.tensor(num_samples, dtype=torch.long))
+        return [int(count) for count in self.adapter.inner.count(frames)]
+
     def embed_speech(self, speech: SpeechInput) -> list[Tensor]:
         """Compute the (T', M) embeddings of each recording."""
         real = speech.attention_mask.any(-1)
@@ -108,12 +140,22 @@ class SpeechLLM(nn.Module):
         if not real.any():
             return found
         mask = speech.attention_mask[real]
-        encoded = self.encoder.speech_encoder(speech.input_values[real], mask)
-        states, frames = encoded.last_hidden_state, encoded.frame_mask
-        embeddings, kept = self.adapter(states, frames)
-        for row, index in enumerate(real.nonzero().flatten().tolist()):
-            found[index] = embeddings[row, : int(kept[row].sum())].to(self.token_embedding.weight.dtype)
+        given = {name: values[real] for name, values in speech.masks.items()}
+        encoded = self.encoder.speech_encoder(speech.input_values[real], mask, **given)
+        lengths = encoded.frame_mask.sum(-1).tolist()
+        states = [row[:length] for row, length in zip(encoded.last_hidden_state, lengths, strict=True)]
+        for index, embeddings in zip(real.nonzero().flatten().tolist(), self.adapt(states), strict=True):
+            found[index] = embeddings
         return found
+
+    def adapt(self, states: Sequence[Tensor]) -> list[Tensor]:
+        """Compute the (T', M) embeddings of (T, D) states of the encoder, 1 recording or more."""
+        padded = nn.utils.rnn.pad_sequence(list(states), batch_first=True)
+        lengths = torch.tensor([len(row) for row in states], device=padded.device)
+        mask = torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]
+        embeddings, kept = self.adapter(padded, mask)
+        dtype = self.token_embedding.weight.dtype
+        return [row[: int(real.sum())].to(dtype) for row, real in zip(embeddings, kept, strict=True)]
 
     def pack(self, layouts: Sequence[Layout], recordings: Sequence[Tensor], padding_side: str = "right") -> PackedBatch:
         """Pack examples; see ``packing.pack``."""
@@ -131,8 +173,10 @@ class SpeechLLM(nn.Module):
             speech: recordings, or their embeddings.
             padding_side: of the batch; makes no difference.
         """
-        recordings = self.embed_speech(speech) if isinstance(speech, SpeechInput) else speech
-        packed = self.pack(layouts, recordings, padding_side)
+        if isinstance(speech, SpeechInput):
+            # Where transcripts stand in the place of all speech, the encoder has nothing to do.
+            speech = self.embed_speech(speech) if name_recordings(layouts) else []
+        packed = self.pack(layouts, speech, padding_side)
         logits = self.compute_logits(packed)[:, :-1]
         labels = packed.labels[:, 1:]
         return SpeechLLMOutput(

@@ -29,6 +29,11 @@ class Layout:
     output: Tensor
 
 
+def name_recordings(layouts: Sequence[Layout]) -> bool:
+    """Return whether any layout has a recording in it."""
+    return any(isinstance(piece, int) for layout in layouts for piece in layout.pieces)
+
+
 @dataclass(frozen=True)
 class PackedBatch:
     """What a language model takes.

@@ -22,11 +22,13 @@ class TaskAnswers(NamedTuple):
         logits: (B, K), see the kind.
         pooled: (B, P), the pooled frames.
         weights: (B, H, T) shares of the frames, of ``attention``; None of the others.
+        mix: where utterances were mixed (``mixup``): for each the other one, (B,), and its own share, (1,).
     """
 
     logits: Tensor
     pooled: Tensor
     weights: Tensor | None
+    mix: tuple[Tensor, Tensor] | None = None
 
 
 class TaskHead(nn.Module):
@@ -36,6 +38,9 @@ class TaskHead(nn.Module):
         shape: kind, labels, pooling, layers.
         hidden_size: D, width of a frame.
         num_states: hidden states of the encoder, its input among them.
+
+    Attributes:
+        mixup: alpha of the Beta distribution that shares are drawn from; 0 mixes nothing. In training alone.
 
     Examples:
         >>> head = TaskHead(TaskShape(labels=["no", "yes"]), hidden_size=8, num_states=3)
@@ -47,6 +52,7 @@ class TaskHead(nn.Module):
         super().__init__()
         self.shape = shape
         self.kind: TaskKind = find_kind(shape)
+        self.mixup = 0.0
         self.layer_weights = nn.Parameter(torch.zeros(num_states)) if self.needs_layers else None
         self.pooling = POOLINGS[shape.pooling](hidden_size, shape.pooling_heads)
         sizes = [self.pooling.output_size, *shape.hidden_sizes]
@@ -84,4 +90,15 @@ class TaskHead(nn.Module):
         if frame_mask is None:
             frame_mask = torch.ones(last.shape[:2], dtype=torch.bool, device=last.device)
         vectors, weights = self.pooling(last, frame_mask)
-        return TaskAnswers(self.output(self.layers(vectors)), vectors, weights)
+        mix = self._draw_mix(vectors) if self.training and self.mixup else None
+        mixed = vectors if mix is None else mix[1] * vectors + (1 - mix[1]) * vectors[mix[0]]
+        return TaskAnswers(self.output(self.layers(mixed)), vectors, weights, mix)
+
+    def _draw_mix(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw partners and a share (Zhang et al., 2018; of hidden states: Verma et al., 2019).
+
+        Pooled vectors are mixed, not waveforms: those are of different lengths.
+        """
+        alpha = torch.full((1,), self.mixup)
+        share = torch.distributions.Beta(alpha, alpha).sample().to(vectors)
+        return torch.randperm(len(vectors), device=vectors.device), share

@@ -49,6 +49,8 @@ class TaskShape:
         dropout: before each layer of the head, in training.
         center: ``regression``: mean of each number in training, added to the output; empty for 0.
         scale: ``regression``: its standard deviation, by which the output is multiplied; empty for 1.
+        edges: ``ordinal``: numbers, rising, at which those of ``column`` are cut into ratings, one fewer than ratings;
+            a number at an edge belongs below it. Empty where the column holds ratings.
 
     Examples:
         >>> TaskShape.read({"kind": "ordinal", "labels": ["bad", "fair", "good"]}).num_labels
@@ -66,6 +68,7 @@ class TaskShape:
     dropout: float = 0.1
     center: list[float] = field(default_factory=list)
     scale: list[float] = field(default_factory=list)
+    edges: list[float] = field(default_factory=list)
 
     @property
     def num_labels(self) -> int:
@@ -91,7 +94,7 @@ def task_problems(raw: object) -> Iterator[str]:
     Yields:
         One sentence a problem.
     """
-    if not has_fields_of(TaskShape, raw):
+    if not has_fields_of(raw, TaskShape):
         yield describe_stray("task", TaskShape, raw)
         return
     yield from find_problems({f"task.{name}": value for name, value in raw.items()},
@@ -105,6 +108,7 @@ def task_problems(raw: object) -> Iterator[str]:
         yield f"task.hidden_sizes {quote(sizes)} should list up to {_MOST_HIDDEN} whole numbers, 1 to {_WIDTH.most}"
     for name in ("center", "scale"):
         yield from _number_problems(name, raw.get(name, []), raw)
+    yield from _edge_problems(raw.get("edges", []), raw)
 
 
 def _label_problems(labels: object, kind: object) -> Iterator[str]:
@@ -117,12 +121,23 @@ def _label_problems(labels: object, kind: object) -> Iterator[str]:
         yield f"task.labels {quote(labels)}: {kind} needs {least} or more"
 
 
-def _number_problems(name: str, values: object, raw: dict[str, object]) -> Iterator[str]:
+def _edge_problems(edges: object, raw: dict[str, object]) -> Iterator[str]:
     labels = raw.get("labels", [])
-    numbers = isinstance(values, list) and all(
+    if not _are_numbers(edges) or not isinstance(edges, list) or sorted(set(edges)) != edges:
+        yield f"task.edges {quote(edges)} should list numbers that rise"
+    elif edges and (raw.get("kind") != "ordinal" or not isinstance(labels, list) or len(labels) != len(edges) + 1):
+        yield f"task.edges {quote(edges)} should be one fewer than the labels of an ordinal head"
+
+
+def _are_numbers(values: object) -> bool:
+    return isinstance(values, list) and all(
         isinstance(each, int | float) and not isinstance(each, bool) and abs(each) < float("inf") for each in values
     )
-    if not numbers or not isinstance(values, list) or not isinstance(labels, list):
+
+
+def _number_problems(name: str, values: object, raw: dict[str, object]) -> Iterator[str]:
+    labels = raw.get("labels", [])
+    if not _are_numbers(values) or not isinstance(values, list) or not isinstance(labels, list):
         yield f"task.{name} {quote(values)} should list numbers"
     elif values and (raw.get("kind") != "regression" or len(values) != len(labels)):
         yield f"task.{name} {quote(values)} should have a number for each label of a regression"

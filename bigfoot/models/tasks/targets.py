@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,6 +42,9 @@ def _read_target(shape: TaskShape, labels: Mapping[str, str]) -> list[float]:
     if shape.kind == "multi_label":
         return _read_several(shape, labels)
     value = labels.get(shape.column)
+    if shape.edges:
+        number = _read_number(value)
+        return [_UNKNOWN if math.isnan(number) else float(bisect.bisect_left(shape.edges, number))]
     return [float(shape.labels.index(value)) if value in shape.labels else _UNKNOWN]
 
 
@@ -69,6 +74,17 @@ def split_labels(text: str) -> list[str]:
         (['male', 'fast'], ['none'])
     """
     return [part.strip() for part in re.split(r"[|;,]", text) if part.strip()]
+
+
+def name_ratings(edges: Sequence[float]) -> list[str]:
+    """Name the ratings between edges.
+
+    Examples:
+        >>> name_ratings([8, 11.5])
+        ['up to 8', '8 to 11.5', 'above 11.5']
+    """
+    between = [f"{low:g} to {high:g}" for low, high in itertools.pairwise(edges)]
+    return [f"up to {edges[0]:g}", *between, f"above {edges[-1]:g}"]
 
 
 def find_labels(kind: str, column: str, attributes: Iterable[Mapping[str, str]]) -> list[str]:

@@ -6,17 +6,20 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from bigfoot.compress.audio import one_by_one
 from bigfoot.compress.registry import apply_technique, fit_technique
 from bigfoot.config import Problem
-from bigfoot.data.batches import Batch, sample_batches
+from bigfoot.data.batches import sample_batches
 from bigfoot.formats.folder import load_model
 from bigfoot.measure.size import measure_size_bytes
+from bigfoot.models.feature_encoder import PaddedAudio
 from bigfoot.pipeline.context import Context
 from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.plan import Plan
 from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.steps.saving import save_step
 from bigfoot.pipeline.steps.step import Step
+from bigfoot.progress import track
 
 log = logging.getLogger("bigfoot")
 
@@ -49,11 +52,13 @@ class QuantizeStep(Step):
     def run(self, result: StepResult, before: StepResult, context: Context, *, control: bool) -> None:
         """See ``Step``."""
         config, loaded = context.config.quantize, load_model(before.folder)
-        audio: Sequence[Batch] = ()
+        audio: Sequence[PaddedAudio] = ()
         if config.precision == "int8_static":
             manifest, room = context.labels.manifests["train"], context.config.data.batch_seconds
-            audio = sample_batches(manifest, loaded.processor, config.seconds, room)
-        model, change = apply_technique(loaded.model, config, audio)
+            audio = [*one_by_one(sample_batches(manifest, loaded.processor, config.seconds, room))]
+        # Read once, in order: the one technique that needs no sequence.
+        shown: Any = track(audio, "calibrating", unit="utterances") if audio else audio
+        model, change = apply_technique(loaded.model, config, shown)
         result.changes = [change.describe()]
         save_step(result, model, loaded, precision=config.precision)
         sizes = [measure_size_bytes(folder) / 1e6 for folder in (before.folder, result.folder)]

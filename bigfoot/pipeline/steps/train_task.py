@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from accelerate.utils import set_seed
 
@@ -13,16 +14,19 @@ from bigfoot.distill import LogitKLLoss, LossesConfig
 from bigfoot.distill.objective import Objective
 from bigfoot.distill.terms.task import TaskLoss
 from bigfoot.formats.folder import LoadedModel, load_model
-from bigfoot.models.reshape import with_task_head
+from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.reshape import with_prompts, with_task_head
+from bigfoot.models.tasks.head import TaskHead
 from bigfoot.pipeline.context import Context
 from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.plan import Plan
 from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.steps.training import TrainingStep, build_run, train_and_save
-from bigfoot.tasks.freezing import FrozenParts, describe_trainable, find_frozen
+from bigfoot.tasks.freezing import FrozenParts, OwnRates, describe_trainable, find_frozen
 from bigfoot.tasks.judge import TaskJudge
 from bigfoot.tasks.labels import balanced_weights, build_task_shape, read_attributes
-from bigfoot.tasks.lora import AdaptedObjective, add_adapters_
+from bigfoot.tasks.lora import AdaptedObjective, KeptAdapters, add_adapters_
+from bigfoot.tasks.sampling import write_balanced
 from bigfoot.tasks.settings import TrainTaskConfig
 
 log = logging.getLogger("bigfoot")
@@ -51,12 +55,10 @@ class TrainTaskStep(TrainingStep):
         """See ``Step``."""
         config, student = context.config.train_task, load_model(before.folder)
         attributes = read_attributes(context.labels.manifests["train"])
-        if student.model.task_head is None:
-            shape = build_task_shape(config, attributes)
-            student.model = with_task_head(student.model, shape, context.config.seed)
-            result.changes.append(f"train_task: a new head, {len(shape['labels'])} labels")
+        _add_parts_(student, attributes, result, context)
         head = student.model.task_head
         assert head is not None
+        head.mixup = config.mixup
         frozen = list(find_frozen(student.model, config.freeze).values())
         if config.lora_rank:
             # Independent of all random numbers drawn before.
@@ -68,13 +70,43 @@ class TrainTaskStep(TrainingStep):
         log.info("train_task: %s%s", learns, until)
         weights = balanced_weights(head.shape, attributes) if config.class_weights == "balanced" else []
         loss = TaskLoss(1.0, config.label_smoothing, weights)
-        kind = AdaptedObjective if config.lora_rank else Objective
-        objective = kind(LossesConfig(LogitKLLoss(weight=0.0), task=loss), student.model, None)
-        hooks = [FrozenParts(frozen, config.unfreeze_at)]
+        objective = _build_objective(config, LossesConfig(LogitKLLoss(weight=0.0), task=loss), student.model)
+        hooks = [OwnRates(student.model), FrozenParts(frozen, config.unfreeze_at)]
         # Without a vocabulary: transcripts, if there are any, are not tokenized.
         processor = replace(student.processor, tokenizer=None, decoder_tokenizer=None)
         run = build_run(result, context, config, processor, hooks, task_judge(student, context))
+        if config.sampling == "balanced":
+            run.manifests = {**run.manifests, "train": _balance(run.manifests["train"], head, result, context)}
         train_and_save(result, student, objective, run)
+
+
+def _add_parts_(
+    student: LoadedModel, attributes: Sequence[Mapping[str, str]], result: StepResult, context: Context
+) -> None:  # fmt: skip
+    """Give the student a head and prompts, as far as it has none yet."""
+    config, seed = context.config.train_task, context.config.seed
+    if student.model.task_head is None:
+        shape = build_task_shape(config, attributes)
+        student.model = with_task_head(student.model, shape, seed)
+        result.changes.append(f"train_task: a new head, {len(shape['labels'])} labels")
+    if config.prompts and not student.model.config.num_prompts:
+        student.model = with_prompts(student.model, config.prompts, seed)
+        result.changes.append(f"train_task: {config.prompts} learned frames in front of the layers' input")
+
+
+def _balance(manifest: Path, head: TaskHead, result: StepResult, context: Context) -> Path:
+    balanced = result.folder.parent / "balanced_train.jsonl.gz"
+    sentence = write_balanced(manifest, balanced, head.shape.column, context.config.seed)
+    result.changes.append(f"train_task: {sentence}")
+    return balanced
+
+
+def _build_objective(config: TrainTaskConfig, losses: LossesConfig, model: BigfootForCTC) -> Objective:
+    if not config.lora_rank:
+        return Objective(losses, model, None)
+    if config.lora_save == "kept":
+        return KeptAdapters(losses, model, None).keep(config.lora_rank, config.lora_modules)
+    return AdaptedObjective(losses, model, None)
 
 
 def task_judge(student: LoadedModel, context: Context) -> TaskJudge | None:

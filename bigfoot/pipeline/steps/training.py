@@ -72,7 +72,7 @@ def train_and_save(result: StepResult, student: LoadedModel, objective: Objectiv
     if objective.weights.get("ctc") and run.processor.tokenizer is not None:
         result.notes += describe_unfitting(run.manifests["train"], run.processor, student.model)
     trained = train(objective, run)
-    best = load_model(trained.best).model
+    best = load_model(trained.best, merge=False).model
     for hook in run.hooks:
         best, changes = hook.finish(best)
         result.changes += changes

@@ -1,0 +1,54 @@
+"""Encoders of other kinds by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bigfoot.errors import ModelError
+from bigfoot.models.frames.base import FrameEncoder
+from bigfoot.text.json_fields import quote
+
+_WHISPER = "whisper"
+_ENCODERS: dict[str, type[FrameEncoder]] = {}
+
+
+def register_frame_encoder(name: str, encoder: type[FrameEncoder]) -> None:
+    """Register an encoder of a user's own, from a module that ``plugins`` names.
+
+    Args:
+        name: of its kind, as the configuration of a model has it.
+        encoder: its class, which is built from its settings.
+
+    Raises:
+        ModelError: the name is taken by another class.
+    """
+    taken = _ENCODERS.get(name)
+    if name == _WHISPER or (taken is not None and taken.__qualname__ != encoder.__qualname__):
+        raise ModelError(f"an encoder {name!r} is registered already; choose another name")
+    _ENCODERS[name] = encoder
+
+
+def build_frame_encoder(fields: dict[str, Any]) -> FrameEncoder:
+    """Build an encoder with random weights.
+
+    Args:
+        fields: ``kind`` and ``settings``.
+
+    Raises:
+        ModelError: the kind is not registered, or its settings cannot be built.
+    """
+    found = _ENCODERS.get(fields["kind"])
+    if fields["kind"] == _WHISPER:
+        from bigfoot.models.frames.whisper import WhisperFrames
+
+        found = WhisperFrames
+    if found is None:
+        known = ", ".join([_WHISPER, *_ENCODERS])
+        raise ModelError(
+            f"frame_encoder: no kind {quote(fields['kind'])} is registered; there are {known}. Name the module that "
+            "registers it under plugins, or import it"
+        )
+    try:
+        return found(fields["settings"])
+    except (TypeError, ValueError, KeyError) as error:
+        raise ModelError(f"frame_encoder: {fields['kind']} cannot be built from its settings: {error}") from error

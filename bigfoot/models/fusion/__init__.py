@@ -1,0 +1,1 @@
+"""Fusion of text with streams of speech features of different rates."""

@@ -1,0 +1,52 @@
+"""Evaluate a speech LLM by a configuration, outside of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bigfoot.config import Problem, read_settings
+from bigfoot.errors import ConfigError
+from bigfoot.formats.speech_llm import load_speech_llm
+from bigfoot.pipeline.speech_llm.rows import SPLIT, judge_task, write_answers
+from bigfoot.tasks.speech_llm.examples import read_examples
+from bigfoot.tasks.speech_llm.prompts import PromptBuilder
+from bigfoot.tasks.speech_llm.scores import AnswerScore
+from bigfoot.tasks.speech_llm.settings import SpeechLLMConfig
+
+
+def evaluate_speech_llm(
+    model: str, path: str, overrides: Sequence[str], split: str, folder: Path
+) -> dict[str, AnswerScore]:
+    """Evaluate a model on the tasks of a configuration.
+
+    Args:
+        model: folder of a speech LLM.
+        path: YAML file with ``kind: speech_llm``, or a name of ``bigfoot configs``.
+        overrides: ``key=value`` each.
+        split: ``dev`` or ``test``.
+        folder: where a file of examples is written for each task.
+
+    Returns:
+        Scores by task.
+
+    Raises:
+        ConfigError: with all problems.
+    """
+    given = [*overrides, "steps=[]", f"start={model}"]
+    config, problems = read_settings(SpeechLLMConfig, path, given)
+    # The split that is asked for is the only one that is needed.
+    problems = [problem for problem in problems if problem.key != "data.test"]
+    if not getattr(config.data, split):
+        problems.append(Problem(f"data.{split}", "missing", "name a file of turns"))
+    if problems:
+        raise ConfigError(problems)
+    examples = {SPLIT: read_examples(getattr(config.data, split), config)}
+    if config.data.train and not config.classify.labels:
+        examples["train"] = read_examples(config.data.train, config)
+    loaded = load_speech_llm(model, trust_remote_code=config.language_model.trust_remote_code)
+    scores = {}
+    for task in config.tasks:
+        answered, scores[task] = judge_task(PromptBuilder(loaded, config.data), config, task, examples)
+        write_answers(answered, folder / f"examples_{split}_{task}.jsonl")
+    return scores

@@ -1,0 +1,1 @@
+"""Training and evaluation of speech LLMs: turns of dialogues become prompts with answers."""

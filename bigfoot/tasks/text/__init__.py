@@ -1,0 +1,1 @@
+"""Tasks on text, alone or fused with speech."""

@@ -1,0 +1,131 @@
+"""``bigfoot train-text`` from a table to a report: alone, fused, contrastive, resumed."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.torch import load_file
+
+import bigfoot.pipeline.train_text as runs
+from bigfoot.pipeline.train_text import read_text_config, run_text
+from bigfoot.tasks.text.judge import TextJudge
+from tests.codes import refusing
+from tests.refusals import names
+
+QUICK = [
+    "max_steps=40", "warmup_steps=2", "learning_rate=1e-2", "batch_size=8", "eval_every=20", "checkpoint_every=20",
+    "log_every=20", "bootstrap_samples=20",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """48 texts whose first word is their class, a high or a low tone for each, a broken row, and a missing file."""
+    folder, rng = tmp_path_factory.mktemp("texts"), np.random.default_rng(0)
+    rows = ["words,mood,path"]
+    for number in range(48):
+        good = number % 2
+        start, ends = ["bad", "good"][good], ["film", "day", "the film was fine", "very very"]
+        size = 4000 + 100 * number
+        tone = np.sin(np.arange(size) * [0.1, 0.6][good]) + 0.1 * rng.standard_normal(size)
+        soundfile.write(folder / f"{number}.wav", tone / 4, 16000)
+        rows.append(f"{start} {ends[number // 2 % 4]},{start},{number}.wav")
+    (folder / "train.csv").write_text("\n".join([*rows, "good", "bad a,bad,nowhere.wav"]) + "\n")
+    return folder / "train.csv"
+
+
+def configure(bert, table, run_dir, *changes):
+    columns = ["columns={text: words, label: mood}", f"csv={table}", f"model={bert}", f"run_dir={run_dir}"]
+    return read_text_config(None, [*columns, *QUICK, *changes])
+
+
+@pytest.mark.slow
+def test_text_alone_learns_opens_with_transformers_and_is_not_trained_twice(bert, table, tmp_path, bigfoot):
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    settings = ["columns={text: words, label: mood}", f"run_dir={tmp_path / 'run'}", *QUICK]
+    code, _, errors = bigfoot("train-text", "--csv", str(table), "--model", str(bert), *settings)
+    assert code == 0, errors
+    found = json.loads((tmp_path / "run/report/report.json").read_text())
+    rows = {row["split"]: row for row in found["rows"]}
+    assert rows["test"]["score"] == 1.0 and rows["test"]["score_low"] == 1.0
+    assert [item["path"] for item in found["skipped"]] and len(found["skipped"]) == 1
+    folder = tmp_path / "run" / "model"
+    model, tokenizer = (kind.from_pretrained(folder) for kind in (AutoModelForSequenceClassification, AutoTokenizer))
+    chosen = model(**tokenizer(["good day", "bad film"], return_tensors="pt", padding=True)).logits.argmax(-1)
+    assert [model.config.id2label[int(index)] for index in chosen] == ["good", "bad"]
+    before = (folder / "model.safetensors").stat().st_mtime_ns
+    config = configure(bert, table, tmp_path / "run")
+    assert run_text(config).rows[0].score == rows["dev"]["score"]
+    assert (folder / "model.safetensors").stat().st_mtime_ns == before
+    # Its head can be kept, for the same labels alone.
+    more = ["max_tokens=5", "max_steps=1", "learning_rate=1e-9", "metric=loss", "head=kept"]
+    kept = run_text(configure(folder, table, tmp_path / "more", *more))
+    assert names(kept.notes[1], "max_tokens=5") and kept.rows[1].metrics["accuracy"] == 1.0
+    with refusing(("head", "other_labels")):
+        run_text(configure(folder, table, tmp_path / "other", *more, "labels=[good,bad]"))
+    (folder / "model.safetensors").write_bytes(b"damaged")
+    assert run_text(config).rows[0].score == rows["dev"]["score"]
+
+
+@pytest.mark.slow
+def test_a_stopped_run_resumes_to_the_same_bits(bert, table, tmp_path, monkeypatch):
+    run_text(configure(bert, table, tmp_path / "whole"))
+    judge = TextJudge.judge
+
+    def stop(self, student, step, max_steps):
+        if step == 40:
+            raise KeyboardInterrupt
+        return judge(self, student, step, max_steps)
+
+    monkeypatch.setattr(TextJudge, "judge", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run_text(configure(bert, table, tmp_path / "cut"))
+    monkeypatch.setattr(TextJudge, "judge", judge)
+    asked = []
+    stream = runs.TextTrainer._stream
+    monkeypatch.setattr(runs.TextTrainer, "_stream", lambda self: asked.append(self.progress.step) or stream(self))
+    run_text(configure(bert, table, tmp_path / "cut"))
+    assert asked == [20]
+    one, other = (load_file(tmp_path / name / "last" / "model.safetensors") for name in ("whole", "cut"))
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.slow
+def test_speech_tells_what_the_text_does_not(bert, table, tmp_path):
+    """Texts without their first word say nothing; the tone does. Beside the task, both are drawn together."""
+    lines = table.read_text().splitlines()
+    blind = table.with_name("blind.csv")
+    blind.write_text("\n".join([lines[0], *(line.split(" ", 1)[1] for line in lines[1:49])]) + "\n")
+    speech = ["speech.fbank=16", "speech.width=16", "speech.num_heads=2", "speech.embedding_size=8"]
+    report = run_text(configure(bert, blind, tmp_path / "run", *speech, "contrastive.weight=0.1"))
+    _, test = report.rows
+    assert test.score == 1.0 and 0 <= test.metrics["retrieval"] <= 1
+    assert {"task", "contrastive"} <= report.losses["train_text"][0].keys()
+    alone = run_text(configure(bert, blind, tmp_path / "contrast", *speech, "contrastive.weight=1", "task_weight=0"))
+    assert alone.rows[0].metric == "retrieval" and alone.rows[0].score == alone.rows[0].metrics["retrieval"]
+    assert list(alone.rows[0].metrics) == ["retrieval"]
+
+
+def test_phonemes_take_the_place_of_the_text(bert, table, tmp_path):
+    from bigfoot.data.manifests import ListedUtterance
+    from bigfoot.formats.folder import load_model
+    from bigfoot.tasks.text.texts import pronounce_texts, transcribe_texts
+
+    items = [ListedUtterance(str(n), table.with_name(f"{n}.wav"), "good day", "ann") for n in range(3)]
+    assert pronounce_texts(items, "en-us")[0].text.split()[:2] == ["\u0261", "\u028a"]
+    loaded = load_model("tiny_teacher")
+    together, alone = (transcribe_texts(items, loaded, size) for size in (3, 1))
+    assert [item.text for item in together] == [item.text for item in alone]
+
+
+def test_settings_that_do_not_go_together_are_refused():
+    absent = [("csv", "no_value"), ("model", "no_value")]
+    with refusing(*absent, ("contrastive.weight", "not_read"), ("text", "not_read")):
+        read_text_config(None, ["contrastive.weight=1", "text=recognized"])
+    given = ["csv=a", "model=b", "metric=wer", "speech.kernel=2", "learning_rate_factors={lm_head: 1}"]
+    unknown = [("learning_rate_factors", "unknown_word"), ("metric", "unknown_word")]
+    with refusing(*unknown, ("speech.kernel", "out_of_range")):
+        read_text_config(None, given)
