@@ -53,12 +53,11 @@ def evaluate(
         return
     settings, loaded = load_config(config, overrides or []), load_model(model)
     tokenizer = loaded.processor.tokenizer
-    problems = [*decoder_problems(settings.evaluate), *hot_word_problems(settings.evaluate, tokenizer)]
-    if problems:
+    if problems := [*decoder_problems(settings.evaluate), *hot_word_problems(settings.evaluate, tokenizer)]:
         raise ConfigError([each.under("evaluate") for each in problems])
-    for unused in unused_options(settings.evaluate, has_decoder=loaded.model.decoder is not None):
-        typer.echo(f"warning: {unused.under('evaluate')}", err=True)
-    for note in describe_hot_words(settings.evaluate, tokenizer):
+    unused = unused_options(settings.evaluate, has_decoder=loaded.model.decoder is not None)
+    warnings = (f"warning: {each.under('evaluate')}" for each in unused)
+    for note in [*warnings, *describe_hot_words(settings.evaluate, tokenizer)]:
         typer.echo(note, err=True)
     characters = None if tokenizer is None else tokenizer.characters
     # Locked until the manifests are read: a process that writes others in this folder waits.
