@@ -59,10 +59,9 @@ def evaluate(
     warnings = (f"warning: {each.under('evaluate')}" for each in unused)
     for note in [*warnings, *describe_hot_words(settings.evaluate, tokenizer)]:
         typer.echo(note, err=True)
-    characters = None if tokenizer is None else tokenizer.characters
     # Locked until the manifests are read: a process that writes others in this folder waits.
     with locked(run_dir, inside=True, wait=math.inf, on_wait=partial(typer.echo, err=True)):
-        data = prepare_data(settings.data, settings.seed, Path(run_dir) / "data", characters)
+        data = prepare_data(settings.data, settings.seed, Path(run_dir) / "data", tokenizer and tokenizer.characters)
         if split not in data.manifests:
             message = f"the corpus has no {split} split; it has {', '.join(data.manifests)}"
             raise ConfigError([Problem("--split", "no_split", message)])

@@ -66,8 +66,7 @@ def transcribe(
     read = [Path(path) for path in (model, Path(model).with_suffix(".bin"), hotwords) if path is not None]
     may = replace(may_replace(force), inputs=read, models=[Path(model)])
     check_output(arguments, format, output, may)
-    transcriber = open_transcriber(model, threads, search)
-    complain = partial(typer.echo, err=True)
+    transcriber, complain = open_transcriber(model, threads, search), partial(typer.echo, err=True)
     with show_work("transcribing", partial(sum_seconds, [each.path for each in arguments]), AUDIO) as work:
         failed = write_transcripts(transcriber, found, format, output, complain, work.advance, may)
     if failed:
