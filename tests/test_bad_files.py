@@ -116,6 +116,15 @@ def _names_in(errors, place):
     return GOOD | {path.name for path in place.iterdir() if path.suffix != ".txt" and f"{path}:" in errors}
 
 
+def describe(bigfoot, model, place, out):
+    data = (f"data.corpus={'folder' if place.is_dir() else 'table'}", f"data.root={place.parent}")
+    code, _, _ = bigfoot("describe", "--out", out, "--config", "demo_config.yaml", *data, f"data.test_splits=[{place.name}]")
+    account = json.loads((out / "describe.json").read_text())["accounts"]["test"]
+    left_out = {Path(row["name"]).name for row in account.pop("left_out")}
+    assert code == 0 and account["rows"] == len(GOOD) + len(left_out)
+    return bool(left_out), (account["rows_used"], account["seconds_used"]), GOOD | left_out
+
+
 def classify(bigfoot, model, place, out):
     code, printed, _ = bigfoot("classify", model.parent / "task.onnx", place, "--json")
     rows = {Path(row["name"]).name: row | {"name": ""} for row in map(json.loads, printed.splitlines())}
@@ -124,7 +133,7 @@ def classify(bigfoot, model, place, out):
 
 PLACES = [
     (transcribe, ""), (embed, ""), (classify, ""), (export, ""), (quantize, ""),
-    (evaluate, ""), (evaluate, ".tsv"), (evaluate, ".csv"), (evaluate, ".jsonl"),
+    (describe, ""), (describe, ".tsv"), (evaluate, ""), (evaluate, ".tsv"), (evaluate, ".csv"), (evaluate, ".jsonl"),
 ]  # fmt: skip
 
 

@@ -49,6 +49,11 @@ COMMANDS = [
     ("compress", *RUN, "data.augment.noise_folder=NOWHERE", "data.augment.noise_prob=0.5"),
     ("compress", *RUN, "data.corpus=librispeech", "data.root=NOWHERE"),
     ("train-task", "--config", "NOWHERE.yaml"),
+    ("train-text", "--csv", "NOWHERE.csv", "--model", "MODEL", "run_dir=OUT/run"),
+    ("train-text", "--config", "NOWHERE.yaml"),
+    ("ask", "NOWHERE", "--audio", "AUDIO/a.wav"),
+    ("describe", "--out", "OUT/d", "--prepared", "NOWHERE"),
+    ("describe", "--out", "OUT/d", "--config", "demo_config.yaml", *FOLDER, "data.root=NOWHERE"),
 ]  # fmt: skip
 
 
@@ -72,4 +77,4 @@ def test_one_sentence_names_the_path(command, places, bigfoot, tmp_path):
     assert code in (1, 2)
     lines = [line for line in errors.splitlines() if not line.startswith(("note: ", "warning: "))]
     assert len(lines) == 1 and NOWHERE in lines[0], errors
-    assert {path.name for path in tmp_path.iterdir()} <= {"run", "data", ".bigfoot-lock"}
+    assert {path.name for path in tmp_path.iterdir()} <= {"run", "data", "d", ".bigfoot-lock"}
