@@ -118,7 +118,8 @@ def _names_in(errors, place):
 
 def describe(bigfoot, model, place, out):
     data = (f"data.corpus={'folder' if place.is_dir() else 'table'}", f"data.root={place.parent}")
-    code, _, _ = bigfoot("describe", "--out", out, "--config", "demo_config.yaml", *data, f"data.test_splits=[{place.name}]")
+    given = ("describe", "--out", out, "--config", "demo_config.yaml", *data, f"data.test_splits=[{place.name}]")
+    code, _, _ = bigfoot(*given)
     account = json.loads((out / "describe.json").read_text())["accounts"]["test"]
     left_out = {Path(row["name"]).name for row in account.pop("left_out")}
     assert code == 0 and account["rows"] == len(GOOD) + len(left_out)
