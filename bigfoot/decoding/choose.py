@@ -135,6 +135,11 @@ def decoder_problems(config: SearchConfig) -> Iterator[Problem]:
     Yields:
         Problem by problem, with keys relative to the section.
     """
+    if config.decoder == "beam" and config.lexicon:
+        try:
+            read_lexicon(config.lexicon, None)
+        except DataError as error:
+            yield Problem("lexicon", "unreadable", str(error))
     if config.decoder != "lm":
         return
     if config.lm_path is None:
