@@ -120,7 +120,7 @@ def unused_options(config: SearchConfig, *, has_decoder: bool = False) -> Iterat
     elif has_decoder:
         for name in (name for name in ("hot_words", "hot_words_file") if getattr(config, name)):
             message = "not read by the autoregressive decoder: its figures are without, those of CTC with them"
-            yield Problem(name, "not_read_by_decoder", message)
+            yield Problem(name, "not_read", message)
     if config.decoder != "lm" and config.lm_path is not None:
         message = f"not read by evaluate.decoder={config.decoder}; set evaluate.decoder=lm to use it"
         yield Problem("lm_path", "not_read", message)

@@ -90,4 +90,4 @@ def test_options_that_are_not_read_are_no_reason_to_stop():
     beam = EvaluateConfig(decoder="beam", lm_path="a.arpa", hot_words=["ONE"])
     assert [problem.key for problem in unused_options(beam)] == ["lm_path"]
     both = [(problem.key, problem.code) for problem in unused_options(beam, has_decoder=True)]
-    assert both == [("hot_words", "not_read_by_decoder"), ("lm_path", "not_read")]
+    assert both == [("hot_words", "not_read"), ("lm_path", "not_read")]
