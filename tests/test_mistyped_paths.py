@@ -46,7 +46,7 @@ COMMANDS = [
     ("compress", *RUN, "teacher.path=NOWHERE"),
     ("compress", *RUN, "student.path=NOWHERE"),
     ("compress", *RUN, "plugins=[NOWHERE.py]"),
-    ("compress", *RUN, "data.augment.noise_folder=NOWHERE", "data.augment.noise_prob=0.5"),
+    ("compress", *RUN, "data.augment.noise_folder=NOWHERE", "data.augment.noise_probability=0.5"),
     ("compress", *RUN, "data.corpus=librispeech", "data.root=NOWHERE"),
     ("train-task", "--config", "NOWHERE.yaml"),
     ("train-text", "--csv", "NOWHERE.csv", "--model", "MODEL", "run_dir=OUT/run"),
