@@ -133,9 +133,13 @@ def classify(bigfoot, model, place, out, log):
     return code, {name: row for name, row in rows.items() if "error" not in row}, rows
 
 
+def slow(*row):
+    return pytest.param(*row, marks=pytest.mark.slow)
+
+
 PLACES = [
-    (transcribe, ""), (embed, ""), (classify, ""), (export, ""), (quantize, ""),
-    (describe, ""), (describe, ".tsv"), (evaluate, ""), (evaluate, ".tsv"), (evaluate, ".csv"), (evaluate, ".jsonl"),
+    (transcribe, ""), (embed, ""), (classify, ""), slow(export, ""), slow(quantize, ""), (describe, ""),
+    slow(describe, ".tsv"), (evaluate, ""), slow(evaluate, ".tsv"), slow(evaluate, ".csv"), slow(evaluate, ".jsonl"),
 ]  # fmt: skip
 
 
