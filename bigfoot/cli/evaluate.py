@@ -59,14 +59,19 @@ def evaluate(
     warnings = (f"warning: {each.under('evaluate')}" for each in unused)
     for note in [*warnings, *describe_hot_words(settings.evaluate, tokenizer)]:
         typer.echo(note, err=True)
+    characters = None if tokenizer is None else tokenizer.characters
     # Locked until the manifests are read: a process that writes others in this folder waits.
     with locked(run_dir, inside=True, wait=math.inf, on_wait=partial(typer.echo, err=True)):
-        data = prepare_data(settings.data, settings.seed, Path(run_dir) / "data", tokenizer and tokenizer.characters)
-        if split not in data.manifests:
-            message = f"the corpus has no {split} split; it has {', '.join(data.manifests)}"
-            raise ConfigError([Problem("--split", "no_split", message)])
+        data = prepare_data(settings.data, settings.seed, Path(run_dir) / "data", characters)
+        _require_split(split, list(data.manifests))
         found = judge_model(loaded, data.manifests[split], settings.evaluate, settings.seed)
     typer.echo(_to_json(found, data.account(split)) if json_output else _describe(found, data.account(split), split))
+
+
+def _require_split(split: str, splits: Sequence[str]) -> None:
+    if split not in splits:
+        message = f"the corpus has no {split} split; it has {', '.join(splits)}"
+        raise ConfigError([Problem("--split", "no_split", message)])
 
 
 def _evaluate_speech_llm(
