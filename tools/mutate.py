@@ -35,8 +35,8 @@ OTHER: dict[type[ast.AST], type[ast.AST]] = {
 """What takes an operator's place."""
 UNTOUCHED = {"annotation", "returns", "exc"}
 """Fields of the tree that hold types and messages."""
-SECONDS = 120
-"""Processor time of a mutant."""
+SPARE, TIMES = 10, 5
+"""Processor time of a mutant: seconds, and the time of the tests without a change."""
 
 
 @dataclass
@@ -146,31 +146,38 @@ class Mutating:
 
     def _run(self, file: str, items: list[pytest.Item]) -> None:
         source = Path(file).read_text(encoding="utf-8")
-        if not items or not passes(items, file, None):
+        before = _seconds_of_children()
+        if not items or not passes(items, file, None, 3600):
             raise SystemExit(f"error: {file}: its {len(items)} tests fail without any change")
+        limit = SPARE + TIMES * int(_seconds_of_children() - before)
         possible = range(len(list(find_sites(ast.parse(source)))))
         chosen = sorted(random.Random(self.seed).sample(possible, min(self.most, len(possible))))
-        before, survivors = ast.unparse(ast.parse(source)).splitlines(), 0
+        plain, survivors = ast.unparse(ast.parse(source)).splitlines(), 0
         for number in chosen:
             tree = ast.parse(source)
             site = list(find_sites(tree))[number]
             site.apply()
-            if passes(items, file, tree):
+            if passes(items, file, tree, limit):
                 survivors += 1
                 after = ast.unparse(tree).splitlines()
-                line = next(new.strip() for old, new in zip(before, after, strict=False) if old != new)
+                line = next(new.strip() for old, new in zip(plain, after, strict=False) if old != new)
                 print(f"survives: {file}:{site.line}: {line}", flush=True)
         killed = len(chosen) - survivors
         counts = f"{killed} of {len(chosen)} mutants killed ({killed / len(chosen):.0%}), {len(possible)} possible"
         print(f"{file}: {counts}, {len(items)} tests", flush=True)
 
 
-def passes(items: list[pytest.Item], file: str, tree: ast.Module | None) -> bool:
+def _seconds_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def passes(items: list[pytest.Item], file: str, tree: ast.Module | None, seconds: int) -> bool:
     """Run tests in a child, with the module's code exchanged where there is a tree."""
     child = os.fork()
     if child:
         return os.waitpid(child, 0)[1] == 0
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
