@@ -8,7 +8,7 @@ from pathlib import Path
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.tasks.answers import answer_manifest, measure_loss
 from bigfoot.tasks.metrics import score_answers
-from bigfoot.tasks.settings import LOWER_IS_BETTER
+from bigfoot.tasks.settings import LOSS, LOWER_IS_BETTER
 from bigfoot.text.tokenizers import Processor
 from bigfoot.training.dev import DevScore
 
