@@ -57,7 +57,7 @@ def settings(corpus, models):
         return [
             f"run_dir={folder}", f"encoder.path={models['encoder']}", f"language_model.path={models['lm']}",
             *(f"data.{split}={corpus / split}.jsonl" for split in ("train", "dev", "test")), "adapter.hidden_size=16",
-            "evaluate.bootstrap_samples=10", "evaluate.measure_speed=false", "precision=no",
+            "evaluate.bootstrap_samples=10", "evaluate.measure_speed=false",
             "classify.labels=[change,neutral,sustain]", *stages, *changes,
         ]  # fmt: skip
 
