@@ -45,6 +45,7 @@ class ModelFacts:
         """Return what stands in the table of a task beside its metrics."""
         found: dict[str, float | None] = {
             "encoder_M_params": self.parameters["encoder"] / 1e6,
+            "adapter_M_params": self.parameters["adapter"] / 1e6,
             "embeddings_per_second": self.embeddings_per_second,
             "seconds_to_first_token": self.seconds_to_first_token,
         }
