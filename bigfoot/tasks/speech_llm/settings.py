@@ -161,7 +161,7 @@ class StageConfig(TrainConfig):
             yield Problem("losses", "no_loss", "every weight is 0, there is nothing to learn")
         masks = self.spec_augment.mask_time_prob or self.spec_augment.mask_feature_prob
         if self.cache_encoder and (self.encoder != "frozen" or masks):
-            yield Problem("cache_encoder", "not_frozen", "the encoder learns, or its input is masked: leave it out")
+            yield Problem("cache_encoder", "not_applicable", "the encoder learns, or its input is masked: leave it out")
         if self.layer_decay != 1:
             yield Problem("layer_decay", "not_read", "stages of a speech LLM have learning_rate_factors alone")
 
@@ -272,7 +272,7 @@ class SpeechLLMConfig:
         try:
             template = PromptTemplate(self.prompt)
         except ModelError as error:
-            yield Problem("prompt", "bad_template", str(error))
+            yield Problem("prompt", "unreadable", str(error))
         else:
             if HISTORY not in template.parts and self.data.history == "speech":
                 yield Problem("data.history", "not_read", "the prompt has no {history}")

@@ -193,7 +193,7 @@ def test_what_is_wrong_with_a_configuration_is_a_problem(tmp_path):
     changes = ["tasks=[]", "steps=[recover,adapter]", "prompt=no slot", "train_lora.losses.next_token=0"]
     _, problems = read_settings(SpeechLLMConfig, None, changes)
     assert {
-        ("tasks", "empty"), ("steps", "unknown_word"), ("prompt", "bad_template"), ("train_lora.losses", "no_loss"),
+        ("tasks", "empty"), ("steps", "unknown_word"), ("prompt", "unreadable"), ("train_lora.losses", "no_loss"),
         ("language_model.path", "missing"), ("data.test", "missing"), ("recover.teacher", "bad_order"),
     } <= set(codes(problems))  # fmt: skip
 
