@@ -52,6 +52,7 @@ TEST = [
     *LM,
     *TASKS,
     *DATASETS,
+    *FORECAST,
     "build>=1.2",
     "hypothesis>=6.100",
     "mypy>=1.15",

@@ -46,9 +46,14 @@ COMMANDS = [
     ("compress", *RUN, "teacher.path=NOWHERE"),
     ("compress", *RUN, "student.path=NOWHERE"),
     ("compress", *RUN, "plugins=[NOWHERE.py]"),
-    ("compress", *RUN, "data.augment.noise_folder=NOWHERE", "data.augment.noise_prob=0.5"),
+    ("compress", *RUN, "data.augment.noise_folder=NOWHERE", "data.augment.noise_probability=0.5"),
     ("compress", *RUN, "data.corpus=librispeech", "data.root=NOWHERE"),
     ("train-task", "--config", "NOWHERE.yaml"),
+    ("train-text", "--csv", "NOWHERE.csv", "--model", "MODEL", "run_dir=OUT/run"),
+    ("train-text", "--config", "NOWHERE.yaml"),
+    ("ask", "NOWHERE", "--audio", "AUDIO/a.wav"),
+    ("describe", "--out", "OUT/d", "--prepared", "NOWHERE"),
+    ("describe", "--out", "OUT/d", "--config", "demo_config.yaml", *FOLDER, "data.root=NOWHERE"),
 ]  # fmt: skip
 
 
@@ -71,5 +76,6 @@ def test_one_sentence_names_the_path(command, places, bigfoot, tmp_path):
     code, _, errors = bigfoot(*given)
     assert code in (1, 2)
     lines = [line for line in errors.splitlines() if not line.startswith(("note: ", "warning: "))]
-    assert len(lines) == 1 and NOWHERE in lines[0], errors
-    assert {path.name for path in tmp_path.iterdir()} <= {"run", "data", ".bigfoot-lock"}
+    # Problems of settings stand below a line that counts them.
+    assert len(lines) == code and NOWHERE in lines[-1], errors
+    assert {path.name for path in tmp_path.iterdir()} <= {"run", "data", "d", ".bigfoot-lock"}

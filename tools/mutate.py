@@ -1,33 +1,28 @@
 """Change one operator, number or return at a time in a module, and see whether its tests notice.
 
-    python tools/mutate.py bigfoot/measure/error_rate.py tests/measure/test_error_rate.py [--most 150] [--seed 0]
+    python tools/mutate.py bigfoot/measure/error_rate.py=tests/measure/test_error_rate.py [MODULE=TEST[,TEST] ...]
 
 Each mutant is one change of the module's syntax tree: a comparison, an arithmetic or boolean operator, a condition, a
 number, true or false, or what a function returns. Texts are left alone (no test asserts on prose), as are f-strings,
-messages of errors and annotations. The tests run in a fork of a process in which torch is loaded already, the first
-failure ends them, and a limit of processor time ends what never would. The survivors are printed, line by line: each is
-a missing test, or a change that changes nothing. The examples of the module's docstrings are tests, too.
+messages of errors and annotations. pytest collects once; every mutant is a fork of that process, in which the code of
+the module's functions is exchanged and its quick tests and docstrings' examples run to the first failure. A limit of
+processor time ends what never would. Survivors are printed: each is a missing test, or a change that changes nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
-import doctest
-import importlib
-import importlib.abc
-import importlib.machinery
-import json
+import inspect
 import os
 import random
 import resource
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import FunctionType, ModuleType
 
 import pytest
 
@@ -40,7 +35,8 @@ OTHER: dict[type[ast.AST], type[ast.AST]] = {
 """What takes an operator's place."""
 UNTOUCHED = {"annotation", "returns", "exc"}
 """Fields of the tree that hold types and messages."""
-MEMORY, SPARE_SECONDS = 16 << 30, 20
+SPARE, TIMES = 10, 5
+"""Processor time of a mutant: seconds, and the time of the tests without a change."""
 
 
 @dataclass
@@ -98,106 +94,117 @@ def replacements(parent: ast.AST, field: str, node: ast.AST) -> Iterator[ast.AST
         yield ast.Constant(None)
 
 
-class Replaced(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Loads one module from code instead of its file.
+def exchange_(module: ModuleType, tree: ast.Module) -> None:
+    """Give the functions of a module the code of another tree, and its constants their new values."""
+    changed = ModuleType(module.__name__)
+    changed.__file__ = module.__file__
+    exec(compile(ast.fix_missing_locations(tree), module.__name__, "exec"), changed.__dict__)
+    for name, new in list(vars(changed).items()):
+        old = vars(module).get(name)
+        if getattr(new, "__module__", module.__name__) == module.__name__ and not name.startswith("__"):
+            setattr(module, name, old if _exchanged(old, new) else new)
+
+
+def _exchanged(old: object, new: object) -> bool:
+    """Exchange what a function or class is made of, so that whoever imported it has the new code."""
+    if isinstance(old, FunctionType) and isinstance(new, FunctionType):
+        old.__code__, old.__defaults__, old.__kwdefaults__ = new.__code__, new.__defaults__, new.__kwdefaults__
+        for ours, theirs in zip(old.__closure__ or (), new.__closure__ or (), strict=True):
+            ours.cell_contents = theirs.cell_contents
+        return True
+    if isinstance(old, property | classmethod | staticmethod):
+        inner = "fget" if isinstance(old, property) else "__func__"
+        return _exchanged(getattr(old, inner), getattr(new, inner, None))
+    if not inspect.isclass(old) or not inspect.isclass(new):
+        return False
+    for name, value in vars(new).items():
+        plain = not name.startswith("__") and not inspect.isdatadescriptor(value)
+        if not _exchanged(vars(old).get(name), value) and plain:
+            setattr(old, name, value)
+    return True
+
+
+class Mutating:
+    """A plugin of pytest: instead of running what was collected once, runs it for every mutant.
 
     Args:
-        name: of the module.
-        code: compiled.
+        tests: of every module's file.
+        most: mutants of a module.
+        seed: of the sample where there are more.
     """
 
-    def __init__(self, name: str, code: CodeType) -> None:
-        self.name, self.code = name, code
+    def __init__(self, tests: dict[str, list[str]], most: int, seed: int) -> None:
+        self.tests, self.most, self.seed = tests, most, seed
 
-    def find_spec(self, fullname: str, path: object, target: object = None) -> importlib.machinery.ModuleSpec | None:
-        """Take the module of that name."""
-        return importlib.machinery.ModuleSpec(fullname, self) if fullname == self.name else None
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Run every module's mutants."""
+        for file, tests in self.tests.items():
+            wanted = [str(Path(name).resolve()) for name in (file, *tests)]
+            self._run(file, [item for item in session.items if str(item.path) in wanted])
+        return True
 
-    def exec_module(self, module: ModuleType) -> None:
-        """Run the code in the module."""
-        module.__file__ = self.code.co_filename
-        exec(self.code, module.__dict__)
+    def _run(self, file: str, items: list[pytest.Item]) -> None:
+        source = Path(file).read_text(encoding="utf-8")
+        before = _seconds_of_children()
+        if not items or not passes(items, file, None, 3600):
+            raise SystemExit(f"error: {file}: its {len(items)} tests fail without any change")
+        limit = SPARE + TIMES * int(_seconds_of_children() - before)
+        possible = range(len(list(find_sites(ast.parse(source)))))
+        chosen = sorted(random.Random(self.seed).sample(possible, min(self.most, len(possible))))
+        plain, survivors = ast.unparse(ast.parse(source)).splitlines(), 0
+        for number in chosen:
+            tree = ast.parse(source)
+            site = list(find_sites(tree))[number]
+            site.apply()
+            if passes(items, file, tree, limit):
+                survivors += 1
+                after = ast.unparse(tree).splitlines()
+                line = next(new.strip() for old, new in zip(plain, after, strict=False) if old != new)
+                print(f"survives: {file}:{site.line}: {line}", flush=True)
+        killed = len(chosen) - survivors
+        counts = f"{killed} of {len(chosen)} mutants killed ({killed / len(chosen):.0%}), {len(possible)} possible"
+        print(f"{file}: {counts}, {len(items)} tests", flush=True)
 
 
-def run_tests(tests: list[str], replaced: Replaced | None, seconds: float, listing: Path | None = None) -> int:
-    """Run tests in a child.
+def _seconds_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
-    Args:
-        tests: files.
-        replaced: the mutant; None for the module as it is.
-        seconds: of processor time that it may take.
-        listing: where to write which modules were loaded.
 
-    Returns:
-        0 if all pass.
-    """
+def passes(items: list[pytest.Item], file: str, tree: ast.Module | None, seconds: int) -> bool:
+    """Run tests in a child, with the module's code exchanged where there is a tree."""
     child = os.fork()
-    if child == 0:
-        resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds)))
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        silence = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(silence, 1)
-        os.dup2(silence, 2)
-        if replaced is not None:
-            sys.meta_path.insert(0, replaced)
-        with tempfile.TemporaryDirectory() as folder:
-            quick = ["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", f"--basetemp={folder}/tests"]
-            status = pytest.main([*tests, *quick])
-        if not status and replaced is not None:
-            status = doctest.testmod(importlib.import_module(replaced.name), optionflags=doctest.ELLIPSIS).failed
-        if listing is not None:
-            listing.write_text(json.dumps(sorted(sys.modules)))
-        os._exit(min(1, int(status)))
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def warm_up(tests: list[str]) -> float:
-    """Run the tests once as they are, load here what they load of others, and return their processor seconds."""
-    with tempfile.TemporaryDirectory() as folder:
-        listing = Path(folder) / "modules.json"
-        if run_tests(tests, None, 3600, listing):
-            raise SystemExit(f"error: {' '.join(tests)} fail without any change")
-        names = json.loads(listing.read_text())
-    ours = ("bigfoot", "tests", "conftest", "test_", "__main__", "_pytest", "pytest")
-    for name in names:
-        if not name.startswith(ours):
-            try:
-                importlib.import_module(name)
-            except Exception:
-                continue
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    run_tests(tests, None, 3600)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    if child:
+        return os.waitpid(child, 0)[1] == 0
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    try:
+        if tree is not None:
+            exchange_(sys.modules[".".join(Path(file).with_suffix("").parts)], tree)
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if item.session.testsfailed:
+                os._exit(1)
+    except BaseException:
+        os._exit(1)
+    os._exit(0)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("module", type=Path, help="file of the module, from the project's root")
-    parser.add_argument("tests", nargs="+", help="files of its tests")
-    parser.add_argument("--most", type=int, default=150, help="mutants; of more, a sample")
+    parser.add_argument("modules", nargs="+", metavar="MODULE=TEST[,TEST]", help="files, from the project's root")
+    parser.add_argument("--most", type=int, default=150, help="mutants of a module; of more, a sample")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     given = parser.parse_args(arguments)
-    source, name = given.module.read_text(encoding="utf-8"), ".".join(given.module.with_suffix("").parts)
-    numbers = range(len(list(find_sites(ast.parse(source)))))
-    chosen = sorted(random.Random(given.seed).sample(numbers, min(given.most, len(numbers))))
-    began, seconds = time.monotonic(), 3 * warm_up(given.tests) + SPARE_SECONDS
-    survivors = 0
-    for number in chosen:
-        tree = ast.parse(source)
-        site = list(find_sites(tree))[number]
-        site.apply()
-        code = compile(ast.fix_missing_locations(tree), str(given.module), "exec")
-        if run_tests(given.tests, Replaced(name, code), seconds) == 0:
-            survivors += 1
-            changed = ast.unparse(ast.parse(source)).splitlines(), ast.unparse(tree).splitlines()
-            line = next(new.strip() for old, new in zip(*changed, strict=False) if old != new)
-            print(f"survives: {given.module}:{site.line}: {line}", flush=True)
-    killed = len(chosen) - survivors
-    print(f"{given.module}: {killed} of {len(chosen)} killed ({killed / len(chosen):.0%}), {len(numbers)} possible, "
-          f"seed {given.seed}, {time.monotonic() - began:.0f} s")  # fmt: skip
-    return 0
+    tests = {module: named.split(",") for module, _, named in (each.partition("=") for each in given.modules)}
+    files = [*tests, *(name for named in tests.values() for name in named)]
+    with tempfile.TemporaryDirectory() as folder:
+        quick = ["-q", "-s", "-m", "not slow", "-p", "no:cacheprovider", f"--basetemp={folder}/tests"]
+        return int(pytest.main([*dict.fromkeys(files), *quick], plugins=[Mutating(tests, given.most, given.seed)]))
 
 
 if __name__ == "__main__":

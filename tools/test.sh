@@ -30,7 +30,8 @@ cores=$(getconf _NPROCESSORS_ONLN 2> /dev/null || echo 1)
 workers=${BIGFOOT_TEST_WORKERS:-$((cores < 4 ? cores : 4))}
 parallel=()
 # A file's tests stay in one process, for the models and runs they share; tests/conftest.py gives the order of files.
-if ((workers > 1)); then parallel=(-n "$workers" --dist loadfile --no-loadscope-reorder); fi
+# A process that dies ends the run: with another in its place xdist waits for ever.
+if ((workers > 1)); then parallel=(-n "$workers" --dist loadfile --no-loadscope-reorder --max-worker-restart 0); fi
 # Many tests start processes: none should compile the package anew.
 unset PYTHONDONTWRITEBYTECODE
 # One thread a process: two that each take all cores are slower than one after the other, and less reproducible.

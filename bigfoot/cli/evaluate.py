@@ -53,22 +53,25 @@ def evaluate(
         return
     settings, loaded = load_config(config, overrides or []), load_model(model)
     tokenizer = loaded.processor.tokenizer
-    problems = [*decoder_problems(settings.evaluate), *hot_word_problems(settings.evaluate, tokenizer)]
-    if problems:
+    if problems := [*decoder_problems(settings.evaluate), *hot_word_problems(settings.evaluate, tokenizer)]:
         raise ConfigError([each.under("evaluate") for each in problems])
-    for unused in unused_options(settings.evaluate, has_decoder=loaded.model.decoder is not None):
-        typer.echo(f"warning: {unused.under('evaluate')}", err=True)
-    for note in describe_hot_words(settings.evaluate, tokenizer):
+    unused = unused_options(settings.evaluate, has_decoder=loaded.model.decoder is not None)
+    warnings = (f"warning: {each.under('evaluate')}" for each in unused)
+    for note in [*warnings, *describe_hot_words(settings.evaluate, tokenizer)]:
         typer.echo(note, err=True)
     characters = None if tokenizer is None else tokenizer.characters
     # Locked until the manifests are read: a process that writes others in this folder waits.
     with locked(run_dir, inside=True, wait=math.inf, on_wait=partial(typer.echo, err=True)):
         data = prepare_data(settings.data, settings.seed, Path(run_dir) / "data", characters)
-        if split not in data.manifests:
-            message = f"the corpus has no {split} split; it has {', '.join(data.manifests)}"
-            raise ConfigError([Problem("--split", "no_split", message)])
+        _require_split(split, list(data.manifests))
         found = judge_model(loaded, data.manifests[split], settings.evaluate, settings.seed)
     typer.echo(_to_json(found, data.account(split)) if json_output else _describe(found, data.account(split), split))
+
+
+def _require_split(split: str, splits: Sequence[str]) -> None:
+    if split not in splits:
+        message = f"the corpus has no {split} split; it has {', '.join(splits)}"
+        raise ConfigError([Problem("--split", "no_split", message)])
 
 
 def _evaluate_speech_llm(

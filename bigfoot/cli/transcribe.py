@@ -66,10 +66,8 @@ def transcribe(
     read = [Path(path) for path in (model, Path(model).with_suffix(".bin"), hotwords) if path is not None]
     may = replace(may_replace(force), inputs=read, models=[Path(model)])
     check_output(arguments, format, output, may)
-    transcriber = open_transcriber(model, threads, search)
-    total = partial(sum_seconds, [argument.path for argument in arguments])
-    with show_work("transcribing", total, AUDIO) as work:
-        complain = partial(typer.echo, err=True)
+    transcriber, complain = open_transcriber(model, threads, search), partial(typer.echo, err=True)
+    with show_work("transcribing", partial(sum_seconds, [each.path for each in arguments]), AUDIO) as work:
         failed = write_transcripts(transcriber, found, format, output, complain, work.advance, may)
     if failed:
         raise typer.Exit(1)

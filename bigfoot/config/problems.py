@@ -56,9 +56,9 @@ class Problem:
 
 
 def without_known(problems: Iterable[Problem], known: Iterable[Problem]) -> Iterator[Problem]:
-    """Leave out the problems of keys that are known to be wrong: no value is reported twice.
+    """Leave out the problems of numbers that are known to be out of their range.
 
-    A value out of its range is wrong for any model, too; the later check would only repeat it.
+    Such a number is wrong for any model, too; the later check would only repeat it. A list may have several faults.
 
     Args:
         problems: of a later check.
@@ -69,5 +69,5 @@ def without_known(problems: Iterable[Problem], known: Iterable[Problem]) -> Iter
         >>> list(without_known([Problem("num_hidden_layers", "bad_layers", "the model has 12")], known))
         []
     """
-    wrong = {problem.key for problem in known}
+    wrong = {problem.key for problem in known if problem.code == "out_of_range"}
     return (problem for problem in problems if problem.key not in wrong)

@@ -120,7 +120,7 @@ def unused_options(config: SearchConfig, *, has_decoder: bool = False) -> Iterat
     elif has_decoder:
         for name in (name for name in ("hot_words", "hot_words_file") if getattr(config, name)):
             message = "not read by the autoregressive decoder: its figures are without, those of CTC with them"
-            yield Problem(name, "not_read_by_decoder", message)
+            yield Problem(name, "not_read", message)
     if config.decoder != "lm" and config.lm_path is not None:
         message = f"not read by evaluate.decoder={config.decoder}; set evaluate.decoder=lm to use it"
         yield Problem("lm_path", "not_read", message)
@@ -135,6 +135,11 @@ def decoder_problems(config: SearchConfig) -> Iterator[Problem]:
     Yields:
         Problem by problem, with keys relative to the section.
     """
+    if config.decoder == "beam" and config.lexicon:
+        try:
+            read_lexicon(config.lexicon, None)
+        except DataError as error:
+            yield Problem("lexicon", "unreadable", str(error))
     if config.decoder != "lm":
         return
     if config.lm_path is None:

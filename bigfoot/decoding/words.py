@@ -133,13 +133,17 @@ def read_lexicon(lexicon: str | None, model: str | None) -> list[str] | None:
         The words; None where neither lists any.
 
     Raises:
-        DataError: a file is missing, or the model is a binary, whose words cannot be listed.
+        DataError: a file is missing or no UTF-8, or the model is a binary, whose words cannot be listed.
     """
     if lexicon is not None:
         path = Path(lexicon).expanduser()
         if not path.is_file():
             raise DataError(f"{path}: no such lexicon; it has a word a line")
-        return [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        try:
+            text = path.read_bytes().decode("utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{path}: cannot be read as a lexicon, in UTF-8 with a word a line ({error})") from error
+        return [line.split()[0] for line in text.splitlines() if line.strip()]
     if model is None:
         return None
     try:

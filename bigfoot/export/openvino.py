@@ -18,7 +18,7 @@ from bigfoot.export.layers import LayerError, measure_layers
 from bigfoot.export.onnx import OnnxExport, build_onnx
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.runtime.openvino_engine import FACTS_KEY, compile_ir, read_ir, require_openvino
+from bigfoot.runtime.openvino_engine import FACTS_KEY, compile_ir, open_core, read_ir, require_openvino
 from bigfoot.storage.ownership import OWN_ONLY, MayReplace
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def write_ir(origin: OnnxExport) -> tuple[bytes, bytes]:
 
 def _convert(graph: ModelProto) -> openvino.Model:
     try:
-        return require_openvino().Core().read_model(graph.SerializeToString())
+        return open_core().read_model(graph.SerializeToString())
     except RuntimeError as error:
         raise ModelError(f"OpenVINO cannot convert this shape ({str(error)[:300]}); --to onnx can") from error
 

@@ -20,7 +20,7 @@ def find_problems(plan: Plan, known: Sequence[Problem] = ()) -> Iterator[Problem
 
     Args:
         plan: of the run.
-        known: problems of the values by themselves; their keys are not reported again.
+        known: problems of the values by themselves; a number out of its range is not reported again.
 
     Yields:
         Problem by problem, the known ones first.

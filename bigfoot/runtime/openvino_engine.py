@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -116,12 +117,12 @@ def read_ir(path: Path) -> openvino.Model:
         MissingExtraError: OpenVINO is not installed.
     """
     weights = path.with_suffix(".bin")
-    openvino = require_openvino()
+    core = open_core()
     for file in (path, weights):
         if not file.is_file():
             raise ModelError(f"no file at {file}; bigfoot export MODEL {path} --to openvino writes it")
     try:
-        return openvino.Core().read_model(path, weights)
+        return core.read_model(path, weights)
     except RuntimeError as error:
         raise ModelError(
             f"{path}: not a file of OpenVINO, or it or {weights.name} is cut off or damaged; export or copy it again "
@@ -155,9 +156,29 @@ def compile_ir(model: openvino.Model, path: Path, threads: int, streams: int = 1
         "CPU_RUNTIME_CACHE_CAPACITY": _CACHE_ENTRIES,
     }
     try:
-        return require_openvino().Core().compile_model(model, "CPU", options)
+        return open_core().compile_model(model, "CPU", options)
     except RuntimeError as error:
         raise ModelError(f"{path}: OpenVINO cannot compile it: {_last_line(error)}") from error
+
+
+_cores: dict[int, Any] = {}
+
+
+def open_core() -> openvino.Core:
+    """Return OpenVINO's core of this process.
+
+    The processor's plugin, which comes and goes with a core, takes the place of the thread's alternate signal stack,
+    and puts the one before it back in the end. Where two cores end in the order in which they began, that is the first
+    one's, unmapped by then: the next signal with a handler, such as Ctrl-C or the end of a child, kills the process.
+    This core never ends; a forked child, which lacks the threads of its parent's, has one of its own.
+
+    Raises:
+        MissingExtraError: OpenVINO is not installed.
+    """
+    module, process = require_openvino(), os.getpid()
+    if process not in _cores:
+        _cores[process] = module.Core()
+    return _cores[process]
 
 
 def require_openvino() -> Any:  # noqa: ANN401 - a module

@@ -8,7 +8,7 @@ from pathlib import Path
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.tasks.answers import answer_manifest, measure_loss
 from bigfoot.tasks.metrics import score_answers
-from bigfoot.tasks.settings import LOWER_IS_BETTER
+from bigfoot.tasks.settings import LOSS, LOWER_IS_BETTER
 from bigfoot.text.tokenizers import Processor
 from bigfoot.training.dev import DevScore
 
@@ -32,9 +32,8 @@ class TaskJudge:
     def judge(self, student: BigfootForCTC, step: int, max_steps: int) -> DevScore:
         """See ``DevJudge``."""
         answers = answer_manifest(student, self.manifest, self.processor, self.batch_size)
-        score = score_answers(answers, self.metric, samples=0, seed=0)
-        value = score.metrics.get(self.metric)
         loss = measure_loss(answers)
+        value = loss if self.metric == LOSS else score_answers(answers, self.metric, 0, 0).metrics.get(self.metric)
         record = {"dev_loss": loss, "dev_score": value}
         words = "n/a" if value is None else f"{value:.4f}"
         summary = f"{self.metric} {words}  loss {'n/a' if loss is None else f'{loss:.4f}'}"

@@ -17,7 +17,9 @@ METRICS: dict[str, tuple[str, ...]] = {
     "regression": ("ccc", "rmse", "mae"),
 }
 """Metrics by kind, the default first: what the best model is chosen by and the table of the report shows."""
-LOWER_IS_BETTER = ("mae", "rmse")
+LOSS = "loss"
+"""The loss on dev, by which the best model of every kind can be chosen too."""
+LOWER_IS_BETTER = ("mae", "rmse", LOSS)
 
 
 @dataclass
@@ -61,10 +63,13 @@ class TrainTaskConfig(TrainConfig):
     at an edge belongs below it."""
     head: HeadConfig = field(default_factory=HeadConfig)
     """Shape of the head."""
+    new_head: bool = False
+    """Make a new head also where the model has one, such as a model that was trained on other labels."""
     metric: str = ""
     """What the best model is chosen by; empty for the first of its kind. Single label: ``macro_f1``, ``weighted_f1``,
     ``accuracy``, ``balanced_accuracy``; multi-label: ``macro_f1``, ``average_precision``, ``auroc``; ordinal:
-    ``quadratic_kappa``, ``mae``, ``accuracy``, ``balanced_accuracy``; regression: ``ccc``, ``rmse``, ``mae``."""
+    ``quadratic_kappa``, ``mae``, ``accuracy``, ``balanced_accuracy``; regression: ``ccc``, ``rmse``, ``mae``; of
+    all kinds ``loss``."""
     freeze: list[str] = field(default_factory=list)
     """What does not learn: ``feature_encoder``, ``feature_projection``, ``encoder``, ``layers.3``, ``layers.0-7``, or
     the name of any module below the encoder."""
@@ -104,8 +109,8 @@ class TrainTaskConfig(TrainConfig):
     def find_problems(self) -> Iterator[Problem]:
         """Check constraints that no range of a single number covers."""
         yield from super().find_problems()
-        if self.kind in METRICS and self.metric and self.metric not in METRICS[self.kind]:
-            known = ", ".join(METRICS[self.kind])
+        if self.kind in METRICS and self.metric and self.metric not in (*METRICS[self.kind], LOSS):
+            known = ", ".join((*METRICS[self.kind], LOSS))
             yield Problem("metric", "unknown_word", f"{self.metric!r} is none of {self.kind}'s: {known}")
         if self.kind == "regression" and not self.labels:
             yield Problem("labels", "missing", "regression needs the labels that hold its numbers, such as [age]")

@@ -107,16 +107,16 @@ def test_train_within_which_test_lies_is_warned_of(tree, tmp_path, caplog):
 def test_speechocean762_as_published(tmp_path, spoken):
     """The layout of its repository: columns are parted by a tab in some of its files, by a blank in others."""
     for split, speaker in (("train", "0001"), ("test", "0003")):
-        names = [f"{speaker}{index:05d}" for index in (11, 35)]
+        recordings = [f"{speaker}{index:05d}" for index in (11, 35)]
         (tmp_path / split).mkdir()
-        for name in names:
+        for name in recordings:
             path = tmp_path / "WAVE" / f"SPEAKER{speaker}" / f"{name}.WAV"
             path.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(path, spoken, 16000, format="WAV")
-        waves = "".join(f"{name}\tWAVE/SPEAKER{speaker}/{name}.WAV\n" for name in names)
+        waves = "".join(f"{name}\tWAVE/SPEAKER{speaker}/{name}.WAV\n" for name in recordings)
         (tmp_path / split / "wav.scp").write_text(waves)
-        (tmp_path / split / "text").write_text(f"{names[0]}\tWE CALL IT BEAR\n")
-        (tmp_path / split / "utt2spk").write_text("".join(f"{name} {speaker}\n" for name in names))
+        (tmp_path / split / "text").write_text(f"{recordings[0]}\tWE CALL IT BEAR\n")
+        (tmp_path / split / "utt2spk").write_text("".join(f"{name} {speaker}\n" for name in recordings))
     listed = facts(list_speechocean762(tmp_path, "train"))
     assert listed["000100011"] == ("WE CALL IT BEAR", "0001", None)
     text, speaker, problem = listed["000100035"]

@@ -165,6 +165,22 @@ def test_where_no_word_is_finished_what_is_finished_stays():
     assert [hypothesis.text for hypothesis in found] == ["A"]
 
 
+def test_where_nothing_goes_on_the_beam_waits():
+    """Frames that say A, and then a letter that no word has there."""
+    log_probs = np.full((2, 5), -np.inf)
+    log_probs[0], log_probs[1, 3] = math.log(0.2), 0.0
+    found = PrefixBeamSearch(LETTERS, 8, WordValues(lexicon=("A",))).search(log_probs)
+    assert {hypothesis.text for hypothesis in found} == {"", "A"}
+
+
+def test_the_blank_may_stand_anywhere(draw_posteriors):
+    log_probs = draw_posteriors(5, 5, 3)
+    found = PrefixBeamSearch(CharTokenizer(("<pad>", *"AB")), EVERYTHING).search(log_probs)
+    moved = PrefixBeamSearch(CharTokenizer((*"AB", "<pad>")), EVERYTHING).search(log_probs[:, [1, 2, 0]])
+    assert [each.text for each in moved] == [each.text for each in found]
+    assert [each.score for each in moved] == pytest.approx([each.score for each in found], abs=1e-9)
+
+
 @settings(max_examples=15, deadline=None)
 @given(data=st.data(), seed=st.integers(0, 10_000), bonus=st.sampled_from([0.5, 3.0, 20.0]))
 @pytest.mark.parametrize("tokenizer", [LETTERS, CharTokenizer(("<pad>", *"ABC"))], ids=["spaces", "no spaces"])

@@ -61,8 +61,12 @@ def test_files_that_cannot_be_used_are_told(tmp_path):
     (tmp_path / "model.bin").write_bytes(b"mmap lm http\x00\xff\xfe")
     (problem,) = decoder_problems(EvaluateConfig(decoder="lm", lm_path=str(tmp_path / "model.bin")))
     assert (problem.key, problem.code) == ("lm_path", "unreadable")
-    with pytest.raises(DataError):
-        read_lexicon(str(tmp_path / "nowhere.txt"), None)
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
+    for lexicon in (tmp_path / "nowhere.txt", tmp_path / "latin.txt"):
+        with pytest.raises(DataError):
+            read_lexicon(str(lexicon), None)
+        (problem,) = decoder_problems(EvaluateConfig(decoder="beam", lexicon=str(lexicon)))
+        assert (problem.key, problem.code) == ("lexicon", "unreadable")
     pytest.importorskip("flashlight.lib.text.decoder.kenlm")
     with pytest.raises(DataError):
         KenLM(tmp_path / "model.bin", ["A"])
@@ -86,4 +90,4 @@ def test_options_that_are_not_read_are_no_reason_to_stop():
     beam = EvaluateConfig(decoder="beam", lm_path="a.arpa", hot_words=["ONE"])
     assert [problem.key for problem in unused_options(beam)] == ["lm_path"]
     both = [(problem.key, problem.code) for problem in unused_options(beam, has_decoder=True)]
-    assert both == [("hot_words", "not_read_by_decoder"), ("lm_path", "not_read")]
+    assert both == [("hot_words", "not_read"), ("lm_path", "not_read")]

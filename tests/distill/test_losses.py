@@ -14,6 +14,7 @@ from bigfoot.distill.losses import (
     logit_cosine,
     logit_kl,
     prediction_distance,
+    token_cross_entropy,
     value_relation_kl,
 )
 from bigfoot.models.ctc import compute_ctc_losses
@@ -61,7 +62,20 @@ def test_kl_is_a_loop_over_real_frames(temperature):
     assert float(found.total.detach()) == pytest.approx(expected, rel=1e-5)
     assert int(found.count) == sum(LENGTHS)
     assert float(found.mean().detach()) == pytest.approx(expected / sum(LENGTHS), rel=1e-5)
+    if temperature == 1.0:
+        assert torch.equal(found.total, logit_kl(student, teacher.detach(), mask).total)
     check_gradients(found.mean(), student, mask)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_token_cross_entropy_is_a_loop_over_targets(smoothing):
+    logits = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(3))
+    targets, expected = torch.tensor([[0, 3, -100], [1, -100, -100]]), 0.0
+    for row, token in ((logits[0, 0], 0), (logits[0, 1], 3), (logits[1, 0], 1)):
+        surprises = [-math.log(share) for share in softmax(row.tolist())]
+        expected += (1 - smoothing) * surprises[token] + smoothing * sum(surprises) / 4
+    found = token_cross_entropy(logits, targets, smoothing)
+    assert float(found.total) == pytest.approx(expected, rel=1e-5) and int(found.count) == 3
 
 
 @pytest.mark.parametrize("distance", ["mse", "l1", "cosine", "l1_cosine"])

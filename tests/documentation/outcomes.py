@@ -328,6 +328,18 @@ def check_resume(ran: Ran) -> None:
     assert len(listed) == 7 and all((run / name).exists() for name in listed)
 
 
+@page("docs/how-to/tasks.md")
+def check_tasks(ran: Ran) -> None:
+    """The toy encoder answers as its folder does, and as it would without the padding of a batch."""
+    model, loaded = ran.names["model"].eval(), bigfoot.load_model(ran.folder / "loudness").model
+    waves, mask = torch.randn(2, 9_000), torch.arange(9_000) < torch.tensor([[9_000], [4_000]])
+    with torch.no_grad():
+        batch = loaded(waves, mask).task_logits
+        assert torch.equal(batch, model(waves, mask).task_logits)
+        assert (model(waves[1:, :4_000]).task_logits[0] - batch[1]).abs().max() < 1e-6
+    assert ran.names["answer"].shape == (1, 2)
+
+
 @page("docs/explanation/methods.md")
 def check_methods(ran: Ran) -> None:
     """The summary counts as the page's table does; the tiny student has the method's shape."""

@@ -16,7 +16,7 @@ from bigfoot.export.torch_export import build_torch_export
 from bigfoot.formats.folder import LoadedModel, load_model, save_model
 from bigfoot.install import install_hint
 from bigfoot.models.program import read_program
-from bigfoot.runtime.openvino_engine import OpenVinoEngine
+from bigfoot.runtime.openvino_engine import OpenVinoEngine, open_core
 from bigfoot.runtime.transcriber import Transcriber
 from tests.export.test_onnx import SHAPES, answers_of, make_waves
 from tests.export.test_parity import digits  # noqa: F401 - a fixture
@@ -126,7 +126,7 @@ def test_files_that_openvino_cannot_use(build_model, processor, tmp_path, monkey
     openvino = pytest.importorskip("openvino")
     path = tmp_path / "model.xml"
     build_openvino(LoadedModel(build_model("base", num_hidden_layers=1), processor)).save(path)
-    foreign = openvino.Core().read_model(path)
+    foreign = open_core().read_model(path)
     del foreign.rt_info["bigfoot"]
     openvino.save_model(foreign, tmp_path / "foreign.xml")
     with pytest.raises(ModelError):

@@ -60,6 +60,12 @@ def test_one_unit_has_a_rate_but_no_interval() -> None:
     assert rate.wer_low is rate.wer_high is None
 
 
+def test_two_units_have_an_interval_and_a_single_word_counts() -> None:
+    """Of two draws: 0 errors in 2 words, 1 in 1, or no words at all."""
+    rate = measure_error_rate(["one", ""], ["one", "extra"], ["s", "t"])
+    assert (rate.wer_low, rate.wer_high) == (0.0, 1.0)
+
+
 def test_whitespace_does_not_count() -> None:
     rate = measure_error_rate([" one\ttwo "], ["one  two\n"], ["s"])
     assert rate.wer == rate.cer == 0.0
@@ -76,7 +82,7 @@ def test_agrees_with_jiwer_on_the_whole() -> None:
     assert rate.cer == pytest.approx(jiwer.cer(references, hypotheses))
 
 
-@pytest.mark.parametrize("draws_at_once", [1_000_000, 100, 7])
+@pytest.mark.parametrize("draws_at_once", [1_000_000, 140, 7])
 @pytest.mark.parametrize(("num_speakers", "unit"), [(19, "utterance"), (20, "speaker")])
 def test_agrees_with_a_plain_loop(
     num_speakers: int, unit: str, draws_at_once: int, monkeypatch: pytest.MonkeyPatch
@@ -151,6 +157,11 @@ def test_seed_decides() -> None:
     first = measure_error_rate(references, hypotheses, speakers, seed=1)
     assert first == measure_error_rate(references, hypotheses, speakers, seed=1)
     assert first != measure_error_rate(references, hypotheses, speakers, seed=2)
+    unseeded = measure_error_rate(references, hypotheses, speakers)
+    assert unseeded == measure_error_rate(references, hypotheses, speakers, samples=1000, seed=0)
+    assert compare_paired(references, references, hypotheses, speakers) == compare_paired(
+        references, references, hypotheses, speakers, samples=1000, seed=0
+    )
 
 
 def test_lengths_and_samples_are_checked() -> None:

@@ -73,6 +73,15 @@ def test_a_stopped_run_goes_on_to_the_same_bits(trained, small_config, tmp_path,
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+def test_a_new_head_takes_the_place_of_one_for_other_labels(trained, small_config, tmp_path):
+    teacher = trained / "train_task" / "model"
+    other = ("train_task.kind=multi_label", "train_task.column=traits", "train_task.new_head=true",
+             "train_task.metric=loss", "train_task.max_steps=2", "train_task.floors=false")  # fmt: skip
+    run_pipeline(small_config(tmp_path / "run", *TASK, *other, f"teacher.path={teacher}"), until="train_task")
+    old, new = (load_model(folder).model for folder in (teacher, tmp_path / "run" / "train_task" / "model"))
+    assert new.config.task["kind"] == "multi_label" and old.config.task["kind"] == "single_label"
+
+
 def test_a_student_with_the_head_of_its_teacher(trained, small_config, tmp_path):
     teacher = trained / "train_task" / "model"
     steps = ("steps=[student,distill,train_task,quantize]", "distill.losses.logit_kl.weight=0",

@@ -1,5 +1,8 @@
 """OpenVINO keeps prepared operators for every shape: few shapes reach it, and padding to them changes no answer."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -60,3 +63,29 @@ def test_few_shapes_reach_the_runtime(narrow_file):
     for samples in range(8000, 16_000, 50):
         engine.run(np.zeros((1, samples), np.float32), np.array([samples]))
     assert shapes == {(1, 9600), (1, 12_800), (1, 16_000)}
+
+
+SIGNALLED = """
+import gc, os, signal, sys
+from bigfoot.runtime.openvino_engine import OpenVinoEngine
+import faulthandler, numpy as np
+faulthandler.enable()  # as every Python with an alternate signal stack
+came = []
+signal.signal(signal.SIGUSR1, lambda *_: came.append(1))
+def open_and_run():
+    engine = OpenVinoEngine(sys.argv[1], 1)
+    engine.run(np.zeros((1, 3200), np.float32), np.array([3200]))
+    return engine
+first, second = open_and_run(), open_and_run()
+del first
+gc.collect()
+del second
+gc.collect()
+os.kill(os.getpid(), signal.SIGUSR1)
+sys.exit(0 if came else 1)
+"""
+
+
+def test_a_signal_after_two_models_were_closed_kills_nobody(narrow_file):
+    done = subprocess.run([sys.executable, "-c", SIGNALLED, narrow_file], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -83,9 +83,9 @@ class TrainTaskStep(TrainingStep):
 def _add_parts_(
     student: LoadedModel, attributes: Sequence[Mapping[str, str]], result: StepResult, context: Context
 ) -> None:  # fmt: skip
-    """Give the student a head and prompts, as far as it has none yet."""
+    """Give the student a head and prompts, as far as it has none yet, or is to have a new one."""
     config, seed = context.config.train_task, context.config.seed
-    if student.model.task_head is None:
+    if student.model.task_head is None or config.new_head:
         shape = build_task_shape(config, attributes)
         student.model = with_task_head(student.model, shape, seed)
         result.changes.append(f"train_task: a new head, {len(shape['labels'])} labels")

@@ -15,10 +15,10 @@ from bigfoot.models.tasks.targets import read_targets
 from bigfoot.runtime.task_answers import compute_scores
 from bigfoot.tasks.answers import Answers, measure_loss, task_facts
 from bigfoot.tasks.metrics import TaskScore, score_answers
-from bigfoot.tasks.settings import LOWER_IS_BETTER, METRICS
+from bigfoot.tasks.settings import LOSS, LOWER_IS_BETTER, METRICS
 from bigfoot.tasks.text.batches import TextReader
 from bigfoot.tasks.text.model import TextClassifier
-from bigfoot.tasks.text.settings import LOSS, RETRIEVAL
+from bigfoot.tasks.text.settings import RETRIEVAL
 from bigfoot.training.dev import DevScore
 
 
@@ -113,4 +113,4 @@ class TextJudge:
         summary = f"{self.metric} {'n/a' if value is None else f'{value:.4f}'}"
         if value is None:
             return DevScore(None, record, summary)
-        return DevScore(value if self.metric in (*LOWER_IS_BETTER, LOSS) else 1 - value, record, summary)
+        return DevScore(value if self.metric in LOWER_IS_BETTER else 1 - value, record, summary)

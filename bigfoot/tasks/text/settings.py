@@ -12,12 +12,10 @@ from bigfoot.distill.contrastive import CONTRASTS
 from bigfoot.install import install_hint
 from bigfoot.models.fusion.fusion import FUSIONS
 from bigfoot.models.fusion.streams import PROJECTIONS
-from bigfoot.tasks.settings import METRICS
+from bigfoot.tasks.settings import LOSS, METRICS
 from bigfoot.training.settings import TrainConfig
 
 KINDS = ("single_label", "multi_label", "regression")
-LOSS = "loss"
-"""The task's loss on dev as a metric."""
 RETRIEVAL = "retrieval"
 """Metric of contrastive losses alone: share of utterances whose speech finds its own text."""
 

@@ -23,6 +23,7 @@ from bigfoot.tasks.speech_llm.examples import find_labels, read_examples
 from bigfoot.tasks.speech_llm.prompts import PromptBuilder
 from bigfoot.tasks.speech_llm.scores import score_task
 from bigfoot.tasks.speech_llm.settings import SpeechLLMConfig
+from bigfoot.training.loop import RESUMING
 from tests.codes import codes
 
 pytestmark = pytest.mark.slow
@@ -155,7 +156,7 @@ def test_killed_it_ends_in_the_same_bits(settings, config_file, tmp_path):
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     subprocess.run(command(broken), check=True, capture_output=True)
-    assert "resuming from step" in _log(broken)
+    assert RESUMING in _log(broken)
     one, two = (load_speech_llm(folder / "train_lora/model").model.state_dict() for folder in (whole, broken))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
