@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.runtime.onnx_engine import session_options
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -43,9 +44,7 @@ def run_in_onnxruntime(graph: ModelProto, given: dict[str, np.ndarray], outputs:
     """Run a graph once, one thread."""
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(graph.SerializeToString(), options).run(outputs, given)
+    return onnxruntime.InferenceSession(graph.SerializeToString(), session_options(1)).run(outputs, given)
 
 
 @torch.no_grad()

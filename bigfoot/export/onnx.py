@@ -18,6 +18,7 @@ from bigfoot.export.graph import write_graph
 from bigfoot.export.layers import LayerError, measure_layers
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.runtime.onnx_engine import session_options
 from bigfoot.storage.ownership import OWN_ONLY, MayReplace
 
 if TYPE_CHECKING:
@@ -60,8 +61,7 @@ class OnnxExport:
         """See ``Exported``."""
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = max(1, torch.get_num_threads())
+        options = session_options(max(1, torch.get_num_threads()))
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(self.graph.SerializeToString(), options)
 

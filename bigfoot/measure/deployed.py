@@ -13,6 +13,7 @@ from torch import Tensor
 from bigfoot.errors import MissingExtraError, ModelError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.program import read_program
+from bigfoot.runtime.onnx_engine import session_options
 from bigfoot.runtime.openvino_engine import compile_ir, read_ir, read_rt_info
 from bigfoot.text.json_files import parse_json
 
@@ -122,8 +123,7 @@ def open_session(path: Path, threads: int, profile: str | None = None) -> Infere
         import onnxruntime
     except ImportError as error:
         raise MissingExtraError("onnx", "onnxruntime") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options = session_options(threads)
     options.log_severity_level = _QUIET
     # Threads that wait by spinning would take the processor from the models timed next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

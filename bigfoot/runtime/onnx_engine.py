@@ -87,6 +87,22 @@ def find_onnx(path: str | Path) -> Path:
     return path
 
 
+def session_options(threads: int) -> onnxruntime.SessionOptions:
+    """Return options of a session on which every installed ONNX Runtime opens what ``bigfoot export`` writes.
+
+    Args:
+        threads: of one pass; 0 for all of the machine's.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    if tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 24):
+        # Python 3.10's last fuses products of float64 into an operator that it has for float32 alone.
+        options.add_session_config_entry("optimization.disable_specified_optimizers", "MatmulTransposeFusion")
+    return options
+
+
 def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     """Open a session on the CPU.
 
@@ -102,8 +118,7 @@ def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
         import onnxruntime
     except ImportError as error:
         raise MissingExtraError("runtime", "onnxruntime") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options = session_options(threads)
     options.inter_op_num_threads = 1
     # Errors are raised and reported once; the library's own log would repeat them.
     options.log_severity_level = 4
