@@ -56,6 +56,7 @@ _LEFT_OUT = {
     "wav2vec2-bert": "its input is mel filter banks in place of a waveform",
 }
 _MAX_HEADER = 2 * 2**20
+_MOST_FAULTS = 40
 _CONFIG_FIELDS = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
     "hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout",
@@ -226,7 +227,7 @@ def load_state(model: BigfootForCTC, tensors: dict[str, Tensor], source: str) ->
     """Fill a model, to the last tensor; of a shared one the file need hold one copy.
 
     Raises:
-        ModelError: tensors are missing, left over or of another shape; all are listed.
+        ModelError: tensors are missing, left over or of another shape; the first 40 are listed.
     """
     model.load_state_dict(_fit(model, tensors, source))
 
@@ -243,7 +244,7 @@ def fill_model(config: BigfootConfig, tensors: dict[str, Tensor], source: str) -
         The model in eval mode.
 
     Raises:
-        ModelError: tensors are missing, left over or of another shape; all are listed.
+        ModelError: tensors are missing, left over or of another shape; the first 40 are listed.
     """
     with torch.device("meta"):
         tensors = _fit(BigfootForCTC(config), tensors, source)
@@ -265,7 +266,9 @@ def _fit(model: BigfootForCTC, tensors: dict[str, Tensor], source: str) -> dict[
         if name in tensors and tensors[name].shape != tensor.shape
     ]
     if faults:
-        raise ModelError(f"{source}: its weights do not fit its configuration:\n  " + "\n  ".join(sorted(faults)))
+        shown = sorted(faults)[:_MOST_FAULTS]
+        shown += [f"and {len(faults) - len(shown)} more"] if len(faults) > len(shown) else []
+        raise ModelError(f"{source}: its weights do not fit its configuration:\n  " + "\n  ".join(shown))
     return tensors
 
 

@@ -51,7 +51,7 @@ def inject_adapters_(layers: nn.ModuleList, rank: int, modules: Sequence[str]) -
     known = {name.rpartition(".")[2] for name, module in layers.named_modules() if isinstance(module, nn.Linear)}
     if unknown := sorted(set(modules) - known):
         there = ", ".join(sorted(known)) or "none"
-        raise ModelError(f"lora_modules: no layer has a linear map {unknown[0]!r}; there are {there}")
+        raise ModelError(f"lora_modules: no layer has a linear map {quote(unknown[0])}; there are {there}")
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(modules)), layers)
 
 

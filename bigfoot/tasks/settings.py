@@ -136,5 +136,3 @@ class TrainTaskConfig(TrainConfig):
             yield Problem("lora_modules", "empty", "lora_rank asks for adapters, and no module gets one")
         if self.lora_rank and self.unfreeze_at is not None:
             yield Problem("unfreeze_at", "not_read", "adapters learn in place of the encoder, which stays frozen")
-        if importlib.util.find_spec("sklearn") is None:
-            yield Problem("kind", "missing_package", f"metrics need scikit-learn: {install_hint('tasks')}")

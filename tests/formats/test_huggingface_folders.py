@@ -171,7 +171,7 @@ def test_masks_switched_off_need_no_mask_vector(build_huggingface, folder, tmp_p
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"model_type": "whisper"}, ("whisper", "wav2vec2", "data2vec-audio")),
+        ({"model_type": "seamless_m4t"}, ("seamless_m4t", "wav2vec2", "data2vec-audio")),
         ({"model_type": "wav2vec2-conformer"}, ("wav2vec2-conformer",)),
         ({"model_type": "wavlm"}, ("wavlm.encoder.layers.0.attention.rel_attn_embed.weight",)),
         ({"model_type": None}, ("None",)),

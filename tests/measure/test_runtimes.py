@@ -69,8 +69,8 @@ def test_an_unknown_folder(source):
 
 
 def test_another_family(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "whisper"}))
-    with refused(ModelError, "whisper", "model_type"):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "wav2vec2-conformer"}))
+    with refused(ModelError, "wav2vec2-conformer", "model_type"):
         open_runnable(f"transformers:{tmp_path}")
 
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
+from bigfoot.distill.objective import Objective
 from bigfoot.errors import TrainingError
 from bigfoot.pipeline import run_pipeline
 from bigfoot.pipeline.rows import Findings
-from bigfoot.training import loop
 from tests.refusals import names, refused
 
 STILL = "{feature_encoder: 0, feature_projection: 0, encoder: 0, lm_head: 0}"
@@ -16,13 +16,13 @@ STILL = "{feature_encoder: 0, feature_projection: 0, encoder: 0, lm_head: 0}"
 @pytest.fixture
 def broken_once(monkeypatch):
     """The first batch of every training gives a loss that is no number."""
-    good = loop.Objective.forward
+    good = Objective.forward
 
     def forward(self, batch, masks):
         factor = float("nan") if batch.position.batch == 1 and batch.position.epoch == 0 else 1.0
         return {name: term._replace(total=term.total * factor) for name, term in good(self, batch, masks).items()}
 
-    monkeypatch.setattr(loop.Objective, "forward", forward)
+    monkeypatch.setattr(Objective, "forward", forward)
 
 
 @pytest.fixture

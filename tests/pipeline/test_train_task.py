@@ -1,6 +1,7 @@
 """Task runs: a head is trained, resumed and reported, and its model is compressed like any other."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -42,6 +43,13 @@ def test_the_report_has_the_score_beside_the_floors(trained):
     text = (trained / "report" / "report.md").read_text()
     assert "macro f1 [95 %]" in text and "WER %" not in text and "## Task" in text
     assert "<h2>Task</h2>" in (trained / "report" / "report.html").read_text()
+
+
+def test_metrics_package_is_needed_by_this_step_alone(small_config, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    found = find_problems(resolve_plan(small_config(tmp_path, *TASK)))
+    assert [(problem.key, problem.code) for problem in found] == [("train_task.kind", "missing_package")]
+    assert list(find_problems(resolve_plan(small_config(tmp_path)))) == []
 
 
 def test_a_finished_run_is_not_run_again(trained, small_config):

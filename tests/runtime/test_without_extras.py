@@ -98,7 +98,11 @@ def test_without_extras_the_names_of_the_package_say_so_too(tmp_path):
     assert done.stdout.split() == ["True"] * 3, done.stderr
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+BASE_IS_ENOUGH = {"recipes/dialogue/compare.py", "recipes/dialogue/make_dialogues.py", "tools/mutate.py"}
+"""Scripts that come as far as their arguments."""
+
+
+@pytest.mark.parametrize("script", [script for script in SCRIPTS if script != "tools/kd_config_keys.py"])
 def test_without_extras_a_script_runs_or_names_its_own(script, tmp_path):
     arguments = {
         "tools/train_ngram.py": ("text.txt", "out.arpa"),
@@ -111,6 +115,9 @@ def test_without_extras_a_script_runs_or_names_its_own(script, tmp_path):
         assert (tmp_path / "out.arpa").is_file()
         return
     *_, last = done.stderr.splitlines()
+    if script in BASE_IS_ENOUGH:
+        assert done.returncode == 2 and "usage: " in done.stderr
+        return
     assert "Traceback" not in done.stderr and last.startswith("error: ") and "pip install" in last, done.stderr
     # A command may name its default configuration first.
     lines = [line for line in done.stderr.splitlines() if not line.startswith("note:")]

@@ -17,7 +17,7 @@ SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 
 def test_all_that_are_shipped_are_here():
     kinds = {name: load_config(name).train_task.kind for name in NAMES}
-    assert set(kinds.values()) == {"single_label", "multi_label", "regression"} and len(kinds) >= 5
+    assert set(kinds.values()) == {"single_label", "multi_label", "ordinal", "regression"} and len(kinds) >= 6
 
 
 @pytest.mark.parametrize("name", NAMES)

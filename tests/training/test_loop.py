@@ -15,7 +15,7 @@ from bigfoot.distill.objective import Objective
 from bigfoot.errors import BigfootError, TrainingError
 from bigfoot.formats.folder import load_model
 from bigfoot.storage.places import temporary
-from bigfoot.training import dev, loop
+from bigfoot.training import dev
 from bigfoot.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from bigfoot.training.hooks import FrozenFeatureEncoder, TrainingHook
 from bigfoot.training.loop import Trainer, train
@@ -297,7 +297,7 @@ def test_a_kill_between_the_two_renames_loses_nothing(make_objective, make_run):
 
 def break_losses(monkeypatch, breaks, how):
     """Change the loss terms of some batches: ``breaks(batch)`` says which, ``how(total)`` gives the changed total."""
-    good = loop.Objective.forward
+    good = Objective.forward
 
     def broken(self, batch, masks):
         terms = good(self, batch, masks)
@@ -305,7 +305,7 @@ def break_losses(monkeypatch, breaks, how):
             return terms
         return {name: term._replace(total=how(term.total)) for name, term in terms.items()}
 
-    monkeypatch.setattr(loop.Objective, "forward", broken)
+    monkeypatch.setattr(Objective, "forward", broken)
 
 
 def at(*numbers):
@@ -407,7 +407,7 @@ def test_a_loss_that_reaches_only_what_does_not_move_is_warned_of(make_objective
         total = sum(p.square().sum() for p in self.student.speech_encoder.feature_encoder.parameters())
         return {"ctc": LossSum(total, torch.ones(()))}
 
-    monkeypatch.setattr(loop.Objective, "forward", penalty)
+    monkeypatch.setattr(Objective, "forward", penalty)
     (note,) = train(make_objective(CTC), make_run(max_steps=2, learning_rate_factors={"feature_encoder": 0.0})).notes
     assert names(note, "feature_encoder")
     assert train(make_objective(CTC), make_run(max_steps=2, fingerprint="b")).notes == []

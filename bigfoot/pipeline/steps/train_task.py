@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from bigfoot.distill import LogitKLLoss, LossesConfig
 from bigfoot.distill.objective import Objective
 from bigfoot.distill.terms.task import TaskLoss
 from bigfoot.formats.folder import LoadedModel, load_model
+from bigfoot.install import install_hint
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.reshape import with_prompts, with_task_head
 from bigfoot.models.tasks.head import TaskHead
@@ -41,6 +43,10 @@ class TrainTaskStep(TrainingStep):
         """See ``Step``."""
         config = plan.config
         task: TrainTaskConfig = config.train_task
+        # Of this step alone: other runs need no such package.
+        if importlib.util.find_spec("sklearn") is None:
+            message = f"metrics need scikit-learn: {install_hint('tasks')}"
+            yield Problem("train_task.kind", "missing_package", message)
         own_columns = task.kind == "regression" or not task.column
         absent = set(task.labels if own_columns else [task.column]) - set(config.data.labels)
         for name in sorted(absent):

@@ -101,7 +101,7 @@ def _score_forecasts(answered: Sequence[Answered], samples: int, seed: int) -> A
     metrics = {"perplexity": _perplexity(likelihoods, tokens)}
     predictions = [item.prediction for item in answered]
     if importlib.util.find_spec("sacrebleu") is not None:
-        from sacrebleu.metrics import CHRF
+        from sacrebleu.metrics.chrf import CHRF
 
         references = [item.example.answer for item in answered]
         metrics["chrf"] = float(CHRF().corpus_score(predictions, [references]).score)
