@@ -14,6 +14,7 @@ from bigfoot.audio.files import read_audio
 from bigfoot.audio.recording import normalize_part
 from bigfoot.config import read_settings
 from bigfoot.decoding.answering import answer
+from bigfoot.errors import DataError
 from bigfoot.formats.speech_llm import load_speech_llm
 from bigfoot.models.speech_llm.model import SpeechInput
 from bigfoot.pipeline.speech_llm.run import is_speech_llm, run_speech_llm
@@ -25,6 +26,7 @@ from bigfoot.tasks.speech_llm.scores import score_task
 from bigfoot.tasks.speech_llm.settings import SpeechLLMConfig
 from bigfoot.training.loop import RESUMING
 from tests.codes import codes
+from tests.refusals import names, refused
 
 pytestmark = pytest.mark.slow
 
@@ -164,6 +166,27 @@ def test_killed_it_ends_in_the_same_bits(settings, config_file, tmp_path):
 def _log(folder):
     file = folder / "log.txt"
     return file.read_text() if file.exists() else ""
+
+
+def test_histories_are_cut_where_they_do_not_fit_and_turns_are_not(finished, settings, config_file, tmp_path):
+    config, _ = read_settings(SpeechLLMConfig, config_file, settings(tmp_path, "data.history_turns=4"))
+    loaded, examples = load_speech_llm(finished / "train_lora/model"), read_examples(config.data.test, config)
+    whole = PromptBuilder(loaded, config.data)
+    prompts = [whole.build(example, 5) for example in examples]
+    sizes = []
+    for prompt, layout in zip(prompts, whole.lay_out(prompts, [None] * len(prompts)), strict=True):
+        written = sum(len(piece) for piece in layout.pieces if isinstance(piece, torch.Tensor))
+        sizes.append(written + loaded.model.count_embeddings([len(prompt.samples[0])])[0])
+    assert not whole.cuts.describe("test")
+    config.data.most_tokens = max(sizes) + 4
+    builder = PromptBuilder(loaded, config.data)
+    cut = [len(builder.build(example, 5).example.history) for example in examples]
+    lost = [len(example.history) - left for example, left in zip(examples, cut, strict=True)]
+    assert [bool(count) for count in lost] == [size == max(sizes) for size in sizes]
+    assert names(builder.cuts.describe("test")[0], sum(map(bool, lost)), len(examples))
+    config.data.most_tokens = 5
+    with refused(DataError, examples[0].turn.id, 5):
+        builder.build(examples[0], 5)
 
 
 def test_what_is_wrong_with_a_configuration_is_a_problem(tmp_path):
