@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from accelerate.utils import broadcast_object_list
 
 from bigfoot.data.batches import Position
 from bigfoot.errors import TrainingError
+from bigfoot.models.notices import muted
 from bigfoot.storage.digests import find_damage
 from bigfoot.storage.ownership import OWN_OR_EDITED, Earlier, check_folder
 from bigfoot.storage.replace import recover_folder, replace_folder
@@ -82,7 +81,8 @@ def save_checkpoint(accelerator: Accelerator, progress: Progress, folder: Path) 
         nonlocal announced
         announced = True
         beside = _share(beside)
-        with _silent("accelerate.utils.other"):
+        # It warns of every shared kernel that it stores once, which is intended and tested.
+        with muted("accelerate.utils.other"):
             accelerator.save_state(str(beside))
         if accelerator.is_main_process:
             (beside / "progress.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
@@ -112,18 +112,6 @@ def _share(beside: Path | None) -> Path:
     if shared[0] is None:
         raise OSError("the main process could not make its folder")
     return shared[0]
-
-
-@contextmanager
-def _silent(name: str) -> Iterator[None]:
-    """Mute a logger: accelerate warns of every shared kernel that it stores once, which is intended and tested."""
-    logger = logging.getLogger(name)
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 def not_written(what: str, step: int, folder: Path, checkpoint: Path, error: Exception) -> TrainingError:

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +21,7 @@ from bigfoot.errors import ConfigError, ModelError
 from bigfoot.formats.folder import LoadedModel, load_model, save_model
 from bigfoot.models.fusion.fusion import Fusion, FusionShape
 from bigfoot.models.fusion.streams import StreamShape
+from bigfoot.models.notices import muted
 from bigfoot.models.tasks.kinds.registry import find_kind
 from bigfoot.models.tasks.shape import TaskShape
 from bigfoot.storage.ownership import OWN_OR_EDITED
@@ -134,24 +132,13 @@ def _load(kind: Any, source: str | Path, **changes: Any) -> tuple[Any, Any]:  # 
             tokenizer.pad_token = tokenizer.eos_token
         if getattr(shape, "pad_token_id", None) is None:
             shape.pad_token_id = tokenizer.pad_token_id
-        with _silent():
+        # It lists weights that are left over: a head that is not wanted.
+        with muted("transformers.modeling_utils"):
             model = kind.from_pretrained(source, config=shape, dtype=torch.float32)
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise ModelError(f"{source}: transformers cannot load it as a text model: {reason}") from error
     return model.eval(), tokenizer
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Mute the table of weights that are left over: a head that is not wanted."""
-    logger = logging.getLogger("transformers.modeling_utils")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 def save_text(loaded: LoadedText, model: TextClassifier, folder: Path) -> None:
