@@ -26,8 +26,10 @@ def tabulate_tasks(tasks: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Te
         >>> [(title, table.cells) for title, table in tabulate_tasks([task])]
         [('Metrics, test', [['train_task', '0.900']])]
     """
-    for split in dict.fromkeys(str(task.get("split", "")) for task in tasks):
-        here = [task for task in tasks if task.get("split") == split]
+    splits: dict[str, list[Mapping[str, Any]]] = {}
+    for task in tasks:
+        splits.setdefault(str(task.get("split", "")), []).append(task)
+    for split, here in splits.items():
         yield f"Metrics, {split}", _tabulate_metrics(here)
         last = here[-1]
         if last.get("per_class"):

@@ -10,7 +10,7 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bigfoot.errors import DataError, OutputError
@@ -111,6 +111,7 @@ FIELDS = [field.name for field in dataclasses.fields(Report)] + [field.name for 
 
 @settings(max_examples=150)
 @given(name=st.sampled_from(FIELDS), value=ODD)
+@example(name="tasks", value=[{}])
 def test_any_value_in_any_field_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, name: str, value: object
 ) -> None:
