@@ -40,6 +40,8 @@ def format_seconds(seconds: float) -> str:
         >>> [format_seconds(x) for x in (0.42, 75, 3720)]
         ['0.4 s', '1 min 15 s', '1 h 2 min']
     """
+    if not math.isfinite(seconds):
+        return MISSING
     if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from markupsafe import Markup
 
 from bigfoot.measure.error_rate import align_words, count_errors
 from bigfoot.report.columns import LEGEND, choose_columns, sort_rows
+from bigfoot.report.numbers import MISSING
 from bigfoot.report.page import FIGURE_WIDTH, draw_tradeoffs, embed_figure, render_page, tabulate_rows
 from bigfoot.report.plots import draw_losses, draw_macs_by_part
 from bigfoot.report.rows import Report, Row
@@ -21,6 +23,7 @@ from bigfoot.report.tasks import tabulate_tasks
 if TYPE_CHECKING:  # matplotlib is slow to import
     from matplotlib.figure import Figure
 
+_AUDIO = re.compile(r"data:audio/(mpeg|flac);base64,[A-Za-z0-9+/=]*")
 NUM_SKIPPED_LISTED = 200
 NUM_KINDS_LISTED = 50
 
@@ -50,7 +53,7 @@ def render_html(report: Report) -> str:
         tasks=list(tabulate_tasks(report.tasks)),
         task_figures=[embed_figure(figure, title) for title, figure in _draw_tasks(report.tasks)],
         task_worst=[item for task in _last_of_splits(report.tasks) for item in _show_answers(task)],
-        examples=report.examples,
+        examples=[_show_example(item) for item in report.examples],
         worst=[_show_utterance(item) for item in report.worst],
         macs=tabulate_macs(report.rows),
         macs_unit=MACS_UNIT,
@@ -75,10 +78,23 @@ def _draw_tasks(tasks: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Figur
 
 def _show_answers(task: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for item in (task.get("shown") or {}).get("worst") or []:
-        scores = ", ".join(f"{label} {value:g}" for label, value in item["scores"].items())
-        # What a report carries may only be audio, whoever wrote it.
-        audio = item["audio"] if str(item["audio"]).startswith("data:audio/mpeg;base64,") else ""
-        yield {**item, "scores": scores, "audio": audio, "split": task.get("split"), "model": task.get("name")}
+        scores = ", ".join(f"{label} {_format(value, 'g')}" for label, value in item["scores"].items())
+        of_model = {"split": task.get("split"), "model": task.get("name")}
+        yield {"speaker": None, **item, **of_model, "scores": scores, "audio": _keep_audio(item["audio"])}
+
+
+def _show_example(item: Mapping[str, Any]) -> dict[str, Any]:
+    scores = {name: _format(value, ".2f") for name, value in (item.get("scores") or {}).items()}
+    return {"metadata": None, **item, "scores": scores, "sound": _keep_audio(item.get("sound"))}
+
+
+def _format(value: float | None, spec: str) -> str:
+    return MISSING if value is None else format(value, spec)
+
+
+def _keep_audio(address: str | None) -> str:
+    """Return the address of audio that a report carries; whatever else it holds is left out, whoever wrote it."""
+    return address if address and _AUDIO.fullmatch(address) else ""
 
 
 def _show_split(split: str, rows: Sequence[Row]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any, get_type_hints
 
 from bigfoot.errors import DataError
 from bigfoot.report.earlier import rename_rows
+from bigfoot.report.entries import ENTRIES
 from bigfoot.storage.state import parse_as
 
 
@@ -210,7 +211,7 @@ def load_report(folder: str | Path) -> Report:
 
 
 def _known_fields(kind: type[Row] | type[Report], content: Mapping[str, Any]) -> dict[str, Any]:
-    hints = get_type_hints(kind) | {"rows": Any}
+    hints = get_type_hints(kind) | ({"rows": Any} | ENTRIES if kind is Report else {})
     return {
         name: parse_as(hints[name], value, name)
         for name, value in content.items()

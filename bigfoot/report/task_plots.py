@@ -51,7 +51,7 @@ def draw_reliability(bins: Sequence[Mapping[str, float]], width: float) -> Figur
     figure = Figure(figsize=(width, width * 0.8), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="0.6", lw=1, ls="--")
-    total = sum(each["count"] for each in bins)
+    total = max(1, sum(each["count"] for each in bins))
     xs, ys = ([each[key] for each in bins] for key in ("confidence", "accuracy"))
     axes.plot(xs, ys, color=COLOURS[0], lw=1)
     axes.scatter(xs, ys, s=[20 + 200 * each["count"] / total for each in bins], color=COLOURS[0], alpha=0.7)
@@ -101,7 +101,7 @@ def draw_attention(item: Mapping[str, Any], width: float) -> Figure:
     peaks, shares, seconds = item["peaks"], item["shares"], item["seconds"]
     times = [seconds * (index + 0.5) / len(peaks) for index in range(len(peaks))]
     axes.fill_between(times, [-peak for peak in peaks], peaks, color="0.75", lw=0)
-    axes.set(xlabel="seconds", ylabel="waveform", xlim=(0, seconds))
+    axes.set(xlabel="seconds", ylabel="waveform", xlim=(0, seconds or 1))
     twin = axes.twinx()
     times = [seconds * (index + 0.5) / len(shares) for index in range(len(shares))]
     twin.plot(times, shares, color=COLOURS[1], lw=1.3)

@@ -60,7 +60,7 @@ def _tabulate_metrics(tasks: Sequence[Mapping[str, Any]]) -> TextTable:
 def _tabulate_classes(per_class: Mapping[str, Mapping[str, float]]) -> TextTable:
     names = list(dict.fromkeys(name for scores in per_class.values() for name in scores))
     cells = [
-        [label, *(f"{scores[name]:.0f}" if name == "support" else _format(scores.get(name)) for name in names)]
+        [label, *(_format(scores.get(name), 0 if name == "support" else 3) for name in names)]
         for label, scores in per_class.items()
     ]
     return TextTable(["label", *names], cells)
@@ -68,10 +68,10 @@ def _tabulate_classes(per_class: Mapping[str, Mapping[str, float]]) -> TextTable
 
 def _bounds(interval: Sequence[float | None] | None) -> str:
     """Return the 95 % interval of the chosen metric, to stand behind it."""
-    if interval is None or None in interval:
+    if interval is None or len(interval) != 2 or None in interval:
         return ""
     return f" [{_format(interval[0])}, {_format(interval[1])}]"
 
 
-def _format(value: float | None) -> str:
-    return MISSING if value is None else f"{value:.3f}"
+def _format(value: float | None, digits: int = 3) -> str:
+    return MISSING if value is None else f"{value:.{digits}f}"

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import types
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from bigfoot.errors import OutputError
 from bigfoot.storage.digests import is_plain_file
@@ -128,8 +129,8 @@ def parse_as(kind: Any, value: Any, name: str = "") -> Any:  # noqa: ANN401 - an
     """Check what JSON holds against a type, and build dataclasses of it.
 
     Args:
-        kind: a dataclass, or ``str``, ``int``, ``float``, ``bool``, ``None``, ``Any``, or a list, dict or union of
-            them.
+        kind: a dataclass, a typed dictionary (it may have further keys), or ``str``, ``int``, ``float``, ``bool``,
+            ``None``, ``Any``, or a list, dict or union of them.
         value: of ``json.loads``.
         name: of the field, for the error.
 
@@ -137,7 +138,7 @@ def parse_as(kind: Any, value: Any, name: str = "") -> Any:  # noqa: ANN401 - an
         The value, with dataclasses in the places of their dictionaries.
 
     Raises:
-        ValueError: a field is missing, unknown or of another type.
+        ValueError: a field is missing, unknown or of another type, or a number is larger than a float.
 
     Examples:
         >>> parse_as(dict[str, list[int]], {"a": [1, 2]})
@@ -150,6 +151,8 @@ def parse_as(kind: Any, value: Any, name: str = "") -> Any:  # noqa: ANN401 - an
         return value
     if is_dataclass(kind):
         return _parse_fields(kind, value, name)
+    if is_typeddict(kind):
+        return _parse_keys(kind, value, name)
     origin, inner = get_origin(kind) or kind, get_args(kind)
     if origin in (Union, types.UnionType):
         return _parse_union(inner, value, name)
@@ -157,20 +160,34 @@ def parse_as(kind: Any, value: Any, name: str = "") -> Any:  # noqa: ANN401 - an
         return [parse_as(inner[0], item, name) for item in value] if inner else value
     if origin is dict and isinstance(value, dict):
         return {key: parse_as(inner[1], item, f"{name}.{key}") for key, item in value.items()} if inner else value
-    if origin is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return value
-    if origin in (str, int, bool, types.NoneType) and type(value) is origin:
-        return value
+    if type(value) is origin or (origin is float and type(value) is int):
+        return _check_size(value, name)
     raise ValueError(f"{name or 'value'}: expected {getattr(kind, '__name__', kind)}, found {type(value).__name__}")
 
 
+def _check_size(value: Any, name: str) -> Any:  # noqa: ANN401
+    if type(value) is int and abs(value) > sys.float_info.max:
+        raise ValueError(f"{name or 'value'}: a number of {value.bit_length()} bits is too large")
+    return value
+
+
 def _parse_union(kinds: tuple[Any, ...], value: Any, name: str) -> Any:  # noqa: ANN401
+    errors = []
     for kind in kinds:
         try:
             return parse_as(kind, value, name)
         except ValueError as error:
-            last = error
-    raise last
+            errors.append(error)
+    raise errors[0]  # That of `X` in `X | None`.
+
+
+def _parse_keys(kind: Any, value: Any, name: str) -> Any:  # noqa: ANN401
+    if not isinstance(value, dict):
+        raise ValueError(f"{name or 'value'}: expected an object, found {type(value).__name__}")
+    if missing := sorted(kind.__required_keys__ - value.keys()):
+        raise ValueError(f"{name}: no {missing[0]}")
+    hints = get_type_hints(kind)
+    return {key: parse_as(hints.get(key, Any), item, f"{name}.{key}".strip(".")) for key, item in value.items()}
 
 
 def _parse_fields(kind: Any, value: Any, name: str) -> Any:  # noqa: ANN401

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
 import json
+import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib.image
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigfoot.errors import DataError, OutputError
 from bigfoot.report.files import encode_json
 from bigfoot.report.render import render_markdown
+from bigfoot.report.render_html import _show_example, _show_utterance, render_html
 from bigfoot.report.rows import Report, Row, load_report
 from bigfoot.report.writer import save_report
 from tests.refusals import refused
@@ -106,17 +111,49 @@ ODD = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["conv", "a"]), inner, max_size=3),
     max_leaves=5,
 )
-FIELDS = [field.name for field in dataclasses.fields(Report)] + [field.name for field in dataclasses.fields(Row)]
+TASK = {
+    "name": "t", "split": "test", "kind": "single_label", "labels": ["a", "b"], "metric": "f1", "metrics": {"f1": 0.5},
+    "interval": [0.1, 0.9], "per_class": {"a": {"f1": 0.5, "support": 3}, "b": {"f1": 0.4, "support": 3}},
+    "confusion": [[1, 2], [0, 3]], "floors": {"most frequent": {"f1": 0.1}}, "floor_intervals": {"most": [0.0, 0.2]},
+    "shown": {
+        "reliability": [{"confidence": 0.5, "accuracy": 0.4, "count": 5}],
+        "projection": [{"x": 1.0, "y": 2.0, "label": "a"}],
+        "attention": [{"id": "u", "seconds": 1.0, "peaks": [0.1, 0.2], "shares": [0.5, 0.5]}],
+        "worst": [{"id": "u", "speaker": "s", "truth": "a", "answer": "b", "scores": {"a": 0.1}, "loss": 2.0,
+                   "audio": "data:audio/mpeg;base64,AA=="}],
+    },
+}  # fmt: skip
 
 
-@settings(max_examples=150)
-@given(name=st.sampled_from(FIELDS), value=ODD)
-@example(name="tasks", value=[{}])
-def test_any_value_in_any_field_is_read_or_refused(
-    tmp_path_factory: pytest.TempPathFactory, name: str, value: object
+def deep_report() -> dict[str, Any]:
+    """Return a report with an entry in every field."""
+    worst = {"split": "test", "model": "student", "id": "u", "reference": "a b", "hypotheses": {"student": "a"}}
+    shown = {"id": "u", "task": "ask", "prompt": "p", "answer": "a", "prediction": "b", "scores": {"f1": 1.0}}
+    entries = {"tasks": [TASK], "worst": [worst], "examples": [shown | {"metadata": {"dialogue": "d"}}]}
+    return dataclasses.asdict(full_report()) | json.loads(json.dumps(entries))
+
+
+def list_places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield every container of a report with each of its keys."""
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield value, key
+        yield from list_places(value[key])
+
+
+NUM_PLACES = len(list(list_places(deep_report())))
+
+
+@settings(max_examples=250, deadline=None)
+@given(place=st.integers(0, NUM_PLACES - 1), value=ODD | st.just(...))
+def test_any_value_at_any_depth_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, place: int, value: object
 ) -> None:
-    folder, report = tmp_path_factory.mktemp("odd"), dataclasses.asdict(full_report())
-    (report["rows"][0] if name in {field.name for field in dataclasses.fields(Row)} else report)[name] = value
+    folder, report = tmp_path_factory.getbasetemp() / "odd", deep_report()
+    folder.mkdir(exist_ok=True)
+    container, key = next(itertools.islice(list_places(report), place, None))
+    container[key] = value
+    if value is ...:
+        del container[key]
     (folder / "report.json").write_text(json.dumps(report))
     try:
         read = load_report(folder)
@@ -124,6 +161,31 @@ def test_any_value_in_any_field_is_read_or_refused(
         assert "\n" not in str(error)
         return
     assert all(isinstance(row.name, str) for row in read.rows) and render_markdown(read)
+    assert all(_show_utterance(item) for item in read.worst)
+    assert all(_show_example(item) for item in read.examples)
+
+
+def test_numbers_that_are_not_known_are_shown_as_such(tmp_path: Path) -> None:
+    report = deep_report()
+    shown, unknown = report["tasks"][0]["shown"], {"a": None}
+    shown["reliability"][0]["count"] = shown["attention"][0]["seconds"] = 0
+    shown["worst"][0] |= {"scores": unknown, "audio": "https://example.org/a.mp3"}
+    report["examples"][0] |= {"scores": unknown, "sound": "javascript:alert(1)"}
+    report["tasks"][0] |= {"metrics": unknown, "interval": [0.5], "per_class": {"a": unknown, "b": {"support": None}}}
+    (tmp_path / "report.json").write_text(json.dumps(report | {"seconds_per_step": {"distill": math.nan}}))
+    page = render_html(load_report(tmp_path))
+    assert "a n/a" in page and "example.org" not in page and "javascript:" not in page
+
+
+@pytest.mark.parametrize(
+    "task",
+    [{"metrics": [1]}, {"confusion": [["x"]]}, {"per_class": {"a": 1}}, {"floors": "text"}, {"metrics": {"a": 10**400}},
+     {"shown": {"reliability": [{"confidence": 0.5}]}}, {"interval": [0.1, "x"]}, {"labels": "ab"}],
+)  # fmt: skip
+def test_tasks_of_another_shape_are_refused_by_name(tmp_path: Path, task: dict[str, Any]) -> None:
+    (tmp_path / "report.json").write_text(json.dumps({"rows": [], "tasks": [{"name": "t"} | task]}))
+    with refused(DataError, f"tasks.{next(iter(task))}"):
+        load_report(tmp_path)
 
 
 def test_json_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
