@@ -9,7 +9,7 @@ PACKAGE = ROOT / "bigfoot"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = (
-    ("config", "errors", "install", "paths", "progress", "storage", "types"),
+    ("config", "errors", "install", "muting", "paths", "progress", "storage", "types"),
     ("text", "audio", "espeak", "runtime"),
     ("models",),
     ("data", "formats"),

@@ -24,6 +24,7 @@ from bigfoot.cli.train_task import train_task
 from bigfoot.cli.train_text import train_text
 from bigfoot.cli.transcribe import transcribe
 from bigfoot.errors import plain_errors
+from bigfoot.muting import mute_libraries
 from bigfoot.progress import close_bars
 
 COMMANDS = (
@@ -51,6 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     Raises:
         SystemExit: 0 for success, 2 for an invalid configuration, 1 for any other expected error.
     """
+    mute_libraries()
     with plain_errors():
         try:
             app(arguments)

@@ -27,6 +27,7 @@ from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.notices import warn_once
 from bigfoot.models.shape import FAMILY_PREFIXES
 from bigfoot.models.shape_checks import beyond_huggingface
+from bigfoot.progress import show_work
 from bigfoot.text.json_fields import quote
 from bigfoot.text.json_files import read_json
 
@@ -92,7 +93,8 @@ def fetch_folder(name: str) -> Path:
 
     try:
         wanted = ["*.json", "*.safetensors", "*.txt", "pytorch_model*.bin"]
-        return Path(snapshot_download(name, allow_patterns=wanted))
+        with show_work(f"fetching {name}"):
+            return Path(snapshot_download(name, allow_patterns=wanted))
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise ModelError(f"{name} is no folder here, and could not be fetched from the hub: {error}") from error
 

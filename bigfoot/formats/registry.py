@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from transformers.utils import logging
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.checkpoint import CHECKPOINT_SUFFIXES, TENSOR_SUFFIXES, find_checkpoint
@@ -28,6 +27,7 @@ from bigfoot.formats.torchaudio import BUNDLE_PREFIX, load_bundle, load_torchaud
 from bigfoot.formats.with_config import build_with_config
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.muting import without_bars
 from bigfoot.text.json_files import read_json
 from bigfoot.text.tokenizers import Processor, load_processor, save_processor
 
@@ -137,17 +137,12 @@ def _load_native(folder: Path, _dictionary: Path | None) -> tuple[BigfootForCTC,
 
 
 def _save_native(model: BigfootForCTC, processor: Processor, folder: Path) -> None:
-    """Save as transformers does, without its bar for every write."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
     try:
-        model.save_pretrained(folder)
+        with without_bars():
+            model.save_pretrained(folder)
     except SafetensorError as error:
         # A full disk is the system's error, whoever was writing.
         raise OSError(f"{folder}: {error}") from error
-    finally:
-        if shown:
-            logging.enable_progress_bar()
     save_processor(processor, folder)
 
 

@@ -22,6 +22,7 @@ from bigfoot.models.notices import warn_once
 from bigfoot.models.speech_llm.adapters import AdapterShape
 from bigfoot.models.speech_llm.model import SpeechLLM
 from bigfoot.models.speech_llm.tokens import PromptTokenizer
+from bigfoot.muting import without_bars
 from bigfoot.storage.ownership import OWN_ONLY, MayReplace
 from bigfoot.storage.replace import replace_folder
 from bigfoot.text.json_fields import quote
@@ -81,9 +82,10 @@ def load_language_model(name: str | Path, *, trust_remote_code: bool = False) ->
         if is_int8(folder):
             model = load_int8(folder, trust_remote_code=trust_remote_code)
         else:
-            model, report = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=torch.float32, trust_remote_code=trust_remote_code, output_loading_info=True
-            )
+            with without_bars():
+                model, report = AutoModelForCausalLM.from_pretrained(
+                    folder, dtype=torch.float32, trust_remote_code=trust_remote_code, output_loading_info=True
+                )
             missing = sorted(report["missing_keys"])
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except _UNUSABLE as error:
@@ -143,7 +145,8 @@ def _write(loaded: LoadedSpeechLLM, folder: Path) -> None:
     write_model(LoadedModel(model.encoder, loaded.processor), folder / ENCODER)
     language_model = merge_adapters(model.language_model)
     if loaded.small is None:
-        language_model.save_pretrained(folder / LANGUAGE_MODEL)
+        with without_bars():
+            language_model.save_pretrained(folder / LANGUAGE_MODEL)
     else:
         save_int8(language_model, loaded.small, folder / LANGUAGE_MODEL)
     loaded.tokens.tokenizer.save_pretrained(folder / LANGUAGE_MODEL)

@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoModelForCTC, PreTrainedModel
-from transformers.utils import logging
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.folder import load_config, load_model, resolve_model
@@ -20,6 +19,7 @@ from bigfoot.formats.huggingface import family_fields
 from bigfoot.measure.deployed import EXPORTED, DeployedModel, find_deployed
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.shape_checks import beyond_huggingface
+from bigfoot.muting import without_bars
 
 RUNTIMES = ("bigfoot", "transformers", *(runtime for runtime, _ in EXPORTED.values()))
 _PREFIX = "transformers:"
@@ -99,15 +99,11 @@ def _load_plain(folder: Path, config: BigfootConfig) -> PreTrainedModel:
     # No more than the shape: transformers acts on other fields of a file, such as code to fetch for its attention.
     plain = AutoConfig.for_model(config.family, **family_fields(config))
     opener = AutoModelForCTC if config.ctc_head else AutoModel
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
     try:
-        model, info = opener.from_pretrained(folder, config=plain, dtype=torch.float32, output_loading_info=True)
+        with without_bars():
+            model, info = opener.from_pretrained(folder, config=plain, dtype=torch.float32, output_loading_info=True)
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise ModelError(f"{folder}: plain transformers cannot open it: {error}") from error
-    finally:
-        if shown:
-            logging.enable_progress_bar()
     # The vector of masked frames is of use in training alone, and many folders lack it.
     missing = sorted(key for key in info["missing_keys"] if not key.endswith("masked_spec_embed"))
     if missing:

@@ -18,6 +18,7 @@ from huggingface_hub.utils._validators import validate_repo_id
 from bigfoot.errors import ModelError
 from bigfoot.formats.conversion import convert_model
 from bigfoot.formats.folder import LoadedModel
+from bigfoot.progress import show_work
 from bigfoot.report.card import write_card
 from bigfoot.storage.inventory import MARKER
 from bigfoot.storage.ownership import OWN_ONLY, MayReplace
@@ -73,7 +74,8 @@ def push_model(loaded: LoadedModel, repository: str, *, private: bool = False, l
         (folder / MARKER).unlink()  # the marker of a local folder, not of a repository
         try:
             api.create_repo(repository, private=private, exist_ok=True)
-            done = api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Upload by bigfoot")
+            with show_work(f"uploading {repository}"):
+                done = api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Upload by bigfoot")
         except (HTTPError, LocalTokenNotFoundError, OSError) as error:
             raise ModelError(f"the hub did not take {repository}: {error}; `hf auth login` if you are not logged in,"
                              " or --dry-run to see what would be uploaded") from error  # fmt: skip

@@ -13,7 +13,7 @@ from accelerate.utils import broadcast_object_list
 
 from bigfoot.data.batches import Position
 from bigfoot.errors import TrainingError
-from bigfoot.models.notices import muted
+from bigfoot.muting import muted
 from bigfoot.storage.digests import find_damage
 from bigfoot.storage.ownership import OWN_OR_EDITED, Earlier, check_folder
 from bigfoot.storage.replace import recover_folder, replace_folder

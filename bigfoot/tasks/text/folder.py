@@ -21,9 +21,9 @@ from bigfoot.errors import ConfigError, ModelError
 from bigfoot.formats.folder import LoadedModel, load_model, save_model
 from bigfoot.models.fusion.fusion import Fusion, FusionShape
 from bigfoot.models.fusion.streams import StreamShape
-from bigfoot.models.notices import muted
 from bigfoot.models.tasks.kinds.registry import find_kind
 from bigfoot.models.tasks.shape import TaskShape
+from bigfoot.muting import muted, without_bars
 from bigfoot.storage.ownership import OWN_OR_EDITED
 from bigfoot.storage.remote import fetch, is_remote
 from bigfoot.storage.replace import replace_folder
@@ -133,7 +133,7 @@ def _load(kind: Any, source: str | Path, **changes: Any) -> tuple[Any, Any]:  # 
         if getattr(shape, "pad_token_id", None) is None:
             shape.pad_token_id = tokenizer.pad_token_id
         # It lists weights that are left over: a head that is not wanted.
-        with muted("transformers.modeling_utils"):
+        with muted("transformers.modeling_utils"), without_bars():
             model = kind.from_pretrained(source, config=shape, dtype=torch.float32)
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
@@ -152,7 +152,8 @@ def save_text(loaded: LoadedText, model: TextClassifier, folder: Path) -> None:
 
     def write(beside: Path) -> None:
         place = beside if model.fusion is None else beside / "text"
-        model.text.save_pretrained(place)  # type: ignore[operator]
+        with without_bars():
+            model.text.save_pretrained(place)  # type: ignore[operator]
         loaded.reader.tokenizer.save_pretrained(place)
         facts: dict[str, Any] = {"task": dataclasses.asdict(model.shape), "max_tokens": loaded.reader.max_tokens}
         if model.fusion is not None and model.speech is not None:
