@@ -315,3 +315,25 @@ def write_audio(path: str | Path, samples: Samples, sample_rate: Hertz = SAMPLE_
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, np.clip(samples, -1.0, 1.0), sample_rate, subtype="PCM_16")
+
+
+def find_peak(
+    path: str | Path, *, offset: Seconds = 0.0, duration: Seconds | None = None, sample_rate: Hertz = SAMPLE_RATE
+) -> float:
+    """Decode all of a file, or of a stretch, a little at a time: twelve hours may have two megabytes.
+
+    Args:
+        path: see ``read_blocks``, as the others.
+        offset: of the stretch.
+        duration: of the stretch.
+        sample_rate: the file's own is the fastest.
+
+    Returns:
+        Its largest magnitude; 0 of silence.
+
+    Raises:
+        AudioError: see ``read_blocks``.
+    """
+    blocks = read_blocks(path, offset=offset, duration=duration, sample_rate=sample_rate)
+    # No generator within any(): every block is to be read.
+    return max([float(np.abs(block).max(initial=0.0)) for block in blocks])

@@ -12,12 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from lhotse import AudioSource, Recording, SupervisionSegment
 from lhotse.cut import Cut
 
 from bigfoot.audio.account import Account, LeftOut
-from bigfoot.audio.files import AudioHeader, read_blocks, read_header
+from bigfoot.audio.files import AudioHeader, find_peak, read_blocks, read_header
 from bigfoot.audio.trimming import find_sound
 from bigfoot.data.cuts import read_cuts, write_manifest
 from bigfoot.data.settings import DataConfig
@@ -221,7 +220,8 @@ def _check_one(
     cut = _make_cut(item, text, header, start, seconds)
     if trimmed:
         cut.custom = {TRIMMED_FIELD: round(trimmed, 6)}
-    if verify and _is_silent(item.path, header, start, None if seconds == header.seconds else seconds):
+    stretch = None if seconds == header.seconds else seconds
+    if verify and find_peak(item.path, offset=start, duration=stretch, sample_rate=header.sample_rate) == 0.0:
         raise AudioError(item.path, "is silent from beginning to end")
     return cut
 
@@ -254,13 +254,6 @@ def _name_problem(item: ListedUtterance) -> str | None:
     if not all(map(is_utf8, (item.id, item.text, item.speaker))):
         return "its id, transcript or speaker holds half of a surrogate pair, which is no character"
     return None
-
-
-def _is_silent(path: Path, header: AudioHeader, start: Seconds, duration: Seconds | None) -> bool:
-    """Decode all of it, a little at a time: twelve hours may have two megabytes."""
-    blocks = read_blocks(path, offset=start, duration=duration, sample_rate=header.sample_rate)
-    # No generator within any(): every block is to be read.
-    return max([float(np.abs(block).max(initial=0.0)) for block in blocks]) == 0.0
 
 
 def _make_cut(item: ListedUtterance, text: str, header: AudioHeader, start: Seconds, seconds: Seconds) -> Cut:

@@ -10,14 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from bigfoot.audio.account import Account, LeftOut
-from bigfoot.audio.files import read_header
+from bigfoot.audio.files import find_peak, read_header
 from bigfoot.config import Problem
-from bigfoot.data.manifests import ListedUtterance
+from bigfoot.data.manifests import SHORTEST, ListedUtterance
 from bigfoot.data.rows import Row, read_rows
 from bigfoot.data.splits import make_splits
 from bigfoot.errors import AudioError, ConfigError, DataError
 from bigfoot.storage.remote import fetch
 from bigfoot.tasks.text.settings import TrainTextConfig
+from bigfoot.types import Seconds
 
 log = logging.getLogger("bigfoot")
 
@@ -121,9 +122,17 @@ def _find_problem(item: ListedUtterance, config: TrainTextConfig) -> str | None:
         return "has no label"
     if not config.speech.is_used:
         return None
+    return _find_audio_problem(item.path, config.speech.max_seconds)
+
+
+def _find_audio_problem(path: Path, longest: Seconds) -> str | None:
     try:
-        seconds = read_header(item.path).seconds
+        header = read_header(path)
+        if header.seconds < SHORTEST:
+            return f"{header.seconds:.3f} s is shorter than {SHORTEST} s"
+        if header.seconds > longest:
+            return f"{header.seconds:.1f} s is longer than speech.max_seconds = {longest:g}"
+        find_peak(path, sample_rate=header.sample_rate)
     except AudioError as error:
         return str(error)
-    longest = config.speech.max_seconds
-    return f"{seconds:.1f} s is longer than speech.max_seconds = {longest:g}" if seconds > longest else None
+    return None

@@ -1,6 +1,7 @@
 """``bigfoot train-text`` from a table to a report: alone, fused, contrastive, resumed."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 
 import bigfoot.pipeline.train_text as runs
 from bigfoot.pipeline.train_text import read_text_config, run_text
+from bigfoot.tasks.text.examples import read_examples
 from bigfoot.tasks.text.judge import TextJudge
 from tests.codes import refusing
 from tests.refusals import names
@@ -39,6 +41,29 @@ def table(tmp_path_factory):
 def configure(bert, table, run_dir, *changes):
     columns = ["columns={text: words, label: mood}", f"csv={table}", f"model={bert}", f"run_dir={run_dir}"]
     return read_text_config(None, [*columns, *QUICK, *changes])
+
+
+def test_audio_that_cannot_be_used_costs_its_row_before_training(bert, table, tmp_path):
+    """What only decoding shows: a header is right in all of them but two."""
+    rate, tone = 16000, np.sin(np.arange(16000) * 0.1)
+    soundfile.write(tmp_path / "loud.wav", np.full(rate, 3e38, np.float32), rate, subtype="FLOAT")
+    soundfile.write(tmp_path / "nan.wav", np.full(rate, np.nan, np.float32), rate, subtype="FLOAT")
+    soundfile.write(tmp_path / "short.wav", tone[:100], rate)
+    soundfile.write(tmp_path / "cut.flac", tone, rate)
+    os.truncate(tmp_path / "cut.flac", (tmp_path / "cut.flac").stat().st_size // 2)
+    (tmp_path / "folder.wav").mkdir()
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "link.wav").symlink_to("gone.wav")
+    bad = sorted(path.name for path in tmp_path.iterdir())
+    good = [str(table.parent / f"{number}.wav") for number in range(48)]
+    rows = [f"good film,{['bad', 'good'][row % 2]},{name}" for row, name in enumerate([*good, *bad])]
+    (tmp_path / "t.csv").write_text("\n".join(["words,mood,path", *rows]))
+    config = configure(bert, tmp_path / "t.csv", tmp_path / "run", "speech.fbank=8")
+    splits, accounts = read_examples(config)
+    assert sum(map(len, splits.values())) == accounts["train"].rows_used == len(good)
+    assert [(tmp_path / name).exists() for name in bad].count(False) == 1
+    lines = [f"t.csv:{len(good) + 2 + number}" for number in range(len(bad))]
+    assert all(names(item.reason, line) for item, line in zip(accounts["train"].left_out, lines, strict=True))
 
 
 @pytest.mark.slow
