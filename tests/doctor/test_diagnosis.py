@@ -31,6 +31,7 @@ def by_name(findings):
     return {finding.name: finding for finding in findings}
 
 
+@pytest.mark.slow
 def test_a_torchaudio_that_cannot_load_is_named_where_transformers_fails(fake):
     fake("torchaudio", TORCHAUDIO)
     found = by_name(explain([*ask_child("transformers"), *ask_child("torchaudio")]))
