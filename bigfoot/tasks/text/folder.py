@@ -102,7 +102,8 @@ def output_names(shape: TaskShape) -> list[str]:
     """
     if shape.kind == "ordinal":
         # CORN's: of a rating above one among those that reach it.
-        return [f"above {label}" for label in shape.labels[:-1]]
+        thresholds = [f"{edge:g}" for edge in shape.edges] or shape.labels[:-1]
+        return [f"above {threshold}" for threshold in thresholds]
     return list(shape.labels)
 
 
