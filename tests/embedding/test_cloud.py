@@ -18,7 +18,8 @@ def test_what_is_read_and_written_lies_in_the_cloud(bigfoot, narrow_teacher, tmp
     soundfile.write(sound, np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000, format="wav")
     memory.pipe({"/bucket/audio/a/one.wav": sound.getvalue(), "/bucket/texts/a/one.txt": b"ONE"})
     options = ["--audio_dir", "memory://bucket/audio", "--transcripts_dir", "memory://bucket/texts"]
-    command = ["embed", narrow_teacher, *options, "--output_file", "memory://bucket/out/e.safetensors", "--threads", "1"]
+    options += ["--output_file", "memory://bucket/out/e.safetensors", "--threads", "1"]
+    command = ["embed", narrow_teacher, *options]
     code, output, errors = bigfoot(*command)
     assert code == 0 and "memory:/" in output, errors
     (entry,) = map(json.loads, memory.cat("/bucket/out/e.jsonl").splitlines())
