@@ -15,7 +15,7 @@ from bigfoot.errors import ConfigError
 from bigfoot.progress import AUDIO, show_work
 
 if TYPE_CHECKING:
-    from bigfoot.embedding.embed import EmbedSummary
+    from bigfoot.embedding.embed import EmbedRequest, EmbedSummary
 
 
 def embed(
@@ -57,26 +57,33 @@ def embed(
     kill, the same command resumes and writes the same file; one in the cloud is
     written at the end, as a whole.
     """
-    from bigfoot.audio.files import sum_seconds
-    from bigfoot.data.pairs import pair_by_name
-    from bigfoot.embedding.embed import EmbedRequest, embed_folder
-    from bigfoot.formats.speech_llm import load_encoder
-    from bigfoot.storage.remote import fetch, is_remote, written
+    from bigfoot.embedding.embed import EmbedRequest
+    from bigfoot.storage.remote import fetch, written
 
     request = EmbedRequest(audio_dir, output_file, transcripts_dir, layer, pool, chunk_seconds, may_replace(force))
     if problems := list(request.find_problems()):
         raise ConfigError(problems)
-    audio, texts = fetch(audio_dir), None if transcripts_dir is None else fetch(transcripts_dir)
+    texts = None if transcripts_dir is None else fetch(transcripts_dir)
+    _take_threads(threads)
     with written(output_file, force) as file:
-        request = replace(request, audio_dir=audio, output=file, transcripts_dir=texts)
-        loaded = load_encoder(fetch(model) if is_remote(model) else model)
-        _take_threads(threads)
-        total = partial(sum_seconds, [pair.audio for pair in pair_by_name(audio, texts).pairs])
-        with show_work("embedding", total, AUDIO) as work:
-            summary = embed_folder(loaded, request, partial(typer.echo, err=True), work.advance)
+        here = replace(request, audio_dir=fetch(audio_dir), output=file, transcripts_dir=texts)
+        summary = _embed(model, here)
         _report(summary, file, output_file, json_output)
     if summary.failed:
         raise typer.Exit(1)
+
+
+def _embed(model: str, request: EmbedRequest) -> EmbedSummary:
+    from bigfoot.audio.files import sum_seconds
+    from bigfoot.data.pairs import pair_by_name
+    from bigfoot.embedding.embed import embed_folder
+    from bigfoot.formats.speech_llm import load_encoder
+    from bigfoot.storage.remote import fetch, is_remote
+
+    loaded = load_encoder(fetch(model) if is_remote(model) else model)
+    pairs = pair_by_name(request.audio_dir, request.transcripts_dir).pairs
+    with show_work("embedding", partial(sum_seconds, [pair.audio for pair in pairs]), AUDIO) as work:
+        return embed_folder(loaded, request, partial(typer.echo, err=True), work.advance)
 
 
 def _take_threads(threads: int | None) -> None:
