@@ -77,7 +77,8 @@ def prepare_first_token(builder: PromptBuilder, examples: Sequence[Example]) -> 
     Returns:
         A call a prompt.
     """
-    model, found = builder.loaded.model, []
+    model = builder.loaded.model
+    found: list[Callable[[], object]] = []
     for example in examples:
         batch = collate_prompts(builder, [builder.build(example, 1)], [None]).to(model.device)
         speech = SpeechInput(batch.input_values, batch.attention_mask)
