@@ -67,8 +67,8 @@ def test_a_shallower_decoder_learns_from_a_deeper_one(small_config, tmp_path, qu
     teacher = tmp_path / "deep" / "finetune" / "model"
     config = small_config(
         tmp_path / "shallow", f"teacher.path={teacher}", "steps=[student,distill]", "student.decoder_layers=2",
-        "data.transcripts=teacher", "data.max_label_wer=5", "data.num_train=8", "data.num_test=2", "distill.losses.decoder.weight=1",
-        "distill.losses.decoder_kl.weight=1", *DECODER[-4:-1],
+        "data.transcripts=teacher", "data.max_label_wer=5", "data.num_train=8", "data.num_test=2",
+        "distill.losses.decoder.weight=1", "distill.losses.decoder_kl.weight=1", *DECODER[-4:-1],
     )  # fmt: skip
     report = run_pipeline(config)
     rows = {row.name: row for row in report.rows}
