@@ -16,8 +16,10 @@ from bigfoot.models.tasks.shape import TaskShape
 from bigfoot.tasks.answers import answer_manifest, measure_loss
 from bigfoot.text.tokenizers import Processor
 
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
 """Inverse penalties that are tried: scikit-learn's ``C``, and 1 / ``alpha`` of ridge regression."""
+LEAST_SPREAD = 0.03
+"""Features that spread less are not raised to a spread of 1: that would raise the rounding of a batch with them."""
 _ABSENT = -10.0
 """Logit of a class that is not in train."""
 Floats = npt.NDArray[np.float64]
@@ -77,6 +79,7 @@ def fit_linear(
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler().fit(features)
+    scaler.scale_ = np.maximum(scaler.scale_, LEAST_SPREAD)
     rows = scaler.transform(features)
     if shape.kind == "single_label":
         known = ~np.isnan(targets[:, 0])
