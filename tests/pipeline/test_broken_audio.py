@@ -71,7 +71,7 @@ def run(corpus, tables, small_config, folder):
 
 
 @pytest.mark.slow
-def test_the_figures_are_those_of_the_good_files_alone(corpus, small_config, quick_memory, tmp_path):
+def test_the_figures_are_those_of_the_good_files_alone(corpus, small_config, quick_report, tmp_path):
     broken = run(corpus, "all", small_config, tmp_path / "broken")
     good = run(corpus, "good", small_config, tmp_path / "good")
     assert good.skipped == [] and len(broken.skipped) == len(BROKEN) == 10
