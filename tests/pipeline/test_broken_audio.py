@@ -1,4 +1,4 @@
-"""Ten broken files among 190 good ones: the run ends, names each, and judges as if they were not there."""
+"""Ten broken files among 50 good ones: the run ends, names each, and judges as if they were not there."""
 
 import json
 import struct
@@ -11,7 +11,7 @@ from bigfoot.audio.files import write_audio
 from bigfoot.data.synthetic import synthesize_split
 from bigfoot.pipeline import run_pipeline
 
-COUNTS = {"train": 140, "dev": 10, "test": 40}
+COUNTS = {"train": 30, "dev": 5, "test": 15}
 # (split, file, what its reason says)
 BROKEN = (
     ("train", "zero_bytes.flac", "empty (0 bytes)"),
