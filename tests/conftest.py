@@ -1,5 +1,6 @@
 """Small random models and real speech for the tests of every room; torch is imported by those that need it."""
 
+import fcntl
 import gzip
 import json
 import logging
@@ -58,7 +59,7 @@ NO_DROPOUT = dict.fromkeys(
 
 
 # What takes seconds to make: whoever asks for it is slow.
-SLOW_FIXTURES = {"start", "finished_run", "small_gpt2", "plain_answers"}
+SLOW_FIXTURES = {"start", "launch", "finished_run", "small_gpt2", "plain_answers"}
 
 
 def mark_slow(items):
@@ -216,15 +217,16 @@ SMALL_RUN = (
     "threads=1", "trackers=[]", "data.num_train=24", "data.num_dev=4", "data.num_test=6", "data.max_digits=2",
     "data.batch_seconds=8", "student.num_hidden_layers=2", "distill.max_steps=6", "distill.log_every=1",
     "distill.warmup_steps=2", "distill.checkpoint_every=2", "distill.eval_every=3", "finetune.max_steps=3",
-    "finetune.warmup_steps=1", "finetune.checkpoint_every=2", "finetune.eval_every=3", "evaluate.speed_rounds=2",
-    "evaluate.speed_seconds=1", "evaluate.bootstrap_samples=20",
+    "finetune.warmup_steps=1", "finetune.checkpoint_every=2", "finetune.eval_every=3", "evaluate.speed_rounds=1",
+    "evaluate.speed_seconds=0.5", "evaluate.bootstrap_samples=20",
 )  # fmt: skip
 
 
 @pytest.fixture(scope="session")
-def narrow_teacher(build_huggingface, processor, tmp_path_factory):
+def narrow_teacher(build_huggingface, processor, made_once):
     """Folder of a random narrow Hugging Face teacher with a vocabulary and dropout."""
-    return make_teacher(tmp_path_factory.mktemp("teacher") / "narrow", build_huggingface, processor)
+    make = lambda folder: make_teacher(folder / "narrow", build_huggingface, processor)  # noqa: E731
+    return made_once("teacher", make) / "narrow"
 
 
 def make_teacher(folder, build_huggingface, processor, structure="group-stable", **changes):
@@ -314,6 +316,36 @@ def start():
 
 
 @pytest.fixture(scope="session")
+def launch():
+    """The same without the seconds of imports: ``launch.run(...)``, and ``launch.start(...)`` that does not wait."""
+    from tests.forking import Launcher
+
+    launcher = Launcher()
+    yield launcher
+    launcher.close()
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory):
+    """Folder for all test processes: ``made_once(name, make)`` has the first that asks for it call ``make(folder)``."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+
+    def find(name, make):
+        folder, made = base / name, base / f"{name}.made"
+        with (base / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                folder.mkdir()
+                make(folder)
+                made.touch()
+        return folder
+
+    return find
+
+
+@pytest.fixture(scope="session")
 def small_digits(tmp_path_factory):
     """Manifests of a few synthetic strings of one or two digits."""
     from bigfoot.data.corpora import prepare_data
@@ -331,28 +363,50 @@ def real_corpora():
     return CORPORA
 
 
+@pytest.fixture
+def quick_memory(monkeypatch):
+    """Peak memory is measured in a child process each, which the run of ``finished_run`` does for real."""
+    monkeypatch.setattr("bigfoot.pipeline.measured.measure_peak_memory", lambda folder: 123_456_789)
+
+
+@pytest.fixture
+def quick_report(quick_memory, monkeypatch):
+    """Nor are the pages and figures drawn, which take seconds: only the table and the JSON are the test's."""
+    for name, nothing in (("draw_wer_vs_size", None), ("draw_losses", None), ("render_png", b""), ("render_html", "")):
+        monkeypatch.setattr(f"bigfoot.report.writer.{name}", lambda *_, nothing=nothing: nothing)
+
+
 @pytest.fixture(scope="session")
-def finished_run(start, small_run, tmp_path_factory):
+def finished_run(launch, small_run, made_once):
     """Run folder of the whole main job with its control, run once by its command, and what it printed."""
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    done = start("recipes/compress.py", "--config", "demo_config.yaml", *small_run(folder, "control=ctc_only"))
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder, done.stdout
+
+    def make(folder):
+        settings = small_run(folder / "run", "control=ctc_only")
+        done = launch.run("tests/pipeline/one_memory.py", "--config", "demo_config.yaml", *settings)
+        assert done.returncode == 0, done.stdout + done.stderr
+        (folder / "printed.txt").write_text(done.stdout)
+
+    folder = made_once("finished", make)
+    return folder / "run", (folder / "printed.txt").read_text()
 
 
 @pytest.fixture(scope="session")
-def small_gpt2(start, tmp_path_factory):
+def small_gpt2(launch, made_once):
     """Folder of a GPT-2 that has read a few lines for seconds, by the tool that makes larger ones."""
-    folder = tmp_path_factory.mktemp("gpt2")
-    with gzip.open(folder / "text.gz", "wt") as file:
-        file.writelines(f"{i}-{i}-{i:04d} ONE TWO THREE FOUR FIVE SIX {'SEVEN ' * (i % 3)}EIGHT\n" for i in range(60))
-    done = start(
-        "tools/make_small_gpt2.py", folder / "text.gz", folder / "model", "--vocab-size", 280, "--width", 16,
-        "--layers", 2, "--heads", 2, "--positions", 64, "--steps", 30, "--batch-size", 4, "--length", 16,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "perplexity" in done.stdout
-    return folder / "model"
+
+    def make(folder):
+        with gzip.open(folder / "text.gz", "wt") as file:
+            file.writelines(
+                f"{i}-{i}-{i:04d} ONE TWO THREE FOUR FIVE SIX {'SEVEN ' * (i % 3)}EIGHT\n" for i in range(60)
+            )
+        done = launch.run(
+            "tools/make_small_gpt2.py", folder / "text.gz", folder / "model", "--vocab-size", 280, "--width", 16,
+            "--layers", 2, "--heads", 2, "--positions", 64, "--steps", 30, "--batch-size", 4, "--length", 16,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "perplexity" in done.stdout
+
+    return made_once("gpt2", make) / "model"
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,15 @@
 import json
-import shutil
 
 import numpy as np
 import pytest
 import soundfile
 
+from bigfoot.compress import ConvGroups, Depth, compress
 from bigfoot.formats.folder import load_model, save_model
 from bigfoot.formats.registry import find_format
 from bigfoot.models.reshape import with_decoder
+from bigfoot.report.rows import Report, Row
+from bigfoot.report.writer import save_report
 from tests.refusals import names
 
 COMMANDS = (
@@ -124,9 +126,19 @@ def test_benchmark_as_json(bigfoot, quick_benchmark, narrow_teacher, monkeypatch
     assert errors.startswith("warning: 2 threads") and found["notes"][0] in errors
 
 
-def test_compare(bigfoot, finished_run, tmp_path):
-    other = shutil.copytree(finished_run[0] / "report", tmp_path / "other" / "report").parent
-    code, output, _ = bigfoot("compare", finished_run[0], other, "--out", tmp_path / "compare")
+@pytest.fixture
+def small_student(narrow_teacher, tmp_path):
+    """Run folder of a student with grouped convolutions, and a report."""
+    made = compress(narrow_teacher, [Depth(2), ConvGroups(2, init="permute")])
+    save_model(made.model, made.processor, tmp_path / "run" / "student_init" / "model", made.history)
+    rows = [Row(name, name, "test", wer=0.1, num_words=9, size_bytes=9) for name in ("teacher", "student_init")]
+    save_report(Report("run", rows), tmp_path / "run" / "report")
+    return tmp_path / "run"
+
+
+def test_compare(bigfoot, small_student, tmp_path):
+    save_report(Report("other", [Row("student_init", "student", "test", wer=0.2)]), tmp_path / "other" / "report")
+    code, output, _ = bigfoot("compare", small_student, tmp_path / "other", "--out", tmp_path / "compare")
     assert code == 0 and output.count("student_init") >= 2
     made = {path.name for path in (tmp_path / "compare").iterdir()}
     assert {f"compare.{kind}" for kind in ("md", "csv", "json", "html", "png")} <= made
@@ -182,13 +194,14 @@ def test_convert_without_vocabulary_warns(bigfoot, other_teachers, tmp_path):
     assert code == 0 and len([line for line in errors.splitlines() if line.startswith("note: ")]) == 1
 
 
-def test_convert_says_what_a_format_cannot_express(bigfoot, finished_run, tmp_path):
-    code, _, errors = bigfoot("convert", finished_run[0] / "student" / "model", tmp_path / "x", "--to", "huggingface")
+def test_convert_says_what_a_format_cannot_express(bigfoot, small_student, tmp_path):
+    student = small_student / "student_init" / "model"
+    code, _, errors = bigfoot("convert", student, tmp_path / "x", "--to", "huggingface")
     assert code == 1 and errors.startswith(("error: ", "note: ")) and not (tmp_path / "x").exists()
 
 
-def test_a_grouped_student_converts_when_written_out_in_full(bigfoot, finished_run, tmp_path):
-    student = finished_run[0] / "student" / "model"
+def test_a_grouped_student_converts_when_written_out_in_full(bigfoot, small_student, tmp_path):
+    student = small_student / "student_init" / "model"
     code, _, _ = bigfoot("convert", student, tmp_path / "x", "--to", "huggingface", "--densify")
     assert code == 0
     assert load_model(tmp_path / "x").model.config.groups_of_convs == [1] * 7
@@ -216,12 +229,12 @@ def test_compress_takes_a_file_as_its_teacher(bigfoot, narrow_teacher, small_run
     assert (run / "student" / "model" / "model.safetensors").stat().st_mtime_ns == made
 
 
-def test_push_shows_what_it_would_upload(bigfoot, finished_run, tmp_path):
-    model = finished_run[0] / "finetune" / "model"
+def test_push_shows_what_it_would_upload(bigfoot, small_student, tmp_path):
+    model = small_student / "student_init" / "model"
     code, output, _ = bigfoot("push", model, "me/digits", "--dry-run", tmp_path / "up", "--license", "apache-2.0")
     assert code == 0 and names(output, "me/digits")
     card = (tmp_path / "up" / "README.md").read_text()
-    assert names(card, "apache-2.0") and "| finetune |" in card
+    assert names(card, "apache-2.0") and "| student_init |" in card
     assert (tmp_path / "up" / "bigfoot_models_ctc.py").exists()
 
 

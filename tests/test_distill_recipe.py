@@ -1,28 +1,40 @@
 """``recipes/distill.py`` from top to bottom, at small settings."""
 
 import json
-import subprocess
+import runpy
 import sys
+from functools import partial
 from pathlib import Path
 
+import pytest
+
 import bigfoot
+from bigfoot.data.settings import DataConfig
 
-ROOT = Path(__file__).resolve().parent.parent
-
-
-def run(*arguments):
-    command = [sys.executable, str(ROOT / "recipes" / "distill.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT, check=False)
+RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "distill.py"
 
 
-def test_help():
-    done = run("--help")
-    assert done.returncode == 0 and "--teacher" in done.stdout
+@pytest.fixture
+def run(monkeypatch):
+    """Run it in this process, on a few utterances of dev and test."""
+    monkeypatch.setattr("bigfoot.data.settings.DataConfig", partial(DataConfig, num_dev=2, num_test=3))
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", [str(RECIPE), *arguments])
+        runpy.run_path(str(RECIPE), run_name="__main__")
+
+    return run
 
 
-def test_a_student_is_cut_trained_evaluated_and_saved(tmp_path):
-    done = run("--out", str(tmp_path / "out"), "--utterances", "16", "--steps", "3", "--layers", "3")
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_help(run, capsys):
+    with pytest.raises(SystemExit) as end:
+        run("--help")
+    assert end.value.code == 0 and "--teacher" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_student_is_cut_trained_evaluated_and_saved(run, tmp_path):
+    run("--out", str(tmp_path / "out"), "--utterances", "8", "--steps", "3", "--layers", "3")
     student = bigfoot.load_model(tmp_path / "out" / "model")
     assert student.model.config.num_hidden_layers == 3 and set(student.model.config.groups_of_convs) == {1, 2}
     assert [entry["step"] for entry in student.history[-3:]] == ["depth", "conv_groups", "distill"]

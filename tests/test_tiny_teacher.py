@@ -49,11 +49,11 @@ def test_hears_what_it_never_trained_on(corpus: str, bar: float, tmp_path: Path)
     if corpus == "fsdd" and not (DATA / "fsdd").is_dir():
         pytest.skip(f"no fsdd under {DATA}")
     root = str(DATA / "fsdd") if corpus == "fsdd" else None
-    config = DataConfig(corpus=corpus, root=root, num_train=1, num_dev=1, num_test=260)
+    config = DataConfig(corpus=corpus, root=root, num_train=1, num_dev=1, num_test=130)
     prepared = prepare_data(config, Config().seed, tmp_path)
     loaded = load_model("tiny_teacher")
     rate = evaluate_accuracy(loaded, prepared.manifests["test"], Config().evaluate, seed=0).error_rate
-    assert rate.num_words >= 1000
+    assert rate.num_words >= 500
     assert rate.wer is not None and rate.wer <= bar
     assert measure_batch_invariance(loaded, prepared.manifests["test"]).invariant
 

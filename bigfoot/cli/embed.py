@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +15,7 @@ from bigfoot.errors import ConfigError
 from bigfoot.progress import AUDIO, show_work
 
 if TYPE_CHECKING:
-    from bigfoot.embedding.embed import EmbedSummary
+    from bigfoot.embedding.embed import EmbedRequest, EmbedSummary
 
 
 def embed(
@@ -53,24 +54,36 @@ def embed(
     Recordings are computed one by one, so that none depends on another. An
     unreadable file is reported and skipped, and the exit code is 1 then.
     Recordings without a text and texts without a recording are listed. After a
-    kill, the same command resumes and writes the same file.
+    kill, the same command resumes and writes the same file; one in the cloud is
+    written at the end, as a whole.
     """
-    from bigfoot.audio.files import sum_seconds
-    from bigfoot.data.pairs import pair_by_name
-    from bigfoot.embedding.embed import EmbedRequest, embed_folder
-    from bigfoot.formats.speech_llm import load_encoder
+    from bigfoot.embedding.embed import EmbedRequest
+    from bigfoot.storage.remote import fetch, written
 
     request = EmbedRequest(audio_dir, output_file, transcripts_dir, layer, pool, chunk_seconds, may_replace(force))
     if problems := list(request.find_problems()):
         raise ConfigError(problems)
-    loaded = load_encoder(model)
+    texts = None if transcripts_dir is None else fetch(transcripts_dir)
     _take_threads(threads)
-    total = partial(sum_seconds, [pair.audio for pair in pair_by_name(audio_dir, transcripts_dir).pairs])
-    with show_work("embedding", total, AUDIO) as work:
-        summary = embed_folder(loaded, request, partial(typer.echo, err=True), work.advance)
-    _report(summary, output_file, json_output)
+    with written(output_file, force) as file:
+        here = replace(request, audio_dir=fetch(audio_dir), output=file, transcripts_dir=texts)
+        summary = _embed(model, here)
+        _report(summary, file, output_file, json_output)
     if summary.failed:
         raise typer.Exit(1)
+
+
+def _embed(model: str, request: EmbedRequest) -> EmbedSummary:
+    from bigfoot.audio.files import sum_seconds
+    from bigfoot.data.pairs import pair_by_name
+    from bigfoot.embedding.embed import embed_folder
+    from bigfoot.formats.speech_llm import load_encoder
+    from bigfoot.storage.remote import fetch, is_remote
+
+    loaded = load_encoder(fetch(model) if is_remote(model) else model)
+    pairs = pair_by_name(request.audio_dir, request.transcripts_dir).pairs
+    with show_work("embedding", partial(sum_seconds, [pair.audio for pair in pairs]), AUDIO) as work:
+        return embed_folder(loaded, request, partial(typer.echo, err=True), work.advance)
 
 
 def _take_threads(threads: int | None) -> None:
@@ -80,15 +93,15 @@ def _take_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def _report(summary: EmbedSummary, output_file: Path, json_output: bool) -> None:
+def _report(summary: EmbedSummary, file: Path, place: Path, json_output: bool) -> None:
     from bigfoot.embedding.account import read_account
 
     for note in summary.notes():
         typer.echo(note, err=True)
-    account = read_account(output_file, summary.folders.pairs)
+    account = read_account(file, summary.folders.pairs)
     if json_output:
         typer.echo(json.dumps({"tensors": summary.tensors, **account.to_dict()}, indent=2))
         return
-    typer.echo(summary.describe(output_file))
+    typer.echo(summary.describe(place))
     if account.left_out:
         typer.echo(account.describe())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from bigfoot.cli.compress import run_config, show_report
 from bigfoot.cli.options import Overrides, name_default
 from bigfoot.config.problems import Problem
 from bigfoot.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bigfoot.report.rows import Report
 
 DEFAULT_CONFIG = "tasks/fsdd_digit.yaml"
 
@@ -41,15 +44,16 @@ def train_task(
         _train_speech_llm(config, overrides or [], until, repeats=bool(seeds or folds))
         return
     if seeds or folds:
-        from bigfoot.pipeline.repeats import plan_repeats, write_repeats
+        from bigfoot.pipeline.repeats import RepeatedRun, run_repeats
+        from bigfoot.pipeline.settings import read_config
 
-        reports = {}
-        for name, changes in plan_repeats(seeds, folds, config, overrides or []):
-            reports[name], run_dir = run_config(config, [*(overrides or []), *changes], until)
-        if until == "report":
-            path = write_repeats(reports, Path(run_dir).parent)
-            typer.echo(path.read_text(encoding="utf-8"))
-            typer.echo(f"Table: {path}")
+        base, _ = read_config(config, overrides or [])
+        repeated = RepeatedRun(base.run_dir, base.seed, "data.split", base.data.split.by)
+
+        def run(changes: list[str]) -> Report | None:
+            return run_config(config, [*(overrides or []), *changes], until)[0]
+
+        typer.echo(run_repeats(seeds, folds, repeated, run, tabulate=until == "report"))
         return
     report, run_dir = run_config(config, overrides or [], until)
     if report is not None:

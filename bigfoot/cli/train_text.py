@@ -8,6 +8,8 @@ import typer
 
 from bigfoot.cli.compress import show_report
 from bigfoot.cli.options import Overrides
+from bigfoot.config.problems import Problem
+from bigfoot.errors import ConfigError
 
 
 def train_text(
@@ -17,6 +19,8 @@ def train_text(
     ] = "",
     model: Annotated[str, typer.Option(help="Folder or hub id of a text encoder in transformers' format.")] = "",
     config: Annotated[str | None, typer.Option(help="YAML file of these settings.")] = None,
+    seeds: Annotated[str, typer.Option(help="Several seeds, such as 1,2,3: a run each, and one table.")] = "",
+    folds: Annotated[int, typer.Option(min=0, help="So many folds: a run each, and one table.")] = 0,
 ) -> None:
     """Train a classifier of text, alone or fused with speech; evaluate and report.
 
@@ -30,8 +34,18 @@ def train_text(
     from bigfoot.storage.remote import mirrored
 
     given = {"csv": csv, "model": model}
-    settings = [f"{key}={value}" for key, value in given.items() if value]
-    read = read_text_config(config, [*settings, *(overrides or [])])
+    settings = [*(f"{key}={value}" for key, value in given.items() if value), *(overrides or [])]
+    read = read_text_config(config, settings)
+    if seeds or folds:
+        from bigfoot.pipeline.repeats import RepeatedRun, run_repeats
+
+        if folds and read.dev:
+            raise ConfigError([Problem("--folds", "not_read", "dev is a table of its own; leave it out for folds")])
+        repeated = RepeatedRun(read.run_dir, read.seed, "split", read.split.by)
+        typer.echo(run_repeats(
+            seeds, folds, repeated, lambda changes: run_text(read_text_config(config, [*settings, *changes]))
+        ))  # fmt: skip
+        return
     place = read.run_dir
     with mirrored(place) as folder:
         read.run_dir = str(folder)

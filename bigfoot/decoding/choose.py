@@ -15,6 +15,7 @@ from bigfoot.decoding.settings import SearchConfig
 from bigfoot.decoding.words import KenLM, WordValues, read_lexicon
 from bigfoot.errors import DataError
 from bigfoot.install import install_hint
+from bigfoot.storage.remote import fetch
 from bigfoot.text.tokenizer import Tokenizer
 
 
@@ -60,8 +61,9 @@ def _word_values(config: SearchConfig, tokenizer: Tokenizer, hot_words: Sequence
             f"evaluate.decoder: words are given values, but this tokenizer writes {tokenizer.unit}s "
             f"({tokenizer.describe()}); use evaluate.decoder=beam without lexicon"
         )
-    path = config.lm_path if config.decoder == "lm" else None
-    words = read_lexicon(config.lexicon, path)
+    wanted = config.lm_path if config.decoder == "lm" else None
+    path = None if wanted is None else fetch(wanted).expanduser()
+    words = read_lexicon(config.lexicon, None if path is None else str(path))
     known = None if words is None else [word for word in words if not tokenizer.unknown_characters(word)]
     if words and not known:
         raise DataError(
@@ -71,7 +73,7 @@ def _word_values(config: SearchConfig, tokenizer: Tokenizer, hot_words: Sequence
     model = None
     if path is not None:
         scored = [*(known or ()), *(word for phrase in hot_words for word in phrase.split())]
-        model = KenLM(Path(path).expanduser(), scored, tokenizer.to_pieces)
+        model = KenLM(path, scored, tokenizer.to_pieces)
     weight = config.lm_weight if model is not None else 0.0
     lexicon = None if known is None else frozenset(map(tokenizer.to_pieces, known))
     return WordValues(model, weight, lexicon, config.word_bonus)
@@ -150,6 +152,6 @@ def decoder_problems(config: SearchConfig) -> Iterator[Problem]:
         message = f"lm needs the package flashlight-text: {install_hint('lm')}"
         yield Problem("decoder", "missing_package", message)
     try:
-        read_lexicon(config.lexicon, str(Path(config.lm_path).expanduser()))
+        read_lexicon(config.lexicon, str(fetch(config.lm_path).expanduser()))
     except DataError as error:
         yield Problem("lm_path", "unreadable", str(error))

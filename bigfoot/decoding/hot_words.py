@@ -7,12 +7,12 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from bigfoot.config import Problem
 from bigfoot.decoding.phrases import as_spaces
 from bigfoot.decoding.settings import SearchConfig
 from bigfoot.errors import DataError
+from bigfoot.storage.remote import fetch
 from bigfoot.text.normalize import normalize_text
 from bigfoot.text.tokenizer import Tokenizer
 
@@ -48,7 +48,7 @@ def list_hot_words(config: SearchConfig) -> list[str]:
     """
     if config.hot_words_file is None:
         return list(config.hot_words)
-    path = Path(config.hot_words_file).expanduser()
+    path = fetch(config.hot_words_file).expanduser()
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:

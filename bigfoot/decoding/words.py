@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bigfoot.errors import DataError, MissingExtraError
+from bigfoot.storage.remote import fetch
 from bigfoot.text.ngram import UNKNOWN, read_arpa_words
 
 
@@ -136,7 +137,7 @@ def read_lexicon(lexicon: str | None, model: str | None) -> list[str] | None:
         DataError: a file is missing or no UTF-8, or the model is a binary, whose words cannot be listed.
     """
     if lexicon is not None:
-        path = Path(lexicon).expanduser()
+        path = fetch(lexicon).expanduser()
         if not path.is_file():
             raise DataError(f"{path}: no such lexicon; it has a word a line")
         try:

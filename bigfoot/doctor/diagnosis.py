@@ -13,10 +13,11 @@ from pathlib import Path
 
 from bigfoot.doctor.checks import choose_probes
 from bigfoot.doctor.findings import Finding
-from bigfoot.doctor.surroundings import look_around
-from bigfoot.install import package_hint, reinstall_hint
+from bigfoot.doctor.probes import install_again
+from bigfoot.doctor.surroundings import count_processors, look_around
+from bigfoot.install import reinstall_hint
 
-TIMEOUT = 60.0
+TIMEOUT = 240.0
 """Seconds for a child: a busy machine is slow, not broken."""
 
 
@@ -30,7 +31,8 @@ def examine(timeout: float = TIMEOUT) -> list[Finding]:
         Findings in a fixed order, none missing, whatever the packages do.
     """
     probes = choose_probes()
-    with ThreadPoolExecutor(len(probes)) as pool:
+    # As many as there are processors: more would only slow each other down.
+    with ThreadPoolExecutor(min(len(probes), count_processors())) as pool:
         children = pool.map(lambda name: ask_child(name, timeout), probes)
         around = list(look_around())
         return explain([*around, *(finding for found in children for finding in found)])
@@ -51,14 +53,16 @@ def ask_child(name: str, timeout: float = TIMEOUT, skip: int = 0) -> list[Findin
     home = str(Path(__file__).resolve().parents[2])
     code = f"import sys; sys.path.append({home!r}); from bigfoot.doctor.probes import main; main({name!r}, {skip})"
     command = [sys.executable, "-c", code]
+    advice = ""
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False)
         output, fate = done.stdout, _last_words(done) if done.returncode else ""
     except subprocess.TimeoutExpired as late:
         output, fate = late.stdout or b"", f"does not finish within {timeout:g} s"
+        advice = "run this again while the machine is idle; if it hangs then too: "
     found, dead = _read(output)
     if dead is not None:
-        found.append(Finding(dead, "broken", fate, package_hint(dead, again=True)))
+        found.append(Finding(dead, "broken", fate, advice + install_again(dead)))
         found += ask_child(name, timeout, skip + len(found))
     elif fate and not found and not skip:
         # It did not even reach its first check.

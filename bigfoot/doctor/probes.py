@@ -19,7 +19,23 @@ from bigfoot.doctor.findings import Finding
 from bigfoot.install import find_package, package_hint
 
 _UNWANTED = ("torchaudio", "torchcodec")
-_WHEELS = {"espeak-ng": "espeakng-loader"}
+_WHEELS = {
+    "GPU": "torch", "espeak-ng": "espeakng-loader", "half precision": "torch", "threads": "torch",
+}  # fmt: skip
+"""The packages of checks that have another name."""
+
+
+def install_again(name: str) -> str:
+    """Write the command that puts back the package of a check.
+
+    Args:
+        name: of the check.
+
+    Examples:
+        >>> install_again("espeak-ng")
+        "pip install --force-reinstall 'espeakng-loader..."
+    """
+    return package_hint(_WHEELS.get(name, name), again=True)
 
 
 def find_suspects(error: BaseException, name: str) -> list[str]:
@@ -68,7 +84,7 @@ def judge_failure(name: str, error: Exception) -> Finding:
     elif isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith(name):
         cure = package_hint(find_package(error.name.partition(".")[0]))
     else:
-        cure = package_hint(_WHEELS.get(name, name), again=True)
+        cure = install_again(name)
     return Finding(name, "broken", detail, cure, suspects)
 
 

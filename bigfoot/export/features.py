@@ -19,11 +19,14 @@ class FeatureWriter(PartWriter):
         model: see ``PartWriter``.
         graph: see there.
         normalize: bring utterances to zero mean and unit variance first.
+
+    Attributes:
+        waveform: (B, N, 1), what the convolutions took, once they are written.
     """
 
     def __init__(self, model: BigfootForCTC, graph: GraphWriter, normalize: bool) -> None:
         super().__init__(model, graph)
-        self.normalize = normalize
+        self.normalize, self.waveform = normalize, ""
 
     def write(self, samples: str, lengths: str) -> tuple[str, str]:
         """Write it all.
@@ -35,7 +38,8 @@ class FeatureWriter(PartWriter):
         Returns:
             (B, T, D) of frames, and (B,) real frames.
         """
-        strands = [self._waveform(samples, lengths)]
+        self.waveform = self._waveform(samples, lengths)
+        strands = [self.waveform]
         for index, layer in enumerate(self.model.speech_encoder.feature_encoder):
             lengths = self._count_frames(layer, lengths)
             strands = self._conv_layer(layer, index, strands, lengths)

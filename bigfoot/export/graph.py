@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bigfoot.compress.quantize import Int8Plan
+from bigfoot.export.energies import EnergyWriter
 from bigfoot.export.features import FeatureWriter
 from bigfoot.export.task_head import TaskWriter
 from bigfoot.export.transformer import TransformerWriter
@@ -54,7 +55,10 @@ def write_graph(model: BigfootForCTC, plan: Int8Plan, normalize: bool) -> tuple[
     g.part = later[2]
     batch: list[str | int] = ["batch"]
     if model.task_head is not None:
-        logits = TaskWriter(model.task_head, g, mask, lengths).write(x, transformer.states)
+        beside = None
+        if model.task_head.energies is not None:
+            beside = EnergyWriter(model, g).write(model.task_head.energies, features.waveform, "lengths")
+        logits = TaskWriter(model.task_head, g, mask, lengths).write(x, transformer.states, beside)
         axes = [*batch, model.task_head.kind.num_outputs]
     else:
         assert model.head is not None

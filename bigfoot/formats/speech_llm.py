@@ -25,6 +25,7 @@ from bigfoot.models.speech_llm.tokens import PromptTokenizer
 from bigfoot.muting import without_bars
 from bigfoot.storage.ownership import OWN_ONLY, MayReplace
 from bigfoot.storage.replace import replace_folder
+from bigfoot.storage.sharing import share_same_files
 from bigfoot.text.json_fields import quote
 from bigfoot.text.json_files import read_json
 from bigfoot.text.prompts import PromptTemplate
@@ -48,6 +49,7 @@ class LoadedSpeechLLM:
         tokens: of the language model.
         template: of the prompts that it was trained with.
         small: eight-bit weights of the language model; None for fp32.
+        folder: that it was loaded from; None of a new one.
     """
 
     model: SpeechLLM
@@ -55,6 +57,7 @@ class LoadedSpeechLLM:
     tokens: PromptTokenizer
     template: PromptTemplate
     small: Int8Weights | None = None
+    folder: Path | None = None
 
 
 def load_language_model(name: str | Path, *, trust_remote_code: bool = False) -> tuple[Any, Any]:
@@ -129,6 +132,8 @@ def build_speech_llm(
 def save_speech_llm(loaded: LoadedSpeechLLM, folder: str | Path, *, may: MayReplace = OWN_ONLY) -> None:
     """Write a folder beside its place, and move it there once it is whole.
 
+    Weights that are those of the folder that it was loaded from take no further space: both names are of one file.
+
     Args:
         loaded: the model; low-rank adapters of the language model are merged in what is written.
         folder: where.
@@ -157,6 +162,9 @@ def _write(loaded: LoadedSpeechLLM, folder: Path) -> None:
         "prompt": loaded.template.text, "chat": loaded.tokens.chat,
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    if loaded.folder is not None:
+        for part in (ENCODER, LANGUAGE_MODEL):
+            share_same_files(folder / part, loaded.folder / part, "*.safetensors")
 
 
 def merge_adapters(language_model: Any) -> Any:  # noqa: ANN401 - of transformers' or peft's
@@ -197,6 +205,7 @@ def load_speech_llm(name: str | Path, *, trust_remote_code: bool = False) -> Loa
     if faults:
         raise ModelError(f"{folder / ADAPTER} does not fit its configuration: {', '.join(faults[:5])}")
     loaded.model.adapter.load_state_dict(tensors)
+    loaded.folder = folder
     return loaded
 
 

@@ -17,7 +17,7 @@ from bigfoot.models.encoder import SpeechEncoder
 from bigfoot.models.outputs import SpeechEncoderOutput
 from bigfoot.models.padding import bring_to_front
 from bigfoot.models.pretrained import BigfootPreTrainedModel
-from bigfoot.models.tasks.head import TaskHead
+from bigfoot.models.tasks.head import Audio, TaskHead
 from bigfoot.models.tasks.shape import TaskShape
 
 
@@ -188,7 +188,8 @@ class BigfootForCTC(BigfootPreTrainedModel):
         by_decoder = decodes and self.decoder is not None and self.decoder.streams.needs_layers
         if by_decoder or (self.task_head is not None and self.task_head.needs_layers):
             encoder_arguments["output_hidden_states"] = True
-        if decodes and attention_mask is not None:
+        reads_audio = self.task_head is not None and self.task_head.energies is not None
+        if (decodes or reads_audio) and attention_mask is not None:
             # The decoder's streams read the waveform too, and their frames must be the encoder's.
             input_values, attention_mask = bring_to_front(input_values, attention_mask, self.training)
         encoded = self.speech_encoder(input_values, attention_mask, **encoder_arguments)
@@ -201,7 +202,7 @@ class BigfootForCTC(BigfootPreTrainedModel):
         inputs = StreamInputs(input_values, *states, logits, encoded.frame_mask)
         return CTCOutput(
             **(self._decode(inputs, decoder_labels) if decodes else {}),
-            **self._answer(encoded),
+            **self._answer(encoded, Audio(input_values, attention_mask)),
             loss=loss,
             logits=logits,
             last_hidden_state=encoded.last_hidden_state,
@@ -212,10 +213,10 @@ class BigfootForCTC(BigfootPreTrainedModel):
             attention_values=encoded.attention_values,
         )
 
-    def _answer(self, encoded: SpeechEncoderOutput) -> dict[str, Any]:
+    def _answer(self, encoded: SpeechEncoderOutput, audio: Audio) -> dict[str, Any]:
         if self.task_head is None:
             return {}
-        answers = self.task_head(encoded.last_hidden_state, encoded.hidden_states, encoded.frame_mask)
+        answers = self.task_head(encoded.last_hidden_state, encoded.hidden_states, encoded.frame_mask, audio)
         found = {"task_logits": answers.logits, "pooled": answers.pooled, "pooling_weights": answers.weights}
         return found | {"task_mix": answers.mix}
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from bigfoot.storage.digests import digest_file
+from bigfoot.storage.remote import fetch
 
 
 def fingerprint(*parts: object) -> str:
@@ -49,5 +50,5 @@ def digest_files(*paths: str | None) -> list[str]:
     Args:
         paths: such as ``evaluate.lm_path``.
     """
-    files = [Path(path).expanduser() for path in paths if path is not None]
+    files = [fetch(path).expanduser() for path in paths if path is not None]
     return [digest_file(file) for file in files if file.is_file()]

@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bigfoot.config import Problem
 from bigfoot.errors import ConfigError
-from bigfoot.pipeline.settings import read_config
 from bigfoot.report.files import encode_json, encode_text, write_whole
 from bigfoot.report.render import render_table
 from bigfoot.report.rows import Report
+from bigfoot.storage.inventory import Inventory
 from bigfoot.storage.ownership import OWN_OR_EDITED
+from bigfoot.storage.remote import is_remote, mirrored
 
 _FILE = "repeats.json"
 
 
-def plan_repeats(
-    seeds: str, folds: int, config: str | None, overrides: Sequence[str]
-) -> Iterator[tuple[str, list[str]]]:
+@dataclass(frozen=True)
+class RepeatedRun:
+    """Settings of a run that its repeats change.
+
+    Args:
+        run_dir: folder of all of them.
+        seed: the configured one.
+        split: key of the settings of its split.
+        by: how that splits now.
+    """
+
+    run_dir: str
+    seed: int
+    split: str
+    by: str
+
+
+def plan_repeats(seeds: str, folds: int, base: RepeatedRun) -> Iterator[tuple[str, list[str]]]:
     """List the runs of several seeds and folds.
 
     Args:
         seeds: separated by commas; empty for the configured one.
         folds: how many; 0 for none.
-        config: YAML file of the run.
-        overrides: of the command line.
+        base: the run that is repeated.
 
     Yields:
         A name, and the overrides of its run, whose folder is below the configured one.
@@ -35,10 +51,10 @@ def plan_repeats(
         ConfigError: seeds that are no numbers.
 
     Examples:
-        >>> [name for name, _ in plan_repeats("1,2", 3, None, [])]
+        >>> base = RepeatedRun("runs/mood", 7, "split", "speaker")
+        >>> [name for name, _ in plan_repeats("1,2", 3, base)]
         ['seed1-fold0', 'seed1-fold1', 'seed1-fold2', 'seed2-fold0', 'seed2-fold1', 'seed2-fold2']
     """
-    base, _ = read_config(config, overrides)
     try:
         chosen = [int(seed) for seed in seeds.split(",")] if seeds else [base.seed]
     except ValueError:
@@ -49,9 +65,39 @@ def plan_repeats(
             name = f"seed{seed}" + ("" if fold is None else f"-fold{fold}")
             changes = [f"seed={seed}", f"run_dir={Path(base.run_dir) / name}"]
             if fold is not None:
-                by = [] if base.data.split.by != "given" else ["data.split.by=speaker"]
-                changes += [f"data.split.folds={folds}", f"data.split.fold={fold}", *by]
+                by = [] if base.by != "given" else [f"{base.split}.by=speaker"]
+                changes += [f"{base.split}.folds={folds}", f"{base.split}.fold={fold}", *by]
             yield name, changes
+
+
+def run_repeats(
+    seeds: str, folds: int, base: RepeatedRun, run: Callable[[list[str]], Report | None], *, tabulate: bool = True
+) -> str:  # fmt: skip
+    """Run several seeds and folds, and write one table over them.
+
+    Args:
+        seeds: see ``plan_repeats``.
+        folds: likewise.
+        base: likewise; its folder may lie in the cloud.
+        run: runs a list of overrides to its report.
+        tabulate: whether the runs have reports.
+
+    Returns:
+        The table, in Markdown, with its path in the last line; empty without reports.
+
+    Raises:
+        ConfigError: seeds that are no numbers.
+    """
+    with mirrored(base.run_dir) as folder:
+        if is_remote(base.run_dir):
+            # The folder of the first run alone would not show whose the place is, if nothing comes after it.
+            Inventory(folder).claim()
+        here = replace(base, run_dir=str(folder))
+        reports = {name: run(changes) for name, changes in plan_repeats(seeds, folds, here)}
+        if not tabulate:
+            return ""
+        path = write_repeats(reports, folder)
+        return f"{path.read_text(encoding='utf-8')}\nTable: {path}"
 
 
 def write_repeats(reports: Mapping[str, Report | None], folder: Path) -> Path:

@@ -18,7 +18,7 @@ from bigfoot.data.manifests import ListedUtterance
 from bigfoot.data.settings import DataConfig
 from bigfoot.errors import ConfigError
 from bigfoot.models.tasks.shape import TaskShape
-from bigfoot.models.tasks.targets import find_labels
+from bigfoot.models.tasks.targets import find_labels, name_ratings
 from bigfoot.pipeline.fingerprints import digest_files, fingerprint, fingerprint_files
 from bigfoot.pipeline.rows import describe_machine
 from bigfoot.pipeline.run import start_logging
@@ -32,6 +32,7 @@ from bigfoot.storage.replace import replacing
 from bigfoot.storage.state import read_state, write_state
 from bigfoot.tasks.labels import balanced_weights
 from bigfoot.tasks.text.examples import read_examples
+from bigfoot.tasks.text.floors import measure_text_floors
 from bigfoot.tasks.text.folder import LoadedText, build_text, load_text, save_text
 from bigfoot.tasks.text.judge import TextJudge, answer_examples, score_result
 from bigfoot.tasks.text.objective import TextObjective
@@ -43,8 +44,8 @@ from bigfoot.training.run import TrainingRun
 
 log = logging.getLogger("bigfoot")
 
-_PLACES = ("run_dir", "trackers", "csv", "dev", "test")
-"""Settings that do not count: what the tables hold does."""
+_UNCOUNTED = ("run_dir", "trackers", "csv", "dev", "test", "floors")
+"""Settings that the model does not depend on: what the tables hold counts."""
 Splits = Mapping[str, Sequence[ListedUtterance]]
 
 
@@ -115,7 +116,7 @@ def run_text(config: TrainTextConfig) -> Report:
 
 def _digest_inputs(config: TrainTextConfig, splits: Splits) -> str:
     """Digest of settings, examples, audio and models; where the run lies does not count."""
-    settings = {key: value for key, value in to_dict(config).items() if key not in _PLACES}
+    settings = {key: value for key, value in to_dict(config).items() if key not in _UNCOUNTED}
     models = [fingerprint_files(fetch(path)) for path in _models(config)]
     listed = {split: [[item.id, item.text, dict(item.labels)] for item in items] for split, items in splits.items()}
     paths = sorted({str(item.path) for items in splits.values() for item in items}) if config.speech.is_used else []
@@ -167,11 +168,14 @@ def build_shape(config: TrainTextConfig, splits: Splits) -> TaskShape:
     """
     if not config.task_weight:
         return TaskShape(kind="regression", labels=["none"], column="")
-    labels = config.labels or find_labels(config.kind, config.column, [item.labels for item in splits["train"]])
-    if config.kind == "single_label" and len(labels) < 2:
+    found = [item.labels for item in splits["train"]]
+    labels = config.labels or (name_ratings(config.edges) if config.edges else
+                               find_labels(config.kind, config.column, found))  # fmt: skip
+    if config.kind in ("single_label", "ordinal") and len(labels) < 2:
         message = f"{config.column!r} has {len(labels)} different labels in train, and two are needed"
         raise ConfigError([Problem("column", "empty", message)])
-    return TaskShape(kind=config.kind, labels=labels, column="" if config.kind == "regression" else config.column)
+    return TaskShape(kind=config.kind, labels=labels, column="" if config.kind == "regression" else config.column,
+                     edges=list(config.edges))  # fmt: skip
 
 
 def _report(
@@ -183,6 +187,8 @@ def _report(
     for split in ("dev", "test"):
         if split in splits:
             row, task = _judge(loaded, splits[split], split, config)
+            if config.floors and row.metric != RETRIEVAL:
+                _add_floors(task, loaded.model.shape, splits["train"], splits[split], row.metric, config)
             rows.append(row)
             tasks.append(task)
     skipped = [
@@ -214,8 +220,18 @@ def _judge(
     task = {
         "name": row.name, "split": split, "kind": config.kind, "labels": list(loaded.model.shape.labels),
         "metrics": score.metrics, "per_class": score.per_class, "confusion": score.confusion,
-        "shape": dataclasses.asdict(loaded.model.shape),
+        "shape": dataclasses.asdict(loaded.model.shape), "metric": score.metric, "interval": [score.low, score.high],
     }  # fmt: skip
     if score.metric == RETRIEVAL:
         task["labels"] = []
     return row, task
+
+
+def _add_floors(
+    task: dict[str, Any], shape: TaskShape, train: Sequence[ListedUtterance], judged: Sequence[ListedUtterance],
+    metric: str, config: TrainTextConfig,
+) -> None:  # fmt: skip
+    """Add what the model must beat to its entry of a split."""
+    scores = measure_text_floors(shape, train, judged, metric, config.bootstrap_samples)
+    task["floors"] = {name: score.metrics for name, score in scores.items()}
+    task["floor_intervals"] = {name: [score.low, score.high] for name, score in scores.items()}

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from shutil import copyfile
 from tempfile import TemporaryDirectory
 from typing import IO, Any
 
@@ -58,7 +59,8 @@ def fetch(place: str | Path) -> Path:
     """Copy a file or folder into the cache; what is there unchanged is not read again.
 
     Args:
-        place: such as ``s3://bucket/model``; a path of this machine comes back as it is.
+        place: such as ``s3://bucket/model``; a path of this machine comes back as it is. Beside a model of OpenVINO
+            (``.xml``) its weights (``.bin``) are copied too.
 
     Returns:
         The copy. A download that was cut short goes on where it ended.
@@ -67,7 +69,16 @@ def fetch(place: str | Path) -> Path:
         DataError: there is nothing, or it cannot be read.
         MissingExtraError: without the library of the place.
     """
-    return _Place(str(place)).fetch() if is_remote(place) else Path(place)
+    if not is_remote(place):
+        return Path(place)
+    copy = _Place(str(place)).fetch()
+    if copy.suffix == ".xml":
+        weights, beside = fetch(str(place).removesuffix(".xml") + ".bin"), copy.with_suffix(".bin")
+        if digest_file(weights) != digest_file(beside):
+            part = beside.with_name(f".{beside.name}.part")
+            copyfile(weights, part)
+            os.replace(part, beside)
+    return copy
 
 
 @contextmanager

@@ -1,7 +1,9 @@
-"""What a task model must beat: the majority or the mean of train, and a linear model on log-mel energies."""
+"""What a task model must beat: the majority or the mean of train, and a linear model on simple features."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,13 @@ import torch
 
 from bigfoot.data.batches import iterate_utterances
 from bigfoot.models.decoders.fbank import Fbank
+from bigfoot.models.tasks.energies import HOP, WINDOW
 from bigfoot.models.tasks.shape import TaskShape
 from bigfoot.models.tasks.targets import read_targets
 from bigfoot.tasks.answers import Answers, task_facts
 from bigfoot.tasks.metrics import TaskScore, score_answers
 
-_BANDS, _WINDOW, _HOP, _LONGEST = 40, 400, 160, 40.0
+_BANDS, _LONGEST = 40, 40.0
 _PENALTY = 10.0
 """Of the ridge regression, on features of unit variance."""
 
@@ -37,52 +40,75 @@ def measure_floors(
     Returns:
         Scores of ``majority`` (``mean`` of a regression) and of ``fbank + logistic regression`` (``fbank + ridge``).
     """
+    from sklearn.preprocessing import StandardScaler
+
     fitted, judged = _read(shape, train), _read(shape, test)
-    numbers = shape.kind == "regression"
+    return score_floors(shape, fitted, judged, ("fbank", StandardScaler), metric, samples, seed)
+
+
+@dataclass(frozen=True)
+class FloorExamples:
+    """Examples of a split, as a linear model takes them.
+
+    Args:
+        features: N of them: rows of numbers, or texts.
+        speakers: N.
+        targets: (N, W), NaN where not known.
+    """
+
+    features: npt.NDArray[Any]
+    speakers: Sequence[str]
+    targets: npt.NDArray[np.float64]
+
+
+def score_floors(
+    shape: TaskShape, fitted: FloorExamples, judged: FloorExamples, front: tuple[str, Callable[[], Any]], metric: str,
+    samples: int, seed: int,
+) -> dict[str, TaskScore]:  # fmt: skip
+    """Score what is the same for every utterance, and a linear model on features.
+
+    Args:
+        shape: of the task.
+        fitted: examples that both are fitted to.
+        judged: examples that both are scored on.
+        front: name of the features, and the transformer of scikit-learn's in front of the linear model.
+        metric: the one with an interval.
+        samples: bootstrap resamples.
+        seed: of the resampling.
+
+    Returns:
+        Scores of ``majority`` or ``mean``, and of ``NAME + logistic regression`` or ``NAME + ridge``.
+    """
+    numbers, (features, prepare) = shape.kind == "regression", front
     constant = np.repeat(_frequencies(shape, fitted)[None], len(judged.features), 0)
-    linear = _fit(shape, fitted, judged.features)
     found = {
         "mean" if numbers else "majority": constant,
-        "fbank + ridge" if numbers else "fbank + logistic regression": linear,
+        f"{features} + {'ridge' if numbers else 'logistic regression'}": _fit(shape, fitted, judged.features, prepare),
     }
     facts, names = task_facts(shape), [""] * len(judged.speakers)
     return {
-        name: score_answers(Answers(names, judged.speakers, judged.targets, scores, facts), metric, samples, seed)
+        name: score_answers(Answers(names, [*judged.speakers], judged.targets, scores, facts), metric, samples, seed)
         for name, scores in found.items()
     }
 
 
-class _Split:
-    """Features, targets and speakers of a split."""
-
-    def __init__(self) -> None:
-        self.rows: list[npt.NDArray[np.float32]] = []
-        self.speakers: list[str] = []
-        self.labels: list[Any] = []
-        self.targets: npt.NDArray[np.float64] = np.zeros((0, 1))
-
-    @property
-    def features(self) -> npt.NDArray[np.float32]:
-        return np.stack(self.rows)
-
-
-def _read(shape: TaskShape, manifest: Path) -> _Split:
+def _read(shape: TaskShape, manifest: Path) -> FloorExamples:
     """Read mean and standard deviation of the log-mel energies of each utterance; of the first piece of a long one."""
-    fbank, found, last = Fbank(_BANDS, _WINDOW, _HOP), _Split(), None
+    fbank, last = Fbank(_BANDS, WINDOW, HOP), None
+    rows, speakers, labels = list[npt.NDArray[np.float32]](), list[str](), list[Mapping[str, str]]()
     for item in iterate_utterances(manifest, longest=_LONGEST):
         if item.id == last:
             continue
         last = item.id
         energies = fbank(torch.from_numpy(np.asarray(item.samples))[None])[0]
         energies = energies if len(energies) else torch.zeros(1, _BANDS)
-        found.rows.append(torch.cat([energies.mean(0), energies.std(0, correction=0)]).numpy())
-        found.speakers.append(item.speaker)
-        found.labels.append(item.attributes)
-    found.targets = read_targets(shape, found.labels).double().numpy()
-    return found
+        rows.append(torch.cat([energies.mean(0), energies.std(0, correction=0)]).numpy())
+        speakers.append(item.speaker)
+        labels.append(item.attributes)
+    return FloorExamples(np.stack(rows), speakers, read_targets(shape, labels).double().numpy())
 
 
-def _frequencies(shape: TaskShape, fitted: _Split) -> npt.NDArray[np.float64]:
+def _frequencies(shape: TaskShape, fitted: FloorExamples) -> npt.NDArray[np.float64]:
     """Scores that are the same for every utterance."""
     if shape.kind in ("multi_label", "regression"):
         return np.nan_to_num(np.nanmean(fitted.targets, 0))
@@ -94,18 +120,19 @@ def _frequencies(shape: TaskShape, fitted: _Split) -> npt.NDArray[np.float64]:
     return counts / counts.sum()
 
 
-def _fit(shape: TaskShape, fitted: _Split, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+def _fit(
+    shape: TaskShape, fitted: FloorExamples, features: npt.NDArray[Any], prepare: Callable[[], Any]
+) -> npt.NDArray[np.float64]:  # fmt: skip
     """Fit a linear model to each column of the targets, or one to the classes; return its scores."""
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
     scores = np.zeros((len(features), shape.num_labels))
     for column, target in enumerate(fitted.targets.T):
         known = ~np.isnan(target)
         rows, labels = fitted.features[known], target[known]
         if shape.kind == "regression":
-            model = make_pipeline(StandardScaler(), Ridge(_PENALTY)).fit(rows, labels)
+            model = make_pipeline(prepare(), Ridge(_PENALTY)).fit(rows, labels)
             scores[:, column] = model.predict(features)
             continue
         classes = np.unique(labels).astype(int)
@@ -114,7 +141,7 @@ def _fit(shape: TaskShape, fitted: _Split, features: npt.NDArray[np.float32]) ->
             at = column if shape.kind == "multi_label" else classes
             scores[:, at] = labels[0] if shape.kind == "multi_label" else 1.0
             continue
-        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(rows, labels.astype(int))
+        model = make_pipeline(prepare(), LogisticRegression(max_iter=1000)).fit(rows, labels.astype(int))
         probabilities = model.predict_proba(features)
         if shape.kind == "multi_label":
             scores[:, column] = probabilities[:, 1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from bigfoot.config import Problem, above_zero, not_negative, one_of, share
@@ -22,6 +22,20 @@ LOSS = "loss"
 LOWER_IS_BETTER = ("mae", "rmse", LOSS)
 
 
+def find_edge_problems(kind: str, edges: Sequence[float], labels: Sequence[str]) -> Iterator[Problem]:
+    """Check where numbers are cut into ratings.
+
+    Args:
+        kind: of the task.
+        edges: as configured.
+        labels: likewise.
+    """
+    if edges and kind != "ordinal":
+        yield Problem("edges", "not_read", f"{kind} has no ratings in order; leave it out")
+    if edges and ([*edges] != sorted(set(edges)) or len(labels) not in (0, len(edges) + 1)):
+        yield Problem("edges", "bad_bounds", f"expected numbers that rise, one fewer than labels, got {[*edges]}")
+
+
 @dataclass
 class HeadConfig:
     """The task head, where the model has none yet."""
@@ -37,6 +51,12 @@ class HeadConfig:
     """Widths of the layers between pooling and output; empty for none."""
     dropout: float = share(0.1)
     """Before each layer of the head, in training."""
+    fbank: int = not_negative(0)
+    """Bands of log-mel energies whose mean and standard deviation stand beside the pooled frames, such as 40: the
+    spectrum of a voice, which the encoder's group norm takes away. 0 for none."""
+    init: str = one_of("random", "probe")
+    """``probe`` starts from the linear model of the pooled vectors that scikit-learn fits on train, its penalty chosen
+    by the loss on dev (Kumar et al., 2022); without ``hidden_sizes``, and not with the link ``coral``."""
     link: str = one_of("corn", "coral")
     """Of ``ordinal``: ``corn`` (a direction for each threshold between ratings), or ``coral`` (one for all)."""
 
@@ -114,10 +134,7 @@ class TrainTaskConfig(TrainConfig):
             yield Problem("metric", "unknown_word", f"{self.metric!r} is none of {self.kind}'s: {known}")
         if self.kind == "regression" and not self.labels:
             yield Problem("labels", "missing", "regression needs the labels that hold its numbers, such as [age]")
-        if self.edges and self.kind != "ordinal":
-            yield Problem("edges", "not_read", f"{self.kind} has no ratings in order; leave it out")
-        if self.edges and (self.edges != sorted(set(self.edges)) or len(self.labels) not in (0, len(self.edges) + 1)):
-            yield Problem("edges", "bad_bounds", f"expected numbers that rise, one fewer than labels, got {self.edges}")
+        yield from find_edge_problems(self.kind, self.edges, self.labels)
         if not self.column and self.kind in ("single_label", "ordinal"):
             yield Problem("column", "missing", f"{self.kind} needs the label that holds its classes")
         if not self.column and self.kind == "multi_label" and not self.labels:
@@ -126,6 +143,9 @@ class TrainTaskConfig(TrainConfig):
             yield Problem("unfreeze_at", "not_read", "freeze is empty, so there is nothing to unfreeze")
         if self.class_weights == "balanced" and self.kind == "regression":
             yield Problem("class_weights", "not_read", "a regression has no classes; leave it out")
+        shared = self.kind == "ordinal" and self.head.link == "coral"
+        if self.head.init == "probe" and (self.head.hidden_sizes or shared):
+            yield Problem("head.init", "not_linear", "a probe is linear; leave out hidden_sizes and the link coral")
         if self.sampling == "balanced" and self.kind not in ("single_label", "ordinal"):
             yield Problem("sampling", "not_read", f"{self.kind} has no one class an utterance; leave it out")
         if self.lora_rank and importlib.util.find_spec("peft") is None:

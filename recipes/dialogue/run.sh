@@ -70,7 +70,7 @@ fi
 if wants 3 "text"; then
   needs_setup
   $python recipes/tasks.py --config speech_llm/dialogue "language_model.path=$lm" "${settings[@]}" \
-    "run_dir=$runs/text" data.input=text train_full.max_steps=200
+    "run_dir=$runs/text" data.input=text
 fi
 if wants 4 "speech"; then
   needs_setup

@@ -138,9 +138,8 @@ def test_an_entry_is_checked_by_key_and_code(entry, key, code):
 def test_one_of_a_users_own_is_one_new_file(page):
     config = load_config("my_student.yaml", [
         "threads=1", "trackers=[]", "data.num_train=12", "data.num_dev=2", "data.num_test=3", "data.max_digits=2",
-        "distill.max_steps=2", "evaluate.speed_rounds=1", "evaluate.speed_seconds=1", "evaluate.bootstrap_samples=10",
     ])  # fmt: skip
-    run_pipeline(config)
+    run_pipeline(config, until="student")
     made, whole = load_model(config.run_dir + "/student/model"), load_model("tiny_teacher").model
     assert made.model.config.num_hidden_layers == 4
     expected = sum(layer.layer_norm.weight for layer in whole.speech_encoder.encoder.layers[3:6]) / 3

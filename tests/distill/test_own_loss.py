@@ -22,6 +22,11 @@ TINY = [
 
 
 @pytest.fixture
+def settings(narrow_teacher):
+    return [*TINY, f"teacher.path={narrow_teacher}", "student.num_hidden_layers=2"]
+
+
+@pytest.fixture
 def page(tmp_path, monkeypatch):
     """A folder with the files of the page; what it registers is forgotten afterwards."""
     monkeypatch.setattr(REGISTERED, "_entries", dict(REGISTERED._entries))
@@ -38,8 +43,8 @@ def steps_of(config):
     return {file.parent.name: file.stat().st_mtime_ns for file in Path(config.run_dir).glob("*/facts.json")}
 
 
-def test_it_is_trained_and_taken_up_again_until_it_changes(page):
-    config = load_config("my_config.yaml", TINY)
+def test_it_is_trained_and_taken_up_again_until_it_changes(page, settings, quick_report):
+    config = load_config("my_config.yaml", settings)
     report = run_pipeline(config)
     curve = [record["motion"] for record in [*report.losses.values()][-1] if "motion" in record]
     assert len(curve) == 3 and all(0 < value < 100 for value in curve)
@@ -48,7 +53,7 @@ def test_it_is_trained_and_taken_up_again_until_it_changes(page):
     assert steps_of(config) == first
     file = page / "my_losses.py"
     file.write_text(file.read_text().replace(".square()", ".abs()"))
-    run_pipeline(load_config("my_config.yaml", TINY))
+    run_pipeline(load_config("my_config.yaml", settings), until="distill")
     assert steps_of(config)["distill"] > first["distill"]
 
 

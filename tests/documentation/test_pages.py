@@ -50,17 +50,17 @@ def workplace(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         run_command("bigfoot compress --config demo_config.yaml")
-        run_command("bigfoot compress --config demo_config.yaml run_dir=runs/fsdd student.conv_groups=1")
+    shutil.copytree(folder / "runs/demo", folder / "runs/fsdd")
     return folder
 
 
 @pytest.fixture
-def place(workplace, tmp_path, monkeypatch, request):
+def place(workplace, tmp_path, monkeypatch):
     """A copy of it for one page; what the page registers is forgotten afterwards."""
     for registry in (REGISTERED, _SETTINGS, STEPS):
         monkeypatch.setattr(registry, "_entries", dict(registry._entries))
         monkeypatch.setattr(registry, "_origins", dict(registry._origins))
-    folder, is_measured = tmp_path / "page", request.node.callspec.params["name"] == "README.md"
+    folder = tmp_path / "page"
     shutil.copytree(workplace, folder, symlinks=True)
     models = (folder / "runs/demo").rglob("*.safetensors")
     made = {str(path.relative_to(folder / "runs/demo")): path.stat().st_mtime_ns for path in models}
@@ -69,9 +69,8 @@ def place(workplace, tmp_path, monkeypatch, request):
     monkeypatch.setattr(
         bigfoot, "load_config", lambda path, given=(): load_config(path, [*given, *TINY]), raising=False
     )
-    if not is_measured:
-        # Each takes a process that imports torch; README's are measured for real.
-        monkeypatch.setattr("bigfoot.measure.benchmark.measure_peak_memory", lambda *_, **__: 123_456_789)
+    # Each takes a process that imports torch; tests/measure/test_memory.py has one.
+    monkeypatch.setattr("bigfoot.measure.benchmark.measure_peak_memory", lambda *_, **__: 123_456_789)
     monkeypatch.chdir(folder)
     yield folder
     for file in folder.glob("my_*.py"):

@@ -178,7 +178,7 @@ def small_model(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for the peak of a process")
-def test_forty_minutes_take_no_more_memory_than_five(small_model, start, tmp_path):
+def test_forty_minutes_take_no_more_memory_than_five(small_model, launch, tmp_path):
     minute = np.concatenate([string.samples for string in synthesize_split(0, "test", 30)])[: 60 * RATE]
     assert len(minute) == 60 * RATE
     peaks, found = {}, {}
@@ -193,7 +193,7 @@ def test_forty_minutes_take_no_more_memory_than_five(small_model, start, tmp_pat
         said = " ".join(["A", "B"] * 10 * minutes)
         (base / "texts" / "a.txt").write_text(said)
         (base / "test.tsv").write_text(f"path\ttext\naudio/a.wav\t{said}")
-        done = start("-c", LISTEN, base)
+        done = launch.run("-c", LISTEN, base)
         assert done.returncode == 0, done.stderr
         *found[minutes], peak = map(int, done.stdout.splitlines()[-1].split())
         peaks[minutes] = peak / 1024

@@ -59,8 +59,15 @@ def test_answers_as_pytorch(target, build_model, processor):
 
 
 @pytest.mark.slow
-def test_answers_as_pytorch_in_every_family(target, family, build_model, processor):
-    compare(build_model(family, num_hidden_layers=1), processor, target, family)
+def test_openvino_answers_as_pytorch_in_every_family(family, build_model, processor):
+    pytest.importorskip("openvino")
+    compare(build_model(family, num_hidden_layers=1), processor, "openvino", family)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["hubert-batch-norm", "data2vec", "wavlm", "wavlm-large"])
+def test_a_program_answers_as_pytorch_in_families_that_change_it(family, build_model, processor):
+    compare(build_model(family, num_hidden_layers=1), processor, "torch-export", family)
 
 
 @pytest.mark.slow

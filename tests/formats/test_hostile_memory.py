@@ -53,11 +53,11 @@ def write_folders(folder, build_huggingface, edit_json):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process's memory is read from /proc")
-def test_no_hostile_file_takes_much_memory(build_huggingface, edit_json, start, tmp_path):
+def test_no_hostile_file_takes_much_memory(build_huggingface, edit_json, launch, tmp_path):
     write_files(tmp_path)
     write_folders(tmp_path, build_huggingface, edit_json)
     given = sorted(path.name for path in tmp_path.iterdir())
-    done = start("tests/formats/hostile_memory.py", tmp_path, 2 * MOST)
+    done = launch.run("tests/formats/hostile_memory.py", tmp_path, 2 * MOST)
     assert done.returncode == 0, done.stderr[-3000:]
     grown = dict(map(json.loads, done.stdout.splitlines()))
     # The same measure hears a block that is really there.

@@ -73,6 +73,27 @@ def test_a_saved_folder_gives_the_same_logits(tmp_path, kind):
     assert tied is bool(LANGUAGE_MODELS[kind].get("tie_word_embeddings", kind == "gpt2"))
 
 
+def test_weights_that_did_not_change_are_stored_once(tmp_path):
+    save_speech_llm(build(write_language_model(tmp_path / "lm")), tmp_path / "one")
+    loaded = load_speech_llm(tmp_path / "one")
+    with torch.no_grad():
+        loaded.model.adapter.norm_out.bias.add_(1)
+    save_speech_llm(loaded, tmp_path / "two")
+    files = {part: f"{part}/model.safetensors" for part in ("encoder", "language_model")}
+    assert all((tmp_path / "one" / file).samefile(tmp_path / "two" / file) for file in files.values())
+    before = (tmp_path / "one" / files["language_model"]).read_bytes()
+    with torch.no_grad():
+        loaded.model.token_embedding.weight.add_(1)
+    # In its own place too: what the other folder has stays.
+    for name in ("three", "two"):
+        save_speech_llm(loaded, tmp_path / name)
+        again = load_speech_llm(tmp_path / name)
+        assert torch.equal(again.model.token_embedding.weight, loaded.model.token_embedding.weight)
+        assert torch.equal(again.model.adapter.norm_out.bias, loaded.model.adapter.norm_out.bias)
+        assert (tmp_path / "one" / files["encoder"]).samefile(tmp_path / name / files["encoder"])
+    assert (tmp_path / "one" / files["language_model"]).read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("bos", "chat", "expected"), [(False, False, 0), (True, False, 1), (False, True, 1), (True, True, 1)]
 )

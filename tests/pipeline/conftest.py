@@ -6,12 +6,6 @@ import pytest
 from tests.pipeline.killing import SETTINGS
 
 
-@pytest.fixture
-def quick_memory(monkeypatch):
-    """Peak memory is measured in a child process each, which the run of ``finished_run`` does for real."""
-    monkeypatch.setattr("bigfoot.pipeline.measured.measure_peak_memory", lambda folder: 123_456_789)
-
-
 @pytest.fixture(scope="session")
 def table(tmp_path_factory):
     """A corpus by table: 16 good strings, and what a folder of a user's also holds; its folder."""
@@ -70,8 +64,11 @@ def command(small_run):
 
 
 @pytest.fixture(scope="session")
-def uninterrupted(command, start, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    done = start(*command(folder))
-    assert done.returncode == 0, done.stderr
-    return folder
+def uninterrupted(command, start, made_once):
+    """The same run by a process of its own, whose sets have another order than those of ``launch``."""
+
+    def make(folder):
+        done = start(*command(folder / "run"))
+        assert done.returncode == 0, done.stderr
+
+    return made_once("uninterrupted", make) / "run"

@@ -7,7 +7,7 @@ import torch
 
 from bigfoot.formats.folder import load_model
 
-STEPS = 42
+STEPS = 28
 SETTINGS = (
     f"distill.max_steps={STEPS}", "distill.checkpoint_every=7", "distill.eval_every=20", "data.augment.speed=[0.9,1.1]",
     "data.augment.noise_probability=0.5", "data.augment.gain_db=[-3,3]", "distill.spec_augment.mask_time_prob=0.2",
@@ -21,7 +21,7 @@ def wait_for(found, process, seconds=600):
     began = time.monotonic()
     while process.poll() is None and not found():
         assert time.monotonic() - began < seconds, "the run does not come to the point where it is to be killed"
-        time.sleep(0.002)
+        time.sleep(0.005)
 
 
 def kill(process):

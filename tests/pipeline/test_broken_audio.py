@@ -1,4 +1,4 @@
-"""Ten broken files among 190 good ones: the run ends, names each, and judges as if they were not there."""
+"""Ten broken files among 50 good ones: the run ends, names each, and judges as if they were not there."""
 
 import json
 import struct
@@ -11,7 +11,7 @@ from bigfoot.audio.files import write_audio
 from bigfoot.data.synthetic import synthesize_split
 from bigfoot.pipeline import run_pipeline
 
-COUNTS = {"train": 140, "dev": 10, "test": 40}
+COUNTS = {"train": 30, "dev": 5, "test": 15}
 # (split, file, what its reason says)
 BROKEN = (
     ("train", "zero_bytes.flac", "empty (0 bytes)"),
@@ -71,7 +71,7 @@ def run(corpus, tables, small_config, folder):
 
 
 @pytest.mark.slow
-def test_the_figures_are_those_of_the_good_files_alone(corpus, small_config, quick_memory, tmp_path):
+def test_the_figures_are_those_of_the_good_files_alone(corpus, small_config, quick_report, tmp_path):
     broken = run(corpus, "all", small_config, tmp_path / "broken")
     good = run(corpus, "good", small_config, tmp_path / "good")
     assert good.skipped == [] and len(broken.skipped) == len(BROKEN) == 10

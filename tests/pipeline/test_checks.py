@@ -15,14 +15,14 @@ from tests.conftest import VOCABULARY, make_teacher
 from tests.pipeline.problems import problems_of
 
 
-def test_everything_wrong_is_said_at_once_by_the_command(start, narrow_teacher, tmp_path):
+def test_everything_wrong_is_said_at_once_by_the_command(launch, narrow_teacher, tmp_path):
     """One of each kind: key, type, word, layer, groups, root."""
     wrong = [
         "student.conv_gruops=2", "seed=many", "distill.schedule=linar", "student.layer_init=[0,9,2,3]",
         "student.conv_groups=5", "data.corpus=librispeech", f"data.root={tmp_path / 'nowhere'}",
         "distill.losses.logit_kl.weight=0", f"teacher.path={narrow_teacher}", f"run_dir={tmp_path / 'run'}",
     ]  # fmt: skip
-    done = start("recipes/compress.py", "--config", "demo_config.yaml", *wrong, "distill.losses.hidden.weight=0")
+    done = launch.run("recipes/compress.py", "--config", "demo_config.yaml", *wrong, "distill.losses.hidden.weight=0")
     assert done.returncode == 2 and "Traceback" not in done.stderr
     named = re.findall(r"^  - ([\w.]+): ", done.stderr, flags=re.MULTILINE)
     assert sorted(named) == [

@@ -13,7 +13,7 @@ NAMES = sorted(path.name for path in CONFIG_FOLDER.glob("*.yaml"))
 TINY = [f"{part}.{key}" for part in ("distill", "finetune") for key in (
     "max_steps=2", "warmup_steps=1", "eval_every=2", "checkpoint_every=1", "log_every=1",
 )]  # fmt: skip
-REST = ["threads=1", "trackers=[]", "data.batch_seconds=40", "evaluate.speed_rounds=2", "evaluate.speed_seconds=1",
+REST = ["threads=1", "trackers=[]", "data.batch_seconds=40", "evaluate.speed_rounds=1", "evaluate.speed_seconds=0.5",
         "evaluate.bootstrap_samples=20", "student.num_hidden_layers=2", "data.num_workers=0"]  # fmt: skip
 DIGITS = ["data.num_train=10", "data.num_dev=2", "data.num_test=3"]
 
@@ -51,7 +51,7 @@ def test_no_key_is_wrong_and_the_command_stands_on_top(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_it_runs_from_teacher_to_report(name, request, narrow_teacher, libri_tree, quick_memory, tmp_path):
+def test_it_runs_from_teacher_to_report(name, request, narrow_teacher, libri_tree, quick_report, tmp_path):
     def short_tables(source):
         """The first lines of train, of two speakers, and of dev; audio stays where it lies."""
         (tmp_path / "audio").symlink_to(source / "audio")

@@ -15,7 +15,7 @@ SETTINGS = ["distill.losses.hidden.weight=1", "distill.losses.attention.weight=1
 
 # One of each family; what norms change stands in the tests of models, compress, formats and export.
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_memory")
+@pytest.mark.usefixtures("quick_report")
 @pytest.mark.parametrize("structure", ["hubert-without-norm", "hubert-batch-norm", "wavlm-large", "data2vec"])
 def test_from_teacher_to_report(structure, build_huggingface, processor, small_config, tmp_path):
     headless = structure == "hubert-batch-norm"
@@ -36,7 +36,7 @@ def test_from_teacher_to_report(structure, build_huggingface, processor, small_c
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_memory")
+@pytest.mark.usefixtures("quick_report")
 def test_a_student_of_another_family_and_width(build_huggingface, processor, small_config, tmp_path):
     """Cut out of a model that is not the teacher, and taught by the teacher all the same."""
     teacher = make_teacher(tmp_path / "teacher", build_huggingface, processor, "wavlm")

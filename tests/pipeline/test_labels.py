@@ -151,7 +151,7 @@ def test_a_whole_run_on_audio_alone(small_config, silent_table, quick_memory, tm
 
 
 @pytest.mark.slow
-def test_a_batch_without_any_label_trains_on(small_config, quick_memory, tmp_path):
+def test_a_batch_without_any_label_trains_on(small_config, quick_report, tmp_path):
     """One utterance a batch, and most of them without labels: zeros among the losses, and no NaN."""
     settings = ("teacher.path=tiny_teacher", NONE, "data.batch_seconds=0.5", "data.max_digits=1", "steps=[finetune]")
     config = small_config(tmp_path, *settings, "finetune.max_steps=8", "finetune.log_every=1")

@@ -15,7 +15,7 @@ QUICK = ("distill.max_steps=2", "distill.losses.hidden.weight=1", "evaluate.spee
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_memory")
+@pytest.mark.usefixtures("quick_report")
 def test_pruned_and_distilled_in_turns_with_a_control(small_config, tmp_path):
     settings = ("steps=[prune,distill,prune,distill]", "control=ctc_only", "prune.parts=[heads,feed_forward,conv]")
     config = small_config(tmp_path / "run", *QUICK, *settings, "prune.target=macs", "prune.keep=0.8")
@@ -35,7 +35,7 @@ def test_pruned_and_distilled_in_turns_with_a_control(small_config, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_memory")
+@pytest.mark.usefixtures("quick_report")
 def test_nothing_is_done_again_but_what_changed(small_config, tmp_path):
     folder, settings = tmp_path / "run", ("steps=[student,prune]", "prune.importance=l2", "prune.ratio=0.5")
     run_pipeline(small_config(folder, *QUICK, *settings), until="prune")
@@ -86,7 +86,7 @@ def test_wavlm_keeps_its_width(small_run, build_huggingface, processor, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_memory")
+@pytest.mark.usefixtures("quick_report")
 def test_labels_are_the_teachers_where_there_are_none(small_config, tmp_path):
     """Taylor's importance hears the teacher's own transcripts, though nothing else learns from any."""
     run_pipeline(small_config(tmp_path, *QUICK, "steps=[prune,distill]", "data.transcripts=none"), until="prune")
@@ -95,7 +95,7 @@ def test_labels_are_the_teachers_where_there_are_none(small_config, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_memory")
+@pytest.mark.usefixtures("quick_report")
 def test_gates_then_distillation(small_config, tmp_path):
     """DPHuBERT's two steps: what gates shut is cut, and what is left is distilled again."""
     gates = ("max_steps=16", "warmup_steps=1", "gate_learning_rate=1.0", "sparsity=0.4", "sparsity_warmup_steps=2",

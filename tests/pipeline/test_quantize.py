@@ -22,7 +22,7 @@ def read_rows(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_memory")
+@pytest.mark.usefixtures("quick_report")
 def test_its_row_stands_beside_the_others(small_config, tmp_path):
     folder = tmp_path / "run"
     run_pipeline(small_config(folder, *QUICK, "quantize.keep_fp32=[encoder.layers.0]"))
@@ -49,7 +49,7 @@ def test_its_row_stands_beside_the_others(small_config, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_memory")
+@pytest.mark.usefixtures("quick_report")
 def test_without_the_extra_there_is_no_speed_and_a_note(small_config, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     run_pipeline(small_config(tmp_path / "run", *QUICK, "quantize.precision=int8_dynamic"))

@@ -120,7 +120,7 @@ def test_a_changed_setting_redoes_what_stands_on_it_and_nothing_else(copy, demo,
     assert set(said.values()) == {"skipped"}
 
 
-def test_a_changed_evaluation_redoes_the_report_alone(copy, demo, capsys, quick_memory):
+def test_a_changed_evaluation_redoes_the_report_alone(copy, demo, capsys, quick_report):
     report, said = again(demo(copy, "evaluate.splits=[dev,test]"), capsys)
     assert "report" not in said and set(said.values()) == {"skipped"}
     assert [(row.split, row.step) for row in report.rows] == [(split, row) for split in ("dev", "test") for row in ROWS]
@@ -187,7 +187,7 @@ def test_a_teacher_without_a_head(small_config, other_teachers, quick_memory, tm
 
 
 @pytest.mark.slow
-def test_a_teacher_with_another_alphabet_and_a_new_head(small_config, other_teachers, quick_memory, tmp_path):
+def test_a_teacher_with_another_alphabet_and_a_new_head(small_config, other_teachers, quick_report, tmp_path):
     teacher = f"teacher.path={other_teachers['small_vocabulary']}"
     report = run_pipeline(small_config(tmp_path, teacher, "finetune.head=new", "distill.losses.hidden.weight=1"))
     assert [row.step for row in report.rows] == ROWS[:4]
@@ -198,7 +198,7 @@ def test_a_teacher_with_another_alphabet_and_a_new_head(small_config, other_teac
 
 
 @pytest.mark.slow
-def test_bad_audio_and_transcripts_are_listed_in_the_report(small_config, table_settings, quick_memory, tmp_path):
+def test_bad_audio_and_transcripts_are_listed_in_the_report(small_config, table_settings, quick_report, tmp_path):
     report = run_pipeline(small_config(tmp_path, *table_settings, "steps=[student]"))
     names = sorted(item["path"].rpartition("/")[2] for item in report.skipped)
     assert names == ["foreign.flac", "missing.flac", "truncated.flac", "zero.flac"]
@@ -223,7 +223,7 @@ def test_bad_audio_can_stop_the_run(small_config, table_settings, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_test_split_is_not_read_before_the_end(small_config, table, quick_memory, tmp_path):
+def test_the_test_split_is_not_read_before_the_end(small_config, table, quick_report, tmp_path):
     own = shutil.copytree(table, tmp_path / "table")
     splits = [f"data.{split}_splits=[{split}.tsv]" for split in ("train", "dev", "test")]
     config = small_config(tmp_path / "run", "data.corpus=table", f"data.root={own}", *splits)
@@ -270,8 +270,8 @@ def test_bf16_trains_where_this_machine_has_it_right_and_is_refused_elsewhere(sm
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-def test_the_same_recipe_with_bf16_on_a_gpu(start, small_run, tmp_path):
-    done = start("recipes/compress.py", *small_run(tmp_path / "run", "precision=bf16", "control=ctc_only"))
+def test_the_same_recipe_with_bf16_on_a_gpu(launch, small_run, tmp_path):
+    done = launch.run("recipes/compress.py", *small_run(tmp_path / "run", "precision=bf16", "control=ctc_only"))
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "run" / "report" / "report.json").read_text())
     assert [row["step"] for row in report["rows"]] == ROWS

@@ -22,7 +22,7 @@ LOW_RANK = ("student.low_rank.linears=[v_proj,intermediate_dense]", "student.low
 
 
 @pytest.mark.slow
-def test_a_thin_student_is_made_distilled_and_fine_tuned(small_config, quick_memory, tmp_path, capsys):
+def test_a_thin_student_is_made_distilled_and_fine_tuned(small_config, quick_report, tmp_path, capsys):
     config = small_config(tmp_path / "run", *THIN, *LOW_RANK)
     report = run_pipeline(config)
     assert [row.step for row in report.rows] == ["teacher", "student_init", "distill", "finetune"]

@@ -21,7 +21,7 @@ def digits_model(tmp_path_factory):
     ("kind", "said"),
     [("bpe", "sentencepiece bpe, 30 tokens"), ("phonemes", "phonemes of espeak-ng's en-us without stress")],
 )
-def test_a_run_with_a_head_over_other_tokens(small_config, tmp_path, quick_memory, kind, said, digits_model):
+def test_a_run_with_a_head_over_other_tokens(small_config, tmp_path, quick_report, kind, said, digits_model):
     words = kind == "bpe"
     more = ["evaluate.decoder=lm", f"evaluate.lm_path={digits_model}"] if words else ["evaluate.decoder=beam"]
     more += ["finetune.vocab_size=30", "finetune.head=respelled"] if words else []

@@ -32,7 +32,7 @@ def toy(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("toy", "quick_memory")
+@pytest.mark.usefixtures("toy", "quick_report")
 def test_it_is_run_reported_skipped_and_run_again(small_run, tmp_path, capsys):
     overrides = small_run(tmp_path / "run", PLUGIN, "steps=[student,shrink]", "shrink.factor=0.25")
     run_pipeline(load_config(None, overrides))

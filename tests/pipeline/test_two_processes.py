@@ -1,7 +1,6 @@
 """Two processes over gloo share the work of a run, and end where one process ends."""
 
 import socket
-import subprocess
 
 import pytest
 import torch
@@ -15,7 +14,7 @@ ON_CPU = {"ACCELERATE_USE_CPU": "true"}
 
 
 @pytest.fixture
-def start_two(start, tmp_path):
+def start_two(launch, tmp_path):
     """Start a program as two ranks, as torchrun would, and give the first one's output."""
 
     def run(*arguments):
@@ -25,8 +24,8 @@ def start_two(start, tmp_path):
         shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo"}
         logs = [(tmp_path / f"rank{rank}.txt").open("w+") for rank in range(2)]
         ranks = [
-            start(*arguments, wait=False, stdout=file, stderr=subprocess.STDOUT,
-                  extra=ON_CPU | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+            launch.start(*arguments, stdout=file, stderr=file,
+                         extra=ON_CPU | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
             for rank, file in enumerate(logs)
         ]  # fmt: skip
         try:
@@ -41,7 +40,7 @@ def start_two(start, tmp_path):
     return run
 
 
-def test_two_processes_share_the_work(start, start_two, small_run, tmp_path):
+def test_two_processes_share_the_work(launch, start_two, small_run, tmp_path):
     """Data, the teacher's targets, student, distilling and report by two ranks over gloo: losses as of one process."""
     calm = [f"{part}.spec_augment.mask_time_prob=0" for part in ("distill", "finetune")]
     settings = [*calm, "steps=[student,distill]", "distill.losses.hidden.weight=1", "data.batch_seconds=5"]
@@ -56,7 +55,7 @@ def test_two_processes_share_the_work(start, start_two, small_run, tmp_path):
     again = start_two(*recipe, *cached)
     assert again.count(f"distill: {SKIPPED}") == 1
     two = losses_of(output)
-    done = start(*recipe, *small_run(tmp_path / "one", *settings, "distill.gradient_accumulation_steps=2"))
+    done = launch.run(*recipe, *small_run(tmp_path / "one", *settings, "distill.gradient_accumulation_steps=2"))
     assert done.returncode == 0, done.stderr
     one = losses_of(done.stdout)
     assert len(two) == 6 and two == pytest.approx(one, rel=0.25), (one, two)
@@ -124,11 +123,11 @@ trainer = Trainer("""
 
 
 @pytest.mark.parametrize("broken", [False, True], ids=["all is well", "one batch is left out"])
-def test_two_processes_hold_the_weights_of_one(broken, start, start_two, narrow_teacher, small_digits, tmp_path):
+def test_two_processes_hold_the_weights_of_one(broken, launch, start_two, narrow_teacher, small_digits, tmp_path):
     (tmp_path / "shared.py").write_text(SHARED.replace("trainer = Trainer(", BREAKING) if broken else SHARED)
     arguments = [tmp_path / "shared.py", narrow_teacher, small_digits.folder, tmp_path / "out"]
     start_two(*arguments)
-    done = start(*arguments, extra=ON_CPU)
+    done = launch.run(*arguments, extra=ON_CPU)
     assert done.returncode == 0, done.stderr[-3000:]
     first, second, alone = (torch.load(f"{tmp_path / 'out'}.{name}") for name in ("2.0", "2.1", "1.0"))
     assert [k for k in first["weights"] if not torch.equal(first["weights"][k], second["weights"][k])] == []

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import resource
 
 import pytest
 
@@ -13,48 +12,39 @@ from tests.refusals import names
 pytestmark = pytest.mark.slow
 
 
-def limited(size):
-    """To be run in the child: files cannot grow beyond so many bytes; the signal is ignored, as Python has it."""
-
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-    return limit
-
-
-def test_a_file_size_limit_leaves_the_last_good_checkpoint(uninterrupted, command, start, tmp_path):
+def test_a_file_size_limit_leaves_the_last_good_checkpoint(uninterrupted, command, launch, tmp_path):
     folder = tmp_path / "run"
     checkpoint = folder / "distill" / "checkpoint"
-    process = start(*command(folder), wait=False)
+    process = launch.start(*command(folder))
     wait_for((checkpoint / "progress.json").exists, process)
     assert kill(process)
     sizes = sorted((file.stat().st_size for file in checkpoint.iterdir()), reverse=True)
     # Between model and optimizer: the model can be written, the checkpoint cannot.
-    done = start(*command(folder), preexec_fn=limited((sizes[0] + sizes[1]) // 2))
+    done = launch.run(*command(folder), most_bytes=(sizes[0] + sizes[1]) // 2)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert names(done.stderr, checkpoint) and done.stderr.startswith("error: step ")
     assert (checkpoint / "progress.json").exists() and not list(checkpoint.parent.glob(".checkpoint*"))
-    done = start(*command(folder))
+    done = launch.run(*command(folder))
     assert done.returncode == 0, done.stderr
     assert log_of(folder).count(RESUMING) == 2
     assert_same_weights(uninterrupted, folder)
 
 
-def test_a_model_that_cannot_be_written_is_said_so(command, start, tmp_path):
-    done = start(*command(tmp_path / "run", "distill.eval_every=2"), preexec_fn=limited(60_000))
+def test_a_model_that_cannot_be_written_is_said_so(command, launch, tmp_path):
+    done = launch.run(*command(tmp_path / "run", "distill.eval_every=2"), most_bytes=60_000)
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     assert done.stderr.startswith("error: ") and names(done.stderr, tmp_path / "run", os.strerror(errno.EFBIG))
 
 
-def test_a_file_where_the_checkpoint_should_be(uninterrupted, command, start, tmp_path):
+def test_a_file_where_the_checkpoint_should_be(uninterrupted, command, launch, tmp_path):
     folder = tmp_path / "run"
     (folder / "distill").mkdir(parents=True)
     (folder / "distill" / "checkpoint").write_text("mine")
-    done = start(*command(folder))
+    done = launch.run(*command(folder))
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert names(done.stderr, "error: step 7", folder / "distill" / "checkpoint")
     (folder / "distill" / "checkpoint").unlink()
-    done = start(*command(folder))
+    done = launch.run(*command(folder))
     assert done.returncode == 0, done.stderr
     assert_same_weights(uninterrupted, folder)

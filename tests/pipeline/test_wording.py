@@ -76,6 +76,7 @@ CASES = [
     ["data.corpus=fsdd"],
     ["data.crop_seconds=3"],
     ["teacher.path=<whisper>", "steps=[student,train_task]"],
+    ["train_task.head={init: probe, hidden_sizes: [4]}"],
     ["data.augment.noise_folder=/nowhere"],
     ["evaluate.decoder=lm"],
     ["evaluate.decoder=lm", "evaluate.lm_path=/nowhere.arpa"],

@@ -158,6 +158,10 @@ def test_a_file_with_its_companion_is_written_at_the_end_and_not_over_another(ca
     }  # fmt: skip
     with refused(OutputError, url), written(url):
         pass
+    for content in (b"2", b"33"):
+        memory.pipe("/bucket/out/m.bin", content)
+        copy = fetch(url)
+        assert (copy.read_bytes(), copy.with_suffix(".bin").read_bytes()) == (b"2", content)
 
 
 def test_addresses():

@@ -10,7 +10,8 @@ from bigfoot.pipeline.settings import load_config, read_config
 
 NAMES = sorted(f"tasks/{path.name}" for path in (CONFIG_FOLDER / "tasks").glob("*.yaml"))
 TINY = ("threads=1", "trackers=[]", "data.batch_seconds=10", "evaluate.bootstrap_samples=5", "train_task.max_steps=2",
-        "train_task.warmup_steps=1", "train_task.eval_every=1", "train_task.freeze=[feature_encoder]")  # fmt: skip
+        "train_task.warmup_steps=1", "train_task.eval_every=1", "train_task.freeze=[feature_encoder]",
+        "measure.speed=false")  # fmt: skip
 FLOORS = {"regression": {"mean", "fbank + ridge"}}
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 

@@ -25,13 +25,20 @@ class Fbank(nn.Module):
         torch.Size([1, 49, 40])
     """
 
+    least = 1e-6
+    """Energies below it, of digital silence, are raised to it."""
+
     def __init__(self, num_bands: int, window: int, hop: int, sample_rate: int = 16_000) -> None:
         super().__init__()
         self.window, self.hop = window, hop
         self._bins, self._bands, self._rate = window // 2 + 1, num_bands, sample_rate
 
-    def _triangles(self, device: torch.device) -> Tensor:
-        """(bins, C) weights; made anew, for a buffer would be one more tensor in every folder."""
+    def triangles(self, device: torch.device) -> Tensor:
+        """Return the weights of bins in bands, (bins, C).
+
+        Args:
+            device: where they are made anew, for a buffer would be one more tensor in every folder.
+        """
         top = 2595 * math.log10(1 + self._rate / 2 / 700)
         edges = 700 * (10 ** (torch.linspace(0, top, self._bands + 2, device=device) / 2595) - 1)
         hertz = torch.linspace(0, self._rate / 2, self._bins, device=device)[:, None]
@@ -45,5 +52,5 @@ class Fbank(nn.Module):
             return input_values.new_zeros(input_values.shape[0], 0, self._bands)
         frames = input_values.float().unfold(1, self.window, self.hop)
         shaped = frames * torch.hann_window(self.window, periodic=False, device=frames.device)
-        energies = torch.fft.rfft(shaped).abs().square() @ self._triangles(frames.device)
-        return energies.clamp(min=1e-6).log()
+        energies = torch.fft.rfft(shaped).abs().square() @ self.triangles(frames.device)
+        return energies.clamp(min=self.least).log()

@@ -9,10 +9,23 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from bigfoot.models.tasks.energies import PooledEnergies
 from bigfoot.models.tasks.kinds.base import TaskKind
 from bigfoot.models.tasks.kinds.registry import find_kind
 from bigfoot.models.tasks.pooling.registry import POOLINGS
 from bigfoot.models.tasks.shape import TaskShape
+
+
+class Audio(NamedTuple):
+    """Waveforms of a batch.
+
+    Args:
+        input_values: (B, N).
+        attention_mask: (B, N), True or 1 = real, from the front of each row on; None where all are.
+    """
+
+    input_values: Tensor
+    attention_mask: Tensor | None
 
 
 class TaskAnswers(NamedTuple):
@@ -20,7 +33,7 @@ class TaskAnswers(NamedTuple):
 
     Args:
         logits: (B, K), see the kind.
-        pooled: (B, P), the pooled frames.
+        pooled: (B, P), the pooled frames, and pooled log-mel energies behind them where the head has them.
         weights: (B, H, T) shares of the frames, of ``attention``; None of the others.
         mix: where utterances were mixed (``mixup``): for each the other one, (B,), and its own share, (1,).
     """
@@ -55,7 +68,9 @@ class TaskHead(nn.Module):
         self.mixup = 0.0
         self.layer_weights = nn.Parameter(torch.zeros(num_states)) if self.needs_layers else None
         self.pooling = POOLINGS[shape.pooling](hidden_size, shape.pooling_heads)
-        sizes = [self.pooling.output_size, *shape.hidden_sizes]
+        self.energies = PooledEnergies(shape.fbank) if shape.fbank else None
+        beside = 0 if self.energies is None else self.energies.output_size
+        sizes = [self.pooling.output_size + beside, *shape.hidden_sizes]
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(sizes):
             layers += [nn.Dropout(shape.dropout), nn.Linear(before, after), nn.GELU()]
@@ -70,15 +85,19 @@ class TaskHead(nn.Module):
     @property
     def name(self) -> str:
         """Kind and pooling, for messages and reports."""
-        return f"{self.shape.kind.replace('_', '-')} head, {self.shape.pooling} pooling"
+        beside = ", log-mel energies" if self.energies is not None else ""
+        return f"{self.shape.kind.replace('_', '-')} head, {self.shape.pooling} pooling{beside}"
 
-    def forward(self, last: Tensor, states: Sequence[Tensor] | None, frame_mask: Tensor | None) -> TaskAnswers:
+    def forward(
+        self, last: Tensor, states: Sequence[Tensor] | None, frame_mask: Tensor | None, audio: Audio | None = None
+    ) -> TaskAnswers:
         """Answer.
 
         Args:
             last: (B, T, D), the encoder's last state.
             states: all of its hidden states, where ``needs_layers``.
             frame_mask: (B, T), True = real; None where all are.
+            audio: what the encoder took, real samples at the front of each row, where it has ``energies``.
 
         Returns:
             See ``TaskAnswers``.
@@ -90,6 +109,9 @@ class TaskHead(nn.Module):
         if frame_mask is None:
             frame_mask = torch.ones(last.shape[:2], dtype=torch.bool, device=last.device)
         vectors, weights = self.pooling(last, frame_mask)
+        if self.energies is not None:
+            assert audio is not None
+            vectors = torch.cat([vectors, self.energies(*audio).to(vectors)], -1)
         mix = self._draw_mix(vectors) if self.training and self.mixup else None
         mixed = vectors if mix is None else mix[1] * vectors + (1 - mix[1]) * vectors[mix[0]]
         return TaskAnswers(self.output(self.layers(mixed)), vectors, weights, mix)

@@ -27,7 +27,7 @@ _MOST_LABELS, _LONGEST, _MOST_HIDDEN = 10_000, 1_000, 8
 _WIDTH = Whole(1, 2**13)
 _RULES: dict[str, Rule] = {
     "kind": OneOf(KINDS), "link": OneOf(LINKS), "pooling": OneOf(POOLING_NAMES), "layers": OneOf(LAYERS),
-    "pooling_heads": Whole(1, 2**10), "dropout": Share(),
+    "pooling_heads": Whole(1, 2**10), "dropout": Share(), "fbank": Whole(0, 2**8),
 }  # fmt: skip
 
 
@@ -45,6 +45,7 @@ class TaskShape:
         pooling: one of ``POOLING_NAMES``.
         pooling_heads: of ``attention``.
         layers: ``last`` pools the encoder's last state, ``weighted`` a sum of all by learned weights.
+        fbank: bands of log-mel energies whose mean and standard deviation stand beside the pooled frames; 0 for none.
         hidden_sizes: widths of the layers between pooling and output.
         dropout: before each layer of the head, in training.
         center: ``regression``: mean of each number in training, added to the output; empty for 0.
@@ -69,6 +70,7 @@ class TaskShape:
     center: list[float] = field(default_factory=list)
     scale: list[float] = field(default_factory=list)
     edges: list[float] = field(default_factory=list)
+    fbank: int = 0
 
     @property
     def num_labels(self) -> int:

@@ -28,6 +28,7 @@ from bigfoot.tasks.freezing import FrozenParts, OwnRates, describe_trainable, fi
 from bigfoot.tasks.judge import TaskJudge
 from bigfoot.tasks.labels import balanced_weights, build_task_shape, read_attributes
 from bigfoot.tasks.lora import AdaptedObjective, KeptAdapters, add_adapters_
+from bigfoot.tasks.probe import fit_probe_
 from bigfoot.tasks.sampling import write_balanced
 from bigfoot.tasks.settings import TrainTaskConfig
 
@@ -95,6 +96,13 @@ def _add_parts_(
         shape = build_task_shape(config, attributes)
         student.model = with_task_head(student.model, shape, seed)
         result.changes.append(f"train_task: a new head, {len(shape['labels'])} labels")
+        if config.head.init == "probe":
+            balanced, size = config.class_weights == "balanced", context.config.evaluate.batch_size
+            begin = fit_probe_(
+                student.model, context.labels.manifests, student.processor, size, balanced=balanced
+            )
+            result.changes.append(f"train_task: {begin}")
+            log.info("train_task: %s", begin)
     if config.prompts and not student.model.config.num_prompts:
         student.model = with_prompts(student.model, config.prompts, seed)
         result.changes.append(f"train_task: {config.prompts} learned frames in front of the layers' input")

@@ -114,9 +114,7 @@ def _score_labels(
     columns = []
     for output in outputs:
         examples = move_layouts([Layout(layout.pieces, output) for layout in layouts], device)
-        columns.append(
-            score_outputs(builder.loaded.model, examples, recordings, per_token=config.length_normalized)
-        )
+        columns.append(score_outputs(builder.loaded.model, examples, recordings, per_token=config.length_normalized))
     return [list(row) for row in zip(*columns, strict=True)]
 
 
@@ -151,4 +149,3 @@ def _write(examples: Sequence[Example], builder: PromptBuilder, config: SpeechLL
         Answered(example, prompt.text, text, row)
         for example, prompt, text, row in zip(examples, prompts, texts, scores, strict=True)
     ]
-

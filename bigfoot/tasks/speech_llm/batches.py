@@ -132,9 +132,7 @@ class PromptStream:
 
     def _read(self, examples: Sequence[Example], position: Position) -> TurnBatch:
         answers = [example.answer for example in examples]
-        prompts = [
-            self.builder.build(example, self.builder.count_answer(example.answer)) for example in examples
-        ]
+        prompts = [self.builder.build(example, self.builder.count_answer(example.answer)) for example in examples]
         batch = collate_prompts(self.builder, prompts, answers, position)
         if self.teacher is not None:
             batch.teacher = self.teacher.find([example.id for example in examples])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -66,16 +67,32 @@ def measure_facts(builder: PromptBuilder, examples: Sequence[Example], *, speed:
     return ModelFacts(parameters, model.embeddings_per_second, seconds, _measure_difference(builder, few))
 
 
-@torch.no_grad()
+def prepare_first_token(builder: PromptBuilder, examples: Sequence[Example]) -> list[Callable[[], object]]:
+    """Prepare prompts, to time a model from samples in memory to the first token.
+
+    Args:
+        builder: with the model, in eval mode.
+        examples: of any task.
+
+    Returns:
+        A call a prompt.
+    """
+    model = builder.loaded.model
+    found: list[Callable[[], object]] = []
+    for example in examples:
+        batch = collate_prompts(builder, [builder.build(example, 1)], [None]).to(model.device)
+        speech = SpeechInput(batch.input_values, batch.attention_mask)
+        found.append(partial(generate, model, batch.layouts, speech, most_new_tokens=1))
+    return found
+
+
 def _measure_first_token(builder: PromptBuilder, examples: Sequence[Example]) -> float:
-    model, found = builder.loaded.model, []
-    for index, example in enumerate([*examples[:1], *examples]):
-        prompt = builder.build(example, 1)
-        batch = collate_prompts(builder, [prompt], [None]).to(model.device)
+    prompts, found = prepare_first_token(builder, examples), []
+    prompts[0]()  # warms up
+    for generate_one in prompts:
         began = time.perf_counter()
-        generate(model, batch.layouts, SpeechInput(batch.input_values, batch.attention_mask), most_new_tokens=1)
-        if index:  # the first warms up
-            found.append(time.perf_counter() - began)
+        generate_one()
+        found.append(time.perf_counter() - began)
     return statistics.median(found)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -59,10 +59,13 @@ def score_task(
     """
     task = answered[0].example.task
     if task == CLASSIFY:
-        return _score_labels(answered, labels, metric, samples, seed)
-    if task == TRANSCRIBE:
-        return _score_transcripts(answered, samples, seed)
-    return _score_forecasts(answered, samples, seed)
+        found = _score_labels(answered, labels, metric, samples, seed)
+    elif task == TRANSCRIBE:
+        found = _score_transcripts(answered, samples, seed)
+    else:
+        found = _score_forecasts(answered, samples, seed)
+    # What lies beyond is rounding of sums over a batch: the same report for any batch size.
+    return replace(found, metrics={name: round(value, 6) for name, value in found.metrics.items()})
 
 
 def _dialogues(answered: Sequence[Answered]) -> list[str]:

@@ -37,7 +37,7 @@ from bigfoot.text.tokenizers import Processor
 FUSION_FILE = "bigfoot_fusion.json"
 _PROBLEM_TYPES = {
     "single_label": "single_label_classification", "multi_label": "multi_label_classification",
-    "regression": "regression",
+    "regression": "regression", "ordinal": "multi_label_classification",
 }  # fmt: skip
 
 
@@ -90,17 +90,35 @@ def build_text(
     return _join(shape, text, tokenizer, streams, fusion, max_tokens, encoder, phonemes)
 
 
+def output_names(shape: TaskShape) -> list[str]:
+    """Name the outputs of a classifier as transformers has them: labels, or the thresholds between ratings.
+
+    Args:
+        shape: of the task.
+
+    Examples:
+        >>> output_names(TaskShape("ordinal", ["bad", "fair", "good"]))
+        ['above bad', 'above fair']
+    """
+    if shape.kind == "ordinal":
+        # CORN's: of a rating above one among those that reach it.
+        thresholds = [f"{edge:g}" for edge in shape.edges] or shape.labels[:-1]
+        return [f"above {threshold}" for threshold in thresholds]
+    return list(shape.labels)
+
+
 def _build_classifier(source: str, shape: TaskShape, keep_head: bool) -> tuple[Any, Any]:
     if keep_head:
         text, tokenizer = _load(AutoModelForSequenceClassification, source)
         found = [str(label) for _, label in sorted(text.config.id2label.items())]
-        if found != list(shape.labels):
-            message = f"the head of {source} has the labels {', '.join(found)}, the table {', '.join(shape.labels)}"
+        if found != output_names(shape):
+            wanted = ", ".join(output_names(shape))
+            message = f"the head of {source} has the labels {', '.join(found)}, the table {wanted}"
             raise ConfigError([Problem("head", "other_labels", message)])
         return text, tokenizer
-    labels = dict(enumerate(shape.labels))
+    labels = dict(enumerate(output_names(shape)))
     encoder, tokenizer = _load(
-        AutoModel, source, problem_type=_PROBLEM_TYPES[shape.kind], num_labels=shape.num_labels, id2label=labels,
+        AutoModel, source, problem_type=_PROBLEM_TYPES[shape.kind], num_labels=len(labels), id2label=labels,
         label2id={label: index for index, label in labels.items()},
     )  # fmt: skip
     text = AutoModelForSequenceClassification.from_config(encoder.config)

@@ -12,10 +12,10 @@ from bigfoot.distill.contrastive import CONTRASTS
 from bigfoot.install import install_hint
 from bigfoot.models.fusion.fusion import FUSIONS
 from bigfoot.models.fusion.streams import PROJECTIONS
-from bigfoot.tasks.settings import LOSS, METRICS
+from bigfoot.tasks.settings import LOSS, METRICS, find_edge_problems
 from bigfoot.training.settings import TrainConfig
 
-KINDS = ("single_label", "multi_label", "regression")
+KINDS = tuple(METRICS)
 RETRIEVAL = "retrieval"
 """Metric of contrastive losses alone: share of utterances whose speech finds its own text."""
 
@@ -96,9 +96,12 @@ class TrainTextConfig(TrainConfig):
     column: str = "label"
     """Column that holds the class, or all labels of an utterance, separated by ``|``, ``;`` or ``,``."""
     kind: str = one_of(*KINDS)
-    """``single_label``, ``multi_label`` or ``regression``."""
+    """``single_label``, ``multi_label``, ``ordinal`` (ratings in order, by CORN) or ``regression``."""
     labels: list[str] = field(default_factory=list)
-    """Classes; those of train by default. Regression: the columns of its numbers."""
+    """Classes, or ratings from the lowest to the highest; those of train by default. Regression: the columns of its
+    numbers."""
+    edges: list[float] = field(default_factory=list)
+    """``ordinal`` of a column of numbers: where they are cut into ratings, as in ``train_task``."""
     model: str = ""
     """Folder or hub id of a text encoder in transformers' format, with its tokenizer."""
     head: str = one_of("new", "kept")
@@ -121,6 +124,9 @@ class TrainTextConfig(TrainConfig):
     """``balanced`` weighs rare classes more."""
     label_smoothing: float = share(0.0)
     """Share of a target that is spread over all classes."""
+    floors: bool = True
+    """Also report what the model must beat: the majority or the mean of train, and logistic or ridge regression on the
+    words (TF-IDF)."""
     bootstrap_samples: int = not_negative(1000)
     """Resamples of the intervals."""
     seed: int = not_negative(0)
@@ -162,6 +168,7 @@ class TrainTextConfig(TrainConfig):
             yield Problem("metric", "not_read", "retrieval needs streams of speech; set speech.encoder or speech.fbank")
         if self.kind == "regression" and not self.labels:
             yield Problem("labels", "no_value", "a regression needs the columns of its numbers")
+        yield from find_edge_problems(self.kind, self.edges, self.labels)
         if importlib.util.find_spec("sklearn") is None:
             yield Problem("kind", "missing_package", f"metrics need scikit-learn: {install_hint('tasks')}")
         yield from self._speech_problems()

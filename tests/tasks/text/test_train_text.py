@@ -96,6 +96,32 @@ def test_text_alone_learns_opens_with_transformers_and_is_not_trained_twice(bert
 
 
 @pytest.mark.slow
+def test_ratings_of_several_seeds_beside_their_floors(bert, tmp_path, bigfoot):
+    """Numbers are cut into three ratings; transformers opens thresholds."""
+    from transformers import AutoModelForSequenceClassification
+
+    words, ends = ["awful", "fine", "good"], ["film", "day", "the film was a day", "very very"]
+    rows = [f"{words[n % 3]} {ends[n // 3 % 4]} {n},{1 + 2 * (n % 3)}" for n in range(48)]
+    (tmp_path / "train.csv").write_text("\n".join(["text,stars", *rows]))
+    settings = ["kind=ordinal", "edges=[2,4]", "columns={label: stars}", f"run_dir={tmp_path / 'run'}", *QUICK,
+                "learning_rate=5e-3", "trackers=[]"]  # fmt: skip
+    given = ["--csv", str(tmp_path / "train.csv"), "--model", str(bert), "--seeds", "1,2"]
+    code, output, errors = bigfoot("train-text", *given, *settings)
+    assert code == 0, errors
+    found = json.loads((tmp_path / "run/repeats.json").read_text())["repeats"]
+    (test,) = [entry for entry in found if entry["split"] == "test"]
+    assert test["metric"] == "quadratic_kappa" and set(test["scores"]) == {"seed1", "seed2"}
+    assert max(test["scores"].values()) > 0.8 and "| train_text | test |" in output
+    task = json.loads((tmp_path / "run/seed1/report/report.json").read_text())["tasks"][1]
+    assert set(task["floors"]) == set(task["floor_intervals"]) == {"majority", "TF-IDF + logistic regression"}
+    assert task["floors"]["majority"]["quadratic_kappa"] == 0 and len(task["confusion"]) == 3
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run/seed1/model")
+    assert model.config.id2label == {0: "above 2", 1: "above 4"}
+    code, _, _ = bigfoot("train-text", *given[:4], *settings, "dev=dev.csv", "--folds", "3")
+    assert code == 2
+
+
+@pytest.mark.slow
 def test_a_stopped_run_resumes_to_the_same_bits(bert, table, tmp_path, monkeypatch):
     run_text(configure(bert, table, tmp_path / "whole"))
     judge = TextJudge.judge
@@ -150,7 +176,8 @@ def test_settings_that_do_not_go_together_are_refused():
     absent = [("csv", "no_value"), ("model", "no_value")]
     with refusing(*absent, ("contrastive.weight", "not_read"), ("text", "not_read")):
         read_text_config(None, ["contrastive.weight=1", "text=recognized"])
-    given = ["csv=a", "model=b", "metric=wer", "speech.kernel=2", "learning_rate_factors={lm_head: 1}"]
+    given = ["csv=a", "model=b", "metric=wer", "edges=[2,1]", "speech.kernel=2", "learning_rate_factors={lm_head: 1}"]
     unknown = [("learning_rate_factors", "unknown_word"), ("metric", "unknown_word")]
-    with refusing(*unknown, ("speech.kernel", "out_of_range")):
+    edges = [("edges", "not_read"), ("edges", "bad_bounds")]
+    with refusing(*unknown, *edges, ("speech.kernel", "out_of_range")):
         read_text_config(None, given)

@@ -1,0 +1,138 @@
+"""A new head from a linear probe: the encoder's features are good before they are fine-tuned (Kumar et al., 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.tasks.shape import TaskShape
+from bigfoot.tasks.answers import answer_manifest, measure_loss
+from bigfoot.text.tokenizers import Processor
+
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
+"""Inverse penalties that are tried: scikit-learn's ``C``, and 1 / ``alpha`` of ridge regression."""
+LEAST_SPREAD = 0.03
+"""Features that spread less are not raised to a spread of 1: that would raise the rounding of a batch with them."""
+_ABSENT = -10.0
+"""Logit of a class that is not in train."""
+Floats = npt.NDArray[np.float64]
+
+
+@torch.no_grad()
+def fit_probe_(
+    model: BigfootForCTC, manifests: Mapping[str, Path], processor: Processor, batch_size: int, *, balanced: bool
+) -> str:  # fmt: skip
+    """Give the output of a task head the weights of the linear model that is best on dev.
+
+    Args:
+        model: with a task head without hidden layers.
+        manifests: of train and dev.
+        processor: of the model.
+        batch_size: utterances in a batch.
+        balanced: whether classes weigh alike.
+
+    Returns:
+        What was chosen, a sentence.
+    """
+    head = model.task_head
+    assert head is not None and isinstance(head.output, nn.Linear)
+    train, dev = (answer_manifest(model, manifests[split], processor, batch_size) for split in ("train", "dev"))
+    tried: list[tuple[float, float, Floats, Floats]] = []
+    for strength in STRENGTHS:
+        weight, bias = fit_linear(head.shape, train.pooled, train.targets, strength, balanced=balanced)
+        loss = measure_loss(replace(dev, logits=dev.pooled @ weight.T + bias))
+        tried.append((np.inf if loss is None else loss, strength, weight, bias))
+    loss, strength, weight, bias = min(tried, key=lambda each: each[0])
+    head.output.weight.copy_(torch.from_numpy(weight))
+    head.output.bias.copy_(torch.from_numpy(bias))
+    return f"the head starts from a linear probe of inverse penalty {strength:g}, dev loss {loss:.4f}"
+
+
+def fit_linear(
+    shape: TaskShape, features: Floats, targets: Floats, strength: float, *, balanced: bool = False
+) -> tuple[Floats, Floats]:
+    """Fit a linear model that gives a head's logits.
+
+    Args:
+        shape: of the head; ratings with the link ``corn``.
+        features: (N, P).
+        targets: (N, W), NaN where not known.
+        strength: inverse penalty, on features of unit variance.
+        balanced: whether classes weigh alike.
+
+    Returns:
+        (K, P) weights and (K,) biases.
+
+    Examples:
+        >>> shape = TaskShape("regression", ["age"], center=[10.0], scale=[2.0])
+        >>> weight, bias = fit_linear(shape, np.array([[0.0], [1.0]]), np.array([[8.0], [12.0]]), 1e6)
+        >>> weight.round(3).tolist(), bias.round(3).tolist()
+        ([[2.0]], [-1.0])
+    """
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(features)
+    scaler.scale_ = np.maximum(scaler.scale_, LEAST_SPREAD)
+    rows = scaler.transform(features)
+    if shape.kind == "single_label":
+        known = ~np.isnan(targets[:, 0])
+        classes = targets[known, 0].astype(int)
+        weights, biases = _fit_classes(rows[known], classes, range(shape.num_labels), strength, balanced=balanced)
+    else:
+        columns = [_fit_column(rows[chosen], wanted, shape.kind, strength, balanced=balanced)
+                   for chosen, wanted in _columns(shape, targets)]  # fmt: skip
+        weights, biases = np.stack([weight for weight, _ in columns]), np.array([bias for _, bias in columns])
+    raw = weights / scaler.scale_
+    return raw, biases - raw @ scaler.mean_
+
+
+def _columns(shape: TaskShape, targets: Floats) -> Iterator[tuple[npt.NDArray[np.bool_], Floats]]:
+    """The utterances that each logit is fitted on, and what it is to be there."""
+    if shape.kind == "ordinal":
+        for threshold in range(shape.num_labels - 1):
+            chosen = targets[:, 0] >= threshold
+            yield chosen, (targets[chosen, 0] > threshold).astype(float)
+        return
+    for column, target in enumerate(targets.T):
+        chosen = ~np.isnan(target)
+        center, scale = (values[column] if values else default for values, default in
+                         ((shape.center, 0.0), (shape.scale, 1.0)))  # fmt: skip
+        yield chosen, (target[chosen] - center) / scale
+
+
+def _fit_column(rows: Floats, wanted: Floats, kind: str, strength: float, *, balanced: bool) -> tuple[Floats, float]:
+    from sklearn.linear_model import Ridge
+
+    if kind == "regression":
+        fitted = Ridge(1 / strength).fit(rows, wanted)
+        return fitted.coef_, float(fitted.intercept_)
+    weights, biases = _fit_classes(rows, wanted.astype(int), range(2), strength, balanced=balanced)
+    return weights[1] - weights[0], float(biases[1] - biases[0])
+
+
+def _fit_classes(
+    rows: Floats, classes: npt.NDArray[np.int64], all_classes: range, strength: float, *, balanced: bool
+) -> tuple[Floats, Floats]:  # fmt: skip
+    """Fit logistic regression; one class alone, and classes that are absent, depend on no feature."""
+    from sklearn.linear_model import LogisticRegression
+
+    weights, biases = np.zeros((len(all_classes), rows.shape[1])), np.full(len(all_classes), _ABSENT)
+    present = np.unique(classes)
+    if len(present) < 2:
+        biases[present] = 0.0
+        return weights, biases
+    fitted = LogisticRegression(C=strength, max_iter=500, class_weight="balanced" if balanced else None)
+    fitted.fit(rows, classes)
+    coefficients, intercepts = fitted.coef_, fitted.intercept_
+    if len(present) == 2:
+        # Of two classes scikit-learn keeps the difference.
+        coefficients, intercepts = (np.concatenate([-each / 2, each / 2]) for each in (coefficients, intercepts))
+    weights[present], biases[present] = coefficients, intercepts
+    return weights, biases
