@@ -143,6 +143,7 @@ PLACES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "suffix"), PLACES)
 def test_bad_files_cost_a_line_each_and_change_nothing(
     command, suffix, corpus, model, build_model, bigfoot, tmp_path, caplog

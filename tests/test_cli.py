@@ -18,6 +18,7 @@ COMMANDS = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_help_names_every_command(bigfoot):
     code, output, _ = bigfoot("--help")
     assert code == 0 and all(command in output for command in COMMANDS)
@@ -63,12 +64,14 @@ def test_errors_come_in_words(arguments, code, words, bigfoot):
     assert found == code and words in errors
 
 
+@pytest.mark.slow
 def test_a_file_in_the_place_of_the_run_folder(bigfoot, small_run, tmp_path):
     (tmp_path / "run").write_text("mine")
     code, _, errors = bigfoot("compress", "--config", "demo_config.yaml", *small_run(tmp_path / "run"))
     assert code == 1 and errors.startswith("error: ") and str(tmp_path / "run") in errors
 
 
+@pytest.mark.slow
 def test_evaluate(bigfoot, narrow_teacher, small_run, tmp_path):
     settings = [*small_run(tmp_path), "--run-dir", tmp_path / "evaluate"]
     code, output, _ = bigfoot("evaluate", narrow_teacher, *settings)
@@ -79,6 +82,7 @@ def test_evaluate(bigfoot, narrow_teacher, small_run, tmp_path):
     assert code == 0 and facts["num_utterances"] == 4 and facts["words"]["substitutions"] >= 0
 
 
+@pytest.mark.slow
 def test_evaluate_by_a_decoder_too(bigfoot, build_model, processor, small_run, tmp_path):
     model = with_decoder(build_model("base"), {"hidden_size": 16, "num_layers": 1, "num_heads": 2}, seed=1)
     save_model(model, processor, tmp_path / "model")
@@ -90,11 +94,13 @@ def test_evaluate_by_a_decoder_too(bigfoot, build_model, processor, small_run, t
     assert code == 0 and facts["num_words"] == facts["by_decoder"]["num_words"] > 0
 
 
+@pytest.mark.slow
 def test_evaluate_a_model_without_a_head(bigfoot, other_teachers, small_run, tmp_path):
     code, _, errors = bigfoot("evaluate", other_teachers["headless"], *small_run(tmp_path), "--run-dir", tmp_path)
     assert code == 1 and names(errors, "CTC")
 
 
+@pytest.mark.slow
 def test_summary(bigfoot, narrow_teacher):
     code, output, _ = bigfoot("summary", narrow_teacher)
     assert code == 0 and "transformer" in output
@@ -108,6 +114,7 @@ def quick_benchmark(monkeypatch):
     return ("--seconds", "0.1", "--rounds", "1")
 
 
+@pytest.mark.slow
 def test_benchmark(bigfoot, quick_benchmark, narrow_teacher, tmp_path):
     models = (narrow_teacher, f"transformers:{narrow_teacher}")
     code, output, errors = bigfoot("benchmark", *models, *quick_benchmark, "--out", tmp_path / "there" / "b.json")
@@ -117,6 +124,7 @@ def test_benchmark(bigfoot, quick_benchmark, narrow_teacher, tmp_path):
     assert all(model["name"] in output for model in written["models"])
 
 
+@pytest.mark.slow
 def test_benchmark_as_json(bigfoot, quick_benchmark, narrow_teacher, monkeypatch):
     monkeypatch.setattr("bigfoot.measure.benchmark_plan.count_all_threads", lambda: 1)
     code, output, errors = bigfoot("benchmark", narrow_teacher, *quick_benchmark, "--threads", "1,2", "--json")
@@ -136,6 +144,7 @@ def small_student(narrow_teacher, tmp_path):
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_compare(bigfoot, small_student, tmp_path):
     save_report(Report("other", [Row("student_init", "student", "test", wer=0.2)]), tmp_path / "other" / "report")
     code, output, _ = bigfoot("compare", small_student, tmp_path / "other", "--out", tmp_path / "compare")
@@ -168,6 +177,7 @@ def test_a_broken_file_costs_that_file(bigfoot, narrow_teacher, recordings):
     assert len(errors.splitlines()) == 2 and "broken.wav: " in errors and "missing.wav: " in errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", ["bigfoot", "huggingface", "torchaudio"])
 def test_convert_and_back(to, bigfoot, narrow_teacher, tmp_path):
     import torch
@@ -194,12 +204,14 @@ def test_convert_without_vocabulary_warns(bigfoot, other_teachers, tmp_path):
     assert code == 0 and len([line for line in errors.splitlines() if line.startswith("note: ")]) == 1
 
 
+@pytest.mark.slow
 def test_convert_says_what_a_format_cannot_express(bigfoot, small_student, tmp_path):
     student = small_student / "student_init" / "model"
     code, _, errors = bigfoot("convert", student, tmp_path / "x", "--to", "huggingface")
     assert code == 1 and errors.startswith(("error: ", "note: ")) and not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_a_grouped_student_converts_when_written_out_in_full(bigfoot, small_student, tmp_path):
     student = small_student / "student_init" / "model"
     code, _, _ = bigfoot("convert", student, tmp_path / "x", "--to", "huggingface", "--densify")
@@ -207,6 +219,7 @@ def test_a_grouped_student_converts_when_written_out_in_full(bigfoot, small_stud
     assert load_model(tmp_path / "x").model.config.groups_of_convs == [1] * 7
 
 
+@pytest.mark.slow
 def test_commands_take_a_file_as_it_is(bigfoot, narrow_teacher, recordings, tmp_path):
     assert bigfoot("convert", narrow_teacher, tmp_path / "there", "--to", "torchaudio")[0] == 0
     file = tmp_path / "there" / "model.pt"
@@ -229,6 +242,7 @@ def test_compress_takes_a_file_as_its_teacher(bigfoot, narrow_teacher, small_run
     assert (run / "student" / "model" / "model.safetensors").stat().st_mtime_ns == made
 
 
+@pytest.mark.slow
 def test_push_shows_what_it_would_upload(bigfoot, small_student, tmp_path):
     model = small_student / "student_init" / "model"
     code, output, _ = bigfoot("push", model, "me/digits", "--dry-run", tmp_path / "up", "--license", "apache-2.0")

@@ -139,6 +139,7 @@ def test_a_file_that_is_no_configuration(text, tmp_path):
     assert [problem.code for problem in caught.value.problems] == ["not_yaml"]
 
 
+@pytest.mark.slow
 def test_saved_with_every_key_and_read_back(tmp_path):
     overrides = ["student.layer_init=[0,3,7,11]", "distill.learning_rate_factors.encoder=2"]
     config = load_config("demo_config.yaml", overrides)

@@ -4,6 +4,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "bigfoot"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -123,6 +125,7 @@ def faults_of(path: Path) -> Iterator[str]:
             yield f"{path}:{line}: the package does not know {imported}"
 
 
+@pytest.mark.slow
 def test_every_module_keeps_to_its_floor():
     """But for the package itself, which is only a door: see test_package_only_points_to_rooms."""
     faults = [fault for path in MODULES if room_of(name_of(path)) for fault in faults_of(path)]
@@ -144,6 +147,7 @@ def test_package_only_points_to_rooms():
     assert all("bigfoot" not in ast.unparse(node) for node in at_import)
 
 
+@pytest.mark.slow
 def test_espeak_is_known_to_one_module_only():
     """espeak-ng is GPL-3.0: nothing but this module may touch it."""
     users = {name_of(path) for path in MODULES for _, name in imports_of(path) if is_within(name, "espeakng_loader")}

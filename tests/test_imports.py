@@ -40,6 +40,7 @@ def test_import_loads_nothing_heavy():
     assert not modules & set(HEAVY)
 
 
+@pytest.mark.slow
 def test_a_configuration_is_read_without_anything_heavy():
     modules, _ = modules_after("import bigfoot; bigfoot.load_config('demo_config.yaml')")
     assert not modules & set(HEAVY)
@@ -53,6 +54,7 @@ def test_lowest_floors_load_nothing_heavy():
     assert not modules & set(HEAVY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [
@@ -85,6 +87,7 @@ def test_version_is_written_once():
     assert bigfoot.__version__ not in (ROOT / "setup.py").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_reading_a_configuration_loads_nothing_heavy():
     modules, _ = modules_after("import bigfoot; bigfoot.load_config('demo_config.yaml')")
     assert not modules & set(HEAVY)

@@ -78,6 +78,7 @@ def test_all_that_is_tested_is_within_the_constraints(setup_arguments):
     assert {name.replace("_", "-") for name in asked} <= pinned
 
 
+@pytest.mark.slow
 def test_no_other_module_writes_an_install_line():
     found = []
     for path in sorted((ROOT / "bigfoot").rglob("*.py")):
@@ -101,6 +102,7 @@ WITHOUT_AN_EXTRA = {
 }
 
 
+@pytest.mark.slow
 def test_every_module_that_is_imported_is_asked_for():
     known = {module_of(package) for package in (*BASE, *sum(EXTRAS.values(), ()))}
     foreign = set()

@@ -4,6 +4,8 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent
 ASSERTING = ("startswith", "endswith", "count", "index")
 
@@ -34,6 +36,7 @@ def is_prose(text):
     return not text.startswith("| ") and len(re.findall(r"(?<!\S)[A-Za-z]+(?!\S)", text)) > 2
 
 
+@pytest.mark.slow
 def test_no_test_asserts_on_prose():
     files = [path for path in sorted(ROOT.rglob("*.py")) if path != Path(__file__)]
     assert [fault for path in files for fault in faults_in(path.read_text(), path.relative_to(ROOT))] == []

@@ -175,6 +175,7 @@ def libri(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("part", "count"), [("100", 1), ("360", 2), ("960", 3)])
 def test_librispeech_parts_take_their_splits(project, part, count, libri, narrow_teacher, tmp_path):
     """The very command of the data stage, run here: which of the corpus's splits its manifests are made of."""

@@ -5,6 +5,8 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import pytest
+
 from bigfoot.compress.registry import BUILT_IN
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,6 +78,7 @@ def private_names(path):
                 yield node.lineno, f"{home}.{node.attr}"
 
 
+@pytest.mark.slow
 def test_no_circle_of_files():
     assert [sorted(circle) for circle in find_circles(import_graph())] == []
 
@@ -85,6 +88,7 @@ def test_circles_are_found():
     assert find_circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
 
 
+@pytest.mark.slow
 def test_no_module_of_a_run_reads_a_private_name_of_another():
     faults = [
         f"{path}:{line}: {name}"
@@ -141,6 +145,7 @@ def lengths(path):
             yield f"{path.name}: {node.name}", node.end_lineno - node.lineno + 1 - words
 
 
+@pytest.mark.slow
 def test_a_function_fits_a_screen():
     assert [(name, lines) for path in PROGRAMS for name, lines in lengths(path) if lines > 40] == []
 

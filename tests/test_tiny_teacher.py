@@ -24,6 +24,7 @@ DATA = Path(os.environ.get("BIGFOOT_DATA", ROOT.parent / "shared" / "data"))
 BASE_960H = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
 
 
+@pytest.mark.slow
 def test_is_a_plain_hugging_face_folder_of_the_promised_shape() -> None:
     folder = resolve_model("tiny_teacher")
     assert sum(file.stat().st_size for file in folder.iterdir()) <= 12e6

@@ -40,6 +40,7 @@ def wrong_modes(folder):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", ["bigfoot", "huggingface", "fairseq", "torchaudio"])
 def test_models(narrow, to, tmp_path, strict_umask):
     convert_model(narrow, tmp_path / "made", to=to, with_code=to == "bigfoot")
@@ -59,6 +60,7 @@ def test_openvino_files(narrow, tmp_path, strict_umask):
     assert wrong_modes(tmp_path) == {}
 
 
+@pytest.mark.slow
 def test_programs_of_torch(narrow, tmp_path, strict_umask):
     from bigfoot.export.torch_export import build_torch_export
 
@@ -76,6 +78,7 @@ def test_checkpoints(tmp_path, strict_umask):
     assert wrong_modes(tmp_path) == {}
 
 
+@pytest.mark.slow
 def test_reports(tmp_path, strict_umask):
     row = Row("teacher", "teacher", "test", wer=0.1, num_unique_params=5, macs_by_part={"conv": 5})
     write_report(Report("demo", [row]), tmp_path / "report", "fingerprint")
@@ -83,6 +86,7 @@ def test_reports(tmp_path, strict_umask):
     assert wrong_modes(tmp_path) == {}
 
 
+@pytest.mark.slow
 def test_data_transcripts_and_embeddings(bigfoot, small_digits, tmp_path, strict_umask):
     from bigfoot.data.corpora import prepare_data
     from bigfoot.pipeline.settings import load_config

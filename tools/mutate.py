@@ -203,8 +203,8 @@ def main(arguments: list[str] | None = None) -> int:
     tests = {module: named.split(",") for module, _, named in (each.partition("=") for each in given.modules)}
     files = [*tests, *(name for named in tests.values() for name in named)]
     with tempfile.TemporaryDirectory() as folder:
-        quick = ["-q", "-s", "-m", "not slow", "-p", "no:cacheprovider", f"--basetemp={folder}/tests"]
-        return int(pytest.main([*dict.fromkeys(files), *quick], plugins=[Mutating(tests, given.most, given.seed)]))
+        options = ["-q", "-s", "-p", "no:cacheprovider", f"--basetemp={folder}/tests"]
+        return int(pytest.main([*dict.fromkeys(files), *options], plugins=[Mutating(tests, given.most, given.seed)]))
 
 
 if __name__ == "__main__":

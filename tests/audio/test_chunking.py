@@ -35,6 +35,7 @@ def test_a_recording_that_fits_is_not_cut():
     assert [(c.start, c.end) for c in plan_chunks(480_000, 320, 480_000, 64_000)] == [(0, 480_000)]
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 9), min_size=30, max_size=900), st.integers(0, 12), st.integers(0, 99))
 def test_what_a_chunk_hears_wrong_at_its_ends_is_not_used(ids, deaf, seed):
     """With 50 shared frames, 12 of each side may be noise."""

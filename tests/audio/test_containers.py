@@ -98,6 +98,7 @@ def test_chunks_behind_the_audio_are_none(tmp_path, contents):
         read_audio(tmp_path / "b.wav")
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(sorted(KINDS)), st.lists(st.integers(0, 1), min_size=1, max_size=3), st.integers(0, 60_000),
     st.binary(max_size=40),

@@ -21,6 +21,7 @@ def speech():
     return np.random.default_rng(0).standard_normal(8000).astype(np.float32) * np.float32(0.1)
 
 
+@pytest.mark.slow
 @given(st.text(st.characters(codec=None, categories=None)) | st.binary().map(os.fsdecode))
 def test_printable_names_are_one_line_of_utf8(name):
     shown = printable(name)

@@ -11,6 +11,7 @@ from bigfoot.audio.recording import Recording, normalize_part, open_recording
 RATE = 16_000
 
 
+@pytest.mark.slow
 @given(
     num_samples=st.integers(1, 40_000), step=st.integers(1, 50), steps=st.integers(8, 60), tail=st.integers(0, 30),
     seed=st.integers(0, 9), silent=st.booleans(),

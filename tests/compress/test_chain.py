@@ -42,6 +42,7 @@ def states_equal(one, other):
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.slow
 def test_it_is_what_the_functions_give_one_after_the_other():
     teacher = load_model("tiny_teacher")
     student = bigfoot.compress("tiny_teacher", [Depth(4, "last_k"), ConvGroups(2, init="permute")])
@@ -55,6 +56,7 @@ def test_it_is_what_the_functions_give_one_after_the_other():
     assert teacher.model.config.num_hidden_layers == 12
 
 
+@pytest.mark.slow
 def test_all_together_it_is_saved_and_loads_with_equal_logits(tmp_path):
     techniques = [
         Depth(3), ConvGroups(2, "least_squares"), ConvSharing([[1, 2]], "least_squares"),
@@ -68,6 +70,7 @@ def test_all_together_it_is_saved_and_loads_with_equal_logits(tmp_path):
     assert torch.equal(*logits) and len(again.history) >= len(techniques)
 
 
+@pytest.mark.slow
 def test_audio_is_read_once_and_only_where_it_is_needed():
     asked = []
 
@@ -95,6 +98,7 @@ def test_paths_and_waveforms_are_normalized_as_the_processor_says(tmp_path):
         assert batch.attention_mask.all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("techniques", "audio"),
     [([3], ()), ([Depth], ()), ([Depth(13)], ()), ([ConvGroups(2, "least_squares")], ()),
@@ -107,6 +111,7 @@ def test_what_cannot_be_applied_is_an_error(techniques, audio):
         bigfoot.compress(load_model("tiny_teacher").model, [ConvGroups(2, "least_squares")], audio=[RAMP])
 
 
+@pytest.mark.slow
 def test_every_shape_is_known_before_the_weights():
     model = load_model("tiny_teacher").model
     for settings in (
@@ -135,6 +140,7 @@ def test_an_entry_is_checked_by_key_and_code(entry, key, code):
     assert [(problem.key, problem.code) for problem in check_technique(entry)] == [(key, code)]
 
 
+@pytest.mark.slow
 def test_one_of_a_users_own_is_one_new_file(page):
     config = load_config("my_student.yaml", [
         "threads=1", "trackers=[]", "data.num_train=12", "data.num_dev=2", "data.num_test=3", "data.max_digits=2",
@@ -161,6 +167,7 @@ def test_a_shape_that_the_weights_decide_is_known_later():
     assert fit.shape is shape and not fit.problems and fit.unknown.code == "by_weights"
 
 
+@pytest.mark.slow
 def test_an_order_of_channels_changes_no_output():
     model = load_model("tiny_teacher").model
     ordered = bigfoot.compress(model, [ConvOrder(4)])
@@ -175,6 +182,7 @@ def test_an_order_of_channels_changes_no_output():
         bigfoot.compress(sliced, [ConvOrder(4)])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("page")
 def test_its_shape_is_what_a_summary_counts():
     merged, whole = (

@@ -23,6 +23,7 @@ def plain_share(energies, orders, groups):
     return kept / whole
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 99), groups=st.lists(st.sampled_from([1, 2, 4]), min_size=3, max_size=3).filter(any))
 def test_it_is_never_worse_than_the_present_order_and_counts_as_a_plain_loop_does(seed, groups):
     generator = torch.Generator().manual_seed(seed)

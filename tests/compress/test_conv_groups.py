@@ -33,6 +33,7 @@ def block_diagonal(dense, groups):
     return kept
 
 
+@pytest.mark.slow
 @given(
     old_groups=st.integers(1, 4), finer=st.integers(1, 4), wide_in=st.integers(1, 3), wide_out=st.integers(1, 3),
     kernel=st.integers(1, 4), seed=st.integers(0, 99),

@@ -72,6 +72,7 @@ def test_each_group_is_numpys_least_squares(build_model, speech, structure):
         np.testing.assert_allclose(ours, solved, rtol=0, atol=2e-3 * np.abs(solved).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", ["base", "large-lv60"])
 @pytest.mark.parametrize("count", [2, 4])
 def test_fitted_groups_start_closer_than_slices(build_model, audio, structure, count):
@@ -82,6 +83,7 @@ def test_fitted_groups_start_closer_than_slices(build_model, audio, structure, c
     assert {student.config.groups_of_convs[1] for student in made.values()} == {count}
 
 
+@pytest.mark.slow
 def test_what_groups_can_say_is_said_exactly(build_model, audio):
     """A teacher that is block-diagonal but for its shape loses nothing, whatever the beginning."""
     teacher = build_model("base", **EVEN)

@@ -59,6 +59,7 @@ def test_without_blocks_it_answers_as_the_gated_one(structure, parts, build_mode
     assert all(torch.isfinite(alpha).all() for alpha in gates.log_alphas)
 
 
+@pytest.mark.slow
 def test_a_unit_is_expected_only_as_far_as_its_block_is(build_model):
     """Over many draws, counted by hand: parameters of units in blocks, both at random."""
     model = build_model("base", num_hidden_layers=1)
@@ -103,6 +104,7 @@ def test_half_open_gates_under_layer_norm_are_taken_up_by_the_next_kernel(build_
     assert pruned.config.conv_dim == model.config.conv_dim
 
 
+@pytest.mark.slow
 def test_the_law_of_a_gate(build_model):
     """Over many draws: how often a gate is open at all is what the expectation says (Louizos et al., equation 12)."""
     gates = Gates(build_model("base"), ["feed_forward"])
@@ -155,6 +157,7 @@ def test_draws_follow_from_the_seed_alone(build_model, speech):
         assert torch.equal(model(speech[0]).logits, model(speech[0]).logits)
 
 
+@pytest.mark.slow
 def test_the_penalty_brings_the_expected_sparsity_to_its_target(build_model):
     gates = Gates(build_model("base"), PARTS)
     optimizer = torch.optim.Adam(gates.parameters(), lr=0.1)

@@ -59,6 +59,7 @@ def repeat_units_(model):
                 conv.layer_norm.bias[4:] = conv.layer_norm.bias[:-4]
 
 
+@pytest.mark.slow
 def test_units_that_repeat_others_go_and_nothing_is_lost(build_model, audio):
     model = build_model("base")
     repeat_units_(model)
@@ -73,6 +74,7 @@ def test_units_that_repeat_others_go_and_nothing_is_lost(build_model, audio):
     assert names(change.describe(), f"4 of {config.conv_dim[1]}", "convolution 1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", NORMS)
 def test_fitted_maps_are_closer_than_cut_ones(build_model, audio, structure):
     model = build_model(structure)
@@ -86,6 +88,7 @@ def test_fitted_maps_are_closer_than_cut_ones(build_model, audio, structure):
     assert error(cut, model, audio) < 0.5 * before
 
 
+@pytest.mark.slow
 def test_nothing_left_out_is_the_same_model(build_model, audio):
     for structure in NORMS:
         model = build_model(structure)
@@ -113,6 +116,7 @@ def test_without_audio_there_is_no_fit(build_model):
         apply(build_model("base"), Narrow({"intermediate_size": 8}), [])
 
 
+@pytest.mark.slow
 def test_a_configuration_asks_for_it(audio):
     asked = ["teacher.path=tiny_teacher", "student.shape={intermediate_size: 64}", "student.conv_groups=1"]
     config = load_config("demo_config.yaml", [*asked, "student.conv_init=slice", "student.shape_init=least_squares"])

@@ -62,6 +62,7 @@ def test_layers_of_large_weights_do_not_win_by_them():
     assert list(keep.values()) == [[2, 3], [2, 3]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "parts", "keep"),
     [

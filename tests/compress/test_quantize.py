@@ -1,6 +1,7 @@
 """Eight bits: weights that come back exactly, ranges that hold what was heard."""
 
 import hypothesis.strategies as st
+import pytest
 import torch
 from hypothesis import given
 
@@ -18,6 +19,7 @@ from bigfoot.models.small_weights import quantize_weight
 from tests.codes import refusing
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 1000), spread=st.floats(-6, 6))
 def test_weights_come_back_exactly_and_within_half_a_step(seed, spread):
     torch.manual_seed(seed)
@@ -61,6 +63,7 @@ def test_what_cannot_be_measured_is_said(build_model):
         calibrate(build_model("base"), [], percentile=40)
 
 
+@pytest.mark.slow
 def test_a_model_keeps_its_own_plan(build_model, speech):
     model = build_model(conv_groups=[1, 2, 2, 2, 2, 2, 2])
     audio = [PaddedAudio(wave, torch.ones_like(wave)) for wave in speech[:2]]

@@ -32,6 +32,7 @@ def choose_plainly(heard_by_reader, weights, count, keep, size, blocks):
     return sorted(chosen)
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 999), size=st.sampled_from([1, 3]), readers=st.integers(1, 2), blocks=st.sampled_from([1, 2])
 )  # fmt: skip

@@ -118,6 +118,7 @@ def test_as_if_zeroed(structure, keep_indices, build_model, speech):
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.grid
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_all_at_once_in_a_batch_saved_and_reloaded(structure, build_model, speech, processor, tmp_path):

@@ -81,6 +81,7 @@ def test_the_command_lists_and_prints(bigfoot, tmp_path, monkeypatch):
     assert code == 2 and "demo_config.yaml" in errors
 
 
+@pytest.mark.slow
 def test_a_list_into_a_closed_pipe_is_no_traceback():
     command = f"{sys.executable} -m bigfoot configs | head -n 1"
     done = subprocess.run(

@@ -81,6 +81,7 @@ def test_an_installed_module_is_found_and_keeps_its_name(place, monkeypatch):
     assert config.plugins == ["toy_installed"] and config.distill.losses.toy.power == 2.0
 
 
+@pytest.mark.slow
 def test_a_saved_configuration_finds_its_modules_from_anywhere(place, monkeypatch):
     write(place / "toy_saved.py", TOY)
     config = load_config(None, ["plugins=[toy_saved]", "distill.losses.toy.weight=1"])

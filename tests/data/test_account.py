@@ -43,6 +43,7 @@ def test_a_split(corpus, tmp_path):
     assert prepared.account("dev").rows == 0
 
 
+@pytest.mark.slow
 def test_evaluate_says_on_how_many_rows_its_figure_stands(corpus, tmp_path, bigfoot):
     options = ["data.corpus=table", f"data.root={corpus}", "data.test_splits=[t.csv]", "evaluate.bootstrap_samples=5"]
     code, out, _ = bigfoot("evaluate", "tiny_teacher", "--run-dir", tmp_path, "--json", *options)

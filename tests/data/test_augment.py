@@ -59,6 +59,7 @@ masks = st.builds(
 lengths = st.lists(st.integers(1, 120), min_size=1, max_size=5)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(lengths, masks, st.integers(0, 1000))
 def test_masks_stay_on_real_frames_and_know_no_neighbours(frame_lengths, config, seed):
@@ -79,6 +80,7 @@ def test_the_expected_share_is_covered(length, probability):
     assert np.mean(covered) == pytest.approx(probability, abs=0.02)
 
 
+@pytest.mark.slow
 def test_spans_fall_everywhere():
     share = np.mean([span_mask(40, 0.25, 5, np.random.default_rng(s)) for s in range(4000)], axis=0)
     # Frames near the ends lie in fewer possible spans; none is left out.

@@ -56,6 +56,7 @@ def by_epoch(batches):
     return epochs
 
 
+@pytest.mark.slow
 def test_every_epoch_holds_every_utterance_once_in_another_order(stream):
     epochs = by_epoch(stream)
     ids = [[name for batch in epochs[epoch] for name in batch.ids] for epoch in (0, 1)]
@@ -64,6 +65,7 @@ def test_every_epoch_holds_every_utterance_once_in_another_order(stream):
     assert [batch.position.batch for batch in epochs[0]] == list(range(1, len(epochs[0]) + 1))
 
 
+@pytest.mark.slow
 @pytest.mark.grid
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_resumed_stream_is_the_tail_of_an_uninterrupted_one(digits, stream, num_workers):
@@ -92,11 +94,13 @@ def test_skipping_reads_no_audio(digits, stream, monkeypatch):
     assert len(read) == len(batch)
 
 
+@pytest.mark.slow
 def test_more_workers_than_processors_warn_of_nothing(digits, recwarn):
     take(1, digits.manifests["train"], PROCESSOR, config(num_workers=count_processors() + 1), 1)
     assert not [each for each in recwarn if "DataLoader" in str(each.message)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_global_generators_are_left_alone(digits, num_workers):
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
@@ -123,6 +127,7 @@ def test_batches_keep_their_seconds_padding_included(digits):
     assert padding < 0.35
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_seconds", [12.0, 1000.0])
 def test_two_processes_share_the_corpus(digits, batch_seconds):
     settings = config(batch_seconds=batch_seconds)

@@ -63,6 +63,7 @@ def break_file(kind, folder, spoken):
 # Synthetic digits.
 
 
+@pytest.mark.slow
 def test_synthetic_digits_are_written_and_listed(digits):
     assert digits.num_utterances == {"train": 37, "dev": 5, "test": 4}
     assert digits.skipped == []
@@ -87,6 +88,7 @@ def test_prepared_data_comes_back_and_nothing_is_half_written(digits):
         load_prepared(digits.folder / "audio")
 
 
+@pytest.mark.slow
 def test_same_seed_same_manifest(digits, tmp_path):
     again = prepare_data(DataConfig(num_train=37, num_dev=0, num_test=0, max_digits=4), seed=3, folder=tmp_path)
     assert [cut.id for cut in read_cuts(again, "train")] == [cut.id for cut in read_cuts(digits, "train")]
@@ -143,6 +145,7 @@ def test_librispeech_as_published(real_data, tmp_path):
     assert set(prepared.manifests) == {"dev", "test"}
 
 
+@pytest.mark.slow
 def test_tables_as_published(real_data, tmp_path, monkeypatch):
     monkeypatch.setenv("BIGFOOT_DATA", str(real_data))
     config = DataConfig(corpus="table", test_splits=["librispeech-extra/train.tsv"], verify_audio=False)

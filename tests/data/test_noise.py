@@ -48,6 +48,7 @@ def test_noise_has_the_ratio_asked_for_and_follows_the_generator(folder):
     assert len({hear(noise, seed).tobytes() for seed in range(6)}) == 6
 
 
+@pytest.mark.slow
 def test_a_long_recording_is_cut_and_a_short_one_repeated(folder):
     short, long = (NoiseFolder(folder, [path]) for path in NoiseFolder.find(folder).files)
     again = short.cut(5000, np.random.default_rng(1))
@@ -117,6 +118,7 @@ def test_generated_noise_is_what_it_was():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_workers_and_resuming_hear_the_same_noise(folder, digits, num_workers):
     (folder / "bad.wav").write_bytes(b"RIFF")

@@ -37,6 +37,7 @@ def words(rows):
     return [(path, (text or "").split()) for path, text in rows]
 
 
+@pytest.mark.slow
 @given(st.lists(ANY, min_size=1, max_size=6), ENDS, st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]))
 def test_what_csv_writes_is_read(table, texts, end, quoting):
     rows = [(f"{number}.wav", text) for number, text in enumerate(texts)]
@@ -48,6 +49,7 @@ def test_what_csv_writes_is_read(table, texts, end, quoting):
         assert words(texts_of(table(file.getvalue(), "csv"))) == words(rows)
 
 
+@pytest.mark.slow
 @given(st.lists(ONE_LINE | st.sampled_from(['"', '"a', 'a"', '""', '"""', '"a"b', ' "a"']), max_size=8), ENDS)
 def test_no_quotation_mark_swallows_a_row_of_csv(table, texts, end):
     texts = [text.replace(",", "") for text in texts]
@@ -59,6 +61,7 @@ def test_no_quotation_mark_swallows_a_row_of_csv(table, texts, end):
         assert read == (text[1:-1].replace('""', '"') if whole else text)
 
 
+@pytest.mark.slow
 @given(st.lists(ONE_LINE, max_size=6), ENDS | st.just("\r"), st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]))
 def test_tabs_part_fields_and_nothing_else_does(table, texts, end, encoding):
     lines = ["path\ttext", *(f"{number}.wav\t{text}" for number, text in enumerate(texts))]
@@ -66,6 +69,7 @@ def test_tabs_part_fields_and_nothing_else_does(table, texts, end, encoding):
     assert rows == [(f"{number}.wav", text) for number, text in enumerate(texts)]
 
 
+@pytest.mark.slow
 @given(st.lists(ANY, max_size=6), ENDS, st.booleans())
 def test_json_lines(table, texts, end, ascii_only):
     rows = [{"path": f"{number}.wav", "text": text} for number, text in enumerate(texts)]

@@ -23,6 +23,7 @@ def listed(rows):
             for n, (speaker, label) in enumerate(rows)]  # fmt: skip
 
 
+@pytest.mark.slow
 @given(corpora, st.integers(0, 99), st.randoms(use_true_random=False))
 def test_no_speaker_is_in_two_splits_whatever_the_order_of_rows(rows, seed, random):
     config, utterances = SplitConfig(by="speaker", stratify="label"), listed(rows)
@@ -39,6 +40,7 @@ def test_no_speaker_is_in_two_splits_whatever_the_order_of_rows(rows, seed, rand
     }
 
 
+@pytest.mark.slow
 @given(corpora, st.integers(3, 5), st.integers(0, 9))
 def test_every_speaker_is_in_test_of_one_fold(rows, folds, seed):
     utterances = listed(rows)

@@ -22,6 +22,7 @@ def test_a_voice_says_a_sentence_once_and_for_all(voice):
     np.testing.assert_array_equal(first, again)
 
 
+@pytest.mark.slow
 def test_another_process_makes_the_same_bits():
     code = (
         "import zlib; from bigfoot.data.synthetic import synthesize_string as s; "
@@ -31,6 +32,7 @@ def test_another_process_makes_the_same_bits():
     assert len(told) == 1
 
 
+@pytest.mark.slow
 def test_splits_share_no_voice_and_every_voice_speaks():
     train, dev, test = (set(VARIANTS[split]) for split in ("train", "dev", "test"))
     assert not train & dev and not train & test and not dev & test

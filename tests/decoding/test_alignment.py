@@ -76,6 +76,7 @@ def test_nothing_said_has_no_words():
     assert time_words(posteriors_of([0, 0], 4), [], TOKENIZER, 0.02) == []
 
 
+@pytest.mark.slow
 def test_times_are_espeak_s_own_but_for_a_constant():
     """Word starts of the tiny teacher against espeak-ng's events, by voices that nobody trained on."""
     import torch

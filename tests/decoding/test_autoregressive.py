@@ -80,6 +80,7 @@ def decode(model, states, logits, config, side="right", **more):
     return decode_autoregressive(model, memory, mask, config, ctc=ctc, limits=mask.sum(-1), **more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_same_text_for_every_batch_size_order_and_padding_side(trained, name):
     texts, states, logits = make_utterances(16, seed=1000)

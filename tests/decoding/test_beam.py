@@ -19,6 +19,7 @@ LETTERS = CharTokenizer(("<pad>", "|", *"ABC"))
 EVERYTHING = 100_000
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000), frames=st.integers(0, 5), sharpness=st.sampled_from([0.1, 2.0, 8.0]))
 def test_a_beam_that_holds_everything_gives_the_sum_over_all_alignments(
@@ -35,6 +36,7 @@ def test_a_beam_that_holds_everything_gives_the_sum_over_all_alignments(
     assert scores == sorted(scores, reverse=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000), beam=st.integers(1, 30))
 def test_a_narrow_beam_never_promises_too_much(draw_posteriors, sum_alignments, seed, beam):
@@ -81,6 +83,7 @@ def count_hot(text, phrases):
     return sum(f" {text} ".startswith(f" {phrase} ", place) for phrase in phrases for place in range(len(text)))
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_hot_words_and_lexicon_are_added_to_the_exact_sums(draw_posteriors, sum_alignments, seed):
@@ -110,6 +113,7 @@ def arpa(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000), weight=st.sampled_from([0.0, 0.5, 2.0]))
 def test_the_total_is_acoustic_and_weighted_language_and_bonus_by_hand(
@@ -181,6 +185,7 @@ def test_the_blank_may_stand_anywhere(draw_posteriors):
     assert [each.score for each in moved] == pytest.approx([each.score for each in found], abs=1e-9)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(data=st.data(), seed=st.integers(0, 10_000), bonus=st.sampled_from([0.5, 3.0, 20.0]))
 @pytest.mark.parametrize("tokenizer", [LETTERS, CharTokenizer(("<pad>", *"ABC"))], ids=["spaces", "no spaces"])
@@ -258,6 +263,7 @@ def test_a_narrow_beam_keeps_what_a_plain_loop_keeps(draw_posteriors, seed, fram
     assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
 
 
+@pytest.mark.slow
 def test_a_hot_phrase_in_pieces_of_words(sum_alignments, draw_posteriors):
     tokenizer = train_sentencepiece(["AB ABC", "ABC B", "B AB"], "bpe", 11)
     log_probs = draw_posteriors(7, 4, len(tokenizer), 1.0)
@@ -320,6 +326,7 @@ def test_scores_that_are_kept_are_few_and_change_nothing(draw_posteriors, monkey
     assert len(search._rows) <= 3
 
 
+@pytest.mark.slow
 def test_a_large_vocabulary_does_not_fill_the_memory(draw_posteriors):
     """V scores for every prefix that ever was in the beam would be 150 MB here."""
     tokenizer = CharTokenizer(("<pad>", *(chr(0x4E00 + index) for index in range(2999))))

@@ -28,6 +28,7 @@ def prefix_states(scorer, prefix):
     return state
 
 
+@pytest.mark.slow
 @given(
     st.integers(1, 5), st.integers(2, 3), st.lists(st.integers(1, 2), max_size=3), st.integers(0, 1000),
     st.sampled_from([1.0, 6.0]),

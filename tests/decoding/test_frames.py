@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -58,6 +59,7 @@ def test_hot_words_in_a_batch_are_those_alone():
     ]
 
 
+@pytest.mark.slow
 def test_a_hot_phrase_comes_out_of_every_chunk_of_a_long_recording():
     tape = ([0] * 150 + [2, 0, 3, 1, 4, 1]) * 12  # 37 s of AB C
     (found,) = transcribe_tapes([tape], "AB D", chunk_seconds=10)

@@ -84,6 +84,7 @@ def test_what_the_vocabulary_lacks_is_named(tokenizer, given, missing):
         build_search(config, tokenizer)
 
 
+@pytest.mark.slow
 def test_all_that_cannot_be_written_is_named_at_once():
     words = [f"A{digit}" for digit in range(10)] + ["OK"]
     (problem,) = hot_word_problems(SearchConfig("beam", hot_words=words), CAPITALS)

@@ -27,6 +27,7 @@ def words(alphabet):
     return st.text(alphabet, min_size=1, max_size=5).map(lambda text: " ".join(text.split())).filter(bool)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pieces", "alphabet"), [(SPACED, "AB中 "), (UNSPACED, "AB中")])
 @settings(max_examples=80, deadline=None)
 @given(data=st.data())
@@ -46,6 +47,7 @@ def test_every_occurrence_brings_its_bonus_once(pieces, alphabet, data):
     assert gained + automaton.finish(state) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_a_row_has_what_every_single_token_would_add(data):

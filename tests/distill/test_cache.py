@@ -70,6 +70,7 @@ def test_losses_are_those_of_the_teacher_at_work(student, teacher, write, stream
             assert here[name] == pytest.approx(value, rel=rounding, abs=1e-5), name
 
 
+@pytest.mark.slow
 def test_the_likeliest_tokens_alone(student, teacher, write, stream):
     found = losses_of(Objective(LossesConfig(), student, write(LossesConfig(), top_k=20)), stream)
     expected = losses_of(Objective(LossesConfig(), student, teacher), stream)
@@ -77,6 +78,7 @@ def test_the_likeliest_tokens_alone(student, teacher, write, stream):
         assert here["logit_kl"] == pytest.approx(there["logit_kl"], abs=0.02)
 
 
+@pytest.mark.slow
 def test_its_size_is_said_before_and_true_after(write, tmp_path, caplog):
     caplog.set_level(logging.INFO, "bigfoot")
     write()
@@ -102,6 +104,7 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_killed_writing_goes_on_where_it_stopped(write, tmp_path, monkeypatch):
     folder, ours, written = tmp_path / "cache", cache_module._write_shard, []
     write()
@@ -128,6 +131,7 @@ def test_a_killed_writing_goes_on_where_it_stopped(write, tmp_path, monkeypatch)
     assert contents(folder).keys() == whole.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut", "flipped", "gone"])
 def test_a_damaged_shard_is_refused_and_written_again_when_it_is_removed(write, tmp_path, damage):
     write()
@@ -143,6 +147,7 @@ def test_a_damaged_shard_is_refused_and_written_again_when_it_is_removed(write, 
     assert shard.stat().st_size == len(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cache.json", "shard_00000.json"])
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"format": 7, "key": {}}', "\x00"])
 def test_garbage_in_the_place_of_its_papers(write, tmp_path, name, content):
@@ -197,6 +202,7 @@ def test_a_file_in_its_place(write, tmp_path):
         write()
 
 
+@pytest.mark.slow
 def test_audio_that_is_not_what_it_was(student, write, stream):
     objective = Objective(LOSSES, student, write())
     louder = replace(stream[0], input_values=1.1 * stream[0].input_values)
@@ -210,6 +216,7 @@ def test_audio_that_is_not_what_it_was(student, write, stream):
     objective(replace(stream[0], input_values=stream[0].input_values * (1 + 1e-6)), {})
 
 
+@pytest.mark.slow
 def test_an_utterance_that_is_given_twice(student, write, stream):
     objective = Objective(LOSSES, student, write())
     twice = replace(stream[0], ids=[f"{name}_dup1" for name in stream[0].ids])

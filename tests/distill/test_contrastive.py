@@ -64,6 +64,7 @@ def make_pairs(count, seed):
     return ids, masks[0], Frames(frames, masks[1])
 
 
+@pytest.mark.slow
 def test_retrieval_rises_from_chance_to_over_80_percent():
     torch.manual_seed(0)
     shape = FusionShape(24, 1, {"sound": StreamShape(SIZE, "conv")}, "concat", width=32, embedding_size=24, dropout=0.0)

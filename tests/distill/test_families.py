@@ -22,6 +22,7 @@ def batch(speech):
     return Batch(values, mask, torch.tensor([[5, 6, -100], [7, 8, 9]]), ["a", "b"], ["", ""], ["s", "s"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("teacher", "student"),
     [("wavlm", "base"), ("hubert-large", "wavlm"), ("data2vec", "hubert"), ("base", "data2vec"), ("wavlm", "wavlm")],

@@ -382,6 +382,7 @@ def test_every_problem_is_found(build_model, losses, student_changes, teacher_ch
     assert [(problem.key.removeprefix("distill.losses").strip("."), problem.code) for problem in found] == problems
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data())
 def test_the_objective_is_the_weighted_sum_of_its_losses_by_hand(build_model, batch, data):

@@ -43,6 +43,7 @@ def steps_of(config):
     return {file.parent.name: file.stat().st_mtime_ns for file in Path(config.run_dir).glob("*/facts.json")}
 
 
+@pytest.mark.slow
 def test_it_is_trained_and_taken_up_again_until_it_changes(page, settings, quick_report):
     config = load_config("my_config.yaml", settings)
     report = run_pipeline(config)

@@ -48,6 +48,7 @@ def test_a_torchcodec_that_cannot_load(fake):
     assert found.cure.split()[:3] == ["pip", "uninstall", "torchcodec"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "words"),
     [
@@ -102,6 +103,7 @@ def test_everything_is_said_at_once_even_without_the_packages_of_the_command(sta
     assert all(name in line for name, line in zip(probed, lines[10:], strict=True))
 
 
+@pytest.mark.slow
 def test_the_command_and_its_exit_code(monkeypatch, capsys):
     from bigfoot.cli import main
     from bigfoot.doctor import Finding

@@ -68,6 +68,7 @@ def request(corpus, tmp_path, **changes):
     return EmbedRequest(corpus[0], tmp_path / "out.safetensors", **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.grid
 @pytest.mark.parametrize(("layer", "pool"), [("last", "none"), ("3", "mean"), ("all", "none"), ("all", "mean")])
 @torch.no_grad()
@@ -90,6 +91,7 @@ def test_embeddings_are_the_model_s_hidden_states(teacher, corpus, tmp_path, lay
     assert list(summary.notes())[2:] == ["deep/b.flac: no transcript", "deep/lone.txt: no recording"]
 
 
+@pytest.mark.slow
 def test_the_last_layer_of_models_that_normalize_first_is_what_the_head_hears(build_model, processor, corpus, tmp_path):
     loaded = LoadedModel(build_model("large-lv60"), processor)
     embed_folder(loaded, request(corpus, tmp_path, transcripts_dir=None), lambda _: None)
@@ -99,6 +101,7 @@ def test_the_last_layer_of_models_that_normalize_first_is_what_the_head_hears(bu
     torch.testing.assert_close(tensor, loaded.model(values).last_hidden_state[0], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_long_recording_is_cut_with_its_text_and_its_frames_are_joined_again(teacher, corpus, tmp_path, strings):
     embed_folder(teacher, request(corpus, tmp_path), lambda _: None)
     tensors, rows, _ = read(tmp_path / "out.safetensors")
@@ -139,6 +142,7 @@ def test_without_a_head_long_recordings_go_without_text(build_model, processor, 
     assert names(said[-1], "talk.wav", "CTC")
 
 
+@pytest.mark.slow
 def test_a_text_that_is_too_long_for_its_recording(teacher, corpus, tmp_path):
     said = []
     (corpus[1] / "talk.txt").write_text("SEVEN " * 2000)
@@ -162,6 +166,7 @@ def stop_after(pieces):
     return tell
 
 
+@pytest.mark.slow
 @pytest.mark.grid
 @pytest.mark.parametrize("pieces", [0, 1, 3, 5])
 def test_what_was_begun_is_finished_to_the_bit(teacher, corpus, tmp_path, monkeypatch, pieces):
@@ -189,6 +194,7 @@ def test_what_was_begun_is_finished_to_the_bit(teacher, corpus, tmp_path, monkey
     assert sorted(path.name for path in tmp_path.iterdir()) == ["audio", "out.jsonl", "out.safetensors", "texts"]
 
 
+@pytest.mark.slow
 def test_given_again_nothing_is_done_and_another_request_begins_anew(teacher, corpus, tmp_path, monkeypatch):
     wanted = request(corpus, tmp_path, pool="mean")
     first = embed_folder(teacher, wanted, lambda _: None)
@@ -214,6 +220,7 @@ def change_in_place(path, position, replaced):
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "replaced"), [("audio/a.wav", b"\x11\x22" * 3000), ("texts/a.txt", b"OH OH")])
 def test_another_content_of_the_same_size_and_time_is_noticed(teacher, corpus, tmp_path, name, replaced):
     wanted = request(corpus, tmp_path, pool="mean")
@@ -226,6 +233,7 @@ def test_another_content_of_the_same_size_and_time_is_noticed(teacher, corpus, t
     assert torch.equal(before[0]["a.wav"], after[0]["a.wav"]) == name.endswith("txt")
 
 
+@pytest.mark.slow
 def test_files_that_were_only_touched_are_not_embedded_again(teacher, corpus, tmp_path):
     wanted = request(corpus, tmp_path, pool="mean")
     embed_folder(teacher, wanted, lambda _: None)
@@ -301,6 +309,7 @@ def test_what_is_not_ours_is_not_written_over(teacher, corpus, tmp_path, name):
     assert not [path for path in tmp_path.iterdir() if ".bigfoot" in path.name]
 
 
+@pytest.mark.slow
 def test_the_models_own_weights_are_not_written_over(teacher, corpus, tmp_path):
     folder = tmp_path / "model"
     save_model(teacher.model, teacher.processor, folder)
@@ -311,6 +320,7 @@ def test_the_models_own_weights_are_not_written_over(teacher, corpus, tmp_path):
     assert (folder / "model.safetensors").read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.grid
 @pytest.mark.parametrize("cut", [-1, -1000, 100])
 def test_a_file_that_was_cut_is_made_again(teacher, corpus, tmp_path, cut):
@@ -322,6 +332,7 @@ def test_a_file_that_was_cut_is_made_again(teacher, corpus, tmp_path, cut):
     assert wanted.output.read_bytes() == whole
 
 
+@pytest.mark.slow
 @pytest.mark.grid
 @pytest.mark.parametrize(("name", "at"), [("out.safetensors", -5), ("out.safetensors", 900), ("out.jsonl", -9)])
 def test_a_flipped_bit_is_found_and_the_file_made_again(teacher, corpus, tmp_path, name, at):
@@ -336,6 +347,7 @@ def test_a_flipped_bit_is_found_and_the_file_made_again(teacher, corpus, tmp_pat
     assert embed_folder(teacher, wanted, lambda _: None).was_there
 
 
+@pytest.mark.slow
 @pytest.mark.grid
 @pytest.mark.parametrize("damage", ["a line of noise", "binary request", "no numbers"])
 def test_what_was_begun_and_is_damaged_costs_what_came_after(teacher, corpus, tmp_path, damage):
@@ -357,6 +369,7 @@ def test_what_was_begun_and_is_damaged_costs_what_came_after(teacher, corpus, tm
     assert wanted.output.read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_a_second_writer_is_refused(teacher, corpus, tmp_path):
     wanted = request(corpus, tmp_path, pool="mean")
     refused = []

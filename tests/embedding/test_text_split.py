@@ -33,6 +33,7 @@ def split(text, log_probs, cuts):
     return [splitter.take(piece, after).text for piece, after in zip(pieces, [*pieces[1:], None], strict=True)]
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(seed=st.integers(0, 40), noise=st.sampled_from([0.0, 1.5]))
 def test_words_go_where_they_were_said(seed, noise):

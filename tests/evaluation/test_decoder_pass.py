@@ -1,5 +1,7 @@
 """The decoder's path, timed and counted at a given number of tokens."""
 
+import pytest
+
 from bigfoot.decoding.settings import DecodingConfig
 from bigfoot.evaluation import decoder_pass
 from bigfoot.evaluation.decoder_pass import DecoderPass, count_decoder_macs, find_token_rate
@@ -12,6 +14,7 @@ def build(**shape):
     return with_decoder(load_model("tiny_teacher").model, {"hidden_size": 16, "num_heads": 2} | shape, seed=1).eval()
 
 
+@pytest.mark.slow
 def test_it_writes_as_many_tokens_as_were_given_whatever_the_search(monkeypatch):
     model, lengths = build(num_layers=1), []
     decode = decoder_pass.decode_batch
@@ -29,6 +32,7 @@ def test_it_writes_as_many_tokens_as_were_given_whatever_the_search(monkeypatch)
     assert lengths == [10] * 7
 
 
+@pytest.mark.slow
 def test_operations_are_those_of_every_token_in_every_layer():
     one, two = build(num_layers=1), build(num_layers=2)
 
@@ -44,6 +48,7 @@ def test_operations_are_those_of_every_token_in_every_layer():
     assert more == 2 * (weights + 2 * width * frames) + 2 * width * (3 + 4)
 
 
+@pytest.mark.slow
 def test_a_decoder_takes_its_time_beside_the_encoder():
     model = build(num_layers=2)
     decoder = DecoderPass(model, DecodingConfig(), tokens_per_second=20.0)

@@ -70,6 +70,7 @@ def test_the_same_text_and_scores_in_every_batch(teacher, small_digits, decoders
                         assert others[hypothesis.text] == pytest.approx(hypothesis.score, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_evaluation_by_another_decoder_keeps_what_greedy_found(teacher, small_digits, decoders):
     manifest = small_digits.manifests["test"]
     greedy = evaluate_accuracy(teacher, manifest, EvaluateConfig(bootstrap_samples=5), 0)

@@ -19,6 +19,7 @@ def loaded(request, build_model, processor):
     return LoadedModel(model, processor)
 
 
+@pytest.mark.slow
 def test_texts_and_wer_are_those_of_any_batch_size(loaded, small_digits):
     settings = [EvaluateConfig(batch_size=size, bootstrap_samples=50) for size in (1, 2, 4, 8)]
     found = [evaluate_accuracy(loaded, small_digits.manifests["test"], config, 1) for config in settings]
@@ -37,6 +38,7 @@ def test_padding_changes_nothing_and_the_field_says_so(loaded, small_digits):
     assert invariance.max_difference < 1e-4
 
 
+@pytest.mark.slow
 def test_a_group_norm_that_hears_padding_is_found_out(build_model, processor, small_digits, monkeypatch):
     heard = LoadedModel(build_model("base", seed=4), processor)
     assert measure_batch_invariance(heard, small_digits.manifests["test"]).invariant

@@ -23,6 +23,7 @@ def recording(speech, tmp_path):
     return tmp_path / "said.wav"
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_text_goes_on_from_the_prompt(loaded, recording, bigfoot, tmp_path):
     config = DecodingConfig(beam_size=2, max_tokens=5)

@@ -65,6 +65,7 @@ def at_once(manifest, teacher):
     return transcribe_batches(teacher.model, batches, teacher.processor.tokenizer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decoder", ["greedy", "beam"])
 def test_a_long_recording_is_judged_whole_though_heard_in_pieces(teacher, manifest, at_once, decoder):
     config = EvaluateConfig(decoder=decoder, beam_size=4, batch_size=2, bootstrap_samples=10)
@@ -100,6 +101,7 @@ def writer(build_model, teacher):
     return LoadedModel(model, teacher.processor)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_decoder_writes_about_every_piece_and_goes_on_from_the_prompt_in_the_first(writer, spoken):
     config = DecodingConfig(max_tokens=6)
@@ -117,6 +119,7 @@ def test_a_decoder_writes_about_every_piece_and_goes_on_from_the_prompt_in_the_f
     assert found.score == pytest.approx(sum(scores), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_evaluation_by_a_decoder_joins_what_it_writes(writer, spoken, manifest):
     config = EvaluateConfig(batch_size=2, bootstrap_samples=10, autoregressive=DecodingConfig(max_tokens=6))
     found = evaluate_accuracy(writer, manifest, config, 0, by_decoder=True).transcripts

@@ -75,6 +75,7 @@ def static_runs(build_model, processor, open_file):
     return [open_file(write_static(model, processor, **options)) for options in variants]
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(lengths=st.lists(LENGTHS, min_size=2, max_size=5), variant=st.integers(0, 4))
 def test_static_int8_is_the_same_bits_alone_and_in_a_batch(static_runs, lengths, variant):
@@ -98,6 +99,7 @@ def test_in_every_family_and_shape(name, build_model, processor, open_file):
     assert_same_bits(run, [make_speech(length) for length in (400, 9000, 20_880)])
 
 
+@pytest.mark.slow
 def test_the_flag_is_what_was_measured(build_model, processor, monkeypatch):
     """With sums in any order the same file depends on its batch, and says so."""
     loaded, items, notes = LoadedModel(build_model("base"), processor), make_items([9000, 16_000, 33_000, 41_040]), []
@@ -123,6 +125,7 @@ def test_batches_hold_so_many_seconds(lengths, size, most):
     assert len(lengths) == 1 or most >= 2 * max(lengths) or max(map(len, batches)) >= min(2, size)
 
 
+@pytest.mark.slow
 def test_constant_offset_and_silence(build_model, processor, open_file):
     """Statistics on a grid are those of the samples."""
     model, loud = build_model("base"), make_speech(20_000)

@@ -8,6 +8,7 @@ from bigfoot.install import install_hint
 from tests.refusals import names
 
 
+@pytest.mark.slow
 def test_writes_what_passes(bigfoot, small_digits, tmp_path):
     manifest = small_digits.manifests["dev"]
     code, out, err = bigfoot("export", "tiny_teacher", tmp_path / "t.onnx", "--int8", "static", "--calibrate", manifest)
@@ -15,6 +16,7 @@ def test_writes_what_passes(bigfoot, small_digits, tmp_path):
     assert 2_000_000 < (tmp_path / "t.onnx").stat().st_size < 3_500_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

@@ -52,11 +52,13 @@ def compare(model, processor, run_onnx, counts=SAMPLES):
             np.testing.assert_allclose(logits[: frames[row]], expected[row][: frames[row]], atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.grid
 def test_answers_as_pytorch_in_every_family(family, build_model, processor, run_onnx):
     compare(build_model(family), processor, run_onnx)
 
 
+@pytest.mark.slow
 @pytest.mark.grid
 @pytest.mark.parametrize("structure", ["base", "large-lv60", "group-stable", "layer-post"])
 def test_answers_as_pytorch(structure, build_model, processor, run_onnx):
@@ -69,6 +71,7 @@ def test_half_a_minute_beside_a_moment(structure, build_model, processor, run_on
     compare(build_model(structure), processor, run_onnx, LONG)
 
 
+@pytest.mark.slow
 @pytest.mark.grid
 @pytest.mark.parametrize("shape", SHAPES)
 def test_answers_as_pytorch_in_every_shape(shape, build_model, processor, run_onnx):

@@ -60,6 +60,7 @@ def test_static_int8_hears_the_same(teacher, digits, static_plan):
     assert parity.max_difference > 1e-3, "it is not int8 that was measured"
 
 
+@pytest.mark.slow
 def test_dynamic_int8_hears_the_same_one_by_one(teacher, digits):
     exported, parity = export_checked(teacher, dynamic_plan(teacher.model), digits)
     assert parity.texts_changed <= 1 and parity.batch_difference is None
@@ -141,6 +142,7 @@ def build_with_a_wrong_head(loaded, plan, **options):
     return exported
 
 
+@pytest.mark.slow
 @pytest.mark.grid
 @pytest.mark.parametrize("factor", [1.0, 30.0, 300.0])
 def test_limits_grow_with_the_logits(build_model, processor, digits, factor):

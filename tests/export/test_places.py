@@ -62,6 +62,7 @@ def test_the_source_is_never_replaced(small, tmp_path):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_a_second_writer_is_refused_before_the_model_is_read(tmp_path):
     import subprocess
     import sys

@@ -92,6 +92,7 @@ def test_what_contradicts_the_folder(static, bigfoot, tmp_path, options, expecte
     assert code == 2 and expected in err and "--precision float32" in err and not (tmp_path / "x.onnx").exists()
 
 
+@pytest.mark.slow
 def test_a_wrong_scale_is_found_without_audio(build_model, processor, monkeypatch):
     loaded = LoadedModel(apply(build_model(), Quantize("int8_dynamic"))[0], processor)
     noise = read_speech(None, processor)[:1]
@@ -126,6 +127,7 @@ def test_options_that_do_not_go_together(bigfoot, tmp_path, options, expected):
     assert code == 2 and expected in err and not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_there_and_back(bigfoot, tmp_path):
     code, out, _ = bigfoot("quantize", "tiny_teacher", tmp_path / "half", "--precision", "float16")
     assert code == 0 and names(out, "5.1", "51", "10.1", "--check")
@@ -134,6 +136,7 @@ def test_there_and_back(bigfoot, tmp_path):
     assert load_model(tmp_path / "whole").model.config.precision == "float32"
 
 
+@pytest.mark.slow
 def test_an_upload_stays_small(build_model, processor, tmp_path):
     save_model(apply(build_model(), Quantize("float16"))[0], processor, tmp_path / "model")
     write_upload(load_model(tmp_path / "model"), "me/small", tmp_path / "upload")

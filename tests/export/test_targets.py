@@ -129,6 +129,7 @@ def test_texts_by_openvino(bigfoot, small_digits, tmp_path):
     assert Transcriber(path, 1).transcribe(waves[:1])[0].text == expected[0]
 
 
+@pytest.mark.slow
 def test_files_that_openvino_cannot_use(build_model, processor, tmp_path, monkeypatch):
     openvino = pytest.importorskip("openvino")
     path = tmp_path / "model.xml"
@@ -163,6 +164,7 @@ def test_a_program_passes_the_gate_and_keeps_its_metadata(bigfoot, build_model, 
         read_program(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -177,6 +179,7 @@ def test_options_that_do_not_go_together(bigfoot, options, said):
     assert code == 2 and said in " ".join(err.split())
 
 
+@pytest.mark.slow
 def test_a_folder_in_int8_goes_to_onnx_alone(bigfoot, build_model, processor, tmp_path):
     small, _ = quantize.apply(build_model(), quantize.Quantize("int8_dynamic"))
     save_model(small, processor, tmp_path / "small")

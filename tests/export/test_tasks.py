@@ -80,6 +80,7 @@ def recordings(tmp_path_factory, speech):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_classify_gives_the_labels_of_the_model(kind, build_model, processor, speech, recordings, bigfoot, tmp_path):
     loaded = build(build_model, kind=kind, **KINDS[kind])
@@ -103,6 +104,7 @@ def test_classify_gives_the_labels_of_the_model(kind, build_model, processor, sp
         assert not ranked or values == sorted(values, reverse=True)
 
 
+@pytest.mark.slow
 def test_a_file_says_what_it_is_for(build_model, processor, recordings, bigfoot, tmp_path):
     save_model(build(build_model).model, processor, tmp_path / "task")
     save_model(build_model("base"), processor, tmp_path / "ctc")
@@ -117,6 +119,7 @@ def test_a_file_says_what_it_is_for(build_model, processor, recordings, bigfoot,
     assert not (tmp_path / "other.onnx").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["dynamic", "static"])
 def test_int8_files_answer_nearly_the_same(precision, build_model, processor, speech, recordings, bigfoot, tmp_path):
     loaded = build(build_model, layers="weighted")
@@ -146,6 +149,7 @@ def test_an_int8_file_with_other_answers_is_refused(build_model, speech):
         export_task(loaded, [LoadedUtterance("a", "", "", wave[0].numpy()) for wave in speech], blind)
 
 
+@pytest.mark.slow
 def test_an_unreadable_file_is_named_and_the_others_are_answered(build_model, processor, recordings, bigfoot, tmp_path):
     save_model(build(build_model).model, processor, tmp_path / "model")
     bigfoot("export", tmp_path / "model", tmp_path / "model.onnx")
@@ -154,6 +158,7 @@ def test_an_unreadable_file_is_named_and_the_others_are_answered(build_model, pr
     assert code == 1 and "bad.wav" in errors and output.startswith(str(recordings / "0.wav"))
 
 
+@pytest.mark.slow
 def test_classifying_loads_no_torch(build_model, processor, recordings, tmp_path):
     loaded = build(build_model)
     exported = build_onnx(loaded)
@@ -168,6 +173,7 @@ def test_classifying_loads_no_torch(build_model, processor, recordings, tmp_path
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
+@pytest.mark.slow
 def test_a_file_with_other_answers_is_refused(build_model, speech, monkeypatch):
     from bigfoot.data.batches import LoadedUtterance
     from bigfoot.export.onnx import OnnxExport
@@ -186,6 +192,7 @@ def test_a_file_with_other_answers_is_refused(build_model, speech, monkeypatch):
         export_task(loaded, utterances)
 
 
+@pytest.mark.slow
 def test_damaged_metadata_is_named(build_model, tmp_path):
     from bigfoot.export.onnx import set_metadata
 

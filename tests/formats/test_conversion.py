@@ -71,6 +71,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.grid
 @pytest.mark.parametrize(("to", "structure", "head"), pairwise(FORMATS, FAMILIES, (True, False)))
 def test_every_family_there_and_back_to_the_bit(to, structure, head, build_model, processor, tmp_path):
@@ -91,6 +92,7 @@ def test_every_family_there_and_back_to_the_bit(to, structure, head, build_model
     assert all(torch.equal(given[name], tensor) for name, tensor in back.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", ["hubert", "wavlm", "data2vec"])
 def test_every_family_is_compared_in_its_own_format(structure, build_model, processor, tmp_path):
     loaded = LoadedModel(build_model(structure, conv_groups=[1, 2, 2, 2, 2, 2, 2]), processor)
@@ -105,6 +107,7 @@ def test_what_is_dense_already_stays_as_it_is(build_model):
     assert all(torch.equal(tensor, model.state_dict()[key]) for key, tensor in dense.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", ["huggingface", "torchaudio"])
 def test_a_grouped_student_leaves_only_dense(to, build_model, processor, tmp_path):
     loaded = LoadedModel(build_model("base", **BEYOND["all"] | {"ctc_head": True}), processor, [{"step": "student"}])
@@ -151,6 +154,7 @@ def test_a_vocabulary_in_another_order_is_compared_token_by_token(build_model):
         compare_outputs(turned, given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", ["bigfoot", "huggingface", "fairseq", "torchaudio"])
 def test_a_vocabulary_of_any_order_comes_back(to, build_model, tmp_path):
     tokenizer = CharTokenizer(("A", "-", "B", "|"), blank_token="-")
@@ -161,6 +165,7 @@ def test_a_vocabulary_of_any_order_comes_back(to, build_model, tmp_path):
     assert again.decode_ctc(frames) == "AA B"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("found", [1e-3, float("nan")])
 def test_a_comparison_that_fails_leaves_nothing(found, build_model, processor, tmp_path, monkeypatch):
     loaded = LoadedModel(build_model("base"), processor)

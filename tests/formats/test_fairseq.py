@@ -100,6 +100,7 @@ def test_answers_are_those_of_fairseq(name, stretch, answers, heard):
         assert (ours - theirs).abs().max() < 1e-5, key
 
 
+@pytest.mark.slow
 @pytest.mark.grid
 @pytest.mark.parametrize("name", FILES)
 def test_the_round_trip_gives_every_bit_back(name, tmp_path):
@@ -213,6 +214,7 @@ def check_same(theirs, path, speech, family):
     assert (found.last_hidden_state - expected.last_hidden_state).abs().max() < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", ["wavlm", "wavlm-large"])
 def test_wavlm_as_its_public_source_shapes_it(structure, build_huggingface, speech, tmp_path):
     theirs = build_huggingface(structure, cls="WavLMModel")
@@ -294,6 +296,7 @@ def test_shapes_that_fairseq_cannot_say(build_model, processor, tmp_path):
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.slow
 def test_where_the_dictionary_comes_from(tmp_path):
     alone = tmp_path / "alone.pt"
     alone.write_bytes((FIXTURES / "wav2vec2_ctc_cfg.pt").read_bytes())
@@ -393,6 +396,7 @@ def test_settings_that_the_encoder_cannot_be(fault, spoil):
         load_fairseq(path)
 
 
+@pytest.mark.slow
 def test_checkpoints_that_say_too_little(spoil):
     with refused(ModelError, "/old/place.pt"):
         load_fairseq(spoil(lambda content: content["cfg"]["model"].update(w2v_args=None, w2v_path="/old/place.pt")))
@@ -415,6 +419,7 @@ def rename_bias(content):
     content["model"]["w2v_encoder.proj.scale"] = content["model"].pop("w2v_encoder.proj.bias")
 
 
+@pytest.mark.slow
 def test_settings_nested_exponentially_are_not_spelled_out(spoil):
     def change(content):
         nested = ["x"]
@@ -426,6 +431,7 @@ def test_settings_nested_exponentially_are_not_spelled_out(spoil):
         load_fairseq(spoil(change))
 
 
+@pytest.mark.slow
 def test_what_is_a_checkpoint_of_fairseqs(build_huggingface, tmp_path):
     assert all(is_fairseq(FIXTURES / f"{name}.pt") for name in FILES)
     build_huggingface().save_pretrained(tmp_path / "theirs")

@@ -40,6 +40,7 @@ def test_a_reader_that_hangs_is_killed(tmp_path):
         read_apart(tmp_path / "model.pt", LAYOUT, 0.5)
 
 
+@pytest.mark.slow
 def test_a_file_that_takes_too_long_is_refused(tmp_path, monkeypatch):
     path = write_pickle(tmp_path / "model.pt", b"N0" * 450_000 + b"N.")
     monkeypatch.setattr(first_look, "MAX_SECONDS", 0.2)

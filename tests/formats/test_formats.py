@@ -21,6 +21,7 @@ def places(build_model, processor, tmp_path_factory):
     return {name: root / name for name in FORMATS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_is_recognized_and_gives_the_same(name, places, build_model, processor, speech):
     assert find_format(places[name]).name == name

@@ -59,6 +59,7 @@ def opens_or_is_refused(load, *given):
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", BYTES.values(), ids=BYTES)
 def test_any_bytes_in_place_of_a_settings_file(content, folders):
     for to, also in (("bigfoot", ["bigfoot_tokenizer.json", "added_tokens.json"]), ("torchaudio", ["model.json"])):
@@ -75,6 +76,7 @@ def test_any_bytes_in_place_of_a_settings_file(content, folders):
                 file.unlink() if kept is None else file.write_bytes(kept)
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @example("family", ["wavlm"])
 @given(name=st.sampled_from(["family", "builder", "arguments"]), value=VALUES)
@@ -82,6 +84,7 @@ def test_any_value_in_torchaudio_s_description(folders, name, value):
     _with(folders / "torchaudio", "model.json", lambda content: content | {name: value})
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(data=st.data())
 def test_any_argument_of_torchaudio_s_builder(folders, data):
@@ -100,6 +103,7 @@ def _with(folder, name, change):
         file.write_text(kept)
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(shape=st.lists(st.integers(0, 4), max_size=4), data=st.data())
 def test_any_shape_of_torchaudio_s_tensors(folders, shape, data):
@@ -118,6 +122,7 @@ def test_any_shape_of_torchaudio_s_tensors(folders, shape, data):
         file.write_bytes(kept)
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(shape=st.lists(st.integers(0, 4), max_size=4), data=st.data())
 def test_any_shape_and_kind_of_transformers_tensors(folders, shape, data):

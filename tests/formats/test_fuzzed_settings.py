@@ -76,6 +76,7 @@ def test_every_field_has_a_rule():
     assert set(RULES) | {"decoder", "small_weights", "task", "frame_encoder", "lora"} == OWN_FIELDS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", ["bigfoot", "huggingface"])
 @settings(max_examples=100)
 @given(data=st.data())
@@ -90,6 +91,7 @@ def test_any_value_in_config_json(to, folders, data):
         file.write_text(kept)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", ["bigfoot", "huggingface"])
 @settings(max_examples=60)
 @given(data=st.data())
@@ -105,6 +107,7 @@ def test_any_value_in_the_other_files(to, folders, data):
         file.write_text(json.dumps(SETTINGS[name]))
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(vocabulary=st.dictionaries(st.sampled_from(["<pad>", "|", "A", "\ud800", "", "ab"]), VALUES, max_size=5))
 def test_any_vocabulary(folders, vocabulary):
@@ -154,6 +157,7 @@ NESTED = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(data=st.data())
 def test_any_value_in_fields_that_hold_fields(folders, data):
@@ -177,6 +181,7 @@ FACTS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @example("vocab", "[" * 100_000)
 @example("pieces", '["\ud800"]')

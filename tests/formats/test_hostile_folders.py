@@ -62,6 +62,7 @@ def test_a_good_header_made_by_hand_is_read(folder):
     assert torch.equal(read_weights(folder)["a"], torch.zeros(4, 4))
 
 
+@pytest.mark.slow
 def test_the_longest_header_is_read(folder):
     count = (2 * 2**20 - 2) // 65
     entries = (f'"{index:06}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}' for index in range(count))

@@ -63,6 +63,7 @@ def test_pytorch_files(theirs, folder, speech, old_spelling):
     check_same(theirs, folder, speech)
 
 
+@pytest.mark.slow
 def test_sharded_pytorch_files(theirs, folder, speech):
     tensors = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()

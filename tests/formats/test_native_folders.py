@@ -218,6 +218,7 @@ def test_a_folder_that_claims_another_shape_is_refused(folders, tmp_path, edit_j
         load_model(tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_a_damaged_history_is_told(models, processor, tmp_path):
     save_model(models["base"], processor, tmp_path / "model")
     for content in ("{}", '{"steps": 3}', "[", "[]"):
@@ -242,6 +243,7 @@ def test_a_model_without_vocabulary(models, tmp_path):
     assert not (tmp_path / "model" / "vocab.json").exists()
 
 
+@pytest.mark.slow
 def test_half_precision_weights_are_saved_and_come_back_as_single(build_model, processor, tmp_path):
     for to in ("bigfoot", "huggingface"):
         model = build_model().half()

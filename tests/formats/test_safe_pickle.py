@@ -441,6 +441,7 @@ def good_files(tmp_path_factory):
     return {new: (folder / f"{new}.pt").read_bytes() for new in (True, False)}, folder
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(st.booleans(), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=4))
 def test_damage_anywhere_is_read_or_refused(good_files, new, damage):
@@ -456,6 +457,7 @@ def test_damage_anywhere_is_read_or_refused(good_files, new, damage):
             opened.read({"a": opened.content["a"]})
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(st.lists(st.sampled_from([opcode.code.encode("latin1") for opcode in pickletools.opcodes]), max_size=30))
 def test_any_row_of_opcodes_is_read_or_refused(good_files, opcodes):

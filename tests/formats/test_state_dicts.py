@@ -47,6 +47,7 @@ def same(model, other):
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.slow
 @pytest.mark.grid
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
 def test_every_wrapping_opens_with_a_configuration(wrapping, known, tmp_path, processor):
@@ -102,6 +103,7 @@ def test_a_configuration_beside_the_file_is_taken(known, tmp_path):
     assert same(load_model(tmp_path / "mine.pt").model, model)
 
 
+@pytest.mark.slow
 def test_the_head_is_as_the_tensors_have_it(build_model, known, tmp_path):
     """Fine-tuned from a published model without a head, or with another."""
     model, folder = known
@@ -115,6 +117,7 @@ def test_the_head_is_as_the_tensors_have_it(build_model, known, tmp_path):
     assert loaded.model.head.out_features == 7 and loaded.missing_text_reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", ["fairseq", "torchaudio"])
 def test_names_of_other_libraries(to, build_model, processor, tmp_path):
     model = build_model("large-lv60")
@@ -160,6 +163,7 @@ def test_a_folder_has_a_configuration_of_its_own(known):
         load_model(known[1], config=known[1])
 
 
+@pytest.mark.slow
 @pytest.mark.grid
 def test_the_command_takes_a_configuration(bigfoot, known, tmp_path):
     model, folder = known
@@ -170,6 +174,7 @@ def test_the_command_takes_a_configuration(bigfoot, known, tmp_path):
     assert code == 1 and "--config" in errors and not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_wavlm_without_its_head_goes_to_fairseq(bigfoot, build_model, processor, tmp_path):
     model = build_model("wavlm")
     save_model(model, processor, tmp_path / "given")
@@ -218,6 +223,7 @@ def test_a_refusal_recommends_what_is_to_be_done(build_model, tmp_path):
         assert ("--densify" in str(caught.value)) == ("conv_groups" in changes)
 
 
+@pytest.mark.slow
 @pytest.mark.grid
 @pytest.mark.parametrize("structure", ["hubert", "base", "data2vec"])
 @pytest.mark.parametrize("ctc_head", [True, False])

@@ -100,6 +100,7 @@ def same_tensors(first, second):
 FAMILIES = ("hubert", "hubert-large", "wavlm", "wavlm-large")
 
 
+@pytest.mark.slow
 @pytest.mark.grid
 @pytest.mark.parametrize("structure", ["base", "large-lv60", "group-stable", "layer-post", *FAMILIES])
 def test_answers_are_those_of_the_same_weights_elsewhere(structure, build_huggingface, speech, tmp_path):
@@ -115,6 +116,7 @@ def test_answers_are_those_of_the_same_weights_elsewhere(structure, build_huggin
             assert (ours - theirs).abs().max() <= 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.grid
 @pytest.mark.parametrize("structure", ["base", "large-lv60", *FAMILIES])
 def test_there_and_back_to_the_bit(structure, build_huggingface, processor, tmp_path):
@@ -132,6 +134,7 @@ def test_there_and_back_to_the_bit(structure, build_huggingface, processor, tmp_
     assert load_model(tmp_path / "back").processor == processor
 
 
+@pytest.mark.slow
 def test_what_is_written_has_torchaudios_names(build_model, processor, tmp_path):
     one = {"conv_dim": [8], "conv_kernel": [10], "conv_stride": [5], "num_hidden_layers": 1}
     save_model(build_model("base", **one), processor, tmp_path / "model", to="torchaudio")
@@ -142,6 +145,7 @@ def test_what_is_written_has_torchaudios_names(build_model, processor, tmp_path)
 USUAL = {"hidden_size": 128, "num_attention_heads": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.grid
 @pytest.mark.parametrize("structure", ["base", "large-lv60", "wavlm", "wavlm-large"])
 def test_without_a_word_beside_it_the_published_shape(structure, build_huggingface, speech, tmp_path, caplog):
@@ -156,6 +160,7 @@ def test_without_a_word_beside_it_the_published_shape(structure, build_huggingfa
         assert (ours - theirs).abs().max() <= 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "named", "argument"),
     [
@@ -178,11 +183,13 @@ def test_what_nobody_can_know_is_asked_for(changes, named, argument, build_huggi
     assert all((one - two).abs().max() <= 1e-4 for one, two in zip(ours, theirs, strict=True))
 
 
+@pytest.mark.slow
 def test_xlsr_of_a_billion_has_sixteen_heads(build_huggingface, tmp_path):
     model = build_huggingface("large-lv60", hidden_size=1280, num_attention_heads=16, num_hidden_layers=1)
     assert load_model(write(tmp_path, state_of(model))).model.config.num_attention_heads == 16
 
 
+@pytest.mark.slow
 def test_older_spellings_and_wrappers(build_huggingface, tmp_path):
     model = build_huggingface("base", **USUAL)
     state = state_of(model)
@@ -197,6 +204,7 @@ def test_older_spellings_and_wrappers(build_huggingface, tmp_path):
     assert same_tensors(load_model(write(tmp_path / "bundle", bundle)).model.state_dict(), plain)
 
 
+@pytest.mark.slow
 def test_hubert_as_it_was_pretrained(build_huggingface, tmp_path):
     model = build_huggingface("base", **USUAL)
     state = {f"wav2vec2.{name}": tensor for name, tensor in state_of(model).items() if not name.startswith("aux.")}
@@ -208,6 +216,7 @@ def test_hubert_as_it_was_pretrained(build_huggingface, tmp_path):
     assert torch.equal(loaded.speech_encoder.masked_spec_embed, mask)
 
 
+@pytest.mark.slow
 def test_missing_and_left_over_tensors_are_listed(build_huggingface, tmp_path):
     state = state_of(build_huggingface("base", **USUAL))
     bias = state.pop("encoder.transformer.layers.1.attention.q_proj.bias")

@@ -102,6 +102,7 @@ def test_as_json(measured):
     assert all(model["verdict"] in plain["notes"] for model in plain["models"] if model["verdict"])
 
 
+@pytest.mark.slow
 def test_figures_by_hand(folders, monkeypatch):
     # The machine is half as fast in the third round, for models and product alike.
     times = {PEAK: [1.0, 1.0, 2.0], "teacher": [4.0, 4.0, 8.0], "shallow": [2.0, 1.0, 4.0]}
@@ -129,6 +130,7 @@ def test_a_model_against_itself_is_as_fast_within_its_own_spread(folders):
     assert any(names(note, "teacher and teacher#2") for note in found.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slow", ["conv", "transformer", None])
 def test_a_smaller_model_that_is_not_faster_is_told(slow, folders, monkeypatch):
     """A planted fault: the student falls asleep in one of its parts."""
@@ -176,6 +178,7 @@ def test_a_shape_that_transformers_cannot_run(folders):
         measure_benchmark(BenchmarkPlan((folders["teacher"], f"transformers:{folders['grouped']}")))
 
 
+@pytest.mark.slow
 def test_a_folder_that_rounds_in_pytorch_says_where_the_speed_is(folders, processor, tmp_path):
     small, _ = quantize.apply(load_model(folders["shallow"]).model, quantize.Quantize("int8_dynamic"))
     save_model(small, processor, tmp_path / "small")

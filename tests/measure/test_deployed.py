@@ -28,6 +28,7 @@ def places(build_model, processor, tmp_path_factory):
     return model, root
 
 
+@pytest.mark.slow
 def test_answers_as_the_model(places):
     model, root = places
     samples = torch.randn(2, 9000)
@@ -38,6 +39,7 @@ def test_answers_as_the_model(places):
             torch.testing.assert_close(opened.model(samples)[0], model(samples).logits, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_benchmark_beside_its_model(places, monkeypatch):
     model, root = places
     monkeypatch.setattr(benchmark, "measure_peak_memory", lambda *_, **__: 1)
@@ -58,6 +60,7 @@ def test_benchmark_beside_its_model(places, monkeypatch):
     assert "others" in shown.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "suffix"),
     [("openvino", ".xml"), pytest.param("torch-export", ".pt2", marks=pytest.mark.slow)],
@@ -85,6 +88,7 @@ def test_files_for_other_runtimes_beside_their_model(target, suffix, places, pro
         open_runnable(str(path))
 
 
+@pytest.mark.slow
 def test_a_file_that_names_no_parts_is_told_of(places, tmp_path, monkeypatch):
     import onnx
 

@@ -111,6 +111,7 @@ def test_agrees_with_a_plain_loop(
     assert paired.difference == pytest.approx(jiwer.wer(references, b) - jiwer.wer(references, a))
 
 
+@pytest.mark.slow
 def test_interval_covers_the_true_rate() -> None:
     rng = np.random.default_rng(3)
     references = ["a " * 10] * 50
@@ -176,6 +177,7 @@ def test_lengths_and_samples_are_checked() -> None:
 TEXTS = st.lists(st.sampled_from(["a", "b", "cc", "d e"]), max_size=6).map(" ".join)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(TEXTS, TEXTS, st.sampled_from("xyz")), max_size=12))
 def test_properties(utterances: list[tuple[str, str, str]]) -> None:

@@ -68,6 +68,7 @@ def test_an_unknown_folder(source):
         open_runnable(source)
 
 
+@pytest.mark.slow
 def test_another_family(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "wav2vec2-conformer"}))
     with refused(ModelError, "wav2vec2-conformer", "model_type"):
@@ -98,6 +99,7 @@ def test_here_has_a_name(tmp_path, monkeypatch):
 PLACES = st.lists(st.sampled_from(["a", "b", "model", "a#2"]), min_size=1, max_size=3).map("/".join)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from(["", "transformers:"]), PLACES).map("".join), min_size=1, max_size=6))
 def test_names_differ(sources):
     names = name_models(sources)

@@ -51,6 +51,7 @@ def test_every_layer_is_named_in_order(model):
     assert names == expected + (["lm_head"] if model.head is not None else [])
 
 
+@pytest.mark.slow
 def test_what_it_says_of_shapes(build_model):
     structure, changes = SHAPES["own"]
     summary = summarize(build_model(structure, **changes))
@@ -67,6 +68,7 @@ def test_what_it_says_of_shapes(build_model):
     assert "plain transformers" in summarize(build_model("large-lv60")).title
 
 
+@pytest.mark.slow
 def test_what_it_says_of_families(build_model):
     titles, positions, layers, projections = {}, {}, {}, {}
     for name in ("hubert-without-norm", "hubert-batch-norm", "wavlm", "data2vec"):
@@ -91,6 +93,7 @@ def test_as_json(model, tmp_path):
     assert plain["layers"][0]["name"] == "feature_encoder.conv_layers.0"
 
 
+@pytest.mark.slow
 def test_as_a_table(model, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"0" * 1_500_000)
     console = Console(width=160, record=True, file=io.StringIO())

@@ -43,6 +43,7 @@ def unshare(model):
     return alone.eval()
 
 
+@pytest.mark.slow
 def test_one_parameter_counted_once(shared):
     assert_shared(shared)
     saved = 2 * 8 * 8 * 3 + 8 * 8 * 2
@@ -66,6 +67,7 @@ def test_gradients_are_the_sum_of_the_unshared_ones(shared, speech):
         torch.testing.assert_close(ours[members[0]], total, rtol=1e-4, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_one_copy_on_disk_and_one_after_reloading(shared, processor, speech, tmp_path):
     save_model(shared, processor, tmp_path / "model")
     held = load_file(tmp_path / "model" / "model.safetensors")
@@ -80,6 +82,7 @@ def test_one_copy_on_disk_and_one_after_reloading(shared, processor, speech, tmp
     assert facts.num_params == count_params(shared)
 
 
+@pytest.mark.slow
 def test_still_one_after_ten_training_steps_and_a_checkpoint(shared, processor, speech, tmp_path):
     accelerator = Accelerator(cpu=True)
     optimizer = build_optimizer({"all": shared}, TrainConfig(learning_rate=1e-2))

@@ -16,6 +16,7 @@ def rounded(hook, x):
     return hook(None, (x,))[0]
 
 
+@pytest.mark.slow
 @given(both=ends, seed=st.integers(0, 100))
 def test_static_rounding_against_a_plain_loop(both, seed):
     low, high = both

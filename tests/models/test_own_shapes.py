@@ -110,6 +110,7 @@ def macs(model):
     return measure_size(model, seconds=10.0).macs_by_part["transformer"] * 10
 
 
+@pytest.mark.slow
 def test_operations_that_are_saved(build_model):
     whole, frames, size = macs(build_model()), 499, 24
     saved = 2 * frames * size * size + frames * frames * size

@@ -58,6 +58,7 @@ def answers(model, wave, mask=None):
     return model(wave, mask).logits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "precision"), SAVED)
 def test_what_was_made_small_comes_back_to_the_bit(make_small, processor, tmp_path, precision, shape):
     model = make_small(precision, shape)
@@ -79,6 +80,7 @@ def test_what_was_made_small_comes_back_to_the_bit(make_small, processor, tmp_pa
     assert (tmp_path / "one/config.json").read_bytes() == (tmp_path / "two/config.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_an_encoder_alone_comes_back_too(make_small, tmp_path):
     model = make_small("int8_static", "grouped, shared")
     model.save_pretrained(tmp_path / "whole")
@@ -95,6 +97,7 @@ def test_settings_of_from_pretrained_are_heeded(make_small, tmp_path):
     assert (model.config.final_dropout, model.dtype) == (0.25, torch.bfloat16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "share"), [("float16", 0.51), ("bfloat16", 0.51), ("int8", 0.27)])
 def test_the_folder_is_as_small_as_it_says(tmp_path, precision, share):
     teacher = load_model("tiny_teacher")
@@ -103,6 +106,7 @@ def test_the_folder_is_as_small_as_it_says(tmp_path, precision, share):
     assert (tmp_path / "small" / "model.safetensors").stat().st_size < share * before
 
 
+@pytest.mark.slow
 def test_what_is_written_of_each_tensor(make_small, tmp_path):
     layer = "encoder.layers.1.attention.q_proj"
     for precision in PRECISIONS:
@@ -133,6 +137,7 @@ def test_int8_weights_are_within_half_a_step(build_model):
         assert ((one - other).flatten(1).abs().amax(1) <= 0.51 * step).all() and not torch.equal(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["int8_static", "int8_dynamic"])
 def test_an_answer_does_not_know_its_batch(make_small, precision):
     model = make_small(precision, "pruned, low rank, fewer frames")
@@ -151,6 +156,7 @@ def test_an_answer_does_not_know_its_batch(make_small, precision):
     assert together.logits.shape[1] == together.frame_mask.shape[1]
 
 
+@pytest.mark.slow
 def test_back_to_fp32_with_the_same_values(make_small, build_model, processor, tmp_path):
     for precision in PRECISIONS:
         small = make_small(precision)
@@ -181,6 +187,7 @@ def test_nothing_is_changed_and_rounded_in_silence(make_small, tmp_path, precisi
         model.save_pretrained(tmp_path)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_rounded_is_said(build_model):
     model = build_model()
     with torch.no_grad():
@@ -197,6 +204,7 @@ def test_what_cannot_be_rounded_is_said(build_model):
 # Other formats
 
 
+@pytest.mark.slow
 def test_peers_get_fp32_or_words(make_small, processor, tmp_path):
     half = LoadedModel(make_small("float16"), processor)
     assert convert_model(half, tmp_path / "hf", to="huggingface") == 0

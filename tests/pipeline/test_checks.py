@@ -82,6 +82,7 @@ def ruled_fields(section, prefix=""):
             yield f"{prefix}{item.name}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", ["student,distill,finetune", "prune,gates,distill"])
 def test_every_wrong_value_is_reported_once(find, steps):
     keys = list(ruled_fields(load_config(None)))
@@ -110,6 +111,7 @@ def test_a_head_over_another_vocabulary(find):
     assert find(*steps, "distill.losses.logit_kl.weight=0", "distill.losses.hidden.weight=1") == []
 
 
+@pytest.mark.slow
 def test_a_head_without_a_vocabulary(find, other_teachers):
     mute = f"teacher.path={other_teachers['mute']}"
     labels = ("distill.losses.ctc", "no_vocabulary")
@@ -131,6 +133,7 @@ def test_a_missing_root_names_the_variable(small_run, tmp_path, monkeypatch):
     assert (found.key, found.code) == ("data.root", "no_corpus") and "BIGFOOT_DATA" in found.message
 
 
+@pytest.mark.slow
 def test_a_folder_of_noise_that_gives_none(find, tmp_path):
     used, folder = "data.augment.noise_probability=0.5", f"data.augment.noise_folder={tmp_path / 'noise'}"
     no_noise = [("data.augment.noise_folder", "no_noise")]
@@ -164,6 +167,7 @@ def other(build_huggingface, processor, tmp_path):
     return make_teacher(tmp_path / "other", build_huggingface, processor, "wavlm")
 
 
+@pytest.mark.slow
 def test_a_student_that_is_not_cut_out_of_its_teacher(find, narrow_teacher, other, processor):
     pair = (f"student.path={other}", f"teacher.path={narrow_teacher}")
     assert not find(*pair)

@@ -113,6 +113,7 @@ KINDS = {"both": ("table", "folder"), "table": ("table",), "folder": ("folder",)
 CASES = [(name, kind) for name, (where, _) in CHANGES.items() for kind in KINDS[where]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_a_change_is_noticed_and_costs_its_split_alone(name, kind, prepare, corpus):
     first, _ = prepare(kind)
@@ -137,6 +138,7 @@ def test_what_links_lead_to_is_compared(prepare, corpus, tmp_path):
     assert not found and second.contents["train"] != first.contents["train"]
 
 
+@pytest.mark.slow
 def test_trusted_files_are_not_read_and_the_listing_is(prepare, corpus):
     trust = "data.trust_files=true"
     first, _ = prepare("folder")
@@ -158,6 +160,7 @@ def damage(file, how):
      "empty": lambda: os.truncate(file, 0), "gone": file.unlink}[how]()  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["cut", "flipped", "empty", "gone"])
 @pytest.mark.parametrize(
     "name", ["cuts_train.jsonl.gz", "prepared.json", "fingerprint", "sources.jsonl.gz",
@@ -193,6 +196,7 @@ def test_a_damaged_manifest_is_a_sentence_for_whoever_reads_it(content, prepare)
         load_prepared(manifest.parent)
 
 
+@pytest.mark.slow
 def test_a_copy_has_its_own_audio_and_a_moved_run_goes_on(prepare, tmp_path):
     first, _ = prepare("synthetic_digits", *DIGITS)
     shutil.copytree(tmp_path / "run", tmp_path / "copy")
@@ -221,6 +225,7 @@ def test_recordings_of_noise_are_compared(prepare, corpus, tmp_path):
     assert len({first, second, digest_noise(config, data)}) == 3
 
 
+@pytest.mark.slow
 def test_the_recordings_that_strings_are_joined_from_are_compared(tmp_path, prepare):
     for digit in range(2):
         for index in (0, 5, 8):
@@ -255,6 +260,7 @@ def test_a_file_in_the_place_of_a_folder(name, tmp_path):
         refuse_misplaced(tmp_path / "run", ["distill"])
 
 
+@pytest.mark.slow
 def test_a_second_look_at_many_files_reads_none(prepare, corpus, monkeypatch):
     monkeypatch.setattr("bigfoot.storage.digests._YOUNG_NS", 0)
     for number in range(300):

@@ -52,6 +52,7 @@ def prepared(small_config, tmp_path):
     return config, prepare_data(config.data, config.seed, tmp_path / "data"), load_model("tiny_teacher")
 
 
+@pytest.mark.slow
 def test_given_transcripts_are_left_alone(prepared):
     config, data, teacher = prepared
     config.data.transcripts = "given"
@@ -60,6 +61,7 @@ def test_given_transcripts_are_left_alone(prepared):
     assert not (data.folder / "labelled").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most", [0.0, 0.6])
 def test_the_teachers_own_are_taken_where_they_are_close_to_what_was_said(most, prepared):
     config, data, teacher = prepared
@@ -75,6 +77,7 @@ def test_the_teachers_own_are_taken_where_they_are_close_to_what_was_said(most, 
     assert labels.manifests["dev"] == data.manifests["dev"] and f"of {len(expected)} of" in labels.notes[0]
 
 
+@pytest.mark.slow
 def test_a_teacher_with_a_decoder_writes_by_it(prepared):
     config, data, teacher = prepared
     config.evaluate.autoregressive.max_tokens = 6
@@ -84,6 +87,7 @@ def test_a_teacher_with_a_decoder_writes_by_it(prepared):
     assert written and all(len(text) <= 6 for text in written)
 
 
+@pytest.mark.slow
 def test_labels_are_what_the_teacher_hears_where_it_is_sure(prepared):
     config, data, teacher = prepared
     heard = {split: heard_by(teacher, data.manifests[split]) for split in ("train", "dev")}
@@ -104,6 +108,7 @@ def test_labels_are_what_the_teacher_hears_where_it_is_sure(prepared):
     assert names(labels.notes[1], "dev WER")
 
 
+@pytest.mark.slow
 def test_labels_are_written_once_and_anew_where_something_has_changed(prepared, monkeypatch):
     config, data, teacher = prepared
     first = choose_labels(config, data, "abc", teacher)
@@ -123,6 +128,7 @@ def test_labels_are_written_once_and_anew_where_something_has_changed(prepared, 
     assert all(read_transcripts(labels.manifests["dev"])) and len(labels.notes) == 1
 
 
+@pytest.mark.slow
 def test_a_teacher_that_is_never_sure_enough_is_an_error(prepared):
     config, data, teacher = prepared
     config.distill.losses.ctc.min_confidence = 1.0
@@ -167,6 +173,7 @@ def test_a_batch_without_any_label_trains_on(small_config, quick_report, tmp_pat
     assert 0.0 in losses and any(losses) and len(losses) == 8 and all(0 <= loss < 100 for loss in losses)
 
 
+@pytest.mark.slow
 def test_transcripts_that_are_there_are_not_looked_at(small_config, table_settings, tmp_path):
     """Letters that no vocabulary has cost an utterance nothing; in test they still do."""
     run_pipeline(small_config(tmp_path, *table_settings, NONE), until="data")
@@ -186,6 +193,7 @@ def test_a_changed_confidence_redoes_what_stands_on_it(small_config, tmp_path):
     assert models[0] == models[1] != models[2]
 
 
+@pytest.mark.slow
 def test_a_teacher_that_cannot_write_is_found_before_anything_is_done(small_run, other_teachers, tmp_path):
     def find(*overrides):
         return codes(problems_of(small_run(tmp_path, NONE, *overrides)))

@@ -36,6 +36,7 @@ def method(request):
     return request.param, summarize_preset(f"methods/{request.param}.yaml")
 
 
+@pytest.mark.slow
 def test_no_key_is_wrong_and_the_command_stands_on_top(method):
     name, _ = method
     _, problems = read_config(f"methods/{name}.yaml")
@@ -99,10 +100,12 @@ def test_the_page_has_both_counts_part_by_part(method):
     assert deployed == f"{preset.num_params_deployed:,}"
 
 
+@pytest.mark.slow
 def test_wav2vec2_base_has_its_count():
     assert count_params(BigfootForCTC(BigfootConfig(ctc_head=False))) == pytest.approx(94.4e6, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_our_thin_student_is_thin_and_no_thinner():
     thin = summarize_preset("methods/bigfoot_thin.yaml")
     shape = resolve_student(load_config("methods/bigfoot_thin.yaml"), BigfootConfig()).shape
@@ -111,6 +114,7 @@ def test_our_thin_student_is_thin_and_no_thinner():
     assert 7.4079e9 / sum(thin.student.macs_by_part.values()) == pytest.approx(8.0, rel=0.01)
 
 
+@pytest.mark.slow
 def test_summary_of_a_file(bigfoot):
     code, output, _ = bigfoot("summary", "methods/armhubert.yaml", "--json")
     facts = json.loads(output)

@@ -69,6 +69,7 @@ def test_wrong_values(overrides, expected):
     assert codes(read_config(None, overrides)[1]) == [expected]
 
 
+@pytest.mark.slow
 def test_what_only_the_teacher_shows(small_run, other_teachers, tmp_path):
     steps, hints = "steps=[prune,distill]", ["distill.losses.logit_kl.weight=0", "distill.losses.hidden.weight=1"]
     for name in ("headless", "mute"):
@@ -111,6 +112,7 @@ def test_gates_then_distillation(small_config, tmp_path):
     assert said in load_model(tmp_path / "gates" / "model").history[-1]["changes"]
 
 
+@pytest.mark.slow
 def test_what_gates_cannot_do_is_found(small_run, other_teachers, tmp_path):
     teacher = f"teacher.path={other_teachers['headless']}"
     found = problems_of(small_run(tmp_path, "steps=[gates]", teacher))

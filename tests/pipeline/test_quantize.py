@@ -77,6 +77,7 @@ def test_what_cannot_be_is_found_first(small_run, tmp_path, overrides, expected)
     assert expected in found and {key for key, _ in found} == {expected[0]}
 
 
+@pytest.mark.slow
 def test_a_quantized_model_is_no_source_of_a_student(small_run, narrow_teacher, tmp_path):
     loaded = load_model(narrow_teacher)
     save_model(apply(loaded.model, Quantize("int8"))[0], loaded.processor, tmp_path / "small")

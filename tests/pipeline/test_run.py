@@ -158,6 +158,7 @@ def test_what_fails_half_way_is_not_taken_for_done(copy, demo, capsys, monkeypat
     assert said == {"data": "skipped", "student": "begun", "distill": "skipped"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["data", "teacher", "student"])
 def test_until_stops_there(stage, small_config, tmp_path):
     assert run_pipeline(small_config(tmp_path / "run"), until=stage) is None
@@ -217,6 +218,7 @@ def test_speed_is_measured_only_where_it_is_asked_for(small_config, monkeypatch,
     assert "evaluate.lm_path" in (tmp_path / "log.txt").read_text(), "what is not read is named in the log"
 
 
+@pytest.mark.slow
 def test_bad_audio_can_stop_the_run(small_config, table_settings, tmp_path):
     with pytest.raises(DataError):
         run_pipeline(small_config(tmp_path, *table_settings, "data.on_bad_audio=raise"), until="data")
@@ -238,6 +240,7 @@ def test_the_test_split_is_not_read_before_the_end(small_config, table, quick_re
     assert "synthetic-test" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_corpus_without_dev_says_what_to_set(small_config, table_settings, tmp_path):
     with refused(DataError, "data.dev_splits", "data.hold_out_speakers"):
         run_pipeline(small_config(tmp_path, *table_settings, "data.dev_splits=[]"), until="data")

@@ -29,6 +29,7 @@ def settings(tmp_path):
     return load_config("demo_config.yaml", [f"run_dir={tmp_path / 'run'}"])
 
 
+@pytest.mark.slow
 def test_a_second_start_says_who_runs_and_changes_nothing(settings, tmp_path):
     child = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path / "run"], stdout=subprocess.PIPE)
     try:
@@ -62,6 +63,7 @@ def test_files_of_somebody_else_stay(settings, tmp_path, name):
         run_pipeline(settings)
 
 
+@pytest.mark.slow
 def test_a_run_does_not_replace_the_models_that_it_reads(settings, tmp_path):
     place = tmp_path / "run" / "student" / "model"
     loaded = load_model("tiny_teacher")
@@ -73,6 +75,7 @@ def test_a_run_does_not_replace_the_models_that_it_reads(settings, tmp_path):
     assert {path.name: path.read_bytes() for path in place.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_a_configuration_that_is_read_is_not_written_over(settings, tmp_path):
     (tmp_path / "run").mkdir()
     file = tmp_path / "run" / "config.yaml"

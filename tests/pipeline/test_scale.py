@@ -14,6 +14,7 @@ DIGITS = ("scale=tiny", "data.corpus=synthetic_digits", "data.train_splits=[]", 
           "data.test_splits=[]")  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_has_a_student_of_the_tiny_teacher(name):
     config = apply_scale(load_config(f"methods/{name}.yaml", DIGITS))

@@ -94,6 +94,7 @@ UNSTORABLE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("overrides", "expected"), UNSTORABLE)
 def test_what_cannot_be_stored_is_found_before_anything_is_done(small_run, tmp_path, overrides, expected):
     assert codes(problems_of(small_run(tmp_path, "distill.cache=cache", *overrides))) == [expected]

@@ -49,6 +49,7 @@ def test_it_is_run_reported_skipped_and_run_again(small_run, tmp_path, capsys):
     assert made.stat().st_mtime_ns != before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("toy")
 def test_it_is_checked_like_all_others(small_run, other_teachers, tmp_path):
     headless = (PLUGIN, f"teacher.path={other_teachers['headless']}", "steps=[shrink]")
@@ -59,6 +60,7 @@ def test_it_is_checked_like_all_others(small_run, other_teachers, tmp_path):
     assert codes(read_config(None, [PLUGIN, "steps=[shrunk]"])[1]) == [("steps", "unknown_word")]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("toy")
 def test_bigfoot_compress_stops_after_it(bigfoot, small_run, tmp_path):
     overrides = small_run(tmp_path / "run", PLUGIN, "steps=[student,shrink,distill]")
@@ -72,6 +74,7 @@ def test_without_the_module_the_name_is_unknown():
     assert codes(read_config(None, ["steps=[shrink]"])[1]) == [("steps", "unknown_word")]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("toy")
 def test_its_configuration_is_read_and_summarized():
     config = load_config("my_steps.yaml")

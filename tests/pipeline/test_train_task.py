@@ -28,6 +28,7 @@ def trained(small_config, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_report_has_the_score_beside_the_floors(trained):
     report = load_report(trained / "report")
     teacher, row = report.rows
@@ -60,6 +61,7 @@ def test_a_finished_run_is_not_run_again(trained, small_config):
     assert f"train_task: {SKIPPED}" in log
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_bits(trained, small_config, tmp_path, monkeypatch):
     from bigfoot.training.loop import Trainer
 
@@ -81,6 +83,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(trained, small_config, tmp_path,
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+@pytest.mark.slow
 def test_a_new_head_takes_the_place_of_one_for_other_labels(trained, small_config, tmp_path):
     teacher = trained / "train_task" / "model"
     other = ("train_task.kind=multi_label", "train_task.column=traits", "train_task.new_head=true",
@@ -90,6 +93,7 @@ def test_a_new_head_takes_the_place_of_one_for_other_labels(trained, small_confi
     assert new.config.task["kind"] == "multi_label" and old.config.task["kind"] == "single_label"
 
 
+@pytest.mark.slow
 def test_a_student_with_the_head_of_its_teacher(trained, small_config, tmp_path):
     teacher = trained / "train_task" / "model"
     steps = ("steps=[student,distill,train_task,quantize]", "distill.losses.logit_kl.weight=0",
@@ -108,6 +112,7 @@ def test_a_student_with_the_head_of_its_teacher(trained, small_config, tmp_path)
     assert student.config.precision == "float16"
 
 
+@pytest.mark.slow
 def test_numbers_and_several_labels(small_config, tmp_path):
     small = ("train_task.max_steps=1", "train_task.freeze=[encoder]", "data.num_train=12")
     for kind, changes in (
@@ -120,6 +125,7 @@ def test_numbers_and_several_labels(small_config, tmp_path):
         assert row.metric in row.metrics and np.isfinite(row.score)
 
 
+@pytest.mark.slow
 def test_balanced_sampling_and_mixup_resume_to_the_same_bits(small_config, tmp_path, monkeypatch):
     from bigfoot.training.loop import Trainer
 
@@ -145,6 +151,7 @@ def test_balanced_sampling_and_mixup_resume_to_the_same_bits(small_config, tmp_p
     assert (tmp_path / "whole" / "train_task" / "balanced_train.jsonl.gz").is_file()
 
 
+@pytest.mark.slow
 def test_problems_are_found_before_anything_is_done(small_config, tmp_path):
     for changes, key in (
         (["train_task.column=age"], "train_task.column"),
@@ -155,6 +162,7 @@ def test_problems_are_found_before_anything_is_done(small_config, tmp_path):
         assert key in [problem.key for problem in find_problems(plan)]
 
 
+@pytest.mark.slow
 def test_patience(small_config, tmp_path):
     """A rate of nearly nothing never improves: training stops after two more evaluations, and a second start too."""
     changes = ["train_task.max_steps=20", "train_task.patience=2", "train_task.learning_rate=1e-12",
@@ -168,6 +176,7 @@ def test_patience(small_config, tmp_path):
     assert json.loads((tmp_path / "run" / "train_task" / "facts.json").read_text()) == facts
 
 
+@pytest.mark.slow
 def test_several_seeds_in_one_table(bigfoot, small_run, tmp_path):
     overrides = small_run(tmp_path / "runs", *TASK, "train_task.max_steps=2", "train_task.floors=false",
                           "data.min_digits=1", "train_task.freeze=[feature_encoder]")  # fmt: skip

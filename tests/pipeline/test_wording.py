@@ -233,6 +233,7 @@ def bare(monkeypatch, tmp_path):
     (tmp_path / "here" / "a.txt").write_text("one")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bare")
 def test_every_problem_in_its_words(small_run, places, tmp_path):
     shown = places | {"here": tmp_path}
@@ -268,6 +269,7 @@ def declared_codes():
             yield from (each.value for each in code if isinstance(each, ast.Constant))
 
 
+@pytest.mark.slow
 def test_every_code_is_in_the_file():
     codes = set(declared_codes())
     seen = set(re.findall(r"^    .*?(?<!\S)\[(\w+)\] ", FILE.read_text(encoding="utf-8"), flags=re.MULTILINE))

@@ -28,6 +28,7 @@ def judged(name: str, wer: float, split: str = "test", **facts: str | int) -> Ro
     return Row(name, name, split, wer=wer, **facts)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_rows_of_all_runs(tmp_path: Path) -> None:
     a = make_run(tmp_path / "a", judged("student", 0.06), judged("teacher", 0.04))
     b = make_run(tmp_path / "b", judged("student", 0.05))
@@ -40,11 +41,13 @@ def test_rows_of_all_runs(tmp_path: Path) -> None:
     assert comparison.warnings == []
 
 
+@pytest.mark.slow
 def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
     folders = [make_run(tmp_path / seed / "demo", judged("student", 0.05)) for seed in ("seed1", "seed2")]
     assert [each.run for each in compare_runs(folders).rows] == ["seed1/demo", "seed2/demo"]
 
 
+@pytest.mark.slow
 def test_all_folders_without_report_are_named(tmp_path: Path) -> None:
     good = make_run(tmp_path / "good", judged("student", 0.05))
     (tmp_path / "empty").mkdir()
@@ -53,6 +56,7 @@ def test_all_folders_without_report_are_named(tmp_path: Path) -> None:
     assert "good" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_no_folders_and_one_twice_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         compare_runs([])
@@ -77,6 +81,7 @@ def test_warnings_name_what_differs() -> None:
     assert find_incomparable([base, Row("b", "export", "dev", decoder="beam")]) == []
 
 
+@pytest.mark.slow
 def test_files(tmp_path: Path) -> None:
     a = make_run(tmp_path / "a", judged("teacher", 0.04), judged("student", 0.06))
     b = make_run(tmp_path / "b", judged("student", 0.05, decoder="beam"))
@@ -97,6 +102,7 @@ def test_files(tmp_path: Path) -> None:
     assert image[..., :3].std() > 0.02
 
 
+@pytest.mark.slow
 def test_html_escapes_and_sorts_by_values(tmp_path: Path, read_page: Callable[[str], Any]) -> None:
     name = '<script>alert("1")</script> & {braces} {{ 7 * 7 }}'
     run = make_run(tmp_path / "a", judged(name, 0.05, decoder="<b>"), judged("b", 0.05))

@@ -73,6 +73,7 @@ def test_plot_has_every_utterance_in_its_bins(facts):
     assert sum(bar.get_height() for bar in bars[0]) == pytest.approx(100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("texts", [[], ["Ж語\u200b" * 40]])
 def test_corpora_without_text_or_with_rare_characters_are_drawn(texts, tmp_path, recwarn):
     split = make_split("train", texts, [1.0], {16000: 1})
@@ -114,6 +115,7 @@ def test_a_table_is_described_with_its_columns_and_bad_files(bigfoot, tmp_path):
     assert files == {".bigfoot", "describe.html", "describe.json", "describe.md", "describe.png"}
 
 
+@pytest.mark.slow
 def test_what_cannot_be_described_is_refused(bigfoot, tmp_path):
     out = str(tmp_path / "out")
     assert bigfoot("describe", "--out", out, "--prepared", str(tmp_path))[0] == 1

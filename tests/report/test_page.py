@@ -7,6 +7,7 @@ import hashlib
 import math
 import re
 
+import pytest
 from jinja2 import UndefinedError
 
 from bigfoot.report.columns import COLUMNS
@@ -37,6 +38,7 @@ def test_what_a_template_lacks_is_an_error() -> None:
         render_page("compare.html", "demo", warnings=[], figures=[])
 
 
+@pytest.mark.slow
 def test_pictures_of_what_there_is() -> None:
     sized = Row("a", "x", "test", wer=0.1, size_bytes=9)
     fast = Row("a", "x", "dev", wer=0.1, speedup=2.0)

@@ -14,6 +14,7 @@ from bigfoot.report.pareto import find_pareto_front
 VALUES = st.one_of(st.integers(0, 4).map(float), st.floats(allow_nan=False, allow_infinity=False))
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(VALUES, VALUES)))
 def test_nobody_beats_what_is_on_it_and_somebody_all_the_rest(points: list[tuple[float, float]]) -> None:
     found = find_pareto_front([cost for cost, _ in points], [error for _, error in points])
@@ -24,6 +25,7 @@ def test_nobody_beats_what_is_on_it_and_somebody_all_the_rest(points: list[tuple
     assert found == expected
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(VALUES, VALUES), min_size=1), st.randoms())
 def test_order_does_not_matter_and_there_is_always_one(points: list[tuple[float, float]], random: object) -> None:
     def front(given: list[tuple[float, float]]) -> list[tuple[float, float]]:

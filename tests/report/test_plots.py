@@ -46,6 +46,7 @@ ODD_ROWS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", ODD_ROWS.values(), ids=list(ODD_ROWS))
 def test_odd_rows_are_drawn(rows: list[Row]) -> None:
     assert ink(render_png(draw_wer_vs_size(rows))) > 0.001
@@ -61,6 +62,7 @@ def test_nothing_to_draw_says_so() -> None:
     assert is_empty(draw_losses({"distill": [], "finetune": [{"ctc": 1.0}]}))
 
 
+@pytest.mark.slow
 def test_axes_of_size() -> None:
     quantized = [row("a", 0.1, 4_000_000, num_unique_params=1), row("b", 0.1, 1_000_000, num_unique_params=1)]
     assert draw_wer_vs_size(quantized).axes[0].get_xlabel() == "size on disk (MB)"
@@ -75,11 +77,13 @@ def test_left_out_rows_are_counted() -> None:
     assert any(text.get_text().startswith("1 ") for text in figure.texts)
 
 
+@pytest.mark.slow
 def test_a_panel_for_each_split() -> None:
     figure = draw_wer_vs_size([row("a", 0.1, 10), row("a", 0.2, 10, split="dev")])
     assert [axes.get_title() for axes in figure.axes] == ["test", "dev"]
 
 
+@pytest.mark.slow
 def test_labels_keep_clear() -> None:
     # The hard case is the usual one: many students of one size with nearly one WER, a teacher, and a broken model.
     rows = [row(f"student number {i}", 0.05 + 0.003 * i, 3_900_000, wer_low=0.04, wer_high=0.08) for i in range(5)]
@@ -116,6 +120,7 @@ def test_speed_by_hand() -> None:
     assert is_empty(draw_wer_vs_speed([row("a", 0.1, 10)]))
 
 
+@pytest.mark.slow
 def test_labels_keep_clear_of_bars() -> None:
     rows = [
         row(f"student {i}", 0.07 + 0.002 * i, None, wer_low=0.05, wer_high=0.09, speedup=1.9 + 0.03 * i,
@@ -167,6 +172,7 @@ def test_losses_by_hand() -> None:
     assert [np.asarray(line.get_xydata()).tolist() for line in right.lines] == [[[20, 50.0]]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "records",
     [
@@ -181,6 +187,7 @@ def test_odd_losses_are_drawn(records: list[dict[str, float]]) -> None:
     assert ink(render_png(draw_losses({"distill": records, "fine$tune": records}))) > 0.001
 
 
+@pytest.mark.slow
 def test_matplotlib_waits_until_something_is_drawn() -> None:
     code = "import sys, bigfoot.report.rows, bigfoot.report.compare; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

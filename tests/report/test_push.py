@@ -89,6 +89,7 @@ def test_the_cards_code_opens_what_is_uploaded(build_model, processor, tmp_path)
     assert load_model(tmp_path / "up").processor == processor
 
 
+@pytest.mark.slow
 def test_push_makes_the_repository_and_uploads_the_whole_folder(run, hub):
     assert push_model(run, "me/small-one", private=True) == "https://hub/me/small-one/commit/1"
     (created, uploaded) = hub
@@ -96,6 +97,7 @@ def test_push_makes_the_repository_and_uploads_the_whole_folder(run, hub):
     assert {"README.md", "config.json", "model.safetensors", "vocab.json", "bigfoot_models_ctc.py"} <= set(uploaded[2])
 
 
+@pytest.mark.slow
 def test_dry_run_writes_what_push_uploads(run, hub, tmp_path):
     write_upload(run, "me/small-one", tmp_path / "dry")
     assert hub == []
@@ -105,6 +107,7 @@ def test_dry_run_writes_what_push_uploads(run, hub, tmp_path):
     assert config["auto_map"]["AutoModelForCTC"] == "bigfoot_models_ctc.BigfootForCTC"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error", [LocalTokenNotFoundError("no token"), HTTPError("no route"), HfHubHTTPError("403", response=REFUSED)]
 )

@@ -153,6 +153,7 @@ def test_names_of_others_are_shown_as_text(hostile: str) -> None:
     assert not [line for line in text.splitlines() if line.startswith(("- - ", "- # ", "- 1. "))]
 
 
+@pytest.mark.slow
 @given(st.text(alphabet="\\`[]()<>#*_|&;!:/=-+~ \nab1.", min_size=1, max_size=12).filter(str.strip))
 def test_no_text_of_others_is_markup(hostile: str) -> None:
     """By a parser of Markdown: no HTML, heading, link, image, list or further cell, whatever the backslashes."""

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bigfoot.report.render_html import NUM_SKIPPED_LISTED, render_html
 from bigfoot.report.rows import Report, Row, load_report
 from bigfoot.report.writer import save_report
@@ -16,6 +18,7 @@ from tests.refusals import names
 Reader = Callable[[str], Any]
 
 
+@pytest.mark.slow
 def test_table_by_hand(hostile_page: str, read_page: Reader) -> None:
     page = read_page(hostile_page)
     assert page.rows[0][:3] == ["model", "WER % [95 %]", "CER %"]
@@ -88,6 +91,7 @@ def test_what_is_empty_is_left_out(read_page: Reader) -> None:
     assert "h2" not in read_page(render_html(Report("demo"))).tags
 
 
+@pytest.mark.slow
 def test_the_saved_report_gives_the_same_page(hostile_report: Report, tmp_path: Path) -> None:
     save_report(hostile_report, tmp_path)
     code = (

@@ -41,6 +41,7 @@ def full_report() -> Report:
     )
 
 
+@pytest.mark.slow
 def test_round_trip(tmp_path: Path) -> None:
     report = full_report()
     save_report(report, tmp_path / "new" / "report")
@@ -52,6 +53,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert content["rows"][0]["wer"] == 0.05
 
 
+@pytest.mark.slow
 def test_saving_again_replaces(tmp_path: Path) -> None:
     save_report(full_report(), tmp_path)
     save_report(Report("second"), tmp_path)
@@ -59,6 +61,7 @@ def test_saving_again_replaces(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 7
 
 
+@pytest.mark.slow
 def test_a_failure_leaves_the_old_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_report(full_report(), tmp_path)
 
@@ -72,6 +75,7 @@ def test_a_failure_leaves_the_old_report(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(list(tmp_path.iterdir())) == 7
 
 
+@pytest.mark.slow
 def test_a_report_of_somebody_else_stays_and_an_edited_one_of_a_run_is_made_again(tmp_path: Path) -> None:
     (tmp_path / "report.csv").write_text("mine")
     with refused(OutputError, "report.csv"):
@@ -212,6 +216,7 @@ def test_json_is_strict_and_knows_numpy() -> None:
     assert json.loads(encode_json(content)) == {"a": [0.5, 3, None, "x"], "b": [True, None]}
 
 
+@pytest.mark.slow
 def test_csv_has_one_flat_line_a_row(tmp_path: Path) -> None:
     save_report(full_report(), tmp_path)
     with (tmp_path / "report.csv").open(newline="") as file:
@@ -222,6 +227,7 @@ def test_csv_has_one_flat_line_a_row(tmp_path: Path) -> None:
     assert (lines[0]["wer"], lines[1]["cer"], lines[0]["batch_invariant"]) == ("0.05", "", "True")
 
 
+@pytest.mark.slow
 def test_pictures_are_pictures(tmp_path: Path) -> None:
     save_report(full_report(), tmp_path)
     for name in ("wer_vs_size.png", "losses.png"):
@@ -233,6 +239,7 @@ def test_pictures_are_pictures(tmp_path: Path) -> None:
 OPTIONAL = st.none() | st.floats(0, 2)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.builds(Row, name=st.text(), step=st.text(), split=st.text(), wer=OPTIONAL, cer=OPTIONAL,

@@ -28,6 +28,7 @@ def test_text_is_text_and_the_title_is_said() -> None:
     assert not list(root.iter(f"{name}metadata"))
 
 
+@pytest.mark.slow
 def test_shapes_are_found_and_names_are_said_once_a_page() -> None:
     figures = [render_svg(draw_wer_vs_size(ROWS), title) for title in ("one", "two")]
     for svg in figures:
@@ -39,6 +40,7 @@ def test_shapes_are_found_and_names_are_said_once_a_page() -> None:
     assert figures[0] == render_svg(draw_wer_vs_size(ROWS), "one")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["$\\frac$", "a\x00b\x1b", "</svg><script>", "\u202eabc", "\udcff", "_x", "100%", ""])
 def test_any_name_is_drawn(name: str) -> None:
     row = Row(name, "x", name, wer=0.1, size_bytes=9, macs_by_part={name: 5})

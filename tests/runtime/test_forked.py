@@ -53,6 +53,7 @@ def narrow(build_model, processor):
     return LoadedModel(build_model("base"), processor)
 
 
+@pytest.mark.slow
 def test_an_onnx_file(narrow, tmp_path):
     pytest.importorskip("onnx")
     from bigfoot.export.onnx import build_onnx
@@ -61,6 +62,7 @@ def test_an_onnx_file(narrow, tmp_path):
     run_forked(tmp_path / "model.onnx")
 
 
+@pytest.mark.slow
 def test_an_openvino_file(narrow, tmp_path):
     pytest.importorskip("openvino")
     from bigfoot.export.openvino import build_openvino
@@ -69,5 +71,6 @@ def test_an_openvino_file(narrow, tmp_path):
     run_forked(tmp_path / "model.xml")
 
 
+@pytest.mark.slow
 def test_a_model_of_pytorch():
     run_forked("tiny_teacher")

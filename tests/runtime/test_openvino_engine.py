@@ -19,6 +19,7 @@ def test_padding_is_short(samples):
     assert round_samples(rounded) == rounded
 
 
+@pytest.mark.slow
 def test_there_are_few_lengths():
     assert len({round_samples(samples) for samples in range(1, 40 * 16_000)}) <= 80
 
@@ -34,6 +35,7 @@ def narrow_file(build_model, processor, tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_answers_are_those_without_padding(narrow_file):
     engine, plain = OpenVinoEngine(narrow_file, threads=1), compile_ir(read_ir(narrow_file), narrow_file, threads=1)
     rng = np.random.default_rng(0)
@@ -49,6 +51,7 @@ def test_answers_are_those_without_padding(narrow_file):
             np.testing.assert_allclose(found.logits[row, :frames], expected["logits"][row, :frames], atol=2e-5)
 
 
+@pytest.mark.slow
 def test_few_shapes_reach_the_runtime(narrow_file):
     engine, shapes = OpenVinoEngine(narrow_file, threads=1), set()
     engine.run(np.zeros((1, 16_000), np.float32), np.array([16_000]))
@@ -86,6 +89,7 @@ sys.exit(0 if came else 1)
 """
 
 
+@pytest.mark.slow
 def test_a_signal_after_two_models_were_closed_kills_nobody(narrow_file):
     done = subprocess.run([sys.executable, "-c", SIGNALLED, narrow_file], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

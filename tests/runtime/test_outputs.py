@@ -130,6 +130,7 @@ def test_a_file_may_be_called_stdin(bigfoot, tape_file, calls, monkeypatch):
     assert bigfoot("transcribe", tape_file, "stdin", "--threads", 1)[1] == "AB C\n"
 
 
+@pytest.mark.slow
 def test_inputs_are_never_written_over(bigfoot, tape_file, calls, tmp_path):
     audio, model = calls / "0.wav", tape_file.read_bytes()
     (tmp_path / "hard.txt").hardlink_to(audio)

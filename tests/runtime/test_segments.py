@@ -61,6 +61,7 @@ def parse_vtt(text):
     return cues
 
 
+@pytest.mark.slow
 @given(words())
 @settings(max_examples=80, deadline=None)
 def test_files_hold_every_letter_once_in_order_within_limits(words):
@@ -75,6 +76,7 @@ def test_files_hold_every_letter_once_in_order_within_limits(words):
     assert all(end - start <= LONGEST for start, end, _ in srt)
 
 
+@pytest.mark.slow
 @given(words())
 @settings(max_examples=40, deadline=None)
 def test_segments_hold_every_word_once(words):
@@ -84,6 +86,7 @@ def test_segments_hold_every_word_once(words):
     assert all(b.start - a.end < 0.8 for segment in segments for a, b in pairwise(segment.words))
 
 
+@pytest.mark.slow
 @given(words(texts=["SEVEN", "end.", "字", "กำ"]))
 @settings(max_examples=40, deadline=None)
 def test_no_cue_flashes_at_any_rate_that_can_be_read(words):
@@ -135,6 +138,7 @@ def test_line_breaks_within_words_end_no_cue():
     assert parse_vtt(render_vtt(Transcript("a", 3, (Word("\n", 0, 1),)))) == []
 
 
+@pytest.mark.slow
 def test_an_hour_of_words_takes_seconds():
     words = [Word("word", 0.35 * n, 0.35 * n + 0.3) for n in range(5_000)]
     assert sum(len(segment.words) for segment in split_segments(words)) == 5_000

@@ -39,6 +39,7 @@ def speak_digits(count, seed):
         yield text, samples, np.array([(word.start, word.end) for word in words]) + len(before) / 16_000
 
 
+@pytest.mark.slow
 def test_words_start_and_end_where_they_are_spoken(transcriber):
     errors, strings = [], list(speak_digits(12, seed=0))
     results = transcriber.transcribe([samples for _, samples, _ in strings])
@@ -52,6 +53,7 @@ def test_words_start_and_end_where_they_are_spoken(transcriber):
     assert np.quantile(np.abs(starts), 0.8) < 0.12 and np.quantile(np.abs(ends), 0.8) < 0.12
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 3), max_size=80), st.integers(0, 2**32 - 1), st.sampled_from([320, 640]))
 def test_words_are_in_order_and_within_the_recording(ids, seed, stride):
     tokenizer = CharTokenizer(("<pad>", "|", "A", "我"))

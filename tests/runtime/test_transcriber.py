@@ -17,6 +17,7 @@ def random_tapes(count, seed=0):
     return [write_tape(row) for row in rows], [TapeEngine().facts.tokenizer.decode_ctc(row) for row in rows]
 
 
+@pytest.mark.slow
 def test_results_come_in_the_order_of_the_sources():
     waves, texts = random_tapes(150)
     engine = TapeEngine()
@@ -151,6 +152,7 @@ def test_nothing_to_transcribe():
     assert Transcriber(TapeEngine()).transcribe([]) == []
 
 
+@pytest.mark.slow
 def test_several_at_once_come_in_order_and_one_alone_has_all_threads():
     waves, texts = random_tapes(70)
     seen = []

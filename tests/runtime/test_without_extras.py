@@ -69,6 +69,7 @@ def run_without(commands, folder):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_without_extras_every_command_runs_or_names_its_own(tape_file, tapes, tmp_path):
     audio = str(next(iter(tapes)))
     training = [[part.format(audio=audio) for part in command] for command in TRAINING_COMMANDS]
@@ -86,6 +87,7 @@ def test_without_extras_every_command_runs_or_names_its_own(tape_file, tapes, tm
     assert list(work.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_without_extras_the_names_of_the_package_say_so_too(tmp_path):
     code = WITHOUT.partition("from bigfoot.cli")[0] + (
         "import bigfoot\nfrom bigfoot.errors import MissingExtraError\n"

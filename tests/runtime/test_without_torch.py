@@ -23,6 +23,7 @@ def test_the_class_of_the_package_is_the_runtimes():
     assert bigfoot.Transcriber is Transcriber
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [

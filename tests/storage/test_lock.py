@@ -138,6 +138,7 @@ def test_damaged_lock_files(kind, tmp_path, content):
     assert not os.listdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_of_many_processes_one_has_it(tmp_path, kind):
     count = """
 import sys, time

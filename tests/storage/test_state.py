@@ -66,6 +66,7 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary() | JSON | st.sampled_from(list(vars(STATE))), value=JSON)
 def test_anything_else_has_a_reason(content, value, tmp_path):
@@ -81,6 +82,7 @@ def test_anything_else_has_a_reason(content, value, tmp_path):
     assert found == STATE or (found is None and reason)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(["name", "steps", "seconds", "splits", "records"]), JSON)
 def test_wrong_types_are_value_errors(name, value):

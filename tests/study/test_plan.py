@@ -35,6 +35,7 @@ def trained(config):
             if step in config.steps}  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES)
 def test_every_method_can_be_run_and_all_are_treated_alike(file, real_corpora):
     corpus = "LibriSpeech" if "librispeech" in file else "fsdd"
@@ -70,6 +71,7 @@ def test_the_comparisons_settings_are_those_of_every_run(file, real_corpora):
         assert all(key in wanted.settings["data"] or not config["data"][key] for key in listed), run.label
 
 
+@pytest.mark.slow
 def test_others_have_one_seed_and_fewer_steps():
     wanted = ComparisonConfig(["bigfoot"], [3, 4], steps=40, other_steps=20)
     plan = plan_runs(wanted, "runs/c", others=True)
@@ -80,6 +82,7 @@ def test_others_have_one_seed_and_fewer_steps():
     assert [run.name for run in plan if run.other] == [name for name in known_methods() if name != "bigfoot"]
 
 
+@pytest.mark.slow
 def test_controls_are_bigfoots_student_with_one_thing_changed():
     named = {run.name: to_dict(run.config) for run in plan_runs(ComparisonConfig(["bigfoot", *CONTROLS]), "runs/c")}
     plain, ctc_only, random = (named[name] for name in ("bigfoot", *CONTROLS))

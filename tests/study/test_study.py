@@ -54,6 +54,7 @@ def stand_in(tmp_path, monkeypatch):
     return tmp_path / "calls"
 
 
+@pytest.mark.slow
 def test_a_failing_run_costs_that_run_and_the_rest_is_not_done_twice(stand_in, tmp_path):
     wanted = ComparisonConfig(["bigfoot", "lowrank"], [1, 2], settings={"threads": 1, "scale": "tiny"})
     plan, lines = plan_runs(wanted, tmp_path / "runs"), []
@@ -71,6 +72,7 @@ def test_a_failing_run_costs_that_run_and_the_rest_is_not_done_twice(stand_in, t
     assert [run.label for run, _ in again.trials] == [run.label for run, _ in outcomes.trials]
 
 
+@pytest.mark.slow
 def test_other_settings_are_run_anew(stand_in, tmp_path):
     for steps in (5, 5, 6):
         run_planned(plan_runs(ComparisonConfig(["bigfoot"], steps=steps), tmp_path / "runs"), 1, str)
@@ -78,6 +80,7 @@ def test_other_settings_are_run_anew(stand_in, tmp_path):
     assert calls.count("bigfoot") == 2
 
 
+@pytest.mark.slow
 def test_a_damaged_result_is_run_again_and_named(stand_in, tmp_path):
     plan, lines = plan_runs(ComparisonConfig(["bigfoot"], [1, 2, 3, 4]), tmp_path / "runs"), []
     run_planned(plan, 1, str)
@@ -97,6 +100,7 @@ def test_a_damaged_result_is_run_again_and_named(stand_in, tmp_path):
     assert read_trial(results[0].parent, plan[4].key) is None
 
 
+@pytest.mark.slow
 def test_a_changed_corpus_is_run_again(stand_in, tmp_path, monkeypatch):
     plan = plan_runs(ComparisonConfig(["bigfoot"], [1, 2]), tmp_path / "runs")
     run_planned(plan, 1, str)
@@ -109,6 +113,7 @@ def test_a_changed_corpus_is_run_again(stand_in, tmp_path, monkeypatch):
     assert sorted(line.split()[0].split("/")[-2:] for line in calls) == [["bigfoot", "seed_2"], ["teacher", "seed_2"]]
 
 
+@pytest.mark.slow
 def test_rows_over_seeds(tmp_path):
     plan = plan_runs(ComparisonConfig(["bigfoot"], [1, 2]), tmp_path)
     heard = {("teacher", 1): SAID, ("teacher", 2): ["ONE TWO", "THREE", "FIVE", "SIX SEVEN EIGHT"],
@@ -126,6 +131,7 @@ def test_rows_over_seeds(tmp_path):
     assert names(comparison.conditions[1], "seed 1: 8", "seed 2: 8")
 
 
+@pytest.mark.slow
 def test_without_the_teacher_of_a_seed_there_is_no_difference_to_it(tmp_path):
     plan = plan_runs(ComparisonConfig(["bigfoot"], [1, 2]), tmp_path)
     trials = [(run, trial_of("k", SAID)) for run in plan if run.label != "teacher, seed 2"]

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import matplotlib.image
+import pytest
 
 from bigfoot.study.table import MethodComparison, MethodRow, mark_fronts, render_methods, save_methods
 
@@ -57,6 +58,7 @@ def test_table_sorted_by_wer_with_marks_and_conditions() -> None:
     assert [any(line.startswith("* ") for line in each.splitlines()) for each in (text, bare)] == [True, False]
 
 
+@pytest.mark.slow
 def test_files(tmp_path: Path) -> None:
     save_methods(MethodComparison(ROWS, []), tmp_path)
     with (tmp_path / "comparison.csv").open(newline="") as file:

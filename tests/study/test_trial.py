@@ -68,6 +68,7 @@ def _damage_manifest(folder):
     path.write_bytes(path.read_bytes()[:-9])
 
 
+@pytest.mark.slow
 def test_a_result_belongs_to_its_corpus_and_files(of_a_table, tmp_path):
     trial, config = of_a_table
     assert trial.inputs and digest_inputs(config, trial.model) == trial.inputs

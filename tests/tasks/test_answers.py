@@ -11,6 +11,7 @@ from bigfoot.tasks.metrics import score_answers
 from bigfoot.text.tokenizers import Processor
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", ["base", "wavlm"])
 def test_the_same_numbers_for_every_batch_size(structure, task_model, voices):
     model = task_model(structure)
@@ -26,6 +27,7 @@ def test_the_same_numbers_for_every_batch_size(structure, task_model, voices):
     assert len(found[0].ids) == 13 and not np.isnan(found[0].targets).any()
 
 
+@pytest.mark.slow
 def test_logits_of_pieces_are_averaged_by_their_length(task_model, voices, monkeypatch):
     model = task_model()
     whole = answer_manifest(model, voices["test"], Processor(), 4)

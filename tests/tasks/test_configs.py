@@ -16,6 +16,7 @@ FLOORS = {"regression": {"mean", "fbank + ridge"}}
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 
 
+@pytest.mark.slow
 def test_all_that_are_shipped_are_here():
     kinds = {name: load_config(name).train_task.kind for name in NAMES}
     assert set(kinds.values()) == {"single_label", "multi_label", "ordinal", "regression"} and len(kinds) >= 6

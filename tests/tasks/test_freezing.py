@@ -50,6 +50,7 @@ def test_exactly_the_promised_parameters_change(case, task_model, voices, tmp_pa
     assert changed
 
 
+@pytest.mark.slow
 def test_unfreezing_at_a_step(task_model, voices, tmp_path):
     for unfreeze_at, steps, moves in ((2, 2, False), (2, 3, True), (None, 3, False)):
         model = task_model()

@@ -19,6 +19,7 @@ from bigfoot.training.run import TrainingRun
 pytest.importorskip("peft")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("structure", "kept_on_save"), [("base", False), ("wavlm", True), ("wavlm", False)])
 def test_adapters_alone_change_and_come_back(structure, kept_on_save, task_model, voices, speech, tmp_path):
     model = task_model(structure)

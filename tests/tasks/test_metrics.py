@@ -23,6 +23,7 @@ def one_hot(classes, count):
     return np.eye(count)[classes]
 
 
+@pytest.mark.slow
 def test_one_class_of_several():
     found = answers("single_label", ["a", "b", "c"], [0, 0, 1, 2, NAN], one_hot([0, 1, 1, 2, 0], 3))
     score = score_answers(found, "macro_f1", samples=100, seed=0)

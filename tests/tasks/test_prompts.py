@@ -37,6 +37,7 @@ def test_adapters_and_prompts_have_rates_of_their_own(task_model):
         assert rate == (0.5 if ".lora_" in name else 0.25 if name.endswith(".prompts") else 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", ["base", "wavlm"])
 def test_masks_count_them_and_padding_changes_nothing(structure, task_model, speech, processor, tmp_path):
     model, bare = with_prompts(task_model(structure, pooling="attention"), 4, seed=1), task_model(structure)

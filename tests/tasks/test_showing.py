@@ -47,6 +47,7 @@ def test_the_projection_separates_what_is_far_apart():
     assert len(places) == 40 and (max(first) < min(second) or max(second) < min(first))
 
 
+@pytest.mark.slow
 def test_a_page_plays_the_worst_and_draws_the_attention(task_model, voices):
     model = task_model(pooling="attention", layers="last")
     answers = answer_manifest(model, voices["test"], Processor(), 4)

@@ -16,6 +16,7 @@ TEXTS = ["A B C", "A B B", "C A B", "B", "A B C A B", ""]
 SENTENCES = st.lists(st.lists(st.sampled_from("ABCD"), max_size=6).map(" ".join), min_size=1, max_size=12)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(texts=SENTENCES.filter(lambda texts: any(texts)), order=st.integers(1, 4))
 def test_for_every_context_probabilities_sum_to_one(texts, order):

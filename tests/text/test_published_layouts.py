@@ -135,6 +135,7 @@ def layouts(draw):
     return dict(zip(tokens, ids, strict=True)), given_, behind
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(layout=layouts(), data=st.data())
 def test_any_layout_decodes_as_transformers_does(tmp_path_factory, layout, data):

@@ -85,6 +85,7 @@ def test_a_run_that_is_no_word_is_cut_in_its_widest_gaps():
     assert [p.text for p in group_words([PlacedText("A", 0, 1), PlacedText("B", 40, 41)], limits)] == ["AB"]
 
 
+@pytest.mark.slow
 @given(st.integers(0, 400), st.data())
 def test_limits_hold_and_nothing_is_lost(count, data):
     gaps = data.draw(st.lists(st.integers(1, 80), min_size=count, max_size=count))
@@ -97,6 +98,7 @@ def test_limits_hold_and_nothing_is_lost(count, data):
     assert [(p.start_frame, p.end_frame) for p in parts] == sorted((p.start_frame, p.end_frame) for p in parts)
 
 
+@pytest.mark.slow
 def test_a_text_of_an_hour_without_delimiters_takes_no_square_of_time():
     characters = [PlacedText("a", n, n + 1) for n in range(40_000)]
     assert max(len(part.text) for part in group_words(characters, RunLimits(42, 300, 25))) <= 42

@@ -83,6 +83,7 @@ def test_every_key_is_spoken_of_once(convert, old):
     assert set(leaves(old)) <= set(KEYS)
 
 
+@pytest.mark.slow
 def test_what_the_follow_up_means(convert):
     _, config, _, _ = convert(FOLLOW_UP, "--steps_per_epoch", "100")
     expected = Config()
@@ -111,6 +112,7 @@ def test_what_the_original_does_not_say(convert, tmp_path):
     assert "conv_groups" not in text and "temperature" not in text, "only what differs"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "settings"),
     [

@@ -62,6 +62,7 @@ def test_the_loss_is_a_loop_over_utterances_and_tokens(student, batch):
     assert int(term.count) == count == objective.count_units(batch)["decoder"]
 
 
+@pytest.mark.slow
 def test_smoothing_goes_from_first_to_last_by_steps_taken(student, batch):
     student.eval()
     objective, found = Objective(losses(smoothing=(0.2, 0.0), steps=4), student, None), []
@@ -88,6 +89,7 @@ def test_a_decoder_that_is_its_teacher_has_nothing_to_learn(student, batch):
     assert float(objective.eval()(batch, {})["decoder_kl"].total) == pytest.approx(0.0, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_teachers_tokens_are_learned(student, build_model, batch):
     teacher = with_decoder(build_model("base", seed=3, num_hidden_layers=3), SHAPE, seed=9)
     objective = Objective(losses(decoder=0.0, kl=1.0), student.eval(), teacher)

@@ -37,6 +37,7 @@ def make(build_model, small_digits, processor):
     return make
 
 
+@pytest.mark.slow
 def test_what_is_saved_is_cut_and_the_last(make, tmp_path):
     objective, run = make(tmp_path)
     began = [alpha.detach().clone() for alpha in objective.gates.log_alphas]
@@ -63,6 +64,7 @@ def test_blocks_that_go_are_named(make, tmp_path):
     assert names(objective.describe(), "30.0%", "without feed_forward_block", "layer 1")
 
 
+@pytest.mark.slow
 def test_more_is_cut_where_more_is_asked_for(make, tmp_path):
     left = []
     for sparsity in (0.0, 0.6):

@@ -91,6 +91,7 @@ def plain_training(objective, run, steps):
     return losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 2, 3])
 def test_accumulated_batches_are_one_mean_over_frames_and_labels(accumulate, make_objective, make_run):
     run = make_run(gradient_accumulation_steps=accumulate, warmup_steps=0, max_steps=3)
@@ -104,6 +105,7 @@ def test_accumulated_batches_are_one_mean_over_frames_and_labels(accumulate, mak
         torch.testing.assert_close(tensor, plain.student.state_dict()[name], atol=3e-5, rtol=1e-3, msg=name)
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_equal_those_of_the_mean(make_objective, make_run, monkeypatch):
     run = make_run(gradient_accumulation_steps=2, max_grad_norm=1e9)
     objective, plain = make_objective(), make_objective()
@@ -130,6 +132,7 @@ def test_accumulated_gradients_equal_those_of_the_mean(make_objective, make_run,
         torch.testing.assert_close(seen[name], gradient, atol=1e-6, rtol=1e-4, msg=name)
 
 
+@pytest.mark.slow
 def test_feature_encoder_stays_to_the_bit_then_lets_go(make_objective, make_run, monkeypatch):
     run = make_run(max_steps=4, hooks=[FrozenFeatureEncoder(2)])
     objective, history = make_objective(CTC), []
@@ -165,6 +168,7 @@ class Recorder(TrainingHook):
         return step == max_steps
 
 
+@pytest.mark.slow
 def test_a_hook_has_its_turns(make_objective, make_run):
     hook = Recorder()
     trainer = Trainer(make_objective(CTC), make_run(max_steps=4, hooks=[hook]))
@@ -174,6 +178,7 @@ def test_a_hook_has_its_turns(make_objective, make_run):
     assert hook.turns == [*steps[0], *steps[1], ("best", 2, 4), *steps[2], *steps[3], ("best", 4, 4)]
 
 
+@pytest.mark.slow
 def test_projections_are_trained_and_not_saved(make_run, build_model):
     losses = LossesConfig(LogitKLLoss(0.0), HiddenLoss(1.0))
     student = build_model("base", seed=2, hidden_size=12, num_attention_heads=2, num_conv_pos_embedding_groups=2)
@@ -184,6 +189,7 @@ def test_projections_are_trained_and_not_saved(make_run, build_model):
     assert load_model(result.last).model.config.hidden_size == 12
 
 
+@pytest.mark.slow
 def test_stopped_anywhere_the_run_ends_in_the_same_bits(make_objective, make_run, tmp_path, monkeypatch):
     rough = dict.fromkeys(("hidden_dropout", "attention_dropout", "activation_dropout"), 0.2)
     data = DataConfig(batch_seconds=6.0, num_buckets=2)
@@ -215,6 +221,7 @@ def stop_after(step, monkeypatch):
     monkeypatch.setattr(Trainer, "_step", stopping)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_other_settings_is_not_taken_up(make_objective, make_run):
     train(make_objective(), make_run(max_steps=2, fingerprint="a"))
     trainer = Trainer(make_objective(), make_run(max_steps=2, fingerprint="b"))
@@ -223,6 +230,7 @@ def test_a_checkpoint_of_other_settings_is_not_taken_up(make_objective, make_run
     assert found is not None and found.step == 2 and found.position.batch == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "damage"),
     [("checkpoint/model.safetensors", "flipped"), ("checkpoint/optimizer.bin", "flipped"),
@@ -247,6 +255,7 @@ def test_a_damaged_checkpoint_is_not_taken_up_and_the_bits_are_the_same(name, da
     assert [record["step"] for record in result.records if "loss" in record] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_nobody_vouches_for_is_refused_at_once(make_objective, make_run):
     run = make_run(max_steps=2)
     train(make_objective(), run)
@@ -255,6 +264,7 @@ def test_a_checkpoint_that_nobody_vouches_for_is_refused_at_once(make_objective,
         train(make_objective(), run)
 
 
+@pytest.mark.slow
 def test_a_file_in_the_place_of_the_checkpoint(make_objective, make_run):
     run = make_run(max_steps=2)
     run.folder.mkdir(parents=True)
@@ -386,6 +396,7 @@ def test_an_exploding_loss_is_told_and_its_step_taken(make_objective, make_run, 
     assert len(list((run.folder / "bad_batches").glob("step_000023*.json"))) == 1
 
 
+@pytest.mark.slow
 def test_learning_rates_of_nothing_are_warned_of_before_training(make_objective, make_run, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("bigfoot"), "propagate", True)
     parts = ("feature_encoder", "feature_projection", "encoder", "lm_head", "projections")
@@ -396,6 +407,7 @@ def test_learning_rates_of_nothing_are_warned_of_before_training(make_objective,
     assert train(make_objective(), make_run(max_steps=2, fingerprint="b")).notes == []
 
 
+@pytest.mark.slow
 def test_a_schedule_that_ends_too_early_is_warned_of(make_objective, make_run, monkeypatch):
     monkeypatch.setattr("bigfoot.training.optim.Schedule.__call__", lambda self, step: float(step < 2))
     notes = train(make_objective(), make_run(max_steps=4)).notes
@@ -413,6 +425,7 @@ def test_a_loss_that_reaches_only_what_does_not_move_is_warned_of(make_objective
     assert train(make_objective(CTC), make_run(max_steps=2, fingerprint="b")).notes == []
 
 
+@pytest.mark.slow
 def test_best_on_dev_is_kept_beside_last(make_objective, make_run, monkeypatch):
     wers = iter([0.5, 0.2, 0.2, 0.9])
     scored = dev.measure_error_rate
@@ -437,6 +450,7 @@ def replace_wer(rate, wer):
     return changed
 
 
+@pytest.mark.slow
 def test_a_collapse_to_blanks_is_warned_of(make_objective, make_run, caplog, monkeypatch):
     objective = make_objective(CTC)
     with torch.no_grad():
@@ -450,6 +464,7 @@ def test_a_collapse_to_blanks_is_warned_of(make_objective, make_run, caplog, mon
     assert [f"distill: {note}" for note in result.notes] == warnings[1:] and names(result.notes[0], "4")
 
 
+@pytest.mark.slow
 def test_without_a_head_the_newest_model_is_the_best(make_run, build_model):
     losses = LossesConfig(LogitKLLoss(0.0), HiddenLoss(1.0))
     students = [build_model("base", seed=seed, ctc_head=False) for seed in (1, 2)]

@@ -51,6 +51,7 @@ def test_padding_never_changes_what_the_decoder_says(model, speech):
         torch.testing.assert_close(*logits, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_folder_gives_the_decoder_back_to_the_bit(model, processor, speech, tmp_path):
     save_model(model, processor, tmp_path / "model")

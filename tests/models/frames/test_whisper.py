@@ -68,6 +68,7 @@ def test_thirty_seconds_are_those_of_transformers(whisper, speech):
     assert len(found.hidden_states) == 3 and found.frame_mask.sum() == 1500
 
 
+@pytest.mark.slow
 def test_no_padding_changes_an_answer(task_model, speech):
     trimmed, padded = task_model
     waves = [speech[0][0, :9000], speech[1][0, :4001], speech[0][0, 2000:2170], speech[1][0, :16_000]]
@@ -85,6 +86,7 @@ def test_no_padding_changes_an_answer(task_model, speech):
     assert [one.pooling_weights.shape[-1] for one in alone] == (lengths + 3).tolist()
 
 
+@pytest.mark.slow
 def test_longer_audio_is_encoded_in_windows_that_follow_each_other(task_model, speech):
     trimmed, _ = task_model
     long, short = torch.cat([speech[0][0]] * 25)[: 31 * 16_000], speech[1][0, :8000]

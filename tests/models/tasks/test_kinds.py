@@ -25,6 +25,7 @@ def shape_of(kind, **fields):
     return TaskShape(kind, ["a", "b", "c", "d"], **fields)
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(st.floats(-6, 6), min_size=3, max_size=3), min_size=1, max_size=4), st.data())
 def test_ordinal_losses_are_those_of_a_plain_loop(logits, data):
     ratings = [data.draw(st.integers(0, 3)) for _ in logits]
@@ -126,6 +127,7 @@ def train(shape, features, ratings, steps=150):
     return lambda unseen: choose_classes(compute_scores(output(unseen).detach().numpy(), facts), facts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("link", ["coral", "corn"])
 def test_an_ordinal_head_beats_a_nominal_one_where_labels_are_in_order(link):
     """A rating is one direction cut at thresholds; an ordinal head finds it in few noisy examples."""

@@ -21,6 +21,7 @@ def test_every_name_has_its_pooling():
     assert tuple(POOLINGS) == POOLING_NAMES
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(0, 3), st.integers(0, 10_000))
 def test_padding_of_any_value_is_in_no_vector(lengths, extra, seed):
     rng = np.random.default_rng(seed)
@@ -60,6 +61,7 @@ def test_an_utterance_without_a_frame_is_zeros_and_trains(name):
     assert not frames.grad[1].any() and not frames.grad[0, 2].any()
 
 
+@pytest.mark.slow
 def test_attention_finds_the_planted_frames():
     """A signal stands at a random place among noise; the shares of its frames go from chance to most."""
     generator = torch.Generator().manual_seed(0)

@@ -44,6 +44,7 @@ def build_task_model(build_model, structure, pooling, layers="last", **shape):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", FAMILIES)
 def test_pooled_and_logits_are_the_same_alone_and_in_every_batch(structure, build_model, utterances):
     """One pass of the encoder serves the heads of all poolings; the first is the model's own, with energies."""
@@ -76,6 +77,7 @@ def test_pooled_and_logits_are_the_same_alone_and_in_every_batch(structure, buil
         assert len({tuple(one[head][0][0].tolist()) for one in alone}) == len(utterances)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_folder_gives_the_same_logits_back(kind, build_model, utterances, processor, tmp_path):
     model = build_task_model(build_model, "base", "attention", "weighted", **KIND_CHANGES[kind])
@@ -92,6 +94,7 @@ def test_a_folder_gives_the_same_logits_back(kind, build_model, utterances, proc
                                                                {"single_label": 3, "regression": 1}[kind])  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_encoder_of_a_task_model_opens_in_plain_transformers(build_model, processor, tmp_path, utterances):
     from transformers import Wav2Vec2Model
 

@@ -36,6 +36,7 @@ def open_gates_(model):
             torch.nn.init.constant_(parameter, 0.7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fusion", "projection", "stride", "norm"),
     [("gated", "conv", 2, True), ("concat", "linear", 1, False), ("late", "conv", 1, True)],

@@ -160,6 +160,7 @@ def test_speech_tells_what_the_text_does_not(bert, table, tmp_path):
     assert list(alone.rows[0].metrics) == ["retrieval"]
 
 
+@pytest.mark.slow
 def test_phonemes_take_the_place_of_the_text(bert, table, tmp_path):
     from bigfoot.data.manifests import ListedUtterance
     from bigfoot.formats.folder import load_model
