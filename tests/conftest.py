@@ -59,7 +59,7 @@ NO_DROPOUT = dict.fromkeys(
 
 
 # What takes seconds to make: whoever asks for it is slow.
-SLOW_FIXTURES = {"start", "launch", "finished_run", "small_gpt2", "plain_answers"}
+SLOW_FIXTURES = {"start", "launch", "finished_run", "small_gpt2", "plain_answers", "trained"}
 
 
 def mark_slow(items):

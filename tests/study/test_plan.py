@@ -60,6 +60,7 @@ def test_every_method_can_be_run_and_all_are_treated_alike(file, real_corpora):
 
 
 @pytest.mark.parametrize("file", FILES)
+@pytest.mark.slow
 def test_the_comparisons_settings_are_those_of_every_run(file, real_corpora):
     corpus = "LibriSpeech" if "librispeech" in file else "fsdd"
     wanted = read_comparison(file)
