@@ -56,6 +56,7 @@ _LEFT_OUT = {
     "wav2vec2-conformer": "its layers hold convolutions and rotary or relative positions, which SpeechEncoder has not",
     "wav2vec2-bert": "its input is mel filter banks in place of a waveform",
 }
+_POINTER = b"version https://git-lfs"
 _MAX_HEADER = 2 * 2**20
 _MOST_FAULTS = 40
 _CONFIG_FIELDS = (
@@ -220,7 +221,13 @@ def _check_header(file: Path) -> None:
     if not file.is_file():
         raise ModelError(f"{file} cannot be read: there is no such file")
     with file.open("rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
+        start = opened.read(len(_POINTER))
+    if start == _POINTER:
+        raise ModelError(
+            f"{file} cannot be read: it is the pointer that git-lfs leaves in the place of a large file; "
+            "fetch the file itself: git lfs pull"
+        )
+    length = int.from_bytes(start[:8], "little")
     if length > _MAX_HEADER:
         raise ModelError(f"{file} cannot be read: it claims a header of {length} bytes; of a model it has thousands")
 

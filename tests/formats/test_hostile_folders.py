@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.folder import load_model
-from bigfoot.formats.huggingface import read_weights
+from bigfoot.formats.huggingface import read_safetensors, read_weights
 from tests.refusals import refused
 
 
@@ -139,3 +139,10 @@ def test_weights_of_the_wrong_kind(folder):
     tensors["wav2vec2.encoder.layer_norm.bias"] = torch.zeros(24, dtype=torch.int64)
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     assert load_model(folder).model.speech_encoder.encoder.layer_norm.bias.dtype == torch.float32
+
+
+def test_the_pointer_of_a_file_that_was_not_fetched_is_named(tmp_path):
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 94371840\n"
+    (tmp_path / "model.safetensors").write_text(pointer)
+    with refused(ModelError, "model.safetensors", "git lfs pull"):
+        read_safetensors(tmp_path / "model.safetensors")
