@@ -177,7 +177,7 @@ def version_of(package: str) -> str:
 def print_table(folder: Path, found: dict[str, dict], audio: float) -> None:
     """Print the rows as Markdown."""
     expected = found["fp32.onnx"]["texts"]
-    print(f"{len(expected)} strings, {audio:.0f} s of audio; {platform.machine()}, Python {platform.python_version()}\n")
+    print(f"{len(expected)} strings, {audio:.0f} s; {platform.machine()}, Python {platform.python_version()}\n")
     print("| runtime | version | file or folder | texts that differ | MB | x real time | peak MB |")
     print("|:--|:--|:--|--:|--:|--:|--:|")
     for row in ROWS:

@@ -1,4 +1,4 @@
-"""``bigfoot export``: a model as one file for other runtimes."""
+"""``bigfoot export``: a model as a file or folder for other runtimes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from bigfoot.cli.options import ForceOption, ModelArgument, may_replace
 
 def export(
     model: ModelArgument,
-    destination: Annotated[Path, typer.Argument(help="File or folder to write; an export there is replaced.", metavar="OUT")],
+    destination: Annotated[
+        Path, typer.Argument(help="File or folder to write; an export there is replaced.", metavar="OUT")
+    ],
     to: Annotated[
         str,
         typer.Option(help="onnx, openvino (.xml and .bin), torch-export (.pt2), or a folder: sherpa, onnx-asr."),

@@ -101,7 +101,7 @@ class ExportRequest:
         if precision in COMPUTES_INT8:
             return  # what such a folder does not read contradicts it
         if self.normalize and writes_folder(self.to):
-            yield Problem("--normalize", "not_read", f"not read for {self.to}, whose graph always does where it is asked")
+            yield Problem("--normalize", "not_read", f"not read for {self.to}, whose graph always normalizes")
         if self.percentile != 100.0 and self.int8 != "static":
             yield Problem("--percentile", "not_read", "not read without --int8 static, which alone has ranges")
         if self.int8 is None:

@@ -10,7 +10,8 @@ import numpy as np
 from bigfoot.export.writer import GraphWriter
 
 SAMPLES = "input_values"
-_BOOL = 9
+_FLOAT, _INT64, _BOOL = 1, 7, 9
+"""Element types of ONNX."""
 _BELOW = 1.0
 """By how much a merged token's logit is below that of the token that stands for it."""
 _BLANK_FRAME = 20.0
@@ -28,6 +29,11 @@ class GraphForm:
 
     lengths: str = "lengths"
     logits: str = "logits"
+
+    def inputs(self) -> dict[str, tuple[int, list[str]]]:
+        """Return element type and axes of the inputs by name."""
+        lengths = {self.lengths: (_INT64, ["batch"])} if self.lengths else {}
+        return {SAMPLES: (_FLOAT, ["batch", "samples"]), **lengths}
 
     def count_samples(self, g: GraphWriter) -> str:
         """Write the real samples of each utterance, (B,)."""

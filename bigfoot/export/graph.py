@@ -69,14 +69,5 @@ def write_graph(
         assert model.head is not None
         logits = form.finish(g, transformer.linear(model.head, x), mask)
         axes = [*batch, "frames_of_longest", model.head.out_features]
-    inputs = {SAMPLES: (TensorProto.FLOAT, ["batch", "samples"])}
-    if form.lengths:
-        inputs[form.lengths] = TensorProto.INT64, ["batch"]
-    graph = g.build(
-        inputs,
-        {
-            form.logits: (logits, TensorProto.FLOAT, axes),
-            "frames": (lengths, TensorProto.INT64, batch),
-        },
-    )
-    return graph, g
+    outputs = {form.logits: (logits, TensorProto.FLOAT, axes), "frames": (lengths, TensorProto.INT64, batch)}
+    return g.build(form.inputs(), outputs), g
