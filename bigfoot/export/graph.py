@@ -69,5 +69,8 @@ def write_graph(
         assert model.head is not None
         logits = form.finish(g, transformer.linear(model.head, x), mask)
         axes = [*batch, "frames_of_longest", model.head.out_features]
-    outputs = {form.logits: (logits, TensorProto.FLOAT, axes), "frames": (lengths, TensorProto.INT64, batch)}
+    outputs: dict[str, tuple[str, int, list[str | int]]] = {
+        form.logits: (logits, TensorProto.FLOAT, axes),
+        "frames": (lengths, TensorProto.INT64, batch),
+    }
     return g.build(form.inputs(), outputs), g
