@@ -145,6 +145,7 @@ def test_shared_kernels_begin_as_asked(build_model, audio, structure):
     assert errors["least_squares"] < min(errors[init] for init in expected), errors
 
 
+@pytest.mark.slow
 def test_a_shared_kernel_is_numpys_least_squares_over_all_members(build_model, speech):
     teacher = build_model("base", **EVEN)
     student, _ = conv_sharing.apply(teacher, ConvSharing([[1, 3]], "least_squares"), [pad(speech)])

@@ -79,6 +79,7 @@ def test_a_long_recording_is_judged_whole_though_transcribed_in_pieces(teacher, 
     assert heard.greedy[1:] == at_once.greedy[1:]
 
 
+@pytest.mark.slow
 def test_pieces_come_one_behind_the_other_and_short_ones_as_they_are(manifest, teacher):
     whole = [batch.input_values for batch in evaluation_batches(manifest, teacher.processor, 1)]
     cut = list(evaluation_batches(manifest, teacher.processor, 1, longest=20.0))

@@ -169,6 +169,7 @@ def test_back_to_fp32_with_the_same_values(make_small, build_model, processor, t
         depth.apply(again, depth.Depth(2))
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("precision", ["float16", "int8", "int8_static"])
 def test_nothing_is_changed_and_rounded_in_silence(make_small, tmp_path, precision):
     model = make_small(precision)
