@@ -105,6 +105,7 @@ def test_stretches_that_are_not_there_are_left_out_by_name(long, tmp_path, times
 VALUES = st.none() | st.text() | st.floats() | st.integers()
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(["offset", "start", "end", "duration"]), VALUES))
 def test_any_times_are_a_stretch_within_the_file_or_an_error(row):
     header = AudioHeader(16000, 1, 32000)
