@@ -41,6 +41,7 @@ TASKS = [*DECODER, "scikit-learn>=1.6,<2", "scipy>=1.13,<2"]
 DATASETS = ["pyarrow>=19,<27"]  # reads what datasets writes
 CLOUD = ["gcsfs>=2025.3", "s3fs>=2025.3"]  # hf:// needs neither
 PROSODY = ["praat-parselmouth>=0.4.5"]  # GPL-3.0, hence never a plain requirement.
+SERVE = ["fastapi>=0.115,<1", "prometheus-client>=0.21,<1", "python-multipart>=0.0.18", "uvicorn>=0.30,<1"]
 FORECAST = ["sacrebleu>=2.5,<3"]
 LM = ["flashlight-text>=0.0.7; python_version < '3.13'"]  # carries KenLM; no wheels for 3.13 yet.
 DOCS = [f"{line}; python_version >= '3.11'" for line in ("mkdocstrings-python>=2,<3", "zensical>=0.0.70,<1")]
@@ -55,9 +56,11 @@ TEST = [
     *TASKS,
     *DATASETS,
     *FORECAST,
+    *SERVE,
     "build>=1.2",
     "hypothesis>=6.100",
     "mypy>=1.15",
+    "openai>=2,<4",
     "pre-commit>=4",
     "pytest>=8.3",
     "pytest-xdist>=3.6",
@@ -94,6 +97,7 @@ setup(
         "cloud": CLOUD,
         "prosody": PROSODY,
         "forecast": FORECAST,
+        "serve": SERVE,
         "docs": DOCS,
         "test": TEST,
     },

@@ -36,6 +36,7 @@ EXTRAS = {
     "cloud": ("gcsfs", "s3fs"),
     "prosody": ("praat-parselmouth",),
     "forecast": ("sacrebleu",),
+    "serve": ("fastapi", "prometheus-client", "python-multipart", "uvicorn"),
 }  # fmt: skip
 """Packages of each extra beyond the base, as in ``setup.py``; ``runtime``, ``docs`` and ``test`` are not for users."""
 NEWEST_PYTHON = {"lm": (3, 12)}
@@ -43,7 +44,8 @@ NEWEST_PYTHON = {"lm": (3, 12)}
 
 _MODULES = {
     "espeakng-loader": "espeakng_loader", "flashlight-text": "flashlight", "praat-parselmouth": "parselmouth",
-    "pyyaml": "yaml", "scikit-learn": "sklearn",
+    "prometheus-client": "prometheus_client", "python-multipart": "python_multipart", "pyyaml": "yaml",
+    "scikit-learn": "sklearn",
 }  # fmt: skip
 _SIGN = "lhotse"
 """A package that shows that ``train`` is wanted; the rest of it comes with many others."""

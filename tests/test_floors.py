@@ -18,7 +18,7 @@ FLOORS = (
     ("compress", "distill", "decoding", "measure"),
     ("training", "evaluation", "embedding", "export", "doctor", "tasks"),
     ("report", "planner"),
-    ("pipeline", "study"),
+    ("pipeline", "study", "serve"),
     ("cli", "__main__"),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -34,6 +34,8 @@ FORBIDDEN = (
     ("runtime", "torch"),
     ("runtime", "transformers"),
     ("runtime", "lhotse"),
+    ("serve", "torch"),
+    ("serve", "transformers"),
     ("data", "bigfoot.models"),
     ("data", "transformers"),
     ("data", "bigfoot.formats"),

@@ -19,6 +19,7 @@ from bigfoot.cli.export import export
 from bigfoot.cli.generate import generate
 from bigfoot.cli.push import push
 from bigfoot.cli.quantize import quantize
+from bigfoot.cli.serve import serve
 from bigfoot.cli.summary import summary
 from bigfoot.cli.train_task import train_task
 from bigfoot.cli.train_text import train_text
@@ -28,8 +29,8 @@ from bigfoot.muting import mute_libraries
 from bigfoot.progress import close_bars
 
 COMMANDS = (
-    compress, train_task, train_text, describe, evaluate, summary, benchmark, compare, transcribe, classify, generate,
-    ask, embed, convert, quantize, export, push, configs, doctor,
+    compress, train_task, train_text, describe, evaluate, summary, benchmark, compare, transcribe, serve, classify,
+    generate, ask, embed, convert, quantize, export, push, configs, doctor,
 )  # fmt: skip
 """In the order of ``bigfoot --help``: one file per command."""
 

@@ -1,0 +1,1 @@
+"""Transcribe over HTTP: a server with OpenAI's interface, batches across requests, and limits."""

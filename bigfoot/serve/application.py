@@ -1,0 +1,173 @@
+"""The server's routes: OpenAI's transcriptions and models, health and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from fastapi import FastAPI, Request, Response
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, PlainTextResponse
+
+import bigfoot
+from bigfoot.runtime.transcriber import Transcriber
+from bigfoot.runtime.transcript import Transcript
+from bigfoot.serve.answers import choose_answer
+from bigfoot.serve.batcher import Batcher
+from bigfoot.serve.limits import Limits, RefusedError
+from bigfoot.serve.metrics import Metrics
+from bigfoot.serve.uploads import Upload, receive_upload, unreadable
+
+_LONGEST_WAIT = 60
+_GONE = 499
+"""Status of a request whose client went away, as nginx counts them."""
+
+
+class Service:
+    """Models behind one queue.
+
+    Args:
+        models: by the name that a request gives.
+        limits: of the server.
+        folder: for uploads, of this server alone.
+    """
+
+    def __init__(self, models: Mapping[str, Transcriber], limits: Limits, folder: Path) -> None:
+        self.limits, self.folder, self.metrics = limits, folder, Metrics()
+        self.batchers = {name: Batcher(model, self.metrics.together.observe) for name, model in models.items()}
+        self._in_flight, self._usual = 0, 1.0
+
+    def close(self) -> None:
+        """Finish what is being computed."""
+        for batcher in self.batchers.values():
+            batcher.close()
+
+    async def answer(self, request: Request) -> Response:
+        """Answer a request for a transcription, whatever comes."""
+        try:
+            with self._admitted():
+                response = await self._transcribe(request)
+        except RefusedError as error:
+            await _drain(request, self.limits)
+            headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+            response = JSONResponse(error.to_dict(), error.status, headers)
+        except ClientDisconnect:
+            response = Response(status_code=_GONE)
+        self.metrics.requests.labels(str(response.status_code)).inc()
+        return response
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        if self._in_flight >= self.limits.requests:
+            wait = min(_LONGEST_WAIT, math.ceil(self._usual))
+            message = f"{self._in_flight} requests are in flight, as many as are served; try again in {wait} s"
+            raise RefusedError(429, "queue_full", message, retry_after=wait)
+        self._in_flight += 1
+        self.metrics.in_flight.set(self._in_flight)
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+            self.metrics.in_flight.set(self._in_flight)
+
+    async def _transcribe(self, request: Request) -> Response:
+        start = time.perf_counter()
+        async with receive_upload(request, self.limits, self.folder) as upload:
+            answer, name = choose_answer(upload.fields), self._model_of(upload)
+            future = self.batchers[name].submit(upload.path, upload.seconds)
+            transcript = await _wait(request, future, self.limits.timeout)
+        if transcript.error is not None:
+            raise unreadable(transcript.error)
+        seconds = time.perf_counter() - start
+        self._usual = 0.9 * self._usual + 0.1 * seconds
+        self.metrics.latency.observe(seconds)
+        self.metrics.audio.labels(name).inc(transcript.seconds)
+        return answer(transcript, upload.fields)
+
+    def _model_of(self, upload: Upload) -> str:
+        name = upload.fields.get("model", [""])[-1]
+        if name not in self.batchers:
+            message = f"model should be one of {', '.join(self.batchers)}, and is {name!r}"
+            raise RefusedError(404, "model_not_found", message, "model")
+        return name
+
+
+async def _wait(request: Request, future: Future[Transcript], timeout: float) -> Transcript:
+    """Wait for a result, and give up with the client."""
+    result = asyncio.wrap_future(future)
+    gone = asyncio.ensure_future(_until_gone(request))
+    try:
+        await asyncio.wait({result, gone}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if result.done():
+            return result.result()
+        if gone.done():
+            raise ClientDisconnect
+        raise RefusedError(503, "timeout", f"no transcript within {timeout:g} s", retry_after=_LONGEST_WAIT)
+    finally:
+        gone.cancel()
+        result.cancel()
+
+
+async def _until_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _drain(request: Request, limits: Limits) -> None:
+    """Read what the client still sends, up to a limit: before it is done, many clients see no answer."""
+    left = limits.bytes
+
+    async def read() -> None:
+        nonlocal left
+        more = True
+        while more and left > 0:
+            message = await request.receive()
+            left -= len(message.get("body", b""))
+            more = message["type"] == "http.request" and message.get("more_body", False)
+
+    with suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(read(), 1.0)
+
+
+def build_app(models: Mapping[str, Transcriber], limits: Limits) -> FastAPI:
+    """Build the application.
+
+    Args:
+        models: by the name that a request gives.
+        limits: of the server.
+    """
+    state: dict[str, Service] = {}
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        with TemporaryDirectory(prefix="bigfoot-serve-") as folder:
+            state["service"] = Service(models, limits, Path(folder))
+            yield
+            state["service"].close()
+
+    app = FastAPI(title="bigfoot", version=bigfoot.__version__, lifespan=lifespan)
+
+    @app.post("/v1/audio/transcriptions", response_model=None)
+    async def transcriptions(request: Request) -> Response:
+        return await state["service"].answer(request)
+
+    @app.get("/v1/models")
+    def list_models() -> dict[str, object]:
+        found = [{"id": name, "object": "model", "created": 0, "owned_by": "bigfoot"} for name in models]
+        return {"object": "list", "data": found}
+
+    @app.get("/health")
+    def health() -> dict[str, object]:
+        return {"status": "ok", "models": list(models)}
+
+    @app.get("/metrics", response_model=None)
+    def metrics() -> Response:
+        return PlainTextResponse(state["service"].metrics.render(), media_type="text/plain; version=0.0.4")
+
+    return app

@@ -1,0 +1,122 @@
+"""Uploads: read within limits, into files whose names are the server's own."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+from uuid import uuid4
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import Message
+
+from bigfoot.audio.files import read_header
+from bigfoot.errors import AudioError
+from bigfoot.serve.limits import Limits, RefusedError
+from bigfoot.types import Seconds
+
+_MOST_FIELDS = 32
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A recording that came in.
+
+    Args:
+        path: of its file, removed at the end of the request.
+        seconds: of audio, by its header.
+        fields: of the form beside it.
+    """
+
+    path: Path
+    seconds: Seconds
+    fields: Mapping[str, list[str]]
+
+
+@asynccontextmanager
+async def receive_upload(request: Request, limits: Limits, folder: Path) -> AsyncIterator[Upload]:
+    """Read the form of a request.
+
+    Args:
+        request: whose body is not read yet.
+        limits: of the server.
+        folder: for the file.
+
+    Yields:
+        The upload; its file is gone afterwards.
+
+    Raises:
+        RefusedError: no form with one file of audio, or more than is allowed.
+        ClientDisconnect: the client went away.
+    """
+    form = await _read_form(request, limits)
+    path = folder / uuid4().hex  # what the client calls it is never a path here
+    try:
+        file = form.get("file")
+        if not isinstance(file, UploadFile):
+            raise RefusedError(400, "missing_file", "the form should have the recording in its field file", "file")
+        await run_in_threadpool(_copy, file.file, path)
+        try:
+            header = await run_in_threadpool(read_header, path)
+        except AudioError as error:
+            raise unreadable(error.reason) from error
+        if header.seconds > limits.seconds:
+            message = f"the recording has {header.seconds:.0f} s, and {limits.seconds:g} s are served"
+            raise RefusedError(413, "audio_too_long", message, "file")
+        names = [name for name, value in form.multi_items() if isinstance(value, str)]
+        fields = {name: [value for value in form.getlist(name) if isinstance(value, str)] for name in names}
+        yield Upload(path, header.seconds, fields)
+    finally:
+        path.unlink(missing_ok=True)
+        await form.close()
+
+
+def unreadable(reason: str) -> RefusedError:
+    """Return the answer to audio that cannot be decoded.
+
+    Args:
+        reason: without the file's name, which is the server's own.
+    """
+    return RefusedError(400, "invalid_audio", f"the recording cannot be read: {reason}", "file")
+
+
+async def _read_form(request: Request, limits: Limits) -> FormData:
+    received = 0
+
+    async def receive() -> Message:
+        nonlocal received
+        message = await request.receive()
+        received += len(message.get("body", b""))
+        if received > limits.bytes:
+            raise _too_large(limits)
+        return message
+
+    if int(request.headers.get("content-length") or 0) > limits.bytes:
+        raise _too_large(limits)
+    form = Request(request.scope, receive).form(max_files=1, max_fields=_MOST_FIELDS)
+    try:
+        return await asyncio.wait_for(_awaited(form), limits.timeout)
+    except asyncio.TimeoutError as error:
+        raise RefusedError(408, "slow_upload", f"the upload took longer than {limits.timeout:g} s") from error
+    except HTTPException as error:
+        raise RefusedError(400, "invalid_form", f"no form that can be read: {error.detail}") from error
+
+
+async def _awaited(form: object) -> FormData:
+    return await form  # type: ignore[misc,no-any-return]
+
+
+def _too_large(limits: Limits) -> RefusedError:
+    return RefusedError(413, "upload_too_large", f"uploads of up to {limits.megabytes:g} MB are served", "file")
+
+
+def _copy(source: IO[bytes], path: Path) -> None:
+    with path.open("xb") as file:
+        shutil.copyfileobj(source, file)

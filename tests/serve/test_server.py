@@ -1,0 +1,216 @@
+"""The server as a process: answers are the command line's, whatever is sent, under load, and until it is stopped."""
+
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from bigfoot.data.synthetic import synthesize_string
+from bigfoot.export.onnx import build_onnx
+from bigfoot.formats.folder import load_model
+from bigfoot.runtime.formats import render_srt, render_vtt, to_dict
+from bigfoot.runtime.transcriber import Transcriber
+from tests.codes import refusing
+
+pytestmark = pytest.mark.slow
+pytest.importorskip("uvicorn")
+pytest.importorskip("fastapi")
+
+PATH = "/v1/audio/transcriptions"
+LIMITS = ("--max-requests", "24", "--max-megabytes", "1.2", "--max-seconds", "70")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a model and recordings: short ones, and one that takes a while."""
+    folder = tmp_path_factory.mktemp("serve")
+    build_onnx(load_model("tiny_teacher")).save(folder / "student.onnx")
+    waves = [synthesize_string(0, "test", index, 1, 4).samples for index in range(6)]
+    for index, wave in enumerate(waves):
+        soundfile.write(folder / f"{index}.wav", wave, 16_000)
+    soundfile.write(folder / "long.flac", sum([wave.tolist() for wave in waves * 5], [])[: 16_000 * 40], 16_000)
+    return folder
+
+
+@contextmanager
+def serving(folder, *options):
+    """A server's process and its address."""
+    (folder / "tmp").mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "bigfoot", "serve", folder / "student.onnx", "--port", "0", "--threads", "1"]
+    process = subprocess.Popen(
+        [*command, *options], stderr=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(folder / "tmp")}
+    )
+    try:
+        line = process.stderr.readline()
+        yield process, re.search(r"http://\S+", line).group()
+    finally:
+        process.terminate()
+        rest = process.stderr.read()
+        assert process.wait(60) == 0 and "Traceback" not in rest, rest
+    assert list((folder / "tmp").iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def server(place):
+    with serving(place, *LIMITS) as (process, address):
+        yield process, address
+
+
+def form(content, name="a.wav", **fields):
+    """A form as clients send it; its body and headers."""
+    fields = {"model": "student"} | fields
+    parts = [f'--XX\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{text}\r\n' for key, text in fields.items()]
+    head = f'--XX\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
+    return "".join(parts).encode() + head.encode() + content + b"\r\n--XX--\r\n"
+
+
+def send(address, body, kind="multipart/form-data; boundary=XX", path=PATH):
+    """Status, headers and body of an answer."""
+    request = urllib.request.Request(address + path, body, {"Content-Type": kind} if body is not None else {})
+    try:
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return answer.status, answer.headers, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read().decode()
+
+
+def measured(address, name):
+    text = send(address, None, path="/metrics")[2]
+    return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if re.match(rf"{name}(\{{|\s)", line))
+
+
+def wait_until(condition):
+    for _ in range(200):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not come to be")
+
+
+def test_answers_under_load_are_the_command_lines(server, place):
+    process, address = server
+    files = [place / f"{index % 6}.wav" for index in range(15)] + [place / "long.flac"]
+    expected = {result.source: result for result in Transcriber(place / "student.onnx", 1).transcribe(sorted({*files}))}
+    formats = ["json", "text", "srt", "vtt", "verbose_json"]
+
+    def ask(index):
+        fields = {"response_format": formats[index % 5], "timestamp_granularities[]": "word"}
+        return send(address, form(files[index].read_bytes(), **fields))
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(ask, range(len(files))))
+    for index, (status, _, text) in enumerate(answers):
+        result, kind = expected[str(files[index])], formats[index % 5]
+        assert status == 200 and result.text
+        words = [{"word": w["text"], "start": w["start"], "end": w["end"]} for w in to_dict(result)["words"]]
+        assert {
+            "json": lambda: json.loads(text) == {"text": result.text},
+            "text": lambda: text == result.text + "\n",
+            "srt": lambda: text == render_srt(result),
+            "vtt": lambda: text == render_vtt(result),
+            "verbose_json": lambda: (json.loads(text)["text"], json.loads(text)["words"]) == (result.text, words),
+        }[kind](), (kind, text)
+    assert 0 < measured(address, "bigfoot_pass_recordings_count") < len(files), "some went together"
+    assert measured(address, "bigfoot_requests_total") == len(files)
+    assert json.loads(send(address, None, path="/v1/models")[2])["data"][0]["id"] == "student"
+    loaded = Path(f"/proc/{process.pid}/maps").read_text()
+    assert "onnxruntime" in loaded and "libtorch" not in loaded
+
+
+def test_openai_as_the_client(server, place):
+    openai = pytest.importorskip("openai")
+    client = openai.OpenAI(base_url=server[1] + "/v1", api_key="none", max_retries=0)
+    expected = Transcriber(place / "student.onnx", 1).transcribe([place / "0.wav"])[0]
+    with (place / "0.wav").open("rb") as file:
+        assert client.audio.transcriptions.create(model="student", file=file).text == expected.text
+    with (place / "0.wav").open("rb") as file:
+        found = client.audio.transcriptions.create(model="student", file=file, response_format="verbose_json")
+    assert [each.text for each in found.segments] == [each.text for each in expected.segments]
+    with pytest.raises(openai.NotFoundError) as caught, (place / "0.wav").open("rb") as file:
+        client.audio.transcriptions.create(model="other", file=file)
+    assert caught.value.code == "model_not_found"
+
+
+def silent(seconds):
+    content = io.BytesIO()
+    soundfile.write(content, [0.0] * int(8000 * seconds), 8000, format="FLAC")
+    return content.getvalue()
+
+
+def test_broken_uploads_cost_themselves(server, place):
+    _, address = server
+    wave = (place / "0.wav").read_bytes()
+    cases = [
+        (b"", "multipart/form-data; boundary=XX", 400, "missing_file"),
+        (b"no form", "multipart/form-data", 400, "invalid_form"),
+        (form(wave).replace(b"--XX", b"--YY"), "multipart/form-data; boundary=XX", 400, None),
+        (form(wave)[:-900], "multipart/form-data; boundary=XX", 400, None),
+        (b"{}", "application/json", 400, "missing_file"),
+        (form(b""), None, 400, "invalid_audio"),
+        (form(b"RIFF no audio" * 99), None, 400, "invalid_audio"),
+        (form(wave, model="other"), None, 404, "model_not_found"),
+        (form(wave, response_format="xml"), None, 400, "unknown_format"),
+        (form(wave, stream="true"), None, 400, "no_stream"),
+        (form(b"0" * 1_300_000), None, 413, "upload_too_large"),
+        (form(silent(71)), None, 413, "audio_too_long"),
+    ]
+    for body, kind, status, code in cases:
+        found = send(address, body, kind or "multipart/form-data; boundary=XX")
+        assert found[0] == status, (code, found)
+        assert code is None or json.loads(found[2])["error"]["code"] == code
+    evil = place / "evil.wav"
+    assert send(address, form(wave, name=f"../../..{evil}"))[0] == 200 and not evil.exists()
+    assert measured(address, "bigfoot_requests_in_flight") == 0
+    assert json.loads(send(address, None, path="/health")[2])["status"] == "ok"
+
+
+def test_a_full_queue_says_when_to_come_again(server, place):
+    _, address = server
+    host, port = address.removeprefix("http://").split(":")
+    body = form((place / "0.wav").read_bytes())
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=XX\r\n"
+    half = [socket.create_connection((host, int(port))) for _ in range(24)]
+    for connection in half:
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:200])
+    wait_until(lambda: measured(address, "bigfoot_requests_in_flight") == 24)
+    status, headers, text = send(address, body)
+    assert (status, json.loads(text)["error"]["code"]) == (429, "queue_full") and int(headers["Retry-After"]) >= 1
+    half[0].sendall(body[200:])
+    assert b" 200 " in half[0].recv(100)
+    for connection in half:
+        connection.close()
+    wait_until(lambda: measured(address, "bigfoot_requests_in_flight") == 0)
+    assert send(address, body)[0] == 200
+
+
+def test_a_stop_answers_what_is_in_flight(place):
+    body = form((place / "long.flac").read_bytes())
+    with serving(place) as (process, address), ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(send, address, body) for _ in range(4)]
+        wait_until(lambda: measured(address, "bigfoot_requests_in_flight") == 4)
+        process.send_signal(signal.SIGTERM)
+        assert [answer.result()[0] for answer in answers] == [200] * 4
+        assert process.wait(60) == 0
+
+
+def test_names_of_models():
+    from bigfoot.cli.serve import name_models
+
+    assert name_models(["a/b.onnx", "c=d=e/f", "g=h.xml", "runs/x.1"]) == {
+        "b": "a/b.onnx", "c": "d=e/f", "g": "h.xml", "x.1": "runs/x.1"
+    }  # fmt: skip
+    with refusing(("MODEL", "same_name")):
+        name_models(["a/b.onnx", "b"])
