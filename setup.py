@@ -41,7 +41,13 @@ TASKS = [*DECODER, "scikit-learn>=1.6,<2", "scipy>=1.13,<2"]
 DATASETS = ["pyarrow>=19,<27"]  # reads what datasets writes
 CLOUD = ["gcsfs>=2025.3", "s3fs>=2025.3"]  # hf:// needs neither
 PROSODY = ["praat-parselmouth>=0.4.5"]  # GPL-3.0, hence never a plain requirement.
-SERVE = ["fastapi>=0.115,<1", "prometheus-client>=0.21,<1", "python-multipart>=0.0.18", "uvicorn>=0.30,<1"]
+SERVE = [
+    "fastapi>=0.115,<1",
+    "prometheus-client>=0.21,<1",
+    "python-multipart>=0.0.18",
+    "starlette>=0.40,<2",
+    "uvicorn>=0.30,<1",
+]
 FORECAST = ["sacrebleu>=2.5,<3"]
 LM = ["flashlight-text>=0.0.7; python_version < '3.13'"]  # carries KenLM; no wheels for 3.13 yet.
 DOCS = [f"{line}; python_version >= '3.11'" for line in ("mkdocstrings-python>=2,<3", "zensical>=0.0.70,<1")]

@@ -7,9 +7,10 @@ import math
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
@@ -22,7 +23,7 @@ from bigfoot.serve.answers import choose_answer
 from bigfoot.serve.batcher import Batcher
 from bigfoot.serve.limits import Limits, RefusedError
 from bigfoot.serve.metrics import Metrics
-from bigfoot.serve.uploads import Upload, receive_upload, unreadable
+from bigfoot.serve.uploads import Body, Upload, receive_upload, unreadable
 
 _LONGEST_WAIT = 60
 _GONE = 499
@@ -50,11 +51,12 @@ class Service:
 
     async def answer(self, request: Request) -> Response:
         """Answer a request for a transcription, whatever comes."""
+        body = Body(request.receive)
         try:
             with self._admitted():
-                response = await self._transcribe(request)
+                response = await self._transcribe(Request(request.scope, body))
         except RefusedError as error:
-            await _drain(request, self.limits)
+            await body.drain(self.limits.bytes)
             headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
             response = JSONResponse(error.to_dict(), error.status, headers)
         except ClientDisconnect:
@@ -103,7 +105,8 @@ async def _wait(request: Request, future: Future[Transcript], timeout: float) ->
     result = asyncio.wrap_future(future)
     gone = asyncio.ensure_future(_until_gone(request))
     try:
-        await asyncio.wait({result, gone}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {result, gone}
+        await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if result.done():
             return result.result()
         if gone.done():
@@ -117,22 +120,6 @@ async def _wait(request: Request, future: Future[Transcript], timeout: float) ->
 async def _until_gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-async def _drain(request: Request, limits: Limits) -> None:
-    """Read what the client still sends, up to a limit: before it is done, many clients see no answer."""
-    left = limits.bytes
-
-    async def read() -> None:
-        nonlocal left
-        more = True
-        while more and left > 0:
-            message = await request.receive()
-            left -= len(message.get("body", b""))
-            more = message["type"] == "http.request" and message.get("more_body", False)
-
-    with suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(read(), 1.0)
 
 
 def build_app(models: Mapping[str, Transcriber], limits: Limits) -> FastAPI:

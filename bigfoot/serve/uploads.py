@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.types import Message
+from starlette.types import Message, Receive
 
 from bigfoot.audio.files import read_header
 from bigfoot.errors import AudioError
@@ -23,6 +23,7 @@ from bigfoot.serve.limits import Limits, RefusedError
 from bigfoot.types import Seconds
 
 _MOST_FIELDS = 32
+_DRAIN_SECONDS: Seconds = 5.0
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,38 @@ class Upload:
     path: Path
     seconds: Seconds
     fields: Mapping[str, list[str]]
+
+
+class Body:
+    """The body of a request, as it comes in.
+
+    Args:
+        receive: of the request.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive, self._is_whole = receive, False
+
+    async def __call__(self) -> Message:
+        """Return the next part, or that the client went away."""
+        message = await self._receive()
+        self._is_whole |= message["type"] != "http.request" or not message.get("more_body", False)
+        return message
+
+    async def drain(self, most: int) -> None:
+        """Read what the client still sends: before it has sent all, many clients see no answer.
+
+        Args:
+            most: bytes.
+        """
+
+        async def read() -> None:
+            left = most
+            while left > 0 and not self._is_whole:
+                left -= len((await self()).get("body", b""))
+
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(read(), _DRAIN_SECONDS)
 
 
 @asynccontextmanager
