@@ -26,7 +26,8 @@ import soundfile
 from bigfoot.data.synthetic import synthesize_string
 from bigfoot.runtime.transcriber import Transcriber
 
-HEAD = '--XX\r\nContent-Disposition: form-data; name="model"\r\n\r\nm\r\n--XX\r\nContent-Disposition: form-data; name="file"'
+FIELD = '--XX\r\nContent-Disposition: form-data; name='
+HEAD = f'{FIELD}"model"\r\n\r\nm\r\n{FIELD}"file"'
 
 
 def send(host: str, content: bytes) -> tuple[int, str, float]:
