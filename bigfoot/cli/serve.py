@@ -42,6 +42,8 @@ def serve(
     bigfoot serve student.onnx --port 8000
     """
     try:
+        import python_multipart  # noqa: F401 - its absence would only show at the first upload
+
         from bigfoot.serve.application import build_app
         from bigfoot.serve.limits import Limits
         from bigfoot.serve.server import run_server

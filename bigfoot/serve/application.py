@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -17,6 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse
 
 import bigfoot
+from bigfoot.errors import BigfootError
 from bigfoot.runtime.transcriber import Transcriber
 from bigfoot.runtime.transcript import Transcript
 from bigfoot.serve.answers import choose_answer
@@ -24,6 +26,8 @@ from bigfoot.serve.batcher import Batcher
 from bigfoot.serve.limits import Limits, RefusedError
 from bigfoot.serve.metrics import Metrics
 from bigfoot.serve.uploads import Body, Upload, receive_upload, unreadable
+
+log = logging.getLogger("bigfoot")
 
 _LONGEST_WAIT = 60
 _GONE = 499
@@ -61,6 +65,10 @@ class Service:
             response = JSONResponse(error.to_dict(), error.status, headers)
         except ClientDisconnect:
             response = Response(status_code=_GONE)
+        except BigfootError as error:
+            log.error("%s", error)
+            refused = RefusedError(500, "model_failed", "the model failed at this recording; the server's log says more")
+            response = JSONResponse(refused.to_dict(), refused.status)
         self.metrics.requests.labels(str(response.status_code)).inc()
         return response
 

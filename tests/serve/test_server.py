@@ -21,10 +21,12 @@ import pytest
 import soundfile
 
 from bigfoot.data.synthetic import synthesize_string
+from bigfoot.errors import ModelError
 from bigfoot.export.onnx import build_onnx
 from bigfoot.formats.folder import load_model
 from bigfoot.runtime.formats import render_srt, render_vtt, to_dict
 from bigfoot.runtime.transcriber import Transcriber
+from bigfoot.serve.batcher import Batcher
 from tests.codes import refusing
 
 pytestmark = pytest.mark.slow
@@ -214,6 +216,27 @@ def test_a_stop_answers_what_is_in_flight(place):
         process.send_signal(signal.SIGTERM)
         assert [answer.result()[0] for answer in answers] == [200] * 2
         assert process.wait(60) == 0
+
+
+class Failing:
+    """A model that fails at one recording, together with others or alone."""
+
+    def iterate(self, paths, on_error):
+        for path in paths:
+            if path.stem == "bad":
+                raise ModelError("it fails")
+            yield path.stem
+
+
+def test_a_recording_at_which_the_model_fails_costs_itself():
+    sizes = []
+    batcher = Batcher(Failing(), sizes.append)
+    results = {name: batcher.submit(Path(name), 1.0) for name in ("a", "bad", "b", "c")}
+    long = batcher.submit(Path("longer"), 50.0), batcher.submit(Path("long"), 50.0)
+    batcher.close()
+    assert isinstance(results.pop("bad").exception(), ModelError)
+    assert {name: result.result() for name, result in results.items()} == {"a": "a", "b": "b", "c": "c"}
+    assert [result.result() for result in long] == ["longer", "long"] and sizes.count(1) >= 2
 
 
 def test_names_of_models():
