@@ -67,7 +67,7 @@ class Service:
             response = Response(status_code=_GONE)
         except BigfootError as error:
             log.error("%s", error)
-            refused = RefusedError(500, "model_failed", "the model failed at this recording; the server's log says more")
+            refused = RefusedError(500, "model_failed", "the model failed at this recording; see the server's log")
             response = JSONResponse(refused.to_dict(), refused.status)
         self.metrics.requests.labels(str(response.status_code)).inc()
         return response
