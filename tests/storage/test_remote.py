@@ -1,13 +1,20 @@
 """Places in the cloud: in memory, and on a real S3 server of this machine."""
 
 import uuid
+from pathlib import Path
 
 import pytest
 
+from bigfoot.data.noise import NoiseFolder
+from bigfoot.data.turns import read_turns
 from bigfoot.errors import DataError, MissingExtraError, OutputError
+from bigfoot.formats.huggingface import fetch_folder
 from bigfoot.storage import remote
-from bigfoot.storage.remote import fetch, is_remote, mirrored, written
+from bigfoot.storage.lock import locked
+from bigfoot.storage.places import is_remote
+from bigfoot.storage.remote import fetch, mirrored, written
 from bigfoot.storage.replace import replace_folder, write_file
+from bigfoot.text.lines import read_lines
 from tests.refusals import refused
 
 fsspec = pytest.importorskip("fsspec")
@@ -167,6 +174,27 @@ def test_a_file_with_its_companion_is_written_at_the_end_and_not_over_another(ca
 def test_addresses():
     assert all(map(is_remote, ("s3://a/b", "gs://a/b", "hf://me/x", "memory://x", "s3:/a/b")))
     assert not any(map(is_remote, ("runs/demo", "C:/x", "s3", "http:/x", "/s3://a")))
+
+
+@pytest.mark.parametrize("output", ["memory://bucket/out", "s3:/bucket/out"])
+def test_what_is_written_on_this_machine_alone_makes_no_folder_of_an_address(output, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for write in (lambda: write_file(output, b""), lambda: replace_folder(output, Path.mkdir),
+                  lambda: locked(output, inside=True).__enter__()):  # fmt: skip
+        with refused(OutputError, output):
+            write()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_texts_noise_and_models_of_libraries_are_read_from_there(cache, monkeypatch):
+    memory, url = fsspec.filesystem("memory"), "memory://bucket/read"
+    monkeypatch.setattr(memory, "store", {})
+    memory.pipe({f"{url}/lines.txt": b"ONE\nTWO\n", f"{url}/model/tokenizer.json": b"{}"})
+    assert [*read_lines(f"{url}/lines.txt")] == ["ONE", "TWO"]
+    assert (fetch_folder(f"{url}/model") / "tokenizer.json").is_file()
+    for read, rest in ((read_turns, "turns.jsonl"), (NoiseFolder.find, "noise"), (read_lines, "no.txt")):
+        with refused(DataError, f"{url}/{rest}"):
+            [*read(f"{url}/{rest}")]
 
 
 def test_a_library_that_is_missing_is_named(cache, monkeypatch):
