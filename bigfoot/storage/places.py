@@ -57,7 +57,7 @@ def refuse_remote(output: str | Path) -> None:
         OutputError: it is one.
     """
     if is_remote(output):
-        raise OutputError(f"{output} is in the cloud, and this output is written on this machine alone; name a path here")
+        raise OutputError(f"{output} is in the cloud, and this is written on this machine alone; name a path here")
 
 
 def refuse_links(output: str | Path) -> Path:

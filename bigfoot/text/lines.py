@@ -19,7 +19,8 @@ def read_lines(path: str | Path) -> Iterator[str]:
     """Read the lines of a text file; names of utterances at their beginning, as LibriSpeech's, are left out.
 
     Args:
-        path: UTF-8, in the cloud too, or the same in a ``.gz``; of a manifest (``cuts_train.jsonl.gz``), the transcripts.
+        path: UTF-8, or the same in a ``.gz``, in the cloud too; of a manifest (``cuts_train.jsonl.gz``), the
+            transcripts.
 
     Yields:
         Lines as they stand, without empty ones.

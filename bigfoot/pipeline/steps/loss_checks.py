@@ -45,7 +45,7 @@ def _cache_problems(step: str, losses: LossesConfig, plan: Plan, models: Models)
     """Check whether the teacher's outputs can be cached: they must be the same every time, and not too many."""
     augment, key = plan.config.data.augment, "distill.cache"
     if is_remote(plan.config.distill.cache or ""):
-        yield Problem(key, "in_the_cloud", "the teacher's outputs are read in every step; name a folder of this machine")
+        yield Problem(key, "in_the_cloud", "it is read in every step; name a folder of this machine")
     changes = {"speed": augment.speed != [1.0, 1.0], "gain_db": augment.gain_db != [0.0, 0.0],
                "noise_probability": augment.noise_probability > 0}  # fmt: skip
     changing = [f"data.augment.{name}" for name, changed in changes.items() if changed]

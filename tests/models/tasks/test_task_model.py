@@ -81,7 +81,7 @@ def test_pooled_logits_and_metrics_are_the_same_alone_and_in_every_shuffled_batc
             order = torch.randperm(len(utterances), generator=torch.Generator().manual_seed(size))
             batches = [answer(*collate([utterances[row] for row in rows])) for rows in order.split(size)]
             for head, model in enumerate(models):
-                logits, pooled = (torch.cat([batch[head][part] for batch in batches])[order.argsort()] for part in (0, 1))
+                logits, pooled = (torch.cat([b[head][part] for b in batches])[order.argsort()] for part in (0, 1))
                 assert (logits - expected[head]).abs().max() < 1e-5
                 assert (pooled - torch.cat([one[head][1] for one in alone])).abs().max() < 1e-5
                 assert measure(model, logits) == measure(model, expected[head])
