@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from bigfoot.errors import plain_errors
 with plain_errors():  # without the extra [train]: its install line
     import numpy as np
     import torch
+    from sklearn.metrics import f1_score
 
     from bigfoot.data.batches import evaluation_batches
     from bigfoot.data.splits import SplitItem, assign_splits, fold_shares
@@ -31,12 +32,11 @@ with plain_errors():  # without the extra [train]: its install line
     from bigfoot.models.tasks.shape import TaskShape
     from bigfoot.runtime.task_answers import compute_scores
     from bigfoot.tasks.answers import Answers, task_facts, utterance_losses
-    from bigfoot.tasks.metrics import score_answers
+    from bigfoot.tasks.metrics import concordance
     from bigfoot.tasks.probe import STRENGTHS, fit_linear
 
-FOLDS, BANDS, SAMPLES = 5, 40, 500
+FOLDS, BANDS, SAMPLES = 5, 40, 1000
 FLOOR, FLOOR_STRENGTHS = "log-mel", {"single_label": 1.0, "regression": 0.1}
-METRICS = {"single_label": "macro_f1", "regression": "ccc"}
 
 
 @dataclass(frozen=True)
@@ -141,38 +141,41 @@ class Folds:
         return np.asarray(sums / counts)
 
 
-def compare(folds: Folds, ours: Answers, theirs: Answers) -> tuple[float, float]:
-    """Return the 95 % interval of the gain in the metric, over the same resampled speakers."""
-    metric, speakers = METRICS[folds.shape.kind], np.array(ours.speakers)
-    rows_of = [np.flatnonzero(speakers == speaker) for speaker in sorted(set(ours.speakers))]
-    rng, gains = np.random.default_rng(0), []
+def measure(answers: Answers, rows: np.ndarray) -> float:
+    """Return the metric of the answers to some utterances."""
+    truth, scores = answers.targets[rows, 0], answers.scores[rows]
+    if answers.facts.kind == "regression":
+        return concordance(truth, scores[:, 0])
+    return float(f1_score(truth, scores.argmax(-1), average="macro"))
+
+
+def resample(answers: Sequence[Answers]) -> np.ndarray:
+    """Return (SAMPLES, M) metrics of M models, each time of as many speakers as there are, drawn with replacement."""
+    speakers = np.array(answers[0].speakers)
+    rows_of = [np.flatnonzero(speakers == speaker) for speaker in sorted(set(answers[0].speakers))]
+    rng, found = np.random.default_rng(0), []
     for _ in range(SAMPLES):
         rows = np.concatenate([rows_of[unit] for unit in rng.integers(len(rows_of), size=len(rows_of))])
-        one, two = (score_answers(replace(each.take(rows), ids=["" for _ in rows], speakers=["" for _ in rows]),
-                                  metric, 0, 0).metrics[metric] for each in (ours, theirs))  # fmt: skip
-        gains.append(one - two)
-    low, high = np.quantile(gains, [0.025, 0.975])
-    return float(low), float(high)
+        found.append([measure(each, rows) for each in answers])
+    return np.array(found)
 
 
 def tabulate(corpus: Corpus, column: str, seed: int) -> list[str]:
-    """Return the rows of a column's table."""
+    """Return the rows of a column's table, the floor first."""
     folds = Folds(corpus, column, seed)
     kind, names = folds.shape.kind, list(corpus.features)
     answers = {f"floor: {FLOOR}, fixed penalty": folds.pool([FLOOR], [FLOOR_STRENGTHS[kind]])}
     answers |= {name: folds.pool([name], STRENGTHS) for name in names}
     answers["features chosen too"] = folds.pool(names, STRENGTHS)
-    floor = next(iter(answers.values()))
-    rows = [f"| {column} | {METRICS[kind]} [95 %] | gain on the floor [95 %] |", "|:--|--:|--:|"]
-    for name, each in answers.items():
-        score = score_answers(each, METRICS[kind], SAMPLES, seed)
-        value = score.metrics[METRICS[kind]]
-        gain = ""
-        if each is not floor:
-            low, high = compare(folds, each, floor)
-            lead = value - score_answers(floor, METRICS[kind], 0, 0).metrics[METRICS[kind]]
-            gain = f"{lead:+.3f} [{low:+.3f}, {high:+.3f}]"
-        rows.append(f"| {name} | {value:.3f} [{score.low:.3f}, {score.high:.3f}] | {gain} |")
+    values = [measure(each, np.arange(len(corpus.ids))) for each in answers.values()]
+    drawn = resample(list(answers.values()))
+    metric = "concordance" if kind == "regression" else "macro F1"
+    rows = [f"| {column} | {metric} [95 %] | gain on the floor [95 %] |", "|:--|--:|--:|"]
+    for place, (name, value) in enumerate(zip(answers, values, strict=True)):
+        low, high = np.quantile(drawn[:, place], [0.025, 0.975])
+        least, most = np.quantile(drawn[:, place] - drawn[:, 0], [0.025, 0.975])
+        gain = f"{value - values[0]:+.3f} [{least:+.3f}, {most:+.3f}]" if place else ""
+        rows.append(f"| {name} | {value:.3f} [{low:.3f}, {high:.3f}] | {gain} |")
     return rows
 
 
