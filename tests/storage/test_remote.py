@@ -1,4 +1,4 @@
-"""Places in the cloud: in memory, and on a real S3 server of this machine."""
+"""Places in the cloud: in memory, and on servers of this machine that speak S3 and Google Cloud Storage."""
 
 import uuid
 from pathlib import Path
@@ -32,7 +32,7 @@ def cache(tmp_path, monkeypatch):
     return use
 
 
-@pytest.fixture(params=["memory", "s3"])
+@pytest.fixture(params=["memory", "s3", "gs"])
 def place(request, cache, monkeypatch):
     """An empty place: ``memory://...``, or a bucket of a server."""
     if request.param == "memory":
@@ -40,7 +40,27 @@ def place(request, cache, monkeypatch):
         monkeypatch.setattr(memory, "store", {})
         monkeypatch.setattr(memory, "pseudo_dirs", [""])
         return memory, "memory://bucket/runs/a"
-    pytest.importorskip("s3fs")
+    bucket = f"bucket-{uuid.uuid4().hex}"  # servers of one process share what they hold
+    files = (serve_s3 if request.param == "s3" else serve_gs)(request, monkeypatch)
+    files.mkdir(bucket)
+    return files, f"{request.param}://{bucket}/runs/a"
+
+
+def serve_gs(request, monkeypatch):
+    """Files of a server that speaks Google Cloud Storage."""
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # asks Google about every bucket
+    gcsfs = pytest.importorskip("gcsfs")
+    server = pytest.importorskip("gcp_storage_emulator.server").create_server("127.0.0.1", 0, in_memory=True)
+    server.start()
+    request.addfinalizer(server.stop)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server._api._httpd.server_port}")
+    gcsfs.GCSFileSystem.clear_instance_cache()
+    return fsspec.filesystem("gs")
+
+
+def serve_s3(request, monkeypatch):
+    """Files of a server that speaks S3."""
+    s3fs = pytest.importorskip("s3fs")
     server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0)
     server.start()
     request.addfinalizer(server.stop)
@@ -49,12 +69,8 @@ def place(request, cache, monkeypatch):
         monkeypatch.setenv(f"AWS_{name}", "any")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-    import s3fs
-
     s3fs.S3FileSystem.clear_instance_cache()
-    files, bucket = fsspec.filesystem("s3"), f"bucket-{uuid.uuid4().hex}"  # servers of one process share what they hold
-    files.mkdir(bucket)
-    return files, f"s3://{bucket}/runs/a"
+    return fsspec.filesystem("s3")
 
 
 def put(folder, **contents):
