@@ -71,7 +71,7 @@ fi
 if wants 3 "text"; then
   needs_setup
   $python recipes/tasks.py --config speech_llm/dialogue "language_model.path=$lm" "${settings[@]}" \
-    "run_dir=$runs/text" data.input=text "steps=[train_full]" train_full.max_steps=400
+    "run_dir=$runs/text" data.input=text "steps=[train_full]"
 fi
 if wants 4 "speech"; then
   needs_setup
