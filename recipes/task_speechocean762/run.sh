@@ -20,7 +20,7 @@ tasks, each with its YAML, configs/tasks/speechocean762_NAME.yaml; gender by def
   stage 4  folds           gender and age: heads scored over five folds of all speakers, since 31 in test are few
 
 Every stage may be run again: what is done is skipped, a killed stage goes on from its last checkpoint.
-The data: BIGFOOT_DATA=/folder/of/corpora (looks for speechocean762 in it), or data.root=/folder/of/speechocean762.
+The data: BIGFOOT_DATA=/folder/of/corpora (with speechocean762 in it), or data.root=/folder/of/speechocean762.
 HELP
 }
 

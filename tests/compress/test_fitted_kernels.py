@@ -84,7 +84,7 @@ def test_fitted_groups_start_closer_than_slices(build_model, audio, structure, c
 
 
 @pytest.mark.slow
-def test_what_groups_can_say_is_said_exactly(build_model, audio):
+def test_what_groups_can_express_is_expressed_exactly(build_model, audio):
     """A teacher that is block-diagonal but for its shape loses nothing, whatever the beginning."""
     teacher = build_model("base", **EVEN)
     groups = [1] + [2] * 6
@@ -145,6 +145,7 @@ def test_shared_kernels_begin_as_asked(build_model, audio, structure):
     assert errors["least_squares"] < min(errors[init] for init in expected), errors
 
 
+@pytest.mark.slow
 def test_a_shared_kernel_is_numpys_least_squares_over_all_members(build_model, speech):
     teacher = build_model("base", **EVEN)
     student, _ = conv_sharing.apply(teacher, ConvSharing([[1, 3]], "least_squares"), [pad(speech)])

@@ -85,6 +85,7 @@ def test_a_resumed_stream_is_the_tail_of_an_uninterrupted_one(digits, stream, nu
             assert_same(one, two)
 
 
+@pytest.mark.slow
 def test_skipping_reads_no_audio(digits, stream, monkeypatch):
     read = []
     monkeypatch.setattr(

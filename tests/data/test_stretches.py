@@ -105,6 +105,7 @@ def test_stretches_that_are_not_there_are_left_out_by_name(long, tmp_path, times
 VALUES = st.none() | st.text() | st.floats() | st.integers()
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(["offset", "start", "end", "duration"]), VALUES))
 def test_any_times_are_a_stretch_within_the_file_or_an_error(row):
     header = AudioHeader(16000, 1, 32000)
@@ -118,3 +119,8 @@ def test_any_times_are_a_stretch_within_the_file_or_an_error(row):
 
 def test_a_start_alone_goes_to_the_end():
     assert Stretch(0.5).place(AudioHeader(16000, 1, 32000)) == (0.5, 1.5)
+
+
+def test_a_cell_of_spaces_is_no_time():
+    assert read_stretch({"start": " ", "end": "\t", "duration": ""}) is None
+    assert read_stretch({"start": " 1.5 ", "end": " "}) == Stretch(1.5)

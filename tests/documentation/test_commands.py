@@ -34,6 +34,7 @@ def test_every_block_has_a_language_and_every_command_is_marked_as_one(page):
         assert not commands, f"{page}:{block.line}: commands stand in a bash block, where they are run or checked"
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("page", [page for page in PAGES if read_blocks(page)], ids=label)
 def test_a_command_that_is_not_run_could_be(page):
     for block in read_blocks(page):
@@ -44,6 +45,7 @@ def test_a_command_that_is_not_run_could_be(page):
             compile(block.content, f"{page}:{block.line}", "exec")
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("page", [*PAGES, *MORE], ids=label)
 def test_a_command_in_a_sentence_could_be_run(page):
     for code in inline_code(page):
@@ -51,6 +53,7 @@ def test_a_command_in_a_sentence_could_be_run(page):
             check_mention(code)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("page", [*PAGES, *MORE], ids=label)
 def test_every_setting_in_a_sentence_exists(page):
     own = set(re.findall(r'register_\w+\("(\w+)"', page.read_text(encoding="utf-8")))

@@ -132,6 +132,7 @@ def test_attentions_of_a_batch_are_those_of_the_fused_road_and_skip_padding(mode
         assert weights[1][..., ~real[1]].abs().max() == 0
 
 
+@pytest.mark.slow
 def test_only_utterances_shorter_than_a_frame(build_model):
     for structure in ("base", "large-lv60"):
         model = build_model(structure)

@@ -15,6 +15,8 @@ from bigfoot.pipeline.student_shape import resolve_student
 from tests.codes import refusing
 from tests.refusals import names
 
+pytestmark = pytest.mark.grid
+
 METHODS = sorted(path.stem for path in (CONFIG_FOLDER / "methods").glob("*.yaml"))
 PAGE = CONFIG_FOLDER.parents[1] / "docs" / "explanation" / "methods.md"
 # Millions as the papers print them, and how near ours must come.

@@ -147,6 +147,7 @@ def list_places(value: Any) -> Iterator[tuple[Any, Any]]:
 NUM_PLACES = len(list(list_places(deep_report())))
 
 
+@pytest.mark.slow
 @settings(max_examples=250, deadline=None)
 @given(place=st.integers(0, NUM_PLACES - 1), value=ODD | st.just(...))
 def test_any_value_at_any_depth_is_read_or_refused(
@@ -169,6 +170,7 @@ def test_any_value_at_any_depth_is_read_or_refused(
     assert all(_show_example(item) for item in read.examples)
 
 
+@pytest.mark.slow
 def test_numbers_that_are_not_known_are_shown_as_such(tmp_path: Path) -> None:
     report = deep_report()
     shown, unknown = report["tasks"][0]["shown"], {"a": None}

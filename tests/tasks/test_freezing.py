@@ -35,6 +35,7 @@ def take_steps(model, voices, folder, names, unfreeze_at=None, steps=1):
     train(objective, run)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("case", FROZEN)
 def test_exactly_the_promised_parameters_change(case, task_model, voices, tmp_path):
     names, is_frozen = FROZEN[case]

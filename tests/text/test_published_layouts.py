@@ -99,6 +99,7 @@ def squeeze(text):
     return " ".join(text.split())
 
 
+@pytest.mark.grid
 @settings(max_examples=40)
 @given(data=st.data())
 def test_texts_are_those_of_transformers(pair, data):

@@ -343,6 +343,7 @@ def test_a_loss_that_stays_no_number_stops_before_it_reaches_the_weights(make_ob
     assert len(names) == 2 and all(name.startswith("step_000003_epoch_") for name in names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [no_number, no_gradient])
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_batch_left_out_is_as_if_it_were_not_in_the_stream(how, accumulate, make_objective, make_run, monkeypatch):
@@ -364,7 +365,8 @@ def test_a_batch_left_out_is_as_if_it_were_not_in_the_stream(how, accumulate, ma
     assert len(list((ours_run.folder / "bad_batches").glob("*.json"))) == (1 if how is no_number else accumulate)
 
 
-def test_what_was_left_out_is_neither_lost_nor_told_twice_by_a_run_taken_up_again(
+@pytest.mark.slow
+def test_what_was_left_out_is_neither_lost_nor_reported_twice_by_a_resumed_run(
     make_objective, make_run, tmp_path, monkeypatch
 ):
     break_losses(monkeypatch, at(2, 6), no_number)
@@ -385,7 +387,8 @@ def test_what_was_left_out_is_neither_lost_nor_told_twice_by_a_run_taken_up_agai
     assert kept[0] == kept[1] and len(kept[0]) == 4
 
 
-def test_an_exploding_loss_is_told_and_its_step_taken(make_objective, make_run, monkeypatch):
+@pytest.mark.slow
+def test_an_exploding_loss_is_reported_and_its_step_taken(make_objective, make_run, monkeypatch):
     seen = []
     break_losses(monkeypatch, lambda batch: seen.append(1) or len(seen) == 23, lambda total: total * 1000.0)
     run = make_run(max_steps=24, log_every=1, eval_every=24, checkpoint_every=24)
