@@ -46,6 +46,8 @@ LM = ["flashlight-text>=0.0.7; python_version < '3.13'"]  # carries KenLM; no wh
 DOCS = [f"{line}; python_version >= '3.11'" for line in ("mkdocstrings-python>=2,<3", "zensical>=0.0.70,<1")]
 TEST = [
     *DOCS,
+    "onnx-asr>=0.12,<1",
+    "sherpa-onnx>=2.0,<3",
     *SYNTHETIC,
     *OPENVINO,
     *TEXT,

@@ -7,8 +7,8 @@ import torch
 from rich.console import Console
 
 from bigfoot.errors import ModelError
-from bigfoot.export.command import TARGETS
 from bigfoot.export.onnx import build_onnx, save_onnx
+from bigfoot.export.targets import TARGETS
 from bigfoot.formats.folder import LoadedModel, save_model
 from bigfoot.measure import benchmark
 from bigfoot.measure.benchmark import measure_benchmark
