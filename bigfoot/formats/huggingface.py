@@ -256,8 +256,8 @@ def fill_model(config: BigfootConfig, tensors: dict[str, Tensor], source: str) -
     Raises:
         ModelError: tensors are missing, left over or of another shape; the first 40 are listed.
     """
-    # Random numbers for weights that a file replaces take as long as the file.
-    with no_init_weights():
+    # Random weights that a file replaces at once take as long as the file; a few are drawn all the same.
+    with no_init_weights(), torch.random.fork_rng(devices=[]):
         with torch.device("meta"):
             tensors = _fit(BigfootForCTC(config), tensors, source)
         model = BigfootForCTC(config)
