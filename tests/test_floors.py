@@ -11,7 +11,7 @@ PACKAGE = ROOT / "bigfoot"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = (
-    ("config", "errors", "install", "muting", "paths", "progress", "storage", "types"),
+    ("config", "errors", "install", "muting", "paths", "progress", "storage", "types", "version"),
     ("text", "audio", "espeak", "runtime"),
     ("models",),
     ("data", "formats"),

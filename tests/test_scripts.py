@@ -87,7 +87,7 @@ def test_demo_sets_up_and_passes_overrides_on(project):
     done = bash(project / "recipes/demo/run.sh", "seed=3", "run_dir=a b", cwd="/")
     assert done.returncode == 0, done.stderr
     assert commands(project) == [
-        "setup_venv.sh synthetic",
+        "setup_venv.sh onnx,synthetic",
         "python recipes/compress.py --config demo_config.yaml seed=3 run_dir=a b",
     ]
 

@@ -37,7 +37,7 @@ def embed(
     chunk_seconds: Annotated[
         float, typer.Option("--chunk_seconds", "--chunk-seconds", help="Longer recordings are cut at their pauses.")
     ] = 40.0,
-    threads: Annotated[int | None, typer.Option(min=1, help="Of PyTorch; all of the machine's by default.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads; all of the machine's by default.")] = None,
     force: ForceOption = False,
     json_output: JsonOption = False,
 ) -> None:

@@ -25,7 +25,7 @@ def evaluate(
     model: ModelArgument,
     overrides: Overrides = None,
     config: Annotated[
-        str, typer.Option(help="YAML file; its data and evaluate sections are read.")
+        str, typer.Option(help="YAML file or a name of bigfoot configs; its data and evaluate sections are read.")
     ] = DEFAULT_CONFIG,
     split: Annotated[str, typer.Option(help="dev or test.")] = "test",
     run_dir: Annotated[str, typer.Option(help="Folder for the manifests.")] = "runs/evaluate",

@@ -30,13 +30,13 @@ def transcribe(
     output: Annotated[
         str | None, typer.Option(help="A file for all; or a folder (an old one, or with / behind it) with a file each.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="All of the machine's by default.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads; all of the machine's by default.")] = None,
     hotword: Annotated[
-        list[str] | None, typer.Option(help="A word or phrase that is likelier in this audio; once for each.")
+        list[str] | None, typer.Option(help="A word or phrase that is likelier in this audio; repeatable.")
     ] = None,
     hotwords: Annotated[str | None, typer.Option(help="A file with a hot word or phrase a line.")] = None,
     hotword_bonus: Annotated[
-        float | None, typer.Option(help="For each time that one comes out, in nats; 3 by default.")
+        float | None, typer.Option(help="Bonus for each hot word in a transcript, in nats; 3 by default.")
     ] = None,
     beam_size: Annotated[
         int | None, typer.Option(min=1, help="Prefixes that a beam search keeps: 16 with hot words; greedy without.")

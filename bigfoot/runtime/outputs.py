@@ -106,7 +106,7 @@ def write_transcripts(
 
     Args:
         transcriber: the model.
-        found: of ``expand_arguments``, looked through by ``check_output``.
+        found: of ``expand_arguments``, checked by ``check_output``.
         kind: of ``FORMATS``.
         output: a file, a folder, or None for standard output.
         complain: called with a line for each that cannot be read; the others are transcribed.

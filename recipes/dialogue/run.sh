@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A language model that takes speech: dialogues made on the spot in which what is meant depends on how it is said.
+# A language model that takes speech: dialogues made on the spot in which the meaning depends on the tone of voice.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 . tools/stages.sh

@@ -19,7 +19,7 @@ tasks, each with its YAML, configs/tasks/speechocean762_NAME.yaml; gender by def
   stage 3  report          metrics with intervals beside the floors: report.html in the run folder
 
 Every stage may be run again: what is done is skipped, a killed stage goes on from its last checkpoint.
-The data: BIGFOOT_DATA=/folder/of/corpora (looks for speechocean762 in it), or data.root=/folder/of/speechocean762.
+The data: BIGFOOT_DATA=/folder/of/corpora (with speechocean762 in it), or data.root=/folder/of/speechocean762.
 HELP
 }
 

@@ -190,7 +190,7 @@ def check_embed(ran: Ran) -> None:
 
 @page("docs/how-to/export.md")
 def check_export(ran: Ran) -> None:
-    """Both files give the model's logits."""
+    """Both files give the model's logits, and the folders what their runtimes read."""
     import onnxruntime
 
     model = ran.model("demo/finetune/model")
@@ -210,6 +210,11 @@ def check_export(ran: Ran) -> None:
     exported = torch.export.load(ran.folder / "student.pt2").module()
     logits = exported(torch.from_numpy(wave), torch.tensor([wave.shape[1]]))[0][0, : len(expected)]
     torch.testing.assert_close(logits.detach(), expected, atol=1e-3, rtol=1e-3)
+    graph = onnxruntime.InferenceSession(ran.folder / "student-sherpa" / "model.onnx")
+    best = graph.run(["logits"], {"input_values": wave})[0][0].argmax(-1)
+    assert best.tolist() == expected.argmax(-1).tolist()
+    for table in ("student-sherpa/tokens.txt", "student-onnx-asr/vocab.txt"):
+        assert len((ran.folder / table).read_text(encoding="utf-8").splitlines()) == expected.shape[1]
 
 
 @page("docs/how-to/gpu.md")
