@@ -17,10 +17,13 @@ from bigfoot.decoding.alignment import count_needed_frames
 from bigfoot.decoding.viterbi import find_path
 from bigfoot.errors import AudioError, DataError
 from bigfoot.runtime.engine import Engine
+from bigfoot.runtime.lanes import map_in_lanes
 from bigfoot.runtime.timing import Clock
 from bigfoot.runtime.transcriber import open_engine
 from bigfoot.types import Seconds
 
+_Filled = tuple[int, int, int]
+"""Of untranscribed speech: the label before which it stands, its first frame, and the frame behind its last."""
 UNLIKELY = 0.2
 """Below this mean confidence a text is hardly that of its recording."""
 
@@ -145,15 +148,32 @@ class Aligner:
             DataError: the text cannot be aligned, or is too long for the recording.
             ModelError: the model fails.
         """
+        name, seconds, reader, stretches = self._find(source, text, on_progress or (lambda _: None), alone)
+        words, untranscribed = reader.read(stretches)
+        plan = reader.plan
+        return Alignment(name, seconds, text, words, plan.unit, untranscribed, tuple(plan.unknown))
+
+    def frame_words(self, source: Source, text: str) -> list[tuple[Seconds, Seconds, str, str, float]]:
+        """Where the frames of the tokens of each word start and end, its first and last token, and its confidence.
+
+        Args:
+            source: see ``align``.
+            text: see ``align``.
+        """
+        return list(self._find(source, text, lambda _: None, alone=True)[2].frames())
+
+    def _find(
+        self, source: Source | Recording, text: str, report: OnProgress, alone: bool
+    ) -> tuple[str, Seconds, _Reader, list[_Filled]]:
         facts = self.engine.facts
         recording = source if isinstance(source, Recording) else open_recording(source, 0, facts.sample_rate)
         plan = self._planner.plan(text)
         columns = Columns(plan, facts.tokenizer.blank_id)
-        report = on_progress or (lambda _: None)
         with compute_emissions(self.engine, recording, columns, report, alone=alone) as found:
-            return self._read(recording.name, text, plan, columns, found)
+            reader, stretches = self._trace(plan, columns, found)
+            return recording.name, found.seconds, reader, stretches
 
-    def _read(self, name: str, text: str, plan: TextPlan, columns: Columns, found: Emissions) -> Alignment:
+    def _trace(self, plan: TextPlan, columns: Columns, found: Emissions) -> tuple[_Reader, list[_Filled]]:
         chain, facts = columns.chain(), self.engine.facts
         needed, frames = count_needed_frames(chain.columns[1::2].tolist()), len(found.log_probs)
         path = find_path(found.log_probs, chain) if frames >= needed else None
@@ -170,12 +190,10 @@ class Aligner:
         ])  # fmt: skip
         clock = Clock(facts.stride / facts.sample_rate, found.seconds, found.loudness)
         reader = _Reader(self, plan, bounds, sums, clock)
-        filled = columns.is_filled(found.log_probs)
-        words, untranscribed = reader.read(list(_find_stretches(path, plan, filled)))
-        return Alignment(name, found.seconds, text, words, plan.unit, untranscribed, tuple(plan.unknown))
+        return reader, list(_find_stretches(path, plan, columns.is_filled(found.log_probs)))
 
 
-def _find_stretches(path: np.ndarray, plan: TextPlan, filled: np.ndarray) -> Iterator[tuple[int, int, int]]:
+def _find_stretches(path: np.ndarray, plan: TextPlan, filled: np.ndarray) -> Iterator[_Filled]:
     """Untranscribed speech: the label before which it stands, its first frame, and the frame behind its last."""
     for gap in sorted(plan.open_gaps):
         begin, end = np.searchsorted(path, [2 * gap, 2 * gap + 1])
@@ -190,17 +208,17 @@ class _Reader:
     def __init__(
         self, aligner: Aligner, plan: TextPlan, bounds: np.ndarray, log_probs: np.ndarray, clock: Clock
     ) -> None:
-        self._lag, self._plan, self._clock = aligner.lag, plan, clock
+        self._lag, self.plan, self._clock = aligner.lag, plan, clock
         self._pieces = aligner.engine.facts.tokenizer.pieces
         self._begins, self._ends = bounds[1:-1:2].tolist(), bounds[2::2].tolist()
         self._log_probs = log_probs
 
     def read(
-        self, stretches: Sequence[tuple[int, int, int]]
+        self, stretches: Sequence[_Filled]
     ) -> tuple[tuple[AlignedWord, ...], tuple[Interval, ...]]:
         """Words, and untranscribed stretches, which take their time as words do."""
         items: list[tuple[int, PlannedWord | None, FramedWord]] = [
-            (word.first, word, self._frame(word)) for word in self._plan.words
+            (word.first, word, self._frame(word)) for word in self.plan.words
         ]
         items += [(gap, None, FramedWord(begin, end, "", "")) for gap, begin, end in stretches]
         items.sort(key=lambda item: (item[0], item[1] is not None, item[2].begin))
@@ -209,17 +227,24 @@ class _Reader:
         words = tuple(self._word(word, interval) for word, interval in found if word is not None)
         return words, tuple(interval for word, interval in found if word is None)
 
+    def frames(self) -> Iterator[tuple[Seconds, Seconds, str, str, float]]:
+        """See ``Aligner.frame_words``."""
+        for word in self.plan.words:
+            framed, frame = self._frame(word), self._clock.frame
+            confidence = float(np.exp(self._log_probs[word.first : word.last].mean()))
+            yield framed.begin * frame, framed.end * frame, framed.first_token, framed.last_token, confidence
+
     def _frame(self, word: PlannedWord) -> FramedWord:
         first, last = word.first, word.last - 1
         return FramedWord(self._begins[first], self._ends[last], self._name(first), self._name(last))
 
     def _name(self, label: int) -> str:
-        token = self._plan.labels[label]
+        token = self.plan.labels[label]
         return "" if token == ANY else self._pieces[token]
 
     def _word(self, word: PlannedWord, interval: Interval) -> AlignedWord:
         labels = range(word.first, word.last)
-        known = [self._log_probs[label] for label in labels if self._plan.labels[label] != ANY]
+        known = [self._log_probs[label] for label in labels if self.plan.labels[label] != ANY]
         confidence = float(np.exp(np.mean(known))) if len(known) == len(labels) else None
         frame, lag = self._clock.frame, self._lag
         begins = [
@@ -232,7 +257,7 @@ class _Reader:
         return AlignedWord(word.text, *interval, confidence, tuple(parts), word.joined)
 
     def _confidence(self, label: int) -> float | None:
-        return None if self._plan.labels[label] == ANY else float(np.exp(self._log_probs[label]))
+        return None if self.plan.labels[label] == ANY else float(np.exp(self._log_probs[label]))
 
 
 def align_many(
@@ -248,8 +273,6 @@ def align_many(
     Yields:
         An alignment for each, with its ``error`` where there is none.
     """
-    from bigfoot.runtime.lanes import map_in_lanes
-
     alone = len(items) == 1
 
     def align(item: tuple[Recording | AudioError, str]) -> Alignment:

@@ -67,7 +67,7 @@ class Columns:
         return np.column_stack([log_probs[:, self._ids], best, gap]).astype(np.float32)
 
     def chain(self) -> Chain:
-        """The states of the text over these columns: label ``n`` is state ``2 * n + 1``, the gap before it ``2 * n``."""
+        """States of the text over these columns: label ``n`` is state ``2 * n + 1``, the gap before it ``2 * n``."""
         places = {label: column for column, label in enumerate(self._ids)} | {ANY: self._any}
         chain = chain_labels([places[label] for label in self._plan.labels], 0)
         chain.columns[[2 * gap for gap in self._plan.open_gaps]] = self._gap

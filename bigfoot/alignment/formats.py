@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from bigfoot.alignment.aligner import AlignedPart, AlignedWord, Alignment
+from bigfoot.alignment.aligner import AlignedPart, AlignedWord, Alignment  # noqa: F401 - AlignedWord is in an example
 from bigfoot.runtime.formats import render_srt, render_vtt
+from bigfoot.runtime.outputs import Kinds
 from bigfoot.runtime.transcript import Transcript, Word
 from bigfoot.types import Seconds
 
@@ -127,13 +130,21 @@ def _transcript(alignment: Alignment) -> Transcript:
     return Transcript(alignment.source, alignment.seconds, words)
 
 
-FORMATS: dict[str, Render] = {
+_FORMATS: dict[str, Render] = {
     "ctm": render_ctm,
     "json": render_json,
     "textgrid": render_textgrid,
     "srt": lambda alignment: render_srt(_transcript(alignment)),
     "vtt": lambda alignment: render_vtt(_transcript(alignment)),
 }
-"""Formats of alignments by name."""
+KINDS = Kinds(_FORMATS, to_dict, alone=("srt", "vtt", "textgrid"), suffixes={"textgrid": "TextGrid"})
+"""Formats of alignments."""
 
-__all__ = ["FORMATS", "AlignedWord", "render_ctm", "render_json", "render_textgrid", "to_dict"]
+
+def with_unit(unit: str) -> Kinds:
+    """Formats whose CTM has a line for each of a unit.
+
+    Args:
+        unit: see ``render_ctm``.
+    """
+    return replace(KINDS, render=_FORMATS | {"ctm": partial(render_ctm, unit=unit)})

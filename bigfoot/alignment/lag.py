@@ -1,4 +1,4 @@
-"""A model's lag: how far behind a sound the frames of its tokens stand, as ``bigfoot align --calibrate`` measured it."""
+"""A model's lag: how far behind a sound the frames of its tokens stand; ``bigfoot align --calibrate`` measures it."""
 
 from __future__ import annotations
 

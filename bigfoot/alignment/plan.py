@@ -64,8 +64,8 @@ class TextPlanner:
 
     Args:
         tokenizer: of the model.
-        voice: espeak-ng voice that pronounces the text for a vocabulary of phonemes; by default the tokenizer's own, and
-            of an exported file, which has none, the text is phonemes with spaces between.
+        voice: espeak-ng voice that pronounces the text for a vocabulary of phonemes; by default the tokenizer's own. An
+            exported file has none: its text is phonemes with spaces between.
         open_everywhere: untranscribed speech may stand between any two words, and at both ends.
 
     Examples:

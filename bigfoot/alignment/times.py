@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -67,7 +68,7 @@ def time_words(words: Sequence[FramedWord], clock: Clock, lag: Lag | None) -> li
     times: list[Interval] = []
     for group, (start, end) in zip(groups, _part(found, clock), strict=True):
         bounds = np.linspace(start, end, len(group) + 1).tolist()
-        times += zip(bounds[:-1], bounds[1:], strict=True)
+        times += pairwise(bounds)
     return times
 
 
@@ -89,7 +90,7 @@ def time_tokens(begins: Sequence[Seconds], word: Interval) -> list[Interval]:
         bounds[index] = max(bounds[index], bounds[index - 1] + least)
     for index in range(count - 1, 0, -1):
         bounds[index] = min(bounds[index], bounds[index + 1] - least)
-    return list(zip(bounds[:-1], bounds[1:], strict=True))
+    return list(pairwise(bounds))
 
 
 def _group(words: Sequence[FramedWord]) -> Iterator[list[FramedWord]]:
