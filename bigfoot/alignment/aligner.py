@@ -213,9 +213,7 @@ class _Reader:
         self._begins, self._ends = bounds[1:-1:2].tolist(), bounds[2::2].tolist()
         self._log_probs = log_probs
 
-    def read(
-        self, stretches: Sequence[_Filled]
-    ) -> tuple[tuple[AlignedWord, ...], tuple[Interval, ...]]:
+    def read(self, stretches: Sequence[_Filled]) -> tuple[tuple[AlignedWord, ...], tuple[Interval, ...]]:
         """Words, and untranscribed stretches, which take their time as words do."""
         items: list[tuple[int, PlannedWord | None, FramedWord]] = [
             (word.first, word, self._frame(word)) for word in self.plan.words
@@ -247,9 +245,7 @@ class _Reader:
         known = [self._log_probs[label] for label in labels if self.plan.labels[label] != ANY]
         confidence = float(np.exp(np.mean(known))) if len(known) == len(labels) else None
         frame, lag = self._clock.frame, self._lag
-        begins = [
-            self._begins[label] * frame - (lag.before(self._name(label)) if lag else 0.0) for label in labels
-        ]
+        begins = [self._begins[label] * frame - (lag.before(self._name(label)) if lag else 0.0) for label in labels]
         parts = [
             AlignedPart(self._name(label).strip() or "*", start, end, self._confidence(label))
             for label, (start, end) in zip(labels, time_tokens(begins, interval), strict=True)

@@ -107,8 +107,9 @@ def _refuse_both(audio: str | None) -> None:
 
 def _inputs(model: str, audio: str, text: str | None) -> list[Path]:
     """Files that are read and no output replaces."""
-    named = [Path(model), Path(audio), *([Path(text)] if text else [])]
-    return [path for path in named if len(str(path)) < 1000 and path.is_file()]
+    named = [Path(model), Path(audio), *([Path(text)] if text and len(text) < 1000 else [])]
+    texts = [path for folder in named[1:] if folder.is_dir() for path in folder.rglob("*.txt")]
+    return [path for path in [*named, *texts] if path.is_file()]
 
 
 def _check(items: Sequence[Item], kind: str, unit: str, output: str | None, may: MayReplace) -> None:
