@@ -26,33 +26,45 @@ if TYPE_CHECKING:
 _PATHS = "A recording; a folder of recordings with texts of their names (a.wav, a.txt); or a table with path and text."
 
 
+_Model = Annotated[str, typer.Argument(help=f"An .onnx file of bigfoot export, which starts fastest. {MODEL_HELP}")]
+_Audio = Annotated[str | None, typer.Argument(help=_PATHS)]
+_Text = Annotated[
+    str | None, typer.Argument(help="Its words, or a file of text; of a folder, where the texts are elsewhere.")
+]
+_Format = Annotated[str, typer.Option(help="ctm, json, textgrid, srt or vtt.")]
+_Output = Annotated[
+    str | None, typer.Option(help="A file for all; or a folder (an old one, or with / behind it) with a file each.")
+]
+_Unit = Annotated[str, typer.Option(help="Of ctm: words, characters, phonemes or pieces.")]
+_Untranscribed = Annotated[
+    bool, typer.Option("--untranscribed", help="Speech that is not in the text may stand between any two words.")
+]
+_LagFile = Annotated[
+    str | None, typer.Option(help="The file of --calibrate, or seconds; MODEL.lag.json by default, if there.")
+]
+_Voice = Annotated[str | None, typer.Option(help="espeak-ng voice: of the text, for phonemes; of --sentences.")]
+_Calibrate = Annotated[
+    bool, typer.Option("--calibrate", help="Measure the model's lag on espeak-ng's speech; write MODEL.lag.json.")
+]
+_Sentences = Annotated[
+    Path | None, typer.Option(help="With --calibrate: a file of sentences that the model knows, not English.")
+]
+_Threads = Annotated[int | None, typer.Option(min=1, help="All of the machine's by default.")]
+
+
 def align(
-    model: Annotated[str, typer.Argument(help=f"An .onnx file of bigfoot export, which starts fastest. {MODEL_HELP}")],
-    audio: Annotated[str | None, typer.Argument(help=_PATHS)] = None,
-    text: Annotated[
-        str | None, typer.Argument(help="Its words, or a file of text; of a folder, where the texts are elsewhere.")
-    ] = None,
-    format: Annotated[str, typer.Option(help="ctm, json, textgrid, srt or vtt.")] = "ctm",
-    output: Annotated[
-        str | None, typer.Option(help="A file for all; or a folder (an old one, or with / behind it) with a file each.")
-    ] = None,
-    unit: Annotated[str, typer.Option(help="Of ctm: words, characters, phonemes or pieces.")] = "words",
-    untranscribed: Annotated[
-        bool, typer.Option("--untranscribed", help="Speech that is not in the text may stand between any two words.")
-    ] = False,
-    lag: Annotated[
-        str | None, typer.Option(help="The file of --calibrate, or seconds; MODEL.lag.json by default, if there.")
-    ] = None,
-    voice: Annotated[
-        str | None, typer.Option(help="espeak-ng voice: of the text, for phonemes; of --sentences.")
-    ] = None,
-    calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="Measure the model's lag on espeak-ng's speech; write MODEL.lag.json.")
-    ] = False,
-    sentences: Annotated[
-        Path | None, typer.Option(help="With --calibrate: a file of sentences that the model knows, not English.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="All of the machine's by default.")] = None,
+    model: _Model,
+    audio: _Audio = None,
+    text: _Text = None,
+    format: _Format = "ctm",
+    output: _Output = None,
+    unit: _Unit = "words",
+    untranscribed: _Untranscribed = False,
+    lag: _LagFile = None,
+    voice: _Voice = None,
+    calibrate: _Calibrate = False,
+    sentences: _Sentences = None,
+    threads: _Threads = None,
     force: ForceOption = False,
     json_output: JsonOption = False,
 ) -> None:

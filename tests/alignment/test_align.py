@@ -62,20 +62,20 @@ def test_words_and_characters_keep_their_order_and_spelling(aligner):
 def test_a_lag_is_taken_off_by_token():
     late = Aligner(Tape(), lag=Lag(0.02, 0.0, {"C": 0.06}))
     starts = [word.start for word in late.align(tape(SPOKEN), "A B C").words]
-    assert starts == pytest.approx([0.0, 0.06, 0.12])
+    assert starts == pytest.approx([0.0, 0.06, 0.12], abs=0.006)
 
 
 def test_an_unknown_word_takes_the_time_between_its_neighbours(aligner):
     found = aligner.align(tape(SPOKEN), "A 1984 C")
     assert [word.confidence is None for word in found.words] == [False, True, False]
     assert found.unknown == ("1984",) and [*found.warnings()]
-    assert found.words[0].end <= found.words[1].start < 0.1 < found.words[1].end <= found.words[2].start
+    assert found.words[0].end <= found.words[1].start < 0.09 < found.words[1].end <= found.words[2].start
 
 
 @pytest.mark.parametrize("everywhere", [False, True])
 def test_untranscribed_speech_has_a_place(everywhere):
     aligner = Aligner(Tape(), open_everywhere=everywhere)
-    found = aligner.align(tape([0, 2, 0, 1, 3, 3, 0, 3, 4, 3, 0, 1, 0, 4, 0]), "A C" if everywhere else "A * C")
+    found = aligner.align(tape([0, 2, 0, 1, 3, 3, 0, 3, 0, 3, 0, 1, 0, 4, 0]), "A C" if everywhere else "A * C")
     whole = Aligner(Tape()).align(tape([0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 4, 0]), "A C")
     expected = [word.confidence for word in whole.words]
     assert [word.confidence for word in found.words] == pytest.approx(expected, abs=0.01)
@@ -95,7 +95,7 @@ def test_an_hour_is_aligned_as_its_minutes_are():
     """Chunks overlap, the band moves, and steps are kept for a part of the frames: nothing of it shows."""
     rng = np.random.default_rng(0)
     words, ids, begins = [], [], []
-    for _ in range(3000):
+    for _ in range(1500):
         word = rng.integers(2, 5, rng.integers(1, 6)).tolist()
         ids += [0] * rng.integers(1, 60)
         begins.append(len(ids))
@@ -104,13 +104,13 @@ def test_an_hour_is_aligned_as_its_minutes_are():
     seconds = []
     found = Aligner(Tape(), lag=Lag(0.0, 0.0)).align(tape(ids), " ".join(words), seconds.append)
     starts = np.array([word.start for word in found.words])
-    assert len(ids) > 45_000 and np.abs(starts - 0.02 * np.array(begins)).max() < 0.02
+    assert len(ids) > 40_000 and np.abs(starts - 0.02 * np.array(begins)).max() < 0.02
     assert sum(seconds) == pytest.approx(found.seconds) == pytest.approx(0.02 * len(ids))
 
 
 def test_pieces_of_an_exported_file_are_as_few_as_can_be():
     pieces = PieceTokenizer(("<pad>", "_ON", "E", "_O", "N"), ("", " ON", "E", " O", "N"), 0)
-    assert TextPlanner(pieces).plan("ONE on").labels == [1, 2, ANY]
+    assert TextPlanner(pieces).plan("One 7").labels == [1, 2, ANY]
     phonemes = TextPlanner(PieceTokenizer(("<pad>", "s", "i"), ("", " s", " i"), 0))
     assert phonemes.unit == "phonemes" and phonemes.plan("s i s").labels == [1, 2, 1]
 
@@ -153,9 +153,10 @@ def test_times_are_espeak_s_own(tmp_path, bigfoot, monkeypatch):
     from bigfoot.espeak import Voice, speak_with_times
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("bigfoot.alignment.calibrate.STRINGS", 60)
     code, output, _ = bigfoot("align", "tiny_teacher", "--calibrate", "--json", "--threads", 1)
     measured = json.loads(output)
-    assert code == 0 and measured["words"] > 300 and measured["start"] == pytest.approx(0.09, abs=0.02)
+    assert code == 0 and measured["words"] > 150 and measured["start"] == pytest.approx(0.09, abs=0.02)
     (tmp_path / "corpus").mkdir()
     rng, expected = np.random.default_rng(3), {}
     for index, voice in enumerate(("en-us+f3", "en+Mike", "en-us+linda", "en-gb-scotland+edward", "en-us+m6") * 2):
@@ -197,6 +198,7 @@ def test_the_command_accounts_for_all_files(tmp_path, bigfoot, tape_file, tapes)
         assert bigfoot("align", tape_file, *arguments)[0] == 2
 
 
+@pytest.mark.slow
 def test_aligning_loads_no_torch(tape_file, tapes):
     from tests.runtime.test_without_torch import TRAINING
     from tests.test_imports import modules_after
