@@ -37,12 +37,12 @@ def evaluate(
     evaluated too, by evaluate.autoregressive. A speech LLM is evaluated on the
     tasks of a configuration with kind: speech_llm.
     """
-    from bigfoot.config import load_config
     from bigfoot.data.corpora import prepare_data
     from bigfoot.decoding.choose import decoder_problems, unused_options
     from bigfoot.decoding.hot_words import describe_hot_words, hot_word_problems
     from bigfoot.evaluation.judge import judge_model
     from bigfoot.formats.folder import load_model
+    from bigfoot.pipeline.settings import load_config
     from bigfoot.pipeline.speech_llm.run import is_speech_llm
     from bigfoot.storage.lock import locked
 

@@ -147,6 +147,8 @@ def test_a_whole_run_on_audio_alone(small_config, silent_table, quick_memory, tm
     assert [row.wer_missing_reason for row in report.rows] == ["no transcripts"] * 4
     assert all(row.wer is None and row.batch_invariant for row in report.rows)
     log = (tmp_path / "run" / "log.txt").read_text()
+    (place,) = [number for number, line in enumerate(log.splitlines()) if " WARNING data: " in line and "WER" in line]
+    assert place < next(number for number, line in enumerate(log.splitlines()) if "student: started" in line)
     assert len(report.notes) >= 2 and all(note in log for note in report.notes[:2])
     assert names(report.rows[2].protocol, "transcripts") and not names(report.rows[0].protocol, "transcripts")
     assert report.rows[0].wer_missing_reason in (tmp_path / "run" / "report" / "report.md").read_text()
