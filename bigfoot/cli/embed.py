@@ -78,7 +78,8 @@ def _embed(model: str, request: EmbedRequest) -> EmbedSummary:
     from bigfoot.data.pairs import pair_by_name
     from bigfoot.embedding.embed import embed_folder
     from bigfoot.formats.speech_llm import load_encoder
-    from bigfoot.storage.remote import fetch, is_remote
+    from bigfoot.storage.places import is_remote
+    from bigfoot.storage.remote import fetch
 
     loaded = load_encoder(fetch(model) if is_remote(model) else model)
     pairs = pair_by_name(request.audio_dir, request.transcripts_dir).pairs

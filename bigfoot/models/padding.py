@@ -55,7 +55,9 @@ def bring_to_front(input_values: Tensor, attention_mask: Tensor, training: bool)
 
 def _check_values(attention_mask: Tensor) -> None:
     """Refuse what is no mask: an additive one, as attention takes it, would mark all padding as real."""
-    odd = () if attention_mask.dtype == torch.bool else attention_mask[(attention_mask != 0) & (attention_mask != 1)]
+    if attention_mask.dtype == torch.bool:
+        return
+    odd = attention_mask[(attention_mask != 0) & (attention_mask != 1)]
     if len(odd):
         raise DataError(f"attention_mask holds {float(odd[0]):g}; expected 1 where a sample is real, and 0 elsewhere")
 

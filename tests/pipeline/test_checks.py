@@ -42,6 +42,7 @@ LAYERS, GROUPS = ("student.layer_init", "bad_layers"), ("student.conv_groups", "
 HEAD = ("finetune.head", "no_vocabulary")
 MODEL_PROBLEMS = {
     "student.num_hidden_layers=5": ("student.num_hidden_layers", "bad_layers"),
+    "distill.cache=s3://bucket/cache": ("distill.cache", "in_the_cloud"),
     "student.layer_init=[-1,0]": LAYERS,
     "student.layer_init=[0,1,2]": LAYERS,
     "student.layer_init=[a,b]": LAYERS,
