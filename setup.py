@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
 README = ROOT / "README.md"
-VERSION = re.findall(r'^__version__ = "(.+)"$', (ROOT / "bigfoot/__init__.py").read_text(encoding="utf-8"), re.M)[0]
+VERSION = re.findall(r'^__version__ = "(.+)"$', (ROOT / "bigfoot/version.py").read_text(encoding="utf-8"), re.M)[0]
 SYNTHETIC = ["espeakng-loader>=0.2.4"]  # espeak-ng is GPL-3.0, hence never a plain requirement.
 BASE = [  # runs exported models
     "numpy>=2,<3",
@@ -46,6 +46,8 @@ LM = ["flashlight-text>=0.0.7; python_version < '3.13'"]  # carries KenLM; no wh
 DOCS = [f"{line}; python_version >= '3.11'" for line in ("mkdocstrings-python>=2,<3", "zensical>=0.0.70,<1")]
 TEST = [
     *DOCS,
+    "onnx-asr>=0.12,<1",
+    "sherpa-onnx>=2.0,<3",
     *SYNTHETIC,
     *OPENVINO,
     *TEXT,

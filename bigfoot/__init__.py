@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from bigfoot.pipeline.settings import Config, load_config
     from bigfoot.report.render import render_markdown
     from bigfoot.runtime.transcriber import Transcriber
+    from bigfoot.version import __version__
 
-__version__ = "0.1.0"
 __all__ = [
     "Config",
     "Transcriber",
@@ -32,6 +32,7 @@ __all__ = [
 _HOMES = {
     "Config": "bigfoot.pipeline.settings",
     "Transcriber": "bigfoot.runtime.transcriber",
+    "__version__": "bigfoot.version",
     "compress": "bigfoot.compress",
     "load_config": "bigfoot.pipeline.settings",
     "load_model": "bigfoot.formats.folder",

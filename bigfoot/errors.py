@@ -90,7 +90,7 @@ class MissingExtraError(BigfootError):
 
     Args:
         extra: name of the extra in ``setup.py``.
-        package: the distribution that was looked for.
+        package: the missing distribution.
 
     Examples:
         >>> "[text]" in str(MissingExtraError("text", "sentencepiece"))

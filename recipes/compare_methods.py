@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    # Told to stop, it stops its runs too; the same command goes on where they were.
+    # A signal to stop also stops its runs; the same command resumes them.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with plain_errors():
         sys.exit(main(sys.argv[1:]))

@@ -6,7 +6,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", ROOT / "RESULTS.md", *sorted(DOCS.rglob("*.md"))]
+# tools/docs.sh writes these out of the code.
+GENERATED = {DOCS / "reference" / "cli.md", DOCS / "reference" / "config.md"}
+PAGES = [ROOT / "README.md", ROOT / "RESULTS.md", *sorted({*DOCS.rglob("*.md")} - GENERATED)]
 PROGRAMS = ("bigfoot", "python", "bash", "accelerate", "pip")
 _FENCE = re.compile(
     r"^(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?```(?P<language>\w*)\n(?P<content>.*?)^```$", re.DOTALL | re.MULTILINE

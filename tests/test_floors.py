@@ -11,12 +11,12 @@ PACKAGE = ROOT / "bigfoot"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = (
-    ("config", "errors", "install", "muting", "paths", "progress", "storage", "types"),
+    ("config", "errors", "install", "muting", "paths", "progress", "storage", "types", "version"),
     ("text", "audio", "espeak", "runtime"),
     ("models",),
     ("data", "formats"),
     ("compress", "distill", "decoding", "measure"),
-    ("training", "evaluation", "embedding", "export", "doctor", "tasks"),
+    ("training", "evaluation", "embedding", "alignment", "export", "doctor", "tasks"),
     ("report", "planner"),
     ("pipeline", "study"),
     ("cli", "__main__"),
@@ -34,6 +34,9 @@ FORBIDDEN = (
     ("runtime", "torch"),
     ("runtime", "transformers"),
     ("runtime", "lhotse"),
+    ("alignment", "torch"),
+    ("alignment", "transformers"),
+    ("alignment", "lhotse"),
     ("data", "bigfoot.models"),
     ("data", "transformers"),
     ("data", "bigfoot.formats"),

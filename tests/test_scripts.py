@@ -87,7 +87,7 @@ def test_demo_sets_up_and_passes_overrides_on(project):
     done = bash(project / "recipes/demo/run.sh", "seed=3", "run_dir=a b", cwd="/")
     assert done.returncode == 0, done.stderr
     assert commands(project) == [
-        "setup_venv.sh synthetic",
+        "setup_venv.sh onnx,synthetic",
         "python recipes/compress.py --config demo_config.yaml seed=3 run_dir=a b",
     ]
 
@@ -121,9 +121,14 @@ def test_tasks_are_chosen_by_name(project):
             assert done.returncode == 0, done.stderr
             call = f"python recipes/tasks.py --config tasks/{name}_{task}.yaml --until {{}} seed=3"
             stages = [call.format(step) for step in ("data", "train_task", "report")]
+            folds = [f"python recipes/task_speechocean762/folds.py runs/tasks/{name}_{task} {task}"]
+            stages += folds if task in ("gender", "age") else []
             assert commands(project) == ["setup_venv.sh synthetic,tasks", *stages]
             assert (ROOT / f"configs/tasks/{name}_{task}.yaml").is_file()
         assert bash(script, "--task", "mood").returncode == 2
+    (project / "log").unlink()
+    bash(project / "recipes/task_speechocean762/run.sh", "--stage", "4", "run_dir=a b")
+    assert commands(project) == ["python recipes/task_speechocean762/folds.py a b gender"]
 
 
 def test_stage_and_stop_stage_choose(project):

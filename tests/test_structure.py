@@ -1,4 +1,4 @@
-"""The structure of the package beyond its floors: no circle of files, no private name of another module."""
+"""The structure of the package beyond its floors: no import cycle of files, no private name of another module."""
 
 import ast
 import importlib.util
@@ -27,14 +27,12 @@ def import_graph():
             if home in names and home != name:
                 found.add(home)
         graph[name] = found
-    # The package itself is a door that loads nothing at import: see test_package_only_points_to_rooms.
-    graph["bigfoot"] = set()
     return graph
 
 
-def find_circles(graph):
+def find_cycles(graph):
     """Sets of files that import each other, by Tarjan's algorithm."""
-    index, low, stack, on_stack, circles = {}, {}, [], set(), []
+    index, low, stack, on_stack, cycles = {}, {}, [], set(), []
 
     def visit(node):
         index[node] = low[node] = len(index)
@@ -52,13 +50,13 @@ def find_circles(graph):
                 members.add(stack.pop())
             on_stack.difference_update(members)
             if len(members) > 1:
-                circles.append(members)
+                cycles.append(members)
 
     sys.setrecursionlimit(max(sys.getrecursionlimit(), 10 * len(graph)))
     for node in sorted(graph):
         if node not in index:
             visit(node)
-    return circles
+    return cycles
 
 
 def private_names(path):
@@ -79,13 +77,13 @@ def private_names(path):
 
 
 @pytest.mark.slow
-def test_no_circle_of_files():
-    assert [sorted(circle) for circle in find_circles(import_graph())] == []
+def test_no_import_cycle_of_files():
+    assert [sorted(cycle) for cycle in find_cycles(import_graph())] == []
 
 
-def test_circles_are_found():
-    assert find_circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [{"a", "b", "c"}]
-    assert find_circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+def test_cycles_are_found():
+    assert find_cycles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [{"a", "b", "c"}]
+    assert find_cycles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
 
 
 @pytest.mark.slow

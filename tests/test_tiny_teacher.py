@@ -46,7 +46,7 @@ def test_voices_of_the_splits_are_disjoint() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("corpus", "bar"), [("synthetic_digits", 0.05), ("fsdd", 0.12)])
-def test_hears_what_it_never_trained_on(corpus: str, bar: float, tmp_path: Path) -> None:
+def test_transcribes_what_it_never_trained_on(corpus: str, bar: float, tmp_path: Path) -> None:
     if corpus == "fsdd" and not (DATA / "fsdd").is_dir():
         pytest.skip(f"no fsdd under {DATA}")
     root = str(DATA / "fsdd") if corpus == "fsdd" else None

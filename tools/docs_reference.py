@@ -52,12 +52,12 @@ def command_line() -> str:
 
 
 def _option_row(parameter: Any) -> str:  # noqa: ANN401 - typer carries its own click
-    spelling = ", ".join(f"`{option}`" for option in [*parameter.opts, *parameter.secondary_opts])
+    names = ", ".join(f"`{option}`" for option in [*parameter.opts, *parameter.secondary_opts])
     if parameter.param_type_name == "argument":
-        spelling = f"`{parameter.metavar or parameter.name.upper()}`"
+        names = f"`{parameter.metavar or parameter.name.upper()}`"
     default = parameter.default
     shown = "" if default in (None, (), [], False) or callable(default) else f"`{default}`"
-    return f"| {spelling} | {_cell(parameter.help or '')} | {shown} |"
+    return f"| {names} | {_cell(parameter.help or '')} | {shown} |"
 
 
 def configuration() -> str:

@@ -5,7 +5,7 @@ bigfoot benchmark transformers:OUT/teacher-12l OUT/student-4l-g2 OUT/student-4l-
 
 ``teacher-12l`` is plain Hugging Face (wav2vec2-base), ``student-4l-g2`` a bigfoot folder: 4 of its layers, its convs
 in groups of 2; ``thin`` has the shape that ``configs/methods/bigfoot_thin.yaml`` makes of a base teacher. The two that
-end in ``-int8`` are deployed: a folder with ``model.onnx`` in static int8. Random weights say nothing worth hearing:
+end in ``-int8`` are deployed: a folder with ``model.onnx`` in static int8. Random weights transcribe nothing:
 ranges are measured on noise, and the files have not passed the gate of ``bigfoot export``.
 """
 

@@ -30,7 +30,7 @@ END = "<|endoftext|>"
 
 
 def learn_tokenizer(lines: list[str], vocab_size: int) -> Tokenizer:
-    """Learn a byte-level BPE, which can spell anything.
+    """Learn a byte-level BPE, which can write any text.
 
     Args:
         lines: of text.

@@ -5,8 +5,8 @@
 Each mutant is one change of the module's syntax tree: a comparison, an arithmetic or boolean operator, a condition, a
 number, true or false, or what a function returns. Texts are left alone (no test asserts on prose), as are f-strings,
 messages of errors and annotations. pytest collects once; every mutant is a fork of that process, in which the code of
-the module's functions is exchanged and its quick tests and docstrings' examples run to the first failure. A limit of
-processor time ends what never would. Survivors are printed: each is a missing test, or a change that changes nothing.
+the module's functions is exchanged and the named tests and its docstrings' examples run to the first failure. A limit
+of processor time ends what never would. Survivors are printed: each is a missing test, or a change of nothing.
 """
 
 from __future__ import annotations

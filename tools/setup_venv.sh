@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make .venv in the project's root and install bigfoot with its pinned dependencies; a second run only looks.
+# Make .venv in the project's root and install bigfoot with its pinned dependencies; a second run only checks.
 set -euo pipefail
 
 usage() {

@@ -53,7 +53,7 @@ run_compress_stages() {
   local config=$1 number
   shift
   local last_step=("" data distill finetune report)
-  local title=("set-up" "data: manifests, and a look into every file" "student, and distill it from its teacher" \
+  local title=("set-up" "data: manifests, and a check of every file" "student, and distill it from its teacher" \
     "fine-tune on the transcripts" "evaluate and report")
   if wants 0 "${title[0]}"; then bash tools/setup_venv.sh synthetic; fi
   for number in 1 2 3 4; do

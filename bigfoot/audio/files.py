@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
@@ -15,7 +14,8 @@ import soundfile
 import soxr
 
 from bigfoot.audio.channels import choose_channel
-from bigfoot.audio.containers import UNKNOWN_BYTES
+from bigfoot.audio.lengths import UNKNOWN_BYTES
+from bigfoot.audio.ogg import ogg_problem
 from bigfoot.audio.streams import AudioFile, open_streams
 from bigfoot.errors import AudioError
 from bigfoot.paths import file_problem
@@ -25,7 +25,6 @@ _BLOCK: Seconds = 60.0
 # A recorder that writes to a pipe cannot go back to fill in the length. A wav then has all ones there, which libsndfile
 # mends; for flac it reports all of int64 and fails at the end of the file.
 _UNKNOWN_FRAMES = 2**62
-_LONGEST_OGG_PAGE = 27 + 255 + 255 * 255
 
 LOUDEST = 2.0**31
 """Largest sample that is taken for audio, which lies in -1..1. Files of floats in the scale of integers, 16 to 32 bits,
@@ -59,7 +58,7 @@ def _checked_open(path: Path) -> AudioFile:
         file = open_streams(path)
     except (soundfile.LibsndfileError, OSError, TypeError) as error:
         raise AudioError(path, f"not audio that soundfile can read ({error})") from error
-    problem = (_ogg_problem(path) if file.format == "OGG" else None) or _header_problem(file)
+    problem = (ogg_problem(path) if file.format == "OGG" else None) or _header_problem(file)
     if problem:
         file.close()
         raise AudioError(path, problem)
@@ -82,18 +81,6 @@ def _is_cut_off(log: str) -> bool:
     return any(
         int(held) < int(promised) < UNKNOWN_BYTES for promised, held in re.findall(r"(\d+) \(should be (\d+)\)", log)
     )
-
-
-def _ogg_problem(path: Path) -> str | None:
-    """Ogg (Vorbis, Opus) promises no length; what was cut off shows only in a last page that is not whole."""
-    with path.open("rb") as file:
-        file.seek(-min(_LONGEST_OGG_PAGE, path.stat().st_size), os.SEEK_END)
-        end = file.read()
-    page = end[end.rfind(b"OggS") :]
-    # RFC 3533, section 6: 27 bytes, the last of which counts the lengths that follow, one byte each.
-    sizes = page[27 : 27 + page[26]] if len(page) > 26 else b""
-    is_whole = len(page) > 26 and len(sizes) == page[26] and len(page) >= 27 + len(sizes) + sum(sizes)
-    return None if is_whole else "truncated: its last page of Ogg is not whole"
 
 
 def read_header(path: str | Path) -> AudioHeader:

@@ -124,8 +124,10 @@ class _Slice:
         left = max(0, self._stream.end - self._stream.begin - self._place)
         size = left if size < 0 else min(size, left)
         head = self._stream.head[self._place : self._place + size]
-        self._file.seek(self._stream.begin + self._place + len(head))
-        found = head + self._file.read(size - len(head))
+        found = head
+        if size > len(head):  # What is put in front of a file lies nowhere in it.
+            self._file.seek(self._stream.begin + self._place + len(head))
+            found += self._file.read(size - len(head))
         self._place += len(found)
         return found
 

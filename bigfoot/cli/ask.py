@@ -11,8 +11,8 @@ import typer
 def ask(
     model: Annotated[str, typer.Argument(help="A folder of bigfoot train-task with kind: speech_llm.")],
     audio: Annotated[Path, typer.Option(help="A recording of any rate and channel count.")],
-    prompt: Annotated[str, typer.Option(help="What stands at {instruction} of the model's template.")] = "",
-    history: Annotated[str, typer.Option(help="What stands at {history}: earlier turns as text.")] = "",
+    prompt: Annotated[str, typer.Option(help="Text at {instruction} in the model's template.")] = "",
+    history: Annotated[str, typer.Option(help="Text at {history}: earlier turns.")] = "",
     max_tokens: Annotated[int, typer.Option(help="Longest answer, in the language model's tokens.", min=1)] = 128,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run code that the language model's folder brings along.")

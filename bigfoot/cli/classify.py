@@ -17,9 +17,9 @@ def classify(
         list[str],
         typer.Argument(help="Files of any rate and channel count, folders, quoted patterns, or - for a pipe."),
     ],
-    top: Annotated[int, typer.Option(min=1, help="So many labels with their probabilities.")] = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line instead of words.")] = False,
-    threads: Annotated[int | None, typer.Option(min=1, help="All of the machine's by default.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Number of labels to print, with their probabilities.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line instead of text.")] = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads; all of the machine's by default.")] = None,
 ) -> None:
     """Classify, rate or measure audio files; an unreadable file is skipped, and the exit code is 1 then.
 

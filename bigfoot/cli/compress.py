@@ -52,7 +52,8 @@ def run_config(config: str, overrides: Sequence[str], until: str) -> tuple[Repor
     """
     from bigfoot.pipeline import list_stages, run_pipeline
     from bigfoot.pipeline.settings import read_config
-    from bigfoot.storage.remote import is_remote, mirrored
+    from bigfoot.storage.places import is_remote
+    from bigfoot.storage.remote import mirrored
 
     settings, problems = read_config(config, overrides)
     # A module that the configuration names may have registered a step.

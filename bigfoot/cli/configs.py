@@ -18,7 +18,8 @@ def configs(
     """List the configurations that come with the package, or print one.
 
     Each can be given to bigfoot compress --config, from any folder. Those of
-    methods/ are published methods; those of compare/ are what
+    methods/ are 15 published methods and three of ours (bigfoot_thin,
+    conv_groups_only, conv_sharing_only); those of compare/ are what
     recipes/compare_methods.sh shares between its runs.
     """
     if name is not None:

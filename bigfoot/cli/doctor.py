@@ -10,7 +10,7 @@ from bigfoot.cli.options import JsonOption
 
 
 def doctor(json_output: JsonOption = False) -> None:
-    """What is broken on this machine, and the cure; exit code 1 where something is.
+    """Check this machine, and print what is broken with its cure; the exit code is 1 then.
 
     Where this command itself does not start: python -m bigfoot.doctor.
     """

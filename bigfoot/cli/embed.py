@@ -37,7 +37,7 @@ def embed(
     chunk_seconds: Annotated[
         float, typer.Option("--chunk_seconds", "--chunk-seconds", help="Longer recordings are cut at their pauses.")
     ] = 40.0,
-    threads: Annotated[int | None, typer.Option(min=1, help="Of PyTorch; all of the machine's by default.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads; all of the machine's by default.")] = None,
     force: ForceOption = False,
     json_output: JsonOption = False,
 ) -> None:
@@ -78,7 +78,8 @@ def _embed(model: str, request: EmbedRequest) -> EmbedSummary:
     from bigfoot.data.pairs import pair_by_name
     from bigfoot.embedding.embed import embed_folder
     from bigfoot.formats.speech_llm import load_encoder
-    from bigfoot.storage.remote import fetch, is_remote
+    from bigfoot.storage.places import is_remote
+    from bigfoot.storage.remote import fetch
 
     loaded = load_encoder(fetch(model) if is_remote(model) else model)
     pairs = pair_by_name(request.audio_dir, request.transcripts_dir).pairs

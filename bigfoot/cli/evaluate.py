@@ -25,7 +25,7 @@ def evaluate(
     model: ModelArgument,
     overrides: Overrides = None,
     config: Annotated[
-        str, typer.Option(help="YAML file; its data and evaluate sections are read.")
+        str, typer.Option(help="YAML file or a name of bigfoot configs; its data and evaluate sections are read.")
     ] = DEFAULT_CONFIG,
     split: Annotated[str, typer.Option(help="dev or test.")] = "test",
     run_dir: Annotated[str, typer.Option(help="Folder for the manifests.")] = "runs/evaluate",
@@ -37,12 +37,12 @@ def evaluate(
     evaluated too, by evaluate.autoregressive. A speech LLM is evaluated on the
     tasks of a configuration with kind: speech_llm.
     """
-    from bigfoot.config import load_config
     from bigfoot.data.corpora import prepare_data
     from bigfoot.decoding.choose import decoder_problems, unused_options
     from bigfoot.decoding.hot_words import describe_hot_words, hot_word_problems
     from bigfoot.evaluation.judge import judge_model
     from bigfoot.formats.folder import load_model
+    from bigfoot.pipeline.settings import load_config
     from bigfoot.pipeline.speech_llm.run import is_speech_llm
     from bigfoot.storage.lock import locked
 

@@ -1,4 +1,4 @@
-"""``bigfoot export``: a model as one file for other runtimes."""
+"""``bigfoot export``: a model as a file or folder for other runtimes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from bigfoot.cli.options import ForceOption, ModelArgument, may_replace
 
 def export(
     model: ModelArgument,
-    destination: Annotated[Path, typer.Argument(help="File to write; an export there is replaced.", metavar="OUT")],
-    to: Annotated[str, typer.Option(help="onnx, openvino (.xml and .bin) or torch-export (.pt2).")] = "onnx",
+    destination: Annotated[
+        Path, typer.Argument(help="File or folder to write; an export there is replaced.", metavar="OUT")
+    ],
+    to: Annotated[
+        str,
+        typer.Option(help="onnx, openvino (.xml and .bin), torch-export (.pt2), or a folder: sherpa, onnx-asr."),
+    ] = "onnx",
     int8: Annotated[str | None, typer.Option(help="static (ranges from --calibrate) or dynamic; fp32 without.")] = None,
     calibrate: Annotated[
         Path | None, typer.Option(help="Real audio for static ranges: a lhotse manifest, a folder or a file.")
@@ -31,7 +36,7 @@ def export(
     ] = False,
     force: ForceOption = False,
 ) -> None:
-    """Write a model as one file that other runtimes run, compared with the model on audio before it is written.
+    """Write a model as a file or folder that other runtimes run, compared with the model on audio before it is written.
 
     Lengths are an input, batch and time are dynamic, vocabulary and metadata
     are embedded. An int8 file whose WER is worse than the model's is refused,
@@ -41,10 +46,12 @@ def export(
     bigfoot export runs/demo/finetune/model student.onnx --int8 static --calibrate recordings/
     """
     from bigfoot.export.command import ExportRequest, run_export
+    from bigfoot.export.targets import writes_folder
     from bigfoot.measure.deployed import measure_file_bytes
-    from bigfoot.storage.remote import written
+    from bigfoot.storage.remote import mirrored, written
 
-    with written(destination, force) as file:
+    place = mirrored(destination) if writes_folder(to) else written(destination, force)
+    with place as file:
         request = ExportRequest(
             model, file, to=to, int8=int8, calibrate=calibrate, check=check, percentile=percentile,
             max_wer_rise=max_wer_rise / 100, fallback=fallback, normalize=normalize, may=may_replace(force),

@@ -22,7 +22,7 @@ def generate(
     A recording longer than 40 seconds is cut at its pauses and transcribed in
     pieces; their texts are concatenated, and the prompt starts the first.
     """
-    from bigfoot.config import DecodingConfig
+    from bigfoot.decoding.settings import DecodingConfig
     from bigfoot.evaluation.generate import generate_text
     from bigfoot.formats.folder import load_model
 

@@ -19,7 +19,7 @@ ModelArgument = Annotated[str, typer.Argument(help=MODEL_HELP)]
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="key=value, such as student.conv_groups=4", metavar="[KEY=VALUE]...")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 ForceOption = Annotated[
     bool,
     typer.Option("--force", help="Also replace what bigfoot did not write, or what was changed since; it is named."),

@@ -27,7 +27,7 @@ def train_task(
         str, typer.Option(help="Stop after: data, teacher, a step such as train_task, or report.")
     ] = "report",
     seeds: Annotated[str, typer.Option(help="Several seeds, such as 1,2,3: a run each, and one table.")] = "",
-    folds: Annotated[int, typer.Option(min=0, help="So many folds: a run each, and one table.")] = 0,
+    folds: Annotated[int, typer.Option(min=0, help="Number of folds: a run each, and one table.")] = 0,
 ) -> None:
     """Train an encoder to classify, rate or measure utterances; evaluate and report.
 

@@ -20,7 +20,7 @@ def train_text(
     model: Annotated[str, typer.Option(help="Folder or hub id of a text encoder in transformers' format.")] = "",
     config: Annotated[str | None, typer.Option(help="YAML file of these settings.")] = None,
     seeds: Annotated[str, typer.Option(help="Several seeds, such as 1,2,3: a run each, and one table.")] = "",
-    folds: Annotated[int, typer.Option(min=0, help="So many folds: a run each, and one table.")] = 0,
+    folds: Annotated[int, typer.Option(min=0, help="Number of folds: a run each, and one table.")] = 0,
 ) -> None:
     """Train a classifier of text, alone or fused with speech; evaluate and report.
 

@@ -30,13 +30,13 @@ def transcribe(
     output: Annotated[
         str | None, typer.Option(help="A file for all; or a folder (an old one, or with / behind it) with a file each.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="All of the machine's by default.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads; all of the machine's by default.")] = None,
     hotword: Annotated[
-        list[str] | None, typer.Option(help="A word or phrase that is likelier in this audio; once for each.")
+        list[str] | None, typer.Option(help="A word or phrase that is likelier in this audio; repeatable.")
     ] = None,
     hotwords: Annotated[str | None, typer.Option(help="A file with a hot word or phrase a line.")] = None,
     hotword_bonus: Annotated[
-        float | None, typer.Option(help="For each time that one comes out, in nats; 3 by default.")
+        float | None, typer.Option(help="Bonus for each hot word in a transcript, in nats; 3 by default.")
     ] = None,
     beam_size: Annotated[
         int | None, typer.Option(min=1, help="Prefixes that a beam search keeps: 16 with hot words; greedy without.")
@@ -102,12 +102,18 @@ def open_transcriber(model: str, threads: int | None, search: SearchConfig | Non
     """
     from bigfoot.runtime.transcriber import Transcriber
 
-    engine = _open_engine(model, threads)
+    engine = open_any_engine(model, threads)
     decode = None if search is None else _build_decode(search, engine.facts.tokenizer)
     return Transcriber(engine, decode=decode)
 
 
-def _open_engine(model: str, threads: int | None) -> Engine:
+def open_any_engine(model: str, threads: int | None) -> Engine:
+    """Open an exported file by its runtime, anything else with torch.
+
+    Args:
+        model: argument of the command line.
+        threads: of either runtime.
+    """
     place = Path(model)
     exported = place.is_dir() and not (place / "config.json").exists() and any(place.glob("*.onnx"))
     if exported or place.suffix in (".onnx", ".xml"):

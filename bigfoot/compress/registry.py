@@ -85,12 +85,18 @@ def technique(
         check: what else forbids it.
 
     Raises:
-        BigfootError: the name is taken or no identifier, or ``settings`` is no dataclass.
+        BigfootError: the name is taken or no identifier, or ``settings`` is no dataclass or another technique's.
     """
 
     def register(work: _W) -> _W:
         if not dataclasses.is_dataclass(settings):
             raise BigfootError(f"technique {name!r}: {settings.__name__} should be a dataclass")
+        # The class alone selects a technique: of two with one class, one would run in place of the other.
+        if others := [other for other, kind in _SETTINGS.items() if kind is settings and other != name]:
+            raise BigfootError(
+                f"technique {name!r}: {settings.__name__} is the settings of the technique {others[0]!r} already; "
+                "give it a dataclass of its own"
+            )
 
         @functools.wraps(work)
         def checked(model: BigfootForCTC, given: Any, *rest: Any, **more: Any) -> Any:  # noqa: ANN401 - as the work
@@ -98,7 +104,8 @@ def technique(
                 raise UnfitError(*problems)
             return work(model, given, *rest, **more)
 
-        _SETTINGS.add(name, settings, f"{settings.__module__}.{settings.__qualname__}")
+        made_by = (getattr(each, part, "") for each in (settings, work) for part in ("__module__", "__qualname__"))
+        _SETTINGS.add(name, settings, ".".join(made_by))
         _TECHNIQUES[settings] = Technique(checked, reshape, check)
         return cast("_W", checked)
 

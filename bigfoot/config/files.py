@@ -43,6 +43,21 @@ def find_config(path: str | Path) -> Path:
     raise ConfigError([Problem("--config", "no_file", message)])
 
 
+def is_config(name: str) -> bool:
+    """Return whether a command's argument names a configuration: a YAML file, or one of the package.
+
+    Args:
+        name: where a path, a hub id or a configuration may stand. What lies in the working directory goes first.
+
+    Examples:
+        >>> is_config("mine.yaml"), is_config("methods/distilhubert"), is_config("facebook/wav2vec2-base")
+        (True, True, False)
+    """
+    if name.endswith((".yaml", ".yml")):
+        return True
+    return not Path(name).exists() and f"{name.removeprefix('configs/')}.yaml" in list_configs()
+
+
 def list_configs() -> list[str]:
     """Names of the package's configurations: the main ones, then those in folders.
 

@@ -14,25 +14,48 @@ from pathlib import Path
 from types import ModuleType
 
 from bigfoot.config.problems import Problem
-from bigfoot.errors import BigfootError
+from bigfoot.errors import BigfootError, ConfigError
 
 _DIGESTS: dict[str, str] = {}
 """Digest of each loaded module's source as it was when it was loaded, by the module's name."""
 
 
-def load_plugins(plugins: Sequence[str], folder: Path | None = None) -> tuple[list[str], list[Problem]]:
+def load_plugins(plugins: Sequence[str], folder: Path | None = None) -> list[str]:
     """Import modules, so that they register their losses, techniques and steps.
 
     A module whose source has changed since it was loaded is loaded anew.
 
     Args:
-        plugins: names of modules, or paths of ``.py`` files. Both are looked for in ``folder``, then in the working
+        plugins: names of modules, or paths of ``.py`` files. Both are searched for in ``folder``, then in the working
             directory; names also where Python searches for modules (``PYTHONPATH``, installed packages).
         folder: of the configuration that names them.
 
     Returns:
         The plugins by which the same modules are found from any working directory: absolute paths, but for modules
-        that Python finds by itself. And what is wrong.
+        that Python finds by itself.
+
+    Raises:
+        ConfigError: with a problem for each plugin that cannot be loaded.
+
+    Examples:
+        >>> load_plugins(["bigfoot.distill"])
+        ['bigfoot.distill']
+    """
+    found, problems = read_plugins(plugins, folder)
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
+def read_plugins(plugins: Sequence[str], folder: Path | None = None) -> tuple[list[str], list[Problem]]:
+    """Import what can be imported, and collect the problems of the rest.
+
+    Args:
+        plugins: of ``load_plugins``.
+        folder: likewise.
+
+    Returns:
+        What ``load_plugins`` returns, of the plugins that could be loaded; and a problem for each of the others.
     """
     found, problems = [], []
     for plugin in plugins:

@@ -193,7 +193,7 @@ def find_changes(
         seed: likewise.
         prepared: what it returned.
         characters: likewise.
-        splits: that are looked at.
+        splits: that are compared.
 
     Returns:
         A few words for each kind of change; none where nothing has changed.

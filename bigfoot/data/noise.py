@@ -11,6 +11,7 @@ import numpy as np
 from bigfoot.audio.files import read_audio, read_header
 from bigfoot.audio.folders import find_audio
 from bigfoot.errors import AudioError, DataError
+from bigfoot.storage.remote import fetch
 from bigfoot.types import SAMPLE_RATE, Samples, Seconds
 
 log = logging.getLogger("bigfoot")
@@ -39,7 +40,7 @@ class NoiseFolder:
         Raises:
             DataError: there is no such folder, or no audio in it.
         """
-        folder = Path(folder).expanduser().absolute()
+        folder = fetch(folder).expanduser().absolute()
         if not folder.is_dir():
             raise DataError(f"data.augment.noise_folder: no folder {folder}; point it at recordings of noise")
         problems: list[AudioError] = []

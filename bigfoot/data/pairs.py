@@ -58,7 +58,7 @@ def pair_by_name(audio_dir: Path, transcripts_dir: Path | None = None) -> Paired
     """Pair ``a/b.wav`` of the one folder with ``a/b.txt`` of the other, which may be the same.
 
     Args:
-        audio_dir: looked through to the bottom.
+        audio_dir: searched recursively.
         transcripts_dir: likewise; None where there are no transcripts.
 
     Returns:

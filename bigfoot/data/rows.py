@@ -114,10 +114,10 @@ def _split_commas(lines: list[str]) -> Iterator[tuple[int, list[str]]]:
             number += 1
             continue
         fields, used = _split_record(lines, number)
-        if used > 1 and _swallows_rows(lines[number + 1 : number + used], columns):
+        if used > 1 and _swallows_rows(fields, lines[number + 1 : number + used], columns):
             fields, used = [], 0
         if used == 0:
-            fields, used = lines[number].split(","), 1
+            fields, used = [_strip_quotes(cell) for cell in lines[number].split(",")], 1
         columns = columns or fields
         yield number + 1, fields
         number += used
@@ -157,10 +157,31 @@ def _find_closing_quote(line: str, start: int) -> int:
     return end
 
 
-def _swallows_rows(lines: list[str], columns: list[str]) -> bool:
-    """Return whether lines within quotes are rows of their own: they name audio where the header has the path."""
+def _strip_quotes(cell: str) -> str:
+    """A cell of a line whose quotation marks do not pair; those of one that stand around it are none of its text."""
+    inner = cell[1:-1]
+    return inner if len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in inner else cell
+
+
+def _swallows_rows(fields: list[str], lines: list[str], columns: list[str]) -> bool:
+    """Return whether lines within quotes are rows of their own.
+
+    Those have as many fields as the header, and a path: in the header's column of paths, or in any that ends as one
+    of the record does.
+    """
+    rows = [cells for line in lines if len(cells := line.split(",")) >= len(columns)]
     place = next((columns.index(name) for name in PATH_COLUMNS if name in columns), None)
-    if place is None:
-        return False
-    rows = (line.split(",") for line in lines)
-    return any(len(row) >= len(columns) and row[place].strip('" ').lower().endswith(_AUDIO) for row in rows)
+    if place is not None and place < len(fields) and any(_is_path(row[place], fields[place]) for row in rows):
+        return True
+    places = [number for number, field in enumerate(fields) if place is None and _is_audio(field)]
+    return any(number < len(row) and _is_audio(row[number]) for row in rows for number in places)
+
+
+def _is_audio(cell: str) -> bool:
+    return cell.strip('" ').lower().endswith(_AUDIO)
+
+
+def _is_path(cell: str, other: str) -> bool:
+    """Return whether a cell names audio, or lies in the folder that another path without a suffix lies in."""
+    folder, slash, _ = other.strip('" ').rpartition("/")
+    return _is_audio(cell) or bool(slash and cell.strip('" ').rpartition("/")[0] == folder)

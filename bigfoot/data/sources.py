@@ -137,7 +137,7 @@ def describe_changes(before: Sequence[Source], now: Sequence[Source], splits: Co
     Args:
         before: then.
         now: now.
-        splits: that are looked at.
+        splits: that are compared.
 
     Returns:
         A few words for each kind of change; none where nothing has changed.

@@ -24,7 +24,7 @@ _SPLITS = ("train", "dev", "test")
 
 @dataclass(frozen=True)
 class SplitItem:
-    """An utterance as far as a split looks at it.
+    """What a split reads of an utterance.
 
     Args:
         id: unique.

@@ -103,7 +103,7 @@ def read_stretch(row: Mapping[str, Any]) -> Stretch | None:
 def _read_first(row: Mapping[str, Any], columns: tuple[str, ...]) -> Seconds | None:
     for column in columns:
         value = row.get(column)
-        if value is None or value == "" or isinstance(value, bool):
+        if value is None or isinstance(value, bool) or (isinstance(value, str) and not value.strip()):
             continue
         try:
             seconds = float(value)

@@ -151,6 +151,8 @@ def _list_row(
     path = next((values[column] for column in PATH_COLUMNS if values.get(column)), None)
     if row.problem or not isinstance(path, str) or (text is None and not untranscribed):
         return ListedUtterance(name, table, "", "", problem=f"{name}: {row.problem or 'not a line with path and text'}")
+    if Path(path.strip()).name in ("", ".."):
+        return ListedUtterance(name, table, "", "", problem=f"{name}: {path!r} names no file")
     # Cells are often padded; a file whose name is so keeps it.
     if path != path.strip() and not os.path.lexists(audio / path):
         path = path.strip()

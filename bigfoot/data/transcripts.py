@@ -21,7 +21,7 @@ def read_text_file(
     Args:
         path: UTF-8, with or without a byte order mark, or UTF-16 with one.
         errors: ``replace`` puts U+FFFD for what is not in that encoding, which costs a line instead of the file;
-            ``surrogateescape`` leaves it in the text: see ``characters_problem``.
+            ``surrogateescape`` leaves it in the text, and NUL characters too: see ``characters_problem``.
         most_bytes: what has more is no transcript; None for any size.
 
     Returns:
@@ -51,7 +51,7 @@ def read_text_file(
         raise DataError(f"its text {printable(path.name)} cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise DataError(f"its text {printable(path.name)} is not UTF-8 ({error}); convert it with iconv") from error
-    if "\0" in text:
+    if "\0" in text and errors != "surrogateescape":
         raise DataError(f"its text {printable(path.name)} holds NUL characters; save it as UTF-8")
     return text
 

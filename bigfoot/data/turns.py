@@ -18,6 +18,7 @@ from typing import Any
 
 from bigfoot.audio.files import read_audio
 from bigfoot.errors import DataError
+from bigfoot.storage.places import is_remote
 from bigfoot.text.json_files import parse_json
 from bigfoot.types import Samples, Seconds
 
@@ -78,6 +79,8 @@ def read_turns(path: str | Path) -> list[list[Turn]]:
         >>> [[turn.id, turn.column("mood")] for turn in read_turns(file)[0]]
         [['3#1', 'good']]
     """
+    if is_remote(path):
+        raise DataError(f"{path}: turns are read from this machine, with the audio beside them; copy the folder here")
     file = Path(path).expanduser()
     try:
         lines = file.read_text(encoding="utf-8").splitlines()

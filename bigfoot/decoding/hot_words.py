@@ -121,7 +121,7 @@ def hot_word_problems(config: SearchConfig, tokenizer: Tokenizer | None) -> Iter
 
 
 def describe_hot_words(config: SearchConfig, tokenizer: Tokenizer | None) -> Iterator[str]:
-    """Describe what a search looks for.
+    """Describe the hot words of a search.
 
     Args:
         config: of the search, without ``hot_word_problems``.

@@ -36,14 +36,14 @@ class KenLM:
     Args:
         path: ARPA file, or KenLM's binary.
         words: that may be scored; those that the model lacks are its ``<unk>``.
-        spell: writes a word as the search does.
+        write: turns a word into the search's own form.
 
     Raises:
         DataError: there is no such file, or it is no model.
         MissingExtraError: the extra ``[lm]`` is not installed.
     """
 
-    def __init__(self, path: str | Path, words: Iterable[str], spell: Callable[[str], str] = str) -> None:
+    def __init__(self, path: str | Path, words: Iterable[str], write: Callable[[str], str] = str) -> None:
         try:
             from flashlight.lib.text.decoder.kenlm import KenLM as Library
             from flashlight.lib.text.dictionary import Dictionary
@@ -55,7 +55,7 @@ class KenLM:
         self._indices: dict[str, int] = {}
         for index, word in enumerate(dict.fromkeys((UNKNOWN, *words))):
             dictionary.add_entry(word)
-            self._indices.setdefault(spell(word), index)
+            self._indices.setdefault(write(word), index)
         try:
             self._model = Library(str(path), dictionary)
         except RuntimeError as error:

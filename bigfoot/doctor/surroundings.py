@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import bigfoot
 from bigfoot.doctor.findings import Finding
 from bigfoot.install import (
     FOREIGN,
@@ -22,6 +21,7 @@ from bigfoot.install import (
     reinstall_hint,
     wants_training,
 )
+from bigfoot.version import __version__
 
 GIGABYTE = 10**9
 TOO_LITTLE_DISK, LITTLE_DISK = GIGABYTE, 10 * GIGABYTE
@@ -49,9 +49,7 @@ def look_around() -> Iterator[Finding]:
 
 
 def _package() -> Finding:
-    # Where the other project's module has overwritten ours, it has no version.
-    version = find_version() or getattr(bigfoot, "__version__", "of unknown version")
-    found = f"{version} in {Path(__file__).resolve().parents[1]}"
+    found = f"{find_version() or __version__} in {Path(__file__).resolve().parents[1]}"
     foreign = find_foreign()
     if foreign is None:
         return Finding("bigfoot", "ok", found)

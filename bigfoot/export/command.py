@@ -13,55 +13,18 @@ from bigfoot.data.batches import LoadedUtterance
 from bigfoot.errors import ConfigError
 from bigfoot.export.audio import padded_audio, read_option
 from bigfoot.export.exported import is_exported
-from bigfoot.export.facts import check_exportable
-from bigfoot.export.gate import Build, export_checked
-from bigfoot.export.onnx import build_onnx, require_onnx
-from bigfoot.export.openvino import build_openvino
+from bigfoot.export.gate import export_checked
 from bigfoot.export.parity import Parity, ParityLimits
+from bigfoot.export.targets import FILE_SUFFIXES, TARGETS, writes_folder
 from bigfoot.export.tasks import TaskParity, export_task
-from bigfoot.export.torch_export import build_torch_export
 from bigfoot.formats.folder import LoadedModel, load_model, resolve_model
 from bigfoot.models.small_weights import COMPUTES_INT8
-from bigfoot.runtime.openvino_engine import require_openvino
 from bigfoot.storage.lock import locked
-from bigfoot.storage.ownership import OWN_ONLY, MayReplace, check_file
+from bigfoot.storage.ownership import OWN_ONLY, MayReplace, check_file, check_folder
 
 PRECISIONS = ("static", "dynamic")
 LAYER_LIMIT = 1e-3
 """A folder's layers round as its file's do, and what is left is the order of sums."""
-
-
-def _nothing() -> None:
-    """No extra is needed."""
-
-
-def _require_openvino() -> None:
-    require_onnx()
-    require_openvino()
-
-
-@dataclass(frozen=True)
-class Target:
-    """A format to write.
-
-    Args:
-        build: what makes it of a model.
-        suffix: that its files are known by; None where any will do.
-        has_int8: whether int8 has a form there.
-        require: raises an error that names a missing extra.
-    """
-
-    build: Build
-    suffix: str | None = None
-    has_int8: bool = False
-    require: Callable[[], None] = _nothing
-
-
-TARGETS = {
-    "onnx": Target(build_onnx, has_int8=True, require=require_onnx),
-    "openvino": Target(build_openvino, ".xml", require=_require_openvino),
-    "torch-export": Target(build_torch_export, ".pt2"),
-}
 
 
 @dataclass(frozen=True)
@@ -70,7 +33,7 @@ class ExportRequest:
 
     Args:
         model: see ``resolve_model``.
-        destination: file to write.
+        destination: file to write, or folder; see ``Target``.
         to: one of ``TARGETS``.
         int8: one of ``PRECISIONS``; None for fp32, or for the precision of the model's folder.
         calibrate: real audio for static ranges.
@@ -105,6 +68,9 @@ class ExportRequest:
             yield Problem("--to", "unknown_word", f"{self.to!r} is none of {', '.join(TARGETS)}")
         elif target.suffix not in (None, self.destination.suffix):
             yield Problem("OUT", "other_suffix", f"{self.destination} should end in {target.suffix} for --to {self.to}")
+        elif target.is_folder and self.destination.suffix in FILE_SUFFIXES:
+            message = f"--to {self.to} writes a folder, and {self.destination} is named as a file; name a folder"
+            yield Problem("OUT", "other_suffix", message)
         if target and not target.has_int8 and (self.int8 is not None or precision in COMPUTES_INT8):
             key, whose = ("--int8", "") if self.int8 is not None else ("--to", f"{self.model} is {precision}, and ")
             yield Problem(key, "no_int8", f"{whose}{self.to} files are in fp32 alone; --to onnx has int8")
@@ -134,6 +100,8 @@ class ExportRequest:
         """
         if precision in COMPUTES_INT8:
             return  # what such a folder does not read contradicts it
+        if self.normalize and writes_folder(self.to):
+            yield Problem("--normalize", "not_read", f"not read for {self.to}, whose graph always normalizes")
         if self.percentile != 100.0 and self.int8 != "static":
             yield Problem("--percentile", "not_read", "not read without --int8 static, which alone has ranges")
         if self.int8 is None:
@@ -180,11 +148,18 @@ def run_export(request: ExportRequest, on_note: Callable[[str], None] = lambda _
     model = resolve_model(request.model)
     read = [model, *filter(None, (request.calibrate, request.check))]
     may = replace(request.may, inputs=read, models=[model])
-    # Before audio is read for minutes, and again when the file is written.
-    for path in (request.destination, *([request.destination.with_suffix(".bin")] if request.to == "openvino" else [])):
-        check_file(path, replace(may, report=lambda _: None), is_exported)
+    _check_place(request, replace(may, report=lambda _: None))
     with locked(request.destination):
         return _export(replace(request, may=may), on_note)
+
+
+def _check_place(request: ExportRequest, may: MayReplace) -> None:
+    """Check what would be replaced, before audio is read for minutes; it is checked again when it is written."""
+    if writes_folder(request.to):
+        check_folder(request.destination, may)
+        return
+    for path in (request.destination, *([request.destination.with_suffix(".bin")] if request.to == "openvino" else [])):
+        check_file(path, may, is_exported)
 
 
 def _export(request: ExportRequest, on_note: Callable[[str], None]) -> Parity | TaskParity:
@@ -195,7 +170,7 @@ def _export(request: ExportRequest, on_note: Callable[[str], None]) -> Parity | 
         on_note(str(unused))
     target = TARGETS[request.to]
     target.require()
-    check_exportable(loaded)
+    target.check(loaded)
     if loaded.model.task_head is not None:
         return _export_task(request, loaded, on_note)
     calibration = None

@@ -33,6 +33,13 @@ class Exported(Protocol):
     def facts(self) -> Mapping[str, str]:
         """Facts stored in the file; see ``bigfoot.export.facts.describe``."""
 
+    def expect(self, logits: np.ndarray) -> np.ndarray:
+        """Compute what the file should give where the model gives these logits.
+
+        Args:
+            logits: (T, V), real frames of an utterance.
+        """
+
     def open(self) -> Run:
         """Read it as it will be read from the disk, and run it by the runtime that it is for."""
 
@@ -52,6 +59,14 @@ class Exported(Protocol):
             path: of the file; one that bigfoot exported there is replaced.
             may: what else may be replaced.
         """
+
+
+class GivesLogits:
+    """A file that gives the model's logits as they are."""
+
+    def expect(self, logits: np.ndarray) -> np.ndarray:
+        """See ``Exported``."""
+        return logits
 
 
 def save_files(contents: Mapping[Path, bytes], may: MayReplace = OWN_ONLY) -> None:

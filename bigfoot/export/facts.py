@@ -6,13 +6,13 @@ import dataclasses
 import json
 from typing import Any
 
-import bigfoot
 from bigfoot.errors import ModelError
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.tasks.shape import TaskShape
 from bigfoot.text.huggingface import HuggingFaceTokenizer
 from bigfoot.text.tokenizers import CharTokenizer, Processor
+from bigfoot.version import __version__
 
 FORMAT = "1"
 """Version of the agreement between a file and ``bigfoot.runtime``: names of tensors and of metadata."""
@@ -60,7 +60,7 @@ def describe(
         "model_type": config.model_type,
         "batch_invariant": "true" if batch_invariant else "per_utterance",
         "precision": precision,
-        "bigfoot_version": bigfoot.__version__,
+        "bigfoot_version": __version__,
         # The whole shape, for what counts and compares; a runtime needs none of it.
         "config": config.to_json_string(use_diff=True),
         **written,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from bigfoot.compress.quantize import Int8Plan
 from bigfoot.export.energies import EnergyWriter
 from bigfoot.export.features import FeatureWriter
+from bigfoot.export.forms import OWN_FORM, SAMPLES, GraphForm
 from bigfoot.export.task_head import TaskWriter
 from bigfoot.export.transformer import TransformerWriter
 from bigfoot.export.writer import GraphWriter
@@ -22,13 +23,16 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 
-def write_graph(model: BigfootForCTC, plan: Int8Plan, normalize: bool) -> tuple[ModelProto, GraphWriter]:
+def write_graph(
+    model: BigfootForCTC, plan: Int8Plan, normalize: bool, form: GraphForm = OWN_FORM
+) -> tuple[ModelProto, GraphWriter]:
     """Write one model.
 
     Args:
         model: in eval mode, with a CTC head, or a task head, which comes first.
         plan: layers in int8.
         normalize: bring utterances to zero mean and unit variance inside.
+        form: of inputs and outputs.
 
     Returns:
         The graph, and what it was written with.
@@ -41,7 +45,8 @@ def write_graph(model: BigfootForCTC, plan: Int8Plan, normalize: bool) -> tuple[
     g = GraphWriter(plan)
     g.part, *later = PARTS
     features, transformer = FeatureWriter(model, g, normalize), TransformerWriter(model, g)
-    x, lengths = features.write("input_values", "lengths")
+    num_samples = form.count_samples(g)
+    x, lengths = features.write(SAMPLES, num_samples)
     x = features.project(x)
     if model.speech_encoder.prompts is not None:
         x, lengths = features.prepend(model.speech_encoder.prompts, x, lengths)
@@ -57,18 +62,15 @@ def write_graph(model: BigfootForCTC, plan: Int8Plan, normalize: bool) -> tuple[
     if model.task_head is not None:
         beside = None
         if model.task_head.energies is not None:
-            beside = EnergyWriter(model, g).write(model.task_head.energies, features.waveform, "lengths")
+            beside = EnergyWriter(model, g).write(model.task_head.energies, features.waveform, num_samples)
         logits = TaskWriter(model.task_head, g, mask, lengths).write(x, transformer.states, beside)
         axes = [*batch, model.task_head.kind.num_outputs]
     else:
         assert model.head is not None
-        logits = transformer.linear(model.head, x)
+        logits = form.finish(g, transformer.linear(model.head, x), mask)
         axes = [*batch, "frames_of_longest", model.head.out_features]
-    graph = g.build(
-        {"input_values": (TensorProto.FLOAT, ["batch", "samples"]), "lengths": (TensorProto.INT64, ["batch"])},
-        {
-            "logits": (logits, TensorProto.FLOAT, axes),
-            "frames": (lengths, TensorProto.INT64, batch),
-        },
-    )
-    return graph, g
+    outputs: dict[str, tuple[str, int, list[str | int]]] = {
+        form.logits: (logits, TensorProto.FLOAT, axes),
+        "frames": (lengths, TensorProto.INT64, batch),
+    }
+    return g.build(form.inputs(), outputs), g

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from bigfoot.compress.quantize import Int8Plan
 from bigfoot.errors import MissingExtraError
-from bigfoot.export.exported import Run, save_files
+from bigfoot.export.exported import GivesLogits, Run, save_files
 from bigfoot.export.facts import check_exportable, describe
+from bigfoot.export.forms import OWN_FORM, GraphForm
 from bigfoot.export.graph import write_graph
 from bigfoot.export.layers import LayerError, measure_layers
 from bigfoot.formats.folder import LoadedModel
@@ -23,6 +24,7 @@ from bigfoot.storage.ownership import OWN_ONLY, MayReplace
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+    from onnxruntime import InferenceSession
 
 
 def require_onnx() -> None:
@@ -39,7 +41,7 @@ def require_onnx() -> None:
 
 
 @dataclass(frozen=True)
-class OnnxExport:
+class OnnxExport(GivesLogits):
     """A graph with what is needed to check it; see ``Exported``.
 
     Args:
@@ -59,11 +61,7 @@ class OnnxExport:
 
     def open(self) -> Run:
         """See ``Exported``."""
-        import onnxruntime
-
-        options = session_options(max(1, torch.get_num_threads()))
-        options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(self.graph.SerializeToString(), options)
+        session = open_graph(self.graph)
 
         def run(input_values: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             logits, frames = session.run(["logits", "frames"], {"input_values": input_values, "lengths": lengths})
@@ -80,10 +78,20 @@ class OnnxExport:
         save_onnx(self.graph, path, may)
 
 
+def open_graph(graph: ModelProto) -> InferenceSession:
+    """Open a graph as it will be read from the disk, on as many threads as torch has."""
+    import onnxruntime
+
+    options = session_options(max(1, torch.get_num_threads()))
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(graph.SerializeToString(), options)
+
+
 @torch.no_grad()
 def build_onnx(
-    loaded: LoadedModel, plan: Int8Plan | None = None, *, normalize: bool = False, batch_invariant: bool | None = None
-) -> OnnxExport:
+    loaded: LoadedModel, plan: Int8Plan | None = None, *, normalize: bool = False, batch_invariant: bool | None = None,
+    form: GraphForm = OWN_FORM,
+) -> OnnxExport:  # fmt: skip
     """Write a model as an ONNX graph; batch and time stay open.
 
     Args:
@@ -91,6 +99,7 @@ def build_onnx(
         plan: layers that compute in int8; all in fp32 without one.
         normalize: bring utterances to zero mean and unit variance in the graph, where the model asks for it.
         batch_invariant: what the file states about batches; by default that they change nothing where ranges are known.
+        form: of inputs and outputs.
 
     Returns:
         The graph with its metadata.
@@ -103,7 +112,7 @@ def build_onnx(
     check_exportable(loaded)
     plan = plan or Int8Plan()
     inside = normalize and loaded.processor.do_normalize
-    graph, writer = write_graph(loaded.model.float().eval(), plan, inside)
+    graph, writer = write_graph(loaded.model.float().eval(), plan, inside, form)
     precision = "fp32" if not plan.ranges else "int8_static" if plan.is_static else "int8_dynamic"
     facts = describe(
         loaded.model.config, loaded.processor, normalize=inside, precision=precision,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bigfoot.compress.quantize import Int8Plan
 from bigfoot.errors import ModelError
-from bigfoot.export.exported import Run, save_files
+from bigfoot.export.exported import GivesLogits, Run, save_files
 from bigfoot.export.layers import LayerError, measure_layers
 from bigfoot.export.onnx import OnnxExport, build_onnx
 from bigfoot.formats.folder import LoadedModel
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class OpenVinoExport:
+class OpenVinoExport(GivesLogits):
     """Two files; see ``Exported``.
 
     Args:

@@ -104,9 +104,11 @@ def measure_parity(
         See ``Parity``.
     """
     runner, ordered = FileRunner(loaded, exported), sorted(utterances, key=lambda item: len(item.samples))
-    expected = [outputs_of_model(loaded, item) for item in track(ordered, "running the model", unit="utterances")]
+    shown = track(ordered, "running the model", unit="utterances")
+    expected = [exported.expect(outputs_of_model(loaded, item)) for item in shown]
     alone = [runner.run([item])[0] for item in track(ordered, "running the file", unit="utterances")]
-    in_batches = [runner.run_batches(ordered, size) for size in BATCH_SIZES] if exported.plan.is_static else []
+    is_invariant = exported.facts["batch_invariant"] == "true"
+    in_batches = [runner.run_batches(ordered, size) for size in BATCH_SIZES] if is_invariant else []
     texts, found, *by_batch = (_texts(each, ordered, utterances, loaded) for each in (expected, alone, *in_batches))
     references = join_pieces(utterances, [item.text for item in utterances])
     speakers = {item.id: item.speaker for item in utterances}

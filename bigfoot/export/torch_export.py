@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bigfoot.compress.quantize import Int8Plan
-from bigfoot.export.exported import Run, save_files
+from bigfoot.export.exported import GivesLogits, Run, save_files
 from bigfoot.export.facts import check_exportable, describe
 from bigfoot.export.layers import LayerError
 from bigfoot.formats.folder import LoadedModel
@@ -20,7 +20,7 @@ from bigfoot.storage.ownership import OWN_ONLY, MayReplace
 
 
 @dataclass(frozen=True)
-class TorchExport:
+class TorchExport(GivesLogits):
     """A program; see ``Exported``.
 
     Args:

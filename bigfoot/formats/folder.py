@@ -28,7 +28,8 @@ from bigfoot.models.notices import warn_once
 from bigfoot.models.reshape import reshape_config, with_merged_adapters
 from bigfoot.models.speech_llm.adapters import Adapter
 from bigfoot.storage.ownership import OWN_ONLY, Earlier, MayReplace
-from bigfoot.storage.remote import fetch, is_remote
+from bigfoot.storage.places import is_remote
+from bigfoot.storage.remote import fetch
 from bigfoot.storage.replace import replace_folder
 from bigfoot.text.json_files import read_json
 from bigfoot.text.tokenizers import Processor, load_processor

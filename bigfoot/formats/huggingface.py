@@ -29,6 +29,8 @@ from bigfoot.models.notices import warn_once
 from bigfoot.models.shape import FAMILY_PREFIXES
 from bigfoot.models.shape_checks import beyond_huggingface
 from bigfoot.progress import show_work
+from bigfoot.storage.places import is_remote
+from bigfoot.storage.remote import fetch
 from bigfoot.text.json_fields import quote
 from bigfoot.text.json_files import read_json
 
@@ -76,14 +78,16 @@ def fetch_folder(name: str) -> Path:
     """Turn a folder or a Hugging Face id into a folder on this machine.
 
     Args:
-        name: a folder, or ``owner/model`` on the hub.
+        name: a folder, of the cloud too, or ``owner/model`` on the hub.
 
     Returns:
-        The folder; for an id, the hub's cache.
+        The folder; for an id, the hub's cache, and of the cloud, ours.
 
     Raises:
         ModelError: it is neither, or the hub cannot be reached.
     """
+    if is_remote(name):
+        return fetch(name)
     if Path(name).is_dir():
         return Path(name)
     if Path(name).is_file():

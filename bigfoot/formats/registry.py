@@ -69,7 +69,7 @@ def find_format(path: Path) -> Format:
         path: a folder, a checkpoint file, or a bundle's name.
 
     Raises:
-        ModelError: none of ours, with what each would look like.
+        ModelError: none of ours; each format is named with what it needs.
 
     Examples:
         >>> find_format(Path("torchaudio:WAV2VEC2_BASE")).name

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -37,16 +37,34 @@ def find_state(content: object) -> dict[str, StoredTensor] | None:
         content: of the file.
 
     Returns:
-        Named tensors, the file itself or under one of the usual names; None where there are none.
+        Named tensors: the file itself, under one of the usual names, or the only ones of a known model under another;
+        None where there are none.
     """
+    found = [state for state in _list_states(content, 4) if whose_names(state) is not None]
+    inner = content
     for _ in range(3):
-        if not isinstance(content, dict):
-            return None
-        tensors = {name: value for name, value in content.items() if isinstance(value, StoredTensor)}
-        if tensors and len(tensors) == len(content) and all(isinstance(name, str) for name in content):
+        if not isinstance(inner, dict):
+            break
+        tensors = _tensors_of(inner)
+        if tensors and (len(tensors) == len(inner) or tensors in found):
             return tensors
-        content = next((content[name] for name in _NESTED if isinstance(content.get(name), dict)), None)
-    return None
+        inner = next((inner[name] for name in _NESTED if isinstance(inner.get(name), dict)), None)
+    return found[0] if len(found) == 1 else None
+
+
+def _tensors_of(content: dict[object, object]) -> dict[str, StoredTensor]:
+    named = content.items()
+    return {name: value for name, value in named if isinstance(name, str) and isinstance(value, StoredTensor)}
+
+
+def _list_states(content: object, depth: int) -> Iterator[dict[str, StoredTensor]]:
+    """List the tensors in each dictionary of a file, the outer first."""
+    if not isinstance(content, dict) or depth == 0:
+        return
+    if tensors := _tensors_of(content):
+        yield tensors
+    for value in content.values():
+        yield from _list_states(value, depth - 1)
 
 
 def read_state(file: Path | TorchFile) -> dict[str, Tensor]:

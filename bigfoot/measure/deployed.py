@@ -13,6 +13,7 @@ from torch import Tensor
 from bigfoot.errors import MissingExtraError, ModelError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.program import read_program
+from bigfoot.runtime.metadata import refuse_other_runtime
 from bigfoot.runtime.onnx_engine import session_options
 from bigfoot.runtime.openvino_engine import compile_ir, read_ir, read_rt_info
 from bigfoot.text.json_files import parse_json
@@ -49,7 +50,8 @@ def find_deployed(name: str | Path) -> Path | None:
 
 
 def measure_file_bytes(path: Path) -> int:
-    """Bytes of an exported file, with those of the weights where they lie beside it."""
+    """Bytes of an exported file, with those of the weights where they lie beside it; of a folder, its graph's."""
+    path = path / DEPLOYED_FILE if path.is_dir() else path
     weights = path.with_suffix(".bin")
     return path.stat().st_size + (weights.stat().st_size if path.suffix == ".xml" else 0)
 
@@ -138,11 +140,13 @@ def open_session(path: Path, threads: int, profile: str | None = None) -> Infere
 
 def _open_onnx(path: Path, threads: int) -> _Opened:
     session = open_session(path, threads)
+    facts = session.get_modelmeta().custom_metadata_map
+    refuse_other_runtime(facts, str(path))
 
     def run(samples: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         return session.run(["logits"], {"input_values": samples, "lengths": lengths})[0]
 
-    return _Opened(session.get_modelmeta().custom_metadata_map, run)
+    return _Opened(facts, run)
 
 
 def _open_openvino(path: Path, threads: int) -> _Opened:

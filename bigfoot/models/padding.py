@@ -27,7 +27,7 @@ def bring_to_front(input_values: Tensor, attention_mask: Tensor, training: bool)
         padding stands at the end already.
 
     Raises:
-        DataError: a mask of another shape than the samples, or with padding between real samples.
+        DataError: a mask of another shape than the samples, of other values, or with padding between real samples.
 
     Examples:
         >>> waves, mask = torch.tensor([[0.0, 3.0, 4.0]]), torch.tensor([[False, True, True]])
@@ -44,12 +44,22 @@ def bring_to_front(input_values: Tensor, attention_mask: Tensor, training: bool)
         return input_values, front  # A graph is written for padding at the end, and cannot hold a refusal.
     waits = mask.device.type == "cpu" or not training
     if waits and not torch.compiler.is_compiling():
+        _check_values(attention_mask)
         if torch.equal(mask, front):
             return input_values, attention_mask
         _check_runs(mask)
     start = mask.int().argmax(-1, keepdim=True)
     moved = input_values.gather(1, (places + start).clamp(max=mask.shape[1] - 1))
     return moved.where(front, 0.0), front
+
+
+def _check_values(attention_mask: Tensor) -> None:
+    """Refuse what is no mask: an additive one, as attention takes it, would mark all padding as real."""
+    if attention_mask.dtype == torch.bool:
+        return
+    odd = attention_mask[(attention_mask != 0) & (attention_mask != 1)]
+    if len(odd):
+        raise DataError(f"attention_mask holds {float(odd[0]):g}; expected 1 where a sample is real, and 0 elsewhere")
 
 
 def _check_runs(mask: Tensor) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from bigfoot.config import to_dict
 from bigfoot.data.corpora import SPLITS, find_changes, prepare_data
+from bigfoot.data.cuts import read_cuts
 from bigfoot.data.manifests import PREPARED_FILE, PreparedData, describe_trimmed, load_prepared
 from bigfoot.data.noise import NoiseFolder
 from bigfoot.data.sources import DIGESTS_FILE
@@ -45,6 +46,21 @@ def splits_until(until: str, config: Config) -> set[str]:
         config: of the run.
     """
     return {"train", "dev"} | ({"test", *config.evaluate.splits} if until in ("data", "report") else set())
+
+
+def warn_without_transcripts(config: Config, data: PreparedData) -> None:
+    """Warn, before anything is trained, of splits for which the report will have no error rates.
+
+    Args:
+        config: of the run.
+        data: prepared for it.
+    """
+    if not set(config.steps) - {"train_task"}:
+        return
+    for split in config.evaluate.splits:
+        manifest = data.manifests.get(split)
+        if manifest is not None and not any(cut.supervisions[0].text for cut in read_cuts(manifest)):
+            log.warning("data: no utterance of %s has a transcript; the report will have no WER for it", split)
 
 
 def needs_same_data(one: Config, other: Config) -> bool:

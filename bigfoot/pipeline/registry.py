@@ -41,7 +41,8 @@ def register_step(name: str, settings: type, made_by: type | str) -> None:
         BigfootError: the name is taken, or the dataclass cannot be a section of a configuration.
     """
     check_section(settings)
-    STEPS.add(name, StepEntry(settings, made_by), f"{settings.__module__}.{settings.__qualname__}")
+    maker = made_by if isinstance(made_by, str) else f"{made_by.__module__}:{made_by.__qualname__}"
+    STEPS.add(name, StepEntry(settings, made_by), f"{settings.__module__}.{settings.__qualname__} of {maker}")
 
 
 def list_stages() -> list[str]:

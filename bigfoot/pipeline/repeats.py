@@ -14,7 +14,8 @@ from bigfoot.report.render import render_table
 from bigfoot.report.rows import Report
 from bigfoot.storage.inventory import Inventory
 from bigfoot.storage.ownership import OWN_OR_EDITED
-from bigfoot.storage.remote import is_remote, mirrored
+from bigfoot.storage.places import is_remote
+from bigfoot.storage.remote import mirrored
 
 _FILE = "repeats.json"
 

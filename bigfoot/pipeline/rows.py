@@ -35,12 +35,13 @@ from bigfoot.pipeline.measured import Measured, Speeds, measure_model, measure_s
 from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.task_rows import add_floors, judge_task
 from bigfoot.report.rows import Row
+from bigfoot.version import __version__
 
 log = logging.getLogger("bigfoot")
 
 NUM_WORST = 10
 """Number of utterances per split that a report shows."""
-_PACKAGES = ("bigfoot", "torch", "transformers", "lhotse", "accelerate", "numpy", "soundfile", "jiwer")
+_PACKAGES = ("torch", "transformers", "lhotse", "accelerate", "numpy", "soundfile", "jiwer")
 
 
 @dataclass
@@ -62,7 +63,7 @@ class Findings:
 
 def collect_versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that affect the results."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "bigfoot": __version__}
     for package in _PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)

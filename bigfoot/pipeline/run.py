@@ -33,6 +33,7 @@ from bigfoot.pipeline.inputs import (
     prepare_inputs,
     refuse_misplaced,
     splits_until,
+    warn_without_transcripts,
 )
 from bigfoot.pipeline.labels import choose_labels
 from bigfoot.pipeline.plan import Plan, resolve_plan
@@ -121,6 +122,7 @@ def _run(plan: Plan, until: str, config_path: str | None) -> Report | None:
         labels = choose_labels(config, data, digest_training_data(data), teacher)
     if until == "data":
         return None
+    warn_without_transcripts(config, data)
     results = [_take_teacher(teacher, config.plugins)]
     if until == "teacher":
         return None

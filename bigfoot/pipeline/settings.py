@@ -17,7 +17,7 @@ from bigfoot.config import (
     read_settings,
     unknown_words,
 )
-from bigfoot.config.plugins import load_plugins
+from bigfoot.config.plugins import read_plugins
 from bigfoot.config.reading import read_list
 from bigfoot.data.settings import DataConfig
 from bigfoot.errors import BigfootError, ConfigError
@@ -165,7 +165,7 @@ def read_config(path: str | Path | None, overrides: Sequence[str] = ()) -> tuple
         (4, ['student.conv_gruops: unknown key; did you mean student.conv_groups?'])
     """
     folder = None if path is None else find_config(path).parent
-    plugins, problems = load_plugins(read_list("plugins", path, overrides), folder)
+    plugins, problems = read_plugins(read_list("plugins", path, overrides), folder)
     config, found = read_settings(config_schema(), path, overrides)
     config.plugins = plugins
     return config, [*problems, *found]

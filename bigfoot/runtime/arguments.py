@@ -40,7 +40,7 @@ def expand_arguments(arguments: Sequence[str]) -> list[Argument | AudioError]:
     """Find the files that arguments mean.
 
     Args:
-        arguments: files, folders (looked through to the bottom), and patterns such as ``calls/**/*.wav`` that no
+        arguments: files, folders (searched recursively), and patterns such as ``calls/**/*.wav`` that no
             shell has expanded; ``-`` is left as it is.
 
     Returns:

@@ -68,12 +68,27 @@ def read_task(metadata: Mapping[str, str], name: str) -> tuple[AudioFacts, TaskF
     return AudioFacts(name=name, **given), task
 
 
+def refuse_other_runtime(metadata: Mapping[str, str], name: str) -> None:
+    """Refuse a graph that ``bigfoot export`` wrote in the form of another runtime.
+
+    Args:
+        metadata: see ``read_facts``.
+        name: see there.
+
+    Raises:
+        ModelError: it is one; with the runtime that reads it.
+    """
+    if runtime := metadata.get("runtime"):
+        raise ModelError(f"{name}: exported --to {runtime}, whose runtime runs it; bigfoot runs what --to onnx writes")
+
+
 class _Fields:
     """Fields of a file's metadata; what is wrong with them is collected."""
 
     def __init__(self, metadata: Mapping[str, str], name: str) -> None:
         self._metadata, self._name = metadata, name
         self._problems: list[str] = []
+        refuse_other_runtime(metadata, name)
         version = metadata.get("bigfoot_format")
         if version is None:
             raise ModelError(

@@ -25,7 +25,7 @@ from bigfoot.types import Samples, Seconds
 
 BATCH_SECONDS: Seconds = 10.0
 """More in a pass is no faster on a CPU: seconds of audio fill its caches many times over."""
-# Sources that are looked at together: enough to find some of one length, few enough that text comes soon.
+# Sources that are read together: enough to find some of one length, few enough that text comes soon.
 _WINDOW = 64
 
 FrameDecoder = Callable[[npt.NDArray[np.float32]], FrameIds]

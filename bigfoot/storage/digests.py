@@ -116,7 +116,7 @@ def describe_damage(folder: Path, digests: dict[str, str]) -> str:
     Returns:
         A few words; ``""`` where all is as it was. Files that were added do not matter.
     """
-    gone = [name for name in digests if not (folder / name).is_file()]
+    gone = [name for name in digests if not is_plain_file(folder / name)]
     if gone:
         return f"{gone[0]} is gone" + (f", and {len(gone) - 1} more" if len(gone) > 1 else "")
     changed = [name for name, digest in digests.items() if digest_file(folder / name) != digest]

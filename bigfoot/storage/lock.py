@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 from bigfoot.errors import OutputError
-from bigfoot.storage.places import locate, own_name, temporary
+from bigfoot.storage.places import locate, own_name, refuse_remote, temporary
 from bigfoot.storage.processes import Process
 from bigfoot.types import Seconds
 
@@ -108,6 +108,7 @@ def locked(
 
 
 def _lock_file(output: str | Path, inside: bool) -> Path:
+    refuse_remote(output)
     place = Path(os.path.realpath(output)) if inside else locate(output)
     folder = place if inside else place.parent
     folder.mkdir(parents=True, exist_ok=True)

@@ -120,7 +120,7 @@ def find_foreign(folder: Path, edited: bool = False, earlier: Earlier | None = N
     """List what a folder holds that bigfoot did not write, by name, sorted.
 
     Args:
-        folder: looked through as far as bigfoot's own files lie; other folders are named, with a slash.
+        folder: searched as far as bigfoot's own files lie; other folders are named, with a slash.
         edited: see ``MayReplace``.
         earlier: see ``check_folder``.
     """

@@ -11,8 +11,20 @@ from pathlib import Path
 
 from bigfoot.errors import OutputError
 
+CLOUD = re.compile(r"(s3|s3a|gs|gcs|hf|memory):/{1,2}(?=[^/])")
+"""With one slash too: that is what remains of an address that was a path for a while."""
 _LONGEST_STEM = 150
 """Bytes of a name that a temporary name repeats; file systems take 255 in all."""
+
+
+def is_remote(place: str | Path) -> bool:
+    """Return whether a path is a place in the cloud.
+
+    Examples:
+        >>> is_remote("s3://bucket/model"), is_remote("runs/demo")
+        (True, False)
+    """
+    return CLOUD.match(str(place)) is not None
 
 
 def locate(output: str | Path) -> Path:
@@ -25,16 +37,27 @@ def locate(output: str | Path) -> Path:
         Its absolute path, the same for every way to write it.
 
     Raises:
-        OutputError: it names no entry of a folder, such as ``.``, ``..`` or ``/``.
+        OutputError: it names no entry of a folder, such as ``.``, ``..`` or ``/``, or a place in the cloud.
 
     Examples:
         >>> locate("a/../b") == locate("b")
         True
     """
+    refuse_remote(output)
     path = Path(output)
     if path.name in ("", ".."):
         raise OutputError(f"{str(output) or '.'!r} cannot be written to: name a new file or folder, such as out/model")
     return Path(os.path.realpath(path.parent)) / path.name
+
+
+def refuse_remote(output: str | Path) -> None:
+    """Refuse an address in the cloud where a path of this machine is written: it would become a folder ``s3:``.
+
+    Raises:
+        OutputError: it is one.
+    """
+    if is_remote(output):
+        raise OutputError(f"{output} is in the cloud, and this is written on this machine alone; name a path here")
 
 
 def refuse_links(output: str | Path) -> Path:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -22,10 +21,9 @@ from bigfoot.errors import DataError, MissingExtraError, OutputError
 from bigfoot.storage.digests import digest_file
 from bigfoot.storage.inventory import MARKER
 from bigfoot.storage.lock import locked
+from bigfoot.storage.places import CLOUD, is_remote
 from bigfoot.storage.state import read_state, write_state
 
-_PLACE = re.compile(r"(s3|s3a|gs|gcs|hf|memory):/{1,2}(?=[^/])")
-"""With one slash too: that is what remains of an address that was a path for a while."""
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub"}
 _IDENTITY = ("ETag", "md5Hash", "blob_id", "etag", "mtime", "LastModified", "created")
 """What file systems name of a file that another content would change: checksums, or else times."""
@@ -43,16 +41,6 @@ class _Sync:
 
     remote: dict[str, str] = field(default_factory=dict)
     local: dict[str, str] = field(default_factory=dict)
-
-
-def is_remote(place: str | Path) -> bool:
-    """Return whether a path is a place in the cloud.
-
-    Examples:
-        >>> is_remote("s3://bucket/model"), is_remote("runs/demo")
-        (True, False)
-    """
-    return _PLACE.match(str(place)) is not None
 
 
 def fetch(place: str | Path) -> Path:
@@ -142,7 +130,7 @@ class _Place:
     """A place and its copy."""
 
     def __init__(self, place: str) -> None:
-        found = _PLACE.match(place)
+        found = CLOUD.match(place)
         assert found is not None
         self.url = f"{found[1]}://{place[found.end() :].rstrip('/')}"
         self._scheme = found[1]

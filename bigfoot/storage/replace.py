@@ -170,7 +170,13 @@ def swapped_in(file: Path) -> Iterator[Path]:
 
     Yields:
         An empty file beside it, of the same suffix, to be filled.
+
+    Raises:
+        OutputError: a folder is in its place.
+        OSError: nothing can be written there.
     """
+    if file.is_dir():
+        raise OutputError(f"{file} is a folder, where a file should be written; move it away")
     file.parent.mkdir(parents=True, exist_ok=True)
     with _beside(file, lambda beside: os.replace(beside, file)) as beside:
         yield beside

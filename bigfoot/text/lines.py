@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bigfoot.errors import DataError
+from bigfoot.storage.remote import fetch
 
 # Lines of LibriSpeech's lists of transcripts start with the name of the utterance: 103-1240-0000 CHAPTER ONE ...
 _UTTERANCE_ID = re.compile(r"^\d+-\d+-\d+ ")
@@ -18,7 +19,8 @@ def read_lines(path: str | Path) -> Iterator[str]:
     """Read the lines of a text file; names of utterances at their beginning, as LibriSpeech's, are left out.
 
     Args:
-        path: UTF-8, or the same in a ``.gz``; of a manifest (``cuts_train.jsonl.gz``), the transcripts.
+        path: UTF-8, or the same in a ``.gz``, in the cloud too; of a manifest (``cuts_train.jsonl.gz``), the
+            transcripts.
 
     Yields:
         Lines as they stand, without empty ones.
@@ -26,7 +28,7 @@ def read_lines(path: str | Path) -> Iterator[str]:
     Raises:
         DataError: the file is missing, or no text.
     """
-    path = Path(path).expanduser()
+    path = fetch(path).expanduser()
     if not path.is_file():
         raise DataError(f"{path}: no such text file")
     is_manifest = ".jsonl" in path.suffixes

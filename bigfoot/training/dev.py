@@ -26,7 +26,7 @@ class DevScore:
     """How a model does on dev.
 
     Args:
-        error: what is compared between steps, the lower the better; None where dev tells nothing.
+        error: what is compared between steps, the lower the better; None where dev has nothing to compare.
         record: for curves and trackers.
         summary: a few words for the log.
         notes: problems and their remedies, by kind.

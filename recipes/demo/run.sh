@@ -17,5 +17,5 @@ HELP
 fi
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-bash tools/setup_venv.sh synthetic
+bash tools/setup_venv.sh onnx,synthetic
 exec .venv/bin/python recipes/compress.py --config demo_config.yaml "$@"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A language model that takes speech: dialogues made on the spot in which what is meant depends on how it is said.
+# A language model that takes speech: dialogues made on the spot in which the meaning depends on the tone of voice.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 . tools/stages.sh
@@ -16,7 +16,8 @@ usage: bash recipes/dialogue/run.sh [--stage N] [--stop_stage M] [--lm FOLDER] [
                            F1 of 60 %
   stage 2  language model  a small GPT-2, trained on the text of train
   stage 3  text            the same language model, trained to classify transcripts: what words alone give
-  stage 4  speech          encoder, adapter and language model, trained to classify speech
+  stage 4  speech          encoder, adapter and language model, trained to classify speech: the adapter alone, then with
+                           the language model
   stage 5  compression     half the encoder and half the embeddings a second under the same language model, trained on
                            its answers' logits from before; then eight-bit weights
   stage 6  compare         both reports beside each other, and whether speech passes the words by 10 points
@@ -70,7 +71,7 @@ fi
 if wants 3 "text"; then
   needs_setup
   $python recipes/tasks.py --config speech_llm/dialogue "language_model.path=$lm" "${settings[@]}" \
-    "run_dir=$runs/text" data.input=text
+    "run_dir=$runs/text" data.input=text "steps=[train_full]"
 fi
 if wants 4 "speech"; then
   needs_setup

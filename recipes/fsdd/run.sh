@@ -17,7 +17,7 @@ usage: bash recipes/fsdd/run.sh [--stage N] [--stop_stage M] [KEY=VALUE ...]
 Every stage may be run again: what is done is skipped, a killed stage goes on from its last checkpoint.
 The data: a folder that holds recordings/7_jackson_32.wav and its like (repository free-spoken-digit-dataset by
 Jakobovski on GitHub, CC BY-SA 4.0). Say where it lies by one of
-  BIGFOOT_DATA=/folder/of/corpora bash recipes/fsdd/run.sh      (looks for fsdd in it)
+  BIGFOOT_DATA=/folder/of/corpora bash recipes/fsdd/run.sh      (with fsdd in it)
   bash recipes/fsdd/run.sh data.root=/folder/of/fsdd
 KEY=VALUE sets any key of configs/fsdd.yaml:
   bash recipes/fsdd/run.sh --stage 2 student.num_hidden_layers=6 run_dir=runs/fsdd_6

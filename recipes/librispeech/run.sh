@@ -22,7 +22,7 @@ usage: bash recipes/librispeech/run.sh [--part mini|100|360|960] [--stage N] [--
 Every stage may be run again: what is done is skipped, a killed stage goes on from its last checkpoint.
 The data: the corpus's own tree, train-clean-100/19/198/19-198.trans.txt and its like (openslr.org, resource 12,
 CC BY 4.0). Say where it lies by one of
-  BIGFOOT_DATA=/folder/of/corpora bash recipes/librispeech/run.sh      (looks for LibriSpeech in it)
+  BIGFOOT_DATA=/folder/of/corpora bash recipes/librispeech/run.sh      (with LibriSpeech in it)
   bash recipes/librispeech/run.sh data.root=/folder/of/LibriSpeech
 KEY=VALUE sets any key of configs/librispeech.yaml (mini: configs/librispeech_mini.yaml):
   bash recipes/librispeech/run.sh --part 100 teacher.path=facebook/wav2vec2-base-960h run_dir=runs/libri_100

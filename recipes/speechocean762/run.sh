@@ -18,7 +18,7 @@ Every stage may be run again: what is done is skipped, a killed stage goes on fr
 The data: train.tsv and dev.tsv (id, path, speaker, transcript) beside their audio, or the corpus as published
 (openslr.org, resource 101): WAVE/SPEAKER0001/000010011.WAV and train/wav.scp, train/text, train/utt2spk, which also
 has a test split. Say where it lies by one of
-  BIGFOOT_DATA=/folder/of/corpora bash recipes/speechocean762/run.sh      (looks for speechocean762 in it)
+  BIGFOOT_DATA=/folder/of/corpora bash recipes/speechocean762/run.sh      (with speechocean762 in it)
   bash recipes/speechocean762/run.sh data.root=/folder/of/speechocean762 data.test_splits=[test]
 KEY=VALUE sets any key of configs/speechocean762.yaml:
   bash recipes/speechocean762/run.sh --stage 2 teacher.path=facebook/wav2vec2-base-960h finetune.head=teacher

@@ -18,7 +18,7 @@ tasks, each with its YAML, configs/tasks/fsdd_NAME.yaml; digit by default
   stage 3  report          metrics with intervals beside the floors: report.html in the run folder
 
 Every stage may be run again: what is done is skipped, a killed stage goes on from its last checkpoint.
-The data: BIGFOOT_DATA=/folder/of/corpora (looks for fsdd in it), or data.root=/folder/of/fsdd.
+The data: BIGFOOT_DATA=/folder/of/corpora (with fsdd in it), or data.root=/folder/of/fsdd.
 HELP
 }
 

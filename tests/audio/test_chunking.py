@@ -37,7 +37,7 @@ def test_a_recording_that_fits_is_not_cut():
 
 @pytest.mark.slow
 @given(st.lists(st.integers(0, 9), min_size=30, max_size=900), st.integers(0, 12), st.integers(0, 99))
-def test_what_a_chunk_hears_wrong_at_its_ends_is_not_used(ids, deaf, seed):
+def test_what_a_chunk_gets_wrong_at_its_ends_is_not_used(ids, deaf, seed):
     """With 50 shared frames, 12 of each side may be noise."""
     wave, size, overlap = write_tape(ids), 200 * STRIDE, 51 * STRIDE
     engine = TapeEngine(deaf=deaf, seed=seed)

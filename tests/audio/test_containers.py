@@ -89,6 +89,106 @@ def test_a_length_below_what_the_file_holds(tmp_path, contents, caplog):
     assert len(read_audio(tmp_path / "b.wav")) == 500 and names(caplog.text, "47000")
 
 
+def patched(content, place, value, kind):
+    """A file with another number at a place."""
+    content = bytearray(content)
+    struct.pack_into(kind, content, place, value)
+    return bytes(content)
+
+
+def read_written(path, content):
+    path.write_bytes(content)
+    return read_audio(path)
+
+
+@pytest.mark.parametrize("total", [1, 8000, 23_999])
+def test_flac_whose_header_says_less_than_there_is(tmp_path, contents, total):
+    content = contents["flac"][0]
+    head = int.from_bytes(content[18:26], "big") & ~((1 << 36) - 1) | total
+    whole = read_written(tmp_path / "a.flac", content)
+    for tail in (b"", contents["flac"][1]):
+        found = read_written(tmp_path / "b.flac", content[:18] + head.to_bytes(8, "big") + content[26:] + tail)
+        assert len(found) == 24_000 + 16_000 * bool(tail)
+        np.testing.assert_array_equal(found[:24_000], whole)
+
+
+@pytest.mark.parametrize("field, factor", [(8, 0), (8, 0.01), (8, 0.5), (12, 0.25), (12, 0.5), (12, 3)])
+def test_mp3_whose_header_says_less_than_there_is(tmp_path, contents, field, factor):
+    content = contents["mp3"][0]
+    place = content.index(b"Xing") + field
+    (stated,) = struct.unpack_from(">I", content, place)
+    whole = read_written(tmp_path / "a.mp3", content)
+    wrong = patched(content, place, int(stated * factor), ">I")
+    np.testing.assert_array_equal(read_written(tmp_path / "b.mp3", wrong), whole)
+    both = read_written(tmp_path / "c.mp3", contents["mp3"][1] + wrong)
+    np.testing.assert_array_equal(both[-len(whole) :], whole)
+
+
+def test_mp3_of_any_bit_rates_without_a_header_is_read_whole(tmp_path, waves):
+    """Its first frame alone says nothing of the length of the others."""
+    wave = np.concatenate([np.zeros(16_000), *waves, *waves])
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, wave, 16_000, format="MP3", bitrate_mode="VARIABLE")
+    content = path.read_bytes()
+    place = content.index(b"Xing")
+    for tag in (b"", b"ID3\x04\0\0\0\0\0\x0a" + bytes(10)):
+        samples = read_written(path, tag + content[:place] + bytes(4) + content[place + 4 :])
+        assert len(wave) <= len(samples) <= len(wave) + 4000
+        assert abs(samples[-20_000:]).max() > 0.4 and read_header(path).num_frames == len(samples)
+
+
+@pytest.mark.parametrize("suffix", ["ogg", "opus"])
+@pytest.mark.parametrize("how", ["a bit", "a page", "an earlier time"])
+def test_ogg_with_a_page_that_is_damaged_or_gone(tmp_path, waves, suffix, how):
+    path = tmp_path / f"a.{suffix}"
+    noise = np.random.default_rng(0).standard_normal(16_000 * 8) * 0.1
+    soundfile.write(path, noise, 16_000, format="OGG", subtype=KINDS[suffix][1])
+    content = path.read_bytes()
+    pages = [place for place in range(len(content)) if content.startswith(b"OggS\0", place)]
+    middle, behind = pages[len(pages) // 2 : len(pages) // 2 + 2]
+    if how == "a bit":
+        content = patched(content, middle + 100, content[middle + 100] ^ 1, "B")
+    elif how == "a page":
+        content = content[:middle] + content[behind:]
+    else:
+        last = patched(patched(content[pages[-1] :], 6, 9, "<q"), 22, 0, "<I")
+        content = content[: pages[-1]] + patched(last, 22, plain_checksum(last), "<I")
+    with pytest.raises(AudioError):
+        read_written(path, content)
+    with pytest.raises(AudioError):
+        read_header(path)
+
+
+def plain_checksum(content):
+    """RFC 3533, bit by bit."""
+    value = 0
+    for byte in content:
+        value ^= byte << 24
+        for _ in range(8):
+            value = (value << 1 ^ 0x04C11DB7 if value & 1 << 31 else value << 1) & 0xFFFFFFFF
+    return value
+
+
+def test_aiff_with_a_length_below_what_it_holds(tmp_path, contents):
+    content = contents["aiff"][0]
+    place = content.index(b"SSND") + 4
+    for length in (0, 8, 1008):
+        assert len(read_written(tmp_path / "a.aiff", patched(content, place, length, ">I"))) == 24_000
+
+
+@pytest.mark.parametrize(
+    "suffix, name, offset, kind, length",
+    [("au", b".snd", 8, ">I", 1000), ("caf", b"data", 4, ">q", 1004), ("rf64", b"ds64", 16, "<Q", 1000)],
+)
+def test_what_is_behind_a_length_that_nothing_contradicts_is_named(
+    tmp_path, contents, caplog, suffix, name, offset, kind, length
+):
+    content = contents[suffix][0]
+    place = content.index(name) + offset
+    assert len(read_written(tmp_path / f"a.{suffix}", patched(content, place, length, kind))) == 500
+    assert names(caplog.text, "47000")
+
+
 def test_chunks_behind_the_audio_are_none(tmp_path, contents):
     chunk = b"LIST" + struct.pack("<I", 4000) + b"x" * 4000
     (tmp_path / "a.wav").write_bytes(head(contents["wav"][0] + chunk, data=48000))
@@ -152,6 +252,14 @@ def test_a_part_that_cancels_counts_and_silence_does_not(tmp_path, waves):
     signs = np.concatenate([silence, np.ones(24000), -np.ones(16000)])
     soundfile.write(tmp_path / "a.flac", np.stack([later, later * signs, later * 0], axis=1), 16000)
     assert abs(read_audio(tmp_path / "a.flac")[-16000:]).max() > 0.4
+
+
+@pytest.mark.parametrize("start, end", [(0.95, 1.4), (0.3, 0.5), (1.2, 1.5)])
+def test_a_moment_that_cancels_is_not_lost(tmp_path, start, end):
+    noise = np.random.default_rng(0).standard_normal(24_000) * 0.1
+    signs = np.where((np.arange(24_000) >= 16_000 * start) & (np.arange(24_000) < 16_000 * end), -1, 1)
+    soundfile.write(tmp_path / "a.wav", np.stack([noise, noise * signs], axis=1), 16_000)
+    np.testing.assert_allclose(read_audio(tmp_path / "a.wav"), noise, atol=1e-4)
 
 
 @pytest.mark.parametrize("gains", [(1, 1), (1, 0), (0, 1), (1, 0.5), (1, -0.3), (1, 1, 1, 1)])

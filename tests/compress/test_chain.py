@@ -11,7 +11,14 @@ from bigfoot.audio.files import write_audio
 from bigfoot.compress import ConvGroups, ConvOrder, ConvSharing, Depth, LowRank, Prune, Quantize, conv_groups, depth
 from bigfoot.compress.audio import LazyAudio
 from bigfoot.compress.entries import check_technique
-from bigfoot.compress.registry import _SETTINGS, apply_technique, fit_technique, list_techniques
+from bigfoot.compress.registry import (
+    _SETTINGS,
+    _TECHNIQUES,
+    apply_technique,
+    fit_technique,
+    list_techniques,
+    technique,
+)
 from bigfoot.errors import BigfootError, ModelError
 from bigfoot.formats.folder import load_model
 from bigfoot.pipeline import run_pipeline
@@ -151,6 +158,14 @@ def test_one_of_a_users_own_is_one_new_file(page):
     expected = sum(layer.layer_norm.weight for layer in whole.speech_encoder.encoder.layers[3:6]) / 3
     assert torch.allclose(made.model.speech_encoder.encoder.layers[1].layer_norm.weight, expected, atol=1e-6)
     assert made.model.config.widths_of_layers[0] < whole.config.widths_of_layers[0]
+
+
+@pytest.mark.parametrize("name", ["depth", "other_depth"])
+def test_settings_select_one_technique_alone(name):
+    with pytest.raises(BigfootError):
+        technique(name, Depth)(lambda model, settings, audio: (model, None))
+    assert "other_depth" not in list_techniques()
+    assert _TECHNIQUES[Depth].work is depth.apply
 
 
 def test_its_problems_are_found_before_the_run(page):

@@ -29,7 +29,7 @@ def test_what_cannot_be_left_out(build_model):
         decoder_depth.apply(with_decoder(build_model("base"), SHAPE, 1), decoder_depth.DecoderDepth(7))
 
 
-def test_weights_of_encoder_layers_that_the_decoder_hears_go_with_them(build_model):
+def test_weights_of_encoder_layers_that_the_decoder_attends_to_go_with_them(build_model):
     model = with_decoder(build_model("base"), SHAPE | {"streams": ["layers"]}, seed=1)
     with torch.no_grad():
         model.decoder.streams.layer_weights.copy_(torch.arange(4.0))

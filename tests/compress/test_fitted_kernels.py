@@ -84,7 +84,7 @@ def test_fitted_groups_start_closer_than_slices(build_model, audio, structure, c
 
 
 @pytest.mark.slow
-def test_what_groups_can_say_is_said_exactly(build_model, audio):
+def test_what_groups_can_express_is_expressed_exactly(build_model, audio):
     """A teacher that is block-diagonal but for its shape loses nothing, whatever the beginning."""
     teacher = build_model("base", **EVEN)
     groups = [1] + [2] * 6

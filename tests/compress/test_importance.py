@@ -120,7 +120,7 @@ def test_a_dead_unit_is_worth_nothing(importance, build_model, batches):
     assert float(scores[7]) == 0 and int((scores == 0).sum()) == 1
 
 
-def test_what_is_missing_is_said(build_model):
+def test_what_is_missing_is_refused(build_model):
     with refusing(("importance", "unknown_word")):
         compute_importance(build_model("base"), "l3")
     with refusing(("importance", "no_audio")):

@@ -39,7 +39,7 @@ def test_any_axis_can_be_the_channels():
     assert not quantize_weight(torch.zeros(2, 2))[0].any()
 
 
-def test_ranges_hold_what_was_heard(build_model, speech):
+def test_ranges_hold_what_was_measured(build_model, speech):
     model = build_model("base")
     audio = [PaddedAudio(wave, torch.ones_like(wave)) for wave in speech[:2]]
     heard = []
@@ -56,7 +56,7 @@ def test_ranges_hold_what_was_heard(build_model, speech):
     assert narrow.ranges["feature_projection.projection"].high < high
 
 
-def test_what_cannot_be_measured_is_said(build_model):
+def test_what_cannot_be_measured_is_refused(build_model):
     with refusing(("precision", "no_audio")):
         calibrate(build_model("base"), [])
     with refusing(("percentile", "out_of_range")):
@@ -82,7 +82,7 @@ def test_a_model_keeps_its_own_plan(build_model, speech):
     assert all(torch.equal(t, small.state_dict()[name]) for name, t in again.state_dict().items())
 
 
-def test_what_cannot_be_quantized_is_said(build_model):
+def test_what_cannot_be_quantized_is_refused(build_model):
     model = build_model()
     with refusing(("precision", "unknown_word")):
         apply(model, Quantize("int4"))

@@ -343,7 +343,7 @@ def test_bad_transcripts(tmp_path, spoken, text, named, on_bad):
     assert text == "" or names(prepared.skipped[0].reason, named)
 
 
-def test_without_transcripts_only_test_needs_ones_that_can_be_spelled(tmp_path, spoken):
+def test_without_transcripts_only_test_needs_ones_that_can_be_tokenized(tmp_path, spoken):
     for name in "abc":
         soundfile.write(tmp_path / f"{name}.wav", spoken, 16000)
     (tmp_path / "t.tsv").write_text("path\ttext\na.wav\t\nb.wav\tCAF\u00c9\nc.wav\tIT\n")

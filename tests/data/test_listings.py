@@ -84,7 +84,7 @@ def test_folder_without_any_text_has_none_to_miss(tree):
     assert all(fact[2] is None for fact in facts(list_folder(tree, "train")).values())
 
 
-def test_two_files_of_one_name_and_links_in_a_circle(tree, tmp_path):
+def test_two_files_of_one_name_and_links_in_a_loop(tree, tmp_path):
     shutil.copy(tree / "train/anna/2.WAV", tree / "train/anna/1.wav")
     (tree / "train/anna/again").symlink_to(tree / "train")
     config = DataConfig(corpus="folder", root=str(tree), train_splits=["train"])

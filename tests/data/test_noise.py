@@ -120,7 +120,7 @@ def test_generated_noise_is_what_it_was():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_workers_and_resuming_hear_the_same_noise(folder, digits, num_workers):
+def test_workers_and_resuming_get_the_same_noise(folder, digits, num_workers):
     (folder / "bad.wav").write_bytes(b"RIFF")
     augment = AugmentConfig(noise_probability=0.7, noise_snr_db=[0, 20], noise_folder=str(folder), speed=[0.9, 1.1])
     config = DataConfig(batch_seconds=12.0, augment=augment, num_workers=num_workers)

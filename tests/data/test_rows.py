@@ -110,12 +110,43 @@ def test_a_quotation_mark_in_a_large_table(table):
         ("csv", "path,words\na.wav,A\n"),
         ("csv", "path;text\na.wav;A\n"),
         ("jsonl", '{"path": "a.wav"}\n'),
-        ("tsv", "path\ttext\na.wav\tA\0\n"),
+        ("tsv", "path\ttext\na.wav\tA\n".encode("utf-16-be")),
+        ("tsv", "pa\0th\ttext\na.wav\tA\n"),
     ],
 )
 def test_tables_without_the_columns_are_refused(table, suffix, content):
     with pytest.raises(DataError):
         list_table(table(content, suffix))
+
+
+SWALLOWING = [
+    "path,text\na.wav,\"1\nb.wav,2\nc.wav,3\"\nd.wav,4\n",
+    "wav,text\na.wav,\"1\nb.wav,2\nc.wav,3\"\nd.wav,4\n",
+    "text,wav\n\"1,a.wav\n2,b.wav\n3\",c.wav\n4,d.wav\n",
+    "path,text\nx/a,\"1\nx/b,2\nx/c,3\"\nx/d,4\n",
+    'path,text\n"a.wav","1\n"b.wav","2"\n"c.wav","3"\nd.wav,4\n',
+]
+
+
+@pytest.mark.parametrize("content", SWALLOWING)
+def test_a_quotation_mark_swallows_no_row_whatever_the_column_of_paths_is_called(table, content):
+    rows = [row.values for row in read_rows(table(content, "csv"))[1]]
+    assert [row["text"].strip('"') for row in rows] == ["1", "2", "3", "4"]
+    assert [str(row.get("path") or row.get("wav")).strip("x/").removesuffix(".wav") for row in rows] == [*"abcd"]
+
+
+def test_quoted_lines_stay_one_row_where_they_are_none_of_their_own(table):
+    content = 'wav,text\na.wav,"ONE, TWO\nTHREE, FOUR\nsee b.wav"\nc.wav,FIVE\n'
+    assert [row.values["wav"] for row in read_rows(table(content, "csv"))[1]] == ["a.wav", "c.wav"]
+
+
+@pytest.mark.parametrize("path", [".", "..", "/", " ", "x/.."])
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl"])
+def test_a_path_that_names_no_file_costs_its_row(table, path, suffix):
+    row = {"csv": "%s,A", "tsv": "%s\tA", "jsonl": '{"path": "%s", "text": "A"}'}[suffix]
+    lines = [row % "path" if suffix == "jsonl" else (row % "path").replace("A", "text"), row % path, row % "b.wav"]
+    listed = list_table(table("\n".join(lines), suffix))
+    assert [item.problem is None for item in listed][-2:] == [False, True]
 
 
 def test_json_that_is_no_row_is_named(table):
@@ -130,7 +161,7 @@ def test_paths_alone_where_nobody_learns_from_texts(table, suffix):
     assert [(item.path.name, item.problem) for item in listed] == [("a.wav", None), ("b.wav", None)]
 
 
-BAD = [b"caf\xe9", b"\xff\xfe", b"\xed\xa0\x80", b"\xc3"]
+BAD = [b"A\0", b"caf\xe9", b"\xff\xfe", b"\xed\xa0\x80", b"\xc3"]
 
 
 @given(st.lists(st.sampled_from([*BAD, None]), max_size=5), st.sampled_from(["tsv", "csv", "jsonl"]), ENDS)

@@ -119,3 +119,8 @@ def test_any_times_are_a_stretch_within_the_file_or_an_error(row):
 
 def test_a_start_alone_goes_to_the_end():
     assert Stretch(0.5).place(AudioHeader(16000, 1, 32000)) == (0.5, 1.5)
+
+
+def test_a_cell_of_spaces_is_no_time():
+    assert read_stretch({"start": " ", "end": "\t", "duration": ""}) is None
+    assert read_stretch({"start": " 1.5 ", "end": " "}) == Stretch(1.5)

@@ -71,7 +71,7 @@ def test_pieces_and_phonemes_have_times_too():
     assert [(word.word, word.start, word.end) for word in found] == [("s", 0.0, 0.02), ("i", 0.02, 0.06)]
 
 
-def test_nothing_said_has_no_words():
+def test_silence_has_no_words():
     assert time_words(np.zeros((0, 4)), [], TOKENIZER, 0.02) == []
     assert time_words(posteriors_of([0, 0], 4), [], TOKENIZER, 0.02) == []
 

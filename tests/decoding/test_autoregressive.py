@@ -194,7 +194,7 @@ class Looping:
 
 @pytest.mark.parametrize("piece", [[3], [1, 2], [4, 5, 4, 6]])
 @pytest.mark.parametrize("beams", [1, 3])
-def test_a_text_that_goes_in_circles_is_cut_and_said_so(piece, beams):
+def test_a_repetition_loop_is_cut_and_reported(piece, beams):
     config = DecodingConfig(beam_size=beams, max_repeats=5)
     (found,) = decode_autoregressive(Looping(piece), torch.zeros(1, 500, 4), None, config)
     assert found.best.tokens == piece and found.best.ended == REPETITION

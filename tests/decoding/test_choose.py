@@ -32,7 +32,7 @@ def test_a_beam_with_nothing_beside():
     assert build_search(EvaluateConfig(decoder="beam", beam_size=5), LETTERS) == PrefixBeamSearch(LETTERS, 5)
 
 
-def test_a_language_model_brings_the_words_that_the_tokenizer_can_spell(arpa):
+def test_a_language_model_brings_the_words_that_the_tokenizer_can_write(arpa):
     config = EvaluateConfig(decoder="lm", lm_path=arpa, lm_weight=0.8, word_bonus=1.0)
     search = build_search(config, LETTERS)
     assert search.values.lexicon == {"A", "B", "CA"} and search.values.weight == 0.8
@@ -48,7 +48,7 @@ def test_a_lexicon_file_takes_the_place_of_the_model_s_words(arpa, tmp_path):
     assert "lexicon words.txt" in describe_decoder(config) and names(describe_decoder(config), "words B", 3)
 
 
-def test_words_that_nobody_can_write_are_told(arpa):
+def test_words_that_no_tokenizer_can_write_are_refused(arpa):
     config = EvaluateConfig(decoder="lm", lm_path=arpa)
     with refused(DataError, "4"):
         build_search(config, CharTokenizer(("<pad>", "|", *"abc")))
@@ -57,7 +57,7 @@ def test_words_that_nobody_can_write_are_told(arpa):
     assert build_search(EvaluateConfig(decoder="beam"), build_phoneme_tokenizer(["A"])) is not None
 
 
-def test_files_that_cannot_be_used_are_told(tmp_path):
+def test_files_that_cannot_be_used_are_refused(tmp_path):
     (tmp_path / "model.bin").write_bytes(b"mmap lm http\x00\xff\xfe")
     (problem,) = decoder_problems(EvaluateConfig(decoder="lm", lm_path=str(tmp_path / "model.bin")))
     assert (problem.key, problem.code) == ("lm_path", "unreadable")

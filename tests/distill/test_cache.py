@@ -79,7 +79,7 @@ def test_the_likeliest_tokens_alone(student, teacher, write, stream):
 
 
 @pytest.mark.slow
-def test_its_size_is_said_before_and_true_after(write, tmp_path, caplog):
+def test_its_size_is_logged_before_and_true_after(write, tmp_path, caplog):
     caplog.set_level(logging.INFO, "bigfoot")
     write()
     (told,) = [record.message for record in caplog.records if " MB" in record.message]

@@ -43,7 +43,7 @@ def test_logits_keep_the_likeliest_and_share_the_rest(seed, frames, top_k):
             assert found[row, others].tolist() == pytest.approx([share] * len(others), abs=5e-3)
 
 
-def test_what_half_precision_cannot_hold_is_said():
+def test_what_half_precision_cannot_hold_is_reported():
     x = torch.tensor([[1.0, 1e5]])
     with refused(DataError, "hidden_states", "1e+05", "cache_dtype=int8"):
         Packing("fp16", 0).pack("hidden_states", x)

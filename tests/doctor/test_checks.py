@@ -9,7 +9,7 @@ from bigfoot.install import BASE, EXTRAS, install_hint
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_every_package_that_is_installed_is_looked_at(training, monkeypatch):
+def test_every_package_that_is_installed_is_examined(training, monkeypatch):
     monkeypatch.setattr(checks, "wants_training", lambda: training)
     looked = {name for probe in choose_probes() for name, _ in PROBES[probe]()}
     assert set(BASE) <= looked

@@ -73,7 +73,7 @@ def test_a_package_that_kills_hangs_or_chatters_costs_itself_alone(code, words, 
     assert [found[0].state, found[2].state] == ["ok", "ok"]
 
 
-def test_what_hangs_before_anything_was_said_is_broken(monkeypatch):
+def test_what_hangs_before_any_output_is_broken(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     (found,) = ask_child("sound")
     assert (found.name, found.state) == ("sound", "broken")
@@ -90,7 +90,7 @@ def test_a_broken_torch_is_the_cure_of_all_that_stand_on_it(fake):
 
 
 @pytest.mark.slow
-def test_everything_is_said_at_once_even_without_the_packages_of_the_command(start, fake):
+def test_everything_is_reported_at_once_even_without_the_packages_of_the_command(start, fake):
     fake("torchaudio", TORCHAUDIO)
     fake("typer", "raise ImportError('broken')")
     done = start("-m", "bigfoot.doctor", extra={"PYTHONPATH": os.environ["PYTHONPATH"]})
@@ -122,7 +122,7 @@ def test_the_command_and_its_exit_code(monkeypatch, capsys):
         }
 
 
-def test_no_child_is_needed_to_look_around(monkeypatch):
+def test_no_child_is_needed_for_the_surroundings(monkeypatch):
     monkeypatch.setattr("bigfoot.doctor.diagnosis.ask_child", lambda name, timeout: [])
     assert len(examine()) == 10
 

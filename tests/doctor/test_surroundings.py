@@ -39,7 +39,7 @@ def test_no_temporary_folder_and_no_right_to_write(monkeypatch):
     assert "run_dir" in found["writing here"].cure and "TMPDIR" in found["temporary disk"].cure
 
 
-def test_looking_leaves_nothing_behind(monkeypatch, tmp_path):
+def test_examining_leaves_nothing_behind(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert states()["writing here"].state == "ok" and list(tmp_path.iterdir()) == []
 

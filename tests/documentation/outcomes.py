@@ -190,7 +190,7 @@ def check_embed(ran: Ran) -> None:
 
 @page("docs/how-to/export.md")
 def check_export(ran: Ran) -> None:
-    """Both files give the model's logits."""
+    """Both files give the model's logits, and the folders what their runtimes read."""
     import onnxruntime
 
     model = ran.model("demo/finetune/model")
@@ -210,6 +210,11 @@ def check_export(ran: Ran) -> None:
     exported = torch.export.load(ran.folder / "student.pt2").module()
     logits = exported(torch.from_numpy(wave), torch.tensor([wave.shape[1]]))[0][0, : len(expected)]
     torch.testing.assert_close(logits.detach(), expected, atol=1e-3, rtol=1e-3)
+    graph = onnxruntime.InferenceSession(ran.folder / "student-sherpa" / "model.onnx")
+    best = graph.run(["logits"], {"input_values": wave})[0][0].argmax(-1)
+    assert best.tolist() == expected.argmax(-1).tolist()
+    for table in ("student-sherpa/tokens.txt", "student-onnx-asr/vocab.txt"):
+        assert len((ran.folder / table).read_text(encoding="utf-8").splitlines()) == expected.shape[1]
 
 
 @page("docs/how-to/gpu.md")
@@ -248,6 +253,20 @@ def check_transcribe(ran: Ran) -> None:
     words = json.loads(written.read_text(encoding="utf-8"))["words"]
     assert [word["text"] for word in words] == spoken.split()
     assert all(word["start"] < word["end"] for word in words)
+
+
+@page("docs/how-to/align.md")
+def check_align(ran: Ran) -> None:
+    """The words of the text in order, in every format; a lag was measured."""
+    spoken = (ran.folder / "texts" / "speech.txt").read_text(encoding="utf-8").split()
+    measured = json.loads((ran.folder / "student.lag.json").read_text(encoding="utf-8"))
+    assert 0.05 < measured["start"] < 0.15 and measured["words"] > 300
+    ctm = ran.printed["bigfoot align student.onnx speech.wav texts/speech.txt"]
+    assert [line.split()[4] for line in ctm.splitlines()] == spoken
+    assert f'text = "{spoken[0]}"' in (ran.folder / "speech.TextGrid").read_text(encoding="utf-8")
+    written = json.loads((ran.folder / "times" / "speech.json").read_text(encoding="utf-8"))
+    assert [word["text"] for word in written["words"]] == spoken and written["confidence"] > 0.5
+    assert len(ran.output("from bigfoot.alignment").splitlines()) == len(spoken)
 
 
 @page("docs/how-to/language-model.md")

@@ -92,7 +92,7 @@ def test_embeddings_are_the_model_s_hidden_states(teacher, corpus, tmp_path, lay
 
 
 @pytest.mark.slow
-def test_the_last_layer_of_models_that_normalize_first_is_what_the_head_hears(build_model, processor, corpus, tmp_path):
+def test_the_last_layer_of_models_that_normalize_first_is_the_heads_input(build_model, processor, corpus, tmp_path):
     loaded = LoadedModel(build_model("large-lv60"), processor)
     embed_folder(loaded, request(corpus, tmp_path, transcripts_dir=None), lambda _: None)
     tensor = read(tmp_path / "out.safetensors")[0]["a.wav"]

@@ -36,7 +36,7 @@ def split(text, log_probs, cuts):
 @pytest.mark.slow
 @settings(max_examples=20)
 @given(seed=st.integers(0, 40), noise=st.sampled_from([0.0, 1.5]))
-def test_words_go_where_they_were_said(seed, noise):
+def test_words_go_where_they_were_spoken(seed, noise):
     rng = np.random.default_rng(seed)
     words = ["".join(rng.choice(list(LETTERS), rng.integers(1, 6))) for _ in range(30)]
     log_probs, middles = say(words, rng, noise)
@@ -50,7 +50,7 @@ def test_words_go_where_they_were_said(seed, noise):
         assert [piece.split() for piece in found] == [words[a:b] for a, b in pairwise(bounds)]
 
 
-def test_what_cannot_be_spelled_stays_with_its_words():
+def test_what_cannot_be_tokenized_stays_with_its_words():
     log_probs, middles = say(["AB", "CD", "E"], np.random.default_rng(0))
     found = split("  3 ab, - Cd! 12 e.  ", log_probs, [int(middles[1] + 3)])
     assert found == ["3 ab, - Cd! 12", "e."]

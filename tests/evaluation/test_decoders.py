@@ -81,7 +81,7 @@ def test_evaluation_by_another_decoder_keeps_what_greedy_found(teacher, small_di
     assert all(word.isalpha() for text in modelled.transcripts.hypotheses for word in text.split())
 
 
-def test_empty_transcripts_are_not_judged_and_short_audio_is_heard(teacher):
+def test_empty_transcripts_are_not_judged_and_short_audio_is_transcribed(teacher):
     noise = 0.1 * np.random.default_rng(0).standard_normal(8000).astype(np.float32)
     batch = collate([LoadedUtterance("a", "ann", "", noise), LoadedUtterance("b", "bob", "ONE", noise[:80])],
                     Processor(None))  # fmt: skip
@@ -90,7 +90,7 @@ def test_empty_transcripts_are_not_judged_and_short_audio_is_heard(teacher):
     assert heard.references == ["", "ONE"] and heard.hypotheses[1] == ""
 
 
-def test_a_tokenizer_that_is_not_the_model_s_is_told(teacher, small_digits):
+def test_a_tokenizer_that_is_not_the_model_s_is_refused(teacher, small_digits):
     for tokenizer in (build_phoneme_tokenizer(["SIX"]), CharTokenizer(("<pad>", *map(chr, range(97, 130))))):
         wrong = LoadedModel(teacher.model, Processor(tokenizer), [], teacher.folder)
         assert names(missing_wer_reason(wrong), "32")

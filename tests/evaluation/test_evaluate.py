@@ -39,7 +39,7 @@ def test_padding_changes_nothing_and_the_field_says_so(loaded, small_digits):
 
 
 @pytest.mark.slow
-def test_a_group_norm_that_hears_padding_is_found_out(build_model, processor, small_digits, monkeypatch):
+def test_a_group_norm_that_depends_on_padding_is_found_out(build_model, processor, small_digits, monkeypatch):
     heard = LoadedModel(build_model("base", seed=4), processor)
     assert measure_batch_invariance(heard, small_digits.manifests["test"]).invariant
     monkeypatch.setattr(

@@ -67,7 +67,7 @@ def at_once(manifest, teacher):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("decoder", ["greedy", "beam"])
-def test_a_long_recording_is_judged_whole_though_heard_in_pieces(teacher, manifest, at_once, decoder):
+def test_a_long_recording_is_judged_whole_though_transcribed_in_pieces(teacher, manifest, at_once, decoder):
     config = EvaluateConfig(decoder=decoder, beam_size=4, batch_size=2, bootstrap_samples=10)
     found = evaluate_accuracy(teacher, manifest, config, 0)
     heard = found.transcripts

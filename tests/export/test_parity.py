@@ -54,14 +54,14 @@ def test_fp32_passes(teacher, digits):
 
 
 @pytest.mark.slow
-def test_static_int8_hears_the_same(teacher, digits, static_plan):
+def test_static_int8_transcribes_the_same(teacher, digits, static_plan):
     _, parity = export_checked(teacher, static_plan, digits)
     assert parity.texts_changed <= 1 and parity.batch_texts_changed == 0
     assert parity.max_difference > 1e-3, "it is not int8 that was measured"
 
 
 @pytest.mark.slow
-def test_dynamic_int8_hears_the_same_one_by_one(teacher, digits):
+def test_dynamic_int8_transcribes_the_same_one_by_one(teacher, digits):
     exported, parity = export_checked(teacher, dynamic_plan(teacher.model), digits)
     assert parity.texts_changed <= 1 and parity.batch_difference is None
     facts = {fact.key: fact.value for fact in exported.graph.metadata_props}

@@ -5,8 +5,9 @@ import os
 import pytest
 
 from bigfoot.errors import OutputError
-from bigfoot.export.command import TARGETS, ExportRequest, run_export
+from bigfoot.export.command import ExportRequest, run_export
 from bigfoot.export.exported import is_exported
+from bigfoot.export.targets import TARGETS
 from bigfoot.formats.folder import LoadedModel, save_model
 from bigfoot.storage.lock import locked
 from bigfoot.storage.ownership import MayReplace

@@ -130,7 +130,7 @@ def test_noise_has_the_loudness_and_the_length_of_an_utterance():
     assert power[:10_000].sum() > 4 * power[10_000:].sum()  # below and above 1 kHz
 
 
-def test_one_changed_weight_is_heard(build_model):
+def test_one_changed_weight_is_noticed(build_model):
     heads = (True, True, False)
     model, other, none = (LoadedModel(build_model("base", ctc_head=head), Processor()) for head in heads)
     assert compare_outputs(model, other) == 0

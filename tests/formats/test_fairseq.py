@@ -132,7 +132,7 @@ def test_settings_of_fine_tuning_are_read():
     assert load_fairseq(FIXTURES / "wav2vec2_pretrained_args.pt")[0].config.mask_time_prob == 0.05
 
 
-def test_heads_of_pre_training_are_dropped_and_said(caplog):
+def test_heads_of_pre_training_are_dropped_and_reported(caplog):
     warn_once.cache_clear()
     with caplog.at_level(logging.WARNING, "bigfoot"):
         load_fairseq(FIXTURES / "wav2vec2_pretrained_cfg.pt")
@@ -420,7 +420,7 @@ def rename_bias(content):
 
 
 @pytest.mark.slow
-def test_settings_nested_exponentially_are_not_spelled_out(spoil):
+def test_settings_nested_exponentially_are_not_expanded(spoil):
     def change(content):
         nested = ["x"]
         for _ in range(30):

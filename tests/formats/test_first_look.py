@@ -58,7 +58,7 @@ def test_a_file_that_takes_too_much_memory_is_refused(tmp_path, monkeypatch):
         look_first(path)
 
 
-def test_a_good_file_is_looked_at_once(tmp_path, monkeypatch):
+def test_a_good_file_is_examined_once(tmp_path, monkeypatch):
     asked, run = [], subprocess.run
 
     def count(command, **options):
@@ -75,7 +75,7 @@ def test_a_good_file_is_looked_at_once(tmp_path, monkeypatch):
     assert len(asked) == 2
 
 
-def test_the_same_reader_looks_in_both(tmp_path):
+def test_the_same_reader_examines_both(tmp_path):
     """What the process runs is there and needs no torch, or it would say so instead of nothing."""
     torch.save({"a": torch.ones(2)}, tmp_path / "model.pt")
     read_apart(tmp_path / "model.pt", LAYOUT, 60)

@@ -52,7 +52,7 @@ def test_several_checkpoints_in_a_folder_ask_for_a_name(places, tmp_path):
         load_model(tmp_path)
 
 
-def test_what_is_no_model_is_told(tmp_path, places):
+def test_what_is_no_model_is_refused(tmp_path, places):
     (tmp_path / "notes.txt").write_text("no model")
     with pytest.raises(ModelError):
         load_model(tmp_path)

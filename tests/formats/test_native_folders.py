@@ -219,7 +219,7 @@ def test_a_folder_that_claims_another_shape_is_refused(folders, tmp_path, edit_j
 
 
 @pytest.mark.slow
-def test_a_damaged_history_is_told(models, processor, tmp_path):
+def test_a_damaged_history_is_refused(models, processor, tmp_path):
     save_model(models["base"], processor, tmp_path / "model")
     for content in ("{}", '{"steps": 3}', "[", "[]"):
         (tmp_path / "model" / "history.json").write_text(content)

@@ -31,7 +31,7 @@ def test_every_family_is_transformers(family, build_huggingface, speech, tmp_pat
     check_parity(build_huggingface(family), tmp_path, speech)
 
 
-def test_real_audio_is_heard_first(speech, real_corpora):
+def test_real_audio_comes_first(speech, real_corpora):
     """Every comparison of this room hears ``speech[0]``, if not all of it."""
     sentence = read_audio(real_corpora / "LibriSpeech/dev-mini/150/126107/150-126107-0000.flac")
     stretch = torch.from_numpy(sentence[16_000 : 16_000 + speech[0].shape[1]])

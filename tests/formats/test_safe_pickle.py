@@ -219,7 +219,7 @@ def nested(depth, width=10):
     return b"(" + made + b"l"
 
 
-def test_containers_nested_exponentially_are_never_spelled_out(tmp_path):
+def test_containers_nested_exponentially_are_never_expanded(tmp_path):
     data = b"}" + short("a") + nested(100) + b"s."
     with Watch(tmp_path):
         held = read_pickle(io.BytesIO(data), 0, len(data))

@@ -26,6 +26,9 @@ WRAPPINGS = {
     "under state_dict": lambda state: {"state_dict": state, "hyper_parameters": {"lr": 1e-4}},
     "of DDP": lambda state: {f"module.{name}": tensor for name, tensor in state.items()},
     "of DDP under model_state_dict": lambda s: {"model_state_dict": {f"module.model.{n}": t for n, t in s.items()}},
+    "under another name": lambda state: {"generator": state, "optimizer": {"state": {0: {"m": torch.ones(2)}}}},
+    "deep under other names": lambda state: {"weights": {"of": {"ema": state}}, "step": 3},
+    "beside numbers": lambda state: state | {"epoch": 3, "note": "mine"},
     "with a script's arguments": lambda state: {"model": state, "args": argparse.Namespace(lr=0.1, arch="mine")},
 }
 
@@ -56,6 +59,14 @@ def test_every_wrapping_opens_with_a_configuration(wrapping, known, tmp_path, pr
     for config in (folder, folder / "config.json"):
         loaded = load_model(tmp_path / "mine.pt", config=config)
         assert same(loaded.model, model) and loaded.processor.tokenizer == processor.tokenizer
+
+
+def test_two_models_under_other_names_are_refused(build_model, processor, tmp_path):
+    model = build_model()
+    save_model(model, processor, tmp_path / "known")
+    torch.save({"student": state_of(model), "teacher": state_of(model)}, tmp_path / "two.pt")
+    with pytest.raises(ModelError):
+        load_model(tmp_path / "two.pt", config=tmp_path / "known")
 
 
 @pytest.mark.parametrize("before", ["model.", "asr.net.", "module.wrapped.", "wav2vec2.wav2vec2PT."])

@@ -266,7 +266,7 @@ def test_tensors_of_other_dimensions_are_refused(name, tensor, build_huggingface
         ({"arguments": {"encoder_embed_dim": 64}}, ()),
     ],
 )
-def test_wrong_words_beside_a_file_are_told(said, named, build_huggingface, tmp_path):
+def test_wrong_words_beside_a_file_are_refused(said, named, build_huggingface, tmp_path):
     with refused(ModelError, *named):
         load_model(write(tmp_path, state_of(build_huggingface("base", **USUAL)), said))
 
@@ -356,7 +356,7 @@ def test_a_bundle_by_name(normalizes, pipelines, build_huggingface, speech):
         load_bundle("torchaudio:HUBERT_BASE")
 
 
-def test_a_broken_torchaudio_is_told_with_its_cure(monkeypatch):
+def test_a_broken_torchaudio_is_reported_with_its_cure(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchaudio", None)
     with pytest.raises(ModelError):
         load_model("torchaudio:WAV2VEC2_ASR_BASE_960H")

@@ -132,7 +132,7 @@ def test_a_model_against_itself_is_as_fast_within_its_own_spread(folders):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("slow", ["conv", "transformer", None])
-def test_a_smaller_model_that_is_not_faster_is_told(slow, folders, monkeypatch):
+def test_a_smaller_model_that_is_not_faster_is_reported(slow, folders, monkeypatch):
     """A planted fault: the student falls asleep in one of its parts."""
     original = benchmark.open_runnable
     student = folders["shallow"]

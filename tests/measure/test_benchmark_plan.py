@@ -16,7 +16,7 @@ def test_one_setting_is_the_default_and_it_is_the_reports():
     assert read_plan(["a"]).settings == [Setting(threads=1, seconds=10.0, batch=1)]
 
 
-def test_all_that_is_wrong_is_said_at_once():
+def test_all_that_is_wrong_is_reported_at_once():
     with refusing(
         ("MODEL", "no_name"), ("--rounds", "out_of_range"), ("--threads", "repeated"), ("--threads", "no_number"),
         ("--batch", "no_number"), *[("--seconds", "no_number")] * 4,

@@ -7,8 +7,8 @@ import torch
 from rich.console import Console
 
 from bigfoot.errors import ModelError
-from bigfoot.export.command import TARGETS
 from bigfoot.export.onnx import build_onnx, save_onnx
+from bigfoot.export.targets import TARGETS
 from bigfoot.formats.folder import LoadedModel, save_model
 from bigfoot.measure import benchmark
 from bigfoot.measure.benchmark import measure_benchmark
@@ -89,7 +89,7 @@ def test_files_for_other_runtimes_beside_their_model(target, suffix, places, pro
 
 
 @pytest.mark.slow
-def test_a_file_that_names_no_parts_is_told_of(places, tmp_path, monkeypatch):
+def test_a_file_that_names_no_parts_is_reported(places, tmp_path, monkeypatch):
     import onnx
 
     graph = onnx.load(places[1] / "folder" / "model.onnx")
@@ -102,7 +102,7 @@ def test_a_file_that_names_no_parts_is_told_of(places, tmp_path, monkeypatch):
     assert not found.models[0].by_part and names(found.notes[0], "old.onnx")
 
 
-def test_damaged_foreign_and_missing_files_are_told_in_words(places, tmp_path):
+def test_damaged_foreign_and_missing_files_are_refused_in_words(places, tmp_path):
     whole = (places[1] / "folder" / "model.onnx").read_bytes()
     for name, content in {"cut": whole[: len(whole) // 2], "noise": b"\x00\x01 no graph", "empty": b""}.items():
         path = tmp_path / f"{name}.onnx"

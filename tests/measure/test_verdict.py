@@ -38,7 +38,7 @@ def test_who_is_to_blame(changes, part, figures):
     assert names(blame.sentence, part, *figures)
 
 
-def test_rates_of_both_are_told():
+def test_rates_of_both_are_reported():
     sentence = blame_part(parts(), parts(conv=(38.0, 200)), "big").sentence
     assert names(sentence, "5%", "10% in big")
 

@@ -47,7 +47,7 @@ def test_shapes_that_cannot_be_built(changes, named):
         BigfootConfig(**changes)
 
 
-def test_all_problems_are_told_at_once():
+def test_all_problems_are_reported_at_once():
     with pytest.raises(ModelError) as caught:
         BigfootConfig(num_attention_heads=7, conv_groups=[1, 3, 1, 1, 1, 1, 1], layer_intermediate_sizes=[1])
     assert str(caught.value).count(";") == 2

@@ -109,6 +109,14 @@ def test_a_mask_of_another_shape_is_refused(build_model):
         build_model()(torch.zeros(2, 2_000), torch.ones(2, 6))
 
 
+@pytest.mark.parametrize("padding, real", [(0, 2), (0, 0.5), (-1e4, 0), (float("-inf"), 0), (float("nan"), 1), (-1, 1)])
+def test_a_mask_of_other_values_is_refused(build_model, padding, real):
+    mask = torch.full((2, 2_000), float(padding))
+    mask[:, :1_500] = real
+    with pytest.raises(DataError):
+        build_model()(torch.zeros(2, 2_000), mask)
+
+
 ROWS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(0, 4)), min_size=1, max_size=4)
 
 

@@ -31,7 +31,7 @@ def test_kinds():
     assert kinds == [PositionalConv] * 3 + [PositionalConvStack] * 2
 
 
-def test_frames_stay_as_many_and_hear_no_padding(conv):
+def test_frames_stay_as_many_and_depend_on_no_padding(conv):
     x = torch.randn(1, 20, 8)
     mask = torch.arange(20)[None] < 13
     with torch.no_grad():
@@ -53,7 +53,7 @@ def test_training_leaves_the_stored_statistics_and_ignores_the_batch(conv):
     assert all(parameter.grad is not None for parameter in conv.parameters())
 
 
-def test_how_far_a_stack_hears():
+def test_how_far_a_stack_reaches():
     """Three kernels of 5 hear 6 frames to either side; their norms mix channels, never frames."""
     torch.manual_seed(0)
     conv = build_positional_conv(BigfootConfig(**SHAPE, **KINDS["stack"]))

@@ -189,7 +189,7 @@ def test_nothing_is_changed_and_rounded_in_silence(make_small, tmp_path, precisi
 
 
 @pytest.mark.slow
-def test_what_cannot_be_rounded_is_said(build_model):
+def test_what_cannot_be_rounded_is_refused(build_model):
     model = build_model()
     with torch.no_grad():
         model.head.weight[0, 0] = 1e6
@@ -291,7 +291,7 @@ def saved(make_small, processor, tmp_path_factory):
 
 
 @pytest.mark.parametrize("fault", TENSORS)
-def test_damaged_weights_are_said(saved, tmp_path, fault):
+def test_damaged_weights_are_refused(saved, tmp_path, fault):
     damage, named = TENSORS[fault]
     tensors = load_file(saved / "model.safetensors")
     damage(tensors)
@@ -305,7 +305,7 @@ def test_damaged_weights_are_said(saved, tmp_path, fault):
 
 
 @pytest.mark.parametrize("fault", CONFIGS)
-def test_damaged_configurations_are_said(saved, tmp_path, fault):
+def test_damaged_configurations_are_refused(saved, tmp_path, fault):
     damage, named = CONFIGS[fault]
     config = json.loads((saved / "config.json").read_text())
     damage(config)

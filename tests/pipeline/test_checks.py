@@ -15,7 +15,7 @@ from tests.conftest import VOCABULARY, make_teacher
 from tests.pipeline.problems import problems_of
 
 
-def test_everything_wrong_is_said_at_once_by_the_command(launch, narrow_teacher, tmp_path):
+def test_everything_wrong_is_reported_at_once_by_the_command(launch, narrow_teacher, tmp_path):
     """One of each kind: key, type, word, layer, groups, root."""
     wrong = [
         "student.conv_gruops=2", "seed=many", "distill.schedule=linar", "student.layer_init=[0,9,2,3]",
@@ -42,6 +42,7 @@ LAYERS, GROUPS = ("student.layer_init", "bad_layers"), ("student.conv_groups", "
 HEAD = ("finetune.head", "no_vocabulary")
 MODEL_PROBLEMS = {
     "student.num_hidden_layers=5": ("student.num_hidden_layers", "bad_layers"),
+    "distill.cache=s3://bucket/cache": ("distill.cache", "in_the_cloud"),
     "student.layer_init=[-1,0]": LAYERS,
     "student.layer_init=[0,1,2]": LAYERS,
     "student.layer_init=[a,b]": LAYERS,

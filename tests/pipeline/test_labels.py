@@ -63,7 +63,7 @@ def test_given_transcripts_are_left_alone(prepared):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("most", [0.0, 0.6])
-def test_the_teachers_own_are_taken_where_they_are_close_to_what_was_said(most, prepared):
+def test_the_teachers_own_are_taken_where_they_are_close_to_the_transcripts(most, prepared):
     config, data, teacher = prepared
     config.data.transcripts, config.data.max_label_wer = "teacher", most
     labels = choose_labels(config, data, "abc", teacher)
@@ -88,7 +88,7 @@ def test_a_teacher_with_a_decoder_writes_by_it(prepared):
 
 
 @pytest.mark.slow
-def test_labels_are_what_the_teacher_hears_where_it_is_sure(prepared):
+def test_labels_are_what_the_teacher_transcribes_where_it_is_sure(prepared):
     config, data, teacher = prepared
     heard = {split: heard_by(teacher, data.manifests[split]) for split in ("train", "dev")}
     confidences = sorted(confidence for _, confidence in heard["train"].values())
@@ -147,6 +147,8 @@ def test_a_whole_run_on_audio_alone(small_config, silent_table, quick_memory, tm
     assert [row.wer_missing_reason for row in report.rows] == ["no transcripts"] * 4
     assert all(row.wer is None and row.batch_invariant for row in report.rows)
     log = (tmp_path / "run" / "log.txt").read_text()
+    (place,) = [number for number, line in enumerate(log.splitlines()) if " WARNING data: " in line and "WER" in line]
+    assert place < next(number for number, line in enumerate(log.splitlines()) if "student: started" in line)
     assert len(report.notes) >= 2 and all(note in log for note in report.notes[:2])
     assert names(report.rows[2].protocol, "transcripts") and not names(report.rows[0].protocol, "transcripts")
     assert report.rows[0].wer_missing_reason in (tmp_path / "run" / "report" / "report.md").read_text()
@@ -174,7 +176,7 @@ def test_a_batch_without_any_label_trains_on(small_config, quick_report, tmp_pat
 
 
 @pytest.mark.slow
-def test_transcripts_that_are_there_are_not_looked_at(small_config, table_settings, tmp_path):
+def test_transcripts_that_are_there_are_not_read(small_config, table_settings, tmp_path):
     """Letters that no vocabulary has cost an utterance nothing; in test they still do."""
     run_pipeline(small_config(tmp_path, *table_settings, NONE), until="data")
     content = json.loads((tmp_path / "data" / "prepared.json").read_text())

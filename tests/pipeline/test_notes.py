@@ -71,7 +71,7 @@ def test_the_teachers_own_transcripts_are_no_proof(small_config, monkeypatch, tm
 
 
 @pytest.mark.slow
-def test_a_teacher_that_hears_is_not_warned_of(small_config, tmp_path):
+def test_a_teacher_that_transcribes_is_not_warned_of(small_config, tmp_path):
     settings = ("teacher.path=tiny_teacher", "distill.max_steps=1")
     run_pipeline(small_config(tmp_path, *settings), until="distill")
     assert json.loads((tmp_path / "distill" / "facts.json").read_text())["notes"] == []

@@ -5,6 +5,7 @@ import pytest
 import torch
 from accelerate import PartialState
 
+import bigfoot
 from bigfoot.errors import BigfootError, DataError, TrainingError
 from bigfoot.formats.folder import load_model
 from bigfoot.pipeline import inputs, run_pipeline
@@ -49,6 +50,7 @@ def test_the_report_has_its_rows_and_fields(finished_run):
         assert sum(row["macs_by_part"].values()) == row["macs_per_second"]
         assert row["wer_low"] <= row["wer"] <= row["wer_high"] and row["peak_memory_bytes"] > 50e6
         assert row["versions"]["torch"] == torch.__version__
+        assert row["versions"]["bigfoot"] == bigfoot.__version__
     teacher, student = report["rows"][:2]
     assert teacher["speedup"] == teacher["compression_ratio"] == 1.0
     assert student["compression_ratio"] == teacher["num_unique_params"] / student["num_unique_params"] > 1.5

@@ -31,7 +31,7 @@ def test_a_file_size_limit_leaves_the_last_good_checkpoint(uninterrupted, comman
     assert_same_weights(uninterrupted, folder)
 
 
-def test_a_model_that_cannot_be_written_is_said_so(command, launch, tmp_path):
+def test_a_model_that_cannot_be_written_is_reported(command, launch, tmp_path):
     done = launch.run(*command(tmp_path / "run", "distill.eval_every=2"), most_bytes=60_000)
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     assert done.stderr.startswith("error: ") and names(done.stderr, tmp_path / "run", os.strerror(errno.EFBIG))

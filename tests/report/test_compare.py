@@ -42,7 +42,7 @@ def test_rows_of_all_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
+def test_runs_of_one_name_stay_apart(tmp_path: Path) -> None:
     folders = [make_run(tmp_path / seed / "demo", judged("student", 0.05)) for seed in ("seed1", "seed2")]
     assert [each.run for each in compare_runs(folders).rows] == ["seed1/demo", "seed2/demo"]
 

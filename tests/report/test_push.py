@@ -111,7 +111,7 @@ def test_dry_run_writes_what_push_uploads(run, hub, tmp_path):
 @pytest.mark.parametrize(
     "error", [LocalTokenNotFoundError("no token"), HTTPError("no route"), HfHubHTTPError("403", response=REFUSED)]
 )
-def test_a_hub_that_refuses_is_told(error, run, hub, monkeypatch):
+def test_a_hub_that_refuses_is_reported(error, run, hub, monkeypatch):
     def refuse(*_, **__):
         raise error
 

@@ -52,7 +52,7 @@ def test_every_part_is_there(hostile_page: str, read_page: Reader) -> None:
     assert page.tags.count("svg") == 2 * 2 + 1 + 1
 
 
-def test_errors_are_aligned_and_told_without_colour(hostile_page: str) -> None:
+def test_errors_are_aligned_and_marked_without_colour(hostile_page: str) -> None:
     words = hostile_page[hostile_page.index("<article>") : hostile_page.index("<h2>MACs")]
 
     def word(kind: str, said: str, found: str) -> str:

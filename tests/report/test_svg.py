@@ -18,7 +18,7 @@ ROWS = [
 ]
 
 
-def test_text_is_text_and_the_title_is_said() -> None:
+def test_text_is_text_and_the_title_is_there() -> None:
     root = ElementTree.fromstring(render_svg(draw_wer_vs_size(ROWS), 'WER & "size"'))
     name = "{http://www.w3.org/2000/svg}"
     texts = [element.text for element in root.iter(f"{name}text")]
@@ -29,7 +29,7 @@ def test_text_is_text_and_the_title_is_said() -> None:
 
 
 @pytest.mark.slow
-def test_shapes_are_found_and_names_are_said_once_a_page() -> None:
+def test_shapes_are_found_and_names_are_there_once_a_page() -> None:
     figures = [render_svg(draw_wer_vs_size(ROWS), title) for title in ("one", "two")]
     for svg in figures:
         ids = set(re.findall(r' id="([^"]+)"', svg))

@@ -47,7 +47,7 @@ def hear_chunks(engine, wave, chunks):
 
 
 @pytest.mark.slow
-def test_words_that_both_chunks_hear_are_there_once(engine, markers):
+def test_words_of_both_chunks_are_there_once(engine, markers):
     wave, reference = markers
     result = Transcriber(engine, chunk_seconds=12).transcribe([wave])[0]
     chunks = plan_chunks(len(wave), 320, 12 * RATE, round(OVERLAP * RATE))

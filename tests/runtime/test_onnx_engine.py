@@ -124,7 +124,7 @@ def test_folders(tape_file, tmp_path):
         OnnxEngine(tmp_path / "c.onnx")
 
 
-def test_a_pass_that_fails_is_told_in_words(tape_file):
+def test_a_pass_that_fails_is_reported_in_words(tape_file):
     with refused(ModelError, "1", "100"):
         OnnxEngine(tape_file, 1).run(np.zeros((1, 100), np.float32), np.array([100]))
 

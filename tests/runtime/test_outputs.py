@@ -104,7 +104,7 @@ def test_one_file_for_all(bigfoot, tape_file, calls, tmp_path):
         (["--format", "vtt", "--output", "one.vtt"], "--output: 2 files need a folder"),
     ],
 )
-def test_what_cannot_be_written_is_said_before_anything_is_heard(bigfoot, calls, options, said):
+def test_what_cannot_be_written_is_refused_before_anything_is_transcribed(bigfoot, calls, options, said):
     code, output, errors = bigfoot("transcribe", "/nowhere.onnx", calls, *options)
     assert (code, output) == (2, "") and said in errors
 

@@ -25,7 +25,7 @@ def test_results_come_in_the_order_of_the_sources():
     assert len(engine.batches) < 130 and all(len(batch) * max(batch) <= 160_000 for batch in engine.batches)
 
 
-def test_a_model_that_hears_the_padding_gets_one_utterance_at_a_time():
+def test_a_model_that_depends_on_padding_gets_one_utterance_at_a_time():
     waves, texts = random_tapes(20)
     engine = TapeEngine(batch_invariant=False)
     assert [result.text for result in Transcriber(engine).transcribe(waves)] == texts
@@ -119,7 +119,7 @@ def test_progress_counts_all_seconds_once():
     assert sum(told) == pytest.approx(sum(map(len, waves)) / 16_000)
 
 
-def test_results_come_before_all_sources_were_looked_at():
+def test_results_come_before_all_sources_were_read():
     waves, texts = random_tapes(3)
     taken = []
 

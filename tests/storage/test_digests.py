@@ -106,6 +106,7 @@ def test_damage_of_a_folder_is_named(folder, tmp_path_factory):
     (copy / "b").unlink()
     gone = describe_damage(copy, found)
     assert names(damaged, "b") and names(gone, "b") and damaged != gone
+    assert describe_damage(copy / ("x" * 300), found) and describe_damage(copy, {"x" * 300: "1", "a\0b": "2"})
 
 
 @pytest.fixture

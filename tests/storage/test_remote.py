@@ -1,13 +1,20 @@
-"""Places in the cloud: in memory, and on a real S3 server of this machine."""
+"""Places in the cloud: in memory, and on servers of this machine that speak S3 and Google Cloud Storage."""
 
 import uuid
+from pathlib import Path
 
 import pytest
 
+from bigfoot.data.noise import NoiseFolder
+from bigfoot.data.turns import read_turns
 from bigfoot.errors import DataError, MissingExtraError, OutputError
+from bigfoot.formats.huggingface import fetch_folder
 from bigfoot.storage import remote
-from bigfoot.storage.remote import fetch, is_remote, mirrored, written
+from bigfoot.storage.lock import locked
+from bigfoot.storage.places import is_remote
+from bigfoot.storage.remote import fetch, mirrored, written
 from bigfoot.storage.replace import replace_folder, write_file
+from bigfoot.text.lines import read_lines
 from tests.refusals import refused
 
 fsspec = pytest.importorskip("fsspec")
@@ -25,7 +32,7 @@ def cache(tmp_path, monkeypatch):
     return use
 
 
-@pytest.fixture(params=["memory", "s3"])
+@pytest.fixture(params=["memory", "s3", "gs"])
 def place(request, cache, monkeypatch):
     """An empty place: ``memory://...``, or a bucket of a server."""
     if request.param == "memory":
@@ -33,7 +40,27 @@ def place(request, cache, monkeypatch):
         monkeypatch.setattr(memory, "store", {})
         monkeypatch.setattr(memory, "pseudo_dirs", [""])
         return memory, "memory://bucket/runs/a"
-    pytest.importorskip("s3fs")
+    bucket = f"bucket-{uuid.uuid4().hex}"  # servers of one process share what they hold
+    files = (serve_s3 if request.param == "s3" else serve_gs)(request, monkeypatch)
+    files.mkdir(bucket)
+    return files, f"{request.param}://{bucket}/runs/a"
+
+
+def serve_gs(request, monkeypatch):
+    """Files of a server that speaks Google Cloud Storage."""
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # asks Google about every bucket
+    gcsfs = pytest.importorskip("gcsfs")
+    server = pytest.importorskip("gcp_storage_emulator.server").create_server("127.0.0.1", 0, in_memory=True)
+    server.start()
+    request.addfinalizer(server.stop)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server._api._httpd.server_port}")
+    gcsfs.GCSFileSystem.clear_instance_cache()
+    return fsspec.filesystem("gs")
+
+
+def serve_s3(request, monkeypatch):
+    """Files of a server that speaks S3."""
+    s3fs = pytest.importorskip("s3fs")
     server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0)
     server.start()
     request.addfinalizer(server.stop)
@@ -42,12 +69,8 @@ def place(request, cache, monkeypatch):
         monkeypatch.setenv(f"AWS_{name}", "any")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-    import s3fs
-
     s3fs.S3FileSystem.clear_instance_cache()
-    files, bucket = fsspec.filesystem("s3"), f"bucket-{uuid.uuid4().hex}"  # servers of one process share what they hold
-    files.mkdir(bucket)
-    return files, f"s3://{bucket}/runs/a"
+    return fsspec.filesystem("s3")
 
 
 def put(folder, **contents):
@@ -167,6 +190,27 @@ def test_a_file_with_its_companion_is_written_at_the_end_and_not_over_another(ca
 def test_addresses():
     assert all(map(is_remote, ("s3://a/b", "gs://a/b", "hf://me/x", "memory://x", "s3:/a/b")))
     assert not any(map(is_remote, ("runs/demo", "C:/x", "s3", "http:/x", "/s3://a")))
+
+
+@pytest.mark.parametrize("output", ["memory://bucket/out", "s3:/bucket/out"])
+def test_what_is_written_on_this_machine_alone_makes_no_folder_of_an_address(output, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for write in (lambda: write_file(output, b""), lambda: replace_folder(output, Path.mkdir),
+                  lambda: locked(output, inside=True).__enter__()):  # fmt: skip
+        with refused(OutputError, output):
+            write()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_texts_noise_and_models_of_libraries_are_read_from_there(cache, monkeypatch):
+    memory, url = fsspec.filesystem("memory"), "memory://bucket/read"
+    monkeypatch.setattr(memory, "store", {})
+    memory.pipe({f"{url}/lines.txt": b"ONE\nTWO\n", f"{url}/model/tokenizer.json": b"{}"})
+    assert [*read_lines(f"{url}/lines.txt")] == ["ONE", "TWO"]
+    assert (fetch_folder(f"{url}/model") / "tokenizer.json").is_file()
+    for read, rest in ((read_turns, "turns.jsonl"), (NoiseFolder.find, "noise"), (read_lines, "no.txt")):
+        with refused(DataError, f"{url}/{rest}"):
+            [*read(f"{url}/{rest}")]
 
 
 def test_a_library_that_is_missing_is_named(cache, monkeypatch):

@@ -19,7 +19,7 @@ from bigfoot.storage import replace as replacing_module
 from bigfoot.storage.inventory import MARKER, Inventory
 from bigfoot.storage.ownership import Earlier, MayReplace, check_file, check_folder, find_foreign
 from bigfoot.storage.places import leftovers, locate, refuse_overwriting, temporary
-from bigfoot.storage.replace import recover_folder, replace_folder, replacing, write_file, write_files
+from bigfoot.storage.replace import recover_folder, replace_folder, replacing, swapped_in, write_file, write_files
 from tests.refusals import refused
 
 FORCE = MayReplace(force=True)
@@ -227,6 +227,9 @@ def test_files_and_folders_are_not_mistaken_for_each_other(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OutputError):
         write_file(tmp_path / "pipe", b"x", may=FORCE)
+    with refused(OutputError, tmp_path / "folder"), swapped_in(tmp_path / "folder"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder", "pipe"]
 
 
 @pytest.mark.parametrize("name", ["model", "модель ü.v2", "n" * 200, "日" * 80, "a\nb", "\udcff"])

@@ -87,7 +87,7 @@ def test_likely_sentences_are_the_usual_ones():
     assert ranked.most_common(1)[0][0] == "ONE TWO THREE"
 
 
-def test_what_is_no_model_is_told(tmp_path):
+def test_what_is_no_model_is_refused(tmp_path):
     with pytest.raises(DataError):
         train_ngram(["", "  "], 2)
     with refused(DataError, "nowhere.arpa"):

@@ -163,7 +163,7 @@ def test_a_blank_is_added_where_there_is_none(tokenizers_by_kind):
     assert tokenizer.decode(tokenizer.encode("\u00c4 \u4e2d")) == "\u00c4 \u4e2d"
 
 
-def test_damaged_folders_are_told(tokenizers_by_kind, tmp_path, edit_json):
+def test_damaged_folders_are_refused(tokenizers_by_kind, tmp_path, edit_json):
     save_processor(Processor(tokenizers_by_kind["bpe"]), tmp_path / "whole")
     for name, spoil, named in (
         ("lost", lambda folder: (folder / "tokenizer.model").unlink(), "tokenizer"),

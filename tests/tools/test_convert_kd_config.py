@@ -175,7 +175,7 @@ def test_wrong_values_are_errors_all_at_once_and_nothing_is_written(convert, tmp
     assert not (tmp_path / "new.yaml").exists()
 
 
-def test_a_value_that_bigfoot_refuses_is_said(convert):
+def test_a_value_that_bigfoot_refuses_is_reported(convert):
     status, _, _, errors = convert(FOLLOW_UP, **{"knowledge_distillation.optimization.learning_rate": 0.0})
     assert status == 2 and names(errors, "distill.learning_rate", 0)
 

@@ -14,7 +14,7 @@ def test_a_model_out_of_a_text_file(tmp_path, capsys):
     assert read_arpa(out).score("ONE TWO THREE") == pytest.approx(expected.score("ONE TWO THREE"), abs=1e-5)
 
 
-def test_bad_arguments_are_told(tmp_path, capsys):
+def test_bad_arguments_are_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([str(tmp_path / "nowhere.txt"), str(tmp_path / "out.arpa")])
     with pytest.raises(SystemExit):

@@ -66,7 +66,7 @@ SPOKEN = ["ONE TWO", "TWO", "TWO THREE", "NINE"]
         (["ONE TWO BUT FAR TOO MANY LETTERS AS WELL", "TWO", "TWO THREE", "NINE"], True),
     ],
 )
-def test_a_teacher_that_hears_no_better_than_chance(heard, warned):
+def test_a_teacher_no_better_than_chance(heard, warned):
     found = describe_teacher(SPOKEN, heard)
     assert (found is not None) == warned
     if found:

@@ -366,7 +366,7 @@ def test_a_batch_left_out_is_as_if_it_were_not_in_the_stream(how, accumulate, ma
 
 
 @pytest.mark.slow
-def test_what_was_left_out_is_neither_lost_nor_told_twice_by_a_run_taken_up_again(
+def test_what_was_left_out_is_neither_lost_nor_reported_twice_by_a_resumed_run(
     make_objective, make_run, tmp_path, monkeypatch
 ):
     break_losses(monkeypatch, at(2, 6), no_number)
@@ -388,7 +388,7 @@ def test_what_was_left_out_is_neither_lost_nor_told_twice_by_a_run_taken_up_agai
 
 
 @pytest.mark.slow
-def test_an_exploding_loss_is_told_and_its_step_taken(make_objective, make_run, monkeypatch):
+def test_an_exploding_loss_is_reported_and_its_step_taken(make_objective, make_run, monkeypatch):
     seen = []
     break_losses(monkeypatch, lambda batch: seen.append(1) or len(seen) == 23, lambda total: total * 1000.0)
     run = make_run(max_steps=24, log_every=1, eval_every=24, checkpoint_every=24)

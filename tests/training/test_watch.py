@@ -93,7 +93,7 @@ def run_losses(watch, losses, progress=None):
     return progress
 
 
-def test_a_loss_far_above_the_last_ones_is_told_and_kept(watch):
+def test_a_loss_far_above_the_last_ones_is_reported_and_kept(watch):
     progress = run_losses(watch, [*[1.0] * 25, 21.0, 1.0, 19.0, 1.0])
     assert progress.exploded == [26] and len(saved(watch)) == 2
     (note,) = progress.notes.values()
@@ -121,7 +121,7 @@ def test_what_is_kept_of_explosions_is_bounded(watch):
     assert len(progress.exploded) == 30 and len(saved(watch)) == 40 and len(progress.recent_losses) == 50
 
 
-def test_a_note_is_said_once(watch, caplog, monkeypatch):
+def test_a_note_is_logged_once(watch, caplog, monkeypatch):
     import logging
 
     monkeypatch.setattr(logging.getLogger("bigfoot"), "propagate", True)

@@ -76,7 +76,7 @@ class DecoderLayer(nn.Module):
         streams = memory.chunk(len(self._attentions), dim=-1)
         return [attention.project(stream) for attention, stream in zip(self._attentions, streams, strict=True)]
 
-    def _hear(self, x: Tensor, memory: list[tuple[Tensor, Tensor]], memory_mask: Tensor | None) -> Tensor:
+    def _attend_to_memory(self, x: Tensor, memory: list[tuple[Tensor, Tensor]], memory_mask: Tensor | None) -> Tensor:
         attentions = zip(self._attentions, memory, strict=True)
         first, *others = (attention(x, *stream, memory_mask) for attention, stream in attentions)
         if self.stream_gates is None:
@@ -105,7 +105,7 @@ class DecoderLayer(nn.Module):
         if cache is not None:
             own = cache.extend(*own)
         x = x + self.dropout(self.attention(normed, *own, mask))
-        x = x + self.dropout(self._hear(self.memory_norm(x), memory, memory_mask))
+        x = x + self.dropout(self._attend_to_memory(self.memory_norm(x), memory, memory_mask))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
 

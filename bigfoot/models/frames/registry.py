@@ -22,8 +22,10 @@ def register_frame_encoder(name: str, encoder: type[FrameEncoder]) -> None:
     Raises:
         ModelError: the name is taken by another class.
     """
-    taken = _ENCODERS.get(name)
-    if name == _WHISPER or (taken is not None and taken.__qualname__ != encoder.__qualname__):
+    taken = _ENCODERS.get(name, encoder)
+    # A module that is loaded again replaces its own class.
+    other = (taken.__module__, taken.__qualname__) != (encoder.__module__, encoder.__qualname__)
+    if name == _WHISPER or other:
         raise ModelError(f"an encoder {name!r} is registered already; choose another name")
     _ENCODERS[name] = encoder
 

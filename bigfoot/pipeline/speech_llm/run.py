@@ -22,6 +22,8 @@ from bigfoot.pipeline.speech_llm.rows import measure_models
 from bigfoot.pipeline.speech_llm.steps import START, SpeechLLMRun, read_splits, run_start, run_step
 from bigfoot.pipeline.vouching import read_report, write_report
 from bigfoot.report.rows import Report
+from bigfoot.storage.places import is_remote
+from bigfoot.storage.remote import mirrored
 from bigfoot.storage.state import forget_state
 from bigfoot.tasks.speech_llm.settings import KIND, STAGES, SpeechLLMConfig
 
@@ -60,8 +62,11 @@ def run_speech_llm(
         problems.append(Problem("--until", "unknown_stage", f"{until!r} is none of {', '.join(stages)}"))
     if problems:
         raise ConfigError(problems)
-    with sole_run(Path(config.run_dir)):
-        return _run(config, until, path), config
+    with mirrored(config.run_dir) as folder:
+        if is_remote(config.run_dir):
+            config.run_dir = str(folder)
+        with sole_run(folder):
+            return _run(config, until, path), config
 
 
 def _run(config: SpeechLLMConfig, until: str, path: str) -> Report | None:

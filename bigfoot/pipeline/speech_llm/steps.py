@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from accelerate import PartialState
+from torch import Tensor, nn
 
 from bigfoot.compress.depth import Depth
 from bigfoot.compress.registry import apply_technique
@@ -54,6 +56,7 @@ class SpeechLLMRun:
         examples: by split, as far as files are named.
         fingerprint: of the turns and their audio.
         results: of the steps so far.
+        states: of encoders by recording, as far as stages keep them in memory; by digest of the encoder's weights.
     """
 
     config: SpeechLLMConfig
@@ -61,6 +64,7 @@ class SpeechLLMRun:
     examples: dict[str, list[Example]]
     fingerprint: str
     results: list[StepResult] = field(default_factory=list)
+    states: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
     def load(self, result: StepResult) -> LoadedSpeechLLM:
         """Load the model of a step."""
@@ -189,7 +193,8 @@ def _train(run: SpeechLLMRun, result: StepResult) -> None:
     train, dev = ([e for e in run.examples[split] if e.task in wanted] for split in ("train", "dev"))
     if config.language_model != "frozen":
         loaded.small = None
-    stage = Stage(result.row, config, loaded, train, dev, run.config.data, teacher)
+    states = run.states.setdefault(_digest(loaded.model.speech_encoder), {})
+    stage = Stage(result.row, config, loaded, train, dev, run.config.data, teacher, states=states)
     trained, learns = stage.run(result.folder.parent, run.config, result.fingerprint)
     total = sum(count_params(part) for part in loaded.model.parts().values())
     parts = ", ".join(f"{part} {count:,}" for part, count in learns.items())
@@ -199,6 +204,11 @@ def _train(run: SpeechLLMRun, result: StepResult) -> None:
     _save(best, result)
     result.seconds, result.records, result.best_step = trained.seconds, trained.records, trained.best_step
     result.notes += [*trained.notes, *stage.cuts.describe(f"{result.row}, train and dev")]
+
+
+def _digest(module: nn.Module) -> str:
+    tensors = {name: tensor.cpu().numpy().tobytes() for name, tensor in module.state_dict().items()}
+    return fingerprint([(name, hashlib.sha256(content).hexdigest()) for name, content in tensors.items()])
 
 
 def _uncompressed(run: SpeechLLMRun) -> LoadedSpeechLLM:

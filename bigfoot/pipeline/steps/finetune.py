@@ -26,6 +26,7 @@ from bigfoot.pipeline.fingerprints import digest_files, fingerprint_files
 from bigfoot.pipeline.plan import Models, Plan
 from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.steps.training import TrainingStep, build_run, train_and_save
+from bigfoot.storage.remote import fetch
 from bigfoot.text.building import build_tokenizer
 from bigfoot.text.tokenizer import Tokenizer, count_unknown, describe_unknown
 from bigfoot.text.tokenizers import Processor
@@ -55,7 +56,7 @@ class FinetuneStep(TrainingStep):
         if package and importlib.util.find_spec(package) is None:
             message = f"{finetune.tokenizer} needs a package: {install_hint(extra)}"
             yield Problem("finetune.tokenizer", "missing_package", message)
-        if finetune.tokenizer_text is not None and not Path(finetune.tokenizer_text).expanduser().is_file():
+        if finetune.tokenizer_text is not None and not _is_file(finetune.tokenizer_text):
             yield Problem("finetune.tokenizer_text", "no_file", f"no file {finetune.tokenizer_text}")
         writes_own = finetune.decoder.kind == "pretrained" and finetune.objective != "ctc"
         if writes_own and plan.config.evaluate.autoregressive.ctc_weight:
@@ -98,7 +99,14 @@ class FinetuneStep(TrainingStep):
 
 
 def _expand(path: str) -> Path:
-    return Path(path).expanduser()
+    return fetch(path).expanduser()
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return _expand(path).is_file()
+    except DataError:  # in the cloud there is none
+        return False
 
 
 def _head_problems(models: Models) -> Iterator[Problem]:

@@ -11,6 +11,7 @@ from bigfoot.distill.objective import active_losses, needed_targets, objective_p
 from bigfoot.distill.packing import CACHEABLE
 from bigfoot.distill.registry import LossesConfig
 from bigfoot.pipeline.plan import Models, Plan
+from bigfoot.storage.places import is_remote
 
 
 def loss_problems(
@@ -43,6 +44,8 @@ def loss_problems(
 def _cache_problems(step: str, losses: LossesConfig, plan: Plan, models: Models) -> Iterator[Problem]:
     """Check whether the teacher's outputs can be cached: they must be the same every time, and not too many."""
     augment, key = plan.config.data.augment, "distill.cache"
+    if is_remote(plan.config.distill.cache or ""):
+        yield Problem(key, "in_the_cloud", "it is read in every step; name a folder of this machine")
     changes = {"speed": augment.speed != [1.0, 1.0], "gain_db": augment.gain_db != [0.0, 0.0],
                "noise_probability": augment.noise_probability > 0}  # fmt: skip
     changing = [f"data.augment.{name}" for name, changed in changes.items() if changed]

@@ -39,12 +39,12 @@ class StageObjective(SpeechLLMObjective):
     Args:
         model: what learns.
         losses: weights.
-        cache_encoder: keep the states of a frozen encoder in memory.
+        states: of a frozen encoder by recording, kept in memory and filled; None to encode every time.
     """
 
-    def __init__(self, model: SpeechLLM, losses: SpeechLLMLosses, *, cache_encoder: bool = False) -> None:
+    def __init__(self, model: SpeechLLM, losses: SpeechLLMLosses, states: dict[str, Tensor] | None = None) -> None:
         super().__init__(model, losses)
-        self._states: dict[str, Tensor] | None = {} if cache_encoder else None
+        self._states = states
         self._ids: list[str] = []
 
     @property
@@ -212,6 +212,7 @@ class Stage:
         data: how turns stand in prompts.
         teacher: the uncompressed speech LLM, where the losses compare with it.
         cuts: of histories, filled.
+        states: of the encoder, if it is cached: an earlier stage with the same encoder has filled them.
     """
 
     name: str
@@ -222,6 +223,7 @@ class Stage:
     data: TurnsConfig
     teacher: LoadedSpeechLLM | None = None
     cuts: Cuts = field(default_factory=Cuts)
+    states: dict[str, Tensor] = field(default_factory=dict)
 
     def run(self, folder: Path, settings: SpeechLLMConfig, fingerprint: str) -> tuple[TrainingResult, dict[str, int]]:
         """Train; the same call resumes a killed stage.
@@ -243,7 +245,7 @@ class Stage:
                 self.loaded.model, language_model=config.language_model, encoder=config.encoder,
                 top_layers=config.top_layers, lora_rank=config.lora_rank,
             )  # fmt: skip
-        objective = StageObjective(self.loaded.model, config.losses, cache_encoder=config.cache_encoder)
+        objective = StageObjective(self.loaded.model, config.losses, self.states if config.cache_encoder else None)
         stream = PromptStream(
             self.train, builder, config.batch_size, settings.seed, cached, TEXT_SPEECH in objective.weights
         )

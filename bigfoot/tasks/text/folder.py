@@ -25,7 +25,8 @@ from bigfoot.models.tasks.kinds.registry import find_kind
 from bigfoot.models.tasks.shape import TaskShape
 from bigfoot.muting import muted, without_bars
 from bigfoot.storage.ownership import OWN_OR_EDITED
-from bigfoot.storage.remote import fetch, is_remote
+from bigfoot.storage.places import is_remote
+from bigfoot.storage.remote import fetch
 from bigfoot.storage.replace import replace_folder
 from bigfoot.storage.state import parse_as
 from bigfoot.tasks.text.batches import TextReader

@@ -130,7 +130,7 @@ def test_a_foreign_folder_runs_no_code(build_model, small_gpt2, tmp_path, edit_j
         ({"n_embd": 32}, ()),
     ],
 )
-def test_a_model_that_cannot_be_a_decoder_is_said_so(changes, named, build_model, small_gpt2, tmp_path, edit_json):
+def test_a_model_that_cannot_be_a_decoder_is_refused(changes, named, build_model, small_gpt2, tmp_path, edit_json):
     shutil.copytree(small_gpt2, tmp_path / "other")
     edit_json(tmp_path / "other" / "config.json", **changes)
     with refused(ModelError, *named):

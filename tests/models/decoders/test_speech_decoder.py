@@ -79,7 +79,7 @@ def test_fused_by_attention_begins_with_the_first_stream_alone(build_model, spee
 
 
 @torch.no_grad()
-def test_heard_by_every_layer_begins_with_the_first_stream_alone(build_model, speech):
+def test_attended_by_every_layer_begins_with_the_first_stream_alone(build_model, speech):
     one = with_decoder(build_model("base"), SMALL, seed=1)
     fused = with_decoder(build_model("base"), SMALL | ALL_STREAMS | {"fuse": "decoder"}, seed=1)
     left = fused.decoder.load_state_dict(one.decoder.state_dict(), strict=False)
@@ -91,7 +91,7 @@ def test_heard_by_every_layer_begins_with_the_first_stream_alone(build_model, sp
     assert (ask(fused, speech[0], labels).decoder_logits - before).abs().max() > 5e-5
 
 
-def test_every_stream_is_heard_and_every_weight_learns(model, speech):
+def test_every_stream_counts_and_every_weight_learns(model, speech):
     ask(model, speech[0], torch.tensor([[4, 9, 5]])).decoder_logits.logsumexp(-1).sum().backward()
     silent = [name for name, p in model.decoder.named_parameters() if p.grad is None or not p.grad.any()]
     assert silent == []
@@ -110,7 +110,7 @@ def test_every_stream_is_heard_and_every_weight_learns(model, speech):
         ([1], ("dropout",)),
     ],
 )
-def test_a_shape_that_cannot_be_is_said_so(decoder, named):
+def test_a_shape_that_cannot_be_is_refused(decoder, named):
     with refused(ModelError, *named):
         BigfootConfig(decoder=decoder)
 
@@ -133,7 +133,7 @@ def test_a_folder_that_lacks_a_weight_of_it_is_refused(build_model, processor, t
         load_model(tmp_path / "other")
 
 
-def test_what_is_read_and_what_is_to_be_said():
+def test_what_is_read_and_what_is_to_be_written():
     inputs, targets = teacher_forcing(torch.tensor([[3, 4, 5], [6, -100, -100], [-100, -100, -100]]), 0, 1)
     assert inputs.tolist() == [[0, 3, 4, 5], [0, 6, 1, 1], [0, 1, 1, 1]]
     assert targets.tolist() == [[3, 4, 5, 1], [6, 1, -100, -100], [-100] * 4]

@@ -13,7 +13,7 @@ def hear(frames, mask=None):
 
 
 @torch.no_grad()
-def test_every_frame_is_told_when_it_is():
+def test_every_frame_has_its_time():
     streams = AudioStreams(DecoderShape(hidden_size=8, num_heads=2), SIZES, 8)
     memory, _ = streams(hear(torch.zeros(1, 4, 6)))
     told = memory[0] - streams.projections["encoder"].bias

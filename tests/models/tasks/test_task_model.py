@@ -1,5 +1,6 @@
 """A model with a task head: an answer never depends on the batch, and a folder gives the same answers back."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,6 +10,9 @@ from bigfoot.models import BigfootConfig, BigfootForCTC
 from bigfoot.models.reshape import with_new_head, with_task_head, without_head
 from bigfoot.models.tasks.pooling.registry import POOLINGS
 from bigfoot.models.tasks.shape import KINDS, POOLING_NAMES
+from bigfoot.runtime.task_answers import compute_scores
+from bigfoot.tasks.answers import Answers, task_facts
+from bigfoot.tasks.metrics import score_answers
 
 KIND_CHANGES = {
     "single_label": {"kind": "single_label", "labels": ["a", "b", "c"]},
@@ -44,9 +48,19 @@ def build_task_model(build_model, structure, pooling, layers="last", **shape):
     return model
 
 
+def measure(model, logits):
+    """Metrics of logits against labels that are right, wrong and right again; confidences to four digits."""
+    facts, scale = task_facts(model.task_head.shape), 1 / logits.std()
+    truth = np.arange(len(logits))[:, None] % 3
+    scores = compute_scores((scale * logits).double().numpy(), facts)
+    names = [str(row) for row in range(len(logits))]
+    found = score_answers(Answers(names, names, truth.astype(float), scores, facts), "macro_f1", samples=0, seed=0)
+    return {**found.metrics, "ece": round(found.metrics["ece"], 4)}, found.per_class, found.confusion
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("structure", FAMILIES)
-def test_pooled_and_logits_are_the_same_alone_and_in_every_batch(structure, build_model, utterances):
+def test_pooled_logits_and_metrics_are_the_same_alone_and_in_every_shuffled_batch(structure, build_model, utterances):
     """One pass of the encoder serves the heads of all poolings; the first is the model's own, with energies."""
     models = [
         build_task_model(build_model, structure, pooling, "weighted" if pooling != "last" else "last",
@@ -62,13 +76,15 @@ def test_pooled_and_logits_are_the_same_alone_and_in_every_batch(structure, buil
 
     with torch.no_grad():
         alone = [answer(*collate([wave])) for wave in utterances]
-        for size in (2, 4, 8):
-            for start in range(0, len(utterances), size):
-                batch = answer(*collate(utterances[start : start + size]))
-                for row, one in enumerate(alone[start : start + size]):
-                    for (logits, pooled), (own_logits, own_pooled) in zip(batch, one, strict=True):
-                        assert (pooled[row] - own_pooled[0]).abs().max() < 1e-5
-                        assert (logits[row] - own_logits[0]).abs().max() < 1e-5
+        expected = [torch.cat([one[head][0] for one in alone]) for head in range(len(models))]
+        for size in (1, 2, 4, 8):
+            order = torch.randperm(len(utterances), generator=torch.Generator().manual_seed(size))
+            batches = [answer(*collate([utterances[row] for row in rows])) for rows in order.split(size)]
+            for head, model in enumerate(models):
+                logits, pooled = (torch.cat([b[head][part] for b in batches])[order.argsort()] for part in (0, 1))
+                assert (logits - expected[head]).abs().max() < 1e-5
+                assert (pooled - torch.cat([one[head][1] for one in alone])).abs().max() < 1e-5
+                assert measure(model, logits) == measure(model, expected[head])
         whole = models[0](utterances[1][None])
     assert torch.allclose(whole.task_logits, alone[1][0][0], atol=1e-5)
     assert alone[1][0][1].shape[1] == models[0].config.hidden_size + 16

@@ -1,0 +1,67 @@
+"""Formats that ``bigfoot export`` writes: a file each, and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bigfoot.export.facts import check_exportable
+from bigfoot.export.gate import Build
+from bigfoot.export.onnx import build_onnx, require_onnx
+from bigfoot.export.onnx_asr import build_onnx_asr
+from bigfoot.export.openvino import build_openvino
+from bigfoot.export.runtime_folder import check_rate
+from bigfoot.export.sherpa import build_sherpa, check_sherpa
+from bigfoot.export.torch_export import build_torch_export
+from bigfoot.formats.folder import LoadedModel
+from bigfoot.runtime.openvino_engine import require_openvino
+
+
+def _nothing() -> None:
+    """No extra is needed."""
+
+
+def _require_openvino() -> None:
+    require_onnx()
+    require_openvino()
+
+
+@dataclass(frozen=True)
+class Target:
+    """A format to write.
+
+    Args:
+        build: what makes it of a model.
+        suffix: that its files are known by; None where any will do.
+        has_int8: whether int8 has a form there.
+        is_folder: whether it is a folder of several files.
+        require: raises an error that names a missing extra.
+        check: raises an error where it cannot hold a model.
+    """
+
+    build: Build
+    suffix: str | None = None
+    has_int8: bool = False
+    is_folder: bool = False
+    require: Callable[[], None] = _nothing
+    check: Callable[[LoadedModel], None] = check_exportable
+
+
+TARGETS = {
+    "onnx": Target(build_onnx, has_int8=True, require=require_onnx),
+    "openvino": Target(build_openvino, ".xml", require=_require_openvino),
+    "torch-export": Target(build_torch_export, ".pt2"),
+    "sherpa": Target(build_sherpa, has_int8=True, is_folder=True, require=require_onnx, check=check_sherpa),
+    "onnx-asr": Target(build_onnx_asr, has_int8=True, is_folder=True, require=require_onnx, check=check_rate),
+}
+FILE_SUFFIXES = (".onnx", *(target.suffix for target in TARGETS.values() if target.suffix))
+"""Suffixes that name a file, and no folder."""
+
+
+def writes_folder(to: str) -> bool:
+    """Return whether a target is a folder; an unknown one is not.
+
+    Args:
+        to: name of a target.
+    """
+    return to in TARGETS and TARGETS[to].is_folder
