@@ -7,8 +7,9 @@ agree, so that is where they are cut.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ OVERLAP: Seconds = 4.0
 _WHOLE_GROUPS = 12
 
 FrameIds = npt.NDArray[np.int64]
+Rows: TypeAlias = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -79,14 +81,34 @@ def join_frames(pieces: Iterable[tuple[int, FrameIds]]) -> FrameIds:
         >>> join_frames([(0, left), (1, right)]).tolist()
         [7, 0, 0, 5, 0, 0, 0, 6]
     """
-    kept: list[FrameIds] = []
+    kept = join_rows((start, ids, ids) for start, ids in pieces)
+    return np.concatenate([*kept, np.zeros(0, dtype=np.int64)])
+
+
+def join_rows(pieces: Iterable[tuple[int, FrameIds, Rows]]) -> Iterator[Rows]:
+    """Join what stands in the frames of overlapping chunks, where their best tokens agree.
+
+    Args:
+        pieces: of each chunk its first frame in the recording, its best tokens (T,), and its rows (T, ...), in order.
+
+    Yields:
+        Rows of the recording, those of a chunk when the next one is there.
+
+    Examples:
+        >>> left, right = np.array([7, 0, 0, 5]), np.array([0, 0, 5, 6])
+        >>> [rows.tolist() for rows in join_rows([(0, left, left * 10), (1, right, right * 10)])]
+        [[70, 0], [0, 50, 60]]
+    """
     begin, pending = 0, np.zeros(0, dtype=np.int64)  # What is not given away yet, and its first frame.
-    for start, ids in pieces:
+    held: Rows | None = None
+    for start, ids, rows in pieces:
         shared = begin + len(pending) - start
         cut = start + (find_cut(pending[start - begin :], ids[:shared]) if shared > 0 else 0)
-        kept.append(pending[: cut - begin])
-        begin, pending = cut, ids[cut - start :]
-    return np.concatenate([*kept, pending])
+        if held is not None:
+            yield held[: cut - begin]
+        begin, pending, held = cut, ids[cut - start :], rows[cut - start :]
+    if held is not None:
+        yield held
 
 
 def find_cut(left: Sequence[int] | FrameIds, right: Sequence[int] | FrameIds) -> int:

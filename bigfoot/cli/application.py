@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from bigfoot.cli.align import align
 from bigfoot.cli.ask import ask
 from bigfoot.cli.benchmark import benchmark
 from bigfoot.cli.classify import classify
@@ -29,8 +30,8 @@ from bigfoot.muting import mute_libraries
 from bigfoot.progress import close_bars
 
 COMMANDS = (
-    compress, train_task, train_text, describe, evaluate, summary, benchmark, compare, transcribe, serve, classify,
-    generate, ask, embed, convert, quantize, export, push, configs, doctor,
+    compress, train_task, train_text, describe, evaluate, summary, benchmark, compare, transcribe, align, serve,
+    classify, generate, ask, embed, convert, quantize, export, push, configs, doctor,
 )  # fmt: skip
 """In the order of ``bigfoot --help``: one file per command."""
 

@@ -19,7 +19,7 @@ def serve(
         list[str],
         typer.Argument(
             help=f"NAME=MODEL, or MODEL, named by its file or folder. {MODEL_HELP} Best an .onnx file.",
-            metavar="MODEL...",
+            metavar="MODEL",
         ),
     ],
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all of the machine's.")] = "127.0.0.1",

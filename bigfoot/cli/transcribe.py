@@ -102,12 +102,18 @@ def open_transcriber(model: str, threads: int | None, search: SearchConfig | Non
     """
     from bigfoot.runtime.transcriber import Transcriber
 
-    engine = _open_engine(model, threads)
+    engine = open_any_engine(model, threads)
     decode = None if search is None else _build_decode(search, engine.facts.tokenizer)
     return Transcriber(engine, decode=decode)
 
 
-def _open_engine(model: str, threads: int | None) -> Engine:
+def open_any_engine(model: str, threads: int | None) -> Engine:
+    """Open an exported file by its runtime, anything else with torch.
+
+    Args:
+        model: argument of the command line.
+        threads: of either runtime.
+    """
     place = Path(model)
     exported = place.is_dir() and not (place / "config.json").exists() and any(place.glob("*.onnx"))
     if exported or place.suffix in (".onnx", ".xml"):

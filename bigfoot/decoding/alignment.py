@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from bigfoot.decoding.hypotheses import LogProbs
+from bigfoot.decoding.viterbi import Chain, find_path
 from bigfoot.text.tokenizer import Tokenizer
 from bigfoot.text.words import PlacedText
 from bigfoot.types import Seconds
@@ -108,41 +109,37 @@ def align_prefix(log_probs: LogProbs, labels: Sequence[int], blank_id: int) -> l
     return _align(log_probs, labels, blank_id, may_stop=True)
 
 
+def chain_labels(labels: Sequence[int], blank_id: int, *, may_stop: bool = False) -> Chain:
+    """Chain labels with a blank before, between and behind them: label ``n`` is state ``2 * n + 1``.
+
+    Args:
+        labels: U ids.
+        blank_id: of the blank.
+        may_stop: see ``Chain``.
+
+    Examples:
+        >>> chain_labels([5, 5, 6], blank_id=0).may_skip.nonzero()[0].tolist()
+        [5]
+    """
+    columns = np.full(2 * len(labels) + 1, blank_id)
+    columns[1::2] = labels
+    # Past a blank only between different labels.
+    may_skip = np.zeros(len(columns), dtype=bool)
+    may_skip[3::2] = columns[3::2] != columns[1:-2:2]
+    return Chain(columns, may_skip, may_stop)
+
+
 def _align(log_probs: LogProbs, labels: Sequence[int], blank_id: int, *, may_stop: bool) -> list[AlignedToken]:
     if not labels or not len(log_probs):
         return []
-    states = np.full(2 * len(labels) + 1, blank_id)
-    states[1::2] = labels
-    path = _best_path(np.asarray(log_probs, dtype=np.float64), states, may_stop)
+    path = find_path(log_probs, chain_labels(labels, blank_id, may_stop=may_stop))
+    if path is None:
+        raise ValueError(f"no alignment of {len(labels)} labels to {len(log_probs)} frames is possible")
     found = []
     for index, label in enumerate(labels[: (int(path[-1]) + 1) // 2]):
         begin, end = (int(np.searchsorted(path, 2 * index + 1, side)) for side in ("left", "right"))
         found.append(AlignedToken(int(label), begin, end, float(np.mean(log_probs[begin:end, label]))))
     return found
-
-
-def _best_path(log_probs: np.ndarray, states: np.ndarray, may_stop: bool) -> np.ndarray:
-    """State of every frame, (T,), from log posteriors (T, V) and labels (S,) with blanks around."""
-    frames, size = len(log_probs), len(states)
-    # Past a blank only between different labels.
-    jumps = np.zeros(size, dtype=bool)
-    jumps[3::2] = states[3::2] != states[1:-2:2]
-    best = np.full(size, -np.inf)
-    best[:2] = log_probs[0, states[:2]]
-    steps = np.zeros((frames, size), dtype=np.int8)
-    for frame in range(1, frames):
-        one, two = np.full(size, -np.inf), np.full(size, -np.inf)
-        one[1:], two[2:] = best[:-1], best[:-2]
-        two[~jumps] = -np.inf
-        choices = np.stack([best, one, two])
-        steps[frame] = choices.argmax(0)
-        best = choices.max(0) + log_probs[frame, states]
-    path = np.empty(frames, dtype=np.int64)
-    last = np.arange(size) if may_stop else np.array([size - 1, size - 2])
-    path[-1] = last[best[last].argmax()]
-    for frame in range(frames - 1, 0, -1):
-        path[frame - 1] = path[frame] - steps[frame, path[frame]]
-    return path
 
 
 def time_words(

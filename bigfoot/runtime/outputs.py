@@ -6,12 +6,12 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, repeat
 from pathlib import Path
-from typing import TextIO
+from typing import Any, Protocol, TextIO
 
 from bigfoot.config.problems import Problem
 from bigfoot.errors import AudioError, ConfigError, OutputError
@@ -22,7 +22,44 @@ from bigfoot.runtime.transcript import Transcript
 from bigfoot.storage.ownership import OWN_ONLY, MayReplace, check_file
 from bigfoot.storage.replace import replacing, write_file
 
-Write = Callable[[Argument | None, Transcript], None]
+
+@dataclass(frozen=True)
+class Kinds:
+    """Kinds of files that results are written as.
+
+    Args:
+        render: formats by name; of a result without an error.
+        to_dict: a JSON object of any result.
+        alone: formats of which a stream holds one recording.
+        named: formats whose lines start with the name where there are several recordings.
+        suffixes: of files, where they are not the format's name.
+    """
+
+    render: Mapping[str, Callable[[Any], str]]
+    to_dict: Callable[[Any], dict[str, Any]]
+    alone: Collection[str]
+    named: Collection[str] = ()
+    suffixes: Mapping[str, str] = field(default_factory=dict)
+
+    def place(self, argument: Argument, kind: str) -> Path:
+        """Name the file of a result, below its folder."""
+        return argument.place.with_suffix(f".{self.suffixes.get(kind, kind)}")
+
+
+class Result(Protocol):
+    """Of one recording, or why there is none."""
+
+    @property
+    def source(self) -> str:
+        """Name of the recording."""
+
+    @property
+    def error(self) -> str | None:
+        """Why there is nothing, or None."""
+
+
+TRANSCRIPTS = Kinds(FORMATS, to_dict, alone=("srt", "vtt"), named=("txt",))
+Write = Callable[[Argument | None, Any], None]
 
 
 def is_folder(output: str | None) -> bool:
@@ -38,30 +75,32 @@ def is_stream(output: str) -> bool:
 
 
 def check_output(
-    arguments: Sequence[Argument], kind: str, output: str | None, may: MayReplace = OWN_ONLY
-) -> None:
+    arguments: Sequence[Argument], kind: str, output: str | None, may: MayReplace = OWN_ONLY,
+    kinds: Kinds = TRANSCRIPTS,
+) -> None:  # fmt: skip
     """Refuse what cannot be written, before anything is computed.
 
     Args:
         arguments: what is to be transcribed.
-        kind: of ``FORMATS``.
+        kind: of ``kinds``.
         output: a file, a folder, or None for standard output.
         may: what may be replaced, with the model in it; the audio never is.
+        kinds: formats that there are.
 
     Raises:
         ConfigError: no such format, subtitles of several files in one stream, or two results in one file.
         OutputError: a file that was not written by bigfoot, or changed since, would be replaced.
     """
     problems = []
-    if kind not in FORMATS:
-        problems.append(Problem("--format", "unknown_word", f"{kind!r} is none of {', '.join(FORMATS)}"))
-    elif kind in ("srt", "vtt") and len(arguments) > 1 and not is_folder(output):
+    if kind not in kinds.render:
+        problems.append(Problem("--format", "unknown_word", f"{kind!r} is none of {', '.join(kinds.render)}"))
+    elif kind in kinds.alone and len(arguments) > 1 and not is_folder(output):
         message = f"{len(arguments)} files need a folder for their .{kind} files, such as subtitles/"
         problems.append(Problem("--output", "no_folder", message))
     if is_folder(output):
         seen: dict[Path, str] = {}
         for argument in arguments:
-            place = argument.place.with_suffix(f".{kind}")
+            place = kinds.place(argument, kind)
             if place in seen:
                 message = f"{seen[place]} and {argument.name} would both become {place}"
                 problems.append(Problem("--output", "same_place", message))
@@ -69,11 +108,12 @@ def check_output(
     if problems:
         raise ConfigError(problems)
     if output is not None and not is_stream(output):
-        _check_places(arguments, kind, output, replace(may, report=lambda _: None))
+        places = {argument: Path(output) / kinds.place(argument, kind) for argument in arguments}
+        _check_places(places, output, replace(may, report=lambda _: None))
 
 
-def _check_places(arguments: Sequence[Argument], kind: str, output: str, may: MayReplace) -> None:
-    audio = [argument.path for argument in arguments if argument.path != Path(STDIN)]
+def _check_places(places: Mapping[Argument, Path], output: str, may: MayReplace) -> None:
+    audio = [argument.path for argument in places if argument.path != Path(STDIN)]
     if not is_folder(output):
         if not Path(output).parent.exists():
             raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), output)  # no folder is made for a single file
@@ -82,15 +122,10 @@ def _check_places(arguments: Sequence[Argument], kind: str, output: str, may: Ma
     if Path(output).exists() and not Path(output).is_dir():
         raise OutputError(f"{output} is a file, where a folder should be written; name another place")
     read = {(status.st_dev, status.st_ino) for path in audio if path.exists() and (status := path.stat())}
-    for argument in arguments:
-        place = _place(Path(output), kind, argument)
+    for place in places.values():
         if place.exists() and (place.stat().st_dev, place.stat().st_ino) in read:
             raise OutputError(f"{place} is what is read and would be overwritten; name another folder")
         check_file(place, may)
-
-
-def _place(folder: Path, kind: str, argument: Argument) -> Path:
-    return (folder / argument.place).with_suffix(f".{kind}")
 
 
 def write_transcripts(
@@ -134,17 +169,20 @@ def write_transcripts(
 
 
 @contextmanager
-def open_output(kind: str, output: str | None, several: bool, may: MayReplace = OWN_ONLY) -> Iterator[Write]:
-    """Open what transcripts are written to.
+def open_output(
+    kind: str, output: str | None, several: bool, may: MayReplace = OWN_ONLY, kinds: Kinds = TRANSCRIPTS
+) -> Iterator[Write]:
+    """Open what results are written to.
 
     Args:
-        kind: of ``FORMATS``.
+        kind: of ``kinds``.
         output: see ``check_output``.
         several: whether there is more than one argument; text lines then start with the name.
         may: what may be replaced.
+        kinds: formats that there are.
 
     Yields:
-        A function that writes a transcript; its argument is None where nothing stood behind an error.
+        A function that writes a result; its argument is None where nothing stood behind an error.
 
     Raises:
         OSError: it cannot be written.
@@ -152,15 +190,16 @@ def open_output(kind: str, output: str | None, several: bool, may: MayReplace = 
     """
     if is_folder(output):
         folder = Path(output or "")
-        yield lambda argument, transcript: _write_file(folder, kind, argument, transcript, may)
+        yield lambda argument, result: _write_file(folder, kind, argument, result, may, kinds)
         return
     with ExitStack() as stack:
         # Standard output is looked up late: a progress bar may have put itself before it.
         stream = sys.stdout if output is None else stack.enter_context(_open_file(output, may))
         if kind == "json":
-            yield stack.enter_context(_json_list(stream))
+            yield stack.enter_context(_json_list(stream, kinds))
         else:
-            yield lambda _, transcript: _write_text(stream, kind, transcript, several)
+            prefix = several and kind in kinds.named
+            yield lambda _, result: _write_text(stream, kinds.render[kind], result, prefix)
 
 
 @contextmanager
@@ -175,29 +214,29 @@ def _open_file(output: str, may: MayReplace) -> Iterator[TextIO]:
 
 
 def _write_file(
-    folder: Path, kind: str, argument: Argument | None, transcript: Transcript, may: MayReplace
+    folder: Path, kind: str, argument: Argument | None, result: Result, may: MayReplace, kinds: Kinds
 ) -> None:
-    if argument is not None and transcript.error is None:
-        content = FORMATS[kind](transcript).encode("utf-8")
+    if argument is not None and result.error is None:
+        content = kinds.render[kind](result).encode("utf-8")
         # The audio was compared before; to do it for each would take its square.
-        write_file(_place(folder, kind, argument), content, may=replace(may, inputs=()))
+        write_file(folder / kinds.place(argument, kind), content, may=replace(may, inputs=()))
 
 
-def _write_text(stream: TextIO, kind: str, transcript: Transcript, several: bool) -> None:
-    if transcript.error is None:
-        named = f"{transcript.source}\t" if several and kind == "txt" else ""
-        stream.write(named + FORMATS[kind](transcript))
+def _write_text(stream: TextIO, render: Callable[[Any], str], result: Result, prefix: bool) -> None:
+    if result.error is None:
+        named = f"{result.source}\t" if prefix else ""
+        stream.write(named + render(result))
         stream.flush()
 
 
 @contextmanager
-def _json_list(stream: TextIO) -> Iterator[Write]:
+def _json_list(stream: TextIO, kinds: Kinds) -> Iterator[Write]:
     """Write a JSON list that is valid even where writing stops early."""
     head = "["
 
-    def write(_: Argument | None, transcript: Transcript) -> None:
+    def write(_: Argument | None, result: Result) -> None:
         nonlocal head
-        stream.write(f"{head}\n{json.dumps(to_dict(transcript), ensure_ascii=False)}")
+        stream.write(f"{head}\n{json.dumps(kinds.to_dict(result), ensure_ascii=False)}")
         stream.flush()
         head = ","
 

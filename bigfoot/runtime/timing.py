@@ -133,15 +133,9 @@ def _find_quiet(
     loudness: Decibels, first: int, last: int, sides: tuple[_Group | None, _Group | None]
 ) -> tuple[int, int] | None:
     """First step of the pause between two words, and the step behind it; None where loudness shows nothing."""
-    context = round(_CONTEXT / STEP)
-    window, around = loudness[first:last], loudness[max(0, first - context) : last + context]
-    if not len(window):
+    window, quiet = loudness[first:last], find_quiet_runs(loudness, first, last)
+    if quiet is None:
         return None
-    low, high = _find_range(around)
-    low = max(low, high - _WIDEST_RANGE)
-    if high - low < _NARROWEST_RANGE:
-        return None
-    quiet = _find_runs(window <= low + _QUIET_SHARE * (high - low))
     if not len(quiet):
         # The quietest moment; where it is long, as in music, its middle.
         quietest = np.flatnonzero(window <= window.min() + _SAME)
@@ -155,6 +149,32 @@ def _find_quiet(
     else:
         chosen = quiet[-1:] if sides[1] is None else quiet[[lengths.argmax()]]
     return first + int(chosen[0, 0]), first + int(chosen[-1, 1])
+
+
+def find_quiet_runs(loudness: Decibels, first: int, last: int) -> npt.NDArray[np.int64] | None:
+    """Find the quiet runs of a stretch, beside the loudest and the quietest moments around it.
+
+    Args:
+        loudness: (N,) decibels of steps of 10 ms.
+        first: first step of the stretch.
+        last: the step behind it.
+
+    Returns:
+        (R, 2) first steps of the runs, from ``first``, and the steps behind them; None where all is about as loud.
+
+    Examples:
+        >>> find_quiet_runs(np.float32([-20] * 5 + [-60] * 3 + [-20] * 5), 0, 13).tolist()
+        [[5, 8]]
+    """
+    context = round(_CONTEXT / STEP)
+    window, around = loudness[first:last], loudness[max(0, first - context) : last + context]
+    if not len(window):
+        return None
+    low, high = _find_range(around)
+    low = max(low, high - _WIDEST_RANGE)
+    if high - low < _NARROWEST_RANGE:
+        return None
+    return _find_runs(window <= low + _QUIET_SHARE * (high - low))
 
 
 def _find_range(loudness: Decibels) -> tuple[float, float]:

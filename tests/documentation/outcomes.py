@@ -255,6 +255,20 @@ def check_transcribe(ran: Ran) -> None:
     assert all(word["start"] < word["end"] for word in words)
 
 
+@page("docs/how-to/align.md")
+def check_align(ran: Ran) -> None:
+    """The words of the text in order, in every format; a lag was measured."""
+    spoken = (ran.folder / "texts" / "speech.txt").read_text(encoding="utf-8").split()
+    measured = json.loads((ran.folder / "student.lag.json").read_text(encoding="utf-8"))
+    assert 0.05 < measured["start"] < 0.15 and measured["words"] > 300
+    ctm = ran.printed["bigfoot align student.onnx speech.wav texts/speech.txt"]
+    assert [line.split()[4] for line in ctm.splitlines()] == spoken
+    assert f'text = "{spoken[0]}"' in (ran.folder / "speech.TextGrid").read_text(encoding="utf-8")
+    written = json.loads((ran.folder / "times" / "speech.json").read_text(encoding="utf-8"))
+    assert [word["text"] for word in written["words"]] == spoken and written["confidence"] > 0.5
+    assert len(ran.output("from bigfoot.alignment").splitlines()) == len(spoken)
+
+
 @page("docs/how-to/language-model.md")
 def check_language_model(ran: Ran) -> None:
     """The trigrams hold the text's words; the decoder writes no other."""
