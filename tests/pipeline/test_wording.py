@@ -21,6 +21,7 @@ from bigfoot.audio.files import write_audio
 from bigfoot.cli.compress import compress as compress_command
 from bigfoot.cli.convert import convert
 from bigfoot.cli.evaluate import evaluate
+from bigfoot.cli.serve import name_models
 from bigfoot.compress import (
     Change,
     ConvGroups,
@@ -50,6 +51,7 @@ from bigfoot.pipeline.preset import summarize_preset
 from bigfoot.pipeline.settings import read_config
 from bigfoot.runtime.arguments import Argument
 from bigfoot.runtime.outputs import check_output
+from bigfoot.serve.limits import Limits
 from bigfoot.text.tokenizers import Processor, save_processor
 from tests.conftest import make_teacher
 from tests.pipeline import test_checks, test_prune, test_quantize, test_shapes, test_student, test_teacher_cache
@@ -140,6 +142,10 @@ def options_and_techniques(here):
     yield "plugins=[nowhere_at_all]", read_config(None, ["plugins=[nowhere_at_all]"])[1]
     yield "export --to tflite", ExportRequest(model, out, "tflite").find_problems()
     yield "export x.onnx --to openvino", ExportRequest(model, out, "openvino").find_problems()
+    yield "export x.onnx --to sherpa", ExportRequest(model, out, "sherpa").find_problems()
+    yield "export x --to sherpa --normalize", ExportRequest(model, Path("x"), "sherpa", normalize=True).find_unused()
+    yield "serve a.onnx b/a.onnx", refused(name_models, ["a.onnx", "b/a.onnx"])
+    yield "serve --max-requests 0", Limits(requests=0).find_problems()
     yield "export x.pt2 --int8 four", ExportRequest(model, Path("x.pt2"), "torch-export", "four").find_problems()
     yield "export --int8 static", ExportRequest(model, out, int8="static").find_problems()
     yield "export --int8 dynamic", ExportRequest(model, out, int8="dynamic").find_problems()
