@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -86,18 +86,20 @@ def align(
     """
     from bigfoot.alignment.aligner import Aligner
     from bigfoot.alignment.items import find_items
+    from bigfoot.alignment.lag import lag_place
     from bigfoot.cli.transcribe import open_any_engine
     from bigfoot.storage.remote import fetch
 
     here = str(fetch(model))
     if calibrate:
         _refuse_both(audio)
-        return _calibrate(open_any_engine(here, threads), model, sentences, voice, output, force, json_output)
+        may = replace(may_replace(force), inputs=_inputs(here, None, sentences), models=[Path(here)])
+        return _calibrate(lambda: open_any_engine(here, threads), model, sentences, voice, output, may, json_output)
     if audio is None:
         raise ConfigError([_problem("AUDIO", "missing", "give a recording, a folder or a table; or --calibrate")])
     items = find_items(audio, text)
     kind = "json" if json_output and output is None else format
-    may = replace(may_replace(force), inputs=_inputs(here, audio, text), models=[Path(here)])
+    may = replace(may_replace(force), inputs=_inputs(here, audio, text, lag or lag_place(model)), models=[Path(here)])
     _check(items, kind, unit, output, may)
     engine = open_any_engine(here, threads)
     aligner = Aligner(engine, lag=_find_lag(lag, model, engine), voice=voice, open_everywhere=untranscribed)
@@ -117,11 +119,14 @@ def _refuse_both(audio: str | None) -> None:
         raise ConfigError([_problem("--calibrate", "not_read", f"speaks for itself; leave {audio} out")])
 
 
-def _inputs(model: str, audio: str, text: str | None) -> list[Path]:
-    """Files that are read and no output replaces."""
-    named = [Path(model), Path(audio), *([Path(text)] if text and len(text) < 1000 else [])]
-    texts = [path for folder in named[1:] if folder.is_dir() for path in folder.rglob("*.txt")]
-    return [path for path in [*named, *texts] if path.is_file()]
+def _inputs(model: str, *given: str | Path | None) -> list[Path]:
+    """Files that are read and no output replaces; of a folder, its texts."""
+    from bigfoot.cli.transcribe import list_model_files
+
+    # A text of the command line may be too long for a path.
+    named = [Path(each) for each in given if each and len(str(each)) < 1000]
+    texts = [path for folder in named if folder.is_dir() for path in folder.rglob("*.txt")]
+    return [path for path in [*list_model_files(model), *named, *texts] if path.is_file()]
 
 
 def _check(items: Sequence[Item], kind: str, unit: str, output: str | None, may: MayReplace) -> None:
@@ -197,8 +202,8 @@ def _report(account: Account, output: str | None, json_output: bool) -> None:
 
 
 def _calibrate(
-    engine: Engine, model: str, sentences: Path | None, voice: str | None, output: str | None, force: bool,
-    json_output: bool,
+    open_engine: Callable[[], Engine], model: str, sentences: Path | None, voice: str | None, output: str | None,
+    may: MayReplace, json_output: bool,
 ) -> None:  # fmt: skip
     from bigfoot.alignment.aligner import Aligner
     from bigfoot.alignment.calibrate import STRINGS, calibrate
@@ -208,8 +213,8 @@ def _calibrate(
     from bigfoot.storage.replace import write_file
 
     place = Path(output) if output is not None else lag_place(model)
-    may = replace(may_replace(force), models=[Path(model)])
     check_file(place, replace(may, report=lambda _: None))
+    engine = open_engine()
     lines = [] if sentences is None else [line for line in read_text_lines(sentences) if line.strip()]
     aligner = Aligner(engine, voice=None)
     with show_work("calibrating", STRINGS if not lines else None, "texts") as work:

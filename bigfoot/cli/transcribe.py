@@ -63,7 +63,7 @@ def transcribe(
     search = _search_settings(hotword or [], hotwords, hotword_bonus, beam_size)
     found = expand_arguments(audio)
     arguments = [item for item in found if isinstance(item, Argument)]
-    read = [Path(path) for path in (model, Path(model).with_suffix(".bin"), hotwords) if path is not None]
+    read = [*list_model_files(model), *([Path(hotwords)] if hotwords else [])]
     may = replace(may_replace(force), inputs=read, models=[Path(model)])
     check_output(arguments, format, output, may)
     transcriber, complain = open_transcriber(model, threads, search), partial(typer.echo, err=True)
@@ -71,6 +71,20 @@ def transcribe(
         failed = write_transcripts(transcriber, found, format, output, complain, work.advance, may)
     if failed:
         raise typer.Exit(1)
+
+
+def list_model_files(model: str) -> list[Path]:
+    """Return what is read of a model: its file or folder, and the weights beside an OpenVINO file.
+
+    Args:
+        model: argument of the command line.
+
+    Examples:
+        >>> list_model_files("."), [path.name for path in list_model_files("a.xml")]
+        ([PosixPath('.')], ['a.xml', 'a.bin'])
+    """
+    path = Path(model)
+    return [path, *([path.with_suffix(".bin")] if path.suffix == ".xml" else [])]
 
 
 def _search_settings(

@@ -186,6 +186,8 @@ def check_file(
             raise OutputError(f"{file} is a file of {model}, which is read; name another place")
     entry = Inventory(place.parent).entries.get(place.name)
     if entry is None or not (may.edited or entry.is_of(place)):
+        # Even by force: of a folder that is read, each file that bigfoot did not write may be what is read.
+        refuse_inside(may.inputs, place)
         may.refuse_or_report(place, [place.name])
     return place
 

@@ -94,11 +94,11 @@ def refuse_overwriting(inputs: Iterable[str | Path], output: str | Path) -> None
 
 
 def refuse_inside(models: Iterable[str | Path | None], output: str | Path) -> None:
-    """Refuse a folder to be made inside a model folder that is read: the model would no longer be what it was.
+    """Refuse an output inside a folder that is read: a model, say, would no longer be what it was.
 
     Args:
         models: folders; what is none is skipped.
-        output: folder to write.
+        output: folder to write, or file to replace.
 
     Raises:
         OutputError: it would lie in one of them.

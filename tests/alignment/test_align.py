@@ -1,6 +1,7 @@
 """Alignments against espeak-ng's events, of texts with gaps and unknown words, and what the command makes of files."""
 
 import json
+import shutil
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +14,8 @@ from bigfoot.alignment.lag import Lag, lag_to_json, read_lag
 from bigfoot.alignment.plan import ANY, TextPlanner
 from bigfoot.errors import DataError, ModelError
 from bigfoot.runtime.engine import EngineOutput, ModelFacts
+from bigfoot.runtime.transcriber import open_engine
+from bigfoot.storage.replace import write_file
 from bigfoot.text.pieces import PieceTokenizer
 from bigfoot.text.tokenizers import CharTokenizer
 from tests.refusals import names, refused
@@ -196,6 +199,23 @@ def test_the_command_accounts_for_all_files(tmp_path, bigfoot, tape_file, tapes)
     assert zero.read_bytes() == content and (tmp_path / "0.txt").read_text() == "ab c"
     for arguments in ((zero,), (table, "ab"), (zero, "c", "--format", "doc"), (zero, "c", "--unit", "phonemes"), ()):
         assert bigfoot("align", tape_file, *arguments)[0] == 2
+
+
+def test_lags_sentences_and_models_are_never_written_over(tmp_path, bigfoot, tape_file, tapes):
+    zero, tape = next(iter(tapes)), tmp_path / "tape.onnx"
+    shutil.copy(tape_file, tape)
+    for place in (tmp_path / "tape.lag.json", tmp_path / "other.json"):
+        write_file(place, lag_to_json(Lag(0.1, -0.1), open_engine(tape, 1).facts, 30))  # bigfoot's own, and still read
+    (tmp_path / "sentences").write_text("a b")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for arguments in (
+        (zero, "ab c", "--output", tmp_path / "tape.lag.json"),
+        (zero, "ab c", "--lag", tmp_path / "other.json", "--output", tmp_path / "other.json"),
+        ("--calibrate", "--output", tape),
+        ("--calibrate", "--sentences", tmp_path / "sentences", "--output", tmp_path / "sentences"),
+    ):
+        assert bigfoot("align", tape, *arguments, "--force")[0] == 1
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 
 @pytest.mark.slow

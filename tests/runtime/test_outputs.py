@@ -144,7 +144,7 @@ def test_inputs_are_never_written_over(bigfoot, tape_file, calls, tmp_path):
     assert sorted(path.name for path in calls.iterdir()) == ["0.wav", "deep", "notes.txt"]
 
 
-def test_a_folder_of_a_model_is_not_written_over(bigfoot, tape_file, calls, tmp_path):
+def test_a_folder_of_a_model_is_not_written_over(bigfoot, tape_file, calls, tmp_path, monkeypatch):
     folder = tmp_path / "exported"
     folder.mkdir()
     (folder / "m.onnx").write_bytes(tape_file.read_bytes())
@@ -152,6 +152,8 @@ def test_a_folder_of_a_model_is_not_written_over(bigfoot, tape_file, calls, tmp_
     for out in (folder / "0.txt", f"{folder}/"):
         assert bigfoot("transcribe", folder, calls / "0.wav", "--output", out, "--threads", 1, "--force")[0] == 1
     assert (folder / "0.txt").read_text() == "of the model"
+    monkeypatch.chdir(folder)
+    assert bigfoot("transcribe", ".", calls / "0.wav", "--threads", 1)[:2] == (0, "AB C\n")
 
 
 def test_transcripts_by_hand_stay(bigfoot, tape_file, calls):

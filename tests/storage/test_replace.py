@@ -217,6 +217,16 @@ def test_inputs_are_never_replaced_nor_what_holds_them(tmp_path):
     refuse_overwriting([audio], tmp_path / "b.flac")
 
 
+def test_of_a_folder_that_is_read_only_what_bigfoot_wrote_is_replaced(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"sound")
+    may = MayReplace(force=True, inputs=[tmp_path])
+    for content in (b"1", b"2"):  # an export in the folder of its calibration audio
+        write_file(tmp_path / "m.onnx", content, may=may)
+    with refused(OutputError, tmp_path / "a.wav"):
+        write_file(tmp_path / "a.wav", b"x", may=may)
+    assert (tmp_path / "a.wav").read_bytes() == b"sound" and (tmp_path / "m.onnx").read_bytes() == b"2"
+
+
 def test_files_and_folders_are_not_mistaken_for_each_other(tmp_path):
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder").mkdir()
