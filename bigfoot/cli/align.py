@@ -208,7 +208,8 @@ def _calibrate(
     from bigfoot.storage.replace import write_file
 
     place = Path(output) if output is not None else lag_place(model)
-    may = replace(may_replace(force), models=[Path(model)])
+    read = [path for path in (Path(model), sentences) if path is not None and path.is_file()]
+    may = replace(may_replace(force), inputs=read, models=[Path(model)])
     check_file(place, replace(may, report=lambda _: None))
     lines = [] if sentences is None else [line for line in read_text_lines(sentences) if line.strip()]
     aligner = Aligner(engine, voice=None)

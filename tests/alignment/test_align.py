@@ -2,6 +2,7 @@
 
 import json
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -144,6 +145,16 @@ def test_a_lag_belongs_to_its_model(tmp_path):
         place.write_text(content)
         with refused(ModelError, place):
             read_lag(place, of)
+
+
+@pytest.mark.parametrize("wanted", ["model.onnx", "sentences.txt"])
+def test_calibrating_overwrites_nothing_that_it_reads(wanted, tape_file, tmp_path, bigfoot):
+    (tmp_path / "model.onnx").write_bytes(Path(tape_file).read_bytes())
+    (tmp_path / "sentences.txt").write_text("one two\n")
+    before = (tmp_path / wanted).read_bytes()
+    read = ["--sentences", tmp_path / "sentences.txt", "--output", tmp_path / wanted, "--force"]
+    code, _, errors = bigfoot("align", tmp_path / "model.onnx", "--calibrate", *read)
+    assert code == 1 and names(errors, tmp_path / wanted) and (tmp_path / wanted).read_bytes() == before
 
 
 @pytest.mark.slow
