@@ -40,7 +40,7 @@ class Columns:
 
     Examples:
         >>> columns = Columns(TextPlan([], [2, ANY], frozenset([0]), [], "characters"), blank_id=0)
-        >>> np.exp(columns.take(np.log([[0.1, 0.2, 0.1, 0.6]]))).round(2).tolist()
+        >>> np.exp(columns.take(np.log([[0.1, 0.2, 0.1, 0.6]]))).astype(float).round(2).tolist()
         [[0.1, 0.1, 0.44, 0.44]]
         >>> columns.chain().columns.tolist()
         [3, 1, 0, 2, 0]

@@ -55,8 +55,8 @@ def lag_place(model: str | Path) -> Path:
         model: as given to a command.
 
     Examples:
-        >>> lag_place("out/student.onnx").as_posix(), lag_place("tiny_teacher").as_posix()
-        ('out/student.lag.json', 'tiny_teacher.lag.json')
+        >>> lag_place("./student.onnx").as_posix(), lag_place("tiny_teacher").as_posix()
+        ('student.lag.json', 'tiny_teacher.lag.json')
     """
     path = Path(str(model).rstrip("/"))
     stem = path.with_suffix("") if path.suffix in (".onnx", ".xml") else path

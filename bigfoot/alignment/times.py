@@ -81,7 +81,7 @@ def time_tokens(begins: Sequence[Seconds], word: Interval) -> list[Interval]:
 
     Examples:
         >>> [(round(start, 2), round(end, 2)) for start, end in time_tokens([0.9, 1.2, 1.1], (1.0, 1.5))]
-        [(1.0, 1.2), (1.2, 1.3), (1.3, 1.5)]
+        [(1.0, 1.2), (1.2, 1.27), (1.27, 1.5)]
     """
     (start, end), count = word, len(begins)
     least = (end - start) / (2 * count + 1) if count > 1 else 0.0
