@@ -65,6 +65,19 @@ def test_errors_come_in_words(arguments, code, words, bigfoot):
     assert found == code and words in errors
 
 
+def test_streams_that_the_caller_closed(monkeypatch, tmp_path, launch):
+    """As by ``>&- 2>&-``: the work is done, and no file that is opened gets their numbers."""
+    code = "import os; [os.close(n) for n in (0, 1, 2)]; import sys; sys.stdin = sys.stdout = sys.stderr = None"
+    program = tmp_path / "program.py"
+    program.write_text(
+        f"{code}\nfrom bigfoot.cli import main\ntry:\n    main(['configs'])\nfinally:\n"
+        f"    opened = os.open({str(program)!r}, os.O_RDONLY)\n"
+        f"    open({str(tmp_path / 'number')!r}, 'w').write(str(opened))\n"
+    )
+    assert launch.run(program).returncode == 0
+    assert int((tmp_path / "number").read_text()) > 2
+
+
 @pytest.mark.slow
 def test_a_file_in_the_place_of_the_run_folder(bigfoot, small_run, tmp_path):
     (tmp_path / "run").write_text("mine")

@@ -102,7 +102,13 @@ def find_items(audio: str, text: str | None) -> list[Item]:
 def _read_text(text: str) -> str:
     """Words, or those of the file that is named so."""
     is_path = not any(character.isspace() for character in text) and (Path(text).suffix == ".txt" or "/" in text)
-    return read_text_file(Path(text)) if is_path or os.path.isfile(text) else text
+    if is_path or os.path.isfile(text):
+        return read_text_file(Path(text))
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"its text {printable(text)} is not UTF-8; convert it with iconv") from error
+    return text
 
 
 def _pairs(folder: Path, texts: Path) -> Iterator[Item]:

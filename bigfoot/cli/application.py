@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import typer
 
 from bigfoot.cli.align import align
@@ -54,9 +57,25 @@ def main(arguments: list[str] | None = None) -> None:
     Raises:
         SystemExit: 0 for success, 2 for an invalid configuration, 1 for any other expected error.
     """
+    _open_closed_streams()
     mute_libraries()
     with plain_errors():
         try:
             app(arguments)
         finally:
             close_bars()
+
+
+def _open_closed_streams() -> None:
+    """Open standard streams that the caller closed, as by ``2>&-``, on the null device.
+
+    Their numbers would go to the next files that are opened, and libraries write messages to number 2 whatever it is.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is not None:
+            continue
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number, which is this one
+        setattr(sys, name, open(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False))

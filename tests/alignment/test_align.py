@@ -11,6 +11,7 @@ import soundfile
 
 from bigfoot.alignment.aligner import Aligner, Alignment
 from bigfoot.alignment.formats import KINDS, render_ctm, with_unit
+from bigfoot.alignment.items import find_items
 from bigfoot.alignment.lag import Lag, lag_to_json, read_lag
 from bigfoot.alignment.plan import ANY, TextPlanner
 from bigfoot.errors import DataError, ModelError
@@ -210,6 +211,11 @@ def test_the_command_accounts_for_all_files(tmp_path, bigfoot, tape_file, tapes)
     assert zero.read_bytes() == content and (tmp_path / "0.txt").read_text() == "ab c"
     for arguments in ((zero,), (table, "ab"), (zero, "c", "--format", "doc"), (zero, "c", "--unit", "phonemes"), ()):
         assert bigfoot("align", tape_file, *arguments)[0] == 2
+
+
+def test_a_text_of_bytes_that_are_no_utf8_costs_its_recording():
+    (item,) = find_items("a.wav", "ab \udcff")
+    assert item.text == "" and names(item.problem, "ab \\xff")
 
 
 def test_a_lag_that_is_read_is_never_written_over(tmp_path, bigfoot, tape_file, tapes):
