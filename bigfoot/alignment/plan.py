@@ -154,13 +154,28 @@ def _place(parts: Sequence[tuple[PlacedText, str]], encoded: Encoded, first: int
             joined = True
 
 
+def needs_voice(tokenizer: Tokenizer) -> bool:
+    """Return whether a voice has to pronounce a text before it becomes labels: whether these are phonemes.
+
+    Args:
+        tokenizer: of the head.
+
+    Examples:
+        >>> needs_voice(CharTokenizer(("<pad>", "|", "A")))
+        False
+    """
+    if tokenizer.unit == "phoneme":
+        return True
+    return all(piece[0] == " " and len(piece) > 1 for piece in tokenizer.pieces if piece)
+
+
 def _choose_encoder(tokenizer: Tokenizer, voice: str | None) -> tuple[str, Encode]:
     """What a label of a tokenizer is, and how a run of a text becomes labels."""
-    pieces = [piece for piece in tokenizer.pieces if piece]
-    if tokenizer.unit == "phoneme" or all(piece[0] == " " and len(piece) > 1 for piece in pieces):
+    if needs_voice(tokenizer):
         return "phonemes", _encode_phonemes(tokenizer, voice)
     if voice is not None:
         raise DataError("the model writes letters, which no voice has to pronounce; leave --voice out")
+    pieces = [piece for piece in tokenizer.pieces if piece]
     if isinstance(tokenizer, CharTokenizer):
         known = {character: tokenizer.encode(character)[0] for character in tokenizer.characters}
         return "characters", _encode_characters(known)

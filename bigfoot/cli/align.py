@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -93,18 +93,21 @@ def align(
     here = str(fetch(model))
     if calibrate:
         _refuse_both(audio)
+        kinds = {"--format": format != "ctm", "--unit": unit != "words"}
+        _warn_unused("with", kinds | {"--lag": lag is not None, "--untranscribed": untranscribed})
         may = replace(may_replace(force), inputs=_inputs(here, None, sentences), models=[Path(here)])
         return _calibrate(lambda: open_any_engine(here, threads), model, sentences, voice, output, may, json_output)
     if audio is None:
         raise ConfigError([_problem("AUDIO", "missing", "give a recording, a folder or a table; or --calibrate")])
+    _warn_unused("without", {"--sentences": sentences is not None})
     items = find_items(audio, text)
     kind = "json" if json_output and output is None else format
     may = replace(may_replace(force), inputs=_inputs(here, audio, text, lag or lag_place(model)), models=[Path(here)])
     _check(items, kind, unit, output, may)
     engine = open_any_engine(here, threads)
-    aligner = Aligner(engine, lag=_find_lag(lag, model, engine), voice=voice, open_everywhere=untranscribed)
-    if unit not in ("words", aligner.unit):
-        raise ConfigError([_problem("--unit", "unknown_word", f"{here} writes {aligner.unit}, not {unit!r}")])
+    found, voice = _find_lag(lag, model, engine), _usable_voice(voice, engine)
+    aligner = Aligner(engine, lag=found, voice=voice, open_everywhere=untranscribed)
+    _check_unit(unit, aligner.unit, here)
     _report(_align(aligner, items, kind, unit, output, may), output, json_output)
 
 
@@ -114,9 +117,28 @@ def _problem(key: str, code: str, message: str) -> Problem:
     return Problem(key, code, message)
 
 
+def _check_unit(unit: str, own: str, model: str) -> None:
+    if unit not in ("words", own):
+        raise ConfigError([_problem("--unit", "unknown_word", f"{model} writes {own}, not {unit!r}")])
+
+
 def _refuse_both(audio: str | None) -> None:
     if audio is not None:
         raise ConfigError([_problem("--calibrate", "not_read", f"speaks for itself; leave {audio} out")])
+
+
+def _warn_unused(how: str, given: Mapping[str, bool]) -> None:
+    for option in (option for option, is_given in given.items() if is_given):
+        typer.echo(f"warning: {option}: not read {how} --calibrate", err=True)
+
+
+def _usable_voice(voice: str | None, engine: Engine) -> str | None:
+    from bigfoot.alignment.plan import needs_voice
+
+    if voice is None or needs_voice(engine.facts.tokenizer):
+        return voice
+    typer.echo(f"warning: --voice: not read for {engine.facts.name}, which writes letters", err=True)
+    return None
 
 
 def _inputs(model: str, *given: str | Path | None) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -78,4 +79,5 @@ def _open_closed_streams() -> None:
             os.fstat(number)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number, which is this one
-        setattr(sys, name, open(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False))
+        stream = io.FileIO(number, mode, closefd=False)
+        setattr(sys, name, io.TextIOWrapper(stream, "utf-8", "backslashreplace", write_through=mode == "w"))

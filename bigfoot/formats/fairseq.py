@@ -18,7 +18,7 @@ from bigfoot.formats.checkpoint import find_checkpoint
 from bigfoot.formats.dense import advise_format
 from bigfoot.formats.fairseq_dictionary import find_dictionary, order_for_fairseq
 from bigfoot.formats.fairseq_settings import PLACEHOLDER_DIM, Settings, config_of, read_settings, write_settings
-from bigfoot.formats.huggingface import fill_model
+from bigfoot.formats.huggingface import fill_model, in_fp32
 from bigfoot.formats.state_dict import whose_names
 from bigfoot.formats.torch_file import is_torch_file, open_torch_file
 from bigfoot.formats.torch_layout import StoredTensor
@@ -246,10 +246,7 @@ def _rename(tensors: dict[str, Tensor], config: BigfootConfig) -> dict[str, Tens
     ours = {theirs: f"{prefix}.{ours}" for ours, theirs in tensor_names(config)}
     head = f"{BIGFOOT_PREFIX}_lm_head" if prefix == BIGFOOT_PREFIX else "lm_head"
     ours |= {kind: f"{head}.{kind}" for kind in _LINEAR}
-    named = {
-        ours.get(name, name): tensor.float() if tensor.is_floating_point() else tensor
-        for name, tensor in tensors.items()
-    }
+    named = in_fp32({ours.get(name, name): tensor for name, tensor in tensors.items()})
     if "post_extract_proj.weight" not in tensors and config.conv_dim[-1] == config.hidden_size:
         # fairseq leaves a projection out that would not change the width; ours is then one that changes nothing.
         named[ours["post_extract_proj.weight"]] = torch.eye(config.hidden_size)

@@ -246,6 +246,15 @@ def load_state(model: BigfootForCTC, tensors: dict[str, Tensor], source: str) ->
     model.load_state_dict(_fit(model, tensors, source))
 
 
+def in_fp32(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Bring tensors of any floating point to fp32; counters, and whatever else is none, stay as they are.
+
+    Args:
+        tensors: by name.
+    """
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+
+
 def fill_model(config: BigfootConfig, tensors: dict[str, Tensor], source: str) -> BigfootForCTC:
     """Build a model around weights, after a check that they are its own: a configuration may claim any size.
 
@@ -281,6 +290,12 @@ def _fit(model: BigfootForCTC, tensors: dict[str, Tensor], source: str) -> dict[
         f"{name} is {tuple(tensors[name].shape)}, expected {tuple(tensor.shape)}"
         for name, tensor in wanted.items()
         if name in tensors and tensors[name].shape != tensor.shape
+    ]
+    # Copied as they are, the integers of another library's quantization would be weights without their scales.
+    faults += [
+        f"{name} holds {str(tensors[name].dtype).removeprefix('torch.')}, expected floating point"
+        for name, tensor in wanted.items()
+        if name in tensors and tensor.is_floating_point() and not tensors[name].is_floating_point()
     ]
     if faults:
         shown = sorted(faults)[:_MOST_FAULTS]
@@ -322,7 +337,7 @@ def build_from_weights(config: BigfootConfig, weights: dict[str, Tensor], source
     for what, parts in (("pre-training head", renamed.pretraining), ("head for another task", renamed.other)):
         if parts:
             warn_once(f"{source}: its {what} was left out: {', '.join(sorted(parts))}")
-    tensors = {name: tensor.float() for name, tensor in renamed.tensors.items()}
+    tensors = in_fp32(renamed.tensors)
     # The file decides: a folder may name ForPreTraining and carry a head, or the other way round.
     config.ctc_head = "lm_head.weight" in tensors
     has_mask = f"{prefix}.masked_spec_embed" in tensors

@@ -6,7 +6,6 @@ bigfoot's own, torchaudio's or fairseq's, with what a wrapper put before all of 
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,18 +15,15 @@ from torch import Tensor
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.huggingface import read_safetensors
-from bigfoot.formats.tensor_names import common_wrapper
+from bigfoot.formats.tensor_names import OF_A_MODEL, common_wrapper
 from bigfoot.formats.torch_file import TorchFile, open_torch_file
 from bigfoot.formats.torch_layout import StoredTensor
 from bigfoot.models.notices import warn_once
-from bigfoot.models.shape import FAMILY_PREFIXES
 
 Names = Literal["transformers", "torchaudio", "fairseq"]
 
 _NESTED = ("model", "state_dict", "model_state_dict", "module", "net")
 """Under these a training checkpoint keeps its model; what else it holds is not read."""
-
-_OF_A_MODEL = re.compile(rf"((?:\w+\.)*)(?:{'|'.join(FAMILY_PREFIXES.values())})\.")
 
 
 def find_state(content: object) -> dict[str, StoredTensor] | None:
@@ -103,7 +99,7 @@ def _unwrap(names: Iterable[str], file: Path) -> dict[str, str]:
 
 def _find_wrapper(names: list[str]) -> str:
     """What stands before all names; or before the model's, where a training module holds more, as Lightning's does."""
-    before = Counter(found[1] for name in names if (found := _OF_A_MODEL.match(name)))
+    before = Counter(found[1] for name in names if (found := OF_A_MODEL.match(name)))
     return next((wrapper for wrapper, _ in before.most_common(1)), "") or common_wrapper(names)
 
 

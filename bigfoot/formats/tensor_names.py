@@ -12,6 +12,7 @@ What has changed there, or differs between the classes that save a model:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -21,6 +22,8 @@ from bigfoot.models.shape import FAMILY_PREFIXES
 
 WRAPPERS = ("module.", "_orig_mod.", "model.")
 """What stands before every name of a model that was wrapped when it was saved."""
+OF_A_MODEL = re.compile(rf"((?:\w+\.)*)(?:{'|'.join(FAMILY_PREFIXES.values())})\.")
+"""A name within an encoder, with what any module around it put before."""
 
 _RETIRED = {
     "mask_time_emb_vector": "masked_spec_embed",
@@ -95,8 +98,13 @@ def common_wrapper(names: Iterable[str]) -> str:
     Examples:
         >>> common_wrapper(["module.model.a", "module.model.b"]), common_wrapper(["module.a", "b"])
         ('module.model.', '')
+        >>> common_wrapper(["asr.net.wav2vec2.masked_spec_embed", "asr.net.lm_head.bias"])
+        'asr.net.'
     """
     left, wrapper = list(names), ""
+    around = next((match[1] for name in left if (match := OF_A_MODEL.match(name))), "")
+    if all(name.startswith(around) for name in left):
+        wrapper, left = around, [name.removeprefix(around) for name in left]
     while left and (found := next((each for each in WRAPPERS if all(name.startswith(each) for name in left)), None)):
         wrapper, left = wrapper + found, [name.removeprefix(found) for name in left]
     return wrapper

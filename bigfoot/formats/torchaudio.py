@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.dense import advise_format
-from bigfoot.formats.huggingface import fill_model
+from bigfoot.formats.huggingface import fill_model, in_fp32
 from bigfoot.formats.torchaudio_builders import (
     BUILDERS,
     POSITION_TABLE,
@@ -219,7 +219,7 @@ def _build(state: dict[str, Tensor], arguments: dict[str, Any], family: str, sou
     config = config_of(arguments, family, source)
     if "encoder.masked_spec_embed" not in state:
         config.mask_time_prob = config.mask_feature_prob = 0.0
-    named = {name_in_model(plain, config): tensor.float() for plain, tensor in state.items()}
+    named = in_fp32({name_in_model(plain, config): tensor for plain, tensor in state.items()})
     return fill_model(config, named, source)
 
 

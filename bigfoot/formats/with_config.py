@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from bigfoot.formats.fairseq import rename_state
-from bigfoot.formats.huggingface import build_from_weights, fill_model
+from bigfoot.formats.huggingface import build_from_weights, fill_model, in_fp32
 from bigfoot.formats.state_dict import whose_names
 from bigfoot.formats.torchaudio import rename_to_plain
 from bigfoot.models.configuration import BigfootConfig
@@ -41,4 +41,4 @@ def build_with_config(tensors: dict[str, Tensor], config: BigfootConfig, file: P
     shape = reshape_config(shape, ctc_head=head is not None, **rows)
     if shape.is_huggingface_shape:
         return build_from_weights(shape, tensors, str(file))
-    return fill_model(shape, {name: tensor.float() for name, tensor in tensors.items()}, str(file))
+    return fill_model(shape, in_fp32(tensors), str(file))

@@ -218,6 +218,12 @@ def test_a_text_of_bytes_that_are_no_utf8_costs_its_recording():
     assert item.text == "" and names(item.problem, "ab \\xff")
 
 
+def test_options_that_do_not_apply_are_named(bigfoot, tape_file, tapes):
+    unused = ("--voice", "de", "--sentences", "none.txt")
+    code, _, errors = bigfoot("align", tape_file, next(iter(tapes)), "ab c", *unused)
+    assert code == 0 and names(errors, "--voice") and names(errors, "--sentences")
+
+
 def test_a_lag_that_is_read_is_never_written_over(tmp_path, bigfoot, tape_file, tapes):
     zero, tape = next(iter(tapes)), tmp_path / "tape.onnx"
     shutil.copy(tape_file, tape)

@@ -42,6 +42,7 @@ LAYOUTS = {
     "without a prefix": lambda state, prefix: {name.removeprefix(f"{prefix}."): t for name, t in state.items()},
     "of DDP": lambda state, prefix: {f"module.{name}": tensor for name, tensor in state.items()},
     "of torch.compile in a module": lambda state, prefix: {f"model._orig_mod.{n}": t for n, t in state.items()},
+    "of a module of somebody's": lambda state, prefix: {f"base_model.asr.{n}": t for n, t in state.items()},
     "with heads of other tasks": lambda state, prefix: state | dict.fromkeys(HEADS, torch.ones(2, 2)),
     "with both vectors": lambda state, prefix: state | {f"{prefix}.mask_time_emb_vector": torch.full((24,), 7.0)},
     "without the vector": lambda state, prefix: {n: t for n, t in state.items() if "masked_spec" not in n},
@@ -90,6 +91,13 @@ def test_a_tensor_that_no_version_had_is_refused(family, saved):
     folder, state, prefix = saved[family]
     save_file(state | {f"{prefix}.encoder.sprong": torch.ones(1)}, folder / "model.safetensors", {"format": "pt"})
     with refused(ModelError, "sprong"):
+        load_model(folder)
+
+
+def test_integers_without_their_scales_are_no_weights(saved):
+    folder, state, _ = saved["wav2vec2"]
+    save_file(state | {"lm_head.bias": state["lm_head.bias"].to(torch.int8)}, folder / "model.safetensors")
+    with refused(ModelError, "lm_head.bias", "int8"):
         load_model(folder)
 
 
