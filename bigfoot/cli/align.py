@@ -97,9 +97,7 @@ def align(
         _warn_unused("with", kinds | {"--lag": lag is not None, "--untranscribed": untranscribed})
         may = replace(may_replace(force), inputs=_inputs(here, None, sentences), models=[Path(here)])
         return _calibrate(lambda: open_any_engine(here, threads), model, sentences, voice, output, may, json_output)
-    if audio is None:
-        raise ConfigError([_problem("AUDIO", "missing", "give a recording, a folder or a table; or --calibrate")])
-    _warn_unused("without", {"--sentences": sentences is not None})
+    audio = _check_arguments(audio, sentences)
     items = find_items(audio, text)
     kind = "json" if json_output and output is None else format
     may = replace(may_replace(force), inputs=_inputs(here, audio, text, lag or lag_place(model)), models=[Path(here)])
@@ -115,6 +113,13 @@ def _problem(key: str, code: str, message: str) -> Problem:
     from bigfoot.config.problems import Problem
 
     return Problem(key, code, message)
+
+
+def _check_arguments(audio: str | None, sentences: Path | None) -> str:
+    if audio is None:
+        raise ConfigError([_problem("AUDIO", "missing", "give a recording, a folder or a table; or --calibrate")])
+    _warn_unused("without", {"--sentences": sentences is not None})
+    return audio
 
 
 def _check_unit(unit: str, own: str, model: str) -> None:
