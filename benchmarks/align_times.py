@@ -13,24 +13,24 @@ import resource
 import time
 
 import numpy as np
-from word_times import Spoken, describe, load_engine, speak_strings
+from word_times import describe, load_engine, speak_strings
 
 from bigfoot.alignment.aligner import Aligner
-from bigfoot.alignment.calibrate import calibrate
+from bigfoot.alignment.calibrate import SpokenText, calibrate
 from bigfoot.alignment.lag import Lag
 from bigfoot.measure.speed import name_processor
 from bigfoot.runtime.engine import Engine
 from bigfoot.types import SAMPLE_RATE, Seconds
 
 
-def align_strings(engine: Engine, lag: Lag | None, strings: list[Spoken]) -> str:
+def align_strings(engine: Engine, lag: Lag | None, strings: list[SpokenText]) -> str:
     """Errors of the starts and ends of all words."""
     aligner = Aligner(engine, lag=lag)
     found = [aligner.align(string.samples, string.text).words for string in strings]
     return describe([[(w.start, w.end) for w in words] for words in found], [string.times for string in strings])
 
 
-def time_long(engine: Engine, lag: Lag, strings: list[Spoken], seconds: Seconds) -> str:
+def time_long(engine: Engine, lag: Lag, strings: list[SpokenText], seconds: Seconds) -> str:
     """Time of one long recording, and the errors of its words."""
     parts, text, times, length = list[np.ndarray](), list[str](), list[tuple[Seconds, Seconds]](), 0
     while length < seconds * SAMPLE_RATE:

@@ -11,48 +11,28 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from bigfoot import Transcriber
-from bigfoot.audio.files import normalize_waveform, resample
+from bigfoot.alignment.calibrate import SpokenText, speak_text
+from bigfoot.audio.files import normalize_waveform
 from bigfoot.data.synthetic import ACCENTS, VARIANTS
-from bigfoot.data.utterance import add_noise, digits_to_text, silence
-from bigfoot.espeak import Voice, speak_with_times
+from bigfoot.data.utterance import digits_to_text
 from bigfoot.measure.speed import name_processor
 from bigfoot.runtime.engine import Engine
 from bigfoot.runtime.transcriber import open_engine
 from bigfoot.types import SAMPLE_RATE, Samples, Seconds
 
-Times = list[tuple[Seconds, Seconds]]
+Times = list[tuple[Seconds, Seconds]] | np.ndarray
 
 
-@dataclass(frozen=True)
-class Spoken:
-    """A string, its sound, and when its words are spoken."""
-
-    text: str
-    samples: Samples
-    times: Times
-
-
-def speak_strings(count: int, seed: int, split: str) -> Iterator[Spoken]:
+def speak_strings(count: int, seed: int, split: str) -> Iterator[SpokenText]:
     """Synthesize strings of 2 to 8 digits, half of them without any gap between words."""
     for index in range(count):
         rng = np.random.default_rng([seed, index])
         text = digits_to_text(rng.integers(0, 10, size=rng.integers(2, 9)).tolist())
-        voice = Voice(
-            name=f"{ACCENTS[rng.integers(len(ACCENTS))]}+{VARIANTS[split][rng.integers(len(VARIANTS[split]))]}",
-            rate=int(rng.integers(110, 200)), pitch=int(rng.integers(25, 76)), pitch_range=int(rng.integers(20, 81)),
-            word_gap=int(rng.integers(0, 12)) if index % 2 else 0,
-        )  # fmt: skip
-        samples, rate, words = speak_with_times(text.lower(), voice)
-        before = silence(rng, 0.25)
-        samples = np.concatenate([before, resample(samples, rate, SAMPLE_RATE), silence(rng, 0.25)])
-        samples = add_noise(samples * np.float32(0.4 / np.abs(samples).max()), rng, snr_db=rng.uniform(15.0, 40.0))
-        offset = len(before) / SAMPLE_RATE
-        yield Spoken(text, samples, [(word.start + offset, word.end + offset) for word in words])
+        yield speak_text(text, rng, ACCENTS, VARIANTS[split], SAMPLE_RATE, gaps=bool(index % 2))
 
 
 def load_engine(model: str, threads: int) -> Engine:

@@ -219,7 +219,7 @@ class _Reader:
             (word.first, word, self._frame(word)) for word in self.plan.words
         ]
         items += [(gap, None, FramedWord(begin, end, "", "")) for gap, begin, end in stretches]
-        items.sort(key=lambda item: (item[0], item[1] is not None, item[2].begin))
+        items.sort(key=lambda item: (item[0], item[1] is not None, item[2].start_frame))
         times = time_words([framed for _, _, framed in items], self._clock, self._lag)
         found = list(zip((word for _, word, _ in items), times, strict=True))
         words = tuple(self._word(word, interval) for word, interval in found if word is not None)
@@ -230,7 +230,8 @@ class _Reader:
         for word in self.plan.words:
             framed, frame = self._frame(word), self._clock.frame
             confidence = float(np.exp(self._log_probs[word.first : word.last].mean()))
-            yield framed.begin * frame, framed.end * frame, framed.first_token, framed.last_token, confidence
+            start, end = framed.start_frame * frame, framed.end_frame * frame
+            yield start, end, framed.first_token, framed.last_token, confidence
 
     def _frame(self, word: PlannedWord) -> FramedWord:
         first, last = word.first, word.last - 1

@@ -80,17 +80,33 @@ def speak_texts(
     for index in range(STRINGS if not sentences else max(STRINGS // 2, len(sentences))):
         rng = np.random.default_rng([seed, index])
         text = sentences[index % len(sentences)] if sentences else _choose_text(rng, index)
-        speaker = Voice(
-            f"{accents[rng.integers(len(accents))]}+{variants[rng.integers(len(variants))]}",
-            int(rng.integers(110, 200)), int(rng.integers(25, 76)), int(rng.integers(20, 81)),
-            int(rng.integers(0, 12)) if index % 2 else 0,
-        )  # fmt: skip
-        samples, rate, words = speak_with_times(text.lower(), speaker)
-        before = silence(rng, 0.25)
-        samples = np.concatenate([before, resample(samples, rate, sample_rate), silence(rng, 0.25)])
-        samples = add_noise(samples * np.float32(0.4 / np.abs(samples).max()), rng, snr_db=rng.uniform(15.0, 40.0))
-        offset = len(before) / sample_rate
-        yield SpokenText(text, samples, np.array([(word.start, word.end) for word in words]).reshape(-1, 2) + offset)
+        yield speak_text(text, rng, accents, variants, sample_rate, gaps=bool(index % 2))
+
+
+def speak_text(
+    text: str, rng: np.random.Generator, accents: Sequence[str], variants: Sequence[str], rate: Hertz, *, gaps: bool
+) -> SpokenText:
+    """Synthesize a text by a voice that is drawn, with noise.
+
+    Args:
+        text: its words.
+        rng: of voice and noise.
+        accents: espeak-ng voices to draw from.
+        variants: of a voice, to draw from.
+        rate: in Hz.
+        gaps: whether words may stand apart.
+    """
+    voice = Voice(
+        f"{accents[int(rng.integers(len(accents)))]}+{variants[int(rng.integers(len(variants)))]}",
+        int(rng.integers(110, 200)), int(rng.integers(25, 76)), int(rng.integers(20, 81)),
+        int(rng.integers(0, 12)) if gaps else 0,
+    )  # fmt: skip
+    samples, spoken_rate, words = speak_with_times(text.lower(), voice)
+    before = silence(rng, 0.25)
+    samples = np.concatenate([before, resample(samples, spoken_rate, rate), silence(rng, 0.25)])
+    samples = add_noise(samples * np.float32(0.4 / np.abs(samples).max()), rng, snr_db=rng.uniform(15.0, 40.0))
+    times = np.array([(word.start, word.end) for word in words]).reshape(-1, 2)
+    return SpokenText(text, samples, times + len(before) / rate)
 
 
 def _choose_text(rng: np.random.Generator, index: int) -> str:

@@ -7,7 +7,7 @@ loudness shows it: where a pause leads up to the next start the word ends with i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from bigfoot.alignment.lag import Lag
 from bigfoot.audio.loudness import STEP
-from bigfoot.runtime.timing import LONG_PAUSE, LONGEST_REACH, Clock, find_quiet_runs
+from bigfoot.runtime.timing import LONG_PAUSE, LONGEST_REACH, Clock, find_quiet_runs, group_by_tokens
 from bigfoot.runtime.timing import time_words as time_by_loudness
 from bigfoot.text.words import PlacedText
 from bigfoot.types import Seconds
@@ -35,14 +35,14 @@ class FramedWord:
     """A word, or a stretch of untranscribed speech, and the frames of its tokens.
 
     Args:
-        begin: first frame.
-        end: behind its last frame.
+        start_frame: first frame.
+        end_frame: behind its last frame.
         first_token: what its first token writes.
         last_token: what its last token writes.
     """
 
-    begin: int
-    end: int
+    start_frame: int
+    end_frame: int
     first_token: str
     last_token: str
 
@@ -58,10 +58,10 @@ def time_words(words: Sequence[FramedWord], clock: Clock, lag: Lag | None) -> li
     Returns:
         Start and end of each, in order, none over the next, none empty.
     """
-    groups = list(_group(words))
+    groups = list(group_by_tokens(words))
     firsts = [group[0] for group in groups]
     if lag is None:
-        placed = [PlacedText("", word.begin, word.end) for word in firsts]
+        placed = [PlacedText("", word.start_frame, word.end_frame) for word in firsts]
         found = [(word.start, word.end) for word in time_by_loudness(placed, clock)]
     else:
         found = _time_by_lag(firsts, clock, lag)
@@ -93,21 +93,10 @@ def time_tokens(begins: Sequence[Seconds], word: Interval) -> list[Interval]:
     return list(pairwise(bounds))
 
 
-def _group(words: Sequence[FramedWord]) -> Iterator[list[FramedWord]]:
-    group: list[FramedWord] = []
-    for word in words:
-        if group and word.begin >= group[-1].end:
-            yield group
-            group = []
-        group.append(word)
-    if group:
-        yield group
-
-
 def _time_by_lag(words: Sequence[FramedWord], clock: Clock, lag: Lag) -> list[Interval]:
     starts, ends = list[Seconds](), list[Seconds]()
     for index, word in enumerate(words):
-        expected = max(word.begin * clock.frame - lag.before(word.first_token), 0.0)
+        expected = max(word.start_frame * clock.frame - lag.before(word.first_token), 0.0)
         before = words[index - 1] if index else None
         end, start = _find_pause(before, word, expected, clock)
         starts.append(start)
@@ -121,8 +110,8 @@ def _find_pause(
     before: FramedWord | None, word: FramedWord, expected: Seconds, clock: Clock
 ) -> tuple[Seconds, Seconds]:
     """End of the word before and start of a word; one time where no pause leads up to it."""
-    low = (before.end - 1) * clock.frame if before else 0.0
-    high = min(expected + _NEAR, (word.begin + 1) * clock.frame)
+    low = (before.end_frame - 1) * clock.frame if before else 0.0
+    high = min(expected + _NEAR, (word.start_frame + 1) * clock.frame)
     found = find_quiet_runs(clock.loudness, round(low / STEP), round(high / STEP)) if high > low else None
     runs = np.zeros((0, 2)) if found is None else round(low / STEP) * STEP + STEP * found
     lengths = runs[:, 1] - runs[:, 0]
@@ -134,19 +123,19 @@ def _find_pause(
     pauses = long if len(long) else leading
     end = min(float(pauses[0, 0]), start) if len(pauses) else start
     if before:
-        end = min(end, before.end * clock.frame + LONGEST_REACH)
+        end = min(end, before.end_frame * clock.frame + LONGEST_REACH)
     return end, start
 
 
 def _find_last_end(word: FramedWord, clock: Clock, lag: Lag) -> Seconds:
     """End of the last word: where a pause starts that lasts, or leads to the end of the recording."""
-    low, latest = (word.end - 1) * clock.frame, min(word.end * clock.frame + LONGEST_REACH, clock.seconds)
+    low, latest = (word.end_frame - 1) * clock.frame, min(word.end_frame * clock.frame + LONGEST_REACH, clock.seconds)
     first = round(low / STEP)
     found = find_quiet_runs(clock.loudness, first, round((latest + _FINAL_PAUSE) / STEP))
     for begin, end in [] if found is None else (first + found) * STEP:
         if end - begin >= _FINAL_PAUSE or end >= clock.seconds - _NARROW:
             return min(float(begin), latest)
-    return min(word.end * clock.frame - lag.behind(word.last_token), latest)
+    return min(word.end_frame * clock.frame - lag.behind(word.last_token), latest)
 
 
 def _part(times: Sequence[Interval], clock: Clock) -> list[Interval]:

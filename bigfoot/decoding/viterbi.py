@@ -3,7 +3,7 @@
 An hour of speech has 180,000 frames and 100,000 states: all pairs of them fit neither memory nor patience. The band
 moves with the likeliest state. A path that comes near the band's edge may have been pushed there, and is searched
 again in a wider one. What leads to a state is kept for a stretch of frames at a time, and computed a second time when
-the path is traced back: memory does not grow with the length, but for the path.
+the path is traced back: of the search itself only the path grows with the length.
 """
 
 from __future__ import annotations

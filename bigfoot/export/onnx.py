@@ -78,6 +78,27 @@ class OnnxExport(GivesLogits):
         save_onnx(self.graph, path, may)
 
 
+@dataclass(frozen=True)
+class OfGraph:
+    """An export that is made of a graph.
+
+    Args:
+        origin: the graph.
+    """
+
+    origin: OnnxExport
+
+    @property
+    def plan(self) -> Int8Plan:
+        """See ``Exported``."""
+        return self.origin.plan
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """See ``Exported``."""
+        return self.origin.facts
+
+
 def open_graph(graph: ModelProto) -> InferenceSession:
     """Open a graph as it will be read from the disk, on as many threads as torch has."""
     import onnxruntime

@@ -15,7 +15,7 @@ from bigfoot.compress.quantize import Int8Plan
 from bigfoot.errors import ModelError
 from bigfoot.export.exported import GivesLogits, Run, save_files
 from bigfoot.export.layers import LayerError, measure_layers
-from bigfoot.export.onnx import OnnxExport, build_onnx
+from bigfoot.export.onnx import OfGraph, OnnxExport, build_onnx
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.runtime.openvino_engine import FACTS_KEY, compile_ir, open_core, read_ir, require_openvino
@@ -27,28 +27,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class OpenVinoExport(GivesLogits):
+class OpenVinoExport(GivesLogits, OfGraph):
     """Two files; see ``Exported``.
 
     Args:
-        origin: the graph that they were made from.
+        origin: see ``OfGraph``.
         xml: operators and metadata.
         weights: the ``.bin``.
     """
 
-    origin: OnnxExport
     xml: bytes
     weights: bytes
-
-    @property
-    def plan(self) -> Int8Plan:
-        """See ``Exported``."""
-        return self.origin.plan
-
-    @property
-    def facts(self) -> dict[str, str]:
-        """See ``Exported``."""
-        return self.origin.facts
 
     def open(self) -> Run:
         """See ``Exported``."""

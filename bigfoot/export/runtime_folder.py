@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from torch import Tensor
 
-from bigfoot.compress.quantize import Int8Plan
 from bigfoot.errors import ModelError
 from bigfoot.export.exported import Run
 from bigfoot.export.facts import check_exportable
 from bigfoot.export.forms import GraphForm
 from bigfoot.export.layers import LayerError
-from bigfoot.export.onnx import OnnxExport, open_graph, set_metadata
+from bigfoot.export.onnx import OfGraph, OnnxExport, open_graph, set_metadata
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.storage.ownership import OWN_ONLY, MayReplace
@@ -33,30 +32,19 @@ RunSession: TypeAlias = "Callable[[InferenceSession, np.ndarray, np.ndarray], tu
 
 
 @dataclass(frozen=True)
-class RuntimeFolder:
+class RuntimeFolder(OfGraph):
     """A folder of one graph and small files; see ``Exported``.
 
     Args:
-        origin: the graph.
+        origin: see ``OfGraph``.
         form: of its inputs and outputs.
         files: content by name, beside the graph.
         run: how the runtime runs it.
     """
 
-    origin: OnnxExport
     form: GraphForm
     files: Mapping[str, bytes]
     run: RunSession
-
-    @property
-    def plan(self) -> Int8Plan:
-        """See ``Exported``."""
-        return self.origin.plan
-
-    @property
-    def facts(self) -> dict[str, str]:
-        """See ``Exported``."""
-        return self.origin.facts
 
     def expect(self, logits: np.ndarray) -> np.ndarray:
         """See ``Exported``."""

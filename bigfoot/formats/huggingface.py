@@ -17,7 +17,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoConfig
-from transformers.initialization import no_init_weights
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.dense import advise_format
@@ -269,12 +268,9 @@ def fill_model(config: BigfootConfig, tensors: dict[str, Tensor], source: str) -
     Raises:
         ModelError: tensors are missing, left over or of another shape; the first 40 are listed.
     """
-    # Random weights that a file replaces at once take as long as the file; a few are drawn all the same.
-    with no_init_weights(), torch.random.fork_rng(devices=[]):
-        with torch.device("meta"):
-            tensors = _fit(BigfootForCTC(config), tensors, source)
-        model = BigfootForCTC(config)
-    model.tie_weights()
+    with torch.device("meta"):
+        tensors = _fit(BigfootForCTC(config), tensors, source)
+    model = BigfootForCTC(config)
     model.load_state_dict(tensors)
     return model.eval()
 

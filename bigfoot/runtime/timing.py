@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -87,7 +87,7 @@ def time_words(words: Sequence[PlacedText], clock: Clock) -> list[Word]:
         >>> [(w.start, w.end) for w in time_words(words, Clock(0.02, 1.0, loudness))]
         [(0.1, 0.45), (0.65, 0.8)]
     """
-    groups = list(_sharing_tokens(words))
+    groups = list(group_by_tokens(words))
     pauses = [_find_pause(before, after, clock) for before, after in pairwise([None, *groups, None])]
     found: list[Word] = []
     for group, (_, start), (end, _) in zip(groups, pauses[:-1], pauses[1:], strict=True):
@@ -96,9 +96,28 @@ def time_words(words: Sequence[PlacedText], clock: Clock) -> list[Word]:
     return found
 
 
-def _sharing_tokens(words: Sequence[PlacedText]) -> Iterator[_Group]:
-    """Words of one token together: nothing shows where between them the boundary is."""
-    group: _Group = []
+class OnFrames(Protocol):
+    """What has a first frame, and one beyond its last."""
+
+    @property
+    def start_frame(self) -> int:
+        """First frame."""
+
+    @property
+    def end_frame(self) -> int:
+        """Behind the last frame."""
+
+
+_OnFrames = TypeVar("_OnFrames", bound=OnFrames)
+
+
+def group_by_tokens(words: Sequence[_OnFrames]) -> Iterator[list[_OnFrames]]:
+    """Yield words of one token together: nothing shows where between them the boundary is.
+
+    Args:
+        words: in order.
+    """
+    group: list[_OnFrames] = []
     for word in words:
         if group and word.start_frame >= group[-1].end_frame:
             yield group

@@ -306,10 +306,7 @@ class Trainer:
 
     def _write(self, folder: Path) -> None:
         """Write the model that is deployed."""
-        deployed = self.objective.deployed()
-        save_model(deployed, self.run.processor, folder, may=OWN_OR_EDITED)
-        # Reading it back once drew random weights, and all that is drawn later in a run comes behind them.
-        type(deployed)(deployed.config)
+        save_model(self.objective.deployed(), self.run.processor, folder, may=OWN_OR_EDITED)
 
 
 def _describe(terms: dict[str, float]) -> str:
