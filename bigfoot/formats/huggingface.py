@@ -287,17 +287,22 @@ def _fit(model: BigfootForCTC, tensors: dict[str, Tensor], source: str) -> dict[
         for name, tensor in wanted.items()
         if name in tensors and tensors[name].shape != tensor.shape
     ]
-    # Copied as they are, the integers of another library's quantization would be weights without their scales.
+    # Copied as they are, the integers of another library's quantization would be weights without their scales; in eight
+    # bytes nobody quantizes.
     faults += [
         f"{name} holds {str(tensors[name].dtype).removeprefix('torch.')}, expected floating point"
         for name, tensor in wanted.items()
-        if name in tensors and tensor.is_floating_point() and not tensors[name].is_floating_point()
+        if name in tensors and tensor.is_floating_point() and not _holds_values(tensors[name])
     ]
     if faults:
         shown = sorted(faults)[:_MOST_FAULTS]
         shown += [f"and {len(faults) - len(shown)} more"] if len(faults) > len(shown) else []
         raise ModelError(f"{source}: its weights do not fit its configuration:\n  " + "\n  ".join(shown))
     return tensors
+
+
+def _holds_values(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.dtype == torch.int64
 
 
 def load_huggingface(folder: Path) -> BigfootForCTC:

@@ -79,7 +79,7 @@ class Batcher:
                 while len(taken) < most and taken[-1] is not None:
                     taken.append(queue.get_nowait())
             except Empty:
-                pass
+                pass  # nothing more waits
             open_ = taken[-1] is not None
             self._run([job for job in taken if job is not None and job.result.set_running_or_notify_cancel()])
 
