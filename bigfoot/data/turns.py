@@ -14,13 +14,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from bigfoot.audio.files import read_audio
 from bigfoot.errors import DataError
 from bigfoot.storage.places import is_remote
 from bigfoot.text.json_files import parse_json
 from bigfoot.types import Samples, Seconds
+
+Place: TypeAlias = tuple[str, Seconds, Seconds | None]
 
 _OWN = ("dialogue", "audio", "start", "end", "speaker", "text")
 
@@ -48,6 +50,11 @@ class Turn:
     start: Seconds = 0.0
     end: Seconds | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def place(self) -> Place:
+        """Which part of which file is read: a name is a turn's own in its file of turns alone."""
+        return str(self.audio), self.start, self.end
 
     def read(self, sample_rate: int) -> Samples:
         """Read its audio, (N,)."""
@@ -83,7 +90,7 @@ def read_turns(path: str | Path) -> list[list[Turn]]:
         raise DataError(f"{path}: turns are read from this machine, with the audio beside them; copy the folder here")
     file = Path(path).expanduser()
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: expected JSON lines of turns, and it cannot be read ({error})") from error
     dialogues: dict[str, list[Turn]] = {}

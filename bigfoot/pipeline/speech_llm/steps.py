@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from bigfoot.compress.depth import Depth
 from bigfoot.compress.registry import apply_technique
 from bigfoot.config import to_dict
-from bigfoot.data.turns import Turn
+from bigfoot.data.turns import Place, Turn
 from bigfoot.formats.folder import load_model
 from bigfoot.formats.huggingface import fetch_folder
 from bigfoot.formats.int8_language_model import Int8Weights, round_
@@ -64,7 +64,7 @@ class SpeechLLMRun:
     examples: dict[str, list[Example]]
     fingerprint: str
     results: list[StepResult] = field(default_factory=list)
-    states: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    states: dict[str, dict[Place, Tensor]] = field(default_factory=dict)
 
     def load(self, result: StepResult) -> LoadedSpeechLLM:
         """Load the model of a step."""
