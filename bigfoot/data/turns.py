@@ -77,7 +77,8 @@ def read_turns(path: str | Path) -> list[list[Turn]]:
         Turns by dialogue, dialogues in order of their first turns.
 
     Raises:
-        DataError: the file is missing or holds no turn, or a line is no turn; its number is given.
+        DataError: the file is missing or holds no turn, or a line is no turn, or stands behind a later one of the same
+            recording; its number is given.
 
     Examples:
         >>> import tempfile
@@ -115,7 +116,14 @@ def _read_turn(line: str, place: str, folder: Path, dialogues: Mapping[str, Sequ
         raise DataError(f"{place}: the end, {end} s, is not after the start, {start} s")
     audio = folder / Path(raw["audio"]).expanduser()
     dialogue = _text(raw.get("dialogue")) or audio.stem
-    name = f"{dialogue}#{len(dialogues.get(dialogue, ())) + 1}"
+    before = dialogues.get(dialogue, ())
+    if before and before[-1].audio == audio and start < before[-1].start:
+        # It would be the history of what it follows.
+        raise DataError(
+            f"{place}: starts at {start} s, before the turn above it ({before[-1].start} s): put the turns of "
+            f"{dialogue} in order of time"
+        )
+    name = f"{dialogue}#{len(before) + 1}"
     metadata = {key: _text(value) for key, value in raw.items() if key not in _OWN}
     return Turn(
         name, dialogue, _text(raw.get("speaker")), " ".join(_text(raw.get("text")).split()), audio, start, end,

@@ -210,6 +210,14 @@ def test_histories_are_cut_where_they_do_not_fit_and_turns_are_not(finished, set
         builder.build(examples[0], 5)
 
 
+def test_recordings_that_are_missing_are_found_before_anything_runs(settings, config_file, corpus, tmp_path):
+    test = tmp_path / "test.jsonl"
+    test.write_text((corpus / "test.jsonl").read_text())  # and its audio is elsewhere
+    with refused(DataError, tmp_path / "audio", 3):
+        run_speech_llm(config_file, settings(tmp_path / "run", f"data.test={test}"))
+    assert not (tmp_path / "run/start").exists()
+
+
 def test_what_is_wrong_with_a_configuration_is_a_problem(tmp_path):
     changes = ["tasks=[]", "steps=[recover,adapter]", "prompt=no slot", "train_lora.losses.next_token=0"]
     _, problems = read_settings(SpeechLLMConfig, None, changes)
