@@ -68,6 +68,7 @@ def hear_shifted(seed):
     return [word.text for word in result.words], said
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("seed", range(4))
 def test_no_word_is_lost_or_doubled_where_chunks_disagree_by_a_frame(seed):
     heard, said = hear_shifted(seed)

@@ -20,6 +20,7 @@ def close_(gates, seed=0, spread=4.0):
             alpha.copy_(torch.randn(alpha.shape, generator=generator) * spread)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_the_cut_model_answers_as_the_gated_one(structure, build_model, speech):
     model = build_model(structure)
@@ -36,6 +37,7 @@ def test_the_cut_model_answers_as_the_gated_one(structure, build_model, speech):
     assert pruned.config.conv_dim[-1] == model.config.conv_dim[-1]
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("parts", [["blocks"], BLOCKS])
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_without_blocks_it_answers_as_the_gated_one(structure, parts, build_model, speech):

@@ -20,6 +20,7 @@ def batches(speech):
     return [LabelledAudio(wave, torch.ones_like(wave, dtype=torch.bool), own) for wave, own in pairs]
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize(("importance", "power"), [("l1", 1), ("l2", 2)])
 def test_magnitude(importance, power, family, build_model):
     model = build_model(family)
@@ -79,6 +80,7 @@ def test_a_loss_of_ones_own(build_model, batches):
     assert all(float(score.max()) > 0 for score in scores.values())
 
 
+@pytest.mark.grid
 def test_activation_is_what_a_layer_says_in_real_frames(family, build_model, batches):
     model = build_model(family)
     heard = {}

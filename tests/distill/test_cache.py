@@ -157,6 +157,7 @@ def test_garbage_in_the_place_of_its_papers(write, tmp_path, name, content):
         write()
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

@@ -31,6 +31,7 @@ def test_texts_and_wer_are_those_of_any_batch_size(loaded, small_digits):
     assert found[0].error_rate.num_utterances == 9
 
 
+@pytest.mark.grid
 def test_padding_changes_nothing_and_the_field_says_so(loaded, small_digits):
     invariance = measure_batch_invariance(loaded, small_digits.manifests["test"])
     assert invariance.invariant and invariance.num_utterances == 9

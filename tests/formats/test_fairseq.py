@@ -230,6 +230,7 @@ def test_wavlm_as_its_public_source_shapes_it(structure, build_huggingface, spee
     assert load_fairseq(tmp_path)[1].do_normalize == large
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("tuned", [True, False])
 def test_data2vec_as_its_public_source_shapes_it(tuned, build_huggingface, speech, tmp_path):
     theirs = build_huggingface("data2vec", cls="Data2VecAudioModel")
@@ -388,6 +389,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("fault", [pytest.param(f, marks=pytest.mark.slow) if "thousand" in f else f for f in FAULTS])
 def test_settings_that_the_encoder_cannot_be(fault, spoil):
     changes, named = FAULTS[fault]

@@ -64,6 +64,7 @@ def test_what_a_vocabulary_writes_comes_through(name, data):
     assert drop_silent_marks(text, vocabulary) == text
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("name", VOCABULARIES)
 @settings(max_examples=20)
 @given(data=st.data())
