@@ -145,7 +145,7 @@ def test_draws_follow_from_the_seed_alone(build_model, speech):
     gates = Gates(model, PARTS)
     close_(gates, spread=1.0)
 
-    def hear(seed):
+    def outputs_of(seed):
         gates.draw(seed)
         with torch.no_grad():
             logits = model(speech[0]).logits
@@ -153,7 +153,7 @@ def test_draws_follow_from_the_seed_alone(build_model, speech):
         return logits
 
     before = torch.get_rng_state()
-    assert torch.equal(hear(1), hear(1)) and not torch.equal(hear(1), hear(2))
+    assert torch.equal(outputs_of(1), outputs_of(1)) and not torch.equal(outputs_of(1), outputs_of(2))
     assert torch.equal(torch.get_rng_state(), before)
     with torch.no_grad():
         assert torch.equal(model(speech[0]).logits, model(speech[0]).logits)

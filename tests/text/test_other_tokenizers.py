@@ -86,7 +86,7 @@ def test_a_folder_gives_the_same_tokenizer(tokenizers_by_kind, tmp_path, kind):
 def test_sentencepieces_spell_any_words_of_their_characters(tokenizers_by_kind, kind, words):
     tokenizer = tokenizers_by_kind[kind]
     assert tokenizer.decode(tokenizer.encode(" ".join(words))) == " ".join(words)
-    # Words are spelled one by one, so that a lexicon can be.
+    # Words are encoded one by one, as a lexicon encodes them.
     assert tokenizer.encode(" ".join(words)) == [index for word in words for index in tokenizer.encode(word)]
 
 

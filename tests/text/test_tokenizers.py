@@ -51,7 +51,7 @@ def test_without_doubled_spaces_the_text_is_transformers_own(opened, ids):
 def test_words_stand_where_their_tokens_do(ids):
     words = ENGLISH.decode_words(ids)
     assert " ".join(word.text for word in words) == ENGLISH.decode_ctc(ids)
-    # Each word is what its own frames say, and nothing is said between words.
+    # Each word is what its own frames give; between words there are blanks alone.
     assert all(ENGLISH.decode_ctc(ids[word.start_frame : word.end_frame]) == word.text for word in words)
     edges = [0, *(frame for word in words for frame in (word.start_frame, word.end_frame)), len(ids)]
     assert edges == sorted(edges)
