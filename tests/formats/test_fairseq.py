@@ -458,7 +458,7 @@ def test_names_are_given_once():
         assert len({ours for ours, _ in names}) == len({theirs for _, theirs in names}) == len(names)
 
 
-def test_convolutions_as_fairseq_spells_them():
+def test_convolutions_as_fairseq_writes_them():
     base = "[(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512,2,2)] + [(512,2,2)]"
     assert parse_convs(base, "here") == eval(base)
     old = "[(512, 10, 5), (512, 8, 4)] + [(512, 4, 2)] * 3 + [(512, 1, 1)]"

@@ -84,7 +84,7 @@ def test_characters_leave_specials_out_and_hold_the_space():
     assert CharTokenizer(("<pad>", " ", "A")).encode("A A") == [2, 1, 2]
 
 
-def test_refuses_what_it_cannot_spell_and_vocabularies_that_make_no_sense():
+def test_refuses_what_it_cannot_encode_and_vocabularies_that_make_no_sense():
     with refused(ValueError, "!", "1", "A1!"):
         ENGLISH.encode("A1!")
     with pytest.raises(ValueError):
