@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bigfoot.audio.folders import READABLE, UNREADABLE, type_problem, walk_files
-from bigfoot.data.manifests import ListedUtterance, tell_apart
+from bigfoot.data.manifests import UNKNOWN_SPEAKER, ListedUtterance, tell_apart
 from bigfoot.data.rows import read_rows
 from bigfoot.data.tables import list_table
 from bigfoot.data.transcripts import read_text_file, read_text_lines
@@ -155,7 +155,7 @@ def list_speechocean762(root: Path, split: str, untranscribed: bool = False) -> 
     listed = []
     for name, path in paths:
         problem = None if untranscribed or name in texts else f"no transcript in {split}/text"
-        speaker = speakers.get(name, "unknown")
+        speaker = speakers.get(name, UNKNOWN_SPEAKER)
         listed.append(ListedUtterance(name, root / path, texts.get(name, ""), speaker, problem))
     return _with_speaker_labels(listed, root, root / split)
 

@@ -34,6 +34,8 @@ SHORTEST: Seconds = 0.1
 """Shorter audio is left out of every split: it has a handful of frames, or none."""
 
 PREPARED_FILE = "prepared.json"
+UNKNOWN_SPEAKER = "unknown"
+"""Speaker of an utterance whose corpus names none."""
 LABELS_FIELD = "labels"
 """Field of a supervision: labels of tasks by name."""
 TRIMMED_FIELD = "trimmed"

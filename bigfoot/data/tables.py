@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bigfoot.data.manifests import ListedUtterance, tell_apart
+from bigfoot.data.manifests import UNKNOWN_SPEAKER, ListedUtterance, tell_apart
 from bigfoot.data.rows import PATH_COLUMNS, Row, read_rows
 from bigfoot.data.settings import ALL_LABELS
 from bigfoot.data.stretches import COLUMNS, Stretch, read_stretch
@@ -166,7 +166,7 @@ def _list_row(
         problem = f"{name}: {error}"
     # The table's folder distinguishes files of the same name that two tables list.
     default = f"{table.parent.name}/{Path(path).with_suffix('').as_posix()}{_name_stretch(stretch)}"
-    speaker = next((str(values[key]) for key in _SPEAKER_COLUMNS if values.get(key)), "unknown")
+    speaker = next((str(values[key]) for key in _SPEAKER_COLUMNS if values.get(key)), UNKNOWN_SPEAKER)
     name, known = str(values.get("id") or default), _read_labels(values, labels)
     return ListedUtterance(name, audio / path, text or "", speaker, problem, stretch, known)
 

@@ -44,7 +44,7 @@ def tree(tmp_path, spoken):
     (tmp_path / "test/carl/1.txt").write_text("four")
     for name in ("train/README.txt", "train/anna/._1.flac", "train/.git/a.wav", "train/anna/notes.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"nothing to hear")
+        (tmp_path / name).write_bytes(b"no audio")
     return tmp_path
 
 

@@ -42,7 +42,7 @@ def words(rows):
 @given(st.lists(ANY, min_size=1, max_size=6), ENDS, st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]))
 def test_what_csv_writes_is_read(table, texts, end, quoting):
     rows = [(f"{number}.wav", text) for number, text in enumerate(texts)]
-    # Text that names audio behind a line end cannot be told from a row that a lone quotation mark swallows.
+    # Text that names audio behind a line end cannot be distinguished from a row that a lone quotation mark swallows.
     file = io.StringIO(newline="")
     csv.writer(file, quoting=quoting, lineterminator=end).writerows([("path", "text"), *rows])
     # The writer does not quote a lone \r, which some systems end lines with.

@@ -113,6 +113,7 @@ def test_a_bare_encoder_has_no_head(build_huggingface, tmp_path, speech, prefixe
     check_headless(theirs, tmp_path, speech)
 
 
+@pytest.mark.grid
 def test_a_bare_encoder_of_every_family(family, build_huggingface, tmp_path, speech):
     theirs = build_huggingface(family, cls="AutoModel")
     theirs.save_pretrained(tmp_path)

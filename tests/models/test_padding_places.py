@@ -61,6 +61,7 @@ def ask(model, values, mask=None):
     return model(values, mask, output_hidden_states=True, output_attentions=True, output_memory=True)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("kind", [torch.bool, torch.long, torch.float32])
 def test_padding_anywhere_is_padding_at_the_end(model, utterances, kind):
     size = 19_000
