@@ -169,8 +169,9 @@ def test_every_field_has_a_sentence():
         for node, after in zip(tree.body, [*tree.body[1:], None], strict=True):
             if isinstance(node, ast.AnnAssign) and not ast.unparse(node.annotation).startswith("ClassVar"):
                 fields += 1
-                said = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and str(after.value.value)
-                if not (said and said.rstrip().endswith(".") and len(said) > 10):
+                follows = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                sentence = follows and str(after.value.value)
+                if not (sentence and sentence.rstrip().endswith(".") and len(sentence) > 10):
                     missing.append(f"{section.__name__}.{node.target.id}")
     assert fields > 60 and missing == []
 

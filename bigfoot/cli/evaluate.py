@@ -49,7 +49,8 @@ def evaluate(
     if split not in ("dev", "test"):
         raise ConfigError([Problem("--split", "unknown_word", f"{split!r} is neither dev nor test")])
     if is_speech_llm(config):
-        _evaluate_speech_llm(model, config, overrides or [], split, run_dir, json_output)
+        with locked(run_dir, inside=True, wait=math.inf, on_wait=partial(typer.echo, err=True)):
+            _evaluate_speech_llm(model, config, overrides or [], split, run_dir, json_output)
         return
     settings, loaded = load_config(config, overrides or []), load_model(model)
     tokenizer = loaded.processor.tokenizer

@@ -55,6 +55,7 @@ def test_kernels_become_matrices_and_back(groups):
     assert torch.equal(matrix_to_kernel(kernel_to_matrix(kernel, groups), 3), kernel)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("structure", ["base", "large-lv60"])
 def test_each_group_is_numpys_least_squares(build_model, speech, structure):
     """Layer 1, whose inputs are the teacher's own: group by group, frame by frame."""
@@ -127,6 +128,7 @@ def test_what_a_beginning_needs(build_model):
         conv_sharing.apply(teacher, ConvSharing([[1, 2]], "least_squares"))
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("structure", ["base", "large-lv60"])
 def test_shared_kernels_begin_as_asked(build_model, audio, structure):
     teacher = build_model(structure, **EVEN)

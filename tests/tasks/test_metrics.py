@@ -1,5 +1,7 @@
 """Metrics on answers whose scores are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -91,6 +93,26 @@ def test_the_interval_is_over_speakers():
     assert (by_speaker.unit, by_utterance.unit) == ("speaker", "utterance")
     widths = [score.high - score.low for score in (by_speaker, by_utterance)]
     assert widths[0] > 2 * widths[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "truth", "scores", "metric", "expected"),
+    [
+        # Right of both speakers' means, and wrong of some of their utterances; the third speaker has no label.
+        ("single_label", [0, 0, 0, 1, 1, 1, NAN], [.4, .4, .9, .6, .6, .1, .9], "accuracy", 1.0),
+        ("ordinal", [0, 0, 0, 1, 1, 1, NAN], [.4, .4, .9, .6, .6, .1, .9], "mae", 0.0),
+        ("regression", [9, 9, 9, 3, 3, 3, NAN], [6, 9, 13.5, 3, 4, 2, 50], "mae", 0.25),
+    ],
+)  # fmt: skip
+def test_one_answer_a_speaker_is_the_mean_of_its_scores(kind, truth, scores, metric, expected):
+    numbers, speakers = kind == "regression", [*"aaabbbc"]
+    rows = np.array(scores)[:, None] if numbers else np.stack([np.array(scores), 1 - np.array(scores)], 1)
+    found = answers(kind, ["x"] if numbers else ["x", "y"], truth, rows, speakers)
+    pooled = score_answers(found, metric, 20, 0).by_speaker
+    assert pooled.metrics[metric] == pytest.approx(expected) and pooled.num_utterances == 2
+    # One speaker, one utterance each, several labels a speaker, a speaker who is not known.
+    for who in (["a"] * 7, [*"abcdefg"], [*"abababc"], [*"aaabb", "unknown", "c"]):
+        assert score_answers(replace(found, speakers=who), metric, 0, 0).by_speaker is None
 
 
 @pytest.mark.parametrize("kind", METRICS)
