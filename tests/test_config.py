@@ -124,6 +124,8 @@ def test_two_rates_of_parts_are_both_meant(tmp_path):
     overrides = [f"distill.learning_rate_factors.{part}" for part in ("encoder=0.1", "feature_encoder=0.2")]
     config = load_config(tmp_path / "c.yaml", overrides)
     assert config.distill.learning_rate_factors == {"encoder": 0.1, "lm_head": 3.0, "feature_encoder": 0.2}
+    emptied = load_config(tmp_path / "c.yaml", ["distill.learning_rate_factors={}", overrides[0]])
+    assert emptied.distill.learning_rate_factors == {"encoder": 0.1}
     assert config.finetune.learning_rate_factors == {}
 
 

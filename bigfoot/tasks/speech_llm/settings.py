@@ -75,7 +75,7 @@ class TranscribeConfig:
     instruction: str = "Transcribe."
     """Stands at ``{instruction}``."""
     most_new_tokens: int = above_zero(64)
-    """Longest answer that is generated; a longer reference is an error."""
+    """Longest answer that is generated; how many were cut there is reported."""
 
 
 @dataclass
@@ -107,7 +107,7 @@ class ForecastConfig:
     instruction: str = "Continue."
     """Stands at ``{instruction}``."""
     most_new_tokens: int = above_zero(64)
-    """Longest answer that is generated."""
+    """Longest answer that is generated; how many were cut there is reported."""
 
 
 @dataclass
