@@ -11,11 +11,9 @@ from lhotse.cut import Cut
 from bigfoot.audio.account import Account
 from bigfoot.data.cuts import read_cuts
 from bigfoot.data.distributions import LabelFacts, describe_label, read_numbers
-from bigfoot.data.manifests import LABELS_FIELD, PreparedData, SkippedUtterance
+from bigfoot.data.manifests import LABELS_FIELD, UNKNOWN_SPEAKER, PreparedData, SkippedUtterance
 from bigfoot.data.relations import Column, Relation, find_relations
 from bigfoot.progress import track
-
-_UNKNOWN_SPEAKER = "unknown"
 
 
 @dataclass(frozen=True)
@@ -151,7 +149,7 @@ def _describe_split(split: str, utterances: Sequence[_Utterance]) -> SplitFacts:
         characters=dict(Counter(char for text, _ in timed for char in text).most_common()),
         sample_rates=dict(sorted(Counter(item.sample_rate for item in utterances).items())),
         channels=dict(sorted(Counter(item.channels for item in utterances).items())),
-        num_without_speaker=sum(item.speaker == _UNKNOWN_SPEAKER for item in utterances),
+        num_without_speaker=sum(item.speaker == UNKNOWN_SPEAKER for item in utterances),
         labels={name: describe_label([item.labels.get(name) for item in utterances]) for name in sorted(names)},
     )
 
@@ -163,7 +161,7 @@ def _columns(read: Mapping[str, Sequence[_Utterance]]) -> dict[str, Column]:
         "split": [split for split, utterances in read.items() for _ in utterances],
         "audio, seconds": [item.seconds for item in items],
         "text, characters": [len(item.text) if item.text else None for item in items],
-        "speaker": [None if item.speaker == _UNKNOWN_SPEAKER else item.speaker for item in items],
+        "speaker": [None if item.speaker == UNKNOWN_SPEAKER else item.speaker for item in items],
     }
     for name in sorted({name for item in items for name in item.labels}):
         columns[f"label, {name}"] = _read_column([item.labels.get(name) for item in items])

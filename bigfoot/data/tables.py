@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bigfoot.data.manifests import ListedUtterance
+from bigfoot.data.manifests import UNKNOWN_SPEAKER, ListedUtterance, tell_apart
 from bigfoot.data.rows import PATH_COLUMNS, Row, read_rows
 from bigfoot.data.settings import ALL_LABELS
 from bigfoot.data.stretches import COLUMNS, Stretch, read_stretch
@@ -49,7 +49,9 @@ def list_table(
     Raises:
         DataError: no such file, an unknown suffix, or columns are missing.
     """
-    return list_rows(table, read_rows(table), audio or table.parent, untranscribed, names or {}, labels)
+    audio = audio or table.parent
+    read = read_rows(table, lambda cell: os.path.isfile(audio / cell))
+    return list_rows(table, read, audio, untranscribed, names or {}, labels)
 
 
 def list_rows(
@@ -86,7 +88,8 @@ def list_rows(
             f"data: {table} needs a header with the columns path and text; found: {found}; "
             "audio without transcripts is learned from with data.transcripts=none"
         )
-    return [_list_row(table, audio, row, untranscribed, labels) for row in rows]
+    listed = [_list_row(table, audio, row, untranscribed, labels) for row in rows]
+    return tell_apart(listed, [bool(row.values.get("id")) for row in rows])
 
 
 def _rename(
@@ -163,7 +166,7 @@ def _list_row(
         problem = f"{name}: {error}"
     # The table's folder distinguishes files of the same name that two tables list.
     default = f"{table.parent.name}/{Path(path).with_suffix('').as_posix()}{_name_stretch(stretch)}"
-    speaker = next((str(values[key]) for key in _SPEAKER_COLUMNS if values.get(key)), "unknown")
+    speaker = next((str(values[key]) for key in _SPEAKER_COLUMNS if values.get(key)), UNKNOWN_SPEAKER)
     name, known = str(values.get("id") or default), _read_labels(values, labels)
     return ListedUtterance(name, audio / path, text or "", speaker, problem, stretch, known)
 

@@ -18,7 +18,7 @@ from bigfoot.pipeline.settings import Config
 from bigfoot.report.rows import Row
 from bigfoot.tasks.answers import answer_manifest
 from bigfoot.tasks.floors import measure_floors
-from bigfoot.tasks.metrics import TaskScore, score_answers
+from bigfoot.tasks.metrics import TaskScore, describe_floors, score_answers
 from bigfoot.tasks.settings import METRICS
 from bigfoot.tasks.showing import show_answers
 
@@ -64,12 +64,14 @@ def judge_task(row: Row, loaded: LoadedModel, manifests: dict[str, Path], config
     _fill(row, score)
     row.batch_invariant, row.batch_invariance_max_difference = invariance.invariant, invariance.max_difference
     row.decoder, row.protocol = head.name, f"{head.name}, after step {row.step}"
-    return [{
+    entry = {
         "name": row.name, "split": row.split, "kind": head.shape.kind, "labels": list(head.shape.labels),
-        "metrics": score.metrics, "per_class": score.per_class, "confusion": score.confusion,
-        "shape": dataclasses.asdict(head.shape), "shown": shown, "metric": score.metric,
-        "interval": [score.low, score.high],
-    }]  # fmt: skip
+        "per_class": score.per_class, "confusion": score.confusion, "shape": dataclasses.asdict(head.shape),
+        "shown": shown, **score.entry,
+    }  # fmt: skip
+    if score.by_speaker is not None:
+        entry["by_speaker"] = score.by_speaker.entry | {"num_speakers": score.by_speaker.num_utterances}
+    return [entry]
 
 
 def _fill(row: Row, score: TaskScore) -> None:
@@ -93,5 +95,7 @@ def add_floors(tasks: Sequence[dict[str, Any]], split: str, manifests: dict[str,
         shape = TaskShape.read(here[0]["shape"])
         samples = config.evaluate.bootstrap_samples
         scores = measure_floors(shape, manifests["train"], manifests[split], find_metric(shape, config), samples)
-        here[0]["floors"] = {name: score.metrics for name, score in scores.items()}
-        here[0]["floor_intervals"] = {name: [score.low, score.high] for name, score in scores.items()}
+        here[0] |= describe_floors(scores)
+        if "by_speaker" in here[0]:
+            pooled = {name: score.by_speaker for name, score in scores.items() if score.by_speaker is not None}
+            here[0]["by_speaker"] |= describe_floors(pooled)

@@ -31,6 +31,7 @@ from bigfoot.storage.remote import fetch
 from bigfoot.storage.replace import replacing
 from bigfoot.storage.state import read_state, write_state
 from bigfoot.tasks.labels import balanced_weights
+from bigfoot.tasks.metrics import describe_floors
 from bigfoot.tasks.text.examples import read_examples
 from bigfoot.tasks.text.floors import measure_text_floors
 from bigfoot.tasks.text.folder import LoadedText, build_text, load_text, save_text
@@ -219,8 +220,8 @@ def _judge(
     row.wer_missing_reason = "a text task"
     task = {
         "name": row.name, "split": split, "kind": config.kind, "labels": list(loaded.model.shape.labels),
-        "metrics": score.metrics, "per_class": score.per_class, "confusion": score.confusion,
-        "shape": dataclasses.asdict(loaded.model.shape), "metric": score.metric, "interval": [score.low, score.high],
+        "per_class": score.per_class, "confusion": score.confusion, "shape": dataclasses.asdict(loaded.model.shape),
+        **score.entry,
     }  # fmt: skip
     if score.metric == RETRIEVAL:
         task["labels"] = []
@@ -233,5 +234,4 @@ def _add_floors(
 ) -> None:  # fmt: skip
     """Add what the model must beat to its entry of a split."""
     scores = measure_text_floors(shape, train, judged, metric, config.bootstrap_samples)
-    task["floors"] = {name: score.metrics for name, score in scores.items()}
-    task["floor_intervals"] = {name: [score.low, score.high] for name, score in scores.items()}
+    task |= describe_floors(scores)

@@ -60,6 +60,17 @@ class _Shown(TypedDict, total=False):
     worst: list[_SpokenAnswer] | None
 
 
+class _BySpeaker(TypedDict, total=False):
+    """Scores of one answer a speaker."""
+
+    metric: str | None
+    metrics: _Metrics | None
+    interval: list[_Number] | None
+    num_speakers: int
+    floors: dict[str, _Metrics] | None
+    floor_intervals: dict[str, list[_Number]] | None
+
+
 class TaskEntry(TypedDict, total=False):
     """Of ``Report.tasks``."""
 
@@ -74,6 +85,7 @@ class TaskEntry(TypedDict, total=False):
     confusion: list[list[int]] | None
     floors: dict[str, _Metrics] | None
     floor_intervals: dict[str, list[_Number]] | None
+    by_speaker: _BySpeaker | None
     shown: _Shown | None
 
 

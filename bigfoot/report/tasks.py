@@ -31,6 +31,9 @@ def tabulate_tasks(tasks: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Te
         splits.setdefault(str(task.get("split", "")), []).append(task)
     for split, here in splits.items():
         yield f"Metrics, {split}", _tabulate_metrics(here)
+        pooled = [{"name": task.get("name"), **task["by_speaker"]} for task in here if task.get("by_speaker")]
+        if pooled:
+            yield f"Metrics of one answer a speaker, its mean scores, {split}", _tabulate_metrics(pooled)
         last = here[-1]
         if last.get("per_class"):
             yield f"Classes, {split}, {last.get('name')}", _tabulate_classes(last["per_class"])

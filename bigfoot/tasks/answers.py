@@ -12,6 +12,7 @@ import torch
 
 from bigfoot.audio.pauses import LONGEST_PIECE
 from bigfoot.data.batches import Batch, evaluation_batches
+from bigfoot.data.manifests import UNKNOWN_SPEAKER
 from bigfoot.errors import ModelError
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.tasks.kinds.base import LossOptions
@@ -51,6 +52,23 @@ class Answers:
             self, ids=[self.ids[i] for i in kept], speakers=[self.speakers[i] for i in kept],
             targets=self.targets[kept], scores=self.scores[kept],
         )  # fmt: skip
+
+    def pool_speakers(self) -> Answers | None:
+        """Return one answer a speaker, the mean scores of all answers to the speaker.
+
+        None where that is no other question: a speaker's utterances have different labels, each
+        speaker has one utterance, there is one speaker alone, or some are not known.
+        """
+        names, first, rows = np.unique(np.array(self.speakers, dtype=str), return_index=True, return_inverse=True)
+        targets = self.targets[first]
+        if len(names) in (0, 1, len(rows)) or UNKNOWN_SPEAKER in names:
+            return None
+        if not np.array_equal(targets[rows], self.targets, equal_nan=True):
+            return None
+        scores = np.zeros((len(names), self.scores.shape[1]))
+        np.add.at(scores, rows, self.scores)
+        scores /= np.bincount(rows)[:, None]
+        return Answers([*map(str, names)], [*map(str, names)], targets, scores, self.facts)
 
     def take(self, rows: npt.NDArray[np.int64]) -> Answers:
         """Return the answers to some utterances, for resampling; names are left out."""

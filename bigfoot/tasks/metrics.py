@@ -1,4 +1,4 @@
-"""Metrics of the kinds of tasks, computed by scikit-learn, with intervals by speaker.
+"""Metrics of the kinds of tasks, as scikit-learn has them, with intervals by speaker.
 
 Two are not in scikit-learn: Lin's concordance correlation and the expected calibration error.
 """
@@ -6,7 +6,7 @@ Two are not in scikit-learn: Lin's concordance correlation and the expected cali
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -37,6 +37,7 @@ class TaskScore:
         num_utterances: with a label.
         per_class: precision, recall, f1 and support by label.
         confusion: of one class or ratings: counts, the true class down, the chosen one across.
+        by_speaker: score of one answer a speaker (see ``Answers.pool_speakers``); None where there is none.
     """
 
     metrics: Metrics
@@ -47,6 +48,12 @@ class TaskScore:
     num_utterances: int
     per_class: dict[str, Metrics] = field(default_factory=dict)
     confusion: list[list[int]] = field(default_factory=list)
+    by_speaker: TaskScore | None = None
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """What a report's table shows of it."""
+        return {"metric": self.metric, "metrics": self.metrics, "interval": [self.low, self.high]}
 
 
 def score_answers(answers: Answers, metric: str, samples: int, seed: int) -> TaskScore:
@@ -68,7 +75,21 @@ def score_answers(answers: Answers, metric: str, samples: int, seed: int) -> Tas
     resampled = _resample(known, units, computed[metric], samples, seed)
     low, high = np.quantile(resampled, [0.025, 0.975]).tolist() if resampled else (None, None)
     per_class, confusion = _describe_classes(known) if len(known.ids) else ({}, [])
-    return TaskScore(metrics, metric, low, high, unit, len(known.ids), per_class, confusion)
+    pooled = known.pool_speakers()
+    by_speaker = None if pooled is None else score_answers(pooled, metric, samples, seed)
+    return TaskScore(metrics, metric, low, high, unit, len(known.ids), per_class, confusion, by_speaker)
+
+
+def describe_floors(scores: Mapping[str, TaskScore]) -> dict[str, Any]:
+    """Return what an entry of ``Report.tasks`` has of its floors.
+
+    Args:
+        scores: of floors, by name.
+    """
+    return {
+        "floors": {name: score.metrics for name, score in scores.items()},
+        "floor_intervals": {name: [score.low, score.high] for name, score in scores.items()},
+    }
 
 
 def _resample(
@@ -96,25 +117,33 @@ def _of_classes(compute: Callable[..., float]) -> Metric:
 
 
 def _recall(truth: Classes, chosen: Classes) -> float:
-    from sklearn.metrics import recall_score
-
-    # Over the classes that are there; scikit-learn's own balanced accuracy warns of answers that name another.
-    return recall_score(truth, chosen, labels=np.unique(truth), average="macro", zero_division=0)
+    hits, true, _ = _count_classes(truth, chosen)
+    # Over the classes that are there: an answer that names another is no recall of that one.
+    return float(np.average(hits[true > 0] / true[true > 0]))
 
 
 def _accuracy(truth: Classes, chosen: Classes) -> float:
-    from sklearn.metrics import accuracy_score
-
-    return accuracy_score(truth, chosen)
+    return float((truth == chosen).mean())
 
 
 def _f1(average: str) -> Callable[[Classes, Classes], float]:
     def compute(truth: Classes, chosen: Classes) -> float:
-        from sklearn.metrics import f1_score
-
-        return f1_score(truth, chosen, average=average, zero_division=0)
+        hits, true, named = _count_classes(truth, chosen)
+        return float(np.average(2 * hits / (true + named), weights=true if average == "weighted" else None))
 
     return compute
+
+
+def _count_classes(truth: Classes, chosen: Classes) -> tuple[Classes, Classes, Classes]:
+    """Count right answers, true and chosen ones, by class that is in either.
+
+    These metrics are scikit-learn's to the bit; its own check their arguments for milliseconds, a bootstrap asks for
+    thousands of them.
+    """
+    size = int(max(truth.max(), chosen.max())) + 1
+    true, named = (np.bincount(classes, minlength=size) for classes in (truth, chosen))
+    there = true + named > 0
+    return np.bincount(truth[truth == chosen], minlength=size)[there], true[there], named[there]
 
 
 def _mean_distance(truth: Classes, chosen: Classes) -> float:

@@ -6,7 +6,7 @@ A test split of 31 speakers is too small to compare features by. Here every utte
 has not seen its speaker: five folds by speaker, all answers pooled, intervals by bootstrap over speakers. Penalties are
 chosen by the loss within the four folds of training, each held out in turn, and so are, in the last row, the features.
 The floor is that of the recipe, with its fixed penalty. A column of words is a class, one of numbers a regression.
-Each head is scored twice: utterance by utterance, and on the mean logits of all utterances of a speaker.
+Each head is scored twice: utterance by utterance, and on the mean scores of all utterances of a speaker.
 """
 
 from __future__ import annotations
@@ -142,15 +142,6 @@ class Folds:
         return np.asarray(sums / counts)
 
 
-def pool_speakers(answers: Answers) -> Answers:
-    """Return one answer a speaker, from the mean logits of the speaker's utterances."""
-    names = sorted(set(answers.speakers))
-    rows_of = [np.flatnonzero(np.array(answers.speakers) == name) for name in names]
-    logits = np.stack([answers.logits[rows].mean(0) for rows in rows_of])
-    targets = np.stack([answers.targets[rows[0]] for rows in rows_of])
-    return Answers(names, names, targets, compute_scores(logits, answers.facts), answers.facts, logits)
-
-
 def measure(answers: Answers, rows: np.ndarray) -> float:
     """Return the metric of the answers to some utterances."""
     truth, scores = answers.targets[rows, 0], answers.scores[rows]
@@ -177,7 +168,7 @@ def tabulate(corpus: Corpus, column: str, seed: int) -> list[str]:
     answers = {f"floor: {FLOOR}, fixed penalty": folds.pool([FLOOR], [FLOOR_STRENGTHS[kind]])}
     answers |= {name: folds.pool([name], STRENGTHS) for name in names}
     answers["features chosen too"] = folds.pool(names, STRENGTHS)
-    pooled = [pool_speakers(each) for each in answers.values()]
+    pooled = [each.pool_speakers() for each in answers.values()]
     columns = [compare([*answers.values()]), compare(pooled)]
     metric = "concordance" if kind == "regression" else "macro F1"
     scored = " | ".join(f"{metric} by {unit} [95 %] | gain on the floor [95 %]" for unit in ("utterance", "speaker"))

@@ -2,17 +2,22 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from bigfoot.audio.files import write_audio
+from bigfoot.data.batches import iterate_utterances
 from bigfoot.formats.folder import load_model
 from bigfoot.pipeline import run_pipeline
 from bigfoot.pipeline.checks import find_problems
 from bigfoot.pipeline.facts import SKIPPED
 from bigfoot.pipeline.plan import resolve_plan
 from bigfoot.report.rows import load_report
+from bigfoot.runtime.task_answers import choose_labels
+from bigfoot.tasks.answers import answer_manifest
 
 TASK = (
     "steps=[train_task]", "data.labels=[sex,traits]", "data.transcripts=none", "train_task.column=sex",
@@ -94,7 +99,8 @@ def test_a_new_head_takes_the_place_of_one_for_other_labels(trained, small_confi
 
 
 @pytest.mark.slow
-def test_a_student_with_the_head_of_its_teacher(trained, small_config, tmp_path):
+def test_a_student_with_the_head_of_its_teacher_classifies_when_exported(trained, small_config, bigfoot, tmp_path):
+    """The chain student, distill, fine-tune, quantize, export, classify: the labels of the report's model."""
     teacher = trained / "train_task" / "model"
     steps = ("steps=[student,distill,train_task,quantize]", "distill.losses.logit_kl.weight=0",
              "distill.losses.task_kl.weight=1", "distill.losses.hidden.weight=1", "student.num_hidden_layers=2",
@@ -110,6 +116,18 @@ def test_a_student_with_the_head_of_its_teacher(trained, small_config, tmp_path)
     student = load_model(tmp_path / "run" / "quantize" / "model").model
     assert student.config.task["labels"] == ["female", "male"] and student.config.num_hidden_layers == 2
     assert student.config.precision == "float16"
+    # What the last model answers on test, and what its exported file does, by the one runtime without torch.
+    split = tmp_path / "run" / "data" / "cuts_test.jsonl.gz"
+    folder = load_model(tmp_path / "run" / "quantize" / "model")
+    expected = answer_manifest(folder.model.float(), split, folder.processor, 3)
+    for utterance in iterate_utterances(split):
+        write_audio(tmp_path / "wavs" / f"{utterance.id}.wav", utterance.samples)
+    onnx = tmp_path / "model.onnx"
+    assert bigfoot("export", tmp_path / "run" / "quantize" / "model", onnx, "--to", "onnx")[0] == 0
+    code, output, errors = bigfoot("classify", onnx, tmp_path / "wavs", "--json")
+    assert code == 0, errors
+    found = {Path(line["name"]).stem: line["labels"] for line in map(json.loads, output.splitlines())}
+    assert found == dict(zip(expected.ids, choose_labels(expected.scores, expected.facts), strict=True))
 
 
 @pytest.mark.slow

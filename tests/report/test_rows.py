@@ -119,6 +119,7 @@ TASK = {
     "name": "t", "split": "test", "kind": "single_label", "labels": ["a", "b"], "metric": "f1", "metrics": {"f1": 0.5},
     "interval": [0.1, 0.9], "per_class": {"a": {"f1": 0.5, "support": 3}, "b": {"f1": 0.4, "support": 3}},
     "confusion": [[1, 2], [0, 3]], "floors": {"most frequent": {"f1": 0.1}}, "floor_intervals": {"most": [0.0, 0.2]},
+    "by_speaker": {"metric": "f1", "metrics": {"f1": 0.5}, "interval": [0.1, 0.9], "num_speakers": 2},
     "shown": {
         "reliability": [{"confidence": 0.5, "accuracy": 0.4, "count": 5}],
         "projection": [{"x": 1.0, "y": 2.0, "label": "a"}],

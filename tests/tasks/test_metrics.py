@@ -1,8 +1,10 @@
 """Metrics on answers whose scores are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigfoot.runtime.task_answers import TaskFacts
@@ -93,6 +95,26 @@ def test_the_interval_is_over_speakers():
     assert widths[0] > 2 * widths[1]
 
 
+@pytest.mark.parametrize(
+    ("kind", "truth", "scores", "metric", "expected"),
+    [
+        # Right of both speakers' means, and wrong of some of their utterances; the third speaker has no label.
+        ("single_label", [0, 0, 0, 1, 1, 1, NAN], [.4, .4, .9, .6, .6, .1, .9], "accuracy", 1.0),
+        ("ordinal", [0, 0, 0, 1, 1, 1, NAN], [.4, .4, .9, .6, .6, .1, .9], "mae", 0.0),
+        ("regression", [9, 9, 9, 3, 3, 3, NAN], [6, 9, 13.5, 3, 4, 2, 50], "mae", 0.25),
+    ],
+)  # fmt: skip
+def test_one_answer_a_speaker_is_the_mean_of_its_scores(kind, truth, scores, metric, expected):
+    numbers, speakers = kind == "regression", [*"aaabbbc"]
+    rows = np.array(scores)[:, None] if numbers else np.stack([np.array(scores), 1 - np.array(scores)], 1)
+    found = answers(kind, ["x"] if numbers else ["x", "y"], truth, rows, speakers)
+    pooled = score_answers(found, metric, 20, 0).by_speaker
+    assert pooled.metrics[metric] == pytest.approx(expected) and pooled.num_utterances == 2
+    # One speaker, one utterance each, several labels a speaker, a speaker who is not known.
+    for who in (["a"] * 7, [*"abcdefg"], [*"abababc"], [*"aaabb", "unknown", "c"]):
+        assert score_answers(replace(found, speakers=who), metric, 0, 0).by_speaker is None
+
+
 @pytest.mark.parametrize("kind", METRICS)
 def test_every_metric_is_computed(kind):
     truth = [[1, 0], [0, 1], [0, 1]] if kind == "multi_label" else [0, 1, 1]
@@ -104,3 +126,21 @@ def test_every_metric_is_computed(kind):
 def test_without_labels_there_is_no_score():
     score = score_answers(answers("single_label", ["a", "b"], [NAN], [[0.5, 0.5]]), "accuracy", 10, 0)
     assert score.metrics == {} and score.num_utterances == 0
+
+
+@pytest.mark.slow
+@settings(max_examples=20)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=30))
+def test_metrics_of_classes_are_those_of_scikit_learn_to_the_bit(pairs):
+    from sklearn import metrics
+
+    truth, chosen = np.array(pairs).T
+    found = score_answers(answers("single_label", [*"abcde"], truth, one_hot(chosen, 5)), "accuracy", 0, 0).metrics
+    assert found.items() >= {
+        "macro_f1": metrics.f1_score(truth, chosen, average="macro", zero_division=0),
+        "weighted_f1": metrics.f1_score(truth, chosen, average="weighted", zero_division=0),
+        "accuracy": metrics.accuracy_score(truth, chosen),
+        "balanced_accuracy": metrics.recall_score(
+            truth, chosen, labels=np.unique(truth), average="macro", zero_division=0
+        ),
+    }.items()

@@ -66,6 +66,8 @@ def test_a_page_plays_the_worst_and_draws_the_attention(task_model, voices):
     assert page.count("<audio ") == 3 and page.count("<svg ") >= 3 and "media-src data:" in page
     (_, table), *_ = tabulate_tasks([task])
     assert table.cells == [["floor: majority", "0.500 [0.250, 0.625]"], ["train_task", "0.750 [0.500, 1.000]"]]
+    task["by_speaker"] = {"metric": "mae", "metrics": {"mae": 1.5}, "floors": {"mean": {"mae": 2.0}}}
+    assert [*tabulate_tasks([task])][1][1].cells == [["floor: mean", "2.000"], ["train_task", "1.500"]]
     task["shown"] = {"worst": [{**shown["worst"][0], "audio": "https://example.org/a.mp3"}]}
     assert "<audio " not in render_html(Report("demo", tasks=[task]))
     assert "worst" not in show_answers(LoadedModel(model, Processor()), voices["test"], answers, players=0)

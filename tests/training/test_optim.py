@@ -34,8 +34,9 @@ def test_cosine_schedule_by_hand():
     assert rates(schedule="cosine") == pytest.approx([1 / 4, 2 / 4, 3 / 4, 1, *fall])
 
 
-def test_constant_schedule_and_none_of_warmup():
+def test_constant_schedule_with_warmup_and_without():
     assert rates(schedule="constant", warmup_steps=0) == [1.0] * 10
+    assert rates(schedule="constant") == [1 / 4, 2 / 4, 3 / 4, *[1.0] * 7]
 
 
 def test_the_rate_is_lowered_where_dev_stops_improving():

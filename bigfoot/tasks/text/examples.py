@@ -12,7 +12,7 @@ from pathlib import Path
 from bigfoot.audio.account import Account, LeftOut
 from bigfoot.audio.files import find_peak, read_header
 from bigfoot.config import Problem
-from bigfoot.data.manifests import SHORTEST, ListedUtterance
+from bigfoot.data.manifests import SHORTEST, UNKNOWN_SPEAKER, ListedUtterance
 from bigfoot.data.rows import Row, read_rows
 from bigfoot.data.splits import make_splits
 from bigfoot.errors import AudioError, ConfigError, DataError
@@ -96,7 +96,7 @@ def _read_example(
     labels = {use: value for use, value in values.items() if value}
     path = table.parent / cell("path") if config.speech.is_used else table
     name = cell("id") or _name_row(cell("path"), cell("text"), labels, seen)
-    item = ListedUtterance(name, path, cell("text"), cell("speaker", "unknown"), labels=labels)
+    item = ListedUtterance(name, path, cell("text"), cell("speaker", UNKNOWN_SPEAKER), labels=labels)
     where = f"{table.name}:{row.line}"
     problem = row.problem or _find_problem(item, config)
     if name in seen and not problem:
