@@ -44,7 +44,7 @@ def judge_rise(
     Recordings are taken in their order, so audio that is added later goes on with the test. After each, the log
     likelihood ratio of both means of a normal law is m (S - m N / 2) / v: margin m, words added S among N, and v the
     variance of a recording's added words for each of its words. It ends past log(0.95 / 0.05) on either side. v is
-    estimated, with three recordings more that differ by two words or by the most seen, and is at least m, that of single
+    estimated, with three recordings more that differ by two words or the most seen, and is at least m, that of single
     words that go wrong at the margin. A rise many times the margin is noticed earlier: it ends too where S leaves
     m N / 2 by more than the boundary of Robbins' normal mixture at 5 %. Errors of a recording may depend on each other,
     since a recording counts whole.
