@@ -17,6 +17,7 @@ from pathlib import Path
 from bigfoot.errors import plain_errors
 
 with plain_errors():  # without the extra [train]: its install line
+    from bigfoot.storage.lock import locked
     from bigfoot.study.gather import gather_rows
     from bigfoot.study.plan import ComparisonConfig, plan_runs, read_comparison
     from bigfoot.study.run import run_planned
@@ -56,12 +57,18 @@ def main(arguments: Sequence[str]) -> int:
     given = parse(arguments)
     name, wanted = read_wanted(given)
     folder = given.out or Path(f"runs/compare_{name}")
+    with locked(folder, inside=True):
+        return compare(wanted, folder, given, shlex.join(arguments))
+
+
+def compare(wanted: ComparisonConfig, folder: Path, given: argparse.Namespace, called: str) -> int:
+    """Run what is not done in a folder, then write its table; 1 where a run failed."""
     plan = plan_runs(wanted, folder, given.overrides, others=given.others)
     outcomes = run_planned(plan, given.jobs, lambda line: print(line, flush=True))
     if not outcomes.trials:
         print("no run came to its end: there is no table", file=sys.stderr)
         return 1
-    command = f"`bash recipes/compare_methods.sh {shlex.join(arguments)}`".replace(" `", "`")
+    command = f"`bash recipes/compare_methods.sh {called}`".replace(" `", "`")
     trained = "protocol: students of the tiny teacher, trained by their method, then fine-tuned with CTC on transcripts"
     comparison = gather_rows(outcomes, wanted.speed_rounds, [command, trained])
     save_methods(comparison, folder)

@@ -166,7 +166,7 @@ def roughen_(model):
             if "rel_attn_embed" in name or "gru_rel_pos" in name:
                 parameter += torch.randn_like(parameter)
             if biased and name.endswith(("v_proj.weight", "out_proj.weight")):
-                # What attention gives must count, or a wrong bias would not be heard.
+                # What attention gives must count, or a wrong bias would not show.
                 parameter *= 10
         for name, buffer in model.named_buffers():
             if "running" in name:

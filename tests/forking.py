@@ -23,9 +23,9 @@ MOST_BYTES = 1 << 17
 class Forked:
     """A process as ``subprocess.Popen`` has it."""
 
-    def __init__(self, told):
-        self._told = told
-        self.pid = int(told.recv(64))
+    def __init__(self, channel):
+        self._channel = channel
+        self.pid = int(channel.recv(64))
         self.returncode = None
 
     def poll(self):
@@ -36,13 +36,13 @@ class Forked:
 
     def wait(self, timeout=None):
         if self.returncode is None:
-            self._told.settimeout(timeout)
+            self._channel.settimeout(timeout)
             try:
-                status = self._told.recv(64)
+                status = self._channel.recv(64)
             except (BlockingIOError, TimeoutError):
                 raise subprocess.TimeoutExpired(f"process {self.pid}", timeout) from None
             self.returncode = os.waitstatus_to_exitcode(int(status))
-            self._told.close()
+            self._channel.close()
         return self.returncode
 
     def send_signal(self, number):
@@ -72,14 +72,14 @@ class Launcher:
 
     def start(self, *arguments, extra=None, stdout=None, stderr=None, most_bytes=None):
         """Start a program, its output in files or nowhere; ``most_bytes`` is the limit of a file's size."""
-        told, theirs = socket.socketpair()
+        channel, theirs = socket.socketpair()
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200"} | (extra or {})
         job = {"arguments": [*map(str, arguments)], "environment": environment, "most_bytes": most_bytes}
         with open(os.devnull, "w") as nowhere:
             files = [(file or nowhere).fileno() for file in (stdout, stderr)]
             socket.send_fds(self._control, [json.dumps(job).encode()], [theirs.fileno(), *files])
         theirs.close()
-        return Forked(told)
+        return Forked(channel)
 
     def run(self, *arguments, **options):
         """The same to its end, with what it printed."""
@@ -112,15 +112,15 @@ def next_job(control):
         if os.fork() == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             control.close()
-            told = socket.socket(fileno=files[0])
+            channel = socket.socket(fileno=files[0])
             if (pid := os.fork()) == 0:
-                told.close()
+                channel.close()
                 for descriptor, file in enumerate(files[1:], start=1):
                     os.dup2(file, descriptor)
                     os.close(file)
                 return json.loads(message)
-            told.send(str(pid).encode())
-            told.send(str(os.waitpid(pid, 0)[1]).encode())
+            channel.send(str(pid).encode())
+            channel.send(str(os.waitpid(pid, 0)[1]).encode())
             os._exit(0)
         for file in files:
             os.close(file)

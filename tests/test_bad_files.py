@@ -34,7 +34,7 @@ def write_bad(folder, samples):
     (folder / "video.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(99))
     (folder / "folder.wav").mkdir()
     (folder / "link.wav").symlink_to("gone.wav")
-    (folder / "circle.wav").symlink_to("circle.wav")
+    (folder / "loop.wav").symlink_to("loop.wav")
     os.mkfifo(folder / "pipe.wav")
 
 

@@ -28,9 +28,9 @@ def test_a_cited_test_is_there(cited):
 
 
 def test_every_family_has_every_format_in_the_table():
-    spelled = {"hubert": "HuBERT", "wavlm": "WavLM"}
+    proper = {"hubert": "HuBERT", "wavlm": "WavLM"}
     found = [(row[0].split(" ")[0], row[1].split(" ")[0]) for row in table_rows()]
-    wanted = {(spelled.get(family, family), name) for family in FAMILY_PREFIXES for name in FORMATS}
+    wanted = {(proper.get(family, family), name) for family in FAMILY_PREFIXES for name in FORMATS}
     assert wanted <= set(found) and len(found) == len(set(found))
 
 

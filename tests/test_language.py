@@ -13,20 +13,24 @@ WORDS = (
     "hand(?:s|ed|ing)? over",
 )  # fmt: skip
 DIALECT = re.compile(rf"\b(?:{'|'.join(WORDS)})\b", re.IGNORECASE)
-IN_NAMES = re.compile(r"\b(?:hears?|heard|told|spelled|said|looks|looked at|circles?|strangers?|lessons?)\b")
 
 # A line that stands for itself: part of a path, what the line holds, and why.
 LITERAL: dict[tuple[str, str], str] = {}
 
 SUFFIXES = {".py", ".md", ".yaml", ".sh", ".html", ".css"}
-ROOMS = ("bigfoot", "docs", "recipes", "tools")
+ROOMS = ("benchmarks", "bigfoot", "configs", "docs", "recipes", "tests", "tools")
 PAGES = ("README.md", "RESULTS.md", "CONTRIBUTING.md", "setup.py")
 FILES = sorted(
     path.relative_to(ROOT)
     for room in ROOMS
     for path in (ROOT / room).rglob("*")
-    if path.suffix in SUFFIXES and "__pycache__" not in path.parts
+    if path.suffix in SUFFIXES and "__pycache__" not in path.parts and path != Path(__file__).resolve()
 ) + [Path(name) for name in PAGES]
+
+
+def room_of(path):
+    """A folder of the first two levels; files beside each other are one room."""
+    return path.parent.parts[:2]
 
 
 def dialect_of(path):
@@ -37,23 +41,36 @@ def dialect_of(path):
             yield f"{path}:{number}: {line.strip()}"
 
 
-@pytest.mark.parametrize("room", sorted({path.parts[:2] for path in FILES}), ids="/".join)
+@pytest.mark.parametrize("room", sorted(set(map(room_of, FILES))), ids="/".join)
 def test_a_room_speaks_the_words_of_the_field(room):
-    assert [line for path in FILES if path.parts[:2] == room for line in dialect_of(path)] == []
+    assert [line for path in FILES if room_of(path) == room for line in dialect_of(path)] == []
 
 
 def test_every_literal_use_is_there():
     assert [(place, part) for place, part in LITERAL if part not in (ROOT / place).read_text(encoding="utf-8")] == []
 
 
+def names_in(source):
+    """Names of functions, classes, parameters, variables and attributes, each as words."""
+    for node in ast.walk(ast.parse(source)):
+        name = next((getattr(node, field) for field in ("name", "id", "arg", "attr") if hasattr(node, field)), None)
+        if isinstance(name, str):
+            yield getattr(node, "lineno", 0), name.lower().replace("_", " ")
+
+
 @pytest.mark.slow
-def test_names_of_tests_and_functions_speak_them_too():
-    places = [*(ROOT / "bigfoot").rglob("*.py"), *(ROOT / "tests").rglob("test_*.py")]
+@pytest.mark.parametrize("top", ["benchmarks", "bigfoot", "recipes", "tests", "tools"])
+def test_names_speak_them_too(top):
     found = [
-        f"{path.relative_to(ROOT)}:{node.lineno}: {node.name}"
-        for path in places
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and IN_NAMES.search(node.name.lower().replace("_", " "))
-        if path.is_relative_to(ROOT / "bigfoot") or node.name.startswith("test_")
+        f"{path}:{line}: {name}"
+        for path in FILES
+        if path.parts[0] == top and path.suffix == ".py"
+        for line, name in names_in((ROOT / path).read_text(encoding="utf-8"))
+        if DIALECT.search(name)
     ]
     assert found == []
+
+
+def test_dialect_is_found_in_names():
+    found = {name for _, name in names_in("def hear_all(x_said): told.handed_over = _spell") if DIALECT.search(name)}
+    assert found == {"hear all", "x said", "told", "handed over", " spell"}

@@ -15,13 +15,16 @@ _spec = importlib.util.spec_from_file_location("floors", Path(__file__).with_nam
 floors = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(floors)
 
-def import_graph():
-    """Which file imports which, inside functions and for type checkers too; a package stands for its ``__init__``."""
+def import_graph(late=()):
+    """Which file imports which, inside functions, for type checkers and by name too; a package is its ``__init__``.
+
+    Names as text of the modules of ``floors.LATE`` are left out, but for those of ``late``.
+    """
     names = {floors.name_of(path): path for path in floors.MODULES}
     graph = {}
     for name, path in names.items():
         found = set()
-        for _, imported in floors.imports_of(path):
+        for _, imported in floors.imports_of(path, late=name in late):
             # ``from package import name`` imports the module of that name, or else the package.
             home = imported if imported in names else imported.rpartition(".")[0]
             if home in names and home != name:
@@ -79,6 +82,12 @@ def private_names(path):
 @pytest.mark.slow
 def test_no_import_cycle_of_files():
     assert [sorted(cycle) for cycle in find_cycles(import_graph())] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", floors.LATE)
+def test_every_name_that_may_come_late_has_to(name):
+    assert find_cycles(import_graph(late=[name]))
 
 
 def test_cycles_are_found():

@@ -1,4 +1,4 @@
-"""The teacher that ships with bigfoot: what it is, and how well it hears."""
+"""The teacher that ships with bigfoot: what it is, and how well it transcribes."""
 
 from __future__ import annotations
 

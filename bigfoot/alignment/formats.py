@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,6 +15,8 @@ from bigfoot.runtime.outputs import Kinds
 from bigfoot.runtime.transcript import Transcript, Word
 from bigfoot.types import Seconds
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""What ends a line or a file for its readers."""
 Render = Callable[[Alignment], str]
 
 
@@ -57,24 +60,29 @@ def render_ctm(alignment: Alignment, unit: str = "words") -> str:
 
     Args:
         alignment: without an error.
-        unit: ``words``, or that of the alignment. Characters that CTM separates by are ``_`` in names; a word that
-            the vocabulary cannot write has no confidence.
+        unit: ``words``, or that of the alignment. White space and control characters are ``_`` in names and words, as
+            is the ``;;`` of a comment; a word that the vocabulary cannot write has no confidence.
 
     Examples:
         >>> print(render_ctm(Alignment("a.wav", 2.0, "ONE", (AlignedWord("ONE", 0.5, 1.7, 0.9),))), end="")
         a.wav 1 0.500 1.200 ONE 0.9000
     """
-    name = "_".join(alignment.source.split()) or "_"
+    name = _as_field(alignment.source)
     parts: Sequence[AlignedPart] = alignment.words
     if unit != "words":
         parts = [part for word in alignment.words for part in word.parts]
     lines = []
     for part in parts:
-        text = "_".join(part.text.split())
+        text = _as_field(part.text)
         start, end = round(part.start, 3), round(part.end, 3)
         confidence = "" if part.confidence is None else f" {part.confidence:.4f}"
         lines.append(f"{name} 1 {start:.3f} {end - start:.3f} {text}{confidence}\n")
     return "".join(lines)
+
+
+def _as_field(text: str) -> str:
+    field = "_".join(_CONTROL.sub(" ", text).split()) or "_"
+    return f"__{field[2:]}" if field.startswith(";;") else field
 
 
 def render_textgrid(alignment: Alignment) -> str:
@@ -100,7 +108,7 @@ def render_textgrid(alignment: Alignment) -> str:
             f"        xmax = {_exact(end)}", f"        intervals: size = {len(intervals)}",
         ]  # fmt: skip
         for index, (start, stop, text) in enumerate(intervals, 1):
-            quoted = text.replace('"', '""')
+            quoted = _CONTROL.sub(" ", text).replace('"', '""')
             lines += [
                 f"        intervals [{index}]:", f"            xmin = {_exact(start)}",
                 f"            xmax = {_exact(stop)}", f'            text = "{quoted}"',

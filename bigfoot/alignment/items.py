@@ -128,7 +128,7 @@ def _pairs(folder: Path, texts: Path) -> Iterator[Item]:
 
 
 def _rows(table: Path) -> Iterator[Item]:
-    columns, rows = read_rows(table)
+    columns, rows = read_rows(table, lambda cell: os.path.isfile(table.parent / cell))
     if rows and columns and not (columns & set(PATH_COLUMNS) and columns & set(_TEXT_COLUMNS)):
         raise DataError(f"{table}: needs the columns path and text; found: {', '.join(sorted(columns))}")
     if not rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,7 +59,9 @@ def lag_place(model: str | Path) -> Path:
         >>> lag_place("./student.onnx").as_posix(), lag_place("tiny_teacher").as_posix()
         ('student.lag.json', 'tiny_teacher.lag.json')
     """
-    path = Path(str(model).rstrip("/"))
+    path = Path(os.path.normpath(model))
+    if path.name in ("", ".."):  # the folder that one is in has a name too
+        path = path.resolve()
     stem = path.with_suffix("") if path.suffix in (".onnx", ".xml") else path
     return stem.parent / (stem.name + SUFFIX) if path.exists() or path.parent.is_dir() else Path(stem.name + SUFFIX)
 

@@ -16,6 +16,7 @@ from bigfoot.progress import AUDIO, show_work
 
 if TYPE_CHECKING:
     from bigfoot.alignment.aligner import Aligner, Alignment
+    from bigfoot.alignment.calibrate import Calibration
     from bigfoot.alignment.items import Item
     from bigfoot.alignment.lag import Lag
     from bigfoot.audio.account import Account
@@ -232,21 +233,19 @@ def _calibrate(
     open_engine: Callable[[], Engine], model: str, sentences: Path | None, voice: str | None, output: str | None,
     may: MayReplace, json_output: bool,
 ) -> None:  # fmt: skip
-    from bigfoot.alignment.aligner import Aligner
-    from bigfoot.alignment.calibrate import STRINGS, calibrate
     from bigfoot.alignment.lag import lag_place, lag_to_json
-    from bigfoot.data.transcripts import read_text_lines
+    from bigfoot.storage.lock import locked
     from bigfoot.storage.ownership import check_file
+    from bigfoot.storage.places import refuse_inside
     from bigfoot.storage.replace import write_file
 
     place = Path(output) if output is not None else lag_place(model)
     check_file(place, replace(may, report=lambda _: None))
-    engine = open_engine()
-    lines = [] if sentences is None else [line for line in read_text_lines(sentences) if line.strip()]
-    aligner = Aligner(engine, voice=None)
-    with show_work("calibrating", STRINGS if not lines else None, "texts") as work:
-        found = calibrate(aligner, lines, voice, work.advance)
-    write_file(place, lag_to_json(found.lag, engine.facts, found.words), may=may)
+    refuse_inside(may.models, place)
+    with locked(place):
+        engine = open_engine()
+        found = _measure_lag(engine, sentences, voice)
+        write_file(place, lag_to_json(found.lag, engine.facts, found.words), may=may)
     lag = found.lag
     if json_output:
         typer.echo(json.dumps({"start": lag.start, "end": lag.end, "words": found.words, "file": str(place)}))
@@ -255,3 +254,13 @@ def _calibrate(
         f"{place}: first tokens come {1000 * lag.start:.0f} ms behind the starts of {found.words} words, last tokens "
         f"end {-1000 * lag.end:.0f} ms before their ends; once taken off, starts vary by {1000 * found.spread:.0f} ms"
     )
+
+
+def _measure_lag(engine: Engine, sentences: Path | None, voice: str | None) -> Calibration:
+    from bigfoot.alignment.aligner import Aligner
+    from bigfoot.alignment.calibrate import STRINGS, calibrate
+    from bigfoot.data.transcripts import read_text_lines
+
+    lines = [] if sentences is None else [line for line in read_text_lines(sentences) if line.strip()]
+    with show_work("calibrating", STRINGS if not lines else None, "texts") as work:
+        return calibrate(Aligner(engine, voice=None), lines, voice, work.advance)

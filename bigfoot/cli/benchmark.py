@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bigfoot.cli.options import MODEL_HELP, JsonOption
+
+if TYPE_CHECKING:
+    from bigfoot.measure.benchmark import Benchmark
+    from bigfoot.measure.benchmark_plan import BenchmarkPlan
 
 
 def benchmark(
@@ -48,24 +53,31 @@ def benchmark(
     """
     from rich.console import Console
 
-    from bigfoot.measure.benchmark import measure_benchmark
     from bigfoot.measure.benchmark_plan import plan_warnings, read_plan
-    from bigfoot.progress import show_work
     from bigfoot.report.benchmark import render_benchmark
     from bigfoot.report.files import check_whole, encode_json, write_whole
+    from bigfoot.storage.lock import locked
 
     if out is not None:
         check_whole(out, sign=out.name, key="models")
     plan = read_plan(models, threads, seconds, batch, rounds)
     for warning in plan_warnings(plan):
         typer.echo(f"warning: {warning}", err=True)
-    # Drawn between measurements only: a bar that refreshes itself would be measured too.
-    with show_work("measuring speed", plan.num_ticks, "rounds", live=False) as work:
-        measured = measure_benchmark(plan, lambda doing: work.advance(note=doing))
-    encoded = encode_json(measured.to_dict())
-    if out is not None:
-        write_whole(out, encoded, sign=out.name, key="models")
+    with nullcontext() if out is None else locked(out):
+        measured = _measure(plan)
+        encoded = encode_json(measured.to_dict())
+        if out is not None:
+            write_whole(out, encoded, sign=out.name, key="models")
     if json_output:
         typer.echo(encoded.decode(), nl=False)
         return
     Console(width=None if sys.stdout.isatty() else 160).print(*render_benchmark(measured), sep="\n")
+
+
+def _measure(plan: BenchmarkPlan) -> Benchmark:
+    from bigfoot.measure.benchmark import measure_benchmark
+    from bigfoot.progress import show_work
+
+    # Drawn between measurements only: a bar that refreshes itself would be measured too.
+    with show_work("measuring speed", plan.num_ticks, "rounds", live=False) as work:
+        return measure_benchmark(plan, lambda doing: work.advance(note=doing))

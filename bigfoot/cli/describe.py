@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,17 +41,15 @@ def describe(
     from rich.console import Console
 
     from bigfoot.data.describe import describe_corpus
-    from bigfoot.data.manifests import load_prepared
     from bigfoot.report.corpus import render_tables
     from bigfoot.report.corpus_page import save_description
+    from bigfoot.storage.lock import locked
     from bigfoot.storage.remote import mirrored
 
-    with mirrored(out) as folder:
-        if prepared is not None:
-            data, name = load_prepared(prepared), str(prepared)
-        else:
-            data, name = _prepare(config or name_default(DEFAULT_CONFIG), overrides or [], folder / "data")
-        facts = describe_corpus(data, name)
+    # Settings are read before anything is made in the folder.
+    get_data, name = _choose_data(prepared, config, overrides or [])
+    with mirrored(out) as folder, locked(folder, inside=True):
+        facts = describe_corpus(get_data(folder / "data"), name)
         save_description(facts, folder)
     console = Console(width=None if sys.stdout.isatty() else 120)
     for table in render_tables(facts):
@@ -58,14 +57,21 @@ def describe(
     console.print(f"Description: {out / 'describe.html'}  (Markdown, JSON and plot beside it)", soft_wrap=True)
 
 
-def _prepare(config: str, overrides: list[str], folder: Path) -> tuple[PreparedData, str]:
+def _choose_data(
+    prepared: Path | None, config: str | None, overrides: list[str]
+) -> tuple[Callable[[Path], PreparedData], str]:
+    """Return what prepares the data in a folder, and the corpus's name."""
     from dataclasses import replace
 
     from bigfoot.data.corpora import prepare_data
+    from bigfoot.data.manifests import load_prepared
     from bigfoot.data.settings import ALL_LABELS
     from bigfoot.pipeline.settings import load_config
 
-    settings = load_config(config, overrides)
+    if prepared is not None:
+        found = load_prepared(prepared)
+        return lambda _: found, str(prepared)
+    settings = load_config(config or name_default(DEFAULT_CONFIG), overrides)
     data = settings.data if settings.data.labels else replace(settings.data, labels=[ALL_LABELS])
     # No vocabulary: what is described is the corpus, not how it suits a model.
-    return prepare_data(data, settings.seed, folder), data.corpus
+    return lambda folder: prepare_data(data, settings.seed, folder), data.corpus

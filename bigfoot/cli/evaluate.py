@@ -49,7 +49,8 @@ def evaluate(
     if split not in ("dev", "test"):
         raise ConfigError([Problem("--split", "unknown_word", f"{split!r} is neither dev nor test")])
     if is_speech_llm(config):
-        _evaluate_speech_llm(model, config, overrides or [], split, run_dir, json_output)
+        with locked(run_dir, inside=True, wait=math.inf, on_wait=partial(typer.echo, err=True)):
+            _evaluate_speech_llm(model, config, overrides or [], split, run_dir, json_output)
         return
     settings, loaded = load_config(config, overrides or []), load_model(model)
     tokenizer = loaded.processor.tokenizer
@@ -79,7 +80,9 @@ def _evaluate_speech_llm(
 ) -> None:
     from bigfoot.pipeline.speech_llm.evaluate import evaluate_speech_llm
 
-    scores = evaluate_speech_llm(model, config, overrides, split, Path(run_dir))
+    scores = evaluate_speech_llm(
+        model, config, overrides, split, Path(run_dir), on_note=partial(typer.echo, err=True)
+    )
     if json_output:
         typer.echo(json.dumps({task: asdict(score) for task, score in scores.items()}, indent=2))
         return

@@ -117,11 +117,11 @@ def apply(model: BigfootForCTC, config: Narrow, batches: Sequence[PaddedAudio]) 
     student = prune_units(model, keep)
     fit_(student, model, keep, batches)
     cut = {place: counts for place, counts in _counts(model.config, shape).items() if place in keep}
-    kept = [f"{there:,} of {here:,} {_spell(place)}" for place, (here, there) in cut.items()]
+    kept = [f"{there:,} of {here:,} {_describe_place(place)}" for place, (here, there) in cut.items()]
     return student, Change("shape", [*kept, "all linear maps fitted on audio"], ["units that the others explain"])
 
 
-def _spell(place: Place) -> str:
+def _describe_place(place: Place) -> str:
     words = {
         "conv": f"channels of convolution {place.layer}", "heads": f"heads of layer {place.layer}",
         "feed_forward": f"feed-forward units of layer {place.layer}", "width": "channels of the width",

@@ -173,8 +173,8 @@ def prepare_data(
         write_manifest(cuts, prepared.manifests[split], home=folder)
         prepared.files[prepared.manifests[split].name] = digest_file(prepared.manifests[split])
         sources += _split_sources(corpus, config, split, listed, folder, digests)
-        looked_at = None if config.trust_files and corpus.generate is None else digests
-        prepared.contents[split], prepared.audio[split] = digest_cuts(cuts, looked_at)
+        known = None if config.trust_files and corpus.generate is None else digests
+        prepared.contents[split], prepared.audio[split] = digest_cuts(cuts, known)
     prepared.files[SOURCES_FILE] = write_sources(sources, folder)
     digests.save()
     save_prepared(prepared)
@@ -224,8 +224,8 @@ def _split_sources(
     corpus: _Corpus, config: DataConfig, split: str, listed: list[ListedUtterance], folder: Path, digests: FileDigests
 ) -> Iterator[Source]:
     if corpus.generate is None:
-        looked_at = track(listed, f"reading {split}", unit="files")
-        yield from list_sources(split, looked_at, None if config.trust_files else digests)
+        tracked = track(listed, f"reading {split}", unit="files")
+        yield from list_sources(split, tracked, None if config.trust_files else digests)
     else:
         yield from _generated_from(corpus, config, split, digests)
         yield from made_sources(split, listed, folder, digests)

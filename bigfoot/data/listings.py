@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bigfoot.audio.folders import READABLE, UNREADABLE, type_problem, walk_files
-from bigfoot.data.manifests import UNKNOWN_SPEAKER, ListedUtterance
+from bigfoot.data.manifests import UNKNOWN_SPEAKER, ListedUtterance, tell_apart
 from bigfoot.data.rows import read_rows
 from bigfoot.data.tables import list_table
 from bigfoot.data.transcripts import read_text_file, read_text_lines
@@ -79,7 +79,8 @@ def list_folder(root: Path, split: str, text_is_optional: bool = False) -> list[
         text_is_optional: audio without text is nothing to complain of where other audio has one.
 
     Returns:
-        The utterances in order of path, their ids their paths below the root, text ``""`` where there is none. Audio
+        The utterances in order of path, their ids their paths below the root, with the suffix where two differ
+        in it alone, text ``""`` where there is none. Audio
         whose type cannot be read, audio without text among audio with text, and text without audio have a ``problem``.
 
     Raises:
@@ -95,8 +96,12 @@ def list_folder(root: Path, split: str, text_is_optional: bool = False) -> list[
         if path.suffix.lower() == ".txt" and path.stem.upper() not in _NOT_TRANSCRIPTS
     }
     needs_text = not text_is_optional and any(path.with_suffix("") in texts for path in audio)
-    listed = [_list_file(path, texts.pop(path.with_suffix(""), None), folder, split, needs_text) for path in audio]
-    for path in texts.values() if needs_text else ():
+    stems = [path.with_suffix("") for path in audio]
+    listed = tell_apart([
+        _list_file(path, texts.get(stem), folder, split, needs_text) for path, stem in zip(audio, stems, strict=True)
+    ])  # fmt: skip
+    lone = texts.keys() - set(stems)
+    for path in (texts[stem] for stem in sorted(lone)) if needs_text else ():
         name = _name(path, folder, split)
         listed.append(ListedUtterance(name, path, "", path.parent.name, problem="no audio beside this text"))
     return listed + [ListedUtterance(error.path, Path(error.path), "", "", error.reason) for error in problems]

@@ -7,9 +7,10 @@ reads them, never lhotse.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from lhotse import AudioSource, Recording, SupervisionSegment
@@ -62,6 +63,28 @@ class ListedUtterance:
     problem: str | None = None
     stretch: Stretch | None = None
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def tell_apart(listed: Sequence[ListedUtterance], named: Sequence[bool] = ()) -> list[ListedUtterance]:
+    """Give files that have one id, since they differ in their suffix alone, ids with the suffix.
+
+    Args:
+        listed: utterances.
+        named: of each, whether its corpus names the id, which then stays; none does by default.
+
+    Examples:
+        >>> [item.id for item in tell_apart([ListedUtterance("x", Path(name), "", "") for name in ("x.wav", "x.flac")])]
+        ['x.wav', 'x.flac']
+    """
+    paths: dict[str, set[Path]] = {}
+    is_derived = [item.problem is None and not given for item, given in zip_longest(listed, named)]
+    for item, derived in zip(listed, is_derived, strict=True):
+        if derived:
+            paths.setdefault(item.id, set()).add(item.path)
+    return [
+        dataclasses.replace(item, id=item.id + item.path.suffix) if derived and len(paths[item.id]) > 1 else item
+        for item, derived in zip(listed, is_derived, strict=True)
+    ]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from bigfoot.audio.folders import READABLE, UNREADABLE
 from bigfoot.data.transcripts import characters_problem, read_text_file, split_lines
 from bigfoot.errors import DataError
 
+log = logging.getLogger("bigfoot")
 SUFFIXES = (".tsv", ".csv", ".jsonl")
 PATH_COLUMNS = ("path", "audio_filepath")
 _AUDIO = tuple(READABLE | UNREADABLE)
@@ -32,12 +34,13 @@ class Row:
     problem: str | None = None
 
 
-def read_rows(table: Path) -> tuple[set[str], list[Row]]:
+def read_rows(table: Path, is_file: Callable[[str], bool] = lambda _: False) -> tuple[set[str], list[Row]]:
     r"""Read a table; its suffix names its format.
 
     Args:
         table: a ``.tsv`` (a quotation mark is a quotation mark), ``.csv`` (RFC 4180) or ``.jsonl``; UTF-8, or UTF-16
             with a byte order mark; a row in another encoding has a ``problem``.
+        is_file: whether a cell is the path of a file that is there: lines within quotes that name one are rows.
 
     Returns:
         The names of its columns, of JSON all keys, and its rows, of which empty lines are none.
@@ -64,7 +67,7 @@ def read_rows(table: Path) -> tuple[set[str], list[Row]]:
     if suffix == ".jsonl":
         rows = [_read_json(number, line) for number, line in enumerate(lines, 1) if line.strip()]
         return {key for row in rows for key in row.values}, rows
-    fields = _split_tabs(lines) if suffix == ".tsv" else _split_commas(lines)
+    fields = _split_tabs(lines) if suffix == ".tsv" else _split_commas(lines, table, is_file)
     _, columns = next(fields, (0, []))
     columns = [column.strip() for column in columns]
     if problem := characters_problem("".join(columns)):
@@ -105,22 +108,32 @@ def _split_tabs(lines: list[str]) -> Iterator[tuple[int, list[str]]]:
             yield number, line.split("\t")
 
 
-def _split_commas(lines: list[str]) -> Iterator[tuple[int, list[str]]]:
+def _split_commas(
+    lines: list[str], table: Path, is_file: Callable[[str], bool]
+) -> Iterator[tuple[int, list[str]]]:
     """RFC 4180; a quotation mark that would swallow the rows behind it is one of its text."""
-    columns: list[str] = []
+    columns, doubtful = list[str](), list[int]()
     number = 0
     while number < len(lines):
         if not lines[number].strip():
             number += 1
             continue
         fields, used = _split_record(lines, number)
-        if used > 1 and _swallows_rows(fields, lines[number + 1 : number + used], columns):
+        within = lines[number + 1 : number + used]
+        if within and _swallows_rows(fields, within, columns, is_file):
             fields, used = [], 0
+        elif within and all(line.count(",") >= len(columns) - 1 for line in within) and len(columns) > 1:
+            doubtful.append(number + 1)
         if used == 0:
             fields, used = [_strip_quotes(cell) for cell in lines[number].split(",")], 1
         columns = columns or fields
         yield number + 1, fields
         number += used
+    if doubtful:
+        log.warning(
+            "%s: %d rows have line breaks within quotation marks, the first in line %d, and what follows could be "
+            "rows of their own; where it is, close the quotation mark", table, len(doubtful), doubtful[0],
+        )  # fmt: skip
 
 
 def _split_record(lines: list[str], first: int) -> tuple[list[str], int]:
@@ -163,25 +176,32 @@ def _strip_quotes(cell: str) -> str:
     return inner if len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in inner else cell
 
 
-def _swallows_rows(fields: list[str], lines: list[str], columns: list[str]) -> bool:
+def _swallows_rows(
+    fields: list[str], lines: list[str], columns: list[str], is_file: Callable[[str], bool]
+) -> bool:
     """Return whether lines within quotes are rows of their own.
 
     Those have as many fields as the header, and a path: in the header's column of paths, or in any that ends as one
-    of the record does.
+    of the record does, or where the record has a file.
     """
+
+    def is_audio(cell: str) -> bool:
+        return _is_audio(cell) or is_file(cell.strip('" '))
+
     rows = [cells for line in lines if len(cells := line.split(",")) >= len(columns)]
     place = next((columns.index(name) for name in PATH_COLUMNS if name in columns), None)
-    if place is not None and place < len(fields) and any(_is_path(row[place], fields[place]) for row in rows):
+    if place is not None and place < len(fields) and any(
+        is_audio(row[place]) or _is_in_same_folder(row[place], fields[place]) for row in rows
+    ):
         return True
-    places = [number for number, field in enumerate(fields) if place is None and _is_audio(field)]
-    return any(number < len(row) and _is_audio(row[number]) for row in rows for number in places)
+    places = [number for number, field in enumerate(fields) if place is None and is_audio(field)]
+    return any(number < len(row) and is_audio(row[number]) for row in rows for number in places)
 
 
 def _is_audio(cell: str) -> bool:
     return cell.strip('" ').lower().endswith(_AUDIO)
 
 
-def _is_path(cell: str, other: str) -> bool:
-    """Return whether a cell names audio, or lies in the folder that another path without a suffix lies in."""
+def _is_in_same_folder(cell: str, other: str) -> bool:
     folder, slash, _ = other.strip('" ').rpartition("/")
-    return _is_audio(cell) or bool(slash and cell.strip('" ').rpartition("/")[0] == folder)
+    return bool(slash) and cell.strip('" ').rpartition("/")[0] == folder

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bigfoot.data.manifests import UNKNOWN_SPEAKER, ListedUtterance
+from bigfoot.data.manifests import UNKNOWN_SPEAKER, ListedUtterance, tell_apart
 from bigfoot.data.rows import PATH_COLUMNS, Row, read_rows
 from bigfoot.data.settings import ALL_LABELS
 from bigfoot.data.stretches import COLUMNS, Stretch, read_stretch
@@ -49,7 +49,9 @@ def list_table(
     Raises:
         DataError: no such file, an unknown suffix, or columns are missing.
     """
-    return list_rows(table, read_rows(table), audio or table.parent, untranscribed, names or {}, labels)
+    audio = audio or table.parent
+    read = read_rows(table, lambda cell: os.path.isfile(audio / cell))
+    return list_rows(table, read, audio, untranscribed, names or {}, labels)
 
 
 def list_rows(
@@ -86,7 +88,8 @@ def list_rows(
             f"data: {table} needs a header with the columns path and text; found: {found}; "
             "audio without transcripts is learned from with data.transcripts=none"
         )
-    return [_list_row(table, audio, row, untranscribed, labels) for row in rows]
+    listed = [_list_row(table, audio, row, untranscribed, labels) for row in rows]
+    return tell_apart(listed, [bool(row.values.get("id")) for row in rows])
 
 
 def _rename(

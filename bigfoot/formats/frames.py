@@ -12,6 +12,7 @@ from bigfoot.errors import ModelError
 from bigfoot.formats.huggingface import read_weights
 from bigfoot.models.configuration import build_config
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.finite import find_non_finite
 from bigfoot.models.frames.base import FrameEncoder
 from bigfoot.models.frames.registry import build_frame_encoder
 from bigfoot.text.json_files import read_json
@@ -85,6 +86,8 @@ def _fill(model: BigfootForCTC, tensors: dict[str, Tensor], folder: Path) -> Non
     wrong = sorted(name for name in expected if name not in state or state[name].shape != expected[name].shape)
     if wrong:
         raise ModelError(f"{folder}: its weights do not fit its config.json: {wrong[0]} is missing or of another shape")
+    if faults := find_non_finite({name: state[name] for name in expected}):
+        raise ModelError(f"{folder}: its weights are damaged: {', '.join(faults[:5])}")
     inner.load_state_dict({name: state[name].float() for name in expected})
 
 

@@ -24,6 +24,7 @@ from bigfoot.formats.tensor_names import rename_to_current
 from bigfoot.formats.torch_file import read_state_dict
 from bigfoot.models.configuration import BigfootConfig, build_config
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.finite import find_non_finite
 from bigfoot.models.notices import warn_once
 from bigfoot.models.shape import FAMILY_PREFIXES
 from bigfoot.models.shape_checks import beyond_huggingface
@@ -294,6 +295,7 @@ def _fit(model: BigfootForCTC, tensors: dict[str, Tensor], source: str) -> dict[
         for name, tensor in wanted.items()
         if name in tensors and tensor.is_floating_point() and not _holds_values(tensors[name])
     ]
+    faults += find_non_finite({name: tensor for name, tensor in tensors.items() if name in wanted})
     if faults:
         shown = sorted(faults)[:_MOST_FAULTS]
         shown += [f"and {len(faults) - len(shown)} more"] if len(faults) > len(shown) else []

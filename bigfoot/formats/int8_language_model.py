@@ -19,6 +19,7 @@ from transformers.pytorch_utils import Conv1D
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.huggingface import read_safetensors
+from bigfoot.models.finite import find_non_finite
 from bigfoot.models.small_weights import SCALE, matches, quantize_weight
 from bigfoot.text.json_files import read_json_if_there, write_json
 
@@ -143,6 +144,7 @@ def load_int8(folder: Path, *, trust_remote_code: bool = False) -> Any:  # noqa:
         raise ModelError(f"{folder / WEIGHTS} does not fit its configuration: {error}") from error
     own = model.state_dict(keep_vars=True)
     shared = {id(own[name]) for name in state if name in own}
-    if faults := [*(name for name in missing if id(own[name]) not in shared), *unexpected]:
+    faults = [*(name for name in missing if id(own[name]) not in shared), *unexpected, *find_non_finite(state)]
+    if faults:
         raise ModelError(f"{folder / WEIGHTS} does not fit its configuration: {', '.join(faults[:5])}")
     return model.eval()

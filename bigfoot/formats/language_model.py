@@ -13,6 +13,7 @@ from bigfoot.formats.huggingface import fetch_folder, read_weights
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.decoders.pretrained import PretrainedDecoder
 from bigfoot.models.decoders.shape import DecoderShape
+from bigfoot.models.finite import find_non_finite
 from bigfoot.models.reshape import with_decoder
 from bigfoot.text.huggingface import HuggingFaceTokenizer, load_huggingface_tokenizer
 from bigfoot.text.json_files import read_json
@@ -70,6 +71,7 @@ def _match(decoder: PretrainedDecoder, tensors: dict[str, Tensor], folder: Path)
     faults = [f"missing {name}" for name in own.keys() - given.keys()]
     faults += [f"left over {name}" for name in given.keys() - own.keys() - tied]
     faults += [name for name in own.keys() & given.keys() if own[name].shape != given[name].shape]
+    faults += find_non_finite(given)
     if faults:
         raise ModelError(f"{folder}: its weights do not fit its configuration:\n  " + "\n  ".join(sorted(faults)))
     return [(parameter, given[name]) for name, parameter in own.items()]

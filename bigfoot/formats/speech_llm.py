@@ -18,6 +18,7 @@ from bigfoot.errors import ModelError
 from bigfoot.formats.folder import LoadedModel, load_model, write_model
 from bigfoot.formats.huggingface import fetch_folder, read_safetensors
 from bigfoot.formats.int8_language_model import Int8Weights, is_int8, load_int8, read_int8, save_int8
+from bigfoot.models.finite import find_non_finite
 from bigfoot.models.notices import warn_once
 from bigfoot.models.speech_llm.adapters import AdapterShape
 from bigfoot.models.speech_llm.model import SpeechLLM
@@ -95,6 +96,8 @@ def load_language_model(name: str | Path, *, trust_remote_code: bool = False) ->
         raise ModelError(f"{folder}: transformers cannot load this language model: {quote(str(error))}") from error
     if missing:
         raise ModelError(f"{folder}: its weights lack {', '.join(missing[:5])}")
+    if faults := find_non_finite(dict(model.named_parameters())):
+        raise ModelError(f"{folder}: its weights are damaged: {', '.join(faults[:5])}")
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         warn_once(f"{folder}: its tokenizer has {len(tokenizer)} tokens, its model {rows}: the others start at random")
@@ -201,7 +204,7 @@ def load_speech_llm(name: str | Path, *, trust_remote_code: bool = False) -> Loa
     tensors, wanted = read_safetensors(folder / ADAPTER), loaded.model.adapter.state_dict()
     faults = sorted(set(tensors) ^ set(wanted)) or [
         key for key, tensor in wanted.items() if tensor.shape != tensors[key].shape
-    ]
+    ] + find_non_finite(tensors)
     if faults:
         raise ModelError(f"{folder / ADAPTER} does not fit its configuration: {', '.join(faults[:5])}")
     loaded.model.adapter.load_state_dict(tensors)

@@ -19,7 +19,7 @@ def bring_to_front(input_values: Tensor, attention_mask: Tensor, training: bool)
 
     Args:
         input_values: (B, N).
-        attention_mask: (B, N), true or 1 where a sample is real: one run a row.
+        attention_mask: (B, N), true or 1 where a sample is real: one run a row, or none, of a row without frames.
         training: whether a GPU must not be waited for. Holes are not searched for there.
 
     Returns:

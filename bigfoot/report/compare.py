@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bigfoot.errors import DataError
 from bigfoot.report.columns import COLUMNS, Column, sort_rows
-from bigfoot.report.files import encode_json, encode_text, write_whole
+from bigfoot.report.files import encode_json, encode_text, write_set
 from bigfoot.report.page import draw_tradeoffs, render_page, tabulate_rows
 from bigfoot.report.plots import draw_wer_vs_size, render_png
 from bigfoot.report.render import escape, render_table
@@ -136,21 +136,23 @@ def save_comparison(comparison: Comparison, folder: str | Path) -> None:
         >>> sorted(path.suffix for path in folder.iterdir())
         ['', '.csv', '.html', '.json', '.md', '.png']
     """
-    folder = Path(folder)
     rows, runs = [compared.row for compared in comparison.rows], [compared.run for compared in comparison.rows]
     labels = {"run": runs, "folder": [compared.folder for compared in comparison.rows]}
-    write_whole(folder / "compare.md", encode_text(render_comparison_markdown(comparison)), sign="compare.json")
-    write_whole(folder / "compare.csv", encode_text(render_csv(rows, labels)), sign="compare.json")
-    write_whole(folder / "compare.html", encode_text(render_comparison_html(comparison)), sign="compare.json")
-    write_whole(folder / "compare.png", render_png(draw_wer_vs_size(rows, groups=runs)), sign="compare.json")
-    content = {
+    data = {
         "rows": [
             {"run": compared.run, "folder": compared.folder, **dataclasses.asdict(compared.row)}
             for compared in comparison.rows
         ],
         "warnings": comparison.warnings,
     }
-    write_whole(folder / "compare.json", encode_json(content), sign="compare.json")
+    contents = {
+        "compare.md": encode_text(render_comparison_markdown(comparison)),
+        "compare.csv": encode_text(render_csv(rows, labels)),
+        "compare.html": encode_text(render_comparison_html(comparison)),
+        "compare.png": render_png(draw_wer_vs_size(rows, groups=runs)),
+        "compare.json": encode_json(data),
+    }
+    write_set(folder, contents, sign="compare.json")
 
 
 def render_comparison_markdown(comparison: Comparison) -> str:

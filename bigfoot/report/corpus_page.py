@@ -17,7 +17,7 @@ from bigfoot.report.corpus import (
     to_json,
 )
 from bigfoot.report.corpus_labels import tabulate_labels, tabulate_missing, tabulate_relations
-from bigfoot.report.files import encode_json, encode_text, write_whole
+from bigfoot.report.files import encode_json, encode_text, write_set
 from bigfoot.report.page import embed_figure, render_page
 from bigfoot.report.plots import render_png
 from bigfoot.report.render_html import NUM_SKIPPED_LISTED
@@ -44,8 +44,7 @@ def save_description(facts: CorpusFacts, folder: str | Path) -> None:
         "describe.md": encode_text(render_description(facts)),
         "describe.png": render_png(draw_description(facts)),
     }
-    for name, content in contents.items():
-        write_whole(Path(folder) / name, content, sign="describe.json", key="splits")
+    write_set(folder, contents, sign="describe.json", key="splits")
 
 
 def render_corpus_page(facts: CorpusFacts) -> str:

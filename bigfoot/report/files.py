@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bigfoot.storage.lock import locked
 from bigfoot.storage.ownership import OWN_ONLY, MayReplace, check_file
 from bigfoot.storage.replace import write_file
 
@@ -28,6 +29,26 @@ def write_whole(
         OutputError: the file exists and is not bigfoot's.
     """
     write_file(path, content, may=may, is_own=_signed(sign, key))
+
+
+def write_set(
+    folder: str | Path, contents: Mapping[str, bytes], *, sign: str, key: str = "rows", may: MayReplace = OWN_ONLY
+) -> None:
+    """Write files that belong together, in order, each as ``write_whole`` does; no other process writes between them.
+
+    Args:
+        folder: created if missing.
+        contents: by name.
+        sign: see ``write_whole``.
+        key: likewise.
+        may: likewise.
+
+    Raises:
+        OutputError: a file is there that is not bigfoot's, or another process writes in the folder.
+    """
+    with locked(folder, inside=True):
+        for name, content in contents.items():
+            write_whole(Path(folder) / name, content, sign=sign, key=key, may=may)
 
 
 def check_whole(path: Path, *, sign: str = "", key: str = "rows", may: MayReplace = OWN_ONLY) -> None:

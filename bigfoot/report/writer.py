@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from bigfoot.report.files import encode_json, encode_text, write_whole
+from bigfoot.report.files import encode_json, encode_text, write_set
 from bigfoot.report.plots import draw_losses, draw_wer_vs_size, render_png
 from bigfoot.report.render import render_markdown
 from bigfoot.report.render_html import render_html
@@ -39,5 +39,4 @@ def save_report(report: Report, folder: str | Path) -> None:
         "losses.png": render_png(draw_losses(report.losses)),
         "report.json": encode_json(dataclasses.asdict(report)),
     }
-    for name, content in contents.items():
-        write_whole(Path(folder) / name, content, sign="report.json", may=OWN_OR_EDITED)
+    write_set(folder, contents, sign="report.json", may=OWN_OR_EDITED)

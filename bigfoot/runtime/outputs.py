@@ -20,6 +20,7 @@ from bigfoot.runtime.formats import FORMATS, to_dict
 from bigfoot.runtime.transcriber import OnProgress, Transcriber
 from bigfoot.runtime.transcript import Transcript
 from bigfoot.storage.ownership import OWN_ONLY, MayReplace, check_file
+from bigfoot.storage.places import refuse_inside
 from bigfoot.storage.replace import replacing, write_file
 
 
@@ -89,7 +90,8 @@ def check_output(
 
     Raises:
         ConfigError: no such format, subtitles of several files in one stream, or two results in one file.
-        OutputError: a file that was not written by bigfoot, or changed since, would be replaced.
+        OutputError: a file that was not written by bigfoot, or changed since, would be replaced, or the output lies
+            in the model.
     """
     problems = []
     if kind not in kinds.render:
@@ -108,6 +110,7 @@ def check_output(
     if problems:
         raise ConfigError(problems)
     if output is not None and not is_stream(output):
+        refuse_inside(may.models, output)
         places = {argument: Path(output) / kinds.place(argument, kind) for argument in arguments}
         _check_places(places, output, replace(may, report=lambda _: None))
 

@@ -23,6 +23,7 @@ from bigfoot.serve.limits import Limits, RefusedError
 from bigfoot.types import Seconds
 
 _MOST_FIELDS = 32
+_MOST_DIGITS = 18
 _DRAIN_SECONDS: Seconds = 5.0
 
 
@@ -131,7 +132,10 @@ async def _read_form(request: Request, limits: Limits) -> FormData:
             raise _too_large(limits)
         return message
 
-    if int(request.headers.get("content-length") or 0) > limits.bytes:
+    claimed = request.headers.get("content-length", "0")
+    if not claimed.isdecimal():
+        raise RefusedError(400, "invalid_form", f"Content-Length should be a number of bytes, and is {claimed[:40]!r}")
+    if len(claimed) > _MOST_DIGITS or int(claimed) > limits.bytes:
         raise _too_large(limits)
     form = Request(request.scope, receive).form(max_files=1, max_fields=_MOST_FIELDS)
     try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bigfoot.report.files import encode_json, encode_text, write_whole
+from bigfoot.report.files import encode_json, encode_text, write_set
 from bigfoot.report.numbers import MISSING, format_number, format_percent, format_seconds
 from bigfoot.report.pareto import find_pareto_front
 from bigfoot.report.plots import draw_wer_vs_size, draw_wer_vs_speed, render_png
@@ -115,7 +115,6 @@ def save_methods(comparison: MethodComparison, folder: str | Path) -> None:
         comparison: what to write.
         folder: where, made if it is missing.
     """
-    folder = Path(folder)
     comparison = dataclasses.replace(comparison, rows=mark_fronts(comparison.rows))
     drawn = [_as_row(row) for row in comparison.rows]
     equal = [row.kind != "other" for row in comparison.rows]
@@ -126,8 +125,7 @@ def save_methods(comparison: MethodComparison, folder: str | Path) -> None:
         "wer_vs_speed.png": render_png(draw_wer_vs_speed(drawn, panel_width=6.4, front=equal)),
         "comparison.json": encode_json(dataclasses.asdict(comparison)),
     }
-    for name, content in contents.items():
-        write_whole(folder / name, content, sign="comparison.json")
+    write_set(folder, contents, sign="comparison.json")
 
 
 def _as_row(row: MethodRow) -> Row:

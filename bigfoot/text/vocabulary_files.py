@@ -178,8 +178,11 @@ def _token(settings: Mapping[str, Any], name: str, default: str) -> str:
         return default
     # transformers 5 writes a delimiter that is none as a word.
     if settings[name] is None or (settings[name] == "None" and name == "word_delimiter_token"):
-        # A blank there must be, and nothing is lost where nothing is unknown.
-        return default if name in ("pad_token", "unk_token") else ""
+        if name == "pad_token":
+            # transformers would write the blank, whichever token it is, into every text.
+            raise ValueError(f"pad_token is null, and names CTC's blank; set it to that token, mostly {default}")
+        # Nothing is lost where nothing is unknown.
+        return default if name == "unk_token" else ""
     return _content(settings[name], name)
 
 

@@ -197,7 +197,7 @@ class Trainer:
         assert position is not None
         self.progress.position = position
         loss = sum(self.objective.weights[name] * value for name, value in values.items())
-        self.watch.look_at(self.progress, window, shares, loss)
+        self.watch.check_loss(self.progress, window, shares, loss)
         return values | {"loss": loss}
 
     def _backward(self, window: list[Batch]) -> list[dict[str, Tensor]]:

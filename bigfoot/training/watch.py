@@ -79,7 +79,7 @@ class LossWatch:
             )
         self.note(progress, "left_out", f"{what}; its batch was left out and saved (so far at step {steps}). {cure}")
 
-    def look_at(
+    def check_loss(
         self, progress: Progress, window: Sequence[Batch], terms: Sequence[Mapping[str, Tensor]], loss: float
     ) -> None:
         """Detect an exploding loss after its step, and record the loss.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from bigfoot.alignment.aligner import Aligner, Alignment
+from bigfoot.alignment.aligner import AlignedWord, Aligner, Alignment
 from bigfoot.alignment.formats import KINDS, render_ctm, with_unit
 from bigfoot.alignment.items import find_items
 from bigfoot.alignment.lag import Lag, lag_to_json, read_lag
@@ -138,6 +138,29 @@ def test_formats_hold_every_word(aligner):
     assert all(later[0] in (earlier[1], "0") for earlier, later in pairwise(edges))
     assert "A" in KINDS.render["srt"](found)
     assert KINDS.to_dict(Alignment("x", error="gone")) == {"source": "x", "error": "gone"}
+
+
+def test_names_and_words_stay_fields_of_ctm_and_textgrid():
+    words = ("a\0b", "c d\u2028e", 'f"g', ";;h", "\x85")
+    parts = tuple(AlignedWord(word, float(start), start + 0.5, 0.9) for start, word in enumerate(words))
+    for source in (";;talk\n.wav", "x\0 y.wav"):
+        lines = render_ctm(Alignment(source, 9.0, "", parts)).split("\n")
+        assert [len(line.split(" ")) for line in lines] == [6] * len(words) + [1]
+        assert len({line.split(" ")[0] for line in lines[:-1]}) == 1 and not lines[0].startswith(";;")
+        assert [line.split(" ")[4] for line in lines[:-1]] == ["a_b", "c_d_e", 'f"g', "__h", "_"]
+    grid = KINDS.render["textgrid"](Alignment("x", 9.0, "", parts))
+    assert not set(grid) & {"\0", "\x85", "\u2028"} and 'text = "f""g"' in grid and 'text = "c d e"' in grid
+
+
+def test_nothing_is_written_into_the_model(tmp_path, bigfoot, tape_file):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/config.json").touch()
+    for output in (tmp_path / "model", tmp_path / "model/new.ctm", f"{tmp_path}/model/new/"):
+        code, _, error = bigfoot("align", tmp_path / "model", tape_file, "x", "--output", output, "--force")
+        assert code == 1 and names(error, output)
+    code, _, error = bigfoot("align", tmp_path / "model", "--calibrate", "--output", tmp_path / "model/lag.json")
+    assert code == 1 and names(error, tmp_path / "model/lag.json")
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["config.json"]
 
 
 def test_a_lag_belongs_to_its_model(tmp_path):

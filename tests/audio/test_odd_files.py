@@ -80,7 +80,7 @@ def test_what_is_no_file_ends_in_words_and_never_waits(tmp_path):
     os.mkfifo(tmp_path / "pipe.wav")
     (tmp_path / "folder.wav").mkdir()
     (tmp_path / "nowhere.wav").symlink_to("gone")
-    (tmp_path / "circle.wav").symlink_to("circle.wav")
+    (tmp_path / "loop.wav").symlink_to("loop.wav")
     (tmp_path / "device.wav").symlink_to("/dev/zero")
     with socket.socket(socket.AF_UNIX) as unix:
         unix.bind(str(tmp_path / "socket.wav"))

@@ -26,7 +26,7 @@ def test_chunks_are_what_slices_are(size):
 
 
 @pytest.mark.parametrize(
-    ("array", "said"),
+    ("array", "reason"),
     [
         (np.zeros((2, 100), np.float32), "float32 of shape (2, 100)"),
         (np.zeros(100, np.int16), "int16 of shape (100,)"),
@@ -34,10 +34,10 @@ def test_chunks_are_what_slices_are(size):
         (np.array([0, np.nan], np.float32), "not finite"),
     ],
 )
-def test_arrays_that_are_no_audio(array, said):
+def test_arrays_that_are_no_audio(array, reason):
     with pytest.raises(AudioError) as caught:
         open_recording(array, 3, 16_000)
-    assert caught.value.path == "array 3" and said in caught.value.reason
+    assert caught.value.path == "array 3" and reason in caught.value.reason
 
 
 def test_arrays_of_other_floats_are_taken():

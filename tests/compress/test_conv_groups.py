@@ -59,6 +59,7 @@ def test_groups_cannot_grow_together():
 BAD = ("conv_groups", "bad_groups")
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("structure", ["base", "large-lv60", "layer-post"])
 @pytest.mark.parametrize("conv_groups", [2, 4, [1, 8, 4, 2, 1, 2, 4]])
 def test_a_student_is_its_teacher_with_zeros_off_the_diagonal(build_model, speech, structure, conv_groups):

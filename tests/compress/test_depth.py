@@ -63,6 +63,7 @@ def test_refused(keep, rule, field):
         choose_layers(12, keep, rule)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("structure", ["base", "large-lv60", "group-stable"])
 @pytest.mark.parametrize("rule", [*LAYER_INITS, [4, 0, 4]])
 def test_every_tensor_is_the_teachers(build_model, structure, rule):

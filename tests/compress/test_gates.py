@@ -20,6 +20,7 @@ def close_(gates, seed=0, spread=4.0):
             alpha.copy_(torch.randn(alpha.shape, generator=generator) * spread)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_the_cut_model_answers_as_the_gated_one(structure, build_model, speech):
     model = build_model(structure)
@@ -36,6 +37,7 @@ def test_the_cut_model_answers_as_the_gated_one(structure, build_model, speech):
     assert pruned.config.conv_dim[-1] == model.config.conv_dim[-1]
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("parts", [["blocks"], BLOCKS])
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_without_blocks_it_answers_as_the_gated_one(structure, parts, build_model, speech):
@@ -143,7 +145,7 @@ def test_draws_follow_from_the_seed_alone(build_model, speech):
     gates = Gates(model, PARTS)
     close_(gates, spread=1.0)
 
-    def hear(seed):
+    def outputs_of(seed):
         gates.draw(seed)
         with torch.no_grad():
             logits = model(speech[0]).logits
@@ -151,7 +153,7 @@ def test_draws_follow_from_the_seed_alone(build_model, speech):
         return logits
 
     before = torch.get_rng_state()
-    assert torch.equal(hear(1), hear(1)) and not torch.equal(hear(1), hear(2))
+    assert torch.equal(outputs_of(1), outputs_of(1)) and not torch.equal(outputs_of(1), outputs_of(2))
     assert torch.equal(torch.get_rng_state(), before)
     with torch.no_grad():
         assert torch.equal(model(speech[0]).logits, model(speech[0]).logits)

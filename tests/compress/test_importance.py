@@ -20,6 +20,7 @@ def batches(speech):
     return [LabelledAudio(wave, torch.ones_like(wave, dtype=torch.bool), own) for wave, own in pairs]
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize(("importance", "power"), [("l1", 1), ("l2", 2)])
 def test_magnitude(importance, power, family, build_model):
     model = build_model(family)
@@ -79,21 +80,22 @@ def test_a_loss_of_ones_own(build_model, batches):
     assert all(float(score.max()) > 0 for score in scores.values())
 
 
+@pytest.mark.grid
 def test_activation_is_what_a_layer_says_in_real_frames(family, build_model, batches):
     model = build_model(family)
-    heard = {}
+    inputs = {}
     layer = model.speech_encoder.encoder.layers[1]
     hooks = [
-        layer.feed_forward.output_dense.register_forward_pre_hook(lambda _, x: heard.update(feed_forward=x[0])),
-        layer.attention.out_proj.register_forward_pre_hook(lambda _, x: heard.update(heads=x[0])),
+        layer.feed_forward.output_dense.register_forward_pre_hook(lambda _, x: inputs.update(feed_forward=x[0])),
+        layer.attention.out_proj.register_forward_pre_hook(lambda _, x: inputs.update(heads=x[0])),
     ]
     totals, frames = {"feed_forward": torch.zeros(40), "heads": torch.zeros(3), "conv": torch.zeros(12)}, 0
     for batch in batches:
         with torch.no_grad():
-            heard["conv"] = model(batch.input_values).conv_features
-        frames += heard["conv"].shape[1]
+            inputs["conv"] = model(batch.input_values).conv_features
+        frames += inputs["conv"].shape[1]
         for kind, total in totals.items():
-            squares = heard[kind][0].square().sum(0)
+            squares = inputs[kind][0].square().sum(0)
             total += squares.view(3, 8).mean(1) if kind == "heads" else squares
     for hook in hooks:
         hook.remove()

@@ -82,6 +82,7 @@ def test_grams_are_of_real_frames_alone(build_model, speech, audio, changes):
         torch.testing.assert_close(padded[0, "q_proj"], sum(x.T @ x for x in states), rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.grid
 @torch.no_grad()
 @pytest.mark.parametrize("weighting", ["none", "activations"])
 def test_every_family_answers_and_reloads(family, weighting, build_model, processor, audio, speech, tmp_path):

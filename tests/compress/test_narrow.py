@@ -31,8 +31,8 @@ def audio():
 
 def answers(model, batches):
     with torch.no_grad():
-        told = [model(*batch) for batch in batches]
-    return torch.cat([each.logits[each.frame_mask] for each in told])
+        outputs = [model(*batch) for batch in batches]
+    return torch.cat([each.logits[each.frame_mask] for each in outputs])
 
 
 def error(model, teacher, batches):

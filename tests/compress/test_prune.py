@@ -86,6 +86,7 @@ def test_a_target_is_met_and_not_overdone(target, parts, keep, build_model):
     assert (macs["conv"] < measure_size(model).macs_by_part["conv"]) == bool({"conv", "width"} & set(parts))
 
 
+@pytest.mark.grid
 def test_ratios_by_layer_on_every_family(family, build_model, speech, batch_of):
     model = build_model(family)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

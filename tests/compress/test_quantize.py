@@ -1,4 +1,4 @@
-"""Eight bits: weights that come back exactly, ranges that hold what was heard."""
+"""Eight bits: weights that come back exactly, ranges that hold the inputs."""
 
 import hypothesis.strategies as st
 import pytest
@@ -42,13 +42,13 @@ def test_any_axis_can_be_the_channels():
 def test_ranges_hold_what_was_measured(build_model, speech):
     model = build_model("base")
     audio = [PaddedAudio(wave, torch.ones_like(wave)) for wave in speech[:2]]
-    heard = []
+    inputs = []
     hook = model.speech_encoder.feature_projection.projection.register_forward_pre_hook(
-        lambda _, given: heard.append(given[0])
+        lambda _, given: inputs.append(given[0])
     )
     plan = calibrate(model, audio)
     hook.remove()
-    low, high = min(float(x.min()) for x in heard), max(float(x.max()) for x in heard)
+    low, high = min(float(x.min()) for x in inputs), max(float(x.max()) for x in inputs)
     assert plan.ranges["feature_projection.projection"] == Range(min(0.0, low), max(0.0, high))
     assert plan.is_static and set(plan.ranges) == set(quantizable_layers(model))
     narrow = calibrate(model, audio, percentile=99.0)

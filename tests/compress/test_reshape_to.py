@@ -24,6 +24,7 @@ def reshape(model, seed=0, **shape):
     return student, plain_state(student), plain_state(model), change
 
 
+@pytest.mark.grid
 def test_the_same_shape_is_the_same_model(family, build_model, speech):
     model = build_model(family)
     student, _, _, change = reshape(model, hidden_size=24)
@@ -95,6 +96,7 @@ def test_what_a_shape_has_no_place_for_is_dropped(build_model):
     assert student.config.reused_maps == [None, 0, None]
 
 
+@pytest.mark.grid
 def test_every_family_takes_a_thin_shape_and_reloads(family, build_model, processor, speech, tmp_path):
     shape = THIN | CONVS | {"feature_projection": "none", "num_attention_heads": 2, "attention_reuse": [None, 0, None]}
     student, _ = apply(build_model(family), Reshape(shape))

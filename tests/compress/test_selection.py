@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from bigfoot.compress.selection import Reader, select_units
 
 
-def explained(heard, weight, columns):
+def explained(inputs, weight, columns):
     """Share of the energy of what is read that some inputs explain."""
-    read = heard @ weight.T
-    found, *_ = np.linalg.lstsq(heard[:, columns], read, rcond=None)
-    return 1 - np.square(read - heard[:, columns] @ found).sum() / np.square(read).sum()
+    read = inputs @ weight.T
+    found, *_ = np.linalg.lstsq(inputs[:, columns], read, rcond=None)
+    return 1 - np.square(read - inputs[:, columns] @ found).sum() / np.square(read).sum()
 
 
-def choose_plainly(heard_by_reader, weights, count, keep, size, blocks):
+def choose_plainly(inputs_by_reader, weights, count, keep, size, blocks):
     chosen = []
     while len(chosen) < keep:
         best, most = None, -1.0
@@ -25,7 +25,7 @@ def choose_plainly(heard_by_reader, weights, count, keep, size, blocks):
             if unit in chosen or full:
                 continue
             columns = [each * size + at for each in [*chosen, unit] for at in range(size)]
-            share = sum(explained(x, w, columns) for x, w in zip(heard_by_reader, weights, strict=True))
+            share = sum(explained(x, w, columns) for x, w in zip(inputs_by_reader, weights, strict=True))
             if share > most:
                 best, most = unit, share
         chosen.append(best)
@@ -40,17 +40,17 @@ def test_every_choice_is_the_best_by_least_squares(seed, size, readers, blocks):
     drawn, count, keep = np.random.default_rng(seed), 6, 4
     mixed = [drawn.normal(size=(60, count * size)) @ drawn.normal(size=(count * size,) * 2) for _ in range(readers)]
     weights = [drawn.normal(size=(5, count * size)) for _ in range(readers)]
-    told = [
+    entries = [
         Reader(torch.from_numpy(x.T @ x), torch.from_numpy(w)) for x, w in zip(mixed, weights, strict=True)
     ]  # fmt: skip
-    chosen = select_units(told, count, keep, blocks)
+    chosen = select_units(entries, count, keep, blocks)
     plain = choose_plainly(mixed, weights, count, keep, size, blocks)
     assert chosen == plain
 
 
 @pytest.mark.parametrize("loud", [0.1, 10.0])
 def test_what_another_unit_says_too_goes_however_loud_it_is(loud):
-    heard = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
-    heard[:, 3] = loud * heard[:, 1]
-    chosen = select_units([Reader(heard.T @ heard, torch.eye(4))], 4, 3)
+    inputs = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
+    inputs[:, 3] = loud * inputs[:, 1]
+    chosen = select_units([Reader(inputs.T @ inputs, torch.eye(4))], 4, 3)
     assert len({1, 3} & set(chosen)) == 1 and {0, 2} <= set(chosen)

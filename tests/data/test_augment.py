@@ -45,8 +45,8 @@ def test_same_generator_same_sound():
 
 def test_stable_seed_is_the_same_in_another_process():
     code = "from bigfoot.data.augment import stable_seed; print(stable_seed(7, 'a', 3))"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert int(told) == stable_seed(7, "a", 3) != stable_seed(7, "a3")
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert int(printed) == stable_seed(7, "a", 3) != stable_seed(7, "a3")
 
 
 masks = st.builds(

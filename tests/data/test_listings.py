@@ -7,9 +7,11 @@ import soundfile
 
 from bigfoot.audio.folders import find_audio
 from bigfoot.data.corpora import prepare_data
+from bigfoot.data.cuts import read_cuts
 from bigfoot.data.listings import list_folder, list_speechocean762
 from bigfoot.data.settings import DataConfig
 from bigfoot.data.synthetic import synthesize_string
+from bigfoot.data.tables import list_table
 from bigfoot.errors import DataError
 from bigfoot.pipeline.settings import load_config
 from tests.refusals import names, refused
@@ -42,7 +44,7 @@ def tree(tmp_path, spoken):
     (tmp_path / "test/carl/1.txt").write_text("four")
     for name in ("train/README.txt", "train/anna/._1.flac", "train/.git/a.wav", "train/anna/notes.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"nothing to hear")
+        (tmp_path / name).write_bytes(b"no audio")
     return tmp_path
 
 
@@ -89,8 +91,10 @@ def test_two_files_of_one_name_and_links_in_a_loop(tree, tmp_path):
     (tree / "train/anna/again").symlink_to(tree / "train")
     config = DataConfig(corpus="folder", root=str(tree), train_splits=["train"])
     prepared = prepare_data(config, 0, tmp_path / "out")
-    assert prepared.num_utterances == {"train": 3}
-    assert [(item.id, "twice" in item.reason) for item in prepared.skipped] == [("train/anna/1", True)]
+    assert prepared.num_utterances == {"train": 4} and not prepared.skipped
+    cuts = {cut.id: cut.supervisions[0].text for cut in read_cuts(prepared.manifests["train"])}
+    anna, bert = "train/anna", "train/x/bert"
+    assert cuts == {f"{anna}/1.flac": "one two", f"{anna}/1.wav": "one two", f"{anna}/2": "two", f"{bert}/1": "three"}
     with pytest.raises(DataError):
         list_folder(tree, "dev")
 
@@ -136,3 +140,11 @@ def test_speechocean762_by_its_shipped_configuration(real_data, tmp_path):
     prepared = prepare_data(data, 7, tmp_path, characters=LETTERS)
     assert prepared.num_utterances["train"] + prepared.num_utterances["dev"] == 2200
     assert prepared.hours["test"] == pytest.approx(0.43, abs=0.01) and prepared.skipped == []
+
+
+def test_a_table_keeps_the_ids_it_names_and_tells_the_others_apart(tmp_path):
+    rows = ["id,path,text", ",a.wav,1", ",a.flac,2", ",a.wav,3", "x,b.wav,4", "x,b.flac,5", ",c.wav,6"]
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    where = tmp_path.name
+    expected = [f"{where}/a.wav", f"{where}/a.flac", f"{where}/a.wav", "x", "x", f"{where}/c"]
+    assert [item.id for item in list_table(tmp_path / "t.csv")] == expected

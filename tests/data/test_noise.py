@@ -27,11 +27,11 @@ def folder(tmp_path):
     soundfile.write(tmp_path / "long.flac", 0.1 * rng.standard_normal(44100 * 3), 44100)
     (tmp_path / "below").mkdir()
     soundfile.write(tmp_path / "below" / "short.wav", 0.1 * rng.standard_normal(1000), 16000)
-    (tmp_path / "ANNOTATIONS").write_text("nothing to hear")
+    (tmp_path / "ANNOTATIONS").write_text("no audio")
     return tmp_path
 
 
-def hear(noise, seed=0, config=ALWAYS, samples=SPEECH):
+def mix(noise, seed=0, config=ALWAYS, samples=SPEECH):
     return augment_waveform(samples, config, np.random.default_rng(seed), noise)
 
 
@@ -42,10 +42,10 @@ def test_recordings_are_found_sorted(folder):
 def test_noise_has_the_ratio_asked_for_and_follows_the_generator(folder):
     noise = NoiseFolder.find(folder)
     for seed in range(6):
-        added = hear(noise, seed) - SPEECH
+        added = mix(noise, seed) - SPEECH
         assert 10 * np.log10(np.mean(SPEECH**2) / np.mean(added**2)) == pytest.approx(10, abs=0.01)
-        np.testing.assert_array_equal(hear(NoiseFolder.find(folder), seed), hear(noise, seed))
-    assert len({hear(noise, seed).tobytes() for seed in range(6)}) == 6
+        np.testing.assert_array_equal(mix(NoiseFolder.find(folder), seed), mix(noise, seed))
+    assert len({mix(noise, seed).tobytes() for seed in range(6)}) == 6
 
 
 @pytest.mark.slow
@@ -72,25 +72,25 @@ def test_a_bad_recording_is_named_once_and_costs_itself_alone(folder, caplog):
     noise = NoiseFolder.find(folder)
     assert len(noise.files) == 4
     with caplog.at_level(logging.WARNING, logger="bigfoot"):
-        first = [hear(noise, seed) for seed in range(30)]
+        first = [mix(noise, seed) for seed in range(30)]
     assert [record.getMessage().count("a.wav") for record in caplog.records].count(1) == 1
     assert len(caplog.records) <= 2
-    # What was met before does not decide what is drawn: a fresh worker hears the same.
+    # What was met before does not decide what is drawn: a fresh worker draws the same.
     for seed in (3, 29):
-        np.testing.assert_array_equal(hear(NoiseFolder.find(folder), seed), first[seed])
+        np.testing.assert_array_equal(mix(NoiseFolder.find(folder), seed), first[seed])
     for name in ("long.flac", "b.flac", "below/short.wav"):
         (folder / name).unlink()
     with refused(DataError, "1"):
-        hear(NoiseFolder.find(folder))
+        mix(NoiseFolder.find(folder))
 
 
 def test_silence_gives_no_nan(folder):
     soundfile.write(folder / "silent.wav", np.zeros(16000), 16000)
     silent = NoiseFolder(folder, [folder / "silent.wav"])
-    np.testing.assert_array_equal(hear(silent), SPEECH)
+    np.testing.assert_array_equal(mix(silent), SPEECH)
     nothing = np.zeros(16000, np.float32)
-    assert not hear(NoiseFolder.find(folder), samples=nothing).any()
-    assert not hear(None, samples=nothing).any()
+    assert not mix(NoiseFolder.find(folder), samples=nothing).any()
+    assert not mix(None, samples=nothing).any()
     assert not mix_noise(nothing, nothing, 0.0).any()
 
 
@@ -112,7 +112,7 @@ def test_generated_noise_is_what_it_was():
     noise[1:] += np.float32(pole) * noise[:-1]
     power = float(np.mean(SPEECH**2)) / float(np.mean(noise**2)) / 10 ** (snr_db / 10)
     expected = SPEECH + noise * np.float32(np.sqrt(power))
-    np.testing.assert_array_equal(hear(None, seed=5), expected)
+    np.testing.assert_array_equal(mix(None, seed=5), expected)
     np.testing.assert_array_equal(
         add_noise(SPEECH, np.random.default_rng(1), 3.0), add_noise(SPEECH, np.random.default_rng(1), 3.0)
     )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from bigfoot.data.rows import read_rows
 from bigfoot.data.tables import list_table
 from bigfoot.errors import DataError
+from tests.refusals import names
 
 ANY = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 ONE_LINE = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n\t"), max_size=20)
@@ -41,7 +42,7 @@ def words(rows):
 @given(st.lists(ANY, min_size=1, max_size=6), ENDS, st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]))
 def test_what_csv_writes_is_read(table, texts, end, quoting):
     rows = [(f"{number}.wav", text) for number, text in enumerate(texts)]
-    # Text that names audio behind a line end cannot be told from a row that a lone quotation mark swallows.
+    # Text that names audio behind a line end cannot be distinguished from a row that a lone quotation mark swallows.
     file = io.StringIO(newline="")
     csv.writer(file, quoting=quoting, lineterminator=end).writerows([("path", "text"), *rows])
     # The writer does not quote a lone \r, which some systems end lines with.
@@ -187,3 +188,20 @@ def test_escapes_of_json_and_headers_that_are_no_text(table):
     for suffix in ("tsv", "csv"):
         with pytest.raises(DataError):
             read_rows(table("path\ttext\xe9\n".encode("latin-1"), suffix))
+
+
+@pytest.mark.parametrize("content", ['path,text\na,"1\nb,2\nc,3"\nd,4\n', 'text,path\n"1,a\n2,b\n3",c\n4,d\n'])
+@pytest.mark.parametrize("are_there", [True, False])
+def test_rows_of_names_alone_are_kept_or_reported(table, content, are_there, caplog):
+    """Without suffix and folder a name is a name where there is such a file; else the doubt is reported."""
+    path = table(content, "csv")
+    for name in "abcd":
+        (path.parent / name).touch() if are_there else (path.parent / name).unlink(missing_ok=True)
+    listed = list_table(path)
+    assert [item.path.name for item in listed] == ([*"abcd"] if are_there else [listed[0].path.name, "d"])
+    assert names(caplog.text, path, 2) is not are_there
+
+
+def test_lines_of_prose_within_quotes_are_in_no_doubt(table, caplog):
+    list_table(table('path,text\na,"1, 2\nand 3\n4, 5"\n', "csv"))
+    assert not caplog.text

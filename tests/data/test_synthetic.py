@@ -28,8 +28,8 @@ def test_another_process_makes_the_same_bits():
         "import zlib; from bigfoot.data.synthetic import synthesize_string as s; "
         "print(zlib.crc32(s(5, 'train', 7).samples.tobytes()))"
     )
-    told = {subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in range(2)}
-    assert len(told) == 1
+    printed = {subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in range(2)}
+    assert len(printed) == 1
 
 
 @pytest.mark.slow

@@ -41,7 +41,7 @@ def test_common_voice(tmp_path, columns):
             write = root / "clips" / name
             write.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(write, utterance.samples, 16000)
-    rows["train"] += [("m", "common_voice_en_gone.mp3", "Three"), ("m", "common_voice_en_gone.mp3", 'He said "3"')]
+    rows["train"] += [("m", "common_voice_en_gone.mp3", "Three"), ("m", "common_voice_en_gone.mp3", 'He read "3"')]
     make_common_voice(root, columns, rows)
     config = DataConfig(
         corpus="common_voice", root=str(root), train_splits=["train"], dev_splits=["dev"], test_splits=["test"]
@@ -58,7 +58,7 @@ def test_common_voice(tmp_path, columns):
         assert [cut.duration for cut in cuts] == pytest.approx([item.seconds for item in made], abs=0.05)
 
 
-def test_common_voice_keeps_lone_quotation_marks_and_marks_that_a_vocabulary_spells(tmp_path):
+def test_common_voice_keeps_lone_quotation_marks_and_marks_that_a_vocabulary_has(tmp_path):
     make_common_voice(tmp_path, OLD, {"validated": [("c", "a.mp3", 'Say "hi, all.'), ("c", "b.mp3", "Well-known!")]})
     for name in ("a", "b"):
         soundfile.write(tmp_path / "clips" / f"{name}.mp3", synthesize_string(0, "dev", 1).samples, 16000)

@@ -30,12 +30,12 @@ def test_it_is_the_likeliest_of_all_alignments(draw_posteriors, seed, frames, la
         return
     best = max(paths, key=lambda path: sum(log_probs[frame, token] for frame, token in enumerate(path)))
     found = align_tokens(log_probs, labels, 0)
-    said = np.zeros(frames, dtype=int)
+    filled = np.zeros(frames, dtype=int)
     for token in found:
-        assert not said[token.begin : token.end].any()
-        said[token.begin : token.end] = token.token
+        assert not filled[token.begin : token.end].any()
+        filled[token.begin : token.end] = token.token
         assert token.log_prob == pytest.approx(log_probs[token.begin : token.end, token.token].mean())
-    assert tuple(said) == best
+    assert tuple(filled) == best
     assert [token.token for token in found] == labels
 
 
@@ -96,9 +96,9 @@ def test_times_are_espeak_s_own_but_for_a_constant():
         batch = collate([LoadedUtterance("a", "b", text, resample(samples, rate, 16_000))], loaded.processor)
         with torch.no_grad():
             log_probs = loaded.model(batch.input_values).logits[0].log_softmax(-1).numpy()
-        heard = time_words(log_probs, tokenizer.encode(text), tokenizer, seconds)
-        assert [word.word for word in heard] == text.split()
-        differences += [ours.start - theirs.start for ours, theirs in zip(heard, spoken, strict=True)]
+        timed = time_words(log_probs, tokenizer.encode(text), tokenizer, seconds)
+        assert [word.word for word in timed] == text.split()
+        differences += [ours.start - theirs.start for ours, theirs in zip(timed, spoken, strict=True)]
     offset = statistics.median(differences)
     assert 0 < offset < 0.15
     assert statistics.median(abs(difference - offset) for difference in differences) < 0.06

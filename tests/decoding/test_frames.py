@@ -46,8 +46,8 @@ def test_a_transcriber_finds_hot_phrases_and_their_times():
     (hot,) = transcribe_tapes([tape], "AB D")
     assert hot.text == "AB D"
     # Where the frames say the same, the times are the same.
-    said = write_tape([0, 2, 0, 3, 1, 5, 0])
-    assert hot.words == Transcriber(SureEngine()).transcribe([said])[0].words
+    recording = write_tape([0, 2, 0, 3, 1, 5, 0])
+    assert hot.words == Transcriber(SureEngine()).transcribe([recording])[0].words
 
 
 def test_hot_words_in_a_batch_are_those_alone():

@@ -66,7 +66,7 @@ def test_confidence_is_the_mean_probability_of_what_is_not_blank(tokenizer):
             if best != 0:
                 probabilities.append(math.exp(frame[best]) / sum(map(math.exp, frame)))
         assert found[row] == pytest.approx(sum(probabilities) / max(1, len(probabilities)), rel=1e-5)
-    # Nothing but blanks: whatever was said, it was not heard.
+    # Nothing but blanks: an empty hypothesis, whatever the reference.
     assert found[2] == 0.0 < found[1] < 1.0
 
 
@@ -97,7 +97,7 @@ def batches_of(waves, size):
         mask = torch.stack([torch.arange(longest) < len(wave) for wave in rows])
         values = torch.stack([torch.nn.functional.pad(wave, (0, longest - len(wave))) for wave in rows])
         names = [str(start + row) for row in range(len(rows))]
-        yield Batch(values, mask, None, names, [f"said {n}" for n in names], [f"speaker {n}" for n in names])
+        yield Batch(values, mask, None, names, [f"text {n}" for n in names], [f"speaker {n}" for n in names])
 
 
 @pytest.mark.parametrize("structure", ["base", "large-lv60"])
@@ -107,7 +107,7 @@ def test_transcripts_do_not_depend_on_the_batch(build_model, speech, tokenizer, 
     waves = [wave[:size] for size in (16_000, 300, 8000, len(wave), 4001)]
     alone = transcribe_batches(model, batches_of(waves, 1), tokenizer)
     assert alone.ids == ["0", "1", "2", "3", "4"]
-    assert alone.references[3] == "said 3"
+    assert alone.references[3] == "text 3"
     assert alone.speakers[4] == "speaker 4"
     assert alone.hypotheses[1] == ""
     assert alone.margins[1] == math.inf

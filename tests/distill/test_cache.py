@@ -82,16 +82,16 @@ def test_the_likeliest_tokens_alone(student, teacher, write, stream):
 def test_its_size_is_logged_before_and_true_after(write, tmp_path, caplog):
     caplog.set_level(logging.INFO, "bigfoot")
     write()
-    (told,) = [record.message for record in caplog.records if " MB" in record.message]
-    assert names(told, "24")
+    (message,) = [record.message for record in caplog.records if " MB" in record.message]
+    assert names(message, "24")
     written = sum(path.stat().st_size for path in (tmp_path / "cache").glob("*.safetensors"))
     # Names and probes of a corpus so small weigh more than they will.
-    assert float(told.split("distill: ")[1].split(" MB")[0]) * 1e6 == pytest.approx(written, rel=0.2)
+    assert float(message.split("distill: ")[1].split(" MB")[0]) * 1e6 == pytest.approx(written, rel=0.2)
     assert len(list((tmp_path / "cache").glob("*.safetensors"))) > 3
     caplog.clear()
     write()
-    (told,) = [record.message for record in caplog.records]
-    assert names(told, "distill", "24 utterances") and " MB" not in told
+    (message,) = [record.message for record in caplog.records]
+    assert names(message, "distill", "24 utterances") and " MB" not in message
 
 
 def test_a_disk_that_is_too_small(write, monkeypatch):
@@ -157,6 +157,7 @@ def test_garbage_in_the_place_of_its_papers(write, tmp_path, name, content):
         write()
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

@@ -30,7 +30,7 @@ def batch(speech):
 
 @pytest.fixture
 def teacher(build_model):
-    # Its vector for masked frames is not nothing, and tells apart whether it heard them.
+    # Its vector for masked frames is not zero, so that masked inputs differ from whole ones.
     return build_model("base", seed=1, num_hidden_layers=4)
 
 
@@ -115,7 +115,7 @@ def test_heads_are_at_every_third_and_no_part_of_the_student(build_model, studen
 @torch.no_grad()
 @pytest.mark.parametrize("weights", [(1.0, 1.0), (0.3, 2.0), (1.0, 0.0), (0.0, 1.0)])
 def test_masked_and_unmasked_frames_apart(student, teacher, batch, weights):
-    """A masked frame is told by the teacher that hears all, another by the one that hears what the student does."""
+    """Masked frames match the teacher with the whole input, others the teacher with the student's input."""
     config = MaskedHiddenLoss(1.0, "mse", [[2, 4], [1, 2]], [1.0, 0.1], 1, *weights)
     objective = Objective(only(masked_hidden=config), student, teacher)
     hidden = torch.zeros(3, 49, dtype=torch.bool)
@@ -164,14 +164,14 @@ def test_gram_matrices_of_layers_and_within_them(student, teacher, batch, weight
 
 def values_of(model, wave):
     """By a road of their own: the projections of what goes into each layer's attention."""
-    heard, handles = [], []
+    given, handles = [], []
     for layer in model.speech_encoder.encoder.layers:
-        handles.append(layer.attention.register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0][0])))
+        handles.append(layer.attention.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0][0])))
     model(wave)
     for handle in handles:
         handle.remove()
     layers = model.speech_encoder.encoder.layers
-    return [layer.attention.v_proj(x) for layer, x in zip(layers, heard, strict=True)]
+    return [layer.attention.v_proj(x) for layer, x in zip(layers, given, strict=True)]
 
 
 @torch.no_grad()

@@ -123,7 +123,7 @@ def test_ctc_is_a_loop_over_utterances(blank):
     for row, length in enumerate(LENGTHS):
         log_probs = logits[row, :length].detach().log_softmax(-1)
         real = [label for label in labels[row].tolist() if label >= 0]
-        # Without labels nobody knows what was said.
+        # Without labels there is no transcript.
         expected = ctc_by_hand(log_probs.tolist(), real, blank) if length and real else 0.0
         assert float(found[row].detach()) == pytest.approx(expected, rel=1e-5)
         if length:

@@ -62,7 +62,7 @@ def test_a_torchcodec_that_cannot_load(fake):
     ],
 )
 def test_a_package_that_kills_hangs_or_chatters_costs_itself_alone(code, words, fake):
-    """The looks after it go on in another child."""
+    """The checks after it go on in another child."""
     fake("soxr", code)
     found = ask_child("sound", timeout=4 if "sleep" in code else 60)
     assert [finding.name for finding in found] == ["soundfile", "soxr", "espeak-ng"]
@@ -114,9 +114,9 @@ def test_the_command_and_its_exit_code(monkeypatch, capsys):
             with pytest.raises(SystemExit) as end:
                 main(arguments)
             assert (end.value.code or 0) == code
-        table, _, said = capsys.readouterr().out.partition("{")
+        table, _, printed = capsys.readouterr().out.partition("{")
         assert "do that" in table
-        assert json.loads("{" + said) == {
+        assert json.loads("{" + printed) == {
             "ok": state == "note",
             "findings": [{"name": "torch", "state": state, "value": "x", "cure": "do that", "suspects": []}],
         }
@@ -130,8 +130,8 @@ def test_no_child_is_needed_for_the_surroundings(monkeypatch):
 @pytest.mark.parametrize("check", ["threads", "GPU", "half precision", "espeak-ng"])
 def test_the_cure_of_a_check_is_a_package_of_ours(check, monkeypatch):
     """The index has packages of others by some of these names."""
-    said = json.dumps({"starts": check}).encode()
-    outputs = [subprocess.CompletedProcess([], -11, said, b""), subprocess.CompletedProcess([], 0, b"", b"")]
+    printed = json.dumps({"starts": check}).encode()
+    outputs = [subprocess.CompletedProcess([], -11, printed, b""), subprocess.CompletedProcess([], 0, b"", b"")]
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: outputs.pop(0))
     (found,) = ask_child("torch")
     assert found.cure == package_hint("espeakng-loader" if check == "espeak-ng" else "torch", again=True)

@@ -27,8 +27,8 @@ RUNS = ("compress", "describe", "evaluate", "recipes/compress.py")
 
 def run_command(command: str) -> str:
     """Run one line; what it prints."""
-    for said, here in INSTEAD.items():
-        command = command.replace(said, here)
+    for documented, here in INSTEAD.items():
+        command = command.replace(documented, here)
     program, *words = shlex.split(command)
     assert program in ("bigfoot", "python"), f"{command}: mark the block as not run, with the reason"
     if words[0] in RUNS:

@@ -73,8 +73,8 @@ def request(corpus, tmp_path, **changes):
 @pytest.mark.parametrize(("layer", "pool"), [("last", "none"), ("3", "mean"), ("all", "none"), ("all", "mean")])
 @torch.no_grad()
 def test_embeddings_are_the_model_s_hidden_states(teacher, corpus, tmp_path, layer, pool):
-    said = []
-    summary = embed_folder(teacher, request(corpus, tmp_path, layer=layer, pool=pool, longest=40.0), said.append)
+    messages = []
+    summary = embed_folder(teacher, request(corpus, tmp_path, layer=layer, pool=pool, longest=40.0), messages.append)
     tensors, rows, metadata = read(tmp_path / "out.safetensors")
     assert sorted(tensors) == ["a.wav", "deep/b.flac", "talk.wav"] == sorted(row["key"] for row in rows if "key" in row)
     for name, tensor in tensors.items():
@@ -85,7 +85,7 @@ def test_embeddings_are_the_model_s_hidden_states(teacher, corpus, tmp_path, lay
         torch.testing.assert_close(tensor, wanted if pool == "none" else wanted.mean(-2), atol=1e-5, rtol=1e-5)
     assert (summary.tensors, summary.recordings, summary.failed) == (3, 3, 2)
     assert metadata["layer"] == layer and metadata["pool"] == pool
-    assert [line.partition(":")[0] for line in said] == ["blink.wav", "broken.wav"]
+    assert [line.partition(":")[0] for line in messages] == ["blink.wav", "broken.wav"]
     assert [row["name"] for row in rows if "problem" in row] == ["blink.wav", "broken.wav"]
     assert summary.folders.lone_audio == ["blink.wav", "broken.wav", "deep/b.flac"]
     assert list(summary.notes())[2:] == ["deep/b.flac: no transcript", "deep/lone.txt: no recording"]
@@ -113,7 +113,7 @@ def test_a_long_recording_is_cut_with_its_text_and_its_frames_are_joined_again(t
     with torch.no_grad():
         whole = teacher.model(values).last_hidden_state[0]
     assert joined.shape == whole.shape
-    # Less is heard around a frame in a piece: close to what the whole gives, and to no other frame's place.
+    # A frame of a piece has less context: close to what the whole gives, and to no other frame's place.
     near = torch.nn.functional.cosine_similarity(joined, whole).mean()
     assert near > 0.9 > torch.nn.functional.cosine_similarity(joined[5:], whole[:-5]).mean() + 0.1
     frames = 0
@@ -121,7 +121,7 @@ def test_a_long_recording_is_cut_with_its_text_and_its_frames_are_joined_again(t
         assert row["first_frame"] == frames == round(row["start"] / row["frame_seconds"])
         assert row["end"] == pytest.approx(after["start"]) and row["shape"] == list(tensors[row["key"]].shape)
         frames += row["shape"][0]
-    # Every word once, and in the piece in which it was said.
+    # Every word once, and in the piece in which it was spoken.
     assert " ".join(row["text"] for row in pieces).upper().split() == " ".join(one.text for one in strings).split()
     assert all(0.3 < row["text_confidence"] <= 1 for row in pieces)
     ends = np.cumsum([len(one.samples) for one in strings]) / RATE
@@ -134,20 +134,20 @@ def test_a_long_recording_is_cut_with_its_text_and_its_frames_are_joined_again(t
 
 
 def test_without_a_head_long_recordings_go_without_text(build_model, processor, corpus, tmp_path):
-    said = []
+    messages = []
     loaded = LoadedModel(build_model("base", ctc_head=False), processor)
-    embed_folder(loaded, request(corpus, tmp_path, pool="mean"), said.append)
+    embed_folder(loaded, request(corpus, tmp_path, pool="mean"), messages.append)
     rows = {row.get("key"): row for row in read(tmp_path / "out.safetensors")[1]}
     assert rows["talk.wav#1"]["text"] is None and rows["a.wav"]["text"] is not None
-    assert names(said[-1], "talk.wav", "CTC")
+    assert names(messages[-1], "talk.wav", "CTC")
 
 
 @pytest.mark.slow
 def test_a_text_that_is_too_long_for_its_recording(teacher, corpus, tmp_path):
-    said = []
+    messages = []
     (corpus[1] / "talk.txt").write_text("SEVEN " * 2000)
-    embed_folder(teacher, request(corpus, tmp_path, pool="mean"), said.append)
-    assert names(said[-1], "talk.wav")
+    embed_folder(teacher, request(corpus, tmp_path, pool="mean"), messages.append)
+    assert names(messages[-1], "talk.wav")
     rows = [row for row in read(tmp_path / "out.safetensors")[1] if row["name"] == "talk.wav"]
     assert rows[-1]["text"] is None and "SEVEN" in rows[0]["text"]
 
@@ -185,10 +185,10 @@ def test_what_was_begun_is_finished_to_the_bit(teacher, corpus, tmp_path, monkey
             file.write(half)
     encoded = []
     monkeypatch.setattr(module, "encode", lambda *given, encode=module.encode: encoded.append(given) or encode(*given))
-    told = []
-    summary = embed_folder(teacher, wanted, lambda _: None, told.append)
+    reported = []
+    summary = embed_folder(teacher, wanted, lambda _: None, reported.append)
     lengths = (soundfile.info(corpus[0] / name).duration for name in ("a.wav", "deep/b.flac", "talk.wav"))
-    assert sum(told) == pytest.approx(sum(lengths), abs=0.01)
+    assert sum(reported) == pytest.approx(sum(lengths), abs=0.01)
     assert output.read_bytes() == bits and index.read_bytes() == lines
     assert summary.tensors == len(encoded) + pieces + 1 and summary.failed == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["audio", "out.jsonl", "out.safetensors", "texts"]
@@ -205,8 +205,8 @@ def test_given_again_nothing_is_done_and_another_request_begins_anew(teacher, co
     assert "already there" in again.describe(wanted.output)
     with pytest.raises(Stop):
         embed_folder(teacher, request(corpus, tmp_path, pool="mean", layer="0"), lambda _: None, stop_after(0))
-    said = []
-    other = embed_folder(teacher, request(corpus, tmp_path, pool="mean", layer="1"), said.append)
+    messages = []
+    other = embed_folder(teacher, request(corpus, tmp_path, pool="mean", layer="1"), messages.append)
     assert not other.was_there
     assert read(wanted.output)[2]["layer"] == "1"
 
@@ -339,10 +339,10 @@ def test_a_flipped_bit_is_found_and_the_file_made_again(teacher, corpus, tmp_pat
     wanted = request(corpus, tmp_path, pool="mean")
     embed_folder(teacher, wanted, lambda _: None)
     whole = (tmp_path / name).read_bytes()
-    spoiled, told = bytearray(whole), []
+    spoiled, reported = bytearray(whole), []
     spoiled[at] ^= 1
     (tmp_path / name).write_bytes(spoiled)
-    assert not embed_folder(teacher, wanted, told.append).was_there
+    assert not embed_folder(teacher, wanted, reported.append).was_there
     assert (tmp_path / name).read_bytes() == whole
     assert embed_folder(teacher, wanted, lambda _: None).was_there
 

@@ -86,8 +86,8 @@ def test_empty_transcripts_are_not_judged_and_short_audio_is_transcribed(teacher
     batch = collate([LoadedUtterance("a", "ann", "", noise), LoadedUtterance("b", "bob", "ONE", noise[:80])],
                     Processor(None))  # fmt: skip
     search = build_search(EvaluateConfig(decoder="beam"), teacher.processor.tokenizer)
-    heard = transcribe_batches(teacher.model, [batch], teacher.processor.tokenizer, search)
-    assert heard.references == ["", "ONE"] and heard.hypotheses[1] == ""
+    found = transcribe_batches(teacher.model, [batch], teacher.processor.tokenizer, search)
+    assert found.references == ["", "ONE"] and found.hypotheses[1] == ""
 
 
 def test_a_tokenizer_that_is_not_the_model_s_is_refused(teacher, small_digits):
@@ -101,6 +101,7 @@ def test_a_tokenizer_that_is_not_the_model_s_is_refused(teacher, small_digits):
 def test_phonemes_are_judged_against_phonemes(teacher, small_digits):
     tokenizer = build_phoneme_tokenizer(["ZERO ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT NINE"])
     batch = collate(read_utterances(small_digits.manifests["test"], 2), Processor(None))
-    heard = transcribe_batches(teacher.model, [batch], tokenizer)
-    assert heard.references == [tokenizer.to_judged(text) for text in batch.texts]
-    assert all(len(text.split()) > len(said.split()) for text, said in zip(heard.references, batch.texts, strict=True))
+    found = transcribe_batches(teacher.model, [batch], tokenizer)
+    assert found.references == [tokenizer.to_judged(text) for text in batch.texts]
+    pairs = zip(found.references, batch.texts, strict=True)
+    assert all(len(judged.split()) > len(text.split()) for judged, text in pairs)

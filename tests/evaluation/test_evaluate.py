@@ -31,6 +31,7 @@ def test_texts_and_wer_are_those_of_any_batch_size(loaded, small_digits):
     assert found[0].error_rate.num_utterances == 9
 
 
+@pytest.mark.grid
 def test_padding_changes_nothing_and_the_field_says_so(loaded, small_digits):
     invariance = measure_batch_invariance(loaded, small_digits.manifests["test"])
     assert invariance.invariant and invariance.num_utterances == 9
@@ -40,13 +41,13 @@ def test_padding_changes_nothing_and_the_field_says_so(loaded, small_digits):
 
 @pytest.mark.slow
 def test_a_group_norm_that_depends_on_padding_is_found_out(build_model, processor, small_digits, monkeypatch):
-    heard = LoadedModel(build_model("base", seed=4), processor)
-    assert measure_batch_invariance(heard, small_digits.manifests["test"]).invariant
+    loaded = LoadedModel(build_model("base", seed=4), processor)
+    assert measure_batch_invariance(loaded, small_digits.manifests["test"]).invariant
     monkeypatch.setattr(
         feature_encoder, "masked_group_norm",
         lambda x, _lengths, weight, bias, eps: torch.nn.functional.group_norm(x, x.shape[1], weight, bias, eps),
     )  # fmt: skip
-    found = measure_batch_invariance(heard, small_digits.manifests["test"])
+    found = measure_batch_invariance(loaded, small_digits.manifests["test"])
     assert not found.invariant and found.max_difference > 1e-3
 
 
@@ -74,8 +75,8 @@ def test_utterances_without_a_transcript_are_not_judged(loaded, small_digits, tm
     whole = evaluate_accuracy(loaded, manifest, EvaluateConfig(), 1).transcripts
     some = evaluate_accuracy(loaded, tmp_path / "some.jsonl.gz", EvaluateConfig(), 1)
     assert dict(zip(some.transcripts.ids, some.transcripts.references, strict=True)) == kept
-    heard = dict(zip(whole.ids, whole.hypotheses, strict=True))
-    assert some.transcripts.hypotheses == [heard[name] for name in some.transcripts.ids]
+    hypotheses = dict(zip(whole.ids, whole.hypotheses, strict=True))
+    assert some.transcripts.hypotheses == [hypotheses[name] for name in some.transcripts.ids]
     assert some.error_rate.num_utterances == 4
     none = evaluate_accuracy(loaded, tmp_path / "none.jsonl.gz", EvaluateConfig(), 1).error_rate
     assert (none.wer, none.wer_low, none.cer, none.num_utterances) == (None, None, None, 0)

@@ -19,8 +19,8 @@ def loaded(build_model, processor):
 
 @pytest.fixture
 def recording(speech, tmp_path):
-    write_audio(tmp_path / "said.wav", speech[0][0].numpy() / 20)
-    return tmp_path / "said.wav"
+    write_audio(tmp_path / "speech.wav", speech[0][0].numpy() / 20)
+    return tmp_path / "speech.wav"
 
 
 @pytest.mark.slow

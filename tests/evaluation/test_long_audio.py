@@ -60,7 +60,7 @@ def manifest(spoken, teacher):
 
 @pytest.fixture(scope="module")
 def at_once(manifest, teacher):
-    """What the teacher hears where nothing is cut."""
+    """The teacher's transcripts where nothing is cut."""
     batches = evaluation_batches(manifest, replace(teacher.processor, tokenizer=None), 1)
     return transcribe_batches(teacher.model, batches, teacher.processor.tokenizer)
 
@@ -70,13 +70,13 @@ def at_once(manifest, teacher):
 def test_a_long_recording_is_judged_whole_though_transcribed_in_pieces(teacher, manifest, at_once, decoder):
     config = EvaluateConfig(decoder=decoder, beam_size=4, batch_size=2, bootstrap_samples=10)
     found = evaluate_accuracy(teacher, manifest, config, 0)
-    heard = found.transcripts
-    assert heard.ids[0].endswith("talk") and len(heard.ids) == 3
-    assert found.error_rate.num_words == sum(len(text.split()) for text in heard.references)
-    # Heard at once, which the tiny teacher has never learned, it is worse; a lost piece would be dozens of words.
-    assert at_once.references == heard.references
+    transcripts = found.transcripts
+    assert transcripts.ids[0].endswith("talk") and len(transcripts.ids) == 3
+    assert found.error_rate.num_words == sum(len(text.split()) for text in transcripts.references)
+    # Transcribed at once, which the tiny teacher has never learned, it is worse; a lost piece would be dozens of words.
+    assert at_once.references == transcripts.references
     assert found.error_rate.wer <= jiwer.wer(at_once.references, at_once.greedy)
-    assert heard.greedy[1:] == at_once.greedy[1:]
+    assert transcripts.greedy[1:] == at_once.greedy[1:]
 
 
 @pytest.mark.slow
@@ -194,9 +194,9 @@ def test_twenty_minutes_take_no_more_memory_than_five(small_model, launch, tmp_p
         with soundfile.SoundFile(base / "audio" / "a.wav", "w", RATE, 1) as file:
             for _ in range(minutes):
                 file.write(minute)
-        said = " ".join(["A", "B"] * 10 * minutes)
-        (base / "texts" / "a.txt").write_text(said)
-        (base / "test.tsv").write_text(f"path\ttext\naudio/a.wav\t{said}")
+        sentence = " ".join(["A", "B"] * 10 * minutes)
+        (base / "texts" / "a.txt").write_text(sentence)
+        (base / "test.tsv").write_text(f"path\ttext\naudio/a.wav\t{sentence}")
         done = launch.run("-c", LISTEN, base)
         assert done.returncode == 0, done.stderr
         *found[minutes], peak = map(int, done.stdout.splitlines()[-1].split())

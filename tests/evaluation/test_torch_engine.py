@@ -17,9 +17,9 @@ def test_texts_are_those_of_the_evaluation(narrow_teacher, small_digits):
     transcripts = evaluate_accuracy(loaded, manifest, EvaluateConfig(batch_size=1), 1).transcripts
     expected = dict(zip(transcripts.ids, transcripts.hypotheses, strict=True))
     utterances = read_utterances(manifest)
-    heard = Transcriber(TorchEngine(loaded)).transcribe([utterance.samples for utterance in utterances])
+    results = Transcriber(TorchEngine(loaded)).transcribe([utterance.samples for utterance in utterances])
     # Evaluation normalizes; letters of special tokens, which a random model emits, are the only lower-case ones.
-    assert [result.text.upper() for result in heard] == [expected[utterance.id] for utterance in utterances]
+    assert [result.text.upper() for result in results] == [expected[utterance.id] for utterance in utterances]
     assert any(expected.values())
 
 
@@ -35,11 +35,11 @@ def test_files_of_any_rate_and_channel_count(narrow_teacher, tmp_path):
     found = transcriber.transcribe([tmp_path / name for name in names], lambda _: None)
     assert [item.source for item in found] == [str(tmp_path / name) for name in names]
     assert [item.error is None for item in found] == [True, True, False, False, False, True, True]
-    # Six milliseconds hold no frame, and nothing is heard in them.
+    # Six milliseconds hold no frame: their transcript is empty.
     assert (found[5].text, found[1].text) == ("", found[-1].text)
 
 
-@pytest.mark.parametrize(("name", "said"), [("headless", "no CTC head"), ("mute", "no vocabulary")])
-def test_models_without_text(other_teachers, name, said):
-    with refused(ModelError, said):
+@pytest.mark.parametrize(("name", "reason"), [("headless", "no CTC head"), ("mute", "no vocabulary")])
+def test_models_without_text(other_teachers, name, reason):
+    with refused(ModelError, reason):
         TorchEngine(load_model(other_teachers[name]))

@@ -92,6 +92,7 @@ def test_word_times_are_the_same_alone_and_in_a_batch(build_model, processor, tm
     assert [each.words for each in together] == [each.words for each in alone] and any(each.words for each in alone)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("name", ["large-lv60", "layer-post", "wavlm", "wavlm-large", "data2vec", *SHAPES])
 def test_in_every_family_and_shape(name, build_model, processor, open_file):
     structure, changes = SHAPES.get(name, (name, {}))

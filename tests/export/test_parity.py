@@ -156,7 +156,7 @@ def test_limits_grow_with_the_logits(build_model, processor, digits, factor):
 
 @pytest.mark.slow
 def test_layers_are_blamed_by_what_they_do(teacher, digits, static_plan):
-    """A layer that is far off and little heard of is not what is wrong."""
+    """A layer that is far off but hardly matters to the logits is not the fault."""
     model = scaled(teacher, 1.0).model
     faint, loud = "encoder.layers.0.attention.v_proj", "encoder.layers.2.feed_forward.output_dense"
     with torch.no_grad():

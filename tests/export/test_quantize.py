@@ -40,9 +40,9 @@ def constants(graph):
 
 @pytest.mark.slow
 def test_the_command_says_what_it_did(static):
-    folder, said = static
-    assert names(said, "int8_static", "2.7", "27", "10.1", "WER") and names(said, "4")
-    assert names(said, "68", "int8", "fp32", "encoder.layers.0.attention.v_proj")
+    folder, note = static
+    assert names(note, "int8_static", "2.7", "27", "10.1", "WER") and names(note, "4")
+    assert names(note, "68", "int8", "fp32", "encoder.layers.0.attention.v_proj")
     loaded = load_model(folder)
     assert loaded.history[-1]["step"] == "quantize" and loaded.history[-1]["precision"] == "int8_static"
     summary = summarize_model(loaded)

@@ -166,7 +166,7 @@ def test_a_program_passes_the_gate_and_keeps_its_metadata(bigfoot, build_model, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "reason"),
     [
         (("x.xml", "--to", "openvino", "--int8", "dynamic", "--check", "a.wav"), "--int8: openvino files are in fp32"),
         (("x.pt2", "--to", "torch-export", "--int8", "dynamic", "--check", "a.wav"), "--to onnx has int8"),
@@ -174,9 +174,9 @@ def test_a_program_passes_the_gate_and_keeps_its_metadata(bigfoot, build_model, 
         (("x.onnx", "--to", "torch-export"), "should end in .pt2"),
     ],
 )
-def test_options_that_do_not_go_together(bigfoot, options, said):
+def test_options_that_do_not_go_together(bigfoot, options, reason):
     code, _, err = bigfoot("export", "tiny_teacher", *options)
-    assert code == 2 and said in " ".join(err.split())
+    assert code == 2 and reason in " ".join(err.split())
 
 
 @pytest.mark.slow

@@ -44,6 +44,7 @@ def pad(waves):
     return values, np.array([len(wave) for wave in waves])
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("pooling", POOLING_NAMES)
 @pytest.mark.parametrize("structure", ["base", "large-lv60", "hubert", "wavlm", "data2vec"])
 def test_logits_of_pytorch_alone_and_in_a_batch(structure, pooling, build_model, speech):

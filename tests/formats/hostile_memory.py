@@ -21,7 +21,7 @@ def peak():
 
 
 def main(folder, block):
-    # The process that looks first is held to its memory by the system.
+    # The process that checks first has its memory limited by the system.
     torch_file.look_first = lambda _: None
     # What is imported at the first use, and a comparison.
     load_model("tiny_teacher")

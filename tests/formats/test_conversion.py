@@ -36,6 +36,7 @@ def test_an_expanded_kernel_convolves_as_the_grouped_one(groups, ins, outs, widt
     assert torch.allclose(torch.nn.functional.conv1d(x, expand_groups(kernel, groups)), grouped, atol=1e-5)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("structure", ["base", "large-lv60", "wavlm"])
 @pytest.mark.parametrize("name", BEYOND)
 def test_dense_is_the_same_function_in_a_shape_that_others_know(name, structure, build_model, speech):

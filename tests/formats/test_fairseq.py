@@ -35,8 +35,8 @@ def answers():
 
 
 @pytest.fixture(scope="module")
-def heard(answers, request):
-    """What fairseq heard, by its name in the answers: a sound of its own, or a stretch of a recording where it lies."""
+def audio_of(answers, request):
+    """fairseq's input, by its name in the answers: a sound of its own, or a stretch of a recording where it lies."""
 
     def read(name):
         if name == "made":
@@ -74,14 +74,14 @@ def test_all_four_layouts_are_there():
 @pytest.mark.grid
 @pytest.mark.parametrize("stretch", ["made", "one", "other"])
 @pytest.mark.parametrize("name", FILES)
-def test_answers_are_those_of_fairseq(name, stretch, answers, heard):
+def test_answers_are_those_of_fairseq(name, stretch, answers, audio_of):
     model, processor = load_fairseq(FIXTURES / f"{name}.pt")
     assert not model.training
     assert model.config.family == name.split("_")[0]
     tuned = "ctc" in name
     assert processor.do_normalize == processor.return_attention_mask == tuned
     assert processor.sample_rate == 16_000
-    audio = heard(stretch)
+    audio = audio_of(stretch)
     given = torch.nn.functional.layer_norm(audio, audio.shape) if tuned else audio
     with torch.no_grad():
         output = model(given, output_hidden_states=True)
@@ -219,24 +219,25 @@ def check_same(theirs, path, speech, family):
 def test_wavlm_as_its_public_source_shapes_it(structure, build_huggingface, speech, tmp_path):
     theirs = build_huggingface(structure, cls="WavLMModel")
     large, config = structure == "wavlm-large", theirs.config
-    said = describe(
+    fields = describe(
         config, layer_norm_first=large, extractor_mode="layer_norm" if large else "default", normalize=large,
         relative_position_embedding=True, gru_rel_pos=True, num_buckets=config.num_buckets,
         max_distance=config.max_bucket_distance,
     )  # fmt: skip
-    torch.save({"cfg": said, "model": as_public(theirs, "2.1" if large else "2")}, tmp_path / "WavLM.pt")
+    torch.save({"cfg": fields, "model": as_public(theirs, "2.1" if large else "2")}, tmp_path / "WavLM.pt")
     # The last hidden state of transformers' large lists is normed.
     check_same(theirs, tmp_path / "WavLM.pt", speech, "wavlm")
     assert load_fairseq(tmp_path)[1].do_normalize == large
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("tuned", [True, False])
 def test_data2vec_as_its_public_source_shapes_it(tuned, build_huggingface, speech, tmp_path):
     theirs = build_huggingface("data2vec", cls="Data2VecAudioModel")
     depth, kernel = theirs.config.num_conv_pos_embeddings, theirs.config.conv_pos_kernel_size
-    said = describe(theirs.config, extractor_mode="layer_norm", pos_conv_depth=depth) | {"conv_pos": depth * kernel}
+    fields = describe(theirs.config, extractor_mode="layer_norm", pos_conv_depth=depth) | {"conv_pos": depth * kernel}
     tensors = as_public(theirs, "2.1")
-    cfg = {"model": {"_name": "data2vec_audio", **said}, "task": {"_name": "audio_pretraining", "normalize": True}}
+    cfg = {"model": {"_name": "data2vec_audio", **fields}, "task": {"_name": "audio_pretraining", "normalize": True}}
     if tuned:
         tensors = {f"w2v_encoder.w2v_model.{name}": tensor for name, tensor in tensors.items()}
         tensors |= {"w2v_encoder.proj.weight": torch.randn(7, 24), "w2v_encoder.proj.bias": torch.randn(7)}
@@ -388,6 +389,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("fault", [pytest.param(f, marks=pytest.mark.slow) if "thousand" in f else f for f in FAULTS])
 def test_settings_that_the_encoder_cannot_be(fault, spoil):
     changes, named = FAULTS[fault]
@@ -456,7 +458,7 @@ def test_names_are_given_once():
         assert len({ours for ours, _ in names}) == len({theirs for _, theirs in names}) == len(names)
 
 
-def test_convolutions_as_fairseq_spells_them():
+def test_convolutions_as_fairseq_writes_them():
     base = "[(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512,2,2)] + [(512,2,2)]"
     assert parse_convs(base, "here") == eval(base)
     old = "[(512, 10, 5), (512, 8, 4)] + [(512, 4, 2)] * 3 + [(512, 1, 1)]"

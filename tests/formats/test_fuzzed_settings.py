@@ -120,6 +120,7 @@ def test_any_vocabulary(folders, vocabulary):
         file.write_text(kept)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("name", ["config.json", "vocab.json", *SETTINGS])
 @pytest.mark.parametrize("deep", ['{"a":' * 200_000, "[" * 200_000, '{"a":[' * 900 + "]}" * 900])
 def test_json_that_is_nested_too_deeply(name, deep, folders, tmp_path):

@@ -115,6 +115,7 @@ ABSURD = [
 ]
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize(("changes", "named"), ABSURD)
 @pytest.mark.parametrize("native", [True, False])
 def test_configurations_that_ask_for_too_much(changes, named, native, folder, edit_json, build_model, tmp_path):

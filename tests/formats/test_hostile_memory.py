@@ -60,7 +60,7 @@ def test_no_hostile_file_takes_much_memory(build_huggingface, edit_json, launch,
     done = launch.run("tests/formats/hostile_memory.py", tmp_path, 2 * MOST)
     assert done.returncode == 0, done.stderr[-3000:]
     grown = dict(map(json.loads, done.stdout.splitlines()))
-    # The same measure hears a block that is really there.
+    # The same measure shows a block that is really there.
     assert grown.pop(f"a block of {2 * MOST}") > MOST
     assert sorted(grown) == given and len(given) > 150
     assert max(grown.values()) < MOST, sorted(grown.items(), key=lambda item: item[1])[-3:]

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.folder import load_model, save_model
-from bigfoot.formats.huggingface import fetch_folder, weight_files
+from bigfoot.formats.huggingface import fetch_folder, save_huggingface, weight_files
 from bigfoot.text.tokenizers import load_processor
 from tests.refusals import names, refused
 
@@ -113,6 +113,7 @@ def test_a_bare_encoder_has_no_head(build_huggingface, tmp_path, speech, prefixe
     check_headless(theirs, tmp_path, speech)
 
 
+@pytest.mark.grid
 def test_a_bare_encoder_of_every_family(family, build_huggingface, tmp_path, speech):
     theirs = build_huggingface(family, cls="AutoModel")
     theirs.save_pretrained(tmp_path)
@@ -276,3 +277,19 @@ def test_their_shape_only(build_model, processor, tmp_path):
     with refused(ModelError, "conv_groups", "[40, 16, 40]"):
         save_model(model, processor, tmp_path / "model", to="huggingface")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16, torch.bfloat16])
+def test_weights_that_are_no_numbers_are_refused_by_name(value, kind, build_model, tmp_path):
+    model = build_model("base")
+    save_huggingface(model, tmp_path)
+    tensors = {name: tensor.to(kind) for name, tensor in load_file(tmp_path / "model.safetensors").items()}
+    for name in ("lm_head.bias", "wav2vec2.encoder.layers.0.attention.q_proj.weight"):
+        damaged = {key: tensor.clone() for key, tensor in tensors.items()}
+        damaged[name].view(-1)[-1] = value
+        save_file(damaged, tmp_path / "model.safetensors")
+        with refused(ModelError, name):
+            load_model(tmp_path)
+    save_file(tensors, tmp_path / "model.safetensors")
+    assert load_model(tmp_path).model.head is not None

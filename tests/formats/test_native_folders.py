@@ -153,6 +153,7 @@ def test_the_processor_opens_there(opened, speech, tokenizer, name):
 # Opened by ours
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("name", SHAPES)
 def test_every_shape_comes_back_to_the_bit(models, folders, processor, speech, name):
     loaded = load_model(folders[name])
@@ -170,6 +171,7 @@ def test_every_shape_comes_back_to_the_bit(models, folders, processor, speech, n
     assert torch.equal(first.last_hidden_state, second.last_hidden_state)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("name", SHAPES)
 def test_auto_classes_give_ours(models, folders, speech, name):
     expected = models[name].state_dict()

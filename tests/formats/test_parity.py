@@ -32,7 +32,7 @@ def test_every_family_is_transformers(family, build_huggingface, speech, tmp_pat
 
 
 def test_real_audio_comes_first(speech, real_corpora):
-    """Every comparison of this room hears ``speech[0]``, if not all of it."""
+    """Every comparison of this room takes ``speech[0]``, if not all of it."""
     sentence = read_audio(real_corpora / "LibriSpeech/dev-mini/150/126107/150-126107-0000.flac")
     stretch = torch.from_numpy(sentence[16_000 : 16_000 + speech[0].shape[1]])
     assert speech[0].shape[1] > 3 * 16_000

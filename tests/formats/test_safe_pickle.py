@@ -184,10 +184,10 @@ def test_what_would_run_code_is_refused(attack, wrap, tmp_path):
     marker = tmp_path / "marker"
     data = ATTACKS[attack](marker)
     module = attack.rpartition(".")[0]
-    # As pickles spell them; in protocol 2 as Python 2 did.
-    spelled = {"os": "posix", "builtins": "builtins|io", "subprocess": "subprocess|commands"}.get(module, module)
+    # As pickles name them; in protocol 2 as Python 2 did.
+    written = {"os": "posix", "builtins": "builtins|io", "subprocess": "subprocess|commands"}.get(module, module)
     caught = refuse(wrap(data, tmp_path / "model.pt"))
-    assert any(module in str(caught.value) for module in spelled.split("|"))
+    assert any(module in str(caught.value) for module in written.split("|"))
     assert not marker.exists()
 
 
@@ -212,7 +212,7 @@ def test_the_attacks_are_real(tmp_path):
 
 
 def nested(depth, width=10):
-    """A list of lists of lists, each the same: small in a file, 10 ** depth of them when spelled out."""
+    """A list of lists of lists, each the same: small in a file, 10 ** depth of them when written in full."""
     made = b"]q\x00"
     for level in range(1, depth):
         made += b"]" + b"q" + bytes([level]) + b"(" + (b"h" + bytes([level - 1])) * width + b"e"

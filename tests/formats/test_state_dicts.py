@@ -69,6 +69,7 @@ def test_two_models_under_other_names_are_refused(build_model, processor, tmp_pa
         load_model(tmp_path / "two.pt", config=tmp_path / "known")
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("before", ["model.", "asr.net.", "module.wrapped.", "wav2vec2.wav2vec2PT."])
 def test_a_training_module_holds_more_than_the_model(before, known, tmp_path, processor, caplog):
     """Lightning's ``.ckpt``: the model under a name of the script's, and what else learns or counts beside it."""
@@ -86,6 +87,7 @@ def test_a_training_module_holds_more_than_the_model(before, known, tmp_path, pr
     assert "criterion, step" in caplog.text
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
 def test_a_file_of_weights_alone_opens_with_a_configuration(name, known, tmp_path):
     model, folder = known
@@ -107,6 +109,7 @@ def test_without_a_configuration_one_sentence_says_how(known, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.grid
 def test_a_configuration_beside_the_file_is_taken(known, tmp_path):
     model, folder = known
     torch.save({"state_dict": state_of(model)}, tmp_path / "mine.pt")

@@ -79,11 +79,11 @@ def with_joined_projections(state, config):
     return state
 
 
-def write(folder, state, said=None, name="wav2vec2.pt"):
+def write(folder, state, facts=None, name="wav2vec2.pt"):
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(state, folder / name)
-    if said is not None:
-        (folder / name).with_suffix(".json").write_text(json.dumps(said))
+    if facts is not None:
+        (folder / name).with_suffix(".json").write_text(json.dumps(facts))
     return folder / name
 
 
@@ -123,14 +123,14 @@ def test_there_and_back_to_the_bit(structure, build_huggingface, processor, tmp_
     model = build_huggingface(structure)
     family = model.config.model_type
     builder = "wavlm_model" if family == "wavlm" else "wav2vec2_model"
-    said = {"family": family, "builder": builder, "arguments": arguments_of(model.config)}
-    file = write(tmp_path / "given", state_of(model), said)
+    facts = {"family": family, "builder": builder, "arguments": arguments_of(model.config)}
+    file = write(tmp_path / "given", state_of(model), facts)
     loaded = load_model(file)
     save_model(loaded.model, processor, tmp_path / "native")
     native = load_model(tmp_path / "native")
     save_model(native.model, native.processor, tmp_path / "back", to="torchaudio")
     assert same_tensors(torch.load(tmp_path / "back" / "model.pt", weights_only=True), state_of(model))
-    assert json.loads((tmp_path / "back" / "model.json").read_text()) == said
+    assert json.loads((tmp_path / "back" / "model.json").read_text()) == facts
     assert load_model(tmp_path / "back").processor == processor
 
 
@@ -175,9 +175,9 @@ def test_without_a_word_beside_it_the_published_shape(structure, build_huggingfa
 def test_what_nobody_can_know_is_asked_for(changes, named, argument, build_huggingface, speech, tmp_path):
     model = build_huggingface("base", **changes)
     file = write(tmp_path, state_of(model))
-    with refused(ModelError, *named) as told:
+    with refused(ModelError, *named) as caught:
         load_model(file)
-    assert f'"{next(iter(argument))}"' in str(told.value) and "wav2vec2.json" in str(told.value)
+    assert f'"{next(iter(argument))}"' in str(caught.value) and "wav2vec2.json" in str(caught.value)
     write(tmp_path, state_of(model), {"arguments": argument})
     ours, theirs = answers(load_model(file).model, speech[0]), answers(model, speech[0])
     assert all((one - two).abs().max() <= 1e-4 for one, two in zip(ours, theirs, strict=True))
@@ -253,7 +253,7 @@ def test_tensors_of_other_dimensions_are_refused(name, tensor, build_huggingface
 
 
 @pytest.mark.parametrize(
-    ("said", "named"),
+    ("facts", "named"),
     [
         ({"family": "data2vec"}, ("data2vec", "wav2vec2")),
         ({"arguments": {"encoder_heads": 2}}, ("encoder_heads",)),
@@ -266,9 +266,9 @@ def test_tensors_of_other_dimensions_are_refused(name, tensor, build_huggingface
         ({"arguments": {"encoder_embed_dim": 64}}, ()),
     ],
 )
-def test_wrong_words_beside_a_file_are_refused(said, named, build_huggingface, tmp_path):
+def test_wrong_words_beside_a_file_are_refused(facts, named, build_huggingface, tmp_path):
     with refused(ModelError, *named):
-        load_model(write(tmp_path, state_of(build_huggingface("base", **USUAL)), said))
+        load_model(write(tmp_path, state_of(build_huggingface("base", **USUAL)), facts))
 
 
 @pytest.mark.parametrize(
@@ -378,8 +378,8 @@ def torchaudio_models():
 def test_torchaudio_itself_gives_the_same(structure, torchaudio_models, build_model, processor, speech, tmp_path):
     model = build_model(structure)
     save_model(model, processor, tmp_path / "model", to="torchaudio")
-    said = json.loads((tmp_path / "model" / "model.json").read_text())
-    theirs = getattr(torchaudio_models, said["builder"])(**said["arguments"]).eval()
+    facts = json.loads((tmp_path / "model" / "model.json").read_text())
+    theirs = getattr(torchaudio_models, facts["builder"])(**facts["arguments"]).eval()
     theirs.load_state_dict(torch.load(tmp_path / "model" / "model.pt", weights_only=True))
     with torch.no_grad():
         logits, _ = theirs(speech[0])

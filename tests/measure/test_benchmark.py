@@ -148,22 +148,22 @@ def test_a_smaller_model_that_is_not_faster_is_reported(slow, folders, monkeypat
 
     monkeypatch.setattr(benchmark, "open_runnable", open_sleepy)
     found = measure_benchmark(BenchmarkPlan((folders["teacher"], student), seconds=(0.1,), rounds=3))
-    told = [note for note in found.notes if note.startswith("shallow is")]
+    given = [note for note in found.notes if note.startswith("shallow is")]
     assert found.models[1].part_to_blame == slow
-    assert len(told) == (slow is not None)
-    for note in told:
+    assert len(given) == (slow is not None)
+    for note in given:
         assert names(note, "1", "0.1")
         assert names(note, slow)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("params", "low", "told"), [(99, 1.0, True), (99, 1.001, False), (100, 0.5, False), (101, 0.5, False)]
+    ("params", "low", "given"), [(99, 1.0, True), (99, 1.001, False), (100, 0.5, False), (101, 0.5, False)]
 )
-def test_when_a_verdict_is_due(measured, params, low, told):
+def test_when_a_verdict_is_due(measured, params, low, given):
     first = dataclasses.replace(measured[0].models[0], num_unique_params=100)
     own = dataclasses.replace(first, name="own", num_unique_params=params, speedup_low=low)
-    assert (benchmark._judge(first, own).verdict is not None) == told
+    assert (benchmark._judge(first, own).verdict is not None) == given
 
 
 def test_audio_shorter_than_a_frame_is_refused_before_anything_runs(folders, asked):

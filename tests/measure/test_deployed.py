@@ -1,4 +1,4 @@
-"""Exported files beside models: opened, run, counted, timed; and what is said of files that are none."""
+"""Exported files beside models: opened, run, counted, timed; and what is reported of files that are none."""
 
 import io
 

@@ -11,6 +11,7 @@ from bigfoot.measure.runtimes import name_models, open_runnable
 from tests.refusals import refused
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("structure", ["base", "large-lv60"])
 @pytest.mark.parametrize("changes", [{}, {"ctc_head": False}, {"mask_time_prob": 0.0}])
 def test_both_runtimes_give_one_answer(build_model, processor, structure, changes, tmp_path):

@@ -80,6 +80,7 @@ def test_parameters_counted_by_hand(build_model, structure, changes):
     assert count_params(model) == count_params(model, unique=False) == params_by_hand(model.config)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("seconds", [1.0, 10.0])
 @pytest.mark.parametrize(("structure", "changes"), SHAPES)
 def test_macs_counted_by_hand(build_model, structure, changes, seconds):
@@ -98,6 +99,7 @@ def test_the_parts_are_the_whole(build_model):
     assert macs[model] == pytest.approx(2.0 * sum(parts.values()), abs=4)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("structure", ["base", "large-lv60", *FAMILY_STRUCTURES])
 def test_transformers_own_class_measures_the_same(build_huggingface, structure, tmp_path):
     theirs = build_huggingface(structure)

@@ -33,6 +33,7 @@ def summarize(model, folder=None):
     return summarize_model(LoadedModel(model, Processor(), folder=folder))
 
 
+@pytest.mark.grid
 def test_layers_add_up_to_the_model(model):
     summary = summarize(model)
     masked = model.speech_encoder.masked_spec_embed
@@ -43,6 +44,7 @@ def test_layers_add_up_to_the_model(model):
     assert total == pytest.approx(parts, abs=len(summary.layers))
 
 
+@pytest.mark.grid
 def test_every_layer_is_named_in_order(model):
     names = [layer.name for layer in summarize(model).layers]
     expected = [f"feature_encoder.conv_layers.{i}" for i in range(7)]
@@ -84,6 +86,7 @@ def test_what_it_says_of_families(build_model):
     assert projections["hubert-without-norm"] == "linear 12 -> 24"
 
 
+@pytest.mark.grid
 def test_as_json(model, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"12345")
     summary = summarize(model, tmp_path)

@@ -67,10 +67,12 @@ def test_alone_and_in_a_batch_are_the_same(model, utterances):
     check_rows(model, utterances, 0.0)
 
 
+@pytest.mark.grid
 def test_garbage_in_the_padding_does_not_matter(model, utterances):
     check_rows(model, utterances, 1.0, 1e4, float("inf"), float("nan"), extra=1234)
 
 
+@pytest.mark.grid
 def test_in_training_mode_too(model, utterances):
     check_rows(model.train(), utterances, 5.0)
 
@@ -92,6 +94,7 @@ def test_a_mask_of_ones_is_no_mask(build_model, speech):
             assert (masked - model(speech[0]).logits).abs().max() < 1e-5
 
 
+@pytest.mark.grid
 def test_gradients_are_those_of_the_utterances_alone(model, utterances):
     labels = torch.tensor([[5, 6, 7], [5, 5, -100], [8, -100, -100], [9, 9, 9], [5, -100, -100]])
     counted = int((labels >= 0).sum())
@@ -111,6 +114,7 @@ def test_gradients_are_those_of_the_utterances_alone(model, utterances):
             assert (batched[name] - parameter.grad).norm() <= 1e-3 * parameter.grad.norm() + 1e-6, name
 
 
+@pytest.mark.grid
 def test_a_row_of_padding_alone_gives_finite_gradients(model, utterances):
     values, mask = collate([utterances[1], utterances[2]], 1.0)
     mask[1] = False
@@ -121,6 +125,7 @@ def test_a_row_of_padding_alone_gives_finite_gradients(model, utterances):
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
 
+@pytest.mark.grid
 def test_attentions_of_a_batch_are_those_of_the_fused_road_and_skip_padding(model, utterances):
     values, mask = collate(utterances, 2.0)
     with torch.no_grad():

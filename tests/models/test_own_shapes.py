@@ -78,6 +78,7 @@ def is_carried_to_another_model_by_plain_names(model, processor, speech, tmp_pat
         assert torch.equal(other(speech[0]).logits, model(speech[0]).logits)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("name", SHAPES)
 def test_it_learns_in_every_parameter(name, build_model, speech):
     model = build_model(**SHAPES[name]).train()
@@ -207,6 +208,7 @@ def test_ctc_has_its_frames_where_time_is_reduced(build_model, speech):
     assert compute_ctc_losses(output.logits, labels, None, 0).item() > 0
 
 
+@pytest.mark.grid
 @torch.no_grad()
 @pytest.mark.parametrize("structure", STRUCTURES)
 @pytest.mark.parametrize("name", DENSE)

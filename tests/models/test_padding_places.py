@@ -61,6 +61,7 @@ def ask(model, values, mask=None):
     return model(values, mask, output_hidden_states=True, output_attentions=True, output_memory=True)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("kind", [torch.bool, torch.long, torch.float32])
 def test_padding_anywhere_is_padding_at_the_end(model, utterances, kind):
     size = 19_000
@@ -135,3 +136,14 @@ def test_samples_are_moved_and_not_changed(rows, compiled):
     for row, (before, real, _) in enumerate(rows):
         assert front[row].tolist() == [True] * real + [False] * (size - real)
         assert torch.equal(moved[row, :real], values[row, before : before + real])
+
+
+def test_a_row_of_no_real_sample_has_no_frame_and_changes_no_other(model, utterances):
+    values, mask = place(utterances, BEFORE, 19_000)
+    for real in (0, 399):
+        mask[1] = torch.arange(19_000) < real
+        there = ask(model, values, mask)
+        without = ask(model, values[[0, 2, 3]], mask[[0, 2, 3]])
+        assert there.frame_mask.sum(-1)[1] == 0 and there.logits.isfinite().all()
+        frames = without.logits.shape[1]
+        assert torch.allclose(there.logits[[0, 2, 3], :frames], without.logits, atol=1e-5)

@@ -54,10 +54,10 @@ def test_training_leaves_the_stored_statistics_and_ignores_the_batch(conv):
 
 
 def test_how_far_a_stack_reaches():
-    """Three kernels of 5 hear 6 frames to either side; their norms mix channels, never frames."""
+    """Three kernels of 5 reach 6 frames to either side; their norms mix channels, never frames."""
     torch.manual_seed(0)
     conv = build_positional_conv(BigfootConfig(**SHAPE, **KINDS["stack"]))
     x = torch.randn(1, 31, 8, requires_grad=True)
     conv(x)[0, 15].sum().backward()
-    heard = x.grad[0].abs().sum(-1) > 0
-    assert heard.nonzero().flatten().tolist() == list(range(9, 22))
+    reached = x.grad[0].abs().sum(-1) > 0
+    assert reached.nonzero().flatten().tolist() == list(range(9, 22))

@@ -37,7 +37,7 @@ SAVED += [(shape, each) for shape in SHAPES for each in ("float16", "int8_static
 STORED = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-def heard(seconds=0.6, seed=0):
+def make_wave(seconds=0.6, seed=0):
     wave = make_speechlike_noise(seconds, seed)
     return PaddedAudio(wave, torch.ones_like(wave))
 
@@ -48,7 +48,7 @@ def make_small(build_model):
 
     def make(precision, shape="base", keep_fp32=()):
         model = build_model(**({"structure": "base"} | SHAPES[shape]))
-        return apply(model, Quantize(precision, keep_fp32), [heard()])[0]
+        return apply(model, Quantize(precision, keep_fp32), [make_wave()])[0]
 
     return make
 
@@ -74,7 +74,7 @@ def test_what_was_made_small_comes_back_to_the_bit(make_small, processor, tmp_pa
         assert found.keys() == model.state_dict().keys()
         for name, tensor in model.state_dict().items():
             assert torch.equal(found[name], tensor) and found[name].dtype == tensor.dtype, name
-        assert torch.equal(answers(again, heard(1.0, 5)[0]), answers(model, heard(1.0, 5)[0]))
+        assert torch.equal(answers(again, make_wave(1.0, 5)[0]), answers(model, make_wave(1.0, 5)[0]))
     save_model(loaded.model, loaded.processor, tmp_path / "two")
     assert (tmp_path / "one/model.safetensors").read_bytes() == (tmp_path / "two/model.safetensors").read_bytes()
     assert (tmp_path / "one/config.json").read_bytes() == (tmp_path / "two/config.json").read_bytes()
@@ -141,7 +141,7 @@ def test_int8_weights_are_within_half_a_step(build_model):
 @pytest.mark.parametrize("precision", ["int8_static", "int8_dynamic"])
 def test_an_answer_does_not_know_its_batch(make_small, precision):
     model = make_small(precision, "pruned, low rank, fewer frames")
-    wave, samples = heard(1.1, 3)[0], (17_600, 9_000, 300)
+    wave, samples = make_wave(1.1, 3)[0], (17_600, 9_000, 300)
     mask = torch.arange(17_600)[None] < torch.tensor(samples)[:, None]
     with torch.no_grad():
         together = model(wave.expand(3, -1), mask, output_hidden_states=True, output_attentions=True)
@@ -164,7 +164,7 @@ def test_back_to_fp32_with_the_same_values(make_small, build_model, processor, t
         assert again.config.small_weights is None and again.config.weight_prefix == "wav2vec2"
         assert again.state_dict().keys() == build_model().state_dict().keys()
         if not small.config.small.computes_int8:
-            wave = heard(1.0, 5)[0]
+            wave = make_wave(1.0, 5)[0]
             assert (answers(again, wave) - answers(small, wave)).abs().max() < 1e-4
         depth.apply(again, depth.Depth(2))
 
@@ -176,7 +176,7 @@ def test_nothing_is_changed_and_rounded_in_silence(make_small, tmp_path, precisi
     for change in (
         lambda: depth.apply(model, depth.Depth(2)),
         lambda: with_new_head(model, 5, 0, seed=1),
-        lambda: model.train()(heard()[0]),
+        lambda: model.train()(make_wave()[0]),
     ):
         with refused(ModelError, precision, "--precision", "float32"):
             change()
@@ -226,7 +226,7 @@ def test_it_opens_where_bigfoot_is_not(make_small, processor, tmp_path, plain_an
     for name, model in models.items():
         convert_model(LoadedModel(model, processor), tmp_path / name, to="bigfoot", with_code=True)
     make_small("bfloat16").save_pretrained(tmp_path / "plain")
-    wave = heard(1.0, 5)[0]
+    wave = make_wave(1.0, 5)[0]
     tasks = {name: ("AutoModelForCTC+code", tmp_path / name) for name in models}
     found = plain_answers(tasks | {"plain": ("Wav2Vec2ForCTC", tmp_path / "plain")}, wave)
     for name, model in models.items():
@@ -279,7 +279,7 @@ CONFIGS = {
     "a range that is not": (change_range([1.0, 2.0]), (RANGE,)),
     "a range in words": (change_range("wide"), (RANGE,)),
     "fine numbers": (lambda c: c["small_weights"].update(fine=[3]), ("fine",)),
-    "fine strangers": (lambda c: c["small_weights"].update(fine=["x"]), ("x", "int8")),
+    "fine names that are unknown": (lambda c: c["small_weights"].update(fine=["x"]), ("x", "int8")),
 }
 
 

@@ -88,7 +88,7 @@ def test_the_figures_are_those_of_the_good_files_alone(corpus, small_config, qui
     written = json.loads((tmp_path / "broken/report/report.json").read_text())["skipped"]
     markdown = (tmp_path / "broken/report/report.md").read_text()
     reasons = {(item["split"], item["path"]): item["reason"] for item in written}
-    for split, name, said in BROKEN:
+    for split, name, expected in BROKEN:
         reason = reasons[split, str(corpus / name)]
-        assert said in reason
+        assert expected in reason
         assert any(name in line and reason in line for line in markdown.splitlines())

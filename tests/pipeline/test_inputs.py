@@ -261,7 +261,7 @@ def test_a_file_in_the_place_of_a_folder(name, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_second_look_at_many_files_reads_none(prepare, corpus, monkeypatch):
+def test_a_second_check_of_many_files_reads_none(prepare, corpus, monkeypatch):
     monkeypatch.setattr("bigfoot.storage.digests._YOUNG_NS", 0)
     for number in range(300):
         shutil.copy(corpus / "train" / "0.wav", corpus / "train" / f"n{number}.wav")

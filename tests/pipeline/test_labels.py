@@ -35,7 +35,7 @@ def silent_table(table, tmp_path):
     return ["data.corpus=table", f"data.root={tmp_path}", *splits]
 
 
-def heard_by(teacher, manifest):
+def transcribe_with(teacher, manifest):
     batches = evaluation_batches(manifest, replace(teacher.processor, tokenizer=None), 1)
     found = transcribe_batches(teacher.model, batches, teacher.processor.tokenizer)
     return {i: (t, c) for i, t, c in zip(found.ids, found.hypotheses, found.confidences, strict=True)}
@@ -47,7 +47,7 @@ def texts_of(manifest):
 
 @pytest.fixture
 def prepared(small_config, tmp_path):
-    """Configuration, data and teacher of a corpus of which the tiny teacher hears nearly everything."""
+    """Configuration, data and teacher of a corpus which the tiny teacher transcribes nearly without error."""
     config = small_config(tmp_path / "run", NONE, "teacher.path=tiny_teacher")
     return config, prepare_data(config.data, config.seed, tmp_path / "data"), load_model("tiny_teacher")
 
@@ -67,11 +67,11 @@ def test_the_teachers_own_are_taken_where_they_are_close_to_the_transcripts(most
     config, data, teacher = prepared
     config.data.transcripts, config.data.max_label_wer = "teacher", most
     labels = choose_labels(config, data, "abc", teacher)
-    said, heard = texts_of(data.manifests["train"]), heard_by(teacher, data.manifests["train"])
+    references, hypotheses = texts_of(data.manifests["train"]), transcribe_with(teacher, data.manifests["train"])
     expected = {
-        name: heard[name][0]
-        for name, text in said.items()
-        if jiwer.wer(text, heard[name][0]) <= most and heard[name][0]
+        name: hypotheses[name][0]
+        for name, text in references.items()
+        if jiwer.wer(text, hypotheses[name][0]) <= most and hypotheses[name][0]
     }
     assert {name: text for name, text in texts_of(labels.manifests["train"]).items() if text} == expected
     assert labels.manifests["dev"] == data.manifests["dev"] and f"of {len(expected)} of" in labels.notes[0]
@@ -90,15 +90,15 @@ def test_a_teacher_with_a_decoder_writes_by_it(prepared):
 @pytest.mark.slow
 def test_labels_are_what_the_teacher_transcribes_where_it_is_sure(prepared):
     config, data, teacher = prepared
-    heard = {split: heard_by(teacher, data.manifests[split]) for split in ("train", "dev")}
-    confidences = sorted(confidence for _, confidence in heard["train"].values())
+    hypotheses = {split: transcribe_with(teacher, data.manifests[split]) for split in ("train", "dev")}
+    confidences = sorted(confidence for _, confidence in hypotheses["train"].values())
     least = config.distill.losses.ctc.min_confidence = (confidences[7] + confidences[8]) / 2
     labels = choose_labels(config, data, "abc", teacher)
-    kept = {name: text if confidence >= least else "" for name, (text, confidence) in heard["train"].items()}
+    kept = {name: text if confidence >= least else "" for name, (text, confidence) in hypotheses["train"].items()}
     assert texts_of(labels.manifests["train"]) == kept
     assert sum(not text for text in kept.values()) == 8
     # Dev only says which checkpoint agrees most, so every utterance of it counts.
-    assert texts_of(labels.manifests["dev"]) == {name: text for name, (text, _) in heard["dev"].items()}
+    assert texts_of(labels.manifests["dev"]) == {name: text for name, (text, _) in hypotheses["dev"].items()}
     assert labels.manifests["test"] == data.manifests["test"]
     assert [item.id for item in read_utterances(labels.manifests["train"])] == [
         item.id for item in read_utterances(data.manifests["train"])
@@ -121,7 +121,7 @@ def test_labels_are_written_once_and_anew_where_something_has_changed(prepared, 
     config.distill.losses.ctc.min_confidence = 0.5
     assert choose_labels(config, data, "abc", teacher).fingerprint != first.fingerprint and len(calls) == 2
     assert choose_labels(config, data, "abd", teacher).fingerprint != first.fingerprint and len(calls) == 4
-    # Nobody learns from labels: the teacher need not hear all of train.
+    # Nobody learns from labels: the teacher need not transcribe all of train.
     config.steps = ["student", "distill"]
     labels = choose_labels(config, data, "abd", teacher)
     assert len(calls) == 5 and not any(read_transcripts(labels.manifests["train"]))
@@ -164,8 +164,8 @@ def test_a_batch_without_any_label_trains_on(small_config, quick_report, tmp_pat
     settings = ("teacher.path=tiny_teacher", NONE, "data.batch_seconds=0.5", "data.max_digits=1", "steps=[finetune]")
     config = small_config(tmp_path, *settings, "finetune.max_steps=8", "finetune.log_every=1")
     data = prepare_data(config.data, config.seed, tmp_path / "look")
-    heard = heard_by(load_model("tiny_teacher"), data.manifests["train"])
-    confidences = sorted(confidence for _, confidence in heard.values())
+    hypotheses = transcribe_with(load_model("tiny_teacher"), data.manifests["train"])
+    confidences = sorted(confidence for _, confidence in hypotheses.values())
     config.distill.losses.ctc.min_confidence = (confidences[11] + confidences[12]) / 2
     run_pipeline(config, until="finetune")
     labels = read_transcripts(tmp_path / "data" / "labelled" / "cuts_train.jsonl.gz")

@@ -89,7 +89,7 @@ def test_wavlm_keeps_its_width(small_run, build_huggingface, processor, tmp_path
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_report")
 def test_labels_are_the_teachers_where_there_are_none(small_config, tmp_path):
-    """Taylor's importance hears the teacher's own transcripts, though nothing else learns from any."""
+    """Taylor's importance takes the teacher's own transcripts, though nothing else learns from any."""
     run_pipeline(small_config(tmp_path, *QUICK, "steps=[prune,distill]", "data.transcripts=none"), until="prune")
     assert (tmp_path / "data" / "labelled" / "labels.json").exists()
     assert load_model(tmp_path / "prune" / "model").history[-1]["changes"][0].startswith("prune: kept ")
@@ -107,9 +107,9 @@ def test_gates_then_distillation(small_config, tmp_path):
     teacher, gated, distilled = report["rows"]
     assert [row["name"] for row in report["rows"]] == ["teacher", "gates", "distill"]
     assert gated["num_params"] == distilled["num_params"] < teacher["num_params"]
-    (said,) = [change for change in report["changes"] if change.startswith("gates: kept")]
-    assert f"kept {gated['num_params']:,} of {teacher['num_params']:,} parameters" in said and names(said, "40.0%")
-    assert said in load_model(tmp_path / "gates" / "model").history[-1]["changes"]
+    (line,) = [change for change in report["changes"] if change.startswith("gates: kept")]
+    assert f"kept {gated['num_params']:,} of {teacher['num_params']:,} parameters" in line and names(line, "40.0%")
+    assert line in load_model(tmp_path / "gates" / "model").history[-1]["changes"]
 
 
 @pytest.mark.slow

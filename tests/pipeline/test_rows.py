@@ -1,4 +1,4 @@
-"""What a report shows of what the models heard."""
+"""What a report shows of the models' transcripts."""
 
 from bigfoot.decoding.greedy import Transcripts
 from bigfoot.pipeline.rows import find_worst
@@ -7,16 +7,16 @@ SPOKEN = ["one two three", "four", "five six", "seven", ""]
 IDS = ["a", "b", "c", "d", "e"]
 
 
-def heard(*hypotheses):
+def transcripts_of(*hypotheses):
     return Transcripts(IDS, ["ann"] * len(IDS), SPOKEN, list(hypotheses))
 
 
 def test_the_worst_of_the_last_student():
     models = {
-        "teacher": heard("one", "four", "five six", "seven", ""),
-        "distill": heard("", "", "", "", ""),
-        "finetune": heard("one too tree", "for", "five six", "seven", "eight nine"),
-        "ctc_only_distill": heard("x", "x", "x", "x", "x"),
+        "teacher": transcripts_of("one", "four", "five six", "seven", ""),
+        "distill": transcripts_of("", "", "", "", ""),
+        "finetune": transcripts_of("one too tree", "for", "five six", "seven", "eight nine"),
+        "ctc_only_distill": transcripts_of("x", "x", "x", "x", "x"),
     }
     found = find_worst("test", models)
     # Two errors in no word, then two in three, then one; c and d are right. The control comes last and is no student.
@@ -30,5 +30,6 @@ def test_the_worst_of_the_last_student():
 
 def test_without_student_or_error_there_is_none():
     assert find_worst("test", {}) == []
-    assert find_worst("test", {"teacher": heard("", "", "", "", ""), "ctc_only_distill": heard(*"abcde")}) == []
-    assert find_worst("test", {"distill": heard(*SPOKEN)}) == []
+    models = {"teacher": transcripts_of("", "", "", "", ""), "ctc_only_distill": transcripts_of(*"abcde")}
+    assert find_worst("test", models) == []
+    assert find_worst("test", {"distill": transcripts_of(*SPOKEN)}) == []

@@ -23,12 +23,12 @@ ROWS = ["teacher", "student_init", "distill", "finetune", "ctc_only_distill", "c
 
 
 def states(output):
-    """What was said of each step: begun or skipped."""
+    """What the log reports of each step: begun or skipped."""
     lines = [line.partition(": ") for line in output.splitlines()]
     return {
-        name: "skipped" if said.startswith(SKIPPED) else "begun"
-        for name, _, said in lines
-        if said.startswith(("started", "preparing")) or said.startswith(SKIPPED)
+        name: "skipped" if done.startswith(SKIPPED) else "begun"
+        for name, _, done in lines
+        if done.startswith(("started", "preparing")) or done.startswith(SKIPPED)
     }
 
 
@@ -106,39 +106,39 @@ def demo(small_run):
 
 def test_a_second_run_skips_every_step_and_measures_nothing(copy, demo, capsys, monkeypatch):
     monkeypatch.setattr("bigfoot.pipeline.measured.load_model", None)
-    report, said = again(demo(copy), capsys)
+    report, done = again(demo(copy), capsys)
     steps = ["data", "student", "distill", "finetune", "ctc_only_distill", "ctc_only_finetune", "report"]
-    assert said == dict.fromkeys(steps, "skipped")
+    assert done == dict.fromkeys(steps, "skipped")
     assert [row.step for row in report.rows] == ROWS
 
 
 def test_a_changed_setting_redoes_what_stands_on_it_and_nothing_else(copy, demo, capsys):
-    _, said = again(demo(copy, "distill.learning_rate=2e-3"), capsys, until="finetune")
-    assert said == {"data": "skipped", "student": "skipped", "distill": "begun", "finetune": "begun"}
-    _, said = again(demo(copy, "distill.learning_rate=2e-3", "finetune.max_steps=2"), capsys, until="finetune")
-    assert said == {"data": "skipped", "student": "skipped", "distill": "skipped", "finetune": "begun"}
+    _, done = again(demo(copy, "distill.learning_rate=2e-3"), capsys, until="finetune")
+    assert done == {"data": "skipped", "student": "skipped", "distill": "begun", "finetune": "begun"}
+    _, done = again(demo(copy, "distill.learning_rate=2e-3", "finetune.max_steps=2"), capsys, until="finetune")
+    assert done == {"data": "skipped", "student": "skipped", "distill": "skipped", "finetune": "begun"}
     workers = ("distill.learning_rate=2e-3", "finetune.max_steps=2", "data.num_workers=1", "threads=null")
-    _, said = again(demo(copy, *workers), capsys, until="finetune")
-    assert set(said.values()) == {"skipped"}
+    _, done = again(demo(copy, *workers), capsys, until="finetune")
+    assert set(done.values()) == {"skipped"}
 
 
 def test_a_changed_evaluation_redoes_the_report_alone(copy, demo, capsys, quick_report):
-    report, said = again(demo(copy, "evaluate.splits=[dev,test]"), capsys)
-    assert "report" not in said and set(said.values()) == {"skipped"}
+    report, done = again(demo(copy, "evaluate.splits=[dev,test]"), capsys)
+    assert "report" not in done and set(done.values()) == {"skipped"}
     assert [(row.split, row.step) for row in report.rows] == [(split, row) for split in ("dev", "test") for row in ROWS]
 
 
 def test_other_weights_in_the_teachers_folder_redo_all(copy, demo, capsys, narrow_teacher, tmp_path):
     moved = shutil.copytree(narrow_teacher, tmp_path / "teacher")
-    _, said = again(demo(copy, f"teacher.path={moved}"), capsys, until="student")
-    assert said["student"] == "skipped"
+    _, done = again(demo(copy, f"teacher.path={moved}"), capsys, until="student")
+    assert done["student"] == "skipped"
     from safetensors.torch import load_file, save_file
 
     state = load_file(moved / "model.safetensors")
     state["lm_head.bias"] += 1.0
     save_file(state, moved / "model.safetensors", metadata={"format": "pt"})
-    _, said = again(demo(copy, f"teacher.path={moved}"), capsys, until="student")
-    assert said["student"] == "begun"
+    _, done = again(demo(copy, f"teacher.path={moved}"), capsys, until="student")
+    assert done["student"] == "begun"
 
 
 def test_what_fails_half_way_is_not_taken_for_done(copy, demo, capsys, monkeypatch):
@@ -156,8 +156,8 @@ def test_what_fails_half_way_is_not_taken_for_done(copy, demo, capsys, monkeypat
         with refused(DataError, "killed"):
             again(demo(copy, "student.layer_init=first_k"), capsys, until="student")
     shutil.rmtree(copy / "student" / "model")
-    _, said = again(demo(copy), capsys, until="distill")
-    assert said == {"data": "skipped", "student": "begun", "distill": "skipped"}
+    _, done = again(demo(copy), capsys, until="distill")
+    assert done == {"data": "skipped", "student": "begun", "distill": "skipped"}
 
 
 @pytest.mark.slow
@@ -194,7 +194,7 @@ def test_a_teacher_with_another_alphabet_and_a_new_head(small_config, other_teac
     teacher = f"teacher.path={other_teachers['small_vocabulary']}"
     report = run_pipeline(small_config(tmp_path, teacher, "finetune.head=new", "distill.losses.hidden.weight=1"))
     assert [row.step for row in report.rows] == ROWS[:4]
-    # It can only spell A, B and C, and is judged by what was really said.
+    # Its vocabulary is A, B and C; it is judged by the whole transcripts.
     assert report.rows[0].wer is not None and report.rows[0].hits == 0
     letters = load_model(tmp_path / "finetune" / "model").processor.tokenizer.characters
     assert {"E", "O", "T"} <= set(letters)

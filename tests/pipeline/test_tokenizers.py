@@ -18,16 +18,16 @@ def digits_model(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "expected"),
     [("bpe", "sentencepiece bpe, 30 tokens"), ("phonemes", "phonemes of espeak-ng's en-us without stress")],
 )
-def test_a_run_with_a_head_over_other_tokens(small_config, tmp_path, quick_report, kind, said, digits_model):
+def test_a_run_with_a_head_over_other_tokens(small_config, tmp_path, quick_report, kind, expected, digits_model):
     words = kind == "bpe"
     more = ["evaluate.decoder=lm", f"evaluate.lm_path={digits_model}"] if words else ["evaluate.decoder=beam"]
     more += ["finetune.vocab_size=30", "finetune.head=respelled"] if words else []
     report = run_pipeline(small_config(tmp_path / "run", *STEPS, f"finetune.tokenizer={kind}", *more))
     assert report is not None
-    assert any(said in change for change in report.changes)
+    assert any(expected in change for change in report.changes)
     # sentencepiece's 30 tokens but for <s>, </s> and <unk> begin with a letter or are the space or the blank.
     assert any("27 tokens" in change for change in report.changes) == words
     row = report.rows[-1]

@@ -81,7 +81,7 @@ config = load_config(None, sys.argv[4:] or ["distill.max_steps=4", "distill.warm
     "distill.spec_augment.mask_time_prob=0", "distill.losses.hidden.weight=1", "data.batch_seconds=5",
     "data.num_buckets=2"])
 torch.set_num_threads(1)
-student, told = load_model(teacher), load_model(teacher).model
+student, taught_by = load_model(teacher), load_model(teacher).model
 for module in student.model.modules():
     if isinstance(module, torch.nn.Dropout):
         module.p = 0.0
@@ -101,7 +101,7 @@ if ranks == "1":
     Trainer._stream = stream
 run = TrainingRun("distill", config.distill, config.data, student.processor,
     {name: Path(manifests) / f"cuts_{name}.jsonl.gz" for name in ("train", "dev")}, Path(out), seed=1)
-trainer = Trainer(Objective(config.distill.losses, student.model, told), run)
+trainer = Trainer(Objective(config.distill.losses, student.model, taught_by), run)
 result = trainer.train()
 found = {"weights": student.model.state_dict(), "records": result.records}
 assert trainer.accelerator.num_processes == int(ranks)

@@ -11,7 +11,7 @@ from bigfoot.report.render_html import render_html
 from bigfoot.report.rows import Report, Row
 
 SCRIPT = '<script>document.title="taken"</script>'
-SAID = "one two six three four nine"
+REFERENCE = "one two six three four nine"
 RTL = "אחת שתיים"  # one two, in Hebrew
 VOID = {"meta", "link", "br", "img"}
 
@@ -101,8 +101,8 @@ def hostile_report() -> Report:
         "finetune": [{"step": 10 * i, "ctc": 2.0 / i, "<i>term</i>": 1.0, "dev_wer": 0.5} for i in range(1, 9)],
     }
     worst: list[dict[str, Any]] = [
-        {"split": "test", "model": "finetune", "id": SCRIPT, "speaker": "ann", "reference": SAID,
-         "hypotheses": {"teacher": SAID, "finetune": "one too six four nine five", SCRIPT: "&amp;"},
+        {"split": "test", "model": "finetune", "id": SCRIPT, "speaker": "ann", "reference": REFERENCE,
+         "hypotheses": {"teacher": REFERENCE, "finetune": "one too six four nine five", SCRIPT: "&amp;"},
          "errors": 3},
         {"split": "test", "model": "finetune", "id": "rtl\u202e", "speaker": "", "reference": RTL,
          "hypotheses": {"finetune": "", "teacher": RTL}, "errors": 2},

@@ -29,7 +29,7 @@ def text():
     peaks = [PeakResult(threads, 10.0, 1, 1024, 0.013, 82e9) for threads in (1, 2)]
     machine = {"processor": "Some [processor]", "processors": 2}
     console = Console(width=170, record=True, file=io.StringIO())
-    console.print(*render_benchmark(Benchmark(models, peaks, machine, ["told [1.0, 2.0]"], 9)), sep="\n")
+    console.print(*render_benchmark(Benchmark(models, peaks, machine, ["noted [1.0, 2.0]"], 9)), sep="\n")
     return console.export_text()
 
 
@@ -48,4 +48,4 @@ def test_a_table_of_parts_beside_it(text):
 
 def test_names_and_notes_are_no_markup(text):
     assert text.count("[b]odd[/b]") == 4
-    assert "- told [1.0, 2.0]" in text and names(text, "Some [processor]", 2, 9)
+    assert "- noted [1.0, 2.0]" in text and names(text, "Some [processor]", 2, 9)

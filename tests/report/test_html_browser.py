@@ -23,7 +23,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 DRIVER = shutil.which("chromedriver")
 if CHROMIUM is None or DRIVER is None:
     pytest.skip(
-        "no Chromium with chromedriver to look at the page: install them (Debian: apt-get install chromium "
+        "no Chromium with chromedriver to show the page: install them (Debian: apt-get install chromium "
         "chromium-driver)", allow_module_level=True,
     )  # fmt: skip
 
@@ -41,7 +41,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     ):  # fmt: skip
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    # Given its path, selenium looks for no driver of its own on the network.
+    # Given its path, selenium searches for no driver of its own on the network.
     driver = webdriver.Chrome(options=options, service=Service(executable_path=DRIVER))
     yield driver
     driver.quit()

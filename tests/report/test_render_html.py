@@ -55,11 +55,11 @@ def test_every_part_is_there(hostile_page: str, read_page: Reader) -> None:
 def test_errors_are_aligned_and_marked_without_colour(hostile_page: str) -> None:
     words = hostile_page[hostile_page.index("<article>") : hostile_page.index("<h2>MACs")]
 
-    def word(kind: str, said: str, found: str) -> str:
+    def word(kind: str, reference: str, found: str) -> str:
         title = "" if kind == "hit" else f' title="{kind}"'
         mark = "" if kind == "hit" else f' <span class="mark">{kind[0].upper()}</span>'
         return (
-            f'<span class="word {kind}"{title}><span class="reference">{said}</span> '
+            f'<span class="word {kind}"{title}><span class="reference">{reference}</span> '
             f'<span class="hypothesis">{found}</span>{mark}</span>'
         )
 

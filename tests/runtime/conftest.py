@@ -23,8 +23,8 @@ def tape_graph():
         make = helper.make_node
         nodes = [
             make("Unsqueeze", ["input_values", "one"], ["rows"]),
-            make("Conv", ["rows", "kernel"], ["heard"], strides=[STRIDE]),
-            make("Transpose", ["heard"], ["frame"], perm=[0, 2, 1]),
+            make("Conv", ["rows", "kernel"], ["convolved"], strides=[STRIDE]),
+            make("Transpose", ["convolved"], ["frame"], perm=[0, 2, 1]),
             make("Sub", ["frame", "ids"], ["far"]),
             make("Mul", ["far", "far"], ["square"]),
             make(last_op, ["square"], [outputs[0]], domain=domain),

@@ -23,7 +23,7 @@ def write_tape(ids):
 
 
 class TapeEngine:
-    """Reads tapes; what it hears in the first and last frames of an utterance, ``deaf`` of them, is wrong."""
+    """Read tapes; the tokens of the first and last ``deaf`` frames of an utterance are wrong."""
 
     def __init__(self, deaf=0, jitter=0, seed=0, lanes=1, **facts):
         self.lanes = lanes

@@ -6,24 +6,24 @@ from bigfoot.runtime.formats import format_time, render_json, render_srt, render
 from bigfoot.runtime.transcript import Transcript, Word, split_segments
 
 WORDS = (Word("ONE", 0.5, 0.9), Word("A<B&C", 1.0, 1.4), Word("THREE", 61.25, 62.0))
-HEARD = Transcript("a.wav", 63.0, WORDS)
+TRANSCRIPT = Transcript("a.wav", 63.0, WORDS)
 
 
 def test_srt():
-    assert render_srt(HEARD) == (
+    assert render_srt(TRANSCRIPT) == (
         "1\n00:00:00,500 --> 00:00:01,500\nONE A<B&C\n\n2\n00:01:01,250 --> 00:01:02,250\nTHREE\n"
     )
 
 
 def test_vtt():
-    assert render_vtt(HEARD) == (
+    assert render_vtt(TRANSCRIPT) == (
         "WEBVTT\n\n00:00:00.500 --> 00:00:01.500\nONE A&lt;B&amp;C\n\n00:01:01.250 --> 00:01:02.250\nTHREE\n"
     )
 
 
 def test_txt_and_json():
-    assert render_txt(HEARD) == "ONE A<B&C THREE\n"
-    found = json.loads(render_json(HEARD))
+    assert render_txt(TRANSCRIPT) == "ONE A<B&C THREE\n"
+    found = json.loads(render_json(TRANSCRIPT))
     assert found["text"] == "ONE A<B&C THREE" and found["words"][2] == {"text": "THREE", "start": 61.25, "end": 62.0}
     assert [segment["text"] for segment in found["segments"]] == ["ONE A<B&C", "THREE"]
     assert to_dict(Transcript("b.wav", error="no such file")) == {"source": "b.wav", "error": "no such file"}

@@ -26,18 +26,18 @@ def engine():
 
 @pytest.fixture(scope="module")
 def markers(engine):
-    """Three minutes of strings of digits, as loud as each other, that the teacher hears without a fault alone."""
+    """Three minutes of strings of digits, equally loud, each of which alone the teacher transcribes without error."""
     strings = list(synthesize_split(7, "train", 110, 1, 8))
-    heard = Transcriber(engine).transcribe([string.samples for string in strings])
-    known = [string for string, result in zip(strings, heard, strict=True) if result.text == string.text]
+    transcribed = Transcriber(engine).transcribe([string.samples for string in strings])
+    known = [string for string, result in zip(strings, transcribed, strict=True) if result.text == string.text]
     ends = np.cumsum([len(string.samples) for string in known])
-    assert ends[-1] > MINUTES_3, f"only {ends[-1] / RATE:.0f} s of strings are heard"
+    assert ends[-1] > MINUTES_3, f"only {ends[-1] / RATE:.0f} s of strings are transcribed"
     known = known[: int(np.searchsorted(ends, MINUTES_3)) + 1]
     return np.concatenate([normalize_waveform(one.samples) for one in known]), " ".join(one.text for one in known)
 
 
-def hear_chunks(engine, wave, chunks):
-    """Words of each chunk with their frames in the recording, heard by a loop of our own."""
+def transcribe_chunks(engine, wave, chunks):
+    """Words of each chunk with their frames in the recording, by a plain loop."""
     scaled = normalize_waveform(wave)
     for chunk in chunks:
         piece = scaled[None, chunk.start : chunk.end]
@@ -51,9 +51,9 @@ def test_words_of_both_chunks_are_there_once(engine, markers):
     wave, reference = markers
     result = Transcriber(engine, chunk_seconds=12).transcribe([wave])[0]
     chunks = plan_chunks(len(wave), 320, 12 * RATE, round(OVERLAP * RATE))
-    heard = list(hear_chunks(engine, wave, chunks))
+    transcribed = list(transcribe_chunks(engine, wave, chunks))
     shared = 0
-    for chunk, left, right in zip(chunks[1:], heard, heard[1:], strict=False):
+    for chunk, left, right in zip(chunks[1:], transcribed, transcribed[1:], strict=False):
         for text, start, end in left:
             if (
                 any(text == other and abs(start - begin) <= 3 for other, begin, _ in right)
@@ -72,7 +72,7 @@ def test_words_of_both_chunks_are_there_once(engine, markers):
 
 @pytest.mark.slow
 def test_chunks_cost_no_accuracy(engine, markers):
-    """At most 0.5 points of WER above hearing three minutes at once."""
+    """At most 0.5 points of WER above transcribing three minutes at once."""
     wave, reference = markers
     whole, chunked = (
         jiwer.wer(reference, Transcriber(engine, chunk_seconds=seconds).transcribe([wave])[0].text)

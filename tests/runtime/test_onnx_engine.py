@@ -42,7 +42,7 @@ def without(*keys, **changes):
 
 
 @pytest.mark.parametrize(
-    ("metadata", "said"),
+    ("metadata", "reason"),
     [
         ({}, "without bigfoot's metadata"),
         (without(bigfoot_format="2"), "written in format '2', and this bigfoot reads '1'"),
@@ -60,16 +60,16 @@ def without(*keys, **changes):
         (without(vocab='["a", "b"]'), "it gives 10 logits a frame for a vocabulary of 2 tokens"),
     ],
 )
-def test_metadata_that_is_missing_or_wrong(tape_graph, tmp_path, metadata, said):
+def test_metadata_that_is_missing_or_wrong(tape_graph, tmp_path, metadata, reason):
     path = tmp_path / "a.onnx"
     path.write_bytes(tape_graph(metadata=metadata).SerializeToString())
     with pytest.raises(ModelError) as caught:
         OnnxEngine(path, 1)
-    assert said in str(caught.value) and str(path) in str(caught.value)
+    assert reason in str(caught.value) and str(path) in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "reason"),
     [
         ({"opset": 99}, "operators that ONNX Runtime"),
         ({"domain": "com.example", "last_op": "Secret"}, "operators that ONNX Runtime"),
@@ -77,12 +77,12 @@ def test_metadata_that_is_missing_or_wrong(tape_graph, tmp_path, metadata, said)
         ({"outputs": ("scores", "frames")}, "output logits should be tensor(float) of 3 dimensions, and is missing"),
     ],
 )
-def test_graphs_that_do_not_run_here(tape_graph, tmp_path, changes, said):
+def test_graphs_that_do_not_run_here(tape_graph, tmp_path, changes, reason):
     path = tmp_path / "a.onnx"
     path.write_bytes(tape_graph(**changes).SerializeToString())
     with pytest.raises(ModelError) as caught:
         OnnxEngine(path, 1)
-    assert said in str(caught.value)
+    assert reason in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["cut off", "damaged", "text", "empty"])

@@ -21,7 +21,7 @@ def calls(tapes, tmp_path):
     zero, one, _ = tapes
     zero.rename(folder / "0.wav")
     one.rename(folder / "deep" / "1.wav")
-    (folder / "notes.txt").write_text("nothing to hear")
+    (folder / "notes.txt").write_text("no audio")
     return folder
 
 
@@ -97,16 +97,16 @@ def test_one_file_for_all(bigfoot, tape_file, calls, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "reason"),
     [
         (["--format", "doc"], "--format: 'doc' is none of txt, json, srt, vtt"),
         (["--format", "srt"], "--output: 2 files need a folder for their .srt files"),
         (["--format", "vtt", "--output", "one.vtt"], "--output: 2 files need a folder"),
     ],
 )
-def test_what_cannot_be_written_is_refused_before_anything_is_transcribed(bigfoot, calls, options, said):
+def test_what_cannot_be_written_is_refused_before_anything_is_transcribed(bigfoot, calls, options, reason):
     code, output, errors = bigfoot("transcribe", "/nowhere.onnx", calls, *options)
-    assert (code, output) == (2, "") and said in errors
+    assert (code, output) == (2, "") and reason in errors
 
 
 def test_two_results_in_one_file_are_refused(bigfoot, calls, tmp_path):

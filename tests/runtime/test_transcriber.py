@@ -65,19 +65,19 @@ def test_a_long_recording_is_the_same_in_chunks(minutes):
 
 
 def test_long_recordings_are_as_loud_in_a_chunk_as_in_the_whole():
-    heard = []
+    inputs = []
 
     class Listener(TapeEngine):
         def run(self, input_values, lengths, alone=True):
-            heard.append(input_values.copy())
+            inputs.append(input_values.copy())
             return super().run(input_values, lengths)
 
     wave = np.random.default_rng(0).normal(3, 1, 25 * 16_000).astype(np.float32)
     wave[: 12 * 16_000] *= 0.01
     Transcriber(Listener(normalizes=True), chunk_seconds=10).transcribe([wave])
     whole = (wave - wave.mean()) / np.sqrt(wave.var() + 1e-7)
-    assert len(heard) > 2
-    np.testing.assert_allclose(heard[0][0], whole[: heard[0].shape[1]], atol=1e-4)
+    assert len(inputs) > 2
+    np.testing.assert_allclose(inputs[0][0], whole[: inputs[0].shape[1]], atol=1e-4)
 
 
 def test_short_and_long_and_bad_together(tapes, tmp_path):
@@ -85,11 +85,11 @@ def test_short_and_long_and_bad_together(tapes, tmp_path):
     long = [0] * 3000
     long[1500] = 5
     sources = [*tapes, tmp_path / "bad.wav", write_tape(long), np.zeros(100, np.float32), tmp_path / "gone.wav"]
-    told = []
-    results = Transcriber(TapeEngine(), chunk_seconds=10).transcribe(sources, told.append)
+    reported = []
+    results = Transcriber(TapeEngine(), chunk_seconds=10).transcribe(sources, reported.append)
     assert [result.text for result in results] == [*tapes.values(), "", "D", "", ""]
     assert [result.error is None for result in results] == [True, True, True, False, True, True, False]
-    assert [error.path for error in told] == [str(tmp_path / "bad.wav"), str(tmp_path / "gone.wav")]
+    assert [error.path for error in reported] == [str(tmp_path / "bad.wav"), str(tmp_path / "gone.wav")]
     assert results[0].source == str(next(iter(tapes))) and results[4].source == "array 4"
 
 
@@ -114,9 +114,9 @@ def test_what_reading_alone_can_tell_costs_that_file_too(tapes, tmp_path):
 def test_progress_counts_all_seconds_once():
     waves, _ = random_tapes(9)
     waves.append(write_tape([0] * 2000))
-    told = []
-    list(Transcriber(TapeEngine(), chunk_seconds=10).iterate(waves, on_progress=told.append))
-    assert sum(told) == pytest.approx(sum(map(len, waves)) / 16_000)
+    reported = []
+    list(Transcriber(TapeEngine(), chunk_seconds=10).iterate(waves, on_progress=reported.append))
+    assert sum(reported) == pytest.approx(sum(map(len, waves)) / 16_000)
 
 
 def test_results_come_before_all_sources_were_read():

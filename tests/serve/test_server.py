@@ -142,6 +142,27 @@ def test_answers_under_load_are_the_command_lines(server, place):
     assert "onnxruntime" in loaded and "libtorch" not in loaded
 
 
+@pytest.mark.parametrize(
+    ("length", "status"), [("many", 400), ("1e3", 400), ("-5", 400), ("", 400), ("9" * 5000, 413), ("9" * 12, 413)]
+)
+def test_a_length_that_is_none_is_refused(length, status):
+    import asyncio
+
+    from starlette.requests import Request
+
+    from bigfoot.serve.limits import Limits, RefusedError
+    from bigfoot.serve.uploads import receive_upload
+
+    async def ask():
+        headers = [(b"content-length", length.encode()), (b"content-type", b"multipart/form-data; boundary=XX")]
+        async with receive_upload(Request({"type": "http", "headers": headers}), Limits(), Path()):
+            pass
+
+    with pytest.raises(RefusedError) as caught:
+        asyncio.run(ask())
+    assert caught.value.status == status
+
+
 def test_openai_as_the_client(server, place):
     openai = pytest.importorskip("openai")
     client = openai.OpenAI(base_url=server[1] + "/v1", api_key="none", max_retries=0)

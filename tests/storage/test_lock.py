@@ -60,8 +60,8 @@ def test_the_second_process_says_who_writes_and_a_kill_frees(hold, tmp_path):
     out = tmp_path / "out"
     child = hold(out)
     before = os.listdir(tmp_path)
-    for spelled in (out, f"{tmp_path}/./x/../out", f"{out}/"):
-        with refused(OutputError, child.pid), locked(spelled):
+    for written in (out, f"{tmp_path}/./x/../out", f"{out}/"):
+        with refused(OutputError, child.pid), locked(written):
             pass
     assert os.listdir(tmp_path) == before
     child.send_signal(signal.SIGKILL)
@@ -72,12 +72,12 @@ def test_the_second_process_says_who_writes_and_a_kill_frees(hold, tmp_path):
 
 
 def test_a_second_process_may_wait(hold, tmp_path):
-    child, told = hold(tmp_path / "out"), []
+    child, reported = hold(tmp_path / "out"), []
     threading.Timer(0.4, child.kill).start()
     threading.Timer(0.5, child.wait).start()
-    with locked(tmp_path / "out", wait=20, on_wait=told.append):
+    with locked(tmp_path / "out", wait=20, on_wait=reported.append):
         pass
-    assert len(told) == 1 and str(child.pid) in told[0]
+    assert len(reported) == 1 and str(child.pid) in reported[0]
 
 
 def test_a_folder_that_grows_has_its_lock_inside_under_any_name(hold, tmp_path):

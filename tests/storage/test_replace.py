@@ -92,9 +92,9 @@ def test_what_is_not_bigfoots_is_refused_and_named_when_it_goes(place, add):
     with refused(OutputError, foreign.strip("/")):
         replace_folder(place, fill("2"), may=MayReplace(force=False))
     assert contents(place) == before and os.listdir(place.parent) == ["model"]
-    told = []
-    replace_folder(place, fill("2"), may=MayReplace(force=True, report=told.append))
-    assert len(told) == 1 and foreign in told[0] and set(contents(place)) == {MARKER, "a.txt"}
+    reported = []
+    replace_folder(place, fill("2"), may=MayReplace(force=True, report=reported.append))
+    assert len(reported) == 1 and foreign in reported[0] and set(contents(place)) == {MARKER, "a.txt"}
 
 
 def test_a_folder_without_marker_or_with_a_foreign_one_is_not_ours(place):
@@ -156,9 +156,9 @@ def test_links_are_neither_followed_nor_replaced(tmp_path, target):
     (tmp_path / "file").write_text("mine")
     link = tmp_path / "link"
     link.symlink_to(tmp_path / target)
-    for spelled in (str(link), f"{link}/"):
+    for written in (str(link), f"{link}/"):
         with pytest.raises(OutputError):
-            replace_folder(spelled, fill(), may=FORCE)
+            replace_folder(written, fill(), may=FORCE)
     with pytest.raises(OutputError):
         write_file(link, b"x", may=FORCE)
     assert link.is_symlink() and not os.listdir(tmp_path / "folder") and (tmp_path / "file").read_text() == "mine"
@@ -365,9 +365,9 @@ def test_files_are_replaced_only_where_the_inventory_knows_them_unchanged(tmp_pa
     file.write_bytes(b"3")
     with refused(OutputError, "u.txt"):
         write_file(file, b"4")
-    told = []
-    write_file(file, b"4", may=MayReplace(force=True, report=told.append))
-    assert file.read_bytes() == b"4" and len(told) == 1
+    reported = []
+    write_file(file, b"4", may=MayReplace(force=True, report=reported.append))
+    assert file.read_bytes() == b"4" and len(reported) == 1
     other = file.with_name("hand.txt")
     other.write_bytes(b"by hand")
     with pytest.raises(OutputError):

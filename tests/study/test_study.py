@@ -14,14 +14,14 @@ from bigfoot.study.run import RunOutcomes, run_planned
 from bigfoot.study.trial import RESULT, Trial, read_trial
 from tests.refusals import names
 
-SAID = ["ONE TWO", "THREE FOUR", "FIVE", "SIX SEVEN EIGHT"]
+REFERENCES = ["ONE TWO", "THREE FOUR", "FIVE", "SIX SEVEN EIGHT"]
 
 
 def trial_of(key, hypotheses, model="tiny_teacher", **facts):
     facts = {"start": "student_init", "start_wer": 0.9, "losses": {"distill": [2.0, 1.0]}, "steps": {"distill": 4},
              "train_seconds": 3.0} | facts  # fmt: skip
-    wer = sum(heard != said for said, heard in zip(SAID, hypotheses, strict=True)) / 8
-    return Trial(key, model, wer, SAID, hypotheses, ["a"] * 4, 1000, 5000, 4000, **facts)
+    wer = sum(outputs != reference for reference, outputs in zip(REFERENCES, hypotheses, strict=True)) / 8
+    return Trial(key, model, wer, REFERENCES, hypotheses, ["a"] * 4, 1000, 5000, 4000, **facts)
 
 
 @pytest.fixture
@@ -116,9 +116,9 @@ def test_a_changed_corpus_is_run_again(stand_in, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_rows_over_seeds(tmp_path):
     plan = plan_runs(ComparisonConfig(["bigfoot"], [1, 2]), tmp_path)
-    heard = {("teacher", 1): SAID, ("teacher", 2): ["ONE TWO", "THREE", "FIVE", "SIX SEVEN EIGHT"],
-             ("bigfoot", 1): ["ONE", "THREE", "FIVE", "SIX SEVEN EIGHT"], ("bigfoot", 2): SAID}  # fmt: skip
-    trials = [(run, trial_of("k", heard[run.name, run.seed])) for run in plan]
+    outputs = {("teacher", 1): REFERENCES, ("teacher", 2): ["ONE TWO", "THREE", "FIVE", "SIX SEVEN EIGHT"],
+             ("bigfoot", 1): ["ONE", "THREE", "FIVE", "SIX SEVEN EIGHT"], ("bigfoot", 2): REFERENCES}  # fmt: skip
+    trials = [(run, trial_of("k", outputs[run.name, run.seed])) for run in plan]
     comparison = gather_rows(RunOutcomes(trials, ["x"]), 1, ["greedy"])
     teacher, bigfoot = comparison.rows
     assert (teacher.kind, bigfoot.kind, teacher.wer_difference) == ("teacher", "method", None)
@@ -134,7 +134,7 @@ def test_rows_over_seeds(tmp_path):
 @pytest.mark.slow
 def test_without_the_teacher_of_a_seed_there_is_no_difference_to_it(tmp_path):
     plan = plan_runs(ComparisonConfig(["bigfoot"], [1, 2]), tmp_path)
-    trials = [(run, trial_of("k", SAID)) for run in plan if run.label != "teacher, seed 2"]
+    trials = [(run, trial_of("k", REFERENCES)) for run in plan if run.label != "teacher, seed 2"]
     rows = gather_rows(RunOutcomes(trials), 1, []).rows
     assert [row.wer_difference for row in rows] == [None, None]
     assert json.dumps(rows[1].wer_by_seed) == "[0.0, 0.0]"

@@ -21,10 +21,10 @@ SENTENCES = st.lists(st.lists(st.sampled_from("ABCD"), max_size=6).map(" ".join)
 @given(texts=SENTENCES.filter(lambda texts: any(texts)), order=st.integers(1, 4))
 def test_for_every_context_probabilities_sum_to_one(texts, order):
     model = train_ngram(texts, order)
-    said = [*model.words, END, UNKNOWN]
+    vocabulary = [*model.words, END, UNKNOWN]
     contexts = {ngram[:-1] for ngram in model.probabilities} | {(BEGIN,), ("A", "D"), ("D", "D", "D"), ("Z",)}
     for context in contexts:
-        total = sum(10 ** model.score_word(context, word) for word in said)
+        total = sum(10 ** model.score_word(context, word) for word in vocabulary)
         assert total == pytest.approx(1, abs=1e-9), context
 
 

@@ -37,7 +37,7 @@ def test_is_idempotent_and_spaces_are_single(text, characters):
     assert once == " ".join(once.split())
 
 
-def test_silent_marks_go_unless_a_vocabulary_spells_them():
+def test_silent_marks_go_unless_a_vocabulary_has_them():
     text = "„Well-known“, isn't it…? Yes—no."
     assert drop_silent_marks(text).split() == ["Well-known", "isn't", "it", "Yes", "no"]
     assert drop_silent_marks(text, "ABC?.").split() == ["Well-known", "isn't", "it", "?", "Yes", "no."]

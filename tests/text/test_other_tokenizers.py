@@ -83,10 +83,10 @@ def test_a_folder_gives_the_same_tokenizer(tokenizers_by_kind, tmp_path, kind):
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
 @settings(max_examples=50)
 @given(words=st.lists(st.text(alphabet="THEQUICKBROWNFX", min_size=1), max_size=6))
-def test_sentencepieces_spell_any_words_of_their_characters(tokenizers_by_kind, kind, words):
+def test_sentencepieces_encode_any_words_of_their_characters(tokenizers_by_kind, kind, words):
     tokenizer = tokenizers_by_kind[kind]
     assert tokenizer.decode(tokenizer.encode(" ".join(words))) == " ".join(words)
-    # Words are spelled one by one, so that a lexicon can be.
+    # Words are encoded one by one, as a lexicon encodes them.
     assert tokenizer.encode(" ".join(words)) == [index for word in words for index in tokenizer.encode(word)]
 
 
@@ -106,7 +106,7 @@ def test_the_same_texts_make_the_same_pieces_in_the_usual_order(tokenizers_by_ki
     assert again.vocabulary[:4] == ("<pad>", "<s>", "</s>", "<unk>") and again.blank_id == 0
 
 
-def test_pieces_of_another_text_still_spell_the_transcripts(tmp_path):
+def test_pieces_of_another_text_still_encode_the_transcripts(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("103-1240-0000 the quick brown fox\n" + "a quick brown dog\n" * 3)
     config = FinetuneConfig(tokenizer="bpe", vocab_size=40, tokenizer_text=str(text))

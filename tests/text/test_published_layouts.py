@@ -58,7 +58,10 @@ def write(kind, tokens, given, behind, folder):
     """Have transformers write a layout; the writer comes back: transformers 5.23 forgets delimiters when it reads."""
     folder.mkdir()
     (folder / "vocab.json").write_text(json.dumps({token: index for index, token in enumerate(tokens)}))
-    tokenizer = kind(str(folder / "vocab.json"), **given)
+    try:
+        tokenizer = kind(str(folder / "vocab.json"), **given)
+    except ImportError as error:  # Before transformers 5.23 (Python 3.10) its phonemes need the phonemizer at once.
+        pytest.skip(str(error).strip())
     tokenizer.add_tokens(behind)
     tokenizer.save_pretrained(folder)
     return tokenizer
@@ -264,6 +267,7 @@ def test_a_class_that_is_not_known_makes_no_text(name, tmp_path, caplog):
 @pytest.mark.parametrize(
     "changes",
     [
+        {"pad_token": None},
         {"pad_token": 5}, {"word_delimiter_token": ["|"]}, {"do_lower_case": "no"}, {"replace_word_delimiter_char": 1},
         {"added_tokens_decoder": {"x": {"content": "a"}}}, {"added_tokens_decoder": {"40": {}}},
         {"additional_special_tokens": "x"}, {"tokenizer_class": "Wav2Vec2PhonemeCTCTokenizer", "phonemizer_lang": None},
@@ -293,3 +297,11 @@ def test_an_exported_file_writes_the_same(pair):
 def test_a_plain_vocabulary_is_equal_to_what_it_was():
     assert CharTokenizer(("<pad>", "|", "A")).is_plain
     assert not CharTokenizer(("<pad>", "|", "A"), lower_case=True).is_plain
+
+
+def test_without_a_blank_transformers_writes_it_into_every_text(tmp_path):
+    """Why such a folder is refused."""
+    theirs = write(*LAYOUTS["base-960h"], tmp_path / "model")
+    theirs.pad_token = None
+    assert theirs.decode([theirs.convert_tokens_to_ids("<pad>")] * 2) == "<pad>"
+    assert load_processor(tmp_path / "model").tokenizer.decode_ctc([0, 0]) == ""

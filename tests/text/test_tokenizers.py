@@ -51,7 +51,7 @@ def test_without_doubled_spaces_the_text_is_transformers_own(opened, ids):
 def test_words_stand_where_their_tokens_do(ids):
     words = ENGLISH.decode_words(ids)
     assert " ".join(word.text for word in words) == ENGLISH.decode_ctc(ids)
-    # Each word is what its own frames say, and nothing is said between words.
+    # Each word is what its own frames give; between words there are blanks alone.
     assert all(ENGLISH.decode_ctc(ids[word.start_frame : word.end_frame]) == word.text for word in words)
     edges = [0, *(frame for word in words for frame in (word.start_frame, word.end_frame)), len(ids)]
     assert edges == sorted(edges)
@@ -84,7 +84,7 @@ def test_characters_leave_specials_out_and_hold_the_space():
     assert CharTokenizer(("<pad>", " ", "A")).encode("A A") == [2, 1, 2]
 
 
-def test_refuses_what_it_cannot_spell_and_vocabularies_that_make_no_sense():
+def test_refuses_what_it_cannot_encode_and_vocabularies_that_make_no_sense():
     with refused(ValueError, "!", "1", "A1!"):
         ENGLISH.encode("A1!")
     with pytest.raises(ValueError):

@@ -55,7 +55,7 @@ SPOKEN = ["ONE TWO", "TWO", "TWO THREE", "NINE"]
 
 
 @pytest.mark.parametrize(
-    ("heard", "warned"),
+    ("hypotheses", "warned"),
     [
         (SPOKEN, False),
         # Always TWO errs in 3 of 6 words and 14 of 23 characters; this in 4 words, but in 4 characters alone.
@@ -66,8 +66,8 @@ SPOKEN = ["ONE TWO", "TWO", "TWO THREE", "NINE"]
         (["ONE TWO BUT FAR TOO MANY LETTERS AS WELL", "TWO", "TWO THREE", "NINE"], True),
     ],
 )
-def test_a_teacher_no_better_than_chance(heard, warned):
-    found = describe_teacher(SPOKEN, heard)
+def test_a_teacher_no_better_than_chance(hypotheses, warned):
+    found = describe_teacher(SPOKEN, hypotheses)
     assert (found is not None) == warned
     if found:
         assert "do_normalize" in found

@@ -22,8 +22,8 @@ def test_transcripts_that_need_more_frames_than_there_are_are_counted(build_mode
     assert not skipped
     manifest = Path(tmp_path) / "cuts.jsonl.gz"
     write_manifest(cuts, manifest)
-    (told,) = describe_unfitting(manifest, processor, build_model("base"))
-    assert told.startswith("2 of 4 ")
-    assert names(told, "51", "49") and "just" not in told
+    (message,) = describe_unfitting(manifest, processor, build_model("base"))
+    assert message.startswith("2 of 4 ")
+    assert names(message, "51", "49") and "just" not in message
     write_manifest(cuts[:2], manifest)
     assert describe_unfitting(manifest, processor, build_model("base")) == []

@@ -89,7 +89,7 @@ def run_losses(watch, losses, progress=None):
     progress = progress or Progress("")
     for loss in losses:
         progress.step += 1
-        watch.look_at(progress, [make_batch(progress.step)], [terms(loss)], loss)
+        watch.check_loss(progress, [make_batch(progress.step)], [terms(loss)], loss)
     return progress
 
 

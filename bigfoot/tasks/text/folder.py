@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from bigfoot.config import Problem, to_dict
 from bigfoot.errors import ConfigError, ModelError
 from bigfoot.formats.folder import LoadedModel, load_model, save_model
+from bigfoot.models.finite import find_non_finite
 from bigfoot.models.fusion.fusion import Fusion, FusionShape
 from bigfoot.models.fusion.streams import StreamShape
 from bigfoot.models.tasks.kinds.registry import find_kind
@@ -157,6 +158,8 @@ def _load(kind: Any, source: str | Path, **changes: Any) -> tuple[Any, Any]:  # 
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise ModelError(f"{source}: transformers cannot load it as a text model: {reason}") from error
+    if faults := find_non_finite(dict(model.named_parameters())):
+        raise ModelError(f"{source}: its weights are damaged: {', '.join(faults[:5])}")
     return model.eval(), tokenizer
 
 
@@ -214,7 +217,10 @@ def load_text(folder: str | Path) -> LoadedText:
         speech = parse_as(SpeechConfig, facts["speech"])
         given = facts["fusion"] | {"streams": {k: StreamShape(**v) for k, v in facts["fusion"]["streams"].items()}}
         fusion = Fusion(FusionShape(**given))
-        fusion.load_state_dict(load_file(folder / "fusion.safetensors"))
+        tensors = load_file(folder / "fusion.safetensors")
+        if faults := find_non_finite(tensors):
+            raise ValueError(", ".join(faults[:5]))
+        fusion.load_state_dict(tensors)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, RecursionError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise ModelError(f"{folder} is no text model of bigfoot, or damaged: {reason}") from error

@@ -17,11 +17,11 @@ def plain(model, tokens, memory):
     for layer in model.layers:
         x = x + attend(layer.attention, layer.attention_norm(x), layer.attention_norm(x), causal=True)
         first, *others = memory.split(7, dim=-1)
-        heard = attend(layer.memory_attention, layer.memory_norm(x), first, causal=False)
+        read = attend(layer.memory_attention, layer.memory_norm(x), first, causal=False)
         for index, stream in enumerate(others):
             more = attend(layer.stream_attentions[index], layer.memory_norm(x), stream, causal=False)
-            heard = heard + torch.tanh(layer.stream_gates[index]) * more
-        x = x + heard
+            read = read + torch.tanh(layer.stream_gates[index]) * more
+        x = x + read
         x = x + layer.feed_forward(layer.feed_forward_norm(x))
     return torch.nn.functional.linear(model.norm(x), model.embedding.weight)
 
@@ -59,8 +59,8 @@ def width(model):
 def test_equals_a_plain_loop_with_any_cache_and_padding(model):
     tokens, memory = torch.randint(0, 9, (2, 6)), torch.randn(2, 5, width(model))
     memory_mask = torch.tensor([[True] * 5, [False, False, True, True, True]])
-    heard = memory[0], memory[1, 2:]
-    expected = torch.stack([plain(model, row.tolist(), states) for row, states in zip(tokens, heard, strict=True)])
+    memories = memory[0], memory[1, 2:]
+    expected = torch.stack([plain(model, row.tolist(), states) for row, states in zip(tokens, memories, strict=True)])
     torch.testing.assert_close(model(tokens, memory, memory_mask), expected, atol=1e-5, rtol=1e-5)
     cache, found = model.start(memory, memory_mask), []
     for begin, end in ((0, 3), (3, 4), (4, 6)):

@@ -40,8 +40,8 @@ def test_with_closed_gates_it_is_the_language_model_itself(train, build_model, s
     expected = GPT2LMHeadModel.from_pretrained(small_gpt2).eval()(
         torch.cat([torch.tensor([[model.decoder.text.begin_id]]), labels], dim=1)
     ).logits
-    heard = model(speech[0], decoder_labels=labels).decoder_logits
-    torch.testing.assert_close(heard, expected, atol=1e-5, rtol=0)
+    logits = model(speech[0], decoder_labels=labels).decoder_logits
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
     opened = open_gates_(model)(speech[0], decoder_labels=labels).decoder_logits
     assert float((opened - expected).abs().max()) > 1e-2
 

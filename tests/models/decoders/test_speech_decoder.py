@@ -34,6 +34,7 @@ def ask(model, speech, labels):
     return model(speech, torch.ones_like(speech, dtype=torch.bool), decoder_labels=labels)
 
 
+@pytest.mark.grid
 @torch.no_grad()
 def test_padding_never_changes_what_the_decoder_says(model, speech):
     labels = torch.tensor([[4, 9, 9, 5], [7, 8, -100, -100], [6, -100, -100, -100]])[: len(speech)]
