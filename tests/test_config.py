@@ -1,7 +1,9 @@
 import ast
+import collections
 import dataclasses
 import inspect
 import typing
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +11,13 @@ import bigfoot.config
 from bigfoot.config import find_config, save_config, to_dict
 from bigfoot.data.settings import DataConfig
 from bigfoot.errors import ConfigError
+from bigfoot.models.decoders import shape as decoder_shape
+from bigfoot.models.tasks import shape as task_shape
 from bigfoot.pipeline.settings import Config, load_config, read_config
+from bigfoot.tasks.settings import HeadConfig
+from bigfoot.training.finetuning import DecoderConfig
+
+ROOT = Path(__file__).resolve().parent.parent
 
 WRONG = {
     "student.conv_gruops=4": ("student.conv_gruops", "unknown_key"),
@@ -116,6 +124,8 @@ def test_two_rates_of_parts_are_both_meant(tmp_path):
     overrides = [f"distill.learning_rate_factors.{part}" for part in ("encoder=0.1", "feature_encoder=0.2")]
     config = load_config(tmp_path / "c.yaml", overrides)
     assert config.distill.learning_rate_factors == {"encoder": 0.1, "lm_head": 3.0, "feature_encoder": 0.2}
+    emptied = load_config(tmp_path / "c.yaml", ["distill.learning_rate_factors={}", overrides[0]])
+    assert emptied.distill.learning_rate_factors == {"encoder": 0.1}
     assert config.finetune.learning_rate_factors == {}
 
 
@@ -177,6 +187,40 @@ def test_every_field_has_a_sentence():
 def test_settings_are_declared_once():
     names = [section.__name__ for section in settings_classes()]
     assert len(names) == len(set(names))
+
+
+def words_of(path):
+    """Lists of words that a module writes out: of ``one_of``, and in tuples, lists and sets."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        is_rule = isinstance(node, ast.Call) and ast.unparse(node.func) == "one_of"
+        items = node.args if is_rule else getattr(node, "elts", [])
+        values = (item.value for item in items if isinstance(item, ast.Constant))
+        words = frozenset(value for value in values if isinstance(value, str))
+        if len(words) > 2:
+            yield words, is_rule
+
+
+@pytest.mark.slow
+def test_the_words_of_a_setting_are_written_once():
+    found = [(words, is_rule, path) for path in (ROOT / "bigfoot").rglob("*.py") for words, is_rule in words_of(path)]
+    places = collections.defaultdict(list)
+    for words, _, path in found:
+        places[words].append(path.relative_to(ROOT).as_posix())
+    twice = {words: places[words] for words, is_rule, _ in found if is_rule and len(places[words]) > 1}
+    # Networks are below torch, and settings are read without it: see the next test.
+    assert {words: paths for words, paths in twice.items() if not any("models/" in path for path in paths)} == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (DecoderConfig, decoder_shape._WORDS),
+        (HeadConfig, {"pooling": task_shape.POOLING_NAMES, "layers": task_shape.LAYERS, "link": task_shape.LINKS}),
+    ],
+)
+def test_settings_of_a_network_name_what_it_takes(settings, words):
+    ours = {field.name: set(field.metadata["words"]) for field in dataclasses.fields(settings) if field.name in words}
+    assert ours == {name: set(given) for name, given in words.items()}
 
 
 def test_names_that_moved_are_still_found():

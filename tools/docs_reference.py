@@ -24,7 +24,15 @@ from bigfoot.errors import plain_errors
 with plain_errors():  # without the extra [train]: its install line
     from bigfoot import Config
     from bigfoot.cli import app
+    from bigfoot.study.plan import ComparisonConfig
     from bigfoot.tasks.speech_llm.settings import SpeechLLMConfig
+    from bigfoot.tasks.text.settings import TrainTextConfig
+
+_FILES = {
+    "": Config, "Speech LLM": SpeechLLMConfig, "Classifier of text": TrainTextConfig,
+    "Comparison of methods": ComparisonConfig,
+}  # fmt: skip
+"""What a YAML file can configure, by the title of its sections."""
 
 
 def main(folder: Path) -> None:
@@ -66,9 +74,11 @@ def configuration() -> str:
         "# Configuration", "",
         "A YAML file holds only what differs from these defaults; `key=value` on the command line overrides it.", "",
     ]  # fmt: skip
-    sections = [(f"`{prefix}`" if prefix else "The run", prefix, kind) for prefix, kind in _sections("", Config)]
-    for prefix, kind in _sections("", SpeechLLMConfig):
-        sections.append((f"Speech LLM: `{prefix}`" if prefix else "Speech LLM, `kind: speech_llm`", prefix, kind))
+    sections = [
+        (": ".join(filter(None, [what, f"`{prefix}`" if prefix else ""])) or "The run", prefix, settings)
+        for what, whole in _FILES.items()
+        for prefix, settings in _sections("", whole)
+    ]
     for title, prefix, settings in sections:
         lines += [f"## {title}", "", inspect.cleandoc(settings.__doc__ or ""), ""]
         rows = list(_key_rows(prefix, settings))

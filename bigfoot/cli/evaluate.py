@@ -80,7 +80,9 @@ def _evaluate_speech_llm(
 ) -> None:
     from bigfoot.pipeline.speech_llm.evaluate import evaluate_speech_llm
 
-    scores = evaluate_speech_llm(model, config, overrides, split, Path(run_dir))
+    scores = evaluate_speech_llm(
+        model, config, overrides, split, Path(run_dir), on_note=partial(typer.echo, err=True)
+    )
     if json_output:
         typer.echo(json.dumps({task: asdict(score) for task, score in scores.items()}, indent=2))
         return

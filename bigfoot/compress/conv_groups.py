@@ -20,14 +20,13 @@ from bigfoot.compress.least_squares import (
     without_bias,
 )
 from bigfoot.compress.registry import blaming, technique
+from bigfoot.compress.settings import CONV_INITS
 from bigfoot.config import Problem
 from bigfoot.errors import ModelError, UnfitError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.feature_encoder import PaddedAudio
 from bigfoot.models.reshape import load_plain_state, plain_state, reshape_config
-
-INITS = ("slice", "permute", "least_squares")
 
 
 @dataclass(frozen=True)
@@ -118,8 +117,8 @@ def check_init(shape: BigfootConfig, config: ConvGroups) -> Iterator[Problem]:
     Yields:
         A problem if it is unknown, or needs dense kernels of their own where there are none.
     """
-    if config.init not in INITS:
-        yield Problem("init", "unknown_word", f"{config.init!r} is none of {', '.join(INITS)}")
+    if config.init not in CONV_INITS:
+        yield Problem("init", "unknown_word", f"{config.init!r} is none of {', '.join(CONV_INITS)}")
     elif config.init != "slice" and not _is_dense(shape):
         message = f"{config.init} needs dense kernels that are not shared; use slice, or group first"
         yield Problem("init", "not_dense", message)

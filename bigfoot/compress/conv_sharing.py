@@ -19,13 +19,12 @@ from bigfoot.compress.least_squares import (
     without_bias,
 )
 from bigfoot.compress.registry import blaming, technique
+from bigfoot.compress.settings import SHARING_INITS
 from bigfoot.config import Problem
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.feature_encoder import PaddedAudio
 from bigfoot.models.reshape import load_plain_state, plain_state, reshape_config
-
-INITS = ("mean", "first", "last", "least_squares")
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,8 @@ def _listed(sharing: object) -> object:
 
 
 def _check(_: BigfootConfig, config: ConvSharing) -> Iterator[Problem]:
-    if config.init not in INITS:
-        yield Problem("init", "unknown_word", f"{config.init!r} is none of {', '.join(INITS)}")
+    if config.init not in SHARING_INITS:
+        yield Problem("init", "unknown_word", f"{config.init!r} is none of {', '.join(SHARING_INITS)}")
 
 
 @technique("conv_sharing", ConvSharing, _reshape, _check)

@@ -9,13 +9,13 @@ from typing import TypeVar
 
 from bigfoot.compress.change import Change
 from bigfoot.compress.registry import technique
+from bigfoot.compress.settings import LAYER_INITS
 from bigfoot.config import Problem
 from bigfoot.errors import UnfitError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.reshape import load_plain_state, plain_state, reshape_config
 
-LAYER_INITS = ("first_k", "last_k", "every_k", "spread")
 _LAYER_WEIGHTS = ("decoder.streams.layer_weights", "task_head.layer_weights")
 _T = TypeVar("_T")
 _LAYER = re.compile(r"encoder\.encoder\.layers\.(\d+)\.")

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from bigfoot.compress.audio import require_audio
+from bigfoot.compress.settings import IMPORTANCES
 from bigfoot.compress.units import Place, Units, find_units
 from bigfoot.config import Problem
 from bigfoot.errors import UnfitError
 from bigfoot.models.ctc import BigfootForCTC, compute_ctc_losses
 from bigfoot.models.reshape import name_in_model, plain_state
 
-IMPORTANCES = ("taylor", "l1", "l2", "activation")
 NEEDS_AUDIO = ("taylor", "activation")
 """Importances that need batches."""
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bigfoot.compress.audio import require_audio
 from bigfoot.compress.change import Change
 from bigfoot.compress.registry import LaterError, technique
-from bigfoot.compress.settings import LowRank
+from bigfoot.compress.settings import WEIGHTINGS, LowRank
 from bigfoot.config import Problem
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
@@ -21,7 +21,6 @@ from bigfoot.models.low_rank import LowRankLinear
 from bigfoot.models.reshape import load_plain_state, plain_state, reshape_config
 from bigfoot.models.shape import LINEARS
 
-WEIGHTINGS = ("activations", "none")
 _RIDGE = 1e-5  # Of the inputs' mean energy: directions that audio never takes still have an inverse.
 
 

@@ -13,6 +13,16 @@ from bigfoot.compress.entries import check_technique
 from bigfoot.config.problems import Problem
 from bigfoot.config.rules import above_zero, not_negative, one_of, share, unknown_words
 
+LAYER_INITS = ("first_k", "last_k", "every_k", "spread")
+"""Rules by which layers stay."""
+CONV_INITS = ("slice", "permute", "least_squares")
+"""Initializations of grouped kernels."""
+SHARING_INITS = ("mean", "first", "last", "least_squares")
+"""Initializations of shared kernels."""
+WEIGHTINGS = ("activations", "none")
+"""Weightings of low ranks."""
+IMPORTANCES = ("taylor", "l1", "l2", "activation")
+"""Judgements of units."""
 PRUNABLE = ("heads", "feed_forward", "conv", "width")
 """What can be pruned."""
 
@@ -28,7 +38,7 @@ class LowRank:
     """Singular values that stay in each; 0 leaves it to ``energy``."""
     energy: float = share(0.9)
     """Share of the squared singular values that stays, where there is no ``rank``."""
-    weighting: str = one_of("activations", "none")
+    weighting: str = one_of(*WEIGHTINGS)
     """``activations`` keeps what matters on training audio, ``none`` what matters to the matrix alone."""
 
 
@@ -52,13 +62,13 @@ class StudentConfig:
     """False leaves the feature encoder as the teacher's."""
     conv_groups: Any = 2
     """Groups of the convolutions 1 and up (0 has one input channel), or a list with one number a layer."""
-    conv_init: str = one_of("slice", "permute", "least_squares")
+    conv_init: str = one_of(*CONV_INITS)
     """How grouped kernels are initialized: ``slice`` (the dense kernel's block diagonal), ``permute`` (the same,
     channels ordered so that it holds the most energy), ``least_squares`` (fitted, on audio, to the dense layer's
     output)."""
     conv_sharing: Any = field(default_factory=list)
     """Lists of convolutions, 0-based and of equal shape, that use one kernel: [[1, 2], [3, 4]]."""
-    conv_sharing_init: str = one_of("mean", "first", "last", "least_squares")
+    conv_sharing_init: str = one_of(*SHARING_INITS)
     """How a shared kernel is initialized: the members' mean, one member, or a fit to their outputs on audio."""
     shape: dict[str, Any] = field(default_factory=dict)
     """What is otherwise than in the teacher, by fields of ``BigfootConfig``: ``hidden_size``, ``num_attention_heads``,
@@ -87,7 +97,7 @@ class Prune:
 
     parts: list[str] = field(default_factory=lambda: ["heads", "feed_forward"])
     """What is cut: attention ``heads``, ``feed_forward`` units, ``conv`` channels, the ``width`` of the frames."""
-    importance: str = one_of("taylor", "l1", "l2", "activation")
+    importance: str = one_of(*IMPORTANCES)
     """How units are judged: ``taylor`` (|weight times gradient| of the CTC loss, needs labels), ``l1`` or ``l2`` norm
     of their weights, ``activation`` (mean square of what they give)."""
     scope: str = one_of("part", "layer", "global")

@@ -243,8 +243,8 @@ def _assign(
         problems.append(Problem(key, "wrong_type", message))
         return
     try:
-        # Merged where it is a dictionary: two overrides of two of its entries are both meant.
-        OmegaConf.update(merged, key, value, merge=known[key].is_dictionary)
+        # Merged where it is a dictionary: two overrides of two of its entries are both meant. {} empties it.
+        OmegaConf.update(merged, key, value, merge=known[key].is_dictionary and value != {})
     except OmegaConfBaseException:
         came = OmegaConf.get_type(OmegaConf.create({"x": value}), "x")
         shown = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value

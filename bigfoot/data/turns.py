@@ -14,13 +14,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from bigfoot.audio.files import read_audio
 from bigfoot.errors import DataError
 from bigfoot.storage.places import is_remote
 from bigfoot.text.json_files import parse_json
 from bigfoot.types import Samples, Seconds
+
+Place: TypeAlias = tuple[str, Seconds, Seconds | None]
 
 _OWN = ("dialogue", "audio", "start", "end", "speaker", "text")
 
@@ -49,6 +51,11 @@ class Turn:
     end: Seconds | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def place(self) -> Place:
+        """Which part of which file is read: a name is a turn's own in its file of turns alone."""
+        return str(self.audio), self.start, self.end
+
     def read(self, sample_rate: int) -> Samples:
         """Read its audio, (N,)."""
         duration = None if self.end is None else self.end - self.start
@@ -70,7 +77,8 @@ def read_turns(path: str | Path) -> list[list[Turn]]:
         Turns by dialogue, dialogues in order of their first turns.
 
     Raises:
-        DataError: the file is missing or holds no turn, or a line is no turn; its number is given.
+        DataError: the file is missing or holds no turn, or a line is no turn, or stands behind a later one of the same
+            recording; its number is given.
 
     Examples:
         >>> import tempfile
@@ -83,7 +91,7 @@ def read_turns(path: str | Path) -> list[list[Turn]]:
         raise DataError(f"{path}: turns are read from this machine, with the audio beside them; copy the folder here")
     file = Path(path).expanduser()
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: expected JSON lines of turns, and it cannot be read ({error})") from error
     dialogues: dict[str, list[Turn]] = {}
@@ -108,7 +116,14 @@ def _read_turn(line: str, place: str, folder: Path, dialogues: Mapping[str, Sequ
         raise DataError(f"{place}: the end, {end} s, is not after the start, {start} s")
     audio = folder / Path(raw["audio"]).expanduser()
     dialogue = _text(raw.get("dialogue")) or audio.stem
-    name = f"{dialogue}#{len(dialogues.get(dialogue, ())) + 1}"
+    before = dialogues.get(dialogue, ())
+    if before and before[-1].audio == audio and start < before[-1].start:
+        # It would be the history of what it follows.
+        raise DataError(
+            f"{place}: starts at {start} s, before the turn above it ({before[-1].start} s): put the turns of "
+            f"{dialogue} in order of time"
+        )
+    name = f"{dialogue}#{len(before) + 1}"
     metadata = {key: _text(value) for key, value in raw.items() if key not in _OWN}
     return Turn(
         name, dialogue, _text(raw.get("speaker")), " ".join(_text(raw.get("text")).split()), audio, start, end,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -15,6 +16,8 @@ from bigfoot.models.speech_llm.packing import Layout
 from bigfoot.models.speech_llm.tokens import PromptTokenizer
 from bigfoot.text.prompts import Piece
 from bigfoot.types import Samples
+
+log = logging.getLogger("bigfoot")
 
 _UNFINISHED = "\ufffd"
 """Stands at the end of a text whose last character still lacks bytes."""
@@ -79,4 +82,6 @@ def answer(
         loaded.model, [Layout(pieces, layout.output.to(device))], speech, most_new_tokens=most_new_tokens,
         streamer=TextStreamer(loaded.tokens, on_text),
     )  # fmt: skip
+    if len(found[0]) >= most_new_tokens:
+        log.warning("the answer is cut after %d tokens, before its end", most_new_tokens)
     return loaded.tokens.decode(found[0])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import GenerationConfig
 
 from bigfoot.errors import DataError
 from bigfoot.models.speech_llm.model import SpeechInput, SpeechLLM
@@ -34,22 +36,47 @@ def generate(
     Raises:
         DataError: prompt and output have more tokens than the language model takes.
     """
+    # Before the encoder runs: on a recording of minutes it takes gigabytes.
+    _check_room(model, prompts, speech, most_new_tokens)
     recordings = model.embed_speech(speech) if isinstance(speech, SpeechInput) else speech
     packed = model.pack(prompts, recordings, "left")
-    longest, most = packed.inputs_embeds.shape[1], model.most_tokens
-    if most is not None and longest + most_new_tokens > most:
-        raise DataError(
-            f"a prompt of {longest} tokens with {most_new_tokens} new ones is longer than the {most} that the language "
-            "model takes: shorten the prompt, or allow fewer new tokens"
-        )
     head = model.language_model.get_output_embeddings().weight.shape[0]
     unknown = list(range(model.vocab_size, head))
-    tokens = model.language_model.generate(
-        inputs_embeds=packed.inputs_embeds, attention_mask=packed.attention_mask.long(),
-        max_new_tokens=most_new_tokens, do_sample=False, num_beams=1, use_cache=use_cache, eos_token_id=model.end_id,
-        pad_token_id=model.end_id, suppress_tokens=unknown or None, streamer=streamer,
-    )  # fmt: skip
+    with _without_settings(model.language_model):
+        tokens = model.language_model.generate(
+            inputs_embeds=packed.inputs_embeds, attention_mask=packed.attention_mask.long(),
+            max_new_tokens=most_new_tokens, do_sample=False, num_beams=1, use_cache=use_cache,
+            eos_token_id=model.end_id, pad_token_id=model.end_id, suppress_tokens=unknown or None, streamer=streamer,
+        )  # fmt: skip
     return [_until(row.tolist(), model.end_id) for row in tokens]
+
+
+def _check_room(
+    model: SpeechLLM, prompts: Sequence[Layout], speech: SpeechInput | Sequence[Tensor], most_new_tokens: int
+) -> None:
+    if isinstance(speech, SpeechInput):
+        counts = model.count_embeddings(speech.attention_mask.sum(-1).tolist())
+    else:
+        counts = [len(embeddings) for embeddings in speech]
+    longest = max(
+        sum(counts[piece] if isinstance(piece, int) else len(piece) for piece in prompt.pieces) for prompt in prompts
+    )
+    if model.most_tokens is not None and longest + most_new_tokens > model.most_tokens:
+        raise DataError(
+            f"a prompt of {longest} tokens with {most_new_tokens} new ones is longer than the {model.most_tokens} that "
+            "the language model takes: shorten the recording or the prompt, or allow fewer new tokens"
+        )
+
+
+@contextmanager
+def _without_settings(language_model: Any) -> Iterator[None]:  # noqa: ANN401 - of transformers' or peft's
+    """Put a folder's settings of generation aside, such as penalties of repetition: they fill in what is not given."""
+    inner = language_model.get_base_model() if hasattr(language_model, "peft_config") else language_model
+    kept, inner.generation_config = inner.generation_config, GenerationConfig()
+    try:
+        yield
+    finally:
+        inner.generation_config = kept
 
 
 def _until(tokens: list[int], end: int) -> list[int]:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 Targets: TypeAlias = dict[str, set[int]]
 """Fields of the teacher's output that are read, with the indices that are read of a tuple; {0} for a tensor."""
 
+DISTANCES = ("mse", "l1", "cosine", "l1_cosine")
+"""Distances between frames of features."""
+
 MASKED = "masked_hidden_states"
 """Among targets: hidden states of the teacher where the student's masked frames are masked for it too."""
 

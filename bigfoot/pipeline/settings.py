@@ -26,6 +26,7 @@ from bigfoot.pipeline.registry import STEPS
 from bigfoot.tasks.settings import TrainTaskConfig
 from bigfoot.training.distilling import DistillConfig, GatesConfig
 from bigfoot.training.finetuning import FinetuneConfig
+from bigfoot.training.settings import PRECISIONS
 
 TRACKERS = ("tensorboard", "wandb", "mlflow", "comet_ml")
 
@@ -62,7 +63,7 @@ class Config:
     """Random seed of data, weights, masks and order."""
     threads: int | None = above_zero(None)
     """CPU threads of torch; null for its default."""
-    precision: str = one_of("auto", "no", "bf16", "fp16")
+    precision: str = one_of(*PRECISIONS)
     """Of training: ``no`` (fp32), ``bf16``, ``fp16``; ``auto`` is bf16 on a GPU that supports it, fp32 elsewhere."""
     trackers: list[str] = field(default_factory=lambda: ["tensorboard"])
     """Trackers of training curves, besides the report: ``tensorboard``, ``wandb``, ``mlflow``, ``comet_ml``; all but

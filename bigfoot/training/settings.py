@@ -12,6 +12,10 @@ _PARTS = ("feature_encoder", "feature_projection", "encoder", "lm_head", "decode
           "adapters", "prompts")  # fmt: skip
 
 
+PRECISIONS = ("auto", "no", "bf16", "fp16")
+"""Precisions of training; ``auto`` is bf16 on a GPU that supports it, fp32 elsewhere."""
+
+
 @dataclass
 class TrainConfig:
     """How a model is trained, whatever the loss."""

@@ -33,7 +33,7 @@ test.jsonl, one turn a line, the turns of a dialogue in order of time:
   {"dialogue": "d1", "audio": "d1.wav", "start": 1.3, "end": 4.4, "speaker": "ann", "role": "client", "text": "i will",
    "stance": "change"}
 Paths of audio are relative to the file. All other columns come along into the files of examples beside the report.
-data.where={role: client} says which turns are classified; empty it for all.
+data.where={role: client} says which turns are classified; data.where={} for all.
 HELP
 }
 

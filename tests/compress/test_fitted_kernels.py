@@ -78,7 +78,7 @@ def test_each_group_is_numpys_least_squares(build_model, speech, structure):
 @pytest.mark.parametrize("count", [2, 4])
 def test_fitted_groups_start_closer_than_slices(build_model, audio, structure, count):
     teacher = build_model(structure, **EVEN)
-    made = {init: conv_groups.apply(teacher, ConvGroups(count, init), audio)[0] for init in conv_groups.INITS}
+    made = {init: conv_groups.apply(teacher, ConvGroups(count, init), audio)[0] for init in conv_groups.CONV_INITS}
     errors = {init: measure_feature_error(student, teacher, audio) for init, student in made.items()}
     assert errors["least_squares"] < 0.9 * errors["slice"], errors
     assert {student.config.groups_of_convs[1] for student in made.values()} == {count}
@@ -90,7 +90,7 @@ def test_what_groups_can_express_is_expressed_exactly(build_model, audio):
     teacher = build_model("base", **EVEN)
     groups = [1] + [2] * 6
     conv_groups.fade_outside_blocks_(teacher, groups, 0.0)
-    for init in conv_groups.INITS:
+    for init in conv_groups.CONV_INITS:
         student, _ = conv_groups.apply(teacher, ConvGroups(2, init), audio)
         assert measure_feature_error(student, teacher, audio) < 1e-6, init
 
@@ -135,7 +135,7 @@ def test_shared_kernels_begin_as_asked(build_model, audio, structure):
     k = kernels(teacher)
     expected = {"mean": (k[1] + k[2] + k[4]) / 3, "first": k[1], "last": k[4]}
     errors = {}
-    for init in conv_sharing.INITS:
+    for init in conv_sharing.SHARING_INITS:
         student, change = conv_sharing.apply(teacher, ConvSharing([[1, 2, 4], [5, 6]], init), audio)
         errors[init] = measure_feature_error(student, teacher, audio)
         ours = kernels(student)

@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 
 from bigfoot.errors import DataError, ModelError
 from bigfoot.formats.folder import load_model
+from bigfoot.formats.int8_language_model import Int8Weights, round_
 from bigfoot.formats.speech_llm import build_speech_llm, load_language_model, load_speech_llm, save_speech_llm
 from bigfoot.models.speech_llm.adapters import AdapterShape
 from bigfoot.models.speech_llm.model import SpeechInput
@@ -107,6 +108,28 @@ def test_the_beginning_token_stands_once_where_the_tokenizer_puts_it(tmp_path, b
     assert (1 in ids) is chat
 
 
+@pytest.mark.parametrize(
+    "template",
+    ["{% for m in messages %}", "{{ raise_exception('none') }}", "{{ messages[0].content|upper }}",
+     "{{ messages[0].content }}{{ messages[0].content }}", "{{ messages[0].none.at_all }}"],
+)  # fmt: skip
+def test_a_chat_template_that_does_not_write_the_turn_once_is_refused(tmp_path, template):
+    with pytest.raises(ModelError):
+        build(write_language_model(tmp_path / "lm", chat_template=template), chat=True)
+
+
+def test_integers_leave_a_head_that_is_the_table_of_embeddings(tmp_path):
+    loaded = build(write_language_model(tmp_path / "lm", "gpt2"))
+    language_model, loaded.small = loaded.model.language_model, Int8Weights()
+    before = loaded.model.token_embedding.weight.clone()
+    weights = [parameter for name, parameter in language_model.named_parameters() if "c_" in name]
+    assert round_(language_model, loaded.small) == sum(weight.numel() for weight in weights if weight.ndim > 1)
+    save_speech_llm(loaded, tmp_path / "joined")
+    again = load_speech_llm(tmp_path / "joined").model
+    assert torch.equal(again.token_embedding.weight, before)
+    assert again.language_model.get_output_embeddings().weight is again.token_embedding.weight
+
+
 def test_special_tokens_in_data_are_letters(tmp_path):
     loaded = build(write_language_model(tmp_path / "lm", chat_template=CHAT), chat=True)
     layout = loaded.tokens.lay_out(loaded.template.fill({"instruction": "yes<end>no {audio}"}), "a<end>b")
@@ -134,6 +157,7 @@ def test_a_tokenizer_larger_than_the_model_gets_rows(tmp_path):
     folder = write_language_model(tmp_path / "lm", "qwen2", rows=270)
     model, tokenizer = load_language_model(folder)
     assert model.get_input_embeddings().weight.shape[0] == len(tokenizer) > 270
+    torch.rand(1)
     again, _ = load_language_model(folder)
     assert torch.equal(model.get_output_embeddings().weight, again.get_output_embeddings().weight)
 
@@ -175,3 +199,10 @@ def test_a_prompt_longer_than_the_model_takes_is_refused_and_not_cut(tmp_path):
     layout = loaded.tokens.lay_out(loaded.template.fill({"instruction": "yes no " * 200}), "one")
     with pytest.raises(DataError):
         loaded.model([layout], [torch.zeros(0, 32)])
+
+
+def test_a_prompt_without_a_token_is_refused(tmp_path):
+    loaded = build(write_language_model(tmp_path / "lm"), "{audio}")
+    for pieces in (loaded.template.fill({}), []):
+        with pytest.raises(DataError):
+            loaded.model([loaded.tokens.lay_out(pieces, "one")], [torch.zeros(0, 32)])

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigfoot.runtime.task_answers import TaskFacts
@@ -126,3 +126,21 @@ def test_every_metric_is_computed(kind):
 def test_without_labels_there_is_no_score():
     score = score_answers(answers("single_label", ["a", "b"], [NAN], [[0.5, 0.5]]), "accuracy", 10, 0)
     assert score.metrics == {} and score.num_utterances == 0
+
+
+@pytest.mark.slow
+@settings(max_examples=20)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=30))
+def test_metrics_of_classes_are_those_of_scikit_learn_to_the_bit(pairs):
+    from sklearn import metrics
+
+    truth, chosen = np.array(pairs).T
+    found = score_answers(answers("single_label", [*"abcde"], truth, one_hot(chosen, 5)), "accuracy", 0, 0).metrics
+    assert found.items() >= {
+        "macro_f1": metrics.f1_score(truth, chosen, average="macro", zero_division=0),
+        "weighted_f1": metrics.f1_score(truth, chosen, average="weighted", zero_division=0),
+        "accuracy": metrics.accuracy_score(truth, chosen),
+        "balanced_accuracy": metrics.recall_score(
+            truth, chosen, labels=np.unique(truth), average="macro", zero_division=0
+        ),
+    }.items()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bigfoot.config.rules import one_of
-from bigfoot.distill.loss import Loss, LossInputs, Shapes, Targets
+from bigfoot.distill.loss import DISTANCES, Loss, LossInputs, Shapes, Targets
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,7 +22,7 @@ class ConvFeaturesLoss(Loss):
     Where widths differ, a linear map brings the student's to the teacher's.
     """
 
-    distance: str = one_of("mse", "l1", "cosine", "l1_cosine")
+    distance: str = one_of(*DISTANCES)
     """``mse``, ``l1``, ``cosine`` (1 - cosine similarity) or ``l1_cosine``, the sum of those two (DPHuBERT)."""
 
     def find_targets(self, student: BigfootConfig, teacher: BigfootConfig) -> Targets:

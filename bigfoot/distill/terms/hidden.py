@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bigfoot.config.problems import Problem
 from bigfoot.config.rules import above_zero, one_of
-from bigfoot.distill.loss import Loss, LossInputs, Shapes, Targets
+from bigfoot.distill.loss import DISTANCES, Loss, LossInputs, Shapes, Targets
 from bigfoot.distill.matches import LayerMatch, build_matches, mean_problems, states_of
 from bigfoot.errors import ModelError
 
@@ -26,7 +26,7 @@ class HiddenLoss(Loss):
     Where widths differ, a linear map for each match brings the student's states to the teacher's.
     """
 
-    distance: str = one_of("mse", "l1", "cosine", "l1_cosine")
+    distance: str = one_of(*DISTANCES)
     """``mse``, ``l1``, ``cosine`` (1 - cosine similarity) or ``l1_cosine``, the sum of those two (DPHuBERT)."""
     matches: Any = "proportional"
     """``proportional``, or a list of [student, teacher] indices into ``hidden_states`` (0 = encoder input)."""

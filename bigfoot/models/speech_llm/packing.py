@@ -65,13 +65,18 @@ def pack(
         most_tokens: positions that the language model has; None where it has no limit.
 
     Raises:
-        DataError: an example is longer than that: cutting it would cut its output.
+        DataError: an example is longer than that: cutting it would cut its output. Or it has no prompt at all.
     """
     rows, labels = [], []
     for example in layouts:
         pieces = (*example.pieces, example.output)
         parts = [recordings[piece] if isinstance(piece, int) else embed(piece) for piece in pieces]
-        row = torch.cat([part for part in parts if len(part)]) if any(map(len, parts)) else parts[-1]
+        if not any(map(len, parts[:-1])):
+            raise DataError(
+                "a prompt without a token: it has no text, and its recording is shorter than a frame or left out; put "
+                "text around {audio} in the template"
+            )
+        row = torch.cat([part for part in parts if len(part)])
         rows.append(row)
         label = torch.full((len(row),), -100, dtype=torch.long, device=row.device)
         label[len(row) - len(example.output) :] = example.output

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from bigfoot.text.prompts import Markup, Piece, Speech
 
 _CONTENT = "bigfoot content"
 """Stands for the prompt while the chat template is rendered."""
+_REMEMBERED = 2**14
+"""Texts whose tokens are kept."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class PromptTokenizer:
         chat: put prompts into the tokenizer's chat template, as the turn of a user.
 
     Raises:
-        ModelError: there is no end token, or no chat template where one is wanted.
+        ModelError: there is no end token, or no chat template where one is wanted, or none that writes a turn once.
     """
 
     tokenizer: Any
@@ -36,31 +39,45 @@ class PromptTokenizer:
             raise ModelError("the tokenizer of the language model has no end token (eos_token), which ends an output")
         if self.chat and not self.tokenizer.chat_template:
             raise ModelError("the tokenizer of the language model has no chat template: set chat to false")
+        if self.chat:
+            _ = self._around  # what is wrong with the template is found here
 
     @property
     def end_id(self) -> int:
         """The token that ends an output."""
         return int(self.tokenizer.eos_token_id)
 
-    @property
+    @cached_property
     def begin_ids(self) -> list[int]:
         """What the tokenizer puts before a text: its beginning token, or nothing."""
         begin, plain = self.tokenizer.bos_token_id, self.tokenizer("a").input_ids
         return [int(begin)] if begin is not None and plain[:1] == [begin] else []
 
-    def _ids(self, piece: Markup | str) -> list[int]:
+    def _tokenize(self, piece: Markup | str) -> Sequence[int]:
         if isinstance(piece, Markup):
-            return list(self.tokenizer(piece.text, add_special_tokens=False).input_ids)
+            return tuple(self.tokenizer(piece.text, add_special_tokens=False).input_ids)
         # What comes from the data cannot end a turn, or begin one.
-        return list(self.tokenizer(piece, add_special_tokens=False, split_special_tokens=True).input_ids)
+        return tuple(self.tokenizer(piece, add_special_tokens=False, split_special_tokens=True).input_ids)
 
-    def _in_chat(self, pieces: Sequence[Piece]) -> list[Piece]:
+    @cached_property
+    def _ids(self) -> Callable[[Markup | str], Sequence[int]]:
+        # Turns come back in histories, in every epoch, and once more to be counted.
+        return lru_cache(_REMEMBERED)(self._tokenize)
+
+    @cached_property
+    def _around(self) -> tuple[Markup, Markup]:
+        """What the chat template writes before and after a user's turn."""
         turn = [{"role": "user", "content": _CONTENT}]
-        text = self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-        before, found, after = text.partition(_CONTENT)
-        if not found:
-            raise ModelError("the chat template of the language model leaves out what a user writes")
-        return [Markup(before), *pieces, Markup(after)]
+        try:
+            text = str(self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
+        # Templates are programs: jinja's errors, and those of what they call.
+        except Exception as error:
+            raise ModelError(f"the chat template of the language model cannot be used ({error})") from error
+        parts = text.split(_CONTENT)
+        if len(parts) != 2:
+            count = len(parts) - 1
+            raise ModelError(f"the chat template of the language model writes a user's turn {count} times, not once")
+        return Markup(parts[0]), Markup(parts[1])
 
     def lay_out(self, pieces: Sequence[Piece], output: str | None = None, first: int = 0) -> Layout:
         """Tokenize a prompt.
@@ -70,9 +87,9 @@ class PromptTokenizer:
             output: to learn or to score, an end token is added; None to generate.
             first: number of the example's first recording in its batch.
         """
-        whole = self._in_chat(pieces) if self.chat else [*pieces]
+        whole: Sequence[Piece] = [self._around[0], *pieces, self._around[1]] if self.chat else pieces
         begin = self.begin_ids
-        text = whole[0].text if isinstance(whole[0], Markup) else ""
+        text = whole[0].text if whole and isinstance(whole[0], Markup) else ""
         if begin and self.chat and text.startswith(self.tokenizer.bos_token):
             begin = []  # The template has written it.
         found: list[torch.Tensor | int] = [torch.tensor(begin, dtype=torch.long)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bigfoot.config import Problem, read_settings
@@ -16,8 +16,9 @@ from bigfoot.tasks.speech_llm.settings import SpeechLLMConfig
 
 
 def evaluate_speech_llm(
-    model: str, path: str, overrides: Sequence[str], split: str, folder: Path
-) -> dict[str, AnswerScore]:
+    model: str, path: str, overrides: Sequence[str], split: str, folder: Path,
+    on_note: Callable[[str], None] = lambda _: None,
+) -> dict[str, AnswerScore]:  # fmt: skip
     """Evaluate a model on the tasks of a configuration.
 
     Args:
@@ -26,6 +27,7 @@ def evaluate_speech_llm(
         overrides: ``key=value`` each.
         split: ``dev`` or ``test``.
         folder: where a file of examples is written for each task.
+        on_note: called with what was cut.
 
     Returns:
         Scores by task.
@@ -47,6 +49,9 @@ def evaluate_speech_llm(
     loaded = load_speech_llm(model, trust_remote_code=config.language_model.trust_remote_code)
     scores = {}
     for task in config.tasks:
-        answered, scores[task] = judge_task(PromptBuilder(loaded, config.data), config, task, examples)
+        builder = PromptBuilder(loaded, config.data)
+        answered, scores[task] = judge_task(builder, config, task, examples)
         write_answers(answered, folder / f"examples_{split}_{task}.jsonl")
+        for note in builder.cuts.describe(f"{split}, {task}"):
+            on_note(note)
     return scores

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from bigfoot.compress.depth import Depth
 from bigfoot.compress.registry import apply_technique
 from bigfoot.config import to_dict
-from bigfoot.data.turns import Turn
+from bigfoot.data.turns import Place, Turn
+from bigfoot.errors import DataError
 from bigfoot.formats.folder import load_model
 from bigfoot.formats.huggingface import fetch_folder
 from bigfoot.formats.int8_language_model import Int8Weights, round_
@@ -64,7 +65,7 @@ class SpeechLLMRun:
     examples: dict[str, list[Example]]
     fingerprint: str
     results: list[StepResult] = field(default_factory=list)
-    states: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    states: dict[str, dict[Place, Tensor]] = field(default_factory=dict)
 
     def load(self, result: StepResult) -> LoadedSpeechLLM:
         """Load the model of a step."""
@@ -82,10 +83,16 @@ def read_splits(config: SpeechLLMConfig, splits: Sequence[str]) -> tuple[dict[st
 
     Returns:
         Examples by split, and a digest of the files, their settings, and the sizes and times of their audio.
+
+    Raises:
+        DataError: see ``read_examples``; or a recording is missing, which training would find out hours later.
     """
     files = {split: getattr(config.data, split) for split in splits}
     found = {split: read_examples(path, config) for split, path in files.items()}
-    audio = sorted({str(turn.audio) for examples in found.values() for example in examples for turn in _turns(example)})
+    turns = [turn for examples in found.values() for example in examples for turn in _turns(example)]
+    audio = sorted({str(turn.audio) for turn in turns})
+    if missing := [path for path in audio if not Path(path).is_file()]:
+        raise DataError(f"{missing[0]}: no such file; {len(missing)} of {len(audio)} recordings of turns are missing")
     stamps = [(path, _stamp(Path(path))) for path in audio]
     tasks = [{key: value for key, value in to_dict(config.section(task)).items() if key in _LEARNED}
              for task in config.tasks]  # fmt: skip

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bigfoot.data.augment import stable_seed
 from bigfoot.data.batches import Batch, Position, collate
+from bigfoot.data.turns import Place
 from bigfoot.distill.speech_llm import PromptBatch
 from bigfoot.distill.token_logits import TopTokens
 from bigfoot.models.speech_llm.model import SpeechInput
@@ -26,11 +27,13 @@ class TurnBatch(Batch):
 
     Args:
         layouts: of the prompts.
+        places: of the recordings.
         teacher: cached distributions; None where no loss reads them.
         spoken: recordings with their transcripts' tokens.
     """
 
     layouts: Sequence[Layout] = ()
+    places: Sequence[Place] = ()
     teacher: TopTokens | None = None
     spoken: Sequence[tuple[int, Tensor]] = ()
 
@@ -85,7 +88,8 @@ def collate_prompts(
     """
     silent = replace(builder.loaded.processor, tokenizer=None, decoder_tokenizer=None)
     batch = collate([utterance for prompt in prompts for utterance in prompt.utterances()], silent, position)
-    return TurnBatch(**vars(batch), layouts=builder.lay_out(prompts, answers))
+    places = [turn.place for prompt in prompts for turn in prompt.recordings]
+    return TurnBatch(**vars(batch), layouts=builder.lay_out(prompts, answers), places=places)
 
 
 @dataclass

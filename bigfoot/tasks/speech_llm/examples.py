@@ -92,7 +92,8 @@ def _find_answer(turns: Sequence[Turn], number: int, task: str, config: SpeechLL
     if task == TRANSCRIBE:
         return turns[number].text
     if task == CLASSIFY:
-        return turns[number].column(config.classify.column)
+        label = turns[number].column(config.classify.column)
+        return label if label.strip() else ""
     return turns[number + 1].text if number + 1 < len(turns) else ""
 
 
@@ -105,13 +106,13 @@ def find_labels(config: ClassifyConfig, train: Sequence[Example], test: Sequence
         test: others, whose labels must be among them.
 
     Raises:
-        DataError: an example has another label, or there are fewer than two labels.
+        DataError: an example has another label, or there are fewer than two labels, or one without letters.
     """
     here = [example for example in train if example.task == CLASSIFY]
     labels = [*config.labels] or sorted({example.answer for example in here})
     for example in (*here, *test):
         if example.task == CLASSIFY and example.answer not in labels:
             raise DataError(f"{example.turn.id}: label {example.answer!r} is none of {', '.join(labels)}")
-    if len(set(labels)) < 2 or len(set(labels)) < len(labels):
-        raise DataError(f"classify: expected two labels or more, each once, got {labels}")
+    if len(set(labels)) < 2 or len(set(labels)) < len(labels) or not all(map(str.strip, labels)):
+        raise DataError(f"classify: expected two labels or more, each once and none of them blank, got {labels}")
     return labels

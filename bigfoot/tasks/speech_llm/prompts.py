@@ -20,23 +20,29 @@ from bigfoot.types import Samples
 
 @dataclass
 class Cuts:
-    """Turns of histories that did not fit.
+    """What did not fit: turns of histories, and ends of answers.
 
     Args:
         turns: how many were left out, by example.
+        answers: whether a generated answer had no end yet at ``most_new_tokens``, by example.
     """
 
     turns: dict[str, int] = field(default_factory=dict)
+    answers: dict[str, bool] = field(default_factory=dict)
 
     def describe(self, split: str) -> list[str]:
-        """Return a sentence for the report; none where nothing was cut."""
-        lost = [count for count in self.turns.values() if count]
-        if not lost:
-            return []
-        return [
-            f"{split}: {len(lost)} of {len(self.turns)} prompts lost their oldest turns of history, {sum(lost)} in "
-            "all: they are longer than the language model takes, or than data.most_tokens"
-        ]
+        """Return sentences for the report; none where nothing was cut."""
+        lost, found = [count for count in self.turns.values() if count], []
+        if lost:
+            found.append(
+                f"{split}: {len(lost)} of {len(self.turns)} prompts lost their oldest turns of history, {sum(lost)} in "
+                "all: they are longer than the language model takes, or than data.most_tokens"
+            )
+        if cut := sum(self.answers.values()):
+            found.append(
+                f"{split}: {cut} of {len(self.answers)} generated answers were cut at most_new_tokens, before their end"
+            )
+        return found
 
 
 @dataclass(frozen=True)

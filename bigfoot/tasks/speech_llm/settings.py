@@ -6,14 +6,16 @@ import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from bigfoot.compress.settings import LAYER_INITS
 from bigfoot.config import Problem, above_zero, not_negative, one_of, unknown_words
 from bigfoot.data.settings import SpecAugmentConfig
 from bigfoot.distill.speech_llm import SpeechLLMLosses
 from bigfoot.errors import ModelError
 from bigfoot.install import install_hint
 from bigfoot.models.speech_llm.adapters import AdapterShape
+from bigfoot.tasks.settings import METRICS
 from bigfoot.text.prompts import HISTORY, PromptTemplate
-from bigfoot.training.settings import TrainConfig
+from bigfoot.training.settings import PRECISIONS, TrainConfig
 
 TRANSCRIBE, CLASSIFY, FORECAST = TASKS = ("transcribe", "classify", "forecast")
 STAGES = ("train_adapter", "train_lora", "train_full", "recover")
@@ -73,7 +75,7 @@ class TranscribeConfig:
     instruction: str = "Transcribe."
     """Stands at ``{instruction}``."""
     most_new_tokens: int = above_zero(64)
-    """Longest answer that is generated; a longer reference is an error."""
+    """Longest answer that is generated; how many were cut there is reported."""
 
 
 @dataclass
@@ -91,7 +93,7 @@ class ClassifyConfig:
     calibrate: bool = False
     """Subtract the log-likelihood of each label after a prompt without speech, transcript and history (Zhao et al.,
     2021, section 4)."""
-    metric: str = one_of("macro_f1", "weighted_f1", "accuracy", "balanced_accuracy")
+    metric: str = one_of(*METRICS["single_label"])
     """What the report shows with an interval."""
     floor_columns: list[str] = field(default_factory=list)
     """Columns, such as ``text``, by which a guess is made that every model must beat: of train's turns with the same
@@ -105,7 +107,7 @@ class ForecastConfig:
     instruction: str = "Continue."
     """Stands at ``{instruction}``."""
     most_new_tokens: int = above_zero(64)
-    """Longest answer that is generated."""
+    """Longest answer that is generated; how many were cut there is reported."""
 
 
 @dataclass
@@ -172,7 +174,7 @@ class ShrinkConfig:
 
     num_hidden_layers: int = not_negative(0)
     """Layers that the encoder keeps; 0 for all."""
-    layer_init: str = one_of("spread", "first_k", "last_k", "every_k")
+    layer_init: str = one_of(*LAYER_INITS, default="spread")
     """Which layers stay: see the step ``student``."""
     rate_divisor: int = above_zero(1)
     """The adapter gives so many times fewer embeddings."""
@@ -212,7 +214,7 @@ class SpeechLLMConfig:
     """Random seed of weights, masks and order."""
     threads: int | None = above_zero(None)
     """CPU threads of torch; null for its default."""
-    precision: str = one_of("auto", "no", "bf16", "fp16")
+    precision: str = one_of(*PRECISIONS)
     """Of training, as in other runs."""
     trackers: list[str] = field(default_factory=list)
     """Trackers of training curves, besides the report, such as ``tensorboard``."""

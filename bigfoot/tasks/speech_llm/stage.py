@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bigfoot.data.batches import Batch
 from bigfoot.data.settings import DataConfig
+from bigfoot.data.turns import Place
 from bigfoot.distill.losses import LossSum
 from bigfoot.distill.speech_llm import TEXT_SPEECH, TOKEN_LOGITS, SpeechLLMLosses, SpeechLLMObjective
 from bigfoot.formats.speech_llm import LoadedSpeechLLM, save_speech_llm
@@ -29,6 +30,7 @@ from bigfoot.tasks.speech_llm.teachers import TeacherBuilder, TeacherLogits
 from bigfoot.training.dev import DevScore
 from bigfoot.training.loop import Trainer
 from bigfoot.training.run import TrainingResult, TrainingRun
+from bigfoot.training.trained_weights import leave_frozen_out
 
 log = logging.getLogger("bigfoot")
 
@@ -42,10 +44,10 @@ class StageObjective(SpeechLLMObjective):
         states: of a frozen encoder by recording, kept in memory and filled; None to encode every time.
     """
 
-    def __init__(self, model: SpeechLLM, losses: SpeechLLMLosses, states: dict[str, Tensor] | None = None) -> None:
+    def __init__(self, model: SpeechLLM, losses: SpeechLLMLosses, states: dict[Place, Tensor] | None = None) -> None:
         super().__init__(model, losses)
         self._states = states
-        self._ids: list[str] = []
+        self._places: Sequence[Place] = ()
 
     @property
     def student(self) -> SpeechLLM:
@@ -59,26 +61,26 @@ class StageObjective(SpeechLLMObjective):
 
     def forward(self, batch: TurnBatch, masks: Mapping[str, Tensor]) -> dict[str, LossSum]:  # type: ignore[override]
         """Compute the sums of the losses of a batch."""
-        self._ids = batch.ids
+        self._places = batch.places
         return super().forward(batch.prompts(masks))
 
     def embed(self, speech: SpeechInput) -> list[Tensor]:
         """Compute the embeddings of each recording, from cached states of the encoder where they are wanted."""
         if self._states is None:
             return super().embed(speech)
-        for row, name in enumerate(self._ids):
-            if name not in self._states:
+        for row, place in enumerate(self._places):
+            if place not in self._states:
                 # Alone, and not in its batch: the same bits whatever was cached before.
                 real = speech.attention_mask[row].nonzero().flatten()
                 with torch.no_grad():
                     encoded = self.model.speech_encoder(speech.input_values[row : row + 1, : len(real)])
-                self._states[name] = encoded.last_hidden_state[0].cpu()
+                self._states[place] = encoded.last_hidden_state[0].cpu()
         device = speech.input_values.device
-        return self.model.adapt([self._states[name].to(device) for name in self._ids])
+        return self.model.adapt([self._states[place].to(device) for place in self._places])
 
     def embed_batch(self, batch: TurnBatch) -> list[Tensor]:
         """Compute the embeddings of a batch's recordings without masks; none where the prompts name none."""
-        self._ids = batch.ids
+        self._places = batch.places
         speech = SpeechInput(batch.input_values, batch.attention_mask)
         return self.embed(speech) if name_recordings(batch.layouts) else []
 
@@ -109,6 +111,7 @@ class StageTrainer(Trainer):
 
     def __init__(self, objective: StageObjective, run: TrainingRun, stream: PromptStream) -> None:
         super().__init__(objective, run)
+        leave_frozen_out(self.accelerator)
         self._prompts = stream
 
     def _stream(self) -> Iterator[Batch]:
@@ -223,7 +226,7 @@ class Stage:
     data: TurnsConfig
     teacher: LoadedSpeechLLM | None = None
     cuts: Cuts = field(default_factory=Cuts)
-    states: dict[str, Tensor] = field(default_factory=dict)
+    states: dict[Place, Tensor] = field(default_factory=dict)
 
     def run(self, folder: Path, settings: SpeechLLMConfig, fingerprint: str) -> tuple[TrainingResult, dict[str, int]]:
         """Train; the same call resumes a killed stage.

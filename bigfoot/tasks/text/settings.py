@@ -13,7 +13,7 @@ from bigfoot.install import install_hint
 from bigfoot.models.fusion.fusion import FUSIONS
 from bigfoot.models.fusion.streams import PROJECTIONS
 from bigfoot.tasks.settings import LOSS, METRICS, find_edge_problems
-from bigfoot.training.settings import TrainConfig
+from bigfoot.training.settings import PRECISIONS, TrainConfig
 
 KINDS = tuple(METRICS)
 RETRIEVAL = "retrieval"
@@ -131,7 +131,7 @@ class TrainTextConfig(TrainConfig):
     """Resamples of the intervals."""
     seed: int = not_negative(0)
     """Of everything random."""
-    precision: str = one_of("auto", "no", "bf16", "fp16")
+    precision: str = one_of(*PRECISIONS)
     """``auto`` is bf16 on a GPU that supports it, and fp32 elsewhere."""
     trackers: list[str] = field(default_factory=list)
     """accelerate's names of trackers, such as ``tensorboard``."""

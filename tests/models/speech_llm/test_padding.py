@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers import GenerationConfig
 
 from bigfoot.decoding.language_model import generate, score_outputs
 from bigfoot.models.speech_llm.adapters import AdapterShape
@@ -98,6 +99,17 @@ def test_generated_tokens_are_those_of_one_at_a_time(model, examples, size, use_
     assert len({tuple(tokens) for tokens in expected.values()}) > 4
     # The head has more rows than the tokenizer has tokens.
     assert all(token < 80 for tokens in expected.values() for token in tokens)
+
+
+def test_a_folder_s_settings_of_generation_change_nothing(model, examples, monkeypatch):
+    layouts, speech = batch_of(examples, ORDER[:2])
+    prompts = [Layout(layout.pieces, layout.output[:0]) for layout in layouts]
+    expected = generate(model, prompts, speech, most_new_tokens=12)
+    config = GenerationConfig(repetition_penalty=9.0, no_repeat_ngram_size=1, min_new_tokens=12, suppress_tokens=[5])
+    monkeypatch.setattr(model.language_model, "generation_config", config)
+    assert generate(model, prompts, speech, most_new_tokens=12) == expected
+    assert model.language_model.generation_config is config
+    assert any(len(set(tokens)) < len(tokens) for tokens in expected)
 
 
 def test_scores_are_the_sums_of_log_probabilities(model, examples):

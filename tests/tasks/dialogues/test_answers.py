@@ -10,17 +10,19 @@ import torch
 from sacrebleu.metrics.chrf import CHRF
 
 from bigfoot.config import read_settings
-from bigfoot.data.turns import Turn
+from bigfoot.data.turns import Turn, read_turns
+from bigfoot.errors import DataError
 from bigfoot.formats.folder import load_model
 from bigfoot.formats.speech_llm import build_speech_llm
 from bigfoot.models.speech_llm.adapters import AdapterShape
 from bigfoot.pipeline.speech_llm.rows import judge_task, write_answers
 from bigfoot.tasks.speech_llm.answers import Answered, answer_examples
-from bigfoot.tasks.speech_llm.examples import Example, read_examples
+from bigfoot.tasks.speech_llm.examples import Example, find_labels, read_examples
 from bigfoot.tasks.speech_llm.prompts import PromptBuilder
 from bigfoot.tasks.speech_llm.scores import score_task
 from bigfoot.tasks.speech_llm.settings import CLASSIFY, FORECAST, SpeechLLMConfig
 from bigfoot.text.prompts import PromptTemplate
+from tests.refusals import names, refused
 
 pytestmark = pytest.mark.slow
 
@@ -83,6 +85,44 @@ def test_forecasts_are_scored_as_by_hand(tmp_path):
     assert metrics["perplexity"] == pytest.approx(math.exp(14.5 / 13))
     assert metrics["chrf"] == pytest.approx(CHRF().corpus_score(predictions, [references]).score)
     assert (metrics["distinct_1"], metrics["distinct_2"]) == (1.0, 1.0)
+
+
+def test_turns_are_lines_of_json_whatever_letters_are_in_them(tmp_path):
+    file, texts = tmp_path / "turns.jsonl", ["yes\u2028no", "a\x85b\x0bc", "çé 漢字 {audio}"]
+    lines = [json.dumps({"audio": "a.wav", "text": text}, ensure_ascii=False) for text in texts]
+    file.write_text("\ufeff" + "\r\n".join(lines), encoding="utf-8")
+    assert [turn.text for turn in read_turns(file)[0]] == ["yes no", "a b c", texts[2]]
+
+
+@pytest.mark.parametrize("lines", [[(1, 2), (0, 1)], [(0, 1), (2, 3), (1, 2)]])
+def test_turns_out_of_order_are_refused_and_overlapping_ones_are_not(tmp_path, lines):
+    def write(lines):
+        rows = [{"dialogue": "d", "audio": "a.wav", "start": start, "end": end} for start, end in lines]
+        (tmp_path / "turns.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        return tmp_path / "turns.jsonl"
+
+    with refused(DataError, f":{len(lines)}:"):
+        read_turns(write(lines))
+    assert len(read_turns(write([(0, 2), (1, 3), (1, 2)]))[0]) == 3
+
+
+def test_labels_without_letters_are_none(config):
+    example = Example(CLASSIFY, Turn("d#1", "d", "a", "", "a.wav"), (), "", "yes")
+    for labels in (["yes", ""], ["yes", " "], ["yes"], ["yes", "yes"]):
+        config.classify.labels = labels
+        with refused(DataError, labels):
+            find_labels(config.classify, [example])
+
+
+def test_answers_that_are_cut_are_counted(loaded, config, monkeypatch):
+    config.forecast.most_new_tokens, config.tasks = 3, [FORECAST]
+    examples = read_examples(config.data.test, config)[:3]
+    outputs = [[5], [5, 6, 7], [5, 6]]
+    monkeypatch.setattr("bigfoot.tasks.speech_llm.answers.generate", lambda *_, **__: outputs)
+    builder = PromptBuilder(loaded, config.data)
+    answer_examples(examples, builder, config, [])
+    assert list(builder.cuts.answers.values()) == [False, True, False]
+    assert names(builder.cuts.describe("test")[0], 1, 3)
 
 
 @pytest.fixture

@@ -143,6 +143,27 @@ def test_accumulated_gradients_give_the_weights_of_the_large_batch(settings, con
     assert max(gaps.values()) <= 1e-6, max(gaps, key=gaps.get)
 
 
+def test_states_of_a_frozen_encoder_are_shared_where_recording_and_encoder_are_the_same(
+    settings, config_file, corpus, tmp_path
+):
+    # Turns of train and of dev have the same names, as where every file counts its dialogues from 1.
+    dev, lines = tmp_path / "dev.jsonl", (corpus / "dev.jsonl").read_text().splitlines()
+    rows = [json.loads(line) | {"dialogue": "train-0000"} for line in lines]
+    dev.write_text("".join(json.dumps(row | {"audio": str(corpus / row["audio"])}) + "\n" for row in rows))
+    records = []
+    for cached in ("false", "true"):
+        run_speech_llm(config_file, settings(
+            tmp_path / cached, "steps=[train_adapter,shrink,recover]", "data.history=speech", f"data.dev={dev}",
+            "shrink.num_hidden_layers=1", "recover.encoder=frozen",
+            *(f"{stage}.cache_encoder={cached}" for stage in ("train_adapter", "recover")),
+        ), until="recover")  # fmt: skip
+        files = [tmp_path / cached / step / "facts.json" for step in ("train_adapter", "recover")]
+        records.append([record for file in files for record in json.loads(file.read_text())["records"]])
+    assert len(records[0]) == len(records[1]) == 6
+    for one, two in zip(*records, strict=True):
+        assert one == pytest.approx(two, abs=2e-5)
+
+
 def test_killed_it_ends_in_the_same_bits(settings, config_file, tmp_path):
     def command(folder):
         changes = settings(folder, "steps=[train_lora]", "train_lora.max_steps=12", "train_lora.eval_every=6",
@@ -159,6 +180,8 @@ def test_killed_it_ends_in_the_same_bits(settings, config_file, tmp_path):
     assert process.wait() == -signal.SIGKILL
     subprocess.run(command(broken), check=True, capture_output=True)
     assert RESUMING in _log(broken)
+    learns = load_file(broken / "train_lora/checkpoint/model.safetensors")
+    assert any("lora_" in name for name in learns) and all("lora_" in name or "adapter." in name for name in learns)
     one, two = (load_speech_llm(folder / "train_lora/model").model.state_dict() for folder in (whole, broken))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
@@ -187,6 +210,14 @@ def test_histories_are_cut_where_they_do_not_fit_and_turns_are_not(finished, set
     config.data.most_tokens = 5
     with refused(DataError, examples[0].turn.id, 5):
         builder.build(examples[0], 5)
+
+
+def test_recordings_that_are_missing_are_found_before_anything_runs(settings, config_file, corpus, tmp_path):
+    test = tmp_path / "test.jsonl"
+    test.write_text((corpus / "test.jsonl").read_text())  # and its audio is elsewhere
+    with refused(DataError, tmp_path / "audio", 3):
+        run_speech_llm(config_file, settings(tmp_path / "run", f"data.test={test}"))
+    assert not (tmp_path / "run/start").exists()
 
 
 def test_what_is_wrong_with_a_configuration_is_a_problem(tmp_path):
