@@ -76,6 +76,8 @@ class ExportRequest:
             yield Problem(key, "no_int8", f"{whose}{self.to} files are in fp32 alone; --to onnx has int8")
         if self.int8 not in (None, *PRECISIONS):
             yield Problem("--int8", "unknown_word", f"{self.int8!r} is none of {', '.join(PRECISIONS)}")
+        if not 0 < self.max_wer_rise < 1:
+            yield Problem("--max-wer-rise", "out_of_range", f"must be above 0 points, got {100 * self.max_wer_rise:g}")
         if problem := percentile_problem(self.percentile):
             yield replace(problem, key="--percentile")
         if precision in COMPUTES_INT8:

@@ -12,7 +12,7 @@ from bigfoot.errors import ExportError
 from bigfoot.export.exported import Exported
 from bigfoot.export.layers import LayerError
 from bigfoot.export.onnx import build_onnx
-from bigfoot.export.parity import Parity, ParityLimits, find_worst, measure_parity
+from bigfoot.export.parity import Parity, ParityLimits, find_worst, measure_parity, outputs_by_length
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.progress import show_work
 
@@ -43,7 +43,7 @@ def export_checked(
         build: what writes it, from model and plan.
         normalize: inside the file.
         limits: what is too far.
-        fallback: bring the worst int8 layers back to fp32, ever more of them, until the file passes.
+        fallback: bring the int8 layers that move the logits most back to fp32, 1, then 3, 7, 15, until the file passes.
         on_note: called with a line for each layer brought back.
 
     Returns:
@@ -52,19 +52,21 @@ def export_checked(
     Raises:
         ExportError: it does not pass; with the worst layers.
     """
-    limits, brought_back = limits or ParityLimits(), 1
+    limits = limits or ParityLimits()
+    outputs = outputs_by_length(loaded, utterances)
     with show_work("building the file"):
         exported = build(loaded, plan, normalize=normalize)
-    while True:
-        parity = measure_parity(loaded, exported, utterances, limits)
-        if not parity.problems:
-            break
-        worst = find_worst(loaded, exported, utterances, effects=True)
-        inexact = [layer for layer in worst if layer.name in exported.plan.ranges][:brought_back]
+    parity = measure_parity(loaded, exported, utterances, limits, outputs)
+    # Ranked once: what a layer does by itself does not depend on the others.
+    worst = find_worst(loaded, exported, utterances, effects=True) if parity.problems else []
+    inexact, brought_back = [layer for layer in worst if layer.name in exported.plan.ranges], 1
+    while parity.problems:
         if not fallback or not inexact:
             raise ExportError(_refusal(parity, worst, exported))
-        on_note(f"in fp32, for {'; '.join(parity.problems)}: {', '.join(map(str, inexact))}")
-        exported = build(loaded, exported.plan.without(layer.name for layer in inexact), normalize=normalize)
+        now, inexact = inexact[:brought_back], inexact[brought_back:]
+        on_note(f"in fp32, for {'; '.join(parity.problems)}: {', '.join(map(str, now))}")
+        exported = build(loaded, exported.plan.without(layer.name for layer in now), normalize=normalize)
+        parity = measure_parity(loaded, exported, utterances, limits, outputs)
         brought_back *= 2
     if not exported.plan.ranges or not parity.batch_difference:
         return exported, parity

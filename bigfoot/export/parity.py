@@ -15,7 +15,10 @@ from bigfoot.export.outputs import BATCH_SIZES, FileRunner, collate_silent, deco
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.error_rate import PairedDifference, compare_paired
 from bigfoot.measure.rounding import rounding_limit
+from bigfoot.measure.sequential import RiseTest, judge_rise
 from bigfoot.progress import track
+
+_SECONDS_BY_LAYER = 3
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class ParityLimits:
     Args:
         logits: largest difference of a logit of an fp32 file, from the model's and between an utterance alone and in
             a batch; int8 is judged by its texts. None for what rounding makes of logits as large as the model's.
-        wer: by how much the word error rate may rise, as a fraction.
+        wer: by how much the word error rate may rise, as a fraction; the margin of ``judge_rise``.
         layers: how far an int8 layer may be from the model's by itself, given the same; for a model whose layers
             round as the file's do. None where they do not.
         texts: whether an int8 file is judged by its texts; not on noise, which has no speech.
@@ -54,6 +57,7 @@ class Parity:
         problems: what is past its limit, a sentence each.
         worst_layer: where layers were compared one by one.
         judges_texts: whether texts were; where they were not, they mean nothing.
+        rise: what the words at hand say about a rise of the word error rate, of an int8 file judged by its texts.
     """
 
     max_difference: float
@@ -66,6 +70,7 @@ class Parity:
     problems: tuple[str, ...] = ()
     worst_layer: LayerError | None = None
     judges_texts: bool = True
+    rise: RiseTest | None = None
 
     def describe(self) -> str:
         """Summarize the measurements in a line.
@@ -86,11 +91,31 @@ class Parity:
             f"in batches within {self.batch_difference:.2g}"
         )  # fmt: skip
         texts = f"{self.texts_changed} of {self.num_utterances} texts changed"
-        return f"logits within {self.max_difference:.2g}; WER {sign}{rise} points [{low}, {high}]; {texts}; {batches}"
+        wer = f"WER {sign}{rise} points [{low}, {high}]{'' if self.rise is None else self._describe_rise(self.rise)}"
+        return f"logits within {self.max_difference:.2g}; {wer}; {texts}; {batches}"
+
+    @staticmethod
+    def _describe_rise(rise: RiseTest) -> str:
+        missing = f", about {rise.words_missing} more would decide" if rise.outcome == "undecided" else ""
+        return f", {rise.outcome} after {rise.words} words{missing}"
+
+
+def outputs_by_length(loaded: LoadedModel, utterances: Sequence[LoadedUtterance]) -> list[np.ndarray]:
+    """Run a model on each utterance alone, the shortest first; see ``measure_parity``."""
+    ordered = track(_by_length(utterances), "running the model", unit="utterances")
+    return [outputs_of_model(loaded, item) for item in ordered]
+
+
+def _by_length(utterances: Sequence[LoadedUtterance]) -> list[LoadedUtterance]:
+    return sorted(utterances, key=lambda item: len(item.samples))
 
 
 def measure_parity(
-    loaded: LoadedModel, exported: Exported, utterances: Sequence[LoadedUtterance], limits: ParityLimits
+    loaded: LoadedModel,
+    exported: Exported,
+    utterances: Sequence[LoadedUtterance],
+    limits: ParityLimits,
+    outputs: Sequence[np.ndarray] | None = None,
 ) -> Parity:
     """Compare a file with its model.
 
@@ -99,24 +124,26 @@ def measure_parity(
         exported: written from it.
         utterances: real audio, one or more, with transcripts or without.
         limits: what is too far.
+        outputs: of ``outputs_by_length``, where more than one file of the same model is compared.
 
     Returns:
         See ``Parity``.
     """
-    runner, ordered = FileRunner(loaded, exported), sorted(utterances, key=lambda item: len(item.samples))
-    shown = track(ordered, "running the model", unit="utterances")
-    expected = [exported.expect(outputs_of_model(loaded, item)) for item in shown]
+    runner, ordered = FileRunner(loaded, exported), _by_length(utterances)
+    expected = [exported.expect(one) for one in outputs or outputs_by_length(loaded, utterances)]
     alone = [runner.run([item])[0] for item in track(ordered, "running the file", unit="utterances")]
     is_invariant = exported.facts["batch_invariant"] == "true"
     in_batches = [runner.run_batches(ordered, size) for size in BATCH_SIZES] if is_invariant else []
     texts, found, *by_batch = (_texts(each, ordered, utterances, loaded) for each in (expected, alone, *in_batches))
     references = join_pieces(utterances, [item.text for item in utterances])
+    if not any(references):
+        references = texts
     speakers = {item.id: item.speaker for item in utterances}
-    wer = compare_paired(references if any(references) else texts, texts, found, list(speakers.values()))
+    is_judged = exported.plan.ranges and limits.texts
     parity = Parity(
         max_difference=max(map(distance, expected, alone)),
         largest_logit=max(float(np.abs(logits).max(initial=0.0)) for logits in expected),
-        wer=wer,
+        wer=compare_paired(references, texts, found, list(speakers.values())),
         texts_changed=sum(ours != theirs for ours, theirs in zip(texts, found, strict=True)),
         num_utterances=len(texts),
         batch_difference=max((distance(*pair) for each in in_batches for pair in zip(alone, each, strict=True)),
@@ -124,6 +151,7 @@ def measure_parity(
         batch_texts_changed=sum(len({text, *others}) > 1 for text, *others in zip(found, *by_batch, strict=True)),
         worst_layer=None if limits.layers is None else find_worst(loaded, exported, utterances)[0],
         judges_texts=limits.texts,
+        rise=judge_rise(references, texts, found, limits.wer) if is_judged else None,
     )  # fmt: skip
     return replace(parity, problems=tuple(_problems(parity, exported, limits)))
 
@@ -161,8 +189,16 @@ def _int8_problems(parity: Parity, limits: ParityLimits) -> Iterator[str]:
     worst = parity.worst_layer
     if worst is not None and limits.layers is not None and not worst.error <= limits.layers:
         yield f"{worst.name} is {worst.error:.2%} off by itself, and {limits.layers:.2%} is tolerated"
-    if limits.texts and not (parity.wer.difference or 0.0) <= limits.wer:
-        yield f"WER rises by {100 * (parity.wer.difference or 0.0):.2f} points, and {100 * limits.wer:g} are tolerated"
+    rise, points = parity.rise, 100 * (parity.wer.difference or 0.0)
+    if rise is None:
+        return
+    if rise.outcome == "refused":
+        yield f"WER rises by {points:.2f} points, and {100 * limits.wer:g} are tolerated ({rise.words} words tell)"
+    elif rise.outcome == "undecided" and not points <= 100 * limits.wer:
+        yield (
+            f"WER rises by {points:.2f} points on {rise.words} words, too few to tell it from the {100 * limits.wer:g} "
+            f"that are tolerated: about {rise.words_missing} more would, were there no rise in them"
+        )
 
 
 def find_worst(
@@ -173,8 +209,9 @@ def find_worst(
     Args:
         loaded: the model.
         exported: written from it.
-        utterances: the one of middle length is taken.
-        effects: rank them by what they do to the logits; see ``measure_layers``.
+        utterances: the one of middle length is taken, of it at most three seconds.
+        effects: rank them by what they do to the logits, one pass of the model a layer; see ``measure_layers``.
     """
-    middle = sorted(utterances, key=lambda item: len(item.samples))[len(utterances) // 2]
-    return exported.rank_layers(loaded.model, collate_silent([middle], loaded).input_values, effects=effects)
+    middle = _by_length(utterances)[len(utterances) // 2]
+    short = replace(middle, samples=middle.samples[: _SECONDS_BY_LAYER * loaded.processor.sample_rate])
+    return exported.rank_layers(loaded.model, collate_silent([short], loaded).input_values, effects=effects)

@@ -58,7 +58,10 @@ def write(kind, tokens, given, behind, folder):
     """Have transformers write a layout; the writer comes back: transformers 5.23 forgets delimiters when it reads."""
     folder.mkdir()
     (folder / "vocab.json").write_text(json.dumps({token: index for index, token in enumerate(tokens)}))
-    tokenizer = kind(str(folder / "vocab.json"), **given)
+    try:
+        tokenizer = kind(str(folder / "vocab.json"), **given)
+    except ImportError as error:  # Before transformers 5.23 (Python 3.10) its phonemes need the phonemizer at once.
+        pytest.skip(str(error).strip())
     tokenizer.add_tokens(behind)
     tokenizer.save_pretrained(folder)
     return tokenizer

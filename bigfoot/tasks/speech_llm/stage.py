@@ -30,6 +30,7 @@ from bigfoot.tasks.speech_llm.teachers import TeacherBuilder, TeacherLogits
 from bigfoot.training.dev import DevScore
 from bigfoot.training.loop import Trainer
 from bigfoot.training.run import TrainingResult, TrainingRun
+from bigfoot.training.trained_weights import leave_frozen_out
 
 log = logging.getLogger("bigfoot")
 
@@ -110,6 +111,7 @@ class StageTrainer(Trainer):
 
     def __init__(self, objective: StageObjective, run: TrainingRun, stream: PromptStream) -> None:
         super().__init__(objective, run)
+        leave_frozen_out(self.accelerator)
         self._prompts = stream
 
     def _stream(self) -> Iterator[Batch]:

@@ -180,6 +180,8 @@ def test_killed_it_ends_in_the_same_bits(settings, config_file, tmp_path):
     assert process.wait() == -signal.SIGKILL
     subprocess.run(command(broken), check=True, capture_output=True)
     assert RESUMING in _log(broken)
+    learns = load_file(broken / "train_lora/checkpoint/model.safetensors")
+    assert any("lora_" in name for name in learns) and all("lora_" in name or "adapter." in name for name in learns)
     one, two = (load_speech_llm(folder / "train_lora/model").model.state_dict() for folder in (whole, broken))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
