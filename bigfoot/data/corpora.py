@@ -302,7 +302,7 @@ def _write_splits(
 
         if count > 0:
             made = generate(config, seed, split, count, skip if config.on_bad_audio == "skip" else None)
-            listed[split] = _choose_labels(_write_generated(made, folder, split, count), config)
+            listed[split] = _choose_labels(_write_generated(made, folder, split, count), config, split)
     return listed
 
 
@@ -329,15 +329,16 @@ def _list_splits(
             listed[split] = [item for name in names for item in corpus.list_split(root, name, config, folder)]
             if corpus.is_written:
                 listed[split] = [replace(item, text=drop_silent_marks(item.text, characters)) for item in listed[split]]
-    listed = {split: _choose_labels(items, config) for split, items in listed.items()}
     if config.split.by != "given":
-        listed = make_splits([item for items in listed.values() for item in items], config.split, seed)
-    elif config.hold_out_speakers and "dev" not in listed:
+        whole = [item for items in listed.values() for item in items]
+        return make_splits(_choose_labels(whole, config, "all splits"), config.split, seed)
+    listed = {split: _choose_labels(items, config, split) for split, items in listed.items()}
+    if config.hold_out_speakers and "dev" not in listed:
         listed["train"], listed["dev"] = hold_out_speakers(listed.get("train", []), config.hold_out_speakers, seed)
     return {split: listed[split] for split in SPLITS if split in listed}
 
 
-def _choose_labels(listed: list[ListedUtterance], config: DataConfig) -> list[ListedUtterance]:
+def _choose_labels(listed: list[ListedUtterance], config: DataConfig, where: str) -> list[ListedUtterance]:
     """Keep the labels that are asked for.
 
     Raises:
@@ -350,7 +351,7 @@ def _choose_labels(listed: list[ListedUtterance], config: DataConfig) -> list[Li
         return listed
     if listed and (absent := sorted(set(config.labels) - known)):
         there = f"has {', '.join(sorted(known))}" if known else "has none"
-        raise DataError(f"data.labels: no utterance has a label {absent[0]!r}; {config.corpus} {there}")
+        raise DataError(f"data.labels: no utterance of {where} has a label {absent[0]!r}; {config.corpus} {there}")
     return [
         replace(item, labels={name: item.labels[name] for name in config.labels if name in item.labels})
         for item in listed

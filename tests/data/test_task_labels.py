@@ -15,6 +15,7 @@ from bigfoot.data.settings import DataConfig
 from bigfoot.data.synthetic import synthesize_string
 from bigfoot.errors import DataError
 from bigfoot.text.tokenizers import Processor
+from tests.refusals import refused
 
 ROWS = [
     ("a.wav", "ann", "happy", "3"), ("b.wav", "bob", "sad", ""), ("c.wav", "cleo", "", "5.5"),
@@ -96,6 +97,13 @@ def test_a_table_is_split_by_speaker(folder, tmp_path):
     config.split.by, config.split.dev, config.split.test = "speaker", 0.25, 0.25
     prepared = prepare_data(config, 1, tmp_path / "out")
     assert prepared.num_utterances == {"train": 2, "dev": 1, "test": 1}
+    # Which part of the corpus has a label does not matter where all are split anew; a given split needs it.
+    (folder / "more.csv").write_text("file,caller,emotion_label,stars\nd.wav,eve,,2\n")
+    config.dev_splits = ["more.csv"]
+    assert sum(prepare_data(config, 1, tmp_path / "both").num_utterances.values()) == 5
+    config.split.by = "given"
+    with refused(DataError, "dev", "mood"):
+        prepare_data(config, 1, tmp_path / "given")
 
 
 def test_labels_of_corpora(tmp_path):
