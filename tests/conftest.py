@@ -60,14 +60,18 @@ NO_DROPOUT = dict.fromkeys(
 
 # What takes seconds to make: whoever asks for it is slow.
 SLOW_FIXTURES = {"start", "launch", "finished_run", "small_gpt2", "plain_answers", "trained"}
+# Examples in docstrings that take as long.
+SLOW_EXAMPLES = {
+    "bigfoot.study.plan.plan_runs", "bigfoot.compress.prune.apply", "bigfoot.pipeline.preset.summarize_preset"
+}  # fmt: skip
 
 
 def mark_slow(items):
-    """Mark what asks for a slow fixture, and of each grid all but the first row."""
+    """Mark slow examples, what asks for a slow fixture, and of each grid all but the first row."""
     grids = set()
     for item in items:
         grid = item.get_closest_marker("grid") and (item.path, item.originalname)
-        if grid in grids or SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+        if grid in grids or item.name in SLOW_EXAMPLES or SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
         if grid:
             grids.add(grid)

@@ -181,6 +181,13 @@ def test_a_module_on_a_wrong_floor_is_seen(tmp_path, monkeypatch):
     assert [fault.partition(": ")[0] for fault in faults_of(path)] == [f"{path}:1", f"{path}:2"]
 
 
+def test_the_map_of_the_guide_is_that_of_the_tree():
+    rows = re.findall(r"^\| (\d) \| (.+) \|$", (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.M)
+    shown = {int(floor): set(re.findall(r"`(?:bigfoot\.)?(\w+)/?`", rooms)) for floor, rooms in rows}
+    assert shown == {floor: {*rooms} - {"__main__"} for floor, rooms in enumerate(FLOORS)} | {8: {"recipes", "cli"}}
+    assert {room_of(name_of(path)) for path in MODULES} - {""} == set(FLOOR_OF)
+
+
 def test_package_only_points_to_rooms():
     """``bigfoot/__init__.py`` names rooms for type checkers and loads them at first use, never at import."""
     tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))

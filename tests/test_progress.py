@@ -119,6 +119,7 @@ def on_terminal(code, stdout=None):
     return shown.decode(), piped
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_bars_and_log_lines_above_them():
     shown, _ = on_terminal(NESTED.replace("FAIL", ""))
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
@@ -130,12 +131,14 @@ def test_a_terminal_shows_bars_and_log_lines_above_them():
     assert shown.rfind("\x1b[?25h") > shown.rfind("\x1b[?25l") >= 0, "the cursor is back"
 
 
+@pytest.mark.slow
 def test_a_pipe_beside_a_terminal_gets_the_output_alone():
     shown, piped = on_terminal(NESTED.replace("FAIL", ""), stdout=subprocess.PIPE)
     assert piped.endswith("printed\n") and "\x1b" not in piped and "\r" not in piped
     assert "inner" in shown
 
 
+@pytest.mark.slow
 def test_an_error_leaves_no_bar_behind():
     code = NESTED.replace("FAIL", "t = track([1, 2], 'left'); next(t); raise SystemExit('failed')")
     shown, _ = on_terminal(code)

@@ -103,7 +103,7 @@ def read_lag(place: str | Path, facts: ModelFacts) -> Lag:
     try:
         tables = [{str(token): _seconds(value) for token, value in found[key].items()} for key in ("starts", "ends")]
         return Lag(_seconds(found["start"]), _seconds(found["end"]), *tables)
-    except (KeyError, AttributeError, TypeError, ValueError) as error:
+    except (KeyError, AttributeError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"{place}: no lag as bigfoot writes it ({error}); calibrate the model again") from error
 
 

@@ -14,7 +14,7 @@ import soundfile
 import soxr
 
 from bigfoot.audio.channels import choose_channel
-from bigfoot.audio.lengths import UNKNOWN_BYTES
+from bigfoot.audio.lengths import UNKNOWN_BYTES, sphere_problem
 from bigfoot.audio.ogg import ogg_problem
 from bigfoot.audio.streams import AudioFile, open_streams
 from bigfoot.errors import AudioError
@@ -58,7 +58,8 @@ def _checked_open(path: Path) -> AudioFile:
         file = open_streams(path)
     except (soundfile.LibsndfileError, OSError, TypeError) as error:
         raise AudioError(path, f"not audio that soundfile can read ({error})") from error
-    problem = (ogg_problem(path) if file.format == "OGG" else None) or _header_problem(file)
+    problem = ogg_problem(path) if file.format == "OGG" else None
+    problem = problem or (sphere_problem(path, file.frames) if file.format == "NIST" else None) or _header_problem(file)
     if problem:
         file.close()
         raise AudioError(path, problem)

@@ -6,8 +6,10 @@ They are mended where the header contradicts itself; else what is left out is na
 from __future__ import annotations
 
 import logging
+import re
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 
 from bigfoot.audio.file_bytes import FileBytes
 
@@ -16,6 +18,8 @@ log = logging.getLogger("bigfoot")
 UNKNOWN_BYTES = 0x7FFF0000
 """Lengths from here on mean that a recorder that writes to a pipe could not go back to fill the length in."""
 _LONGEST_TAIL = 1024
+_SPHERE_HEAD = 1024
+_SPHERE_COUNT = re.compile(rb"^sample_count -i (\d{1,18})\s*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,20 @@ def mend_length(data: FileBytes, begin: int, end: int, name: str) -> bytes:
     outer = struct.pack(layout.size, min(end - begin - 8, 2**32 - 1))
     inner = struct.pack(layout.size, end - place - layout.head)
     return magic + outer + data.at(begin + 8, place - begin - 4) + inner
+
+
+def sphere_problem(path: Path, num_frames: int) -> str | None:
+    """Find out whether a NIST SPHERE file is cut: libsndfile counts its bytes, and not what its header promises.
+
+    Args:
+        path: the file.
+        num_frames: samples of one channel in it.
+    """
+    with path.open("rb") as file:
+        promised = _SPHERE_COUNT.search(file.read(_SPHERE_HEAD))
+    if promised is None or int(promised[1]) <= num_frames:
+        return None
+    return f"truncated: it holds {num_frames} samples of the {int(promised[1])} that its header promises"
 
 
 def _report_tail(name: str, count: int) -> None:

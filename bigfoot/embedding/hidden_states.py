@@ -42,7 +42,7 @@ def read_layer(layer: str, num_layers: int, *, adapter: bool = False) -> int | s
     """
     if layer in (ALL, LAST) or (layer == ADAPTER and adapter):
         return layer
-    if layer.isdecimal() and int(layer) <= num_layers:
+    if layer.isdecimal() and len(layer) < 10 and int(layer) <= num_layers:
         return int(layer)
     known = "last, all, adapter" if adapter else "last, all"
     message = f"{layer!r} is none of {known}, and 0 to {num_layers}"

@@ -72,7 +72,7 @@ def load_language_model(name: str | Path, *, trust_remote_code: bool = False) ->
         Model in fp32 and eval mode, and tokenizer.
 
     Raises:
-        ModelError: there is none, it brings code, or its weights do not fit.
+        ModelError: there is none, it brings code, its weights do not fit, or it is not causal.
     """
     folder = fetch_folder(str(name))
     raw, settings = read_json(folder / "config.json"), folder / "tokenizer_config.json"
@@ -104,7 +104,17 @@ def load_language_model(name: str | Path, *, trust_remote_code: bool = False) ->
         with torch.random.fork_rng([]):
             torch.manual_seed(0)
             model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    return model.eval(), tokenizer
+    if not _is_causal(model.eval()):
+        raise ModelError(f"{folder} is no causal language model: its logits depend on later tokens, so on the answer")
+    return model, tokenizer
+
+
+@torch.inference_mode()
+def _is_causal(model: Any) -> bool:  # noqa: ANN401 - of transformers'
+    """Return whether the logits of a token are the same whatever comes after it; an encoder loads without a word."""
+    last = model.get_input_embeddings().weight.shape[0] - 1
+    logits = model(input_ids=torch.tensor([[0, 0], [0, last]]), use_cache=False).logits[:, 0]
+    return bool(torch.allclose(logits[0], logits[1], rtol=1e-4, atol=1e-4, equal_nan=True))
 
 
 def build_speech_llm(

@@ -13,7 +13,8 @@ from bigfoot.report.render import escape, render_splits
 from bigfoot.report.rows import Report, load_report
 from bigfoot.text.tokenizers import CharTokenizer
 
-_PLAIN = re.compile(r"[A-Za-z0-9.+-]+")
+_PLAIN = re.compile(r"(?!(?:true|false|null|yes|no|on|off|y|n)$)[A-Za-z][A-Za-z0-9.+-]*", re.IGNORECASE)
+"""A word to YAML: neither number nor truth value."""
 _TAGS = ("speech", "bigfoot", "compression")
 
 
@@ -136,7 +137,8 @@ def _render_history(history: list[dict[str, Any]]) -> list[str]:
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float)
+    # Whatever JSON holds: a whole number may be beyond all floating point, and NaN is in no order.
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300
 
 
 def _describe_licence(license: str | None) -> str:

@@ -21,7 +21,7 @@ _LEADING = re.compile(r"^(?=[#>+\-=\[*_~]|\d+[.)])")
 
 
 def escape(text: str) -> str:
-    r"""Escape text for Markdown: one line, without HTML, headings, links or code.
+    r"""Escape text for Markdown: one line, without HTML, headings, links, formulas or code.
 
     Examples:
         >>> escape("a\n# b"), escape("<img src=x>"), escape("[click](http://x)")
@@ -31,6 +31,8 @@ def escape(text: str) -> str:
     # First, or a backslash of the text would cancel one that is put before a sign below.
     line = line.replace("\\", "\\\\")
     line = _ENTITY.sub("&amp;", line).replace("<", "&lt;").replace(">", "&gt;")
+    # $x$ is a formula to some readers, and \\( ... \\) to the hub's.
+    line = line.replace("$", "\\$").replace("\\\\(", "\\\\&#40;").replace("\\\\[", "\\\\&#91;")
     line = line.replace("`", "\\`").replace("](", "]\\(").replace("][", "]\\[")
     return _LEADING.sub(r"\\", line)
 

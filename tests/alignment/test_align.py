@@ -168,7 +168,8 @@ def test_a_lag_belongs_to_its_model(tmp_path):
     place.write_bytes(lag_to_json(Lag(0.1, -0.1, {"A": 0.2}), facts, 30))
     assert read_lag(place, facts) == Lag(0.1, -0.1, {"A": 0.2})
     other = ModelFacts(name="other", tokenizer=TOKENIZER, stride=640, receptive_field=640)
-    for content, of in ((place.read_text(), other), ('{"model": 1}', facts), ("{", facts)):
+    beyond = json.dumps(json.loads(place.read_text()) | {"start": 10**400})
+    for content, of in ((place.read_text(), other), ('{"model": 1}', facts), ("{", facts), (beyond, facts)):
         place.write_text(content)
         with refused(ModelError, place):
             read_lag(place, of)

@@ -299,3 +299,18 @@ def test_a_stretch_is_the_whole_cut_in_every_kind(tmp_path, waves, suffix):
     for start in (0, 1, 3000, 9216, 9217, 24000, 51234, len(whole) - 700):
         stretch = read_audio(path, offset=start / 16000, duration=min(1.0, (len(whole) - start) / 16000))
         np.testing.assert_allclose(stretch, whole[start : start + 16000], atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", [("PCM_16", 1, 2), ("PCM_16", 2, 4), ("PCM_24", 1, 3), ("ULAW", 1, 1)])
+def test_a_sphere_file_that_is_cut_is_refused(kind, tmp_path):
+    subtype, channels, width = kind
+    file = tmp_path / "a.sph"
+    soundfile.write(file, np.full((5_000, channels), 0.25), 16_000, format="NIST", subtype=subtype)
+    content = file.read_bytes()
+    assert read_header(file).num_frames == len(read_audio(file)) == 5_000
+    for lost in (1, width, 2_000 * width, 5_000 * width - 1):
+        file.write_bytes(content[:-lost])
+        with pytest.raises(AudioError):
+            read_audio(file)
+    file.write_bytes(content + bytes(100 * width))
+    assert len(read_audio(file)) >= 5_000

@@ -292,6 +292,8 @@ def check_own_data(ran: Ran) -> None:
     assert len(load_manifest(labelled.manifests["train"])) == 1
     facts = json.loads((ran.folder / "runs/corpus/describe.json").read_text(encoding="utf-8"))
     assert [split["num_utterances"] for split in facts["splits"]] == [12, 2, 3]
+    facts = json.loads((ran.folder / "runs/table_corpus/describe.json").read_text(encoding="utf-8"))
+    assert [split["num_utterances"] for split in facts["splits"]] == [len(lines)]
 
 
 @page("docs/how-to/own-loss.md")

@@ -3,11 +3,13 @@
 import json
 
 import numpy as np
+import pytest
 import soundfile
 
 RATE = 16_000
 
 
+@pytest.mark.slow
 def test_seconds_in_are_seconds_used_and_left_out(bigfoot, tmp_path):
     rng, folder = np.random.default_rng(0), tmp_path / "audio"
     folder.mkdir()

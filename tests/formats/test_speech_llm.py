@@ -15,6 +15,7 @@ from bigfoot.models.speech_llm.adapters import AdapterShape
 from bigfoot.models.speech_llm.model import SpeechInput
 from bigfoot.text.prompts import Markup, PromptTemplate, Speech
 from tests.models.speech_llm.conftest import LANGUAGE_MODELS
+from tests.refusals import refused
 
 pytestmark = pytest.mark.slow
 
@@ -172,6 +173,18 @@ def test_what_cannot_be_loaded_is_one_error(tmp_path, damage):
     (folder / "config.json").write_text(json.dumps(raw | damage))
     with pytest.raises(ModelError):
         load_language_model(folder)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_a_model_that_sees_later_tokens_is_refused(tmp_path, causal):
+    folder = write_language_model(tmp_path / "lm")
+    config = AutoConfig.for_model("bert", **(LANGUAGE_MODELS["llama"] | {"vocab_size": 300, "is_decoder": causal}))
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    if causal:
+        assert load_language_model(folder)
+    else:
+        with refused(ModelError, folder):
+            load_language_model(folder)
 
 
 def test_a_tokenizer_without_an_end_is_refused(tmp_path):

@@ -131,3 +131,21 @@ def test_a_moved_run_keeps_its_report(run, tmp_path):
     moved = shutil.move(tmp_path / "run", tmp_path / "elsewhere")
     run.folder = moved / "distill" / "model"
     assert "| distill | 5.12 |" in render_card(run, "me/x")
+
+
+@pytest.mark.parametrize("value", [10**400, float("nan"), float("inf"), True, "7", None])
+@pytest.mark.parametrize("key", ["losses", "max_steps", "best_dev_wer"])
+def test_numbers_of_a_history_that_are_none_are_left_out(key, value):
+    teacher = load_model("tiny_teacher")
+    entry = {"step": "mine", key: {"loss": value} if key == "losses" else value}
+    plain, card = (
+        render_card(LoadedModel(teacher.model, teacher.processor, [each]), "me/x") for each in ({"step": "mine"}, entry)
+    )
+    assert card == plain
+
+
+@pytest.mark.parametrize("license", ["mit", "yes", "Null", "1.0", "off", "a: b", "x\ny: z", "cc-by-4.0", "'", "no-one"])
+def test_any_licence_is_a_text_in_the_head(license):
+    teacher = load_model("tiny_teacher")
+    head = render_card(teacher, "me/x", license).split("---")[1]
+    assert yaml.safe_load(head)["license"] == license

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
 
 import pytest
@@ -139,13 +140,15 @@ def test_console_fits_in_100_columns() -> None:
 
 @pytest.mark.parametrize(
     "hostile",
-    ["<img src=x onerror=1>", "a`b\n# heading", "[x](javascript:1)", "# h", "- item", "1. one", "\u2028# h", "&lt;"],
+    ["<img src=x onerror=1>", "a`b\n# heading", "[x](javascript:1)", "# h", "- item", "1. one", "\u2028# h", "&lt;",
+     "$x$", r"\(x\)", r"\[x\]"],
 )
 def test_names_of_others_are_shown_as_text(hostile: str) -> None:
     """No HTML, heading, list, link or code comes out of an id, a path, a reason, a title or a change."""
     skipped = [{"split": "train", "id": hostile, "path": hostile, "reason": hostile}]
     rows = [dataclasses.replace(TEACHER, name=hostile)]
     text = render_markdown(Report(hostile, rows, skipped=skipped, changes=[hostile], notes=[hostile]))
+    assert not re.search(r"(?<!\\)\$|\\\\[(\[]", text)
     assert "<img" not in text and "](" not in text and "\u2028" not in text
     headings = [line for line in text.splitlines() if line.startswith("#")]
     known = ("# ", "## test", "## What was", "## Notes", "## Skipped data", "## MACs", "## Where", "## Time")
