@@ -17,7 +17,7 @@ from bigfoot.audio.files import read_audio
 from bigfoot.data.synthetic import synthesize_split
 from bigfoot.embedding import embed as module
 from bigfoot.embedding.embed import EmbedRequest, embed_folder
-from bigfoot.embedding.store import open_store
+from bigfoot.embedding.store import digests_of, open_store
 from bigfoot.errors import DataError, OutputError
 from bigfoot.formats.folder import LoadedModel, load_model, save_model
 from bigfoot.storage.ownership import MayReplace
@@ -191,7 +191,9 @@ def test_what_was_begun_is_finished_to_the_bit(teacher, corpus, tmp_path, monkey
     assert sum(reported) == pytest.approx(sum(lengths), abs=0.01)
     assert output.read_bytes() == bits and index.read_bytes() == lines
     assert summary.tensors == len(encoded) + pieces + 1 and summary.failed == 2
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["audio", "out.jsonl", "out.safetensors", "texts"]
+    # Digests are remembered of recordings that are some seconds old, so not on every machine.
+    left = {path.name for path in tmp_path.iterdir()} - {digests_of(output).name}
+    assert left == {"audio", "out.jsonl", "out.safetensors", "texts"}
 
 
 @pytest.mark.slow
