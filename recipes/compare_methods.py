@@ -19,7 +19,7 @@ from bigfoot.errors import plain_errors
 with plain_errors():  # without the extra [train]: its install line
     from bigfoot.storage.lock import locked
     from bigfoot.study.gather import gather_rows
-    from bigfoot.study.plan import ComparisonConfig, plan_runs, read_comparison
+    from bigfoot.study.plan import ComparisonConfig, PlannedRun, plan_runs, read_comparison
     from bigfoot.study.run import run_planned
     from bigfoot.study.table import render_methods, save_methods
 
@@ -57,14 +57,15 @@ def main(arguments: Sequence[str]) -> int:
     given = parse(arguments)
     name, wanted = read_wanted(given)
     folder = given.out or Path(f"runs/compare_{name}")
-    with locked(folder, inside=True):
-        return compare(wanted, folder, given, shlex.join(arguments))
-
-
-def compare(wanted: ComparisonConfig, folder: Path, given: argparse.Namespace, called: str) -> int:
-    """Run what is not done in a folder, then write its table; 1 where a run failed."""
+    # Planned before anything is made in the folder.
     plan = plan_runs(wanted, folder, given.overrides, others=given.others)
-    outcomes = run_planned(plan, given.jobs, lambda line: print(line, flush=True))
+    with locked(folder, inside=True):
+        return compare(plan, wanted, folder, given.jobs, shlex.join(arguments))
+
+
+def compare(plan: Sequence[PlannedRun], wanted: ComparisonConfig, folder: Path, jobs: int, called: str) -> int:
+    """Run what is not done in a folder, then write its table; 1 where a run failed."""
+    outcomes = run_planned(plan, jobs, lambda line: print(line, flush=True))
     if not outcomes.trials:
         print("no run came to its end: there is no table", file=sys.stderr)
         return 1

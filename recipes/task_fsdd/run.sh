@@ -10,7 +10,7 @@ usage: bash recipes/task_fsdd/run.sh [--task NAME] [--stage N] [--stop_stage M] 
 
 tasks, each with its YAML, configs/tasks/fsdd_NAME.yaml; digit by default
   digit                which digit it is, for speakers who are not in train
-  speaker              who speaks, in recordings that are not in train; the floor is at the ceiling too, and is not beaten
+  speaker              who speaks, in recordings that are not in train; the floor is at the ceiling too, not beaten
 
   stage 0  set-up          .venv with pinned dependencies
   stage 1  data            manifests, and train, dev and test
