@@ -42,6 +42,7 @@ WRONG = {
     "distill.losses.ctc.weight=-1": ("distill.losses.ctc.weight", "out_of_range"),
     "data.num_workers=-1": ("data.num_workers", "out_of_range"),
     "distill.spec_augment.mask_time_prob=5": ("distill.spec_augment.mask_time_prob", "out_of_range"),
+    "seed=4294967296": ("seed", "out_of_range"),
     "threads=0": ("threads", "out_of_range"),
     "trackers=[tensorbord]": ("trackers", "unknown_word"),
     "steps=[student,destill]": ("steps", "unknown_word"),
@@ -117,6 +118,14 @@ def test_a_file_is_overridden_key_by_key(tmp_path):
     assert (config.seed, config.student.num_hidden_layers, config.run_dir) == (3, 5, "a=b")
     assert (config.student.layer_init, config.student.conv_groups) == ([0, 1, 2, 3, 4], [1, 2, 4])
     assert config.data == Config().data
+
+
+def test_keys_that_are_no_words_are_unknown_keys(tmp_path):
+    (tmp_path / "c.yaml").write_text("7: 2\non: 3\nstudent: {2.5: 4}\n")
+    _, problems = read_config(tmp_path / "c.yaml")
+    assert [(problem.key, problem.code) for problem in problems] == [
+        ("7", "unknown_key"), ("True", "unknown_key"), ("student.2.5", "unknown_key")
+    ]  # fmt: skip
 
 
 def test_two_rates_of_parts_are_both_meant(tmp_path):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bigfoot.config.files import CONFIG_FOLDER, find_config
 from bigfoot.config.problems import Problem
 from bigfoot.config.registry import Registry
-from bigfoot.config.rules import above_zero, find_problems, not_negative, one_of, share, unknown_words
+from bigfoot.config.rules import above_zero, find_problems, not_negative, one_of, random_seed, share, unknown_words
 
 if TYPE_CHECKING:
     from bigfoot.config.reading import read_settings, save_config, to_dict
@@ -25,6 +25,7 @@ __all__ = [
     "find_problems",
     "not_negative",
     "one_of",
+    "random_seed",
     "read_settings",
     "save_config",
     "share",

@@ -212,7 +212,7 @@ def _leaves(
     node: DictConfig, prefix: str, known: Mapping[str, _Key], problems: list[Problem]
 ) -> Iterator[tuple[str, Any]]:
     """Descend while there is a section of the schema below; dictionaries in place of values stay whole."""
-    for name in map(str, node):
+    for name in node:  # numbers and booleans too, which no schema has
         key = f"{prefix}{name}"
         try:
             value = node[name]

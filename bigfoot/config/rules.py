@@ -19,6 +19,7 @@ _RULES = {
     "above_zero": (lambda value: value > 0, "must be above 0"),
     "not_negative": (lambda value: value >= 0, "must not be below 0"),
     "share": (lambda value: 0 <= value <= 1, "must be from 0 to 1"),
+    "seed": (lambda value: 0 <= value < 2**32, "must be from 0 to 4294967295"),
 }
 
 
@@ -35,6 +36,11 @@ def not_negative(default: _T) -> _T:
 def share(default: _T) -> _T:
     """A field that must lie from 0 to 1."""
     return _ruled(default, rule="share")
+
+
+def random_seed(default: _T) -> _T:
+    """A field that every random generator takes for a seed: 32 bits."""
+    return _ruled(default, rule="seed")
 
 
 def one_of(*words: str, default: Any = _UNSET) -> Any:  # noqa: ANN401 - a str, or None where that is the default

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -27,7 +26,9 @@ from bigfoot.types import Seconds
 log = logging.getLogger("bigfoot")
 
 MOST_UTTERANCES = 64
-_BEYOND = f"beyond the first {MOST_UTTERANCES} pieces, which are enough"
+JUDGED_SECONDS: Seconds = 1200.0
+"""Of audio at least, where so much is there, to judge a rise of the word error rate on: some 2,000 words."""
+_BEYOND = "beyond the first pieces, which are enough"
 _ROUNDING: Seconds = 0.05
 _NOISE_SECONDS = (0.5, 2.0, 5.0, 9.0)
 
@@ -62,6 +63,7 @@ def read_speech(
     processor: Processor,
     limit: int = MOST_UTTERANCES,
     on_account: Callable[[Account], None] = lambda _: None,
+    seconds: Seconds = 0.0,
 ) -> list[LoadedUtterance]:
     """Read utterances; what is longer than ``LONGEST_PIECE`` comes in pieces of one id, cut at its pauses.
 
@@ -73,6 +75,7 @@ def read_speech(
         processor: of the model, for its rate.
         limit: pieces to read at most; those of a folder in the order of their names.
         on_account: called with what of the place was used and what was left out.
+        seconds: of audio to read, where ``limit`` pieces are less.
 
     Returns:
         One or more, with transcripts where a manifest has them: the first piece of a recording has the whole's.
@@ -88,14 +91,14 @@ def read_speech(
     if place.is_file() and ".jsonl" in place.suffixes:
         listed = _Listed([(cut.id, path_of(cut), cut.duration) for cut in read_cuts(place)])
         pieces = iterate_utterances(place, processor.sample_rate, LONGEST_PIECE, listed.leave_out)
-        found = _whole_recordings(pieces, limit)
+        found = _whole_recordings(pieces, limit, seconds * processor.sample_rate)
     else:
         problems: list[AudioError] = []
         files = find_audio(place, problems) if place.is_dir() else [place]
         listed = _Listed([(str(path), str(path), _length_of(path)) for path in files])
         for error in problems:
             listed.leave_out(error)
-        found = list(islice(_readable(files, processor, listed.leave_out), limit))
+        found = list(_take(_readable(files, processor, listed.leave_out), limit, seconds * processor.sample_rate))
     if not found:
         raise DataError(f"{place}: no audio in it that can be read")
     on_account(listed.account(found, processor.sample_rate))
@@ -103,7 +106,7 @@ def read_speech(
 
 
 def read_option(
-    option: str, place: Path | None, processor: Processor, on_note: Callable[[str], None]
+    option: str, place: Path | None, processor: Processor, on_note: Callable[[str], None], seconds: Seconds = 0.0
 ) -> list[LoadedUtterance]:
     """Read the audio of a command's option, and report what was used of it.
 
@@ -112,8 +115,28 @@ def read_option(
         place: see ``read_speech``.
         processor: of the model.
         on_note: called with the account in a line.
+        seconds: see ``read_speech``.
     """
-    return read_speech(place, processor, on_account=lambda account: on_note(f"{option}: {account.describe()}"))
+    return read_speech(
+        place, processor, on_account=lambda account: on_note(f"{option}: {account.describe()}"), seconds=seconds
+    )
+
+
+def read_judged(
+    place: Path | None, calibration: Sequence[LoadedUtterance], processor: Processor, on_note: Callable[[str], None]
+) -> Sequence[LoadedUtterance]:
+    """Read the audio of ``--calibrate`` again where it has more to judge a rise of the word error rate on.
+
+    Args:
+        place: see ``read_speech``.
+        calibration: what was read of it.
+        processor: of the model.
+        on_note: called with the account in a line.
+    """
+    seconds = sum(len(item.samples) for item in calibration) / processor.sample_rate
+    if len(calibration) < MOST_UTTERANCES or seconds >= JUDGED_SECONDS:
+        return calibration
+    return read_option("--check, that of --calibrate", place, processor, on_note, JUDGED_SECONDS)
 
 
 def _length_of(path: Path) -> Seconds | None:
@@ -123,13 +146,23 @@ def _length_of(path: Path) -> Seconds | None:
         return None
 
 
-def _whole_recordings(pieces: Iterable[LoadedUtterance], limit: int) -> list[LoadedUtterance]:
-    """So many pieces, and no part of a recording, whose transcript is of the whole."""
-    found = [replace(piece, moments=None) for piece in islice(pieces, limit + 1)]
-    if len(found) <= limit:
+def _take(pieces: Iterator[LoadedUtterance], limit: int, samples: float) -> Iterator[LoadedUtterance]:
+    """Yield so many pieces, and more until there are so many samples."""
+    read = 0
+    for count, piece in enumerate(pieces, 1):
+        yield piece
+        read += len(piece.samples)
+        if count >= limit and read >= samples:
+            return
+
+
+def _whole_recordings(pieces: Iterator[LoadedUtterance], limit: int, samples: float) -> list[LoadedUtterance]:
+    """Take pieces, and no part of a recording, whose transcript is of the whole."""
+    found = [replace(piece, moments=None) for piece in _take(pieces, limit, samples)]
+    beyond = next(pieces, None)
+    if beyond is None:
         return found
-    cut = found.pop().id
-    whole = [piece for piece in found if piece.id != cut]
+    whole = [piece for piece in found if piece.id != beyond.id]
     # Of the only one there is, the transcript cannot be used.
     return whole or [replace(piece, text="") for piece in found]
 

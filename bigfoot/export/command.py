@@ -11,7 +11,7 @@ from bigfoot.compress.settings import percentile_problem
 from bigfoot.config import Problem
 from bigfoot.data.batches import LoadedUtterance
 from bigfoot.errors import ConfigError
-from bigfoot.export.audio import padded_audio, read_option
+from bigfoot.export.audio import JUDGED_SECONDS, padded_audio, read_judged, read_option
 from bigfoot.export.exported import is_exported
 from bigfoot.export.gate import export_checked
 from bigfoot.export.parity import Parity, ParityLimits
@@ -77,7 +77,8 @@ class ExportRequest:
         if self.int8 not in (None, *PRECISIONS):
             yield Problem("--int8", "unknown_word", f"{self.int8!r} is none of {', '.join(PRECISIONS)}")
         if not 0 < self.max_wer_rise < 1:
-            yield Problem("--max-wer-rise", "out_of_range", f"must be above 0 points, got {100 * self.max_wer_rise:g}")
+            message = f"must be above 0 and below 100 points, got {100 * self.max_wer_rise:g}"
+            yield Problem("--max-wer-rise", "out_of_range", message)
         if problem := percentile_problem(self.percentile):
             yield replace(problem, key="--percentile")
         if precision in COMPUTES_INT8:
@@ -180,9 +181,7 @@ def _export(request: ExportRequest, on_note: Callable[[str], None]) -> Parity | 
         calibration = read_option("--calibrate", request.calibrate, loaded.processor, on_note)
     own = folder_plan(loaded.model)
     plan = _plan(request, loaded, calibration) if own is None else own
-    judged = calibration if request.check is None else None
-    if judged is None:
-        judged = read_option("--check", request.check, loaded.processor, on_note)
+    judged = _read_judged(request, calibration, loaded, plan is not None, on_note)
     limits = ParityLimits(wer=request.max_wer_rise)
     if own is not None:
         on_note(f"int8 as {request.model} has it: {len(own.ranges)} layers")
@@ -193,6 +192,20 @@ def _export(request: ExportRequest, on_note: Callable[[str], None]) -> Parity | 
     )  # fmt: skip
     exported.save(request.destination, request.may)
     return parity
+
+
+def _read_judged(
+    request: ExportRequest,
+    calibration: Sequence[LoadedUtterance] | None,
+    loaded: LoadedModel,
+    is_int8: bool,
+    on_note: Callable[[str], None],
+) -> Sequence[LoadedUtterance]:
+    """Read the audio on which the file is compared: for int8, enough to judge its texts."""
+    if request.check is not None or calibration is None:
+        seconds = JUDGED_SECONDS if is_int8 else 0.0
+        return read_option("--check", request.check, loaded.processor, on_note, seconds)
+    return read_judged(request.calibrate, calibration, loaded.processor, on_note) if is_int8 else calibration
 
 
 def _export_task(request: ExportRequest, loaded: LoadedModel, on_note: Callable[[str], None]) -> TaskParity:

@@ -33,8 +33,9 @@ def _plan_problems(plan: Plan) -> Iterator[Problem]:
     config = plan.config
     steps = [get_step(name) for name in dict.fromkeys(config.steps) if name in STEPS]
     if any(config.steps.count(step.name) > 1 and not step.repeats for step in steps):
-        again = " and ".join(name for name in STEPS if get_step(name).repeats)
-        yield Problem("steps", "repeated", f"{config.steps} names a step twice; only {again} may come again")
+        *most, last = (name for name in STEPS if get_step(name).repeats)
+        message = f"{config.steps} names a step twice; only {', '.join(most)} and {last} may come again"
+        yield Problem("steps", "repeated", message)
     yield from plan.problems
     yield from transcript_problems(plan)
     for step in steps:

@@ -14,6 +14,7 @@ from bigfoot.config import (
     find_config,
     not_negative,
     one_of,
+    random_seed,
     read_settings,
     unknown_words,
 )
@@ -59,7 +60,7 @@ class Config:
 
     run_dir: str = "runs/demo"
     """Run folder: all output is written there, and the same command resumes from it."""
-    seed: int = not_negative(7)
+    seed: int = random_seed(7)
     """Random seed of data, weights, masks and order."""
     threads: int | None = above_zero(None)
     """CPU threads of torch; null for its default."""

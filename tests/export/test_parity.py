@@ -13,7 +13,7 @@ from bigfoot.compress.quantize import calibrate, dynamic_plan
 from bigfoot.data.batches import LoadedUtterance, evaluation_order
 from bigfoot.data.synthetic import synthesize_string
 from bigfoot.errors import DataError, ExportError
-from bigfoot.export.audio import padded_audio, read_speech
+from bigfoot.export.audio import MOST_UTTERANCES, padded_audio, read_judged, read_speech
 from bigfoot.export.gate import export_checked
 from bigfoot.export.onnx import build_onnx
 from bigfoot.export.parity import ParityLimits, find_worst, measure_parity
@@ -123,6 +123,19 @@ def test_audio_is_read_from_manifest_folder_and_file(small_digits, teacher, tmp_
     (tmp_path / "text.wav").write_text("no audio")
     with pytest.raises(DataError):
         read_speech(tmp_path, teacher.processor)
+
+
+def test_int8_is_judged_on_more_than_it_is_calibrated_on(processor, tmp_path):
+    """Of short utterances the first pieces are few words, and adding audio would decide nothing."""
+    rng, notes = np.random.default_rng(0), []
+    for index in range(MOST_UTTERANCES + 6):
+        soundfile.write(tmp_path / f"{index:03}.wav", 0.1 * rng.standard_normal(4000).astype(np.float32), 16_000)
+    calibration = read_speech(tmp_path, processor)
+    judged = read_judged(tmp_path, calibration, processor, notes.append)
+    assert (len(calibration), len(judged), len(notes)) == (MOST_UTTERANCES, MOST_UTTERANCES + 6, 1)
+    assert read_judged(tmp_path, calibration[:9], processor, notes.append) == calibration[:9] and len(notes) == 1
+    # So many pieces at least, then as many as the seconds take: 5 of 0.25 s.
+    assert [len(read_speech(tmp_path, processor, limit, seconds=1.1)) for limit in (1, 5, 8)] == [5, 5, 8]
 
 
 def scaled(loaded, factor):

@@ -287,6 +287,6 @@ def test_all_problems_are_shown_at_once():
         bigfoot.load_config(None, ["seed=-1", "threads=0"])
     assert str(caught.value) == (
         "2 problems in the configuration:\n"
-        "  - seed: must not be below 0, got -1\n"
+        "  - seed: must be from 0 to 4294967295, got -1\n"
         "  - threads: must be above 0, got 0"
     )

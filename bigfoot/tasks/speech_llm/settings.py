@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bigfoot.compress.settings import LAYER_INITS
-from bigfoot.config import Problem, above_zero, not_negative, one_of, unknown_words
+from bigfoot.config import Problem, above_zero, not_negative, one_of, random_seed, unknown_words
 from bigfoot.data.settings import SpecAugmentConfig
 from bigfoot.distill.speech_llm import SpeechLLMLosses
 from bigfoot.errors import ModelError
@@ -210,7 +210,7 @@ class SpeechLLMConfig:
     """Says that a file configures a speech LLM."""
     run_dir: str = "runs/speech_llm"
     """Run folder: all output is written there, and the same command resumes from it."""
-    seed: int = not_negative(7)
+    seed: int = random_seed(7)
     """Random seed of weights, masks and order."""
     threads: int | None = above_zero(None)
     """CPU threads of torch; null for its default."""

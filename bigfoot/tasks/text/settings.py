@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from bigfoot.config import Problem, above_zero, not_negative, one_of, share
+from bigfoot.config import Problem, above_zero, not_negative, one_of, random_seed, share
 from bigfoot.data.split_settings import SplitConfig
 from bigfoot.distill.contrastive import CONTRASTS
 from bigfoot.install import install_hint
@@ -129,7 +129,7 @@ class TrainTextConfig(TrainConfig):
     words (TF-IDF)."""
     bootstrap_samples: int = not_negative(1000)
     """Resamples of the intervals."""
-    seed: int = not_negative(0)
+    seed: int = random_seed(0)
     """Of everything random."""
     precision: str = one_of(*PRECISIONS)
     """``auto`` is bf16 on a GPU that supports it, and fp32 elsewhere."""
