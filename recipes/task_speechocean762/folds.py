@@ -4,7 +4,9 @@
 
 A test split of 31 speakers is too small to compare features by. Here every utterance of a run is scored by a head that
 has not seen its speaker: five folds by speaker, all answers pooled, intervals by bootstrap over speakers. Penalties are
-chosen by the loss within the four folds of training, each held out in turn, and so are, in the last row, the features.
+chosen by the loss within the four folds of training, each held out in turn, and so are, in one row, the features. The
+last row chooses none: it is the mean of the scores of three heads, of a fine spectrum beside the last convolution, of
+both beside prosody, and of the floor's log-mel energies beside prosody.
 The floor is that of the recipe, with its fixed penalty. A column of words is a class, one of numbers a regression.
 Each head is scored twice: utterance by utterance, and on the mean scores of all utterances of a speaker.
 """
@@ -14,7 +16,7 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -28,16 +30,23 @@ with plain_errors():  # without the extra [train]: its install line
     from bigfoot.data.batches import evaluation_batches
     from bigfoot.data.splits import SplitItem, assign_splits, fold_shares
     from bigfoot.formats.folder import LoadedModel, load_model
-    from bigfoot.models.tasks.energies import PooledEnergies
+    from bigfoot.models.decoders.fbank import Fbank
+    from bigfoot.models.tasks.energies import HOP, SCALE, PooledEnergies
     from bigfoot.models.tasks.pooling.statistics import StatisticsPooling
     from bigfoot.models.tasks.shape import TaskShape
     from bigfoot.runtime.task_answers import compute_scores
     from bigfoot.tasks.answers import Answers, task_facts, utterance_losses
     from bigfoot.tasks.metrics import concordance
     from bigfoot.tasks.probe import STRENGTHS, fit_linear
+    from bigfoot.tasks.text.settings import SpeechConfig
+    from bigfoot.tasks.text.streams import SpeechStreams
 
 FOLDS, BANDS, SAMPLES = 5, 40, 1000
 FLOOR, FLOOR_STRENGTHS = "log-mel", {"single_label": 1.0, "regression": 0.1}
+FINE_BANDS, FINE_WINDOW = 80, 1024
+"""Harmonics of a voice stand apart in windows of 64 ms."""
+HEADS = ("fine spectrum and last convolution", "the same and prosody", f"{FLOOR} and prosody")
+QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 
 @dataclass(frozen=True)
@@ -57,29 +66,79 @@ class Corpus:
     features: dict[str, np.ndarray]
 
 
+class FineEnergies(torch.nn.Module):
+    """Mean and standard deviation of the log energies of narrow bands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fbank, self.statistics = Fbank(FINE_BANDS, FINE_WINDOW, HOP), StatisticsPooling(FINE_BANDS)
+
+    def forward(self, input_values: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
+        """From (B, N) to (B, P)."""
+        energies = self.fbank(torch.nn.functional.pad(input_values, (0, FINE_WINDOW)))
+        frames = ((mask.sum(1) - FINE_WINDOW) // HOP + 1).clamp(min=1)
+        return self.statistics(SCALE * energies, torch.arange(energies.shape[1]) < frames[:, None]).vectors.numpy()
+
+
+class Prosody(torch.nn.Module):
+    """Pitch and harmonicity where there is a voice, in means, deviations and quantiles."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.streams = SpeechStreams(SpeechConfig(prosody=True), None, None)
+
+    def forward(self, input_values: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
+        """From (B, N) to (B, P)."""
+        frames = self.streams(input_values, mask)["prosody"]
+        return np.stack(
+            [self._summarize(*each) for each in zip(frames.features.numpy(), frames.frame_mask.numpy(), strict=True)]
+        )
+
+    @staticmethod
+    def _summarize(frames: np.ndarray, real: np.ndarray) -> np.ndarray:
+        voiced = frames[real & (frames[:, 1] > 0)]
+        if len(voiced) < 2:
+            return np.zeros(5 + len(QUANTILES))
+        pitch, harmonicity = voiced[:, 0], voiced[:, 3]
+        share = len(voiced) / real.sum()
+        moments = [share, pitch.mean(), pitch.std(), harmonicity.mean(), harmonicity.std()]
+        return np.array([*moments, *np.quantile(pitch, QUANTILES)])
+
+
 @torch.no_grad()
 def pool(loaded: LoadedModel, manifests: Sequence[Path]) -> Corpus:
-    """Pool log-mel energies, what the last convolution gives, and the mean of all hidden states, in one pass."""
+    """Pool an utterance's log-mel energies, prosody, last convolution, and mean of all hidden states, in one pass."""
     model, taken = loaded.model.speech_encoder, list[torch.Tensor]()
     model.feature_projection.register_forward_pre_hook(lambda _, given: taken.append(given[0]))
-    energies, found = PooledEnergies(BANDS), Corpus([], [], [], {})
-    parts: dict[str, list[np.ndarray]] = {FLOOR: [], "last convolution": [], "layers": []}
+    energies, fine, prosody, found = PooledEnergies(BANDS), FineEnergies(), Prosody(), Corpus([], [], [], {})
+    parts: dict[str, list[np.ndarray]] = {}
     for manifest in manifests:
         for batch in evaluation_batches(manifest, loaded.processor, 8, doing=f"encoding {manifest.name}"):
             taken.clear()
             output = model(batch.input_values, batch.attention_mask, output_hidden_states=True)
-            parts[FLOOR].append(energies(batch.input_values, batch.attention_mask).numpy())
+            mask = torch.arange(batch.input_values.shape[1]) < batch.input_lengths[:, None]
             frames = {"last convolution": taken[0], "layers": torch.stack(output.hidden_states).mean(0)}
-            for name, each in frames.items():
-                pooled = StatisticsPooling(each.shape[-1])(each, output.frame_mask).vectors
-                parts[name].append(pooled.numpy())
+            pooled = {name: StatisticsPooling(each.shape[-1])(each, output.frame_mask).vectors.numpy()
+                      for name, each in frames.items()}  # fmt: skip
+            pooled[FLOOR] = energies(batch.input_values, batch.attention_mask).numpy()
+            pooled |= {"fine spectrum": fine(batch.input_values, mask), "prosody": prosody(batch.input_values, mask)}
+            for name, rows in pooled.items():
+                parts.setdefault(name, []).append(rows)
             found.ids.extend(batch.ids)
             found.speakers.extend(batch.speakers)
             found.labels.extend(dict(attributes) for attributes in batch.attributes)
-    found.features.update({name: np.concatenate(rows).astype(np.float64) for name, rows in parts.items()})
-    for name in ("layers", "last convolution"):
-        found.features[f"{FLOOR} and {name}"] = np.hstack([found.features[FLOOR], found.features[name]])
+    found.features.update(combine({name: np.concatenate(rows).astype(np.float64) for name, rows in parts.items()}))
     return found
+
+
+def combine(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the features of each head by name, the floor's first."""
+    found = {name: parts[name] for name in (FLOOR, "last convolution", "layers")}
+    for name in ("layers", "last convolution"):
+        found[f"{FLOOR} and {name}"] = np.hstack([parts[FLOOR], parts[name]])
+    fine = np.hstack([parts["fine spectrum"], parts["last convolution"]])
+    return found | dict(zip(HEADS, (fine, np.hstack([fine, parts["prosody"]]),
+                                    np.hstack([parts[FLOOR], parts["prosody"]])), strict=True))  # fmt: skip
 
 
 def read_targets(corpus: Corpus, column: str) -> tuple[TaskShape, np.ndarray]:
@@ -164,10 +223,13 @@ def resample(answers: Sequence[Answers]) -> np.ndarray:
 def tabulate(corpus: Corpus, column: str, seed: int) -> list[str]:
     """Return the rows of a column's table, the floor first."""
     folds = Folds(corpus, column, seed)
-    kind, names = folds.shape.kind, list(corpus.features)
+    kind, names = folds.shape.kind, [name for name in corpus.features if name not in HEADS]
     answers = {f"floor: {FLOOR}, fixed penalty": folds.pool([FLOOR], [FLOOR_STRENGTHS[kind]])}
     answers |= {name: folds.pool([name], STRENGTHS) for name in names}
-    answers["features chosen too"] = folds.pool(names, STRENGTHS)
+    answers["features of the above chosen too"] = folds.pool(names, STRENGTHS)
+    answers |= {name: folds.pool([name], STRENGTHS) for name in HEADS}
+    scores = np.mean([answers[name].scores for name in HEADS], axis=0)
+    answers["mean of the last three"] = replace(answers[HEADS[0]], scores=scores)
     pooled = [each.pool_speakers() for each in answers.values()]
     columns = [compare([*answers.values()]), compare(pooled)]
     metric = "concordance" if kind == "regression" else "macro F1"

@@ -17,15 +17,16 @@ tasks, each with its YAML, configs/tasks/speechocean762_NAME.yaml; gender by def
   stage 1  data            manifests, and train, dev and test
   stage 2  train           the task head on the encoder
   stage 3  report          metrics with intervals beside the floors: report.html in the run folder
-  stage 4  folds           gender and age: heads scored over five folds of all speakers, since 31 in test are few
+  stage 4  folds           gender and age: heads scored over five folds of all speakers, since 31 in test are few;
+                           with the extra [prosody] (Praat, GPL-3.0), which stage 0 installs
 
 Every stage may be run again: what is done is skipped, a killed stage goes on from its last checkpoint.
 The data: BIGFOOT_DATA=/folder/of/corpora (with speechocean762 in it), or data.root=/folder/of/speechocean762.
 HELP
 }
 
-# shellcheck disable=SC2034 # set by parse_stages
-option_task=gender
+# shellcheck disable=SC2034 # read by tools/stages.sh
+option_task=gender task_extras=prosody
 parse_stages "$@"
 choose_task "gender age age_group"
 run_task_stages "tasks/speechocean762_$option_task.yaml"
