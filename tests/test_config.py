@@ -120,11 +120,11 @@ def test_a_file_is_overridden_key_by_key(tmp_path):
     assert config.data == Config().data
 
 
-def test_keys_that_are_no_words_are_unknown_keys(tmp_path):
+def test_keys_that_are_no_words_and_values_with_a_nul_are_named(tmp_path):
     (tmp_path / "c.yaml").write_text("7: 2\non: 3\nstudent: {2.5: 4}\n")
-    _, problems = read_config(tmp_path / "c.yaml")
+    _, problems = read_config(tmp_path / "c.yaml", ['run_dir="a\\0b"'])
     assert [(problem.key, problem.code) for problem in problems] == [
-        ("7", "unknown_key"), ("True", "unknown_key"), ("student.2.5", "unknown_key")
+        ("7", "unknown_key"), ("True", "unknown_key"), ("student.2.5", "unknown_key"), ("run_dir", "unreadable")
     ]  # fmt: skip
 
 

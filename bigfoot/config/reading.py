@@ -237,6 +237,9 @@ def _assign(
     if key not in known:
         problems.append(Problem(key, "unknown_key", f"unknown key{_nearest(key, list(known))}"))
         return
+    if isinstance(value, str) and "\0" in value:
+        problems.append(Problem(key, "unreadable", "holds the character NUL, which no path and no word has"))
+        return
     if known[key].kind == "list[str]" and isinstance(value, ListConfig) and not all(map(_is_word, value)):
         shown = OmegaConf.to_container(value)
         message = f"expected list[str], got {shown!r}; write words such as NO, ON and 1e3 in quotes"
