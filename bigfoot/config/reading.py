@@ -213,7 +213,7 @@ def _leaves(
 ) -> Iterator[tuple[str, Any]]:
     """Descend while there is a section of the schema below; dictionaries in place of values stay whole."""
     for name in node:  # numbers and booleans too, which no schema has
-        key = f"{prefix}{name}"
+        key = prefix + str(name)
         try:
             value = node[name]
         except OmegaConfBaseException as error:
