@@ -123,7 +123,8 @@ def test_tasks_are_chosen_by_name(project):
             stages = [call.format(step) for step in ("data", "train_task", "report")]
             folds = [f"python recipes/task_speechocean762/folds.py runs/tasks/{name}_{task} {task}"]
             stages += folds if task in ("gender", "age") else []
-            assert commands(project) == ["setup_venv.sh synthetic,tasks", *stages]
+            extras = "synthetic,tasks,prosody" if name == "speechocean762" else "synthetic,tasks"
+            assert commands(project) == [f"setup_venv.sh {extras}", *stages]
             assert (ROOT / f"configs/tasks/{name}_{task}.yaml").is_file()
         assert bash(script, "--task", "mood").returncode == 2
     (project / "log").unlink()
