@@ -111,7 +111,10 @@ def _lock_file(output: str | Path, inside: bool) -> Path:
     refuse_remote(output)
     place = Path(os.path.realpath(output)) if inside else locate(output)
     folder = place if inside else place.parent
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise OutputError(f"{folder} is no folder, and one is needed there; name another place") from error
     return place / ".bigfoot-lock" if inside else place.with_name(own_name(place.name, "lock"))
 
 

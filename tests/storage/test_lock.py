@@ -200,3 +200,10 @@ def test_a_handle_that_another_machine_made_stale_is_opened_again(tmp_path, monk
     with locked(tmp_path / "out"):
         assert len(calls) == 2
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("place", ["file", "file/run", os.devnull])
+def test_what_is_no_folder_is_named(place, tmp_path):
+    (tmp_path / "file").touch()
+    with refused(OutputError, tmp_path / place), locked(tmp_path / place, inside=True):
+        pass
