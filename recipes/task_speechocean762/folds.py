@@ -30,8 +30,7 @@ with plain_errors():  # without the extra [train]: its install line
     from bigfoot.data.batches import evaluation_batches
     from bigfoot.data.splits import SplitItem, assign_splits, fold_shares
     from bigfoot.formats.folder import LoadedModel, load_model
-    from bigfoot.models.decoders.fbank import Fbank
-    from bigfoot.models.tasks.energies import HOP, SCALE, PooledEnergies
+    from bigfoot.models.tasks.energies import PooledEnergies
     from bigfoot.models.tasks.pooling.statistics import StatisticsPooling
     from bigfoot.models.tasks.shape import TaskShape
     from bigfoot.runtime.task_answers import compute_scores
@@ -66,20 +65,6 @@ class Corpus:
     features: dict[str, np.ndarray]
 
 
-class FineEnergies(torch.nn.Module):
-    """Mean and standard deviation of the log energies of narrow bands."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fbank, self.statistics = Fbank(FINE_BANDS, FINE_WINDOW, HOP), StatisticsPooling(FINE_BANDS)
-
-    def forward(self, input_values: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
-        """From (B, N) to (B, P)."""
-        energies = self.fbank(torch.nn.functional.pad(input_values, (0, FINE_WINDOW)))
-        frames = ((mask.sum(1) - FINE_WINDOW) // HOP + 1).clamp(min=1)
-        return self.statistics(SCALE * energies, torch.arange(energies.shape[1]) < frames[:, None]).vectors.numpy()
-
-
 class Prosody(torch.nn.Module):
     """Pitch and harmonicity where there is a voice, in means, deviations and quantiles."""
 
@@ -110,7 +95,8 @@ def pool(loaded: LoadedModel, manifests: Sequence[Path]) -> Corpus:
     """Pool an utterance's log-mel energies, prosody, last convolution, and mean of all hidden states, in one pass."""
     model, taken = loaded.model.speech_encoder, list[torch.Tensor]()
     model.feature_projection.register_forward_pre_hook(lambda _, given: taken.append(given[0]))
-    energies, fine, prosody, found = PooledEnergies(BANDS), FineEnergies(), Prosody(), Corpus([], [], [], {})
+    energies, fine = PooledEnergies(BANDS), PooledEnergies(FINE_BANDS, FINE_WINDOW)
+    prosody, found = Prosody(), Corpus([], [], [], {})
     parts: dict[str, list[np.ndarray]] = {}
     for manifest in manifests:
         for batch in evaluation_batches(manifest, loaded.processor, 8, doing=f"encoding {manifest.name}"):
@@ -121,7 +107,10 @@ def pool(loaded: LoadedModel, manifests: Sequence[Path]) -> Corpus:
             pooled = {name: StatisticsPooling(each.shape[-1])(each, output.frame_mask).vectors.numpy()
                       for name, each in frames.items()}  # fmt: skip
             pooled[FLOOR] = energies(batch.input_values, batch.attention_mask).numpy()
-            pooled |= {"fine spectrum": fine(batch.input_values, mask), "prosody": prosody(batch.input_values, mask)}
+            pooled |= {
+                "fine spectrum": fine(batch.input_values, mask).numpy(),
+                "prosody": prosody(batch.input_values, mask),
+            }
             for name, rows in pooled.items():
                 parts.setdefault(name, []).append(rows)
             found.ids.extend(batch.ids)

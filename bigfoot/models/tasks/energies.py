@@ -22,15 +22,17 @@ class PooledEnergies(nn.Module):
 
     Args:
         num_bands: C.
+        window: samples of a frame, 1 or more; longer ones tell the harmonics of a voice apart.
 
     Examples:
         >>> PooledEnergies(40)(torch.randn(2, 16_000), None).shape
         torch.Size([2, 80])
     """
 
-    def __init__(self, num_bands: int) -> None:
+    def __init__(self, num_bands: int, window: int = WINDOW) -> None:
         super().__init__()
-        self.fbank = Fbank(num_bands, WINDOW, HOP)
+        self.window = window
+        self.fbank = Fbank(num_bands, window, HOP)
         self._pooling = StatisticsPooling(num_bands, 1)
 
     @property
@@ -46,10 +48,10 @@ class PooledEnergies(nn.Module):
             attention_mask: (B, N), True or 1 = real, from the front of each row on; None where all are.
         """
         # One frame at least: a batch of snippets has none.
-        energies = self.fbank(nn.functional.pad(input_values, (0, max(0, WINDOW - input_values.shape[1]))))
+        energies = self.fbank(nn.functional.pad(input_values, (0, max(0, self.window - input_values.shape[1]))))
         samples = input_values.new_full((len(input_values),), input_values.shape[1], dtype=torch.int64)
         samples = samples if attention_mask is None else attention_mask.long().sum(1)
-        frames = torch.div(samples - WINDOW, HOP, rounding_mode="floor") + 1
+        frames = torch.div(samples - self.window, HOP, rounding_mode="floor") + 1
         real = torch.arange(energies.shape[1], device=energies.device) < frames[:, None]
         pooled: Tensor = self._pooling(SCALE * energies, real).vectors
         return pooled
