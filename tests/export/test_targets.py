@@ -168,7 +168,7 @@ def test_a_program_passes_the_gate_and_keeps_its_metadata(bigfoot, build_model, 
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (("x.xml", "--to", "openvino", "--int8", "dynamic", "--check", "a.wav"), "--int8: openvino files are in fp32"),
+        (("x.xml", "--to", "openvino", "--int8", "dynamic", "--check", "a.wav"), "--int8: openvino files are in fp32 or in int8 static"),
         (("x.pt2", "--to", "torch-export", "--int8", "dynamic", "--check", "a.wav"), "--to onnx has int8"),
         (("x.onnx", "--to", "openvino"), "OUT: x.onnx should end in .xml for --to openvino"),
         (("x.onnx", "--to", "torch-export"), "should end in .pt2"),
@@ -180,7 +180,7 @@ def test_options_that_do_not_go_together(bigfoot, options, reason):
 
 
 @pytest.mark.slow
-def test_a_folder_in_int8_goes_to_onnx_alone(bigfoot, build_model, processor, tmp_path):
+def test_a_folder_in_dynamic_int8_goes_to_onnx_alone(bigfoot, build_model, processor, tmp_path):
     small, _ = quantize.apply(build_model(), quantize.Quantize("int8_dynamic"))
     save_model(small, processor, tmp_path / "small")
     code, _, err = bigfoot("export", tmp_path / "small", tmp_path / "x.xml", "--to", "openvino")
