@@ -107,7 +107,7 @@ def describe_doubts(shape: TaskShape) -> Iterator[str]:
 
     Examples:
         >>> [*describe_doubts(TaskShape("ordinal", ["0", "1", "3"]))]
-        ['ratings 0, 1, 3 are not evenly apart; if train lacks one, list all in train_task.labels']
+        ['ratings 0, 1, 3 are not evenly apart; if train lacks one, list all in labels']
     """
     if shape.edges or shape.kind not in ("single_label", "ordinal"):
         return
@@ -118,7 +118,7 @@ def describe_doubts(shape: TaskShape) -> Iterator[str]:
         yield "classes are fractions, each a class of its own; kind: regression, or ordinal with edges, takes numbers"
     steps = {after - before for before, after in itertools.pairwise(numbers)}
     if shape.kind == "ordinal" and len(steps) > 1:
-        yield f"ratings {', '.join(shape.labels)} are not evenly apart; if train lacks one, list all in train_task.labels"
+        yield f"ratings {', '.join(shape.labels)} are not evenly apart; if train lacks one, list all in labels"
 
 
 def _read(fields: Mapping[str, Any], attributes: Sequence[Mapping[str, str]]) -> np.ndarray:
