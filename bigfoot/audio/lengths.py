@@ -136,8 +136,8 @@ def alac_problem(path: Path, num_frames: int) -> str | None:
             place = layout.follow(place, length)
     if place <= size and 0 <= stated <= num_frames:
         return None
-    said = f"{num_frames} samples of the {stated}" if stated >= 0 else "no whole table of the packets"
-    return f"damaged: it holds {said} that its header promises"
+    found = f"{num_frames} samples of the {stated}" if stated >= 0 else "no whole table of the packets"
+    return f"damaged: it holds {found} that its header promises"
 
 
 def _report_tail(name: str, count: int) -> None:
