@@ -61,9 +61,9 @@ def assign_splits(items: Sequence[SplitItem], shares: Mapping[str, float], seed:
     for item in items:
         labels.setdefault(item.group, Counter())[item.label] += 1
     if len(labels) < len(wanted):
-        found = f"{len(labels)} ({', '.join(sorted(labels)[:3])}{', ...' if len(labels) > 3 else ''})"
+        there = f"{len(labels)} ({', '.join(sorted(labels)[:3])}{', ...' if len(labels) > 3 else ''})"
         raise DataError(
-            f"data.split: {len(wanted)} splits or folds need as many speakers, or utterances, and there are {found}; "
+            f"data.split: {len(wanted)} splits or folds need as many speakers, or utterances, and there are {there}; "
             "take fewer folds, or split.by: utterance; a table's speakers are named by data.columns"
         )
     totals, whole = sum(labels.values(), Counter()), sum(wanted.values())
