@@ -15,14 +15,13 @@ from bigfoot.export.audio import JUDGED_SECONDS, padded_audio, read_judged, read
 from bigfoot.export.exported import is_exported
 from bigfoot.export.gate import export_checked
 from bigfoot.export.parity import Parity, ParityLimits
-from bigfoot.export.targets import FILE_SUFFIXES, TARGETS, writes_folder
+from bigfoot.export.targets import FILE_SUFFIXES, INT8, TARGETS, writes_folder
 from bigfoot.export.tasks import TaskParity, export_task
 from bigfoot.formats.folder import LoadedModel, load_model, resolve_model
 from bigfoot.models.small_weights import COMPUTES_INT8
 from bigfoot.storage.lock import locked
 from bigfoot.storage.ownership import OWN_ONLY, MayReplace, check_file, check_folder
 
-PRECISIONS = ("static", "dynamic")
 LAYER_LIMIT = 1e-3
 """A folder's layers round as its file's do, and what is left is the order of sums."""
 
@@ -35,7 +34,7 @@ class ExportRequest:
         model: see ``resolve_model``.
         destination: file to write, or folder; see ``Target``.
         to: one of ``TARGETS``.
-        int8: one of ``PRECISIONS``; None for fp32, or for the precision of the model's folder.
+        int8: one of ``INT8``; None for fp32, or for the precision of the model's folder.
         calibrate: real audio for static ranges.
         check: audio to compare on; that of ``calibrate`` where None, and noise where that is None too.
         percentile: see ``bigfoot.compress.quantize.calibrate``.
@@ -71,11 +70,13 @@ class ExportRequest:
         elif target.is_folder and self.destination.suffix in FILE_SUFFIXES:
             message = f"--to {self.to} writes a folder, and {self.destination} is named as a file; name a folder"
             yield Problem("OUT", "other_suffix", message)
-        if target and not target.has_int8 and (self.int8 is not None or precision in COMPUTES_INT8):
+        wanted = self.int8 or precision.removeprefix("int8_")
+        if target and wanted in INT8 and wanted not in target.int8:
             key, whose = ("--int8", "") if self.int8 is not None else ("--to", f"{self.model} is {precision}, and ")
-            yield Problem(key, "no_int8", f"{whose}{self.to} files are in fp32 alone; --to onnx has int8")
-        if self.int8 not in (None, *PRECISIONS):
-            yield Problem("--int8", "unknown_word", f"{self.int8!r} is none of {', '.join(PRECISIONS)}")
+            has = f"or in int8 {target.int8[0]}" if target.int8 else "alone"
+            yield Problem(key, "no_int8", f"{whose}{self.to} files are in fp32 {has}; --to onnx has int8 {wanted}")
+        if self.int8 not in (None, *INT8):
+            yield Problem("--int8", "unknown_word", f"{self.int8!r} is none of {', '.join(INT8)}")
         if not 0 < self.max_wer_rise < 1:
             message = f"must be above 0 and below 100 points, got {100 * self.max_wer_rise:g}"
             yield Problem("--max-wer-rise", "out_of_range", message)
@@ -122,7 +123,7 @@ class ExportRequest:
     def _contradictions(self, precision: str) -> Iterator[Problem]:
         """Options that contradict a folder that already sets its precision."""
         cure = "leave it out, or bring the model back first: bigfoot quantize MODEL OUT --precision float32"
-        if self.int8 in PRECISIONS and f"int8_{self.int8}" != precision:
+        if self.int8 in INT8 and f"int8_{self.int8}" != precision:
             message = f"{self.int8} contradicts {self.model}, which is {precision}; {cure}"
             yield Problem("--int8", "other_precision", message)
         if self.calibrate is not None:
