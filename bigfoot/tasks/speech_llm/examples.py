@@ -17,7 +17,6 @@ from bigfoot.tasks.speech_llm.settings import (
     TurnsConfig,
 )
 
-
 _BOOLEANS = {"True": "true", "False": "false"}
 """A value of YAML, and how it stands in JSON."""
 

@@ -169,9 +169,9 @@ def test_killed_in_every_stage_it_ends_in_the_same_bits(settings, config_file, c
 
     def command(folder):
         changes = settings(
-            folder, f"steps=[{','.join(stages)}]", *(f"{stage}.max_steps=12" for stage in stages), "data.most_tokens=90",
-            "train_lora.losses.token_logits=0.5", "train_lora.encoder=top", "train_full.encoder=full",
-            "train_full.cache_encoder=false", "data.history_turns=8",
+            folder, f"steps=[{','.join(stages)}]", *(f"{stage}.max_steps=12" for stage in stages),
+            "data.most_tokens=90", "train_lora.losses.token_logits=0.5", "train_lora.encoder=top",
+            "train_full.encoder=full", "train_full.cache_encoder=false", "data.history_turns=8",
         )  # fmt: skip
         return ["bigfoot/__main__.py", "train-task", "--config", config_file, "--until", stages[-1], *changes]
 
@@ -271,12 +271,13 @@ def test_commands_take_the_model(finished, settings, config_file, corpus, bigfoo
     whole = answer(loaded, samples, {"instruction": "attitude:", "history": ""}, parts.append, most_new_tokens=7)
     assert code == 0 and output.rstrip("\n") == whole.rstrip("\n") == "".join(parts).rstrip("\n") and len(parts) > 1
 
-    def stop_after_three(*_, calls=iter(range(3))):
-        if next(calls, None) is None:
+    def stop_at_the_fourth(streamer, value):
+        if not next(left):
             raise KeyboardInterrupt
+        put(streamer, value)
 
-    put = TextStreamer.put
-    monkeypatch.setattr(TextStreamer, "put", lambda *given: (stop_after_three(), put(*given)))
+    put, left = TextStreamer.put, iter((3, 2, 1, 0))
+    monkeypatch.setattr(TextStreamer, "put", stop_at_the_fourth)
     code, output, _ = bigfoot("ask", model, "--audio", audio, "--prompt", "attitude:", "--max-tokens", "7")
     assert code == 130 and 0 < len(output) < len(whole) and whole.startswith(output)
     monkeypatch.undo()
