@@ -89,7 +89,7 @@ def run_pipeline(
     """
     plan = resolve_plan(apply_scale(config))
     config = plan.config
-    if found := list(find_problems(plan, problems)):
+    if found := find_problems(plan, problems):
         raise ConfigError(found)
     refuse_own_models(config)
     with sole_run(Path(config.run_dir)):
