@@ -112,7 +112,7 @@ def _classes(answers: Answers) -> tuple[Classes, Classes]:
 
 
 def _of_classes(compute: Callable[..., float]) -> Metric:
-    """A metric of true and chosen classes."""
+    """Return a metric of true and chosen classes."""
     return lambda answers: compute(*_classes(answers))
 
 
@@ -167,7 +167,7 @@ def _calibration(answers: Answers) -> float:
 
 
 def _by_label(compute: Callable[[Floats, Floats], float | None]) -> Metric:
-    """The mean of a metric over the columns of the targets; a column without it is left out."""
+    """Return the mean of a metric over the columns of the targets; a column without it is left out."""
 
     def mean(answers: Answers) -> float:
         found = []
