@@ -107,6 +107,7 @@ ROWS = [
     Row("bigfoot (ONNX Runtime)", "onnxruntime", "fp32.onnx", (), open_bigfoot),
     Row("bigfoot (ONNX Runtime)", "onnxruntime", "int8.onnx", INT8, open_bigfoot),
     Row("bigfoot (OpenVINO)", "openvino", "fp32.xml", ("--to", "openvino"), open_bigfoot),
+    Row("bigfoot (OpenVINO)", "openvino", "int8.xml", ("--to", "openvino", *INT8), open_bigfoot),
     Row("torch.export", "torch", "fp32.pt2", ("--to", "torch-export"), open_program),
     Row("sherpa-onnx", "sherpa-onnx", "sherpa-fp32", ("--to", "sherpa"), open_sherpa),
     Row("sherpa-onnx", "sherpa-onnx", "sherpa-int8", ("--to", "sherpa", *INT8), open_sherpa),

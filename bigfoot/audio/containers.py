@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from bigfoot.audio import flac, mpeg, ogg
+from bigfoot.audio import flac, mpeg, mpeg_count, ogg
 from bigfoot.audio.file_bytes import FileBytes
 from bigfoot.audio.lengths import UNKNOWN_BYTES, mend_length
 from bigfoot.paths import printable
@@ -71,7 +71,7 @@ def _find(path: bytes, size: int, _mtime_ns: int) -> tuple[Stream, ...]:
 def _list_mpeg(data: FileBytes, segments: list[mpeg.Segment]) -> Iterator[Stream]:
     ends = [*(segment.begin for segment in segments[1:]), data.size]
     for segment, end in zip(segments, ends, strict=True):
-        begin, head = mpeg.mend_count(data, segment)
+        begin, head = mpeg_count.mend_count(data, segment)
         yield Stream(begin, end, head)
 
 

@@ -14,7 +14,8 @@ import soundfile
 import soxr
 
 from bigfoot.audio.channels import choose_channel
-from bigfoot.audio.lengths import UNKNOWN_BYTES, sphere_problem
+from bigfoot.audio.lengths import UNKNOWN_BYTES, alac_problem, sphere_problem
+from bigfoot.audio.mpeg_count import mpeg_problem
 from bigfoot.audio.ogg import ogg_problem
 from bigfoot.audio.streams import AudioFile, open_streams
 from bigfoot.errors import AudioError
@@ -58,12 +59,20 @@ def _checked_open(path: Path) -> AudioFile:
         file = open_streams(path)
     except (soundfile.LibsndfileError, OSError, TypeError) as error:
         raise AudioError(path, f"not audio that soundfile can read ({error})") from error
-    problem = ogg_problem(path) if file.format == "OGG" else None
-    problem = problem or (sphere_problem(path, file.frames) if file.format == "NIST" else None) or _header_problem(file)
-    if problem:
+    if problem := _problem_of_format(path, file) or _header_problem(file):
         file.close()
         raise AudioError(path, problem)
     return file
+
+
+def _problem_of_format(path: Path, file: AudioFile) -> str | None:
+    if file.format == "OGG":
+        return ogg_problem(path)
+    if file.format == "MP3":
+        return mpeg_problem(path)
+    if file.format == "CAF":
+        return alac_problem(path, file.frames)
+    return sphere_problem(path, file.frames) if file.format == "NIST" else None
 
 
 def _header_problem(file: AudioFile) -> str | None:

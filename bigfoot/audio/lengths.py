@@ -18,6 +18,7 @@ log = logging.getLogger("bigfoot")
 UNKNOWN_BYTES = 0x7FFF0000
 """Lengths from here on mean that a recorder that writes to a pipe could not go back to fill the length in."""
 _LONGEST_TAIL = 1024
+_CAF_CODEC = 28
 _SPHERE_HEAD = 1024
 _SPHERE_COUNT = re.compile(rb"^sample_count -i (\d{1,18})\s*$", re.MULTILINE)
 
@@ -113,6 +114,30 @@ def sphere_problem(path: Path, num_frames: int) -> str | None:
     if promised is None or int(promised[1]) <= num_frames:
         return None
     return f"truncated: it holds {num_frames} samples of the {int(promised[1])} that its header promises"
+
+
+def alac_problem(path: Path, num_frames: int) -> str | None:
+    """Find out whether packets of ALAC in a CAF file are missing: libsndfile counts those that it finds.
+
+    Args:
+        path: the file.
+        num_frames: samples of one channel in it.
+    """
+    layout, size = _LAYOUTS[b"caff"], path.stat().st_size
+    with path.open("rb") as file:
+        data = FileBytes(file, size)
+        if data.at(_CAF_CODEC, 4) != b"alac":
+            return None
+        place, stated = layout.first, -1
+        while place + layout.head <= size:
+            name, length = layout.read(data, place, size)
+            if name == b"pakt":
+                stated = int.from_bytes(data.at(place + layout.head + 8, 8), "big")
+            place = layout.follow(place, length)
+    if place <= size and 0 <= stated <= num_frames:
+        return None
+    found = f"{num_frames} samples of the {stated}" if stated >= 0 else "no whole table of the packets"
+    return f"damaged: it holds {found} that its header promises"
 
 
 def _report_tail(name: str, count: int) -> None:

@@ -1,15 +1,16 @@
 """Frames of MPEG audio (ISO 11172-3, 13818-3), counted: a header's number of frames may be wrong or not there.
 
-libsndfile estimates the length of a file without a Xing header from its first frame, and reads no further.
+libsndfile estimates the length of a file without a Xing header from its first frame, and reads no further. Its decoder
+skips what is no frame, in silence: here what lies between frames is checked.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bigfoot.audio.file_bytes import FileBytes
+from bigfoot.audio.mpeg_tags import skip_tag, skip_tags, skip_zeros
 
 _KBITS = {
     (3, 3): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
@@ -23,6 +24,8 @@ _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 
 _SEARCHED = 1 << 16
 _TAGS = (b"Xing", b"Info")
 _LONGEST_HEAD = 64
+_SURE = 4
+"""Frames in a row that do not occur by chance."""
 
 
 @dataclass
@@ -36,6 +39,8 @@ class Segment:
         num_frames: the one with the Xing header too.
         sizes: bytes of frames, without their padding.
         tag: place of the Xing header within the first frame; 0 where there is none.
+        damaged: place of the first bytes that are neither frame nor tag; -1 where there are none.
+        lost: whether one of its frames covers others, as one does whose header is damaged.
     """
 
     begin: int
@@ -44,6 +49,28 @@ class Segment:
     num_frames: int = 0
     sizes: set[int] = field(default_factory=set)
     tag: int = 0
+    damaged: int = -1
+    lost: bool = False
+
+    def add(self, place: int, head: bytes, size: int) -> None:
+        """Count a frame."""
+        self.num_frames += 1
+        self.sizes.add(size - (head[2] >> 1 & 1))
+        self.end = place + size
+
+    def damage(self, place: int, *, lost: bool = False) -> None:
+        """Note damage; the first place of it stays."""
+        self.damaged = place if self.damaged < 0 else self.damaged
+        self.lost |= lost
+
+
+@dataclass(frozen=True)
+class _Frame:
+    place: int
+    head: bytes
+    size: int
+    end: int
+    """Of the frame before it."""
 
 
 def find_segments(data: FileBytes) -> list[Segment]:
@@ -53,89 +80,123 @@ def find_segments(data: FileBytes) -> list[Segment]:
         data: of the file.
 
     Returns:
-        In order; none where the file does not start with two frames, behind ID3 tags.
+        In order; none where the file does not start with frames, behind tags.
     """
     found: list[Segment] = []
-    first = _skip_id3(data, 0)
-    if not (size := _measure_frame(data.at(first, 4))) or not _measure_frame(data.at(first + size, 4)):
+    start = skip_tags(data, 0)
+    first = _find_first(data, start)
+    if first < 0:
         return found
-    current: Segment | None = None
-    for start, place, head, size in _walk(data, first):
-        tag = _find_tag(head)
-        named = start < place and data.at(start, 3) == b"ID3"
-        if current is None or tag or named:
-            current = Segment(0 if current is None else start if named else place, place, tag=tag)
-            found.append(current)
-        current.num_frames += 1
-        current.sizes.add(size - (head[2] >> 1 & 1))
-        current.end = place + size
+    before: _Frame | None = None
+    for frame in _walk(data, first):
+        tag = _find_tag(frame.head)
+        named = frame.end < frame.place and data.at(frame.end, 3) == b"ID3"
+        if before is None or tag or named or _kind(before.head) != _kind(frame.head):
+            begin = 0 if before is None else frame.end if named else frame.place
+            found.append(Segment(begin, frame.place, tag=tag))
+            if start < first and before is None:
+                found[0].damage(start)
+        if before is not None:
+            _check_between(data, frame, found)
+        current = found[-1]
+        if not current.tag and _covers_frames(data, frame, current.sizes):
+            current.damage(frame.place, lost=True)
+        current.add(frame.place, frame.head, frame.size)
+        before = frame
+    _check_tail(data, found[-1])
     return found
 
 
-def mend_count(data: FileBytes, segment: Segment) -> tuple[int, bytes]:
-    """Write the number of frames where a decoder finds it.
-
-    Args:
-        data: of the file.
-        segment: of ``find_segments``.
-
-    Returns:
-        The first byte, and what takes the place of those from there on; nothing where all is right. A header that is
-        not there is put before the first frame.
-    """
-    counted, length = segment.num_frames - 1, segment.end - segment.first
-    if not segment.tag:
-        if len(segment.sizes) < 2:
-            return segment.begin, b""
-        frame = _make_xing(data.at(segment.first, 4), segment.num_frames, length)
-        return segment.first - len(frame), frame
-    place = segment.first + segment.tag
-    flags, stated, size = struct.unpack(">3I", data.at(place + 4, 12))
-    if flags & 3 != 3 or (counted <= stated + 1 and size >= 0.99 * length):
-        return segment.begin, b""
-    head = data.at(segment.begin, place - segment.begin + 8)
-    return segment.begin, head + struct.pack(">2I", max(counted, stated), max(length, size))
+def _find_first(data: FileBytes, place: int) -> int:
+    """Find the first frame; -1 where the file is something else."""
+    # What is searched may be a file of another kind.
+    return place if _follows(data, place, 2) else _search(data, place + 1, _SURE)
 
 
-def _walk(data: FileBytes, place: int) -> Iterator[tuple[int, int, bytes, int]]:
-    """Yield the end of the frame before, place, first bytes and size of every frame."""
-    end = place
-    while True:
+def _walk(data: FileBytes, place: int) -> Iterator[_Frame]:
+    """Yield every whole frame."""
+    end, kind = place, _kind(data.at(place, 4))
+    while place >= 0:
         head = data.at(place, _LONGEST_HEAD)
-        size = _measure_frame(head)
-        if size:
-            if place + size > data.size:
-                return
-            yield end, place, head, size
-            end = place = place + size
+        size = measure_frame(head)
+        if not size or (_kind(head) != kind and not _follows(data, place, 2)):
+            place = _search(data, place + 1, 2)
             continue
-        place = _find_next(data, place)
-        if place < 0:
+        if place + size > data.size:
             return
+        yield _Frame(place, head, size, end)
+        kind, end = _kind(head), place + size
+        behind = skip_tags(data, end)
+        # A byte too few in a frame: the next one begins before its end.
+        place = behind if measure_frame(data.at(behind, 4)) else _search(data, place + 4, 2)
 
 
-def _find_next(data: FileBytes, place: int) -> int:
-    """Find the frame behind a tag or damage; -1 where there is none near."""
-    if (behind := _skip_id3(data, place)) > place:
-        return behind
+def _search(data: FileBytes, place: int, count: int) -> int:
+    """Find frames in a row from a place on; -1 where there are none near."""
     near = data.at(place, _SEARCHED)
-    at = near.find(b"\xff", 1)
+    at = near.find(b"\xff")
     while at >= 0:
-        size = _measure_frame(near[at : at + 4])
-        if size and _measure_frame(data.at(place + at + size, 4)):
+        if measure_frame(near[at : at + 4]) and _follows(data, place + at, count):
             return place + at
         at = near.find(b"\xff", at + 1)
     return -1
 
 
-def _skip_id3(data: FileBytes, place: int) -> int:
-    while (tag := data.at(place, 10))[:3] == b"ID3" and len(tag) == 10:
-        place += 10 + (tag[6] << 21 | tag[7] << 14 | tag[8] << 7 | tag[9])
-    return place
+def _follows(data: FileBytes, place: int, count: int) -> bool:
+    """Return whether so many frames of one kind, or fewer up to the end or a tag, stand one behind the other."""
+    kind = _kind(data.at(place, 4))
+    for number in range(count):
+        head = data.at(place, 4)
+        if number and (place == data.size or skip_tag(data, place) > place):
+            return True
+        size = measure_frame(head)
+        if not size or _kind(head) != kind or (number == 0 and place + size > data.size):
+            return False
+        place += size
+    return True
 
 
-def _measure_frame(head: bytes) -> int:
-    """Bytes of a frame; 0 where there is none, or one of a free bit rate."""
+def _check_between(data: FileBytes, frame: _Frame, found: list[Segment]) -> None:
+    """Check what lies between a frame and the one before it."""
+    current = found[-1]
+    before = found[-2] if current.num_frames == 0 else current
+    behind = skip_tags(data, frame.end)
+    if current is not before:
+        behind = skip_zeros(data, behind)
+    if behind < frame.place:
+        before.damage(behind)
+    elif frame.place < frame.end:
+        before.damage(frame.place, lost=True)
+
+
+def _check_tail(data: FileBytes, segment: Segment) -> None:
+    if skip_zeros(data, behind := skip_tags(data, segment.end)) < data.size:
+        segment.damage(behind)
+
+
+def _covers_frames(data: FileBytes, frame: _Frame, sizes: set[int]) -> bool:
+    """Return whether frames of another size fill this one: a flipped bit of its bit rate does so."""
+    smaller = [size for size in sizes if size + 4 < frame.size]
+    content = data.at(frame.place, frame.size) if smaller else b""
+    for place in (size + padding for size in smaller for padding in (0, 1)):
+        while 0 < place < frame.size and _kind(content[place : place + 4]) == _kind(frame.head):
+            place = place + size if (size := measure_frame(content[place : place + 4])) else -1
+        if place == frame.size:
+            return True
+    return False
+
+
+def _kind(head: bytes) -> tuple[int, ...]:
+    """Version, layer, sample rate, and whether there is one channel: the same throughout a file."""
+    return (head[1] & 0x1E, head[2] & 0x0C, head[3] >> 6 == 3) if len(head) >= 4 else ()
+
+
+def measure_frame(head: bytes) -> int:
+    """Bytes of a frame; 0 where there is none, or one of a free bit rate.
+
+    Args:
+        head: its first four bytes, or more.
+    """
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return 0
     version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
@@ -150,23 +211,17 @@ def _measure_frame(head: bytes) -> int:
     return (72 if layer == 1 and known == 2 else 144) * bits // hertz + padding
 
 
-def _find_tag(head: bytes) -> int:
-    """Place of the Xing header in a frame, behind the side information of layer III; 0 where there is none."""
-    place = _place_of_tag(head)
-    return place if head[place : place + 4] in _TAGS and len(head) >= place + 16 else 0
+def place_of_tag(head: bytes) -> int:
+    """Place of a Xing header, behind the side information of layer III.
 
-
-def _place_of_tag(head: bytes) -> int:
+    Args:
+        head: of the frame.
+    """
     one, mono = head[1] >> 3 & 3 == 3, head[3] >> 6 == 3
     return 4 + ((17 if mono else 32) if one else (9 if mono else 17))
 
 
-def _make_xing(head: bytes, num_frames: int, length: int) -> bytes:
-    """Build a frame of silence whose header says how many follow."""
-    for kbits in range(head[2] >> 4, 15):
-        first = bytes((0xFF, head[1] | 1, kbits << 4 | head[2] & 0x0D, head[3]))
-        size, place = _measure_frame(first), _place_of_tag(head)
-        if size >= place + 16:
-            tag = b"Xing" + struct.pack(">3I", 3, num_frames, length + size)
-            return (first + bytes(place - 4) + tag).ljust(size, b"\0")
-    return b""
+def _find_tag(head: bytes) -> int:
+    """Place of the Xing header in a frame; 0 where there is none."""
+    place = place_of_tag(head)
+    return place if head[place : place + 4] in _TAGS and len(head) >= place + 16 else 0

@@ -140,6 +140,9 @@ class DataConfig:
         if self.crop_seconds is not None and self.transcripts != "none":
             message = f"a stretch has no transcript, and transcripts is {self.transcripts}; set it to none"
             yield Problem("crop_seconds", "has_transcripts", message)
+        if self.split.by != "given" and self.corpus in ("synthetic_digits", "fsdd"):
+            message = f"{self.corpus} is made with voices of its own for each split; leave split and folds out"
+            yield Problem("split.by", "not_read", message)
         if self.split.stratify and self.split.stratify not in self.labels:
             message = f"{self.split.stratify!r} is none of data.labels {self.labels}; add it there"
             yield Problem("split.stratify", "unknown_word", message)

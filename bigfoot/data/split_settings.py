@@ -30,6 +30,8 @@ class SplitConfig:
         """Check conditions on several values together."""
         if self.dev + self.test >= 1:
             yield Problem("dev", "out_of_range", f"dev {self.dev} and test {self.test} leave nothing to train on")
+        if self.folds and self.by == "given":
+            yield Problem("by", "not_read", "splits that are given have no folds; take speaker or utterance")
         if self.folds and (self.folds < 3 or self.fold >= self.folds):
             message = f"fold {self.fold} of {self.folds}: take 3 folds or more, and one of 0 to folds - 1"
             yield Problem("folds", "out_of_range", message)

@@ -49,7 +49,7 @@ def assign_splits(items: Sequence[SplitItem], shares: Mapping[str, float], seed:
         The split of each group; a split whose share is above 0 has one group at least.
 
     Raises:
-        DataError: there are fewer groups than splits.
+        DataError: there are fewer groups than splits or folds.
 
     Examples:
         >>> items = [SplitItem(f"{who}{n}", who) for who in "abcd" for n in range(3)]
@@ -61,7 +61,11 @@ def assign_splits(items: Sequence[SplitItem], shares: Mapping[str, float], seed:
     for item in items:
         labels.setdefault(item.group, Counter())[item.label] += 1
     if len(labels) < len(wanted):
-        raise DataError(f"data.split: {len(labels)} groups are too few for {len(wanted)} splits; name fewer splits")
+        there = f"{len(labels)} ({', '.join(sorted(labels)[:3])}{', ...' if len(labels) > 3 else ''})"
+        raise DataError(
+            f"data.split: {len(wanted)} splits or folds need as many speakers, or utterances, and there are {there}; "
+            "take fewer folds, or split.by: utterance; a table's speakers are named by data.columns"
+        )
     totals, whole = sum(labels.values(), Counter()), sum(wanted.values())
     room = {split: {label: count * share / whole for label, count in totals.items()} for split, share in wanted.items()}
     order = sorted(labels, key=lambda group: (-labels[group].total(), stable_seed(seed, "split", group), group))

@@ -15,14 +15,13 @@ from bigfoot.export.audio import JUDGED_SECONDS, padded_audio, read_judged, read
 from bigfoot.export.exported import is_exported
 from bigfoot.export.gate import export_checked
 from bigfoot.export.parity import Parity, ParityLimits
-from bigfoot.export.targets import FILE_SUFFIXES, TARGETS, writes_folder
+from bigfoot.export.targets import FILE_SUFFIXES, INT8, TARGETS, writes_folder
 from bigfoot.export.tasks import TaskParity, export_task
 from bigfoot.formats.folder import LoadedModel, load_model, resolve_model
 from bigfoot.models.small_weights import COMPUTES_INT8
 from bigfoot.storage.lock import locked
 from bigfoot.storage.ownership import OWN_ONLY, MayReplace, check_file, check_folder
 
-PRECISIONS = ("static", "dynamic")
 LAYER_LIMIT = 1e-3
 """A folder's layers round as its file's do, and what is left is the order of sums."""
 
@@ -35,7 +34,7 @@ class ExportRequest:
         model: see ``resolve_model``.
         destination: file to write, or folder; see ``Target``.
         to: one of ``TARGETS``.
-        int8: one of ``PRECISIONS``; None for fp32, or for the precision of the model's folder.
+        int8: one of ``INT8``; None for fp32, or for the precision of the model's folder.
         calibrate: real audio for static ranges.
         check: audio to compare on; that of ``calibrate`` where None, and noise where that is None too.
         percentile: see ``bigfoot.compress.quantize.calibrate``.
@@ -71,11 +70,13 @@ class ExportRequest:
         elif target.is_folder and self.destination.suffix in FILE_SUFFIXES:
             message = f"--to {self.to} writes a folder, and {self.destination} is named as a file; name a folder"
             yield Problem("OUT", "other_suffix", message)
-        if target and not target.has_int8 and (self.int8 is not None or precision in COMPUTES_INT8):
+        wanted = self.int8 or precision.removeprefix("int8_")
+        if target and wanted in INT8 and wanted not in target.int8:
             key, whose = ("--int8", "") if self.int8 is not None else ("--to", f"{self.model} is {precision}, and ")
-            yield Problem(key, "no_int8", f"{whose}{self.to} files are in fp32 alone; --to onnx has int8")
-        if self.int8 not in (None, *PRECISIONS):
-            yield Problem("--int8", "unknown_word", f"{self.int8!r} is none of {', '.join(PRECISIONS)}")
+            has = f"or in int8 {target.int8[0]}" if target.int8 else "alone"
+            yield Problem(key, "no_int8", f"{whose}{self.to} files are in fp32 {has}; --to onnx has int8 {wanted}")
+        if self.int8 not in (None, *INT8):
+            yield Problem("--int8", "unknown_word", f"{self.int8!r} is none of {', '.join(INT8)}")
         if not 0 < self.max_wer_rise < 1:
             message = f"must be above 0 and below 100 points, got {100 * self.max_wer_rise:g}"
             yield Problem("--max-wer-rise", "out_of_range", message)
@@ -91,24 +92,31 @@ class ExportRequest:
             message = "--int8 dynamic needs real audio on which the file is compared with the model"
             yield Problem("--check", "missing", message)
 
-    def find_unused(self, precision: str = "float32") -> Iterator[Problem]:
+    def find_unused(self, precision: str = "float32", *, is_task: bool = False) -> Iterator[Problem]:
         """Find options that are not read: worth a note, no reason to stop.
 
         Args:
             precision: of the model's folder.
+            is_task: whether it answers a task.
 
         Examples:
             >>> [problem.key for problem in ExportRequest("m", Path("m.onnx"), percentile=99.9).find_unused()]
             ['--percentile']
         """
-        if precision in COMPUTES_INT8:
-            return  # what such a folder does not read contradicts it
+        rises, is_int8 = self.max_wer_rise != 0.005, precision in COMPUTES_INT8
+        if rises and is_task:
+            yield Problem("--max-wer-rise", "not_read", "not read for a task: the file is judged by its answers")
+        elif rises and is_int8 and self.check is None:
+            message = "not read for an int8 folder without --check: the file is judged by its logits"
+            yield Problem("--max-wer-rise", "not_read", message)
+        if is_int8:
+            return  # what else such a folder does not read contradicts it
         if self.normalize and writes_folder(self.to):
             yield Problem("--normalize", "not_read", f"not read for {self.to}, whose graph always normalizes")
         if self.percentile != 100.0 and self.int8 != "static":
             yield Problem("--percentile", "not_read", "not read without --int8 static, which alone has ranges")
         if self.int8 is None:
-            for key, given in (("--fallback", self.fallback), ("--max-wer-rise", self.max_wer_rise != 0.005)):
+            for key, given in (("--fallback", self.fallback), ("--max-wer-rise", rises and not is_task)):
                 if given:
                     yield Problem(key, "not_read", "not read without --int8: an fp32 file is judged by its logits")
 
@@ -122,7 +130,7 @@ class ExportRequest:
     def _contradictions(self, precision: str) -> Iterator[Problem]:
         """Options that contradict a folder that already sets its precision."""
         cure = "leave it out, or bring the model back first: bigfoot quantize MODEL OUT --precision float32"
-        if self.int8 in PRECISIONS and f"int8_{self.int8}" != precision:
+        if self.int8 in INT8 and f"int8_{self.int8}" != precision:
             message = f"{self.int8} contradicts {self.model}, which is {precision}; {cure}"
             yield Problem("--int8", "other_precision", message)
         if self.calibrate is not None:
@@ -169,7 +177,7 @@ def _export(request: ExportRequest, on_note: Callable[[str], None]) -> Parity | 
     loaded = load_model(request.model)
     if problems := list(request.find_problems(loaded.model.config.precision)):
         raise ConfigError(problems)
-    for unused in request.find_unused(loaded.model.config.precision):
+    for unused in request.find_unused(loaded.model.config.precision, is_task=loaded.model.task_head is not None):
         on_note(str(unused))
     target = TARGETS[request.to]
     target.require()

@@ -25,10 +25,12 @@ class GraphForm:
     Args:
         lengths: input with the real samples of each utterance; empty where every row is as long as the array.
         logits: output.
+        standard: see ``GraphWriter``.
     """
 
     lengths: str = "lengths"
     logits: str = "logits"
+    standard: bool = False
 
     def inputs(self) -> dict[str, tuple[int, list[str]]]:
         """Return element type and axes of the inputs by name."""

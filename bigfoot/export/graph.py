@@ -42,7 +42,7 @@ def write_graph(
     """
     from onnx import TensorProto
 
-    g = GraphWriter(plan)
+    g = GraphWriter(plan, standard=form.standard)
     g.part, *later = PARTS
     features, transformer = FeatureWriter(model, g, normalize), TransformerWriter(model, g)
     num_samples = form.count_samples(g)

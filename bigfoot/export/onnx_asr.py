@@ -40,7 +40,9 @@ def build_onnx_asr(
     check_rate(loaded)
     assert loaded.processor.tokenizer is not None
     symbols = read_symbols(loaded.processor.tokenizer, str(loaded.folder))
-    form = GreedyForm(_LENGTHS, _LOG_PROBS, len(symbols.names), symbols.blank, symbols.merged, log_probs=True)
+    form = GreedyForm(
+        _LENGTHS, _LOG_PROBS, size=len(symbols.names), blank=symbols.blank, merged=symbols.merged, log_probs=True
+    )
     origin = build_onnx(loaded, plan, normalize=True, batch_invariant=batch_invariant, form=form)
     config = {"model_type": MODEL_TYPE, "subsampling_factor": loaded.model.config.inputs_to_logits_ratio}
     files = {"vocab.txt": symbols.to_lines(), "config.json": (json.dumps(config) + "\n").encode()}

@@ -1,4 +1,4 @@
-"""Export to OpenVINO: the fp32 graph of ``bigfoot.export.onnx`` as an ``.xml`` file with its weights in a ``.bin``."""
+"""Export to OpenVINO: the graph of ``bigfoot.export.onnx`` as an ``.xml`` file with its weights in a ``.bin``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from bigfoot.compress.quantize import Int8Plan
 from bigfoot.errors import ModelError
 from bigfoot.export.exported import GivesLogits, Run, save_files
+from bigfoot.export.forms import GraphForm
 from bigfoot.export.layers import LayerError, measure_layers
 from bigfoot.export.onnx import OfGraph, OnnxExport, build_onnx
 from bigfoot.formats.folder import LoadedModel
@@ -24,6 +25,9 @@ from bigfoot.storage.ownership import OWN_ONLY, MayReplace
 if TYPE_CHECKING:
     import openvino
     from onnx import ModelProto
+
+
+_FORM = GraphForm(standard=True)
 
 
 @dataclass(frozen=True)
@@ -63,20 +67,23 @@ class OpenVinoExport(GivesLogits, OfGraph):
         save_files({path.with_suffix(".bin"): self.weights, path: self.xml}, may)
 
 
-def build_openvino(loaded: LoadedModel, plan: Int8Plan | None = None, *, normalize: bool = False) -> OpenVinoExport:
+def build_openvino(
+    loaded: LoadedModel, plan: Int8Plan | None = None, *, normalize: bool = False, batch_invariant: bool | None = None
+) -> OpenVinoExport:
     """Convert a model by way of its ONNX graph; batch and time stay open.
 
     Args:
         loaded: with a CTC head.
-        plan: None, for the int8 graph has operators of ONNX Runtime's own.
-        normalize: see ``build_onnx``.
+        plan: see ``build_onnx``; ranges are known, for OpenVINO fuses no others.
+        normalize: see there.
+        batch_invariant: see there.
 
     Raises:
         ModelError: no CTC head, or something that OpenVINO has no operator for.
         MissingExtraError: the extra ``[openvino]`` is not installed.
     """
-    assert not (plan and plan.ranges), "refused before anything is loaded"
-    origin = build_onnx(loaded, normalize=normalize)
+    assert plan is None or plan.is_static, "refused before anything is loaded"
+    origin = build_onnx(loaded, plan, normalize=normalize, batch_invariant=batch_invariant, form=_FORM)
     return OpenVinoExport(origin, *write_ir(origin))
 
 
@@ -84,7 +91,7 @@ def write_ir(origin: OnnxExport) -> tuple[bytes, bytes]:
     """Convert a graph.
 
     Args:
-        origin: in fp32.
+        origin: with standard operators.
 
     Returns:
         What the ``.xml`` and the ``.bin`` hold.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bigfoot.export.facts import check_exportable
@@ -15,6 +15,8 @@ from bigfoot.export.sherpa import build_sherpa, check_sherpa
 from bigfoot.export.torch_export import build_torch_export
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.runtime.openvino_engine import require_openvino
+
+INT8 = ("static", "dynamic")
 
 
 def _nothing() -> None:
@@ -33,7 +35,7 @@ class Target:
     Args:
         build: what makes it of a model.
         suffix: that its files are known by; None where any will do.
-        has_int8: whether int8 has a form there.
+        int8: those of ``INT8`` that have a form there.
         is_folder: whether it is a folder of several files.
         require: raises an error that names a missing extra.
         check: raises an error where it cannot hold a model.
@@ -41,18 +43,18 @@ class Target:
 
     build: Build
     suffix: str | None = None
-    has_int8: bool = False
+    int8: Sequence[str] = ()
     is_folder: bool = False
     require: Callable[[], None] = _nothing
     check: Callable[[LoadedModel], None] = check_exportable
 
 
 TARGETS = {
-    "onnx": Target(build_onnx, has_int8=True, require=require_onnx),
-    "openvino": Target(build_openvino, ".xml", require=_require_openvino),
+    "onnx": Target(build_onnx, int8=INT8, require=require_onnx),
+    "openvino": Target(build_openvino, ".xml", int8=("static",), require=_require_openvino),
     "torch-export": Target(build_torch_export, ".pt2"),
-    "sherpa": Target(build_sherpa, has_int8=True, is_folder=True, require=require_onnx, check=check_sherpa),
-    "onnx-asr": Target(build_onnx_asr, has_int8=True, is_folder=True, require=require_onnx, check=check_rate),
+    "sherpa": Target(build_sherpa, int8=INT8, is_folder=True, require=require_onnx, check=check_sherpa),
+    "onnx-asr": Target(build_onnx_asr, int8=INT8, is_folder=True, require=require_onnx, check=check_rate),
 }
 FILE_SUFFIXES = (".onnx", *(target.suffix for target in TARGETS.values() if target.suffix))
 """Suffixes that name a file, and no folder."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
@@ -36,10 +37,12 @@ class GraphWriter:
     Args:
         plan: layers that compute in int8, and the ranges of what goes into them.
         part: of the model, with which the names of nodes start from now on.
+        standard: write int8 products with standard operators, which a runtime fuses, and not with ONNX Runtime's own.
     """
 
     plan: Int8Plan = field(default_factory=Int8Plan)
     part: str = ""
+    standard: bool = False
     nodes: list[NodeProto] = field(default_factory=list)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     layers: dict[str, tuple[list[str], list[str]]] = field(default_factory=dict)
@@ -90,6 +93,10 @@ class GraphWriter:
         """Pad an axis with zeros; ``after`` is a number or a tensor (1,)."""
         last = self.ints(after) if isinstance(after, int) else after
         return self.op("Pad", x, self.op("Concat", self.ints(before), last, axis=0), "", self.ints(axis % rank))
+
+    def add(self, first: str, *others: str) -> str:
+        """Sum tensors from left to right; of one it is that one."""
+        return reduce(lambda total, x: self.op("Add", total, x), others, first)
 
     def concat(self, parts: Sequence[str], axis: int = -1) -> str:
         """Join; of one part it is that part."""
@@ -154,13 +161,18 @@ class GraphWriter:
             return y if bias is None else self.op("Add", y, self.constant(bias))
         integers, scales = quantize_weight(weight, axis=1)
         kernel, steps = self.constant(integers), self.constant(scales)
+        if self.standard:
+            zeros = self.constant(np.zeros_like(integers[0]))
+            weights = self.op("DequantizeLinear", kernel, steps, zeros, axis=1)
+            sums = [self.op("MatMul", self.op("DequantizeLinear", *plane), weights) for plane in planes]
+            return self.add(*sums, *([] if bias is None else [self.constant(bias)]))
         sums = []
         for index, plane in enumerate(planes):
             last = self.constant(bias) if bias is not None and index == 0 else ""
             # Unsigned times signed: the one pair for which processors have instructions, and ONNX Runtime uses them.
             given = (plane.values, kernel, plane.scale, steps, plane.offset, "", last)
             sums.append(self.op("MatMulIntegerToFloat", *given, domain="com.microsoft"))
-        return sums[0] if len(sums) == 1 else self.op("Add", *sums)
+        return self.add(*sums)
 
     def build(
         self, inputs: dict[str, tuple[int, list[str]]], outputs: dict[str, tuple[str, int, list[str | int]]]

@@ -102,7 +102,7 @@ def run_repeats(
 
 
 def write_repeats(reports: Mapping[str, Report | None], folder: Path) -> Path:
-    """Write ``repeats.md`` and ``repeats.json``: mean and range of every model's score.
+    """Write ``repeats.md`` and ``repeats.json``: mean and range of every model's score, over all seeds and folds.
 
     Args:
         reports: by name of the run.
@@ -113,10 +113,9 @@ def write_repeats(reports: Mapping[str, Report | None], folder: Path) -> Path:
     """
     scores: dict[tuple[str, str, str], dict[str, float]] = {}
     for name, report in reports.items():
-        for row in report.rows if report is not None else []:
-            value = row.score if row.metric else row.wer
+        for key, value in _list_scores(report) if report is not None else ():
             if value is not None:
-                scores.setdefault((row.split, row.name, row.metric or "wer"), {})[name] = value
+                scores.setdefault(key, {})[name] = value
     heads = ["model", "split", "metric", "mean", "lowest", "highest", "runs"]
     cells = [
         [model, split, metric, f"{statistics.fmean(found.values()):.3f}", f"{min(found.values()):.3f}",
@@ -131,3 +130,12 @@ def write_repeats(reports: Mapping[str, Report | None], folder: Path) -> Path:
     write_whole(folder / "repeats.md", encode_text(text), may=OWN_OR_EDITED)
     write_whole(folder / _FILE, encode_json({"repeats": entries}), may=OWN_OR_EDITED)
     return folder / "repeats.md"
+
+
+def _list_scores(report: Report) -> Iterator[tuple[tuple[str, str, str], float | None]]:
+    """Scores of a report by split, model and metric: floors of tasks first, which its models must beat."""
+    for task in report.tasks:
+        for floor, metrics in (task.get("floors") or {}).items():
+            yield (task["split"], f"floor: {floor}", task["metric"]), metrics.get(task["metric"])
+    for row in report.rows:
+        yield (row.split, row.name, row.metric or "wer"), row.score if row.metric else row.wer

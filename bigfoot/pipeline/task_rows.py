@@ -18,6 +18,7 @@ from bigfoot.pipeline.settings import Config
 from bigfoot.report.rows import Row
 from bigfoot.tasks.answers import answer_manifest
 from bigfoot.tasks.floors import measure_floors
+from bigfoot.tasks.labels import describe_unread, read_attributes
 from bigfoot.tasks.metrics import TaskScore, describe_floors, score_answers
 from bigfoot.tasks.settings import METRICS
 from bigfoot.tasks.showing import show_answers
@@ -78,6 +79,20 @@ def _fill(row: Row, score: TaskScore) -> None:
     row.metric, row.metrics, row.score = score.metric, score.metrics, score.metrics.get(score.metric)
     row.score_low, row.score_high = score.low, score.high
     row.num_utterances, row.bootstrap_unit = score.num_utterances, score.unit
+
+
+def note_labels(tasks: Sequence[dict[str, Any]], manifests: dict[str, Path]) -> list[str]:
+    """Return what labels of any split hold that the last model's head does not have, a note each.
+
+    Args:
+        tasks: entries of ``Report.tasks``.
+        manifests: by split.
+    """
+    if not tasks:
+        return []
+    shape = TaskShape.read(tasks[-1]["shape"])
+    notes = (describe_unread(shape, read_attributes(manifest), split) for split, manifest in manifests.items())
+    return [note for note in notes if note]
 
 
 def add_floors(tasks: Sequence[dict[str, Any]], split: str, manifests: dict[str, Path], config: Config) -> None:

@@ -30,7 +30,7 @@ from bigfoot.storage.ownership import OWN_OR_EDITED
 from bigfoot.storage.remote import fetch
 from bigfoot.storage.replace import replacing
 from bigfoot.storage.state import read_state, write_state
-from bigfoot.tasks.labels import balanced_weights
+from bigfoot.tasks.labels import balanced_weights, describe_few_labels, describe_unread
 from bigfoot.tasks.metrics import describe_floors
 from bigfoot.tasks.text.examples import read_examples
 from bigfoot.tasks.text.floors import measure_text_floors
@@ -173,8 +173,7 @@ def build_shape(config: TrainTextConfig, splits: Splits) -> TaskShape:
     labels = config.labels or (name_ratings(config.edges) if config.edges else
                                find_labels(config.kind, config.column, found))  # fmt: skip
     if config.kind in ("single_label", "ordinal") and len(labels) < 2:
-        message = f"{config.column!r} has {len(labels)} different labels in train, and two are needed"
-        raise ConfigError([Problem("column", "empty", message)])
+        raise ConfigError([Problem("column", "empty", describe_few_labels(config.column, labels))])
     return TaskShape(kind=config.kind, labels=labels, column="" if config.kind == "regression" else config.column,
                      edges=list(config.edges))  # fmt: skip
 
@@ -200,6 +199,10 @@ def _report(
     if cut := {split: count for split, items in splits.items() if (count := loaded.reader.count_cut(items))}:
         named = ", ".join(f"{count} of {split}" for split, count in cut.items())
         notes.append(f"texts cut to max_tokens={config.max_tokens}: {named}")
+    if config.task_weight:
+        found = (describe_unread(loaded.model.shape, [item.labels for item in items], split)
+                 for split, items in splits.items())  # fmt: skip
+        notes += filter(None, found)
     return Report(
         title=f"text task, {config.kind.replace('_', '-')}", rows=rows, seconds_per_step={"train_text": facts.seconds},
         skipped=skipped, losses={"train_text": facts.records}, notes=[*notes, *facts.notes],
@@ -216,7 +219,7 @@ def _judge(
     row = Row("train_text", "train_text", split, decoder="text classifier", num_unique_params=parameters)
     row.metric, row.metrics, row.score = score.metric, score.metrics, score.metrics.get(score.metric)
     row.score_low, row.score_high = score.low, score.high
-    row.num_utterances, row.bootstrap_unit = len(examples), score.unit
+    row.num_utterances, row.bootstrap_unit = score.num_utterances, score.unit
     row.wer_missing_reason = "a text task"
     task = {
         "name": row.name, "split": split, "kind": config.kind, "labels": list(loaded.model.shape.labels),

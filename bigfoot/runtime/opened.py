@@ -40,6 +40,8 @@ class OpenedByThreads(Generic[Handle]):
         with self._lock:
             if threads not in self._handles:
                 self._handles[threads] = self._open(threads)
+                if _is_forked:
+                    _keep_open(self._handles[threads])
             return self._handles[threads]
 
     @property
@@ -49,20 +51,32 @@ class OpenedByThreads(Generic[Handle]):
 
     def forget_parent(self) -> None:
         """Start anew in a forked child."""
-        # Closing one of the parent's would wait for its threads too, at the child's exit at the latest: a reference
-        # that nothing gives back keeps them open.
+        # Closing one of the parent's would wait for its threads too, at the child's exit at the latest.
         for handle in self._handles.values():
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(handle))
+            _keep_open(handle)
         # A thread of the parent may have held the lock.
         self._handles, self._lock = {}, Lock()
 
 
 _ALL: WeakSet[OpenedByThreads[Any]] = WeakSet()
+_is_forked = False
+"""Whether a runtime computed in a process that this one was forked from: what it shares among sessions is as it was."""
+
+
+def _keep_open(handle: Any) -> None:  # noqa: ANN401 - of any runtime
+    """Never close a handle: a reference that nothing gives back.
+
+    In a forked child, closing its own may wait forever too: OpenVINO leaves the observers of its thread pool, which may
+    have been in use by a thread of the parent at the fork.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(handle))
 
 
 def _forget_parents() -> None:
+    global _is_forked
     if not any(opened.is_open for opened in _ALL):
         return
+    _is_forked = True
     for opened in list(_ALL):
         opened.forget_parent()
     _leave_runtimes_as_they_are()

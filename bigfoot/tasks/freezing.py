@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import nn
 
+from bigfoot.config import Problem
 from bigfoot.errors import ModelError
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.training.hooks import TrainingHook
@@ -33,6 +34,20 @@ def find_frozen(model: BigfootForCTC, names: Sequence[str]) -> dict[str, nn.Para
     chosen = {id(parameter) for module in modules for parameter in module.parameters()}
     chosen.discard(id(model.speech_encoder.prompts))
     return {name: parameter for name, parameter in model.named_parameters() if id(parameter) in chosen}
+
+
+def find_range_problems(names: Sequence[str], num_layers: int) -> Iterator[Problem]:
+    """Check layers by number before there is a model.
+
+    Args:
+        names: see ``find_frozen``.
+        num_layers: of the encoder.
+    """
+    for name in names:
+        match = _LAYERS.fullmatch(name)
+        if match and not int(match[1]) <= int(match[2] or match[1]) < num_layers:
+            message = f"{name!r} is out of the encoder's layers 0-{num_layers - 1}"
+            yield Problem("train_task.freeze", "out_of_range", message)
 
 
 def _find_modules(model: BigfootForCTC, name: str) -> list[nn.Module]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,11 @@ from bigfoot.data.cuts import read_cuts
 from bigfoot.data.manifests import LABELS_FIELD
 from bigfoot.errors import DataError
 from bigfoot.models.tasks.shape import TaskShape
-from bigfoot.models.tasks.targets import find_labels, name_ratings, read_targets
+from bigfoot.models.tasks.targets import find_labels, find_unread, name_ratings, read_targets
 from bigfoot.tasks.settings import TrainTaskConfig
+
+_MOST_NAMED, _LONGEST_NAMED = 5, 40
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 def read_attributes(manifest: Path) -> list[Mapping[str, str]]:
@@ -52,14 +57,68 @@ def build_task_shape(config: TrainTaskConfig, attributes: Sequence[Mapping[str, 
         # Numbers that never differ have no spread to divide by.
         fields["scale"] = [float(value) or 1.0 for value in np.nanstd(targets, 0)]
     elif len(labels) < 2 and config.kind != "multi_label":
-        where = config.column
-        raise DataError(
-            f"train_task.column: {where!r} has {len(labels)} different labels in train, and two are needed; set "
-            f"data.labels=[{where}] and data.columns to the table's column"
-        )
+        raise DataError(f"train_task.column: {describe_few_labels(config.column, labels)}")
     else:
         _read(fields, attributes)
     return fields
+
+
+def describe_few_labels(column: str, labels: Sequence[str]) -> str:
+    """Explain why there is nothing to tell apart, and what to do.
+
+    Args:
+        column: that holds the classes.
+        labels: of train, one or none.
+    """
+    if labels:
+        return f"{column!r} is {labels[0]!r} in all of train, and two classes are needed; take another split or column"
+    return f"{column!r} has no label in train; name the table's column: data.labels=[{column}], data.columns"
+
+
+def describe_unread(shape: TaskShape, attributes: Sequence[Mapping[str, str]], split: str) -> str:
+    """State what labels of a split hold that the head does not have; empty where there is nothing.
+
+    Args:
+        shape: of the head.
+        attributes: labels of the split's utterances.
+        split: its name.
+
+    Examples:
+        >>> describe_unread(TaskShape(labels=["no", "yes"]), [{"label": "maybe"}, {"label": "no"}], "test")
+        "labels of test that are none of the head's count nowhere: 'maybe' (1 of 2 utterances)"
+    """
+    found = find_unread(shape, attributes)
+    if not found:
+        return ""
+    named = ", ".join(f"{label[:_LONGEST_NAMED]!r} ({count})" for label, count in found.most_common(_MOST_NAMED))
+    named = named.removesuffix(")") + f" of {len(attributes)} utterances)"
+    others = f", and {len(found) - _MOST_NAMED} others" if len(found) > _MOST_NAMED else ""
+    return f"labels of {split} that are none of the head's count nowhere: {named}{others}"
+
+
+def describe_doubts(shape: TaskShape) -> Iterator[str]:
+    """State what labels of a new head suggest is not meant.
+
+    Args:
+        shape: of the head.
+
+    Yields:
+        A sentence each.
+
+    Examples:
+        >>> [*describe_doubts(TaskShape("ordinal", ["0", "1", "3"]))]
+        ['ratings 0, 1, 3 are not evenly apart; if train lacks one, list all in labels']
+    """
+    if shape.edges or shape.kind not in ("single_label", "ordinal"):
+        return
+    numbers = [float(label) for label in shape.labels if _NUMBER.fullmatch(label)]
+    if len(numbers) < shape.num_labels:
+        return
+    if shape.kind == "single_label" and any(number % 1 for number in numbers):
+        yield "classes are fractions, each a class of its own; kind: regression, or ordinal with edges, takes numbers"
+    steps = {after - before for before, after in itertools.pairwise(numbers)}
+    if shape.kind == "ordinal" and len(steps) > 1:
+        yield f"ratings {', '.join(shape.labels)} are not evenly apart; if train lacks one, list all in labels"
 
 
 def _read(fields: Mapping[str, Any], attributes: Sequence[Mapping[str, str]]) -> np.ndarray:

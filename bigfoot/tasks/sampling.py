@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 from bigfoot.data.augment import stable_seed
 from bigfoot.data.cuts import read_cuts, write_manifest
 from bigfoot.data.manifests import LABELS_FIELD
+from bigfoot.models.tasks.shape import TaskShape
+from bigfoot.models.tasks.targets import read_targets
 
 
 def count_repeats(ids: Sequence[str], labels: Sequence[str | None], seed: int) -> list[int]:
@@ -37,13 +40,13 @@ def count_repeats(ids: Sequence[str], labels: Sequence[str | None], seed: int) -
     return [repeats.get(name, 1) for name in ids]
 
 
-def write_balanced(manifest: Path, destination: Path, column: str, seed: int) -> str:
-    """Write a manifest in which all classes are equally frequent.
+def write_balanced(manifest: Path, destination: Path, shape: TaskShape, seed: int) -> str:
+    """Write a manifest in which all classes, or ratings, are equally frequent.
 
     Args:
         manifest: of train.
         destination: ending in ``.jsonl.gz``.
-        column: label of the utterances that holds the class.
+        shape: of the head, which tells the class of an utterance.
         seed: see ``count_repeats``.
 
     Returns:
@@ -51,7 +54,8 @@ def write_balanced(manifest: Path, destination: Path, column: str, seed: int) ->
     """
     cuts = list(read_cuts(manifest))
     attributes: list[Mapping[str, str]] = [(cut.supervisions[0].custom or {}).get(LABELS_FIELD, {}) for cut in cuts]
-    labels = [found.get(column) for found in attributes]
+    targets = read_targets(shape, attributes)[:, 0].tolist()
+    labels = [None if math.isnan(target) else shape.labels[int(target)] for target in targets]
     repeats = count_repeats([cut.id for cut in cuts], labels, seed)
     written = []
     for cut, times in zip(cuts, repeats, strict=True):

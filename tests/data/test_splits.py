@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigfoot.data.manifests import ListedUtterance
+from bigfoot.data.settings import DataConfig
 from bigfoot.data.split_settings import SplitConfig
 from bigfoot.data.splits import SplitItem, assign_splits, fold_role, fold_shares, make_splits
 from bigfoot.errors import DataError
@@ -91,5 +92,10 @@ def test_too_few_speakers():
 def test_folds():
     assert fold_shares(3) == {"0": 1.0, "1": 1.0, "2": 1.0}
     assert [fold_role(str(fold), 2, 3) for fold in range(3)] == ["dev", "train", "test"]
-    assert [problem.key for problem in replace(SplitConfig(), folds=3, fold=3).find_problems()] == ["folds"]
+    assert [problem.key for problem in replace(SplitConfig("speaker"), folds=3, fold=3).find_problems()] == ["folds"]
+    assert [(problem.key, problem.code) for problem in SplitConfig(folds=3).find_problems()] == [("by", "not_read")]
+    # Voices that are made for a split are not split again: three folds of them would be one split, three times.
+    made = DataConfig(split=SplitConfig("speaker", folds=3))
+    assert [(problem.key, problem.code) for problem in made.find_problems()] == [("split.by", "not_read")]
+    assert not list(replace(made, corpus="fsdd_recordings").find_problems())
     assert [problem.key for problem in replace(SplitConfig(), dev=0.5, test=0.5).find_problems()] == ["dev"]

@@ -180,7 +180,7 @@ def test_options_that_do_not_go_together(bigfoot, options, reason):
 
 
 @pytest.mark.slow
-def test_a_folder_in_int8_goes_to_onnx_alone(bigfoot, build_model, processor, tmp_path):
+def test_a_folder_in_dynamic_int8_goes_to_onnx_alone(bigfoot, build_model, processor, tmp_path):
     small, _ = quantize.apply(build_model(), quantize.Quantize("int8_dynamic"))
     save_model(small, processor, tmp_path / "small")
     code, _, err = bigfoot("export", tmp_path / "small", tmp_path / "x.xml", "--to", "openvino")

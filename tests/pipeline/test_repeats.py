@@ -36,7 +36,8 @@ def test_a_table_in_the_cloud_after_a_run_that_failed(tmp_path, monkeypatch):
             raise OSError
         row = Row("train_text", "train_text", "test")
         row.metric, row.score = "accuracy", float(seed) / 4
-        return Report(title="", rows=[row])
+        floor = {"split": "test", "metric": "accuracy", "floors": {"majority": {"accuracy": 0.5, "macro_f1": 0.1}}}
+        return Report(title="", rows=[row], tasks=[floor])
 
     base = RepeatedRun("memory://bucket/mood", 7, "split", "speaker")
     with pytest.raises(OSError):
@@ -44,5 +45,6 @@ def test_a_table_in_the_cloud_after_a_run_that_failed(tmp_path, monkeypatch):
     assert memory.cat("/bucket/mood/seed2/log.txt") == b"2"
     fails.clear()
     run_repeats("1,2", 0, base, run)
-    (entry,) = json.loads(memory.cat("/bucket/mood/repeats.json"))["repeats"]
+    floor, entry = json.loads(memory.cat("/bucket/mood/repeats.json"))["repeats"]
+    assert (floor["model"], floor["scores"]) == ("floor: majority", {"seed1": 0.5, "seed2": 0.5})
     assert entry["scores"] == {"seed1": 0.25, "seed2": 0.5} and done == ["1", "2", "1", "2"]

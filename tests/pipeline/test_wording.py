@@ -147,6 +147,9 @@ def options_and_techniques(here):
     yield "serve a.onnx b/a.onnx", refused(name_models, ["a.onnx", "b/a.onnx"])
     yield "serve --max-requests 0", Limits(requests=0).find_problems()
     yield "export x.pt2 --int8 four", ExportRequest(model, Path("x.pt2"), "torch-export", "four").find_problems()
+    for to, place in (("torch-export", Path("x.pt2")), ("openvino", Path("x.xml"))):
+        dynamic = ExportRequest(model, place, to, "dynamic", check=Path("a"))
+        yield f"export {place} --int8 dynamic --check a", dynamic.find_problems()
     yield "export --int8 static", ExportRequest(model, out, int8="static").find_problems()
     yield "export --int8 dynamic", ExportRequest(model, out, int8="dynamic").find_problems()
     other = ExportRequest("small", out, int8="static", calibrate=Path("a"), percentile=99.0)

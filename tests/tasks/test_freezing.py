@@ -8,6 +8,8 @@ from bigfoot.distill import LogitKLLoss, LossesConfig
 from bigfoot.distill.objective import Objective
 from bigfoot.distill.terms.task import TaskLoss
 from bigfoot.errors import ModelError
+from bigfoot.pipeline.checks import find_problems
+from bigfoot.pipeline.plan import resolve_plan
 from bigfoot.tasks.freezing import FrozenParts, describe_trainable, find_frozen
 from bigfoot.tasks.settings import TrainTaskConfig
 from bigfoot.text.tokenizers import Processor
@@ -65,6 +67,13 @@ def test_unfreezing_at_a_step(task_model, voices, tmp_path):
 def test_names_that_mean_nothing(name, task_model):
     with pytest.raises(ModelError):
         find_frozen(task_model(), [name])
+
+
+def test_layers_out_of_range_are_found_before_there_is_a_model(small_config, tmp_path):
+    config = small_config(tmp_path, "steps=[train_task]", "data.transcripts=none", "data.labels=[sex]",
+                          "train_task.column=sex", "train_task.freeze=[layers.0-3,layers.4,encoder]")  # fmt: skip
+    (problem,) = find_problems(resolve_plan(config))
+    assert (problem.key, problem.code) == ("train_task.freeze", "out_of_range")
 
 
 def test_what_learns_is_counted(task_model):

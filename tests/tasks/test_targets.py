@@ -7,8 +7,8 @@ import torch
 
 from bigfoot.errors import DataError, ModelError
 from bigfoot.models.tasks.shape import KINDS, LAYERS, LINKS, POOLING_NAMES, TaskShape
-from bigfoot.models.tasks.targets import find_labels, name_ratings, read_targets
-from bigfoot.tasks.labels import balanced_weights, build_task_shape
+from bigfoot.models.tasks.targets import find_labels, find_unread, name_ratings, read_targets
+from bigfoot.tasks.labels import balanced_weights, build_task_shape, describe_doubts, describe_unread
 from bigfoot.tasks.settings import METRICS, HeadConfig, TrainTaskConfig
 
 
@@ -44,6 +44,45 @@ def test_labels_are_found_in_order():
     assert find_labels("single_label", "r", rows) == ["9", "10"]
     assert find_labels("single_label", "r", [*rows, {"r": "high"}]) == ["10", "9", "high"]
     assert find_labels("multi_label", "r", [{"r": "b|a"}, {"r": "c,a"}]) == ["a", "b", "c"]
+
+
+def test_a_number_is_one_label_however_it_is_written():
+    """A column that misses cells has 3.0 in one table, and 3 in another."""
+    rows = [{"r": "1.0"}, {"r": "1"}, {"r": "2.0"}, {"r": "10"}]
+    for kind in ("single_label", "ordinal"):
+        shape = TaskShape(kind, find_labels(kind, "r", rows), "r")
+        assert shape.labels == ["1", "2.0", "10"]
+        cells = [{"r": cell} for cell in ("1", "1.00", "2", "10.0", "3", "nan", "one")]
+        assert same(read_targets(shape, cells), [[0], [0], [1], [2], *[[math.nan]] * 3])
+
+
+@pytest.mark.parametrize(
+    ("shape", "cells", "unread"),
+    [
+        (TaskShape("single_label", ["a", "b"], "c"), ["a", "z", "z", "", None], {"z": 2}),
+        (TaskShape("ordinal", ["0", "1"], "c"), ["0", "7", "1.0", "-1"], {"7": 1, "-1": 1}),
+        (TaskShape("ordinal", ["low", "high"], "c", edges=[3]), ["7", "old", "inf"], {"old": 1, "inf": 1}),
+        (TaskShape("multi_label", ["a", "b"], "c"), ["a|b", "|", "a;z,y", "z"], {"z": 2, "y": 1}),
+        (TaskShape("multi_label", ["c"], ""), ["1", "no", "maybe", "2"], {"maybe": 1, "2": 1}),
+        (TaskShape("regression", ["c"]), ["1", "nan", "1e400", "1,5", "-0"], {"nan": 1, "1e400": 1, "1,5": 1}),
+    ],
+)
+def test_what_the_head_does_not_have_is_counted(shape, cells, unread):
+    rows = [{} if cell is None else {"c": cell} for cell in cells]
+    assert find_unread(shape, rows) == unread
+    assert all(repr(label) in describe_unread(shape, rows, "test") for label in unread)
+    assert not describe_unread(shape, [{}, {"c": ""}], "test")
+    # A row with none of the labels is an answer, an empty cell is not known.
+    if shape.kind == "multi_label" and shape.column:
+        assert same(read_targets(shape, [{"c": "|"}, {}]), [[0, 0], [math.nan, math.nan]])
+
+
+def test_labels_that_look_like_another_kind_are_doubted():
+    for kind, labels, doubts in (
+        ("ordinal", ["0", "1", "3"], 1), ("ordinal", ["0", "1", "2"], 0), ("ordinal", ["1", "3", "5"], 0),
+        ("ordinal", ["low", "high"], 0), ("single_label", ["20.5", "21"], 1), ("single_label", ["1", "7"], 0),
+    ):  # fmt: skip
+        assert len([*describe_doubts(TaskShape(kind, labels))]) == doubts, labels
 
 
 def test_the_shape_of_a_new_head():

@@ -6,6 +6,7 @@ import bisect
 import itertools
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
@@ -45,7 +46,42 @@ def _read_target(shape: TaskShape, labels: Mapping[str, str]) -> list[float]:
     if shape.edges:
         number = _read_number(value)
         return [_UNKNOWN if math.isnan(number) else float(bisect.bisect_left(shape.edges, number))]
-    return [float(shape.labels.index(value)) if value in shape.labels else _UNKNOWN]
+    place = _find_label(shape.labels, value)
+    return [_UNKNOWN if place is None else float(place)]
+
+
+def _find_label(labels: Sequence[str], value: str | None) -> int | None:
+    """Place of a label; a number is the same label however it is written, such as 3 and 3.0."""
+    if value in labels:
+        return labels.index(value)
+    number = _read_number(value)
+    return next((place for place, label in enumerate(labels) if _read_number(label) == number), None)
+
+
+def find_unread(shape: TaskShape, attributes: Iterable[Mapping[str, str]]) -> Counter[str]:
+    """Count what labels of utterances hold that the head does not have; it counts nowhere.
+
+    Args:
+        shape: of the head.
+        attributes: labels of each utterance, by name.
+
+    Returns:
+        Utterances by what stands there, the most frequent first; empty cells are not among it.
+
+    Examples:
+        >>> shape = TaskShape(labels=["no", "yes"], column="answer")
+        >>> dict(find_unread(shape, [{"answer": "maybe"}, {"answer": "yes"}, {}]))
+        {'maybe': 1}
+    """
+    found: Counter[str] = Counter()
+    for labels in attributes:
+        if shape.kind == "multi_label" and shape.column:
+            found.update(set(split_labels(labels.get(shape.column, ""))) - set(shape.labels))
+            continue
+        names = shape.labels if shape.kind in ("regression", "multi_label") else [shape.column]
+        targets = zip(names, _read_target(shape, labels), strict=True)
+        found.update({labels[name] for name, target in targets if math.isnan(target) and labels.get(name)})
+    return Counter(dict(found.most_common()))
 
 
 def _read_number(text: str | None) -> float:
@@ -107,4 +143,8 @@ def find_labels(kind: str, column: str, attributes: Iterable[Mapping[str, str]])
     numbers = {label: _read_number(label) for label in found}
     if any(math.isnan(number) for number in numbers.values()):
         return sorted(found)
-    return sorted(found, key=lambda label: (numbers[label], label))
+    if kind == "multi_label":
+        return sorted(found, key=lambda label: (numbers[label], label))
+    # 3 and 3.0 are one label: pandas writes whole numbers so where a cell of the column is empty.
+    shortest = {numbers[label]: label for label in sorted(found, key=lambda label: (-len(label), label))}
+    return [shortest[number] for number in sorted(shortest)]

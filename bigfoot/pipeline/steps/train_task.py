@@ -24,9 +24,9 @@ from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.plan import Plan
 from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.steps.training import TrainingStep, build_run, train_and_save
-from bigfoot.tasks.freezing import FrozenParts, OwnRates, describe_trainable, find_frozen
+from bigfoot.tasks.freezing import FrozenParts, OwnRates, describe_trainable, find_frozen, find_range_problems
 from bigfoot.tasks.judge import TaskJudge
-from bigfoot.tasks.labels import balanced_weights, build_task_shape, read_attributes
+from bigfoot.tasks.labels import balanced_weights, build_task_shape, describe_doubts, describe_unread, read_attributes
 from bigfoot.tasks.lora import AdaptedObjective, KeptAdapters, add_adapters_
 from bigfoot.tasks.probe import fit_probe_
 from bigfoot.tasks.sampling import write_balanced
@@ -48,6 +48,8 @@ class TrainTaskStep(TrainingStep):
         if importlib.util.find_spec("sklearn") is None:
             message = f"metrics need scikit-learn: {install_hint('tasks')}"
             yield Problem("train_task.kind", "missing_package", message)
+        if plan.models is not None:
+            yield from find_range_problems(task.freeze, plan.models.student.num_hidden_layers)
         own_columns = task.kind == "regression" or not task.column
         absent = set(task.labels if own_columns else [task.column]) - set(config.data.labels)
         for name in sorted(absent):
@@ -65,6 +67,7 @@ class TrainTaskStep(TrainingStep):
         _add_parts_(student, attributes, result, context)
         head = student.model.task_head
         assert head is not None
+        _warn_of_labels(head, context.labels.manifests)
         head.mixup = config.mixup
         frozen = list(find_frozen(student.model, config.freeze).values())
         if config.lora_rank:
@@ -108,9 +111,18 @@ def _add_parts_(
         result.changes.append(f"train_task: {config.prompts} learned frames in front of the layers' input")
 
 
+def _warn_of_labels(head: TaskHead, manifests: Mapping[str, Path]) -> None:
+    """Before hours of training; the report says the first part too."""
+    for split, manifest in manifests.items():
+        if sentence := describe_unread(head.shape, read_attributes(manifest), split):
+            log.warning("train_task: %s", sentence)
+    for sentence in describe_doubts(head.shape):
+        log.warning("train_task: %s", sentence)
+
+
 def _balance(manifest: Path, head: TaskHead, result: StepResult, context: Context) -> Path:
     balanced = result.folder.parent / "balanced_train.jsonl.gz"
-    sentence = write_balanced(manifest, balanced, head.shape.column, context.config.seed)
+    sentence = write_balanced(manifest, balanced, head.shape, context.config.seed)
     result.changes.append(f"train_task: {sentence}")
     return balanced
 
