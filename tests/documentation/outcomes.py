@@ -367,7 +367,7 @@ def check_text(ran: Ran) -> None:
 
 @page("docs/how-to/tasks.md")
 def check_tasks(ran: Ran) -> None:
-    """Heads are trained, repeated, compressed and exported; the toy encoder gives one output alone and in a batch."""
+    """Heads are trained, compressed and exported; the toy encoder gives one output alone and in a batch."""
     model, loaded = ran.names["model"].eval(), bigfoot.load_model(ran.folder / "loudness").model
     waves, mask = torch.randn(2, 9_000), torch.arange(9_000) < torch.tensor([[9_000], [4_000]])
     with torch.no_grad():
@@ -375,13 +375,9 @@ def check_tasks(ran: Ran) -> None:
         assert torch.equal(batch, model(waves, mask).task_logits)
         assert (model(waves[1:, :4_000]).task_logits[0] - batch[1]).abs().max() < 1e-6
     assert ran.names["answer"].shape == (1, 2)
-    digit = ran.folder / "runs/tasks/fsdd_digit"
-    (found,) = {tuple(entry["scores"]) for entry in json.loads((digit / "repeats.json").read_text())["repeats"]}
-    assert len(found) == 5 and all((digit / f"seed{seed}/report/report.json").is_file() for seed in (1, 2, 3))
     small = ran.model("small/train_task/model")
     assert small.config.num_hidden_layers == 4 and small.config.task_head["labels"] == ["0", "1", "2"]
-    rows = [json.loads(line) for line in ran.output("bigfoot classify").splitlines()]
-    assert len(rows) == 1
+    assert sum("speech.wav" in line for line in ran.output("bigfoot classify").splitlines()) == 1
 
 
 @page("docs/how-to/serve.md")

@@ -32,19 +32,13 @@ def write_texts(folder: Path) -> None:
 
 @stands_in("docs/how-to/tasks.md")
 def write_corpora(folder: Path) -> None:
-    """FSDD of six speakers and three digits, and a small random Whisper."""
-    import transformers
-
-    from tests.models.frames.test_whisper import DECODER, SHAPE
-
+    """FSDD of six speakers and three digits."""
     (folder / "corpora/fsdd/recordings").mkdir(parents=True)
     recordings = sorted(folder.glob("synthetic*.wav"))
     for number in range(18):
         digit, speaker = divmod(number, 6)
         name = f"{digit}_speaker{speaker}_0.wav"
         shutil.copy(recordings[digit], folder / "corpora/fsdd/recordings" / name)
-    transformers.WhisperModel(transformers.WhisperConfig(**SHAPE, **DECODER)).save_pretrained(folder / "whisper")
-    transformers.WhisperFeatureExtractor().save_pretrained(folder / "whisper")
 
 
 @stands_in("docs/how-to/speech-llm.md")
