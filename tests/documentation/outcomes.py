@@ -376,7 +376,7 @@ def check_tasks(ran: Ran) -> None:
         assert (model(waves[1:, :4_000]).task_logits[0] - batch[1]).abs().max() < 1e-6
     assert ran.names["answer"].shape == (1, 2)
     small = ran.model("small/train_task/model")
-    assert small.config.num_hidden_layers == 4 and small.config.task_head["labels"] == ["0", "1", "2"]
+    assert small.config.num_hidden_layers == 4 and small.config.task["labels"] == ["0", "1", "2"]
     assert sum("speech.wav" in line for line in ran.output("bigfoot classify").splitlines()) == 1
 
 
