@@ -1,7 +1,7 @@
 """Frames of MPEG audio (ISO 11172-3, 13818-3), counted: a header's number of frames may be wrong or not there.
 
 libsndfile estimates the length of a file without a Xing header from its first frame, and reads no further. Its decoder
-skips what is no frame, in silence: what lies between frames is looked at here.
+skips what is no frame, in silence: here what lies between frames is checked.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def _follows(data: FileBytes, place: int, count: int) -> bool:
 
 
 def _check_between(data: FileBytes, frame: _Frame, found: list[Segment]) -> None:
-    """Look at what lies between a frame and the one before it."""
+    """Check what lies between a frame and the one before it."""
     current = found[-1]
     before = found[-2] if current.num_frames == 0 else current
     behind = skip_tags(data, frame.end)

@@ -52,7 +52,7 @@ def describe(
         facts = describe_corpus(get_data(folder / "data"), name)
         save_description(facts, folder)
     console = Console(width=None if sys.stdout.isatty() else 120)
-    for table in render_tables(facts):
+    for table in render_tables(facts, console.width):
         console.print(table)
     console.print(f"Description: {out / 'describe.html'}  (Markdown, JSON and plot beside it)", soft_wrap=True)
 

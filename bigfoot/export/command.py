@@ -92,24 +92,31 @@ class ExportRequest:
             message = "--int8 dynamic needs real audio on which the file is compared with the model"
             yield Problem("--check", "missing", message)
 
-    def find_unused(self, precision: str = "float32") -> Iterator[Problem]:
+    def find_unused(self, precision: str = "float32", *, is_task: bool = False) -> Iterator[Problem]:
         """Find options that are not read: worth a note, no reason to stop.
 
         Args:
             precision: of the model's folder.
+            is_task: whether it answers a task.
 
         Examples:
             >>> [problem.key for problem in ExportRequest("m", Path("m.onnx"), percentile=99.9).find_unused()]
             ['--percentile']
         """
-        if precision in COMPUTES_INT8:
-            return  # what such a folder does not read contradicts it
+        rises, is_int8 = self.max_wer_rise != 0.005, precision in COMPUTES_INT8
+        if rises and is_task:
+            yield Problem("--max-wer-rise", "not_read", "not read for a task: the file is judged by its answers")
+        elif rises and is_int8 and self.check is None:
+            message = "not read for an int8 folder without --check: the file is judged by its logits"
+            yield Problem("--max-wer-rise", "not_read", message)
+        if is_int8:
+            return  # what else such a folder does not read contradicts it
         if self.normalize and writes_folder(self.to):
             yield Problem("--normalize", "not_read", f"not read for {self.to}, whose graph always normalizes")
         if self.percentile != 100.0 and self.int8 != "static":
             yield Problem("--percentile", "not_read", "not read without --int8 static, which alone has ranges")
         if self.int8 is None:
-            for key, given in (("--fallback", self.fallback), ("--max-wer-rise", self.max_wer_rise != 0.005)):
+            for key, given in (("--fallback", self.fallback), ("--max-wer-rise", rises and not is_task)):
                 if given:
                     yield Problem(key, "not_read", "not read without --int8: an fp32 file is judged by its logits")
 
@@ -170,7 +177,7 @@ def _export(request: ExportRequest, on_note: Callable[[str], None]) -> Parity | 
     loaded = load_model(request.model)
     if problems := list(request.find_problems(loaded.model.config.precision)):
         raise ConfigError(problems)
-    for unused in request.find_unused(loaded.model.config.precision):
+    for unused in request.find_unused(loaded.model.config.precision, is_task=loaded.model.task_head is not None):
         on_note(str(unused))
     target = TARGETS[request.to]
     target.require()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -85,11 +87,12 @@ def _label_tables(facts: CorpusFacts) -> list[tuple[str, TextTable]]:
     return [(title, table) for title, table in tables.items() if table.cells]
 
 
-def render_tables(facts: CorpusFacts) -> list[Table]:
+def render_tables(facts: CorpusFacts, width: int | None = None) -> list[Table]:
     """Render the tables for a console: the splits, the distributions, and the skipped utterances.
 
     Args:
         facts: of ``describe_corpus``.
+        width: of the console, in columns; a table that would cut words there has a line for every cell.
 
     Returns:
         Tables for ``rich.console.Console.print``.
@@ -102,7 +105,26 @@ def render_tables(facts: CorpusFacts) -> list[Table]:
         counts = Counter((item.reason, item.split) for item in facts.skipped)
         rows = [[reason, split, str(count)] for (reason, split), count in counts.most_common()]
         tables.append(_make_table("left out", ("reason", "split", "count"), rows))
-    return tables
+    return [table if width is None else _fit(table, width) for table in tables]
+
+
+def _fit(table: Table, width: int) -> Table:
+    """Keep a table whose words fit in a line; else give every cell a line, behind its head."""
+    console = Console(file=io.StringIO(), width=width)
+    with console.capture() as shown:
+        console.print(table)
+    columns = [(Text(str(column.header)), list(column.cells)) for column in table.columns]
+    words = {word for head, cells in columns for text in (head, *cells) for word in str(text).split()}
+    if words <= set(shown.get().split()):
+        return table
+    fitted = Table(title=table.title, box=box.SIMPLE_HEAD, show_header=False)
+    fitted.add_column(overflow="fold")
+    fitted.add_column(overflow="fold")
+    for number in range(table.row_count):
+        for head, cells in columns:
+            fitted.add_row(head, cells[number])
+        fitted.add_section()
+    return fitted
 
 
 def _make_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

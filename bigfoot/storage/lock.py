@@ -82,8 +82,7 @@ def locked(
         Nothing; the lock is given back at the end.
 
     Raises:
-        OutputError: another one writes it.
-        OSError: nothing can be written there.
+        OutputError: another one writes it, or nothing can be written there.
     """
     path = _lock_file(output, inside)
     until, reported = time.monotonic() + wait, False
@@ -115,7 +114,13 @@ def _lock_file(output: str | Path, inside: bool) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise OutputError(f"{folder} is no folder, and one is needed there; name another place") from error
+    except OSError as error:
+        raise _unwritable(output, error) from error
     return place / ".bigfoot-lock" if inside else place.with_name(own_name(place.name, "lock"))
+
+
+def _unwritable(output: str | Path, error: OSError) -> OutputError:
+    return OutputError(f"{output} cannot be written ({error.strerror or error}); name another place")
 
 
 def _take(path: Path, output: str | Path) -> None:
@@ -131,7 +136,7 @@ def _take(path: Path, output: str | Path) -> None:
         try:
             file = _take_file(path, mine)
         except OSError as error:
-            raise OSError(error.errno, error.strerror, str(output)) from error
+            raise _unwritable(output, error) from error
         _held[path] = _Held(threading.get_ident(), mine, file)
 
 

@@ -1,9 +1,12 @@
 """``bigfoot export``: what it writes, and what it says where it cannot."""
 
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from bigfoot.export.command import ExportRequest
 from bigfoot.install import install_hint
 from tests.refusals import names
 
@@ -36,3 +39,14 @@ def test_a_missing_extra_is_named(bigfoot, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     code, _, err = bigfoot("export", "tiny_teacher", tmp_path / "x.onnx")
     assert code == 1 and install_hint("onnx") in err
+
+
+@pytest.mark.parametrize(
+    ("precision", "is_task", "options"),
+    [("int8_static", False, {}), ("int8_static", True, {"check": "a"}), ("float32", True, {"int8": "dynamic"})],
+)
+def test_a_limit_of_wer_that_nothing_is_judged_by_is_named(precision, is_task, options):
+    request = ExportRequest("m", Path("m.onnx"), max_wer_rise=0.01, **options)
+    assert [problem.key for problem in request.find_unused(precision, is_task=is_task)] == ["--max-wer-rise"]
+    judged = replace(request, check="a", int8="dynamic")
+    assert not any(judged.find_unused("int8_dynamic")) and not any(judged.find_unused())

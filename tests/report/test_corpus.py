@@ -52,6 +52,18 @@ def test_console_tables_hold_the_same(facts):
     assert max(map(len, shown.splitlines())) <= 120
 
 
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_narrow_console_cuts_no_word(facts, width):
+    shown = ["", ""]
+    for number, columns in enumerate((width, 1000)):
+        console = Console(file=io.StringIO(), width=columns)
+        for table in render_tables(facts, columns):
+            console.print(table)
+        shown[number] = console.file.getvalue()
+    assert set(shown[1].replace("─", "").split()) <= set(shown[0].split())
+    assert max(map(len, shown[0].splitlines())) <= width
+
+
 def test_json_keeps_summaries_and_counts_alone(facts):
     content = json.loads(json.dumps(to_json(facts)))
     train = content["splits"][0]

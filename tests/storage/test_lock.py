@@ -207,3 +207,10 @@ def test_what_is_no_folder_is_named(place, tmp_path):
     (tmp_path / "file").touch()
     with refused(OutputError, tmp_path / place), locked(tmp_path / place, inside=True):
         pass
+
+
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("place", ["/proc/x", "/proc/x/y", "/sys/x", "n" * 300 + "/run"])
+def test_a_place_where_nothing_can_be_written_is_named(place, inside, tmp_path):
+    with refused(OutputError, tmp_path / place), locked(tmp_path / place, inside=inside):
+        pass
