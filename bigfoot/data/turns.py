@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from bigfoot.audio.files import read_audio
+from bigfoot.audio.files import read_audio, read_header
 from bigfoot.errors import DataError
 from bigfoot.storage.places import is_remote
 from bigfoot.text.json_files import parse_json
@@ -102,6 +102,34 @@ def read_turns(path: str | Path) -> list[list[Turn]]:
     if not dialogues:
         raise DataError(f"{file}: holds no turn; expected a JSON object a line with audio, text and dialogue")
     return list(dialogues.values())
+
+
+def check_recordings(turns: Iterable[Turn]) -> None:
+    """Check by the headers of their files that turns lie in recordings: training would find out hours later.
+
+    Args:
+        turns: of one or more files.
+
+    Raises:
+        DataError: recordings are missing, or a turn lies beyond the end of its own.
+        AudioError: a recording cannot be read.
+    """
+    lasts: dict[Path, Turn] = {}
+    for turn in turns:
+        before = lasts.get(turn.audio)
+        if before is None or _reach(turn) > _reach(before):
+            lasts[turn.audio] = turn
+    if missing := [path for path in sorted(lasts) if not path.is_file()]:
+        raise DataError(f"{missing[0]}: no such file; {len(missing)} of {len(lasts)} recordings of turns are missing")
+    for path, turn in lasts.items():
+        seconds = read_header(path).seconds
+        # Ends are rounded; a tenth of a second is no rounding.
+        if turn.start >= seconds or _reach(turn) > seconds + 0.1:
+            raise DataError(f"{turn.id}: from {turn.start} s to {turn.end} s, but {path} ends at {seconds:.3f} s")
+
+
+def _reach(turn: Turn) -> Seconds:
+    return turn.start if turn.end is None else turn.end
 
 
 def _read_turn(line: str, place: str, folder: Path, dialogues: Mapping[str, Sequence[Turn]]) -> Turn:

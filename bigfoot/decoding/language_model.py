@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -41,14 +42,14 @@ def generate(
     recordings = model.embed_speech(speech) if isinstance(speech, SpeechInput) else speech
     packed = model.pack(prompts, recordings, "left")
     head = model.language_model.get_output_embeddings().weight.shape[0]
-    unknown = list(range(model.vocab_size, head))
+    unknown, ends = list(range(model.vocab_size, head)), [model.end_id, *model.stop_ids]
     with _without_settings(model.language_model):
         tokens = model.language_model.generate(
             inputs_embeds=packed.inputs_embeds, attention_mask=packed.attention_mask.long(),
             max_new_tokens=most_new_tokens, do_sample=False, num_beams=1, use_cache=use_cache,
-            eos_token_id=model.end_id, pad_token_id=model.end_id, suppress_tokens=unknown or None, streamer=streamer,
+            eos_token_id=ends, pad_token_id=model.end_id, suppress_tokens=unknown or None, streamer=streamer,
         )  # fmt: skip
-    return [_until(row.tolist(), model.end_id) for row in tokens]
+    return [_until(row.tolist(), ends) for row in tokens]
 
 
 def _check_room(
@@ -79,8 +80,8 @@ def _without_settings(language_model: Any) -> Iterator[None]:  # noqa: ANN401 - 
         inner.generation_config = kept
 
 
-def _until(tokens: list[int], end: int) -> list[int]:
-    return tokens[: tokens.index(end)] if end in tokens else tokens
+def _until(tokens: list[int], ends: Sequence[int]) -> list[int]:
+    return list(takewhile(lambda token: token not in ends, tokens))
 
 
 @torch.inference_mode()

@@ -9,10 +9,11 @@ from typing import TypeAlias
 from bigfoot.compress.quantize import Int8Plan
 from bigfoot.data.batches import LoadedUtterance
 from bigfoot.errors import ExportError
+from bigfoot.export.alone import ModelOutputs
 from bigfoot.export.exported import Exported
 from bigfoot.export.layers import LayerError
 from bigfoot.export.onnx import build_onnx
-from bigfoot.export.parity import Parity, ParityLimits, find_worst, measure_parity, outputs_by_length
+from bigfoot.export.parity import Parity, ParityLimits, find_worst, measure_parity
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.progress import show_work
 
@@ -53,7 +54,7 @@ def export_checked(
         ExportError: it does not pass; with the worst layers.
     """
     limits = limits or ParityLimits()
-    outputs = outputs_by_length(loaded, utterances)
+    outputs = ModelOutputs(loaded)
     with show_work("building the file"):
         exported = build(loaded, plan, normalize=normalize)
     parity = measure_parity(loaded, exported, utterances, limits, outputs)

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bigfoot.data.batches import LoadedUtterance
-from bigfoot.export.audio import join_pieces
+from bigfoot.export.alone import Alone, ModelOutputs, decode_recordings, run_alone
+from bigfoot.export.audio import MOST_UTTERANCES
 from bigfoot.export.exported import Exported
 from bigfoot.export.layers import LayerError
-from bigfoot.export.outputs import BATCH_SIZES, FileRunner, collate_silent, decode_greedily, distance, outputs_of_model
+from bigfoot.export.outputs import BATCH_SIZES, FileRunner, collate_silent, distance
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.error_rate import PairedDifference, compare_paired
 from bigfoot.measure.rounding import rounding_limit
-from bigfoot.measure.sequential import RiseTest, judge_rise
-from bigfoot.progress import track
+from bigfoot.measure.sequential import RiseTest
 
 _SECONDS_BY_LAYER = 3
 
@@ -100,74 +100,62 @@ class Parity:
         return f", {rise.outcome} after {rise.words} words{missing}"
 
 
-def outputs_by_length(loaded: LoadedModel, utterances: Sequence[LoadedUtterance]) -> list[np.ndarray]:
-    """Run a model on each utterance alone, the shortest first; see ``measure_parity``."""
-    ordered = track(_by_length(utterances), "running the model", unit="utterances")
-    return [outputs_of_model(loaded, item) for item in ordered]
-
-
-def _by_length(utterances: Sequence[LoadedUtterance]) -> list[LoadedUtterance]:
-    return sorted(utterances, key=lambda item: len(item.samples))
-
-
 def measure_parity(
     loaded: LoadedModel,
     exported: Exported,
     utterances: Sequence[LoadedUtterance],
     limits: ParityLimits,
-    outputs: Sequence[np.ndarray] | None = None,
+    outputs: ModelOutputs | None = None,
 ) -> Parity:
     """Compare a file with its model.
 
     Args:
         loaded: the model.
         exported: written from it.
-        utterances: real audio, one or more, with transcripts or without.
+        utterances: real audio, one or more, with transcripts or without. An int8 file is compared no further than
+            its texts tell that it is refused, and in batches on ``MOST_UTTERANCES`` of them.
         limits: what is too far.
-        outputs: of ``outputs_by_length``, where more than one file of the same model is compared.
+        outputs: of the model, where more than one file of it is compared.
 
     Returns:
         See ``Parity``.
     """
-    runner, ordered = FileRunner(loaded, exported), _by_length(utterances)
-    expected = [exported.expect(one) for one in outputs or outputs_by_length(loaded, utterances)]
-    alone = [runner.run([item])[0] for item in track(ordered, "running the file", unit="utterances")]
-    is_invariant = exported.facts["batch_invariant"] == "true"
-    in_batches = [runner.run_batches(ordered, size) for size in BATCH_SIZES] if is_invariant else []
-    texts, found, *by_batch = (_texts(each, ordered, utterances, loaded) for each in (expected, alone, *in_batches))
-    references = join_pieces(utterances, [item.text for item in utterances])
-    if not any(references):
-        references = texts
-    speakers = {item.id: item.speaker for item in utterances}
-    is_judged = exported.plan.ranges and limits.texts
+    runner, outputs = FileRunner(loaded, exported), outputs or ModelOutputs(loaded)
+    is_int8 = bool(exported.plan.ranges)
+    alone = run_alone(runner, exported, outputs, utterances, limits.wer if is_int8 and limits.texts else None)
+    references, texts, found = alone.texts()
+    speakers = {item.id: item.speaker for item in alone.items}
+    difference, changed = _run_batches(runner, exported, alone, MOST_UTTERANCES if is_int8 else len(utterances))
     parity = Parity(
-        max_difference=max(map(distance, expected, alone)),
-        largest_logit=max(float(np.abs(logits).max(initial=0.0)) for logits in expected),
+        max_difference=max(map(distance, alone.expected, alone.found)),
+        largest_logit=max(float(np.abs(logits).max(initial=0.0)) for logits in alone.expected),
         wer=compare_paired(references, texts, found, list(speakers.values())),
         texts_changed=sum(ours != theirs for ours, theirs in zip(texts, found, strict=True)),
         num_utterances=len(texts),
-        batch_difference=max((distance(*pair) for each in in_batches for pair in zip(alone, each, strict=True)),
-                             default=None),
-        batch_texts_changed=sum(len({text, *others}) > 1 for text, *others in zip(found, *by_batch, strict=True)),
+        batch_difference=difference,
+        batch_texts_changed=changed,
         worst_layer=None if limits.layers is None else find_worst(loaded, exported, utterances)[0],
         judges_texts=limits.texts,
-        rise=judge_rise(references, texts, found, limits.wer) if is_judged else None,
-    )  # fmt: skip
+        rise=alone.rise,
+    )
     return replace(parity, problems=tuple(_problems(parity, exported, limits)))
 
 
-def _texts(
-    outputs: Sequence[np.ndarray],
-    ordered: Sequence[LoadedUtterance],
-    utterances: Sequence[LoadedUtterance],
-    loaded: LoadedModel,
-) -> list[str]:
-    """Decode the text of each recording, from logits in another order."""
-    texts = {
-        id(item): decode_greedily(logits, loaded.processor.tokenizer)
-        for item, logits in zip(ordered, outputs, strict=True)
-    }
-    return join_pieces(utterances, [texts[id(item)] for item in utterances])
+def _run_batches(runner: FileRunner, exported: Exported, alone: Alone, most: int) -> tuple[float | None, int]:
+    """Largest difference of a logit between alone and in a batch, and recordings whose text depends on the batch.
+
+    None and 0 where the file runs one utterance at a time, or is refused already. Of more than ``most`` utterances,
+    so many of all lengths are taken.
+    """
+    if exported.facts["batch_invariant"] != "true" or alone.is_refused:
+        return None, 0
+    ordered = sorted(range(len(alone.items)), key=lambda row: len(alone.items[row].samples))
+    rows = [ordered[int(place)] for place in np.linspace(0, len(ordered) - 1, min(most, len(ordered)))]
+    items, found = [alone.items[row] for row in rows], [alone.found[row] for row in rows]
+    by_size = [runner.run_batches(items, size) for size in BATCH_SIZES]
+    texts = [decode_recordings(alone.loaded, items, each) for each in (found, *by_size)]
+    difference = max(distance(*pair) for each in by_size for pair in zip(found, each, strict=True))
+    return difference, sum(len(set(same)) > 1 for same in zip(*texts, strict=True))
 
 
 def _problems(parity: Parity, exported: Exported, limits: ParityLimits) -> Iterator[str]:
@@ -212,6 +200,6 @@ def find_worst(
         utterances: the one of middle length is taken, of it at most three seconds.
         effects: rank them by what they do to the logits, one pass of the model a layer; see ``measure_layers``.
     """
-    middle = _by_length(utterances)[len(utterances) // 2]
+    middle = sorted(utterances, key=lambda item: len(item.samples))[len(utterances) // 2]
     short = replace(middle, samples=middle.samples[: _SECONDS_BY_LAYER * loaded.processor.sample_rate])
     return exported.rank_layers(loaded.model, collate_silent([short], loaded).input_values, effects=effects)

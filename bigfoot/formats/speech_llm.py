@@ -117,6 +117,18 @@ def _is_causal(model: Any) -> bool:  # noqa: ANN401 - of transformers'
     return bool(torch.allclose(logits[0], logits[1], rtol=1e-4, atol=1e-4, equal_nan=True))
 
 
+def find_stops(language_model: Any, tokenizer: Any) -> list[int]:  # noqa: ANN401 - of transformers'
+    """Find the tokens beside the end token with which a language model ends a turn, as its folder states.
+
+    Args:
+        language_model: with its settings of generation.
+        tokenizer: what it does not know as a special token ends nothing: settings nobody chose name any number.
+    """
+    given = getattr(getattr(language_model, "generation_config", None), "eos_token_id", None)
+    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return sorted((special & set(given if isinstance(given, list) else [given])) - {tokenizer.eos_token_id})
+
+
 def build_speech_llm(
     encoder: LoadedModel, language_model: str | Path, adapter: AdapterShape, template: PromptTemplate, *,
     chat: bool = False, seed: int = 0, trust_remote_code: bool = False,
@@ -137,7 +149,8 @@ def build_speech_llm(
     """
     model, tokenizer = load_language_model(language_model, trust_remote_code=trust_remote_code)
     tokens = PromptTokenizer(tokenizer, chat)
-    joined = SpeechLLM(encoder.model, adapter, model, tokens.end_id, len(tokenizer), seed)
+    stops = find_stops(model, tokenizer)
+    joined = SpeechLLM(encoder.model, adapter, model, tokens.end_id, len(tokenizer), seed, stops)
     small = read_int8(fetch_folder(str(language_model)))
     return LoadedSpeechLLM(joined.eval(), encoder.processor, tokens, template, small)
 

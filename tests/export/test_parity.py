@@ -1,11 +1,14 @@
 """The gate lets pass what answers alike, and refuses and names what does not."""
 
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from bigfoot.audio.pauses import LONGEST_PIECE
@@ -13,9 +16,12 @@ from bigfoot.compress.quantize import calibrate, dynamic_plan
 from bigfoot.data.batches import LoadedUtterance, evaluation_order
 from bigfoot.data.synthetic import synthesize_string
 from bigfoot.errors import DataError, ExportError
+from bigfoot.export import alone
+from bigfoot.export.alone import ModelOutputs, _ends_of_rounds
 from bigfoot.export.audio import MOST_UTTERANCES, padded_audio, read_judged, read_speech
 from bigfoot.export.gate import export_checked
 from bigfoot.export.onnx import build_onnx
+from bigfoot.export.outputs import outputs_of_model
 from bigfoot.export.parity import ParityLimits, find_worst, measure_parity
 from bigfoot.formats.folder import LoadedModel, load_model
 from tests.refusals import refused
@@ -87,11 +93,32 @@ def test_a_wrong_scale_is_refused_and_named(teacher, digits, static_plan):
     assert set(static_plan.ranges) - set(exported.plan.ranges) == {faulty}
 
 
+def test_a_refused_file_is_run_no_further_than_it_takes(build_model, processor, digits, monkeypatch):
+    """And the model is run once for all files."""
+    loaded = LoadedModel(build_model("base"), processor)
+    many = [replace(digits[index % 10], id=f"{index}", text="") for index in range(70)]
+    plan, outputs, calls = calibrate(loaded.model, padded_audio(many[:10], processor)), ModelOutputs(loaded), []
+    monkeypatch.setattr(alone, "outputs_of_model", lambda *given: calls.append(1) or outputs_of_model(*given))
+    faulty = build_onnx(loaded, plan)
+    break_scale(faulty, "encoder.layers.0.feed_forward.output_dense", -30.0)
+    parity = measure_parity(loaded, faulty, many, ParityLimits(), outputs)
+    assert parity.rise.outcome == "refused" and parity.num_utterances == len(calls) < 40
+    assert parity.problems and parity.batch_difference is None
+    parity = measure_parity(loaded, build_onnx(loaded), many, ParityLimits(), outputs)
+    assert parity.num_utterances == len(calls) == 70 and parity.batch_difference < 1e-4
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=12))
+def test_texts_are_judged_where_recordings_end(pieces):
+    names = [f"{index}" for index, count in enumerate(pieces) for _ in range(count)]
+    recordings = [LoadedUtterance(name, "", "", np.zeros(1)) for name in names]
+    ends = list(_ends_of_rounds(recordings))
+    assert ends[-1] == len(recordings) and set(ends) <= set(np.cumsum(pieces)) and len(ends) == len(set(ends))
+
+
 @pytest.mark.slow
 def test_quiet_frames_need_two_bytes(teacher, digits, static_plan):
     """A pause a hundred times quieter than the speech around it is drowned by one byte for both."""
-    from dataclasses import replace
-
     rng = np.random.default_rng(0)
     quiet = [
         replace(item, samples=np.concatenate([item.samples, 1e-3 * rng.standard_normal(8000)]).astype(np.float32))

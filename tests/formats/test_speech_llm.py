@@ -154,6 +154,17 @@ def test_code_of_a_folder_runs_only_where_it_is_trusted(tmp_path):
     assert mark.exists()
 
 
+def test_the_end_of_a_chat_s_turn_is_of_the_folder_s_settings(tmp_path):
+    folder = write_language_model(tmp_path / "lm", additional_special_tokens=["<turn>"])
+    assert build(folder).model.stop_ids == ()
+    settings, turn = folder / "generation_config.json", len(load_language_model(folder)[1]) - 1
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"eos_token_id": [1, 7, turn]}))
+    loaded = build(folder)
+    assert loaded.model.stop_ids == (turn,)  # the seventh is letters
+    save_speech_llm(loaded, tmp_path / "joined")
+    assert load_speech_llm(tmp_path / "joined").model.stop_ids == (turn,)
+
+
 def test_a_tokenizer_larger_than_the_model_gets_rows(tmp_path):
     folder = write_language_model(tmp_path / "lm", "qwen2", rows=270)
     model, tokenizer = load_language_model(folder)

@@ -64,12 +64,13 @@ class SpeechLLM(nn.Module):
         language_model: of ``AutoModelForCausalLM``.
         end_id: the token that ends an output.
         vocab_size: tokens that the tokenizer knows; a larger head's others are never generated.
+        stop_ids: further tokens that end what is generated, such as the end of a turn of a chat.
         seed: of the adapter's weights.
     """
 
     def __init__(
         self, encoder: BigfootForCTC, adapter: AdapterShape, language_model: nn.Module, end_id: int,
-        vocab_size: int, seed: int = 0,
+        vocab_size: int, seed: int = 0, stop_ids: Sequence[int] = (),
     ) -> None:  # fmt: skip
         super().__init__()
         self.encoder = encoder
@@ -79,7 +80,7 @@ class SpeechLLM(nn.Module):
             torch.manual_seed(seed)
             self.adapter = Adapter(adapter, encoder.config.hidden_size, table.shape[1])
         self.adapter.match_(table)
-        self.end_id, self.vocab_size = end_id, vocab_size
+        self.end_id, self.vocab_size, self.stop_ids = end_id, vocab_size, tuple(stop_ids)
 
     @property
     def token_embedding(self) -> nn.Embedding:
@@ -106,7 +107,8 @@ class SpeechLLM(nn.Module):
     @property
     def most_tokens(self) -> int | None:
         """Positions of the language model; None where its configuration states no limit."""
-        found = getattr(self.language_model.config, "max_position_embeddings", None)
+        # Of a model that takes images too, its language model has a configuration of its own.
+        found = getattr(self.language_model.config.get_text_config(decoder=True), "max_position_embeddings", None)
         return None if found is None else int(found)
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bigfoot.config import Problem, read_settings
+from bigfoot.data.turns import check_recordings
 from bigfoot.errors import ConfigError
 from bigfoot.formats.speech_llm import load_speech_llm
 from bigfoot.pipeline.speech_llm.rows import SPLIT, judge_task, write_answers
@@ -34,6 +35,7 @@ def evaluate_speech_llm(
 
     Raises:
         ConfigError: with all problems.
+        DataError: see ``read_examples`` and ``check_recordings``.
     """
     given = [*overrides, "steps=[]", f"start={model}"]
     config, problems = read_settings(SpeechLLMConfig, path, given)
@@ -46,6 +48,7 @@ def evaluate_speech_llm(
     examples = {SPLIT: read_examples(getattr(config.data, split), config)}
     if config.data.train and not config.classify.labels:
         examples["train"] = read_examples(config.data.train, config)
+    check_recordings(turn for example in examples[SPLIT] for turn in example.turns)
     loaded = load_speech_llm(model, trust_remote_code=config.language_model.trust_remote_code)
     scores = {}
     for task in config.tasks:

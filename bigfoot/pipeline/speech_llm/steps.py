@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from bigfoot.compress.depth import Depth
 from bigfoot.compress.registry import apply_technique
 from bigfoot.config import to_dict
-from bigfoot.data.turns import Place, Turn
-from bigfoot.errors import DataError
+from bigfoot.data.turns import Place, check_recordings
 from bigfoot.formats.folder import load_model
 from bigfoot.formats.huggingface import fetch_folder
 from bigfoot.formats.int8_language_model import Int8Weights, round_
@@ -85,23 +84,18 @@ def read_splits(config: SpeechLLMConfig, splits: Sequence[str]) -> tuple[dict[st
         Examples by split, and a digest of the files, their settings, and the sizes and times of their audio.
 
     Raises:
-        DataError: see ``read_examples``; or a recording is missing, which training would find out hours later.
+        DataError: see ``read_examples`` and ``check_recordings``.
     """
     files = {split: getattr(config.data, split) for split in splits}
     found = {split: read_examples(path, config) for split, path in files.items()}
-    turns = [turn for examples in found.values() for example in examples for turn in _turns(example)]
+    turns = [turn for examples in found.values() for example in examples for turn in example.turns]
+    check_recordings(turns)
     audio = sorted({str(turn.audio) for turn in turns})
-    if missing := [path for path in audio if not Path(path).is_file()]:
-        raise DataError(f"{missing[0]}: no such file; {len(missing)} of {len(audio)} recordings of turns are missing")
     stamps = [(path, _stamp(Path(path))) for path in audio]
     tasks = [{key: value for key, value in to_dict(config.section(task)).items() if key in _LEARNED}
              for task in config.tasks]  # fmt: skip
     digests = [digest_file(Path(path).expanduser()) for path in files.values()]
     return found, fingerprint(digests, stamps, to_dict(config.data), config.tasks, tasks)
-
-
-def _turns(example: Example) -> tuple[Turn, ...]:
-    return (example.turn, *example.history)
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

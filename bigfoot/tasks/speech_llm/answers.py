@@ -139,7 +139,7 @@ def _write(examples: Sequence[Example], builder: PromptBuilder, config: SpeechLL
     moved = batch.to(model.device)
     outputs = generate(model, moved.layouts, recordings, most_new_tokens=longest)
     for example, output in zip(examples, outputs, strict=True):
-        builder.cuts.answers[example.id] = len(output) >= longest
+        builder.cuts.answers[example.key] = len(output) >= longest
     scores: list[dict[str, float]] = [{} for _ in examples]
     if task == FORECAST:
         references = builder.lay_out(prompts, [example.answer for example in examples])

@@ -17,6 +17,9 @@ from bigfoot.tasks.speech_llm.settings import (
     TurnsConfig,
 )
 
+_BOOLEANS = {"True": "true", "False": "false"}
+"""A value of YAML, and how it stands in JSON."""
+
 
 @dataclass(frozen=True)
 class Example:
@@ -38,8 +41,18 @@ class Example:
 
     @property
     def id(self) -> str:
-        """Unique among the examples of a run."""
+        """Unique among the examples of a file."""
         return f"{self.turn.id}/{self.task}"
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The turn, and those before it."""
+        return (self.turn, *self.history)
+
+    @property
+    def key(self) -> str:
+        """Unique among the examples of several files too, whose turns may have the same names."""
+        return f"{self.id} {self.turn.place}"
 
 
 def read_examples(path: str | Path, config: SpeechLLMConfig, tasks: Sequence[str] = ()) -> list[Example]:
@@ -85,7 +98,7 @@ def _examples(dialogues: Sequence[Sequence[Turn]], task: str, config: SpeechLLMC
 
 
 def _is_chosen(turn: Turn, data: TurnsConfig) -> bool:
-    return all(turn.column(name) == value for name, value in data.where.items())
+    return all(turn.column(name) in (value, _BOOLEANS.get(value)) for name, value in data.where.items())
 
 
 def _find_answer(turns: Sequence[Turn], number: int, task: str, config: SpeechLLMConfig) -> str:

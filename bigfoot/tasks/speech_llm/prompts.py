@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -12,37 +13,11 @@ from bigfoot.data.turns import Turn
 from bigfoot.errors import DataError
 from bigfoot.formats.speech_llm import LoadedSpeechLLM
 from bigfoot.models.speech_llm.packing import Layout
+from bigfoot.tasks.speech_llm.cuts import Cuts
 from bigfoot.tasks.speech_llm.examples import Example
 from bigfoot.tasks.speech_llm.settings import TurnsConfig
 from bigfoot.text.prompts import HISTORY, INSTRUCTION, Piece, Speech
 from bigfoot.types import Samples
-
-
-@dataclass
-class Cuts:
-    """What did not fit: turns of histories, and ends of answers.
-
-    Args:
-        turns: how many were left out, by example.
-        answers: whether a generated answer had no end yet at ``most_new_tokens``, by example.
-    """
-
-    turns: dict[str, int] = field(default_factory=dict)
-    answers: dict[str, bool] = field(default_factory=dict)
-
-    def describe(self, split: str) -> list[str]:
-        """Return sentences for the report; none where nothing was cut."""
-        lost, found = [count for count in self.turns.values() if count], []
-        if lost:
-            found.append(
-                f"{split}: {len(lost)} of {len(self.turns)} prompts lost their oldest turns of history, {sum(lost)} in "
-                "all: they are longer than the language model takes, or than data.most_tokens"
-            )
-        if cut := sum(self.answers.values()):
-            found.append(
-                f"{split}: {cut} of {len(self.answers)} generated answers were cut at most_new_tokens, before their end"
-            )
-        return found
 
 
 @dataclass(frozen=True)
@@ -85,54 +60,79 @@ class PromptBuilder:
         loaded: the model.
         data: how turns stand in prompts.
         cuts: filled while prompts are built.
+        partner: builds prompts of the same examples, such as a teacher's: what stays of a history must fit into both.
     """
 
     loaded: LoadedSpeechLLM
     data: TurnsConfig
     cuts: Cuts = field(default_factory=Cuts)
+    partner: PromptBuilder | None = None
 
-    def build(self, example: Example, room: int, *, as_text: bool = False) -> Prompt:
+    def build(self, example: Example, room: int) -> Prompt:
         """Read the audio of an example, and leave out the oldest turns of its history until it fits.
 
         Args:
             example: to lay out.
             room: tokens that its answer needs.
-            as_text: put transcripts in the place of all speech.
 
         Raises:
             DataError: it does not fit without any history, or a transcript is missing.
         """
-        as_text = as_text or self.data.input == "text"
+        both = [self] if self.partner is None else [self, self.partner]
         # The audio of the turn itself comes along in any case: a batch has recordings.
-        turns = [example.turn, *(example.history if self.data.history == "speech" and not as_text else ())]
+        turns = [example.turn, *(example.history if any(each._speaks_history for each in both) else ())]
         samples = [turn.read(self.loaded.processor.sample_rate) for turn in turns]
-        most = self.data.most_tokens or self.loaded.model.most_tokens
-        for lost in range(len(example.history) + 1):
-            shorter = replace(example, history=example.history[lost:])
-            kept = samples if len(turns) == 1 else [samples[0], *samples[1 + lost :]]
-            prompt = self._lay_out(shorter, tuple(kept), as_text)
-            length = self._count_tokens(prompt) + room
-            if most is None or length <= most:
-                self.cuts.turns[example.id] = lost
-                return prompt
-        raise DataError(
-            f"{example.turn.id}: the prompt with its answer has {length} tokens without any history, and the language "
-            f"model takes {most}: shorten the turn, or raise the adapter's stride"
-        )
 
-    def _lay_out(self, example: Example, samples: tuple[Samples, ...], as_text: bool) -> Prompt:
-        speaks = self.data.history == "speech" and not as_text
+        def fits(lost: int) -> bool:
+            return all(each._count_missing(example, lost, samples, room) <= 0 for each in both)
+
+        tries = range(len(example.history) + 1)
+        # Nearly all fit as they are; of hundreds of turns not each is tried.
+        lost = 0 if fits(0) else bisect_left(tries, True, lo=1, key=fits)
+        if lost == len(tries):
+            missing = max(each._count_missing(example, lost - 1, samples, room) for each in both)
+            raise DataError(
+                f"{example.turn.id}: the prompt with its answer is {missing} tokens longer than the {self._most} that "
+                "the language model takes, without any history: shorten the turn, or raise the adapter's stride"
+            )
+        self.cuts.turns[example.key] = lost
+        return self._lay_out(example, lost, samples)
+
+    @property
+    def _most(self) -> int | None:
+        return self.data.most_tokens or self.loaded.model.most_tokens
+
+    @property
+    def _speaks_history(self) -> bool:
+        return self.data.history == "speech" and self.data.input != "text"
+
+    def _count_missing(self, example: Example, lost: int, samples: Sequence[Samples], room: int) -> int:
+        """Count the tokens by which a prompt with its answer is too long; 0 or less where it fits."""
+        if self._most is None:
+            return 0
+        return self._count_tokens(self._lay_out(example, lost, samples)) + room - self._most
+
+    def _lay_out(self, example: Example, lost: int, samples: Sequence[Samples]) -> Prompt:
+        """Lay out an example without its oldest turns.
+
+        Args:
+            example: with all of its history.
+            lost: turns to leave out.
+            samples: of the turn itself, and of all of the history wherever that is speech.
+        """
+        example = replace(example, history=example.history[lost:])
         history: list[Piece] = []
         for index, turn in enumerate(example.history, 1):
-            content: Piece = Speech(index) if speaks else turn.text
+            content: Piece = Speech(index) if self._speaks_history else turn.text
             history += [f"{turn.column(self.data.name_column)}: ", content, "\n"]
         pieces = self.loaded.template.fill({HISTORY: history, INSTRUCTION: example.instruction})
-        if as_text:
+        if self.data.input == "text":
             if not example.turn.text:
                 raise DataError(f"{example.turn.id}: has no transcript, which the prompt needs in place of the speech")
             pieces = tuple(example.turn.text if isinstance(piece, Speech) else piece for piece in pieces)
-        recordings = (example.turn, *(example.history if speaks else ()))
-        return Prompt(example, pieces, recordings, samples)
+        if not self._speaks_history:
+            return Prompt(example, pieces, (example.turn,), (samples[0],))
+        return Prompt(example, pieces, (example.turn, *example.history), (samples[0], *samples[1 + lost :]))
 
     def _count_tokens(self, prompt: Prompt) -> int:
         layout = self.loaded.tokens.lay_out(prompt.pieces)

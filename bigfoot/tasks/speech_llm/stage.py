@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ from bigfoot.models.speech_llm.packing import name_recordings
 from bigfoot.models.speech_llm.trainable import set_trainable_
 from bigfoot.storage.ownership import OWN_OR_EDITED
 from bigfoot.tasks.speech_llm.batches import PromptStream, TurnBatch, collate_prompts
+from bigfoot.tasks.speech_llm.cuts import Cuts
 from bigfoot.tasks.speech_llm.examples import Example
-from bigfoot.tasks.speech_llm.prompts import Cuts, PromptBuilder
+from bigfoot.tasks.speech_llm.prompts import PromptBuilder
 from bigfoot.tasks.speech_llm.settings import SpeechLLMConfig, StageConfig, TurnsConfig
 from bigfoot.tasks.speech_llm.teachers import TeacherBuilder, TeacherLogits
 from bigfoot.training.dev import DevScore
@@ -112,6 +113,7 @@ class StageTrainer(Trainer):
     def __init__(self, objective: StageObjective, run: TrainingRun, stream: PromptStream) -> None:
         super().__init__(objective, run)
         leave_frozen_out(self.accelerator)
+        stream.builder.cuts.keep_in_checkpoints(self.accelerator)
         self._prompts = stream
 
     def _stream(self) -> Iterator[Batch]:
@@ -153,21 +155,18 @@ class AnswerJudge:
         return DevScore(loss, {"dev_loss": round(loss, 6)}, f"loss {loss:.4f} a token")
 
 
-def read_batches(
-    examples: Sequence[Example], builder: PromptBuilder, batch_size: int, *, as_text: bool = False
-) -> Iterator[TurnBatch]:
+def read_batches(examples: Sequence[Example], builder: PromptBuilder, batch_size: int) -> Iterator[TurnBatch]:
     """Read examples with their answers once, in order.
 
     Args:
         examples: of a split.
         builder: of prompts.
         batch_size: prompts in a batch.
-        as_text: put transcripts in the place of all speech.
     """
     for first in range(0, len(examples), batch_size):
         here = examples[first : first + batch_size]
         answers = [example.answer for example in here]
-        prompts = [builder.build(each, builder.count_answer(each.answer), as_text=as_text) for each in here]
+        prompts = [builder.build(each, builder.count_answer(each.answer)) for each in here]
         yield collate_prompts(builder, prompts, answers)
 
 
@@ -178,7 +177,7 @@ def cache_teacher(
     """Compute or read the distributions of a teacher.
 
     Args:
-        teacher: with the model; it reads transcripts, unless ``config.teacher`` is ``uncompressed``.
+        teacher: of its prompts; with transcripts, unless ``config.teacher`` is ``uncompressed``.
         examples: of train.
         config: of the stage.
         path: of the cache.
@@ -189,9 +188,9 @@ def cache_teacher(
     if found is not None:
         return found
     log.info("teacher: answers of %d prompts are distributed by the %s", len(ids), config.teacher)
-    collected, as_text, done = TeacherBuilder(config.teacher_top_k), config.teacher == "transcript", 0
+    collected, done = TeacherBuilder(config.teacher_top_k), 0
     model = teacher.loaded.model.eval()
-    for batch in read_batches(examples, teacher, config.batch_size, as_text=as_text):
+    for batch in read_batches(examples, teacher, config.batch_size):
         moved = batch.to(model.device)
         output = model(moved.layouts, SpeechInput(moved.input_values, moved.attention_mask))
         collected.add(output.logits, output.counts, ids[done : done + len(output.counts)])
@@ -240,7 +239,8 @@ class Stage:
             Result, and the parameters that are trained, by part.
         """
         config, builder = self.config, PromptBuilder(self.loaded, self.data, self.cuts)
-        cached = self._cache(folder, fingerprint) if config.losses.token_logits else None
+        learned = replace(builder, partner=self._teacher_prompts() if config.losses.token_logits else None)
+        cached = self._cache(learned, folder, fingerprint) if config.losses.token_logits else None
         # Low-rank adapters start from random numbers, independent of all drawn before.
         with torch.random.fork_rng([]):
             torch.manual_seed(settings.seed)
@@ -250,7 +250,7 @@ class Stage:
             )  # fmt: skip
         objective = StageObjective(self.loaded.model, config.losses, self.states if config.cache_encoder else None)
         stream = PromptStream(
-            self.train, builder, config.batch_size, settings.seed, cached, TEXT_SPEECH in objective.weights
+            self.train, learned, config.batch_size, settings.seed, cached, TEXT_SPEECH in objective.weights
         )
         run = TrainingRun(
             self.name, config, DataConfig(), self.loaded.processor, {}, folder, settings.seed, fingerprint,
@@ -258,9 +258,16 @@ class Stage:
         )  # fmt: skip
         return StageTrainer(objective, run, stream).train(), learns
 
-    def _cache(self, folder: Path, fingerprint: str) -> TeacherLogits:
-        teacher = self.teacher if self.config.teacher == "uncompressed" else self.loaded
-        assert teacher is not None
+    def _teacher_prompts(self) -> PromptBuilder:
+        if self.config.teacher == "transcript":
+            return PromptBuilder(self.loaded, replace(self.data, input="text"))
+        assert self.teacher is not None
+        return PromptBuilder(self.teacher, self.data)
+
+    def _cache(self, learned: PromptBuilder, folder: Path, fingerprint: str) -> TeacherLogits:
+        """Compute or read what the teacher of these prompts says to as much of each history."""
+        assert learned.partner is not None
+        teacher = replace(learned.partner, partner=replace(learned, partner=None))
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{TOKEN_LOGITS}.safetensors"
-        return cache_teacher(PromptBuilder(teacher, self.data), self.train, self.config, path, fingerprint)
+        return cache_teacher(teacher, self.train, self.config, path, fingerprint)

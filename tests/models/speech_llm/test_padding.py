@@ -112,6 +112,16 @@ def test_a_folder_s_settings_of_generation_change_nothing(model, examples, monke
     assert any(len(set(tokens)) < len(tokens) for tokens in expected)
 
 
+def test_a_token_that_ends_a_turn_ends_what_is_generated(model, examples, monkeypatch):
+    layouts, speech = batch_of(examples, ORDER)
+    prompts = [Layout(layout.pieces, layout.output[:0]) for layout in layouts]
+    expected = generate(model, prompts, speech, most_new_tokens=12)
+    stop = expected[0][-1]
+    monkeypatch.setattr(model, "stop_ids", (stop,))
+    cut = [tokens[: tokens.index(stop)] if stop in tokens else tokens for tokens in expected]
+    assert generate(model, prompts, speech, most_new_tokens=12) == cut != expected
+
+
 def test_scores_are_the_sums_of_log_probabilities(model, examples):
     layouts, speech = batch_of(examples, ORDER)
     with torch.no_grad():

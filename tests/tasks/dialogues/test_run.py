@@ -1,31 +1,31 @@
 """Runs of speech LLMs: stages, compression, report; killed and resumed; whole batches and parts of them."""
 
 import json
-import signal
-import subprocess
-import sys
-import time
+from dataclasses import replace
 
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from bigfoot.audio.files import read_audio
 from bigfoot.audio.recording import normalize_part
 from bigfoot.config import read_settings
-from bigfoot.decoding.answering import answer
+from bigfoot.decoding.answering import TextStreamer, answer
 from bigfoot.errors import DataError
 from bigfoot.formats.speech_llm import load_speech_llm
 from bigfoot.models.speech_llm.model import SpeechInput
 from bigfoot.pipeline.speech_llm.run import is_speech_llm, run_speech_llm
 from bigfoot.report.rows import load_report
 from bigfoot.tasks.speech_llm.answers import answer_examples
+from bigfoot.tasks.speech_llm.cuts import Cuts
 from bigfoot.tasks.speech_llm.examples import find_labels, read_examples
 from bigfoot.tasks.speech_llm.prompts import PromptBuilder
 from bigfoot.tasks.speech_llm.scores import score_task
 from bigfoot.tasks.speech_llm.settings import SpeechLLMConfig
 from bigfoot.training.loop import RESUMING
 from tests.codes import codes
+from tests.pipeline.killing import kill, log_of, wait_for
 from tests.refusals import names, refused
 
 pytestmark = pytest.mark.slow
@@ -164,31 +164,39 @@ def test_states_of_a_frozen_encoder_are_shared_where_recording_and_encoder_are_t
         assert one == pytest.approx(two, abs=2e-5)
 
 
-def test_killed_it_ends_in_the_same_bits(settings, config_file, tmp_path):
+def test_killed_in_every_stage_it_ends_in_the_same_bits(settings, config_file, corpus, launch, tmp_path):
+    stages = ("train_adapter", "train_lora", "train_full")
+
     def command(folder):
-        changes = settings(folder, "steps=[train_lora]", "train_lora.max_steps=12", "train_lora.eval_every=6",
-                           "train_lora.losses.token_logits=0.5")  # fmt: skip
-        options = ["--config", config_file, "--until", "train_lora"]
-        return [sys.executable, "-m", "bigfoot", "train-task", *options, *changes]
+        changes = settings(
+            folder, f"steps=[{','.join(stages)}]", *(f"{stage}.max_steps=12" for stage in stages),
+            "data.most_tokens=90", "train_lora.losses.token_logits=0.5", "train_lora.encoder=top",
+            "train_full.encoder=full", "train_full.cache_encoder=false", "data.history_turns=8",
+        )  # fmt: skip
+        return ["bigfoot/__main__.py", "train-task", "--config", config_file, "--until", stages[-1], *changes]
 
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    subprocess.run(command(whole), check=True, capture_output=True)
-    process = subprocess.Popen(command(broken), stdout=subprocess.DEVNULL)
-    while process.poll() is None and "train_lora 4/12" not in _log(broken):
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    subprocess.run(command(broken), check=True, capture_output=True)
-    assert RESUMING in _log(broken)
+    done = launch.run(*command(whole))
+    assert done.returncode == 0, done.stderr
+    moments = [
+        lambda: "train_adapter 4/12" in log_of(broken),
+        lambda: "teacher: " in log_of(broken),  # whose logits are being computed or written
+        lambda: "train_lora 4/12" in log_of(broken), lambda: "train_full 4/12" in log_of(broken),
+    ]  # fmt: skip
+    for moment in moments:
+        process = launch.start(*command(broken))
+        wait_for(moment, process)
+        assert kill(process)
+    done = launch.run(*command(broken))
+    assert done.returncode == 0, done.stderr
+    assert log_of(broken).count(RESUMING) == len(stages)
     learns = load_file(broken / "train_lora/checkpoint/model.safetensors")
-    assert any("lora_" in name for name in learns) and all("lora_" in name or "adapter." in name for name in learns)
-    one, two = (load_speech_llm(folder / "train_lora/model").model.state_dict() for folder in (whole, broken))
-    assert all(torch.equal(one[name], two[name]) for name in one)
-
-
-def _log(folder):
-    file = folder / "log.txt"
-    return file.read_text() if file.exists() else ""
+    assert any("lora_" in name for name in learns) and not any("embed_tokens" in name for name in learns)
+    for stage in stages:
+        one, two = (load_speech_llm(folder / stage / "model").model.state_dict() for folder in (whole, broken))
+        assert all(torch.equal(one[name], two[name]) for name in one)
+        notes = [json.loads((folder / stage / "facts.json").read_text())["notes"] for folder in (whole, broken)]
+        assert notes[0] == notes[1] != []
 
 
 def test_histories_are_cut_where_they_do_not_fit_and_turns_are_not(finished, settings, config_file, tmp_path):
@@ -207,6 +215,17 @@ def test_histories_are_cut_where_they_do_not_fit_and_turns_are_not(finished, set
     lost = [len(example.history) - left for example, left in zip(examples, cut, strict=True)]
     assert [bool(count) for count in lost] == [size == max(sizes) for size in sizes]
     assert names(builder.cuts.describe("test")[0], sum(map(bool, lost)), len(examples))
+    # A run that is resumed counts what it cut before.
+    folder, resumed = str(tmp_path / "checkpoint"), Cuts({"d": 0})
+    for cuts, method in ((builder.cuts, "save_state"), (resumed, "load_state")):
+        cuts.keep_in_checkpoints(accelerator := Accelerator(cpu=True))
+        getattr(accelerator, method)(folder)
+    assert resumed.turns == builder.cuts.turns | {"d": 0}
+    # Whoever teaches reads as much of each history as who learns.
+    room = replace(config.data, most_tokens=0, input="text")
+    teacher = PromptBuilder(loaded, room, partner=PromptBuilder(loaded, config.data))
+    assert [len(teacher.build(example, 5).example.history) for example in examples] == cut
+    assert teacher.cuts.turns == builder.cuts.turns
     config.data.most_tokens = 5
     with refused(DataError, examples[0].turn.id, 5):
         builder.build(examples[0], 5)
@@ -216,6 +235,11 @@ def test_recordings_that_are_missing_are_found_before_anything_runs(settings, co
     test = tmp_path / "test.jsonl"
     test.write_text((corpus / "test.jsonl").read_text())  # and its audio is elsewhere
     with refused(DataError, tmp_path / "audio", 3):
+        run_speech_llm(config_file, settings(tmp_path / "run", f"data.test={test}"))
+    rows = [json.loads(line) for line in (corpus / "test.jsonl").read_text().splitlines()]
+    row = next(row for row in rows if row["role"] == "client")
+    test.write_text(json.dumps(row | {"audio": str(corpus / row["audio"]), "end": 99.0}))
+    with refused(DataError, f"{row['dialogue']}#1", 99.0):
         run_speech_llm(config_file, settings(tmp_path / "run", f"data.test={test}"))
     assert not (tmp_path / "run/start").exists()
 
@@ -229,7 +253,7 @@ def test_what_is_wrong_with_a_configuration_is_a_problem(tmp_path):
     } <= set(codes(problems))  # fmt: skip
 
 
-def test_commands_take_the_model(finished, settings, config_file, corpus, bigfoot, tmp_path):
+def test_commands_take_the_model(finished, settings, config_file, corpus, bigfoot, tmp_path, monkeypatch):
     model = finished / "recover/model"
     changes = settings(tmp_path / "none", *ALL)
     options = ["--config", config_file, "--run-dir", tmp_path / "e", "--json"]
@@ -246,6 +270,17 @@ def test_commands_take_the_model(finished, settings, config_file, corpus, bigfoo
     samples = read_audio(audio)
     whole = answer(loaded, samples, {"instruction": "attitude:", "history": ""}, parts.append, most_new_tokens=7)
     assert code == 0 and output.rstrip("\n") == whole.rstrip("\n") == "".join(parts).rstrip("\n") and len(parts) > 1
+
+    def stop_at_the_fourth(streamer, value):
+        if not next(left):
+            raise KeyboardInterrupt
+        put(streamer, value)
+
+    put, left = TextStreamer.put, iter((3, 2, 1, 0))
+    monkeypatch.setattr(TextStreamer, "put", stop_at_the_fourth)
+    code, output, _ = bigfoot("ask", model, "--audio", audio, "--prompt", "attitude:", "--max-tokens", "7")
+    assert code == 130 and 0 < len(output) < len(whole) and whole.startswith(output)
+    monkeypatch.undo()
 
     folder = tmp_path / "audio"
     folder.mkdir()
