@@ -89,7 +89,7 @@ class Alignment:
         return float(np.exp(np.mean(np.log(np.maximum(found, 1e-30))))) if found else None
 
     def warnings(self) -> Iterator[str]:
-        """What a user should know about it, a line each."""
+        """Yield what a user should know about it, a line each."""
         if self.unknown:
             named = ", ".join(map(repr, dict.fromkeys(self.unknown[:5])))
             more = ", ..." if len(self.unknown) > 5 else ""
@@ -154,7 +154,7 @@ class Aligner:
         return Alignment(name, seconds, text, words, plan.unit, untranscribed, tuple(plan.unknown))
 
     def frame_words(self, source: Source, text: str) -> list[tuple[Seconds, Seconds, str, str, float]]:
-        """Where the frames of the tokens of each word start and end, its first and last token, and its confidence.
+        """Return where the frames of each word start and end, its first and last token, and its confidence.
 
         Args:
             source: see ``align``.

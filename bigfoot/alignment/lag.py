@@ -41,11 +41,11 @@ class Lag:
     ends: Mapping[str, Seconds] = field(default_factory=dict)
 
     def before(self, token: str) -> Seconds:
-        """How far the first frame of a token stands behind the start of its sound."""
+        """Return how far the first frame of a token stands behind the start of its sound."""
         return self.starts.get(token, self.start)
 
     def behind(self, token: str) -> Seconds:
-        """How far the end of a token stands behind the end of its sound."""
+        """Return how far the end of a token stands behind the end of its sound."""
         return self.ends.get(token, self.end)
 
 
@@ -67,7 +67,7 @@ def lag_place(model: str | Path) -> Path:
 
 
 def _fingerprint(facts: ModelFacts) -> str:
-    """What a lag depends on and a file can show: the tokens and the length of a frame."""
+    """Return what a lag depends on and a file can show: the tokens and the length of a frame."""
     tokens = "\0".join([str(facts.stride), *facts.tokenizer.pieces])
     return hashlib.sha256(tokens.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
@@ -86,7 +86,7 @@ def lag_to_json(lag: Lag, facts: ModelFacts, words: int) -> bytes:
 
 
 def read_lag(place: str | Path, facts: ModelFacts) -> Lag:
-    """Read a lag.
+    """Read a lag file.
 
     Args:
         place: a file that ``bigfoot align --calibrate`` wrote.

@@ -170,7 +170,7 @@ def needs_voice(tokenizer: Tokenizer) -> bool:
 
 
 def _choose_encoder(tokenizer: Tokenizer, voice: str | None) -> tuple[str, Encode]:
-    """What a label of a tokenizer is, and how a run of a text becomes labels."""
+    """Return what a label of a tokenizer is, and how a run of a text becomes labels."""
     if needs_voice(tokenizer):
         return "phonemes", _encode_phonemes(tokenizer, voice)
     if voice is not None:

@@ -14,6 +14,7 @@ import soundfile
 import soxr
 
 from bigfoot.audio.channels import choose_channel
+from bigfoot.audio.foreign import foreign_problem
 from bigfoot.audio.lengths import UNKNOWN_BYTES, alac_problem, sphere_problem
 from bigfoot.audio.mpeg_count import mpeg_problem
 from bigfoot.audio.ogg import ogg_problem
@@ -58,7 +59,8 @@ def _checked_open(path: Path) -> AudioFile:
     try:
         file = open_streams(path)
     except (soundfile.LibsndfileError, OSError, TypeError) as error:
-        raise AudioError(path, f"not audio that soundfile can read ({error})") from error
+        problem = foreign_problem(path) or f"not audio that soundfile can read ({error})"
+        raise AudioError(path, problem) from error
     if problem := _problem_of_format(path, file) or _header_problem(file):
         file.close()
         raise AudioError(path, problem)

@@ -126,7 +126,7 @@ def _walk(data: FileBytes, place: int) -> Iterator[_Frame]:
             return
         yield _Frame(place, head, size, end)
         kind, end = _kind(head), place + size
-        behind = skip_tags(data, end)
+        behind = end if measure_frame(data.at(end, 4)) else skip_tags(data, end)
         # A byte too few in a frame: the next one begins before its end.
         place = behind if measure_frame(data.at(behind, 4)) else _search(data, place + 4, 2)
 
@@ -158,6 +158,8 @@ def _follows(data: FileBytes, place: int, count: int) -> bool:
 
 def _check_between(data: FileBytes, frame: _Frame, found: list[Segment]) -> None:
     """Check what lies between a frame and the one before it."""
+    if frame.place == frame.end:
+        return
     current = found[-1]
     before = found[-2] if current.num_frames == 0 else current
     behind = skip_tags(data, frame.end)

@@ -169,7 +169,7 @@ def _check(items: Sequence[Item], kind: str, unit: str, output: str | None, may:
 
 
 def _find_lag(lag: str | None, model: str, engine: Engine) -> Lag | None:
-    """The lag that is named, or that lies beside the model."""
+    """Return the lag that is named, or that lies beside the model."""
     from bigfoot.alignment.lag import Lag, lag_place, read_lag
 
     if lag is None:

@@ -92,7 +92,7 @@ def require_audio(batches: Sequence[object], field: str, what: str) -> None:
 
 
 def one_by_one(batches: Iterable[Waveforms]) -> Iterator[PaddedAudio]:
-    """The utterances of batches without their padding.
+    """Yield the utterances of batches without their padding.
 
     Args:
         batches: with ``input_values`` and ``attention_mask``, (B, N).

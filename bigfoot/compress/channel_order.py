@@ -142,7 +142,7 @@ def reorder_channels(model: BigfootForCTC, orders: Sequence[Tensor]) -> BigfootF
 
 
 def order_channels(model: BigfootForCTC, groups: Sequence[int]) -> BigfootForCTC:
-    """The same model with its channels in the order in which so many groups keep the most energy.
+    """Return the same model with its channels in the order in which so many groups keep the most energy.
 
     Args:
         model: with dense convolutions; left as it is.

@@ -119,7 +119,7 @@ class Gates(nn.Module):
         yield from zip(self._counts, self.log_alphas, strict=True)
 
     def means(self) -> dict[Place, Tensor]:
-        """The value of each gate where nothing is random, 0 to 1, by place."""
+        """Return the value of each gate where nothing is random, 0 to 1, by place."""
         return {place: _mean(alpha) for place, alpha in self._by_place()}
 
     def draw(self, seed: int) -> None:

@@ -68,12 +68,12 @@ def kernel_to_matrix(kernel: Tensor, groups: int) -> Tensor:
 
 
 def matrix_to_kernel(matrix: Tensor, width: int) -> Tensor:
-    """The inverse of ``kernel_to_matrix``, for kernels of so many taps."""
+    """Return the inverse of ``kernel_to_matrix``, for kernels of so many taps."""
     return matrix.transpose(1, 2).unflatten(2, (-1, width)).flatten(0, 1)
 
 
 def real_frames(x: Tensor, lengths: Tensor) -> Tensor:
-    """The real frames of a batch in one row: (B, C, T) and (B,) to (F, C)."""
+    """Return the real frames of a batch in one row: (B, C, T) and (B,) to (F, C)."""
     mask = torch.arange(x.shape[-1], device=x.device) < lengths[:, None]
     return x.transpose(1, 2)[mask]
 

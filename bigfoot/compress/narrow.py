@@ -136,7 +136,7 @@ class _Side:
         self.model, self.features, self.masks = model, features, masks
 
     def find(self, name: str) -> nn.Module:
-        """A module of the encoder, or ``head``."""
+        """Return a module of the encoder, or ``head``."""
         found = self.model.head if name == "head" else self.model.speech_encoder.get_submodule(name)
         assert found is not None
         return found
@@ -206,7 +206,7 @@ def _gram(x: Tensor) -> Tensor:
 def _conv_readers(
     model: BigfootForCTC, counts: Mapping[Place, int], batches: Sequence[PaddedAudio]
 ) -> tuple[dict[Place, list[Reader]], list[Tensor]]:
-    """Who reads the channels of each convolution that is cut, but for the last; and what that gives, (B, T, C)."""
+    """Find who reads the channels of each convolution that is cut, but for the last; and what that gives, (B, T, C)."""
     found = {}
     x, lengths = first_inputs(batches)
     for index, layer in enumerate(model.speech_encoder.feature_encoder):
@@ -220,7 +220,7 @@ def _conv_readers(
 
 
 def _block_readers(side: _Side, counts: Mapping[Place, int]) -> dict[Place, list[Reader]]:
-    """Who reads the last convolution, heads and feed-forward units; and all that reads the width."""
+    """Find who reads the last convolution, heads and feed-forward units; and all that reads the width."""
     config = side.model.config
     plan = {Place("conv", config.num_conv_layers - 1): "feature_projection.projection"}
     width = []

@@ -149,7 +149,7 @@ def _comparable(scores: Tensor, config: Prune) -> Tensor:
 
 
 def _survivors(scores: Sequence[Tensor], ratio: float) -> list[int]:
-    """How many units of each member of a pool are among the best of all."""
+    """Return how many units of each member of a pool are among the best of all."""
     owners = torch.cat([torch.full((len(values),), index) for index, values in enumerate(scores)])
     order = torch.cat([values.cpu() for values in scores]).argsort(descending=True, stable=True)
     stay = owners[order[: len(owners) - round(ratio * len(owners))]]
@@ -157,7 +157,7 @@ def _survivors(scores: Sequence[Tensor], ratio: float) -> list[int]:
 
 
 def _round(count: int, place: Place, units: Units, config: Prune) -> int:
-    """The nearest number of units that may stay: all, or a multiple that leaves enough."""
+    """Return the nearest number of units that may stay: all, or a multiple that leaves enough."""
     step = lcm(units.multiple, units.blocks, 1 if place.kind == "heads" else config.multiple_of)
     least = max(1, math.ceil(config.min_left * units.count))
     allowed = [number for number in range(step, units.count, step) if number >= least]
@@ -165,7 +165,7 @@ def _round(count: int, place: Place, units: Units, config: Prune) -> int:
 
 
 def _best(scores: Tensor, count: int, blocks: int) -> list[int]:
-    """The best units, equally many of each of so many equal runs."""
+    """Return the best units, equally many of each of so many equal runs."""
     rows = scores.view(blocks, -1)
     best = rows.argsort(dim=1, descending=True, stable=True)[:, : count // blocks].sort(dim=1).values
     starts = torch.arange(blocks, device=best.device)[:, None] * rows.shape[1]

@@ -56,7 +56,7 @@ class Int8Plan:
         return all(found is not None for found in self.ranges.values())
 
     def without(self, layers: Iterable[str]) -> Int8Plan:
-        """The same with some layers in fp32.
+        """Return the same with some layers in fp32.
 
         Examples:
             >>> Int8Plan({"a": None, "b": None}).without(["a"]).ranges
@@ -90,7 +90,7 @@ def dynamic_plan(model: BigfootForCTC) -> Int8Plan:
 
 
 def fine_layers(layers: Iterable[str]) -> frozenset[str]:
-    """Those whose input needs two bytes: the convolutions of the waveform.
+    """Return those whose input needs two bytes: the convolutions of the waveform.
 
     Nothing between them evens out loud and quiet, and what comes after them does: a norm over each frame. Where a
     pause is a hundredth as loud as speech, one byte for both leaves noise of the pause, which the norm then blows up.
@@ -253,7 +253,7 @@ def choose_layers(patterns: Iterable[str], layers: Collection[str]) -> list[str]
 
 
 def nameable_layers(model: BigfootForCTC, precision: str, patterns: Iterable[str]) -> list[str]:
-    """The layers that ``keep_fp32`` names of a model: of those that a precision would change.
+    """Return the layers that ``keep_fp32`` names of a model: of those that a precision would change.
 
     Args:
         model: of any shape; its weights do not matter.

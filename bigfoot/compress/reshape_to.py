@@ -47,7 +47,7 @@ class Reshape:
 
 
 def choose_shape(config: BigfootConfig, wanted: Mapping[str, object]) -> BigfootConfig:
-    """The shape of a student.
+    """Return the shape of a student.
 
     Args:
         config: of the model that it is cut out of.

@@ -24,27 +24,27 @@ _RULES = {
 
 
 def above_zero(default: _T) -> _T:
-    """A field of a dataclass that must be above 0 (or None, where that is its default)."""
+    """Declare a field of a dataclass that must be above 0 (or None, where that is its default)."""
     return _ruled(default, rule="above_zero")
 
 
 def not_negative(default: _T) -> _T:
-    """A field that must be 0 or more."""
+    """Declare a field that must be 0 or more."""
     return _ruled(default, rule="not_negative")
 
 
 def share(default: _T) -> _T:
-    """A field that must lie from 0 to 1."""
+    """Declare a field that must lie from 0 to 1."""
     return _ruled(default, rule="share")
 
 
 def random_seed(default: _T) -> _T:
-    """A field that every random generator takes for a seed: 32 bits."""
+    """Declare a field that every random generator takes for a seed: 32 bits."""
     return _ruled(default, rule="seed")
 
 
 def one_of(*words: str, default: Any = _UNSET) -> Any:  # noqa: ANN401 - a str, or None where that is the default
-    """A field that holds one of a few words; a typo in the word is as silent a fault as one in the key.
+    """Declare a field that holds one of a few words; a typo in the word is as silent a fault as one in the key.
 
     Args:
         words: all that it may be.

@@ -31,7 +31,7 @@ class Pair:
     problem: str | None = None
 
     def read_text(self) -> str | None:
-        """The transcript with single spaces between its words; None without one.
+        """Return the transcript with single spaces between its words; None without one.
 
         Raises:
             DataError: it cannot be read.

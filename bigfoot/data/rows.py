@@ -171,7 +171,7 @@ def _find_closing_quote(line: str, start: int) -> int:
 
 
 def _strip_quotes(cell: str) -> str:
-    """A cell of a line whose quotation marks do not pair; those of one that stand around it are none of its text."""
+    """Return a cell of a line whose quotation marks do not pair, without those that stand around it."""
     inner = cell[1:-1]
     return inner if len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in inner else cell
 

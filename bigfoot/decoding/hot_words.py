@@ -199,6 +199,6 @@ class _Writer:
         return max(reached) - 1
 
     def spellings(self, text: str) -> Iterable[str]:
-        """The text, and its composed and decomposed forms where the vocabulary has these too."""
+        """Return the text, and its composed and decomposed forms where the vocabulary has these too."""
         forms = (text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD")))
         return [form for form in dict.fromkeys(forms) if not self.missing(form)]

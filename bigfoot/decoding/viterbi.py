@@ -81,7 +81,7 @@ class _Search:
         self._low = 0
 
     def run(self) -> Path | None:
-        """The path within the band; None where it reaches no end."""
+        """Return the path within the band; None where it reaches no end."""
         rows = max(_BLOCK, _CELLS // self._width // _BLOCK * _BLOCK)
         bounds = [*range(0, self._frames, rows), self._frames]
         starts = []
@@ -101,7 +101,7 @@ class _Search:
         return path
 
     def touches_edge(self, path: Path) -> bool:
-        """Whether a path comes so near an edge of the band that a better one may lie beyond."""
+        """Return whether a path comes so near an edge of the band that a better one may lie beyond."""
         lows = np.repeat(self._lows, _BLOCK)[: self._frames]
         margin = self._width // _EDGE
         below = (path - lows < margin) & (lows > 0)

@@ -157,7 +157,7 @@ def _write_cache(
 
 
 def _claim(folder: Path, key: CacheKey) -> CacheKey:
-    """The key of the cache that lies there, which may hold more than is needed; a new one where nothing lies there."""
+    """Return the key of the cache that is there, which may hold more than is needed, or a new one."""
     if (folder / "cache.json").exists():
         held = _read_key(folder)
         reasons = held.why_not(key)
@@ -279,7 +279,7 @@ def _checksum(path: Path) -> int:
 
 
 def _vouched(folder: Path, number: int, names: Sequence[str]) -> bool:
-    """Whether a shard is there and whole.
+    """Return whether a shard is there and whole.
 
     Raises:
         DataError: it is there and damaged, or holds other utterances.

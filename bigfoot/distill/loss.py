@@ -83,7 +83,7 @@ class LossInputs:
     task_targets: Tensor | None = None
 
     def both(self, name: str) -> tuple[Any, Any]:
-        """A field of the student's output, a tensor or a tuple of them, and the same of the teacher's."""
+        """Return a field of the student's output, a tensor or a tuple of them, and the same of the teacher's."""
         if self.teacher is None:
             raise TrainingError("a loss compares with a teacher, and there is none; set its weight to 0")
         return self.student[name], self.teacher[name]

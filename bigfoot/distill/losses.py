@@ -24,7 +24,7 @@ class LossSum(NamedTuple):
     count: Tensor  # type: ignore[assignment]  # hides tuple.count, which is not used on a loss
 
     def mean(self) -> Tensor:
-        """The mean; 0 where nothing was counted."""
+        """Return the mean; 0 where nothing was counted."""
         return self.total / self.count.clamp(min=1)
 
 

@@ -210,7 +210,7 @@ class Objective(nn.Module):
         }
 
     def _along(self, batch: Batch) -> dict[str, Tensor]:
-        """The labels that decoders run along."""
+        """Return the labels that decoders run along."""
         labels = batch.labels if batch.decoder_labels is None else batch.decoder_labels
         return {"decoder_labels": labels} if self._decodes and labels is not None else {}
 

@@ -27,7 +27,7 @@ def build_projections(count: int, student_size: int, teacher_size: int) -> nn.Mo
 
 
 def mean_state(states: Sequence[Tensor], last: int, mean_of: int) -> Tensor:
-    """The mean of some states.
+    """Return the mean of hidden states.
 
     Args:
         states: L+1 of (B, T, D).

@@ -106,7 +106,7 @@ def register_loss(name: str) -> Callable[[_L], _L]:
 
 
 def default_losses(**given: Loss) -> LossesConfig:
-    """The losses with their defaults, those of users' modules among them.
+    """Return the losses with their defaults, those of users' modules among them.
 
     Args:
         given: losses by name that take the place of the defaults.
@@ -134,7 +134,7 @@ def losses_by_name(losses: LossesConfig) -> dict[str, Loss]:
 
 
 def without_teacher(losses: LossesConfig) -> LossesConfig:
-    """The same losses with the teacher's off and CTC on: what the student learns without a teacher."""
+    """Return the same losses with the teacher's off and CTC on: what the student learns without a teacher."""
     compared = {name: loss for name, loss in losses_by_name(losses).items() if loss.needs_teacher}
     changed: dict[str, Any] = {name: dataclasses.replace(loss, weight=0.0) for name, loss in compared.items()}
     changed["ctc"] = dataclasses.replace(losses.ctc, weight=losses.ctc.weight or 1.0)

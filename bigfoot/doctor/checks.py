@@ -37,7 +37,7 @@ def check_packages() -> Iterator[Check]:
 
 
 def check_transformers() -> Iterator[Check]:
-    """The class that a broken torchaudio takes along is only loaded when it is asked for."""
+    """Load the class that fails where torchaudio is broken; importing transformers alone does not load it."""
 
     def check() -> Finding:
         found = _load("transformers")
@@ -64,7 +64,7 @@ def check_sound() -> Iterator[Check]:
 
 
 def check_optional(name: str) -> Iterator[Check]:
-    """A package that bigfoot can do without."""
+    """Check a package that bigfoot can do without."""
 
     def check() -> Finding:
         if importlib.util.find_spec(name) is None:
@@ -75,7 +75,7 @@ def check_optional(name: str) -> Iterator[Check]:
 
 
 def check_onnxruntime() -> Iterator[Check]:
-    """The engine for exported models."""
+    """Check the engine of exported models."""
     yield "onnxruntime", lambda: _load("onnxruntime")
 
 

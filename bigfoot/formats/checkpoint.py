@@ -14,7 +14,7 @@ TENSOR_SUFFIXES = (*CHECKPOINT_SUFFIXES, ".safetensors", ".bin")
 
 
 def find_checkpoint(path: Path) -> Path | None:
-    """The one checkpoint file that a path names or, as a folder without ``config.json``, holds.
+    """Return the one checkpoint file that a path names or, as a folder without ``config.json``, holds.
 
     Args:
         path: file or folder; it need not be there.

@@ -49,7 +49,7 @@ def _flat_name(module: str) -> str:
 
 
 def _collect_sources(modules: list[str]) -> dict[str, str]:
-    """The sources of modules and of all of bigfoot's that they import, by name."""
+    """Return the sources of modules and of all of bigfoot's that they import, by name."""
     sources: dict[str, str] = {}
     waiting = list(modules)
     while waiting:

@@ -122,7 +122,7 @@ def advise_format(config: BigfootConfig, parts_beyond: Callable[[BigfootConfig],
 
 
 def _write_out_weights(model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
-    """A model with fp32 weights of the same values."""
+    """Return a model with fp32 weights of the same values."""
     small = model.config.small
     if small is None:
         return model, []
@@ -186,7 +186,7 @@ def _silent_block(config: BigfootConfig, layer: int, part: str) -> dict[str, Ten
 
 
 def expand_groups(kernel: Tensor, groups: int) -> Tensor:
-    """A grouped kernel as a dense one: its groups as blocks on the diagonal, zeros elsewhere.
+    """Return a grouped kernel as a dense one: its groups as blocks on the diagonal, zeros elsewhere.
 
     Args:
         kernel: (C_out, C_in / groups, K).

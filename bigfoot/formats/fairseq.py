@@ -119,7 +119,7 @@ def _bias_names(layer: str, first: bool) -> Iterator[tuple[str, str]]:
 
 
 def is_fairseq(path: Path) -> bool:
-    """Whether a path is a fairseq checkpoint, or a folder that holds one and no ``config.json``.
+    """Return whether a path is a fairseq checkpoint, or a folder that holds one and no ``config.json``.
 
     Only the structure of the file is read, not its tensors.
 
@@ -192,7 +192,7 @@ def _processor(
 
 
 def _stored_tensors(model: object, file: Path, settings: Settings) -> dict[str, StoredTensor]:
-    """The tensors of the model that we have a place for; heads of pre-training are dropped, and named."""
+    """Return the tensors of the model that we have a place for; heads of pre-training are dropped, and named."""
     assert isinstance(model, dict)
     # Where bigfoot wrote the file, there are heads of zeros, for fairseq builds them.
     placeholders = settings.encoder.get("final_dim") == PLACEHOLDER_DIM

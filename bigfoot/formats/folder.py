@@ -293,7 +293,7 @@ def write_model(loaded: LoadedModel, folder: Path, *, to: str = "bigfoot", with_
 
 
 def align_tokens(given: Processor, other: Processor) -> list[int] | slice:
-    """Where another model's head has each token of this one: formats may have an order of their own.
+    """Return where another model's head has each token of this one: formats may have an order of their own.
 
     Args:
         given: the one processor.

@@ -150,7 +150,7 @@ def config_of(raw: Mapping[str, Any], folder: Path) -> BigfootConfig:
 
 
 def _family_defaults(family: str) -> dict[str, Any]:
-    """Those of our fields that the family's configuration in transformers has, with its defaults."""
+    """Return those of our fields that the family's configuration in transformers has, with its defaults."""
     known = AutoConfig.for_model(family).to_dict()
     return {key: known[key] for key in _CONFIG_FIELDS if key in known}
 

@@ -59,7 +59,7 @@ def with_language_model(
 
 
 def _plain(name: str) -> str:
-    """A tensor's name whether or not it has a prefix, and an adapter around it."""
+    """Return a tensor's name whether or not it has a prefix, and an adapter around it."""
     return name.replace(".base_layer", "").removeprefix("transformer.")
 
 

@@ -57,7 +57,7 @@ class Format:
     leaves_out: tuple[str, ...] = ()
 
     def notes(self, model: BigfootForCTC, processor: Processor) -> list[str]:
-        """What is to be known before a model is written in this format, a sentence each."""
+        """Return what is to be known before a model is written in this format, a sentence each."""
         found = [] if processor.tokenizer is not None else ["there is no vocabulary: logits cannot become text"]
         return found + [note for note in [self.caveat(model)] if note is not None]
 
@@ -160,7 +160,7 @@ def _head_size(model: BigfootForCTC) -> int | None:
 
 
 def padding_changes_outputs(config: BigfootConfig) -> bool:
-    """Whether the padding of a batch changes outputs in other libraries' classes of this shape; ours never do.
+    """Return whether the padding of a batch changes outputs in other libraries' classes of this shape; ours never do.
 
     A group norm and a batch norm average over it, and several positional convolutions carry it inwards.
 

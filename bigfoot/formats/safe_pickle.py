@@ -360,7 +360,7 @@ def _encode(text: object, encoding: object = "latin1") -> bytes:
 
 
 def _enum_member(owner: object, name: object) -> Record:
-    """A member of an enumeration, as Python 3.11 pickles it: ``getattr(class, name)``, of which we keep the name."""
+    """Keep the name of a member of an enumeration, which Python 3.11 pickles as ``getattr(class, name)``."""
     inert = isinstance(owner, Symbol) and owner.name.split(".")[0] in _INERT_MODULES
     if not inert or not isinstance(owner, Symbol) or not isinstance(name, str) or not name.isidentifier():
         raise UnsafePickleError("the file asks for builtins.getattr of something that is no enumeration")

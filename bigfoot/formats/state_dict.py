@@ -88,7 +88,7 @@ def read_state(file: Path | TorchFile) -> dict[str, Tensor]:
 
 
 def _unwrap(names: Iterable[str], file: Path) -> dict[str, str]:
-    """The names of a model's tensors, each with what is left of it without its wrapper."""
+    """Return the names of a model's tensors, each with what is left of it without its wrapper."""
     known = list(names)
     wrapper = _find_wrapper(known)
     kept = {name: name.removeprefix(wrapper) for name in known if name.startswith(wrapper)}
@@ -98,7 +98,7 @@ def _unwrap(names: Iterable[str], file: Path) -> dict[str, str]:
 
 
 def _find_wrapper(names: list[str]) -> str:
-    """What stands before all names; or before the model's, where a training module holds more, as Lightning's does."""
+    """Find the prefix of all names, or of the model's where a training module holds more, as Lightning's does."""
     before = Counter(found[1] for name in names if (found := OF_A_MODEL.match(name)))
     return next((wrapper for wrapper, _ in before.most_common(1)), "") or common_wrapper(names)
 

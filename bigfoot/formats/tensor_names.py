@@ -111,7 +111,7 @@ def common_wrapper(names: Iterable[str]) -> str:
 
 
 def _without_prefix(name: str) -> str:
-    """A name within the encoder, whichever family's prefix it has, or of a head."""
+    """Return a name within the encoder, whichever family's prefix it has, or of a head."""
     for prefix in FAMILY_PREFIXES.values():
         if name.startswith(f"{prefix}."):
             return name.removeprefix(f"{prefix}.")

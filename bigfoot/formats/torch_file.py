@@ -69,7 +69,7 @@ def _read_tensor(file: BinaryIO, stored: StoredTensor) -> Tensor:
 
 
 def is_torch_file(path: Path) -> bool:
-    """Whether a file has the first bytes of ``torch.save``, today or before 1.6."""
+    """Return whether a file has the first bytes of ``torch.save``, today or before 1.6."""
     with path.open("rb") as file:
         return has_torch_signature(file.read(16))
 

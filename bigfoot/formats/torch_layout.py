@@ -107,7 +107,7 @@ def read_layout(file: BinaryIO) -> object:
 
 
 def has_torch_signature(start: bytes) -> bool:
-    """Whether the first bytes of a file are those of ``torch.save``, today or before 1.6; sixteen are enough."""
+    """Return whether the first bytes of a file are those of ``torch.save``, today or before 1.6; sixteen are enough."""
     return start.startswith((_ZIP_START, _LEGACY_START))
 
 
@@ -226,7 +226,7 @@ def _read_zip(file: BinaryIO) -> object:
 
 
 def _checked_root(entries: list[zipfile.ZipInfo]) -> str:
-    """The one folder that all entries lie in; none is ever unpacked, but a name that leaves it is refused."""
+    """Return the one folder that all entries lie in; none is ever unpacked, but a name that leaves it is refused."""
     if not 0 < len(entries) <= _MAX_ENTRIES:
         raise UnsafePickleError(f"{len(entries)} entries in its zip archive")
     root = entries[0].filename.split("/")[0]

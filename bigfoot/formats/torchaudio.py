@@ -201,7 +201,7 @@ def _split_projections(state: dict[str, Tensor], source: str) -> dict[str, Tenso
 
 
 def _join_projections(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The way back, and ``out_proj`` where ``torch.nn.MultiheadAttention`` has it."""
+    """Return the way back, and ``out_proj`` where ``torch.nn.MultiheadAttention`` has it."""
     joined: dict[str, Tensor] = {}
     for name, tensor in state.items():
         before, inside, kind = name.partition(".attention.q_proj.")

@@ -211,7 +211,7 @@ def arguments_of(config: BigfootConfig) -> dict[str, Any]:
 
 
 def read_module_arguments(module: nn.Module) -> dict[str, Any]:
-    """The builder's arguments that no tensor shows, from the module that it built.
+    """Return the builder's arguments that no tensor shows, from the module that it built.
 
     Args:
         module: torchaudio's ``Wav2Vec2Model``.

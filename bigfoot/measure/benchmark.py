@@ -141,7 +141,7 @@ class Benchmark:
         return asdict(self)
 
     def in_setting(self, setting: PeakResult) -> list[ModelResult]:
-        """The models in the setting of a peak."""
+        """Return the models in the setting of a peak."""
         key = (setting.threads, setting.seconds, setting.batch)
         return [model for model in self.models if (model.threads, model.seconds, model.batch) == key]
 
@@ -221,7 +221,7 @@ def _open_subjects(plan: BenchmarkPlan) -> list[_Subject]:
 
 
 def _measure_size(opened: RunnableModel, seconds: Seconds) -> ModelSize:
-    """An exported file is counted as the shape that it was written from, with the file's own bytes."""
+    """Count an exported file as the shape that it was written from, with the file's own bytes."""
     if isinstance(opened.model, DeployedModel):
         size = measure_size(BigfootForCTC(opened.config), None, seconds)
         return replace(size, size_bytes=measure_file_bytes(opened.folder))

@@ -95,7 +95,7 @@ def _named_part(event: Mapping[str, Any]) -> str | None:
 
 
 def take_medians(passes: Sequence[ByOperator]) -> ByOperator:
-    """The median over passes of every part and kind of operator, those that take longest first.
+    """Return the median over passes of every part and kind of operator, those that take longest first.
 
     Examples:
         >>> take_medians([{"head": {"Add": 1.0, "MatMul": 3.0}}, {"head": {"Add": 2.0, "MatMul": 5.0}}])

@@ -49,7 +49,7 @@ class MatrixProduct:
 
 
 def build_product(size: int) -> MatrixProduct:
-    """A product of two random matrices.
+    """Return a product of two random matrices.
 
     Args:
         size: rows and columns.

@@ -144,7 +144,7 @@ def name_models(sources: Sequence[str]) -> list[str]:
 
 
 def _shorten(path: Path, others: Sequence[Path]) -> str:
-    """The fewest last parts of a path that no other path ends in."""
+    """Return the fewest last parts of a path that no other path ends in."""
     parts = path.parts
     for length in range(1, len(parts)):
         if all(other.parts[-length:] != parts[-length:] for other in others):

@@ -118,7 +118,7 @@ def _count_operations(run: Callable[[], object]) -> FlopCounterMode:
 
 
 def part_modules(model: PreTrainedModel) -> list[nn.Module]:
-    """The modules that make up the parts of a model, ours or a wav2vec2-like one of transformers'.
+    """Return the modules that make up the parts of a model, ours or a wav2vec2-like one of transformers'.
 
     Returns:
         Feature encoder, feature projection, positional convolution, encoder (with the former inside it), and the heads

@@ -74,7 +74,7 @@ class FakeInt8:
         return coarse.add_(rest.mul_(small))
 
     def _scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The step and the byte that stands for zero."""
+        """Return the step and the byte that stands for zero."""
         if self.ends is None:
             # As the operator DynamicQuantizeLinear has it; silence has any step.
             low, high = x.min().clamp(max=0.0), x.max().clamp(min=0.0)
@@ -85,7 +85,7 @@ class FakeInt8:
 
 
 def static_scale(low: float, high: float) -> tuple[float, int]:
-    """The step, exact in fp32, and the byte that stands for zero.
+    """Return the step, exact in fp32, and the byte that stands for zero.
 
     Args:
         low: lowest number, at most 0.

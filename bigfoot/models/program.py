@@ -95,7 +95,7 @@ def write_program(model: BigfootForCTC, facts: Mapping[str, str], *, normalize: 
 
 
 def _beyond_torch_export(config: BigfootConfig) -> str | None:
-    """What makes its tracer take the number of frames for a constant."""
+    """Return what makes its tracer take the number of frames for a constant."""
     if config.has_position_bias:
         return "WavLM's relative position bias"
     return "a time reduction" if config.time_reduction > 1 else None

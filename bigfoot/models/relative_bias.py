@@ -110,7 +110,7 @@ class RelativePositionAttention(GatedRelativeAttention):
         self.rel_attn_embed = nn.Embedding(num_buckets, hidden_size // head_dim)
 
     def compute_position_bias(self, frames: int) -> Tensor:
-        """The bias of every pair of frames before any gate, (heads of the model, T, T).
+        """Return the bias of every pair of frames before any gate, (heads of the model, T, T).
 
         Args:
             frames: T.

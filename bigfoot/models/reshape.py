@@ -22,7 +22,7 @@ from bigfoot.models.tasks.shape import TaskShape
 
 
 def reshape_config(config: BigfootConfig, **changes: object) -> BigfootConfig:
-    """A copy of a configuration with some fields changed, checked anew.
+    """Return a copy of a configuration with some fields changed, checked anew.
 
     Raises:
         ModelError: the changed shape cannot be built, or weights are quantized, and it is not stated what becomes of
@@ -53,7 +53,7 @@ def _table_name(config: BigfootConfig) -> str:
 
 
 def plain_state(model: BigfootForCTC) -> dict[str, Tensor]:
-    """The weights under names that do not depend on the shape: ``encoder.*``, ``head.*``, and so on.
+    """Return the weights under names that do not depend on the shape: ``encoder.*``, ``head.*``, and so on.
 
     The others are ``decoder.*`` and ``task_head.*``. A change of shape may change ``weight_prefix``; steps that move
     weights between shapes work on these names. What stands under ``encoder.encoder.layers.3`` belongs to that layer

@@ -83,7 +83,7 @@ class SmallWeights:
         return self.precision in COMPUTES_INT8
 
     def keeps(self, layer: str) -> bool:
-        """Whether a layer was chosen to stay in fp32."""
+        """Return whether a layer was chosen to stay in fp32."""
         return any(matches(layer, pattern) for pattern in self.keep_fp32)
 
     def dtype_of(self, name: str, ndim: int, layers: Collection[str], prefix: str) -> torch.dtype:
@@ -103,7 +103,7 @@ class SmallWeights:
 
 
 def matches(layer: str, pattern: str) -> bool:
-    """Whether a layer, or a module that holds it, matches a pattern.
+    """Return whether a layer, or a module that holds it, matches a pattern.
 
     Examples:
         >>> matches("encoder.layers.1.attention.q_proj", "encoder.layers.1"), matches("a.q_proj", "*.q_proj")
@@ -113,7 +113,7 @@ def matches(layer: str, pattern: str) -> bool:
 
 
 def split_name(name: str, prefix: str) -> tuple[str, str]:
-    """The layer within the encoder and the kind of a tensor; the head is ``lm_head`` whatever its name.
+    """Return the layer within the encoder and the kind of a tensor; the head is ``lm_head`` whatever its name.
 
     Examples:
         >>> split_name("bigfoot.encoder.layers.0.attention.q_proj.weight", "bigfoot")
@@ -204,7 +204,7 @@ def _spread(scales: Tensor, shape: Sequence[int], axes: Sequence[int]) -> Tensor
 
 
 def _channel_axes(name: str) -> tuple[int, ...]:
-    """Where the output channels of a tensor are: a transposed convolution gives each of its taps' channels apart."""
+    """Find the axes of output channels: a transposed convolution gives each of its taps' channels apart."""
     return (1, 2) if name.endswith(".upsampler.weight") else (0,)
 
 

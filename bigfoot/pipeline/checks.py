@@ -15,18 +15,17 @@ from bigfoot.pipeline.registry import STEPS
 from bigfoot.pipeline.steps.step import get_step
 
 
-def find_problems(plan: Plan, known: Sequence[Problem] = ()) -> Iterator[Problem]:
+def find_problems(plan: Plan, known: Sequence[Problem] = ()) -> list[Problem]:
     """Collect the problems of all sections.
 
     Args:
         plan: of the run.
         known: problems of the values by themselves; a number out of its range is not reported again.
 
-    Yields:
-        Problem by problem, the known ones first.
+    Returns:
+        The known ones first.
     """
-    yield from known
-    yield from without_known(_plan_problems(plan), known)
+    return [*known, *without_known(list(_plan_problems(plan)), known)]
 
 
 def _plan_problems(plan: Plan) -> Iterator[Problem]:

@@ -33,7 +33,7 @@ from bigfoot.pipeline.execute import CONTROL, find_turn
 from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.measured import Measured, Speeds, measure_model, measure_speeds
 from bigfoot.pipeline.settings import Config
-from bigfoot.pipeline.task_rows import add_floors, judge_task, note_labels
+from bigfoot.pipeline.task_rows import add_floors, judge_task, note_tasks
 from bigfoot.report.rows import Row
 from bigfoot.version import __version__
 
@@ -112,7 +112,7 @@ def build_rows(
             findings.rows += found
         add_floors(findings.tasks, split, manifests, config)
         findings.worst += find_worst(split, {name: accuracy.transcripts for name, accuracy in accuracies.items()})
-    findings.notes += note_labels(findings.tasks, manifests)
+    findings.notes += note_tasks(findings.tasks, manifests)
     return findings
 
 

@@ -89,7 +89,7 @@ def run_pipeline(
     """
     plan = resolve_plan(apply_scale(config))
     config = plan.config
-    if found := list(find_problems(plan, problems)):
+    if found := find_problems(plan, problems):
         raise ConfigError(found)
     refuse_own_models(config)
     with sole_run(Path(config.run_dir)):
@@ -97,7 +97,7 @@ def run_pipeline(
 
 
 def _has_decoder(plan: Plan) -> bool:
-    """Whether a row of the report will be an autoregressive decoder's."""
+    """Return whether a row of the report will be an autoregressive decoder's."""
     gains = "finetune" in plan.config.steps and plan.config.finetune.objective != "ctc"
     models = (plan.teacher, plan.models and plan.models.source)
     return gains or any(model.config.decoder is not None for model in models if model)

@@ -19,7 +19,7 @@ from bigfoot.report.rows import Row
 from bigfoot.tasks.answers import answer_manifest
 from bigfoot.tasks.floors import measure_floors
 from bigfoot.tasks.labels import describe_unread, read_attributes
-from bigfoot.tasks.metrics import TaskScore, describe_floors, score_answers
+from bigfoot.tasks.metrics import TaskScore, compare_with_floors, describe_floors, score_answers
 from bigfoot.tasks.settings import METRICS
 from bigfoot.tasks.showing import show_answers
 
@@ -81,8 +81,8 @@ def _fill(row: Row, score: TaskScore) -> None:
     row.num_utterances, row.bootstrap_unit = score.num_utterances, score.unit
 
 
-def note_labels(tasks: Sequence[dict[str, Any]], manifests: dict[str, Path]) -> list[str]:
-    """Return what labels of any split hold that the last model's head does not have, a note each.
+def note_tasks(tasks: Sequence[dict[str, Any]], manifests: dict[str, Path]) -> list[str]:
+    """Return whether floors are beaten, and what labels hold that the last model's head does not have, a note each.
 
     Args:
         tasks: entries of ``Report.tasks``.
@@ -91,8 +91,11 @@ def note_labels(tasks: Sequence[dict[str, Any]], manifests: dict[str, Path]) -> 
     if not tasks:
         return []
     shape = TaskShape.read(tasks[-1]["shape"])
-    notes = (describe_unread(shape, read_attributes(manifest), split) for split, manifest in manifests.items())
-    return [note for note in notes if note]
+    notes = [describe_unread(shape, read_attributes(manifest), split) for split, manifest in manifests.items()]
+    beaten = compare_with_floors(tasks)
+    for sentence in beaten:
+        log.info("%s", sentence)
+    return [note for note in (*beaten, *notes) if note]
 
 
 def add_floors(tasks: Sequence[dict[str, Any]], split: str, manifests: dict[str, Path], config: Config) -> None:

@@ -31,7 +31,7 @@ from bigfoot.storage.remote import fetch
 from bigfoot.storage.replace import replacing
 from bigfoot.storage.state import read_state, write_state
 from bigfoot.tasks.labels import balanced_weights, describe_few_labels, describe_unread
-from bigfoot.tasks.metrics import describe_floors
+from bigfoot.tasks.metrics import compare_with_floors, describe_floors
 from bigfoot.tasks.text.examples import read_examples
 from bigfoot.tasks.text.floors import measure_text_floors
 from bigfoot.tasks.text.folder import LoadedText, build_text, load_text, save_text
@@ -202,7 +202,7 @@ def _report(
     if config.task_weight:
         found = (describe_unread(loaded.model.shape, [item.labels for item in items], split)
                  for split, items in splits.items())  # fmt: skip
-        notes += filter(None, found)
+        notes += [*compare_with_floors(tasks), *filter(None, found)]
     return Report(
         title=f"text task, {config.kind.replace('_', '-')}", rows=rows, seconds_per_step={"train_text": facts.seconds},
         skipped=skipped, losses={"train_text": facts.records}, notes=[*notes, *facts.notes],

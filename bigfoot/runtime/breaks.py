@@ -22,7 +22,7 @@ _NO_END = frozenset("\u0e40\u0e41\u0e42\u0e43\u0e44\u0ec0\u0ec1\u0ec2\u0ec3\u0ec
 
 
 def ends_sentence(word: Word) -> bool:
-    """Whether a sentence ends with a word.
+    """Return whether a sentence ends with a word.
 
     Examples:
         >>> ends_sentence(Word("end.)", 0, 1)), ends_sentence(Word("end", 0, 1))
@@ -32,7 +32,7 @@ def ends_sentence(word: Word) -> bool:
 
 
 def ends_clause(word: Word) -> bool:
-    """Whether a part of a sentence ends with a word, by a comma and the like."""
+    """Return whether a part of a sentence ends with a word, by a comma and the like."""
     return _last_mark(word) in _CLAUSE_ENDS
 
 
@@ -41,7 +41,7 @@ def _last_mark(word: Word) -> str:
 
 
 def may_break(left: Word, right: Word) -> bool:
-    """Whether a line may end between two words.
+    """Return whether a line may end between two words.
 
     Examples:
         >>> may_break(Word("a", 0, 1), Word("b", 1, 2)), may_break(Word("a", 0, 1), Word("b", 1, 2, joined=True))

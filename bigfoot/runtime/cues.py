@@ -63,7 +63,7 @@ def make_cues(segments: Sequence[Segment]) -> list[Cue]:
 
 
 def _divide(segment: Segment) -> Iterator[list[Word]]:
-    """The words of a segment in parts that a screen can hold: one, but for a word that is too long."""
+    """Yield the words of a segment in parts that a screen can hold: one, but for a word that is too long."""
     words = [part for word in segment.words for part in _divide_word(word)]
     ruler, first = Ruler(words), 0
     if ruler.fits(0, len(words)):
@@ -76,7 +76,7 @@ def _divide(segment: Segment) -> Iterator[list[Word]]:
 
 
 def _divide_word(word: Word) -> Iterator[Word]:
-    """A word in parts that a line can hold, with their share of its time."""
+    """Yield a word in parts that a line can hold, with their share of its time."""
     # A line break within a word would end the cue.
     word = replace(word, text=" ".join(word.text.split()))
     columns = count_columns(word.text)

@@ -77,11 +77,11 @@ class Ruler:
         return self._ends[last] - self._ends[first] - self._spaces[first]
 
     def fill_line(self, first: int) -> int:
-        """The word behind the last one that fits into a line with ``first``."""
+        """Return the word behind the last one that fits into a line with ``first``."""
         return bisect_right(self._ends, self._ends[first] + self._spaces[first] + LINE_COLUMNS) - 1
 
     def fits(self, first: int, last: int) -> bool:
-        """Whether words fit on a screen."""
+        """Return whether words fit on a screen."""
         for _ in range(NUM_LINES):
             if first < last:
                 first = max(first, self.fill_line(first))

@@ -6,7 +6,7 @@ Two are not in scikit-learn: Lin's concordance correlation and the expected cali
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from bigfoot.measure.error_rate import assign_units
 from bigfoot.runtime.task_answers import choose_classes
 from bigfoot.tasks.answers import Answers
+from bigfoot.tasks.settings import LOWER_IS_BETTER
 
 Metrics: TypeAlias = dict[str, float]
 Metric: TypeAlias = Callable[[Answers], float]
@@ -92,6 +93,38 @@ def describe_floors(scores: Mapping[str, TaskScore]) -> dict[str, Any]:
     }
 
 
+def compare_with_floors(tasks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """State of each split whether its last model is better than the best floor, a sentence each.
+
+    Args:
+        tasks: entries of ``Report.tasks``; the floors of a split stand in its first one.
+
+    Examples:
+        >>> task = {"split": "test", "name": "train_task", "metric": "mae", "metrics": {"mae": 2.0},
+        ...         "interval": [1.5, 2.5], "floors": {"mean": {"mae": 3.0}}, "floor_intervals": {"mean": [2.4, 3.6]}}
+        >>> compare_with_floors([task])
+        ['test: train_task beats its best floor, mean, in mae (2.000 and 3.000), but their 95 % intervals overlap']
+    """
+    return [found for split in dict.fromkeys(task["split"] for task in tasks)
+            if (found := _compare_split([task for task in tasks if task["split"] == split]))]  # fmt: skip
+
+
+def _compare_split(tasks: Sequence[Mapping[str, Any]]) -> str:
+    first, last = tasks[0], tasks[-1]
+    metric = last["metric"]
+    value, sign = last["metrics"].get(metric), -1 if metric in LOWER_IS_BETTER else 1
+    floors = {name: found[metric] for name, found in (first.get("floors") or {}).items() if metric in found}
+    if value is None or not floors:
+        return ""
+    best = max(floors, key=lambda name: sign * floors[name])
+    beats = sign * value > sign * floors[best]
+    words = f"{last['split']}: {last['name']} {'beats' if beats else 'does not beat'} its best floor, {best}, in "
+    words += f"{metric.replace('_', ' ')} ({value:.3f} and {floors[best]:.3f})"
+    ends = [*last["interval"], *(first.get("floor_intervals") or {}).get(best, [None])]
+    overlap = None not in ends and ends[0] <= ends[3] and ends[2] <= ends[1]
+    return words + (", but their 95 % intervals overlap" if beats and overlap else "")
+
+
 def _resample(
     answers: Answers, units: npt.NDArray[np.intp], compute: Metric, samples: int, seed: int
 ) -> list[float]:
@@ -112,7 +145,7 @@ def _classes(answers: Answers) -> tuple[Classes, Classes]:
 
 
 def _of_classes(compute: Callable[..., float]) -> Metric:
-    """A metric of true and chosen classes."""
+    """Return a metric of true and chosen classes."""
     return lambda answers: compute(*_classes(answers))
 
 
@@ -167,7 +200,7 @@ def _calibration(answers: Answers) -> float:
 
 
 def _by_label(compute: Callable[[Floats, Floats], float | None]) -> Metric:
-    """The mean of a metric over the columns of the targets; a column without it is left out."""
+    """Return the mean of a metric over the columns of the targets; a column without it is left out."""
 
     def mean(answers: Answers) -> float:
         found = []

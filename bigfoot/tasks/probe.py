@@ -94,7 +94,7 @@ def fit_linear(
 
 
 def _columns(shape: TaskShape, targets: Floats) -> Iterator[tuple[npt.NDArray[np.bool_], Floats]]:
-    """The utterances that each logit is fitted on, and what it is to be there."""
+    """Yield the utterances that each logit is fitted on, and what it is to be there."""
     if shape.kind == "ordinal":
         for threshold in range(shape.num_labels - 1):
             chosen = targets[:, 0] >= threshold

@@ -177,11 +177,11 @@ class CharTokenizer(Tokenizer):
         return [self._ids_by_character[character] for character in text]
 
     def to_judged(self, text: str) -> str:
-        """A transcript with what the model writes between words."""
+        """Return a transcript with what the model writes between words."""
         return (write_final_sigma(text) if self.final_sigma else text).replace(" ", self.space)
 
     def fits(self, head_size: int) -> bool:
-        """Whether a head can be this vocabulary's; it may have rows that no vocabulary names, never trained."""
+        """Return whether a head can be this vocabulary's; it may have rows that no vocabulary names, never trained."""
         return len(self) <= head_size
 
 
@@ -203,7 +203,7 @@ def check_vocabulary(vocabulary: tuple[str, ...], blank_token: str) -> None:
 
 
 def stands_for_nothing(token: str, silent: tuple[str, ...]) -> bool:
-    """Whether a token stands for no text: one of those named, or ``<...>``.
+    """Return whether a token stands for no text: one of those named, or ``<...>``.
 
     Examples:
         >>> stands_for_nothing("<s>", ()), stands_for_nothing("[PAD]", ("[PAD]",)), stands_for_nothing("[PAD]", ())

@@ -97,7 +97,7 @@ class HuggingFaceTokenizer(Tokenizer):
         return " ".join(self._library.decode(kept).split())
 
     def to_files(self) -> tuple[dict[str, Any], dict[str, bytes]]:
-        """The vocabulary, and the file as it was given."""
+        """Return the vocabulary, and the file as it was given."""
         return {"vocabulary": list(self.vocabulary)}, {TOKENIZER_FILE: self.content.encode()}
 
 

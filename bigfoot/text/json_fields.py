@@ -37,7 +37,7 @@ def quote(value: object) -> str:
 
 
 def is_whole(value: object, least: int = 0) -> bool:
-    """Whether a value is a whole number, which true and false are not.
+    """Return whether a value is a whole number, which true and false are not.
 
     Examples:
         >>> is_whole(3), is_whole(True), is_whole(3.0), is_whole(-1)
@@ -196,7 +196,7 @@ def find_problems(values: Mapping[str, object], rules: Mapping[str, Rule]) -> It
 
 
 def has_fields_of(raw: object, kind: type) -> TypeGuard[dict[str, Any]]:
-    """Whether a value is an object all of whose names are fields of a dataclass.
+    """Return whether a value is an object all of whose names are fields of a dataclass.
 
     Args:
         raw: of a JSON file.

@@ -150,7 +150,7 @@ def _composed_of(kept: frozenset[str]) -> dict[str, list[tuple[str, str]]]:
 
 
 def _fit_digit(character: str, kept: frozenset[str]) -> str:
-    """The digit of the same value that the vocabulary has, where it has those of another script."""
+    """Return the digit of the same value that the vocabulary has, where it has those of another script."""
     value = unicodedata.decimal(character, None)
     if value is None or character in kept:
         return character

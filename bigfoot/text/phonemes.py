@@ -82,7 +82,7 @@ class PhonemeTokenizer(Tokenizer):
         return pronounce(text, self.voice, self.stress)
 
     def to_judged(self, text: str) -> str:
-        """The phonemes of a transcript."""
+        """Return the phonemes of a transcript."""
         return " ".join(self._phones(text))
 
     def describe(self) -> str:

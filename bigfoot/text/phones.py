@@ -65,5 +65,5 @@ class PhoneTokenizer(PhonemeTokenizer):
         return f"phones, {f'pronounced by espeak-ng {self.voice}, ' if self.pronounces else ''}{len(self)} tokens"
 
     def fits(self, head_size: int) -> bool:
-        """Whether a head can be this vocabulary's; it may have rows that no vocabulary names, never trained."""
+        """Return whether a head can be this vocabulary's; it may have rows that no vocabulary names, never trained."""
         return len(self) <= head_size

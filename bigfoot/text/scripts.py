@@ -23,7 +23,7 @@ _JOINER = "\u200d"
 
 
 def is_unspaced(text: str) -> bool:
-    """Whether the first letter is of a script without spaces between words.
+    """Return whether the first letter is of a script without spaces between words.
 
     Examples:
         >>> is_unspaced("\u5b57"), is_unspaced("a"), is_unspaced("")
@@ -33,7 +33,7 @@ def is_unspaced(text: str) -> bool:
 
 
 def extends(cluster: str, character: str) -> bool:
-    """Whether a character belongs to the user-perceived character before it.
+    """Return whether a character belongs to the user-perceived character before it.
 
     As the extended grapheme clusters of Unicode (UAX 29), and all marks besides, of which Burmese has some that UAX 29
     counts alone.

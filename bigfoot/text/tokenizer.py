@@ -18,7 +18,7 @@ SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 
 
 def is_special(token: str) -> bool:
-    """Whether a token stands for no text: ``<pad>``, ``<s>``, ``[UNK]``.
+    """Return whether a token stands for no text: ``<pad>``, ``<s>``, ``[UNK]``.
 
     Examples:
         >>> is_special("<s>"), is_special("[PAD]"), is_special("<"), is_special("A")
@@ -88,11 +88,11 @@ class Tokenizer(ABC):
         return set() if self.characters is None else set(text) - self.characters
 
     def to_judged(self, text: str) -> str:
-        """A transcript as hypotheses are compared with it; it is other symbols where ``unit`` is no word."""
+        """Return a transcript as hypotheses are compared with it; it is other symbols where ``unit`` is no word."""
         return text
 
     def to_pieces(self, text: str) -> str:
-        """A text as ``pieces`` add up to it, before the last sigma of its words is written."""
+        """Return a text as ``pieces`` add up to it, before the last sigma of its words is written."""
         return text.replace("\u03c2", "\u03c3") if self.final_sigma else text
 
     def drop_specials(self, text: str) -> str:
@@ -190,7 +190,7 @@ class Tokenizer(ABC):
         return group_words(drop_cleaned_spaces(characters) if self.cleans_up else characters, limits)
 
     def fits(self, head_size: int) -> bool:
-        """Whether a head with so many rows can be this vocabulary's."""
+        """Return whether a head with so many rows can be this vocabulary's."""
         return len(self) == head_size
 
     @cached_property

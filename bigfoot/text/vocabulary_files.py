@@ -173,7 +173,7 @@ def _content(value: object, name: str) -> str:
 
 
 def _token(settings: Mapping[str, Any], name: str, default: str) -> str:
-    """A token that the settings name, the class's own where they do not, none where they hold null."""
+    """Return a token that the settings name, the class's own where they do not, none where they hold null."""
     if name not in settings:
         return default
     # transformers 5 writes a delimiter that is none as a word.

@@ -114,7 +114,7 @@ class _Run:
         self._unspaced, self._opens = False, True
 
     def takes(self, character: str) -> bool:
-        """Whether a character belongs to this word, for no space stands between."""
+        """Return whether a character belongs to this word, for no space stands between."""
         before = "".join(held.text for held in self._characters[-2:])
         if self._unspaced and len(self._characters) >= _MOST_CODE_POINTS:
             return False
@@ -129,7 +129,7 @@ class _Run:
         self._opens = self._opens and unicodedata.category(character.text) in ("Ps", "Pi")
 
     def take(self, limits: RunLimits | None) -> list[PlacedText]:
-        """The word; none where it is empty, several where it exceeds limits."""
+        """Return the word; none where it is empty, several where it exceeds limits."""
         if not self._characters:
             return []
         parts = [self._characters] if limits is None or self._unspaced else _cut_run(self._characters, limits)
@@ -156,7 +156,7 @@ def _cut_run(characters: Sequence[PlacedText], limits: RunLimits) -> list[Sequen
 
 
 def _find_gap(part: Sequence[PlacedText], limits: RunLimits) -> int | None:
-    """Where a part is cut; None where it is within limits, or a single letter with its marks."""
+    """Return where a part is cut; None where it is within limits, or a single letter with its marks."""
     places = [n for n in range(1, len(part)) if not extends(part[n - 1].text, part[n].text)]
     if not places:
         return None

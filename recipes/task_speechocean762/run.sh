@@ -9,7 +9,8 @@ usage() {
 usage: bash recipes/task_speechocean762/run.sh [--task NAME] [--stage N] [--stop_stage M] [KEY=VALUE ...]
 
 tasks, each with its YAML, configs/tasks/speechocean762_NAME.yaml; gender by default
-  gender               female or male
+  gender               female or male; the head of stage 2 does not beat its floor,
+                       by utterance the mean of three heads in stage 4 does
   age                  years, a regression
   age_group            five ratings in order
 

@@ -14,6 +14,7 @@ from bigfoot.audio.folders import find_audio, walk_files
 from bigfoot.audio.recording import open_recording
 from bigfoot.errors import AudioError
 from bigfoot.paths import file_problem, is_utf8, printable
+from tests.refusals import refused
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +110,18 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path):
     (tmp_path / "a").mkdir(mode=0)
     problems = []
     assert walk_files(tmp_path, problems) == [] and len(problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"\x1a\x45\xdf\xa3" + bytes(99), "WebM"), (bytes(4) + b"ftypM4A " + bytes(99), "M4A"),
+        (b"\xff\xf1\x50\x80" + bytes(99), "AAC"), (b"<!DOCTYPE html>" + bytes(99), "HTML"),
+        (b"\x1f\x8b" + bytes(99), "gzip"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("suffix", ["wav", "mp3", "flac"])
+def test_files_of_another_kind_are_named(content, kind, suffix, tmp_path):
+    (tmp_path / f"a.{suffix}").write_bytes(content)
+    with refused(AudioError, kind):
+        read_audio(tmp_path / f"a.{suffix}")

@@ -32,6 +32,8 @@ def check_command(command: str) -> None:
         words = ["python", *words[next(i for i, word in enumerate(words) if word.endswith(".py")) :]]
         command = shlex.join(words)  # The launcher's own options are accelerate's.
     assert words[0] in PROGRAMS, command
+    if words[0] in ("export", "curl"):
+        return  # Run as they stand.
     if words[0] == "pip":
         check_extras(words)
         return
@@ -46,7 +48,10 @@ def check_command(command: str) -> None:
 
 def check_mention(code: str) -> None:
     """Assert of a command mentioned in a sentence that its script and its options exist; arguments may be left out."""
-    words = code.split()
+    words = shlex.split(code) if code.startswith("pip ") else code.split()
+    if words[0] == "pip":
+        check_extras(words)
+        return
     if words[0] == "bigfoot" and len(words) == 1:
         return
     _check_options(code, words)

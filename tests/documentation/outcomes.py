@@ -215,6 +215,8 @@ def check_export(ran: Ran) -> None:
     assert best.tolist() == expected.argmax(-1).tolist()
     for table in ("student-sherpa/tokens.txt", "student-onnx-asr/vocab.txt"):
         assert len((ran.folder / table).read_text(encoding="utf-8").splitlines()) == expected.shape[1]
+    transcript = bigfoot.Transcriber(ran.folder / "student.onnx", 1).transcribe([ran.folder / "speech.wav"])[0]
+    assert ran.output("import sherpa_onnx").strip() == transcript.text
 
 
 @page("docs/how-to/gpu.md")
@@ -349,9 +351,23 @@ def check_resume(ran: Ran) -> None:
     assert len(listed) == 7 and all((run / name).exists() for name in listed)
 
 
+@page("docs/how-to/text.md")
+def check_text(ran: Ran) -> None:
+    """transformers opens the classifier; the fused one has a stream of each layer and of the log-mel bands."""
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(ran.folder / "runs/mood/model")
+    assert model.config.id2label == {0: "bad", 1: "good"}
+    for name in ("mood", "fused"):
+        (row,) = [row for row in ran.report(name)["rows"] if row["split"] == "test"]
+        assert 0 <= row["score"] <= 1
+    config = json.loads((ran.folder / "runs/fused/report/report.json").read_text(encoding="utf-8"))["config"]
+    assert config["speech"]["layers"] == [6, -1] and config["speech"]["fbank"] == 40
+
+
 @page("docs/how-to/tasks.md")
 def check_tasks(ran: Ran) -> None:
-    """The toy encoder answers as its folder does, and as it would without the padding of a batch."""
+    """Heads are trained, compressed and exported; the toy encoder gives one output alone and in a batch."""
     model, loaded = ran.names["model"].eval(), bigfoot.load_model(ran.folder / "loudness").model
     waves, mask = torch.randn(2, 9_000), torch.arange(9_000) < torch.tensor([[9_000], [4_000]])
     with torch.no_grad():
@@ -359,6 +375,26 @@ def check_tasks(ran: Ran) -> None:
         assert torch.equal(batch, model(waves, mask).task_logits)
         assert (model(waves[1:, :4_000]).task_logits[0] - batch[1]).abs().max() < 1e-6
     assert ran.names["answer"].shape == (1, 2)
+    small = ran.model("small/train_task/model")
+    assert small.config.num_hidden_layers == 4 and small.config.task["labels"] == ["0", "1", "2"]
+    assert sum("speech.wav" in line for line in ran.output("bigfoot classify").splitlines()) == 1
+
+
+@page("docs/how-to/serve.md")
+def check_serve(ran: Ran) -> None:
+    """Both clients get the text of the command line."""
+    text = (ran.folder / "texts" / "speech.txt").read_text(encoding="utf-8").upper()
+    assert text in ran.output("from openai") and text in ran.output("curl").splitlines()
+
+
+@page("docs/how-to/speech-llm.md")
+def check_speech_llm(ran: Ran) -> None:
+    """Both stages were trained and evaluated; the adapter's frames were written."""
+    tasks = {(task["name"], task["kind"]): task for task in ran.report("mine")["tasks"]}
+    assert {("train_adapter", "classify"), ("train_lora", "classify")} <= tasks.keys()
+    (tensor,) = load_file(ran.folder / "calls.safetensors").values()
+    assert tensor.ndim == 2 and len(tensor) > 1
+    assert "macro_f1" in ran.output("bigfoot evaluate") and len(ran.output("bigfoot ask")) > 0
 
 
 @page("docs/explanation/methods.md")

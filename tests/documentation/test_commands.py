@@ -49,7 +49,7 @@ def test_a_command_that_is_not_run_could_be(page):
 @pytest.mark.parametrize("page", [*PAGES, *MORE], ids=label)
 def test_a_command_in_a_sentence_could_be_run(page):
     for code in inline_code(page):
-        if code.startswith(("bigfoot ", "bash ", "python ")):
+        if code.startswith(("bigfoot ", "bash ", "python ", "pip install ")):
             check_mention(code)
 
 

@@ -16,7 +16,8 @@ from bigfoot.distill.registry import REGISTERED
 from bigfoot.pipeline.registry import STEPS
 from bigfoot.pipeline.settings import load_config
 from tests.documentation.outcomes import CHECKS, Ran
-from tests.documentation.running import TINY, run_command
+from tests.documentation.running import TINY, Terminal, run_command
+from tests.documentation.standins import STAND_INS
 from tests.pages import PAGES, ROOT, commands_of, read_blocks, write_files_of
 
 pytestmark = pytest.mark.slow
@@ -82,15 +83,17 @@ def test_every_page_that_runs_is_checked():
 
 
 @pytest.mark.parametrize("name", RUNNABLE)
-def test_every_block_does_what_it_says(name, place):
+def test_every_block_does_what_it_says(name, place, monkeypatch):
     page, ran = RUNNABLE[name], Ran(place)
     write_files_of(page, place)
-    for block in filter(runs, read_blocks(page)):
-        if block.language == "bash":
-            for command in commands_of(block):
-                ran.printed[command] = run_command(command)
-            continue
-        with contextlib.redirect_stdout(io.StringIO()) as printed:
-            exec(compile(block.content, f"{page}:{block.line}", "exec"), ran.names)
-        ran.printed[block.content] = printed.getvalue()
+    STAND_INS.get(name, lambda _: None)(place)
+    with Terminal(monkeypatch) as terminal:
+        for block in filter(runs, read_blocks(page)):
+            if block.language == "bash":
+                for command in commands_of(block):
+                    ran.printed[command] = terminal.run(command)
+                continue
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                exec(compile(terminal.fill(block.content), f"{page}:{block.line}", "exec"), ran.names)
+            ran.printed[block.content] = printed.getvalue()
     CHECKS[name](ran)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bigfoot.runtime.task_answers import TaskFacts
 from bigfoot.tasks.answers import Answers
-from bigfoot.tasks.metrics import calibration_error, concordance, score_answers
+from bigfoot.tasks.metrics import calibration_error, compare_with_floors, concordance, score_answers
 from bigfoot.tasks.settings import METRICS
 
 NAN = float("nan")
@@ -144,3 +144,22 @@ def test_metrics_of_classes_are_those_of_scikit_learn_to_the_bit(pairs):
             truth, chosen, labels=np.unique(truth), average="macro", zero_division=0
         ),
     }.items()
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "interval", "verdict"),
+    [
+        ("accuracy", 0.8, [0.71, 0.9], "beats"), ("accuracy", 0.8, [0.5, 0.9], "overlap"),
+        ("accuracy", 0.7, [None, None], "does not beat"), ("accuracy", 0.6, [0.5, 0.75], "does not beat"),
+        ("mae", 0.2, [0.1, 0.3], "beats"), ("mae", 0.8, [0.75, 0.9], "does not beat"),
+    ],
+)  # fmt: skip
+def test_a_model_is_compared_with_the_best_of_its_floors(metric, value, interval, verdict):
+    best, worse = (0.7, 0.4) if metric == "accuracy" else (0.4, 0.7)
+    first = {"split": "test", "name": "teacher", "floors": {"worse": {metric: worse}, "best": {metric: best}},
+             "floor_intervals": {"worse": [0, 1], "best": [best - 0.05, 0.7]}}  # fmt: skip
+    last = {"split": "test", "name": "last", "metric": metric, "metrics": {metric: value}, "interval": interval}
+    (found,) = compare_with_floors([first, last, {"split": "dev", "name": "x", "metric": metric, "metrics": {}}])
+    assert f"{best:.3f}" in found and f"{value:.3f}" in found
+    found = "overlap" if "overlap" in found else "does not beat" if "does not beat" in found else "beats"
+    assert found == verdict

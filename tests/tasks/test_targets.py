@@ -77,7 +77,7 @@ def test_what_the_head_does_not_have_is_counted(shape, cells, unread):
         assert same(read_targets(shape, [{"c": "|"}, {}]), [[0, 0], [math.nan, math.nan]])
 
 
-def test_labels_that_look_like_another_kind_are_doubted():
+def test_labels_that_suggest_another_kind_are_doubted():
     for kind, labels, doubts in (
         ("ordinal", ["0", "1", "3"], 1), ("ordinal", ["0", "1", "2"], 0), ("ordinal", ["1", "3", "5"], 0),
         ("ordinal", ["low", "high"], 0), ("single_label", ["20.5", "21"], 1), ("single_label", ["1", "7"], 0),

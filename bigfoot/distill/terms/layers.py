@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def match_layers(
     matches: str | Sequence[Sequence[int]], student: BigfootConfig, teacher: BigfootConfig
 ) -> list[LayerMatch]:
-    """Which layer of the student is compared with which of the teacher.
+    """Return which layer of the student is compared with which of the teacher.
 
     Raises:
         ModelError: see ``build_layer_matches``.

@@ -138,7 +138,7 @@ class PretrainedDecoder(nn.Module):
 
 
 def _is_new(name: str) -> bool:
-    """Whether a module or parameter belongs to what the language model did not have."""
+    """Return whether a module or parameter belongs to what the language model did not have."""
     return _CROSS in name or "cross_attn" in name
 
 
@@ -151,7 +151,7 @@ _COMMON = {item.name for item in dataclasses.fields(PreTrainedConfig)}  # type: 
 
 
 def _read_config(raw: dict[str, Any]) -> Any:  # noqa: ANN401 - transformers types none of its own
-    """The language model's own fields, and no others: some of transformers' name code to fetch or lists to build."""
+    """Read the language model's own fields alone: some of transformers' name code to fetch or lists to build."""
     kind = raw.get("model_type")
     try:
         # Fields that every configuration has stay as they are there: the model is built by transformers' own code,

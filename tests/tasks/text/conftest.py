@@ -7,6 +7,10 @@ WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "fine", "awful", "th
 
 @pytest.fixture(scope="session")
 def bert(tmp_path_factory):
+    return write_bert(tmp_path_factory.mktemp("bert"))
+
+
+def write_bert(folder):
     """Folder of a BERT of two layers that nobody has trained."""
     import torch
     from tokenizers import Tokenizer
@@ -15,7 +19,6 @@ def bert(tmp_path_factory):
     from tokenizers.processors import TemplateProcessing
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-    folder = tmp_path_factory.mktemp("bert")
     tokens = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokens.pre_tokenizer = Whitespace()
     tokens.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])

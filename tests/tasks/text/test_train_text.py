@@ -109,7 +109,8 @@ def test_ratings_of_several_seeds_beside_their_floors(bert, tmp_path, bigfoot):
     code, output, errors = bigfoot("train-text", *given, *settings)
     assert code == 0, errors
     found = json.loads((tmp_path / "run/repeats.json").read_text())["repeats"]
-    (test,) = [entry for entry in found if entry["split"] == "test"]
+    *floors, test = [entry for entry in found if entry["split"] == "test"]
+    assert [entry["model"] for entry in floors] == ["floor: majority", "floor: TF-IDF + logistic regression"]
     assert test["metric"] == "quadratic_kappa" and set(test["scores"]) == {"seed1", "seed2"}
     assert max(test["scores"].values()) > 0.8 and "| train_text | test |" in output
     task = json.loads((tmp_path / "run/seed1/report/report.json").read_text())["tasks"][1]
