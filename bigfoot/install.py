@@ -119,7 +119,7 @@ def reinstall_hint() -> str:
 
 
 def find_version() -> str | None:
-    """Version of the installed distribution; None where bigfoot runs from a folder."""
+    """Return the version of the installed distribution; None where bigfoot runs from a folder."""
     try:
         return metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:
@@ -193,7 +193,7 @@ def wants_training() -> bool:
 
 
 def missing_extras() -> Iterator[str]:
-    """Extras of which a package is not there."""
+    """Return the extras of which a package is not there."""
     for extra, packages in EXTRAS.items():
         if not all(_is_there(package) for package in packages):
             yield extra

@@ -74,7 +74,7 @@ class Columns:
         return chain
 
     def is_filled(self, log_probs: Floats) -> npt.NDArray[np.bool_]:
-        """(T,) whether an open gap outputs a token there, and no blank."""
+        """Return (T,) whether an open gap outputs a token there, and no blank."""
         return log_probs[:, self._gap] > log_probs[:, 0]
 
 

@@ -56,7 +56,7 @@ class _Layout:
         return head[:4], length if length >= 0 else end
 
     def follow(self, place: int, length: int) -> int:
-        """Place of the chunk behind one."""
+        """Return the place of the chunk behind one."""
         return place + self.head + length + (length % 2 if self.padded else 0)
 
 

@@ -52,7 +52,7 @@ class LoudnessMeter:
             yield block
 
     def decibels(self) -> Decibels:
-        """(N,) loudness of the steps so far, smoothed over three of them."""
+        """Return (N,) loudness of the steps so far, smoothed over three of them."""
         powers = np.concatenate([np.zeros(0, dtype=np.float32), *self._powers]).astype(np.float64)
         if len(powers) > 1:
             around = np.concatenate([powers[:1], powers, powers[-1:]])

@@ -194,7 +194,7 @@ def _kind(head: bytes) -> tuple[int, ...]:
 
 
 def measure_frame(head: bytes) -> int:
-    """Bytes of a frame; 0 where there is none, or one of a free bit rate.
+    """Return the bytes of a frame; 0 where there is none, or one of a free bit rate.
 
     Args:
         head: its first four bytes, or more.
@@ -214,7 +214,7 @@ def measure_frame(head: bytes) -> int:
 
 
 def place_of_tag(head: bytes) -> int:
-    """Place of a Xing header, behind the side information of layer III.
+    """Return the place of a Xing header, behind the side information of layer III.
 
     Args:
         head: of the frame.

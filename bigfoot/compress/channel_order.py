@@ -22,12 +22,12 @@ _STARTS = 8
 
 
 def kernel_energies(model: BigfootForCTC) -> list[Tensor]:
-    """Squares of each kernel, summed over its width, (C_out, C_in) a layer."""
+    """Compute the squares of each kernel, summed over its width, (C_out, C_in) a layer."""
     return [layer.conv.weight.detach().double().square().sum(-1) for layer in model.speech_encoder.feature_encoder]
 
 
 def kept_energy(energies: Sequence[Tensor], orders: Sequence[Tensor], groups: Sequence[int]) -> float:
-    """Share of the kernels' energy that stands in the diagonal blocks of the layers that are grouped.
+    """Return the share of the kernels' energy that stands in the diagonal blocks of the layers that are grouped.
 
     Args:
         energies: (C_out, C_in) a layer.

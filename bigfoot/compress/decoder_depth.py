@@ -31,7 +31,7 @@ class DecoderDepth:
 
 
 def count_decoder_layers(config: BigfootConfig) -> int:
-    """Layers of a model's decoder.
+    """Return the layers of a model's decoder.
 
     Args:
         config: the model's shape.

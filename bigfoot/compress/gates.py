@@ -162,7 +162,7 @@ class Gates(nn.Module):
         return total
 
     def expected_sparsity(self) -> Tensor:
-        """Share of the model's parameters that random gates leave out, in the mean; it has a gradient."""
+        """Return the share of the model's parameters that random gates leave out, in the mean; it has a gradient."""
         shift = _BETA * math.log(-_LOW / _HIGH)
         shares = {place: (alpha - shift).sigmoid().mean() for place, alpha in self._by_place()}
         return 1 - self._count(shares) / self._before
@@ -185,7 +185,7 @@ class Gates(nn.Module):
 
     @torch.no_grad()
     def keep_indices(self) -> dict[Place, list[int]]:
-        """Units whose gate is on, ascending; of a place where none is, the one nearest to it."""
+        """Return the units whose gate is on, ascending; of a place where none is, the one nearest to it."""
         found = {}
         alphas, means = dict(self._by_place()), self.means()
         for place in self.units:
@@ -194,7 +194,7 @@ class Gates(nn.Module):
 
     @torch.no_grad()
     def removed_blocks(self) -> list[Place]:
-        """Blocks whose gate is shut; where those are all that attend, the nearest to open stays."""
+        """Return the blocks whose gate is shut; where those are all that attend, the nearest to open stays."""
         alphas, means = dict(self._by_place()), self.means()
         shut = [place for place in self.blocks if not float(means[place])]
         attend = [place for place in self.blocks if place.kind == "attention_block"]

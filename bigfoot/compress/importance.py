@@ -59,7 +59,7 @@ Loss = Callable[[BigfootForCTC, Audio], Tensor]
 
 
 def mean_ctc(model: BigfootForCTC, batch: Audio) -> Tensor:
-    """CTC loss a label, as fine-tuning has it.
+    """Compute the CTC loss a label, as fine-tuning has it.
 
     Args:
         model: with a CTC head.
@@ -179,7 +179,7 @@ class _MeanSquares:
         self.lengths: list[Tensor] = []
 
     def start(self, batch: Audio) -> None:
-        """Real frames after each convolution; the last are those of the transformer."""
+        """Return the real frames after each convolution; the last are those of the transformer."""
         lengths, self.lengths = batch.attention_mask.sum(1), []
         for layer in self.model.speech_encoder.feature_encoder:
             lengths = layer.count_frames(lengths)

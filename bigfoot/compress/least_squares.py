@@ -63,7 +63,7 @@ class NormalEquations:
 
 
 def kernel_to_matrix(kernel: Tensor, groups: int) -> Tensor:
-    """(C_out, C_in / G, K) as (G, C_in / G * K, C_out / G)."""
+    """Return (C_out, C_in / G, K) as (G, C_in / G * K, C_out / G)."""
     return kernel.unflatten(0, (groups, -1)).flatten(2).transpose(1, 2)
 
 
@@ -128,5 +128,5 @@ def without_bias(layer: ConvLayer, x: Tensor) -> Tensor:
 
 
 def first_inputs(batches: Sequence[PaddedAudio]) -> tuple[list[Tensor], list[Tensor]]:
-    """Waveforms as the first convolution takes them, (B, 1, N), and their real samples, (B,), a batch each."""
+    """Return waveforms as the first convolution takes them, (B, 1, N), and their real samples, (B,), a batch each."""
     return [b.input_values.unsqueeze(1) for b in batches], [b.attention_mask.sum(1) for b in batches]

@@ -73,7 +73,7 @@ def factorize(weight: Tensor, rank: int | None, energy: float, gram: Tensor | No
 
 
 def rank_for_energy(values: Tensor, energy: float) -> int:
-    """Fewest singular values whose squares hold a share of all.
+    """Return the fewest singular values whose squares hold a share of all.
 
     Args:
         values: in falling order, (n,).

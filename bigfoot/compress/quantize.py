@@ -67,7 +67,7 @@ class Int8Plan:
 
 
 def quantizable_layers(model: BigfootForCTC) -> dict[str, nn.Module]:
-    """Layers that can compute in int8; the head gives the logits, and stays as it is.
+    """Return the layers that can compute in int8; the head gives the logits, and stays as it is.
 
     Args:
         model: any shape.
@@ -84,7 +84,7 @@ def quantizable_layers(model: BigfootForCTC) -> dict[str, nn.Module]:
 
 
 def dynamic_plan(model: BigfootForCTC) -> Int8Plan:
-    """Every layer that can, with ranges from each input."""
+    """Return every layer that can, with ranges from each input."""
     layers = quantizable_layers(model)
     return Int8Plan(dict.fromkeys(layers), fine_layers(layers))
 

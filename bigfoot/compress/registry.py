@@ -113,7 +113,7 @@ def technique(
 
 
 def list_techniques() -> Mapping[str, type]:
-    """Settings of every technique by name, the built-in ones first.
+    """Return the settings of every technique by name, the built-in ones first.
 
     Examples:
         >>> list(list_techniques())[:2]

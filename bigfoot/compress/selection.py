@@ -71,7 +71,7 @@ class _Unexplained:
         self.floor = _RIDGE * self.gram.diagonal().mean().clamp(min=1e-12) * torch.eye(self.size, dtype=gram.dtype)
 
     def gains(self) -> Tensor:
-        """Share of what is read that each unit would explain, (count,)."""
+        """Return the share of what is read that each unit would explain, (count,)."""
         cross = self.cross.unflatten(1, (self.count, self.size)).permute(1, 2, 0)  # (n, b, out)
         own = self.gram.view(self.count, self.size, self.count, self.size).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
         return (cross * torch.linalg.solve(own + self.floor, cross)).sum((1, 2))

@@ -59,7 +59,7 @@ def is_config(name: str) -> bool:
 
 
 def list_configs() -> list[str]:
-    """Names of the package's configurations: the main ones, then those in folders.
+    """Return the names of the package's configurations: the main ones, then those in folders.
 
     Examples:
         >>> "demo_config.yaml" in list_configs()

@@ -67,7 +67,7 @@ def read_plugins(plugins: Sequence[str], folder: Path | None = None) -> tuple[li
 
 
 def digest_plugins(plugins: Sequence[str]) -> list[str]:
-    """Digests of the sources of loaded plugins, for fingerprints: a change in a loss is a change of the run.
+    """Return the digests of the sources of loaded plugins, for fingerprints: a change in a loss is a change of the run.
 
     Args:
         plugins: of ``load_plugins``.

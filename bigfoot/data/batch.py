@@ -76,7 +76,7 @@ class Batch:
         return self.attention_mask.sum(dim=1)
 
     def seconds(self, sample_rate: int) -> Seconds:
-        """Audio without padding."""
+        """Return audio without padding."""
         return int(self.attention_mask.sum()) / sample_rate
 
     def to(self, device: torch.device | str) -> Batch:

@@ -26,7 +26,7 @@ __all__ = [
 
 
 def evaluation_order(manifest: str | Path) -> list[tuple[str, Seconds]]:
-    """Names and lengths of a manifest's utterances, as ``evaluation_batches`` goes through them.
+    """Return the names and lengths of a manifest's utterances, as ``evaluation_batches`` goes through them.
 
     Args:
         manifest: of ``prepare_data``.

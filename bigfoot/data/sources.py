@@ -177,7 +177,7 @@ def _count(words: str, split: str, names: list[str]) -> str:
 
 
 def digest_cuts(cuts: Iterable[Cut], digests: FileDigests | None) -> tuple[str, str]:
-    """Digests of what a split holds, whatever the place.
+    """Compute the digests of what a split holds, whatever the place.
 
     Args:
         cuts: in their order.

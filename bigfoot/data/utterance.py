@@ -47,7 +47,7 @@ def digits_to_text(digits: list[int]) -> str:
 
 
 def silence(rng: np.random.Generator, longest: Seconds) -> Samples:
-    """Zeros of a random length.
+    """Return zeros of a random length.
 
     Args:
         rng: source of the length.

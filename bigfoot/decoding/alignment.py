@@ -54,7 +54,7 @@ class TimedWord:
 
 
 def count_needed_frames(labels: Sequence[int]) -> int:
-    """Fewest frames in which CTC can output labels: one each, and a blank between two that are the same.
+    """Return the fewest frames in which CTC can output labels: one each, and a blank between two that are the same.
 
     Examples:
         >>> count_needed_frames([5, 5, 6])

@@ -176,7 +176,7 @@ class _Writer:
         return self.tokenizer.to_pieces(self.tokenizer.to_judged(normalize_text(entry, self._characters)))
 
     def missing(self, text: str) -> list[str]:
-        """Characters of a text, or phonemes, for which there is no token; none where tokens can write it."""
+        """Return the characters of a text, or phonemes, for which there is no token; none where tokens can write it."""
         if self.tokenizer.unit == "phoneme":
             return [phoneme for phoneme in dict.fromkeys(text.split()) if f" {phoneme}" not in self._pieces]
         if outside := [letter for letter in dict.fromkeys(text) if letter not in self._known]:

@@ -115,11 +115,11 @@ class WordValues:
         return frozenset(word[:length] for word in self._words for length in range(len(word) + 1))
 
     def prefix_bonus(self, part: str) -> float:
-        """Bonus of an unfinished word: 0, and minus infinity where no word of the lexicon starts with it."""
+        """Return the bonus of an unfinished word: 0, and minus infinity where no word of the lexicon starts with it."""
         return -math.inf if self._prefixes is not None and part not in self._prefixes else 0.0
 
     def ended(self, word: str) -> float:
-        """Bonus of a whole word, without the language model's score; minus infinity outside the lexicon."""
+        """Return the bonus of a whole word, without the language model's score; minus infinity outside the lexicon."""
         return -math.inf if self._words is not None and word not in self._words else self.word_bonus
 
 

@@ -34,7 +34,7 @@ def info_nce(speech: Tensor, text: Tensor, temperature: float) -> Tensor:
 
 
 def cosine(speech: Tensor, text: Tensor, temperature: float) -> Tensor:
-    """Cosine distance of both embeddings of an utterance, and the similarity to the others' above 0.
+    """Compute the cosine distance of both embeddings of an utterance, and the similarity to the others' above 0.
 
     Args:
         speech: (B, E).
@@ -51,7 +51,7 @@ def cosine(speech: Tensor, text: Tensor, temperature: float) -> Tensor:
 
 
 def cca(speech: Tensor, text: Tensor, temperature: float) -> Tensor:
-    """CCA-like decorrelation of standardized embeddings (Barlow Twins; Zbontar et al., 2021, equation 1).
+    """Compute the CCA-like decorrelation of standardized embeddings (Barlow Twins; Zbontar et al., 2021, equation 1).
 
     Args:
         speech: (B, E).
@@ -84,7 +84,7 @@ CONTRAST_LOSSES: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
 
 
 def measure_retrieval(speech: Tensor, text: Tensor) -> float:
-    """Share of utterances whose own text is the most similar of all (R@1).
+    """Return the share of utterances whose own text is the most similar of all (R@1).
 
     Args:
         speech: (B, E).

@@ -39,7 +39,7 @@ def _sum_real(per_frame: Tensor, frame_mask: Tensor) -> LossSum:
 
 
 def logit_kl(student_logits: Tensor, teacher_logits: Tensor, frame_mask: Tensor, temperature: float = 1.0) -> LossSum:
-    """Kullback-Leibler divergence of the student from the teacher's frame posteriors (Hinton et al., 2015, section 2).
+    """Compute the KL divergence of the student from the teacher's frame posteriors (Hinton et al., 2015, section 2).
 
     Both are softened by the temperature, and the loss is multiplied by its square, so that gradients keep their size.
 
@@ -65,7 +65,7 @@ def logit_kl(student_logits: Tensor, teacher_logits: Tensor, frame_mask: Tensor,
 
 
 def token_cross_entropy(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> LossSum:
-    """Cross-entropy of a decoder's tokens with smoothed targets (Szegedy et al., 2016, section 7).
+    """Compute the cross-entropy of a decoder's tokens with smoothed targets (Szegedy et al., 2016, section 7).
 
     Args:
         logits: (B, U, V).
@@ -88,7 +88,7 @@ def token_cross_entropy(logits: Tensor, targets: Tensor, smoothing: float = 0.0)
 
 
 def frame_distance(student: Tensor, teacher: Tensor, frame_mask: Tensor, distance: str = "mse") -> LossSum:
-    """Distance between two sequences of vectors (hidden states, convolutional features), frame by frame.
+    """Compute the distance between two sequences of vectors (hidden states, convolutional features), frame by frame.
 
     Args:
         student: (B, T, D).
@@ -144,7 +144,7 @@ def logit_cosine(student_logits: Tensor, teacher_logits: Tensor, frame_mask: Ten
 
 
 def attention_distance(student: Tensor, teacher: Tensor, frame_mask: Tensor, distance: str = "kl") -> LossSum:
-    """Distance between two layers' attention maps, each the mean over its heads (after Jiao et al., 2020, section 3.1).
+    """Compare two layers' attention maps, each the mean over its heads (after Jiao et al., 2020, section 3.1).
 
     Means over heads are compared, so that the layers may have different numbers of them.
 
@@ -185,7 +185,7 @@ def _mean_map(attentions: Tensor, frame_mask: Tensor) -> Tensor:
 def prediction_distance(
     predicted: Tensor, teacher: Tensor, frame_mask: Tensor, l1_weight: float = 1.0, cosine_weight: float = 1.0
 ) -> LossSum:
-    """L1 distance and -log sigmoid(cosine similarity), frame by frame: DistilHuBERT's loss.
+    """Compute the L1 distance and -log sigmoid(cosine similarity), frame by frame: DistilHuBERT's loss.
 
     Chang et al. (2022), equation 1, with the L1 distance a mean over D.
 
@@ -213,7 +213,7 @@ def prediction_distance(
 def gram_distance(
     student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor], frame_mask: Tensor
 ) -> LossSum:
-    """Distance between temporal Gram matrices, all products of two frames (Jang et al., 2024, STaR).
+    """Compute the distance between temporal Gram matrices, all products of two frames (Jang et al., 2024, STaR).
 
     Layer-wise, both sequences are a layer's output; within a layer, they are its input and its output. Products are
     divided by the width, so that models of different widths can be compared without a projection.
@@ -244,7 +244,7 @@ def _gram(first: Tensor, second: Tensor, frame_mask: Tensor) -> Tensor:
 
 
 def value_relation_kl(student: Tensor, teacher: Tensor, frame_mask: Tensor, heads: int) -> LossSum:
-    """Divergence between the relations of values (Wang et al., 2020, MiniLM, equations 7 to 9).
+    """Compute the divergence between the relations of values (Wang et al., 2020, MiniLM, equations 7 to 9).
 
     A row of relations is the softmax of a frame's scaled products with all frames. Values may be cut into other parts
     than the attention heads (Wang et al., 2021, MiniLMv2, section 3.1), so that the models may have different numbers
@@ -279,7 +279,7 @@ def _relations(values: Tensor, frame_mask: Tensor, heads: int) -> Tensor:
 
 
 def feature_penalty(conv_features: Tensor, frame_mask: Tensor) -> LossSum:
-    """Mean square of the convolutional features: fairseq's ``features_pen``, which keeps their size in bounds.
+    """Compute the mean square of the convolutional features: fairseq's ``features_pen``, which bounds their size.
 
     Part of the loss with which fairseq pre-trains wav2vec 2.0 (Baevski et al., 2020). There the mean is over all frames
     of a padded batch, here over the real ones. It compares with nothing and needs no teacher.

@@ -108,7 +108,7 @@ def _is_pair(pair: object) -> TypeGuard[Sequence[int]]:
 
 
 def states_of(last: Sequence[int], mean_of: int) -> set[int]:
-    """Every state that goes into the means of some states.
+    """Return every state that goes into the means of some states.
 
     Args:
         last: the last state of each mean.

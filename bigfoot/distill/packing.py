@@ -85,7 +85,7 @@ class Packing:
         return ("x", "scale") if self.dtype == "int8" else ("x",)
 
     def count_bytes(self, field: str, frames: int, width: int) -> int:
-        """Bytes of one packed tensor of (frames, width)."""
+        """Return the bytes of one packed tensor of (frames, width)."""
         if field == "logits":
             return frames * (self.top_k * 6 + 2 if self._keeps_some(width) else width * 2)
         return frames * width + width * 4 if self.dtype == "int8" else frames * width * 2
@@ -121,7 +121,7 @@ def _pack_bytes(x: Tensor) -> dict[str, Tensor]:
 
 
 def width_of(field: str, layer: int, config: BigfootConfig) -> int:
-    """Width D of a field of a model's output.
+    """Return the width D of a field of a model's output.
 
     Args:
         field: of ``CACHEABLE``.

@@ -11,7 +11,7 @@ from bigfoot.distill.losses import LossSum
 
 
 def build_projections(count: int, student_size: int, teacher_size: int) -> nn.ModuleList:
-    """Linear maps from the student's width to the teacher's; identities where the widths agree.
+    """Return linear maps from the student's width to the teacher's; identities where the widths agree.
 
     Args:
         count: how many, one a comparison.

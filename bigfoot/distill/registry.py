@@ -129,7 +129,7 @@ def _compose(registered: tuple[tuple[str, type[Loss]], ...]) -> type[LossesConfi
 
 
 def losses_by_name(losses: LossesConfig) -> dict[str, Loss]:
-    """Every loss of a configuration by name, in the order in which they are summed."""
+    """Return every loss of a configuration by name, in the order in which they are summed."""
     return {item.name: getattr(losses, item.name) for item in dataclasses.fields(losses)}
 
 

@@ -93,7 +93,7 @@ TRAINING_PROBES = ("torch", "transformers", "torchaudio", "torchcodec")
 
 
 def choose_probes() -> list[str]:
-    """Names of the probes for what is installed: the base install has no use for torch."""
+    """Return the names of the probes for what is installed: the base install has no use for torch."""
     return [name for name in PROBES if name not in TRAINING_PROBES or wants_training()]
 
 
@@ -114,7 +114,7 @@ def _load(name: str) -> Finding:
 
 
 def list_nvidia_gpus() -> list[str]:
-    """GPUs that the driver lists, whether torch finds them or not."""
+    """Return the GPUs that the driver lists, whether torch finds them or not."""
     tool = shutil.which("nvidia-smi")
     try:
         if tool is not None:

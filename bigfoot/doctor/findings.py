@@ -27,7 +27,7 @@ class Finding:
 
 
 def findings_to_dict(findings: Sequence[Finding]) -> dict[str, Any]:
-    """Output of ``bigfoot doctor --json``.
+    """Return the output of ``bigfoot doctor --json``.
 
     Examples:
         >>> findings_to_dict([Finding("torch", "ok", "2.13.0")])["ok"]

@@ -39,7 +39,7 @@ def install_again(name: str) -> str:
 
 
 def find_suspects(error: BaseException, name: str) -> list[str]:
-    """Packages through whose code an import went wrong, the last the deepest, and the one that was not there.
+    """Return the packages through whose code an import went wrong, the deepest last, and the one that was not there.
 
     Args:
         error: of the import.

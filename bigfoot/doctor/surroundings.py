@@ -76,7 +76,7 @@ def _python() -> Finding:
 
 
 def count_processors() -> int:
-    """Processors that this process may use, which may be fewer than the machine has."""
+    """Return the processors that this process may use, which may be fewer than the machine has."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS and Windows

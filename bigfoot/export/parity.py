@@ -192,7 +192,7 @@ def _int8_problems(parity: Parity, limits: ParityLimits) -> Iterator[str]:
 def find_worst(
     loaded: LoadedModel, exported: Exported, utterances: Sequence[LoadedUtterance], *, effects: bool = False
 ) -> list[LayerError]:
-    """Layers of a file by how far they are from the model's, the worst first.
+    """Return the layers of a file by how far they are from the model's, the worst first.
 
     Args:
         loaded: the model.

@@ -75,7 +75,7 @@ class PartWriter:
         return y
 
     def frame_mask(self, frames: str, lengths: str) -> str:
-        """(B, T, 1) of 0 and 1.
+        """Return (B, T, 1) of 0 and 1.
 
         Args:
             frames: T, (1,).

@@ -62,7 +62,7 @@ def _off_grid(g: GraphWriter, x: str, grid: float) -> str:
 
 
 def channel_statistics(g: GraphWriter, windows: str, mask: str, lengths: str, kernel: Tensor) -> tuple[str, str]:
-    """Windows without their mean, and the variance of what a convolution makes of them.
+    """Return the windows without their mean, and the variance of what a convolution makes of them.
 
     A channel's mean and variance over an utterance follow from those of the waveform's windows: with C their
     covariance, the channel of kernel w has variance w'Cw. So the largest tensor of the model is written once and never

@@ -28,7 +28,7 @@ class Symbols:
     merged: tuple[tuple[int, ...], ...]
 
     def to_lines(self) -> bytes:
-        """Content of a file with ``symbol id`` a line.
+        """Return the content of a file with ``symbol id`` a line.
 
         Examples:
             >>> Symbols(("<blk>", "\u2581", "A"), 0, ()).to_lines().decode().splitlines()

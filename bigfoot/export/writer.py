@@ -198,5 +198,5 @@ class GraphWriter:
 
 
 def transposed(weight: Tensor) -> Tensor:
-    """(out, in) of a linear map as (in, out)."""
+    """Return (out, in) of a linear map as (in, out)."""
     return torch.as_tensor(weight).detach().T

@@ -82,7 +82,7 @@ def _changed(loaded: LoadedModel, model: BigfootForCTC, processor: Processor, ch
 
 
 def make_speechlike_noise(seconds: Seconds = 10.0, seed: int = 0) -> Tensor:
-    """Noise with the spectrum and the syllables of speech, of mean 0 and variance 1.
+    """Return noise with the spectrum and the syllables of speech, of mean 0 and variance 1.
 
     Args:
         seconds: how long.

@@ -63,7 +63,7 @@ _NEVER = -1e4
 
 
 def tensor_names(config: BigfootConfig) -> Iterator[tuple[str, str]]:
-    """Every tensor of an encoder as (our name without its prefix, fairseq's without its).
+    """Return every tensor of an encoder as (our name without its prefix, fairseq's without its).
 
     Args:
         config: the shape.

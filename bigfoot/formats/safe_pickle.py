@@ -102,7 +102,7 @@ class BoundedFile:
         return self.file.readline(max(0, self.end - self.file.tell()))
 
     def tell(self) -> int:
-        """Position in the whole file."""
+        """Return the position in the whole file."""
         return self.file.tell()
 
 

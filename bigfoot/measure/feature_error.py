@@ -12,7 +12,7 @@ from bigfoot.models.feature_encoder import PaddedAudio
 
 @torch.no_grad()
 def measure_feature_error(student: BigfootForCTC, teacher: BigfootForCTC, batches: Sequence[PaddedAudio]) -> float:
-    """Relative squared error of the convolutional features over real frames.
+    """Compute the relative squared error of the convolutional features over real frames.
 
     Args:
         student: with as many feature channels as the teacher.

@@ -56,7 +56,7 @@ class GraphWatch:
         return [{part: sum(times.get(part, {}).values()) for part in PARTS} for times in self._passes]
 
     def by_operator(self) -> ByOperator:
-        """Medians over the passes that were read, but for the first."""
+        """Return the medians over the passes that were read, but for the first."""
         return take_medians(self._passes[1:])
 
 

@@ -12,7 +12,7 @@ RELATIVE_LIMIT = 2e-5
 
 
 def rounding_limit(largest: float) -> float:
-    """Largest difference of a logit that counts as rounding in fp32.
+    """Return the largest difference of a logit that counts as rounding in fp32.
 
     Args:
         largest: of the logits by size, 0 or more; what is not finite excuses nothing.

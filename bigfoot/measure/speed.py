@@ -79,7 +79,7 @@ def eval_mode(models: Iterable[PreTrainedModel]) -> Iterator[None]:
 
 
 def count_all_threads() -> int:
-    """Processors that this process may use."""
+    """Return the processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -94,7 +94,7 @@ def name_processor() -> str:
 
 
 def compute_spread(values: Sequence[float]) -> Spread:
-    """Median and quartiles of what rounds gave.
+    """Compute the median and quartiles of what rounds gave.
 
     Args:
         values: one a round, 1 or more.

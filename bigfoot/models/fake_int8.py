@@ -25,7 +25,7 @@ _NAMED = 3
 
 
 def int8_layers(encoder: nn.Module) -> dict[str, nn.Module]:
-    """Layers that can compute in int8: every convolution but the first, the positional one, every linear map.
+    """Return what can compute in int8: every convolution but the first, the positional one, every linear map.
 
     The first convolution reads the waveform itself and has ten numbers a channel; gates are a few numbers a head.
 

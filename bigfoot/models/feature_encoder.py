@@ -85,7 +85,7 @@ class ConvLayer(nn.Module):
         self.is_gelu = config.feat_extract_activation == "gelu"
 
     def count_frames(self, lengths: Tensor) -> Tensor:
-        """Real frames after this layer, from real frames before it, (B,)."""
+        """Return the real frames after this layer, from real frames before it, (B,)."""
         frames = torch.div(lengths - self.conv.kernel_size[0], self.conv.stride[0], rounding_mode="floor") + 1
         return frames.clamp(min=0)
 
@@ -134,7 +134,7 @@ class FeatureEncoder(nn.Module):
         yield from cast("Iterator[ConvLayer]", iter(self.conv_layers))
 
     def frame_lengths(self, input_lengths: Tensor) -> Tensor:
-        """Real frames of the result, from samples, (B,).
+        """Return the real frames of the result, from samples, (B,).
 
         Examples:
             >>> FeatureEncoder(BigfootConfig(conv_dim=[8] * 7)).frame_lengths(torch.tensor([16000, 399, 400]))

@@ -191,7 +191,7 @@ class Shape(PreTrainedConfig):
         return next((index for index, (heads, reused) in layers if heads and reused is None), None)
 
     def linear_shapes(self, layer: int) -> dict[str, tuple[int, int]]:
-        """(features in, features out) of each linear map that a layer has, by ``LINEARS``.
+        """Return (features in, features out) of each linear map that a layer has, by ``LINEARS``.
 
         Args:
             layer: 0-based.

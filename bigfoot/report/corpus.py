@@ -138,7 +138,7 @@ def _make_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]])
 
 
 def split_cells(split: SplitFacts) -> list[str]:
-    """Cells of a split under ``SPLIT_HEADS``."""
+    """Return the cells of a split under ``SPLIT_HEADS``."""
     counts = [str(count) for count in (split.num_utterances, split.num_speakers, split.num_without_text)]
     return [split.split, f"{split.hours:.2f}", *counts, *map(_list_counts, (split.sample_rates, split.channels))]
 
@@ -151,7 +151,7 @@ def _list_counts(counts: Mapping[int, int]) -> str:
 
 
 def spread_cells(facts: CorpusFacts) -> dict[str, list[list[str]]]:
-    """Rows under ``SPREAD_HEADS`` by quantity, one per split."""
+    """Return the rows under ``SPREAD_HEADS`` by quantity, one per split."""
     cells: dict[str, list[list[str]]] = {}
     for split in facts.splits:
         for quantity, values in split.quantities.items():

@@ -131,7 +131,7 @@ def read_ir(path: Path) -> openvino.Model:
 
 
 def read_rt_info(model: openvino.Model) -> dict[str, str]:
-    """Facts stored in a file; empty where another program wrote it."""
+    """Return the facts stored in a file; empty where another program wrote it."""
     if not model.has_rt_info([FACTS_KEY]):
         return {}
     return {key: value.astype(str) for key, value in model.get_rt_info([FACTS_KEY]).astype(dict).items()}

@@ -73,7 +73,7 @@ class Ruler:
         self._ends = list(accumulate(columns, initial=0))
 
     def columns(self, first: int, last: int) -> int:
-        """Columns of words ``first`` to ``last - 1`` in one line."""
+        """Return the columns of words ``first`` to ``last - 1`` in one line."""
         return self._ends[last] - self._ends[first] - self._spaces[first]
 
     def fill_line(self, first: int) -> int:

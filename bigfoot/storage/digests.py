@@ -60,7 +60,7 @@ _known: dict[tuple[str, Stamp], str] = {}
 
 
 def digest_file(path: str | Path) -> str:
-    """SHA-256 of a file's content; of a file that has not changed it is computed once in a process.
+    """Compute the SHA-256 of a file's content; of a file that has not changed it is computed once in a process.
 
     Args:
         path: the file.
@@ -96,7 +96,7 @@ def _compute(path: str | Path) -> str:
 
 
 def digest_folder(folder: Path) -> dict[str, str]:
-    """Digests of all files below a folder but its inventory, by their paths in it.
+    """Compute the digests of all files below a folder but its inventory, by their paths in it.
 
     Args:
         folder: such as a model's.
@@ -162,7 +162,7 @@ class FileDigests:
         self._seen: dict[str, str] = {}
 
     def digest(self, path: str | Path) -> str:
-        """SHA-256 of a file; one whose size and times are unchanged is not read again.
+        """Compute the SHA-256 of a file; one whose size and times are unchanged is not read again.
 
         Args:
             path: the file.

@@ -146,7 +146,7 @@ def _answer(model: BigfootForCTC, shape: TaskShape, batches: Iterable[Batch]) ->
 
 
 def measure_loss(answers: Answers) -> float | None:
-    """Mean loss of a model's answers, without smoothing and weights; None where no utterance has a label.
+    """Compute the mean loss of a model's answers, without smoothing and weights; None where no utterance has a label.
 
     Args:
         answers: with logits.
@@ -157,7 +157,7 @@ def measure_loss(answers: Answers) -> float | None:
 
 
 def utterance_losses(answers: Answers) -> npt.NDArray[np.float64]:
-    """Loss of each answer, without smoothing and weights.
+    """Compute the loss of each answer, without smoothing and weights.
 
     Args:
         answers: with logits.

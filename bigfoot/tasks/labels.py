@@ -131,7 +131,7 @@ def _read(fields: Mapping[str, Any], attributes: Sequence[Mapping[str, str]]) ->
 
 
 def balanced_weights(shape: TaskShape, attributes: Sequence[Mapping[str, str]]) -> list[float]:
-    """Weights of classes, or of the positive examples of each label, that make up for how rare they are.
+    """Return the weights of classes, or of the positive examples of each label, that make up for how rare they are.
 
     Args:
         shape: of the head.

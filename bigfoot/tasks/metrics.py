@@ -255,7 +255,7 @@ def _floats(found: dict[str, Any]) -> Metrics:
 
 
 def concordance(truth: Floats, number: Floats) -> float:
-    """Concordance correlation: agreement in place and scale, 1 at best (Lin, 1989).
+    """Compute the concordance correlation: agreement in place and scale, 1 at best (Lin, 1989).
 
     Args:
         truth: (N,).
@@ -271,7 +271,7 @@ def concordance(truth: Floats, number: Floats) -> float:
 
 
 def calibration_error(confidences: Floats, correct: npt.NDArray[np.bool_]) -> float:
-    """Expected calibration error: distance of confidence and accuracy, by bins of one width (Guo et al., 2017).
+    """Compute the expected calibration error: confidence against accuracy, by bins of one width (Guo et al., 2017).
 
     Args:
         confidences: (N,), from 0 to 1.

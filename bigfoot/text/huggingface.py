@@ -74,7 +74,7 @@ class HuggingFaceTokenizer(Tokenizer):
         return found[0] if found else None
 
     def unknown_characters(self, text: str) -> set[str]:
-        """Characters that become the unknown token."""
+        """Return the characters that become the unknown token."""
         if self._unknown_id is None:
             return set()
         return {character for character in set(text) if self._unknown_id in self._encode(character)}

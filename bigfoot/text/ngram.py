@@ -45,7 +45,7 @@ class NgramModel:
         return sorted(ngram[0] for ngram in self.probabilities if len(ngram) == 1 and ngram[0] not in _MARKS)
 
     def score_word(self, context: Sequence[str], word: str) -> float:
-        """log10 probability of a word.
+        """Compute the log10 probability of a word.
 
         Args:
             context: words before it, ``<s>`` first at the start of a sentence; only the last ones count.
@@ -63,7 +63,7 @@ class NgramModel:
         return backoff + self.probabilities[ngram]
 
     def score(self, text: str) -> float:
-        """log10 probability of a sentence, its end among it."""
+        """Compute the log10 probability of a sentence, its end among it."""
         words = [BEGIN, *text.split(), END]
         return sum(self.score_word(words[:index], words[index]) for index in range(1, len(words)))
 

@@ -14,7 +14,7 @@ from bigfoot.text.tokenizer import SPECIALS, Tokenizer
 
 @lru_cache(maxsize=100_000)
 def pronounce(text: str, voice: str, stress: bool) -> tuple[str, ...]:
-    """Phonemes of a text; remembered, for a transcript is tokenized in every epoch and loading espeak-ng takes time.
+    """Transcribe a text into phonemes; remembered, for every epoch tokenizes it and loading espeak-ng takes time.
 
     Args:
         text: in the voice's language.

@@ -38,7 +38,7 @@ class HeadsLoss(Loss):
     outputs: ClassVar[tuple[str, ...]] = ("output_hidden_states",)
 
     def predicted_layers(self, depth: int) -> list[int]:
-        """Layers that are predicted, 1-based.
+        """Return the layers that are predicted, 1-based.
 
         Args:
             depth: layers of the teacher.

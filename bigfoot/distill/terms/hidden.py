@@ -74,7 +74,7 @@ class HiddenLoss(Loss):
     def compare(
         self, projected: Sequence[Tensor], states: Sequence[Tensor], inputs: LossInputs, frame_mask: Tensor
     ) -> LossSum:
-        """Distance from the teacher's states over some frames.
+        """Compute the distance from the teacher's states over some frames.
 
         Args:
             projected: the student's, one a match, (B, T, D) each.

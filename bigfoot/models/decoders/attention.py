@@ -34,7 +34,7 @@ class Attention(nn.Module):
         return x.view(*x.shape[:2], self.num_heads, -1).transpose(1, 2)  # (B, H, T, D / H)
 
     def project(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of (B, T, M), each (B, H, T, D / H)."""
+        """Return the keys and values of (B, T, M), each (B, H, T, D / H)."""
         return self._heads(self.k_proj(memory)), self._heads(self.v_proj(memory))
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
@@ -125,7 +125,7 @@ def causal_mask(new: int, past: int, token_mask: Tensor | None, device: torch.de
 
 
 def sinusoids(positions: Tensor, size: int) -> Tensor:
-    """Positions as sines and cosines (Vaswani et al., 2017, section 3.5): no longest text, nothing to learn.
+    """Return positions as sines and cosines (Vaswani et al., 2017, section 3.5): no longest text, nothing to learn.
 
     Args:
         positions: any shape, 0 and up.

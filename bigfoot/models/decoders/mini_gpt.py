@@ -72,7 +72,7 @@ class DecoderLayer(nn.Module):
         return [self.memory_attention, *cast("list[Attention]", list(self.stream_attentions))]
 
     def project(self, memory: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Keys and values of each stream of (B, T, S * M)."""
+        """Return the keys and values of each stream of (B, T, S * M)."""
         streams = memory.chunk(len(self._attentions), dim=-1)
         return [attention.project(stream) for attention, stream in zip(self._attentions, streams, strict=True)]
 

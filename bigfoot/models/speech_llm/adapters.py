@@ -48,7 +48,7 @@ class _Strided(nn.Module):
         self.stride = stride
 
     def count(self, lengths: Tensor) -> Tensor:
-        """Embeddings of recordings of so many frames."""
+        """Return the embeddings of recordings of so many frames."""
         return -(-lengths // self.stride)
 
 
@@ -121,7 +121,7 @@ class QueryAdapter(nn.Module):
         self.project = nn.Linear(width, output_size)
 
     def count(self, lengths: Tensor) -> Tensor:
-        """Embeddings of recordings of so many frames."""
+        """Return the embeddings of recordings of so many frames."""
         return torch.full_like(lengths, len(self.queries)).where(lengths > 0, 0)
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
@@ -168,7 +168,7 @@ class Adapter(nn.Module):
         self.norm_out.bias.zero_()
 
     def forward(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute embeddings.
+        """Compute the embeddings.
 
         Args:
             states: (B, T, D) of the encoder.

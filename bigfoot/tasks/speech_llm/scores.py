@@ -133,7 +133,7 @@ def _resample(
 
 
 def distinct(texts: Sequence[str], n: int) -> float:
-    """Share of different n-grams of words among all of a set of texts (Li et al., 2016, section 5.2).
+    """Return the share of different n-grams of words among all of a set of texts (Li et al., 2016, section 5.2).
 
     Args:
         texts: generated.

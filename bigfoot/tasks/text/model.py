@@ -52,7 +52,7 @@ class TextClassifier(nn.Module):
         return next(self.parameters()).device
 
     def parts(self) -> dict[str, nn.Module]:
-        """Parts by the names that learning rates use."""
+        """Return the parts by the names that learning rates use."""
         found: dict[str, nn.Module] = {"text": self.text}
         if self.speech is not None and self.speech.encoder is not None:
             found["encoder"] = self.speech.encoder

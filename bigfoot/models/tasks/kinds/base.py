@@ -78,7 +78,7 @@ class TaskKind:
 
 
 def binary_divergence(logits: Tensor, teacher: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of yes or no from the teacher's, element by element.
+    """Compute the Kullback-Leibler divergence of yes or no from the teacher's, element by element.
 
     Args:
         logits: of any shape.

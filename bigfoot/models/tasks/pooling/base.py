@@ -50,7 +50,7 @@ class Pooling(nn.Module):
 
 
 def masked_mean(frames: Tensor, frame_mask: Tensor) -> Tensor:
-    """Mean over the real frames, (B, D); zeros where there is none.
+    """Compute the mean over the real frames, (B, D); zeros where there is none.
 
     Args:
         frames: (B, T, D).
