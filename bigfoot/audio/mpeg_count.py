@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import struct
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from pathlib import Path
 
 from bigfoot.audio.file_bytes import FileBytes
 from bigfoot.audio.mpeg import Segment, find_segments, measure_frame, place_of_tag
+from bigfoot.paths import printable
+
+log = logging.getLogger("bigfoot")
 
 _ENCODERS = (b"LAME", b"Lavf", b"Lavc")
 """Those that do not count the frame with the header, and write a checksum; where it is 0 they did not."""
@@ -102,7 +106,11 @@ def mpeg_problem(path: Path) -> str | None:
 def _find_problem(path: bytes, size: int, _mtime_ns: int) -> str | None:
     with open(path, "rb") as file:
         data = FileBytes(file, size)
-        problems = (_segment_problem(data, segment) for segment in find_segments(data))
+        segments = find_segments(data)
+        if not segments:
+            name = printable(os.fsdecode(path))
+            log.warning("%s: damage would not be noticed, for frames of a free bit rate are not counted", name)
+        problems = (_segment_problem(data, segment) for segment in segments)
         return next((problem for problem in problems if problem), None)
 
 

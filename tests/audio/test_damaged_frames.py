@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from bigfoot.audio.files import read_audio, read_header
 from bigfoot.audio.mpeg import measure_frame
+from bigfoot.audio.mpeg_count import mpeg_problem
 from bigfoot.errors import AudioError
 
 WAVE = np.sin(440 * 2 * np.pi * np.arange(24_000) / 16_000) * 0.3 + np.random.default_rng(0).normal(size=24_000) * 0.02
@@ -148,3 +149,14 @@ def test_alac_that_lost_a_packet_is_refused(folder, how):
     path.write_bytes(new[how])
     with pytest.raises(AudioError):
         read_audio(path)
+
+
+def test_frames_that_are_not_counted_are_reported(folder, caplog):
+    """Of a free bit rate, which the header does not state."""
+    content, places, _ = encoded(folder, KINDS[3])
+    free = bytearray(content)
+    for place in places:
+        free[place + 2] &= 0x0F
+    for name, made, count in (("counted", content, 0), ("free", free, 1)):
+        (folder / f"{name}.mp3").write_bytes(made)
+        assert mpeg_problem(folder / f"{name}.mp3") is None and len(caplog.records) == count
