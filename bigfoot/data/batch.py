@@ -54,6 +54,7 @@ class Batch:
         position: where in the stream; None in evaluation.
         decoder_labels: (B, U') int64, as ``labels``, of a decoder with tokens of its own; None where there is none.
         attributes: B utterances' labels of tasks, by name.
+        moments: (B, 2) mean and standard deviation that every row was normalised with; None where none was.
     """
 
     input_values: Tensor
@@ -65,6 +66,7 @@ class Batch:
     position: Position | None = None
     decoder_labels: Tensor | None = None
     attributes: list[Mapping[str, str]] = field(default_factory=list)
+    moments: Tensor | None = None
 
     def __len__(self) -> int:
         """Number of utterances."""
@@ -74,6 +76,26 @@ class Batch:
     def input_lengths(self) -> Tensor:
         """(B,) real samples of every utterance."""
         return self.attention_mask.sum(dim=1)
+
+    def values_for(self, do_normalize: bool) -> Tensor:
+        """Return the samples normalised per utterance, or as they were before that; 0 on padding.
+
+        Args:
+            do_normalize: as of the processor of the model that gets them.
+
+        Examples:
+            >>> utterance = LoadedUtterance("a", "s", "", np.array([1.0, 3.0], np.float32))
+            >>> collate([utterance], Processor()).values_for(False).tolist()
+            [[1.0, 3.0]]
+        """
+        if do_normalize == (self.moments is not None):
+            return self.input_values
+        if self.moments is not None:
+            mean, deviation = self.moments[:, :1], self.moments[:, 1:]
+            return (self.input_values * deviation + mean).where(self.attention_mask, 0.0)
+        rows = [row[: int(length)] for row, length in zip(self.input_values, self.input_lengths, strict=True)]
+        normal = [torch.from_numpy(normalize_part(row.cpu().numpy(), None)) for row in rows]
+        return torch.nn.utils.rnn.pad_sequence(normal, batch_first=True).to(self.input_values.device)
 
     def seconds(self, sample_rate: int) -> Seconds:
         """Return audio without padding."""
@@ -91,6 +113,7 @@ class Batch:
             self.position,
             None if self.decoder_labels is None else self.decoder_labels.to(device),
             self.attributes,
+            None if self.moments is None else self.moments.to(device),
         )
 
 
@@ -203,7 +226,16 @@ def collate(utterances: Sequence[LoadedUtterance], processor: Processor, positio
         # Who asks for no labels of the head asks for none at all.
         decoder_labels=_pad_labels(utterances, processor.decoder_tokenizer if processor.tokenizer else None),
         attributes=[item.attributes for item in utterances],
+        moments=torch.tensor([_moments(item) for item in utterances]) if processor.do_normalize else None,
     )
+
+
+def _moments(utterance: LoadedUtterance) -> tuple[float, float]:
+    """Mean and standard deviation that ``normalize_part`` takes."""
+    found = utterance.moments
+    mean = np.mean(utterance.samples) if found is None else found.mean
+    variance = np.var(utterance.samples) if found is None else found.variance
+    return float(mean), float(np.sqrt(variance + 1e-7))
 
 
 def _pad_labels(utterances: Sequence[LoadedUtterance], tokenizer: Tokenizer | None) -> Tensor | None:

@@ -128,7 +128,7 @@ def outline_model(name: str | Path) -> ModelOutline:
         config = kind.read_config(path)
         if config.lora is not None:
             config = reshape_config(config, lora=None)
-        return ModelOutline(config, load_processor(path, config.vocab_size if config.ctc_head else None), path)
+        return ModelOutline(config, kind.read_processor(path, config), path)
     model, processor = kind.load(path, None)
     return ModelOutline(model.config, processor, path)
 

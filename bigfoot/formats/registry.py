@@ -12,6 +12,12 @@ from safetensors import SafetensorError
 from bigfoot.errors import ModelError
 from bigfoot.formats.checkpoint import CHECKPOINT_SUFFIXES, TENSOR_SUFFIXES, find_checkpoint
 from bigfoot.formats.fairseq import is_fairseq, load_fairseq, save_fairseq
+from bigfoot.formats.foreign_ctc import (
+    is_foreign_ctc,
+    load_foreign_ctc,
+    load_foreign_processor,
+    read_foreign_config,
+)
 from bigfoot.formats.frames import is_whisper, load_whisper, refuse_to_save
 from bigfoot.formats.huggingface import (
     config_of,
@@ -32,6 +38,11 @@ from bigfoot.text.json_files import read_json
 from bigfoot.text.tokenizers import Processor, load_processor, save_processor
 
 
+def read_usual_processor(folder: Path, config: BigfootConfig) -> Processor:
+    """Read the processor of a folder, given its model's shape."""
+    return load_processor(folder, config.vocab_size if config.ctc_head else None)
+
+
 @dataclass(frozen=True)
 class Format:
     """One format of models.
@@ -42,6 +53,7 @@ class Format:
         load: reads model and processor from a path, with the dictionary file where one was named.
         save: fills a folder with a model and its processor.
         read_config: reads the shape alone from a path; None where that takes reading the weights.
+        read_processor: reads the processor alone, given the shape.
         takes_dictionary: whether a dictionary file can be named.
         caveat: what is to be known of a model in this format, a sentence; None where there is nothing.
         leaves_out: ends of the names of tensors that the format has no place for and no output needs.
@@ -52,6 +64,7 @@ class Format:
     load: Callable[[Path, Path | None], tuple[BigfootForCTC, Processor]]
     save: Callable[[BigfootForCTC, Processor, Path], None]
     read_config: Callable[[Path], BigfootConfig] | None = None
+    read_processor: Callable[[Path, BigfootConfig], Processor] = read_usual_processor
     takes_dictionary: bool = False
     caveat: Callable[[BigfootForCTC], str | None] = lambda _: None
     leaves_out: tuple[str, ...] = ()
@@ -223,7 +236,13 @@ def _save_torchaudio(model: BigfootForCTC, processor: Processor, folder: Path) -
     save_processor(processor, folder)
 
 
-_READ_ALONE = (Format("whisper", is_whisper, load_whisper, refuse_to_save),)
+_READ_ALONE = (
+    Format("whisper", is_whisper, load_whisper, refuse_to_save),
+    Format(
+        "transformers_ctc", is_foreign_ctc, load_foreign_ctc, refuse_to_save, read_config=read_foreign_config,
+        read_processor=load_foreign_processor,
+    ),
+)  # fmt: skip
 # In the order in which they are tried.
 FORMATS = {
     format.name: format

@@ -28,6 +28,8 @@ from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.steps.step import get_step
 from bigfoot.storage.digests import describe_damage, digest_file
 from bigfoot.storage.state import forget_state, read_state, refuse_file, write_state
+from bigfoot.text.fitting import fit_text
+from bigfoot.text.tokenizer import Tokenizer
 
 log = logging.getLogger("bigfoot")
 
@@ -94,7 +96,9 @@ def transcript_problems(plan: Plan) -> Iterator[Problem]:
         yield Problem("data.transcripts", "no_labels", message)
 
 
-def choose_labels(config: Config, data: PreparedData, data_fingerprint: str, teacher: LoadedModel) -> Labels:
+def choose_labels(
+    config: Config, data: PreparedData, data_fingerprint: str, teacher: LoadedModel, tokenizer: Tokenizer | None
+) -> Labels:
     """Return the given transcripts, or compute pseudo-labels with ``data.transcripts: none`` or ``teacher``.
 
     Pseudo-labels as in Distil-Whisper (Gandhi et al., 2023, section 3.2): filtered by word error rate against the
@@ -106,6 +110,7 @@ def choose_labels(config: Config, data: PreparedData, data_fingerprint: str, tea
         data: its manifests, not modified.
         data_fingerprint: of their content.
         teacher: with CTC head and vocabulary; without them there are no labels.
+        tokenizer: that the labels are for; the teacher's texts are brought to its characters.
 
     Returns:
         See ``Labels``.
@@ -118,11 +123,13 @@ def choose_labels(config: Config, data: PreparedData, data_fingerprint: str, tea
     assert teacher.folder is not None
     least, wanted = config.distill.losses.ctc.min_confidence, wants_labels(config)
     how = [config.data.transcripts, config.data.max_label_wer, to_dict(config.evaluate.autoregressive)]
+    if tokenizer != teacher.processor.tokenizer:
+        how.append(None if tokenizer is None else tokenizer.vocabulary)
     expected = fingerprint(data_fingerprint, fingerprint_files(teacher.folder), least, wanted, how)
     folder = data.folder / "labelled"
     facts = _read_facts(folder, expected)
     if facts is None:
-        facts = _label_splits(config, data, teacher, folder)
+        facts = _label_splits(config, data, teacher, folder, tokenizer)
         if wanted and not facts["train"].num_labelled:
             bounds = f"distill.losses.ctc.min_confidence = {least:g}"
             if config.data.transcripts == "teacher":
@@ -153,7 +160,9 @@ def _read_facts(folder: Path, expected: str) -> dict[str, _SplitFacts] | None:
     return None
 
 
-def _label_splits(config: Config, data: PreparedData, teacher: LoadedModel, folder: Path) -> dict[str, _SplitFacts]:
+def _label_splits(
+    config: Config, data: PreparedData, teacher: LoadedModel, folder: Path, tokenizer: Tokenizer | None
+) -> dict[str, _SplitFacts]:
     refuse_file(folder)
     folder.mkdir(parents=True, exist_ok=True)
     # Until all splits are complete, the old facts must not describe a mixture.
@@ -169,6 +178,9 @@ def _label_splits(config: Config, data: PreparedData, teacher: LoadedModel, fold
         found = Transcripts()
         if transcribed[split]:
             found = _transcribe(split, data, teacher, config.evaluate)
+            if tokenizer is not None and tokenizer != teacher.processor.tokenizer:
+                fitted = [fit_text(text, tokenizer.characters).text for text in found.hypotheses]
+                found = replace(found, hypotheses=fitted)
         if config.data.transcripts == "teacher":
             found = _close_to_given(found, config.data.max_label_wer)
         sure = zip(found.ids, found.hypotheses, found.confidences, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from accelerate import PartialState
@@ -12,6 +12,7 @@ from accelerate.utils import set_seed
 
 from bigfoot.config import Problem
 from bigfoot.data.batches import read_transcripts
+from bigfoot.distill.bridge import Bridge
 from bigfoot.distill.cache import CacheKey, TeacherCache, write_cache
 from bigfoot.distill.loss import Targets
 from bigfoot.distill.objective import active_losses, needed_targets
@@ -40,12 +41,14 @@ class DistillationSetup:
         losses: of the step.
         processor: of the student, without a vocabulary if that does not cover the transcripts.
         teacher: the model, or its stored outputs.
+        bridge: from the teacher's outputs to the student's.
     """
 
     student: LoadedModel
     losses: LossesConfig
     processor: Processor
     teacher: BigfootForCTC | TeacherCache
+    bridge: Bridge
 
 
 class TaughtStep(TrainingStep):
@@ -82,13 +85,26 @@ class TaughtStep(TrainingStep):
         config, student = context.config, load_model(before.folder)
         own = without_teacher(self.losses(config)) if control else self.losses(config)
         processor = _usable_processor(student.processor, context.labels.manifests)
-        teacher = load_model(context.teacher.folder or config.teacher.path).model
-        source: BigfootForCTC | TeacherCache = teacher
+        loaded = load_model(context.teacher.folder or config.teacher.path)
+        source: BigfootForCTC | TeacherCache = loaded.model
         if config.distill.cache is not None and not control:
-            source = _cache_teacher(teacher, student.model, own, processor, context)
+            source = _cache_teacher(loaded, student.model, own, context)
         # Independent of all random numbers drawn before.
         set_seed(config.seed)
-        return DistillationSetup(student, own, processor, source)
+        return DistillationSetup(student, own, processor, source, _build_bridge(student, loaded, own))
+
+
+def _build_bridge(student: LoadedModel, teacher: LoadedModel, losses: LossesConfig) -> Bridge:
+    """Build the bridge for the losses of a step; without one that compares tokens, vocabularies do not matter."""
+    compares = any(loss.compares_tokens for loss in active_losses(losses).values())
+    bridge = Bridge.between(student.model.config, teacher.model.config)
+    ours, theirs = (
+        each.processor if compares else replace(each.processor, tokenizer=None) for each in (student, teacher)
+    )
+    bridge = bridge.with_processors(ours, theirs, student.model.config.vocab_size)
+    if bridge.token_map is not None and (dropped := bridge.describe_dropped(ours, theirs)):
+        log.info("distill: %s", dropped)
+    return bridge
 
 
 def taught_losses(config: Config) -> dict[str, LossesConfig]:
@@ -102,7 +118,7 @@ def taught_losses(config: Config) -> dict[str, LossesConfig]:
 
 
 def _cache_teacher(
-    teacher: BigfootForCTC, student: BigfootForCTC, losses: LossesConfig, processor: Processor, context: Context
+    loaded: LoadedModel, student: BigfootForCTC, losses: LossesConfig, context: Context
 ) -> TeacherCache:
     """Cache the teacher's outputs in the first process, unless they exist, and return the cache.
 
@@ -110,6 +126,7 @@ def _cache_teacher(
     """
     config, manifest = context.config.distill, context.labels.manifests["train"]
     assert config.cache is not None and context.teacher.folder is not None
+    teacher, processor = loaded.model, loaded.processor
     folder, state = Path(config.cache).expanduser(), PartialState()
     needed = _merge_targets([
         needed_targets(each, student.config, teacher.config) for each in taught_losses(context.config).values()
