@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from bigfoot.audio.files import read_audio
 from bigfoot.audio.pauses import cut_at_pauses
 from bigfoot.audio.recording import Moments, Recording, normalize_part
 from bigfoot.data.cuts import path_of
-from bigfoot.data.manifests import LABELS_FIELD
+from bigfoot.data.manifests import HYPOTHESES_FIELD, LABELS_FIELD
 from bigfoot.errors import DataError
 from bigfoot.text.tokenizer import Tokenizer
 from bigfoot.text.tokenizers import Processor
@@ -54,6 +54,8 @@ class Batch:
         position: where in the stream; None in evaluation.
         decoder_labels: (B, U') int64, as ``labels``, of a decoder with tokens of its own; None where there is none.
         attributes: B utterances' labels of tasks, by name.
+        hypotheses: (B, H, U'') int64 labels of H texts of another model, as ``labels``, and (B, H) their log
+            probabilities, minus infinity where an utterance has fewer; None where none has any.
         moments: (B, 2) mean and standard deviation that every row was normalised with; None where none was.
     """
 
@@ -67,6 +69,7 @@ class Batch:
     decoder_labels: Tensor | None = None
     attributes: list[Mapping[str, str]] = field(default_factory=list)
     moments: Tensor | None = None
+    hypotheses: tuple[Tensor, Tensor] | None = None
 
     def __len__(self) -> int:
         """Number of utterances."""
@@ -114,6 +117,7 @@ class Batch:
             None if self.decoder_labels is None else self.decoder_labels.to(device),
             self.attributes,
             None if self.moments is None else self.moments.to(device),
+            None if self.hypotheses is None else (self.hypotheses[0].to(device), self.hypotheses[1].to(device)),
         )
 
 
@@ -128,6 +132,7 @@ class LoadedUtterance:
         samples: (N,) at the processor's rate, not normalised.
         moments: what to normalise with where these are a piece of something longer.
         attributes: labels of tasks, by name.
+        hypotheses: texts of another model with their log probabilities.
     """
 
     id: str
@@ -136,6 +141,7 @@ class LoadedUtterance:
     samples: Samples
     moments: Moments | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
+    hypotheses: Sequence[tuple[str, float]] = ()
 
 
 @dataclass(frozen=True)
@@ -152,6 +158,8 @@ class CutSource:
     attributes: Mapping[str, str]
     room: Seconds = 0.0
     """How much later than at ``offset`` a stretch of it may start."""
+    hypotheses: tuple[tuple[str, float], ...] = ()
+    """See ``LoadedUtterance``."""
 
     @classmethod
     def of(cls, cut: Cut) -> CutSource:
@@ -169,12 +177,15 @@ class CutSource:
             seconds=cut.duration,
             attributes=(supervision.custom or {}).get(LABELS_FIELD, {}),
             room=(cut.custom or {}).get(ROOM_FIELD, 0.0),
+            hypotheses=tuple((text, score) for text, score in (supervision.custom or {}).get(HYPOTHESES_FIELD, ())),
         )
 
     def load(self, sample_rate: int) -> LoadedUtterance:
         """Read it whole."""
         samples = read_audio(self.path, offset=self.offset, duration=self.duration, sample_rate=sample_rate)
-        return LoadedUtterance(self.id, self.speaker, self.text, samples, attributes=self.attributes)
+        return LoadedUtterance(
+            self.id, self.speaker, self.text, samples, attributes=self.attributes, hypotheses=self.hypotheses
+        )
 
     def load_pieces(self, sample_rate: int, longest: Seconds | None) -> Iterator[LoadedUtterance]:
         """Yield longer cuts in pieces of one id, the first of which has the transcript."""
@@ -226,8 +237,26 @@ def collate(utterances: Sequence[LoadedUtterance], processor: Processor, positio
         # Who asks for no labels of the head asks for none at all.
         decoder_labels=_pad_labels(utterances, processor.decoder_tokenizer if processor.tokenizer else None),
         attributes=[item.attributes for item in utterances],
+        hypotheses=_pad_hypotheses(utterances, processor.tokenizer),
         moments=torch.tensor([_moments(item) for item in utterances]) if processor.do_normalize else None,
     )
+
+
+def _pad_hypotheses(
+    utterances: Sequence[LoadedUtterance], tokenizer: Tokenizer | None
+) -> tuple[Tensor, Tensor] | None:
+    most = max(len(item.hypotheses) for item in utterances)
+    if tokenizer is None or most == 0:
+        return None
+    scores = torch.full((len(utterances), most), -torch.inf)
+    rows = []
+    for row, item in enumerate(utterances):
+        texts = [text for text, _ in item.hypotheses]
+        scores[row, : len(texts)] = torch.tensor([score for _, score in item.hypotheses])
+        rows += [replace(item, text=text) for text in [*texts, *[""] * (most - len(texts))]]
+    labels = _pad_labels(rows, tokenizer)
+    assert labels is not None
+    return labels.view(len(utterances), most, -1), scores
 
 
 def _moments(utterance: LoadedUtterance) -> tuple[float, float]:

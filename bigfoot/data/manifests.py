@@ -37,6 +37,7 @@ PREPARED_FILE = "prepared.json"
 UNKNOWN_SPEAKER = "unknown"
 """Speaker of an utterance whose corpus names none."""
 LABELS_FIELD = "labels"
+HYPOTHESES_FIELD = "hypotheses"
 """Field of a supervision: labels of tasks by name."""
 TRIMMED_FIELD = "trimmed"
 """Field of a cut: seconds of silence that were cut off its ends."""
@@ -320,6 +321,22 @@ def write_relabelled(manifest: Path, texts: Mapping[str, str], path: Path) -> No
     cuts = list(read_cuts(manifest))
     for cut in cuts:
         cut.supervisions = [dataclasses.replace(cut.supervisions[0], text=texts.get(cut.id, ""))]
+    write_manifest(cuts, path, home=manifest.parent)
+
+
+def write_hypotheses(manifest: Path, found: Mapping[str, Sequence[tuple[str, float]]], path: Path) -> None:
+    """Write a manifest with a model's most probable texts beside the transcripts.
+
+    Args:
+        manifest: to read; left as it is.
+        found: texts with their log probabilities, by id, the most probable first; none for an utterance that is absent.
+        path: of the new manifest, ending in ``.jsonl.gz``.
+    """
+    cuts = list(read_cuts(manifest))
+    for cut in cuts:
+        supervision = cut.supervisions[0]
+        custom = (supervision.custom or {}) | {HYPOTHESES_FIELD: [list(each) for each in found.get(cut.id, ())]}
+        cut.supervisions = [dataclasses.replace(supervision, custom=custom)]
     write_manifest(cuts, path, home=manifest.parent)
 
 

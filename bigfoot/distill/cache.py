@@ -381,10 +381,7 @@ class TeacherCache:
 
 
 def _stack(rows: Sequence[Tensor], frames: int) -> Tensor:
-    together = torch.zeros(len(rows), frames, rows[0].shape[1])
-    for row, found in zip(together, rows, strict=True):
-        row[: len(found)] = found
-    return together
+    return torch.stack([torch.nn.functional.pad(row, (0, 0, 0, frames - len(row))) for row in rows])
 
 
 def _open_shard(path: Path) -> Any:  # noqa: ANN401 - safetensors does not type it

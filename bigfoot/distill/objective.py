@@ -136,9 +136,10 @@ class Objective(nn.Module):
         super().__init__()
         self._losses = active_losses(losses)
         self.weights = {name: loss.weight for name, loss in self._losses.items()}
-        self._comparing = [name for name, loss in self._losses.items() if loss.needs_teacher]
-        if teacher is None and self._comparing:
-            names = " and ".join(self._comparing)
+        taught = [name for name, loss in self._losses.items() if loss.needs_teacher]
+        self._comparing = [name for name in taught if self._losses[name].reads_outputs]
+        if teacher is None and taught:
+            names = " and ".join(taught)
             raise TrainingError(f"{names}: compared with a teacher, and there is none; set their weights to 0")
         self._decodes = any(loss.needs_decoder for loss in self._losses.values())
         self._outputs = dict.fromkeys((output for loss in self._losses.values() for output in loss.outputs), True)
@@ -176,7 +177,9 @@ class Objective(nn.Module):
         tokens = 0 if targets is None else int((targets >= 0).sum())
         answers = self._task_targets(batch)
         known = 0 if answers is None else int((~answers.isnan()).any(-1).sum())
-        units = {"frames": frames, "labels": labels, "tokens": tokens, "utterances": len(batch), "targets": known}
+        written = 0 if batch.hypotheses is None else int(torch.isfinite(batch.hypotheses[1]).any(-1).sum())
+        units = {"frames": frames, "labels": labels, "tokens": tokens, "utterances": len(batch), "targets": known,
+                 "hypotheses": written}  # fmt: skip
         return {name: units[loss.unit] for name, loss in self._losses.items()}
 
     def _token_targets(self, batch: Batch) -> Tensor | None:
@@ -230,7 +233,7 @@ class Objective(nn.Module):
             masked_frames = nn.functional.pad(masked_frames, (0, num_frames - masked_frames.shape[1]))
         inputs = LossInputs(
             self._shapes, student, teacher, student.frame_mask, batch.labels, masked_frames, masked_teacher,
-            self._token_targets(batch), self.steps_done, self._task_targets(batch),
+            self._token_targets(batch), self.steps_done, self._task_targets(batch), batch.hypotheses,
         )  # fmt: skip
         return {
             name: loss.compute(inputs, cast(nn.ModuleList, self.terms[name])) for name, loss in self._losses.items()

@@ -97,8 +97,9 @@ def transcript_problems(plan: Plan) -> Iterator[Problem]:
 
 
 def choose_labels(
-    config: Config, data: PreparedData, data_fingerprint: str, teacher: LoadedModel, tokenizer: Tokenizer | None
-) -> Labels:
+    config: Config, data: PreparedData, data_fingerprint: str, teacher: LoadedModel,
+    written: Tokenizer | None = None,
+) -> Labels:  # fmt: skip
     """Return the given transcripts, or compute pseudo-labels with ``data.transcripts: none`` or ``teacher``.
 
     Pseudo-labels as in Distil-Whisper (Gandhi et al., 2023, section 3.2): filtered by word error rate against the
@@ -110,7 +111,7 @@ def choose_labels(
         data: its manifests, not modified.
         data_fingerprint: of their content.
         teacher: with CTC head and vocabulary; without them there are no labels.
-        tokenizer: that the labels are for; the teacher's texts are brought to its characters.
+        written: whose characters the teacher's texts are brought to; None leaves them as they are.
 
     Returns:
         See ``Labels``.
@@ -123,13 +124,14 @@ def choose_labels(
     assert teacher.folder is not None
     least, wanted = config.distill.losses.ctc.min_confidence, wants_labels(config)
     how = [config.data.transcripts, config.data.max_label_wer, to_dict(config.evaluate.autoregressive)]
-    if tokenizer != teacher.processor.tokenizer:
-        how.append(None if tokenizer is None else tokenizer.vocabulary)
+    written = None if written == teacher.processor.tokenizer else written
+    if written is not None:
+        how.append(written.vocabulary)
     expected = fingerprint(data_fingerprint, fingerprint_files(teacher.folder), least, wanted, how)
     folder = data.folder / "labelled"
     facts = _read_facts(folder, expected)
     if facts is None:
-        facts = _label_splits(config, data, teacher, folder, tokenizer)
+        facts = _label_splits(config, data, teacher, folder, written)
         if wanted and not facts["train"].num_labelled:
             bounds = f"distill.losses.ctc.min_confidence = {least:g}"
             if config.data.transcripts == "teacher":
@@ -161,7 +163,7 @@ def _read_facts(folder: Path, expected: str) -> dict[str, _SplitFacts] | None:
 
 
 def _label_splits(
-    config: Config, data: PreparedData, teacher: LoadedModel, folder: Path, tokenizer: Tokenizer | None
+    config: Config, data: PreparedData, teacher: LoadedModel, folder: Path, written: Tokenizer | None
 ) -> dict[str, _SplitFacts]:
     refuse_file(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -178,8 +180,8 @@ def _label_splits(
         found = Transcripts()
         if transcribed[split]:
             found = _transcribe(split, data, teacher, config.evaluate)
-            if tokenizer is not None and tokenizer != teacher.processor.tokenizer:
-                fitted = [fit_text(text, tokenizer.characters).text for text in found.hypotheses]
+            if written is not None:
+                fitted = [fit_text(text, written.characters).text for text in found.hypotheses]
                 found = replace(found, hypotheses=fitted)
         if config.data.transcripts == "teacher":
             found = _close_to_given(found, config.data.max_label_wer)

@@ -26,6 +26,7 @@ from bigfoot.pipeline.context import Context
 from bigfoot.pipeline.execute import list_turns, run_turn
 from bigfoot.pipeline.facts import StepResult, log_skipped
 from bigfoot.pipeline.fingerprints import digest_files, fingerprint, fingerprint_files
+from bigfoot.pipeline.hypotheses import add_hypotheses
 from bigfoot.pipeline.inputs import (
     digest_noise,
     digest_training_data,
@@ -121,7 +122,9 @@ def _run(plan: Plan, until: str, config_path: str | None) -> Report | None:
     with PartialState().main_process_first():
         characters = find_characters(config, plan.models.writes)
         data = prepare_inputs(config, run_dir, characters, splits_until(until, config))
-        labels = choose_labels(config, data, digest_training_data(data), teacher, plan.models.writes.tokenizer)
+        written = plan.models.writes.tokenizer
+        labels = choose_labels(config, data, digest_training_data(data), teacher, written)
+        labels = add_hypotheses(config, data, labels, teacher, written)
     if until == "data":
         return None
     warn_without_transcripts(config, data)

@@ -65,8 +65,8 @@ def build_tokenizer(texts: list[str], pieces: int) -> ParakeetTokenizer:
 def build_model(args: argparse.Namespace, vocabulary: int, blank: int) -> ParakeetForCTC:
     """Build a narrow Parakeet with random weights."""
     encoder = ParakeetEncoderConfig(
-        hidden_size=args.hidden, num_hidden_layers=args.layers, num_attention_heads=4,
-        intermediate_size=4 * args.hidden, subsampling_factor=args.subsampling, subsampling_conv_channels=32, num_mel_bins=80,
+        hidden_size=args.hidden, num_hidden_layers=args.layers, num_attention_heads=4, num_mel_bins=80,
+        intermediate_size=4 * args.hidden, subsampling_factor=args.subsampling, subsampling_conv_channels=32,
         layerdrop=0.0, dropout=0.1, activation_dropout=0.1, attention_dropout=0.1, scale_input=False,
     )  # fmt: skip
     config = ParakeetCTCConfig(vocab_size=vocabulary, encoder_config=encoder.to_dict(), pad_token_id=blank)

@@ -28,8 +28,8 @@ KINDS = {
 }  # fmt: skip
 
 
-def save_foreign(folder, kind, letters=LETTERS, seed=0):
-    """Write a narrow random model with a vocabulary of letters, the blank last; return the model."""
+def save_foreign(folder, kind, letters=LETTERS, seed=0, confidence=1.0):
+    """Write a narrow random model with a vocabulary of letters, the blank last, its logits so many times larger."""
     model_class, config_class, encoder_class, extractor_class, more = KINDS[kind]
     torch.manual_seed(seed)
     encoder = encoder_class(**ENCODER, **more).to_dict()
@@ -38,6 +38,7 @@ def save_foreign(folder, kind, letters=LETTERS, seed=0):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn(parameter.shape)
+        model.ctc_head.weight *= confidence
     model.save_pretrained(folder)
     extractor_class(feature_size=more["num_mel_bins"]).save_pretrained(folder)
     library = Tokenizer(models.BPE({letter: index for index, letter in enumerate(letters)}, [], unk_token="<unk>"))
@@ -94,7 +95,7 @@ def test_the_outline_says_when_frames_are(foreign):
 
 @pytest.mark.slow
 def test_an_impulse_is_in_the_frames_that_the_timing_says(foreign):
-    # What moves when a click moves: the frame of most change stands where its centre is said to be.
+    # What moves when a click moves: the frame of most change stands where its centre should be.
     _, folder = foreign
     model = load_model(folder).model
     timing = frame_timing(model.config)

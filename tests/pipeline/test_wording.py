@@ -119,6 +119,9 @@ CASES = [
     ["teacher.path=<small_vocabulary>", "student.path=<teacher>"],
     ["student.path=<quantized>"],
     ["student.path=<pieces>"],
+    ["teacher.path=<whisper>", "student.path=<teacher>", "distill.losses.nbest={weight: 1, size: 9, beam_size: 2}",
+     "distill.losses.logit_kl.weight=0"],
+    ["teacher.path=<teacher>", "student.path=<mute>", "distill.losses.nbest.weight=1", "finetune.head=new"],
     ["teacher.path=<whisper>", "student.path=<teacher>", "distill.losses.attention.weight=1"],
     ["student.path=<teacher>", "steps=[distill]"],
 ]  # fmt: skip

@@ -34,8 +34,8 @@ def loss_problems(
     """
     refusal = _refused_vocabularies(models)
     teacher = models.teacher.config
-    if refusal == "":
-        # Brought to the student's tokens, posteriors are over as many.
+    if refusal is not None:
+        # Brought to the student's tokens, posteriors are over as many; if they cannot be, that is one problem.
         teacher = copy.copy(teacher)
         teacher.vocab_size = models.student.vocab_size
     found = list(objective_problems(losses, models.student, teacher, f"{step}.losses"))

@@ -23,6 +23,7 @@ from bigfoot.pipeline.context import Context
 from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.fingerprints import fingerprint_files
 from bigfoot.pipeline.plan import Plan
+from bigfoot.pipeline.registry import STEPS
 from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.steps.loss_checks import loss_problems
 from bigfoot.pipeline.steps.step import get_step
@@ -113,7 +114,7 @@ def taught_losses(config: Config) -> dict[str, LossesConfig]:
     Args:
         config: of the run.
     """
-    steps = [get_step(name) for name in dict.fromkeys(config.steps)]
+    steps = [get_step(name) for name in dict.fromkeys(config.steps) if name in STEPS]
     return {step.name: step.losses(config) for step in steps if isinstance(step, TaughtStep)}
 
 
