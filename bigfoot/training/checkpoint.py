@@ -18,6 +18,7 @@ from bigfoot.storage.digests import find_damage
 from bigfoot.storage.ownership import OWN_OR_EDITED, Earlier, check_folder
 from bigfoot.storage.replace import recover_folder, replace_folder
 from bigfoot.storage.state import parse_as
+from bigfoot.training.processes import is_lost, lost_process
 
 log = logging.getLogger("bigfoot")
 
@@ -48,6 +49,7 @@ class Progress:
         recent_losses: of the last steps, to detect an exploding one.
         left_out: steps, 1-based, before which a window was skipped; one entry per window.
         exploded: steps, 1-based, whose loss exploded.
+        batches_per_step: of all processes together; 0 in checkpoints of versions that did not note it.
     """
 
     fingerprint: str
@@ -61,6 +63,7 @@ class Progress:
     recent_losses: list[float] = field(default_factory=list)
     left_out: list[int] = field(default_factory=list)
     exploded: list[int] = field(default_factory=list)
+    batches_per_step: int = 0
 
 
 def save_checkpoint(accelerator: Accelerator, progress: Progress, folder: Path) -> None:
@@ -95,6 +98,8 @@ def save_checkpoint(accelerator: Accelerator, progress: Progress, folder: Path) 
             write(folder)
     # safetensors and torch wrap the system's error in errors of their own.
     except Exception as error:
+        if is_lost(error):
+            raise lost_process(error) from error
         if accelerator.is_main_process and not announced:
             broadcast_object_list([None])
         raise not_written("the checkpoint", progress.step, folder, folder, error) from error
@@ -177,7 +182,10 @@ def load_checkpoint(
 def _read_progress(folder: Path, fingerprint: str, best: Path | None) -> tuple[Progress | None, str]:
     """Return its progress, or what is damaged; neither for a checkpoint of other settings."""
     try:
-        progress: Progress = parse_as(Progress, json.loads((folder / "progress.json").read_bytes()))
+        content = json.loads((folder / "progress.json").read_bytes())
+        if isinstance(content, dict):
+            content.setdefault("batches_per_step", 0)
+        progress: Progress = parse_as(Progress, content)
     except (OSError, ValueError, RecursionError) as error:
         return None, f"progress.json: {error}"
     if progress.fingerprint != fingerprint:

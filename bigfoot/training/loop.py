@@ -23,6 +23,7 @@ from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, 
 from bigfoot.training.dev import DevJudge, TranscriptJudge
 from bigfoot.training.guards import check_half_precision, describe_rates, find_broken
 from bigfoot.training.optim import Schedule, build_optimizer, build_scheduler
+from bigfoot.training.processes import join_processes, lost_processes_named
 from bigfoot.training.protocol import TrainingObjective
 from bigfoot.training.run import TrainingResult, TrainingRun
 from bigfoot.training.watch import LossWatch
@@ -56,6 +57,7 @@ class Trainer:
 
     def __init__(self, objective: TrainingObjective, run: TrainingRun) -> None:
         self.run, self.config = run, run.config
+        join_processes()
         self.precision = choose_precision(run.precision)
         self.accelerator = Accelerator(
             mixed_precision=self.precision, log_with=run.trackers or None,
@@ -80,6 +82,7 @@ class Trainer:
         objective.move_teacher(self.accelerator.device)
         self._check_precision()
         self.progress, self._audio_seconds = Progress(run.fingerprint), 0.0
+        self._accumulated = self.config.gradient_accumulation_steps
         bad_batches, rank = run.folder / "bad_batches", self.accelerator.process_index
         self.watch = LossWatch(run.name, self.config, self.precision, bad_batches, rank)
 
@@ -97,14 +100,20 @@ class Trainer:
             See ``TrainingResult``.
 
         Raises:
-            TrainingError: too many non-finite or exploding losses; a checkpoint that cannot be written or read.
+            TrainingError: too many non-finite or exploding losses; a checkpoint that cannot be written or read; a process
+                of the training that was lost.
         """
+        with lost_processes_named():
+            return self._train()
+
+    def _train(self) -> TrainingResult:
         found = load_checkpoint(
             self.accelerator, self._checkpoint, self.run.fingerprint, self.run.folder / "best"
         )
         if found is not None:
             self.progress = found
             log.info("%s: %s %d", self.run.name, RESUMING, found.step)
+        self._share_batches()
         if self.run.trackers:
             self.accelerator.init_trackers(self.run.name)
         self.step_model.train()
@@ -129,6 +138,16 @@ class Trainer:
             best_step=progress.best_step, records=progress.records, seconds=progress.seconds,
             notes=list(progress.notes.values()),
         )  # fmt: skip
+
+    def _share_batches(self) -> None:
+        """Let a resumed training, on however many processes, take as many batches to a step as before."""
+        processes, wanted = self.accelerator.num_processes, self.progress.batches_per_step
+        if wanted:
+            self._accumulated = max(1, round(wanted / processes))
+        self.progress.batches_per_step = self._accumulated * processes
+        if wanted and self.progress.batches_per_step != wanted:
+            self._note("batches_per_step", f"{processes} processes cannot share the {wanted} batches that a step had "
+                       f"before: from step {self.progress.step} on it has {self.progress.batches_per_step}")  # fmt: skip
 
     def _is_patience_over(self) -> bool:
         """Return whether dev has not improved for ``patience`` evaluations; a resumed training finds the same."""
@@ -177,7 +196,7 @@ class Trainer:
         schedule advances, and the next window replaces it.
         """
         while True:
-            window = [next(stream) for _ in range(self.config.gradient_accumulation_steps)]
+            window = [next(stream) for _ in range(self._accumulated)]
             # Every process has its own batches, of about as much audio.
             seconds = sum(batch.seconds(self.run.processor.sample_rate) for batch in window)
             self._audio_seconds += seconds * self.accelerator.num_processes
@@ -193,7 +212,7 @@ class Trainer:
             self._note("zero_rate", describe_rates(self.optimizer.param_groups))
         self._update()
         self.progress.step += 1
-        position = window[-1].position
+        position = window[-1].through or window[-1].position
         assert position is not None
         self.progress.position = position
         loss = sum(self.objective.weights[name] * value for name, value in values.items())
