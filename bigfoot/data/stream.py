@@ -61,7 +61,7 @@ def training_batches(
         seed: of order and augmentation.
         start: first position; batches before it are skipped without reading audio.
         rank: of this process among ``world_size``, which take turns in one stream: together they get what one process
-            would, batch for batch, whatever their number. An epoch's last batches may go along with the next one's first.
+            would, batch for batch, whatever their number; the last of an epoch may go with the first of the next.
         world_size: number of processes.
 
     Returns:

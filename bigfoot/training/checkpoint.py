@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,13 +67,16 @@ class Progress:
     batches_per_step: int = 0
 
 
-def save_checkpoint(accelerator: Accelerator, progress: Progress, folder: Path) -> None:
+def save_checkpoint(
+    accelerator: Accelerator, progress: Progress, folder: Path, save: Callable[[Path], None] | None = None
+) -> None:
     """Write weights, optimizer, schedule, random states and progress beside the last checkpoint, then rename.
 
     Args:
         accelerator: whose prepared parts are saved.
         progress: saved with them.
         folder: of the checkpoint.
+        save: writes everything but the progress; ``Accelerator.save_state`` by default.
 
     Raises:
         TrainingError: it could not be written (disk full, a size limit, no folder); the last one is still there.
@@ -86,7 +90,7 @@ def save_checkpoint(accelerator: Accelerator, progress: Progress, folder: Path) 
         beside = _share(beside)
         # It warns of every shared kernel that it stores once, which is intended and tested.
         with muted("accelerate.utils.other"):
-            accelerator.save_state(str(beside))
+            accelerator.save_state(str(beside)) if save is None else save(beside)
         if accelerator.is_main_process:
             (beside / "progress.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
         accelerator.wait_for_everyone()
@@ -141,7 +145,8 @@ def not_written(what: str, step: int, folder: Path, checkpoint: Path, error: Exc
 
 
 def load_checkpoint(
-    accelerator: Accelerator, folder: Path, fingerprint: str, best: Path | None = None
+    accelerator: Accelerator, folder: Path, fingerprint: str, best: Path | None = None,
+    load: Callable[[Path], None] | None = None,
 ) -> Progress | None:
     """Load a checkpoint; a damaged one is logged and ignored.
 
@@ -150,6 +155,7 @@ def load_checkpoint(
         folder: of the checkpoint.
         fingerprint: of the current configuration.
         best: folder of the best model so far; a checkpoint that refers to it needs it.
+        load: reads what ``save`` of ``save_checkpoint`` wrote; ``Accelerator.load_state`` by default.
 
     Returns:
         Its progress; None if there is no checkpoint, or it is damaged or of other settings.
@@ -173,7 +179,7 @@ def load_checkpoint(
     if progress is None:
         return None
     try:
-        accelerator.load_state(str(folder))
+        accelerator.load_state(str(folder)) if load is None else load(folder)
     except Exception as error:
         raise TrainingError(f"the checkpoint in {folder} cannot be read ({error}); remove it to start over") from error
     return progress
