@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -78,8 +78,7 @@ class Trainer:
         )  # fmt: skip
         set_seed(run.seed)
         self.objective = objective
-        self.step_model: Any = objective
-        self.step_model.to(self.accelerator.device)  # before it is sharded
+        self.step_model = cast(nn.Module, objective).to(self.accelerator.device)
         self._check_precision()
         self.sharding = self._shard()
         parts: dict[str, nn.Module] = {name: part for hook in run.hooks for name, part in hook.inner_parts().items()}
