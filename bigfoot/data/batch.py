@@ -132,6 +132,8 @@ class CutSource:
     attributes: Mapping[str, str]
     room: Seconds = 0.0
     """How much later than at ``offset`` a stretch of it may start."""
+    channel: int | None = None
+    """Of several, the one that is read; None for their mean."""
 
     @classmethod
     def of(cls, cut: Cut) -> CutSource:
@@ -149,11 +151,14 @@ class CutSource:
             seconds=cut.duration,
             attributes=(supervision.custom or {}).get(LABELS_FIELD, {}),
             room=(cut.custom or {}).get(ROOM_FIELD, 0.0),
+            channel=cut.channel if isinstance(cut.channel, int) and cut.recording.num_channels > 1 else None,
         )
 
     def load(self, sample_rate: int) -> LoadedUtterance:
         """Read it whole."""
-        samples = read_audio(self.path, offset=self.offset, duration=self.duration, sample_rate=sample_rate)
+        samples = read_audio(
+            self.path, offset=self.offset, duration=self.duration, sample_rate=sample_rate, channel=self.channel
+        )
         return LoadedUtterance(self.id, self.speaker, self.text, samples, attributes=self.attributes)
 
     def load_pieces(self, sample_rate: int, longest: Seconds | None) -> Iterator[LoadedUtterance]:
@@ -162,7 +167,7 @@ class CutSource:
             yield self.load(sample_rate)
             return
         size = round(self.seconds * sample_rate)
-        stretch = Recording(self.path, size, sample_rate, offset=self.offset, duration=self.duration)
+        stretch = Recording(self.path, size, sample_rate, None, self.offset, self.duration, self.channel)
         for piece in cut_at_pauses(stretch, longest=longest):
             text = "" if piece.index else self.text
             yield LoadedUtterance(self.id, self.speaker, text, piece.samples, piece.moments, self.attributes)
