@@ -90,6 +90,7 @@ def test_the_loss_is_transformers_with_their_reduction(build_huggingface, speech
 
 FRESH = {
     "wav2vec2": {},
+    "unispeech": {},
     "hubert": {},
     "wavlm": {"num_buckets": 320, "max_bucket_distance": 800},
     "data2vec-audio": {"num_conv_pos_embeddings": 5, "conv_pos_kernel_size": 19, "feat_extract_norm": "layer"},
