@@ -65,11 +65,13 @@ FAMILY_STRUCTURES = {
                  "num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 7},
     "unispeech": GROUP | {"family": "unispeech"},
     "unispeech-sat": LAYER | {"family": "unispeech-sat"},
+}  # fmt: skip
+BLOCK_STRUCTURES = {
     "conformer": GROUP | WAVE_CONFORMER | {"position_embeddings_type": "relative"},
     "conformer-rotary": LAYER | WAVE_CONFORMER | {"position_embeddings_type": "rotary"},
     "w2v-bert": BERT,
-}  # fmt: skip
-STRUCTURES |= FAMILY_STRUCTURES
+}
+STRUCTURES |= FAMILY_STRUCTURES | BLOCK_STRUCTURES
 NO_DROPOUT = dict.fromkeys(
     ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout"), 0.0
 )

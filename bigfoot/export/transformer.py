@@ -10,13 +10,14 @@ from torch import nn
 
 from bigfoot.export.positions import PositionWriter
 from bigfoot.models.attention import ReusedAttention, SelfAttention
+from bigfoot.models.feed_forward import FeedForward
 from bigfoot.models.relative_bias import (
     GATE_FEATURES,
     GatedRelativeAttention,
     RelativePositionAttention,
     relative_buckets,
 )
-from bigfoot.models.transformer import EncoderLayer, FeedForward
+from bigfoot.models.transformer import EncoderLayer
 
 _FAR_BELOW = 1e9
 _KEY_STEP = 64

@@ -12,10 +12,10 @@ from torch.nn.utils import parametrize
 
 from bigfoot.models.attention import keep_values
 from bigfoot.models.configuration import BigfootConfig
-from bigfoot.models.fake_int8 import install_fake_int8_
 from bigfoot.models.conformer import PointwiseConv
 from bigfoot.models.conformer_attention import ConformerAttention
 from bigfoot.models.conformer_positions import RotaryPositions
+from bigfoot.models.fake_int8 import install_fake_int8_
 from bigfoot.models.feature_encoder import FeatureEncoder, FeatureProjection
 from bigfoot.models.frames.base import prepend_prompts
 from bigfoot.models.log_mel import LogMel

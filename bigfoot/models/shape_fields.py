@@ -113,7 +113,8 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("mask_time_min_masks", "mask_feature_min_masks"), Whole(least=0)),
     **dict.fromkeys(
         ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout",
-         "layerdrop", "conformer_conv_dropout", "mask_time_prob", "mask_feature_prob", "layer_norm_eps", "initializer_range"),
+         "layerdrop", "conformer_conv_dropout", "mask_time_prob", "mask_feature_prob", "layer_norm_eps",
+         "initializer_range"),
         Share(),
     ),
     **dict.fromkeys(

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers import SeamlessM4TFeatureExtractor
 
 from bigfoot.audio.files import read_audio
 from bigfoot.formats.folder import load_model
@@ -29,6 +30,32 @@ def test_hidden_states_and_logits_are_transformers(structure, build_huggingface,
 
 def test_every_family_is_transformers(family, build_huggingface, speech, tmp_path):
     check_parity(build_huggingface(family), tmp_path, speech)
+
+
+@pytest.mark.parametrize("structure", ["conformer", "conformer-rotary"])
+def test_conformers_are_transformers(structure, build_huggingface, speech, tmp_path):
+    check_parity(build_huggingface(structure), tmp_path, speech[:1])
+
+
+def test_filter_banks_are_transformers(build_huggingface, speech, tmp_path):
+    theirs, extractor = build_huggingface("w2v-bert"), SeamlessM4TFeatureExtractor()
+    theirs.save_pretrained(tmp_path)
+    extractor.save_pretrained(tmp_path)
+    loaded = load_model(tmp_path)
+    assert not loaded.processor.do_normalize
+    # An odd number of windows too, of which the last is left out: its frame would be half padding.
+    for wave in (0.1 * speech[0], 0.1 * speech[0][:, :9_040]):
+        given = extractor(wave[0].numpy(), sampling_rate=16_000, return_tensors="pt")
+        with torch.no_grad():
+            expected, found = (model(**inputs, output_hidden_states=True) for model, inputs in (
+                (theirs, given), (loaded.model, {"input_values": wave}),
+            ))  # fmt: skip
+        frames = int(given["attention_mask"].sum())
+        pairs = zip((*found.hidden_states, found.logits), (*expected.hidden_states, expected.logits), strict=True)
+        for here, there in pairs:
+            assert here.shape[1] == frames
+            assert (here - there[:, :frames]).abs().max() < 1e-4
+        assert expected.logits.std() > 1e-2
 
 
 def test_real_audio_comes_first(speech, real_corpora):

@@ -106,5 +106,8 @@ def test_integers_without_their_scales_are_no_weights(saved):
 def test_which_heads_were_left_out():
     renamed = rename_to_current(dict.fromkeys([*HEADS, "lm_head.bias"], torch.ones(1)), "hubert")
     assert set(renamed.tensors) == {"lm_head.bias"}
-    assert renamed.pretraining == {"quantizer", "project_hid", "project_q", "final_proj", "label_embs_concat"}
+    assert renamed.pretraining == {
+        "quantizer", "project_hid", "project_q", "final_proj", "label_embs_concat", "ctc_proj", "speaker_proj",
+        "label_embeddings_concat", "layer_norm_for_extract",
+    }  # fmt: skip
     assert renamed.other == {"classifier", "projector", "layer_weights", "tdnn", "objective", "feature_extractor"}

@@ -20,6 +20,9 @@ ENCODERS = {
     ),
     "data2vec": ("data2vec", {}),
     "unispeech-sat": ("unispeech-sat", {}),
+    "conformer": ("conformer", {}),
+    "conformer with rotary positions": ("conformer-rotary", {}),
+    "w2v-bert": ("w2v-bert", {}),
 }
 SHORTER_THAN_A_FRAME = 211
 
