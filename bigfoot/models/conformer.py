@@ -10,6 +10,7 @@ from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.conformer_attention import ConformerAttention
 from bigfoot.models.feed_forward import FeedForward
 from bigfoot.models.low_rank import factor_linears_
+from bigfoot.models.plain_names import ranks_by_path
 
 
 class PointwiseConv(nn.Linear):
@@ -106,7 +107,7 @@ class ConformerLayer(nn.Module):
         self.ffn2_layer_norm = self._build_norm(config, widths[1])
         self.ffn2 = FeedForward(config, widths[1]) if widths[1] else None
         self.final_layer_norm = nn.LayerNorm(config.hidden_size, eps=config.block_norm_eps)
-        factor_linears_(self, config.ranks_of_layers[index])
+        factor_linears_(self, ranks_by_path(config, index))
 
     @staticmethod
     def _build_norm(config: BigfootConfig, size: int) -> nn.LayerNorm | None:

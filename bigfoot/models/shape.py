@@ -18,10 +18,7 @@ FAMILY_PREFIXES = {
 """Families by their model_type in transformers, with the prefix of the encoder's tensors there."""
 
 LINEARS = ("q_proj", "k_proj", "v_proj", "out_proj", "intermediate_dense", "output_dense")
-"""Linear maps of a layer that can have a low rank: of its attention, then of its feed-forward block.
-
-Conformer layers have two such blocks, whose maps have one rank.
-"""
+"""Linear maps of a layer that can have a low rank: of its attention, then of its feed-forward blocks."""
 
 
 class Shape(BlockShape):
@@ -238,6 +235,8 @@ class Shape(BlockShape):
     def linear_shapes(self, layer: int) -> dict[str, tuple[int, int]]:
         """Return (features in, features out) of each linear map that a layer has, by ``LINEARS``.
 
+        Those of a conformer's first feed-forward block have ``first_`` before their names.
+
         Args:
             layer: 0-based.
         """
@@ -245,6 +244,8 @@ class Shape(BlockShape):
         maps = ("q_proj", "k_proj", "v_proj") if self.reused_maps[layer] is None else ("v_proj",)
         attention = dict.fromkeys(maps, (size, inner)) | {"out_proj": (inner, size)} if inner else {}
         feed_forward = {"intermediate_dense": (size, width), "output_dense": (width, size)} if width else {}
+        if first := self.first_widths_of_layers[layer]:
+            feed_forward |= {"first_intermediate_dense": (size, first), "first_output_dense": (first, size)}
         return attention | feed_forward
 
     @property

@@ -13,6 +13,7 @@ from bigfoot.models.conformer_positions import RotaryPositions
 from bigfoot.models.feed_forward import FeedForward
 from bigfoot.models.low_rank import factor_linears_
 from bigfoot.models.outputs import SpeechEncoderOutput
+from bigfoot.models.plain_names import ranks_by_path
 from bigfoot.models.positional import build_positional_conv
 from bigfoot.models.relative_bias import GatedRelativeAttention, RelativePositionAttention
 from bigfoot.models.time_reduction import TimeReduction
@@ -62,7 +63,7 @@ class EncoderLayer(nn.Module):
         self.layer_norm = self._build_norm(config, self.attention is not None)
         self.feed_forward = FeedForward(config, width) if width else None
         self.final_layer_norm = self._build_norm(config, self.feed_forward is not None)
-        factor_linears_(self, config.ranks_of_layers[index])
+        factor_linears_(self, ranks_by_path(config, index))
 
     def _build_norm(self, config: BigfootConfig, has_block: bool) -> nn.LayerNorm | None:
         needed = has_block or not self.norm_first
