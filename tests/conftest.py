@@ -65,13 +65,11 @@ FAMILY_STRUCTURES = {
                  "num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 7},
     "unispeech": GROUP | {"family": "unispeech"},
     "unispeech-sat": LAYER | {"family": "unispeech-sat"},
-}  # fmt: skip
-BLOCK_STRUCTURES = {
     "conformer": GROUP | WAVE_CONFORMER | {"position_embeddings_type": "relative"},
     "conformer-rotary": LAYER | WAVE_CONFORMER | {"position_embeddings_type": "rotary"},
     "w2v-bert": BERT,
-}
-STRUCTURES |= FAMILY_STRUCTURES | BLOCK_STRUCTURES
+}  # fmt: skip
+STRUCTURES |= FAMILY_STRUCTURES
 NO_DROPOUT = dict.fromkeys(
     ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout"), 0.0
 )
@@ -175,6 +173,16 @@ def build_huggingface():
         return model.eval()
 
     return build
+
+
+def inputs_of(theirs, wave):
+    """Inputs of a model of transformers', and how many frames are real: an odd window's frame is half padding."""
+    from transformers import SeamlessM4TFeatureExtractor
+
+    if theirs.main_input_name == "input_values":
+        return {"input_values": wave}, None
+    given = SeamlessM4TFeatureExtractor()(wave[0].numpy(), sampling_rate=16_000, return_tensors="pt")
+    return given, int(given["attention_mask"].sum())
 
 
 def roughen_(model):

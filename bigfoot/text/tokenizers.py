@@ -31,6 +31,19 @@ _EXTRACTOR: dict[str, Rule] = {
 
 
 @dataclass(frozen=True)
+class FilterBanks:
+    """Log-mel filter banks that a model of transformers takes in place of samples.
+
+    Args:
+        bins: filters.
+        stride: windows beside each other in one frame.
+    """
+
+    bins: int
+    stride: int
+
+
+@dataclass(frozen=True)
 class Processor:
     """Normalization of audio and the tokenizers of a model.
 
@@ -99,12 +112,13 @@ def extractor_settings(folder: Path) -> dict[str, Any]:
     return settings
 
 
-def save_processor(processor: Processor, folder: str | Path) -> None:
+def save_processor(processor: Processor, folder: str | Path, banks: FilterBanks | None = None) -> None:
     """Write the files from which ``load_processor`` and transformers, old or new, make the same processor.
 
     Args:
         processor: what to write.
         folder: the model folder; made where missing.
+        banks: that transformers' class is to compute; None where its model takes samples.
 
     Examples:
         >>> import tempfile
@@ -128,6 +142,11 @@ def save_processor(processor: Processor, folder: str | Path) -> None:
         "do_normalize": processor.do_normalize,
         "return_attention_mask": processor.return_attention_mask,
     }
+    named = {"processor_class": "Wav2Vec2Processor"}
+    if banks is not None:
+        named = {"processor_class": "Wav2Vec2BertProcessor"}
+        extractor |= {"feature_extractor_type": FILTER_BANKS, "feature_size": banks.bins, "num_mel_bins": banks.bins,
+                      "stride": banks.stride, "return_attention_mask": True}  # fmt: skip
     if processor.tokenizer is None:
         write_json(folder / "preprocessor_config.json", extractor)
         return
@@ -136,7 +155,6 @@ def save_processor(processor: Processor, folder: str | Path) -> None:
         write_json(folder / "preprocessor_config.json", extractor)
         save_tokenizer(processor.tokenizer, folder)
         return
-    named = {"processor_class": "Wav2Vec2Processor"}
     write_json(folder / "preprocessor_config.json", extractor | named)
     write_json(folder / "processor_config.json", {"feature_extractor": extractor} | named)
     save_vocabulary(processor.tokenizer, folder, named)
