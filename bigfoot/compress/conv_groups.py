@@ -127,7 +127,7 @@ def check_init(shape: BigfootConfig, config: ConvGroups) -> Iterator[Problem]:
 
 
 def _is_dense(shape: BigfootConfig) -> bool:
-    return not shape.conv_sharing and set(shape.groups_of_convs) == {1}
+    return not shape.conv_sharing and set(shape.groups_of_convs) <= {1}
 
 
 @technique("conv_groups", ConvGroups, _reshape, check_init)

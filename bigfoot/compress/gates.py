@@ -266,7 +266,9 @@ def _find_sizes(
         for place, prefixes in blocks.items():
             if name.startswith(prefixes):
                 touched.setdefault(name, []).append(place)
-    return [(named[name_in_model(name, model.config)].numel(), places) for name, places in touched.items()]
+    # Stored statistics of a norm are no parameters.
+    sizes = ((named.get(name_in_model(name, model.config)), places) for name, places in touched.items())
+    return [(parameter.numel(), places) for parameter, places in sizes if parameter is not None]
 
 
 def _gated_modules(model: BigfootForCTC, places: Iterable[Place]) -> Iterator[tuple[Place, nn.Module]]:
