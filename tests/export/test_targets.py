@@ -27,6 +27,7 @@ BUILD = {"openvino": build_openvino, "torch-export": build_torch_export}
 SAMPLES = (1600, 16_000, 7000, 90_001, 3200)
 UNRECORDED = {"shared": "a time reduction"}
 UNRECORDED |= dict.fromkeys(("wavlm", "wavlm-large", "pruned", "one-head"), "position bias")
+UNRECORDED |= dict.fromkeys(("conformer", "conformer-rotary", "w2v-bert"), "conformer layers")
 RECORDED = {"grouped-layer-norm", "reused"}
 """Shapes that a program is recorded of, which takes seconds each: they have what changes its graph."""
 
@@ -69,7 +70,7 @@ def test_openvino_answers_as_pytorch_in_every_family(family, build_model, proces
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "family",
-    ["hubert-batch-norm", "data2vec", "wavlm", "wavlm-large", "conformer", "conformer-rotary", "w2v-bert"],
+    ["hubert-batch-norm", "data2vec", "wavlm", "wavlm-large", "conformer", "w2v-bert"],
 )
 def test_a_program_answers_as_pytorch_in_families_that_change_it(family, build_model, processor):
     compare(build_model(family, num_hidden_layers=1), processor, "torch-export", family)
