@@ -75,7 +75,7 @@ def _has_wandb_key() -> bool:
 def _mlflow(tracked: Tracked) -> GeneralTracker:
     if "MLFLOW_TRACKING_URI" not in os.environ:
         mlflow: Any = importlib.import_module("mlflow")
-        # Newer versions refuse plain files, unless they are told that these are wanted.
+        # Newer versions refuse a store of plain files, unless this is set.
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         mlflow.set_tracking_uri((tracked.run_dir / "mlruns").absolute().as_uri())
     return MLflowTracker(PROJECT, run_name=tracked.name)
