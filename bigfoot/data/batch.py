@@ -32,7 +32,7 @@ class Position:
 
     Args:
         epoch: 0 for the first pass over the manifest.
-        batch: batches of this epoch that were consumed, the one it travels with included.
+        batch: batches of this epoch that were consumed by all processes, the one it travels with included.
     """
 
     epoch: int = 0
@@ -57,6 +57,7 @@ class Batch:
         hypotheses: (B, H, U'') int64 labels of H texts of another model, as ``labels``, and (B, H) their log
             probabilities, minus infinity where an utterance has fewer; None where none has any.
         moments: (B, 2) mean and standard deviation that every row was normalised with; None where none was.
+        through: position behind the batches that all processes get with this one; None where there is one process.
     """
 
     input_values: Tensor
@@ -70,6 +71,7 @@ class Batch:
     attributes: list[Mapping[str, str]] = field(default_factory=list)
     moments: Tensor | None = None
     hypotheses: tuple[Tensor, Tensor] | None = None
+    through: Position | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         """Number of utterances."""
@@ -118,6 +120,7 @@ class Batch:
             self.attributes,
             None if self.moments is None else self.moments.to(device),
             None if self.hypotheses is None else (self.hypotheses[0].to(device), self.hypotheses[1].to(device)),
+            through=self.through,
         )
 
 
@@ -160,6 +163,8 @@ class CutSource:
     """How much later than at ``offset`` a stretch of it may start."""
     hypotheses: tuple[tuple[str, float], ...] = ()
     """See ``LoadedUtterance``."""
+    channel: int | None = None
+    """Of several, the one that is read; None for their mean."""
 
     @classmethod
     def of(cls, cut: Cut) -> CutSource:
@@ -178,11 +183,14 @@ class CutSource:
             attributes=(supervision.custom or {}).get(LABELS_FIELD, {}),
             room=(cut.custom or {}).get(ROOM_FIELD, 0.0),
             hypotheses=tuple((text, score) for text, score in (supervision.custom or {}).get(HYPOTHESES_FIELD, ())),
+            channel=cut.channel if isinstance(cut.channel, int) and cut.recording.num_channels > 1 else None,
         )
 
     def load(self, sample_rate: int) -> LoadedUtterance:
         """Read it whole."""
-        samples = read_audio(self.path, offset=self.offset, duration=self.duration, sample_rate=sample_rate)
+        samples = read_audio(
+            self.path, offset=self.offset, duration=self.duration, sample_rate=sample_rate, channel=self.channel
+        )
         return LoadedUtterance(
             self.id, self.speaker, self.text, samples, attributes=self.attributes, hypotheses=self.hypotheses
         )
@@ -193,7 +201,7 @@ class CutSource:
             yield self.load(sample_rate)
             return
         size = round(self.seconds * sample_rate)
-        stretch = Recording(self.path, size, sample_rate, offset=self.offset, duration=self.duration)
+        stretch = Recording(self.path, size, sample_rate, None, self.offset, self.duration, self.channel)
         for piece in cut_at_pauses(stretch, longest=longest):
             text = "" if piece.index else self.text
             yield LoadedUtterance(self.id, self.speaker, text, piece.samples, piece.moments, self.attributes)

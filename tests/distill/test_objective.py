@@ -54,7 +54,7 @@ EVERYTHING = weigh(
     gram=GramLoss(1.1), value_relation=ValueRelationLoss(1.2),
 )  # fmt: skip
 
-TASK_UNITS = ("targets", "utterances")
+TASK_UNITS = ("targets", "utterances", "hypotheses")
 WITHOUT_DECODER = [
     name
     for name, loss in losses_by_name(LossesConfig()).items()
