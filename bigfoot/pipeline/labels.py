@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from accelerate import PartialState
@@ -14,6 +15,7 @@ from bigfoot.config import Problem, to_dict
 from bigfoot.data.batches import evaluation_batches
 from bigfoot.data.manifests import PreparedData, write_relabelled
 from bigfoot.decoding.greedy import Transcripts, transcribe_batches
+from bigfoot.decoding.seq2seq import Seq2SeqTranscriber, transcribe_seq2seq, writes_text
 from bigfoot.decoding.spoken import transcribe_by_decoder
 from bigfoot.errors import DataError
 from bigfoot.evaluation.settings import EvaluateConfig
@@ -38,11 +40,15 @@ LABELS_FILE = "labels.json"
 
 @dataclass(frozen=True)
 class _SplitFacts:
-    """How a split was transcribed; ``mean_confidence`` is None if it was not."""
+    """How a split was transcribed; ``mean_confidence`` is None if it was not.
+
+    ``hallucinations`` counts the texts of a sequence-to-sequence teacher that were dropped, by their sign.
+    """
 
     num_utterances: int
     num_labelled: int
     mean_confidence: float | None
+    hallucinations: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ def transcript_problems(plan: Plan) -> Iterator[Problem]:
         A problem if it cannot.
     """
     teacher, given = plan.teacher, plan.config.data.transcripts
-    if teacher is None or given == "given" or not wants_labels(plan.config):
+    if teacher is None or given == "given" or not wants_labels(plan.config) or writes_text(teacher.path):
         return
     missing = "" if teacher.config.ctc_head else "CTC head"
     missing = missing or ("" if teacher.processor.tokenizer is not None else "vocabulary (vocab.json)")
@@ -169,7 +175,8 @@ def _label_splits(
     folder.mkdir(parents=True, exist_ok=True)
     # Until all splits are complete, the old facts must not describe a mixture.
     forget_state(folder / LABELS_FILE)
-    can = teacher.model.head is not None and teacher.processor.tokenizer is not None
+    assert teacher.folder is not None
+    can = teacher.missing_text_reason is None or writes_text(teacher.folder)
     # A pass of the teacher over all of train takes hours, so only if a step learns from it.
     lowest = {"train": config.distill.losses.ctc.min_confidence, "dev": 0.0}
     if config.data.transcripts == "teacher":
@@ -177,9 +184,9 @@ def _label_splits(
     transcribed = {"train": can and wants_labels(config), "dev": can}
     facts = {}
     for split, least in lowest.items():
-        found = Transcripts()
+        found, dropped = Transcripts(), Counter[str]()
         if transcribed[split]:
-            found = _transcribe(split, data, teacher, config.evaluate)
+            found, dropped = _transcribe(split, data, teacher, config.evaluate)
             if written is not None:
                 fitted = [fit_text(text, written.characters).text for text in found.hypotheses]
                 found = replace(found, hypotheses=fitted)
@@ -189,7 +196,7 @@ def _label_splits(
         kept = {name: text for name, text, confidence in sure if text and confidence >= least}
         write_relabelled(data.manifests[split], kept, folder / data.manifests[split].name)
         mean = sum(found.confidences) / len(found.ids) if found.ids else None
-        facts[split] = _SplitFacts(data.num_utterances[split], len(kept), mean)
+        facts[split] = _SplitFacts(data.num_utterances[split], len(kept), mean, dict(dropped))
     return facts
 
 
@@ -205,15 +212,22 @@ def _close_to_given(found: Transcripts, max_wer: float) -> Transcripts:
     )
 
 
-def _transcribe(split: str, data: PreparedData, teacher: LoadedModel, config: EvaluateConfig) -> Transcripts:
+def _transcribe(
+    split: str, data: PreparedData, teacher: LoadedModel, config: EvaluateConfig
+) -> tuple[Transcripts, Counter[str]]:
     tokenizer = teacher.processor.tokenizer
-    assert tokenizer is not None
     log.info("labels: the teacher transcribes %s, %.2f h", split, data.hours[split])
     # Without a tokenizer: existing transcripts are not tokenized here.
     silent, size = replace(teacher.processor, tokenizer=None), config.batch_size
     batches = evaluation_batches(
         data.manifests[split], silent, size, longest=LONGEST_PIECE, doing=f"labelling {split}"
     )
+    if tokenizer is None or teacher.model.head is None:
+        assert teacher.folder is not None
+        transcriber = Seq2SeqTranscriber(teacher.folder)
+        transcriber.model.to(PartialState().device)
+        written = transcribe_seq2seq(transcriber, batches)
+        return written.transcripts, written.hallucinations
     home = teacher.model.device
     teacher.model.to(PartialState().device)
     if teacher.model.decoder is None:
@@ -222,12 +236,15 @@ def _transcribe(split: str, data: PreparedData, teacher: LoadedModel, config: Ev
         decoder_tokenizer = teacher.processor.decoder_tokenizer or tokenizer
         found = transcribe_by_decoder(teacher.model, batches, decoder_tokenizer, config.autoregressive)
     teacher.model.to(home)
-    return replace(found, hypotheses=[tokenizer.drop_specials(text) for text in found.hypotheses])
+    return replace(found, hypotheses=[tokenizer.drop_specials(text) for text in found.hypotheses]), Counter()
 
 
 def _describe(split: str, facts: _SplitFacts, config: Config) -> str:
     least = config.distill.losses.ctc.min_confidence
     mean = f"mean confidence {facts.mean_confidence:.2f}"
+    if facts.hallucinations:
+        signs = ", ".join(f"{sign} {count}" for sign, count in sorted(facts.hallucinations.items()))
+        mean += f"; dropped as hallucinations: {signs}"
     if split == "dev":
         return f"dev WER in logs and curves is against the teacher's own transcripts ({mean}), not references"
     if config.data.transcripts == "teacher":
