@@ -51,6 +51,7 @@ FAMILY_STRUCTURES = {
     "wavlm-large": LAYER | BIAS,
     "data2vec": {"family": "data2vec-audio", "feat_extract_norm": "layer", "do_stable_layer_norm": False,
                  "num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 7},
+    "mms": LAYER | {"adapter_attn_dim": 5},
 }  # fmt: skip
 STRUCTURES |= FAMILY_STRUCTURES
 NO_DROPOUT = dict.fromkeys(

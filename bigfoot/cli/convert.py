@@ -16,15 +16,18 @@ from bigfoot.errors import ConfigError
 def convert(
     source: ModelArgument,
     destination: Annotated[Path, typer.Argument(help="Folder to write; one that bigfoot wrote there is replaced.")],
-    to: Annotated[str, typer.Option(help="bigfoot, huggingface, fairseq or torchaudio.")] = "bigfoot",
+    to: Annotated[str, typer.Option(help="bigfoot, huggingface, fairseq, fairseq2 or torchaudio.")] = "bigfoot",
     densify: Annotated[
         bool, typer.Option("--densify", help="Write in full what the format cannot express, such as grouped kernels.")
     ] = False,
-    dictionary: Annotated[Path | None, typer.Option(help="fairseq's dict.ltr.txt, where it lies elsewhere.")] = None,
+    dictionary: Annotated[
+        Path | None, typer.Option(help="fairseq's dict.ltr.txt or fairseq2's .model, where it lies elsewhere.")
+    ] = None,
     config: Annotated[
         str | None,
         typer.Option(help="For a .pt file of tensors alone: a config.json, folder or hub id of the same shape."),
     ] = None,
+    language: Annotated[str | None, typer.Option(help="One of the model's languages (MMS), to bake in.")] = None,
     drop_head: Annotated[bool, typer.Option("--drop-head", help="Leave out the CTC head and its vocabulary.")] = False,
     with_code: Annotated[
         bool, typer.Option("--with-code", help="Add the modelling code, for trust_remote_code without bigfoot.")
@@ -45,12 +48,15 @@ def convert(
     if problems:
         raise ConfigError(problems)
     may = replace(may_replace(force), inputs=[dictionary] if dictionary else [])
-    loaded = load_model(source, dictionary=dictionary, config=config)
+    loaded = load_model(source, dictionary=dictionary, config=config, language=language)
     for note in FORMATS[to].notes(loaded.model, loaded.processor):
         typer.echo(f"note: {note}", err=True)
     with mirrored(destination) as folder:
         difference = convert_model(
             loaded, folder, to=to, dense=densify, drop_head=drop_head, with_code=with_code, may=may
         )
-    same = "to the bit" if difference == 0 else f"to {difference:.1g} of the largest output"
-    typer.echo(f"{destination}: written as {to}, read back and compared on audio: equal {same}")
+    typer.echo(f"{destination}: written as {to}, read back and compared on audio: equal {_describe(difference)}")
+
+
+def _describe(difference: float) -> str:
+    return "to the bit" if difference == 0 else f"to {difference:.1g} of the largest output"

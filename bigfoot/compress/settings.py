@@ -55,6 +55,8 @@ class StudentConfig:
     """Which: ``first_k``, ``last_k``, ``every_k``, ``spread`` (both ends kept), or a list of 0-based layers."""
     weights: str = one_of("teacher", "random")
     """``random`` takes the shape alone and initializes all of its weights at random: a control."""
+    adapters: str = one_of("keep", "drop")
+    """Adapters of a teacher's layers (MMS): ``drop`` leaves them out, which changes outputs until it is distilled."""
     decoder_layers: int | None = above_zero(None)
     """Layers of the decoder that stay, as far apart as can be, both ends among them; null keeps all, and a teacher
     without a decoder needs none."""

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bigfoot.models.attention_adapter import ADAPTER
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.shape import LINEARS
 
@@ -242,6 +243,10 @@ def _width(config: BigfootConfig) -> Iterator[Piece]:
         yield Piece(f"{name}feed_forward.intermediate_dense.weight", 1)
         yield from _both(f"{name}feed_forward.output_dense")
         yield from _both(f"{name}final_layer_norm")
+        if config.adapter_attn_dim is not None:
+            yield from _both(f"{name}{ADAPTER}.norm")
+            yield Piece(f"{name}{ADAPTER}.linear_1.weight", 1)
+            yield from _both(f"{name}{ADAPTER}.linear_2")
     if config.ctc_head:
         yield Piece("head.weight", 1)
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from bigfoot.export.positions import PositionWriter
 from bigfoot.models.attention import ReusedAttention, SelfAttention
+from bigfoot.models.attention_adapter import AttentionAdapter
 from bigfoot.models.relative_bias import (
     GATE_FEATURES,
     GatedRelativeAttention,
@@ -104,7 +105,13 @@ class TransformerWriter(PositionWriter):
         x = self.norm(after[0], x)
         if layer.feed_forward is not None:
             x = g.op("Add", x, self._feed_forward(layer.feed_forward, self.norm(before[1], x)))
-        return self.norm(after[1], x), own
+        return self._adapt(layer.adapter_layer, self.norm(after[1], x)), own
+
+    def _adapt(self, adapter: AttentionAdapter | None, x: str) -> str:
+        if adapter is None:
+            return x
+        inner = self.activate(self.linear(adapter.linear_1, self.norm(adapter.norm, x)), "relu")
+        return self.graph.op("Add", x, self.linear(adapter.linear_2, inner))
 
     def _feed_forward(self, block: FeedForward, x: str) -> str:
         inner = self.activate(self.linear(block.intermediate_dense, x), self.config.hidden_act)

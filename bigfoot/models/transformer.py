@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
 from bigfoot.models.attention import ReusedAttention, SelfAttention, attention_key_mask
+from bigfoot.models.attention_adapter import AttentionAdapter
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.low_rank import factor_linears_
 from bigfoot.models.outputs import SpeechEncoderOutput
@@ -82,6 +83,9 @@ class EncoderLayer(nn.Module):
         self.layer_norm = self._build_norm(config, self.attention is not None)
         self.feed_forward = FeedForward(config, width) if width else None
         self.final_layer_norm = self._build_norm(config, self.feed_forward is not None)
+        self.adapter_layer: AttentionAdapter | None = None
+        if config.adapter_attn_dim is not None:
+            self.adapter_layer = AttentionAdapter(config.hidden_size, config.adapter_attn_dim)
         factor_linears_(self, config.ranks_of_layers[index])
 
     def _build_norm(self, config: BigfootConfig, has_block: bool) -> nn.LayerNorm | None:
@@ -125,7 +129,8 @@ class EncoderLayer(nn.Module):
         x = x if after[0] is None else after[0](x)
         if self.feed_forward is not None:
             x = x + self.feed_forward(x if before[1] is None else before[1](x))
-        return x if after[1] is None else after[1](x), weights
+        x = x if after[1] is None else after[1](x)
+        return x if self.adapter_layer is None else x + self.adapter_layer(x), weights
 
 
 class TransformerEncoder(nn.Module):

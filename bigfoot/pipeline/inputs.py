@@ -77,7 +77,7 @@ def needs_same_data(one: Config, other: Config) -> bool:
         False
     """
     ours, theirs = ((corpus_settings(each), each.seed, _allows_new_characters(each)) for each in (one, other))
-    return ours == theirs and one.teacher.path == other.teacher.path
+    return ours == theirs and one.teacher == other.teacher
 
 
 def _allows_new_characters(config: Config) -> bool:
@@ -111,7 +111,7 @@ def refuse_misplaced(run_dir: Path, steps: Collection[str]) -> None:
     Raises:
         OutputError: such a file or folder exists.
     """
-    for folder in (run_dir, *(run_dir / name for name in ("data", "report", "tensorboard", *steps))):
+    for folder in (run_dir, *(run_dir / name for name in ("data", "report", "tensorboard", "teacher", *steps))):
         refuse_file(folder)
     for name in ("log.txt", "config.yaml", "data/fingerprint", f"data/{PREPARED_FILE}", "report/fingerprint"):
         refuse_folder(run_dir / name)

@@ -45,7 +45,7 @@ class Processor:
     decoder_tokenizer: Tokenizer | None = None
 
 
-def load_processor(folder: str | Path, head_size: int | None = None) -> Processor:
+def load_processor(folder: str | Path, head_size: int | None = None, language: str | None = None) -> Processor:
     """Read the Hugging Face files of a model folder, old layout or new.
 
     Args:
@@ -53,6 +53,7 @@ def load_processor(folder: str | Path, head_size: int | None = None) -> Processo
             ``preprocessor_config.json`` or ``processor_config.json``; whichever of them exist. Tokenizers other than
             of characters have ``bigfoot_tokenizer.json``.
         head_size: rows of the CTC head, where it is known; see ``load_vocabulary``.
+        language: of several; see there.
 
     Returns:
         The processor; without a vocabulary its tokenizer is None, and what no file sets has its default.
@@ -69,7 +70,7 @@ def load_processor(folder: str | Path, head_size: int | None = None) -> Processo
         reason = "; ".join(problems) if isinstance(settings, dict) else "feature_extractor should be an object"
         raise ModelError(f"{folder}: in preprocessor_config.json or processor_config.json, {reason}")
     return Processor(
-        tokenizer=load_tokenizer(folder) or load_vocabulary(folder, head_size),
+        tokenizer=load_tokenizer(folder) or load_vocabulary(folder, head_size, language),
         do_normalize=bool(given.get("do_normalize", True)),
         sample_rate=given.get("sampling_rate", SAMPLE_RATE),
         return_attention_mask=bool(given.get("return_attention_mask", False)),

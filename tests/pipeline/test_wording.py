@@ -101,6 +101,8 @@ CASES = [
     ["distill.losses.task.weight=1", "distill.losses.task_kl.weight=1"],
     ["student.shape_init=least_squares", "student.shape.hidden_size=12"],
     ["student.decoder_layers=1"],
+    ["student.adapters=drop"],
+    ["teacher.language=eng"],
     ["gates.parts=[conv]", "steps=[student,gates]", "student.conv_groups=2"],
     ["prune.parts=[heads]", "steps=[student,prune]", "student.shape.layer_num_attention_heads=[0,0]",
      "prune.importance=l1"],

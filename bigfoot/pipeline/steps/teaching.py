@@ -26,6 +26,7 @@ from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.steps.loss_checks import loss_problems
 from bigfoot.pipeline.steps.step import get_step
 from bigfoot.pipeline.steps.training import TrainingStep
+from bigfoot.pipeline.teacher import teacher_path
 from bigfoot.text.tokenizers import Processor
 
 log = logging.getLogger("bigfoot")
@@ -82,7 +83,7 @@ class TaughtStep(TrainingStep):
         config, student = context.config, load_model(before.folder)
         own = without_teacher(self.losses(config)) if control else self.losses(config)
         processor = _usable_processor(student.processor, context.labels.manifests)
-        teacher = load_model(context.teacher.folder or config.teacher.path).model
+        teacher = load_model(context.teacher.folder or teacher_path(config)).model
         source: BigfootForCTC | TeacherCache = teacher
         if config.distill.cache is not None and not control:
             source = _cache_teacher(teacher, student.model, own, processor, context)
