@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -40,12 +41,7 @@ def convert(
     from bigfoot.formats.registry import FORMATS
     from bigfoot.storage.remote import mirrored
 
-    problems = []
-    if to not in FORMATS:
-        problems.append(Problem("--to", "unknown_word", f"{to!r} is none of {', '.join(FORMATS)}"))
-    if with_code and to != "bigfoot":
-        problems.append(Problem("--with-code", "not_read", f"{to} needs no code of ours; it is for --to bigfoot"))
-    if problems:
+    if problems := list(_find_problems(to, with_code, FORMATS)):
         raise ConfigError(problems)
     may = replace(may_replace(force), inputs=[dictionary] if dictionary else [])
     loaded = load_model(source, dictionary=dictionary, config=config, language=language)
@@ -56,6 +52,13 @@ def convert(
             loaded, folder, to=to, dense=densify, drop_head=drop_head, with_code=with_code, may=may
         )
     typer.echo(f"{destination}: written as {to}, read back and compared on audio: equal {_describe(difference)}")
+
+
+def _find_problems(to: str, with_code: bool, known: Iterable[str]) -> Iterator[Problem]:
+    if to not in known:
+        yield Problem("--to", "unknown_word", f"{to!r} is none of {', '.join(known)}")
+    if with_code and to != "bigfoot":
+        yield Problem("--with-code", "not_read", f"{to} needs no code of ours; it is for --to bigfoot")
 
 
 def _describe(difference: float) -> str:

@@ -34,11 +34,12 @@ class Choices:
         Examples:
             >>> Choices(language="eng").refuse_others(frozenset({"dictionary"}), Path("model.pt"), "fairseq")
             Traceback (most recent call last):
-            bigfoot.errors.ModelError: model.pt: the fairseq format has no choice of language; leave it out
+            bigfoot.errors.ModelError: model.pt: the fairseq format has no languages; leave the language out
         """
-        for name in ("dictionary", "language"):
+        reasons = {"dictionary": "its own vocabulary", "language": "no languages"}
+        for name, reason in reasons.items():
             if getattr(self, name) is not None and name not in taken:
-                raise ModelError(f"{path}: the {kind} format has no choice of {name}; leave it out")
+                raise ModelError(f"{path}: the {kind} format has {reason}; leave the {name} out")
 
 
 NO_CHOICES = Choices()

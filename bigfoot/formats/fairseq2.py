@@ -41,6 +41,7 @@ from bigfoot.models.shape_checks import beyond_huggingface
 from bigfoot.text.sentencepiece_model import write_pieces
 from bigfoot.text.tokenizer import Tokenizer
 from bigfoot.text.tokenizers import Processor
+from bigfoot.types import SAMPLE_RATE
 
 _FILE, _VOCABULARY = "model.pt", "tokenizer.model"
 _PRETRAINING = ("quantizer.", "final_target_proj.")
@@ -131,9 +132,9 @@ def load_fairseq2(path: Path, vocabulary: Path | None = None) -> tuple[BigfootFo
     if file is None or opened is None or state is None:
         raise ModelError(f"{path}: no checkpoint of fairseq2's wav2vec2, nor a folder with one (.pt)")
     kept, has_head = _without_pretraining(state, file)
-    settings = read_card(file.parent / CARD)
+    card = read_card(file.parent / CARD)
     sizes = {_bare(name): tensor.shape for name, tensor in kept.items()}
-    config = read_shape(sizes, settings, has_head, str(file))
+    config = read_shape(sizes, card.get("model_config", {}), has_head, str(file))
     model = fill_model(config, rename_fairseq2(opened.read(kept), config), str(file))
     tokenizer = None
     if model.head is not None:
@@ -141,9 +142,10 @@ def load_fairseq2(path: Path, vocabulary: Path | None = None) -> tuple[BigfootFo
         if tokenizer is not None and len(tokenizer) != model.head.out_features:
             rows = model.head.out_features
             raise ModelError(f"{file}: its head has {rows} rows, its vocabulary {len(tokenizer)} pieces")
-    layered = config.feat_extract_norm == "layer"
-    # As their recipes: audio is normalized for the encoders whose convolutions all have a norm.
-    return model, Processor(tokenizer, do_normalize=layered, return_attention_mask=layered)
+    layered, normalized = config.feat_extract_norm == "layer", card.get("normalize_audio")
+    # Without a word of ours as in their recipes: of encoders whose convolutions all have a norm.
+    normalizes = normalized if isinstance(normalized, bool) else layered
+    return model, Processor(tokenizer, do_normalize=normalizes, return_attention_mask=layered)
 
 
 _Any = TypeVar("_Any", StoredTensor, Tensor)
@@ -207,6 +209,11 @@ def save_fairseq2(model: BigfootForCTC, processor: Processor, folder: Path) -> P
         head, written = _head_state(model.head, processor.tokenizer)
         card["model_config"]["target_vocab_size"] = len(head[f"{HEAD}.weight"])
         state |= head
+    if processor.sample_rate != SAMPLE_RATE:
+        rate = processor.sample_rate
+        raise ModelError(f"fairseq2's wav2vec2 reads audio at {SAMPLE_RATE} Hz, and this model at {rate} Hz")
+    # A word that fairseq2 passes over: its audio is normalized by its dataset's settings.
+    card["normalize_audio"] = processor.do_normalize
     folder.mkdir(parents=True, exist_ok=True)
     torch.save({"model": state}, folder / _FILE)
     # JSON is YAML.

@@ -49,7 +49,7 @@ def read_card(file: Path) -> dict[str, Any]:
         file: ``model.yaml``; it may be absent.
 
     Returns:
-        What stands under ``model_config``; empty without a card.
+        The card, with ``model_config`` in it; empty without one.
 
     Raises:
         ModelError: it cannot be read, or is no card.
@@ -67,7 +67,7 @@ def read_card(file: Path) -> dict[str, Any]:
     settings = card.get("model_config") if isinstance(card, dict) else None
     if not isinstance(settings, dict) or not isinstance(settings.get("encoder_config", {}), dict):
         raise ModelError(f"{file}: a card of fairseq2's holds model_config, with encoder_config in it")
-    return settings
+    return {str(name): value for name, value in card.items()}
 
 
 def read_shape(
@@ -77,7 +77,7 @@ def read_shape(
 
     Args:
         sizes: shapes of the checkpoint's tensors, by name.
-        settings: of its card; empty without one.
+        settings: ``model_config`` of its card; empty without one.
         has_head: whether ``final_proj`` is a CTC head.
         source: the file, for messages.
 

@@ -69,7 +69,7 @@ def test_what_is_written_is_fairseq2_s_own_again(checkpoint, tmp_path):
         torch.load(place / "model.pt", weights_only=True)["model"] for place in (checkpoint, tmp_path / "back")
     )
     assert given.keys() == back.keys() and all(torch.equal(given[name], back[name]) for name in given)
-    theirs, ours = (read_card(place / "model.yaml") for place in (checkpoint, tmp_path / "back"))
+    theirs, ours = (read_card(place / "model.yaml")["model_config"] for place in (checkpoint, tmp_path / "back"))
     # Without the vector of masked frames there are no masks.
     masks = {"max_temporal_mask_prob", "max_spatial_mask_prob"}
     assert {key for key in ours if key != "encoder_config" and ours[key] != theirs[key]} == masks
