@@ -63,14 +63,15 @@ def test_heads_return_to_their_place_among_the_position_biases(build_model, spee
     assert (ours - theirs).abs().max() < 1e-5 * ours.abs().max()
 
 
-FAMILIES = ("base", "large-lv60", "hubert", "hubert-large", "wavlm", "wavlm-large", "data2vec", "mms")
+FAMILIES = ("base", "large-lv60", "hubert", "hubert-large", "wavlm", "wavlm-large", "data2vec", "unispeech-sat", "mms")
+_NOT_WAV2VEC2 = ("hubert", "hubert-large", "wavlm", "wavlm-large", "data2vec", "unispeech-sat")
 # What a format has no place for.
 REFUSED = {
     ("torchaudio", "data2vec"): "data2vec-audio",
-    ("torchaudio", "mms"): "adapter_attn_dim",
-    ("fairseq", "mms"): "adapter_attn_dim",
-    **{("fairseq2", other): "family" for other in ("hubert", "hubert-large", "wavlm", "wavlm-large", "data2vec")},
-    ("fairseq2", "mms"): "adapter_attn_dim",
+    ("torchaudio", "unispeech-sat"): "unispeech-sat",
+    ("fairseq", "unispeech-sat"): "unispeech-sat",
+    **{(to, "mms"): "adapter_attn_dim" for to in ("torchaudio", "fairseq", "fairseq2")},
+    **{("fairseq2", other): "family" for other in _NOT_WAV2VEC2},
     ("fairseq", "wavlm"): "CTC",
     ("fairseq", "wavlm-large"): "CTC",
 }
