@@ -19,6 +19,7 @@ from bigfoot.pipeline.facts import log_skipped
 from bigfoot.pipeline.fingerprints import fingerprint
 from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.steps.step import get_step
+from bigfoot.pipeline.vocabulary import characters_of_file
 from bigfoot.storage.digests import FileDigests, is_plain_file
 from bigfoot.storage.state import forget_state, refuse_file, refuse_folder, write_whole
 from bigfoot.text.tokenizers import Processor
@@ -98,7 +99,8 @@ def find_characters(config: Config, processor: Processor) -> list[str] | None:
     tokenizer = processor.tokenizer
     if tokenizer is None or tokenizer.characters is None or config.trains_task or _allows_new_characters(config):
         return None
-    return sorted(tokenizer.characters)
+    kept = characters_of_file(config)
+    return sorted(tokenizer.characters if kept is None else tokenizer.characters & kept)
 
 
 def refuse_misplaced(run_dir: Path, steps: Collection[str]) -> None:
