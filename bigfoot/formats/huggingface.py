@@ -69,6 +69,7 @@ FAMILIES = {
     "sew": Family("SEW", {"do_stable_layer_norm": False}),
     "wav2vec2-bert": Family("Wav2Vec2Bert", _CONFORMER | _LOG_MEL | _CAUSAL, has_log_mel=True),
 }
+_LEFT_OUT = {"sew-d": "its attention is DeBERTa's, with two products of content and position more; sew is read"}
 _POINTER = b"version https://git-lfs"
 _MAX_HEADER = 2 * 2**20
 _MOST_FAULTS = 40
@@ -147,8 +148,9 @@ def config_of(raw: Mapping[str, Any], folder: Path) -> BigfootConfig:
     """
     family = str(raw.get("model_type"))
     if family not in FAMILIES:
+        why = f" ({_LEFT_OUT[family]})" if family in _LEFT_OUT else ""
         known = ", ".join(FAMILIES)
-        raise ModelError(f"{folder}: model_type {quote(family)} is not supported; known: {known}, bigfoot")
+        raise ModelError(f"{folder}: model_type {quote(family)} is not supported{why}; known: {known}, bigfoot")
     for key in ("add_adapter", "adapter_attn_dim"):
         if raw.get(key):
             raise ModelError(f"{folder}: {key} in its config: adapters are not supported")
