@@ -178,6 +178,7 @@ def test_masks_switched_off_need_no_mask_vector(build_huggingface, folder, tmp_p
     [
         ({"model_type": "seamless_m4t"}, ("seamless_m4t", "wav2vec2", "data2vec-audio")),
         ({"model_type": "wav2vec2-conformer"}, ("wav2vec2_conformer.encoder.layers.0.attention.k_proj.bias",)),
+        ({"model_type": "sew-d"}, ("sew-d",)),
         ({"model_type": "wavlm"}, ("wavlm.encoder.layers.0.attention.rel_attn_embed.weight",)),
         ({"model_type": None}, ("None",)),
         ({"add_adapter": True, "num_adapter_layers": 2}, ("add_adapter", "num_adapter_layers", "2")),
