@@ -146,3 +146,6 @@ class DataConfig:
         if self.split.stratify and self.split.stratify not in self.labels:
             message = f"{self.split.stratify!r} is none of data.labels {self.labels}; add it there"
             yield Problem("split.stratify", "unknown_word", message)
+        if self.split.stratify and self.split.by == "given":
+            message = "splits that are given are taken as they are; set split.by to speaker or utterance, or leave it out"
+            yield Problem("split.stratify", "not_read", message)

@@ -29,12 +29,14 @@ class RepeatedRun:
         seed: the configured one.
         split: key of the settings of its split.
         by: how that splits now.
+        frames: key of the folder of frames that all runs share; empty where there is none, or it is configured.
     """
 
     run_dir: str
     seed: int
     split: str
     by: str
+    frames: str = ""
 
 
 def plan_repeats(seeds: str, folds: int, base: RepeatedRun) -> Iterator[tuple[str, list[str]]]:
@@ -65,6 +67,8 @@ def plan_repeats(seeds: str, folds: int, base: RepeatedRun) -> Iterator[tuple[st
         for fold in range(folds) if folds else [None]:
             name = f"seed{seed}" + ("" if fold is None else f"-fold{fold}")
             changes = [f"seed={seed}", f"run_dir={Path(base.run_dir) / name}"]
+            if base.frames:
+                changes.append(f"{base.frames}={Path(base.run_dir) / 'frames'}")
             if fold is not None:
                 by = [] if base.by != "given" else [f"{base.split}.by=speaker"]
                 changes += [f"{base.split}.folds={folds}", f"{base.split}.fold={fold}", *by]

@@ -95,6 +95,13 @@ class TrainTaskConfig(TrainConfig):
     the name of any module below the encoder."""
     unfreeze_at: int | None = not_negative(None)
     """Step from which all of it learns; null for never."""
+    frames_gb: float = not_negative(10.0)
+    """Most gigabytes on disk for the frames of an encoder that is frozen from the first to the last step: they are
+    computed once, for all epochs, seeds and folds, unless masks, crops or noise change them (spec_augment,
+    data.crop_seconds, data.augment). 0 keeps none."""
+    frames_folder: str | None = None
+    """Where they are kept, for several runs; null for ``frames`` in the folder of the run, or of all seeds and folds.
+    It may be removed at any time."""
     lora_rank: int = not_negative(0)
     """Rank of low-rank adapters on the encoder, which learn in its place. 0 for none."""
     lora_modules: list[str] = field(default_factory=lambda: ["q_proj", "v_proj"])
