@@ -147,5 +147,5 @@ class DataConfig:
             message = f"{self.split.stratify!r} is none of data.labels {self.labels}; add it there"
             yield Problem("split.stratify", "unknown_word", message)
         if self.split.stratify and self.split.by == "given":
-            message = "splits that are given are taken as they are; set split.by to speaker or utterance, or leave it out"
+            message = "given splits are taken as they are; set split.by to speaker or utterance, or leave it out"
             yield Problem("split.stratify", "not_read", message)

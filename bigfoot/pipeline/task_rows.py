@@ -18,6 +18,7 @@ from bigfoot.pipeline.settings import Config
 from bigfoot.report.rows import Row
 from bigfoot.tasks.answers import answer_manifest
 from bigfoot.tasks.floors import measure_floors
+from bigfoot.tasks.folds import pack_answers, pack_floors
 from bigfoot.tasks.labels import describe_unread, read_attributes
 from bigfoot.tasks.metrics import TaskScore, compare_with_floors, describe_floors, score_answers
 from bigfoot.tasks.settings import METRICS
@@ -70,6 +71,8 @@ def judge_task(row: Row, loaded: LoadedModel, manifests: dict[str, Path], config
         "per_class": score.per_class, "confusion": score.confusion, "shape": dataclasses.asdict(head.shape),
         "shown": shown, **score.entry,
     }  # fmt: skip
+    if config.data.split.folds:
+        entry["answers"] = pack_answers(answers)
     if score.by_speaker is not None:
         entry["by_speaker"] = score.by_speaker.entry | {"num_speakers": score.by_speaker.num_utterances}
     return [entry]
@@ -114,6 +117,8 @@ def add_floors(tasks: Sequence[dict[str, Any]], split: str, manifests: dict[str,
         samples = config.evaluate.bootstrap_samples
         scores = measure_floors(shape, manifests["train"], manifests[split], find_metric(shape, config), samples)
         here[0] |= describe_floors(scores)
+        if config.data.split.folds:
+            here[0]["floor_answers"] = pack_floors(scores)
         if "by_speaker" in here[0]:
             pooled = {name: score.by_speaker for name, score in scores.items() if score.by_speaker is not None}
             here[0]["by_speaker"] |= describe_floors(pooled)

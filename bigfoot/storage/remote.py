@@ -285,6 +285,6 @@ def _walk(folder: Path) -> Iterator[Path]:
     """Files to write back: without locks, temporary files, parts of downloads and what can be computed again."""
     for path in sorted(folder.rglob("*")):
         own = path.name.startswith(".") and (".bigfoot-" in path.name or path.name.endswith(".part"))
-        if path.is_file() and not path.is_symlink() and not own and not path.name.endswith("-lock"):
-            if not is_in_cache(path, folder):
-                yield path
+        own = own or path.name.endswith("-lock") or is_in_cache(path, folder)
+        if path.is_file() and not path.is_symlink() and not own:
+            yield path

@@ -64,7 +64,8 @@ def find_name_problems(names: Sequence[str], maps: Sequence[str], config: Bigfoo
     known = find_maps(layers)
     for name in sorted(set(maps) - known):
         there = ", ".join(sorted(known)) or "none"
-        yield Problem("train_task.lora_modules", "unknown_word", f"no layer has a linear map {name!r}; there are {there}")
+        message = f"no layer has a linear map {name!r}; there are {there}"
+        yield Problem("train_task.lora_modules", "unknown_word", message)
 
 
 def _find_modules(model: BigfootForCTC, name: str) -> list[nn.Module]:

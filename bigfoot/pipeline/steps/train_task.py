@@ -94,8 +94,8 @@ class TrainTaskStep(TrainingStep):
         result.changes.append(f"train_task: {learns}{until}")
         log.info("train_task: %s%s", learns, until)
         weights = balanced_weights(head.shape, attributes) if config.class_weights == "balanced" else []
-        loss = TaskLoss(1.0, config.label_smoothing, weights)
-        objective = _build_objective(config, LossesConfig(LogitKLLoss(weight=0.0), task=loss), student.model, rests=rests)
+        losses = LossesConfig(LogitKLLoss(weight=0.0), task=TaskLoss(1.0, config.label_smoothing, weights))
+        objective = _build_objective(config, losses, student.model, rests=rests)
         hooks = [OwnRates(student.model), FrozenParts(frozen, config.unfreeze_at)]
         # Without a vocabulary: transcripts, if there are any, are not tokenized.
         processor = replace(student.processor, tokenizer=None, decoder_tokenizer=None)
@@ -108,7 +108,7 @@ class TrainTaskStep(TrainingStep):
 def _add_parts_(
     student: LoadedModel, attributes: Sequence[Mapping[str, str]], result: StepResult, context: Context
 ) -> bool:  # fmt: skip
-    """Give the student a head and prompts, as far as it has none yet, or is to have a new one; return whether it did."""
+    """Give the student a head and prompts, as far as it needs them; return whether the head is new."""
     config, seed = context.config.train_task, context.config.seed
     is_new = student.model.task_head is None or config.new_head
     if is_new:
@@ -144,7 +144,8 @@ def _keep_frames_(model: BigfootForCTC, context: Context) -> None:
     )  # fmt: skip
     log.info("train_task: frames of the frozen encoder are kept in %s", folder)
     if random:
-        log.info("train_task: those of training are computed anew in every epoch, since they change: %s", ", ".join(random))
+        changes = ", ".join(random)
+        log.info("train_task: those of training are computed anew in every epoch, since they change: %s", changes)
 
 
 def _warn_of_labels(head: TaskHead, manifests: Mapping[str, Path]) -> None:
