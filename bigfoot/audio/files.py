@@ -150,9 +150,15 @@ def samples_problem(samples: npt.NDArray[np.float32]) -> str | None:
     return f"holds samples up to {peak:.3g}; expected -1..1" if peak > LOUDEST else None
 
 
-def _read_mono(file: AudioFile, path: Path, start: int, count: int | None, size: int) -> Iterator[Samples]:
+def _read_mono(
+    file: AudioFile, path: Path, start: int, count: int | None, size: int, channel: int | None
+) -> Iterator[Samples]:
     """Read at most ``count`` samples in blocks of ``size``, and report what only reading shows."""
-    expected, channel = file.frames - start if count is None else count, choose_channel(path, file.channels)
+    expected = file.frames - start if count is None else count
+    if channel is None:
+        channel = choose_channel(path, file.channels)
+    elif not 0 <= channel < file.channels:
+        raise AudioError(path, f"has {file.channels} channels; channel {channel + 1} is asked for")
     held, missing = 0, count
     try:
         file.seek(start)
@@ -183,6 +189,7 @@ def read_audio(
     offset: Seconds = 0.0,
     duration: Seconds | None = None,
     sample_rate: Hertz = SAMPLE_RATE,
+    channel: int | None = None,
 ) -> Samples:
     """Read a file, or a stretch of it, as mono at one rate.
 
@@ -191,9 +198,10 @@ def read_audio(
         offset: where to start, seconds, 0 or more.
         duration: how long a stretch, seconds; to the end by default.
         sample_rate: rate of the result in Hz.
+        channel: that is read alone, from 0; the mean of all by default.
 
     Returns:
-        Samples (N,), the mean of the channels, N of 1 or more.
+        Samples (N,), N of 1 or more.
 
     Raises:
         AudioError: missing, unreadable, empty, truncated, not finite, or of an absurd rate.
@@ -209,7 +217,7 @@ def read_audio(
     with closing(_checked_open(path)) as file:
         rate, start = file.samplerate, round(offset * file.samplerate)
         count = None if duration is None else round(duration * rate)
-        samples = np.concatenate(list(_read_mono(file, path, start, count, round(_BLOCK * rate))))
+        samples = np.concatenate(list(_read_mono(file, path, start, count, round(_BLOCK * rate), channel)))
     return resample(samples, rate, sample_rate)
 
 
@@ -220,6 +228,7 @@ def read_blocks(
     duration: Seconds | None = None,
     sample_rate: Hertz = SAMPLE_RATE,
     seconds: Seconds = 10.0,
+    channel: int | None = None,
 ) -> Iterator[Samples]:
     """Read a file of any length, or a stretch of it, as mono at one rate, a little at a time.
 
@@ -229,6 +238,7 @@ def read_blocks(
         duration: how long a stretch, seconds; to the end by default.
         sample_rate: rate of the result in Hz.
         seconds: most audio that is held at once.
+        channel: see ``read_audio``.
 
     Yields:
         Blocks (N,) of which the whole is what ``read_audio`` gives, but for rounding where the rate changes.
@@ -247,7 +257,7 @@ def read_blocks(
     with closing(_checked_open(path)) as file:
         rate = file.samplerate
         count = None if duration is None else round(duration * rate)
-        blocks = _read_mono(file, path, round(offset * rate), count, round(seconds * rate))
+        blocks = _read_mono(file, path, round(offset * rate), count, round(seconds * rate), channel)
         if rate == sample_rate:
             yield from blocks
             return
@@ -317,8 +327,9 @@ def write_audio(path: str | Path, samples: Samples, sample_rate: Hertz = SAMPLE_
 
 
 def find_peak(
-    path: str | Path, *, offset: Seconds = 0.0, duration: Seconds | None = None, sample_rate: Hertz = SAMPLE_RATE
-) -> float:
+    path: str | Path, *, offset: Seconds = 0.0, duration: Seconds | None = None, sample_rate: Hertz = SAMPLE_RATE,
+    channel: int | None = None,
+) -> float:  # fmt: skip
     """Decode all of a file, or of a stretch, a little at a time: twelve hours may have two megabytes.
 
     Args:
@@ -326,6 +337,7 @@ def find_peak(
         offset: of the stretch.
         duration: of the stretch.
         sample_rate: the file's own is the fastest.
+        channel: see ``read_audio``.
 
     Returns:
         Its largest magnitude; 0 of silence.
@@ -333,6 +345,6 @@ def find_peak(
     Raises:
         AudioError: see ``read_blocks``.
     """
-    blocks = read_blocks(path, offset=offset, duration=duration, sample_rate=sample_rate)
+    blocks = read_blocks(path, offset=offset, duration=duration, sample_rate=sample_rate, channel=channel)
     # No generator within any(): every block is to be read.
     return max([float(np.abs(block).max(initial=0.0)) for block in blocks])

@@ -30,6 +30,7 @@ class Recording:
         samples: of an array; None for a file, which is read when it is needed.
         offset: its start in the file.
         duration: how long a stretch of the file it is; to its end by default.
+        channel: of the file, from 0; the mean of all by default.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Recording:
     samples: Samples | None = None
     offset: Seconds = 0.0
     duration: Seconds | None = None
+    channel: int | None = None
 
     @property
     def seconds(self) -> Seconds:
@@ -52,7 +54,9 @@ class Recording:
         """
         if self.samples is not None:
             return self.samples
-        return read_audio(self.name, offset=self.offset, duration=self.duration, sample_rate=self.sample_rate)
+        return read_audio(
+            self.name, offset=self.offset, duration=self.duration, sample_rate=self.sample_rate, channel=self.channel
+        )
 
     def blocks(self) -> Iterator[Samples]:
         """All of it, a little at a time.
@@ -62,8 +66,9 @@ class Recording:
         """
         if self.samples is None:
             yield from read_blocks(
-                self.name, offset=self.offset, duration=self.duration, sample_rate=self.sample_rate
-            )
+                self.name, offset=self.offset, duration=self.duration, sample_rate=self.sample_rate,
+                channel=self.channel,
+            )  # fmt: skip
             return
         size = 10 * self.sample_rate
         yield from (self.samples[start : start + size] for start in range(0, len(self.samples), size))

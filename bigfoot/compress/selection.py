@@ -50,7 +50,7 @@ def select_units(readers: Sequence[Reader], count: int, keep: int, blocks: int =
     while len(chosen) < keep:
         open_blocks = torch.tensor(room).repeat_interleave(count // blocks) > 0
         gains = torch.stack([each.gains() for each in left]).sum(0)
-        best = int(gains.masked_fill(~(free & open_blocks), -1.0).argmax())
+        best = int(gains.masked_fill(~(free & open_blocks), -torch.inf).argmax())
         for each in left:
             each.explain_(best)
         free[best] = False
@@ -74,11 +74,18 @@ class _Unexplained:
         """Return the share of what is read that each unit would explain, (count,)."""
         cross = self.cross.unflatten(1, (self.count, self.size)).permute(1, 2, 0)  # (n, b, out)
         own = self.gram.view(self.count, self.size, self.count, self.size).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
-        return (cross * torch.linalg.solve(own + self.floor, cross)).sum((1, 2))
+        gains = (cross * torch.linalg.solve(own + self.floor, cross)).sum((1, 2))
+        return gains.masked_fill(~self._is_left(own), 0.0)
 
     def explain_(self, unit: int) -> None:
         """Take out what a unit explains."""
         at = slice(unit * self.size, (unit + 1) * self.size)
+        if not self._is_left(self.gram[at, at]):
+            return
         explained = torch.linalg.solve(self.gram[at, at] + self.floor, self.gram[at])
         self.cross -= self.cross[:, at] @ explained
         self.gram -= self.gram[:, at] @ explained
+
+    def _is_left(self, own: Tensor) -> Tensor:
+        """Whether a unit's own energy, (..., b, b), exceeds rounding, which no unit explains."""
+        return own.diagonal(dim1=-2, dim2=-1).sum(-1) > self.floor.diagonal().sum()

@@ -32,7 +32,7 @@ class Position:
 
     Args:
         epoch: 0 for the first pass over the manifest.
-        batch: batches of this epoch that were consumed, the one it travels with included.
+        batch: batches of this epoch that were consumed by all processes, the one it travels with included.
     """
 
     epoch: int = 0
@@ -54,6 +54,7 @@ class Batch:
         position: where in the stream; None in evaluation.
         decoder_labels: (B, U') int64, as ``labels``, of a decoder with tokens of its own; None where there is none.
         attributes: B utterances' labels of tasks, by name.
+        through: position behind the batches that all processes get with this one; None where there is one process.
     """
 
     input_values: Tensor
@@ -65,6 +66,7 @@ class Batch:
     position: Position | None = None
     decoder_labels: Tensor | None = None
     attributes: list[Mapping[str, str]] = field(default_factory=list)
+    through: Position | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         """Number of utterances."""
@@ -91,6 +93,7 @@ class Batch:
             self.position,
             None if self.decoder_labels is None else self.decoder_labels.to(device),
             self.attributes,
+            through=self.through,
         )
 
 
@@ -129,6 +132,8 @@ class CutSource:
     attributes: Mapping[str, str]
     room: Seconds = 0.0
     """How much later than at ``offset`` a stretch of it may start."""
+    channel: int | None = None
+    """Of several, the one that is read; None for their mean."""
 
     @classmethod
     def of(cls, cut: Cut) -> CutSource:
@@ -146,11 +151,14 @@ class CutSource:
             seconds=cut.duration,
             attributes=(supervision.custom or {}).get(LABELS_FIELD, {}),
             room=(cut.custom or {}).get(ROOM_FIELD, 0.0),
+            channel=cut.channel if isinstance(cut.channel, int) and cut.recording.num_channels > 1 else None,
         )
 
     def load(self, sample_rate: int) -> LoadedUtterance:
         """Read it whole."""
-        samples = read_audio(self.path, offset=self.offset, duration=self.duration, sample_rate=sample_rate)
+        samples = read_audio(
+            self.path, offset=self.offset, duration=self.duration, sample_rate=sample_rate, channel=self.channel
+        )
         return LoadedUtterance(self.id, self.speaker, self.text, samples, attributes=self.attributes)
 
     def load_pieces(self, sample_rate: int, longest: Seconds | None) -> Iterator[LoadedUtterance]:
@@ -159,7 +167,7 @@ class CutSource:
             yield self.load(sample_rate)
             return
         size = round(self.seconds * sample_rate)
-        stretch = Recording(self.path, size, sample_rate, offset=self.offset, duration=self.duration)
+        stretch = Recording(self.path, size, sample_rate, None, self.offset, self.duration, self.channel)
         for piece in cut_at_pauses(stretch, longest=longest):
             text = "" if piece.index else self.text
             yield LoadedUtterance(self.id, self.speaker, text, piece.samples, piece.moments, self.attributes)

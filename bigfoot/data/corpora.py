@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from bigfoot.audio.files import write_audio
-from bigfoot.data.arrow_datasets import read_dataset
 from bigfoot.data.augment import stable_seed
 from bigfoot.data.cuts import write_manifest
-from bigfoot.data.fsdd import find_recordings, join_strings, list_recordings
-from bigfoot.data.listings import list_folder, list_librispeech, list_speechocean762
 from bigfoot.data.manifests import (
     ListedUtterance,
     PreparedData,
@@ -24,6 +20,7 @@ from bigfoot.data.manifests import (
     load_prepared,
     save_prepared,
 )
+from bigfoot.data.registry import Corpus, OnBad, find_corpus, resolve_root
 from bigfoot.data.settings import ALL_LABELS, DataConfig
 from bigfoot.data.sources import (
     DIGESTS_FILE,
@@ -39,14 +36,11 @@ from bigfoot.data.sources import (
     write_sources,
 )
 from bigfoot.data.splits import hold_out_speakers, make_splits
-from bigfoot.data.synthetic import synthesize_split
-from bigfoot.data.tables import list_common_voice, list_rows, list_table
 from bigfoot.data.utterance import Utterance
 from bigfoot.errors import AudioError, DataError
 from bigfoot.progress import track
 from bigfoot.storage.digests import FileDigests, digest_file
 from bigfoot.storage.ownership import Earlier, claim_folder
-from bigfoot.storage.remote import fetch
 from bigfoot.storage.replace import remove_leftovers, swapped_in
 from bigfoot.text.normalize import describe_normalization, drop_silent_marks
 
@@ -55,67 +49,6 @@ __all__ = ["PreparedData", "SkippedUtterance", "load_prepared", "prepare_data", 
 log = logging.getLogger("bigfoot")
 
 SPLITS = ("train", "dev", "test")
-_OnBad = Callable[[AudioError], None] | None
-
-
-@dataclass(frozen=True)
-class _Corpus:
-    """Definition of a corpus, which is either listed in place or generated.
-
-    Args:
-        usual_name: of its folder, below ``$BIGFOOT_DATA``; None where it has none.
-        list_split: from the folder, the corpus's own name of a split and the folder of the data to its utterances.
-        generate: makes so many utterances of train, dev or test.
-        find_sources: the recordings from which a split is generated.
-        is_written: transcripts are sentences to read, with marks that are not pronounced.
-    """
-
-    usual_name: str | None = None
-    list_split: Callable[[Path, str, DataConfig, Path], list[ListedUtterance]] | None = None
-    generate: Callable[[DataConfig, int, str, int, _OnBad], Iterator[Utterance]] | None = None
-    find_sources: Callable[[Path, str], list[Path]] = lambda _root, _split: []
-    is_written: bool = False
-
-
-def _synthesize(config: DataConfig, seed: int, split: str, count: int, _on_bad: _OnBad) -> Iterator[Utterance]:
-    return synthesize_split(seed, split, count, config.min_digits, config.max_digits)
-
-
-def _join_fsdd(config: DataConfig, seed: int, split: str, count: int, on_bad: _OnBad) -> Iterator[Utterance]:
-    return join_strings(resolve_root(config), split, count, seed, config.min_digits, config.max_digits, on_bad)
-
-
-def _find_fsdd(root: Path, split: str) -> list[Path]:
-    return [path for files in find_recordings(root, split).values() for _, path in files]
-
-
-def _list_table(root: Path, split: str, config: DataConfig, _folder: Path) -> list[ListedUtterance]:
-    untranscribed = config.transcripts == "none"
-    table = _find_table(split, root)
-    return list_table(table, untranscribed=untranscribed, names=config.columns, labels=config.labels)
-
-
-def _list_dataset(root: Path, split: str, config: DataConfig, folder: Path) -> list[ListedUtterance]:
-    audio, names = config.columns.get("path"), {use: name for use, name in config.columns.items() if use != "path"}
-    read = read_dataset(root, split, audio, folder / "audio")
-    return list_rows(root / split, read, root, config.transcripts == "none", names, config.labels)
-
-
-def _list_speechocean762(root: Path, split: str, config: DataConfig, _folder: Path) -> list[ListedUtterance]:
-    return list_speechocean762(root, split, untranscribed=config.transcripts == "none")
-
-
-_CORPORA = {
-    "synthetic_digits": _Corpus(generate=_synthesize),
-    "fsdd": _Corpus("fsdd", generate=_join_fsdd, find_sources=_find_fsdd),
-    "fsdd_recordings": _Corpus("fsdd", lambda root, split, *_: list_recordings(root, split)),
-    "librispeech": _Corpus("LibriSpeech", lambda root, split, *_: list_librispeech(root, split)),
-    "common_voice": _Corpus("CommonVoice", lambda root, split, *_: list_common_voice(root, split), is_written=True),
-    "speechocean762": _Corpus("speechocean762", _list_speechocean762),
-    "folder": _Corpus(None, lambda root, split, config, _: list_folder(root, split, config.transcripts == "none")),
-    "table": _Corpus(None, _list_table),
-    "datasets": _Corpus(None, _list_dataset),
-}
 
 
 def prepare_data(
@@ -151,7 +84,7 @@ def prepare_data(
     folder = Path(folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     prepared = PreparedData(folder, manifests={}, skipped=[], hours={}, num_utterances={})
-    corpus, digests = _find_corpus(config), FileDigests(folder / DIGESTS_FILE)
+    corpus, digests = find_corpus(config), FileDigests(folder / DIGESTS_FILE)
     if corpus.generate is None:
         splits = _list_splits(corpus, config, seed, characters, folder)
         _warn_of_overlap(splits)
@@ -204,7 +137,7 @@ def find_changes(
     before = read_sources(prepared.folder)
     if before is None:
         return [f"{SOURCES_FILE} is damaged"]
-    corpus, digests = _find_corpus(config), FileDigests(prepared.folder / DIGESTS_FILE)
+    corpus, digests = find_corpus(config), FileDigests(prepared.folder / DIGESTS_FILE)
     now: list[Source] = []
     if corpus.generate is None:
         for split, listed in _list_splits(corpus, config, seed, characters, prepared.folder).items():
@@ -221,7 +154,7 @@ def find_changes(
 
 
 def _split_sources(
-    corpus: _Corpus, config: DataConfig, split: str, listed: list[ListedUtterance], folder: Path, digests: FileDigests
+    corpus: Corpus, config: DataConfig, split: str, listed: list[ListedUtterance], folder: Path, digests: FileDigests
 ) -> Iterator[Source]:
     if corpus.generate is None:
         tracked = track(listed, f"reading {split}", unit="files")
@@ -231,41 +164,9 @@ def _split_sources(
         yield from made_sources(split, listed, folder, digests)
 
 
-def _generated_from(corpus: _Corpus, config: DataConfig, split: str, digests: FileDigests) -> Iterator[Source]:
+def _generated_from(corpus: Corpus, config: DataConfig, split: str, digests: FileDigests) -> Iterator[Source]:
     root = resolve_root(config) if corpus.usual_name is not None else Path.cwd()
     yield from file_sources(split, corpus.find_sources(root, split), None if config.trust_files else digests)
-
-
-def resolve_root(config: DataConfig) -> Path:
-    """Find the folder of a corpus.
-
-    Args:
-        config: ``root`` is the corpus's folder or the one above; without it, ``$BIGFOOT_DATA`` is.
-
-    Returns:
-        The folder of LibriSpeech's splits or of FSDD's ``recordings``; for tables and folders that to which they are
-        relative, the present one by default.
-
-    Raises:
-        DataError: neither is set, or there is no such folder.
-    """
-    # An unknown corpus is found where values are checked; here it is one without a usual name.
-    name = _CORPORA.get(config.corpus, _Corpus()).usual_name
-    given = config.root or os.environ.get("BIGFOOT_DATA")
-    given = str(fetch(given)) if given else given
-    if name is None and config.root is None and not (given and Path(given).is_dir()):
-        return Path.cwd()
-    if not given:
-        raise DataError(
-            f"data.root: needed for {config.corpus}; set it to the folder of the corpus, or set the environment "
-            f"variable BIGFOOT_DATA to the folder that holds {name}/"
-        )
-    root = Path(given).expanduser().absolute()
-    if name is not None and ((root / name).is_dir() or config.root is None):
-        root = root / name
-    if not root.is_dir():
-        raise DataError(f"data.root: no folder {root}; point data.root (or BIGFOOT_DATA) at where {config.corpus} lies")
-    return root
 
 
 def describe_transcripts(config: DataConfig, characters: Collection[str] | None) -> str:
@@ -279,17 +180,11 @@ def describe_transcripts(config: DataConfig, characters: Collection[str] | None)
         >>> describe_transcripts(DataConfig(corpus="fsdd"), "AB")
         "NFKC, one apostrophe ('), single spaces, in capitals, punctuation as it stands"
     """
-    return describe_normalization(characters, without_marks=_find_corpus(config).is_written)
-
-
-def _find_corpus(config: DataConfig) -> _Corpus:
-    if config.corpus not in _CORPORA:
-        raise DataError(f"data.corpus: {config.corpus!r} is unknown; corpora are {', '.join(_CORPORA)}")
-    return _CORPORA[config.corpus]
+    return describe_normalization(characters, without_marks=find_corpus(config).is_written)
 
 
 def _write_splits(
-    generate: Callable[[DataConfig, int, str, int, _OnBad], Iterator[Utterance]],
+    generate: Callable[[DataConfig, int, str, int, OnBad], Iterator[Utterance]],
     config: DataConfig, seed: int, folder: Path, skipped: list[SkippedUtterance],
 ) -> dict[str, list[ListedUtterance]]:  # fmt: skip
     """Generate the splits of a corpus, and write their audio below the folder."""
@@ -319,7 +214,7 @@ def _write_generated(utterances: Iterator[Utterance], folder: Path, split: str, 
 
 
 def _list_splits(
-    corpus: _Corpus, config: DataConfig, seed: int, characters: Collection[str] | None, folder: Path
+    corpus: Corpus, config: DataConfig, seed: int, characters: Collection[str] | None, folder: Path
 ) -> dict[str, list[ListedUtterance]]:
     """List the splits of a corpus where it lies; only those that are asked for."""
     assert corpus.list_split is not None
@@ -374,8 +269,3 @@ def _warn_of_overlap(listed: dict[str, list[ListedUtterance]]) -> None:
     for split in ("dev", "test"):
         if shared := sum((item.path, item.stretch) in train for item in listed.get(split, [])):
             log.warning("data: %d files of %s are in train too: its error rates will flatter", shared, split)
-
-
-def _find_table(table: str, root: Path) -> Path:
-    given = fetch(table).expanduser()
-    return given.absolute() if given.is_file() else root / given

@@ -5,16 +5,16 @@ lhotse has a LibriSpeech recipe, but it stops at the first bad file and passes o
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from bigfoot.audio.folders import READABLE, UNREADABLE, type_problem, walk_files
-from bigfoot.data.manifests import UNKNOWN_SPEAKER, ListedUtterance, tell_apart
+from bigfoot.data.manifests import ListedUtterance, tell_apart
+from bigfoot.data.published.kaldi import list_kaldi
 from bigfoot.data.rows import read_rows
 from bigfoot.data.tables import list_table
-from bigfoot.data.transcripts import read_text_file, read_text_lines
+from bigfoot.data.transcripts import read_pairs, read_text_file
 from bigfoot.errors import AudioError, DataError
 
 # What lies in a folder of speech without being a transcript.
@@ -55,7 +55,7 @@ def _list_chapter(chapter: Path) -> Iterator[ListedUtterance]:
     listing = chapter / f"{speaker}-{chapter.name}.trans.txt"
     problem, pairs = f"no transcript in {listing.name}", []
     try:
-        pairs = _read_pairs(listing)
+        pairs = read_pairs(listing)
     except DataError as error:
         problem = str(error)
     for name, text in pairs:
@@ -150,35 +150,14 @@ def list_speechocean762(root: Path, split: str, untranscribed: bool = False) -> 
         return _with_speaker_labels(list_table(root / f"{split}.tsv", untranscribed=untranscribed), root)
     if not (root / split / "wav.scp").is_file():
         raise DataError(f"data: {root} holds neither {split}.tsv nor {split}/wav.scp of speechocean762")
-    paths, *rest = (_read_pairs(root / split / name) for name in ("wav.scp", "text", "utt2spk"))
-    texts, speakers = map(dict, rest)
-    listed = []
-    for name, path in paths:
-        problem = None if untranscribed or name in texts else f"no transcript in {split}/text"
-        speaker = speakers.get(name, UNKNOWN_SPEAKER)
-        listed.append(ListedUtterance(name, root / path, texts.get(name, ""), speaker, problem))
-    return _with_speaker_labels(listed, root, root / split)
+    return _with_speaker_labels(list_kaldi(root, split, untranscribed), root)
 
 
-def _with_speaker_labels(
-    listed: list[ListedUtterance], root: Path, folder: Path | None = None
-) -> list[ListedUtterance]:
-    """Add the age and gender of speakers, as far as they are known."""
-    found: dict[str, dict[str, str]] = {}
-    if (root / "speakers.tsv").is_file():
-        rows = (row.values for row in read_rows(root / "speakers.tsv")[1])
-        found = {str(row["speaker"]): {key: row[key] for key in ("age", "gender") if row.get(key)}
-                 for row in rows if row.get("speaker")}  # fmt: skip
-    elif folder is not None:
-        for key in ("age", "gender"):
-            for speaker, value in _read_pairs(folder / f"spk2{key}"):
-                found.setdefault(speaker, {})[key] = value
+def _with_speaker_labels(listed: list[ListedUtterance], root: Path) -> list[ListedUtterance]:
+    """Add the age and gender of speakers, as far as ``speakers.tsv`` has them."""
+    if not (root / "speakers.tsv").is_file():
+        return listed
+    rows = (row.values for row in read_rows(root / "speakers.tsv")[1])
+    found = {str(row["speaker"]): {key: row[key] for key in ("age", "gender") if row.get(key)}
+             for row in rows if row.get("speaker")}  # fmt: skip
     return [replace(item, labels=found[item.speaker]) if item.speaker in found else item for item in listed]
-
-
-def _read_pairs(path: Path) -> list[tuple[str, str]]:
-    """Lines of a key, white space, and the rest; a file that is missing holds none."""
-    if not os.path.lexists(path):
-        return []
-    pairs = (line.split(maxsplit=1) for line in read_text_lines(path) if line.strip())
-    return [(pair[0], pair[1].strip() if len(pair) > 1 else "") for pair in pairs]

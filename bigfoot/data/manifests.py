@@ -14,7 +14,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from lhotse import AudioSource, Recording, SupervisionSegment
-from lhotse.cut import Cut
+from lhotse.cut import Cut, MonoCut
 
 from bigfoot.audio.account import Account, LeftOut
 from bigfoot.audio.files import AudioHeader, find_peak, read_blocks, read_header
@@ -54,6 +54,7 @@ class ListedUtterance:
         problem: why it cannot be used, where the listing itself is at fault.
         stretch: the part of the file that it is; None for the whole.
         labels: of tasks, by name; one that is not known is absent.
+        channel: that is read, from 0; None for the mean of all.
     """
 
     id: str
@@ -63,6 +64,7 @@ class ListedUtterance:
     problem: str | None = None
     stretch: Stretch | None = None
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    channel: int | None = None
 
 
 def tell_apart(listed: Sequence[ListedUtterance], named: Sequence[bool] = ()) -> list[ListedUtterance]:
@@ -232,11 +234,13 @@ def _check_one(
     if tokenized and (unknown := sorted(set(text) - set(characters or ()))):
         raise DataError(f"{item.id}: the transcript holds {' '.join(map(repr, unknown))}, which the vocabulary lacks")
     header = read_header(item.path)
+    if item.channel is not None and item.channel >= header.num_channels:
+        raise AudioError(item.path, f"has {header.num_channels} channels; channel {item.channel + 1} is asked for")
     start, seconds = (0.0, header.seconds) if item.stretch is None else item.stretch.place(header)
     trimmed = 0.0
     if config.trim_silence_db is not None:
         whole = seconds
-        start, seconds = _trim(item.path, header, start, seconds, config.trim_silence_db)
+        start, seconds = _trim(item, header, start, seconds, config.trim_silence_db)
         trimmed = whole - seconds
     if seconds < SHORTEST:
         raise _Unusable(f"{seconds:.3f} s is shorter than {SHORTEST} s")
@@ -246,16 +250,21 @@ def _check_one(
     if trimmed:
         cut.custom = {TRIMMED_FIELD: round(trimmed, 6)}
     stretch = None if seconds == header.seconds else seconds
-    if verify and find_peak(item.path, offset=start, duration=stretch, sample_rate=header.sample_rate) == 0.0:
+    if verify and _find_peak(item, header, start, stretch) == 0.0:
         raise AudioError(item.path, "is silent from beginning to end")
     return cut
 
 
+def _find_peak(item: ListedUtterance, header: AudioHeader, start: Seconds, duration: Seconds | None) -> float:
+    rate = header.sample_rate
+    return find_peak(item.path, offset=start, duration=duration, sample_rate=rate, channel=item.channel)
+
+
 def _trim(
-    path: Path, header: AudioHeader, start: Seconds, seconds: Seconds, quieter_db: float
+    item: ListedUtterance, header: AudioHeader, start: Seconds, seconds: Seconds, quieter_db: float
 ) -> tuple[Seconds, Seconds]:
-    duration = None if seconds == header.seconds else seconds
-    blocks = read_blocks(path, offset=start, duration=duration, sample_rate=header.sample_rate)
+    duration, rate = None if seconds == header.seconds else seconds, header.sample_rate
+    blocks = read_blocks(item.path, offset=start, duration=duration, sample_rate=rate, channel=item.channel)
     first, last = find_sound(blocks, header.sample_rate, quieter_db)
     return (start, seconds) if last - first >= seconds else (start + first, last - first)
 
@@ -292,6 +301,8 @@ def _make_cut(item: ListedUtterance, text: str, header: AudioHeader, start: Seco
         channel_ids=channels,
     )
     cut = recording.to_cut()
+    if item.channel is not None and len(channels) > 1:
+        cut = MonoCut(item.id, 0.0, recording.duration, item.channel, recording=recording)
     if seconds != header.seconds:
         cut.start, cut.duration = start, seconds
     cut.supervisions = [

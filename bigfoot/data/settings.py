@@ -56,12 +56,13 @@ class DataConfig:
     """One corpus with its train, dev and test splits, as lhotse manifests."""
 
     corpus: str = one_of(
-        "synthetic_digits", "fsdd", "fsdd_recordings", "librispeech", "common_voice", "speechocean762", "folder",
-        "table", "datasets",
+        "synthetic_digits", "fsdd", "fsdd_recordings", "librispeech", "common_voice", "speechocean762", "kaldi",
+        "librilight", "tedlium", "gigaspeech", "voxpopuli", "mls", "folder", "table", "datasets",
     )  # fmt: skip
     """``synthetic_digits``, ``fsdd`` (strings joined from it), ``fsdd_recordings`` (each by itself), ``librispeech``,
-    ``common_voice`` (TSV beside ``clips/``), ``speechocean762``, ``folder`` (audio beside .txt of the same name, or
-    audio alone), ``table`` (TSV, CSV or JSONL) or ``datasets`` (a folder of Hugging Face's ``datasets``)."""
+    ``common_voice`` (TSV beside ``clips/``), ``speechocean762``, ``kaldi`` (data folders with ``wav.scp``),
+    ``librilight``, ``tedlium``, ``gigaspeech``, ``voxpopuli``, ``mls``, ``folder`` (audio beside .txt of the same name,
+    or audio alone), ``table`` (TSV, CSV or JSONL) or ``datasets`` (a folder of Hugging Face's ``datasets``)."""
     root: str | None = None
     """Folder of the corpus; ``$BIGFOOT_DATA/<its usual name>`` by default. Synthetic speech needs none."""
     train_clean_100: bool = False
@@ -72,8 +73,9 @@ class DataConfig:
     """LibriSpeech: train on train-other-500."""
     train_splits: list[str] = field(default_factory=list)
     """What to train on, by the corpus's own names. LibriSpeech: further splits. Folder: folders below the root, ``.``
-    for the root itself. Common Voice: TSV files by stem, such as ``train``. Table: TSV, CSV or JSONL files. Datasets:
-    their own names, ``.`` where there are none."""
+    for the root itself. Common Voice: TSV files by stem, such as ``train`` or ``pl/train``. MLS, VoxPopuli: language
+    and split, such as ``polish/train``. Kaldi: data folders below the root. Libri-Light: ``small``. GigaSpeech: ``XS``.
+    Table: TSV, CSV or JSONL files. Datasets: their own names, ``.`` where there are none."""
     dev_splits: list[str] = field(default_factory=list)
     """The same for dev, on which the best checkpoint is chosen."""
     test_splits: list[str] = field(default_factory=list)

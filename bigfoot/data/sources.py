@@ -57,8 +57,10 @@ def list_sources(split: str, listed: Iterable[ListedUtterance], digests: FileDig
         audio = None if digests is None else digests.digest(item.path)
         entry = asdict(item)
         if not item.labels:
-            # So that data prepared before there were labels is not prepared again.
+            # So that data prepared before there were labels or channels is not prepared again.
             del entry["labels"]
+        if item.channel is None:
+            del entry["channel"]
         yield Source(split, item.id, _shorten(entry), audio)
 
 

@@ -60,8 +60,8 @@ def training_batches(
         config: seconds in a batch, buckets, workers, augmentation.
         seed: of order and augmentation.
         start: first position; batches before it are skipped without reading audio.
-        rank: of this process among ``world_size``. All get equally many batches, none the same utterance; only where an
-            epoch's last utterances are fewer than processes does lhotse give one twice (``ID_dup0``).
+        rank: of this process among ``world_size``, which take turns in one stream: together they get what one process
+            would, batch for batch, whatever their number; the last of an epoch may go with the first of the next.
         world_size: number of processes.
 
     Returns:
@@ -71,7 +71,7 @@ def training_batches(
         DataError: the manifest is missing or empty, or the folder of noise is.
         AudioError: while iterating, a file that cannot be read (any more).
     """
-    sampler = _EndlessSampler(_build_sampler(Path(manifest), config, seed, rank, world_size), start)
+    sampler = _EndlessSampler(_build_sampler(Path(manifest), config, seed), start, rank, world_size)
     # Found here, before there are workers: all draw from one list.
     noise = NoiseFolder.find(config.augment.noise_folder) if config.augment.noise_folder else None
     with warnings.catch_warnings():
@@ -102,9 +102,10 @@ class _BatchReader(Dataset[Batch]):
     noise: NoiseFolder | None
     seed: int
 
-    def __getitem__(self, chosen: tuple[Position, list[CutSource]]) -> Batch:
-        position, sources = chosen
-        return collate([self._load(source, position) for source in sources], self.processor, position)
+    def __getitem__(self, chosen: tuple[Position, list[CutSource], Position]) -> Batch:
+        position, sources, through = chosen
+        batch = collate([self._load(source, position) for source in sources], self.processor, position)
+        return replace(batch, through=through)
 
     def _load(self, source: CutSource, position: Position) -> LoadedUtterance:
         if source.room:
@@ -119,22 +120,28 @@ class _BatchReader(Dataset[Batch]):
 class _EndlessSampler(Sampler[Any]):
     """lhotse's sampler over epochs without end; it runs in the main process, ahead of what was consumed."""
 
-    def __init__(self, sampler: DynamicBucketingSampler, start: Position) -> None:
+    def __init__(self, sampler: DynamicBucketingSampler, start: Position, rank: int, world_size: int) -> None:
         self._sampler = sampler
         self._start = start
+        self._rank, self._world_size = rank, world_size
 
-    def __iter__(self) -> Iterator[tuple[Position, list[CutSource]]]:
+    def __iter__(self) -> Iterator[tuple[Position, list[CutSource], Position]]:
+        stream = self._batches()
+        while True:
+            together = list(islice(stream, self._world_size))
+            position, cuts = together[self._rank]
+            yield position, [CutSource.of(cut) for cut in cuts], together[-1][0]
+
+    def _batches(self) -> Iterator[tuple[Position, CutSet]]:
         epoch, skip = self._start.epoch, self._start.batch
         while True:
             self._sampler.set_epoch(epoch)
             for number, cuts in enumerate(islice(self._sampler, skip, None), start=skip + 1):
-                yield Position(epoch, number), [CutSource.of(cut) for cut in cuts]
+                yield Position(epoch, number), cuts
             epoch, skip = epoch + 1, 0
 
 
-def _build_sampler(
-    manifest: Path, config: DataConfig, seed: int, rank: int, world_size: int
-) -> DynamicBucketingSampler:
+def _build_sampler(manifest: Path, config: DataConfig, seed: int) -> DynamicBucketingSampler:
     cuts = read_cuts(manifest)
     if config.crop_seconds is not None:
         cuts = cuts.map(partial(_crop, seconds=config.crop_seconds))
@@ -149,8 +156,9 @@ def _build_sampler(
         # Unsynced, lhotse 1.33 takes an empty bucket for a full one and ends the epoch with utterances left over.
         # Synced, it goes through the buckets in an order that no seed changes; what they give still follows the seed.
         sync_buckets=True,
-        rank=rank,
-        world_size=world_size,
+        # Its own way of sharing depends on the number of processes: a run could not go on with another.
+        rank=0,
+        world_size=1,
     )
 
 

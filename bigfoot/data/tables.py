@@ -128,8 +128,8 @@ def list_common_voice(root: Path, split: str) -> list[ListedUtterance]:
         01a44ed5...<TAB>common_voice_en_17779714.mp3<TAB>Two-wave sources are perfectly coherent if<TAB>...
 
     Args:
-        root: the folder of one language, such as ``cv-corpus-13.0-2023-03-09/en``.
-        split: stem of a TSV in it.
+        root: the folder of one language, such as ``cv-corpus-13.0-2023-03-09/en``, or of all.
+        split: stem of a TSV in it, below a folder of all with the language, such as ``pl/train``.
 
     Returns:
         The clips in the table's order, the client as the speaker.
@@ -139,11 +139,12 @@ def list_common_voice(root: Path, split: str) -> list[ListedUtterance]:
     """
     table = root / f"{split}.tsv"
     if not table.is_file():
-        there = ", ".join(sorted(path.stem for path in root.glob("*.tsv"))) or "no TSV at all"
+        there = ", ".join(sorted(path.stem for path in table.parent.glob("*.tsv"))) or "no TSV at all"
         raise DataError(
-            f"data: no {table.name} in {root} (there: {there}); data.root is the folder of one language, with clips/"
+            f"data: no {table.name} in {table.parent} (there: {there}); data.root is the folder of one language, with "
+            "clips/, or above it, with splits such as pl/train"
         )
-    return list_table(table, audio=root / "clips")
+    return list_table(table, audio=table.parent / "clips")
 
 
 def _list_row(

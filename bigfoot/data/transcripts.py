@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -95,3 +96,21 @@ def split_lines(text: str) -> list[str]:
     end = "\n" if "\n" in text else "\r"
     lines = [line.removesuffix("\r") for line in text.split(end)]
     return lines[:-1] if lines[-1] == "" else lines
+
+
+def read_pairs(path: Path) -> list[tuple[str, str]]:
+    """Read lines of a key, white space, and the rest.
+
+    Args:
+        path: see ``read_text_lines``; a file that is missing holds none.
+
+    Returns:
+        Keys and rests, in order.
+
+    Raises:
+        DataError: see ``read_text_file``.
+    """
+    if not os.path.lexists(path):
+        return []
+    pairs = (line.split(maxsplit=1) for line in read_text_lines(path) if line.strip())
+    return [(pair[0], pair[1].strip() if len(pair) > 1 else "") for pair in pairs]

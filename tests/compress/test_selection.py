@@ -54,3 +54,13 @@ def test_what_another_unit_says_too_goes_however_loud_it_is(loud):
     inputs[:, 3] = loud * inputs[:, 1]
     chosen = select_units([Reader(inputs.T @ inputs, torch.eye(4))], 4, 3)
     assert len({1, 3} & set(chosen)) == 1 and {0, 2} <= set(chosen)
+
+
+@pytest.mark.parametrize("size", [1, 4])
+@pytest.mark.parametrize("seed", range(10))
+def test_where_nothing_is_left_to_explain_rounding_chooses_no_unit_twice(seed, size):
+    drawn, count, keep = torch.Generator().manual_seed(seed), 128 // size, 96 // size
+    loudness = 10 ** (3 * torch.rand(count * size, generator=drawn))
+    inputs = (torch.randn(2, count * size, generator=drawn) * loudness).clamp(min=0)  # fewer frames than units
+    chosen = select_units([Reader(inputs.T @ inputs, torch.randn(12, count * size, generator=drawn))], count, keep)
+    assert chosen == sorted(set(chosen)) and len(chosen) == keep and 0 <= chosen[0] <= chosen[-1] < count

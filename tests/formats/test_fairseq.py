@@ -271,7 +271,8 @@ def test_a_vocabulary_in_another_order(build_model, tmp_path, speech):
     assert processor.tokenizer.vocabulary == ("<pad>", "<s>", "</s>", "<unk>", "A", "|", "B")
     with torch.no_grad():
         before, after = model(speech[0]).logits, found(speech[0]).logits
-    assert torch.equal(before, after[..., [4, 0, 5, 6, 2]])
+    check_equal({"head": model.head.weight}, {"head": found.head.weight[[4, 0, 5, 6, 2]]})
+    assert (before - after[..., [4, 0, 5, 6, 2]]).abs().max() < 1e-6  # a product of other sizes rounds otherwise
     assert after[..., [1, 3]].max() < -9_000
 
 

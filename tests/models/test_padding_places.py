@@ -80,9 +80,9 @@ def test_a_left_padded_row_is_the_row_alone(model, utterances):
         alone = ask(model, wave[None])
         frames = alone.logits.shape[1]
         assert int(batch.frame_mask[row].sum()) == frames and batch.frame_mask[row, :frames].all()
-        assert (batch.logits[row, :frames] - alone.logits[0]).abs().max() < 1e-5
-        for here, there in zip(batch.hidden_states, alone.hidden_states, strict=True):
-            assert (here[row, :frames] - there[0]).abs().max() < 1e-5
+        pairs = zip([batch.logits, *batch.hidden_states], [alone.logits, *alone.hidden_states], strict=True)
+        for here, there in pairs:  # rounding grows with the numbers, and processors sum in orders of their own
+            assert (here[row, :frames] - there[0]).abs().max() < 1e-5 * there.abs().max().clamp(min=1)
 
 
 def test_training_on_left_padded_audio(build_model, utterances):
