@@ -19,6 +19,7 @@ from bigfoot.report.rows import Row
 from bigfoot.tasks.answers import answer_manifest
 from bigfoot.tasks.floors import measure_floors
 from bigfoot.tasks.folds import pack_answers, pack_floors
+from bigfoot.tasks.frames import find_frames_folder, find_kept
 from bigfoot.tasks.labels import describe_unread, read_attributes
 from bigfoot.tasks.metrics import TaskScore, compare_with_floors, describe_floors, score_answers
 from bigfoot.tasks.settings import METRICS
@@ -58,7 +59,11 @@ def judge_task(row: Row, loaded: LoadedModel, manifests: dict[str, Path], config
     log.info("evaluating %s on %s", row.name, row.split)
     home = model.device
     model.to(PartialState().device)
+    task = config.train_task
+    model.kept_frames = find_kept(find_frames_folder(task, Path(config.run_dir)), model, task.frames_gb)
     answers = answer_manifest(model, manifest, loaded.processor, config.evaluate.batch_size)
+    # What follows is about the encoder itself.
+    model.kept_frames = None
     shown = show_answers(loaded, manifest, answers, config.train_task.players)
     invariance = measure_task_invariance(loaded, manifest)
     model.to(home)

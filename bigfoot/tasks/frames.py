@@ -21,10 +21,12 @@ import torch
 from torch import Tensor, nn
 
 from bigfoot.data.settings import DataConfig, SpecAugmentConfig
+from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.encoder import SpeechEncoder
 from bigfoot.models.outputs import SpeechEncoderOutput
 from bigfoot.storage.caches import mark_cache
 from bigfoot.storage.replace import swapped_in
+from bigfoot.tasks.settings import TrainTaskConfig
 
 log = logging.getLogger("bigfoot")
 
@@ -71,6 +73,16 @@ def find_random(data: DataConfig, masks: SpecAugmentConfig) -> list[str]:
         "spec_augment.mask_feature_prob": masks.mask_feature_prob > 0 and masks.mask_feature_length > 0,
     }
     return [name for name, holds in found.items() if holds]
+
+
+def find_frames_folder(config: TrainTaskConfig, run_dir: Path) -> Path:
+    """Return where the frames of a run are kept.
+
+    Args:
+        config: of the training.
+        run_dir: of the run.
+    """
+    return Path(config.frames_folder or run_dir / "frames").expanduser()
 
 
 class KeptFrames:
@@ -161,6 +173,21 @@ class KeptFrames:
             log.info("frames: %s is full; what is not in it is computed anew (frames_gb)", self._root)
         with swapped_in(path) as beside:
             beside.write_bytes(_encode(frames))
+
+
+def find_kept(folder: Path, model: BigfootForCTC, gigabytes: float) -> KeptFrames | None:
+    """Return the frames that a training kept of a model's encoder; None where there are none.
+
+    Args:
+        folder: see ``KeptFrames``.
+        model: with a task head.
+        gigabytes: see ``KeptFrames``.
+    """
+    assert model.task_head is not None
+    layers, encoder = model.task_head.needs_layers, model.speech_encoder
+    if not gigabytes or not folder.is_dir() or not (folder / digest_encoder(encoder, all_layers=layers)).is_dir():
+        return None
+    return KeptFrames(folder, encoder, gigabytes, all_layers=layers, in_training=False)
 
 
 def digest_encoder(encoder: SpeechEncoder, *, all_layers: bool) -> str:

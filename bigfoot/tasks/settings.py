@@ -157,7 +157,8 @@ class TrainTaskConfig(TrainConfig):
         if self.head.init == "probe" and (self.head.hidden_sizes or shared):
             yield Problem("head.init", "not_linear", "a probe is linear; leave out hidden_sizes and the link coral")
         if not 2 <= self.head.fbank_window <= 2**13:
-            yield Problem("head.fbank_window", "out_of_range", f"expected 2 to 8192 samples, got {self.head.fbank_window}")
+            message = f"expected 2 to 8192 samples, got {self.head.fbank_window}"
+            yield Problem("head.fbank_window", "out_of_range", message)
         if self.sampling == "balanced" and self.kind not in ("single_label", "ordinal"):
             yield Problem("sampling", "not_read", f"{self.kind} has no one class an utterance; leave it out")
         if self.lora_rank and importlib.util.find_spec("peft") is None:

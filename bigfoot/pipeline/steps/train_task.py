@@ -24,7 +24,7 @@ from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.plan import Plan
 from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.steps.training import TrainingStep, build_run, train_and_save
-from bigfoot.tasks.frames import KeptFrames, find_random, is_at_rest
+from bigfoot.tasks.frames import KeptFrames, find_frames_folder, find_random, is_at_rest
 from bigfoot.tasks.freezing import (
     FrozenParts,
     OwnRates,
@@ -137,7 +137,7 @@ def _keep_frames_(model: BigfootForCTC, context: Context) -> None:
     assert model.task_head is not None
     if not config.frames_gb:
         return
-    folder = Path(config.frames_folder or context.run_dir / "frames").expanduser()
+    folder = find_frames_folder(config, context.run_dir)
     random = find_random(context.config.data, config.spec_augment)
     model.kept_frames = KeptFrames(
         folder, model.speech_encoder, config.frames_gb, all_layers=model.task_head.needs_layers, in_training=not random
