@@ -63,8 +63,8 @@ def assign_splits(items: Sequence[SplitItem], shares: Mapping[str, float], seed:
     if len(labels) < len(wanted):
         there = f"{len(labels)} ({', '.join(sorted(labels)[:3])}{', ...' if len(labels) > 3 else ''})"
         raise DataError(
-            f"data.split: {len(wanted)} splits or folds need as many speakers, labels or utterances, and there are {there}; "
-            "take fewer folds, or split.by: utterance; a table's speakers are named by data.columns"
+            f"data.split: {len(wanted)} splits or folds need as many speakers, labels or utterances, and there are "
+            f"{there}; take fewer folds, or split.by: utterance; a table's speakers are named by data.columns"
         )
     totals, whole = sum(labels.values(), Counter()), sum(wanted.values())
     room = {split: {label: count * share / whole for label, count in totals.items()} for split, share in wanted.items()}
