@@ -24,6 +24,8 @@ class PositionWriter(PartWriter):
             mask: (B, T, 1) of 0 and 1.
         """
         g, module = self.graph, self.model.speech_encoder.encoder.pos_conv_embed
+        if not self.model.speech_encoder.encoder.adds_positions:
+            return x
         y, activation = x, self.config.feat_extract_activation
         if isinstance(module, PositionalConvStack):
             for layer in module.layers:

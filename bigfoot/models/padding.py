@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from bigfoot.errors import DataError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.feature_encoder import FeatureEncoder
+from bigfoot.models.log_mel import LogMel
 from bigfoot.models.outputs import SpeechEncoderOutput
 
 
@@ -92,7 +93,7 @@ class Audio(NamedTuple):
 
 
 def join_rows(
-    rows: Sequence[SpeechEncoderOutput], given: Audio, feature_encoder: FeatureEncoder, config: BigfootConfig
+    rows: Sequence[SpeechEncoderOutput], given: Audio, feature_encoder: FeatureEncoder | LogMel, config: BigfootConfig
 ) -> SpeechEncoderOutput:
     """Put utterances that were encoded one by one beside each other, with zeros after the shorter ones."""
     samples = max(given.input_values.shape[1], feature_encoder.receptive_field)

@@ -32,6 +32,7 @@ FAMILIES = {
     "wavlm": "WavLMForCTC",
     "wavlm-large": "WavLMForCTC",
     "data2vec": "Data2VecAudioForCTC",
+    "unispeech": "UniSpeechForCTC",
 }
 OWN_POSITIONS = {
     "wavlm heads": (
