@@ -305,6 +305,10 @@ def _width(config: BigfootConfig) -> Iterator[Piece]:
         yield from _both(f"{name}final_layer_norm")
         if config.is_conformer:
             yield from _conformer_width(name)
+    if config.squeeze_factor > 1:
+        name = "encoder.encoder.upsample.projection."
+        yield Piece(f"{name}weight", 0, repeats=config.squeeze_factor)
+        yield from (Piece(f"{name}weight", 1), Piece(f"{name}bias", 0, repeats=config.squeeze_factor))
     if config.ctc_head:
         yield Piece("head.weight", 1)
 

@@ -20,6 +20,7 @@ from transformers import AutoConfig
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.dense import advise_format
+from bigfoot.formats.family_names import family_state, to_own_names
 from bigfoot.formats.tensor_names import rename_to_current
 from bigfoot.formats.torch_file import read_state_dict
 from bigfoot.models.configuration import BigfootConfig, build_config
@@ -65,8 +66,10 @@ FAMILIES = {
     "unispeech": Family("UniSpeech"),
     "unispeech-sat": Family("UniSpeechSat"),
     "wav2vec2-conformer": Family("Wav2Vec2Conformer", _CONFORMER | {"positional_conv": "unused"}),
+    "sew": Family("SEW", {"do_stable_layer_norm": False}),
     "wav2vec2-bert": Family("Wav2Vec2Bert", _CONFORMER | _LOG_MEL | _CAUSAL, has_log_mel=True),
 }
+_LEFT_OUT = {"sew-d": "its attention is DeBERTa's, with two products of content and position more; sew is read"}
 _POINTER = b"version https://git-lfs"
 _MAX_HEADER = 2 * 2**20
 _MOST_FAULTS = 40
@@ -80,7 +83,7 @@ _CONFIG_FIELDS = (
     "bos_token_id", "eos_token_id", "num_buckets", "max_bucket_distance", "conv_pos_kernel_size",
     "conv_pos_batch_norm", "feat_proj_layer_norm", "position_embeddings_type", "rotary_embedding_base",
     "max_source_positions", "left_max_position_embeddings", "right_max_position_embeddings",
-    "conv_depthwise_kernel_size", "conformer_conv_dropout",
+    "conv_depthwise_kernel_size", "conformer_conv_dropout", "squeeze_factor",
 )  # fmt: skip
 
 
@@ -145,8 +148,9 @@ def config_of(raw: Mapping[str, Any], folder: Path) -> BigfootConfig:
     """
     family = str(raw.get("model_type"))
     if family not in FAMILIES:
+        why = f" ({_LEFT_OUT[family]})" if family in _LEFT_OUT else ""
         known = ", ".join(FAMILIES)
-        raise ModelError(f"{folder}: model_type {quote(family)} is not supported; known: {known}, bigfoot")
+        raise ModelError(f"{folder}: model_type {quote(family)} is not supported{why}; known: {known}, bigfoot")
     for key in ("add_adapter", "adapter_attn_dim"):
         if raw.get(key):
             raise ModelError(f"{folder}: {key} in its config: adapters are not supported")
@@ -157,6 +161,9 @@ def config_of(raw: Mapping[str, Any], folder: Path) -> BigfootConfig:
     fields = {"family": family, "ctc_head": ctc_head, **given, **FAMILIES[family].granted}
     if FAMILIES[family].has_log_mel:
         fields |= _filter_banks(raw, folder)
+    convs = fields["conv_dim"]
+    if family == "sew" and isinstance(convs, list | tuple) and [*convs[-1:]] == [fields["hidden_size"]]:
+        fields["feature_projection"] = "none"
     if fields["vocab_size"] is None:
         del fields["vocab_size"]  # Of an encoder without a head.
     return build_config(fields, folder / "config.json")
@@ -378,7 +385,7 @@ def build_from_weights(config: BigfootConfig, weights: dict[str, Tensor], source
         config.mask_time_prob = config.mask_feature_prob = 0.0
     elif config.mask_time_prob == config.mask_feature_prob == 0:
         tensors.pop(f"{prefix}.masked_spec_embed")
-    return fill_model(config, tensors, source)
+    return fill_model(config, to_own_names(tensors, config), source)
 
 
 def save_huggingface(model: BigfootForCTC, folder: Path) -> None:
@@ -402,5 +409,5 @@ def save_huggingface(model: BigfootForCTC, folder: Path) -> None:
     head = FAMILIES[family].stem + ("ForCTC" if model.head is not None else "Model")
     config |= {"model_type": family, "architectures": [head], "layerdrop": 0.0, "dtype": "float32"}
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {name: tensor.contiguous() for name, tensor in family_state(model).items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})

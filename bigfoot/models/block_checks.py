@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from bigfoot.models.shape import Shape
 
 _TRANSFORMER: Mapping[str, object] = {
-    "front_end": "convolutions", "block": "transformer", "positional_conv": "added", "final_norm": True,
+    "squeeze_factor": 1, "front_end": "convolutions", "block": "transformer", "positional_conv": "added",
+    "final_norm": True,
 }  # fmt: skip
 _PLAIN = {
     **_TRANSFORMER, "has_position_bias": False, "has_positional_stack": False, "conv_pos_batch_norm": False,
@@ -20,6 +21,8 @@ GRANTED: Mapping[str, Mapping[str, object]] = {
     "wavlm": _PLAIN | {"has_position_bias": True},
     "data2vec-audio": _PLAIN | {"has_positional_stack": True, "feat_extract_norm": "layer",
                                 "do_stable_layer_norm": False},
+    "sew": {name: value for name, value in (_PLAIN | {"do_stable_layer_norm": False}).items()
+            if name != "squeeze_factor"},
     "wav2vec2-conformer": _CONFORMER | {"positional_conv": "unused", "conv_module_norm": "batch",
                                         "conv_module_causal": False},
     "wav2vec2-bert": _CONFORMER | {"front_end": "log-mel", "positional_conv": "none", "final_norm": False,
@@ -38,6 +41,8 @@ def block_problems(config: Shape) -> Iterator[str]:
         One sentence a problem.
     """
     yield from _front_end_problems(config)
+    if config.squeeze_factor > 1:
+        yield from _squeeze_problems(config)
     yield from _conformer_problems(config) if config.is_conformer else _transformer_problems(config)
 
 
@@ -50,6 +55,16 @@ def _front_end_problems(config: Shape) -> Iterator[str]:
                                                       "conv_sharing")}  # fmt: skip
     if named := [name for name, value in given.items() if value]:
         yield f"front_end log-mel has no convolutions, and so no {', '.join(named)}"
+
+
+def _squeeze_problems(config: Shape) -> Iterator[str]:
+    if config.is_conformer or config.do_stable_layer_norm or config.has_positional_stack or config.conv_pos_batch_norm:
+        yield (
+            f"squeeze_factor {config.squeeze_factor}: for the block transformer with norms last and one positional "
+            "convolution with weight norm"
+        )
+    if config.time_reduction > 1:
+        yield f"squeeze_factor {config.squeeze_factor} and time_reduction {config.time_reduction} both join frames"
 
 
 def _transformer_problems(config: Shape) -> Iterator[str]:

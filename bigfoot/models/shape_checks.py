@@ -12,6 +12,15 @@ from bigfoot.models.shape_fields import RULES, field_problems
 _MOST_WEIGHTS = 10**10
 
 
+def expected_projection(config: Shape) -> str:
+    """Return the feature projection that the family's own class has: SEW has none between equal widths.
+
+    Args:
+        config: the shape.
+    """
+    return "none" if config.family == "sew" and config.feature_size == config.hidden_size else "linear"
+
+
 def beyond_huggingface(config: Shape) -> list[str]:
     """Name the parts of a shape that the family's own transformers class cannot express.
 
@@ -40,7 +49,7 @@ def beyond_huggingface(config: Shape) -> list[str]:
         parts.append(f"layer_ranks of layers {[i for i, ranks in enumerate(config.ranks_of_layers) if ranks]}")
     if config.time_reduction != 1:
         parts.append(f"time_reduction {config.time_reduction}")
-    if config.feature_projection != "linear":
+    if config.feature_projection != expected_projection(config):
         parts.append(f"feature_projection {config.feature_projection!r}")
     if config.has_position_bias and any(heads != sorted(heads) for heads in config.position_heads_of_layers):
         parts.append(f"position heads {config.position_heads_of_layers}")

@@ -102,7 +102,7 @@ RULES: Mapping[str, Rule] = {
     "family": OneOf(tuple(FAMILY_PREFIXES)),
     "vocab_size": Whole(most=MOST_TOKENS),
     "num_hidden_layers": Whole(most=MOST_LAYERS),
-    "time_reduction": Whole(most=64),
+    **dict.fromkeys(("time_reduction", "squeeze_factor"), Whole(most=64)),
     "num_prompts": Whole(least=0, most=10_000),
     **dict.fromkeys(
         ("hidden_size", "num_attention_heads", "intermediate_size", "num_conv_pos_embeddings",

@@ -176,7 +176,7 @@ def test_masks_switched_off_need_no_mask_vector(build_huggingface, folder, tmp_p
     ("change", "named"),
     [
         ({"model_type": "seamless_m4t"}, ("seamless_m4t", "wav2vec2", "data2vec-audio")),
-        ({"model_type": "wav2vec2-conformer"}, ("wav2vec2-conformer",)),
+        ({"model_type": "sew-d"}, ("sew-d",)),
         ({"model_type": "wavlm"}, ("wavlm.encoder.layers.0.attention.rel_attn_embed.weight",)),
         ({"model_type": None}, ("None",)),
         ({"add_adapter": True}, ("add_adapter",)),

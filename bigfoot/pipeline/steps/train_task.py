@@ -135,8 +135,8 @@ def _keep_frames_(model: BigfootForCTC, context: Context) -> None:
     """Let a model whose encoder does not learn take its frames from a folder."""
     config: TrainTaskConfig = context.config.train_task
     assert model.task_head is not None
-    if not config.frames_gb or context.config.shard:
-        return  # sharded weights are whole within a pass of the model alone
+    if not config.frames_gb:
+        return
     folder = find_frames_folder(config, context.run_dir)
     random = find_random(context.config.data, config.spec_augment)
     model.kept_frames = KeptFrames(
