@@ -37,7 +37,7 @@ def vocabulary_problems(config: Config, source: ModelOutline) -> Iterator[Proble
         have = "no vocabulary with a CTC head" if tokenizer is None else tokenizer.describe()
         yield Problem(_KEY, "no_characters", f"trims a vocabulary of characters, and {source.path} has {have}")
     if source.config.decoder is not None:
-        yield Problem(_KEY, "other_decoder", "the decoder's tokens are numbered by the CTC head; keep all, or leave it out")
+        yield Problem(_KEY, "other_decoder", "the decoder's tokens are numbered by the CTC head; keep all of them")
     file = vocabulary_file(config)
     if file is None:
         return
