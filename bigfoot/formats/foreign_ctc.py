@@ -12,7 +12,9 @@ from torch import Tensor
 from transformers.models.auto.modeling_auto import MODEL_FOR_CTC_MAPPING_NAMES
 
 from bigfoot.errors import ModelError
-from bigfoot.formats.huggingface import FAMILIES, fill_model, in_fp32, read_weights
+from bigfoot.formats.choices import Choices
+from bigfoot.formats.huggingface import FAMILIES, fill_model, in_fp32
+from bigfoot.formats.weight_files import read_weights
 from bigfoot.models.configuration import BigfootConfig, build_config
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.frames.timing import FrameTiming
@@ -91,7 +93,13 @@ def _read_extractor(folder: Path) -> dict[str, Any]:
     return dict(found)
 
 
-def load_foreign_ctc(folder: Path, _dictionary: Path | None) -> tuple[BigfootForCTC, Processor]:
+def outline_foreign_ctc(folder: Path, _: Choices) -> tuple[BigfootConfig, Processor]:
+    """Read shape and processor of a foreign CTC model; see ``read_foreign_config``."""
+    config = read_foreign_config(folder)
+    return config, load_foreign_processor(folder, config)
+
+
+def load_foreign_ctc(folder: Path, _: Choices) -> tuple[BigfootForCTC, Processor]:
     """Load a foreign CTC model, its head as ours.
 
     Args:

@@ -14,6 +14,7 @@ from bigfoot.config import Problem
 from bigfoot.data.batches import read_transcripts
 from bigfoot.distill.bridge import Bridge
 from bigfoot.distill.cache import CacheKey, TeacherCache, write_cache
+from bigfoot.distill.folding import fold_vocabulary_
 from bigfoot.distill.loss import Targets
 from bigfoot.distill.objective import active_losses, needed_targets
 from bigfoot.distill.registry import LossesConfig, without_teacher
@@ -21,13 +22,15 @@ from bigfoot.formats.folder import LoadedModel, load_model
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.pipeline.context import Context
 from bigfoot.pipeline.facts import StepResult
-from bigfoot.pipeline.fingerprints import fingerprint_files
+from bigfoot.pipeline.fingerprints import fingerprint, fingerprint_files
 from bigfoot.pipeline.plan import Plan
 from bigfoot.pipeline.registry import STEPS
 from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.steps.loss_checks import loss_problems
 from bigfoot.pipeline.steps.step import get_step
 from bigfoot.pipeline.steps.training import TrainingStep
+from bigfoot.pipeline.steps.trimming import find_kept_tokens
+from bigfoot.pipeline.teacher import teacher_path
 from bigfoot.text.tokenizers import Processor
 
 log = logging.getLogger("bigfoot")
@@ -86,10 +89,16 @@ class TaughtStep(TrainingStep):
         config, student = context.config, load_model(before.folder)
         own = without_teacher(self.losses(config)) if control else self.losses(config)
         processor = _usable_processor(student.processor, context.labels.manifests)
-        loaded = load_model(context.teacher.folder or config.teacher.path)
+        loaded = load_model(context.teacher.folder or teacher_path(config))
+        kept: Sequence[int] = ()
+        if context.models.source.processor.tokenizer == context.models.teacher.processor.tokenizer:
+            kept = find_kept_tokens(student, loaded, config)
+        if kept:
+            fold_vocabulary_(loaded.model, kept)
+            loaded.processor = replace(loaded.processor, tokenizer=student.processor.tokenizer)
         source: BigfootForCTC | TeacherCache = loaded.model
         if config.distill.cache is not None and not control:
-            source = _cache_teacher(loaded, student.model, own, context)
+            source = _cache_teacher(loaded, student.model, own, context, kept)
         # Independent of all random numbers drawn before.
         set_seed(config.seed)
         return DistillationSetup(student, own, processor, source, _build_bridge(student, loaded, own))
@@ -119,7 +128,7 @@ def taught_losses(config: Config) -> dict[str, LossesConfig]:
 
 
 def _cache_teacher(
-    loaded: LoadedModel, student: BigfootForCTC, losses: LossesConfig, context: Context
+    loaded: LoadedModel, student: BigfootForCTC, losses: LossesConfig, context: Context, kept: Sequence[int]
 ) -> TeacherCache:
     """Cache the teacher's outputs in the first process, unless they exist, and return the cache.
 
@@ -134,6 +143,7 @@ def _cache_teacher(
     ])  # fmt: skip
     if state.is_main_process:
         digest = fingerprint_files(context.teacher.folder)
+        digest = fingerprint(digest, kept) if kept else digest
         corpus = context.data.audio["train"]
         key = CacheKey.of(corpus, processor, digest, needed, config.cache_dtype, config.cache_top_k)
         teacher.to(state.device)
