@@ -84,6 +84,8 @@ _CONFIG_FIELDS = (
     "conv_pos_batch_norm", "feat_proj_layer_norm", "position_embeddings_type", "rotary_embedding_base",
     "max_source_positions", "left_max_position_embeddings", "right_max_position_embeddings",
     "conv_depthwise_kernel_size", "conformer_conv_dropout", "squeeze_factor",
+    "adapter_kernel_size", "adapter_stride", "num_adapter_layers", "adapter_act", "use_intermediate_ffn_before_adapter",
+    "add_adapter",
 )  # fmt: skip
 
 
@@ -152,13 +154,19 @@ def config_of(raw: Mapping[str, Any], folder: Path) -> BigfootConfig:
         known = ", ".join(FAMILIES)
         raise ModelError(f"{folder}: model_type {quote(family)} is not supported{why}; known: {known}, bigfoot")
     for key in ("add_adapter", "adapter_attn_dim"):
-        if raw.get(key):
+        if raw.get(key) and not (key == "add_adapter" and FAMILIES[family].has_log_mel):
             raise ModelError(f"{folder}: {key} in its config: adapters are not supported")
     named = raw.get("architectures") or ["ForCTC"]
     # transformers leaves out of the file what equals the family's defaults, hence those, not ours.
     given = {key: raw.get(key, default) for key, default in _family_defaults(family).items()}
     ctc_head = str(named[0] if isinstance(named, list) else named).endswith("ForCTC")
     fields = {"family": family, "ctc_head": ctc_head, **given, **FAMILIES[family].granted}
+    wide = raw.get("output_hidden_size")
+    if fields.get("add_adapter") and wide not in (None, fields["hidden_size"]):
+        raise ModelError(f"{folder}: output_hidden_size {quote(wide)} is not hidden_size, which is not supported")
+    if not fields.get("add_adapter"):
+        # Of no meaning, and different in every family.
+        fields = {name: value for name, value in fields.items() if "adapter" not in name}
     if FAMILIES[family].has_log_mel:
         fields |= _filter_banks(raw, folder)
     convs = fields["conv_dim"]
@@ -203,6 +211,8 @@ def family_fields(config: BigfootConfig) -> dict[str, Any]:
     """
     ours = config.to_dict()
     fields = {key: ours[key] for key in _family_defaults(config.family)}
+    if not config.add_adapter:
+        fields = {key: value for key, value in fields.items() if "adapter" not in key}
     return fields if config.has_convolutions else fields | {"feature_projection_input_dim": config.feature_size}
 
 
