@@ -23,7 +23,7 @@ space:
 
 
 class Runs:
-    """Stands in for runs: the error on dev follows from the settings, as told by ``error`` of the trial's number."""
+    """Stands in for runs: the errors on dev follow from the number of the trial."""
 
     def __init__(self, monkeypatch, errors):
         self.errors, self.configs = errors, []
