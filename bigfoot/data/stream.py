@@ -7,31 +7,27 @@ A batch carries its position in the stream, since workers run ahead of what was 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lhotse import CutSet
-from lhotse.cut import Cut
-from lhotse.dataset.sampling.dynamic_bucketing import DynamicBucketingSampler, estimate_duration_buckets
+from lhotse.dataset.sampling.dynamic_bucketing import DynamicBucketingSampler
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bigfoot.data.augment import augment_waveform, stable_seed
-from bigfoot.data.batch import ROOM_FIELD, Batch, CutSource, LoadedUtterance, Position, collate
-from bigfoot.data.cuts import read_cuts
+from bigfoot.data.batch import Batch, CutSource, LoadedUtterance, Position, collate
+from bigfoot.data.cuts import is_in_shards, read_cuts
 from bigfoot.data.noise import NoiseFolder
 from bigfoot.data.settings import AugmentConfig, DataConfig
-from bigfoot.errors import DataError
+from bigfoot.data.shards.ahead import run_ahead
+from bigfoot.data.shards.sampling import ShardSampler
+from bigfoot.data.stream_settings import StreamPlan
 from bigfoot.text.tokenizers import Processor
-from bigfoot.types import Seconds
 
-# Enough cuts to estimate the distribution of lengths of any corpus.
-_CUTS_FOR_BUCKETS = 10_000
 _FIRST = Position()
 
 
@@ -71,7 +67,7 @@ def training_batches(
         DataError: the manifest is missing or empty, or the folder of noise is.
         AudioError: while iterating, a file that cannot be read (any more).
     """
-    sampler = _EndlessSampler(_build_sampler(Path(manifest), config, seed, rank, world_size), start)
+    sampler = _choose_sampler(Path(manifest), StreamPlan.of(config, Path(manifest), seed), rank, world_size, start)
     # Found here, before there are workers: all draw from one list.
     noise = NoiseFolder.find(config.augment.noise_folder) if config.augment.noise_folder else None
     with warnings.catch_warnings():
@@ -79,7 +75,7 @@ def training_batches(
         warnings.filterwarnings("ignore", "This DataLoader will create")
         loader: DataLoader[Batch] = DataLoader(
             _BatchReader(processor, config.augment, noise, seed),
-            sampler=sampler,
+            sampler=sampler,  # type: ignore[arg-type]
             batch_size=None,
             num_workers=config.num_workers,
             worker_init_fn=_calm_worker,
@@ -87,6 +83,29 @@ def training_batches(
             generator=torch.Generator().manual_seed(stable_seed(seed, "workers")),
         )
         return iter(loader)
+
+
+def _choose_sampler(
+    manifest: Path, plan: StreamPlan, rank: int, world_size: int, start: Position
+) -> Iterable[tuple[Position, list[CutSource]]]:
+    if is_in_shards(manifest):
+        sampler = ShardSampler(manifest, plan, rank, world_size, start)
+        return _Ahead(sampler, plan.config.num_workers)
+    cuts = read_cuts(manifest)
+    if plan.config.crop_seconds is not None:
+        cuts = cuts.map(plan.shorten)
+    return _EndlessSampler(plan.build_sampler(cuts, ("order",), rank, world_size), start)
+
+
+class _Ahead:
+    """A sampler that reads in a thread of its own, where there are workers to keep busy."""
+
+    def __init__(self, sampler: ShardSampler, num_workers: int) -> None:
+        self._sampler, self._depth = sampler, 2 * num_workers
+
+    def __iter__(self) -> Iterator[tuple[Position, list[CutSource]]]:
+        # Workers are forked before the first batch is asked for, and so before there is a thread.
+        return run_ahead(iter(self._sampler), self._depth) if self._depth else iter(self._sampler)
 
 
 def _calm_worker(_worker: int) -> None:
@@ -130,43 +149,3 @@ class _EndlessSampler(Sampler[Any]):
             for number, cuts in enumerate(islice(self._sampler, skip, None), start=skip + 1):
                 yield Position(epoch, number), [CutSource.of(cut) for cut in cuts]
             epoch, skip = epoch + 1, 0
-
-
-def _build_sampler(
-    manifest: Path, config: DataConfig, seed: int, rank: int, world_size: int
-) -> DynamicBucketingSampler:
-    cuts = read_cuts(manifest)
-    if config.crop_seconds is not None:
-        cuts = cuts.map(partial(_crop, seconds=config.crop_seconds))
-    return DynamicBucketingSampler(
-        cuts,
-        max_duration=config.batch_seconds,
-        duration_bins=_duration_bins(manifest, cuts, config.num_buckets),
-        shuffle=True,
-        drop_last=False,
-        # lhotse adds the epoch to the seed: from digests, no two seeds share an epoch's order.
-        seed=stable_seed(seed, "order") % 2**31,
-        # Unsynced, lhotse 1.33 takes an empty bucket for a full one and ends the epoch with utterances left over.
-        # Synced, it goes through the buckets in an order that no seed changes; what they give still follows the seed.
-        sync_buckets=True,
-        rank=rank,
-        world_size=world_size,
-    )
-
-
-def _crop(cut: Cut, seconds: Seconds) -> Cut:
-    """Shorten a cut to a stretch, whose place is drawn when it is read."""
-    if cut.duration > seconds:
-        cut.custom = {**(cut.custom or {}), ROOM_FIELD: cut.duration - seconds}
-        cut.duration = seconds
-    return cut
-
-
-def _duration_bins(manifest: Path, cuts: CutSet, num_buckets: int) -> list[Seconds]:
-    sample = list(islice(cuts, _CUTS_FOR_BUCKETS))
-    if not sample:
-        raise DataError(f"{manifest}: the manifest is empty; prepare the data again")
-    num_buckets = min(num_buckets, len(sample))
-    # lhotse refuses one bucket, and more buckets than cuts, and may find no edge between a few.
-    bins = estimate_duration_buckets(sample, num_buckets) if num_buckets > 1 else []
-    return [float(edge) for edge in bins] or [max(cut.duration for cut in sample) + 1.0]
