@@ -150,6 +150,25 @@ def prepare_inputs(
     return data
 
 
+def prepare_alone(config: Config, folder: Path) -> PreparedData:
+    """Prepare manifests outside of a run, with any characters, or reuse those of an unchanged corpus.
+
+    Args:
+        config: of the data, and the seed.
+        folder: of the manifests.
+
+    Raises:
+        DataError: see ``prepare_data``.
+    """
+    expected = fingerprint(corpus_settings(config), config.seed, None)
+    data, _ = _find(config, folder, expected, None, SPLITS)
+    if data is None:
+        forget_state(folder / "fingerprint")
+        data = prepare_data(config.data, config.seed, folder)
+        write_whole(folder / "fingerprint", expected.encode())
+    return data
+
+
 def find_unchanged(config: Config, run_dir: Path, characters: list[str] | None) -> PreparedData | None:
     """Return the manifests of a run if they are whole and nothing that they are made of has changed.
 

@@ -228,6 +228,19 @@ def test_written_shards_are_skipped_and_other_data_is_refused(shar, digits, tmp_
         write_shar(digits, tmp_path / "b")
 
 
+@pytest.mark.slow
+def test_a_corpus_is_written_by_a_command(bigfoot, tmp_path):
+    sizes = ["data.num_train=5", "data.num_dev=1", "data.num_test=1", "data.max_digits=2"]
+    command = ["data", "shar", tmp_path / "out", "--config", "demo_config.yaml", *sizes, "--shard-size", 2]
+    assert bigfoot(*command)[0] == 0 and bigfoot(*command)[0] == 0
+    prepared = prepare_data(settings("shar", tmp_path / "out"), 0, tmp_path / "read")
+    assert prepared.num_utterances == {"train": 5, "dev": 1}
+    assert [part.count for part in find_parts(prepared.manifests["train"])] == [2, 2, 1]
+    assert bigfoot(*command[:2], "s3://bucket/corpus", *command[3:])[0] == 2
+    assert bigfoot(*command[:3], "--prepared", tmp_path / "out.data", "--shard-size", 2)[0] == 0
+    assert bigfoot(*command[:3], "--prepared", tmp_path / "out.data", "--shard-size", 3)[0] == 1
+
+
 def test_stretches_become_files_of_their_own(tmp_path, digits):
     whole = next(iter(read_cuts(digits.manifests["train"])))
     path = whole.recording.sources[0].source
