@@ -42,6 +42,18 @@ STRUCTURES = {
 LAYER = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
 # Buckets so few that an utterance of seconds reaches the last.
 BIAS = {"family": "wavlm", "num_buckets": 32, "max_bucket_distance": 60}
+CONFORMER = {
+    "conv_depthwise_kernel_size": 5, "conformer_conv_dropout": 0.0, "vocab_size": 32, "block": "conformer",
+    "do_stable_layer_norm": True,
+}  # fmt: skip
+WAVE_CONFORMER = CONFORMER | {"family": "wav2vec2-conformer", "positional_conv": "unused"}
+# Distances so few that an utterance of seconds goes beyond them.
+BERT = CONFORMER | {
+    "family": "wav2vec2-bert", "front_end": "log-mel", "conv_dim": [], "conv_kernel": [], "conv_stride": [],
+    "positional_conv": "none", "final_norm": False, "conv_module_norm": "layer", "conv_module_causal": True,
+    "position_embeddings_type": "relative_key", "left_max_position_embeddings": 9, "right_max_position_embeddings": 4,
+    "hidden_act": "swish",
+}  # fmt: skip
 FAMILY_STRUCTURES = {
     "hubert": GROUP | {"family": "hubert"},
     "hubert-large": LAYER | {"family": "hubert"},
@@ -51,6 +63,13 @@ FAMILY_STRUCTURES = {
     "wavlm-large": LAYER | BIAS,
     "data2vec": {"family": "data2vec-audio", "feat_extract_norm": "layer", "do_stable_layer_norm": False,
                  "num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 7},
+    "unispeech": GROUP | {"family": "unispeech"},
+    "unispeech-sat": LAYER | {"family": "unispeech-sat"},
+    "conformer": GROUP | WAVE_CONFORMER | {"position_embeddings_type": "relative"},
+    "conformer-rotary": LAYER | WAVE_CONFORMER | {"position_embeddings_type": "rotary"},
+    "w2v-bert": BERT,
+    "sew": GROUP | {"family": "sew", "squeeze_factor": 2, "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
+                    "conv_stride": [5, 2, 2, 2, 2, 2, 2]},
 }  # fmt: skip
 STRUCTURES |= FAMILY_STRUCTURES
 NO_DROPOUT = dict.fromkeys(
@@ -158,6 +177,16 @@ def build_huggingface():
     return build
 
 
+def inputs_of(theirs, wave):
+    """Inputs of a model of transformers', and how many frames are real: an odd window's frame is half padding."""
+    from transformers import SeamlessM4TFeatureExtractor
+
+    if theirs.main_input_name == "input_values":
+        return {"input_values": wave}, None
+    given = SeamlessM4TFeatureExtractor()(wave[0].numpy(), sampling_rate=16_000, return_tensors="pt")
+    return given, int(given["attention_mask"].sum())
+
+
 def roughen_(model):
     """Move norms and biases away from ones and zeros, where a mix-up of two of them would not show."""
     import torch
@@ -169,6 +198,8 @@ def roughen_(model):
                 parameter += 0.1 * torch.randn_like(parameter)
             if "rel_attn_embed" in name or "gru_rel_pos" in name:
                 parameter += torch.randn_like(parameter)
+            if "upsample" in name:
+                parameter *= 20
             if biased and name.endswith(("v_proj.weight", "out_proj.weight")):
                 # What attention gives must count, or a wrong bias would not show.
                 parameter *= 10

@@ -12,6 +12,7 @@ from torch import Tensor
 from bigfoot.compress.audio import require_audio
 from bigfoot.compress.change import Change
 from bigfoot.compress.channel_order import kept_energy, kernel_energies, order_channels
+from bigfoot.compress.front_end import require_convolutions
 from bigfoot.compress.least_squares import (
     first_inputs,
     gather_equations,
@@ -54,6 +55,7 @@ def groups_per_conv(config: BigfootConfig, conv_groups: int | Sequence[int]) -> 
         >>> groups_per_conv(BigfootConfig(), 2)
         [1, 2, 2, 2, 2, 2, 2]
     """
+    require_convolutions(config, "conv_groups", "conv_groups")
     if _is_whole(conv_groups):
         return [1] + [conv_groups] * (config.num_conv_layers - 1)
     if isinstance(conv_groups, str) or not isinstance(conv_groups, Sequence) or not all(map(_is_whole, conv_groups)):
@@ -125,7 +127,7 @@ def check_init(shape: BigfootConfig, config: ConvGroups) -> Iterator[Problem]:
 
 
 def _is_dense(shape: BigfootConfig) -> bool:
-    return not shape.conv_sharing and set(shape.groups_of_convs) == {1}
+    return not shape.conv_sharing and set(shape.groups_of_convs) <= {1}
 
 
 @technique("conv_groups", ConvGroups, _reshape, check_init)

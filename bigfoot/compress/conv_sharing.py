@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bigfoot.compress.audio import require_audio
 from bigfoot.compress.change import Change
+from bigfoot.compress.front_end import require_convolutions
 from bigfoot.compress.least_squares import (
     NormalEquations,
     first_inputs,
@@ -51,7 +52,8 @@ def _listed(sharing: object) -> object:
     return [_listed(item) for item in sharing] if isinstance(sharing, list | tuple) else sharing
 
 
-def _check(_: BigfootConfig, config: ConvSharing) -> Iterator[Problem]:
+def _check(shape: BigfootConfig, config: ConvSharing) -> Iterator[Problem]:
+    require_convolutions(shape, "conv_sharing", "conv_sharing")
     if config.init not in SHARING_INITS:
         yield Problem("init", "unknown_word", f"{config.init!r} is none of {', '.join(SHARING_INITS)}")
 

@@ -112,6 +112,8 @@ def shrink_shape(config: BigfootConfig, layers: Sequence[int]) -> BigfootConfig:
         num_hidden_layers=len(layers),
         layer_num_attention_heads=pick(config.layer_num_attention_heads),
         layer_intermediate_sizes=pick(config.layer_intermediate_sizes),
+        layer_first_intermediate_sizes=pick(config.layer_first_intermediate_sizes),
+        layer_conv_channels=pick(config.layer_conv_channels),
         layer_position_heads=pick(config.layer_position_heads),
         layer_ranks=pick(config.layer_ranks),
         attention_reuse=None if config.attention_reuse is None else _moved_reuse(config.reused_maps, layers),

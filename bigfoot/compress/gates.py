@@ -110,7 +110,7 @@ class Gates(nn.Module):
         self._has_other_attention = own < sum(heads > 0 for heads in model.config.heads_of_layers)
         self._before = sum(parameter.numel() for parameter in model.parameters())
         for place, module in _gated_modules(model, self._counts):
-            if place.kind in ("heads", "feed_forward"):
+            if place in self.units and place.kind != "conv":
                 module.register_forward_pre_hook(cast("Callable[..., Any]", partial(self._gate_input, place)))
             else:
                 module.register_forward_hook(cast("Callable[..., Any]", partial(self._gate_output, place)))
@@ -228,7 +228,7 @@ class Gates(nn.Module):
         state = {name: tensor.clone() for name, tensor in plain_state(model).items()}
         for place, value in self.means().items():
             if place in self.blocks:
-                for name in (f"{place.output}.weight", f"{place.output}.bias"):
+                for name in {f"{place.output}.weight", f"{place.output}.bias"} & state.keys():
                     state[name] = state[name] * value.to(state[name])
                 continue
             reader = self.units[place].pieces[_reader(self.units[place])]
@@ -266,7 +266,9 @@ def _find_sizes(
         for place, prefixes in blocks.items():
             if name.startswith(prefixes):
                 touched.setdefault(name, []).append(place)
-    return [(named[name_in_model(name, model.config)].numel(), places) for name, places in touched.items()]
+    # Stored statistics of a norm are no parameters.
+    sizes = ((named.get(name_in_model(name, model.config)), places) for name, places in touched.items())
+    return [(parameter.numel(), places) for parameter, places in sizes if parameter is not None]
 
 
 def _gated_modules(model: BigfootForCTC, places: Iterable[Place]) -> Iterator[tuple[Place, nn.Module]]:
@@ -275,7 +277,5 @@ def _gated_modules(model: BigfootForCTC, places: Iterable[Place]) -> Iterator[tu
     for place in places:
         if place.kind == "conv":
             yield place, convs[place.layer]
-        elif place.kind in ("heads", "attention_block"):
-            yield place, layers[place.layer].attention.out_proj
         else:
-            yield place, layers[place.layer].feed_forward.output_dense
+            yield place, place.find_output(layers[place.layer], model.config)

@@ -184,12 +184,13 @@ class _MeanSquares:
         for layer in self.model.speech_encoder.feature_encoder:
             lengths = layer.count_frames(lengths)
             self.lengths.append(lengths)
+        if not self.lengths:
+            self.lengths.append(self.model.speech_encoder.feature_encoder.frame_lengths(batch.attention_mask.sum(1)))
 
     def add(self, place: Place, x: Tensor) -> None:
         """Add the outputs of the units of a place, (B, T, units times their width)."""
-        reduction = self.model.config.time_reduction
-        # Frames that are made one are as many as there are, rounded up.
-        lengths = self.lengths[place.layer] if place.kind == "conv" else (self.lengths[-1] - 1) // reduction + 1
+        inside = self.model.config.frames_in_layers(self.lengths[-1])
+        lengths = self.lengths[place.layer] if place.kind == "conv" else inside
         mask = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
         squares = x[mask].float().square().sum(0)
         # The mean over a head's channels, so that kinds can be compared.
@@ -222,10 +223,9 @@ def _watch(model: BigfootForCTC, seen: _MeanSquares) -> Iterator[None]:
     for place in seen.units:
         if place.kind == "conv":
             hooks.append(convs[place.layer].register_forward_hook(partial(record, place)))
-        elif place.kind == "heads":
-            hooks.append(layers[place.layer].attention.out_proj.register_forward_pre_hook(partial(read, place)))
-        elif place.kind == "feed_forward":
-            hooks.append(layers[place.layer].feed_forward.output_dense.register_forward_pre_hook(partial(read, place)))
+        elif place.kind != "width":
+            output = place.find_output(layers[place.layer], model.config)
+            hooks.append(output.register_forward_pre_hook(partial(read, place)))
         else:
             hooks += [layer.register_forward_hook(partial(record, place)) for layer in layers]
     try:

@@ -18,6 +18,7 @@ from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.feature_encoder import PaddedAudio
 from bigfoot.models.low_rank import LowRankLinear
+from bigfoot.models.plain_names import own_path, plain_linear
 from bigfoot.models.reshape import load_plain_state, plain_state, reshape_config
 from bigfoot.models.shape import LINEARS
 
@@ -109,14 +110,15 @@ def gather_grams(
 
     def add_gram(key: tuple[int, str], module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         # A reduced layer has frames of its own: those with any real one in them count.
-        given, factor = inputs[0], model.config.time_reduction
-        frames = nn.functional.pad(mask[0], (0, -mask[0].shape[1] % factor)).unflatten(1, (-1, factor)).any(-1)
+        given = inputs[0]
+        seen = model.config.frames_in_layers(mask[0].sum(-1))
+        frames = torch.arange(given.shape[1], device=seen.device) < seen[:, None]
         real = given[frames].double()
         grams[key] = grams.get(key, 0) + real.T @ real
 
     hooks = [
         module.register_forward_pre_hook(partial(add_gram, (layer, last)))
-        for layer, last, _, module in _find_linears(model, linears)
+        for layer, last, module in _find_linears(model, linears)
     ]
     encoder = model.speech_encoder.feature_encoder
     try:
@@ -131,12 +133,18 @@ def gather_grams(
     return grams
 
 
-def _find_linears(model: BigfootForCTC, linears: Sequence[str]) -> Iterator[tuple[int, str, str, nn.Module]]:
-    """(layer, name, path in the layer, module) of the linear maps of these names."""
+def _find_linears(model: BigfootForCTC, linears: Sequence[str]) -> Iterator[tuple[int, str, nn.Module]]:
+    """(layer, key in ``Shape.linear_shapes``, module) of the linear maps of these names."""
+    config = model.config
     for layer, block in enumerate(model.speech_encoder.encoder.layers):
-        for path, module in block.named_modules():
-            if (last := path.rpartition(".")[2]) in linears:
-                yield layer, last, path, module
+        for key in config.linear_shapes(layer):
+            if _word(key) in linears:
+                yield layer, key, block.get_submodule(own_path(plain_linear(key), config))
+
+
+def _word(key: str) -> str:
+    """What settings call a linear map: those of both feed-forward blocks of a conformer have one name."""
+    return key.removeprefix("first_")
 
 
 def _reshape(shape: BigfootConfig, config: LowRank) -> BigfootConfig:
@@ -164,7 +172,7 @@ def low_rank_problems(shape: BigfootConfig, config: LowRank) -> Iterator[Problem
         yield Problem("energy", "out_of_range", f"must be above 0, up to 1, got {config.energy}")
     shapes = [shape.linear_shapes(layer) for layer in range(shape.num_hidden_layers)]
     for name in config.linears if config.rank else ():
-        smallest = min((min(each[name]) for each in shapes if name in each), default=1)
+        smallest = min((min(each[key]) for each in shapes for key in each if _word(key) == name), default=1)
         if name in LINEARS and not 0 < config.rank <= smallest:
             yield Problem("rank", "bad_rank", f"{config.rank} should be 1 to {smallest}, the width of {name}")
 
@@ -199,10 +207,10 @@ def apply(
     state, ranks = plain_state(model), [dict(each) for each in model.config.ranks_of_layers]
     grams = gather_grams(model, config.linears, batches) if config.weighting == "activations" else {}
     before = after = 0
-    for layer, last, path, module in _find_linears(model, config.linears):
+    for layer, last, module in _find_linears(model, config.linears):
         if isinstance(module, LowRankLinear):
             continue
-        name = f"encoder.encoder.layers.{layer}.{path}."
+        name = f"encoder.encoder.layers.{layer}.{plain_linear(last)}."
         weight = state[f"{name}weight"]
         factors = factorize(weight, config.rank or None, config.energy, grams.get((layer, last)))
         size = factors.up.numel() + factors.down.numel()
@@ -232,7 +240,11 @@ def ranks_per_layer(shape: BigfootConfig, linears: Sequence[str], rank: int) -> 
     """
     layers = (shape.linear_shapes(layer) for layer in range(shape.num_hidden_layers))
     return [
-        {name: rank for name, (here, there) in each.items() if name in linears and rank * (here + there) < here * there}
+        {
+            key: rank
+            for key, (here, there) in each.items()
+            if _word(key) in linears and rank * (here + there) < here * there
+        }
         for each in layers
     ]
 
@@ -241,7 +253,8 @@ def _describe(ranks: Sequence[dict[str, int]], config: LowRank) -> list[str]:
     how = "fitted on audio" if config.weighting == "activations" else "by singular values"
     found = []
     for name in config.linears:
-        chosen = [each[name] for each in ranks if name in each]
+        chosen = [rank for each in ranks for key, rank in each.items() if _word(key) == name]
         spread = f"{min(chosen)} to {max(chosen)}" if chosen else "full everywhere"
-        found.append(f"rank {spread} of {name} in {len(chosen)} layers")
+        layers = sum(any(_word(key) == name for key in each) for each in ranks)
+        found.append(f"rank {spread} of {name} in {layers} layers")
     return [f"{', '.join(found)}, {how}", "biases and everything else"]

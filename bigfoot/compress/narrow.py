@@ -63,6 +63,9 @@ def _obstacles(config: BigfootConfig, wanted: Mapping[str, object], shape: Bigfo
     if other := sorted(field for field in wanted if field not in _FREE):
         yield f"least_squares leaves units out, which does not change {', '.join(other)}; use slice"
         return
+    if config.is_conformer:
+        yield f"least_squares fits the layers of transformers, and this {config.family} has conformers; use slice"
+        return
     units = find_units(config)
     if set(config.groups_of_convs) != {1} or config.conv_sharing:
         yield "least_squares needs dense kernels that are not shared; use slice"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bigfoot.compress.change import Change
+from bigfoot.compress.front_end import require_convolutions
 from bigfoot.compress.importance import Audio, Loss, compute_importance, mean_ctc
 from bigfoot.compress.registry import technique
 from bigfoot.compress.settings import PRUNABLE, Prune
@@ -21,8 +22,10 @@ from bigfoot.measure.size import count_macs as macs_by_module
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 
-_WORDS = {"heads": "heads", "feed_forward": "feed-forward units", "conv": "convolution channels",
-          "width": "channels of the width"}  # fmt: skip
+_WORDS = {
+    "heads": "heads", "feed_forward": "feed-forward units", "conv": "convolution channels",
+    "conv_module": "channels of convolutions in layers", "width": "channels of the width",
+}  # fmt: skip
 _HALVINGS = 14
 """Of the interval of ratios: fine enough to distinguish single units of a thousand."""
 
@@ -98,9 +101,11 @@ def prunable_units(config: BigfootConfig, parts: Sequence[str]) -> dict[Place, U
     found = {
         place: units
         for place, units in find_units(config).items()
-        if place.kind in parts and not (place.kind == "conv" and place.layer in tied)
+        if place.part in parts and not (place.kind == "conv" and place.layer in tied)
     }
-    if missing := [part for part in parts if not any(place.kind == part for place in found)]:
+    if "conv" in parts:
+        require_convolutions(config, "parts", "prune")
+    if missing := [part for part in parts if not any(place.part == part for place in found)]:
         message = f"there is nothing to cut of {', '.join(missing)} in this shape; leave it out"
         raise UnfitError(Problem("parts", "not_prunable", message))
     return found
@@ -127,14 +132,14 @@ def choose_units(
         >>> choose_units({place: score}, {place: Units(4, ())}, Prune(ratio=0.5, multiple_of=1))
         {Place(kind='feed_forward', layer=0): [0, 3]}
     """
-    ratios = {kind: min(1.0, strength * _ratio(config, kind)) for kind in {place.kind for place in units}}
+    ratios = {kind: min(1.0, strength * _ratio(config, kind)) for kind in {place.part for place in units}}
     pools: dict[object, list[Place]] = {}
     for place in units:
-        pool: object = {"layer": place, "part": place.kind, "global": None}[config.scope]
+        pool: object = {"layer": place, "part": place.part, "global": None}[config.scope]
         pools.setdefault(pool, []).append(place)
     keep = {}
     for members in pools.values():
-        wanted = _survivors([_comparable(scores[place], config) for place in members], ratios[members[0].kind])
+        wanted = _survivors([_comparable(scores[place], config) for place in members], ratios[members[0].part])
         for place, count in zip(members, wanted, strict=True):
             keep[place] = _best(scores[place], _round(count, place, units[place], config), units[place].blocks)
     return keep
@@ -180,7 +185,7 @@ def _decide(
     if config.target == "ratio":
         return choose_units(scores, units, config), ""
     count = _count_params if config.target == "params" else count_macs or _count_macs
-    largest = max(_ratio(config, place.kind) for place in units)
+    largest = max(_ratio(config, place.part) for place in units)
     if not largest:
         message = f"every ratio is 0, so nothing may be cut for target {config.target}; set it above 0"
         raise UnfitError(Problem("ratio", "nothing_to_cut", message))
@@ -226,7 +231,7 @@ def _describe(
 ) -> Change:
     kept, dropped = [how] if how else [], []
     for kind in config.parts:
-        counts = [(len(keep[place]), found.count) for place, found in units.items() if place.kind == kind]
+        counts = [(len(keep[place]), found.count) for place, found in units.items() if place.part == kind]
         stay, there = (sum(numbers) for numbers in zip(*counts, strict=True)) if counts else (0, 0)
         by_layer = f" ({', '.join(str(number) for number, _ in counts)} by layer)" if kind != "width" else ""
         kept.append(f"{stay:,} of {there:,} {_WORDS[kind]}{by_layer}")

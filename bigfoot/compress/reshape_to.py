@@ -20,8 +20,8 @@ from bigfoot.models.reshape import load_plain_state, plain_state, reshape_config
 
 SHAPE_FIELDS = (
     "hidden_size", "num_attention_heads", "layer_num_attention_heads", "intermediate_size", "layer_intermediate_sizes",
-    "attention_reuse", "time_reduction", "feature_projection", "conv_dim", "conv_kernel", "conv_stride",
-    "num_conv_pos_embeddings", "num_conv_pos_embedding_groups",
+    "layer_first_intermediate_sizes", "layer_conv_channels", "attention_reuse", "time_reduction", "feature_projection",
+    "conv_dim", "conv_kernel", "conv_stride", "num_conv_pos_embeddings", "num_conv_pos_embedding_groups",
 )  # fmt: skip
 """Fields of ``BigfootConfig`` that a student can have otherwise than its teacher."""
 
@@ -30,7 +30,9 @@ _HOW_ELSE = {
     "conv_sharing": "student.conv_sharing", "layer_ranks": "student.low_rank",
 }  # fmt: skip
 _CONV = re.compile(r"encoder\.feature_extractor\.conv_layers\.(\d+)\.")
-_ACROSS_HEADS = re.compile(r"attention\.([qkv]_proj\.(weight|bias)|out_proj\.weight)$")
+_ACROSS_HEADS = re.compile(r"attention\.([qkv]_proj\.(weight|bias)|out_proj\.weight|linear_pos\.weight)$")
+_GATED = "conv_module.pointwise_conv1.weight"
+"""Values in the first half of its rows, their gates in the second."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,11 @@ def choose_shape(config: BigfootConfig, wanted: Mapping[str, object]) -> Bigfoot
         raise UnfitError(*(Problem("shape", "unknown_field", message) for message in unknown))
     # One number for all layers means all layers.
     freed = {
-        "num_attention_heads": "layer_num_attention_heads", "intermediate_size": "layer_intermediate_sizes",
-    }  # fmt: skip
-    implied: dict[str, object] = {lists: None for field, lists in freed.items() if field in wanted}
+        "num_attention_heads": ["layer_num_attention_heads"],
+        "intermediate_size": ["layer_intermediate_sizes", "layer_first_intermediate_sizes"],
+        "hidden_size": ["layer_conv_channels"],
+    }
+    implied: dict[str, object] = {name: None for field, lists in freed.items() if field in wanted for name in lists}
     if any(field in wanted for field in ("num_attention_heads", "layer_num_attention_heads")):
         implied["layer_position_heads"] = None
     with blaming("shape", "bad_shape"):
@@ -179,7 +183,8 @@ def _rescale_positions_(state: dict[str, Tensor], old: Mapping[str, Tensor], cop
 
 
 def _same_groups(new: BigfootConfig, old: BigfootConfig) -> bool:
-    return new.num_conv_pos_embedding_groups == old.num_conv_pos_embedding_groups
+    placed = "none" not in (new.positional_conv, old.positional_conv)
+    return placed and new.num_conv_pos_embedding_groups == old.num_conv_pos_embedding_groups
 
 
 def _blocks(
@@ -189,6 +194,8 @@ def _blocks(
     new, old = shapes
     if _ACROSS_HEADS.search(name) and axis == (1 if name.endswith("out_proj.weight") else 0):
         return sizes[0] // new.head_dim, sizes[1] // old.head_dim
+    if name.endswith(_GATED) and axis == 0:
+        return 2, 2
     if sizes == (new.hidden_size, old.hidden_size) and not _CONV.match(name) and _same_groups(new, old):
         # All that the encoder's width touches is cut alike, so that channels keep their meaning from layer to layer.
         return new.num_conv_pos_embedding_groups, old.num_conv_pos_embedding_groups

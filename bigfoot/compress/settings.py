@@ -23,7 +23,7 @@ WEIGHTINGS = ("activations", "none")
 """Weightings of low ranks."""
 IMPORTANCES = ("taylor", "l1", "l2", "activation")
 """Judgements of units."""
-PRUNABLE = ("heads", "feed_forward", "conv", "width")
+PRUNABLE = ("heads", "feed_forward", "conv_module", "conv", "width")
 """What can be pruned."""
 
 
@@ -96,7 +96,8 @@ class Prune:
     """Take out the units that matter least, and leave a model that is smaller indeed."""
 
     parts: list[str] = field(default_factory=lambda: ["heads", "feed_forward"])
-    """What is cut: attention ``heads``, ``feed_forward`` units, ``conv`` channels, the ``width`` of the frames."""
+    """What is cut: attention ``heads``, ``feed_forward`` units, ``conv`` channels, the ``width`` of the frames; of
+    conformers also ``conv_module``, channels of the convolutions in their layers."""
     importance: str = one_of(*IMPORTANCES)
     """How units are judged: ``taylor`` (|weight times gradient| of the CTC loss, needs labels), ``l1`` or ``l2`` norm
     of their weights, ``activation`` (mean square of what they give)."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -87,23 +88,33 @@ def remove_blocks(model: BigfootForCTC, blocks: Collection[Place]) -> BigfootFor
         known = ", ".join(map(str, there))
         message = f"there is no such block, or it cannot go alone; blocks are {known}"
         raise UnfitError(*(Problem(place, "no_place", message) for place in strange))
-    heads, widths, positions = shape.heads_of_layers[:], shape.widths_of_layers[:], shape.position_heads_of_layers[:]
-    for kind, layer in blocks:
-        if kind == "attention_block":
-            heads[layer], positions[layer] = 0, []
-        else:
-            widths[layer] = 0
-    attention = {"layer_num_attention_heads": heads} if heads != shape.heads_of_layers else {}
-    if attention and shape.has_position_bias:
-        attention["layer_position_heads"] = positions  # type: ignore[assignment]
-    feed_forward = {"layer_intermediate_sizes": widths} if widths != shape.widths_of_layers else {}
-    smaller = BigfootForCTC(reshape_config(shape, **attention, **feed_forward))
+    smaller = BigfootForCTC(reshape_config(shape, **_lists_without(shape, blocks)))
     gone = tuple(name for place in blocks for name in there[place])
     if smaller.config.position_table_layer is None:
         gone += ("encoder.encoder.position_bias.",)
     state = plain_state(model)
     load_plain_state(smaller, {name: tensor for name, tensor in state.items() if not name.startswith(gone)})
     return smaller.eval()
+
+
+# Kinds of blocks: what counts their units, and the field that lists them.
+_LISTS = {
+    "attention_block": ("heads_of_layers", "layer_num_attention_heads"),
+    "feed_forward_block": ("widths_of_layers", "layer_intermediate_sizes"),
+    "first_feed_forward_block": ("first_widths_of_layers", "layer_first_intermediate_sizes"),
+    "conv_module_block": ("conv_channels_of_layers", "layer_conv_channels"),
+}
+
+
+def _lists_without(shape: BigfootConfig, blocks: Collection[Place]) -> dict[str, list[Any]]:
+    """Fields of a shape in which some blocks have no units."""
+    lists: dict[str, list[Any]] = {}
+    for kind, layer in blocks:
+        counts, field = _LISTS[kind]
+        lists.setdefault(field, list(getattr(shape, counts)))[layer] = 0
+        if kind == "attention_block" and shape.has_position_bias:
+            lists.setdefault("layer_position_heads", list(shape.position_heads_of_layers))[layer] = []
+    return lists
 
 
 def _own(tensor: Tensor) -> Tensor:
@@ -152,7 +163,23 @@ def pruned_shape(config: BigfootConfig, keep_indices: KeepIndices) -> BigfootCon
         intermediate_size=widths[0] if alike else config.intermediate_size,
         layer_intermediate_sizes=None if alike else widths,
         conv_dim=counts("conv", config.conv_dim),
+        **(_conformer_lists(config, counts, width, widths[0] if alike else None) if config.is_conformer else {}),
     )
+
+
+def _conformer_lists(
+    config: BigfootConfig, counts: Callable[[str, Sequence[int]], list[int]], width: int, everywhere: int | None
+) -> dict[str, Any]:
+    """Fields of a conformer's shape after pruning; ``everywhere`` is the width of all second feed-forward blocks."""
+    first = counts("first_feed_forward", config.first_widths_of_layers)
+    channels = counts("conv_module", config.conv_channels_of_layers)
+    size = config.sinusoid_size if config.position_embeddings_type == "relative" else width
+    return {
+        "layer_first_intermediate_sizes": None if set(first) == {everywhere} else first,
+        "layer_conv_channels": None if set(channels) == {width} else channels,
+        # Frequencies of the sinusoids follow from their width.
+        "relative_size": None if size == width else size,
+    }
 
 
 def keep_problems(config: BigfootConfig, keep_indices: KeepIndices) -> Iterator[Problem]:

@@ -14,16 +14,25 @@ from math import lcm
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.plain_names import own_path
 from bigfoot.models.shape import LINEARS
 
-KINDS = ("heads", "feed_forward", "conv", "width")
-"""Attention heads, feed-forward units, channels of convolutions, and channels of the frames themselves."""
+KINDS = ("heads", "feed_forward", "first_feed_forward", "conv_module", "conv", "width")
+"""Attention heads, units of feed-forward blocks (of a conformer's first one too), channels of the convolutions in
+conformer layers and of those of the front end, and channels of the frames themselves."""
 
-BLOCKS = {"attention_block": "attention", "feed_forward_block": "feed_forward"}
-"""Kinds of places that are a whole block, and the name of its module."""
+BLOCKS = {"attention_block": "attention", "feed_forward_block": "feed_forward",
+          "first_feed_forward_block": "first_feed_forward", "conv_module_block": "conv_module"}  # fmt: skip
+"""Kinds of places that are a whole block, and the plain name of its module."""
+_OUTPUTS = {
+    "attention": "attention.out_proj", "feed_forward": "feed_forward.output_dense",
+    "first_feed_forward": "first_feed_forward.output_dense", "conv_module": "conv_module.pointwise_conv2",
+}  # fmt: skip
+"""The map behind the units of a block, by its plain name in the layer."""
+_MODULES = _OUTPUTS | {"heads": "attention.out_proj"}
 
 
 class Place(NamedTuple):
@@ -41,10 +50,23 @@ class Place(NamedTuple):
         return self.kind if self.kind == "width" else f"{self.kind} of layer {self.layer}"
 
     @property
+    def part(self) -> str:
+        """What settings call its kind: both feed-forward blocks of a conformer are ``feed_forward``."""
+        return self.kind.removeprefix("first_")
+
+    @property
     def output(self) -> str:
         """The name in ``plain_state``, without ``.weight``, of the output map of a block."""
-        ends = {"attention": "out_proj", "feed_forward": "output_dense"}
-        return f"{_layer(self.layer)}{BLOCKS[self.kind]}.{ends[BLOCKS[self.kind]]}"
+        return f"{_layer(self.layer)}{_OUTPUTS[BLOCKS[self.kind]]}"
+
+    def find_output(self, layer: nn.Module, config: BigfootConfig) -> nn.Module:
+        """Return the map behind the units of a place in a layer, or the output map of a block.
+
+        Args:
+            layer: of the model.
+            config: its shape.
+        """
+        return layer.get_submodule(own_path(_MODULES[BLOCKS.get(self.kind, self.kind)], config))
 
 
 @dataclass(frozen=True)
@@ -56,12 +78,14 @@ class Piece:
         dim: the dimension.
         size: entries of a unit there, side by side.
         groups: of a grouped kernel whose input channels the units are; each group's rows read its own share of them.
+        repeats: how often all units stand there, one round behind the other: values, then their gates.
     """
 
     tensor: str
     dim: int
     size: int = 1
     groups: int = 1
+    repeats: int = 1
 
     def take(self, tensor: Tensor, keep: Tensor, count: int) -> Tensor:
         """Keep some units.
@@ -78,7 +102,8 @@ class Piece:
             shares = (keep % (count // self.groups)).view(self.groups, -1)
             blocks = tensor.chunk(self.groups)
             return torch.cat([block.index_select(1, own) for block, own in zip(blocks, shares, strict=True)])
-        entries = keep[:, None] * self.size + torch.arange(self.size, device=keep.device)
+        rounds = torch.arange(self.repeats, device=keep.device)[:, None, None] * count
+        entries = (rounds + keep[:, None]) * self.size + torch.arange(self.size, device=keep.device)
         return tensor.index_select(self.dim, entries.flatten())
 
     def sum(self, values: Tensor, count: int) -> Tensor:
@@ -97,7 +122,7 @@ class Piece:
         """
         if self.groups > 1:
             return values.unflatten(0, (self.groups, -1)).sum(1).flatten(0, 1).flatten(1).sum(1)
-        return values.movedim(self.dim, 0).reshape(count, -1).sum(1)
+        return values.movedim(self.dim, 0).reshape(self.repeats, count, -1).sum((0, 2))
 
 
 @dataclass(frozen=True)
@@ -147,14 +172,22 @@ def find_units(config: BigfootConfig) -> dict[Place, Units]:
             found[Place("heads", layer)] = _heads(config, layer)
         if config.widths_of_layers[layer] and not ranks.keys() & set(LINEARS[4:]):
             found[Place("feed_forward", layer)] = _feed_forward(config, layer)
+        if config.first_widths_of_layers[layer] and not any(name.startswith("first_") for name in ranks):
+            found[Place("first_feed_forward", layer)] = _feed_forward(config, layer, "first_")
+        if config.conv_channels_of_layers[layer]:
+            found[Place("conv_module", layer)] = _conv_module(config, layer)
     projected = config.feature_projection == "linear"
     for layer in range(config.num_conv_layers - (not projected)):
         found[Place("conv", layer)] = _channels(config, layer)
     whole = all(config.heads_of_layers) and all(config.widths_of_layers) and not lent
+    if config.is_conformer:
+        # Rotary positions turn pairs of channels, which stand apart.
+        whole &= all(config.first_widths_of_layers) and all(config.conv_channels_of_layers)
+        whole &= config.position_embeddings_type != "rotary"
     if not projected or not whole or any(config.ranks_of_layers) or config.time_reduction > 1:
         return found
     # The width of a head stays, and the configuration holds their number.
-    positional = config.num_conv_pos_embedding_groups
+    positional = config.num_conv_pos_embedding_groups if config.positional_conv != "none" else 1
     multiple = lcm(config.head_dim, positional)
     return found | {Place("width"): Units(config.hidden_size, tuple(_width(config)), (positional,), multiple)}
 
@@ -177,12 +210,22 @@ def find_blocks(config: BigfootConfig) -> dict[Place, tuple[str, ...]]:
     found: dict[Place, tuple[str, ...]] = {}
     units = find_units(config)
     for layer in range(config.num_hidden_layers):
-        for kind, unit, norm in (("attention", "heads", "layer_norm"),
-                                 ("feed_forward", "feed_forward", "final_layer_norm")):  # fmt: skip
+        for kind, unit, norm in _conformer_blocks() if config.is_conformer else _transformer_blocks():
             if Place(unit, layer) in units:
                 names = (f"{_layer(layer)}{kind}.", f"{_layer(layer)}{norm}.")
                 found[Place(f"{kind}_block", layer)] = names if config.do_stable_layer_norm else names[:1]
     return found
+
+
+def _transformer_blocks() -> tuple[tuple[str, str, str], ...]:
+    """Name, kind of units and norm of each block."""
+    return ("attention", "heads", "layer_norm"), ("feed_forward", "feed_forward", "final_layer_norm")
+
+
+def _conformer_blocks() -> tuple[tuple[str, str, str], ...]:
+    feed_forward = ((kind, kind, f"{kind}_layer_norm") for kind in ("first_feed_forward", "feed_forward"))
+    # The norm of a convolution is within it.
+    return ("attention", "heads", "layer_norm"), ("conv_module", "conv_module", "conv_module"), *feed_forward
 
 
 def _layer(layer: int) -> str:
@@ -200,13 +243,29 @@ def _heads(config: BigfootConfig, layer: int) -> Units:
     pieces.append(Piece(f"{name}out_proj.weight", 1, width))
     if config.has_position_bias:
         pieces.append(Piece(f"{name}gru_rel_pos_const", 1))
+    if config.position_embeddings_type == "relative":
+        pieces += (Piece(f"{name}pos_bias_u", 0), Piece(f"{name}pos_bias_v", 0))
+        pieces.append(Piece(f"{name}linear_pos.weight", 0, width))
     return Units(config.heads_of_layers[layer], tuple(pieces))
 
 
-def _feed_forward(config: BigfootConfig, layer: int) -> Units:
-    name = f"{_layer(layer)}feed_forward."
+def _feed_forward(config: BigfootConfig, layer: int, which: str = "") -> Units:
+    name = f"{_layer(layer)}{which}feed_forward."
     pieces = (*_both(f"{name}intermediate_dense"), Piece(f"{name}output_dense.weight", 1))
-    return Units(config.widths_of_layers[layer], pieces)
+    return Units((config.first_widths_of_layers if which else config.widths_of_layers)[layer], pieces)
+
+
+def _conv_module(config: BigfootConfig, layer: int) -> Units:
+    """Channels of the depthwise convolution, made by values and gates before it."""
+    name = f"{_layer(layer)}conv_module."
+    pieces = [Piece(f"{name}pointwise_conv1.weight", 0, repeats=2), Piece(f"{name}depthwise_conv.weight", 0)]
+    if config.conv_module_norm == "batch":
+        stored = ("weight", "bias", "running_mean", "running_var")
+        pieces += (Piece(f"{name}batch_norm.{tensor}", 0) for tensor in stored)
+    else:
+        pieces += _both(f"{name}depthwise_layer_norm")
+    pieces.append(Piece(f"{name}pointwise_conv2.weight", 1))
+    return Units(config.conv_channels_of_layers[layer], tuple(pieces))
 
 
 def _channels(config: BigfootConfig, layer: int) -> Units:
@@ -233,8 +292,10 @@ def _width(config: BigfootConfig) -> Iterator[Piece]:
         yield Piece("encoder.masked_spec_embed", 0)
     if config.num_prompts:
         yield Piece("encoder.prompts", 1)
-    yield from _positional(config)
-    yield from _both("encoder.encoder.layer_norm")
+    if config.positional_conv != "none":
+        yield from _positional(config)
+    if config.final_norm:
+        yield from _both("encoder.encoder.layer_norm")
     for name in map(_layer, range(config.num_hidden_layers)):
         yield from (Piece(f"{name}attention.{letter}_proj.weight", 1) for letter in "qkv")
         yield from _both(f"{name}attention.out_proj")
@@ -242,8 +303,24 @@ def _width(config: BigfootConfig) -> Iterator[Piece]:
         yield Piece(f"{name}feed_forward.intermediate_dense.weight", 1)
         yield from _both(f"{name}feed_forward.output_dense")
         yield from _both(f"{name}final_layer_norm")
+        if config.is_conformer:
+            yield from _conformer_width(name)
+    if config.squeeze_factor > 1:
+        name = "encoder.encoder.upsample.projection."
+        yield Piece(f"{name}weight", 0, repeats=config.squeeze_factor)
+        yield from (Piece(f"{name}weight", 1), Piece(f"{name}bias", 0, repeats=config.squeeze_factor))
     if config.ctc_head:
         yield Piece("head.weight", 1)
+
+
+def _conformer_width(name: str) -> Iterator[Piece]:
+    """The same of what conformer layers alone have."""
+    yield Piece(f"{name}first_feed_forward.intermediate_dense.weight", 1)
+    yield from _both(f"{name}first_feed_forward.output_dense")
+    for norm in ("first_feed_forward_layer_norm", "feed_forward_layer_norm", "conv_module.layer_norm"):
+        yield from _both(f"{name}{norm}")
+    yield from (Piece(f"{name}conv_module.pointwise_conv1.weight", 1),
+                Piece(f"{name}conv_module.pointwise_conv2.weight", 0))  # fmt: skip
 
 
 def _positional(config: BigfootConfig) -> Iterator[Piece]:

@@ -33,7 +33,7 @@ class Position:
 
     Args:
         epoch: 0 for the first pass over the manifest.
-        batch: batches of this epoch that were consumed, the one it travels with included.
+        batch: batches of this epoch that were consumed by all processes, the one it travels with included.
     """
 
     epoch: int = 0
@@ -55,6 +55,7 @@ class Batch:
         position: where in the stream; None in evaluation.
         decoder_labels: (B, U') int64, as ``labels``, of a decoder with tokens of its own; None where there is none.
         attributes: B utterances' labels of tasks, by name.
+        through: position behind the batches that all processes get with this one; None where there is one process.
     """
 
     input_values: Tensor
@@ -66,6 +67,7 @@ class Batch:
     position: Position | None = None
     decoder_labels: Tensor | None = None
     attributes: list[Mapping[str, str]] = field(default_factory=list)
+    through: Position | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         """Number of utterances."""
@@ -92,6 +94,7 @@ class Batch:
             self.position,
             None if self.decoder_labels is None else self.decoder_labels.to(device),
             self.attributes,
+            through=self.through,
         )
 
 

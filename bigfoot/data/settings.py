@@ -136,6 +136,9 @@ class DataConfig:
     """Buckets of similar length from which batches are drawn."""
     shard_buffer: int = above_zero(4000)
     """Corpora in shards: utterances among which batches are drawn; their audio, as in its files, is held in memory."""
+    shard_lanes: int = above_zero(8)
+    """Corpora in shards: streams of shards that take turns. A multiple of the number of processes has each of them read
+    shards of its own."""
     num_workers: int = not_negative(0)
     """Processes that read audio ahead; 0 reads in the training process."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)

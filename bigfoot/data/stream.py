@@ -7,7 +7,7 @@ A batch carries its position in the stream, since workers run ahead of what was 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -15,17 +15,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from lhotse.dataset.sampling.dynamic_bucketing import DynamicBucketingSampler
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bigfoot.data.augment import augment_waveform, stable_seed
 from bigfoot.data.batch import Batch, CutSource, LoadedUtterance, Position, collate
 from bigfoot.data.cuts import is_in_shards, read_cuts
+from bigfoot.data.drawing import Drawn, StreamPlan
 from bigfoot.data.noise import NoiseFolder
 from bigfoot.data.settings import AugmentConfig, DataConfig
 from bigfoot.data.shards.ahead import run_ahead
-from bigfoot.data.shards.sampling import ShardSampler
-from bigfoot.data.stream_settings import StreamPlan
+from bigfoot.data.shards.sampling import draw_from_shards
 from bigfoot.text.tokenizers import Processor
 
 _FIRST = Position()
@@ -56,8 +55,8 @@ def training_batches(
         config: seconds in a batch, buckets, workers, augmentation.
         seed: of order and augmentation.
         start: first position; batches before it are skipped without reading audio.
-        rank: of this process among ``world_size``. All get equally many batches, none the same utterance; only where an
-            epoch's last utterances are fewer than processes does lhotse give one twice (``ID_dup0``).
+        rank: of this process among ``world_size``, which take turns in one stream: together they get what one process
+            would, batch for batch, whatever their number; the last of an epoch may go with the first of the next.
         world_size: number of processes.
 
     Returns:
@@ -67,7 +66,7 @@ def training_batches(
         DataError: the manifest is missing or empty, or the folder of noise is.
         AudioError: while iterating, a file that cannot be read (any more).
     """
-    sampler = _choose_sampler(Path(manifest), StreamPlan.of(config, Path(manifest), seed), rank, world_size, start)
+    sampler = _EndlessSampler(Path(manifest), StreamPlan.of(config, Path(manifest), seed), start, rank, world_size)
     # Found here, before there are workers: all draw from one list.
     noise = NoiseFolder.find(config.augment.noise_folder) if config.augment.noise_folder else None
     with warnings.catch_warnings():
@@ -75,7 +74,7 @@ def training_batches(
         warnings.filterwarnings("ignore", "This DataLoader will create")
         loader: DataLoader[Batch] = DataLoader(
             _BatchReader(processor, config.augment, noise, seed),
-            sampler=sampler,  # type: ignore[arg-type]
+            sampler=sampler,
             batch_size=None,
             num_workers=config.num_workers,
             worker_init_fn=_calm_worker,
@@ -83,29 +82,6 @@ def training_batches(
             generator=torch.Generator().manual_seed(stable_seed(seed, "workers")),
         )
         return iter(loader)
-
-
-def _choose_sampler(
-    manifest: Path, plan: StreamPlan, rank: int, world_size: int, start: Position
-) -> Iterable[tuple[Position, list[CutSource]]]:
-    if is_in_shards(manifest):
-        sampler = ShardSampler(manifest, plan, rank, world_size, start)
-        return _Ahead(sampler, plan.config.num_workers)
-    cuts = read_cuts(manifest)
-    if plan.config.crop_seconds is not None:
-        cuts = cuts.map(plan.shorten)
-    return _EndlessSampler(plan.build_sampler(cuts, ("order",), rank, world_size), start)
-
-
-class _Ahead:
-    """A sampler that reads in a thread of its own, where there are workers to keep busy."""
-
-    def __init__(self, sampler: ShardSampler, num_workers: int) -> None:
-        self._sampler, self._depth = sampler, 2 * num_workers
-
-    def __iter__(self) -> Iterator[tuple[Position, list[CutSource]]]:
-        # Workers are forked before the first batch is asked for, and so before there is a thread.
-        return run_ahead(iter(self._sampler), self._depth) if self._depth else iter(self._sampler)
 
 
 def _calm_worker(_worker: int) -> None:
@@ -121,9 +97,10 @@ class _BatchReader(Dataset[Batch]):
     noise: NoiseFolder | None
     seed: int
 
-    def __getitem__(self, chosen: tuple[Position, list[CutSource]]) -> Batch:
-        position, sources = chosen
-        return collate([self._load(source, position) for source in sources], self.processor, position)
+    def __getitem__(self, chosen: tuple[Position, list[CutSource], Position]) -> Batch:
+        position, sources, through = chosen
+        batch = collate([self._load(source, position) for source in sources], self.processor, position)
+        return replace(batch, through=through)
 
     def _load(self, source: CutSource, position: Position) -> LoadedUtterance:
         if source.room:
@@ -136,16 +113,39 @@ class _BatchReader(Dataset[Batch]):
 
 
 class _EndlessSampler(Sampler[Any]):
-    """lhotse's sampler over epochs without end; it runs in the main process, ahead of what was consumed."""
+    """Batches of this process over epochs without end; it runs in the main process, ahead of what was consumed."""
 
-    def __init__(self, sampler: DynamicBucketingSampler, start: Position) -> None:
-        self._sampler = sampler
-        self._start = start
+    def __init__(self, manifest: Path, plan: StreamPlan, start: Position, rank: int, world_size: int) -> None:
+        self._start, self._rank, self._world_size = start, rank, world_size
+        if is_in_shards(manifest):
+            self._draw: Callable[[int], Iterator[Drawn]] = draw_from_shards(manifest, plan)
+            # Reading them waits, where there are workers to keep busy.
+            self._depth = 2 * plan.config.num_workers
+        else:
+            cuts = read_cuts(manifest)
+            self._draw = plan.draw(cuts if plan.config.crop_seconds is None else cuts.map(plan.shorten))
+            self._depth = 0
 
-    def __iter__(self) -> Iterator[tuple[Position, list[CutSource]]]:
+    def __iter__(self) -> Iterator[tuple[Position, list[CutSource], Position]]:
+        # Workers are forked before the first batch is asked for, and so before there is a thread.
+        return run_ahead(self._take_turns(), self._depth) if self._depth else self._take_turns()
+
+    def _take_turns(self) -> Iterator[tuple[Position, list[CutSource], Position]]:
+        stream = self._batches()
+        while True:
+            together = list(islice(stream, self._world_size))
+            for rank, (_, others) in enumerate(together):
+                if rank != self._rank:
+                    others.leave()
+            position, drawn = together[self._rank]
+            yield position, drawn.load(), together[-1][0]
+
+    def _batches(self) -> Iterator[tuple[Position, Drawn]]:
         epoch, skip = self._start.epoch, self._start.batch
         while True:
-            self._sampler.set_epoch(epoch)
-            for number, cuts in enumerate(islice(self._sampler, skip, None), start=skip + 1):
-                yield Position(epoch, number), [CutSource.of(cut) for cut in cuts]
+            for number, drawn in enumerate(self._draw(epoch), start=1):
+                if number <= skip:
+                    drawn.leave()
+                else:
+                    yield Position(epoch, number), drawn
             epoch, skip = epoch + 1, 0

@@ -128,5 +128,5 @@ def width_of(field: str, layer: int, config: BigfootConfig) -> int:
         layer: index into it where it is a tuple.
         config: the model's shape.
     """
-    widths = {"hidden_states": config.hidden_size, "conv_features": config.conv_dim[-1], "logits": config.vocab_size}
+    widths = {"hidden_states": config.hidden_size, "conv_features": config.feature_size, "logits": config.vocab_size}
     return config.heads_of_layers[layer] * config.head_dim if field == "attention_values" else widths[field]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import nn
 
+from bigfoot.export.log_mel import LogMelWriter
 from bigfoot.export.parts import PartWriter
 from bigfoot.export.statistics import channel_statistics, inverse_spread, normalized
 from bigfoot.export.writer import GraphWriter
@@ -38,6 +39,9 @@ class FeatureWriter(PartWriter):
         Returns:
             (B, T, D) of frames, and (B,) real frames.
         """
+        if not self.config.has_convolutions:
+            self.waveform = self.graph.op("Unsqueeze", samples, self.graph.ints(2))
+            return LogMelWriter(self.model, self.graph).write(samples, lengths)
         self.waveform = self._waveform(samples, lengths)
         strands = [self.waveform]
         for index, layer in enumerate(self.model.speech_encoder.feature_encoder):

@@ -14,6 +14,7 @@ from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.low_rank import LowRankLinear
 
 _ACTIVATIONS = {"gelu": ("Gelu", {}), "gelu_new": ("Gelu", {"approximate": "tanh"}), "relu": ("Relu", {})}
+_SWISH = ("silu", "swish")
 
 
 class PartWriter:
@@ -38,8 +39,10 @@ class PartWriter:
         Raises:
             ModelError: it has no form here.
         """
+        if name in _SWISH:
+            return self.graph.op("Mul", x, self.graph.op("Sigmoid", x))
         if name not in _ACTIVATIONS:
-            known = ", ".join(_ACTIVATIONS)
+            known = ", ".join([*_ACTIVATIONS, *_SWISH])
             raise ModelError(f"the activation {name!r} has no form in ONNX here; known: {known}")
         kind, attributes = _ACTIVATIONS[name]
         return self.graph.op(kind, x, **attributes)

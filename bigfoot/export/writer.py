@@ -198,5 +198,5 @@ class GraphWriter:
 
 
 def transposed(weight: Tensor) -> Tensor:
-    """Return (out, in) of a linear map as (in, out)."""
-    return torch.as_tensor(weight).detach().T
+    """Return (out, in) of a linear map, or (out, in, 1), as (in, out)."""
+    return torch.as_tensor(weight).detach().flatten(1).T

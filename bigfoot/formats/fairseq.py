@@ -17,7 +17,14 @@ from bigfoot.errors import ModelError
 from bigfoot.formats.checkpoint import find_checkpoint
 from bigfoot.formats.dense import advise_format
 from bigfoot.formats.fairseq_dictionary import find_dictionary, order_for_fairseq
-from bigfoot.formats.fairseq_settings import PLACEHOLDER_DIM, Settings, config_of, read_settings, write_settings
+from bigfoot.formats.fairseq_settings import (
+    PLACEHOLDER_DIM,
+    WRITTEN,
+    Settings,
+    config_of,
+    read_settings,
+    write_settings,
+)
 from bigfoot.formats.huggingface import fill_model, in_fp32
 from bigfoot.formats.state_dict import whose_names
 from bigfoot.formats.torch_file import is_torch_file, open_torch_file
@@ -289,8 +296,7 @@ def save_fairseq(model: BigfootForCTC, processor: Processor, folder: Path) -> Pa
     config = model.config
     if beyond := _beyond_fairseq(config):
         raise ModelError(
-            f"fairseq's {config.family} cannot express {' and '.join(beyond)}; "
-            f"{advise_format(config, _beyond_fairseq)}"
+            f"fairseq cannot express {' and '.join(beyond)}; {advise_format(config, _beyond_fairseq)}"
         )
     if config.family == "wavlm" and model.head is not None:
         raise ModelError(
@@ -321,6 +327,8 @@ def save_fairseq(model: BigfootForCTC, processor: Processor, folder: Path) -> Pa
 
 
 def _beyond_fairseq(config: BigfootConfig) -> list[str]:
+    if config.family not in WRITTEN:
+        return [f"the family {config.family} (it has {', '.join(WRITTEN)})"]
     beyond = beyond_huggingface(config)
     if config.layer_norm_eps != 1e-5:
         beyond.append(f"layer_norm_eps {config.layer_norm_eps}")

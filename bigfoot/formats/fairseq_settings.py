@@ -48,6 +48,8 @@ _CONVS = {
 _NORMS = {"default": "group", "layer_norm": "layer"}
 _ACTIVATIONS = {"gelu": "gelu", "relu": "relu", "gelu_accurate": "gelu_new", "gelu_fast": "gelu_new", "swish": "silu"}
 _MODELS = {"wav2vec2": "wav2vec2", "hubert": "hubert", "data2vec-audio": "data2vec_audio"}
+WRITTEN = (*_MODELS, "wavlm")
+"""Families that fairseq, or WavLM's authors, have a class for."""
 
 
 @dataclass(frozen=True)

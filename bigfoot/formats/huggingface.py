@@ -20,6 +20,7 @@ from transformers import AutoConfig
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.dense import advise_format
+from bigfoot.formats.family_names import family_state, to_own_names
 from bigfoot.formats.tensor_names import rename_to_current
 from bigfoot.formats.torch_file import read_state_dict
 from bigfoot.models.configuration import BigfootConfig, build_config
@@ -33,6 +34,7 @@ from bigfoot.storage.places import is_remote
 from bigfoot.storage.remote import fetch
 from bigfoot.text.json_fields import quote
 from bigfoot.text.json_files import read_json
+from bigfoot.text.tokenizers import extractor_settings
 
 
 @dataclass(frozen=True)
@@ -42,23 +44,32 @@ class Family:
     Args:
         stem: of its classes: ``Hubert`` of ``HubertForCTC``.
         granted: our fields that its configuration does not hold, as its class always has them.
+        has_log_mel: whether its input is filter banks.
     """
 
     stem: str
     granted: dict[str, object] = field(default_factory=dict)
+    has_log_mel: bool = False
 
 
+_CONFORMER: dict[str, object] = {"block": "conformer", "do_stable_layer_norm": True}
+_LOG_MEL: dict[str, object] = {"front_end": "log-mel", "conv_dim": [], "conv_kernel": [], "conv_stride": []}
+_CAUSAL: dict[str, object] = {
+    "positional_conv": "none", "final_norm": False, "conv_module_norm": "layer", "conv_module_causal": True,
+}  # fmt: skip
 # By transformers' model_type.
 FAMILIES = {
     "wav2vec2": Family("Wav2Vec2"),
     "hubert": Family("Hubert"),
     "wavlm": Family("WavLM"),
     "data2vec-audio": Family("Data2VecAudio", {"feat_extract_norm": "layer", "do_stable_layer_norm": False}),
+    "unispeech": Family("UniSpeech"),
+    "unispeech-sat": Family("UniSpeechSat"),
+    "wav2vec2-conformer": Family("Wav2Vec2Conformer", _CONFORMER | {"positional_conv": "unused"}),
+    "sew": Family("SEW", {"do_stable_layer_norm": False}),
+    "wav2vec2-bert": Family("Wav2Vec2Bert", _CONFORMER | _LOG_MEL | _CAUSAL, has_log_mel=True),
 }
-_LEFT_OUT = {
-    "wav2vec2-conformer": "its layers hold convolutions and rotary or relative positions, which SpeechEncoder has not",
-    "wav2vec2-bert": "its input is mel filter banks in place of a waveform",
-}
+_LEFT_OUT = {"sew-d": "its attention is DeBERTa's, with two products of content and position more; sew is read"}
 _POINTER = b"version https://git-lfs"
 _MAX_HEADER = 2 * 2**20
 _MOST_FAULTS = 40
@@ -70,7 +81,9 @@ _CONFIG_FIELDS = (
     "apply_spec_augment", "mask_time_prob", "mask_time_length", "mask_time_min_masks", "mask_feature_prob",
     "mask_feature_length", "mask_feature_min_masks", "ctc_loss_reduction", "ctc_zero_infinity", "pad_token_id",
     "bos_token_id", "eos_token_id", "num_buckets", "max_bucket_distance", "conv_pos_kernel_size",
-    "conv_pos_batch_norm", "feat_proj_layer_norm",
+    "conv_pos_batch_norm", "feat_proj_layer_norm", "position_embeddings_type", "rotary_embedding_base",
+    "max_source_positions", "left_max_position_embeddings", "right_max_position_embeddings",
+    "conv_depthwise_kernel_size", "conformer_conv_dropout", "squeeze_factor",
 )  # fmt: skip
 
 
@@ -146,7 +159,30 @@ def config_of(raw: Mapping[str, Any], folder: Path) -> BigfootConfig:
     given = {key: raw.get(key, default) for key, default in _family_defaults(family).items()}
     ctc_head = str(named[0] if isinstance(named, list) else named).endswith("ForCTC")
     fields = {"family": family, "ctc_head": ctc_head, **given, **FAMILIES[family].granted}
+    if FAMILIES[family].has_log_mel:
+        fields |= _filter_banks(raw, folder)
+    convs = fields["conv_dim"]
+    if family == "sew" and isinstance(convs, list | tuple) and [*convs[-1:]] == [fields["hidden_size"]]:
+        fields["feature_projection"] = "none"
+    if fields["vocab_size"] is None:
+        del fields["vocab_size"]  # Of an encoder without a head.
     return build_config(fields, folder / "config.json")
+
+
+def _filter_banks(raw: Mapping[str, Any], folder: Path) -> dict[str, int]:
+    """Return the number of filters and of frames beside each other; the file of the feature extractor has the latter.
+
+    Raises:
+        ModelError: they do not give the features that the model takes.
+    """
+    size, extractor = raw.get("feature_projection_input_dim", 160), extractor_settings(folder)
+    stride = extractor.get("stride", 2)
+    if not isinstance(size, int) or not isinstance(stride, int) or stride < 1 or size % stride:
+        raise ModelError(
+            f"{folder}: feature_projection_input_dim {quote(size)} should be a multiple of the feature extractor's "
+            f"stride, {quote(stride)}"
+        )
+    return {"mel_stride": stride, "num_mel_bins": size // stride}
 
 
 def _family_defaults(family: str) -> dict[str, Any]:
@@ -166,7 +202,8 @@ def family_fields(config: BigfootConfig) -> dict[str, Any]:
         2
     """
     ours = config.to_dict()
-    return {key: ours[key] for key in _family_defaults(config.family)}
+    fields = {key: ours[key] for key in _family_defaults(config.family)}
+    return fields if config.has_convolutions else fields | {"feature_projection_input_dim": config.feature_size}
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -348,7 +385,7 @@ def build_from_weights(config: BigfootConfig, weights: dict[str, Tensor], source
         config.mask_time_prob = config.mask_feature_prob = 0.0
     elif config.mask_time_prob == config.mask_feature_prob == 0:
         tensors.pop(f"{prefix}.masked_spec_embed")
-    return fill_model(config, tensors, source)
+    return fill_model(config, to_own_names(tensors, config), source)
 
 
 def save_huggingface(model: BigfootForCTC, folder: Path) -> None:
@@ -372,5 +409,5 @@ def save_huggingface(model: BigfootForCTC, folder: Path) -> None:
     head = FAMILIES[family].stem + ("ForCTC" if model.head is not None else "Model")
     config |= {"model_type": family, "architectures": [head], "layerdrop": 0.0, "dtype": "float32"}
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {name: tensor.contiguous() for name, tensor in family_state(model).items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})

@@ -29,7 +29,7 @@ from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.muting import without_bars
 from bigfoot.text.json_files import read_json
-from bigfoot.text.tokenizers import Processor, load_processor, save_processor
+from bigfoot.text.tokenizers import FilterBanks, Processor, load_processor, save_processor
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def _save_native(model: BigfootForCTC, processor: Processor, folder: Path) -> No
     except SafetensorError as error:
         # A full disk is the system's error, whoever was writing.
         raise OSError(f"{folder}: {error}") from error
-    save_processor(processor, folder)
+    save_processor(processor, folder, _filter_banks(model.config))
 
 
 def _is_huggingface(path: Path) -> bool:
@@ -162,13 +162,16 @@ def _head_size(model: BigfootForCTC) -> int | None:
 def padding_changes_outputs(config: BigfootConfig) -> bool:
     """Return whether the padding of a batch changes outputs in other libraries' classes of this shape; ours never do.
 
-    A group norm and a batch norm average over it, and several positional convolutions carry it inwards.
+    A group norm and a batch norm average over it, and several positional convolutions, and those in conformer layers
+    that are not causal, carry it inwards.
 
     Examples:
         >>> padding_changes_outputs(BigfootConfig()), padding_changes_outputs(BigfootConfig(feat_extract_norm="layer"))
         (True, False)
     """
-    return config.feat_extract_norm == "group" or config.has_positional_stack or config.conv_pos_batch_norm
+    grouped = config.has_convolutions and config.feat_extract_norm == "group"
+    leaks = config.is_conformer and not config.conv_module_causal
+    return grouped or leaks or config.has_positional_stack or config.conv_pos_batch_norm
 
 
 def _padding_caveat(model: BigfootForCTC) -> str | None:
@@ -179,7 +182,11 @@ def _padding_caveat(model: BigfootForCTC) -> str | None:
 
 def _save_huggingface(model: BigfootForCTC, processor: Processor, folder: Path) -> None:
     save_huggingface(model, folder)
-    save_processor(processor, folder)
+    save_processor(processor, folder, _filter_banks(model.config))
+
+
+def _filter_banks(config: BigfootConfig) -> FilterBanks | None:
+    return None if config.has_convolutions else FilterBanks(config.num_mel_bins, config.mel_stride)
 
 
 def _save_fairseq(model: BigfootForCTC, processor: Processor, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Tensor names of wav2vec2, HuBERT, WavLM and data2vec-audio in all versions of transformers, brought to today's.
+"""Tensor names of all families (``FAMILY_PREFIXES``) in all versions of transformers, brought to today's.
 
 What has changed there, or differs between the classes that save a model:
 
@@ -34,7 +34,10 @@ _PLAIN_KERNEL, _LENGTH, _DIRECTION = (
     f"encoder.pos_conv_embed.conv.{kind}"
     for kind in ("weight", "parametrizations.weight.original0", "parametrizations.weight.original1")
 )
-_PRETRAINING_HEADS = ("quantizer.", "project_q.", "project_hid.", "final_proj.", "label_embs_concat")
+_PRETRAINING_HEADS = (
+    "quantizer.", "project_q.", "project_hid.", "final_proj.", "label_embs_concat", "ctc_proj.", "speaker_proj.",
+    "label_embeddings_concat", "layer_norm_for_extract.",
+)  # fmt: skip
 # Of classes for sequences, frames and speakers; there ``feature_extractor`` is also a linear map of the head.
 _OTHER_HEADS = (
     "classifier.", "projector.", "layer_weights", "tdnn.", "objective.", "feature_extractor.weight",

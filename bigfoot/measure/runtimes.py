@@ -91,6 +91,11 @@ def open_runnable(source: str) -> RunnableModel:
             f"{source}: transformers' {config.family} cannot express {' and '.join(beyond)}; leave out {_PREFIX!r} "
             "to run it by bigfoot"
         )
+    if not config.has_convolutions:
+        raise ModelError(
+            f"{source}: transformers' {config.family} takes filter banks in place of samples, and would be timed "
+            f"without them; leave out {_PREFIX!r} to run it by bigfoot"
+        )
     return RunnableModel(runtime, folder, config, _load_plain(folder, config))
 
 

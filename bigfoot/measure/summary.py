@@ -74,19 +74,25 @@ def _describe_layers(config: BigfootConfig, loaded: LoadedModel) -> Iterator[tup
         what = f"conv {channels_in} -> {channels}, kernel {kernel}, stride {stride}, groups {groups}, {norm}{shared}"
         yield f"feature_encoder.conv_layers.{index}", what, f"{rate:g}/s x {channels}", layer
         channels_in = channels
+    if not config.has_convolutions:
+        rate, channels_in = 16_000 / config.inputs_to_logits_ratio, config.feature_size
+        what = f"{config.num_mel_bins} log-mel bands, {config.mel_stride} windows to a frame, normalized"
+        yield "feature_encoder", what, f"{rate:g}/s x {channels_in}", encoder.feature_encoder
     frames = f"{rate:g}/s x {config.hidden_size}"
     normed = ["norm"] if config.feat_proj_layer_norm else []
     linear = [f"linear {channels_in} -> {config.hidden_size}"] if config.feature_projection == "linear" else []
     what = ", ".join(normed + linear) or "nothing"
     yield "feature_projection", what, frames, encoder.feature_projection
-    yield "encoder.pos_conv_embed", _describe_positions(config), frames, encoder.encoder.pos_conv_embed
+    if config.positional_conv != "none":
+        yield "encoder.pos_conv_embed", _describe_positions(config), frames, encoder.encoder.pos_conv_embed
     inside = f"{rate / config.time_reduction:g}/s x {config.hidden_size}"
     if encoder.encoder.time_reduction is not None:
         what = f"{config.time_reduction} frames to one before the layers, and spread again after them"
         yield "encoder.time_reduction", what, inside, encoder.encoder.time_reduction
     for index, layer in enumerate(encoder.encoder.layers):
         yield f"encoder.layers.{index}", _describe_layer(config, index), inside, layer
-    yield "encoder.layer_norm", "norm", frames, encoder.encoder.layer_norm
+    if encoder.encoder.layer_norm is not None:
+        yield "encoder.layer_norm", "norm", frames, encoder.encoder.layer_norm
     if loaded.model.head is not None:
         what = f"linear {config.hidden_size} -> {config.vocab_size}"
         yield "lm_head", what, f"{rate:g}/s x {config.vocab_size}", loaded.model.head
@@ -99,6 +105,9 @@ def _describe_layer(config: BigfootConfig, index: int) -> str:
     attention = f"{heads} heads of {config.head_dim}{biased}{reused}" if heads else "no attention"
     ranks = ", ".join(f"{name} {rank}" for name, rank in config.ranks_of_layers[index].items())
     parts = [attention, f"feed-forward {wide}" if wide else "no feed-forward", f"ranks {ranks}" if ranks else ""]
+    if config.is_conformer:
+        parts = [f"conformer, feed-forward {config.first_widths_of_layers[index]}", *parts]
+        parts.append(f"convolution {config.conv_channels_of_layers[index]}")
     return ", ".join([*filter(None, parts), "norm first" if config.do_stable_layer_norm else "norm last"])
 
 
@@ -106,7 +115,9 @@ def _describe_positions(config: BigfootConfig) -> str:
     number, groups = config.num_conv_pos_embeddings, f"groups {config.num_conv_pos_embedding_groups}"
     if config.conv_pos_kernel_size is not None:
         return f"{number} positional convs, kernel {config.conv_pos_kernel_size}, {groups}"
-    return f"positional conv, kernel {number}, {groups}" + (", batch norm" if config.conv_pos_batch_norm else "")
+    batch_norm = ", batch norm" if config.conv_pos_batch_norm else ""
+    unused = ", unused" if config.positional_conv == "unused" else ""
+    return f"positional conv, kernel {number}, {groups}{batch_norm}{unused}"
 
 
 def summarize_model(loaded: LoadedModel) -> ModelSummary:

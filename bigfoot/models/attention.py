@@ -45,6 +45,19 @@ class SelfAttention(nn.Module):
         """
         return key_mask
 
+    def project(
+        self, x: Tensor, key_mask: Tensor | None, position_bias: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Make queries, keys, values, (B, H, T, head_dim) each, and what ``score_mask`` returns.
+
+        Args:
+            x: (B, T, D).
+            key_mask: see ``forward``.
+            position_bias: see there.
+        """
+        query, key, value = self._heads(self.q_proj(x)), self._heads(self.k_proj(x)), self._heads(self.v_proj(x))
+        return query, key, value, self.score_mask(x, key_mask, position_bias)
+
     def forward(
         self, x: Tensor, key_mask: Tensor | None, output_attentions: bool, position_bias: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
@@ -59,9 +72,8 @@ class SelfAttention(nn.Module):
         Returns:
             (B, T, D), and the weights (B, H, T, T) or None.
         """
-        query, key, value = self._heads(self.q_proj(x)), self._heads(self.k_proj(x)), self._heads(self.v_proj(x))
-        dropout = self.dropout if self.training else 0.0
-        mask, weights = self.score_mask(x, key_mask, position_bias), None
+        query, key, value, mask = self.project(x, key_mask, position_bias)
+        dropout, weights = self.dropout if self.training else 0.0, None
         if mask is not None and mask.dtype != torch.bool:
             mask = mask.to(query.dtype)
         if output_attentions:

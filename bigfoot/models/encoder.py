@@ -12,15 +12,20 @@ from torch.nn.utils import parametrize
 
 from bigfoot.models.attention import keep_values
 from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.conformer import PointwiseConv
+from bigfoot.models.conformer_attention import ConformerAttention
+from bigfoot.models.conformer_positions import RotaryPositions
 from bigfoot.models.fake_int8 import install_fake_int8_
 from bigfoot.models.feature_encoder import FeatureEncoder, FeatureProjection
 from bigfoot.models.frames.base import prepend_prompts
+from bigfoot.models.log_mel import LogMel
 from bigfoot.models.lora import inject_configured_
 from bigfoot.models.outputs import SpeechEncoderOutput
 from bigfoot.models.padding import Audio, bring_to_front, join_rows
 from bigfoot.models.pretrained import BigfootPreTrainedModel, refuse_small
 from bigfoot.models.relative_bias import GatedRelativeAttention
-from bigfoot.models.transformer import EncoderLayer, TransformerEncoder
+from bigfoot.models.squeezed import build_encoder
+from bigfoot.models.transformer import EncoderLayer
 
 
 def build_prompts(config: BigfootConfig) -> nn.Parameter | None:
@@ -47,11 +52,11 @@ class SpeechEncoder(BigfootPreTrainedModel):
 
     def __init__(self, config: BigfootConfig) -> None:
         super().__init__(config)
-        self.feature_extractor = FeatureEncoder(config)
+        self.feature_extractor = FeatureEncoder(config) if config.has_convolutions else LogMel(config)
         self.feature_projection = FeatureProjection(config)
         masks = config.mask_time_prob > 0 or config.mask_feature_prob > 0
         self.masked_spec_embed = nn.Parameter(torch.empty(config.hidden_size).uniform_()) if masks else None
-        self.encoder = TransformerEncoder(config)
+        self.encoder = build_encoder(config)
         self.prompts = build_prompts(config)
         inject_configured_(self.encoder.layers, config.lora)
         name, owners = "feature_extractor.conv_layers.{}.conv.weight".format, enumerate(config.kernel_owners)
@@ -64,8 +69,8 @@ class SpeechEncoder(BigfootPreTrainedModel):
         self.post_init()
 
     @property
-    def feature_encoder(self) -> FeatureEncoder:
-        """The convolutions; ``feature_extractor`` is the name they carry in checkpoints."""
+    def feature_encoder(self) -> FeatureEncoder | LogMel:
+        """The front end; ``feature_extractor`` is the name that its convolutions carry in checkpoints."""
         return self.feature_extractor
 
     def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
@@ -96,6 +101,13 @@ class SpeechEncoder(BigfootPreTrainedModel):
             init.ones_(module.gru_rel_pos_const)
         elif isinstance(module, nn.Conv1d):
             self._init_conv(module)
+        elif isinstance(module, PointwiseConv):
+            init.kaiming_normal_(module.weight)
+        elif isinstance(module, ConformerAttention) and module.positions == "relative":
+            init.xavier_uniform_(module.pos_bias_u)
+            init.xavier_uniform_(module.pos_bias_v)
+        elif isinstance(module, RotaryPositions):
+            module.inv_freq.copy_(module.compute_frequencies())
 
     def _init_conv(self, conv: nn.Conv1d) -> None:
         positional = any(conv is module for module in self.encoder.pos_conv_embed.modules())

@@ -20,14 +20,15 @@ LEVELS, MIDDLE = 255, 128
 _KINDS = (nn.Linear, nn.Conv1d, nn.ConvTranspose1d)
 _CONVS = "feature_extractor."
 _FIRST = "feature_extractor.conv_layers.0.conv"
-_GATE = "gru_rel_pos_linear"
+_KEPT = ("gru_rel_pos_linear", "depthwise_conv")
 _NAMED = 3
 
 
 def int8_layers(encoder: nn.Module) -> dict[str, nn.Module]:
     """Return what can compute in int8: every convolution but the first, the positional one, every linear map.
 
-    The first convolution reads the waveform itself and has ten numbers a channel; gates are a few numbers a head.
+    The first convolution reads the waveform itself and has ten numbers a channel; gates are a few numbers a head, and
+    a depthwise convolution one kernel a channel. A positional convolution that nothing reads stays as it is.
 
     Args:
         encoder: a ``SpeechEncoder``.
@@ -36,7 +37,9 @@ def int8_layers(encoder: nn.Module) -> dict[str, nn.Module]:
         Modules by their name within the encoder.
     """
     found = {name: module for name, module in encoder.named_modules() if isinstance(module, _KINDS)}
-    return {name: module for name, module in found.items() if name != _FIRST and not name.endswith(_GATE)}
+    if not getattr(encoder.get_submodule("encoder"), "adds_positions", True):
+        found = {name: module for name, module in found.items() if not name.startswith("encoder.pos_conv_embed")}
+    return {name: module for name, module in found.items() if name != _FIRST and not name.endswith(_KEPT)}
 
 
 @dataclass(frozen=True)

@@ -178,10 +178,10 @@ class FeatureProjection(nn.Module):
         super().__init__()
         self.layer_norm: nn.LayerNorm | None = None
         if config.feat_proj_layer_norm:
-            self.layer_norm = nn.LayerNorm(config.conv_dim[-1], eps=config.layer_norm_eps)
+            self.layer_norm = nn.LayerNorm(config.feature_size, eps=config.layer_norm_eps)
         self.projection: nn.Linear | None = None
         if config.feature_projection == "linear":
-            self.projection = nn.Linear(config.conv_dim[-1], config.hidden_size)
+            self.projection = nn.Linear(config.feature_size, config.hidden_size)
         self.dropout = nn.Dropout(config.feat_proj_dropout)
 
     def forward(self, conv_features: Tensor) -> Tensor:

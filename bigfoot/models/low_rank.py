@@ -37,11 +37,9 @@ def factor_linears_(module: nn.Module, ranks: Mapping[str, int]) -> None:
 
     Args:
         module: changed in place; the new maps are random.
-        ranks: by the linear map's last name.
+        ranks: by the linear map's path.
     """
-    for name, child in list(module.named_modules()):
-        owner, _, last = name.rpartition(".")
-        if last in ranks:
-            linear = cast("nn.Linear", child)
-            factored = LowRankLinear(linear.in_features, linear.out_features, ranks[last])
-            setattr(module.get_submodule(owner), last, factored)
+    for path, rank in ranks.items():
+        owner, _, last = path.rpartition(".")
+        linear = cast("nn.Linear", module.get_submodule(path))
+        setattr(module.get_submodule(owner), last, LowRankLinear(linear.in_features, linear.out_features, rank))

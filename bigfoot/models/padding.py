@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from bigfoot.errors import DataError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.feature_encoder import FeatureEncoder
+from bigfoot.models.log_mel import LogMel
 from bigfoot.models.outputs import SpeechEncoderOutput
 
 
@@ -92,20 +93,20 @@ class Audio(NamedTuple):
 
 
 def join_rows(
-    rows: Sequence[SpeechEncoderOutput], given: Audio, feature_encoder: FeatureEncoder, config: BigfootConfig
+    rows: Sequence[SpeechEncoderOutput], given: Audio, feature_encoder: FeatureEncoder | LogMel, config: BigfootConfig
 ) -> SpeechEncoderOutput:
     """Put utterances that were encoded one by one beside each other, with zeros after the shorter ones."""
     samples = max(given.input_values.shape[1], feature_encoder.receptive_field)
     frames = int(feature_encoder.frame_lengths(torch.tensor([samples])))
 
-    seen, reduction = frames + config.num_prompts, config.time_reduction
+    seen = frames + config.num_prompts
 
     def join(parts: Sequence[Tensor | None], frames: int, is_map: bool = False) -> Tensor | None:
         padded = []
         for part in parts:
             if part is None:
                 return None
-            missing = (-(-frames // reduction) if is_map else frames) - part.shape[-2]
+            missing = (max(1, config.frames_in_layers(frames)) if is_map else frames) - part.shape[-2]
             padded.append(nn.functional.pad(part, (0, missing if is_map else 0, 0, missing)))
         return torch.cat(padded)
 

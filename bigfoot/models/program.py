@@ -98,7 +98,9 @@ def _beyond_torch_export(config: BigfootConfig) -> str | None:
     """Return what makes its tracer take the number of frames for a constant."""
     if config.has_position_bias:
         return "WavLM's relative position bias"
-    return "a time reduction" if config.time_reduction > 1 else None
+    if config.is_conformer:
+        return "conformer layers"
+    return "a time reduction" if config.time_reduction > 1 or config.squeeze_factor > 1 else None
 
 
 def read_program(file: Path | bytes) -> tuple[Program, dict[str, str]]:

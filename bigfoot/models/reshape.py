@@ -16,6 +16,7 @@ from bigfoot.models.configuration import BIGFOOT_PREFIX, BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.fake_int8 import int8_layers
 from bigfoot.models.lora import merge_adapters_
+from bigfoot.models.plain_names import own_name, plain_name
 from bigfoot.models.pretrained import refuse_small
 from bigfoot.models.small_weights import SmallWeights, round_state
 from bigfoot.models.tasks.shape import TaskShape
@@ -56,8 +57,8 @@ def plain_state(model: BigfootForCTC) -> dict[str, Tensor]:
     """Return the weights under names that do not depend on the shape: ``encoder.*``, ``head.*``, and so on.
 
     The others are ``decoder.*`` and ``task_head.*``. A change of shape may change ``weight_prefix``; steps that move
-    weights between shapes work on these names. What stands under ``encoder.encoder.layers.3`` belongs to that layer
-    alone.
+    weights between shapes work on these names, in which layers of all blocks agree (``plain_names``). What stands
+    under ``encoder.encoder.layers.3`` belongs to that layer alone.
     """
     prefix, head, table = f"{model.config.weight_prefix}.", f"{model.head_name}.", _table_name(model.config)
 
@@ -66,7 +67,7 @@ def plain_state(model: BigfootForCTC) -> dict[str, Tensor]:
             return name
         if not name.startswith(prefix):
             return f"head.{name.removeprefix(head)}"
-        return f"encoder.{name.removeprefix(prefix)}".replace(table, _PLAIN_TABLE)
+        return plain_name(f"encoder.{name.removeprefix(prefix)}".replace(table, _PLAIN_TABLE), model.config)
 
     return {plain(name): tensor for name, tensor in model.state_dict().items()}
 
@@ -92,7 +93,8 @@ def name_in_model(plain: str, config: BigfootConfig) -> str:
     if not plain.startswith("encoder."):
         head = f"{BIGFOOT_PREFIX}_lm_head" if config.weight_prefix == BIGFOOT_PREFIX else "lm_head"
         return f"{head}.{plain.removeprefix('head.')}"
-    return f"{config.weight_prefix}.{plain.replace(_PLAIN_TABLE, _table_name(config)).removeprefix('encoder.')}"
+    named = own_name(plain.replace(_PLAIN_TABLE, _table_name(config)), config)
+    return f"{config.weight_prefix}.{named.removeprefix('encoder.')}"
 
 
 def with_new_head(

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
-from transformers import PreTrainedConfig
+from torch import Tensor
 
+from bigfoot.models.block_shape import BlockShape
 from bigfoot.models.small_weights import SmallWeights
 
-FAMILY_PREFIXES = {"wav2vec2": "wav2vec2", "hubert": "hubert", "wavlm": "wavlm", "data2vec-audio": "data2vec_audio"}
+MEL_WINDOW, MEL_HOP = 400, 160
+"""Samples of a filter bank's window and from one window to the next, 25 ms and 10 ms."""
+
+FAMILY_PREFIXES = {
+    "wav2vec2": "wav2vec2", "hubert": "hubert", "wavlm": "wavlm", "data2vec-audio": "data2vec_audio",
+    "unispeech": "unispeech", "unispeech-sat": "unispeech_sat", "wav2vec2-conformer": "wav2vec2_conformer",
+    "wav2vec2-bert": "wav2vec2_bert", "sew": "sew",
+}  # fmt: skip
 """Families by their model_type in transformers, with the prefix of the encoder's tensors there."""
 
 LINEARS = ("q_proj", "k_proj", "v_proj", "out_proj", "intermediate_dense", "output_dense")
-"""Linear maps of a layer that can have a low rank: of its attention, then of its feed-forward block."""
+"""Linear maps of a layer that can have a low rank: of its attention, then of its feed-forward blocks."""
 
 
-class Shape(PreTrainedConfig):
+_Count = TypeVar("_Count", int, Tensor)
+
+
+class Shape(BlockShape):
     """The fields of ``BigfootConfig``, and what follows from them.
 
     Scalars keep Hugging Face's names and meaning (``Wav2Vec2Config``); lists in the plural express what those cannot,
@@ -23,8 +34,8 @@ class Shape(PreTrainedConfig):
     fixes the width of one head, also where layers have fewer heads.
 
     Args:
-        family: whose tensor names the weights carry: ``wav2vec2``, ``hubert``, ``wavlm`` or ``data2vec-audio``. It
-            decides nothing about the shape; the fields below do.
+        family: whose tensor names the weights carry, by ``FAMILY_PREFIXES``. It decides nothing about the shape; the
+            fields below do.
         conv_groups: groups of each convolution, (number of conv layers,); None means 1 everywhere.
         conv_sharing: lists of convolutions, 0-based and of equal shape, that use one kernel; biases and norms stay
             their own. None where each has its own.
@@ -184,6 +195,56 @@ class Shape(PreTrainedConfig):
         """For each layer, ranks of its linear maps by name."""
         return self.layer_ranks or [{} for _ in range(self.num_hidden_layers)]
 
+    def frames_in_layers(self, frames: _Count) -> _Count:
+        """Return how many frames the layers see of so many real ones.
+
+        Args:
+            frames: of an utterance, or of each.
+
+        Examples:
+            >>> Shape(time_reduction=2).frames_in_layers(5), Shape(squeeze_factor=2).frames_in_layers(5)
+            (3, 2)
+        """
+        if self.squeeze_factor > 1:
+            return frames // self.squeeze_factor
+        return -(-frames // self.time_reduction)
+
+    @property
+    def is_conformer(self) -> bool:
+        """Whether layers are conformers."""
+        return self.block == "conformer"
+
+    @property
+    def has_convolutions(self) -> bool:
+        """Whether the front end is made of convolutions over the waveform."""
+        return self.front_end == "convolutions"
+
+    @property
+    def feature_size(self) -> int:
+        """Features of a frame that the front end gives."""
+        return self.conv_dim[-1] if self.has_convolutions else self.num_mel_bins * self.mel_stride
+
+    @property
+    def sinusoid_size(self) -> int:
+        """Width of the sinusoids of relative positions."""
+        return self.relative_size or self.hidden_size
+
+    @property
+    def block_norm_eps(self) -> float:
+        """Of the norms in conformer layers: transformers' first conformers do not read ``layer_norm_eps`` there."""
+        return 1e-5 if self.conv_module_norm == "batch" else self.layer_norm_eps
+
+    @property
+    def first_widths_of_layers(self) -> list[int]:
+        """Width of the first feed-forward block of each layer; 0 where layers have one block alone."""
+        everywhere = self.intermediate_size if self.is_conformer else 0
+        return self.layer_first_intermediate_sizes or [everywhere] * self.num_hidden_layers
+
+    @property
+    def conv_channels_of_layers(self) -> list[int]:
+        """Channels of the convolution in each layer; 0 where there is none."""
+        return self.layer_conv_channels or [self.hidden_size if self.is_conformer else 0] * self.num_hidden_layers
+
     @property
     def position_table_layer(self) -> int | None:
         """The layer that holds the table of position biases for all: the first with maps of its own."""
@@ -193,6 +254,8 @@ class Shape(PreTrainedConfig):
     def linear_shapes(self, layer: int) -> dict[str, tuple[int, int]]:
         """Return (features in, features out) of each linear map that a layer has, by ``LINEARS``.
 
+        Those of a conformer's first feed-forward block have ``first_`` before their names.
+
         Args:
             layer: 0-based.
         """
@@ -200,6 +263,8 @@ class Shape(PreTrainedConfig):
         maps = ("q_proj", "k_proj", "v_proj") if self.reused_maps[layer] is None else ("v_proj",)
         attention = dict.fromkeys(maps, (size, inner)) | {"out_proj": (inner, size)} if inner else {}
         feed_forward = {"intermediate_dense": (size, width), "output_dense": (width, size)} if width else {}
+        if first := self.first_widths_of_layers[layer]:
+            feed_forward |= {"first_intermediate_dense": (size, first), "first_output_dense": (first, size)}
         return attention | feed_forward
 
     @property
@@ -220,6 +285,8 @@ class Shape(PreTrainedConfig):
     @property
     def inputs_to_logits_ratio(self) -> int:
         """Samples of audio to a frame."""
+        if not self.has_convolutions:
+            return MEL_HOP * self.mel_stride
         ratio = 1
         for stride in self.conv_stride:
             ratio *= stride
@@ -228,6 +295,8 @@ class Shape(PreTrainedConfig):
     @property
     def receptive_field(self) -> int:
         """Fewest samples that give a frame."""
+        if not self.has_convolutions:
+            return MEL_WINDOW + MEL_HOP * (self.mel_stride - 1)
         samples = 1
         for kernel, stride in zip(reversed(self.conv_kernel), reversed(self.conv_stride), strict=True):
             samples = (samples - 1) * stride + kernel

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sized
 
+from bigfoot.models.block_checks import GRANTED, block_problems
 from bigfoot.models.shape import Shape
 from bigfoot.models.shape_fields import RULES, field_problems
 
 _MOST_WEIGHTS = 10**10
-# Fixed in a family's class of transformers, by our fields and properties.
-_GRANTED: dict[str, dict[str, object]] = {
-    "wav2vec2": {"has_position_bias": False, "has_positional_stack": False, "conv_pos_batch_norm": False,
-                 "feat_proj_layer_norm": True},
-    "hubert": {"has_position_bias": False, "has_positional_stack": False},
-    "wavlm": {"has_position_bias": True, "has_positional_stack": False, "conv_pos_batch_norm": False,
-              "feat_proj_layer_norm": True},
-    "data2vec-audio": {"has_position_bias": False, "has_positional_stack": True, "conv_pos_batch_norm": False,
-                       "feat_proj_layer_norm": True, "feat_extract_norm": "layer", "do_stable_layer_norm": False},
-}  # fmt: skip
+
+
+def expected_projection(config: Shape) -> str:
+    """Return the feature projection that the family's own class has: SEW has none between equal widths.
+
+    Args:
+        config: the shape.
+    """
+    return "none" if config.family == "sew" and config.feature_size == config.hidden_size else "linear"
 
 
 def beyond_huggingface(config: Shape) -> list[str]:
@@ -39,13 +39,17 @@ def beyond_huggingface(config: Shape) -> list[str]:
         parts.append(f"attention heads {config.heads_of_layers}")
     if any(width != config.intermediate_size for width in config.widths_of_layers):
         parts.append(f"feed-forward widths {config.widths_of_layers}")
+    if any(width != config.intermediate_size for width in config.first_widths_of_layers) and config.is_conformer:
+        parts.append(f"first feed-forward widths {config.first_widths_of_layers}")
+    if any(channels != config.hidden_size for channels in config.conv_channels_of_layers) and config.is_conformer:
+        parts.append(f"convolutions in layers of {config.conv_channels_of_layers} channels")
     if any(layer is not None for layer in config.reused_maps):
         parts.append(f"attention_reuse {config.attention_reuse}")
     if any(config.ranks_of_layers):
         parts.append(f"layer_ranks of layers {[i for i, ranks in enumerate(config.ranks_of_layers) if ranks]}")
     if config.time_reduction != 1:
         parts.append(f"time_reduction {config.time_reduction}")
-    if config.feature_projection != "linear":
+    if config.feature_projection != expected_projection(config):
         parts.append(f"feature_projection {config.feature_projection!r}")
     if config.has_position_bias and any(heads != sorted(heads) for heads in config.position_heads_of_layers):
         parts.append(f"position heads {config.position_heads_of_layers}")
@@ -57,7 +61,7 @@ def beyond_huggingface(config: Shape) -> list[str]:
         parts.append("adapters that are kept beside the weights")
     if config.has_int8_weights:
         parts.append(f"{config.precision} weights")
-    for name, granted in _GRANTED[config.family].items():
+    for name, granted in GRANTED[config.family].items():
         if getattr(config, name) != granted:
             parts.append(f"{name} {getattr(config, name)!r}")
     return parts
@@ -86,10 +90,13 @@ def _value_problems(config: Shape) -> Iterator[str]:
 
 def _part_problems(config: Shape) -> Iterator[str]:
     """Convolutions, layers and what joins them, each by itself; of lists of another length no more than that."""
+    if blocked := list(block_problems(config)):
+        yield from blocked
+        return
     yield from list(_conv_length_problems(config)) or _conv_problems(config)
     if config.hidden_size % config.num_attention_heads:
         yield f"{config.num_attention_heads} heads do not divide hidden_size {config.hidden_size}"
-    if config.hidden_size % config.num_conv_pos_embedding_groups:
+    if config.positional_conv != "none" and config.hidden_size % config.num_conv_pos_embedding_groups:
         groups = config.num_conv_pos_embedding_groups
         yield f"{groups} positional groups do not divide hidden_size {config.hidden_size}"
     if config.has_positional_stack and config.conv_pos_batch_norm:
@@ -126,9 +133,9 @@ def _layer_length_problems(config: Shape) -> Iterator[str]:
 def _conv_problems(config: Shape) -> Iterator[str]:
     yield from _group_problems(config)
     yield from _sharing_problems(config)
-    if config.feature_projection == "none" and config.conv_dim[-1] != config.hidden_size:
-        channels, size = config.conv_dim[-1], config.hidden_size
-        yield f"feature_projection none: the last convolution has {channels} channels, and hidden_size is {size}"
+    if config.feature_projection == "none" and config.feature_size != config.hidden_size:
+        given, size = config.feature_size, config.hidden_size
+        yield f"feature_projection none: the front end gives {given} features, and hidden_size is {size}"
 
 
 def _layer_problems(config: Shape) -> Iterator[str]:
@@ -153,8 +160,10 @@ def _count_weights(config: Shape) -> int:
     """Weights of the large tensors."""
     shapes = (_kernel_shape(config, layer) for layer in range(config.num_conv_layers))
     positions = config.hidden_size // config.num_conv_pos_embedding_groups * config.num_conv_pos_embeddings
-    positions *= config.conv_pos_kernel_size or 1
-    layers = sum(4 * config.head_dim * heads for heads in config.heads_of_layers) + 2 * sum(config.widths_of_layers)
+    positions *= (config.conv_pos_kernel_size or 1) * (config.positional_conv != "none")
+    layers = sum(4 * config.head_dim * heads for heads in config.heads_of_layers)
+    layers += 2 * sum(config.widths_of_layers) + 2 * sum(config.first_widths_of_layers)
+    layers += 3 * sum(config.conv_channels_of_layers)
     convs = sum(channels_in * channels * width for channels_in, channels, width in shapes)
     reduction = 2 * config.hidden_size * config.time_reduction if config.time_reduction > 1 else 0
     return convs + config.hidden_size * (layers + positions + reduction + config.vocab_size)

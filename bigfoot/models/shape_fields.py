@@ -9,6 +9,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
+from bigfoot.models.block_shape import FRONT_ENDS, LAYER_BLOCKS, POSITIONS
 from bigfoot.models.decoders.shape import decoder_problems
 from bigfoot.models.frames.fields import frame_encoder_problems
 from bigfoot.models.lora import lora_problems
@@ -30,6 +31,20 @@ class _TokenIds:
         if len(ids) <= MOST_LAYERS and all(_is_token_id(each) for each in ids):
             return None
         return f"{name} {quote(value)} should be a token's id, a list of them, or nothing"
+
+
+@dataclass(frozen=True)
+class _WordOrNothing:
+    """One of several words, or null.
+
+    Args:
+        words: the words.
+    """
+
+    words: tuple[str, ...]
+
+    def problem(self, name: str, value: object) -> str | None:
+        return None if value is None else OneOf(self.words).problem(name, value)
 
 
 @dataclass(frozen=True)
@@ -81,13 +96,13 @@ def _is_token_id(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and -1 <= value <= MOST_TOKENS
 
 
-_CONVS, _LAYERS = Wholes(longest=MOST_CONVS), Wholes(least=0, longest=MOST_LAYERS, optional=True)
+_CONVS, _LAYERS = Wholes(longest=MOST_CONVS, may_be_empty=True), Wholes(least=0, longest=MOST_LAYERS, optional=True)
 
 RULES: Mapping[str, Rule] = {
     "family": OneOf(tuple(FAMILY_PREFIXES)),
     "vocab_size": Whole(most=MOST_TOKENS),
     "num_hidden_layers": Whole(most=MOST_LAYERS),
-    "time_reduction": Whole(most=64),
+    **dict.fromkeys(("time_reduction", "squeeze_factor"), Whole(most=64)),
     "num_prompts": Whole(least=0, most=10_000),
     **dict.fromkeys(
         ("hidden_size", "num_attention_heads", "intermediate_size", "num_conv_pos_embeddings",
@@ -98,18 +113,36 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("mask_time_min_masks", "mask_feature_min_masks"), Whole(least=0)),
     **dict.fromkeys(
         ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout",
-         "layerdrop", "mask_time_prob", "mask_feature_prob", "layer_norm_eps", "initializer_range"),
+         "layerdrop", "conformer_conv_dropout", "mask_time_prob", "mask_feature_prob", "layer_norm_eps",
+         "initializer_range"),
         Share(),
     ),
     **dict.fromkeys(
         ("conv_bias", "conv_pos_batch_norm", "feat_proj_layer_norm", "do_stable_layer_norm", "apply_spec_augment",
-         "ctc_zero_infinity", "ctc_head"),
+         "ctc_zero_infinity", "ctc_head", "final_norm", "conv_module_causal"),
         Flag(),
     ),
     **dict.fromkeys(("conv_dim", "conv_stride", "conv_kernel"), _CONVS),
     "conv_groups": Wholes(longest=MOST_CONVS, optional=True),
     # 0 means that the layer has no such block.
-    **dict.fromkeys(("layer_num_attention_heads", "layer_intermediate_sizes"), _LAYERS),
+    **dict.fromkeys(
+        ("layer_num_attention_heads", "layer_intermediate_sizes", "layer_first_intermediate_sizes",
+         "layer_conv_channels"),
+        _LAYERS,
+    ),
+    "front_end": OneOf(FRONT_ENDS),
+    "block": OneOf(LAYER_BLOCKS),
+    "position_embeddings_type": _WordOrNothing(POSITIONS),
+    "positional_conv": OneOf(("added", "unused", "none")),
+    "conv_module_norm": OneOf(("batch", "layer")),
+    **dict.fromkeys(("num_mel_bins", "mel_stride"), Whole(most=2**10)),
+    **dict.fromkeys(
+        ("rotary_embedding_base", "max_source_positions", "left_max_position_embeddings",
+         "right_max_position_embeddings"),
+        Whole(least=0, most=2**20),
+    ),
+    "relative_size": Whole(optional=True),
+    "conv_depthwise_kernel_size": Whole(most=2**12),
     **dict.fromkeys(("hidden_act", "feat_extract_activation"), OneOf(tuple(sorted(ACT2FN)))),
     "feat_extract_norm": OneOf(("group", "layer")),
     "feature_projection": OneOf(("linear", "none")),

@@ -5,37 +5,18 @@ from __future__ import annotations
 from typing import cast
 
 from torch import Tensor, nn
-from transformers.activations import ACT2FN
 
 from bigfoot.models.attention import ReusedAttention, SelfAttention, attention_key_mask
 from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.conformer import ConformerLayer
+from bigfoot.models.conformer_positions import RotaryPositions
+from bigfoot.models.feed_forward import FeedForward
 from bigfoot.models.low_rank import factor_linears_
 from bigfoot.models.outputs import SpeechEncoderOutput
+from bigfoot.models.plain_names import ranks_by_path
 from bigfoot.models.positional import build_positional_conv
 from bigfoot.models.relative_bias import GatedRelativeAttention, RelativePositionAttention
 from bigfoot.models.time_reduction import TimeReduction
-
-
-class FeedForward(nn.Module):
-    """Two linear layers with an activation between them.
-
-    Args:
-        config: the shape.
-        width: features between the two.
-    """
-
-    def __init__(self, config: BigfootConfig, width: int) -> None:
-        super().__init__()
-        self.intermediate_dense = nn.Linear(config.hidden_size, width)
-        self.intermediate_dropout = nn.Dropout(config.activation_dropout)
-        self.activation = ACT2FN[config.hidden_act]
-        self.output_dense = nn.Linear(width, config.hidden_size)
-        self.output_dropout = nn.Dropout(config.hidden_dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, T, D) to (B, T, D)."""
-        x = self.intermediate_dropout(self.activation(self.intermediate_dense(x)))
-        return self.output_dropout(self.output_dense(x))
 
 
 def build_attention(config: BigfootConfig, index: int) -> SelfAttention | ReusedAttention | None:
@@ -82,7 +63,7 @@ class EncoderLayer(nn.Module):
         self.layer_norm = self._build_norm(config, self.attention is not None)
         self.feed_forward = FeedForward(config, width) if width else None
         self.final_layer_norm = self._build_norm(config, self.feed_forward is not None)
-        factor_linears_(self, config.ranks_of_layers[index])
+        factor_linears_(self, ranks_by_path(config, index))
 
     def _build_norm(self, config: BigfootConfig, has_block: bool) -> nn.LayerNorm | None:
         needed = has_block or not self.norm_first
@@ -128,8 +109,18 @@ class EncoderLayer(nn.Module):
         return x if after[1] is None else after[1](x), weights
 
 
+def build_layer(config: BigfootConfig, index: int) -> EncoderLayer | ConformerLayer:
+    """Build a layer of the block that a shape has.
+
+    Args:
+        config: the shape.
+        index: which layer, 0-based.
+    """
+    return ConformerLayer(config, index) if config.is_conformer else EncoderLayer(config, index)
+
+
 class TransformerEncoder(nn.Module):
-    """Positional convolution and transformer layers.
+    """Positional convolution and layers, of transformers or conformers.
 
     Args:
         config: the shape.
@@ -137,18 +128,25 @@ class TransformerEncoder(nn.Module):
 
     def __init__(self, config: BigfootConfig) -> None:
         super().__init__()
-        self.norm_first = config.do_stable_layer_norm
-        self.pos_conv_embed = build_positional_conv(config)
-        self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.norm_first, self.adds_positions = config.do_stable_layer_norm, config.positional_conv == "added"
+        self.pos_conv_embed = nn.Identity() if config.positional_conv == "none" else build_positional_conv(config)
+        self.embed_positions: RotaryPositions | None = None
+        if config.position_embeddings_type == "rotary":
+            self.embed_positions = RotaryPositions(config)
+        self.layer_norm: nn.LayerNorm | None = None
+        if config.final_norm:
+            self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout)
         self.time_reduction: TimeReduction | None = None
         if config.time_reduction > 1:
             self.time_reduction = TimeReduction(config.hidden_size, config.time_reduction)
-        self.layers = nn.ModuleList([EncoderLayer(config, index) for index in range(config.num_hidden_layers)])
+        self.layers = nn.ModuleList([build_layer(config, index) for index in range(config.num_hidden_layers)])
         self.reused_maps, self.table_layer = config.reused_maps, config.position_table_layer
 
     def _position_bias(self, frames: int) -> Tensor | None:
-        """Compute the position bias that all layers share; None where there is none."""
+        """Compute what all layers share of positions; None where there is nothing."""
+        if self.embed_positions is not None:
+            return self.embed_positions(frames)
         if self.table_layer is None:
             return None
         holder = cast("EncoderLayer", self.layers[self.table_layer]).attention
@@ -178,8 +176,9 @@ class TransformerEncoder(nn.Module):
         if frame_mask is not None:
             # The positional convolution is wide: it must find zeros where the utterance alone would have its border.
             x = x * frame_mask.unsqueeze(-1)
-        x = x + self.pos_conv_embed(x, frame_mask)
-        if not self.norm_first:
+        if self.adds_positions:
+            x = x + self.pos_conv_embed(x, frame_mask)
+        if not self.norm_first and self.layer_norm is not None:
             x = self.layer_norm(x)
         x = self.dropout(x)
         if self.time_reduction is None:
@@ -192,7 +191,7 @@ class TransformerEncoder(nn.Module):
             hidden_states = [x, *(self.time_reduction.restore(hidden_states[i], x.shape[1]) for i in wanted)]
         last = hidden_states[-1]
         return SpeechEncoderOutput(
-            last_hidden_state=self.layer_norm(last) if self.norm_first else last,
+            last_hidden_state=self.layer_norm(last) if self.norm_first and self.layer_norm is not None else last,
             hidden_states=tuple(hidden_states) if output_hidden_states else None,
             attentions=tuple(attentions) if output_attentions else None,
         )

@@ -26,7 +26,10 @@ from bigfoot.text.tokenizers import Processor
 log = logging.getLogger("bigfoot")
 
 # Settings of batching and of checks; all others determine the content of the manifests.
-_LOADING = ("batch_seconds", "crop_seconds", "num_buckets", "num_workers", "shard_buffer", "augment", "trust_files")
+_LOADING = (
+    "batch_seconds", "crop_seconds", "num_buckets", "num_workers", "shard_buffer", "shard_lanes", "augment",
+    "trust_files",
+)  # fmt: skip
 
 
 def corpus_settings(config: Config) -> dict[str, Any]:

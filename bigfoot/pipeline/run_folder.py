@@ -8,9 +8,6 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
-from accelerate import PartialState
-from accelerate.utils import parse_flag_from_env
-
 from bigfoot.config import save_config
 from bigfoot.pipeline.execute import list_turns
 from bigfoot.pipeline.settings import Config
@@ -18,6 +15,7 @@ from bigfoot.storage.lock import locked
 from bigfoot.storage.ownership import OWN_ONLY, OWN_OR_EDITED, check_file
 from bigfoot.storage.places import refuse_overwriting
 from bigfoot.storage.replace import replacing
+from bigfoot.training.processes import join_processes, lost_processes_named
 
 _LOG_LINE = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ ")
 _MANY = 6
@@ -36,13 +34,15 @@ def sole_run(run_dir: Path) -> Iterator[None]:
 
     Raises:
         OutputError: another process runs in this folder.
+        TrainingError: another process of the same run ended.
     """
-    # Set here for the whole process: only an Accelerator would read it from the launcher, and it is created too late.
-    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    # Joined here for the whole process: an Accelerator is created too late.
+    state = join_processes()
     if not state.is_main_process:
-        yield
+        with lost_processes_named():
+            yield
         return
-    with locked(run_dir, inside=True):
+    with locked(run_dir, inside=True), lost_processes_named():
         check_file(run_dir / "log.txt", OWN_OR_EDITED, _is_log)
         yield
 

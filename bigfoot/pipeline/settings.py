@@ -66,9 +66,15 @@ class Config:
     """CPU threads of torch; null for its default."""
     precision: str = one_of(*PRECISIONS)
     """Of training: ``no`` (fp32), ``bf16``, ``fp16``; ``auto`` is bf16 on a GPU that supports it, fp32 elsewhere."""
+    shard: bool = False
+    """Divide the weights, gradients and optimizer state of ``distill`` and ``finetune`` among the processes of a
+    launcher (FSDP2), where they are too large for one GPU."""
     trackers: list[str] = field(default_factory=lambda: ["tensorboard"])
     """Trackers of training curves, besides the report: ``tensorboard``, ``wandb``, ``mlflow``, ``comet_ml``; all but
     the first need their own package."""
+    peak_tflops: float = not_negative(0.0)
+    """Peak rate of one process's device in 10^12 operations a second, which model FLOP utilisation is a share of; 0
+    measures a matrix product."""
     steps: list[str] = field(default_factory=lambda: ["student", "distill", "finetune"])
     """Steps, in order: ``student``, ``prune``, ``gates``, ``distill``, ``finetune``, ``train_task``, and ``quantize``
     last; ``prune``, ``distill`` and ``train_task`` may repeat. Evaluation and report follow automatically."""
@@ -113,6 +119,17 @@ class Config:
             yield Problem("control", "no_distillation", "there is no distill step to compare with")
         if self.distill.grow_groups:
             yield from self._growth_problems()
+        if self.shard:
+            yield from self._shard_problems()
+
+    def _shard_problems(self) -> Iterator[Problem]:
+        """Check what works on whole weights alone."""
+        whole = [name for name in self.steps if name in ("gates", "train_task")]
+        if whole or self.distill.grow_groups:
+            names = " and ".join([*dict.fromkeys(whole), *["distill.grow_groups"] * bool(self.distill.grow_groups)])
+            yield Problem("shard", "needs_whole_weights", f"{names} works on whole weights; leave shard out")
+        if self.precision == "fp16":
+            yield Problem("shard", "half_precision", "sharded weights are trained in bf16 or fp32, not in fp16")
 
     @property
     def trains_task(self) -> bool:

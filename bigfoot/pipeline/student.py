@@ -80,7 +80,7 @@ def _describe_convs(student: BigfootForCTC, model: BigfootForCTC, config: Config
     if config.distill.grow_groups:
         groups = groups_per_conv(student.config, config.student.conv_groups)
         sentences.append(f"conv_groups: dense for now; {groups} groups grow while it is distilled.")
-    if student.config.conv_dim[-1] == model.config.conv_dim[-1]:
+    if student.config.feature_size == model.config.feature_size:
         error = measure_feature_error(student, model, audio)
         features = f"{error:.3f} relative squared error to the teacher's on training audio"
         sentences.append(f"convolutional features: {features}.")

@@ -158,12 +158,14 @@ class Wholes:
         most: largest value.
         longest: most entries.
         optional: whether null is a value too.
+        may_be_empty: whether no entries are a value too.
     """
 
     least: int = 1
     most: int = 2**17
     longest: int = 1_000
     optional: bool = False
+    may_be_empty: bool = False
 
     def problem(self, name: str, value: object) -> str | None:
         """See ``Rule``."""
@@ -172,7 +174,7 @@ class Wholes:
         if not isinstance(value, list | tuple) or not all(is_whole(each, self.least) for each in value):
             return f"{name} {quote(value)} should list whole numbers, {self.least} or more"
         if not value:
-            return f"{name} is an empty list"
+            return None if self.may_be_empty else f"{name} is an empty list"
         if len(value) > self.longest:
             return f"{name} has {len(value)} entries, more than the {self.longest} that are built at most"
         if max(value) > self.most:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bigfoot.errors import ModelError
 from bigfoot.text.characters import CharTokenizer, build_char_tokenizer
@@ -21,9 +22,25 @@ from bigfoot.types import SAMPLE_RATE, Hertz
 __all__ = ["CharTokenizer", "Processor", "build_char_tokenizer", "load_processor", "save_processor"]
 
 _DECODER_FOLDER = "decoder_tokenizer"
+_EXTRACTOR_FILES = "preprocessor_config.json or processor_config.json"
+FILTER_BANKS = "SeamlessM4TFeatureExtractor"
+"""transformers' class for log-mel filter banks, which takes samples that are not normalized."""
 _EXTRACTOR: dict[str, Rule] = {
     "sampling_rate": SampleRate(), "do_normalize": Flag(optional=True), "return_attention_mask": Flag(optional=True)
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FilterBanks:
+    """Log-mel filter banks that a model of transformers takes in place of samples.
+
+    Args:
+        bins: filters.
+        stride: windows beside each other in one frame.
+    """
+
+    bins: int
+    stride: int
 
 
 @dataclass(frozen=True)
@@ -61,28 +78,47 @@ def load_processor(folder: str | Path, head_size: int | None = None) -> Processo
         ModelError: a file is not JSON, or the vocabulary is not one flat list of tokens.
     """
     folder = Path(folder)
-    # transformers 5 nests the feature extractor in processor_config.json and prefers it there.
-    settings = read_json_if_there(folder / "processor_config.json").get("feature_extractor")
-    settings = settings or read_json_if_there(folder / "preprocessor_config.json")
-    given = {name: settings[name] for name in _EXTRACTOR if name in settings} if isinstance(settings, dict) else {}
-    if not isinstance(settings, dict) or (problems := list(find_problems(given, _EXTRACTOR))):
-        reason = "; ".join(problems) if isinstance(settings, dict) else "feature_extractor should be an object"
-        raise ModelError(f"{folder}: in preprocessor_config.json or processor_config.json, {reason}")
+    settings = extractor_settings(folder)
+    given = {name: settings[name] for name in _EXTRACTOR if name in settings}
+    if problems := list(find_problems(given, _EXTRACTOR)):
+        raise ModelError(f"{folder}: in {_EXTRACTOR_FILES}, {'; '.join(problems)}")
+    takes_samples = settings.get("feature_extractor_type") != FILTER_BANKS
     return Processor(
         tokenizer=load_tokenizer(folder) or load_vocabulary(folder, head_size),
-        do_normalize=bool(given.get("do_normalize", True)),
+        do_normalize=takes_samples and bool(given.get("do_normalize", True)),
         sample_rate=given.get("sampling_rate", SAMPLE_RATE),
         return_attention_mask=bool(given.get("return_attention_mask", False)),
         decoder_tokenizer=load_tokenizer(folder / _DECODER_FOLDER),
     )
 
 
-def save_processor(processor: Processor, folder: str | Path) -> None:
+def extractor_settings(folder: Path) -> dict[str, Any]:
+    """Read the settings of a model folder's feature extractor.
+
+    Args:
+        folder: of the model.
+
+    Returns:
+        As the file has them; empty where there is none.
+
+    Raises:
+        ModelError: a file is not JSON, or holds something else.
+    """
+    # transformers 5 nests the feature extractor in processor_config.json and prefers it there.
+    settings = read_json_if_there(folder / "processor_config.json").get("feature_extractor")
+    settings = settings or read_json_if_there(folder / "preprocessor_config.json")
+    if not isinstance(settings, dict):
+        raise ModelError(f"{folder}: in {_EXTRACTOR_FILES}, feature_extractor should be an object")
+    return settings
+
+
+def save_processor(processor: Processor, folder: str | Path, banks: FilterBanks | None = None) -> None:
     """Write the files from which ``load_processor`` and transformers, old or new, make the same processor.
 
     Args:
         processor: what to write.
         folder: the model folder; made where missing.
+        banks: that transformers' class is to compute; None where its model takes samples.
 
     Examples:
         >>> import tempfile
@@ -106,6 +142,11 @@ def save_processor(processor: Processor, folder: str | Path) -> None:
         "do_normalize": processor.do_normalize,
         "return_attention_mask": processor.return_attention_mask,
     }
+    named = {"processor_class": "Wav2Vec2Processor"}
+    if banks is not None:
+        named = {"processor_class": "Wav2Vec2BertProcessor"}
+        extractor |= {"feature_extractor_type": FILTER_BANKS, "feature_size": banks.bins, "num_mel_bins": banks.bins,
+                      "stride": banks.stride, "return_attention_mask": True}  # fmt: skip
     if processor.tokenizer is None:
         write_json(folder / "preprocessor_config.json", extractor)
         return
@@ -114,7 +155,6 @@ def save_processor(processor: Processor, folder: str | Path) -> None:
         write_json(folder / "preprocessor_config.json", extractor)
         save_tokenizer(processor.tokenizer, folder)
         return
-    named = {"processor_class": "Wav2Vec2Processor"}
     write_json(folder / "preprocessor_config.json", extractor | named)
     write_json(folder / "processor_config.json", {"feature_extractor": extractor} | named)
     save_vocabulary(processor.tokenizer, folder, named)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from bigfoot.storage.digests import find_damage
 from bigfoot.storage.ownership import OWN_OR_EDITED, Earlier, check_folder
 from bigfoot.storage.replace import recover_folder, replace_folder
 from bigfoot.storage.state import parse_as
+from bigfoot.training.processes import is_lost, lost_process
 
 log = logging.getLogger("bigfoot")
 
@@ -48,6 +50,7 @@ class Progress:
         recent_losses: of the last steps, to detect an exploding one.
         left_out: steps, 1-based, before which a window was skipped; one entry per window.
         exploded: steps, 1-based, whose loss exploded.
+        batches_per_step: of all processes together; 0 in checkpoints of versions that did not note it.
     """
 
     fingerprint: str
@@ -61,15 +64,19 @@ class Progress:
     recent_losses: list[float] = field(default_factory=list)
     left_out: list[int] = field(default_factory=list)
     exploded: list[int] = field(default_factory=list)
+    batches_per_step: int = 0
 
 
-def save_checkpoint(accelerator: Accelerator, progress: Progress, folder: Path) -> None:
+def save_checkpoint(
+    accelerator: Accelerator, progress: Progress, folder: Path, save: Callable[[Path], None] | None = None
+) -> None:
     """Write weights, optimizer, schedule, random states and progress beside the last checkpoint, then rename.
 
     Args:
         accelerator: whose prepared parts are saved.
         progress: saved with them.
         folder: of the checkpoint.
+        save: writes everything but the progress; ``Accelerator.save_state`` by default.
 
     Raises:
         TrainingError: it could not be written (disk full, a size limit, no folder); the last one is still there.
@@ -83,7 +90,7 @@ def save_checkpoint(accelerator: Accelerator, progress: Progress, folder: Path) 
         beside = _share(beside)
         # It warns of every shared kernel that it stores once, which is intended and tested.
         with muted("accelerate.utils.other"):
-            accelerator.save_state(str(beside))
+            accelerator.save_state(str(beside)) if save is None else save(beside)
         if accelerator.is_main_process:
             (beside / "progress.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
         accelerator.wait_for_everyone()
@@ -95,6 +102,8 @@ def save_checkpoint(accelerator: Accelerator, progress: Progress, folder: Path) 
             write(folder)
     # safetensors and torch wrap the system's error in errors of their own.
     except Exception as error:
+        if is_lost(error):
+            raise lost_process(error) from error
         if accelerator.is_main_process and not announced:
             broadcast_object_list([None])
         raise not_written("the checkpoint", progress.step, folder, folder, error) from error
@@ -136,7 +145,8 @@ def not_written(what: str, step: int, folder: Path, checkpoint: Path, error: Exc
 
 
 def load_checkpoint(
-    accelerator: Accelerator, folder: Path, fingerprint: str, best: Path | None = None
+    accelerator: Accelerator, folder: Path, fingerprint: str, best: Path | None = None,
+    load: Callable[[Path], None] | None = None,
 ) -> Progress | None:
     """Load a checkpoint; a damaged one is logged and ignored.
 
@@ -145,6 +155,7 @@ def load_checkpoint(
         folder: of the checkpoint.
         fingerprint: of the current configuration.
         best: folder of the best model so far; a checkpoint that refers to it needs it.
+        load: reads what ``save`` of ``save_checkpoint`` wrote; ``Accelerator.load_state`` by default.
 
     Returns:
         Its progress; None if there is no checkpoint, or it is damaged or of other settings.
@@ -168,7 +179,7 @@ def load_checkpoint(
     if progress is None:
         return None
     try:
-        accelerator.load_state(str(folder))
+        accelerator.load_state(str(folder)) if load is None else load(folder)
     except Exception as error:
         raise TrainingError(f"the checkpoint in {folder} cannot be read ({error}); remove it to start over") from error
     return progress
@@ -177,7 +188,10 @@ def load_checkpoint(
 def _read_progress(folder: Path, fingerprint: str, best: Path | None) -> tuple[Progress | None, str]:
     """Return its progress, or what is damaged; neither for a checkpoint of other settings."""
     try:
-        progress: Progress = parse_as(Progress, json.loads((folder / "progress.json").read_bytes()))
+        content = json.loads((folder / "progress.json").read_bytes())
+        if isinstance(content, dict):
+            content.setdefault("batches_per_step", 0)
+        progress: Progress = parse_as(Progress, content)
     except (OSError, ValueError, RecursionError) as error:
         return None, f"progress.json: {error}"
     if progress.fingerprint != fingerprint:

@@ -9,7 +9,7 @@ from bigfoot.config import Problem, above_zero, not_negative, one_of, share, unk
 from bigfoot.distill import LossesConfig, default_losses
 from bigfoot.training.settings import TrainConfig
 
-GATED = ("heads", "feed_forward", "conv", "blocks")
+GATED = ("heads", "feed_forward", "conv_module", "conv", "blocks")
 """What gates can be put on."""
 
 

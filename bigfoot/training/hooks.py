@@ -23,6 +23,9 @@ class TrainingHook:
         False
     """
 
+    can_shard = False
+    """Whether it works where every process has a part of each weight; see ``bigfoot.training.sharding``."""
+
     def parts(self) -> Mapping[str, nn.Module]:
         """Return modules with their own parameter groups, by the names that ``learning_rate_factors`` uses."""
         return {}
@@ -74,6 +77,8 @@ class FrozenFeatureEncoder(TrainingHook):
     Args:
         num_steps: number of frozen steps.
     """
+
+    can_shard = True
 
     def __init__(self, num_steps: int) -> None:
         self.num_steps = num_steps

@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from bigfoot.data.augment import spec_augment_masks
 from bigfoot.data.batches import Batch, training_batches
+from bigfoot.errors import TrainingError
 from bigfoot.formats.folder import save_model
 from bigfoot.progress import show_work
 from bigfoot.storage.ownership import OWN_OR_EDITED
 from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, save_checkpoint
 from bigfoot.training.dev import DevJudge, TranscriptJudge
 from bigfoot.training.guards import check_half_precision, describe_rates, find_broken
+from bigfoot.training.hooks import TrainingHook
 from bigfoot.training.optim import Schedule, build_optimizer, build_scheduler
+from bigfoot.training.pace import Pace, count_step_flops, find_peak
+from bigfoot.training.processes import join_processes, lost_processes_named
 from bigfoot.training.protocol import TrainingObjective
 from bigfoot.training.run import TrainingResult, TrainingRun
+from bigfoot.training.sharding import Sharding, is_launched_sharded
+from bigfoot.training.tracking import Tracked, Tracking
 from bigfoot.training.watch import LossWatch
 
 log = logging.getLogger("bigfoot")
@@ -54,19 +63,24 @@ class Trainer:
         run: everything else.
     """
 
+    can_shard = True
+    """See ``bigfoot.training.sharding``."""
+
     def __init__(self, objective: TrainingObjective, run: TrainingRun) -> None:
         self.run, self.config = run, run.config
+        join_processes()
+        is_launched_sharded()  # before accelerate reads it
         self.precision = choose_precision(run.precision)
         self.accelerator = Accelerator(
-            mixed_precision=self.precision, log_with=run.trackers or None,
-            # Beside the steps' folders, so that one page shows the curves of the whole run.
-            project_config=ProjectConfiguration(str(run.folder), str(run.folder.parent / "tensorboard")),
-            step_scheduler_with_optimizer=False,
+            mixed_precision=self.precision, step_scheduler_with_optimizer=False,
             # Hidden losses alone leave the head without a gradient, and a batch may have no mask at all.
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )  # fmt: skip
         set_seed(run.seed)
         self.objective = objective
+        self.step_model = cast(nn.Module, objective).to(self.accelerator.device)
+        self._check_precision()
+        self.sharding = self._shard()
         parts: dict[str, nn.Module] = {name: part for hook in run.hooks for name, part in hook.inner_parts().items()}
         parts |= {**objective.student.parts(), "projections": objective.projections}
         for hook in run.hooks:
@@ -76,12 +90,33 @@ class Trainer:
         self.schedule = Schedule(self.config)
         scheduler = build_scheduler(optimizer, self.schedule)
         # The loader is not prepared: accelerate would replace lhotse's sampler with its own.
-        self.step_model, self.optimizer, self.scheduler = self.accelerator.prepare(objective, optimizer, scheduler)
+        if self.sharding is None:
+            self.step_model = self.accelerator.prepare(objective)
+        self.optimizer, self.scheduler = self.accelerator.prepare(optimizer, scheduler)
         objective.move_teacher(self.accelerator.device)
-        self._check_precision()
-        self.progress, self._audio_seconds = Progress(run.fingerprint), 0.0
+        self.progress = Progress(run.fingerprint)
+        device = self.accelerator.device
+        peak = partial(find_peak, run.name, device, self.precision, run.peak_tflops)
+        self.pace = Pace(device, self.accelerator.num_processes, self._count_flops, peak)
+        self._accumulated = self.config.gradient_accumulation_steps
         bad_batches, rank = run.folder / "bad_batches", self.accelerator.process_index
         self.watch = LossWatch(run.name, self.config, self.precision, bad_batches, rank)
+
+    def _shard(self) -> Sharding | None:
+        """Divide the weights among the processes, where that is wanted."""
+        if not (self.run.shard or is_launched_sharded()) or self.accelerator.num_processes == 1:
+            return None
+        parts: list[TrainingHook | Trainer] = [*self.run.hooks, self]
+        whole = [type(each).__name__ for each in parts if not each.can_shard]
+        if whole or self.precision == "fp16":
+            raise TrainingError(f"{self.run.name}: weights cannot be sharded with {' and '.join(whole) or 'fp16'}")
+        return Sharding(self.objective)
+
+    def _sharded(self, transfer: Callable[..., None]) -> Callable[[Path], None] | None:
+        """Return what writes or reads a checkpoint of sharded weights; None where they are not."""
+        if self.sharding is None:
+            return None
+        return partial(transfer, self.sharding, self.accelerator, self.optimizer, self.scheduler)
 
     def _check_precision(self) -> None:
         check_half_precision(self.objective.student, self.precision)
@@ -97,16 +132,24 @@ class Trainer:
             See ``TrainingResult``.
 
         Raises:
-            TrainingError: too many non-finite or exploding losses; a checkpoint that cannot be written or read.
+            TrainingError: too many non-finite or exploding losses; a checkpoint that cannot be written or read; another
+                process of the training ended.
         """
+        with lost_processes_named():
+            return self._train()
+
+    def _train(self) -> TrainingResult:
         found = load_checkpoint(
-            self.accelerator, self._checkpoint, self.run.fingerprint, self.run.folder / "best"
-        )
+            self.accelerator, self._checkpoint, self.run.fingerprint, self.run.folder / "best",
+            self._sharded(Sharding.load_state),
+        )  # fmt: skip
         if found is not None:
             self.progress = found
             log.info("%s: %s %d", self.run.name, RESUMING, found.step)
-        if self.run.trackers:
-            self.accelerator.init_trackers(self.run.name)
+        self._share_batches()
+        settings = asdict(self.config) | {"seed": self.run.seed, "precision": self.precision}
+        tracked = Tracked(self.run.name, self.run.folder.parent, settings)
+        self.tracking = Tracking(self.run.trackers, tracked, is_main=self.accelerator.is_main_process)
         self.step_model.train()
         if self.progress.step < self.config.max_steps:
             self._note("zero_rate", describe_rates(self.optimizer.param_groups))
@@ -116,12 +159,10 @@ class Trainer:
             stream = self._stream()
             while self.progress.step < self.config.max_steps and not self._is_patience_over():
                 terms = self._step(stream)
-                passed = time.monotonic() - began
-                self.progress.seconds = before + passed
-                self._after_step(terms, self._audio_seconds / passed)
-                work.advance(note=f"{_describe(terms)}  {self._audio_seconds / passed:.3g} s of audio/s")
-        for tracker in self.accelerator.trackers:
-            tracker.finish()
+                self.progress.seconds = before + time.monotonic() - began
+                self._after_step(terms)
+                work.advance(note=f"{_describe(terms)}  {self.pace.describe()}")
+        self.tracking.finish()
         self._save(self.run.folder / "last")
         progress = self.progress
         return TrainingResult(
@@ -129,6 +170,16 @@ class Trainer:
             best_step=progress.best_step, records=progress.records, seconds=progress.seconds,
             notes=list(progress.notes.values()),
         )  # fmt: skip
+
+    def _share_batches(self) -> None:
+        """Let a resumed training, on however many processes, take as many batches to a step as before."""
+        processes, wanted = self.accelerator.num_processes, self.progress.batches_per_step
+        if wanted:
+            self._accumulated = max(1, round(wanted / processes))
+        self.progress.batches_per_step = self._accumulated * processes
+        if wanted and self.progress.batches_per_step != wanted:
+            now = f"from step {self.progress.step} on it has {self.progress.batches_per_step}"
+            self._note("batches_per_step", f"{processes} processes cannot share the {wanted} batches of a step: {now}")
 
     def _is_patience_over(self) -> bool:
         """Return whether dev has not improved for ``patience`` evaluations; a resumed training finds the same."""
@@ -176,11 +227,9 @@ class Trainer:
         A window with a non-finite loss is skipped as if it were not in the stream: neither the step count nor the
         schedule advances, and the next window replaces it.
         """
+        began = time.perf_counter()
         while True:
-            window = [next(stream) for _ in range(self.config.gradient_accumulation_steps)]
-            # Every process has its own batches, of about as much audio.
-            seconds = sum(batch.seconds(self.run.processor.sample_rate) for batch in window)
-            self._audio_seconds += seconds * self.accelerator.num_processes
+            window = [self.pace.wait(stream) for _ in range(self._accumulated)]
             shares = self._backward(window)
             # Summed over all devices, so that all of them decide alike.
             values = {name: float(self.accelerator.reduce(self._add(shares, name))) for name in self.objective.weights}
@@ -193,28 +242,38 @@ class Trainer:
             self._note("zero_rate", describe_rates(self.optimizer.param_groups))
         self._update()
         self.progress.step += 1
-        position = window[-1].position
+        position = window[-1].through or window[-1].position
         assert position is not None
         self.progress.position = position
         loss = sum(self.objective.weights[name] * value for name, value in values.items())
         self.watch.check_loss(self.progress, window, shares, loss)
+        audio = sum(batch.seconds(self.run.processor.sample_rate) for batch in window)
+        self.pace.add(audio, time.perf_counter() - began)
         return values | {"loss": loss}
 
     def _backward(self, window: list[Batch]) -> list[dict[str, Tensor]]:
         """Accumulate the gradients of a window; return each batch's terms as shares of the window's mean."""
-        counts, weights = self._count_units(window), self.objective.weights
+        counts, weights, device = self._count_units(window), self.objective.weights, self.accelerator.device
         # Devices average their gradients; the sum of their shares is needed.
         devices = self.accelerator.num_processes
         found = []
         for index, batch in enumerate(window):
             masks, last = self._masks(batch), index == len(window) - 1
-            with nullcontext() if last else self.accelerator.no_sync(self.step_model), self.accelerator.autocast():
-                terms = self.step_model(batch.to(self.accelerator.device), masks)
+            with nullcontext() if last else self._no_sync(), self.accelerator.autocast():
+                terms = self.step_model(batch.to(device), masks)
                 shares = {name: term.total / counts[name] for name, term in terms.items()}
                 loss = sum(weights[name] * share for name, share in shares.items())
+                if self.sharding is not None:
+                    loss = loss + self.sharding.anchor().to(device)
             self.accelerator.backward(loss * devices)
             found.append({name: share.detach() for name, share in shares.items()})
         return found
+
+    def _no_sync(self) -> AbstractContextManager[None]:
+        no_sync: AbstractContextManager[None] = (
+            self.accelerator.no_sync(self.step_model) if self.sharding is None else self.sharding.no_sync()
+        )
+        return no_sync
 
     def _add(self, shares: list[dict[str, Tensor]], name: str) -> Tensor:
         total = torch.zeros((), device=self.accelerator.device)
@@ -227,6 +286,8 @@ class Trainer:
         for hook in self.run.hooks:
             hook.before_clip_(self.objective.student, self.progress.step)
         norm = self.accelerator.clip_grad_norm_(self.step_model.parameters(), self.config.max_grad_norm)
+        if isinstance(norm, DTensor):
+            norm = norm.full_tensor()
         # In fp16 gradients overflow occasionally by design: the scaler skips the step and reduces its scale.
         if self.precision == "fp16" or norm is None or torch.isfinite(norm):
             return None
@@ -240,24 +301,28 @@ class Trainer:
         for hook in self.run.hooks:
             hook.after_step_(self.objective.student, self.progress.step + 1)
 
-    def _after_step(self, terms: dict[str, float], audio_rate: float) -> None:
+    def _after_step(self, terms: dict[str, float]) -> None:
         step, config = self.progress.step, self.config
         last = step == config.max_steps
         if step % config.log_every == 0 or last:
             record: dict[str, Any] = {"step": step, **{name: round(value, 6) for name, value in terms.items()}}
             record["learning_rate"] = self.scheduler.get_last_lr()[0]
             self.progress.records.append(record)
-            self.accelerator.log({k: v for k, v in record.items() if k != "step"}, step=step)
+            self.tracking.log({k: v for k, v in record.items() if k != "step"} | self.pace.take(), step)
             if not last:
                 self._note("zero_rate", describe_rates(self.optimizer.param_groups))
             pace = self.progress.seconds / step
             left = pace * (config.max_steps - step)
-            log.info("%s %d/%d  %s  %.2f s/step, %.3g s of audio/s, %.0f s left", self.run.name, step,
-                     config.max_steps, _describe(terms), pace, audio_rate, left)  # fmt: skip
+            log.info("%s %d/%d  %s  %.2f s/step, %s, %.0f s left", self.run.name, step, config.max_steps,
+                     _describe(terms), pace, self.pace.describe(), left)  # fmt: skip
         if step % config.eval_every == 0 or last:
             self._evaluate_dev()
         if step % config.checkpoint_every == 0:
-            save_checkpoint(self.accelerator, self.progress, self._checkpoint)
+            save_checkpoint(self.accelerator, self.progress, self._checkpoint, self._sharded(Sharding.save_state))
+
+    def _count_flops(self) -> float | None:
+        student = self.objective.student if self.sharding is None else self.sharding.whole
+        return count_step_flops(student, getattr(self.objective, "teachers", []))
 
     def _dev_judge(self) -> DevJudge | None:
         """Return what the best model is chosen by; None where dev has no score."""
@@ -277,7 +342,8 @@ class Trainer:
             self.progress.best_step = step
             self._save(self.run.folder / "best")
             return
-        score = judge.judge(self.objective.student, step, self.config.max_steps)
+        student = self.objective.student if self.sharding is None else self.sharding.gather_()
+        score = judge.judge(student, step, self.config.max_steps)
         self.schedule.take_dev(score.error)
         record = {"step": step, **score.record}
         if self.config.patience:
@@ -285,7 +351,7 @@ class Trainer:
             better = best is None or (score.error is not None and score.error < best)
             record["since_best"] = 0 if better else self._evaluated_since_best() + 1
         self.progress.records.append(record)
-        self.accelerator.log({k: v for k, v in score.record.items() if v is not None}, step=step)
+        self.tracking.log(score.record, step)
         log.info("%s %d  dev %s", self.run.name, step, score.summary)
         for kind, note in score.notes.items():
             self._note(kind, note)
@@ -297,6 +363,8 @@ class Trainer:
             self._save(self.run.folder / "best")
 
     def _save(self, folder: Path) -> None:
+        if self.sharding is not None:
+            self.sharding.gather_()
         if self.accelerator.is_main_process:
             try:
                 self._write(folder)
@@ -306,7 +374,8 @@ class Trainer:
 
     def _write(self, folder: Path) -> None:
         """Write the model that is deployed."""
-        save_model(self.objective.deployed(), self.run.processor, folder, may=OWN_OR_EDITED)
+        model = self.objective.deployed() if self.sharding is None else self.sharding.whole
+        save_model(model, self.run.processor, folder, may=OWN_OR_EDITED)
 
 
 def _describe(terms: dict[str, float]) -> str:

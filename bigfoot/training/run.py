@@ -32,6 +32,8 @@ class TrainingRun:
         eval_batch_size: utterances decoded together on dev.
         hooks: called in this order.
         judge: chooses the best model on dev; None for greedy WER, where there are head and vocabulary.
+        shard: divide weights, gradients and optimizer state among the processes.
+        peak_tflops: of one process's device; 0 to measure it.
     """
 
     name: str
@@ -47,6 +49,8 @@ class TrainingRun:
     eval_batch_size: int = 8
     hooks: Sequence[TrainingHook] = ()
     judge: DevJudge | None = None
+    shard: bool = False
+    peak_tflops: float = 0.0
 
 
 @dataclass(frozen=True)

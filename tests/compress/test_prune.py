@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bigfoot.compress.prune import apply, choose_units, prunable_units
 from bigfoot.compress.settings import Prune
-from bigfoot.compress.units import Place, Units
+from bigfoot.compress.units import Place, Units, find_units
 from bigfoot.errors import ModelError
 from bigfoot.measure.size import count_macs, count_params, measure_size
 from tests.codes import refusing
@@ -90,12 +90,17 @@ def test_a_target_is_met_and_not_overdone(target, parts, keep, build_model):
 def test_ratios_by_layer_on_every_family(family, build_model, speech, batch_of):
     model = build_model(family)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    parts = ["heads", "feed_forward", "conv"] + ["width"] * (not model.config.has_position_bias)
+    parts = ["heads", "feed_forward"] + ["conv"] * model.config.has_convolutions
+    parts += ["width"] * (Place("width") in find_units(model.config) and not model.config.has_position_bias)
+    parts += ["conv_module"] * model.config.is_conformer
     config = Prune(parts=parts, ratio=0.5, scope="layer", multiple_of=4, part_ratios={"heads": 0.4, "width": 0.3})
     pruned, change = apply(model, config, [batch_of(speech[0])])
     shape = pruned.config
     assert shape.heads_of_layers == [2, 2, 2] and shape.widths_of_layers == [20, 20, 20]
-    assert shape.conv_dim == [4, 4, 4, 8, 8, 8, 8] and shape.hidden_size == (16 if "width" in parts else 24)
+    assert shape.conv_dim == ([4, 4, 4, 8, 8, 8, 8] if "conv" in parts else [])
+    assert shape.hidden_size == (16 if "width" in parts else 24)
+    if model.config.is_conformer:
+        assert shape.first_widths_of_layers == [20] * 3 and shape.conv_channels_of_layers == [12] * 3
     assert names(change.describe(), "6 of 9 heads", "2, 2, 2")
     with torch.no_grad():
         assert torch.isfinite(pruned(speech[0]).logits).all()

@@ -98,8 +98,14 @@ def test_what_a_shape_has_no_place_for_is_dropped(build_model):
 
 @pytest.mark.grid
 def test_every_family_takes_a_thin_shape_and_reloads(family, build_model, processor, speech, tmp_path):
-    shape = THIN | CONVS | {"feature_projection": "none", "num_attention_heads": 2, "attention_reuse": [None, 0, None]}
-    student, _ = apply(build_model(family), Reshape(shape))
+    model, shape = build_model(family), THIN | {"num_attention_heads": 2}
+    if model.config.is_conformer:
+        shape |= {"layer_first_intermediate_sizes": [12, 8, 10], "layer_conv_channels": [12, 10, 16]}
+    else:
+        shape |= {"attention_reuse": [None, 0, None]}
+    if model.config.has_convolutions:
+        shape |= CONVS | {"feature_projection": "none"}
+    student, _ = apply(model, Reshape(shape))
     save_model(student, processor, tmp_path / "thin")
     with torch.no_grad():
         expected = student(speech[0]).logits

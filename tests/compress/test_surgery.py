@@ -19,6 +19,8 @@ HEADS = {Place("heads", 0): [2], Place("heads", 2): [0, 2]}
 FEED_FORWARD = {Place("feed_forward", 0): [0, 3, 39], Place("feed_forward", 1): range(8)}
 CONV = {Place("conv", 0): [1, 2, 7], Place("conv", 2): [0, 5], Place("conv", 5): range(3, 16)}
 LAST_CONV = {Place("conv", 6): [0, 1, 2, 5, 7, 10]}
+INNER = {Place("conv_module", 0): [0, 5, 6, 23], Place("conv_module", 2): range(20),
+         Place("first_feed_forward", 1): [1, 7, 39]}  # fmt: skip
 # Four of the six channels of each of four positional groups.
 WIDTH = {Place("width"): [0, 1, 2, 3, 7, 8, 9, 11, 12, 13, 15, 16, 18, 20, 22, 23]}
 
@@ -49,16 +51,19 @@ def silence_inputs_(conv, dropped):
 
 
 def without_weight_norm(conv):
-    plain = nn.Conv1d(conv.in_channels, conv.out_channels, conv.kernel_size, padding=conv.padding, groups=conv.groups)
+    plain = nn.Conv1d(
+        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, padding=conv.padding, groups=conv.groups
+    )
     plain.weight.copy_(conv.weight)
     plain.bias.copy_(conv.bias)
     return plain
 
 
-def keep_norms_(root, keep):
+def keep_norms_(root, keep, inner=False):
     for module in list(root.modules()):
         for name, child in list(module.named_children()):
-            if isinstance(child, nn.LayerNorm):
+            # Behind a depthwise convolution a norm is over its channels.
+            if isinstance(child, nn.LayerNorm) and (name == "depthwise_layer_norm") == inner:
                 setattr(module, name, KeptNorm(child, keep))
 
 
@@ -75,6 +80,13 @@ def zeroed(model, keep_indices):
         elif kind == "feed_forward":
             for unit in set(range(layers[index].feed_forward.output_dense.in_features)) - set(keep):
                 layers[index].feed_forward.output_dense.weight[:, unit] = 0
+        elif kind == "first_feed_forward":
+            for unit in set(range(layers[index].ffn1.output_dense.in_features)) - set(keep):
+                layers[index].ffn1.output_dense.weight[:, unit] = 0
+        elif kind == "conv_module":
+            keep_norms_(layers[index].conv_module, keep, inner=True)
+            for channel in set(range(24)) - set(keep):
+                layers[index].conv_module.pointwise_conv2.weight[:, channel] = 0
         elif kind == "conv":
             dropped = set(range(convs[index].conv.out_channels)) - set(keep)
             if index < 6:
@@ -85,6 +97,10 @@ def zeroed(model, keep_indices):
             keep_norms_(convs[index], keep)
         else:
             keep_norms_(encoder.encoder, keep)
+            if model.config.squeeze_factor > 1:
+                spread = encoder.encoder.upsample.projection
+                for parameter in (spread.weight, spread.bias):
+                    parameter.unflatten(0, (-1, 24))[:, sorted(set(range(24)) - set(keep))] = 0
             for module in list(encoder.encoder.pos_conv_embed.modules()):
                 if isinstance(getattr(module, "conv", None), nn.Conv1d):
                     module.conv = without_weight_norm(module.conv)
@@ -101,14 +117,21 @@ def assert_like_zeroed(model, keep_indices, wave):
     return pruned
 
 
+def refusals(model, keep_indices):
+    """What this shape has not, or cannot have cut."""
+    if keep_indices is WIDTH and model.config.has_position_bias:
+        return [("width", "not_prunable")]
+    return [(str(place), "no_place") for place in keep_indices if place not in find_units(model.config)]
+
+
 @pytest.mark.grid
-@pytest.mark.parametrize("keep_indices", [HEADS, FEED_FORWARD, CONV, LAST_CONV, WIDTH], ids=str)
+@pytest.mark.parametrize("keep_indices", [HEADS, FEED_FORWARD, CONV, LAST_CONV, WIDTH, INNER], ids=str)
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_as_if_zeroed(structure, keep_indices, build_model, speech):
     model = build_model(structure)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    if keep_indices is WIDTH and model.config.has_position_bias:
-        with refusing(("width", "not_prunable")):
+    if problems := refusals(model, keep_indices):
+        with refusing(*problems):
             prune_units(model, keep_indices)
         return
     pruned = assert_like_zeroed(model, keep_indices, speech[0])
@@ -123,7 +146,9 @@ def test_as_if_zeroed(structure, keep_indices, build_model, speech):
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_all_at_once_in_a_batch_saved_and_reloaded(structure, build_model, speech, processor, tmp_path):
     model = build_model(structure)
-    keep_indices = HEADS | FEED_FORWARD | CONV | LAST_CONV | ({} if model.config.has_position_bias else WIDTH)
+    everything = (HEADS, FEED_FORWARD, CONV, LAST_CONV, WIDTH, INNER)
+    chosen = [keep_indices for keep_indices in everything if not refusals(model, keep_indices)]
+    keep_indices = {place: keep for each in chosen for place, keep in each.items()}
     pruned = assert_like_zeroed(model, keep_indices, speech[0])
     save_model(pruned, processor, tmp_path / "pruned")
     ours, theirs = load_model(tmp_path / "pruned").model, type(pruned).from_pretrained(tmp_path / "pruned")

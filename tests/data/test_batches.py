@@ -129,17 +129,18 @@ def test_batches_keep_their_seconds_padding_included(digits):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batch_seconds", [12.0, 1000.0])
-def test_two_processes_share_the_corpus(digits, batch_seconds):
-    settings = config(batch_seconds=batch_seconds)
-    ranks = [
-        by_epoch(take(20, digits.manifests["train"], PROCESSOR, settings, seed=4, rank=rank, world_size=2))
-        for rank in (0, 1)
-    ]
-    assert len(ranks[0][0]) == len(ranks[1][0])
-    ids = [[name for batch in rank[0] for name in batch.ids] for rank in ranks]
-    assert not set(ids[0]) & set(ids[1])
-    assert len(ids[0]) + len(ids[1]) == 37
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_processes_take_turns_in_one_stream_whatever_their_number(digits, stream, world_size):
+    """Over epochs' ends, which no number of batches here divides; ``through`` is where all go on from."""
+    each = len(stream) // world_size
+    arguments = digits.manifests["train"], PROCESSOR, config(augment=AUGMENT), 11
+    ranks = [take(each, *arguments, rank=rank, world_size=world_size) for rank in range(world_size)]
+    for index, batch in enumerate(batch for together in zip(*ranks, strict=True) for batch in together):
+        assert_same(batch, stream[index])
+        assert batch.through == stream[index - index % world_size + world_size - 1].position
+    half = each // 2
+    (first, *_) = take(1, *arguments, start=ranks[0][half - 1].through)
+    assert_same(first, stream[half * world_size])
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

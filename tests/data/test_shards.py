@@ -17,11 +17,11 @@ import torch
 
 from bigfoot.data.batches import Position, iterate_utterances, training_batches
 from bigfoot.data.corpora import find_changes, prepare_data
-from bigfoot.data.cuts import read_cuts
+from bigfoot.data.cuts import path_of, read_cuts
 from bigfoot.data.settings import AugmentConfig, DataConfig
 from bigfoot.data.shards import ahead
-from bigfoot.data.shards.address import Address
-from bigfoot.data.shards.parts import address_of, find_parts
+from bigfoot.data.shards.address import Address, parse_address
+from bigfoot.data.shards.parts import find_parts
 from bigfoot.data.shards.readers import TarReader, read_address
 from bigfoot.data.shards.write import write_shar
 from bigfoot.errors import DataError, OutputError
@@ -35,7 +35,7 @@ COUNT, SHARD = 37, 8
 
 
 def settings(corpus, root, **changes):
-    batches = {"batch_seconds": 9.0, "num_buckets": 3, "shard_buffer": 12}
+    batches = {"batch_seconds": 9.0, "num_buckets": 3, "shard_buffer": 24, "shard_lanes": 2}
     splits = {"train_splits": ["train"], "dev_splits": ["dev"]}
     return DataConfig(corpus=corpus, root=str(root), **(batches | splits | changes))
 
@@ -181,18 +181,29 @@ def test_shards_are_read_forwards_once_and_what_is_done_is_not_read(shar, monkey
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("world_size", [2, 3, 7])
-def test_processes_have_shards_of_their_own_and_as_many_batches(shar, world_size):
+def test_processes_take_turns_in_one_stream_and_have_shards_of_their_own(shar, monkeypatch):
     root, prepared = shar
-    config = settings("shar", root)
-    ranks = [take(14, prepared, config, rank=rank, world_size=world_size) for rank in range(world_size)]
-    assert len({tuple(batch.position for batch in rank) for rank in ranks}) == 1
-    epoch = [[batch for batch in rank if batch.position.epoch == 0] for rank in ranks]
-    names = [name for rank in epoch for batch in rank for name in batch.ids]
-    assert len(set(names)) == COUNT and len(names) - COUNT < world_size
-    middle = epoch[0][0].position
-    again = take(5, prepared, config, middle, rank=1, world_size=world_size)
-    assert [digest(batch) for batch in again] == [digest(batch) for batch in ranks[1][1:6]]
+    config, read = settings("shar", root), []
+    alone = take(24, prepared, config)
+
+    class Noted(TarReader):
+        def read(self, address):
+            read.append(address)
+            return super().read(address)
+
+    monkeypatch.setattr("bigfoot.data.shards.sampling.OrderedAudio", lambda: ahead.OrderedAudio(Noted))
+    shards = []
+    for world_size in (2, 3):
+        for rank in range(world_size):
+            read.clear()
+            found = take(6, prepared, config, rank=rank, world_size=world_size)
+            own, last = (alone[first : 6 * world_size : world_size] for first in (rank, world_size - 1))
+            assert [digest(batch) for batch in found] == [digest(batch) for batch in own]
+            assert [batch.through for batch in found] == [batch.position for batch in last]
+            shards.append({address.shard for address in read[:8]})
+    assert not shards[0] & shards[1]
+    again = take(4, prepared, config, alone[6].position, rank=1, world_size=3)
+    assert [digest(batch) for batch in again] == [digest(batch) for batch in alone[8:20:3]]
 
 
 def test_lhotse_reads_what_was_written_and_bigfoot_what_lhotse_writes(shar, digits, tmp_path):
@@ -271,7 +282,7 @@ def test_changes_and_damage_are_noticed(digits, tmp_path):
     with pytest.raises(DataError):
         take(20, prepared, config)
     content[-3000:-1000] = bytes(2000)
-    last = address_of(next(find_parts(prepared.manifests["train"])[1].read()))
+    last = parse_address(path_of(next(find_parts(prepared.manifests["train"])[1].read())))
     content[last.start : last.start + 200] = bytes(200)
     shard.write_bytes(content)
     skipped = prepare_data(config, 3, tmp_path / "again").skipped

@@ -28,12 +28,14 @@ _SCHEMATIC = re.compile(r"[\[|]-|\.\.\.|\w\|\w")
 def check_command(command: str) -> None:
     """Assert that a whole line could be run: nothing in it is unknown."""
     words = shlex.split(re.sub(r"^([A-Z_]+=\S+ )+", "", command))  # without what it sets in the environment
-    if words[:2] == ["accelerate", "launch"]:
+    if words[0] == "export":
+        return  # Run as they stand.
+    if words[:2] == ["accelerate", "launch"] or words[0] in ("torchrun", "srun"):
         words = ["python", *words[next(i for i, word in enumerate(words) if word.endswith(".py")) :]]
         command = shlex.join(words)  # The launcher's own options are accelerate's.
     assert words[0] in PROGRAMS, command
-    if words[0] in ("export", "curl"):
-        return  # Run as they stand.
+    if words[0] == "curl":
+        return
     if words[0] == "pip":
         check_extras(words)
         return

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
+from lhotse import load_manifest
 from safetensors.torch import load_file
 
 import bigfoot
@@ -17,6 +18,7 @@ from bigfoot.data.manifests import load_prepared
 from bigfoot.data.shards.parts import find_parts
 from bigfoot.measure.size import count_params
 from bigfoot.models.reshape import plain_state
+from bigfoot.runtime.classifier import Classifier
 from tests.pages import DOCS
 
 CHECKS: dict[str, Callable[["Ran"], None]] = {}
@@ -62,10 +64,10 @@ def page(name: str) -> Callable[[Callable[[Ran], None]], Callable[[Ran], None]]:
 
 
 @torch.no_grad()
-def logits_of(model: torch.nn.Module, folder: Path) -> torch.Tensor:
+def logits_of(model: torch.nn.Module, folder: Path, name: str = "logits") -> torch.Tensor:
     """Logits of ``speech.wav``, normalized as every shipped and distilled model wants it."""
     samples = torch.from_numpy(soundfile.read(folder / "speech.wav", dtype="float32")[0])
-    return model.eval()(((samples - samples.mean()) / samples.std())[None]).logits[0]
+    return getattr(model.eval()(((samples - samples.mean()) / samples.std())[None]), name)[0]
 
 
 def distance(student: torch.nn.Module, teacher: torch.nn.Module, folder: Path) -> float:
@@ -288,8 +290,6 @@ def check_own_data(ran: Ran) -> None:
     prepared = load_prepared(ran.folder / "runs/table/data")
     lines = (ran.folder / "train.tsv").read_text(encoding="utf-8").splitlines()[1:]
     texts = {line.split("\t")[1].upper() for line in lines}
-    from lhotse import load_manifest
-
     assert {cut.supervisions[0].text for cut in load_manifest(prepared.manifests["train"])} == texts
     labelled = load_prepared(ran.folder / "runs/unlabelled/data")
     assert len(load_manifest(labelled.manifests["train"])) == 1
@@ -381,7 +381,7 @@ def check_text(ran: Ran) -> None:
 
 @page("docs/how-to/tasks.md")
 def check_tasks(ran: Ran) -> None:
-    """Heads are trained, compressed and exported; the toy encoder gives one output alone and in a batch."""
+    """Heads are trained, compressed and exported, as int8 in the end; the toy encoder pads as it should."""
     model, loaded = ran.names["model"].eval(), bigfoot.load_model(ran.folder / "loudness").model
     waves, mask = torch.randn(2, 9_000), torch.arange(9_000) < torch.tensor([[9_000], [4_000]])
     with torch.no_grad():
@@ -392,6 +392,37 @@ def check_tasks(ran: Ran) -> None:
     small = ran.model("small/train_task/model")
     assert small.config.num_hidden_layers == 4 and small.config.task["labels"] == ["0", "1", "2"]
     assert sum("speech.wav" in line for line in ran.output("bigfoot classify").splitlines()) == 1
+    check_whisper(ran)
+    check_repeats(ran)
+    digits = Classifier(ran.folder / "digit.onnx")
+    (answer,) = digits.classify([ran.folder / "speech.wav"])
+    scores = logits_of(ran.model("tasks/fsdd_digit/train_task/model"), ran.folder, "task_logits").softmax(-1)
+    gap = (torch.tensor([answer.scores[label] for label in ("0", "1", "2")]) - scores).abs().max()
+    assert not digits.facts.batch_invariant and 0 < gap < 0.05
+
+
+def check_whisper(ran: Ran) -> None:
+    """Its head has learned, and nothing else: the encoder of the run's model is that of the teacher."""
+    trained = ran.model("tasks/synthetic_traits/train_task/model")
+    frozen = dict(bigfoot.load_model(ran.folder / "whisper").model.named_parameters())
+    assert frozen.keys() < dict(trained.named_parameters()).keys()
+    assert all(torch.equal(weight, frozen.get(name, weight)) for name, weight in trained.named_parameters())
+    (row,) = ran.report("tasks/synthetic_traits")["rows"][-1:]
+    assert 0 <= row["score"] <= 1
+
+
+def check_repeats(ran: Ran) -> None:
+    """Three seeds give three scores, and every speaker is in test of one of the five folds."""
+    folder, prepared = ran.folder / "runs/tasks/fsdd_digit", {}
+    for run in [path for path in folder.iterdir() if path.name.startswith("seed")]:
+        manifest = load_prepared(run / "data").manifests["test"]
+        prepared[run.name] = {cut.supervisions[0].speaker for cut in load_manifest(manifest)}
+    folds = [name for name in prepared if "-fold" in name]
+    assert prepared.keys() - folds == {"seed1", "seed2", "seed3"} and len(folds) == 5
+    assert sorted(speaker for fold in folds for speaker in prepared[fold]) == [f"speaker{n}" for n in range(6)]
+    scores = [entry["scores"] for entry in json.loads((folder / "repeats.json").read_text())["repeats"]]
+    assert scores and all(sorted(found) == sorted(folds) for found in scores)
+    assert "# fsdd_digit: 3 runs" in ran.output("bigfoot train-task --config tasks/fsdd_digit.yaml --seeds")
 
 
 @page("docs/how-to/serve.md")

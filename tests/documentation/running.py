@@ -40,6 +40,7 @@ INSTEAD = {
     "/folder/of/corpora": "corpora",
     "bert-base-uncased": "bert",
     "facebook/wav2vec2-base": "tiny_teacher",
+    "openai/whisper-tiny": "whisper",
 }
 """Stand-ins for what the reader has; ``standins.py`` writes the folders."""
 SHORTER = {"benchmark": ["--seconds", "1", "--rounds", "1"]}

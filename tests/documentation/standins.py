@@ -40,7 +40,10 @@ def write_kaldi_folder(folder: Path) -> None:
 
 @stands_in("docs/how-to/tasks.md")
 def write_corpora(folder: Path) -> None:
-    """FSDD of six speakers and three digits."""
+    """FSDD of six speakers and three digits, and a Whisper that nobody has trained."""
+    from tests.models.frames.test_whisper import write_whisper
+
+    write_whisper(folder / "whisper")
     (folder / "corpora/fsdd/recordings").mkdir(parents=True)
     recordings = sorted(folder.glob("synthetic*.wav"))
     for number in range(18):

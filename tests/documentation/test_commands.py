@@ -91,6 +91,7 @@ def test_every_yaml_block_is_a_configuration(page, tmp_path):
         "python recipes/nowhere.py", "python tools/train_ngram.py a b --ordr 3", "bash recipes/fsdd/run.sh --stag 1",
         "pip install '.[trian]'", "python recipes/compress.py --config my.yaml finetune.head=knew", "rm -r x",
         "accelerate launch --num_processes 4 recipes/compress.py --confg my.yaml",
+        "srun torchrun --nnodes 2 recipes/compress.py --config my.yaml shrad=true",
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_found(command):

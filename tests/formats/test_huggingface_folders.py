@@ -10,6 +10,7 @@ from bigfoot.errors import ModelError
 from bigfoot.formats.folder import load_model, save_model
 from bigfoot.formats.huggingface import fetch_folder, save_huggingface, weight_files
 from bigfoot.text.tokenizers import load_processor
+from tests.conftest import inputs_of
 from tests.refusals import names, refused
 
 NEW = "parametrizations.weight.original"
@@ -134,9 +135,10 @@ def check_headless(theirs, folder, speech):
     assert loaded.processor.tokenizer is None
     with torch.no_grad():
         output = loaded.model(speech[0])
-        expected = theirs(speech[0]).last_hidden_state
+        given, frames = inputs_of(theirs, speech[0])
+        expected = theirs(**given).last_hidden_state
     assert output.logits is None
-    assert (output.last_hidden_state - expected).abs().max() < 1e-4
+    assert (output.last_hidden_state - expected[:, :frames]).abs().max() < 1e-4
 
 
 def test_missing_left_over_and_misshapen_weights_are_all_listed(folder):
@@ -174,7 +176,7 @@ def test_masks_switched_off_need_no_mask_vector(build_huggingface, folder, tmp_p
     ("change", "named"),
     [
         ({"model_type": "seamless_m4t"}, ("seamless_m4t", "wav2vec2", "data2vec-audio")),
-        ({"model_type": "wav2vec2-conformer"}, ("wav2vec2-conformer",)),
+        ({"model_type": "sew-d"}, ("sew-d",)),
         ({"model_type": "wavlm"}, ("wavlm.encoder.layers.0.attention.rel_attn_embed.weight",)),
         ({"model_type": None}, ("None",)),
         ({"add_adapter": True}, ("add_adapter",)),

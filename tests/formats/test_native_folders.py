@@ -32,6 +32,8 @@ FAMILIES = {
     "wavlm": "WavLMForCTC",
     "wavlm-large": "WavLMForCTC",
     "data2vec": "Data2VecAudioForCTC",
+    "unispeech": "UniSpeechForCTC",
+    "conformer": "Wav2Vec2ConformerForCTC",
 }
 OWN_POSITIONS = {
     "wavlm heads": (

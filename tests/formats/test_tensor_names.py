@@ -11,7 +11,8 @@ from bigfoot.models.shape import FAMILY_PREFIXES
 from tests.pairwise import pairwise
 from tests.refusals import refused
 
-STRUCTURES = {"wav2vec2": "base", "hubert": "hubert", "wavlm": "wavlm", "data2vec-audio": "data2vec"}
+STRUCTURES = {"wav2vec2": "base", "hubert": "hubert", "wavlm": "wavlm", "data2vec-audio": "data2vec",
+              "unispeech-sat": "unispeech-sat"}  # fmt: skip
 
 
 def replaced(old, new):
@@ -29,7 +30,8 @@ def with_plain_kernel(state, prefix):
 
 
 HEADS = ("quantizer.codevectors", "quantizer.weight_proj.weight", "project_hid.weight", "project_q.bias",
-         "final_proj.weight", "label_embs_concat", "classifier.weight", "projector.bias", "layer_weights",
+         "final_proj.weight", "label_embs_concat", "ctc_proj.bias", "speaker_proj.weight", "label_embeddings_concat",
+         "layer_norm_for_extract.weight", "classifier.weight", "projector.bias", "layer_weights",
          "tdnn.0.kernel.weight", "objective.weight", "feature_extractor.weight", "feature_extractor.bias")  # fmt: skip
 LAYOUTS = {
     "as it is": replaced("", ""),
@@ -104,5 +106,8 @@ def test_integers_without_their_scales_are_no_weights(saved):
 def test_which_heads_were_left_out():
     renamed = rename_to_current(dict.fromkeys([*HEADS, "lm_head.bias"], torch.ones(1)), "hubert")
     assert set(renamed.tensors) == {"lm_head.bias"}
-    assert renamed.pretraining == {"quantizer", "project_hid", "project_q", "final_proj", "label_embs_concat"}
+    assert renamed.pretraining == {
+        "quantizer", "project_hid", "project_q", "final_proj", "label_embs_concat", "ctc_proj", "speaker_proj",
+        "label_embeddings_concat", "layer_norm_for_extract",
+    }  # fmt: skip
     assert renamed.other == {"classifier", "projector", "layer_weights", "tdnn", "objective", "feature_extractor"}

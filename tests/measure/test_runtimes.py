@@ -28,6 +28,10 @@ def test_both_runtimes_give_one_answer(build_model, processor, structure, change
 @pytest.mark.grid
 def test_both_runtimes_give_one_answer_in_every_family(family, build_model, processor, tmp_path):
     save_model(build_model(family), processor, tmp_path)
+    if family == "w2v-bert":
+        with refused(ModelError, "wav2vec2-bert"):
+            open_runnable(f"transformers:{tmp_path}")
+        return
     ours, theirs = open_runnable(str(tmp_path)), open_runnable(f"transformers:{tmp_path}")
     assert type(theirs.model).__module__.startswith("transformers.")
     assert theirs.model.config._attn_implementation == ("eager" if "wavlm" in family else "sdpa")

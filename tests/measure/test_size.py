@@ -105,6 +105,9 @@ def test_transformers_own_class_measures_the_same(build_huggingface, structure, 
     theirs = build_huggingface(structure)
     theirs.save_pretrained(tmp_path)
     ours = load_model(tmp_path).model
+    if not ours.config.has_convolutions:  # theirs takes no samples
+        assert measure_size(ours).num_params == sum(p.numel() for p in theirs.parameters())
+        return
     assert measure_size(theirs, tmp_path, 1.0) == measure_size(ours, tmp_path, 1.0)
 
 

@@ -88,6 +88,8 @@ STACK = {"conv_pos_kernel_size": 19, "num_conv_pos_embeddings": 5, "feat_extract
         ("data2vec-audio", {}, "bigfoot"),
         ("data2vec-audio", STACK | {"do_stable_layer_norm": True}, "bigfoot"),
         ("wav2vec2", STACK, "bigfoot"),
+        ("unispeech-sat", {}, "unispeech_sat"),
+        ("unispeech-sat", {"conv_pos_batch_norm": True}, "bigfoot"),
         ("wav2vec2", {"feat_proj_layer_norm": False}, "bigfoot"),
     ],
 )

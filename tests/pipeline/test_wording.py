@@ -71,6 +71,7 @@ CASES = [
     ["distill.losses.masked_hidden.weight=1", "distill.spec_augment.mask_time_prob=0"],
     ["steps=[student,finetune]", "control=ctc_only"],
     ["data.corpus=shar", "data.root=/nowhere", "data.hold_out_speakers=2"],
+    ["steps=[student,gates]", "shard=true", "precision=fp16"],
     ["steps=[student,finetune,distill]", "finetune.head=new"],
     ["finetune.decoder.kind=pretrained", "finetune.objective=joint"],
     ["finetune.decoder={kind: pretrained, language_model: x, fuse: decoder}", "finetune.objective=joint",
@@ -88,6 +89,7 @@ CASES = [
     ["evaluate.decoder=beam", "evaluate.hot_words_file=/nowhere.txt"],
     ["evaluate.hot_word_bonus=.inf"],
     ["distill.losses.logit_kl.weight=0"],
+    ["trackers=[wandb]"],
     ["distill.losses.hidden={weight: 1, matches: [[1,1]], match_weights: [1,2]}"],
     ["distill.losses.hidden={weight: 1, matches: [[1,1]], match_weights: [-1]}"],
     ["distill.losses.hidden={weight: 1, mean_of: 9}"],
@@ -180,6 +182,8 @@ def options_and_techniques(here):
     yield "TaskKLLoss()", TaskKLLoss().check(ours, theirs)
     llama = {"kind": "pretrained", "language_model": {"model_type": "llama"}}
     yield "DecoderDepth(1)", fit_technique(BigfootConfig(decoder=llama), DecoderDepth(1)).problems
+    banks = BigfootConfig(family="wav2vec2-bert", front_end="log-mel", conv_dim=[], conv_kernel=[], conv_stride=[])
+    yield "ConvGroups(2) on log-mel", fit_technique(banks, ConvGroups(2)).problems
     small = BigfootConfig(hidden_size=24, num_attention_heads=3, num_conv_pos_embedding_groups=4, conv_sharing=[[1, 2]])
     kept = {Place("tails", 0): [0], Place("heads", 0): [], Place("width"): range(16), Place("conv", 1): [0]}
     yield "units that stay", keep_problems(small, kept)
@@ -234,7 +238,7 @@ def bare(monkeypatch, tmp_path):
     """
     monkeypatch.setattr("bigfoot.install.find_version", lambda: "1")
     monkeypatch.delenv("BIGFOOT_DATA", raising=False)
-    for package in ("sentencepiece", "flashlight"):
+    for package in ("sentencepiece", "flashlight", "wandb"):
         monkeypatch.setitem(sys.modules, package, None)
     for known in ("_entries", "_origins"):
         monkeypatch.setattr(_SETTINGS, known, dict(getattr(_SETTINGS, known)))

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from bigfoot.errors import DataError
+
 _ADDRESS = re.compile(
     r"(?P<shard>.+\.(?:tar|parquet|arrow))#(?P<start>\d+)\+(?P<size>\d+)(?:@(?P<column>.+))?", re.DOTALL
 )
@@ -43,3 +45,18 @@ class Address:
         """
         found = _ADDRESS.fullmatch(str(path))
         return None if found is None else cls(found["shard"], int(found["start"]), int(found["size"]), found["column"])
+
+
+def parse_address(path: str | Path) -> Address:
+    """Read the address of a cut whose audio lies in a shard.
+
+    Args:
+        path: of the cut.
+
+    Raises:
+        DataError: it lies in none.
+    """
+    address = Address.parse(path)
+    if address is None:
+        raise DataError(f"{path} lies in no shard; prepare the data again")
+    return address

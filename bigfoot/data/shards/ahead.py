@@ -69,13 +69,6 @@ class OrderedAudio:
         self._close_finished(address.shard)
         return self._held.pop(address)
 
-    def close(self) -> None:
-        """Close all shards, and let go of what is held."""
-        for reader in self._readers.values():
-            reader.close()
-        for kept in (self._readers, self._held, self._order, self._waiting):
-            kept.clear()
-
     def _reader(self, shard: str) -> ShardReader:
         if shard not in self._readers:
             self._readers[shard] = self._open(shard)

@@ -11,8 +11,6 @@ from pathlib import Path
 from lhotse.cut import Cut
 from lhotse.serialization import deserialize_item
 
-from bigfoot.data.cuts import path_of
-from bigfoot.data.shards.address import Address
 from bigfoot.errors import DataError
 
 _BLOCK = 1 << 20
@@ -40,21 +38,6 @@ class Part:
             file.seek(self.start)
             content = zlib.decompress(file.read(self.end - self.start), wbits=31)
         yield from (deserialize_item(json.loads(line)) for line in content.splitlines())
-
-
-def address_of(cut: Cut) -> Address:
-    """Return where the audio of a cut lies.
-
-    Args:
-        cut: of a manifest of shards.
-
-    Raises:
-        DataError: in no shard.
-    """
-    address = Address.parse(path_of(cut))
-    if address is None:
-        raise DataError(f"{cut.id}: {path_of(cut)} lies in no shard; prepare the data again")
-    return address
 
 
 def find_parts(manifest: Path) -> list[Part]:
@@ -85,26 +68,26 @@ def find_parts(manifest: Path) -> list[Part]:
     return [part for part in parts if part.count]
 
 
-def deal(parts: Sequence[Part], order: Sequence[int], world_size: int) -> list[list[Part]]:
-    """Deal shards to processes, each to the one that has the fewest utterances so far.
+def deal(parts: Sequence[Part], order: Sequence[int], lanes: int) -> list[list[Part]]:
+    """Deal shards to lanes, each to the one that has the fewest utterances so far.
 
     Args:
         parts: all of them.
         order: their numbers, in the order in which they are dealt and read.
-        world_size: number of processes.
+        lanes: number of lanes.
 
     Returns:
-        The shards of each process.
+        The shards of each lane.
 
     Examples:
         >>> parts = [Part(Path("m"), 0, 0, count) for count in (5, 3, 2)]
         >>> [[part.count for part in dealt] for dealt in deal(parts, [0, 1, 2], 2)]
         [[5], [3, 2]]
     """
-    dealt: list[list[Part]] = [[] for _ in range(world_size)]
-    held = [0] * world_size
+    dealt: list[list[Part]] = [[] for _ in range(lanes)]
+    held = [0] * lanes
     for number in order:
-        rank = held.index(min(held))
-        dealt[rank].append(parts[number])
-        held[rank] += parts[number].count
+        lane = held.index(min(held))
+        dealt[lane].append(parts[number])
+        held[lane] += parts[number].count
     return dealt

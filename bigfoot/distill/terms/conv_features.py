@@ -34,7 +34,7 @@ class ConvFeaturesLoss(Loss):
         from bigfoot.distill.projections import build_projections
 
         student, teacher = shapes.both
-        return build_projections(1, student.conv_dim[-1], teacher.conv_dim[-1])
+        return build_projections(1, student.feature_size, teacher.feature_size)
 
     def compute(self, inputs: LossInputs, modules: nn.ModuleList) -> LossSum:
         """See ``Loss``."""

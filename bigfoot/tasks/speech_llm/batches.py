@@ -127,11 +127,11 @@ class PromptStream:
             rng = np.random.default_rng(stable_seed(self.seed, "order", epoch))
             order = rng.permutation(len(self.examples)).tolist()
             size = self.batch_size * world_size
-            for number in range(done, -(-len(order) // size)):
+            for number in range(-(-done // world_size), -(-len(order) // size)):
                 together = order[number * size : (number + 1) * size]
                 # Every process has a batch, also where the last is smaller than the number of processes.
                 mine = together[rank::world_size] or together[:1]
-                yield self._read([self.examples[index] for index in mine], Position(epoch, number + 1))
+                yield self._read([self.examples[index] for index in mine], Position(epoch, (number + 1) * world_size))
             epoch, done = epoch + 1, 0
 
     def _read(self, examples: Sequence[Example], position: Position) -> TurnBatch:

@@ -110,6 +110,8 @@ class StageTrainer(Trainer):
         stream: of batches.
     """
 
+    can_shard = False
+
     def __init__(self, objective: StageObjective, run: TrainingRun, stream: PromptStream) -> None:
         super().__init__(objective, run)
         leave_frozen_out(self.accelerator)

@@ -113,10 +113,10 @@ class TextReader:
         while True:
             order = np.random.default_rng(stable_seed(seed, "text order", epoch)).permutation(len(examples))
             # An incomplete batch at the end would have fewer negatives; what is left over comes in other epochs.
-            for number in range(skip, max(1, len(examples) // size // world_size)):
+            for number in range(-(-skip // world_size), max(1, len(examples) // size // world_size)):
                 first = (number * world_size + rank) * size % len(examples)
                 chosen = [examples[index] for index in order[first : first + size]]
-                yield self.collate(chosen, Position(epoch, number + 1))
+                yield self.collate(chosen, Position(epoch, (number + 1) * world_size))
             epoch, skip = epoch + 1, 0
 
     def read(self, examples: Sequence[ListedUtterance], batch_size: int) -> Iterator[TextBatch]:

@@ -27,6 +27,8 @@ class TextTrainer(Trainer):
         batch_size: utterances in a batch.
     """
 
+    can_shard = False
+
     def __init__(
         self, objective: TextObjective, run: TrainingRun, loaded: LoadedText, examples: Sequence[ListedUtterance],
         batch_size: int,

@@ -19,18 +19,23 @@ DECODER = {"decoder_layers": 1, "decoder_attention_heads": 2, "decoder_ffn_dim":
            "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def whisper(tmp_path_factory):
-    """A small random Whisper of transformers, and its folder."""
+def write_whisper(folder):
+    """Save a small random Whisper of transformers; the model."""
     torch.manual_seed(0)
     model = transformers.WhisperModel(transformers.WhisperConfig(**SHAPE, **DECODER)).eval()
     with torch.no_grad():
         for parameter in model.encoder.layers.parameters():
             parameter += 0.1 * torch.randn(parameter.shape)
-    folder = tmp_path_factory.mktemp("whisper")
     model.save_pretrained(folder)
     transformers.WhisperFeatureExtractor().save_pretrained(folder)
-    return model, folder
+    return model
+
+
+@pytest.fixture(scope="module")
+def whisper(tmp_path_factory):
+    """It, and its folder."""
+    folder = tmp_path_factory.mktemp("whisper")
+    return write_whisper(folder), folder
 
 
 @pytest.fixture(scope="module")

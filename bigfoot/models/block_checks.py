@@ -1,0 +1,95 @@
+"""What front end, block and positions must be together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from bigfoot.models.shape import Shape
+
+_TRANSFORMER: Mapping[str, object] = {
+    "squeeze_factor": 1, "front_end": "convolutions", "block": "transformer", "positional_conv": "added",
+    "final_norm": True,
+}  # fmt: skip
+_PLAIN = {
+    **_TRANSFORMER, "has_position_bias": False, "has_positional_stack": False, "conv_pos_batch_norm": False,
+    "feat_proj_layer_norm": True,
+}  # fmt: skip
+_CONFORMER = _PLAIN | {"block": "conformer", "relative_size": None}
+GRANTED: Mapping[str, Mapping[str, object]] = {
+    **dict.fromkeys(("wav2vec2", "unispeech", "unispeech-sat"), _PLAIN),
+    "hubert": {**_TRANSFORMER, "has_position_bias": False, "has_positional_stack": False},
+    "wavlm": _PLAIN | {"has_position_bias": True},
+    "data2vec-audio": _PLAIN | {"has_positional_stack": True, "feat_extract_norm": "layer",
+                                "do_stable_layer_norm": False},
+    "sew": {name: value for name, value in (_PLAIN | {"do_stable_layer_norm": False}).items()
+            if name != "squeeze_factor"},
+    "wav2vec2-conformer": _CONFORMER | {"positional_conv": "unused", "conv_module_norm": "batch",
+                                        "conv_module_causal": False},
+    "wav2vec2-bert": _CONFORMER | {"front_end": "log-mel", "positional_conv": "none", "final_norm": False,
+                                   "conv_module_norm": "layer", "conv_module_causal": True},
+}  # fmt: skip
+"""Fixed in a family's class of transformers, by our fields and properties."""
+
+
+def block_problems(config: Shape) -> Iterator[str]:
+    """Explain why a front end and a block cannot be built.
+
+    Args:
+        config: of which each field by itself is right.
+
+    Yields:
+        One sentence a problem.
+    """
+    yield from _front_end_problems(config)
+    if config.squeeze_factor > 1:
+        yield from _squeeze_problems(config)
+    yield from _conformer_problems(config) if config.is_conformer else _transformer_problems(config)
+
+
+def _front_end_problems(config: Shape) -> Iterator[str]:
+    if config.has_convolutions:
+        if not config.conv_dim:
+            yield "front_end convolutions: conv_dim is an empty list"
+        return
+    given = {name: getattr(config, name) for name in ("conv_dim", "conv_kernel", "conv_stride", "conv_groups",
+                                                      "conv_sharing")}  # fmt: skip
+    if named := [name for name, value in given.items() if value]:
+        yield f"front_end log-mel has no convolutions, and so no {', '.join(named)}"
+
+
+def _squeeze_problems(config: Shape) -> Iterator[str]:
+    if config.is_conformer or config.do_stable_layer_norm or config.has_positional_stack or config.conv_pos_batch_norm:
+        yield (
+            f"squeeze_factor {config.squeeze_factor}: for the block transformer with norms last and one positional "
+            "convolution with weight norm"
+        )
+    if config.time_reduction > 1:
+        yield f"squeeze_factor {config.squeeze_factor} and time_reduction {config.time_reduction} both join frames"
+
+
+def _transformer_problems(config: Shape) -> Iterator[str]:
+    named = ("position_embeddings_type", "layer_first_intermediate_sizes", "layer_conv_channels")
+    if given := [name for name in named if getattr(config, name) is not None]:
+        yield f"{', '.join(given)}: for the block conformer alone"
+    if config.positional_conv != "added" or not config.final_norm:
+        yield "the block transformer has a positional convolution and a norm"
+
+
+def _conformer_problems(config: Shape) -> Iterator[str]:
+    if config.num_buckets is not None:
+        yield "num_buckets: a gated position bias is for the block transformer alone"
+    if any(source is not None for source in config.reused_maps):
+        yield "attention_reuse: for the block transformer alone"
+    if not config.do_stable_layer_norm:
+        yield "do_stable_layer_norm should be true: in conformer layers norms come first"
+    if config.conv_depthwise_kernel_size % 2 == 0 and not config.conv_module_causal:
+        yield f"conv_depthwise_kernel_size {config.conv_depthwise_kernel_size} should be odd, to reach as far both ways"
+    sizes = {"relative": ("sinusoid_size", config.sinusoid_size), "rotary": ("a head's width", config.head_dim)}
+    what, size = sizes.get(config.position_embeddings_type or "", ("", 0))
+    if size % 2:
+        yield f"{config.position_embeddings_type} positions come in pairs, and {what} {size} is odd"
+    lists = {"layer_first_intermediate_sizes": config.first_widths_of_layers,
+             "layer_conv_channels": config.conv_channels_of_layers}  # fmt: skip
+    for name, values in lists.items():
+        if len(values) != config.num_hidden_layers:
+            yield f"{name} has {len(values)} entries for {config.num_hidden_layers} layers"

@@ -1,0 +1,62 @@
+"""Fields of a shape that state which front end and which block it has, and what is the conformer's own."""
+
+from __future__ import annotations
+
+from transformers import PreTrainedConfig
+
+FRONT_ENDS = ("convolutions", "log-mel")
+"""Convolutions over the waveform, or filter banks without weights."""
+LAYER_BLOCKS = ("transformer", "conformer")
+POSITIONS = ("relative", "relative_key", "rotary")
+"""Positions of conformer layers; None knows none."""
+
+
+class BlockShape(PreTrainedConfig):
+    """Fields of ``Shape``; those of conformers keep the names of ``Wav2Vec2BertConfig``.
+
+    Args:
+        front_end: of ``FRONT_ENDS``. ``log-mel`` has no convolutions: ``conv_dim``, ``conv_kernel`` and
+            ``conv_stride`` are empty.
+        num_mel_bins: filters of ``log-mel``.
+        mel_stride: of its frames, 10 ms each, so many beside each other are one frame of the encoder.
+        squeeze_factor: frames that a mean before the first layer makes one of, 1 for none; a linear map behind the last
+            makes as many again (SEW, Wu et al., 2021). ``time_reduction`` is the same with convolutions.
+        block: of ``LAYER_BLOCKS``.
+        position_embeddings_type: of ``POSITIONS``; None where conformer layers know no positions.
+        rotary_embedding_base: of the wave lengths of ``rotary``.
+        max_source_positions: written for transformers, which reserves memory by it; no limit of length.
+        left_max_position_embeddings: frames behind which ``relative_key`` tells no distances apart, of earlier ones.
+        right_max_position_embeddings: the same of later ones.
+        relative_size: width of the sinusoids of ``relative``; None means ``hidden_size``.
+        positional_conv: ``added`` to the layers' input; ``unused``, with weights that transformers writes and nothing
+            reads (its conformers); or ``none``.
+        final_norm: whether a norm stands behind the last layer, or, where norms come last, before the first.
+        conv_depthwise_kernel_size: frames of the convolution in conformer layers.
+        conv_module_norm: ``batch`` or ``layer``, behind that convolution.
+        conv_module_causal: whether it reads earlier frames alone, or as many on both sides.
+        conformer_conv_dropout: behind it.
+        layer_first_intermediate_sizes: feed-forward width of each conformer layer's first block; None means
+            ``intermediate_size`` everywhere. 0 where there is none.
+        layer_conv_channels: channels of each conformer layer's convolution; None means ``hidden_size``. 0 where there
+            is none.
+    """
+
+    front_end: str = "convolutions"
+    num_mel_bins: int = 80
+    mel_stride: int = 2
+    squeeze_factor: int = 1
+    block: str = "transformer"
+    position_embeddings_type: str | None = None
+    rotary_embedding_base: int = 10000
+    max_source_positions: int = 5000
+    left_max_position_embeddings: int = 64
+    right_max_position_embeddings: int = 8
+    relative_size: int | None = None
+    positional_conv: str = "added"
+    final_norm: bool = True
+    conv_depthwise_kernel_size: int = 31
+    conv_module_norm: str = "batch"
+    conv_module_causal: bool = False
+    conformer_conv_dropout: float | int = 0.1
+    layer_first_intermediate_sizes: list[int] | None = None
+    layer_conv_channels: list[int] | None = None
