@@ -63,6 +63,7 @@ FAMILY_STRUCTURES = {
     "wavlm-large": LAYER | BIAS,
     "data2vec": {"family": "data2vec-audio", "feat_extract_norm": "layer", "do_stable_layer_norm": False,
                  "num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 7},
+    "mms": LAYER | {"adapter_attn_dim": 5},
     "unispeech": GROUP | {"family": "unispeech"},
     "unispeech-sat": LAYER | {"family": "unispeech-sat"},
     "conformer": GROUP | WAVE_CONFORMER | {"position_embeddings_type": "relative"},

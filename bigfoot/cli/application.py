@@ -30,12 +30,13 @@ from bigfoot.cli.summary import summary
 from bigfoot.cli.train_task import train_task
 from bigfoot.cli.train_text import train_text
 from bigfoot.cli.transcribe import transcribe
+from bigfoot.cli.tune import tune
 from bigfoot.errors import plain_errors
 from bigfoot.muting import mute_libraries
 from bigfoot.progress import close_bars
 
 COMMANDS = (
-    compress, train_task, train_text, describe, evaluate, summary, benchmark, compare, transcribe, align, serve,
+    compress, tune, train_task, train_text, describe, evaluate, summary, benchmark, compare, transcribe, align, serve,
     classify, generate, ask, embed, convert, quantize, export, push, configs, doctor,
 )  # fmt: skip
 """In the order of ``bigfoot --help``: one file per command."""

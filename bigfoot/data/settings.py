@@ -158,6 +158,11 @@ class DataConfig:
         if self.corpus in SHARDED and (self.hold_out_speakers or self.split.by != "given"):
             key = "hold_out_speakers" if self.hold_out_speakers else "split.by"
             yield Problem(key, "not_read", f"{self.corpus} is read in the splits that it has; leave this out")
-        if self.split.stratify and self.split.stratify not in self.labels:
-            message = f"{self.split.stratify!r} is none of data.labels {self.labels}; add it there"
-            yield Problem("split.stratify", "unknown_word", message)
+        for name in ("stratify", "label"):
+            label = getattr(self.split, name)
+            if label and label not in self.labels:
+                message = f"{label!r} is none of data.labels {self.labels}; add it there"
+                yield Problem(f"split.{name}", "unknown_word", message)
+        if self.split.stratify and self.split.by == "given":
+            message = "given splits are taken as they are; set split.by to speaker or utterance, or leave it out"
+            yield Problem("split.stratify", "not_read", message)

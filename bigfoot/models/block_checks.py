@@ -14,14 +14,16 @@ _PLAIN = {
     **_TRANSFORMER, "has_position_bias": False, "has_positional_stack": False, "conv_pos_batch_norm": False,
     "feat_proj_layer_norm": True,
 }  # fmt: skip
-_CONFORMER = _PLAIN | {"block": "conformer", "relative_size": None}
+_BARE = {"adapter_attn_dim": None}
+_CONFORMER = _PLAIN | _BARE | {"block": "conformer", "relative_size": None}
 GRANTED: Mapping[str, Mapping[str, object]] = {
-    **dict.fromkeys(("wav2vec2", "unispeech", "unispeech-sat"), _PLAIN),
-    "hubert": {**_TRANSFORMER, "has_position_bias": False, "has_positional_stack": False},
-    "wavlm": _PLAIN | {"has_position_bias": True},
-    "data2vec-audio": _PLAIN | {"has_positional_stack": True, "feat_extract_norm": "layer",
+    "wav2vec2": _PLAIN,
+    **dict.fromkeys(("unispeech", "unispeech-sat"), _PLAIN | _BARE),
+    "hubert": {**_TRANSFORMER, **_BARE, "has_position_bias": False, "has_positional_stack": False},
+    "wavlm": _PLAIN | _BARE | {"has_position_bias": True},
+    "data2vec-audio": _PLAIN | _BARE | {"has_positional_stack": True, "feat_extract_norm": "layer",
                                 "do_stable_layer_norm": False},
-    "sew": {name: value for name, value in (_PLAIN | {"do_stable_layer_norm": False}).items()
+    "sew": {name: value for name, value in (_PLAIN | _BARE | {"do_stable_layer_norm": False}).items()
             if name != "squeeze_factor"},
     "wav2vec2-conformer": _CONFORMER | {"positional_conv": "unused", "conv_module_norm": "batch",
                                         "conv_module_causal": False},
@@ -76,6 +78,8 @@ def _transformer_problems(config: Shape) -> Iterator[str]:
 
 
 def _conformer_problems(config: Shape) -> Iterator[str]:
+    if config.adapter_attn_dim is not None:
+        yield "adapter_attn_dim: for the block transformer alone"
     if config.num_buckets is not None:
         yield "num_buckets: a gated position bias is for the block transformer alone"
     if any(source is not None for source in config.reused_maps):

@@ -59,6 +59,7 @@ class Shape(BlockShape):
             (data2vec); None for a single one that is ``num_conv_pos_embeddings`` wide.
         conv_pos_batch_norm: a batch norm before the positional convolution in place of weight norm (some HuBERTs).
         feat_proj_layer_norm: whether features are normalized before they are projected (not in some HuBERTs).
+        adapter_attn_dim: width of an adapter behind the blocks of every layer (MMS); None where there are none.
         ctc_head: whether there is a linear CTC head over ``vocab_size`` tokens.
         decoder: fields of ``DecoderShape`` of a decoder beside it; None where there is none.
         task: fields of ``TaskShape`` of a task head beside it; None where there is none.
@@ -111,6 +112,7 @@ class Shape(BlockShape):
     feature_projection: str = "linear"
     feat_proj_layer_norm: bool = True
     do_stable_layer_norm: bool = False
+    adapter_attn_dim: int | None = None
     apply_spec_augment: bool = True
     mask_time_prob: float | int = 0.05
     mask_time_length: int = 10

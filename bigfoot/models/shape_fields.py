@@ -109,7 +109,7 @@ RULES: Mapping[str, Rule] = {
          "num_conv_pos_embedding_groups", "max_bucket_distance", "mask_time_length", "mask_feature_length"),
         Whole(),
     ),
-    **dict.fromkeys(("num_buckets", "conv_pos_kernel_size"), Whole(optional=True)),
+    **dict.fromkeys(("num_buckets", "conv_pos_kernel_size", "adapter_attn_dim"), Whole(optional=True)),
     **dict.fromkeys(("mask_time_min_masks", "mask_feature_min_masks"), Whole(least=0)),
     **dict.fromkeys(
         ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout",

@@ -247,6 +247,14 @@ def check_hot_words(ran: Ran) -> None:
     assert "beam" in ran.output("bigfoot evaluate")
 
 
+@page("docs/how-to/tune.md")
+def check_tune(ran: Ran) -> None:
+    """Both trials have an error on dev and values within their ranges."""
+    trials = json.loads((ran.folder / "runs/tune/tune.json").read_text(encoding="utf-8"))["trials"]
+    assert [trial["state"] for trial in trials] == ["complete", "complete"]
+    assert all(1e-4 <= trial["values"]["distill.learning_rate"] <= 3e-3 for trial in trials)
+
+
 @page("docs/how-to/transcribe.md")
 def check_transcribe(ran: Ran) -> None:
     """A line of text, a cue, and a file with words and times for each recording."""

@@ -19,6 +19,7 @@ ENCODERS = {
         "wavlm", {"layer_num_attention_heads": [2, 3, 1], "layer_position_heads": [[0, 2], [0, 1, 2], [1]]},
     ),
     "data2vec": ("data2vec", {}),
+    "mms": ("mms", {}),
     "unispeech-sat": ("unispeech-sat", {}),
     "conformer": ("conformer", {}),
     "conformer with rotary positions": ("conformer-rotary", {}),
