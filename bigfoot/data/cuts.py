@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 
@@ -50,6 +51,20 @@ def write_manifest(cuts: list[Cut], path: Path, home: Path | None = None) -> Non
         cut.custom = kept or None
     with replacing(path, may=OWN_OR_EDITED, is_own=_is_prepared, wait=math.inf) as part:
         CutSet.from_cuts(cuts).to_file(part)
+
+
+def write_relabelled(manifest: Path, texts: Mapping[str, str], path: Path) -> None:
+    """Write a manifest with other transcripts.
+
+    Args:
+        manifest: to read; left as it is.
+        texts: transcripts by id; an utterance that is absent gets an empty one.
+        path: of the new manifest, ending in ``.jsonl.gz``.
+    """
+    cuts = list(read_cuts(manifest))
+    for cut in cuts:
+        cut.supervisions = [dataclasses.replace(cut.supervisions[0], text=texts.get(cut.id, ""))]
+    write_manifest(cuts, path, home=manifest.parent)
 
 
 def write_shard_manifest(shards: Iterable[tuple[str, Iterable[Cut]]], path: Path) -> None:

@@ -19,7 +19,7 @@ from lhotse.cut import Cut, MonoCut
 from bigfoot.audio.account import Account, LeftOut
 from bigfoot.audio.files import AudioHeader, find_peak, read_blocks, read_header
 from bigfoot.audio.trimming import find_sound
-from bigfoot.data.cuts import read_cuts, write_manifest
+from bigfoot.data.cuts import read_cuts
 from bigfoot.data.settings import DataConfig
 from bigfoot.data.stretches import Stretch
 from bigfoot.errors import AudioError, DataError
@@ -358,20 +358,6 @@ def _make_cut(item: ListedUtterance, text: str, header: AudioHeader, start: Seco
         )
     ]
     return cut
-
-
-def write_relabelled(manifest: Path, texts: Mapping[str, str], path: Path) -> None:
-    """Write a manifest with other transcripts.
-
-    Args:
-        manifest: to read; left as it is.
-        texts: transcripts by id; an utterance that is absent gets an empty one.
-        path: of the new manifest, ending in ``.jsonl.gz``.
-    """
-    cuts = list(read_cuts(manifest))
-    for cut in cuts:
-        cut.supervisions = [dataclasses.replace(cut.supervisions[0], text=texts.get(cut.id, ""))]
-    write_manifest(cuts, path, home=manifest.parent)
 
 
 def save_prepared(prepared: PreparedData) -> None:
