@@ -11,7 +11,8 @@ from accelerate import PartialState
 
 from bigfoot.config import Problem
 from bigfoot.data.batches import evaluation_batches
-from bigfoot.data.manifests import PreparedData, write_hypotheses
+from bigfoot.data.cuts import write_hypotheses
+from bigfoot.data.manifests import PreparedData
 from bigfoot.decoding.nbest import NBest, find_nbest
 from bigfoot.distill.objective import active_losses
 from bigfoot.distill.terms.nbest import NBestLoss
