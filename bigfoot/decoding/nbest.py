@@ -23,7 +23,7 @@ class NBest:
     Args:
         id: its name.
         texts: the most probable first, none of them empty or twice.
-        log_probs: of each, in nats, summed over alignments and over spellings that became one text.
+        log_probs: of each, in nats, summed over alignments, and over texts that became one.
         confidence: see ``GreedyResult``.
     """
 

@@ -57,7 +57,7 @@ def _repeats(text: str) -> bool:
     if len(encoded) > 100 and len(encoded) / len(zlib.compress(encoded)) > _COMPRESSION:
         return True
     words = text.split()
-    # Digits and spelled words repeat: only phrases of several words, or one word very often.
+    # Digits and letters by name repeat: only phrases of several words, or one word very often.
     for size in range(1, len(words) // _REPEATS + 1):
         least = _REPEATS if size > 1 else 2 * _REPEATS
         for start in range(len(words) - size * least + 1):

@@ -65,7 +65,7 @@ class Fixed(torch.nn.Module):
         return CTCOutput(logits=input_values.unflatten(1, (-1, size)), frame_mask=attention_mask[:, ::size])
 
 
-def test_spellings_of_one_text_are_added_up():
+def test_texts_that_become_one_are_added_up():
     rng = np.random.default_rng(1)
     waves = [rng.standard_normal(len(MIXED) * frames).astype(np.float32) for frames in (4, 3)]
     items = [LoadedUtterance(f"u{place}", "s", "", wave) for place, wave in enumerate(waves)]
