@@ -17,7 +17,9 @@ SETTINGS = ["distill.losses.hidden.weight=1", "distill.losses.attention.weight=1
 # One of each family; what norms change stands in the tests of models, compress, formats and export.
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_report")
-@pytest.mark.parametrize("structure", ["hubert-without-norm", "hubert-batch-norm", "wavlm-large", "data2vec", "w2v-bert"])
+@pytest.mark.parametrize(
+    "structure", ["hubert-without-norm", "hubert-batch-norm", "wavlm-large", "data2vec", "w2v-bert"]
+)
 def test_from_teacher_to_report(structure, build_huggingface, processor, small_config, tmp_path):
     headless = structure == "hubert-batch-norm"
     kind = {"cls": "AutoModel"} if headless else {}
