@@ -20,14 +20,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from bigfoot.data.batches import Batch, evaluation_batches, evaluation_order
 from bigfoot.distill.loss import Targets
 from bigfoot.distill.packing import TUPLES, Packing, width_of
 from bigfoot.distill.targets import compute_targets, freeze_teacher
-from bigfoot.distill.vouchers import is_vouched, read_voucher, replace_text, write_shard
+from bigfoot.distill.vouchers import (
+    is_vouched,
+    open_shard_file,
+    read_tensor,
+    read_voucher,
+    replace_text,
+    write_shard,
+)
 from bigfoot.errors import DataError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC, CTCOutput
@@ -328,7 +334,7 @@ class TeacherCache:
         self._packing, self._normalized = key.packing, key.normalized
         shards = sorted(folder.glob("shard_*.safetensors"))
         self._shard_of = {name: path for path in shards for name in read_voucher(path)["utterances"]}
-        self._open = lru_cache(maxsize=_OPEN_SHARDS)(_open_shard)
+        self._open = lru_cache(maxsize=_OPEN_SHARDS)(open_shard_file)
 
     def read(self, batch: Batch, num_frames: int | None) -> CTCOutput:
         """Read the teacher's output for a batch.
@@ -369,7 +375,7 @@ class TeacherCache:
 
     def _compare_audio(self, names: Sequence[str], files: Sequence[Any], probes: Tensor) -> None:
         for name, file, probe in zip(names, files, probes, strict=True):
-            stored = _tensor(file, f"{name}/probe")
+            stored = read_tensor(file, f"{name}/probe")
             largest = stored[1:].abs().max()
             if stored[0] != probe[0] or (stored - probe)[1:].abs().max() > _SAME_AUDIO * largest + 1e-6:
                 raise DataError(
@@ -381,25 +387,10 @@ class TeacherCache:
         width, packing, rows = width_of(field, layer, self.config), self._packing, []
         for name, file in zip(names, files, strict=True):
             parts = packing.parts(field, width)
-            packed = {part: _tensor(file, _name(name, field, layer, part)) for part in parts}
+            packed = {part: read_tensor(file, _name(name, field, layer, part)) for part in parts}
             rows.append(packing.unpack(field, packed, width))
         return rows
 
 
 def _stack(rows: Sequence[Tensor], frames: int) -> Tensor:
     return torch.stack([torch.nn.functional.pad(row, (0, 0, 0, frames - len(row))) for row in rows])
-
-
-def _open_shard(path: Path) -> Any:  # noqa: ANN401 - safetensors does not type it
-    try:
-        return safe_open(path, framework="pt")
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"distill.cache: {path} cannot be read ({error}); remove its .json, run again") from error
-
-
-def _tensor(file: Any, name: str) -> Tensor:  # noqa: ANN401
-    try:
-        tensor: Tensor = file.get_tensor(name)
-    except SafetensorError as error:
-        raise DataError(f"distill.cache: a shard lacks {name} ({error}); remove the folder") from error
-    return tensor

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -111,3 +111,35 @@ def read_voucher(path: Path) -> dict[str, Any]:
         return {name: parse_as(kind, voucher[name], name) for name, kind in kinds.items()}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"distill.cache: {file} cannot be read ({error}); remove it, it is written again") from error
+
+
+def open_shard_file(path: Path) -> Any:  # noqa: ANN401 - safetensors does not type it
+    """Open a shard to read tensors of it.
+
+    Args:
+        path: of the shard.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        return safe_open(path, framework="pt")
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"distill.cache: {path} cannot be read ({error}); remove its .json, run again") from error
+
+
+def read_tensor(file: Any, name: str) -> Tensor:  # noqa: ANN401
+    """Read a tensor of an open shard.
+
+    Args:
+        file: of ``open_shard_file``.
+        name: of the tensor.
+
+    Raises:
+        DataError: it has none of that name.
+    """
+    try:
+        tensor: Tensor = file.get_tensor(name)
+    except SafetensorError as error:
+        raise DataError(f"distill.cache: a shard lacks {name} ({error}); remove the folder") from error
+    return tensor
