@@ -16,6 +16,7 @@ from bigfoot.cli.compare import compare
 from bigfoot.cli.compress import compress
 from bigfoot.cli.configs import configs
 from bigfoot.cli.convert import convert
+from bigfoot.cli.data import data
 from bigfoot.cli.describe import describe
 from bigfoot.cli.doctor import doctor
 from bigfoot.cli.embed import embed
@@ -48,6 +49,7 @@ app = typer.Typer(
 )
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(data, name="data")
 
 
 def main(arguments: list[str] | None = None) -> None:

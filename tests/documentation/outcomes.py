@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 import bigfoot
 from bigfoot.config.files import list_configs
 from bigfoot.data.manifests import load_prepared
+from bigfoot.data.shards.parts import find_parts
 from bigfoot.measure.size import count_params
 from bigfoot.models.reshape import plain_state
 from bigfoot.runtime.classifier import Classifier
@@ -304,6 +305,19 @@ def check_own_data(ran: Ran) -> None:
     assert [split["num_utterances"] for split in facts["splits"]] == [12, 2, 3]
     facts = json.loads((ran.folder / "runs/table_corpus/describe.json").read_text(encoding="utf-8"))
     assert [split["num_utterances"] for split in facts["splits"]] == [len(lines)]
+
+
+@page("docs/how-to/large-corpora.md")
+def check_large_corpora(ran: Ran) -> None:
+    """Shards are written and trained on; a folder of Kaldi is described."""
+    assert sorted(path.name for path in (ran.folder / "shards/train").glob("*.tar")) == [
+        f"recording.{number:06d}.tar" for number in range(3)
+    ]
+    manifest = load_prepared(ran.folder / "runs/shards/data").manifests["train"]
+    assert len(find_parts(manifest)) == 3
+    assert (ran.folder / "runs/shards/distill/facts.json").is_file()
+    facts = json.loads((ran.folder / "runs/calls/describe.json").read_text(encoding="utf-8"))
+    assert [split["num_utterances"] for split in facts["splits"]] == [1]
 
 
 @page("docs/how-to/own-loss.md")

@@ -32,6 +32,7 @@ TINY_SPEECH_LLM = [
 ]  # fmt: skip
 SETTINGS = {
     "compress": TINY, "describe": TINY, "evaluate": TINY, "recipes/compress.py": TINY, "train-task": TINY_TASK,
+    "data": TINY,
     "train-text": TINY_TEXT, "tune": [*TINY, "steps=[student,distill]"],
 }  # fmt: skip
 """Of the commands that take settings."""
