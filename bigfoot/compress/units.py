@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from bigfoot.models.attention_adapter import ADAPTER
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.plain_names import own_path
 from bigfoot.models.shape import LINEARS
@@ -183,7 +184,7 @@ def find_units(config: BigfootConfig) -> dict[Place, Units]:
     if config.is_conformer:
         # Rotary positions turn pairs of channels, which stand apart.
         whole &= all(config.first_widths_of_layers) and all(config.conv_channels_of_layers)
-        whole &= config.position_embeddings_type != "rotary"
+        whole &= config.position_embeddings_type != "rotary" and not config.add_adapter
     if not projected or not whole or any(config.ranks_of_layers) or config.time_reduction > 1:
         return found
     # The width of a head stays, and the configuration holds their number.
@@ -303,6 +304,10 @@ def _width(config: BigfootConfig) -> Iterator[Piece]:
         yield Piece(f"{name}feed_forward.intermediate_dense.weight", 1)
         yield from _both(f"{name}feed_forward.output_dense")
         yield from _both(f"{name}final_layer_norm")
+        if config.adapter_attn_dim is not None:
+            yield from _both(f"{name}{ADAPTER}.norm")
+            yield Piece(f"{name}{ADAPTER}.linear_1.weight", 1)
+            yield from _both(f"{name}{ADAPTER}.linear_2")
         if config.is_conformer:
             yield from _conformer_width(name)
     if config.squeeze_factor > 1:

@@ -10,6 +10,7 @@ from torch import nn
 
 from bigfoot.export.conformer import ConformerWriter
 from bigfoot.models.attention import ReusedAttention, SelfAttention
+from bigfoot.models.attention_adapter import AttentionAdapter
 from bigfoot.models.conformer import ConformerLayer
 from bigfoot.models.conformer_attention import ConformerAttention
 from bigfoot.models.feed_forward import FeedForward
@@ -132,7 +133,13 @@ class TransformerWriter(ConformerWriter):
         x = self.norm(after[0], x)
         if layer.feed_forward is not None:
             x = g.op("Add", x, self._feed_forward(layer.feed_forward, self.norm(before[1], x)))
-        return self.norm(after[1], x), own
+        return self._adapt(layer.adapter_layer, self.norm(after[1], x)), own
+
+    def _adapt(self, adapter: AttentionAdapter | None, x: str) -> str:
+        if adapter is None:
+            return x
+        inner = self.activate(self.linear(adapter.linear_1, self.norm(adapter.norm, x)), "relu")
+        return self.graph.op("Add", x, self.linear(adapter.linear_2, inner))
 
     def _conformer_layer(self, layer: ConformerLayer, x: str, hidden: str, mask: str) -> str:
         g, half = self.graph, self.graph.constant(np.array(0.5))

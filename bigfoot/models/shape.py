@@ -59,6 +59,7 @@ class Shape(BlockShape):
             (data2vec); None for a single one that is ``num_conv_pos_embeddings`` wide.
         conv_pos_batch_norm: a batch norm before the positional convolution in place of weight norm (some HuBERTs).
         feat_proj_layer_norm: whether features are normalized before they are projected (not in some HuBERTs).
+        adapter_attn_dim: width of an adapter behind the blocks of every layer (MMS); None where there are none.
         ctc_head: whether there is a linear CTC head over ``vocab_size`` tokens.
         decoder: fields of ``DecoderShape`` of a decoder beside it; None where there is none.
         task: fields of ``TaskShape`` of a task head beside it; None where there is none.
@@ -111,6 +112,7 @@ class Shape(BlockShape):
     feature_projection: str = "linear"
     feat_proj_layer_norm: bool = True
     do_stable_layer_norm: bool = False
+    adapter_attn_dim: int | None = None
     apply_spec_augment: bool = True
     mask_time_prob: float | int = 0.05
     mask_time_length: int = 10
@@ -209,6 +211,34 @@ class Shape(BlockShape):
             return frames // self.squeeze_factor
         return -(-frames // self.time_reduction)
 
+    def shorten(self, frames: _Count) -> _Count:
+        """Return how many frames a layer behind the encoder makes of so many.
+
+        Args:
+            frames: of an utterance, or of each.
+        """
+        reach = 2 * (self.adapter_stride // 2) - self.adapter_kernel_size + self.adapter_stride
+        return (frames + reach) // self.adapter_stride
+
+    def frames_of_outputs(self, frames: _Count) -> _Count:
+        """Return how many frames come out of so many that the front end gives.
+
+        Args:
+            frames: of an utterance, or of each.
+
+        Examples:
+            >>> Shape(add_adapter=True).frames_of_outputs(5), Shape().frames_of_outputs(5)
+            (3, 5)
+        """
+        for _ in range(self.num_adapter_layers if self.add_adapter else 0):
+            frames = self.shorten(frames)
+        return frames
+
+    @property
+    def frames_per_output(self) -> int:
+        """Frames of the front end to one that comes out."""
+        return self.adapter_stride**self.num_adapter_layers if self.add_adapter else 1
+
     @property
     def is_conformer(self) -> bool:
         """Whether layers are conformers."""
@@ -286,7 +316,7 @@ class Shape(BlockShape):
     def inputs_to_logits_ratio(self) -> int:
         """Samples of audio to a frame."""
         if not self.has_convolutions:
-            return MEL_HOP * self.mel_stride
+            return MEL_HOP * self.mel_stride * self.frames_per_output
         ratio = 1
         for stride in self.conv_stride:
             ratio *= stride

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sized
 
-from bigfoot.models.block_checks import GRANTED, block_problems
+from bigfoot.models.block_checks import GRANTED, block_problems, count_block_weights
 from bigfoot.models.shape import Shape
 from bigfoot.models.shape_fields import RULES, field_problems
 
@@ -101,6 +101,8 @@ def _part_problems(config: Shape) -> Iterator[str]:
         yield f"{groups} positional groups do not divide hidden_size {config.hidden_size}"
     if config.has_positional_stack and config.conv_pos_batch_norm:
         yield "conv_pos_batch_norm is for a single positional convolution, conv_pos_kernel_size for several"
+    if config.adapter_attn_dim is not None and not config.do_stable_layer_norm:
+        yield "adapter_attn_dim is for layers whose norms come first (do_stable_layer_norm)"
     yield from list(_layer_length_problems(config)) or _layer_problems(config)
     if config.decoder is not None and not config.ctc_head:
         yield "decoder: its tokens are numbered by the CTC head, and there is none"
@@ -166,7 +168,10 @@ def _count_weights(config: Shape) -> int:
     layers += 3 * sum(config.conv_channels_of_layers)
     convs = sum(channels_in * channels * width for channels_in, channels, width in shapes)
     reduction = 2 * config.hidden_size * config.time_reduction if config.time_reduction > 1 else 0
-    return convs + config.hidden_size * (layers + positions + reduction + config.vocab_size)
+    adapters = 2 * config.num_hidden_layers * (config.adapter_attn_dim or 0)
+    around = config.feature_size + config.hidden_size * config.squeeze_factor * (config.squeeze_factor > 1)
+    own = count_block_weights(config)
+    return convs + own + config.hidden_size * (layers + adapters + positions + reduction + around + config.vocab_size)
 
 
 def _sharing_problems(config: Shape) -> Iterator[str]:

@@ -19,6 +19,7 @@ from bigfoot.pipeline.facts import log_skipped
 from bigfoot.pipeline.fingerprints import fingerprint
 from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.steps.step import get_step
+from bigfoot.pipeline.vocabulary import characters_of_file
 from bigfoot.storage.digests import FileDigests, is_plain_file
 from bigfoot.storage.state import forget_state, refuse_file, refuse_folder, write_whole
 from bigfoot.text.tokenizers import Processor
@@ -26,7 +27,10 @@ from bigfoot.text.tokenizers import Processor
 log = logging.getLogger("bigfoot")
 
 # Settings of batching and of checks; all others determine the content of the manifests.
-_LOADING = ("batch_seconds", "crop_seconds", "num_buckets", "num_workers", "augment", "trust_files")
+_LOADING = (
+    "batch_seconds", "crop_seconds", "num_buckets", "num_workers", "shard_buffer", "shard_lanes", "augment",
+    "trust_files",
+)  # fmt: skip
 
 
 def corpus_settings(config: Config) -> dict[str, Any]:
@@ -77,7 +81,7 @@ def needs_same_data(one: Config, other: Config) -> bool:
         False
     """
     ours, theirs = ((corpus_settings(each), each.seed, _allows_new_characters(each)) for each in (one, other))
-    return ours == theirs and one.teacher.path == other.teacher.path
+    return ours == theirs and one.teacher == other.teacher
 
 
 def _allows_new_characters(config: Config) -> bool:
@@ -93,12 +97,13 @@ def find_characters(config: Config, processor: Processor) -> list[str] | None:
 
     Args:
         config: of the run.
-        processor: the teacher's.
+        processor: of the model that transcripts are for, see ``Models.writes``.
     """
     tokenizer = processor.tokenizer
     if tokenizer is None or tokenizer.characters is None or config.trains_task or _allows_new_characters(config):
         return None
-    return sorted(tokenizer.characters)
+    kept = characters_of_file(config)
+    return sorted(tokenizer.characters if kept is None else tokenizer.characters & kept)
 
 
 def refuse_misplaced(run_dir: Path, steps: Collection[str]) -> None:
@@ -111,7 +116,7 @@ def refuse_misplaced(run_dir: Path, steps: Collection[str]) -> None:
     Raises:
         OutputError: such a file or folder exists.
     """
-    for folder in (run_dir, *(run_dir / name for name in ("data", "report", "tensorboard", *steps))):
+    for folder in (run_dir, *(run_dir / name for name in ("data", "report", "tensorboard", "teacher", *steps))):
         refuse_file(folder)
     for name in ("log.txt", "config.yaml", "data/fingerprint", f"data/{PREPARED_FILE}", "report/fingerprint"):
         refuse_folder(run_dir / name)
@@ -147,6 +152,25 @@ def prepare_inputs(
     if config.data.trust_files:
         log.info("data: audio files are assumed unchanged (data.trust_files)")
     _require_splits(data, config)
+    return data
+
+
+def prepare_alone(config: Config, folder: Path) -> PreparedData:
+    """Prepare manifests outside of a run, with any characters, or reuse those of an unchanged corpus.
+
+    Args:
+        config: of the data, and the seed.
+        folder: of the manifests.
+
+    Raises:
+        DataError: see ``prepare_data``.
+    """
+    expected = fingerprint(corpus_settings(config), config.seed, None)
+    data, _ = _find(config, folder, expected, None, SPLITS)
+    if data is None:
+        forget_state(folder / "fingerprint")
+        data = prepare_data(config.data, config.seed, folder)
+        write_whole(folder / "fingerprint", expected.encode())
     return data
 
 

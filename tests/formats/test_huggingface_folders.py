@@ -1,6 +1,7 @@
 """Hugging Face folders as they come: both weight_norm spellings, every kind of weight file, with and without heads."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.folder import load_model, save_model
-from bigfoot.formats.huggingface import fetch_folder, save_huggingface, weight_files
+from bigfoot.formats.huggingface import fetch_folder, save_huggingface
+from bigfoot.formats.weight_files import weight_files
 from bigfoot.text.tokenizers import load_processor
 from tests.conftest import inputs_of
 from tests.refusals import names, refused
@@ -176,11 +178,12 @@ def test_masks_switched_off_need_no_mask_vector(build_huggingface, folder, tmp_p
     ("change", "named"),
     [
         ({"model_type": "seamless_m4t"}, ("seamless_m4t", "wav2vec2", "data2vec-audio")),
+        ({"model_type": "wav2vec2-conformer"}, ("wav2vec2_conformer.encoder.layers.0.attention.k_proj.bias",)),
         ({"model_type": "sew-d"}, ("sew-d",)),
         ({"model_type": "wavlm"}, ("wavlm.encoder.layers.0.attention.rel_attn_embed.weight",)),
         ({"model_type": None}, ("None",)),
-        ({"add_adapter": True}, ("add_adapter",)),
-        ({"adapter_attn_dim": 16}, ("adapter_attn_dim",)),
+        ({"add_adapter": True, "num_adapter_layers": 2}, ("add_adapter", "num_adapter_layers", "2")),
+        ({"model_type": "hubert", "adapter_attn_dim": 16}, ("adapter_attn_dim",)),
         ({"num_attention_heads": 5}, ("5", "hidden_size", "24")),
         ({"conv_kernel": [3, 3]}, ("7", "2")),
         ({"hidden_size": "wide"}, ("wide", "hidden_size")),
@@ -256,6 +259,19 @@ def test_every_family_comes_back_to_the_bit(family, build_huggingface, tmp_path,
     kept, config = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("model", "back"))
     assert (config["model_type"], config["architectures"]) == (theirs.config.model_type, [type(theirs).__name__])
     assert not {key for key, value in config.items() if key in kept and kept[key] != value}
+
+
+def test_transformers_own_processor_makes_filter_banks_of_what_was_written(build_model, processor, speech, tmp_path):
+    from transformers import AutoModelForCTC, AutoProcessor
+
+    model = build_model("w2v-bert-adapter")
+    save_model(model, replace(processor, do_normalize=False), tmp_path / "written", to="huggingface")
+    theirs, banks = (auto.from_pretrained(tmp_path / "written") for auto in (AutoModelForCTC, AutoProcessor))
+    wave = speech[0][:, :16_000]
+    with torch.no_grad():
+        expected = theirs(**banks(wave[0].numpy(), sampling_rate=16_000, return_tensors="pt")).logits
+        assert (model(wave).logits - expected).abs().max() < 1e-4
+    assert not load_model(tmp_path / "written").processor.do_normalize
 
 
 def test_the_round_trip_gives_every_bit_back(theirs, folder, tmp_path, processor, edit_json):
