@@ -69,6 +69,8 @@ FAMILY_STRUCTURES = {
     "conformer": GROUP | WAVE_CONFORMER | {"position_embeddings_type": "relative"},
     "conformer-rotary": LAYER | WAVE_CONFORMER | {"position_embeddings_type": "rotary"},
     "w2v-bert": BERT,
+    "w2v-bert-adapter": BERT | {"add_adapter": True, "num_adapter_layers": 2,
+                                "use_intermediate_ffn_before_adapter": True},
     "sew": GROUP | {"family": "sew", "squeeze_factor": 2, "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
                     "conv_stride": [5, 2, 2, 2, 2, 2, 2]},
 }  # fmt: skip
@@ -185,7 +187,10 @@ def inputs_of(theirs, wave):
     if theirs.main_input_name == "input_values":
         return {"input_values": wave}, None
     given = SeamlessM4TFeatureExtractor()(wave[0].numpy(), sampling_rate=16_000, return_tensors="pt")
-    return given, int(given["attention_mask"].sum())
+    frames = int(given["attention_mask"].sum())
+    for _ in range(theirs.config.num_adapter_layers if theirs.config.add_adapter else 0):
+        frames = (frames + 1) // 2
+    return given, frames
 
 
 def roughen_(model):
@@ -269,7 +274,7 @@ def make_teacher(folder, build_huggingface, processor, structure="group-stable",
     """Save a random Hugging Face model with its processor; more certain of its tokens than random weights are."""
     import torch
 
-    from bigfoot.text.tokenizers import save_processor
+    from bigfoot.text.tokenizers import FilterBanks, save_processor
 
     dropout = dict.fromkeys(NO_DROPOUT, 0.1)
     model = build_huggingface(structure, seed=3, **(dropout | {"num_hidden_layers": 4} | changes))
@@ -278,7 +283,7 @@ def make_teacher(folder, build_huggingface, processor, structure="group-stable",
             model.lm_head.weight *= 40
             model.lm_head.weight[0] *= 2
     model.save_pretrained(folder)
-    save_processor(processor, folder)
+    save_processor(processor, folder, FilterBanks(80, 2) if structure.startswith("w2v-bert") else None)
     return folder
 
 

@@ -188,7 +188,6 @@ def _read_key(folder: Path) -> CacheKey:
 
 
 def _estimate_sizes(frames: Sequence[int], key: CacheKey, config: BigfootConfig) -> list[int]:
-    """Bytes of each utterance."""
     stored = [(field, width_of(field, layer, config)) for field, layers in key.targets.items() for layer in layers]
     count = key.packing.count_bytes
     return [sum(count(field, max(0, length), width) for field, width in stored) for length in frames]
@@ -218,13 +217,12 @@ def _check_room(folder: Path, needed: int, utterances: int) -> None:
 
 
 def _teacher_rows(teacher: BigfootForCTC, batches: Iterator[Batch], key: CacheKey) -> Iterator[dict[str, Tensor]]:
-    """Packed tensors of one utterance after the other."""
     outputs = {f"output_{field}": True for field in key.targets if field in TUPLES}
     for batch in batches:
         batch = batch.to(teacher.device)
         output = compute_targets(teacher, batch.input_values, batch.attention_mask, **outputs)
         assert output.frame_mask is not None
-        probes = _probe(batch)
+        probes = _probe(batch.input_values, batch.input_lengths)
         for row, (name, length) in enumerate(zip(batch.ids, output.frame_mask.sum(-1).tolist(), strict=True)):
             found = {f"{name}/probe": probes[row]}
             for field, layers in key.targets.items():
@@ -239,12 +237,11 @@ def _name(utterance: str, field: str, layer: int, part: str) -> str:
     return f"{utterance}/{field}.{layer}.{part}"
 
 
-def _probe(batch: Batch) -> Tensor:
+def _probe(input_values: Tensor, lengths: Tensor) -> Tensor:
     """Length and a few samples of every waveform, (B, 1 + _PROBES) on the CPU."""
-    lengths = batch.input_lengths
     steps = torch.arange(_PROBES, device=lengths.device)
     at = steps * (lengths[:, None] - 1).clamp(min=0) // (_PROBES - 1)
-    return torch.cat([lengths[:, None].float(), batch.input_values.gather(1, at)], dim=1).cpu()
+    return torch.cat([lengths[:, None].float(), input_values.gather(1, at)], dim=1).cpu()
 
 
 def _shard(folder: Path, number: int) -> Path:
@@ -321,20 +318,22 @@ class TeacherCache:
 
     def __init__(self, folder: Path, config: BigfootConfig, targets: Targets) -> None:
         self.folder, self.config, self._targets = folder, config, targets
-        self._packing = _read_key(folder).packing
+        key = _read_key(folder)
+        self._packing, self._normalized = key.packing, key.normalized
         shards = sorted(folder.glob("shard_*.safetensors"))
         self._shard_of = {name: path for path in shards for name in _read_voucher(path)["utterances"]}
         self._open = lru_cache(maxsize=_OPEN_SHARDS)(_open_shard)
 
-    def read(self, batch: Batch, num_frames: int) -> CTCOutput:
+    def read(self, batch: Batch, num_frames: int | None) -> CTCOutput:
         """Read the teacher's output for a batch.
 
         Args:
             batch: with waveforms as they were.
-            num_frames: T of the result, which the longest utterance may not fill.
+            num_frames: T of the result, which the longest utterance may not fill; None for as many as it has.
 
         Returns:
-            Its output on the batch's device, 0 on padding; what no loss reads is None, or empty in a tuple.
+            Its output on the batch's device, 0 on padding, with its frame mask; what no loss reads is None, or empty
+            in a tuple.
 
         Raises:
             DataError: an utterance is not in it, or was another when it was written.
@@ -343,10 +342,14 @@ class TeacherCache:
         # lhotse renames an utterance that it gives twice, where an epoch ends with fewer than there are processes.
         names = [name if name in self._shard_of else re.sub(r"_dup\d+$", "", name) for name in batch.ids]
         files = [self._open(self._find(name)) for name in names]
-        self._compare_audio(names, files, _probe(batch))
+        self._compare_audio(names, files, _probe(batch.values_for(self._normalized), batch.input_lengths))
         fields: dict[str, Any] = {}
         for field, layers in self._targets.items():
-            read = {layer: self._read_field(names, files, field, layer, num_frames).to(device) for layer in layers}
+            rows = {layer: self._read_field(names, files, field, layer) for layer in layers}
+            lengths = torch.tensor([len(row) for row in next(iter(rows.values()))])
+            size = int(lengths.max()) if num_frames is None else num_frames
+            read = {layer: _stack(found, size).to(device) for layer, found in rows.items()}
+            fields["frame_mask"] = (torch.arange(size) < lengths[:, None]).to(device)
             if field in TUPLES:
                 fields[field] = tuple(read.get(at, torch.empty(0)) for at in range(self.config.num_hidden_layers + 1))
             else:
@@ -367,16 +370,18 @@ class TeacherCache:
                     f"distill.cache: {name} has other audio than when {self.folder} was written; remove the folder"
                 )
 
-    def _read_field(self, names: Sequence[str], files: Sequence[Any], field: str, layer: int, frames: int) -> Tensor:
-        width = width_of(field, layer, self.config)
-        together = torch.zeros(len(names), frames, width)
-        packing = self._packing
-        for row, name, file in zip(together, names, files, strict=True):
+    def _read_field(self, names: Sequence[str], files: Sequence[Any], field: str, layer: int) -> list[Tensor]:
+        """(T, D) of each utterance."""
+        width, packing, rows = width_of(field, layer, self.config), self._packing, []
+        for name, file in zip(names, files, strict=True):
             parts = packing.parts(field, width)
             packed = {part: _tensor(file, _name(name, field, layer, part)) for part in parts}
-            found = packing.unpack(field, packed, width)
-            row[: len(found)] = found
-        return together
+            rows.append(packing.unpack(field, packed, width))
+        return rows
+
+
+def _stack(rows: Sequence[Tensor], frames: int) -> Tensor:
+    return torch.stack([torch.nn.functional.pad(row, (0, 0, 0, frames - len(row))) for row in rows])
 
 
 def _open_shard(path: Path) -> Any:  # noqa: ANN401 - safetensors does not type it
