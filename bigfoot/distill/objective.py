@@ -134,6 +134,11 @@ class Objective(nn.Module):
         """Return the modules of all losses, trained beside the student."""
         return self.terms
 
+    @property
+    def teachers(self) -> list[BigfootForCTC]:
+        """Models without gradients that run for every batch, one entry for each time."""
+        return self._teacher * (1 + self._asks_masked) if self._comparing else []
+
     def count_units(self, batch: Batch) -> dict[str, int]:
         """Count the units of each term's mean before the batch is run: real frames, labels or tokens.
 

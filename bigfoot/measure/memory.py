@@ -44,7 +44,8 @@ def measure_peak_memory(source: str | Path, seconds: Seconds = 10.0, *, batch: i
     return int(done.stdout.split()[-1])
 
 
-def _own_peak() -> int:
+def own_peak_memory() -> int:
+    """Return the most bytes that this process has held so far, interpreter and libraries included."""
     status = Path("/proc/self/status")
     if status.exists():
         # Not getrusage: on Linux its maximum outlives exec, so a child would report its parent's peak.
@@ -66,7 +67,7 @@ def main(source: str, seconds: str, batch: str, threads: str) -> None:
     model = open_runnable(source).model
     with torch.no_grad():
         model(torch.zeros(int(batch), round(float(seconds) * SAMPLE_RATE)))
-    print(_own_peak())
+    print(own_peak_memory())
 
 
 if __name__ == "__main__":

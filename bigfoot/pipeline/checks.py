@@ -13,6 +13,7 @@ from bigfoot.pipeline.labels import transcript_problems
 from bigfoot.pipeline.plan import Plan
 from bigfoot.pipeline.registry import STEPS
 from bigfoot.pipeline.steps.step import get_step
+from bigfoot.training.tracking import missing_trackers
 
 
 def find_problems(plan: Plan, known: Sequence[Problem] = ()) -> list[Problem]:
@@ -40,6 +41,7 @@ def _plan_problems(plan: Plan) -> Iterator[Problem]:
     for step in steps:
         yield from step.check(plan)
     yield from data_problems(config.data)
+    yield from missing_trackers(config.trackers)
     for problem in [*decoder_problems(config.evaluate), *_hot_word_problems(plan)]:
         yield problem.under("evaluate")
 

@@ -72,6 +72,9 @@ class Config:
     trackers: list[str] = field(default_factory=lambda: ["tensorboard"])
     """Trackers of training curves, besides the report: ``tensorboard``, ``wandb``, ``mlflow``, ``comet_ml``; all but
     the first need their own package."""
+    peak_tflops: float = not_negative(0.0)
+    """Peak rate of one process's device in 10^12 operations a second, which model FLOP utilisation is a share of; 0
+    measures a matrix product."""
     steps: list[str] = field(default_factory=lambda: ["student", "distill", "finetune"])
     """Steps, in order: ``student``, ``prune``, ``gates``, ``distill``, ``finetune``, ``train_task``, and ``quantize``
     last; ``prune``, ``distill`` and ``train_task`` may repeat. Evaluation and report follow automatically."""

@@ -6,13 +6,14 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
@@ -27,10 +28,12 @@ from bigfoot.training.dev import DevJudge, TranscriptJudge
 from bigfoot.training.guards import check_half_precision, describe_rates, find_broken
 from bigfoot.training.hooks import TrainingHook
 from bigfoot.training.optim import Schedule, build_optimizer, build_scheduler
+from bigfoot.training.pace import Pace, count_step_flops, find_peak
 from bigfoot.training.processes import join_processes, lost_processes_named
 from bigfoot.training.protocol import TrainingObjective
 from bigfoot.training.run import TrainingResult, TrainingRun
 from bigfoot.training.sharding import Sharding, is_launched_sharded
+from bigfoot.training.tracking import Tracked, Tracking
 from bigfoot.training.watch import LossWatch
 
 log = logging.getLogger("bigfoot")
@@ -69,10 +72,7 @@ class Trainer:
         is_launched_sharded()  # before accelerate reads it
         self.precision = choose_precision(run.precision)
         self.accelerator = Accelerator(
-            mixed_precision=self.precision, log_with=run.trackers or None,
-            # Beside the steps' folders, so that one page shows the curves of the whole run.
-            project_config=ProjectConfiguration(str(run.folder), str(run.folder.parent / "tensorboard")),
-            step_scheduler_with_optimizer=False,
+            mixed_precision=self.precision, step_scheduler_with_optimizer=False,
             # Hidden losses alone leave the head without a gradient, and a batch may have no mask at all.
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )  # fmt: skip
@@ -94,7 +94,10 @@ class Trainer:
             self.step_model = self.accelerator.prepare(objective)
         self.optimizer, self.scheduler = self.accelerator.prepare(optimizer, scheduler)
         objective.move_teacher(self.accelerator.device)
-        self.progress, self._audio_seconds = Progress(run.fingerprint), 0.0
+        self.progress = Progress(run.fingerprint)
+        device = self.accelerator.device
+        peak = partial(find_peak, run.name, device, self.precision, run.peak_tflops)
+        self.pace = Pace(device, self.accelerator.num_processes, self._count_flops, peak)
         self._accumulated = self.config.gradient_accumulation_steps
         bad_batches, rank = run.folder / "bad_batches", self.accelerator.process_index
         self.watch = LossWatch(run.name, self.config, self.precision, bad_batches, rank)
@@ -144,8 +147,9 @@ class Trainer:
             self.progress = found
             log.info("%s: %s %d", self.run.name, RESUMING, found.step)
         self._share_batches()
-        if self.run.trackers:
-            self.accelerator.init_trackers(self.run.name)
+        settings = asdict(self.config) | {"seed": self.run.seed, "precision": self.precision}
+        tracked = Tracked(self.run.name, self.run.folder.parent, settings)
+        self.tracking = Tracking(self.run.trackers, tracked, is_main=self.accelerator.is_main_process)
         self.step_model.train()
         if self.progress.step < self.config.max_steps:
             self._note("zero_rate", describe_rates(self.optimizer.param_groups))
@@ -155,12 +159,10 @@ class Trainer:
             stream = self._stream()
             while self.progress.step < self.config.max_steps and not self._is_patience_over():
                 terms = self._step(stream)
-                passed = time.monotonic() - began
-                self.progress.seconds = before + passed
-                self._after_step(terms, self._audio_seconds / passed)
-                work.advance(note=f"{_describe(terms)}  {self._audio_seconds / passed:.3g} s of audio/s")
-        for tracker in self.accelerator.trackers:
-            tracker.finish()
+                self.progress.seconds = before + time.monotonic() - began
+                self._after_step(terms)
+                work.advance(note=f"{_describe(terms)}  {self.pace.describe()}")
+        self.tracking.finish()
         self._save(self.run.folder / "last")
         progress = self.progress
         return TrainingResult(
@@ -225,11 +227,9 @@ class Trainer:
         A window with a non-finite loss is skipped as if it were not in the stream: neither the step count nor the
         schedule advances, and the next window replaces it.
         """
+        began = time.perf_counter()
         while True:
-            window = [next(stream) for _ in range(self._accumulated)]
-            # Every process has its own batches, of about as much audio.
-            seconds = sum(batch.seconds(self.run.processor.sample_rate) for batch in window)
-            self._audio_seconds += seconds * self.accelerator.num_processes
+            window = [self.pace.wait(stream) for _ in range(self._accumulated)]
             shares = self._backward(window)
             # Summed over all devices, so that all of them decide alike.
             values = {name: float(self.accelerator.reduce(self._add(shares, name))) for name in self.objective.weights}
@@ -247,6 +247,8 @@ class Trainer:
         self.progress.position = position
         loss = sum(self.objective.weights[name] * value for name, value in values.items())
         self.watch.check_loss(self.progress, window, shares, loss)
+        audio = sum(batch.seconds(self.run.processor.sample_rate) for batch in window)
+        self.pace.add(audio, time.perf_counter() - began)
         return values | {"loss": loss}
 
     def _backward(self, window: list[Batch]) -> list[dict[str, Tensor]]:
@@ -299,24 +301,28 @@ class Trainer:
         for hook in self.run.hooks:
             hook.after_step_(self.objective.student, self.progress.step + 1)
 
-    def _after_step(self, terms: dict[str, float], audio_rate: float) -> None:
+    def _after_step(self, terms: dict[str, float]) -> None:
         step, config = self.progress.step, self.config
         last = step == config.max_steps
         if step % config.log_every == 0 or last:
             record: dict[str, Any] = {"step": step, **{name: round(value, 6) for name, value in terms.items()}}
             record["learning_rate"] = self.scheduler.get_last_lr()[0]
             self.progress.records.append(record)
-            self.accelerator.log({k: v for k, v in record.items() if k != "step"}, step=step)
+            self.tracking.log({k: v for k, v in record.items() if k != "step"} | self.pace.take(), step)
             if not last:
                 self._note("zero_rate", describe_rates(self.optimizer.param_groups))
             pace = self.progress.seconds / step
             left = pace * (config.max_steps - step)
-            log.info("%s %d/%d  %s  %.2f s/step, %.3g s of audio/s, %.0f s left", self.run.name, step,
-                     config.max_steps, _describe(terms), pace, audio_rate, left)  # fmt: skip
+            log.info("%s %d/%d  %s  %.2f s/step, %s, %.0f s left", self.run.name, step, config.max_steps,
+                     _describe(terms), pace, self.pace.describe(), left)  # fmt: skip
         if step % config.eval_every == 0 or last:
             self._evaluate_dev()
         if step % config.checkpoint_every == 0:
             save_checkpoint(self.accelerator, self.progress, self._checkpoint, self._sharded(Sharding.save_state))
+
+    def _count_flops(self) -> float | None:
+        student = self.objective.student if self.sharding is None else self.sharding.whole
+        return count_step_flops(student, getattr(self.objective, "teachers", []))
 
     def _dev_judge(self) -> DevJudge | None:
         """Return what the best model is chosen by; None where dev has no score."""
@@ -345,7 +351,7 @@ class Trainer:
             better = best is None or (score.error is not None and score.error < best)
             record["since_best"] = 0 if better else self._evaluated_since_best() + 1
         self.progress.records.append(record)
-        self.accelerator.log({k: v for k, v in score.record.items() if v is not None}, step=step)
+        self.tracking.log(score.record, step)
         log.info("%s %d  dev %s", self.run.name, step, score.summary)
         for kind, note in score.notes.items():
             self._note(kind, note)

@@ -33,6 +33,7 @@ class TrainingRun:
         hooks: called in this order.
         judge: chooses the best model on dev; None for greedy WER, where there are head and vocabulary.
         shard: divide weights, gradients and optimizer state among the processes.
+        peak_tflops: of one process's device; 0 to measure it.
     """
 
     name: str
@@ -49,6 +50,7 @@ class TrainingRun:
     hooks: Sequence[TrainingHook] = ()
     judge: DevJudge | None = None
     shard: bool = False
+    peak_tflops: float = 0.0
 
 
 @dataclass(frozen=True)

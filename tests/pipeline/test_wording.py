@@ -88,6 +88,7 @@ CASES = [
     ["evaluate.decoder=beam", "evaluate.hot_words_file=/nowhere.txt"],
     ["evaluate.hot_word_bonus=.inf"],
     ["distill.losses.logit_kl.weight=0"],
+    ["trackers=[wandb]"],
     ["distill.losses.hidden={weight: 1, matches: [[1,1]], match_weights: [1,2]}"],
     ["distill.losses.hidden={weight: 1, matches: [[1,1]], match_weights: [-1]}"],
     ["distill.losses.hidden={weight: 1, mean_of: 9}"],
@@ -236,7 +237,7 @@ def bare(monkeypatch, tmp_path):
     """
     monkeypatch.setattr("bigfoot.install.find_version", lambda: "1")
     monkeypatch.delenv("BIGFOOT_DATA", raising=False)
-    for package in ("sentencepiece", "flashlight"):
+    for package in ("sentencepiece", "flashlight", "wandb"):
         monkeypatch.setitem(sys.modules, package, None)
     for known in ("_entries", "_origins"):
         monkeypatch.setattr(_SETTINGS, known, dict(getattr(_SETTINGS, known)))

@@ -57,6 +57,7 @@ def build_run(
         manifests=context.labels.manifests, folder=result.folder.parent, seed=settings.seed,
         fingerprint=result.fingerprint, precision=settings.precision, trackers=settings.trackers,
         eval_batch_size=settings.evaluate.batch_size, hooks=hooks, judge=judge, shard=settings.shard,
+        peak_tflops=settings.peak_tflops,
     )  # fmt: skip
 
 
