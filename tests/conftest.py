@@ -63,11 +63,14 @@ FAMILY_STRUCTURES = {
     "wavlm-large": LAYER | BIAS,
     "data2vec": {"family": "data2vec-audio", "feat_extract_norm": "layer", "do_stable_layer_norm": False,
                  "num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 7},
+    "mms": LAYER | {"adapter_attn_dim": 5},
     "unispeech": GROUP | {"family": "unispeech"},
     "unispeech-sat": LAYER | {"family": "unispeech-sat"},
     "conformer": GROUP | WAVE_CONFORMER | {"position_embeddings_type": "relative"},
     "conformer-rotary": LAYER | WAVE_CONFORMER | {"position_embeddings_type": "rotary"},
     "w2v-bert": BERT,
+    "sew": GROUP | {"family": "sew", "squeeze_factor": 2, "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
+                    "conv_stride": [5, 2, 2, 2, 2, 2, 2]},
 }  # fmt: skip
 STRUCTURES |= FAMILY_STRUCTURES
 NO_DROPOUT = dict.fromkeys(
@@ -196,6 +199,8 @@ def roughen_(model):
                 parameter += 0.1 * torch.randn_like(parameter)
             if "rel_attn_embed" in name or "gru_rel_pos" in name:
                 parameter += torch.randn_like(parameter)
+            if "upsample" in name:
+                parameter *= 20
             if biased and name.endswith(("v_proj.weight", "out_proj.weight")):
                 # What attention gives must count, or a wrong bias would not show.
                 parameter *= 10

@@ -121,15 +121,16 @@ def test_tasks_are_chosen_by_name(project):
             assert done.returncode == 0, done.stderr
             call = f"python recipes/tasks.py --config tasks/{name}_{task}.yaml --until {{}} seed=3"
             stages = [call.format(step) for step in ("data", "train_task", "report")]
-            folds = [f"python recipes/task_speechocean762/folds.py runs/tasks/{name}_{task} {task}"]
-            stages += folds if task in ("gender", "age") else []
-            extras = "synthetic,tasks,prosody" if name == "speechocean762" else "synthetic,tasks"
-            assert commands(project) == [f"setup_venv.sh {extras}", *stages]
+            folds = [f"python recipes/tasks.py --config tasks/{name}_{task}.yaml --folds 5 seed=3"]
+            stages += folds if name == "speechocean762" else []
+            assert commands(project) == ["setup_venv.sh synthetic,tasks", *stages]
             assert (ROOT / f"configs/tasks/{name}_{task}.yaml").is_file()
         assert bash(script, "--task", "mood").returncode == 2
     (project / "log").unlink()
     bash(project / "recipes/task_speechocean762/run.sh", "--stage", "4", "run_dir=a b")
-    assert commands(project) == ["python recipes/task_speechocean762/folds.py a b gender"]
+    assert commands(project) == [
+        "python recipes/tasks.py --config tasks/speechocean762_gender.yaml --folds 5 run_dir=a b"
+    ]
 
 
 def test_stage_and_stop_stage_choose(project):

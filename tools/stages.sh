@@ -64,13 +64,13 @@ run_compress_stages() {
   done
 }
 
-# run_task_stages CONFIG [KEY=VALUE ...]: the same for a task head; task_extras are installed too.
+# run_task_stages CONFIG [KEY=VALUE ...]: the same for a task head.
 run_task_stages() {
   local config=$1 number
   shift
   local last_step=("" data train_task report)
   local title=("set-up" "data: manifests and splits" "train the task head" "evaluate against the floors and report")
-  if wants 0 "${title[0]}"; then bash tools/setup_venv.sh "synthetic,tasks${task_extras:+,$task_extras}"; fi
+  if wants 0 "${title[0]}"; then bash tools/setup_venv.sh synthetic,tasks; fi
   for number in 1 2 3; do
     wants "$number" "${title[number]}" || continue
     needs_setup

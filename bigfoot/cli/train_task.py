@@ -48,7 +48,8 @@ def train_task(
         from bigfoot.pipeline.settings import read_config
 
         base, _ = read_config(config, overrides or [])
-        repeated = RepeatedRun(base.run_dir, base.seed, "data.split", base.data.split.by)
+        frames = "train_task.frames_folder" if base.train_task.frames_folder is None else ""
+        repeated = RepeatedRun(base.run_dir, base.seed, "data.split", base.data.split.by, frames)
 
         def run(changes: list[str]) -> Report | None:
             return run_config(config, [*(overrides or []), *changes], until)[0]

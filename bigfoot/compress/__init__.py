@@ -14,6 +14,7 @@ from bigfoot.compress.registry import technique
 from bigfoot.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from bigfoot.compress.adapters import DropAdapters
     from bigfoot.compress.chain import compress
     from bigfoot.compress.change import Change
     from bigfoot.compress.conv_groups import ConvGroups
@@ -32,6 +33,7 @@ __all__ = [
     "ConvSharing",
     "DecoderDepth",
     "Depth",
+    "DropAdapters",
     "LowRank",
     "Narrow",
     "Prune",
@@ -43,8 +45,8 @@ __all__ = [
 
 _HOMES = {
     "Change": "change", "ConvGroups": "conv_groups", "ConvOrder": "conv_order", "ConvSharing": "conv_sharing",
-    "DecoderDepth": "decoder_depth", "Depth": "depth", "LowRank": "settings", "Narrow": "narrow", "Prune": "settings",
-    "Quantize": "settings", "Reshape": "reshape_to", "compress": "chain",
+    "DecoderDepth": "decoder_depth", "Depth": "depth", "DropAdapters": "adapters", "LowRank": "settings",
+    "Narrow": "narrow", "Prune": "settings", "Quantize": "settings", "Reshape": "reshape_to", "compress": "chain",
 }  # fmt: skip
 
 

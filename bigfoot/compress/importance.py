@@ -189,9 +189,8 @@ class _MeanSquares:
 
     def add(self, place: Place, x: Tensor) -> None:
         """Add the outputs of the units of a place, (B, T, units times their width)."""
-        reduction = self.model.config.time_reduction
-        # Frames that are made one are as many as there are, rounded up.
-        lengths = self.lengths[place.layer] if place.kind == "conv" else (self.lengths[-1] - 1) // reduction + 1
+        inside = self.model.config.frames_in_layers(self.lengths[-1])
+        lengths = self.lengths[place.layer] if place.kind == "conv" else inside
         mask = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
         squares = x[mask].float().square().sum(0)
         # The mean over a head's channels, so that kinds can be compared.

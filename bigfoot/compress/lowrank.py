@@ -110,8 +110,9 @@ def gather_grams(
 
     def add_gram(key: tuple[int, str], module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         # A reduced layer has frames of its own: those with any real one in them count.
-        given, factor = inputs[0], model.config.time_reduction
-        frames = nn.functional.pad(mask[0], (0, -mask[0].shape[1] % factor)).unflatten(1, (-1, factor)).any(-1)
+        given = inputs[0]
+        seen = model.config.frames_in_layers(mask[0].sum(-1))
+        frames = torch.arange(given.shape[1], device=seen.device) < seen[:, None]
         real = given[frames].double()
         grams[key] = grams.get(key, 0) + real.T @ real
 

@@ -23,6 +23,7 @@ from bigfoot.compress.selection import Reader, select_units
 from bigfoot.compress.surgery import prune_units
 from bigfoot.compress.units import Place, find_units
 from bigfoot.config import Problem
+from bigfoot.models.attention_adapter import ADAPTER
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.feature_encoder import PaddedAudio
@@ -232,6 +233,7 @@ def _block_readers(side: _Side, counts: Mapping[Place, int]) -> dict[Place, list
         plan[Place("heads", layer)] = f"{name}attention.out_proj"
         plan[Place("feed_forward", layer)] = f"{name}feed_forward.output_dense"
         width += [f"{name}attention.{each}" for each in _ATTENTION] + [f"{name}feed_forward.intermediate_dense"]
+        width += [f"{name}{ADAPTER}.linear_1"] if config.adapter_attn_dim is not None else []
     plan = {place: name for place, name in plan.items() if place in counts}
     heads = ["head"] if side.model.head is not None else []
     every = [*width, *heads] if Place("width") in counts else []
@@ -243,9 +245,9 @@ def _block_readers(side: _Side, counts: Mapping[Place, int]) -> dict[Place, list
     found = {place: [reader(name)] for place, name in plan.items()}
     if every:
         # Besides what is read of it, the width carries the sum of all layers, so that it counts for itself too.
-        read = [reader(name) for name in every]
-        grams = [each.gram for each in read[:: len(_ATTENTION) + 1]]  # of each layer's attention, and of the head
-        found[Place("width")] = read + [Reader(gram, torch.eye(len(gram))) for gram in grams]
+        read = {name: reader(name) for name in every}
+        grams = [each.gram for name, each in read.items() if name == "head" or name.endswith(_ATTENTION[0])]
+        found[Place("width")] = [*read.values(), *(Reader(gram, torch.eye(len(gram))) for gram in grams)]
     return found
 
 
@@ -321,6 +323,7 @@ def _plan_layer(config: BigfootConfig, kept: Mapping[Place, Tensor], layer: int)
     entries = kept[Place("heads", layer)][:, None] * config.head_dim + torch.arange(config.head_dim)
     # What reads the frames after each block: the norm behind it, or, where norms come first, the next block's.
     norms = f"{block}layer_norm", f"{block}final_layer_norm"
+    adapter, adapted = f"{block}{ADAPTER}.", config.adapter_attn_dim is not None
     if config.do_stable_layer_norm:
         last = layer + 1 == config.num_hidden_layers
         yield _Step(norms[0], width)
@@ -329,7 +332,11 @@ def _plan_layer(config: BigfootConfig, kept: Mapping[Place, Tensor], layer: int)
     yield _Step(f"{block}attention.out_proj", width, norms[0])
     yield _Step(norms[0], width)
     yield _Step(f"{block}feed_forward.intermediate_dense", kept[Place("feed_forward", layer)])
-    yield _Step(f"{block}feed_forward.output_dense", width, norms[1])
+    yield _Step(f"{block}feed_forward.output_dense", width, f"{adapter}norm" if adapted else norms[1])
+    if adapted:
+        yield _Step(f"{adapter}norm", width)
+        yield _Step(f"{adapter}linear_1", torch.arange(config.adapter_attn_dim or 0))
+        yield _Step(f"{adapter}linear_2", width, norms[1])
     if not config.do_stable_layer_norm:
         yield _Step(norms[1], width)
 

@@ -29,8 +29,8 @@ Check: TypeAlias = "Callable[[BigfootConfig, Any], Iterator[Problem]]"
 _W = TypeVar("_W", bound=Callable[..., Any])
 
 BUILT_IN = (
-    "depth", "decoder_depth", "reshape_to", "narrow", "conv_groups", "conv_order", "conv_sharing", "lowrank", "prune",
-    "quantize",
+    "depth", "decoder_depth", "adapters", "reshape_to", "narrow", "conv_groups", "conv_order", "conv_sharing",
+    "lowrank", "prune", "quantize",
 )  # fmt: skip
 """Modules of this room with a technique each."""
 

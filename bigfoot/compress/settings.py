@@ -25,6 +25,8 @@ IMPORTANCES = ("taylor", "l1", "l2", "activation")
 """Judgements of units."""
 PRUNABLE = ("heads", "feed_forward", "conv_module", "conv", "width")
 """What can be pruned."""
+FROM_CORPUS = "from_corpus"
+"""Of ``student.vocabulary``: the characters of the transcripts."""
 
 
 @dataclass
@@ -55,6 +57,11 @@ class StudentConfig:
     """Which: ``first_k``, ``last_k``, ``every_k``, ``spread`` (both ends kept), or a list of 0-based layers."""
     weights: str = one_of("teacher", "random")
     """``random`` takes the shape alone and initializes all of its weights at random: a control."""
+    adapters: str = one_of("keep", "drop")
+    """Adapters of a teacher's layers (MMS): ``drop`` leaves them out, which changes outputs until it is distilled."""
+    vocabulary: str | None = None
+    """Characters that stay in the vocabulary and the CTC head: ``from_corpus`` keeps those of the transcripts of train
+    and dev, a text file those in it. The teacher's probabilities of all others count as the blank's. null keeps all."""
     decoder_layers: int | None = above_zero(None)
     """Layers of the decoder that stay, as far apart as can be, both ends among them; null keeps all, and a teacher
     without a decoder needs none."""

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from bigfoot.models.attention_adapter import ADAPTER
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.plain_names import own_path
 from bigfoot.models.shape import LINEARS
@@ -303,8 +304,16 @@ def _width(config: BigfootConfig) -> Iterator[Piece]:
         yield Piece(f"{name}feed_forward.intermediate_dense.weight", 1)
         yield from _both(f"{name}feed_forward.output_dense")
         yield from _both(f"{name}final_layer_norm")
+        if config.adapter_attn_dim is not None:
+            yield from _both(f"{name}{ADAPTER}.norm")
+            yield Piece(f"{name}{ADAPTER}.linear_1.weight", 1)
+            yield from _both(f"{name}{ADAPTER}.linear_2")
         if config.is_conformer:
             yield from _conformer_width(name)
+    if config.squeeze_factor > 1:
+        name = "encoder.encoder.upsample.projection."
+        yield Piece(f"{name}weight", 0, repeats=config.squeeze_factor)
+        yield from (Piece(f"{name}weight", 1), Piece(f"{name}bias", 0, repeats=config.squeeze_factor))
     if config.ctc_head:
         yield Piece("head.weight", 1)
 

@@ -145,6 +145,11 @@ class DataConfig:
         if self.split.by != "given" and self.corpus in ("synthetic_digits", "fsdd"):
             message = f"{self.corpus} is made with voices of its own for each split; leave split and folds out"
             yield Problem("split.by", "not_read", message)
-        if self.split.stratify and self.split.stratify not in self.labels:
-            message = f"{self.split.stratify!r} is none of data.labels {self.labels}; add it there"
-            yield Problem("split.stratify", "unknown_word", message)
+        for name in ("stratify", "label"):
+            label = getattr(self.split, name)
+            if label and label not in self.labels:
+                message = f"{label!r} is none of data.labels {self.labels}; add it there"
+                yield Problem(f"split.{name}", "unknown_word", message)
+        if self.split.stratify and self.split.by == "given":
+            message = "given splits are taken as they are; set split.by to speaker or utterance, or leave it out"
+            yield Problem("split.stratify", "not_read", message)

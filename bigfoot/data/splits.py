@@ -63,8 +63,8 @@ def assign_splits(items: Sequence[SplitItem], shares: Mapping[str, float], seed:
     if len(labels) < len(wanted):
         there = f"{len(labels)} ({', '.join(sorted(labels)[:3])}{', ...' if len(labels) > 3 else ''})"
         raise DataError(
-            f"data.split: {len(wanted)} splits or folds need as many speakers, or utterances, and there are {there}; "
-            "take fewer folds, or split.by: utterance; a table's speakers are named by data.columns"
+            f"data.split: {len(wanted)} splits or folds need as many speakers, labels or utterances, and there are "
+            f"{there}; take fewer folds, or split.by: utterance; a table's speakers are named by data.columns"
         )
     totals, whole = sum(labels.values(), Counter()), sum(wanted.values())
     room = {split: {label: count * share / whole for label, count in totals.items()} for split, share in wanted.items()}
@@ -112,7 +112,7 @@ def fold_role(group_fold: str, fold: int, num_folds: int) -> str:
 
 
 def make_splits(listed: list[ListedUtterance], config: SplitConfig, seed: int) -> dict[str, list[ListedUtterance]]:
-    """Split utterances by speaker or by themselves.
+    """Split utterances by speaker, by a label, or by themselves.
 
     Args:
         listed: all utterances; their order within a split stays.
@@ -125,10 +125,7 @@ def make_splits(listed: list[ListedUtterance], config: SplitConfig, seed: int) -
     Raises:
         DataError: there are fewer speakers than splits.
     """
-    items = [
-        SplitItem(item.id, item.speaker if config.by == "speaker" else item.id, item.labels.get(config.stratify, ""))
-        for item in listed
-    ]
+    items = [SplitItem(item.id, _group_of(item, config), item.labels.get(config.stratify, "")) for item in listed]
     if config.folds:
         found = assign_splits(items, fold_shares(config.folds), seed)
         found = {group: fold_role(number, config.fold, config.folds) for group, number in found.items()}
@@ -139,6 +136,12 @@ def make_splits(listed: list[ListedUtterance], config: SplitConfig, seed: int) -
     for entry, item in zip(listed, items, strict=True):
         splits[found[item.group]].append(entry)
     return splits
+
+
+def _group_of(item: ListedUtterance, config: SplitConfig) -> str:
+    if config.by == "label":
+        return item.labels.get(config.label, item.id)  # each by itself where it is not known
+    return item.speaker if config.by == "speaker" else item.id
 
 
 def hold_out_speakers(

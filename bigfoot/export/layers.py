@@ -98,7 +98,8 @@ def _record(
     def keep(name: str, module: nn.Module, given: Tensor, output: Tensor) -> None:
         given, output = _features_last(module, given), _features_last(module, output)
         if name.startswith("encoder.pos_conv_embed"):
-            output = output[:, : given.shape[1]]  # An even kernel gives a frame too many.
+            stride = getattr(module, "stride", (1,))[0]
+            output = output[:, : -(-given.shape[1] // stride)]  # An even kernel gives a frame too many.
         # Copied, for the activation that follows a convolution works in place.
         recorded[name] = given.numpy().copy(), output.numpy().copy()
 

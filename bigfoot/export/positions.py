@@ -10,6 +10,7 @@ from torch import nn
 
 from bigfoot.export.parts import PartWriter
 from bigfoot.models.positional import PositionalConv, PositionalConvStack
+from bigfoot.models.squeezed import SqueezedEncoder, Upsampling
 from bigfoot.models.time_reduction import TimeReduction
 
 
@@ -23,8 +24,9 @@ class PositionWriter(PartWriter):
             x: (B, T, D), zero in the padding.
             mask: (B, T, 1) of 0 and 1.
         """
-        g, module = self.graph, self.model.speech_encoder.encoder.pos_conv_embed
-        if not self.model.speech_encoder.encoder.adds_positions:
+        g, encoder = self.graph, self.model.speech_encoder.encoder
+        module = encoder.pos_conv_embed
+        if isinstance(encoder, SqueezedEncoder) or not encoder.adds_positions:
             return x
         y, activation = x, self.config.feat_extract_activation
         if isinstance(module, PositionalConvStack):
@@ -40,22 +42,67 @@ class PositionWriter(PartWriter):
             y = g.op("Mul", g.op("Add", g.op("Mul", y, g.constant(scale)), g.constant(shift)), mask)
         return g.op("Add", x, self.activate(self._same_length_conv(module.conv, y), activation))
 
+    def squeeze(self, encoder: SqueezedEncoder, x: str, lengths: str) -> tuple[str, str, str]:
+        """Make one frame of several, and add positions.
+
+        Args:
+            encoder: of the model.
+            x: (B, T, D), zero in the padding.
+            lengths: (B,) real frames.
+
+        Returns:
+            (B, T', D), its mask (B, T', 1), and T'.
+        """
+        g, factor = self.graph, self.graph.ints(encoder.factor)
+        x = g.pad(x, 1, 0, g.op("Max", g.op("Sub", factor, g.size(x, 1)), g.ints(0)), 3)
+        fewer = g.op("Div", g.size(x, 1), factor)
+        groups = g.op("Reshape", g.slice(x, 0, g.op("Mul", fewer, factor), 1),
+                      g.ints(0, -1, encoder.factor, self.config.hidden_size))  # fmt: skip
+        pooled = g.op("ReduceMean", groups, g.ints(2), keepdims=0)
+        assert isinstance(encoder.pos_conv_embed, PositionalConv)
+        positions = g.slice(self._same_length_conv(encoder.pos_conv_embed.conv, x), 0, fewer, 1)
+        activated = self.activate(positions, self.config.feat_extract_activation)
+        return g.op("Add", pooled, activated), self.frame_mask(fewer, g.op("Div", lengths, factor)), fewer
+
+    def upsample(self, module: Upsampling, x: str, mask: str, frames: str) -> str:
+        """Make several frames of one, zero where no layer saw one.
+
+        Args:
+            module: of the encoder.
+            x: (B, T', D).
+            mask: (B, T', 1) of 0 and 1.
+            frames: T, (1,).
+        """
+        y = self.activate(self.linear(module.projection, x), self.config.feat_extract_activation)
+        return self._spread(y, mask, frames)
+
+    def repeat(self, x: str, factor: int, mask: str, frames: str) -> str:
+        """Give every frame several times; see ``upsample``."""
+        return self._spread(self.graph.concat([x] * factor), mask, frames)
+
+    def _spread(self, x: str, mask: str, frames: str) -> str:
+        """(B, T', factor * D) as (B, T, D)."""
+        g = self.graph
+        y = g.op("Reshape", g.op("Mul", x, mask), g.ints(0, -1, self.config.hidden_size))
+        missing = g.op("Max", g.op("Sub", frames, g.size(y, 1)), g.ints(0))
+        return g.slice(g.pad(y, 1, 0, missing, 3), 0, frames, 1)
+
     def _same_length_conv(self, conv: nn.Conv1d, x: str) -> str:
         g, name, width = self.graph, self.names[conv], conv.kernel_size[0]
-        before, after = width // 2, (width - 1) // 2
+        before, after, stride = width // 2, (width - 1) // 2, conv.stride[0]
         kernels = conv.weight.detach().chunk(conv.groups)
         if name not in g.plan.ranges and not g.exact:
             turned = g.op("Transpose", x, perm=[0, 2, 1])
             given = [turned, g.constant(conv.weight), *([] if conv.bias is None else [g.constant(conv.bias)])]
-            y = g.op("Conv", *given, group=conv.groups, pads=[before, after])
+            y = g.op("Conv", *given, group=conv.groups, pads=[before, after], strides=[stride])
             y = g.op("Transpose", y, perm=[0, 2, 1])
         else:
             plane = g.prepare(g.pad(x, 1, before, after, 3), name)[0]
             scalar = g.op("Squeeze", g.size(x, 1), g.ints(0))
-            starts = g.op("Range", g.constant(np.array(0)), scalar, g.constant(np.array(1)))
+            starts = g.op("Range", g.constant(np.array(0)), scalar, g.constant(np.array(stride)))
             places = g.op("Add", g.op("Unsqueeze", starts, g.ints(1)), g.constant(np.arange(width)))
             size = conv.in_channels // conv.groups
-            shape = g.op("Concat", g.op("Shape", x, start=0, end=2), g.ints(width * size), axis=0)
+            shape = g.op("Concat", g.size(x, 0), g.ints(-1, width * size), axis=0)
             biases = [None] * conv.groups if conv.bias is None else conv.bias.detach().chunk(conv.groups)
             outputs = []
             for strand, kernel, bias in zip(g.split(plane.values, conv.groups), kernels, biases, strict=True):

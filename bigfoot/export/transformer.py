@@ -10,6 +10,7 @@ from torch import nn
 
 from bigfoot.export.conformer import ConformerWriter
 from bigfoot.models.attention import ReusedAttention, SelfAttention
+from bigfoot.models.attention_adapter import AttentionAdapter
 from bigfoot.models.conformer import ConformerLayer
 from bigfoot.models.conformer_attention import ConformerAttention
 from bigfoot.models.feed_forward import FeedForward
@@ -19,6 +20,7 @@ from bigfoot.models.relative_bias import (
     RelativePositionAttention,
     relative_buckets,
 )
+from bigfoot.models.squeezed import SqueezedEncoder
 from bigfoot.models.transformer import EncoderLayer
 
 _FAR_BELOW = 1e9
@@ -40,33 +42,53 @@ class TransformerWriter(ConformerWriter):
             lengths: (B,) real frames.
         """
         g, encoder = self.graph, self.model.speech_encoder.encoder
+        squeezed = encoder if isinstance(encoder, SqueezedEncoder) else None
+        inner_mask, inner_frames = mask, frames
+        if squeezed is not None:
+            x, inner_mask, inner_frames = self.squeeze(squeezed, x, lengths)
         if not encoder.norm_first:
             x = self.norm(encoder.layer_norm, x)
-        inner, inner_mask, inner_frames = x, mask, frames
+        inner = x
         if (reduction := encoder.time_reduction) is not None:
             inner, inner_mask, inner_frames = self.reduce(reduction, g.op("Mul", x, mask), frames, lengths)
-        # Far below any score; a row without a real frame has one size of it everywhere, and is thrown away.
         self._missing_keys: str | None = self._count_missing(inner_frames)
-        keys = self._pad_keys(inner_mask, 1, 3)
-        hidden = g.op("Mul", g.op("Sub", keys, g.constant(np.array(1.0))), g.constant(np.array(_FAR_BELOW)))
-        hidden = g.op("Unsqueeze", g.op("Transpose", hidden, perm=[0, 2, 1]), g.ints(1))  # (B, 1, 1, T)
+        hidden = self._hide_padding(inner_mask)
         self._turn, self._frames = self.rotary_turn(encoder.embed_positions, inner_frames), inner_frames
         bias = self._position_bias(inner_frames)
         bias = None if bias is None else self._pad_keys(bias, 3, 4)
         maps: dict[int, str | None] = {}
         reads_states = self.model.task_head is not None and self.model.task_head.needs_layers
         # Hidden states, the input first, for a task head that sums them.
-        self.states: list[str] = [x] if reads_states else []
+        self.states: list[str] = []
+
+        def at_full_rate(state: str) -> str:
+            if squeezed is not None:
+                return self.repeat(state, squeezed.factor, inner_mask, frames)
+            return state if reduction is None else self.restore(reduction, state, frames)
+
+        if reads_states:
+            self.states.append(x if squeezed is None else at_full_rate(x))
         for index, layer in enumerate(encoder.layers):
             if isinstance(layer, ConformerLayer):
                 inner = self._conformer_layer(layer, inner, hidden, inner_mask)
             else:
                 inner, maps[index] = self._layer(cast("EncoderLayer", layer), index, inner, hidden, bias, maps)
             if reads_states:
-                self.states.append(inner if reduction is None else self.restore(reduction, inner, frames))
+                self.states.append(at_full_rate(inner))
+        if squeezed is not None:
+            return self.upsample(squeezed.upsample, inner, inner_mask, frames)
         if reduction is not None:
             inner = self.restore(reduction, inner, frames)
         return self.norm(encoder.layer_norm, inner) if encoder.norm_first else inner
+
+    def _hide_padding(self, mask: str) -> str:
+        """What is added to scores, (B, 1, 1, T): far below any in the padding.
+
+        A row without a real frame has one size of it everywhere, and is thrown away.
+        """
+        g, keys = self.graph, self._pad_keys(mask, 1, 3)
+        hidden = g.op("Mul", g.op("Sub", keys, g.constant(np.array(1.0))), g.constant(np.array(_FAR_BELOW)))
+        return g.op("Unsqueeze", g.op("Transpose", hidden, perm=[0, 2, 1]), g.ints(1))
 
     def _count_missing(self, frames: str) -> str | None:
         """Frames up to the next multiple of ``_KEY_STEP``, (1,); None where sums may be in any order."""
@@ -111,7 +133,13 @@ class TransformerWriter(ConformerWriter):
         x = self.norm(after[0], x)
         if layer.feed_forward is not None:
             x = g.op("Add", x, self._feed_forward(layer.feed_forward, self.norm(before[1], x)))
-        return self.norm(after[1], x), own
+        return self._adapt(layer.adapter_layer, self.norm(after[1], x)), own
+
+    def _adapt(self, adapter: AttentionAdapter | None, x: str) -> str:
+        if adapter is None:
+            return x
+        inner = self.activate(self.linear(adapter.linear_1, self.norm(adapter.norm, x)), "relu")
+        return self.graph.op("Add", x, self.linear(adapter.linear_2, inner))
 
     def _conformer_layer(self, layer: ConformerLayer, x: str, hidden: str, mask: str) -> str:
         g, half = self.graph, self.graph.constant(np.array(0.5))

@@ -91,7 +91,7 @@ def dense_shape(config: BigfootConfig) -> BigfootConfig | None:
     """
     computes = config.small is not None and config.small.computes_int8
     reuses = any(source is not None for source in config.reused_maps)
-    if config.is_conformer and not config.is_huggingface_shape:
+    if (config.is_conformer or config.squeeze_factor > 1) and not config.is_huggingface_shape:
         return None
     if computes or reuses or config.time_reduction > 1 or max(config.heads_of_layers) > config.num_attention_heads:
         return None
@@ -137,8 +137,8 @@ def _write_out_weights(model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
 
 
 def _check_expressible(config: BigfootConfig) -> None:
-    if config.is_conformer and not config.is_huggingface_shape:
-        raise ModelError(f"the conformer layers of this {config.family} cannot be written out; keep the bigfoot format")
+    if (config.is_conformer or config.squeeze_factor > 1) and not config.is_huggingface_shape:
+        raise ModelError(f"the layers of this {config.family} cannot be written out; keep the bigfoot format")
     if any(source is not None for source in config.reused_maps):
         reuse = f"attention_reuse {config.attention_reuse}"
         raise ModelError(f"{reuse}: another layer's maps cannot be written out as queries and keys")

@@ -332,6 +332,8 @@ def _beyond_fairseq(config: BigfootConfig) -> list[str]:
     beyond = beyond_huggingface(config)
     if config.layer_norm_eps != 1e-5:
         beyond.append(f"layer_norm_eps {config.layer_norm_eps}")
+    if config.adapter_attn_dim is not None:
+        beyond.append(f"adapters of layers (adapter_attn_dim {config.adapter_attn_dim})")
     if not config.feat_proj_layer_norm:
         beyond.append("features that are projected without a norm (feat_proj_layer_norm)")
     return beyond

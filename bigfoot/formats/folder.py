@@ -16,6 +16,7 @@ import torch
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.checkpoint import TENSOR_SUFFIXES, find_checkpoint
+from bigfoot.formats.choices import Choices
 from bigfoot.formats.code import write_code
 from bigfoot.formats.huggingface import fetch_folder
 from bigfoot.formats.registry import FORMATS, find_format, read_config_file
@@ -67,13 +68,14 @@ class LoadedModel:
         return None if tokenizer.fits(rows) else f"its vocabulary ({tokenizer.describe()}) is not its head's of {rows}"
 
 
-def resolve_model(name: str | Path) -> Path:
+def resolve_model(name: str | Path, language: str | None = None) -> Path:
     """Find a model: a folder or file of any format, a Hugging Face id, a bundle of torchaudio's, or ``tiny_teacher``.
 
     Args:
         name: such as ``runs/demo/finetune/model``, ``checkpoint_best.pt``, ``facebook/wav2vec2-base-960h``, a place in
             the cloud (``s3://bucket/model``),
             ``torchaudio:WAV2VEC2_ASR_BASE_960H``; ``tiny_teacher`` ships with bigfoot.
+        language: of a model with several; of a Hugging Face id its weights are fetched too.
 
     Returns:
         The folder or file; of a bundle, its name.
@@ -91,7 +93,7 @@ def resolve_model(name: str | Path) -> Path:
             raise ModelError(f"{name}: no such file")
         if Path(name).is_file():
             return Path(name)
-    return fetch_folder(str(name))
+    return fetch_folder(str(name), language)
 
 
 @dataclass(frozen=True)
@@ -109,11 +111,12 @@ class ModelOutline:
     path: Path
 
 
-def outline_model(name: str | Path) -> ModelOutline:
+def outline_model(name: str | Path, *, language: str | None = None) -> ModelOutline:
     """Read a model's shape and processor; without its weights, where it lies in a folder with a ``config.json``.
 
     Args:
         name: see ``resolve_model``.
+        language: one of a model's several (MMS).
 
     Raises:
         ModelError: there is nothing readable or supported.
@@ -122,14 +125,15 @@ def outline_model(name: str | Path) -> ModelOutline:
         >>> outline_model("tiny_teacher").config.num_hidden_layers
         12
     """
-    path = resolve_model(name)
+    path, choices = resolve_model(name, language), Choices(language=language)
     kind = find_format(path)
-    if kind.read_config is not None:
-        config = kind.read_config(path)
+    choices.refuse_others(kind.takes, path, kind.name)
+    if kind.read_outline is not None:
+        config, processor = kind.read_outline(path, choices)
         if config.lora is not None:
             config = reshape_config(config, lora=None)
-        return ModelOutline(config, load_processor(path, config.vocab_size if config.ctc_head else None), path)
-    model, processor = kind.load(path, None)
+        return ModelOutline(config, processor, path)
+    model, processor = kind.load(path, choices)
     return ModelOutline(model.config, processor, path)
 
 
@@ -143,14 +147,16 @@ def load_config(path: str | Path) -> BigfootConfig:
 
 
 def load_model(
-    name: str | Path, *, dictionary: str | Path | None = None, config: str | Path | None = None, merge: bool = True
-) -> LoadedModel:
+    name: str | Path, *, dictionary: str | Path | None = None, config: str | Path | None = None,
+    language: str | None = None, merge: bool = True,
+) -> LoadedModel:  # fmt: skip
     """Load a model of any format: a bigfoot or Hugging Face folder, a file of fairseq's or torchaudio's.
 
     Args:
         name: see ``resolve_model``.
         dictionary: fairseq's ``dict.ltr.txt``, where it does not lie beside the checkpoint.
         config: for a state dict (``.pt``), which has no shape: a ``config.json`` or a model of the same shape.
+        language: one of a model's several (MMS): its head, its vocabulary and its adapters are the model's.
         merge: add low-rank adapters that its folder keeps to the weights.
 
     Returns:
@@ -163,13 +169,13 @@ def load_model(
         >>> load_model("tiny_teacher").model.config.num_hidden_layers
         12
     """
-    path = resolve_model(name)
+    path, choices = resolve_model(name, language), Choices(None if dictionary is None else Path(dictionary), language)
     if config is not None:
+        choices.refuse_others(frozenset({"dictionary"}), path, "state dict's")
         return _load_with_config(path, config)
     kind = find_format(path)
-    if dictionary is not None and not kind.takes_dictionary:
-        raise ModelError(f"{path}: the {kind.name} format has its own vocabulary; leave the dictionary out")
-    model, processor = kind.load(path, None if dictionary is None else Path(dictionary))
+    choices.refuse_others(kind.takes, path, kind.name)
+    model, processor = kind.load(path, choices)
     if merge and model.config.lora is not None:
         model = with_merged_adapters(model)
     loaded = LoadedModel(model, processor, _read_history(path), path)

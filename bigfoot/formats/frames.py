@@ -9,7 +9,8 @@ from torch import Tensor
 from transformers import AutoConfig, WhisperConfig
 
 from bigfoot.errors import ModelError
-from bigfoot.formats.huggingface import read_weights
+from bigfoot.formats.choices import Choices
+from bigfoot.formats.weight_files import read_weights
 from bigfoot.models.configuration import build_config
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.finite import find_non_finite
@@ -58,7 +59,7 @@ def is_whisper(path: Path) -> bool:
     return path.is_dir() and file.exists() and read_json(file).get("model_type") == "whisper"
 
 
-def load_whisper(folder: Path, _dictionary: Path | None) -> tuple[BigfootForCTC, Processor]:
+def load_whisper(folder: Path, _: Choices) -> tuple[BigfootForCTC, Processor]:
     """Load the encoder of a Whisper model, and the settings of its feature extractor.
 
     Args:

@@ -13,19 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoConfig
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.dense import advise_format
+from bigfoot.formats.family_names import family_state, to_own_names
+from bigfoot.formats.languages import ADAPTER_FILES, find_language_file, is_of_language, read_language
 from bigfoot.formats.tensor_names import rename_to_current
-from bigfoot.formats.torch_file import read_state_dict
+from bigfoot.formats.weight_files import read_weights
 from bigfoot.models.configuration import BigfootConfig, build_config
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.finite import find_non_finite
 from bigfoot.models.notices import warn_once
+from bigfoot.models.reshape import reshape_config
 from bigfoot.models.shape import FAMILY_PREFIXES
 from bigfoot.models.shape_checks import beyond_huggingface
 from bigfoot.progress import show_work
@@ -65,10 +67,10 @@ FAMILIES = {
     "unispeech": Family("UniSpeech"),
     "unispeech-sat": Family("UniSpeechSat"),
     "wav2vec2-conformer": Family("Wav2Vec2Conformer", _CONFORMER | {"positional_conv": "unused"}),
+    "sew": Family("SEW", {"do_stable_layer_norm": False}),
     "wav2vec2-bert": Family("Wav2Vec2Bert", _CONFORMER | _LOG_MEL | _CAUSAL, has_log_mel=True),
 }
-_POINTER = b"version https://git-lfs"
-_MAX_HEADER = 2 * 2**20
+_LEFT_OUT = {"sew-d": "its attention is DeBERTa's, with two products of content and position more; sew is read"}
 _MOST_FAULTS = 40
 _CONFIG_FIELDS = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
@@ -80,15 +82,16 @@ _CONFIG_FIELDS = (
     "bos_token_id", "eos_token_id", "num_buckets", "max_bucket_distance", "conv_pos_kernel_size",
     "conv_pos_batch_norm", "feat_proj_layer_norm", "position_embeddings_type", "rotary_embedding_base",
     "max_source_positions", "left_max_position_embeddings", "right_max_position_embeddings",
-    "conv_depthwise_kernel_size", "conformer_conv_dropout",
+    "conv_depthwise_kernel_size", "conformer_conv_dropout", "squeeze_factor", "adapter_attn_dim",
 )  # fmt: skip
 
 
-def fetch_folder(name: str) -> Path:
+def fetch_folder(name: str, language: str | None = None) -> Path:
     """Turn a folder or a Hugging Face id into a folder on this machine.
 
     Args:
         name: a folder, of the cloud too, or ``owner/model`` on the hub.
+        language: of several; the weights of the others are not fetched.
 
     Returns:
         The folder; for an id, the hub's cache, and of the cloud, ours.
@@ -110,16 +113,20 @@ def fetch_folder(name: str) -> Path:
     try:
         wanted = ["*.json", "*.safetensors", "*.txt", "pytorch_model*.bin"]
         with show_work(f"fetching {name}"):
-            return Path(snapshot_download(name, allow_patterns=wanted))
+            folder = snapshot_download(name, allow_patterns=wanted, ignore_patterns=["adapter.*"])
+            if language is not None:
+                folder = snapshot_download(name, allow_patterns=[each.format(language) for each in ADAPTER_FILES])
+            return Path(folder)
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise ModelError(f"{name} is no folder here, and could not be fetched from the hub: {error}") from error
 
 
-def read_config(folder: Path) -> BigfootConfig:
+def read_config(folder: Path, language: str | None = None) -> BigfootConfig:
     """Read a Hugging Face ``config.json`` as ours.
 
     Args:
         folder: model folder.
+        language: of ``find_language``, whose head has rows of its own.
 
     Returns:
         The same shape.
@@ -127,7 +134,7 @@ def read_config(folder: Path) -> BigfootConfig:
     Raises:
         ModelError: another family, or a shape that the encoder has no counterpart for.
     """
-    return config_of(read_json(folder / "config.json"), folder)
+    return _with_rows(config_of(read_json(folder / "config.json"), folder), _language_weights(folder, language))
 
 
 def config_of(raw: Mapping[str, Any], folder: Path) -> BigfootConfig:
@@ -145,21 +152,37 @@ def config_of(raw: Mapping[str, Any], folder: Path) -> BigfootConfig:
     """
     family = str(raw.get("model_type"))
     if family not in FAMILIES:
+        why = f" ({_LEFT_OUT[family]})" if family in _LEFT_OUT else ""
         known = ", ".join(FAMILIES)
-        raise ModelError(f"{folder}: model_type {quote(family)} is not supported; known: {known}, bigfoot")
-    for key in ("add_adapter", "adapter_attn_dim"):
-        if raw.get(key):
-            raise ModelError(f"{folder}: {key} in its config: adapters are not supported")
+        raise ModelError(f"{folder}: model_type {quote(family)} is not supported{why}; known: {known}, bigfoot")
+    _refuse_adapters(raw, family, folder)
     named = raw.get("architectures") or ["ForCTC"]
     # transformers leaves out of the file what equals the family's defaults, hence those, not ours.
     given = {key: raw.get(key, default) for key, default in _family_defaults(family).items()}
     ctc_head = str(named[0] if isinstance(named, list) else named).endswith("ForCTC")
     fields = {"family": family, "ctc_head": ctc_head, **given, **FAMILIES[family].granted}
+    if not fields.get("do_stable_layer_norm"):
+        # Their classes build adapters only where norms come first.
+        fields["adapter_attn_dim"] = None
     if FAMILIES[family].has_log_mel:
         fields |= _filter_banks(raw, folder)
+    convs = fields["conv_dim"]
+    if family == "sew" and isinstance(convs, list | tuple) and [*convs[-1:]] == [fields["hidden_size"]]:
+        fields["feature_projection"] = "none"
     if fields["vocab_size"] is None:
         del fields["vocab_size"]  # Of an encoder without a head.
     return build_config(fields, folder / "config.json")
+
+
+def _refuse_adapters(raw: Mapping[str, Any], family: str, folder: Path) -> None:
+    if raw.get("add_adapter"):
+        layers = raw.get("num_adapter_layers", "several")
+        raise ModelError(
+            f"{folder}: add_adapter in its config: {quote(layers)} convolutions behind the encoder "
+            "(num_adapter_layers) leave fewer frames than there are hidden states, and are not supported"
+        )
+    if raw.get("adapter_attn_dim") and family != "wav2vec2":
+        raise ModelError(f"{folder}: adapter_attn_dim in its config: adapters of layers are read of wav2vec2 alone")
 
 
 def _filter_banks(raw: Mapping[str, Any], folder: Path) -> dict[str, int]:
@@ -197,74 +220,6 @@ def family_fields(config: BigfootConfig) -> dict[str, Any]:
     ours = config.to_dict()
     fields = {key: ours[key] for key in _family_defaults(config.family)}
     return fields if config.has_convolutions else fields | {"feature_projection_input_dim": config.feature_size}
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """Find the files that hold a folder's weights, of each the first kind that is there: many folders hold two.
-
-    Returns:
-        ``model.safetensors`` or its shards, else ``pytorch_model.bin`` or its shards; empty where there are none.
-
-    Raises:
-        ModelError: an index of shards cannot be read.
-    """
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        if (folder / name).is_file():
-            return [folder / name]
-        index = folder / f"{name}.index.json"
-        if index.is_file():
-            shards = read_json(index).get("weight_map")
-            if not isinstance(shards, dict) or not shards:
-                raise ModelError(f"{index} has no weight_map; the file is damaged")
-            outside = [shard for shard in shards.values() if not isinstance(shard, str) or Path(shard).name != shard]
-            if outside:
-                raise ModelError(f"{index} names {str(outside[0])[:100]!r}, which is no file of its folder")
-            return [folder / shard for shard in sorted(set(shards.values()))]
-    return []
-
-
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Read all tensors of a folder: safetensors or PyTorch files, sharded or not, without running their code.
-
-    Raises:
-        ModelError: there are none, or they cannot be read.
-    """
-    files = weight_files(folder)
-    if not files:
-        raise ModelError(f"{folder}: no model.safetensors or pytorch_model.bin in it")
-    tensors: dict[str, Tensor] = {}
-    for file in files:
-        tensors |= read_safetensors(file) if file.suffix == ".safetensors" else read_state_dict(file)
-    return tensors
-
-
-def read_safetensors(file: Path) -> dict[str, Tensor]:
-    """Read all tensors of a safetensors file.
-
-    Raises:
-        ModelError: it cannot be read.
-    """
-    try:
-        _check_header(file)
-        return load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{file}: its weights cannot be read: {error}") from error
-
-
-def _check_header(file: Path) -> None:
-    """What a header costs is bounded by its length: it is parsed once, from the front to the back."""
-    if not file.is_file():
-        raise ModelError(f"{file} cannot be read: there is no such file")
-    with file.open("rb") as opened:
-        start = opened.read(len(_POINTER))
-    if start == _POINTER:
-        raise ModelError(
-            f"{file} cannot be read: it is the pointer that git-lfs leaves in the place of a large file; "
-            "fetch the file itself: git lfs pull"
-        )
-    length = int.from_bytes(start[:8], "little")
-    if length > _MAX_HEADER:
-        raise ModelError(f"{file} cannot be read: it claims a header of {length} bytes; of a model it has thousands")
 
 
 def load_state(model: BigfootForCTC, tensors: dict[str, Tensor], source: str) -> None:
@@ -337,11 +292,12 @@ def _holds_values(tensor: Tensor) -> bool:
     return tensor.is_floating_point() or tensor.dtype == torch.int64
 
 
-def load_huggingface(folder: Path) -> BigfootForCTC:
+def load_huggingface(folder: Path, language: str | None = None) -> BigfootForCTC:
     """Load a Hugging Face folder exactly, with its CTC head if it has one; a pre-training head is dropped and named.
 
     Args:
         folder: with ``config.json`` and weights.
+        language: of ``find_language``: its head and adapters take the place of those in the folder's weights.
 
     Returns:
         The model in fp32 and eval mode.
@@ -349,7 +305,21 @@ def load_huggingface(folder: Path) -> BigfootForCTC:
     Raises:
         ModelError: unsupported, unreadable, or weights that do not fit.
     """
-    return build_from_weights(read_config(folder), read_weights(folder), str(folder))
+    config, own = read_config(folder), _language_weights(folder, language)
+    weights = read_weights(folder)
+    if own:
+        weights = {name: tensor for name, tensor in weights.items() if not is_of_language(name)} | own
+    return build_from_weights(_with_rows(config, own), weights, str(folder))
+
+
+def _language_weights(folder: Path, language: str | None) -> dict[str, Tensor]:
+    file = None if language is None else find_language_file(folder, language)
+    return {} if file is None else read_language(file)
+
+
+def _with_rows(config: BigfootConfig, own: Mapping[str, Tensor]) -> BigfootConfig:
+    head = own.get("lm_head.weight")
+    return config if head is None or head.ndim != 2 else reshape_config(config, vocab_size=len(head))
 
 
 def build_from_weights(config: BigfootConfig, weights: dict[str, Tensor], source: str) -> BigfootForCTC:
@@ -378,7 +348,7 @@ def build_from_weights(config: BigfootConfig, weights: dict[str, Tensor], source
         config.mask_time_prob = config.mask_feature_prob = 0.0
     elif config.mask_time_prob == config.mask_feature_prob == 0:
         tensors.pop(f"{prefix}.masked_spec_embed")
-    return fill_model(config, tensors, source)
+    return fill_model(config, to_own_names(tensors, config), source)
 
 
 def save_huggingface(model: BigfootForCTC, folder: Path) -> None:
@@ -402,5 +372,5 @@ def save_huggingface(model: BigfootForCTC, folder: Path) -> None:
     head = FAMILIES[family].stem + ("ForCTC" if model.head is not None else "Model")
     config |= {"model_type": family, "architectures": [head], "layerdrop": 0.0, "dtype": "float32"}
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {name: tensor.contiguous() for name, tensor in family_state(model).items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})

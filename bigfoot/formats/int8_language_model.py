@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 from bigfoot.errors import ModelError
-from bigfoot.formats.huggingface import read_safetensors
+from bigfoot.formats.weight_files import read_safetensors
 from bigfoot.models.finite import find_non_finite
 from bigfoot.models.small_weights import SCALE, matches, quantize_weight
 from bigfoot.text.json_files import read_json_if_there, write_json

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from bigfoot.errors import ModelError
-from bigfoot.formats.huggingface import fetch_folder, read_weights
+from bigfoot.formats.huggingface import fetch_folder
+from bigfoot.formats.weight_files import read_weights
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.decoders.pretrained import PretrainedDecoder
 from bigfoot.models.decoders.shape import DecoderShape

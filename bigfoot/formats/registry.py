@@ -11,19 +11,21 @@ from safetensors import SafetensorError
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.checkpoint import CHECKPOINT_SUFFIXES, TENSOR_SUFFIXES, find_checkpoint
+from bigfoot.formats.choices import Choices
 from bigfoot.formats.fairseq import is_fairseq, load_fairseq, save_fairseq
+from bigfoot.formats.fairseq2 import is_fairseq2, load_fairseq2, save_fairseq2
 from bigfoot.formats.frames import is_whisper, load_whisper, refuse_to_save
 from bigfoot.formats.huggingface import (
     config_of,
     fill_model,
     load_huggingface,
     read_config,
-    read_weights,
     save_huggingface,
-    weight_files,
 )
+from bigfoot.formats.languages import find_language
 from bigfoot.formats.state_dict import read_state, refuse_without_shape, whose_names
 from bigfoot.formats.torchaudio import BUNDLE_PREFIX, load_bundle, load_torchaudio, save_torchaudio
+from bigfoot.formats.weight_files import read_weights, weight_files
 from bigfoot.formats.with_config import build_with_config
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
@@ -39,20 +41,20 @@ class Format:
     Args:
         name: as ``bigfoot convert --to`` has it.
         recognizes: whether what lies at a path is of this format.
-        load: reads model and processor from a path, with the dictionary file where one was named.
+        load: reads model and processor from a path, with what was chosen of it.
         save: fills a folder with a model and its processor.
-        read_config: reads the shape alone from a path; None where that takes reading the weights.
-        takes_dictionary: whether a dictionary file can be named.
+        read_outline: reads shape and processor from a path; None where that takes reading the weights.
+        takes: names of the ``Choices`` that it has.
         caveat: what is to be known of a model in this format, a sentence; None where there is nothing.
         leaves_out: ends of the names of tensors that the format has no place for and no output needs.
     """
 
     name: str
     recognizes: Callable[[Path], bool]
-    load: Callable[[Path, Path | None], tuple[BigfootForCTC, Processor]]
+    load: Callable[[Path, Choices], tuple[BigfootForCTC, Processor]]
     save: Callable[[BigfootForCTC, Processor, Path], None]
-    read_config: Callable[[Path], BigfootConfig] | None = None
-    takes_dictionary: bool = False
+    read_outline: Callable[[Path, Choices], tuple[BigfootConfig, Processor]] | None = None
+    takes: frozenset[str] = frozenset()
     caveat: Callable[[BigfootForCTC], str | None] = lambda _: None
     leaves_out: tuple[str, ...] = ()
 
@@ -129,11 +131,16 @@ def _native_config(raw: dict[str, Any], file: Path) -> BigfootConfig:
     return config
 
 
-def _load_native(folder: Path, _dictionary: Path | None) -> tuple[BigfootForCTC, Processor]:
+def _load_native(folder: Path, _: Choices) -> tuple[BigfootForCTC, Processor]:
     config = _read_native_config(folder)
     tensors = BigfootForCTC.restore_weights(config, read_weights(folder), str(folder))
     model = fill_model(config, tensors, str(folder))
     return model, load_processor(folder, _head_size(model))
+
+
+def _outline_native(folder: Path, _: Choices) -> tuple[BigfootConfig, Processor]:
+    config = _read_native_config(folder)
+    return config, load_processor(folder, config.vocab_size if config.ctc_head else None)
 
 
 def _save_native(model: BigfootForCTC, processor: Processor, folder: Path) -> None:
@@ -150,9 +157,16 @@ def _is_huggingface(path: Path) -> bool:
     return _model_type(path) is not None
 
 
-def _load_huggingface(folder: Path, _dictionary: Path | None) -> tuple[BigfootForCTC, Processor]:
-    model = load_huggingface(folder)
-    return model, load_processor(folder, _head_size(model))
+def _load_huggingface(folder: Path, choices: Choices) -> tuple[BigfootForCTC, Processor]:
+    language = find_language(folder, choices.language)
+    model = load_huggingface(folder, language)
+    return model, load_processor(folder, _head_size(model), language)
+
+
+def _outline_huggingface(folder: Path, choices: Choices) -> tuple[BigfootConfig, Processor]:
+    language = find_language(folder, choices.language)
+    config = read_config(folder, language)
+    return config, load_processor(folder, config.vocab_size if config.ctc_head else None, language)
 
 
 def _head_size(model: BigfootForCTC) -> int | None:
@@ -189,15 +203,27 @@ def _filter_banks(config: BigfootConfig) -> FilterBanks | None:
     return None if config.has_convolutions else FilterBanks(config.num_mel_bins, config.mel_stride)
 
 
+def _load_fairseq(path: Path, choices: Choices) -> tuple[BigfootForCTC, Processor]:
+    return load_fairseq(path, choices.dictionary)
+
+
 def _save_fairseq(model: BigfootForCTC, processor: Processor, folder: Path) -> None:
     save_fairseq(model, processor, folder)
+
+
+def _load_fairseq2(path: Path, choices: Choices) -> tuple[BigfootForCTC, Processor]:
+    return load_fairseq2(path, choices.dictionary)
+
+
+def _save_fairseq2(model: BigfootForCTC, processor: Processor, folder: Path) -> None:
+    save_fairseq2(model, processor, folder)
 
 
 def _is_torchaudio(path: Path) -> bool:
     return str(path).startswith(BUNDLE_PREFIX) or find_checkpoint(path) is not None
 
 
-def _load_torchaudio(path: Path, _dictionary: Path | None) -> tuple[BigfootForCTC, Processor]:
+def _load_torchaudio(path: Path, _: Choices) -> tuple[BigfootForCTC, Processor]:
     if str(path).startswith(BUNDLE_PREFIX):
         return load_bundle(str(path))
     file = find_checkpoint(path)
@@ -235,12 +261,19 @@ _READ_ALONE = (Format("whisper", is_whisper, load_whisper, refuse_to_save),)
 FORMATS = {
     format.name: format
     for format in (
-        Format("bigfoot", _is_native, _load_native, _save_native, read_config=_read_native_config),
+        Format("bigfoot", _is_native, _load_native, _save_native, read_outline=_outline_native),
         Format(
             "huggingface", _is_huggingface, _load_huggingface, _save_huggingface,
-            read_config=read_config, caveat=_padding_caveat,
+            read_outline=_outline_huggingface, caveat=_padding_caveat, takes=frozenset({"language"}),
         ),
-        Format("fairseq", is_fairseq, load_fairseq, _save_fairseq, caveat=_padding_caveat, takes_dictionary=True),
+        Format(
+            "fairseq", is_fairseq, _load_fairseq, _save_fairseq,
+            caveat=_padding_caveat, takes=frozenset({"dictionary"}),
+        ),
+        Format(
+            "fairseq2", is_fairseq2, _load_fairseq2, _save_fairseq2,
+            caveat=_padding_caveat, takes=frozenset({"dictionary"}),
+        ),
         Format(
             "torchaudio", _is_torchaudio, _load_torchaudio, _save_torchaudio,
             caveat=_padding_caveat, leaves_out=("masked_spec_embed",),

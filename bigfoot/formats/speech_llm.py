@@ -16,8 +16,9 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.folder import LoadedModel, load_model, write_model
-from bigfoot.formats.huggingface import fetch_folder, read_safetensors
+from bigfoot.formats.huggingface import fetch_folder
 from bigfoot.formats.int8_language_model import Int8Weights, is_int8, load_int8, read_int8, save_int8
+from bigfoot.formats.weight_files import read_safetensors
 from bigfoot.models.finite import find_non_finite
 from bigfoot.models.notices import warn_once
 from bigfoot.models.speech_llm.adapters import AdapterShape

@@ -14,13 +14,13 @@ from typing import Literal
 from torch import Tensor
 
 from bigfoot.errors import ModelError
-from bigfoot.formats.huggingface import read_safetensors
 from bigfoot.formats.tensor_names import OF_A_MODEL, common_wrapper
 from bigfoot.formats.torch_file import TorchFile, open_torch_file
 from bigfoot.formats.torch_layout import StoredTensor
+from bigfoot.formats.weight_files import read_safetensors
 from bigfoot.models.notices import warn_once
 
-Names = Literal["transformers", "torchaudio", "fairseq"]
+Names = Literal["transformers", "torchaudio", "fairseq", "fairseq2"]
 
 _NESTED = ("model", "state_dict", "model_state_dict", "module", "net")
 """Under these a training checkpoint keeps its model; what else it holds is not read."""
@@ -121,6 +121,8 @@ def whose_names(names: Iterable[str]) -> Names | None:
     known = list(names)
     if any("encoder.transformer." in name for name in known):
         return "torchaudio"
+    if any("encoder_frontend." in name for name in known):
+        return "fairseq2"
     if any(".self_attn." in name or name.startswith("w2v_encoder.") for name in known):
         return "fairseq"
     if any("encoder.layers." in name and ".attention." in name for name in known):

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from bigfoot.formats.fairseq import rename_state
+from bigfoot.formats.fairseq2 import rename_fairseq2
 from bigfoot.formats.huggingface import build_from_weights, fill_model, in_fp32
 from bigfoot.formats.state_dict import whose_names
 from bigfoot.formats.torchaudio import rename_to_plain
@@ -19,7 +20,7 @@ def build_with_config(tensors: dict[str, Tensor], config: BigfootConfig, file: P
     """Build a model of a state dict's tensors.
 
     Args:
-        tensors: by the names of transformers, bigfoot, torchaudio or fairseq.
+        tensors: by the names of transformers, bigfoot, torchaudio, fairseq or fairseq2.
         config: of a model of the same shape; the head, and its size, are those of the tensors.
         file: where they come from, for messages.
 
@@ -33,6 +34,8 @@ def build_with_config(tensors: dict[str, Tensor], config: BigfootConfig, file: P
     whose = whose_names(tensors)
     if whose == "fairseq":
         tensors = rename_state(tensors, shape, file)
+    elif whose == "fairseq2":
+        tensors = rename_fairseq2(tensors, shape)
     elif whose == "torchaudio":
         plain = rename_to_plain(tensors, str(file))
         tensors = {name_in_model(name, shape): tensor for name, tensor in plain.items()}

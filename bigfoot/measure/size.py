@@ -138,7 +138,9 @@ def part_modules(model: PreTrainedModel) -> list[nn.Module]:
     base = model.base_model
     own = isinstance(model, BigfootForCTC)
     heads = [model.head, model.task_head] if own else [getattr(model, "lm_head", None)]
-    modules = [base.feature_extractor, base.feature_projection, base.encoder.pos_conv_embed, base.encoder]
+    # SEW of transformers has no projection between equal widths.
+    projection = getattr(base, "feature_projection", None) or nn.Identity()
+    modules = [base.feature_extractor, projection, base.encoder.pos_conv_embed, base.encoder]
     return [*modules, *(head for head in heads if head is not None)]
 
 

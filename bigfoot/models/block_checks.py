@@ -7,19 +7,24 @@ from collections.abc import Iterator, Mapping
 from bigfoot.models.shape import Shape
 
 _TRANSFORMER: Mapping[str, object] = {
-    "front_end": "convolutions", "block": "transformer", "positional_conv": "added", "final_norm": True,
+    "squeeze_factor": 1, "front_end": "convolutions", "block": "transformer", "positional_conv": "added",
+    "final_norm": True,
 }  # fmt: skip
 _PLAIN = {
     **_TRANSFORMER, "has_position_bias": False, "has_positional_stack": False, "conv_pos_batch_norm": False,
     "feat_proj_layer_norm": True,
 }  # fmt: skip
-_CONFORMER = _PLAIN | {"block": "conformer", "relative_size": None}
+_BARE = {"adapter_attn_dim": None}
+_CONFORMER = _PLAIN | _BARE | {"block": "conformer", "relative_size": None}
 GRANTED: Mapping[str, Mapping[str, object]] = {
-    **dict.fromkeys(("wav2vec2", "unispeech", "unispeech-sat"), _PLAIN),
-    "hubert": {**_TRANSFORMER, "has_position_bias": False, "has_positional_stack": False},
-    "wavlm": _PLAIN | {"has_position_bias": True},
-    "data2vec-audio": _PLAIN | {"has_positional_stack": True, "feat_extract_norm": "layer",
+    "wav2vec2": _PLAIN,
+    **dict.fromkeys(("unispeech", "unispeech-sat"), _PLAIN | _BARE),
+    "hubert": {**_TRANSFORMER, **_BARE, "has_position_bias": False, "has_positional_stack": False},
+    "wavlm": _PLAIN | _BARE | {"has_position_bias": True},
+    "data2vec-audio": _PLAIN | _BARE | {"has_positional_stack": True, "feat_extract_norm": "layer",
                                 "do_stable_layer_norm": False},
+    "sew": {name: value for name, value in (_PLAIN | _BARE | {"do_stable_layer_norm": False}).items()
+            if name != "squeeze_factor"},
     "wav2vec2-conformer": _CONFORMER | {"positional_conv": "unused", "conv_module_norm": "batch",
                                         "conv_module_causal": False},
     "wav2vec2-bert": _CONFORMER | {"front_end": "log-mel", "positional_conv": "none", "final_norm": False,
@@ -38,6 +43,8 @@ def block_problems(config: Shape) -> Iterator[str]:
         One sentence a problem.
     """
     yield from _front_end_problems(config)
+    if config.squeeze_factor > 1:
+        yield from _squeeze_problems(config)
     yield from _conformer_problems(config) if config.is_conformer else _transformer_problems(config)
 
 
@@ -52,6 +59,16 @@ def _front_end_problems(config: Shape) -> Iterator[str]:
         yield f"front_end log-mel has no convolutions, and so no {', '.join(named)}"
 
 
+def _squeeze_problems(config: Shape) -> Iterator[str]:
+    if config.is_conformer or config.do_stable_layer_norm or config.has_positional_stack or config.conv_pos_batch_norm:
+        yield (
+            f"squeeze_factor {config.squeeze_factor}: for the block transformer with norms last and one positional "
+            "convolution with weight norm"
+        )
+    if config.time_reduction > 1:
+        yield f"squeeze_factor {config.squeeze_factor} and time_reduction {config.time_reduction} both join frames"
+
+
 def _transformer_problems(config: Shape) -> Iterator[str]:
     named = ("position_embeddings_type", "layer_first_intermediate_sizes", "layer_conv_channels")
     if given := [name for name in named if getattr(config, name) is not None]:
@@ -61,6 +78,8 @@ def _transformer_problems(config: Shape) -> Iterator[str]:
 
 
 def _conformer_problems(config: Shape) -> Iterator[str]:
+    if config.adapter_attn_dim is not None:
+        yield "adapter_attn_dim: for the block transformer alone"
     if config.num_buckets is not None:
         yield "num_buckets: a gated position bias is for the block transformer alone"
     if any(source is not None for source in config.reused_maps):

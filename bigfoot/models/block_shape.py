@@ -19,6 +19,8 @@ class BlockShape(PreTrainedConfig):
             ``conv_stride`` are empty.
         num_mel_bins: filters of ``log-mel``.
         mel_stride: of its frames, 10 ms each, so many beside each other are one frame of the encoder.
+        squeeze_factor: frames that a mean before the first layer makes one of, 1 for none; a linear map behind the last
+            makes as many again (SEW, Wu et al., 2021). ``time_reduction`` is the same with convolutions.
         block: of ``LAYER_BLOCKS``.
         position_embeddings_type: of ``POSITIONS``; None where conformer layers know no positions.
         rotary_embedding_base: of the wave lengths of ``rotary``.
@@ -42,6 +44,7 @@ class BlockShape(PreTrainedConfig):
     front_end: str = "convolutions"
     num_mel_bins: int = 80
     mel_stride: int = 2
+    squeeze_factor: int = 1
     block: str = "transformer"
     position_embeddings_type: str | None = None
     rotary_embedding_base: int = 10000

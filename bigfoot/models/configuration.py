@@ -11,6 +11,9 @@ from bigfoot.models.shape import FAMILY_PREFIXES, Shape
 from bigfoot.models.shape_checks import beyond_huggingface, shape_problems
 from bigfoot.models.shape_fields import field_problems, read_fields
 
+RENAMED = ("sew",)
+"""Families whose tensors have names of ours in our folders, also where transformers can express the shape."""
+
 BIGFOOT_PREFIX = "bigfoot"
 """Prefix of tensors whose shape plain transformers cannot express: it then reports all of them missing."""
 
@@ -69,7 +72,8 @@ class BigfootConfig(Shape):
     @property
     def weight_prefix(self) -> str:
         """Prefix of the encoder's tensors in a checkpoint."""
-        return FAMILY_PREFIXES[self.family] if self.is_huggingface_shape else BIGFOOT_PREFIX
+        named = self.is_huggingface_shape and self.family not in RENAMED
+        return FAMILY_PREFIXES[self.family] if named else BIGFOOT_PREFIX
 
 
 def build_config(fields: Mapping[str, Any], source: object) -> BigfootConfig:

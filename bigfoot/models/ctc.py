@@ -14,6 +14,7 @@ from bigfoot.models.decoders.shape import DecoderShape
 from bigfoot.models.decoders.speech_decoder import SpeechDecoder
 from bigfoot.models.decoders.streams import Sizes, StreamInputs
 from bigfoot.models.encoder import SpeechEncoder
+from bigfoot.models.frames.source import FrameSource
 from bigfoot.models.outputs import SpeechEncoderOutput
 from bigfoot.models.padding import bring_to_front
 from bigfoot.models.pretrained import BigfootPreTrainedModel
@@ -112,6 +113,9 @@ class BigfootForCTC(BigfootPreTrainedModel):
     Args:
         config: the shape.
 
+    Attributes:
+        kept_frames: what a frozen encoder gave is taken from here in training, where that is set.
+
     Examples:
         >>> config = BigfootConfig(hidden_size=16, num_attention_heads=2, num_hidden_layers=2, intermediate_size=32,
         ...                        conv_dim=[8] * 7, num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2)
@@ -121,6 +125,7 @@ class BigfootForCTC(BigfootPreTrainedModel):
 
     def __init__(self, config: BigfootConfig) -> None:
         super().__init__(config)
+        self.kept_frames: FrameSource | None = None
         self.head_name = f"{BIGFOOT_PREFIX}_lm_head" if config.weight_prefix == BIGFOOT_PREFIX else "lm_head"
         self.add_module(config.weight_prefix, _build_encoder(config))
         self.dropout = nn.Dropout(config.final_dropout)
@@ -192,7 +197,11 @@ class BigfootForCTC(BigfootPreTrainedModel):
         if (decodes or reads_audio) and attention_mask is not None:
             # The decoder's streams read the waveform too, and their frames must be the encoder's.
             input_values, attention_mask = bring_to_front(input_values, attention_mask, self.training)
-        encoded = self.speech_encoder(input_values, attention_mask, **encoder_arguments)
+        if self.kept_frames is not None and self.kept_frames.serves(training=self.training):
+            encoded = self.kept_frames.encode(input_values, attention_mask)
+        else:
+            encoded = self.speech_encoder(input_values, attention_mask, **encoder_arguments)
+        assert encoded.last_hidden_state is not None
         logits = None if self.head is None else self.head(self.dropout(encoded.last_hidden_state))
         loss = None
         if labels is not None and logits is not None:

@@ -24,7 +24,8 @@ from bigfoot.models.outputs import SpeechEncoderOutput
 from bigfoot.models.padding import Audio, bring_to_front, join_rows
 from bigfoot.models.pretrained import BigfootPreTrainedModel, refuse_small
 from bigfoot.models.relative_bias import GatedRelativeAttention
-from bigfoot.models.transformer import EncoderLayer, TransformerEncoder
+from bigfoot.models.squeezed import build_encoder
+from bigfoot.models.transformer import EncoderLayer
 
 
 def build_prompts(config: BigfootConfig) -> nn.Parameter | None:
@@ -55,7 +56,7 @@ class SpeechEncoder(BigfootPreTrainedModel):
         self.feature_projection = FeatureProjection(config)
         masks = config.mask_time_prob > 0 or config.mask_feature_prob > 0
         self.masked_spec_embed = nn.Parameter(torch.empty(config.hidden_size).uniform_()) if masks else None
-        self.encoder = TransformerEncoder(config)
+        self.encoder = build_encoder(config)
         self.prompts = build_prompts(config)
         inject_configured_(self.encoder.layers, config.lora)
         name, owners = "feature_extractor.conv_layers.{}.conv.weight".format, enumerate(config.kernel_owners)

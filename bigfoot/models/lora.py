@@ -32,6 +32,15 @@ def lora_problems(raw: object) -> Iterator[str]:
         yield f"lora.modules {quote(names)} should list names of linear maps, such as [q_proj, v_proj]"
 
 
+def find_maps(layers: nn.ModuleList) -> set[str]:
+    """Return the names of the linear maps of layers, such as ``q_proj``.
+
+    Args:
+        layers: of an encoder.
+    """
+    return {name.rpartition(".")[2] for name, module in layers.named_modules() if isinstance(module, nn.Linear)}
+
+
 def inject_adapters_(layers: nn.ModuleList, rank: int, modules: Sequence[str]) -> None:
     """Put adapters on linear maps of layers; they start as no change.
 
@@ -48,7 +57,7 @@ def inject_adapters_(layers: nn.ModuleList, rank: int, modules: Sequence[str]) -
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise MissingExtraError("tasks", "peft") from error
-    known = {name.rpartition(".")[2] for name, module in layers.named_modules() if isinstance(module, nn.Linear)}
+    known = find_maps(layers)
     if unknown := sorted(set(modules) - known):
         there = ", ".join(sorted(known)) or "none"
         raise ModelError(f"lora_modules: no layer has a linear map {quote(unknown[0])}; there are {there}")

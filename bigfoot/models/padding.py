@@ -99,14 +99,14 @@ def join_rows(
     samples = max(given.input_values.shape[1], feature_encoder.receptive_field)
     frames = int(feature_encoder.frame_lengths(torch.tensor([samples])))
 
-    seen, reduction = frames + config.num_prompts, config.time_reduction
+    seen = frames + config.num_prompts
 
     def join(parts: Sequence[Tensor | None], frames: int, is_map: bool = False) -> Tensor | None:
         padded = []
         for part in parts:
             if part is None:
                 return None
-            missing = (-(-frames // reduction) if is_map else frames) - part.shape[-2]
+            missing = (max(1, config.frames_in_layers(frames)) if is_map else frames) - part.shape[-2]
             padded.append(nn.functional.pad(part, (0, missing if is_map else 0, 0, missing)))
         return torch.cat(padded)
 

@@ -22,9 +22,13 @@ def zero_padding(x: Tensor, frame_mask: Tensor | None) -> Tensor:
 
 
 def _same_length_conv(config: BigfootConfig, width: int) -> tuple[nn.Conv1d, int]:
-    """Return a grouped convolution over frames, and its surplus frames: one where the kernel is even."""
+    """Return a grouped convolution over frames, and its surplus frames: one where the kernel is even.
+
+    It strides over as many frames as the layers take for one.
+    """
     size, groups = config.hidden_size, config.num_conv_pos_embedding_groups
-    return nn.Conv1d(size, size, width, padding=width // 2, groups=groups), 1 - width % 2
+    stride = config.squeeze_factor
+    return nn.Conv1d(size, size, width, stride, padding=width // 2, groups=groups), 1 - width % 2
 
 
 class PositionalConv(nn.Module):

@@ -100,7 +100,7 @@ def _beyond_torch_export(config: BigfootConfig) -> str | None:
         return "WavLM's relative position bias"
     if config.is_conformer:
         return "conformer layers"
-    return "a time reduction" if config.time_reduction > 1 else None
+    return "a time reduction" if config.time_reduction > 1 or config.squeeze_factor > 1 else None
 
 
 def read_program(file: Path | bytes) -> tuple[Program, dict[str, str]]:

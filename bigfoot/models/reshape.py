@@ -141,6 +141,31 @@ def with_new_head(
     return renewed.eval()
 
 
+def with_rows(model: BigfootForCTC, rows: Sequence[int], blank_id: int) -> BigfootForCTC:
+    """Build a model with some rows of its CTC head.
+
+    Args:
+        model: with a CTC head and no decoder; left as it is.
+        rows: that stay, in their new order.
+        blank_id: token of the blank among them.
+
+    Returns:
+        The new model in eval mode.
+
+    Examples:
+        >>> from bigfoot.formats.folder import load_model
+        >>> with_rows(load_model("tiny_teacher").model, [0, 5, 6], 0).head.out_features
+        3
+    """
+    shape = reshape_config(model.config, vocab_size=len(rows), pad_token_id=blank_id)
+    trimmed, kept = BigfootForCTC(shape), torch.tensor(rows)
+    load_plain_state(trimmed, {
+        name: tensor[kept.to(tensor.device)] if name.startswith("head.") else tensor
+        for name, tensor in plain_state(model).items()
+    })  # fmt: skip
+    return trimmed.eval()
+
+
 def without_head(model: BigfootForCTC) -> BigfootForCTC:
     """Build a model with the same encoder alone: no CTC head, no decoder, no task head.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
+
+from torch import Tensor
 
 from bigfoot.models.block_shape import BlockShape
 from bigfoot.models.small_weights import SmallWeights
@@ -13,12 +15,15 @@ MEL_WINDOW, MEL_HOP = 400, 160
 FAMILY_PREFIXES = {
     "wav2vec2": "wav2vec2", "hubert": "hubert", "wavlm": "wavlm", "data2vec-audio": "data2vec_audio",
     "unispeech": "unispeech", "unispeech-sat": "unispeech_sat", "wav2vec2-conformer": "wav2vec2_conformer",
-    "wav2vec2-bert": "wav2vec2_bert",
+    "wav2vec2-bert": "wav2vec2_bert", "sew": "sew",
 }  # fmt: skip
 """Families by their model_type in transformers, with the prefix of the encoder's tensors there."""
 
 LINEARS = ("q_proj", "k_proj", "v_proj", "out_proj", "intermediate_dense", "output_dense")
 """Linear maps of a layer that can have a low rank: of its attention, then of its feed-forward blocks."""
+
+
+_Count = TypeVar("_Count", int, Tensor)
 
 
 class Shape(BlockShape):
@@ -54,6 +59,7 @@ class Shape(BlockShape):
             (data2vec); None for a single one that is ``num_conv_pos_embeddings`` wide.
         conv_pos_batch_norm: a batch norm before the positional convolution in place of weight norm (some HuBERTs).
         feat_proj_layer_norm: whether features are normalized before they are projected (not in some HuBERTs).
+        adapter_attn_dim: width of an adapter behind the blocks of every layer (MMS); None where there are none.
         ctc_head: whether there is a linear CTC head over ``vocab_size`` tokens.
         decoder: fields of ``DecoderShape`` of a decoder beside it; None where there is none.
         task: fields of ``TaskShape`` of a task head beside it; None where there is none.
@@ -106,6 +112,7 @@ class Shape(BlockShape):
     feature_projection: str = "linear"
     feat_proj_layer_norm: bool = True
     do_stable_layer_norm: bool = False
+    adapter_attn_dim: int | None = None
     apply_spec_augment: bool = True
     mask_time_prob: float | int = 0.05
     mask_time_length: int = 10
@@ -189,6 +196,20 @@ class Shape(BlockShape):
     def ranks_of_layers(self) -> list[dict[str, int]]:
         """For each layer, ranks of its linear maps by name."""
         return self.layer_ranks or [{} for _ in range(self.num_hidden_layers)]
+
+    def frames_in_layers(self, frames: _Count) -> _Count:
+        """Return how many frames the layers see of so many real ones.
+
+        Args:
+            frames: of an utterance, or of each.
+
+        Examples:
+            >>> Shape(time_reduction=2).frames_in_layers(5), Shape(squeeze_factor=2).frames_in_layers(5)
+            (3, 2)
+        """
+        if self.squeeze_factor > 1:
+            return frames // self.squeeze_factor
+        return -(-frames // self.time_reduction)
 
     @property
     def is_conformer(self) -> bool:

@@ -12,6 +12,15 @@ from bigfoot.models.shape_fields import RULES, field_problems
 _MOST_WEIGHTS = 10**10
 
 
+def expected_projection(config: Shape) -> str:
+    """Return the feature projection that the family's own class has: SEW has none between equal widths.
+
+    Args:
+        config: the shape.
+    """
+    return "none" if config.family == "sew" and config.feature_size == config.hidden_size else "linear"
+
+
 def beyond_huggingface(config: Shape) -> list[str]:
     """Name the parts of a shape that the family's own transformers class cannot express.
 
@@ -40,7 +49,7 @@ def beyond_huggingface(config: Shape) -> list[str]:
         parts.append(f"layer_ranks of layers {[i for i, ranks in enumerate(config.ranks_of_layers) if ranks]}")
     if config.time_reduction != 1:
         parts.append(f"time_reduction {config.time_reduction}")
-    if config.feature_projection != "linear":
+    if config.feature_projection != expected_projection(config):
         parts.append(f"feature_projection {config.feature_projection!r}")
     if config.has_position_bias and any(heads != sorted(heads) for heads in config.position_heads_of_layers):
         parts.append(f"position heads {config.position_heads_of_layers}")
@@ -92,6 +101,8 @@ def _part_problems(config: Shape) -> Iterator[str]:
         yield f"{groups} positional groups do not divide hidden_size {config.hidden_size}"
     if config.has_positional_stack and config.conv_pos_batch_norm:
         yield "conv_pos_batch_norm is for a single positional convolution, conv_pos_kernel_size for several"
+    if config.adapter_attn_dim is not None and not config.do_stable_layer_norm:
+        yield "adapter_attn_dim is for layers whose norms come first (do_stable_layer_norm)"
     yield from list(_layer_length_problems(config)) or _layer_problems(config)
     if config.decoder is not None and not config.ctc_head:
         yield "decoder: its tokens are numbered by the CTC head, and there is none"
@@ -157,7 +168,8 @@ def _count_weights(config: Shape) -> int:
     layers += 3 * sum(config.conv_channels_of_layers)
     convs = sum(channels_in * channels * width for channels_in, channels, width in shapes)
     reduction = 2 * config.hidden_size * config.time_reduction if config.time_reduction > 1 else 0
-    return convs + config.hidden_size * (layers + positions + reduction + config.vocab_size)
+    adapters = 2 * config.num_hidden_layers * (config.adapter_attn_dim or 0)
+    return convs + config.hidden_size * (layers + adapters + positions + reduction + config.vocab_size)
 
 
 def _sharing_problems(config: Shape) -> Iterator[str]:

@@ -102,14 +102,14 @@ RULES: Mapping[str, Rule] = {
     "family": OneOf(tuple(FAMILY_PREFIXES)),
     "vocab_size": Whole(most=MOST_TOKENS),
     "num_hidden_layers": Whole(most=MOST_LAYERS),
-    "time_reduction": Whole(most=64),
+    **dict.fromkeys(("time_reduction", "squeeze_factor"), Whole(most=64)),
     "num_prompts": Whole(least=0, most=10_000),
     **dict.fromkeys(
         ("hidden_size", "num_attention_heads", "intermediate_size", "num_conv_pos_embeddings",
          "num_conv_pos_embedding_groups", "max_bucket_distance", "mask_time_length", "mask_feature_length"),
         Whole(),
     ),
-    **dict.fromkeys(("num_buckets", "conv_pos_kernel_size"), Whole(optional=True)),
+    **dict.fromkeys(("num_buckets", "conv_pos_kernel_size", "adapter_attn_dim"), Whole(optional=True)),
     **dict.fromkeys(("mask_time_min_masks", "mask_feature_min_masks"), Whole(least=0)),
     **dict.fromkeys(
         ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout",

@@ -7,6 +7,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from bigfoot.models.attention import ReusedAttention, SelfAttention, attention_key_mask
+from bigfoot.models.attention_adapter import AttentionAdapter
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.conformer import ConformerLayer
 from bigfoot.models.conformer_positions import RotaryPositions
@@ -63,6 +64,9 @@ class EncoderLayer(nn.Module):
         self.layer_norm = self._build_norm(config, self.attention is not None)
         self.feed_forward = FeedForward(config, width) if width else None
         self.final_layer_norm = self._build_norm(config, self.feed_forward is not None)
+        self.adapter_layer: AttentionAdapter | None = None
+        if config.adapter_attn_dim is not None:
+            self.adapter_layer = AttentionAdapter(config.hidden_size, config.adapter_attn_dim)
         factor_linears_(self, ranks_by_path(config, index))
 
     def _build_norm(self, config: BigfootConfig, has_block: bool) -> nn.LayerNorm | None:
@@ -106,7 +110,8 @@ class EncoderLayer(nn.Module):
         x = x if after[0] is None else after[0](x)
         if self.feed_forward is not None:
             x = x + self.feed_forward(x if before[1] is None else before[1](x))
-        return x if after[1] is None else after[1](x), weights
+        x = x if after[1] is None else after[1](x)
+        return x if self.adapter_layer is None else x + self.adapter_layer(x), weights
 
 
 def build_layer(config: BigfootConfig, index: int) -> EncoderLayer | ConformerLayer:

@@ -95,7 +95,8 @@ def run_turn(turn: Turn, before: StepResult, context: Context) -> StepResult:
         Its result.
     """
     folder, step = context.run_dir / turn.label, turn.step
-    settings = [step.name, turn.control, to_dict(step.section(context.config))]
+    section = to_dict(step.section(context.config))
+    settings = [step.name, turn.control, {key: value for key, value in section.items() if key not in step.unread}]
     own = {"its settings": settings, "the model that it starts from": before.fingerprint}
     inputs = {what: fingerprint(value) for what, value in {**own, **step.depends_on(context)}.items()}
     done = read_facts(folder, inputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 from bigfoot.storage.digests import digest_file
@@ -30,16 +31,17 @@ def fingerprint(*parts: object) -> str:
 _OF_A_MODEL = (".json", ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".txt", ".model")
 
 
-def fingerprint_files(folder: Path) -> str:
+def fingerprint_files(folder: Path, leave_out: Collection[Path] = ()) -> str:
     """Compute the digest of a model folder's files; for a single file, of it and of the files that describe it.
 
     Args:
         folder: of ``resolve_model``. For a bundle, which has no path, the digest is of its name.
+        leave_out: files of it that do not count.
     """
     found = [] if folder.exists() else [(str(folder), "")]
     beside = [folder, *folder.parent.glob("*.json"), *folder.parent.glob("*.txt")] if folder.is_file() else []
     for path in sorted({*beside, *folder.glob("*")}):
-        if path.is_file() and path.suffix in _OF_A_MODEL:
+        if path.is_file() and path.suffix in _OF_A_MODEL and path not in leave_out:
             found.append((path.name, digest_file(path)))
     return fingerprint(found)
 

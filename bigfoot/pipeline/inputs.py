@@ -19,6 +19,7 @@ from bigfoot.pipeline.facts import log_skipped
 from bigfoot.pipeline.fingerprints import fingerprint
 from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.steps.step import get_step
+from bigfoot.pipeline.vocabulary import characters_of_file
 from bigfoot.storage.digests import FileDigests, is_plain_file
 from bigfoot.storage.state import forget_state, refuse_file, refuse_folder, write_whole
 from bigfoot.text.tokenizers import Processor
@@ -77,7 +78,7 @@ def needs_same_data(one: Config, other: Config) -> bool:
         False
     """
     ours, theirs = ((corpus_settings(each), each.seed, _allows_new_characters(each)) for each in (one, other))
-    return ours == theirs and one.teacher.path == other.teacher.path
+    return ours == theirs and one.teacher == other.teacher
 
 
 def _allows_new_characters(config: Config) -> bool:
@@ -98,7 +99,8 @@ def find_characters(config: Config, processor: Processor) -> list[str] | None:
     tokenizer = processor.tokenizer
     if tokenizer is None or tokenizer.characters is None or config.trains_task or _allows_new_characters(config):
         return None
-    return sorted(tokenizer.characters)
+    kept = characters_of_file(config)
+    return sorted(tokenizer.characters if kept is None else tokenizer.characters & kept)
 
 
 def refuse_misplaced(run_dir: Path, steps: Collection[str]) -> None:
@@ -111,7 +113,7 @@ def refuse_misplaced(run_dir: Path, steps: Collection[str]) -> None:
     Raises:
         OutputError: such a file or folder exists.
     """
-    for folder in (run_dir, *(run_dir / name for name in ("data", "report", "tensorboard", *steps))):
+    for folder in (run_dir, *(run_dir / name for name in ("data", "report", "tensorboard", "teacher", *steps))):
         refuse_file(folder)
     for name in ("log.txt", "config.yaml", "data/fingerprint", f"data/{PREPARED_FILE}", "report/fingerprint"):
         refuse_folder(run_dir / name)

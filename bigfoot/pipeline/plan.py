@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from bigfoot.config import Problem
 from bigfoot.errors import BigfootError
 from bigfoot.formats.folder import ModelOutline, outline_model
+from bigfoot.formats.languages import LanguageError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.student_shape import resolve_student
@@ -71,7 +72,9 @@ def resolve_plan(config: Config) -> Plan:
         (12, 4)
     """
     try:
-        teacher = outline_model(config.teacher.path)
+        teacher = outline_model(config.teacher.path, language=config.teacher.language)
+    except LanguageError as error:
+        return Plan(config, None, None, [Problem("teacher.language", "no_language", str(error))])
     except BigfootError as error:
         return Plan(config, None, None, [Problem("teacher.path", "no_model", str(error))])
     source = teacher

@@ -108,7 +108,7 @@ def summarize_preset(path: str | Path, overrides: Sequence[str] = ()) -> PresetS
         26635840
     """
     config = apply_scale(load_config(path, overrides))
-    teacher = _find_shape(config.teacher.path)
+    teacher = _find_shape(config.teacher.path, config.teacher.language)
     source = teacher if config.student.path is None else _find_shape(config.student.path)
     with torch.device("meta"):
         model = BigfootForCTC(final_shape(config, source)).eval()
@@ -120,9 +120,9 @@ def summarize_preset(path: str | Path, overrides: Sequence[str] = ()) -> PresetS
     return PresetSummary(student, parts, published, printed, target, config.published.about)
 
 
-def _find_shape(path: str) -> BigfootConfig:
+def _find_shape(path: str, language: str | None = None) -> BigfootConfig:
     known = _KNOWN_TEACHERS.get(path)
-    return outline_model(path).config if known is None else BigfootConfig(**known)
+    return outline_model(path, language=language).config if known is None else BigfootConfig(**known)
 
 
 def _pruned_size(config: Config, num_params: int) -> int | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bigfoot.config import Problem
 from bigfoot.errors import ConfigError
@@ -16,6 +17,7 @@ from bigfoot.storage.inventory import Inventory
 from bigfoot.storage.ownership import OWN_OR_EDITED
 from bigfoot.storage.places import is_remote
 from bigfoot.storage.remote import mirrored
+from bigfoot.tasks.folds import PooledScore, score_folds
 
 _FILE = "repeats.json"
 
@@ -29,12 +31,14 @@ class RepeatedRun:
         seed: the configured one.
         split: key of the settings of its split.
         by: how that splits now.
+        frames: key of the folder of frames that all runs share; empty where there is none, or it is configured.
     """
 
     run_dir: str
     seed: int
     split: str
     by: str
+    frames: str = ""
 
 
 def plan_repeats(seeds: str, folds: int, base: RepeatedRun) -> Iterator[tuple[str, list[str]]]:
@@ -65,6 +69,8 @@ def plan_repeats(seeds: str, folds: int, base: RepeatedRun) -> Iterator[tuple[st
         for fold in range(folds) if folds else [None]:
             name = f"seed{seed}" + ("" if fold is None else f"-fold{fold}")
             changes = [f"seed={seed}", f"run_dir={Path(base.run_dir) / name}"]
+            if base.frames:
+                changes.append(f"{base.frames}={Path(base.run_dir) / 'frames'}")
             if fold is not None:
                 by = [] if base.by != "given" else [f"{base.split}.by=speaker"]
                 changes += [f"{base.split}.folds={folds}", f"{base.split}.fold={fold}", *by]
@@ -104,6 +110,8 @@ def run_repeats(
 def write_repeats(reports: Mapping[str, Report | None], folder: Path) -> Path:
     """Write ``repeats.md`` and ``repeats.json``: mean and range of every model's score, over all seeds and folds.
 
+    Of folds also the score of all answers together, each by a model without its fold, and its gain on the best floor.
+
     Args:
         reports: by name of the run.
         folder: of all runs.
@@ -127,9 +135,54 @@ def write_repeats(reports: Mapping[str, Report | None], folder: Path) -> Path:
         for (split, model, metric), found in scores.items()
     ]
     text = "\n".join([f"# {folder.name}: {len(reports)} runs", "", *render_table(heads, cells), ""])
+    draws = _bootstrap(reports)
+    pooled = [(seed, score) for seed, tasks in _list_folds(reports) for score in score_folds(tasks, *draws)]
+    text += _render_pooled(pooled)
     write_whole(folder / "repeats.md", encode_text(text), may=OWN_OR_EDITED)
-    write_whole(folder / _FILE, encode_json({"repeats": entries}), may=OWN_OR_EDITED)
+    found = {"repeats": entries, "pooled": [_describe_pooled(seed, score) for seed, score in pooled]}
+    write_whole(folder / _FILE, encode_json(found), may=OWN_OR_EDITED)
     return folder / "repeats.md"
+
+
+def _list_folds(reports: Mapping[str, Report | None]) -> Iterator[tuple[str, list[list[dict[str, Any]]]]]:
+    """Yield the folds of each seed, of which all have answers: entries of test."""
+    names = [name.partition("-fold") for name in reports]
+    for seed in dict.fromkeys(seed for seed, fold, _ in names if fold):
+        folds = [report for name, report in reports.items() if name.startswith(f"{seed}-fold")]
+        tasks = [[task for task in report.tasks if "shape" in task] if report else [] for report in folds]
+        tested = [[task for task in entries if task.get("split") == "test"] for entries in tasks]
+        if all(any("answers" in task for task in entries) for entries in tested):
+            yield seed, tested
+
+
+def _bootstrap(reports: Mapping[str, Report | None]) -> tuple[int, int]:
+    """Return resamples and seed, as the reports of the runs have them."""
+    config = next(report.config for report in reports.values() if report is not None)
+    samples = config.get("bootstrap_samples") or config.get("evaluate", {}).get("bootstrap_samples", 1000)
+    return int(samples), int(config.get("seed", 0))
+
+
+def _render_pooled(pooled: Sequence[tuple[str, PooledScore]]) -> str:
+    if not pooled:
+        return ""
+    heads = ["seed", "model", "scored per", "metric", "score [95 %]", "gain on the best floor [95 %]", "number"]
+    cells = []
+    for seed, each in pooled:
+        score, value = each.score, each.score.metrics.get(each.score.metric)
+        ends = "" if score.low is None else f" [{score.low:.3f}, {score.high:.3f}]"
+        gain = "" if each.gain is None else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*each.gain)
+        shown = "n/a" if value is None else f"{value:.3f}{ends}"
+        seed, number = seed.removeprefix("seed"), str(score.num_utterances)
+        cells.append([seed, each.model, each.per, score.metric, shown, gain, number])
+    title = "## All folds together: each utterance answered by a model without its fold"
+    return "\n".join(["", title, "", *render_table(heads, cells), ""])
+
+
+def _describe_pooled(seed: str, pooled: PooledScore) -> dict[str, Any]:
+    return {
+        "seed": int(seed.removeprefix("seed")), "model": pooled.model, "per": pooled.per, **pooled.score.entry,
+        "gain": pooled.gain, "number": pooled.score.num_utterances,
+    }  # fmt: skip
 
 
 def _list_scores(report: Report) -> Iterator[tuple[tuple[str, str, str], float | None]]:

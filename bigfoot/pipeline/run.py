@@ -41,6 +41,7 @@ from bigfoot.pipeline.rows import build_rows, describe_machine
 from bigfoot.pipeline.run_folder import refuse_own_models, save_run_config, sole_run
 from bigfoot.pipeline.scale import apply_scale
 from bigfoot.pipeline.settings import Config
+from bigfoot.pipeline.teacher import load_teacher
 from bigfoot.pipeline.vouching import read_report, write_report
 from bigfoot.report.rows import Report
 from bigfoot.storage.state import forget_state
@@ -113,7 +114,7 @@ def _run(plan: Plan, until: str, config_path: str | None) -> Report | None:
         save_run_config(config, run_dir, config_path)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    teacher = load_model(config.teacher.path)
+    teacher = load_teacher(config)
     for note in describe_hot_words(config.evaluate, teacher.processor.tokenizer):
         log.info("%s", note)
     # The first process prepares the data, the others reuse it.

@@ -46,7 +46,8 @@ def apply_scale(config: Config) -> Config:
     rank = wanted.low_rank.rank
     low_rank = replace(wanted.low_rank, rank=max(1, rank * tiny.hidden_size // base.hidden_size) if rank else 0)
     student = replace(wanted, path=None, shape=shape, low_rank=low_rank)
-    return replace(config, scale="full", teacher=replace(config.teacher, path=TINY_TEACHER), student=student)
+    teacher = replace(config.teacher, path=TINY_TEACHER, language=None)
+    return replace(config, scale="full", teacher=teacher, student=student)
 
 
 def _scale_shape(given: dict[str, Any], tiny: BigfootConfig, base: BigfootConfig) -> dict[str, Any]:

@@ -38,6 +38,8 @@ class TeacherConfig:
 
     path: str = "tiny_teacher"
     """A bigfoot folder, a Hugging Face folder or id, or ``tiny_teacher``, which ships with bigfoot."""
+    language: str | None = None
+    """One of the languages of a teacher that has several (MMS), such as ``eng``; the run keeps that one alone."""
 
 
 @dataclass

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from bigfoot.compress import ConvGroups, ConvOrder, ConvSharing, DecoderDepth, Depth, Narrow, Reshape
+from bigfoot.compress import (
+    ConvGroups,
+    ConvOrder,
+    ConvSharing,
+    DecoderDepth,
+    Depth,
+    DropAdapters,
+    Narrow,
+    Reshape,
+)
 from bigfoot.compress.entries import check_technique, read_technique
 from bigfoot.config import Problem
 from bigfoot.pipeline.settings import Config
@@ -50,6 +59,8 @@ def shape_techniques(config: Config) -> Iterator[PlannedTechnique]:
     wanted = config.student
     fields = {name: name for name in ("num_hidden_layers", "layer_init")}
     yield PlannedTechnique(Depth(wanted.num_hidden_layers, wanted.layer_init), "num_hidden_layers", fields)
+    if wanted.adapters == "drop":
+        yield PlannedTechnique(DropAdapters(), "adapters")
     if wanted.decoder_layers is not None:
         fields = {"num_layers": "decoder_layers"}
         yield PlannedTechnique(DecoderDepth(wanted.decoder_layers), "decoder_layers", fields)

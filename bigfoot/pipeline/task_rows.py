@@ -18,6 +18,8 @@ from bigfoot.pipeline.settings import Config
 from bigfoot.report.rows import Row
 from bigfoot.tasks.answers import answer_manifest
 from bigfoot.tasks.floors import measure_floors
+from bigfoot.tasks.folds import pack_answers, pack_floors
+from bigfoot.tasks.frames import find_frames_folder, find_kept
 from bigfoot.tasks.labels import describe_unread, read_attributes
 from bigfoot.tasks.metrics import TaskScore, compare_with_floors, describe_floors, score_answers
 from bigfoot.tasks.settings import METRICS
@@ -57,7 +59,11 @@ def judge_task(row: Row, loaded: LoadedModel, manifests: dict[str, Path], config
     log.info("evaluating %s on %s", row.name, row.split)
     home = model.device
     model.to(PartialState().device)
+    task = config.train_task
+    model.kept_frames = find_kept(find_frames_folder(task, Path(config.run_dir)), model, task.frames_gb)
     answers = answer_manifest(model, manifest, loaded.processor, config.evaluate.batch_size)
+    # What follows is about the encoder itself.
+    model.kept_frames = None
     shown = show_answers(loaded, manifest, answers, config.train_task.players)
     invariance = measure_task_invariance(loaded, manifest)
     model.to(home)
@@ -70,6 +76,8 @@ def judge_task(row: Row, loaded: LoadedModel, manifests: dict[str, Path], config
         "per_class": score.per_class, "confusion": score.confusion, "shape": dataclasses.asdict(head.shape),
         "shown": shown, **score.entry,
     }  # fmt: skip
+    if config.data.split.folds:
+        entry["answers"] = pack_answers(answers)
     if score.by_speaker is not None:
         entry["by_speaker"] = score.by_speaker.entry | {"num_speakers": score.by_speaker.num_utterances}
     return [entry]
@@ -114,6 +122,8 @@ def add_floors(tasks: Sequence[dict[str, Any]], split: str, manifests: dict[str,
         samples = config.evaluate.bootstrap_samples
         scores = measure_floors(shape, manifests["train"], manifests[split], find_metric(shape, config), samples)
         here[0] |= describe_floors(scores)
+        if config.data.split.folds:
+            here[0]["floor_answers"] = pack_floors(scores)
         if "by_speaker" in here[0]:
             pooled = {name: score.by_speaker for name, score in scores.items() if score.by_speaker is not None}
             here[0]["by_speaker"] |= describe_floors(pooled)

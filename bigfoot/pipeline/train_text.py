@@ -30,6 +30,7 @@ from bigfoot.storage.ownership import OWN_OR_EDITED
 from bigfoot.storage.remote import fetch
 from bigfoot.storage.replace import replacing
 from bigfoot.storage.state import read_state, write_state
+from bigfoot.tasks.folds import pack_answers, pack_floors
 from bigfoot.tasks.labels import balanced_weights, describe_few_labels, describe_unread
 from bigfoot.tasks.metrics import compare_with_floors, describe_floors
 from bigfoot.tasks.text.examples import read_examples
@@ -228,6 +229,8 @@ def _judge(
     }  # fmt: skip
     if score.metric == RETRIEVAL:
         task["labels"] = []
+    elif config.split.folds:
+        task["answers"] = pack_answers(result.answers)
     return row, task
 
 
@@ -238,3 +241,5 @@ def _add_floors(
     """Add what the model must beat to its entry of a split."""
     scores = measure_text_floors(shape, train, judged, metric, config.bootstrap_samples)
     task |= describe_floors(scores)
+    if config.split.folds:
+        task["floor_answers"] = pack_floors(scores)

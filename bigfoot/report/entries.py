@@ -71,6 +71,15 @@ class _BySpeaker(TypedDict, total=False):
     floor_intervals: dict[str, list[_Number]] | None
 
 
+class _Answers(TypedDict):
+    """Answers to the utterances of a fold; numbers that are not known are NaN."""
+
+    ids: list[str]
+    speakers: list[str]
+    targets: list[list[float]]
+    scores: list[list[float]]
+
+
 class TaskEntry(TypedDict, total=False):
     """Of ``Report.tasks``."""
 
@@ -86,6 +95,8 @@ class TaskEntry(TypedDict, total=False):
     floors: dict[str, _Metrics] | None
     floor_intervals: dict[str, list[_Number]] | None
     by_speaker: _BySpeaker | None
+    answers: _Answers | None
+    floor_answers: dict[str, _Answers] | None
     shown: _Shown | None
 
 

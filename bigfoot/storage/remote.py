@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from bigfoot.errors import DataError, MissingExtraError, OutputError
+from bigfoot.storage.caches import is_in_cache
 from bigfoot.storage.digests import digest_file
 from bigfoot.storage.inventory import MARKER
 from bigfoot.storage.lock import locked
@@ -281,8 +282,9 @@ def _copy(source: IO[bytes], file: IO[bytes]) -> None:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Files to write back: without locks, temporary files and parts of downloads."""
+    """Files to write back: without locks, temporary files, parts of downloads and what can be computed again."""
     for path in sorted(folder.rglob("*")):
         own = path.name.startswith(".") and (".bigfoot-" in path.name or path.name.endswith(".part"))
-        if path.is_file() and not path.is_symlink() and not own and not path.name.endswith("-lock"):
+        own = own or path.name.endswith("-lock") or is_in_cache(path, folder)
+        if path.is_file() and not path.is_symlink() and not own:
             yield path

@@ -28,7 +28,8 @@ def digest_inputs(config: Config, model: str) -> str:
         16 hexadecimal digits; ``""`` where the corpus has changed since, or something is gone.
     """
     try:
-        characters = find_characters(config, outline_model(config.teacher.path).processor)
+        teacher = outline_model(config.teacher.path, language=config.teacher.language)
+        characters = find_characters(config, teacher.processor)
         data = find_unchanged(config, Path(config.run_dir), characters)
         if data is None:
             return ""

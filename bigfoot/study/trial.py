@@ -23,6 +23,7 @@ from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.run import run_pipeline
 from bigfoot.pipeline.scale import apply_scale
 from bigfoot.pipeline.settings import Config, load_config
+from bigfoot.pipeline.teacher import teacher_path
 from bigfoot.report.files import write_whole
 from bigfoot.storage.ownership import OWN_OR_EDITED
 from bigfoot.storage.state import encode_state, read_state
@@ -92,7 +93,7 @@ def run_trial(config: Config, key: str, config_path: str | None = None) -> Trial
     turns = list_turns(config.steps)
     found = {turn: read_turn(turn, folder) for turn in turns}
     results = {turn: result for turn, result in found.items() if result is not None}
-    last = str(results[turns[-1]].folder) if turns else config.teacher.path
+    last = str(results[turns[-1]].folder) if turns else teacher_path(config)
     trial = replace(_judge(config, key, last, results), inputs=digest_inputs(config, last))
     write_whole(folder / RESULT, encode_state(trial), sign=RESULT, key="wer", may=OWN_OR_EDITED)
     return trial

@@ -54,11 +54,13 @@ class FloorExamples:
         features: N of them: rows of numbers, or texts.
         speakers: N.
         targets: (N, W), NaN where not known.
+        ids: N utterances by name; empty where nobody asks.
     """
 
     features: npt.NDArray[Any]
     speakers: Sequence[str]
     targets: npt.NDArray[np.float64]
+    ids: Sequence[str] = ()
 
 
 def score_floors(
@@ -85,9 +87,11 @@ def score_floors(
         "mean" if numbers else "majority": constant,
         f"{features} + {'ridge' if numbers else 'logistic regression'}": _fit(shape, fitted, judged.features, prepare),
     }
-    facts, names = task_facts(shape), [""] * len(judged.speakers)
+    facts, names = task_facts(shape), [*judged.ids] or [""] * len(judged.speakers)
     return {
-        name: score_answers(Answers(names, [*judged.speakers], judged.targets, scores, facts), metric, samples, seed)
+        name: score_answers(
+            Answers(names, [*judged.speakers], judged.targets, np.asarray(scores, float), facts), metric, samples, seed
+        )
         for name, scores in found.items()
     }
 
@@ -95,7 +99,8 @@ def score_floors(
 def _read(shape: TaskShape, manifest: Path) -> FloorExamples:
     """Read mean and standard deviation of the log-mel energies of each utterance; of the first piece of a long one."""
     fbank, last = Fbank(_BANDS, WINDOW, HOP), None
-    rows, speakers, labels = list[npt.NDArray[np.float32]](), list[str](), list[Mapping[str, str]]()
+    rows, labels = list[npt.NDArray[np.float32]](), list[Mapping[str, str]]()
+    ids, speakers = list[str](), list[str]()
     for item in iterate_utterances(manifest, longest=_LONGEST):
         if item.id == last:
             continue
@@ -103,9 +108,10 @@ def _read(shape: TaskShape, manifest: Path) -> FloorExamples:
         energies = fbank(torch.from_numpy(np.asarray(item.samples))[None])[0]
         energies = energies if len(energies) else torch.zeros(1, _BANDS)
         rows.append(torch.cat([energies.mean(0), energies.std(0, correction=0)]).numpy())
+        ids.append(item.id)
         speakers.append(item.speaker)
         labels.append(item.attributes)
-    return FloorExamples(np.stack(rows), speakers, read_targets(shape, labels).double().numpy())
+    return FloorExamples(np.stack(rows), speakers, read_targets(shape, labels).double().numpy(), ids)
 
 
 def _frequencies(shape: TaskShape, fitted: FloorExamples) -> npt.NDArray[np.float64]:

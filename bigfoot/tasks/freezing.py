@@ -5,11 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from bigfoot.config import Problem
+from bigfoot.data.batches import Batch
+from bigfoot.distill.losses import LossSum
+from bigfoot.distill.objective import Objective
 from bigfoot.errors import ModelError
+from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.lora import find_maps
+from bigfoot.models.reshape import reshape_config
 from bigfoot.training.hooks import TrainingHook
 
 _LAYERS = re.compile(r"layers\.(\d+)(?:-(\d+))?")
@@ -36,18 +43,29 @@ def find_frozen(model: BigfootForCTC, names: Sequence[str]) -> dict[str, nn.Para
     return {name: parameter for name, parameter in model.named_parameters() if id(parameter) in chosen}
 
 
-def find_range_problems(names: Sequence[str], num_layers: int) -> Iterator[Problem]:
-    """Check layers by number before there is a model.
+def find_name_problems(names: Sequence[str], maps: Sequence[str], config: BigfootConfig) -> Iterator[Problem]:
+    """Check what is to be frozen, and what is to have adapters, before there is a model.
 
     Args:
         names: see ``find_frozen``.
-        num_layers: of the encoder.
+        maps: linear maps of the layers that are to have adapters.
+        config: shape of the model.
     """
+    with torch.device("meta"):
+        # Adapters that are there are merged when the model is loaded.
+        model = BigfootForCTC(reshape_config(config, lora=None))
+    layers = model.speech_encoder.encoder.layers
     for name in names:
-        match = _LAYERS.fullmatch(name)
-        if match and not int(match[1]) <= int(match[2] or match[1]) < num_layers:
-            message = f"{name!r} is out of the encoder's layers 0-{num_layers - 1}"
-            yield Problem("train_task.freeze", "out_of_range", message)
+        try:
+            _find_modules(model, name)
+        except ModelError as error:
+            code = "out_of_range" if _LAYERS.fullmatch(name) else "unknown_word"
+            yield Problem("train_task.freeze", code, str(error).removeprefix("freeze: "))
+    known = find_maps(layers)
+    for name in sorted(set(maps) - known):
+        there = ", ".join(sorted(known)) or "none"
+        message = f"no layer has a linear map {name!r}; there are {there}"
+        yield Problem("train_task.lora_modules", "unknown_word", message)
 
 
 def _find_modules(model: BigfootForCTC, name: str) -> list[nn.Module]:
@@ -108,6 +126,15 @@ class FrozenParts(TrainingHook):
             # a gradient, AdamW neither moves nor decays a parameter.
             for parameter in self._parameters:
                 parameter.grad = None
+
+
+class RestingEncoder(Objective):
+    """An objective whose student's encoder does not learn: it runs without dropout, as in use."""
+
+    def forward(self, batch: Batch, masks: dict[str, Tensor]) -> dict[str, LossSum]:
+        """See ``Objective``."""
+        self.student.speech_encoder.eval()
+        return super().forward(batch, masks)
 
 
 def describe_trainable(model: nn.Module, frozen: Sequence[nn.Parameter]) -> str:

@@ -39,6 +39,7 @@ class TaskScore:
         per_class: precision, recall, f1 and support by label.
         confusion: of one class or ratings: counts, the true class down, the chosen one across.
         by_speaker: score of one answer a speaker (see ``Answers.pool_speakers``); None where there is none.
+        answers: what is scored, utterances without a label too.
     """
 
     metrics: Metrics
@@ -50,6 +51,7 @@ class TaskScore:
     per_class: dict[str, Metrics] = field(default_factory=dict)
     confusion: list[list[int]] = field(default_factory=list)
     by_speaker: TaskScore | None = None
+    answers: Answers | None = field(default=None, repr=False, compare=False)
 
     @property
     def entry(self) -> dict[str, Any]:
@@ -78,7 +80,34 @@ def score_answers(answers: Answers, metric: str, samples: int, seed: int) -> Tas
     per_class, confusion = _describe_classes(known) if len(known.ids) else ({}, [])
     pooled = known.pool_speakers()
     by_speaker = None if pooled is None else score_answers(pooled, metric, samples, seed)
-    return TaskScore(metrics, metric, low, high, unit, len(known.ids), per_class, confusion, by_speaker)
+    return TaskScore(metrics, metric, low, high, unit, len(known.ids), per_class, confusion, by_speaker, answers)
+
+
+def compare_answers(
+    ours: Answers, theirs: Answers, metric: str, samples: int, seed: int
+) -> tuple[float, float, float] | None:  # fmt: skip
+    """Compare two models on the same utterances, drawn together for both.
+
+    Args:
+        ours: answers of a model.
+        theirs: answers of another to the same utterances in the same order.
+        metric: name of the one to compare.
+        samples: bootstrap resamples.
+        seed: of the resampling.
+
+    Returns:
+        How much better the first is, above 0, and its 95 % interval; None where the metric is not defined.
+    """
+    ours, theirs = ours.known(), theirs.known()
+    compute, sign = _METRICS[ours.facts.kind][metric], -1.0 if metric in LOWER_IS_BETTER else 1.0
+    units, _ = assign_units(ours.speakers)
+    if ours.ids != theirs.ids or not len(ours.ids):
+        return None
+    drawn = [np.array(_resample(each, units, compute, samples, seed)) for each in (ours, theirs)]
+    if not drawn[0].size or len(drawn[0]) != len(drawn[1]):
+        return None
+    low, high = np.quantile(sign * (drawn[0] - drawn[1]), [0.025, 0.975]).tolist()
+    return sign * (compute(ours) - compute(theirs)), low, high
 
 
 def describe_floors(scores: Mapping[str, TaskScore]) -> dict[str, Any]:

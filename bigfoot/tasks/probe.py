@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +17,11 @@ from bigfoot.models.tasks.shape import TaskShape
 from bigfoot.tasks.answers import answer_manifest, measure_loss
 from bigfoot.text.tokenizers import Processor
 
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Inverse penalties that are tried: scikit-learn's ``C``, and 1 / ``alpha`` of ridge regression."""
+SHARES = (1.0, 0.3, 0.1)
+"""What the encoder's features are scaled by beside the energies of a head that has them: where a spectrum knows more,
+many more features of the encoder would only be fitted to train."""
 LEAST_SPREAD = 0.03
 """Features that spread less are not raised to a spread of 1: that would raise the rounding of a batch with them."""
 _ABSENT = -10.0
@@ -44,20 +48,25 @@ def fit_probe_(
     head = model.task_head
     assert head is not None and isinstance(head.output, nn.Linear)
     train, dev = (answer_manifest(model, manifests[split], processor, batch_size) for split in ("train", "dev"))
-    tried: list[tuple[float, float, Floats, Floats]] = []
-    for strength in STRENGTHS:
-        weight, bias = fit_linear(head.shape, train.pooled, train.targets, strength, balanced=balanced)
+    tried: list[tuple[float, float, float, Floats, Floats]] = []
+    shares = (1.0,) if head.energies is None else SHARES
+    for share, strength in itertools.product(shares, STRENGTHS):
+        scales = np.full(train.pooled.shape[1], share)
+        scales[head.pooling.output_size :] = 1.0
+        weight, bias = fit_linear(head.shape, train.pooled, train.targets, strength, balanced=balanced, scales=scales)
         loss = measure_loss(replace(dev, logits=dev.pooled @ weight.T + bias))
-        tried.append((np.inf if loss is None else loss, strength, weight, bias))
-    loss, strength, weight, bias = min(tried, key=lambda each: each[0])
+        tried.append((np.inf if loss is None else loss, strength, share, weight, bias))
+    loss, strength, share, weight, bias = min(tried, key=lambda each: each[0])
     head.output.weight.copy_(torch.from_numpy(weight))
     head.output.bias.copy_(torch.from_numpy(bias))
-    return f"the head starts from a linear probe of inverse penalty {strength:g}, dev loss {loss:.4f}"
+    beside = "" if head.energies is None else f", the encoder's features scaled by {share:g}"
+    return f"the head starts from a linear probe of inverse penalty {strength:g}{beside}, dev loss {loss:.4f}"
 
 
 def fit_linear(
-    shape: TaskShape, features: Floats, targets: Floats, strength: float, *, balanced: bool = False
-) -> tuple[Floats, Floats]:
+    shape: TaskShape, features: Floats, targets: Floats, strength: float, *, balanced: bool = False,
+    scales: Floats | None = None,
+) -> tuple[Floats, Floats]:  # fmt: skip
     """Fit a linear model that gives a head's logits.
 
     Args:
@@ -66,6 +75,7 @@ def fit_linear(
         targets: (N, W), NaN where not known.
         strength: inverse penalty, on features of unit variance.
         balanced: whether classes weigh alike.
+        scales: (P,), of the features after they are brought to unit variance; None for 1.
 
     Returns:
         (K, P) weights and (K,) biases.
@@ -79,7 +89,7 @@ def fit_linear(
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler().fit(features)
-    scaler.scale_ = np.maximum(scaler.scale_, LEAST_SPREAD)
+    scaler.scale_ = np.maximum(scaler.scale_, LEAST_SPREAD) / (1.0 if scales is None else scales)
     rows = scaler.transform(features)
     if shape.kind == "single_label":
         known = ~np.isnan(targets[:, 0])

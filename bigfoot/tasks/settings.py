@@ -54,6 +54,9 @@ class HeadConfig:
     fbank: int = not_negative(0)
     """Bands of log-mel energies whose mean and standard deviation stand beside the pooled frames, such as 40: the
     spectrum of a voice, which the encoder's group norm takes away. 0 for none."""
+    fbank_window: int = above_zero(400)
+    """Samples of the windows that these are computed in: 400 are 25 ms; in 1024, which are 64 ms, the harmonics of a
+    voice stand apart, and 80 bands show its pitch."""
     init: str = one_of("random", "probe")
     """``probe`` starts from the linear model of the pooled vectors that scikit-learn fits on train, its penalty chosen
     by the loss on dev (Kumar et al., 2022); without ``hidden_sizes``, and not with the link ``coral``."""
@@ -95,6 +98,13 @@ class TrainTaskConfig(TrainConfig):
     the name of any module below the encoder."""
     unfreeze_at: int | None = not_negative(None)
     """Step from which all of it learns; null for never."""
+    frames_gb: float = not_negative(10.0)
+    """Most gigabytes on disk for the frames of an encoder that is frozen from the first to the last step: they are
+    computed once, for all epochs, seeds and folds, unless masks, crops or noise change them (spec_augment,
+    data.crop_seconds, data.augment). 0 keeps none."""
+    frames_folder: str | None = None
+    """Where they are kept, for several runs; null for ``frames`` in the folder of the run, or of all seeds and folds.
+    It may be removed at any time."""
     lora_rank: int = not_negative(0)
     """Rank of low-rank adapters on the encoder, which learn in its place. 0 for none."""
     lora_modules: list[str] = field(default_factory=lambda: ["q_proj", "v_proj"])
@@ -146,6 +156,9 @@ class TrainTaskConfig(TrainConfig):
         shared = self.kind == "ordinal" and self.head.link == "coral"
         if self.head.init == "probe" and (self.head.hidden_sizes or shared):
             yield Problem("head.init", "not_linear", "a probe is linear; leave out hidden_sizes and the link coral")
+        if not 2 <= self.head.fbank_window <= 2**13:
+            message = f"expected 2 to 8192 samples, got {self.head.fbank_window}"
+            yield Problem("head.fbank_window", "out_of_range", message)
         if self.sampling == "balanced" and self.kind not in ("single_label", "ordinal"):
             yield Problem("sampling", "not_read", f"{self.kind} has no one class an utterance; leave it out")
         if self.lora_rank and importlib.util.find_spec("peft") is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -150,6 +150,21 @@ class CharTokenizer(Tokenizer):
         if missing := sorted(set(wanted) - set(other.vocabulary)):
             raise ValueError(f"the other vocabulary has no {', '.join(map(repr, missing))}")
         return [other._ids[token] for token in wanted]
+
+    def keep_characters(self, characters: Iterable[str]) -> CharTokenizer:
+        """Return the vocabulary of fewer characters; the blank, the space and the unknown token stay.
+
+        Args:
+            characters: those that are to stay; others than the vocabulary's are passed over.
+
+        Examples:
+            >>> CharTokenizer(("<pad>", "<s>", "|", "A", "B", "C")).keep_characters("CAB?C A").vocabulary
+            ('<pad>', '|', 'A', 'B', 'C')
+        """
+        kept = {self._ids_by_character[each] for each in characters if each in self._ids_by_character}
+        named = (self.blank_token, self.word_delimiter, self.unknown_token)
+        kept |= {self._ids[token] for token in named if token in self._ids}
+        return replace(self, vocabulary=tuple(self.vocabulary[index] for index in sorted(kept)), silent=())
 
     def unknown_characters(self, text: str) -> set[str]:
         """Return the characters of a text that are out of vocabulary.

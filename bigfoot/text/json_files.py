@@ -46,11 +46,12 @@ def parse_json(text: str) -> Any:  # noqa: ANN401 - whatever it holds
     return loaded
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
     """Read a JSON object.
 
     Args:
         path: the file.
+        most: bytes that it may have.
 
     Raises:
         ModelError: missing, not a JSON object, or larger than such files are.
@@ -65,9 +66,9 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path} cannot be read: there is no such file")
     try:
         with path.open("rb") as file:
-            raw = file.read(MAX_JSON_BYTES + 1)
-        if len(raw) > MAX_JSON_BYTES:
-            raise ModelError(f"{path} has more than {MAX_JSON_BYTES} bytes, where a model's settings have thousands")
+            raw = file.read(most + 1)
+        if len(raw) > most:
+            raise ModelError(f"{path} has more than {most} bytes, where a model's settings have thousands")
         loaded = parse_json(raw.decode("utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read: {error}; it is no JSON, damaged or half copied") from error
@@ -76,13 +77,17 @@ def read_json(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def read_json_if_there(path: Path) -> dict[str, Any]:
+def read_json_if_there(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
     """Read a JSON object; an absent file is an empty one.
+
+    Args:
+        path: the file.
+        most: see ``read_json``.
 
     Raises:
         ModelError: as of ``read_json``.
     """
-    return read_json(path) if path.is_file() else {}
+    return read_json(path, most) if path.is_file() else {}
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

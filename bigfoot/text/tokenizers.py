@@ -62,7 +62,7 @@ class Processor:
     decoder_tokenizer: Tokenizer | None = None
 
 
-def load_processor(folder: str | Path, head_size: int | None = None) -> Processor:
+def load_processor(folder: str | Path, head_size: int | None = None, language: str | None = None) -> Processor:
     """Read the Hugging Face files of a model folder, old layout or new.
 
     Args:
@@ -70,6 +70,7 @@ def load_processor(folder: str | Path, head_size: int | None = None) -> Processo
             ``preprocessor_config.json`` or ``processor_config.json``; whichever of them exist. Tokenizers other than
             of characters have ``bigfoot_tokenizer.json``.
         head_size: rows of the CTC head, where it is known; see ``load_vocabulary``.
+        language: of several; see there.
 
     Returns:
         The processor; without a vocabulary its tokenizer is None, and what no file sets has its default.
@@ -84,7 +85,7 @@ def load_processor(folder: str | Path, head_size: int | None = None) -> Processo
         raise ModelError(f"{folder}: in {_EXTRACTOR_FILES}, {'; '.join(problems)}")
     takes_samples = settings.get("feature_extractor_type") != FILTER_BANKS
     return Processor(
-        tokenizer=load_tokenizer(folder) or load_vocabulary(folder, head_size),
+        tokenizer=load_tokenizer(folder) or load_vocabulary(folder, head_size, language),
         do_normalize=takes_samples and bool(given.get("do_normalize", True)),
         sample_rate=given.get("sampling_rate", SAMPLE_RATE),
         return_attention_mask=bool(given.get("return_attention_mask", False)),

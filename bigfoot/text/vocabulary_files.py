@@ -22,7 +22,10 @@ from bigfoot.text.tokenizer import name_unused
 
 CHARACTERS, PHONES = "Wav2Vec2CTCTokenizer", "Wav2Vec2PhonemeCTCTokenizer"
 _CHARACTER_CLASSES = (CHARACTERS, "Wav2Vec2Tokenizer")
+VOCABULARY_FILE = "vocab.json"
 _HIGHEST_ID = 1_000_000
+MAX_VOCABULARY_BYTES = 16 * 2**20
+"""A file with a vocabulary for each of a thousand languages has some millions."""
 _ADDITIONAL = ("additional_special_tokens", "extra_special_tokens")
 
 log = logging.getLogger("bigfoot")
@@ -36,13 +39,32 @@ class _Vocabulary:
     silent: tuple[str, ...] = field(default=())
 
 
-def load_vocabulary(folder: Path, head_size: int | None = None) -> CharTokenizer | PhoneTokenizer | None:
+def _read_file(folder: Path) -> dict[str, Any]:
+    return read_json_if_there(folder / VOCABULARY_FILE, MAX_VOCABULARY_BYTES)
+
+
+def list_vocabularies(folder: Path) -> list[str]:
+    """List the languages of a ``vocab.json`` that holds one vocabulary a language; empty where it holds just one.
+
+    Args:
+        folder: with the file; it may be absent.
+
+    Raises:
+        ModelError: the file is not JSON.
+    """
+    return sorted(name for name, value in _read_file(folder).items() if isinstance(value, dict))
+
+
+def load_vocabulary(
+    folder: Path, head_size: int | None = None, language: str | None = None
+) -> CharTokenizer | PhoneTokenizer | None:
     """Read the vocabulary of a folder.
 
     Args:
         folder: with ``vocab.json`` and its settings.
         head_size: rows of the CTC head, where it is known: tokens that were added behind the vocabulary and have no
             row there are left out, since no model can write them.
+        language: of several that the file has a vocabulary for each of.
 
     Returns:
         The tokenizer; None without a vocabulary, or for a class of tokenizers that bigfoot does not have.
@@ -50,14 +72,16 @@ def load_vocabulary(folder: Path, head_size: int | None = None) -> CharTokenizer
     Raises:
         ModelError: a file is not JSON, or the vocabulary is not one flat list of tokens.
     """
-    path = folder / "vocab.json"
-    vocab = read_json_if_there(path)
+    path, vocab = folder / VOCABULARY_FILE, _read_file(folder)
+    if language is not None and isinstance(vocab.get(language), dict):
+        vocab = vocab[language]
     if not vocab:
         return None
     if any(isinstance(value, dict) for value in vocab.values()):
+        shown = ", ".join(quote(name) for name in sorted(vocab)[:5])
         raise ModelError(
-            f"{path}: one vocabulary a language ({', '.join(sorted(vocab)[:5])}, ...); "
-            "save the one language's vocabulary as a flat {token: id} there"
+            f"{path}: one vocabulary a language ({shown}, ...); bake one in first: bigfoot convert {folder} OUT "
+            "--language LANG"
         )
     settings = read_json_if_there(folder / "special_tokens_map.json")
     settings |= read_json_if_there(folder / "tokenizer_config.json")

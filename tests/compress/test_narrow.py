@@ -17,7 +17,7 @@ from bigfoot.pipeline.student_shape import resolve_student
 from tests.codes import codes, refusing
 from tests.refusals import names
 
-NORMS = ["base", "large-lv60"]
+NORMS = ["base", "large-lv60", "mms"]
 
 
 @pytest.fixture

@@ -51,7 +51,9 @@ def silence_inputs_(conv, dropped):
 
 
 def without_weight_norm(conv):
-    plain = nn.Conv1d(conv.in_channels, conv.out_channels, conv.kernel_size, padding=conv.padding, groups=conv.groups)
+    plain = nn.Conv1d(
+        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, padding=conv.padding, groups=conv.groups
+    )
     plain.weight.copy_(conv.weight)
     plain.bias.copy_(conv.bias)
     return plain
@@ -95,6 +97,10 @@ def zeroed(model, keep_indices):
             keep_norms_(convs[index], keep)
         else:
             keep_norms_(encoder.encoder, keep)
+            if model.config.squeeze_factor > 1:
+                spread = encoder.encoder.upsample.projection
+                for parameter in (spread.weight, spread.bias):
+                    parameter.unflatten(0, (-1, 24))[:, sorted(set(range(24)) - set(keep))] = 0
             for module in list(encoder.encoder.pos_conv_embed.modules()):
                 if isinstance(getattr(module, "conv", None), nn.Conv1d):
                     module.conv = without_weight_norm(module.conv)

@@ -55,6 +55,22 @@ def test_every_speaker_is_in_test_of_one_fold(rows, folds, seed):
     assert set(tested.values()) == {1} and len(tested) == len(utterances)
 
 
+def test_no_value_of_a_label_is_in_two_splits():
+    rows = [(f"s{n % 3}", "abcdef"[n % 6] if n % 7 else "") for n in range(42)]
+    splits = make_splits(listed(rows), SplitConfig(by="label", label="label"), seed=1)
+    values = [{item.labels["label"] for item in items if item.labels} for items in splits.values()]
+    assert set(splits) == {"train", "dev", "test"} and sum(map(len, values)) == len(set.union(*values)) == 6
+    assert sum(map(len, splits.values())) == 42
+
+
+@pytest.mark.parametrize(("config", "codes"), [
+    (SplitConfig(by="label"), ["missing"]), (SplitConfig(by="speaker", label="digit"), ["not_read"]),
+    (SplitConfig(by="label", label="digit"), []),
+])  # fmt: skip
+def test_the_label_is_named_where_it_splits(config, codes):
+    assert [problem.code for problem in config.find_problems()] == codes
+
+
 def test_known_split():
     """Digests decide, which are the same on every machine."""
     items = [SplitItem(f"{who}{n}", who) for who in "abcdefgh" for n in range(5)]

@@ -89,7 +89,9 @@ def test_columns_and_labels_that_are_not_there(folder, tmp_path):
     assert [p.key for p in find_problems(config_of(folder, table, columns={"wave": "file"}))] == ["columns"]
     config = config_of(folder, table)
     config.split.stratify = "age"
-    assert [p.key for p in find_problems(config)] == ["split.stratify"]
+    assert [p.code for p in find_problems(config)] == ["unknown_word", "not_read"]
+    config.split.by = "speaker"
+    assert [(p.key, p.code) for p in find_problems(config)] == [("split.stratify", "unknown_word")]
 
 
 def test_a_table_is_split_by_speaker(folder, tmp_path):

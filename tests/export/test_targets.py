@@ -25,7 +25,7 @@ from tests.refusals import names, refused
 
 BUILD = {"openvino": build_openvino, "torch-export": build_torch_export}
 SAMPLES = (1600, 16_000, 7000, 90_001, 3200)
-UNRECORDED = {"shared": "a time reduction"}
+UNRECORDED = dict.fromkeys(("shared", "sew"), "a time reduction")
 UNRECORDED |= dict.fromkeys(("wavlm", "wavlm-large", "pruned", "one-head"), "position bias")
 UNRECORDED |= dict.fromkeys(("conformer", "conformer-rotary", "w2v-bert"), "conformer layers")
 RECORDED = {"hubert-batch-norm": ("grouped", "reused"), "data2vec": ("grouped-layer-norm",)}
@@ -58,7 +58,7 @@ def test_openvino_answers_as_pytorch_in_every_family(family, build_model, proces
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "family",
-    ["hubert-batch-norm", "data2vec", "wavlm", "wavlm-large", "conformer", "w2v-bert"],
+    ["hubert-batch-norm", "data2vec", "wavlm", "wavlm-large", "conformer", "w2v-bert", "sew"],
 )
 def test_a_program_answers_as_pytorch_in_families_that_change_it(family, build_model, processor):
     changes = dict(change for shape in RECORDED.get(family, ()) for change in SHAPES[shape][1].items())

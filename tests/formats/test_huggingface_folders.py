@@ -8,7 +8,8 @@ from safetensors.torch import load_file, save_file
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.folder import load_model, save_model
-from bigfoot.formats.huggingface import fetch_folder, save_huggingface, weight_files
+from bigfoot.formats.huggingface import fetch_folder, save_huggingface
+from bigfoot.formats.weight_files import weight_files
 from bigfoot.text.tokenizers import load_processor
 from tests.conftest import inputs_of
 from tests.refusals import names, refused
@@ -176,11 +177,12 @@ def test_masks_switched_off_need_no_mask_vector(build_huggingface, folder, tmp_p
     ("change", "named"),
     [
         ({"model_type": "seamless_m4t"}, ("seamless_m4t", "wav2vec2", "data2vec-audio")),
-        ({"model_type": "wav2vec2-conformer"}, ("wav2vec2-conformer",)),
+        ({"model_type": "wav2vec2-conformer"}, ("wav2vec2_conformer.encoder.layers.0.attention.k_proj.bias",)),
+        ({"model_type": "sew-d"}, ("sew-d",)),
         ({"model_type": "wavlm"}, ("wavlm.encoder.layers.0.attention.rel_attn_embed.weight",)),
         ({"model_type": None}, ("None",)),
-        ({"add_adapter": True}, ("add_adapter",)),
-        ({"adapter_attn_dim": 16}, ("adapter_attn_dim",)),
+        ({"add_adapter": True, "num_adapter_layers": 2}, ("add_adapter", "num_adapter_layers", "2")),
+        ({"model_type": "hubert", "adapter_attn_dim": 16}, ("adapter_attn_dim",)),
         ({"num_attention_heads": 5}, ("5", "hidden_size", "24")),
         ({"conv_kernel": [3, 3]}, ("7", "2")),
         ({"hidden_size": "wide"}, ("wide", "hidden_size")),

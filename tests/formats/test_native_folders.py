@@ -33,6 +33,7 @@ FAMILIES = {
     "wavlm-large": "WavLMForCTC",
     "data2vec": "Data2VecAudioForCTC",
     "unispeech": "UniSpeechForCTC",
+    "conformer": "Wav2Vec2ConformerForCTC",
 }
 OWN_POSITIONS = {
     "wavlm heads": (

@@ -69,11 +69,14 @@ def test_names_that_mean_nothing(name, task_model):
         find_frozen(task_model(), [name])
 
 
-def test_layers_out_of_range_are_found_before_there_is_a_model(small_config, tmp_path):
+def test_names_are_checked_before_there_is_a_model(small_config, tmp_path):
     config = small_config(tmp_path, "steps=[train_task]", "data.transcripts=none", "data.labels=[sex]",
-                          "train_task.column=sex", "train_task.freeze=[layers.0-3,layers.4,encoder]")  # fmt: skip
-    (problem,) = find_problems(resolve_plan(config))
-    assert (problem.key, problem.code) == ("train_task.freeze", "out_of_range")
+                          "train_task.column=sex", "train_task.freeze=[layers.0-3,layers.4,encoder,encoder.pos_conv]",
+                          "train_task.lora_rank=2", "train_task.lora_modules=[q_proj,query]")  # fmt: skip
+    assert [(problem.key, problem.code) for problem in find_problems(resolve_plan(config))] == [
+        ("train_task.freeze", "out_of_range"), ("train_task.freeze", "unknown_word"),
+        ("train_task.lora_modules", "unknown_word"),
+    ]  # fmt: skip
 
 
 def test_what_learns_is_counted(task_model):

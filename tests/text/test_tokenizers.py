@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from bigfoot.errors import ModelError
 from bigfoot.text.tokenizers import CharTokenizer, Processor, build_char_tokenizer, load_processor, save_processor
+from bigfoot.text.vocabulary_files import MAX_VOCABULARY_BYTES
 from tests.refusals import refused
 
 ENGLISH = build_char_tokenizer(["THE QUICK BROWN FOX JUMPS OVER THE LAZY DOG'S"])
@@ -179,7 +180,7 @@ def test_a_folder_without_files_has_defaults(tmp_path):
         ('{"A": 0}', ()),
         ('{"A": 1000000000000}', ("1000000000000",)),
         ("[" * 100_000, ("JSON",)),
-        ('{"A": "' + "A" * 2**22 + '"}', ("4194304",)),
+        ('{"A": "' + "A" * MAX_VOCABULARY_BYTES + '"}', (MAX_VOCABULARY_BYTES,)),
         ('["A"]', ("JSON",)),
     ],
 )

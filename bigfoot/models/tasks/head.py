@@ -68,7 +68,7 @@ class TaskHead(nn.Module):
         self.mixup = 0.0
         self.layer_weights = nn.Parameter(torch.zeros(num_states)) if self.needs_layers else None
         self.pooling = POOLINGS[shape.pooling](hidden_size, shape.pooling_heads)
-        self.energies = PooledEnergies(shape.fbank) if shape.fbank else None
+        self.energies = PooledEnergies(shape.fbank, shape.fbank_window) if shape.fbank else None
         beside = 0 if self.energies is None else self.energies.output_size
         sizes = [self.pooling.output_size + beside, *shape.hidden_sizes]
         layers: list[nn.Module] = []

@@ -28,6 +28,7 @@ _WIDTH = Whole(1, 2**13)
 _RULES: dict[str, Rule] = {
     "kind": OneOf(KINDS), "link": OneOf(LINKS), "pooling": OneOf(POOLING_NAMES), "layers": OneOf(LAYERS),
     "pooling_heads": Whole(1, 2**10), "dropout": Share(), "fbank": Whole(0, 2**8),
+    "fbank_window": Whole(2, 2**13),
 }  # fmt: skip
 
 
@@ -46,6 +47,7 @@ class TaskShape:
         pooling_heads: of ``attention``.
         layers: ``last`` pools the encoder's last state, ``weighted`` a sum of all by learned weights.
         fbank: bands of log-mel energies whose mean and standard deviation stand beside the pooled frames; 0 for none.
+        fbank_window: samples of their windows.
         hidden_sizes: widths of the layers between pooling and output.
         dropout: before each layer of the head, in training.
         center: ``regression``: mean of each number in training, added to the output; empty for 0.
@@ -71,6 +73,7 @@ class TaskShape:
     scale: list[float] = field(default_factory=list)
     edges: list[float] = field(default_factory=list)
     fbank: int = 0
+    fbank_window: int = 400
 
     @property
     def num_labels(self) -> int:

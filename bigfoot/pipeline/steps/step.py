@@ -34,6 +34,8 @@ class Step(ABC):
     """Whether it changes the model's shape, which is then logged."""
     trains: ClassVar[bool] = False
     """Whether it trains by optimizer steps."""
+    unread: ClassVar[tuple[str, ...]] = ()
+    """Keys of its section that change nothing in its output, such as where something is kept."""
     untrained: ClassVar[bool] = False
     """Whether its model has not been trained in its current shape."""
 

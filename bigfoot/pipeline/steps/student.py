@@ -9,11 +9,14 @@ from bigfoot.config import Problem
 from bigfoot.formats.folder import load_model
 from bigfoot.pipeline.context import Context
 from bigfoot.pipeline.facts import StepResult
+from bigfoot.pipeline.fingerprints import digest_files
 from bigfoot.pipeline.plan import Plan
 from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.steps.saving import save_step
 from bigfoot.pipeline.steps.step import Step
+from bigfoot.pipeline.steps.trimming import trim_vocabulary, vocabulary_problems
 from bigfoot.pipeline.student import build_student, draw_student, read_audio
+from bigfoot.pipeline.vocabulary import vocabulary_file
 
 
 class StudentStep(Step):
@@ -27,13 +30,16 @@ class StudentStep(Step):
         """See ``Step``."""
         if plan.models is not None:
             yield from plan.models.student_problems
+            yield from vocabulary_problems(plan.config, plan.models.source)
 
     def depends_on(self, context: Context) -> dict[str, Any]:
         """See ``Step``."""
         config = context.config
         # The seed is for new weights, which only another shape, or a control, has.
         drawn = bool(config.student.shape) or config.student.weights == "random"
-        settings = [bool(config.distill.grow_groups), config.data.batch_seconds, *([config.seed] if drawn else [])]
+        settings: list[object] = [bool(config.distill.grow_groups), config.data.batch_seconds]
+        settings += [config.seed] if drawn else []
+        settings += digest_files(vocabulary_file(config))
         return {"data": context.labels.fingerprint, "other settings": settings}
 
     def describe(self, config: Config, precision: str) -> str:
@@ -49,4 +55,7 @@ class StudentStep(Step):
         else:
             audio = read_audio(context.data.manifests["train"], loaded, context.config)
             model, result.changes = build_student(loaded.model, context.config, audio)
+        if context.config.student.vocabulary is not None:
+            model, loaded.processor, sentence = trim_vocabulary(model, loaded.processor, context)
+            result.changes.append(sentence)
         save_step(result, model, loaded)

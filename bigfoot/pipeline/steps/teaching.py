@@ -13,6 +13,7 @@ from accelerate.utils import set_seed
 from bigfoot.config import Problem
 from bigfoot.data.batches import read_transcripts
 from bigfoot.distill.cache import CacheKey, TeacherCache, write_cache
+from bigfoot.distill.folding import fold_vocabulary_
 from bigfoot.distill.loss import Targets
 from bigfoot.distill.objective import active_losses, needed_targets
 from bigfoot.distill.registry import LossesConfig, without_teacher
@@ -20,12 +21,14 @@ from bigfoot.formats.folder import LoadedModel, load_model
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.pipeline.context import Context
 from bigfoot.pipeline.facts import StepResult
-from bigfoot.pipeline.fingerprints import fingerprint_files
+from bigfoot.pipeline.fingerprints import fingerprint, fingerprint_files
 from bigfoot.pipeline.plan import Plan
 from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.steps.loss_checks import loss_problems
 from bigfoot.pipeline.steps.step import get_step
 from bigfoot.pipeline.steps.training import TrainingStep
+from bigfoot.pipeline.steps.trimming import find_kept_tokens
+from bigfoot.pipeline.teacher import teacher_path
 from bigfoot.text.tokenizers import Processor
 
 log = logging.getLogger("bigfoot")
@@ -82,10 +85,13 @@ class TaughtStep(TrainingStep):
         config, student = context.config, load_model(before.folder)
         own = without_teacher(self.losses(config)) if control else self.losses(config)
         processor = _usable_processor(student.processor, context.labels.manifests)
-        teacher = load_model(context.teacher.folder or config.teacher.path).model
+        loaded = load_model(context.teacher.folder or teacher_path(config))
+        teacher, kept = loaded.model, find_kept_tokens(student, loaded, config)
+        if kept:
+            fold_vocabulary_(teacher, kept)
         source: BigfootForCTC | TeacherCache = teacher
         if config.distill.cache is not None and not control:
-            source = _cache_teacher(teacher, student.model, own, processor, context)
+            source = _cache_teacher(teacher, student.model, own, processor, context, kept)
         # Independent of all random numbers drawn before.
         set_seed(config.seed)
         return DistillationSetup(student, own, processor, source)
@@ -102,8 +108,9 @@ def taught_losses(config: Config) -> dict[str, LossesConfig]:
 
 
 def _cache_teacher(
-    teacher: BigfootForCTC, student: BigfootForCTC, losses: LossesConfig, processor: Processor, context: Context
-) -> TeacherCache:
+    teacher: BigfootForCTC, student: BigfootForCTC, losses: LossesConfig, processor: Processor, context: Context,
+    kept: Sequence[int],
+) -> TeacherCache:  # fmt: skip
     """Cache the teacher's outputs in the first process, unless they exist, and return the cache.
 
     The outputs that any step of the run needs are written at once, since they share one folder.
@@ -116,6 +123,7 @@ def _cache_teacher(
     ])  # fmt: skip
     if state.is_main_process:
         digest = fingerprint_files(context.teacher.folder)
+        digest = fingerprint(digest, kept) if kept else digest
         corpus = context.data.audio["train"]
         key = CacheKey.of(corpus, processor, digest, needed, config.cache_dtype, config.cache_top_k)
         teacher.to(state.device)

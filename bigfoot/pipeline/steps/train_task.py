@@ -24,7 +24,15 @@ from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.plan import Plan
 from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.steps.training import TrainingStep, build_run, train_and_save
-from bigfoot.tasks.freezing import FrozenParts, OwnRates, describe_trainable, find_frozen, find_range_problems
+from bigfoot.tasks.frames import KeptFrames, find_frames_folder, find_random, is_at_rest
+from bigfoot.tasks.freezing import (
+    FrozenParts,
+    OwnRates,
+    RestingEncoder,
+    describe_trainable,
+    find_frozen,
+    find_name_problems,
+)
 from bigfoot.tasks.judge import TaskJudge
 from bigfoot.tasks.labels import balanced_weights, build_task_shape, describe_doubts, describe_unread, read_attributes
 from bigfoot.tasks.lora import AdaptedObjective, KeptAdapters, add_adapters_
@@ -39,6 +47,7 @@ class TrainTaskStep(TrainingStep):
     """Train on labels: the model's own task head, or a new one in place of CTC head and decoder."""
 
     repeats = True
+    unread = ("frames_gb", "frames_folder")
 
     def check(self, plan: Plan) -> Iterator[Problem]:
         """See ``Step``."""
@@ -49,7 +58,8 @@ class TrainTaskStep(TrainingStep):
             message = f"metrics need scikit-learn: {install_hint('tasks')}"
             yield Problem("train_task.kind", "missing_package", message)
         if plan.models is not None:
-            yield from find_range_problems(task.freeze, plan.models.student.num_hidden_layers)
+            maps = task.lora_modules if task.lora_rank else []
+            yield from find_name_problems(task.freeze, maps, plan.models.student)
         own_columns = task.kind == "regression" or not task.column
         absent = set(task.labels if own_columns else [task.column]) - set(config.data.labels)
         for name in sorted(absent):
@@ -64,7 +74,7 @@ class TrainTaskStep(TrainingStep):
         """See ``Step``."""
         config, student = context.config.train_task, load_model(before.folder)
         attributes = read_attributes(context.labels.manifests["train"])
-        _add_parts_(student, attributes, result, context)
+        is_new = _add_parts_(student, attributes, result, context)
         head = student.model.task_head
         assert head is not None
         _warn_of_labels(head, context.labels.manifests)
@@ -74,13 +84,18 @@ class TrainTaskStep(TrainingStep):
             # Independent of all random numbers drawn before.
             set_seed(context.config.seed)
             frozen += add_adapters_(student.model, config.lora_rank, config.lora_modules)
+        rests = config.unfreeze_at is None and is_at_rest(student.model.speech_encoder, frozen)
+        if rests:
+            _keep_frames_(student.model, context)
+        if is_new and config.head.init == "probe":
+            _fit_probe_(student, result, context)
         learns = describe_trainable(student.model, frozen)
         until = f" until step {config.unfreeze_at}, all of them then" if config.unfreeze_at else ""
         result.changes.append(f"train_task: {learns}{until}")
         log.info("train_task: %s%s", learns, until)
         weights = balanced_weights(head.shape, attributes) if config.class_weights == "balanced" else []
-        loss = TaskLoss(1.0, config.label_smoothing, weights)
-        objective = _build_objective(config, LossesConfig(LogitKLLoss(weight=0.0), task=loss), student.model)
+        losses = LossesConfig(LogitKLLoss(weight=0.0), task=TaskLoss(1.0, config.label_smoothing, weights))
+        objective = _build_objective(config, losses, student.model, rests=rests)
         hooks = [OwnRates(student.model), FrozenParts(frozen, config.unfreeze_at)]
         # Without a vocabulary: transcripts, if there are any, are not tokenized.
         processor = replace(student.processor, tokenizer=None, decoder_tokenizer=None)
@@ -92,23 +107,45 @@ class TrainTaskStep(TrainingStep):
 
 def _add_parts_(
     student: LoadedModel, attributes: Sequence[Mapping[str, str]], result: StepResult, context: Context
-) -> None:  # fmt: skip
-    """Give the student a head and prompts, as far as it has none yet, or is to have a new one."""
+) -> bool:  # fmt: skip
+    """Give the student a head and prompts, as far as it needs them; return whether the head is new."""
     config, seed = context.config.train_task, context.config.seed
-    if student.model.task_head is None or config.new_head:
+    is_new = student.model.task_head is None or config.new_head
+    if is_new:
         shape = build_task_shape(config, attributes)
         student.model = with_task_head(student.model, shape, seed)
         result.changes.append(f"train_task: a new head, {len(shape['labels'])} labels")
-        if config.head.init == "probe":
-            balanced, size = config.class_weights == "balanced", context.config.evaluate.batch_size
-            begin = fit_probe_(
-                student.model, context.labels.manifests, student.processor, size, balanced=balanced
-            )
-            result.changes.append(f"train_task: {begin}")
-            log.info("train_task: %s", begin)
     if config.prompts and not student.model.config.num_prompts:
         student.model = with_prompts(student.model, config.prompts, seed)
         result.changes.append(f"train_task: {config.prompts} learned frames in front of the layers' input")
+    return is_new
+
+
+def _fit_probe_(student: LoadedModel, result: StepResult, context: Context) -> None:
+    config = context.config
+    start = fit_probe_(
+        student.model, context.labels.manifests, student.processor, config.evaluate.batch_size,
+        balanced=config.train_task.class_weights == "balanced",
+    )  # fmt: skip
+    result.changes.append(f"train_task: {start}")
+    log.info("train_task: %s", start)
+
+
+def _keep_frames_(model: BigfootForCTC, context: Context) -> None:
+    """Let a model whose encoder does not learn take its frames from a folder."""
+    config: TrainTaskConfig = context.config.train_task
+    assert model.task_head is not None
+    if not config.frames_gb:
+        return
+    folder = find_frames_folder(config, context.run_dir)
+    random = find_random(context.config.data, config.spec_augment)
+    model.kept_frames = KeptFrames(
+        folder, model.speech_encoder, config.frames_gb, all_layers=model.task_head.needs_layers, in_training=not random
+    )  # fmt: skip
+    log.info("train_task: frames of the frozen encoder are kept in %s", folder)
+    if random:
+        changes = ", ".join(random)
+        log.info("train_task: those of training are computed anew in every epoch, since they change: %s", changes)
 
 
 def _warn_of_labels(head: TaskHead, manifests: Mapping[str, Path]) -> None:
@@ -127,9 +164,11 @@ def _balance(manifest: Path, head: TaskHead, result: StepResult, context: Contex
     return balanced
 
 
-def _build_objective(config: TrainTaskConfig, losses: LossesConfig, model: BigfootForCTC) -> Objective:
+def _build_objective(
+    config: TrainTaskConfig, losses: LossesConfig, model: BigfootForCTC, *, rests: bool
+) -> Objective:  # fmt: skip
     if not config.lora_rank:
-        return Objective(losses, model, None)
+        return RestingEncoder(losses, model, None) if rests else Objective(losses, model, None)
     if config.lora_save == "kept":
         return KeptAdapters(losses, model, None).keep(config.lora_rank, config.lora_modules)
     return AdaptedObjective(losses, model, None)

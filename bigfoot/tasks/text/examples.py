@@ -66,6 +66,10 @@ def _split_train(
     if config.split.by == "given":
         message = "given needs a table for dev; name it, or take speaker or utterance"
         raise ConfigError([Problem("split.by", "not_read", message)])
+    if config.split.by == "label" and not any(config.split.label in item.labels for item in train):
+        known = sorted({name for item in train for name in item.labels})
+        message = f"{config.split.label!r} is no label of {config.csv}: {', '.join(known) or 'there are none'}"
+        raise ConfigError([Problem("split.label", "unknown_word", message)])
     shares = config.split if with_test else replace(config.split, test=0.0, folds=0)
     return make_splits(train, shares, config.seed)
 

@@ -43,4 +43,5 @@ def measure_text_floors(
 
 def _gather(shape: TaskShape, items: Sequence[ListedUtterance]) -> FloorExamples:
     targets = read_targets(shape, [item.labels for item in items]).double().numpy()
-    return FloorExamples(np.array([item.text for item in items]), [item.speaker for item in items], targets)
+    texts, speakers, ids = ([getattr(item, name) for item in items] for name in ("text", "speaker", "id"))
+    return FloorExamples(np.array(texts), speakers, targets, ids)

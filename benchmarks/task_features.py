@@ -1,6 +1,6 @@
 """Score linear heads over folds of all speakers: what the encoder adds to log-mel energies.
 
-    python recipes/task_speechocean762/folds.py runs/tasks/speechocean762_gender gender age
+    python benchmarks/task_features.py runs/tasks/speechocean762_gender gender age
 
 A test split of 31 speakers is too small to compare features by. Here every utterance of a run is scored by a head that
 has not seen its speaker: five folds by speaker, all answers pooled, intervals by bootstrap over speakers. Penalties are

@@ -1,0 +1,84 @@
+"""The files of a folder that hold its weights: safetensors or PyTorch's, whole or in shards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from bigfoot.errors import ModelError
+from bigfoot.formats.torch_file import read_state_dict
+from bigfoot.text.json_files import read_json
+
+_POINTER = b"version https://git-lfs"
+_MAX_HEADER = 2 * 2**20
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Find the files that hold a folder's weights, of each the first kind that is there: many folders hold two.
+
+    Returns:
+        ``model.safetensors`` or its shards, else ``pytorch_model.bin`` or its shards; empty where there are none.
+
+    Raises:
+        ModelError: an index of shards cannot be read.
+    """
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (folder / name).is_file():
+            return [folder / name]
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            shards = read_json(index).get("weight_map")
+            if not isinstance(shards, dict) or not shards:
+                raise ModelError(f"{index} has no weight_map; the file is damaged")
+            outside = [shard for shard in shards.values() if not isinstance(shard, str) or Path(shard).name != shard]
+            if outside:
+                raise ModelError(f"{index} names {str(outside[0])[:100]!r}, which is no file of its folder")
+            return [folder / shard for shard in sorted(set(shards.values()))]
+    return []
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Read all tensors of a folder: safetensors or PyTorch files, sharded or not, without running their code.
+
+    Raises:
+        ModelError: there are none, or they cannot be read.
+    """
+    files = weight_files(folder)
+    if not files:
+        raise ModelError(f"{folder}: no model.safetensors or pytorch_model.bin in it")
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        tensors |= read_safetensors(file) if file.suffix == ".safetensors" else read_state_dict(file)
+    return tensors
+
+
+def read_safetensors(file: Path) -> dict[str, Tensor]:
+    """Read all tensors of a safetensors file.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    try:
+        _check_header(file)
+        return load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{file}: its weights cannot be read: {error}") from error
+
+
+def _check_header(file: Path) -> None:
+    """What a header costs is bounded by its length: it is parsed once, from the front to the back."""
+    if not file.is_file():
+        raise ModelError(f"{file} cannot be read: there is no such file")
+    with file.open("rb") as opened:
+        start = opened.read(len(_POINTER))
+    if start == _POINTER:
+        raise ModelError(
+            f"{file} cannot be read: it is the pointer that git-lfs leaves in the place of a large file; "
+            "fetch the file itself: git lfs pull"
+        )
+    length = int.from_bytes(start[:8], "little")
+    if length > _MAX_HEADER:
+        raise ModelError(f"{file} cannot be read: it claims a header of {length} bytes; of a model it has thousands")
