@@ -49,6 +49,7 @@ SERVE = [
     "uvicorn>=0.30,<1",
 ]
 FORECAST = ["sacrebleu>=2.5,<3"]
+TUNE = ["optuna>=4.2,<6"]
 LM = ["flashlight-text>=0.0.7; python_version < '3.13'"]  # carries KenLM; no wheels for 3.13 yet.
 DOCS = [f"{line}; python_version >= '3.11'" for line in ("mkdocstrings-python>=2,<3", "zensical>=0.0.70,<1")]
 TEST = [
@@ -62,6 +63,7 @@ TEST = [
     *TASKS,
     *DATASETS,
     *FORECAST,
+    *TUNE,
     *SERVE,
     "build>=1.2",
     "hypothesis>=6.100",
@@ -104,6 +106,7 @@ setup(
         "prosody": PROSODY,
         "forecast": FORECAST,
         "serve": SERVE,
+        "tune": TUNE,
         "docs": DOCS,
         "test": TEST,
     },

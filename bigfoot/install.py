@@ -37,6 +37,7 @@ EXTRAS = {
     "prosody": ("praat-parselmouth",),
     "forecast": ("sacrebleu",),
     "serve": ("fastapi", "prometheus-client", "python-multipart", "starlette", "uvicorn"),
+    "tune": ("optuna",),
 }  # fmt: skip
 """Packages of each extra beyond the base, as in ``setup.py``; ``runtime``, ``docs`` and ``test`` are not for users."""
 NEWEST_PYTHON = {"lm": (3, 12)}

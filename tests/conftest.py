@@ -69,6 +69,8 @@ FAMILY_STRUCTURES = {
     "conformer": GROUP | WAVE_CONFORMER | {"position_embeddings_type": "relative"},
     "conformer-rotary": LAYER | WAVE_CONFORMER | {"position_embeddings_type": "rotary"},
     "w2v-bert": BERT,
+    "w2v-bert-adapter": BERT | {"add_adapter": True, "num_adapter_layers": 2,
+                                "use_intermediate_ffn_before_adapter": True},
     "sew": GROUP | {"family": "sew", "squeeze_factor": 2, "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
                     "conv_stride": [5, 2, 2, 2, 2, 2, 2]},
 }  # fmt: skip
@@ -185,7 +187,10 @@ def inputs_of(theirs, wave):
     if theirs.main_input_name == "input_values":
         return {"input_values": wave}, None
     given = SeamlessM4TFeatureExtractor()(wave[0].numpy(), sampling_rate=16_000, return_tensors="pt")
-    return given, int(given["attention_mask"].sum())
+    frames = int(given["attention_mask"].sum())
+    for _ in range(theirs.config.num_adapter_layers if theirs.config.add_adapter else 0):
+        frames = (frames + 1) // 2
+    return given, frames
 
 
 def roughen_(model):

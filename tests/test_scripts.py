@@ -161,6 +161,29 @@ def test_librispeech_parts(project, part, config, switches):
     assert commands(project) == [f"python recipes/compress.py --config {config} --until report{overrides} data.root=x"]
 
 
+CORPUS_SPLITS = {
+    ("common_voice", "pl"): ("pl/train", "pl/dev", "pl/test"), ("gigaspeech", "XL"): ("XL", "DEV", "TEST"),
+    ("mls", "polish"): ("polish/train", "polish/dev", "polish/test"), ("tedlium", "train"): ("train", "dev", "test"),
+    ("voxpopuli", "fr"): ("fr/train", "fr/dev", "fr/test"), ("librilight", "small"): ("small", "", ""),
+    ("kaldi", "data"): ("data/train", "data/dev", "data/test"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("corpus", "part"), CORPUS_SPLITS)
+def test_published_corpora_take_their_splits(project, corpus, part):
+    from bigfoot.pipeline.settings import load_config
+
+    done = bash(project / "recipes/corpus/run.sh", "--corpus", corpus, "--part", part, "--stage", "4", "data.root=x")
+    assert done.returncode == 0, done.stderr
+    (command,) = commands(project)
+    words = command.split()
+    assert words[:6] == ["python", "recipes/compress.py", "--config", "librispeech.yaml", "--until", "report"]
+    data = load_config(words[3], words[6:]).data
+    splits = [",".join(names) for names in (data.train_splits, data.dev_splits, data.test_splits)]
+    assert (data.corpus, data.root, *splits) == (corpus, "x", *CORPUS_SPLITS[corpus, part])
+    assert bash(project / "recipes/corpus/run.sh", "--corpus", "none").returncode == 2
+
+
 LIBRI_SPLITS = ("train-clean-100", "train-clean-360", "train-other-500", "dev-clean", "test-clean")
 
 

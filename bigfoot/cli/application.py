@@ -16,6 +16,7 @@ from bigfoot.cli.compare import compare
 from bigfoot.cli.compress import compress
 from bigfoot.cli.configs import configs
 from bigfoot.cli.convert import convert
+from bigfoot.cli.data import data
 from bigfoot.cli.describe import describe
 from bigfoot.cli.doctor import doctor
 from bigfoot.cli.embed import embed
@@ -29,12 +30,13 @@ from bigfoot.cli.summary import summary
 from bigfoot.cli.train_task import train_task
 from bigfoot.cli.train_text import train_text
 from bigfoot.cli.transcribe import transcribe
+from bigfoot.cli.tune import tune
 from bigfoot.errors import plain_errors
 from bigfoot.muting import mute_libraries
 from bigfoot.progress import close_bars
 
 COMMANDS = (
-    compress, train_task, train_text, describe, evaluate, summary, benchmark, compare, transcribe, align, serve,
+    compress, tune, train_task, train_text, describe, evaluate, summary, benchmark, compare, transcribe, align, serve,
     classify, generate, ask, embed, convert, quantize, export, push, configs, doctor,
 )  # fmt: skip
 """In the order of ``bigfoot --help``: one file per command."""
@@ -47,6 +49,7 @@ app = typer.Typer(
 )
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(data, name="data")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -185,7 +185,7 @@ class _MeanSquares:
             lengths = layer.count_frames(lengths)
             self.lengths.append(lengths)
         if not self.lengths:
-            self.lengths.append(self.model.speech_encoder.feature_encoder.frame_lengths(batch.attention_mask.sum(1)))
+            self.lengths.append(self.model.speech_encoder.feature_encoder.layer_lengths(batch.attention_mask.sum(1)))
 
     def add(self, place: Place, x: Tensor) -> None:
         """Add the outputs of the units of a place, (B, T, units times their width)."""

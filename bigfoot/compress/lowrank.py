@@ -123,8 +123,8 @@ def gather_grams(
     encoder = model.speech_encoder.feature_encoder
     try:
         for batch in batches:
-            lengths = encoder.frame_lengths(batch.attention_mask.sum(1))
-            frames = int(encoder.frame_lengths(torch.tensor(batch.input_values.shape[1])).clamp(min=1))
+            lengths = encoder.layer_lengths(batch.attention_mask.sum(1))
+            frames = int(encoder.layer_lengths(torch.tensor(batch.input_values.shape[1])).clamp(min=1))
             mask[:] = [torch.arange(frames) < lengths[:, None]]
             model(batch.input_values, batch.attention_mask)
     finally:

@@ -148,7 +148,9 @@ def pruned_shape(config: BigfootConfig, keep_indices: KeepIndices) -> BigfootCon
     width = len(keep_indices.get(Place("width"), range(config.hidden_size)))
     heads, everyone = counts("heads", config.heads_of_layers), width // config.head_dim
     widths = counts("feed_forward", config.widths_of_layers)
-    alike, position_heads = len(set(widths)) == 1 and widths[0] > 0, config.layer_position_heads
+    # The feed-forward blocks of adapters stay as wide as they are.
+    alike = len(set(widths)) == 1 and widths[0] > 0 and not config.add_adapter
+    position_heads = config.layer_position_heads
     if config.has_position_bias:
         position_heads = [
             [chosen[head] for head in keep_indices.get(Place("heads", layer), range(len(chosen)))]

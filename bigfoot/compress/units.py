@@ -184,7 +184,7 @@ def find_units(config: BigfootConfig) -> dict[Place, Units]:
     if config.is_conformer:
         # Rotary positions turn pairs of channels, which stand apart.
         whole &= all(config.first_widths_of_layers) and all(config.conv_channels_of_layers)
-        whole &= config.position_embeddings_type != "rotary"
+        whole &= config.position_embeddings_type != "rotary" and not config.add_adapter
     if not projected or not whole or any(config.ranks_of_layers) or config.time_reduction > 1:
         return found
     # The width of a head stays, and the configuration holds their number.

@@ -56,22 +56,27 @@ def read_dataset(root: Path, split: str, audio: str | None, store: Path) -> tupl
         DataError: there is no such split, it is damaged, or no column has audio.
         MissingExtraError: without pyarrow.
     """
-    arrow, found = _import_arrow(), _find_split(root, split)
+    arrow, found = import_arrow(), _find_split(root, split)
     columns: list[str] = []
     rows: list[Row] = []
     for file in found.files:
         try:
             for batch in _read_batches(arrow, file):
                 if not columns:
-                    columns, audio = list(batch.schema.names), _find_audio_column(arrow, batch.schema, audio, root)
-                names = _read_class_names(batch.schema.metadata)
+                    columns, audio = list(batch.schema.names), find_audio_column(arrow, batch.schema, audio, root)
+                names = read_class_names(batch.schema.metadata)
                 rows += _read_rows(batch, len(rows), names, str(audio), found, store)
         except (arrow.ArrowException, OSError) as error:
             raise DataError(f"data: {file} is damaged: {str(error).splitlines()[0][:120]}; copy it again") from error
     return {"path", *columns} - {audio or ""} | ({"path"} if columns else set()), rows
 
 
-def _import_arrow() -> ModuleType:
+def import_arrow() -> ModuleType:
+    """Import pyarrow with what reads Parquet.
+
+    Raises:
+        MissingExtraError: without it.
+    """
     try:
         import pyarrow
         import pyarrow.parquet
@@ -134,12 +139,31 @@ def _read_features(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
     return {name: kind for name, kind in found.items() if isinstance(kind, dict)} if isinstance(found, dict) else {}
 
 
-def _read_class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
+def read_class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
+    """Return the names of the classes of columns.
+
+    Args:
+        metadata: of a file's schema.
+    """
     kinds = _read_features(metadata).items()
     return {name: kind["names"] for name, kind in kinds if isinstance(kind.get("names"), list)}
 
 
-def _find_audio_column(arrow: ModuleType, schema: Any, given: str | None, root: Path) -> str:  # noqa: ANN401
+def find_audio_column(arrow: ModuleType, schema: Any, given: str | None, root: Path | str) -> str:  # noqa: ANN401
+    """Find the column of the audio.
+
+    Args:
+        arrow: pyarrow.
+        schema: of a file.
+        given: the column's name, where it is known.
+        root: of the dataset, for messages.
+
+    Returns:
+        The name that is given, or else of the column of that type, or of a usual name.
+
+    Raises:
+        DataError: there is none.
+    """
     there = ", ".join(schema.names)
     if given is not None:
         if given not in schema.names:
@@ -161,14 +185,20 @@ def _read_rows(
         # One by one: a batch of audio may be large.
         raw = {name: batch.column(place)[number].as_py() for place, name in enumerate(batch.schema.names)}
         recording = raw.pop(audio)
-        values = {name: _name_class(value, names.get(name)) for name, value in raw.items()}
+        values = {name: name_class(value, names.get(name)) for name, value in raw.items()}
         path = _place_audio(recording, first + number, split, store)
         problem = None if path else "has neither the bytes nor the path of a recording"
         name = str(values.get("id") or f"{split.name}-{first + number:07d}")
         yield Row(first + number + 1, values | {"path": path, "id": name}, problem)
 
 
-def _name_class(value: object, names: list[str] | None) -> object:
+def name_class(value: object, names: list[str] | None) -> object:
+    """Return the name of a class; any other value as it is.
+
+    Args:
+        value: of a row.
+        names: of the column's classes.
+    """
     if names is None or not isinstance(value, int):
         return value
     # datasets writes -1 where a class is not known.

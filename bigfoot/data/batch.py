@@ -15,6 +15,7 @@ from bigfoot.audio.pauses import cut_at_pauses
 from bigfoot.audio.recording import Moments, Recording, normalize_part
 from bigfoot.data.cuts import path_of
 from bigfoot.data.manifests import LABELS_FIELD
+from bigfoot.data.shards.readers import as_file
 from bigfoot.errors import DataError
 from bigfoot.text.tokenizer import Tokenizer
 from bigfoot.text.tokenizers import Processor
@@ -134,6 +135,8 @@ class CutSource:
     """How much later than at ``offset`` a stretch of it may start."""
     channel: int | None = None
     """Of several, the one that is read; None for their mean."""
+    content: bytes | None = field(default=None, repr=False)
+    """Of audio in a shard, where it was read ahead."""
 
     @classmethod
     def of(cls, cut: Cut) -> CutSource:
@@ -156,9 +159,10 @@ class CutSource:
 
     def load(self, sample_rate: int) -> LoadedUtterance:
         """Read it whole."""
-        samples = read_audio(
-            self.path, offset=self.offset, duration=self.duration, sample_rate=sample_rate, channel=self.channel
-        )
+        with as_file(self.path, self.content) as path:
+            samples = read_audio(
+                path, offset=self.offset, duration=self.duration, sample_rate=sample_rate, channel=self.channel
+            )
         return LoadedUtterance(self.id, self.speaker, self.text, samples, attributes=self.attributes)
 
     def load_pieces(self, sample_rate: int, longest: Seconds | None) -> Iterator[LoadedUtterance]:
@@ -167,10 +171,11 @@ class CutSource:
             yield self.load(sample_rate)
             return
         size = round(self.seconds * sample_rate)
-        stretch = Recording(self.path, size, sample_rate, None, self.offset, self.duration, self.channel)
-        for piece in cut_at_pauses(stretch, longest=longest):
-            text = "" if piece.index else self.text
-            yield LoadedUtterance(self.id, self.speaker, text, piece.samples, piece.moments, self.attributes)
+        with as_file(self.path, self.content) as path:
+            stretch = Recording(path, size, sample_rate, None, self.offset, self.duration, self.channel)
+            for piece in cut_at_pauses(stretch, longest=longest):
+                text = "" if piece.index else self.text
+                yield LoadedUtterance(self.id, self.speaker, text, piece.samples, piece.moments, self.attributes)
 
 
 def collate(utterances: Sequence[LoadedUtterance], processor: Processor, position: Position | None = None) -> Batch:

@@ -22,6 +22,7 @@ from bigfoot.data.manifests import (
 )
 from bigfoot.data.registry import Corpus, OnBad, find_corpus, resolve_root
 from bigfoot.data.settings import ALL_LABELS, DataConfig
+from bigfoot.data.shards.prepare import list_shard_sources, prepare_shards
 from bigfoot.data.sources import (
     DIGESTS_FILE,
     SOURCES_FILE,
@@ -85,6 +86,10 @@ def prepare_data(
     folder.mkdir(parents=True, exist_ok=True)
     prepared = PreparedData(folder, manifests={}, skipped=[], hours={}, num_utterances={})
     corpus, digests = find_corpus(config), FileDigests(folder / DIGESTS_FILE)
+    if corpus.is_sharded:
+        prepared = prepare_shards(config, _split_names(config), folder, characters, digests)
+        digests.save()
+        return prepared
     if corpus.generate is None:
         splits = _list_splits(corpus, config, seed, characters, folder)
         _warn_of_overlap(splits)
@@ -139,7 +144,9 @@ def find_changes(
         return [f"{SOURCES_FILE} is damaged"]
     corpus, digests = find_corpus(config), FileDigests(prepared.folder / DIGESTS_FILE)
     now: list[Source] = []
-    if corpus.generate is None:
+    if corpus.is_sharded:
+        now = list_shard_sources(config, _split_names(config), digests)
+    elif corpus.generate is None:
         for split, listed in _list_splits(corpus, config, seed, characters, prepared.folder).items():
             if split in splits:
                 now += list_sources(split, listed, None if config.trust_files else digests)

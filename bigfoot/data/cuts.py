@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gzip
+import json
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
 
 from lhotse import CutSet
 from lhotse.cut import Cut
 
+from bigfoot.data.shards.address import Address
 from bigfoot.errors import DataError
 from bigfoot.storage.ownership import OWN_OR_EDITED
 from bigfoot.storage.replace import replacing
@@ -35,6 +40,10 @@ def write_manifest(cuts: list[Cut], path: Path, home: Path | None = None) -> Non
         path: ending in ``.jsonl.gz``.
         home: audio below this folder is found again where it and the manifest are moved or copied together.
     """
+    if cuts and (first := Address.parse(path_of(cuts[0]))) is not None:
+        shards = groupby(cuts, key=lambda cut: (Address.parse(path_of(cut)) or first).shard)
+        write_shard_manifest(shards, path)
+        return
     for cut in cuts:
         source, kept = Path(path_of(cut)), {key: value for key, value in (cut.custom or {}).items() if key != _BESIDE}
         if home is not None and all(each.is_relative_to(home.absolute()) for each in (source, path.absolute())):
@@ -42,6 +51,36 @@ def write_manifest(cuts: list[Cut], path: Path, home: Path | None = None) -> Non
         cut.custom = kept or None
     with replacing(path, may=OWN_OR_EDITED, is_own=_is_prepared, wait=math.inf) as part:
         CutSet.from_cuts(cuts).to_file(part)
+
+
+def write_relabelled(manifest: Path, texts: Mapping[str, str], path: Path) -> None:
+    """Write a manifest with other transcripts.
+
+    Args:
+        manifest: to read; left as it is.
+        texts: transcripts by id; an utterance that is absent gets an empty one.
+        path: of the new manifest, ending in ``.jsonl.gz``.
+    """
+    cuts = list(read_cuts(manifest))
+    for cut in cuts:
+        cut.supervisions = [dataclasses.replace(cut.supervisions[0], text=texts.get(cut.id, ""))]
+    write_manifest(cuts, path, home=manifest.parent)
+
+
+def write_shard_manifest(shards: Iterable[tuple[str, Iterable[Cut]]], path: Path) -> None:
+    """Write cuts of shards as a lhotse manifest with a gzip member a shard, whole or not there.
+
+    Args:
+        shards: place and cuts of each; the cuts are gone through once, while they are written.
+        path: ending in ``.jsonl.gz``.
+    """
+    with replacing(path, may=OWN_OR_EDITED, is_own=_is_prepared, wait=math.inf) as part:
+        part.write_bytes(b"")
+        for _, cuts in shards:
+            # No time in the member's head: the same cuts give the same file.
+            with part.open("ab") as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as member:
+                for cut in cuts:
+                    member.write(json.dumps(cut.to_dict(), ensure_ascii=False).encode() + b"\n")
 
 
 def _is_prepared(path: Path) -> bool:
@@ -65,6 +104,19 @@ def read_cuts(manifest: str | Path) -> CutSet:
     if not path.is_file():
         raise DataError(f"no manifest {path}; prepare the data first")
     return CutSet(_Cuts(path))
+
+
+def is_in_shards(manifest: str | Path) -> bool:
+    """Return whether the audio of a manifest lies in shards.
+
+    Args:
+        manifest: see ``read_cuts``.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    first = next(iter(read_cuts(manifest)), None)
+    return first is not None and Address.parse(path_of(first)) is not None
 
 
 class _Cuts:

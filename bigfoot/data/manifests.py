@@ -7,7 +7,7 @@ reads them, never lhotse.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -19,7 +19,7 @@ from lhotse.cut import Cut, MonoCut
 from bigfoot.audio.account import Account, LeftOut
 from bigfoot.audio.files import AudioHeader, find_peak, read_blocks, read_header
 from bigfoot.audio.trimming import find_sound
-from bigfoot.data.cuts import read_cuts, write_manifest
+from bigfoot.data.cuts import read_cuts
 from bigfoot.data.settings import DataConfig
 from bigfoot.data.stretches import Stretch
 from bigfoot.errors import AudioError, DataError
@@ -55,6 +55,7 @@ class ListedUtterance:
         stretch: the part of the file that it is; None for the whole.
         labels: of tasks, by name; one that is not known is absent.
         channel: that is read, from 0; None for the mean of all.
+        address: of its audio in a shard, of which ``path`` is a copy for a while; None for a file of its own.
     """
 
     id: str
@@ -65,6 +66,7 @@ class ListedUtterance:
     stretch: Stretch | None = None
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     channel: int | None = None
+    address: str | None = None
 
 
 def tell_apart(listed: Sequence[ListedUtterance], named: Sequence[bool] = ()) -> list[ListedUtterance]:
@@ -184,23 +186,61 @@ def check_utterances(
     """
     cuts: list[Cut] = []
     skipped: list[SkippedUtterance] = []
-    seen: set[str] = set()
-    for item in track(listed, f"checking {split}", unit="files"):
+    for found in check_each(track(listed, f"checking {split}", unit="files"), split, config, characters, verify, set()):
+        (cuts if isinstance(found, Cut) else skipped).append(found)  # type: ignore[attr-defined]
+    refuse_empty(len(cuts), split, skipped)
+    return cuts, skipped
+
+
+def check_each(
+    listed: Iterable[ListedUtterance], split: str, config: DataConfig, characters: Collection[str] | None,
+    verify: bool, seen: set[str],
+) -> Iterator[Cut | SkippedUtterance]:  # fmt: skip
+    """Check utterances one by one; see ``check_utterances``.
+
+    Args:
+        listed: the utterances.
+        split: ``train``, ``dev`` or ``test``.
+        config: see there.
+        characters: see there.
+        verify: see there.
+        seen: ids so far, to which these are added.
+
+    Yields:
+        The cut of each, or why it is left out.
+
+    Raises:
+        AudioError: bad audio, with ``on_bad_audio: raise``.
+        DataError: a bad transcript, with ``on_bad_audio: raise``.
+    """
+    for item in listed:
         try:
             if item.id in seen:
                 raise DataError(f"the id {item.id} stands twice in {split}")
             seen.add(item.id)
-            cuts.append(_check_one(item, split, config, characters, verify))
+            yield _check_one(item, split, config, characters, verify)
         except _Unusable as reason:
-            skipped.append(_skip(item, split, str(reason)))
+            yield _skip(item, split, str(reason))
         except DataError as error:
             if config.on_bad_audio == "raise":
                 raise
             reason_text = error.reason if isinstance(error, AudioError) else str(error)
-            skipped.append(_skip(item, split, reason_text))
-    if not cuts:
+            yield _skip(item, split, reason_text)
+
+
+def refuse_empty(count: int, split: str, skipped: list[SkippedUtterance]) -> None:
+    """Refuse a split without a usable utterance.
+
+    Args:
+        count: of usable ones.
+        split: its name.
+        skipped: the others.
+
+    Raises:
+        DataError: there is none.
+    """
+    if not count:
         raise DataError(_nothing_left(split, skipped))
-    return cuts, skipped
 
 
 def _skip(item: ListedUtterance, split: str, reason: str) -> SkippedUtterance:
@@ -208,7 +248,7 @@ def _skip(item: ListedUtterance, split: str, reason: str) -> SkippedUtterance:
     with suppress(DataError):
         header = read_header(item.path)
         seconds = header.seconds if item.stretch is None else item.stretch.place(header)[1]
-    return SkippedUtterance(split, printable(item.id), printable(item.path), printable(reason), seconds)
+    return SkippedUtterance(split, printable(item.id), printable(item.address or item.path), printable(reason), seconds)
 
 
 def _nothing_left(split: str, skipped: list[SkippedUtterance]) -> str:
@@ -294,7 +334,7 @@ def _make_cut(item: ListedUtterance, text: str, header: AudioHeader, start: Seco
     channels = list(range(header.num_channels))
     recording = Recording(
         id=item.id,
-        sources=[AudioSource(type="file", channels=channels, source=str(item.path))],
+        sources=[AudioSource(type="file", channels=channels, source=item.address or str(item.path))],
         sampling_rate=header.sample_rate,
         num_samples=header.num_frames,
         duration=header.seconds,
@@ -318,20 +358,6 @@ def _make_cut(item: ListedUtterance, text: str, header: AudioHeader, start: Seco
         )
     ]
     return cut
-
-
-def write_relabelled(manifest: Path, texts: Mapping[str, str], path: Path) -> None:
-    """Write a manifest with other transcripts.
-
-    Args:
-        manifest: to read; left as it is.
-        texts: transcripts by id; an utterance that is absent gets an empty one.
-        path: of the new manifest, ending in ``.jsonl.gz``.
-    """
-    cuts = list(read_cuts(manifest))
-    for cut in cuts:
-        cut.supervisions = [dataclasses.replace(cut.supervisions[0], text=texts.get(cut.id, ""))]
-    write_manifest(cuts, path, home=manifest.parent)
 
 
 def save_prepared(prepared: PreparedData) -> None:

@@ -18,6 +18,8 @@ from bigfoot.data.published.mls import list_mls
 from bigfoot.data.published.tedlium import list_tedlium
 from bigfoot.data.published.voxpopuli import list_voxpopuli
 from bigfoot.data.settings import DataConfig
+from bigfoot.data.shards.formats import FORMATS
+from bigfoot.data.shards.prepare import find_shard_root
 from bigfoot.data.synthetic import synthesize_split
 from bigfoot.data.tables import list_common_voice, list_rows, list_table
 from bigfoot.data.utterance import Utterance
@@ -37,6 +39,7 @@ class Corpus:
         generate: makes so many utterances of train, dev or test.
         find_sources: the recordings from which a split is generated.
         is_written: transcripts are sentences to read, with marks that are not pronounced.
+        is_sharded: it is one of ``bigfoot.data.shards.formats``.
     """
 
     usual_name: str | None = None
@@ -44,6 +47,7 @@ class Corpus:
     generate: Callable[[DataConfig, int, str, int, OnBad], Iterator[Utterance]] | None = None
     find_sources: Callable[[Path, str], list[Path]] = lambda _root, _split: []
     is_written: bool = False
+    is_sharded: bool = False
 
 
 def _synthesize(config: DataConfig, seed: int, split: str, count: int, _on_bad: OnBad) -> Iterator[Utterance]:
@@ -95,6 +99,7 @@ CORPORA = {
     "folder": Corpus(None, lambda root, split, config, _: list_folder(root, split, config.transcripts == "none")),
     "table": Corpus(None, _list_table),
     "datasets": Corpus(None, _list_dataset),
+    **{name: Corpus(is_sharded=True) for name in FORMATS},
 }
 
 
@@ -126,7 +131,10 @@ def resolve_root(config: DataConfig) -> Path:
         DataError: neither is set, or there is no such folder.
     """
     # An unknown corpus is found where values are checked; here it is one without a usual name.
-    name = CORPORA.get(config.corpus, Corpus()).usual_name
+    corpus = CORPORA.get(config.corpus, Corpus())
+    if corpus.is_sharded:
+        return Path(find_shard_root(config))
+    name = corpus.usual_name
     given = config.root or os.environ.get("BIGFOOT_DATA")
     given = str(fetch(given)) if given else given
     if name is None and config.root is None and not (given and Path(given).is_dir()):

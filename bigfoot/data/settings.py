@@ -10,6 +10,8 @@ from bigfoot.data.split_settings import SplitConfig
 
 ROLES = ("path", "text", "speaker", "id", "offset", "duration", "end")
 """What columns of a table can be for, besides labels."""
+SHARDED = ("shar", "webdataset", "datasets_streaming")
+"""Corpora in shards."""
 ALL_LABELS = "*"
 """In ``data.labels``: all that utterances have, as ``bigfoot describe`` shows them."""
 
@@ -58,11 +60,14 @@ class DataConfig:
     corpus: str = one_of(
         "synthetic_digits", "fsdd", "fsdd_recordings", "librispeech", "common_voice", "speechocean762", "kaldi",
         "librilight", "tedlium", "gigaspeech", "voxpopuli", "mls", "folder", "table", "datasets",
+        "shar", "webdataset", "datasets_streaming",
     )  # fmt: skip
     """``synthetic_digits``, ``fsdd`` (strings joined from it), ``fsdd_recordings`` (each by itself), ``librispeech``,
     ``common_voice`` (TSV beside ``clips/``), ``speechocean762``, ``kaldi`` (data folders with ``wav.scp``),
     ``librilight``, ``tedlium``, ``gigaspeech``, ``voxpopuli``, ``mls``, ``folder`` (audio beside .txt of the same name,
-    or audio alone), ``table`` (TSV, CSV or JSONL) or ``datasets`` (a folder of Hugging Face's ``datasets``)."""
+    or audio alone), ``table`` (TSV, CSV or JSONL) or ``datasets`` (a folder of Hugging Face's ``datasets``).
+    In shards, read in order and copied nowhere: ``shar`` (lhotse's), ``webdataset`` (tar) and ``datasets_streaming``
+    (Parquet or Arrow files of ``datasets``)."""
     root: str | None = None
     """Folder of the corpus; ``$BIGFOOT_DATA/<its usual name>`` by default. Synthetic speech needs none."""
     train_clean_100: bool = False
@@ -129,6 +134,11 @@ class DataConfig:
     """Audio in a training batch, padding included."""
     num_buckets: int = above_zero(8)
     """Buckets of similar length from which batches are drawn."""
+    shard_buffer: int = above_zero(4000)
+    """Corpora in shards: utterances among which batches are drawn; their audio, as in its files, is held in memory."""
+    shard_lanes: int = above_zero(8)
+    """Corpora in shards: streams of shards that take turns. A multiple of the number of processes has each of them read
+    shards of its own."""
     num_workers: int = not_negative(0)
     """Processes that read audio ahead; 0 reads in the training process."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -145,6 +155,9 @@ class DataConfig:
         if self.split.by != "given" and self.corpus in ("synthetic_digits", "fsdd"):
             message = f"{self.corpus} is made with voices of its own for each split; leave split and folds out"
             yield Problem("split.by", "not_read", message)
+        if self.corpus in SHARDED and (self.hold_out_speakers or self.split.by != "given"):
+            key = "hold_out_speakers" if self.hold_out_speakers else "split.by"
+            yield Problem(key, "not_read", f"{self.corpus} is read in the splits that it has; leave this out")
         for name in ("stratify", "label"):
             label = getattr(self.split, name)
             if label and label not in self.labels:

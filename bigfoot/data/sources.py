@@ -59,8 +59,9 @@ def list_sources(split: str, listed: Iterable[ListedUtterance], digests: FileDig
         if not item.labels:
             # So that data prepared before there were labels or channels is not prepared again.
             del entry["labels"]
-        if item.channel is None:
-            del entry["channel"]
+        for name in ("channel", "address"):
+            if entry[name] is None:
+                del entry[name]
         yield Source(split, item.id, _shorten(entry), audio)
 
 

@@ -7,31 +7,26 @@ A batch carries its position in the stream, since workers run ahead of what was 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lhotse import CutSet
-from lhotse.cut import Cut
-from lhotse.dataset.sampling.dynamic_bucketing import DynamicBucketingSampler, estimate_duration_buckets
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bigfoot.data.augment import augment_waveform, stable_seed
-from bigfoot.data.batch import ROOM_FIELD, Batch, CutSource, LoadedUtterance, Position, collate
-from bigfoot.data.cuts import read_cuts
+from bigfoot.data.batch import Batch, CutSource, LoadedUtterance, Position, collate
+from bigfoot.data.cuts import is_in_shards, read_cuts
+from bigfoot.data.drawing import Drawn, StreamPlan
 from bigfoot.data.noise import NoiseFolder
 from bigfoot.data.settings import AugmentConfig, DataConfig
-from bigfoot.errors import DataError
+from bigfoot.data.shards.ahead import run_ahead
+from bigfoot.data.shards.sampling import draw_from_shards
 from bigfoot.text.tokenizers import Processor
-from bigfoot.types import Seconds
 
-# Enough cuts to estimate the distribution of lengths of any corpus.
-_CUTS_FOR_BUCKETS = 10_000
 _FIRST = Position()
 
 
@@ -71,7 +66,7 @@ def training_batches(
         DataError: the manifest is missing or empty, or the folder of noise is.
         AudioError: while iterating, a file that cannot be read (any more).
     """
-    sampler = _EndlessSampler(_build_sampler(Path(manifest), config, seed), start, rank, world_size)
+    sampler = _EndlessSampler(Path(manifest), StreamPlan.of(config, Path(manifest), seed), start, rank, world_size)
     # Found here, before there are workers: all draw from one list.
     noise = NoiseFolder.find(config.augment.noise_folder) if config.augment.noise_folder else None
     with warnings.catch_warnings():
@@ -118,63 +113,39 @@ class _BatchReader(Dataset[Batch]):
 
 
 class _EndlessSampler(Sampler[Any]):
-    """lhotse's sampler over epochs without end; it runs in the main process, ahead of what was consumed."""
+    """Batches of this process over epochs without end; it runs in the main process, ahead of what was consumed."""
 
-    def __init__(self, sampler: DynamicBucketingSampler, start: Position, rank: int, world_size: int) -> None:
-        self._sampler = sampler
-        self._start = start
-        self._rank, self._world_size = rank, world_size
+    def __init__(self, manifest: Path, plan: StreamPlan, start: Position, rank: int, world_size: int) -> None:
+        self._start, self._rank, self._world_size = start, rank, world_size
+        if is_in_shards(manifest):
+            self._draw: Callable[[int], Iterator[Drawn]] = draw_from_shards(manifest, plan)
+            # Reading them waits, where there are workers to keep busy.
+            self._depth = 2 * plan.config.num_workers
+        else:
+            cuts = read_cuts(manifest)
+            self._draw = plan.draw(cuts if plan.config.crop_seconds is None else cuts.map(plan.shorten))
+            self._depth = 0
 
     def __iter__(self) -> Iterator[tuple[Position, list[CutSource], Position]]:
+        # Workers are forked before the first batch is asked for, and so before there is a thread.
+        return run_ahead(self._take_turns(), self._depth) if self._depth else self._take_turns()
+
+    def _take_turns(self) -> Iterator[tuple[Position, list[CutSource], Position]]:
         stream = self._batches()
         while True:
             together = list(islice(stream, self._world_size))
-            position, cuts = together[self._rank]
-            yield position, [CutSource.of(cut) for cut in cuts], together[-1][0]
+            for rank, (_, others) in enumerate(together):
+                if rank != self._rank:
+                    others.leave()
+            position, drawn = together[self._rank]
+            yield position, drawn.load(), together[-1][0]
 
-    def _batches(self) -> Iterator[tuple[Position, CutSet]]:
+    def _batches(self) -> Iterator[tuple[Position, Drawn]]:
         epoch, skip = self._start.epoch, self._start.batch
         while True:
-            self._sampler.set_epoch(epoch)
-            for number, cuts in enumerate(islice(self._sampler, skip, None), start=skip + 1):
-                yield Position(epoch, number), cuts
+            for number, drawn in enumerate(self._draw(epoch), start=1):
+                if number <= skip:
+                    drawn.leave()
+                else:
+                    yield Position(epoch, number), drawn
             epoch, skip = epoch + 1, 0
-
-
-def _build_sampler(manifest: Path, config: DataConfig, seed: int) -> DynamicBucketingSampler:
-    cuts = read_cuts(manifest)
-    if config.crop_seconds is not None:
-        cuts = cuts.map(partial(_crop, seconds=config.crop_seconds))
-    return DynamicBucketingSampler(
-        cuts,
-        max_duration=config.batch_seconds,
-        duration_bins=_duration_bins(manifest, cuts, config.num_buckets),
-        shuffle=True,
-        drop_last=False,
-        # lhotse adds the epoch to the seed: from digests, no two seeds share an epoch's order.
-        seed=stable_seed(seed, "order") % 2**31,
-        # Unsynced, lhotse 1.33 takes an empty bucket for a full one and ends the epoch with utterances left over.
-        # Synced, it goes through the buckets in an order that no seed changes; what they give still follows the seed.
-        sync_buckets=True,
-        # Its own way of sharing depends on the number of processes: a run could not go on with another.
-        rank=0,
-        world_size=1,
-    )
-
-
-def _crop(cut: Cut, seconds: Seconds) -> Cut:
-    """Shorten a cut to a stretch, whose place is drawn when it is read."""
-    if cut.duration > seconds:
-        cut.custom = {**(cut.custom or {}), ROOM_FIELD: cut.duration - seconds}
-        cut.duration = seconds
-    return cut
-
-
-def _duration_bins(manifest: Path, cuts: CutSet, num_buckets: int) -> list[Seconds]:
-    sample = list(islice(cuts, _CUTS_FOR_BUCKETS))
-    if not sample:
-        raise DataError(f"{manifest}: the manifest is empty; prepare the data again")
-    num_buckets = min(num_buckets, len(sample))
-    # lhotse refuses one bucket, and more buckets than cuts, and may find no edge between a few.
-    bins = estimate_duration_buckets(sample, num_buckets) if num_buckets > 1 else []
-    return [float(edge) for edge in bins] or [max(cut.duration for cut in sample) + 1.0]

@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bigfoot.compress.quantize import Int8Plan
+from bigfoot.export.conv_adapter import ConvAdapterWriter
 from bigfoot.export.energies import EnergyWriter
 from bigfoot.export.features import FeatureWriter
 from bigfoot.export.forms import OWN_FORM, SAMPLES, GraphForm
 from bigfoot.export.task_head import TaskWriter
-from bigfoot.export.transformer import TransformerWriter
 from bigfoot.export.writer import GraphWriter
 from bigfoot.measure.size import PARTS
 from bigfoot.models.ctc import BigfootForCTC
@@ -44,7 +44,7 @@ def write_graph(
 
     g = GraphWriter(plan, standard=form.standard)
     g.part, *later = PARTS
-    features, transformer = FeatureWriter(model, g, normalize), TransformerWriter(model, g)
+    features, transformer = FeatureWriter(model, g, normalize), ConvAdapterWriter(model, g)
     num_samples = form.count_samples(g)
     x, lengths = features.write(SAMPLES, num_samples)
     x = features.project(x)
@@ -57,6 +57,9 @@ def write_graph(
     x = transformer.add_positions(x, mask)
     g.part = later[1]
     x = transformer.transform(x, mask, frames, lengths)
+    if model.speech_encoder.adapter is not None:
+        x, mask, lengths = transformer.shorten(x, mask, lengths)
+        transformer.states = [transformer.thin(state, mask) for state in transformer.states]
     g.part = later[2]
     batch: list[str | int] = ["batch"]
     if model.task_head is not None:

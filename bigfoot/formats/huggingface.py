@@ -72,6 +72,10 @@ FAMILIES = {
 }
 _LEFT_OUT = {"sew-d": "its attention is DeBERTa's, with two products of content and position more; sew is read"}
 _MOST_FAULTS = 40
+_OF_CONV_ADAPTERS = (
+    "adapter_kernel_size", "adapter_stride", "num_adapter_layers", "adapter_act", "use_intermediate_ffn_before_adapter",
+    "add_adapter",
+)  # fmt: skip
 _CONFIG_FIELDS = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
     "hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout",
@@ -82,7 +86,7 @@ _CONFIG_FIELDS = (
     "bos_token_id", "eos_token_id", "num_buckets", "max_bucket_distance", "conv_pos_kernel_size",
     "conv_pos_batch_norm", "feat_proj_layer_norm", "position_embeddings_type", "rotary_embedding_base",
     "max_source_positions", "left_max_position_embeddings", "right_max_position_embeddings",
-    "conv_depthwise_kernel_size", "conformer_conv_dropout", "squeeze_factor", "adapter_attn_dim",
+    "conv_depthwise_kernel_size", "conformer_conv_dropout", "squeeze_factor", "adapter_attn_dim", *_OF_CONV_ADAPTERS,
 )  # fmt: skip
 
 
@@ -161,6 +165,9 @@ def config_of(raw: Mapping[str, Any], folder: Path) -> BigfootConfig:
     given = {key: raw.get(key, default) for key, default in _family_defaults(family).items()}
     ctc_head = str(named[0] if isinstance(named, list) else named).endswith("ForCTC")
     fields = {"family": family, "ctc_head": ctc_head, **given, **FAMILIES[family].granted}
+    if not fields.get("add_adapter"):
+        # Of no meaning, and different in every family.
+        fields = {name: value for name, value in fields.items() if name not in _OF_CONV_ADAPTERS}
     if not fields.get("do_stable_layer_norm"):
         # Their classes build adapters only where norms come first.
         fields["adapter_attn_dim"] = None
@@ -175,7 +182,11 @@ def config_of(raw: Mapping[str, Any], folder: Path) -> BigfootConfig:
 
 
 def _refuse_adapters(raw: Mapping[str, Any], family: str, folder: Path) -> None:
-    if raw.get("add_adapter"):
+    if raw.get("add_adapter") and FAMILIES[family].has_log_mel:
+        size, wide = raw.get("hidden_size"), raw.get("output_hidden_size")
+        if wide not in (None, size):
+            raise ModelError(f"{folder}: output_hidden_size {quote(wide)} is not hidden_size, which is not supported")
+    elif raw.get("add_adapter"):
         layers = raw.get("num_adapter_layers", "several")
         raise ModelError(
             f"{folder}: add_adapter in its config: {quote(layers)} convolutions behind the encoder "
@@ -219,6 +230,8 @@ def family_fields(config: BigfootConfig) -> dict[str, Any]:
     """
     ours = config.to_dict()
     fields = {key: ours[key] for key in _family_defaults(config.family)}
+    if not config.add_adapter:
+        fields = {key: value for key, value in fields.items() if key not in _OF_CONV_ADAPTERS}
     return fields if config.has_convolutions else fields | {"feature_projection_input_dim": config.feature_size}
 
 

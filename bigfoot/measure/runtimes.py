@@ -17,9 +17,10 @@ from bigfoot.errors import ModelError
 from bigfoot.formats.folder import load_config, load_model, resolve_model
 from bigfoot.formats.huggingface import family_fields
 from bigfoot.measure.deployed import EXPORTED, DeployedModel, find_deployed
-from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.configuration import BIGFOOT_PREFIX, BigfootConfig
 from bigfoot.models.shape_checks import beyond_huggingface
 from bigfoot.muting import without_bars
+from bigfoot.text.json_files import read_json
 
 RUNTIMES = ("bigfoot", "transformers", *(runtime for runtime, _ in EXPORTED.values()))
 _PREFIX = "transformers:"
@@ -90,6 +91,11 @@ def open_runnable(source: str) -> RunnableModel:
         raise ModelError(
             f"{source}: transformers' {config.family} cannot express {' and '.join(beyond)}; leave out {_PREFIX!r} "
             "to run it by bigfoot"
+        )
+    if config.weight_prefix == BIGFOOT_PREFIX and read_json(folder / "config.json").get("model_type") == "bigfoot":
+        raise ModelError(
+            f"{source}: transformers' {config.family} has other names for tensors; bigfoot convert --to huggingface "
+            f"writes them, or leave out {_PREFIX!r}"
         )
     if not config.has_convolutions:
         raise ModelError(

@@ -8,7 +8,7 @@ from bigfoot.models.shape import Shape
 
 _TRANSFORMER: Mapping[str, object] = {
     "squeeze_factor": 1, "front_end": "convolutions", "block": "transformer", "positional_conv": "added",
-    "final_norm": True,
+    "final_norm": True, "add_adapter": False,
 }  # fmt: skip
 _PLAIN = {
     **_TRANSFORMER, "has_position_bias": False, "has_positional_stack": False, "conv_pos_batch_norm": False,
@@ -27,8 +27,10 @@ GRANTED: Mapping[str, Mapping[str, object]] = {
             if name != "squeeze_factor"},
     "wav2vec2-conformer": _CONFORMER | {"positional_conv": "unused", "conv_module_norm": "batch",
                                         "conv_module_causal": False},
-    "wav2vec2-bert": _CONFORMER | {"front_end": "log-mel", "positional_conv": "none", "final_norm": False,
-                                   "conv_module_norm": "layer", "conv_module_causal": True},
+    "wav2vec2-bert": {name: value for name, value in _CONFORMER.items() if name != "add_adapter"} | {
+        "front_end": "log-mel", "positional_conv": "none", "final_norm": False, "conv_module_norm": "layer",
+        "conv_module_causal": True,
+    },
 }  # fmt: skip
 """Fixed in a family's class of transformers, by our fields and properties."""
 
@@ -43,6 +45,8 @@ def block_problems(config: Shape) -> Iterator[str]:
         One sentence a problem.
     """
     yield from _front_end_problems(config)
+    if config.add_adapter:
+        yield from _adapter_problems(config)
     if config.squeeze_factor > 1:
         yield from _squeeze_problems(config)
     yield from _conformer_problems(config) if config.is_conformer else _transformer_problems(config)
@@ -57,6 +61,16 @@ def _front_end_problems(config: Shape) -> Iterator[str]:
                                                       "conv_sharing")}  # fmt: skip
     if named := [name for name, value in given.items() if value]:
         yield f"front_end log-mel has no convolutions, and so no {', '.join(named)}"
+
+
+def _adapter_problems(config: Shape) -> Iterator[str]:
+    if config.has_convolutions or not config.is_conformer:
+        yield "add_adapter: for conformers behind a log-mel front end alone (w2v-BERT 2.0)"
+    kernel, stride = config.adapter_kernel_size, config.adapter_stride
+    if stride // 2 != kernel // 2 or kernel % 2 == 0:
+        yield f"adapter_kernel_size {kernel} and adapter_stride {stride}: the kernel should be odd and one frame wider"
+    if config.num_prompts or config.decoder is not None or config.time_reduction > 1:
+        yield "add_adapter: not beside num_prompts, a decoder or time_reduction, whose frames are others"
 
 
 def _squeeze_problems(config: Shape) -> Iterator[str]:
@@ -82,6 +96,8 @@ def _conformer_problems(config: Shape) -> Iterator[str]:
         yield "adapter_attn_dim: for the block transformer alone"
     if config.num_buckets is not None:
         yield "num_buckets: a gated position bias is for the block transformer alone"
+    if config.adapter_attn_dim is not None:
+        yield "adapter_attn_dim: for the block transformer alone"
     if any(source is not None for source in config.reused_maps):
         yield "attention_reuse: for the block transformer alone"
     if not config.do_stable_layer_norm:

@@ -35,6 +35,13 @@ class BlockShape(PreTrainedConfig):
         conv_module_norm: ``batch`` or ``layer``, behind that convolution.
         conv_module_causal: whether it reads earlier frames alone, or as many on both sides.
         conformer_conv_dropout: behind it.
+        add_adapter: whether layers behind the encoder shorten time (w2v-BERT 2.0). Hidden states then come at the
+            frames that are left.
+        adapter_kernel_size: of their convolutions.
+        adapter_stride: frames that each makes one of.
+        num_adapter_layers: how many.
+        adapter_act: activation of their feed-forward blocks.
+        use_intermediate_ffn_before_adapter: whether half a feed-forward block stands before them.
         layer_first_intermediate_sizes: feed-forward width of each conformer layer's first block; None means
             ``intermediate_size`` everywhere. 0 where there is none.
         layer_conv_channels: channels of each conformer layer's convolution; None means ``hidden_size``. 0 where there
@@ -58,5 +65,11 @@ class BlockShape(PreTrainedConfig):
     conv_module_norm: str = "batch"
     conv_module_causal: bool = False
     conformer_conv_dropout: float | int = 0.1
+    add_adapter: bool = False
+    adapter_kernel_size: int = 3
+    adapter_stride: int = 2
+    num_adapter_layers: int = 1
+    adapter_act: str = "relu"
+    use_intermediate_ffn_before_adapter: bool = False
     layer_first_intermediate_sizes: list[int] | None = None
     layer_conv_channels: list[int] | None = None

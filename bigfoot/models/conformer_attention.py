@@ -21,13 +21,14 @@ class ConformerAttention(SelfAttention):
     Args:
         config: the shape.
         num_heads: heads H of this layer.
+        knows_positions: whether it has the shape's positions, or none.
     """
 
-    def __init__(self, config: BigfootConfig, num_heads: int) -> None:
+    def __init__(self, config: BigfootConfig, num_heads: int, *, knows_positions: bool = True) -> None:
         nn.Module.__init__(self)
         size, width = config.hidden_size, config.head_dim
         self.num_heads, self.head_dim, self.dropout = num_heads, width, config.attention_dropout
-        self.positions = config.position_embeddings_type
+        self.positions = config.position_embeddings_type if knows_positions else None
         self.linear_q = nn.Linear(size, num_heads * width)
         self.linear_k = nn.Linear(size, num_heads * width)
         self.linear_v = nn.Linear(size, num_heads * width)

@@ -15,8 +15,10 @@ from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.conformer import PointwiseConv
 from bigfoot.models.conformer_attention import ConformerAttention
 from bigfoot.models.conformer_positions import RotaryPositions
+from bigfoot.models.conv_adapter import ConvAdapter
 from bigfoot.models.fake_int8 import install_fake_int8_
 from bigfoot.models.feature_encoder import FeatureEncoder, FeatureProjection
+from bigfoot.models.feed_forward import FeedForward
 from bigfoot.models.frames.base import prepend_prompts
 from bigfoot.models.log_mel import LogMel
 from bigfoot.models.lora import inject_configured_
@@ -58,6 +60,10 @@ class SpeechEncoder(BigfootPreTrainedModel):
         self.masked_spec_embed = nn.Parameter(torch.empty(config.hidden_size).uniform_()) if masks else None
         self.encoder = build_encoder(config)
         self.prompts = build_prompts(config)
+        self.intermediate_ffn: FeedForward | None = None
+        if config.use_intermediate_ffn_before_adapter:
+            self.intermediate_ffn = FeedForward(config, config.intermediate_size, "relu")
+        self.adapter = ConvAdapter(config) if config.add_adapter else None
         inject_configured_(self.encoder.layers, config.lora)
         name, owners = "feature_extractor.conv_layers.{}.conv.weight".format, enumerate(config.kernel_owners)
         self._tied_weights_keys = {name(layer): name(owner) for layer, owner in owners if layer != owner}
@@ -124,6 +130,7 @@ class SpeechEncoder(BigfootPreTrainedModel):
     def _mask_features(self, x: Tensor, time: Tensor | None, feature: Tensor | None) -> Tensor:
         if time is not None:
             filler = torch.zeros((), device=x.device) if self.masked_spec_embed is None else self.masked_spec_embed
+            time = time.repeat_interleave(self.config.frames_per_output, 1)
             # Masks end with the longest real utterance; the batch may be padded further.
             time = nn.functional.pad(time, (0, x.shape[1] - time.shape[1]))
             x = torch.where(time[..., None], filler.to(x.dtype), x)
@@ -185,7 +192,7 @@ class SpeechEncoder(BigfootPreTrainedModel):
         conv_features = self.feature_extractor(input_values, lengths)
         frame_mask = None
         if lengths is not None:
-            frames = self.feature_extractor.frame_lengths(lengths)
+            frames = self.feature_extractor.layer_lengths(lengths)
             frame_mask = torch.arange(conv_features.shape[1], device=frames.device) < frames[:, None]
         x = self._mask_features(self.feature_projection(conv_features), mask_time_indices, mask_feature_indices)
         if self.prompts is not None:
@@ -195,4 +202,18 @@ class SpeechEncoder(BigfootPreTrainedModel):
             output = self.encoder(x, frame_mask, output_hidden_states, output_attentions)
         output["attention_values"] = tuple(values) if output_attention_values else None
         output["conv_features"], output["frame_mask"] = conv_features, frame_mask
+        return output if self.adapter is None else self._shorten(output, self.adapter)
+
+    def _shorten(self, output: SpeechEncoderOutput, adapter: ConvAdapter) -> SpeechEncoderOutput:
+        """Run the layers that shorten time; of all else stays what stands at the frames that are left."""
+        states, step = output.last_hidden_state, self.config.frames_per_output
+        assert states is not None and output.conv_features is not None
+        if self.intermediate_ffn is not None:
+            states = states + 0.5 * self.intermediate_ffn(states)
+        shortened, frame_mask = adapter(states, output.frame_mask)
+        output["last_hidden_state"], output["frame_mask"] = shortened, frame_mask
+        output["conv_features"] = output.conv_features[:, ::step][:, : shortened.shape[1]]
+        if output.hidden_states is not None:
+            thinned = (state[:, ::step][:, : shortened.shape[1]] for state in output.hidden_states)
+            output["hidden_states"] = tuple(thinned)
         return output

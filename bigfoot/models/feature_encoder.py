@@ -144,6 +144,10 @@ class FeatureEncoder(nn.Module):
             input_lengths = layer.count_frames(input_lengths)
         return input_lengths
 
+    def layer_lengths(self, input_lengths: Tensor) -> Tensor:
+        """Return the real frames that go into the layers, from samples, (B,); they are as many as come out."""
+        return self.frame_lengths(input_lengths)
+
     def forward(self, input_values: Tensor, input_lengths: Tensor | None = None) -> Tensor:
         """Compute features of waveforms.
 

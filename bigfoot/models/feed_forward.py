@@ -14,13 +14,14 @@ class FeedForward(nn.Module):
     Args:
         config: the shape.
         width: features between the two.
+        activation: its name; None means ``hidden_act``.
     """
 
-    def __init__(self, config: BigfootConfig, width: int) -> None:
+    def __init__(self, config: BigfootConfig, width: int, activation: str | None = None) -> None:
         super().__init__()
         self.intermediate_dense = nn.Linear(config.hidden_size, width)
         self.intermediate_dropout = nn.Dropout(config.activation_dropout)
-        self.activation = ACT2FN[config.hidden_act]
+        self.activation = ACT2FN[activation or config.hidden_act]
         self.output_dense = nn.Linear(width, config.hidden_size)
         self.output_dropout = nn.Dropout(config.hidden_dropout)
 

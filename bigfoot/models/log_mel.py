@@ -54,6 +54,7 @@ class LogMel(nn.Module):
         super().__init__()
         self.bins, self.stride = config.num_mel_bins, config.mel_stride
         self.receptive_field = config.receptive_field
+        self.frames_of_outputs = config.frames_of_outputs
         self.conv_layers = nn.ModuleList()
 
     def __iter__(self) -> Iterator[ConvLayer]:
@@ -64,15 +65,19 @@ class LogMel(nn.Module):
         frames = torch.div(input_lengths - MEL_WINDOW, MEL_HOP, rounding_mode="floor") + 1
         return frames.clamp(min=0)
 
+    def layer_lengths(self, input_lengths: Tensor) -> Tensor:
+        """Return the real frames of the result, from samples, (B,)."""
+        return torch.div(self.mel_lengths(input_lengths), self.stride, rounding_mode="floor")
+
     def frame_lengths(self, input_lengths: Tensor) -> Tensor:
-        """Return the real frames of the result, from samples, (B,).
+        """Return the real frames that come out of the model, from samples, (B,).
 
         Examples:
             >>> shape = BigfootConfig(front_end="log-mel", conv_dim=[], conv_kernel=[], conv_stride=[])
             >>> LogMel(shape).frame_lengths(torch.tensor([16000, 559, 560]))
             tensor([49,  0,  1])
         """
-        return torch.div(self.mel_lengths(input_lengths), self.stride, rounding_mode="floor")
+        return self.frames_of_outputs(self.layer_lengths(input_lengths))
 
     def forward(self, input_values: Tensor, input_lengths: Tensor | None = None) -> Tensor:
         """Compute features of waveforms.

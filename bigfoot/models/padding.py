@@ -100,13 +100,14 @@ def join_rows(
     frames = int(feature_encoder.frame_lengths(torch.tensor([samples])))
 
     seen = frames + config.num_prompts
+    in_layers = max(1, config.frames_in_layers(int(feature_encoder.layer_lengths(torch.tensor([samples])))))
 
     def join(parts: Sequence[Tensor | None], frames: int, is_map: bool = False) -> Tensor | None:
         padded = []
         for part in parts:
             if part is None:
                 return None
-            missing = (max(1, config.frames_in_layers(frames)) if is_map else frames) - part.shape[-2]
+            missing = (in_layers + config.num_prompts if is_map else frames) - part.shape[-2]
             padded.append(nn.functional.pad(part, (0, missing if is_map else 0, 0, missing)))
         return torch.cat(padded)
 

@@ -211,6 +211,34 @@ class Shape(BlockShape):
             return frames // self.squeeze_factor
         return -(-frames // self.time_reduction)
 
+    def shorten(self, frames: _Count) -> _Count:
+        """Return how many frames a layer behind the encoder makes of so many.
+
+        Args:
+            frames: of an utterance, or of each.
+        """
+        reach = 2 * (self.adapter_stride // 2) - self.adapter_kernel_size + self.adapter_stride
+        return (frames + reach) // self.adapter_stride
+
+    def frames_of_outputs(self, frames: _Count) -> _Count:
+        """Return how many frames come out of so many that the front end gives.
+
+        Args:
+            frames: of an utterance, or of each.
+
+        Examples:
+            >>> Shape(add_adapter=True).frames_of_outputs(5), Shape().frames_of_outputs(5)
+            (3, 5)
+        """
+        for _ in range(self.num_adapter_layers if self.add_adapter else 0):
+            frames = self.shorten(frames)
+        return frames
+
+    @property
+    def frames_per_output(self) -> int:
+        """Frames of the front end to one that comes out."""
+        return self.adapter_stride**self.num_adapter_layers if self.add_adapter else 1
+
     @property
     def is_conformer(self) -> bool:
         """Whether layers are conformers."""
@@ -288,7 +316,7 @@ class Shape(BlockShape):
     def inputs_to_logits_ratio(self) -> int:
         """Samples of audio to a frame."""
         if not self.has_convolutions:
-            return MEL_HOP * self.mel_stride
+            return MEL_HOP * self.mel_stride * self.frames_per_output
         ratio = 1
         for stride in self.conv_stride:
             ratio *= stride

@@ -27,7 +27,10 @@ from bigfoot.text.tokenizers import Processor
 log = logging.getLogger("bigfoot")
 
 # Settings of batching and of checks; all others determine the content of the manifests.
-_LOADING = ("batch_seconds", "crop_seconds", "num_buckets", "num_workers", "augment", "trust_files")
+_LOADING = (
+    "batch_seconds", "crop_seconds", "num_buckets", "num_workers", "shard_buffer", "shard_lanes", "augment",
+    "trust_files",
+)  # fmt: skip
 
 
 def corpus_settings(config: Config) -> dict[str, Any]:
@@ -149,6 +152,25 @@ def prepare_inputs(
     if config.data.trust_files:
         log.info("data: audio files are assumed unchanged (data.trust_files)")
     _require_splits(data, config)
+    return data
+
+
+def prepare_alone(config: Config, folder: Path) -> PreparedData:
+    """Prepare manifests outside of a run, with any characters, or reuse those of an unchanged corpus.
+
+    Args:
+        config: of the data, and the seed.
+        folder: of the manifests.
+
+    Raises:
+        DataError: see ``prepare_data``.
+    """
+    expected = fingerprint(corpus_settings(config), config.seed, None)
+    data, _ = _find(config, folder, expected, None, SPLITS)
+    if data is None:
+        forget_state(folder / "fingerprint")
+        data = prepare_data(config.data, config.seed, folder)
+        write_whole(folder / "fingerprint", expected.encode())
     return data
 
 

@@ -12,7 +12,8 @@ from accelerate import PartialState
 from bigfoot.audio.pauses import LONGEST_PIECE
 from bigfoot.config import Problem, to_dict
 from bigfoot.data.batches import evaluation_batches
-from bigfoot.data.manifests import PreparedData, write_relabelled
+from bigfoot.data.cuts import write_relabelled
+from bigfoot.data.manifests import PreparedData
 from bigfoot.decoding.greedy import Transcripts, transcribe_batches
 from bigfoot.decoding.spoken import transcribe_by_decoder
 from bigfoot.errors import DataError

@@ -20,14 +20,12 @@ from typing import IO, Any
 from bigfoot.errors import DataError, MissingExtraError, OutputError
 from bigfoot.storage.caches import is_in_cache
 from bigfoot.storage.digests import digest_file
+from bigfoot.storage.files import PACKAGES, identify
 from bigfoot.storage.inventory import MARKER
 from bigfoot.storage.lock import locked
 from bigfoot.storage.places import CLOUD, is_remote
 from bigfoot.storage.state import read_state, write_state
 
-_PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub"}
-_IDENTITY = ("ETag", "md5Hash", "blob_id", "etag", "mtime", "LastModified", "created")
-"""What file systems name of a file that another content would change: checksums, or else times."""
 _BLOCK = 8 << 20
 
 
@@ -159,7 +157,7 @@ class _Place:
                     if self._is_known(sync, name, info, target, as_mirror):
                         continue
                     _download(fs, f"{root}/{name}".rstrip("/"), info, target)
-                    sync.remote[name], sync.local[name] = _identify(info), digest_file(target)
+                    sync.remote[name], sync.local[name] = identify(info), digest_file(target)
                     write_state(self._state, sync)
                 for name in sync.remote.keys() - files.keys():
                     (content / name if name else content).unlink(missing_ok=True)
@@ -189,12 +187,12 @@ class _Place:
             here = {path.relative_to(self._content).as_posix(): path for path in _walk(self._content)}
             for name in sorted(here, key=lambda name: (PurePosixPath(name).name == MARKER, -name.count("/"), name)):
                 digest = digest_file(here[name])
-                unchanged = name in files and sync.remote.get(name) == _identify(files[name])
+                unchanged = name in files and sync.remote.get(name) == identify(files[name])
                 if unchanged and sync.local.get(name) == digest:
                     continue
                 fs.put_file(str(here[name]), f"{root}/{name}")
                 fs.invalidate_cache()
-                sync.remote[name], sync.local[name] = _identify(fs.info(f"{root}/{name}")), digest
+                sync.remote[name], sync.local[name] = identify(fs.info(f"{root}/{name}")), digest
                 write_state(self._state, sync)
             for name in sync.remote.keys() - here.keys():
                 if name in files:
@@ -209,7 +207,7 @@ class _Place:
 
             fs, root = url_to_fs(self.url)
         except ImportError as error:
-            raise MissingExtraError("cloud", _PACKAGES.get(self._scheme, "fsspec")) from error
+            raise MissingExtraError("cloud", PACKAGES.get(self._scheme, "fsspec")) from error
         root = root.rstrip("/")
         fs.invalidate_cache()
         with suppress(FileNotFoundError):
@@ -225,7 +223,7 @@ class _Place:
     def _is_known(
         self, sync: _Sync, name: str, info: Mapping[str, Any], target: Path, as_mirror: bool
     ) -> bool:
-        if sync.remote.get(name) != _identify(info):
+        if sync.remote.get(name) != identify(info):
             return False
         # A mirror may be ahead of its place; a copy that is only read must be what was read.
         return as_mirror or (target.is_file() and digest_file(target) == sync.local.get(name))
@@ -238,7 +236,7 @@ class _Place:
         self, sync: _Sync, files: Mapping[str, Mapping[str, Any]], content: Path, as_mirror: bool
     ) -> None:
         for name, info in files.items() if as_mirror else ():
-            changed_there = sync.remote.get(name) not in (None, _identify(info))
+            changed_there = sync.remote.get(name) not in (None, identify(info))
             if changed_there and digest_file(content / name) not in ("", sync.local.get(name)):
                 raise OutputError(f"{self.url}/{name} and its copy {content / name} have both changed; remove one")
 
@@ -256,15 +254,10 @@ class _Place:
             raise DataError(f"{self.url} cannot be {verb}: {reason}; check the address and the credentials") from error
 
 
-def _identify(info: Mapping[str, Any]) -> str:
-    # The first alone: listings and questions for one file round times differently.
-    return f"{info.get('size')} {next((info[key] for key in _IDENTITY if info.get(key) is not None), '')}"
-
-
 def _download(fs: Any, path: str, info: Mapping[str, Any], target: Path) -> None:  # noqa: ANN401
     """Write beside the place, then rename; what an earlier download of the same file left is gone on with."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{hashlib.sha256(f'{path}|{_identify(info)}'.encode()).hexdigest()[:32]}.part")
+    part = target.with_name(f".{hashlib.sha256(f'{path}|{identify(info)}'.encode()).hexdigest()[:32]}.part")
     size = info.get("size")
     with fs.open(path, "rb") as source, part.open("ab") as file:
         source.seek(file.tell())

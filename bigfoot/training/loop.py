@@ -27,6 +27,7 @@ from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, 
 from bigfoot.training.dev import DevJudge, TranscriptJudge
 from bigfoot.training.guards import check_half_precision, describe_rates, find_broken
 from bigfoot.training.hooks import TrainingHook
+from bigfoot.training.observing import report_dev
 from bigfoot.training.optim import Schedule, build_optimizer, build_scheduler
 from bigfoot.training.pace import Pace, count_step_flops, find_peak
 from bigfoot.training.processes import join_processes, lost_processes_named
@@ -355,6 +356,7 @@ class Trainer:
         log.info("%s %d  dev %s", self.run.name, step, score.summary)
         for kind, note in score.notes.items():
             self._note(kind, note)
+        report_dev(self.run.name, step, score.error)
         if not all(hook.may_be_best(step, self.config.max_steps) for hook in self.run.hooks):
             return
         # Of equals, prefer the later one.

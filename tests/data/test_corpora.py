@@ -10,7 +10,7 @@ import soundfile
 
 from bigfoot.audio.files import read_audio
 from bigfoot.data.corpora import load_prepared, prepare_data, resolve_root
-from bigfoot.data.manifests import write_relabelled
+from bigfoot.data.cuts import write_relabelled
 from bigfoot.data.settings import DataConfig
 from bigfoot.data.synthetic import synthesize_string
 from bigfoot.errors import DataError

@@ -105,7 +105,9 @@ def _check_options(command: str, words: list[str]) -> None:
 def _options_of(name: str) -> set[str]:
     if name not in COMMANDS:
         return {"--help"}
-    return {"--help", *(option for param in COMMANDS[name].params for option in (*param.opts, *param.secondary_opts))}
+    own = [COMMANDS[name], *getattr(COMMANDS[name], "commands", {}).values()]
+    params = [param for command in own for param in command.params]
+    return {"--help", *(option for param in params for option in (*param.opts, *param.secondary_opts))}
 
 
 @cache

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 import bigfoot
 from bigfoot.config.files import list_configs
 from bigfoot.data.manifests import load_prepared
+from bigfoot.data.shards.parts import find_parts
 from bigfoot.measure.size import count_params
 from bigfoot.models.reshape import plain_state
 from bigfoot.runtime.classifier import Classifier
@@ -246,6 +247,14 @@ def check_hot_words(ran: Ran) -> None:
     assert "beam" in ran.output("bigfoot evaluate")
 
 
+@page("docs/how-to/tune.md")
+def check_tune(ran: Ran) -> None:
+    """Both trials have an error on dev and values within their ranges."""
+    trials = json.loads((ran.folder / "runs/tune/tune.json").read_text(encoding="utf-8"))["trials"]
+    assert [trial["state"] for trial in trials] == ["complete", "complete"]
+    assert all(1e-4 <= trial["values"]["distill.learning_rate"] <= 3e-3 for trial in trials)
+
+
 @page("docs/how-to/transcribe.md")
 def check_transcribe(ran: Ran) -> None:
     """A line of text, a cue, and a file with words and times for each recording."""
@@ -296,6 +305,19 @@ def check_own_data(ran: Ran) -> None:
     assert [split["num_utterances"] for split in facts["splits"]] == [12, 2, 3]
     facts = json.loads((ran.folder / "runs/table_corpus/describe.json").read_text(encoding="utf-8"))
     assert [split["num_utterances"] for split in facts["splits"]] == [len(lines)]
+
+
+@page("docs/how-to/large-corpora.md")
+def check_large_corpora(ran: Ran) -> None:
+    """Shards are written and trained on; a folder of Kaldi is described."""
+    assert sorted(path.name for path in (ran.folder / "shards/train").glob("*.tar")) == [
+        f"recording.{number:06d}.tar" for number in range(3)
+    ]
+    manifest = load_prepared(ran.folder / "runs/shards/data").manifests["train"]
+    assert len(find_parts(manifest)) == 3
+    assert (ran.folder / "runs/shards/distill/facts.json").is_file()
+    facts = json.loads((ran.folder / "runs/calls/describe.json").read_text(encoding="utf-8"))
+    assert [split["num_utterances"] for split in facts["splits"]] == [1]
 
 
 @page("docs/how-to/own-loss.md")

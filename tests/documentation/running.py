@@ -32,7 +32,8 @@ TINY_SPEECH_LLM = [
 ]  # fmt: skip
 SETTINGS = {
     "compress": TINY, "describe": TINY, "evaluate": TINY, "recipes/compress.py": TINY, "train-task": TINY_TASK,
-    "train-text": TINY_TEXT,
+    "data": TINY,
+    "train-text": TINY_TEXT, "tune": [*TINY, "steps=[student,distill]"],
 }  # fmt: skip
 """Of the commands that take settings."""
 INSTEAD = {

@@ -30,6 +30,14 @@ def write_texts(folder: Path) -> None:
     (folder / "train.csv").write_text("\n".join(["text,label,path", *rows]), encoding="utf-8")
 
 
+@stands_in("docs/how-to/large-corpora.md")
+def write_kaldi_folder(folder: Path) -> None:
+    """A data folder of Kaldi with one recording."""
+    (folder / "calls").mkdir()
+    (folder / "calls/wav.scp").write_text("a speech.wav\n", encoding="utf-8")
+    (folder / "calls/text").write_text("a ONE TWO\n", encoding="utf-8")
+
+
 @stands_in("docs/how-to/tasks.md")
 def write_corpora(folder: Path) -> None:
     """FSDD of six speakers and three digits, and a Whisper that nobody has trained."""

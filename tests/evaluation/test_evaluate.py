@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from bigfoot.data.batches import read_utterances
-from bigfoot.data.manifests import write_relabelled
+from bigfoot.data.cuts import write_relabelled
 from bigfoot.errors import ModelError
 from bigfoot.evaluation.evaluate import evaluate_accuracy, measure_batch_invariance, missing_wer_reason
 from bigfoot.evaluation.settings import EvaluateConfig

@@ -70,6 +70,7 @@ CASES = [
     *([CACHE, *settings] for settings, _ in test_teacher_cache.UNSTORABLE),
     ["distill.losses.masked_hidden.weight=1", "distill.spec_augment.mask_time_prob=0"],
     ["steps=[student,finetune]", "control=ctc_only"],
+    ["data.corpus=shar", "data.root=/nowhere", "data.hold_out_speakers=2"],
     ["steps=[student,gates]", "shard=true", "precision=fp16"],
     ["steps=[student,finetune,distill]", "finetune.head=new"],
     ["finetune.decoder.kind=pretrained", "finetune.objective=joint"],

@@ -16,6 +16,7 @@ from bigfoot.storage.remote import fetch, mirrored, written
 from bigfoot.storage.replace import replace_folder, write_file
 from bigfoot.text.lines import read_lines
 from tests.refusals import refused
+from tests.storage.servers import serve_gs, serve_s3
 
 fsspec = pytest.importorskip("fsspec")
 
@@ -44,33 +45,6 @@ def place(request, cache, monkeypatch):
     files = (serve_s3 if request.param == "s3" else serve_gs)(request, monkeypatch)
     files.mkdir(bucket)
     return files, f"{request.param}://{bucket}/runs/a"
-
-
-def serve_gs(request, monkeypatch):
-    """Files of a server that speaks Google Cloud Storage."""
-    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # asks Google about every bucket
-    gcsfs = pytest.importorskip("gcsfs")
-    server = pytest.importorskip("gcp_storage_emulator.server").create_server("127.0.0.1", 0, in_memory=True)
-    server.start()
-    request.addfinalizer(server.stop)
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server._api._httpd.server_port}")
-    gcsfs.GCSFileSystem.clear_instance_cache()
-    return fsspec.filesystem("gs")
-
-
-def serve_s3(request, monkeypatch):
-    """Files of a server that speaks S3."""
-    s3fs = pytest.importorskip("s3fs")
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0)
-    server.start()
-    request.addfinalizer(server.stop)
-    address = f"http://127.0.0.1:{server.get_host_and_port()[1]}"
-    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(f"AWS_{name}", "any")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-    s3fs.S3FileSystem.clear_instance_cache()
-    return fsspec.filesystem("s3")
 
 
 def put(folder, **contents):
