@@ -274,7 +274,7 @@ def make_teacher(folder, build_huggingface, processor, structure="group-stable",
     """Save a random Hugging Face model with its processor; more certain of its tokens than random weights are."""
     import torch
 
-    from bigfoot.text.tokenizers import save_processor
+    from bigfoot.text.tokenizers import FilterBanks, save_processor
 
     dropout = dict.fromkeys(NO_DROPOUT, 0.1)
     model = build_huggingface(structure, seed=3, **(dropout | {"num_hidden_layers": 4} | changes))
@@ -283,7 +283,7 @@ def make_teacher(folder, build_huggingface, processor, structure="group-stable",
             model.lm_head.weight *= 40
             model.lm_head.weight[0] *= 2
     model.save_pretrained(folder)
-    save_processor(processor, folder)
+    save_processor(processor, folder, FilterBanks(80, 2) if structure.startswith("w2v-bert") else None)
     return folder
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from bigfoot.audio.files import read_audio
 from bigfoot.audio.pauses import cut_at_pauses
 from bigfoot.audio.recording import Moments, Recording, normalize_part
-from bigfoot.data.cuts import path_of
+from bigfoot.data.cuts import HYPOTHESES_FIELD, path_of
 from bigfoot.data.manifests import LABELS_FIELD
 from bigfoot.data.shards.readers import as_file
 from bigfoot.errors import DataError
@@ -55,6 +55,9 @@ class Batch:
         position: where in the stream; None in evaluation.
         decoder_labels: (B, U') int64, as ``labels``, of a decoder with tokens of its own; None where there is none.
         attributes: B utterances' labels of tasks, by name.
+        hypotheses: (B, H, U'') int64 labels of H texts of another model, as ``labels``, and (B, H) their log
+            probabilities, minus infinity where an utterance has fewer; None where none has any.
+        moments: (B, 2) mean and standard deviation that every row was normalised with; None where none was.
         through: position behind the batches that all processes get with this one; None where there is one process.
     """
 
@@ -67,6 +70,8 @@ class Batch:
     position: Position | None = None
     decoder_labels: Tensor | None = None
     attributes: list[Mapping[str, str]] = field(default_factory=list)
+    moments: Tensor | None = None
+    hypotheses: tuple[Tensor, Tensor] | None = None
     through: Position | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
@@ -77,6 +82,26 @@ class Batch:
     def input_lengths(self) -> Tensor:
         """(B,) real samples of every utterance."""
         return self.attention_mask.sum(dim=1)
+
+    def values_for(self, do_normalize: bool) -> Tensor:
+        """Return the samples normalised per utterance, or as they were before that; 0 on padding.
+
+        Args:
+            do_normalize: as of the processor of the model that gets them.
+
+        Examples:
+            >>> utterance = LoadedUtterance("a", "s", "", np.array([1.0, 3.0], np.float32))
+            >>> collate([utterance], Processor()).values_for(False).tolist()
+            [[1.0, 3.0]]
+        """
+        if do_normalize == (self.moments is not None):
+            return self.input_values
+        if self.moments is not None:
+            mean, deviation = self.moments[:, :1], self.moments[:, 1:]
+            return (self.input_values * deviation + mean).where(self.attention_mask, 0.0)
+        rows = [row[: int(length)] for row, length in zip(self.input_values, self.input_lengths, strict=True)]
+        normal = [torch.from_numpy(normalize_part(row.cpu().numpy(), None)) for row in rows]
+        return torch.nn.utils.rnn.pad_sequence(normal, batch_first=True).to(self.input_values.device)
 
     def seconds(self, sample_rate: int) -> Seconds:
         """Return audio without padding."""
@@ -94,6 +119,8 @@ class Batch:
             self.position,
             None if self.decoder_labels is None else self.decoder_labels.to(device),
             self.attributes,
+            None if self.moments is None else self.moments.to(device),
+            None if self.hypotheses is None else (self.hypotheses[0].to(device), self.hypotheses[1].to(device)),
             through=self.through,
         )
 
@@ -109,6 +136,7 @@ class LoadedUtterance:
         samples: (N,) at the processor's rate, not normalised.
         moments: what to normalise with where these are a piece of something longer.
         attributes: labels of tasks, by name.
+        hypotheses: texts of another model with their log probabilities.
     """
 
     id: str
@@ -117,6 +145,7 @@ class LoadedUtterance:
     samples: Samples
     moments: Moments | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
+    hypotheses: Sequence[tuple[str, float]] = ()
 
 
 @dataclass(frozen=True)
@@ -133,6 +162,8 @@ class CutSource:
     attributes: Mapping[str, str]
     room: Seconds = 0.0
     """How much later than at ``offset`` a stretch of it may start."""
+    hypotheses: tuple[tuple[str, float], ...] = ()
+    """See ``LoadedUtterance``."""
     channel: int | None = None
     """Of several, the one that is read; None for their mean."""
     content: bytes | None = field(default=None, repr=False)
@@ -154,6 +185,7 @@ class CutSource:
             seconds=cut.duration,
             attributes=(supervision.custom or {}).get(LABELS_FIELD, {}),
             room=(cut.custom or {}).get(ROOM_FIELD, 0.0),
+            hypotheses=tuple((text, score) for text, score in (supervision.custom or {}).get(HYPOTHESES_FIELD, ())),
             channel=cut.channel if isinstance(cut.channel, int) and cut.recording.num_channels > 1 else None,
         )
 
@@ -163,7 +195,9 @@ class CutSource:
             samples = read_audio(
                 path, offset=self.offset, duration=self.duration, sample_rate=sample_rate, channel=self.channel
             )
-        return LoadedUtterance(self.id, self.speaker, self.text, samples, attributes=self.attributes)
+        return LoadedUtterance(
+            self.id, self.speaker, self.text, samples, attributes=self.attributes, hypotheses=self.hypotheses
+        )
 
     def load_pieces(self, sample_rate: int, longest: Seconds | None) -> Iterator[LoadedUtterance]:
         """Yield longer cuts in pieces of one id, the first of which has the transcript."""
@@ -216,7 +250,34 @@ def collate(utterances: Sequence[LoadedUtterance], processor: Processor, positio
         # Who asks for no labels of the head asks for none at all.
         decoder_labels=_pad_labels(utterances, processor.decoder_tokenizer if processor.tokenizer else None),
         attributes=[item.attributes for item in utterances],
+        hypotheses=_pad_hypotheses(utterances, processor.tokenizer),
+        moments=torch.tensor([_moments(item) for item in utterances]) if processor.do_normalize else None,
     )
+
+
+def _pad_hypotheses(
+    utterances: Sequence[LoadedUtterance], tokenizer: Tokenizer | None
+) -> tuple[Tensor, Tensor] | None:
+    most = max(len(item.hypotheses) for item in utterances)
+    if tokenizer is None or most == 0:
+        return None
+    scores = torch.full((len(utterances), most), -torch.inf)
+    rows = []
+    for row, item in enumerate(utterances):
+        texts = [text for text, _ in item.hypotheses]
+        scores[row, : len(texts)] = torch.tensor([score for _, score in item.hypotheses])
+        rows += [replace(item, text=text) for text in [*texts, *[""] * (most - len(texts))]]
+    labels = _pad_labels(rows, tokenizer)
+    assert labels is not None
+    return labels.view(len(utterances), most, -1), scores
+
+
+def _moments(utterance: LoadedUtterance) -> tuple[float, float]:
+    """Mean and standard deviation that ``normalize_part`` takes."""
+    found = utterance.moments
+    mean = np.mean(utterance.samples) if found is None else found.mean
+    variance = np.var(utterance.samples) if found is None else found.variance
+    return float(mean), float(np.sqrt(variance + 1e-7))
 
 
 def _pad_labels(utterances: Sequence[LoadedUtterance], tokenizer: Tokenizer | None) -> Tensor | None:

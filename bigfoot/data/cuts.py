@@ -7,7 +7,7 @@ import gzip
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from bigfoot.errors import DataError
 from bigfoot.storage.ownership import OWN_OR_EDITED
 from bigfoot.storage.replace import replacing
 
+HYPOTHESES_FIELD = "hypotheses"
+"""Custom field of a supervision: another model's texts with their log probabilities."""
 _BESIDE = "beside"
 """Field of a cut: where its audio lies, relative to the folder of the manifest, so that both can be moved together."""
 
@@ -64,6 +66,22 @@ def write_relabelled(manifest: Path, texts: Mapping[str, str], path: Path) -> No
     cuts = list(read_cuts(manifest))
     for cut in cuts:
         cut.supervisions = [dataclasses.replace(cut.supervisions[0], text=texts.get(cut.id, ""))]
+    write_manifest(cuts, path, home=manifest.parent)
+
+
+def write_hypotheses(manifest: Path, found: Mapping[str, Sequence[tuple[str, float]]], path: Path) -> None:
+    """Write a manifest with a model's most probable texts beside the transcripts.
+
+    Args:
+        manifest: to read; left as it is.
+        found: texts with their log probabilities, by id, the most probable first; none for an utterance that is absent.
+        path: of the new manifest, ending in ``.jsonl.gz``.
+    """
+    cuts = list(read_cuts(manifest))
+    for cut in cuts:
+        supervision = cut.supervisions[0]
+        custom = (supervision.custom or {}) | {HYPOTHESES_FIELD: [list(each) for each in found.get(cut.id, ())]}
+        cut.supervisions = [dataclasses.replace(supervision, custom=custom)]
     write_manifest(cuts, path, home=manifest.parent)
 
 

@@ -14,6 +14,7 @@ from bigfoot.distill.terms.hidden import HiddenLoss
 from bigfoot.distill.terms.logit_cosine import LogitCosineLoss
 from bigfoot.distill.terms.logit_kl import LogitKLLoss
 from bigfoot.distill.terms.masked_hidden import MaskedHiddenLoss
+from bigfoot.distill.terms.nbest import NBestLoss
 from bigfoot.distill.terms.value_relation import ValueRelationLoss
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "LossInputs",
     "LossesConfig",
     "MaskedHiddenLoss",
+    "NBestLoss",
     "Shapes",
     "Targets",
     "ValueRelationLoss",

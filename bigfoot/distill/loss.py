@@ -69,6 +69,7 @@ class LossInputs:
         token_targets: (B, U), what the decoder should write, -100 = not counted; None where no loss asks for it.
         steps_done: optimizer steps taken so far, scalar.
         task_targets: (B, W), of the task head, NaN where not known; None where no loss asks for it.
+        hypotheses: the teacher's texts, see ``Batch.hypotheses``; None where no loss asks for them.
     """
 
     shapes: Shapes
@@ -81,6 +82,7 @@ class LossInputs:
     token_targets: Tensor | None
     steps_done: Tensor
     task_targets: Tensor | None = None
+    hypotheses: tuple[Tensor, Tensor] | None = None
 
     def both(self, name: str) -> tuple[Any, Any]:
         """Return a field of the student's output, a tensor or a tuple of them, and the same of the teacher's."""
@@ -103,7 +105,9 @@ class Loss:
     """Whether it compares with a teacher; those that do are off in the control."""
     unit: ClassVar[str] = "frames"
     """What its mean is over: ``frames``, ``labels``, the decoder's ``tokens``, ends included, ``utterances``, or
-    those of them whose task has a label (``targets``)."""
+    those of them whose task has a label (``targets``), or whose text the teacher wrote (``hypotheses``)."""
+    reads_outputs: ClassVar[bool] = True
+    """Whether the teacher runs in training for it; else it reads what the teacher wrote before."""
     needs_decoder: ClassVar[bool] = False
     """Whether the decoders of both models run along the labels."""
     outputs: ClassVar[tuple[str, ...]] = ()

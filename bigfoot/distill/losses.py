@@ -87,6 +87,38 @@ def token_cross_entropy(logits: Tensor, targets: Tensor, smoothing: float = 0.0)
     return LossSum(total, counts.sum())
 
 
+def expected_ctc(logits: Tensor, frame_mask: Tensor, labels: Tensor, scores: Tensor, blank_id: int) -> LossSum:
+    """Compute CTC of several texts of an utterance, each by its share (Takashima et al., 2018, equation 6).
+
+    Args:
+        logits: (B, T, V).
+        frame_mask: (B, T), True = real.
+        labels: (B, N, U) of N texts, -100 = padding.
+        scores: (B, N) log probabilities, minus infinity where there is no such text; shares are their softmax.
+        blank_id: token of the blank.
+
+    Returns:
+        Sum over utterances of the expected nats a label, and the number of those with a text. A text that does not fit
+        the frames adds nothing.
+
+    Examples:
+        >>> logits, mask = torch.zeros(1, 1, 2), torch.ones(1, 1, dtype=torch.bool)
+        >>> expected_ctc(logits, mask, torch.tensor([[[1]]]), torch.tensor([[-3.0]]), 0).mean()
+        tensor(0.6931)
+    """
+    rows, texts, _ = labels.shape
+    known = torch.isfinite(scores)
+    shares = scores.masked_fill(~known, torch.finfo(scores.dtype).min / 2).softmax(-1).where(known, 0.0)
+    repeated = _only_real(logits, frame_mask).log_softmax(-1).repeat_interleave(texts, 0)
+    lengths = (labels >= 0).sum(-1).flatten()
+    losses = nn.functional.ctc_loss(
+        repeated.transpose(0, 1), labels.flatten(0, 1).clamp(min=0), frame_mask.sum(-1).repeat_interleave(texts),
+        lengths, blank=blank_id, reduction="none", zero_infinity=True,
+    )  # fmt: skip
+    a_label = (losses / lengths.clamp(min=1)).where(lengths > 0, 0.0).view(rows, texts)
+    return LossSum((shares * a_label).sum(), known.any(-1).sum())
+
+
 def frame_distance(student: Tensor, teacher: Tensor, frame_mask: Tensor, distance: str = "mse") -> LossSum:
     """Compute the distance between two sequences of vectors (hidden states, convolutional features), frame by frame.
 

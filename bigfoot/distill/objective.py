@@ -10,15 +10,17 @@ from torch import Tensor, nn
 
 from bigfoot.config.problems import Problem
 from bigfoot.data.batches import Batch
+from bigfoot.distill.bridge import Bridge
 from bigfoot.distill.cache import TeacherCache
 from bigfoot.distill.loss import MASKED, Loss, LossInputs, Shapes, Targets
 from bigfoot.distill.losses import LossSum
 from bigfoot.distill.registry import LossesConfig, losses_by_name
 from bigfoot.distill.targets import compute_targets, freeze_teacher
-from bigfoot.errors import TrainingError
+from bigfoot.errors import ModelError, TrainingError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC, CTCOutput
 from bigfoot.models.decoders.speech_decoder import teacher_forcing
+from bigfoot.models.frames.timing import frame_timing
 from bigfoot.models.tasks.targets import read_targets
 
 
@@ -51,19 +53,39 @@ def objective_problems(
         for problem in loss.check(student, teacher):
             yield problem.under(f"{section}.{name}")
     comparing = [name for name, loss in active.items() if loss.needs_teacher]
-    here, there = ((shape.inputs_to_logits_ratio, shape.receptive_field) for shape in (student, teacher))
-    if comparing and here != there:
-        message = (
-            f"{', '.join(comparing)} compare frame by frame, but the student has a frame of {here[1]} samples every "
-            f"{here[0]}, the teacher one of {there[1]} every {there[0]}"
-        )
-        yield Problem(section, "other_frames", message)
+    for name in comparing:
+        found = _crossing_problems(active[name], student, teacher)
+        yield from (problem.under(f"{section}.{name}") for problem in found)
     by_frame = [name for name in comparing if active[name].unit == "frames"]
     if by_frame and student.num_prompts != teacher.num_prompts:
         counts = f"the student has {student.num_prompts} prompts, the teacher {teacher.num_prompts}"
         yield Problem(section, "other_frames", f"{', '.join(by_frame)} compare frame by frame, but {counts}")
     if not active:
         yield Problem(section, "no_loss", "every weight is 0, there is nothing to learn")
+
+
+_RESAMPLED = {"logits", "hidden_states", "conv_features"}
+"""Outputs of a teacher that can be brought to other frames."""
+_OF_ANY_ENCODER = {"logits", "hidden_states", "decoder_logits", "task_logits"}
+"""Outputs that encoders of other kinds have."""
+
+
+def _crossing_problems(loss: Loss, student: BigfootConfig, teacher: BigfootConfig) -> Iterator[Problem]:
+    """Find outputs that a teacher of another kind lacks, and those that cannot be brought to other frames."""
+    try:
+        fields = loss.find_targets(student, teacher).keys()
+    except ModelError:  # a problem of its settings, found before
+        return
+    here, there = frame_timing(student), frame_timing(teacher)
+    if teacher.frame_encoder is not None and (missing := sorted(fields - _OF_ANY_ENCODER)):
+        message = f"a teacher with an encoder of another kind has no {', '.join(missing)}; set its weight to 0"
+        yield Problem("", "no_such_output", message)
+    elif here != there and loss.unit == "frames" and (fixed := sorted(fields - _RESAMPLED)):
+        message = (
+            f"the student has a frame every {here.period:g} samples from {here.first:g} on, the teacher every "
+            f"{there.period:g} from {there.first:g} on, and {', '.join(fixed)} cannot be brought from one to the other"
+        )
+        yield Problem("", "other_frames", message)
 
 
 def needed_targets(losses: LossesConfig, student: BigfootConfig, teacher: BigfootConfig) -> Targets:
@@ -93,6 +115,7 @@ class Objective(nn.Module):
         losses: names and weights; a loss of weight 0 is not computed.
         student: the model that learns.
         teacher: frozen here, or a cache of its outputs; None where no loss compares with one.
+        bridge: to its frames, tokens and loudness; None where only the frames may be others.
 
     Raises:
         TrainingError: a loss needs a teacher, and there is none.
@@ -107,14 +130,16 @@ class Objective(nn.Module):
     steps_done: Tensor
 
     def __init__(
-        self, losses: LossesConfig, student: BigfootForCTC, teacher: BigfootForCTC | TeacherCache | None
-    ) -> None:
+        self, losses: LossesConfig, student: BigfootForCTC, teacher: BigfootForCTC | TeacherCache | None,
+        bridge: Bridge | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self._losses = active_losses(losses)
         self.weights = {name: loss.weight for name, loss in self._losses.items()}
-        self._comparing = [name for name, loss in self._losses.items() if loss.needs_teacher]
-        if teacher is None and self._comparing:
-            names = " and ".join(self._comparing)
+        taught = [name for name, loss in self._losses.items() if loss.needs_teacher]
+        self._comparing = [name for name in taught if self._losses[name].reads_outputs]
+        if teacher is None and taught:
+            names = " and ".join(taught)
             raise TrainingError(f"{names}: compared with a teacher, and there is none; set their weights to 0")
         self._decodes = any(loss.needs_decoder for loss in self._losses.values())
         self._outputs = dict.fromkeys((output for loss in self._losses.values() for output in loss.outputs), True)
@@ -126,6 +151,9 @@ class Objective(nn.Module):
         # In a list, so that the teacher is not taken for a part of this module, saved and put in training mode.
         self._teacher = [freeze_teacher(teacher)] if isinstance(teacher, BigfootForCTC) else []
         self._cache = teacher if isinstance(teacher, TeacherCache) else None
+        self._bridge = bridge
+        if bridge is None and teacher is not None:
+            self._bridge = Bridge.between(student.config, teacher.config)
         needed = {} if teacher is None else needed_targets(losses, student.config, teacher.config)
         self._asks_masked = MASKED in needed
 
@@ -154,7 +182,9 @@ class Objective(nn.Module):
         tokens = 0 if targets is None else int((targets >= 0).sum())
         answers = self._task_targets(batch)
         known = 0 if answers is None else int((~answers.isnan()).any(-1).sum())
-        units = {"frames": frames, "labels": labels, "tokens": tokens, "utterances": len(batch), "targets": known}
+        written = 0 if batch.hypotheses is None else int(torch.isfinite(batch.hypotheses[1]).any(-1).sum())
+        units = {"frames": frames, "labels": labels, "tokens": tokens, "utterances": len(batch), "targets": known,
+                 "hypotheses": written}  # fmt: skip
         return {name: units[loss.unit] for name, loss in self._losses.items()}
 
     def _token_targets(self, batch: Batch) -> Tensor | None:
@@ -208,7 +238,7 @@ class Objective(nn.Module):
             masked_frames = nn.functional.pad(masked_frames, (0, num_frames - masked_frames.shape[1]))
         inputs = LossInputs(
             self._shapes, student, teacher, student.frame_mask, batch.labels, masked_frames, masked_teacher,
-            self._token_targets(batch), self.steps_done, self._task_targets(batch),
+            self._token_targets(batch), self.steps_done, self._task_targets(batch), batch.hypotheses,
         )  # fmt: skip
         return {
             name: loss.compute(inputs, cast(nn.ModuleList, self.terms[name])) for name, loss in self._losses.items()
@@ -220,7 +250,11 @@ class Objective(nn.Module):
         return {"decoder_labels": labels} if self._decodes and labels is not None else {}
 
     def _ask(self, batch: Batch, num_frames: int, **masks: Tensor) -> CTCOutput:
+        assert self._bridge is not None
         if self._cache is not None:
-            return self._cache.read(batch, num_frames)
-        asked = self._outputs | self._along(batch) | masks
-        return compute_targets(self._teacher[0], batch.input_values, batch.attention_mask, **asked)
+            output = self._cache.read(batch, num_frames if self._bridge.keeps_frames else None)
+        else:
+            asked = self._outputs | self._along(batch) | masks
+            output = compute_targets(self._teacher[0], self._bridge.find_audio(batch), batch.attention_mask, **asked)
+        assert output.frame_mask is not None
+        return self._bridge.cross(output, output.frame_mask, num_frames)

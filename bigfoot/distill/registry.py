@@ -22,6 +22,7 @@ from bigfoot.distill.terms.hidden import HiddenLoss
 from bigfoot.distill.terms.logit_cosine import LogitCosineLoss
 from bigfoot.distill.terms.logit_kl import LogitKLLoss
 from bigfoot.distill.terms.masked_hidden import MaskedHiddenLoss
+from bigfoot.distill.terms.nbest import NBestLoss
 from bigfoot.distill.terms.task import TaskKLLoss, TaskLoss
 from bigfoot.distill.terms.value_relation import ValueRelationLoss
 from bigfoot.errors import BigfootError
@@ -53,6 +54,8 @@ class LossesConfig:
     """Likeness of frames in the teacher's hidden states."""
     value_relation: ValueRelationLoss = field(default_factory=ValueRelationLoss)
     """Likeness of frames in the values of the teacher's attention."""
+    nbest: NBestLoss = field(default_factory=NBestLoss)
+    """The teacher's most probable texts."""
     ctc: CTCLoss = field(default_factory=CTCLoss)
     """The transcripts, or the teacher's own."""
     decoder: DecoderLoss = field(default_factory=DecoderLoss)

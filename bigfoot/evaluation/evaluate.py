@@ -20,6 +20,7 @@ from bigfoot.evaluation.settings import EvaluateConfig
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.error_rate import ErrorRate, measure_error_rate
 from bigfoot.measure.rounding import rounding_limit
+from bigfoot.text.fitting import fit_text
 from bigfoot.text.normalize import comparable_text
 from bigfoot.text.tokenizer import Tokenizer
 
@@ -70,8 +71,9 @@ def _tokenizer(loaded: LoadedModel) -> Tokenizer:
 
 
 def evaluate_accuracy(
-    loaded: LoadedModel, manifest: Path, config: EvaluateConfig, seed: int, *, by_decoder: bool = False
-) -> Accuracy:
+    loaded: LoadedModel, manifest: Path, config: EvaluateConfig, seed: int, *, by_decoder: bool = False,
+    judged_as: Tokenizer | None = None,
+) -> Accuracy:  # fmt: skip
     """Decode a split and count errors; utterances without a transcript are skipped.
 
     Recordings longer than ``LONGEST_PIECE`` are transcribed in pieces, cut at pauses: a decoder has no word times, so
@@ -83,6 +85,7 @@ def evaluate_accuracy(
         config: batch size, decoders and resamplings.
         seed: of the resampling.
         by_decoder: use the model's decoder; else CTC.
+        judged_as: in whose characters hypotheses and references are compared; None for the model's own.
 
     Returns:
         See ``Accuracy``.
@@ -102,6 +105,10 @@ def evaluate_accuracy(
     else:
         found = transcribe_batches(loaded.model, batches, tokenizer, build_search(config, tokenizer))
     found = _with_references(found)
+    if judged_as is not None:
+        tokenizer = judged_as
+        for field in ("hypotheses", "greedy"):
+            setattr(found, field, [fit_text(text, tokenizer.characters).text for text in getattr(found, field)])
     found.references = [comparable_text(text, tokenizer.characters) for text in found.references]
     found.hypotheses = [comparable_text(text, tokenizer.characters) for text in found.hypotheses]
     rate = measure_error_rate(

@@ -14,6 +14,7 @@ from bigfoot.formats.checkpoint import CHECKPOINT_SUFFIXES, TENSOR_SUFFIXES, fin
 from bigfoot.formats.choices import Choices
 from bigfoot.formats.fairseq import is_fairseq, load_fairseq, save_fairseq
 from bigfoot.formats.fairseq2 import is_fairseq2, load_fairseq2, save_fairseq2
+from bigfoot.formats.foreign_ctc import is_foreign_ctc, load_foreign_ctc, outline_foreign_ctc
 from bigfoot.formats.frames import is_whisper, load_whisper, refuse_to_save
 from bigfoot.formats.huggingface import (
     config_of,
@@ -256,7 +257,12 @@ def _save_torchaudio(model: BigfootForCTC, processor: Processor, folder: Path) -
     save_processor(processor, folder)
 
 
-_READ_ALONE = (Format("whisper", is_whisper, load_whisper, refuse_to_save),)
+_READ_ALONE = (
+    Format("whisper", is_whisper, load_whisper, refuse_to_save),
+    Format(
+        "transformers_ctc", is_foreign_ctc, load_foreign_ctc, refuse_to_save, read_outline=outline_foreign_ctc
+    ),
+)  # fmt: skip
 # In the order in which they are tried.
 FORMATS = {
     format.name: format

@@ -141,7 +141,8 @@ def summarize_model(loaded: LoadedModel) -> ModelSummary:
         for name, what, output, module in _describe_layers(config, loaded)
     ]
     opens = "opens in plain transformers" if config.is_huggingface_shape else "a shape of bigfoot's own"
-    shape = f"{config.num_hidden_layers} layers, {config.hidden_size} wide, {config.feat_extract_norm} norm"
+    front = f"{config.feat_extract_norm} norm" if config.has_convolutions else config.front_end
+    shape = f"{config.num_hidden_layers} layers, {config.hidden_size} wide, {front}"
     title = f"{config.family}, {shape}; {opens}"
     return ModelSummary(title, layers, size.num_unique_params, size.size_bytes, size.macs_by_part, size.precision)
 

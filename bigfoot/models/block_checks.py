@@ -52,6 +52,22 @@ def block_problems(config: Shape) -> Iterator[str]:
     yield from _conformer_problems(config) if config.is_conformer else _transformer_problems(config)
 
 
+def count_block_weights(config: Shape) -> int:
+    """Count the weights of large tensors that conformers alone have, but for linear maps of their blocks.
+
+    Args:
+        config: the shape.
+    """
+    if not config.is_conformer:
+        return 0
+    size, distances = config.hidden_size, config.left_max_position_embeddings + config.right_max_position_embeddings
+    known = {"relative": config.sinusoid_size * size, "relative_key": distances * config.head_dim}
+    positions = known.get(config.position_embeddings_type or "", 0) * config.num_hidden_layers
+    kernels = config.conv_depthwise_kernel_size * sum(config.conv_channels_of_layers)
+    behind = 4 * size * size * (config.adapter_kernel_size + 1) + 2 * size * config.intermediate_size
+    return positions + kernels + behind * config.num_adapter_layers * config.add_adapter
+
+
 def _front_end_problems(config: Shape) -> Iterator[str]:
     if config.has_convolutions:
         if not config.conv_dim:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sized
 
-from bigfoot.models.block_checks import GRANTED, block_problems
+from bigfoot.models.block_checks import GRANTED, block_problems, count_block_weights
 from bigfoot.models.shape import Shape
 from bigfoot.models.shape_fields import RULES, field_problems
 
@@ -169,7 +169,9 @@ def _count_weights(config: Shape) -> int:
     convs = sum(channels_in * channels * width for channels_in, channels, width in shapes)
     reduction = 2 * config.hidden_size * config.time_reduction if config.time_reduction > 1 else 0
     adapters = 2 * config.num_hidden_layers * (config.adapter_attn_dim or 0)
-    return convs + config.hidden_size * (layers + adapters + positions + reduction + config.vocab_size)
+    around = config.feature_size + config.hidden_size * config.squeeze_factor * (config.squeeze_factor > 1)
+    own = count_block_weights(config)
+    return convs + own + config.hidden_size * (layers + adapters + positions + reduction + around + config.vocab_size)
 
 
 def _sharing_problems(config: Shape) -> Iterator[str]:

@@ -137,11 +137,8 @@ RULES: Mapping[str, Rule] = {
     "positional_conv": OneOf(("added", "unused", "none")),
     "conv_module_norm": OneOf(("batch", "layer")),
     **dict.fromkeys(("num_mel_bins", "mel_stride"), Whole(most=2**10)),
-    **dict.fromkeys(
-        ("rotary_embedding_base", "max_source_positions", "left_max_position_embeddings",
-         "right_max_position_embeddings"),
-        Whole(least=0, most=2**20),
-    ),
+    **dict.fromkeys(("rotary_embedding_base", "max_source_positions"), Whole(most=2**30)),
+    **dict.fromkeys(("left_max_position_embeddings", "right_max_position_embeddings"), Whole(least=0, most=2**20)),
     "relative_size": Whole(optional=True),
     **dict.fromkeys(("conv_depthwise_kernel_size", "adapter_kernel_size"), Whole(most=2**12)),
     **dict.fromkeys(("adapter_stride", "num_adapter_layers"), Whole(most=16)),

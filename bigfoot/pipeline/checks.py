@@ -9,6 +9,7 @@ from bigfoot.config.problems import without_known
 from bigfoot.data.problems import data_problems
 from bigfoot.decoding.choose import decoder_problems
 from bigfoot.decoding.hot_words import hot_word_problems
+from bigfoot.pipeline.hypotheses import hypothesis_problems
 from bigfoot.pipeline.labels import transcript_problems
 from bigfoot.pipeline.plan import Plan
 from bigfoot.pipeline.registry import STEPS
@@ -38,6 +39,7 @@ def _plan_problems(plan: Plan) -> Iterator[Problem]:
         yield Problem("steps", "repeated", message)
     yield from plan.problems
     yield from transcript_problems(plan)
+    yield from hypothesis_problems(plan)
     for step in steps:
         yield from step.check(plan)
     yield from data_problems(config.data)

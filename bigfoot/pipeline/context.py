@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bigfoot.data.manifests import PreparedData
 from bigfoot.formats.folder import LoadedModel
-from bigfoot.pipeline.plan import Plan
+from bigfoot.pipeline.plan import Models, Plan
 from bigfoot.pipeline.settings import Config
 
 
@@ -45,6 +45,12 @@ class Context:
     teacher: LoadedModel
     labels: Labels
     noise: str | None = None
+
+    @property
+    def models(self) -> Models:
+        """Models of the plan, which a run always has."""
+        assert self.plan.models is not None
+        return self.plan.models
 
     @property
     def config(self) -> Config:

@@ -97,7 +97,7 @@ def find_characters(config: Config, processor: Processor) -> list[str] | None:
 
     Args:
         config: of the run.
-        processor: the teacher's.
+        processor: of the model that transcripts are for, see ``Models.writes``.
     """
     tokenizer = processor.tokenizer
     if tokenizer is None or tokenizer.characters is None or config.trains_task or _allows_new_characters(config):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from accelerate import PartialState
@@ -15,6 +16,7 @@ from bigfoot.data.batches import evaluation_batches
 from bigfoot.data.cuts import write_relabelled
 from bigfoot.data.manifests import PreparedData
 from bigfoot.decoding.greedy import Transcripts, transcribe_batches
+from bigfoot.decoding.seq2seq import Seq2SeqTranscriber, transcribe_seq2seq, writes_text
 from bigfoot.decoding.spoken import transcribe_by_decoder
 from bigfoot.errors import DataError
 from bigfoot.evaluation.settings import EvaluateConfig
@@ -29,6 +31,8 @@ from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.steps.step import get_step
 from bigfoot.storage.digests import describe_damage, digest_file
 from bigfoot.storage.state import forget_state, read_state, refuse_file, write_state
+from bigfoot.text.fitting import fit_text
+from bigfoot.text.tokenizer import Tokenizer
 
 log = logging.getLogger("bigfoot")
 
@@ -37,11 +41,15 @@ LABELS_FILE = "labels.json"
 
 @dataclass(frozen=True)
 class _SplitFacts:
-    """How a split was transcribed; ``mean_confidence`` is None if it was not."""
+    """How a split was transcribed; ``mean_confidence`` is None if it was not.
+
+    ``hallucinations`` counts the texts of a sequence-to-sequence teacher that were dropped, by their sign.
+    """
 
     num_utterances: int
     num_labelled: int
     mean_confidence: float | None
+    hallucinations: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,7 @@ def transcript_problems(plan: Plan) -> Iterator[Problem]:
         A problem if it cannot.
     """
     teacher, given = plan.teacher, plan.config.data.transcripts
-    if teacher is None or given == "given" or not wants_labels(plan.config):
+    if teacher is None or given == "given" or not wants_labels(plan.config) or writes_text(teacher.path):
         return
     missing = "" if teacher.config.ctc_head else "CTC head"
     missing = missing or ("" if teacher.processor.tokenizer is not None else "vocabulary (vocab.json)")
@@ -95,7 +103,10 @@ def transcript_problems(plan: Plan) -> Iterator[Problem]:
         yield Problem("data.transcripts", "no_labels", message)
 
 
-def choose_labels(config: Config, data: PreparedData, data_fingerprint: str, teacher: LoadedModel) -> Labels:
+def choose_labels(
+    config: Config, data: PreparedData, data_fingerprint: str, teacher: LoadedModel,
+    written: Tokenizer | None = None,
+) -> Labels:  # fmt: skip
     """Return the given transcripts, or compute pseudo-labels with ``data.transcripts: none`` or ``teacher``.
 
     Pseudo-labels as in Distil-Whisper (Gandhi et al., 2023, section 3.2): filtered by word error rate against the
@@ -107,6 +118,7 @@ def choose_labels(config: Config, data: PreparedData, data_fingerprint: str, tea
         data: its manifests, not modified.
         data_fingerprint: of their content.
         teacher: with CTC head and vocabulary; without them there are no labels.
+        written: whose characters the teacher's texts are brought to; None leaves them as they are.
 
     Returns:
         See ``Labels``.
@@ -119,11 +131,14 @@ def choose_labels(config: Config, data: PreparedData, data_fingerprint: str, tea
     assert teacher.folder is not None
     least, wanted = config.distill.losses.ctc.min_confidence, wants_labels(config)
     how = [config.data.transcripts, config.data.max_label_wer, to_dict(config.evaluate.autoregressive)]
+    written = None if written == teacher.processor.tokenizer else written
+    if written is not None:
+        how.append(written.vocabulary)
     expected = fingerprint(data_fingerprint, fingerprint_files(teacher.folder), least, wanted, how)
     folder = data.folder / "labelled"
     facts = _read_facts(folder, expected)
     if facts is None:
-        facts = _label_splits(config, data, teacher, folder)
+        facts = _label_splits(config, data, teacher, folder, written)
         if wanted and not facts["train"].num_labelled:
             bounds = f"distill.losses.ctc.min_confidence = {least:g}"
             if config.data.transcripts == "teacher":
@@ -154,12 +169,15 @@ def _read_facts(folder: Path, expected: str) -> dict[str, _SplitFacts] | None:
     return None
 
 
-def _label_splits(config: Config, data: PreparedData, teacher: LoadedModel, folder: Path) -> dict[str, _SplitFacts]:
+def _label_splits(
+    config: Config, data: PreparedData, teacher: LoadedModel, folder: Path, written: Tokenizer | None
+) -> dict[str, _SplitFacts]:
     refuse_file(folder)
     folder.mkdir(parents=True, exist_ok=True)
     # Until all splits are complete, the old facts must not describe a mixture.
     forget_state(folder / LABELS_FILE)
-    can = teacher.model.head is not None and teacher.processor.tokenizer is not None
+    assert teacher.folder is not None
+    can = teacher.missing_text_reason is None or writes_text(teacher.folder)
     # A pass of the teacher over all of train takes hours, so only if a step learns from it.
     lowest = {"train": config.distill.losses.ctc.min_confidence, "dev": 0.0}
     if config.data.transcripts == "teacher":
@@ -167,16 +185,19 @@ def _label_splits(config: Config, data: PreparedData, teacher: LoadedModel, fold
     transcribed = {"train": can and wants_labels(config), "dev": can}
     facts = {}
     for split, least in lowest.items():
-        found = Transcripts()
+        found, dropped = Transcripts(), Counter[str]()
         if transcribed[split]:
-            found = _transcribe(split, data, teacher, config.evaluate)
+            found, dropped = _transcribe(split, data, teacher, config.evaluate)
+            if written is not None:
+                fitted = [fit_text(text, written.characters).text for text in found.hypotheses]
+                found = replace(found, hypotheses=fitted)
         if config.data.transcripts == "teacher":
             found = _close_to_given(found, config.data.max_label_wer)
         sure = zip(found.ids, found.hypotheses, found.confidences, strict=True)
         kept = {name: text for name, text, confidence in sure if text and confidence >= least}
         write_relabelled(data.manifests[split], kept, folder / data.manifests[split].name)
         mean = sum(found.confidences) / len(found.ids) if found.ids else None
-        facts[split] = _SplitFacts(data.num_utterances[split], len(kept), mean)
+        facts[split] = _SplitFacts(data.num_utterances[split], len(kept), mean, dict(dropped))
     return facts
 
 
@@ -192,15 +213,22 @@ def _close_to_given(found: Transcripts, max_wer: float) -> Transcripts:
     )
 
 
-def _transcribe(split: str, data: PreparedData, teacher: LoadedModel, config: EvaluateConfig) -> Transcripts:
+def _transcribe(
+    split: str, data: PreparedData, teacher: LoadedModel, config: EvaluateConfig
+) -> tuple[Transcripts, Counter[str]]:
     tokenizer = teacher.processor.tokenizer
-    assert tokenizer is not None
     log.info("labels: the teacher transcribes %s, %.2f h", split, data.hours[split])
     # Without a tokenizer: existing transcripts are not tokenized here.
     silent, size = replace(teacher.processor, tokenizer=None), config.batch_size
     batches = evaluation_batches(
         data.manifests[split], silent, size, longest=LONGEST_PIECE, doing=f"labelling {split}"
     )
+    if tokenizer is None or teacher.model.head is None:
+        assert teacher.folder is not None
+        transcriber = Seq2SeqTranscriber(teacher.folder)
+        transcriber.model.to(PartialState().device)
+        written = transcribe_seq2seq(transcriber, batches)
+        return written.transcripts, written.hallucinations
     home = teacher.model.device
     teacher.model.to(PartialState().device)
     if teacher.model.decoder is None:
@@ -209,12 +237,15 @@ def _transcribe(split: str, data: PreparedData, teacher: LoadedModel, config: Ev
         decoder_tokenizer = teacher.processor.decoder_tokenizer or tokenizer
         found = transcribe_by_decoder(teacher.model, batches, decoder_tokenizer, config.autoregressive)
     teacher.model.to(home)
-    return replace(found, hypotheses=[tokenizer.drop_specials(text) for text in found.hypotheses])
+    return replace(found, hypotheses=[tokenizer.drop_specials(text) for text in found.hypotheses]), Counter()
 
 
 def _describe(split: str, facts: _SplitFacts, config: Config) -> str:
     least = config.distill.losses.ctc.min_confidence
     mean = f"mean confidence {facts.mean_confidence:.2f}"
+    if facts.hallucinations:
+        signs = ", ".join(f"{sign} {count}" for sign, count in sorted(facts.hallucinations.items()))
+        mean += f"; dropped as hallucinations: {signs}"
     if split == "dev":
         return f"dev WER in logs and curves is against the teacher's own transcripts ({mean}), not references"
     if config.data.transcripts == "teacher":

@@ -20,19 +20,25 @@ from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.settings import Config
 from bigfoot.progress import show_work
 from bigfoot.report.rows import Row
+from bigfoot.text.tokenizer import Tokenizer
 
 log = logging.getLogger("bigfoot")
 
 
 @dataclass
 class Measured:
-    """A model with the measurements that all splits share."""
+    """A model with the measurements that all splits share.
+
+    Args:
+        judged_as: see ``evaluate_accuracy``.
+    """
 
     result: StepResult
     loaded: LoadedModel
     size: ModelSize
     decoder: DecoderPass | None = None
     peak_memory: int | None = None
+    judged_as: Tokenizer | None = None
 
     @property
     def decoder_row(self) -> str:

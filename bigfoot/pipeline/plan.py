@@ -12,6 +12,7 @@ from bigfoot.formats.languages import LanguageError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.student_shape import resolve_student
+from bigfoot.text.tokenizers import Processor
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,13 @@ class Models:
     source: ModelOutline
     student: BigfootConfig
     student_problems: Sequence[Problem] = ()
+
+
+    @property
+    def writes(self) -> Processor:
+        """Whose tokenizer transcripts are for: the source's where it has a head of its own, else the teacher's."""
+        own = self.source.config.ctc_head and self.source.processor.tokenizer is not None
+        return self.source.processor if own else self.teacher.processor
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,7 @@ def resolve_plan(config: Config) -> Plan:
             source = outline_model(config.student.path)
         except BigfootError as error:
             return Plan(config, teacher, None, [Problem("student.path", "no_model", str(error))])
-    problems = [] if source is teacher else list(_pair_problems(config, source, teacher))
+    problems = [] if source is teacher else list(_pair_problems(config))
     if source.config.small_weights is not None and config.steps not in ([], ["quantize"]):
         return Plan(config, teacher, None, [*problems, _quantized_source(config, source)])
     if source.config.frame_encoder is not None and set(config.steps) - {"train_task"}:
@@ -94,24 +102,23 @@ def resolve_plan(config: Config) -> Plan:
     return Plan(config, teacher, Models(teacher, source, student.shape, student.problems), problems)
 
 
-def _pair_problems(config: Config, source: ModelOutline, teacher: ModelOutline) -> list[Problem]:
+def _pair_problems(config: Config) -> list[Problem]:
     """Check what a source other than the teacher must share with it."""
     problems = []
     if "student" not in config.steps:
         message = "the steps have no student, so that nothing is cut out of it; add the step, or leave it out"
         problems.append(Problem("student.path", "not_read", message))
-    if source.processor.do_normalize != teacher.processor.do_normalize:
-        one, other = (source, teacher) if source.processor.do_normalize else (teacher, source)
-        message = f"{one.path} normalizes audio (do_normalize) and {other.path} does not, and both get the same batch"
-        problems.append(Problem("student.path", "other_normalization", f"{message}; take a pair that agrees"))
     return problems
 
 
 def _other_encoder(config: Config, source: ModelOutline) -> Problem:
     kind = (source.config.frame_encoder or {}).get("kind")
     others = ", ".join(sorted(set(config.steps) - {"train_task"}))
-    message = f"{source.path} has an encoder of the kind {kind!r}, which train_task can train, but not {others}"
-    return Problem("teacher.path", "other_encoder", message)
+    message = (
+        f"{source.path} has an encoder of the kind {kind!r}, which can teach, and which train_task can train, but no "
+        f"student can be cut out of it for {others}; name a wav2vec2-like model for that under student.path"
+    )
+    return Problem("teacher.path" if config.student.path is None else "student.path", "other_encoder", message)
 
 
 def _quantized_source(config: Config, source: ModelOutline) -> Problem:

@@ -35,6 +35,7 @@ from bigfoot.pipeline.measured import Measured, Speeds, measure_model, measure_s
 from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.task_rows import add_floors, judge_task, note_tasks
 from bigfoot.report.rows import Row
+from bigfoot.text.tokenizer import Tokenizer
 from bigfoot.version import __version__
 
 log = logging.getLogger("bigfoot")
@@ -80,8 +81,9 @@ def describe_machine() -> dict[str, str]:
 
 
 def build_rows(
-    results: Sequence[StepResult], manifests: dict[str, Path], config: Config, config_path: str | None
-) -> Findings:
+    results: Sequence[StepResult], manifests: dict[str, Path], config: Config, config_path: str | None,
+    writes: Tokenizer | None = None,
+) -> Findings:  # fmt: skip
     """Measure every model and build its rows, the teacher's first.
 
     Args:
@@ -89,12 +91,14 @@ def build_rows(
         manifests: by split.
         config: of the run.
         config_path: recorded in the rows.
+        writes: of the student; the teacher's texts are judged in its characters. None where they have the same.
 
     Returns:
         The rows, and the utterances with the most errors of the student.
     """
     judged = [manifests[split] for split in config.evaluate.splits]
     measured = [measure_model(result, judged, config) for result in results]
+    measured[0].judged_as = None if writes == measured[0].loaded.processor.tokenizer else writes
     speeds = measure_speeds(measured, config) if config.measure.speed else Speeds()
     findings = Findings(notes=speeds.notes)
     for split in config.evaluate.splits:
@@ -212,7 +216,9 @@ def _judge(
     home = item.loaded.model.device
     item.loaded.model.to(PartialState().device)
     how = config.evaluate
-    accuracy = accuracies[row.name] = evaluate_accuracy(item.loaded, manifest, how, config.seed, by_decoder=by_decoder)
+    accuracy = accuracies[row.name] = evaluate_accuracy(
+        item.loaded, manifest, how, config.seed, by_decoder=by_decoder, judged_as=item.judged_as
+    )
     if by_decoder:
         invariance = measure_decoder_invariance(item.loaded, manifest, how.autoregressive)
     else:

@@ -26,6 +26,7 @@ from bigfoot.pipeline.context import Context
 from bigfoot.pipeline.execute import list_turns, run_turn
 from bigfoot.pipeline.facts import StepResult, log_skipped
 from bigfoot.pipeline.fingerprints import digest_files, fingerprint, fingerprint_files
+from bigfoot.pipeline.hypotheses import add_hypotheses
 from bigfoot.pipeline.inputs import (
     digest_noise,
     digest_training_data,
@@ -114,13 +115,17 @@ def _run(plan: Plan, until: str, config_path: str | None) -> Report | None:
         save_run_config(config, run_dir, config_path)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    assert plan.models is not None  # a problem otherwise
     teacher = load_teacher(config)
     for note in describe_hot_words(config.evaluate, teacher.processor.tokenizer):
         log.info("%s", note)
     # The first process prepares the data, the others reuse it.
     with PartialState().main_process_first():
-        data = prepare_inputs(config, run_dir, find_characters(config, teacher.processor), splits_until(until, config))
-        labels = choose_labels(config, data, digest_training_data(data), teacher)
+        characters = find_characters(config, plan.models.writes)
+        data = prepare_inputs(config, run_dir, characters, splits_until(until, config))
+        written = plan.models.writes.tokenizer
+        labels = choose_labels(config, data, digest_training_data(data), teacher, written)
+        labels = add_hypotheses(config, data, labels, teacher, written)
     if until == "data":
         return None
     warn_without_transcripts(config, data)
@@ -147,7 +152,7 @@ def _find_source(teacher: StepResult, plan: Plan) -> StepResult:
     """Return the model that the student is initialized from: the teacher, unless another one is named."""
     if plan.config.student.path is None:
         return teacher
-    assert plan.models is not None  # a problem otherwise
+    assert plan.models is not None
     folder = plan.models.source.path
     log.info("student: cut out of %s", folder.name)
     return StepResult("source", folder, fingerprint(teacher.fingerprint, fingerprint_files(folder)))
@@ -196,8 +201,10 @@ def _report(results: list[StepResult], context: Context, config_path: str | None
         log_skipped("report", folder)
         return found
     forget_state(folder / "fingerprint")
-    findings = build_rows(results, context.data.manifests, config, config_path)
-    transcripts = describe_transcripts(config.data, find_characters(config, context.teacher.processor))
+    findings = build_rows(
+        results, context.data.manifests, config, config_path, context.models.writes.tokenizer
+    )
+    transcripts = describe_transcripts(config.data, find_characters(config, context.models.writes))
     for row in findings.rows:
         row.transcripts = transcripts
     report = Report(

@@ -8,9 +8,10 @@ from pathlib import Path
 from bigfoot.config import to_dict
 from bigfoot.config.plugins import digest_plugins
 from bigfoot.errors import BigfootError
-from bigfoot.formats.folder import outline_model, resolve_model
+from bigfoot.formats.folder import resolve_model
 from bigfoot.pipeline.fingerprints import fingerprint, fingerprint_files
 from bigfoot.pipeline.inputs import digest_noise, find_characters, find_unchanged
+from bigfoot.pipeline.plan import resolve_plan
 from bigfoot.pipeline.settings import Config
 
 # The corpus and noise are compared by their manifests, and output is no input.
@@ -28,8 +29,8 @@ def digest_inputs(config: Config, model: str) -> str:
         16 hexadecimal digits; ``""`` where the corpus has changed since, or something is gone.
     """
     try:
-        teacher = outline_model(config.teacher.path, language=config.teacher.language)
-        characters = find_characters(config, teacher.processor)
+        planned = resolve_plan(config).models
+        characters = None if planned is None else find_characters(config, planned.writes)
         data = find_unchanged(config, Path(config.run_dir), characters)
         if data is None:
             return ""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bigfoot.errors import MissingExtraError, ModelError
-from bigfoot.text.tokenizer import SPECIALS, Tokenizer, is_special
+from bigfoot.text.tokenizer import SPECIALS, Tokenizer, is_special, name_unused
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as LibraryTokenizer
@@ -123,3 +123,59 @@ def load_huggingface_tokenizer(path: str | Path) -> HuggingFaceTokenizer:
     named = {index: token for token, index in library.get_vocab().items()}
     vocabulary = [named.get(index, f"<unused{index}>") for index in range(max(named) + 1)]
     return HuggingFaceTokenizer((*vocabulary, *({SPECIALS[0]} - set(vocabulary))), content)
+
+
+@dataclass(frozen=True)
+class HeadTokenizer(HuggingFaceTokenizer):
+    """A ``tokenizer.json`` under a CTC head of another library, whose blank is any of its ids.
+
+    Args:
+        vocabulary: token by id, one a row of the head.
+        content: of ``tokenizer.json``.
+        blank: id of the blank.
+    """
+
+    blank: int = 0
+    kind: ClassVar[str] = "huggingface_ctc"
+
+    @property
+    def blank_id(self) -> int:
+        """Id of the blank."""
+        return self.blank
+
+    @cached_property
+    def pieces(self) -> tuple[str, ...]:
+        """What each token adds to a text; nothing for the blank."""
+        found = list(super().pieces)
+        found[self.blank] = ""
+        return tuple(found)
+
+    @cached_property
+    def characters(self) -> frozenset[str]:  # type: ignore[override]
+        """All that stands in a piece."""
+        return frozenset("".join(self.pieces)) | {" "}
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Read label ids as text; the pieces are what the file's own decoder gives."""
+        return Tokenizer.decode(self, ids)
+
+
+def load_head_tokenizer(folder: Path, head_size: int, blank_id: int | None) -> HeadTokenizer | None:
+    """Take the ``tokenizer.json`` of a folder for its CTC head; None where there is none.
+
+    Args:
+        folder: of the model.
+        head_size: rows of the head.
+        blank_id: of its configuration; None for ``<pad>``.
+
+    Raises:
+        ModelError: it is none of the package's, or no token is the blank.
+    """
+    if not (folder / TOKENIZER_FILE).is_file():
+        return None
+    found = load_huggingface_tokenizer(folder)
+    named = [*found.vocabulary, *(name_unused(index) for index in range(len(found), head_size))][:head_size]
+    blank = found.blank_id if blank_id is None else blank_id
+    if not 0 <= blank < head_size:
+        raise ModelError(f"{folder}: its blank has the id {blank}, and the head {head_size} tokens")
+    return HeadTokenizer(tuple(named), found.content, blank)

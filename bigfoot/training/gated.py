@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from bigfoot.compress.gates import Gates
 from bigfoot.data.augment import stable_seed
 from bigfoot.data.batches import Batch
+from bigfoot.distill.bridge import Bridge
 from bigfoot.distill.cache import TeacherCache
 from bigfoot.distill.losses import LossSum
 from bigfoot.distill.objective import Objective
@@ -31,12 +32,14 @@ class GatedObjective(Objective):
         student: the gates are attached to it.
         teacher: frozen here, or a cache of its outputs; None if no loss term needs one.
         seed: of the gates' samples.
+        bridge: see ``Objective``.
     """
 
     def __init__(
-        self, config: GatesConfig, student: BigfootForCTC, teacher: BigfootForCTC | TeacherCache | None, seed: int
-    ) -> None:
-        super().__init__(config.losses, student, teacher)
+        self, config: GatesConfig, student: BigfootForCTC, teacher: BigfootForCTC | TeacherCache | None, seed: int,
+        bridge: Bridge | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(config.losses, student, teacher, bridge)
         self.gates, self._config, self._seed = Gates(student, config.parts), config, seed
         self.weights = self.weights | {SPARSITY: 1.0}
 

@@ -54,7 +54,7 @@ EVERYTHING = weigh(
     gram=GramLoss(1.1), value_relation=ValueRelationLoss(1.2),
 )  # fmt: skip
 
-TASK_UNITS = ("targets", "utterances")
+TASK_UNITS = ("targets", "utterances", "hypotheses")
 WITHOUT_DECODER = [
     name
     for name, loss in losses_by_name(LossesConfig()).items()
@@ -360,9 +360,9 @@ def test_a_batch_of_padding_gives_zero_and_finite_gradients(student, teacher, ba
         ),
         (weigh(attention=AttentionLoss(1.0, "kl", "all")), {}, {}, [("attention.matches", "bad_matches")]),
         (
-            weigh(1.0, feature_penalty=1.0, conv_features=ConvFeaturesLoss(1.0)),
+            weigh(1.0, feature_penalty=1.0, attention=AttentionLoss(1.0), conv_features=ConvFeaturesLoss(1.0)),
             {"conv_stride": [5, *[2] * 5, 1]}, {},
-            [("", "other_frames")],
+            [("attention", "other_frames")],
         ),
         (weigh(ctc=1.0, feature_penalty=1.0), {"conv_stride": [5, *[2] * 5, 1], "vocab_size": 28}, {}, []),
         (

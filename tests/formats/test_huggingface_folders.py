@@ -1,6 +1,7 @@
 """Hugging Face folders as they come: both weight_norm spellings, every kind of weight file, with and without heads."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -258,6 +259,19 @@ def test_every_family_comes_back_to_the_bit(family, build_huggingface, tmp_path,
     kept, config = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("model", "back"))
     assert (config["model_type"], config["architectures"]) == (theirs.config.model_type, [type(theirs).__name__])
     assert not {key for key, value in config.items() if key in kept and kept[key] != value}
+
+
+def test_transformers_own_processor_makes_filter_banks_of_what_was_written(build_model, processor, speech, tmp_path):
+    from transformers import AutoModelForCTC, AutoProcessor
+
+    model = build_model("w2v-bert-adapter")
+    save_model(model, replace(processor, do_normalize=False), tmp_path / "written", to="huggingface")
+    theirs, banks = (auto.from_pretrained(tmp_path / "written") for auto in (AutoModelForCTC, AutoProcessor))
+    wave = speech[0][:, :16_000]
+    with torch.no_grad():
+        expected = theirs(**banks(wave[0].numpy(), sampling_rate=16_000, return_tensors="pt")).logits
+        assert (model(wave).logits - expected).abs().max() < 1e-4
+    assert not load_model(tmp_path / "written").processor.do_normalize
 
 
 def test_the_round_trip_gives_every_bit_back(theirs, folder, tmp_path, processor, edit_json):

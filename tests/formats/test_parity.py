@@ -6,7 +6,7 @@ from transformers import SeamlessM4TFeatureExtractor
 
 from bigfoot.audio.files import read_audio
 from bigfoot.formats.folder import load_model
-from tests.conftest import inputs_of
+from tests.conftest import STRUCTURES, inputs_of
 
 
 def check_parity(theirs, folder, speech, tolerance=1e-4):
@@ -107,9 +107,15 @@ def test_the_loss_is_transformers_with_their_reduction(build_huggingface, speech
         assert torch.allclose(load_model(tmp_path).model(speech[0], labels=labels).loss, expected, rtol=1e-5)
 
 
+def without_family(structure):
+    return {name: value for name, value in STRUCTURES[structure].items() if name != "family"}
+
+
 FRESH = {
     "wav2vec2": {},
     "unispeech": {},
+    "wav2vec2-conformer": without_family("conformer"),
+    "wav2vec2-bert": without_family("w2v-bert-adapter"),
     "hubert": {},
     "wavlm": {"num_buckets": 320, "max_bucket_distance": 800},
     "data2vec-audio": {"num_conv_pos_embeddings": 5, "conv_pos_kernel_size": 19, "feat_extract_norm": "layer"},

@@ -8,6 +8,7 @@ from bigfoot.formats.folder import load_model
 from bigfoot.pipeline import run_pipeline
 from tests.conftest import FAMILY_STRUCTURES, make_teacher
 
+BANKS = ["distill.losses.hidden.weight=1", "student.change_conv_layers=false"]
 SETTINGS = ["distill.losses.hidden.weight=1", "distill.losses.attention.weight=1"]
 
 
@@ -15,20 +16,21 @@ SETTINGS = ["distill.losses.hidden.weight=1", "distill.losses.attention.weight=1
 # formats and export.
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_report")
-@pytest.mark.parametrize("structure", ["hubert-without-norm", "wavlm-large", "data2vec"])
+@pytest.mark.parametrize("structure", ["hubert-without-norm", "wavlm-large", "data2vec", "w2v-bert"])
 def test_from_teacher_to_report(structure, build_huggingface, processor, small_config, tmp_path):
     teacher = make_teacher(tmp_path / "teacher", build_huggingface, processor, structure)
+    settings = BANKS if structure == "w2v-bert" else SETTINGS
     steps = ("distill.max_steps=3", "distill.checkpoint_every=3", "finetune.max_steps=2", "evaluate.speed_rounds=1")
     layers = "student.layer_init=[2,3]"
     run = tmp_path / "run"
-    run_pipeline(small_config(run, f"teacher.path={teacher}", layers, *steps, *SETTINGS))
+    run_pipeline(small_config(run, f"teacher.path={teacher}", layers, *steps, *settings))
     report = json.loads((run / "report" / "report.json").read_text())
     rows = {row["name"]: row for row in report["rows"]}
     assert all(row["batch_invariant"] for row in rows.values())
     assert all(sum(row["macs_by_part"].values()) == row["macs_per_second"] for row in rows.values())
     model = load_model(run / "finetune" / "model").model
     assert model.config.family == FAMILY_STRUCTURES[structure]["family"]
-    assert model.config.groups_of_convs == [1] + [2] * 6
+    assert model.config.groups_of_convs == ([1] + [2] * 6 if model.config.has_convolutions else [])
 
 
 @pytest.mark.slow

@@ -50,7 +50,7 @@ WRONG = [
     (["student.low_rank.linears=[q_proj]", "student.low_rank.rank=25"], ("student.low_rank.rank", "bad_rank")),
     (["student.shape.time_reduction=2", ATTENTION], ("distill.losses.attention", "other_frames")),
     (["student.shape.layer_num_attention_heads=[0,3]", ATTENTION], ("distill.losses.attention", "no_attention")),
-    (["student.shape.conv_stride=[5,2,2,2,2,2,1]"], ("distill.losses", "other_frames")),
+    (["student.shape.conv_stride=[5,2,2,2,2,2,1]", ATTENTION], ("distill.losses.attention", "other_frames")),
 ]
 
 

@@ -9,7 +9,7 @@ import ast
 import os
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -126,7 +126,11 @@ CASES = [
     ["teacher.path=<mute>", "distill.losses.ctc.weight=1", "control=ctc_only"],
     ["teacher.path=<small_vocabulary>", "student.path=<teacher>"],
     ["student.path=<quantized>"],
-    ["student.path=<unnormalized>"],
+    ["student.path=<pieces>"],
+    ["teacher.path=<whisper>", "student.path=<teacher>", "distill.losses.nbest={weight: 1, size: 9, beam_size: 2}",
+     "distill.losses.logit_kl.weight=0"],
+    ["teacher.path=<teacher>", "student.path=<mute>", "distill.losses.nbest.weight=1", "finetune.head=new"],
+    ["teacher.path=<whisper>", "student.path=<teacher>", "distill.losses.attention.weight=1"],
     ["student.path=<teacher>", "steps=[distill]"],
 ]  # fmt: skip
 
@@ -226,11 +230,12 @@ def places(narrow_teacher, other_teachers, build_huggingface, processor, tmp_pat
 
     loaded = load_model(narrow_teacher)
     save_model(apply(loaded.model, Quantize("int8"))[0], loaded.processor, tmp_path / "quantized")
-    plain = make_teacher(tmp_path / "unnormalized", build_huggingface, processor)
-    save_processor(Processor(processor.tokenizer, not processor.do_normalize, processor.sample_rate), plain)
+    pieces = make_teacher(tmp_path / "pieces", build_huggingface, processor)
+    tokens = (*processor.tokenizer.vocabulary[:-1], "QU")
+    save_processor(replace(processor, tokenizer=replace(processor.tokenizer, vocabulary=tokens)), pieces)
     shape = {"d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 32}
     save_model(build_around("whisper", shape), Processor(do_normalize=False), tmp_path / "whisper")
-    made = {"teacher": narrow_teacher, "unnormalized": plain}
+    made = {"teacher": narrow_teacher, "pieces": pieces}
     made |= {name: tmp_path / name for name in ("quantized", "whisper")}
     return made | other_teachers
 

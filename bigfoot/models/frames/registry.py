@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from bigfoot.errors import ModelError
 from bigfoot.models.frames.base import FrameEncoder
 from bigfoot.text.json_fields import quote
 
-_WHISPER = "whisper"
+_OURS = {
+    "whisper": "bigfoot.models.frames.whisper:WhisperFrames",
+    "transformers_ctc": "bigfoot.models.frames.transformers_ctc:TransformersFrames",
+}
 _ENCODERS: dict[str, type[FrameEncoder]] = {}
 
 
@@ -25,7 +29,7 @@ def register_frame_encoder(name: str, encoder: type[FrameEncoder]) -> None:
     taken = _ENCODERS.get(name, encoder)
     # A module that is loaded again replaces its own class.
     other = (taken.__module__, taken.__qualname__) != (encoder.__module__, encoder.__qualname__)
-    if name == _WHISPER or other:
+    if name in _OURS or other:
         raise ModelError(f"an encoder {name!r} is registered already; choose another name")
     _ENCODERS[name] = encoder
 
@@ -40,12 +44,11 @@ def build_frame_encoder(fields: dict[str, Any]) -> FrameEncoder:
         ModelError: the kind is not registered, or its settings cannot be built.
     """
     found = _ENCODERS.get(fields["kind"])
-    if fields["kind"] == _WHISPER:
-        from bigfoot.models.frames.whisper import WhisperFrames
-
-        found = WhisperFrames
+    if fields["kind"] in _OURS:
+        module, _, name = _OURS[fields["kind"]].partition(":")
+        found = getattr(importlib.import_module(module), name)
     if found is None:
-        known = ", ".join([_WHISPER, *_ENCODERS])
+        known = ", ".join([*_OURS, *_ENCODERS])
         raise ModelError(
             f"frame_encoder: no kind {quote(fields['kind'])} is registered; there are {known}. Name the module that "
             "registers it under plugins, or import it"

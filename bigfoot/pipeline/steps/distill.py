@@ -58,7 +58,7 @@ class DistillStep(TaughtStep):
     def run(self, result: StepResult, before: StepResult, context: Context, *, control: bool) -> None:
         """See ``Step``."""
         config, setup = context.config.distill, self.prepare(before, context, control=control)
-        objective = Objective(setup.losses, setup.student.model, setup.teacher)
+        objective = Objective(setup.losses, setup.student.model, setup.teacher, setup.bridge)
         if not control:
             _judge_teacher(result, context)
         hooks = []
@@ -78,7 +78,11 @@ def _judge_teacher(result: StepResult, context: Context) -> None:
     home = teacher.model.device
     teacher.model.to(PartialState().device)
     once = replace(config.evaluate, bootstrap_samples=1, decoder="greedy")
-    dev = evaluate_accuracy(teacher, context.data.manifests["dev"], once, config.seed).transcripts
+    writes = context.models.writes.tokenizer
+    as_whom = None if writes == teacher.processor.tokenizer else writes
+    dev = evaluate_accuracy(
+        teacher, context.data.manifests["dev"], once, config.seed, judged_as=as_whom
+    ).transcripts
     teacher.model.to(home)
     warning = describe_teacher(dev.references, dev.hypotheses)
     if warning:

@@ -51,7 +51,7 @@ class GatesStep(TaughtStep):
         """See ``Step``."""
         setup = self.prepare(before, context, control=control)
         config = replace(context.config.gates, losses=setup.losses)
-        objective = GatedObjective(config, setup.student.model, setup.teacher, context.config.seed)
+        objective = GatedObjective(config, setup.student.model, setup.teacher, context.config.seed, setup.bridge)
         factors = config.learning_rate_factors | {"gates": config.gate_learning_rate / config.learning_rate}
         config = replace(config, learning_rate_factors=factors)
         run = build_run(result, context, config, setup.processor, [GatesHook(objective)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 
 from bigfoot.config import Problem
@@ -10,6 +11,8 @@ from bigfoot.distill.loss import MASKED
 from bigfoot.distill.objective import active_losses, needed_targets, objective_problems
 from bigfoot.distill.packing import CACHEABLE
 from bigfoot.distill.registry import LossesConfig
+from bigfoot.distill.vocabulary import map_tokens
+from bigfoot.errors import ModelError
 from bigfoot.pipeline.plan import Models, Plan
 from bigfoot.storage.places import is_remote
 
@@ -29,7 +32,13 @@ def loss_problems(
     Yields:
         Problem by problem.
     """
-    found = list(objective_problems(losses, models.student, models.teacher.config, f"{step}.losses"))
+    refusal = _refused_vocabularies(models)
+    teacher = models.teacher.config
+    if refusal is not None:
+        # Brought to the student's tokens, posteriors are over as many; if they cannot be, that is one problem.
+        teacher = copy.copy(teacher)
+        teacher.vocab_size = models.student.vocab_size
+    found = list(objective_problems(losses, models.student, teacher, f"{step}.losses"))
     yield from found
     for name, loss in active_losses(losses).items():
         if loss.needs_masks and not masks.mask_time_prob:
@@ -39,6 +48,19 @@ def loss_problems(
     if plan.config.distill.cache is not None and not found:
         yield from _cache_problems(step, losses, plan, models)
     yield from _vocabulary_problems(step, losses, plan, models)
+
+
+def _refused_vocabularies(models: Models) -> str | None:
+    """Explain why the tokens of two heads cannot be compared; empty where they can, None where they are the same."""
+    ours, theirs = models.source.processor.tokenizer, models.teacher.processor.tokenizer
+    heads = models.source.config.ctc_head and models.teacher.config.ctc_head
+    if not heads or ours is None or theirs is None or ours == theirs:
+        return None
+    try:
+        map_tokens(theirs, ours)
+    except ModelError as error:
+        return str(error)
+    return ""
 
 
 def _cache_problems(step: str, losses: LossesConfig, plan: Plan, models: Models) -> Iterator[Problem]:
@@ -78,11 +100,9 @@ def _vocabulary_problems(step: str, losses: LossesConfig, plan: Plan, models: Mo
         message += "vocabulary than the teacher's; distill first, or set its weight to 0"
         for name in comparing:
             yield Problem(f"{step}.losses.{name}", "other_vocabulary", message)
-    ours, theirs = source.processor.tokenizer, teacher.processor.tokenizer
-    heads = source.config.ctc_head and teacher.config.ctc_head
-    if heads and ours is not None and theirs is not None and ours != theirs:
-        message = f"{source.path} and {teacher.path} have other vocabularies, so that their posteriors are of "
-        message += "different tokens; set its weight to 0"
+    ours, refusal = source.processor.tokenizer, _refused_vocabularies(models)
+    if refusal:
+        message = f"{source.path} and {teacher.path} have other vocabularies, and {refusal}"
         for name in comparing:
             yield Problem(f"{step}.losses.{name}", "other_vocabulary", message)
     if source.config.ctc_head and ours is None and losses.ctc.weight:

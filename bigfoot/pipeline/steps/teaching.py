@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from accelerate import PartialState
@@ -12,6 +12,7 @@ from accelerate.utils import set_seed
 
 from bigfoot.config import Problem
 from bigfoot.data.batches import read_transcripts
+from bigfoot.distill.bridge import Bridge
 from bigfoot.distill.cache import CacheKey, TeacherCache, write_cache
 from bigfoot.distill.folding import fold_vocabulary_
 from bigfoot.distill.loss import Targets
@@ -23,6 +24,7 @@ from bigfoot.pipeline.context import Context
 from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.fingerprints import fingerprint, fingerprint_files
 from bigfoot.pipeline.plan import Plan
+from bigfoot.pipeline.registry import STEPS
 from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.steps.loss_checks import loss_problems
 from bigfoot.pipeline.steps.step import get_step
@@ -43,12 +45,14 @@ class DistillationSetup:
         losses: of the step.
         processor: of the student, without a vocabulary if that does not cover the transcripts.
         teacher: the model, or its stored outputs.
+        bridge: from the teacher's outputs to the student's.
     """
 
     student: LoadedModel
     losses: LossesConfig
     processor: Processor
     teacher: BigfootForCTC | TeacherCache
+    bridge: Bridge
 
 
 class TaughtStep(TrainingStep):
@@ -86,15 +90,31 @@ class TaughtStep(TrainingStep):
         own = without_teacher(self.losses(config)) if control else self.losses(config)
         processor = _usable_processor(student.processor, context.labels.manifests)
         loaded = load_model(context.teacher.folder or teacher_path(config))
-        teacher, kept = loaded.model, find_kept_tokens(student, loaded, config)
+        kept: Sequence[int] = ()
+        if context.models.source.processor.tokenizer == context.models.teacher.processor.tokenizer:
+            kept = find_kept_tokens(student, loaded, config)
         if kept:
-            fold_vocabulary_(teacher, kept)
-        source: BigfootForCTC | TeacherCache = teacher
+            fold_vocabulary_(loaded.model, kept)
+            loaded.processor = replace(loaded.processor, tokenizer=student.processor.tokenizer)
+        source: BigfootForCTC | TeacherCache = loaded.model
         if config.distill.cache is not None and not control:
-            source = _cache_teacher(teacher, student.model, own, processor, context, kept)
+            source = _cache_teacher(loaded, student.model, own, context, kept)
         # Independent of all random numbers drawn before.
         set_seed(config.seed)
-        return DistillationSetup(student, own, processor, source)
+        return DistillationSetup(student, own, processor, source, _build_bridge(student, loaded, own))
+
+
+def _build_bridge(student: LoadedModel, teacher: LoadedModel, losses: LossesConfig) -> Bridge:
+    """Build the bridge for the losses of a step; without one that compares tokens, vocabularies do not matter."""
+    compares = any(loss.compares_tokens for loss in active_losses(losses).values())
+    bridge = Bridge.between(student.model.config, teacher.model.config)
+    ours, theirs = (
+        each.processor if compares else replace(each.processor, tokenizer=None) for each in (student, teacher)
+    )
+    bridge = bridge.with_processors(ours, theirs, student.model.config.vocab_size)
+    if bridge.token_map is not None and (dropped := bridge.describe_dropped(ours, theirs)):
+        log.info("distill: %s", dropped)
+    return bridge
 
 
 def taught_losses(config: Config) -> dict[str, LossesConfig]:
@@ -103,20 +123,20 @@ def taught_losses(config: Config) -> dict[str, LossesConfig]:
     Args:
         config: of the run.
     """
-    steps = [get_step(name) for name in dict.fromkeys(config.steps)]
+    steps = [get_step(name) for name in dict.fromkeys(config.steps) if name in STEPS]
     return {step.name: step.losses(config) for step in steps if isinstance(step, TaughtStep)}
 
 
 def _cache_teacher(
-    teacher: BigfootForCTC, student: BigfootForCTC, losses: LossesConfig, processor: Processor, context: Context,
-    kept: Sequence[int],
-) -> TeacherCache:  # fmt: skip
+    loaded: LoadedModel, student: BigfootForCTC, losses: LossesConfig, context: Context, kept: Sequence[int]
+) -> TeacherCache:
     """Cache the teacher's outputs in the first process, unless they exist, and return the cache.
 
     The outputs that any step of the run needs are written at once, since they share one folder.
     """
     config, manifest = context.config.distill, context.labels.manifests["train"]
     assert config.cache is not None and context.teacher.folder is not None
+    teacher, processor = loaded.model, loaded.processor
     folder, state = Path(config.cache).expanduser(), PartialState()
     needed = _merge_targets([
         needed_targets(each, student.config, teacher.config) for each in taught_losses(context.config).values()

@@ -33,7 +33,8 @@ class TextBatch(Batch):
         """Return the batch with its tensors on a device."""
         return TextBatch(
             self.input_values.to(device), self.attention_mask.to(device), None, self.ids, self.texts, self.speakers,
-            self.position, None, self.attributes, self.input_ids.to(device), self.text_mask.to(device),
+            self.position, None, self.attributes,
+            input_ids=self.input_ids.to(device), text_mask=self.text_mask.to(device),
         )  # fmt: skip
 
 
