@@ -320,6 +320,15 @@ def check_large_corpora(ran: Ran) -> None:
     assert [split["num_utterances"] for split in facts["splits"]] == [1]
 
 
+@page("docs/how-to/any-teacher.md")
+def check_any_teacher(ran: Ran) -> None:
+    """Conformer and Whisper taught: by posteriors, by texts, by transcripts."""
+    for run, losses in (("any_teacher", {"logit_kl", "hidden"}), ("by_texts", {"nbest"}), ("by_whisper", {"ctc"})):
+        facts = json.loads((ran.folder / "runs" / run / "distill/facts.json").read_text(encoding="utf-8"))
+        assert losses <= facts["records"][0].keys()
+    assert (ran.folder / "runs/by_texts/data/hypotheses/hypotheses.json").is_file()
+
+
 @page("docs/how-to/own-loss.md")
 def check_own_loss(ran: Ran) -> None:
     """The loss is trained on, and weighed from Python."""
