@@ -6,7 +6,7 @@ from transformers import SeamlessM4TFeatureExtractor
 
 from bigfoot.audio.files import read_audio
 from bigfoot.formats.folder import load_model
-from tests.conftest import STRUCTURES, inputs_of
+from tests.conftest import FAMILY_STRUCTURES, STRUCTURES, inputs_of
 
 
 def check_parity(theirs, folder, speech, tolerance=1e-4):
@@ -38,6 +38,7 @@ def test_hidden_states_and_logits_are_transformers(structure, build_huggingface,
     check_parity(build_huggingface(structure), tmp_path, speech)
 
 
+@pytest.mark.parametrize("family", FAMILY_STRUCTURES)
 def test_every_family_is_transformers(family, build_huggingface, speech, tmp_path):
     check_parity(build_huggingface(family), tmp_path, speech)
 
