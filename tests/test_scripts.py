@@ -11,7 +11,8 @@ import pytest
 from tests.refusals import names
 
 ROOT = Path(__file__).resolve().parent.parent
-SCRIPTS = [*sorted(ROOT.glob("tools/*.sh")), *sorted(ROOT.glob("recipes/**/*.sh")), ROOT / ".ci/run"]
+SCRIPTS = [*sorted(ROOT.glob("tools/*.sh")), *sorted(ROOT.glob("recipes/**/*.sh")), ROOT / "benchmarks/gpu.sh",
+           ROOT / ".ci/run"]  # fmt: skip
 RUNS = sorted(ROOT.glob("recipes/*/run.sh"))
 COMPARE = "recipes/compare_methods.sh"
 STAGED = [path for path in RUNS if path.parent.name != "demo"]

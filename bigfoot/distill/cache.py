@@ -13,7 +13,6 @@ import math
 import os
 import re
 import shutil
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -21,19 +20,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from bigfoot.data.batches import Batch, evaluation_batches, evaluation_order
 from bigfoot.distill.loss import Targets
 from bigfoot.distill.packing import TUPLES, Packing, width_of
 from bigfoot.distill.targets import compute_targets, freeze_teacher
+from bigfoot.distill.vouchers import (
+    is_vouched,
+    open_shard_file,
+    read_tensor,
+    read_voucher,
+    replace_text,
+    write_shard,
+)
 from bigfoot.errors import DataError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC, CTCOutput
 from bigfoot.storage.lock import locked
-from bigfoot.storage.replace import remove_leftovers, swapped_in
+from bigfoot.storage.replace import remove_leftovers
 from bigfoot.storage.state import parse_as
 from bigfoot.text.tokenizers import Processor
 
@@ -135,25 +140,93 @@ def _write_cache(
 ) -> None:
     held = _claim(folder, key)
     remove_leftovers(folder)
-    order = evaluation_order(manifest)
-    samples = torch.tensor([round(seconds * processor.sample_rate) for _, seconds in order])
-    frames = teacher.speech_encoder.feature_encoder.frame_lengths(samples).tolist()
-    sizes = _estimate_sizes(frames, held, teacher.config)
-    plan = _plan_shards([name for name, _ in order], sizes)
-    first = next((number for number in range(len(plan)) if not _vouched(folder, number, plan[number])), len(plan))
-    done = sum(len(names) for names in plan[:first])
+    plan, sizes = _plan(held, teacher, manifest, processor)
+    first = next((number for number in range(len(plan)) if not is_vouched(folder, number, plan[number])), len(plan))
+    done = sum(map(len, plan[:first]))
     if first == len(plan):
         log.info("distill: the teacher's targets of %d utterances are in %s", done, folder)
         return
-    _check_room(folder, sum(sizes[done:]), len(order) - done)
-    batches = evaluation_batches(manifest, Processor(None, processor.do_normalize, processor.sample_rate), batch_size,
-                                 skip=done, doing="computing the teacher's targets")  # fmt: skip
-    rows = _teacher_rows(freeze_teacher(teacher), batches, held)
+    _check_room(folder, sum(sizes[done:]), len(sizes) - done)
+    rows = _run_teacher(held, teacher, manifest, processor, batch_size, done, "computing the teacher's targets")
     for number in range(first, len(plan)):
-        found: dict[str, Tensor] = {}
-        for _ in plan[number]:
-            found |= next(rows)
-        _write_shard(folder, number, plan[number], found)
+        _write_rows(folder, number, plan[number], rows)
+
+
+def plan_cache(
+    folder: Path, key: CacheKey, teacher: BigfootForCTC, manifest: Path, processor: Processor
+) -> list[list[str]]:
+    """Make the folder of a cache whose shards several processes write, by ``write_cache_shard``.
+
+    Args:
+        folder: see ``write_cache``, as the others.
+        key: what is needed.
+        teacher: its shape.
+        manifest: of train.
+        processor: of the run.
+
+    Returns:
+        Names of the utterances of every shard.
+
+    Raises:
+        DataError: something else lies there, or a shard is damaged.
+    """
+    with locked(os.path.realpath(folder), wait=math.inf, on_wait=log.info):
+        return _plan(_claim(folder, key), teacher, manifest, processor)[0]
+
+
+def write_cache_shard(
+    folder: Path, teacher: BigfootForCTC, manifest: Path, processor: Processor, batch_size: int, number: int
+) -> bool:
+    """Write one shard of a cache, unless it is there and whole.
+
+    Args:
+        folder: of ``plan_cache``.
+        teacher: see ``write_cache``, as the others.
+        manifest: of train.
+        processor: of the run.
+        batch_size: see there.
+        number: of the shard.
+
+    Returns:
+        Whether it was written.
+
+    Raises:
+        DataError: it is damaged or cannot be written.
+    """
+    held = _read_key(folder)
+    plan = _plan(held, teacher, manifest, processor)[0]
+    if is_vouched(folder, number, plan[number]):
+        return False
+    rows = _run_teacher(held, teacher, manifest, processor, batch_size, sum(map(len, plan[:number])))
+    _write_rows(folder, number, plan[number], rows)
+    return True
+
+
+def _plan(
+    key: CacheKey, teacher: BigfootForCTC, manifest: Path, processor: Processor
+) -> tuple[list[list[str]], list[int]]:
+    """Names of the utterances of every shard, and the bytes of every utterance."""
+    order = evaluation_order(manifest)
+    samples = torch.tensor([round(seconds * processor.sample_rate) for _, seconds in order])
+    frames = teacher.speech_encoder.feature_encoder.frame_lengths(samples).tolist()
+    sizes = _estimate_sizes(frames, key, teacher.config)
+    return _plan_shards([name for name, _ in order], sizes), sizes
+
+
+def _run_teacher(
+    key: CacheKey, teacher: BigfootForCTC, manifest: Path, processor: Processor, batch_size: int, skip: int,
+    doing: str | None = None,
+) -> Iterator[dict[str, Tensor]]:  # fmt: skip
+    audio = Processor(None, processor.do_normalize, processor.sample_rate)
+    batches = evaluation_batches(manifest, audio, batch_size, skip=skip, doing=doing)
+    return _teacher_rows(freeze_teacher(teacher), batches, key)
+
+
+def _write_rows(folder: Path, number: int, names: Sequence[str], rows: Iterator[dict[str, Tensor]]) -> None:
+    found: dict[str, Tensor] = {}
+    for _ in names:
+        found |= next(rows)
+    write_shard(folder, number, names, found)
 
 
 def _claim(folder: Path, key: CacheKey) -> CacheKey:
@@ -170,7 +243,7 @@ def _claim(folder: Path, key: CacheKey) -> CacheKey:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise DataError(f"distill.cache: {folder} is not empty and no cache (no cache.json); name another folder")
-        _replace_text(folder / "cache.json", json.dumps({"format": _FORMAT, "key": asdict(key)}, indent=1))
+        replace_text(folder / "cache.json", json.dumps({"format": _FORMAT, "key": asdict(key)}, indent=1))
     except OSError as error:
         raise DataError(f"distill.cache: {folder} cannot be written ({error})") from error
     return key
@@ -218,8 +291,7 @@ def _check_room(folder: Path, needed: int, utterances: int) -> None:
 
 def _teacher_rows(teacher: BigfootForCTC, batches: Iterator[Batch], key: CacheKey) -> Iterator[dict[str, Tensor]]:
     outputs = {f"output_{field}": True for field in key.targets if field in TUPLES}
-    for batch in batches:
-        batch = batch.to(teacher.device)
+    for batch in (each.to(teacher.device) for each in batches):
         output = compute_targets(teacher, batch.input_values, batch.attention_mask, **outputs)
         assert output.frame_mask is not None
         probes = _probe(batch.input_values, batch.input_lengths)
@@ -244,66 +316,6 @@ def _probe(input_values: Tensor, lengths: Tensor) -> Tensor:
     return torch.cat([lengths[:, None].float(), input_values.gather(1, at)], dim=1).cpu()
 
 
-def _shard(folder: Path, number: int) -> Path:
-    return folder / f"shard_{number:05}.safetensors"
-
-
-def _write_shard(folder: Path, number: int, names: Sequence[str], tensors: dict[str, Tensor]) -> None:
-    path = _shard(folder, number)
-    try:
-        with swapped_in(path) as beside:
-            # A view of a row of a batch is not stored alone otherwise.
-            save_file({name: tensor.clone() for name, tensor in tensors.items()}, beside)
-            voucher = {"utterances": list(names), "bytes": beside.stat().st_size, "crc32": _checksum(beside)}
-        _replace_text(path.with_suffix(".json"), json.dumps(voucher))
-    except (OSError, SafetensorError) as error:
-        raise DataError(
-            f"distill.cache: {path} could not be written ({error}); what is written stays, the same command goes on"
-        ) from error
-
-
-def _replace_text(path: Path, text: str) -> None:
-    with swapped_in(path) as beside:
-        beside.write_text(text, encoding="utf-8")
-
-
-def _checksum(path: Path) -> int:
-    found = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            found = zlib.crc32(block, found)
-    return found
-
-
-def _vouched(folder: Path, number: int, names: Sequence[str]) -> bool:
-    """Return whether a shard is there and whole.
-
-    Raises:
-        DataError: it is there and damaged, or holds other utterances.
-    """
-    path = _shard(folder, number)
-    if not path.with_suffix(".json").exists():
-        return False
-    voucher = _read_voucher(path)
-    if voucher["utterances"] != list(names):
-        raise DataError(f"distill.cache: {path} holds other utterances than it should; remove {folder}")
-    if not path.exists() or path.stat().st_size != voucher["bytes"] or _checksum(path) != voucher["crc32"]:
-        raise DataError(
-            f"distill.cache: {path} is damaged; remove {path.with_suffix('.json').name}, and it is written again"
-        )
-    return True
-
-
-def _read_voucher(path: Path) -> dict[str, Any]:
-    file = path.with_suffix(".json")
-    try:
-        voucher: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        kinds = {"utterances": list[str], "bytes": int, "crc32": int}
-        return {name: parse_as(kind, voucher[name], name) for name, kind in kinds.items()}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataError(f"distill.cache: {file} cannot be read ({error}); remove it, it is written again") from error
-
-
 class TeacherCache:
     """A written cache in the teacher's place.
 
@@ -321,8 +333,8 @@ class TeacherCache:
         key = _read_key(folder)
         self._packing, self._normalized = key.packing, key.normalized
         shards = sorted(folder.glob("shard_*.safetensors"))
-        self._shard_of = {name: path for path in shards for name in _read_voucher(path)["utterances"]}
-        self._open = lru_cache(maxsize=_OPEN_SHARDS)(_open_shard)
+        self._shard_of = {name: path for path in shards for name in read_voucher(path)["utterances"]}
+        self._open = lru_cache(maxsize=_OPEN_SHARDS)(open_shard_file)
 
     def read(self, batch: Batch, num_frames: int | None) -> CTCOutput:
         """Read the teacher's output for a batch.
@@ -363,7 +375,7 @@ class TeacherCache:
 
     def _compare_audio(self, names: Sequence[str], files: Sequence[Any], probes: Tensor) -> None:
         for name, file, probe in zip(names, files, probes, strict=True):
-            stored = _tensor(file, f"{name}/probe")
+            stored = read_tensor(file, f"{name}/probe")
             largest = stored[1:].abs().max()
             if stored[0] != probe[0] or (stored - probe)[1:].abs().max() > _SAME_AUDIO * largest + 1e-6:
                 raise DataError(
@@ -375,25 +387,10 @@ class TeacherCache:
         width, packing, rows = width_of(field, layer, self.config), self._packing, []
         for name, file in zip(names, files, strict=True):
             parts = packing.parts(field, width)
-            packed = {part: _tensor(file, _name(name, field, layer, part)) for part in parts}
+            packed = {part: read_tensor(file, _name(name, field, layer, part)) for part in parts}
             rows.append(packing.unpack(field, packed, width))
         return rows
 
 
 def _stack(rows: Sequence[Tensor], frames: int) -> Tensor:
     return torch.stack([torch.nn.functional.pad(row, (0, 0, 0, frames - len(row))) for row in rows])
-
-
-def _open_shard(path: Path) -> Any:  # noqa: ANN401 - safetensors does not type it
-    try:
-        return safe_open(path, framework="pt")
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"distill.cache: {path} cannot be read ({error}); remove its .json, run again") from error
-
-
-def _tensor(file: Any, name: str) -> Tensor:  # noqa: ANN401
-    try:
-        tensor: Tensor = file.get_tensor(name)
-    except SafetensorError as error:
-        raise DataError(f"distill.cache: a shard lacks {name} ({error}); remove the folder") from error
-    return tensor

@@ -106,7 +106,7 @@ def contents(folder):
 
 @pytest.mark.slow
 def test_a_killed_writing_goes_on_where_it_stopped(write, tmp_path, monkeypatch):
-    folder, ours, written = tmp_path / "cache", cache_module._write_shard, []
+    folder, ours, written = tmp_path / "cache", cache_module.write_shard, []
     write()
     whole = contents(folder)
     for path in folder.iterdir():
@@ -120,11 +120,11 @@ def test_a_killed_writing_goes_on_where_it_stopped(write, tmp_path, monkeypatch)
         ours(at, number, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cache_module, "_write_shard", killed)
+        patch.setattr(cache_module, "write_shard", killed)
         with pytest.raises(KeyboardInterrupt):
             write()
     assert written == [0, 1]
-    monkeypatch.setattr(cache_module, "_write_shard", lambda *given: (written.append(given[1]), ours(*given)))
+    monkeypatch.setattr(cache_module, "write_shard", lambda *given: (written.append(given[1]), ours(*given)))
     write()
     assert written == list(range(len(list(folder.glob("*.safetensors")))))
     # Other batches than in one go: the last bits of a few numbers may round the other way.
