@@ -437,9 +437,11 @@ def check_repeats(ran: Ran) -> None:
     folds = [name for name in prepared if "-fold" in name]
     assert prepared.keys() - folds == {"seed1", "seed2", "seed3"} and len(folds) == 5
     assert sorted(speaker for fold in folds for speaker in prepared[fold]) == [f"speaker{n}" for n in range(6)]
-    scores = [entry["scores"] for entry in json.loads((folder / "repeats.json").read_text())["repeats"]]
-    assert scores and all(sorted(found) == sorted(folds) for found in scores)
-    assert "# fsdd_digit: 3 runs" in ran.output("bigfoot train-task --config tasks/fsdd_digit.yaml --seeds")
+    entries = json.loads((folder / "repeats.json").read_text())["repeats"]
+    assert "train_task" in {entry["model"] for entry in entries}
+    assert all(sorted(entry["scores"]) == sorted(folds) for entry in entries)
+    table = ran.output("bigfoot train-task --config tasks/fsdd_digit.yaml --seeds")
+    assert "# fsdd_digit: 3 runs" in table and "| train_task | test | macro_f1 |" in table
 
 
 @page("docs/how-to/serve.md")
