@@ -224,7 +224,7 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=96, help="width")
     parser.add_argument("--layers", type=int, default=4, help="conformer layers")
     parser.add_argument("--strings", type=int, default=4000, help="training strings")
-    parser.add_argument("--steps", type=int, default=1500, help="optimizer steps")
+    parser.add_argument("--steps", type=int, default=1000, help="optimizer steps")
     parser.add_argument("--lr", type=float, default=1e-3, help="highest learning rate")
     parser.add_argument("--batch_seconds", type=float, default=16.0, help="audio in a batch")
     parser.add_argument("--every", type=int, default=100, help="measure every so many steps")

@@ -227,8 +227,8 @@ def test_ctc_weight_without_ctc_is_refused(trained):
         decode_autoregressive(trained, torch.zeros(1, 3, 2 * WIDTH), None, DecodingConfig(ctc_weight=0.5))
 
 
-def test_the_benchmark_runs(start):
+def test_the_benchmark_runs(launch):
     sizes = {"width": 16, "layers": 1, "frames": 10, "tokens": 5, "batch": 2, "rounds": 1}
-    done = start("benchmarks/decoding.py", *(part for name, size in sizes.items() for part in (f"--{name}", size)))
+    done = launch.run("benchmarks/decoding.py", *(part for name, size in sizes.items() for part in (f"--{name}", size)))
     assert done.returncode == 0, done.stderr
     assert names(done.stdout, "batch 2")

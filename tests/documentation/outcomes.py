@@ -320,6 +320,15 @@ def check_large_corpora(ran: Ran) -> None:
     assert [split["num_utterances"] for split in facts["splits"]] == [1]
 
 
+@page("docs/how-to/any-teacher.md")
+def check_any_teacher(ran: Ran) -> None:
+    """Conformer and Whisper taught: by posteriors, by texts, by transcripts."""
+    for run, losses in (("any_teacher", {"logit_kl", "hidden"}), ("by_texts", {"nbest"}), ("by_whisper", {"ctc"})):
+        facts = json.loads((ran.folder / "runs" / run / "distill/facts.json").read_text(encoding="utf-8"))
+        assert losses <= facts["records"][0].keys()
+    assert (ran.folder / "runs/by_texts/data/hypotheses/hypotheses.json").is_file()
+
+
 @page("docs/how-to/own-loss.md")
 def check_own_loss(ran: Ran) -> None:
     """The loss is trained on, and weighed from Python."""
@@ -428,9 +437,11 @@ def check_repeats(ran: Ran) -> None:
     folds = [name for name in prepared if "-fold" in name]
     assert prepared.keys() - folds == {"seed1", "seed2", "seed3"} and len(folds) == 5
     assert sorted(speaker for fold in folds for speaker in prepared[fold]) == [f"speaker{n}" for n in range(6)]
-    scores = [entry["scores"] for entry in json.loads((folder / "repeats.json").read_text())["repeats"]]
-    assert scores and all(sorted(found) == sorted(folds) for found in scores)
-    assert "# fsdd_digit: 3 runs" in ran.output("bigfoot train-task --config tasks/fsdd_digit.yaml --seeds")
+    entries = json.loads((folder / "repeats.json").read_text())["repeats"]
+    assert "train_task" in {entry["model"] for entry in entries}
+    assert all(sorted(entry["scores"]) == sorted(folds) for entry in entries)
+    table = ran.output("bigfoot train-task --config tasks/fsdd_digit.yaml --seeds")
+    assert "# fsdd_digit: 3 runs" in table and "| train_task | test | macro_f1 |" in table
 
 
 @page("docs/how-to/serve.md")

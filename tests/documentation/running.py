@@ -42,6 +42,7 @@ INSTEAD = {
     "bert-base-uncased": "bert",
     "facebook/wav2vec2-base": "tiny_teacher",
     "openai/whisper-tiny": "whisper",
+    "/path/to/parakeet": "parakeet",
 }
 """Stand-ins for what the reader has; ``standins.py`` writes the folders."""
 SHORTER = {"benchmark": ["--seconds", "1", "--rounds", "1"]}

@@ -38,6 +38,16 @@ def write_kaldi_folder(folder: Path) -> None:
     (folder / "calls/text").write_text("a ONE TWO\n", encoding="utf-8")
 
 
+@stands_in("docs/how-to/any-teacher.md")
+def write_teachers(folder: Path) -> None:
+    """A conformer and a Whisper that nobody has trained, sure enough of what they write."""
+    from tests.decoding.test_seq2seq import save_whisper
+    from tests.formats.test_foreign_ctc import save_foreign
+
+    save_foreign(folder / "parakeet", "parakeet", confidence=4.0)
+    save_whisper(folder / "whisper")
+
+
 @stands_in("docs/how-to/tasks.md")
 def write_corpora(folder: Path) -> None:
     """FSDD of six speakers and three digits, and a Whisper that nobody has trained."""

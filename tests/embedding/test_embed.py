@@ -262,9 +262,9 @@ embed_folder(load_model("tiny_teacher"), wanted, print, tell)
 
 
 @pytest.mark.slow
-def test_a_killed_command_given_again_gives_the_same_file(start, bigfoot, corpus, tmp_path):
+def test_a_killed_command_given_again_gives_the_same_file(launch, bigfoot, corpus, tmp_path):
     output = tmp_path / "killed.safetensors"
-    assert start("-c", KILLED, tmp_path, output, 3).returncode == -signal.SIGKILL
+    assert launch.run("-c", KILLED, tmp_path, output, 3).returncode == -signal.SIGKILL
     options = ("--audio_dir", corpus[0], "--transcripts_dir", corpus[1], "--pool", "none", "--chunk_seconds", 5)
     assert (tmp_path / "killed.safetensors.part").is_dir()
     for place in (output, tmp_path / "whole.safetensors"):

@@ -12,7 +12,7 @@ from bigfoot.formats.folder import load_model, save_model
 from bigfoot.formats.huggingface import fetch_folder, save_huggingface
 from bigfoot.formats.weight_files import weight_files
 from bigfoot.text.tokenizers import load_processor
-from tests.conftest import inputs_of
+from tests.conftest import FAMILY_STRUCTURES, inputs_of
 from tests.refusals import names, refused
 
 NEW = "parametrizations.weight.original"
@@ -249,6 +249,7 @@ def test_names_that_are_no_models(name):
         fetch_folder(name)
 
 
+@pytest.mark.parametrize("family", FAMILY_STRUCTURES)
 def test_every_family_comes_back_to_the_bit(family, build_huggingface, tmp_path, processor):
     theirs = build_huggingface(family)
     theirs.save_pretrained(tmp_path / "model")

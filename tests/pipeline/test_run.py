@@ -10,7 +10,9 @@ from bigfoot.errors import BigfootError, DataError, TrainingError
 from bigfoot.formats.folder import load_model
 from bigfoot.pipeline import inputs, run_pipeline
 from bigfoot.pipeline.facts import SKIPPED
+from bigfoot.text.tokenizers import Processor
 from bigfoot.training.guards import check_half_precision
+from tests.conftest import make_teacher
 from tests.refusals import refused
 
 FIELDS = [
@@ -177,16 +179,21 @@ def test_the_same_seed_gives_the_same_bits_and_another_one_others(small_config, 
 
 
 @pytest.mark.slow
-def test_a_teacher_without_a_head(small_config, other_teachers, quick_memory, tmp_path):
+def test_a_teacher_without_a_head(small_config, build_huggingface, quick_memory, tmp_path):
+    """Of HuBERT with batch norm, whose other runs stand in test_families."""
+    teacher = make_teacher(tmp_path / "it", build_huggingface, Processor(), "hubert-batch-norm", cls="AutoModel")
     hidden = ("distill.losses.logit_kl.weight=0", "distill.losses.hidden.weight=1", "finetune.head=new")
-    config = small_config(tmp_path, f"teacher.path={other_teachers['headless']}", *hidden)
-    report = run_pipeline(config)
+    report = run_pipeline(small_config(tmp_path, f"teacher.path={teacher}", "student.layer_init=[2,3]", *hidden))
     assert [row.step for row in report.rows] == ROWS[:4]
     for row in report.rows[:3]:
         assert (row.wer, row.cer, row.batch_invariant, row.wer_missing_reason) == (None, None, None, "no CTC head")
     assert report.rows[3].wer is not None and report.rows[3].num_words > 0
     assert report.rows[0].wer_missing_reason in (tmp_path / "report" / "report.md").read_text()
-    assert load_model(tmp_path / "finetune" / "model").processor.tokenizer is not None
+    assert report.rows[3].batch_invariant
+    assert all(sum(row.macs_by_part.values()) == row.macs_per_second for row in report.rows)
+    loaded = load_model(tmp_path / "finetune" / "model")
+    assert loaded.processor.tokenizer is not None
+    assert loaded.model.config.family == "hubert" and loaded.model.config.groups_of_convs == [1] + [2] * 6
 
 
 @pytest.mark.slow

@@ -99,6 +99,7 @@ def test_a_new_head_takes_the_place_of_one_for_other_labels(trained, small_confi
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_report")
 def test_a_student_with_the_head_of_its_teacher_classifies_when_exported(trained, small_config, bigfoot, tmp_path):
     """The chain student, distill, fine-tune, quantize, export, classify: the labels of the report's model."""
     teacher = trained / "train_task" / "model"
@@ -131,6 +132,7 @@ def test_a_student_with_the_head_of_its_teacher_classifies_when_exported(trained
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_report")
 def test_numbers_and_several_labels(small_config, tmp_path):
     small = ("train_task.max_steps=1", "train_task.freeze=[encoder]", "data.num_train=12")
     for kind, changes in (
@@ -192,15 +194,3 @@ def test_patience(small_config, tmp_path):
     assert facts["records"][-1]["step"] == 6
     run_pipeline(config, until="train_task")
     assert json.loads((tmp_path / "run" / "train_task" / "facts.json").read_text()) == facts
-
-
-@pytest.mark.slow
-def test_several_seeds_in_one_table(bigfoot, small_run, tmp_path):
-    overrides = small_run(tmp_path / "runs", *TASK, "train_task.max_steps=2", "train_task.floors=false",
-                          "data.min_digits=1", "train_task.freeze=[feature_encoder]")  # fmt: skip
-    config = "tasks/synthetic_traits.yaml"
-    code, output, errors = bigfoot("train-task", "--config", config, *overrides, "--seeds", "1,2")
-    assert code == 0, errors
-    (entry,) = json.loads((tmp_path / "runs" / "repeats.json").read_text())["repeats"]
-    assert set(entry["scores"]) == {"seed1", "seed2"} and entry["model"] == "train_task"
-    assert "| train_task | test | macro_f1 |" in output

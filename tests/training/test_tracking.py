@@ -132,5 +132,6 @@ def test_operations_of_a_step_are_three_passes_of_the_student_and_one_of_each_te
     once, more = (2 * measure_size(model).macs_per_second for model in (student, teacher))
     assert count_step_flops(student, [teacher, teacher]) == pytest.approx(3 * once + 2 * more, rel=1e-6)
     assert count_step_flops(torch.nn.Linear(2, 2), []) is None
+    assert count_step_flops(student.double(), []) is None
     assert find_peak("distill", torch.device("cpu"), "no", 2.5).flops == 2.5e12
     assert find_peak("distill", torch.device("cpu"), "no", 0.0).flops > 1e8
