@@ -123,7 +123,7 @@ def test_tasks_are_chosen_by_name(project):
             call = f"python recipes/tasks.py --config tasks/{name}_{task}.yaml --until {{}} seed=3"
             stages = [call.format(step) for step in ("data", "train_task", "report")]
             folds = [f"python recipes/tasks.py --config tasks/{name}_{task}.yaml --folds 5 seed=3"]
-            stages += folds if name == "speechocean762" else []
+            stages += folds if name == "speechocean762" or task == "speaker" else []
             assert commands(project) == ["setup_venv.sh synthetic,tasks", *stages]
             assert (ROOT / f"configs/tasks/{name}_{task}.yaml").is_file()
         assert bash(script, "--task", "mood").returncode == 2

@@ -20,7 +20,7 @@ from transformers import (
 from bigfoot.data.batches import Batch
 from bigfoot.decoding.greedy import Transcripts, join_pieces
 from bigfoot.errors import ModelError
-from bigfoot.formats.huggingface import in_fp32
+from bigfoot.formats.filling import in_fp32
 from bigfoot.formats.weight_files import read_weights
 from bigfoot.muting import without_bars
 from bigfoot.text.hallucinations import find_hallucination

@@ -25,7 +25,7 @@ from bigfoot.formats.fairseq_settings import (
     read_settings,
     write_settings,
 )
-from bigfoot.formats.huggingface import fill_model, in_fp32
+from bigfoot.formats.filling import fill_model, in_fp32
 from bigfoot.formats.state_dict import whose_names
 from bigfoot.formats.torch_file import is_torch_file, open_torch_file
 from bigfoot.formats.torch_layout import StoredTensor

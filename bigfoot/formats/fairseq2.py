@@ -30,7 +30,7 @@ from bigfoot.formats.fairseq2_shape import (
     write_card,
 )
 from bigfoot.formats.fairseq2_vocabulary import find_vocabulary, order_for_fairseq2
-from bigfoot.formats.huggingface import fill_model, in_fp32
+from bigfoot.formats.filling import fill_model, in_fp32
 from bigfoot.formats.state_dict import find_state
 from bigfoot.formats.torch_file import is_torch_file, open_torch_file
 from bigfoot.formats.torch_layout import StoredTensor

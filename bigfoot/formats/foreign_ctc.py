@@ -13,7 +13,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CTC_MAPPING_NAMES
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.choices import Choices
-from bigfoot.formats.huggingface import FAMILIES, fill_model, in_fp32
+from bigfoot.formats.filling import fill_model, in_fp32
+from bigfoot.formats.huggingface import FAMILIES
 from bigfoot.formats.weight_files import read_weights
 from bigfoot.models.configuration import BigfootConfig, build_config
 from bigfoot.models.ctc import BigfootForCTC

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoConfig
@@ -20,12 +19,12 @@ from transformers import AutoConfig
 from bigfoot.errors import ModelError
 from bigfoot.formats.dense import advise_format
 from bigfoot.formats.family_names import family_state, to_own_names
+from bigfoot.formats.filling import fill_model, in_fp32
 from bigfoot.formats.languages import ADAPTER_FILES, find_language_file, is_of_language, read_language
 from bigfoot.formats.tensor_names import rename_to_current
 from bigfoot.formats.weight_files import read_weights
 from bigfoot.models.configuration import BigfootConfig, build_config
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.models.finite import find_non_finite
 from bigfoot.models.notices import warn_once
 from bigfoot.models.reshape import reshape_config
 from bigfoot.models.shape import FAMILY_PREFIXES
@@ -71,7 +70,6 @@ FAMILIES = {
     "wav2vec2-bert": Family("Wav2Vec2Bert", _CONFORMER | _LOG_MEL | _CAUSAL, has_log_mel=True),
 }
 _LEFT_OUT = {"sew-d": "its attention is DeBERTa's, with two products of content and position more; sew is read"}
-_MOST_FAULTS = 40
 _OF_CONV_ADAPTERS = (
     "adapter_kernel_size", "adapter_stride", "num_adapter_layers", "adapter_act", "use_intermediate_ffn_before_adapter",
     "add_adapter",
@@ -235,76 +233,6 @@ def family_fields(config: BigfootConfig) -> dict[str, Any]:
     return fields if config.has_convolutions else fields | {"feature_projection_input_dim": config.feature_size}
 
 
-def load_state(model: BigfootForCTC, tensors: dict[str, Tensor], source: str) -> None:
-    """Fill a model, to the last tensor; of a shared one the file need hold one copy.
-
-    Raises:
-        ModelError: tensors are missing, left over or of another shape; the first 40 are listed.
-    """
-    model.load_state_dict(_fit(model, tensors, source))
-
-
-def in_fp32(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Bring tensors of any floating point to fp32; counters, and whatever else is none, stay as they are.
-
-    Args:
-        tensors: by name.
-    """
-    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-
-
-def fill_model(config: BigfootConfig, tensors: dict[str, Tensor], source: str) -> BigfootForCTC:
-    """Build a model around weights, after a check that they are its own: a configuration may claim any size.
-
-    Args:
-        config: the shape.
-        tensors: every weight, by name.
-        source: where they come from, for messages.
-
-    Returns:
-        The model in eval mode.
-
-    Raises:
-        ModelError: tensors are missing, left over or of another shape; the first 40 are listed.
-    """
-    with torch.device("meta"):
-        tensors = _fit(BigfootForCTC(config), tensors, source)
-    model = BigfootForCTC(config)
-    model.load_state_dict(tensors)
-    return model.eval()
-
-
-def _fit(model: BigfootForCTC, tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Return every tensor of a model, the shared ones too, or list what does not fit."""
-    wanted = model.state_dict()
-    shared = model.get_expanded_tied_weights_keys(all_submodels=True)
-    tensors = {**{name: tensors[owner] for name, owner in shared.items() if owner in tensors}, **tensors}
-    faults = [f"missing {name}" for name in wanted if name not in tensors]
-    faults += [f"left over {name}" for name in tensors if name not in wanted]
-    faults += [
-        f"{name} is {tuple(tensors[name].shape)}, expected {tuple(tensor.shape)}"
-        for name, tensor in wanted.items()
-        if name in tensors and tensors[name].shape != tensor.shape
-    ]
-    # Copied as they are, the integers of another library's quantization would be weights without their scales; in eight
-    # bytes nobody quantizes.
-    faults += [
-        f"{name} holds {str(tensors[name].dtype).removeprefix('torch.')}, expected floating point"
-        for name, tensor in wanted.items()
-        if name in tensors and tensor.is_floating_point() and not _holds_values(tensors[name])
-    ]
-    faults += find_non_finite({name: tensor for name, tensor in tensors.items() if name in wanted})
-    if faults:
-        shown = sorted(faults)[:_MOST_FAULTS]
-        shown += [f"and {len(faults) - len(shown)} more"] if len(faults) > len(shown) else []
-        raise ModelError(f"{source}: its weights do not fit its configuration:\n  " + "\n  ".join(shown))
-    return tensors
-
-
-def _holds_values(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() or tensor.dtype == torch.int64
-
-
 def load_huggingface(folder: Path, language: str | None = None) -> BigfootForCTC:
     """Load a Hugging Face folder exactly, with its CTC head if it has one; a pre-training head is dropped and named.
 
@@ -319,7 +247,7 @@ def load_huggingface(folder: Path, language: str | None = None) -> BigfootForCTC
         ModelError: unsupported, unreadable, or weights that do not fit.
     """
     config, own = read_config(folder), _language_weights(folder, language)
-    weights = read_weights(folder)
+    weights = read_weights(folder, in_fp32=True)
     if own:
         weights = {name: tensor for name, tensor in weights.items() if not is_of_language(name)} | own
     return build_from_weights(_with_rows(config, own), weights, str(folder))

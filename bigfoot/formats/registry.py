@@ -14,11 +14,11 @@ from bigfoot.formats.checkpoint import CHECKPOINT_SUFFIXES, TENSOR_SUFFIXES, fin
 from bigfoot.formats.choices import Choices
 from bigfoot.formats.fairseq import is_fairseq, load_fairseq, save_fairseq
 from bigfoot.formats.fairseq2 import is_fairseq2, load_fairseq2, save_fairseq2
+from bigfoot.formats.filling import fill_model
 from bigfoot.formats.foreign_ctc import is_foreign_ctc, load_foreign_ctc, outline_foreign_ctc
 from bigfoot.formats.frames import is_whisper, load_whisper, refuse_to_save
 from bigfoot.formats.huggingface import (
     config_of,
-    fill_model,
     load_huggingface,
     read_config,
     save_huggingface,

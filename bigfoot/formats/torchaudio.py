@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.dense import advise_format
-from bigfoot.formats.huggingface import fill_model, in_fp32
+from bigfoot.formats.filling import fill_model, in_fp32
 from bigfoot.formats.torchaudio_builders import (
     BUILDERS,
     POSITION_TABLE,

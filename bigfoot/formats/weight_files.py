@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from bigfoot.errors import ModelError
@@ -14,6 +14,7 @@ from bigfoot.text.json_files import read_json
 
 _POINTER = b"version https://git-lfs"
 _MAX_HEADER = 2 * 2**20
+_MAPPED_BYTES = 128 * 2**20
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -40,8 +41,12 @@ def weight_files(folder: Path) -> list[Path]:
     return []
 
 
-def read_weights(folder: Path) -> dict[str, Tensor]:
+def read_weights(folder: Path, *, in_fp32: bool = False) -> dict[str, Tensor]:
     """Read all tensors of a folder: safetensors or PyTorch files, sharded or not, without running their code.
+
+    Args:
+        folder: with the files.
+        in_fp32: see ``read_safetensors``.
 
     Raises:
         ModelError: there are none, or they cannot be read.
@@ -51,21 +56,44 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         raise ModelError(f"{folder}: no model.safetensors or pytorch_model.bin in it")
     tensors: dict[str, Tensor] = {}
     for file in files:
-        tensors |= read_safetensors(file) if file.suffix == ".safetensors" else read_state_dict(file)
+        tensors |= read_safetensors(file, in_fp32=in_fp32) if file.suffix == ".safetensors" else read_state_dict(file)
     return tensors
 
 
-def read_safetensors(file: Path) -> dict[str, Tensor]:
-    """Read all tensors of a safetensors file.
+def read_safetensors(file: Path, *, in_fp32: bool = False) -> dict[str, Tensor]:
+    """Read all tensors of a safetensors file, each into memory of its own.
+
+    Args:
+        file: the file.
+        in_fp32: bring floating point of another width to fp32 as it is read, so that no second copy is held.
 
     Raises:
         ModelError: it cannot be read.
     """
     try:
         _check_header(file)
-        return load_file(file)
+        return _copy_tensors(file, in_fp32)
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{file}: its weights cannot be read: {error}") from error
+
+
+def _copy_tensors(file: Path, in_fp32: bool) -> dict[str, Tensor]:
+    """Copy tensor by tensor out of the file's pages, and let go of these now and then: they count as memory held."""
+    with safe_open(file, framework="pt") as opened:
+        waiting = list(opened.keys())
+    waiting.reverse()
+    found: dict[str, Tensor] = {}
+    while waiting:
+        copied = 0
+        with safe_open(file, framework="pt") as opened:
+            while waiting and copied < _MAPPED_BYTES:
+                name = waiting.pop()
+                tensor = opened.get_tensor(name)
+                copied += tensor.numel() * tensor.element_size()
+                wide = in_fp32 and tensor.is_floating_point() and tensor.dtype != torch.float32
+                found[name] = tensor.float() if wide else tensor.clone()
+                del tensor
+    return found
 
 
 def _check_header(file: Path) -> None:

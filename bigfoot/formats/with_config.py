@@ -8,7 +8,8 @@ from torch import Tensor
 
 from bigfoot.formats.fairseq import rename_state
 from bigfoot.formats.fairseq2 import rename_fairseq2
-from bigfoot.formats.huggingface import build_from_weights, fill_model, in_fp32
+from bigfoot.formats.filling import fill_model, in_fp32
+from bigfoot.formats.huggingface import build_from_weights
 from bigfoot.formats.state_dict import whose_names
 from bigfoot.formats.torchaudio import rename_to_plain
 from bigfoot.models.configuration import BigfootConfig

@@ -137,7 +137,7 @@ def write_repeats(reports: Mapping[str, Report | None], folder: Path) -> Path:
     text = "\n".join([f"# {folder.name}: {len(reports)} runs", "", *render_table(heads, cells), ""])
     draws = _bootstrap(reports)
     pooled = [(seed, score) for seed, tasks in _list_folds(reports) for score in score_folds(tasks, *draws)]
-    text += _render_pooled(pooled)
+    text += _render_pooled(pooled) or _describe_unpooled(reports)
     write_whole(folder / "repeats.md", encode_text(text), may=OWN_OR_EDITED)
     found = {"repeats": entries, "pooled": [_describe_pooled(seed, score) for seed, score in pooled]}
     write_whole(folder / _FILE, encode_json(found), may=OWN_OR_EDITED)
@@ -153,6 +153,16 @@ def _list_folds(reports: Mapping[str, Report | None]) -> Iterator[tuple[str, lis
         tested = [[task for task in entries if task.get("split") == "test"] for entries in tasks]
         if all(any("answers" in task for task in entries) for entries in tested):
             yield seed, tested
+
+
+def _describe_unpooled(reports: Mapping[str, Report | None]) -> str:
+    """Return why folds are not scored together; empty where there are none to score."""
+    if not any(len(tasks) > 1 for _, tasks in _list_folds(reports)):
+        return ""
+    return (
+        "\nThe folds are not scored together, since their heads have different labels; "
+        "name all of them in train_task.labels (train-text: labels).\n"
+    )
 
 
 def _bootstrap(reports: Mapping[str, Report | None]) -> tuple[int, int]:

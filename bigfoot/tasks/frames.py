@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from bigfoot.data.settings import DataConfig, SpecAugmentConfig
+from bigfoot.errors import OutputError
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.encoder import SpeechEncoder
 from bigfoot.models.outputs import SpeechEncoderOutput
@@ -102,7 +103,7 @@ class KeptFrames:
         self._encoder, self._all_layers, self._in_training = encoder, all_layers, in_training
         self._root, self._folder = folder, folder / digest_encoder(encoder, all_layers=all_layers)
         used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        self._room = int(gigabytes * _GIGABYTE) - used
+        self._room: int | None = int(gigabytes * _GIGABYTE) - used
         self.computed = 0
 
     def serves(self, *, training: bool) -> bool:
@@ -161,18 +162,27 @@ class KeptFrames:
 
     def _keep(self, path: Path, frames: Frames) -> None:
         size = frames.nbytes + 256
-        if self._room < size:
+        if self._room is None:
             return
-        mark_cache(self._root)
-        if shutil.disk_usage(self._root).free < size + _LEAST_FREE:
-            log.warning("frames: %s has too little room; what is not in it is computed anew", self._root)
-            self._room = 0
+        if self._room < size:
+            self._stop("is full (train_task.frames_gb)")
+            return
+        try:
+            mark_cache(self._root)
+            if shutil.disk_usage(self._root).free < size + _LEAST_FREE:
+                self._stop("has too little room on its disk")
+                return
+            with swapped_in(path) as beside:
+                beside.write_bytes(_encode(frames))
+        except (OSError, OutputError) as error:
+            self._stop(f"cannot be written ({error})")
             return
         self._room -= size
-        if self._room < size:
-            log.info("frames: %s is full; what is not in it is computed anew (frames_gb)", self._root)
-        with swapped_in(path) as beside:
-            beside.write_bytes(_encode(frames))
+
+    def _stop(self, reason: str) -> None:
+        """Keep no more: frames that are not there are computed in every epoch, to the same bits."""
+        self._room = None
+        log.warning("frames: %s %s; what is not in it is computed anew in every epoch", self._root, reason)
 
 
 def find_kept(folder: Path, model: BigfootForCTC, gigabytes: float) -> KeptFrames | None:
@@ -220,8 +230,8 @@ def _read(path: Path) -> Frames | None:
     """Read what was kept; None where there is nothing, or it is damaged."""
     try:
         whole = path.read_bytes()
-    except FileNotFoundError:
-        return None
+    except OSError:
+        return None  # not there, or not to be read: computed anew, and what cannot be written is reported
     content = whole[:-4]
     if zlib.crc32(content).to_bytes(4, "little") != whole[-4:]:
         log.warning("frames: %s is damaged, and computed anew", path)

@@ -77,10 +77,12 @@ def test_the_gain_is_that_of_a_plain_loop(pooled):
     assert compare_answers(model, next(split(good, 3)), metric, 5, 0) is None
 
 
-def test_folds_of_other_labels_or_models_are_not_joined(pooled):
+def test_folds_of_other_labels_or_models_are_not_joined(pooled, tmp_path):
     _, tasks, *_ = pooled
     other = [dict(tasks[0][0], shape={"kind": "multi_label", "labels": ["a", "b"]})]
     assert score_folds([other, *tasks[1:]], 5, 0) == [] == score_folds([[], *tasks[1:]], 5, 0)
+    reports = {f"seed1-fold{fold}": Report("", tasks=entries) for fold, entries in enumerate([other, *tasks[1:]])}
+    assert "train_task.labels" in write_repeats(reports, tmp_path).read_text()
     renamed = [dict(tasks[0][0], name="student")]
     assert {each.model for each in score_folds([renamed, *tasks[1:]], 5, 0)} == {"floor: bad", "floor: good"}
 

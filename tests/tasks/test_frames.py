@@ -94,6 +94,9 @@ def test_damage_and_a_full_folder_change_no_bit(task_model, voices, tmp_path):
     full = keep(model, tmp_path / "none", gigabytes=1e-9)
     assert torch.equal(full.encode(batch.input_values, batch.attention_mask).last_hidden_state, expected)
     assert not (tmp_path / "none").exists()
+    (tmp_path / "file").touch()
+    elsewhere = keep(model, tmp_path / "file")
+    assert torch.equal(elsewhere.encode(batch.input_values, batch.attention_mask).last_hidden_state, expected)
 
 
 def test_training_alone_may_be_left_out(task_model, tmp_path):

@@ -24,6 +24,7 @@ from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.plan import Plan
 from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.steps.training import TrainingStep, build_run, train_and_save
+from bigfoot.storage.places import is_remote
 from bigfoot.tasks.frames import KeptFrames, find_frames_folder, find_random, is_at_rest
 from bigfoot.tasks.freezing import (
     FrozenParts,
@@ -60,6 +61,9 @@ class TrainTaskStep(TrainingStep):
         if plan.models is not None:
             maps = task.lora_modules if task.lora_rank else []
             yield from find_name_problems(task.freeze, maps, plan.models.student)
+        if is_remote(task.frames_folder or ""):
+            message = "frames are read in every step; name a folder of this machine"
+            yield Problem("train_task.frames_folder", "in_the_cloud", message)
         own_columns = task.kind == "regression" or not task.column
         absent = set(task.labels if own_columns else [task.column]) - set(config.data.labels)
         for name in sorted(absent):
