@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bigfoot.cli.options import DEFAULT_CONFIG, Overrides, name_default
+from bigfoot.cli.options import DEFAULT_CONFIG, DataConfigName, Overrides, Prepared, name_default
 from bigfoot.config.problems import Problem
 from bigfoot.errors import ConfigError
 
@@ -23,13 +23,8 @@ def _group() -> None:
 def shar(
     out: Annotated[str, typer.Argument(help="Folder, or address such as s3://bucket/corpus, of the shards.")],
     overrides: Overrides = None,
-    config: Annotated[
-        str | None,
-        typer.Option(help=f"YAML file or a name of bigfoot configs, for its data; {DEFAULT_CONFIG} by default."),
-    ] = None,
-    prepared: Annotated[
-        Path | None, typer.Option(help="Manifests that a run has made, such as runs/demo/data, in place of a config.")
-    ] = None,
+    config: DataConfigName = None,
+    prepared: Prepared = None,
     work: Annotated[
         Path | None, typer.Option(help="Folder of the manifests, and of speech that is made; OUT.data by default.")
     ] = None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bigfoot.cli.options import DEFAULT_CONFIG, Overrides, name_default
+from bigfoot.cli.options import DEFAULT_CONFIG, DataConfigName, Overrides, Prepared, name_default
 from bigfoot.config.problems import Problem
 from bigfoot.errors import ConfigError
 
@@ -20,13 +20,8 @@ if TYPE_CHECKING:
 def describe(
     out: Annotated[Path, typer.Option(help="Folder for describe.html, describe.json, describe.md and describe.png.")],
     overrides: Overrides = None,
-    config: Annotated[
-        str | None,
-        typer.Option(help=f"YAML file or a name of bigfoot configs, for its data; {DEFAULT_CONFIG} by default."),
-    ] = None,
-    prepared: Annotated[
-        Path | None, typer.Option(help="Manifests that a run has made, such as runs/demo/data, in place of a config.")
-    ] = None,
+    config: DataConfigName = None,
+    prepared: Prepared = None,
 ) -> None:
     """Describe a corpus: hours, lengths, labels, missing values, correlations, and what is left out and why.
 

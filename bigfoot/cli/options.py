@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +19,13 @@ MODEL_HELP = (
 ModelArgument = Annotated[str, typer.Argument(help=MODEL_HELP)]
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="key=value, such as student.conv_groups=4", metavar="[KEY=VALUE]...")
+]
+DataConfigName = Annotated[
+    str | None,
+    typer.Option(help=f"YAML file or a name of bigfoot configs, for its data; {DEFAULT_CONFIG} by default."),
+]
+Prepared = Annotated[
+    Path | None, typer.Option(help="Manifests that a run has made, such as runs/demo/data, in place of a config.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 ForceOption = Annotated[
