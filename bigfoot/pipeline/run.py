@@ -19,6 +19,7 @@ from bigfoot.data.manifests import describe_trimmed
 from bigfoot.decoding.choose import unused_options
 from bigfoot.decoding.hot_words import describe_hot_words
 from bigfoot.errors import ConfigError
+from bigfoot.formats.extractor import describe_assumed
 from bigfoot.formats.folder import LoadedModel, load_model
 from bigfoot.measure.size import measure_size
 from bigfoot.pipeline.checks import find_problems
@@ -232,5 +233,7 @@ def _notes(context: Context, results: list[StepResult]) -> list[str]:
         for split, manifest in context.data.manifests.items()
         if context.config.data.trim_silence_db is not None
     ]
+    models = {item.path: item for item in (context.models.teacher, context.models.source)}.values()
+    assumed = [note for item in models if (note := describe_assumed(item.path, item.config)) is not None]
     of_steps = [f"{result.row}: {note}" for result in results for note in result.notes]
-    return [*context.labels.notes, *trusted * context.config.data.trust_files, *trimmed, *of_steps]
+    return [*assumed, *context.labels.notes, *trusted * context.config.data.trust_files, *trimmed, *of_steps]
