@@ -49,7 +49,7 @@ def describe_assumed(path: Path, config: BigfootConfig) -> str | None:
         config: its shape.
 
     Returns:
-        One sentence.
+        What is assumed, and what to check.
 
     Raises:
         ModelError: a file is not JSON.
@@ -59,12 +59,15 @@ def describe_assumed(path: Path, config: BigfootConfig) -> str | None:
         return None
     if extractor_settings(path):
         return None
-    missing = f"{path}: no preprocessor_config.json (or processor_config.json) in it; assumed: 16000 Hz"
+    missing = f"{path}: no preprocessor_config.json or processor_config.json in it; assumed are 16000 Hz and"
     if config.front_end == _LOG_MEL:
-        return f"{missing}, and filter banks of samples that are not normalized"
+        return f"{missing} samples that are not normalized. Check the file of the original model"
     if config.feat_extract_norm == "layer":
-        return f"{missing}, and do_normalize: true, as models with feat_extract_norm layer are trained"
+        return (
+            f"{missing} do_normalize: true, with which models with feat_extract_norm layer are trained. Check the file "
+            "of the original model"
+        )
     return (
-        f"{missing}, and do_normalize: true; models with feat_extract_norm group are trained either way, so put the "
-        "file of the original model there, or one with do_normalize false if that gives the lower WER"
+        f"{missing} do_normalize: true, while models with feat_extract_norm group are trained with and without. Check "
+        "the file of the original model, or which of the two gives the lower WER"
     )

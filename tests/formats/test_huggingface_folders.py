@@ -127,7 +127,8 @@ def test_audio_is_brought_to_the_model_as_transformers_does(given, nested, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("structure", "normalizes", "masks"), [("base", True, False), ("large-lv60", True, True), ("w2v-bert", False, False)]
+    ("structure", "normalizes", "masks"),
+    [("base", True, False), ("large-lv60", True, True), ("w2v-bert", False, False)],
 )
 def test_missing_processor_files_are_named(structure, normalizes, masks, build_huggingface, tmp_path, caplog):
     build_huggingface(structure).save_pretrained(tmp_path)

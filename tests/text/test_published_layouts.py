@@ -40,7 +40,7 @@ LAYOUTS = {
     "tokens behind": (CHARACTERS, CAPITALS, {}, ["Ä", "Ö"]),
     "a special token behind": (CHARACTERS, CAPITALS, {}, ["Ä", AddedToken("[NOISE]", special=True)]),
     "languages behind, sounds of two letters": (
-        CHARACTERS, [*"abcde", "ng", "ngʼ", "[PAD]", "[UNK]"], BRACKETS | {"word_delimiter_token": None},
+        CHARACTERS, [*"abcde", "ng", "ng'", "[PAD]", "[UNK]"], BRACKETS | {"word_delimiter_token": None},
         [AddedToken("<en>", special=True), AddedToken("<sw>", special=True), "<noise>", "tʃ"],
     ),
     "another beginning": (CHARACTERS, [*CAPITALS, "[CLS]"], {"bos_token": "[CLS]"}, []),
