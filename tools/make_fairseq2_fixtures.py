@@ -11,15 +11,18 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import torch
-from fairseq2.checkpoint.model_metadata import StandardModelMetadataDumper
-from fairseq2.file_system import LocalFileSystem
-from fairseq2.models.transformer import TransformerNormOrder
-from fairseq2.models.wav2vec2.asr.config import Wav2Vec2AsrConfig
-from fairseq2.models.wav2vec2.asr.factory import create_wav2vec2_asr_model
-from fairseq2.nn import BatchLayout
-from fairseq2.utils.structured import StandardValueConverter
-from fairseq2.utils.yaml import RuamelYamlDumper
+try:
+    import torch
+    from fairseq2.checkpoint.model_metadata import StandardModelMetadataDumper
+    from fairseq2.file_system import LocalFileSystem
+    from fairseq2.models.transformer import TransformerNormOrder
+    from fairseq2.models.wav2vec2.asr.config import Wav2Vec2AsrConfig
+    from fairseq2.models.wav2vec2.asr.factory import create_wav2vec2_asr_model
+    from fairseq2.nn import BatchLayout
+    from fairseq2.utils.structured import StandardValueConverter
+    from fairseq2.utils.yaml import RuamelYamlDumper
+except ModuleNotFoundError as error:  # bigfoot need not be there: no line of its own
+    sys.exit(f"error: {error.name} is missing: pip install fairseq2==0.8.1")
 
 
 def describe(norms_first: bool) -> Wav2Vec2AsrConfig:

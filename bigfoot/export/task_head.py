@@ -88,7 +88,10 @@ class TaskWriter:
         mean = self._mean(frames)
         centred = g.op("Mul", g.op("Sub", frames, g.op("Unsqueeze", mean, g.ints(1))), self.mask)
         variance = self._mean(g.op("Mul", centred, centred))
-        return g.concat([mean, g.op("Sqrt", g.op("Add", variance, g.constant(np.array(VARIANCE_FLOOR))))])
+        spread = g.op("Sqrt", g.op("Add", variance, g.constant(np.array(VARIANCE_FLOOR))))
+        # No frame, no spread: audio shorter than a window of the energies.
+        any_frame = g.op("Unsqueeze", g.op("Cast", g.op("Min", self.lengths, g.ints(1)), to=_FLOAT), g.ints(1))
+        return g.concat([mean, g.op("Mul", spread, any_frame)])
 
     def _attention(self, frames: str) -> str:
         g, pooling = self.graph, self.head.pooling

@@ -91,8 +91,8 @@ def rotate(x: Tensor, turn: Tensor) -> Tensor:
         (B, T, D).
 
     Examples:
-        >>> rotate(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[0.0, 0.0]], [[1.0, 1.0]]])).tolist()
-        [[[-0.0, 1.0]]]
+        >>> rotate(torch.tensor([[[1.0, 2.0]]]), torch.tensor([[[0.0, 0.0]], [[1.0, 1.0]]])).tolist()
+        [[[-2.0, 1.0]]]
     """
     cos, sin = turn[:, :, None].to(x.dtype)  # (T, 1, head_dim) each
     shares = x.unflatten(-1, (-1, cos.shape[-1]))

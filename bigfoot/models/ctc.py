@@ -203,16 +203,12 @@ class BigfootForCTC(BigfootPreTrainedModel):
             encoded = self.speech_encoder(input_values, attention_mask, **encoder_arguments)
         assert encoded.last_hidden_state is not None
         logits = None if self.head is None else self.head(self.dropout(encoded.last_hidden_state))
-        loss = None
-        if labels is not None and logits is not None:
-            losses = compute_ctc_losses(logits, labels, encoded.frame_mask, self.config.pad_token_id or 0)
-            loss = losses.sum() / (labels >= 0).sum().clamp(min=1)
         states = encoded.last_hidden_state, encoded.hidden_states
         inputs = StreamInputs(input_values, *states, logits, encoded.frame_mask)
         return CTCOutput(
             **(self._decode(inputs, decoder_labels) if decodes else {}),
             **self._answer(encoded, Audio(input_values, attention_mask)),
-            loss=loss,
+            loss=self._mean_loss(logits, labels, encoded.frame_mask),
             logits=logits,
             last_hidden_state=encoded.last_hidden_state,
             hidden_states=encoded.hidden_states,
@@ -221,6 +217,12 @@ class BigfootForCTC(BigfootPreTrainedModel):
             frame_mask=encoded.frame_mask,
             attention_values=encoded.attention_values,
         )
+
+    def _mean_loss(self, logits: Tensor | None, labels: Tensor | None, frame_mask: Tensor | None) -> Tensor | None:
+        if logits is None or labels is None:
+            return None
+        losses = compute_ctc_losses(logits, labels, frame_mask, self.config.pad_token_id or 0)
+        return losses.sum() / (labels >= 0).sum().clamp(min=1)
 
     def _answer(self, encoded: SpeechEncoderOutput, audio: Audio) -> dict[str, Any]:
         if self.task_head is None:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from accelerate.tracking import CometMLTracker, GeneralTracker, MLflowTracker, TensorBoardTracker, WandBTracker
 
 from bigfoot.config import Problem
+from bigfoot.install import package_hint
 
 log = logging.getLogger("bigfoot")
 
@@ -110,7 +111,7 @@ def missing_trackers(names: list[str]) -> Iterator[Problem]:
     """
     for name in names:
         if name in _BUILDERS and importlib.util.find_spec(name) is None:
-            message = f"{name} needs a package of its own: pip install {name.replace('_', '-')}"
+            message = f"{name} needs a package of its own: {package_hint(name.replace('_', '-'))}"
             yield Problem("trackers", "missing_package", message)
 
 

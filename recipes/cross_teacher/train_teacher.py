@@ -170,6 +170,12 @@ def measure_wer(
     return float(jiwer.wer(references, hypotheses))
 
 
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of all parameters."""
+    for parameters in optimizer.param_groups:
+        parameters["lr"] = rate
+
+
 def train(args: argparse.Namespace) -> None:
     """Train to ``--steps``, and save the folder."""
     torch.manual_seed(args.seed)
@@ -190,9 +196,7 @@ def train(args: argparse.Namespace) -> None:
         most = next(digits for share, digits in STRING_LENGTHS if step < share * args.steps)
         chosen = [each for each, length in zip(examples["train"], lengths, strict=True) if length <= most]
         for group in make_groups(chosen, round(args.batch_seconds * 100), rng):
-            rate = args.lr * min(1.0, (step + 1) / 150, 2 * (args.steps - step) / args.steps)
-            for parameters in optimizer.param_groups:
-                parameters["lr"] = rate
+            set_rate(optimizer, args.lr * min(1.0, (step + 1) / 150, 2 * (args.steps - step) / args.steps))
             # Masks would hide the whole of a single digit.
             flat = float(np.interp(step / args.steps, *zip(*FLAT_START, strict=True)))
             loss = compute_loss(model, collate(group, rng if most > 1 else None), flat, args.subsampling)

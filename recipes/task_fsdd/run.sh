@@ -16,7 +16,8 @@ tasks, each with its YAML, configs/tasks/fsdd_NAME.yaml; digit by default
   stage 1  data            manifests, and train, dev and test
   stage 2  train           the task head on the encoder
   stage 3  report          metrics with intervals beside the floors: report.html in the run folder
-  stage 4  folds           speaker: five folds by digit, the score of all answers together and its gain on the floor, in repeats.md
+  stage 4  folds           speaker: five folds by digit, the score of all answers together and its gain on the
+                           floor, in repeats.md
 
 Every stage may be run again: what is done is skipped, a killed stage goes on from its last checkpoint.
 The data: BIGFOOT_DATA=/folder/of/corpora (with fsdd in it), or data.root=/folder/of/fsdd.

@@ -17,8 +17,8 @@ tasks, each with its YAML, configs/tasks/speechocean762_NAME.yaml; gender by def
   stage 1  data            manifests, and train, dev and test
   stage 2  train           the task head on the encoder
   stage 3  report          metrics with intervals beside the floors: report.html in the run folder
-  stage 4  folds           five folds of all speakers, since 31 in test are few: the score of all answers together and its
-                           gain on the floor, with intervals, in repeats.md of the run folder
+  stage 4  folds           five folds of all speakers, since 31 in test are few: the score of all answers together
+                           and its gain on the floor, with intervals, in repeats.md of the run folder
 
 Every stage may be run again: what is done is skipped, a killed stage goes on from its last checkpoint.
 The data: BIGFOOT_DATA=/folder/of/corpora (with speechocean762 in it), or data.root=/folder/of/speechocean762.

@@ -26,7 +26,8 @@ from tests.refusals import refused
 
 RATE = 16000
 GENERATED = {"synthetic_digits", "fsdd"}
-TESTED_ELSEWHERE = {"fsdd_recordings", "speechocean762", "folder", "table", "datasets"}
+TESTED_ELSEWHERE = {"fsdd_recordings", "speechocean762", "folder", "table", "datasets", "shar", "webdataset",
+                    "datasets_streaming"}  # fmt: skip
 
 
 def tone(number, seconds=0.5):

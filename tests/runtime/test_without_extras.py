@@ -123,4 +123,4 @@ def test_without_extras_a_script_runs_or_names_its_own(script, tmp_path):
     assert "Traceback" not in done.stderr and last.startswith("error: ") and "pip install" in last, done.stderr
     # A command may name its default configuration first.
     lines = [line for line in done.stderr.splitlines() if not line.startswith("note:")]
-    assert re.search(r"\[train\]|fairseq-fixed", last) and lines == [last]
+    assert re.search(r"\[train\]|fairseq-fixed|fairseq2", last) and lines == [last]
