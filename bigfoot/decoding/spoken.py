@@ -13,7 +13,7 @@ from bigfoot.decoding.ctc_prefix import CTCPrefixScorer
 from bigfoot.decoding.greedy import Transcripts, join_pieces
 from bigfoot.decoding.settings import DecodingConfig
 from bigfoot.errors import ModelError
-from bigfoot.formats.folder import LoadedModel
+from bigfoot.formats.folder import LoadedModel, missing_vocabulary
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.decoders.speech_decoder import SpeechDecoder
 from bigfoot.text.tokenizer import Tokenizer
@@ -42,7 +42,7 @@ def require_tokenizer(loaded: LoadedModel) -> Tokenizer:
     decoder = require_decoder(loaded.model)
     tokenizer = loaded.processor.decoder_tokenizer or loaded.processor.tokenizer
     if tokenizer is None:
-        raise ModelError(f"{loaded.folder}: no text can come out of this model: no vocabulary in its folder")
+        raise ModelError(f"{loaded.folder}: no text can come out of this model: {missing_vocabulary(loaded.folder)}")
     # Language models may have rows without a token, and no row for tokens that write nothing, as CTC's blank.
     rest = tokenizer.pieces[decoder.vocab_size :]
     fits = tokenizer.fits(decoder.vocab_size) if decoder.has_ctc_tokens else not any(rest)

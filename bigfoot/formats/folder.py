@@ -18,6 +18,7 @@ from bigfoot.errors import ModelError
 from bigfoot.formats.checkpoint import TENSOR_SUFFIXES, find_checkpoint
 from bigfoot.formats.choices import Choices
 from bigfoot.formats.code import write_code
+from bigfoot.formats.extractor import load_completed
 from bigfoot.formats.huggingface import fetch_folder
 from bigfoot.formats.registry import FORMATS, find_format, read_config_file
 from bigfoot.formats.state_dict import read_state
@@ -34,9 +35,20 @@ from bigfoot.storage.remote import fetch
 from bigfoot.storage.replace import replace_folder
 from bigfoot.text.json_files import read_json
 from bigfoot.text.tokenizers import Processor, load_processor
+from bigfoot.text.vocabulary_files import VOCABULARY_FILE
 
 TINY_TEACHER = "tiny_teacher"
 _ASSETS = Path(__file__).resolve().parent.parent / "assets"
+
+
+def missing_vocabulary(folder: Path | None) -> str:
+    """Explain that a model came without a vocabulary; of the folders that keep theirs in a file, with its name.
+
+    Args:
+        folder: where the model was read; None where it was made here.
+    """
+    keeps = folder is not None and (folder / "config.json").is_file() and not (folder / VOCABULARY_FILE).exists()
+    return f"no vocabulary ({VOCABULARY_FILE}) in its folder" if keeps else "no vocabulary in its folder"
 
 
 @dataclass
@@ -63,7 +75,7 @@ class LoadedModel:
         if self.model.head is None:
             return "no CTC head"
         if self.processor.tokenizer is None:
-            return "no vocabulary in its folder"
+            return missing_vocabulary(self.folder)
         tokenizer, rows = self.processor.tokenizer, self.model.head.out_features
         return None if tokenizer.fits(rows) else f"its vocabulary ({tokenizer.describe()}) is not its head's of {rows}"
 
@@ -195,8 +207,8 @@ def _load_with_config(path: Path, config: str | Path) -> LoadedModel:
     rows = None if model.head is None else model.head.out_features
     # Of the model that the tensors were trained from, where nothing lies beside them.
     places = [file.parent, named.parent if named.is_file() else resolve_model(config)]
-    processor = next((found for place in places if (found := load_processor(place, rows)).tokenizer), None)
-    return LoadedModel(model, processor or load_processor(places[-1], rows), folder=path)
+    place = next((place for place in places if load_processor(place, rows).tokenizer), places[-1])
+    return LoadedModel(model, load_completed(place, model.config, rows), folder=path)
 
 
 def _read_history(path: Path) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from bigfoot.errors import ModelError
 from bigfoot.formats.checkpoint import CHECKPOINT_SUFFIXES, TENSOR_SUFFIXES, find_checkpoint
 from bigfoot.formats.choices import Choices
+from bigfoot.formats.extractor import load_completed
 from bigfoot.formats.fairseq import is_fairseq, load_fairseq, save_fairseq
 from bigfoot.formats.fairseq2 import is_fairseq2, load_fairseq2, save_fairseq2
 from bigfoot.formats.filling import fill_model
@@ -32,7 +33,7 @@ from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.muting import without_bars
 from bigfoot.text.json_files import read_json
-from bigfoot.text.tokenizers import FilterBanks, Processor, load_processor, save_processor
+from bigfoot.text.tokenizers import FilterBanks, Processor, save_processor
 
 
 @dataclass(frozen=True)
@@ -136,12 +137,12 @@ def _load_native(folder: Path, _: Choices) -> tuple[BigfootForCTC, Processor]:
     config = _read_native_config(folder)
     tensors = BigfootForCTC.restore_weights(config, read_weights(folder), str(folder))
     model = fill_model(config, tensors, str(folder))
-    return model, load_processor(folder, _head_size(model))
+    return model, load_completed(folder, config, _head_size(model))
 
 
 def _outline_native(folder: Path, _: Choices) -> tuple[BigfootConfig, Processor]:
     config = _read_native_config(folder)
-    return config, load_processor(folder, config.vocab_size if config.ctc_head else None)
+    return config, load_completed(folder, config, config.vocab_size if config.ctc_head else None)
 
 
 def _save_native(model: BigfootForCTC, processor: Processor, folder: Path) -> None:
@@ -161,13 +162,13 @@ def _is_huggingface(path: Path) -> bool:
 def _load_huggingface(folder: Path, choices: Choices) -> tuple[BigfootForCTC, Processor]:
     language = find_language(folder, choices.language)
     model = load_huggingface(folder, language)
-    return model, load_processor(folder, _head_size(model), language)
+    return model, load_completed(folder, model.config, _head_size(model), language)
 
 
 def _outline_huggingface(folder: Path, choices: Choices) -> tuple[BigfootConfig, Processor]:
     language = find_language(folder, choices.language)
     config = read_config(folder, language)
-    return config, load_processor(folder, config.vocab_size if config.ctc_head else None, language)
+    return config, load_completed(folder, config, config.vocab_size if config.ctc_head else None, language)
 
 
 def _head_size(model: BigfootForCTC) -> int | None:
@@ -232,7 +233,7 @@ def _load_torchaudio(path: Path, _: Choices) -> tuple[BigfootForCTC, Processor]:
     tensors = read_state(file)
     if (beside := file.with_name("config.json")).is_file() and whose_names(tensors) != "torchaudio":
         model = build_with_config(tensors, read_config_file(beside), file)
-        return model, load_processor(file.parent, _head_size(model))
+        return model, load_completed(file.parent, model.config, _head_size(model))
     refuse_without_shape(file, tensors)
     return load_torchaudio(file, tensors)
 

@@ -19,6 +19,7 @@ from bigfoot.data.manifests import describe_trimmed
 from bigfoot.decoding.choose import unused_options
 from bigfoot.decoding.hot_words import describe_hot_words
 from bigfoot.errors import ConfigError
+from bigfoot.formats.extractor import describe_assumed
 from bigfoot.formats.folder import LoadedModel, load_model
 from bigfoot.measure.size import measure_size
 from bigfoot.pipeline.checks import find_problems
@@ -37,7 +38,7 @@ from bigfoot.pipeline.inputs import (
     warn_without_transcripts,
 )
 from bigfoot.pipeline.labels import choose_labels
-from bigfoot.pipeline.plan import Plan, resolve_plan
+from bigfoot.pipeline.plan import Models, Plan, resolve_plan
 from bigfoot.pipeline.rows import build_rows, describe_machine
 from bigfoot.pipeline.run_folder import refuse_own_models, save_run_config, sole_run
 from bigfoot.pipeline.scale import apply_scale
@@ -129,7 +130,7 @@ def _run(plan: Plan, until: str, config_path: str | None) -> Report | None:
     if until == "data":
         return None
     warn_without_transcripts(config, data)
-    results = [_take_teacher(teacher, config.plugins)]
+    results = [_take_teacher(teacher, plan)]
     if until == "teacher":
         return None
     context = Context(plan, run_dir, data, teacher, labels, digest_noise(config, data))
@@ -139,10 +140,12 @@ def _run(plan: Plan, until: str, config_path: str | None) -> Report | None:
     return _report(results, context, config_path)
 
 
-def _take_teacher(teacher: LoadedModel, plugins: list[str]) -> StepResult:
+def _take_teacher(teacher: LoadedModel, plan: Plan) -> StepResult:
     """Return the teacher as input of the first step; its fingerprint, which all later ones include, covers plugins."""
-    assert teacher.folder is not None
-    shape = teacher.model.config
+    assert teacher.folder is not None and plan.models is not None
+    shape, plugins = teacher.model.config, plan.config.plugins
+    for note in _describe_assumed(plan.models):
+        log.warning("%s", note)
     log.info("teacher: %s, %d layers, %d wide", teacher.folder.name, shape.num_hidden_layers, shape.hidden_size)
     found = fingerprint_files(teacher.folder)
     return StepResult("teacher", teacher.folder, fingerprint(found, digest_plugins(plugins)) if plugins else found)
@@ -233,4 +236,11 @@ def _notes(context: Context, results: list[StepResult]) -> list[str]:
         if context.config.data.trim_silence_db is not None
     ]
     of_steps = [f"{result.row}: {note}" for result in results for note in result.notes]
-    return [*context.labels.notes, *trusted * context.config.data.trust_files, *trimmed, *of_steps]
+    notes = [*_describe_assumed(context.models), *context.labels.notes]
+    return [*notes, *trusted * context.config.data.trust_files, *trimmed, *of_steps]
+
+
+def _describe_assumed(models: Models) -> list[str]:
+    """Describe what is assumed of the models that a run starts from, where a file is missing."""
+    given = {item.path: item for item in (models.teacher, models.source)}.values()
+    return [note for item in given if (note := describe_assumed(item.path, item.config)) is not None]

@@ -3,15 +3,20 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCTC, Wav2Vec2FeatureExtractor
 
+from bigfoot.data.batch import LoadedUtterance, collate
 from bigfoot.errors import ModelError
-from bigfoot.formats.folder import load_model, save_model
+from bigfoot.evaluation.torch_engine import TorchEngine
+from bigfoot.formats.extractor import describe_assumed
+from bigfoot.formats.folder import load_model, outline_model, save_model
 from bigfoot.formats.huggingface import fetch_folder, save_huggingface
 from bigfoot.formats.weight_files import weight_files
-from bigfoot.text.tokenizers import load_processor
+from bigfoot.text.tokenizers import Processor, load_processor, save_processor
 from tests.conftest import FAMILY_STRUCTURES, inputs_of
 from tests.refusals import names, refused
 
@@ -45,8 +50,9 @@ def rewrite(folder, change):
 
 def check_same(theirs, folder, speech):
     with torch.no_grad():
-        found = load_model(folder).model(speech[0]).logits
-        assert (found - theirs(speech[0]).logits).abs().max() < 1e-4
+        given, frames = inputs_of(theirs, speech[0])
+        found, expected = load_model(folder).model(speech[0]).logits, theirs(**given).logits[:, :frames]
+        assert (found - expected).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("old_spelling", [True, False])
@@ -89,11 +95,60 @@ def test_sharded_safetensors_of_transformers(theirs, tmp_path, speech):
         load_model(tmp_path)
 
 
-def test_half_precision_is_read_as_single(theirs, folder, speech):
-    rewrite(folder, lambda tensors: {name: tensor.half() for name, tensor in tensors.items()})
-    model = load_model(folder).model
+@pytest.mark.parametrize(
+    ("structure", "kind", "shard_size"),
+    [
+        ("base", torch.float16, "9KB"), ("large-lv60", torch.bfloat16, "5GB"),
+        ("w2v-bert", torch.bfloat16, "9KB"), ("wavlm", torch.float16, "5GB"),
+    ],
+)  # fmt: skip
+def test_half_precision_of_transformers_is_read_as_single(
+    structure, kind, shard_size, build_huggingface, tmp_path, speech
+):
+    build_huggingface(structure).to(kind).save_pretrained(tmp_path, max_shard_size=shard_size)
+    kept = {tensor.dtype for file in weight_files(tmp_path) for tensor in load_file(file).values()}
+    assert kept == {kind} and (len(weight_files(tmp_path)) > 1) == (shard_size == "9KB")
+    model = load_model(tmp_path).model
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert not model.training
+    check_same(AutoModelForCTC.from_pretrained(tmp_path, dtype=torch.float32).eval(), tmp_path, speech)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("given", [{}, *({"do_normalize": value} for value in (None, False, True))])
+def test_audio_is_brought_to_the_model_as_transformers_does(given, nested, tmp_path):
+    settings = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "sampling_rate": 16_000} | given
+    name, content = ("processor", {"feature_extractor": settings}) if nested else ("preprocessor", settings)
+    (tmp_path / f"{name}_config.json").write_text(json.dumps(content))
+    wave = np.random.default_rng(0).normal(0.05, 0.1, 900).astype(np.float32)
+    theirs = Wav2Vec2FeatureExtractor.from_pretrained(tmp_path)(wave, sampling_rate=16_000, return_tensors="pt")
+    ours = collate([LoadedUtterance("one", "s", "", wave)], load_processor(tmp_path))
+    assert (ours.input_values - theirs.input_values).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("structure", "normalizes", "masks"),
+    [("base", True, False), ("large-lv60", True, True), ("w2v-bert", False, False)],
+)
+def test_missing_processor_files_are_named(structure, normalizes, masks, build_huggingface, tmp_path, caplog):
+    build_huggingface(structure).save_pretrained(tmp_path)
+    with caplog.at_level("WARNING", "bigfoot"):
+        loaded = load_model(tmp_path)
+    assert names(caplog.text, "preprocessor_config.json", "processor_config.json", "vocab.json")
+    assert loaded.processor == Processor(do_normalize=normalizes, return_attention_mask=masks)
+    assert outline_model(tmp_path).processor == loaded.processor
+    with refused(ModelError, "vocab.json"):
+        TorchEngine(loaded)
+    assert names(describe_assumed(tmp_path, loaded.model.config), "preprocessor_config.json")
+    save_processor(loaded.processor, tmp_path)
+    assert describe_assumed(tmp_path, loaded.model.config) is None
+
+
+def test_filter_banks_take_samples_as_they_are(build_huggingface, tmp_path):
+    """transformers knows the class by the model's, where the file does not name it."""
+    build_huggingface("w2v-bert").save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"num_mel_bins": 80, "stride": 2}))
+    assert not load_model(tmp_path).processor.do_normalize
 
 
 def test_a_pretraining_folder_has_no_head(build_huggingface, tmp_path, speech, caplog):
@@ -263,7 +318,7 @@ def test_every_family_comes_back_to_the_bit(family, build_huggingface, tmp_path,
 
 
 def test_transformers_own_processor_makes_filter_banks_of_what_was_written(build_model, processor, speech, tmp_path):
-    from transformers import AutoModelForCTC, AutoProcessor
+    from transformers import AutoProcessor
 
     model = build_model("w2v-bert-adapter")
     save_model(model, replace(processor, do_normalize=False), tmp_path / "written", to="huggingface")

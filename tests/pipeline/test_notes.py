@@ -1,6 +1,7 @@
 """What goes wrong in a run stands in its report, however often the run is taken up again."""
 
 import json
+import shutil
 
 import pytest
 
@@ -32,26 +33,30 @@ def no_rows(monkeypatch):
 
 
 @pytest.mark.slow
-def test_every_guard_is_named_in_log_and_report(small_config, no_rows, broken_once, tmp_path):
-    settings = (f"distill.learning_rate_factors={STILL}", "control=ctc_only")
-    report = run_pipeline(small_config(tmp_path, *settings))
+def test_every_guard_is_named_in_log_and_report(small_config, no_rows, broken_once, narrow_teacher, tmp_path):
+    teacher = shutil.copytree(narrow_teacher, tmp_path / "without_extractor")
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        (teacher / name).unlink()
+    settings = (f"distill.learning_rate_factors={STILL}", "control=ctc_only", f"teacher.path={teacher}")
+    report = run_pipeline(small_config(tmp_path / "run", *settings))
     kinds = {
+        ("preprocessor_config.json", "processor_config.json"): [str(teacher)],
         ("CER", "bigfoot transcribe"): ["distill"],
         ("learning_rate_factors",): ["distill", "ctc_only_distill"],
         ("step 1", "loss term logit_kl"): ["distill"],
         ("step 1", "loss term ctc"): ["finetune", "ctc_only_distill", "ctc_only_finetune"],
     }
     found = {kind: [note.partition(": ")[0] for note in report.notes if names(note, *kind)] for kind in kinds}
-    assert found == kinds and len(report.notes) == 7
+    assert found == kinds and len(report.notes) == 8
     assert all("Try " in note or "Check " in note for note in report.notes)
-    page, log = (tmp_path / "report" / "report.md").read_text(), (tmp_path / "log.txt").read_text()
+    page, log = (tmp_path / "run" / "report" / "report.md").read_text(), (tmp_path / "run" / "log.txt").read_text()
     assert all(note in page and note.partition(": ")[2] in log for note in report.notes)
-    assert len(list((tmp_path / "distill" / "bad_batches").glob("*.json"))) == 1
-    assert json.loads((tmp_path / "distill" / "facts.json").read_text())["notes"] == [
+    assert len(list((tmp_path / "run" / "distill" / "bad_batches").glob("*.json"))) == 1
+    assert json.loads((tmp_path / "run" / "distill" / "facts.json").read_text())["notes"] == [
         note.partition(": ")[2] for note in report.notes if note.startswith("distill: ")
     ]
     # Steps that are skipped because they are done have not forgotten.
-    again = run_pipeline(small_config(tmp_path, *settings, "evaluate.splits=[dev]"))
+    again = run_pipeline(small_config(tmp_path / "run", *settings, "evaluate.splits=[dev]"))
     assert again.notes == report.notes
 
 

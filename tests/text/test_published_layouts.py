@@ -39,6 +39,10 @@ LAYOUTS = {
     "no space": (CHARACTERS, CAPITALS, {"replace_word_delimiter_char": ""}, []),
     "tokens behind": (CHARACTERS, CAPITALS, {}, ["Ä", "Ö"]),
     "a special token behind": (CHARACTERS, CAPITALS, {}, ["Ä", AddedToken("[NOISE]", special=True)]),
+    "languages behind, sounds of two letters": (
+        CHARACTERS, [*"abcde", "ng", "ng'", "[PAD]", "[UNK]"], BRACKETS | {"word_delimiter_token": None},
+        [AddedToken("<en>", special=True), AddedToken("<sw>", special=True), "<noise>", "tʃ"],
+    ),
     "another beginning": (CHARACTERS, [*CAPITALS, "[CLS]"], {"bos_token": "[CLS]"}, []),
     "an unknown token of one letter": (CHARACTERS, ["<pad>", "?", "|", *"ABC"], {"unk_token": "?"}, []),
     "cleaned up": (CHARACTERS, [*SPECIALS, "|", *"'nsabm.,"], {"clean_up_tokenization_spaces": True}, []),
