@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -31,9 +31,8 @@ class TextBatch(Batch):
 
     def to(self, device: torch.device | str) -> TextBatch:
         """Return the batch with its tensors on a device."""
-        return TextBatch(
-            self.input_values.to(device), self.attention_mask.to(device), None, self.ids, self.texts, self.speakers,
-            self.position, None, self.attributes,
+        return replace(
+            self, input_values=self.input_values.to(device), attention_mask=self.attention_mask.to(device),
             input_ids=self.input_ids.to(device), text_mask=self.text_mask.to(device),
         )  # fmt: skip
 
@@ -71,7 +70,7 @@ class TextReader:
         audio = self._read(examples, position)
         return TextBatch(
             audio.input_values, audio.attention_mask, None, audio.ids, audio.texts, audio.speakers, position, None,
-            audio.attributes, ids, mask,
+            audio.attributes, input_ids=ids, text_mask=mask,
         )  # fmt: skip
 
     def count_cut(self, examples: Sequence[ListedUtterance]) -> int:
