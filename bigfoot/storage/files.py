@@ -50,7 +50,7 @@ def list_files(folder: str | Path) -> dict[str, str]:
     if not is_remote(folder):
         files = (path for path in sorted(Path(folder).glob("*")) if path.is_file()) if Path(folder).is_dir() else ()
         return {path.name: str(path.stat().st_size) for path in files}
-    with _worded(folder, "listed"):
+    with worded(folder, "listed"):
         fs, root = _find(folder)
         fs.invalidate_cache()
         try:
@@ -88,7 +88,7 @@ def opened(place: str | Path) -> Iterator[IO[bytes]]:
     """
     file = open_forwards(place)
     try:
-        with _worded(place, "read"):
+        with worded(place, "read"):
             yield file
     finally:
         file.close()
@@ -104,7 +104,7 @@ def open_forwards(place: str | Path) -> IO[bytes]:
         DataError: it is missing.
         MissingExtraError: without the library of the place.
     """
-    with _worded(place, "read"):
+    with worded(place, "read"):
         if not is_remote(place):
             return Path(place).open("rb")
         fs, root = _find(place)
@@ -123,7 +123,7 @@ def put_file(path: Path, place: str | Path) -> None:
         DataError: it cannot be written.
         MissingExtraError: without the library of the place.
     """
-    with _worded(place, "written"):
+    with worded(place, "written"):
         if is_remote(place):
             fs, root = _find(place)
             fs.put_file(str(path), root)
@@ -146,8 +146,16 @@ def _find(place: str | Path) -> tuple[Any, str]:
 
 
 @contextmanager
-def _worded(place: str | Path, verb: str) -> Iterator[None]:
-    """Word whatever a file system raises; each has errors of its own."""
+def worded(place: str | Path, verb: str) -> Iterator[None]:
+    """Word whatever a file system raises; each has errors of its own.
+
+    Args:
+        place: file, folder or address.
+        verb: what was done to it, a participle.
+
+    Raises:
+        DataError: in place of what was raised.
+    """
     try:
         yield
     except BigfootError:

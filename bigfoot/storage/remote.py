@@ -20,7 +20,7 @@ from typing import IO, Any
 from bigfoot.errors import DataError, MissingExtraError, OutputError
 from bigfoot.storage.caches import is_in_cache
 from bigfoot.storage.digests import digest_file
-from bigfoot.storage.files import PACKAGES, identify
+from bigfoot.storage.files import PACKAGES, identify, worded
 from bigfoot.storage.inventory import MARKER
 from bigfoot.storage.lock import locked
 from bigfoot.storage.places import CLOUD, is_remote
@@ -139,7 +139,7 @@ class _Place:
 
     def fetch(self, as_mirror: bool = False) -> Path:
         """See ``fetch`` and ``mirrored``."""
-        with self._errors("read"):
+        with worded(self.url, "read"):
             fs, root, files = self._list()
             if not as_mirror and not files:
                 raise DataError(f"{self.url}: there is no such file or folder")
@@ -168,20 +168,20 @@ class _Place:
 
     def refuse_existing(self, force: bool) -> None:
         """Raise an error where there is anything already."""
-        with self._errors("written"):
+        with worded(self.url, "written"):
             if self._list()[2] and not force:
                 raise OutputError(f"{self.url} is there already; name another place, or give --force to replace it")
 
     def put_beside(self, files: Sequence[Path]) -> None:
         """Write files into the folder of the place; the place's own is the last."""
-        with self._errors("written"):
+        with worded(self.url, "written"):
             fs, root, _ = self._list()
             for path in sorted(files, key=lambda path: path.name == PurePosixPath(root).name):
                 fs.put_file(str(path), str(PurePosixPath(root).with_name(path.name)))
 
     def write_back(self) -> None:
         """Write what has changed here since the last copy; markers last."""
-        with self._errors("written"), locked(self._home, inside=True):
+        with worded(self.url, "written"), locked(self._home, inside=True):
             fs, root, files = self._list()
             sync = read_state(self._state, _Sync)[0] or _Sync()
             here = {path.relative_to(self._content).as_posix(): path for path in _walk(self._content)}
@@ -239,19 +239,6 @@ class _Place:
             changed_there = sync.remote.get(name) not in (None, identify(info))
             if changed_there and digest_file(content / name) not in ("", sync.local.get(name)):
                 raise OutputError(f"{self.url}/{name} and its copy {content / name} have both changed; remove one")
-
-    @contextmanager
-    def _errors(self, verb: str) -> Iterator[None]:
-        """Word whatever a file system raises; each has errors of its own."""
-        from bigfoot.errors import BigfootError
-
-        try:
-            yield
-        except BigfootError:
-            raise
-        except Exception as error:
-            reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-            raise DataError(f"{self.url} cannot be {verb}: {reason}; check the address and the credentials") from error
 
 
 def _download(fs: Any, path: str, info: Mapping[str, Any], target: Path) -> None:  # noqa: ANN401
