@@ -1,6 +1,6 @@
 """Make a plain ``Wav2Vec2ForCTC`` with random weights, and its processor, for the tokens of wav2vec2-base-960h.
 
-    python recipes/english_teacher/make_model.py --shape recipes/english_teacher/cpu_shape.json --out runs/random_cpu
+python recipes/english_teacher/make_model.py --shape recipes/english_teacher/cpu_shape.json --out runs/random_cpu
 """
 
 from __future__ import annotations
