@@ -113,7 +113,8 @@ def test_log_mels_are_those_of_numpy():
 def test_log_mels_are_learned_blind_to_padding(student, batch):
     """Zeros behind the end change nothing; a wider batch has the same loss."""
     objective = Objective(only(log_mel=LogMelLoss(1.0)), student, None)
-    wider = {name: torch.nn.functional.pad(getattr(batch, name), (0, 3000)) for name in ("input_values", "attention_mask")}
+    fields = ("input_values", "attention_mask")
+    wider = {name: torch.nn.functional.pad(getattr(batch, name), (0, 3000)) for name in fields}
     padded = Batch(**{**vars(batch), **wider})
     one, two = (float(objective(each, {})["log_mel"].total.detach()) for each in (batch, padded))
     assert two == pytest.approx(one, rel=1e-5) and one > 0
