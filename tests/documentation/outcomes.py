@@ -447,9 +447,10 @@ def check_repeats(ran: Ran) -> None:
 
 @page("docs/how-to/serve.md")
 def check_serve(ran: Ran) -> None:
-    """Both clients get the text of the command line."""
+    """All clients get the text of the command line."""
     text = (ran.folder / "texts" / "speech.txt").read_text(encoding="utf-8").upper()
     assert text in ran.output("from openai") and text in ran.output("curl").splitlines()
+    assert f"'text': '{text}'" in ran.output("import json")
 
 
 @page("docs/how-to/speech-llm.md")
