@@ -98,6 +98,9 @@ def prepare_data(
         splits = _write_splits(corpus.generate, config, seed, folder, prepared.skipped)
     if not splits:
         raise DataError("data: no split is asked for; set data.train_splits, data.dev_splits or data.test_splits")
+    timed = any(WORD_TIMES in item.labels for listed in splits.values() for item in listed)
+    if config.trim_silence_db is not None and timed:
+        raise DataError(f"data.trim_silence_db: it moves the start of utterances that have {WORD_TIMES}; leave it out")
     sources: list[Source] = []
     for split, listed in splits.items():
         # What bigfoot has just written needs no second decoding.

@@ -108,8 +108,9 @@ class FinetuneConfig(TokenizerConfig, TrainConfig):
     def _loss_problems(self) -> Iterator[Problem]:
         for name, loss in losses_by_name(self.losses).items():
             if loss.weight and (loss.needs_teacher or name in ("ctc", "decoder", "task")):
-                why = "compares with a teacher" if loss.needs_teacher else "has its weight from what is trained"
-                yield Problem(f"losses.{name}", "not_read", f"it {why}, and fine-tuning does not; leave it out")
+                why = "it compares with a teacher, and fine-tuning has none"
+                why = why if loss.needs_teacher else "finetune.objective says whether it is learned"
+                yield Problem(f"losses.{name}", "not_read", f"{why}; leave it out")
 
     def _pretrained_problems(self) -> Iterator[Problem]:
         decoder = self.decoder

@@ -3,7 +3,8 @@
     python recipes/english_teacher/prepare.py --data ../shared/data --out runs/english_teacher/data
 
 ``train.tsv``, ``dev.tsv`` (speakers that are held out of train-mini) and ``test.tsv`` (dev-mini) are tables for
-``data.corpus: table``; ``--voices FOLDER`` adds speech of other synthesizers, WAV or FLAC beside .txt of the same name.
+``data.corpus: table``; ``text.txt`` has the texts without those of dev and test, for a language model. ``--voices
+FOLDER`` adds speech of other synthesizers, audio beside .txt of the same name.
 """
 
 from __future__ import annotations
@@ -148,6 +149,8 @@ def prepare(args: argparse.Namespace) -> None:
     write_table([row for row in real if row.id not in apart] + spoken, args.out / "train.tsv")
     write_table([row for row in real if row.id in apart], args.out / "dev.tsv")
     write_table(tested, args.out / "test.tsv")
+    with swapped_in(args.out / "text.txt") as beside:
+        beside.write_text("\n".join(map(" ".join, lines)) + "\n", encoding="utf-8")
     print(f"{len(real)} recorded and {len(spoken)} spoken utterances, {len(tested)} of test: {args.out}")
 
 

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import set_seed
+
 from bigfoot.config import Problem, to_dict
 from bigfoot.data.batches import read_transcripts
 from bigfoot.decoding.hot_words import hot_word_problems
@@ -96,6 +98,7 @@ class FinetuneStep(TrainingStep):
             _replace_head_(student, result, context)
         if config.objective != "ctc" and student.model.decoder is None:
             result.changes.append(_add_decoder_(student, config.decoder, context.config.seed))
+        set_seed(context.config.seed)  # of modules that losses add
         objective = Objective(_transcript_losses(config), student.model, None)
         hooks = [FrozenFeatureEncoder(config.freeze_feature_encoder_steps)]
         run = build_run(result, context, config, student.processor, hooks)
