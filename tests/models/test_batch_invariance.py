@@ -22,6 +22,7 @@ ENCODERS = {
     "streaming": ("base", {"streaming": {"chunk": 5, "left": 2}}),
     "streaming data2vec": ("data2vec", {"streaming": {"chunk": 4, "left": 0}}),
     "mms": ("mms", {}),
+    "convolutions behind the encoder": ("adapter", {}),
     "unispeech-sat": ("unispeech-sat", {}),
     "conformer": ("conformer", {}),
     "conformer with rotary positions": ("conformer-rotary", {}),
@@ -29,6 +30,7 @@ ENCODERS = {
     "w2v-bert with adapters": ("w2v-bert-adapter", {}),
     "sew": ("sew", {}),
     "sew of three frames": ("sew", {"squeeze_factor": 3}),
+    "sew-d": ("sew-d", {}),
 }
 SHORTER_THAN_A_FRAME = 211
 
