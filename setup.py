@@ -47,6 +47,7 @@ SERVE = [
     "python-multipart>=0.0.18",
     "starlette>=0.40,<2",
     "uvicorn>=0.30,<1",
+    "wsproto>=1.2,<2",
 ]
 FORECAST = ["sacrebleu>=2.5,<3"]
 TUNE = ["optuna>=4.2,<6"]
@@ -77,6 +78,7 @@ TEST = [
     "ruff>=0.11",
     "selenium>=4.30,<5",
     "twine>=6.1",
+    "websocket-client>=1.8,<2",
 ]
 
 setup(

@@ -36,7 +36,7 @@ EXTRAS = {
     "cloud": ("gcsfs", "s3fs"),
     "prosody": ("praat-parselmouth",),
     "forecast": ("sacrebleu",),
-    "serve": ("fastapi", "prometheus-client", "python-multipart", "starlette", "uvicorn"),
+    "serve": ("fastapi", "prometheus-client", "python-multipart", "starlette", "uvicorn", "wsproto"),
     "tune": ("optuna",),
     "leaderboard": ("whisper-normalizer",),
 }  # fmt: skip

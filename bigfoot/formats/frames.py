@@ -93,9 +93,9 @@ def _fill(model: BigfootForCTC, tensors: dict[str, Tensor], folder: Path) -> Non
 
 
 def refuse_to_save(model: BigfootForCTC, processor: Processor, folder: Path) -> None:
-    """Refuse to write Whisper's format, which has a decoder that bigfoot does not read.
+    """Refuse to write a format of which bigfoot has a part alone, such as Whisper's encoder.
 
     Raises:
         ModelError: always.
     """
-    raise ModelError(f"{folder}: Whisper's format has a decoder, which bigfoot does not read; keep the bigfoot format")
+    raise ModelError(f"{folder}: models of this format are read, not written; keep the bigfoot format")

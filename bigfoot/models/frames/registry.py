@@ -9,9 +9,12 @@ from bigfoot.errors import ModelError
 from bigfoot.models.frames.base import FrameEncoder
 from bigfoot.text.json_fields import quote
 
+GRAPH = "onnx"
+"""An ONNX graph, of which logits alone can be had, and whose weights lie in its own file."""
 _OURS = {
     "whisper": "bigfoot.models.frames.whisper:WhisperFrames",
     "transformers_ctc": "bigfoot.models.frames.transformers_ctc:TransformersFrames",
+    GRAPH: "bigfoot.models.frames.onnx_graph:GraphFrames",
 }
 _ENCODERS: dict[str, type[FrameEncoder]] = {}
 
@@ -32,6 +35,19 @@ def register_frame_encoder(name: str, encoder: type[FrameEncoder]) -> None:
     if name in _OURS or other:
         raise ModelError(f"an encoder {name!r} is registered already; choose another name")
     _ENCODERS[name] = encoder
+
+
+def gives_states(fields: dict[str, Any] | None) -> bool:
+    """Return whether a model has hidden states, which a graph has not.
+
+    Args:
+        fields: ``frame_encoder`` of its shape; None for our own encoder.
+
+    Examples:
+        >>> gives_states(None), gives_states({"kind": "onnx", "settings": {}})
+        (True, False)
+    """
+    return fields is None or fields["kind"] != GRAPH
 
 
 def build_frame_encoder(fields: dict[str, Any]) -> FrameEncoder:
