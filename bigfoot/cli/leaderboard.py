@@ -59,9 +59,7 @@ def leaderboard(
     from bigfoot.storage.lock import locked
     from bigfoot.storage.replace import write_files
 
-    settings = _read_settings(config, set_ or [], split, normalizer)
-    if doubled := next((name for name in models if models.count(name) > 1), None):
-        raise ConfigError([Problem("MODEL", "twice", f"{doubled} is given twice")])
+    settings = _read_settings(models, config, set_ or [], split, normalizer)
     may, asked = may_replace(force), _Asked(out, split, normalizer, threads)
     with locked(out, inside=True):
         scores = {
@@ -77,18 +75,22 @@ def leaderboard(
     typer.echo(f"Table: {out / 'leaderboard.csv'}")
 
 
-def _read_settings(configs: list[str], overrides: list[str], split: str, normalizer: str) -> dict[str, Config]:
+def _read_settings(
+    models: list[str], configs: list[str], overrides: list[str], split: str, normalizer: str
+) -> dict[str, Config]:
     """Read the configurations by the names of their corpora in the table, and refuse what cannot be evaluated."""
     from bigfoot.decoding.choose import decoder_problems
     from bigfoot.pipeline.settings import load_config
 
     if split not in ("dev", "test"):
         raise ConfigError([Problem("--split", "unknown_word", f"{split!r} is neither dev nor test")])
+    if doubled := next((name for name in models if models.count(name) > 1), None):
+        raise ConfigError([Problem("MODEL", "repeated", f"{doubled} is given twice")])
     found: dict[str, Config] = {}
     for name in configs:
         short = Path(name).stem
         if short in found:
-            raise ConfigError([Problem("--config", "twice", f"{short} is the name of two; rename one of the files")])
+            raise ConfigError([Problem("--config", "repeated", f"{short} is the name of two; rename one of the files")])
         found[short] = load_config(name, [*overrides, f"evaluate.normalizer={normalizer}"])
     problems = [each.under("evaluate") for config in found.values() for each in decoder_problems(config.evaluate)]
     if problems:

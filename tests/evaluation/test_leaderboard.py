@@ -75,8 +75,8 @@ def test_a_file_of_another_is_not_overwritten(bigfoot, tmp_path):
 @pytest.mark.parametrize(
     ("models", "changes", "problem"),
     [
-        (["a", "a"], {}, ("MODEL", "twice")),
-        (["a"], {"config": ["fsdd.yaml", "./fsdd.yaml"]}, ("--config", "twice")),
+        (["a", "a"], {}, ("MODEL", "repeated")),
+        (["a"], {"config": ["fsdd.yaml", "./fsdd.yaml"]}, ("--config", "repeated")),
         (["a"], {"split": "train"}, ("--split", "unknown_word")),
         (["a"], {"normalizer": "german"}, ("evaluate.normalizer", "unknown_word")),
     ],
