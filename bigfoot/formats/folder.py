@@ -19,8 +19,9 @@ from bigfoot.formats.checkpoint import TENSOR_SUFFIXES, find_checkpoint
 from bigfoot.formats.choices import Choices
 from bigfoot.formats.code import write_code
 from bigfoot.formats.extractor import load_completed
+from bigfoot.formats.frames import refuse_to_keep
 from bigfoot.formats.huggingface import fetch_folder
-from bigfoot.formats.onnx_ctc import SUFFIX, refuse_to_keep
+from bigfoot.formats.onnx_ctc import SUFFIX
 from bigfoot.formats.registry import FORMATS, find_format, read_config_file
 from bigfoot.formats.state_dict import read_state
 from bigfoot.formats.torchaudio import BUNDLE_PREFIX
