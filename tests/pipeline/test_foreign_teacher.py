@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from bigfoot.pipeline import run_pipeline
 from bigfoot.training.loop import Trainer
 from tests.codes import codes
+from tests.decoding.test_seq2seq import save_seq2seq
 from tests.formats.graphs import draw_weights, save_graph, write_tokens
 from tests.formats.test_foreign_ctc import LETTERS, save_foreign
 from tests.pipeline.problems import problems_of
@@ -115,6 +116,24 @@ def test_a_graph_teaches_by_its_posteriors_texts_and_labels(config, overrides, t
     assert losses_of(tmp_path / "run") == pytest.approx(losses_of(tmp_path / "live"), rel=2e-3)
     states = overrides(tmp_path / "other", "distill.losses.hidden.weight=1", teacher="graph")
     assert codes(problems_of(states)) == [("distill.losses.hidden", "no_such_output")]
+
+
+@pytest.mark.slow
+def test_a_sequence_to_sequence_model_teaches_by_its_transcripts(small_run, narrow_teacher, tmp_path):
+    from bigfoot.pipeline.settings import load_config
+
+    save_seq2seq(tmp_path / "moonshine", "moonshine", most=8)
+    own = (f"teacher.path={tmp_path / 'moonshine'}", f"student.path={narrow_teacher}", "steps=[student,distill]")
+    texts = ("distill.losses.logit_kl.weight=0", "distill.losses.ctc.weight=1", "data.transcripts=none")
+    report = run_pipeline(load_config(None, small_run(tmp_path / "run", *own, *texts, "measure.speed=false")))
+    teacher, _, student = report.rows
+    assert teacher.wer is None and teacher.macs_per_second > 1e5 and student.wer is not None
+    facts = json.loads((tmp_path / "run/data/labelled/labels.json").read_text())["splits"]["train"]
+    assert facts["num_labelled"] + sum(facts["hallucinations"].values()) == facts["num_utterances"] > 0
+    assert facts["num_labelled"] > 0
+    posteriors = small_run(tmp_path / "other", *own)
+    found = codes(problems_of(posteriors))
+    assert found and {key for key, _ in found} == {"distill.losses.logit_kl"}
 
 
 def test_what_a_foreign_teacher_lacks(overrides, foreign, tmp_path):
