@@ -49,6 +49,7 @@ from bigfoot.pipeline.teacher import load_teacher
 from bigfoot.pipeline.vouching import read_report, write_report
 from bigfoot.report.rows import Report
 from bigfoot.storage.state import forget_state
+from bigfoot.text.normalizers import NORMALIZERS
 
 log = logging.getLogger("bigfoot")
 
@@ -219,6 +220,8 @@ def _report(results: list[StepResult], context: Context, config_path: str | None
         results, context.data.manifests, config, config_path, context.models.writes.tokenizer
     )
     transcripts = describe_transcripts(config.data, find_characters(config, context.models.writes))
+    if then := NORMALIZERS[config.evaluate.normalizer]:
+        transcripts += f", {then}"
     for row in findings.rows:
         row.transcripts = transcripts
     report = Report(
