@@ -31,8 +31,8 @@ from bigfoot.storage.remote import fetch
 from bigfoot.storage.replace import replacing
 from bigfoot.storage.state import read_state, write_state
 from bigfoot.tasks.folds import pack_answers, pack_floors
+from bigfoot.tasks.gains import add_floors_, compare_with_floors
 from bigfoot.tasks.labels import balanced_weights, describe_few_labels, describe_unread
-from bigfoot.tasks.metrics import compare_with_floors, describe_floors
 from bigfoot.tasks.text.examples import read_examples
 from bigfoot.tasks.text.floors import measure_text_floors
 from bigfoot.tasks.text.folder import LoadedText, build_text, load_text, save_text
@@ -187,9 +187,7 @@ def _report(
     tasks: list[dict[str, Any]] = []
     for split in ("dev", "test"):
         if split in splits:
-            row, task = _judge(loaded, splits[split], split, config)
-            if config.floors and row.metric != RETRIEVAL:
-                _add_floors(task, loaded.model.shape, splits["train"], splits[split], row.metric, config)
+            row, task = _judge(loaded, splits, split, config)
             rows.append(row)
             tasks.append(task)
     skipped = [
@@ -212,9 +210,9 @@ def _report(
 
 
 def _judge(
-    loaded: LoadedText, examples: Sequence[ListedUtterance], split: str, config: TrainTextConfig
+    loaded: LoadedText, splits: Splits, split: str, config: TrainTextConfig
 ) -> tuple[Row, dict[str, Any]]:
-    result = answer_examples(loaded.model, loaded.reader, examples, config.batch_size)
+    result = answer_examples(loaded.model, loaded.reader, splits[split], config.batch_size)
     score = score_result(result, config.chosen_metric, config.bootstrap_samples, config.seed)
     parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
     row = Row("train_text", "train_text", split, decoder="text classifier", num_unique_params=parameters)
@@ -229,17 +227,13 @@ def _judge(
     }  # fmt: skip
     if score.metric == RETRIEVAL:
         task["labels"] = []
-    elif config.split.folds:
+        return row, task
+    if config.floors:
+        draws = config.bootstrap_samples, config.seed
+        scores = measure_text_floors(loaded.model.shape, splits["train"], splits[split], score.metric, *draws)
+        add_floors_([task], {row.name: result.answers}, scores, *draws)
+        if config.split.folds:
+            task["floor_answers"] = pack_floors(scores)
+    if config.split.folds:
         task["answers"] = pack_answers(result.answers)
     return row, task
-
-
-def _add_floors(
-    task: dict[str, Any], shape: TaskShape, train: Sequence[ListedUtterance], judged: Sequence[ListedUtterance],
-    metric: str, config: TrainTextConfig,
-) -> None:  # fmt: skip
-    """Add what the model must beat to its entry of a split."""
-    scores = measure_text_floors(shape, train, judged, metric, config.bootstrap_samples)
-    task |= describe_floors(scores)
-    if config.split.folds:
-        task["floor_answers"] = pack_floors(scores)
