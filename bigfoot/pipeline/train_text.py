@@ -188,6 +188,7 @@ def _report(
     for split in ("dev", "test"):
         if split in splits:
             row, task = _judge(loaded, splits, split, config)
+            row.size_bytes = sum(path.stat().st_size for path in (run_dir / "model").rglob("*.safetensors"))
             rows.append(row)
             tasks.append(task)
     skipped = [
@@ -198,12 +199,18 @@ def _report(
     if cut := {split: count for split, items in splits.items() if (count := loaded.reader.count_cut(items))}:
         named = ", ".join(f"{count} of {split}" for split, count in cut.items())
         notes.append(f"texts cut to max_tokens={config.max_tokens}: {named}")
+    beaten = compare_with_floors(tasks)
+    for sentence in beaten:
+        log.info("%s", sentence)
+    notes += beaten
+    title = f"speech beside text, {config.contrastive.loss.replace('_', ' ')}"
     if config.task_weight:
+        title = f"text task, {config.kind.replace('_', '-')}"
         found = (describe_unread(loaded.model.shape, [item.labels for item in items], split)
                  for split, items in splits.items())  # fmt: skip
-        notes += [*compare_with_floors(tasks), *filter(None, found)]
+        notes += filter(None, found)
     return Report(
-        title=f"text task, {config.kind.replace('_', '-')}", rows=rows, seconds_per_step={"train_text": facts.seconds},
+        title=title, rows=rows, seconds_per_step={"train_text": facts.seconds},
         skipped=skipped, losses={"train_text": facts.records}, notes=[*notes, *facts.notes],
         config=to_dict(config), machine=describe_machine(), tasks=tasks,
     )  # fmt: skip
@@ -227,13 +234,14 @@ def _judge(
     }  # fmt: skip
     if score.metric == RETRIEVAL:
         task["labels"] = []
-        return row, task
-    if config.floors:
+    elif config.floors:
         draws = config.bootstrap_samples, config.seed
         scores = measure_text_floors(loaded.model.shape, splits["train"], splits[split], score.metric, *draws)
         add_floors_([task], {row.name: result.answers}, scores, *draws)
         if config.split.folds:
             task["floor_answers"] = pack_floors(scores)
-    if config.split.folds:
+    if result.retrieval is not None:
+        task.setdefault("floors", {})["chance"] = {RETRIEVAL: 1 / len(splits[split])}
+    if config.split.folds and score.metric != RETRIEVAL:
         task["answers"] = pack_answers(result.answers)
     return row, task
