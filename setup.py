@@ -47,9 +47,11 @@ SERVE = [
     "python-multipart>=0.0.18",
     "starlette>=0.40,<2",
     "uvicorn>=0.30,<1",
+    "wsproto>=1.2,<2",
 ]
 FORECAST = ["sacrebleu>=2.5,<3"]
 TUNE = ["optuna>=4.2,<6"]
+LEADERBOARD = ["whisper-normalizer>=0.1.12"]
 LM = ["flashlight-text>=0.0.7; python_version < '3.13'"]  # carries KenLM; no wheels for 3.13 yet.
 DOCS = [f"{line}; python_version >= '3.11'" for line in ("mkdocstrings-python>=2,<3", "zensical>=0.0.70,<1")]
 TEST = [
@@ -64,6 +66,7 @@ TEST = [
     *DATASETS,
     *FORECAST,
     *TUNE,
+    *LEADERBOARD,
     *SERVE,
     "build>=1.2",
     "hypothesis>=6.100",
@@ -75,6 +78,7 @@ TEST = [
     "ruff>=0.11",
     "selenium>=4.30,<5",
     "twine>=6.1",
+    "websocket-client>=1.8,<2",
 ]
 
 setup(
@@ -107,6 +111,7 @@ setup(
         "forecast": FORECAST,
         "serve": SERVE,
         "tune": TUNE,
+        "leaderboard": LEADERBOARD,
         "docs": DOCS,
         "test": TEST,
     },

@@ -30,19 +30,23 @@ def serve(
     max_seconds: Annotated[float, typer.Option(help="Of audio in an upload.")] = 7200.0,
     timeout: Annotated[float, typer.Option(help="Seconds for an upload, and for its transcript.")] = 300.0,
     grace: Annotated[float, typer.Option(help="Seconds for requests in flight when it is stopped.")] = 60.0,
+    max_streams: Annotated[int, typer.Option(help="Websockets at once; further ones get 429.")] = 16,
+    idle: Annotated[float, typer.Option(help="Seconds without audio after which a stream is closed.")] = 30.0,
 ) -> None:
     """Serve models over HTTP, with the interface of OpenAI's transcriptions.
 
     POST /v1/audio/transcriptions takes file, model and response_format (json,
-    text, srt, vtt, verbose_json); /v1/models lists the models, /health and
-    /metrics (Prometheus) are for operation. Requests that come together are
-    computed together; texts are those of bigfoot transcribe. There are no
+    text, srt, vtt, verbose_json); /v1/audio/stream is a websocket that takes
+    audio as it is recorded; /v1/models lists the models, /health and /metrics
+    (Prometheus) are for operation. Requests that come together are computed
+    together; texts are those of bigfoot transcribe. There are no
     accounts and no encryption: put a proxy in front of it. For example:
 
     bigfoot serve student.onnx --port 8000
     """
     try:
-        import python_multipart  # noqa: F401 - its absence would only show at the first upload
+        import python_multipart  # noqa: F401 - their absence would only show at the first upload
+        import wsproto  # noqa: F401
 
         from bigfoot.serve.application import build_app
         from bigfoot.serve.limits import Limits
@@ -51,7 +55,7 @@ def serve(
         raise MissingExtraError.of_import(error) or error from error
     from bigfoot.storage.remote import fetch
 
-    limits = Limits(max_requests, max_megabytes, max_seconds, timeout, grace)
+    limits = Limits(max_requests, max_megabytes, max_seconds, timeout, grace, max_streams, idle)
     named = name_models(models)
     if problems := list(limits.find_problems()):
         raise ConfigError(problems)

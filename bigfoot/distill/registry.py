@@ -15,6 +15,7 @@ from bigfoot.distill.terms.conv_features import ConvFeaturesLoss
 from bigfoot.distill.terms.ctc import CTCLoss
 from bigfoot.distill.terms.decoder import DecoderLoss
 from bigfoot.distill.terms.decoder_kl import DecoderKLLoss
+from bigfoot.distill.terms.delayed_kl import DelayedKLLoss
 from bigfoot.distill.terms.feature_penalty import FeaturePenalty
 from bigfoot.distill.terms.gram import GramLoss
 from bigfoot.distill.terms.heads import HeadsLoss
@@ -36,6 +37,8 @@ class LossesConfig:
 
     logit_kl: LogitKLLoss = field(default_factory=LogitKLLoss)
     """The teacher's posteriors."""
+    delayed_kl: DelayedKLLoss = field(default_factory=DelayedKLLoss)
+    """The same, some frames later."""
     hidden: HiddenLoss = field(default_factory=HiddenLoss)
     """The teacher's hidden states."""
     attention: AttentionLoss = field(default_factory=AttentionLoss)

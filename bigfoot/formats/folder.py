@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from bigfoot.formats.checkpoint import TENSOR_SUFFIXES, find_checkpoint
 from bigfoot.formats.choices import Choices
 from bigfoot.formats.code import write_code
 from bigfoot.formats.extractor import load_completed
+from bigfoot.formats.frames import refuse_to_keep
 from bigfoot.formats.huggingface import fetch_folder
+from bigfoot.formats.onnx_ctc import SUFFIX
 from bigfoot.formats.registry import FORMATS, find_format, read_config_file
 from bigfoot.formats.state_dict import read_state
 from bigfoot.formats.torchaudio import BUNDLE_PREFIX
@@ -69,6 +71,11 @@ class LoadedModel:
     folder: Path | None = None
     adapter: Adapter | None = None
 
+    def __post_init__(self) -> None:
+        # A model that streams follows the level of the audio itself.
+        if self.model.config.streaming is not None and self.processor.do_normalize:
+            self.processor = replace(self.processor, do_normalize=False)
+
     @property
     def missing_text_reason(self) -> str | None:
         """Explain why the CTC head gives no text; None where it does."""
@@ -100,7 +107,7 @@ def resolve_model(name: str | Path, language: str | None = None) -> Path:
         return _ASSETS / TINY_TEACHER
     if str(name).startswith(BUNDLE_PREFIX):
         return Path(name)
-    if Path(name).suffix in TENSOR_SUFFIXES:
+    if Path(name).suffix in (*TENSOR_SUFFIXES, SUFFIX):
         if not Path(name).exists():
             raise ModelError(f"{name}: no such file")
         if Path(name).is_file():
@@ -297,6 +304,7 @@ def write_model(loaded: LoadedModel, folder: Path, *, to: str = "bigfoot", with_
     Raises:
         ModelError: the format cannot express the shape, or what was written does not come back.
     """
+    refuse_to_keep(loaded.model)
     for part, take_away in ((loaded.model.decoder, "with_decoder"), (loaded.model.task_head, "with_task_head")):
         if part is not None and to != "bigfoot":
             raise ModelError(

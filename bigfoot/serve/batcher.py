@@ -20,10 +20,25 @@ MOST_TOGETHER = 64
 """Recordings that are given to the transcriber at once: its window."""
 
 
+class Ticket(Future[Transcript]):
+    """A transcript to come, which nobody may want any more by then."""
+
+    wanted = True
+
+    def give_up(self) -> None:
+        """Compute no more of it."""
+        self.wanted = False
+        self.cancel()
+
+
+class _Unwanted(Exception):
+    """Nobody waits for what is being computed."""
+
+
 @dataclass(frozen=True)
 class _Job:
     path: Path
-    result: Future[Transcript] = field(default_factory=Future)
+    result: Ticket = field(default_factory=Ticket)
 
 
 _Queue = SimpleQueue["_Job | None"]
@@ -50,7 +65,7 @@ class Batcher:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, path: Path, seconds: Seconds) -> Future[Transcript]:
+    def submit(self, path: Path, seconds: Seconds) -> Ticket:
         """Queue a recording.
 
         Args:
@@ -58,7 +73,7 @@ class Batcher:
             seconds: of audio.
 
         Returns:
-            Its transcript, with an error where the audio cannot be decoded; cancelled, it is not computed.
+            Its transcript, with an error where the audio cannot be decoded; given up, the rest is not computed.
         """
         job = _Job(path)
         (self._long if seconds > LONGEST_CHUNK else self._short).put(job)
@@ -89,9 +104,17 @@ class Batcher:
             return
         self._on_pass(len(jobs))
         rest = deque(jobs)
+
+        def check(seconds: Seconds) -> None:
+            if not any(job.result.wanted for job in jobs):
+                raise _Unwanted
+
         try:
-            for result in self._transcriber.iterate([job.path for job in jobs], _ignore):
+            for result in self._transcriber.iterate([job.path for job in jobs], _ignore, check):
                 rest.popleft().result.set_result(result)
+        except _Unwanted as error:
+            for job in rest:
+                job.result.set_exception(error)
         except Exception as error:
             if len(rest) == 1:
                 rest[0].result.set_exception(error)

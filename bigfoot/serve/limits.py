@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from bigfoot.config.problems import Problem
 from bigfoot.types import Seconds
 
+RESTART_SECONDS = 10
+"""After which a server that was stopped may be there again."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -18,7 +21,9 @@ class Limits:
         megabytes: of an upload.
         seconds: of audio in an upload.
         timeout: from the first byte of an upload to its last, and again from there to the answer.
-        grace: for requests in flight when the server is stopped.
+        grace: for requests in flight when the server is stopped; then they get 503.
+        streams: at once; further ones are refused with 429.
+        idle: in which a stream sends nothing, before it is closed.
     """
 
     requests: int = 64
@@ -26,6 +31,8 @@ class Limits:
     seconds: Seconds = 7200.0
     timeout: Seconds = 300.0
     grace: Seconds = 60.0
+    streams: int = 16
+    idle: Seconds = 30.0
 
     @property
     def bytes(self) -> int:
@@ -41,7 +48,7 @@ class Limits:
         """
         options = {
             "--max-requests": self.requests, "--max-megabytes": self.megabytes, "--max-seconds": self.seconds,
-            "--timeout": self.timeout, "--grace": self.grace,
+            "--timeout": self.timeout, "--grace": self.grace, "--max-streams": self.streams, "--idle": self.idle,
         }  # fmt: skip
         for option, value in options.items():
             if not value > 0:
@@ -69,3 +76,8 @@ class RefusedError(Exception):
         """Return the body, as OpenAI's clients read it."""
         kind = "invalid_request_error" if self.status < 500 else "server_error"
         return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
+
+
+def stopping_error() -> RefusedError:
+    """Return the answer to what a server has no time for any more."""
+    return RefusedError(503, "stopping", "the server is being stopped; try again", retry_after=RESTART_SECONDS)

@@ -15,6 +15,7 @@ class Metrics:
         requests: answered, by HTTP status.
         audio: seconds transcribed, by model.
         in_flight: requests between their first byte and their answer.
+        streams: that are open.
         latency: seconds to an answer with a transcript.
         together: recordings of a pass.
     """
@@ -24,9 +25,8 @@ class Metrics:
         self.requests = Counter("bigfoot_requests", "Answered requests", ["status"], registry=registry)
         self.audio = Counter("bigfoot_audio_seconds", "Transcribed audio", ["model"], registry=registry)
         self.in_flight = Gauge("bigfoot_requests_in_flight", "Requests in flight", registry=registry)
-        self.latency = Histogram(
-            "bigfoot_request_seconds", "Time to a transcript", buckets=_SECONDS, registry=registry
-        )
+        self.streams = Gauge("bigfoot_streams", "Open streams", registry=registry)
+        self.latency = Histogram("bigfoot_request_seconds", "Time to a transcript", buckets=_SECONDS, registry=registry)
         self.together = Histogram("bigfoot_pass_recordings", "Recordings of a pass", buckets=_TOGETHER,
                                   registry=registry)  # fmt: skip
 

@@ -17,7 +17,6 @@ from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from bigfoot.data.augment import spec_augment_masks
 from bigfoot.data.batches import Batch, training_batches
 from bigfoot.errors import TrainingError
 from bigfoot.formats.folder import save_model
@@ -27,6 +26,7 @@ from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, 
 from bigfoot.training.dev import DevJudge, TranscriptJudge
 from bigfoot.training.guards import check_half_precision, describe_rates, find_broken
 from bigfoot.training.hooks import TrainingHook
+from bigfoot.training.masking import draw_masks
 from bigfoot.training.observing import report_dev
 from bigfoot.training.optim import Schedule, build_optimizer, build_scheduler
 from bigfoot.training.pace import Pace, count_step_flops, find_peak
@@ -200,18 +200,8 @@ class Trainer:
         )  # fmt: skip
 
     def _masks(self, batch: Batch) -> dict[str, Tensor]:
-        lengths = self.objective.student.speech_encoder.feature_encoder.frame_lengths(batch.input_lengths)
-        # Padding the longest utterance to a whole frame may add one frame to the real ones.
-        keys = [f"{batch.position}/{name}" for name in batch.ids]
-        size = self.objective.student.config.hidden_size
-        time_mask, feature_mask = spec_augment_masks(
-            lengths.tolist(), size, self.config.spec_augment, self.run.seed, keys
-        )
-        device = self.accelerator.device
-        return {
-            "mask_time_indices": torch.from_numpy(time_mask).to(device),
-            "mask_feature_indices": torch.from_numpy(feature_mask).to(device),
-        }
+        masks = draw_masks(self.objective.student, batch, self.config.spec_augment, self.run.seed)
+        return {name: mask.to(self.accelerator.device) for name, mask in masks.items()}
 
     def _count_units(self, window: list[Batch]) -> dict[str, Tensor]:
         counts: dict[str, int] = {}

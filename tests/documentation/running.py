@@ -85,7 +85,8 @@ class Terminal:
             return subprocess.run([words[0], "-sSf", *words[1:]], check=True, capture_output=True, text=True).stdout
         if words[:2] == ["bigfoot", "serve"]:
             address = self._stack.enter_context(_serving(words[2:]))
-            self.instead[f"http://127.0.0.1:{words[words.index('--port') + 1]}"] = address
+            port = words[words.index("--port") + 1]
+            self.instead[f"127.0.0.1:{port}"] = address.removeprefix("http://")
             return address
         return run_command(command)
 

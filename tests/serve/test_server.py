@@ -2,106 +2,24 @@
 
 import io
 import json
-import os
-import re
 import signal
 import socket
-import subprocess
-import sys
-import tempfile
-import time
-import urllib.error
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfile
 
-from bigfoot.data.synthetic import synthesize_string
 from bigfoot.errors import ModelError
-from bigfoot.export.onnx import build_onnx
-from bigfoot.formats.folder import load_model
 from bigfoot.runtime.formats import render_srt, render_vtt, to_dict
 from bigfoot.runtime.transcriber import Transcriber
 from bigfoot.serve.batcher import Batcher
 from tests.codes import refusing
+from tests.serve.clients import PATH, form, measured, send, serving, wait_until
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("uvicorn")
 pytest.importorskip("fastapi")
-
-PATH = "/v1/audio/transcriptions"
-LIMITS = ("--max-requests", "24", "--max-megabytes", "1.2", "--max-seconds", "70")
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A folder with a model and recordings: short ones, and one that takes a while."""
-    folder = tmp_path_factory.mktemp("serve")
-    build_onnx(load_model("tiny_teacher")).save(folder / "student.onnx")
-    waves = [synthesize_string(0, "test", index, 1, 4).samples for index in range(6)]
-    for index, wave in enumerate(waves):
-        soundfile.write(folder / f"{index}.wav", wave, 16_000)
-    soundfile.write(folder / "long.flac", np.concatenate(waves * 5)[: 16_000 * 40], 16_000)
-    return folder
-
-
-@contextmanager
-def serving(folder, *options):
-    """A server's process and its address; it leaves nothing behind."""
-    temporary = Path(tempfile.mkdtemp(dir=folder))
-    command = [sys.executable, "-m", "bigfoot", "serve", folder / "student.onnx", "--port", "0", "--threads", "1"]
-    process = subprocess.Popen(
-        [*command, *options], stderr=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(temporary)}
-    )
-    try:
-        line = process.stderr.readline()
-        yield process, re.search(r"http://\S+", line).group()
-    finally:
-        process.terminate()
-        rest = process.stderr.read()
-        assert process.wait(60) == 0 and "Traceback" not in rest, rest
-    assert list(temporary.glob("bigfoot*")) == []
-
-
-@pytest.fixture(scope="module")
-def server(place):
-    with serving(place, *LIMITS) as (process, address):
-        yield process, address
-
-
-def form(content, name="a.wav", **fields):
-    """A form as clients send it; its body and headers."""
-    fields = {"model": "student"} | fields
-    parts = [f'--XX\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{text}\r\n' for key, text in fields.items()]
-    head = f'--XX\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
-    return "".join(parts).encode() + head.encode() + content + b"\r\n--XX--\r\n"
-
-
-def send(address, body, kind="multipart/form-data; boundary=XX", path=PATH):
-    """Status, headers and body of an answer."""
-    request = urllib.request.Request(address + path, body, {"Content-Type": kind} if body is not None else {})
-    try:
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            return answer.status, answer.headers, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.headers, error.read().decode()
-
-
-def measured(address, name):
-    text = send(address, None, path="/metrics")[2]
-    return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if re.match(rf"{name}(\{{|\s)", line))
-
-
-def wait_until(condition):
-    for _ in range(200):
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it did not come to be")
 
 
 def render(kind, result):
@@ -120,7 +38,7 @@ def read(kind, text):
 
 
 def test_answers_under_load_are_the_command_lines(server, place):
-    process, address = server
+    _, address = server
     files = [place / f"{index % 6}.wav" for index in range(15)] + [place / "long.flac"]
     expected = {result.source: result for result in Transcriber(place / "student.onnx", 1).transcribe(sorted({*files}))}
     formats = ["json", "text", "srt", "vtt", "verbose_json"]
@@ -138,8 +56,6 @@ def test_answers_under_load_are_the_command_lines(server, place):
     assert 0 < measured(address, "bigfoot_pass_recordings_count") < len(files), "some went together"
     assert measured(address, "bigfoot_requests_total") == len(files)
     assert json.loads(send(address, None, path="/v1/models")[2])["data"][0]["id"] == "student"
-    loaded = Path(f"/proc/{process.pid}/maps").read_text()
-    assert "onnxruntime" in loaded and "libtorch" not in loaded
 
 
 @pytest.mark.parametrize(
@@ -242,7 +158,7 @@ def test_a_stop_answers_what_is_in_flight(place):
 class Failing:
     """A model that fails at one recording, together with others or alone."""
 
-    def iterate(self, paths, on_error):
+    def iterate(self, paths, on_error, on_progress):
         for path in paths:
             if path.stem == "bad":
                 raise ModelError("it fails")
