@@ -178,7 +178,9 @@ class Objective(nn.Module):
         Returns:
             A number for each name in ``weights``.
         """
-        frames = int(self.student.speech_encoder.feature_encoder.frame_lengths(batch.input_lengths).sum())
+        lengths = self.student.speech_encoder.feature_encoder.frame_lengths(batch.input_lengths)
+        frames, timed = int(lengths.sum()), batch.label_times
+        aligned = 0 if timed is None else int(lengths[timed[:, 0, 0].isfinite()].sum())
         labels = 0 if batch.labels is None else int((batch.labels >= 0).sum())
         targets = self._token_targets(batch)
         tokens = 0 if targets is None else int((targets >= 0).sum())
@@ -186,7 +188,7 @@ class Objective(nn.Module):
         known = 0 if answers is None else int((~answers.isnan()).any(-1).sum())
         written = 0 if batch.hypotheses is None else int(torch.isfinite(batch.hypotheses[1]).any(-1).sum())
         units = {"frames": frames, "labels": labels, "tokens": tokens, "utterances": len(batch), "targets": known,
-                 "hypotheses": written}  # fmt: skip
+                 "hypotheses": written, "aligned": aligned}  # fmt: skip
         return {name: units[loss.unit] for name, loss in self._losses.items()}
 
     def _token_targets(self, batch: Batch) -> Tensor | None:
@@ -241,6 +243,7 @@ class Objective(nn.Module):
         inputs = LossInputs(
             self._shapes, student, teacher, student.frame_mask, batch.labels, masked_frames, masked_teacher,
             self._token_targets(batch), self.steps_done, self._task_targets(batch), batch.hypotheses,
+            batch.input_values, batch.label_times,
         )  # fmt: skip
         return {
             name: loss.compute(inputs, cast(nn.ModuleList, self.terms[name])) for name, loss in self._losses.items()
