@@ -33,11 +33,14 @@ COLUMNS = {
     "gates": ("compress.test_gates:test_the_cut_model_answers_as_the_gated_one",),
     "ONNX": ("export.test_onnx:test_answers_as_pytorch_in_every_family",
              "export.test_onnx:test_answers_as_pytorch"),
+    "streaming": ("export.test_streaming:test_frames_are_those_of_the_whole_recording_whatever_the_cuts",),
     "task heads": ("models.tasks.test_task_model:"
                    "test_pooled_logits_and_metrics_are_the_same_alone_and_in_every_shuffled_batch",),
 }  # fmt: skip
 """Column -> tests whose parameters, or whose fixture ``family``, name structures."""
+_UNSTREAMED = "compress.test_streaming:test_what_cannot_stream_is_refused"
 REFUSED = {
+    **{(family, "streaming"): _UNSTREAMED for family in ("wav2vec2-conformer", "w2v-BERT 2.0", "SEW", "SEW-D")},
     ("w2v-BERT 2.0", "conv"): "compress.test_families:test_every_step",
 }
 """(family, column) -> the test that expects a refusal in words."""
