@@ -237,11 +237,15 @@ class Objective(nn.Module):
         masked_frames, masked_teacher = masks.get("mask_time_indices"), teacher
         if masked_frames is not None and self._asks_masked:
             masked_teacher = self._ask(batch, num_frames, mask_time_indices=masked_frames)
+        # What is shorter than a frame of the teacher teaches nothing: its targets would be zeros.
+        real = student.frame_mask
+        if teacher is not None and teacher.frame_mask is not None:
+            real = real & teacher.frame_mask.any(-1, keepdim=True)
         if masked_frames is not None:
             # Masks end with the longest real utterance; the batch may be padded further.
             masked_frames = nn.functional.pad(masked_frames, (0, num_frames - masked_frames.shape[1]))
         inputs = LossInputs(
-            self._shapes, student, teacher, student.frame_mask, batch.labels, masked_frames, masked_teacher,
+            self._shapes, student, teacher, real, batch.labels, masked_frames, masked_teacher,
             self._token_targets(batch), self.steps_done, self._task_targets(batch), batch.hypotheses,
             batch.input_values, batch.label_times,
         )  # fmt: skip
