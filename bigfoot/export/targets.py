@@ -12,6 +12,7 @@ from bigfoot.export.onnx_asr import build_onnx_asr
 from bigfoot.export.openvino import build_openvino
 from bigfoot.export.runtime_folder import check_rate
 from bigfoot.export.sherpa import build_sherpa, check_sherpa
+from bigfoot.export.streaming import build_streaming, check_streaming
 from bigfoot.export.torch_export import build_torch_export
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.runtime.openvino_engine import require_openvino
@@ -59,6 +60,7 @@ TARGETS = {
         build_openvino, ".xml", int8=("static",), package="openvino", halves=True, require=_require_openvino
     ),
     "torch-export": Target(build_torch_export, ".pt2", package="torch"),
+    "streaming": Target(build_streaming, require=require_onnx, check=check_streaming),
     "sherpa": Target(build_sherpa, int8=INT8, is_folder=True, require=require_onnx, check=check_sherpa),
     "onnx-asr": Target(build_onnx_asr, int8=INT8, is_folder=True, require=require_onnx, check=check_rate),
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from bigfoot.formats.checkpoint import TENSOR_SUFFIXES, find_checkpoint
 from bigfoot.formats.choices import Choices
 from bigfoot.formats.code import write_code
 from bigfoot.formats.extractor import load_completed
+from bigfoot.formats.frames import refuse_to_keep
 from bigfoot.formats.huggingface import fetch_folder
-from bigfoot.formats.onnx_ctc import SUFFIX, refuse_to_keep
+from bigfoot.formats.onnx_ctc import SUFFIX
 from bigfoot.formats.registry import FORMATS, find_format, read_config_file
 from bigfoot.formats.state_dict import read_state
 from bigfoot.formats.torchaudio import BUNDLE_PREFIX
@@ -69,6 +70,11 @@ class LoadedModel:
     history: list[dict[str, Any]] = field(default_factory=list)
     folder: Path | None = None
     adapter: Adapter | None = None
+
+    def __post_init__(self) -> None:
+        # A model that streams follows the level of the audio itself.
+        if self.model.config.streaming is not None and self.processor.do_normalize:
+            self.processor = replace(self.processor, do_normalize=False)
 
     @property
     def missing_text_reason(self) -> str | None:

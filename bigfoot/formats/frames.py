@@ -15,7 +15,7 @@ from bigfoot.models.configuration import build_config
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.finite import find_non_finite
 from bigfoot.models.frames.base import FrameEncoder
-from bigfoot.models.frames.registry import build_frame_encoder
+from bigfoot.models.frames.registry import build_frame_encoder, gives_states
 from bigfoot.text.json_files import read_json
 from bigfoot.text.tokenizers import Processor
 
@@ -90,6 +90,21 @@ def _fill(model: BigfootForCTC, tensors: dict[str, Tensor], folder: Path) -> Non
     if faults := find_non_finite({name: state[name] for name in expected}):
         raise ModelError(f"{folder}: its weights are damaged: {', '.join(faults[:5])}")
     inner.load_state_dict({name: state[name].float() for name in expected})
+
+
+def refuse_to_keep(model: BigfootForCTC) -> None:
+    """Refuse to write a graph or a teacher of texts as a model folder: nothing could be done with it.
+
+    Args:
+        model: to be written.
+
+    Raises:
+        ModelError: it is one.
+    """
+    if not gives_states(model.config.frame_encoder):
+        assert model.config.frame_encoder is not None
+        kind = model.config.frame_encoder["kind"]
+        raise ModelError(f"a model of the kind {kind!r} can teach, but cannot be written as another model")
 
 
 def refuse_to_save(model: BigfootForCTC, processor: Processor, folder: Path) -> None:

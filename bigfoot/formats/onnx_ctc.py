@@ -213,17 +213,3 @@ def describe_assumed_audio(config: BigfootConfig) -> str | None:
     )
 
 
-def refuse_to_keep(model: BigfootForCTC) -> None:
-    """Refuse to write a graph as a model folder: its weights are none of PyTorch's.
-
-    Args:
-        model: to be written.
-
-    Raises:
-        ModelError: it is a graph.
-    """
-    fields = model.config.frame_encoder or {}
-    if fields.get("kind") == GRAPH:
-        raise ModelError(
-            f"{fields['settings']['file']}: an ONNX graph can teach and be judged, but cannot be written as a model"
-        )

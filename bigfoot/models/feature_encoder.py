@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
 from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.streaming import ChannelScale, follow_level
 
 
 class PaddedAudio(NamedTuple):
@@ -80,7 +81,8 @@ class ConvLayer(nn.Module):
         if config.feat_extract_norm == "layer":
             self.layer_norm = nn.LayerNorm(channels)
         elif index == 0:
-            self.layer_norm = nn.GroupNorm(channels, channels)
+            streams = config.streaming is not None
+            self.layer_norm = ChannelScale(channels) if streams else nn.GroupNorm(channels, channels)
         self.activation = ACT2FN[config.feat_extract_activation]
         self.is_gelu = config.feat_extract_activation == "gelu"
 
@@ -102,6 +104,8 @@ class ConvLayer(nn.Module):
         x = self.conv(x)
         if isinstance(self.layer_norm, nn.LayerNorm):
             x = self.layer_norm(x.transpose(1, 2)).transpose(1, 2)
+        elif isinstance(self.layer_norm, ChannelScale):
+            x = self.layer_norm(x)
         elif isinstance(self.layer_norm, nn.GroupNorm):
             if lengths is None:
                 x = self.layer_norm(x)
@@ -125,7 +129,8 @@ class FeatureEncoder(nn.Module):
     def __init__(self, config: BigfootConfig) -> None:
         super().__init__()
         self.conv_layers = nn.ModuleList([ConvLayer(config, index) for index in range(config.num_conv_layers)])
-        self.receptive_field = config.receptive_field
+        self.receptive_field, self.stride = config.receptive_field, config.inputs_to_logits_ratio
+        self.frames_of_outputs, self.follows_level = config.frames_of_outputs, config.streaming is not None
         for layer, owner in zip(self, config.kernel_owners, strict=True):
             layer.conv.weight = cast("ConvLayer", self.conv_layers[owner]).conv.weight
 
@@ -134,19 +139,19 @@ class FeatureEncoder(nn.Module):
         yield from cast("Iterator[ConvLayer]", iter(self.conv_layers))
 
     def frame_lengths(self, input_lengths: Tensor) -> Tensor:
-        """Return the real frames of the result, from samples, (B,).
+        """Return the real frames that come out of the model, from samples, (B,).
 
         Examples:
             >>> FeatureEncoder(BigfootConfig(conv_dim=[8] * 7)).frame_lengths(torch.tensor([16000, 399, 400]))
             tensor([49,  0,  1])
         """
+        return self.frames_of_outputs(self.layer_lengths(input_lengths))
+
+    def layer_lengths(self, input_lengths: Tensor) -> Tensor:
+        """Return the real frames of the result, which go into the layers, from samples, (B,)."""
         for layer in self:
             input_lengths = layer.count_frames(input_lengths)
         return input_lengths
-
-    def layer_lengths(self, input_lengths: Tensor) -> Tensor:
-        """Return the real frames that go into the layers, from samples, (B,); they are as many as come out."""
-        return self.frame_lengths(input_lengths)
 
     def forward(self, input_values: Tensor, input_lengths: Tensor | None = None) -> Tensor:
         """Compute features of waveforms.
@@ -161,6 +166,8 @@ class FeatureEncoder(nn.Module):
         missing = self.receptive_field - input_values.shape[-1]
         if missing > 0:
             input_values = nn.functional.pad(input_values, (0, missing))
+        if self.follows_level:
+            input_values = follow_level(input_values, self.receptive_field - self.stride, self.stride)
         x, lengths = input_values.unsqueeze(1), input_lengths
         for layer in self:
             lengths = None if lengths is None else layer.count_frames(lengths)
@@ -182,7 +189,7 @@ class FeatureProjection(nn.Module):
         super().__init__()
         self.layer_norm: nn.LayerNorm | None = None
         if config.feat_proj_layer_norm:
-            self.layer_norm = nn.LayerNorm(config.feature_size, eps=config.layer_norm_eps)
+            self.layer_norm = nn.LayerNorm(config.feature_size, eps=config.projection_norm_eps)
         self.projection: nn.Linear | None = None
         if config.feature_projection == "linear":
             self.projection = nn.Linear(config.feature_size, config.hidden_size)

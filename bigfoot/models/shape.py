@@ -6,8 +6,9 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from bigfoot.models.block_shape import BlockShape
+from bigfoot.models.block_shape import PRODUCTS, BlockShape
 from bigfoot.models.small_weights import SmallWeights
+from bigfoot.models.streaming_shape import StreamingShape
 
 MEL_WINDOW, MEL_HOP = 400, 160
 """Samples of a filter bank's window and from one window to the next, 25 ms and 10 ms."""
@@ -15,7 +16,7 @@ MEL_WINDOW, MEL_HOP = 400, 160
 FAMILY_PREFIXES = {
     "wav2vec2": "wav2vec2", "hubert": "hubert", "wavlm": "wavlm", "data2vec-audio": "data2vec_audio",
     "unispeech": "unispeech", "unispeech-sat": "unispeech_sat", "wav2vec2-conformer": "wav2vec2_conformer",
-    "wav2vec2-bert": "wav2vec2_bert", "sew": "sew",
+    "wav2vec2-bert": "wav2vec2_bert", "sew": "sew", "sew-d": "sew_d",
 }  # fmt: skip
 """Families by their model_type in transformers, with the prefix of the encoder's tensors there."""
 
@@ -67,6 +68,7 @@ class Shape(BlockShape):
             of convolutions and layers; of the fields above, ``hidden_size``, ``num_hidden_layers`` and
             ``num_attention_heads`` are then its own, and the others mean nothing. None for the usual one.
         num_prompts: learned frames in front of the layers' input (soft prompts), which the frame mask counts.
+        streaming: fields of ``StreamingShape`` of a model that reads audio chunk by chunk; None for whole ones.
         lora: ``rank`` of low-rank adapters and the ``modules`` that have them, where they are kept beside the weights;
             None where there are none.
         small_weights: fields of ``SmallWeights``, where weights are quantized; None where all are fp32.
@@ -127,6 +129,7 @@ class Shape(BlockShape):
     task: dict[str, Any] | None = None
     frame_encoder: dict[str, Any] | None = None
     num_prompts: int = 0
+    streaming: dict[str, Any] | None = None
     lora: dict[str, Any] | None = None
     small_weights: dict[str, Any] | None = None
     pad_token_id: int | None = 0
@@ -217,8 +220,13 @@ class Shape(BlockShape):
         Args:
             frames: of an utterance, or of each.
         """
-        reach = 2 * (self.adapter_stride // 2) - self.adapter_kernel_size + self.adapter_stride
+        reach = 2 * self.adapter_padding - self.adapter_kernel_size + self.adapter_stride
         return (frames + reach) // self.adapter_stride
+
+    @property
+    def adapter_padding(self) -> int:
+        """Frames of zeros on both sides of the convolutions behind the encoder."""
+        return 1 if self.has_convolutions else self.adapter_stride // 2
 
     def frames_of_outputs(self, frames: _Count) -> _Count:
         """Return how many frames come out of so many that the front end gives.
@@ -260,6 +268,34 @@ class Shape(BlockShape):
         return self.relative_size or self.hidden_size
 
     @property
+    def is_disentangled(self) -> bool:
+        """Whether content and positions have products of their own in the scores."""
+        return self.position_embeddings_type == "disentangled"
+
+    @property
+    def position_span(self) -> int:
+        """Rows of the table of ``disentangled`` positions in each direction."""
+        return self.position_buckets if self.position_buckets > 0 else self.max_position_embeddings
+
+    @property
+    def own_position_maps(self) -> tuple[str, ...]:
+        """Linear maps of ``disentangled`` positions in each layer, where they are not those of frames."""
+        if not self.is_disentangled or not self.relative_attention or self.share_att_key:
+            return ()
+        names = {"c2p": "pos_key_proj", "p2c": "pos_query_proj"}
+        return tuple(names[product] for product in PRODUCTS if product in self.pos_att_type)
+
+    @property
+    def norms_position_table(self) -> bool:
+        """Whether that table is normed."""
+        return self.norm_rel_ebd == "layer_norm"
+
+    @property
+    def projection_norm_eps(self) -> float:
+        """Of the norm of features."""
+        return self.layer_norm_eps if self.feature_layer_norm_eps is None else self.feature_layer_norm_eps
+
+    @property
     def block_norm_eps(self) -> float:
         """Of the norms in conformer layers: transformers' first conformers do not read ``layer_norm_eps`` there."""
         return 1e-5 if self.conv_module_norm == "batch" else self.layer_norm_eps
@@ -298,6 +334,11 @@ class Shape(BlockShape):
         return attention | feed_forward
 
     @property
+    def stream(self) -> StreamingShape | None:
+        """How the model streams; None where it reads whole recordings."""
+        return None if self.streaming is None else StreamingShape.read(self.streaming)
+
+    @property
     def small(self) -> SmallWeights | None:
         """How quantized weights are written; None where all are fp32."""
         return None if self.small_weights is None else SmallWeights.read(self.small_weights)
@@ -314,10 +355,10 @@ class Shape(BlockShape):
 
     @property
     def inputs_to_logits_ratio(self) -> int:
-        """Samples of audio to a frame."""
+        """Samples of audio to a frame that comes out."""
         if not self.has_convolutions:
             return MEL_HOP * self.mel_stride * self.frames_per_output
-        ratio = 1
+        ratio = self.frames_per_output
         for stride in self.conv_stride:
             ratio *= stride
         return ratio

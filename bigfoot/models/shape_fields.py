@@ -9,12 +9,13 @@ from typing import Any
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
-from bigfoot.models.block_shape import FRONT_ENDS, LAYER_BLOCKS, POSITIONS
+from bigfoot.models.block_shape import FRONT_ENDS, LAYER_BLOCKS, POSITIONS, PRODUCTS
 from bigfoot.models.decoders.shape import decoder_problems
 from bigfoot.models.frames.fields import frame_encoder_problems
 from bigfoot.models.lora import lora_problems
 from bigfoot.models.shape import FAMILY_PREFIXES, Shape
 from bigfoot.models.small_weights import small_weight_problems
+from bigfoot.models.streaming_shape import streaming_problems
 from bigfoot.models.tasks.shape import task_problems
 from bigfoot.text.json_fields import Flag, OneOf, Rule, Share, Whole, Wholes, find_problems, is_whole, quote
 
@@ -34,8 +35,22 @@ class _TokenIds:
 
 
 @dataclass(frozen=True)
-class _WordOrNothing:
-    """One of several words, or null.
+class _OrNothing:
+    """What a rule allows, or null.
+
+    Args:
+        rule: the rule.
+    """
+
+    rule: Rule
+
+    def problem(self, name: str, value: object) -> str | None:
+        return None if value is None else self.rule.problem(name, value)
+
+
+@dataclass(frozen=True)
+class _Words:
+    """A list of some of several words, each once.
 
     Args:
         words: the words.
@@ -44,7 +59,10 @@ class _WordOrNothing:
     words: tuple[str, ...]
 
     def problem(self, name: str, value: object) -> str | None:
-        return None if value is None else OneOf(self.words).problem(name, value)
+        given = list(value) if isinstance(value, list | tuple) and len(value) <= len(self.words) else [None]
+        if all(isinstance(each, str) and each in self.words for each in given) and len({*given}) == len(given):
+            return None
+        return f"{name} {quote(value)} should list some of {', '.join(self.words)}, each once"
 
 
 @dataclass(frozen=True)
@@ -120,7 +138,7 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(
         ("conv_bias", "conv_pos_batch_norm", "feat_proj_layer_norm", "do_stable_layer_norm", "apply_spec_augment",
          "ctc_zero_infinity", "ctc_head", "final_norm", "conv_module_causal", "add_adapter",
-         "use_intermediate_ffn_before_adapter"),
+         "use_intermediate_ffn_before_adapter", "share_att_key", "relative_attention"),
         Flag(),
     ),
     **dict.fromkeys(("conv_dim", "conv_stride", "conv_kernel"), _CONVS),
@@ -133,7 +151,12 @@ RULES: Mapping[str, Rule] = {
     ),
     "front_end": OneOf(FRONT_ENDS),
     "block": OneOf(LAYER_BLOCKS),
-    "position_embeddings_type": _WordOrNothing(POSITIONS),
+    "position_embeddings_type": _OrNothing(OneOf(POSITIONS)),
+    "position_buckets": Whole(least=-1, most=2**16),
+    "max_position_embeddings": Whole(most=2**16),
+    "pos_att_type": _Words(PRODUCTS),
+    "norm_rel_ebd": OneOf(("layer_norm", "none")),
+    "feature_layer_norm_eps": _OrNothing(Share()),
     "positional_conv": OneOf(("added", "unused", "none")),
     "conv_module_norm": OneOf(("batch", "layer")),
     **dict.fromkeys(("num_mel_bins", "mel_stride"), Whole(most=2**10)),
@@ -153,7 +176,7 @@ RULES: Mapping[str, Rule] = {
     "layer_position_heads": _ListsOf("heads", "[[0, 1], [1]]"),
     "conv_sharing": _ListsOf("convolutions", "[[1, 2], [3, 4]]"),
 }  # fmt: skip
-"""Field -> rule; ``decoder``, ``task``, ``frame_encoder``, ``lora`` and ``small_weights`` have rules of their own."""
+"""Field -> rule; fields that hold fields, such as ``decoder`` and ``streaming``, have rules of their own."""
 
 OWN_FIELDS = frozenset(item.name for item in fields(Shape)) - {item.name for item in fields(PreTrainedConfig)}  # type: ignore[arg-type]
 """Fields of bigfoot's own, beside those that every configuration of transformers' has."""
@@ -183,6 +206,8 @@ def field_problems(values: Mapping[str, object]) -> Iterator[str]:
         yield from task_problems(values["task"])
     if values.get("frame_encoder") is not None:
         yield from frame_encoder_problems(values["frame_encoder"])
+    if values.get("streaming") is not None:
+        yield from streaming_problems(values["streaming"])
     if values.get("lora") is not None:
         yield from lora_problems(values["lora"])
     if values.get("small_weights") is not None:

@@ -11,12 +11,14 @@ from bigfoot.models.attention_adapter import AttentionAdapter
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.conformer import ConformerLayer
 from bigfoot.models.conformer_positions import RotaryPositions
+from bigfoot.models.disentangled import DisentangledAttention, PositionTable
 from bigfoot.models.feed_forward import FeedForward
 from bigfoot.models.low_rank import factor_linears_
 from bigfoot.models.outputs import SpeechEncoderOutput
 from bigfoot.models.plain_names import ranks_by_path
 from bigfoot.models.positional import build_positional_conv
 from bigfoot.models.relative_bias import GatedRelativeAttention, RelativePositionAttention
+from bigfoot.models.streaming import Chunks
 from bigfoot.models.time_reduction import TimeReduction
 
 
@@ -36,6 +38,8 @@ def build_attention(config: BigfootConfig, index: int) -> SelfAttention | Reused
         return None
     if config.reused_maps[index] is not None:
         return ReusedAttention(*shape)
+    if config.is_disentangled:
+        return DisentangledAttention(config, heads)
     if config.num_buckets is None:
         return SelfAttention(*shape)
     position_heads = config.position_heads_of_layers[index]
@@ -138,6 +142,7 @@ class TransformerEncoder(nn.Module):
         self.embed_positions: RotaryPositions | None = None
         if config.position_embeddings_type == "rotary":
             self.embed_positions = RotaryPositions(config)
+        self.position_table = PositionTable(config) if config.is_disentangled else None
         self.layer_norm: nn.LayerNorm | None = None
         if config.final_norm:
             self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
@@ -148,20 +153,26 @@ class TransformerEncoder(nn.Module):
         self.layers = nn.ModuleList([build_layer(config, index) for index in range(config.num_hidden_layers)])
         self.reused_maps, self.table_layer = config.reused_maps, config.position_table_layer
 
+    def enter(self, x: Tensor) -> Tensor:
+        """Make the first layer's input of frames with positions."""
+        return self.dropout(x if self.norm_first or self.layer_norm is None else self.layer_norm(x))
+
     def _position_bias(self, frames: int) -> Tensor | None:
         """Compute what all layers share of positions; None where there is nothing."""
         if self.embed_positions is not None:
             return self.embed_positions(frames)
+        if self.position_table is not None:
+            return self.position_table()
         if self.table_layer is None:
             return None
         holder = cast("EncoderLayer", self.layers[self.table_layer]).attention
         return holder.compute_position_bias(frames) if isinstance(holder, RelativePositionAttention) else None
 
     def _run_layers(
-        self, x: Tensor, frame_mask: Tensor | None, output_attentions: bool
+        self, x: Tensor, key_mask: Tensor | None, output_attentions: bool
     ) -> tuple[list[Tensor], list[Tensor | None]]:
         """Return the outputs of each layer, the input first, and the attention weights as far as requested."""
-        key_mask, position_bias = attention_key_mask(frame_mask), self._position_bias(x.shape[1])
+        position_bias = self._position_bias(x.shape[1])
         hidden_states, attentions = [x], []
         lent: dict[int, Tensor | None] = {}
         for index, (layer, source) in enumerate(zip(self.layers, self.reused_maps, strict=True)):
@@ -175,22 +186,24 @@ class TransformerEncoder(nn.Module):
         return hidden_states, attentions
 
     def forward(
-        self, x: Tensor, frame_mask: Tensor | None, output_hidden_states: bool, output_attentions: bool
-    ) -> SpeechEncoderOutput:
-        """Encode (B, T, D) frames; see ``SpeechEncoderOutput`` for what comes back."""
+        self, x: Tensor, frame_mask: Tensor | None, output_hidden_states: bool, output_attentions: bool,
+        chunks: Chunks | None = None,
+    ) -> SpeechEncoderOutput:  # fmt: skip
+        """Encode (B, T, D) frames, all at once or as ``chunks`` have it; see ``SpeechEncoderOutput``."""
         if frame_mask is not None:
             # The positional convolution is wide: it must find zeros where the utterance alone would have its border.
             x = x * frame_mask.unsqueeze(-1)
         if self.adds_positions:
-            x = x + self.pos_conv_embed(x, frame_mask)
-        if not self.norm_first and self.layer_norm is not None:
-            x = self.layer_norm(x)
-        x = self.dropout(x)
+            x = x + self.pos_conv_embed(x, frame_mask, chunks)
+        x = self.enter(x)
         if self.time_reduction is None:
-            hidden_states, attentions = self._run_layers(x, frame_mask, output_attentions)
+            mask = attention_key_mask(frame_mask) if chunks is None else chunks.mask(x.shape[1], frame_mask, x.device)
+            hidden_states, attentions = self._run_layers(x, mask, output_attentions)
         else:
             reduced, reduced_mask = self.time_reduction.reduce(x, frame_mask)
-            hidden_states, attentions = self._run_layers(reduced, reduced_mask, output_attentions)
+            hidden_states, attentions = self._run_layers(
+                reduced, attention_key_mask(reduced_mask), output_attentions
+            )
             # Losses compare frame by frame, so that every state asked for comes at the rate of the audio's frames.
             wanted = range(1, len(hidden_states)) if output_hidden_states else [len(hidden_states) - 1]
             hidden_states = [x, *(self.time_reduction.restore(hidden_states[i], x.shape[1]) for i in wanted)]

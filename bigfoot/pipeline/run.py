@@ -22,6 +22,7 @@ from bigfoot.errors import ConfigError
 from bigfoot.formats.extractor import describe_assumed
 from bigfoot.formats.folder import LoadedModel, load_model
 from bigfoot.measure.size import measure_size
+from bigfoot.models.frames.registry import gives_states
 from bigfoot.models.notices import is_printed
 from bigfoot.pipeline.checks import find_problems
 from bigfoot.pipeline.context import Context
@@ -48,6 +49,7 @@ from bigfoot.pipeline.teacher import load_teacher
 from bigfoot.pipeline.vouching import read_report, write_report
 from bigfoot.report.rows import Report
 from bigfoot.storage.state import forget_state
+from bigfoot.text.normalizers import NORMALIZERS
 
 log = logging.getLogger("bigfoot")
 
@@ -153,7 +155,10 @@ def _take_teacher(teacher: LoadedModel, plan: Plan) -> StepResult:
     for note in _describe_assumed(plan.models):
         # It came before the run had a log of its own; a user need read it only once.
         log.warning("%s", note, extra={_KEPT: is_printed(note)})
-    log.info("teacher: %s, %d layers, %d wide", teacher.folder.name, shape.num_hidden_layers, shape.hidden_size)
+    described = f"{shape.num_hidden_layers} layers, {shape.hidden_size} wide"
+    if not gives_states(shape.frame_encoder):
+        described = "whose posteriors teach" if shape.ctc_head else "whose texts teach"
+    log.info("teacher: %s, %s", teacher.folder.name, described)
     found = fingerprint_files(teacher.folder)
     return StepResult("teacher", teacher.folder, fingerprint(found, digest_plugins(plugins)) if plugins else found)
 
@@ -215,6 +220,8 @@ def _report(results: list[StepResult], context: Context, config_path: str | None
         results, context.data.manifests, config, config_path, context.models.writes.tokenizer
     )
     transcripts = describe_transcripts(config.data, find_characters(config, context.models.writes))
+    if then := NORMALIZERS[config.evaluate.normalizer]:
+        transcripts += f", {then}"
     for row in findings.rows:
         row.transcripts = transcripts
     report = Report(

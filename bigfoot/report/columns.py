@@ -23,6 +23,10 @@ class Column:
     render: Callable[[Row], str]
     value: Callable[[Row], float | None] | None = None
 
+    def has_value(self, row: Row) -> bool:
+        """Return whether a row has something to show here."""
+        return self.render(row) != MISSING
+
 
 def format_wer(row: Row) -> str:
     """Format the WER in percent with its interval, or why there is none."""
@@ -38,6 +42,10 @@ def _speedup(row: Row) -> str:
     if row.speedup is None or row.speedup_low is None or row.speedup_high is None:
         return format_times(row.speedup)
     return f"{format_times(row.speedup)} [{format_number(row.speedup_low)}, {format_number(row.speedup_high)}]"
+
+
+def _rtfx(row: Row) -> float | None:
+    return 1 / row.real_time_factor if row.real_time_factor else None
 
 
 def _batch_invariant(row: Row) -> str:
@@ -59,13 +67,15 @@ def _score(row: Row) -> str:
 def choose_columns(rows: Sequence[Row], columns: Sequence[Column] | None = None) -> list[Column]:
     """Choose the columns of a table: those of error rates give way to the metric where all models have a task.
 
+    A table of tasks has no columns of what was measured of none of its models.
+
     Args:
         rows: of the table.
         columns: to choose among; ``COLUMNS`` by default.
 
     Examples:
-        >>> row = Row("teacher", "teacher", "test", score=0.5, metric="macro_f1")
-        >>> [column.head for column in choose_columns([row])[:3]]
+        >>> row = Row("teacher", "teacher", "test", score=0.5, metric="macro_f1", num_unique_params=10)
+        >>> [column.head for column in choose_columns([row])]
         ['model', 'macro f1 [95 %]', 'params M']
     """
     found = list(COLUMNS if columns is None else columns)
@@ -76,7 +86,8 @@ def choose_columns(rows: Sequence[Row], columns: Sequence[Column] | None = None)
     at = next((index for index, column in enumerate(found) if column.head in _ERROR_HEADS), len(found))
     if any(row.wer is not None for row in rows):
         return [*found[:at], score, *found[at:]]
-    return [*found[:at], score, *(column for column in found[at:] if column.head not in _ERROR_HEADS)]
+    later = (column for column in found[at:] if column.head not in _ERROR_HEADS)
+    return [*found[:at], score, *(column for column in later if any(column.has_value(row) for row in rows))]
 
 
 _ERROR_HEADS = ("WER % [95 %]", "CER %")
@@ -95,6 +106,7 @@ COLUMNS: tuple[Column, ...] = (
         "faster, all threads", lambda row: format_times(row.speedup_all_threads), lambda row: row.speedup_all_threads
     ),
     Column("RTF", lambda row: format_number(row.real_time_factor), lambda row: row.real_time_factor),
+    Column("RTFx", lambda row: format_number(_rtfx(row)), _rtfx),
     Column("peak memory MB", lambda row: format_scaled(row.peak_memory_bytes, 1e6), lambda row: row.peak_memory_bytes),
     Column("batch invariant", _batch_invariant, lambda row: row.batch_invariance_max_difference),
 )
@@ -102,9 +114,9 @@ COLUMNS: tuple[Column, ...] = (
 
 LEGEND = (
     "Parameters are counted once where they are shared; MB are 10^6 bytes of weights on disk; GMACs/s are 10^9 "
-    "multiply-accumulates per second of audio; fewer and faster are against the teacher, faster and RTF (seconds of "
-    "computing per second of audio) with one thread unless stated otherwise; batch invariant: an utterance has the "
-    "same output in a batch and alone (largest difference of a logit)."
+    "multiply-accumulates per second of audio; fewer and faster are against the teacher, faster, RTF (seconds of "
+    "computing per second of audio) and RTFx (its inverse) with one thread unless stated otherwise; batch invariant: "
+    "an utterance has the same output in a batch and alone (largest difference of a logit)."
 )
 
 

@@ -19,7 +19,10 @@ ENCODERS = {
         "wavlm", {"layer_num_attention_heads": [2, 3, 1], "layer_position_heads": [[0, 2], [0, 1, 2], [1]]},
     ),
     "data2vec": ("data2vec", {}),
+    "streaming": ("base", {"streaming": {"chunk": 5, "left": 2}}),
+    "streaming data2vec": ("data2vec", {"streaming": {"chunk": 4, "left": 0}}),
     "mms": ("mms", {}),
+    "convolutions behind the encoder": ("adapter", {}),
     "unispeech-sat": ("unispeech-sat", {}),
     "conformer": ("conformer", {}),
     "conformer with rotary positions": ("conformer-rotary", {}),
@@ -27,6 +30,7 @@ ENCODERS = {
     "w2v-bert with adapters": ("w2v-bert-adapter", {}),
     "sew": ("sew", {}),
     "sew of three frames": ("sew", {"squeeze_factor": 3}),
+    "sew-d": ("sew-d", {}),
 }
 SHORTER_THAN_A_FRAME = 211
 

@@ -1,6 +1,7 @@
 """A run whose teacher is a conformer of other frames and tokens: cached and not, killed and resumed, by texts alone."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from safetensors.torch import load_file
 from bigfoot.pipeline import run_pipeline
 from bigfoot.training.loop import Trainer
 from tests.codes import codes
+from tests.decoding.test_seq2seq import save_seq2seq
 from tests.formats.graphs import draw_weights, save_graph, write_tokens
 from tests.formats.test_foreign_ctc import LETTERS, save_foreign
 from tests.pipeline.problems import problems_of
@@ -117,10 +119,42 @@ def test_a_graph_teaches_by_its_posteriors_texts_and_labels(config, overrides, t
     assert codes(problems_of(states)) == [("distill.losses.hidden", "no_such_output")]
 
 
+@pytest.mark.slow
+def test_a_sequence_to_sequence_model_teaches_by_its_transcripts(small_run, narrow_teacher, tmp_path):
+    from bigfoot.pipeline.settings import load_config
+
+    save_seq2seq(tmp_path / "moonshine", "moonshine", most=8)
+    own = (f"teacher.path={tmp_path / 'moonshine'}", f"student.path={narrow_teacher}", "steps=[student,distill]")
+    texts = ("distill.losses.logit_kl.weight=0", "distill.losses.ctc.weight=1", "data.transcripts=none")
+    report = run_pipeline(load_config(None, small_run(tmp_path / "run", *own, *texts, "measure.speed=false")))
+    teacher, _, student = report.rows
+    assert teacher.wer is None and teacher.macs_per_second > 1e5 and student.wer is not None
+    facts = json.loads((tmp_path / "run/data/labelled/labels.json").read_text())["splits"]["train"]
+    assert facts["num_labelled"] + sum(facts["hallucinations"].values()) == facts["num_utterances"] > 0
+    assert facts["num_labelled"] > 0
+    posteriors = small_run(tmp_path / "other", *own)
+    found = codes(problems_of(posteriors))
+    assert found and {key for key, _ in found} == {"distill.losses.logit_kl"}
+
+
+def test_a_teacher_of_another_rate_teaches_by_texts_alone(small_run, narrow_teacher, edit_json, tmp_path):
+    telephone = shutil.copytree(narrow_teacher, tmp_path / "telephone")
+    edit_json(telephone / "preprocessor_config.json", sampling_rate=8000)
+    (telephone / "processor_config.json").unlink()
+    own = small_run(tmp_path / "run", f"teacher.path={telephone}", f"student.path={narrow_teacher}")
+    assert codes(problems_of(own)) == [("distill.losses", "other_rate")]
+    texts = ("distill.losses.logit_kl.weight=0", "distill.losses.nbest.weight=1", "steps=[student,distill]")
+    assert problems_of([*own, *texts]) == []
+
+
 def test_what_a_foreign_teacher_lacks(overrides, foreign, tmp_path):
     attention = overrides(tmp_path, "distill.losses.attention.weight=1")
     assert codes(problems_of(attention)) == [("distill.losses.attention", "no_such_output")]
     alone = [each for each in overrides(tmp_path) if not each.startswith("student.path")]
     assert codes(problems_of(alone)) == [("teacher.path", "other_encoder")]
+    wordless = tmp_path / "wordless"
+    shutil.copytree(foreign / "letters", wordless, ignore=shutil.ignore_patterns("token*"))
+    own = [each for each in overrides(tmp_path) if not each.startswith("teacher.path")]
+    assert codes(problems_of([*own, f"teacher.path={wordless}"])) == [("distill.losses.logit_kl", "other_vocabulary")]
     narrow_beam = overrides(tmp_path, "distill.losses.nbest={weight: 1, size: 8, beam_size: 4}")
     assert codes(problems_of(narrow_beam)) == [("distill.losses.nbest.beam_size", "below_minimum")]

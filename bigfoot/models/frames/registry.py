@@ -11,10 +11,13 @@ from bigfoot.text.json_fields import quote
 
 GRAPH = "onnx"
 """An ONNX graph, of which logits alone can be had, and whose weights lie in its own file."""
+SEQ2SEQ = "transformers_seq2seq"
+"""A sequence-to-sequence model, of which texts alone can be had."""
 _OURS = {
     "whisper": "bigfoot.models.frames.whisper:WhisperFrames",
     "transformers_ctc": "bigfoot.models.frames.transformers_ctc:TransformersFrames",
     GRAPH: "bigfoot.models.frames.onnx_graph:GraphFrames",
+    SEQ2SEQ: "bigfoot.models.frames.seq2seq:Seq2SeqFrames",
 }
 _ENCODERS: dict[str, type[FrameEncoder]] = {}
 
@@ -38,7 +41,7 @@ def register_frame_encoder(name: str, encoder: type[FrameEncoder]) -> None:
 
 
 def gives_states(fields: dict[str, Any] | None) -> bool:
-    """Return whether a model has hidden states, which a graph has not.
+    """Return whether a model has hidden states to learn from, which a graph and a teacher of texts have not.
 
     Args:
         fields: ``frame_encoder`` of its shape; None for our own encoder.
@@ -47,7 +50,7 @@ def gives_states(fields: dict[str, Any] | None) -> bool:
         >>> gives_states(None), gives_states({"kind": "onnx", "settings": {}})
         (True, False)
     """
-    return fields is None or fields["kind"] != GRAPH
+    return fields is None or fields["kind"] not in (GRAPH, SEQ2SEQ)
 
 
 def build_frame_encoder(fields: dict[str, Any]) -> FrameEncoder:
