@@ -29,6 +29,7 @@ from bigfoot.distill.losses import feature_penalty, frame_distance, logit_kl
 from bigfoot.distill.objective import Objective, objective_problems
 from bigfoot.distill.registry import losses_by_name
 from bigfoot.distill.targets import compute_targets, freeze_teacher
+from bigfoot.distill.terms.delayed_kl import DelayedKLLoss
 from bigfoot.errors import TrainingError
 from bigfoot.models.attention import SelfAttention
 from bigfoot.models.ctc import compute_ctc_losses
@@ -55,7 +56,7 @@ EVERYTHING = weigh(
     0.7, 0.3, 0.2, attention=AttentionLoss(0.5), conv_features=ConvFeaturesLoss(0.4), logit_cosine=0.6,
     feature_penalty=0.1, masked_hidden=MaskedHiddenLoss(0.8), heads=HeadsLoss(0.9),
     gram=GramLoss(1.1), value_relation=ValueRelationLoss(1.2), intermediate_ctc=IntermediateCTCLoss(1.3),
-    alignment=AlignmentLoss(1.4), log_mel=LogMelLoss(1.5),
+    alignment=AlignmentLoss(1.4), log_mel=LogMelLoss(1.5), delayed_kl=DelayedKLLoss(1.6),
 )  # fmt: skip
 
 TASK_UNITS = ("targets", "utterances", "hypotheses")
@@ -64,7 +65,7 @@ WITHOUT_DECODER = [
     for name, loss in losses_by_name(LossesConfig()).items()
     if not loss.needs_decoder and loss.unit not in TASK_UNITS
 ]
-WEIGHTS = (0.7, 0.3, 0.5, 0.4, 0.6, 0.1, 0.8, 0.9, 1.1, 1.2, 0.2, 1.3, 1.4, 1.5)
+WEIGHTS = (0.7, 1.6, 0.3, 0.5, 0.4, 0.6, 0.1, 0.8, 0.9, 1.1, 1.2, 0.2, 1.3, 1.4, 1.5)
 
 
 @pytest.fixture
