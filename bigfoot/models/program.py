@@ -102,6 +102,8 @@ def _beyond_torch_export(config: BigfootConfig) -> str | None:
         return "WavLM's relative position bias"
     if config.is_conformer:
         return "conformer layers"
+    if config.add_adapter:
+        return "convolutions behind the encoder"
     return "a time reduction" if config.time_reduction > 1 or config.squeeze_factor > 1 else None
 
 

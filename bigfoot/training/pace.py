@@ -99,7 +99,7 @@ def count_step_flops(student: Any, teachers: Sequence[BigfootForCTC]) -> float |
         return None
     if any(model.dtype != torch.float32 for model in (student, *teachers)):
         return None  # they are counted on audio in fp32
-    once = {id(model): 2 * count_macs(model, _COUNTED)[model] / _COUNTED for model in [student, *teachers]}
+    once = {id(model): 2 * count_macs(model, _COUNTED).get(model, 0) / _COUNTED for model in [student, *teachers]}
     return 3 * once[id(student)] + sum(once[id(teacher)] for teacher in teachers)
 
 

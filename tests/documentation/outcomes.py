@@ -383,6 +383,14 @@ def check_resume(ran: Ran) -> None:
     assert len(listed) == 7 and all((run / name).exists() for name in listed)
 
 
+@page("docs/how-to/from-scratch.md")
+def check_from_scratch(ran: Ran) -> None:
+    """All weights were random, and all losses of the page were on."""
+    facts = json.loads((ran.folder / "runs/scratch/finetune/facts.json").read_text(encoding="utf-8"))
+    (record, *_) = facts["records"]
+    assert record.keys() >= {"ctc", "intermediate_ctc", "log_mel", "loss"}
+
+
 @page("docs/how-to/text.md")
 def check_text(ran: Ran) -> None:
     """transformers opens the classifier; the fused one has a stream of each layer and of the log-mel bands."""

@@ -17,6 +17,7 @@ from bigfoot.export.targets import TARGETS
 from bigfoot.formats.folder import load_model, outline_model, save_model
 from bigfoot.measure.size import count_params, measure_size
 from bigfoot.models.frames.timing import FrameTiming, frame_timing
+from bigfoot.training.pace import count_step_flops
 from tests.formats.graphs import KERNEL, LETTERS, STRIDE, draw_weights, expect, save_graph, write_tokens
 from tests.refusals import refused
 
@@ -57,6 +58,7 @@ def test_any_form_gives_its_log_probabilities_alone_and_in_a_batch(form, tmp_pat
             wanted = expect(weights, wave[None])
             torch.testing.assert_close(together.logits[row, : lengths[row]], wanted, atol=tolerance, rtol=0)
     assert count_params(model) == weights.size
+    assert count_step_flops(model, [model]) == 0.0  # of a graph nothing is counted
     size = measure_size(model, file)
     assert size.size_bytes == file.stat().st_size and size.macs_per_second == 0
 
