@@ -36,7 +36,7 @@ from bigfoot.pipeline.execute import CONTROL, find_turn
 from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.measured import Measured, Speeds, measure_model, measure_speeds
 from bigfoot.pipeline.settings import Config
-from bigfoot.pipeline.task_rows import add_floors, judge_task, note_tasks
+from bigfoot.pipeline.task_rows import JudgedTask, add_floors, judge_task, note_tasks
 from bigfoot.report.rows import Row
 from bigfoot.text.tokenizer import Tokenizer
 from bigfoot.types import SAMPLE_RATE
@@ -107,18 +107,20 @@ def build_rows(
     findings = Findings(notes=speeds.notes)
     for split in config.evaluate.splits:
         accuracies: dict[str, Accuracy] = {}
+        judged_tasks: list[JudgedTask] = []
         for item in measured:
             row = _start_row(item, measured[0].size, speeds, config, config_path)
             row.split = split
             if item.loaded.model.task_head is not None or config.trains_task:
-                findings.tasks += judge_task(row, item.loaded, manifests, config)
+                judged_tasks += judge_task(row, item.loaded, manifests, config)
                 findings.rows.append(row)
                 continue
             found = [row] if item.loaded.model.decoder is None else [row, _decoder_row(row, item, speeds)]
             for each in found:
                 _judge(each, item, manifests[split], config, accuracies, by_decoder=each is not row)
             findings.rows += found
-        add_floors(findings.tasks, split, manifests, config)
+        add_floors(judged_tasks, split, manifests, config)
+        findings.tasks += [each.entry for each in judged_tasks]
         worst = find_worst(split, {name: accuracy.transcripts for name, accuracy in accuracies.items()})
         findings.worst += embed_audio(worst, manifests[split])
     findings.notes += note_tasks(findings.tasks, manifests)

@@ -172,7 +172,8 @@ class Report:
     tasks: list[dict[str, Any]] = field(default_factory=list)
     """Of models with a task head: ``name``, ``split``, ``kind``, ``labels``, ``metrics``, ``per_class`` (precision,
     recall, f1 and support by label) and ``confusion`` (true class down, chosen one across); ``floors`` in the first of
-    a split: what a model without learning, and one on log-mel energies, reach; ``shown``: ``reliability``,
+    a split: what a model without learning, and one on log-mel energies, reach; ``gain`` on the best of them, with its
+    interval; ``shown``: ``reliability``,
     ``projection`` (of pooled vectors), ``attention`` of the pooling, and the ``worst`` answers with their audio.
     Of a fold, ``answers`` and ``floor_answers``: what all folds are scored by together."""
     examples: list[dict[str, Any]] = field(default_factory=list)
