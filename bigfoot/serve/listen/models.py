@@ -46,7 +46,7 @@ class Listed:
     worst: Sequence[Mapping[str, Any]]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what the page is told: no place of a file."""
+        """Return what the page shows, without places of files."""
         models = [{key: value for key, value in asdict(model).items() if key != "place"} for model in self.models]
         return {"models": models, "worst": list(self.worst)}
 
