@@ -78,3 +78,6 @@ class TrainConfig:
         yield from unknown_words("learning_rate_factors", "part", list(self.learning_rate_factors), self.part_names())
         if len(self.adam_betas) != 2:
             yield Problem("adam_betas", "bad_length", f"expected two numbers, got {self.adam_betas}")
+        if self.patience and self.select == "last":
+            message = "patience ends a training before its last step; select the best, or set patience to 0"
+            yield Problem("select", "not_with_patience", message)
