@@ -37,6 +37,7 @@ COLUMNS = {
                   "export.test_batches:test_in_every_family_and_shape"),
     "torch.export": ("export.test_targets:test_a_program_answers_as_pytorch_in_families_that_change_it",
                      "export.test_targets:test_a_program_passes_the_gate_and_keeps_its_metadata"),
+    "streaming": ("export.test_streaming:test_frames_are_those_of_the_whole_recording_whatever_the_cuts",),
     "decoder": ("test_every_family:test_a_decoder_answers_alone_as_in_a_batch",),
     "task heads": ("test_every_family:test_a_task_head_answers_alone_as_in_batches",
                    "models.tasks.test_task_model:"
@@ -44,6 +45,7 @@ COLUMNS = {
 }  # fmt: skip
 """Column -> tests whose parameters, or whose fixture ``family``, name structures."""
 _WRITTEN = "formats.test_conversion:test_every_family_there_and_back_to_the_bit"
+_UNSTREAMED = "compress.test_streaming:test_what_cannot_stream_is_refused"
 _RECORDED = "export.test_targets:test_a_program_answers_as_pytorch_in_families_that_change_it"
 REFUSED = {
     ("w2v-BERT 2.0", "conv"): "compress.test_families:test_every_step",
@@ -57,6 +59,9 @@ REFUSED = {
     **dict.fromkeys(
         ((family, "torch.export") for family in ("WavLM", "wav2vec2-conformer", "w2v-BERT 2.0", "SEW", "SEW-D")),
         _RECORDED,
+    ),
+    **dict.fromkeys(
+        ((family, "streaming") for family in ("wav2vec2-conformer", "w2v-BERT 2.0", "SEW", "SEW-D")), _UNSTREAMED
     ),
 }  # fmt: skip
 """(family, column) -> the test that expects a refusal in words."""

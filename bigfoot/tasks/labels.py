@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bigfoot.data.cuts import read_cuts
-from bigfoot.data.manifests import LABELS_FIELD
+from bigfoot.data.cuts import LABELS_FIELD, read_cuts
 from bigfoot.errors import DataError
 from bigfoot.models.tasks.shape import TaskShape
 from bigfoot.models.tasks.targets import find_labels, find_unread, name_ratings, read_targets
@@ -50,6 +49,7 @@ def build_task_shape(config: TrainTaskConfig, attributes: Sequence[Mapping[str, 
         "kind": config.kind, "labels": labels, "column": config.column, "link": head.link, "pooling": head.pooling,
         "pooling_heads": head.pooling_heads, "layers": head.layers, "hidden_sizes": list(head.hidden_sizes),
         "dropout": head.dropout, "edges": list(config.edges), "fbank": head.fbank, "fbank_window": head.fbank_window,
+        "pitch": head.pitch,
     }  # fmt: skip
     if config.kind == "regression":
         targets = _read(fields | {"labels": config.labels}, attributes)

@@ -76,6 +76,7 @@ def test_a_student_that_streams_is_pruned_like_others(build_model, speech):
         ("conformer", CHUNKS, ("", "cannot_stream")),
         ("w2v-bert", CHUNKS, ("", "cannot_stream")),
         ("sew", CHUNKS, ("", "cannot_stream")),
+        ("sew-d", CHUNKS, ("", "cannot_stream")),
     ],
 )
 def test_what_cannot_stream_is_refused(structure, settings, problem, build_model):

@@ -282,6 +282,16 @@ def check_align(ran: Ran) -> None:
     assert len(ran.output("from bigfoot.alignment").splitlines()) == len(spoken)
 
 
+@page("docs/how-to/streaming.md")
+def check_streaming(ran: Ran) -> None:
+    """The stream's lines are the file's text; the student keeps its chunks."""
+    assert ran.model("streaming/finetune/model").config.streaming == {"chunk": 16, "left": 4, "dynamic": True}
+    text, lines = (shown for start, shown in ran.printed.items() if start.startswith("bigfoot transcribe --stream"))
+    objects = [json.loads(line) for line in lines.splitlines()]
+    assert [each["text"] for each in objects if "text" in each] == text.splitlines()
+    assert ran.names["partial"] == "" and [each.text for each in ran.names["final"]] == text.splitlines()[-1:]
+
+
 @page("docs/how-to/language-model.md")
 def check_language_model(ran: Ran) -> None:
     """The trigrams hold the text's words; the decoder writes no other."""

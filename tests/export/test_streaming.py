@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bigfoot.audio.files import write_audio
 from bigfoot.errors import ModelError
 from bigfoot.export.command import ExportRequest, run_export
 from bigfoot.export.onnx import build_onnx
@@ -14,6 +15,7 @@ from bigfoot.formats.folder import LoadedModel, save_model
 from bigfoot.runtime.stream_engine import StreamEngine
 from bigfoot.runtime.transcriber import Transcriber, open_engine
 from tests.refusals import refused
+from tests.test_imports import modules_after
 
 CHUNKS = {"chunk": 4, "left": 2}
 SHAPES = {
@@ -21,6 +23,9 @@ SHAPES = {
     "large-lv60": ("large-lv60", {"layer_num_attention_heads": [1, 0, 2], "layer_intermediate_sizes": [7, 5, 0]}),
     "wavlm": ("wavlm", {}),
     "hubert-batch-norm": ("hubert-batch-norm", {}),
+    "mms": ("mms", {}),
+    "unispeech": ("unispeech", {}),
+    "unispeech-sat": ("unispeech-sat", {}),
     "data2vec": ("data2vec", {"streaming": {"chunk": 3, "left": 0}}),
 }
 LONGEST = 80 + 320 * 31 + 150
@@ -116,3 +121,20 @@ def test_each_form_is_refused_where_the_other_is_meant(streaming, build_model, p
         build_onnx(loaded)
     with refused(ModelError, "student.streaming.chunk"):
         build_streaming(LoadedModel(build_model(), processor))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["file", "pipe"])
+def test_the_command_line_streams_without_torch(source, streaming, tmp_path):
+    _, engine = streaming("base")
+    noise = (0.2 * np.random.default_rng(1).standard_normal(30_000)).astype(np.float32)
+    write_audio(tmp_path / "a.wav", noise)
+    expected = Transcriber(engine).transcribe([tmp_path / "a.wav"])[0].text
+    argument = "-" if source == "pipe" else str(tmp_path / "a.wav")
+    code = (
+        f"sys.argv = ['bigfoot', 'transcribe', '--stream', {str(engine.facts.name)!r}, {argument!r}]; "
+        f"sys.stdin = open({str(tmp_path / 'a.wav')!r}); runpy.run_module('bigfoot', run_name='__main__')"
+    )
+    modules, output = modules_after(code)
+    assert output.split() == expected.split() != []
+    assert "onnxruntime" in modules and not modules & {"torch", "transformers", "lhotse", "omegaconf"}
