@@ -34,6 +34,9 @@ def export(
     normalize: Annotated[
         bool, typer.Option("--normalize", help="Bring audio to zero mean and unit variance inside the file.")
     ] = False,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Choose the precision: the fastest on this machine that passes the gate.")
+    ] = False,
     force: ForceOption = False,
 ) -> None:
     """Write a model as a file or folder that other runtimes run, compared with the model on audio before it is written.
@@ -54,7 +57,8 @@ def export(
     with place as file:
         request = ExportRequest(
             model, file, to=to, int8=int8, calibrate=calibrate, check=check, percentile=percentile,
-            max_wer_rise=max_wer_rise / 100, fallback=fallback, normalize=normalize, may=may_replace(force),
+            max_wer_rise=max_wer_rise / 100, fallback=fallback, normalize=normalize, tune=tune,
+            may=may_replace(force),
         )  # fmt: skip
         parity = run_export(request, lambda note: typer.echo(f"note: {note}", err=True))
         size = measure_file_bytes(file)

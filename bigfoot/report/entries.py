@@ -113,6 +113,7 @@ class WorstEntry(TypedDict, total=False):
     reference: str
     hypotheses: dict[str, str]
     errors: int
+    audio: str
 
 
 class _Example(TypedDict):

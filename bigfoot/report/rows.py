@@ -167,7 +167,8 @@ class Report:
     """Processor, threads, memory, operating system."""
     worst: list[dict[str, Any]] = field(default_factory=list)
     """Utterances with the most errors of the last student, the worst of a split first: ``split``, ``model`` (the
-    student), ``id``, ``speaker``, ``reference``, ``hypotheses`` by model, and ``errors`` (words, of the student)."""
+    student), ``id``, ``speaker``, ``reference``, ``hypotheses`` by model, ``errors`` (words, of the student), and
+    ``audio``, an address that holds it."""
     tasks: list[dict[str, Any]] = field(default_factory=list)
     """Of models with a task head: ``name``, ``split``, ``kind``, ``labels``, ``metrics``, ``per_class`` (precision,
     recall, f1 and support by label) and ``confusion`` (true class down, chosen one across); ``floors`` in the first of
