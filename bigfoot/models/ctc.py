@@ -13,6 +13,7 @@ from bigfoot.models.configuration import BIGFOOT_PREFIX, BigfootConfig
 from bigfoot.models.decoders.shape import DecoderShape
 from bigfoot.models.decoders.speech_decoder import SpeechDecoder
 from bigfoot.models.decoders.streams import Sizes, StreamInputs
+from bigfoot.models.dropout import Dropout
 from bigfoot.models.encoder import SpeechEncoder
 from bigfoot.models.frames.source import FrameSource
 from bigfoot.models.outputs import SpeechEncoderOutput
@@ -128,7 +129,7 @@ class BigfootForCTC(BigfootPreTrainedModel):
         self.kept_frames: FrameSource | None = None
         self.head_name = f"{BIGFOOT_PREFIX}_lm_head" if config.weight_prefix == BIGFOOT_PREFIX else "lm_head"
         self.add_module(config.weight_prefix, _build_encoder(config))
-        self.dropout = nn.Dropout(config.final_dropout)
+        self.dropout = Dropout(config.final_dropout)
         if config.ctc_head:
             self.add_module(self.head_name, nn.Linear(config.hidden_size, config.vocab_size))
         self.decoder: SpeechDecoder | None = None
