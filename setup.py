@@ -51,6 +51,7 @@ SERVE = [
 ]
 FORECAST = ["sacrebleu>=2.5,<3"]
 TUNE = ["optuna>=4.2,<6"]
+LEADERBOARD = ["whisper-normalizer>=0.1.12"]
 LM = ["flashlight-text>=0.0.7; python_version < '3.13'"]  # carries KenLM; no wheels for 3.13 yet.
 DOCS = [f"{line}; python_version >= '3.11'" for line in ("mkdocstrings-python>=2,<3", "zensical>=0.0.70,<1")]
 TEST = [
@@ -65,6 +66,7 @@ TEST = [
     *DATASETS,
     *FORECAST,
     *TUNE,
+    *LEADERBOARD,
     *SERVE,
     "build>=1.2",
     "hypothesis>=6.100",
@@ -109,6 +111,7 @@ setup(
         "forecast": FORECAST,
         "serve": SERVE,
         "tune": TUNE,
+        "leaderboard": LEADERBOARD,
         "docs": DOCS,
         "test": TEST,
     },

@@ -38,6 +38,7 @@ EXTRAS = {
     "forecast": ("sacrebleu",),
     "serve": ("fastapi", "prometheus-client", "python-multipart", "starlette", "uvicorn", "wsproto"),
     "tune": ("optuna",),
+    "leaderboard": ("whisper-normalizer",),
 }  # fmt: skip
 """Packages of each extra beyond the base, as in ``setup.py``; ``runtime``, ``docs`` and ``test`` are not for users."""
 NEWEST_PYTHON = {"lm": (3, 12)}
@@ -46,7 +47,7 @@ NEWEST_PYTHON = {"lm": (3, 12)}
 _MODULES = {
     "espeakng-loader": "espeakng_loader", "flashlight-text": "flashlight", "praat-parselmouth": "parselmouth",
     "prometheus-client": "prometheus_client", "python-multipart": "python_multipart", "pyyaml": "yaml",
-    "scikit-learn": "sklearn",
+    "scikit-learn": "sklearn", "whisper-normalizer": "whisper_normalizer",
 }  # fmt: skip
 _SIGN = "lhotse"
 """A package that shows that ``train`` is wanted; the rest of it comes with many others."""

@@ -54,6 +54,7 @@ BERT = CONFORMER | {
     "position_embeddings_type": "relative_key", "left_max_position_embeddings": 9, "right_max_position_embeddings": 4,
     "hidden_act": "swish",
 }  # fmt: skip
+SQUEEZED = {"squeeze_factor": 2, "conv_kernel": [10, 3, 3, 3, 3, 2, 2], "conv_stride": [5, 2, 2, 2, 2, 2, 2]}
 FAMILY_STRUCTURES = {
     "hubert": GROUP | {"family": "hubert"},
     "hubert-large": LAYER | {"family": "hubert"},
@@ -64,6 +65,7 @@ FAMILY_STRUCTURES = {
     "data2vec": {"family": "data2vec-audio", "feat_extract_norm": "layer", "do_stable_layer_norm": False,
                  "num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 7},
     "mms": LAYER | {"adapter_attn_dim": 5},
+    "adapter": GROUP | {"add_adapter": True, "num_adapter_layers": 2},
     "unispeech": GROUP | {"family": "unispeech"},
     "unispeech-sat": LAYER | {"family": "unispeech-sat"},
     "conformer": GROUP | WAVE_CONFORMER | {"position_embeddings_type": "relative"},
@@ -71,14 +73,20 @@ FAMILY_STRUCTURES = {
     "w2v-bert": BERT,
     "w2v-bert-adapter": BERT | {"add_adapter": True, "num_adapter_layers": 2,
                                 "use_intermediate_ffn_before_adapter": True},
-    "sew": GROUP | {"family": "sew", "squeeze_factor": 2, "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
-                    "conv_stride": [5, 2, 2, 2, 2, 2, 2]},
+    "sew": GROUP | SQUEEZED | {"family": "sew"},
+    # An utterance of seconds goes beyond its last bucket.
+    "sew-d": LAYER | SQUEEZED | {"family": "sew-d", "do_stable_layer_norm": False, "final_norm": False,
+                      "position_embeddings_type": "disentangled", "position_buckets": 8, "max_position_embeddings": 20,
+                      "layer_norm_eps": 1e-7, "feature_layer_norm_eps": 1e-5, "hidden_act": "gelu_python"},
 }  # fmt: skip
 STRUCTURES |= FAMILY_STRUCTURES
 NO_DROPOUT = dict.fromkeys(
     ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout"), 0.0
 )
 
+
+# Weights of values and of what comes of them, by the names of all families.
+MIXES = tuple(f"{name}.weight" for name in ("v_proj", "out_proj", "value_proj", "attention.output.dense"))
 
 # What takes seconds to make: whoever asks for it is slow.
 SLOW_FIXTURES = {"start", "launch", "finished_run", "small_gpt2", "plain_answers", "trained"}
@@ -201,16 +209,16 @@ def roughen_(model):
     """Move norms and biases away from ones and zeros, where a mix-up of two of them would not show."""
     import torch
 
-    biased = any("rel_attn_embed" in name for name, _ in model.named_parameters())
+    biased = any("rel_attn_embed" in name or "embeddings" in name for name, _ in model.named_parameters())
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim == 1:
                 parameter += 0.1 * torch.randn_like(parameter)
-            if "rel_attn_embed" in name or "gru_rel_pos" in name:
+            if "rel_attn_embed" in name or "gru_rel_pos" in name or "embeddings" in name:
                 parameter += torch.randn_like(parameter)
             if "upsample" in name:
                 parameter *= 20
-            if biased and name.endswith(("v_proj.weight", "out_proj.weight")):
+            if biased and name.endswith(MIXES):
                 # What attention gives must count, or a wrong bias would not show.
                 parameter *= 10
         for name, buffer in model.named_buffers():

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.conftest import FAMILY_STRUCTURES
 
 STRUCTURES = {
-    "wav2vec2": ("base", "large-lv60", "group-stable", "layer-post"),
+    "wav2vec2": ("base", "large-lv60", "group-stable", "layer-post", "adapter"),
     "MMS": ("mms",),
     "HuBERT": ("hubert", "hubert-large", "hubert-without-norm", "hubert-batch-norm"),
     "WavLM": ("wavlm", "wavlm-large"),
@@ -17,6 +17,7 @@ STRUCTURES = {
     "wav2vec2-conformer": ("conformer", "conformer-rotary"),
     "w2v-BERT 2.0": ("w2v-bert", "w2v-bert-adapter"),
     "SEW": ("sew",),
+    "SEW-D": ("sew-d",),
 }
 """Family -> its structures in the tests' parameters."""
 COLUMNS = {

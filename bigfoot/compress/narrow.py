@@ -64,8 +64,9 @@ def _obstacles(config: BigfootConfig, wanted: Mapping[str, object], shape: Bigfo
     if other := sorted(field for field in wanted if field not in _FREE):
         yield f"least_squares leaves units out, which does not change {', '.join(other)}; use slice"
         return
-    if config.is_conformer:
-        yield f"least_squares fits the layers of transformers, and this {config.family} has conformers; use slice"
+    if config.is_conformer or config.squeeze_factor > 1:
+        what = "conformers" if config.is_conformer else "layers that take several frames as one"
+        yield f"least_squares fits the layers of transformers, and this {config.family} has {what}; use slice"
         return
     units = find_units(config)
     if set(config.groups_of_convs) != {1} or config.conv_sharing:
@@ -176,7 +177,7 @@ class _Side:
 
 
 def _frame_masks(model: BigfootForCTC, batches: Sequence[PaddedAudio], frames: Sequence[int]) -> list[Tensor]:
-    counted = [model.speech_encoder.feature_encoder.frame_lengths(batch.attention_mask.sum(1)) for batch in batches]
+    counted = [model.speech_encoder.feature_encoder.layer_lengths(batch.attention_mask.sum(1)) for batch in batches]
     return [torch.arange(most) < lengths[:, None] for most, lengths in zip(frames, counted, strict=True)]
 
 

@@ -30,7 +30,9 @@ _HOW_ELSE = {
     "conv_sharing": "student.conv_sharing", "layer_ranks": "student.low_rank",
 }  # fmt: skip
 _CONV = re.compile(r"encoder\.feature_extractor\.conv_layers\.(\d+)\.")
-_ACROSS_HEADS = re.compile(r"attention\.([qkv]_proj\.(weight|bias)|out_proj\.weight|linear_pos\.weight)$")
+_ACROSS_HEADS = re.compile(
+    r"attention\.(([qkv]|pos_key|pos_query)_proj\.(weight|bias)|out_proj\.weight|linear_pos\.weight)$"
+)
 _GATED = "conv_module.pointwise_conv1.weight"
 """Values in the first half of its rows, their gates in the second."""
 

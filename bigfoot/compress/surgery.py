@@ -148,8 +148,9 @@ def pruned_shape(config: BigfootConfig, keep_indices: KeepIndices) -> BigfootCon
     width = len(keep_indices.get(Place("width"), range(config.hidden_size)))
     heads, everyone = counts("heads", config.heads_of_layers), width // config.head_dim
     widths = counts("feed_forward", config.widths_of_layers)
-    # The feed-forward blocks of adapters stay as wide as they are.
-    alike = len(set(widths)) == 1 and widths[0] > 0 and not config.add_adapter
+    # The feed-forward blocks of adapters, which those behind convolutions have not, stay as wide as they are.
+    blocks_behind = config.add_adapter and not config.has_convolutions
+    alike = len(set(widths)) == 1 and widths[0] > 0 and not blocks_behind
     position_heads = config.layer_position_heads
     if config.has_position_bias:
         position_heads = [

@@ -184,7 +184,8 @@ def find_units(config: BigfootConfig) -> dict[Place, Units]:
     if config.is_conformer:
         # Rotary positions turn pairs of channels, which stand apart.
         whole &= all(config.first_widths_of_layers) and all(config.conv_channels_of_layers)
-        whole &= config.position_embeddings_type != "rotary" and not config.add_adapter
+        whole &= config.position_embeddings_type != "rotary"
+    whole &= not config.add_adapter
     if not projected or not whole or any(config.ranks_of_layers) or config.time_reduction > 1:
         return found
     # The width of a head stays, and the configuration holds their number.
@@ -244,6 +245,8 @@ def _heads(config: BigfootConfig, layer: int) -> Units:
     pieces.append(Piece(f"{name}out_proj.weight", 1, width))
     if config.has_position_bias:
         pieces.append(Piece(f"{name}gru_rel_pos_const", 1))
+    for own in config.own_position_maps:
+        pieces += _both(f"{name}{own}", size=width)
     if config.position_embeddings_type == "relative":
         pieces += (Piece(f"{name}pos_bias_u", 0), Piece(f"{name}pos_bias_v", 0))
         pieces.append(Piece(f"{name}linear_pos.weight", 0, width))
@@ -297,6 +300,8 @@ def _width(config: BigfootConfig) -> Iterator[Piece]:
         yield from _positional(config)
     if config.final_norm:
         yield from _both("encoder.encoder.layer_norm")
+    if config.is_disentangled:
+        yield from _position_table(config)
     for name in map(_layer, range(config.num_hidden_layers)):
         yield from (Piece(f"{name}attention.{letter}_proj.weight", 1) for letter in "qkv")
         yield from _both(f"{name}attention.out_proj")
@@ -308,6 +313,7 @@ def _width(config: BigfootConfig) -> Iterator[Piece]:
             yield from _both(f"{name}{ADAPTER}.norm")
             yield Piece(f"{name}{ADAPTER}.linear_1.weight", 1)
             yield from _both(f"{name}{ADAPTER}.linear_2")
+        yield from (Piece(f"{name}attention.{own}.weight", 1) for own in config.own_position_maps)
         if config.is_conformer:
             yield from _conformer_width(name)
     if config.squeeze_factor > 1:
@@ -316,6 +322,14 @@ def _width(config: BigfootConfig) -> Iterator[Piece]:
         yield from (Piece(f"{name}weight", 1), Piece(f"{name}bias", 0, repeats=config.squeeze_factor))
     if config.ctc_head:
         yield Piece("head.weight", 1)
+
+
+def _position_table(config: BigfootConfig) -> Iterator[Piece]:
+    name = "encoder.encoder.position_table."
+    if config.relative_attention:
+        yield Piece(f"{name}embeddings.weight", 1)
+    if config.norms_position_table:
+        yield from _both(f"{name}layer_norm")
 
 
 def _conformer_width(name: str) -> Iterator[Piece]:

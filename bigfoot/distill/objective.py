@@ -20,6 +20,7 @@ from bigfoot.errors import ModelError, TrainingError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC, CTCOutput
 from bigfoot.models.decoders.speech_decoder import teacher_forcing
+from bigfoot.models.frames.registry import gives_states
 from bigfoot.models.frames.timing import frame_timing
 from bigfoot.models.tasks.targets import read_targets
 
@@ -77,7 +78,8 @@ def _crossing_problems(loss: Loss, student: BigfootConfig, teacher: BigfootConfi
     except ModelError:  # a problem of its settings, found before
         return
     here, there = frame_timing(student), frame_timing(teacher)
-    if teacher.frame_encoder is not None and (missing := sorted(fields - _OF_ANY_ENCODER)):
+    had = _OF_ANY_ENCODER if gives_states(teacher.frame_encoder) else {"logits"}
+    if teacher.frame_encoder is not None and (missing := sorted(fields - had)):
         message = f"a teacher with an encoder of another kind has no {', '.join(missing)}; set its weight to 0"
         yield Problem("", "no_such_output", message)
     elif here != there and loss.unit == "frames" and (fixed := sorted(fields - _RESAMPLED)):

@@ -21,7 +21,7 @@ from bigfoot.formats.folder import LoadedModel
 from bigfoot.measure.error_rate import ErrorRate, measure_error_rate
 from bigfoot.measure.rounding import rounding_limit
 from bigfoot.text.fitting import fit_text
-from bigfoot.text.normalize import comparable_text
+from bigfoot.text.normalizers import find_normalizer
 from bigfoot.text.tokenizer import Tokenizer
 
 BATCH_SIZES = (2, 4, 8)
@@ -104,13 +104,14 @@ def evaluate_accuracy(
         found = transcribe_by_decoder(loaded.model, batches, tokenizer, config.autoregressive)
     else:
         found = transcribe_batches(loaded.model, batches, tokenizer, build_search(config, tokenizer))
-    found = _with_references(found)
     if judged_as is not None:
         tokenizer = judged_as
         for field in ("hypotheses", "greedy"):
             setattr(found, field, [fit_text(text, tokenizer.characters).text for text in getattr(found, field)])
-    found.references = [comparable_text(text, tokenizer.characters) for text in found.references]
-    found.hypotheses = [comparable_text(text, tokenizer.characters) for text in found.hypotheses]
+    normalize = find_normalizer(config.normalizer, tokenizer.characters)
+    found.references = [normalize(text) for text in found.references]
+    found.hypotheses = [normalize(text) for text in found.hypotheses]
+    found = _with_references(found)
     rate = measure_error_rate(
         found.references, found.hypotheses, found.speakers, samples=config.bootstrap_samples, seed=seed
     )

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from bigfoot.config import Problem, above_zero, not_negative, unknown_words
+from bigfoot.config import Problem, above_zero, not_negative, one_of, unknown_words
 from bigfoot.decoding.settings import DecodingConfig, SearchConfig
+from bigfoot.install import install_hint
+from bigfoot.text.normalizers import EXTRA, NORMALIZERS, lacks_normalizer
 
 SPLITS = ("dev", "test")
 """Splits that a report can have rows for."""
@@ -28,6 +30,9 @@ class EvaluateConfig(SearchConfig):
     """Splits that the report has rows for: ``dev``, ``test``."""
     batch_size: int = above_zero(8)
     """Utterances decoded together; padding never changes an output."""
+    normalizer: str = one_of(*NORMALIZERS)
+    """Form in which texts are compared: ``vocabulary``, the model's own characters; ``english`` or ``basic``, Whisper's
+    normalizers behind it, as the open ASR leaderboard does."""
     bootstrap_samples: int = not_negative(1000)
     """Bootstrap samples of a confidence interval."""
     autoregressive: DecodingConfig = field(default_factory=DecodingConfig)
@@ -40,3 +45,6 @@ class EvaluateConfig(SearchConfig):
     def find_problems(self) -> Iterator[Problem]:
         """Check what the range of a single number cannot express."""
         yield from unknown_words("splits", "split", self.splits, SPLITS)
+        if lacks_normalizer(self.normalizer):
+            message = f"{self.normalizer} needs the package whisper-normalizer: {install_hint(EXTRA)}"
+            yield Problem("normalizer", "missing_package", message)

@@ -7,7 +7,7 @@ from torch import nn
 
 from bigfoot.export.transformer import TransformerWriter
 from bigfoot.export.writer import Plane
-from bigfoot.models.conv_adapter import ConvAdapterLayer
+from bigfoot.models.conv_adapter import ConvAdapterLayer, PlainAdapterLayer
 from bigfoot.models.feed_forward import FeedForward
 
 
@@ -32,6 +32,10 @@ class ConvAdapterWriter(TransformerWriter):
         assert encoder.adapter is not None
         self._turn = None
         for layer in encoder.adapter.layers:
+            if isinstance(layer, PlainAdapterLayer):
+                x = self._convolve(layer.conv, x, mask)
+                lengths, mask = self._real(lengths, x)
+                continue
             assert isinstance(layer, ConvAdapterLayer)
             residual = self._convolve(layer.residual_conv, self.norm(layer.residual_layer_norm, x), mask)
             x = self._convolve(layer.self_attn_conv, self.norm(layer.self_attn_layer_norm, x), mask)
@@ -55,14 +59,15 @@ class ConvAdapterWriter(TransformerWriter):
 
     def _real(self, lengths: str, x: str) -> tuple[str, str]:
         g, config = self.graph, self.config
-        reach = 2 * (config.adapter_stride // 2) - config.adapter_kernel_size + config.adapter_stride
+        reach = 2 * config.adapter_padding - config.adapter_kernel_size + config.adapter_stride
         enough = g.op("Max", g.op("Add", lengths, g.ints(reach)), g.ints(0))
         lengths = g.op("Div", enough, g.ints(config.adapter_stride))
         return lengths, self.frame_mask(g.size(x, 1), lengths)
 
     def _convolve(self, conv: nn.Conv1d, x: str, mask: str) -> str:
         g, (kernel,), (stride,) = self.graph, conv.kernel_size, conv.stride
-        padded = g.pad(g.op("Mul", x, mask), 1, stride // 2, stride // 2, 3)
+        padding = self.config.adapter_padding
+        padded = g.pad(g.op("Mul", x, mask), 1, padding, padding, 3)
         windows = self.unfold(padded, kernel, stride)
         y = g.product([Plane(windows)], conv.weight.detach().permute(2, 1, 0).flatten(0, 1), conv.bias)
         values, gates = g.split(y, 2)

@@ -11,6 +11,7 @@ from bigfoot.data.batches import LoadedUtterance
 from bigfoot.errors import ExportError
 from bigfoot.export.alone import ModelOutputs
 from bigfoot.export.exported import Exported
+from bigfoot.export.fallback import choose_layers
 from bigfoot.export.layers import LayerError
 from bigfoot.export.onnx import build_onnx
 from bigfoot.export.parity import Parity, ParityLimits, find_worst, measure_parity
@@ -44,7 +45,8 @@ def export_checked(
         build: what writes it, from model and plan.
         normalize: inside the file.
         limits: what is too far.
-        fallback: bring the int8 layers that move the logits most back to fp32, 1, then 3, 7, 15, until the file passes.
+        fallback: bring the int8 layers that move the logits most back to fp32, as many as ``choose_layers`` finds from
+            the logits of the refused file, and more where that file is refused too, until one passes.
         on_note: called with a line for each layer brought back.
 
     Returns:
@@ -60,15 +62,16 @@ def export_checked(
     parity = measure_parity(loaded, exported, utterances, limits, outputs)
     # Ranked once: what a layer does by itself does not depend on the others.
     worst = find_worst(loaded, exported, utterances, effects=True) if parity.problems else []
-    inexact, brought_back = [layer for layer in worst if layer.name in exported.plan.ranges], 1
+    inexact, at_least = [layer for layer in worst if layer.name in exported.plan.ranges], 1
     while parity.problems:
         if not fallback or not inexact:
             raise ExportError(_refusal(parity, worst, exported))
-        now, inexact = inexact[:brought_back], inexact[brought_back:]
+        assert parity.alone is not None
+        now = choose_layers(inexact, parity.alone, limits, at_least)
+        inexact, at_least = [layer for layer in inexact if layer not in now], 2 * at_least
         on_note(f"in fp32, for {'; '.join(parity.problems)}: {', '.join(map(str, now))}")
         exported = build(loaded, exported.plan.without(layer.name for layer in now), normalize=normalize)
         parity = measure_parity(loaded, exported, utterances, limits, outputs)
-        brought_back *= 2
     if not exported.plan.ranges or not parity.batch_difference:
         return exported, parity
     # What a file states about batches was measured, on the runtime and the processor at hand.

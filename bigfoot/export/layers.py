@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bigfoot.export.replay import Replay
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.runtime.onnx_engine import session_options
 
@@ -29,11 +30,13 @@ class LayerError:
         name: of the module in the encoder.
         error: root mean square of the difference over that of PyTorch's output.
         effect: largest difference of a logit where this layer alone is the file's; None where that was not measured.
+        noise: root mean square of the same differences; 0 where they were not measured.
     """
 
     name: str
     error: float
     effect: float | None = None
+    noise: float = 0.0
 
     def __str__(self) -> str:
         moved = "" if self.effect is None else f", moves logits by {self.effect:.2g}"
@@ -65,12 +68,14 @@ def measure_layers(
         ends: tensors that go into each layer and come out of it; see ``GraphWriter.layers``.
         input_values: (1, N), an utterance without padding, normalized.
         run: what runs the pieces.
-        effects: measure too what each layer does to the logits, which takes a pass of the model a layer.
+        effects: measure too what each layer does to the logits, which takes a pass of the model a layer, from that
+            layer on.
 
     Returns:
         The worst first: by effect where that is measured, else by error.
     """
-    recorded, logits = _record(model, ends, input_values)
+    replay = Replay(model)
+    recorded, logits = _record(model, ends, input_values, replay)
     cutter = _Cutter(graph)
     errors = []
     for name, (given, expected) in recorded.items():
@@ -80,16 +85,18 @@ def measure_layers(
         output = np.concatenate(found, axis=-1).reshape(expected.shape)
         size = float(np.sqrt(np.mean(np.square(expected)))) or 1.0
         error = float(np.sqrt(np.mean(np.square(output - expected)))) / size
-        effect = None
-        if effects:
-            moved = _replaced(model, name, given, output, input_values) - logits
-            effect = float(moved.abs().nan_to_num(torch.inf).max()) if moved.numel() else 0.0
-        errors.append(LayerError(name, error, effect))
+        if not effects:
+            errors.append(LayerError(name, error))
+            continue
+        with replay.beginning_at(_modules(model)[name]):
+            moved = (_replaced(model, name, given, output, input_values) - logits).nan_to_num(torch.inf)
+        effect, noise = (float(moved.abs().max()), float(moved.square().mean().sqrt())) if moved.numel() else (0.0, 0.0)
+        errors.append(LayerError(name, error, effect, noise))
     return sorted(errors, key=lambda layer: (-(layer.effect or 0.0), -layer.error))
 
 
 def _record(
-    model: BigfootForCTC, ends: Mapping[str, tuple[list[str], list[str]]], input_values: Tensor
+    model: BigfootForCTC, ends: Mapping[str, tuple[list[str], list[str]]], input_values: Tensor, replay: Replay
 ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], Tensor]:
     """Record inputs and outputs of each layer in PyTorch, features last; and the logits."""
     modules = _modules(model)
@@ -111,7 +118,8 @@ def _record(
         if name in modules
     ]
     try:
-        logits = model(input_values).logits
+        with replay.recording(modules[name] for name in ends if name in modules):
+            logits = model(input_values).logits
     finally:
         for handle in handles:
             handle.remove()

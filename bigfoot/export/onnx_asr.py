@@ -11,8 +11,8 @@ from bigfoot.compress.quantize import Int8Plan
 from bigfoot.export.forms import SAMPLES, GreedyForm
 from bigfoot.export.onnx import build_onnx
 from bigfoot.export.runtime_folder import RuntimeFolder, check_rate, name_runtime
-from bigfoot.export.symbols import read_symbols
 from bigfoot.formats.folder import LoadedModel
+from bigfoot.text.symbols import read_symbols
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -58,6 +58,7 @@ class Parity:
         worst_layer: where layers were compared one by one.
         judges_texts: whether texts were; where they were not, they mean nothing.
         rise: what the words at hand say about a rise of the word error rate, of an int8 file judged by its texts.
+        alone: logits of both, from which it was measured.
     """
 
     max_difference: float
@@ -71,6 +72,7 @@ class Parity:
     worst_layer: LayerError | None = None
     judges_texts: bool = True
     rise: RiseTest | None = None
+    alone: Alone | None = field(default=None, repr=False, compare=False)
 
     def describe(self) -> str:
         """Summarize the measurements in a line.
@@ -137,6 +139,7 @@ def measure_parity(
         worst_layer=None if limits.layers is None else find_worst(loaded, exported, utterances)[0],
         judges_texts=limits.texts,
         rise=alone.rise,
+        alone=alone,
     )
     return replace(parity, problems=tuple(_problems(parity, exported, limits)))
 

@@ -13,7 +13,9 @@ from bigfoot.export.writer import GraphWriter, transposed
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.low_rank import LowRankLinear
 
-_ACTIVATIONS = {"gelu": ("Gelu", {}), "gelu_new": ("Gelu", {"approximate": "tanh"}), "relu": ("Relu", {})}
+_TANH = ("Gelu", {"approximate": "tanh"})
+_ACTIVATIONS = {"gelu": ("Gelu", {}), "gelu_python": ("Gelu", {}), "gelu_new": _TANH, "gelu_pytorch_tanh": _TANH,
+                "relu": ("Relu", {})}  # fmt: skip
 _SWISH = ("silu", "swish")
 
 

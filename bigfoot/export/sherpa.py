@@ -15,8 +15,8 @@ from bigfoot.errors import ModelError
 from bigfoot.export.forms import SAMPLES, GreedyForm
 from bigfoot.export.onnx import build_onnx
 from bigfoot.export.runtime_folder import RuntimeFolder, check_rate, name_runtime, pad_rows
-from bigfoot.export.symbols import read_symbols
 from bigfoot.formats.folder import LoadedModel
+from bigfoot.text.symbols import read_symbols
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

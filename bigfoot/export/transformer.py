@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from bigfoot.export.conformer import ConformerWriter
+from bigfoot.export.disentangled import DisentangledWriter
 from bigfoot.models.attention import ReusedAttention, SelfAttention
 from bigfoot.models.attention_adapter import AttentionAdapter
 from bigfoot.models.conformer import ConformerLayer
 from bigfoot.models.conformer_attention import ConformerAttention
+from bigfoot.models.disentangled import DisentangledAttention
 from bigfoot.models.feed_forward import FeedForward
 from bigfoot.models.relative_bias import (
     GATE_FEATURES,
@@ -29,7 +30,7 @@ _KEY_STEP = 64
 whole vectors first and what is left after them, so that more zeros would change the order of the sum."""
 
 
-class TransformerWriter(ConformerWriter):
+class TransformerWriter(DisentangledWriter):
     """Writes all between the positions and the head."""
 
     def transform(self, x: str, mask: str, frames: str, lengths: str) -> str:
@@ -46,7 +47,7 @@ class TransformerWriter(ConformerWriter):
         inner_mask, inner_frames = mask, frames
         if squeezed is not None:
             x, inner_mask, inner_frames = self.squeeze(squeezed, x, lengths)
-        if not encoder.norm_first:
+        if not encoder.norm_first:  # SEW-D has no norm there
             x = self.norm(encoder.layer_norm, x)
         inner = x
         if (reduction := encoder.time_reduction) is not None:
@@ -170,9 +171,8 @@ class TransformerWriter(ConformerWriter):
         if isinstance(module, SelfAttention):
             turned = self.turn(x, self._turn, width)
             query, key = by_head(module.q_proj, [0, 2, 1, 3], turned), by_head(module.k_proj, [0, 2, 3, 1], turned)
-            if isinstance(module, ConformerAttention):
-                query, scores = self.position_scores(module, query, self._frames)
-                hidden = hidden if scores is None else g.op("Add", hidden, self._pad_keys(scores, 3, 4))
+            query, scores = self._position_scores(module, query, key)
+            hidden = hidden if scores is None else g.op("Add", hidden, self._pad_keys(scores, 3, 4))
             key = self._pad_keys(key, 3, 4)
             query = g.op("Mul", query, g.constant(np.array(width**-0.5)))
             if isinstance(module, GatedRelativeAttention):
@@ -183,6 +183,13 @@ class TransformerWriter(ConformerWriter):
         mixed = g.op("MatMul", maps, self._pad_keys(by_head(module.v_proj, [0, 2, 1, 3]), 2, 4))
         mixed = g.op("Reshape", g.op("Transpose", mixed, perm=[0, 2, 1, 3]), g.ints(0, 0, heads * width))
         return self.linear(module.out_proj, mixed), maps
+
+    def _position_scores(self, module: SelfAttention, query: str, key: str) -> tuple[str, str | None]:
+        if isinstance(module, DisentangledAttention):
+            return self.disentangled_scores(module, query, key, self._frames)
+        if isinstance(module, ConformerAttention):
+            return self.position_scores(module, query, self._frames)
+        return query, None
 
     def _gated_bias(self, module: GatedRelativeAttention, x: str, bias: str) -> str:
         g = self.graph

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from bigfoot.formats.onnx_ctc import describe_assumed_audio
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.notices import warn_once
 from bigfoot.models.shape import FAMILY_PREFIXES
@@ -54,6 +55,8 @@ def describe_assumed(path: Path, config: BigfootConfig) -> str | None:
     Raises:
         ModelError: a file is not JSON.
     """
+    if (graph := describe_assumed_audio(config)) is not None:
+        return graph
     named = path / "config.json"
     if not named.is_file() or read_json(named).get("model_type") not in (*FAMILY_PREFIXES, BigfootConfig.model_type):
         return None

@@ -334,6 +334,8 @@ def _beyond_fairseq(config: BigfootConfig) -> list[str]:
         beyond.append(f"layer_norm_eps {config.layer_norm_eps}")
     if config.adapter_attn_dim is not None:
         beyond.append(f"adapters of layers (adapter_attn_dim {config.adapter_attn_dim})")
+    if config.add_adapter:
+        beyond.append(f"convolutions behind the encoder (num_adapter_layers {config.num_adapter_layers})")
     if not config.feat_proj_layer_norm:
         beyond.append("features that are projected without a norm (feat_proj_layer_norm)")
     return beyond

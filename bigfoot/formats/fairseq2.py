@@ -231,6 +231,8 @@ def _beyond_fairseq2(config: BigfootConfig) -> list[str]:
         beyond.append(f"the family {config.family}")
     if config.adapter_attn_dim is not None:
         beyond.append(f"adapters of layers (adapter_attn_dim {config.adapter_attn_dim})")
+    if config.add_adapter:
+        beyond.append(f"convolutions behind the encoder (num_adapter_layers {config.num_adapter_layers})")
     return beyond
 
 

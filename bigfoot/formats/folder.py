@@ -19,7 +19,9 @@ from bigfoot.formats.checkpoint import TENSOR_SUFFIXES, find_checkpoint
 from bigfoot.formats.choices import Choices
 from bigfoot.formats.code import write_code
 from bigfoot.formats.extractor import load_completed
+from bigfoot.formats.frames import refuse_to_keep
 from bigfoot.formats.huggingface import fetch_folder
+from bigfoot.formats.onnx_ctc import SUFFIX
 from bigfoot.formats.registry import FORMATS, find_format, read_config_file
 from bigfoot.formats.state_dict import read_state
 from bigfoot.formats.torchaudio import BUNDLE_PREFIX
@@ -100,7 +102,7 @@ def resolve_model(name: str | Path, language: str | None = None) -> Path:
         return _ASSETS / TINY_TEACHER
     if str(name).startswith(BUNDLE_PREFIX):
         return Path(name)
-    if Path(name).suffix in TENSOR_SUFFIXES:
+    if Path(name).suffix in (*TENSOR_SUFFIXES, SUFFIX):
         if not Path(name).exists():
             raise ModelError(f"{name}: no such file")
         if Path(name).is_file():
@@ -297,6 +299,7 @@ def write_model(loaded: LoadedModel, folder: Path, *, to: str = "bigfoot", with_
     Raises:
         ModelError: the format cannot express the shape, or what was written does not come back.
     """
+    refuse_to_keep(loaded.model)
     for part, take_away in ((loaded.model.decoder, "with_decoder"), (loaded.model.task_head, "with_task_head")):
         if part is not None and to != "bigfoot":
             raise ModelError(

@@ -63,7 +63,7 @@ def read_foreign_config(folder: Path) -> BigfootConfig:
     Raises:
         ModelError: it cannot be built by transformers' own classes.
     """
-    config, extractor = read_json(folder / "config.json"), _read_extractor(folder)
+    config, extractor = read_json(folder / "config.json"), read_extractor(folder)
     try:
         with torch.device("meta"):
             model = build_model(config)
@@ -84,7 +84,15 @@ def read_foreign_config(folder: Path) -> BigfootConfig:
     return build_config(fields, folder / "config.json")
 
 
-def _read_extractor(folder: Path) -> dict[str, Any]:
+def read_extractor(folder: Path) -> dict[str, Any]:
+    """Read the settings of a foreign model's feature extractor.
+
+    Args:
+        folder: with ``preprocessor_config.json``, or with ``processor_config.json`` that holds it.
+
+    Raises:
+        ModelError: there are none, or of audio at another rate than 16 kHz.
+    """
     nested = read_json_if_there(folder / "processor_config.json").get("feature_extractor")
     found = nested or read_json_if_there(folder / "preprocessor_config.json")
     if not isinstance(found, dict) or not found:

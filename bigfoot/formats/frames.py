@@ -15,7 +15,7 @@ from bigfoot.models.configuration import build_config
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.finite import find_non_finite
 from bigfoot.models.frames.base import FrameEncoder
-from bigfoot.models.frames.registry import build_frame_encoder
+from bigfoot.models.frames.registry import build_frame_encoder, gives_states
 from bigfoot.text.json_files import read_json
 from bigfoot.text.tokenizers import Processor
 
@@ -92,10 +92,25 @@ def _fill(model: BigfootForCTC, tensors: dict[str, Tensor], folder: Path) -> Non
     inner.load_state_dict({name: state[name].float() for name in expected})
 
 
+def refuse_to_keep(model: BigfootForCTC) -> None:
+    """Refuse to write a graph or a teacher of texts as a model folder: nothing could be done with it.
+
+    Args:
+        model: to be written.
+
+    Raises:
+        ModelError: it is one.
+    """
+    if not gives_states(model.config.frame_encoder):
+        assert model.config.frame_encoder is not None
+        kind = model.config.frame_encoder["kind"]
+        raise ModelError(f"a model of the kind {kind!r} can teach, but cannot be written as another model")
+
+
 def refuse_to_save(model: BigfootForCTC, processor: Processor, folder: Path) -> None:
-    """Refuse to write Whisper's format, which has a decoder that bigfoot does not read.
+    """Refuse to write a format of which bigfoot has a part alone, such as Whisper's encoder.
 
     Raises:
         ModelError: always.
     """
-    raise ModelError(f"{folder}: Whisper's format has a decoder, which bigfoot does not read; keep the bigfoot format")
+    raise ModelError(f"{folder}: models of this format are read, not written; keep the bigfoot format")

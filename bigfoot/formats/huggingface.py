@@ -28,11 +28,11 @@ from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.notices import warn_once
 from bigfoot.models.reshape import reshape_config
 from bigfoot.models.shape import FAMILY_PREFIXES
-from bigfoot.models.shape_checks import beyond_huggingface
+from bigfoot.models.shape_checks import UNPROJECTED, beyond_huggingface
 from bigfoot.progress import show_work
 from bigfoot.storage.places import is_remote
 from bigfoot.storage.remote import fetch
-from bigfoot.text.json_fields import quote
+from bigfoot.text.json_fields import is_whole, quote
 from bigfoot.text.json_files import read_json
 from bigfoot.text.tokenizers import extractor_settings
 
@@ -67,9 +67,11 @@ FAMILIES = {
     "unispeech-sat": Family("UniSpeechSat"),
     "wav2vec2-conformer": Family("Wav2Vec2Conformer", _CONFORMER | {"positional_conv": "unused"}),
     "sew": Family("SEW", {"do_stable_layer_norm": False}),
+    "sew-d": Family("SEWD", {
+        "do_stable_layer_norm": False, "final_norm": False, "position_embeddings_type": "disentangled",
+    }),
     "wav2vec2-bert": Family("Wav2Vec2Bert", _CONFORMER | _LOG_MEL | _CAUSAL, has_log_mel=True),
 }
-_LEFT_OUT = {"sew-d": "its attention is DeBERTa's, with two products of content and position more; sew is read"}
 _OF_CONV_ADAPTERS = (
     "adapter_kernel_size", "adapter_stride", "num_adapter_layers", "adapter_act", "use_intermediate_ffn_before_adapter",
     "add_adapter",
@@ -84,7 +86,9 @@ _CONFIG_FIELDS = (
     "bos_token_id", "eos_token_id", "num_buckets", "max_bucket_distance", "conv_pos_kernel_size",
     "conv_pos_batch_norm", "feat_proj_layer_norm", "position_embeddings_type", "rotary_embedding_base",
     "max_source_positions", "left_max_position_embeddings", "right_max_position_embeddings",
-    "conv_depthwise_kernel_size", "conformer_conv_dropout", "squeeze_factor", "adapter_attn_dim", *_OF_CONV_ADAPTERS,
+    "conv_depthwise_kernel_size", "conformer_conv_dropout", "squeeze_factor", "adapter_attn_dim", "position_buckets",
+    "max_position_embeddings", "pos_att_type", "share_att_key", "relative_attention", "norm_rel_ebd",
+    "feature_layer_norm_eps", *_OF_CONV_ADAPTERS,
 )  # fmt: skip
 
 
@@ -154,9 +158,8 @@ def config_of(raw: Mapping[str, Any], folder: Path) -> BigfootConfig:
     """
     family = str(raw.get("model_type"))
     if family not in FAMILIES:
-        why = f" ({_LEFT_OUT[family]})" if family in _LEFT_OUT else ""
         known = ", ".join(FAMILIES)
-        raise ModelError(f"{folder}: model_type {quote(family)} is not supported{why}; known: {known}, bigfoot")
+        raise ModelError(f"{folder}: model_type {quote(family)} is not supported; known: {known}, bigfoot")
     _refuse_adapters(raw, family, folder)
     named = raw.get("architectures") or ["ForCTC"]
     # transformers leaves out of the file what equals the family's defaults, hence those, not ours.
@@ -169,10 +172,12 @@ def config_of(raw: Mapping[str, Any], folder: Path) -> BigfootConfig:
     if not fields.get("do_stable_layer_norm"):
         # Their classes build adapters only where norms come first.
         fields["adapter_attn_dim"] = None
+    if family == "sew-d":
+        fields |= _disentangled(raw, fields, folder)
     if FAMILIES[family].has_log_mel:
         fields |= _filter_banks(raw, folder)
     convs = fields["conv_dim"]
-    if family == "sew" and isinstance(convs, list | tuple) and [*convs[-1:]] == [fields["hidden_size"]]:
+    if family in UNPROJECTED and isinstance(convs, list | tuple) and [*convs[-1:]] == [fields["hidden_size"]]:
         fields["feature_projection"] = "none"
     if fields["vocab_size"] is None:
         del fields["vocab_size"]  # Of an encoder without a head.
@@ -180,18 +185,31 @@ def config_of(raw: Mapping[str, Any], folder: Path) -> BigfootConfig:
 
 
 def _refuse_adapters(raw: Mapping[str, Any], family: str, folder: Path) -> None:
-    if raw.get("add_adapter") and FAMILIES[family].has_log_mel:
+    if raw.get("add_adapter"):
+        if "add_adapter" not in _family_defaults(family):
+            raise ModelError(f"{folder}: add_adapter in its config: {family} has no layers behind the encoder")
         size, wide = raw.get("hidden_size"), raw.get("output_hidden_size")
         if wide not in (None, size):
             raise ModelError(f"{folder}: output_hidden_size {quote(wide)} is not hidden_size, which is not supported")
-    elif raw.get("add_adapter"):
-        layers = raw.get("num_adapter_layers", "several")
-        raise ModelError(
-            f"{folder}: add_adapter in its config: {quote(layers)} convolutions behind the encoder "
-            "(num_adapter_layers) leave fewer frames than there are hidden states, and are not supported"
-        )
     if raw.get("adapter_attn_dim") and family != "wav2vec2":
         raise ModelError(f"{folder}: adapter_attn_dim in its config: adapters of layers are read of wav2vec2 alone")
+
+
+def _disentangled(raw: Mapping[str, Any], fields: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the fields of disentangled positions as ours, of which transformers reads some more than it writes."""
+    if raw.get("conv_kernel_size"):
+        raise ModelError(f"{folder}: conv_kernel_size: a convolution behind the first layer is not supported")
+    given, size, heads = raw.get("attention_head_size"), fields["hidden_size"], fields["num_attention_heads"]
+    if given is not None and not (is_whole(given) and is_whole(heads) and given * heads == size):
+        raise ModelError(f"{folder}: attention_head_size {quote(given)} is not hidden_size / num_attention_heads")
+    farthest, normed = raw.get("max_relative_positions", -1), fields["norm_rel_ebd"]
+    found: dict[str, Any] = {"pos_att_type": fields["pos_att_type"] or []}
+    if isinstance(farthest, int) and farthest > 0:
+        found["max_position_embeddings"] = farthest
+    if isinstance(normed, str):
+        parts = [part.strip() for part in normed.lower().split("|")]
+        found["norm_rel_ebd"] = "layer_norm" if "layer_norm" in parts else "none"
+    return found
 
 
 def _filter_banks(raw: Mapping[str, Any], folder: Path) -> dict[str, int]:
@@ -230,6 +248,8 @@ def family_fields(config: BigfootConfig) -> dict[str, Any]:
     fields = {key: ours[key] for key in _family_defaults(config.family)}
     if not config.add_adapter:
         fields = {key: value for key, value in fields.items() if key not in _OF_CONV_ADAPTERS}
+    if "feature_layer_norm_eps" in fields:
+        fields["feature_layer_norm_eps"] = config.projection_norm_eps
     return fields if config.has_convolutions else fields | {"feature_projection_input_dim": config.feature_size}
 
 

@@ -25,6 +25,8 @@ from bigfoot.formats.huggingface import (
     save_huggingface,
 )
 from bigfoot.formats.languages import find_language
+from bigfoot.formats.onnx_ctc import is_onnx, list_graph_files, load_onnx, outline_onnx
+from bigfoot.formats.seq2seq import is_seq2seq, load_seq2seq, outline_seq2seq
 from bigfoot.formats.state_dict import read_state, refuse_without_shape, whose_names
 from bigfoot.formats.torchaudio import BUNDLE_PREFIX, load_bundle, load_torchaudio, save_torchaudio
 from bigfoot.formats.weight_files import read_weights, weight_files
@@ -105,6 +107,8 @@ def find_weight_files(path: Path) -> list[Path]:
     Raises:
         ModelError: an index of shards cannot be read, or the folder holds several checkpoints.
     """
+    if is_onnx(path):
+        return list_graph_files(path)
     file = find_checkpoint(path)
     return [file] if file is not None else weight_files(path)
 
@@ -259,7 +263,9 @@ def _save_torchaudio(model: BigfootForCTC, processor: Processor, folder: Path) -
 
 
 _READ_ALONE = (
+    Format("onnx", is_onnx, load_onnx, refuse_to_save, read_outline=outline_onnx),
     Format("whisper", is_whisper, load_whisper, refuse_to_save),
+    Format("seq2seq", is_seq2seq, load_seq2seq, refuse_to_save, read_outline=outline_seq2seq),
     Format(
         "transformers_ctc", is_foreign_ctc, load_foreign_ctc, refuse_to_save, read_outline=outline_foreign_ctc
     ),

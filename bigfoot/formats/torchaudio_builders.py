@@ -37,7 +37,7 @@ _FIELDS = {
 # Fixed in every builder.
 _GRANTED = {
     "hidden_act": "gelu", "feat_extract_activation": "gelu", "layer_norm_eps": 1e-5, "feat_proj_layer_norm": True,
-    "conv_pos_batch_norm": False, "adapter_attn_dim": None,
+    "conv_pos_batch_norm": False, "adapter_attn_dim": None, "add_adapter": False,
 }  # fmt: skip
 _TRANSLATED = {"extractor_mode", "extractor_conv_layer_config", "aux_num_out", "encoder_layer_drop"}
 _WAVLM_FIELDS = {"encoder_num_buckets": "num_buckets", "encoder_max_distance": "max_bucket_distance"}

@@ -34,7 +34,7 @@ def measure_feature_error(student: BigfootForCTC, teacher: BigfootForCTC, batche
     for batch in batches:
         lengths = batch.attention_mask.sum(1)
         ours, theirs = (encoder(batch.input_values, lengths) for encoder in encoders)
-        frames = encoders[0].frame_lengths(lengths)
+        frames = encoders[0].layer_lengths(lengths)
         mask = (torch.arange(ours.shape[1], device=ours.device) < frames[:, None]).unsqueeze(-1)
         error += float(((ours - theirs).square() * mask).sum())
         energy += float((theirs.square() * mask).sum())

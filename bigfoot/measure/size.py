@@ -61,7 +61,8 @@ def count_params(model: nn.Module, *, unique: bool = True) -> int:
         >>> count_params(nn.Sequential(layer, layer)), count_params(nn.Sequential(layer, layer), unique=False)
         (9, 18)
     """
-    return sum(p.numel() for _, p in model.named_parameters(remove_duplicate=unique))
+    held = sum(getattr(module, "num_held_params", 0) for module in model.modules())
+    return held + sum(p.numel() for _, p in model.named_parameters(remove_duplicate=unique))
 
 
 def measure_size_bytes(folder: Path) -> int:

@@ -8,26 +8,32 @@ from bigfoot.models.shape import Shape
 
 _TRANSFORMER: Mapping[str, object] = {
     "squeeze_factor": 1, "front_end": "convolutions", "block": "transformer", "positional_conv": "added",
-    "final_norm": True, "add_adapter": False,
+    "final_norm": True, "position_embeddings_type": None, "feature_layer_norm_eps": None,
 }  # fmt: skip
 _PLAIN = {
     **_TRANSFORMER, "has_position_bias": False, "has_positional_stack": False, "conv_pos_batch_norm": False,
     "feat_proj_layer_norm": True,
 }  # fmt: skip
 _BARE = {"adapter_attn_dim": None}
-_CONFORMER = _PLAIN | _BARE | {"block": "conformer", "relative_size": None}
+_ENDING = {"add_adapter": False}
+_SQUEEZED = {name: value for name, value in (_PLAIN | _BARE | _ENDING | {"do_stable_layer_norm": False}).items()
+             if name != "squeeze_factor"}  # fmt: skip
+_CONFORMER = {name: value for name, value in (_PLAIN | _BARE).items() if name != "position_embeddings_type"}
+_CONFORMER |= {"block": "conformer", "relative_size": None}
 GRANTED: Mapping[str, Mapping[str, object]] = {
     "wav2vec2": _PLAIN,
-    **dict.fromkeys(("unispeech", "unispeech-sat"), _PLAIN | _BARE),
-    "hubert": {**_TRANSFORMER, **_BARE, "has_position_bias": False, "has_positional_stack": False},
+    **dict.fromkeys(("unispeech", "unispeech-sat"), _PLAIN | _BARE | _ENDING),
+    "hubert": {**_TRANSFORMER, **_BARE, **_ENDING, "has_position_bias": False, "has_positional_stack": False},
     "wavlm": _PLAIN | _BARE | {"has_position_bias": True},
     "data2vec-audio": _PLAIN | _BARE | {"has_positional_stack": True, "feat_extract_norm": "layer",
                                 "do_stable_layer_norm": False},
-    "sew": {name: value for name, value in (_PLAIN | _BARE | {"do_stable_layer_norm": False}).items()
-            if name != "squeeze_factor"},
+    "sew": _SQUEEZED,
+    "sew-d": {name: value for name, value in _SQUEEZED.items() if name != "feature_layer_norm_eps"} | {
+        "final_norm": False, "position_embeddings_type": "disentangled",
+    },
     "wav2vec2-conformer": _CONFORMER | {"positional_conv": "unused", "conv_module_norm": "batch",
                                         "conv_module_causal": False},
-    "wav2vec2-bert": {name: value for name, value in _CONFORMER.items() if name != "add_adapter"} | {
+    "wav2vec2-bert": _CONFORMER | {
         "front_end": "log-mel", "positional_conv": "none", "final_norm": False, "conv_module_norm": "layer",
         "conv_module_causal": True,
     },
@@ -53,19 +59,26 @@ def block_problems(config: Shape) -> Iterator[str]:
 
 
 def count_block_weights(config: Shape) -> int:
-    """Count the weights of large tensors that conformers alone have, but for linear maps of their blocks.
+    """Count the weights of large tensors of conformers, positions and adapters, but for linear maps of blocks.
 
     Args:
         config: the shape.
     """
+    size = config.hidden_size
+    if config.is_disentangled:
+        own = 0 if config.share_att_key else len(config.pos_att_type) * config.head_dim * sum(config.heads_of_layers)
+        return size * (2 * config.position_span + own) * config.relative_attention
+    behind = 2 * size * size * config.adapter_kernel_size
+    if not config.has_convolutions:
+        behind = 2 * behind + 4 * size * size + 2 * size * config.intermediate_size
+    behind *= config.num_adapter_layers * config.add_adapter
     if not config.is_conformer:
-        return 0
-    size, distances = config.hidden_size, config.left_max_position_embeddings + config.right_max_position_embeddings
+        return behind
+    distances = config.left_max_position_embeddings + config.right_max_position_embeddings
     known = {"relative": config.sinusoid_size * size, "relative_key": distances * config.head_dim}
     positions = known.get(config.position_embeddings_type or "", 0) * config.num_hidden_layers
     kernels = config.conv_depthwise_kernel_size * sum(config.conv_channels_of_layers)
-    behind = 4 * size * size * (config.adapter_kernel_size + 1) + 2 * size * config.intermediate_size
-    return positions + kernels + behind * config.num_adapter_layers * config.add_adapter
+    return positions + kernels + behind
 
 
 def _front_end_problems(config: Shape) -> Iterator[str]:
@@ -80,10 +93,16 @@ def _front_end_problems(config: Shape) -> Iterator[str]:
 
 
 def _adapter_problems(config: Shape) -> Iterator[str]:
-    if config.has_convolutions or not config.is_conformer:
-        yield "add_adapter: for conformers behind a log-mel front end alone (w2v-BERT 2.0)"
+    if not config.has_convolutions and not config.is_conformer:
+        yield "add_adapter: behind a log-mel front end for conformers alone (w2v-BERT 2.0)"
+    if config.squeeze_factor > 1:
+        yield "add_adapter: not beside squeeze_factor, which spreads frames again"
+    if config.has_convolutions and config.use_intermediate_ffn_before_adapter:
+        yield "use_intermediate_ffn_before_adapter: behind a log-mel front end alone"
     kernel, stride = config.adapter_kernel_size, config.adapter_stride
-    if stride // 2 != kernel // 2 or kernel % 2 == 0:
+    if config.has_convolutions and kernel != 3:
+        yield f"adapter_kernel_size {kernel} should be 3: its convolutions are padded by one frame"
+    if not config.has_convolutions and (stride // 2 != kernel // 2 or kernel % 2 == 0):
         yield f"adapter_kernel_size {kernel} and adapter_stride {stride}: the kernel should be odd and one frame wider"
     if config.num_prompts or config.decoder is not None or config.time_reduction > 1:
         yield "add_adapter: not beside num_prompts, a decoder or time_reduction, whose frames are others"
@@ -100,20 +119,34 @@ def _squeeze_problems(config: Shape) -> Iterator[str]:
 
 
 def _transformer_problems(config: Shape) -> Iterator[str]:
-    named = ("position_embeddings_type", "layer_first_intermediate_sizes", "layer_conv_channels")
+    conformer = () if config.is_disentangled else ("position_embeddings_type",)
+    named = (*conformer, "layer_first_intermediate_sizes", "layer_conv_channels")
     if given := [name for name in named if getattr(config, name) is not None]:
         yield f"{', '.join(given)}: for the block conformer alone"
-    if config.positional_conv != "added" or not config.final_norm:
+    if config.positional_conv != "added" or not (config.final_norm or config.is_disentangled):
         yield "the block transformer has a positional convolution and a norm"
+    if config.is_disentangled:
+        yield from _disentangled_problems(config)
+
+
+def _disentangled_problems(config: Shape) -> Iterator[str]:
+    if config.num_buckets is not None:
+        yield "num_buckets: a gated position bias is for other positions than disentangled"
+    buckets, farthest = config.position_buckets, config.max_position_embeddings
+    if buckets > 0 and not 2 <= buckets < 2 * (farthest - 1):
+        yield (
+            f"position_buckets {buckets} should be 2 or more, and half of it less than max_position_embeddings "
+            f"{farthest} - 1"
+        )
 
 
 def _conformer_problems(config: Shape) -> Iterator[str]:
+    if config.is_disentangled:
+        yield "position_embeddings_type disentangled: for the block transformer alone"
     if config.adapter_attn_dim is not None:
         yield "adapter_attn_dim: for the block transformer alone"
     if config.num_buckets is not None:
         yield "num_buckets: a gated position bias is for the block transformer alone"
-    if config.adapter_attn_dim is not None:
-        yield "adapter_attn_dim: for the block transformer alone"
     if any(source is not None for source in config.reused_maps):
         yield "attention_reuse: for the block transformer alone"
     if not config.do_stable_layer_norm:

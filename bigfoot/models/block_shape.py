@@ -7,8 +7,12 @@ from transformers import PreTrainedConfig
 FRONT_ENDS = ("convolutions", "log-mel")
 """Convolutions over the waveform, or filter banks without weights."""
 LAYER_BLOCKS = ("transformer", "conformer")
-POSITIONS = ("relative", "relative_key", "rotary")
-"""Positions of conformer layers; None knows none."""
+POSITIONS = ("relative", "relative_key", "rotary", "disentangled")
+"""Positions of conformer layers, the last those of SEW-D's transformer layers; None knows none."""
+
+
+PRODUCTS = ("c2p", "p2c")
+"""In the scores of ``disentangled`` positions: of queries with positions, and of positions with keys."""
 
 
 class BlockShape(PreTrainedConfig):
@@ -22,11 +26,20 @@ class BlockShape(PreTrainedConfig):
         squeeze_factor: frames that a mean before the first layer makes one of, 1 for none; a linear map behind the last
             makes as many again (SEW, Wu et al., 2021). ``time_reduction`` is the same with convolutions.
         block: of ``LAYER_BLOCKS``.
-        position_embeddings_type: of ``POSITIONS``; None where conformer layers know no positions.
+        position_embeddings_type: of ``POSITIONS``; None where layers know no positions. ``disentangled`` is read of a
+            table that all layers share (``bigfoot.models.disentangled``).
         rotary_embedding_base: of the wave lengths of ``rotary``.
         max_source_positions: written for transformers, which reserves memory by it; no limit of length.
         left_max_position_embeddings: frames behind which ``relative_key`` tells no distances apart, of earlier ones.
         right_max_position_embeddings: the same of later ones.
+        position_buckets: of distances in each direction, of ``disentangled``; less than 1 where each distance up to
+            ``max_position_embeddings`` has a vector of its own.
+        max_position_embeddings: frames behind which ``disentangled`` tells no distances apart.
+        pos_att_type: products with positions in its scores, of ``PRODUCTS``.
+        share_att_key: whether positions are mapped as frames are, or by weights of their own.
+        relative_attention: whether there is a table at all.
+        norm_rel_ebd: ``layer_norm`` where the table is normed, or ``none``.
+        feature_layer_norm_eps: of the norm of features; None means ``layer_norm_eps``.
         relative_size: width of the sinusoids of ``relative``; None means ``hidden_size``.
         positional_conv: ``added`` to the layers' input; ``unused``, with weights that transformers writes and nothing
             reads (its conformers); or ``none``.
@@ -35,8 +48,9 @@ class BlockShape(PreTrainedConfig):
         conv_module_norm: ``batch`` or ``layer``, behind that convolution.
         conv_module_causal: whether it reads earlier frames alone, or as many on both sides.
         conformer_conv_dropout: behind it.
-        add_adapter: whether layers behind the encoder shorten time (w2v-BERT 2.0). Hidden states then come at the
-            frames that are left.
+        add_adapter: whether layers behind the encoder shorten time: convolutions alone, or behind ``log-mel``
+            convolutions, attention and a feed-forward block (w2v-BERT 2.0). Hidden states then come at the frames
+            that are left.
         adapter_kernel_size: of their convolutions.
         adapter_stride: frames that each makes one of.
         num_adapter_layers: how many.
@@ -58,6 +72,13 @@ class BlockShape(PreTrainedConfig):
     max_source_positions: int = 5000
     left_max_position_embeddings: int = 64
     right_max_position_embeddings: int = 8
+    position_buckets: int = 256
+    max_position_embeddings: int = 512
+    pos_att_type: list[str] | tuple[str, ...] = ("p2c", "c2p")
+    share_att_key: bool = True
+    relative_attention: bool = True
+    norm_rel_ebd: str = "layer_norm"
+    feature_layer_norm_eps: float | None = None
     relative_size: int | None = None
     positional_conv: str = "added"
     final_norm: bool = True

@@ -11,7 +11,7 @@ from bigfoot.models.shape import FAMILY_PREFIXES, Shape
 from bigfoot.models.shape_checks import beyond_huggingface, shape_problems
 from bigfoot.models.shape_fields import field_problems, read_fields
 
-RENAMED = ("sew",)
+RENAMED = ("sew", "sew-d")
 """Families whose tensors have names of ours in our folders, also where transformers can express the shape."""
 
 BIGFOOT_PREFIX = "bigfoot"

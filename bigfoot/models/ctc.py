@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
+from bigfoot.errors import ModelError
 from bigfoot.models.configuration import BIGFOOT_PREFIX, BigfootConfig
 from bigfoot.models.decoders.shape import DecoderShape
 from bigfoot.models.decoders.speech_decoder import SpeechDecoder
@@ -102,6 +103,32 @@ def _build_encoder(config: BigfootConfig) -> SpeechEncoder:
     return OtherEncoder(config)
 
 
+class PassedLogits(nn.Linear):
+    """The head of an encoder whose frames are logits already: it has no weights.
+
+    Args:
+        size: V, given twice as of any head.
+        vocab_size: V.
+
+    Examples:
+        >>> head = PassedLogits(3, 3)
+        >>> head.out_features, head(torch.ones(1, 3)).tolist(), sum(p.numel() for p in head.parameters())
+        (3, [[1.0, 1.0, 1.0]], 0)
+    """
+
+    def __init__(self, size: int, vocab_size: int) -> None:
+        if size != vocab_size:
+            raise ModelError(f"frames of {size} logits for a vocabulary of {vocab_size} tokens")
+        super().__init__(0, vocab_size, bias=False)
+
+    def reset_parameters(self) -> None:
+        """Draw nothing."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the logits as they are."""
+        return input
+
+
 class BigfootForCTC(BigfootPreTrainedModel):
     """``SpeechEncoder`` with a linear CTC head, a decoder and a task head, as far as the shape has them.
 
@@ -128,10 +155,12 @@ class BigfootForCTC(BigfootPreTrainedModel):
         super().__init__(config)
         self.kept_frames: FrameSource | None = None
         self.head_name = f"{BIGFOOT_PREFIX}_lm_head" if config.weight_prefix == BIGFOOT_PREFIX else "lm_head"
-        self.add_module(config.weight_prefix, _build_encoder(config))
+        encoder = _build_encoder(config)
+        self.add_module(config.weight_prefix, encoder)
         self.dropout = Dropout(config.final_dropout)
         if config.ctc_head:
-            self.add_module(self.head_name, nn.Linear(config.hidden_size, config.vocab_size))
+            head = PassedLogits if encoder.gives_logits else nn.Linear
+            self.add_module(self.head_name, head(config.hidden_size, config.vocab_size))
         self.decoder: SpeechDecoder | None = None
         if config.decoder is not None:
             sizes = Sizes(

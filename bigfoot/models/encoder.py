@@ -52,6 +52,9 @@ class SpeechEncoder(BigfootPreTrainedModel):
         torch.Size([1, 49, 16])
     """
 
+    gives_logits = False
+    """See ``FrameEncoder``."""
+
     def __init__(self, config: BigfootConfig) -> None:
         super().__init__(config)
         self.feature_extractor = FeatureEncoder(config) if config.has_convolutions else LogMel(config)

@@ -21,7 +21,7 @@ _KINDS = (nn.Linear, nn.Conv1d, nn.ConvTranspose1d)
 _CONVS = "feature_extractor."
 _FIRST = "feature_extractor.conv_layers.0.conv"
 _BEHIND = ("adapter.", "intermediate_ffn.")
-_KEPT = ("gru_rel_pos_linear", "depthwise_conv")
+_KEPT = ("gru_rel_pos_linear", "depthwise_conv", "pos_key_proj", "pos_query_proj")
 _NAMED = 3
 
 
@@ -29,8 +29,8 @@ def int8_layers(encoder: nn.Module) -> dict[str, nn.Module]:
     """Return what can compute in int8: every convolution but the first, the positional one, every linear map.
 
     The first convolution reads the waveform itself and has ten numbers a channel; gates are a few numbers a head, and
-    a depthwise convolution one kernel a channel. A positional convolution that nothing reads stays as it is, and what
-    shortens time behind the layers.
+    a depthwise convolution one kernel a channel; maps of positions are multiplied out before any audio comes. A
+    positional convolution that nothing reads stays as it is, and what shortens time behind the layers.
 
     Args:
         encoder: a ``SpeechEncoder``.

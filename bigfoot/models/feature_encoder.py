@@ -126,7 +126,7 @@ class FeatureEncoder(nn.Module):
     def __init__(self, config: BigfootConfig) -> None:
         super().__init__()
         self.conv_layers = nn.ModuleList([ConvLayer(config, index) for index in range(config.num_conv_layers)])
-        self.receptive_field = config.receptive_field
+        self.receptive_field, self.frames_of_outputs = config.receptive_field, config.frames_of_outputs
         for layer, owner in zip(self, config.kernel_owners, strict=True):
             layer.conv.weight = cast("ConvLayer", self.conv_layers[owner]).conv.weight
 
@@ -135,19 +135,19 @@ class FeatureEncoder(nn.Module):
         yield from cast("Iterator[ConvLayer]", iter(self.conv_layers))
 
     def frame_lengths(self, input_lengths: Tensor) -> Tensor:
-        """Return the real frames of the result, from samples, (B,).
+        """Return the real frames that come out of the model, from samples, (B,).
 
         Examples:
             >>> FeatureEncoder(BigfootConfig(conv_dim=[8] * 7)).frame_lengths(torch.tensor([16000, 399, 400]))
             tensor([49,  0,  1])
         """
+        return self.frames_of_outputs(self.layer_lengths(input_lengths))
+
+    def layer_lengths(self, input_lengths: Tensor) -> Tensor:
+        """Return the real frames of the result, which go into the layers, from samples, (B,)."""
         for layer in self:
             input_lengths = layer.count_frames(input_lengths)
         return input_lengths
-
-    def layer_lengths(self, input_lengths: Tensor) -> Tensor:
-        """Return the real frames that go into the layers, from samples, (B,); they are as many as come out."""
-        return self.frame_lengths(input_lengths)
 
     def forward(self, input_values: Tensor, input_lengths: Tensor | None = None) -> Tensor:
         """Compute features of waveforms.
@@ -183,7 +183,7 @@ class FeatureProjection(nn.Module):
         super().__init__()
         self.layer_norm: nn.LayerNorm | None = None
         if config.feat_proj_layer_norm:
-            self.layer_norm = nn.LayerNorm(config.feature_size, eps=config.layer_norm_eps)
+            self.layer_norm = nn.LayerNorm(config.feature_size, eps=config.projection_norm_eps)
         self.projection: nn.Linear | None = None
         if config.feature_projection == "linear":
             self.projection = nn.Linear(config.feature_size, config.hidden_size)

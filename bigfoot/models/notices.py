@@ -16,3 +16,17 @@ def warn_once(sentence: str) -> None:
         sentence: the warning.
     """
     log.warning(sentence)
+    _printed.add(sentence)
+
+
+_printed: set[str] = set()
+
+
+def is_printed(sentence: str) -> bool:
+    """Return whether ``warn_once`` has printed a warning in this process.
+
+    Examples:
+        >>> is_printed("never printed")
+        False
+    """
+    return sentence in _printed

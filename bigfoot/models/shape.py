@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from bigfoot.models.block_shape import BlockShape
+from bigfoot.models.block_shape import PRODUCTS, BlockShape
 from bigfoot.models.small_weights import SmallWeights
 
 MEL_WINDOW, MEL_HOP = 400, 160
@@ -15,7 +15,7 @@ MEL_WINDOW, MEL_HOP = 400, 160
 FAMILY_PREFIXES = {
     "wav2vec2": "wav2vec2", "hubert": "hubert", "wavlm": "wavlm", "data2vec-audio": "data2vec_audio",
     "unispeech": "unispeech", "unispeech-sat": "unispeech_sat", "wav2vec2-conformer": "wav2vec2_conformer",
-    "wav2vec2-bert": "wav2vec2_bert", "sew": "sew",
+    "wav2vec2-bert": "wav2vec2_bert", "sew": "sew", "sew-d": "sew_d",
 }  # fmt: skip
 """Families by their model_type in transformers, with the prefix of the encoder's tensors there."""
 
@@ -217,8 +217,13 @@ class Shape(BlockShape):
         Args:
             frames: of an utterance, or of each.
         """
-        reach = 2 * (self.adapter_stride // 2) - self.adapter_kernel_size + self.adapter_stride
+        reach = 2 * self.adapter_padding - self.adapter_kernel_size + self.adapter_stride
         return (frames + reach) // self.adapter_stride
+
+    @property
+    def adapter_padding(self) -> int:
+        """Frames of zeros on both sides of the convolutions behind the encoder."""
+        return 1 if self.has_convolutions else self.adapter_stride // 2
 
     def frames_of_outputs(self, frames: _Count) -> _Count:
         """Return how many frames come out of so many that the front end gives.
@@ -258,6 +263,34 @@ class Shape(BlockShape):
     def sinusoid_size(self) -> int:
         """Width of the sinusoids of relative positions."""
         return self.relative_size or self.hidden_size
+
+    @property
+    def is_disentangled(self) -> bool:
+        """Whether content and positions have products of their own in the scores."""
+        return self.position_embeddings_type == "disentangled"
+
+    @property
+    def position_span(self) -> int:
+        """Rows of the table of ``disentangled`` positions in each direction."""
+        return self.position_buckets if self.position_buckets > 0 else self.max_position_embeddings
+
+    @property
+    def own_position_maps(self) -> tuple[str, ...]:
+        """Linear maps of ``disentangled`` positions in each layer, where they are not those of frames."""
+        if not self.is_disentangled or not self.relative_attention or self.share_att_key:
+            return ()
+        names = {"c2p": "pos_key_proj", "p2c": "pos_query_proj"}
+        return tuple(names[product] for product in PRODUCTS if product in self.pos_att_type)
+
+    @property
+    def norms_position_table(self) -> bool:
+        """Whether that table is normed."""
+        return self.norm_rel_ebd == "layer_norm"
+
+    @property
+    def projection_norm_eps(self) -> float:
+        """Of the norm of features."""
+        return self.layer_norm_eps if self.feature_layer_norm_eps is None else self.feature_layer_norm_eps
 
     @property
     def block_norm_eps(self) -> float:
@@ -314,10 +347,10 @@ class Shape(BlockShape):
 
     @property
     def inputs_to_logits_ratio(self) -> int:
-        """Samples of audio to a frame."""
+        """Samples of audio to a frame that comes out."""
         if not self.has_convolutions:
             return MEL_HOP * self.mel_stride * self.frames_per_output
-        ratio = 1
+        ratio = self.frames_per_output
         for stride in self.conv_stride:
             ratio *= stride
         return ratio

@@ -10,15 +10,17 @@ from bigfoot.models.shape import Shape
 from bigfoot.models.shape_fields import RULES, field_problems
 
 _MOST_WEIGHTS = 10**10
+UNPROJECTED = ("sew", "sew-d")
+"""Families whose class has no feature projection between equal widths."""
 
 
 def expected_projection(config: Shape) -> str:
-    """Return the feature projection that the family's own class has: SEW has none between equal widths.
+    """Return the feature projection that the family's own class has.
 
     Args:
         config: the shape.
     """
-    return "none" if config.family == "sew" and config.feature_size == config.hidden_size else "linear"
+    return "none" if config.family in UNPROJECTED and config.feature_size == config.hidden_size else "linear"
 
 
 def beyond_huggingface(config: Shape) -> list[str]:

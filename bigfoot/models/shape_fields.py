@@ -9,7 +9,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
-from bigfoot.models.block_shape import FRONT_ENDS, LAYER_BLOCKS, POSITIONS
+from bigfoot.models.block_shape import FRONT_ENDS, LAYER_BLOCKS, POSITIONS, PRODUCTS
 from bigfoot.models.decoders.shape import decoder_problems
 from bigfoot.models.frames.fields import frame_encoder_problems
 from bigfoot.models.lora import lora_problems
@@ -34,8 +34,22 @@ class _TokenIds:
 
 
 @dataclass(frozen=True)
-class _WordOrNothing:
-    """One of several words, or null.
+class _OrNothing:
+    """What a rule allows, or null.
+
+    Args:
+        rule: the rule.
+    """
+
+    rule: Rule
+
+    def problem(self, name: str, value: object) -> str | None:
+        return None if value is None else self.rule.problem(name, value)
+
+
+@dataclass(frozen=True)
+class _Words:
+    """A list of some of several words, each once.
 
     Args:
         words: the words.
@@ -44,7 +58,10 @@ class _WordOrNothing:
     words: tuple[str, ...]
 
     def problem(self, name: str, value: object) -> str | None:
-        return None if value is None else OneOf(self.words).problem(name, value)
+        given = list(value) if isinstance(value, list | tuple) and len(value) <= len(self.words) else [None]
+        if all(isinstance(each, str) and each in self.words for each in given) and len({*given}) == len(given):
+            return None
+        return f"{name} {quote(value)} should list some of {', '.join(self.words)}, each once"
 
 
 @dataclass(frozen=True)
@@ -120,7 +137,7 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(
         ("conv_bias", "conv_pos_batch_norm", "feat_proj_layer_norm", "do_stable_layer_norm", "apply_spec_augment",
          "ctc_zero_infinity", "ctc_head", "final_norm", "conv_module_causal", "add_adapter",
-         "use_intermediate_ffn_before_adapter"),
+         "use_intermediate_ffn_before_adapter", "share_att_key", "relative_attention"),
         Flag(),
     ),
     **dict.fromkeys(("conv_dim", "conv_stride", "conv_kernel"), _CONVS),
@@ -133,7 +150,12 @@ RULES: Mapping[str, Rule] = {
     ),
     "front_end": OneOf(FRONT_ENDS),
     "block": OneOf(LAYER_BLOCKS),
-    "position_embeddings_type": _WordOrNothing(POSITIONS),
+    "position_embeddings_type": _OrNothing(OneOf(POSITIONS)),
+    "position_buckets": Whole(least=-1, most=2**16),
+    "max_position_embeddings": Whole(most=2**16),
+    "pos_att_type": _Words(PRODUCTS),
+    "norm_rel_ebd": OneOf(("layer_norm", "none")),
+    "feature_layer_norm_eps": _OrNothing(Share()),
     "positional_conv": OneOf(("added", "unused", "none")),
     "conv_module_norm": OneOf(("batch", "layer")),
     **dict.fromkeys(("num_mel_bins", "mel_stride"), Whole(most=2**10)),

@@ -1,4 +1,4 @@
-"""An encoder whose layers see several frames as one, as SEW has it (Wu et al., 2021, section 4.2)."""
+"""An encoder whose layers see several frames as one, as SEW and SEW-D have it (Wu et al., 2021, section 4.2)."""
 
 from __future__ import annotations
 
@@ -77,8 +77,7 @@ class SqueezedEncoder(TransformerEncoder):
         if frame_mask is not None:
             x = x * frame_mask.unsqueeze(-1)
         x, mask = self.squeeze(x, frame_mask)
-        assert self.layer_norm is not None
-        hidden_states, attentions = self._run_layers(self.dropout(self.layer_norm(x)), mask, output_attentions)
+        hidden_states, attentions = self._run_layers(self.enter(x), mask, output_attentions)
         repeated = tuple(
             self._spread(state.repeat_interleave(self.factor, 1), mask, frames)
             for state in (hidden_states if output_hidden_states else ())

@@ -11,6 +11,7 @@ from bigfoot.models.attention_adapter import AttentionAdapter
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.conformer import ConformerLayer
 from bigfoot.models.conformer_positions import RotaryPositions
+from bigfoot.models.disentangled import DisentangledAttention, PositionTable
 from bigfoot.models.dropout import Dropout
 from bigfoot.models.feed_forward import FeedForward
 from bigfoot.models.low_rank import factor_linears_
@@ -37,6 +38,8 @@ def build_attention(config: BigfootConfig, index: int) -> SelfAttention | Reused
         return None
     if config.reused_maps[index] is not None:
         return ReusedAttention(*shape)
+    if config.is_disentangled:
+        return DisentangledAttention(config, heads)
     if config.num_buckets is None:
         return SelfAttention(*shape)
     position_heads = config.position_heads_of_layers[index]
@@ -139,6 +142,7 @@ class TransformerEncoder(nn.Module):
         self.embed_positions: RotaryPositions | None = None
         if config.position_embeddings_type == "rotary":
             self.embed_positions = RotaryPositions(config)
+        self.position_table = PositionTable(config) if config.is_disentangled else None
         self.layer_norm: nn.LayerNorm | None = None
         if config.final_norm:
             self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
@@ -149,10 +153,16 @@ class TransformerEncoder(nn.Module):
         self.layers = nn.ModuleList([build_layer(config, index) for index in range(config.num_hidden_layers)])
         self.reused_maps, self.table_layer = config.reused_maps, config.position_table_layer
 
+    def enter(self, x: Tensor) -> Tensor:
+        """Make the first layer's input of frames with positions."""
+        return self.dropout(x if self.norm_first or self.layer_norm is None else self.layer_norm(x))
+
     def _position_bias(self, frames: int) -> Tensor | None:
         """Compute what all layers share of positions; None where there is nothing."""
         if self.embed_positions is not None:
             return self.embed_positions(frames)
+        if self.position_table is not None:
+            return self.position_table()
         if self.table_layer is None:
             return None
         holder = cast("EncoderLayer", self.layers[self.table_layer]).attention
@@ -184,9 +194,7 @@ class TransformerEncoder(nn.Module):
             x = x * frame_mask.unsqueeze(-1)
         if self.adds_positions:
             x = x + self.pos_conv_embed(x, frame_mask)
-        if not self.norm_first and self.layer_norm is not None:
-            x = self.layer_norm(x)
-        x = self.dropout(x)
+        x = self.enter(x)
         if self.time_reduction is None:
             hidden_states, attentions = self._run_layers(x, frame_mask, output_attentions)
         else:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Collection
 from pathlib import Path
 
+from bigfoot.formats.onnx_ctc import is_onnx, list_graph_files
 from bigfoot.storage.digests import digest_file
 from bigfoot.storage.remote import fetch
 
@@ -40,8 +41,10 @@ def fingerprint_files(folder: Path, leave_out: Collection[Path] = ()) -> str:
     """
     found = [] if folder.exists() else [(str(folder), "")]
     beside = [folder, *folder.parent.glob("*.json"), *folder.parent.glob("*.txt")] if folder.is_file() else []
-    for path in sorted({*beside, *folder.glob("*")}):
-        if path.is_file() and path.suffix in _OF_A_MODEL and path not in leave_out:
+    # A graph that was exported into a model's folder is no part of the model.
+    graph = list_graph_files(folder) if is_onnx(folder) else []
+    for path in sorted({*beside, *folder.glob("*"), *graph}):
+        if path.is_file() and (path.suffix in _OF_A_MODEL or path in graph) and path not in leave_out:
             found.append((path.name, digest_file(path)))
     return fingerprint(found)
 

@@ -92,7 +92,7 @@ def transcript_problems(plan: Plan) -> Iterator[Problem]:
     teacher, given = plan.teacher, plan.config.data.transcripts
     if teacher is None or given == "given" or not wants_labels(plan.config) or writes_text(teacher.path):
         return
-    missing = "" if teacher.config.ctc_head else "CTC head"
+    missing = "" if teacher.config.ctc_head else "CTC head, nor a decoder with its tokenizer,"
     missing = missing or ("" if teacher.processor.tokenizer is not None else "vocabulary (vocab.json)")
     if missing:
         message = (
@@ -143,6 +143,8 @@ def choose_labels(
             bounds = f"distill.losses.ctc.min_confidence = {least:g}"
             if config.data.transcripts == "teacher":
                 bounds += f" and data.max_label_wer = {config.data.max_label_wer:g}"
+            if facts["train"].hallucinations:
+                bounds += f" ({_count_dropped(facts['train'])})"
             raise DataError(
                 f"data.transcripts: the teacher gives no label to any of the {facts['train'].num_utterances} training "
                 f"utterances with {bounds}; relax these, or check the teacher's outputs with `bigfoot transcribe`"
@@ -240,12 +242,16 @@ def _transcribe(
     return replace(found, hypotheses=[tokenizer.drop_specials(text) for text in found.hypotheses]), Counter()
 
 
+def _count_dropped(facts: _SplitFacts) -> str:
+    signs = ", ".join(f"{sign} {count}" for sign, count in sorted(facts.hallucinations.items()))
+    return f"dropped as hallucinations: {signs}"
+
+
 def _describe(split: str, facts: _SplitFacts, config: Config) -> str:
     least = config.distill.losses.ctc.min_confidence
     mean = f"mean confidence {facts.mean_confidence:.2f}"
     if facts.hallucinations:
-        signs = ", ".join(f"{sign} {count}" for sign, count in sorted(facts.hallucinations.items()))
-        mean += f"; dropped as hallucinations: {signs}"
+        mean += f"; {_count_dropped(facts)}"
     if split == "dev":
         return f"dev WER in logs and curves is against the teacher's own transcripts ({mean}), not references"
     if config.data.transcripts == "teacher":

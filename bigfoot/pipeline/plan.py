@@ -10,6 +10,7 @@ from bigfoot.errors import BigfootError
 from bigfoot.formats.folder import ModelOutline, outline_model
 from bigfoot.formats.languages import LanguageError
 from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.frames.registry import gives_states
 from bigfoot.pipeline.settings import Config
 from bigfoot.pipeline.student_shape import resolve_student
 from bigfoot.text.tokenizers import Processor
@@ -94,7 +95,8 @@ def resolve_plan(config: Config) -> Plan:
     problems = [] if source is teacher else list(_pair_problems(config))
     if source.config.small_weights is not None and config.steps not in ([], ["quantize"]):
         return Plan(config, teacher, None, [*problems, _quantized_source(config, source)])
-    if source.config.frame_encoder is not None and set(config.steps) - {"train_task"}:
+    others = set(config.steps) - ({"train_task"} if gives_states(source.config.frame_encoder) else set())
+    if source.config.frame_encoder is not None and others:
         return Plan(config, teacher, None, [*problems, _other_encoder(config, source)])
     if "student" not in config.steps:
         return Plan(config, teacher, Models(teacher, source, source.config), problems)
@@ -113,10 +115,12 @@ def _pair_problems(config: Config) -> list[Problem]:
 
 def _other_encoder(config: Config, source: ModelOutline) -> Problem:
     kind = (source.config.frame_encoder or {}).get("kind")
-    others = ", ".join(sorted(set(config.steps) - {"train_task"}))
+    trainable = gives_states(source.config.frame_encoder)
+    others = ", ".join(sorted(set(config.steps) - ({"train_task"} if trainable else set())))
+    more = ", and which train_task can train" if trainable else ""
     message = (
-        f"{source.path} has an encoder of the kind {kind!r}, which can teach, and which train_task can train, but no "
-        f"student can be cut out of it for {others}; name a wav2vec2-like model for that under student.path"
+        f"{source.path} has an encoder of the kind {kind!r}, which can teach{more}, but no student can be cut out "
+        f"of it for {others}; name a wav2vec2-like model for that under student.path"
     )
     return Problem("teacher.path" if config.student.path is None else "student.path", "other_encoder", message)
 

@@ -168,8 +168,10 @@ def _start_row(
     name, size = item.result.row, item.size
     row = Row(
         name=name, step=name, split="", protocol=_protocol(item, config), num_params=size.num_params,
-        num_unique_params=size.num_unique_params, size_bytes=size.size_bytes, macs_per_second=size.macs_per_second,
-        macs_by_part=size.macs_by_part, peak_memory_bytes=item.peak_memory,
+        num_unique_params=size.num_unique_params, size_bytes=size.size_bytes,
+        # None were counted of what is not PyTorch's.
+        macs_per_second=size.macs_per_second or None, macs_by_part=size.macs_by_part if size.macs_per_second else {},
+        peak_memory_bytes=item.peak_memory,
         compression_ratio=teacher.num_unique_params / size.num_unique_params,
         bytes_ratio=teacher.size_bytes / size.size_bytes if teacher.size_bytes and size.size_bytes else None,
         seconds=item.result.seconds, config_path=config_path, seed=config.seed, versions=collect_versions(),

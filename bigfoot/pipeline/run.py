@@ -22,6 +22,7 @@ from bigfoot.errors import ConfigError
 from bigfoot.formats.extractor import describe_assumed
 from bigfoot.formats.folder import LoadedModel, load_model
 from bigfoot.measure.size import measure_size
+from bigfoot.models.notices import is_printed
 from bigfoot.pipeline.checks import find_problems
 from bigfoot.pipeline.context import Context
 from bigfoot.pipeline.execute import list_turns, run_turn
@@ -47,8 +48,13 @@ from bigfoot.pipeline.teacher import load_teacher
 from bigfoot.pipeline.vouching import read_report, write_report
 from bigfoot.report.rows import Report
 from bigfoot.storage.state import forget_state
+from bigfoot.text.normalizers import NORMALIZERS
 
 log = logging.getLogger("bigfoot")
+
+
+_KEPT = "only_kept"
+"""Attribute of records that go to the run's file alone."""
 
 
 def start_logging(run_dir: Path) -> None:
@@ -67,6 +73,7 @@ def start_logging(run_dir: Path) -> None:
         shown = RichHandler(show_path=False, show_level=False, omit_repeated_times=False)
     kept = logging.FileHandler(run_dir / "log.txt", encoding="utf-8")
     kept.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    shown.addFilter(lambda record: not getattr(record, _KEPT, False))
     log.addHandler(shown)
     log.addHandler(kept)
 
@@ -145,7 +152,8 @@ def _take_teacher(teacher: LoadedModel, plan: Plan) -> StepResult:
     assert teacher.folder is not None and plan.models is not None
     shape, plugins = teacher.model.config, plan.config.plugins
     for note in _describe_assumed(plan.models):
-        log.warning("%s", note)
+        # It came before the run had a log of its own; a user need read it only once.
+        log.warning("%s", note, extra={_KEPT: is_printed(note)})
     log.info("teacher: %s, %d layers, %d wide", teacher.folder.name, shape.num_hidden_layers, shape.hidden_size)
     found = fingerprint_files(teacher.folder)
     return StepResult("teacher", teacher.folder, fingerprint(found, digest_plugins(plugins)) if plugins else found)
@@ -208,6 +216,8 @@ def _report(results: list[StepResult], context: Context, config_path: str | None
         results, context.data.manifests, config, config_path, context.models.writes.tokenizer
     )
     transcripts = describe_transcripts(config.data, find_characters(config, context.models.writes))
+    if then := NORMALIZERS[config.evaluate.normalizer]:
+        transcripts += f", {then}"
     for row in findings.rows:
         row.transcripts = transcripts
     report = Report(

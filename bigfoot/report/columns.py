@@ -40,6 +40,10 @@ def _speedup(row: Row) -> str:
     return f"{format_times(row.speedup)} [{format_number(row.speedup_low)}, {format_number(row.speedup_high)}]"
 
 
+def _rtfx(row: Row) -> float | None:
+    return 1 / row.real_time_factor if row.real_time_factor else None
+
+
 def _batch_invariant(row: Row) -> str:
     if row.batch_invariant is None:
         return MISSING
@@ -95,6 +99,7 @@ COLUMNS: tuple[Column, ...] = (
         "faster, all threads", lambda row: format_times(row.speedup_all_threads), lambda row: row.speedup_all_threads
     ),
     Column("RTF", lambda row: format_number(row.real_time_factor), lambda row: row.real_time_factor),
+    Column("RTFx", lambda row: format_number(_rtfx(row)), _rtfx),
     Column("peak memory MB", lambda row: format_scaled(row.peak_memory_bytes, 1e6), lambda row: row.peak_memory_bytes),
     Column("batch invariant", _batch_invariant, lambda row: row.batch_invariance_max_difference),
 )
@@ -102,9 +107,9 @@ COLUMNS: tuple[Column, ...] = (
 
 LEGEND = (
     "Parameters are counted once where they are shared; MB are 10^6 bytes of weights on disk; GMACs/s are 10^9 "
-    "multiply-accumulates per second of audio; fewer and faster are against the teacher, faster and RTF (seconds of "
-    "computing per second of audio) with one thread unless stated otherwise; batch invariant: an utterance has the "
-    "same output in a batch and alone (largest difference of a logit)."
+    "multiply-accumulates per second of audio; fewer and faster are against the teacher, faster, RTF (seconds of "
+    "computing per second of audio) and RTFx (its inverse) with one thread unless stated otherwise; batch invariant: "
+    "an utterance has the same output in a batch and alone (largest difference of a logit)."
 )
 
 

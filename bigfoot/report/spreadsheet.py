@@ -27,10 +27,19 @@ def flatten_row(row: DataclassInstance) -> dict[str, Any]:
         >>> flat["macs_by_part"], flat["name"]
         ('{"conv": 5}', "'=1+2")
     """
-    return {name: _flatten(value) for name, value in dataclasses.asdict(row).items()}
+    return {name: flatten_cell(value) for name, value in dataclasses.asdict(row).items()}
 
 
-def _flatten(value: Any) -> Any:  # noqa: ANN401 - whatever a field holds
+def flatten_cell(value: Any) -> Any:  # noqa: ANN401 - whatever a field holds
+    """Make a cell of a value; see ``flatten_row``.
+
+    Args:
+        value: of a field.
+
+    Examples:
+        >>> flatten_cell("@x"), flatten_cell([1]), flatten_cell(None), flatten_cell(2.5)
+        ("'@x", '[1]', '', 2.5)
+    """
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False)
     # Spreadsheets pass over space, and a cell that starts with a tab or a line end may be split there.
@@ -54,7 +63,8 @@ def render_csv(rows: Sequence[DataclassInstance], labels: Mapping[str, Sequence[
         >>> render_csv([Row("student", "prune", "test")], {"run": ["a"]}).splitlines()[1][:21]
         'a,student,prune,test,'
     """
-    front = [{name: _flatten(values[index]) for name, values in (labels or {}).items()} for index in range(len(rows))]
+    named = (labels or {}).items()
+    front = [{name: flatten_cell(values[index]) for name, values in named} for index in range(len(rows))]
     lines = [{**label, **flatten_row(row)} for label, row in zip(front, rows, strict=True)]
     if not lines:
         return ""

@@ -26,6 +26,7 @@ from bigfoot.storage.ownership import OWN_OR_EDITED
 from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, save_checkpoint
 from bigfoot.training.dev import DevJudge, TranscriptJudge
 from bigfoot.training.guards import check_half_precision, describe_rates, find_broken
+from bigfoot.training.heap import keep_freed_memory
 from bigfoot.training.hooks import TrainingHook
 from bigfoot.training.observing import report_dev
 from bigfoot.training.optim import Schedule, build_optimizer, build_scheduler
@@ -70,6 +71,7 @@ class Trainer:
     def __init__(self, objective: TrainingObjective, run: TrainingRun) -> None:
         self.run, self.config = run, run.config
         join_processes()
+        keep_freed_memory()
         is_launched_sharded()  # before accelerate reads it
         self.precision = choose_precision(run.precision)
         self.accelerator = Accelerator(

@@ -59,6 +59,11 @@ def without_weight_norm(conv):
     return plain
 
 
+def silence_channels_(layer, keep):
+    kept = torch.zeros(24).index_fill(0, torch.tensor(list(keep)), 1.0)
+    layer.register_forward_pre_hook(lambda _, given: (given[0] * kept, *given[1:]))
+
+
 def keep_norms_(root, keep, inner=False):
     for module in list(root.modules()):
         for name, child in list(module.named_children()):
@@ -97,6 +102,8 @@ def zeroed(model, keep_indices):
             keep_norms_(convs[index], keep)
         else:
             keep_norms_(encoder.encoder, keep)
+            if model.config.is_disentangled:  # nothing norms what goes into its layers
+                silence_channels_(layers[0], keep)
             if model.config.squeeze_factor > 1:
                 spread = encoder.encoder.upsample.projection
                 for parameter in (spread.weight, spread.bias):

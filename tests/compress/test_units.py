@@ -9,7 +9,7 @@ from tests.conftest import STRUCTURES
 
 # The tests' models are 24 wide, and nothing else of them is 24, nor 6, what a positional kernel of 4 groups reads.
 WIDTH, GROUPED = 24, 6
-WHOLE = ("conformer-rotary", "w2v-bert-adapter")
+WHOLE = ("conformer-rotary", "w2v-bert-adapter", "adapter")
 """Whose width cannot be cut."""
 
 

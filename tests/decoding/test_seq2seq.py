@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from bigfoot.data.batches import LoadedUtterance, collate
 from bigfoot.decoding.seq2seq import Seq2SeqTranscriber, transcribe_seq2seq, writes_text
 from bigfoot.errors import ModelError
+from bigfoot.formats.folder import load_model, save_model
+from bigfoot.measure.size import count_params, measure_size
 from bigfoot.text.hallucinations import RATE, REPETITION, SILENCE, find_hallucination
 from bigfoot.text.tokenizers import Processor
+from tests.refusals import refused
 
 SPECIALS = ["<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>"]
 SHAPE = {"d_model": 16, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_layers": 1,
@@ -38,6 +42,107 @@ def save_whisper(folder, seed=0):
     extractor = transformers.WhisperFeatureExtractor(feature_size=80)
     transformers.WhisperProcessor(extractor, tokenizer).save_pretrained(folder)
     return model
+
+
+LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "\u2581", *"abcdefghij"]
+TOKENS = {"vocab_size": len(LETTERS), "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+SMALL = {"encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16,
+         "encoder_attention_heads": 2, "decoder_attention_heads": 2, "decoder_start_token_id": 2}  # fmt: skip
+OTHERS = {
+    "moonshine": (
+        transformers.MoonshineForConditionalGeneration,
+        transformers.MoonshineConfig(
+            **TOKENS, hidden_size=16, intermediate_size=16, encoder_num_hidden_layers=1, decoder_num_hidden_layers=1,
+            encoder_num_attention_heads=2, decoder_num_attention_heads=2, decoder_start_token_id=1,
+            encoder_num_key_value_heads=2, decoder_num_key_value_heads=2,
+        ),
+        transformers.Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=True),
+    ),
+    "speech_to_text": (
+        transformers.Speech2TextForConditionalGeneration,
+        transformers.Speech2TextConfig(**TOKENS, **SMALL, d_model=16, conv_channels=16, num_beams=3),
+        transformers.Speech2TextFeatureExtractor(),
+    ),
+    "speecht5": (
+        transformers.SpeechT5ForSpeechToText,
+        transformers.SpeechT5Config(
+            **TOKENS, **SMALL, hidden_size=16, conv_dim=(8,) * 7, num_conv_pos_embeddings=16,
+            num_conv_pos_embedding_groups=2,
+        ),
+        transformers.SpeechT5FeatureExtractor(do_normalize=True),
+    ),
+}  # fmt: skip
+
+
+def save_seq2seq(folder, kind, seed=0, most=None):
+    """Write a narrow random model of a kind with its processor's files; return it with its extractor."""
+    model_class, config, extractor = OTHERS[kind]
+    torch.manual_seed(seed)
+    model = model_class(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.3 * torch.randn(parameter.shape)
+    model.generation_config.max_new_tokens = most
+    if kind == "speech_to_text":
+        model.generation_config.num_beams = 3
+    model.save_pretrained(folder)
+    extractor.save_pretrained(folder)
+    library = Tokenizer(models.BPE({token: place for place, token in enumerate(LETTERS)}, [], unk_token="<unk>"))
+    library.pre_tokenizer, library.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=library, unk_token="<unk>", pad_token="<pad>", bos_token="<s>", eos_token="</s>"
+    ).save_pretrained(folder)
+    return model, extractor
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", OTHERS)
+def test_texts_of_other_kinds_are_those_of_transformers(kind, speech, tmp_path):
+    theirs, extractor = save_seq2seq(tmp_path, kind)
+    assert writes_text(tmp_path)
+    teacher = load_model(tmp_path)
+    assert teacher.model.head is None and count_params(teacher.model) == theirs.num_parameters()
+    assert measure_size(teacher.model, tmp_path).macs_by_part["transformer"] > 1000
+    with pytest.raises(ModelError):
+        save_model(teacher.model, teacher.processor, tmp_path / "copy")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    waves = [speech[0][0].numpy()[:20_000], speech[1][0].numpy()[:7001], speech[0][0].numpy()[:1500]]
+    batch = collate([LoadedUtterance(f"u{place}", "s", "", wave) for place, wave in enumerate(waves)], Processor())
+    written = transcribe_seq2seq(Seq2SeqTranscriber(tmp_path), [batch]).transcripts
+    for row, (text, wave) in enumerate(zip(written.hypotheses, waves, strict=True)):
+        if len(wave) < 1600:
+            assert (text, written.confidences[row]) == ("", 0.0)
+            continue
+        given = extractor([wave], sampling_rate=16_000, return_tensors="pt", return_attention_mask=True)
+        most = round(30 * len(wave) / 16_000) + 16
+        with torch.no_grad():
+            found = theirs.generate(
+                **given, do_sample=False, max_new_tokens=most, return_dict_in_generate=True, output_scores=True
+            )
+        expected = " ".join(tokenizer.decode(found.sequences[0], skip_special_tokens=True).split())
+        dropped = find_hallucination(expected, wave)
+        assert text == ("" if dropped else expected)
+        if not dropped and kind != "speech_to_text":
+            own = theirs.compute_transition_scores(found.sequences, found.scores, normalize_logits=True)[0]
+            assert written.confidences[row] == pytest.approx(float(own.mean().exp()), rel=1e-4)
+        assert 0 <= written.confidences[row] <= 1
+
+
+def test_other_kinds_that_cannot_teach(tmp_path, edit_json):
+    save_seq2seq(tmp_path, "moonshine")
+    (tmp_path / "tokenizer.json").rename(tmp_path / "tokenizer.json.bak")
+    assert not writes_text(tmp_path)
+    (tmp_path / "tokenizer.json.bak").rename(tmp_path / "tokenizer.json")
+    edit_json(tmp_path / "config.json", hidden_size=2**20)
+    with pytest.raises(ModelError):
+        load_model(tmp_path)
+    edit_json(tmp_path / "config.json", hidden_size="wide")
+    with pytest.raises(ModelError):
+        load_model(tmp_path)
+    for kind in ("pop2piano", "dia"):
+        edit_json(tmp_path / "config.json", model_type=kind)
+        with refused(ModelError, kind):
+            load_model(tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -323,7 +323,8 @@ def check_large_corpora(ran: Ran) -> None:
 @page("docs/how-to/any-teacher.md")
 def check_any_teacher(ran: Ran) -> None:
     """Conformer and Whisper taught: by posteriors, by texts, by transcripts."""
-    for run, losses in (("any_teacher", {"logit_kl", "hidden"}), ("by_texts", {"nbest"}), ("by_whisper", {"ctc"})):
+    for run, losses in (("any_teacher", {"logit_kl", "hidden"}), ("by_graph", {"logit_kl"}), ("by_texts", {"nbest"}),
+                        ("by_whisper", {"ctc"})):  # fmt: skip
         facts = json.loads((ran.folder / "runs" / run / "distill/facts.json").read_text(encoding="utf-8"))
         assert losses <= facts["records"][0].keys()
     assert (ran.folder / "runs/by_texts/data/hypotheses/hypotheses.json").is_file()

@@ -14,12 +14,12 @@ from bigfoot.evaluation.torch_engine import TorchEngine
 from bigfoot.export.audio import padded_audio
 from bigfoot.export.command import ExportRequest, run_export
 from bigfoot.export.gate import export_checked
-from bigfoot.export.symbols import read_symbols
 from bigfoot.export.targets import TARGETS
 from bigfoot.formats.folder import LoadedModel, load_model
 from bigfoot.runtime.transcriber import Transcriber
 from bigfoot.text.characters import CharTokenizer
 from bigfoot.text.phones import PhoneTokenizer
+from bigfoot.text.symbols import read_symbols
 from bigfoot.text.tokenizers import Processor
 from tests.codes import codes
 from tests.refusals import refused

@@ -25,7 +25,7 @@ from tests.refusals import names, refused
 
 BUILD = {"openvino": build_openvino, "torch-export": build_torch_export}
 SAMPLES = (1600, 16_000, 7000, 90_001, 3200)
-UNRECORDED = dict.fromkeys(("shared", "sew"), "a time reduction")
+UNRECORDED = dict.fromkeys(("shared", "sew", "sew-d"), "a time reduction")
 UNRECORDED |= dict.fromkeys(("wavlm", "wavlm-large", "pruned", "one-head"), "position bias")
 UNRECORDED |= dict.fromkeys(("conformer", "conformer-rotary", "w2v-bert"), "conformer layers")
 RECORDED = {"hubert-batch-norm": ("grouped", "reused"), "data2vec": ("grouped-layer-norm",)}

@@ -66,16 +66,18 @@ def test_heads_return_to_their_place_among_the_position_biases(build_model, spee
 
 
 FAMILIES = ("base", "large-lv60", "hubert", "hubert-large", "wavlm", "wavlm-large", "data2vec", "unispeech-sat",
-            "conformer", "w2v-bert", "sew", "mms")  # fmt: skip
-_NOT_WAV2VEC2 = [name for name in FAMILIES if name not in ("base", "large-lv60", "mms")]
+            "conformer", "w2v-bert", "sew", "sew-d", "mms", "adapter")  # fmt: skip
+_NOT_WAV2VEC2 = [name for name in FAMILIES if name not in ("base", "large-lv60", "mms", "adapter")]
 # What a format has no place for.
 REFUSED = {
     ("torchaudio", "data2vec"): "data2vec-audio",
     ("torchaudio", "unispeech-sat"): "unispeech-sat",
     ("fairseq", "unispeech-sat"): "unispeech-sat",
     **{(to, name): family for to in ("torchaudio", "fairseq") for name, family in (
-        ("conformer", "wav2vec2-conformer"), ("w2v-bert", "wav2vec2-bert"), ("sew", "sew"),
+        ("conformer", "wav2vec2-conformer"), ("w2v-bert", "wav2vec2-bert"), ("sew", "sew"), ("sew-d", "sew-d"),
     )},
+    ("torchaudio", "adapter"): "add_adapter",
+    **{(to, "adapter"): "num_adapter_layers" for to in ("fairseq", "fairseq2")},
     **{(to, "mms"): "adapter_attn_dim" for to in ("torchaudio", "fairseq", "fairseq2")},
     **{("fairseq2", other): "family" for other in _NOT_WAV2VEC2},
     ("fairseq", "wavlm"): "CTC",

@@ -43,6 +43,29 @@ def test_every_family_is_transformers(family, build_huggingface, speech, tmp_pat
     check_parity(build_huggingface(family), tmp_path, speech)
 
 
+UNUSUAL_POSITIONS = {
+    "maps of their own": {"share_att_key": False, "norm_rel_ebd": "none"},
+    "one product, no buckets": {"position_buckets": -1, "pos_att_type": ["c2p"], "conv_dim": [8] * 6 + [24]},
+    "one product of its own": {"share_att_key": False, "pos_att_type": ["p2c"], "max_relative_positions": 11},
+    "no table": {"relative_attention": False, "squeeze_factor": 3},
+    "no product": {"pos_att_type": []},
+}
+
+
+@pytest.mark.parametrize("which", UNUSUAL_POSITIONS)
+def test_disentangled_positions_of_every_kind(which, build_huggingface, speech, tmp_path):
+    check_parity(build_huggingface("sew-d", **UNUSUAL_POSITIONS[which]), tmp_path, speech[:1])
+
+
+@pytest.mark.parametrize(
+    ("structure", "changes"),
+    [("wavlm", {}), ("data2vec", {"num_adapter_layers": 1}),
+     ("conformer", {"adapter_stride": 3, "num_adapter_layers": 2}), ("mms", {"adapter_stride": 1})],
+)  # fmt: skip
+def test_convolutions_behind_the_encoder(structure, changes, build_huggingface, speech, tmp_path):
+    check_parity(build_huggingface(structure, add_adapter=True, **changes), tmp_path, speech[:1])
+
+
 def test_windows_that_make_no_whole_frame_are_left_out(build_huggingface, speech, tmp_path):
     theirs = build_huggingface("w2v-bert")
     for samples in (9_040, 9_200):  # 55 and 56 windows

@@ -20,6 +20,7 @@ ENCODERS = {
     ),
     "data2vec": ("data2vec", {}),
     "mms": ("mms", {}),
+    "convolutions behind the encoder": ("adapter", {}),
     "unispeech-sat": ("unispeech-sat", {}),
     "conformer": ("conformer", {}),
     "conformer with rotary positions": ("conformer-rotary", {}),
@@ -27,6 +28,7 @@ ENCODERS = {
     "w2v-bert with adapters": ("w2v-bert-adapter", {}),
     "sew": ("sew", {}),
     "sew of three frames": ("sew", {"squeeze_factor": 3}),
+    "sew-d": ("sew-d", {}),
 }
 SHORTER_THAN_A_FRAME = 211
 

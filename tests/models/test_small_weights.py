@@ -29,7 +29,7 @@ SHAPES = {
     "wavlm": {"structure": "wavlm"},
     "conformer": {"structure": "conformer"},
     "w2v-bert": {"structure": "w2v-bert-adapter"},
-    "sew": {"structure": "sew"},
+    "sew-d": {"structure": "sew-d", "share_att_key": False},
     "data2vec": {"structure": "data2vec", "conv_groups": [1, 2, 2, 2, 2, 2, 2]},
     "batch norm, a decoder": {
         "structure": "hubert-batch-norm", "decoder": {"num_layers": 1, "hidden_size": 16, "num_heads": 2}

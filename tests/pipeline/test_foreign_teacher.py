@@ -9,6 +9,8 @@ from safetensors.torch import load_file
 from bigfoot.pipeline import run_pipeline
 from bigfoot.training.loop import Trainer
 from tests.codes import codes
+from tests.decoding.test_seq2seq import save_seq2seq
+from tests.formats.graphs import draw_weights, save_graph, write_tokens
 from tests.formats.test_foreign_ctc import LETTERS, save_foreign
 from tests.pipeline.problems import problems_of
 
@@ -18,11 +20,13 @@ LOSSES = ("distill.losses.hidden.weight=1", "distill.losses.nbest.weight=0.1", "
 
 @pytest.fixture(scope="module")
 def foreign(made_once):
-    """Folders of random conformers, one of letters and one with pieces of words."""
+    """Folders of random conformers, one of letters and one with pieces of words, and of a graph of 40 ms frames."""
 
     def make(folder):
         for name, letters in (("letters", [*LETTERS, "t", "w", "r"]), ("pieces", PIECES)):
             save_foreign(folder / name, "parakeet", letters, confidence=4.0)
+        save_graph(folder / "graph" / "model.onnx", draw_weights(kernel=800), stride=640, gain=40.0)
+        write_tokens(folder / "graph")
 
     return made_once("foreign", make)
 
@@ -88,14 +92,48 @@ def test_stopped_in_the_middle_it_ends_in_the_same_bits(config, live, tmp_path, 
 
 
 @pytest.mark.slow
-def test_pieces_of_words_teach_by_their_texts(config, overrides, tmp_path):
+def test_pieces_of_words_teach_by_their_texts(config, overrides, narrow_teacher, tmp_path):
     by_texts = ("distill.losses.logit_kl.weight=0", "distill.losses.nbest.weight=1", "data.transcripts=none")
     report = run_pipeline(config(tmp_path / "run", *by_texts, "measure.speed=false", teacher="pieces"))
     assert [row.name for row in report.rows] == ["teacher", "student_init", "distill"]
     assert all(row.wer is not None for row in report.rows) and report.rows[1].wer_difference is not None
-    assert report.rows[0].batch_invariant
+    assert report.rows[0].batch_invariant and report.rows[0].macs_by_part["transformer"] > 1e5
+    assert narrow_teacher.name in report.rows[1].protocol
     posteriors = overrides(tmp_path / "other", teacher="pieces")
     assert codes(problems_of(posteriors)) == [("distill.losses.logit_kl", "other_vocabulary")]
+
+
+@pytest.mark.slow
+def test_a_graph_teaches_by_its_posteriors_texts_and_labels(config, overrides, tmp_path):
+    by_all = ("distill.losses.nbest.weight=0.1", "distill.losses.ctc.weight=0.1", "data.transcripts=none")
+    cached = (*by_all, f"distill.cache={tmp_path / 'cache'}", "measure.speed=false")
+    report = run_pipeline(config(tmp_path / "run", *cached, teacher="graph"))
+    teacher, start, student = report.rows
+    assert student.wer is not None and teacher.batch_invariant and not teacher.macs_per_second
+    assert teacher.num_params == 7 * 800 and teacher.size_bytes < 40_000 and start.macs_per_second
+    assert any("preprocessor_config.json" in note for note in report.notes)
+    run_pipeline(config(tmp_path / "live", *by_all, teacher="graph"), until="distill")
+    assert losses_of(tmp_path / "run") == pytest.approx(losses_of(tmp_path / "live"), rel=2e-3)
+    states = overrides(tmp_path / "other", "distill.losses.hidden.weight=1", teacher="graph")
+    assert codes(problems_of(states)) == [("distill.losses.hidden", "no_such_output")]
+
+
+@pytest.mark.slow
+def test_a_sequence_to_sequence_model_teaches_by_its_transcripts(small_run, narrow_teacher, tmp_path):
+    from bigfoot.pipeline.settings import load_config
+
+    save_seq2seq(tmp_path / "moonshine", "moonshine", most=8)
+    own = (f"teacher.path={tmp_path / 'moonshine'}", f"student.path={narrow_teacher}", "steps=[student,distill]")
+    texts = ("distill.losses.logit_kl.weight=0", "distill.losses.ctc.weight=1", "data.transcripts=none")
+    report = run_pipeline(load_config(None, small_run(tmp_path / "run", *own, *texts, "measure.speed=false")))
+    teacher, _, student = report.rows
+    assert teacher.wer is None and teacher.macs_per_second > 1e5 and student.wer is not None
+    facts = json.loads((tmp_path / "run/data/labelled/labels.json").read_text())["splits"]["train"]
+    assert facts["num_labelled"] + sum(facts["hallucinations"].values()) == facts["num_utterances"] > 0
+    assert facts["num_labelled"] > 0
+    posteriors = small_run(tmp_path / "other", *own)
+    found = codes(problems_of(posteriors))
+    assert found and {key for key, _ in found} == {"distill.losses.logit_kl"}
 
 
 def test_what_a_foreign_teacher_lacks(overrides, foreign, tmp_path):

@@ -33,12 +33,14 @@ def no_rows(monkeypatch):
 
 
 @pytest.mark.slow
-def test_every_guard_is_named_in_log_and_report(small_config, no_rows, broken_once, narrow_teacher, tmp_path):
+def test_every_guard_is_named_in_log_and_report(small_config, no_rows, broken_once, narrow_teacher, tmp_path, capsys):
     teacher = shutil.copytree(narrow_teacher, tmp_path / "without_extractor")
     for name in ("preprocessor_config.json", "processor_config.json"):
         (teacher / name).unlink()
     settings = (f"distill.learning_rate_factors={STILL}", "control=ctc_only", f"teacher.path={teacher}")
     report = run_pipeline(small_config(tmp_path / "run", *settings))
+    # The warning came when the folder was read first.
+    assert str(teacher) not in capsys.readouterr().out
     kinds = {
         ("preprocessor_config.json", "processor_config.json"): [str(teacher)],
         ("CER", "bigfoot transcribe"): ["distill"],

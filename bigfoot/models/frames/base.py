@@ -49,9 +49,13 @@ class FrameEncoder(nn.Module):
 
     takes_prompts: ClassVar[bool] = False
     """Whether ``frames`` puts ``prompts`` in front."""
+    gives_logits: ClassVar[bool] = False
+    """Whether its last frames are CTC logits already, so that the head passes them on."""
 
     hidden_size: int
     num_layers: int
+    num_held_params: int = 0
+    """Parameters that are none of PyTorch's."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         super().__init__()

@@ -9,9 +9,15 @@ from bigfoot.errors import ModelError
 from bigfoot.models.frames.base import FrameEncoder
 from bigfoot.text.json_fields import quote
 
+GRAPH = "onnx"
+"""An ONNX graph, of which logits alone can be had, and whose weights lie in its own file."""
+SEQ2SEQ = "transformers_seq2seq"
+"""A sequence-to-sequence model, of which texts alone can be had."""
 _OURS = {
     "whisper": "bigfoot.models.frames.whisper:WhisperFrames",
     "transformers_ctc": "bigfoot.models.frames.transformers_ctc:TransformersFrames",
+    GRAPH: "bigfoot.models.frames.onnx_graph:GraphFrames",
+    SEQ2SEQ: "bigfoot.models.frames.seq2seq:Seq2SeqFrames",
 }
 _ENCODERS: dict[str, type[FrameEncoder]] = {}
 
@@ -32,6 +38,19 @@ def register_frame_encoder(name: str, encoder: type[FrameEncoder]) -> None:
     if name in _OURS or other:
         raise ModelError(f"an encoder {name!r} is registered already; choose another name")
     _ENCODERS[name] = encoder
+
+
+def gives_states(fields: dict[str, Any] | None) -> bool:
+    """Return whether a model has hidden states to learn from, which a graph and a teacher of texts have not.
+
+    Args:
+        fields: ``frame_encoder`` of its shape; None for our own encoder.
+
+    Examples:
+        >>> gives_states(None), gives_states({"kind": "onnx", "settings": {}})
+        (True, False)
+    """
+    return fields is None or fields["kind"] not in (GRAPH, SEQ2SEQ)
 
 
 def build_frame_encoder(fields: dict[str, Any]) -> FrameEncoder:

@@ -90,11 +90,12 @@ class TransformersFrames(FrameEncoder):
         return [state[0, :length] for state in states]
 
 
-def build_model(config: dict[str, Any]) -> PreTrainedModel:
-    """Build a CTC model of transformers with random weights; no code of a folder is run.
+def build_model(config: dict[str, Any], auto: Any = AutoModelForCTC) -> PreTrainedModel:  # noqa: ANN401 - a class
+    """Build a model of transformers with random weights; no code of a folder is run.
 
     Args:
         config: content of its ``config.json``.
+        auto: transformers' class that finds its own.
 
     Raises:
         ValueError: transformers has no such model.
@@ -102,7 +103,7 @@ def build_model(config: dict[str, Any]) -> PreTrainedModel:
     kind, fields = str(config.get("model_type")), _plain_fields(config)
     fields.pop("model_type", None)
     with without_bars():
-        model = AutoModelForCTC.from_config(
+        model = auto.from_config(
             AutoConfig.for_model(kind, **fields), trust_remote_code=False, attn_implementation="eager"
         )
     assert isinstance(model, PreTrainedModel)

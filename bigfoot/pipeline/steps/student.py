@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from bigfoot.config import Problem
@@ -44,7 +45,10 @@ class StudentStep(Step):
 
     def describe(self, config: Config, precision: str) -> str:
         """See ``Step``."""
-        return "cut from the teacher, not trained, CTC"
+        if config.student.weights == "random":
+            return "random weights, not trained, CTC"
+        source = "the teacher" if config.student.path is None else Path(config.student.path).name
+        return f"cut from {source}, not trained, CTC"
 
     def run(self, result: StepResult, before: StepResult, context: Context, *, control: bool) -> None:
         """See ``Step``."""
