@@ -35,7 +35,7 @@ def has_fast_kernels(*tensors: Tensor) -> bool:
         >>> has_fast_kernels(torch.zeros(1)), has_fast_kernels(torch.zeros(1, dtype=torch.float64))
         (True, False)
     """
-    if _PLAIN.get() or torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if _PLAIN.get() or torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
         return False
     if torch.is_autocast_enabled("cpu"):
         return False

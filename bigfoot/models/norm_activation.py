@@ -92,6 +92,6 @@ def norm_and_gelu(x: Tensor, lengths: Tensor | None, weight: Tensor, bias: Tenso
         >>> torch.allclose(ours, plain, atol=1e-5)
         True
     """
-    counts = [x.shape[-1]] * len(x) if lengths is None else lengths.tolist()
+    counts = [x.shape[-1]] * len(x) if lengths is None else lengths.long().tolist()
     found: Tensor = _NormGelu.apply(x, weight, bias, counts, eps)
     return found

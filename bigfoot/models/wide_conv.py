@@ -27,11 +27,9 @@ class WideConv1d(nn.Conv1d):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         simple = self.stride == (1,) and self.dilation == (1,) and self.padding_mode == "zeros"
-        wide = self.kernel_size[0] >= _WIDE and not isinstance(self.padding, str)
-        if not (simple and wide and input.ndim == 3 and has_fast_kernels(input, weight)):
+        if not (simple and self.kernel_size[0] >= _WIDE and input.ndim == 3 and has_fast_kernels(input, weight)):
             return super()._conv_forward(input, weight, bias)
-        (padding,) = self.padding
-        positions = convolve_by_blocks(input, weight, int(padding), self.groups)
+        positions = convolve_by_blocks(input, weight, int(self.padding[0]), self.groups)
         return positions if bias is None else positions + bias[:, None]
 
 

@@ -1,0 +1,75 @@
+"""What a step needs on its device: masks, counts and batches, copied without waiting for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from bigfoot.data.augment import spec_augment_masks
+from bigfoot.data.batches import Batch
+from bigfoot.data.settings import SpecAugmentConfig
+from bigfoot.training.protocol import TrainingObjective
+
+
+class Transfer:
+    """Brings batches to the device of a training.
+
+    Args:
+        objective: whose frames and units are counted.
+        accelerator: of the training.
+        spec_augment: masks on the student's input.
+        seed: of the run.
+    """
+
+    def __init__(
+        self, objective: TrainingObjective, accelerator: Accelerator, spec_augment: SpecAugmentConfig, seed: int
+    ) -> None:
+        self._objective, self._accelerator = objective, accelerator
+        self._spec_augment, self._seed = spec_augment, seed
+
+    def move(self, tensor: Tensor) -> Tensor:
+        """Copy a tensor; from pinned memory, so that a GPU is not waited for."""
+        device = self._accelerator.device
+        if device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(device, non_blocking=True)
+
+    def draw_masks(self, batch: Batch) -> dict[str, Tensor]:
+        """Draw SpecAugment's masks of a batch on the CPU, and move them."""
+        student = self._objective.student
+        lengths = student.speech_encoder.feature_encoder.frame_lengths(batch.input_lengths)
+        # Padding the longest utterance to a whole frame may add one frame to the real ones.
+        keys = [f"{batch.position}/{name}" for name in batch.ids]
+        time_mask, feature_mask = spec_augment_masks(
+            lengths.tolist(), student.config.hidden_size, self._spec_augment, self._seed, keys
+        )
+        return {
+            "mask_time_indices": self.move(torch.from_numpy(time_mask)),
+            "mask_feature_indices": self.move(torch.from_numpy(feature_mask)),
+        }
+
+    def count_units(self, window: Sequence[Batch]) -> dict[str, Tensor]:
+        """Count what the mean of each term is over, in all processes together; at least 1."""
+        counts: dict[str, int] = {}
+        for batch in window:
+            for name, units in self._objective.count_units(batch).items():
+                counts[name] = counts.get(name, 0) + units
+        moved = self.move(torch.tensor([float(units) for units in counts.values()]))
+        return {name: self._accelerator.reduce(units).clamp(min=1) for name, units in zip(counts, moved, strict=True)}
+
+    def add_up(self, shares: Sequence[Mapping[str, Tensor]]) -> Tensor:
+        """Add up the terms of a window over its batches and all processes, so that all of them decide alike.
+
+        Args:
+            shares: of each batch, its terms as shares of the window's mean.
+
+        Returns:
+            (terms,), in the order of the objective's weights.
+        """
+        zero = torch.zeros((), device=self._accelerator.device)
+        totals = [sum((part.get(name, zero) for part in shares), zero) for name in self._objective.weights]
+        reduced: Tensor = self._accelerator.reduce(torch.stack(totals))
+        return reduced
