@@ -31,10 +31,12 @@ def align_strings(engine: Engine, lag: Lag | None, strings: list[SpokenText]) ->
 
 
 def time_long(engine: Engine, lag: Lag, strings: list[SpokenText], seconds: Seconds) -> str:
-    """Time of one long recording, and the errors of its words."""
+    """Time of one long recording, and the errors of its words; strings differ in noise, which steps where they meet."""
     parts, text, times, length = list[np.ndarray](), list[str](), list[tuple[Seconds, Seconds]](), 0
+    inner = list[bool]()
     while length < seconds * SAMPLE_RATE:
         string = strings[len(parts) % len(strings)]
+        inner += [True] * (len(string.times) - 1) + [False]
         times += [(start + length / SAMPLE_RATE, end + length / SAMPLE_RATE) for start, end in string.times]
         parts.append(string.samples)
         text.append(string.text)
@@ -44,7 +46,8 @@ def time_long(engine: Engine, lag: Lag, strings: list[SpokenText], seconds: Seco
     words = Aligner(engine, lag=lag).align(samples, " ".join(text)).words
     took, used = time.perf_counter() - start, time.process_time() - processor
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    errors = describe([[(word.start, word.end) for word in words]], [times])
+    found, expected, within = np.array([(word.start, word.end) for word in words]), np.array(times), np.array(inner)
+    errors = f"{describe([found], [expected])}; within strings {describe([found[within]], [expected[within]])}"
     spent = f"{took:.1f} s, {used:.1f} s of processor time, {peak:.0f} MB"
     return f"{length / SAMPLE_RATE:.0f} s, {len(words)} words: {spent}; {errors}"
 

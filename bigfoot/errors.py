@@ -85,6 +85,13 @@ class TrainingError(BigfootError):
     """A training run that cannot go on, and what to try."""
 
 
+class TrainingPaused(BigfootError):
+    """A training that stopped on purpose with a checkpoint, from which the same command goes on."""
+
+    exit_code = 75
+    """What a command ends with: EX_TEMPFAIL of sysexits.h, come again."""
+
+
 class MissingExtraError(BigfootError):
     """A part of bigfoot that needs an extra which is not installed.
 
@@ -130,7 +137,8 @@ def plain_errors() -> Iterator[None]:
     command or script has one around its work; a script also around its imports that need an extra.
 
     Raises:
-        SystemExit: 2 for an invalid configuration, 1 for any other such error; the sentence is on stderr.
+        SystemExit: 2 for an invalid configuration, 75 for a training that was paused, 1 for any other such error; the
+            sentence is on stderr.
 
     Examples:
         >>> with plain_errors():
@@ -139,6 +147,9 @@ def plain_errors() -> Iterator[None]:
     """
     try:
         yield
+    except TrainingPaused as pause:
+        print(pause, file=sys.stderr)
+        raise SystemExit(pause.exit_code) from None
     # OSError: a full disk, a missing permission, a file in place of a folder; the system's message names the path.
     except (BigfootError, ModuleNotFoundError, OSError) as error:
         found = MissingExtraError.of_import(error) if isinstance(error, ModuleNotFoundError) else error

@@ -142,8 +142,11 @@ def structures():
     return STRUCTURES
 
 
+EVERY_FAMILY = ("base", "adapter", "mms", "hubert", "wavlm", "data2vec", "unispeech", "unispeech-sat", "conformer",
+                "w2v-bert", "w2v-bert-adapter", "sew", "sew-d")  # fmt: skip
+"""A structure of each family, and those with adapters."""
 # Compared with transformers like all; the rest of their road another of these takes.
-ON_ONE_ROAD = {"unispeech", "conformer-rotary", "w2v-bert"}
+ON_ONE_ROAD = {"hubert-large", "conformer-rotary", "w2v-bert"}
 
 
 @pytest.fixture(scope="session", params=[name for name in FAMILY_STRUCTURES if name not in ON_ONE_ROAD])

@@ -249,6 +249,30 @@ def test_tiny_teacher_trains_measures_and_installs(project):
     assert installed == {"config.json", "model.safetensors", "vocab.json"}
 
 
+def test_english_teacher_trains_in_sittings_evaluates_and_saves(project):
+    script, home = project / "recipes/english_teacher/run.sh", "recipes/english_teacher"
+    (project / "speech/LibriSpeech").mkdir(parents=True)
+    (project / "o/gpu_again/finetune/model").mkdir(parents=True)
+    given = ("--size", "gpu", "--out", "o", "--data", "speech", "--minutes", "9", "--stage", "1")
+    done = bash(script, *given, "finetune.max_steps=7")
+    assert done.returncode == 0, done.stderr
+    model, evaluate = "o/gpu_again/finetune/model", f"--config {home}/gpu.yaml --run-dir o/evaluate"
+    end = "data.root=o/data max_minutes=9 finetune.max_steps=7"
+    assert commands(project) == [
+        f"python {home}/prepare.py --data speech --out o/data --spoken 9000",
+        "python tools/train_ngram.py o/data/text.txt o/data/words.arpa --order 3",
+        f"python {home}/make_model.py --shape {home}/gpu_shape.json --out o/random_gpu",
+        f"python recipes/compress.py --config {home}/gpu.yaml --until finetune run_dir=o/gpu "
+        f"teacher.path=o/random_gpu {end}",
+        f"python recipes/compress.py --config {home}/gpu_again.yaml --until finetune run_dir=o/gpu_again "
+        f"teacher.path=o/gpu/finetune/model {end}",
+        f"python -m bigfoot evaluate {model} {evaluate}_greedy data.root=o/data",
+        f"python -m bigfoot evaluate {model} {evaluate}_trigram data.root=o/data evaluate.decoder=lm "
+        "evaluate.lm_path=o/data/words.arpa",
+        f"python {home}/save_shards.py {model} o/teacher",
+    ]
+
+
 @pytest.mark.parametrize("path", STAGED, ids=label)
 @pytest.mark.parametrize(
     ("arguments", "complaint"),

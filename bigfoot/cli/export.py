@@ -17,7 +17,7 @@ def export(
     ],
     to: Annotated[
         str,
-        typer.Option(help="onnx, openvino (.xml and .bin), torch-export (.pt2), or a folder: sherpa, onnx-asr."),
+        typer.Option(help="onnx, streaming, openvino (.xml), torch-export (.pt2), or a folder: sherpa, onnx-asr."),
     ] = "onnx",
     int8: Annotated[str | None, typer.Option(help="static (ranges from --calibrate) or dynamic; fp32 without.")] = None,
     calibrate: Annotated[
@@ -33,6 +33,9 @@ def export(
     ] = False,
     normalize: Annotated[
         bool, typer.Option("--normalize", help="Bring audio to zero mean and unit variance inside the file.")
+    ] = False,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Choose the precision: the fastest on this machine that passes the gate.")
     ] = False,
     force: ForceOption = False,
 ) -> None:
@@ -54,7 +57,8 @@ def export(
     with place as file:
         request = ExportRequest(
             model, file, to=to, int8=int8, calibrate=calibrate, check=check, percentile=percentile,
-            max_wer_rise=max_wer_rise / 100, fallback=fallback, normalize=normalize, may=may_replace(force),
+            max_wer_rise=max_wer_rise / 100, fallback=fallback, normalize=normalize, tune=tune,
+            may=may_replace(force),
         )  # fmt: skip
         parity = run_export(request, lambda note: typer.echo(f"note: {note}", err=True))
         size = measure_file_bytes(file)

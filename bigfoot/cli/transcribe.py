@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -41,6 +44,9 @@ def transcribe(
     beam_size: Annotated[
         int | None, typer.Option(min=1, help="Prefixes that a beam search keeps: 16 with hot words; greedy without.")
     ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Write text while audio comes, by a file of export --to streaming.")
+    ] = False,
     force: ForceOption = False,
 ) -> None:
     """Transcribe audio files and print the text; an unreadable file is skipped, and the exit code is 1 then.
@@ -53,6 +59,11 @@ def transcribe(
 
     Hot words are written in the model's characters and case; what these cannot
     write is refused at the start.
+
+    With --stream a line is printed after every pause, and on a terminal what may
+    still change; - is then 16-bit samples of one channel, bare or WAV:
+
+    arecord -f S16_LE -r 16000 | bigfoot transcribe --stream streaming.onnx -
     """
     from bigfoot.audio.files import sum_seconds
     from bigfoot.runtime.arguments import Argument, expand_arguments
@@ -60,6 +71,10 @@ def transcribe(
     from bigfoot.storage.remote import fetch
 
     model = str(fetch(model))
+    if stream:
+        unread = {"--output": output, "--hotword": hotword, "--hotwords": hotwords, "--hotword-bonus": hotword_bonus,
+                  "--beam-size": beam_size, "--threads": threads}  # fmt: skip
+        return _transcribe_stream(model, audio, format, unread)
     search = _search_settings(hotword or [], hotwords, hotword_bonus, beam_size)
     found = expand_arguments(audio)
     arguments = [item for item in found if isinstance(item, Argument)]
@@ -71,6 +86,23 @@ def transcribe(
         failed = write_transcripts(transcriber, found, format, output, complain, work.advance, may)
     if failed:
         raise typer.Exit(1)
+
+
+def _transcribe_stream(model: str, audio: list[str], kind: str, unread: Mapping[str, object]) -> None:
+    """Transcribe one recording while it comes."""
+    from bigfoot.runtime.arguments import Argument, expand_arguments
+    from bigfoot.runtime.live import json_writer, stream_problems, text_writer, write_stream
+    from bigfoot.runtime.streaming import StreamingTranscriber
+
+    found = expand_arguments(audio)
+    if problems := list(stream_problems(len(found), kind, unread)):
+        raise ConfigError(problems)
+    if not isinstance(found[0], Argument):
+        raise found[0]
+    beside = sys.stderr if sys.stderr.isatty() else None
+    write = json_writer(sys.stdout) if kind == "json" else text_writer(sys.stdout, beside)
+    with suppress(KeyboardInterrupt):  # the usual end of a microphone; the rest is written
+        write_stream(StreamingTranscriber(model), found[0], write, sys.stdin.buffer)
 
 
 def list_model_files(model: str) -> list[Path]:

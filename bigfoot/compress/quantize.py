@@ -45,10 +45,17 @@ class Int8Plan:
     Args:
         ranges: of the input of each int8 layer by its name; None where it is taken from each input.
         fine: those of them whose input is brought to two bytes, a coarse one and one for what is left.
+        rest: type in which all other layers compute, ``float32`` or ``bfloat16``, where a runtime has that.
     """
 
     ranges: Mapping[str, Range | None] = field(default_factory=dict)
     fine: frozenset[str] = frozenset()
+    rest: str = "float32"
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether all is fp32, so that outputs differ by the order of sums alone."""
+        return not self.ranges and self.rest == "float32"
 
     @property
     def is_static(self) -> bool:

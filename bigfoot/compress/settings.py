@@ -45,6 +45,19 @@ class LowRank:
 
 
 @dataclass
+class Streaming:
+    """A student that transcribes while audio comes, chunk by chunk (docs/how-to/streaming.md)."""
+
+    chunk: str | None = None
+    """Audio of a chunk, such as ``320ms``, whose frames attend to all of it; null for a student of whole recordings."""
+    left: int = not_negative(4)
+    """Chunks before it that its frames attend to."""
+    dynamic: bool = True
+    """Half of the batches of training have chunks of another size: half as long, up to four times as long, or whole
+    recordings."""
+
+
+@dataclass
 class StudentConfig:
     """The shape of the student, cut out of the teacher."""
 
@@ -85,7 +98,9 @@ class StudentConfig:
     """``slice`` copies the first units of everything; ``least_squares`` keeps those that explain the others, for
     narrower shapes with heads as wide as the teacher's, and fits what reads them on audio."""
     low_rank: LowRank = field(default_factory=LowRank)
-    """Linear maps of low rank; made last but ``techniques``."""
+    """Linear maps of low rank; made last but ``streaming`` and ``techniques``."""
+    streaming: Streaming = field(default_factory=Streaming)
+    """Chunks of a student that streams; made last but ``techniques``."""
     techniques: list[Any] = field(default_factory=list)
     """What is done after all that, in this order: a name and its settings each, such as ``- depth: {num_hidden_layers:
     2}``; built-in techniques, or those of ``plugins``."""

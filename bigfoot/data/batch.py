@@ -16,10 +16,11 @@ from bigfoot.audio.recording import Moments, Recording, normalize_part
 from bigfoot.data.cuts import HYPOTHESES_FIELD, path_of
 from bigfoot.data.manifests import LABELS_FIELD
 from bigfoot.data.shards.readers import as_file
+from bigfoot.data.word_times import WORD_TIMES, parse_word_times, place_labels
 from bigfoot.errors import DataError
 from bigfoot.text.tokenizer import Tokenizer
 from bigfoot.text.tokenizers import Processor
-from bigfoot.types import Samples, Seconds
+from bigfoot.types import SAMPLE_RATE, Samples, Seconds
 
 LABEL_PADDING = -100
 """Stands behind the labels of shorter transcripts; losses pass over it."""
@@ -59,6 +60,8 @@ class Batch:
             probabilities, minus infinity where an utterance has fewer; None where none has any.
         moments: (B, 2) mean and standard deviation that every row was normalised with; None where none was.
         through: position behind the batches that all processes get with this one; None where there is one process.
+        label_times: (B, U, 2) first sample of each label and the one behind its last, NaN where not known; None where
+            no utterance has times of words.
     """
 
     input_values: Tensor
@@ -73,6 +76,7 @@ class Batch:
     moments: Tensor | None = None
     hypotheses: tuple[Tensor, Tensor] | None = None
     through: Position | None = field(default=None, kw_only=True)
+    label_times: Tensor | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         """Number of utterances."""
@@ -127,6 +131,7 @@ class Batch:
             labels=one(self.labels),
             decoder_labels=one(self.decoder_labels),
             moments=one(self.moments),
+            label_times=one(self.label_times),
             hypotheses=None if self.hypotheses is None else (move(self.hypotheses[0]), move(self.hypotheses[1])),
         )
 
@@ -143,6 +148,8 @@ class LoadedUtterance:
         moments: what to normalise with where these are a piece of something longer.
         attributes: labels of tasks, by name.
         hypotheses: texts of another model with their log probabilities.
+        sample_rate: samples to a second of the recording; another number than the processor's where it is played at
+            another speed.
     """
 
     id: str
@@ -152,6 +159,7 @@ class LoadedUtterance:
     moments: Moments | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
     hypotheses: Sequence[tuple[str, float]] = ()
+    sample_rate: float = SAMPLE_RATE
 
 
 @dataclass(frozen=True)
@@ -202,8 +210,9 @@ class CutSource:
                 path, offset=self.offset, duration=self.duration, sample_rate=sample_rate, channel=self.channel
             )
         return LoadedUtterance(
-            self.id, self.speaker, self.text, samples, attributes=self.attributes, hypotheses=self.hypotheses
-        )
+            self.id, self.speaker, self.text, samples, attributes=self.attributes, hypotheses=self.hypotheses,
+            sample_rate=sample_rate,
+        )  # fmt: skip
 
     def load_pieces(self, sample_rate: int, longest: Seconds | None) -> Iterator[LoadedUtterance]:
         """Yield longer cuts in pieces of one id, the first of which has the transcript."""
@@ -245,10 +254,12 @@ def collate(utterances: Sequence[LoadedUtterance], processor: Processor, positio
         scaled = normalize_part(item.samples, item.moments) if processor.do_normalize else item.samples
         input_values[row, :length] = scaled
         attention_mask[row, :length] = True
+    labels = _pad_labels(utterances, processor.tokenizer)
     return Batch(
         input_values=torch.from_numpy(input_values),
         attention_mask=torch.from_numpy(attention_mask),
-        labels=_pad_labels(utterances, processor.tokenizer),
+        labels=labels,
+        label_times=_place_labels(utterances, labels, processor.tokenizer),
         ids=[item.id for item in utterances],
         texts=[item.text for item in utterances],
         speakers=[item.speaker for item in utterances],
@@ -284,6 +295,25 @@ def _moments(utterance: LoadedUtterance) -> tuple[float, float]:
     mean = np.mean(utterance.samples) if found is None else found.mean
     variance = np.var(utterance.samples) if found is None else found.variance
     return float(mean), float(np.sqrt(variance + 1e-7))
+
+
+def _place_labels(
+    utterances: Sequence[LoadedUtterance], labels: Tensor | None, tokenizer: Tokenizer | None
+) -> Tensor | None:
+    """Return the samples of labels; see ``Batch.label_times``."""
+    if labels is None or tokenizer is None or not any(WORD_TIMES in item.attributes for item in utterances):
+        return None
+    times = torch.full((*labels.shape, 2), torch.nan)
+    for row, item in enumerate(utterances):
+        cell, ids = item.attributes.get(WORD_TIMES), labels[row][labels[row] >= 0].tolist()
+        if cell is None or not ids:
+            continue
+        try:
+            spans = place_labels(ids, tokenizer.pieces, parse_word_times(cell))
+        except DataError as error:
+            raise DataError(f"{item.id}: {error}") from error
+        times[row, : len(ids)] = torch.tensor(spans) * item.sample_rate
+    return times
 
 
 def _pad_labels(utterances: Sequence[LoadedUtterance], tokenizer: Tokenizer | None) -> Tensor | None:

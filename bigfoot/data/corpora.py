@@ -38,6 +38,7 @@ from bigfoot.data.sources import (
 )
 from bigfoot.data.splits import hold_out_speakers, make_splits
 from bigfoot.data.utterance import Utterance
+from bigfoot.data.word_times import WORD_TIMES
 from bigfoot.errors import AudioError, DataError
 from bigfoot.progress import track
 from bigfoot.storage.digests import FileDigests, digest_file
@@ -97,6 +98,9 @@ def prepare_data(
         splits = _write_splits(corpus.generate, config, seed, folder, prepared.skipped)
     if not splits:
         raise DataError("data: no split is asked for; set data.train_splits, data.dev_splits or data.test_splits")
+    timed = any(WORD_TIMES in item.labels for listed in splits.values() for item in listed)
+    if config.trim_silence_db is not None and timed:
+        raise DataError(f"data.trim_silence_db: it moves the start of utterances that have {WORD_TIMES}; leave it out")
     sources: list[Source] = []
     for split, listed in splits.items():
         # What bigfoot has just written needs no second decoding.
@@ -248,14 +252,15 @@ def _choose_labels(listed: list[ListedUtterance], config: DataConfig, where: str
     """
     if ALL_LABELS in config.labels:
         return listed
-    known = {name for item in listed for name in item.labels}
+    known = {name for item in listed for name in item.labels} - {WORD_TIMES}
     if not known and not config.labels:
         return listed
     if listed and (absent := sorted(set(config.labels) - known)):
         there = f"has {', '.join(sorted(known))}" if known else "has none"
         raise DataError(f"data.labels: no utterance of {where} has a label {absent[0]!r}; {config.corpus} {there}")
+    kept = [*config.labels, WORD_TIMES]
     return [
-        replace(item, labels={name: item.labels[name] for name in config.labels if name in item.labels})
+        replace(item, labels={name: item.labels[name] for name in kept if name in item.labels})
         for item in listed
     ]
 

@@ -7,11 +7,11 @@ import gzip
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, groupby, islice
 from pathlib import Path
 
-from lhotse import CutSet
+from lhotse import CutSet, SupervisionSegment
 from lhotse.cut import Cut
 
 from bigfoot.data.shards.address import Address
@@ -34,55 +34,71 @@ def path_of(cut: Cut) -> str:
     return str(cut.recording.sources[0].source)
 
 
-def write_manifest(cuts: list[Cut], path: Path, home: Path | None = None) -> None:
+def write_manifest(cuts: Iterable[Cut], path: Path, home: Path | None = None) -> None:
     """Write cuts as a lhotse manifest that is either whole or not there.
 
     Args:
-        cuts: in the order in which they are to stand.
+        cuts: in the order in which they are to stand; gone through once, while they are written.
         path: ending in ``.jsonl.gz``.
         home: audio below this folder is found again where it and the manifest are moved or copied together.
     """
-    if cuts and (first := Address.parse(path_of(cuts[0]))) is not None:
-        shards = groupby(cuts, key=lambda cut: (Address.parse(path_of(cut)) or first).shard)
+    given = iter(cuts)
+    first = list(islice(given, 1))
+    one_by_one = chain(first, given)
+    if first and (address := Address.parse(path_of(first[0]))) is not None:
+        shards = groupby(one_by_one, key=lambda cut: (Address.parse(path_of(cut)) or address).shard)
         write_shard_manifest(shards, path)
         return
-    for cut in cuts:
-        source, kept = Path(path_of(cut)), {key: value for key, value in (cut.custom or {}).items() if key != _BESIDE}
-        if home is not None and all(each.is_relative_to(home.absolute()) for each in (source, path.absolute())):
-            kept[_BESIDE] = os.path.relpath(source, path.parent)
-        cut.custom = kept or None
     with replacing(path, may=OWN_OR_EDITED, is_own=_is_prepared, wait=math.inf) as part:
-        CutSet.from_cuts(cuts).to_file(part)
+        CutSet(_place_beside(cut, path, home) for cut in one_by_one).to_file(part)
+
+
+def _place_beside(cut: Cut, path: Path, home: Path | None) -> Cut:
+    """Note where a cut's audio lies as seen from the manifest, where both are below a folder."""
+    source, kept = Path(path_of(cut)), {key: value for key, value in (cut.custom or {}).items() if key != _BESIDE}
+    if home is not None and all(each.is_relative_to(home.absolute()) for each in (source, path.absolute())):
+        kept[_BESIDE] = os.path.relpath(source, path.parent)
+    cut.custom = kept or None
+    return cut
 
 
 def write_relabelled(manifest: Path, texts: Mapping[str, str], path: Path) -> None:
-    """Write a manifest with other transcripts.
+    """Write a manifest with other transcripts, one cut after the other.
 
     Args:
         manifest: to read; left as it is.
         texts: transcripts by id; an utterance that is absent gets an empty one.
         path: of the new manifest, ending in ``.jsonl.gz``.
     """
-    cuts = list(read_cuts(manifest))
-    for cut in cuts:
-        cut.supervisions = [dataclasses.replace(cut.supervisions[0], text=texts.get(cut.id, ""))]
-    write_manifest(cuts, path, home=manifest.parent)
+
+    def relabel(supervision: SupervisionSegment, name: str) -> SupervisionSegment:
+        return dataclasses.replace(supervision, text=texts.get(name, ""))
+
+    write_manifest(_with_supervisions(manifest, relabel), path, home=manifest.parent)
 
 
 def write_hypotheses(manifest: Path, found: Mapping[str, Sequence[tuple[str, float]]], path: Path) -> None:
-    """Write a manifest with a model's most probable texts beside the transcripts.
+    """Write a manifest with a model's most probable texts beside the transcripts, one cut after the other.
 
     Args:
         manifest: to read; left as it is.
         found: texts with their log probabilities, by id, the most probable first; none for an utterance that is absent.
         path: of the new manifest, ending in ``.jsonl.gz``.
     """
-    cuts = list(read_cuts(manifest))
-    for cut in cuts:
-        supervision = cut.supervisions[0]
-        custom = (supervision.custom or {}) | {HYPOTHESES_FIELD: [list(each) for each in found.get(cut.id, ())]}
-        cut.supervisions = [dataclasses.replace(supervision, custom=custom)]
-    write_manifest(cuts, path, home=manifest.parent)
+
+    def add(supervision: SupervisionSegment, name: str) -> SupervisionSegment:
+        custom = (supervision.custom or {}) | {HYPOTHESES_FIELD: [list(each) for each in found.get(name, ())]}
+        return dataclasses.replace(supervision, custom=custom)
+
+    write_manifest(_with_supervisions(manifest, add), path, home=manifest.parent)
+
+
+def _with_supervisions(
+    manifest: Path, change: Callable[[SupervisionSegment, str], SupervisionSegment]
+) -> Iterator[Cut]:
+    for cut in read_cuts(manifest):
+        cut.supervisions = [change(cut.supervisions[0], cut.id)]
+        yield cut
 
 
 def write_shard_manifest(shards: Iterable[tuple[str, Iterable[Cut]]], path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,8 +39,9 @@ def read_rows(table: Path, is_file: Callable[[str], bool] = lambda _: False) -> 
     r"""Read a table; its suffix names its format.
 
     Args:
-        table: a ``.tsv`` (a quotation mark is a quotation mark), ``.csv`` (RFC 4180) or ``.jsonl``; UTF-8, or UTF-16
-            with a byte order mark; a row in another encoding has a ``problem``.
+        table: a ``.tsv`` (a quotation mark is a quotation mark), ``.csv`` (RFC 4180; with ``;`` or tabs where its
+            header has no comma) or ``.jsonl``; UTF-8, or UTF-16 with a byte order mark; a row in another encoding has
+            a ``problem``.
         is_file: whether a cell is the path of a file that is there: lines within quotes that name one are rows.
 
     Returns:
@@ -112,20 +114,20 @@ def _split_commas(
     lines: list[str], table: Path, is_file: Callable[[str], bool]
 ) -> Iterator[tuple[int, list[str]]]:
     """RFC 4180; a quotation mark that would swallow the rows behind it is one of its text."""
-    columns, doubtful = list[str](), list[int]()
+    columns, doubtful, comma = list[str](), list[int](), _find_separator(lines)
     number = 0
     while number < len(lines):
         if not lines[number].strip():
             number += 1
             continue
-        fields, used = _split_record(lines, number)
+        fields, used = _split_record(lines, number, comma)
         within = lines[number + 1 : number + used]
-        if within and _swallows_rows(fields, within, columns, is_file):
+        if within and _swallows_rows(fields, within, columns, is_file, comma):
             fields, used = [], 0
-        elif within and all(line.count(",") >= len(columns) - 1 for line in within) and len(columns) > 1:
+        elif within and all(line.count(comma) >= len(columns) - 1 for line in within) and len(columns) > 1:
             doubtful.append(number + 1)
         if used == 0:
-            fields, used = [_strip_quotes(cell) for cell in lines[number].split(",")], 1
+            fields, used = [_strip_quotes(cell) for cell in lines[number].split(comma)], 1
         columns = columns or fields
         yield number + 1, fields
         number += used
@@ -136,18 +138,24 @@ def _split_commas(
         )  # fmt: skip
 
 
-def _split_record(lines: list[str], first: int) -> tuple[list[str], int]:
+def _find_separator(lines: list[str]) -> str:
+    """Return what is between the columns of a header: spreadsheets write ``;`` where a comma is in numbers."""
+    header = re.sub('"[^"]*"', "", next((line for line in lines if line.strip()), ""))
+    return next((separator for separator in ",;\t" if separator in header), ",")
+
+
+def _split_record(lines: list[str], first: int, comma: str) -> tuple[list[str], int]:
     """Fields of the record that starts in a line, and how many lines it has; 0 where quotation marks do not pair."""
     line, used, place = lines[first], 1, 0
     if '"' not in line:
-        return line.split(","), 1
+        return line.split(comma), 1
     fields: list[str] = []
     while True:
         if line[place : place + 1] != '"':
-            text, comma, _ = line[place:].partition(",")
+            text, found, _ = line[place:].partition(comma)
             fields.append(text)
-            place += len(text) + len(comma)
-            if not comma:
+            place += len(text) + len(found)
+            if not found:
                 return fields, used
             continue
         text, place = "", place + 1
@@ -160,7 +168,7 @@ def _split_record(lines: list[str], first: int) -> tuple[list[str], int]:
         place = end + 2
         if line[end + 1 : place] == "":
             return fields, used
-        if line[end + 1 : place] != ",":
+        if line[end + 1 : place] != comma:
             return [], 0
 
 
@@ -177,7 +185,7 @@ def _strip_quotes(cell: str) -> str:
 
 
 def _swallows_rows(
-    fields: list[str], lines: list[str], columns: list[str], is_file: Callable[[str], bool]
+    fields: list[str], lines: list[str], columns: list[str], is_file: Callable[[str], bool], comma: str
 ) -> bool:
     """Return whether lines within quotes are rows of their own.
 
@@ -188,7 +196,7 @@ def _swallows_rows(
     def is_audio(cell: str) -> bool:
         return _is_audio(cell) or is_file(cell.strip('" '))
 
-    rows = [cells for line in lines if len(cells := line.split(",")) >= len(columns)]
+    rows = [cells for line in lines if len(cells := line.split(comma)) >= len(columns)]
     place = next((columns.index(name) for name in PATH_COLUMNS if name in columns), None)
     if place is not None and place < len(fields) and any(
         is_audio(row[place]) or _is_in_same_folder(row[place], fields[place]) for row in rows

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from bigfoot.config import Problem, above_zero, not_negative, one_of, share, unknown_words
 from bigfoot.data.split_settings import SplitConfig
 
-ROLES = ("path", "text", "speaker", "id", "offset", "duration", "end")
+ROLES = ("path", "text", "speaker", "id", "offset", "duration", "end", "word_times")
 """What columns of a table can be for, besides labels."""
 SHARDED = ("shar", "webdataset", "datasets_streaming")
 """Corpora in shards."""
@@ -87,7 +87,8 @@ class DataConfig:
     """The same for test, which is read once, at the end."""
     columns: dict[str, str] = field(default_factory=dict)
     """Table, datasets: its own names of columns, by what they are for: ``path``, ``text``, ``speaker``, ``id``,
-    ``offset``, ``duration``, ``end``, or a label of ``labels``."""
+    ``offset``, ``duration``, ``end``, ``word_times`` (``START-END`` in seconds for each word of the transcript, spaces
+    between), or a label of ``labels``."""
     labels: list[str] = field(default_factory=list)
     """Labels of utterances that tasks are trained on (``train_task``), by name: columns of a table, or what the corpus
     has: ``digit`` and ``speaker`` (fsdd_recordings), ``age`` and ``gender`` (speechocean762), ``sex``, ``accent``,

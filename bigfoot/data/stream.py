@@ -110,7 +110,7 @@ class _BatchReader(Dataset[Batch]):
         item = source.load(self.processor.sample_rate)
         rng = np.random.default_rng(stable_seed(self.seed, position.epoch, position.batch, source.id))
         samples = augment_waveform(item.samples, self.augment, rng, self.noise)
-        return replace(item, samples=samples)
+        return replace(item, samples=samples, sample_rate=item.sample_rate * len(samples) / max(1, len(item.samples)))
 
 
 class _EndlessSampler(Sampler[Any]):

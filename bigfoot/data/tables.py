@@ -12,11 +12,12 @@ from bigfoot.data.manifests import UNKNOWN_SPEAKER, ListedUtterance, tell_apart
 from bigfoot.data.rows import PATH_COLUMNS, Row, read_rows
 from bigfoot.data.settings import ALL_LABELS
 from bigfoot.data.stretches import COLUMNS, Stretch, read_stretch
+from bigfoot.data.word_times import WORD_TIMES
 from bigfoot.errors import DataError
 
 _TEXT_COLUMNS = ("text", "transcript", "sentence")
 _SPEAKER_COLUMNS = ("speaker", "client_id")
-_ROLE_COLUMNS = {"", "id", *PATH_COLUMNS, *_TEXT_COLUMNS, *_SPEAKER_COLUMNS, *COLUMNS}
+_ROLE_COLUMNS = {"", "id", *PATH_COLUMNS, *_TEXT_COLUMNS, *_SPEAKER_COLUMNS, *COLUMNS, WORD_TIMES}
 
 
 def list_table(
@@ -168,7 +169,7 @@ def _list_row(
     # The table's folder distinguishes files of the same name that two tables list.
     default = f"{table.parent.name}/{Path(path).with_suffix('').as_posix()}{_name_stretch(stretch)}"
     speaker = next((str(values[key]) for key in _SPEAKER_COLUMNS if values.get(key)), UNKNOWN_SPEAKER)
-    name, known = str(values.get("id") or default), _read_labels(values, labels)
+    name, known = str(values.get("id") or default), _read_labels(values, [*labels, WORD_TIMES])
     return ListedUtterance(name, audio / path, text or "", speaker, problem, stretch, known)
 
 

@@ -2,6 +2,7 @@
 
 from bigfoot.distill.loss import Loss, LossInputs, Shapes, Targets
 from bigfoot.distill.registry import LossesConfig, default_losses, register_loss
+from bigfoot.distill.terms.alignment import AlignmentLoss
 from bigfoot.distill.terms.attention import AttentionLoss
 from bigfoot.distill.terms.conv_features import ConvFeaturesLoss
 from bigfoot.distill.terms.ctc import CTCLoss
@@ -11,6 +12,8 @@ from bigfoot.distill.terms.feature_penalty import FeaturePenalty
 from bigfoot.distill.terms.gram import GramLoss
 from bigfoot.distill.terms.heads import HeadsLoss
 from bigfoot.distill.terms.hidden import HiddenLoss
+from bigfoot.distill.terms.intermediate_ctc import IntermediateCTCLoss
+from bigfoot.distill.terms.log_mel import LogMelLoss
 from bigfoot.distill.terms.logit_cosine import LogitCosineLoss
 from bigfoot.distill.terms.logit_kl import LogitKLLoss
 from bigfoot.distill.terms.masked_hidden import MaskedHiddenLoss
@@ -18,6 +21,7 @@ from bigfoot.distill.terms.nbest import NBestLoss
 from bigfoot.distill.terms.value_relation import ValueRelationLoss
 
 __all__ = [
+    "AlignmentLoss",
     "AttentionLoss",
     "CTCLoss",
     "ConvFeaturesLoss",
@@ -27,6 +31,8 @@ __all__ = [
     "GramLoss",
     "HeadsLoss",
     "HiddenLoss",
+    "IntermediateCTCLoss",
+    "LogMelLoss",
     "LogitCosineLoss",
     "LogitKLLoss",
     "Loss",

@@ -14,7 +14,14 @@ from bigfoot.distill.vocabulary import map_log_probs, map_tokens
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import CTCOutput
 from bigfoot.models.frames.timing import FrameTiming, frame_timing
+from bigfoot.text.tokenizer import is_special
 from bigfoot.text.tokenizers import Processor
+
+
+def _list_names(pieces: set[str]) -> str:
+    """List the first twenty, quoted; empty texts left out."""
+    kept = sorted(pieces - {""})
+    return " ".join(map(repr, kept[:20])) + (f" and {len(kept) - 20} others" if len(kept) > 20 else "")
 
 
 @dataclass(frozen=True)
@@ -57,13 +64,19 @@ class Bridge:
         return replace(self, do_normalize=teacher.do_normalize, token_map=token_map, vocab_size=vocab_size)
 
     def describe_dropped(self, student: Processor, teacher: Processor) -> str:
-        """Describe which of the teacher's characters the student has no token for; empty where it has all."""
+        """Describe which characters one of both has no token for; empty where each has all of the other's."""
         if self.token_map is None or teacher.tokenizer is None or student.tokenizer is None:
             return ""
         blank, pieces = student.tokenizer.blank_id, teacher.tokenizer.pieces
-        dropped = sorted({pieces[at] for at, token in enumerate(self.token_map) if token == blank} - {""})
-        names = " ".join(map(repr, dropped[:20])) + (f" and {len(dropped) - 20} others" if len(dropped) > 20 else "")
-        return f"of the teacher's characters the student has no {names}: they count as the blank" if dropped else ""
+        dropped = {pieces[at] for at, token in enumerate(self.token_map) if token == blank}
+        mine = enumerate(zip(student.tokenizer.vocabulary, student.tokenizer.pieces, strict=True))
+        missed = {piece for at, (token, piece) in mine if at not in self.token_map and not is_special(token)}
+        found = []
+        if names := _list_names(dropped):
+            found.append(f"of the teacher's characters the student has no {names}: they count as the blank")
+        if names := _list_names(missed):
+            found.append(f"the teacher has no {names}, which its posteriors teach to leave out")
+        return "; ".join(found)
 
     @property
     def keeps_frames(self) -> bool:

@@ -70,6 +70,8 @@ class LossInputs:
         steps_done: optimizer steps taken so far, scalar.
         task_targets: (B, W), of the task head, NaN where not known; None where no loss asks for it.
         hypotheses: the teacher's texts, see ``Batch.hypotheses``; None where no loss asks for them.
+        audio: (B, N), what the student was given.
+        label_times: see ``Batch.label_times``.
     """
 
     shapes: Shapes
@@ -83,6 +85,8 @@ class LossInputs:
     steps_done: Tensor
     task_targets: Tensor | None = None
     hypotheses: tuple[Tensor, Tensor] | None = None
+    audio: Tensor | None = None
+    label_times: Tensor | None = None
 
     def both(self, name: str) -> tuple[Any, Any]:
         """Return a field of the student's output, a tensor or a tuple of them, and the same of the teacher's."""
@@ -105,7 +109,8 @@ class Loss:
     """Whether it compares with a teacher; those that do are off in the control."""
     unit: ClassVar[str] = "frames"
     """What its mean is over: ``frames``, ``labels``, the decoder's ``tokens``, ends included, ``utterances``, or
-    those of them whose task has a label (``targets``), or whose text the teacher wrote (``hypotheses``)."""
+    those of them whose task has a label (``targets``), or whose text the teacher wrote (``hypotheses``); ``aligned``
+    are the frames of utterances whose labels have times."""
     reads_outputs: ClassVar[bool] = True
     """Whether the teacher runs in training for it; else it reads what the teacher wrote before."""
     needs_decoder: ClassVar[bool] = False
@@ -161,3 +166,28 @@ class Loss:
             The sum over what is counted, and the count; padding is in neither.
         """
         raise NotImplementedError
+
+
+@dataclass
+class FadingLoss(Loss):
+    """A loss for the start of a training, which may end before it does."""
+
+    until_step: int = not_negative(0)
+    """Step from which it counts no more; 0 for never."""
+    fade_steps: int = not_negative(0)
+    """Steps before that in which its weight falls evenly to 0."""
+
+    def share_at(self, step: int) -> float:
+        """Return the share of its weight after some optimizer steps, 1 to 0.
+
+        Args:
+            step: optimizer steps taken so far.
+
+        Examples:
+            >>> [FadingLoss(1.0, until_step=10, fade_steps=4).share_at(step) for step in (6, 8, 10)]
+            [1.0, 0.5, 0.0]
+        """
+        if not self.until_step:
+            return 1.0
+        left = self.until_step - step
+        return min(1.0, max(0.0, left / self.fade_steps if self.fade_steps else float(left > 0)))

@@ -6,6 +6,7 @@ or labels of the whole batch, which only the training loop can divide.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -62,6 +63,42 @@ def logit_kl(student_logits: Tensor, teacher_logits: Tensor, frame_mask: Tensor,
     teacher = (_only_real(teacher_logits, frame_mask) / temperature).log_softmax(-1)
     per_frame = (teacher.exp() * (teacher - student)).sum(-1)
     return _sum_real(per_frame * temperature**2, frame_mask)
+
+
+def delayed_kl(
+    student_logits: Tensor, teacher_logits: Tensor, frame_mask: Tensor, delays: Sequence[int], temperature: float = 1.0
+) -> LossSum:
+    """Compute the same from posteriors that the teacher gave frames before, by the best delay of an utterance.
+
+    The student's first frames are held against the teacher's first one, and the teacher's last ones against none (Li et
+    al., 2025, "Delayed-KD", section 2).
+
+    Args:
+        student_logits: (B, T, V).
+        teacher_logits: (B, T, V).
+        frame_mask: (B, T), True = real.
+        delays: frames, each 0 or more.
+        temperature: see ``logit_kl``.
+
+    Returns:
+        Sum in nats over real frames, and their number.
+
+    Examples:
+        >>> import torch
+        >>> x = torch.randn(1, 6, 5)
+        >>> later = torch.cat([x[:, :1], x[:, :1], x[:, :-2]], dim=1)
+        >>> float(delayed_kl(later, x, torch.ones(1, 6, dtype=torch.bool), [0, 2]).mean())
+        0.0
+    """
+    student = (_only_real(student_logits, frame_mask) / temperature).log_softmax(-1)
+    teacher = (_only_real(teacher_logits, frame_mask) / temperature).log_softmax(-1)
+    place = torch.arange(teacher.shape[1], device=teacher.device)
+    totals = []
+    for delay in delays:
+        earlier = teacher[:, (place - delay).clamp(min=0)]
+        per_frame = (earlier.exp() * (earlier - student)).sum(-1)
+        totals.append(per_frame.where(frame_mask, 0.0).sum(-1))
+    return LossSum(torch.stack(totals).amin(0).sum() * temperature**2, frame_mask.sum())
 
 
 def token_cross_entropy(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> LossSum:

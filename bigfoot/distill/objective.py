@@ -178,7 +178,9 @@ class Objective(nn.Module):
         Returns:
             A number for each name in ``weights``.
         """
-        frames = int(self.student.speech_encoder.feature_encoder.frame_lengths(batch.input_lengths).sum())
+        lengths = self.student.speech_encoder.feature_encoder.frame_lengths(batch.input_lengths)
+        frames, timed = int(lengths.sum()), batch.label_times
+        aligned = 0 if timed is None else int(lengths[timed[:, 0, 0].isfinite()].sum())
         labels = 0 if batch.labels is None else int((batch.labels >= 0).sum())
         targets = self._token_targets(batch)
         tokens = 0 if targets is None else int((targets >= 0).sum())
@@ -186,7 +188,7 @@ class Objective(nn.Module):
         known = 0 if answers is None else int((~answers.isnan()).any(-1).sum())
         written = 0 if batch.hypotheses is None else int(torch.isfinite(batch.hypotheses[1]).any(-1).sum())
         units = {"frames": frames, "labels": labels, "tokens": tokens, "utterances": len(batch), "targets": known,
-                 "hypotheses": written}  # fmt: skip
+                 "hypotheses": written, "aligned": aligned}  # fmt: skip
         return {name: units[loss.unit] for name, loss in self._losses.items()}
 
     def _token_targets(self, batch: Batch) -> Tensor | None:
@@ -235,12 +237,17 @@ class Objective(nn.Module):
         masked_frames, masked_teacher = masks.get("mask_time_indices"), teacher
         if masked_frames is not None and self._asks_masked:
             masked_teacher = self._ask(batch, num_frames, mask_time_indices=masked_frames)
+        # What is shorter than a frame of the teacher teaches nothing: its targets would be zeros.
+        real = student.frame_mask
+        if teacher is not None and teacher.frame_mask is not None:
+            real = real & teacher.frame_mask.any(-1, keepdim=True)
         if masked_frames is not None:
             # Masks end with the longest real utterance; the batch may be padded further.
             masked_frames = nn.functional.pad(masked_frames, (0, num_frames - masked_frames.shape[1]))
         inputs = LossInputs(
-            self._shapes, student, teacher, student.frame_mask, batch.labels, masked_frames, masked_teacher,
+            self._shapes, student, teacher, real, batch.labels, masked_frames, masked_teacher,
             self._token_targets(batch), self.steps_done, self._task_targets(batch), batch.hypotheses,
+            batch.input_values, batch.label_times,
         )  # fmt: skip
         return {
             name: loss.compute(inputs, cast(nn.ModuleList, self.terms[name])) for name, loss in self._losses.items()

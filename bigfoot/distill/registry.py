@@ -10,15 +10,19 @@ from typing import Any, TypeVar
 
 from bigfoot.config.registry import Registry
 from bigfoot.distill.loss import Loss
+from bigfoot.distill.terms.alignment import AlignmentLoss
 from bigfoot.distill.terms.attention import AttentionLoss
 from bigfoot.distill.terms.conv_features import ConvFeaturesLoss
 from bigfoot.distill.terms.ctc import CTCLoss
 from bigfoot.distill.terms.decoder import DecoderLoss
 from bigfoot.distill.terms.decoder_kl import DecoderKLLoss
+from bigfoot.distill.terms.delayed_kl import DelayedKLLoss
 from bigfoot.distill.terms.feature_penalty import FeaturePenalty
 from bigfoot.distill.terms.gram import GramLoss
 from bigfoot.distill.terms.heads import HeadsLoss
 from bigfoot.distill.terms.hidden import HiddenLoss
+from bigfoot.distill.terms.intermediate_ctc import IntermediateCTCLoss
+from bigfoot.distill.terms.log_mel import LogMelLoss
 from bigfoot.distill.terms.logit_cosine import LogitCosineLoss
 from bigfoot.distill.terms.logit_kl import LogitKLLoss
 from bigfoot.distill.terms.masked_hidden import MaskedHiddenLoss
@@ -36,6 +40,8 @@ class LossesConfig:
 
     logit_kl: LogitKLLoss = field(default_factory=LogitKLLoss)
     """The teacher's posteriors."""
+    delayed_kl: DelayedKLLoss = field(default_factory=DelayedKLLoss)
+    """The same, some frames later."""
     hidden: HiddenLoss = field(default_factory=HiddenLoss)
     """The teacher's hidden states."""
     attention: AttentionLoss = field(default_factory=AttentionLoss)
@@ -58,6 +64,12 @@ class LossesConfig:
     """The teacher's most probable texts."""
     ctc: CTCLoss = field(default_factory=CTCLoss)
     """The transcripts, or the teacher's own."""
+    intermediate_ctc: IntermediateCTCLoss = field(default_factory=IntermediateCTCLoss)
+    """The same, by layers below the last."""
+    alignment: AlignmentLoss = field(default_factory=AlignmentLoss)
+    """The transcripts at the known times of their words: a flat start."""
+    log_mel: LogMelLoss = field(default_factory=LogMelLoss)
+    """The audio's log mels, predicted from the convolutional features: a start for random convolutions."""
     decoder: DecoderLoss = field(default_factory=DecoderLoss)
     """The same, by the decoder."""
     decoder_kl: DecoderKLLoss = field(default_factory=DecoderKLLoss)

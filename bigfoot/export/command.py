@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from importlib import metadata
 from pathlib import Path
 
 from bigfoot.compress.quantize import Int8Plan, calibrate, dynamic_plan, folder_plan
@@ -12,13 +14,16 @@ from bigfoot.config import Problem
 from bigfoot.data.batches import LoadedUtterance
 from bigfoot.errors import ConfigError
 from bigfoot.export.audio import JUDGED_SECONDS, padded_audio, read_judged, read_option
-from bigfoot.export.exported import is_exported
+from bigfoot.export.candidates import list_candidates
+from bigfoot.export.exported import Exported, is_exported
 from bigfoot.export.gate import export_checked
 from bigfoot.export.parity import Parity, ParityLimits
 from bigfoot.export.targets import FILE_SUFFIXES, INT8, TARGETS, writes_folder
 from bigfoot.export.tasks import TaskParity, export_task
+from bigfoot.export.tune import TuningFile, export_fastest, time_candidates
 from bigfoot.formats.folder import LoadedModel, load_model, resolve_model
 from bigfoot.models.small_weights import COMPUTES_INT8
+from bigfoot.progress import show_work
 from bigfoot.storage.lock import locked
 from bigfoot.storage.ownership import OWN_ONLY, MayReplace, check_file, check_folder
 
@@ -41,6 +46,7 @@ class ExportRequest:
         max_wer_rise: as a fraction.
         fallback: see ``export_checked``.
         normalize: inside the file.
+        tune: choose the precision by measuring on this machine.
         may: what may be replaced, besides what bigfoot exported.
     """
 
@@ -54,6 +60,7 @@ class ExportRequest:
     max_wer_rise: float = 0.005
     fallback: bool = False
     normalize: bool = False
+    tune: bool = False
     may: MayReplace = OWN_ONLY
 
     def find_problems(self, precision: str = "float32") -> Iterator[Problem]:
@@ -82,6 +89,8 @@ class ExportRequest:
             yield Problem("--max-wer-rise", "out_of_range", message)
         if problem := percentile_problem(self.percentile):
             yield replace(problem, key="--percentile")
+        if self.tune and target:
+            yield from self._tuning_problems(target.int8, precision)
         if precision in COMPUTES_INT8:
             yield from self._contradictions(precision)
             return
@@ -113,17 +122,30 @@ class ExportRequest:
             return  # what else such a folder does not read contradicts it
         if self.normalize and writes_folder(self.to):
             yield Problem("--normalize", "not_read", f"not read for {self.to}, whose graph always normalizes")
-        if self.percentile != 100.0 and self.int8 != "static":
+        if self.percentile != 100.0 and self.int8 != "static" and not self.tune:
             yield Problem("--percentile", "not_read", "not read without --int8 static, which alone has ranges")
-        if self.int8 is None:
+        if self.int8 is None and not self.tune:
             for key, given in (("--fallback", self.fallback), ("--max-wer-rise", rises and not is_task)):
                 if given:
                     yield Problem(key, "not_read", "not read without --int8: an fp32 file is judged by its logits")
+
+    def _tuning_problems(self, kinds: Sequence[str], precision: str) -> Iterator[Problem]:
+        if not kinds:
+            yield Problem("--tune", "no_int8", f"{self.to} files are in fp32 alone, so that there is nothing to choose")
+        if precision in COMPUTES_INT8:
+            yield Problem("--tune", "not_read", f"{self.model} is {precision} and keeps its layers; leave it out")
+        elif self.int8 is not None:
+            yield Problem("--int8", "not_read", "--tune chooses the precision; leave one of the two out")
+        elif self.calibrate is None:
+            message = "--tune needs a minute or so of real audio to measure ranges on"
+            yield Problem("--calibrate", "missing", message)
 
     def find_task_problems(self) -> Iterator[Problem]:
         """Find the problems of the request for a model that answers a task."""
         if self.to != "onnx":
             yield Problem("--to", "no_task", f"{self.to} has no form for a task head; --to onnx has")
+        if self.tune:
+            yield Problem("--tune", "no_task", "it chooses among files that are judged by texts; leave it out")
         if self.fallback:
             yield Problem("--fallback", "no_task", "it brings layers back by texts, and a task has none; leave it out")
 
@@ -189,17 +211,44 @@ def _export(request: ExportRequest, on_note: Callable[[str], None]) -> Parity | 
         calibration = read_option("--calibrate", request.calibrate, loaded.processor, on_note)
     own = folder_plan(loaded.model)
     plan = _plan(request, loaded, calibration) if own is None else own
-    judged = _read_judged(request, calibration, loaded, plan is not None, on_note)
+    judged = _read_judged(request, calibration, loaded, plan is not None or request.tune, on_note)
     limits = ParityLimits(wer=request.max_wer_rise)
     if own is not None:
         on_note(f"int8 as {request.model} has it: {len(own.ranges)} layers")
         limits = replace(limits, layers=LAYER_LIMIT, texts=request.check is not None)
-    exported, parity = export_checked(
-        loaded, plan, judged, build=target.build, normalize=request.normalize, limits=limits,
+    export = partial(
+        export_checked, loaded, utterances=judged, build=target.build, normalize=request.normalize, limits=limits,
         fallback=request.fallback, on_note=on_note,
     )  # fmt: skip
+    if request.tune and calibration is not None:
+        exported, parity = _export_tuned(request, loaded, calibration, export, on_note)
+    else:
+        exported, parity = export(plan)
     exported.save(request.destination, request.may)
     return parity
+
+
+def _export_tuned(
+    request: ExportRequest,
+    loaded: LoadedModel,
+    calibration: Sequence[LoadedUtterance],
+    export: Callable[[Int8Plan], tuple[Exported, Parity]],
+    on_note: Callable[[str], None],
+) -> tuple[Exported, Parity]:
+    """Measure the candidates, or read what was measured before, and build the fastest that passes."""
+    target = TARGETS[request.to]
+    static = calibrate(loaded.model, padded_audio(calibration, loaded.processor), request.percentile)
+    plans = list_candidates(loaded, static, target.int8, halves=target.halves)
+    runtime = f"{target.package} {metadata.version(target.package)}"
+    kept = TuningFile.beside(request.destination, loaded, request.to, runtime)
+    speedups = kept.read()
+    if speedups is None:
+        with show_work("timing the candidates"):
+            speedups = time_candidates(loaded, plans, target.build)
+        kept.write(speedups, request.may)
+    else:
+        on_note(f"speed as {kept.path} has it")
+    return export_fastest(speedups, plans, export, on_note)
 
 
 def _read_judged(

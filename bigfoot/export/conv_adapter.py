@@ -42,7 +42,7 @@ class ConvAdapterWriter(TransformerWriter):
             lengths, mask = self._real(lengths, x)
             self._frames = g.size(x, 1)
             self._missing_keys = self._count_missing(self._frames)
-            attended, _ = self._attention(layer.self_attn, x, self._hide_padding(mask), None, None)
+            attended, _ = self._attention(layer.self_attn, x, self.hide_padding(mask), None, None)
             x = g.op("Add", attended, residual)
             x = g.op("Add", x, self._block(layer.ffn, self.norm(layer.ffn_layer_norm, x), self.config.adapter_act))
         return x, mask, lengths

@@ -77,7 +77,19 @@ def check_exportable(loaded: LoadedModel) -> None:
     """Check that a model can be exported.
 
     Raises:
-        ModelError: the model has neither a CTC head nor a task head, or a vocabulary that a file cannot hold.
+        ModelError: the model has neither a CTC head nor a task head, or a vocabulary that a file cannot hold, or it
+            streams.
+    """
+    if loaded.model.config.streaming is not None:
+        raise ModelError(f"{loaded.folder}: it streams; --to streaming writes what runs chunk by chunk")
+    check_text(loaded)
+
+
+def check_text(loaded: LoadedModel) -> None:
+    """Check that a file can hold what a model needs to answer.
+
+    Raises:
+        ModelError: see ``check_exportable``.
     """
     if (other := loaded.model.config.frame_encoder) is not None:
         raise ModelError(f"{loaded.folder}: an encoder of the kind {other['kind']!r} has no form in an exported file")

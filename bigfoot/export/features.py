@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from bigfoot.export.log_mel import LogMelWriter
 from bigfoot.export.parts import PartWriter
@@ -11,6 +11,7 @@ from bigfoot.export.statistics import channel_statistics, inverse_spread, normal
 from bigfoot.export.writer import GraphWriter
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.feature_encoder import ConvLayer
+from bigfoot.models.streaming import ChannelScale
 
 
 class FeatureWriter(PartWriter):
@@ -46,7 +47,7 @@ class FeatureWriter(PartWriter):
         strands = [self.waveform]
         for index, layer in enumerate(self.model.speech_encoder.feature_encoder):
             lengths = self._count_frames(layer, lengths)
-            strands = self._conv_layer(layer, index, strands, lengths)
+            strands = self.convolve(layer, index, strands, lengths)
         return self.graph.concat(strands), lengths
 
     def _waveform(self, x: str, lengths: str) -> str:
@@ -63,25 +64,37 @@ class FeatureWriter(PartWriter):
         enough = g.op("Max", g.op("Add", lengths, g.ints(stride - kernel)), g.ints(0))
         return g.op("Div", enough, g.ints(stride))
 
-    def _conv_layer(self, layer: ConvLayer, index: int, strands: list[str], lengths: str) -> list[str]:
+    def convolve(self, layer: ConvLayer, index: int, strands: list[str], lengths: str) -> list[str]:
+        """Write one convolution with its norm and activation.
+
+        Args:
+            layer: of the feature encoder.
+            index: which, 0-based.
+            strands: (B, T, C / strands) each.
+            lengths: (B,) real frames of the output, read by a norm over time alone.
+
+        Returns:
+            As many strands as the next layer takes.
+        """
         g, conv, norm = self.graph, layer.conv, layer.layer_norm
         following = self.config.groups_of_convs[index + 1 :][:1] or [1]
         if isinstance(norm, nn.GroupNorm):
             strands = self._first_conv(conv, norm, strands[0], lengths, following[0])
         else:
-            strands = self._conv(conv, strands, following[0] if norm is None else 1)
+            strands = self._conv(conv, strands, 1 if isinstance(norm, nn.LayerNorm) else following[0], norm)
         if isinstance(norm, nn.LayerNorm):
             strands = g.split(self.norm(norm, g.concat(strands)), following[0])
         return [self.activate(strand, self.config.feat_extract_activation) for strand in strands]
 
-    def _conv(self, conv: nn.Conv1d, strands: list[str], wanted: int) -> list[str]:
+    def _conv(self, conv: nn.Conv1d, strands: list[str], wanted: int, norm: nn.Module | None) -> list[str]:
         """Convolve in strands: as many as there are groups, or as many as the next layer wants to find."""
         g, name, groups = self.graph, self.names[conv], conv.groups
         if len(strands) != groups:
             strands = g.split(g.concat(strands), groups)
         pieces = wanted if wanted % groups == 0 and conv.out_channels % wanted == 0 else groups
-        kernels = conv.weight.detach().chunk(pieces)
-        biases = [None] * pieces if conv.bias is None else conv.bias.detach().chunk(pieces)
+        weight, bias = _scaled(conv, norm)
+        kernels = weight.chunk(pieces)
+        biases = [None] * pieces if bias is None else bias.chunk(pieces)
         seen = []
         for strand in strands:
             planes = g.prepare(strand, name)
@@ -119,3 +132,12 @@ class FeatureWriter(PartWriter):
         projection = self.model.speech_encoder.feature_projection
         x = self.norm(projection.layer_norm, x)
         return x if projection.projection is None else self.linear(projection.projection, x)
+
+
+def _scaled(conv: nn.Conv1d, norm: nn.Module | None) -> tuple[Tensor, Tensor | None]:
+    """Return kernel and bias of a convolution, with the scale and shift behind it, where there are any, in both."""
+    weight, bias = conv.weight.detach(), None if conv.bias is None else conv.bias.detach()
+    if isinstance(norm, ChannelScale):
+        scale, shift = norm.weight.detach(), norm.bias.detach()
+        weight, bias = weight * scale[:, None, None], shift if bias is None else bias * scale + shift
+    return weight, bias

@@ -72,7 +72,7 @@ def export_checked(
         on_note(f"in fp32, for {'; '.join(parity.problems)}: {', '.join(map(str, now))}")
         exported = build(loaded, exported.plan.without(layer.name for layer in now), normalize=normalize)
         parity = measure_parity(loaded, exported, utterances, limits, outputs)
-    if not exported.plan.ranges or not parity.batch_difference:
+    if exported.plan.is_exact or not parity.batch_difference:
         return exported, parity
     # What a file states about batches was measured, on the runtime and the processor at hand.
     on_note(

@@ -63,9 +63,8 @@ def write_graph(
     g.part = later[2]
     batch: list[str | int] = ["batch"]
     if model.task_head is not None:
-        beside = None
-        if model.task_head.energies is not None:
-            beside = EnergyWriter(model, g).write(model.task_head.energies, features.waveform, num_samples)
+        writer = EnergyWriter(model, g)
+        beside = [writer.write(part, features.waveform, num_samples) for part in model.task_head.beside]
         logits = TaskWriter(model.task_head, g, mask, lengths).write(x, transformer.states, beside)
         axes = [*batch, model.task_head.kind.num_outputs]
     else:

@@ -75,8 +75,8 @@ def measure_layers(
         The worst first: by effect where that is measured, else by error.
     """
     replay = Replay(model)
-    recorded, logits = _record(model, ends, input_values, replay)
-    cutter = _Cutter(graph)
+    recorded, logits = record_layers(model, ends, input_values, replay)
+    cutter = Cutter(graph)
     errors = []
     for name, (given, expected) in recorded.items():
         inputs, outputs = ends[name]
@@ -95,10 +95,17 @@ def measure_layers(
     return sorted(errors, key=lambda layer: (-(layer.effect or 0.0), -layer.error))
 
 
-def _record(
+def record_layers(
     model: BigfootForCTC, ends: Mapping[str, tuple[list[str], list[str]]], input_values: Tensor, replay: Replay
 ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], Tensor]:
-    """Record inputs and outputs of each layer in PyTorch, features last; and the logits."""
+    """Record inputs and outputs of each layer in PyTorch, features last; and the logits.
+
+    Args:
+        model: in eval mode.
+        ends: see ``measure_layers``.
+        input_values: see there.
+        replay: records what parts of the model give.
+    """
     modules = _modules(model)
     recorded: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
@@ -153,8 +160,12 @@ def _replaced(model: BigfootForCTC, name: str, given: np.ndarray, output: np.nda
         handle.remove()
 
 
-class _Cutter:
-    """Cuts pieces out of a graph."""
+class Cutter:
+    """Cuts pieces out of a graph.
+
+    Args:
+        graph: with nodes that have different names.
+    """
 
     def __init__(self, graph: ModelProto) -> None:
         self.graph = graph
@@ -162,6 +173,12 @@ class _Cutter:
         self.constants = {constant.name: constant for constant in graph.graph.initializer}
 
     def cut(self, inputs: list[str], outputs: list[str]) -> ModelProto:
+        """Return the piece between some tensors.
+
+        Args:
+            inputs: names of tensors that go in.
+            outputs: names of those that come out.
+        """
         from onnx import TensorProto, helper
 
         nodes, constants = self._between(inputs, outputs)

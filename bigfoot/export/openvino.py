@@ -16,10 +16,10 @@ from bigfoot.errors import ModelError
 from bigfoot.export.exported import GivesLogits, Run, save_files
 from bigfoot.export.forms import GraphForm
 from bigfoot.export.layers import LayerError, measure_layers
-from bigfoot.export.onnx import OfGraph, OnnxExport, build_onnx
+from bigfoot.export.onnx import OfGraph, OnnxExport, build_onnx, set_metadata
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.runtime.openvino_engine import FACTS_KEY, compile_ir, open_core, read_ir, require_openvino
+from bigfoot.runtime.openvino_engine import FACTS_KEY, REST_KEY, compile_ir, open_core, read_ir, require_openvino
 from bigfoot.storage.ownership import OWN_ONLY, MayReplace
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ def build_openvino(
 
     Args:
         loaded: with a CTC head.
-        plan: see ``build_onnx``; ranges are known, for OpenVINO fuses no others.
+        plan: see ``build_onnx``; ranges are known, for OpenVINO fuses no others. What computes in bfloat16 stays fp32
+            in the file, which asks for it.
         normalize: see there.
         batch_invariant: see there.
 
@@ -84,6 +85,9 @@ def build_openvino(
     """
     assert plan is None or plan.is_static, "refused before anything is loaded"
     origin = build_onnx(loaded, plan, normalize=normalize, batch_invariant=batch_invariant, form=_FORM)
+    if plan is not None and plan.rest != "float32":
+        precision = {} if plan.ranges else {"precision": plan.rest}
+        set_metadata(origin.graph, {**origin.facts, **precision, REST_KEY: plan.rest})
     return OpenVinoExport(origin, *write_ir(origin))
 
 

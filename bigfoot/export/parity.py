@@ -123,7 +123,7 @@ def measure_parity(
         See ``Parity``.
     """
     runner, outputs = FileRunner(loaded, exported), outputs or ModelOutputs(loaded)
-    is_int8 = bool(exported.plan.ranges)
+    is_int8 = not exported.plan.is_exact
     alone = run_alone(runner, exported, outputs, utterances, limits.wer if is_int8 and limits.texts else None)
     references, texts, found = alone.texts()
     speakers = {item.id: item.speaker for item in alone.items}
@@ -165,7 +165,7 @@ def _problems(parity: Parity, exported: Exported, limits: ParityLimits) -> Itera
     """List what is past its limit; never by "greater than", since a NaN difference is past any limit."""
     if not np.isfinite(parity.max_difference):
         yield "there are logits that are not finite, or not as many as the model's"
-    if exported.plan.ranges:
+    if not exported.plan.is_exact:
         yield from _int8_problems(parity, limits)
         return
     limit = rounding_limit(parity.largest_logit) if limits.logits is None else limits.logits

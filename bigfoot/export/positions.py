@@ -31,7 +31,7 @@ class PositionWriter(PartWriter):
         y, activation = x, self.config.feat_extract_activation
         if isinstance(module, PositionalConvStack):
             for layer in module.layers:
-                y = self._same_length_conv(cast("nn.Conv1d", layer.conv), y)
+                y = self.convolve_frames(cast("nn.Conv1d", layer.conv), y)
                 y = g.op("Mul", self.activate(self.norm(cast("nn.Module", layer.layer_norm), y), activation), mask)
             return g.op("Add", x, y)
         assert isinstance(module, PositionalConv)
@@ -40,7 +40,7 @@ class PositionWriter(PartWriter):
             scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
             shift = norm.bias - norm.running_mean * scale
             y = g.op("Mul", g.op("Add", g.op("Mul", y, g.constant(scale)), g.constant(shift)), mask)
-        return g.op("Add", x, self.activate(self._same_length_conv(module.conv, y), activation))
+        return g.op("Add", x, self.activate(self.convolve_frames(module.conv, y), activation))
 
     def squeeze(self, encoder: SqueezedEncoder, x: str, lengths: str) -> tuple[str, str, str]:
         """Make one frame of several, and add positions.
@@ -60,7 +60,7 @@ class PositionWriter(PartWriter):
                       g.ints(0, -1, encoder.factor, self.config.hidden_size))  # fmt: skip
         pooled = g.op("ReduceMean", groups, g.ints(2), keepdims=0)
         assert isinstance(encoder.pos_conv_embed, PositionalConv)
-        positions = g.slice(self._same_length_conv(encoder.pos_conv_embed.conv, x), 0, fewer, 1)
+        positions = g.slice(self.convolve_frames(encoder.pos_conv_embed.conv, x), 0, fewer, 1)
         activated = self.activate(positions, self.config.feat_extract_activation)
         return g.op("Add", pooled, activated), self.frame_mask(fewer, g.op("Div", lengths, factor)), fewer
 
@@ -87,7 +87,16 @@ class PositionWriter(PartWriter):
         missing = g.op("Max", g.op("Sub", frames, g.size(y, 1)), g.ints(0))
         return g.slice(g.pad(y, 1, 0, missing, 3), 0, frames, 1)
 
-    def _same_length_conv(self, conv: nn.Conv1d, x: str) -> str:
+    def convolve_frames(self, conv: nn.Conv1d, x: str) -> str:
+        """Write a convolution that is centred on its frame.
+
+        Args:
+            conv: of the positions.
+            x: (B, T, D).
+
+        Returns:
+            (B, T, D), or fewer frames where it strides.
+        """
         g, name, width = self.graph, self.names[conv], conv.kernel_size[0]
         before, after, stride = width // 2, (width - 1) // 2, conv.stride[0]
         kernels = conv.weight.detach().chunk(conv.groups)

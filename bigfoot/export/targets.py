@@ -12,6 +12,7 @@ from bigfoot.export.onnx_asr import build_onnx_asr
 from bigfoot.export.openvino import build_openvino
 from bigfoot.export.runtime_folder import check_rate
 from bigfoot.export.sherpa import build_sherpa, check_sherpa
+from bigfoot.export.streaming import build_streaming, check_streaming
 from bigfoot.export.torch_export import build_torch_export
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.runtime.openvino_engine import require_openvino
@@ -36,6 +37,8 @@ class Target:
         build: what makes it of a model.
         suffix: that its files are known by; None where any will do.
         int8: those of ``INT8`` that have a form there.
+        package: that runs its files.
+        halves: whether what is not int8 can compute in bfloat16.
         is_folder: whether it is a folder of several files.
         require: raises an error that names a missing extra.
         check: raises an error where it cannot hold a model.
@@ -44,6 +47,8 @@ class Target:
     build: Build
     suffix: str | None = None
     int8: Sequence[str] = ()
+    package: str = "onnxruntime"
+    halves: bool = False
     is_folder: bool = False
     require: Callable[[], None] = _nothing
     check: Callable[[LoadedModel], None] = check_exportable
@@ -51,8 +56,11 @@ class Target:
 
 TARGETS = {
     "onnx": Target(build_onnx, int8=INT8, require=require_onnx),
-    "openvino": Target(build_openvino, ".xml", int8=("static",), require=_require_openvino),
-    "torch-export": Target(build_torch_export, ".pt2"),
+    "openvino": Target(
+        build_openvino, ".xml", int8=("static",), package="openvino", halves=True, require=_require_openvino
+    ),
+    "torch-export": Target(build_torch_export, ".pt2", package="torch"),
+    "streaming": Target(build_streaming, require=require_onnx, check=check_streaming),
     "sherpa": Target(build_sherpa, int8=INT8, is_folder=True, require=require_onnx, check=check_sherpa),
     "onnx-asr": Target(build_onnx_asr, int8=INT8, is_folder=True, require=require_onnx, check=check_rate),
 }

@@ -33,13 +33,13 @@ class TaskWriter:
         at_least_one = g.op("Cast", g.op("Max", lengths, g.ints(1)), to=_FLOAT)
         self.count = g.op("Unsqueeze", at_least_one, g.ints(1))  # (B, 1)
 
-    def write(self, last: str, states: Sequence[str], beside: tuple[str, str, str] | None = None) -> str:
+    def write(self, last: str, states: Sequence[str], beside: Sequence[tuple[str, str, str]] = ()) -> str:
         """Write all of it.
 
         Args:
             last: (B, T, D), the encoder's last state.
             states: all of its hidden states, where the head reads them.
-            beside: of ``EnergyWriter``, where the head has energies.
+            beside: of ``EnergyWriter``, of each part that the head has of the waveform.
 
         Returns:
             (B, K) logits.
@@ -50,9 +50,9 @@ class TaskWriter:
             parts = [g.op("Mul", state, g.constant(share)) for state, share in zip(states, shares, strict=True)]
             last = parts[0] if len(parts) == 1 else g.op("Sum", *parts)
         pooled = _POOLINGS[self.head.shape.pooling](self, g.op("Mul", last, self.mask))
-        if beside is not None:
-            energies, mask, frames = beside
-            pooled = g.concat([pooled, TaskWriter(self.head, g, mask, frames)._statistics(energies)])
+        if beside:
+            more = [TaskWriter(self.head, g, mask, frames)._statistics(values) for values, mask, frames in beside]
+            pooled = g.concat([pooled, *more])
         for layer in self.head.layers:
             if isinstance(layer, nn.Linear):
                 pooled = self._dense(layer, pooled)

@@ -24,7 +24,8 @@ from bigfoot.models.relative_bias import (
 from bigfoot.models.squeezed import SqueezedEncoder
 from bigfoot.models.transformer import EncoderLayer
 
-_FAR_BELOW = 1e9
+FAR_BELOW = 1e9
+"""Below any score."""
 _KEY_STEP = 64
 """To multiples of it a file with static ranges pads the frames that attention weighs: the kernels of a softmax sum
 whole vectors first and what is left after them, so that more zeros would change the order of the sum."""
@@ -53,7 +54,7 @@ class TransformerWriter(DisentangledWriter):
         if (reduction := encoder.time_reduction) is not None:
             inner, inner_mask, inner_frames = self.reduce(reduction, g.op("Mul", x, mask), frames, lengths)
         self._missing_keys: str | None = self._count_missing(inner_frames)
-        hidden = self._hide_padding(inner_mask)
+        hidden = self.hide_padding(inner_mask)
         self._turn, self._frames = self.rotary_turn(encoder.embed_positions, inner_frames), inner_frames
         bias = self._position_bias(inner_frames)
         bias = None if bias is None else self._pad_keys(bias, 3, 4)
@@ -82,13 +83,16 @@ class TransformerWriter(DisentangledWriter):
             inner = self.restore(reduction, inner, frames)
         return self.norm(encoder.layer_norm, inner) if encoder.norm_first else inner
 
-    def _hide_padding(self, mask: str) -> str:
-        """What is added to scores, (B, 1, 1, T): far below any in the padding.
+    def hide_padding(self, mask: str) -> str:
+        """Write what is added to scores, (B, 1, 1, T): far below any in the padding.
 
         A row without a real frame has one size of it everywhere, and is thrown away.
+
+        Args:
+            mask: (B, T, 1) of 0 and 1.
         """
         g, keys = self.graph, self._pad_keys(mask, 1, 3)
-        hidden = g.op("Mul", g.op("Sub", keys, g.constant(np.array(1.0))), g.constant(np.array(_FAR_BELOW)))
+        hidden = g.op("Mul", g.op("Sub", keys, g.constant(np.array(1.0))), g.constant(np.array(FAR_BELOW)))
         return g.op("Unsqueeze", g.op("Transpose", hidden, perm=[0, 2, 1]), g.ints(1))
 
     def _count_missing(self, frames: str) -> str | None:
@@ -114,11 +118,31 @@ class TransformerWriter(DisentangledWriter):
         far = holder.max_distance
         table = holder.rel_attn_embed
         buckets = relative_buckets(torch.arange(-far, far + 1), table.num_embeddings, far)
+        distance = g.op("Clip", self.distances(frames), g.constant(np.array(-far)), g.constant(np.array(far)))
+        row = g.op("Add", distance, g.ints(far))
+        return g.op("Unsqueeze", g.op("Gather", g.constant(table.weight[buckets].T), row, axis=1), g.ints(0))
+
+    def distances(self, frames: str) -> str:
+        """Write by how much each frame that is attended to is later than the one that attends, (queries, keys).
+
+        Args:
+            frames: T, (1,).
+        """
+        g = self.graph
         scalar = g.op("Squeeze", frames, g.ints(0))
         place = g.op("Range", g.constant(np.array(0)), scalar, g.constant(np.array(1)))
-        distance = g.op("Sub", place, g.op("Unsqueeze", place, g.ints(1)))
-        row = g.op("Add", g.op("Clip", distance, g.constant(np.array(-far)), g.constant(np.array(far))), g.ints(far))
-        return g.op("Unsqueeze", g.op("Gather", g.constant(table.weight[buckets].T), row, axis=1), g.ints(0))
+        return g.op("Sub", place, g.op("Unsqueeze", place, g.ints(1)))
+
+    def join_past(self, x: str, axis: int, heads: int, width: int) -> str:
+        """Write keys or values of earlier frames before those at hand: there are none in a whole recording.
+
+        Args:
+            x: (B, H, ...), time on one of the last two axes, a head's features on the other.
+            axis: of time.
+            heads: H.
+            width: of a head.
+        """
+        return x
 
     def _layer(
         self, layer: EncoderLayer, index: int, x: str, hidden: str, bias: str | None, maps: dict[int, str | None]
@@ -173,14 +197,15 @@ class TransformerWriter(DisentangledWriter):
             query, key = by_head(module.q_proj, [0, 2, 1, 3], turned), by_head(module.k_proj, [0, 2, 3, 1], turned)
             query, scores = self._position_scores(module, query, key)
             hidden = hidden if scores is None else g.op("Add", hidden, self._pad_keys(scores, 3, 4))
-            key = self._pad_keys(key, 3, 4)
+            key = self._pad_keys(self.join_past(key, 3, heads, width), 3, 4)
             query = g.op("Mul", query, g.constant(np.array(width**-0.5)))
             if isinstance(module, GatedRelativeAttention):
                 assert bias is not None
                 hidden = g.op("Add", hidden, self._gated_bias(module, x, bias))
             maps = g.op("Softmax", g.op("Add", g.op("MatMul", query, key), hidden), axis=-1)
         assert maps is not None
-        mixed = g.op("MatMul", maps, self._pad_keys(by_head(module.v_proj, [0, 2, 1, 3]), 2, 4))
+        value = self.join_past(by_head(module.v_proj, [0, 2, 1, 3]), 2, heads, width)
+        mixed = g.op("MatMul", maps, self._pad_keys(value, 2, 4))
         mixed = g.op("Reshape", g.op("Transpose", mixed, perm=[0, 2, 1, 3]), g.ints(0, 0, heads * width))
         return self.linear(module.out_proj, mixed), maps
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -175,8 +175,9 @@ class GraphWriter:
         return self.add(*sums)
 
     def build(
-        self, inputs: dict[str, tuple[int, list[str]]], outputs: dict[str, tuple[str, int, list[str | int]]]
-    ) -> ModelProto:
+        self, inputs: Mapping[str, tuple[int, Sequence[str | int]]],
+        outputs: Mapping[str, tuple[str, int, Sequence[str | int]]],
+    ) -> ModelProto:  # fmt: skip
         """Close the graph.
 
         Args:

@@ -139,6 +139,8 @@ def _write_out_weights(model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
 def _check_expressible(config: BigfootConfig) -> None:
     if (config.is_conformer or config.squeeze_factor > 1) and not config.is_huggingface_shape:
         raise ModelError(f"the layers of this {config.family} cannot be written out; keep the bigfoot format")
+    if config.streaming is not None:
+        raise ModelError("streaming: no dense shape attends chunk by chunk; bigfoot export --to streaming writes it")
     if any(source is not None for source in config.reused_maps):
         reuse = f"attention_reuse {config.attention_reuse}"
         raise ModelError(f"{reuse}: another layer's maps cannot be written out as queries and keys")

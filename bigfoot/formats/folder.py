@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,11 @@ class LoadedModel:
     history: list[dict[str, Any]] = field(default_factory=list)
     folder: Path | None = None
     adapter: Adapter | None = None
+
+    def __post_init__(self) -> None:
+        # A model that streams follows the level of the audio itself.
+        if self.model.config.streaming is not None and self.processor.do_normalize:
+            self.processor = replace(self.processor, do_normalize=False)
 
     @property
     def missing_text_reason(self) -> str | None:

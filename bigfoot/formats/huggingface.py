@@ -22,7 +22,7 @@ from bigfoot.formats.family_names import family_state, to_own_names
 from bigfoot.formats.filling import fill_model, in_fp32
 from bigfoot.formats.languages import ADAPTER_FILES, find_language_file, is_of_language, read_language
 from bigfoot.formats.tensor_names import rename_to_current
-from bigfoot.formats.weight_files import read_weights
+from bigfoot.formats.weight_files import read_weights, weight_files
 from bigfoot.models.configuration import BigfootConfig, build_config
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.notices import warn_once
@@ -92,6 +92,10 @@ _CONFIG_FIELDS = (
 )  # fmt: skip
 
 
+GRAPH_FILES = ["model.onnx", "model.onnx.data", "model.onnx_data"]
+"""Of a hub's repository without weights of another format."""
+
+
 def fetch_folder(name: str, language: str | None = None) -> Path:
     """Turn a folder or a Hugging Face id into a folder on this machine.
 
@@ -120,6 +124,9 @@ def fetch_folder(name: str, language: str | None = None) -> Path:
         wanted = ["*.json", "*.safetensors", "*.txt", "pytorch_model*.bin"]
         with show_work(f"fetching {name}"):
             folder = snapshot_download(name, allow_patterns=wanted, ignore_patterns=["adapter.*"])
+            if not weight_files(Path(folder)):
+                # A repository of a graph alone.
+                folder = snapshot_download(name, allow_patterns=GRAPH_FILES)
             if language is not None:
                 folder = snapshot_download(name, allow_patterns=[each.format(language) for each in ADAPTER_FILES])
             return Path(folder)

@@ -113,8 +113,9 @@ def compute_spread(values: Sequence[float]) -> Spread:
 
 
 def time_rounds(
-    passes: Mapping[str, Callable[[], object]], rounds: int, on_round: Callable[[], None] = lambda: None
-) -> dict[str, list[Seconds]]:
+    passes: Mapping[str, Callable[[], object]], rounds: int, on_round: Callable[[], None] = lambda: None,
+    clock: Callable[[], Seconds] = time.perf_counter,
+) -> dict[str, list[Seconds]]:  # fmt: skip
     """Time things in turn, one pass of each a round.
 
     Who is first, and who comes after whom, changes from round to round: what a pass leaves in caches, and a machine
@@ -124,6 +125,7 @@ def time_rounds(
         passes: what to run, by name; a pass returns when its work is done.
         rounds: counted rounds, after one that is not.
         on_round: called after every round, the one not counted too.
+        clock: of seconds; ``time.process_time`` leaves out what other work on the machine takes.
 
     Returns:
         Times of the counted rounds by name.
@@ -138,9 +140,9 @@ def time_rounds(
         first = index // 2 % len(names)
         turn = names[first:] + names[:first]
         for name in turn if index % 2 == 0 else reversed(turn):
-            start = time.perf_counter()
+            start = clock()
             passes[name]()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(clock() - start)
         on_round()
     return {name: own[1:] for name, own in times.items()}
 

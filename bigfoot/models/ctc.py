@@ -223,7 +223,7 @@ class BigfootForCTC(BigfootPreTrainedModel):
         by_decoder = decodes and self.decoder is not None and self.decoder.streams.needs_layers
         if by_decoder or (self.task_head is not None and self.task_head.needs_layers):
             encoder_arguments["output_hidden_states"] = True
-        reads_audio = self.task_head is not None and self.task_head.energies is not None
+        reads_audio = self.task_head is not None and self.task_head.reads_audio
         if (decodes or reads_audio) and attention_mask is not None:
             # The decoder's streams read the waveform too, and their frames must be the encoder's.
             input_values, attention_mask = bring_to_front(input_values, attention_mask, self.training)

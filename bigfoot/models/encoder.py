@@ -27,6 +27,7 @@ from bigfoot.models.padding import Audio, bring_to_front, join_rows
 from bigfoot.models.pretrained import BigfootPreTrainedModel, refuse_small
 from bigfoot.models.relative_bias import GatedRelativeAttention
 from bigfoot.models.squeezed import build_encoder
+from bigfoot.models.streaming import Chunks
 from bigfoot.models.transformer import EncoderLayer
 
 
@@ -150,6 +151,7 @@ class SpeechEncoder(BigfootPreTrainedModel):
         output_hidden_states: bool = False,
         output_attentions: bool = False,
         output_attention_values: bool = False,
+        chunk_frames: Tensor | int | None = None,
         **_: object,
     ) -> SpeechEncoderOutput:
         """Encode waveforms.
@@ -163,6 +165,7 @@ class SpeechEncoder(BigfootPreTrainedModel):
             output_hidden_states: return those of every layer.
             output_attentions: return the weights of every layer.
             output_attention_values: return the values of every layer's attention.
+            chunk_frames: of a model that streams, chunks of another size than its own.
 
         Returns:
             See ``SpeechEncoderOutput``. The frames of a row are those that it gives alone, from frame 0 on, wherever
@@ -176,7 +179,7 @@ class SpeechEncoder(BigfootPreTrainedModel):
             refuse_small(self.config, "it cannot be trained")
         if attention_mask is not None:
             input_values, attention_mask = bring_to_front(input_values, attention_mask, self.training)
-        given = Audio(input_values, attention_mask, mask_time_indices, mask_feature_indices)
+        given = Audio(input_values, attention_mask, mask_time_indices, mask_feature_indices, chunk_frames)
         wanted = output_hidden_states, output_attentions, output_attention_values
         if not self.runs_unbatched or (attention_mask is None and len(input_values) == 1):
             return self._encode(given, *wanted)
@@ -186,7 +189,7 @@ class SpeechEncoder(BigfootPreTrainedModel):
     def _encode(
         self, given: Audio, output_hidden_states: bool, output_attentions: bool, output_attention_values: bool
     ) -> SpeechEncoderOutput:
-        input_values, attention_mask, mask_time_indices, mask_feature_indices = given
+        input_values, attention_mask, mask_time_indices, mask_feature_indices, chunk_frames = given
         lengths = None
         if attention_mask is not None:
             lengths = attention_mask.sum(-1)
@@ -202,7 +205,8 @@ class SpeechEncoder(BigfootPreTrainedModel):
             x, frame_mask = prepend_prompts(x, frame_mask, self.prompts)
         layers = cast("list[EncoderLayer]", list(self.encoder.layers)) if output_attention_values else []
         with keep_values([layer.attention for layer in layers]) as values:
-            output = self.encoder(x, frame_mask, output_hidden_states, output_attentions)
+            chunks = Chunks.of(self.config.stream, chunk_frames)
+            output = self.encoder(x, frame_mask, output_hidden_states, output_attentions, chunks)
         output["attention_values"] = tuple(values) if output_attention_values else None
         output["conv_features"], output["frame_mask"] = conv_features, frame_mask
         return output if self.adapter is None else self._shorten(output, self.adapter)

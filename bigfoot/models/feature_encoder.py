@@ -13,6 +13,7 @@ from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.dropout import Dropout
 from bigfoot.models.kernels import has_fast_kernels
 from bigfoot.models.norm_activation import norm_and_gelu
+from bigfoot.models.streaming import ChannelScale, follow_level
 
 
 class PaddedAudio(NamedTuple):
@@ -83,7 +84,8 @@ class ConvLayer(nn.Module):
         if config.feat_extract_norm == "layer":
             self.layer_norm = nn.LayerNorm(channels)
         elif index == 0:
-            self.layer_norm = nn.GroupNorm(channels, channels)
+            streams = config.streaming is not None
+            self.layer_norm = ChannelScale(channels) if streams else nn.GroupNorm(channels, channels)
         self.activation = ACT2FN[config.feat_extract_activation]
         self.is_gelu = config.feat_extract_activation == "gelu"
 
@@ -105,6 +107,8 @@ class ConvLayer(nn.Module):
         x = self.conv(x)
         if isinstance(self.layer_norm, nn.LayerNorm):
             x = self.layer_norm(x.transpose(1, 2)).transpose(1, 2)
+        elif isinstance(self.layer_norm, ChannelScale):
+            x = self.layer_norm(x)
         elif isinstance(norm := self.layer_norm, nn.GroupNorm):
             if self.is_gelu and has_fast_kernels(x, norm.weight):
                 return norm_and_gelu(x, lengths, norm.weight, norm.bias, norm.eps)
@@ -126,7 +130,8 @@ class FeatureEncoder(nn.Module):
     def __init__(self, config: BigfootConfig) -> None:
         super().__init__()
         self.conv_layers = nn.ModuleList([ConvLayer(config, index) for index in range(config.num_conv_layers)])
-        self.receptive_field, self.frames_of_outputs = config.receptive_field, config.frames_of_outputs
+        self.receptive_field, self.stride = config.receptive_field, config.inputs_to_logits_ratio
+        self.frames_of_outputs, self.follows_level = config.frames_of_outputs, config.streaming is not None
         for layer, owner in zip(self, config.kernel_owners, strict=True):
             layer.conv.weight = cast("ConvLayer", self.conv_layers[owner]).conv.weight
 
@@ -162,6 +167,8 @@ class FeatureEncoder(nn.Module):
         missing = self.receptive_field - input_values.shape[-1]
         if missing > 0:
             input_values = nn.functional.pad(input_values, (0, missing))
+        if self.follows_level:
+            input_values = follow_level(input_values, self.receptive_field - self.stride, self.stride)
         x, lengths = input_values.unsqueeze(1), input_lengths
         for layer in self:
             lengths = None if lengths is None else layer.count_frames(lengths)

@@ -82,14 +82,15 @@ class Audio(NamedTuple):
     attention_mask: Tensor | None
     mask_time_indices: Tensor | None
     mask_feature_indices: Tensor | None
+    chunk_frames: Tensor | int | None = None
 
     def rows(self) -> Iterator[Audio]:
         """One utterance after the other, without its padding."""
         samples = self.input_values.shape[1]
         lengths = [samples] * len(self.input_values) if self.attention_mask is None else self.attention_mask.sum(-1)
         for row, length in enumerate(lengths):
-            masks = (None if mask is None else mask[row : row + 1] for mask in self[2:])
-            yield Audio(self.input_values[row : row + 1, : int(length)], None, *masks)
+            time, feature = (None if mask is None else mask[row : row + 1] for mask in self[2:4])
+            yield Audio(self.input_values[row : row + 1, : int(length)], None, time, feature, self.chunk_frames)
 
 
 def join_rows(

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
 from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.streaming import Chunks, convolve_chunks
 from bigfoot.models.wide_conv import WideConv1d
 
 
@@ -32,6 +33,14 @@ def _same_length_conv(config: BigfootConfig, width: int) -> tuple[nn.Conv1d, int
     return WideConv1d(size, size, width, stride, padding=width // 2, groups=groups), 1 - width % 2
 
 
+def _convolve(conv: nn.Conv1d, surplus: int, x: Tensor, chunks: Chunks | None) -> Tensor:
+    """Map (B, D, T) to (B, D, T); with chunks, without a look beyond the end of each."""
+    if chunks is not None:
+        return convolve_chunks(conv, x, chunks.size)
+    positions = conv(x)
+    return positions[..., : positions.shape[-1] - surplus]
+
+
 class PositionalConv(nn.Module):
     """A wide grouped convolution whose output encodes the position of a frame (Baevski et al., 2020, section 2).
 
@@ -51,16 +60,15 @@ class PositionalConv(nn.Module):
         self.conv = conv if plain else nn.utils.parametrizations.weight_norm(conv, dim=2)
         self.activation = ACT2FN[config.feat_extract_activation]
 
-    def forward(self, x: Tensor, frame_mask: Tensor | None = None) -> Tensor:
-        """Map (B, T, D), zero where ``frame_mask`` (B, T) is false, to (B, T, D)."""
+    def forward(self, x: Tensor, frame_mask: Tensor | None = None, chunks: Chunks | None = None) -> Tensor:
+        """Map (B, T, D), zero where ``frame_mask`` (B, T) is false, to (B, T, D), chunk by chunk where given."""
         x = x.transpose(1, 2)
         if (norm := self.batch_norm) is not None:
             normed = nn.functional.batch_norm(
                 x, norm.running_mean, norm.running_var, norm.weight, norm.bias, training=False, eps=norm.eps
             )
             x = zero_padding(normed, frame_mask)
-        positions = self.conv(x)
-        return self.activation(positions[..., : positions.shape[-1] - self.surplus]).transpose(1, 2)
+        return self.activation(_convolve(self.conv, self.surplus, x, chunks)).transpose(1, 2)
 
 
 class PositionalConvLayer(nn.Module):
@@ -77,10 +85,9 @@ class PositionalConvLayer(nn.Module):
         self.layer_norm = nn.LayerNorm(config.hidden_size, elementwise_affine=False)
         self.activation = ACT2FN[config.feat_extract_activation]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, chunks: Chunks | None = None) -> Tensor:
         """Map (B, D, T) to (B, D, T)."""
-        positions = self.conv(x)
-        positions = positions[..., : positions.shape[-1] - self.surplus]
+        positions = _convolve(self.conv, self.surplus, x, chunks)
         return self.activation(self.layer_norm(positions.transpose(1, 2)).transpose(1, 2))
 
 
@@ -97,12 +104,12 @@ class PositionalConvStack(nn.Module):
         count = config.num_conv_pos_embeddings
         self.layers = nn.ModuleList([PositionalConvLayer(config, width) for _ in range(count)])
 
-    def forward(self, x: Tensor, frame_mask: Tensor | None = None) -> Tensor:
-        """Map (B, T, D), zero where ``frame_mask`` (B, T) is false, to (B, T, D)."""
+    def forward(self, x: Tensor, frame_mask: Tensor | None = None, chunks: Chunks | None = None) -> Tensor:
+        """Map (B, T, D), zero where ``frame_mask`` (B, T) is false, to (B, T, D), chunk by chunk where given."""
         x = x.transpose(1, 2)
         for layer in self.layers:
             # Each layer writes into the padding, which the next would read.
-            x = zero_padding(layer(x), frame_mask)
+            x = zero_padding(layer(x, chunks), frame_mask)
         return x.transpose(1, 2)
 
 

@@ -96,10 +96,14 @@ def write_program(model: BigfootForCTC, facts: Mapping[str, str], *, normalize: 
 
 def _beyond_torch_export(config: BigfootConfig) -> str | None:
     """Return what makes its tracer take the number of frames for a constant."""
+    if config.streaming is not None:
+        return "chunks of a model that streams"
     if config.has_position_bias:
         return "WavLM's relative position bias"
     if config.is_conformer:
         return "conformer layers"
+    if config.add_adapter:
+        return "convolutions behind the encoder"
     return "a time reduction" if config.time_reduction > 1 or config.squeeze_factor > 1 else None
 
 

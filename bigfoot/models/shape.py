@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bigfoot.models.block_shape import PRODUCTS, BlockShape
 from bigfoot.models.small_weights import SmallWeights
+from bigfoot.models.streaming_shape import StreamingShape
 
 MEL_WINDOW, MEL_HOP = 400, 160
 """Samples of a filter bank's window and from one window to the next, 25 ms and 10 ms."""
@@ -67,6 +68,7 @@ class Shape(BlockShape):
             of convolutions and layers; of the fields above, ``hidden_size``, ``num_hidden_layers`` and
             ``num_attention_heads`` are then its own, and the others mean nothing. None for the usual one.
         num_prompts: learned frames in front of the layers' input (soft prompts), which the frame mask counts.
+        streaming: fields of ``StreamingShape`` of a model that reads audio chunk by chunk; None for whole ones.
         lora: ``rank`` of low-rank adapters and the ``modules`` that have them, where they are kept beside the weights;
             None where there are none.
         small_weights: fields of ``SmallWeights``, where weights are quantized; None where all are fp32.
@@ -127,6 +129,7 @@ class Shape(BlockShape):
     task: dict[str, Any] | None = None
     frame_encoder: dict[str, Any] | None = None
     num_prompts: int = 0
+    streaming: dict[str, Any] | None = None
     lora: dict[str, Any] | None = None
     small_weights: dict[str, Any] | None = None
     pad_token_id: int | None = 0
@@ -329,6 +332,11 @@ class Shape(BlockShape):
         if first := self.first_widths_of_layers[layer]:
             feed_forward |= {"first_intermediate_dense": (size, first), "first_output_dense": (first, size)}
         return attention | feed_forward
+
+    @property
+    def stream(self) -> StreamingShape | None:
+        """How the model streams; None where it reads whole recordings."""
+        return None if self.streaming is None else StreamingShape.read(self.streaming)
 
     @property
     def small(self) -> SmallWeights | None:

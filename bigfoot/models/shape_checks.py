@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sized
 from bigfoot.models.block_checks import GRANTED, block_problems, count_block_weights
 from bigfoot.models.shape import Shape
 from bigfoot.models.shape_fields import RULES, field_problems
+from bigfoot.models.streaming_checks import unstreamable_parts
 
 _MOST_WEIGHTS = 10**10
 UNPROJECTED = ("sew", "sew-d")
@@ -59,6 +60,8 @@ def beyond_huggingface(config: Shape) -> list[str]:
         parts.append(f"an encoder of the kind {config.frame_encoder['kind']!r}")
     if config.num_prompts:
         parts.append(f"num_prompts {config.num_prompts}")
+    if config.streaming is not None:
+        parts.append("frames that attend to their chunk and those before it (streaming)")
     if config.lora is not None:
         parts.append("adapters that are kept beside the weights")
     if config.has_int8_weights:
@@ -86,7 +89,7 @@ def shape_problems(config: Shape) -> list[str]:
 
 
 def _value_problems(config: Shape) -> Iterator[str]:
-    names = (*RULES, "decoder", "task", "frame_encoder", "lora", "small_weights")
+    names = (*RULES, "decoder", "task", "frame_encoder", "streaming", "lora", "small_weights")
     return field_problems({name: getattr(config, name) for name in names})
 
 
@@ -95,6 +98,8 @@ def _part_problems(config: Shape) -> Iterator[str]:
     if blocked := list(block_problems(config)):
         yield from blocked
         return
+    if config.streaming is not None:
+        yield from unstreamable_parts(config)
     yield from list(_conv_length_problems(config)) or _conv_problems(config)
     if config.hidden_size % config.num_attention_heads:
         yield f"{config.num_attention_heads} heads do not divide hidden_size {config.hidden_size}"

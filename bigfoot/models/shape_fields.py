@@ -15,6 +15,7 @@ from bigfoot.models.frames.fields import frame_encoder_problems
 from bigfoot.models.lora import lora_problems
 from bigfoot.models.shape import FAMILY_PREFIXES, Shape
 from bigfoot.models.small_weights import small_weight_problems
+from bigfoot.models.streaming_shape import streaming_problems
 from bigfoot.models.tasks.shape import task_problems
 from bigfoot.text.json_fields import Flag, OneOf, Rule, Share, Whole, Wholes, find_problems, is_whole, quote
 
@@ -175,7 +176,7 @@ RULES: Mapping[str, Rule] = {
     "layer_position_heads": _ListsOf("heads", "[[0, 1], [1]]"),
     "conv_sharing": _ListsOf("convolutions", "[[1, 2], [3, 4]]"),
 }  # fmt: skip
-"""Field -> rule; ``decoder``, ``task``, ``frame_encoder``, ``lora`` and ``small_weights`` have rules of their own."""
+"""Field -> rule; fields that hold fields, such as ``decoder`` and ``streaming``, have rules of their own."""
 
 OWN_FIELDS = frozenset(item.name for item in fields(Shape)) - {item.name for item in fields(PreTrainedConfig)}  # type: ignore[arg-type]
 """Fields of bigfoot's own, beside those that every configuration of transformers' has."""
@@ -205,6 +206,8 @@ def field_problems(values: Mapping[str, object]) -> Iterator[str]:
         yield from task_problems(values["task"])
     if values.get("frame_encoder") is not None:
         yield from frame_encoder_problems(values["frame_encoder"])
+    if values.get("streaming") is not None:
+        yield from streaming_problems(values["streaming"])
     if values.get("lora") is not None:
         yield from lora_problems(values["lora"])
     if values.get("small_weights") is not None:

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
+from bigfoot.models.attention import attention_key_mask
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.outputs import SpeechEncoderOutput
+from bigfoot.models.streaming import Chunks
 from bigfoot.models.transformer import TransformerEncoder
 
 
@@ -70,14 +72,16 @@ class SqueezedEncoder(TransformerEncoder):
         return nn.functional.pad(x, (0, 0, 0, frames - x.shape[1]))
 
     def forward(
-        self, x: Tensor, frame_mask: Tensor | None, output_hidden_states: bool, output_attentions: bool
-    ) -> SpeechEncoderOutput:
+        self, x: Tensor, frame_mask: Tensor | None, output_hidden_states: bool, output_attentions: bool,
+        chunks: Chunks | None = None,
+    ) -> SpeechEncoderOutput:  # fmt: skip
         """Encode (B, T, D) frames; hidden states of the layers come at the rate of the frames, each repeated."""
         frames = x.shape[1]
         if frame_mask is not None:
             x = x * frame_mask.unsqueeze(-1)
         x, mask = self.squeeze(x, frame_mask)
-        hidden_states, attentions = self._run_layers(self.enter(x), mask, output_attentions)
+        key_mask = attention_key_mask(mask)
+        hidden_states, attentions = self._run_layers(self.enter(x), key_mask, output_attentions)
         repeated = tuple(
             self._spread(state.repeat_interleave(self.factor, 1), mask, frames)
             for state in (hidden_states if output_hidden_states else ())

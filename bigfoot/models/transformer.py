@@ -19,6 +19,7 @@ from bigfoot.models.outputs import SpeechEncoderOutput
 from bigfoot.models.plain_names import ranks_by_path
 from bigfoot.models.positional import build_positional_conv
 from bigfoot.models.relative_bias import GatedRelativeAttention, RelativePositionAttention
+from bigfoot.models.streaming import Chunks
 from bigfoot.models.time_reduction import TimeReduction
 
 
@@ -169,10 +170,10 @@ class TransformerEncoder(nn.Module):
         return holder.compute_position_bias(frames) if isinstance(holder, RelativePositionAttention) else None
 
     def _run_layers(
-        self, x: Tensor, frame_mask: Tensor | None, output_attentions: bool
+        self, x: Tensor, key_mask: Tensor | None, output_attentions: bool
     ) -> tuple[list[Tensor], list[Tensor | None]]:
         """Return the outputs of each layer, the input first, and the attention weights as far as requested."""
-        key_mask, position_bias = attention_key_mask(frame_mask), self._position_bias(x.shape[1])
+        position_bias = self._position_bias(x.shape[1])
         hidden_states, attentions = [x], []
         lent: dict[int, Tensor | None] = {}
         for index, (layer, source) in enumerate(zip(self.layers, self.reused_maps, strict=True)):
@@ -186,20 +187,24 @@ class TransformerEncoder(nn.Module):
         return hidden_states, attentions
 
     def forward(
-        self, x: Tensor, frame_mask: Tensor | None, output_hidden_states: bool, output_attentions: bool
-    ) -> SpeechEncoderOutput:
-        """Encode (B, T, D) frames; see ``SpeechEncoderOutput`` for what comes back."""
+        self, x: Tensor, frame_mask: Tensor | None, output_hidden_states: bool, output_attentions: bool,
+        chunks: Chunks | None = None,
+    ) -> SpeechEncoderOutput:  # fmt: skip
+        """Encode (B, T, D) frames, all at once or as ``chunks`` have it; see ``SpeechEncoderOutput``."""
         if frame_mask is not None:
             # The positional convolution is wide: it must find zeros where the utterance alone would have its border.
             x = x * frame_mask.unsqueeze(-1)
         if self.adds_positions:
-            x = x + self.pos_conv_embed(x, frame_mask)
+            x = x + self.pos_conv_embed(x, frame_mask, chunks)
         x = self.enter(x)
         if self.time_reduction is None:
-            hidden_states, attentions = self._run_layers(x, frame_mask, output_attentions)
+            mask = attention_key_mask(frame_mask) if chunks is None else chunks.mask(x.shape[1], frame_mask, x.device)
+            hidden_states, attentions = self._run_layers(x, mask, output_attentions)
         else:
             reduced, reduced_mask = self.time_reduction.reduce(x, frame_mask)
-            hidden_states, attentions = self._run_layers(reduced, reduced_mask, output_attentions)
+            hidden_states, attentions = self._run_layers(
+                reduced, attention_key_mask(reduced_mask), output_attentions
+            )
             # Losses compare frame by frame, so that every state asked for comes at the rate of the audio's frames.
             wanted = range(1, len(hidden_states)) if output_hidden_states else [len(hidden_states) - 1]
             hidden_states = [x, *(self.time_reduction.restore(hidden_states[i], x.shape[1]) for i in wanted)]

@@ -14,6 +14,9 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
+from bigfoot.audio.embedded import encode_audio
+from bigfoot.data.batches import CutSource
+from bigfoot.data.cuts import read_cuts
 from bigfoot.decoding.choose import describe_decoder
 from bigfoot.decoding.greedy import Transcripts
 from bigfoot.decoding.spoken import name_decoding
@@ -33,9 +36,10 @@ from bigfoot.pipeline.execute import CONTROL, find_turn
 from bigfoot.pipeline.facts import StepResult
 from bigfoot.pipeline.measured import Measured, Speeds, measure_model, measure_speeds
 from bigfoot.pipeline.settings import Config
-from bigfoot.pipeline.task_rows import add_floors, judge_task, note_tasks
+from bigfoot.pipeline.task_rows import JudgedTask, add_floors, judge_task, note_tasks
 from bigfoot.report.rows import Row
 from bigfoot.text.tokenizer import Tokenizer
+from bigfoot.types import SAMPLE_RATE
 from bigfoot.version import __version__
 
 log = logging.getLogger("bigfoot")
@@ -103,19 +107,22 @@ def build_rows(
     findings = Findings(notes=speeds.notes)
     for split in config.evaluate.splits:
         accuracies: dict[str, Accuracy] = {}
+        judged_tasks: list[JudgedTask] = []
         for item in measured:
             row = _start_row(item, measured[0].size, speeds, config, config_path)
             row.split = split
             if item.loaded.model.task_head is not None or config.trains_task:
-                findings.tasks += judge_task(row, item.loaded, manifests, config)
+                judged_tasks += judge_task(row, item.loaded, manifests, config)
                 findings.rows.append(row)
                 continue
             found = [row] if item.loaded.model.decoder is None else [row, _decoder_row(row, item, speeds)]
             for each in found:
                 _judge(each, item, manifests[split], config, accuracies, by_decoder=each is not row)
             findings.rows += found
-        add_floors(findings.tasks, split, manifests, config)
-        findings.worst += find_worst(split, {name: accuracy.transcripts for name, accuracy in accuracies.items()})
+        add_floors(judged_tasks, split, manifests, config)
+        findings.tasks += [each.entry for each in judged_tasks]
+        worst = find_worst(split, {name: accuracy.transcripts for name, accuracy in accuracies.items()})
+        findings.worst += embed_audio(worst, manifests[split])
     findings.notes += note_tasks(findings.tasks, manifests)
     return findings
 
@@ -160,6 +167,22 @@ def find_worst(split: str, by_model: Mapping[str, Transcripts], limit: int = NUM
         }
         for index in order[:limit]
     ]
+
+
+def embed_audio(worst: Sequence[dict[str, Any]], manifest: Path) -> list[dict[str, Any]]:
+    """Add the ``audio`` of utterances, for the report's players.
+
+    Args:
+        worst: of ``find_worst``.
+        manifest: of their split.
+
+    Returns:
+        The same with an address that holds the audio.
+    """
+    ids = {item["id"] for item in worst}
+    sources = [CutSource.of(cut) for cut in read_cuts(manifest) if cut.id in ids] if ids else []
+    audio = {source.id: encode_audio(source.load(SAMPLE_RATE).samples) for source in sources}
+    return [{**item, "audio": audio[item["id"]]} for item in worst]
 
 
 def _start_row(

@@ -22,6 +22,7 @@ from bigfoot.errors import ConfigError
 from bigfoot.formats.extractor import describe_assumed
 from bigfoot.formats.folder import LoadedModel, load_model
 from bigfoot.measure.size import measure_size
+from bigfoot.models.frames.registry import gives_states
 from bigfoot.models.notices import is_printed
 from bigfoot.pipeline.checks import find_problems
 from bigfoot.pipeline.context import Context
@@ -154,7 +155,10 @@ def _take_teacher(teacher: LoadedModel, plan: Plan) -> StepResult:
     for note in _describe_assumed(plan.models):
         # It came before the run had a log of its own; a user need read it only once.
         log.warning("%s", note, extra={_KEPT: is_printed(note)})
-    log.info("teacher: %s, %d layers, %d wide", teacher.folder.name, shape.num_hidden_layers, shape.hidden_size)
+    described = f"{shape.num_hidden_layers} layers, {shape.hidden_size} wide"
+    if not gives_states(shape.frame_encoder):
+        described = "whose posteriors teach" if shape.ctc_head else "whose texts teach"
+    log.info("teacher: %s, %s", teacher.folder.name, described)
     found = fingerprint_files(teacher.folder)
     return StepResult("teacher", teacher.folder, fingerprint(found, digest_plugins(plugins)) if plugins else found)
 

@@ -77,6 +77,9 @@ class Config:
     peak_tflops: float = not_negative(0.0)
     """Peak rate of one process's device in 10^12 operations a second, which model FLOP utilisation is a share of; 0
     measures a matrix product."""
+    max_minutes: float | None = above_zero(None)
+    """Training time of one command, after which a training step pauses with a checkpoint (exit code 75); the same
+    command goes on. null for no limit."""
     steps: list[str] = field(default_factory=lambda: ["student", "distill", "finetune"])
     """Steps, in order: ``student``, ``prune``, ``gates``, ``distill``, ``finetune``, ``train_task``, and ``quantize``
     last; ``prune``, ``distill`` and ``train_task`` may repeat. Evaluation and report follow automatically."""

@@ -77,6 +77,8 @@ def shape_techniques(config: Config) -> Iterator[PlannedTechnique]:
             yield PlannedTechnique(sharing, "conv_sharing", fields)
     if wanted.low_rank.linears:
         yield PlannedTechnique(wanted.low_rank, "low_rank")
+    if wanted.streaming.chunk is not None:
+        yield PlannedTechnique(wanted.streaming, "streaming")
 
 
 def further_techniques(config: Config) -> Iterator[PlannedTechnique]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,30 @@ from bigfoot.formats.folder import LoadedModel
 from bigfoot.models.tasks.shape import TaskShape
 from bigfoot.pipeline.settings import Config
 from bigfoot.report.rows import Row
-from bigfoot.tasks.answers import answer_manifest
+from bigfoot.tasks.answers import Answers, answer_manifest
 from bigfoot.tasks.floors import measure_floors
 from bigfoot.tasks.folds import pack_answers, pack_floors
 from bigfoot.tasks.frames import find_frames_folder, find_kept
+from bigfoot.tasks.gains import add_floors_, compare_with_floors
 from bigfoot.tasks.labels import describe_unread, read_attributes
-from bigfoot.tasks.metrics import TaskScore, compare_with_floors, describe_floors, score_answers
+from bigfoot.tasks.metrics import TaskScore, score_answers
 from bigfoot.tasks.settings import METRICS
 from bigfoot.tasks.showing import show_answers
 
 log = logging.getLogger("bigfoot")
+
+
+@dataclass(frozen=True)
+class JudgedTask:
+    """A task model on a split.
+
+    Args:
+        entry: of ``Report.tasks``.
+        answers: to the split.
+    """
+
+    entry: dict[str, Any]
+    answers: Answers
 
 
 def find_metric(shape: TaskShape, config: Config) -> str:
@@ -40,7 +55,7 @@ def find_metric(shape: TaskShape, config: Config) -> str:
 
 
 @torch.no_grad()
-def judge_task(row: Row, loaded: LoadedModel, manifests: dict[str, Path], config: Config) -> list[dict[str, Any]]:
+def judge_task(row: Row, loaded: LoadedModel, manifests: dict[str, Path], config: Config) -> list[JudgedTask]:
     """Evaluate a task model on the split of its row.
 
     Args:
@@ -50,7 +65,7 @@ def judge_task(row: Row, loaded: LoadedModel, manifests: dict[str, Path], config
         config: of the run.
 
     Returns:
-        Its entry of ``Report.tasks``; none of a model without a task head.
+        It, for ``add_floors``; none of a model without a task head.
     """
     model, manifest, head = loaded.model, manifests[row.split], loaded.model.task_head
     if head is None:
@@ -79,8 +94,9 @@ def judge_task(row: Row, loaded: LoadedModel, manifests: dict[str, Path], config
     if config.data.split.folds:
         entry["answers"] = pack_answers(answers)
     if score.by_speaker is not None:
-        entry["by_speaker"] = score.by_speaker.entry | {"num_speakers": score.by_speaker.num_utterances}
-    return [entry]
+        pooled = {"name": row.name, "num_speakers": score.by_speaker.num_utterances}
+        entry["by_speaker"] = pooled | score.by_speaker.entry
+    return [JudgedTask(entry, answers)]
 
 
 def _fill(row: Row, score: TaskScore) -> None:
@@ -106,24 +122,26 @@ def note_tasks(tasks: Sequence[dict[str, Any]], manifests: dict[str, Path]) -> l
     return [note for note in (*beaten, *notes) if note]
 
 
-def add_floors(tasks: Sequence[dict[str, Any]], split: str, manifests: dict[str, Path], config: Config) -> None:
-    """Add what the models of a split must beat to its first entry.
+def add_floors(judged: Sequence[JudgedTask], split: str, manifests: dict[str, Path], config: Config) -> None:
+    """Add what the models of a split must beat to its first entry, and their gains on it to all.
 
     Args:
-        tasks: entries of ``Report.tasks``.
+        judged: of the split.
         split: of the report.
         manifests: by split.
         config: of the run.
     """
-    here = [task for task in tasks if task["split"] == split]
-    if here and config.train_task.floors:
-        log.info("floors of the task on %s", split)
-        shape = TaskShape.read(here[0]["shape"])
-        samples = config.evaluate.bootstrap_samples
-        scores = measure_floors(shape, manifests["train"], manifests[split], find_metric(shape, config), samples)
-        here[0] |= describe_floors(scores)
-        if config.data.split.folds:
-            here[0]["floor_answers"] = pack_floors(scores)
-        if "by_speaker" in here[0]:
-            pooled = {name: score.by_speaker for name, score in scores.items() if score.by_speaker is not None}
-            here[0]["by_speaker"] |= describe_floors(pooled)
+    if not judged or not config.train_task.floors:
+        return
+    log.info("floors of the task on %s", split)
+    entries = [each.entry for each in judged]
+    shape, draws = TaskShape.read(entries[0]["shape"]), (config.evaluate.bootstrap_samples, config.seed)
+    scores = measure_floors(shape, manifests["train"], manifests[split], find_metric(shape, config), *draws)
+    add_floors_(entries, {each.entry["name"]: each.answers for each in judged}, scores, *draws)
+    if config.data.split.folds:
+        entries[0]["floor_answers"] = pack_floors(scores)
+    if "by_speaker" in entries[0]:
+        pooled = {name: score.by_speaker for name, score in scores.items() if score.by_speaker is not None}
+        ours = {each.entry["name"]: found for each in judged if (found := each.answers.known().pool_speakers())}
+        below = [each["by_speaker"] for each in entries if "by_speaker" in each]
+        add_floors_(below, ours, pooled, *draws)

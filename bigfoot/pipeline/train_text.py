@@ -31,8 +31,8 @@ from bigfoot.storage.remote import fetch
 from bigfoot.storage.replace import replacing
 from bigfoot.storage.state import read_state, write_state
 from bigfoot.tasks.folds import pack_answers, pack_floors
+from bigfoot.tasks.gains import add_floors_, compare_with_floors
 from bigfoot.tasks.labels import balanced_weights, describe_few_labels, describe_unread
-from bigfoot.tasks.metrics import compare_with_floors, describe_floors
 from bigfoot.tasks.text.examples import read_examples
 from bigfoot.tasks.text.floors import measure_text_floors
 from bigfoot.tasks.text.folder import LoadedText, build_text, load_text, save_text
@@ -187,9 +187,8 @@ def _report(
     tasks: list[dict[str, Any]] = []
     for split in ("dev", "test"):
         if split in splits:
-            row, task = _judge(loaded, splits[split], split, config)
-            if config.floors and row.metric != RETRIEVAL:
-                _add_floors(task, loaded.model.shape, splits["train"], splits[split], row.metric, config)
+            row, task = _judge(loaded, splits, split, config)
+            row.size_bytes = sum(path.stat().st_size for path in (run_dir / "model").rglob("*.safetensors"))
             rows.append(row)
             tasks.append(task)
     skipped = [
@@ -200,21 +199,27 @@ def _report(
     if cut := {split: count for split, items in splits.items() if (count := loaded.reader.count_cut(items))}:
         named = ", ".join(f"{count} of {split}" for split, count in cut.items())
         notes.append(f"texts cut to max_tokens={config.max_tokens}: {named}")
+    beaten = compare_with_floors(tasks)
+    for sentence in beaten:
+        log.info("%s", sentence)
+    notes += beaten
+    title = f"speech beside text, {config.contrastive.loss.replace('_', ' ')}"
     if config.task_weight:
+        title = f"text task, {config.kind.replace('_', '-')}"
         found = (describe_unread(loaded.model.shape, [item.labels for item in items], split)
                  for split, items in splits.items())  # fmt: skip
-        notes += [*compare_with_floors(tasks), *filter(None, found)]
+        notes += filter(None, found)
     return Report(
-        title=f"text task, {config.kind.replace('_', '-')}", rows=rows, seconds_per_step={"train_text": facts.seconds},
+        title=title, rows=rows, seconds_per_step={"train_text": facts.seconds},
         skipped=skipped, losses={"train_text": facts.records}, notes=[*notes, *facts.notes],
         config=to_dict(config), machine=describe_machine(), tasks=tasks,
     )  # fmt: skip
 
 
 def _judge(
-    loaded: LoadedText, examples: Sequence[ListedUtterance], split: str, config: TrainTextConfig
+    loaded: LoadedText, splits: Splits, split: str, config: TrainTextConfig
 ) -> tuple[Row, dict[str, Any]]:
-    result = answer_examples(loaded.model, loaded.reader, examples, config.batch_size)
+    result = answer_examples(loaded.model, loaded.reader, splits[split], config.batch_size)
     score = score_result(result, config.chosen_metric, config.bootstrap_samples, config.seed)
     parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
     row = Row("train_text", "train_text", split, decoder="text classifier", num_unique_params=parameters)
@@ -229,17 +234,14 @@ def _judge(
     }  # fmt: skip
     if score.metric == RETRIEVAL:
         task["labels"] = []
-    elif config.split.folds:
+    elif config.floors:
+        draws = config.bootstrap_samples, config.seed
+        scores = measure_text_floors(loaded.model.shape, splits["train"], splits[split], score.metric, *draws)
+        add_floors_([task], {row.name: result.answers}, scores, *draws)
+        if config.split.folds:
+            task["floor_answers"] = pack_floors(scores)
+    if result.retrieval is not None:
+        task.setdefault("floors", {})["chance"] = {RETRIEVAL: 1 / len(splits[split])}
+    if config.split.folds and score.metric != RETRIEVAL:
         task["answers"] = pack_answers(result.answers)
     return row, task
-
-
-def _add_floors(
-    task: dict[str, Any], shape: TaskShape, train: Sequence[ListedUtterance], judged: Sequence[ListedUtterance],
-    metric: str, config: TrainTextConfig,
-) -> None:  # fmt: skip
-    """Add what the model must beat to its entry of a split."""
-    scores = measure_text_floors(shape, train, judged, metric, config.bootstrap_samples)
-    task |= describe_floors(scores)
-    if config.split.folds:
-        task["floor_answers"] = pack_floors(scores)

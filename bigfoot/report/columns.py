@@ -23,6 +23,10 @@ class Column:
     render: Callable[[Row], str]
     value: Callable[[Row], float | None] | None = None
 
+    def has_value(self, row: Row) -> bool:
+        """Return whether a row has something to show here."""
+        return self.render(row) != MISSING
+
 
 def format_wer(row: Row) -> str:
     """Format the WER in percent with its interval, or why there is none."""
@@ -63,13 +67,15 @@ def _score(row: Row) -> str:
 def choose_columns(rows: Sequence[Row], columns: Sequence[Column] | None = None) -> list[Column]:
     """Choose the columns of a table: those of error rates give way to the metric where all models have a task.
 
+    A table of tasks has no columns of what was measured of none of its models.
+
     Args:
         rows: of the table.
         columns: to choose among; ``COLUMNS`` by default.
 
     Examples:
-        >>> row = Row("teacher", "teacher", "test", score=0.5, metric="macro_f1")
-        >>> [column.head for column in choose_columns([row])[:3]]
+        >>> row = Row("teacher", "teacher", "test", score=0.5, metric="macro_f1", num_unique_params=10)
+        >>> [column.head for column in choose_columns([row])]
         ['model', 'macro f1 [95 %]', 'params M']
     """
     found = list(COLUMNS if columns is None else columns)
@@ -80,7 +86,8 @@ def choose_columns(rows: Sequence[Row], columns: Sequence[Column] | None = None)
     at = next((index for index, column in enumerate(found) if column.head in _ERROR_HEADS), len(found))
     if any(row.wer is not None for row in rows):
         return [*found[:at], score, *found[at:]]
-    return [*found[:at], score, *(column for column in found[at:] if column.head not in _ERROR_HEADS)]
+    later = (column for column in found[at:] if column.head not in _ERROR_HEADS)
+    return [*found[:at], score, *(column for column in later if any(column.has_value(row) for row in rows))]
 
 
 _ERROR_HEADS = ("WER % [95 %]", "CER %")

@@ -63,12 +63,14 @@ class _Shown(TypedDict, total=False):
 class _BySpeaker(TypedDict, total=False):
     """Scores of one answer a speaker."""
 
+    name: str | None
     metric: str | None
     metrics: _Metrics | None
     interval: list[_Number] | None
     num_speakers: int
     floors: dict[str, _Metrics] | None
     floor_intervals: dict[str, list[_Number]] | None
+    gain: list[_Number] | None
 
 
 class _Answers(TypedDict):
@@ -94,6 +96,7 @@ class TaskEntry(TypedDict, total=False):
     confusion: list[list[int]] | None
     floors: dict[str, _Metrics] | None
     floor_intervals: dict[str, list[_Number]] | None
+    gain: list[_Number] | None
     by_speaker: _BySpeaker | None
     answers: _Answers | None
     floor_answers: dict[str, _Answers] | None
@@ -110,6 +113,7 @@ class WorstEntry(TypedDict, total=False):
     reference: str
     hypotheses: dict[str, str]
     errors: int
+    audio: str
 
 
 class _Example(TypedDict):

@@ -117,6 +117,7 @@ def _show_utterance(item: Mapping[str, Any]) -> dict[str, Any]:
         "id": item.get("id", ""),
         "split": item.get("split", ""),
         "speaker": item.get("speaker"),
+        "audio": _keep_audio(item.get("audio")),
         "shown": [aligned[name] for name in first],
         "others": [shown for name, shown in aligned.items() if name not in first],
     }

@@ -167,11 +167,13 @@ class Report:
     """Processor, threads, memory, operating system."""
     worst: list[dict[str, Any]] = field(default_factory=list)
     """Utterances with the most errors of the last student, the worst of a split first: ``split``, ``model`` (the
-    student), ``id``, ``speaker``, ``reference``, ``hypotheses`` by model, and ``errors`` (words, of the student)."""
+    student), ``id``, ``speaker``, ``reference``, ``hypotheses`` by model, ``errors`` (words, of the student), and
+    ``audio``, an address that holds it."""
     tasks: list[dict[str, Any]] = field(default_factory=list)
     """Of models with a task head: ``name``, ``split``, ``kind``, ``labels``, ``metrics``, ``per_class`` (precision,
     recall, f1 and support by label) and ``confusion`` (true class down, chosen one across); ``floors`` in the first of
-    a split: what a model without learning, and one on log-mel energies, reach; ``shown``: ``reliability``,
+    a split: what a model without learning, and one on log-mel energies, reach; ``gain`` on the best of them, with its
+    interval; ``shown``: ``reliability``,
     ``projection`` (of pooled vectors), ``attention`` of the pooling, and the ``worst`` answers with their audio.
     Of a fold, ``answers`` and ``floor_answers``: what all folds are scored by together."""
     examples: list[dict[str, Any]] = field(default_factory=list)

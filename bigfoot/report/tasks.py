@@ -50,14 +50,22 @@ def _tabulate_metrics(tasks: Sequence[Mapping[str, Any]]) -> TextTable:
         for task in tasks
         for name, metrics in (task.get("floors") or {}).items()
     ]
-    rows = [*floors, *((str(task.get("name", "")), task.get("metrics") or {}, task.get("interval")) for task in tasks)]
+    models = [(str(task.get("name", "")), task.get("metrics") or {}, task.get("interval")) for task in tasks]
+    gains = [*[None] * len(floors), *(task.get("gain") for task in tasks)]
+    rows = [*floors, *models]
     names = list(dict.fromkeys(metric for _, metrics, _ in rows for metric in metrics))
     chosen = next((task["metric"] for task in tasks if task.get("metric")), None)
     cells = [
         [name, *(_format(metrics.get(metric)) + (_bounds(interval) if metric == chosen else "") for metric in names)]
         for name, metrics, interval in rows
     ]
-    return TextTable(["model", *(name.replace("_", " ") for name in names)], cells)
+    heads = ["model", *(name.replace("_", " ") for name in names)]
+    if any(gains) and chosen in names:
+        place = names.index(chosen) + 2
+        heads.insert(place, "gain on the best floor [95 %]")
+        for row, gain in zip(cells, gains, strict=True):
+            row.insert(place, f"{gain[0]:+.3f} [{gain[1]:+.3f}, {gain[2]:+.3f}]" if gain else "")
+    return TextTable(heads, cells)
 
 
 def _tabulate_classes(per_class: Mapping[str, Mapping[str, float]]) -> TextTable:

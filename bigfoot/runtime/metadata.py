@@ -7,17 +7,24 @@ from typing import Any
 
 from bigfoot.errors import ModelError
 from bigfoot.runtime.engine import AudioFacts, ModelFacts
+from bigfoot.runtime.frame_stream import StreamFacts
 from bigfoot.runtime.task_answers import TASK_KINDS, TaskFacts
-from bigfoot.text.json_fields import quote
+from bigfoot.text.json_fields import is_whole, quote
 from bigfoot.text.json_files import parse_json
 from bigfoot.text.pieces import PieceTokenizer
 from bigfoot.text.tokenizer import Tokenizer
 from bigfoot.text.tokenizers import CharTokenizer
 from bigfoot.types import HIGHEST_RATE, LOWEST_RATE
 
+STREAMING = "streaming"
+"""Metadata, and the runtime's name, of files that run chunk by chunk."""
 FORMAT = "1"
 """The layout of inputs, outputs and metadata that this module reads."""
 _LONGEST_FIELD = 10_000_000
+
+
+class StreamsError(ModelError):
+    """A file that runs chunk by chunk, where one of whole recordings was expected."""
 
 
 def read_facts(metadata: Mapping[str, str], name: str) -> ModelFacts:
@@ -78,17 +85,38 @@ def refuse_other_runtime(metadata: Mapping[str, str], name: str) -> None:
     Raises:
         ModelError: it is one; with the runtime that reads it.
     """
+    if metadata.get("runtime") == STREAMING:
+        raise StreamsError(f"{name}: runs chunk by chunk; bigfoot transcribe and StreamingTranscriber open it")
     if runtime := metadata.get("runtime"):
         raise ModelError(f"{name}: exported --to {runtime}, whose runtime runs it; bigfoot runs what --to onnx writes")
+
+
+def read_streaming(metadata: Mapping[str, str], name: str) -> tuple[ModelFacts, StreamFacts]:
+    """Read the metadata of a model that runs chunk by chunk.
+
+    Args:
+        metadata: see ``read_facts``.
+        name: see there.
+
+    Raises:
+        ModelError: see there; or the model reads whole recordings.
+    """
+    if STREAMING not in metadata:
+        raise ModelError(f"{name}: reads whole recordings; bigfoot export --to streaming writes one that streams")
+    fields = _Fields(metadata, name, STREAMING)
+    stream = fields.read(STREAMING, _read_stream, "an object with chunk, left and state")
+    fields.refuse()
+    return read_facts({**metadata, "runtime": ""}, name), stream
 
 
 class _Fields:
     """Fields of a file's metadata; what is wrong with them is collected."""
 
-    def __init__(self, metadata: Mapping[str, str], name: str) -> None:
+    def __init__(self, metadata: Mapping[str, str], name: str, runtime: str = "") -> None:
         self._metadata, self._name = metadata, name
         self._problems: list[str] = []
-        refuse_other_runtime(metadata, name)
+        if metadata.get("runtime") != runtime:
+            refuse_other_runtime(metadata, name)
         version = metadata.get("bigfoot_format")
         if version is None:
             raise ModelError(
@@ -144,6 +172,15 @@ def _read_task(text: str) -> TaskFacts:
     if link not in ("coral", "corn"):
         raise ValueError("no link")
     return TaskFacts(found["kind"], labels, link, *numbers)
+
+
+def _read_stream(text: str) -> StreamFacts:
+    found = parse_json(text)
+    given = [found.get(key) for key in ("chunk", "left", "state")] if isinstance(found, dict) else []
+    numbers = [each for each in given if isinstance(each, int) and is_whole(each) and each <= _LONGEST_FIELD]
+    if len(numbers) < 3:
+        raise ValueError("no stream")
+    return StreamFacts(*numbers)
 
 
 def _read_strings(text: str) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ class OnnxEngine:
         except Exception as error:  # ONNX Runtime's exceptions share no base but this one.
             raise ModelError(
                 f"{self._path}: failed at {len(lengths)} utterances of up to {input_values.shape[1]} samples: "
-                f"{_first_line(error)}"
+                f"{first_line(error)}"
             ) from error
         return EngineOutput(logits, frames)
 
@@ -142,10 +142,11 @@ def _explain(words: str, version: str) -> str:
         meaning = "its weights lie in another file, which is missing or cut off; keep both in one folder"
     else:
         meaning = f"ONNX Runtime {version} cannot open it"
-    return f"{meaning} ({_first_line(words)})"
+    return f"{meaning} ({first_line(words)})"
 
 
-def _first_line(error: object) -> str:
+def first_line(error: object) -> str:
+    """Return the first line of an error of ONNX Runtime's."""
     lines = str(error).strip().splitlines() or ["no reason given"]
     return lines[0][:300]
 

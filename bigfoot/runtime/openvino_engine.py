@@ -27,6 +27,9 @@ _CACHE_ENTRIES = 500
 """Prepared operators that OpenVINO keeps; its default of 5,000 fills gigabytes."""
 FACTS_KEY = "bigfoot"
 """Key in the file's runtime information under which ``bigfoot export`` stores facts about the model."""
+REST_KEY = "rest"
+"""Of these facts, the type in which all but int8 layers compute; fp32 where it is missing."""
+_HINTS = {"bfloat16": "bf16"}
 
 
 class _Compiled(NamedTuple):
@@ -138,7 +141,7 @@ def read_rt_info(model: openvino.Model) -> dict[str, str]:
 
 
 def compile_ir(model: openvino.Model, path: Path, threads: int, streams: int = 1) -> openvino.CompiledModel:
-    """Compile a model for the processor, in fp32 whatever precision the processor prefers.
+    """Compile a model for the processor, in the precision of its facts, fp32 without, whatever the processor prefers.
 
     Args:
         model: of ``read_ir``.
@@ -152,7 +155,7 @@ def compile_ir(model: openvino.Model, path: Path, threads: int, streams: int = 1
     options = {
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": streams,
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": _HINTS.get(read_rt_info(model).get(REST_KEY, ""), "f32"),
         "CPU_RUNTIME_CACHE_CAPACITY": _CACHE_ENTRIES,
     }
     try:

@@ -18,7 +18,9 @@ from bigfoot.errors import AudioError, ModelError
 from bigfoot.runtime.batching import pad_batch, plan_batches
 from bigfoot.runtime.engine import Engine
 from bigfoot.runtime.lanes import map_in_lanes
+from bigfoot.runtime.metadata import StreamsError
 from bigfoot.runtime.onnx_engine import OnnxEngine
+from bigfoot.runtime.stream_engine import StreamEngine
 from bigfoot.runtime.timing import Clock, read_words
 from bigfoot.runtime.transcript import Transcript
 from bigfoot.types import Samples, Seconds
@@ -217,7 +219,10 @@ def open_engine(model: str | Path, threads: int | None = None) -> Engine:
         from bigfoot.runtime.openvino_engine import OpenVinoEngine
 
         return OpenVinoEngine(model, threads)
-    return OnnxEngine(model, threads)
+    try:
+        return OnnxEngine(model, threads)
+    except StreamsError:
+        return StreamEngine(model, threads)
 
 
 def _decode_greedily(logits: npt.NDArray[np.float32]) -> FrameIds:

@@ -26,7 +26,7 @@ def run_server(
     """Serve until SIGTERM or SIGINT; then take no more, and answer what is in flight, with 503 beyond the grace.
 
     Args:
-        app: of ``build_app``.
+        app: of ``build_app``, or a page's.
         host: address to listen on.
         port: 0 for any that is free.
         grace: for requests in flight at the end.
@@ -64,8 +64,9 @@ class GracefulServer(uvicorn.Server):
         """Take no more, and end what is there within the grace."""
         for server in self.servers:
             server.close()
-        service: Service = self._app.state.service
-        asyncio.get_running_loop().call_later(self._grace, service.stop)
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(service.streams.stop(), self._grace)
+        service: Service | None = getattr(self._app.state, "service", None)
+        if service is not None:
+            asyncio.get_running_loop().call_later(self._grace, service.stop)
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(service.streams.stop(), self._grace)
         await super().shutdown(sockets)

@@ -46,12 +46,16 @@ class Answers:
     pooled: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 1)))
 
     def known(self) -> Answers:
-        """Return the answers to utterances with a label."""
-        kept = np.flatnonzero(~np.isnan(self.targets).all(-1))
-        return replace(
-            self, ids=[self.ids[i] for i in kept], speakers=[self.speakers[i] for i in kept],
-            targets=self.targets[kept], scores=self.scores[kept],
-        )  # fmt: skip
+        """Return the answers to utterances with a label, without logits and pooled vectors."""
+        return self._pick(np.flatnonzero(~np.isnan(self.targets).all(-1)))
+
+    def sorted_by_id(self) -> Answers:
+        """Return the answers by the names of their utterances, without logits and pooled vectors."""
+        return self._pick(np.array(sorted(range(len(self.ids)), key=self.ids.__getitem__), dtype=np.int64))
+
+    def _pick(self, rows: npt.NDArray[np.int64]) -> Answers:
+        ids, speakers = ([names[row] for row in rows] for names in (self.ids, self.speakers))
+        return Answers(ids, speakers, self.targets[rows], self.scores[rows], self.facts)
 
     def pool_speakers(self) -> Answers | None:
         """Return one answer a speaker, the mean scores of all answers to the speaker.

@@ -15,8 +15,8 @@ import numpy as np
 from bigfoot.models.tasks.shape import TaskShape
 from bigfoot.runtime.task_answers import TaskFacts
 from bigfoot.tasks.answers import Answers, task_facts
-from bigfoot.tasks.metrics import TaskScore, compare_answers, score_answers
-from bigfoot.tasks.settings import LOWER_IS_BETTER
+from bigfoot.tasks.gains import measure_gain
+from bigfoot.tasks.metrics import TaskScore, score_answers
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,8 @@ def _score(
 ) -> list[PooledScore]:  # fmt: skip
     scores = {name: score_answers(each, metric, samples, seed) for name, each in floors.items()}
     found = [PooledScore(f"floor: {name}", per, score) for name, score in scores.items()]
-    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
-    best = max(floors, key=lambda name: sign * scores[name].metrics.get(metric, -sign * np.inf), default=None)
     for name, answers in models.items():
-        gain = None if best is None else compare_answers(answers, floors[best], metric, samples, seed)
+        gain = measure_gain(answers, scores, metric, samples, seed)
         found.append(PooledScore(name, per, score_answers(answers, metric, samples, seed), gain))
     return found
 
@@ -109,8 +107,5 @@ def _join(folds: Sequence[Mapping[str, Any]], facts: TaskFacts) -> dict[str, Ans
         ids, speakers = ([each for part in parts for each in part[key]] for key in ("ids", "speakers"))
         numbers = (np.concatenate([np.array(part[key], float) for part in parts]) for key in ("targets", "scores"))
         targets, scores = numbers
-        order = sorted(range(len(ids)), key=ids.__getitem__)
-        found[name] = Answers(
-            [ids[row] for row in order], [speakers[row] for row in order], targets[order], scores[order], facts
-        )
+        found[name] = Answers(ids, speakers, targets, scores, facts).sorted_by_id()
     return found

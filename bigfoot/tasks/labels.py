@@ -50,6 +50,7 @@ def build_task_shape(config: TrainTaskConfig, attributes: Sequence[Mapping[str, 
         "kind": config.kind, "labels": labels, "column": config.column, "link": head.link, "pooling": head.pooling,
         "pooling_heads": head.pooling_heads, "layers": head.layers, "hidden_sizes": list(head.hidden_sizes),
         "dropout": head.dropout, "edges": list(config.edges), "fbank": head.fbank, "fbank_window": head.fbank_window,
+        "pitch": head.pitch,
     }  # fmt: skip
     if config.kind == "regression":
         targets = _read(fields | {"labels": config.labels}, attributes)

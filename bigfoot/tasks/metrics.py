@@ -6,7 +6,7 @@ Two are not in scikit-learn: Lin's concordance correlation and the expected cali
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -90,15 +90,16 @@ def compare_answers(
 
     Args:
         ours: answers of a model.
-        theirs: answers of another to the same utterances in the same order.
+        theirs: answers of another to the same utterances, in any order.
         metric: name of the one to compare.
         samples: bootstrap resamples.
         seed: of the resampling.
 
     Returns:
-        How much better the first is, above 0, and its 95 % interval; None where the metric is not defined.
+        How much better the first is, above 0, and its 95 % interval; None where the metric is not defined, or the
+        utterances are not the same.
     """
-    ours, theirs = ours.known(), theirs.known()
+    ours, theirs = (each.known().sorted_by_id() for each in (ours, theirs))
     compute, sign = _METRICS[ours.facts.kind][metric], -1.0 if metric in LOWER_IS_BETTER else 1.0
     units, _ = assign_units(ours.speakers)
     if ours.ids != theirs.ids or not len(ours.ids):
@@ -108,50 +109,6 @@ def compare_answers(
         return None
     low, high = np.quantile(sign * (drawn[0] - drawn[1]), [0.025, 0.975]).tolist()
     return sign * (compute(ours) - compute(theirs)), low, high
-
-
-def describe_floors(scores: Mapping[str, TaskScore]) -> dict[str, Any]:
-    """Return what an entry of ``Report.tasks`` has of its floors.
-
-    Args:
-        scores: of floors, by name.
-    """
-    return {
-        "floors": {name: score.metrics for name, score in scores.items()},
-        "floor_intervals": {name: [score.low, score.high] for name, score in scores.items()},
-    }
-
-
-def compare_with_floors(tasks: Sequence[Mapping[str, Any]]) -> list[str]:
-    """State of each split whether its last model is better than the best floor, a sentence each.
-
-    Args:
-        tasks: entries of ``Report.tasks``; the floors of a split stand in its first one.
-
-    Examples:
-        >>> task = {"split": "test", "name": "train_task", "metric": "mae", "metrics": {"mae": 2.0},
-        ...         "interval": [1.5, 2.5], "floors": {"mean": {"mae": 3.0}}, "floor_intervals": {"mean": [2.4, 3.6]}}
-        >>> compare_with_floors([task])
-        ['test: train_task beats its best floor, mean, in mae (2.000 and 3.000), but their 95 % intervals overlap']
-    """
-    return [found for split in dict.fromkeys(task["split"] for task in tasks)
-            if (found := _compare_split([task for task in tasks if task["split"] == split]))]  # fmt: skip
-
-
-def _compare_split(tasks: Sequence[Mapping[str, Any]]) -> str:
-    first, last = tasks[0], tasks[-1]
-    metric = last["metric"]
-    value, sign = last["metrics"].get(metric), -1 if metric in LOWER_IS_BETTER else 1
-    floors = {name: found[metric] for name, found in (first.get("floors") or {}).items() if metric in found}
-    if value is None or not floors:
-        return ""
-    best = max(floors, key=lambda name: sign * floors[name])
-    beats = sign * value > sign * floors[best]
-    words = f"{last['split']}: {last['name']} {'beats' if beats else 'does not beat'} its best floor, {best}, in "
-    words += f"{metric.replace('_', ' ')} ({value:.3f} and {floors[best]:.3f})"
-    ends = [*last["interval"], *(first.get("floor_intervals") or {}).get(best, [None])]
-    overlap = None not in ends and ends[0] <= ends[3] and ends[2] <= ends[1]
-    return words + (", but their 95 % intervals overlap" if beats and overlap else "")
 
 
 def _resample(

@@ -20,7 +20,7 @@ from bigfoot.text.tokenizers import Processor
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Inverse penalties that are tried: scikit-learn's ``C``, and 1 / ``alpha`` of ridge regression."""
 SHARES = (1.0, 0.3, 0.1)
-"""What the encoder's features are scaled by beside the energies of a head that has them: where a spectrum knows more,
+"""What the encoder's features are scaled by beside those of the waveform: where a spectrum or pitch knows more,
 many more features of the encoder would only be fitted to train."""
 LEAST_SPREAD = 0.03
 """Features that spread less are not raised to a spread of 1: that would raise the rounding of a batch with them."""
@@ -49,7 +49,7 @@ def fit_probe_(
     assert head is not None and isinstance(head.output, nn.Linear)
     train, dev = (answer_manifest(model, manifests[split], processor, batch_size) for split in ("train", "dev"))
     tried: list[tuple[float, float, float, Floats, Floats]] = []
-    shares = (1.0,) if head.energies is None else SHARES
+    shares = SHARES if head.reads_audio else (1.0,)
     for share, strength in itertools.product(shares, STRENGTHS):
         scales = np.full(train.pooled.shape[1], share)
         scales[head.pooling.output_size :] = 1.0
@@ -59,7 +59,7 @@ def fit_probe_(
     loss, strength, share, weight, bias = min(tried, key=lambda each: each[0])
     head.output.weight.copy_(torch.from_numpy(weight))
     head.output.bias.copy_(torch.from_numpy(bias))
-    beside = "" if head.energies is None else f", the encoder's features scaled by {share:g}"
+    beside = f", the encoder's features scaled by {share:g}" if head.reads_audio else ""
     return f"the head starts from a linear probe of inverse penalty {strength:g}{beside}, dev loss {loss:.4f}"
 
 

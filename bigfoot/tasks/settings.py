@@ -57,6 +57,9 @@ class HeadConfig:
     fbank_window: int = above_zero(400)
     """Samples of the windows that these are computed in: 400 are 25 ms; in 1024, which are 64 ms, the harmonics of a
     voice stand apart, and 80 bands show its pitch."""
+    pitch: int = not_negative(0)
+    """Lags of the autocorrelation whose mean and standard deviation stand beside the pooled frames too, such as 48: how
+    high a voice is, and how periodic, which an encoder for words passes over. 0 for none."""
     init: str = one_of("random", "probe")
     """``probe`` starts from the linear model of the pooled vectors that scikit-learn fits on train, its penalty chosen
     by the loss on dev (Kumar et al., 2022); without ``hidden_sizes``, and not with the link ``coral``."""

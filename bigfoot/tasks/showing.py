@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import itertools
 from collections.abc import Collection
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from bigfoot.audio.embedded import encode_audio
 from bigfoot.audio.pauses import LONGEST_PIECE
 from bigfoot.data.batches import CutSource, LoadedUtterance, collate
 from bigfoot.data.cuts import read_cuts
@@ -22,8 +21,6 @@ from bigfoot.tasks.answers import Answers, utterance_losses
 from bigfoot.types import SAMPLE_RATE, Samples
 
 _BINS, _POINTS, _COLUMNS, _ATTENDED = 10, 500, 160, 4
-_PLAYED = 20.0
-"""Seconds of a recording that the page carries at most."""
 
 
 def show_answers(loaded: LoadedModel, manifest: Path, answers: Answers, players: int) -> dict[str, Any]:
@@ -148,23 +145,3 @@ def _worst(answers: Answers, row: int, loss: float, samples: Samples) -> dict[st
         "id": answers.ids[row], "speaker": answers.speakers[row], "truth": _name_target(answers, row),
         "answer": ", ".join(chosen), "scores": scores, "loss": round(loss, 4), "audio": encode_audio(samples),
     }  # fmt: skip
-
-
-def encode_audio(samples: Samples) -> str:
-    """Encode a recording for a page, as an address that holds it.
-
-    Args:
-        samples: (N,) at 16 kHz; what is beyond 20 s is left out.
-
-    Examples:
-        >>> encode_audio(np.zeros(1600, np.float32))[:23]
-        'data:audio/mpeg;base64,'
-    """
-    import soundfile
-
-    buffer = io.BytesIO()
-    loudest = float(np.abs(samples).max(initial=0.0))
-    # As loud as can be: a quiet recording is worst for the ear, not only for the model.
-    scaled = samples[: round(_PLAYED * SAMPLE_RATE)] * np.float32(0.9 / loudest if loudest else 1.0)
-    soundfile.write(buffer, scaled, SAMPLE_RATE, format="MP3")
-    return "data:audio/mpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bigfoot.config import Problem, above_zero, not_negative, one_of, share, unknown_words
+from bigfoot.distill import LogitKLLoss, LossesConfig, default_losses
+from bigfoot.distill.registry import losses_by_name
 from bigfoot.install import install_hint
 from bigfoot.text.settings import TokenizerConfig
 from bigfoot.training.settings import TrainConfig
@@ -80,6 +82,9 @@ class FinetuneConfig(TokenizerConfig, TrainConfig):
     """The decoder, where the model has none yet."""
     freeze_feature_encoder_steps: int = not_negative(0)
     """Steps in which the feature encoder is frozen."""
+    losses: LossesConfig = field(default_factory=lambda: default_losses(logit_kl=LogitKLLoss(weight=0.0)))
+    """Further losses that compare with no teacher, by name and weight: ``intermediate_ctc``, ``alignment``,
+    ``log_mel``, ``feature_penalty``. The weights of ``ctc`` and ``decoder`` follow from ``objective``."""
 
     def find_problems(self) -> Iterator[Problem]:
         """Check constraints that no range of a single number covers."""
@@ -90,6 +95,7 @@ class FinetuneConfig(TokenizerConfig, TrainConfig):
                 "tokenizer", "other_vocabulary",
                 f"{self.tokenizer} is another vocabulary than the teacher's; set finetune.head=new",
             )  # fmt: skip
+        yield from self._loss_problems()
         smoothing = self.label_smoothing
         if len(smoothing) != 2 or not all(0 <= part <= 1 for part in smoothing):
             yield Problem(
@@ -98,6 +104,13 @@ class FinetuneConfig(TokenizerConfig, TrainConfig):
             )  # fmt: skip
         if self.decoder.kind == "pretrained" and self.objective != "ctc":
             yield from self._pretrained_problems()
+
+    def _loss_problems(self) -> Iterator[Problem]:
+        for name, loss in losses_by_name(self.losses).items():
+            if loss.weight and (loss.needs_teacher or name in ("ctc", "decoder", "task")):
+                why = "it compares with a teacher, and fine-tuning has none"
+                why = why if loss.needs_teacher else "finetune.objective says whether it is learned"
+                yield Problem(f"losses.{name}", "not_read", f"{why}; leave it out")
 
     def _pretrained_problems(self) -> Iterator[Problem]:
         decoder = self.decoder

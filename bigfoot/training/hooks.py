@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 
 from torch import nn
 
@@ -12,8 +13,8 @@ from bigfoot.models.ctc import BigfootForCTC
 class TrainingHook:
     """Callbacks that the loop calls; each method does nothing unless overridden.
 
-    A hook keeps no state of its own between steps: what it needs to resume is in the model, in the objective, or
-    follows from the number of steps.
+    What a hook needs to resume is in the model, in the objective, or follows from the number of steps; one that keeps a
+    state of its own has ``state_dict`` and ``load_state_dict``, and it is in the checkpoint.
 
     Examples:
         >>> class LastOnly(TrainingHook):
@@ -59,6 +60,14 @@ class TrainingHook:
         """
         return True
 
+    def as_saved(self, student: BigfootForCTC) -> AbstractContextManager[None]:
+        """Give the student the weights that are judged and saved, for the time of a ``with``; its own by default.
+
+        Args:
+            student: changed in place, and back.
+        """
+        return nullcontext()
+
     def finish(self, model: BigfootForCTC) -> tuple[BigfootForCTC, list[str]]:
         """Convert the selected model to its final form after training.
 
@@ -69,6 +78,19 @@ class TrainingHook:
             The final model, and the changes, one sentence each.
         """
         return model, []
+
+
+def as_saved(hooks: Iterable[TrainingHook], student: BigfootForCTC) -> ExitStack:
+    """Give a student the weights that hooks want judged and saved, until the stack is closed.
+
+    Args:
+        hooks: of a training.
+        student: changed in place, and back.
+    """
+    stack = ExitStack()
+    for hook in hooks:
+        stack.enter_context(hook.as_saved(student))
+    return stack
 
 
 class FrozenFeatureEncoder(TrainingHook):

@@ -26,15 +26,17 @@ from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, 
 from bigfoot.training.dev import DevJudge, TranscriptJudge
 from bigfoot.training.guards import check_half_precision, describe_rates, find_broken
 from bigfoot.training.heap import keep_freed_memory
-from bigfoot.training.hooks import TrainingHook
+from bigfoot.training.hooks import TrainingHook, as_saved
 from bigfoot.training.lagged import UnreadSteps
 from bigfoot.training.observing import report_dev
 from bigfoot.training.optim import Schedule, build_optimizer, build_scheduler
 from bigfoot.training.pace import Pace, count_step_flops, find_peak
+from bigfoot.training.precision import choose_precision
 from bigfoot.training.processes import join_processes, lost_processes_named
 from bigfoot.training.protocol import TrainingObjective
 from bigfoot.training.run import TrainingResult, TrainingRun
 from bigfoot.training.sharding import Sharding, is_launched_sharded
+from bigfoot.training.sitting import Sitting, pause
 from bigfoot.training.tracking import Tracked, Tracking
 from bigfoot.training.transfer import Transfer
 from bigfoot.training.watch import LossWatch
@@ -42,18 +44,6 @@ from bigfoot.training.watch import LossWatch
 log = logging.getLogger("bigfoot")
 
 RESUMING = "resuming from step"
-
-
-def choose_precision(wanted: str) -> str:
-    """Resolve ``auto``: bf16 on a GPU that supports it, fp32 elsewhere.
-
-    Examples:
-        >>> choose_precision("fp16")
-        'fp16'
-    """
-    if wanted != "auto":
-        return wanted
-    return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
 
 
 class Trainer:
@@ -98,6 +88,7 @@ class Trainer:
             self.step_model = self.accelerator.prepare(objective)
         self.optimizer, self.scheduler = self.accelerator.prepare(optimizer, scheduler)
         objective.move_teacher(self.accelerator.device)
+        self.accelerator.register_for_checkpointing(*(hook for hook in run.hooks if hasattr(hook, "state_dict")))
         self.progress = Progress(run.fingerprint)
         device = self.accelerator.device
         peak = partial(find_peak, run.name, device, self.precision, run.peak_tflops)
@@ -142,6 +133,7 @@ class Trainer:
         Raises:
             TrainingError: too many non-finite or exploding losses; a checkpoint that cannot be written or read; another
                 process of the training ended.
+            TrainingPaused: ``max_minutes`` of the run are over.
         """
         with lost_processes_named():
             return self._train()
@@ -164,14 +156,19 @@ class Trainer:
         began, before = time.monotonic(), self.progress.seconds
         # The log has a line of its own every ``log_every`` steps.
         with show_work(self.run.name, self.config.max_steps, "steps", done=self.progress.step, plain=False) as work:
-            stream = self._stream()
+            stream, sitting = self._stream(), Sitting(self.run.max_minutes, self.accelerator)
             while self.progress.step < self.config.max_steps and not self._is_patience_over():
                 terms = self._step(stream)
                 self.progress.seconds = before + time.monotonic() - began
                 self._after_step(terms)
                 work.advance(note=f"{_describe(terms)}  {self.pace.describe()}")
+                if self.progress.step < self.config.max_steps and sitting.is_over():
+                    self._settle()
+                    self._save_checkpoint()
+                    raise pause(self.run.name, self.progress.step, self.config.max_steps)
         self.tracking.finish()
-        self._save(self.run.folder / "last")
+        with as_saved(self.run.hooks, self.objective.student):
+            self._save(self.run.folder / "last")
         progress = self.progress
         return TrainingResult(
             best=self.run.folder / "best", last=self.run.folder / "last", best_wer=progress.best_wer,
@@ -240,7 +237,9 @@ class Trainer:
         assert position is not None
         self.progress.position = position
         if self.lags:
-            found = self._settle()
+            step, config = self.progress.step, self.config
+            every = (config.log_every, config.eval_every, config.checkpoint_every, config.max_steps)
+            found = self._settle() if any(step % steps == 0 for steps in every) else self.unread.newest
         else:
             found = values | {"loss": sum(self.objective.weights[name] * value for name, value in values.items())}
             self.watch.check_loss(self.progress, window, shares, found["loss"])
@@ -249,11 +248,9 @@ class Trainer:
         return found
 
     def _settle(self) -> dict[str, float]:
-        """Read what the last steps came to, where it is needed; return the newest losses that are known."""
-        step, config = self.progress.step, self.config
-        every = (config.log_every, config.eval_every, config.checkpoint_every, config.max_steps)
-        if any(step % steps == 0 for steps in every):
-            skipped = self.unread.settle(self.progress, self.watch)
+        """Read what the last steps came to; return the newest losses."""
+        skipped = self.unread.settle(self.progress, self.watch)
+        if skipped:
             cast(Any, self.scheduler).scheduler.last_epoch -= skipped
         return self.unread.newest
 
@@ -276,10 +273,9 @@ class Trainer:
         return found
 
     def _no_sync(self) -> AbstractContextManager[None]:
-        no_sync: AbstractContextManager[None] = (
-            self.accelerator.no_sync(self.step_model) if self.sharding is None else self.sharding.no_sync()
-        )
-        return no_sync
+        if self.sharding is not None:
+            return self.sharding.no_sync()
+        return cast("AbstractContextManager[None]", self.accelerator.no_sync(self.step_model))
 
     def _clip(self) -> Tensor:
         """Clip the gradients; return their norm before."""
@@ -317,9 +313,13 @@ class Trainer:
             log.info("%s %d/%d  %s  %.2f s/step, %s, %.0f s left", self.run.name, step, config.max_steps,
                      _describe(terms), pace, self.pace.describe(), left)  # fmt: skip
         if step % config.eval_every == 0 or last:
-            self._evaluate_dev()
+            with as_saved(self.run.hooks, self.objective.student):
+                self._evaluate_dev()
         if step % config.checkpoint_every == 0:
-            save_checkpoint(self.accelerator, self.progress, self._checkpoint, self._sharded(Sharding.save_state))
+            self._save_checkpoint()
+
+    def _save_checkpoint(self) -> None:
+        save_checkpoint(self.accelerator, self.progress, self._checkpoint, self._sharded(Sharding.save_state))
 
     def _count_flops(self) -> float | None:
         student = self.objective.student if self.sharding is None else self.sharding.whole

@@ -58,7 +58,7 @@ def _find_depths(parts: Mapping[str, nn.Module]) -> dict[int, int]:
 
 
 class Schedule:
-    """Factor of the learning rate at a step: linear warm-up, then linear, cosine, constant or on plateaus.
+    """Factor of the learning rate at a step: linear warm-up, hold, then linear, cosine, constant or on plateaus.
 
     ``plateau`` follows dev, so its state belongs into checkpoints: it is in the attributes, which ``LambdaLR`` saves.
 
@@ -72,7 +72,8 @@ class Schedule:
     """
 
     def __init__(self, config: TrainConfig) -> None:
-        self.kind, self.warm, self.whole = config.schedule, config.warmup_steps, config.max_steps - config.warmup_steps
+        self.kind, self.warm, self.held = config.schedule, config.warmup_steps, config.warmup_steps + config.hold_steps
+        self.whole = config.max_steps - self.held
         self.patience, self.lowers_by = config.plateau_patience, config.plateau_factor
         self.best: float | None = None
         self.waited, self.reached = 0, 1.0
@@ -81,7 +82,7 @@ class Schedule:
         """Return the factor in [0, 1] after so many steps; never 0 at the first one."""
         if step < self.warm:
             return (step + 1) / self.warm
-        done = min(1.0, (step - self.warm) / max(1, self.whole))
+        done = min(1.0, max(0, step - self.held) / max(1, self.whole))
         if self.kind == "linear":
             return 1.0 - done
         return 0.5 * (1.0 + math.cos(math.pi * done)) if self.kind == "cosine" else self.reached

@@ -99,7 +99,7 @@ def count_step_flops(student: Any, teachers: Sequence[BigfootForCTC]) -> float |
         return None
     if any(model.dtype != torch.float32 for model in (student, *teachers)):
         return None  # they are counted on audio in fp32
-    once = {id(model): 2 * count_macs(model, _COUNTED)[model] / _COUNTED for model in [student, *teachers]}
+    once = {id(model): 2 * count_macs(model, _COUNTED).get(model, 0) / _COUNTED for model in [student, *teachers]}
     return 3 * once[id(student)] + sum(once[id(teacher)] for teacher in teachers)
 
 
@@ -192,8 +192,12 @@ def describe_pace(figures: dict[str, float]) -> str:
     Examples:
         >>> describe_pace({"audio_seconds_per_second": 31.25, "data_wait": 0.064, "memory_gb": 1.53})
         '31.2 s of audio/s, data wait 6 %, 1.5 GB'
+        >>> describe_pace({"audio_seconds_per_second": 0.0, "data_wait": 0.064, "memory_gb": 1.53})
+        'data wait 6 %, 1.5 GB'
     """
-    words = f"{figures['audio_seconds_per_second']:.3g} s of audio/s, data wait {100 * figures['data_wait']:.0f} %"
+    rate = figures["audio_seconds_per_second"]
+    words = f"{rate:.3g} s of audio/s, " if rate else ""  # a text task has none
+    words += f"data wait {100 * figures['data_wait']:.0f} %"
     if "model_flops_utilisation" in figures:
         words += f", MFU {100 * figures['model_flops_utilisation']:.0f} %"
     return f"{words}, {figures['memory_gb']:.1f} GB"

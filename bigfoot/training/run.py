@@ -34,6 +34,7 @@ class TrainingRun:
         judge: chooses the best model on dev; None for greedy WER, where there are head and vocabulary.
         shard: divide weights, gradients and optimizer state among the processes.
         peak_tflops: of one process's device; 0 to measure it.
+        max_minutes: after which the training pauses with a checkpoint; None for never.
     """
 
     name: str
@@ -51,6 +52,7 @@ class TrainingRun:
     judge: DevJudge | None = None
     shard: bool = False
     peak_tflops: float = 0.0
+    max_minutes: float | None = None
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,15 @@ class TrainConfig:
     """``plateau``: what the rate is multiplied by."""
     warmup_steps: int = not_negative(100)
     """Steps of linear rise at the start."""
+    hold_steps: int = not_negative(0)
+    """``linear`` and ``cosine``: steps at the highest rate after that, before the decay."""
     weight_decay: float = not_negative(0.01)
     """AdamW's, on matrices; never on biases and norms."""
     adam_betas: list[float] = field(default_factory=lambda: [0.9, 0.98])
     """AdamW's averaging constants."""
+    ema_decay: float = share(0.0)
+    """An exponential average of the weights is judged on dev and saved in their place; this share of it stays at each
+    step, such as 0.999. 0 for the weights themselves."""
     max_grad_norm: float = above_zero(1.0)
     """Gradients are scaled down to this norm."""
     gradient_accumulation_steps: int = above_zero(1)

@@ -8,9 +8,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from bigfoot.data.augment import spec_augment_masks
 from bigfoot.data.batches import Batch
 from bigfoot.data.settings import SpecAugmentConfig
+from bigfoot.training.masking import draw_masks
 from bigfoot.training.protocol import TrainingObjective
 
 
@@ -39,17 +39,9 @@ class Transfer:
 
     def draw_masks(self, batch: Batch) -> dict[str, Tensor]:
         """Draw SpecAugment's masks of a batch on the CPU, and move them."""
-        student = self._objective.student
-        lengths = student.speech_encoder.feature_encoder.frame_lengths(batch.input_lengths)
-        # Padding the longest utterance to a whole frame may add one frame to the real ones.
-        keys = [f"{batch.position}/{name}" for name in batch.ids]
-        time_mask, feature_mask = spec_augment_masks(
-            lengths.tolist(), student.config.hidden_size, self._spec_augment, self._seed, keys
-        )
-        return {
-            "mask_time_indices": self.move(torch.from_numpy(time_mask)),
-            "mask_feature_indices": self.move(torch.from_numpy(feature_mask)),
-        }
+        masks = draw_masks(self._objective.student, batch, self._spec_augment, self._seed)
+        # Single numbers are read where they are.
+        return {name: self.move(mask) if mask.ndim else mask for name, mask in masks.items()}
 
     def count_units(self, window: Sequence[Batch]) -> dict[str, Tensor]:
         """Count what the mean of each term is over, in all processes together; at least 1."""

@@ -16,9 +16,10 @@ tasks, each with its YAML, configs/tasks/speechocean762_NAME.yaml; gender by def
   stage 0  set-up          .venv with pinned dependencies
   stage 1  data            manifests, and train, dev and test
   stage 2  train           the task head on the encoder
-  stage 3  report          metrics with intervals beside the floors: report.html in the run folder
-  stage 4  folds           five folds of all speakers, since 31 in test are few: the score of all answers together
-                           and its gain on the floor, with intervals, in repeats.md of the run folder
+  stage 3  report          metrics with intervals beside the floors: report.html in the run folder; its 31 test
+                           speakers are too few to show a gain of some points
+  stage 4  folds           the verdict, over all 125 speakers in five folds: the score of all answers together and
+                           its gain on the floor, with intervals, in repeats.md of the run folder
 
 Every stage may be run again: what is done is skipped, a killed stage goes on from its last checkpoint.
 The data: BIGFOOT_DATA=/folder/of/corpora (with speechocean762 in it), or data.root=/folder/of/speechocean762.
@@ -30,7 +31,7 @@ option_task=gender
 parse_stages "$@"
 choose_task "gender age age_group"
 run_task_stages "tasks/speechocean762_$option_task.yaml"
-if wants 4 "five folds of all speakers"; then
+if wants 4 "the verdict: five folds of all speakers"; then
   needs_setup
   .venv/bin/python recipes/tasks.py --config "tasks/speechocean762_$option_task.yaml" --folds 5 \
     ${overrides[@]+"${overrides[@]}"}

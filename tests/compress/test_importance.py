@@ -98,7 +98,8 @@ def test_activation_is_what_a_layer_says_in_real_frames(family, build_model, bat
         del totals["conv"]
     for batch in batches:
         with torch.no_grad():
-            inputs["conv"] = model(batch.input_values).conv_features
+            model(batch.input_values)
+            inputs["conv"] = model.speech_encoder.feature_encoder(batch.input_values)
         frames, inner = frames + inputs["conv"].shape[1], inner + inputs["heads"].shape[1]
         for kind, total in totals.items():
             squares = inputs[kind][0].square().sum(0)

@@ -1,6 +1,7 @@
 import gzip
 import json
 import struct
+import weakref
 from pathlib import Path
 
 import lhotse
@@ -9,8 +10,9 @@ import pytest
 import soundfile
 
 from bigfoot.audio.files import read_audio
+from bigfoot.data import cuts
 from bigfoot.data.corpora import load_prepared, prepare_data, resolve_root
-from bigfoot.data.cuts import write_relabelled
+from bigfoot.data.cuts import write_hypotheses, write_relabelled
 from bigfoot.data.settings import DataConfig
 from bigfoot.data.synthetic import synthesize_string
 from bigfoot.errors import DataError
@@ -364,6 +366,22 @@ def test_a_relabelled_manifest_differs_in_its_texts_alone(digits, tmp_path):
         old.supervisions[0].text = new.supervisions[0].text
         old.custom = new.custom  # where audio lies beside the manifest
         assert old == new
+
+
+@pytest.mark.parametrize("write", [write_relabelled, write_hypotheses])
+def test_a_manifest_is_written_while_it_is_read(digits, tmp_path, monkeypatch, write):
+    """At no time is more of it in memory than the cut at hand and the next."""
+    seen, most, read = [], [], cuts.read_cuts
+
+    def watched(path):
+        for cut in read(path):
+            seen.append(weakref.ref(cut))
+            most.append(sum(each() is not None for each in seen))
+            yield cut
+
+    monkeypatch.setattr(cuts, "read_cuts", watched)
+    write(digits.manifests["train"], {}, tmp_path / "new.jsonl.gz")
+    assert len(most) == len(read_cuts(digits, "train")) > 3 and max(most) <= 3
 
 
 def test_nothing_usable_shows_why(tmp_path):

@@ -10,13 +10,15 @@ from bigfoot.data.batches import LoadedUtterance, collate
 from bigfoot.distill import HiddenLoss, LogitKLLoss, LossesConfig
 from bigfoot.distill.bridge import Bridge
 from bigfoot.distill.objective import Objective
+from bigfoot.distill.resampling import resampling_weights
 from bigfoot.distill.vocabulary import map_log_probs, map_tokens
 from bigfoot.errors import ModelError
 from bigfoot.formats.folder import load_model
-from bigfoot.models.frames.timing import frame_timing
+from bigfoot.models.frames.timing import FrameTiming, frame_timing
 from bigfoot.text.pieces import PieceTokenizer
 from bigfoot.text.tokenizers import CharTokenizer, Processor
 from tests.formats.test_foreign_ctc import save_foreign
+from tests.refusals import names
 
 CAPITALS = CharTokenizer(("<pad>", "<s>", "</s>", "<unk>", "|", "E", "N", "O", "A"))
 LOSSES = LossesConfig(LogitKLLoss(1.0), hidden=HiddenLoss(1.0, matches=[[2, 2]]))
@@ -97,6 +99,37 @@ def test_no_padding_changes_a_target(pair, foreign):
         real = int(frames[row])
         torch.testing.assert_close(together.logits[row, :real], alone.logits[0], atol=1e-5, rtol=0)
         torch.testing.assert_close(together.hidden_states[2][row, :real], alone.hidden_states[2][0], atol=1e-5, rtol=0)
+
+
+def test_what_is_shorter_than_a_frame_of_the_teacher_teaches_nothing(pair, foreign):
+    student, processor, bridge = pair
+    objective = Objective(LOSSES, student, foreign.model, bridge).eval()
+    items = utterances(12_000, 1500)
+    alone, together = (objective(collate(chosen, processor), {}) for chosen in (items[:1], items))
+    for name in ("logit_kl", "hidden"):
+        assert float(together[name].total) == pytest.approx(float(alone[name].total), rel=1e-5)
+    assert all(float(term.total) == 0.0 for term in objective(collate(items[1:], processor), {}).values())
+
+
+@pytest.mark.parametrize("samples", [9000, 30_001])
+def test_frames_eight_times_as_long_are_interpolated(pair, foreign, samples):
+    # 160 ms against 20 ms: each of the student's lies between two, and the last ones keep the last.
+    student, _, _ = pair
+    slow, fast = FrameTiming(2560.0, 1279.5), frame_timing(student.config)
+    count, wanted = max(1, (samples - 2560) // 2560 + 1), (samples - 400) // 320 + 1
+    weights = resampling_weights(torch.ones(1, count, dtype=torch.bool), slow, fast, wanted)[0]
+    places = ((fast.first + fast.period * torch.arange(wanted) - slow.first) / slow.period).clamp(0, count - 1)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(wanted))
+    torch.testing.assert_close(weights @ torch.arange(count).float(), places, atol=1e-5, rtol=0)
+
+
+def test_characters_that_one_of_both_lacks_are_named(pair, foreign):
+    _, processor, bridge = pair
+    assert names(bridge.describe_dropped(processor, foreign.processor), "'b'")
+    letters = PieceTokenizer(("<blk>", "n", "o"), ("", "n", "o"), 0)
+    spaceless = bridge.with_processors(processor, Processor(letters), len(CAPITALS))
+    assert names(spaceless.describe_dropped(processor, Processor(letters)), "' '", "'E'", "'A'")
+    assert not names(spaceless.describe_dropped(processor, Processor(letters)), "'O'")
 
 
 def test_audio_comes_to_each_as_it_takes_it(foreign):

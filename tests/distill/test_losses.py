@@ -8,6 +8,7 @@ import torch
 
 from bigfoot.distill.losses import (
     attention_distance,
+    delayed_kl,
     feature_penalty,
     frame_distance,
     gram_distance,
@@ -65,6 +66,24 @@ def test_kl_is_a_loop_over_real_frames(temperature):
     if temperature == 1.0:
         assert torch.equal(found.total, logit_kl(student, teacher.detach(), mask).total)
     check_gradients(found.mean(), student, mask)
+
+
+@pytest.mark.parametrize("delays", [[0], [2], [3, 0, 1]])
+def test_delayed_posteriors_against_a_loop(delays):
+    (student, mask), (teacher, _) = padded(1), padded(2)
+    found = delayed_kl(student, teacher.detach(), mask, delays, 2.0)
+    total = 0.0
+    for row, length in enumerate(LENGTHS):
+        by_delay = []
+        for delay in delays:
+            frames = [(softmax((student[row, t] / 2).tolist()), softmax((teacher[row, max(0, t - delay)] / 2).tolist()))
+                      for t in range(length)]  # fmt: skip
+            by_delay.append(sum(sum(q * math.log(q / p) for p, q in zip(*pair, strict=True)) for pair in frames))
+        total += 4 * min(by_delay)
+    assert float(found.total) == pytest.approx(total, rel=1e-5) and int(found.count) == sum(LENGTHS)
+    found.mean().backward()
+    assert torch.isfinite(student.grad).all() and (student.grad[~mask] == 0).all()
+
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

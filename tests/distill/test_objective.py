@@ -7,6 +7,7 @@ from hypothesis.strategies import data, floats, lists, sampled_from
 
 from bigfoot.data.batches import Batch
 from bigfoot.distill import (
+    AlignmentLoss,
     AttentionLoss,
     ConvFeaturesLoss,
     CTCLoss,
@@ -14,8 +15,10 @@ from bigfoot.distill import (
     GramLoss,
     HeadsLoss,
     HiddenLoss,
+    IntermediateCTCLoss,
     LogitCosineLoss,
     LogitKLLoss,
+    LogMelLoss,
     LossesConfig,
     LossInputs,
     MaskedHiddenLoss,
@@ -26,6 +29,7 @@ from bigfoot.distill.losses import feature_penalty, frame_distance, logit_kl
 from bigfoot.distill.objective import Objective, objective_problems
 from bigfoot.distill.registry import losses_by_name
 from bigfoot.distill.targets import compute_targets, freeze_teacher
+from bigfoot.distill.terms.delayed_kl import DelayedKLLoss
 from bigfoot.errors import TrainingError
 from bigfoot.models.attention import SelfAttention
 from bigfoot.models.ctc import compute_ctc_losses
@@ -51,7 +55,8 @@ def weigh(
 EVERYTHING = weigh(
     0.7, 0.3, 0.2, attention=AttentionLoss(0.5), conv_features=ConvFeaturesLoss(0.4), logit_cosine=0.6,
     feature_penalty=0.1, masked_hidden=MaskedHiddenLoss(0.8), heads=HeadsLoss(0.9),
-    gram=GramLoss(1.1), value_relation=ValueRelationLoss(1.2),
+    gram=GramLoss(1.1), value_relation=ValueRelationLoss(1.2), intermediate_ctc=IntermediateCTCLoss(1.3),
+    alignment=AlignmentLoss(1.4), log_mel=LogMelLoss(1.5), delayed_kl=DelayedKLLoss(1.6),
 )  # fmt: skip
 
 TASK_UNITS = ("targets", "utterances", "hypotheses")
@@ -60,6 +65,7 @@ WITHOUT_DECODER = [
     for name, loss in losses_by_name(LossesConfig()).items()
     if not loss.needs_decoder and loss.unit not in TASK_UNITS
 ]
+WEIGHTS = (0.7, 1.6, 0.3, 0.5, 0.4, 0.6, 0.1, 0.8, 0.9, 1.1, 1.2, 0.2, 1.3, 1.4, 1.5)
 
 
 @pytest.fixture
@@ -73,7 +79,9 @@ def batch(speech):
     mask = torch.stack([torch.arange(16_000) < len(wave) for wave in waves])
     values = torch.stack([torch.nn.functional.pad(wave, (0, 16_000 - len(wave))) for wave in waves])
     labels = torch.tensor([[5, 6, -100], [7, 8, 9], [-100, -100, -100]])
-    return Batch(values, mask, labels, ["a", "b", "c"], ["", "", ""], ["s", "s", "s"])
+    times = torch.full((3, 3, 2), torch.nan)
+    times[1] = torch.tensor([[0.0, 4000.0], [4000.0, 9000.0], [9000.0, 12_000.0]])
+    return Batch(values, mask, labels, ["a", "b", "c"], ["", "", ""], ["s", "s", "s"], label_times=times)
 
 
 def real_rows(batch):
@@ -114,7 +122,7 @@ def test_terms_are_loops_over_utterances_alone(student, teacher, batch, distance
         (weigh(conv_features=ConvFeaturesLoss(2.0)), {"conv_features": 2.0}),
         (weigh(logit_cosine=1.5), {"logit_cosine": 1.5}),
         (weigh(feature_penalty=10.0), {"feature_penalty": 10.0}),
-        (EVERYTHING, dict(zip(WITHOUT_DECODER, (0.7, 0.3, 0.5, 0.4, 0.6, 0.1, 0.8, 0.9, 1.1, 1.2, 0.2), strict=True))),
+        (EVERYTHING, dict(zip(WITHOUT_DECODER, WEIGHTS, strict=True))),
     ],
 )
 def test_terms_of_weight_zero_are_not_computed(student, teacher, batch, losses, names):
@@ -403,7 +411,7 @@ def test_the_objective_is_the_weighted_sum_of_its_losses_by_hand(build_model, ba
         here, there = (model(batch.input_values, batch.attention_mask, **outputs) for model in (student, teacher))
         inputs = LossInputs(
             Shapes(student.config, teacher.config), here, there, here.frame_mask, batch.labels, None, there, None,
-            torch.zeros(()),
+            torch.zeros(()), audio=batch.input_values, label_times=batch.label_times,
         )  # fmt: skip
         by_hand += weight * float(loss.compute(inputs, objective.terms[name]).mean().detach())
     assert list(found) == [name for name in WITHOUT_DECODER if name in weights]

@@ -282,6 +282,16 @@ def check_align(ran: Ran) -> None:
     assert len(ran.output("from bigfoot.alignment").splitlines()) == len(spoken)
 
 
+@page("docs/how-to/streaming.md")
+def check_streaming(ran: Ran) -> None:
+    """The stream's lines are the file's text; the student keeps its chunks."""
+    assert ran.model("streaming/finetune/model").config.streaming == {"chunk": 16, "left": 4, "dynamic": True}
+    text, lines = (shown for start, shown in ran.printed.items() if start.startswith("bigfoot transcribe --stream"))
+    objects = [json.loads(line) for line in lines.splitlines()]
+    assert [each["text"] for each in objects if "text" in each] == text.splitlines()
+    assert ran.names["partial"] == "" and [each.text for each in ran.names["final"]] == text.splitlines()[-1:]
+
+
 @page("docs/how-to/language-model.md")
 def check_language_model(ran: Ran) -> None:
     """The trigrams hold the text's words; the decoder writes no other."""
@@ -381,6 +391,14 @@ def check_resume(ran: Ran) -> None:
     text = (DOCS / "how-to" / "resume.md").read_text(encoding="utf-8")
     listed = re.findall(r"^([a-z]+(?:\.\w+|/))\s", text, re.MULTILINE)
     assert len(listed) == 7 and all((run / name).exists() for name in listed)
+
+
+@page("docs/how-to/from-scratch.md")
+def check_from_scratch(ran: Ran) -> None:
+    """All weights were random, and all losses of the page were on."""
+    facts = json.loads((ran.folder / "runs/scratch/finetune/facts.json").read_text(encoding="utf-8"))
+    (record, *_) = facts["records"]
+    assert record.keys() >= {"ctc", "intermediate_ctc", "log_mel", "loss"}
 
 
 @page("docs/how-to/text.md")

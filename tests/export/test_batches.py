@@ -21,6 +21,7 @@ from bigfoot.runtime.transcriber import Transcriber, open_engine
 from tests.export.test_onnx import SHAPES
 
 SECOND = 16_000
+NEWER = ("conformer", "w2v-bert", "sew-d")
 # A frame, two frames, and lengths whose frames lie on both sides of the steps in which keys are padded.
 LENGTHS = st.one_of(st.sampled_from([400, 719, 720, 20_480, 20_560, 20_880, 41_040]), st.integers(400, 48_000))
 
@@ -108,7 +109,7 @@ def test_word_times_are_the_same_alone_and_in_a_batch(build_model, processor, tm
 
 
 @pytest.mark.grid
-@pytest.mark.parametrize("name", ["large-lv60", "layer-post", "wavlm", "wavlm-large", "data2vec", *SHAPES])
+@pytest.mark.parametrize("name", ["large-lv60", "layer-post", "wavlm", "wavlm-large", "data2vec", *NEWER, *SHAPES])
 def test_in_every_family_and_shape(name, build_model, processor, open_file):
     structure, changes = SHAPES.get(name, (name, {}))
     run = open_file(write_static(build_model(structure, **changes), processor))

@@ -27,9 +27,13 @@ BUILD = {"openvino": build_openvino, "torch-export": build_torch_export}
 SAMPLES = (1600, 16_000, 7000, 90_001, 3200)
 UNRECORDED = dict.fromkeys(("shared", "sew", "sew-d"), "a time reduction")
 UNRECORDED |= dict.fromkeys(("wavlm", "wavlm-large", "pruned", "one-head"), "position bias")
+UNRECORDED |= {"adapter": "behind the encoder"}
 UNRECORDED |= dict.fromkeys(("conformer", "conformer-rotary", "w2v-bert"), "conformer layers")
 RECORDED = {"hubert-batch-norm": ("grouped", "reused"), "data2vec": ("grouped-layer-norm",)}
 """Families with shapes that change a program's graph too: to record a program takes seconds."""
+ALIKE = ("mms", "unispeech-sat")
+FEW_CONVS = {"conv_dim": [8, 12], "conv_kernel": [10, 64], "conv_stride": [5, 64]}
+"""Of families whose convolutions are recorded with another's."""
 
 
 def compare(model, processor, target, name=""):
@@ -58,11 +62,14 @@ def test_openvino_answers_as_pytorch_in_every_family(family, build_model, proces
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "family",
-    ["hubert-batch-norm", "data2vec", "wavlm", "wavlm-large", "conformer", "w2v-bert", "sew"],
-)
+    ["hubert-batch-norm", "data2vec", "wavlm", "wavlm-large", "conformer", "w2v-bert", "sew",
+     "sew-d", "mms", "unispeech-sat", "adapter"],
+)  # fmt: skip
 def test_a_program_answers_as_pytorch_in_families_that_change_it(family, build_model, processor):
     changes = dict(change for shape in RECORDED.get(family, ()) for change in SHAPES[shape][1].items())
-    compare(build_model(family, **(changes or {"num_hidden_layers": 1})), processor, "torch-export", family)
+    fewer = {"num_hidden_layers": 1} if "attention_reuse" not in changes else {}
+    fewer |= FEW_CONVS if family in ALIKE else {}
+    compare(build_model(family, **(changes | fewer)), processor, "torch-export", family)
 
 
 @pytest.mark.slow
@@ -146,9 +153,12 @@ def test_files_that_openvino_cannot_use(build_model, processor, tmp_path, monkey
 
 
 @pytest.mark.slow
-def test_a_program_passes_the_gate_and_keeps_its_metadata(bigfoot, build_model, processor, small_digits, tmp_path):
+@pytest.mark.parametrize("structure", ["unispeech"])
+def test_a_program_passes_the_gate_and_keeps_its_metadata(
+    structure, bigfoot, build_model, processor, small_digits, tmp_path
+):
     path, manifest = tmp_path / "small.pt2", small_digits.manifests["dev"]
-    save_model(build_model(), processor, tmp_path / "small")
+    save_model(build_model(structure, num_hidden_layers=1), processor, tmp_path / "small")
     options = ("--to", "torch-export", "--check", manifest, "--normalize")
     code, out, err = bigfoot("export", tmp_path / "small", path, *options)
     assert code == 0 and names(out, "0", "4"), err

@@ -50,7 +50,7 @@ def pad(waves):
 def test_logits_of_pytorch_alone_and_in_a_batch(structure, pooling, build_model, speech):
     heads = 2 if pooling == "attention" else 1
     loaded = build(build_model, structure, pooling=pooling, pooling_heads=heads, layers="weighted",
-                   fbank=20 if pooling == "statistics" else 0,
+                   fbank=20 if pooling == "statistics" else 0, pitch=12 if pooling in ("statistics", "max") else 0,
                    fbank_window=400 if structure == "base" else 700)  # fmt: skip
     run = build_onnx(loaded).open()
     waves = [speech[0][0, :9000].numpy(), speech[1][0, :4000].numpy(), speech[0][0, 2000:2500].numpy()]

@@ -65,14 +65,15 @@ def test_heads_return_to_their_place_among_the_position_biases(build_model, spee
     assert (ours - theirs).abs().max() < 1e-5 * ours.abs().max()
 
 
-FAMILIES = ("base", "large-lv60", "hubert", "hubert-large", "wavlm", "wavlm-large", "data2vec", "unispeech-sat",
-            "conformer", "w2v-bert", "sew", "sew-d", "mms", "adapter")  # fmt: skip
+FAMILIES = ("base", "large-lv60", "hubert", "hubert-large", "wavlm", "wavlm-large", "data2vec", "unispeech",
+            "unispeech-sat", "conformer", "w2v-bert", "sew", "sew-d", "mms", "adapter")  # fmt: skip
 _NOT_WAV2VEC2 = [name for name in FAMILIES if name not in ("base", "large-lv60", "mms", "adapter")]
 # What a format has no place for.
 REFUSED = {
     ("torchaudio", "data2vec"): "data2vec-audio",
     ("torchaudio", "unispeech-sat"): "unispeech-sat",
     ("fairseq", "unispeech-sat"): "unispeech-sat",
+    **dict.fromkeys((("torchaudio", "unispeech"), ("fairseq", "unispeech")), "unispeech"),
     **{(to, name): family for to in ("torchaudio", "fairseq") for name, family in (
         ("conformer", "wav2vec2-conformer"), ("w2v-bert", "wav2vec2-bert"), ("sew", "sew"), ("sew-d", "sew-d"),
     )},

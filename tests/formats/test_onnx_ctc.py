@@ -1,6 +1,8 @@
 """ONNX graphs as teachers: any library's form against torch's own convolution; what cannot teach is refused."""
 
 import json
+import shutil
+from fnmatch import fnmatch
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from bigfoot.export.targets import TARGETS
 from bigfoot.formats.folder import load_model, outline_model, save_model
 from bigfoot.measure.size import count_params, measure_size
 from bigfoot.models.frames.timing import FrameTiming, frame_timing
+from bigfoot.training.pace import count_step_flops
 from tests.formats.graphs import KERNEL, LETTERS, STRIDE, draw_weights, expect, save_graph, write_tokens
 from tests.refusals import refused
 
@@ -57,6 +60,7 @@ def test_any_form_gives_its_log_probabilities_alone_and_in_a_batch(form, tmp_pat
             wanted = expect(weights, wave[None])
             torch.testing.assert_close(together.logits[row, : lengths[row]], wanted, atol=tolerance, rtol=0)
     assert count_params(model) == weights.size
+    assert count_step_flops(model, [model]) == 0.0  # of a graph nothing is counted
     size = measure_size(model, file)
     assert size.size_bytes == file.stat().st_size and size.macs_per_second == 0
 
@@ -176,6 +180,25 @@ def test_vocabularies_beside_a_graph(tmp_path):
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"pad_token": "[PAD]"}))
     tokenizer = load_model(file).processor.tokenizer
     assert tokenizer.blank_id == 3 and tokenizer.decode_ctc([1, 3, 1, 0, 2]) == "aa b"
+
+
+def test_a_graph_alone_is_fetched_from_the_hub(tmp_path, monkeypatch):
+    save_graph(tmp_path / "hub" / "model.onnx", draw_weights())
+    write_tokens(tmp_path / "hub")
+    here, asked = tmp_path / "here", []
+
+    def snapshot_download(name, allow_patterns, **_):
+        asked.append(name)
+        here.mkdir(exist_ok=True)
+        for file in (tmp_path / "hub").iterdir():
+            if any(fnmatch(file.name, pattern) for pattern in allow_patterns):
+                shutil.copy(file, here)
+        return str(here)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    assert load_model("someone/graph").model.config.vocab_size == 7
+    assert asked == ["someone/graph"] * 2
+    assert sorted(file.name for file in here.iterdir()) == ["model.onnx", "tokens.txt"]
 
 
 def test_what_is_no_graph_and_what_is_not_written(tmp_path):

@@ -19,6 +19,8 @@ ENCODERS = {
         "wavlm", {"layer_num_attention_heads": [2, 3, 1], "layer_position_heads": [[0, 2], [0, 1, 2], [1]]},
     ),
     "data2vec": ("data2vec", {}),
+    "streaming": ("base", {"streaming": {"chunk": 5, "left": 2}}),
+    "streaming data2vec": ("data2vec", {"streaming": {"chunk": 4, "left": 0}}),
     "mms": ("mms", {}),
     "convolutions behind the encoder": ("adapter", {}),
     "unispeech-sat": ("unispeech-sat", {}),

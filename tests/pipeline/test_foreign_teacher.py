@@ -1,6 +1,7 @@
 """A run whose teacher is a conformer of other frames and tokens: cached and not, killed and resumed, by texts alone."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -136,10 +137,24 @@ def test_a_sequence_to_sequence_model_teaches_by_its_transcripts(small_run, narr
     assert found and {key for key, _ in found} == {"distill.losses.logit_kl"}
 
 
+def test_a_teacher_of_another_rate_teaches_by_texts_alone(small_run, narrow_teacher, edit_json, tmp_path):
+    telephone = shutil.copytree(narrow_teacher, tmp_path / "telephone")
+    edit_json(telephone / "preprocessor_config.json", sampling_rate=8000)
+    (telephone / "processor_config.json").unlink()
+    own = small_run(tmp_path / "run", f"teacher.path={telephone}", f"student.path={narrow_teacher}")
+    assert codes(problems_of(own)) == [("distill.losses", "other_rate")]
+    texts = ("distill.losses.logit_kl.weight=0", "distill.losses.nbest.weight=1", "steps=[student,distill]")
+    assert problems_of([*own, *texts]) == []
+
+
 def test_what_a_foreign_teacher_lacks(overrides, foreign, tmp_path):
     attention = overrides(tmp_path, "distill.losses.attention.weight=1")
     assert codes(problems_of(attention)) == [("distill.losses.attention", "no_such_output")]
     alone = [each for each in overrides(tmp_path) if not each.startswith("student.path")]
     assert codes(problems_of(alone)) == [("teacher.path", "other_encoder")]
+    wordless = tmp_path / "wordless"
+    shutil.copytree(foreign / "letters", wordless, ignore=shutil.ignore_patterns("token*"))
+    own = [each for each in overrides(tmp_path) if not each.startswith("teacher.path")]
+    assert codes(problems_of([*own, f"teacher.path={wordless}"])) == [("distill.losses.logit_kl", "other_vocabulary")]
     narrow_beam = overrides(tmp_path, "distill.losses.nbest={weight: 1, size: 8, beam_size: 4}")
     assert codes(problems_of(narrow_beam)) == [("distill.losses.nbest.beam_size", "below_minimum")]

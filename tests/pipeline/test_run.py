@@ -58,7 +58,8 @@ def test_the_report_has_its_rows_and_fields(finished_run):
     assert student["compression_ratio"] == teacher["num_unique_params"] / student["num_unique_params"] > 1.5
     worst = report["worst"][0]
     assert (worst["model"], list(worst["hypotheses"]), worst["errors"] > 0) == ("finetune", ROWS, True)
-    assert worst["id"] in (folder / "report" / "report.html").read_text()
+    page = (folder / "report" / "report.html").read_text()
+    assert worst["id"] in page and f'src="{worst["audio"]}"' in page
     for name in ("report.md", "report.html", "report.csv", "wer_vs_size.png", "losses.png"):
         assert (folder / "report" / name).stat().st_size > 500
     assert "Report: " in output and "report.md" in output and "student_init" in output

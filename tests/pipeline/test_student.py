@@ -55,6 +55,11 @@ WRONG = [
     (["distill.grow_groups=[1,3]", "steps=[student,distill,prune,distill]"], (GROWTH, "repeated")),
     (["student.weights=random", "distill.grow_groups=[1,2]"], ("student.weights", "no_growth")),
     (["student.weights=random", "student.low_rank.linears=[q_proj]"], ("student.weights", "no_rank")),
+    (["student.streaming.chunk=320"], ("student.streaming.chunk", "bad_duration")),
+    (["student.streaming.chunk=30ms"], ("student.streaming.chunk", "no_whole_frames")),
+    (["student.streaming.chunk=2s"], ("student.streaming.chunk", "out_of_range")),
+    (["student.streaming.chunk=320ms", "student.shape.time_reduction=2"], ("student.streaming", "cannot_stream")),
+    (["distill.losses.delayed_kl={weight: 1, delays: [0, -1]}"], ("distill.losses.delayed_kl.delays", "bad_delays")),
 ]
 
 

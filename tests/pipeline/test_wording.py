@@ -33,6 +33,7 @@ from bigfoot.compress import (
     Prune,
     Quantize,
     Reshape,
+    Streaming,
     technique,
 )  # fmt: skip
 from bigfoot.compress.registry import _SETTINGS, fit_technique
@@ -50,6 +51,7 @@ from bigfoot.models.configuration import BigfootConfig
 from bigfoot.pipeline.preset import summarize_preset
 from bigfoot.pipeline.settings import read_config
 from bigfoot.runtime.arguments import Argument
+from bigfoot.runtime.live import stream_problems
 from bigfoot.runtime.outputs import check_output
 from bigfoot.serve.limits import Limits
 from bigfoot.text.tokenizers import Processor, save_processor
@@ -99,6 +101,12 @@ CASES = [
     ["distill.losses.masked_hidden={weight: 1, masked_weight: 0, unmasked_weight: 0}"],
     ["distill.losses.gram={weight: 1, layer_weight: 0, within_weight: 0}"],
     ["distill.losses.value_relation={weight: 1, heads: 5}"],
+    ["distill.losses.intermediate_ctc={weight: 1, layers: [9]}"],
+    ["distill.losses.intermediate_ctc={weight: 1, layers: [1,1]}"],
+    ["steps=[finetune]", "finetune.losses={hidden: {weight: 1}, ctc: {weight: 1}}",
+     "finetune.losses.intermediate_ctc={weight: 1, layers: [0]}"],
+    ["teacher.path=<headless>", "distill.losses.logit_kl.weight=0", "distill.losses.intermediate_ctc.weight=1",
+     "distill.losses.alignment.weight=1"],
     ["distill.losses.decoder.weight=1"],
     ["distill.losses.decoder_kl.weight=1"],
     ["distill.losses.task.weight=1", "distill.losses.task_kl.weight=1"],
@@ -181,6 +189,7 @@ def options_and_techniques(here):
     yield "transcribe a.wav b.wav --format doc", refused(check_output, two, "doc", None)
     yield "transcribe a.wav b.wav --format srt", refused(check_output, two, "srt", None)
     yield "transcribe a.wav b.wav --output out/", refused(check_output, two, "txt", f"{here}/out/")
+    yield "transcribe --stream a b --format srt --output x", stream_problems(2, "srt", {"--output": "x"})
     yield "benchmark transformers:", refused(read_plan, ["transformers:"], "x,1,1", rounds=0)
     yield "benchmark", refused(read_plan, [])
     yield "benchmark --seconds 0.02", refused(measure_benchmark, BenchmarkPlan((model,), seconds=(0.02,)))
@@ -201,6 +210,7 @@ def options_and_techniques(here):
         ConvSharing([[1, 9]], "sum"), LowRank(["q_proj"]), Narrow({"time_reduction": 2}), Reshape({"hiden_size": 8}),
         Prune(importance="l1", target="params", ratio=0), Prune(importance="l1", target="params", keep=0.001),
         Prune(importance="taylor"), Quantize("int8_static"), Quantize("float32", ["*"]), Quantize("int4"),
+        Streaming(), Streaming("320ms"),
     ):  # fmt: skip
         yield repr(each), refused(bigfoot.compress, model, [each])
     toy = register_toy()(3)

@@ -14,13 +14,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PATH = "/v1/audio/transcriptions"
+# The command as a process, which tells at its end which modules it loaded.
+COMMAND = """
+import atexit, pathlib, sys
+from bigfoot.cli import main
+atexit.register(lambda: pathlib.Path(sys.argv[1]).write_text("\\n".join(sys.modules)))
+main(["serve", *sys.argv[2:]])
+"""
 
 
 @contextmanager
 def serving(folder, *options):
     """A server's process and its address; it leaves nothing behind."""
     temporary = Path(tempfile.mkdtemp(dir=folder))
-    command = [sys.executable, "-m", "bigfoot", "serve", folder / "student.onnx", "--port", "0", "--threads", "1"]
+    model, modules = folder / "student.onnx", temporary / "modules.txt"
+    command = [sys.executable, "-c", COMMAND, modules, model, "--port", "0", "--threads", "1"]
     process = subprocess.Popen(
         [*command, *options], stderr=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(temporary)}
     )
@@ -32,6 +40,8 @@ def serving(folder, *options):
         rest = process.stderr.read()
         assert process.wait(60) == 0 and "Traceback" not in rest, rest
     assert list(temporary.glob("bigfoot*")) == []
+    loaded = {name.partition(".")[0] for name in modules.read_text().split()}
+    assert "onnxruntime" in loaded and not loaded & {"torch", "transformers", "lhotse", "matplotlib"}
 
 
 def form(content, name="a.wav", **fields):

@@ -75,6 +75,8 @@ def test_the_gain_is_that_of_a_plain_loop(pooled):
         drawn.append(sign * (ours - theirs))
     assert (low, high) == pytest.approx(np.quantile(drawn, [0.025, 0.975]).tolist())
     assert compare_answers(model, next(split(good, 3)), metric, 5, 0) is None
+    (shuffled,) = split(good, 1)
+    assert compare_answers(model, shuffled, metric, 40, 5) == (gain, low, high)
 
 
 def test_folds_of_other_labels_or_models_are_not_joined(pooled, tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bigfoot.runtime.task_answers import TaskFacts
 from bigfoot.tasks.answers import Answers
-from bigfoot.tasks.metrics import calibration_error, compare_with_floors, concordance, score_answers
+from bigfoot.tasks.metrics import calibration_error, concordance, score_answers
 from bigfoot.tasks.settings import METRICS
 
 NAN = float("nan")
@@ -144,21 +144,3 @@ def test_metrics_of_classes_are_those_of_scikit_learn_to_the_bit(pairs):
             truth, chosen, labels=np.unique(truth), average="macro", zero_division=0
         ),
     }.items()
-
-
-@pytest.mark.parametrize(
-    ("metric", "value", "interval", "verdict"),
-    [
-        ("accuracy", 0.8, [0.71, 0.9], "better"), ("accuracy", 0.8, [0.5, 0.9], "overlaps"),
-        ("accuracy", 0.7, [None, None], "worse"), ("accuracy", 0.6, [0.5, 0.75], "worse"),
-        ("mae", 0.2, [0.1, 0.3], "better"), ("mae", 0.8, [0.75, 0.9], "worse"),
-    ],
-)  # fmt: skip
-def test_a_model_is_compared_with_the_best_of_its_floors(metric, value, interval, verdict):
-    best, worse = (0.7, 0.4) if metric == "accuracy" else (0.4, 0.7)
-    first = {"split": "test", "name": "teacher", "floors": {"worse": {metric: worse}, "best": {metric: best}},
-             "floor_intervals": {"worse": [0, 1], "best": [best - 0.05, 0.7]}}  # fmt: skip
-    last = {"split": "test", "name": "last", "metric": metric, "metrics": {metric: value}, "interval": interval}
-    (found,) = compare_with_floors([first, last, {"split": "dev", "name": "x", "metric": metric, "metrics": {}}])
-    assert f"{best:.3f}" in found and f"{value:.3f}" in found
-    assert ("not" in found.split(), "overlap" in found) == (verdict == "worse", verdict == "overlaps")

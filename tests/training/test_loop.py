@@ -190,8 +190,11 @@ def test_projections_are_trained_and_not_saved(make_run, build_model):
 
 
 @pytest.mark.slow
-def test_stopped_anywhere_the_run_ends_in_the_same_bits(make_objective, make_run, tmp_path, monkeypatch):
-    rough = dict.fromkeys(("hidden_dropout", "attention_dropout", "activation_dropout"), 0.2)
+@pytest.mark.parametrize(
+    "shape", [{}, {"streaming": {"chunk": 5, "left": 2, "dynamic": True}}], ids=["whole", "chunks"]
+)
+def test_stopped_anywhere_the_run_ends_in_the_same_bits(shape, make_objective, make_run, tmp_path, monkeypatch):
+    rough = shape | dict.fromkeys(("hidden_dropout", "attention_dropout", "activation_dropout"), 0.2)
     data = DataConfig(batch_seconds=6.0, num_buckets=2)
     data.augment.speed, data.augment.noise_probability = [0.9, 1.1], 0.5
     settings = {"max_steps": 9, "masks": True, "data": data, "eval_every": 4, "fingerprint": "a"}

@@ -34,6 +34,12 @@ def test_cosine_schedule_by_hand():
     assert rates(schedule="cosine") == pytest.approx([1 / 4, 2 / 4, 3 / 4, 1, *fall])
 
 
+@pytest.mark.parametrize("kind", ["linear", "cosine"])
+def test_a_rate_that_is_held_decays_later(kind):
+    held = rates(schedule=kind, max_steps=13, hold_steps=3)
+    assert held == pytest.approx(rates(schedule=kind)[:4] + [1.0] * 3 + rates(schedule=kind)[4:])
+
+
 def test_constant_schedule_with_warmup_and_without():
     assert rates(schedule="constant", warmup_steps=0) == [1.0] * 10
     assert rates(schedule="constant") == [1 / 4, 2 / 4, 3 / 4, *[1.0] * 7]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -89,6 +89,33 @@ class FrameEncoder(nn.Module):
             samples: any shape of whole numbers.
         """
         raise NotImplementedError
+
+
+def run_one_by_one(audio: AudioBatch, encode: Callable[[Tensor], Sequence[Tensor]]) -> Frames:
+    """Encode a batch utterance by utterance, where what padding does inside a model is not ours to promise.
+
+    Args:
+        audio: see ``AudioBatch``; nothing is masked.
+        encode: from (N,) samples to L+1 of (T, D).
+
+    Examples:
+        >>> batch = AudioBatch(torch.ones(2, 4), torch.tensor([[True] * 4, [True, True, False, False]]))
+        >>> found = run_one_by_one(batch, lambda samples: [samples[:, None]])
+        >>> found.frame_mask.sum(-1).tolist(), found.hidden_states[0][..., 0].tolist()
+        ([4, 2], [[1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 0.0, 0.0]])
+    """
+    device = audio.input_values.device
+    found = [
+        encode(row[: int(length)])
+        for row, length in zip(audio.input_values, audio.attention_mask.sum(-1), strict=True)
+    ]
+    lengths = torch.tensor([len(states[0]) for states in found], device=device)
+    longest = max(1, int(lengths.max()))
+    joined = [
+        torch.stack([nn.functional.pad(state, (0, 0, 0, longest - len(state))) for state in layer]).to(device)
+        for layer in zip(*found, strict=True)
+    ]
+    return Frames(joined, torch.arange(longest, device=device) < lengths[:, None])
 
 
 def prepend_prompts(x: Tensor, frame_mask: Tensor | None, prompts: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -96,6 +96,7 @@ class OtherEncoder(SpeechEncoder):
         output_hidden_states: bool = False,
         output_attentions: bool = False,
         output_attention_values: bool = False,
+        chunk_frames: Tensor | int | None = None,
         **_: object,
     ) -> SpeechEncoderOutput:
         """Encode waveforms; see ``SpeechEncoder.forward``. There are no attentions, and no masked channels."""

@@ -15,7 +15,7 @@ import soxr
 import torch
 from torch import Tensor
 
-from bigfoot.models.frames.base import AudioBatch, FrameEncoder, Frames
+from bigfoot.models.frames.base import AudioBatch, FrameEncoder, Frames, run_one_by_one
 from bigfoot.runtime.graph_of_audio import AudioGraph
 from bigfoot.types import SAMPLE_RATE, Hertz, Samples
 
@@ -81,14 +81,7 @@ class GraphFrames(FrameEncoder):
 
     def frames(self, audio: AudioBatch) -> Frames:
         """See ``FrameEncoder``; nothing is masked here."""
-        found = [
-            self._read(row[: int(length)])
-            for row, length in zip(audio.input_values, audio.attention_mask.sum(-1), strict=True)
-        ]
-        longest, device = max(1, *map(len, found)), audio.input_values.device
-        lengths = torch.tensor([*map(len, found)], device=device)
-        joined = torch.stack([torch.nn.functional.pad(row, (0, 0, 0, longest - len(row))) for row in found]).to(device)
-        return Frames([joined, joined], torch.arange(longest, device=device) < lengths[:, None])
+        return run_one_by_one(audio, lambda samples: [self._read(samples)] * 2)
 
     def _read(self, samples: Tensor) -> Tensor:
         """(T, V) of one utterance."""

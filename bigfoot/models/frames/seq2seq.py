@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoModelForSpeechSeq2Seq
 
-from bigfoot.models.frames.base import AudioBatch, FrameEncoder, Frames
+from bigfoot.models.frames.base import AudioBatch, FrameEncoder, Frames, run_one_by_one
 from bigfoot.models.frames.transformers_ctc import SHORTEST, build_extractor, build_model
 from bigfoot.types import SAMPLE_RATE
 
@@ -61,14 +61,7 @@ class Seq2SeqFrames(FrameEncoder):
 
     def frames(self, audio: AudioBatch) -> Frames:
         """See ``FrameEncoder``; the last states of the encoder alone."""
-        found = [
-            self._encode(row[: int(length)])
-            for row, length in zip(audio.input_values, audio.attention_mask.sum(-1), strict=True)
-        ]
-        longest, device = max(1, *map(len, found)), audio.input_values.device
-        joined = torch.stack([nn.functional.pad(state, (0, 0, 0, longest - len(state))) for state in found])
-        lengths = torch.tensor([*map(len, found)], device=device)
-        return Frames([joined, joined], torch.arange(longest, device=device) < lengths[:, None])
+        return run_one_by_one(audio, lambda samples: [self._encode(samples)] * 2)
 
     def _encode(self, samples: Tensor) -> Tensor:
         """(T, D) of one utterance."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCTC, PreTrainedModel
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 
-from bigfoot.models.frames.base import AudioBatch, FrameEncoder, Frames
+from bigfoot.models.frames.base import AudioBatch, FrameEncoder, Frames, run_one_by_one
 from bigfoot.models.frames.timing import FrameTiming
 from bigfoot.muting import without_bars
 
@@ -59,17 +59,7 @@ class TransformersFrames(FrameEncoder):
 
     def frames(self, audio: AudioBatch) -> Frames:
         """See ``FrameEncoder``; nothing is masked here."""
-        found = [
-            self._run(row[: int(length)])
-            for row, length in zip(audio.input_values, audio.attention_mask.sum(-1), strict=True)
-        ]
-        longest = max(1, *(len(states[0]) for states in found))
-        lengths = torch.tensor([len(states[0]) for states in found], device=audio.input_values.device)
-        joined = [
-            torch.stack([nn.functional.pad(state, (0, 0, 0, longest - len(state))) for state in layer])
-            for layer in zip(*found, strict=True)
-        ]
-        return Frames(joined, torch.arange(longest, device=lengths.device) < lengths[:, None])
+        return run_one_by_one(audio, self._run)
 
     def _run(self, samples: Tensor) -> Sequence[Tensor]:
         """L+1 of (T, D) of one utterance."""

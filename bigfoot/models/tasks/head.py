@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bigfoot.models.tasks.energies import PooledEnergies
 from bigfoot.models.tasks.kinds.base import TaskKind
 from bigfoot.models.tasks.kinds.registry import find_kind
+from bigfoot.models.tasks.periodicity import PooledPeriodicity
 from bigfoot.models.tasks.pooling.registry import POOLINGS
 from bigfoot.models.tasks.shape import TaskShape
 
@@ -33,7 +34,7 @@ class TaskAnswers(NamedTuple):
 
     Args:
         logits: (B, K), see the kind.
-        pooled: (B, P), the pooled frames, and pooled log-mel energies behind them where the head has them.
+        pooled: (B, P), the pooled frames, and behind them what is pooled of the waveform (``beside``).
         weights: (B, H, T) shares of the frames, of ``attention``; None of the others.
         mix: where utterances were mixed (``mixup``): for each the other one, (B,), and its own share, (1,).
     """
@@ -68,9 +69,13 @@ class TaskHead(nn.Module):
         self.mixup = 0.0
         self.layer_weights = nn.Parameter(torch.zeros(num_states)) if self.needs_layers else None
         self.pooling = POOLINGS[shape.pooling](hidden_size, shape.pooling_heads)
-        self.energies = PooledEnergies(shape.fbank, shape.fbank_window) if shape.fbank else None
-        beside = 0 if self.energies is None else self.energies.output_size
-        sizes = [self.pooling.output_size + beside, *shape.hidden_sizes]
+        beside: list[PooledEnergies | PooledPeriodicity] = []
+        if shape.fbank:
+            beside.append(PooledEnergies(shape.fbank, shape.fbank_window))
+        if shape.pitch:
+            beside.append(PooledPeriodicity(shape.pitch))
+        self.beside = nn.ModuleList(beside)
+        sizes = [self.pooling.output_size + sum(each.output_size for each in beside), *shape.hidden_sizes]
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(sizes):
             layers += [nn.Dropout(shape.dropout), nn.Linear(before, after), nn.GELU()]
@@ -85,8 +90,13 @@ class TaskHead(nn.Module):
     @property
     def name(self) -> str:
         """Kind and pooling, for messages and reports."""
-        beside = ", log-mel energies" if self.energies is not None else ""
+        beside = ", log-mel energies" * bool(self.shape.fbank) + ", pitch" * bool(self.shape.pitch)
         return f"{self.shape.kind.replace('_', '-')} head, {self.shape.pooling} pooling{beside}"
+
+    @property
+    def reads_audio(self) -> bool:
+        """Whether it takes the waveform too."""
+        return len(self.beside) > 0
 
     def forward(
         self, last: Tensor, states: Sequence[Tensor] | None, frame_mask: Tensor | None, audio: Audio | None = None
@@ -97,7 +107,7 @@ class TaskHead(nn.Module):
             last: (B, T, D), the encoder's last state.
             states: all of its hidden states, where ``needs_layers``.
             frame_mask: (B, T), True = real; None where all are.
-            audio: what the encoder took, real samples at the front of each row, where it has ``energies``.
+            audio: what the encoder took, real samples at the front of each row, where it ``reads_audio``.
 
         Returns:
             See ``TaskAnswers``.
@@ -109,9 +119,9 @@ class TaskHead(nn.Module):
         if frame_mask is None:
             frame_mask = torch.ones(last.shape[:2], dtype=torch.bool, device=last.device)
         vectors, weights = self.pooling(last, frame_mask)
-        if self.energies is not None:
+        if self.reads_audio:
             assert audio is not None
-            vectors = torch.cat([vectors, self.energies(*audio).to(vectors)], -1)
+            vectors = torch.cat([vectors, *(part(*audio).to(vectors) for part in self.beside)], -1)
         mix = self._draw_mix(vectors) if self.training and self.mixup else None
         mixed = vectors if mix is None else mix[1] * vectors + (1 - mix[1]) * vectors[mix[0]]
         return TaskAnswers(self.output(self.layers(mixed)), vectors, weights, mix)

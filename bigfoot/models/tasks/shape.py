@@ -28,7 +28,7 @@ _WIDTH = Whole(1, 2**13)
 _RULES: dict[str, Rule] = {
     "kind": OneOf(KINDS), "link": OneOf(LINKS), "pooling": OneOf(POOLING_NAMES), "layers": OneOf(LAYERS),
     "pooling_heads": Whole(1, 2**10), "dropout": Share(), "fbank": Whole(0, 2**8),
-    "fbank_window": Whole(2, 2**13),
+    "fbank_window": Whole(2, 2**13), "pitch": Whole(0, 2**8),
 }  # fmt: skip
 
 
@@ -48,6 +48,7 @@ class TaskShape:
         layers: ``last`` pools the encoder's last state, ``weighted`` a sum of all by learned weights.
         fbank: bands of log-mel energies whose mean and standard deviation stand beside the pooled frames; 0 for none.
         fbank_window: samples of their windows.
+        pitch: lags of the autocorrelation whose mean and standard deviation stand beside them; 0 for none.
         hidden_sizes: widths of the layers between pooling and output.
         dropout: before each layer of the head, in training.
         center: ``regression``: mean of each number in training, added to the output; empty for 0.
@@ -74,6 +75,7 @@ class TaskShape:
     edges: list[float] = field(default_factory=list)
     fbank: int = 0
     fbank_window: int = 400
+    pitch: int = 0
 
     @property
     def num_labels(self) -> int:

@@ -9,11 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import set_seed
+
 from bigfoot.config import Problem, to_dict
 from bigfoot.data.batches import read_transcripts
 from bigfoot.decoding.hot_words import hot_word_problems
-from bigfoot.distill import CTCLoss, DecoderLoss, LogitKLLoss, LossesConfig
-from bigfoot.distill.objective import Objective
+from bigfoot.distill import CTCLoss, DecoderLoss, LossesConfig
+from bigfoot.distill.objective import Objective, active_losses
 from bigfoot.errors import ConfigError, DataError
 from bigfoot.formats.folder import LoadedModel, load_model
 from bigfoot.formats.huggingface import fetch_folder
@@ -64,6 +66,10 @@ class FinetuneStep(TrainingStep):
             yield Problem("evaluate.autoregressive.ctc_weight", "other_vocabulary", message)
         if plan.models is not None and finetune.head != "new":
             yield from _head_problems(plan.models)
+        if plan.models is not None:
+            shape = plan.models.student if "student" in plan.config.steps else plan.models.source.config
+            for name, loss in active_losses(finetune.losses).items():
+                yield from (each.under(f"finetune.losses.{name}") for each in loss.check(shape, shape))
 
     def reads_labels(self, config: Config) -> bool:
         """See ``Step``."""
@@ -92,6 +98,7 @@ class FinetuneStep(TrainingStep):
             _replace_head_(student, result, context)
         if config.objective != "ctc" and student.model.decoder is None:
             result.changes.append(_add_decoder_(student, config.decoder, context.config.seed))
+        set_seed(context.config.seed)  # of modules that losses add
         objective = Objective(_transcript_losses(config), student.model, None)
         hooks = [FrozenFeatureEncoder(config.freeze_feature_encoder_steps)]
         run = build_run(result, context, config, student.processor, hooks)
@@ -154,7 +161,7 @@ def _transcript_losses(config: FinetuneConfig) -> LossesConfig:
     ctc = {"ctc": 1.0, "decoder": 0.0, "joint": config.ctc_weight}[config.objective]
     first, last = config.label_smoothing
     decoder = DecoderLoss(1.0 - ctc, first, last, config.max_steps)
-    return LossesConfig(LogitKLLoss(weight=0.0), ctc=CTCLoss(weight=ctc), decoder=decoder)
+    return replace(config.losses, ctc=CTCLoss(weight=ctc), decoder=decoder)
 
 
 def _with_tokenizer_folder(config: FinetuneConfig) -> FinetuneConfig:

@@ -48,14 +48,30 @@ def loss_problems(
     if plan.config.distill.cache is not None and not found:
         yield from _cache_problems(step, losses, plan, models)
     yield from _vocabulary_problems(step, losses, plan, models)
+    yield from _rate_problems(step, losses, models)
+
+
+def _rate_problems(step: str, losses: LossesConfig, models: Models) -> Iterator[Problem]:
+    """Check that teacher and student get the same samples: a batch has audio at one rate."""
+    ours, theirs = models.source.processor.sample_rate, models.teacher.processor.sample_rate
+    comparing = [name for name, loss in active_losses(losses).items() if loss.needs_teacher and loss.reads_outputs]
+    if comparing and ours != theirs:
+        message = (
+            f"{', '.join(comparing)} run both models on one waveform, and {models.source.path} takes {ours} Hz, "
+            f"{models.teacher.path} {theirs} Hz; its texts teach at any rate (nbest, or data.transcripts=none with ctc)"
+        )
+        yield Problem(f"{step}.losses", "other_rate", message)
 
 
 def _refused_vocabularies(models: Models) -> str | None:
     """Explain why the tokens of two heads cannot be compared; empty where they can, None where they are the same."""
     ours, theirs = models.source.processor.tokenizer, models.teacher.processor.tokenizer
     heads = models.source.config.ctc_head and models.teacher.config.ctc_head
-    if not heads or ours is None or theirs is None or ours == theirs:
+    if not heads or ours == theirs:
         return None
+    if ours is None or theirs is None:
+        lacking = models.teacher if theirs is None else models.source
+        return f"{lacking.path} has no vocabulary, so that its tokens cannot be compared with the other model's"
     try:
         map_tokens(theirs, ours)
     except ModelError as error:

@@ -110,7 +110,9 @@ class TextJudge:
         value = loss if self.metric == LOSS else score_result(result, self.metric, 0, 0).metrics.get(self.metric)
         record = {"dev_loss": loss, "dev_score": value, "dev_retrieval": result.retrieval}
         record = {name: found for name, found in record.items() if found is not None or name == "dev_score"}
-        summary = f"{self.metric} {'n/a' if value is None else f'{value:.4f}'}"
+        shown = {self.metric: value, LOSS: loss, RETRIEVAL: result.retrieval}
+        summary = "  ".join(f"{name} {'n/a' if found is None else f'{found:.4f}'}"
+                            for name, found in shown.items() if found is not None or name == self.metric)  # fmt: skip
         if value is None:
             return DevScore(None, record, summary)
         return DevScore(value if self.metric in LOWER_IS_BETTER else 1 - value, record, summary)

@@ -65,7 +65,7 @@ def test_pooled_logits_and_metrics_are_the_same_alone_and_in_every_shuffled_batc
     models = [
         build_task_model(build_model, structure, pooling, "weighted" if pooling != "last" else "last",
                          pooling_heads=3 if POOLINGS[pooling].uses_heads else 1,
-                         fbank=8 if pooling == POOLING_NAMES[0] else 0)
+                         fbank=8 if pooling == POOLING_NAMES[0] else 0, pitch=6 if pooling == POOLING_NAMES[0] else 0)
         for pooling in POOLING_NAMES
     ]  # fmt: skip
 
@@ -87,8 +87,8 @@ def test_pooled_logits_and_metrics_are_the_same_alone_and_in_every_shuffled_batc
                 assert measure(model, logits) == measure(model, expected[head])
         whole = models[0](utterances[1][None])
     assert torch.allclose(whole.task_logits, alone[1][0][0], atol=1e-5)
-    assert alone[1][0][1].shape[1] == models[0].config.hidden_size + 16
-    assert alone[1][0][1][0, -16:].abs().min() > 0 and not alone[5][0][1][0, -16:].any()  # 206 samples have no frame
+    assert alone[1][0][1].shape[1] == models[0].config.hidden_size + 16 + 12
+    assert alone[1][0][1][0, -28:].abs().min() > 0 and not alone[5][0][1][0, -28:].any()  # 206 samples have no frame
     for head in range(len(models)):
         assert len({tuple(one[head][0][0].tolist()) for one in alone}) == len(utterances)
 
