@@ -19,7 +19,7 @@ timeout 240 python -m pytest -q -n 0 -m gpu -p no:cacheprovider "${tests:-tests}
 measure() { # NAME SCRIPT ARGUMENT...
   local small=()
   if [[ -n $dry ]]; then small=(--shape tiny --seconds 1 --utterances 2 --rounds 1 --precision no); fi
-  timeout 90 python "benchmarks/$2.py" --precision bf16 --rounds 12 --json "$work/$1.json" "${@:3}" "${small[@]}" ||
+  timeout "${dry:+6}90" python "benchmarks/$2.py" --precision bf16 --rounds 12 --json "$work/$1.json" "${@:3}" "${small[@]}" ||
     echo "gpu.sh: $1 failed" >&2
 }
 measure step_base_160 train_step --workers 4 --shape base --seconds 10 --utterances 16
