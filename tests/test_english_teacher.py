@@ -114,6 +114,9 @@ def test_the_large_one_trains_and_is_saved_in_shards(home: Path) -> None:
     call(load("save_shards"), first, home / "teacher", "--megabytes", 0.01)
     shards = sorted((home / "teacher").glob("*.safetensors"))
     assert len(shards) > 1 and all(path.stat().st_size < 25_000 for path in shards)
+    # Its own transcripts, however far from the given ones they are after three steps.
+    again = train(home, "gpu_again.yaml", "gpu_again", "gpu/finetune/model", "data.max_label_wer=99")
+    assert load_model(again).model.head is not None and list((home / "gpu_again").rglob("labels.json"))
     loaded, plain = load_model(home / "teacher").model.float(), Wav2Vec2ForCTC.from_pretrained(first)
     audio = torch.randn(1, 8000, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():

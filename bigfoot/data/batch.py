@@ -13,8 +13,7 @@ from torch import Tensor
 from bigfoot.audio.files import read_audio
 from bigfoot.audio.pauses import cut_at_pauses
 from bigfoot.audio.recording import Moments, Recording, normalize_part
-from bigfoot.data.cuts import HYPOTHESES_FIELD, path_of
-from bigfoot.data.manifests import LABELS_FIELD
+from bigfoot.data.cuts import HYPOTHESES_FIELD, LABELS_FIELD, path_of
 from bigfoot.data.shards.readers import as_file
 from bigfoot.data.word_times import WORD_TIMES, parse_word_times, place_labels
 from bigfoot.errors import DataError

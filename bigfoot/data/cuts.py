@@ -15,10 +15,13 @@ from lhotse import CutSet, SupervisionSegment
 from lhotse.cut import Cut
 
 from bigfoot.data.shards.address import Address
+from bigfoot.data.word_times import WORD_TIMES
 from bigfoot.errors import DataError
 from bigfoot.storage.ownership import OWN_OR_EDITED
 from bigfoot.storage.replace import replacing
 
+LABELS_FIELD = "labels"
+"""Field of a supervision: labels of tasks by name."""
 HYPOTHESES_FIELD = "hypotheses"
 """Custom field of a supervision: another model's texts with their log probabilities."""
 _BESIDE = "beside"
@@ -72,7 +75,13 @@ def write_relabelled(manifest: Path, texts: Mapping[str, str], path: Path) -> No
     """
 
     def relabel(supervision: SupervisionSegment, name: str) -> SupervisionSegment:
-        return dataclasses.replace(supervision, text=texts.get(name, ""))
+        text, custom = texts.get(name, ""), supervision.custom
+        labels = dict((custom or {}).get(LABELS_FIELD, {}))
+        # They are of the words that were given.
+        if text != supervision.text and labels.pop(WORD_TIMES, None) is not None:
+            custom = {key: value for key, value in (custom or {}).items() if key != LABELS_FIELD}
+            custom = custom | ({LABELS_FIELD: labels} if labels else {}) or None
+        return dataclasses.replace(supervision, text=text, custom=custom)
 
     write_manifest(_with_supervisions(manifest, relabel), path, home=manifest.parent)
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from lhotse.cut import Cut
 
 from bigfoot.audio.account import Account
-from bigfoot.data.cuts import read_cuts
+from bigfoot.data.cuts import LABELS_FIELD, read_cuts
 from bigfoot.data.distributions import LabelFacts, describe_label, read_numbers
-from bigfoot.data.manifests import LABELS_FIELD, UNKNOWN_SPEAKER, PreparedData, SkippedUtterance
+from bigfoot.data.manifests import UNKNOWN_SPEAKER, PreparedData, SkippedUtterance
 from bigfoot.data.relations import Column, Relation, find_relations
 from bigfoot.progress import track
 

@@ -19,7 +19,7 @@ from lhotse.cut import Cut, MonoCut
 from bigfoot.audio.account import Account, LeftOut
 from bigfoot.audio.files import AudioHeader, find_peak, read_blocks, read_header
 from bigfoot.audio.trimming import find_sound
-from bigfoot.data.cuts import read_cuts
+from bigfoot.data.cuts import LABELS_FIELD, read_cuts
 from bigfoot.data.settings import DataConfig
 from bigfoot.data.stretches import Stretch
 from bigfoot.errors import AudioError, DataError
@@ -36,8 +36,6 @@ SHORTEST: Seconds = 0.1
 PREPARED_FILE = "prepared.json"
 UNKNOWN_SPEAKER = "unknown"
 """Speaker of an utterance whose corpus names none."""
-LABELS_FIELD = "labels"
-"""Field of a supervision: labels of tasks by name."""
 TRIMMED_FIELD = "trimmed"
 """Field of a cut: seconds of silence that were cut off its ends."""
 

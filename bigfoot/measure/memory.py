@@ -61,10 +61,18 @@ def main(source: str, seconds: str, batch: str, threads: str) -> None:
     """Run as the child: load, run once, print the peak in bytes."""
     import torch
 
+    from bigfoot.formats.folder import load_model
+    from bigfoot.formats.onnx_ctc import is_onnx
     from bigfoot.measure.runtimes import open_runnable
 
     torch.set_num_threads(int(threads))
-    model = open_runnable(source).model
+    try:
+        model = open_runnable(source).model
+    except ModelError:
+        if not is_onnx(Path(source)):
+            raise
+        # A graph of another library's, which is a teacher and no exported file.
+        model = load_model(source).model
     with torch.no_grad():
         model(torch.zeros(int(batch), round(float(seconds) * SAMPLE_RATE)))
     print(own_peak_memory())

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bigfoot.data.cuts import read_cuts
-from bigfoot.data.manifests import LABELS_FIELD
+from bigfoot.data.cuts import LABELS_FIELD, read_cuts
 from bigfoot.errors import DataError
 from bigfoot.models.tasks.shape import TaskShape
 from bigfoot.models.tasks.targets import find_labels, find_unread, name_ratings, read_targets

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bigfoot.data.augment import stable_seed
-from bigfoot.data.cuts import read_cuts, write_manifest
-from bigfoot.data.manifests import LABELS_FIELD
+from bigfoot.data.cuts import LABELS_FIELD, read_cuts, write_manifest
 from bigfoot.models.tasks.shape import TaskShape
 from bigfoot.models.tasks.targets import read_targets
 

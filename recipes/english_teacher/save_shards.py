@@ -6,6 +6,7 @@ python recipes/english_teacher/save_shards.py runs/english_teacher/gpu/finetune/
 from __future__ import annotations
 
 import argparse
+import tempfile
 from pathlib import Path
 
 from bigfoot.errors import plain_errors
@@ -14,17 +15,21 @@ with plain_errors():  # without the extra [train]: its install line
     import torch
     from transformers import Wav2Vec2ForCTC, Wav2Vec2Processor
 
+    from bigfoot.formats.conversion import convert_model
     from bigfoot.formats.folder import load_model
 
 
 def save_shards(source: Path, out: Path, megabytes: float) -> float:
     """Write the folder; return how far its logits are from those of the source, of the largest."""
-    model = Wav2Vec2ForCTC.from_pretrained(source).eval()
+    with tempfile.TemporaryDirectory() as plain:
+        convert_model(load_model(source), Path(plain) / "model", to="huggingface")
+        model = Wav2Vec2ForCTC.from_pretrained(Path(plain) / "model").eval()
+        processor = Wav2Vec2Processor.from_pretrained(Path(plain) / "model")
     audio = torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         before = model(audio).logits
     model.half().save_pretrained(out, max_shard_size=f"{round(1000 * megabytes)}KB")
-    Wav2Vec2Processor.from_pretrained(source).save_pretrained(out)
+    processor.save_pretrained(out)
     with torch.inference_mode():
         after = load_model(out).model.float()(audio).logits
     return float((after - before).abs().max() / before.abs().max())

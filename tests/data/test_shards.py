@@ -9,6 +9,7 @@ import signal
 import tarfile
 import uuid
 from itertools import islice
+from pathlib import Path
 
 import lhotse
 import numpy as np
@@ -19,7 +20,7 @@ from bigfoot.data.batches import Position, iterate_utterances, training_batches
 from bigfoot.data.corpora import find_changes, prepare_data
 from bigfoot.data.cuts import path_of, read_cuts
 from bigfoot.data.settings import AugmentConfig, DataConfig
-from bigfoot.data.shards import ahead
+from bigfoot.data.shards import ahead, readers
 from bigfoot.data.shards.address import Address, parse_address
 from bigfoot.data.shards.parts import find_parts
 from bigfoot.data.shards.readers import TarReader, read_address
@@ -325,6 +326,17 @@ def test_shards_of_the_cloud_are_streamed_as_those_of_this_machine(cloud, shar, 
     assert not (tmp_path / "cache").exists()  # nothing is copied
     one, two = (list(iterate_utterances(each.manifests["dev"])) for each in (prepared, here))
     assert all(np.array_equal(a.samples, b.samples) for a, b in zip(one, two, strict=True))
+
+
+@pytest.mark.parametrize("where", [readers.OPEN_FILES, Path("nowhere")])
+def test_audio_of_a_shard_is_a_file_for_a_while(shar, monkeypatch, where):
+    """In memory or on the disk; opened twice, it is read from its start twice, and then it is gone."""
+    monkeypatch.setattr(readers, "OPEN_FILES", where)
+    _, prepared = shar
+    path = path_of(next(iter(read_cuts(prepared.manifests["dev"]))))
+    with readers.as_file(path) as file:
+        assert [Path(file).read_bytes() for _ in range(2)] == [read_address(parse_address(path))] * 2
+    assert not os.path.exists(file)
 
 
 def test_nothing_there_is_named(tmp_path):

@@ -11,8 +11,9 @@ from hypothesis.strategies import floats, lists, text, tuples
 from bigfoot.audio.files import write_audio
 from bigfoot.data.batches import collate, training_batches
 from bigfoot.data.corpora import prepare_data
+from bigfoot.data.cuts import read_cuts, write_relabelled
 from bigfoot.data.settings import AugmentConfig, DataConfig
-from bigfoot.data.word_times import format_word_times, parse_word_times, place_labels
+from bigfoot.data.word_times import WORD_TIMES, format_word_times, parse_word_times, place_labels
 from bigfoot.errors import DataError
 
 PIECES = [" ", *"ABCDE"]
@@ -84,3 +85,13 @@ def test_times_of_other_words_name_the_utterance(processor):
         collate([item], processor)
     assert str(error.value).startswith("u7: ")
     assert math.isfinite(len(item.samples))
+
+
+def test_times_are_of_the_words_that_were_given(prepared, tmp_path):
+    texts = {cut.id: cut.supervisions[0].text for cut in read_cuts(prepared.manifests["train"])}
+    for change in (str, lambda text: f"{text} AND"):
+        given = {name: change(text) for name, text in texts.items()}
+        write_relabelled(prepared.manifests["train"], given, tmp_path / "new.jsonl.gz")
+        customs = [cut.supervisions[0].custom for cut in read_cuts(tmp_path / "new.jsonl.gz")]
+        timed = [WORD_TIMES in (custom or {}).get("labels", {}) for custom in customs]
+        assert sorted(timed) == [False, given == texts]

@@ -17,7 +17,9 @@ from bigfoot.distill.bridge import Bridge
 from bigfoot.errors import ModelError
 from bigfoot.export.targets import TARGETS
 from bigfoot.formats.folder import load_model, outline_model, save_model
+from bigfoot.measure.memory import measure_peak_memory
 from bigfoot.measure.size import count_params, measure_size
+from bigfoot.measure.speed import measure_speed
 from bigfoot.models.frames.timing import FrameTiming, frame_timing
 from bigfoot.training.pace import count_step_flops
 from tests.formats.graphs import KERNEL, LETTERS, STRIDE, draw_weights, expect, save_graph, write_tokens
@@ -180,6 +182,15 @@ def test_vocabularies_beside_a_graph(tmp_path):
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"pad_token": "[PAD]"}))
     tokenizer = load_model(file).processor.tokenizer
     assert tokenizer.blank_id == 3 and tokenizer.decode_ctc([1, 3, 1, 0, 2]) == "aa b"
+
+
+@pytest.mark.slow
+def test_speed_and_memory_of_a_graph_are_measured(tmp_path):
+    save_graph(tmp_path / "model.onnx", draw_weights())
+    write_tokens(tmp_path)
+    model = load_model(tmp_path).model
+    assert measure_speed({"teacher": model}, rounds=1, seconds=1.0, threads=1)["teacher"].real_time_factor > 0
+    assert measure_peak_memory(tmp_path, 1.0) > 1e7
 
 
 def test_a_graph_alone_is_fetched_from_the_hub(tmp_path, monkeypatch):

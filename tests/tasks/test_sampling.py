@@ -5,8 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigfoot.data.cuts import read_cuts, write_manifest
-from bigfoot.data.manifests import LABELS_FIELD
+from bigfoot.data.cuts import LABELS_FIELD, read_cuts, write_manifest
 from bigfoot.models.tasks.shape import TaskShape
 from bigfoot.tasks.labels import read_attributes
 from bigfoot.tasks.sampling import count_repeats, write_balanced

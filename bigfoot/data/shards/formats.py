@@ -14,7 +14,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from bigfoot.audio.folders import READABLE
-from bigfoot.data.manifests import LABELS_FIELD, UNKNOWN_SPEAKER
+from bigfoot.data.cuts import LABELS_FIELD
+from bigfoot.data.manifests import UNKNOWN_SPEAKER
 from bigfoot.data.settings import ALL_LABELS, DataConfig
 from bigfoot.data.shards.address import Address
 from bigfoot.data.shards.columns import AUDIO, audio_bytes, open_rows
