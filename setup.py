@@ -92,7 +92,9 @@ setup(
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["bigfoot", "bigfoot.*"]),
     package_data={
-        "bigfoot": ["py.typed", "assets/tiny_teacher/*", "assets/pages/*", "configs/*.yaml", "configs/*/*.yaml"]
+        "bigfoot": [
+            "py.typed", "assets/tiny_teacher/*", "assets/pages/*", "assets/web/*", "configs/*.yaml", "configs/*/*.yaml",
+        ]
     },
     install_requires=BASE,
     extras_require={

@@ -1,26 +1,45 @@
 #!/usr/bin/env bash
-# All tests that need a CUDA device, and the figures of a training step, in one JSON: bash benchmarks/gpu.sh [FILE]
-# Under ten minutes on one card. Without a CUDA device nothing is run.
+# All tests that need a CUDA device, and the figures of a step, in one JSON: bash benchmarks/gpu.sh [--dry-run] [FILE]
+# Under ten minutes on one card. Without a CUDA device nothing is run; --dry-run goes through all of it at small sizes
+# on any machine, to show that it works.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+dry=
+if [[ ${1:-} == --dry-run ]]; then dry=1; shift; fi
 file=${1:-gpu.json}
-python -c 'import sys, torch; sys.exit("gpu.sh: PyTorch finds no CUDA device here" if not torch.cuda.is_available() else 0)'
+if [[ -z $dry ]]; then
+  python -c 'import sys, torch; sys.exit("gpu.sh: no CUDA device here" if not torch.cuda.is_available() else 0)'
+fi
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 tested=0
-timeout 240 python -m pytest -q -n 0 -m gpu -p no:cacheprovider tests 2>&1 | tee "$work/tests.txt" || tested=$?
-step() { timeout 90 python benchmarks/train_step.py --precision bf16 --workers 4 --rounds 12 --json "$work/$1.json" "${@:2}" || true; }
-step base_160 --shape base --seconds 10 --utterances 16
-step base_640 --shape base --seconds 16 --utterances 40
-step tiny_160 --shape tiny --seconds 10 --utterances 16
+tests=${dry:+tests/training/test_loop.py}
+timeout 240 python -m pytest -q -n 0 -m gpu -p no:cacheprovider "${tests:-tests}" 2>&1 | tee "$work/tests.txt" || tested=$?
+measure() { # NAME SCRIPT ARGUMENT...
+  local small=()
+  if [[ -n $dry ]]; then small=(--shape tiny --seconds 1 --utterances 2 --rounds 1 --precision no); fi
+  timeout "${dry:+6}90" python "benchmarks/$2.py" --precision bf16 --rounds 12 --json "$work/$1.json" "${@:3}" "${small[@]}" ||
+    echo "gpu.sh: $1 failed" >&2
+}
+measure step_base_160 train_step --workers 4 --shape base --seconds 10 --utterances 16
+measure step_base_640 train_step --workers 4 --shape base --seconds 16 --utterances 40
+measure plain_base_160 plain_loop --shape base --seconds 10 --utterances 16
+measure plain_base_640 plain_loop --shape base --seconds 16 --utterances 40
 python - "$work" "$file" "$tested" <<'PYTHON'
-import json, pathlib, sys
+import json, pathlib, statistics, sys
 
 work, file, tested = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), int(sys.argv[3])
 tests = {"exit": tested, "summary": (work / "tests.txt").read_text().strip().splitlines()[-1:]}
 figures = {path.stem: json.loads(path.read_text()) for path in sorted(work.glob("*.json"))}
-file.write_text(json.dumps({"tests": tests, "train_step": figures}, indent=1) + "\n")
+ratios = {}
+for size in ("base_160", "base_640"):
+    ours, plain = figures.get(f"step_{size}"), figures.get(f"plain_{size}")
+    if ours and plain:
+        rate = ours["audio_seconds"] / sum(ours["step"])
+        ratios[size] = rate / (plain["audio_seconds"] / statistics.median(plain["step"]))
+file.write_text(json.dumps({"tests": tests, "rate_over_plain_loop": ratios, "figures": figures}, indent=1) + "\n")
 print(f"gpu.sh: {file}")
 PYTHON
-exit "$tested"
+# pytest ends with 5 where it was asked for no test that there is.
+[[ -n $dry && $tested == 5 ]] || exit "$tested"

@@ -100,9 +100,11 @@ class TimedTrainer(Trainer):
         wait, backward = self.pace.wait, self.accelerator.backward
         self.pace.wait = self._timed("loader", wait)  # type: ignore[method-assign]
         self.accelerator.backward = self._timed("backward", backward)
-        for name, part in (("_count_units", "units"), ("_masks", "masks and transfer"), ("_clip", "clip"),
-                           ("_update", "optimizer"), ("_add", "reading the loss")):  # fmt: skip
-            setattr(self, name, self._timed(part, getattr(self, name)))
+        for owner, name, part in (
+            (self.transfer, "count_units", "units"), (self, "_masks", "masks and transfer"),
+            (self, "_clip", "clip"), (self, "_update", "optimizer"), (self.transfer, "add_up", "reading the loss"),
+        ):  # fmt: skip
+            setattr(owner, name, self._timed(part, getattr(owner, name)))
 
     def _timed(self, part: str, call: Any) -> Any:  # noqa: ANN401
         def timed(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401

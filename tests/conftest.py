@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.search_path import search_path
+
 # A busy machine is slow, not wrong.
 settings.register_profile("bigfoot", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("bigfoot")
@@ -360,7 +362,7 @@ def start():
     root = Path(__file__).resolve().parents[1]
 
     def run(*arguments, wait=True, **options):
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root), "COLUMNS": "200"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": search_path(root), "COLUMNS": "200"}
         options = {"cwd": root, "env": environment | options.pop("extra", {}), "text": True, **options}
         command = [sys.executable, *map(str, arguments)]
         if not wait:

@@ -15,6 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.search_path import search_path
+
 ROOT = Path(__file__).resolve().parents[1]
 PRELOADED = ("numpy", "bigfoot.cli", "bigfoot.pipeline.run", "bigfoot.pipeline.steps", "bigfoot.training.loop")
 MOST_BYTES = 1 << 17
@@ -58,7 +60,7 @@ class Launcher:
 
     def __init__(self):
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": search_path(ROOT)}
         command = [sys.executable, "-m", "tests.forking", str(theirs.fileno())]
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
@@ -73,7 +75,8 @@ class Launcher:
     def start(self, *arguments, extra=None, stdout=None, stderr=None, most_bytes=None):
         """Start a program, its output in files or nowhere; ``most_bytes`` is the limit of a file's size."""
         channel, theirs = socket.socketpair()
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200"} | (extra or {})
+        ours = {"OMP_NUM_THREADS": "1", "PYTHONPATH": search_path(ROOT), "COLUMNS": "200"}
+        environment = {**os.environ, **ours, **(extra or {})}
         job = {"arguments": [*map(str, arguments)], "environment": environment, "most_bytes": most_bytes}
         with open(os.devnull, "w") as nowhere:
             files = [(file or nowhere).fileno() for file in (stdout, stderr)]

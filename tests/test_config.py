@@ -23,6 +23,7 @@ WRONG = {
     "student.conv_gruops=4": ("student.conv_gruops", "unknown_key"),
     "distil.max_steps=4": ("distil.max_steps", "unknown_key"),
     "finetune.losses.ctc.weight=1": ("finetune.losses.ctc", "not_read"),
+    "distill={select: last, patience: 2}": ("distill.select", "not_with_patience"),
     "finetune.losses.hidden.weight=1": ("finetune.losses.hidden", "not_read"),
     "seed=many": ("seed", "wrong_type"),
     "distill.learning_rate=fast": ("distill.learning_rate", "wrong_type"),

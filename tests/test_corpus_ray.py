@@ -24,6 +24,7 @@ from bigfoot.data.shards.write import write_shar
 from bigfoot.decoding.greedy import transcribe_batches
 from bigfoot.distill.cache import TeacherCache
 from bigfoot.formats.folder import load_model
+from tests.search_path import search_path
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.slow
@@ -111,7 +112,7 @@ def test_a_killed_worker_of_ray_loses_nothing(corpora, narrow_teacher, tmp_path)
     pytest.importorskip("ray.data")
     mark, prepared, out = uuid.uuid4().hex, corpora["shards"], tmp_path / "out"
     command = [RECIPE, "transcripts", narrow_teacher, prepared.folder, out, "--workers", 2, "--batch-size", 1]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "BIGFOOT_MARK": mark}
+    environment = os.environ | {"PYTHONPATH": search_path(ROOT), "OMP_NUM_THREADS": "1", "BIGFOOT_MARK": mark}
     process = subprocess.Popen([sys.executable, *map(str, command)], env=environment)
     killed = None
     while killed is None and process.poll() is None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.search_path import search_path
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -25,7 +27,7 @@ def test_site_builds_strictly(tmp_path: Path) -> None:
     pytest.importorskip("zensical")
     for name in ("docs", "bigfoot"):
         (tmp_path / name).symlink_to(ROOT / name)
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
+    environment = os.environ | {"PYTHONPATH": search_path(ROOT), "NO_COLOR": "1"}
     (tmp_path / "docs").unlink()
     subprocess.run(["cp", "-r", str(ROOT / "docs"), str(tmp_path / "docs")], check=True)
     settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))

@@ -94,6 +94,8 @@ def test_tables_hold_speakers_apart_and_times_of_spoken_words(home: Path) -> Non
 def train(home: Path, config: str, run: str, teacher: str, *overrides: str) -> Path:
     places = [f"run_dir={home / run}", f"teacher.path={home / teacher}", f"data.root={home / 'data'}"]
     run_pipeline(load_config(str(RECIPE / config), [*places, *STEPS, *overrides]), until="finetune")
+    facts = json.loads((home / run / "finetune/facts.json").read_text())
+    assert facts["best_step"] == 3
     return home / run / "finetune/model"
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from bigfoot import progress
 from bigfoot.progress import AUDIO, Work, show_work, track
+from tests.search_path import search_path
 
 ROOT = Path(__file__).resolve().parent.parent
 NESTED = """
@@ -99,7 +100,7 @@ def test_threads_may_advance_together():
 def on_terminal(code, stdout=None):
     """Run code with a terminal of its own; what the terminal got, and what a pipe in place of stdout did."""
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120"}
+    environment = {**os.environ, "PYTHONPATH": search_path(ROOT), "TERM": "xterm", "COLUMNS": "120"}
     child = subprocess.Popen(
         [sys.executable, "-c", code], stdin=theirs, stdout=stdout or theirs, stderr=theirs, env=environment
     )

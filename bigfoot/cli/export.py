@@ -17,7 +17,7 @@ def export(
     ],
     to: Annotated[
         str,
-        typer.Option(help="onnx, streaming, openvino (.xml), torch-export (.pt2), or a folder: sherpa, onnx-asr."),
+        typer.Option(help="onnx, streaming, openvino (.xml), torch-export (.pt2), or a folder: sherpa, onnx-asr, web."),
     ] = "onnx",
     int8: Annotated[str | None, typer.Option(help="static (ranges from --calibrate) or dynamic; fp32 without.")] = None,
     calibrate: Annotated[

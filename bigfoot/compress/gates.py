@@ -177,7 +177,8 @@ class Gates(nn.Module):
         Returns:
             A scalar that gates make small while the multipliers make it large, by the same descent.
         """
-        risen = min(1.0, int(self.steps_done) / warmup_steps) if warmup_steps else 1.0
+        # On the device: the count is not waited for.
+        risen = (self.steps_done / warmup_steps).clamp(max=1.0) if warmup_steps else 1.0
         excess = self.expected_sparsity() - target * risen
         # The same value with the opposite gradient: multipliers climb where all else descends.
         first, second = 2 * self.multipliers.detach() - self.multipliers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -111,21 +111,27 @@ class Batch:
         return int(self.attention_mask.sum()) / sample_rate
 
     def to(self, device: torch.device | str) -> Batch:
-        """Return the batch with its tensors on a device."""
-        return Batch(
-            self.input_values.to(device),
-            self.attention_mask.to(device),
-            None if self.labels is None else self.labels.to(device),
-            self.ids,
-            self.texts,
-            self.speakers,
-            self.position,
-            None if self.decoder_labels is None else self.decoder_labels.to(device),
-            self.attributes,
-            None if self.moments is None else self.moments.to(device),
-            None if self.hypotheses is None else (self.hypotheses[0].to(device), self.hypotheses[1].to(device)),
-            through=self.through,
-            label_times=None if self.label_times is None else self.label_times.to(device),
+        """Return the batch with its tensors on a device; a GPU is not waited for."""
+        waits = torch.device(device).type == "cpu"
+        return self._each(lambda tensor: tensor.to(device, non_blocking=not waits))
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in memory that a GPU copies from while the CPU goes on; a ``DataLoader`` asks for it."""
+        return self._each(torch.Tensor.pin_memory)
+
+    def _each(self, move: Callable[[Tensor], Tensor]) -> Batch:
+        def one(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else move(tensor)
+
+        return replace(
+            self,
+            input_values=move(self.input_values),
+            attention_mask=move(self.attention_mask),
+            labels=one(self.labels),
+            decoder_labels=one(self.decoder_labels),
+            moments=one(self.moments),
+            label_times=one(self.label_times),
+            hypotheses=None if self.hypotheses is None else (move(self.hypotheses[0]), move(self.hypotheses[1])),
         )
 
 

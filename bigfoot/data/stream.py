@@ -78,6 +78,7 @@ def training_batches(
             batch_size=None,
             num_workers=config.num_workers,
             worker_init_fn=_calm_worker,
+            pin_memory=torch.cuda.is_available(),
             # Without one the loader draws its workers' seeds from torch's global generator.
             generator=torch.Generator().manual_seed(stable_seed(seed, "workers")),
         )

@@ -70,6 +70,7 @@ class RuntimeFolder(OfGraph):
 
         def write(folder: Path) -> None:
             for name, content in contents.items():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_bytes(content)
 
         replace_folder(path, write, may=may)

@@ -14,6 +14,7 @@ from bigfoot.export.runtime_folder import check_rate
 from bigfoot.export.sherpa import build_sherpa, check_sherpa
 from bigfoot.export.streaming import build_streaming, check_streaming
 from bigfoot.export.torch_export import build_torch_export
+from bigfoot.export.web import build_web
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.runtime.openvino_engine import require_openvino
 
@@ -63,6 +64,7 @@ TARGETS = {
     "streaming": Target(build_streaming, require=require_onnx, check=check_streaming),
     "sherpa": Target(build_sherpa, int8=INT8, is_folder=True, require=require_onnx, check=check_sherpa),
     "onnx-asr": Target(build_onnx_asr, int8=INT8, is_folder=True, require=require_onnx, check=check_rate),
+    "web": Target(build_web, int8=INT8, is_folder=True, require=require_onnx, check=check_rate),
 }
 FILE_SUFFIXES = (".onnx", *(target.suffix for target in TARGETS.values() if target.suffix))
 """Suffixes that name a file, and no folder."""

@@ -179,6 +179,8 @@ def config_of(raw: Mapping[str, Any], folder: Path) -> BigfootConfig:
     if not fields.get("do_stable_layer_norm"):
         # Their classes build adapters only where norms come first.
         fields["adapter_attn_dim"] = None
+    if fields.get("squeeze_factor") == 1:
+        raise ModelError(f"{folder}: squeeze_factor 1: layers that see every frame are not supported in {family}")
     if family == "sew-d":
         fields |= _disentangled(raw, fields, folder)
     if FAMILIES[family].has_log_mel:

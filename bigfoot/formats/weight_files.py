@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from io import RawIOBase
 from pathlib import Path
 
 import torch
@@ -10,11 +12,18 @@ from torch import Tensor
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.torch_file import read_state_dict
+from bigfoot.text.json_fields import quote
 from bigfoot.text.json_files import read_json
 
 _POINTER = b"version https://git-lfs"
 _MAX_HEADER = 2 * 2**20
-_MAPPED_BYTES = 128 * 2**20
+_AT_ONCE = 64 * 2**20
+_KINDS = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
+    "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+}  # fmt: skip
+"""Numbers by their names in a header."""
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -78,22 +87,43 @@ def read_safetensors(file: Path, *, in_fp32: bool = False) -> dict[str, Tensor]:
 
 
 def _copy_tensors(file: Path, in_fp32: bool) -> dict[str, Tensor]:
-    """Copy tensor by tensor out of the file's pages, and let go of these now and then: they count as memory held."""
+    """Read tensor by tensor into memory of its own: pages of a mapped file would count as memory held, and cost time.
+
+    What is left here to check of the header is its own affair: ``safe_open`` has refused the others.
+    """
     with safe_open(file, framework="pt") as opened:
-        waiting = list(opened.keys())
-    waiting.reverse()
-    found: dict[str, Tensor] = {}
-    while waiting:
-        copied = 0
-        with safe_open(file, framework="pt") as opened:
-            while waiting and copied < _MAPPED_BYTES:
-                name = waiting.pop()
-                tensor = opened.get_tensor(name)
-                copied += tensor.numel() * tensor.element_size()
-                wide = in_fp32 and tensor.is_floating_point() and tensor.dtype != torch.float32
-                found[name] = tensor.float() if wide else tensor.clone()
-                del tensor
+        names = list(opened.keys())
+    with file.open("rb", buffering=0) as source:
+        length = int.from_bytes(source.read(8), "little")
+        header = json.loads(source.read(length))
+        places = sorted((header[name]["data_offsets"], name) for name in names)
+        found = {}
+        for (begin, end), name in places:
+            tensor = torch.empty(header[name]["shape"], dtype=_find_kind(header[name]["dtype"], file))
+            if tensor.nbytes != end - begin:
+                raise ModelError(f"{file} cannot be read: {quote(name)} has {end - begin} bytes for {tensor.nbytes}")
+            source.seek(8 + length + begin)
+            _fill(tensor, source, file)
+            wide = in_fp32 and tensor.is_floating_point() and tensor.dtype != torch.float32
+            found[name] = tensor.float() if wide else tensor
     return found
+
+
+def _find_kind(named: str, file: Path) -> torch.dtype:
+    if named not in _KINDS:
+        raise ModelError(f"{file} cannot be read: it holds numbers of the kind {quote(named)}")
+    return _KINDS[named]
+
+
+def _fill(tensor: Tensor, source: RawIOBase, file: Path) -> None:
+    if not tensor.nbytes:
+        return
+    left = tensor.flatten().view(torch.uint8).numpy().data
+    while left:
+        count = source.readinto(left[:_AT_ONCE])
+        if not count:
+            raise ModelError(f"{file} cannot be read: it is cut off")
+        left = left[count:]
 
 
 def _check_header(file: Path) -> None:

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from bigfoot.formats.registry import find_weight_files
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.kernels import plain_kernels
 from bigfoot.types import SAMPLE_RATE, Seconds
 
 PARTS = ("conv", "positional_conv", "transformer", "head")
@@ -124,7 +125,7 @@ def count_pass_macs(run: Callable[[], object]) -> int:
 
 
 def _count_operations(run: Callable[[], object]) -> FlopCounterMode:
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), plain_kernels(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         run()
     return counter
 

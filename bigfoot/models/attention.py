@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from bigfoot.models.dropout import attend, dropout
+
 
 class SelfAttention(nn.Module):
     """Multi-head self-attention (Vaswani et al., 2017, section 3.2).
@@ -73,7 +75,7 @@ class SelfAttention(nn.Module):
             (B, T, D), and the weights (B, H, T, T) or None.
         """
         query, key, value, mask = self.project(x, key_mask, position_bias)
-        dropout, weights = self.dropout if self.training else 0.0, None
+        rate, weights = self.dropout if self.training else 0.0, None
         if mask is not None and mask.dtype != torch.bool:
             mask = mask.to(query.dtype)
         if output_attentions:
@@ -81,9 +83,9 @@ class SelfAttention(nn.Module):
             if mask is not None:
                 scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
             weights = scores.softmax(-1)
-            mixed = nn.functional.dropout(weights, dropout) @ value
+            mixed = dropout(weights, rate, self.training) @ value
         else:
-            mixed = nn.functional.scaled_dot_product_attention(query, key, value, mask, dropout)
+            mixed = attend(query, key, value, mask, rate)
         return self.out_proj(mixed.transpose(1, 2).flatten(2)), weights
 
 
@@ -118,8 +120,7 @@ class ReusedAttention(nn.Module):
             torch.Size([1, 3, 8])
         """
         value = self.v_proj(x).unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
-        dropout = self.dropout if self.training else 0.0
-        mixed = nn.functional.dropout(maps, dropout) @ value
+        mixed = dropout(maps, self.dropout, self.training) @ value
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
 

@@ -8,6 +8,7 @@ from transformers.activations import ACT2FN
 
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.conformer_attention import ConformerAttention
+from bigfoot.models.dropout import Dropout
 from bigfoot.models.feed_forward import FeedForward
 from bigfoot.models.low_rank import factor_linears_
 from bigfoot.models.plain_names import ranks_by_path
@@ -56,7 +57,7 @@ class ConvModule(nn.Module):
             self.depthwise_layer_norm = nn.LayerNorm(channels, eps=config.block_norm_eps)
         self.activation = ACT2FN[config.hidden_act]
         self.pointwise_conv2 = PointwiseConv(channels, config.hidden_size)
-        self.dropout = nn.Dropout(config.conformer_conv_dropout)
+        self.dropout = Dropout(config.conformer_conv_dropout)
 
     def forward(self, x: Tensor, frame_mask: Tensor | None) -> Tensor:
         """Convolve.
@@ -102,7 +103,7 @@ class ConformerLayer(nn.Module):
         self.ffn1 = FeedForward(config, widths[0]) if widths[0] else None
         self.self_attn_layer_norm = self._build_norm(config, heads)
         self.self_attn = ConformerAttention(config, heads) if heads else None
-        self.dropout = nn.Dropout(config.attention_dropout)
+        self.dropout = Dropout(config.attention_dropout)
         self.conv_module = ConvModule(config, channels) if channels else None
         self.ffn2_layer_norm = self._build_norm(config, widths[1])
         self.ffn2 = FeedForward(config, widths[1]) if widths[1] else None

@@ -62,7 +62,9 @@ class RotaryPositions(nn.Module):
     def __init__(self, config: BigfootConfig) -> None:
         super().__init__()
         self.size, self.base = config.head_dim, config.rotary_embedding_base
-        self.register_buffer("inv_freq", self.compute_frequencies())
+        # In checkpoints of the first conformers alone; those of w2v-BERT compute them.
+        written = config.family == "wav2vec2-conformer"
+        self.register_buffer("inv_freq", self.compute_frequencies(), persistent=written)
 
     def compute_frequencies(self) -> Tensor:
         """Return the angle per frame of each pair of channels, (head_dim / 2,)."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from bigfoot.models.attention import attention_key_mask
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.conformer_attention import ConformerAttention
+from bigfoot.models.dropout import Dropout
 from bigfoot.models.feed_forward import FeedForward
 
 
@@ -54,7 +55,7 @@ class ConvAdapterLayer(nn.Module):
         self.self_attn_layer_norm = nn.LayerNorm(size, eps=config.layer_norm_eps)
         self.self_attn_conv = nn.Conv1d(size, 2 * size, kernel, stride, padding=config.adapter_padding)
         self.self_attn = ConformerAttention(config, config.num_attention_heads, knows_positions=False)
-        self.dropout = nn.Dropout(config.conformer_conv_dropout)
+        self.dropout = Dropout(config.conformer_conv_dropout)
         self.ffn_layer_norm = nn.LayerNorm(size, eps=config.layer_norm_eps)
         self.ffn = FeedForward(config, config.intermediate_size, config.adapter_act)
 

@@ -14,6 +14,7 @@ from bigfoot.models.configuration import BIGFOOT_PREFIX, BigfootConfig
 from bigfoot.models.decoders.shape import DecoderShape
 from bigfoot.models.decoders.speech_decoder import SpeechDecoder
 from bigfoot.models.decoders.streams import Sizes, StreamInputs
+from bigfoot.models.dropout import Dropout
 from bigfoot.models.encoder import SpeechEncoder
 from bigfoot.models.frames.source import FrameSource
 from bigfoot.models.outputs import SpeechEncoderOutput
@@ -156,7 +157,7 @@ class BigfootForCTC(BigfootPreTrainedModel):
         self.head_name = f"{BIGFOOT_PREFIX}_lm_head" if config.weight_prefix == BIGFOOT_PREFIX else "lm_head"
         encoder = _build_encoder(config)
         self.add_module(config.weight_prefix, encoder)
-        self.dropout = nn.Dropout(config.final_dropout)
+        self.dropout = Dropout(config.final_dropout)
         if config.ctc_head:
             head = PassedLogits if encoder.gives_logits else nn.Linear
             self.add_module(self.head_name, head(config.hidden_size, config.vocab_size))

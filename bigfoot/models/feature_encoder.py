@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
 from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.dropout import Dropout
+from bigfoot.models.kernels import has_fast_kernels
+from bigfoot.models.norm_activation import norm_and_gelu
 from bigfoot.models.streaming import ChannelScale, follow_level
 
 
@@ -106,12 +109,10 @@ class ConvLayer(nn.Module):
             x = self.layer_norm(x.transpose(1, 2)).transpose(1, 2)
         elif isinstance(self.layer_norm, ChannelScale):
             x = self.layer_norm(x)
-        elif isinstance(self.layer_norm, nn.GroupNorm):
-            if lengths is None:
-                x = self.layer_norm(x)
-            else:
-                norm = self.layer_norm
-                x = masked_group_norm(x, lengths, norm.weight, norm.bias, norm.eps)
+        elif isinstance(norm := self.layer_norm, nn.GroupNorm):
+            if self.is_gelu and has_fast_kernels(x, norm.weight):
+                return norm_and_gelu(x, lengths, norm.weight, norm.bias, norm.eps)
+            x = norm(x) if lengths is None else masked_group_norm(x, lengths, norm.weight, norm.bias, norm.eps)
         if self.is_gelu and not torch.is_grad_enabled():
             # The first layers' outputs are the largest tensors of the model, and a shallow student would spend a good
             # part of its time on the system handing out fresh memory for a second copy of them.
@@ -193,7 +194,7 @@ class FeatureProjection(nn.Module):
         self.projection: nn.Linear | None = None
         if config.feature_projection == "linear":
             self.projection = nn.Linear(config.feature_size, config.hidden_size)
-        self.dropout = nn.Dropout(config.feat_proj_dropout)
+        self.dropout = Dropout(config.feat_proj_dropout)
 
     def forward(self, conv_features: Tensor) -> Tensor:
         """Project (B, T, C) to (B, T, D)."""

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
 from bigfoot.models.configuration import BigfootConfig
+from bigfoot.models.dropout import Dropout
 
 
 class FeedForward(nn.Module):
@@ -20,10 +21,10 @@ class FeedForward(nn.Module):
     def __init__(self, config: BigfootConfig, width: int, activation: str | None = None) -> None:
         super().__init__()
         self.intermediate_dense = nn.Linear(config.hidden_size, width)
-        self.intermediate_dropout = nn.Dropout(config.activation_dropout)
+        self.intermediate_dropout = Dropout(config.activation_dropout)
         self.activation = ACT2FN[activation or config.hidden_act]
         self.output_dense = nn.Linear(width, config.hidden_size)
-        self.output_dropout = nn.Dropout(config.hidden_dropout)
+        self.output_dropout = Dropout(config.hidden_dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, T, D) to (B, T, D)."""

@@ -7,6 +7,7 @@ from transformers.activations import ACT2FN
 
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.streaming import Chunks, convolve_chunks
+from bigfoot.models.wide_conv import WideConv1d
 
 
 def zero_padding(x: Tensor, frame_mask: Tensor | None) -> Tensor:
@@ -29,7 +30,7 @@ def _same_length_conv(config: BigfootConfig, width: int) -> tuple[nn.Conv1d, int
     """
     size, groups = config.hidden_size, config.num_conv_pos_embedding_groups
     stride = config.squeeze_factor
-    return nn.Conv1d(size, size, width, stride, padding=width // 2, groups=groups), 1 - width % 2
+    return WideConv1d(size, size, width, stride, padding=width // 2, groups=groups), 1 - width % 2
 
 
 def _convolve(conv: nn.Conv1d, surplus: int, x: Tensor, chunks: Chunks | None) -> Tensor:

@@ -12,6 +12,7 @@ from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.conformer import ConformerLayer
 from bigfoot.models.conformer_positions import RotaryPositions
 from bigfoot.models.disentangled import DisentangledAttention, PositionTable
+from bigfoot.models.dropout import Dropout
 from bigfoot.models.feed_forward import FeedForward
 from bigfoot.models.low_rank import factor_linears_
 from bigfoot.models.outputs import SpeechEncoderOutput
@@ -64,7 +65,7 @@ class EncoderLayer(nn.Module):
         self.norm_first = config.do_stable_layer_norm
         width = config.widths_of_layers[index]
         self.attention = build_attention(config, index)
-        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.dropout = Dropout(config.hidden_dropout)
         self.layer_norm = self._build_norm(config, self.attention is not None)
         self.feed_forward = FeedForward(config, width) if width else None
         self.final_layer_norm = self._build_norm(config, self.feed_forward is not None)
@@ -146,7 +147,7 @@ class TransformerEncoder(nn.Module):
         self.layer_norm: nn.LayerNorm | None = None
         if config.final_norm:
             self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.dropout = Dropout(config.hidden_dropout)
         self.time_reduction: TimeReduction | None = None
         if config.time_reduction > 1:
             self.time_reduction = TimeReduction(config.hidden_size, config.time_reduction)

@@ -25,8 +25,9 @@ from bigfoot.storage.ownership import OWN_OR_EDITED
 from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, save_checkpoint
 from bigfoot.training.dev import DevJudge, TranscriptJudge
 from bigfoot.training.guards import check_half_precision, describe_rates, find_broken
+from bigfoot.training.heap import keep_freed_memory
 from bigfoot.training.hooks import TrainingHook, as_saved
-from bigfoot.training.masking import draw_masks
+from bigfoot.training.lagged import UnreadSteps
 from bigfoot.training.observing import report_dev
 from bigfoot.training.optim import Schedule, build_optimizer, build_scheduler
 from bigfoot.training.pace import Pace, count_step_flops, find_peak
@@ -37,6 +38,7 @@ from bigfoot.training.run import TrainingResult, TrainingRun
 from bigfoot.training.sharding import Sharding, is_launched_sharded
 from bigfoot.training.sitting import Sitting, pause
 from bigfoot.training.tracking import Tracked, Tracking
+from bigfoot.training.transfer import Transfer
 from bigfoot.training.watch import LossWatch
 
 log = logging.getLogger("bigfoot")
@@ -60,6 +62,7 @@ class Trainer:
     def __init__(self, objective: TrainingObjective, run: TrainingRun) -> None:
         self.run, self.config = run, run.config
         join_processes()
+        keep_freed_memory()
         is_launched_sharded()  # before accelerate reads it
         self.precision = choose_precision(run.precision)
         self.accelerator = Accelerator(
@@ -93,6 +96,10 @@ class Trainer:
         self._accumulated = self.config.gradient_accumulation_steps
         bad_batches, rank = run.folder / "bad_batches", self.accelerator.process_index
         self.watch = LossWatch(run.name, self.config, self.precision, bad_batches, rank)
+        self.transfer = Transfer(objective, self.accelerator, self.config.spec_augment, run.seed)
+        self.unread = UnreadSteps(objective.weights)
+        # The scaler of fp16 reads every step itself, and the norm of sharded weights is put together on the CPU.
+        self.lags = device.type != "cpu" and self.precision != "fp16" and self.sharding is None
 
     def _shard(self) -> Sharding | None:
         """Divide the weights among the processes, where that is wanted."""
@@ -156,6 +163,7 @@ class Trainer:
                 self._after_step(terms)
                 work.advance(note=f"{_describe(terms)}  {self.pace.describe()}")
                 if self.progress.step < self.config.max_steps and sitting.is_over():
+                    self._settle()
                     self._save_checkpoint()
                     raise pause(self.run.name, self.progress.step, self.config.max_steps)
         self.tracking.finish()
@@ -196,17 +204,7 @@ class Trainer:
         )  # fmt: skip
 
     def _masks(self, batch: Batch) -> dict[str, Tensor]:
-        masks = draw_masks(self.objective.student, batch, self.config.spec_augment, self.run.seed)
-        return {name: mask.to(self.accelerator.device) for name, mask in masks.items()}
-
-    def _count_units(self, window: list[Batch]) -> dict[str, Tensor]:
-        counts: dict[str, int] = {}
-        for batch in window:
-            for name, units in self.objective.count_units(batch).items():
-                counts[name] = counts.get(name, 0) + units
-        device = self.accelerator.device
-        tensors = {name: torch.tensor(float(units), device=device) for name, units in counts.items()}
-        return {name: self.accelerator.reduce(units).clamp(min=1) for name, units in tensors.items()}
+        return self.transfer.draw_masks(batch)
 
     def _step(self, stream: Iterator[Batch]) -> dict[str, float]:
         """Take one optimizer step; the loss is the mean over all frames or labels of the window, on all devices.
@@ -218,29 +216,47 @@ class Trainer:
         while True:
             window = [self.pace.wait(stream) for _ in range(self._accumulated)]
             shares = self._backward(window)
-            # Summed over all devices, so that all of them decide alike.
-            values = {name: float(self.accelerator.reduce(self._add(shares, name))) for name in self.objective.weights}
-            broken = find_broken(values) or self._clip()
+            totals = self.transfer.add_up(shares)
+            if self.lags:
+                break
+            values = dict(zip(self.objective.weights, totals.tolist(), strict=True))
+            broken = find_broken(values) or self._find_broken_gradient(self._clip())
             if not broken:
                 break
             self.optimizer.zero_grad()
             self.watch.leave_out(self.progress, window, shares, broken)
         if self.progress.step == 0:
             self._note("zero_rate", describe_rates(self.optimizer.param_groups))
+        if self.lags:
+            # Torch's fused optimizers leave the weights as they are where it says so; fp16's scaler uses the same.
+            skipped = self.unread.add(window, shares, torch.cat([totals, self._clip().view(1)]))
+            cast(Any, self.optimizer).optimizer.found_inf = skipped
         self._update()
         self.progress.step += 1
         position = window[-1].through or window[-1].position
         assert position is not None
         self.progress.position = position
-        loss = sum(self.objective.weights[name] * value for name, value in values.items())
-        self.watch.check_loss(self.progress, window, shares, loss)
+        if self.lags:
+            step, config = self.progress.step, self.config
+            every = (config.log_every, config.eval_every, config.checkpoint_every, config.max_steps)
+            found = self._settle() if any(step % steps == 0 for steps in every) else self.unread.newest
+        else:
+            found = values | {"loss": sum(self.objective.weights[name] * value for name, value in values.items())}
+            self.watch.check_loss(self.progress, window, shares, found["loss"])
         audio = sum(batch.seconds(self.run.processor.sample_rate) for batch in window)
         self.pace.add(audio, time.perf_counter() - began)
-        return values | {"loss": loss}
+        return found
+
+    def _settle(self) -> dict[str, float]:
+        """Read what the last steps came to; return the newest losses."""
+        skipped = self.unread.settle(self.progress, self.watch)
+        if skipped:
+            cast(Any, self.scheduler).scheduler.last_epoch -= skipped
+        return self.unread.newest
 
     def _backward(self, window: list[Batch]) -> list[dict[str, Tensor]]:
         """Accumulate the gradients of a window; return each batch's terms as shares of the window's mean."""
-        counts, weights, device = self._count_units(window), self.objective.weights, self.accelerator.device
+        counts, weights, device = self.transfer.count_units(window), self.objective.weights, self.accelerator.device
         # Devices average their gradients; the sum of their shares is needed.
         devices = self.accelerator.num_processes
         found = []
@@ -261,23 +277,18 @@ class Trainer:
             return self.sharding.no_sync()
         return cast("AbstractContextManager[None]", self.accelerator.no_sync(self.step_model))
 
-    def _add(self, shares: list[dict[str, Tensor]], name: str) -> Tensor:
-        total = torch.zeros((), device=self.accelerator.device)
-        for part in shares:
-            total += part.get(name, 0.0)
-        return total
-
-    def _clip(self) -> str | None:
-        """Clip the gradients; return what is wrong with them, or None."""
+    def _clip(self) -> Tensor:
+        """Clip the gradients; return their norm before."""
         for hook in self.run.hooks:
             hook.before_clip_(self.objective.student, self.progress.step)
         norm = self.accelerator.clip_grad_norm_(self.step_model.parameters(), self.config.max_grad_norm)
         if isinstance(norm, DTensor):
             norm = norm.full_tensor()
+        return torch.zeros(()) if norm is None else cast(Tensor, norm)
+
+    def _find_broken_gradient(self, norm: Tensor) -> str | None:
         # In fp16 gradients overflow occasionally by design: the scaler skips the step and reduces its scale.
-        if self.precision == "fp16" or norm is None or torch.isfinite(norm):
-            return None
-        return "gradient"
+        return None if self.precision == "fp16" or norm.isfinite() else "gradient"
 
     def _update(self) -> None:
         self.optimizer.step()

@@ -53,6 +53,9 @@ class TrainConfig:
     """Steps between checkpoints from which a killed run resumes."""
     eval_every: int = above_zero(200)
     """Steps between evaluations on dev: greedy WER and blank rate."""
+    select: str = one_of("best", "last")
+    """Which model is kept: the ``best`` on dev, or the ``last``, such as where dev WER is still near 100 % and tells
+    little."""
     patience: int = not_negative(0)
     """Evaluations on dev in a row without a better one after which training stops; 0 for never."""
     layer_decay: float = share(1.0)
@@ -75,3 +78,6 @@ class TrainConfig:
         yield from unknown_words("learning_rate_factors", "part", list(self.learning_rate_factors), self.part_names())
         if len(self.adam_betas) != 2:
             yield Problem("adam_betas", "bad_length", f"expected two numbers, got {self.adam_betas}")
+        if self.patience and self.select == "last":
+            message = "patience ends a training before its last step; select the best, or set patience to 0"
+            yield Problem("select", "not_with_patience", message)

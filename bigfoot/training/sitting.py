@@ -26,7 +26,10 @@ class Sitting:
         """Return whether the time is over for one of the processes."""
         if self._until is None:
             return False
-        over = torch.tensor(float(time.monotonic() >= self._until), device=self._accelerator.device)
+        here = time.monotonic() >= self._until
+        if self._accelerator.num_processes == 1:
+            return here
+        over = torch.tensor(float(here), device=self._accelerator.device)
         return float(self._accelerator.reduce(over)) > 0
 
 

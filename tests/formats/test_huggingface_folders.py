@@ -235,6 +235,7 @@ def test_masks_switched_off_need_no_mask_vector(build_huggingface, folder, tmp_p
         ({"model_type": "seamless_m4t"}, ("seamless_m4t", "wav2vec2", "data2vec-audio")),
         ({"model_type": "wav2vec2-conformer"}, ("wav2vec2_conformer.encoder.layers.0.attention.k_proj.bias",)),
         ({"model_type": "sew-d", "conv_kernel_size": 3}, ("conv_kernel_size",)),
+        ({"model_type": "sew", "squeeze_factor": 1}, ("squeeze_factor",)),
         ({"model_type": "sew-d", "attention_head_size": 7}, ("attention_head_size",)),
         ({"model_type": "sew-d", "pos_att_type": ["c2c"]}, ("pos_att_type", "c2p")),
         ({"model_type": "sew-d", "position_buckets": 2000}, ("position_buckets", "max_position_embeddings")),

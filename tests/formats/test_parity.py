@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import SeamlessM4TFeatureExtractor
 
 from bigfoot.audio.files import read_audio
 from bigfoot.formats.folder import load_model
+from bigfoot.formats.huggingface import save_huggingface
 from tests.conftest import FAMILY_STRUCTURES, STRUCTURES, inputs_of
 
 
@@ -55,6 +57,19 @@ UNUSUAL_POSITIONS = {
 @pytest.mark.parametrize("which", UNUSUAL_POSITIONS)
 def test_disentangled_positions_of_every_kind(which, build_huggingface, speech, tmp_path):
     check_parity(build_huggingface("sew-d", **UNUSUAL_POSITIONS[which]), tmp_path, speech[:1])
+
+
+@pytest.mark.parametrize(
+    ("structure", "positions"),
+    [("w2v-bert", "relative"), ("w2v-bert", "rotary"), ("w2v-bert", None), ("conformer", None)],
+)
+def test_every_position_of_both_conformers(structure, positions, build_huggingface, speech, tmp_path):
+    theirs = build_huggingface(structure, position_embeddings_type=positions)
+    check_parity(theirs, tmp_path, speech[:1])
+    # And there again, with the tensors that their class has.
+    again = tmp_path / "again"
+    save_huggingface(load_model(tmp_path).model, again)
+    assert load_file(again / "model.safetensors").keys() == theirs.state_dict().keys()
 
 
 @pytest.mark.parametrize(

@@ -226,5 +226,5 @@ def test_the_control_switches_off_all_that_compares():
         getattr(losses, name).weight = 0.5
     control = without_teacher(losses)
     left = {name for name in losses_by_name(losses) if getattr(control, name).weight}
-    assert left == {"feature_penalty", "ctc", "decoder", "task"}
+    assert left == {"feature_penalty", "ctc", "intermediate_ctc", "alignment", "log_mel", "decoder", "task"}
     assert all(getattr(losses, name).weight == 0.5 for name in losses_by_name(losses))

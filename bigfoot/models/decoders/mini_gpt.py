@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bigfoot.models.attention import attention_key_mask
 from bigfoot.models.decoders.attention import Attention, KeyValueCache, causal_mask, sinusoids, token_positions
+from bigfoot.models.dropout import Dropout
 
 
 @dataclass
@@ -64,7 +65,7 @@ class DecoderLayer(nn.Module):
         self.stream_gates = nn.Parameter(torch.zeros(num_streams - 1)) if others else None
         self.feed_forward_norm = nn.LayerNorm(size)
         self.feed_forward = nn.Sequential(nn.Linear(size, inner_size), nn.GELU(), nn.Linear(inner_size, size))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     @property
     def _attentions(self) -> list[Attention]:
@@ -151,7 +152,7 @@ class MiniGPT(nn.Module):
         shape = (hidden_size, memory_size or hidden_size, num_heads, inner_size or 4 * hidden_size, dropout)
         self.layers = nn.ModuleList([DecoderLayer(*shape, num_streams) for _ in range(num_layers)])
         self.norm = nn.LayerNorm(hidden_size)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         nn.init.normal_(self.embedding.weight, std=hidden_size**-0.5)
 
     def start(self, memory: Tensor, memory_mask: Tensor | None) -> MiniGPTCache:

@@ -15,7 +15,7 @@ from bigfoot.pipeline.steps.step import Step
 from bigfoot.text.tokenizers import Processor
 from bigfoot.training.averaging import WeightAverage
 from bigfoot.training.dev import DevJudge
-from bigfoot.training.hooks import TrainingHook
+from bigfoot.training.hooks import LastOnly, TrainingHook
 from bigfoot.training.loop import train
 from bigfoot.training.run import TrainingRun
 from bigfoot.training.settings import TrainConfig
@@ -53,12 +53,13 @@ def build_run(
         judge: of dev; None for WER.
     """
     settings = context.config
-    averages = [WeightAverage(config.ema_decay)] if config.ema_decay else []
+    own: list[TrainingHook] = [WeightAverage(config.ema_decay)] if config.ema_decay else []
+    own += [LastOnly()] if config.select == "last" else []
     return TrainingRun(
         name=result.folder.parent.name, config=config, data=settings.data, processor=processor,
         manifests=context.labels.manifests, folder=result.folder.parent, seed=settings.seed,
         fingerprint=result.fingerprint, precision=settings.precision, trackers=settings.trackers,
-        eval_batch_size=settings.evaluate.batch_size, hooks=[*hooks, *averages], judge=judge,
+        eval_batch_size=settings.evaluate.batch_size, hooks=[*hooks, *own], judge=judge,
         shard=settings.shard, peak_tflops=settings.peak_tflops, max_minutes=settings.max_minutes,
     )  # fmt: skip
 
