@@ -61,6 +61,9 @@ def find_nbest(
             for each in search.search(row[:length].float().log_softmax(-1).cpu().numpy()):
                 text = each.text if written == tokenizer else fit_text(each.text, written.characters).text
                 found[text] = float(np.logaddexp(found.get(text, -np.inf), each.acoustic))
-            found.pop("", None)
+            empty = found.pop("", -np.inf)
             best = sorted(found.items(), key=lambda item: -item[1])[:size]
+            if best and empty > best[0][1]:
+                # The teacher writes nothing: what is left would be shares of next to nothing.
+                best = []
             yield NBest(name, tuple(text for text, _ in best), tuple(score for _, score in best), confidence)

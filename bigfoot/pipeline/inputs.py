@@ -209,6 +209,8 @@ def _read_stamp(file: Path) -> str | None:
 
 def _require_splits(data: PreparedData, config: Config) -> None:
     for split in {"train", "dev", *config.evaluate.splits} - set(data.manifests):
+        if config.data.split.by != "given" and split != "train":
+            raise DataError(f"data.split.{split} is 0, and there is no {split} split: give it a share above 0")
         raise DataError(f"the corpus has no {split} split: set data.{split}_splits (or data.hold_out_speakers for dev)")
     hours = ", ".join(f"{split} {data.num_utterances[split]} utterances, {h:.2f} h" for split, h in data.hours.items())
     log.info("data: %s; %d left out", hours, len(data.skipped))

@@ -173,7 +173,7 @@ def build_shape(config: TrainTextConfig, splits: Splits) -> TaskShape:
     found = [item.labels for item in splits["train"]]
     labels = config.labels or (name_ratings(config.edges) if config.edges else
                                find_labels(config.kind, config.column, found))  # fmt: skip
-    if config.kind in ("single_label", "ordinal") and len(labels) < 2:
+    if len(labels) < {"single_label": 2, "ordinal": 2}.get(config.kind, 1):
         raise ConfigError([Problem("column", "empty", describe_few_labels(config.column, labels))])
     return TaskShape(kind=config.kind, labels=labels, column="" if config.kind == "regression" else config.column,
                      edges=list(config.edges))  # fmt: skip

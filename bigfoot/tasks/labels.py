@@ -56,7 +56,7 @@ def build_task_shape(config: TrainTaskConfig, attributes: Sequence[Mapping[str, 
         fields["center"] = [float(value) for value in np.nanmean(targets, 0)]
         # Numbers that never differ have no spread to divide by.
         fields["scale"] = [float(value) or 1.0 for value in np.nanstd(targets, 0)]
-    elif len(labels) < 2 and config.kind != "multi_label":
+    elif len(labels) < (1 if config.kind == "multi_label" else 2):
         raise DataError(f"train_task.column: {describe_few_labels(config.column, labels)}")
     else:
         _read(fields, attributes)

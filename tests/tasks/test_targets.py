@@ -95,7 +95,7 @@ def test_the_shape_of_a_new_head():
     TaskShape.read(shape)
     for config in (
         TrainTaskConfig(column="sex"), TrainTaskConfig(column="age"), TrainTaskConfig(kind="regression", labels=["x"]),
-        TrainTaskConfig(column="age", labels=["30", "40"]),
+        TrainTaskConfig(column="age", labels=["30", "40"]), TrainTaskConfig(kind="multi_label", column="sex"),
     ):  # fmt: skip
         with pytest.raises(DataError):
             build_task_shape(config, rows[1:])

@@ -119,7 +119,8 @@ def _is_file(path: str) -> bool:
 def _head_problems(models: Models) -> Iterator[Problem]:
     source = models.source
     if not source.config.ctc_head:
-        yield Problem("finetune.head", "no_head", "there is no CTC head to go on with; use finetune.head=new")
+        task = "; its task head is trained by the step train_task" if source.config.task else ""
+        yield Problem("finetune.head", "no_head", f"there is no CTC head to go on with; use finetune.head=new{task}")
     elif source.processor.tokenizer is None:
         message = f"{source.path} has no vocabulary (vocab.json) for its head; use finetune.head=new"
         yield Problem("finetune.head", "no_vocabulary", message)
