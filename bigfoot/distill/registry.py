@@ -40,8 +40,6 @@ class LossesConfig:
 
     logit_kl: LogitKLLoss = field(default_factory=LogitKLLoss)
     """The teacher's posteriors."""
-    delayed_kl: DelayedKLLoss = field(default_factory=DelayedKLLoss)
-    """The same, some frames later."""
     hidden: HiddenLoss = field(default_factory=HiddenLoss)
     """The teacher's hidden states."""
     attention: AttentionLoss = field(default_factory=AttentionLoss)
@@ -78,6 +76,8 @@ class LossesConfig:
     """The labels of a task, by the task head."""
     task_kl: TaskKLLoss = field(default_factory=TaskKLLoss)
     """The teacher's answers to the task."""
+    delayed_kl: DelayedKLLoss = field(default_factory=DelayedKLLoss)
+    """The teacher's posteriors, some frames later."""
 
 
 REGISTERED: Registry[type[Loss]] = Registry("loss")
