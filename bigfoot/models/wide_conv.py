@@ -9,6 +9,8 @@ from bigfoot.models.kernels import has_fast_kernels
 
 _WIDE = 32
 """Kernels from this width on are transformed; below it the direct sum is as fast."""
+_FEWEST = 2
+"""So many times the kernel's width there must be of frames in a batch: transforming the kernel takes its time too."""
 
 
 class WideConv1d(nn.Conv1d):
@@ -19,7 +21,7 @@ class WideConv1d(nn.Conv1d):
     sum. Blocks stand at fixed places, so that padding behind an utterance changes none of its frames.
 
     Examples:
-        >>> conv, x = WideConv1d(4, 4, 32, padding=16, groups=2), torch.randn(1, 4, 50)
+        >>> conv, x = WideConv1d(4, 4, 32, padding=16, groups=2), torch.randn(1, 4, 90)
         >>> plain = nn.functional.conv1d(x, conv.weight, conv.bias, padding=16, groups=2)
         >>> torch.allclose(conv(x), plain, atol=1e-5)
         True
@@ -27,7 +29,9 @@ class WideConv1d(nn.Conv1d):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         simple = self.stride == (1,) and self.dilation == (1,) and self.padding_mode == "zeros"
-        if not (simple and self.kernel_size[0] >= _WIDE and input.ndim == 3 and has_fast_kernels(input, weight)):
+        simple = simple and self.kernel_size[0] >= _WIDE and input.ndim == 3
+        worth = input.numel() >= _FEWEST * self.kernel_size[0] * self.in_channels
+        if not (simple and worth and has_fast_kernels(input, weight)):
             return super()._conv_forward(input, weight, bias)
         positions = convolve_by_blocks(input, weight, int(self.padding[0]), self.groups)
         return positions if bias is None else positions + bias[:, None]

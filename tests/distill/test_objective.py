@@ -219,7 +219,8 @@ def test_attention_with_other_numbers_of_heads(build_model, teacher, batch, dist
                 a, b = here[i][0].mean(0).double(), there[j][0].mean(0).double()
                 gap = (b * (b / a).log()).sum(-1) if distance == "kl" else (a - b).square().mean(-1)
                 expected += float(gap.sum()) / 2
-    assert float(terms["attention"].total.detach()) == pytest.approx(expected, rel=1e-4)
+    # A divergence near nothing is a difference of numbers near one: it has their rounding.
+    assert float(terms["attention"].total.detach()) == pytest.approx(expected, rel=1e-4, abs=1e-6)
     assert int(terms["attention"].count) == 27 + 49
 
 
