@@ -180,6 +180,16 @@ def check_decoder(ran: Ran) -> None:
     assert "bigfoot generate" in " ".join(ran.printed)
 
 
+@page("docs/how-to/compare-models.md")
+def check_compare_models(ran: Ran) -> None:
+    """The table has the teacher, whose answers stand beside it."""
+    with (ran.folder / "leaderboard/leaderboard.csv").open(encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert row["model"] == "tiny_teacher" and float(row["Average WER"]) < 20
+    (answers,) = (ran.folder / "leaderboard").glob("MODEL_*.jsonl")
+    assert len(answers.read_text(encoding="utf-8").splitlines()) == 20
+
+
 @page("docs/how-to/embed.md")
 def check_embed(ran: Ran) -> None:
     """One tensor a recording, as the model gives it; the Python block reads it."""
