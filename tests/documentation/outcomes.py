@@ -1,5 +1,6 @@
 """What the examples of each page promise, checked after they ran."""
 
+import csv
 import json
 import re
 from collections.abc import Callable
