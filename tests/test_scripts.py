@@ -268,7 +268,7 @@ def test_english_teacher_trains_in_sittings_evaluates_and_saves(project):
         f"teacher.path=o/gpu/finetune/model {end}",
         f"python -m bigfoot evaluate {model} {evaluate}_greedy data.root=o/data",
         f"python -m bigfoot evaluate {model} {evaluate}_trigram data.root=o/data evaluate.decoder=lm "
-        "evaluate.lm_path=o/data/words.arpa",
+        "evaluate.lm_path=o/data/words.arpa evaluate.lm_weight=0.8 evaluate.word_bonus=3",
         f"python {home}/save_shards.py {model} o/teacher",
     ]
 

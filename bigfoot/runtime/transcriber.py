@@ -48,6 +48,10 @@ class Transcriber:
         batch_seconds: most audio of a batch, padding included; a longer recording goes alone.
         decode: finds the tokens, such as a beam search with hot words (``bigfoot.decoding.frames``).
 
+    Attributes:
+        engine: that computes.
+        facts: of its model.
+
     Raises:
         ModelError: the file is missing, damaged, or not of bigfoot's making.
         MissingExtraError: ONNX Runtime, or OpenVINO for an ``.xml``, is not installed.
@@ -72,8 +76,8 @@ class Transcriber:
             raise ValueError(f"threads should be 1 or more, and is {threads}")
         if chunk_seconds < 2.5 * OVERLAP:
             raise ValueError(f"chunk_seconds should be {2.5 * OVERLAP:g} or more, and is {chunk_seconds:g}")
-        self._engine = open_engine(model, threads) if isinstance(model, str | Path) else model
-        self.facts = self._engine.facts
+        self.engine = open_engine(model, threads) if isinstance(model, str | Path) else model
+        self.facts = self.engine.facts
         self._decode = decode or _decode_greedily
         self._longest = round(chunk_seconds * self.facts.sample_rate)
         self._most_samples = round(batch_seconds * self.facts.sample_rate) if self.facts.batch_invariant else 0
@@ -138,7 +142,7 @@ class Transcriber:
         jobs = sorted([numbers[place] for place in batch] for batch in map(sorted, batches))
         alone = len(jobs) == 1
         transcribe = partial(self._transcribe_job, recordings, alone=alone, report=report)
-        for results in map_in_lanes(transcribe, jobs, 1 if alone else self._engine.lanes):
+        for results in map_in_lanes(transcribe, jobs, 1 if alone else self.engine.lanes):
             for number, result in results.items():
                 yield number, _failed(result, on_error) if isinstance(result, AudioError) else result
 
@@ -192,7 +196,7 @@ class Transcriber:
 
     def _compute(self, waves: Sequence[Samples], alone: bool) -> list[FrameIds]:
         """Best token of every real frame."""
-        output = self._engine.run(*pad_batch(waves), alone=alone)
+        output = self.engine.run(*pad_batch(waves), alone=alone)
         rows = [logits[:frames] for logits, frames in zip(output.logits, output.frames, strict=True)]
         if not all(np.isfinite(row).all() for row in rows):
             raise ModelError(f"{self.facts.name}: gives logits that are no numbers; its weights are damaged")

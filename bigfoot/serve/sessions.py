@@ -8,6 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from bigfoot.runtime.stream_engine import StreamEngine
+from bigfoot.runtime.streaming import StreamingTranscriber, StreamUpdate
 from bigfoot.runtime.transcriber import Transcriber
 from bigfoot.runtime.words import Word, join_words
 from bigfoot.types import Hertz, Samples, Seconds
@@ -110,6 +112,41 @@ class UtteranceSession:
         count = min(len(self._samples), round(seconds * self._rate))
         # A copy: a view would keep all that came before in memory.
         self._samples, self._start = self._samples[count:].copy(), self._start + count
+
+
+class ChunkSession:
+    """A stream through a model that was trained to stream: each frame is computed once.
+
+    Args:
+        transcriber: of the stream alone.
+    """
+
+    def __init__(self, transcriber: StreamingTranscriber) -> None:
+        self._transcriber = transcriber
+
+    def feed(self, samples: Samples) -> Update:
+        """Take the next samples; see ``StreamSession``."""
+        return _as_update(self._transcriber.feed(samples))
+
+    def finish(self) -> Update:
+        """End the stream; see ``StreamSession``."""
+        return _as_update(self._transcriber.flush())
+
+
+def _as_update(update: StreamUpdate) -> Update:
+    return Update(update.partial, tuple(word for segment in update.final for word in segment.words))
+
+
+def open_session(transcriber: Transcriber) -> StreamSession:
+    """Start a stream, chunk by chunk where the model was exported to stream.
+
+    Args:
+        transcriber: of the model.
+    """
+    engine = transcriber.engine
+    if isinstance(engine, StreamEngine):
+        return ChunkSession(StreamingTranscriber(engine))
+    return UtteranceSession(transcriber)
 
 
 class Resampler:

@@ -18,7 +18,7 @@ from bigfoot.runtime.transcriber import Transcriber
 from bigfoot.runtime.words import join_words
 from bigfoot.serve.limits import Limits, RefusedError, stopping_error
 from bigfoot.serve.metrics import Metrics
-from bigfoot.serve.sessions import Resampler, StreamSession, Update, UtteranceSession
+from bigfoot.serve.sessions import Resampler, StreamSession, Update, open_session
 from bigfoot.types import HIGHEST_RATE, LOWEST_RATE, Hertz, Seconds
 
 log = logging.getLogger("bigfoot")
@@ -52,7 +52,7 @@ class Streams:
 
     def __init__(
         self, models: Mapping[str, Transcriber], limits: Limits, metrics: Metrics,
-        open_session: OpenSession = UtteranceSession,
+        open_session: OpenSession = open_session,
     ) -> None:  # fmt: skip
         self._models, self.limits, self._metrics, self._open = models, limits, metrics, open_session
         self._count, self.stopping, self._empty = 0, asyncio.Event(), asyncio.Event()

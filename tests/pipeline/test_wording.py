@@ -54,6 +54,7 @@ from bigfoot.runtime.arguments import Argument
 from bigfoot.runtime.live import stream_problems
 from bigfoot.runtime.outputs import check_output
 from bigfoot.serve.limits import Limits
+from bigfoot.serve.listen.models import list_models
 from bigfoot.text.tokenizers import Processor, save_processor
 from tests.conftest import make_teacher
 from tests.pipeline import test_checks, test_prune, test_quantize, test_shapes, test_student, test_teacher_cache
@@ -166,6 +167,10 @@ def options_and_techniques(here):
     yield "export x --to sherpa --normalize", ExportRequest(model, Path("x"), "sherpa", normalize=True).find_unused()
     yield "serve a.onnx b/a.onnx", refused(name_models, ["a.onnx", "b/a.onnx"])
     yield "serve --max-requests 0", Limits(requests=0).find_problems()
+    yield "listen nowhere", refused(list_models, [str(here / "nowhere")], Path)
+    (here / "run" / "report").mkdir(parents=True)
+    (here / "run" / "report" / "report.json").write_text('{"rows": [{"name": "gone", "step": "gone"}]}')
+    yield "listen run", refused(list_models, [str(here / "run")], Path)
     yield "export x.pt2 --int8 four", ExportRequest(model, Path("x.pt2"), "torch-export", "four").find_problems()
     for to, place in (("torch-export", Path("x.pt2")), ("openvino", Path("x.xml"))):
         dynamic = ExportRequest(model, place, to, "dynamic", check=Path("a"))

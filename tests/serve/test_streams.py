@@ -12,11 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigfoot.errors import ModelError
+from bigfoot.runtime.stream_engine import StreamEngine
 from bigfoot.runtime.transcriber import Transcriber
 from bigfoot.runtime.transcript import Transcript
 from bigfoot.runtime.words import Word, join_words
 from bigfoot.serve.limits import Limits
 from bigfoot.serve.sessions import Resampler, UtteranceSession
+from tests.runtime.tape import STRIDE, write_tape
+from tests.runtime.test_streaming import TapeStream, say
 from tests.serve.clients import measured, serving_in_thread, wait_until
 
 pytestmark = pytest.mark.slow
@@ -112,6 +115,24 @@ def test_a_long_utterance_is_cut_between_words(transcriber):
     assert max(model.lengths) <= 21 and sum(len(update.final) for update in updates) >= 40
 
 
+class Tapes(TapeStream, StreamEngine):
+    """A model that was exported to stream, and reads tapes."""
+
+
+def test_a_model_that_streams_computes_every_frame_once():
+    tape = write_tape(say("AB|", 60) + say("C|D"))
+    engine = Tapes()
+    with serving_in_thread({"student": Transcriber(engine)}, Limits()) as (_, address):
+        client = connect(address)
+        for part in np.split(tape, range(5_000, len(tape), 5_000)):
+            client.send_binary(to_bytes(part))
+        client.send('{"type": "end"}')
+        messages, code = read_all(client)
+    assert code == 1000 and [each["text"] for each in messages if each["type"] == "final"] == ["AB", "C D"]
+    assert {"type": "partial", "text": "AB"} in messages
+    assert sum(engine.sizes) <= len(tape) // STRIDE
+
+
 def test_resampled_in_pieces_as_in_one():
     content = to_bytes(np.sin(np.arange(44_100) / 9).astype(np.float32))
     whole, pieces = Resampler(44_100, 16_000), Resampler(44_100, 16_000)
@@ -132,6 +153,8 @@ def test_refused_before_it_starts(server, query, status, code):
 
 
 class Broken:
+    engine = None
+
     def __init__(self, facts):
         self.facts = facts
 
