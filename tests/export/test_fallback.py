@@ -19,6 +19,7 @@ from bigfoot.export.onnx import build_onnx
 from bigfoot.export.parity import ParityLimits
 from bigfoot.export.replay import Replay
 from bigfoot.formats.folder import LoadedModel
+from bigfoot.text.tokenizers import Processor
 
 FRAMES = 6
 
@@ -34,15 +35,15 @@ def rows(*best):
     return np.eye(4, dtype=np.float32)[list(best)]
 
 
-def refused_file(processor, error):
+def refused_file(loaded, error):
     """The model's text is one token a frame, and each logit of a file moves by so much towards the next token's."""
     expected = [rows(*[1 + (frame + n) % 3 for frame in range(FRAMES)]) for n in range(3)]
     found = [logits + error * (np.roll(logits, 1, axis=1) - logits) for logits in expected]
     items = [LoadedUtterance(f"{n}", "", "", np.zeros(1, np.float32)) for n in range(3)]
-    return Alone(LoadedModel(None, processor), items, expected, found)
+    return Alone(loaded, items, expected, found)
 
 
-@settings(max_examples=30)
+@settings(max_examples=12)
 @given(noises=st.lists(st.floats(0.01, 1.0), min_size=2, max_size=12), error=st.floats(0.55, 3.0))
 def test_as_few_as_bring_the_logits_near_enough(noises, error, tokenless):
     """Texts change where an error is above one half; the errors of layers add up in squares."""
@@ -56,10 +57,8 @@ def test_as_few_as_bring_the_logits_near_enough(noises, error, tokenless):
 
 
 @pytest.fixture(scope="module")
-def tokenless():
-    from bigfoot.text.tokenizers import Processor
-
-    return Processor(None)
+def tokenless(build_model):
+    return LoadedModel(build_model("base", num_hidden_layers=1), Processor(None))
 
 
 def test_the_least_number_and_what_is_past_any_limit(tokenless):

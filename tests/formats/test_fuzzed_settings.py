@@ -73,7 +73,7 @@ def opens_or_is_refused(folder, load=outline_model):
 
 
 def test_every_field_has_a_rule():
-    assert set(RULES) | {"decoder", "small_weights", "task", "frame_encoder", "lora"} == OWN_FIELDS
+    assert set(RULES) | {"decoder", "small_weights", "task", "frame_encoder", "lora", "streaming"} == OWN_FIELDS
 
 
 @pytest.mark.slow
