@@ -77,8 +77,7 @@ class Trainer:
         self.sharding = self._shard()
         parts: dict[str, nn.Module] = {name: part for hook in run.hooks for name, part in hook.inner_parts().items()}
         parts |= {**objective.student.parts(), "projections": objective.projections}
-        for hook in run.hooks:
-            parts.update(hook.parts())
+        parts |= {name: part for hook in run.hooks for name, part in hook.parts().items()}
         parts["rest"] = objective.student
         optimizer = build_optimizer(parts, self.config)
         self.schedule = Schedule(self.config)
@@ -91,7 +90,8 @@ class Trainer:
         self.accelerator.register_for_checkpointing(*(hook for hook in run.hooks if hasattr(hook, "state_dict")))
         self.progress = Progress(run.fingerprint)
         device = self.accelerator.device
-        self.pace = self._measure_pace(device)
+        peak = partial(find_peak, run.name, device, self.precision, run.peak_tflops)
+        self.pace = Pace(device, self.accelerator.num_processes, self._count_flops, peak)
         self._accumulated = self.config.gradient_accumulation_steps
         bad_batches, rank = run.folder / "bad_batches", self.accelerator.process_index
         self.watch = LossWatch(run.name, self.config, self.precision, bad_batches, rank)
@@ -99,10 +99,6 @@ class Trainer:
         self.unread = UnreadSteps(objective.weights)
         # The scaler of fp16 reads every step itself, and the norm of sharded weights is put together on the CPU.
         self.lags = device.type != "cpu" and self.precision != "fp16" and self.sharding is None
-
-    def _measure_pace(self, device: torch.device) -> Pace:
-        peak = partial(find_peak, self.run.name, device, self.precision, self.run.peak_tflops)
-        return Pace(device, self.accelerator.num_processes, self._count_flops, peak)
 
     def _shard(self) -> Sharding | None:
         """Divide the weights among the processes, where that is wanted."""

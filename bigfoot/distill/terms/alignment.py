@@ -72,7 +72,7 @@ def align_frames(
     Examples:
         >>> import torch
         >>> from bigfoot.models.frames.timing import FrameTiming
-        >>> labels, times = torch.tensor([[5, 6]]), torch.tensor([[[10.0, 30.0], [30.0, 36.0]]])
+        >>> labels, times = torch.tensor([[5, 6]]), torch.tensor([[[10.0, 30.0], [30.0, 40.0]]])
         >>> align_frames(labels, times, torch.ones(1, 5, dtype=torch.bool), FrameTiming(10.0, 5.0), 0)
         tensor([[0, 5, 5, 6, 0]])
     """
