@@ -9,7 +9,9 @@ DOCS = ROOT / "docs"
 # tools/docs.sh writes these out of the code.
 GENERATED = {DOCS / "reference" / "cli.md", DOCS / "reference" / "config.md"}
 PAGES = [ROOT / "README.md", ROOT / "RESULTS.md", *sorted({*DOCS.rglob("*.md")} - GENERATED)]
-PROGRAMS = ("bigfoot", "python", "bash", "accelerate", "torchrun", "srun", "pip", "export", "curl")
+PROGRAMS = (
+    "bigfoot", "python", "bash", "accelerate", "torchrun", "srun", "pip", "export", "curl", "npm", "ray", "serve"
+)  # fmt: skip
 _FENCE = re.compile(
     r"^(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?```(?P<language>\w*)\n(?P<content>.*?)^```$", re.DOTALL | re.MULTILINE
 )

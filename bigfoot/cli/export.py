@@ -9,20 +9,22 @@ import typer
 
 from bigfoot.cli.options import ForceOption, ModelArgument, may_replace
 
+To = Annotated[
+    str, typer.Option(help="onnx, streaming, openvino (.xml), torch-export (.pt2), or a folder: sherpa, onnx-asr, web.")
+]
+Calibration = Annotated[
+    Path | None, typer.Option(help="Real audio for static ranges: a lhotse manifest, a folder or a file.")
+]
+
 
 def export(
     model: ModelArgument,
     destination: Annotated[
         Path, typer.Argument(help="File or folder to write; an export there is replaced.", metavar="OUT")
     ],
-    to: Annotated[
-        str,
-        typer.Option(help="onnx, streaming, openvino (.xml), torch-export (.pt2), or a folder: sherpa, onnx-asr, web."),
-    ] = "onnx",
+    to: To = "onnx",
     int8: Annotated[str | None, typer.Option(help="static (ranges from --calibrate) or dynamic; fp32 without.")] = None,
-    calibrate: Annotated[
-        Path | None, typer.Option(help="Real audio for static ranges: a lhotse manifest, a folder or a file.")
-    ] = None,
+    calibrate: Calibration = None,
     check: Annotated[
         Path | None, typer.Option(help="Audio on which file and model are compared; that of --calibrate by default.")
     ] = None,

@@ -23,24 +23,28 @@ if TYPE_CHECKING:
     from bigfoot.text.tokenizer import Tokenizer
 
 
+AudioArguments = Annotated[
+    list[str], typer.Argument(help="Files of any rate and channel count, folders, quoted patterns, or - for a pipe.")
+]
+OutputOption = Annotated[
+    str | None, typer.Option(help="A file for all; or a folder (an old one, or with / behind it) with a file each.")
+]
+BonusOption = Annotated[
+    float | None, typer.Option(help="Bonus for each hot word in a transcript, in nats; 3 by default.")
+]
+
+
 def transcribe(
     model: Annotated[str, typer.Argument(help=f"An .onnx file of bigfoot export, which starts fastest. {MODEL_HELP}")],
-    audio: Annotated[
-        list[str],
-        typer.Argument(help="Files of any rate and channel count, folders, quoted patterns, or - for a pipe."),
-    ],
+    audio: AudioArguments,
     format: Annotated[str, typer.Option(help="txt, json, srt or vtt.")] = "txt",
-    output: Annotated[
-        str | None, typer.Option(help="A file for all; or a folder (an old one, or with / behind it) with a file each.")
-    ] = None,
+    output: OutputOption = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads; all of the machine's by default.")] = None,
     hotword: Annotated[
         list[str] | None, typer.Option(help="A word or phrase that is likelier in this audio; repeatable.")
     ] = None,
     hotwords: Annotated[str | None, typer.Option(help="A file with a hot word or phrase a line.")] = None,
-    hotword_bonus: Annotated[
-        float | None, typer.Option(help="Bonus for each hot word in a transcript, in nats; 3 by default.")
-    ] = None,
+    hotword_bonus: BonusOption = None,
     beam_size: Annotated[
         int | None, typer.Option(min=1, help="Prefixes that a beam search keeps: 16 with hot words; greedy without.")
     ] = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,9 +98,7 @@ def prepare_data(
         splits = _write_splits(corpus.generate, config, seed, folder, prepared.skipped)
     if not splits:
         raise DataError("data: no split is asked for; set data.train_splits, data.dev_splits or data.test_splits")
-    timed = any(WORD_TIMES in item.labels for listed in splits.values() for item in listed)
-    if config.trim_silence_db is not None and timed:
-        raise DataError(f"data.trim_silence_db: it moves the start of utterances that have {WORD_TIMES}; leave it out")
+    _refuse_moved_times(config, splits)
     sources: list[Source] = []
     for split, listed in splits.items():
         # What bigfoot has just written needs no second decoding.
@@ -121,6 +119,12 @@ def prepare_data(
     digests.save()
     save_prepared(prepared)
     return prepared
+
+
+def _refuse_moved_times(config: DataConfig, splits: Mapping[str, Sequence[ListedUtterance]]) -> None:
+    timed = any(WORD_TIMES in item.labels for listed in splits.values() for item in listed)
+    if config.trim_silence_db is not None and timed:
+        raise DataError(f"data.trim_silence_db: it moves the start of utterances that have {WORD_TIMES}; leave it out")
 
 
 def find_changes(

@@ -77,8 +77,7 @@ class Trainer:
         self.sharding = self._shard()
         parts: dict[str, nn.Module] = {name: part for hook in run.hooks for name, part in hook.inner_parts().items()}
         parts |= {**objective.student.parts(), "projections": objective.projections}
-        for hook in run.hooks:
-            parts.update(hook.parts())
+        parts |= {name: part for hook in run.hooks for name, part in hook.parts().items()}
         parts["rest"] = objective.student
         optimizer = build_optimizer(parts, self.config)
         self.schedule = Schedule(self.config)

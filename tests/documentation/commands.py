@@ -34,7 +34,7 @@ def check_command(command: str) -> None:
         words = ["python", *words[next(i for i, word in enumerate(words) if word.endswith(".py")) :]]
         command = shlex.join(words)  # The launcher's own options are accelerate's.
     assert words[0] in PROGRAMS, command
-    if words[0] == "curl":
+    if words[0] in ("curl", "npm", "ray", "serve"):  # others' programs
         return
     if words[0] == "pip":
         check_extras(words)

@@ -1,5 +1,6 @@
 """What the examples of each page promise, checked after they ran."""
 
+import csv
 import json
 import re
 from collections.abc import Callable
@@ -178,6 +179,16 @@ def check_decoder(ran: Ran) -> None:
     decoders = {row["decoder"] for row in ran.report("joint")["rows"] if row["step"] == "finetune"}
     assert len(decoders) == 2 and "greedy" in decoders
     assert "bigfoot generate" in " ".join(ran.printed)
+
+
+@page("docs/how-to/compare-models.md")
+def check_compare_models(ran: Ran) -> None:
+    """The table has the teacher, whose answers stand beside it."""
+    with (ran.folder / "leaderboard/leaderboard.csv").open(encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert row["model"] == "tiny_teacher" and float(row["Average WER"]) < 20
+    (answers,) = (ran.folder / "leaderboard").glob("MODEL_*.jsonl")
+    assert len(answers.read_text(encoding="utf-8").splitlines()) == 20
 
 
 @page("docs/how-to/embed.md")

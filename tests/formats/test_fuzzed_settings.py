@@ -73,7 +73,7 @@ def opens_or_is_refused(folder, load=outline_model):
 
 
 def test_every_field_has_a_rule():
-    assert set(RULES) | {"decoder", "small_weights", "task", "frame_encoder", "lora"} == OWN_FIELDS
+    assert set(RULES) | {"decoder", "small_weights", "task", "frame_encoder", "lora", "streaming"} == OWN_FIELDS
 
 
 @pytest.mark.slow
@@ -153,6 +153,7 @@ NESTED = {
                 "streams": ["encoder"], "fuse": "pool", "projection": "linear"},
     "decoder.language_model": GPT2,
     "small_weights": {"precision": "int8_static", "keep_fp32": ["lm_head"], "ranges": {"lm_head": [0, 1]}, "fine": []},
+    "streaming": {"chunk": 16, "left": 4, "dynamic": True},
     "lora": {"rank": 2, "modules": ["q_proj"]},
     "frame_encoder": {"kind": "whisper", "settings": {"d_model": 8, "encoder_layers": 1, "num_mel_bins": 8}},
 }  # fmt: skip

@@ -134,6 +134,7 @@ CASES = [
      "distill.losses.hidden.weight=1"],
     ["teacher.path=<mute>", "distill.losses.ctc.weight=1", "control=ctc_only"],
     ["teacher.path=<small_vocabulary>", "student.path=<teacher>"],
+    ["teacher.path=<telephone>", "student.path=<teacher>"],
     ["student.path=<quantized>"],
     ["student.path=<pieces>"],
     ["teacher.path=<whisper>", "student.path=<teacher>", "distill.losses.nbest={weight: 1, size: 9, beam_size: 2}",
@@ -248,9 +249,10 @@ def places(narrow_teacher, other_teachers, build_huggingface, processor, tmp_pat
     pieces = make_teacher(tmp_path / "pieces", build_huggingface, processor)
     tokens = (*processor.tokenizer.vocabulary[:-1], "QU")
     save_processor(replace(processor, tokenizer=replace(processor.tokenizer, vocabulary=tokens)), pieces)
+    telephone = make_teacher(tmp_path / "telephone", build_huggingface, replace(processor, sample_rate=8000))
     shape = {"d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 32}
     save_model(build_around("whisper", shape), Processor(do_normalize=False), tmp_path / "whisper")
-    made = {"teacher": narrow_teacher, "pieces": pieces}
+    made = {"teacher": narrow_teacher, "pieces": pieces, "telephone": telephone}
     made |= {name: tmp_path / name for name in ("quantized", "whisper")}
     return made | other_teachers
 

@@ -42,11 +42,11 @@ def test_table_by_hand() -> None:
     start = next(index for index, line in enumerate(lines) if line.startswith("| model | WER"))
     assert lines[start + 2] == (
         "| teacher | 3.90 [3.10, 4.80] | 1.30 | 2.88 | 11.6 | 0.346 | 1.00x | n/a | n/a | n/a | 0.0123 "
-        "| 412 | yes (1.3e-06) |"
+        "| 81.3 | 412 | yes (1.3e-06) |"
     )
     assert lines[start + 3] == (
         "| student | 4.50 [3.60, 5.62] | 1.30 | 0.960 | 3.90 | 0.346 | 3.00x | n/a | 2.13x [2.01, 2.20] | 1.80x "
-        "| 0.0123 | 412 | no (1.2e-01) |"
+        "| 0.0123 | 81.3 | 412 | no (1.2e-01) |"
     )
     assert any(names(line, TEACHER.protocol, "decoder greedy", "split test", "1,170", "260") for line in lines)
     assert any(names(line, "student", "+0.60", "+0.10", "+1.20", "worse") for line in lines)
