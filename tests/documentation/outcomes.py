@@ -100,7 +100,7 @@ def check_readme(ran: Ran) -> None:
         student, ran.model("python/student/model")
     )
     distilled, report = ran.model("python/distill/model"), ran.report("python")
-    assert len(curve(report, "distill", "loss")) == 4
+    assert len(curve(report, "distill", "loss")) == 10
     assert not same_weights(student, distilled) and not same_weights(student, teacher)
     assert distance(distilled, teacher, ran.folder) < distance(student, teacher, ran.folder)
     sizes = {row["name"]: row["num_unique_params"] for row in report["rows"]}

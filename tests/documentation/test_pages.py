@@ -16,7 +16,7 @@ from bigfoot.distill.registry import REGISTERED
 from bigfoot.pipeline.registry import STEPS
 from bigfoot.pipeline.settings import load_config
 from tests.documentation.outcomes import CHECKS, Ran
-from tests.documentation.running import TINY, Terminal, run_command
+from tests.documentation.running import LEARNS, TINY, Terminal, run_command
 from tests.documentation.standins import STAND_INS
 from tests.pages import PAGES, ROOT, commands_of, read_blocks, write_files_of
 
@@ -70,7 +70,7 @@ def place(workplace, tmp_path, monkeypatch):
     (folder / "before.json").write_text(json.dumps(made), encoding="utf-8")
     monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
     monkeypatch.setattr(
-        bigfoot, "load_config", lambda path, given=(): load_config(path, [*given, *TINY]), raising=False
+        bigfoot, "load_config", lambda path, given=(): load_config(path, [*given, *TINY, *LEARNS]), raising=False
     )
     # Each takes a process that imports torch; tests/measure/test_memory.py has one.
     monkeypatch.setattr("bigfoot.measure.benchmark.measure_peak_memory", lambda *_, **__: 123_456_789)
