@@ -29,9 +29,9 @@ class WideConv1d(nn.Conv1d):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         simple = self.stride == (1,) and self.dilation == (1,) and self.padding_mode == "zeros"
-        simple = simple and self.kernel_size[0] >= _WIDE and input.ndim == 3
-        worth = input.numel() >= _FEWEST * self.kernel_size[0] * self.in_channels
-        if not (simple and worth and has_fast_kernels(input, weight)):
+        fast = simple and self.kernel_size[0] >= _WIDE and input.ndim == 3 and has_fast_kernels(input, weight)
+        # Asked last: a program of torch.export, which has no fast kernels, must not depend on the length.
+        if not (fast and input.numel() >= _FEWEST * self.kernel_size[0] * self.in_channels):
             return super()._conv_forward(input, weight, bias)
         positions = convolve_by_blocks(input, weight, int(self.padding[0]), self.groups)
         return positions if bias is None else positions + bias[:, None]
