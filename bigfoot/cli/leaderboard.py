@@ -40,8 +40,8 @@ def leaderboard(
 ) -> None:
     """Evaluate any models on any corpora, with one normalizer for all of them and the speed beside the error rate.
 
-    Needs the extra [leaderboard]. WER is over words that Whisper's English
-    normalizer leaves, so models of other vocabularies can be compared; RTFx is
+    WER is over words that Whisper's English normalizer leaves (it and basic
+    need the extra [leaderboard]), so models of other vocabularies can be compared; RTFx is
     seconds of audio per second of computing on this machine, a figure to
     compare within this table alone (bigfoot benchmark interleaves). A string of
     digits is one number to that normalizer, and so one word: for digits take
@@ -52,7 +52,7 @@ def leaderboard(
     leaderboard's own scripts score too. A stopped call goes on where it was.
     For example:
 
-    bigfoot leaderboard tiny_teacher student.onnx --config demo_config.yaml
+    bigfoot leaderboard tiny_teacher student.onnx --config demo_config.yaml --normalizer vocabulary
     """
     from bigfoot.report.files import encode_text
     from bigfoot.report.leaderboard import render_leaderboard, render_leaderboard_csv

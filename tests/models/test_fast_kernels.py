@@ -146,3 +146,14 @@ def test_where_there_is_no_fast_road():
     with plain_kernels():
         assert not has_fast_kernels(x)
     assert has_fast_kernels(x)
+
+
+@pytest.mark.slow
+def test_a_recorded_program_takes_any_length():
+    conv = WideConv1d(4, 4, 32, padding=16, groups=2).eval()
+    program = torch.export.export(
+        conv, (torch.randn(1, 4, 50),), dynamic_shapes=({2: torch.export.Dim("frames", min=40, max=4000)},)
+    ).module()
+    for frames in (50, 90, 3000):
+        x = torch.randn(1, 4, frames)
+        assert torch.allclose(program(x), conv(x), atol=1e-5)
