@@ -23,6 +23,7 @@ ENCODERS = {
     "streaming data2vec": ("data2vec", {"streaming": {"chunk": 4, "left": 0}}),
     "mms": ("mms", {}),
     "convolutions behind the encoder": ("adapter", {}),
+    "unispeech": ("unispeech", {}),
     "unispeech-sat": ("unispeech-sat", {}),
     "conformer": ("conformer", {}),
     "conformer with rotary positions": ("conformer-rotary", {}),
