@@ -191,8 +191,6 @@ def build_space(
         >>> space.depths, space.choices[Place("heads", 0)], space.choices[Place("width")]
         ((3, 12), (6, 12), (384, 768))
     """
-    parts = [part for part, chosen in shares.items() if any(share != 1 for share in chosen)]
-    units = prunable_units(config, parts) if parts else {}
     if config.decoder is not None or config.task is not None:
         message = "a supernet has a CTC head or none; a decoder or a task head reads frames of one width"
         raise UnfitError(Problem("", "not_elastic", message))
@@ -201,6 +199,8 @@ def build_space(
     if len(depths) > 1 and config.attention_reuse is not None:
         message = "layers that lend attention maps to others cannot be left out; set depth to [1.0]"
         raise UnfitError(Problem("depth", "not_elastic", message))
+    parts = [part for part, chosen in shares.items() if any(share != 1 for share in chosen)]
+    units = prunable_units(config, parts) if parts else {}
     choices = {place: _round_counts(found, place, shares[place.part]) for place, found in units.items()}
     return Space(config, depths, choices, tuple(sorted(set(bits))))
 
