@@ -164,7 +164,8 @@ def test_the_command_writes_students_that_every_command_opens(net, bigfoot, tmp_
     assert bigfoot(*arguments)[0] == 0 and (net / "search.json").read_bytes() == kept
     int8 = () if loaded.model.config.precision == "int8" else ("--int8", "dynamic")
     assert bigfoot("export", folder, tmp_path / "small.onnx", *int8)[0] == 0
-    assert bigfoot("evaluate", folder, "--run-dir", tmp_path, "data.num_train=1", "data.num_dev=1", "data.num_test=2")[0] == 0
+    small = ("data.num_train=1", "data.num_dev=1", "data.num_test=2")
+    assert bigfoot("evaluate", folder, "--run-dir", tmp_path, *small)[0] == 0
 
 
 @pytest.mark.slow
