@@ -192,7 +192,9 @@ def padding_changes_outputs(config: BigfootConfig) -> bool:
     """
     grouped = config.has_convolutions and config.feat_extract_norm == "group"
     leaks = config.is_conformer and not config.conv_module_causal
-    return grouped or leaks or config.has_positional_stack or config.conv_pos_batch_norm
+    # A last frame without a partner takes its from the padding; convolutions behind the encoder reach into it.
+    joined = config.squeeze_factor > 1 or config.add_adapter
+    return grouped or leaks or joined or config.has_positional_stack or config.conv_pos_batch_norm
 
 
 def _padding_caveat(model: BigfootForCTC) -> str | None:
