@@ -87,6 +87,7 @@ CASES = [
      "evaluate.autoregressive.ctc_weight=0.3"],
     ["finetune.tokenizer=bpe", "finetune.head=new", "finetune.tokenizer_text=/nowhere.txt"],
     ["data.corpus=fsdd"],
+    ["data.unseen_speakers=[theo]", "scale_to=small"],
     ["data.crop_seconds=3"],
     ["teacher.path=<whisper>", "steps=[student,train_task]"],
     ["train_task.head={init: probe, hidden_sizes: [4]}"],
