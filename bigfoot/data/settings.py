@@ -106,6 +106,9 @@ class DataConfig:
     labels."""
     hold_out_speakers: int = not_negative(0)
     """Take so many speakers out of train to be dev, where the corpus has no dev of its own."""
+    unseen_speakers: list[str] = field(default_factory=list)
+    """fsdd: speakers whose recordings are in test alone, and test has no others. Empty: all speakers are in all splits,
+    with other recordings."""
     num_train: int = not_negative(4000)
     """Generated strings of digits in train (synthetic_digits, fsdd)."""
     num_dev: int = not_negative(60)
@@ -169,6 +172,9 @@ class DataConfig:
         if self.split.by != "given" and self.corpus in ("synthetic_digits", "fsdd"):
             message = f"{self.corpus} is made with voices of its own for each split; leave split and folds out"
             yield Problem("split.by", "not_read", message)
+        if self.unseen_speakers and self.corpus != "fsdd":
+            message = f"{self.corpus} does not read it: fsdd alone does; leave it out (split.by divides listed corpora)"
+            yield Problem("unseen_speakers", "not_read", message)
         if self.corpus in SHARDED and (self.hold_out_speakers or self.split.by != "given"):
             key = "hold_out_speakers" if self.hold_out_speakers else "split.by"
             yield Problem(key, "not_read", f"{self.corpus} is read in the splits that it has; leave this out")

@@ -210,7 +210,7 @@ def _filter_banks(config: BigfootConfig) -> FilterBanks | None:
 
 
 def _load_fairseq(path: Path, choices: Choices) -> tuple[BigfootForCTC, Processor]:
-    return load_fairseq(path, choices.dictionary)
+    return load_fairseq(path, choices.dictionary, choices.language)
 
 
 def _save_fairseq(model: BigfootForCTC, processor: Processor, folder: Path) -> None:
@@ -281,7 +281,7 @@ FORMATS = {
         ),
         Format(
             "fairseq", is_fairseq, _load_fairseq, _save_fairseq,
-            caveat=_padding_caveat, takes=frozenset({"dictionary"}),
+            caveat=_padding_caveat, takes=frozenset({"dictionary", "language"}),
         ),
         Format(
             "fairseq2", is_fairseq2, _load_fairseq2, _save_fairseq2,

@@ -233,6 +233,8 @@ def test_masks_switched_off_need_no_mask_vector(build_huggingface, folder, tmp_p
     ("change", "named"),
     [
         ({"model_type": "seamless_m4t"}, ("seamless_m4t", "wav2vec2", "data2vec-audio")),
+        ({"model_type": "granite_speech"}, ("granite_speech", "data.corpus=table")),
+        ({"model_type": "speech-encoder-decoder"}, ("speech-encoder-decoder", "data.corpus=table")),
         ({"model_type": "wav2vec2-conformer"}, ("wav2vec2_conformer.encoder.layers.0.attention.k_proj.bias",)),
         ({"model_type": "sew-d", "conv_kernel_size": 3}, ("conv_kernel_size",)),
         ({"model_type": "sew", "squeeze_factor": 1}, ("squeeze_factor",)),
