@@ -142,7 +142,8 @@ def run_web(place: Path, waves: list[np.ndarray]) -> tuple[list[str], float, flo
 
 TRANSCRIBE = """const done = arguments[arguments.length - 1];
 const bytes = Uint8Array.from(atob(arguments[0]), (character) => character.charCodeAt(0));
-transcribe(new Float32Array(bytes.buffer)).then((found) => done([found.text, found.milliseconds]), () => done([null, 0]));
+const samples = new Float32Array(bytes.buffer);
+transcribe(samples).then((found) => done([found.text, found.milliseconds]), () => done([null, 0]));
 """
 
 
