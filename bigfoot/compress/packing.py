@@ -87,7 +87,7 @@ def find_candidates(shape: BigfootConfig, config: Packing) -> Candidates:
     with torch.device("meta"):
         outline = BigfootForCTC(shape)
     layers = quantizable_layers(outline)
-    narrow = packable_layers(layers, list(outline.speech_encoder.get_expanded_tied_weights_keys()))
+    narrow = packable_layers(layers, outline.speech_encoder.get_expanded_tied_weights_keys())
     kept = choose_layers(config.keep_fp32, layers)
     at_eight = {*choose_layers(config.keep_int8, layers, "keep_int8"), *(set(layers) - set(narrow))}
     bits: dict[str, list[int]] = {}
@@ -204,7 +204,8 @@ def _outputs(model: BigfootForCTC, piece: PaddedAudio) -> Tensor:
 def _divergence(expected: Tensor, found: Tensor, *, is_posterior: bool) -> tuple[float, int]:
     frames = expected.shape[0] * expected.shape[1]
     if is_posterior:
-        total = float((expected.exp() * (expected - found)).sum())
+        # Of equal posteriors rounding would leave it a little below 0.
+        total = max(0.0, float((expected.exp() * (expected - found)).sum()))
     else:
         total = float((expected - found).square().mean(-1).sum())
     return (total if math.isfinite(total) else math.inf), frames

@@ -154,14 +154,15 @@ def round_groups(weight: Tensor, steps: Tensor, bits: int) -> Tensor:
     return restore_groups(quantize_groups(as_matrix(weight), steps, bits), steps, weight.shape)
 
 
-def packable_layers(layers: Mapping[str, nn.Module], shared: Sequence[str] = ()) -> dict[str, nn.Module]:
+def packable_layers(layers: Mapping[str, nn.Module], shared: Mapping[str, str] | None = None) -> dict[str, nn.Module]:
     """Return the layers whose weights four or two bits can hold: linear maps, and convolutions with their own kernel.
 
     Args:
         layers: see ``bigfoot.models.fake_int8.int8_layers``.
-        shared: names of weights that are another's.
+        shared: names of weights that are another's, and of those.
     """
-    others = {name.removesuffix(".weight") for name in shared}
+    pairs = (shared or {}).items()
+    others = {name.removesuffix(".weight") for pair in pairs for name in pair}
     return {
         name: layer
         for name, layer in layers.items()

@@ -57,7 +57,15 @@ from bigfoot.serve.limits import Limits
 from bigfoot.serve.listen.models import list_models
 from bigfoot.text.tokenizers import Processor, save_processor
 from tests.conftest import make_teacher
-from tests.pipeline import test_checks, test_prune, test_quantize, test_shapes, test_student, test_teacher_cache
+from tests.pipeline import (
+    test_checks,
+    test_prune,
+    test_qat,
+    test_quantize,
+    test_shapes,
+    test_student,
+    test_teacher_cache,
+)
 from tests.pipeline.problems import problems_of
 from tests.test_config import WRONG
 
@@ -70,6 +78,7 @@ CASES = [
     *(list(settings) for settings, _ in test_shapes.WRONG),
     *(list(settings) for settings, _ in test_prune.WRONG),
     *(list(settings) for settings, _ in test_quantize.WRONG),
+    *([*test_qat.QUICK, *settings] for settings, _ in test_qat.WRONG),
     *([CACHE, *settings] for settings, _ in test_teacher_cache.UNSTORABLE),
     ["distill.losses.masked_hidden.weight=1", "distill.spec_augment.mask_time_prob=0"],
     ["steps=[student,finetune]", "control=ctc_only"],
