@@ -155,6 +155,7 @@ class SpeechEncoder(BigfootPreTrainedModel):
         output_attentions: bool = False,
         output_attention_values: bool = False,
         chunk_frames: Tensor | int | None = None,
+        conv_features: Tensor | None = None,
         **_: object,
     ) -> SpeechEncoderOutput:
         """Encode waveforms.
@@ -169,6 +170,7 @@ class SpeechEncoder(BigfootPreTrainedModel):
             output_attentions: return the weights of every layer.
             output_attention_values: return the values of every layer's attention.
             chunk_frames: of a model that streams, chunks of another size than its own.
+            conv_features: of ``convolve`` for the same audio; computed here where they are None.
 
         Returns:
             See ``SpeechEncoderOutput``. The frames of a row are those that it gives alone, from frame 0 on, wherever
@@ -182,23 +184,30 @@ class SpeechEncoder(BigfootPreTrainedModel):
             refuse_small(self.config, "it cannot be trained")
         if attention_mask is not None:
             input_values, attention_mask = bring_to_front(input_values, attention_mask, self.training)
-        given = Audio(input_values, attention_mask, mask_time_indices, mask_feature_indices, chunk_frames)
+        masks = mask_time_indices, mask_feature_indices
+        given = Audio(input_values, attention_mask, *masks, chunk_frames, conv_features)
         wanted = output_hidden_states, output_attentions, output_attention_values
         if not self.runs_unbatched or (attention_mask is None and len(input_values) == 1):
             return self._encode(given, *wanted)
         rows = [self._encode(row, *wanted) for row in given.rows()]
         return join_rows(rows, given, self.feature_extractor, self.config)
 
+    def convolve(self, input_values: Tensor, attention_mask: Tensor) -> Tensor:
+        """Compute what the convolutions make of waveforms, (B, T, C); see ``forward``."""
+        input_values, attention_mask = bring_to_front(input_values, attention_mask, self.training)
+        return self.feature_extractor(input_values.where(attention_mask.bool(), 0.0), attention_mask.sum(-1))
+
     def _encode(
         self, given: Audio, output_hidden_states: bool, output_attentions: bool, output_attention_values: bool
     ) -> SpeechEncoderOutput:
-        input_values, attention_mask, mask_time_indices, mask_feature_indices, chunk_frames = given
+        input_values, attention_mask, mask_time_indices, mask_feature_indices, chunk_frames, conv_features = given
         lengths = None
         if attention_mask is not None:
             lengths = attention_mask.sum(-1)
             # No output depends on the padding, but NaN times zero is NaN.
             input_values = input_values.where(attention_mask.bool(), 0.0)
-        conv_features = self.feature_extractor(input_values, lengths)
+        if conv_features is None:
+            conv_features = self.feature_extractor(input_values, lengths)
         frame_mask = None
         if lengths is not None:
             frames = self.feature_extractor.layer_lengths(lengths)

@@ -89,6 +89,9 @@ class Config:
     scale: str = one_of("full", "tiny")
     """``tiny`` uses ``tiny_teacher`` and scales the student's widths by their ratio to a base teacher's, so that a
     method can be tried on any machine; set data and steps with it."""
+    scale_to: str = "tiny_teacher"
+    """``scale: tiny``: the teacher in place of ``tiny_teacher``, where it is not that one; a model as for
+    ``teacher.path``."""
     plugins: list[str] = field(default_factory=list)
     """Modules of your own that register losses, techniques or steps: names, or paths of ``.py`` files, searched beside
     the configuration, in the working directory, and on Python's path. Their code is executed."""
@@ -129,6 +132,8 @@ class Config:
             yield from self._growth_problems()
         if self.shard:
             yield from self._shard_problems()
+        if self.scale == "full" and self.scale_to != "tiny_teacher":
+            yield Problem("scale_to", "not_read", "read with scale tiny alone; name the teacher under teacher.path")
 
     def _shard_problems(self) -> Iterator[Problem]:
         """Check what works on whole weights alone."""
