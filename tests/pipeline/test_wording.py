@@ -63,7 +63,15 @@ from bigfoot.serve.limits import Limits
 from bigfoot.serve.listen.models import list_models
 from bigfoot.text.tokenizers import Processor, save_processor
 from tests.conftest import make_teacher
-from tests.pipeline import test_checks, test_prune, test_quantize, test_shapes, test_student, test_teacher_cache
+from tests.pipeline import (
+    test_checks,
+    test_prune,
+    test_qat,
+    test_quantize,
+    test_shapes,
+    test_student,
+    test_teacher_cache,
+)
 from tests.pipeline.problems import problems_of
 from tests.test_config import WRONG
 
@@ -76,6 +84,7 @@ CASES = [
     *(list(settings) for settings, _ in test_shapes.WRONG),
     *(list(settings) for settings, _ in test_prune.WRONG),
     *(list(settings) for settings, _ in test_quantize.WRONG),
+    *([*test_qat.QUICK, *settings] for settings, _ in test_qat.WRONG),
     *([CACHE, *settings] for settings, _ in test_teacher_cache.UNSTORABLE),
     ["distill.losses.masked_hidden.weight=1", "distill.spec_augment.mask_time_prob=0"],
     ["steps=[student,finetune]", "control=ctc_only"],
@@ -181,6 +190,9 @@ def options_and_techniques(here):
     yield "export --to tflite", ExportRequest(model, out, "tflite").find_problems()
     yield "export x.onnx --to openvino", ExportRequest(model, out, "openvino").find_problems()
     yield "export x.onnx --to sherpa", ExportRequest(model, out, "sherpa").find_problems()
+    windowed = ExportRequest(model, Path("x.pte"), "executorch", window=50.0)
+    yield "export x.pte --to executorch --window 50", windowed.find_problems()
+    yield "export x --to sherpa --window 12", ExportRequest(model, Path("x"), "sherpa", window=12.0).find_unused()
     yield "export x --to sherpa --normalize", ExportRequest(model, Path("x"), "sherpa", normalize=True).find_unused()
     yield "serve a.onnx b/a.onnx", refused(name_models, ["a.onnx", "b/a.onnx"])
     yield "serve --max-requests 0", Limits(requests=0).find_problems()
