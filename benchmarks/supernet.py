@@ -5,8 +5,8 @@
 
 ``cost`` times steps in turns on the same batches, by the processor time of a thread: one student of the largest shape,
 of the smallest, and all of a supernet's subnets. ``quality`` trains each subnet by itself from the same initial
-weights, by the same losses, for as many steps, and compares both on test; numbers are seeds of drawn subnets. A stopped call
-goes on.
+weights, by the same losses, for as many steps, and compares both on test; numbers are seeds of drawn subnets. A
+stopped call goes on.
 """
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ from bigfoot.models.reshape import (
     reshape_config,
     with_small_weights,
 )
-from bigfoot.models.small_weights import SmallWeights, round_state
+from bigfoot.models.small_state import round_state
+from bigfoot.models.small_weights import SmallWeights
 
 _SKELETONS = 32
 _KERNEL = "encoder.encoder.pos_conv_embed.conv."

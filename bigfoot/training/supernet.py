@@ -69,6 +69,8 @@ class SupernetObjective(Objective):
         teacher: BigfootForCTC | TeacherCache | None, seed: int, bridge: Bridge | None = None,
     ) -> None:  # fmt: skip
         super().__init__(config.losses, student, teacher, bridge)
+        # A subnet has convolutions of its own.
+        self._features = None
         self._config, self._space, self._seed = config, space, seed
         self._runner = SubnetRunner(student)
         shape = student.config if teacher is None else teacher.config

@@ -83,6 +83,6 @@ def _read_audio(setup: DistillationSetup, context: Context) -> Sequence[Audio]:
     config = context.config.supernet
     if config.importance not in NEEDS_AUDIO:
         return []
-    manifest, room = context.labels.manifests["train"], context.config.data.batch_seconds
+    manifest, room = context.labels.manifests["train"], context.config.data.known_batch_seconds
     labels = config.importance == "taylor"
     return sample_batches(manifest, setup.student.processor, config.seconds, room, labels=labels)
