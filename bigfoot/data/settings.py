@@ -12,6 +12,7 @@ ROLES = ("path", "text", "speaker", "id", "offset", "duration", "end", "word_tim
 """What columns of a table can be for, besides labels."""
 SHARDED = ("shar", "webdataset", "datasets_streaming")
 """Corpora in shards."""
+DEFAULT_BATCH_SECONDS = 40.0
 ALL_LABELS = "*"
 """In ``data.labels``: all that utterances have, as ``bigfoot describe`` shows them."""
 
@@ -134,8 +135,9 @@ class DataConfig:
     evaluated as a whole. Only without transcripts, which a stretch does not have. Null for whole recordings."""
     max_seconds: float = above_zero(35.0)
     """Longer utterances are left out of training, and counted."""
-    batch_seconds: float = above_zero(40.0)
-    """Audio in a training batch, padding included."""
+    batch_seconds: int | float | str = above_zero(DEFAULT_BATCH_SECONDS, "auto")
+    """Audio in a training batch, padding included; ``auto`` for as much as fits the memory, which every training finds
+    before its first step and keeps when it is resumed. What is fitted or measured on training audio takes 40 then."""
     num_buckets: int = above_zero(8)
     """Buckets of similar length from which batches are drawn."""
     shard_buffer: int = above_zero(4000)
@@ -143,10 +145,21 @@ class DataConfig:
     shard_lanes: int = above_zero(8)
     """Corpora in shards: streams of shards that take turns. A multiple of the number of processes has each of them read
     shards of its own."""
-    num_workers: int = not_negative(0)
-    """Processes that read audio ahead; 0 reads in the training process."""
+    num_workers: int | str = not_negative("auto", "auto")
+    """Processes that read audio ahead and draw masks; 0 reads in the training process. ``auto``: on a GPU as many as
+    there are processors for, up to 8; on a CPU none, until the training is seen to wait for data."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """Speed, gain and noise."""
+
+    def __post_init__(self) -> None:
+        """Take 40 for 40.0: a fingerprint should not tell them apart."""
+        if isinstance(self.batch_seconds, int):
+            self.batch_seconds = float(self.batch_seconds)
+
+    @property
+    def known_batch_seconds(self) -> float:
+        """``batch_seconds`` where it is a number, and its default where a training has yet to find it."""
+        return DEFAULT_BATCH_SECONDS if isinstance(self.batch_seconds, str) else self.batch_seconds
 
     def find_problems(self) -> Iterator[Problem]:
         """Check conditions on several values together."""

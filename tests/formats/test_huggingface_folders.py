@@ -289,6 +289,20 @@ class Trap:
         return print, ("CODE WAS-RUN",)
 
 
+@pytest.mark.parametrize("named", ["adapter_config.json", "tf_model.h5", "flax_model.msgpack"])
+def test_weights_of_other_kinds_are_named(named, folder):
+    content = json.dumps({"base_model_name_or_path": "someone/base"})
+    (folder / "model.safetensors").unlink()
+    (folder / named).write_text(content)
+    wanted = ("someone/base", "merge_and_unload") if "adapter" in named else (named,)
+    with refused(ModelError, *wanted):
+        load_model(folder)
+    if "adapter" in named:
+        (folder / "config.json").unlink()
+        with refused(ModelError, *wanted):
+            load_model(folder)
+
+
 @pytest.mark.parametrize("content", [Trap(), [1, 2]])
 def test_a_pickle_that_is_no_state_dict_is_refused_and_not_run(folder, capsys, content):
     (folder / "model.safetensors").unlink()
