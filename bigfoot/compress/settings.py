@@ -58,6 +58,23 @@ class Streaming:
 
 
 @dataclass
+class Shrink:
+    """A smaller model without gradients, cut where its outputs change least (docs/how-to/shrink.md)."""
+
+    target: float = share(0.5)
+    """Share of the model that stays, by ``measure``."""
+    measure: str = one_of("macs", "params", "mb", "rtf")
+    """What the share is of: multiply-accumulates a second of audio, parameters, megabytes, or the time on this
+    machine and one thread."""
+    cuts: list[str] = field(default_factory=list)
+    """Kinds of cut among which it may choose (``bigfoot.compress.shrink.kinds``); empty for all."""
+    rounds: int = above_zero(4)
+    """Rounds in which it gets there: in each, every cut is measured anew."""
+    seed: int = not_negative(0)
+    """Of what is drawn."""
+
+
+@dataclass
 class StudentConfig:
     """The shape of the student, cut out of the teacher."""
 
