@@ -23,7 +23,8 @@ def shrink(
     target: Annotated[float, typer.Option(help="Share of the model that stays, above 0, up to 1.")] = 0.5,
     measure: Annotated[str, typer.Option(help="What the share is of: macs, params, mb or rtf.")] = "macs",
     cuts: Annotated[
-        list[str] | None, typer.Option("--cut", help="A kind of cut that may be made; repeatable, all by default.")
+        list[str] | None,
+        typer.Option("--cut", help="A kind of cut; repeatable. heads, feed_forward and conv by default."),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds in which cuts are measured anew.")] = 4,
     seconds: Annotated[float, typer.Option(min=1.0, help="Audio for the search.")] = 60.0,
@@ -42,10 +43,11 @@ def shrink(
     bigfoot shrink runs/demo/teacher runs/half --audio recordings/ --target 0.5
     """
     from bigfoot.compress.settings import Shrink
+    from bigfoot.compress.shrink.kinds import DEFAULT
     from bigfoot.export.shrink import ShrinkRequest, run_shrink
     from bigfoot.storage.remote import mirrored
 
-    settings = Shrink(target, measure, list(cuts or ()), rounds, seed)
+    settings = Shrink(target, measure, list(cuts or DEFAULT), rounds, seed)
     with mirrored(destination) as folder:
         request = ShrinkRequest(model, folder, audio, settings, seconds, may=may_replace(force))
         report = run_shrink(request, lambda note: typer.echo(f"note: {note}", err=True))

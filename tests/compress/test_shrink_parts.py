@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigfoot.compress.shrink.audio import split_audio
+from bigfoot.compress.shrink.clusters import cluster_rows, merge_units
 from bigfoot.compress.shrink.costs import estimate_cost
 from bigfoot.compress.shrink.elimination import RIDGE, Elimination
 from bigfoot.compress.shrink.kinds import KINDS, load_kind
 from bigfoot.compress.shrink.knapsack import choose_cheapest
+from bigfoot.compress.shrink.low_rank import factorize_outputs
 from bigfoot.compress.shrink.refit import RIDGES, Streams, fit_pulled_, refit_
 from bigfoot.compress.shrink.search import carry_out, count_cost
 from bigfoot.compress.shrink.survey import Reference, Survey
@@ -86,7 +88,7 @@ def test_the_knapsack_is_the_best_of_all_choices(rows, needed):
 
 
 STRUCTURES = ["base", "large-lv60", "wavlm", "mms", "data2vec"]
-EXACT = {"heads", "feed_forward"}
+EXACT = {"heads", "feed_forward", "clusters", "low_rank", "layers"}
 """Kinds of which a trial gives what the cut model gives, in every family."""
 
 
@@ -117,6 +119,35 @@ def test_a_trial_gives_what_the_cut_model_gives_and_costs_are_exact(structure, b
             there, here = count_cost(model, measure), count_cost(smaller, measure)
             assert there - here == estimate_cost(model.config, measure) - estimate_cost(cut.shape, measure)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@given(st.integers(0, 99))
+@settings(max_examples=10)
+def test_merged_units_are_those_of_a_plain_loop(seed):
+    generator = torch.Generator().manual_seed(seed)
+    inner, bias, outer = (torch.randn(*size, generator=generator) for size in ((9, 4), (9,), (3, 9)))
+    owner = cluster_rows(torch.cat([inner, bias[:, None]], 1), 5, seed)
+    assert sorted(set(owner.tolist())) == [*range(5)]
+    merged = merge_units(inner, bias, outer, owner)
+    for cluster in range(5):
+        members = [row for row in range(9) if owner[row] == cluster]
+        torch.testing.assert_close(merged[0][members[0]], sum(inner[row] for row in members) / len(members))
+        torch.testing.assert_close(merged[1][members[0]], sum(bias[row] for row in members) / len(members))
+        torch.testing.assert_close(merged[2][:, members[0]], sum(outer[:, row] for row in members))
+        assert members[0] in merged[3] and not merged[2][:, members[1:]].any()
+
+
+def test_outputs_of_low_rank_are_their_principal_components():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(200, 5, generator=generator, dtype=torch.float64) + 3
+    weight, bias = (torch.randn(*size, generator=generator, dtype=torch.float64) for size in ((4, 5), (4,)))
+    ones = torch.nn.functional.pad(x, (0, 1), value=1.0)
+    factors, moved = factorize_outputs(weight, bias, ones.T @ ones, 2)
+    y = x @ weight.T + bias
+    mean = y.mean(0)
+    directions = torch.linalg.svd(y - mean, full_matrices=False)[2][:2]
+    expected = (y - mean) @ directions.T @ directions + mean
+    torch.testing.assert_close(x @ (factors.up @ factors.down).T + moved, expected, rtol=0, atol=1e-3)
 
 
 def test_a_fit_takes_the_pull_that_does_best_on_frames_left_out():

@@ -13,21 +13,26 @@ KINDS: Mapping[str, str] = {
     "heads": "units:HEADS",
     "feed_forward": "units:FEED_FORWARD",
     "conv": "units:CONV",
+    "clusters": "clusters:CLUSTERS",
+    "low_rank": "low_rank:LOW_RANK",
+    "layers": "layers:LAYERS",
 }
 """Name in settings -> module of this folder and the ``CutKind`` in it; carried out in this order."""
+DEFAULT = ("heads", "feed_forward", "conv")
+"""Kinds that are tried where nothing else is asked for."""
 
 
 def load_kinds(names: Sequence[str]) -> list[CutKind]:
     """Return kinds of cut in the order in which they are carried out.
 
     Args:
-        names: of ``KINDS``; empty for all.
+        names: of ``KINDS``.
 
     Examples:
         >>> [kind.name for kind in load_kinds(["conv", "heads"])]
         ['heads', 'conv']
     """
-    return [load_kind(name) for name in KINDS if name in names or not names]
+    return [load_kind(name) for name in KINDS if name in names]
 
 
 def load_kind(name: str) -> CutKind:

@@ -40,8 +40,9 @@ def choose_cheapest(options: Mapping[_Key, Sequence[tuple[float, float]]], neede
         ways.append((chosen, origin))
     if not np.isfinite(least[_STEPS]):
         return None
-    found, at = {}, _STEPS
-    for place, (chosen, origin) in zip(reversed(options), reversed(ways), strict=True):
+    found: dict[_Key, int] = {}
+    at = _STEPS
+    for place, (chosen, origin) in zip(reversed([*options]), reversed(ways), strict=True):
         if chosen[at] >= 0:
             found[place] = int(chosen[at])
             at = int(origin[at])

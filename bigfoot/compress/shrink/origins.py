@@ -1,11 +1,8 @@
-"""Which layers and channels of the whole model those of the smaller one stand for."""
+"""Which layers of the whole model those of the smaller one stand for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import torch
-from torch import Tensor
 
 from bigfoot.compress.shrink.cut import Cut
 from bigfoot.models.configuration import BigfootConfig
@@ -19,7 +16,6 @@ class Origins:
 
     Attributes:
         layers: for each layer of the model, that of the whole one after which its frames should be the same.
-        width: channels of the whole model that the model has; None for all.
 
     Examples:
         >>> origins = Origins(BigfootConfig(num_hidden_layers=3))
@@ -29,8 +25,7 @@ class Origins:
     """
 
     def __init__(self, config: BigfootConfig) -> None:
-        self.layers, self.width = list(range(config.num_hidden_layers)), None
-        self._channels: Tensor = torch.arange(config.hidden_size)
+        self.layers = list(range(config.num_hidden_layers))
 
     def follow(self, cuts: Sequence[Cut]) -> None:
         """Take note of cuts that were made.
@@ -43,7 +38,3 @@ class Origins:
         ends = [next((at for at in range(layer + 1, len(self.layers)) if at not in gone), len(self.layers)) - 1
                 for layer in range(len(self.layers))]  # fmt: skip
         self.layers = [self.layers[ends[layer]] for layer in range(len(self.layers)) if layer not in gone]
-        for cut in cuts:
-            if cut.kind == "width":
-                self._channels = self._channels[torch.tensor(cut.details)]
-                self.width = self._channels

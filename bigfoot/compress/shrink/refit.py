@@ -96,7 +96,7 @@ def _frame_mask(model: BigfootForCTC, batch: PaddedAudio) -> Tensor:
 
 
 @torch.no_grad()
-def refit_(model: BigfootForCTC, streams: Streams, origins: Sequence[int], width: Tensor | None = None) -> None:
+def refit_(model: BigfootForCTC, streams: Streams, origins: Sequence[int]) -> None:
     """Fit, first to last, the output map of each block, on inputs of the model's own.
 
     Least squares with a pull towards the map there is: min over W of |X W - (Y + T - S)|^2 + r |W - W_0|^2, with X the
@@ -107,13 +107,12 @@ def refit_(model: BigfootForCTC, streams: Streams, origins: Sequence[int], width
         model: changed in place.
         streams: of the whole model, on the audio of the fit.
         origins: for each layer, the layer of the whole model after which its frames are to be the same.
-        width: channels of the whole model that the model has; all by default.
     """
     calls = list(_first_calls(model, streams.batches))
     for index, origin in enumerate(origins):
         layer = cast("Any", model.speech_encoder.encoder.layers[index])
         taps = _taps(model, index)
-        targets = [_narrowed(each[origin], width) for each in (streams.attention, streams.layers)]
+        targets = streams.attention[origin], streams.layers[origin]
         if layer.attention is not None:
             _fit_block_(layer, layer.attention.out_proj, taps[0], targets[0], calls)
         if layer.feed_forward is not None:
@@ -123,14 +122,10 @@ def refit_(model: BigfootForCTC, streams: Streams, origins: Sequence[int], width
     _fit_head_(model, streams, calls)
 
 
-def _narrowed(target: Tensor, width: Tensor | None) -> Tensor:
-    return target if width is None else target[:, width]
-
-
 def _first_calls(model: BigfootForCTC, batches: Sequence[PaddedAudio]) -> Iterator[_Call]:
     """What the first layer is called with; all layers are given the same but for the frames."""
     given: list[tuple[Any, ...]] = []
-    first = cast("nn.ModuleList", model.speech_encoder.encoder.layers)[0]
+    first = model.speech_encoder.encoder.layers[0]
     for batch in batches:
         hook = first.register_forward_pre_hook(lambda _, arguments: given.append(arguments))
         try:

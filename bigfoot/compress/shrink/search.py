@@ -177,7 +177,7 @@ class Search:
 
     def _refit(self, found: Shrunk, error: float) -> float:
         before = {name: tensor.clone() for name, tensor in found.model.state_dict().items()}
-        refit_(found.model, self.streams, self.origins.layers, self.origins.width)
+        refit_(found.model, self.streams, self.origins.layers)
         refitted = self.reference.measure(found.model)
         if refitted <= error:
             return refitted

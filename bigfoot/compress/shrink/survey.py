@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -162,7 +161,7 @@ class Survey:
     def _states(self) -> list[list[Tensor]]:
         """Inputs of each layer on held-out audio, a list a layer, one a batch."""
         found: list[list[Tensor]] = [[] for _ in range(self.config.num_hidden_layers)]
-        layers = cast("nn.ModuleList", self.model.speech_encoder.encoder.layers)
+        layers = self.model.speech_encoder.encoder.layers
         hooks = [
             layer.register_forward_pre_hook(lambda _, given, at=at: found[at].append(given[0]))  # type: ignore[misc]
             for at, layer in enumerate(layers)
@@ -212,7 +211,7 @@ class Survey:
     @contextmanager
     def _layers(self, cut: Cut, states: Sequence[Tensor]) -> Iterator[None]:
         """Replace layers that need not run, or that a cut passes by."""
-        layers = cast("nn.ModuleList", self.model.speech_encoder.encoder.layers)
+        layers = self.model.speech_encoder.encoder.layers
         whole = list(layers)
         try:
             # Maps that a layer lends to others are only there when it runs.

@@ -9,7 +9,6 @@ from bigfoot.compress.change import Change
 from bigfoot.compress.registry import LaterError, technique
 from bigfoot.compress.settings import Shrink
 from bigfoot.compress.shrink.audio import split_audio
-from bigfoot.compress.shrink.kinds import KINDS
 from bigfoot.compress.shrink.search import Search, Shrunk
 from bigfoot.compress.shrink.tables import describe_shape
 from bigfoot.config import Problem
@@ -28,10 +27,9 @@ def shrink_problems(shape: BigfootConfig, settings: Shrink) -> Iterator[Problem]
     Yields:
         Problem by problem.
     """
-    if unknown := [name for name in settings.cuts if name not in KINDS]:
-        yield Problem("cuts", "unknown_word", f"{unknown} are none of {', '.join(KINDS)}")
-    if not 0 < settings.target <= 1:
-        yield Problem("target", "out_of_range", f"must be above 0, up to 1, got {settings.target:g}")
+    yield from settings.find_problems()
+    if settings.target > 1:
+        yield Problem("target", "out_of_range", f"must be at most 1, got {settings.target:g}")
     for message in _obstacles(shape):
         yield Problem("", "not_shrinkable", message)
 
