@@ -20,7 +20,7 @@ FLOORS = (
     ("compress", "distill", "decoding", "measure"),
     ("training", "evaluation", "embedding", "alignment", "export", "doctor", "tasks"),
     ("report",),
-    ("pipeline", "study", "serve"),
+    ("pipeline", "study", "serve", "planner"),
     ("cli", "__main__"),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

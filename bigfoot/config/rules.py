@@ -23,14 +23,24 @@ _RULES = {
 }
 
 
-def above_zero(default: _T) -> _T:
-    """Declare a field of a dataclass that must be above 0 (or None, where that is its default)."""
-    return _ruled(default, rule="above_zero")
+def above_zero(default: _T, *words: str) -> _T:
+    """Declare a field of a dataclass that must be above 0 (or None, where that is its default).
+
+    Args:
+        default: of the field.
+        words: that may stand in place of a number.
+    """
+    return _ruled(default, rule="above_zero", words=words)
 
 
-def not_negative(default: _T) -> _T:
-    """Declare a field that must be 0 or more."""
-    return _ruled(default, rule="not_negative")
+def not_negative(default: _T, *words: str) -> _T:
+    """Declare a field that must be 0 or more.
+
+    Args:
+        default: of the field.
+        words: that may stand in place of a number.
+    """
+    return _ruled(default, rule="not_negative", words=words)
 
 
 def share(default: _T) -> _T:
@@ -54,6 +64,7 @@ def one_of(*words: str, default: Any = _UNSET) -> Any:  # noqa: ANN401 - a str, 
 
 
 def _ruled(default: _T, **metadata: object) -> _T:
+    metadata = {name: value for name, value in metadata.items() if value != ()}
     made: Any = field(default=default, metadata=metadata)
     return made  # type: ignore[no-any-return]
 
@@ -90,7 +101,7 @@ def _field_problems(section: object, prefix: str) -> Iterator[Problem]:
             yield from find_problems(value, f"{key}.")
         elif value is None and item.default is None:
             continue
-        elif "words" in item.metadata:
+        elif "words" in item.metadata and (isinstance(value, str) or "rule" not in item.metadata):
             yield from _word_problems(key, value, item.metadata["words"])
         else:
             yield from _number_problems(key, value, item.metadata.get("rule"))

@@ -61,6 +61,7 @@ class Batch:
         through: position behind the batches that all processes get with this one; None where there is one process.
         label_times: (B, U, 2) first sample of each label and the one behind its last, NaN where not known; None where
             no utterance has times of words.
+        masks: what was drawn for it where it was read, by name; None where nothing was.
     """
 
     input_values: Tensor
@@ -76,6 +77,7 @@ class Batch:
     hypotheses: tuple[Tensor, Tensor] | None = None
     through: Position | None = field(default=None, kw_only=True)
     label_times: Tensor | None = field(default=None, kw_only=True)
+    masks: Mapping[str, Tensor] | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         """Number of utterances."""
@@ -117,7 +119,30 @@ class Batch:
 
     def pin_memory(self) -> Batch:
         """Return the batch in memory that a GPU copies from while the CPU goes on; a ``DataLoader`` asks for it."""
-        return self._each(torch.Tensor.pin_memory)
+        masks = None if self.masks is None else {name: mask.pin_memory() for name, mask in self.masks.items()}
+        return replace(self._each(torch.Tensor.pin_memory), masks=masks)
+
+    def repeat_row(self, row: int, times: int) -> Batch:
+        """Return a batch of one utterance several times, without the padding of the others.
+
+        Args:
+            row: of the utterance.
+            times: utterances of the new batch.
+
+        Examples:
+            >>> batch = collate([LoadedUtterance("a", "s", "", np.zeros(n, np.float32)) for n in (3, 2)], Processor())
+            >>> batch.repeat_row(1, 3).input_values.shape
+            torch.Size([3, 2])
+        """
+        length = int(self.input_lengths[row])
+        chosen = self._each(lambda tensor: tensor[row : row + 1].expand(times, *tensor.shape[1:]).contiguous())
+        return replace(
+            chosen, ids=[self.ids[row]] * times, texts=[self.texts[row]] * times,
+            speakers=[self.speakers[row]] * times,
+            attributes=[self.attributes[row]] * times if self.attributes else [],
+            input_values=chosen.input_values[:, :length].contiguous(),
+            attention_mask=chosen.attention_mask[:, :length].contiguous(), masks=None,
+        )  # fmt: skip
 
     def _each(self, move: Callable[[Tensor], Tensor]) -> Batch:
         def one(tensor: Tensor | None) -> Tensor | None:

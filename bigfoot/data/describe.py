@@ -10,7 +10,7 @@ from lhotse.cut import Cut
 
 from bigfoot.audio.account import Account
 from bigfoot.data.cuts import LABELS_FIELD, read_cuts
-from bigfoot.data.distributions import LabelFacts, describe_label, read_numbers
+from bigfoot.data.distributions import LabelFacts, describe_label
 from bigfoot.data.manifests import UNKNOWN_SPEAKER, PreparedData, SkippedUtterance
 from bigfoot.data.relations import Column, Relation, find_relations
 from bigfoot.progress import track
@@ -169,9 +169,8 @@ def _columns(read: Mapping[str, Sequence[_Utterance]]) -> dict[str, Column]:
 
 
 def _read_column(words: Sequence[str | None]) -> Column:
-    """Values of a label, as numbers where all are."""
-    numbers = read_numbers(word for word in words if word is not None)
-    if numbers is None:
+    """Values of a label; of a column of numbers, as numbers, without the words beside them."""
+    facts = describe_label(words)
+    if facts.spread is None:
         return words
-    values = iter(numbers)
-    return [None if word is None else next(values) for word in words]
+    return [None if word is None or word in facts.words else float(word) for word in words]

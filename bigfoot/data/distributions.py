@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+
+_MOST_WORDS = 0.1
+"""Share of a column's values that may be none in one of numbers."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,14 @@ class LabelFacts:
     Args:
         counts: utterances by value, the most frequent first.
         num_missing: utterances without it.
-        spread: of its numbers, where all values are numbers.
+        spread: of its numbers, where nine tenths of the values or more are numbers.
+        words: the other values beside them, such as ``n/a``, by how often.
     """
 
     counts: dict[str, int]
     num_missing: int
     spread: Spread | None = None
+    words: dict[str, int] = field(default_factory=dict)
 
 
 def spread_of(values: Sequence[float]) -> Spread | None:
@@ -73,12 +78,15 @@ def describe_label(values: Sequence[str | None]) -> LabelFacts:
 
     Examples:
         >>> describe_label(["calm", None, "angry", "calm"])
-        LabelFacts(counts={'calm': 2, 'angry': 1}, num_missing=1, spread=None)
+        LabelFacts(counts={'calm': 2, 'angry': 1}, num_missing=1, spread=None, words={})
     """
     known = [value for value in values if value is not None]
-    numbers = read_numbers(known)
     counts = dict(Counter(known).most_common())
-    return LabelFacts(counts, len(values) - len(known), None if numbers is None else spread_of(numbers))
+    words = {value: count for value, count in counts.items() if read_numbers([value]) is None}
+    if sum(words.values()) > len(known) * _MOST_WORDS:
+        return LabelFacts(counts, len(values) - len(known))
+    spread = spread_of(read_numbers(value for value in known if value not in words) or [])
+    return LabelFacts(counts, len(values) - len(known), spread, words)
 
 
 def read_numbers(values: Iterable[str]) -> list[float] | None:

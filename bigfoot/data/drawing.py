@@ -103,7 +103,7 @@ class StreamPlan:
         """
         sampler = DynamicBucketingSampler(
             cuts,
-            max_duration=self.config.batch_seconds,
+            max_duration=self.config.known_batch_seconds,
             duration_bins=self.duration_bins,
             shuffle=True,
             drop_last=False,

@@ -7,7 +7,7 @@ to 4; bigfoot takes 5 to 7 as dev and the rest as train.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +78,7 @@ def join_strings(
     min_digits: int = 1,
     max_digits: int = 8,
     on_error: Callable[[AudioError], None] | None = None,
+    unseen: Sequence[str] = (),
 ) -> Iterator[Utterance]:
     """Join recordings of one speaker into strings of digits.
 
@@ -89,15 +90,16 @@ def join_strings(
         min_digits: fewest digits in a string.
         max_digits: most digits in a string.
         on_error: called with the error of an unreadable recording, which is left out; without it the error is raised.
+        unseen: speakers of test alone, so that no speaker is in two splits; none leaves all speakers in all splits.
 
     Yields:
         Utterances at 16 kHz with gaps of at most 0.2 s.
 
     Raises:
-        DataError: the folder is missing or holds no usable recording of the split.
+        DataError: the folder is missing or holds no usable recording of the split, or a speaker is not in it.
         AudioError: a recording cannot be read, and there is no ``on_error``.
     """
-    by_speaker = find_recordings(root, split)
+    by_speaker = _choose_speakers(find_recordings(root, split), split, unseen)
     sounds = _read_all([path for files in by_speaker.values() for _, path in files], on_error)
     by_speaker = {speaker: [f for f in files if f[1] in sounds] for speaker, files in by_speaker.items()}
     speakers = sorted(speaker for speaker, files in by_speaker.items() if files)
@@ -113,6 +115,17 @@ def join_strings(
             parts += [sounds[path], silence(rng, 0.2)]
         text = digits_to_text([digit for digit, _ in chosen])
         yield Utterance(f"fsdd-{split}-{index:06d}", speaker, text, np.concatenate(parts))
+
+
+def _choose_speakers(
+    by_speaker: dict[str, list[tuple[int, Path]]], split: str, unseen: Sequence[str]
+) -> dict[str, list[tuple[int, Path]]]:
+    if unknown := sorted(set(unseen) - set(by_speaker)):
+        raise DataError(f"data.unseen_speakers: {', '.join(unknown)} is none of {', '.join(sorted(by_speaker))}")
+    if unseen and set(unseen) == set(by_speaker):
+        raise DataError("data.unseen_speakers: names all speakers, and none is left to train on")
+    in_test = split == "test"
+    return {name: files for name, files in by_speaker.items() if not unseen or (name in unseen) == in_test}
 
 
 def _read_all(paths: list[Path], on_error: Callable[[AudioError], None] | None) -> dict[Path, Samples]:

@@ -26,6 +26,7 @@ from bigfoot.errors import AudioError, DataError
 from bigfoot.paths import is_utf8, printable
 from bigfoot.progress import track
 from bigfoot.storage.digests import describe_damage
+from bigfoot.storage.memory import FileMemory
 from bigfoot.storage.state import read_state, write_state
 from bigfoot.text.normalize import normalize_text
 from bigfoot.types import Seconds
@@ -38,6 +39,7 @@ UNKNOWN_SPEAKER = "unknown"
 """Speaker of an utterance whose corpus names none."""
 TRIMMED_FIELD = "trimmed"
 """Field of a cut: seconds of silence that were cut off its ends."""
+_peaks: FileMemory[float] = FileMemory()
 
 
 @dataclass(frozen=True)
@@ -294,8 +296,11 @@ def _check_one(
 
 
 def _find_peak(item: ListedUtterance, header: AudioHeader, start: Seconds, duration: Seconds | None) -> float:
-    rate = header.sample_rate
-    return find_peak(item.path, offset=start, duration=duration, sample_rate=rate, channel=item.channel)
+    rate, channel = header.sample_rate, item.channel
+    return _peaks.get(
+        item.path, (start, duration, channel),
+        lambda: find_peak(item.path, offset=start, duration=duration, sample_rate=rate, channel=channel),
+    )  # fmt: skip
 
 
 def _trim(

@@ -55,7 +55,9 @@ def _synthesize(config: DataConfig, seed: int, split: str, count: int, _on_bad: 
 
 
 def _join_fsdd(config: DataConfig, seed: int, split: str, count: int, on_bad: OnBad) -> Iterator[Utterance]:
-    return join_strings(resolve_root(config), split, count, seed, config.min_digits, config.max_digits, on_bad)
+    return join_strings(
+        resolve_root(config), split, count, seed, config.min_digits, config.max_digits, on_bad, config.unseen_speakers
+    )
 
 
 def _find_fsdd(root: Path, split: str) -> list[Path]:

@@ -12,6 +12,7 @@ ROLES = ("path", "text", "speaker", "id", "offset", "duration", "end", "word_tim
 """What columns of a table can be for, besides labels."""
 SHARDED = ("shar", "webdataset", "datasets_streaming")
 """Corpora in shards."""
+DEFAULT_BATCH_SECONDS = 40.0
 ALL_LABELS = "*"
 """In ``data.labels``: all that utterances have, as ``bigfoot describe`` shows them."""
 
@@ -105,6 +106,9 @@ class DataConfig:
     labels."""
     hold_out_speakers: int = not_negative(0)
     """Take so many speakers out of train to be dev, where the corpus has no dev of its own."""
+    unseen_speakers: list[str] = field(default_factory=list)
+    """fsdd: speakers whose recordings are in test alone, and test has no others. Empty: all speakers are in all splits,
+    with other recordings."""
     num_train: int = not_negative(4000)
     """Generated strings of digits in train (synthetic_digits, fsdd)."""
     num_dev: int = not_negative(60)
@@ -131,8 +135,9 @@ class DataConfig:
     evaluated as a whole. Only without transcripts, which a stretch does not have. Null for whole recordings."""
     max_seconds: float = above_zero(35.0)
     """Longer utterances are left out of training, and counted."""
-    batch_seconds: float = above_zero(40.0)
-    """Audio in a training batch, padding included."""
+    batch_seconds: int | float | str = above_zero(DEFAULT_BATCH_SECONDS, "auto")
+    """Audio in a training batch, padding included; ``auto`` for as much as fits the memory, which every training finds
+    before its first step and keeps when it is resumed. What is fitted or measured on training audio takes 40 then."""
     num_buckets: int = above_zero(8)
     """Buckets of similar length from which batches are drawn."""
     shard_buffer: int = above_zero(4000)
@@ -140,10 +145,21 @@ class DataConfig:
     shard_lanes: int = above_zero(8)
     """Corpora in shards: streams of shards that take turns. A multiple of the number of processes has each of them read
     shards of its own."""
-    num_workers: int = not_negative(0)
-    """Processes that read audio ahead; 0 reads in the training process."""
+    num_workers: int | str = not_negative("auto", "auto")
+    """Processes that read audio ahead and draw masks; 0 reads in the training process. ``auto``: on a GPU as many as
+    there are processors for, up to 8; on a CPU none, until the training is seen to wait for data."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """Speed, gain and noise."""
+
+    def __post_init__(self) -> None:
+        """Take 40 for 40.0: a fingerprint should not tell them apart."""
+        if isinstance(self.batch_seconds, int):
+            self.batch_seconds = float(self.batch_seconds)
+
+    @property
+    def known_batch_seconds(self) -> float:
+        """``batch_seconds`` where it is a number, and its default where a training has yet to find it."""
+        return DEFAULT_BATCH_SECONDS if isinstance(self.batch_seconds, str) else self.batch_seconds
 
     def find_problems(self) -> Iterator[Problem]:
         """Check conditions on several values together."""
@@ -156,6 +172,9 @@ class DataConfig:
         if self.split.by != "given" and self.corpus in ("synthetic_digits", "fsdd"):
             message = f"{self.corpus} is made with voices of its own for each split; leave split and folds out"
             yield Problem("split.by", "not_read", message)
+        if self.unseen_speakers and self.corpus != "fsdd":
+            message = f"{self.corpus} does not read it: fsdd alone does; leave it out (split.by divides listed corpora)"
+            yield Problem("unseen_speakers", "not_read", message)
         if self.corpus in SHARDED and (self.hold_out_speakers or self.split.by != "given"):
             key = "hold_out_speakers" if self.hold_out_speakers else "split.by"
             yield Problem(key, "not_read", f"{self.corpus} is read in the splits that it has; leave this out")

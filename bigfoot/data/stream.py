@@ -7,7 +7,7 @@ A batch carries its position in the stream, since workers run ahead of what was 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bigfoot.data.augment import augment_waveform, stable_seed
@@ -28,6 +29,7 @@ from bigfoot.data.shards.sampling import draw_from_shards
 from bigfoot.text.tokenizers import Processor
 
 _FIRST = Position()
+DrawMasks = Callable[[Batch], Mapping[str, Tensor]]
 
 
 def training_batches(
@@ -38,6 +40,7 @@ def training_batches(
     start: Position = _FIRST,
     rank: int = 0,
     world_size: int = 1,
+    draw_masks: DrawMasks | None = None,
 ) -> Iterator[Batch]:
     """Stream batches of similar lengths, epoch after epoch, without end.
 
@@ -52,12 +55,13 @@ def training_batches(
     Args:
         manifest: of ``prepare_data``.
         processor: of the model.
-        config: seconds in a batch, buckets, workers, augmentation.
+        config: seconds in a batch, buckets, workers (``auto`` is none), augmentation.
         seed: of order and augmentation.
         start: first position; batches before it are skipped without reading audio.
         rank: of this process among ``world_size``, which take turns in one stream: together they get what one process
             would, batch for batch, whatever their number; the last of an epoch may go with the first of the next.
         world_size: number of processes.
+        draw_masks: draws, from a batch alone, the masks that travel with it; where there are workers, in these.
 
     Returns:
         An endless iterator.
@@ -66,6 +70,8 @@ def training_batches(
         DataError: the manifest is missing or empty, or the folder of noise is.
         AudioError: while iterating, a file that cannot be read (any more).
     """
+    workers = 0 if isinstance(config.num_workers, str) else config.num_workers
+    config = replace(config, num_workers=workers)
     sampler = _EndlessSampler(Path(manifest), StreamPlan.of(config, Path(manifest), seed), start, rank, world_size)
     # Found here, before there are workers: all draw from one list.
     noise = NoiseFolder.find(config.augment.noise_folder) if config.augment.noise_folder else None
@@ -73,10 +79,10 @@ def training_batches(
         # More workers than processors are the user's choice.
         warnings.filterwarnings("ignore", "This DataLoader will create")
         loader: DataLoader[Batch] = DataLoader(
-            _BatchReader(processor, config.augment, noise, seed),
+            _BatchReader(processor, config.augment, noise, seed, draw_masks),
             sampler=sampler,
             batch_size=None,
-            num_workers=config.num_workers,
+            num_workers=workers,
             worker_init_fn=_calm_worker,
             pin_memory=torch.cuda.is_available(),
             # Without one the loader draws its workers' seeds from torch's global generator.
@@ -97,11 +103,12 @@ class _BatchReader(Dataset[Batch]):
     augment: AugmentConfig
     noise: NoiseFolder | None
     seed: int
+    draw_masks: DrawMasks | None
 
     def __getitem__(self, chosen: tuple[Position, list[CutSource], Position]) -> Batch:
         position, sources, through = chosen
         batch = collate([self._load(source, position) for source in sources], self.processor, position)
-        return replace(batch, through=through)
+        return replace(batch, through=through, masks=None if self.draw_masks is None else self.draw_masks(batch))
 
     def _load(self, source: CutSource, position: Position) -> LoadedUtterance:
         if source.room:
@@ -121,7 +128,8 @@ class _EndlessSampler(Sampler[Any]):
         if is_in_shards(manifest):
             self._draw: Callable[[int], Iterator[Drawn]] = draw_from_shards(manifest, plan)
             # Reading them waits, where there are workers to keep busy.
-            self._depth = 2 * plan.config.num_workers
+            workers = plan.config.num_workers
+            self._depth = 0 if isinstance(workers, str) else 2 * workers
         else:
             cuts = read_cuts(manifest)
             self._draw = plan.draw(cuts if plan.config.crop_seconds is None else cuts.map(plan.shorten))

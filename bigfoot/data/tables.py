@@ -86,8 +86,9 @@ def list_rows(
     if not broken and not (columns & set(PATH_COLUMNS) and columns & texts):
         found = ", ".join(sorted(columns)) or "an empty file"
         raise DataError(
-            f"data: {table} needs a header with the columns path and text; found: {found}; "
-            "audio without transcripts is learned from with data.transcripts=none"
+            f"data: {table} needs a header with the columns path and text; found: {found}. Columns of other names are "
+            "given as data.columns={path: FILE, text: TRANSCRIPT}; audio without transcripts is learned from with "
+            "data.transcripts=none"
         )
     listed = [_list_row(table, audio, row, untranscribed, labels) for row in rows]
     return tell_apart(listed, [bool(row.values.get("id")) for row in rows])

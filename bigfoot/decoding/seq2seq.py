@@ -16,16 +16,13 @@ from transformers import (
     AutoModelForSpeechSeq2Seq,
     AutoProcessor,
     AutoTokenizer,
-    GenerationConfig,
 )
 
 from bigfoot.data.batches import Batch
 from bigfoot.decoding.greedy import Transcripts, join_pieces
 from bigfoot.errors import ModelError
 from bigfoot.formats.choices import Choices
-from bigfoot.formats.filling import in_fp32
-from bigfoot.formats.seq2seq import is_seq2seq, load_seq2seq
-from bigfoot.formats.weight_files import read_weights
+from bigfoot.formats.seq2seq import fill_theirs, is_seq2seq, load_seq2seq
 from bigfoot.models.frames.seq2seq import SEQ2SEQ_KINDS
 from bigfoot.models.frames.transformers_ctc import SHORTEST
 from bigfoot.muting import without_bars
@@ -97,11 +94,9 @@ class Seq2SeqTranscriber:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         kind: Any = AutoModelForSpeechSeq2Seq
-        with without_bars():
+        with without_bars(), torch.device("meta"):
             empty = kind.from_config(config, trust_remote_code=False)
-            self.model = type(empty).from_pretrained(None, config=config, state_dict=in_fp32(read_weights(folder)))
-        if (folder / "generation_config.json").is_file():
-            self.model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
+        self.model = fill_theirs(folder, empty)
         self._tokenizer = processor.tokenizer
 
         def extract(samples: Samples) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from bigfoot.distill.cache import TeacherCache
 from bigfoot.distill.loss import MASKED, Loss, LossInputs, Shapes, Targets
 from bigfoot.distill.losses import LossSum
 from bigfoot.distill.registry import LossesConfig, losses_by_name
+from bigfoot.distill.shared_features import SharedFeatures
 from bigfoot.distill.targets import compute_targets, freeze_teacher
 from bigfoot.errors import ModelError, TrainingError
 from bigfoot.models.configuration import BigfootConfig
@@ -158,6 +159,9 @@ class Objective(nn.Module):
             self._bridge = Bridge.between(student.config, teacher.config)
         needed = {} if teacher is None else needed_targets(losses, student.config, teacher.config)
         self._asks_masked = MASKED in needed
+        self._features: SharedFeatures | None = None
+        if self._teacher and self._comparing:
+            self._features = SharedFeatures(student, self._teacher[0], twice=self._asks_masked)
 
     @property
     def projections(self) -> nn.Module:
@@ -229,14 +233,15 @@ class Objective(nn.Module):
         Returns:
             The terms by name, unweighted.
         """
-        given = self._outputs | self._along(batch) | masks
+        ours, theirs = self._convolve(batch)
+        given = self._outputs | self._along(batch) | masks | ours
         student: CTCOutput = self.student(batch.input_values, batch.attention_mask, **given)
         assert student.frame_mask is not None
         num_frames = student.frame_mask.shape[1]
-        teacher = self._ask(batch, num_frames) if self._comparing else None
+        teacher = self._ask(batch, num_frames, **theirs) if self._comparing else None
         masked_frames, masked_teacher = masks.get("mask_time_indices"), teacher
         if masked_frames is not None and self._asks_masked:
-            masked_teacher = self._ask(batch, num_frames, mask_time_indices=masked_frames)
+            masked_teacher = self._ask(batch, num_frames, mask_time_indices=masked_frames, **theirs)
         # What is shorter than a frame of the teacher teaches nothing: its targets would be zeros.
         real = student.frame_mask
         if teacher is not None and teacher.frame_mask is not None:
@@ -252,6 +257,14 @@ class Objective(nn.Module):
         return {
             name: loss.compute(inputs, cast(nn.ModuleList, self.terms[name])) for name, loss in self._losses.items()
         }
+
+    def _convolve(self, batch: Batch) -> list[dict[str, Tensor]]:
+        """Return features that are computed once, as arguments of student and teacher."""
+        if self._features is None or self._bridge is None:
+            return [{}, {}]
+        audio = self._bridge.find_audio(batch)
+        found = self._features.compute(batch.input_values, audio, batch.attention_mask)
+        return [{} if features is None else {"conv_features": features} for features in found]
 
     def _along(self, batch: Batch) -> dict[str, Tensor]:
         """Return the labels that decoders run along."""

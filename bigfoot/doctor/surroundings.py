@@ -21,6 +21,7 @@ from bigfoot.install import (
     reinstall_hint,
     wants_training,
 )
+from bigfoot.measure.memory import available_memory
 from bigfoot.version import __version__
 
 GIGABYTE = 10**9
@@ -101,21 +102,8 @@ def _processors() -> Finding:
     return Finding("processors", "ok", detail)
 
 
-def _available_memory() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, ValueError, StopIteration):
-        return None
-    try:
-        group = Path("/sys/fs/cgroup")
-        return min(free, int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
-    except (OSError, ValueError):  # no container, or one without a limit ("max")
-        return free
-
-
 def _memory() -> Finding:
-    free = _available_memory()
+    free = available_memory()
     if free is None:
         return Finding("memory", "ok", "unknown on this system")
     detail = f"{free / GIGABYTE:.1f} GB available"

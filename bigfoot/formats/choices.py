@@ -14,7 +14,7 @@ class Choices:
 
     Args:
         dictionary: a file with the vocabulary, where it does not lie beside the weights (fairseq, fairseq2).
-        language: one of several (MMS).
+        language: one of several (MMS, of transformers' or fairseq's).
     """
 
     dictionary: Path | None = None
@@ -32,9 +32,9 @@ class Choices:
             ModelError: another one was made.
 
         Examples:
-            >>> Choices(language="eng").refuse_others(frozenset({"dictionary"}), Path("model.pt"), "fairseq")
+            >>> Choices(language="eng").refuse_others(frozenset({"dictionary"}), Path("model.pt"), "fairseq2")
             Traceback (most recent call last):
-            bigfoot.errors.ModelError: model.pt: the fairseq format has no languages; leave the language out
+            bigfoot.errors.ModelError: model.pt: the fairseq2 format has no languages; leave the language out
         """
         reasons = {"dictionary": "its own vocabulary", "language": "no languages"}
         for name, reason in reasons.items():

@@ -1,4 +1,4 @@
-"""fairseq's checkpoints, both ways: wav2vec2, HuBERT and data2vec-audio, and WavLM's as its authors publish it.
+"""fairseq's checkpoints: wav2vec2, HuBERT, data2vec-audio and WavLM both ways; UniSpeech, SEW and MMS are read.
 
 Read without fairseq, and without running anything that the file asks for (see ``safe_pickle``). Heads of pre-training
 are dropped, and reported; ``mask_emb`` is our ``masked_spec_embed`` and stays.
@@ -6,7 +6,6 @@ are dropped, and reported; ``mask_emb`` is our ``masked_spec_embed`` and stays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +16,8 @@ from bigfoot.errors import ModelError
 from bigfoot.formats.checkpoint import find_checkpoint
 from bigfoot.formats.dense import advise_format
 from bigfoot.formats.fairseq_dictionary import find_dictionary, order_for_fairseq
+from bigfoot.formats.fairseq_languages import with_language
+from bigfoot.formats.fairseq_names import LINEAR, PRETRAINING, is_of_adapter, tensor_names
 from bigfoot.formats.fairseq_settings import (
     PLACEHOLDER_DIM,
     WRITTEN,
@@ -40,89 +41,13 @@ from bigfoot.types import SAMPLE_RATE
 
 _FILE, _DICTIONARY = "checkpoint.pt", "dict.ltr.txt"
 _ENCODER, _HEAD = "w2v_encoder.w2v_model.", "w2v_encoder.proj."
-_PRETRAINING = (
-    "quantizer.", "project_q.", "final_proj.", "target_glu.", "label_embs_concat", "input_quantizer.", "_ema",
-)  # fmt: skip
 # Newer PyTorch names weight_norm so.
 _WEIGHT_NORM = {
     "pos_conv.0.parametrizations.weight.original0": "pos_conv.0.weight_g",
     "pos_conv.0.parametrizations.weight.original1": "pos_conv.0.weight_v",
 }
-_LINEAR = ("weight", "bias")
-_RUNNING = ("running_mean", "running_var", "num_batches_tracked")
-_PARTS = {
-    "feature_projection.layer_norm": "layer_norm",
-    "feature_projection.projection": "post_extract_proj",
-    "encoder.layer_norm": "encoder.layer_norm",
-}
-_LAYER_PARTS = {
-    "attention.k_proj": "self_attn.k_proj",
-    "attention.v_proj": "self_attn.v_proj",
-    "attention.q_proj": "self_attn.q_proj",
-    "attention.out_proj": "self_attn.out_proj",
-    "layer_norm": "self_attn_layer_norm",
-    "feed_forward.intermediate_dense": "fc1",
-    "feed_forward.output_dense": "fc2",
-    "final_layer_norm": "final_layer_norm",
-}
 # A token that fairseq has and we lack must never be the best of a frame.
 _NEVER = -1e4
-
-
-def tensor_names(config: BigfootConfig) -> Iterator[tuple[str, str]]:
-    """Return every tensor of an encoder as (our name without its prefix, fairseq's without its).
-
-    Args:
-        config: the shape.
-    """
-    yield "masked_spec_embed", "mask_emb"
-    for ours, theirs in _PARTS.items():
-        yield from ((f"{ours}.{kind}", f"{theirs}.{kind}") for kind in _LINEAR)
-    yield from _conv_names(config)
-    yield from _positional_names(config)
-    for index in range(config.num_hidden_layers):
-        layer = f"encoder.layers.{index}."
-        for ours, theirs in _LAYER_PARTS.items():
-            yield from ((f"{layer}{ours}.{kind}", f"{layer}{theirs}.{kind}") for kind in _LINEAR)
-        if config.has_position_bias:
-            yield from _bias_names(layer, first=index == 0)
-
-
-def _conv_names(config: BigfootConfig) -> Iterator[tuple[str, str]]:
-    # A block there is convolution, dropout, norm, GELU; a layer norm lies between two transpositions.
-    norm = ".2.1." if config.feat_extract_norm == "layer" else ".2."
-    for index in range(config.num_conv_layers):
-        layer = f"feature_extractor.conv_layers.{index}"
-        yield f"{layer}.conv.weight", f"{layer}.0.weight"
-        if config.conv_bias:
-            yield f"{layer}.conv.bias", f"{layer}.0.bias"
-        if config.feat_extract_norm == "layer" or index == 0:
-            yield from ((f"{layer}.layer_norm.{kind}", f"{layer}{norm}{kind}") for kind in _LINEAR)
-
-
-def _positional_names(config: BigfootConfig) -> Iterator[tuple[str, str]]:
-    if config.has_positional_stack:
-        for index in range(config.num_conv_pos_embeddings):
-            ours, theirs = f"encoder.pos_conv_embed.layers.{index}.conv", f"encoder.pos_conv.{index}.0"
-            yield from ((f"{ours}.{kind}", f"{theirs}.{kind}") for kind in _LINEAR)
-        return
-    ours, theirs = "encoder.pos_conv_embed.conv", "encoder.pos_conv.0"
-    if config.conv_pos_batch_norm:
-        for kind in (*_LINEAR, *_RUNNING):
-            yield f"encoder.pos_conv_embed.batch_norm.{kind}", f"{theirs}.{kind}"
-        yield from ((f"{ours}.{kind}", f"encoder.pos_conv.1.{kind}") for kind in _LINEAR)
-        return
-    yield f"{ours}.parametrizations.weight.original0", f"{theirs}.weight_g"
-    yield f"{ours}.parametrizations.weight.original1", f"{theirs}.weight_v"
-    yield f"{ours}.bias", f"{theirs}.bias"
-
-
-def _bias_names(layer: str, first: bool) -> Iterator[tuple[str, str]]:
-    if first:
-        yield f"{layer}attention.rel_attn_embed.weight", f"{layer}self_attn.relative_attention_bias.weight"
-    for kind in _LINEAR:
-        yield f"{layer}attention.gru_rel_pos_linear.{kind}", f"{layer}self_attn.grep_linear.{kind}"
-    yield f"{layer}attention.gru_rel_pos_const", f"{layer}self_attn.grep_a"
 
 
 def is_fairseq(path: Path) -> bool:
@@ -148,12 +73,15 @@ def _is_checkpoint(content: object) -> bool:
     return has_settings and whose_names(str(name) for name in content["model"]) != "transformers"
 
 
-def load_fairseq(path: Path, dictionary: Path | None = None) -> tuple[BigfootForCTC, Processor]:
+def load_fairseq(
+    path: Path, dictionary: Path | None = None, language: str | None = None
+) -> tuple[BigfootForCTC, Processor]:
     """Load a fairseq checkpoint exactly, with its CTC head if it has one.
 
     Args:
         path: a file, or a folder with one.
         dictionary: its ``dict.ltr.txt``; None to search beside the file, then in it.
+        language: one of several (MMS), whose head and adapters are read; None where there are none.
 
     Returns:
         The model in fp32 and eval mode, and the processor; its tokenizer is None where no dictionary was found.
@@ -169,9 +97,10 @@ def load_fairseq(path: Path, dictionary: Path | None = None) -> tuple[BigfootFor
     if not _is_checkpoint(content):
         raise ModelError(f"{file}: a checkpoint of fairseq's holds model and cfg (or args); this file does not")
     assert isinstance(content, dict)
+    content = with_language(content, language, file)
     settings = read_settings(content, str(file))
     encoder, head = _split(_stored_tensors(content["model"], file, settings), file)
-    tensors = opened.read(encoder | head)
+    tensors = _one_adapter(opened.read(encoder | head), file)
     vocab_size = head["weight"].shape[0] if head else None
     config = config_of(settings, _family(settings, encoder), vocab_size, str(file))
     model = fill_model(config, _rename(tensors, config), str(file))
@@ -206,10 +135,10 @@ def _stored_tensors(model: object, file: Path, settings: Settings) -> dict[str, 
     kept, dropped = {}, set()
     for name, value in model.items():
         bare = str(name).removeprefix(_ENCODER)
-        if bare.startswith(_PRETRAINING):
+        if bare.startswith(PRETRAINING):
             # fairseq wants an entry where there is no head, too: it has no numbers.
             if not isinstance(value, StoredTensor) or 0 not in value.shape:
-                dropped.add(bare.split(".")[0])
+                dropped.add(next(start for start in PRETRAINING if bare.startswith(start)).strip("."))
         elif isinstance(value, StoredTensor):
             kept[str(name)] = value
         else:
@@ -227,7 +156,7 @@ def _split(stored: dict[str, _Any], file: Path) -> tuple[dict[str, _Any], dict[s
     if any(name.startswith("decoder.") for name in stored):
         raise ModelError(f"{file}: a model with a decoder; only CTC heads are read")
     head = {name.removeprefix(_HEAD): tensor for name, tensor in stored.items() if name.startswith(_HEAD)}
-    if head and (set(head) != set(_LINEAR) or len(head["weight"].shape) != 2):
+    if head and (set(head) != set(LINEAR) or len(head["weight"].shape) != 2):
         raise ModelError(f"{file}: its head has {', '.join(sorted(head))}, expected weight (V, D) and bias")
     encoder = {}
     for name, tensor in stored.items():
@@ -239,12 +168,18 @@ def _split(stored: dict[str, _Any], file: Path) -> tuple[dict[str, _Any], dict[s
     return encoder, head
 
 
+def _one_adapter(tensors: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
+    """Return tensors of layers' adapters without the dimension over several, of which there must be one."""
+    numbers = {len(tensor) for name, tensor in tensors.items() if is_of_adapter(name) and tensor.ndim}
+    if numbers - {1}:
+        raise ModelError(f"{file}: layers with {max(numbers)} adapters; files with one a layer, as MMS has, are read")
+    return {name: tensor[0] if is_of_adapter(name) and tensor.ndim else tensor for name, tensor in tensors.items()}
+
+
 def _family(settings: Settings, encoder: dict[str, StoredTensor]) -> str:
     if any(name.endswith(".grep_a") for name in encoder):
         return "wavlm"
-    if "encoder.pos_conv.1.0.weight" in encoder or "data2vec" in settings.model_name:
-        return "data2vec-audio"
-    return "hubert" if "hubert" in settings.model_name else "wav2vec2"
+    return "data2vec-audio" if "encoder.pos_conv.1.0.weight" in encoder else settings.family
 
 
 def _rename(tensors: dict[str, Tensor], config: BigfootConfig) -> dict[str, Tensor]:
@@ -252,9 +187,10 @@ def _rename(tensors: dict[str, Tensor], config: BigfootConfig) -> dict[str, Tens
     prefix = config.weight_prefix
     ours = {theirs: f"{prefix}.{ours}" for ours, theirs in tensor_names(config)}
     head = f"{BIGFOOT_PREFIX}_lm_head" if prefix == BIGFOOT_PREFIX else "lm_head"
-    ours |= {kind: f"{head}.{kind}" for kind in _LINEAR}
+    ours |= {kind: f"{head}.{kind}" for kind in LINEAR}
     named = in_fp32({ours.get(name, name): tensor for name, tensor in tensors.items()})
-    if "post_extract_proj.weight" not in tensors and config.conv_dim[-1] == config.hidden_size:
+    projected = config.feature_projection == "linear"
+    if projected and "post_extract_proj.weight" not in tensors and config.conv_dim[-1] == config.hidden_size:
         # fairseq leaves a projection out that would not change the width; ours is then one that changes nothing.
         named[ours["post_extract_proj.weight"]] = torch.eye(config.hidden_size)
         named[ours["post_extract_proj.bias"]] = torch.zeros(config.hidden_size)
@@ -272,7 +208,7 @@ def rename_state(state: dict[str, Tensor], config: BigfootConfig, file: Path) ->
     Raises:
         ModelError: the head has other parts than a weight and a bias.
     """
-    kept = {name: each for name, each in state.items() if not name.removeprefix(_ENCODER).startswith(_PRETRAINING)}
+    kept = {name: each for name, each in state.items() if not name.removeprefix(_ENCODER).startswith(PRETRAINING)}
     encoder, head = _split(kept, file)
     return _rename(encoder | head, config)
 

@@ -28,6 +28,8 @@ def find_dictionary(
 ) -> CharTokenizer | None:
     """Find the vocabulary of a checkpoint: a given file, else one beside it, else what the checkpoint itself holds.
 
+    Where it holds several languages, what lies beside it comes last: it is of one of them at most.
+
     Args:
         checkpoint: the file.
         content: what it holds.
@@ -42,16 +44,23 @@ def find_dictionary(
     """
     named = [labels] if isinstance(labels, str) else list(labels) if isinstance(labels, list | tuple) else []
     names = [f"dict.{label}.txt" for label in [*named, "ltr"] if isinstance(label, str) and "/" not in label]
-    for file in [given] if given is not None else [checkpoint.parent / name for name in names]:
-        if given is not None or file.is_file():
-            return _tokenizer([*_SPECIALS, *_read_symbols(file)], str(file))
+    beside = [checkpoint.parent / name for name in names if (checkpoint.parent / name).is_file()]
+    if given is None and (content.get("adapter") or not beside):
+        inside = _symbols_inside(checkpoint, content)
+        if inside is not None:
+            return _tokenizer(inside, str(checkpoint))
+    file = given if given is not None else next(iter(beside), None)
+    return None if file is None else _tokenizer([*_SPECIALS, *_read_symbols(file)], str(file))
+
+
+def _symbols_inside(checkpoint: Path, content: Mapping[str, object]) -> list[str] | None:
     state = content.get("task_state")
     record = state.get("target_dictionary") if isinstance(state, Mapping) else None
-    if isinstance(record, Record) and isinstance(symbols := record.state.get("symbols"), list):
-        if tuple(symbols[:4]) != _SPECIALS or not all(isinstance(symbol, str) for symbol in symbols):
-            raise ModelError(f"{checkpoint}: the dictionary in it does not start with {', '.join(_SPECIALS)}")
-        return _tokenizer(symbols, str(checkpoint))
-    return None
+    if not isinstance(record, Record) or not isinstance(symbols := record.state.get("symbols"), list):
+        return None
+    if tuple(symbols[:4]) != _SPECIALS or not all(isinstance(symbol, str) for symbol in symbols):
+        raise ModelError(f"{checkpoint}: the dictionary in it does not start with {', '.join(_SPECIALS)}")
+    return symbols
 
 
 def _read_symbols(file: Path) -> list[str]:

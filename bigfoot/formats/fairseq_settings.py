@@ -10,6 +10,7 @@ from typing import Any
 from bigfoot.errors import ModelError
 from bigfoot.formats.safe_pickle import Record
 from bigfoot.models.configuration import BigfootConfig, build_config
+from bigfoot.models.shape_checks import UNPROJECTED
 
 PLACEHOLDER_DIM = 1
 """``final_dim`` of a head of pre-training that is there because fairseq builds one; no real one is so narrow."""
@@ -47,6 +48,22 @@ _CONVS = {
 }
 _NORMS = {"default": "group", "layer_norm": "layer"}
 _ACTIVATIONS = {"gelu": "gelu", "relu": "relu", "gelu_accurate": "gelu_new", "gelu_fast": "gelu_new", "swish": "silu"}
+# What stands in the name of a model, of fairseq's or a fork's, and its family; the first that fits.
+_NAMED = (
+    ("data2vec", "data2vec-audio"), ("unispeech_sat", "unispeech-sat"), ("unispeech", "unispeech"),
+    ("squeeze_wav2vec2_deberta", "sew-d"), ("squeeze_wav2vec2", "sew"), ("hubert", "hubert"),
+)  # fmt: skip
+_ADAPTED = "trf_adp"
+_OF_ADAPTERS = {"adp_act_fn": "relu", "adp_trf_idx": "all"}
+"""Fields of layers with adapters, and what our layers have."""
+_DISENTANGLED: dict[str, Any] = {
+    "final_norm": False, "position_embeddings_type": "disentangled", "layer_norm_eps": 1e-7,
+    "feature_layer_norm_eps": 1e-5, "do_stable_layer_norm": False,
+}  # fmt: skip
+_OF_DEBERTA: dict[str, object] = {
+    "norm_rel_ebd": "layer_norm", "max_position_embeddings": 512, "position_buckets": 256, "relative_attention": True,
+    "share_att_key": True,
+}  # fmt: skip
 _MODELS = {"wav2vec2": "wav2vec2", "hubert": "hubert", "data2vec-audio": "data2vec_audio"}
 WRITTEN = (*_MODELS, "wavlm")
 """Families that fairseq, or WavLM's authors, have a class for."""
@@ -70,6 +87,26 @@ class Settings:
     def model_name(self) -> str:
         """Which model of fairseq's the encoder is, where it is stated."""
         return str(self.encoder.get("_name") or self.encoder.get("arch") or "")
+
+    @property
+    def family(self) -> str:
+        """Family of the encoder by the name of its model; WavLM's files hold none.
+
+        Examples:
+            >>> Settings({"_name": "squeeze_wav2vec2_deberta"}, None, {}).family
+            'sew-d'
+        """
+        return next((family for part, family in _NAMED if part in self.model_name), "wav2vec2")
+
+    def layer(self, name: str, default: object = None) -> Any:  # noqa: ANN401 - of any kind, as the file has it
+        """Return a field of the layers, which fine-tuning sets anew.
+
+        Args:
+            name: the field.
+            default: where there is none.
+        """
+        tuned = (self.fine_tuning or {}).get(name)
+        return self.encoder.get(name, default) if tuned is None else tuned
 
     @property
     def normalize(self) -> bool:
@@ -149,7 +186,7 @@ def config_of(settings: Settings, family: str, vocab_size: int | None, source: s
 
     Args:
         settings: of the checkpoint.
-        family: ``wav2vec2``, ``hubert``, ``wavlm`` or ``data2vec-audio``.
+        family: of ``Settings.family``, or ``wavlm``.
         vocab_size: rows of its CTC head; None without one.
         source: the file, for messages.
 
@@ -160,11 +197,11 @@ def config_of(settings: Settings, family: str, vocab_size: int | None, source: s
         ModelError: a model that we have no counterpart for.
     """
     encoder = settings.encoder
-    _refuse_foreign_parts(encoder, source)
+    _refuse_foreign_parts(settings, source)
     convs = parse_convs(encoder.get("conv_feature_layers") or _CONVS.get(family, _CONVS["hubert"]), source)
     fields = {ours: encoder.get(theirs, default) for ours, (theirs, default) in (_SHAPE | _DROPOUTS).items()}
     fields |= {name: list(values) for name, values in zip(_CONV_FIELDS, zip(*convs, strict=True), strict=True)}
-    fields |= _positions(encoder, family)
+    fields |= _positions(encoder, family) | _family_fields(settings, family, fields)
     if settings.fine_tuning is not None:
         tuned = settings.fine_tuning
         fields |= {ours: tuned[theirs] for ours, (theirs, _) in _DROPOUTS.items() if theirs in tuned}
@@ -199,12 +236,35 @@ def _positions(encoder: dict[str, Any], family: str) -> dict[str, Any]:
     return fields
 
 
-def _refuse_foreign_parts(encoder: dict[str, Any], source: str) -> None:
-    foreign = [name for name in ("quantize_input",) if encoder.get(name)]
-    if encoder.get("layer_type") not in (None, "transformer"):
-        foreign.append(f"layer_type {encoder['layer_type']}")
-    if encoder.get("relative_position_embedding") is False or encoder.get("gru_rel_pos") is False:
-        foreign.append("a WavLM without gated relative positions")
+def _family_fields(settings: Settings, family: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that some families have alone, and those of MMS's adapters."""
+    encoder, found = settings.encoder, dict[str, Any]()
+    if settings.layer("layer_type") == _ADAPTED:
+        found["adapter_attn_dim"] = settings.layer("adp_dim", 64)
+    if family in UNPROJECTED:
+        found["squeeze_factor"] = encoder.get("squeeze_factor", 2)
+        found["feature_projection"] = "none" if fields["conv_dim"][-1] == fields["hidden_size"] else "linear"
+    if family == "sew-d":
+        found |= _DISENTANGLED | {name: encoder.get(name, default) for name, default in _OF_DEBERTA.items()}
+        products, farthest = encoder.get("pos_att_type", "p2c|c2p"), encoder.get("max_relative_positions", -1)
+        found["pos_att_type"] = products.split("|") if isinstance(products, str) else products
+        if isinstance(farthest, int) and farthest > 0:
+            found["max_position_embeddings"] = farthest
+    return found
+
+
+def _refuse_foreign_parts(settings: Settings, source: str) -> None:
+    encoder, layers = settings.encoder, settings.layer("layer_type")
+    foreign = [name for name in ("quantize_input", "position_biased_input") if encoder.get(name)]
+    if layers not in (None, "transformer", _ADAPTED):
+        foreign.append(f"layer_type {str(layers)[:40]}")
+    if layers == _ADAPTED:
+        given = {name: settings.layer(name, default) for name, default in _OF_ADAPTERS.items()}
+        foreign += [f"{name} {str(given[name])[:40]}" for name in given if given[name] != _OF_ADAPTERS[name]]
+    if encoder.get("relative_position_embedding") and not encoder.get("gru_rel_pos"):
+        foreign.append("relative positions without a gate (gru_rel_pos)")
+    if encoder.get("squeeze_method", "default") != "default":
+        foreign.append(f"squeeze_method {str(encoder['squeeze_method'])[:40]}")
     if foreign:
         raise ModelError(f"{source}: {', '.join(foreign)}: bigfoot's encoder has no such thing")
 

@@ -112,3 +112,23 @@ def _fit(model: BigfootForCTC, tensors: dict[str, Tensor], source: str) -> dict[
 
 def _holds_values(tensor: Tensor) -> bool:
     return tensor.is_floating_point() or tensor.dtype == torch.int64
+
+
+def refuse_quantized(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], source: object) -> None:
+    """Refuse the weights of a quantized model: their numbers mean nothing without scales, which nobody here applies.
+
+    Args:
+        tensors: of the file, by name.
+        wanted: of the model, by name.
+        source: where they come from, for messages.
+
+    Raises:
+        ModelError: a tensor holds integers, or floating point of eight bits, in the place of weights.
+    """
+    for name, tensor in wanted.items():
+        kind = tensors[name].dtype if name in tensors else tensor.dtype
+        if tensor.is_floating_point() and (not kind.is_floating_point or kind.itemsize == 1):
+            raise ModelError(
+                f"{source}: it is quantized ({name} holds {str(kind).removeprefix('torch.')}); name the folder of the "
+                "model that it was made from"
+            )

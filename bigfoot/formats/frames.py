@@ -10,6 +10,7 @@ from transformers import AutoConfig, WhisperConfig
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.choices import Choices
+from bigfoot.formats.filling import refuse_quantized
 from bigfoot.formats.weight_files import read_weights
 from bigfoot.models.configuration import build_config
 from bigfoot.models.ctc import BigfootForCTC
@@ -87,6 +88,7 @@ def _fill(model: BigfootForCTC, tensors: dict[str, Tensor], folder: Path) -> Non
     wrong = sorted(name for name in expected if name not in state or state[name].shape != expected[name].shape)
     if wrong:
         raise ModelError(f"{folder}: its weights do not fit its config.json: {wrong[0]} is missing or of another shape")
+    refuse_quantized(state, expected, folder)
     if faults := find_non_finite({name: state[name] for name in expected}):
         raise ModelError(f"{folder}: its weights are damaged: {', '.join(faults[:5])}")
     inner.load_state_dict({name: state[name].float() for name in expected})

@@ -22,6 +22,7 @@ from bigfoot.formats.family_names import family_state, to_own_names
 from bigfoot.formats.filling import fill_model, in_fp32
 from bigfoot.formats.languages import ADAPTER_FILES, find_language_file, is_of_language, read_language
 from bigfoot.formats.tensor_names import rename_to_current
+from bigfoot.formats.unread_kinds import advise_on_kind
 from bigfoot.formats.weight_files import read_weights, weight_files
 from bigfoot.models.configuration import BigfootConfig, build_config
 from bigfoot.models.ctc import BigfootForCTC
@@ -166,7 +167,8 @@ def config_of(raw: Mapping[str, Any], folder: Path) -> BigfootConfig:
     family = str(raw.get("model_type"))
     if family not in FAMILIES:
         known = ", ".join(FAMILIES)
-        raise ModelError(f"{folder}: model_type {quote(family)} is not supported; known: {known}, bigfoot")
+        advice = advise_on_kind(family)
+        raise ModelError(f"{folder}: model_type {quote(family)} is not supported; known: {known}, bigfoot{advice}")
     _refuse_adapters(raw, family, folder)
     named = raw.get("architectures") or ["ForCTC"]
     # transformers leaves out of the file what equals the family's defaults, hence those, not ours.

@@ -42,25 +42,44 @@ def find_language(folder: Path, wanted: str | None) -> str | None:
         LanguageError: the folder has no such language, or several and none was named; what there is is listed.
     """
     known = list_languages(folder)
-    if wanted is None:
-        if len(known) < 2:
-            return next(iter(known), None)
-        default = read_json_if_there(folder / "tokenizer_config.json").get("target_lang")
-        named = f" (its tokenizer names {quote(default)})" if default in known else ""
-        raise LanguageError(
-            f"{folder} holds {len(known)} languages{named}: {_list(known)}; name one: bigfoot convert {folder} OUT "
-            "--language LANG, teacher.language in a configuration, or load_model(..., language=...)"
-        )
-    if not known:
+    if not known and wanted is not None:
         files = " or ".join(each.format("LANG") for each in ADAPTER_FILES)
         raise LanguageError(
             f"{folder}: no languages in it, neither in {VOCABULARY_FILE} nor as {files}; leave the language "
             f"{quote(wanted)} out"
         )
+    default = read_json_if_there(folder / "tokenizer_config.json").get("target_lang") if len(known) > 1 else None
+    return choose_language(known, wanted, str(folder), default) if known else None
+
+
+def choose_language(known: Sequence[str], wanted: str | None, source: str, default: object = None) -> str:
+    """Choose the language of a model that is to be read.
+
+    Args:
+        known: those that it has, at least one.
+        wanted: a language; None where none was named. One that is the only one need not be named.
+        source: folder or file, for messages.
+        default: what its files name, for messages.
+
+    Raises:
+        LanguageError: the model has no such language, or several and none was named; what there is is listed.
+
+    Examples:
+        >>> choose_language(["eng"], None, "model")
+        'eng'
+    """
+    if wanted is None and len(known) == 1:
+        return known[0]
+    if wanted is None:
+        named = f" (its tokenizer names {quote(default)})" if default in known else ""
+        raise LanguageError(
+            f"{source} holds {len(known)} languages{named}: {_list(known)}; name one: bigfoot convert {source} OUT "
+            "--language LANG, teacher.language in a configuration, or load_model(..., language=...)"
+        )
     if wanted not in known:
         close = difflib.get_close_matches(wanted, known, n=1, cutoff=0.4)
         meant = f"did you mean {close[0]}? " if close else ""
-        raise LanguageError(f"{folder}: no language {quote(wanted)}; {meant}there are {len(known)}: {_list(known)}")
+        raise LanguageError(f"{source}: no language {quote(wanted)}; {meant}there are {len(known)}: {_list(known)}")
     return wanted
 
 

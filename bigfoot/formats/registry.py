@@ -29,7 +29,7 @@ from bigfoot.formats.onnx_ctc import is_onnx, list_graph_files, load_onnx, outli
 from bigfoot.formats.seq2seq import is_seq2seq, load_seq2seq, outline_seq2seq
 from bigfoot.formats.state_dict import read_state, refuse_without_shape, whose_names
 from bigfoot.formats.torchaudio import BUNDLE_PREFIX, load_bundle, load_torchaudio, save_torchaudio
-from bigfoot.formats.weight_files import read_weights, weight_files
+from bigfoot.formats.weight_files import advise_on_weights, read_weights, weight_files
 from bigfoot.formats.with_config import build_with_config
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
@@ -92,6 +92,7 @@ def find_format(path: Path) -> Format:
     raise ModelError(
         f"{path}: no model that is known here: neither a folder with a config.json, nor a file of fairseq's or "
         f"torchaudio's ({', '.join(CHECKPOINT_SUFFIXES)}), nor a folder that holds one such file"
+        f"{advise_on_weights(path)}"
     )
 
 
@@ -191,7 +192,9 @@ def padding_changes_outputs(config: BigfootConfig) -> bool:
     """
     grouped = config.has_convolutions and config.feat_extract_norm == "group"
     leaks = config.is_conformer and not config.conv_module_causal
-    return grouped or leaks or config.has_positional_stack or config.conv_pos_batch_norm
+    # A last frame without a partner takes its from the padding; convolutions behind the encoder reach into it.
+    joined = config.squeeze_factor > 1 or config.add_adapter
+    return grouped or leaks or joined or config.has_positional_stack or config.conv_pos_batch_norm
 
 
 def _padding_caveat(model: BigfootForCTC) -> str | None:
@@ -210,7 +213,7 @@ def _filter_banks(config: BigfootConfig) -> FilterBanks | None:
 
 
 def _load_fairseq(path: Path, choices: Choices) -> tuple[BigfootForCTC, Processor]:
-    return load_fairseq(path, choices.dictionary)
+    return load_fairseq(path, choices.dictionary, choices.language)
 
 
 def _save_fairseq(model: BigfootForCTC, processor: Processor, folder: Path) -> None:
@@ -281,7 +284,7 @@ FORMATS = {
         ),
         Format(
             "fairseq", is_fairseq, _load_fairseq, _save_fairseq,
-            caveat=_padding_caveat, takes=frozenset({"dictionary"}),
+            caveat=_padding_caveat, takes=frozenset({"dictionary", "language"}),
         ),
         Format(
             "fairseq2", is_fairseq2, _load_fairseq2, _save_fairseq2,

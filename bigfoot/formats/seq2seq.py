@@ -11,7 +11,7 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.choices import Choices
-from bigfoot.formats.filling import in_fp32
+from bigfoot.formats.filling import in_fp32, refuse_quantized
 from bigfoot.formats.foreign_ctc import read_extractor
 from bigfoot.formats.weight_files import read_weights
 from bigfoot.models.configuration import BigfootConfig, build_config
@@ -73,24 +73,38 @@ def load_seq2seq(folder: Path, choices: Choices) -> tuple[BigfootForCTC, Process
         encoder = model.speech_encoder
         assert isinstance(encoder, OtherEncoder) and isinstance(encoder.inner, Seq2SeqFrames)
         empty = encoder.inner.model
-    encoder.inner.model = _fill(folder, empty)
+    encoder.inner.model = fill_theirs(folder, empty)
     return model.eval(), processor
 
 
-def _fill(folder: Path, empty: PreTrainedModel) -> PreTrainedModel:
-    """Build the model anew around the weights of a folder; transformers itself ties what is one."""
+def fill_theirs(folder: Path, empty: PreTrainedModel) -> PreTrainedModel:
+    """Build a model of transformers anew around the weights of a folder; transformers itself ties what is one.
+
+    Args:
+        folder: with the weights.
+        empty: of the same shape, without weights (``torch.device("meta")``).
+
+    Raises:
+        ModelError: weights are missing, of another shape, quantized or damaged.
+    """
     tensors = in_fp32(read_weights(folder))
     if faults := find_non_finite(tensors):
         raise ModelError(f"{folder}: its weights are damaged: {', '.join(faults[:5])}")
+    prefix = f"{empty.base_model_prefix}."
+    if not any(name.startswith(prefix) for name in tensors):  # saved without its head
+        tensors = {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
     # Before anything of the size that the configuration claims is built.
+    expected = empty.state_dict()
     tied = empty.get_expanded_tied_weights_keys(all_submodels=True)
     owners = {*tied, *tied.values()}
     wrong = [
-        name for name, wanted in empty.state_dict().items()
+        name for name, wanted in expected.items()
         if (name not in owners or name in tensors) and getattr(tensors.get(name), "shape", None) != wanted.shape
     ]  # fmt: skip
+    wrong += [name for name, owner in tied.items() if name not in tensors and owner not in tensors]
     if wrong:
         raise ModelError(f"{folder}: its weights do not fit its config.json: {wrong[0]} is missing or of another shape")
+    refuse_quantized(tensors, expected, folder)
     try:
         with without_bars():
             found: Any = type(empty).from_pretrained(None, config=empty.config, state_dict=tensors)

@@ -123,6 +123,8 @@ def whose_names(names: Iterable[str]) -> Names | None:
         return "torchaudio"
     if any("encoder_frontend." in name for name in known):
         return "fairseq2"
+    if any(name.endswith("encoder.pos_conv.0.bias") for name in known):
+        return "fairseq"  # SEW-D's layers there have transformers' names
     if any(".intermediate_dense." in name or ".attention.self." in name for name in known):
         return "transformers"  # of any block
     if any(".self_attn." in name or name.startswith("w2v_encoder.") for name in known):

@@ -18,6 +18,7 @@ from bigfoot.text.json_files import read_json
 _POINTER = b"version https://git-lfs"
 _MAX_HEADER = 2 * 2**20
 _AT_ONCE = 64 * 2**20
+_OF_OTHERS = ("tf_model.h5", "flax_model.msgpack")
 _KINDS = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
@@ -62,11 +63,27 @@ def read_weights(folder: Path, *, in_fp32: bool = False) -> dict[str, Tensor]:
     """
     files = weight_files(folder)
     if not files:
-        raise ModelError(f"{folder}: no model.safetensors or pytorch_model.bin in it")
+        raise ModelError(f"{folder}: no model.safetensors or pytorch_model.bin in it{advise_on_weights(folder)}")
     tensors: dict[str, Tensor] = {}
     for file in files:
         tensors |= read_safetensors(file, in_fp32=in_fp32) if file.suffix == ".safetensors" else read_state_dict(file)
     return tensors
+
+
+def advise_on_weights(folder: Path) -> str:
+    """Return what to do with a folder whose weights are of another kind; empty where there is nothing to say.
+
+    Args:
+        folder: without weights that are read.
+    """
+    if (folder / "adapter_config.json").is_file():
+        base = quote(read_json(folder / "adapter_config.json").get("base_model_name_or_path"))
+        return (
+            f"; it holds an adapter of PEFT's for {base}: merge it (PeftModel.from_pretrained(...).merge_and_unload()) "
+            "and name the folder of what is saved then"
+        )
+    found = next((name for name in _OF_OTHERS if (folder / name).is_file()), None)
+    return "" if found is None else f"; it holds {found}: open it with a transformers that reads it, and save it anew"
 
 
 def read_safetensors(file: Path, *, in_fp32: bool = False) -> dict[str, Tensor]:

@@ -227,8 +227,11 @@ class BigfootForCTC(BigfootPreTrainedModel):
         if (decodes or reads_audio) and attention_mask is not None:
             # The decoder's streams read the waveform too, and their frames must be the encoder's.
             input_values, attention_mask = bring_to_front(input_values, attention_mask, self.training)
+        audio = Audio(input_values, attention_mask)
         if self.kept_frames is not None and self.kept_frames.serves(training=self.training):
             encoded = self.kept_frames.encode(input_values, attention_mask)
+            if self.task_head is not None:
+                audio = Audio(*audio[:2], self.kept_frames.pool_audio(self.task_head.beside, *audio[:2]))
         else:
             encoded = self.speech_encoder(input_values, attention_mask, **encoder_arguments)
         assert encoded.last_hidden_state is not None
@@ -237,7 +240,7 @@ class BigfootForCTC(BigfootPreTrainedModel):
         inputs = StreamInputs(input_values, *states, logits, encoded.frame_mask)
         return CTCOutput(
             **(self._decode(inputs, decoder_labels) if decodes else {}),
-            **self._answer(encoded, Audio(input_values, attention_mask)),
+            **self._answer(encoded, audio),
             loss=self._mean_loss(logits, labels, encoded.frame_mask),
             logits=logits,
             last_hidden_state=encoded.last_hidden_state,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from bigfoot.models.kernels import has_fast_kernels
+from bigfoot.models.packed_attention import attend_packed, can_pack
 
 _STEPS = 1 << 16
 
@@ -58,13 +59,15 @@ class Drawn(NamedTuple):
 class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, drawn: Drawn) -> Tensor:  # noqa: ANN401
-        ctx.drawn = drawn
+        ctx.save_for_backward(drawn.words)
+        ctx.rest = drawn[1:]
         return drawn.keep().mul_(drawn.factor).mul_(x)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
-        return ctx.drawn.keep().mul_(ctx.drawn.factor).mul_(grad), None
+        drawn = Drawn(*ctx.saved_tensors, *ctx.rest)
+        return drawn.keep().mul_(drawn.factor).mul_(grad), None
 
 
 def dropout(x: Tensor, rate: float, training: bool) -> Tensor:
@@ -109,18 +112,19 @@ class _DroppedAttention(torch.autograd.Function):
                 scores += added[row if len(added) > 1 else 0]
             maps[row] = scores.softmax(-1)
             torch.matmul(drawn.row(row).keep().mul_(maps[row]), value[row] * drawn.factor, out=mixed[row])
-        ctx.save_for_backward(query, key, value, mask, maps)
-        ctx.scale, ctx.drawn = scale, drawn
+        ctx.save_for_backward(query, key, value, mask, maps, drawn.words)
+        ctx.scale, ctx.rest = scale, drawn[1:]
         return mixed
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        query, key, value, mask, maps = ctx.saved_tensors
+        query, key, value, mask, maps, words = ctx.saved_tensors
+        drawn = Drawn(words, *ctx.rest)
         of_query, of_key, of_value = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
         of_mask = torch.zeros_like(mask) if ctx.needs_input_grad[3] else None
         for row in range(len(query)):
-            keep, here, scaled = ctx.drawn.row(row).keep(), maps[row], grad[row] * ctx.drawn.factor
+            keep, here, scaled = drawn.row(row).keep(), maps[row], grad[row] * drawn.factor
             of_value[row] = torch.matmul((keep * here).transpose(-1, -2), scaled)
             of_maps = keep.mul_(torch.matmul(scaled, value[row].transpose(-1, -2)))
             of_scores = torch.ops.aten._softmax_backward_data(of_maps, here, -1, here.dtype)
@@ -150,11 +154,14 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, rate:
         key: (B, H, T, head_dim).
         value: (B, H, T, head_dim).
         mask: broadcastable to (B, H, T, T): booleans, or numbers that are added to the scores; None for neither.
+            Booleans (B, 1, 1, T) are those of padding: True on the first frames of each row.
         rate: share of the weights that is dropped.
 
     Returns:
         (B, H, T, head_dim).
     """
+    if mask is not None and can_pack(query, mask, rate):
+        return attend_packed(query, key, value, mask)
     fast = 0 < rate < 1 and query.ndim == 4 and (mask is None or mask.ndim == 4)
     if not fast or not has_fast_kernels(query, key, value):
         return nn.functional.scaled_dot_product_attention(query, key, value, mask, rate)

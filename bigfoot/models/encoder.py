@@ -16,13 +16,14 @@ from bigfoot.models.conformer import PointwiseConv
 from bigfoot.models.conformer_attention import ConformerAttention
 from bigfoot.models.conformer_positions import RotaryPositions
 from bigfoot.models.conv_adapter import ConvAdapter
-from bigfoot.models.fake_int8 import install_fake_int8_
+from bigfoot.models.fake_int8 import install_fake_int8_, int8_layers
 from bigfoot.models.feature_encoder import FeatureEncoder, FeatureProjection
 from bigfoot.models.feed_forward import FeedForward
 from bigfoot.models.frames.base import prepend_prompts
 from bigfoot.models.log_mel import LogMel
 from bigfoot.models.lora import inject_configured_
 from bigfoot.models.outputs import SpeechEncoderOutput
+from bigfoot.models.packed import install_steps_, packable_layers
 from bigfoot.models.padding import Audio, bring_to_front, join_rows
 from bigfoot.models.pretrained import BigfootPreTrainedModel, refuse_small
 from bigfoot.models.relative_bias import GatedRelativeAttention
@@ -76,6 +77,8 @@ class SpeechEncoder(BigfootPreTrainedModel):
         self.runs_unbatched = config.small is not None and config.small.computes_int8
         if config.small is not None and self.runs_unbatched:
             install_fake_int8_(self, config.small)
+        if config.small is not None and config.small.bits:
+            install_steps_(self, config.small, packable_layers(int8_layers(self), self._tied_weights_keys))
         self.post_init()
 
     @property
@@ -152,6 +155,7 @@ class SpeechEncoder(BigfootPreTrainedModel):
         output_attentions: bool = False,
         output_attention_values: bool = False,
         chunk_frames: Tensor | int | None = None,
+        conv_features: Tensor | None = None,
         **_: object,
     ) -> SpeechEncoderOutput:
         """Encode waveforms.
@@ -166,6 +170,7 @@ class SpeechEncoder(BigfootPreTrainedModel):
             output_attentions: return the weights of every layer.
             output_attention_values: return the values of every layer's attention.
             chunk_frames: of a model that streams, chunks of another size than its own.
+            conv_features: of ``convolve`` for the same audio; computed here where they are None.
 
         Returns:
             See ``SpeechEncoderOutput``. The frames of a row are those that it gives alone, from frame 0 on, wherever
@@ -179,23 +184,30 @@ class SpeechEncoder(BigfootPreTrainedModel):
             refuse_small(self.config, "it cannot be trained")
         if attention_mask is not None:
             input_values, attention_mask = bring_to_front(input_values, attention_mask, self.training)
-        given = Audio(input_values, attention_mask, mask_time_indices, mask_feature_indices, chunk_frames)
+        masks = mask_time_indices, mask_feature_indices
+        given = Audio(input_values, attention_mask, *masks, chunk_frames, conv_features)
         wanted = output_hidden_states, output_attentions, output_attention_values
         if not self.runs_unbatched or (attention_mask is None and len(input_values) == 1):
             return self._encode(given, *wanted)
         rows = [self._encode(row, *wanted) for row in given.rows()]
         return join_rows(rows, given, self.feature_extractor, self.config)
 
+    def convolve(self, input_values: Tensor, attention_mask: Tensor) -> Tensor:
+        """Compute what the convolutions make of waveforms, (B, T, C); see ``forward``."""
+        input_values, attention_mask = bring_to_front(input_values, attention_mask, self.training)
+        return self.feature_extractor(input_values.where(attention_mask.bool(), 0.0), attention_mask.sum(-1))
+
     def _encode(
         self, given: Audio, output_hidden_states: bool, output_attentions: bool, output_attention_values: bool
     ) -> SpeechEncoderOutput:
-        input_values, attention_mask, mask_time_indices, mask_feature_indices, chunk_frames = given
+        input_values, attention_mask, mask_time_indices, mask_feature_indices, chunk_frames, conv_features = given
         lengths = None
         if attention_mask is not None:
             lengths = attention_mask.sum(-1)
             # No output depends on the padding, but NaN times zero is NaN.
             input_values = input_values.where(attention_mask.bool(), 0.0)
-        conv_features = self.feature_extractor(input_values, lengths)
+        if conv_features is None:
+            conv_features = self.feature_extractor(input_values, lengths)
         frame_mask = None
         if lengths is not None:
             frames = self.feature_extractor.layer_lengths(lengths)

@@ -13,6 +13,7 @@ from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.dropout import Dropout
 from bigfoot.models.kernels import has_fast_kernels
 from bigfoot.models.norm_activation import norm_and_gelu
+from bigfoot.models.running import RunsLayers
 from bigfoot.models.streaming import ChannelScale, follow_level
 
 
@@ -120,7 +121,7 @@ class ConvLayer(nn.Module):
         return self.activation(x)
 
 
-class FeatureEncoder(nn.Module):
+class FeatureEncoder(RunsLayers):
     """The stack of convolutions, group-norm (base) or layer-norm (large-lv60), each with its own groups.
 
     Args:
@@ -172,7 +173,7 @@ class FeatureEncoder(nn.Module):
         x, lengths = input_values.unsqueeze(1), input_lengths
         for layer in self:
             lengths = None if lengths is None else layer.count_frames(lengths)
-            x = layer(x, lengths)
+            x = self.runner(layer, x, lengths)
         return x.transpose(1, 2)
 
 

@@ -28,6 +28,11 @@ def plain_kernels() -> Iterator[None]:
         _PLAIN.reset(token)
 
 
+def wants_plain_kernels() -> bool:
+    """Return whether the written-out road is wanted."""
+    return _PLAIN.get()
+
+
 def has_fast_kernels(*tensors: Tensor) -> bool:
     """Return whether there is a faster road for these tensors: fp32 on a CPU, computed now and not recorded as a graph.
 

@@ -83,6 +83,7 @@ class Audio(NamedTuple):
     mask_time_indices: Tensor | None
     mask_feature_indices: Tensor | None
     chunk_frames: Tensor | int | None = None
+    conv_features: Tensor | None = None
 
     def rows(self) -> Iterator[Audio]:
         """One utterance after the other, without its padding."""

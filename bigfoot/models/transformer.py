@@ -19,6 +19,7 @@ from bigfoot.models.outputs import SpeechEncoderOutput
 from bigfoot.models.plain_names import ranks_by_path
 from bigfoot.models.positional import build_positional_conv
 from bigfoot.models.relative_bias import GatedRelativeAttention, RelativePositionAttention
+from bigfoot.models.running import RunsLayers
 from bigfoot.models.streaming import Chunks
 from bigfoot.models.time_reduction import TimeReduction
 
@@ -129,12 +130,14 @@ def build_layer(config: BigfootConfig, index: int) -> EncoderLayer | ConformerLa
     return ConformerLayer(config, index) if config.is_conformer else EncoderLayer(config, index)
 
 
-class TransformerEncoder(nn.Module):
+class TransformerEncoder(RunsLayers):
     """Positional convolution and layers, of transformers or conformers.
 
     Args:
         config: the shape.
     """
+
+    compiles = True
 
     def __init__(self, config: BigfootConfig) -> None:
         super().__init__()
@@ -179,7 +182,7 @@ class TransformerEncoder(nn.Module):
         for index, (layer, source) in enumerate(zip(self.layers, self.reused_maps, strict=True)):
             lends = index in self.reused_maps
             maps = None if source is None else lent[source]
-            x, weights = layer(x, key_mask, output_attentions or lends, position_bias, maps)
+            x, weights = self.runner(layer, x, key_mask, output_attentions or lends, position_bias, maps)
             if lends:
                 lent[index] = weights
             hidden_states.append(x)

@@ -10,6 +10,7 @@ from bigfoot.config.reading import check_section
 from bigfoot.tasks.settings import TrainTaskConfig
 from bigfoot.training.distilling import DistillConfig, GatesConfig
 from bigfoot.training.finetuning import FinetuneConfig
+from bigfoot.training.quantizing import QatConfig
 
 
 @dataclass(frozen=True)
@@ -61,4 +62,5 @@ register_step("gates", GatesConfig, "bigfoot.pipeline.steps.gates:GatesStep")
 register_step("distill", DistillConfig, "bigfoot.pipeline.steps.distill:DistillStep")
 register_step("finetune", FinetuneConfig, "bigfoot.pipeline.steps.finetune:FinetuneStep")
 register_step("train_task", TrainTaskConfig, "bigfoot.pipeline.steps.train_task:TrainTaskStep")
+register_step("qat", QatConfig, "bigfoot.pipeline.steps.qat:QatStep")
 register_step("quantize", Quantize, "bigfoot.pipeline.steps.quantize:QuantizeStep")

@@ -21,7 +21,7 @@ _CONV_STEP = 8
 def apply_scale(config: Config) -> Config:
     """Apply ``scale``.
 
-    With ``tiny``, the teacher is the tiny one, the student is initialized from it, and the student's widths keep their
+    With ``tiny``, the teacher is ``scale_to``, the student is initialized from it, and the student's widths keep their
     ratio to the teacher's, rounded to multiples that heads and groups of the positional convolution need. Layers,
     reuse, reduction, groups and kernels are unchanged; data and steps must be set by the user.
 
@@ -38,7 +38,7 @@ def apply_scale(config: Config) -> Config:
     """
     if config.scale == "full":
         return config
-    tiny, base, wanted = load_config(TINY_TEACHER), BigfootConfig(), config.student
+    tiny, base, wanted = load_config(config.scale_to), BigfootConfig(), config.student
     try:
         shape = _scale_shape(wanted.shape, tiny, base)
     except (TypeError, ValueError, ZeroDivisionError):
@@ -46,8 +46,8 @@ def apply_scale(config: Config) -> Config:
     rank = wanted.low_rank.rank
     low_rank = replace(wanted.low_rank, rank=max(1, rank * tiny.hidden_size // base.hidden_size) if rank else 0)
     student = replace(wanted, path=None, shape=shape, low_rank=low_rank)
-    teacher = replace(config.teacher, path=TINY_TEACHER, language=None)
-    return replace(config, scale="full", teacher=teacher, student=student)
+    teacher = replace(config.teacher, path=config.scale_to, language=None)
+    return replace(config, scale="full", scale_to=TINY_TEACHER, teacher=teacher, student=student)
 
 
 def _scale_shape(given: dict[str, Any], tiny: BigfootConfig, base: BigfootConfig) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from bigfoot.pipeline.registry import STEPS
 from bigfoot.tasks.settings import TrainTaskConfig
 from bigfoot.training.distilling import DistillConfig, GatesConfig
 from bigfoot.training.finetuning import FinetuneConfig
+from bigfoot.training.quantizing import QatConfig
 from bigfoot.training.settings import PRECISIONS
 
 TRACKERS = ("tensorboard", "wandb", "mlflow", "comet_ml")
@@ -81,13 +82,16 @@ class Config:
     """Training time of one command, after which a training step pauses with a checkpoint (exit code 75); the same
     command goes on. null for no limit."""
     steps: list[str] = field(default_factory=lambda: ["student", "distill", "finetune"])
-    """Steps, in order: ``student``, ``prune``, ``gates``, ``distill``, ``finetune``, ``train_task``, and ``quantize``
-    last; ``prune``, ``distill`` and ``train_task`` may repeat. Evaluation and report follow automatically."""
+    """Steps, in order: ``student``, ``prune``, ``gates``, ``distill``, ``finetune``, ``train_task``, and ``qat`` or
+    ``quantize`` last; ``prune``, ``distill`` and ``train_task`` may repeat. Evaluation and report follow."""
     control: str | None = one_of("ctc_only", default=None)
     """``ctc_only`` repeats the run with the same student, seed, steps and data, without the teacher's losses."""
     scale: str = one_of("full", "tiny")
     """``tiny`` uses ``tiny_teacher`` and scales the student's widths by their ratio to a base teacher's, so that a
     method can be tried on any machine; set data and steps with it."""
+    scale_to: str = "tiny_teacher"
+    """``scale: tiny``: the teacher in place of ``tiny_teacher``, where it is not that one; a model as for
+    ``teacher.path``."""
     plugins: list[str] = field(default_factory=list)
     """Modules of your own that register losses, techniques or steps: names, or paths of ``.py`` files, searched beside
     the configuration, in the working directory, and on Python's path. Their code is executed."""
@@ -107,6 +111,8 @@ class Config:
     """Fine-tuning on transcripts."""
     train_task: TrainTaskConfig = field(default_factory=TrainTaskConfig)
     """A task in place of transcripts: a head on the encoder, trained on labels of utterances."""
+    qat: QatConfig = field(default_factory=QatConfig)
+    """Training with quantized weights, which are then stored."""
     quantize: Quantize = field(default_factory=Quantize)
     """Quantization of the weights."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
@@ -126,10 +132,12 @@ class Config:
             yield from self._growth_problems()
         if self.shard:
             yield from self._shard_problems()
+        if self.scale == "full" and self.scale_to != "tiny_teacher":
+            yield Problem("scale_to", "not_read", "read with scale tiny alone; name the teacher under teacher.path")
 
     def _shard_problems(self) -> Iterator[Problem]:
         """Check what works on whole weights alone."""
-        whole = [name for name in self.steps if name in ("gates", "train_task")]
+        whole = [name for name in self.steps if name in ("gates", "train_task", "qat")]
         if whole or self.distill.grow_groups:
             names = " and ".join([*dict.fromkeys(whole), *["distill.grow_groups"] * bool(self.distill.grow_groups)])
             yield Problem("shard", "needs_whole_weights", f"{names} works on whole weights; leave shard out")

@@ -30,7 +30,8 @@ def read_audio(manifest: Path, loaded: LoadedModel, config: Config) -> LazyAudio
     """
 
     def read() -> list[PaddedAudio]:
-        batches = sample_batches(manifest, loaded.processor, config.student.init_seconds, config.data.batch_seconds)
+        seconds, room = config.student.init_seconds, config.data.known_batch_seconds
+        batches = sample_batches(manifest, loaded.processor, seconds, room)
         return [PaddedAudio(batch.input_values, batch.attention_mask) for batch in batches]
 
     return LazyAudio(read)

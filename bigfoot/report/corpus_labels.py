@@ -29,7 +29,9 @@ def tabulate_labels(splits: Sequence[SplitFacts]) -> TextTable:
             values = list(label.counts.items())
             if label.spread is not None and len(values) > _MOST_VALUES:
                 low, high = format_number(label.spread.minimum), format_number(label.spread.maximum)
-                values = [(f"{low} to {high}, median {format_number(label.spread.median)}", known)]
+                numbers = known - sum(label.words.values())
+                values = [(f"{low} to {high}, median {format_number(label.spread.median)}", numbers)]
+                values += label.words.items()
             shown, rest = values[:_MOST_VALUES], values[_MOST_VALUES:]
             shown += [(f"{len(rest)} others", sum(count for _, count in rest))] if rest else []
             cells += [[name, split.split, value, str(count), f"{100 * count / known:.1f}"] for value, count in shown]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,21 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bigfoot.data.batches import iterate_utterances
+from bigfoot.data.batches import CutSource
+from bigfoot.data.cuts import read_cuts
 from bigfoot.models.decoders.fbank import Fbank
 from bigfoot.models.tasks.energies import HOP, WINDOW
 from bigfoot.models.tasks.shape import TaskShape
 from bigfoot.models.tasks.targets import read_targets
+from bigfoot.storage.memory import FileMemory
 from bigfoot.tasks.answers import Answers, task_facts
 from bigfoot.tasks.metrics import TaskScore, score_answers
+from bigfoot.types import SAMPLE_RATE
 
 _BANDS, _LONGEST = 40, 40.0
 _PENALTY = 10.0
 """Of the ridge regression, on features of unit variance."""
+_energies: FileMemory[npt.NDArray[np.float32]] = FileMemory()
 
 
 def measure_floors(
@@ -97,21 +102,20 @@ def score_floors(
 
 
 def _read(shape: TaskShape, manifest: Path) -> FloorExamples:
-    """Read mean and standard deviation of the log-mel energies of each utterance; of the first piece of a long one."""
-    fbank, last = Fbank(_BANDS, WINDOW, HOP), None
-    rows, labels = list[npt.NDArray[np.float32]](), list[Mapping[str, str]]()
-    ids, speakers = list[str](), list[str]()
-    for item in iterate_utterances(manifest, longest=_LONGEST):
-        if item.id == last:
-            continue
-        last = item.id
-        energies = fbank(torch.from_numpy(np.asarray(item.samples))[None])[0]
-        energies = energies if len(energies) else torch.zeros(1, _BANDS)
-        rows.append(torch.cat([energies.mean(0), energies.std(0, correction=0)]).numpy())
-        ids.append(item.id)
-        speakers.append(item.speaker)
-        labels.append(item.attributes)
-    return FloorExamples(np.stack(rows), speakers, read_targets(shape, labels).double().numpy(), ids)
+    sources = [CutSource.of(cut) for cut in read_cuts(manifest)]
+    rows = [_energies.get(each.path, (each.offset, each.duration, each.channel), partial(_measure_energies, each))
+            for each in sources]  # fmt: skip
+    targets = read_targets(shape, [each.attributes for each in sources]).double().numpy()
+    return FloorExamples(np.stack(rows), [each.speaker for each in sources], targets, [each.id for each in sources])
+
+
+def _measure_energies(source: CutSource) -> npt.NDArray[np.float32]:
+    """Compute mean and standard deviation of the log-mel energies of an utterance; of a long one's first piece."""
+    item = next(source.load_pieces(SAMPLE_RATE, _LONGEST))
+    energies = Fbank(_BANDS, WINDOW, HOP)(torch.from_numpy(np.asarray(item.samples))[None])[0]
+    energies = energies if len(energies) else torch.zeros(1, _BANDS)
+    found: npt.NDArray[np.float32] = torch.cat([energies.mean(0), energies.std(0, correction=0)]).numpy()
+    return found
 
 
 def _frequencies(shape: TaskShape, fitted: FloorExamples) -> npt.NDArray[np.float64]:

@@ -12,8 +12,9 @@ import json
 import logging
 import shutil
 import zlib
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,8 @@ _FORMAT = 1
 _GIGABYTE = 10**9
 _LEAST_FREE = _GIGABYTE
 """Bytes that are left free on the disk."""
+_MOST_POOLED = 100_000
+"""Vectors of waveforms that are remembered."""
 Frames = npt.NDArray[np.float32]
 
 
@@ -122,8 +125,7 @@ class KeptFrames:
             input_values: (B, N), normalized by the processor.
             attention_mask: (B, N), True or 1 = real; None where all are.
         """
-        real = torch.ones_like(input_values) if attention_mask is None else attention_mask
-        rows = [self._frames(row[kept.bool()]) for row, kept in zip(input_values, real, strict=True)]
+        rows = [self._frames(samples) for samples in _cut_rows(input_values, attention_mask)]
         longest = max(1, *(row.shape[1] for row in rows))
         batch = np.zeros((rows[0].shape[0], len(rows), longest, rows[0].shape[2]), np.float32)
         for index, row in enumerate(rows):
@@ -135,10 +137,24 @@ class KeptFrames:
             frame_mask=torch.arange(longest, device=states.device) < lengths[:, None],
         )  # fmt: skip
 
+    @torch.no_grad()
+    def pool_audio(
+        self, parts: Iterable[nn.Module], input_values: Tensor, attention_mask: Tensor | None
+    ) -> list[Tensor]:
+        """Return what parts of a head take of the waveform, (B, P) each, of each utterance by itself.
+
+        Args:
+            parts: with a ``key``, equal where their numbers are; nothing in them is learned.
+            input_values: (B, N), normalized by the processor.
+            attention_mask: (B, N), True or 1 = real; None where all are.
+        """
+        rows = _cut_rows(input_values, attention_mask)
+        names = [_name(row) for row in rows]
+        return [torch.stack([_pool(part, *pair) for pair in zip(names, rows, strict=True)]) for part in parts]
+
     def _frames(self, samples: Tensor) -> Frames:
         """Return (S, T, D), real frames alone."""
-        content = samples.detach().float().cpu().contiguous().numpy().tobytes()
-        name = hashlib.blake2b(content, digest_size=16).hexdigest()
+        name = _name(samples)
         path = self._folder / name[:2] / f"{name}.frames"
         found = _read(path)
         if found is None:
@@ -183,6 +199,30 @@ class KeptFrames:
         """Keep no more: frames that are not there are computed in every epoch, to the same bits."""
         self._room = None
         log.warning("frames: %s %s; what is not in it is computed anew in every epoch", self._root, reason)
+
+
+_pooled: dict[tuple[Hashable, str], Tensor] = {}
+"""What parts of heads took of waveforms, for as long as the process lives: folds share it."""
+
+
+def _pool(part: nn.Module, name: str, samples: Tensor) -> Tensor:
+    key = (cast(Hashable, part.key), name)
+    if key not in _pooled:
+        found: Tensor = part(samples[None], None)[0]
+        if len(_pooled) >= _MOST_POOLED:
+            return found
+        _pooled[key] = found.cpu()
+    return _pooled[key].to(samples.device)
+
+
+def _cut_rows(input_values: Tensor, attention_mask: Tensor | None) -> list[Tensor]:
+    real = torch.ones_like(input_values) if attention_mask is None else attention_mask
+    return [row[kept.bool()] for row, kept in zip(input_values, real, strict=True)]
+
+
+def _name(samples: Tensor) -> str:
+    content = samples.detach().float().cpu().contiguous().numpy().tobytes()
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def find_kept(folder: Path, model: BigfootForCTC, gigabytes: float) -> KeptFrames | None:

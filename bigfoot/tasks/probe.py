@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.tasks.kinds.ordinal import SharedThresholds
 from bigfoot.models.tasks.shape import TaskShape
 from bigfoot.tasks.answers import answer_manifest, measure_loss
 from bigfoot.text.tokenizers import Processor
@@ -26,6 +27,8 @@ LEAST_SPREAD = 0.03
 """Features that spread less are not raised to a spread of 1: that would raise the rounding of a batch with them."""
 _ABSENT = -10.0
 """Logit of a class that is not in train."""
+_FREE = 100.0
+"""Inverse penalty of slope and thresholds along a direction: all but none."""
 Floats = npt.NDArray[np.float64]
 
 
@@ -46,7 +49,7 @@ def fit_probe_(
         What was chosen, a sentence.
     """
     head = model.task_head
-    assert head is not None and isinstance(head.output, nn.Linear)
+    assert head is not None
     train, dev = (answer_manifest(model, manifests[split], processor, batch_size) for split in ("train", "dev"))
     tried: list[tuple[float, float, float, Floats, Floats]] = []
     shares = SHARES if head.reads_audio else (1.0,)
@@ -57,10 +60,19 @@ def fit_probe_(
         loss = measure_loss(replace(dev, logits=dev.pooled @ weight.T + bias))
         tried.append((np.inf if loss is None else loss, strength, share, weight, bias))
     loss, strength, share, weight, bias = min(tried, key=lambda each: each[0])
-    head.output.weight.copy_(torch.from_numpy(weight))
-    head.output.bias.copy_(torch.from_numpy(bias))
+    _set_output_(head.output, torch.from_numpy(weight), torch.from_numpy(bias))
     beside = f", the encoder's features scaled by {share:g}" if head.reads_audio else ""
     return f"the head starts from a linear probe of inverse penalty {strength:g}{beside}, dev loss {loss:.4f}"
+
+
+def _set_output_(output: nn.Module, weight: Tensor, bias: Tensor) -> None:
+    if isinstance(output, SharedThresholds):
+        output.direction.weight.copy_(weight[:1])
+        output.biases.copy_(bias)
+        return
+    assert isinstance(output, nn.Linear)
+    output.weight.copy_(weight)
+    output.bias.copy_(bias)
 
 
 def fit_linear(
@@ -70,7 +82,7 @@ def fit_linear(
     """Fit a linear model that gives a head's logits.
 
     Args:
-        shape: of the head; ratings with the link ``corn``.
+        shape: of the head.
         features: (N, P).
         targets: (N, W), NaN where not known.
         strength: inverse penalty, on features of unit variance.
@@ -95,12 +107,38 @@ def fit_linear(
         known = ~np.isnan(targets[:, 0])
         classes = targets[known, 0].astype(int)
         weights, biases = _fit_classes(rows[known], classes, range(shape.num_labels), strength, balanced=balanced)
+    elif shape.kind == "ordinal" and shape.link == "coral":
+        weights, biases = _fit_direction(rows, targets[:, 0], shape.num_labels - 1, strength, balanced=balanced)
     else:
         columns = [_fit_column(rows[chosen], wanted, shape.kind, strength, balanced=balanced)
                    for chosen, wanted in _columns(shape, targets)]  # fmt: skip
         weights, biases = np.stack([weight for weight, _ in columns]), np.array([bias for _, bias in columns])
     raw = weights / scaler.scale_
     return raw, biases - raw @ scaler.mean_
+
+
+def _fit_direction(
+    rows: Floats, ratings: Floats, num_thresholds: int, strength: float, *, balanced: bool
+) -> tuple[Floats, Floats]:  # fmt: skip
+    """Fit one direction for all thresholds, by ridge regression of the rating, and where along it they lie."""
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.utils.class_weight import compute_sample_weight
+
+    known = ~np.isnan(ratings)
+    rows, ratings, thresholds = rows[known], ratings[known], np.arange(num_thresholds)
+    shares = compute_sample_weight("balanced" if balanced else None, ratings)
+    direction = Ridge(1 / strength).fit(rows, ratings, sample_weight=shares).coef_
+    places = rows @ direction
+    scale = float(places.std()) or 1.0
+    # A row for each threshold of each utterance: its place, and which threshold it is.
+    passed = (ratings[:, None] > thresholds).ravel()
+    if len(np.unique(passed)) < 2:
+        return np.zeros((num_thresholds, rows.shape[1])), np.full(num_thresholds, -_ABSENT if passed[0] else _ABSENT)
+    which = np.tile(np.eye(num_thresholds), (len(rows), 1))
+    inputs = np.column_stack([np.repeat(places / scale, num_thresholds), which])
+    fitted = LogisticRegression(C=_FREE, max_iter=500, fit_intercept=False)
+    slope, *biases = fitted.fit(inputs, passed, sample_weight=np.repeat(shares, num_thresholds)).coef_[0]
+    return np.tile(slope / scale * direction, (num_thresholds, 1)), np.array(biases)
 
 
 def _columns(shape: TaskShape, targets: Floats) -> Iterator[tuple[npt.NDArray[np.bool_], Floats]]:

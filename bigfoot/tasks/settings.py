@@ -156,9 +156,8 @@ class TrainTaskConfig(TrainConfig):
             yield Problem("unfreeze_at", "not_read", "freeze is empty, so there is nothing to unfreeze")
         if self.class_weights == "balanced" and self.kind == "regression":
             yield Problem("class_weights", "not_read", "a regression has no classes; leave it out")
-        shared = self.kind == "ordinal" and self.head.link == "coral"
-        if self.head.init == "probe" and (self.head.hidden_sizes or shared):
-            yield Problem("head.init", "not_linear", "a probe is linear; leave out hidden_sizes and the link coral")
+        if self.head.init == "probe" and self.head.hidden_sizes:
+            yield Problem("head.init", "not_linear", "a probe is linear; leave out hidden_sizes")
         if not 2 <= self.head.fbank_window <= 2**13:
             message = f"expected 2 to 8192 samples, got {self.head.fbank_window}"
             yield Problem("head.fbank_window", "out_of_range", message)

@@ -22,6 +22,8 @@ class DistillConfig(TrainConfig):
     grow_groups: list[int] = field(default_factory=list)
     """[from, until]: convolutions start dense, and the weights outside the blocks of ``student.conv_groups`` fade to
     0 between these two steps. Empty: grouped from the start."""
+    freeze_feature_encoder_steps: int = not_negative(0)
+    """Steps in which the feature encoder is frozen; as long as it is the teacher's, both take one pass through it."""
     cache: str | None = None
     """Folder where the teacher's outputs are cached and read in every step, also in ``gates``; another run with the
     same teacher and data reads them too. Not with waveform augmentation."""

@@ -14,6 +14,7 @@ from bigfoot.distill.cache import TeacherCache
 from bigfoot.distill.losses import LossSum
 from bigfoot.distill.objective import Objective
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.models.running import recomputes
 from bigfoot.training.distilling import GatesConfig
 from bigfoot.training.hooks import TrainingHook
 
@@ -53,13 +54,16 @@ class GatedObjective(Objective):
         try:
             terms = super().forward(batch, masks)
         finally:
-            self.gates.forget()
+            # Layers that run again in the backward pass need the same gates there.
+            if not recomputes(self.student):
+                self.gates.forget()
         penalty = self.gates.penalty(self._config.sparsity, self._config.sparsity_warmup_steps)
         return terms | {SPARSITY: LossSum(penalty, penalty.new_ones(()))}
 
     def advance_(self) -> None:
         """See ``Objective``."""
         super().advance_()
+        self.gates.forget()
         self.gates.steps_done += 1
 
     def describe(self) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from bigfoot.models.ctc import BigfootForCTC
 
@@ -34,6 +35,14 @@ class TrainingHook:
     def inner_parts(self) -> Mapping[str, nn.Module]:
         """Return the same of modules that are within the student's own parts, which they are taken out of."""
         return {}
+
+    def before_step_(self, student: BigfootForCTC, step: int) -> None:
+        """Change the student before the batches of a step are run.
+
+        Args:
+            student: changed in place.
+            step: steps done so far.
+        """
 
     def before_clip_(self, student: BigfootForCTC, step: int) -> None:
         """Change gradients before they are clipped.
@@ -104,7 +113,7 @@ class LastOnly(TrainingHook):
 
 
 class FrozenFeatureEncoder(TrainingHook):
-    """Freezes the feature encoder for the first steps.
+    """Freezes the feature encoder for the first steps; nothing is computed for its gradient.
 
     Args:
         num_steps: number of frozen steps.
@@ -115,9 +124,15 @@ class FrozenFeatureEncoder(TrainingHook):
     def __init__(self, num_steps: int) -> None:
         self.num_steps = num_steps
 
+    def before_step_(self, student: BigfootForCTC, step: int) -> None:
+        """See ``TrainingHook``."""
+        for parameter in student.speech_encoder.feature_encoder.parameters():
+            # Sharded weights are divided with what was known of their gradients.
+            if not isinstance(parameter, DTensor):
+                parameter.requires_grad_(step >= self.num_steps)
+
     def before_clip_(self, student: BigfootForCTC, step: int) -> None:
         """See ``TrainingHook``."""
         if step < self.num_steps:
-            # Gradients are dropped rather than disabled, so that all devices agree on which parameters have one.
             for parameter in student.speech_encoder.feature_encoder.parameters():
                 parameter.grad = None

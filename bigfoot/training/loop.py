@@ -17,25 +17,26 @@ from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from bigfoot.data.batches import Batch, training_batches
-from bigfoot.errors import TrainingError
+from bigfoot.data.batches import Batch
 from bigfoot.formats.folder import save_model
 from bigfoot.progress import show_work
 from bigfoot.storage.ownership import OWN_OR_EDITED
+from bigfoot.training.batch_room import fit_batches
 from bigfoot.training.checkpoint import Progress, load_checkpoint, not_written, save_checkpoint
-from bigfoot.training.dev import DevJudge, TranscriptJudge
+from bigfoot.training.execution import reset_execution_, set_execution_
+from bigfoot.training.feeding import feed
 from bigfoot.training.guards import check_half_precision, describe_rates, find_broken
 from bigfoot.training.heap import keep_freed_memory
-from bigfoot.training.hooks import TrainingHook, as_saved
+from bigfoot.training.hooks import as_saved
 from bigfoot.training.lagged import UnreadSteps
 from bigfoot.training.observing import report_dev
-from bigfoot.training.optim import Schedule, build_optimizer, build_scheduler
+from bigfoot.training.optim import Schedule, build_optimizer, build_scheduler, collect_parts
 from bigfoot.training.pace import Pace, count_step_flops, find_peak
 from bigfoot.training.precision import choose_precision
 from bigfoot.training.processes import join_processes, lost_processes_named
 from bigfoot.training.protocol import TrainingObjective
 from bigfoot.training.run import TrainingResult, TrainingRun
-from bigfoot.training.sharding import Sharding, is_launched_sharded
+from bigfoot.training.sharding import Sharding, is_launched_sharded, shard
 from bigfoot.training.sitting import Sitting, pause
 from bigfoot.training.tracking import Tracked, Tracking
 from bigfoot.training.transfer import Transfer
@@ -75,11 +76,7 @@ class Trainer:
         self.step_model = cast(nn.Module, objective).to(self.accelerator.device)
         self._check_precision()
         self.sharding = self._shard()
-        parts: dict[str, nn.Module] = {name: part for hook in run.hooks for name, part in hook.inner_parts().items()}
-        parts |= {**objective.student.parts(), "projections": objective.projections}
-        parts |= {name: part for hook in run.hooks for name, part in hook.parts().items()}
-        parts["rest"] = objective.student
-        optimizer = build_optimizer(parts, self.config)
+        optimizer = build_optimizer(collect_parts(objective, run.hooks), self.config)
         self.schedule = Schedule(self.config)
         scheduler = build_scheduler(optimizer, self.schedule)
         # The loader is not prepared: accelerate would replace lhotse's sampler with its own.
@@ -87,8 +84,9 @@ class Trainer:
             self.step_model = self.accelerator.prepare(objective)
         self.optimizer, self.scheduler = self.accelerator.prepare(optimizer, scheduler)
         objective.move_teacher(self.accelerator.device)
+        set_execution_(objective, self.config, self.accelerator.device, run.name)
         self.accelerator.register_for_checkpointing(*(hook for hook in run.hooks if hasattr(hook, "state_dict")))
-        self.progress = Progress(run.fingerprint)
+        self.progress, self.data = Progress(run.fingerprint), run.data
         device = self.accelerator.device
         peak = partial(find_peak, run.name, device, self.precision, run.peak_tflops)
         self.pace = Pace(device, self.accelerator.num_processes, self._count_flops, peak)
@@ -104,11 +102,7 @@ class Trainer:
         """Divide the weights among the processes, where that is wanted."""
         if not (self.run.shard or is_launched_sharded()) or self.accelerator.num_processes == 1:
             return None
-        parts: list[TrainingHook | Trainer] = [*self.run.hooks, self]
-        whole = [type(each).__name__ for each in parts if not each.can_shard]
-        if whole or self.precision == "fp16":
-            raise TrainingError(f"{self.run.name}: weights cannot be sharded with {' and '.join(whole) or 'fp16'}")
-        return Sharding(self.objective)
+        return shard(self.objective, self.run.name, [*self.run.hooks, self], self.precision)
 
     def _sharded(self, transfer: Callable[..., None]) -> Callable[[Path], None] | None:
         """Return what writes or reads a checkpoint of sharded weights; None where they are not."""
@@ -134,8 +128,11 @@ class Trainer:
                 process of the training ended.
             TrainingPaused: ``max_minutes`` of the run are over.
         """
-        with lost_processes_named():
-            return self._train()
+        try:
+            with lost_processes_named():
+                return self._train()
+        finally:
+            reset_execution_(self.objective)
 
     def _train(self) -> TrainingResult:
         found = load_checkpoint(
@@ -146,6 +143,7 @@ class Trainer:
             self.progress = found
             log.info("%s: %s %d", self.run.name, RESUMING, found.step)
         self._share_batches()
+        self.data = fit_batches(self.objective, self.run, self.accelerator, sharded=self.sharding is not None)
         settings = asdict(self.config) | {"seed": self.run.seed, "precision": self.precision}
         tracked = Tracked(self.run.name, self.run.folder.parent, settings)
         self.tracking = Tracking(self.run.trackers, tracked, is_main=self.accelerator.is_main_process)
@@ -197,10 +195,7 @@ class Trainer:
             self.watch.note(self.progress, kind, text)
 
     def _stream(self) -> Iterator[Batch]:
-        return training_batches(
-            self.run.manifests["train"], self.run.processor, self.run.data, self.run.seed, self.progress.position,
-            rank=self.accelerator.process_index, world_size=self.accelerator.num_processes,
-        )  # fmt: skip
+        return feed(self.objective, self.run, self.data, self.progress.position, self.accelerator)
 
     def _masks(self, batch: Batch) -> dict[str, Tensor]:
         return self.transfer.draw_masks(batch)
@@ -212,6 +207,8 @@ class Trainer:
         schedule advances, and the next window replaces it.
         """
         began = time.perf_counter()
+        for hook in self.run.hooks:
+            hook.before_step_(self.objective.student, self.progress.step)
         while True:
             window = [self.pace.wait(stream) for _ in range(self._accumulated)]
             shares = self._backward(window)
@@ -324,19 +321,10 @@ class Trainer:
         student = self.objective.student if self.sharding is None else self.sharding.whole
         return count_step_flops(student, getattr(self.objective, "teachers", []))
 
-    def _dev_judge(self) -> DevJudge | None:
-        """Return what the best model is chosen by; None where dev has no score."""
-        run, weights = self.run, self.objective.weights
-        if run.judge is not None or self.objective.student.head is None or run.processor.tokenizer is None:
-            return run.judge
-        return TranscriptJudge(
-            run.manifests["dev"], run.processor, run.eval_batch_size, "decoder" in weights, "ctc" in weights,
-            run.data.transcripts == "none", run.name,
-        )  # fmt: skip
-
     def _evaluate_dev(self) -> None:
         """Judge the student on dev; save the best model so far."""
-        step, judge = self.progress.step, self._dev_judge()
+        step, has_head = self.progress.step, self.objective.student.head is not None
+        judge = self.run.choose_judge(self.objective.weights, has_head=has_head)
         if judge is None:
             # Without a head there is no WER to select by: the newest is the best.
             self.progress.best_step = step

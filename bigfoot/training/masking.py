@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -38,26 +42,74 @@ def draw_chunk(shape: StreamingShape, seed: int, key: str) -> int:
     return others[drawn] if drawn < len(others) else shape.chunk
 
 
+@dataclass(frozen=True)
+class MaskDrawer:
+    """Draws all of it, from the batch's position in the stream alone: the same in any process.
+
+    Args:
+        count_frames: gives the frames of (B,) samples.
+        channels: of the features.
+        config: shares and lengths of the masks.
+        seed: of the run.
+        stream: of a student that streams.
+    """
+
+    count_frames: Callable[[Tensor], Tensor]
+    channels: int
+    config: SpecAugmentConfig
+    seed: int
+    stream: StreamingShape | None
+
+    @classmethod
+    def of(cls, student: BigfootForCTC, config: SpecAugmentConfig, seed: int) -> MaskDrawer:
+        """Take what is needed of a student.
+
+        Args:
+            student: that the batches are for.
+            config: shares and lengths of the masks.
+            seed: of the run.
+        """
+        frames = student.speech_encoder.feature_encoder.frame_lengths
+        return cls(frames, student.config.hidden_size, config, seed, student.config.stream)
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """Draw the masks of a batch of the stream.
+
+        Returns:
+            ``mask_time_indices``, ``mask_feature_indices``, and ``chunk_frames`` for a student that streams.
+        """
+        lengths = self.count_frames(batch.input_lengths)
+        # Padding the longest utterance to a whole frame may add one frame to the real ones.
+        keys = [f"{batch.position}/{name}" for name in batch.ids]
+        time_mask, feature_mask = spec_augment_masks(lengths.tolist(), self.channels, self.config, self.seed, keys)
+        masks = {
+            "mask_time_indices": torch.from_numpy(time_mask),
+            "mask_feature_indices": torch.from_numpy(feature_mask),
+        }
+        if self.stream is not None:
+            masks["chunk_frames"] = torch.tensor(draw_chunk(self.stream, self.seed, str(batch.position)))
+        return masks
+
+
 def draw_masks(student: BigfootForCTC, batch: Batch, config: SpecAugmentConfig, seed: int) -> dict[str, Tensor]:
-    """Draw all of it, from the batch's position in the stream alone.
+    """Draw the masks of one batch; see ``MaskDrawer``.
 
     Args:
         student: that the batch is for.
         batch: of the stream.
         config: shares and lengths of the masks.
         seed: of the run.
-
-    Returns:
-        ``mask_time_indices``, ``mask_feature_indices``, and ``chunk_frames`` for a student that streams.
     """
-    lengths = student.speech_encoder.feature_encoder.frame_lengths(batch.input_lengths)
-    # Padding the longest utterance to a whole frame may add one frame to the real ones.
-    keys = [f"{batch.position}/{name}" for name in batch.ids]
-    time_mask, feature_mask = spec_augment_masks(lengths.tolist(), student.config.hidden_size, config, seed, keys)
-    masks = {
-        "mask_time_indices": torch.from_numpy(time_mask),
-        "mask_feature_indices": torch.from_numpy(feature_mask),
-    }
-    if (shape := student.config.stream) is not None:
-        masks["chunk_frames"] = torch.tensor(draw_chunk(shape, seed, str(batch.position)))
-    return masks
+    return MaskDrawer.of(student, config, seed)(batch)
+
+
+def drawer_for_workers(student: BigfootForCTC, config: SpecAugmentConfig, seed: int) -> MaskDrawer | None:
+    """Return what workers draw masks with; None where they could not have it without a copy of the student.
+
+    Args:
+        student: that the batches are for.
+        config: shares and lengths of the masks.
+        seed: of the run.
+    """
+    # Elsewhere a worker gets all it has by way of pickle.
+    return MaskDrawer.of(student, config, seed) if multiprocessing.get_start_method() == "fork" else None

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from bigfoot.training.hooks import TrainingHook
+from bigfoot.training.protocol import TrainingObjective
 from bigfoot.training.settings import TrainConfig
 
 
@@ -43,6 +45,19 @@ def build_optimizer(parts: Mapping[str, nn.Module], config: TrainConfig) -> torc
     betas = config.adam_betas[0], config.adam_betas[1]
     # Fused: one pass over weights, gradients and averages where there would be ten.
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=True)
+
+
+def collect_parts(objective: TrainingObjective, hooks: Sequence[TrainingHook]) -> dict[str, nn.Module]:
+    """Return what is trained, by the names that ``learning_rate_factors`` uses, for ``build_optimizer``.
+
+    Args:
+        objective: student and losses.
+        hooks: of the training.
+    """
+    parts: dict[str, nn.Module] = {name: part for hook in hooks for name, part in hook.inner_parts().items()}
+    parts |= {**objective.student.parts(), "projections": objective.projections}
+    parts |= {name: part for hook in hooks for name, part in hook.parts().items()}
+    return parts | {"rest": objective.student}
 
 
 def _find_depths(parts: Mapping[str, nn.Module]) -> dict[int, int]:

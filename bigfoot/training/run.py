@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bigfoot.data.settings import DataConfig
 from bigfoot.text.tokenizers import Processor
-from bigfoot.training.dev import DevJudge
+from bigfoot.training.dev import DevJudge, TranscriptJudge
 from bigfoot.training.hooks import TrainingHook
 from bigfoot.training.settings import TrainConfig
 
@@ -53,6 +53,20 @@ class TrainingRun:
     shard: bool = False
     peak_tflops: float = 0.0
     max_minutes: float | None = None
+
+    def choose_judge(self, weights: Mapping[str, float], *, has_head: bool) -> DevJudge | None:
+        """Return what the best model is chosen by; None where dev has no score.
+
+        Args:
+            weights: of the losses, by name.
+            has_head: whether the student has a CTC head.
+        """
+        if self.judge is not None or not has_head or self.processor.tokenizer is None:
+            return self.judge
+        return TranscriptJudge(
+            self.manifests["dev"], self.processor, self.eval_batch_size, "decoder" in weights, "ctc" in weights,
+            self.data.transcripts == "none", self.name,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

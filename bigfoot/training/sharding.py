@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -25,6 +25,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils._pytree import tree_map
 
+from bigfoot.errors import TrainingError
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.training.protocol import TrainingObjective
 
@@ -37,6 +38,24 @@ def is_launched_sharded() -> bool:
     wanted: bool = parse_flag_from_env("ACCELERATE_USE_FSDP")
     os.environ.pop("ACCELERATE_USE_FSDP", None)
     return wanted
+
+
+def shard(objective: TrainingObjective, name: str, parts: Iterable[object], precision: str) -> Sharding:
+    """Divide the weights of a training among its processes.
+
+    Args:
+        objective: on its device; sharded in place.
+        name: of the training.
+        parts: loop and hooks, each of which has to work with a part of each weight.
+        precision: of the training.
+
+    Raises:
+        TrainingError: one of them does not, or the precision.
+    """
+    whole = [type(each).__name__ for each in parts if not getattr(each, "can_shard", False)]
+    if whole or precision == "fp16":
+        raise TrainingError(f"{name}: weights cannot be sharded with {' and '.join(whole) or 'fp16'}")
+    return Sharding(objective)
 
 
 class Sharding:

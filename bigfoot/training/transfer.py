@@ -38,8 +38,10 @@ class Transfer:
         return tensor.to(device, non_blocking=True)
 
     def draw_masks(self, batch: Batch) -> dict[str, Tensor]:
-        """Draw SpecAugment's masks of a batch on the CPU, and move them."""
-        masks = draw_masks(self._objective.student, batch, self._spec_augment, self._seed)
+        """Move SpecAugment's masks of a batch, drawn now where they did not come with it."""
+        masks = batch.masks
+        if masks is None:
+            masks = draw_masks(self._objective.student, batch, self._spec_augment, self._seed)
         # Single numbers are read where they are.
         return {name: self.move(mask) if mask.ndim else mask for name, mask in masks.items()}
 

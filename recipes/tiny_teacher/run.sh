@@ -21,6 +21,9 @@ usage: bash recipes/tiny_teacher/run.sh [--stage N] [--stop_stage M] [--fsdd FOL
   --out    checkpoints, curve and model (runs/tiny_teacher)
 What follows -- goes to train.py (python recipes/tiny_teacher/train.py --help):
   bash recipes/tiny_teacher/run.sh --stage 1 --stop_stage 2 --out runs/short_teacher -- --steps 3000
+A teacher that has two of FSDD's speakers to be tested on, for compare_methods.sh ... scale_to=runs/unseen/model
+'data.unseen_speakers=[lucas,theo]':
+  bash recipes/tiny_teacher/run.sh --stage 1 --stop_stage 1 --out runs/unseen -- --unseen lucas theo
 HELP
 }
 

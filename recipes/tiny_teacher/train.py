@@ -13,7 +13,7 @@ import argparse
 import csv
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,11 +78,11 @@ def build_model() -> Wav2Vec2ForCTC:
     return Wav2Vec2ForCTC(config)
 
 
-def read_pool(fsdd: Path, seed: int, max_digits: int, size: int) -> list[Utterance]:
+def read_pool(fsdd: Path, seed: int, max_digits: int, size: int, unseen: Sequence[str] = ()) -> list[Utterance]:
     """Fresh training strings: two in three synthetic, since unseen voices are the harder test."""
     from_fsdd = size // 3
     pool = list(synthesize_split(seed, "train", size - from_fsdd, 1, max_digits))
-    return pool + list(join_strings(fsdd, "train", from_fsdd, seed, 1, max_digits))
+    return pool + list(join_strings(fsdd, "train", from_fsdd, seed, 1, max_digits, unseen=unseen))
 
 
 def augment(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -220,7 +220,7 @@ def training_batches(args: argparse.Namespace, first_step: int, seconds: float) 
     step = first_step
     while True:
         rng = np.random.default_rng([args.seed, step])
-        pool = read_pool(args.fsdd, int(rng.integers(2**31)), max_digits(step), args.pool)
+        pool = read_pool(args.fsdd, int(rng.integers(2**31)), max_digits(step), args.pool, args.unseen)
         for _ in range(POOL_PASSES):
             for group in batches(pool, seconds, rng):
                 yield to_batch(group, rng)
@@ -331,7 +331,7 @@ def train(args: argparse.Namespace) -> None:
     processor, training = build_processor(args.out / "vocabulary"), start(args)
     dev_sets = {
         "synthetic": list(synthesize_split(1, "dev", args.dev)),
-        "fsdd": list(join_strings(args.fsdd, "dev", args.dev, 1)),
+        "fsdd": list(join_strings(args.fsdd, "dev", args.dev, 1, unseen=args.unseen)),
     }
     losses: list[list[float]] = []
     started = time.time()
@@ -362,6 +362,7 @@ def main() -> None:
     parser.add_argument("--pool", type=int, default=1500, help="strings synthesized at a time")
     parser.add_argument("--dev", type=int, default=20, help="dev strings of each corpus")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--unseen", nargs="*", default=[], help="speakers of FSDD that it is not trained on")
     parser.add_argument("--seed", type=int, default=1, help="seed of weights and data")
     train(parser.parse_args())
 

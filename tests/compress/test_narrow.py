@@ -111,6 +111,14 @@ def test_other_shapes_are_refused(build_model, audio, shape, expected):
     assert set(codes(caught.value.problems)) == {expected}
 
 
+@pytest.mark.parametrize("structure", ["conformer", "w2v-bert", "sew", "sew-d"])
+def test_layers_that_no_least_squares_fit_are_refused(structure, build_model):
+    model = build_model(structure)
+    with refusing(("", "no_least_squares"), kind=UnfitError) as caught:
+        apply(model, Narrow({"intermediate_size": 8}), [])
+    assert names(str(caught.value), model.config.family, "slice")
+
+
 def test_without_audio_there_is_no_fit(build_model):
     with refusing(("", "no_audio")):
         apply(build_model("base"), Narrow({"intermediate_size": 8}), [])

@@ -118,6 +118,24 @@ def test_fsdd(real_data, tmp_path):
     }  # fmt: skip
 
 
+def test_no_speaker_of_fsdd_is_in_two_splits(tmp_path, spoken):
+    folder = tmp_path / "fsdd" / "recordings"
+    folder.mkdir(parents=True)
+    for speaker in ("ann", "bob", "eve"):
+        for index in (0, 5, 8):  # of test, dev and train
+            soundfile.write(folder / f"7_{speaker}_{index}.wav", spoken[:8000], 8000)
+    config = DataConfig(corpus="fsdd", root=str(tmp_path), num_train=6, num_dev=6, num_test=6, unseen_speakers=["eve"])
+    prepared = prepare_data(config, 0, tmp_path / "out")
+    speakers = {
+        split: {cut.supervisions[0].speaker for cut in read_cuts(prepared, split)} for split in ("train", "dev", "test")
+    }
+    assert speakers == {"train": {"ann", "bob"}, "dev": {"ann", "bob"}, "test": {"eve"}}
+    for wrong in (["eve", "zoe"], ["ann", "bob", "eve"]):
+        config.unseen_speakers = wrong
+        with refused(DataError, "data.unseen_speakers"):
+            prepare_data(config, 0, tmp_path / "out")
+
+
 def test_fsdd_leaves_a_bad_recording_out(tmp_path, spoken):
     folder = tmp_path / "fsdd" / "recordings"
     folder.mkdir(parents=True)

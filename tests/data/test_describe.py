@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigfoot.data.corpora import prepare_data
-from bigfoot.data.describe import describe_corpus
-from bigfoot.data.distributions import spread_of
+from bigfoot.data.describe import SplitFacts, describe_corpus
+from bigfoot.data.distributions import describe_label, spread_of
 from bigfoot.data.settings import DataConfig
+from bigfoot.report.corpus_labels import tabulate_labels
 from tests.refusals import names
 
 
@@ -22,6 +23,18 @@ def test_spread_is_that_of_the_standard_library(values):
     expected = [min(values), lower, median, upper, max(values), statistics.fmean(values)]
     found = [spread.minimum, spread.lower_quartile, spread.median, spread.upper_quartile, spread.maximum, spread.mean]
     assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_few_words_in_a_column_of_numbers_are_none_of_them():
+    numbers = [str(20 + index) for index in range(27)]
+    facts = describe_label([*numbers, "n/a", "?", None, "n/a"])
+    assert (facts.spread.minimum, facts.spread.maximum) == (20, 46)
+    assert (facts.words, facts.num_missing) == ({"n/a": 2, "?": 1}, 1)
+    assert describe_label([*numbers[:26], "n/a", "?", "n/a"]).spread is None
+    assert (describe_label([None]).spread, describe_label(["calm"]).spread) == (None, None)
+    split = SplitFacts("train", 30, 1, 0, 0.1, [], [], [], [], {}, {}, {}, labels={"age": facts})
+    rows = tabulate_labels([split]).cells
+    assert [row[2:4] for row in rows] == [["20.0 to 46.0, median 33.0", "27"], ["n/a", "2"], ["?", "1"]]
 
 
 def test_spread_of_one_and_of_none():

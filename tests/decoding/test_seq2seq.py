@@ -1,9 +1,12 @@
 """A sequence-to-sequence teacher: its own library's texts, one by one, and hallucinations by their signs."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from bigfoot.data.batches import LoadedUtterance, collate
@@ -177,6 +180,34 @@ def test_a_folder_without_its_processor_is_refused(whisper, tmp_path):
     assert not writes_text(tmp_path)
     with pytest.raises(ModelError):
         Seq2SeqTranscriber(tmp_path)
+
+
+def quantize(tensors):
+    name = next(name for name in tensors if name.endswith("encoder.layers.0.self_attn.q_proj.weight"))
+    tensors[name] = (10 * tensors[name]).to(torch.int8)
+    tensors[name.replace("weight", "SCB")] = torch.ones(16)
+
+
+def forget(tensors):
+    del tensors[next(name for name in tensors if name.endswith("decoder.layers.0.self_attn.q_proj.weight"))]
+
+
+@pytest.mark.parametrize("change", [quantize, forget])
+@pytest.mark.parametrize("kind", ["whisper", "moonshine"])
+def test_weights_without_their_scales_or_their_decoder_teach_nothing(kind, change, whisper, tmp_path):
+    folder = tmp_path / "teacher"
+    if kind == "whisper":
+        shutil.copytree(whisper[1], folder)
+    else:
+        save_seq2seq(folder, kind)
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with refused(ModelError, "q_proj.weight"):
+        Seq2SeqTranscriber(folder)
+    if change is quantize:
+        with refused(ModelError, "int8"):
+            load_model(folder)
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,11 @@ import bigfoot
 from bigfoot.config.files import list_configs
 from bigfoot.data.manifests import load_prepared
 from bigfoot.data.shards.parts import find_parts
-from bigfoot.measure.size import count_params
+from bigfoot.measure.size import count_params, measure_size
+from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.reshape import plain_state
+from bigfoot.pipeline.plan import resolve_plan
+from bigfoot.pipeline.settings import load_config
 from bigfoot.runtime.classifier import Classifier
 from tests.pages import DOCS
 
@@ -494,6 +497,20 @@ def check_serve(ran: Ran) -> None:
     text = (ran.folder / "texts" / "speech.txt").read_text(encoding="utf-8").upper()
     assert text in ran.output("from openai") and text in ran.output("curl").splitlines()
     assert f"'text': '{text}'" in ran.output("import json")
+
+
+@page("docs/how-to/plan.md")
+def check_plan(ran: Ran) -> None:
+    """Each configuration is one that the pipeline takes, of the shape that was counted, within the limits."""
+    made = json.loads((ran.folder / "plan" / "plan.json").read_text(encoding="utf-8"))
+    assert {each["name"] for each in made["proposals"]} >= {"depth_int8", "thin_int8"} and made["unknown"]
+    for each in made["proposals"]:
+        config = load_config(ran.folder / "plan" / f"{each['name']}.yaml")
+        models = resolve_plan(config).models
+        assert models is not None and not models.student_problems
+        assert config.data.corpus == "synthetic_digits" and config.distill.max_steps == 300
+        assert measure_size(BigfootForCTC(models.student)).macs_per_second == each["macs_per_second"] <= 1.2e8
+        assert each["num_bytes"] <= 1.4e6 and ("quantize" in config.steps) == each["int8"]
 
 
 @page("docs/how-to/speech-llm.md")

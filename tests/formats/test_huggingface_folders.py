@@ -233,6 +233,8 @@ def test_masks_switched_off_need_no_mask_vector(build_huggingface, folder, tmp_p
     ("change", "named"),
     [
         ({"model_type": "seamless_m4t"}, ("seamless_m4t", "wav2vec2", "data2vec-audio")),
+        ({"model_type": "granite_speech"}, ("granite_speech", "data.corpus=table")),
+        ({"model_type": "speech-encoder-decoder"}, ("speech-encoder-decoder", "data.corpus=table")),
         ({"model_type": "wav2vec2-conformer"}, ("wav2vec2_conformer.encoder.layers.0.attention.k_proj.bias",)),
         ({"model_type": "sew-d", "conv_kernel_size": 3}, ("conv_kernel_size",)),
         ({"model_type": "sew", "squeeze_factor": 1}, ("squeeze_factor",)),
@@ -285,6 +287,20 @@ def test_broken_folders(folder, tmp_path):
 class Trap:
     def __reduce__(self):
         return print, ("CODE WAS-RUN",)
+
+
+@pytest.mark.parametrize("named", ["adapter_config.json", "tf_model.h5", "flax_model.msgpack"])
+def test_weights_of_other_kinds_are_named(named, folder):
+    content = json.dumps({"base_model_name_or_path": "someone/base"})
+    (folder / "model.safetensors").unlink()
+    (folder / named).write_text(content)
+    wanted = ("someone/base", "merge_and_unload") if "adapter" in named else (named,)
+    with refused(ModelError, *wanted):
+        load_model(folder)
+    if "adapter" in named:
+        (folder / "config.json").unlink()
+        with refused(ModelError, *wanted):
+            load_model(folder)
 
 
 @pytest.mark.parametrize("content", [Trap(), [1, 2]])

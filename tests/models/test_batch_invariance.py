@@ -23,6 +23,7 @@ ENCODERS = {
     "streaming data2vec": ("data2vec", {"streaming": {"chunk": 4, "left": 0}}),
     "mms": ("mms", {}),
     "convolutions behind the encoder": ("adapter", {}),
+    "unispeech": ("unispeech", {}),
     "unispeech-sat": ("unispeech-sat", {}),
     "conformer": ("conformer", {}),
     "conformer with rotary positions": ("conformer-rotary", {}),
@@ -33,6 +34,8 @@ ENCODERS = {
     "sew-d": ("sew-d", {}),
 }
 SHORTER_THAN_A_FRAME = 211
+# First sample and samples of each.
+EIGHT = ((0, 4_001), (7, 1_200), (100, 2_345), (1, 3_999), (0, 700), (900, 3_101), (40, 1_601), (3, 2_222))
 
 
 @pytest.fixture(params=ENCODERS)
@@ -77,6 +80,23 @@ def check_rows(model, utterances, *fills, extra=0):
 
 def test_alone_and_in_a_batch_are_the_same(model, utterances):
     check_rows(model, utterances, 0.0)
+
+
+@pytest.mark.grid
+def test_batches_of_two_four_and_eight_are_the_same(model, utterances):
+    """Every hidden state and logit, whatever stands beside an utterance."""
+    given = [utterances[1][start : start + size] for start, size in EIGHT]
+    with torch.no_grad():
+        alone = [model(wave[None], output_hidden_states=True) for wave in given]
+        for size in (2, 4, 8):
+            for first in range(0, len(given), size):
+                rows = range(first, first + size)
+                batch = model(*collate([given[row] for row in rows], 3.0, extra=77), output_hidden_states=True)
+                for place, row in enumerate(rows):
+                    frames = alone[row].logits.shape[1]
+                    pairs = zip((batch.logits, *batch.hidden_states), (alone[row].logits, *alone[row].hidden_states),
+                                strict=True)  # fmt: skip
+                    assert all((here[place, :frames] - there[0]).abs().max() < 1e-4 for here, there in pairs)
 
 
 @pytest.mark.grid

@@ -7,8 +7,10 @@ import pytest
 from bigfoot.formats.folder import load_model
 from bigfoot.pipeline import run_pipeline
 from tests.conftest import FAMILY_STRUCTURES, make_teacher
+from tests.pipeline.test_teacher_language import make_mms
 
 BANKS = ["distill.losses.hidden.weight=1", "student.change_conv_layers=false"]
+LANGUAGE = ["distill.losses.hidden.weight=1", "teacher.language=eng"]
 SETTINGS = ["distill.losses.hidden.weight=1", "distill.losses.attention.weight=1"]
 
 
@@ -16,10 +18,13 @@ SETTINGS = ["distill.losses.hidden.weight=1", "distill.losses.attention.weight=1
 # formats and export.
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_report")
-@pytest.mark.parametrize("structure", ["hubert-without-norm", "wavlm-large", "data2vec", "w2v-bert"])
+@pytest.mark.parametrize("structure", ["hubert-without-norm", "wavlm-large", "data2vec", "w2v-bert", "mms"])
 def test_from_teacher_to_report(structure, build_huggingface, processor, small_config, tmp_path):
-    teacher = make_teacher(tmp_path / "teacher", build_huggingface, processor, structure)
     settings = BANKS if structure == "w2v-bert" else SETTINGS
+    if structure == "mms":
+        teacher, settings = make_mms(tmp_path / "teacher", build_huggingface, processor), LANGUAGE
+    else:
+        teacher = make_teacher(tmp_path / "teacher", build_huggingface, processor, structure)
     steps = ("distill.max_steps=3", "distill.checkpoint_every=3", "finetune.max_steps=2", "evaluate.speed_rounds=1")
     layers = "student.layer_init=[2,3]"
     run = tmp_path / "run"
@@ -29,7 +34,8 @@ def test_from_teacher_to_report(structure, build_huggingface, processor, small_c
     assert all(row["batch_invariant"] for row in rows.values())
     assert all(sum(row["macs_by_part"].values()) == row["macs_per_second"] for row in rows.values())
     model = load_model(run / "finetune" / "model").model
-    assert model.config.family == FAMILY_STRUCTURES[structure]["family"]
+    assert model.config.family == FAMILY_STRUCTURES[structure].get("family", "wav2vec2")
+    assert model.config.adapter_attn_dim == FAMILY_STRUCTURES[structure].get("adapter_attn_dim")
     assert model.config.groups_of_convs == ([1] + [2] * 6 if model.config.has_convolutions else [])
 
 

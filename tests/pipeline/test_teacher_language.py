@@ -12,9 +12,9 @@ from tests.conftest import make_teacher
 from tests.pipeline.problems import problems_of
 
 
-@pytest.fixture(scope="module")
-def mms(build_huggingface, processor, tmp_path_factory):
-    folder = make_teacher(tmp_path_factory.mktemp("mms") / "model", build_huggingface, processor, "mms")
+def make_mms(folder, build_huggingface, processor):
+    """Write a teacher of two languages, of one vocabulary."""
+    make_teacher(folder, build_huggingface, processor, "mms")
     vocabulary = json.loads((folder / "vocab.json").read_text())
     (folder / "vocab.json").write_text(json.dumps({"eng": vocabulary, "deu": vocabulary}))
     for seed, language in enumerate(("eng", "deu")):
@@ -22,6 +22,11 @@ def mms(build_huggingface, processor, tmp_path_factory):
         own = {name: tensor.detach().contiguous() for name, tensor in theirs._get_adapters().items()}
         save_file(own, folder / f"adapter.{language}.safetensors", {"format": "pt"})
     return folder
+
+
+@pytest.fixture(scope="module")
+def mms(build_huggingface, processor, tmp_path_factory):
+    return make_mms(tmp_path_factory.mktemp("mms") / "model", build_huggingface, processor)
 
 
 def test_a_language_is_a_setting(mms, small_run, tmp_path):

@@ -46,11 +46,17 @@ from bigfoot.embedding.hidden_states import read_layer
 from bigfoot.errors import ConfigError, ModelError
 from bigfoot.export.command import ExportRequest
 from bigfoot.export.quantize import QuantizeRequest
+from bigfoot.formats.folder import outline_model
 from bigfoot.measure.benchmark import measure_benchmark
 from bigfoot.measure.benchmark_plan import BenchmarkPlan, read_plan
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.pipeline.preset import summarize_preset
 from bigfoot.pipeline.settings import read_config
+from bigfoot.planner.budget import Budget, read_size
+from bigfoot.planner.ladders import list_candidates
+from bigfoot.planner.measured import Bench
+from bigfoot.planner.own_rows import read_own_rows
+from bigfoot.planner.propose import explain_misfit
 from bigfoot.runtime.arguments import Argument
 from bigfoot.runtime.live import stream_problems
 from bigfoot.runtime.outputs import check_output
@@ -58,7 +64,15 @@ from bigfoot.serve.limits import Limits
 from bigfoot.serve.listen.models import list_models
 from bigfoot.text.tokenizers import Processor, save_processor
 from tests.conftest import make_teacher
-from tests.pipeline import test_checks, test_prune, test_quantize, test_shapes, test_student, test_teacher_cache
+from tests.pipeline import (
+    test_checks,
+    test_prune,
+    test_qat,
+    test_quantize,
+    test_shapes,
+    test_student,
+    test_teacher_cache,
+)
 from tests.pipeline.problems import problems_of
 from tests.test_config import WRONG
 
@@ -71,6 +85,7 @@ CASES = [
     *(list(settings) for settings, _ in test_shapes.WRONG),
     *(list(settings) for settings, _ in test_prune.WRONG),
     *(list(settings) for settings, _ in test_quantize.WRONG),
+    *([*test_qat.QUICK, *settings] for settings, _ in test_qat.WRONG),
     *([CACHE, *settings] for settings, _ in test_teacher_cache.UNSTORABLE),
     ["distill.losses.masked_hidden.weight=1", "distill.spec_augment.mask_time_prob=0"],
     ["steps=[student,finetune]", "control=ctc_only"],
@@ -82,6 +97,7 @@ CASES = [
      "evaluate.autoregressive.ctc_weight=0.3"],
     ["finetune.tokenizer=bpe", "finetune.head=new", "finetune.tokenizer_text=/nowhere.txt"],
     ["data.corpus=fsdd"],
+    ["data.unseen_speakers=[theo]", "scale_to=small"],
     ["data.crop_seconds=3"],
     ["teacher.path=<whisper>", "steps=[student,train_task]"],
     ["train_task.head={init: probe, hidden_sizes: [4]}"],
@@ -163,9 +179,21 @@ def options_and_techniques(here):
     yield "compress --config broken.yaml", refused(bigfoot.load_config, here / "broken.yaml")
     yield "compress --config demo", refused(bigfoot.load_config, "demo")
     yield "plugins=[nowhere_at_all]", read_config(None, ["plugins=[nowhere_at_all]"])[1]
+    yield "plan", Budget().find_problems()
+    yield "plan --max-size 3parsec", refused(read_size, "3parsec")
+    yield "plan --max-rtf 0", Budget(max_rtf=0).find_problems()
+    timed = Bench("pytorch", outline_model(model).processor, seconds=0.5, rounds=1)
+    shape = BigfootConfig(num_hidden_layers=2, hidden_size=32, num_attention_heads=2, conv_dim=[16] * 7)
+    missed = explain_misfit(Budget(max_bytes=9), timed, list_candidates(shape, ["depth"]))
+    yield "plan --max-size 9", [replace(missed, message=missed.message.rsplit(" ", 1)[0])]  # ends in a time
+    yield "plan --results", refused(read_own_rows, [])
+    yield "plan, nothing to cut", [explain_misfit(Budget(max_bytes=9), timed, {})]
     yield "export --to tflite", ExportRequest(model, out, "tflite").find_problems()
     yield "export x.onnx --to openvino", ExportRequest(model, out, "openvino").find_problems()
     yield "export x.onnx --to sherpa", ExportRequest(model, out, "sherpa").find_problems()
+    windowed = ExportRequest(model, Path("x.pte"), "executorch", window=50.0)
+    yield "export x.pte --to executorch --window 50", windowed.find_problems()
+    yield "export x --to sherpa --window 12", ExportRequest(model, Path("x"), "sherpa", window=12.0).find_unused()
     yield "export x --to sherpa --normalize", ExportRequest(model, Path("x"), "sherpa", normalize=True).find_unused()
     yield "serve a.onnx b/a.onnx", refused(name_models, ["a.onnx", "b/a.onnx"])
     yield "serve --max-requests 0", Limits(requests=0).find_problems()

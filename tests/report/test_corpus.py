@@ -114,7 +114,9 @@ def test_a_table_is_described_with_its_columns_and_bad_files(bigfoot, tmp_path):
     found = json.loads((tmp_path / "out/describe.json").read_text())
     (train,) = found["splits"]
     assert train["num_utterances"] == 8 and train["num_without_speaker"] == 0 and len(found["skipped"]) == 2
-    assert train["labels"]["mood"] == {"counts": {"calm": 4, "angry": 3}, "num_missing": 1, "spread": None}
+    assert train["labels"]["mood"] == {
+        "counts": {"calm": 4, "angry": 3}, "num_missing": 1, "spread": None, "words": {}
+    }  # fmt: skip
     assert (train["labels"]["age"]["spread"]["median"], train["labels"]["age"]["num_missing"]) == (23.5, 0)
     values = {(item["first"], item["second"]): (item["measure"], item["value"]) for item in found["correlations"]}
     assert values["audio, seconds", "label, age"] == ("spearman", pytest.approx(1.0))

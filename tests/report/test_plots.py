@@ -170,6 +170,12 @@ def test_losses_by_hand() -> None:
     np.testing.assert_array_equal(curves["ctc"].get_ydata(), [2.0, 1.0, math.nan])
     np.testing.assert_array_equal(curves["hidden"].get_ydata(), [math.nan, 0.5])
     assert [np.asarray(line.get_xydata()).tolist() for line in right.lines] == [[[20, 50.0]]]
+    # Of a task the loss on dev stands beside that of training, its score on the axis to the right.
+    figure = draw_losses({"train_task": [{"step": 1, "loss": 2.0}, {"step": 1, "dev_loss": 1.5, "dev_score": 0.25}]})
+    left, right = figure.axes
+    curves = {str(line.get_label()): np.asarray(line.get_xydata()).tolist() for line in left.lines}
+    assert curves == {"loss": [[1, 2.0]], "dev_loss": [[1, 1.5]]}
+    assert [np.asarray(line.get_xydata()).tolist() for line in right.lines] == [[[1, 25.0]]]
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from bigfoot.data.batches import evaluation_batches
 from bigfoot.data.settings import AugmentConfig, DataConfig, SpecAugmentConfig
 from bigfoot.distill import LogitKLLoss, LossesConfig
 from bigfoot.distill.terms.task import TaskLoss
+from bigfoot.tasks import frames
 from bigfoot.tasks.answers import answer_manifest
 from bigfoot.tasks.frames import KeptFrames, digest_encoder, find_random
 from bigfoot.tasks.freezing import FrozenParts, RestingEncoder, find_frozen
@@ -124,3 +125,23 @@ def test_another_encoder_has_other_frames(task_model):
 ])  # fmt: skip
 def test_what_changes_from_epoch_to_epoch(data, masks, found):
     assert find_random(DataConfig(**data), masks) == found
+
+
+def test_what_a_head_takes_of_the_waveform_is_computed_once(task_model, voices, tmp_path, monkeypatch):
+    monkeypatch.setattr(frames, "_pooled", {})
+    model = task_model(fbank=5, pitch=6)
+    parts, kept, calls = list(model.task_head.beside), keep(model, tmp_path), []
+    (batch,) = evaluation_batches(voices["dev"], Processor(), 8)
+    audio = batch.input_values, batch.attention_mask
+    expected = [part(*audio) for part in parts]
+    for part in parts:
+        part.register_forward_hook(lambda part, *_: calls.append(part.key))
+    for _ in range(2):
+        for ours, theirs in zip(kept.pool_audio(parts, *audio), expected, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    assert sorted(calls) == sorted(part.key for part in parts for _ in range(8))
+    # A part of another size has vectors of its own; beyond the limit they are not remembered.
+    monkeypatch.setattr(frames, "_MOST_POOLED", 16)
+    others = list(task_model(fbank=6).task_head.beside)
+    torch.testing.assert_close(kept.pool_audio(others, *audio), [others[0](*audio)], rtol=1e-4, atol=1e-5)
+    assert len(frames._pooled) == 16

@@ -6,7 +6,7 @@ import torch
 
 from bigfoot.models.tasks.shape import TaskShape
 from bigfoot.runtime.task_answers import choose_classes, compute_scores
-from bigfoot.tasks.answers import task_facts
+from bigfoot.tasks.answers import answer_manifest, task_facts
 from bigfoot.tasks.probe import fit_linear, fit_probe_
 from bigfoot.text.tokenizers import Processor
 
@@ -42,6 +42,16 @@ def test_ratings_labels_and_numbers():
     weight, bias = fit_linear(ratings, FEATURES, truth[:, None].astype(float), 100.0)
     scores = compute_scores(FEATURES @ weight.T + bias, task_facts(ratings))
     assert (choose_classes(scores, task_facts(ratings)) == truth).mean() > 0.95
+    shared = TaskShape("ordinal", ["low", "middle", "high"], link="coral")
+    for balanced in (False, True):
+        weight, bias = fit_linear(shared, FEATURES, truth[:, None].astype(float), 100.0, balanced=balanced)
+        assert (weight == weight[0]).all() and bias[0] > bias[1]
+        scores = compute_scores(FEATURES @ weight.T + bias, task_facts(shared))
+        assert (choose_classes(scores, task_facts(shared)) == truth).mean() > 0.9
+    for only in (0.0, 2.0):
+        weight, bias = fit_linear(shared, FEATURES, np.full((120, 1), only), 1.0)
+        scores = compute_scores(FEATURES @ weight.T + bias, task_facts(shared))
+        assert (choose_classes(scores, task_facts(shared)) == only).all()
     several = TaskShape("multi_label", ["high", "always", "odd"])
     targets = np.stack([truth == 2, np.ones(120), np.full(120, np.nan)], 1).astype(float)
     weight, bias = fit_linear(several, FEATURES, targets, 10.0)
@@ -59,3 +69,12 @@ def test_a_head_starts_where_its_features_tell_classes_apart(task_model, voices)
     sentence = fit_probe_(model, voices, Processor(), 4, balanced=False)
     changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
     assert changed == {"task_head.output.weight", "task_head.output.bias"} and sentence
+
+
+def test_one_direction_for_all_thresholds_is_a_start_too(task_model, voices):
+    model = task_model(kind="ordinal", labels=["female", "male", "none"], link="coral")
+    assert fit_probe_(model, voices, Processor(), 4, balanced=True)
+    answers = answer_manifest(model, voices["dev"], Processor(), 4)
+    head = model.task_head.output
+    expected = answers.pooled @ head.direction.weight[0].double().detach().numpy()
+    np.testing.assert_allclose(answers.logits, expected[:, None] + head.biases.double().detach().numpy(), atol=1e-4)

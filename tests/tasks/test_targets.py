@@ -123,10 +123,11 @@ def test_the_settings_name_all_that_the_head_has():
         {"unfreeze_at": 3}, {"kind": "regression", "labels": ["age"], "class_weights": "balanced"},
         {"kind": "multi_label", "sampling": "balanced"}, {"lora_save": "kept"}, {"edges": [1, 2]},
         {"head": HeadConfig(init="probe", hidden_sizes=[4])},
-        {"kind": "ordinal", "head": HeadConfig(init="probe", link="coral")}, {"kind": "ordinal", "edges": [2, 1]},
+        {"head": HeadConfig(init="probe", hidden_sizes=[4])}, {"kind": "ordinal", "edges": [2, 1]},
         {"kind": "ordinal", "edges": [1, 2], "labels": ["a", "b"]},
     ],
 )  # fmt: skip
 def test_settings_that_contradict_each_other(config):
     assert list(TrainTaskConfig(**config).find_problems())
     assert not list(TrainTaskConfig().find_problems())
+    assert not list(TrainTaskConfig(kind="ordinal", head=HeadConfig(init="probe", link="coral")).find_problems())

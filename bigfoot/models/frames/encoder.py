@@ -97,6 +97,7 @@ class OtherEncoder(SpeechEncoder):
         output_attentions: bool = False,
         output_attention_values: bool = False,
         chunk_frames: Tensor | int | None = None,
+        conv_features: Tensor | None = None,
         **_: object,
     ) -> SpeechEncoderOutput:
         """Encode waveforms; see ``SpeechEncoder.forward``. There are no attentions, and no masked channels."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from bigfoot.models.outputs import SpeechEncoderOutput
 
@@ -23,6 +24,17 @@ class FrameSource(Protocol):
         """Encode a batch; see ``SpeechEncoder.forward``.
 
         Args:
+            input_values: (B, N).
+            attention_mask: (B, N), True or 1 = real; None where all are.
+        """
+
+    def pool_audio(
+        self, parts: Iterable[nn.Module], input_values: Tensor, attention_mask: Tensor | None
+    ) -> list[Tensor]:
+        """Return what parts of a head take of the waveform, (B, P) each; nothing in them is learned.
+
+        Args:
+            parts: with a ``key``.
             input_values: (B, N).
             attention_mask: (B, N), True or 1 = real; None where all are.
         """

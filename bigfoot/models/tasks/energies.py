@@ -24,6 +24,9 @@ class PooledEnergies(nn.Module):
         num_bands: C.
         window: samples of a frame, 1 or more; longer ones tell the harmonics of a voice apart.
 
+    Attributes:
+        key: equal where the numbers are.
+
     Examples:
         >>> PooledEnergies(40)(torch.randn(2, 16_000), None).shape
         torch.Size([2, 80])
@@ -34,6 +37,7 @@ class PooledEnergies(nn.Module):
         self.window = window
         self.fbank = Fbank(num_bands, window, HOP)
         self._pooling = StatisticsPooling(num_bands, 1)
+        self.key = ("energies", num_bands, window)
 
     @property
     def output_size(self) -> int:

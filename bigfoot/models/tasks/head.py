@@ -23,10 +23,12 @@ class Audio(NamedTuple):
     Args:
         input_values: (B, N).
         attention_mask: (B, N), True or 1 = real, from the front of each row on; None where all are.
+        pooled: what the head's parts beside the frames take of them, (B, P) each, where that is known already.
     """
 
     input_values: Tensor
     attention_mask: Tensor | None
+    pooled: Sequence[Tensor] | None = None
 
 
 class TaskAnswers(NamedTuple):
@@ -121,7 +123,8 @@ class TaskHead(nn.Module):
         vectors, weights = self.pooling(last, frame_mask)
         if self.reads_audio:
             assert audio is not None
-            vectors = torch.cat([vectors, *(part(*audio).to(vectors) for part in self.beside)], -1)
+            known = audio.pooled or [part(audio.input_values, audio.attention_mask) for part in self.beside]
+            vectors = torch.cat([vectors, *(each.to(vectors) for each in known)], -1)
         mix = self._draw_mix(vectors) if self.training and self.mixup else None
         mixed = vectors if mix is None else mix[1] * vectors + (1 - mix[1]) * vectors[mix[0]]
         return TaskAnswers(self.output(self.layers(mixed)), vectors, weights, mix)

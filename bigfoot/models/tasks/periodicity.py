@@ -35,6 +35,9 @@ class PooledPeriodicity(nn.Module):
     Args:
         num_lags: C, from 1/500 to 1/60 of a second, in equal steps of pitch.
 
+    Attributes:
+        key: equal where the numbers are.
+
     Examples:
         >>> PooledPeriodicity(48)(torch.randn(2, 16_000), None).shape
         torch.Size([2, 96])
@@ -47,6 +50,7 @@ class PooledPeriodicity(nn.Module):
         super().__init__()
         self.num_lags = num_lags
         self._pooling = StatisticsPooling(num_lags, 1)
+        self.key = ("periodicity", num_lags)
 
     @property
     def output_size(self) -> int:

@@ -21,6 +21,7 @@ from bigfoot.pipeline.steps.train_task import task_judge
 from bigfoot.pipeline.steps.training import build_run, train_and_save
 from bigfoot.training.growth import GroupGrowth
 from bigfoot.training.guards import describe_teacher
+from bigfoot.training.hooks import FrozenFeatureEncoder, TrainingHook
 
 log = logging.getLogger("bigfoot")
 
@@ -61,7 +62,9 @@ class DistillStep(TaughtStep):
         objective = Objective(setup.losses, setup.student.model, setup.teacher, setup.bridge)
         if not control:
             _judge_teacher(result, context)
-        hooks = []
+        hooks: list[TrainingHook] = []
+        if config.freeze_feature_encoder_steps:
+            hooks.append(FrozenFeatureEncoder(config.freeze_feature_encoder_steps))
         if config.grow_groups:
             groups = groups_per_conv(setup.student.model.config, context.config.student.conv_groups)
             hooks.append(GroupGrowth(groups, *config.grow_groups))

@@ -52,7 +52,7 @@ class PruneStep(Step):
 
     def depends_on(self, context: Context) -> dict[str, Any]:
         """See ``Step``."""
-        return {"data": context.labels.fingerprint, "other settings": [context.config.data.batch_seconds]}
+        return {"data": context.labels.fingerprint, "other settings": [context.config.data.known_batch_seconds]}
 
     def remaining_share(self, config: Config) -> float | None:
         """See ``Step``."""
@@ -67,7 +67,7 @@ class PruneStep(Step):
         config, loaded = context.config.prune, load_model(before.folder)
         batches = []
         if config.importance in NEEDS_AUDIO:
-            manifest, room = context.labels.manifests["train"], context.config.data.batch_seconds
+            manifest, room = context.labels.manifests["train"], context.config.data.known_batch_seconds
             labels = self.reads_labels(context.config)
             batches = sample_batches(manifest, loaded.processor, config.seconds, room, labels=labels)
         home = loaded.model.device

@@ -39,7 +39,7 @@ class QuantizeStep(Step):
 
     def depends_on(self, context: Context) -> dict[str, Any]:
         """See ``Step``."""
-        return {"data": context.labels.fingerprint, "other settings": [context.config.data.batch_seconds]}
+        return {"data": context.labels.fingerprint, "other settings": [context.config.data.known_batch_seconds]}
 
     def describe(self, config: Config, precision: str) -> str:
         """See ``Step``."""
@@ -54,7 +54,7 @@ class QuantizeStep(Step):
         config, loaded = context.config.quantize, load_model(before.folder)
         audio: Sequence[PaddedAudio] = ()
         if config.precision == "int8_static":
-            manifest, room = context.labels.manifests["train"], context.config.data.batch_seconds
+            manifest, room = context.labels.manifests["train"], context.config.data.known_batch_seconds
             audio = [*one_by_one(sample_batches(manifest, loaded.processor, config.seconds, room))]
         # Read once, in order: the one technique that needs no sequence.
         shown: Any = track(audio, "calibrating", unit="utterances") if audio else audio

@@ -38,7 +38,7 @@ class StudentStep(Step):
         config = context.config
         # The seed is for new weights, which only another shape, or a control, has.
         drawn = bool(config.student.shape) or config.student.weights == "random"
-        settings: list[object] = [bool(config.distill.grow_groups), config.data.batch_seconds]
+        settings: list[object] = [bool(config.distill.grow_groups), config.data.known_batch_seconds]
         settings += [config.seed] if drawn else []
         settings += digest_files(vocabulary_file(config))
         return {"data": context.labels.fingerprint, "other settings": settings}

@@ -48,7 +48,7 @@ class TrainTaskStep(TrainingStep):
     """Train on labels: the model's own task head, or a new one in place of CTC head and decoder."""
 
     repeats = True
-    unread = ("frames_gb", "frames_folder")
+    unread = (*TrainingStep.unread, "frames_gb", "frames_folder")
 
     def check(self, plan: Plan) -> Iterator[Problem]:
         """See ``Step``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from bigfoot.config import to_dict
 from bigfoot.distill.objective import Objective
@@ -26,6 +26,7 @@ class TrainingStep(Step):
     """A step that trains by optimizer steps."""
 
     trains = True
+    unread: ClassVar[tuple[str, ...]] = ("checkpoint_activations", "compile")
 
     def depends_on(self, context: Context) -> dict[str, Any]:
         """See ``Step``; the number of workers does not affect a training's input."""
