@@ -77,7 +77,7 @@ class Shrink:
 
     def find_problems(self) -> Iterator[Problem]:
         """Check what no range of a single number covers."""
-        yield from unknown_words("cuts", "kind of cut", self.cuts, KINDS)
+        yield from unknown_words("cuts", "kind", self.cuts, list(KINDS))
         if self.target <= 0:
             yield Problem("target", "out_of_range", f"must be above 0, got {self.target:g}")
 

@@ -41,6 +41,8 @@ def _obstacles(shape: BigfootConfig) -> Iterator[str]:
         kinds = {shape.is_conformer: "conformers", shape.squeeze_factor > 1: "layers that take several frames as one"}
         what = kinds.get(True, "attention to content and positions apart")
         yield f"shrink fits the layers of transformers, and this {shape.family} has {what}"
+    elif not shape.has_convolutions:
+        yield f"shrink cuts models of the waveform, and the front end of this {shape.family} is log-mel filter banks"
     if shape.streaming is not None:
         yield "shrink fits models that read whole recordings, and this one streams; shrink first, then make it stream"
     if shape.time_reduction > 1 or shape.add_adapter:
