@@ -85,6 +85,8 @@ def main() -> int:
         intermediate_size=4 * given.width, do_stable_layer_norm=True, feat_extract_norm="layer", conv_bias=True,
     )  # fmt: skip
     missed = False
+    if given.folder is not None:
+        given.folder.mkdir(parents=True, exist_ok=True)
     for kind in given.kinds:
         with tempfile.TemporaryDirectory(dir=given.folder) as made:
             size = write_folder(Path(made) / "model", kind, config)

@@ -214,7 +214,7 @@ def _as_it_computes(model: BigfootForCTC, precision: str) -> BigfootForCTC:
     small = model.config.small
     if small is None:
         return model
-    both = small.is_int8 and precision.startswith("int8")
+    both = small.is_int8 and not small.bits and precision.startswith("int8")
     return with_small_weights(model, replace(small, precision="int8", ranges={}, fine=()) if both else None)
 
 
@@ -232,12 +232,13 @@ def folder_plan(model: BigfootForCTC) -> Int8Plan | None:
     return Int8Plan(ranges, frozenset(small.fine))
 
 
-def choose_layers(patterns: Iterable[str], layers: Collection[str]) -> list[str]:
+def choose_layers(patterns: Iterable[str], layers: Collection[str], field: str = "keep_fp32") -> list[str]:
     """Return the layers that match patterns.
 
     Args:
         patterns: names, shell patterns, or what layers are part of.
         layers: all there are.
+        field: of the settings that holds the patterns.
 
     Raises:
         UnfitError: a pattern that no layer fits.
@@ -252,7 +253,7 @@ def choose_layers(patterns: Iterable[str], layers: Collection[str]) -> list[str]
         near = difflib.get_close_matches(pattern, layers, n=1, cutoff=0.0)
         if not found:
             message = f"no layer is called {pattern!r}; the nearest is {', '.join(near) or 'none'}"
-            problems.append(Problem("keep_fp32", "no_such_layer", message))
+            problems.append(Problem(field, "no_such_layer", message))
         chosen |= found
     if problems:
         raise UnfitError(*problems)

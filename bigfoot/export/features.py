@@ -100,8 +100,11 @@ class FeatureWriter(PartWriter):
             planes = g.prepare(strand, name)
             unfolded = (self.unfold(plane.values, conv.kernel_size[0], conv.stride[0]) for plane in planes)
             seen.append([plane._replace(values=x) for plane, x in zip(planes, unfolded, strict=True)])
+        own = "" if isinstance(norm, ChannelScale) else name
         outputs = [
-            g.product(seen[piece * groups // pieces], kernel.permute(2, 1, 0).flatten(0, 1), bias)
+            g.product(
+                seen[piece * groups // pieces], kernel.permute(2, 1, 0).flatten(0, 1), bias, own, (piece, pieces)
+            )
             for piece, (kernel, bias) in enumerate(zip(kernels, biases, strict=True))
         ]
         g.layers[name] = (strands, outputs)

@@ -14,6 +14,7 @@ from bigfoot.export.conv_adapter import ConvAdapterWriter
 from bigfoot.export.energies import EnergyWriter
 from bigfoot.export.features import FeatureWriter
 from bigfoot.export.forms import OWN_FORM, SAMPLES, GraphForm
+from bigfoot.export.packed import find_stored
 from bigfoot.export.task_head import TaskWriter
 from bigfoot.export.writer import GraphWriter
 from bigfoot.measure.size import PARTS
@@ -42,7 +43,7 @@ def write_graph(
     """
     from onnx import TensorProto
 
-    g = GraphWriter(plan, standard=form.standard)
+    g = GraphWriter(plan, stored={} if form.standard else find_stored(model), standard=form.standard)
     g.part, *later = PARTS
     features, transformer = FeatureWriter(model, g, normalize), ConvAdapterWriter(model, g)
     num_samples = form.count_samples(g)

@@ -75,7 +75,7 @@ class PartWriter:
             return self.linear(module.up, self.linear(module.down, x))
         linear = cast("nn.Linear", module)
         name = self.names.get(module, "lm_head")
-        y = self.graph.product(self.graph.prepare(x, name), transposed(linear.weight), linear.bias)
+        y = self.graph.product(self.graph.prepare(x, name), transposed(linear.weight), linear.bias, name)
         self.graph.layers[name] = ([x], [y])
         return y
 

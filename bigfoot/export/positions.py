@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from bigfoot.export.packed import write_kernel
 from bigfoot.export.parts import PartWriter
 from bigfoot.models.positional import PositionalConv, PositionalConvStack
 from bigfoot.models.squeezed import SqueezedEncoder, Upsampling
@@ -102,7 +103,9 @@ class PositionWriter(PartWriter):
         kernels = conv.weight.detach().chunk(conv.groups)
         if name not in g.plan.ranges and not g.exact:
             turned = g.op("Transpose", x, perm=[0, 2, 1])
-            given = [turned, g.constant(conv.weight), *([] if conv.bias is None else [g.constant(conv.bias)])]
+            stored = g.stored.get(name)
+            weight = g.constant(conv.weight) if stored is None else write_kernel(g, stored, conv.weight.shape)
+            given = [turned, weight, *([] if conv.bias is None else [g.constant(conv.bias)])]
             y = g.op("Conv", *given, group=conv.groups, pads=[before, after], strides=[stride])
             y = g.op("Transpose", y, perm=[0, 2, 1])
         else:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bigfoot.compress.quantize import Int8Plan, Range
+from bigfoot.export.packed import StoredWeight, write_product
 from bigfoot.models.fake_int8 import LEVELS, MIDDLE, static_scale
 from bigfoot.models.small_weights import quantize_weight
 
@@ -37,11 +38,13 @@ class GraphWriter:
     Args:
         plan: layers that compute in int8, and the ranges of what goes into them.
         part: of the model, with which the names of nodes start from now on.
+        stored: weights that are written in four, two or eight bits; see ``bigfoot.export.packed``.
         standard: write int8 products with standard operators, which a runtime fuses, and not with ONNX Runtime's own.
     """
 
     plan: Int8Plan = field(default_factory=Int8Plan)
     part: str = ""
+    stored: Mapping[str, StoredWeight] = field(default_factory=dict)
     standard: bool = False
     nodes: list[NodeProto] = field(default_factory=list)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
@@ -145,19 +148,27 @@ class GraphWriter:
             self._rests[coarse] = Plane(self.op("QuantizeLinear", rest, step, middle), step, middle)
         return [coarse, self._rests[coarse]]
 
-    def product(self, planes: Sequence[Plane], weight: Tensor, bias: Tensor | None) -> str:
+    def product(
+        self, planes: Sequence[Plane], weight: Tensor, bias: Tensor | None, layer: str = "",
+        part: tuple[int, int] = (0, 1),
+    ) -> str:  # fmt: skip
         """Multiply what ``prepare`` gave, (..., features in), by a weight.
 
         Args:
             planes: see ``prepare``.
             weight: (features in, features out).
             bias: (features out,).
+            layer: whose weight it is, where it is the layer's own.
+            part: which of how many equal parts of its channels, where it is not the whole.
 
         Returns:
             (..., features out) in fp32.
         """
         if not planes[0].scale:
-            y = self.op("MatMul", planes[0].values, self.constant(weight))
+            if layer in self.stored:
+                y = write_product(self, planes[0].values, self.stored[layer].part(*part))
+            else:
+                y = self.op("MatMul", planes[0].values, self.constant(weight))
             return y if bias is None else self.op("Add", y, self.constant(bias))
         integers, scales = quantize_weight(weight, axis=1)
         kernel, steps = self.constant(integers), self.constant(scales)

@@ -19,6 +19,7 @@ from bigfoot.formats.checkpoint import TENSOR_SUFFIXES, find_checkpoint
 from bigfoot.formats.choices import Choices
 from bigfoot.formats.code import write_code
 from bigfoot.formats.extractor import load_completed
+from bigfoot.formats.foreign_ctc import is_foreign_ctc
 from bigfoot.formats.frames import refuse_to_keep
 from bigfoot.formats.huggingface import fetch_folder
 from bigfoot.formats.onnx_ctc import SUFFIX
@@ -35,6 +36,7 @@ from bigfoot.storage.ownership import OWN_ONLY, Earlier, MayReplace
 from bigfoot.storage.places import is_remote
 from bigfoot.storage.remote import fetch
 from bigfoot.storage.replace import replace_folder
+from bigfoot.text.huggingface import TOKENIZER_FILE
 from bigfoot.text.json_files import read_json
 from bigfoot.text.tokenizers import Processor, load_processor
 from bigfoot.text.vocabulary_files import VOCABULARY_FILE
@@ -50,7 +52,10 @@ def missing_vocabulary(folder: Path | None) -> str:
         folder: where the model was read; None where it was made here.
     """
     keeps = folder is not None and (folder / "config.json").is_file() and not (folder / VOCABULARY_FILE).exists()
-    return f"no vocabulary ({VOCABULARY_FILE}) in its folder" if keeps else "no vocabulary in its folder"
+    if not keeps:
+        return "no vocabulary in its folder"
+    assert folder is not None
+    return f"no vocabulary ({TOKENIZER_FILE if is_foreign_ctc(folder) else VOCABULARY_FILE}) in its folder"
 
 
 @dataclass

@@ -16,13 +16,14 @@ from bigfoot.models.conformer import PointwiseConv
 from bigfoot.models.conformer_attention import ConformerAttention
 from bigfoot.models.conformer_positions import RotaryPositions
 from bigfoot.models.conv_adapter import ConvAdapter
-from bigfoot.models.fake_int8 import install_fake_int8_
+from bigfoot.models.fake_int8 import install_fake_int8_, int8_layers
 from bigfoot.models.feature_encoder import FeatureEncoder, FeatureProjection
 from bigfoot.models.feed_forward import FeedForward
 from bigfoot.models.frames.base import prepend_prompts
 from bigfoot.models.log_mel import LogMel
 from bigfoot.models.lora import inject_configured_
 from bigfoot.models.outputs import SpeechEncoderOutput
+from bigfoot.models.packed import install_steps_, packable_layers
 from bigfoot.models.padding import Audio, bring_to_front, join_rows
 from bigfoot.models.pretrained import BigfootPreTrainedModel, refuse_small
 from bigfoot.models.relative_bias import GatedRelativeAttention
@@ -76,6 +77,8 @@ class SpeechEncoder(BigfootPreTrainedModel):
         self.runs_unbatched = config.small is not None and config.small.computes_int8
         if config.small is not None and self.runs_unbatched:
             install_fake_int8_(self, config.small)
+        if config.small is not None and config.small.bits:
+            install_steps_(self, config.small, packable_layers(int8_layers(self), self._tied_weights_keys))
         self.post_init()
 
     @property

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file
 
@@ -16,7 +16,7 @@ from bigfoot.errors import ModelError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.fake_int8 import int8_layers
 from bigfoot.models.shape_fields import OWN_FIELDS
-from bigfoot.models.small_weights import pack_state, unpack_state
+from bigfoot.models.small_state import pack_state, unpack_state
 
 _PLACE = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder", "proxies")
 """Arguments of ``from_pretrained`` that locate a model."""
@@ -72,10 +72,10 @@ class BigfootPreTrainedModel(PreTrainedModel):
         Raises:
             ModelError: they do not match the configuration.
         """
-        layers: Sequence[str] = ()
+        layers: Mapping[str, nn.Module] = {}
         if config.has_int8_weights:
             with torch.device("meta"):
-                layers = list(int8_layers(cls(config).base_model))
+                layers = int8_layers(cls(config).base_model)
         return unpack_state(tensors, config.small, layers, config.weight_prefix, source)
 
     def save_pretrained(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,9 +16,11 @@ from bigfoot.models.configuration import BIGFOOT_PREFIX, BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.models.fake_int8 import int8_layers
 from bigfoot.models.lora import merge_adapters_
+from bigfoot.models.packed import STEPS
 from bigfoot.models.plain_names import own_name, plain_name
 from bigfoot.models.pretrained import refuse_small
-from bigfoot.models.small_weights import SmallWeights, round_state
+from bigfoot.models.small_state import round_state
+from bigfoot.models.small_weights import SmallWeights
 from bigfoot.models.tasks.shape import TaskShape
 
 
@@ -304,7 +306,9 @@ _PLAIN_KERNEL = f"{_KERNEL}weight"
 _LENGTH, _DIRECTION = (f"{_KERNEL}parametrizations.weight.original{index}" for index in (0, 1))
 
 
-def with_small_weights(model: BigfootForCTC, small: SmallWeights | None) -> BigfootForCTC:
+def with_small_weights(
+    model: BigfootForCTC, small: SmallWeights | None, steps: Mapping[str, Tensor] | None = None
+) -> BigfootForCTC:
     """Build the same model with quantized weights, or with fp32 weights again.
 
     A weight-normalized positional kernel is multiplied out for int8, and is length and direction again after it.
@@ -312,6 +316,7 @@ def with_small_weights(model: BigfootForCTC, small: SmallWeights | None) -> Bigf
     Args:
         model: left as it is.
         small: how weights will be written; None for fp32, which keeps their values.
+        steps: of packed layers by name, (out, groups); those that the model has where None.
 
     Returns:
         The new model in eval mode, computing in fp32.
@@ -333,9 +338,12 @@ def with_small_weights(model: BigfootForCTC, small: SmallWeights | None) -> Bigf
     elif not shape.has_int8_weights and not shape.conv_pos_batch_norm and _PLAIN_KERNEL in state:
         kernel = state.pop(_PLAIN_KERNEL)
         state |= {_LENGTH: kernel.norm(dim=(0, 1), keepdim=True), _DIRECTION: kernel}
+    kept = () if small is None or steps is not None else tuple(f"{layer}.{STEPS}" for layer in small.bits)
+    state = {name: tensor for name, tensor in state.items() if not name.endswith(STEPS) or name.endswith(kept)}
     renewed = BigfootForCTC(shape)
     if small is not None:
         renamed = {name_in_model(plain, shape): tensor for plain, tensor in state.items()}
+        renamed |= {f"{shape.weight_prefix}.{layer}.{STEPS}": given for layer, given in (steps or {}).items()}
         layers = int8_layers(renewed.speech_encoder)
         renewed.load_state_dict(round_state(renamed, small, layers, shape.weight_prefix))
     else:

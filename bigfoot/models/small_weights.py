@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bigfoot.errors import ModelError
+from bigfoot.models.packed import BITS, GROUP_SIZES
 from bigfoot.text.json_fields import build_from_json, describe_stray, has_fields_of, quote
 
 LARGEST = 127
@@ -25,6 +25,8 @@ HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 COMPUTES_INT8 = ("int8_dynamic", "int8_static")
 INT8 = ("int8", *COMPUTES_INT8)
 PRECISIONS = (*HALVES, *INT8)
+PACKED = "packed"
+"""Precision of weights of four or two bits, layer by layer; all other layers have those of ``int8``."""
 _SPARE_BITS = 8
 _HEADS = ("bigfoot_lm_head.", "lm_head.")
 _FACTORS = ".parametrizations.weight"
@@ -35,13 +37,16 @@ class SmallWeights:
     """How the weights of a model and the inputs of its layers are quantized.
 
     Args:
-        precision: of ``PRECISIONS``. Halves: of every tensor with two dimensions or more. ``int8``: of convolutions
-            and linear maps, one scale a channel; ``int8_dynamic`` and ``int8_static`` also bring what goes into these
-            layers to eight bits, as the exported file does, with ranges from the audio itself or from ``ranges``.
+        precision: of ``PRECISIONS``, or ``PACKED``. Halves: of every tensor with two dimensions or more. ``int8``: of
+            convolutions and linear maps, one scale a channel; ``int8_dynamic`` and ``int8_static`` also bring what goes
+            into these layers to eight bits, as the exported file does, with ranges from the audio itself or from
+            ``ranges``.
         keep_fp32: names of layers within the encoder, or patterns. Their weights stay in fp32; with ``int8_dynamic``
             and ``int8_static`` these are int8 on disk all the same, and the layers compute in fp32.
         ranges: of ``int8_static``: lowest and highest number that each int8 layer is prepared for.
         fine: layers whose input is brought to two bytes.
+        bits: of ``packed``: bits of the weights of layers, 4 or 2; see ``bigfoot.models.packed``.
+        group_size: of ``packed``: numbers that share a step.
 
     Examples:
         >>> SmallWeights.read({"precision": "int8", "keep_fp32": ["encoder.layers.0"]}).keeps("encoder.layers.0.x")
@@ -52,6 +57,8 @@ class SmallWeights:
     keep_fp32: Sequence[str] = ()
     ranges: Mapping[str, Sequence[float]] = field(default_factory=dict)
     fine: Collection[str] = ()
+    bits: Mapping[str, int] = field(default_factory=dict)
+    group_size: int = 0
 
     @classmethod
     def read(cls, raw: object) -> SmallWeights:
@@ -69,13 +76,15 @@ class SmallWeights:
             "keep_fp32": list(self.keep_fp32),
             "ranges": {name: list(ends) for name, ends in self.ranges.items()},
             "fine": sorted(self.fine),
+            "bits": dict(self.bits),
+            "group_size": self.group_size,
         }
         return {name: value for name, value in plain.items() if value}
 
     @property
     def is_int8(self) -> bool:
-        """Whether weights are eight bits wide."""
-        return self.precision in INT8
+        """Whether weights are integers."""
+        return self.precision in (*INT8, PACKED)
 
     @property
     def computes_int8(self) -> bool:
@@ -96,6 +105,8 @@ class SmallWeights:
             prefix: of the encoder's tensors.
         """
         layer, kind = split_name(name, prefix)
+        if kind == "weight" and layer in self.bits:
+            return torch.uint8
         if self.is_int8:
             kept = self.keeps(layer) and not self.computes_int8
             return torch.int8 if kind == "weight" and layer in layers and not kept else torch.float32
@@ -142,8 +153,9 @@ def small_weight_problems(raw: object) -> Iterator[str]:
         yield describe_stray("small_weights", SmallWeights, raw)
         return
     precision = raw.get("precision")
-    if precision not in PRECISIONS:
-        yield f"small_weights.precision {quote(precision)} is none of {', '.join(PRECISIONS)}"
+    if precision not in (*PRECISIONS, PACKED):
+        yield f"small_weights.precision {quote(precision)} is none of {', '.join((*PRECISIONS, PACKED))}"
+    yield from _bit_problems(raw)
     for name in ("keep_fp32", "fine"):
         listed = raw.get(name, [])
         if not isinstance(listed, list | tuple) or not all(isinstance(item, str) for item in listed):
@@ -157,6 +169,17 @@ def small_weight_problems(raw: object) -> Iterator[str]:
     for name, ends in ranges.items():
         if not _is_range(ends):
             yield f"small_weights.ranges: {name} has {str(ends)[:100]}, expected [lowest, highest] around 0"
+
+
+def _bit_problems(raw: Mapping[str, Any]) -> Iterator[str]:
+    bits, size = raw.get("bits", {}), raw.get("group_size", 0)
+    if not isinstance(bits, dict) or not all(type(count) is int and count in BITS for count in bits.values()):
+        yield f"small_weights.bits {quote(bits)} should hold 2 or 4 for each layer of precision packed"
+    elif bool(bits) != (raw.get("precision") == PACKED):
+        yield "small_weights.bits are for precision packed, and that needs them"
+    elif (type(size) is not int or size not in GROUP_SIZES) if bits else size:
+        sizes = ", ".join(map(str, GROUP_SIZES))
+        yield f"small_weights.group_size {quote(size)} should be one of {sizes} with precision packed, else absent"
 
 
 def _is_range(ends: object) -> bool:
@@ -188,8 +211,8 @@ def quantize_weight(weight: Tensor, axis: int | Sequence[int] = 0) -> tuple[Tens
     others = [dim for dim in range(weight.ndim) if dim not in axes]
     largest = weight.detach().float().abs().amax(others).clamp(min=1e-30)
     scales = _round_up(largest / LARGEST)
-    spread = _spread(scales, weight.shape, axes)
-    integers = (weight.detach().float() / spread).round().clamp(-LARGEST, LARGEST).to(torch.int8)
+    each = spread(scales, weight.shape, axes)
+    integers = (weight.detach().float() / each).round().clamp(-LARGEST, LARGEST).to(torch.int8)
     return integers, scales
 
 
@@ -199,152 +222,6 @@ def _round_up(scales: Tensor) -> Tensor:
     return torch.where(kept == bits, bits, kept + (1 << _SPARE_BITS)).view(torch.float32)
 
 
-def _spread(scales: Tensor, shape: Sequence[int], axes: Sequence[int]) -> Tensor:
+def spread(scales: Tensor, shape: Sequence[int], axes: Sequence[int]) -> Tensor:
+    """Return scales with an axis for each of a tensor's: theirs, or one that is as long as 1."""
     return scales.view([size if dim in axes else 1 for dim, size in enumerate(shape)])
-
-
-def _channel_axes(name: str) -> tuple[int, ...]:
-    """Find the axes of output channels: a transposed convolution gives each of its taps' channels apart."""
-    return (1, 2) if name.endswith(".upsampler.weight") else (0,)
-
-
-def _shrink(name: str, tensor: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-    """Return a tensor as it is written, and its scales."""
-    if dtype == torch.int8:
-        return quantize_weight(tensor, _channel_axes(name))
-    return tensor.detach().to(dtype), None
-
-
-def _restore(name: str, written: Tensor, scales: Tensor | None) -> Tensor:
-    full = written.float()
-    return full if scales is None else full * _spread(scales, full.shape, _channel_axes(name))
-
-
-def round_state(
-    state: Mapping[str, Tensor], small: SmallWeights, layers: Collection[str], prefix: str
-) -> dict[str, Tensor]:
-    """Round the weights of a model to their quantized values.
-
-    Args:
-        state: fp32 tensors by name.
-        small: how they will be written.
-        layers: see ``SmallWeights.dtype_of``.
-        prefix: see there.
-
-    Returns:
-        The same in fp32, rounded.
-
-    Raises:
-        ModelError: a weight is non-finite, or too large.
-    """
-    rounded = {}
-    for name, tensor in state.items():
-        if not tensor.is_floating_point():
-            rounded[name] = tensor
-            continue
-        dtype = small.dtype_of(name, tensor.ndim, layers, prefix)
-        full = tensor.detach().float()
-        rounded[name] = _restore(name, *_shrink(name, full, dtype))
-        if not bool(full.isfinite().all()):
-            raise ModelError(f"{name} holds NaN or infinity; train the model again before it is quantized")
-        if not bool(rounded[name].isfinite().all()):
-            raise ModelError(f"{name} holds {float(full.abs().max()):.3g}, too large for {dtype}; use bfloat16 or int8")
-    return rounded
-
-
-def pack_state(
-    state: Mapping[str, Tensor], small: SmallWeights, layers: Collection[str], prefix: str
-) -> dict[str, Tensor]:
-    """Convert to what is written into a folder: quantized tensors, and the scales of those in int8.
-
-    Args:
-        state: tensors by name, rounded before.
-        small: how they are written.
-        layers: see ``SmallWeights.dtype_of``.
-        prefix: see there.
-
-    Returns:
-        Tensors by name.
-
-    Raises:
-        ModelError: a tensor has other numbers than can be written.
-    """
-    packed = {}
-    for name, tensor in state.items():
-        if not tensor.is_floating_point():
-            packed[name] = tensor
-            continue
-        full = tensor.detach().float()
-        written, scales = _shrink(name, full, small.dtype_of(name, tensor.ndim, layers, prefix))
-        if not torch.equal(_restore(name, written, scales), full):
-            raise ModelError(
-                f"{name} does not fit into {small.precision} any more: the weights were changed after they were "
-                "quantized. Nothing is rounded silently: bigfoot.compress.quantize.apply rounds them again, and with "
-                "precision float32 keeps them as they are"
-            )
-        packed[name] = written
-        if scales is not None:
-            packed[name + SCALE] = scales
-    return packed
-
-
-def unpack_state(
-    tensors: Mapping[str, Tensor], small: SmallWeights | None, layers: Collection[str], prefix: str, source: str
-) -> dict[str, Tensor]:
-    """Dequantize the tensors of a folder to fp32.
-
-    Args:
-        tensors: by name, as ``pack_state`` made them.
-        small: as the folder's configuration has it; None for plain floats of any kind.
-        layers: see ``SmallWeights.dtype_of``.
-        prefix: see there.
-        source: where they come from, for messages.
-
-    Returns:
-        fp32 tensors by name.
-
-    Raises:
-        ModelError: tensors of other types than configured, or scales that are missing or damaged; all are
-            listed.
-    """
-    state, faults, used = {}, [], set()
-    for name, tensor in tensors.items():
-        if name.endswith("num_batches_tracked") or (name.endswith(SCALE) and name.removesuffix(SCALE) in tensors):
-            continue
-        expected = None if small is None else small.dtype_of(name, tensor.ndim, layers, prefix)
-        scales = tensors.get(name + SCALE) if expected == torch.int8 else None
-        fault = _find_fault(name, tensor, expected, scales)
-        if fault is not None:
-            faults.append(f"{name} {fault}")
-            continue
-        if scales is not None:
-            used.add(name + SCALE)
-        state[name] = _restore(name, tensor, scales)
-    if faults:
-        precision = "float32" if small is None else small.precision
-        problem = f"{source}: its weights do not match its configuration ({precision}):\n  "
-        raise ModelError(problem + "\n  ".join(sorted(faults)))
-    # Other tensors stay as they are; loading reports them as left over.
-    return state | {name: tensor.float() for name, tensor in tensors.items() if name not in state and name not in used}
-
-
-def _find_fault(name: str, tensor: Tensor, expected: torch.dtype | None, scales: Tensor | None) -> str | None:
-    """Describe what is wrong with a tensor of a folder; None where nothing is."""
-    kind = str(tensor.dtype).removeprefix("torch.")
-    if expected is None:
-        return None if tensor.is_floating_point() else f"holds integers ({kind}), where floats are expected"
-    if tensor.dtype != expected:
-        return f"is {kind}, expected {str(expected).removeprefix('torch.')}"
-    if expected != torch.int8:
-        return None
-    if scales is None:
-        return f"has no scales: {name}{SCALE} is missing"
-    axes = _channel_axes(name)
-    shape = tuple(tensor.shape[axis] for axis in axes if axis < tensor.ndim)
-    if tuple(scales.shape) != shape or len(shape) < len(axes):
-        return f"has scales of shape {tuple(scales.shape)}, expected {shape}, one a channel"
-    if scales.dtype != torch.float32:
-        return f"has scales of {scales.dtype}, expected float32"
-    if not bool((scales.isfinite() & (scales > 0)).all()):
-        return "has scales that are not finite numbers above 0"
-    return f"holds numbers below {-LARGEST}" if tensor.numel() and int(tensor.min()) < -LARGEST else None

@@ -6,6 +6,7 @@ from types import ModuleType
 
 import pytest
 import torch
+import transformers
 
 from bigfoot.errors import ModelError
 from bigfoot.formats.conversion import make_speechlike_noise
@@ -94,6 +95,12 @@ def test_each_language_is_transformers_with_its_adapter(language, mms):
         assert (here - there).abs().max() < 1e-4
     assert (found.logits - expected.logits).abs().max() < 1e-4
     assert loaded.processor.tokenizer.characters == {*LETTERS[language], " "}
+
+
+def test_the_command_bakes_one_in(mms, tmp_path, bigfoot):
+    assert bigfoot("convert", mms[0], tmp_path / "out", "--language", "kor", "--to", "huggingface")[0] == 0
+    again = transformers.Wav2Vec2ForCTC.from_pretrained(tmp_path / "out").state_dict()
+    assert all(torch.equal(again[name], tensor) for name, tensor in mms[1]["kor"].state_dict().items())
 
 
 def test_a_language_is_asked_for(mms, small_run, tmp_path):

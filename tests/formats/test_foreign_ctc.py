@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from bigfoot.errors import ModelError
 from bigfoot.formats.folder import load_model, outline_model, save_model
 from bigfoot.models.frames.timing import frame_timing
-from tests.refusals import refused
+from tests.refusals import names, refused
 
 LETTERS = ["<unk>", "\u2581", "a", "b", "n", "o", "e"]
 ENCODER = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
@@ -133,6 +133,13 @@ def test_hostile_folders_are_refused(foreign, tmp_path):
     (lame / "processor_config.json").unlink(missing_ok=True)
     with refused(ModelError, "preprocessor_config.json"):
         load_model(lame)
+
+
+def test_a_vocabulary_that_is_not_there_is_asked_for(foreign, tmp_path, caplog):
+    shutil.copytree(foreign[1], tmp_path / "mute", ignore=shutil.ignore_patterns("tokenizer.json"))
+    with caplog.at_level("WARNING", "bigfoot"):
+        assert load_model(tmp_path / "mute").processor.tokenizer is None
+    assert names(caplog.text, "tokenizer.json")
 
 
 def test_code_of_a_folder_is_not_run(foreign, tmp_path):

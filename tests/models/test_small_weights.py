@@ -16,7 +16,8 @@ from bigfoot.formats.folder import LoadedModel, load_model, save_model
 from bigfoot.models import BigfootConfig, BigfootForCTC, SpeechEncoder
 from bigfoot.models.feature_encoder import PaddedAudio
 from bigfoot.models.reshape import with_new_head, with_small_weights
-from bigfoot.models.small_weights import PRECISIONS, SmallWeights, pack_state, round_state, unpack_state
+from bigfoot.models.small_state import pack_state, round_state, unpack_state
+from bigfoot.models.small_weights import PRECISIONS, SmallWeights
 from tests.refusals import refused
 
 SHAPES = {

@@ -1,4 +1,4 @@
-"""Shared code of the steps that learn from a teacher: ``distill`` and ``gates``."""
+"""Shared code of the steps that learn from a teacher: ``distill``, ``gates`` and ``qat``."""
 
 from __future__ import annotations
 
@@ -74,6 +74,14 @@ class TaughtStep(TrainingStep):
             masks = self.section(plan.config).spec_augment
             yield from loss_problems(self.name, self.losses(plan.config), masks, plan, plan.models)
 
+    def teaches_itself(self, config: Config) -> bool:
+        """Return whether the model as it was takes the place of the teacher.
+
+        Args:
+            config: of the run.
+        """
+        return False
+
     def reads_labels(self, config: Config) -> bool:
         """See ``Step``."""
         return any(loss.unit in ("labels", "tokens") for loss in active_losses(self.losses(config)).values())
@@ -88,7 +96,7 @@ class TaughtStep(TrainingStep):
         """
         config, student = context.config, load_model(before.folder)
         own = without_teacher(self.losses(config)) if control else self.losses(config)
-        processor = _usable_processor(student.processor, context.labels.manifests)
+        processor = usable_processor(student.processor, context.labels.manifests)
         loaded = load_model(context.teacher.folder or teacher_path(config))
         kept: Sequence[int] = ()
         if context.models.source.processor.tokenizer == context.models.teacher.processor.tokenizer:
@@ -124,7 +132,8 @@ def taught_losses(config: Config) -> dict[str, LossesConfig]:
         config: of the run.
     """
     steps = [get_step(name) for name in dict.fromkeys(config.steps) if name in STEPS]
-    return {step.name: step.losses(config) for step in steps if isinstance(step, TaughtStep)}
+    taught = [step for step in steps if isinstance(step, TaughtStep) and not step.teaches_itself(config)]
+    return {step.name: step.losses(config) for step in taught}
 
 
 def _cache_teacher(
@@ -160,8 +169,13 @@ def _merge_targets(found: Sequence[Targets]) -> Targets:
     return needed
 
 
-def _usable_processor(processor: Processor, manifests: dict[str, Path]) -> Processor:
-    """Drop the tokenizer if it does not cover the transcripts: distillation then has no labels and no dev WER."""
+def usable_processor(processor: Processor, manifests: dict[str, Path]) -> Processor:
+    """Drop the tokenizer if it does not cover the transcripts: distillation then has no labels and no dev WER.
+
+    Args:
+        processor: of the student.
+        manifests: of the splits.
+    """
     tokenizer = processor.tokenizer
     if tokenizer is None:
         return processor
