@@ -25,6 +25,7 @@ from bigfoot.cli.export import export
 from bigfoot.cli.generate import generate
 from bigfoot.cli.leaderboard import leaderboard
 from bigfoot.cli.listen import listen
+from bigfoot.cli.pick import pick
 from bigfoot.cli.plan import plan
 from bigfoot.cli.push import push
 from bigfoot.cli.quantize import quantize
@@ -39,7 +40,7 @@ from bigfoot.muting import mute_libraries
 from bigfoot.progress import close_bars
 
 COMMANDS = (
-    plan, compress, tune, train_task, train_text, describe, evaluate, summary, benchmark, compare, leaderboard,
+    plan, compress, tune, pick, train_task, train_text, describe, evaluate, summary, benchmark, compare, leaderboard,
     transcribe, align, serve, listen, classify, generate, ask, embed, convert, quantize, export, push, configs, doctor,
 )  # fmt: skip
 """In the order of ``bigfoot --help``: one file per command."""

@@ -269,6 +269,19 @@ def check_tune(ran: Ran) -> None:
     assert all(1e-4 <= trial["values"]["distill.learning_rate"] <= 3e-3 for trial in trials)
 
 
+@page("docs/how-to/supernet.md")
+def check_supernet(ran: Ran) -> None:
+    """Three students within the limit, each of the size that the page has, one of them trained further."""
+    points = json.loads((ran.folder / "picked" / "front.json").read_text(encoding="utf-8"))["points"]
+    written = [point for point in points if point["folder"]]
+    assert len(written) == 3 and len(points) == 6
+    for point in written:
+        size = (ran.folder / "picked" / point["folder"] / "model.safetensors").stat().st_size
+        assert size == point["size_bytes"] <= 2_000_000
+    assert bigfoot.load_model(ran.folder / "better" / "student-1").history[-1]["step"] == "distill"
+    assert ran.names["cut"].config.num_hidden_layers == 2
+
+
 @page("docs/how-to/transcribe.md")
 def check_transcribe(ran: Ran) -> None:
     """A line of text, a cue, and a file with words and times for each recording."""
