@@ -4,17 +4,23 @@
 
 FSDD's test strings are transcribed by a process for each row, one thread, one string at a time, by the runtime itself:
 its own decoding where it has one. Texts are compared with those of ``Transcriber`` on the fp32 file. Speed is the best
-of ``--rounds``, rows in turn; memory is the most that the process held (Linux), the samples and Python among it. A
+of ``--rounds``, rows in turn, in seconds of processor time, so that other work on the machine counts little (the
+browser's by the clock); memory is the most that the process held (Linux), the samples and Python among it. A
 runtime that is not installed, or whose release cannot read such a model, is named with its reason.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import functools
+import http.server
 import json
+import os
 import platform
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from importlib import metadata
@@ -84,6 +90,70 @@ def open_onnx_asr(place: Path) -> Transcribe:
     return lambda wave: str(model.recognize(wave, sample_rate=16_000))
 
 
+class Foreign(NamedTuple):
+    """A runtime of another language, given all samples at once.
+
+    Args:
+        run: from the folder of the model and all samples to texts, seconds of computing, bytes at the most, version.
+    """
+
+    run: Callable[[Path, list[np.ndarray]], tuple[list[str], float, float, str]]
+
+
+def run_transformers_js(place: Path, waves: list[np.ndarray]) -> tuple[list[str], float, float, str]:
+    """transformers.js under Node, in ``BIGFOOT_NODE``."""
+    samples = place.parent / "waves.f32"
+    np.concatenate(waves).astype(np.float32).tofile(samples)
+    script = Path(__file__).resolve().parents[1] / "tests/export/run_transformers_js.mjs"
+    command = ["node", script, place.resolve(), samples.resolve(), json.dumps([len(wave) for wave in waves])]
+    node = os.environ.get("BIGFOOT_NODE", ".")
+    done = subprocess.run(command, cwd=node, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    return found["texts"], found["seconds"], found["bytes"] / 1e6, found["version"]
+
+
+def run_web(place: Path, waves: list[np.ndarray]) -> tuple[list[str], float, float, str]:
+    """The page in Chromium, headless; memory is JavaScript's, with the graph's."""
+    from selenium import webdriver
+
+    from bigfoot.export.web import PACKAGE
+
+    handler = functools.partial(Quiet, directory=str(place))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        options = webdriver.ChromeOptions()
+        for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+            options.add_argument(argument)
+        driver = webdriver.Chrome(options=options)
+        driver.set_script_timeout(300)
+        try:
+            driver.get(f"http://127.0.0.1:{server.server_port}/index.html")
+            while not driver.find_element("id", "record").is_enabled():
+                time.sleep(0.1)
+            found = [driver.execute_async_script(TRANSCRIBE, base64.b64encode(wave).decode()) for wave in waves]
+            version = f"{PACKAGE} in Chromium {driver.capabilities['browserVersion'].split('.')[0]}"
+        finally:
+            driver.quit()
+            server.shutdown()
+    if errors := [text for text, _ in found if text is None]:
+        raise RuntimeError(f"{len(errors)} strings failed")
+    return [text for text, _ in found], sum(each for _, each in found) / 1000, float("nan"), version
+
+
+TRANSCRIBE = """const done = arguments[arguments.length - 1];
+const bytes = Uint8Array.from(atob(arguments[0]), (character) => character.charCodeAt(0));
+const samples = new Float32Array(bytes.buffer);
+transcribe(samples).then((found) => done([found.text, found.milliseconds]), () => done([null, 0]));
+"""
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """A static server without a log."""
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
 class Row(NamedTuple):
     """A row of the table.
 
@@ -92,14 +162,14 @@ class Row(NamedTuple):
         package: whose version is shown.
         place: to write, below ``--out``.
         options: of ``bigfoot export``; ``CALIBRATE`` stands for the manifest of dev.
-        transcribe: opens it.
+        transcribe: opens it, or runs it all.
     """
 
     runtime: str
     package: str
     place: str
     options: tuple[str, ...]
-    transcribe: Callable[[Path], Transcribe]
+    transcribe: Callable[[Path], Transcribe] | Foreign
 
 
 INT8 = ("--int8", "static", "--calibrate", "CALIBRATE")
@@ -108,11 +178,18 @@ ROWS = [
     Row("bigfoot (ONNX Runtime)", "onnxruntime", "int8.onnx", INT8, open_bigfoot),
     Row("bigfoot (OpenVINO)", "openvino", "fp32.xml", ("--to", "openvino"), open_bigfoot),
     Row("bigfoot (OpenVINO)", "openvino", "int8.xml", ("--to", "openvino", *INT8), open_bigfoot),
+    Row("OpenVINO, --tune", "openvino", "tuned.xml", ("--to", "openvino", "--tune", *INT8[2:]), open_bigfoot),
     Row("torch.export", "torch", "fp32.pt2", ("--to", "torch-export"), open_program),
     Row("sherpa-onnx", "sherpa-onnx", "sherpa-fp32", ("--to", "sherpa"), open_sherpa),
     Row("sherpa-onnx", "sherpa-onnx", "sherpa-int8", ("--to", "sherpa", *INT8), open_sherpa),
     Row("onnx-asr", "onnx-asr", "onnx-asr-fp32", ("--to", "onnx-asr"), open_onnx_asr),
     Row("onnx-asr", "onnx-asr", "onnx-asr-int8", ("--to", "onnx-asr", *INT8), open_onnx_asr),
+    Row("LiteRT", "ai-edge-litert", "litert.tflite", ("--to", "litert"), open_bigfoot),
+    Row("ExecuTorch", "executorch", "executorch.pte", ("--to", "executorch"), open_bigfoot),
+    Row("transformers.js", "node", "js-fp32", ("--to", "transformers-js"), Foreign(run_transformers_js)),
+    Row("transformers.js", "node", "js-int8", ("--to", "transformers-js", *INT8), Foreign(run_transformers_js)),
+    Row("web page", "web", "web-fp32", ("--to", "web"), Foreign(run_web)),
+    Row("web page", "web", "web-int8", ("--to", "web", *INT8), Foreign(run_web)),
 ]
 
 
@@ -120,11 +197,14 @@ def run_row(row: Row, folder: Path) -> dict[str, object]:
     """Transcribe all, in a process of its own."""
     with np.load(folder / "waves.npz") as found:
         waves = [found[name] for name in sorted(found.files)]
+    if isinstance(row.transcribe, Foreign):
+        texts, seconds, megabytes, version = row.transcribe.run(folder / row.place, waves)
+        return {"texts": texts, "seconds": seconds, "megabytes": megabytes, "version": version}
     transcribe = row.transcribe(folder / row.place)
     transcribe(waves[0])
-    start = time.perf_counter()
+    start = time.process_time()
     texts = [transcribe(wave) for wave in waves]
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     peak = next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
     return {"texts": texts, "seconds": seconds, "megabytes": int(peak) / 1024, "version": version_of(row.package)}
 
@@ -143,7 +223,10 @@ def prepare(model: str, folder: Path) -> float:
     for row in ROWS:
         if not (folder / row.place).exists():
             options = [str(prepared.manifests["dev"]) if word == "CALIBRATE" else word for word in row.options]
-            app(["export", model, str(folder / row.place), *options], standalone_mode=False)
+            try:
+                app(["export", model, str(folder / row.place), *options], standalone_mode=False)
+            except Exception as error:  # Its row has the reason.
+                print(f"{row.place}: {error}", file=sys.stderr)
     return sum(map(len, waves)) / 16_000
 
 
@@ -186,9 +269,10 @@ def print_table(folder: Path, found: dict[str, dict], audio: float) -> None:
         if "error" in result:
             print(f"| {row.runtime} | {version_of(row.package)} | {row.place} | {result['error']} | | | |")
             continue
-        differ = sum(ours != theirs for ours, theirs in zip(result["texts"], expected, strict=True))
+        differ = sum(ours.split() != theirs.split() for ours, theirs in zip(result["texts"], expected, strict=True))
         files = [place, place.with_suffix(".bin")] if place.suffix == ".xml" else [place]
-        size = sum(file.stat().st_size for file in (place.iterdir() if place.is_dir() else files)) / 1e6
+        inside = [file for file in place.rglob("*") if file.is_file() and file.parent.name != "ort"]
+        size = sum(file.stat().st_size for file in (inside if place.is_dir() else files)) / 1e6
         print(
             f"| {row.runtime} | {result['version']} | {row.place} | {differ} | {size:.1f} | "
             f"{audio / result['seconds']:.0f} | {result['megabytes']:.0f} |"

@@ -7,6 +7,9 @@ import stat
 import unicodedata
 from pathlib import Path
 
+MODEL_SUFFIXES = (".onnx", ".xml", ".tflite", ".pte")
+"""Of exported files that bigfoot runs by their own runtimes."""
+
 # Control characters, halves of surrogate pairs, and what ends a line.
 _ESCAPED = frozenset(("Cc", "Cs", "Zl", "Zp"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -118,9 +119,8 @@ def compute_emissions(
     """
     facts, meter = engine.facts, LoudnessMeter(recording.sample_rate)
     moments = measure_moments(meter.tap(recording.blocks()))
-    chunks = plan_chunks(
-        moments.num_samples, facts.stride, round(CHUNK * facts.sample_rate), round(OVERLAP * facts.sample_rate)
-    )
+    longest = min(round(CHUNK * facts.sample_rate), facts.longest or sys.maxsize)
+    chunks = plan_chunks(moments.num_samples, facts.stride, longest, round(OVERLAP * facts.sample_rate))
     with tempfile.TemporaryFile(prefix="bigfoot-") as file:
         width = 0
         for rows in join_rows(_compute_chunks(engine, recording, columns, chunks, moments, report, alone)):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bigfoot.errors import ModelError
+from bigfoot.paths import MODEL_SUFFIXES
 from bigfoot.runtime.engine import ModelFacts
 from bigfoot.text.json_files import read_json_if_there
 from bigfoot.types import Seconds
@@ -62,7 +63,7 @@ def lag_place(model: str | Path) -> Path:
     path = Path(os.path.normpath(model))
     if path.name in ("", ".."):  # the folder that one is in has a name too
         path = path.resolve()
-    stem = path.with_suffix("") if path.suffix in (".onnx", ".xml") else path
+    stem = path.with_suffix("") if path.suffix in MODEL_SUFFIXES else path
     return stem.parent / (stem.name + SUFFIX) if path.exists() or path.parent.is_dir() else Path(stem.name + SUFFIX)
 
 

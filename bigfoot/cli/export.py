@@ -10,7 +10,11 @@ import typer
 from bigfoot.cli.options import ForceOption, ModelArgument, may_replace
 
 To = Annotated[
-    str, typer.Option(help="onnx, streaming, openvino (.xml), torch-export (.pt2), or a folder: sherpa, onnx-asr, web.")
+    str,
+    typer.Option(
+        help="onnx, streaming, openvino (.xml), torch-export (.pt2), litert (.tflite), executorch (.pte), or a folder: "
+        "sherpa, onnx-asr, web, transformers-js."
+    ),
 ]
 Calibration = Annotated[
     Path | None, typer.Option(help="Real audio for static ranges: a lhotse manifest, a folder or a file.")
@@ -39,6 +43,9 @@ def export(
     tune: Annotated[
         bool, typer.Option("--tune", help="Choose the precision: the fastest on this machine that passes the gate.")
     ] = False,
+    window: Annotated[
+        float | None, typer.Option(help="Seconds of the longest pass of litert and executorch; 15 by default.")
+    ] = None,
     force: ForceOption = False,
 ) -> None:
     """Write a model as a file or folder that other runtimes run, compared with the model on audio before it is written.
@@ -60,7 +67,7 @@ def export(
         request = ExportRequest(
             model, file, to=to, int8=int8, calibrate=calibrate, check=check, percentile=percentile,
             max_wer_rise=max_wer_rise / 100, fallback=fallback, normalize=normalize, tune=tune,
-            may=may_replace(force),
+            window=window, may=may_replace(force),
         )  # fmt: skip
         parity = run_export(request, lambda note: typer.echo(f"note: {note}", err=True))
         size = measure_file_bytes(file)

@@ -12,6 +12,7 @@ from bigfoot.cli.options import MODEL_HELP
 from bigfoot.cli.transcribe import open_transcriber
 from bigfoot.config.problems import Problem
 from bigfoot.errors import ConfigError, MissingExtraError
+from bigfoot.paths import MODEL_SUFFIXES
 
 
 def serve(
@@ -82,7 +83,7 @@ def name_models(models: list[str]) -> dict[str, str]:
         given, equals, place = model.partition("=")
         is_named = equals and os.sep not in given and place
         path = Path(place if is_named else model)
-        plain = path.stem if path.suffix in (".onnx", ".xml") else path.name
+        plain = path.stem if path.suffix in MODEL_SUFFIXES else path.name
         name = given if is_named else plain
         if name in found:
             raise ConfigError([Problem("MODEL", "same_name", f"two are called {name!r}; write NAME=MODEL")])

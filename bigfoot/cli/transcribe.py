@@ -14,6 +14,7 @@ import typer
 
 from bigfoot.cli.options import MODEL_HELP, ForceOption, may_replace
 from bigfoot.errors import ConfigError
+from bigfoot.paths import MODEL_SUFFIXES
 from bigfoot.progress import AUDIO, show_work
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def open_any_engine(model: str, threads: int | None) -> Engine:
     """
     place = Path(model)
     exported = place.is_dir() and not (place / "config.json").exists() and any(place.glob("*.onnx"))
-    if exported or place.suffix in (".onnx", ".xml"):
+    if exported or place.suffix in MODEL_SUFFIXES:
         from bigfoot.runtime.transcriber import open_engine
 
         return open_engine(model, threads)

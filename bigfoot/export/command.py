@@ -8,6 +8,7 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
+from bigfoot.audio.pauses import LONGEST_PIECE
 from bigfoot.compress.quantize import Int8Plan, calibrate, dynamic_plan, folder_plan
 from bigfoot.compress.settings import percentile_problem
 from bigfoot.config import Problem
@@ -21,11 +22,13 @@ from bigfoot.export.parity import Parity, ParityLimits
 from bigfoot.export.targets import FILE_SUFFIXES, INT8, TARGETS, writes_folder
 from bigfoot.export.tasks import TaskParity, export_task
 from bigfoot.export.tune import TuningFile, export_fastest, time_candidates
+from bigfoot.export.window import SHORTEST_WINDOW, WINDOW, cut_to_window
 from bigfoot.formats.folder import LoadedModel, load_model, resolve_model
 from bigfoot.models.small_weights import COMPUTES_INT8
 from bigfoot.progress import show_work
 from bigfoot.storage.lock import locked
 from bigfoot.storage.ownership import OWN_ONLY, MayReplace, check_file, check_folder
+from bigfoot.types import Seconds
 
 LAYER_LIMIT = 1e-3
 """A folder's layers round as its file's do, and what is left is the order of sums."""
@@ -47,6 +50,7 @@ class ExportRequest:
         fallback: see ``export_checked``.
         normalize: inside the file.
         tune: choose the precision by measuring on this machine.
+        window: longest audio of a pass, where the target has one; ``WINDOW`` where None.
         may: what may be replaced, besides what bigfoot exported.
     """
 
@@ -61,6 +65,7 @@ class ExportRequest:
     fallback: bool = False
     normalize: bool = False
     tune: bool = False
+    window: Seconds | None = None
     may: MayReplace = OWN_ONLY
 
     def find_problems(self, precision: str = "float32") -> Iterator[Problem]:
@@ -89,6 +94,9 @@ class ExportRequest:
             yield Problem("--max-wer-rise", "out_of_range", message)
         if problem := percentile_problem(self.percentile):
             yield replace(problem, key="--percentile")
+        if self.window is not None and not SHORTEST_WINDOW <= self.window <= LONGEST_PIECE:
+            message = f"must be from {SHORTEST_WINDOW:g} to {LONGEST_PIECE:g} seconds, got {self.window:g}"
+            yield Problem("--window", "out_of_range", message)
         if self.tune and target:
             yield from self._tuning_problems(target.int8, precision)
         if precision in COMPUTES_INT8:
@@ -118,6 +126,8 @@ class ExportRequest:
         elif rises and is_int8 and self.check is None:
             message = "not read for an int8 folder without --check: the file is judged by its logits"
             yield Problem("--max-wer-rise", "not_read", message)
+        if self.window is not None and not (self.to in TARGETS and TARGETS[self.to].windowed):
+            yield Problem("--window", "not_read", f"not read for {self.to}, which takes audio of any length")
         if is_int8:
             return  # what else such a folder does not read contradicts it
         if self.normalize and writes_folder(self.to):
@@ -216,8 +226,12 @@ def _export(request: ExportRequest, on_note: Callable[[str], None]) -> Parity | 
     if own is not None:
         on_note(f"int8 as {request.model} has it: {len(own.ranges)} layers")
         limits = replace(limits, layers=LAYER_LIMIT, texts=request.check is not None)
+    build = target.build
+    if target.windowed:
+        window = WINDOW if request.window is None else request.window
+        judged, build = cut_to_window(judged, window, loaded.processor.sample_rate), partial(build, window=window)
     export = partial(
-        export_checked, loaded, utterances=judged, build=target.build, normalize=request.normalize, limits=limits,
+        export_checked, loaded, utterances=judged, build=build, normalize=request.normalize, limits=limits,
         fallback=request.fallback, on_note=on_note,
     )  # fmt: skip
     if request.tune and calibration is not None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from bigfoot.compress.quantize import Int8Plan
 from bigfoot.export.layers import LayerError
 from bigfoot.models.ctc import BigfootForCTC
-from bigfoot.models.program import FACTS_FILE
+from bigfoot.runtime.attached import FACTS_FILE
 from bigfoot.runtime.openvino_engine import FACTS_KEY
 from bigfoot.storage.ownership import OWN_ONLY, MayReplace
 from bigfoot.storage.replace import write_files

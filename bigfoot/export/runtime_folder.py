@@ -40,11 +40,13 @@ class RuntimeFolder(OfGraph):
         form: of its inputs and outputs.
         files: content by name, beside the graph.
         run: how the runtime runs it.
+        graph_file: name of the graph within the folder.
     """
 
     form: GraphForm
     files: Mapping[str, bytes]
     run: RunSession
+    graph_file: str = GRAPH_FILE
 
     def expect(self, logits: np.ndarray) -> np.ndarray:
         """See ``Exported``."""
@@ -66,7 +68,7 @@ class RuntimeFolder(OfGraph):
             path: of the folder; one that bigfoot wrote there is replaced.
             may: what else may be replaced.
         """
-        contents = {GRAPH_FILE: self.origin.graph.SerializeToString(), **self.files}
+        contents = {self.graph_file: self.origin.graph.SerializeToString(), **self.files}
 
         def write(folder: Path) -> None:
             for name, content in contents.items():

@@ -54,7 +54,7 @@ def build_web(
     facts = {"symbols": symbols.names, "blank": symbols.blank, "sample_rate": loaded.processor.sample_rate}
     files = {name: (_ASSETS / name).read_bytes() for name in PAGES}
     files |= {TOKENS_FILE: (json.dumps(facts, ensure_ascii=False) + "\n").encode(), **read_runtime([Path.cwd()])}
-    return RuntimeFolder(name_runtime(origin, NAME), form, files, _run)
+    return RuntimeFolder(name_runtime(origin, NAME), form, files, run_alone)
 
 
 def read_runtime(places: Iterable[Path]) -> dict[str, bytes]:
@@ -74,7 +74,10 @@ def read_runtime(places: Iterable[Path]) -> dict[str, bytes]:
     return {}
 
 
-def _run(session: InferenceSession, input_values: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def run_alone(
+    session: InferenceSession, input_values: np.ndarray, lengths: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Run a graph without lengths on each utterance; see ``RunSession``."""
     rows, frames = [], []
     for samples, length in zip(input_values, lengths, strict=True):
         logits, count = session.run(["logits", "frames"], {SAMPLES: samples[None, :length]})

@@ -123,7 +123,7 @@ def read_pickle(
         builders: by dotted name, our own functions for what the file would have made by that name; each is
             called with the file's arguments and must expect anything of them.
         persistent: our own function for the file's references to something outside the pickle.
-        max_seconds: after which reading stops.
+        max_seconds: of a processor, after which reading stops: beside other work a large file is slow, not hostile.
 
     Returns:
         Numbers, strings, containers, ``Symbol``s, ``Record``s and what builders gave.
@@ -142,7 +142,7 @@ def read_pickle(
         bigfoot.formats.safe_pickle.UnsafePickleError: the file asks for 'builtins.print', ...
     """
     bounded = BoundedFile(file, start, min(size, MAX_BYTES))
-    machine = _Machine(dict(builders or {}), persistent, time.monotonic() + max_seconds)
+    machine = _Machine(dict(builders or {}), persistent, time.thread_time() + max_seconds)
     try:
         # pickletools only lists opcodes; nothing in it builds or calls.
         for opcode, argument, _ in pickletools.genops(cast(BinaryIO, bounded)):
@@ -180,7 +180,7 @@ class _Machine:
 
     def watch_clock(self) -> None:
         """Raise when the time is over."""
-        if time.monotonic() > self.deadline:
+        if time.thread_time() > self.deadline:
             raise UnsafePickleError("it takes too long to read, where a checkpoint takes a second; the file is hostile")
 
     def result(self) -> object:

@@ -51,7 +51,8 @@ def find_deployed(name: str | Path) -> Path | None:
 
 def measure_file_bytes(path: Path) -> int:
     """Bytes of an exported file, with those of the weights where they lie beside it; of a folder, its graph's."""
-    path = path / DEPLOYED_FILE if path.is_dir() else path
+    if path.is_dir():
+        return sum(graph.stat().st_size for graph in path.rglob(DEPLOYED_FILE))
     weights = path.with_suffix(".bin")
     return path.stat().st_size + (weights.stat().st_size if path.suffix == ".xml" else 0)
 

@@ -15,10 +15,9 @@ from torch.export import ExportedProgram
 from bigfoot.errors import ModelError
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.models.ctc import BigfootForCTC
+from bigfoot.runtime.attached import FACTS_FILE
 from bigfoot.text.json_files import parse_json
 
-FACTS_FILE = "bigfoot.json"
-"""Metadata of the file, beside the program in it."""
 _VARIANCE_FLOOR = 1e-7
 
 Program: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -77,8 +76,7 @@ def write_program(model: BigfootForCTC, facts: Mapping[str, str], *, normalize: 
     Raises:
         ModelError: ``torch.export`` cannot follow this shape.
     """
-    if beyond := _beyond_torch_export(model.config):
-        raise ModelError(f"torch.export cannot follow {beyond} with time left open; --to onnx and --to openvino can")
+    refuse_unrecorded(model.config)
     fewest = model.config.receptive_field
     # Neither size is 1 or the smallest, so that neither is taken for a constant.
     example = torch.zeros(2, 40 * fewest), torch.tensor([40 * fewest, 20 * fewest])
@@ -92,6 +90,19 @@ def write_program(model: BigfootForCTC, facts: Mapping[str, str], *, normalize: 
     content = io.BytesIO()
     torch.export.save(program, content, extra_files={FACTS_FILE: json.dumps(facts)})
     return content.getvalue()
+
+
+def refuse_unrecorded(config: BigfootConfig) -> None:
+    """Refuse shapes of which ``torch.export`` takes the number of frames for a constant.
+
+    Args:
+        config: of a model.
+
+    Raises:
+        ModelError: it is one.
+    """
+    if beyond := _beyond_torch_export(config):
+        raise ModelError(f"torch.export cannot follow {beyond} with time left open; --to onnx and --to openvino can")
 
 
 def _beyond_torch_export(config: BigfootConfig) -> str | None:

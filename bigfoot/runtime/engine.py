@@ -23,6 +23,7 @@ class AudioFacts:
         normalizes: whether utterances are brought to zero mean and unit variance before the model.
         batch_invariant: whether a padded batch gives what each utterance gives alone.
         sample_rate: in Hz.
+        longest: most samples of a pass; None where any number will do.
     """
 
     name: str
@@ -31,6 +32,7 @@ class AudioFacts:
     normalizes: bool = True
     batch_invariant: bool = True
     sample_rate: Hertz = SAMPLE_RATE
+    longest: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

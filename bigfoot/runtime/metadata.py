@@ -128,8 +128,12 @@ class _Fields:
                 f"{name}: written in format {quote(version)}, and this bigfoot reads {FORMAT!r}; install a later one"
             )
 
-    def read(self, key: str, parse: Callable[[str], Any], expected: str) -> Any:  # noqa: ANN401 - each has its own type
+    def read(
+        self, key: str, parse: Callable[[str], Any], expected: str, *, required: bool = True
+    ) -> Any:  # noqa: ANN401 - each has its own type
         """Read a field; None where it is missing or wrong."""
+        if not required and key not in self._metadata:
+            return None
         try:
             return parse(self._metadata[key])
         except KeyError:
@@ -154,6 +158,7 @@ def _read_audio_facts(fields: _Fields) -> dict[str, Any]:
                                   "true, false or inside"),
         "batch_invariant": fields.read("batch_invariant", _one_of({"true": True, "per_utterance": False}),
                                        "true or per_utterance"),
+        "longest": fields.read("window", _between(1, _LONGEST_FIELD), "a number of samples", required=False),
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
@@ -40,8 +41,8 @@ class Transcriber:
     """A model that is opened once and then transcribes, greedily where nothing else is asked for.
 
     Args:
-        model: an ``.onnx`` or ``.xml`` file that ``bigfoot export`` wrote, a folder that holds just one ``.onnx``, or
-            an ``Engine``.
+        model: an ``.onnx``, ``.xml``, ``.tflite`` or ``.pte`` file that ``bigfoot export`` wrote, a folder that holds
+            just one ``.onnx``, or an ``Engine``.
         threads: all of the machine's by default; they share the only recording, or take one each. Set once: an engine
             that is given has its own.
         chunk_seconds: longer recordings are cut into chunks that overlap; 10 or more.
@@ -79,7 +80,7 @@ class Transcriber:
         self.engine = open_engine(model, threads) if isinstance(model, str | Path) else model
         self.facts = self.engine.facts
         self._decode = decode or _decode_greedily
-        self._longest = round(chunk_seconds * self.facts.sample_rate)
+        self._longest = min(round(chunk_seconds * self.facts.sample_rate), self.facts.longest or sys.maxsize)
         self._most_samples = round(batch_seconds * self.facts.sample_rate) if self.facts.batch_invariant else 0
 
     def transcribe(self, sources: Iterable[Source], on_error: OnError | None = None) -> list[Transcript]:
@@ -219,10 +220,15 @@ def open_engine(model: str | Path, threads: int | None = None) -> Engine:
         ModelError: see there.
         MissingExtraError: see there.
     """
-    if Path(model).suffix == ".xml":
+    suffix = Path(model).suffix
+    if suffix == ".xml":
         from bigfoot.runtime.openvino_engine import OpenVinoEngine
 
         return OpenVinoEngine(model, threads)
+    if suffix in (".tflite", ".pte"):
+        from bigfoot.runtime.window_engine import WindowEngine
+
+        return WindowEngine(model, threads)
     try:
         return OnnxEngine(model, threads)
     except StreamsError:

@@ -9,8 +9,8 @@ from bigfoot.errors import ModelError
 from bigfoot.text.tokenizer import Tokenizer, name_unused
 
 BLANK = "<blk>"
-_WORD_START = "\u2581"
-_PLAIN = re.compile(rf" ?[^\s{_WORD_START}]*")
+WORD_START = "\u2581"
+_PLAIN = re.compile(rf" ?[^\s{WORD_START}]*")
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def read_symbols(tokenizer: Tokenizer, model: str) -> Symbols:
         written.setdefault(target, [target])
         if index != target:
             written[target].append(index)
-        names.append(pieces[index].replace(" ", _WORD_START) if index == target else f"<none{index}>")
+        names.append(pieces[index].replace(" ", WORD_START) if index == target else f"<none{index}>")
     names[blank] = BLANK
     return Symbols(tuple(names), blank, tuple(tuple(ids) for ids in written.values() if len(ids) > 1))
 

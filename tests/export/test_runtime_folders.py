@@ -1,8 +1,12 @@
 """Folders for other runtimes: these write what the model writes, and what they would write otherwise is refused."""
 
 import json
+import os
+import shutil
+import subprocess
 from dataclasses import replace
 from itertools import groupby
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,13 +55,16 @@ def read_as_runtimes_do(folder, name, waves):
     """Best symbol of all frames of all rows, merged and joined: what the runtimes do, from the files alone."""
     import onnxruntime
 
-    if name == "web":
+    if name == "transformers-js":
+        vocabulary = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+        symbols = {index: symbol for symbol, index in vocabulary.items()}
+    elif name == "web":
         symbols = dict(enumerate(json.loads((folder / "tokens.json").read_text(encoding="utf-8"))["symbols"]))
     else:
         table = next(path for path in (folder / "tokens.txt", folder / "vocab.txt") if path.exists())
         lines = [line.split(" ") for line in table.read_text(encoding="utf-8").splitlines()]
         symbols = {int(index): symbol for symbol, index in lines}
-    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    session = onnxruntime.InferenceSession(next(folder.rglob("model.onnx")))
     if name == "onnx-asr":
         lengths = np.array([len(wave) for wave in waves])
         values = np.stack([np.pad(wave, (0, lengths.max() - len(wave))) for wave in waves])
@@ -67,7 +74,8 @@ def read_as_runtimes_do(folder, name, waves):
     else:
         assert len(session.get_inputs()) == 1
         # sherpa-onnx normalizes with a larger floor than the model's processor.
-        given = waves if name == "web" else [(wave - wave.mean()) / np.sqrt(wave.var() + 1e-5) for wave in waves]
+        normalized = [(wave - wave.mean()) / np.sqrt(wave.var() + 1e-5) for wave in waves]
+        given = normalized if name == "sherpa" else waves
         rows = [session.run(None, {"input_values": wave[None]})[0][0] for wave in given]
     best = [[symbols[index] for index, _ in groupby(row.argmax(-1).tolist())] for row in rows]
     joined = ("".join(symbol for symbol in row if symbol != "<blk>") for row in best)
@@ -90,7 +98,7 @@ def test_texts_of_any_vocabulary(name, vocabulary, build_model, waves, tmp_path)
     exported.save(tmp_path / "out")
     assert read_as_runtimes_do(tmp_path / "out", name, waves) == expected
     with refused(ModelError, name):
-        Transcriber(tmp_path / "out" / "model.onnx", 1)
+        Transcriber(next((tmp_path / "out").rglob("model.onnx")), 1)
 
 
 def recognize_by_sherpa(folder, waves):
@@ -116,7 +124,20 @@ def recognize_by_onnx_asr(folder, waves):
     return model.recognize(waves, sample_rate=16_000)
 
 
-RECOGNIZE = {"sherpa": recognize_by_sherpa, "onnx-asr": recognize_by_onnx_asr}
+def recognize_by_transformers_js(folder, waves):
+    place = Path(os.environ.get("BIGFOOT_NODE", ".")).resolve()
+    if shutil.which("node") is None or not (place / "node_modules/@huggingface/transformers").exists():
+        pytest.skip("no transformers.js: npm install @huggingface/transformers, here or in the folder BIGFOOT_NODE")
+    np.concatenate(waves).astype(np.float32).tofile(folder.parent / "waves.f32")
+    counts = json.dumps([len(wave) for wave in waves])
+    command = ["node", Path(__file__).parent / "run_transformers_js.mjs", folder, folder.parent / "waves.f32", counts]
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])["texts"]
+
+
+RECOGNIZE = {
+    "sherpa": recognize_by_sherpa, "onnx-asr": recognize_by_onnx_asr, "transformers-js": recognize_by_transformers_js
+}  # fmt: skip
 
 
 @pytest.mark.slow
@@ -142,6 +163,9 @@ def test_what_these_runtimes_do_not_do_is_refused(teacher, tmp_path):
                       CharTokenizer(("<pad>", "|", "\u03a3"), lower_case=True)):  # fmt: skip
         with pytest.raises(ModelError):
             read_symbols(tokenizer, "m")
+    alike = CharTokenizer(("<pad>", "|", "A", "a"), lower_case=True)
+    with refused(ModelError, "transformers.js"):
+        TARGETS["transformers-js"].build(LoadedModel(teacher.model, replace(teacher.processor, tokenizer=alike)))
 
 
 def test_a_folder_is_not_named_as_a_file(tmp_path):

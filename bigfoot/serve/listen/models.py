@@ -10,6 +10,7 @@ from typing import Any
 
 from bigfoot.config.problems import Problem
 from bigfoot.errors import ConfigError
+from bigfoot.paths import MODEL_SUFFIXES
 from bigfoot.report.rows import Report, Row, load_report
 from bigfoot.runtime.engine import Engine
 
@@ -107,7 +108,7 @@ def _locate_row(folder: Path, row: Row, report: Report, locate: Callable[[str], 
 
 def _shorten(argument: str) -> str:
     path = Path(argument)
-    return path.stem if path.suffix in (".onnx", ".xml") else path.name
+    return path.stem if path.suffix in MODEL_SUFFIXES else path.name
 
 
 def measure_bytes(place: Path) -> int:
