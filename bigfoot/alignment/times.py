@@ -28,6 +28,10 @@ _NARROW: Seconds = 0.03
 """So near, both show the start."""
 _PAUSE: Seconds = 0.03
 _FINAL_PAUSE: Seconds = 0.1
+_LATE: Seconds = 0.1
+"""An end so far behind where it is expected is sought again, and left no later than that."""
+_TAIL: Seconds = 0.25
+"""Behind where it is expected, in which it is sought."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,26 @@ def _time_by_lag(words: Sequence[FramedWord], clock: Clock, lag: Lag) -> list[In
         ends += [end] if before else []
     if words:
         ends.append(_find_last_end(words[-1], clock, lag))
-    return list(zip(starts, ends, strict=True))
+    nexts = [*starts[1:], clock.seconds]
+    ends = [_seek_end(*given, clock, lag) for given in zip(words, ends, nexts, strict=True)]
+    return [(start, max(start, end)) for start, end in zip(starts, ends, strict=True)]
+
+
+def _seek_end(word: FramedWord, end: Seconds, following: Seconds, clock: Clock, lag: Lag) -> Seconds:
+    """Return the end of a word, sought again where it is late and the next one starts later still.
+
+    Quiet is now what is quiet beside the word and before it: where the noise of a recording steps up or down behind a
+    word, what lies there would tell nothing of its end.
+    """
+    expected = word.end_frame * clock.frame - lag.behind(word.last_token)
+    if following - expected < _LATE or end - expected <= _LATE:
+        return end
+    first = round((word.end_frame - 1) * clock.frame / STEP)
+    last = round(min(following, expected + _TAIL) / STEP)
+    found = find_quiet_runs(clock.loudness[:last], first, last)
+    runs = np.zeros((0, 2)) if found is None else (first + found) * STEP
+    pauses = runs[runs[:, 1] - runs[:, 0] >= _PAUSE - 1e-6]
+    return min(end, float(pauses[0, 0]) if len(pauses) else expected + _LATE)
 
 
 def _find_pause(

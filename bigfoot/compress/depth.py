@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
+
+from torch import Tensor
 
 from bigfoot.compress.change import Change
 from bigfoot.compress.registry import technique
@@ -139,6 +141,31 @@ def _reshape(shape: BigfootConfig, config: Depth) -> BigfootConfig:
     return shrink_shape(shape, choose_layers(shape.num_hidden_layers, config.num_hidden_layers, config.layer_init))
 
 
+def take_layers(state: Mapping[str, Tensor], layers: Sequence[int], shape: BigfootConfig) -> dict[str, Tensor]:
+    """Take layers out of the tensors of a model, and number them anew; gradients flow through it.
+
+    Args:
+        state: as ``plain_state`` names it; left as it is.
+        layers: 0-based, in their new order.
+        shape: see ``shrink_shape``.
+
+    Returns:
+        The tensors of the shallower model.
+    """
+    there = dict(state)
+    if shape.position_table_layer is None:
+        there.pop("encoder.encoder.position_bias.weight", None)
+    moved = {name: tensor for name, tensor in there.items() if not _LAYER.match(name)}
+    for name, tensor in there.items():
+        found = _LAYER.match(name)
+        for new in (i for i, layer in enumerate(layers) if found and layer == int(found[1])):
+            moved[f"encoder.encoder.layers.{new}.{name[found.end():]}"] = tensor  # type: ignore[union-attr]
+    for name in set(_LAYER_WEIGHTS) & moved.keys():
+        # Weights of hidden states, the encoder's input first.
+        moved[name] = moved[name][[0, *(layer + 1 for layer in layers)]]
+    return moved
+
+
 @technique("depth", Depth, _reshape)
 def apply(model: BigfootForCTC, config: Depth, audio: Sequence[object] = ()) -> tuple[BigfootForCTC, Change]:
     """Build a shallower model; positional convolution, norms, projection, convolutions and head come along.
@@ -157,17 +184,7 @@ def apply(model: BigfootForCTC, config: Depth, audio: Sequence[object] = ()) -> 
     old = model.config
     layers = choose_layers(old.num_hidden_layers, config.num_hidden_layers, config.layer_init)
     student = BigfootForCTC(shrink_shape(old, layers))
-    state = plain_state(model)
-    if student.config.position_table_layer is None:
-        state.pop("encoder.encoder.position_bias.weight", None)
-    moved = {name: tensor for name, tensor in state.items() if not _LAYER.match(name)}
-    for name, tensor in state.items():
-        found = _LAYER.match(name)
-        for new in (i for i, layer in enumerate(layers) if found and layer == int(found[1])):
-            moved[f"encoder.encoder.layers.{new}.{name[found.end():]}"] = tensor  # type: ignore[union-attr]
-    for name in set(_LAYER_WEIGHTS) & moved.keys():
-        # Weights of hidden states, the encoder's input first.
-        moved[name] = moved[name][[0, *(layer + 1 for layer in layers)]]
+    moved = take_layers(plain_state(model), layers, student.config)
     load_plain_state(student, moved)
     dropped = [layer for layer in range(old.num_hidden_layers) if layer not in layers]
     kept = [f"layers {layers} of {old.num_hidden_layers}", "positional convolution, norms, projection and head"]

@@ -118,7 +118,7 @@ def compute_importance(
     try:
         if importance == "activation":
             return _activations(model, moved)
-        weights = _weight_times_gradient(model, moved, loss) if importance == "taylor" else _parameters(model)
+        weights = _weight_times_gradient(model, moved, loss) if importance == "taylor" else named_weights(model)
     finally:
         model.train(training)
     power = 2 if importance == "l2" else 1
@@ -142,7 +142,7 @@ def _add_pieces(units: Units, weights: dict[str, Tensor], power: int) -> Tensor:
     return torch.stack(parts).sum(0)
 
 
-def _parameters(model: BigfootForCTC) -> dict[str, Tensor]:
+def named_weights(model: BigfootForCTC) -> dict[str, Tensor]:
     """By plain name, without stored statistics; a shared kernel stands under the name of each layer that uses it."""
     named = dict(model.named_parameters(remove_duplicate=False))
     names = {plain: name_in_model(plain, model.config) for plain in plain_state(model)}
@@ -151,7 +151,7 @@ def _parameters(model: BigfootForCTC) -> dict[str, Tensor]:
 
 def _weight_times_gradient(model: BigfootForCTC, batches: Sequence[Audio], loss: Loss) -> dict[str, Tensor]:
     """By plain name."""
-    parameters = _parameters(model)
+    parameters = named_weights(model)
     asked = [parameter.requires_grad for parameter in parameters.values()]
     gradients = [torch.zeros_like(parameter) for parameter in parameters.values()]
     try:

@@ -46,20 +46,35 @@ def prune_units(model: BigfootForCTC, keep_indices: KeepIndices) -> BigfootForCT
     """
     keep = {place: list(kept) for place, kept in keep_indices.items()}
     pruned = BigfootForCTC(pruned_shape(model.config, keep))
-    units, state = find_units(model.config), plain_state(model)
-    weight_norm = Place("width") in keep and f"{_NORMED}1" in state
-    if weight_norm:
-        # A weight norm is over all channels: the kernel is cut as it is, and normed anew.
-        state[f"{_NORMED}1"] = torch._weight_norm(state[f"{_NORMED}1"], state[f"{_NORMED}0"], 2)
-    for place, kept in keep.items():
-        found = units[place]
-        for piece in found.pieces:
-            tensor = state[piece.tensor]
-            state[piece.tensor] = piece.take(tensor, torch.tensor(kept, device=tensor.device), found.count)
-    if weight_norm:
-        state[f"{_NORMED}0"] = state[f"{_NORMED}1"].norm(dim=(0, 1), keepdim=True)
+    state = take_units(plain_state(model), model.config, keep)
     load_plain_state(pruned, {name: _own(tensor) for name, tensor in state.items()})
     return pruned.eval()
+
+
+def take_units(state: Mapping[str, Tensor], config: BigfootConfig, keep_indices: KeepIndices) -> dict[str, Tensor]:
+    """Take units out of the tensors of a model, in the order in which they are named; gradients flow through it.
+
+    Args:
+        state: as ``plain_state`` names it; left as it is.
+        config: the shape of that model.
+        keep_indices: which units stay, checked by whoever calls; all of them in another order permute a place.
+
+    Returns:
+        All tensors; those that no place holds are the same objects.
+    """
+    units, taken = find_units(config), dict(state)
+    weight_norm = Place("width") in keep_indices and f"{_NORMED}1" in taken
+    if weight_norm:
+        # A weight norm is over all channels: the kernel is cut as it is, and normed anew.
+        taken[f"{_NORMED}1"] = torch._weight_norm(taken[f"{_NORMED}1"], taken[f"{_NORMED}0"], 2)
+    for place, kept in keep_indices.items():
+        found = units[place]
+        for piece in found.pieces:
+            tensor = taken[piece.tensor]
+            taken[piece.tensor] = piece.take(tensor, torch.tensor(list(kept), device=tensor.device), found.count)
+    if weight_norm:
+        taken[f"{_NORMED}0"] = taken[f"{_NORMED}1"].norm(dim=(0, 1), keepdim=True)
+    return taken
 
 
 def remove_blocks(model: BigfootForCTC, blocks: Collection[Place]) -> BigfootForCTC:
@@ -88,13 +103,23 @@ def remove_blocks(model: BigfootForCTC, blocks: Collection[Place]) -> BigfootFor
         known = ", ".join(map(str, there))
         message = f"there is no such block, or it cannot go alone; blocks are {known}"
         raise UnfitError(*(Problem(place, "no_place", message) for place in strange))
-    smaller = BigfootForCTC(reshape_config(shape, **_lists_without(shape, blocks)))
+    smaller = BigfootForCTC(without_blocks(shape, blocks))
     gone = tuple(name for place in blocks for name in there[place])
     if smaller.config.position_table_layer is None:
         gone += ("encoder.encoder.position_bias.",)
     state = plain_state(model)
     load_plain_state(smaller, {name: tensor for name, tensor in state.items() if not name.startswith(gone)})
     return smaller.eval()
+
+
+def without_blocks(shape: BigfootConfig, blocks: Collection[Place]) -> BigfootConfig:
+    """Return the shape without some blocks; see ``remove_blocks``.
+
+    Args:
+        shape: with them.
+        blocks: places of ``find_blocks``.
+    """
+    return reshape_config(shape, **_lists_without(shape, blocks))
 
 
 # Kinds of blocks: what counts their units, and the field that lists them.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import cast
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -234,9 +234,32 @@ class Objective(nn.Module):
             The terms by name, unweighted.
         """
         ours, theirs = self._convolve(batch)
-        given = self._outputs | self._along(batch) | masks | ours
-        student: CTCOutput = self.student(batch.input_values, batch.attention_mask, **given)
+        given = self.find_arguments(batch, masks) | ours
+        student = self.student(batch.input_values, batch.attention_mask, **given)
+        return self.compare(self.ask_teacher(student, batch, masks, theirs))
+
+    def find_arguments(self, batch: Batch, masks: dict[str, Tensor]) -> dict[str, Any]:
+        """Return what the student is called with besides the audio: masks, labels, and the outputs that losses read.
+
+        Args:
+            batch: on the student's device.
+            masks: see ``forward``.
+        """
+        return self._outputs | self._along(batch) | masks
+
+    def ask_teacher(
+        self, student: CTCOutput, batch: Batch, masks: dict[str, Tensor], features: Mapping[str, Tensor] | None = None
+    ) -> LossInputs:
+        """Run the teacher, and collect all that losses read.
+
+        Args:
+            student: its output for the batch.
+            batch: on the student's device.
+            masks: see ``forward``.
+            features: for the teacher, where they were computed before.
+        """
         assert student.frame_mask is not None
+        theirs = features or {}
         num_frames = student.frame_mask.shape[1]
         teacher = self._ask(batch, num_frames, **theirs) if self._comparing else None
         masked_frames, masked_teacher = masks.get("mask_time_indices"), teacher
@@ -249,14 +272,24 @@ class Objective(nn.Module):
         if masked_frames is not None:
             # Masks end with the longest real utterance; the batch may be padded further.
             masked_frames = nn.functional.pad(masked_frames, (0, num_frames - masked_frames.shape[1]))
-        inputs = LossInputs(
+        return LossInputs(
             self._shapes, student, teacher, real, batch.labels, masked_frames, masked_teacher,
             self._token_targets(batch), self.steps_done, self._task_targets(batch), batch.hypotheses,
             batch.input_values, batch.label_times,
         )  # fmt: skip
-        return {
-            name: loss.compute(inputs, cast(nn.ModuleList, self.terms[name])) for name, loss in self._losses.items()
-        }
+
+    def compare(self, inputs: LossInputs, names: Collection[str] | None = None) -> dict[str, LossSum]:
+        """Compute the terms.
+
+        Args:
+            inputs: of ``ask_teacher``.
+            names: of the losses to compute; None for all.
+
+        Returns:
+            The terms by name, unweighted.
+        """
+        wanted = self._losses if names is None else {name: self._losses[name] for name in names}
+        return {name: loss.compute(inputs, cast(nn.ModuleList, self.terms[name])) for name, loss in wanted.items()}
 
     def _convolve(self, batch: Batch) -> list[dict[str, Tensor]]:
         """Return features that are computed once, as arguments of student and teacher."""

@@ -11,6 +11,7 @@ from bigfoot.tasks.settings import TrainTaskConfig
 from bigfoot.training.distilling import DistillConfig, GatesConfig
 from bigfoot.training.finetuning import FinetuneConfig
 from bigfoot.training.quantizing import QatConfig
+from bigfoot.training.supernet_settings import SupernetConfig
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ register_step("student", StudentConfig, "bigfoot.pipeline.steps.student:StudentS
 register_step("prune", Prune, "bigfoot.pipeline.steps.prune:PruneStep")
 register_step("gates", GatesConfig, "bigfoot.pipeline.steps.gates:GatesStep")
 register_step("distill", DistillConfig, "bigfoot.pipeline.steps.distill:DistillStep")
+register_step("supernet", SupernetConfig, "bigfoot.pipeline.steps.supernet:SupernetStep")
 register_step("finetune", FinetuneConfig, "bigfoot.pipeline.steps.finetune:FinetuneStep")
 register_step("train_task", TrainTaskConfig, "bigfoot.pipeline.steps.train_task:TrainTaskStep")
 register_step("qat", QatConfig, "bigfoot.pipeline.steps.qat:QatStep")

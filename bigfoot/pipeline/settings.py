@@ -29,6 +29,7 @@ from bigfoot.training.distilling import DistillConfig, GatesConfig
 from bigfoot.training.finetuning import FinetuneConfig
 from bigfoot.training.quantizing import QatConfig
 from bigfoot.training.settings import PRECISIONS
+from bigfoot.training.supernet_settings import SupernetConfig
 
 TRACKERS = ("tensorboard", "wandb", "mlflow", "comet_ml")
 
@@ -82,8 +83,8 @@ class Config:
     """Training time of one command, after which a training step pauses with a checkpoint (exit code 75); the same
     command goes on. null for no limit."""
     steps: list[str] = field(default_factory=lambda: ["student", "distill", "finetune"])
-    """Steps, in order: ``student``, ``prune``, ``gates``, ``distill``, ``finetune``, ``train_task``, and ``qat`` or
-    ``quantize`` last; ``prune``, ``distill`` and ``train_task`` may repeat. Evaluation and report follow."""
+    """Steps, in order: ``student``, ``prune``, ``gates``, ``distill``, ``supernet``, ``finetune``, ``train_task``, and
+    ``qat`` or ``quantize`` last; ``prune``, ``distill`` and ``train_task`` may repeat. Evaluation and report follow."""
     control: str | None = one_of("ctc_only", default=None)
     """``ctc_only`` repeats the run with the same student, seed, steps and data, without the teacher's losses."""
     scale: str = one_of("full", "tiny")
@@ -107,6 +108,8 @@ class Config:
     """Distillation from the teacher."""
     gates: GatesConfig = field(default_factory=GatesConfig)
     """Distillation with gates that learn which units to prune."""
+    supernet: SupernetConfig = field(default_factory=SupernetConfig)
+    """Distillation of students of many shapes at once."""
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     """Fine-tuning on transcripts."""
     train_task: TrainTaskConfig = field(default_factory=TrainTaskConfig)
@@ -137,7 +140,7 @@ class Config:
 
     def _shard_problems(self) -> Iterator[Problem]:
         """Check what works on whole weights alone."""
-        whole = [name for name in self.steps if name in ("gates", "train_task", "qat")]
+        whole = [name for name in self.steps if name in ("gates", "supernet", "train_task", "qat")]
         if whole or self.distill.grow_groups:
             names = " and ".join([*dict.fromkeys(whole), *["distill.grow_groups"] * bool(self.distill.grow_groups)])
             yield Problem("shard", "needs_whole_weights", f"{names} works on whole weights; leave shard out")

@@ -109,7 +109,15 @@ def describe_doubts(shape: TaskShape) -> Iterator[str]:
         >>> [*describe_doubts(TaskShape("ordinal", ["0", "1", "3"]))]
         ['ratings 0, 1, 3 are not evenly apart; if train lacks one, list all in labels']
     """
-    if shape.edges or shape.kind not in ("single_label", "ordinal"):
+    if shape.kind == "regression":
+        return
+    written: dict[str, list[str]] = {}
+    for label in shape.labels:
+        written.setdefault(label.casefold(), []).append(label)
+    for alike in written.values():
+        if len(alike) > 1:
+            yield f"labels {', '.join(alike)} differ in upper and lower case alone, and each is one of its own"
+    if shape.edges or shape.kind == "multi_label":
         return
     numbers = [float(label) for label in shape.labels if _NUMBER.fullmatch(label)]
     if len(numbers) < shape.num_labels:

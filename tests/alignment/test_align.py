@@ -14,8 +14,10 @@ from bigfoot.alignment.formats import KINDS, render_ctm, with_unit
 from bigfoot.alignment.items import find_items
 from bigfoot.alignment.lag import Lag, lag_to_json, read_lag
 from bigfoot.alignment.plan import ANY, TextPlanner
+from bigfoot.alignment.times import FramedWord, time_words
 from bigfoot.errors import DataError, ModelError
 from bigfoot.runtime.engine import EngineOutput, ModelFacts
+from bigfoot.runtime.timing import Clock
 from bigfoot.runtime.transcriber import open_engine
 from bigfoot.storage.replace import write_file
 from bigfoot.text.pieces import PieceTokenizer
@@ -68,6 +70,17 @@ def test_a_lag_is_taken_off_by_token():
     late = Aligner(Tape(), lag=Lag(0.02, 0.0, {"C": 0.06}))
     starts = [word.start for word in late.align(tape(SPOKEN), "A B C").words]
     assert starts == pytest.approx([0.0, 0.06, 0.12], abs=0.006)
+
+
+@pytest.mark.parametrize("noise", [-35, -60, -75])
+def test_the_end_of_a_word_where_the_noise_steps_behind_it(noise):
+    """Speech to 1 s, its own noise to 1.3 s, another noise up to the next word at 2.2 s, which is as loud."""
+    loudness = np.float32([-20] * 30 + [-40] * 20 + [-20] * 50 + [-40] * 30 + [noise] * 90 + [-20] * 60)
+    clock = Clock(0.02, len(loudness) / 100, loudness)
+    words = [FramedWord(28, 46, "A", "B"), FramedWord(113, 138, "A", "B")]
+    (start, end), (following, _) = time_words(words, clock, Lag(0.06, -0.08))
+    assert start == pytest.approx(0.5, abs=0.03) and following == pytest.approx(2.2, abs=0.03)
+    assert end == pytest.approx(1.0, abs=0.03)
 
 
 def test_an_unknown_word_takes_the_time_between_its_neighbours(aligner):

@@ -269,6 +269,19 @@ def check_tune(ran: Ran) -> None:
     assert all(1e-4 <= trial["values"]["distill.learning_rate"] <= 3e-3 for trial in trials)
 
 
+@page("docs/how-to/supernet.md")
+def check_supernet(ran: Ran) -> None:
+    """Three students within the limit, each of the size that the page has, one of them trained further."""
+    points = json.loads((ran.folder / "picked" / "front.json").read_text(encoding="utf-8"))["points"]
+    written = [point for point in points if point["folder"]]
+    assert len(written) == 3 and len(points) == 6
+    for point in written:
+        size = (ran.folder / "picked" / point["folder"] / "model.safetensors").stat().st_size
+        assert size == point["size_bytes"] <= 2_000_000
+    assert bigfoot.load_model(ran.folder / "better" / "student-1").history[-1]["step"] == "distill"
+    assert ran.names["cut"].config.num_hidden_layers == 2
+
+
 @page("docs/how-to/transcribe.md")
 def check_transcribe(ran: Ran) -> None:
     """A line of text, a cue, and a file with words and times for each recording."""
@@ -384,6 +397,20 @@ def check_own_technique(ran: Ran) -> None:
     assert same_weights(student, ran.model("merged/model"))
     run = ran.model("merged_and_distilled/distill/model")
     assert run.config.num_hidden_layers == 4 and count_params(run) < count_params(student)
+
+
+@page("docs/how-to/shrink.md")
+def check_shrink(ran: Ran) -> None:
+    """Nine tenths of the multiply-accumulates, of the parameters in a run, by exact counts; still near its teacher."""
+    teacher = bigfoot.load_model("tiny_teacher").model
+    report = json.loads((ran.folder / "runs/half/shrink.json").read_text(encoding="utf-8"))
+    before, after = report["sizes"]["macs_per_second"]
+    half = ran.model("half")
+    assert 0.8 * before < after <= 0.9 * before
+    assert count_params(half) == report["sizes"]["params"][1] < count_params(teacher)
+    assert distance(half, teacher, ran.folder) < 1.0
+    student = count_params(ran.model("shrunk/student/model"))
+    assert 0.8 * count_params(teacher) < student <= 0.9 * count_params(teacher)
 
 
 @page("docs/how-to/quantize.md")

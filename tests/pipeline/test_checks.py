@@ -65,12 +65,20 @@ MODEL_PROBLEMS = {
     "steps=[student,student,distill,finetune]": ("steps", "repeated"),
     "steps=[student,finetune,distill,finetune]": ("steps", "repeated"),
     "steps=[student,quantize,distill]": ("steps", "bad_order"),
+    "steps=[student,supernet,finetune]": ("steps", "after_supernet"),
 }
 
 
 @pytest.mark.parametrize("override", MODEL_PROBLEMS)
 def test_what_only_the_model_shows(override, find):
     assert find(override) == [MODEL_PROBLEMS[override]]
+
+
+def test_what_a_supernet_cannot_vary(find):
+    steps = "steps=[student,supernet]"
+    assert find(steps, "supernet.conv_module=[0.5]") == [("supernet.parts", "not_prunable")]
+    losses = "supernet.losses={logit_kl: {weight: 0}, conv_features: {weight: 1}}"
+    assert find(steps, losses) == [("supernet.losses", "no_loss_of_subnets")]
 
 
 def ruled_fields(section, prefix=""):

@@ -10,20 +10,22 @@ from bigfoot.pipeline.settings import load_config, read_config
 
 NAMES = sorted(path.name for path in CONFIG_FOLDER.glob("*.yaml"))
 # The shipped batches of minutes and pauses of hundreds of steps are too long for a test.
-TINY = [f"{part}.{key}" for part in ("distill", "finetune") for key in (
+TINY = [f"{part}.{key}" for part in ("distill", "supernet", "finetune") for key in (
     "max_steps=2", "warmup_steps=1", "eval_every=2", "checkpoint_every=1", "log_every=1",
 )]  # fmt: skip
 REST = ["threads=1", "trackers=[]", "data.batch_seconds=40", "evaluate.speed_rounds=1", "evaluate.speed_seconds=0.5",
         "evaluate.bootstrap_samples=20", "student.num_hidden_layers=2", "data.num_workers=0"]  # fmt: skip
 DIGITS = ["data.num_train=10", "data.num_dev=2", "data.num_test=3"]
+# Of a student of two layers.
+MATCHES = ["supernet.losses.masked_hidden={matches: [[2, 3]], mean_of: 2}"]
 
 
 def settings_of(name, real_corpora, libri_tree, short_tables):
     """Overrides that make a configuration small, and its corpus too."""
-    if name == "librispeech.yaml":
+    if name in ("librispeech.yaml", "librispeech_supernet.yaml"):
         splits = {"train-clean-100": ("train-mini", 4), "dev-clean": ("train-mini", 2), "test-clean": ("dev-mini", 2)}
         root = libri_tree(real_corpora() / "LibriSpeech", splits)
-        return [f"data.root={root}", "data.train_clean_100=true"]
+        return [f"data.root={root}", "data.train_clean_100=true", "student.shape={}", *MATCHES[: "super" in name]]
     if name == "librispeech_mini.yaml":
         splits = {"train-mini": ("train-mini", 6), "dev-mini": ("dev-mini", 2)}
         root = libri_tree(real_corpora() / "LibriSpeech", splits)
@@ -33,11 +35,12 @@ def settings_of(name, real_corpora, libri_tree, short_tables):
         if not published.is_dir():
             pytest.skip(f"no speechocean762 in {published.parent}")
         return [f"data.root={short_tables(published)}", "data.hold_out_speakers=1"]
-    return [*DIGITS, f"data.root={real_corpora() / 'fsdd'}"] if name == "fsdd.yaml" else DIGITS
+    return [*DIGITS, f"data.root={real_corpora() / 'fsdd'}"] if name.startswith("fsdd") else DIGITS
 
 
 def test_all_that_are_shipped_are_here():
-    shipped = {"demo_config.yaml", "fsdd.yaml", "librispeech_mini.yaml", "librispeech.yaml", "speechocean762.yaml"}
+    shipped = {"demo_config.yaml", "fsdd.yaml", "librispeech_mini.yaml", "librispeech.yaml", "speechocean762.yaml",
+               "fsdd_supernet.yaml", "librispeech_supernet.yaml"}  # fmt: skip
     assert shipped <= set(NAMES)
 
 
@@ -65,7 +68,7 @@ def test_it_runs_from_teacher_to_report(name, request, narrow_teacher, libri_tre
     config = load_config(name, [*TINY, *REST, *settings, *more])
     report = run_pipeline(config, config_path=name)
     control = ["ctc_only_distill", "ctc_only_finetune"] if config.control else []
-    assert [row.step for row in report.rows] == ["teacher", "student_init", "distill", "finetune", *control]
+    assert [row.step for row in report.rows] == ["teacher", "student_init", *config.steps[1:], *control]
     assert all(row.wer is not None and row.num_words > 0 and row.batch_invariant for row in report.rows)
     assert all(row.config_path == name and row.split == "test" for row in report.rows)
     again = run_pipeline(config, config_path=name)

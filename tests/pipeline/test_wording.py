@@ -21,6 +21,7 @@ from bigfoot.audio.files import write_audio
 from bigfoot.cli.compress import compress as compress_command
 from bigfoot.cli.convert import convert
 from bigfoot.cli.evaluate import evaluate
+from bigfoot.cli.pick import read_amount
 from bigfoot.cli.serve import name_models
 from bigfoot.compress import (
     Change,
@@ -33,6 +34,7 @@ from bigfoot.compress import (
     Prune,
     Quantize,
     Reshape,
+    Shrink,
     Streaming,
     technique,
 )  # fmt: skip
@@ -48,6 +50,7 @@ from bigfoot.export.quantize import QuantizeRequest
 from bigfoot.formats.folder import outline_model
 from bigfoot.measure.benchmark import measure_benchmark
 from bigfoot.measure.benchmark_plan import BenchmarkPlan, read_plan
+from bigfoot.measure.part_times import list_parts
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.pipeline.preset import summarize_preset
 from bigfoot.pipeline.settings import read_config
@@ -61,6 +64,8 @@ from bigfoot.runtime.live import stream_problems
 from bigfoot.runtime.outputs import check_output
 from bigfoot.serve.limits import Limits
 from bigfoot.serve.listen.models import list_models
+from bigfoot.study import front
+from bigfoot.study.pick import open_supernet
 from bigfoot.text.tokenizers import Processor, save_processor
 from tests.conftest import make_teacher
 from tests.pipeline import (
@@ -91,6 +96,8 @@ CASES = [
     ["data.corpus=shar", "data.root=/nowhere", "data.hold_out_speakers=2"],
     ["steps=[student,gates]", "shard=true", "precision=fp16"],
     ["steps=[student,finetune,distill]", "finetune.head=new"],
+    ["steps=[student,supernet]", "supernet.losses={logit_kl: {weight: 0}, conv_features: {weight: 1}}"],
+    ["steps=[student,supernet]", "student.shape={attention_reuse: [null,0]}"],
     ["finetune.decoder.kind=pretrained", "finetune.objective=joint"],
     ["finetune.decoder={kind: pretrained, language_model: x, fuse: decoder}", "finetune.objective=joint",
      "evaluate.autoregressive.ctc_weight=0.3"],
@@ -236,6 +243,13 @@ def options_and_techniques(here):
     yield "DecoderDepth(1)", fit_technique(BigfootConfig(decoder=llama), DecoderDepth(1)).problems
     banks = BigfootConfig(family="wav2vec2-bert", front_end="log-mel", conv_dim=[], conv_kernel=[], conv_stride=[])
     yield "ConvGroups(2) on log-mel", fit_technique(banks, ConvGroups(2)).problems
+    squeezed = BigfootConfig(family="sew", squeeze_factor=2, time_reduction=1)
+    yield "Shrink() on SEW", fit_technique(squeezed, Shrink()).problems
+    yield "pick --max-rtf 1 of log-mel", refused(list_parts, banks)
+    yield "pick nowhere", refused(open_supernet, Path("nowhere"))
+    yield "pick --max-size much", refused(read_amount, "--max-size", "much", "B")
+    limits, costs = front.Limits(1_000, 0.001, 10_000), front.Costs(123_456, 4_500_000, 0.012)
+    yield "pick --max-size 1KB --max-rtf 0.001 --max-macs 10K", front.limit_problems(limits, costs)
     small = BigfootConfig(hidden_size=24, num_attention_heads=3, num_conv_pos_embedding_groups=4, conv_sharing=[[1, 2]])
     kept = {Place("tails", 0): [0], Place("heads", 0): [], Place("width"): range(16), Place("conv", 1): [0]}
     yield "units that stay", keep_problems(small, kept)
@@ -244,7 +258,7 @@ def options_and_techniques(here):
         ConvSharing([[1, 9]], "sum"), LowRank(["q_proj"]), Narrow({"time_reduction": 2}), Reshape({"hiden_size": 8}),
         Prune(importance="l1", target="params", ratio=0), Prune(importance="l1", target="params", keep=0.001),
         Prune(importance="taylor"), Quantize("int8_static"), Quantize("float32", ["*"]), Quantize("int4"),
-        Streaming(), Streaming("320ms"),
+        Shrink(cuts=["hands"]), Streaming(), Streaming("320ms"),
     ):  # fmt: skip
         yield repr(each), refused(bigfoot.compress, model, [each])
     toy = register_toy()(3)

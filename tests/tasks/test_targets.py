@@ -81,6 +81,7 @@ def test_labels_that_suggest_another_kind_are_doubted():
     for kind, labels, doubts in (
         ("ordinal", ["0", "1", "3"], 1), ("ordinal", ["0", "1", "2"], 0), ("ordinal", ["1", "3", "5"], 0),
         ("ordinal", ["low", "high"], 0), ("single_label", ["20.5", "21"], 1), ("single_label", ["1", "7"], 0),
+        ("multi_label", ["Calm", "loud", "calm"], 1), ("regression", ["Age", "age"], 0), ("ordinal", ["a", "A"], 1),
     ):  # fmt: skip
         assert len([*describe_doubts(TaskShape(kind, labels))]) == doubts, labels
 

@@ -129,5 +129,5 @@ def _choose(student: LoadedModel, config: QatConfig, context: Context) -> tuple[
 
 
 def _read_audio(student: LoadedModel, config: QatConfig, context: Context) -> Sequence[PaddedAudio]:
-    manifest, room = context.labels.manifests["train"], context.config.data.batch_seconds
+    manifest, room = context.labels.manifests["train"], context.config.data.known_batch_seconds
     return [*one_by_one(sample_batches(manifest, student.processor, config.seconds, room))]
