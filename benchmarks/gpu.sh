@@ -14,18 +14,22 @@ export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 tested=0
-tests=${dry:+tests/training/test_loop.py}
-timeout 240 python -m pytest -q -n 0 -m gpu -p no:cacheprovider "${tests:-tests}" 2>&1 | tee "$work/tests.txt" || tested=$?
+tests=(tests)
+if [[ -n $dry ]]; then tests=(tests/training/test_loop.py tests/training/test_gpu.py); export BIGFOOT_GPU_TESTS=cpu; fi
+timeout "${dry:+9}200" python -m pytest -q -n 0 -m gpu -p no:cacheprovider "${tests[@]}" 2>&1 | tee "$work/tests.txt" || tested=$?
 measure() { # NAME SCRIPT ARGUMENT...
   local small=()
   if [[ -n $dry ]]; then small=(--shape tiny --seconds 1 --utterances 2 --rounds 1 --precision no); fi
-  timeout "${dry:+6}90" python "benchmarks/$2.py" --precision bf16 --rounds 12 --json "$work/$1.json" "${@:3}" "${small[@]}" ||
+  timeout "${dry:+9}$limit" python "benchmarks/$2.py" --precision bf16 --rounds 12 --json "$work/$1.json" "${@:3}" "${small[@]}" ||
     echo "gpu.sh: $1 failed" >&2
 }
+limit=50
 measure step_base_160 train_step --workers 4 --shape base --seconds 10 --utterances 16
 measure step_base_640 train_step --workers 4 --shape base --seconds 16 --utterances 40
 measure plain_base_160 plain_loop --shape base --seconds 10 --utterances 16
 measure plain_base_640 plain_loop --shape base --seconds 16 --utterances 40
+limit=180 # compiling takes a minute of it
+measure options_base_160 step_options --workers 4 --shape base --seconds 10 --utterances 16
 python - "$work" "$file" "$tested" <<'PYTHON'
 import json, pathlib, statistics, sys
 

@@ -1,6 +1,7 @@
 """What a step of training takes with the teacher at work and with its answers read from disk, in turns.
 
     python benchmarks/teacher_cache.py --student bigfoot bigfoot_thin distilhubert maskhubert
+    python benchmarks/teacher_cache.py --student presets
 
 The teacher is wav2vec2-base in full size with random weights. The student learns logits and hidden states; a step is
 forward, backward and AdamW's. What is left of the time is the student's own: the more it computes, the less there is to
@@ -24,6 +25,7 @@ import numpy as np
 import torch
 
 from bigfoot.audio.files import write_audio
+from bigfoot.config import CONFIG_FOLDER
 from bigfoot.data.batches import Batch, evaluation_batches
 from bigfoot.data.corpora import prepare_data
 from bigfoot.data.settings import DataConfig
@@ -31,6 +33,8 @@ from bigfoot.distill import HiddenLoss, LogitKLLoss, LossesConfig
 from bigfoot.distill.cache import CacheKey, TeacherCache, write_cache
 from bigfoot.distill.objective import Objective, needed_targets
 from bigfoot.models import BigfootConfig, BigfootForCTC
+from bigfoot.pipeline.settings import load_config
+from bigfoot.pipeline.student_shape import resolve_student
 from bigfoot.text.tokenizers import Processor
 
 TARGET = 0.6
@@ -47,7 +51,15 @@ SHAPES = {
         conv_kernel=[10, 1, 3, 3, 3, 3, 1, 2, 2], conv_stride=[5, 1, 2, 2, 2, 2, 1, 2, 2],
     ),
 }  # fmt: skip
+PRESETS = tuple(sorted(path.stem for path in (CONFIG_FOLDER / "methods").glob("*.yaml")))
 LOSSES = LossesConfig(logit_kl=LogitKLLoss(1.0), hidden=HiddenLoss(1.0))
+
+
+def shape_of(name: str) -> BigfootConfig:
+    """The shape that a preset's student is trained in, of a teacher of base size."""
+    if name in SHAPES:
+        return SHAPES[name]
+    return resolve_student(load_config(f"methods/{name}.yaml"), BigfootConfig()).shape
 
 
 def prepare_audio(folder: Path, seconds: Seconds, utterances: int) -> Path:
@@ -95,7 +107,7 @@ def describe_ratios(cached: list[Seconds], uncached: list[Seconds]) -> str:
 
 def measure_student(name: str, teacher: BigfootForCTC, work: Path, given: argparse.Namespace) -> float:
     """Print both times of a step and give the median of their ratios."""
-    manifest, processor, shape = prepare_audio(work, given.seconds, given.utterances), Processor(), SHAPES[name]
+    manifest, processor, shape = prepare_audio(work, given.seconds, given.utterances), Processor(), shape_of(name)
     needed = needed_targets(LOSSES, shape, teacher.config)
     key = CacheKey.of("noise", processor, "random", needed, "fp16", 0)
     write_cache(work / "cache", key, teacher, manifest, processor, batch_size=1)
@@ -123,7 +135,7 @@ def measure_student(name: str, teacher: BigfootForCTC, work: Path, given: argpar
 def main() -> int:
     """Measure and print; 1 if the target is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--student", nargs="+", choices=SHAPES, default=list(SHAPES), help="shapes of students")
+    parser.add_argument("--student", nargs="+", choices=["presets", *PRESETS], default=list(SHAPES), help="presets")
     parser.add_argument("--seconds", type=float, default=10.0, help="of an utterance")
     parser.add_argument("--utterances", type=int, default=1, help="in the batch")
     parser.add_argument("--rounds", type=int, default=5, help="that count, after one that does not")
@@ -138,7 +150,7 @@ def main() -> int:
     print(f"{where}, torch {torch.__version__}, {given.utterances} x {given.seconds:g} s, {given.rounds} rounds")
     print(f"{'student':<14} {'uncached':>11} {'cached':>11}   ratio [quartiles], target {TARGET}   of processor time")
     ratios = []
-    for name in given.student:
+    for name in PRESETS if "presets" in given.student else given.student:
         with tempfile.TemporaryDirectory() as work:
             ratios.append(measure_student(name, teacher, Path(work), given))
     return int(max(ratios) > TARGET)

@@ -102,7 +102,7 @@ def _field_problems(section: object, prefix: str) -> Iterator[Problem]:
         elif value is None and item.default is None:
             continue
         elif "words" in item.metadata and (isinstance(value, str) or "rule" not in item.metadata):
-            yield from _word_problems(key, value, item.metadata["words"])
+            yield from _word_problems(key, value, item.metadata["words"], "rule" in item.metadata)
         else:
             yield from _number_problems(key, value, item.metadata.get("rule"))
 
@@ -133,8 +133,9 @@ def _number_problems(key: str, value: object, rule: str | None) -> Iterator[Prob
         yield Problem(key, "out_of_range", f"must be a finite number, got {value}")
 
 
-def _word_problems(key: str, value: object, words: tuple[str, ...]) -> Iterator[Problem]:
+def _word_problems(key: str, value: object, words: tuple[str, ...], or_number: bool) -> Iterator[Problem]:
     if value not in words:
         close = difflib.get_close_matches(str(value), words, n=1)
         meant = f"; did you mean {close[0]}?" if close else ""
-        yield Problem(key, "unknown_word", f"{value!r} is not one of {', '.join(words)}{meant}")
+        expected = f"{'a number, written without quotes, or ' if or_number else ''}one of {', '.join(words)}"
+        yield Problem(key, "unknown_word", f"{value!r} is not {expected}{meant}")
