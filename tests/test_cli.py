@@ -15,7 +15,7 @@ from tests.refusals import names
 COMMANDS = (
     "compress", "evaluate", "summary", "benchmark", "compare", "transcribe", "generate", "embed", "convert", "doctor",
     "push", "quantize", "export", "configs", "train-task", "classify", "describe", "train-text", "ask",
-    "align", "tune", "data",
+    "align", "tune", "data", "shrink",
 )  # fmt: skip
 
 

@@ -30,6 +30,7 @@ from bigfoot.cli.plan import plan
 from bigfoot.cli.push import push
 from bigfoot.cli.quantize import quantize
 from bigfoot.cli.serve import serve
+from bigfoot.cli.shrink import shrink
 from bigfoot.cli.summary import summary
 from bigfoot.cli.train_task import train_task
 from bigfoot.cli.train_text import train_text
@@ -40,8 +41,9 @@ from bigfoot.muting import mute_libraries
 from bigfoot.progress import close_bars
 
 COMMANDS = (
-    plan, compress, tune, pick, train_task, train_text, describe, evaluate, summary, benchmark, compare, leaderboard,
-    transcribe, align, serve, listen, classify, generate, ask, embed, convert, quantize, export, push, configs, doctor,
+    plan, compress, shrink, tune, pick, train_task, train_text, describe, evaluate, summary, benchmark, compare,
+    leaderboard, transcribe, align, serve, listen, classify, generate, ask, embed, convert, quantize, export, push,
+    configs, doctor,
 )  # fmt: skip
 """In the order of ``bigfoot --help``: one file per command."""
 

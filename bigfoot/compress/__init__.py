@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bigfoot.compress.depth import Depth
     from bigfoot.compress.narrow import Narrow
     from bigfoot.compress.reshape_to import Reshape
-    from bigfoot.compress.settings import LowRank, Prune, Quantize, Streaming
+    from bigfoot.compress.settings import LowRank, Prune, Quantize, Shrink, Streaming
 
 __all__ = [
     "Change",
@@ -39,6 +39,7 @@ __all__ = [
     "Prune",
     "Quantize",
     "Reshape",
+    "Shrink",
     "Streaming",
     "compress",
     "technique",
@@ -47,8 +48,8 @@ __all__ = [
 _HOMES = {
     "Change": "change", "ConvGroups": "conv_groups", "ConvOrder": "conv_order", "ConvSharing": "conv_sharing",
     "DecoderDepth": "decoder_depth", "Depth": "depth", "DropAdapters": "adapters", "LowRank": "settings",
-    "Narrow": "narrow", "Prune": "settings", "Quantize": "settings", "Reshape": "reshape_to", "Streaming": "settings",
-    "compress": "chain",
+    "Narrow": "narrow", "Prune": "settings", "Quantize": "settings", "Reshape": "reshape_to", "Shrink": "settings",
+    "Streaming": "settings", "compress": "chain",
 }  # fmt: skip
 
 

@@ -46,17 +46,18 @@ class NormalEquations:
         self.gram += weight * (x.transpose(1, 2) @ x).double().cpu()
         self.cross += weight * (x.transpose(1, 2) @ targets).double().cpu()
 
-    def solve(self, start: Tensor) -> Tensor:
-        """Solve with a ridge of ``RIDGE`` towards a start.
+    def solve(self, start: Tensor, pull: float = RIDGE) -> Tensor:
+        """Solve with a ridge towards a start.
 
         Args:
             start: (G, features, channels).
+            pull: of the ridge, as a share of the inputs' mean energy.
 
         Returns:
             (G, features, channels) in the start's type; the start itself where there were no frames.
         """
         energy = self.gram.diagonal(dim1=1, dim2=2).mean(1)
-        ridge = (RIDGE * energy).clamp(min=1e-12)[:, None, None] * torch.eye(self.gram.shape[1], dtype=torch.float64)
+        ridge = (pull * energy).clamp(min=1e-12)[:, None, None] * torch.eye(self.gram.shape[1], dtype=torch.float64)
         initial = start.double().cpu()
         step = torch.linalg.solve(self.gram + ridge, self.cross - self.gram @ initial)
         return (initial + step).to(start)

@@ -93,7 +93,7 @@ def rank_for_energy(values: Tensor, energy: float) -> int:
 
 @torch.no_grad()
 def gather_grams(
-    model: BigfootForCTC, linears: Sequence[str], batches: Sequence[PaddedAudio]
+    model: BigfootForCTC, linears: Sequence[str], batches: Sequence[PaddedAudio], *, constant: bool = False
 ) -> dict[tuple[int, str], Tensor]:
     """Sum the outer products of the inputs of the linear maps over real frames.
 
@@ -101,9 +101,10 @@ def gather_grams(
         model: left as it is.
         linears: by ``LINEARS``.
         batches: audio.
+        constant: add the number 1 as a last input, so that biases can be fitted too.
 
     Returns:
-        (in, in) by layer and name.
+        (in, in), or (in + 1, in + 1), by layer and name.
     """
     grams: dict[tuple[int, str], Tensor] = {}
     mask: list[Tensor] = []
@@ -114,6 +115,7 @@ def gather_grams(
         seen = model.config.frames_in_layers(mask[0].sum(-1))
         frames = torch.arange(given.shape[1], device=seen.device) < seen[:, None]
         real = given[frames].double()
+        real = nn.functional.pad(real, (0, 1), value=1.0) if constant else real
         grams[key] = grams.get(key, 0) + real.T @ real
 
     hooks = [

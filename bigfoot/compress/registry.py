@@ -30,7 +30,7 @@ _W = TypeVar("_W", bound=Callable[..., Any])
 
 BUILT_IN = (
     "depth", "decoder_depth", "adapters", "reshape_to", "narrow", "conv_groups", "conv_order", "conv_sharing",
-    "lowrank", "streaming", "prune", "quantize",
+    "lowrank", "streaming", "prune", "quantize", "shrink.technique",
 )  # fmt: skip
 """Modules of this room with a technique each."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bigfoot.compress.entries import check_technique
+from bigfoot.compress.shrink.kinds import DEFAULT, KINDS
 from bigfoot.config.problems import Problem
 from bigfoot.config.rules import above_zero, not_negative, one_of, share, unknown_words
 
@@ -55,6 +56,30 @@ class Streaming:
     dynamic: bool = True
     """Half of the batches of training have chunks of another size: half as long, up to four times as long, or whole
     recordings."""
+
+
+@dataclass
+class Shrink:
+    """A smaller model without gradients, cut where its outputs change least (docs/how-to/shrink.md)."""
+
+    target: float = share(0.5)
+    """Share of the model that stays, by ``measure``."""
+    measure: str = one_of("macs", "params", "mb", "rtf")
+    """What the share is of: multiply-accumulates a second of audio, parameters, megabytes, or the time on this
+    machine and one thread."""
+    cuts: list[str] = field(default_factory=lambda: [*DEFAULT])
+    """Kinds of cut among which it may choose: ``heads``, ``feed_forward`` units, ``conv`` channels, and those of
+    docs/how-to/shrink.md."""
+    rounds: int = above_zero(4)
+    """Rounds in which it gets there: in each, every cut is measured anew."""
+    seed: int = not_negative(0)
+    """Of what is drawn."""
+
+    def find_problems(self) -> Iterator[Problem]:
+        """Check what no range of a single number covers."""
+        yield from unknown_words("cuts", "kind", self.cuts, list(KINDS))
+        if self.target <= 0:
+            yield Problem("target", "out_of_range", f"must be above 0, got {self.target:g}")
 
 
 @dataclass
@@ -106,6 +131,11 @@ class StudentConfig:
     2}``; built-in techniques, or those of ``plugins``."""
     init_seconds: float = above_zero(60.0)
     """Training audio from which least squares and low ranks are fitted."""
+    init: str = one_of("shape", "shrink")
+    """``shape`` cuts it by the settings above; ``shrink`` lets the search of the section ``shrink`` choose what is cut,
+    on audio and without training, and of the settings above ``vocabulary``, ``streaming`` and ``techniques`` count."""
+    shrink: Shrink = field(default_factory=Shrink)
+    """How far the search goes, and by which kinds of cut."""
 
     def find_problems(self) -> Iterator[Problem]:
         """Check the settings of ``techniques``."""

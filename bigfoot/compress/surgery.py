@@ -103,13 +103,23 @@ def remove_blocks(model: BigfootForCTC, blocks: Collection[Place]) -> BigfootFor
         known = ", ".join(map(str, there))
         message = f"there is no such block, or it cannot go alone; blocks are {known}"
         raise UnfitError(*(Problem(place, "no_place", message) for place in strange))
-    smaller = BigfootForCTC(reshape_config(shape, **_lists_without(shape, blocks)))
+    smaller = BigfootForCTC(without_blocks(shape, blocks))
     gone = tuple(name for place in blocks for name in there[place])
     if smaller.config.position_table_layer is None:
         gone += ("encoder.encoder.position_bias.",)
     state = plain_state(model)
     load_plain_state(smaller, {name: tensor for name, tensor in state.items() if not name.startswith(gone)})
     return smaller.eval()
+
+
+def without_blocks(shape: BigfootConfig, blocks: Collection[Place]) -> BigfootConfig:
+    """Return the shape without some blocks; see ``remove_blocks``.
+
+    Args:
+        shape: with them.
+        blocks: places of ``find_blocks``.
+    """
+    return reshape_config(shape, **_lists_without(shape, blocks))
 
 
 # Kinds of blocks: what counts their units, and the field that lists them.

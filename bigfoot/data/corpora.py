@@ -97,7 +97,9 @@ def prepare_data(
     else:
         splits = _write_splits(corpus.generate, config, seed, folder, prepared.skipped)
     if not splits:
-        raise DataError("data: no split is asked for; set data.train_splits, data.dev_splits or data.test_splits")
+        asked = "set data.train_splits, data.dev_splits or data.test_splits"
+        whole = " ([.] takes all of the folder)" if config.corpus == "folder" else ""
+        raise DataError(f"data: no split is asked for; {asked}{whole}")
     _refuse_moved_times(config, splits)
     sources: list[Source] = []
     for split, listed in splits.items():

@@ -53,7 +53,7 @@ def build_student(model: BigfootForCTC, config: Config, audio: LazyAudio) -> tup
     """
     student, changes = apply_techniques(model, initial_techniques(config), audio)
     sentences = [change.describe() for change in changes]
-    if config.student.change_conv_layers:
+    if config.student.change_conv_layers and config.student.init == "shape":
         sentences += _describe_convs(student, model, config, audio)
     student, changes = apply_techniques(student, [each.settings for each in further_techniques(config)], audio)
     return student, [*sentences, *(change.describe() for change in changes)]

@@ -63,6 +63,9 @@ def _combination_problems(config: Config, source: BigfootConfig, found: StudentS
         reader = "task head" if source.decoder is None else "decoder"
         message = f"the {reader} reads frames of the teacher's width; leave it out"
         yield Problem("student.shape.hidden_size", "width_under_decoder", message)
+    if wanted.init == "shrink" and config.distill.grow_groups:
+        message = "a student that shrink cuts has no groups to grow; leave distill.grow_groups out"
+        yield Problem("student.init", "no_growth", message)
     if wanted.weights == "random" and config.distill.grow_groups:
         message = "random weights have their groups from the start; leave distill.grow_groups out"
         yield Problem("student.weights", "no_growth", message)

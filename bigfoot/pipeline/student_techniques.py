@@ -57,6 +57,11 @@ def shape_techniques(config: Config) -> Iterator[PlannedTechnique]:
         One by one.
     """
     wanted = config.student
+    if wanted.init == "shrink":
+        yield PlannedTechnique(wanted.shrink, "shrink")
+        if wanted.streaming.chunk is not None:
+            yield PlannedTechnique(wanted.streaming, "streaming")
+        return
     fields = {name: name for name in ("num_hidden_layers", "layer_init")}
     yield PlannedTechnique(Depth(wanted.num_hidden_layers, wanted.layer_init), "num_hidden_layers", fields)
     if wanted.adapters == "drop":

@@ -399,6 +399,20 @@ def check_own_technique(ran: Ran) -> None:
     assert run.config.num_hidden_layers == 4 and count_params(run) < count_params(student)
 
 
+@page("docs/how-to/shrink.md")
+def check_shrink(ran: Ran) -> None:
+    """Nine tenths of the multiply-accumulates, of the parameters in a run, by exact counts; still near its teacher."""
+    teacher = bigfoot.load_model("tiny_teacher").model
+    report = json.loads((ran.folder / "runs/half/shrink.json").read_text(encoding="utf-8"))
+    before, after = report["sizes"]["macs_per_second"]
+    half = ran.model("half")
+    assert 0.8 * before < after <= 0.9 * before
+    assert count_params(half) == report["sizes"]["params"][1] < count_params(teacher)
+    assert distance(half, teacher, ran.folder) < 1.0
+    student = count_params(ran.model("shrunk/student/model"))
+    assert 0.8 * count_params(teacher) < student <= 0.9 * count_params(teacher)
+
+
 @page("docs/how-to/quantize.md")
 def check_quantize(ran: Ran) -> None:
     """Fewer bytes, nearly the same logits."""
@@ -407,6 +421,18 @@ def check_quantize(ran: Ran) -> None:
     assert small < 0.5 * whole
     expected = logits_of(ran.model("demo/finetune/model"), ran.folder)
     assert (logits_of(ran.model("int8"), ran.folder) - expected).abs().max() < 0.05 * expected.abs().max()
+
+
+@page("docs/how-to/quantize-aware.md")
+def check_quantize_aware(ran: Ran) -> None:
+    """Fewer bytes with each command, and files as small as their folders, which give nearly the student's logits."""
+    student, folder = ran.model("small/finetune/model"), ran.folder / "runs/small"
+    assert ran.model("small/qat/model").config.precision == "int8_static"
+    sizes = [(ran.folder / name).stat().st_size for name in ("small.onnx", "int8.onnx")]
+    whole = (folder / "finetune/model/model.safetensors").stat().st_size
+    assert sizes[0] < 0.25 * whole and sizes[1] < 0.5 * whole
+    expected, found = (logits_of(model, ran.folder) for model in (student, ran.model("small/qat/model")))
+    assert (found - expected).abs().max() < 0.2 * expected.abs().max()
 
 
 @page("docs/how-to/resume.md")

@@ -34,6 +34,7 @@ from bigfoot.compress import (
     Prune,
     Quantize,
     Reshape,
+    Shrink,
     Streaming,
     technique,
 )  # fmt: skip
@@ -242,6 +243,8 @@ def options_and_techniques(here):
     yield "DecoderDepth(1)", fit_technique(BigfootConfig(decoder=llama), DecoderDepth(1)).problems
     banks = BigfootConfig(family="wav2vec2-bert", front_end="log-mel", conv_dim=[], conv_kernel=[], conv_stride=[])
     yield "ConvGroups(2) on log-mel", fit_technique(banks, ConvGroups(2)).problems
+    squeezed = BigfootConfig(family="sew", squeeze_factor=2, time_reduction=1)
+    yield "Shrink() on SEW", fit_technique(squeezed, Shrink()).problems
     yield "pick --max-rtf 1 of log-mel", refused(list_parts, banks)
     yield "pick nowhere", refused(open_supernet, Path("nowhere"))
     yield "pick --max-size much", refused(read_amount, "--max-size", "much", "B")
@@ -255,7 +258,7 @@ def options_and_techniques(here):
         ConvSharing([[1, 9]], "sum"), LowRank(["q_proj"]), Narrow({"time_reduction": 2}), Reshape({"hiden_size": 8}),
         Prune(importance="l1", target="params", ratio=0), Prune(importance="l1", target="params", keep=0.001),
         Prune(importance="taylor"), Quantize("int8_static"), Quantize("float32", ["*"]), Quantize("int4"),
-        Streaming(), Streaming("320ms"),
+        Shrink(cuts=["hands"]), Streaming(), Streaming("320ms"),
     ):  # fmt: skip
         yield repr(each), refused(bigfoot.compress, model, [each])
     toy = register_toy()(3)
