@@ -21,7 +21,8 @@ TINY = [
     "threads=1", "trackers=[]", "data.num_train=12", "data.num_dev=2", "data.num_test=3", "data.min_digits=1",
     "data.max_digits=2", "data.num_workers=0", "distill.max_steps=4", "distill.warmup_steps=1", "distill.log_every=1",
     "supernet.max_steps=2", "supernet.warmup_steps=1", "supernet.log_every=1",
-    "finetune.max_steps=1", "finetune.warmup_steps=1", "measure.speed=false", "evaluate.bootstrap_samples=10",
+    "finetune.max_steps=1", "finetune.warmup_steps=1", "qat.max_steps=2", "qat.seconds=2", "measure.speed=false",
+    "evaluate.bootstrap_samples=10",
 ]  # fmt: skip
 """What makes a run take seconds; it takes the place of what a page says of these keys."""
 LEARNS = ["distill.max_steps=10"]
