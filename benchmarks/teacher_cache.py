@@ -59,7 +59,8 @@ def shape_of(name: str) -> BigfootConfig:
     """The shape that a preset's student is trained in, of a teacher of base size."""
     if name in SHAPES:
         return SHAPES[name]
-    return resolve_student(load_config(f"methods/{name}.yaml"), BigfootConfig()).shape
+    config = load_config(f"methods/{name}.yaml")
+    return resolve_student(config, BigfootConfig()).shape if "student" in config.steps else BigfootConfig()
 
 
 def prepare_audio(folder: Path, seconds: Seconds, utterances: int) -> Path:

@@ -89,11 +89,6 @@ class StudentConfig:
     path: str | None = None
     """What it is cut out of, where not the teacher: as ``teacher.path``, of any family and width; learns by losses that
     compare what both have, at the same frame rate."""
-    init: str = one_of("shape", "shrink")
-    """``shape`` cuts it by the settings below; ``shrink`` lets the search of the section ``shrink`` choose what is cut,
-    on audio and without training, and of the settings below ``vocabulary``, ``streaming`` and ``techniques`` count."""
-    shrink: Shrink = field(default_factory=Shrink)
-    """How far the search goes, and by which kinds of cut."""
     num_hidden_layers: int = above_zero(4)
     """Transformer layers that stay."""
     layer_init: Any = "spread"
@@ -136,6 +131,11 @@ class StudentConfig:
     2}``; built-in techniques, or those of ``plugins``."""
     init_seconds: float = above_zero(60.0)
     """Training audio from which least squares and low ranks are fitted."""
+    init: str = one_of("shape", "shrink")
+    """``shape`` cuts it by the settings above; ``shrink`` lets the search of the section ``shrink`` choose what is cut,
+    on audio and without training, and of the settings above ``vocabulary``, ``streaming`` and ``techniques`` count."""
+    shrink: Shrink = field(default_factory=Shrink)
+    """How far the search goes, and by which kinds of cut."""
 
     def find_problems(self) -> Iterator[Problem]:
         """Check the settings of ``techniques``."""

@@ -126,7 +126,7 @@ class FrozenFeatureEncoder(TrainingHook):
 
     def before_step_(self, student: BigfootForCTC, step: int) -> None:
         """See ``TrainingHook``."""
-        for parameter in student.speech_encoder.feature_encoder.parameters():
+        for parameter in student.speech_encoder.feature_encoder.parameters() if self.num_steps else ():
             # Sharded weights are divided with what was known of their gradients.
             if not isinstance(parameter, DTensor):
                 parameter.requires_grad_(step >= self.num_steps)

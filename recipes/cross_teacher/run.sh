@@ -12,7 +12,8 @@ usage: bash recipes/cross_teacher/run.sh [--stage N] [--stop_stage M] [KEY=VALUE
   stage 1  teacher   a conformer with a CTC head (transformers' ParakeetForCTC), 40 ms a frame, small letters
   stage 2  student   4 layers of a wav2vec2, 20 ms a frame, capital letters; the control without the teacher; report.md
 
-The data: fsdd in BIGFOOT_DATA=/folder/of/corpora (../shared/data without it), a folder that holds recordings/7_jackson_32.wav and its like.
+The data: fsdd in BIGFOOT_DATA=/folder/of/corpora (../shared/data without it), a folder that holds
+recordings/7_jackson_32.wav and its like.
 KEY=VALUE sets any key of recipes/cross_teacher/cross_teacher.yaml.
 HELP
 }

@@ -33,7 +33,7 @@ def answer(theirs, waves):
 @torch.no_grad()
 @pytest.mark.grid
 @pytest.mark.parametrize("name", ROWS)
-def test_padding_changes_what_is_said_to_change(name, build_huggingface):
+def test_padding_changes_what_the_function_lists(name, build_huggingface):
     structure, changes = ROWS[name]
     theirs = build_huggingface(structure, **changes)
     noise = make_speechlike_noise(1.0)[0]
