@@ -97,9 +97,8 @@ def prepare_data(
     else:
         splits = _write_splits(corpus.generate, config, seed, folder, prepared.skipped)
     if not splits:
-        asked = "set data.train_splits, data.dev_splits or data.test_splits"
-        whole = " ([.] takes all of the folder)" if config.corpus == "folder" else ""
-        raise DataError(f"data: no split is asked for; {asked}{whole}")
+        hint = "data.train_splits, data.dev_splits or data.test_splits ([.] takes all of a folder)"
+        raise DataError(f"data: no split is asked for; set {hint}")
     _refuse_moved_times(config, splits)
     sources: list[Source] = []
     for split, listed in splits.items():
