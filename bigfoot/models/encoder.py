@@ -78,7 +78,8 @@ class SpeechEncoder(BigfootPreTrainedModel):
         if config.small is not None and self.runs_unbatched:
             install_fake_int8_(self, config.small)
         if config.small is not None and config.small.bits:
-            install_steps_(self, config.small, packable_layers(int8_layers(self), self._tied_weights_keys))
+            layers = packable_layers(int8_layers(self), self._tied_weights_keys)
+            install_steps_(self, config.small.bits, config.small.group_size, layers)
         self.post_init()
 
     @property

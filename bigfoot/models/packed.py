@@ -8,15 +8,12 @@ half of their range, the first in the lowest bits.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from bigfoot.errors import ModelError
-
-if TYPE_CHECKING:
-    from bigfoot.models.small_weights import SmallWeights
 
 BITS = (2, 4)
 GROUP_SIZES = (16, 32, 64, 128, 256)
@@ -170,26 +167,29 @@ def packable_layers(layers: Mapping[str, nn.Module], shared: Mapping[str, str] |
     }
 
 
-def install_steps_(encoder: nn.Module, small: SmallWeights, layers: Mapping[str, nn.Module]) -> None:
+def install_steps_(
+    encoder: nn.Module, bits: Mapping[str, int], group_size: int, layers: Mapping[str, nn.Module]
+) -> None:
     """Give packed layers the buffer of their steps.
 
     Args:
         encoder: a ``SpeechEncoder``, changed in place.
-        small: which layers.
+        bits: of each packed layer.
+        group_size: numbers that share a step.
         layers: that can be packed.
 
     Raises:
         ModelError: a layer is not there, or its width is no multiple of the group size.
     """
-    unknown = [name for name in small.bits if name not in layers]
-    weights = {name: cast("Tensor", layers[name].weight) for name in small.bits if name in layers}
+    unknown = [name for name in bits if name not in layers]
+    weights = {name: cast("Tensor", layers[name].weight) for name in bits if name in layers}
     columns = {name: count_columns(weight) for name, weight in weights.items()}
-    uneven = [f"{name} ({count} columns)" for name, count in columns.items() if count % small.group_size]
+    uneven = [f"{name} ({count} columns)" for name, count in columns.items() if count % group_size]
     if unknown or uneven:
         fault = f"no layer here is called {unknown[0]}" if unknown else f"no multiple of group_size: {uneven[0]}"
         raise ModelError(f"small_weights.bits does not fit the shape: {fault}")
     for name, count in columns.items():
-        groups = torch.ones(weights[name].shape[0], count // small.group_size)
+        groups = torch.ones(weights[name].shape[0], count // group_size)
         encoder.get_submodule(name).register_buffer(STEPS, groups)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from bigfoot.compress.settings import PRUNABLE
+from bigfoot.compress.settings import IMPORTANCES, PRUNABLE
 from bigfoot.config import Problem, above_zero, not_negative, one_of
 from bigfoot.distill import LossesConfig, default_losses
 from bigfoot.training.settings import TrainConfig
@@ -41,7 +41,7 @@ class SupernetConfig(TrainConfig):
     subnets_learn_from: str = one_of("teacher", "largest")
     """Whose posteriors subnets are compared with: the ``teacher``'s, or those of the ``largest`` on the same batch
     (in-place distillation); the largest learns from the teacher in both."""
-    importance: str = one_of("l2", "l1", "taylor", "activation")
+    importance: str = one_of(*IMPORTANCES, default="l2")
     """How units are judged before the training, when the best are put first, so that each subnet has those."""
     seconds: float = above_zero(60.0)
     """Training audio on which ``taylor`` and ``activation`` are measured."""
