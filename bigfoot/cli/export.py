@@ -34,9 +34,7 @@ def export(
     ] = None,
     percentile: Annotated[float, typer.Option(help="Share of activations that a static range covers, in %.")] = 100.0,
     max_wer_rise: Annotated[float, typer.Option(help="Points of WER that int8 may cost.")] = 0.5,
-    fallback: Annotated[
-        bool, typer.Option("--fallback", help="Compute the worst layers in fp32 where the file would be refused.")
-    ] = False,
+    fallback: Annotated[bool, typer.Option("--fallback", help="Worst layers in fp32 if it would be refused.")] = False,
     normalize: Annotated[
         bool, typer.Option("--normalize", help="Bring audio to zero mean and unit variance inside the file.")
     ] = False,
@@ -62,12 +60,11 @@ def export(
     from bigfoot.measure.deployed import measure_file_bytes
     from bigfoot.storage.remote import mirrored, written
 
-    place = mirrored(destination) if writes_folder(to) else written(destination, force)
-    with place as file:
+    with mirrored(destination) if writes_folder(to) else written(destination, force) as file:
         request = ExportRequest(
             model, file, to=to, int8=int8, calibrate=calibrate, check=check, percentile=percentile,
-            max_wer_rise=max_wer_rise / 100, fallback=fallback, normalize=normalize, tune=tune,
-            window=window, may=may_replace(force),
+            max_wer_rise=max_wer_rise / 100, fallback=fallback, normalize=normalize, tune=tune, window=window,
+            may=may_replace(force),
         )  # fmt: skip
         parity = run_export(request, lambda note: typer.echo(f"note: {note}", err=True))
         size = measure_file_bytes(file)

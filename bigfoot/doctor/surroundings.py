@@ -21,7 +21,7 @@ from bigfoot.install import (
     reinstall_hint,
     wants_training,
 )
-from bigfoot.measure.memory import available_memory
+from bigfoot.storage.processes import available_memory
 from bigfoot.version import __version__
 
 GIGABYTE = 10**9

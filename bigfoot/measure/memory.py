@@ -57,20 +57,6 @@ def own_peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def available_memory() -> int | None:
-    """Return the bytes that this process may still take; None on a system that does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, ValueError, StopIteration):
-        return None
-    try:
-        group = Path("/sys/fs/cgroup")
-        return min(free, int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
-    except (OSError, ValueError):  # no container, or one without a limit ("max")
-        return free
-
-
 def main(source: str, seconds: str, batch: str, threads: str) -> None:
     """Run as the child: load, run once, print the peak in bytes."""
     import torch

@@ -1,4 +1,4 @@
-"""Which process is which: by machine, number and start, since numbers are given again."""
+"""Which process is which: by machine, number and start, since numbers are given again; and the memory that is left."""
 
 from __future__ import annotations
 
@@ -104,3 +104,17 @@ def _asked(pid: int) -> str | None:
     except OSError:
         return ""
     return done.stdout.strip()
+
+
+def available_memory() -> int | None:
+    """Return the bytes that this process may still take; None on a system that does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, ValueError, StopIteration):
+        return None
+    try:
+        group = Path("/sys/fs/cgroup")
+        return min(free, int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    except (OSError, ValueError):  # no container, or one without a limit ("max")
+        return free

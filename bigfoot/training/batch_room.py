@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from bigfoot.data.batches import Batch, training_batches
 from bigfoot.data.settings import DataConfig
 from bigfoot.errors import TrainingError
-from bigfoot.measure.memory import available_memory
 from bigfoot.storage.digests import is_plain_file
+from bigfoot.storage.processes import available_memory
 from bigfoot.storage.state import write_whole
 from bigfoot.training.masking import draw_masks
 from bigfoot.training.protocol import TrainingObjective

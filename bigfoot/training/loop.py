@@ -323,7 +323,8 @@ class Trainer:
 
     def _evaluate_dev(self) -> None:
         """Judge the student on dev; save the best model so far."""
-        step, has_head = self.progress.step, self.objective.student.head is not None
+        # Students that answer in text have judges of their own, and no head of this name.
+        step, has_head = self.progress.step, getattr(self.objective.student, "head", None) is not None
         judge = self.run.choose_judge(self.objective.weights, has_head=has_head)
         if judge is None:
             # Without a head there is no WER to select by: the newest is the best.

@@ -11,8 +11,9 @@ from bigfoot.compress.shrink.audio import split_audio
 from bigfoot.compress.shrink.clusters import cluster_rows, merge_units
 from bigfoot.compress.shrink.costs import estimate_cost
 from bigfoot.compress.shrink.elimination import RIDGE, Elimination
-from bigfoot.compress.shrink.kinds import KINDS, load_kind
+from bigfoot.compress.shrink.kinds import KINDS
 from bigfoot.compress.shrink.knapsack import choose_cheapest
+from bigfoot.compress.shrink.loading import load_kind
 from bigfoot.compress.shrink.low_rank import factorize_outputs
 from bigfoot.compress.shrink.refit import RIDGES, Streams, fit_pulled_, refit_
 from bigfoot.compress.shrink.search import carry_out, count_cost

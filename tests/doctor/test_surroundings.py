@@ -73,9 +73,9 @@ def test_a_container_that_grants_less_time_than_processors(monkeypatch):
 
 
 def test_little_memory(monkeypatch):
-    monkeypatch.setattr(surroundings, "_available_memory", lambda: GIGABYTE)
+    monkeypatch.setattr(surroundings, "available_memory", lambda: GIGABYTE)
     assert states()["memory"].state == "note"
-    monkeypatch.setattr(surroundings, "_available_memory", lambda: None)
+    monkeypatch.setattr(surroundings, "available_memory", lambda: None)
     assert states()["memory"].state == "ok"
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from bigfoot.compress.shrink.cut import Cut, CutKind
+from bigfoot.compress.shrink.cut import Cut
+from bigfoot.compress.shrink.cut_kind import CutKind
 from bigfoot.compress.shrink.survey import Survey
 from bigfoot.compress.shrink.units import carry_out, unit_cut
 from bigfoot.compress.units import find_units

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
 from bigfoot.models.configuration import BigfootConfig
-from bigfoot.models.ctc import BigfootForCTC
-
-if TYPE_CHECKING:
-    from bigfoot.compress.shrink.survey import Survey
 
 BEFORE_LAYERS = -1
 """First layer of a cut of the convolutions."""
@@ -44,20 +40,3 @@ class Cut:
     skipped: frozenset[int] = frozenset()
     excluded: frozenset[str] | None = frozenset()
     details: Any = None
-
-
-@dataclass(frozen=True)
-class CutKind:
-    """A kind of cut.
-
-    Args:
-        name: in settings.
-        words: for people.
-        propose: yields cuts of the model as it is now, several sizes of a place.
-        carry_out: builds the smaller model of one whose weights are already those of ``Cut.tensors``.
-    """
-
-    name: str
-    words: str
-    propose: Callable[[Survey], Iterator[Cut]]
-    carry_out: Callable[[BigfootForCTC, Sequence[Cut]], BigfootForCTC]

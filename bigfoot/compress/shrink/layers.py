@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor
 
 from bigfoot.compress.depth import Depth, apply, shrink_shape
-from bigfoot.compress.shrink.cut import Cut, CutKind
+from bigfoot.compress.shrink.cut import Cut
+from bigfoot.compress.shrink.cut_kind import CutKind
 from bigfoot.compress.shrink.survey import Survey
 from bigfoot.compress.units import Place
 from bigfoot.errors import UnfitError

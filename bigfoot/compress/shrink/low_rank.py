@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from bigfoot.compress.lowrank import Factors, factorize
-from bigfoot.compress.shrink.cut import Cut, CutKind
+from bigfoot.compress.shrink.cut import Cut
+from bigfoot.compress.shrink.cut_kind import CutKind
 from bigfoot.compress.shrink.survey import Survey
 from bigfoot.compress.units import Place
 from bigfoot.models.ctc import BigfootForCTC

@@ -12,8 +12,8 @@ from bigfoot.compress.settings import Shrink
 from bigfoot.compress.shrink.audio import Split
 from bigfoot.compress.shrink.costs import BYTES, estimate_cost
 from bigfoot.compress.shrink.cut import Cut
-from bigfoot.compress.shrink.kinds import load_kind, load_kinds
 from bigfoot.compress.shrink.knapsack import choose_cheapest
+from bigfoot.compress.shrink.loading import load_kind, load_kinds
 from bigfoot.compress.shrink.origins import Origins
 from bigfoot.compress.shrink.refit import Streams, refit_
 from bigfoot.compress.shrink.survey import Reference, Survey

@@ -8,7 +8,8 @@ from math import lcm
 import torch
 from torch import Tensor
 
-from bigfoot.compress.shrink.cut import BEFORE_LAYERS, Cut, CutKind
+from bigfoot.compress.shrink.cut import BEFORE_LAYERS, Cut
+from bigfoot.compress.shrink.cut_kind import CutKind
 from bigfoot.compress.shrink.elimination import Elimination
 from bigfoot.compress.shrink.survey import Survey
 from bigfoot.compress.surgery import prune_units, pruned_shape, remove_blocks, without_blocks
