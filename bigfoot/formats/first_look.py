@@ -33,7 +33,7 @@ try:
     import signal
     signal.setitimer(signal.ITIMER_PROF, float(seconds))
 except (ImportError, AttributeError, OSError, ValueError):
-    pass
+    pass  # a system without such a timer: the parent's clock alone ends it
 try:
     import resource
     resource.setrlimit(resource.RLIMIT_AS, (int(most), int(most)))
