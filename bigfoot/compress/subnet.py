@@ -76,8 +76,16 @@ def nest_layers(num_layers: int) -> list[int]:
     order = [num_layers - 1]
     while len(order) < num_layers:
         left = [layer for layer in range(num_layers) if layer not in order]
-        order.append(max(left, key=lambda layer: (min(abs(layer - other) for other in order), -layer)))
+        order.append(max(left, key=lambda layer: (*_room(layer, order), -layer)))
     return order
+
+
+def _room(layer: int, chosen: Sequence[int]) -> tuple[int, int]:
+    """Return how far the nearest chosen layer is, and how wide the gap between those on both sides is."""
+    below = [layer - other for other in chosen if other < layer]
+    above = [other - layer for other in chosen if other > layer]
+    nearest = [min(side) for side in (below, above) if side]
+    return min(nearest), sum(nearest)
 
 
 @dataclass(frozen=True)

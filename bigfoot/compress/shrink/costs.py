@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from bigfoot.models.configuration import BigfootConfig
 from bigfoot.types import SAMPLE_RATE, Seconds
 
-MEASURES = ("macs", "params", "mb", "rtf")
-"""Multiply-accumulates a second of audio, parameters, megabytes of weights, real-time factor."""
 BYTES = 4
 """Of a parameter on disk."""
 
@@ -21,7 +19,7 @@ def estimate_cost(shape: BigfootConfig, measure: str) -> int:
 
     Args:
         shape: with convolutions and layers of transformers.
-        measure: of ``MEASURES``; speed goes by multiply-accumulates.
+        measure: of ``Shrink.measure``; speed goes by multiply-accumulates.
 
     Examples:
         >>> from bigfoot.models.reshape import reshape_config

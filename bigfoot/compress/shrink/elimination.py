@@ -33,10 +33,10 @@ class Elimination:
 
     Examples:
         >>> x = torch.tensor([[1.0, 1.0, 0.0], [2.0, 2.0, 0.5], [0.0, 0.0, 2.0]])  # the second input repeats the first
-        >>> path = Elimination(x.T @ x, torch.eye(3)[:1], 3)
+        >>> path = Elimination(x.T @ x, torch.tensor([[1.0, 0.0, 1.0]]), 3)
         >>> path.remove(1)
-        >>> path.left, round(path.error, 3)
-        ([0, 1], 0.0)
+        >>> len(path.left), 2 in path.left, round(path.error, 3)
+        (2, True, 0.0)
     """
 
     def __init__(self, gram: Tensor, weight: Tensor, count: int, size: int = 1) -> None:

@@ -67,7 +67,7 @@ def count_cost(model: BigfootForCTC, measure: str) -> float:
 
     Args:
         model: of any shape.
-        measure: of ``MEASURES``.
+        measure: of ``Shrink.measure``.
 
     Examples:
         >>> from bigfoot.formats.folder import load_model
