@@ -13,13 +13,14 @@ from torch import Tensor
 from bigfoot.errors import ModelError
 from bigfoot.export.exported import Run
 from bigfoot.export.facts import check_exportable
-from bigfoot.export.forms import GraphForm
+from bigfoot.export.forms import GraphForm, GreedyForm
 from bigfoot.export.layers import LayerError
 from bigfoot.export.onnx import OfGraph, OnnxExport, open_graph, set_metadata
 from bigfoot.formats.folder import LoadedModel
 from bigfoot.models.ctc import BigfootForCTC
 from bigfoot.storage.ownership import OWN_ONLY, MayReplace
 from bigfoot.storage.replace import replace_folder
+from bigfoot.text.symbols import Symbols, read_symbols
 from bigfoot.types import SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -87,6 +88,21 @@ def name_runtime(origin: OnnxExport, runtime: str) -> OnnxExport:
     """
     set_metadata(origin.graph, {**origin.facts, "runtime": runtime})
     return origin
+
+
+def read_greedy(loaded: LoadedModel) -> tuple[Symbols, GreedyForm]:
+    """Return symbols and form for runtimes that take one utterance and the best token of every frame.
+
+    Args:
+        loaded: with a CTC head.
+
+    Raises:
+        ModelError: see ``check_rate`` and ``read_symbols``.
+    """
+    check_rate(loaded)
+    assert loaded.processor.tokenizer is not None
+    symbols = read_symbols(loaded.processor.tokenizer, str(loaded.folder))
+    return symbols, GreedyForm(lengths="", size=len(symbols.names), blank=symbols.blank, merged=symbols.merged)
 
 
 def check_rate(loaded: LoadedModel) -> None:

@@ -12,11 +12,10 @@ import numpy as np
 
 from bigfoot.compress.quantize import Int8Plan
 from bigfoot.errors import ModelError
-from bigfoot.export.forms import SAMPLES, GreedyForm
+from bigfoot.export.forms import SAMPLES
 from bigfoot.export.onnx import build_onnx
-from bigfoot.export.runtime_folder import RuntimeFolder, check_rate, name_runtime, pad_rows
+from bigfoot.export.runtime_folder import RuntimeFolder, check_rate, name_runtime, pad_rows, read_greedy
 from bigfoot.formats.folder import LoadedModel
-from bigfoot.text.symbols import read_symbols
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -53,13 +52,11 @@ def build_sherpa(
         batch_invariant: never asked for, since the runtime runs one utterance at a time.
 
     Raises:
-        ModelError: see ``check_sherpa`` and ``read_symbols``.
+        ModelError: see ``check_sherpa`` and ``read_greedy``.
         MissingExtraError: the extra ``[onnx]`` is not installed.
     """
     check_sherpa(loaded)
-    assert loaded.processor.tokenizer is not None
-    symbols = read_symbols(loaded.processor.tokenizer, str(loaded.folder))
-    form = GreedyForm(lengths="", size=len(symbols.names), blank=symbols.blank, merged=symbols.merged)
+    symbols, form = read_greedy(loaded)
     origin = build_onnx(loaded, plan, normalize=True, batch_invariant=False, form=form)
     return RuntimeFolder(name_runtime(origin, NAME), form, {TOKENS_FILE: symbols.to_lines()}, _run)
 

@@ -11,12 +11,11 @@ from typing import Any
 
 from bigfoot.compress.quantize import Int8Plan
 from bigfoot.errors import ModelError
-from bigfoot.export.forms import GreedyForm
 from bigfoot.export.onnx import build_onnx
-from bigfoot.export.runtime_folder import RuntimeFolder, check_rate, name_runtime
+from bigfoot.export.runtime_folder import RuntimeFolder, name_runtime, read_greedy
 from bigfoot.export.web import run_alone
 from bigfoot.formats.folder import LoadedModel
-from bigfoot.text.symbols import BLANK, WORD_START, Symbols, read_symbols
+from bigfoot.text.symbols import BLANK, WORD_START, Symbols
 
 NAME = "transformers-js"
 GRAPH_FILE = "onnx/model.onnx"
@@ -34,15 +33,12 @@ def build_transformers_js(
         batch_invariant: never asked for, since the pipeline runs one utterance at a time.
 
     Raises:
-        ModelError: see ``check_rate`` and ``read_symbols``; or two tokens of one text.
+        ModelError: see ``read_greedy``; or two tokens of one text.
         MissingExtraError: the extra ``[onnx]`` is not installed.
     """
-    check_rate(loaded)
-    assert loaded.processor.tokenizer is not None
-    symbols = read_symbols(loaded.processor.tokenizer, str(loaded.folder))
+    symbols, form = read_greedy(loaded)
     if len(set(symbols.names)) < len(symbols.names):
         raise ModelError(f"{loaded.folder}: two tokens are one text, which transformers.js would merge; --to onnx can")
-    form = GreedyForm(lengths="", size=len(symbols.names), blank=symbols.blank, merged=symbols.merged)
     origin = build_onnx(loaded, plan, normalize=True, batch_invariant=False, form=form)
     files = {name: (json.dumps(found, ensure_ascii=False, indent=1) + "\n").encode("utf-8")
              for name, found in _describe(symbols, loaded.processor.sample_rate).items()}  # fmt: skip

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bigfoot.compress.quantize import Int8Plan
-from bigfoot.export.forms import SAMPLES, GreedyForm
+from bigfoot.export.forms import SAMPLES
 from bigfoot.export.onnx import build_onnx
-from bigfoot.export.runtime_folder import RuntimeFolder, check_rate, name_runtime, pad_rows
+from bigfoot.export.runtime_folder import RuntimeFolder, name_runtime, pad_rows, read_greedy
 from bigfoot.formats.folder import LoadedModel
-from bigfoot.text.symbols import read_symbols
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -43,13 +42,10 @@ def build_web(
         batch_invariant: never asked for, since the page runs one utterance at a time.
 
     Raises:
-        ModelError: see ``check_rate`` and ``read_symbols``.
+        ModelError: see ``read_greedy``.
         MissingExtraError: the extra ``[onnx]`` is not installed.
     """
-    check_rate(loaded)
-    assert loaded.processor.tokenizer is not None
-    symbols = read_symbols(loaded.processor.tokenizer, str(loaded.folder))
-    form = GreedyForm(lengths="", size=len(symbols.names), blank=symbols.blank, merged=symbols.merged)
+    symbols, form = read_greedy(loaded)
     origin = build_onnx(loaded, plan, normalize=True, batch_invariant=False, form=form)
     facts = {"symbols": symbols.names, "blank": symbols.blank, "sample_rate": loaded.processor.sample_rate}
     files = {name: (_ASSETS / name).read_bytes() for name in PAGES}
